@@ -1,0 +1,42 @@
+# Everything installs itself into .venv from locks with hashes; Python 3.11+ and make are all it takes.
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK := tests/requirements.lock
+
+.PHONY: help demo test check lint types run lock clean
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# The stamp is the lock itself: a changed lock or project file installs again, an unchanged one costs nothing.
+.venv/installed: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kling-archiver needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 demo" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: .venv/installed ## the main job end to end: simulated Kling account, real S3 server, the daemon
+	@$(BIN)/python -m tests.demo
+
+test: .venv/installed ## the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: .venv/installed
+	@$(BIN)/mypy
+
+check: lint types test ## lint, types and tests (the import picture is one of them)
+
+run: .venv/installed ## the daemon with your own settings (see README)
+	@$(BIN)/kling-receiver
+
+lock: ## write both locks anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --extra development -c requirements.lock pyproject.toml -o $(LOCK)
+
+clean: ## remove what demo and tests have made (the .venv stays)
+	rm -rf .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
