@@ -1,0 +1,221 @@
+"""The only module that speaks Prometheus: every metric of the contract, in one object that owns its registry.
+
+Two rules:
+
+1. No globals. `Metrics()` is built once by an entry point and handed on, so two of them (tests, two apps in a
+   process) never share a count.
+2. No label grows without bound, whatever the outside sends. Fixed labels take their declared values, a family
+   or an API code must look like one and be among the first `DISTINCT_VALUES_MAX`; anything else is counted as
+   `other`. A task id can therefore never become a series, not even by mistake.
+
+Counters start anew with the process; nothing here is the record of anything.
+"""
+
+import enum
+import re
+import threading
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+import prometheus_client
+from prometheus_client import exposition
+
+from archiver import failures, model
+
+OTHER = "other"
+NOTHING_YET = float("nan")
+"""What a timestamp gauge says before there is a time to say: comparisons with it are false, so an alert on
+``time() - x > …`` stays quiet, where a zero would set it off at every start."""
+DISTINCT_VALUES_MAX = 100
+
+_API_CODE = re.compile(r"[0-9]{1,6}|http_[0-9]{3}|timeout|connection")
+_Metric = TypeVar("_Metric")
+_Bound = Callable[[str], str]
+
+
+class CallbackResult(enum.StrEnum):
+    """How a callback was answered; the first two are `model.Reception`."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    MALFORMED = "malformed"
+    UNAUTHORIZED = "unauthorized"
+    BAD_SIGNATURE = "bad_signature"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+
+
+class Endpoint(enum.StrEnum):
+    """Which kind of question went to the API."""
+
+    QUERY = "query"
+    LIST = "list"
+    TASKS = "tasks"
+    CREATE = "create"
+
+
+class Labelled(Generic[_Metric]):
+    """A metric with labels whose values are bounded before the library sees them."""
+
+    def __init__(self, series: Callable[..., _Metric], **bounds: _Bound) -> None:
+        self._series = series
+        self._bounds = bounds
+
+    def labels(self, **values: str) -> _Metric:
+        """The series of these label values; a value out of bounds counts as `other`.
+
+        Raises:
+            ValueError: other label names than the metric has.
+        """
+        if values.keys() != self._bounds.keys():
+            raise ValueError(f"labels are {', '.join(self._bounds)}, not {', '.join(values)}")
+        bounded = {name: bound(values[name]) for name, bound in self._bounds.items()}
+        return self._series(**bounded)
+
+
+class Metrics:
+    """Every metric of design section 11; an attribute is the metric's name without `kling_`.
+
+    Labelled ones: ``metrics.callbacks_total.labels(result="accepted").inc()``; plain ones:
+    ``metrics.tasks_lost_total.inc()``. Timestamps are Unix seconds. Safe to use from any thread.
+    """
+
+    def __init__(self, *, version: str = "unknown") -> None:
+        # Without it each counter has a second series, `_created`, that no contract names.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # theirs has no types
+        self.registry = prometheus_client.CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=self.registry)
+        self._build_callbacks()
+        self._build_api()
+        self._build_archive()
+        self._build_watch(version)
+
+    def render(self) -> tuple[bytes, str]:
+        """The body of `GET /metrics` and its content type (Prometheus text format)."""
+        return prometheus_client.generate_latest(self.registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
+
+    def _build_callbacks(self) -> None:
+        self.callbacks_total = self._counter(
+            "callbacks_total", "Callbacks by how they were answered.", result=one_of(CallbackResult)
+        )
+        for result in CallbackResult:
+            self.callbacks_total.labels(result=result)
+        self.callback_ack_seconds = prometheus_client.Histogram(
+            "kling_callback_ack_seconds",
+            "From the first byte of a callback to its answer.",
+            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=self.registry,
+        )
+
+    def _build_api(self) -> None:
+        self.api_requests_total = self._counter(
+            "api_requests_total",
+            "Requests to the Kling API by the code that came back.",
+            endpoint=one_of(Endpoint),
+            code=first_ones(_API_CODE),
+        )
+        self.verifications_total = self._counter(
+            "verifications_total",
+            "What the API said of the tasks it was asked about.",
+            result=one_of(("running", "succeeded", "failed", "unknown")),
+        )
+
+    def _build_archive(self) -> None:
+        self.assets_archived_total = self._counter(
+            "assets_archived_total", "Files put into the bucket.", family=first_ones(model.FAMILY)
+        )
+        self.asset_bytes_total = self._counter(
+            "asset_bytes_total", "Bytes put into the bucket.", family=first_ones(model.FAMILY)
+        )
+        self.archive_seconds = prometheus_client.Histogram(
+            "kling_archive_seconds",
+            "From the task's last change upstream (updated_at) to its manifest.",
+            buckets=(2, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400),
+            registry=self.registry,
+        )
+
+    def _build_watch(self, version: str) -> None:
+        self.tasks = self._gauge("tasks", "Tasks in the ledger by state.", state=one_of(model.State))
+        for state in model.State:
+            self.tasks.labels(state=state)
+        self.failures_total = self._counter(
+            "failures_total",
+            "Failed attempts by stage and reason.",
+            stage=one_of(model.Stage),
+            reason=one_of(failure_reasons()),
+        )
+        self.missed_callbacks_total = self._counter(
+            "missed_callbacks_total",
+            "Finished tasks that the sweep found and no callback named.",
+            family=first_ones(model.FAMILY),
+        )
+        self.tasks_lost_total = prometheus_client.Counter(
+            "kling_tasks_lost_total",
+            "Tasks that succeeded upstream and were not archived by their deadline.",
+            registry=self.registry,
+        )
+        self._build_timestamps(version)
+
+    def _build_timestamps(self, version: str) -> None:
+        self.earliest_deadline_timestamp_seconds = prometheus_client.Gauge(
+            "kling_earliest_deadline_timestamp_seconds",
+            "Nearest deadline of a task not yet archived; NaN when none waits.",
+            registry=self.registry,
+        )
+        self.last_callback_timestamp_seconds = prometheus_client.Gauge(
+            "kling_last_callback_timestamp_seconds",
+            "When the last callback was accepted; NaN before the first.",
+            registry=self.registry,
+        )
+        self.earliest_deadline_timestamp_seconds.set(NOTHING_YET)
+        self.last_callback_timestamp_seconds.set(NOTHING_YET)
+        self.last_sweep_success_timestamp_seconds = self._gauge(
+            "last_sweep_success_timestamp_seconds",
+            "When a sweep of the family last came to its end.",
+            family=first_ones(model.FAMILY),
+        )
+        build = self._gauge("build_info", "1, labelled with the version that runs.", version=str)
+        build.labels(version=version).set(1)
+
+    def _counter(self, name: str, meaning: str, **bounds: _Bound) -> Labelled[prometheus_client.Counter]:
+        counter = prometheus_client.Counter(f"kling_{name}", meaning, tuple(bounds), registry=self.registry)
+        return Labelled(counter.labels, **bounds)
+
+    def _gauge(self, name: str, meaning: str, **bounds: _Bound) -> Labelled[prometheus_client.Gauge]:
+        gauge = prometheus_client.Gauge(f"kling_{name}", meaning, tuple(bounds), registry=self.registry)
+        return Labelled(gauge.labels, **bounds)
+
+
+def one_of(values: Iterable[str]) -> _Bound:
+    """A bound for a label whose values are all known beforehand."""
+    known = frozenset(str(value) for value in values)
+    return lambda value: str(value) if value in known else OTHER
+
+
+def first_ones(shape: re.Pattern[str], *, most: int = DISTINCT_VALUES_MAX) -> _Bound:
+    """A bound for a label whose values come from settings or from outside: of that shape, and no more than
+    the first `most` different ones."""
+    seen: set[str] = set()
+    lock = threading.Lock()
+
+    def bound(value: str) -> str:
+        if not shape.fullmatch(value):
+            return OTHER
+        with lock:
+            if value not in seen and len(seen) >= most:
+                return OTHER
+            seen.add(value)
+        return value
+
+    return bound
+
+
+def failure_reasons() -> frozenset[str]:
+    """The slug of every failure class there is."""
+    found = {failures.Failure.reason}
+    waiting = [failures.Failure]
+    while waiting:
+        subclasses = waiting.pop().__subclasses__()
+        found.update(failure.reason for failure in subclasses)
+        waiting.extend(subclasses)
+    return frozenset(found)
