@@ -1,0 +1,217 @@
+"""Logging is set up here once, and an event is a line only if it is in `EVENTS`.
+
+Three rules:
+
+1. One event per decision, named `noun.past_participle`, with everything on it. `EVENTS` is the list that
+   dashboards and greps are written against; with ``strict=True`` (tests) an undeclared name raises, in
+   production it passes, because a line too many is better than a worker less.
+2. Libraries log through the same renderer and the same redaction, at `warning` and above, as
+   `library.logged`.
+3. Logging never stops the work: a full disk or a closed pipe under the log loses the line and nothing else.
+
+Why not the stdlib `logging` all the way: structlog's filtering logger makes a call below the level cost a
+`return None`, and the hot path (a callback) logs at `debug` and `info`. So structlog writes, and a handler of
+ten lines hands it what libraries say; one lock, one writer, no interleaved lines.
+"""
+
+import importlib.metadata
+import logging
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Final, Literal, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from archiver.redaction import Redaction
+
+Format = Literal["console", "json"]
+Logger = FilteringBoundLogger
+
+EVENTS: Final = frozenset(
+    {
+        "api.limited",
+        "asset.stored",
+        "asset.suspected",
+        "callback.accepted",
+        "callback.family_unknown",
+        "callback.refused",
+        "clock.skewed",
+        "daemon.draining",
+        "daemon.started",
+        "daemon.stopped",
+        "family.contradicted",
+        "family.settled",
+        "field.unknown",
+        "hold.probed",
+        "hold.released",
+        "hold.set",
+        "host.refused",
+        "ids.unconfirmed",
+        "intake.failed",
+        "lease.lost",
+        "ledger.migrated",
+        "ledger.opened",
+        "ledger.unavailable",
+        "library.logged",
+        "setting.unknown",
+        "sweep.failed",
+        "sweep.finished",
+        "sweep.row_skipped",
+        "sweep.started",
+        "task.adopted",
+        "task.archived",
+        "task.buried",
+        "task.failed",
+        "task.lost",
+        "task.moved",
+        "task.not_found",
+        "task.recorded",
+        "task.retried",
+        "task.verified",
+        "worker.crashed",
+    }
+)
+
+QUIET_LIBRARIES = (
+    "alembic",
+    "asyncio",
+    "boto3",
+    "botocore",
+    "httpcore2",
+    "httpx2",
+    "s3transfer",
+    "sqlalchemy",
+    "urllib3",
+    "uvicorn",
+    "uvicorn.access",
+    "uvicorn.error",
+)
+"""Each of them says at `info` or `debug` what our own events say better, with whole URLs in it."""
+
+bound = structlog.contextvars.bound_contextvars
+"""``with bound(request_id=…):`` puts fields on every line logged in this context."""
+
+
+class UndeclaredEvent(LookupError):
+    """An event name that is not in `EVENTS`; raised only where `strict` is set."""
+
+
+def configure(
+    *,
+    format: Format,  # noqa: A002 - it is the setting's name, and keyword-only
+    level: str,
+    stream: TextIO | None = None,
+    secrets: Iterable[str] = (),
+    strict: bool = False,
+) -> None:
+    """Set up logging for the process: structlog, the stdlib's root logger and Python's warnings.
+
+    `level` is `debug`, `info`, `warning` or `error`; `stream` defaults to standard error, because commands
+    print data on standard output. `secrets` are masked wherever they appear. Loggers that `get` gave out
+    before take part in `strict` set-ups only; production configures once, before anything logs.
+    """
+    sink = _Sink(stream or sys.stderr)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=_processors(format, redaction=Redaction(secrets), strict=strict, colors=sink.is_terminal),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=lambda *_: sink,
+        cache_logger_on_first_use=not strict,
+    )
+    _adopt_libraries(max(number, logging.WARNING))
+
+
+def get() -> Logger:
+    """The logger. Cheap, and good at module level: it takes its set-up at the first line, not at import."""
+    return cast("Logger", structlog.get_logger())
+
+
+def program_version() -> str:
+    """The installed version of this program, `unknown` when it runs uninstalled."""
+    try:
+        return importlib.metadata.version("kling-archiver")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: bool) -> list[Processor]:
+    version = program_version()
+
+    def declared(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        if strict and event["event"] not in EVENTS:
+            raise UndeclaredEvent(event["event"])
+        return event
+
+    def redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return redaction.fields(event)
+
+    def stamped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {**event, "version": version}
+
+    chain: list[Processor] = [
+        declared,
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.format_exc_info,
+        redacted,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if format_ == "json":
+        return [*chain, stamped, structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback  # the exception is text by now; Rich would print local variables
+    return [*chain, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+def _adopt_libraries(level: int) -> None:
+    """Make every stdlib logger propagate to the one handler that hands its records to structlog."""
+    root = logging.getLogger()
+    root.handlers = [other for other in root.handlers if not isinstance(other, _LibraryHandler)]
+    root.addHandler(_LibraryHandler())
+    root.setLevel(level)
+    for name in QUIET_LIBRARIES:
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.propagate = True
+        logger.setLevel(level)
+    logging.captureWarnings(True)
+
+
+class _LibraryHandler(logging.Handler):
+    """A library's record as one of our events."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # their format string and arguments do not fit
+            message = str(record.msg)
+        get().log(
+            min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL),  # theirs may lie between
+            "library.logged",
+            logger=record.name,
+            message=message,
+            exc_info=record.exc_info,
+        )
+
+
+class _Sink:
+    """Where lines end up: one write per line, under a lock, and never an error."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self.is_terminal = stream.isatty()
+
+    def msg(self, line: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        writable = line.encode(encoding, "backslashreplace").decode(encoding)
+        with self._lock:
+            try:
+                self._stream.write(writable + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # no space, no reader, closed: see rule 3
+                return
+
+    debug = info = warning = error = critical = msg
+    """structlog calls the method named like the level; all are one here."""

@@ -1,0 +1,108 @@
+"""What a log line may say: a total function from any value to a safe one. No I/O.
+
+Two rules:
+
+1. No secret leaves. Known secrets become `***` wherever they stand, tracebacks included; every URL loses its
+   user-info, query and fragment (a signed URL *is* a credential); keys that name a secret or a body are
+   dropped together with their value.
+2. Whatever comes in, something that JSON can carry comes out: a value from outside must not be able to break
+   the line that would have told us about it, nor to forge a second one with a control character.
+
+Patterns are a net under the callers, who do not log such things to begin with.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+MASK = "***"
+SECRET_LENGTH_MIN = 6
+"""Shorter values are not masked: replacing every `ak` would make the log unreadable and protect nothing."""
+TEXT_LENGTH_MAX = 4_000
+TRACEBACK_LENGTH_MAX = 40_000
+_DEPTH_MAX = 4
+_ITEMS_MAX = 100
+
+_SECRET_KEY = re.compile(
+    r"(?:.*[_.-])?(?:tokens?|secrets?|(?:secret|access|api)[_-]?keys?|authorization|passwords?|credentials?"
+    r"|cookies?|headers|body|request_body|response_body)",
+    re.IGNORECASE,
+)
+_URL = re.compile(
+    r"([a-z][a-z0-9+.-]{1,20}://)"  # scheme
+    r"(?:[^\s/?#\"'<>]*@)?"  # user-info: dropped
+    r"([^\s?#\"'<>]*)"  # host, port and path
+    r"(?:[?#][^\s\"'<>]*)?",  # query and fragment: dropped
+    re.IGNORECASE,
+)
+_QUERY = re.compile(r"\?[^\s\"'<>=?]{1,100}=[^\s\"'<>]*")
+_BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE)
+_JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*")
+_SIGNING_SECRET = re.compile(r"\bwhsec_[\w+/=-]+")
+_CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Redaction:
+    """The known secrets of this process, and what they do to a value."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {
+            form for secret in secrets if len(secret) >= SECRET_LENGTH_MIN for form in _spellings(secret)
+        }
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def text(self, text: str, *, length_max: int = TEXT_LENGTH_MAX) -> str:
+        """`text` without secrets, query strings and control characters, at most about `length_max` long."""
+        if self._known:
+            text = self._known.sub(MASK, text)
+        text = _QUERY.sub("", _URL.sub(r"\1\2", text))
+        text = _BEARER.sub(rf"\1 {MASK}", text)
+        text = _SIGNING_SECRET.sub(MASK, _JWT.sub(MASK, text))
+        text = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        # Cut last: half a secret would no longer be recognised as one.
+        return text if len(text) <= length_max else f"{text[:length_max]}… ({len(text)} characters)"
+
+    def fields(self, fields: Mapping[str, object], *, depth: int = 0) -> dict[str, object]:
+        """A mapping without the keys that name secrets or bodies, its values made safe."""
+        kept = [(str(key), value) for key, value in fields.items() if not _SECRET_KEY.fullmatch(str(key))]
+        return {
+            self.text(key): self.traceback(value)
+            if key in {"exception", "stack"} and depth == 0
+            else self.value(value, depth=depth)
+            for key, value in kept[:_ITEMS_MAX]
+        }
+
+    def value(self, value: object, *, depth: int = 0) -> object:
+        """Any value as one that JSON can carry."""
+        if isinstance(value, bool | int | float | None):
+            return _number(value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return f"({len(value)} bytes)"
+        if isinstance(value, Mapping | list | tuple | set | frozenset):
+            return self._inner(value, depth=depth + 1) if depth < _DEPTH_MAX else "(nested too deep)"
+        return self.text(str(value))
+
+    def traceback(self, value: object) -> str:
+        """A rendered traceback: as `text`, but with room for one."""
+        return self.text(str(value), length_max=TRACEBACK_LENGTH_MAX)
+
+    def _inner(self, values: Mapping[str, object] | Iterable[object], *, depth: int) -> object:
+        if isinstance(values, Mapping):
+            return self.fields(values, depth=depth)
+        return [self.value(value, depth=depth) for value in list(values)[:_ITEMS_MAX]]
+
+
+def _number(value: float | int | None) -> object:
+    """Python refuses to write integers of some thousand digits, and JSON has no infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, bool) or -(2**63) <= value < 2**64:
+        return value
+    return "(a huge integer)"
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    """The secret as it is, as a URL would carry it and as a repr would show it."""
+    return secret, quote(secret, safe=""), quote(secret), repr(secret)[1:-1]
