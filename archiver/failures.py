@@ -161,7 +161,7 @@ class ApiModelMissing(Failure):
 
 
 class TaskNotFound(Failure):
-    """A definite "no such task" (400/1201 naming the id). Verify decides what it means, after a grace period."""
+    """A definite "no such task" (400/1201 naming the id): what it means, verify decides after a grace period."""
 
     reason = "task_not_found"
 
@@ -285,6 +285,11 @@ class BucketForbidden(Failure):
     )
 
 
+class StoreClockSkewed(BucketForbidden):
+    reason = "store_clock_skewed"
+    what_to_do = "Set this machine's clock by NTP; the store refuses requests signed at this time."
+
+
 class StoreFull(Failure):
     reason = "store_full"
     disposition = Disposition.HOLD
@@ -381,7 +386,7 @@ def decide(error: Exception, *, attempt: int, now: int, deadline: int, rand: flo
     """
     disposition = error.disposition if isinstance(error, Failure) else Disposition.RETRY
     if disposition is Disposition.HOLD and isinstance(error, Failure):
-        return Hold(due_at=now + 2 * HOLD_PROBE_SECONDS * 1000, family=error.family, host=error.host)
+        return Hold(due_at=now + HOLD_PROBE_SECONDS * 1000, family=error.family, host=error.host)
     if disposition is Disposition.BURY:
         return Bury(due_at=buried_due(now=now, deadline=deadline))
     return Retry(due_at=retry_due(attempt, now=now, rand=rand))

@@ -235,3 +235,48 @@ def text(value: object, *, limit: int = 2000) -> str:
     if not isinstance(value, str):
         return ""
     return value[:limit].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeasedAsset:
+    """One asset of a leased task, with what earlier attempts have left of it."""
+
+    asset: Asset
+    stored: StoredAsset | None
+    incomplete_sha256: str | None
+    """Digest of a body that only the wholeness check refused, and when that was first seen (Unix ms)."""
+    incomplete_at: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one task until it ends or is renewed, and all that the ledger knows of the task.
+
+    Every write that ends the work is fenced by `token`: a worker that lost its lease changes nothing.
+    """
+
+    row_id: int
+    token: str
+    stage: Stage
+    account: str
+    task_id: str
+    external_task_id: str | None
+    state: State
+    attempt: int
+    """Counts from 1, this try included."""
+    family: str | None
+    """Settled by the API; None for an id that it has not confirmed."""
+    family_hint: str | None
+    result_arrays: tuple[str, ...]
+    confirmed: bool
+    created_at: int | None
+    updated_at: int | None
+    deadline_at: int
+    discovered_by: Discovery
+    asset_host: str | None
+    document: Mapping[str, object]
+    """The API's own object; empty for an unconfirmed id."""
+    request: Mapping[str, object] | None
+    assets: tuple[LeasedAsset, ...] = ()
+    is_probe: bool = False
+    """Claimed in spite of a hold, to see whether it can go."""

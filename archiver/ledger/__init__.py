@@ -1,0 +1,403 @@
+"""The ledger: the only module that executes SQL. Every public method of `Ledger` is one transaction.
+
+Two promises:
+
+1. When a writing method returns, what it did is on the disk (SQLite WAL, `synchronous=FULL`). When it raises,
+   nothing of it happened. `LedgerUnavailable` means "not now": locked, full, read-only.
+2. Whatever ends a lease is fenced by the lease's token; `LeaseLost` means that somebody else has the task now.
+
+The package, in the order of a task's life: `receiving` (callbacks, registrations), `claiming` (leases),
+`recording` (the API's word; the only way into a confirmed state), `settling` (how a lease ends), `holding`,
+`sweeping`, `tending` (what time alone does), `reading` (what people ask). `schema` repeats the state machine
+as CHECKs, `connections` says when what is fsynced.
+
+The parts take a connection and never open one, so that a transaction's limits stand here and nowhere else.
+The price is a facade of one-line methods; it buys that "one public method, one transaction" is visible.
+"""
+
+import dataclasses
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from archiver.failures import Bury, Failure, Hold, Retry
+from archiver.ledger import (
+    claiming,
+    holding,
+    migrating,
+    reading,
+    receiving,
+    recording,
+    schema,
+    settling,
+    sweeping,
+    tending,
+)
+from archiver.ledger.connections import Connections, LedgerUnusable, open_file
+from archiver.ledger.histories import note
+from archiver.ledger.recording import Outcome, Recorded
+from archiver.ledger.sweeping import SweepMemory
+from archiver.ledger.tending import Expired
+from archiver.model import (
+    Callback,
+    Discovery,
+    Lease,
+    LeasedAsset,
+    Reception,
+    Stage,
+    State,
+    StoredAsset,
+    Task,
+)
+
+__all__ = [
+    "Expired",
+    "Ledger",
+    "LedgerUnusable",
+    "Outcome",
+    "Recorded",
+    "SweepMemory",
+]
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retried:
+    """What `retry_tasks` did: how many will be asked for again, and the ids nobody knows."""
+
+    retried: int
+    not_known: tuple[str, ...]
+
+
+class Ledger:
+    """One ledger file. Thread-safe. `now` gives Unix ms and is read once per transaction."""
+
+    def __init__(self, connections: Connections, *, now: Callable[[], int]) -> None:
+        self._connections = connections
+        self._now = now
+
+    @classmethod
+    def open(cls, url: str, *, daemon: bool, now: Callable[[], int] = _unix_ms) -> Self:
+        """Open (and where needed create and migrate) the ledger that `url` (`sqlite:///…`) names.
+
+        A daemon locks the file against other daemons and frees every lease that a dead one has left.
+        Raises LedgerUnusable with a sentence for the operator, LedgerUnavailable when it is busy.
+        """
+        path = open_file(url)
+        connections = Connections(path, daemon=daemon)
+        try:
+            with connections.write() as connection:
+                migrating.migrate(connection, path=path)
+                if daemon:
+                    claiming.free_all(connection, now=now())
+                    sweeping.free_all(connection)
+                    _note_first_start(connection, now=now())
+        except BaseException:
+            connections.close()
+            raise
+        return cls(connections, now=now)
+
+    def close(self) -> None:
+        """Close the file; every lease that is still out ends by itself."""
+        self._connections.close()
+
+    def ping(self) -> None:
+        """Prove that a transaction can begin and commit; raises LedgerUnavailable."""
+        with self._connections.write() as connection:
+            connection.execute(
+                sa.update(schema.facts)
+                .where(schema.facts.c.name == "first_started_at")
+                .values(name="first_started_at")
+            )
+
+    # --- what arrives ---------------------------------------------------------------------------------
+
+    def record_callbacks(self, callbacks: Sequence[Callback]) -> list[Reception]:
+        """Write callbacks down, durably; what each one was. One fsync for all of them."""
+        with self._connections.write() as connection:
+            return receiving.record_callbacks(connection, callbacks, now=self._now())
+
+    def register(
+        self,
+        task_id: str,
+        *,
+        account: str,
+        family: str,
+        external_task_id: str | None = None,
+        request: Mapping[str, object] | None = None,
+    ) -> bool:
+        """Follow this id (or external id) from now on; True when it was new."""
+        with self._connections.write() as connection:
+            return receiving.register(
+                connection,
+                account=account,
+                task_id=task_id,
+                family=family,
+                external_task_id=external_task_id,
+                request=request,
+                now=self._now(),
+            )
+
+    def record(
+        self, tasks: Sequence[Task], *, account: str, by: Discovery, rand: float, asked_as: str | None = None
+    ) -> list[Recorded]:
+        """Take the API's word for at most 500 tasks. The one path into every confirmed state."""
+        with self._connections.write() as connection:
+            return recording.record(
+                connection, tasks, account=account, by=by, now=self._now(), rand=rand, asked_as=asked_as
+            )
+
+    # --- leases ---------------------------------------------------------------------------------------
+
+    def claim_archive(self, *, count: int, offset: int, hosts_avoided: Collection[str] = ()) -> list[Lease]:
+        """Lease up to `count` succeeded tasks; `offset` is the number of the first slot (lanes go by it)."""
+        with self._connections.write() as connection:
+            probes = claiming.claim_probes(connection, stage=Stage.ARCHIVE, now=self._now())
+            return probes + claiming.claim_archive(
+                connection,
+                count=max(0, count - len(probes)),
+                offset=offset,
+                now=self._now(),
+                hosts_avoided=hosts_avoided,
+            )
+
+    def claim_verify(self, *, count: int, offset: int) -> list[Lease]:
+        """Lease up to `count` ids to ask for singly; ids that the API has confirmed go first."""
+        with self._connections.write() as connection:
+            probes = claiming.claim_probes(connection, stage=Stage.VERIFY, now=self._now())
+            return probes + claiming.claim_verify(
+                connection, count=max(0, count - len(probes)), offset=offset, now=self._now()
+            )
+
+    def work_due(self, stage: Stage) -> bool:
+        """Whether anything of `stage` might be claimable: a read, so that an idle loop never writes."""
+        with self._connections.read() as connection:
+            return reading.work_due(connection, queues=claiming.STAGE_QUEUES[stage], now=self._now())
+
+    def renew(self, leases: Sequence[Lease]) -> set[int]:
+        """Renew leases; the row ids of those that still hold."""
+        with self._connections.write() as connection:
+            return claiming.renew(connection, leases, now=self._now())
+
+    def assets(self, lease: Lease) -> tuple[LeasedAsset, ...]:
+        """The task's assets as the ledger has them now: URLs may be fresher than the lease's."""
+        with self._connections.read() as connection:
+            return claiming.assets_of_task(connection, lease.row_id)
+
+    # --- how a lease ends (all raise LeaseLost) --------------------------------------------------------
+
+    def give_back(self, lease: Lease) -> None:
+        """Nothing was done; due at once, attempt not counted."""
+        with self._connections.write() as connection:
+            settling.give_back(connection, lease, now=self._now())
+
+    def retry(
+        self,
+        lease: Lease,
+        error: Exception,
+        decision: Retry,
+        *,
+        stored: Sequence[StoredAsset] = (),
+        failed: Mapping[str, Exception] | None = None,
+    ) -> None:
+        """This task again, later; what was stored of it meanwhile is kept."""
+        with self._connections.write() as connection:
+            settling.retry(connection, lease, error, decision, now=self._now())
+            settling.save_stored(connection, lease, stored)
+            settling.save_failed(connection, lease, failed or {}, now=self._now())
+
+    def hold(
+        self, lease: Lease, error: Failure, decision: Hold, *, stored: Sequence[StoredAsset] = ()
+    ) -> bool:
+        """A part of the pipeline stops, set off by this task. True when the hold is new."""
+        with self._connections.write() as connection:
+            settling.hold(connection, lease, decision, now=self._now())
+            settling.save_stored(connection, lease, stored)
+            return holding.set_hold(
+                connection, error, account=lease.account, stage=lease.stage, now=self._now()
+            )
+
+    def bury(
+        self,
+        lease: Lease,
+        error: Failure,
+        decision: Bury,
+        *,
+        stored: Sequence[StoredAsset] = (),
+        failed: Mapping[str, Exception] | None = None,
+    ) -> None:
+        """Set this task aside with its reason; its other assets are saved already."""
+        with self._connections.write() as connection:
+            settling.bury(connection, lease, error, decision, now=self._now())
+            settling.save_stored(connection, lease, stored)
+            settling.save_failed(connection, lease, failed or {}, now=self._now())
+
+    def not_found(self, lease: Lease, *, rand: float) -> State:
+        """The API definitely does not know this id; the state it is in now."""
+        with self._connections.write() as connection:
+            return settling.not_found(connection, lease, now=self._now(), rand=rand)
+
+    def archived(
+        self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]
+    ) -> None:
+        """The manifest is in the bucket: done."""
+        with self._connections.write() as connection:
+            settling.archived(
+                connection, lease, manifest_key=manifest_key, archived_at=archived_at, now=self._now()
+            )
+            settling.save_stored(connection, lease, stored)
+
+    # --- list matching, sweep ---------------------------------------------------------------------------
+
+    def waiting(self, *, account: str, most: int) -> dict[str | None, int]:
+        """How many due ids a list page could answer for, by family (None: not known)."""
+        with self._connections.read() as connection:
+            return reading.waiting(connection, account=account, now=self._now(), most=most)
+
+    def ask_singly(self, *, account: str, family: str | None, due_before: int) -> int:
+        """Mark the ids of `family` that were due before `due_before` (Unix ms) and that no page has shown."""
+        with self._connections.write() as connection:
+            return claiming.ask_singly(connection, account=account, family=family, due_before=due_before)
+
+    def settled(self, *, account: str, task_ids: list[str]) -> dict[str, State]:
+        """Which of these ids the ledger has, and in which state."""
+        with self._connections.read() as connection:
+            return reading.settled_ids(connection, account=account, task_ids=task_ids)
+
+    def sweep_memory(self, *, account: str, family: str) -> SweepMemory:
+        """What earlier sweeps of this family have found out."""
+        with self._connections.read() as connection:
+            return sweeping.memory(connection, account=account, family=family)
+
+    def sweep_begin(self, *, account: str, family: str) -> str | None:
+        """Take the family for this sweeper: a token, or None while another one has it."""
+        with self._connections.write() as connection:
+            return sweeping.begin(connection, account=account, family=family, now=self._now())
+
+    def sweep_renew(self, token: str) -> bool:
+        """Keep the family; False when somebody else has it now."""
+        with self._connections.write() as connection:
+            return sweeping.renew(connection, token, now=self._now())
+
+    def sweep_end(
+        self, token: str, *, succeeded_at: int | None, full: bool, oldest_first: bool, last_page: int | None
+    ) -> None:
+        """Give the family back, remembering what was found out where the sweep went through."""
+        with self._connections.write() as connection:
+            sweeping.end(
+                connection,
+                token,
+                succeeded_at=succeeded_at,
+                full=full,
+                oldest_first=oldest_first,
+                last_page=last_page,
+            )
+
+    # --- holds ------------------------------------------------------------------------------------------
+
+    def set_hold(self, error: Failure, *, account: str, stage: Stage) -> bool:
+        """Stop a stage where no task is at hand (the sweep); True when the hold is new."""
+        with self._connections.write() as connection:
+            return holding.set_hold(connection, error, account=account, stage=stage, now=self._now())
+
+    def release_holds(
+        self, *, account: str, stages: tuple[Stage, ...], family: str | None, host: str | None = None
+    ) -> list[str]:
+        """Something succeeded: the holds that covered it go; their reasons."""
+        with self._connections.write() as connection:
+            return holding.release(connection, account=account, stages=stages, family=family, host=host)
+
+    def is_held(self, *, account: str, stage: Stage, family: str) -> bool:
+        """Whether a hold stops this stage for this family."""
+        with self._connections.read() as connection:
+            return holding.is_held(connection, account=account, stage=stage, family=family)
+
+    def has_holds(self) -> bool:
+        """Whether there is any hold at all."""
+        with self._connections.read() as connection:
+            return holding.any_hold(connection)
+
+    # --- what time alone does -----------------------------------------------------------------------------
+
+    def expire(self) -> list[Expired]:
+        """Pass the deadline's verdict on a batch of tasks."""
+        with self._connections.write() as connection:
+            return tending.expire(connection, now=self._now())
+
+    def prune(self) -> int:
+        """Drop a batch of ids that were never confirmed; how many."""
+        with self._connections.write() as connection:
+            return tending.prune(connection, now=self._now())
+
+    def count_missed(self, *, patience_ms: int) -> dict[tuple[str, str], int]:
+        """Callbacks that never came, since the last call: {(account, family): how many}."""
+        with self._connections.write() as connection:
+            first = reading.fact(connection, "first_started_at")
+            return tending.count_missed(
+                connection, now=self._now(), patience_ms=patience_ms, first_started_at=int(first or 0)
+            )
+
+    def beat(self, daemon_id: str, *, version: str, started_at: int) -> None:
+        """Say that this daemon is alive (`status` lists those seen within a minute)."""
+        with self._connections.write() as connection:
+            table, now = schema.daemons, self._now()
+            statement = sa.update(table).where(table.c.id == daemon_id).values(seen_at=now)
+            if connection.execute(statement).rowcount == 0:
+                row = {"id": daemon_id, "host": platform.node(), "pid": os.getpid(), "version": version}
+                connection.execute(sa.insert(table).values(**row, started_at=started_at, seen_at=now))
+                connection.execute(sa.delete(table).where(table.c.seen_at < now - reading.DAEMON_SEEN_MS))
+
+    def leave(self, daemon_id: str) -> None:
+        """This daemon has ended in good order."""
+        with self._connections.write() as connection:
+            connection.execute(sa.delete(schema.daemons).where(schema.daemons.c.id == daemon_id))
+
+    # --- what people ask ------------------------------------------------------------------------------------
+
+    def show(self, task_id: str, *, account: str) -> dict[str, Any] | None:
+        """One task by id or external id as `show --json` prints it; None when unknown."""
+        with self._connections.read() as connection:
+            return reading.show(connection, account=account, task_id=task_id)
+
+    def status(self) -> dict[str, Any]:
+        """Everything at a glance, as `status --json` prints it."""
+        with self._connections.read() as connection:
+            return reading.status(connection, now=self._now())
+
+    def retry_tasks(self, task_ids: Sequence[str], *, account: str) -> Retried:
+        """Ask the API afresh for these ids, now (at most 500 a transaction, so at most 500 a call)."""
+        with self._connections.write() as connection:
+            known = [
+                i
+                for i in task_ids
+                if claiming.ask_again(connection, account=account, task_id=i, now=self._now())
+            ]
+            return Retried(len(known), tuple(i for i in task_ids if i not in known))
+
+    def buried_ids(self, *, account: str) -> list[str]:
+        """The ids of every buried task."""
+        with self._connections.read() as connection:
+            return reading.ids_in(connection, account=account, state=State.BURIED)
+
+    def note(self, lease: Lease, *, event: str, detail: str) -> None:
+        """Add a line to a task's history."""
+        with self._connections.write() as connection:
+            note(connection, lease.row_id, at=self._now(), event=event, detail=detail)
+
+
+def _note_first_start(connection: sa.Connection, *, now: int) -> None:
+    if reading.fact(connection, "first_started_at") is None:
+        connection.execute(sa.insert(schema.facts).values(name="first_started_at", value=str(now)))
+
+
+def new_daemon_id() -> str:
+    """A name for one run of a daemon, unique among all of them."""
+    return uuid.uuid4().hex

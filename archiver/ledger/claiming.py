@@ -1,0 +1,307 @@
+"""Taking work: one statement per lane writes token, lease end, attempt and next due time before any work.
+
+So a crash right after the commit is already a retry: the row is due again when its lease ends. Nothing has to
+notice the dead worker, and nobody has to clean up after it.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.failures import HOLD_PROBE_SECONDS
+from archiver.ledger import schema
+from archiver.ledger.histories import note
+from archiver.model import (
+    Asset,
+    Discovery,
+    Lease,
+    LeasedAsset,
+    Role,
+    Stage,
+    State,
+    StoredAsset,
+)
+
+LEASE_SECONDS = 30
+LANES = ("deadline", "attempts", "deadline", "newest")
+"""Slot by slot: half to the nearest deadline, a quarter to the fewest attempts, a quarter to the newest."""
+
+STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
+    Stage.VERIFY: (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE),
+    Stage.ARCHIVE: (schema.QUEUE_ARCHIVE,),
+}
+
+
+def shares(count: int, *, offset: int) -> dict[str, int]:
+    """How many of `count` slots, the first being slot number `offset`, go to which lane."""
+    lanes = [LANES[(offset + slot) % len(LANES)] for slot in range(count)]
+    return {lane: lanes.count(lane) for lane in dict.fromkeys(lanes)}
+
+
+def claim_archive(
+    connection: sa.Connection, *, count: int, offset: int, now: int, hosts_avoided: Collection[str]
+) -> list[Lease]:
+    """Lease up to `count` succeeded tasks, shared out between the lanes."""
+    table = schema.tasks
+    allowed = [_not_held(Stage.ARCHIVE)]
+    if hosts_avoided:
+        allowed.append(sa.or_(table.c.asset_host.is_(None), table.c.asset_host.not_in(hosts_avoided)))
+    return _claim_lanes(connection, schema.QUEUE_ARCHIVE, allowed, count=count, offset=offset, now=now)
+
+
+def claim_verify(connection: sa.Connection, *, count: int, offset: int, now: int) -> list[Lease]:
+    """Lease up to `count` tasks to ask for singly: known ids first, then ids nobody has confirmed, first come
+    first served."""
+    allowed = [_not_held(Stage.VERIFY)]
+    known = _claim_lanes(connection, schema.QUEUE_VERIFY, allowed, count=count, offset=offset, now=now)
+    wanted = count - len(known)
+    if wanted <= 0:
+        return known
+    table = schema.tasks
+    chosen = (
+        _waiting(schema.QUEUE_INQUIRE, now=now)
+        .where(*allowed)
+        .order_by(table.c.due_at, table.c.id)
+        .limit(wanted)
+    )
+    return known + _lease(connection, chosen, now=now)
+
+
+def claim_probes(connection: sa.Connection, *, stage: Stage, now: int) -> list[Lease]:
+    """One task for every hold of `stage` whose probe is due, taken in spite of the hold. A failed probe goes
+    behind the others by its `due_at`, so that no poisonous task can be the probe for ever."""
+    table, holds = schema.tasks, schema.holds
+    query = sa.select(holds).where(holds.c.stage == stage, holds.c.probe_at <= now)
+    leases: list[Lease] = []
+    for hold in connection.execute(query).mappings().all():
+        following = now + HOLD_PROBE_SECONDS * 1000
+        connection.execute(sa.update(holds).where(holds.c.id == hold["id"]).values(probe_at=following))
+        for queue in STAGE_QUEUES[stage]:
+            chosen = _waiting(queue, now=now).where(table.c.account == hold["account"])
+            if hold["family"]:
+                chosen = chosen.where(_family() == hold["family"])
+            if hold["host"]:
+                chosen = chosen.where(table.c.asset_host == hold["host"])
+            probe = _lease(connection, chosen.order_by(table.c.due_at).limit(1), now=now, is_probe=True)
+            leases += probe
+            if probe:
+                break
+    return leases
+
+
+def _claim_lanes(
+    connection: sa.Connection,
+    queue: str,
+    allowed: Sequence[sa.ColumnElement[bool]],
+    *,
+    count: int,
+    offset: int,
+    now: int,
+) -> list[Lease]:
+    table = schema.tasks
+    orders: Mapping[str, tuple[sa.ColumnElement[Any], ...]] = {
+        "deadline": (table.c.deadline_at,),
+        "attempts": (table.c.attempts, table.c.due_at),
+        "newest": (table.c.first_seen_at.desc(),),
+    }
+    leases: list[Lease] = []
+    for lane, slots in shares(count, offset=offset).items():
+        chosen = _waiting(queue, now=now).where(*allowed).order_by(*orders[lane]).limit(slots)
+        leases += _lease(connection, chosen, now=now)
+    return leases
+
+
+def _waiting(queue: str, *, now: int) -> sa.Select[int]:
+    """Rows of `queue` that are due and that nobody works on."""
+    table = schema.tasks
+    return sa.select(table.c.id).where(
+        table.c.queue == queue,
+        table.c.due_at <= now,
+        sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
+    )
+
+
+def _family() -> sa.ColumnElement[str | None]:
+    return sa.func.coalesce(schema.tasks.c.family, schema.tasks.c.family_hint)
+
+
+def _not_held(stage: Stage) -> sa.ColumnElement[bool]:
+    """No hold of this stage covers the row: its account, and its family and host where the hold names one."""
+    table, holds = schema.tasks, schema.holds
+    covering = sa.select(holds.c.id).where(
+        holds.c.stage == stage,
+        holds.c.account == table.c.account,
+        sa.or_(holds.c.family == "", holds.c.family == _family()),
+        sa.or_(holds.c.host == "", holds.c.host == table.c.asset_host),
+    )
+    return ~covering.correlate(table).exists()
+
+
+def _lease(
+    connection: sa.Connection, chosen: sa.Select[int], *, now: int, is_probe: bool = False
+) -> list[Lease]:
+    table = schema.tasks
+    until = now + LEASE_SECONDS * 1000
+    token = uuid.uuid4().hex
+    statement = (
+        sa.update(table)
+        .where(table.c.id.in_(chosen.scalar_subquery()))
+        .values(
+            lease_token=token, lease_until=until, due_at=until, attempts=table.c.attempts + 1, asked_at=now
+        )
+        .returning(table)
+    )
+    rows = connection.execute(statement).mappings().all()
+    assets = _assets_of(connection, [row["id"] for row in rows if row["queue"] == schema.QUEUE_ARCHIVE])
+    return [_read(row, assets.get(row["id"], ()), is_probe=is_probe) for row in rows]
+
+
+def _assets_of(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, tuple[LeasedAsset, ...]]:
+    if not row_ids:
+        return {}
+    table = schema.assets
+    query = sa.select(table).where(table.c.task.in_(row_ids)).order_by(table.c.id)
+    found: dict[int, list[LeasedAsset]] = {}
+    for row in connection.execute(query).mappings():
+        found.setdefault(row["task"], []).append(_read_asset(row))
+    return {row_id: tuple(assets) for row_id, assets in found.items()}
+
+
+def assets_of_task(connection: sa.Connection, row_id: int) -> tuple[LeasedAsset, ...]:
+    """The assets of one task as the ledger has them now; their URLs may be fresher than a lease's."""
+    return _assets_of(connection, [row_id]).get(row_id, ())
+
+
+def _read_asset(row: Mapping[Any, Any]) -> LeasedAsset:
+    asset = Asset(
+        stem=row["stem"],
+        url=row["url"],
+        role=Role(row["role"]),
+        index=row["api_index"],
+        watermarked=row["watermarked"],
+    )
+    stored = None
+    if row["name"] is not None:
+        stored = StoredAsset(
+            stem=row["stem"],
+            name=row["name"],
+            key=row["key"],
+            role=asset.role,
+            index=asset.index,
+            watermarked=asset.watermarked,
+            bytes=row["bytes"],
+            sha256=row["sha256"],
+            content_type=row["content_type"],
+            width=row["width"],
+            height=row["height"],
+            source_url=row["source_url"],
+            suspect=row["suspect"],
+        )
+    return LeasedAsset(asset, stored, row["incomplete_sha256"], row["incomplete_at"])
+
+
+def _read(row: Mapping[Any, Any], assets: tuple[LeasedAsset, ...], *, is_probe: bool) -> Lease:
+    stage = Stage.ARCHIVE if row["queue"] == schema.QUEUE_ARCHIVE else Stage.VERIFY
+    return Lease(
+        row_id=row["id"],
+        token=row["lease_token"],
+        stage=stage,
+        account=row["account"],
+        task_id=row["task_id"],
+        external_task_id=row["external_task_id"],
+        state=State(row["state"]),
+        attempt=row["attempts"],
+        family=row["family"],
+        family_hint=row["family_hint"],
+        result_arrays=tuple(filter(None, row["result_arrays"].split(","))),
+        confirmed=row["confirmed_at"] is not None,
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        deadline_at=row["deadline_at"],
+        discovered_by=Discovery(row["discovered_by"]),
+        asset_host=row["asset_host"],
+        document=json.loads(row["document"]) if row["document"] else {},
+        request=json.loads(row["request"]) if row["request"] else None,
+        assets=assets,
+        is_probe=is_probe,
+    )
+
+
+def renew(connection: sa.Connection, leases: Sequence[Lease], *, now: int) -> set[int]:
+    """Give every lease that still holds another `LEASE_SECONDS`; the row ids of those."""
+    table = schema.tasks
+    until = now + LEASE_SECONDS * 1000
+    held: set[int] = set()
+    for token in {lease.token for lease in leases}:
+        row_ids = [lease.row_id for lease in leases if lease.token == token]
+        statement = (
+            sa.update(table)
+            .where(table.c.id.in_(row_ids), table.c.lease_token == token)
+            .values(lease_until=until, due_at=until)
+            .returning(table.c.id)
+        )
+        held |= set(connection.execute(statement).scalars())
+    return held
+
+
+def free_all(connection: sa.Connection, *, now: int) -> int:
+    """Free every lease: a daemon that starts on SQLite is alone, so whoever held one is dead. How many.
+
+    A task whose work kills the process would be first again after every start; its attempts count, so each
+    time it waits a little longer, at most a lease.
+    """
+    table = schema.tasks
+    wait = sa.case((table.c.attempts <= 2, 0), (table.c.attempts <= 4, 5_000), else_=LEASE_SECONDS * 1000)
+    statement = (
+        sa.update(table)
+        .where(table.c.lease_token.is_not(None))
+        .values(lease_token=None, lease_until=None, due_at=now + wait)
+    )
+    return connection.execute(statement).rowcount
+
+
+def ask_singly(connection: sa.Connection, *, account: str, family: str | None, due_before: int) -> int:
+    """Mark ids that waited before a list was read and that none of its pages has shown; how many."""
+    table = schema.tasks
+    same = _family().is_(None) if family is None else _family() == family
+    statement = (
+        sa.update(table)
+        .where(
+            table.c.queue.in_(STAGE_QUEUES[Stage.VERIFY]),
+            table.c.account == account,
+            same,
+            table.c.due_at <= due_before,
+            table.c.lease_token.is_(None),
+            table.c.ask_singly.is_(False),
+        )
+        .values(ask_singly=True)
+    )
+    return connection.execute(statement).rowcount
+
+
+def ask_again(connection: sa.Connection, *, account: str, task_id: str, now: int) -> bool:
+    """An operator wants this task tried now, with a fresh answer of the API. False when nobody knows the id.
+
+    An archived task is left alone: its manifest is final. A failed one is buried for the moment it takes to ask,
+    so that only the API's word moves it.
+    """
+    table = schema.tasks
+    query = sa.select(table.c.id, table.c.state, table.c.confirmed_at).where(
+        table.c.account == account, table.c.task_id == task_id
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return False
+    changes: dict[str, Any] = {"due_at": now, "ask_singly": True, "lease_token": None, "lease_until": None}
+    if row.state == State.ARCHIVED:
+        return True
+    if row.state in (State.SUCCEEDED, State.FAILED):
+        changes |= {"state": State.BURIED, "queue": schema.QUEUE_VERIFY, "reason": "retry_requested"}
+    if row.state in (State.REPORTED, State.UNKNOWN):
+        changes |= {"state": State.REPORTED, "not_found_since": None, "asked": 0}
+    connection.execute(sa.update(table).where(table.c.id == row.id).values(changes))
+    note(connection, row.id, at=now, event="task.retry_requested", detail=row.state)
+    return True

@@ -1,0 +1,159 @@
+"""Where SQLite is opened, and how: WAL, `synchronous=FULL`, one writer connection that also owns checkpoints.
+
+Rules:
+
+1. A transaction that returned is on the disk: with `synchronous=FULL` every COMMIT fsyncs the write-ahead log.
+2. Within a process one lock hands the single writer connection around, so that no thread ever meets
+   SQLITE_BUSY from its own process; between processes `busy_timeout` waits.
+3. Only the daemon checkpoints (automatically, on its writer). Commands never do, so no callback waits for one.
+4. Every error of the driver leaves here as `LedgerUnavailable`; nothing was written then.
+
+A crash between BEGIN and COMMIT leaves nothing; after COMMIT, everything. There is no state between.
+"""
+
+import contextlib
+import fcntl
+import pathlib
+import threading
+from collections.abc import Iterator
+from typing import IO
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc, pool
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
+from archiver.failures import LedgerUnavailable
+
+APPLICATION_ID = 0x4B4C4E47
+"""Written into the file's header ("KLNG"): tells our ledger from anybody else's database."""
+
+_BUSY_SECONDS = 8.0
+"""Below the 10 s within which the door must have said 503."""
+
+_CHECKPOINT_PAGES = 4000
+
+
+class LedgerUnusable(Exception):
+    """The ledger file cannot be used as it is; the message says which file, why, and what to do."""
+
+
+class Connections:
+    """The one writer and the readers of one SQLite ledger file."""
+
+    def __init__(self, path: pathlib.Path, *, daemon: bool) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._daemon_lock = _lock_for_daemon(path) if daemon else None
+        url = sa.URL.create("sqlite", database=str(path))
+        self._writing = sa.create_engine(
+            url,
+            poolclass=pool.StaticPool,
+            connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS},
+        )
+        self._reading = sa.create_engine(
+            url, pool_size=4, connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS}
+        )
+        pages = _CHECKPOINT_PAGES if daemon else 0
+        _prepare(self._writing, begin="BEGIN IMMEDIATE", checkpoint_pages=pages)
+        _prepare(self._reading, begin="BEGIN", checkpoint_pages=0)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One write transaction: committed and durable when the block ends, nothing when it raises."""
+        if not self._lock.acquire(timeout=_BUSY_SECONDS):
+            raise LedgerUnavailable(f"the ledger {self.path} is busy: a transaction has not ended in time")
+        try:
+            with _translated(self.path), self._writing.begin() as connection:
+                yield connection
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One consistent snapshot; never waits for the writer."""
+        with _translated(self.path), self._reading.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection and let the next daemon in."""
+        self._reading.dispose()
+        self._writing.dispose()
+        if self._daemon_lock is not None:
+            self._daemon_lock.close()
+
+
+def _lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
+    """The lock that a daemon keeps on `<ledger>.lock` while it lives; the kernel drops it with the process,
+    so a kill -9 never leaves a stale one."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        handle = lock_path.open("ab")
+    except OSError as error:
+        raise LedgerUnusable(
+            f"cannot write {lock_path}: {error.strerror}. The ledger's folder must exist and be writable "
+            "(KLING_LEDGER_URL)."
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise LedgerUnusable(
+            f"another kling-receiver already works on the ledger {path}. One SQLite ledger takes one daemon: stop "
+            "the other one, or give this one a KLING_LEDGER_URL of its own."
+        ) from error
+    return handle
+
+
+def _prepare(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
+    """Set every new connection up, and open transactions ourselves: the driver's implicit BEGIN is deferred,
+    and a deferred transaction that turns to writing can fail in a way no timeout waits for."""
+
+    def connect(connection: DBAPIConnection, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA wal_autocheckpoint={checkpoint_pages:d}")
+        cursor.close()
+
+    def begin_transaction(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", connect)
+    event.listen(engine, "begin", begin_transaction)
+
+
+@contextlib.contextmanager
+def _translated(path: pathlib.Path) -> Iterator[None]:
+    """Driver errors as `LedgerUnavailable`; an IntegrityError is a mistake of ours and passes through."""
+    try:
+        yield
+    except (exc.OperationalError, exc.DatabaseError) as error:
+        if isinstance(error, exc.IntegrityError | exc.ProgrammingError | exc.DataError):
+            raise
+        raise LedgerUnavailable(f"the ledger {path} cannot be used: {error.orig}") from error
+
+
+def open_file(url: str) -> pathlib.Path:
+    """The file that a `sqlite:///…` URL names, looked at: ours, new, or `LedgerUnusable` with the reason."""
+    path = pathlib.Path(url.removeprefix("sqlite:///"))
+    if not path.parent.is_dir():
+        raise LedgerUnusable(
+            f"the folder {path.parent} of the ledger does not exist (KLING_LEDGER_URL): make it first"
+        )
+    if path.is_dir():
+        raise LedgerUnusable(f"{path} is a folder, not a ledger file (KLING_LEDGER_URL)")
+    try:
+        with path.open("ab+") as handle:
+            handle.seek(0)
+            header = handle.read(72)
+    except OSError as error:
+        raise LedgerUnusable(f"cannot open the ledger {path}: {error.strerror} (KLING_LEDGER_URL)") from error
+    if header and not header.startswith(b"SQLite format 3\0"):
+        raise LedgerUnusable(
+            f"{path} is not a ledger (not an SQLite file); name another file in KLING_LEDGER_URL"
+        )
+    if len(header) == 72 and int.from_bytes(header[68:72]) not in (0, APPLICATION_ID):
+        raise LedgerUnusable(f"{path} belongs to another program; name another file in KLING_LEDGER_URL")
+    return path

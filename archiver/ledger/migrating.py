@@ -1,0 +1,46 @@
+"""Brings a ledger file to this version's schema (Alembic), or says in a sentence why it cannot be done.
+
+Runs at every start, within one transaction: a crash in the middle leaves the old schema.
+"""
+
+import pathlib
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from archiver.ledger.connections import APPLICATION_ID, LedgerUnusable
+
+_SCRIPTS = pathlib.Path(__file__).parent / "migrations"
+
+
+def migrate(connection: sa.Connection, *, path: pathlib.Path) -> str | None:
+    """Upgrade to the newest revision; the revision it came from, or None where nothing had to be done.
+
+    Raises LedgerUnusable for a file that is not ours or that a newer version has written.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == scripts.get_current_head():
+        return None
+    if current is None and sa.inspect(connection).get_table_names():
+        raise LedgerUnusable(f"{path} belongs to another program; name another file in KLING_LEDGER_URL")
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise LedgerUnusable(
+            f"the ledger {path} was written by a newer version (schema {current}): run that version, or a newer one"
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
+    return current or "nothing"
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """Whether the file has this version's schema already (a command that only reads does not migrate)."""
+    scripts = ScriptDirectory(str(_SCRIPTS))
+    return MigrationContext.configure(connection).get_current_revision() == scripts.get_current_head()

@@ -1,0 +1,197 @@
+"""What `show`, `status`, metrics and readiness read: shapes are a contract (design section 9). Changes nothing."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger import schema
+from archiver.model import State, rfc3339
+
+OPEN = (State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED)
+"""States whose tasks still have something to lose."""
+
+DAEMON_SEEN_MS = 60_000
+
+
+def _time(value: int | None) -> str | None:
+    return None if value is None else rfc3339(value)
+
+
+def show(connection: sa.Connection, *, account: str, task_id: str) -> dict[str, Any] | None:
+    """One task by its id or external id as `show --json` prints it; None when nobody knows it."""
+    table = schema.tasks
+    same = sa.or_(table.c.task_id == task_id, table.c.external_task_id == task_id)
+    # An external id may look like another task's id: the id itself goes first.
+    order = sa.case((table.c.task_id == task_id, 0), else_=1)
+    query = sa.select(table).where(table.c.account == account, same).order_by(order)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    return {
+        "task_id": row["task_id"],
+        "account": row["account"],
+        "family": row["family"] or row["family_hint"],
+        "external_task_id": row["external_task_id"],
+        "state": row["state"],
+        "reason": row["reason"],
+        "message": row["message"],
+        "attempts": row["attempts"],
+        "due_at": _time(row["due_at"]),
+        "created_at": _time(row["created_at"]),
+        "updated_at": _time(row["updated_at"]),
+        "expires_at": _time(row["deadline_at"]),
+        "discovered_by": row["discovered_by"],
+        "callbacks": row["callbacks"],
+        "manifest_key": row["manifest_key"],
+        "assets": [_show_asset(asset) for asset in _of_task(connection, schema.assets, row["id"])],
+        "history": [
+            {"at": rfc3339(line["at"]), "event": line["event"], "detail": line["detail"]}
+            for line in _of_task(connection, schema.history, row["id"])
+        ],
+    }
+
+
+def _of_task(connection: sa.Connection, table: sa.Table, row_id: int) -> list[sa.RowMapping]:
+    query = sa.select(table).where(table.c.task == row_id).order_by(table.c.id)
+    return list(connection.execute(query).mappings())
+
+
+def _show_asset(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        "name": row["name"],
+        "key": row["key"],
+        "stored": row["name"] is not None,
+        "bytes": row["bytes"],
+        "sha256": row["sha256"],
+        "reason": row["reason"],
+    }
+
+
+def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
+    """The whole ledger at a glance, as `status --json` prints it."""
+    tasks, sweeps, holds, daemons = schema.tasks, schema.sweeps, schema.holds, schema.daemons
+    sweep_rows = connection.execute(sa.select(sweeps).order_by(sweeps.c.family)).mappings().all()
+    hold_rows = connection.execute(sa.select(holds).order_by(holds.c.since)).mappings().all()
+    alive = sa.select(daemons).where(daemons.c.seen_at > now - DAEMON_SEEN_MS)
+    return {
+        "states": states(connection),
+        "earliest_deadline": _time(earliest_deadline(connection)),
+        "last_callback_at": _time(
+            connection.execute(sa.select(sa.func.max(tasks.c.last_callback_at))).scalar()
+        ),
+        "last_sweep": {row["family"]: _time(row["last_success_at"]) for row in sweep_rows},
+        "missed_callbacks": {row["family"]: row["missed_callbacks"] for row in sweep_rows},
+        "holds": [_show_hold(row) for row in hold_rows],
+        "daemons": [
+            {
+                "id": row["id"],
+                "host": row["host"],
+                "pid": row["pid"],
+                "version": row["version"],
+                "started_at": rfc3339(row["started_at"]),
+                "seen_at": rfc3339(row["seen_at"]),
+            }
+            for row in connection.execute(alive).mappings()
+        ],
+    }
+
+
+def _show_hold(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        "stage": row["stage"],
+        "reason": row["reason"],
+        "since": rfc3339(row["since"]),
+        "what_to_do": row["what_to_do"],
+        "message": row["message"],
+        "family": row["family"] or None,
+        "host": row["host"] or None,
+    }
+
+
+def states(connection: sa.Connection) -> dict[str, int]:
+    """How many tasks are in which state; every state is named."""
+    table = schema.tasks
+    query = sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
+    counted = {row[0]: row[1] for row in connection.execute(query)}
+    return {state.value: counted.get(state, 0) for state in State}
+
+
+def earliest_deadline(connection: sa.Connection) -> int | None:
+    """The nearest deadline (Unix ms) of a task that the API has confirmed and that is not in the bucket."""
+    table = schema.tasks
+    nearest = [
+        sa.select(sa.func.min(table.c.deadline_at)).where(table.c.state == state).scalar_subquery()
+        for state in (State.RUNNING, State.SUCCEEDED, State.BURIED)
+    ]
+    found = connection.execute(sa.select(*nearest)).one()
+    return min((value for value in found if value is not None), default=None)
+
+
+def waiting(connection: sa.Connection, *, account: str, now: int, most: int) -> dict[str | None, int]:
+    """How many due ids wait to be asked for, by family (None: no family is known); looks at `most` of each
+    queue, and passes over those that no list page shows."""
+    table = schema.tasks
+    counts: dict[str | None, int] = {}
+    for queue in (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE):
+        some = (
+            sa.select(sa.func.coalesce(table.c.family, table.c.family_hint).label("family"))
+            .where(
+                table.c.queue == queue,
+                table.c.account == account,
+                table.c.due_at <= now,
+                table.c.lease_token.is_(None),
+                table.c.ask_singly.is_(False),
+            )
+            .limit(most)
+            .subquery()
+        )
+        query = sa.select(some.c.family, sa.func.count()).group_by(some.c.family)
+        for family, count in connection.execute(query):
+            counts[family] = counts.get(family, 0) + count
+    return counts
+
+
+def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str]) -> dict[str, State]:
+    """Which of these ids the ledger has, and in which state."""
+    table = schema.tasks
+    query = sa.select(table.c.task_id, table.c.state).where(
+        table.c.account == account, table.c.task_id.in_(task_ids)
+    )
+    return {row.task_id: State(row.state) for row in connection.execute(query)}
+
+
+def fact(connection: sa.Connection, name: str) -> str | None:
+    """A single value, or None."""
+    query = sa.select(schema.facts.c.value).where(schema.facts.c.name == name)
+    return connection.execute(query).scalar()
+
+
+def document(connection: sa.Connection, *, account: str, task_id: str) -> Mapping[str, object] | None:
+    """The API's own object of one task, where it was confirmed."""
+    table = schema.tasks
+    query = sa.select(table.c.document).where(table.c.account == account, table.c.task_id == task_id)
+    found = connection.execute(query).scalar()
+    return None if found is None else json.loads(found)
+
+
+def ids_in(connection: sa.Connection, *, account: str, state: State) -> list[str]:
+    """The ids of every task in `state`, nearest deadline first."""
+    table = schema.tasks
+    query = sa.select(table.c.task_id).where(table.c.account == account, table.c.state == state)
+    return list(connection.execute(query.order_by(table.c.deadline_at)).scalars())
+
+
+def work_due(connection: sa.Connection, *, queues: tuple[str, ...], now: int) -> bool:
+    """Whether any row of `queues` is due and free."""
+    table = schema.tasks
+    for queue in queues:
+        query = sa.select(table.c.id).where(
+            table.c.queue == queue,
+            table.c.due_at <= now,
+            sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
+        )
+        if connection.execute(query.limit(1)).first() is not None:
+            return True
+    return False

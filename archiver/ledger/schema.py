@@ -1,0 +1,192 @@
+"""The tables, with the state machine repeated as CHECKs: a row of a wrong shape cannot be committed.
+
+Times are Unix ms. A task waits because its row says so: `queue` names who works on it, `due_at` when, and a row
+in `holds` may stop a whole part. Nothing waits in memory.
+
+`queue` is not the state: an id that the API has never confirmed waits in `inquire`, first come first served,
+so that a flood of forged ids stands in a line of its own and its scan costs no one else a millisecond.
+"""
+
+import sqlalchemy as sa
+
+from archiver.model import State
+
+QUEUE_VERIFY = "verify"
+"""Tasks the API has confirmed and that must be asked for again: running and buried ones."""
+QUEUE_INQUIRE = "inquire"
+"""Ids that only a callback or a registration has named."""
+QUEUE_ARCHIVE = "archive"
+
+metadata = sa.MetaData()
+
+_STATES = ", ".join(f"'{state}'" for state in State)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("task_id", sa.Text, nullable=False),
+    sa.Column("external_task_id", sa.Text),
+    sa.Column("family", sa.Text, comment="settled by the first answer of the API, never changed after"),
+    sa.Column("family_hint", sa.Text, comment="from the callback URL or the registration"),
+    sa.Column("result_arrays", sa.Text, nullable=False, comment="comma list from the callback, a hint only"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("queue", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column(
+        "attempts", sa.Integer, nullable=False, comment="of the present stage, the running one included"
+    ),
+    sa.Column("due_at", sa.BigInteger, comment="NULL: not moved on by itself"),
+    sa.Column("lease_token", sa.Text),
+    sa.Column("lease_until", sa.BigInteger),
+    sa.Column("created_at", sa.BigInteger, comment="fixed at the first confirmation"),
+    sa.Column("created_at_from", sa.Text, comment="api | updated_at | first_seen"),
+    sa.Column("updated_at", sa.BigInteger),
+    sa.Column("deadline_at", sa.BigInteger, nullable=False),
+    sa.Column("first_seen_at", sa.BigInteger, nullable=False),
+    sa.Column("confirmed_at", sa.BigInteger),
+    sa.Column("asked_at", sa.BigInteger),
+    sa.Column("asked", sa.Integer, nullable=False, comment="answers in a row that did not settle it"),
+    sa.Column("ask_singly", sa.Boolean, nullable=False, comment="no list page showed it"),
+    sa.Column("not_found_since", sa.BigInteger, comment="the first definite not-found"),
+    sa.Column("discovered_by", sa.Text, nullable=False),
+    sa.Column("callbacks", sa.Integer, nullable=False),
+    sa.Column("callback_status", sa.Text, comment="the last one; '' for a word we do not know"),
+    sa.Column("last_callback_at", sa.BigInteger),
+    sa.Column("swept_finished_at", sa.BigInteger, comment="when the sweep was first to find it finished"),
+    sa.Column("asset_host", sa.Text),
+    sa.Column("document", sa.Text, comment="the API's own object, as JSON"),
+    sa.Column("request", sa.Text, comment="what was asked for, as JSON, where we were told"),
+    sa.Column("manifest_key", sa.Text),
+    sa.Column("archived_at", sa.BigInteger),
+    sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
+    sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),
+    sa.CheckConstraint("queue IN ('verify', 'inquire', 'archive')", name="queue_known"),
+    sa.CheckConstraint(
+        "CASE state WHEN 'archived' THEN queue IS NULL WHEN 'failed' THEN queue IS NULL"
+        " WHEN 'succeeded' THEN queue = 'archive' WHEN 'lost' THEN queue = 'archive'"
+        " WHEN 'running' THEN queue = 'verify' WHEN 'buried' THEN queue IN ('verify', 'inquire')"
+        " ELSE queue = 'inquire' END",
+        name="queue_fits_state",
+    ),
+    sa.CheckConstraint("(lease_token IS NULL) = (lease_until IS NULL)", name="lease_whole"),
+    sa.CheckConstraint("lease_token IS NULL OR queue IS NOT NULL", name="lease_on_work_only"),
+    sa.CheckConstraint("due_at IS NULL OR queue IS NOT NULL", name="due_on_work_only"),
+    sa.CheckConstraint(
+        "state NOT IN ('buried', 'failed', 'lost') OR reason IS NOT NULL", name="reason_given"
+    ),
+    sa.CheckConstraint(
+        "state NOT IN ('running', 'succeeded', 'archived', 'lost')"
+        " OR (family IS NOT NULL AND created_at IS NOT NULL AND confirmed_at IS NOT NULL AND document IS NOT NULL)",
+        name="confirmed_whole",
+    ),
+    sa.CheckConstraint(
+        "(state = 'archived') = (manifest_key IS NOT NULL AND archived_at IS NOT NULL)", name="archived_whole"
+    ),
+)
+
+# Every claim is one short walk along one of these. due_at and lease_until are in the first two so that rows
+# that are not due are passed over without touching the table.
+sa.Index("tasks_by_deadline", tasks.c.queue, tasks.c.deadline_at, tasks.c.due_at, tasks.c.lease_until)
+sa.Index("tasks_by_attempts", tasks.c.queue, tasks.c.attempts, tasks.c.due_at, tasks.c.lease_until)
+sa.Index("tasks_by_due", tasks.c.queue, tasks.c.due_at)
+sa.Index("tasks_by_age", tasks.c.queue, tasks.c.first_seen_at)
+sa.Index("tasks_by_state", tasks.c.state, tasks.c.deadline_at)
+sa.Index("tasks_by_external", tasks.c.account, tasks.c.external_task_id)
+sa.Index(
+    "tasks_finished_unannounced",
+    tasks.c.swept_finished_at,
+    sqlite_where=tasks.c.swept_finished_at.is_not(None),
+    postgresql_where=tasks.c.swept_finished_at.is_not(None),
+)
+
+assets = sa.Table(
+    "assets",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("task", sa.Integer, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("stem", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("api_index", sa.Integer),
+    sa.Column("watermarked", sa.Boolean, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, comment="why it is not stored, after a try"),
+    sa.Column("incomplete_sha256", sa.Text, comment="of a body that only the wholeness check refused"),
+    sa.Column("incomplete_at", sa.BigInteger),
+    sa.Column("name", sa.Text, comment="file name, extension included; NULL until stored, like all below"),
+    sa.Column("key", sa.Text),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("sha256", sa.Text),
+    sa.Column("content_type", sa.Text),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+    sa.Column("source_url", sa.Text, comment="the URL these bytes came from"),
+    sa.Column("suspect", sa.Text),
+    sa.UniqueConstraint("task", "stem", name="assets_identity"),
+    sa.CheckConstraint(
+        "(name IS NULL) = (key IS NULL) AND (name IS NULL) = (bytes IS NULL) AND (name IS NULL) = (sha256 IS NULL)"
+        " AND (name IS NULL) = (content_type IS NULL) AND (name IS NULL) = (source_url IS NULL)",
+        name="stored_whole",
+    ),
+)
+
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("task", sa.Integer, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+
+holds = sa.Table(
+    "holds",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("family", sa.Text, nullable=False, comment="'' for every family"),
+    sa.Column("host", sa.Text, nullable=False, comment="'' for every host"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("what_to_do", sa.Text, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("probe_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("account", "stage", "family", "host", name="holds_identity"),
+)
+
+sweeps = sa.Table(
+    "sweeps",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("family", sa.Text, primary_key=True),
+    sa.Column("last_success_at", sa.BigInteger),
+    sa.Column("last_full_at", sa.BigInteger),
+    sa.Column("last_page", sa.Integer, comment="the last page with rows, where the list runs oldest first"),
+    sa.Column("oldest_first", sa.Boolean, nullable=False),
+    sa.Column("missed_callbacks", sa.BigInteger, nullable=False),
+    sa.Column("lease_token", sa.Text),
+    sa.Column("lease_until", sa.BigInteger),
+)
+
+daemons = sa.Table(
+    "daemons",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.BigInteger, nullable=False),
+)
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+"""Single values: `first_started_at` (Unix ms), and counters that must outlive a restart."""
