@@ -1,0 +1,306 @@
+"""The API paths: create, single query, list, and `/tasks`. Every answer is the documented envelope.
+
+Order of the checks, as far as it is known: method, credentials, parameters, existence. A refusal is a `Refusal`;
+nothing else is raised on purpose, so that whatever else is raised is a defect of the simulator and complained of.
+"""
+
+import dataclasses
+import json
+import re
+import urllib.parse
+import uuid
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.simulator.account import RETENTION_MS, Account, DuplicateExternalId, SimulatedFile, SimulatedTask
+from tests.simulator.cdn import Cdn
+from tests.simulator.documents import created_document, legacy_document, new_standard_document
+from tests.simulator.families import FAMILIES, Family, parameter_faults
+from tests.simulator.request_log import RequestLog
+from tests.simulator.signing import is_api_key, token_fault
+
+
+class Refusal(Exception):
+    """A documented error: HTTP status, code, text."""
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credentials:
+    """What opens the account."""
+
+    access_key: str
+    secret_key: str
+    api_key: str
+
+
+def envelope(data: object) -> Response:
+    """Code 0 around `data`."""
+    body = {"code": 0, "message": "SUCCEED", "request_id": str(uuid.uuid4()), "data": data}
+    return JSONResponse(body)
+
+
+def _refuse(status: int, code: int, message: str) -> Response:
+    body = {"code": code, "message": message, "request_id": str(uuid.uuid4())}
+    return JSONResponse(body, status_code=status)
+
+
+class Api:
+    """The endpoints over one account. `origin` gives the scheme and host of result URLs."""
+
+    def __init__(
+        self, account: Account, *, log: RequestLog, credentials: Credentials, origin: str, prefix: str
+    ) -> None:
+        self._account = account
+        self._log = log
+        self._credentials = credentials
+        self._origin = origin
+        self._prefix = prefix
+
+    def app(self) -> Starlette:
+        """The application with all routes, the CDN's among them."""
+        routes = [Route("/cdn/{path:path}", Cdn(self._account, log=self._log).file)]
+        for family in FAMILIES.values():
+            path = f"{self._prefix}/v1/{family.path}"
+            routes.append(Route(path, self._collection(family), methods=["GET", "POST"]))
+            routes.append(Route(f"{path}/{{key:path}}", self._single(family)))
+        routes.append(Route(f"{self._prefix}/tasks", self._tasks, methods=["GET", "POST"]))
+        handlers = {Refusal: self._refused, HTTPException: self._not_routed, Exception: self._crashed}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    # --- errors ---
+
+    async def _refused(self, request: Request, error: Exception) -> Response:
+        del request
+        assert isinstance(error, Refusal)
+        return _refuse(error.status, error.code, error.message)
+
+    async def _not_routed(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            self._log.complain(f"wrong method: {request.method} {request.url.path}")
+            return _refuse(404, 1202, "request method is invalid")
+        return _refuse(404, 1203, "requested resource does not exist")
+
+    async def _crashed(self, request: Request, error: Exception) -> Response:
+        self._log.complain(f"the simulator crashed on {request.method} {request.url.path}: {error!r}")
+        return _refuse(500, 5000, "server internal error")
+
+    # --- the legacy standard ---
+
+    def _collection(self, family: Family) -> Callable[[Request], object]:
+        async def answer(request: Request) -> Response:
+            self._authorize(request)
+            if request.method == "POST":
+                return await self._create(family, request)
+            return self._list(family, request)
+
+        return answer
+
+    def _single(self, family: Family) -> Callable[[Request], object]:
+        async def answer(request: Request) -> Response:
+            self._authorize(request)
+            if request.scope["query_string"]:
+                self._log.complain(f"unknown query parameters: {request.url.path}")
+            raw = request.scope["raw_path"].decode("ascii", "replace")
+            segment = raw.removeprefix(f"{self._prefix}/v1/{family.path}/")
+            key = urllib.parse.unquote(segment)
+            with self._account.lock:
+                task = None if "/" in segment else self._account.find(key)
+                if task is None or task.family is not family:
+                    raise Refusal(400, 1201, f"task not found by task_id or external_task_id: {key}")
+                return envelope(legacy_document(task, sign=self._sign(task), in_list=False))
+
+        return answer
+
+    def _list(self, family: Family, request: Request) -> Response:
+        page, size = _page(request, self._log)
+        with self._account.lock:
+            most = self._account.switches.list_page_rows_max
+            size = size if most is None else min(size, most)
+            rows = self._account.tasks(family.path)[(page - 1) * size : page * size]
+            return envelope(
+                [legacy_document(task, sign=self._sign(task), in_list=True) for task in rows if task.listed]
+            )
+
+    async def _create(self, family: Family, request: Request) -> Response:
+        body = await _json_object(request, self._log)
+        refused, unknown = parameter_faults(family, body)
+        if unknown:
+            self._log.complain(f"unknown parameters for {family.path}: {', '.join(unknown)}")
+        if refused:
+            raise Refusal(400, 1201, f"bad request parameter: {', '.join(refused)}")
+        watermark = body.get("watermark_info")
+        try:
+            task = self._account.create(
+                family=family.path,
+                images=_whole(body.get("n"), default=1),
+                watermark=isinstance(watermark, dict) and watermark.get("enabled") is True,
+                created_at=None,
+                external_task_id=_text(body.get("external_task_id")),
+                callback_url=_text(body.get("callback_url")),
+                series=bool(family.series) and body.get("result_type") == "series",
+                indexes=None,
+                task_id=None,
+                size=None,
+                image_format=None,
+            )
+        except DuplicateExternalId as error:
+            raise Refusal(400, 1201, str(error)) from error
+        return envelope(created_document(task))
+
+    # --- the new standard's query ---
+
+    async def _tasks(self, request: Request) -> Response:
+        self._authorize(request)
+        if not is_api_key(request.headers.get("authorization"), self._credentials.api_key):
+            raise Refusal(401, 1002, "AK/SK is not supported on this path, use an API Key")
+        if request.method == "GET":
+            return self._tasks_by_id(request)
+        return self._tasks_by_time(await _json_object(request, self._log))
+
+    def _tasks_by_id(self, request: Request) -> Response:
+        given = request.query_params
+        for name in given:
+            if name not in ("task_ids", "external_task_ids"):
+                self._log.complain(f"unknown query parameter for /tasks: {name}")
+        kinds = [name for name in ("task_ids", "external_task_ids") if given.get(name)]
+        keys = given[kinds[0]].split(",") if len(kinds) == 1 else []
+        if not 1 <= len(keys) <= 20:
+            raise Refusal(400, 1201, "give 1 to 20 task_ids or external_task_ids")
+        with self._account.lock:
+            found = [self._account.find(key) for key in keys]
+            named = [
+                task
+                for key, task in zip(keys, found, strict=True)
+                if task is not None
+                and key == (task.task_id if kinds[0] == "task_ids" else task.external_task_id)
+            ]
+            return envelope([new_standard_document(task, sign=self._sign(task)) for task in named])
+
+    def _tasks_by_time(self, body: dict[str, object]) -> Response:
+        for name in body:
+            if name not in ("start_time", "end_time", "cursor", "limit", "filters"):
+                self._log.complain(f"unknown parameter for /tasks: {name}")
+        limit = _whole(body.get("limit"), default=100)
+        if not 1 <= limit <= 500:
+            raise Refusal(400, 1201, "limit must be between 1 and 500")
+        now = self._account.now_ms()
+        times = (
+            _whole(body.get("start_time"), default=now - RETENTION_MS),
+            _whole(body.get("end_time"), default=now),
+        )
+        start_at, window = _cursor(_text(body.get("cursor")), times)
+        with self._account.lock:
+            rows = [
+                task
+                for task in self._account.tasks()
+                if window[0] <= task.created_at <= window[1] and _passes(task, body.get("filters"))
+            ]
+            # A cursor stands for a place, so even a shuffled account keeps one order here.
+            newest_first = self._account.switches.list_order != "oldest_first"
+            rows.sort(key=lambda task: (task.created_at, task.task_id), reverse=newest_first)
+            page = rows[start_at : start_at + limit]
+            more = start_at + limit < len(rows)
+            return envelope(
+                {
+                    "result": [
+                        new_standard_document(task, sign=self._sign(task)) for task in page if task.listed
+                    ],
+                    "count": len(page),
+                    "next_cursor": f"{window[0]}.{window[1]}.{start_at + limit}" if more else "",
+                    "has_more": more,
+                }
+            )
+
+    # --- what they share ---
+
+    def _authorize(self, request: Request) -> None:
+        fault = token_fault(
+            request.headers.get("authorization"),
+            access_key=self._credentials.access_key,
+            secret_key=self._credentials.secret_key,
+            api_key=self._credentials.api_key,
+            now=self._account.now(),
+        )
+        if fault is not None:
+            raise Refusal(401, *fault)
+
+    def _sign(self, task: SimulatedTask) -> Callable[[SimulatedFile], str]:
+        return lambda file: self._account.url(task, file, origin=self._origin)
+
+
+async def _json_object(request: Request, log: RequestLog) -> dict[str, object]:
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        log.complain(f"body without Content-Type application/json: {request.method} {request.url.path}")
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, 1200, "the body is not JSON") from error
+    if not isinstance(body, dict):
+        raise Refusal(400, 1200, "the body is not a JSON object")
+    return body
+
+
+def _page(request: Request, log: RequestLog) -> tuple[int, int]:
+    given = {"pageNum": ("1", 1000), "pageSize": ("30", 500)}
+    numbers = []
+    for name, _ in request.query_params.multi_items():
+        if name not in given:
+            log.complain(f"unknown query parameter: {name} on {request.url.path}")
+    for name, (default, most) in given.items():
+        values = request.query_params.getlist(name) or [default]
+        if len(values) > 1 or not re.fullmatch(r"[0-9]{1,9}", values[0]) or not 1 <= int(values[0]) <= most:
+            raise Refusal(400, 1201, f"{name} must be between 1 and {most}")
+        numbers.append(int(values[0]))
+    return numbers[0], numbers[1]
+
+
+def _whole(value: object, *, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,15}", str(value)):
+        raise Refusal(400, 1201, "not a whole number")
+    return int(str(value))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _cursor(cursor: str | None, window: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    """A cursor overrides the times, and remembers the window it came from."""
+    if cursor is None:
+        return 0, window
+    if not re.fullmatch(r"[0-9]{1,15}\.[0-9]{1,15}\.[0-9]{1,9}", cursor):
+        raise Refusal(400, 1201, "bad cursor")
+    start, end, at = (int(part) for part in cursor.split("."))
+    return at, (start, end)
+
+
+def _passes(task: SimulatedTask, filters: object) -> bool:
+    if filters is None:
+        return True
+    if not isinstance(filters, list):
+        raise Refusal(400, 1201, "filters must be an array")
+    status = "succeeded" if task.status == "succeed" else task.status
+    area = task.family.path.partition("/")[0]
+    product = "try_on" if task.family.path.endswith("try-on") else {"videos": "video"}.get(area, "image")
+    actual = {"status": status, "product_type": product}
+    for entry in filters:
+        if not isinstance(entry, dict) or entry.get("key") not in actual:
+            raise Refusal(400, 1201, "bad filter")
+        values = entry.get("values")
+        if not isinstance(values, list) or actual[entry["key"]] not in values:
+            return False
+    return True

@@ -1,0 +1,43 @@
+"""Everything about the account that the documentation leaves open, as switches that a test may flip at any time.
+
+Plain assignments: each is read once per request or status change, so a flip takes effect with the next one.
+"""
+
+import dataclasses
+from typing import Literal
+
+from tests.simulator.media import ImageFormat
+
+ListOrder = Literal["newest_first", "oldest_first", "shuffled"]
+
+
+@dataclasses.dataclass(slots=True)
+class Switches:
+    """The defaults are what the tests of the main path want: small images, quick, nothing going wrong."""
+
+    list_order: ListOrder = "newest_first"
+    """`shuffled` is shuffled anew for every call."""
+    list_page_rows_max: int | None = None
+    """Serve smaller pages than asked for: page k begins at row (k-1) × this."""
+    purge_rows: bool = True
+    """Whether a task vanishes from queries 30 days after `created_at`. Its files vanish either way."""
+    fresh_urls: bool = True
+    """Every query signs anew; off: the same URL every time."""
+    url_lifetime_seconds: float | None = None
+    """From the query on; None: until 30 days after the task's `updated_at`, as observed."""
+    cdn_origin: str | None = None
+    """`https://host` to write into result URLs instead of the simulator's own origin."""
+    image_size: tuple[int, int] = (24, 24)
+    """Pixels, width and height; a PNG has 3 bytes of noise for each: (704, 704) is about 1.5 MB."""
+    image_format: ImageFormat = "png"
+    callback_statuses: frozenset[str] = frozenset({"processing", "succeed", "failed"})
+    """Which status changes notify. Whether `submitted` does is undocumented; add it to see."""
+    callback_drop: bool = False
+    callback_double: bool = False
+    callback_reorder: bool = False
+    """Hold `submitted` and `processing` back until the task's last callback is out."""
+    callback_delay_seconds: float = 0.0
+    signing_secret: str | None = None
+    """`whsec_…`: sign callbacks as Standard Webhooks."""
+    progress_seconds: tuple[float, float] | None = None
+    """Real seconds after creation until processing and until succeed; None: only the test moves tasks."""
