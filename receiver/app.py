@@ -1,0 +1,179 @@
+"""The ASGI application as a value: built from parts by the entry point, registered nowhere.
+
+Two rules:
+
+1. `/healthz` touches nothing, and `/readyz` answers 503 for two reasons only: callbacks cannot be committed,
+   or the process is draining. An outage of the store or of the API is told in `degraded` and must never close
+   the door: callbacks that are refused are the one thing nobody can fetch again.
+2. Whatever goes wrong in any endpoint, the caller gets JSON from the table in `replies` and never a
+   traceback; the traceback goes into the log.
+
+Looking at the ledger blocks, so it is done in a thread, one look of a kind at a time, and nobody waits longer
+than `PEEK_SECONDS` for it: a monitoring system that asks every second must not pile up threads behind a ledger
+that hangs.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import http
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from archiver import log
+from archiver.failures import Failure
+from archiver.metrics import Metrics
+from receiver import replies
+from receiver.callbacks import Callbacks
+from receiver.intake import Intake
+from receiver.replies import Reply
+
+PEEK_SECONDS = 5.0
+
+_log = log.get()
+_Seen = TypeVar("_Seen")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AppParts:
+    """All that the application is made of. The callables may block; each may raise a `Failure`."""
+
+    callbacks: Callbacks
+    intake: Intake
+    metrics: Metrics
+    draining: Callable[[], bool]
+    """Whether the process is on its way out. Must not block."""
+    probe: Callable[[], None]
+    """Returns if the ledger can commit, raises `LedgerUnavailable` if not."""
+    degraded: Callable[[], Sequence[object]]
+    """What does not work at the moment and does not concern callbacks, as JSON values."""
+    refresh_metrics: Callable[[], None]
+    """Brings the gauges up to date before they are read."""
+    routes: Sequence[BaseRoute] = ()
+    """Console and API."""
+
+
+def build_app(parts: AppParts) -> ASGIApp:
+    """The application; its lifespan opens and drains the intake."""
+    health = _Health(parts)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with parts.intake:
+            yield
+
+    inside = Starlette(
+        routes=[
+            # A class instance as an endpoint is plain ASGI to Starlette, and takes every method.
+            Route("/callbacks", parts.callbacks),
+            Route("/callbacks/{address:path}", parts.callbacks),
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            Route("/metrics", health.metrics),
+            *parts.routes,
+        ],
+        exception_handlers={HTTPException: _refused, Exception: _unexpected},
+        lifespan=lifespan,
+    )
+    inside.router.redirect_slashes = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await inside(scope, receive, send)
+        except Exception:  # the edge's last handler: Starlette has answered by now, and raises for the log
+            if scope["type"] != "http":
+                raise
+            _log.exception("request.failed", method=scope["method"])
+
+    return app
+
+
+class _Health:
+    """The endpoints that machines ask."""
+
+    def __init__(self, parts: AppParts) -> None:
+        self._parts = parts
+        self._probe = _Peek(functools.partial(_succeeds, parts.probe), otherwise=False)
+        blind: Sequence[object] = ("ledger_unavailable",)
+        self._degraded = _Peek(parts.degraded, otherwise=blind)
+        self._refresh = _Peek(parts.refresh_metrics, otherwise=None)
+
+    async def healthz(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        """`{"ready":…,"draining":…,"committing":…,"degraded":[…]}`; 503 where `ready` is false."""
+        draining = self._parts.draining()
+        committing = self._parts.intake.is_open and await self._probe.look()
+        content = {
+            "ready": committing and not draining,
+            "draining": draining,
+            "committing": committing,
+            "degraded": list(await self._degraded.look()),
+        }
+        return JSONResponse(content, status_code=200 if content["ready"] else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """Gauges that cannot be brought up to date show what they last showed: old beats none in an outage."""
+        await self._refresh.look()
+        body, content_type = self._parts.metrics.render()
+        return Response(body, headers={"content-type": content_type})
+
+
+class _Peek(Generic[_Seen]):
+    """A blocking look at something, in a thread, shared by all who want it while it lasts."""
+
+    def __init__(self, look: Callable[[], _Seen], *, otherwise: _Seen) -> None:
+        """`otherwise` is what a failed or an overlong look has seen."""
+        self._look = look
+        self._otherwise = otherwise
+        self._running: asyncio.Task[_Seen] | None = None
+
+    async def look(self) -> _Seen:
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(asyncio.to_thread(self._look_now))
+        running = self._running
+        finished, _ = await asyncio.wait({running}, timeout=PEEK_SECONDS)
+        return running.result() if finished else self._otherwise
+
+    def _look_now(self) -> _Seen:
+        try:
+            return self._look()
+        except Failure:
+            return self._otherwise
+
+
+def _succeeds(probe: Callable[[], None]) -> bool:
+    probe()
+    return True
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such path, no such method."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = (error.headers if isinstance(error, HTTPException) else None) or {}
+    answer = _REFUSALS.get(status, Reply(status, 1200, http.HTTPStatus(status).phrase))
+    return _response(answer, headers)
+
+
+async def _unexpected(_: Request, _error: Exception) -> Response:
+    return _response(replies.UNEXPECTED, {})
+
+
+_REFUSALS: Mapping[int, Reply] = {
+    404: replies.NOT_FOUND,
+    405: Reply(405, 1202, "Not with this method."),
+}
+
+
+def _response(answer: Reply, headers: Mapping[str, str]) -> Response:
+    ours = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body(), answer.status, media_type="application/json", headers={**headers, **ours})

@@ -1,0 +1,188 @@
+"""Group commit: all callbacks that wait at one moment become one ledger transaction.
+
+Three guarantees:
+
+1. `put` returns only after the commit of that callback has returned, so a 200 is never ahead of the disk.
+   A crash before it costs nothing that was promised: the sender got no answer and asks again, or the sweep
+   finds the task.
+2. `put` ends within `seconds_max`, whatever the ledger does. A commit that takes longer may still succeed
+   later; the callback then counts twice, which the ledger is made for.
+3. One callback that the ledger chokes on does not take its neighbours with it: a batch that fails is split
+   until the bad one stands alone. Only `LedgerUnavailable` fails them all, being nobody's fault.
+
+While one batch commits in the only thread, the next one gathers. An fsync costs the same for one row as for
+five hundred, so throughput grows with load, and the latency of a callback is at most two commits.
+
+The thread is a daemon: if a commit hangs for ever (a dead network file system), the process can still exit,
+and SQLite and PostgreSQL both roll such a transaction back.
+"""
+
+import asyncio
+import collections
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from archiver import log
+from archiver.failures import LedgerUnavailable
+from archiver.model import Callback, Reception
+
+BATCH_MAX = 500
+
+_log = log.get()
+
+
+class IntakeUnavailable(Exception):
+    """The callback was not recorded as far as we know; its sender must try again. Carries a slug."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+Outcome = Reception | IntakeUnavailable
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Batch:
+    """The callbacks of one transaction, and who waits for each."""
+
+    alarm: asyncio.TimerHandle
+    callbacks: list[Callback] = dataclasses.field(default_factory=list)
+    waiters: list[asyncio.Future[Reception]] = dataclasses.field(default_factory=list)
+
+
+class Intake:
+    """The one way for a callback into the ledger. Use as `async with`; `put` from that event loop only."""
+
+    def __init__(
+        self,
+        record: Callable[[Sequence[Callback]], Sequence[Reception]],
+        *,
+        waiting_max: int,
+        seconds_max: float = 10.0,
+    ) -> None:
+        """`record` commits all of its callbacks or raises; it runs in one thread, never twice at once."""
+        self._record = record
+        self._waiting_max = waiting_max
+        self._seconds_max = seconds_max
+        self._waiting = 0
+        self._gathering: collections.deque[_Batch] = collections.deque()
+        self._committing: _Batch | None = None
+        self._stuck = False
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._work: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._commit_batches, name="intake", daemon=True).start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Take nothing new, and wait until all that waits has been committed or given up on."""
+        self._closing = True
+        await self._idle.wait()
+        self._work.put(None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a callback that came now would be let in; what `/readyz` asks."""
+        return not self._closing and not self._stuck
+
+    async def put(self, callback: Callback) -> Reception:
+        """Commit the callback and say what it was to the ledger.
+
+        Raises:
+            IntakeUnavailable: it is not known to be committed.
+        """
+        if self._closing:
+            raise IntakeUnavailable("shutting_down")
+        if self._stuck:
+            raise IntakeUnavailable("ledger_stuck")
+        if self._waiting >= self._waiting_max:
+            raise IntakeUnavailable("too_many_waiting")
+        self._waiting += 1
+        try:
+            return await self._enqueue(callback)
+        finally:
+            self._waiting -= 1
+
+    def _enqueue(self, callback: Callback) -> asyncio.Future[Reception]:
+        if not self._gathering or len(self._gathering[-1].callbacks) >= BATCH_MAX:
+            self._open_batch()
+        batch = self._gathering[-1]
+        waiter: asyncio.Future[Reception] = self._loop.create_future()
+        batch.callbacks.append(callback)
+        batch.waiters.append(waiter)
+        return waiter
+
+    def _open_batch(self) -> None:
+        """The dispatch waits for the end of this turn of the loop: requests read in one turn go together."""
+        if self._committing is None and not self._gathering:
+            self._loop.call_soon(self._dispatch)
+        self._idle.clear()
+        batch: _Batch = _Batch(alarm=self._loop.call_later(self._seconds_max, lambda: self._give_up(batch)))
+        self._gathering.append(batch)
+
+    def _dispatch(self) -> None:
+        if self._gathering:
+            self._committing = self._gathering.popleft()
+            self._work.put(self._committing)
+        else:
+            self._committing = None
+            self._idle.set()
+
+    def _settle(self, batch: _Batch, outcomes: Sequence[Outcome]) -> None:
+        """A waiter may be done already: given up on, or cancelled with its request."""
+        batch.alarm.cancel()
+        self._stuck = False
+        for waiter, outcome in zip(batch.waiters, outcomes, strict=True):
+            if waiter.done():
+                continue
+            if isinstance(outcome, IntakeUnavailable):
+                waiter.set_exception(outcome)
+            else:
+                waiter.set_result(outcome)
+        self._dispatch()
+
+    def _give_up(self, batch: _Batch) -> None:
+        """The batch is `seconds_max` old. Waiting ones are dropped; the one in the thread may yet commit."""
+        if batch is self._committing:
+            self._stuck = True
+        else:
+            self._gathering.remove(batch)
+        if self._stuck and not self._gathering:
+            self._idle.set()
+        for waiter in batch.waiters:
+            if not waiter.done():
+                waiter.set_exception(IntakeUnavailable("ledger_slow"))
+
+    def _commit_batches(self) -> None:
+        """The thread. After the loop has closed nobody waits for an outcome any more."""
+        while (batch := self._work.get()) is not None:
+            outcomes = self._commit(batch.callbacks)
+            try:
+                self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
+            except RuntimeError:
+                return
+
+    def _commit(self, callbacks: Sequence[Callback]) -> list[Outcome]:
+        try:
+            recorded = zip(callbacks, self._record(callbacks), strict=True)
+            return [reception for _, reception in recorded]
+        except LedgerUnavailable as failure:
+            _log.error("ledger.unavailable", message=str(failure), callbacks=len(callbacks))
+            return [IntakeUnavailable(failure.reason) for _ in callbacks]
+        except Exception as error:  # noqa: BLE001  # a worker loop: whatever one row sets off stays with it
+            return self._commit_apart(callbacks, error)
+
+    def _commit_apart(self, callbacks: Sequence[Callback], error: Exception) -> list[Outcome]:
+        if len(callbacks) == 1:
+            _log.error("intake.failed", task_id=callbacks[0].task_id, exc_info=error)
+            return [IntakeUnavailable("record_failed")]
+        middle = len(callbacks) // 2
+        return self._commit(callbacks[:middle]) + self._commit(callbacks[middle:])

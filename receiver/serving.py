@@ -1,0 +1,226 @@
+"""uvicorn, run from here, with our order of leaving.
+
+Two rules:
+
+1. SIGTERM or SIGINT first makes the process unready (`on_draining`) and goes on answering for `drain_seconds`,
+   so that whoever routes traffic here notices before a connection is refused. Then `on_closing`, the listener
+   closes, requests in progress get `shutdown_seconds`, the application's lifespan ends, `run` returns. A second
+   signal skips the drain, a third stops waiting for requests. Nothing that was answered 200 depends on any of
+   this; kill -9 at any point costs the sender a repeat.
+2. No connection may be held open for nothing. The endpoint bounds the time of a body; a connection that sends
+   no request, or half a request line, is closed here, because uvicorn bounds only the pause *after* a request.
+
+The socket is bound when the server is built, so that a port in use is an error before anything else starts,
+and connections that come during the start wait in the backlog instead of being refused.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from archiver import log
+from receiver import replies
+
+BACKLOG = 2048
+CONNECTIONS_MAX = 800
+"""Above it requests are answered 503 and their connections closed. Below the usual limit of 1024 open files,
+with room for the rest of the process, and times the largest body no more memory than a small machine has."""
+KEEP_ALIVE_SECONDS = 30
+"""Longer than the pause between a sender's callbacks, so that they need not connect anew each time."""
+STALL_SECONDS = 15
+HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+
+_CROWDED = dataclasses.replace(
+    replies.UNAVAILABLE, headers=(*replies.UNAVAILABLE.headers, (b"connection", b"close"))
+)
+_log = log.get()
+
+
+class CannotListen(Exception):
+    """The address cannot be bound; the message is a sentence for the operator."""
+
+
+class HttpServer:
+    """One listening socket and the application behind it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        drain_seconds: float,
+        shutdown_seconds: float,
+        on_draining: Callable[[], None],
+        on_closing: Callable[[], None],
+        connections_max: int = CONNECTIONS_MAX,
+        stall_seconds: int = STALL_SECONDS,
+    ) -> None:
+        """Bind. `port` 0 takes a free one; the hooks run on the event loop and must not block.
+
+        Raises:
+            CannotListen: the address is in use, not ours, or does not resolve.
+        """
+        self._socket = _listen(host, port)
+        self._connections_max = connections_max
+        config = uvicorn.Config(
+            self._admit(app),
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_notify=stall_seconds,
+            # Typed int, handed to asyncio.wait_for, which takes a fraction as well.
+            timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]
+        )
+        self._server = _Server(
+            config, drain_seconds=drain_seconds, on_draining=on_draining, on_closing=on_closing
+        )
+        config.callback_notify = self._server.close_stalled
+
+    @property
+    def url(self) -> str:
+        """Where it listens, the port being the actual one."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def run(self) -> int:
+        """Serve until stopped; the exit status, 0 unless the application could not start."""
+        url = self.url
+        _log.info("daemon.started", url=url)
+        try:
+            self._server.run(sockets=[self._socket])
+        except SystemExit:  # uvicorn's way of saying that the lifespan failed; it has logged why
+            return 1
+        finally:
+            self._socket.close()
+        _log.info("daemon.stopped", url=url)
+        return 0
+
+    def _admit(self, app: ASGIApp) -> ASGIApp:
+        """uvicorn's own limit_concurrency answers without `Retry-After`, and would fail the health checks too."""
+
+        async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
+            connected = len(self._server.server_state.connections)
+            if connected > self._connections_max and scope.get("path") not in HEALTH_PATHS:
+                await replies.send(_CROWDED, send)
+            else:
+                await app(scope, receive, send)
+
+        return admitted
+
+    def stop(self) -> None:
+        """What the first signal does (a second call: the second). From any thread, also before `run`."""
+        self._server.interrupt_from_anywhere()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with our signal handling."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        drain_seconds: float,
+        on_draining: Callable[[], None],
+        on_closing: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
+        self._on_draining = on_draining
+        self._on_closing = on_closing
+        self._interrupts = 0
+        self._early_interrupts = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._stalled: dict[HttpToolsProtocol, RequestResponseCycle | None] = {}
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Replaces uvicorn's, which would close the listener at once and raise the signal again at the end."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._loop = loop
+        for _ in range(self._early_interrupts):
+            self._interrupt()
+        handled: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread():
+            handled = ()
+        for number in handled:
+            loop.add_signal_handler(number, self._interrupt)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loop = None
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+    def interrupt_from_anywhere(self) -> None:
+        with self._lock:
+            if self._loop is None:
+                self._early_interrupts += 1
+            else:
+                self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        self._interrupts += 1
+        if self._interrupts == 1:
+            _log.info("daemon.draining", drain_seconds=self._drain_seconds)
+            self._on_draining()
+            asyncio.get_running_loop().call_later(self._drain_seconds, self._close)
+        elif not self.should_exit:
+            self._close()
+        else:
+            self.force_exit = True
+
+    def _close(self) -> None:
+        if not self.should_exit:
+            self._on_closing()
+            self.should_exit = True
+
+    async def close_stalled(self) -> None:
+        """Called every `stall_seconds`: what waits for the same request as the last time is closed."""
+        waiting = {
+            connection: connection.cycle
+            for connection in self.server_state.connections
+            if isinstance(connection, HttpToolsProtocol) and _awaits_request(connection)
+        }
+        for connection, cycle in waiting.items():
+            if connection in self._stalled and self._stalled[connection] is cycle:
+                connection.transport.close()
+        self._stalled = waiting
+
+
+def _awaits_request(connection: HttpToolsProtocol) -> bool:
+    """Whether no request is in progress and uvicorn has no timer running for the next one."""
+    cycle: RequestResponseCycle | None = (
+        connection.cycle
+    )  # None before the first request, whatever its type says
+    between = cycle is None or cycle.response_complete
+    return between and connection.timeout_keep_alive_task is None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        everywhere = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=everywhere)
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "the port is out of range"
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from error
