@@ -515,10 +515,11 @@ def test_a_hanging_request_ends_with_the_simulator(http: httpx2.Client) -> None:
 
 def test_an_overridden_task_is_shown_as_it_was_written(sim: KlingSimulator, http: httpx2.Client) -> None:
     task_id = sim.create_task()
-    sim.override(task_id, {"task_id": task_id, "created_at": 10**400})
+    odd = {"task_id": task_id, "created_at": 10**400, "task_status_msg": "\ud800\0"}
+    sim.override(task_id, odd)
 
-    assert get(sim, http, f"{GENERATIONS}/{task_id}").json()["data"]["created_at"] == 10**400
-    assert get(sim, http, GENERATIONS).json()["data"][0]["created_at"] == 10**400
+    assert get(sim, http, f"{GENERATIONS}/{task_id}").json()["data"] == odd
+    assert get(sim, http, GENERATIONS).json()["data"] == [odd]
 
 
 def test_cdn_faults_break_a_transfer_in_their_own_way(sim: KlingSimulator, http: httpx2.Client) -> None:

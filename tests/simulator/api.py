@@ -14,12 +14,12 @@ from collections.abc import Callable
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.simulator.account import RETENTION_MS, Account, DuplicateExternalId, SimulatedFile, SimulatedTask
 from tests.simulator.cdn import Cdn
-from tests.simulator.documents import created_document, legacy_document, new_standard_document
+from tests.simulator.documents import created_document, json_bytes, legacy_document, new_standard_document
 from tests.simulator.families import FAMILIES, Family, parameter_faults
 from tests.simulator.request_log import RequestLog
 from tests.simulator.signing import is_api_key, token_fault
@@ -47,12 +47,12 @@ class Credentials:
 def envelope(data: object) -> Response:
     """Code 0 around `data`."""
     body = {"code": 0, "message": "SUCCEED", "request_id": str(uuid.uuid4()), "data": data}
-    return JSONResponse(body)
+    return Response(json_bytes(body), media_type="application/json")
 
 
 def _refuse(status: int, code: int, message: str) -> Response:
     body = {"code": code, "message": message, "request_id": str(uuid.uuid4())}
-    return JSONResponse(body, status_code=status)
+    return Response(json_bytes(body), status_code=status, media_type="application/json")
 
 
 class Api:

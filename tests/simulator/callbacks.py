@@ -7,14 +7,13 @@ noted, because a receiver that is down is what the sweep is tested with.
 
 import dataclasses
 import functools
-import json
 import threading
 import uuid
 
 import httpx2
 
 from tests.simulator.account import TERMINAL, Account, SimulatedTask
-from tests.simulator.documents import callback_document
+from tests.simulator.documents import callback_document, json_bytes
 from tests.simulator.request_log import RequestLog
 from tests.simulator.signing import webhook_headers
 from tests.simulator.timetable import Timetable
@@ -109,8 +108,7 @@ class Callbacks:
             document = callback_document(
                 task, status, sign=lambda file: self._account.url(task, file, origin=self._origin)
             )
-        body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-        return _Letter(task.task_id, status, url, body)
+        return _Letter(task.task_id, status, url, json_bytes(document))
 
     def _in_order(self, letter: _Letter) -> list[_Letter]:
         with self._lock:

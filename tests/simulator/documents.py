@@ -5,6 +5,7 @@ rows of some families carry more than single answers, and what is empty is an em
 there, missing elsewhere.
 """
 
+import json
 from collections.abc import Callable
 
 from tests.simulator.account import SimulatedFile, SimulatedTask
@@ -12,6 +13,14 @@ from tests.simulator.families import ResultArray
 
 Sign = Callable[[SimulatedFile], str]
 Row = dict[str, object]
+
+
+def json_bytes(document: object) -> bytes:
+    """UTF-8 as the real API sends it; only what UTF-8 cannot say (a lone surrogate) turns into escapes."""
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _task_info(task: SimulatedTask) -> Row:
