@@ -1,0 +1,265 @@
+"""`manifest.json`: one dataclass, one table of fields, written last. A manifest that exists means complete.
+
+Two rules:
+
+1. `FIELDS` and `ASSET_FIELDS` are the format. The published JSON schema is made from them, reading checks
+   against them, and a test holds what is written against the schema.
+2. Writing never fails over what the API said, and the same manifest is always the same bytes. A lone
+   surrogate becomes a JSON escape, a number that JSON cannot carry becomes null, depth costs the line breaks.
+
+A reader passes over fields that it does not know: a later version may add some.
+"""
+
+import dataclasses
+import datetime
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from archiver.failures import Failure
+from archiver.model import RETENTION_MS, Discovery, Role, StoredAsset, rfc3339
+
+SCHEMA_VERSION = 1
+STATUS = "succeed"
+FILE_NAME = "manifest.json"
+CONTENT_TYPE = "application/json"
+BYTES_MAX = 16 * 1024 * 1024
+"""What a reader takes at most; the API's own object is far smaller."""
+
+
+class ManifestUnreadable(Failure):
+    """What lies under a manifest's key is none. Retried: nothing is overwritten, an operator must look."""
+
+    reason = "manifest_unreadable"
+    what_to_do = "Remove that manifest.json: the task's files are checked again and it is written anew."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Manifest:
+    """One complete task, as it lies in the bucket. Times are Unix ms here and RFC 3339 there."""
+
+    account: str
+    """The account's name in the settings."""
+    family: str
+    task_id: str
+    external_task_id: str | None
+    created_at: int
+    updated_at: int | None
+    """None where the API gave none."""
+    archived_at: int
+    discovered_by: Discovery
+    assets: tuple[StoredAsset, ...]
+    request: Mapping[str, object] | None
+    """What was asked for, where we were told, without image data."""
+    task: Mapping[str, object]
+    """The API's own object."""
+
+    @property
+    def expires_at(self) -> int:
+        """When upstream deletes the results, Unix ms."""
+        return self.created_at + RETENTION_MS
+
+    def matches(self, *, task_id: str, family: str, created_at: int) -> bool:
+        """Whether it is this task's: such a one is adopted, any other is a stranger under its key."""
+        return (self.task_id, self.family, self.created_at) == (task_id, family, created_at)
+
+    def to_bytes(self) -> bytes:
+        """UTF-8 JSON, indented, fields in the order of `FIELDS`.
+
+        Raises `ManifestUnreadable` when the API's object is nested deeper than JSON readers go.
+        """
+        try:
+            return _encoded(self._document())
+        except RecursionError as error:
+            raise ManifestUnreadable(f"task {self.task_id}: its object is nested too deeply") from error
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read one back. Raises `ManifestUnreadable`, saying what is wrong."""
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ManifestUnreadable(f"the manifest is not JSON ({type(error).__name__})") from error
+        _check(document, FIELDS, "the manifest")
+        for place, row in enumerate(document["assets"]):
+            _check(row, ASSET_FIELDS, f"asset {place} of the manifest")
+        return cls._of_document(document)
+
+    def _document(self) -> dict[str, object]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "account": self.account,
+            "family": self.family,
+            "task_id": self.task_id,
+            "external_task_id": self.external_task_id,
+            "status": STATUS,
+            "created_at": rfc3339(self.created_at),
+            "updated_at": None if self.updated_at is None else rfc3339(self.updated_at),
+            "archived_at": rfc3339(self.archived_at),
+            "expires_at": rfc3339(self.expires_at),
+            "discovered_by": self.discovered_by,
+            "assets": [{name: getattr(asset, name) for name in ASSET_FIELDS} for asset in self.assets],
+            "request": None if self.request is None else _carried(self.request),
+            "task": _carried(self.task),
+        }
+
+    @classmethod
+    def _of_document(cls, document: dict[str, Any]) -> Self:
+        """From a document that `_check` has passed."""
+        updated_at = document["updated_at"]
+        return cls(
+            account=document["account"],
+            family=document["family"],
+            task_id=document["task_id"],
+            external_task_id=document["external_task_id"],
+            created_at=_milliseconds(document["created_at"]),
+            updated_at=None if updated_at is None else _milliseconds(updated_at),
+            archived_at=_milliseconds(document["archived_at"]),
+            discovered_by=Discovery(document["discovered_by"]),
+            assets=tuple(_asset(row) for row in document["assets"]),
+            request=document["request"],
+            task=document["task"],
+        )
+
+
+def schema() -> dict[str, object]:
+    """The JSON schema (2020-12) that `deploy/manifest.schema.json` publishes."""
+    asset = _schema_of(ASSET_FIELDS)
+    whole = _schema_of(FIELDS)
+    whole["properties"] |= {"assets": {"type": "array", "items": asset}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "kling-archiver manifest.json",
+        "description": "One complete Kling AI task: every file named here is in the bucket, checked and final.",
+        **whole,
+    }
+
+
+# --- the format -----------------------------------------------------------------------------------------
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MOMENT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
+_SHA256_PATTERN = "^[0-9a-f]{64}$"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the format: its JSON schema, and the same as a predicate."""
+
+    schema: Mapping[str, object]
+    holds: Callable[[object], bool]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_moment(value: object) -> bool:
+    if not isinstance(value, str) or not re.search(_MOMENT_PATTERN, value):
+        return False
+    try:
+        return _milliseconds(value) >= 0
+    except ValueError:  # the 31st of February
+        return False
+
+
+def _nullable(field: Field) -> Field:
+    return Field(
+        {"anyOf": [field.schema, {"type": "null"}]}, lambda value: value is None or field.holds(value)
+    )
+
+
+def _one_of(*words: str) -> Field:
+    return Field({"enum": list(words)}, lambda value: isinstance(value, str) and value in words)
+
+
+_TEXT = Field({"type": "string"}, lambda value: isinstance(value, str))
+_FLAG = Field({"type": "boolean"}, lambda value: isinstance(value, bool))
+_OBJECT = Field({"type": "object"}, lambda value: isinstance(value, dict))
+_ARRAY = Field({"type": "array"}, lambda value: isinstance(value, list))
+_WHOLE = Field({"type": "integer"}, _is_whole)
+_COUNT = Field(
+    {"type": "integer", "minimum": 0},
+    lambda value: isinstance(value, int) and _is_whole(value) and value >= 0,
+)
+_SHA256 = Field(
+    {"type": "string", "pattern": _SHA256_PATTERN},
+    lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
+)
+_MOMENT = Field({"type": "string", "format": "date-time", "pattern": _MOMENT_PATTERN}, _is_moment)
+_VERSION = Field({"const": SCHEMA_VERSION}, lambda value: _is_whole(value) and value == SCHEMA_VERSION)
+
+ASSET_FIELDS: Mapping[str, Field] = {
+    "name": _TEXT,
+    "key": _TEXT,
+    "index": _nullable(_WHOLE),
+    "role": _one_of(*Role),
+    "watermarked": _FLAG,
+    "bytes": _COUNT,
+    "sha256": _SHA256,
+    "content_type": _TEXT,
+    "width": _nullable(_COUNT),
+    "height": _nullable(_COUNT),
+    "source_url": _TEXT,
+    "suspect": _nullable(_TEXT),
+}
+FIELDS: Mapping[str, Field] = {
+    "schema_version": _VERSION,
+    "account": _TEXT,
+    "family": _TEXT,
+    "task_id": _TEXT,
+    "external_task_id": _nullable(_TEXT),
+    "status": _one_of(STATUS),
+    "created_at": _MOMENT,
+    "updated_at": _nullable(_MOMENT),
+    "archived_at": _MOMENT,
+    "expires_at": _MOMENT,
+    "discovered_by": _one_of(*Discovery),
+    "assets": _ARRAY,
+    "request": _nullable(_OBJECT),
+    "task": _OBJECT,
+}
+
+
+def _schema_of(fields: Mapping[str, Field]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(fields),
+        "properties": {name: dict(field.schema) for name, field in fields.items()},
+    }
+
+
+def _check(document: object, fields: Mapping[str, Field], what: str) -> None:
+    if not isinstance(document, dict):
+        raise ManifestUnreadable(f"{what} is not an object")
+    for name, field in fields.items():
+        if name not in document:
+            raise ManifestUnreadable(f"{what} has no {name}")
+        if not field.holds(document[name]):
+            raise ManifestUnreadable(f"{what} has a {name} that is none")
+
+
+def _asset(row: Mapping[str, Any]) -> StoredAsset:
+    """The stem is not written: it is the file name without its extension."""
+    values = {name: row[name] for name in ASSET_FIELDS} | {"role": Role(row["role"])}
+    return StoredAsset(stem=row["name"].rpartition(".")[0] or row["name"], **values)
+
+
+def _milliseconds(moment: str) -> int:
+    """Raises `ValueError` for a time that there is not."""
+    return (datetime.datetime.fromisoformat(moment) - _EPOCH) // datetime.timedelta(milliseconds=1)
+
+
+def _carried(document: Mapping[str, object]) -> object:
+    """The same without NaN and infinities, which Python reads from JSON and which no JSON may hold."""
+    return json.loads(json.dumps(dict(document)), parse_constant=lambda _: None)
+
+
+def _encoded(document: dict[str, object]) -> bytes:
+    try:
+        text = json.dumps(document, ensure_ascii=False, indent=2)
+    except RecursionError:  # the indenting encoder gives up earlier than the plain one
+        text = json.dumps(document, ensure_ascii=False)
+    # A lone surrogate has no UTF-8; `\udXXX` inside a JSON string is how it came to us.
+    return (text + "\n").encode("utf-8", "backslashreplace")

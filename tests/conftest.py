@@ -1,0 +1,78 @@
+"""What every test file may ask for: real S3 servers, one of each kind per session, a fresh bucket per test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from archiver.store import S3Store
+from tests.s3_servers import (
+    CephServer,
+    FaultyProxy,
+    RcloneServer,
+    S3Server,
+    ServerMissing,
+    SwiftServer,
+    running,
+)
+
+
+def _session_of(kind: type[S3Server]) -> Iterator[S3Server]:
+    try:
+        kind.require()
+    except ServerMissing as missing:
+        pytest.skip(str(missing))
+    with running(kind) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift_server() -> Iterator[S3Server]:
+    """OpenStack Swift: real, and there wherever pip works. The one for end-to-end tests."""
+    with running(SwiftServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph_server() -> Iterator[S3Server]:
+    """A Ceph gateway, where it is installed."""
+    yield from _session_of(CephServer)
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[S3Server]:
+    """rclone: a gateway with the weaknesses of small gateways."""
+    with running(RcloneServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["swift", "ceph", "rclone"])
+def s3_server(request: pytest.FixtureRequest) -> S3Server:
+    """Every server in turn."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    assert isinstance(server, S3Server)
+    return server
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> str:
+    """A fresh bucket on the `s3_server` of this test."""
+    return s3_server.create_bucket()
+
+
+@pytest.fixture
+def store(s3_server: S3Server, bucket: str) -> S3Store:
+    """The program's store on that bucket."""
+    return s3_server.store(bucket)
+
+
+@pytest.fixture
+def swift_bucket(swift_server: S3Server) -> str:
+    """A fresh bucket for a test that needs one server only."""
+    return swift_server.create_bucket()
+
+
+@pytest.fixture
+def swift_proxy(swift_server: S3Server) -> Iterator[FaultyProxy]:
+    """A proxy before Swift that fails on demand."""
+    with FaultyProxy(swift_server.port).serving() as proxy:
+        yield proxy
