@@ -1,0 +1,411 @@
+"""Settings: read once from a mapping by an entry point, frozen, every limit with its unit in its name.
+
+Three rules:
+
+1. All problems come at once, each one sentence with the setting's name and what to do. An operator who starts
+   the daemon in a container gets one round trip, not one per mistake.
+2. A secret's value is in no message, no repr and no traceback: values are echoed only of settings that cannot
+   hold one.
+3. Nothing is silently ignored. An unknown key in the TOML file is a problem (the file is ours); an unknown
+   `KLING_…` variable is a warning, because an environment also belongs to others.
+
+Precedence: environment variable (or its `_FILE`), then TOML file, then default. What a command does not
+`Need` may be missing, and its secret files unreadable; what is set must be right for every command.
+"""
+
+import dataclasses
+import enum
+import pathlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+
+from archiver import setting_sources
+from archiver import setting_values as values
+from archiver.setting_sources import PREFIX, Given
+
+_MIB = 2**20
+_DAY_SECONDS = 86_400
+
+
+class Need(enum.Enum):
+    """What a command cannot do without. The ledger is not here: it has a default."""
+
+    KLING = "kling"
+    """Credentials for the API."""
+    STORE = "store"
+    """The bucket."""
+    CALLBACKS = "callbacks"
+    """The callback token and what belongs to the open door."""
+
+
+EVERYTHING: Final = frozenset(Need)
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` has one sentence for each reason, safe to print."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        return "\n".join([f"{count} with the settings:", *(f"  - {problem}" for problem in self.problems)])
+
+
+def _setting(default: object, meaning: str, *, expects: str, shown: str = "", **limits: Any) -> Any:
+    """One setting: its default, what it means, and what follows "must be" in a problem.
+
+    `shown` is the default as a reader sees it, where that is not the value itself.
+    """
+    texts: dict[str, Any] = {"expects": expects, "default": shown or str(default or "")}
+    return Field(default, description=meaning, json_schema_extra=texts, **limits)
+
+
+_Secret = Annotated[SecretStr, BeforeValidator(values.secret)]
+_Seconds = Annotated[float, BeforeValidator(values.not_a_bool), Field(allow_inf_nan=False)]
+_Count = Annotated[int, BeforeValidator(values.not_a_bool)]
+_Bytes = Annotated[int, BeforeValidator(values.size_bytes)]
+_WebUrl = Annotated[str, AfterValidator(values.web_url)]
+
+
+class Settings(BaseSettings):
+    """Every setting of the contract; the attribute is the variable's name in lower case without `KLING_`.
+
+    Secrets are `SecretStr`: `.get_secret_value()` where they are used, never before.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
+    )
+
+    access_key: _Secret | None = _setting(
+        None, "Access key of the Kling account; together with the secret key.", expects="an access key"
+    )
+    secret_key: _Secret | None = _setting(
+        None, "Secret key of the Kling account; tokens are signed with it.", expects="a secret key"
+    )
+    api_key: _Secret | None = _setting(
+        None, "API Key of the Kling account, instead of the pair of keys.", expects="an API Key"
+    )
+    base_url: Annotated[str, AfterValidator(values.base_url)] = _setting(
+        "https://api-singapore.klingai.com",
+        "Where the API is; may carry a path. Plain http only to loopback.",
+        expects="a URL such as https://api-singapore.klingai.com",
+    )
+    account: str = _setting(
+        "default",
+        "The account's name in ledger, manifests and logs.",
+        expects="a name of 1 to 64 letters, digits, `.`, `_` or `-`",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    )
+    families: Annotated[tuple[str, ...], BeforeValidator(values.families)] = _setting(
+        ("images/generations", "images/editing/expand", "images/multi-image2image", "images/omni-image"),
+        "Comma list: which families are swept and tried.",
+        expects="a comma-separated list of families",
+        shown="images/generations,images/editing/expand,images/multi-image2image,images/omni-image",
+    )
+    callback_token: Annotated[tuple[SecretStr, ...], BeforeValidator(values.callback_tokens)] = _setting(
+        (),
+        "The secret part of the callback URL; a comma list while rotating. Without it the daemon does not start.",
+        expects="a token",
+    )
+    signing_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(values.signing_secrets)] = _setting(
+        (), "Webhook signing secrets (`whsec_…`), a comma list while rotating.", expects="a secret"
+    )
+    signature: Annotated[Literal["optional", "required"], BeforeValidator(values.in_lower_case)] = _setting(
+        "optional", "Whether callbacks without a signature are taken.", expects="optional or required"
+    )
+    s3_bucket: Annotated[str, AfterValidator(values.bucket)] = _setting(
+        "", "The bucket that results go to. Required.", expects="the name of a bucket"
+    )
+    s3_prefix: Annotated[str, AfterValidator(values.prefix)] = _setting(
+        "",
+        "What every key begins with, literally: `kling/` makes a folder.",
+        expects="a prefix such as kling/",
+    )
+    s3_endpoint_url: _WebUrl | None = _setting(
+        None, "The store's URL, where it is not AWS.", expects="a URL such as https://s3.example.com"
+    )
+    s3_region: str | None = _setting(
+        None,
+        "The bucket's region; else boto3's own chain decides.",
+        expects="a region such as eu-central-1",
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+    )
+    s3_addressing_style: (
+        Annotated[Literal["auto", "path", "virtual"], BeforeValidator(values.in_lower_case)] | None
+    ) = _setting(
+        None,
+        "How the bucket is named in URLs: auto, path or virtual.",
+        expects="auto, path or virtual",
+        shown="path with an endpoint URL, else auto",
+    )
+    ledger_url: Annotated[str, AfterValidator(values.ledger_url)] = _setting(
+        "sqlite:///kling-ledger.db",
+        "Where the ledger is: sqlite:/// and a path (four slashes for an absolute one).",
+        expects="sqlite:/// and the path of a file",
+    )
+    sweep_interval_seconds: _Seconds = _setting(
+        300,
+        "How often the newest pages of each family are read.",
+        expects="a number of seconds from 1 to 2592000",
+        ge=1,
+        le=2_592_000,
+    )
+    sweep_full_interval_seconds: _Seconds = _setting(
+        _DAY_SECONDS,
+        "How often all pages are read.",
+        expects="a number of seconds from 1 to 2592000",
+        ge=1,
+        le=2_592_000,
+    )
+    query_rate_per_second: _Seconds = _setting(
+        2,
+        "Queries to the API, all of this process together.",
+        expects="a number above 0, at most 1000",
+        gt=0,
+        le=1000,
+    )
+    transfer_concurrency: _Count = _setting(
+        16, "Tasks archived at the same time.", expects="a whole number from 1 to 256", ge=1, le=256
+    )
+    asset_hosts: Annotated[tuple[str, ...], BeforeValidator(values.asset_hosts)] = _setting(
+        ("klingai.com", "kechuangai.com", "inkwai.com", "kwimgs.com"),
+        "Host suffixes that results are fetched from; `http://127.0.0.1:9000` allows exactly that origin.",
+        expects="a comma-separated list of hosts",
+        shown="klingai.com,kechuangai.com,inkwai.com,kwimgs.com",
+    )
+    asset_bytes_max: _Bytes = _setting(
+        64 * _MIB,
+        "The largest image taken.",
+        expects="from 1 KiB to 1024 GiB",
+        shown="64 MiB",
+        ge=1024,
+        le=2**40,
+    )
+    video_bytes_max: _Bytes = _setting(
+        2048 * _MIB,
+        "The largest video or audio file taken.",
+        expects="from 1 KiB to 1024 GiB",
+        shown="2 GiB",
+        ge=1024,
+        le=2**40,
+    )
+    callback_bytes_max: _Bytes = _setting(
+        256 * 1024,
+        "The largest callback taken.",
+        expects="from 1 KiB to 64 MiB",
+        shown="256 KiB",
+        ge=1024,
+        le=2**26,
+    )
+    spool_dir: Annotated[pathlib.Path, BeforeValidator(values.folder)] | None = _setting(
+        None,
+        "Where files lie between download and upload.",
+        expects="the path of a folder",
+        shown="a private folder under the system's temporary folder",
+    )
+    public_url: _WebUrl | None = _setting(
+        None, "How Kling reaches us; `submit` uses it, `doctor` prints it.", expects="a URL"
+    )
+    admin_token: Annotated[SecretStr, BeforeValidator(values.admin_token)] | None = _setting(
+        None, "Opens console and API; without it both are off.", expects="a token"
+    )
+    forward_url: Annotated[str, AfterValidator(values.forward_url)] | None = _setting(
+        None, "Not supported by this version yet.", expects="left out"
+    )
+    forward_secret: _Secret | None = _setting(
+        None, "Signs forwarded callbacks. Not supported by this version yet.", expects="left out"
+    )
+    forward_links: str = _setting(
+        "s3", "What forwarded URLs look like. Not supported by this version yet.", expects="s3"
+    )
+    drain_seconds: _Seconds = _setting(
+        2,
+        "From `/readyz` going false to the listener closing.",
+        expects="a number of seconds from 0 to 3600",
+        ge=0,
+        le=3600,
+    )
+    shutdown_seconds: _Seconds = _setting(
+        20,
+        "How long running transfers may take to end.",
+        expects="a number of seconds from 0 to 3600",
+        ge=0,
+        le=3600,
+    )
+    host: str = _setting(
+        "127.0.0.1",
+        "The address to listen on.",
+        expects="an IP address or a host name",
+        pattern=r"^[A-Za-z0-9.:_%-]{1,253}$",
+    )
+    port: Annotated[int, BeforeValidator(values.port)] = _setting(
+        8080,
+        "The port to listen on; 0 takes a free one.",
+        expects="a whole number from 0 to 65535",
+        ge=0,
+        le=65535,
+    )
+    log_format: Annotated[Literal["console", "json"], BeforeValidator(values.in_lower_case)] | None = (
+        _setting(
+            None, "console or json.", expects="console or json", shown="console at a terminal, else json"
+        )
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(values.in_lower_case)
+    ] = _setting("info", "debug, info, warning or error.", expects="debug, info, warning or error")
+
+    unknown: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    """One sentence for each `KLING_…` variable that is no setting: warn, do not stop."""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], *, need: Collection[Need] = EVERYTHING) -> Self:
+        """The settings that `environ` and the files it names add up to.
+
+        Raises:
+            SettingsError: with every problem there is.
+        """
+        given = setting_sources.read(environ, known=_known(need))
+        problems = [*given.problems, *_missing(given, need), *_contradictions(given, need)]
+        layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
+        sources = [InitSettingsSource(cls, layer) for layer in ({"unknown": tuple(given.unknown)}, *layers)]
+        # In place of the library's own sources, which read `os.environ`. Through a dictionary, because only
+        # its plugin for mypy knows this argument.
+        arguments: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
+        try:
+            settings = cls(**arguments)
+        except ValidationError as error:
+            raise SettingsError([*problems, *_invalid(given, error)]) from None
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences to log at the start: what is set, allowed and probably not meant."""
+        prefix = values.prefix_warning(self.s3_prefix)
+        return (*self.unknown, prefix) if prefix else self.unknown
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret's value, for the log to mask."""
+        found: list[str] = []
+        for name in SECRET_NAMES:
+            value = getattr(self, name)
+            one_or_several = value if isinstance(value, tuple) else (value,) if value else ()
+            found.extend(secret.get_secret_value() for secret in one_or_several)
+        return tuple(found)
+
+    def log_format_at(self, *, terminal: bool) -> Literal["console", "json"]:
+        """The format set, else `console` at a terminal and `json` elsewhere."""
+        return self.log_format or ("console" if terminal else "json")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table of settings."""
+
+    name: str
+    """The environment variable."""
+    default: str
+    """As text; empty where there is none."""
+    meaning: str
+    expects: str
+    """What follows "must be" when it is wrong."""
+    secret: bool
+    """Also taken from the file that `<name>_FILE` names."""
+
+
+_SECRET_NEEDS: Final[Mapping[str, Need]] = {
+    "access_key": Need.KLING,
+    "secret_key": Need.KLING,
+    "api_key": Need.KLING,
+    "callback_token": Need.CALLBACKS,
+    "signing_secret": Need.CALLBACKS,
+    "admin_token": Need.CALLBACKS,
+    "forward_secret": Need.CALLBACKS,
+}
+SECRET_NAMES: Final = tuple(_SECRET_NEEDS)
+
+
+def _table() -> Iterator[Setting]:
+    for name, field in Settings.model_fields.items():
+        if isinstance(extra := field.json_schema_extra, dict):
+            yield Setting(
+                name=PREFIX + name.upper(),
+                default=str(extra["default"]),
+                meaning=field.description or "",
+                expects=str(extra["expects"]),
+                secret=name in SECRET_NAMES,
+            )
+
+
+SETTINGS: Final[tuple[Setting, ...]] = tuple(_table())
+"""All settings in the order of the contract; the README's table is held against it."""
+
+
+def _known(need: Collection[Need]) -> setting_sources.Known:
+    return setting_sources.Known(
+        names=[setting.name.removeprefix(PREFIX).lower() for setting in SETTINGS],
+        secrets=SECRET_NAMES,
+        needed_secrets=[name for name, part in _SECRET_NEEDS.items() if part in need],
+    )
+
+
+def _missing(given: Given, need: Collection[Need]) -> Iterator[str]:
+    """A sentence for each setting that this command needs and nobody gave."""
+    named = given.has("access_key") or given.has("secret_key") or given.has("api_key")
+    if Need.KLING in need and not named:
+        yield (
+            "KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY instead) are missing: "
+            "copy them from Kling's developer console."
+        )
+    if Need.STORE in need and not given.has("s3_bucket"):
+        yield "KLING_S3_BUCKET is missing: name the bucket that results go to."
+    if Need.CALLBACKS in need and not given.has("callback_token"):
+        yield f"KLING_CALLBACK_TOKEN is missing: make one with {values.MAKE_A_TOKEN} and put it into the callback URL."
+
+
+def _contradictions(given: Given, need: Collection[Need]) -> Iterator[str]:
+    """A sentence for each pair of settings that do not go together."""
+    access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))
+    if api and (access or secret):
+        pair = given.label("access_key" if access else "secret_key")
+        yield f"{given.label('api_key')} and {pair} are both set: keep either the API Key or the pair of keys."
+    elif access != secret:
+        there, lacking = ("access_key", "secret_key") if access else ("secret_key", "access_key")
+        yield f"{given.label(there)} is set without {given.label(lacking)}: the two belong together."
+    required = str(given.value("signature")).lower() == "required"
+    if Need.CALLBACKS in need and required and not given.has("signing_secret"):
+        yield (
+            f"{given.label('signature')} is `required`, but KLING_SIGNING_SECRET is missing: "
+            "no callback could be taken."
+        )
+
+
+def _invalid(given: Given, error: ValidationError) -> Iterator[str]:
+    """One sentence for each setting whose value is wrong."""
+    told = set[str]()
+    for detail in error.errors(include_url=False):
+        name = str(detail["loc"][0])
+        if name in told:
+            continue
+        told.add(name)
+        own = detail.get("ctx", {}).get("error")
+        yield (
+            f"{given.label(name)} {own}." if own else f"{given.label(name)} must be {_expected(given, name)}."
+        )
+
+
+def _expected(given: Given, name: str) -> str:
+    """What the table expects and, where no secret can stand in it, what was found instead."""
+    extra = Settings.model_fields[name].json_schema_extra
+    expects = str(extra["expects"]) if isinstance(extra, dict) else "something else"
+    found = given.value(name)
+    if name in SECRET_NAMES or (isinstance(found, str) and "://" in found):
+        return expects
+    return f"{expects}, not {repr(found)[:60]}"

@@ -1,0 +1,159 @@
+"""Where settings come from: the environment handed in, the TOML file it names, the files that hold secrets.
+
+Rules: the environment wins over the file; within one of them a secret is given directly or by its `_FILE`,
+never both; nothing here knows what a value means. Problems are collected, never raised, and name the source
+(`KLING_PORT`, or `port` in which file) but never repeat a value.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+PREFIX = "KLING_"
+CONFIG_NAME = "KLING_CONFIG"
+_CONFIG_BYTES_MAX = 1024 * 1024
+_SECRET_BYTES_MAX = 64 * 1024
+_Label = Callable[[str], str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """The names that exist, in lower case without prefix."""
+
+    names: Collection[str]
+    secrets: Collection[str]
+    """Those that may also come from a file, as `<name>_file`."""
+    needed_secrets: Collection[str]
+    """Those whose files are read; the others' may be unreadable for this command."""
+
+    def keys(self) -> Iterator[str]:
+        """Every key that may be written."""
+        yield from self.names
+        yield from (f"{name}_file" for name in self.secrets)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    """What one source says."""
+
+    values: dict[str, object]
+    """By name, in lower case without prefix."""
+    labels: dict[str, str]
+    """What to call the source of each value in a message."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody wrote, what was wrong with how it was written, and what is worth a warning."""
+
+    layers: list[Layer] = dataclasses.field(default_factory=list)
+    """The first that has a name wins."""
+    problems: list[str] = dataclasses.field(default_factory=list)
+    unknown: list[str] = dataclasses.field(default_factory=list)
+
+    def has(self, name: str) -> bool:
+        """Whether any layer gives it."""
+        return any(name in layer.values for layer in self.layers)
+
+    def value(self, name: str) -> object:
+        """What the winning layer says; None when no layer says anything."""
+        return next((layer.values[name] for layer in self.layers if name in layer.values), None)
+
+    def label(self, name: str) -> str:
+        """How to call a setting in a message: where it was written, else its variable."""
+        return next((layer.labels[name] for layer in self.layers if name in layer.labels), _variable(name))
+
+
+def read(environ: Mapping[str, str], *, known: Known) -> Given:
+    """Everything that environment, secret files and TOML file say; files are read, values are not checked."""
+    given = Given()
+    _read_environment(given, environ, known=known)
+    config = environ.get(CONFIG_NAME, "").strip()
+    if config:
+        _read_config(given, pathlib.Path(config), known=known)
+    return given
+
+
+def _read_environment(given: Given, environ: Mapping[str, str], *, known: Known) -> None:
+    """An empty variable is an unset one: compose files and unit files write them so."""
+    ours = {
+        name.removeprefix(PREFIX).lower(): value.strip()
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name.isupper() and name != CONFIG_NAME and value.strip()
+    }
+    keys = frozenset(known.keys())
+    given.unknown.extend(
+        f"{_variable(key)} is not a setting{_did_you_mean(key, keys, spelled=_variable)}"
+        for key in sorted(ours.keys() - keys)
+    )
+    _add_layer(given, {key: ours[key] for key in ours.keys() & keys}, known=known, label=_variable)
+
+
+def _read_config(given: Given, path: pathlib.Path, *, known: Known) -> None:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_CONFIG_BYTES_MAX)
+        table = tomllib.loads(text.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        given.problems.append(f"{CONFIG_NAME} names {str(path)!r}, which {_unreadable(error, 'TOML')}.")
+        return
+    keys = frozenset(known.keys())
+    given.problems.extend(
+        f"{key!r} in {path} is not a setting{_did_you_mean(key, keys, spelled=repr)} Correct or remove it."
+        for key in table
+        if key not in keys
+    )
+    written = {key: table[key] for key in table.keys() & keys}
+    _add_layer(given, written, known=known, label=lambda key: f"{key!r} in {path}")
+
+
+def _add_layer(given: Given, written: Mapping[str, object], *, known: Known, label: _Label) -> None:
+    direct = {name: written[name] for name in written.keys() & set(known.names)}
+    layer = Layer(values=direct, labels={name: label(name) for name in direct})
+    given.layers.append(layer)
+    for name in known.secrets:
+        key = f"{name}_file"
+        if key in written and name in direct:
+            given.problems.append(f"{label(name)} and {label(key)} are both set: remove one of them.")
+        elif key in written and name in known.needed_secrets:
+            text = _secret(given, written[key], label=label(key))
+            if text:
+                layer.values[name] = text
+                layer.labels[name] = label(key)
+
+
+def _secret(given: Given, path: object, *, label: str) -> str | None:
+    """The text of a secret's file without the spaces and line ends around it; None and a problem if none."""
+    if not isinstance(path, str):
+        given.problems.append(f"{label} must be the path of a file.")
+        return None
+    try:
+        with pathlib.Path(path).open("rb") as file:
+            text = file.read(_SECRET_BYTES_MAX).decode("utf-8").strip()
+    except (OSError, ValueError) as error:
+        given.problems.append(f"{label} names a file that {_unreadable(error, 'text')}.")
+        return None
+    if not text:
+        given.problems.append(f"{label} names a file that is empty: put the secret into it.")
+    return text
+
+
+def _unreadable(error: Exception, kind: str) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror}): correct the path or its permissions"
+    if isinstance(error, tomllib.TOMLDecodeError):
+        # Only the place: the text of the parser's message may quote what stands there.
+        place = str(error).rpartition("(")[2].rstrip(")")
+        return f"is not valid {kind} ({place})"
+    return f"is not valid {kind}"
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.upper()
+
+
+def _did_you_mean(key: str, keys: Collection[str], *, spelled: _Label) -> str:
+    near = difflib.get_close_matches(key, sorted(keys), n=1, cutoff=0.75)
+    return f"; did you mean {spelled(near[0])}?" if near else "."
