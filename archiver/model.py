@@ -264,6 +264,8 @@ class Lease:
     state: State
     attempt: int
     """Counts from 1, this try included."""
+    asked: int
+    """How many answers in a row have not settled it."""
     family: str | None
     """Settled by the API; None for an id that it has not confirmed."""
     family_hint: str | None

@@ -40,6 +40,7 @@ from archiver.ledger import (
 )
 from archiver.ledger.connections import Connections, LedgerUnusable, open_file
 from archiver.ledger.histories import note
+from archiver.ledger.reading import Waiting
 from archiver.ledger.recording import Outcome, Recorded
 from archiver.ledger.sweeping import SweepMemory
 from archiver.ledger.tending import Expired
@@ -62,6 +63,7 @@ __all__ = [
     "Outcome",
     "Recorded",
     "SweepMemory",
+    "Waiting",
 ]
 
 
@@ -192,6 +194,11 @@ class Ledger:
         with self._connections.read() as connection:
             return claiming.assets_of_task(connection, lease.row_id)
 
+    def refresh_assets(self, lease: Lease, task: Task) -> None:
+        """A leased task was asked for once more: its URLs are fresher, assets may have come, none ever goes."""
+        with self._connections.write() as connection:
+            recording.unite_assets(connection, lease.row_id, task.assets)
+
     # --- how a lease ends (all raise LeaseLost) --------------------------------------------------------
 
     def give_back(self, lease: Lease) -> None:
@@ -257,8 +264,8 @@ class Ledger:
 
     # --- list matching, sweep ---------------------------------------------------------------------------
 
-    def waiting(self, *, account: str, most: int) -> dict[str | None, int]:
-        """How many due ids a list page could answer for, by family (None: not known)."""
+    def waiting(self, *, account: str, most: int) -> Waiting:
+        """How many due ids wait to be asked for, counting `most` of a kind."""
         with self._connections.read() as connection:
             return reading.waiting(connection, account=account, now=self._now(), most=most)
 

@@ -214,6 +214,7 @@ def _read(row: Mapping[Any, Any], assets: tuple[LeasedAsset, ...], *, is_probe: 
         external_task_id=row["external_task_id"],
         state=State(row["state"]),
         attempt=row["attempts"],
+        asked=row["asked"],
         family=row["family"],
         family_hint=row["family_hint"],
         result_arrays=tuple(filter(None, row["result_arrays"].split(","))),

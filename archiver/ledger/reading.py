@@ -1,5 +1,6 @@
 """What `show`, `status`, metrics and readiness read: shapes are a contract (design section 9). Changes nothing."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -129,28 +130,42 @@ def earliest_deadline(connection: sa.Connection) -> int | None:
     return min((value for value in found if value is not None), default=None)
 
 
-def waiting(connection: sa.Connection, *, account: str, now: int, most: int) -> dict[str | None, int]:
-    """How many due ids wait to be asked for, by family (None: no family is known); looks at `most` of each
-    queue, and passes over those that no list page shows."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Waiting:
+    """Due ids that wait to be asked for."""
+
+    by_family: Mapping[str | None, int]
+    """Those that a list page may answer for, by family (None: no family is known)."""
+    singly: int
+    """Those that no list page shows, counted up to the limit."""
+
+
+def waiting(connection: sa.Connection, *, account: str, now: int, most: int) -> Waiting:
+    """How many due ids wait; looks at `most` of each queue."""
     table = schema.tasks
     counts: dict[str | None, int] = {}
     for queue in (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE):
         some = (
             sa.select(sa.func.coalesce(table.c.family, table.c.family_hint).label("family"))
-            .where(
-                table.c.queue == queue,
-                table.c.account == account,
-                table.c.due_at <= now,
-                table.c.lease_token.is_(None),
-                table.c.ask_singly.is_(False),
-            )
+            .where(*_due(table, account, now), table.c.queue == queue, table.c.ask_singly.is_(False))
             .limit(most)
             .subquery()
         )
         query = sa.select(some.c.family, sa.func.count()).group_by(some.c.family)
         for family, count in connection.execute(query):
             counts[family] = counts.get(family, 0) + count
-    return counts
+    singly = sa.select(table.c.id).where(*_due(table, account, now), table.c.ask_singly.is_(True)).limit(most)
+    total = connection.execute(sa.select(sa.func.count()).select_from(singly.subquery())).scalar_one()
+    return Waiting(counts, total)
+
+
+def _due(table: sa.Table, account: str, now: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        table.c.queue.in_((schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE)),
+        table.c.account == account,
+        table.c.due_at <= now,
+        table.c.lease_token.is_(None),
+    )
 
 
 def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str]) -> dict[str, State]:

@@ -1,0 +1,92 @@
+"""Keeps leases alive while their work goes on, and says honestly when one is over.
+
+Two clocks. The ledger's lease ends by the wall clock of its rows; ours ends `LEASE_SECONDS` after we *asked* for it,
+by the monotonic clock, so always a little earlier than the ledger's, whatever the wall clock is set to meanwhile.
+`check` looks at ours and costs nothing: it stands before every put. `confirm` asks the ledger as well: it stands
+right before the manifest.
+
+A process that is paused (a laptop lid, a live migration) finds its leases over by `check` and writes nothing.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from archiver import log
+from archiver.failures import LeaseLost, LedgerUnavailable
+from archiver.ledger import Ledger
+from archiver.ledger.claiming import LEASE_SECONDS
+from archiver.model import Lease
+
+RENEW_SECONDS = 10.0
+"""A third of a lease: two renewals may fail before anything is lost."""
+
+
+class LeaseKeeper:
+    """The leases that this process holds. Thread-safe."""
+
+    def __init__(self, ledger: Ledger, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._ledger = ledger
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._held: dict[int, tuple[Lease, float]] = {}
+
+    def asking(self) -> float:
+        """The moment before a claim: what the leases it returns count from."""
+        return self._monotonic()
+
+    def keep(self, leases: Sequence[Lease], *, asked_at: float) -> None:
+        """Renew these from now on; `asked_at` is what `asking` said before they were claimed."""
+        with self._lock:
+            for lease in leases:
+                self._held[lease.row_id] = (lease, asked_at + LEASE_SECONDS)
+
+    def drop(self, lease: Lease) -> None:
+        """The work on this lease has ended, one way or another."""
+        with self._lock:
+            held = self._held.get(lease.row_id)
+            if held is not None and held[0].token == lease.token:
+                del self._held[lease.row_id]
+
+    def check(self, lease: Lease) -> None:
+        """Raises LeaseLost unless our lease has time left."""
+        with self._lock:
+            held = self._held.get(lease.row_id)
+        if held is None or held[0].token != lease.token or self._monotonic() >= held[1]:
+            raise LeaseLost(f"the lease on task {lease.task_id} is over")
+
+    def confirm(self, lease: Lease) -> None:
+        """Ask the ledger too, and renew. Raises LeaseLost, or LedgerUnavailable when it cannot say."""
+        self.check(lease)
+        asked_at = self._monotonic()
+        if lease.row_id not in self._ledger.renew([lease]):
+            self.drop(lease)
+            raise LeaseLost(f"somebody else works on task {lease.task_id}")
+        self.keep([lease], asked_at=asked_at)
+
+    def renew(self) -> None:
+        """Renew all that is held; called every `RENEW_SECONDS`. A ledger that cannot answer is asked again."""
+        with self._lock:
+            leases = [lease for lease, _ in self._held.values()]
+        if not leases:
+            return
+        asked_at = self._monotonic()
+        try:
+            held = self._ledger.renew(leases)
+        except LedgerUnavailable as error:
+            log.get().warning("ledger.unavailable", message=str(error))
+            return
+        with self._lock:
+            for lease in leases:
+                mine = self._held.get(lease.row_id)
+                if mine is None or mine[0].token != lease.token:
+                    continue  # ended meanwhile
+                if lease.row_id in held:
+                    self._held[lease.row_id] = (lease, asked_at + LEASE_SECONDS)
+                else:
+                    del self._held[lease.row_id]
+
+    def held(self) -> list[Lease]:
+        """What is held now."""
+        with self._lock:
+            return [lease for lease, _ in self._held.values()]

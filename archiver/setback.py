@@ -1,0 +1,93 @@
+"""A stage has failed on a task: decide what happens next, write it down, count it and say it. One path for
+every stage, so that a failure is handled alike wherever it turns up."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from archiver import log
+from archiver.failures import Bury, Failure, Hold, LeaseLost, Retry, decide, reason_of
+from archiver.ledger import Ledger
+from archiver.metrics import Metrics
+from archiver.model import Lease, StoredAsset
+
+
+class PartlyDone(Exception):
+    """A task failed with `cause` after some of its assets were stored; nothing of that is thrown away."""
+
+    def __init__(
+        self, cause: Exception, *, stored: Sequence[StoredAsset], failed: Mapping[str, Exception]
+    ) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.stored = tuple(stored)
+        self.failed = dict(failed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setbacks:
+    """Writes failures down. `now` gives Unix ms, `rand` numbers in [0, 1)."""
+
+    ledger: Ledger
+    metrics: Metrics
+    now: Callable[[], int]
+    rand: Callable[[], float]
+
+    def settle(self, lease: Lease, error: Exception) -> Retry | Hold | Bury | None:
+        """End `lease`, which failed with `error`; the decision, or None when the lease was lost anyway.
+
+        Raises LedgerUnavailable: then nothing was written, and the lease's end brings the task back.
+        """
+        partly = error if isinstance(error, PartlyDone) else PartlyDone(error, stored=(), failed={})
+        cause = partly.cause
+        decision = decide(
+            cause, attempt=lease.attempt, now=self.now(), deadline=lease.deadline_at, rand=self.rand()
+        )
+        try:
+            self._write(lease, partly, decision)
+        except LeaseLost:
+            log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
+            return None
+        self.metrics.failures_total.labels(stage=lease.stage, reason=reason_of(cause)).inc()
+        self._say(lease, cause, decision)
+        return decision
+
+    def _write(self, lease: Lease, partly: PartlyDone, decision: Retry | Hold | Bury) -> None:
+        cause, stored, failed = partly.cause, partly.stored, partly.failed
+        if isinstance(decision, Hold) and isinstance(cause, Failure):
+            if self.ledger.hold(lease, cause, decision, stored=stored):
+                say_hold(cause, account=lease.account, stage=lease.stage)
+        elif isinstance(decision, Bury) and isinstance(cause, Failure):
+            self.ledger.bury(lease, cause, decision, stored=stored, failed=failed)
+        elif isinstance(decision, Retry):
+            self.ledger.retry(lease, cause, decision, stored=stored, failed=failed)
+
+    def _say(self, lease: Lease, cause: Exception, decision: Retry | Hold | Bury) -> None:
+        fields = {
+            "task_id": lease.task_id,
+            "family": lease.family or lease.family_hint,
+            "stage": lease.stage,
+            "reason": reason_of(cause),
+            "message": str(cause),
+            "attempt": lease.attempt,
+        }
+        if isinstance(decision, Bury):
+            what = cause.what_to_do if isinstance(cause, Failure) else ""
+            log.get().error("task.buried", **fields, what_to_do=what)
+        elif isinstance(decision, Retry):
+            unexpected = not isinstance(cause, Failure)
+            # A mistake of ours is the one case where an operator, or we, need the traceback.
+            log.get().warning("task.retried", **fields, exc_info=cause if unexpected else None)
+
+
+def say_hold(error: Failure, *, account: str, stage: str) -> None:
+    """The log line of a new hold: what stopped and what to do."""
+    log.get().error(
+        "hold.set",
+        account=account,
+        stage=stage,
+        family=error.family,
+        host=error.host,
+        reason=error.reason,
+        message=str(error),
+        what_to_do=error.what_to_do,
+    )

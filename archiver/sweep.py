@@ -1,0 +1,229 @@
+"""Finds what the callbacks missed: reads each family's list and records all it shows.
+
+Incremental: from the newest end until two pages in a row hold only what is finished here or too old to matter
+(the second is the overlap). Full, once a day: back to the horizon. The first sweep of an account with history is a
+full one, so its last 30 days are archived without a single callback.
+
+A sweep is a reader with a lease: one sweeper a family at a time. It writes only through `ledger.record`, page by
+page, so a crash halfway loses nothing but the pages not yet read, and the next sweep reads them.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable, Sequence
+
+from archiver import log
+from archiver.failures import Failure
+from archiver.kling import PAGE_ROWS, KlingClient, Page
+from archiver.ledger import Ledger, Outcome, Recorded
+from archiver.limiter import Priority
+from archiver.metrics import Metrics
+from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Discovery, Stage, State, Status, Task
+from archiver.pages import Listing
+from archiver.verify import say_recorded
+
+HORIZON_MS = RETENTION_MS + DAY_MS
+"""How far back a sweep looks: the retention, and a day for clocks and for the undocumented start of it."""
+QUIET_PAGES = 2
+"""Pages in a row without anything open that end an incremental sweep."""
+
+
+class SweepEnd(enum.StrEnum):
+    """How a sweep of one family ended."""
+
+    FINISHED = "finished"
+    BUSY = "busy"
+    """Another sweeper has the family."""
+    OVERTAKEN = "overtaken"
+    """Another sweeper took the family while we read."""
+
+
+@dataclasses.dataclass
+class SweepCounts:
+    """What one sweep of one family has seen."""
+
+    family: str
+    full: bool
+    end: SweepEnd = SweepEnd.FINISHED
+    pages: int = 0
+    rows: int = 0
+    found: int = 0
+    """Tasks that the ledger did not have."""
+    moved: int = 0
+    passed_by: int = 0
+    """First seen after their deadline: nothing can be had any more."""
+    malformed: int = 0
+    to_archive: int = 0
+    """Dry run: succeeded tasks that are not in the bucket yet, and their files."""
+    files: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweeper:
+    """Sweeps one account. `now` gives Unix ms, `rand` numbers in [0, 1)."""
+
+    account: str
+    client: KlingClient
+    ledger: Ledger
+    metrics: Metrics
+    full_interval_ms: int
+    now: Callable[[], int]
+    rand: Callable[[], float]
+
+    def is_full_due(self, family: str) -> bool:
+        """Whether the day's full sweep of `family` is still to come."""
+        memory = self.ledger.sweep_memory(account=self.account, family=family)
+        return memory.last_full_at is None or memory.last_full_at + self.full_interval_ms <= self.now()
+
+    def sweep(
+        self, family: str, *, full: bool, on_page: Callable[[SweepCounts], None] = lambda _counts: None
+    ) -> SweepCounts:
+        """Sweep one family; `on_page` is called after each page.
+
+        Raises Failure (the family is given back) and Stopped.
+        """
+        counts = SweepCounts(family=family, full=full)
+        token = self.ledger.sweep_begin(account=self.account, family=family)
+        if token is None:
+            counts.end = SweepEnd.BUSY
+            return counts
+        began = self.now()
+        listing = self._listing(family)
+        succeeded = False
+        try:
+            self._read(listing, counts, token=token, on_page=on_page)
+            succeeded = counts.end is SweepEnd.FINISHED
+        finally:
+            self.ledger.sweep_end(
+                token,
+                succeeded_at=began if succeeded else None,
+                full=full,
+                oldest_first=listing.oldest_first,
+                last_page=listing.last_page,
+            )
+        self._say(counts, listing, began=began)
+        return counts
+
+    def dry_run(
+        self, family: str, *, full: bool, on_page: Callable[[SweepCounts], None] = lambda _counts: None
+    ) -> SweepCounts:
+        """Read as `sweep` does and write nothing: how many tasks and files it would bring. Raises Failure."""
+        counts = SweepCounts(family=family, full=full)
+        listing, quiet = self._listing(family), _Quiet()
+        for page in listing.pages():
+            open_rows = self._count(page, counts)
+            on_page(counts)
+            if quiet.after(
+                open_rows=open_rows, page=page, listing=listing, full=full, horizon=self._horizon()
+            ):
+                break
+        return counts
+
+    def _listing(self, family: str) -> Listing:
+        memory = self.ledger.sweep_memory(account=self.account, family=family)
+        return Listing(
+            lambda number: self.client.list_page(
+                family, page=number, size=PAGE_ROWS, priority=Priority.BACKGROUND
+            ),
+            oldest_first=memory.oldest_first,
+            last_page=memory.last_page,
+        )
+
+    def _horizon(self) -> int:
+        return self.now() - HORIZON_MS
+
+    def _read(
+        self, listing: Listing, counts: SweepCounts, *, token: str, on_page: Callable[[SweepCounts], None]
+    ) -> None:
+        quiet = _Quiet()
+        for page in listing.pages():
+            if not self.ledger.sweep_renew(token):
+                counts.end = SweepEnd.OVERTAKEN
+                return
+            recorded = self.ledger.record(
+                page.tasks, account=self.account, by=Discovery.SWEEP, rand=self.rand()
+            )
+            say_recorded(page.tasks, recorded, metrics=self.metrics)
+            _add(counts, page, recorded)
+            on_page(counts)
+            open_rows = sum(one.state is not None and one.state not in TERMINAL for one in recorded)
+            if quiet.after(
+                open_rows=open_rows, page=page, listing=listing, full=counts.full, horizon=self._horizon()
+            ):
+                return
+
+    def _count(self, page: Page, counts: SweepCounts) -> int:
+        """Dry run: count what a page would bring; how many of its rows are open here."""
+        known = self.ledger.settled(account=self.account, task_ids=[task.task_id for task in page.tasks])
+        horizon, open_rows = self.now() - RETENTION_MS, 0
+        for task in page.tasks:
+            state = known.get(task.task_id)
+            if state is None and _is_old(task, horizon):
+                counts.passed_by += 1
+                continue
+            counts.found += state is None
+            open_rows += state not in TERMINAL
+            if task.status is Status.SUCCEEDED and state is not State.ARCHIVED:
+                counts.to_archive += 1
+                counts.files += len(task.assets)
+        counts.pages += 1
+        counts.rows += page.rows
+        counts.malformed += page.malformed
+        return open_rows
+
+    def _say(self, counts: SweepCounts, listing: Listing, *, began: int) -> None:
+        fields = dataclasses.asdict(counts) | {"order": listing.order, "seconds": (self.now() - began) / 1000}
+        for unwanted in ("to_archive", "files"):
+            fields.pop(unwanted)
+        log.get().info("sweep.finished", account=self.account, **fields)
+        if counts.end is SweepEnd.FINISHED:
+            gauge = self.metrics.last_sweep_success_timestamp_seconds.labels(family=counts.family)
+            gauge.set(began / 1000)
+        if listing.overflows:
+            log.get().error(
+                "sweep.overflowed",
+                account=self.account,
+                family=counts.family,
+                message="page 1000 of the list is full: older tasks cannot be seen by a sweep",
+            )
+        if listing.stands_still:
+            log.get().warning(
+                "sweep.stood_still",
+                account=self.account,
+                family=counts.family,
+                message="the list answered the same page for another page number",
+            )
+
+
+@dataclasses.dataclass
+class _Quiet:
+    """Decides after each page whether enough was read. A list without an order never says."""
+
+    pages: int = 0
+
+    def after(self, *, open_rows: int, page: Page, listing: Listing, full: bool, horizon: int) -> bool:
+        """True when the rest of the list cannot matter."""
+        old = all(_is_old(task, horizon) for task in page.tasks)
+        is_quiet = old if full else (old or open_rows == 0)
+        self.pages = self.pages + 1 if is_quiet and page.malformed == 0 else 0
+        return listing.sorted and self.pages >= QUIET_PAGES
+
+
+def _is_old(task: Task, horizon: int) -> bool:
+    return task.created_at is not None and task.created_at <= horizon
+
+
+def _add(counts: SweepCounts, page: Page, recorded: Sequence[Recorded]) -> None:
+    counts.pages += 1
+    counts.rows += page.rows
+    counts.malformed += page.malformed
+    for one in recorded:
+        counts.found += one.outcome is Outcome.NEW
+        counts.moved += one.outcome is Outcome.MOVED
+        counts.passed_by += one.outcome is Outcome.PASSED_BY
+
+
+def say_failed(error: Failure, *, account: str, family: str, metrics: Metrics) -> None:
+    """Count and log that a sweep could not be finished."""
+    metrics.failures_total.labels(stage=Stage.SWEEP, reason=error.reason).inc()
+    log.get().warning("sweep.failed", account=account, family=family, reason=error.reason, message=str(error))

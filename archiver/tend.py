@@ -1,0 +1,78 @@
+"""What has to happen from time to time: deadlines, pruning, missed callbacks, gauges, the daemon's sign of life."""
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+
+from archiver import log
+from archiver.kling import KlingClient
+from archiver.ledger import Expired, Ledger
+from archiver.metrics import Metrics
+from archiver.model import State
+
+SKEW_MOST_MS = 5 * 60 * 1000
+"""While the local clock and the API's differ by more, nobody's deadline is decided."""
+
+
+@dataclasses.dataclass
+class Tender:
+    """Tends one account's ledger. `now` gives Unix ms."""
+
+    account: str
+    client: KlingClient
+    ledger: Ledger
+    metrics: Metrics
+    sweep_interval_ms: int
+    daemon_id: str
+    version: str
+    started_at: int
+    now: Callable[[], int]
+    _skew_said: bool = False
+
+    def tend(self) -> None:
+        """One round. Every part is a transaction of its own; a crash between two loses nothing."""
+        self.ledger.beat(self.daemon_id, version=self.version, started_at=self.started_at)
+        if self._clock_is_sound():
+            for verdict in self.ledger.expire():
+                self._say(verdict)
+        dropped = self.ledger.prune()
+        if dropped:
+            log.get().info("ids.dropped", account=self.account, count=dropped)
+        for (_, family), count in self.ledger.count_missed(patience_ms=self.sweep_interval_ms).items():
+            self.metrics.missed_callbacks_total.labels(family=family).inc(count)
+            log.get().warning("callbacks.missed", account=self.account, family=family, count=count)
+
+    def refresh_gauges(self) -> None:
+        """Bring the gauges that mirror the ledger up to date; called for each scrape."""
+        status = self.ledger.status()
+        for state, count in status["states"].items():
+            self.metrics.tasks.labels(state=state).set(count)
+        earliest = status["earliest_deadline"]
+        gauge = self.metrics.earliest_deadline_timestamp_seconds
+        gauge.set(float("nan") if earliest is None else datetime.datetime.fromisoformat(earliest).timestamp())
+
+    def _clock_is_sound(self) -> bool:
+        """Whether a deadline may be decided: the API has answered, and by a clock like ours."""
+        skew = self.client.skew_ms
+        if skew is None:
+            return False
+        if abs(skew) <= SKEW_MOST_MS:
+            self._skew_said = False
+            return True
+        if not self._skew_said:
+            log.get().error(
+                "clock.skewed",
+                account=self.account,
+                seconds=skew / 1000,
+                what_to_do="Set this machine's clock by NTP; until then no deadline is decided.",
+            )
+            self._skew_said = True
+        return False
+
+    def _say(self, verdict: Expired) -> None:
+        fields = {"task_id": verdict.task_id, "family": verdict.family, "reason": verdict.reason}
+        if verdict.verdict is State.LOST:
+            self.metrics.tasks_lost_total.inc()
+            log.get().critical("task.lost", account=verdict.account, **fields)
+        elif verdict.verdict is State.FAILED:
+            log.get().warning("task.failed", account=verdict.account, **fields)

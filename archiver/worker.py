@@ -1,0 +1,315 @@
+"""Runs the stages: claim loops, bounded thread pools, lease renewal, stop.
+
+Rules:
+
+1. All waiting is data. A loop asks the ledger what is due, and when nothing is, it sleeps until a wake-up or
+   `IDLE_SECONDS`. There is no timer that a crash could lose; the only ones here renew leases, sweep and stop.
+2. A loop never takes more than its pool has room for, so what this process holds is bounded and a stop is quick.
+3. An exception that nobody expected ends one piece of work, never the loop; if a loop itself dies all the same, the
+   process is told to stop (`on_death`). Never half alive.
+
+Threads cannot be cancelled, so everything they wait for has a timeout, and every loop looks at the stop event.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import threading
+import time
+from collections.abc import Callable
+
+from archiver import log
+from archiver.archive import Archiver
+from archiver.failures import Disposition, Failure, LeaseLost, LedgerUnavailable
+from archiver.hosts import HostWatch
+from archiver.leases import RENEW_SECONDS, LeaseKeeper
+from archiver.ledger import Ledger
+from archiver.limiter import Stopped
+from archiver.metrics import Metrics
+from archiver.model import Lease, Stage
+from archiver.setback import Setbacks, say_hold
+from archiver.sweep import SweepEnd, Sweeper, say_failed
+from archiver.tend import Tender
+from archiver.verify import Verifier
+
+IDLE_SECONDS = 0.5
+VERIFY_THREADS = 4
+TEND_SECONDS = 5.0
+SWEEP_RETRY_SECONDS = 30.0
+"""How soon a sweep that failed, or stands behind a hold, is tried again; at most the interval."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """How much at a time, and how often the sweep runs."""
+
+    transfer_concurrency: int
+    sweep_interval_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """What the worker runs, wired by an entry point."""
+
+    ledger: Ledger
+    keeper: LeaseKeeper
+    verifier: Verifier
+    archiver: Archiver
+    sweeper: Sweeper
+    tender: Tender
+    setbacks: Setbacks
+    metrics: Metrics
+    families: tuple[str, ...]
+
+
+class Worker:
+    """The engine of one process. `start` once, `stop` once."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        limits: WorkerLimits,
+        *,
+        stop: threading.Event,
+        on_death: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stages = stages
+        self._limits = limits
+        self._stop = stop
+        self._on_death = on_death
+        self._monotonic = monotonic
+        self._wakes = {stage: threading.Event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
+        self._hosts = HostWatch(slots=limits.transfer_concurrency)
+        self._verifying = _Pool("verify", VERIFY_THREADS, on_free=self._wakes[Stage.VERIFY].set)
+        self._archiving = _Pool(
+            "archive", limits.transfer_concurrency, on_free=self._wakes[Stage.ARCHIVE].set
+        )
+        self._threads = [
+            threading.Thread(target=self._guard, args=(name, step), name=name, daemon=True)
+            for name, step in (
+                ("verify-loop", self._verify_step),
+                ("archive-loop", self._archive_step),
+                ("sweep-loop", self._sweep_step),
+                ("tend-loop", self._tend_step),
+            )
+        ]
+        # Renewal outlives the stop event: what still runs must keep its lease until it has ended.
+        self._renewing_ends = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, name="lease-renewal", daemon=True)
+        self._sweep_at: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Start every loop."""
+        self._renewer.start()
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self, stage: Stage) -> None:
+        """There is something new for `stage`; cheap, from any thread."""
+        self._wakes[stage].set()
+
+    def stop(self, *, seconds: float) -> None:
+        """Stop claiming, let running work finish for at most `seconds`, give the rest back."""
+        deadline = self._monotonic() + seconds
+        self._stop.set()
+        for wake in self._wakes.values():
+            wake.set()
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - self._monotonic()))
+        self._archiving.close(seconds=max(0.0, deadline - self._monotonic()))
+        self._verifying.close(seconds=max(0.0, deadline - self._monotonic()))
+        self._give_back()
+        self._renewing_ends.set()
+        self._renewer.join(1.0)
+
+    # --- loops ----------------------------------------------------------------------------------------------
+
+    def _guard(self, name: str, step: Callable[[], None]) -> None:
+        """Run `step` until the stop; nothing it raises ends the loop, and its end before that ends the process."""
+        try:
+            while not self._stop.is_set():
+                self._try(name, step)
+        finally:
+            if not self._stop.is_set():
+                log.get().critical("worker.crashed", loop=name)
+                self._on_death()
+
+    def _try(self, name: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Stopped:
+            self._stop.wait(IDLE_SECONDS)
+        except LedgerUnavailable as error:
+            log.get().error("ledger.unavailable", loop=name, message=str(error))
+            self._stop.wait(1.0)
+        except Exception:  # noqa: BLE001 -- a loop outlives what nobody expected; it is logged with its traceback
+            log.get().exception("worker.crashed", loop=name)
+            self._stop.wait(1.0)
+
+    def _verify_step(self) -> None:
+        stages, wake = self._stages, self._wakes[Stage.VERIFY]
+        wake.clear()
+        if not stages.ledger.work_due(Stage.VERIFY):
+            wake.wait(IDLE_SECONDS)
+            return
+        if stages.verifier.match():
+            self._wakes[Stage.ARCHIVE].set()
+        free = self._verifying.free()
+        asked_at = stages.keeper.asking()
+        leases = stages.ledger.claim_verify(count=free, offset=self._verifying.started) if free else []
+        stages.keeper.keep(leases, asked_at=asked_at)
+        for lease in leases:
+            self._verifying.run(self._verify, lease)
+        if not leases:
+            wake.wait(IDLE_SECONDS)
+
+    def _verify(self, lease: Lease) -> None:
+        if self._work(lease, lambda: self._stages.verifier.ask(lease)):
+            self._wakes[Stage.ARCHIVE].set()
+
+    def _archive_step(self) -> None:
+        stages, wake = self._stages, self._wakes[Stage.ARCHIVE]
+        wake.clear()
+        free = self._archiving.free()
+        if not free or not stages.ledger.work_due(Stage.ARCHIVE):
+            wake.wait(IDLE_SECONDS)
+            return
+        asked_at = stages.keeper.asking()
+        leases = stages.ledger.claim_archive(
+            count=free, offset=self._archiving.started, hosts_avoided=self._hosts.avoided()
+        )
+        stages.keeper.keep(leases, asked_at=asked_at)
+        for lease in leases:
+            self._hosts.began(lease.asset_host)
+            self._archiving.run(self._archive, lease)
+        if not leases:
+            wake.wait(IDLE_SECONDS)
+
+    def _archive(self, lease: Lease) -> None:
+        try:
+            self._work(lease, lambda: self._stages.archiver.archive(lease))
+        finally:
+            self._hosts.ended(lease.asset_host)
+
+    def _work(self, lease: Lease, work: Callable[[], object]) -> bool:
+        """One piece of work on one lease, and whatever comes of it; True when it succeeded."""
+        stages = self._stages
+        try:
+            work()
+        except LeaseLost:
+            log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
+            return False
+        except Stopped:
+            self._try("give-back", lambda: stages.ledger.give_back(lease))
+            return False
+        except Exception as error:  # noqa: BLE001 -- written down by `Setbacks`, with its traceback where nobody listed it
+            self._try("setback", functools.partial(self._settle, lease, error))
+            return False
+        finally:
+            stages.keeper.drop(lease)
+        if lease.stage is Stage.ARCHIVE:
+            self._hosts.succeeded(lease.asset_host)
+        self._try("release", lambda: self._release(lease))
+        return True
+
+    def _settle(self, lease: Lease, error: Exception) -> None:
+        judged = self._hosts.judged(lease, error)
+        self._stages.setbacks.settle(lease, judged)
+
+    def _release(self, lease: Lease) -> None:
+        """Something succeeded: what was held for its account, family or host goes on at once."""
+        ledger = self._stages.ledger
+        if not ledger.has_holds():
+            return
+        stages = (Stage.ARCHIVE,) if lease.stage is Stage.ARCHIVE else (Stage.VERIFY, Stage.SWEEP)
+        family = lease.family or lease.family_hint
+        gone = ledger.release_holds(
+            account=lease.account, stages=stages, family=family, host=lease.asset_host
+        )
+        for reason in gone:
+            log.get().info("hold.released", account=lease.account, stage=lease.stage, reason=reason)
+        if gone:
+            self._wakes[lease.stage].set()
+
+    def _sweep_step(self) -> None:
+        for family in self._stages.families:
+            if self._stop.is_set():
+                return
+            if self._monotonic() >= self._sweep_at.get(family, 0.0):
+                self._sweep_at[family] = self._monotonic() + self._sweep(family)
+        soonest = min(self._sweep_at.values(), default=self._monotonic() + IDLE_SECONDS)
+        self._stop.wait(min(max(0.05, soonest - self._monotonic()), IDLE_SECONDS))
+
+    def _sweep(self, family: str) -> float:
+        """Sweep one family; in how many seconds it is due again."""
+        stages, interval = self._stages, self._limits.sweep_interval_seconds
+        account = stages.sweeper.account
+        try:
+            counts = stages.sweeper.sweep(family, full=stages.sweeper.is_full_due(family))
+        except Failure as error:
+            say_failed(error, account=account, family=family, metrics=stages.metrics)
+            if error.disposition is Disposition.HOLD and stages.ledger.set_hold(
+                error, account=account, stage=Stage.SWEEP
+            ):
+                say_hold(error, account=account, stage=Stage.SWEEP)
+            return min(SWEEP_RETRY_SECONDS, interval)
+        if counts.end is not SweepEnd.FINISHED:
+            return min(SWEEP_RETRY_SECONDS, interval)
+        stages.ledger.release_holds(account=account, stages=(Stage.SWEEP, Stage.VERIFY), family=family)
+        for stage in self._wakes:
+            self.wake(stage)
+        return interval
+
+    def _tend_step(self) -> None:
+        self._stages.tender.tend()
+        self._stop.wait(TEND_SECONDS)
+
+    def _renew(self) -> None:
+        while not self._renewing_ends.wait(RENEW_SECONDS):
+            self._try("lease-renewal", self._stages.keeper.renew)
+
+    def _give_back(self) -> None:
+        """Whatever has not ended in time: due again at once, its attempt not counted."""
+        for lease in self._stages.keeper.held():
+            self._stages.keeper.drop(lease)
+            try:
+                self._stages.ledger.give_back(lease)
+            except (LeaseLost, LedgerUnavailable):
+                continue  # it ended after all, or its lease's end brings it back
+
+
+class _Pool:
+    """A thread pool that knows how many of its threads are free."""
+
+    def __init__(self, name: str, size: int, *, on_free: Callable[[], None]) -> None:
+        self._executor = concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._size = size
+        self._on_free = on_free
+        self._lock = threading.Lock()
+        self._running: set[concurrent.futures.Future[None]] = set()
+        self.started = 0
+        """How many pieces of work were ever started: the number of the next slot."""
+
+    def free(self) -> int:
+        with self._lock:
+            return self._size - len(self._running)
+
+    def run(self, work: Callable[[Lease], None], lease: Lease) -> None:
+        future = self._executor.submit(work, lease)
+        with self._lock:
+            self.started += 1
+            self._running.add(future)
+        future.add_done_callback(self._ended)
+
+    def _ended(self, future: concurrent.futures.Future[None]) -> None:
+        with self._lock:
+            self._running.discard(future)
+        self._on_free()
+
+    def close(self, *, seconds: float) -> None:
+        """Wait for what runs, at most so long; nothing new starts."""
+        with self._lock:
+            running = set(self._running)
+        concurrent.futures.wait(running, timeout=seconds)
+        self._executor.shutdown(wait=False, cancel_futures=True)
