@@ -1,0 +1,216 @@
+"""What an answer of the Kling API says: bytes → envelope → data or failure. No I/O.
+
+Two rules:
+
+1. Whatever the bytes are, the outcome is an `Answer` or one of `failures`; no other exception.
+2. One bad row must not cost a page. Things that JSON parsers let through but that we could not store or write
+   into a manifest again (NaN, endless digits, a key said twice, absurd nesting) are marked while parsing, and
+   only the row that holds one is refused (`sound`).
+
+Broken text is no such thing: a message cut in the middle of an emoji (a lone surrogate, half a UTF-8 sequence)
+must not keep a finished task out of the bucket, so broken characters become U+FFFD.
+
+The error table is kling-api.md section 3. The code decides where there is one: 429 means "too fast" for one
+code and "pay your bill" for another.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+
+from archiver import failures
+from archiver.failures import ApiAnswerUnreadable, Failure
+
+DEPTH_MAX = 64
+DIGITS_MAX = 1000
+"""Longer integers are marked: from 4300 digits on Python refuses to write them into a manifest."""
+
+FAILURES: Mapping[int, type[Failure]] = {
+    1000: failures.ApiCredentialsRefused,
+    1001: failures.ApiCredentialsRefused,
+    1002: failures.ApiCredentialsRefused,
+    1003: failures.ApiTokenRefused,
+    1004: failures.ApiTokenRefused,
+    1100: failures.ApiAccountAbnormal,
+    1101: failures.ApiAccountInArrears,
+    1102: failures.ApiPackUsedUp,
+    1103: failures.ApiForbidden,
+    1200: failures.ApiRequestInvalid,
+    1201: failures.ApiBadParameter,
+    1202: failures.ApiRequestInvalid,
+    1203: failures.ApiModelMissing,
+    1302: failures.ApiRateLimited,
+    1303: failures.ApiRateLimited,
+    1304: failures.ApiAddressNotAllowed,
+    5000: failures.ApiServerError,
+    5001: failures.ApiMaintenance,
+    5002: failures.ApiServerError,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """The documented envelope. `data` may hold anything, `Unsound` included: see `sound`."""
+
+    code: int
+    message: str
+    request_id: str
+    data: object
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unsound:
+    """Stands in parsed JSON where something was that cannot be kept."""
+
+    reason: str
+
+
+def read_answer(body: bytes) -> Answer:
+    """Raises `ApiAnswerUnreadable` for everything but an object with a numeric `code` (digits in a string
+    count)."""
+    envelope = _parse(body)
+    if not isinstance(envelope, dict):
+        raise ApiAnswerUnreadable("The API's answer is JSON but no object.")
+    code = _code(envelope.get("code"))
+    if code is None:
+        raise ApiAnswerUnreadable("The API's answer has no numeric code.")
+    message, request_id = envelope.get("message"), envelope.get("request_id")
+    return Answer(
+        code=code,
+        message=message if isinstance(message, str) else "",
+        request_id=request_id if isinstance(request_id, str) else "",
+        data=envelope.get("data"),
+    )
+
+
+def rows_of(answer: Answer) -> list[object]:
+    """The task objects of an answer: `data` is an array, one object (also a documentation slip for lists),
+    the `/tasks` object around `result`, or null.
+
+    Raises `ApiAnswerUnreadable` when it is something else.
+    """
+    data = answer.data
+    if isinstance(data, dict) and isinstance(data.get("result"), list) and "task_id" not in data:
+        data = data["result"]
+    if data is None or data == {}:
+        return []
+    if isinstance(data, list):
+        return data
+    if isinstance(data, dict):
+        return [data]
+    raise ApiAnswerUnreadable("The API's answer has data that is neither an object nor an array.")
+
+
+def sound(value: object, *, depth: int = 0) -> object:
+    """The same JSON, fit to be stored and written again, with broken characters replaced.
+
+    Raises `ApiAnswerUnreadable` for what has no such form.
+    """
+    if depth > DEPTH_MAX:
+        raise ApiAnswerUnreadable(f"JSON nested deeper than {DEPTH_MAX} levels.")
+    if isinstance(value, Unsound):
+        raise ApiAnswerUnreadable(value.reason)
+    if isinstance(value, str):
+        return _mended(value)
+    if isinstance(value, list):
+        return [sound(inner, depth=depth + 1) for inner in value]
+    if isinstance(value, dict):
+        return {_mended(name): sound(inner, depth=depth + 1) for name, inner in value.items()}
+    return value
+
+
+def failure(
+    *, status: int, code: int | None, message: str, family: str | None, by_id: bool = False
+) -> Failure:
+    """What a refused request means. `code` is None where the body had none that could be read; `message` is
+    the whole sentence of the failure. `by_id` says that the request was for one task.
+
+    1201 is "bad parameter" as well as "no such task", and only a text that may change tells them apart. The
+    one parameter of a query by id is the id, so there it always means that the API does not know it. Should
+    that ever be wrong, the price is small: an unknown task is asked for again, never buried.
+    """
+    kind = _kind(status=status, code=code)
+    if by_id and code == 1201 and kind is failures.ApiBadParameter:
+        kind = failures.TaskNotFound
+    return kind(message, family=family if kind is failures.ApiForbidden else None)
+
+
+def _kind(*, status: int, code: int | None) -> type[Failure]:
+    if code == 1302:
+        return failures.ApiRateLimited
+    if status >= 500 and (code is None or code < 5000):
+        return failures.ApiServerError  # only codes from 5000 on fit such a status; others are a gateway's
+    if code is not None and code in FAILURES:
+        return FAILURES[code]
+    if status >= 500:
+        return failures.ApiServerError
+    return _kind_of_status(status) if status >= 400 else _kind_of_unlisted(code)
+
+
+def _kind_of_status(status: int) -> type[Failure]:
+    """For a 4xx without a code we know. 403 is not `ApiForbidden`: firewalls answer it with a page of HTML,
+    and the API itself always gives 1103."""
+    by_status: Mapping[int, type[Failure]] = {
+        401: failures.ApiCredentialsRefused,
+        403: failures.ApiAnswerUnreadable,
+        408: failures.ApiTimeout,
+        429: failures.ApiRateLimited,
+    }
+    return by_status.get(status, failures.ApiBadParameter)
+
+
+def _kind_of_unlisted(code: int | None) -> type[Failure]:
+    """For HTTP 200 with a code that no table knows."""
+    if code is None:
+        return failures.ApiAnswerUnreadable
+    return failures.ApiServerError if code >= 5000 else failures.ApiBadParameter
+
+
+# --- parsing --------------------------------------------------------------------------------------------
+
+
+def _parse(body: bytes) -> object:
+    text = body.decode("utf-8-sig", errors="replace")
+    if not text.strip():
+        raise ApiAnswerUnreadable("The API's answer is empty.")
+    try:
+        parsed: object = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_real,
+            parse_constant=lambda word: Unsound(f"JSON with {word}, which is no number."),
+        )
+    except (ValueError, RecursionError):
+        raise ApiAnswerUnreadable("The API's answer is no JSON.") from None
+    return parsed
+
+
+def _object(pairs: list[tuple[str, object]]) -> object:
+    """Said twice and differently, a field has no value that we could rely on."""
+    parsed: dict[str, object] = {}
+    for name, value in pairs:
+        if name in parsed and parsed[name] != value:
+            return Unsound("JSON with a key that is there twice with two values.")
+        parsed[name] = value
+    return parsed
+
+
+def _integer(digits: str) -> object:
+    return int(digits) if len(digits) <= DIGITS_MAX else Unsound(f"A number of {len(digits)} digits.")
+
+
+def _real(digits: str) -> object:
+    value = float(digits)
+    return value if abs(value) != float("inf") else Unsound("A number beyond every float.")
+
+
+def _code(value: object) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}", value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _mended(text: str) -> str:
+    return text if text.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", text)

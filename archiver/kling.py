@@ -1,0 +1,457 @@
+"""The Kling API as we use it: query one task, read one list page. The only module that signs tokens.
+
+Two rules:
+
+1. An answer counts only if it is about the task that was asked for. Everything else is a failure out of
+   `failures.py`, never an exception of the HTTP client.
+2. Our keys go into one header and nowhere else: not into a `repr`, not into a message, not through a
+   redirect (none is followed), and what the API says is cleaned of them before it is repeated.
+
+Queries take no slots and change nothing upstream, so a crash at any point here costs one question asked
+again. What an answer means is decided in `answers.py` and `families.py`, without I/O.
+"""
+
+import contextlib
+import dataclasses
+import email.utils
+import http.cookiejar
+import importlib.metadata
+import ipaddress
+import json
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Self
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import jwt
+from jwt.algorithms import HMACAlgorithm
+
+from archiver import answers, failures, families, model
+from archiver.answers import Answer
+from archiver.limiter import Priority, RateLimiter
+from archiver.model import Task
+from archiver.redaction import Redaction
+
+TOKEN_SECONDS = 1800
+TOKEN_EARLY_SECONDS = 5
+"""`nbf` lies this far back, so that a clock slightly ahead is no error."""
+TOKEN_RENEWAL_SECONDS = 300
+"""A token with less time left than this is replaced before it is used."""
+PAGE_ROWS = 500
+MESSAGE_CHARACTERS_MAX = 200
+IDENTIFIER_CHARACTERS_MAX = 1024
+MIB = 1024 * 1024
+
+USER_AGENT = f"kling-archiver/{importlib.metadata.version('kling-archiver')}"
+
+
+# --- credentials ----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Access key and secret key: signs a token for the `/v1` paths, is refused on the new ones."""
+
+    access_key: str = dataclasses.field(repr=False)
+    secret_key: str = dataclasses.field(repr=False)
+
+    def __post_init__(self) -> None:
+        _require_plain(self.access_key, what="KLING_ACCESS_KEY")
+        _require_plain(self.secret_key, what="KLING_SECRET_KEY")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key for all paths, sent as it is."""
+
+    key: str = dataclasses.field(repr=False)
+
+    def __post_init__(self) -> None:
+        _require_plain(self.key, what="KLING_API_KEY")
+
+
+Credential = KeyPair | ApiKey
+
+
+def _require_plain(secret: str, *, what: str) -> None:
+    """What cannot stand in a header would otherwise fail there, with the secret in the exception."""
+    if not re.fullmatch(r"[\x21-\x7e]+", secret):
+        raise ValueError(f"{what} must be printable ASCII without spaces, and not empty.")
+
+
+class _AnyKeyLength(HMACAlgorithm):
+    """HS256 without PyJWT's warning about short keys: how long a key is, is for Kling to decide."""
+
+    def check_key_length(self, key: bytes) -> str | None:  # noqa: ARG002 -- PyJWT's signature
+        return None
+
+
+_signer = jwt.PyJWS(algorithms=[])
+_signer.register_algorithm("HS256", _AnyKeyLength(HMACAlgorithm.SHA256))
+
+
+def mint_token(access_key: str, secret_key: str, *, now: int) -> str:
+    """A token good from a moment before `now` (Unix seconds) for half an hour (kling-api.md section 2)."""
+    claims = {"iss": access_key, "exp": now + TOKEN_SECONDS, "nbf": now - TOKEN_EARLY_SECONDS}
+    return _signer.encode(json.dumps(claims).encode(), secret_key, algorithm="HS256")
+
+
+class _Bearer:
+    """What stands in the Authorization header now; minted anew before it ends."""
+
+    def __init__(self, credential: Credential, *, now: Callable[[], float]) -> None:
+        self._credential = credential
+        self._now = now
+        self._lock = threading.Lock()
+        self._token = ""
+        self._renewal_at = -math.inf
+
+    def current(self) -> str:
+        if isinstance(self._credential, ApiKey):
+            return self._credential.key
+        now = self._now()
+        with self._lock:
+            # Also when the clock was set back by more than a token's life: `nbf` is then far ahead.
+            if not self._renewal_at - TOKEN_SECONDS <= now < self._renewal_at:
+                self._token = mint_token(
+                    self._credential.access_key, self._credential.secret_key, now=int(now)
+                )
+                self._renewal_at = now + TOKEN_SECONDS - TOKEN_RENEWAL_SECONDS
+            return self._token
+
+    def drop(self, refused: str) -> bool:
+        """Forget a token that the API has refused; True when a fresh one can be had. Many threads may be
+        refused with one token: only the first makes the next one."""
+        if isinstance(self._credential, ApiKey):
+            return False
+        with self._lock:
+            if self._token == refused:
+                self._renewal_at = -math.inf
+        return True
+
+
+# --- the client -----------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a family's list, as far as it could be read."""
+
+    tasks: tuple[Task, ...]
+    ids: tuple[str, ...]
+    """The ids of all rows in their order, those of malformed rows included where they can be read."""
+    rows: int
+    """How many rows the API sent; 0 past the end."""
+    malformed: int
+    reasons: tuple[str, ...] = ()
+    """One sentence for each malformed row."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Question:
+    endpoint: str
+    """The metric's label."""
+    target: str
+    """Path and query below the base URL, encoded."""
+    family: str
+    by_id: bool
+
+    def __str__(self) -> str:
+        return f"a question for {'one task' if self.by_id else 'a list page'} of {self.family}"
+
+
+class _TimeLeft:
+    """The seconds until the next byte must come: at most `idle_seconds`, and none past the whole deadline.
+
+    The HTTP client reads a timeout once for a whole answer and applies it to each read, so a server that drips
+    a byte now and then would hold a thread for ever, in the headers even more than in the body. It passes the
+    value on to `socket.settimeout`, which takes anything that is an integer; this one says the time that is
+    left whenever it is asked. Whole seconds, rounded up.
+    """
+
+    def __init__(self, *, idle_seconds: float, answer_seconds: float, monotonic: Callable[[], float]) -> None:
+        self._idle_seconds = idle_seconds
+        self._monotonic = monotonic
+        self._ends_at = monotonic() + answer_seconds
+
+    def __index__(self) -> int:
+        left = self._ends_at - self._monotonic()
+        if left <= 0:
+            raise TimeoutError("The answer as a whole took too long.")
+        return math.ceil(min(left, self._idle_seconds))
+
+
+def _ignore(_endpoint: str, _code: str) -> None:
+    """Observes nothing."""
+
+
+class KlingClient:
+    """Questions to one account's API; safe for any number of threads.
+
+    `base_url` may carry a path. `observe(endpoint, code)` is called once for each request, with the labels of
+    `kling_api_requests_total`. Every method waits for `limiter` first and lets its `Stopped` through; all
+    other trouble is a `Failure`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credential: Credential,
+        limiter: RateLimiter,
+        *,
+        observe: Callable[[str, str], None] = _ignore,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        transport: httpx2.BaseTransport | None = None,
+        connect_seconds: float = 5.0,
+        read_seconds: float = 15.0,
+        answer_seconds: float = 30.0,
+        body_bytes_max: int = 64 * MIB,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._host = urlsplit(base_url).hostname or ""
+        self._has_api_key = isinstance(credential, ApiKey)
+        self._bearer = _Bearer(credential, now=now)
+        self._redaction = Redaction(_secrets(credential))
+        self._limiter = limiter
+        self._observe = observe
+        self._now = now
+        self._monotonic = monotonic
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
+        self._answer_seconds = answer_seconds
+        self._body_bytes_max = body_bytes_max
+        self._http = httpx2.Client(
+            transport=transport,
+            trust_env=not _is_loopback(self._host),
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"},
+            cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
+            follow_redirects=False,
+        )
+        self.skew_ms: int | None = None
+        """The API's clock minus ours at its last answer, in ms; None before the first one. The smallest
+        difference that explains that answer: 0 wherever its time, which has whole seconds, may be ours."""
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def query(self, family: str, identifier: str, *, priority: Priority) -> Task:
+        """The task of this id or external id, asked for under its family's own path.
+
+        An id may be asked for by its external id: compare `task_id` before recording. `tasks/…` and
+        `solutions/…` take ids only, and need an API Key.
+
+        Raises `TaskNotFound` when the API says that it does not know the id under this path (which includes a
+        wrong family), `ApiAnswerUnreadable` when the answer is about another task.
+        """
+        answer = self._ask(self._question(family, identifier), priority=priority)
+        return _task_asked_for(answers.rows_of(answer), family=family, identifier=identifier)
+
+    def list_page(self, family: str, *, page: int, size: int = PAGE_ROWS, priority: Priority) -> Page:
+        """Page `page` (from 1) of a `/v1` family; past the end it has no rows.
+
+        A row that cannot be read is skipped and counted; it never fails the page.
+        """
+        target = f"/v1/{quote(family)}?pageNum={page}&pageSize={size}"
+        answer = self._ask(_Question("list", target, family, by_id=False), priority=priority)
+        return _page(answers.rows_of(answer), family=family)
+
+    def _question(self, family: str, identifier: str) -> _Question:
+        collection = family.partition("/")[0]
+        if collection not in ("tasks", "solutions"):
+            target = f"/v1/{quote(family)}/{_segment(identifier)}"
+            return _Question("query", target, family, by_id=True)
+        if not self._has_api_key:
+            raise failures.NeedsApiKey(f"Tasks of {family} can be read with an API Key only.")
+        if not model.TASK_ID.fullmatch(identifier):
+            raise failures.ApiRequestInvalid(f"Tasks of {family} are asked for by their own id.")
+        return _Question("tasks", f"/{collection}?task_ids={identifier}", family, by_id=True)
+
+    def _ask(self, question: _Question, *, priority: Priority) -> Answer:
+        """One request, and a second one with a fresh token where the first token was refused as such."""
+        bearer = self._bearer.current()
+        try:
+            return self._ask_once(question, bearer=bearer, priority=priority)
+        except failures.ApiTokenRefused:
+            if not self._bearer.drop(bearer):
+                raise
+        return self._ask_once(question, bearer=self._bearer.current(), priority=priority)
+
+    def _ask_once(self, question: _Question, *, bearer: str, priority: Priority) -> Answer:
+        self._limiter.acquire(priority)
+        with self._failures_of(question):
+            status, body = self._fetch(question, bearer=bearer)
+        try:
+            answer = answers.read_answer(body)
+        except failures.ApiAnswerUnreadable as error:
+            self._observe(question.endpoint, f"http_{status}")
+            raise self._refusal(question, status=status, said=str(error)) from None
+        self._observe(question.endpoint, _label(answer.code, status=status))
+        if answer.code == 0 and 200 <= status < 300:
+            return answer
+        raise self._refusal(question, status=status, answer=answer)
+
+    def _refusal(
+        self, question: _Question, *, status: int, answer: Answer | None = None, said: str = ""
+    ) -> failures.Failure:
+        code = answer.code if answer else None
+        named = f"HTTP {status}" if code is None else f"code {_label(code, status=status)}, HTTP {status}"
+        words = self._clean(answer.message if answer else said) or "nothing more was said"
+        refusal = answers.failure(
+            status=status,
+            code=code,
+            message=f"The API answered {question} with {named}: {words}{_request_id(answer)}",
+            family=question.family,
+            by_id=question.by_id,
+        )
+        if isinstance(refusal, failures.ApiRateLimited):
+            self._limiter.halve()
+        return refusal
+
+    def _fetch(self, question: _Question, *, bearer: str) -> tuple[int, bytes]:
+        """(HTTP status, body) of one GET."""
+        sent_at = self._now()
+        with self._http.stream(
+            "GET",
+            self._base_url + question.target,
+            headers={"Authorization": f"Bearer {bearer}"},
+            extensions={"timeout": self._timeouts()},
+        ) as response:
+            skew_ms = _skew_ms(response.headers.get("date"), sent_at=sent_at, received_at=self._now())
+            self.skew_ms = self.skew_ms if skew_ms is None else skew_ms
+            return response.status_code, self._body(question, response)
+
+    def _timeouts(self) -> dict[str, object]:
+        left = _TimeLeft(
+            idle_seconds=self._read_seconds, answer_seconds=self._answer_seconds, monotonic=self._monotonic
+        )
+        connect = self._connect_seconds
+        return {"connect": connect, "pool": self._answer_seconds, "write": connect, "read": left}
+
+    def _body(self, question: _Question, response: httpx2.Response) -> bytes:
+        body = bytearray()
+        try:
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > self._body_bytes_max:
+                    break
+        except httpx2.DecodingError:
+            raise self._unreadable(question, response, "a broken compressed body") from None
+        if len(body) > self._body_bytes_max:
+            raise self._unreadable(question, response, f"more than {self._body_bytes_max} bytes")
+        return bytes(body)
+
+    def _unreadable(
+        self, question: _Question, response: httpx2.Response, what: str
+    ) -> failures.ApiAnswerUnreadable:
+        self._observe(question.endpoint, f"http_{response.status_code}")
+        return failures.ApiAnswerUnreadable(f"The API answered {question} with {what}.")
+
+    @contextlib.contextmanager
+    def _failures_of(self, question: _Question) -> Iterator[None]:
+        """The client's exceptions as ours. They are not chained: they hold the request with its header."""
+        try:
+            yield
+        except httpx2.TimeoutException:
+            self._observe(question.endpoint, "timeout")
+            raise failures.ApiTimeout(f"{self._host} did not answer {question} in time.") from None
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            self._observe(question.endpoint, "connection")
+            cause = self._clean(f"{type(error).__name__}: {error}")
+            raise failures.ApiUnreachable(f"{self._host} cannot be asked {question}: {cause}") from None
+
+    def _clean(self, words: str) -> str:
+        """Words from outside on one line, without our keys and without anybody's signed URLs."""
+        # The limit only bounds the work: cut before cleaning, half a key could survive at the end.
+        cleaned = self._redaction.text(model.text(words, limit=20 * MESSAGE_CHARACTERS_MAX))
+        return " ".join(cleaned.split())[:MESSAGE_CHARACTERS_MAX]
+
+
+def _secrets(credential: Credential) -> tuple[str, ...]:
+    if isinstance(credential, ApiKey):
+        return (credential.key,)
+    return (credential.access_key, credential.secret_key)
+
+
+def _is_loopback(host: str) -> bool:
+    """A proxy of the environment must not stand between us and our own machine."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _segment(identifier: str) -> str:
+    """An id, or an external id that anybody may have chosen, as one path segment."""
+    try:
+        segment = quote(identifier, safe="")
+    except UnicodeEncodeError:
+        segment = ""
+    # Empty would ask for the list; dots are resolved by whoever sees them first.
+    if segment in ("", ".", "..") or len(identifier) > IDENTIFIER_CHARACTERS_MAX:
+        raise failures.ApiRequestInvalid("An id that cannot be asked for: empty, dots only, or too long.")
+    return segment
+
+
+def _label(code: int, *, status: int) -> str:
+    """Codes are four digits; a stranger's number must not become a metric of its own."""
+    return str(code) if 0 <= code <= 9999 else f"http_{status}"
+
+
+def _request_id(answer: Answer | None) -> str:
+    """Kling's support asks for it."""
+    known = answer is not None and re.fullmatch(r"[A-Za-z0-9-]{1,64}", answer.request_id)
+    return f" (request {answer.request_id})" if known and answer else ""
+
+
+def _skew_ms(date: str | None, *, sent_at: float, received_at: float) -> int | None:
+    """The server wrote its time, cut to seconds, somewhere between our sending (Unix seconds) and receiving:
+    that bounds the difference on both sides, and the smallest one within is taken."""
+    try:
+        server_ms = email.utils.parsedate_to_datetime(date or "").timestamp() * 1000
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    least = server_ms - received_at * 1000
+    most = server_ms + 999 - sent_at * 1000
+    return round(max(least, min(most, 0.0)))
+
+
+def _task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task:
+    if not rows and family.startswith(("tasks/", "solutions/")):
+        # These paths leave out what they do not know; a `/v1` path says 1201 and never this.
+        raise failures.TaskNotFound(f"The API knows no task of that id under {family}.")
+    unreadable: failures.ApiAnswerUnreadable | None = None
+    for row in rows:
+        try:
+            task = families.read_task(answers.sound(row), family=family)
+        except failures.ApiAnswerUnreadable as error:
+            unreadable = error
+            continue
+        if identifier in (task.task_id, task.external_task_id):
+            return task
+    raise unreadable or failures.ApiAnswerUnreadable(
+        f"The API answered a question for one task of {family} with {len(rows)} others."
+    )
+
+
+def _page(rows: list[object], *, family: str) -> Page:
+    tasks: list[Task] = []
+    ids: list[str] = []
+    reasons: list[str] = []
+    for row in rows:
+        readable_id = families.readable_id(row)
+        ids += [readable_id] if readable_id else []
+        try:
+            tasks.append(families.read_task(answers.sound(row), family=family))
+        except failures.ApiAnswerUnreadable as error:
+            reasons.append(str(error))
+    return Page(tuple(tasks), tuple(ids), rows=len(rows), malformed=len(reasons), reasons=tuple(reasons))
