@@ -127,7 +127,7 @@ def test_the_defaults_written_in_the_table_are_the_defaults() -> None:
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        load().port = 1  # type: ignore[misc]  # that it is refused is what is tested
+        load().port = 1
 
 
 # --- where it comes from --------------------------------------------------------------------------------

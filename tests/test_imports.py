@@ -1,0 +1,180 @@
+"""The picture of who may import what (design section 2), held against the code by parsing its imports."""
+
+import ast
+import pathlib
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+
+import archiver
+
+ROOT = pathlib.Path(archiver.__file__).parent.parent
+LEDGER = r"archiver/ledger(_\w+)?\.py|archiver/ledger/.*|archiver/schema\.py"
+ENTRIES = r"(archiver|receiver)/__main__\.py"
+COMMANDS = r"archiver/(__main__|cli\w*|commands?\w*|demo)\.py|archiver/(cli|commands)/.*"
+
+OWNERS = {
+    # Every third-party package that the code may import, and the only files that may.
+    "alembic": LEDGER,
+    "boto3": r"archiver/store\.py",
+    "botocore": r"archiver/store\.py",
+    "httpcore2": r"archiver/(egress|download)\.py",
+    "httpx2": r"archiver/(kling|egress|download|forward)\.py",
+    "jinja2": r"receiver/.*",
+    "jwt": r"archiver/kling\.py",
+    "mypy_boto3_s3": r"archiver/store\.py",
+    "prometheus_client": r"archiver/metrics\.py",
+    "pydantic": r"archiver/config\.py",
+    "pydantic_settings": r"archiver/config\.py",
+    "rich": COMMANDS,
+    "sqlalchemy": LEDGER,
+    "sqlite3": LEDGER,
+    "standardwebhooks": r"receiver/payload\.py|archiver/forward\.py",
+    "starlette": r"receiver/.*",
+    "structlog": r"archiver/log\.py",
+    "typer": COMMANDS,
+    "urllib3": r"archiver/store\.py",
+    "uvicorn": r"receiver/.*",
+}
+"""`sqlite3` is the standard library's, but SQL all the same."""
+
+NAMED_OTHERWISE = {"jwt": "pyjwt"}
+COMES_WITH = {
+    "botocore": "boto3",
+    "urllib3": "boto3",
+    "pydantic": "pydantic-settings",
+    "mypy_boto3_s3": "boto3-stubs[s3]",
+}
+"""Imported packages that another requirement brings along, because they are part of its API."""
+
+
+def sources() -> list[pathlib.Path]:
+    return [path for package in ("archiver", "receiver") for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that the code imports, full name; of ``from a import b`` also `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def violations(where: str, source: str) -> set[str]:
+    """What in this file contradicts the picture; `where` is its path from the root, with slashes."""
+    tree = ast.parse(source)
+    found = set()
+    for module in imported(tree):
+        found |= set(_misplaced(where, module))
+    if not re.fullmatch(ENTRIES, where) and _reads_environment(tree):
+        found.add("reads os.environ")
+    return found
+
+
+def _misplaced(where: str, module: str) -> Iterator[str]:
+    top = module.partition(".")[0]
+    if module.startswith("."):
+        yield f"imports {module} relatively"
+    elif where.startswith("archiver/") and top == "receiver":
+        yield "imports receiver"
+    elif module.startswith("tests"):
+        yield "imports tests"
+    elif module in {"urllib.request", "http.server"}:
+        yield f"imports {module}"
+    elif module == "archiver.config" and not re.fullmatch(f"{ENTRIES}|{COMMANDS}", where):
+        yield "imports archiver.config"
+    elif top in OWNERS and not re.fullmatch(OWNERS[top], where):
+        yield f"imports {top}"
+    elif top not in OWNERS and top not in sys.stdlib_module_names | {"archiver", "receiver"}:
+        yield f"imports {top}"
+
+
+def _reads_environment(tree: ast.AST) -> bool:
+    names = {"environ", "environb", "getenv", "getenvb", "putenv"}
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and names & {a.name for a in node.names})
+        for node in ast.walk(tree)
+    )
+
+
+def test_the_code_keeps_to_the_picture() -> None:
+    found = {
+        (where, violation)
+        for path in sources()
+        for where in [path.relative_to(ROOT).as_posix()]
+        for violation in violations(where, path.read_text())
+    }
+
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    ("where", "source", "violation"),
+    [
+        ("archiver/sweep.py", "from receiver import app", "imports receiver"),
+        ("archiver/sweep.py", "def f():\n    import receiver.app", "imports receiver"),
+        ("archiver/archive.py", "import boto3.session", "imports boto3"),
+        ("archiver/archive.py", "from botocore.client import Config", "imports botocore"),
+        ("receiver/app.py", "import sqlite3", "imports sqlite3"),
+        ("archiver/verify.py", "import sqlalchemy as sa", "imports sqlalchemy"),
+        ("archiver/store.py", "import jwt", "imports jwt"),
+        ("archiver/worker.py", "import httpx2", "imports httpx2"),
+        ("archiver/kling.py", "import httpcore2", "imports httpcore2"),
+        ("archiver/worker.py", "import starlette", "imports starlette"),
+        ("receiver/app.py", "import prometheus_client", "imports prometheus_client"),
+        ("receiver/app.py", "import structlog", "imports structlog"),
+        ("archiver/log.py", "import pydantic", "imports pydantic"),
+        ("archiver/status.py", "import typer", "imports typer"),
+        ("archiver/kling.py", "import requests", "imports requests"),
+        ("archiver/kling.py", "from urllib import request", "imports urllib.request"),
+        ("archiver/worker.py", "from archiver import config", "imports archiver.config"),
+        ("archiver/worker.py", "from archiver.config import Settings", "imports archiver.config"),
+        ("archiver/worker.py", "from . import kling", "imports . relatively"),
+        ("archiver/log.py", "import os\nos.environ['X']", "reads os.environ"),
+        ("archiver/log.py", "from os import getenv", "reads os.environ"),
+        ("receiver/app.py", "from tests import simulator", "imports tests"),
+    ],
+)
+def test_a_file_that_leaves_the_picture_is_noticed(where: str, source: str, violation: str) -> None:
+    assert violation in violations(where, source)
+
+
+@pytest.mark.parametrize(
+    ("where", "source"),
+    [
+        ("archiver/store.py", "import boto3\nfrom archiver import failures"),
+        ("archiver/ledger/claiming.py", "import sqlalchemy as sa"),
+        ("archiver/ledger/migrations/versions/0001_first.py", "from alembic import op"),
+        ("receiver/__main__.py", "import os\nfrom archiver import config\nos.environ"),
+        ("archiver/__main__.py", "import typer"),
+        ("receiver/app.py", "from archiver import ledger\nfrom starlette.routing import Route"),
+    ],
+)
+def test_a_file_inside_the_picture_is_left_alone(where: str, source: str) -> None:
+    assert violations(where, source) == set()
+
+
+def test_everything_imported_is_among_the_projects_requirements() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["development"]]
+    names = {re.split(r"[>=<; ]", text)[0] for text in required}
+    third_party = {
+        module.partition(".")[0]
+        for path in sources()
+        for module in imported(ast.parse(path.read_text()))
+        if module.partition(".")[0] in OWNERS
+    } - {"sqlite3"}
+
+    lacking = {
+        name
+        for name in third_party
+        if COMES_WITH.get(name, NAMED_OTHERWISE.get(name, name)).replace("_", "-") not in names
+    }
+    assert lacking == set()
