@@ -89,10 +89,14 @@ def _misplaced(where: str, module: str) -> Iterator[str]:
         yield f"imports {module}"
     elif module == "archiver.config" and not re.fullmatch(f"{ENTRIES}|{COMMANDS}", where):
         yield "imports archiver.config"
-    elif top in OWNERS and not re.fullmatch(OWNERS[top], where):
+    elif not _may_import(where, top):
         yield f"imports {top}"
-    elif top not in OWNERS and top not in sys.stdlib_module_names | {"archiver", "receiver"}:
-        yield f"imports {top}"
+
+
+def _may_import(where: str, top: str) -> bool:
+    if top in OWNERS:
+        return bool(re.fullmatch(OWNERS[top], where))
+    return top in sys.stdlib_module_names | {"archiver", "receiver"}
 
 
 def _reads_environment(tree: ast.AST) -> bool:
