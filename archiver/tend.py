@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import math
 from collections.abc import Callable
 
 from archiver import log
@@ -12,6 +13,8 @@ from archiver.model import State
 
 SKEW_MOST_MS = 5 * 60 * 1000
 """While the local clock and the API's differ by more, nobody's deadline is decided."""
+
+_SET_CLOCK = "Set this machine's clock by NTP; until then no deadline is decided."
 
 
 @dataclasses.dataclass
@@ -47,9 +50,17 @@ class Tender:
         status = self.ledger.status()
         for state, count in status["states"].items():
             self.metrics.tasks.labels(state=state).set(count)
-        earliest = status["earliest_deadline"]
-        gauge = self.metrics.earliest_deadline_timestamp_seconds
-        gauge.set(float("nan") if earliest is None else datetime.datetime.fromisoformat(earliest).timestamp())
+        self.metrics.earliest_deadline_timestamp_seconds.set(_seconds(status["earliest_deadline"]))
+        self.metrics.last_callback_timestamp_seconds.set(_seconds(status["last_callback_at"]))
+        for family, swept in status["last_sweep"].items():
+            self.metrics.last_sweep_success_timestamp_seconds.labels(family=family).set(_seconds(swept))
+
+    def degraded(self) -> list[object]:
+        """What does not work at the moment, for `/readyz`: holds, and a clock that is off."""
+        found: list[object] = list(self.ledger.status()["holds"])
+        if self.client.skew_ms is not None and abs(self.client.skew_ms) > SKEW_MOST_MS:
+            found.append({"stage": "clock", "reason": "clock_skewed", "what_to_do": _SET_CLOCK})
+        return found
 
     def _clock_is_sound(self) -> bool:
         """Whether a deadline may be decided: the API has answered, and by a clock like ours."""
@@ -64,7 +75,7 @@ class Tender:
                 "clock.skewed",
                 account=self.account,
                 seconds=skew / 1000,
-                what_to_do="Set this machine's clock by NTP; until then no deadline is decided.",
+                what_to_do=_SET_CLOCK,
             )
             self._skew_said = True
         return False
@@ -76,3 +87,8 @@ class Tender:
             log.get().critical("task.lost", account=verdict.account, **fields)
         elif verdict.verdict is State.FAILED:
             log.get().warning("task.failed", account=verdict.account, **fields)
+
+
+def _seconds(moment: str | None) -> float:
+    """Unix seconds of a time as the ledger tells it; NaN, which no alert compares with, where there is none."""
+    return math.nan if moment is None else datetime.datetime.fromisoformat(moment).timestamp()

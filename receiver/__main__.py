@@ -1,0 +1,150 @@
+"""`kling-receiver`: the daemon. Settings, log, ledger, engine, HTTP, in this order; and backwards on the way out.
+
+The door opens last, once whatever it answers for is there, and closes first.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from archiver import log
+from archiver.composition import VERSION, Engine, build_engine
+from archiver.config import Settings, SettingsError
+from archiver.failures import LedgerUnavailable
+from archiver.families import FAMILIES
+from archiver.ledger import Ledger, LedgerUnusable
+from archiver.metrics import Metrics
+from archiver.model import Callback, Reception, Stage
+from receiver.app import AppParts, build_app
+from receiver.callbacks import Callbacks
+from receiver.intake import Intake
+from receiver.payload import Signatures
+from receiver.serving import CannotListen, HttpServer
+
+WAITING_MOST = 4096
+"""Callbacks that may wait for a commit at once; above it the door says 503."""
+
+USAGE = """\
+usage: kling-receiver [--edge-only] [--help] [--version]
+
+Takes Kling's callbacks, verifies each task with the API and brings its images into your S3 bucket. Settings come from
+KLING_… environment variables or from the TOML file that KLING_CONFIG names; README has the table.
+
+  --edge-only   take callbacks only, and let `kling-archiver work` do the rest on the same ledger; that needs
+                PostgreSQL, which this version does not support yet
+  --help        this text
+  --version     the version
+
+example:
+  KLING_ACCESS_KEY=… KLING_SECRET_KEY=… KLING_S3_BUCKET=my-results KLING_CALLBACK_TOKEN=… kling-receiver
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon; its exit status: 0 stopped in good order, 1 broken, 2 usage or settings."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given in (["--help"], ["-h"], ["--version"]):
+        sys.stdout.write(f"kling-receiver {VERSION}\n" if given == ["--version"] else USAGE)
+        return 0
+    if given == ["--edge-only"]:
+        return _refuse("--edge-only needs a PostgreSQL ledger, which this version does not support yet")
+    if given:
+        return _refuse(f"it does not know: {' '.join(given)}\n\n{USAGE}")
+    try:
+        settings = Settings.load(os.environ)
+        _configure_log(settings)
+        return _run(settings)
+    except (SettingsError, LedgerUnusable, CannotListen) as error:
+        return _refuse(str(error))
+    except LedgerUnavailable as error:
+        return _refuse(f"{error}. Is another program writing to it, or is its disk full or read-only?")
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"kling-receiver: {message}\n")
+    return 2
+
+
+def _configure_log(settings: Settings) -> None:
+    log.configure(
+        format=settings.log_format_at(terminal=sys.stderr.isatty()),
+        level=settings.log_level,
+        secrets=settings.secrets(),
+    )
+    for sentence in settings.warnings:
+        log.get().warning("setting.unknown", message=sentence)
+
+
+def _run(settings: Settings) -> int:
+    ledger = Ledger.open(settings.ledger_url, daemon=True)
+    try:
+        return _serve(settings, ledger)
+    finally:
+        ledger.close()
+
+
+def _serve(settings: Settings, ledger: Ledger) -> int:
+    metrics = Metrics()
+    stop, draining, died = threading.Event(), threading.Event(), threading.Event()
+
+    def die() -> None:
+        """A loop of the engine has ended by itself: leave in good order, and not with status 0."""
+        died.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    engine = build_engine(settings, ledger, metrics, stop=stop, on_death=die)
+    server = HttpServer(
+        build_app(_parts(settings, engine, metrics, draining)),
+        host=settings.host,
+        port=settings.port,
+        drain_seconds=settings.drain_seconds,
+        shutdown_seconds=settings.shutdown_seconds,
+        on_draining=draining.set,
+        on_closing=stop.set,
+    )
+    engine.worker.start()
+    try:
+        status = server.run()
+    finally:
+        engine.worker.stop(seconds=settings.shutdown_seconds)
+        ledger.leave(engine.tender.daemon_id)
+        engine.close()
+    return 1 if died.is_set() else status
+
+
+def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threading.Event) -> AppParts:
+    ledger = engine.ledger
+
+    def record(callbacks: Sequence[Callback]) -> list[Reception]:
+        receptions = ledger.record_callbacks(callbacks)
+        engine.worker.wake(Stage.VERIFY)
+        return receptions
+
+    intake = Intake(record, waiting_max=WAITING_MOST)
+    signatures = Signatures(
+        [secret.get_secret_value() for secret in settings.signing_secret],
+        required=settings.signature == "required",
+    )
+    callbacks = Callbacks(
+        intake=intake,
+        tokens={token.get_secret_value(): settings.account for token in settings.callback_token},
+        signatures={settings.account: signatures},
+        families=FAMILIES,
+        body_bytes_max=settings.callback_bytes_max,
+        metrics=metrics,
+    )
+    return AppParts(
+        callbacks=callbacks,
+        intake=intake,
+        metrics=metrics,
+        draining=draining.is_set,
+        probe=ledger.ping,
+        degraded=engine.tender.degraded,
+        refresh_metrics=engine.tender.refresh_gauges,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
