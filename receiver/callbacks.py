@@ -21,6 +21,7 @@ import enum
 import hmac
 import time
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import Receive, Scope, Send
@@ -47,8 +48,7 @@ class BodyProblem(enum.StrEnum):
     DISCONNECTED = "disconnected"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Address:
+class _Address(NamedTuple):
     """What the path says. `family` is None when it names none; `safe` is False when it names nonsense."""
 
     token: bytes
@@ -74,7 +74,7 @@ class Callbacks:
         are those that this version knows."""
         self._intake = intake
         self._accounts = [(token.encode(), account) for token, account in tokens.items()]
-        self._signatures = signatures
+        self._signatures = {account: signatures[account] for account in tokens.values()}
         self._families = families
         self._families_named: set[str] = set()
         self._body_bytes_max = body_bytes_max
@@ -169,23 +169,26 @@ _PROBLEM_RESULTS: Mapping[BodyProblem, CallbackResult] = {
 
 def _address(scope: Scope) -> _Address:
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    segments = [unquote_to_bytes(segment) for segment in raw.split(b"/")]
+    segments = raw.split(b"/")
+    if b"%" in raw:
+        segments = [unquote_to_bytes(segment) for segment in segments]
     if segments[-1] == b"" and len(segments) > 3:
         del segments[-1]
-    if segments[:2] != [b"", b"callbacks"] or len(segments) < 3:
-        return _Address(token=b"", family=None, safe=False)
+    if len(segments) < 3 or segments[1] != b"callbacks" or segments[0]:
+        return _Address(b"", None, safe=False)
     if len(segments) == 3:
-        return _Address(token=segments[2], family=None, safe=True)
+        return _Address(segments[2], None, safe=True)
     family = _family(segments[3:])
-    return _Address(token=segments[2], family=family, safe=family is not None)
+    return _Address(segments[2], family, safe=family is not None)
 
 
 def _family(segments: list[bytes]) -> str | None:
     """The family that these segments spell, or None: an encoded slash inside one spells nothing."""
-    if any(b"/" in segment for segment in segments):
+    path = b"/".join(segments)
+    if path.count(b"/") != len(segments) - 1:
         return None
-    path = b"/".join(segments).decode("ascii", "replace")
-    return path if FAMILY.fullmatch(path) else None
+    family = path.decode("ascii", "replace")
+    return family if FAMILY.fullmatch(family) else None
 
 
 def _announced_bytes(headers: Iterable[tuple[bytes, bytes]]) -> float:
