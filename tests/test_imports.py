@@ -14,6 +14,8 @@ import archiver
 ROOT = pathlib.Path(archiver.__file__).parent.parent
 LEDGER = r"archiver/ledger(_\w+)?\.py|archiver/ledger/.*|archiver/schema\.py"
 ENTRIES = r"(archiver|receiver)/__main__\.py"
+WIRING = r"archiver/composition\.py"
+"""Turns settings into objects for both entry points."""
 COMMANDS = r"archiver/(__main__|cli\w*|commands?\w*|demo)\.py|archiver/(cli|commands)/.*"
 
 OWNERS = {
@@ -87,7 +89,7 @@ def _misplaced(where: str, module: str) -> Iterator[str]:
         yield "imports tests"
     elif module in {"urllib.request", "http.server"}:
         yield f"imports {module}"
-    elif module == "archiver.config" and not re.fullmatch(f"{ENTRIES}|{COMMANDS}", where):
+    elif module == "archiver.config" and not re.fullmatch(f"{ENTRIES}|{WIRING}|{COMMANDS}", where):
         yield "imports archiver.config"
     elif not _may_import(where, top):
         yield f"imports {top}"
