@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 import prometheus_client
 from prometheus_client import exposition
 
-from archiver import failures, model
+from archiver import failures, log, model
 
 OTHER = "other"
 NOTHING_YET = float("nan")
@@ -80,7 +80,8 @@ class Metrics:
     ``metrics.tasks_lost_total.inc()``. Timestamps are Unix seconds. Safe to use from any thread.
     """
 
-    def __init__(self, *, version: str = "unknown") -> None:
+    def __init__(self, *, version: str | None = None) -> None:
+        """`version` defaults to the installed one."""
         # Without it each counter has a second series, `_created`, that no contract names.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # theirs has no types
         self.registry = prometheus_client.CollectorRegistry()
@@ -88,7 +89,7 @@ class Metrics:
         self._build_callbacks()
         self._build_api()
         self._build_archive()
-        self._build_watch(version)
+        self._build_watch(version or log.program_version())
 
     def render(self) -> tuple[bytes, str]:
         """The body of `GET /metrics` and its content type (Prometheus text format)."""

@@ -1,5 +1,6 @@
 """The metrics contract: names, labels, and no series that the outside can multiply."""
 
+import importlib.metadata
 import math
 
 import pytest
@@ -79,6 +80,10 @@ def test_counts_are_rendered_as_counted() -> None:
     assert value(metrics, "kling_asset_bytes_total", family="images/generations") == 1024
     assert value(metrics, "kling_tasks", state="running") == 3
     assert value(metrics, "kling_build_info", version="1.2.3") == 1
+
+
+def test_the_build_is_the_installed_version_unless_told_otherwise() -> None:
+    assert value(Metrics(), "kling_build_info", version=importlib.metadata.version("kling-archiver")) == 1
 
 
 def test_known_label_values_stand_at_zero_before_anything_happens() -> None:
