@@ -192,23 +192,26 @@ class S3Store:
         region: str | None = None,
         addressing_style: str | None = None,
         max_pool_connections: int = 16,
+        attempts_max: int = 2,
         connect_timeout_seconds: float = 5,
         read_timeout_seconds: float = 60,
         session: boto3.Session | None = None,
     ) -> Self:
         """The store of these settings; opens no connection. Credentials come from boto3's own chain.
 
+        Two attempts, because a kept-alive connection that the server has just closed costs the first one.
+
         Raises `StoreError` when boto3 cannot make anything of the settings or of its own configuration files.
         """
         style = addressing_style or ("path" if endpoint_url else "auto")
-        with _translated("the store's settings"):
+        try:
             config = Config(
                 signature_version="s3v4",
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
                 # a setting is any text: boto3 judges whether it is a style
                 s3={"addressing_style": style, "payload_signing_enabled": True},  # type: ignore[arg-type]
-                retries={"mode": "standard", "total_max_attempts": 2},
+                retries={"mode": "standard", "total_max_attempts": attempts_max},
                 connect_timeout=connect_timeout_seconds,
                 read_timeout=read_timeout_seconds,
                 max_pool_connections=max_pool_connections,
@@ -217,6 +220,8 @@ class S3Store:
             client = (session or boto3.Session()).client(
                 "s3", endpoint_url=endpoint_url or None, region_name=region or None, config=config
             )
+        except (*_NO_CREDENTIALS, *_STUMBLES) as error:
+            raise StoreError(f"the store's settings are of no use to boto3: {_said(error)}") from error
         return cls(client, bucket=bucket)
 
     def check(self) -> None:
@@ -497,7 +502,7 @@ _STUMBLES = (
     ArithmeticError,
     AttributeError,
     LookupError,
-    RecursionError,
+    RuntimeError,
     TypeError,
     ValueError,
 )

@@ -34,11 +34,14 @@ class Exchange:
         self.request = Request(
             handler.command, handler.path, {name.lower(): value for name, value in handler.headers.items()}
         )
+        self._unread = int(self.request.headers.get("content-length", 0))
 
     def read(self, limit: int | None = None) -> bytes:
-        """The body, or its first `limit` bytes."""
-        length = int(self.request.headers.get("content-length", 0))
-        return self._handler.rfile.read(length if limit is None else min(length, limit))
+        """What is left of the body, or the next `limit` bytes of it."""
+        if limit is None or limit > self._unread:
+            limit = self._unread
+        self._unread -= limit
+        return self._handler.rfile.read(limit)
 
     def forward(self) -> tuple[int, dict[str, str], bytes]:
         """Ask the real server: its status, headers and body."""
@@ -222,6 +225,10 @@ class FaultyProxy:
             return fault
 
         self.rule = rule
+
+    def on_all(self, fault: Fault) -> None:
+        """The fault for every request."""
+        self.rule = lambda _: fault
 
     def asked(self) -> list[str]:
         """The methods of all requests so far."""

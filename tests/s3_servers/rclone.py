@@ -19,7 +19,6 @@ class RcloneServer(S3Server):
             Weakness.CONDITION_IGNORED,
             Weakness.CONDITION_RACES,
             Weakness.METADATA_FORGOTTEN,
-            Weakness.SKEW_UNNAMED,
         }
     )
 
