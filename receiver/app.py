@@ -184,8 +184,8 @@ async def _refused(_: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, no such method."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = (error.headers if isinstance(error, HTTPException) else None) or {}
-    answer = _REFUSALS.get(status, Reply(status, 1200, http.HTTPStatus(status).phrase))
-    return _response(answer, headers)
+    reply = _REFUSALS.get(status, Reply(status, 1200, http.HTTPStatus(status).phrase))
+    return _response(reply, headers)
 
 
 async def _unexpected(_: Request, _error: Exception) -> Response:
@@ -198,6 +198,7 @@ _REFUSALS: Mapping[int, Reply] = {
 }
 
 
-def _response(answer: Reply, headers: Mapping[str, str]) -> Response:
-    ours = {name.decode(): value.decode() for name, value in answer.headers}
-    return Response(answer.body(), answer.status, media_type="application/json", headers={**headers, **ours})
+def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
+    """The reply as Starlette sends one, header for header as `replies.send` would."""
+    ours = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body(), reply.status, {"content-type": "application/json", **headers, **ours})

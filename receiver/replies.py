@@ -54,24 +54,24 @@ UNAVAILABLE = Reply(
 )
 
 
-async def send(answer: Reply, send_message: Send, *, more_follows: bool = False) -> None:
+async def send(reply: Reply, send_message: Send, *, more_follows: bool = False) -> None:
     """Send the whole answer; with `more_follows` the exchange stays open although the caller has it all."""
-    body = answer.body()
+    body = reply.body()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        *answer.headers,
+        *reply.headers,
     ]
-    await send_message({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send_message({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send_message({"type": "http.response.body", "body": body, "more_body": more_follows})
 
 
-async def send_early(answer: Reply, receive: Receive, send_message: Send) -> None:
+async def send_early(reply: Reply, receive: Receive, send_message: Send) -> None:
     """Reply a request whose body has not been read, then throw that body away, within limits.
 
     Past the limits the server closes or reuses the connection as it sees fit.
     """
-    await send(answer, send_message, more_follows=True)
+    await send(reply, send_message, more_follows=True)
     try:
         async with asyncio.timeout(LINGER_SECONDS_MAX):
             await _discard(receive)

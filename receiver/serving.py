@@ -8,7 +8,8 @@ Two rules:
    signal skips the drain, a third stops waiting for requests. Nothing that was answered 200 depends on any of
    this; kill -9 at any point costs the sender a repeat.
 2. No connection may be held open for nothing. The endpoint bounds the time of a body; a connection that sends
-   no request, or half a request line, is closed here, because uvicorn bounds only the pause *after* a request.
+   no request, half of one, or headers without end is closed here, because uvicorn bounds only the pause
+   *after* a request.
 
 The socket is bound when the server is built, so that a port in use is an error before anything else starts,
 and connections that come during the start wait in the backlog instead of being refused.
@@ -22,6 +23,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -36,6 +38,7 @@ with room for the rest of the process, and times the largest body no more memory
 KEEP_ALIVE_SECONDS = 30
 """Longer than the pause between a sender's callbacks, so that they need not connect anew each time."""
 STALL_SECONDS = 15
+IDLE_BYTES_MAX = 256 * 1024
 HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 _CROWDED = dataclasses.replace(
@@ -70,11 +73,13 @@ class HttpServer:
             CannotListen: the address is in use, not ours, or does not resolve.
         """
         self._socket = _listen(host, port)
+        self.url = _url_of(self._socket)
+        """Where it listens, the port being the actual one."""
         self._connections_max = connections_max
         config = uvicorn.Config(
             self._admit(app),
             loop="uvloop",
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -92,24 +97,21 @@ class HttpServer:
         )
         config.callback_notify = self._server.close_stalled
 
-    @property
-    def url(self) -> str:
-        """Where it listens, the port being the actual one."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
     def run(self) -> int:
         """Serve until stopped; the exit status, 0 unless the application could not start."""
-        url = self.url
-        _log.info("daemon.started", url=url)
+        _log.info("daemon.started", url=self.url)
         try:
             self._server.run(sockets=[self._socket])
         except SystemExit:  # uvicorn's way of saying that the lifespan failed; it has logged why
             return 1
         finally:
             self._socket.close()
-        _log.info("daemon.stopped", url=url)
+        _log.info("daemon.stopped", url=self.url)
         return 0
+
+    def close(self) -> None:
+        """Give the address back without ever having run."""
+        self._socket.close()
 
     def _admit(self, app: ASGIApp) -> ASGIApp:
         """uvicorn's own limit_concurrency answers without `Retry-After`, and would fail the health checks too."""
@@ -126,6 +128,62 @@ class HttpServer:
     def stop(self) -> None:
         """What the first signal does (a second call: the second). From any thread, also before `run`."""
         self._server.interrupt_from_anywhere()
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with two holes closed.
+
+    One: nothing bounds the head of a request, nor what still comes after its answer. Here both are, by
+    `IDLE_BYTES_MAX`.
+
+    Two: an offer to switch protocols makes it lose the body, where the offer must be declined. The parser stops
+    there and the endpoint sees an empty body (github.com/Kludex/uvicorn/issues/2722). Java's own client makes
+    the offer (`Upgrade: h2c`) on every plain-http request, and whoever relays Kling's callbacks, or Kling one
+    day, may be using it.
+    """
+
+    _idle_bytes = 0
+    """How much has come since a request was last in progress."""
+
+    def data_received(self, data: bytes) -> None:
+        self._parse(data)
+        if not _is_between_requests(self):
+            self._idle_bytes = 0
+            return
+        self._idle_bytes += len(data)
+        if self._idle_bytes > IDLE_BYTES_MAX:
+            self.transport.close()
+
+    def _parse(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _decline(self, rest: bytes) -> None:
+        """Read the body with a new parser, which has seen the same framing headers and no offer.
+
+        The application's task is scheduled but has not run, so it never notices that its body once counted
+        as complete. A request pipelined behind this one is lost on the new parser: hence the close.
+        """
+        self.cycle.keep_alive = False
+        self.cycle.more_body = True
+        self.cycle.message_event.clear()
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self))
+        framing = (b"content-length", b"transfer-encoding")
+        head = [name + b": " + value + b"\r\n" for name, value in self.headers if name in framing]
+        self._parse(b"".join([b"POST / HTTP/1.1\r\n", *head, b"\r\n", rest]))
+
+
+class _BodyOnly:
+    """Passes on from a parser what belongs to the body."""
+
+    def __init__(self, protocol: HttpToolsProtocol) -> None:
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
 
 
 class _Server(uvicorn.Server):
@@ -206,21 +264,31 @@ class _Server(uvicorn.Server):
         self._stalled = waiting
 
 
+def _is_between_requests(connection: HttpToolsProtocol) -> bool:
+    cycle: RequestResponseCycle | None = connection.cycle  # None before the first, whatever its type says
+    return cycle is None or cycle.response_complete
+
+
 def _awaits_request(connection: HttpToolsProtocol) -> bool:
     """Whether no request is in progress and uvicorn has no timer running for the next one."""
-    cycle: RequestResponseCycle | None = (
-        connection.cycle
-    )  # None before the first request, whatever its type says
-    between = cycle is None or cycle.response_complete
-    return between and connection.timeout_keep_alive_task is None
+    return _is_between_requests(connection) and connection.timeout_keep_alive_task is None
+
+
+def _url_of(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:  # python would take 65536 for 0 in one call, and leak a socket in the next
+        raise CannotListen(f"cannot listen on {host}:{port}: there is no such port")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
         everywhere = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=everywhere)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "the port is out of range"
+        return socket.create_server(
+            (address[0], port), family=family, backlog=BACKLOG, dualstack_ipv6=everywhere
+        )
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this is no host name"
         raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from error

@@ -24,6 +24,7 @@ OWNERS = {
     "boto3": r"archiver/store\.py",
     "botocore": r"archiver/store\.py",
     "httpcore2": r"archiver/(egress|download)\.py",
+    "httptools": r"receiver/serving\.py",
     "httpx2": r"archiver/(kling|egress|download|forward)\.py",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling\.py",
