@@ -1,0 +1,211 @@
+"""Where a download waits on disk until the store has it. Two rules:
+
+1. Space is promised before it is used: the open reservations of all threads together never exceed what the
+   file system has free, less a margin. Running full is a hold that says so, and not a half-written asset.
+2. A spool file has no name. It is made with O_TMPFILE, or unlinked the moment it is made where a file system
+   lacks that, so kill -9, a power cut or an OOM kill leaves nothing behind and no start has to clean up. The
+   price: `du` does not show the files (`df` and `lsof` do), and nothing can be resumed after a crash, which
+   nobody wants, since the next attempt fetches afresh.
+
+Folders we make are 0700. One that an operator named and that is there already keeps its mode: somebody will
+point KLING_SPOOL_DIR to /tmp as root, and the files in it are 0600 and nameless anyway.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import os
+import stat
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from archiver.failures import SpoolFull, TooLarge
+
+MARGIN_BYTES_MAX = 64 * 1024 * 1024
+MARGIN_SHARE = 20
+"""A twentieth of a small file system, at most 64 MiB, is left to the others who live on it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Space:
+    """What a file system has, in bytes: free for us, and altogether."""
+
+    free: int
+    total: int
+
+
+def disk_space(directory: Path) -> Space:
+    """Raises OSError."""
+    status = os.statvfs(directory)
+    return Space(free=status.f_bavail * status.f_frsize, total=status.f_blocks * status.f_frsize)
+
+
+class Spool:
+    """Hands out reservations, each with its own anonymous file. Safe to share between threads.
+
+    `directory` None means a folder of our own under the system's temporary folder. Folders are made when they
+    are needed and not at start: temporary folders get swept, and a missing disk is a hold, not a crash.
+    """
+
+    def __init__(self, directory: Path | None, *, space: Callable[[Path], Space] = disk_space) -> None:
+        self._directory = directory
+        self._own: Path | None = None
+        self._space = space
+        self._lock = threading.Lock()
+        self._promised = 0
+        """Reserved and not written yet, over all reservations; what is written shows in the free space."""
+
+    @property
+    def promised_bytes(self) -> int:
+        """Reserved by somebody and not written yet."""
+        return self._promised
+
+    def reserve(self, bytes_: int) -> "Reservation":
+        """Room for `bytes_`, kept until the reservation is closed.
+
+        Raises SpoolFull when there is no room now, TooLarge when there never will be.
+        """
+        try:
+            directory = self._folder()
+            # Unbuffered: a buffer would report a full disk at close, when nobody can act on it.
+            file = tempfile.TemporaryFile(buffering=0, dir=directory)  # noqa: SIM115 -- the reservation closes it
+        except OSError as error:
+            raise _failure(error) from error
+        reservation = Reservation(file, spool=self, directory=directory)
+        try:
+            reservation.resize(bytes_)
+        except BaseException:
+            reservation.close()
+            raise
+        return reservation
+
+    def promise(self, more: int, *, wanted: int, directory: Path) -> None:
+        """Books `more` bytes (negative gives back) towards a file of `wanted` in all. For reservations."""
+        if more > 0:
+            self._check_possible(wanted, directory)
+        with self._lock:
+            if more > 0:
+                space = self._probe(directory)
+                free = space.free - _margin(space) - self._promised
+                if more > free:
+                    raise SpoolFull(f"the spool needs {more} bytes more and has {max(free, 0)} to give away")
+            self._promised += more
+
+    def _check_possible(self, wanted: int, directory: Path) -> None:
+        space = self._probe(directory)
+        if wanted > space.total - _margin(space):
+            raise TooLarge(f"{wanted} bytes will never fit into the spool, which has {space.total} in all")
+
+    def _probe(self, directory: Path) -> Space:
+        try:
+            return self._space(directory)
+        except OSError as error:
+            raise _failure(error) from error
+
+    def _folder(self) -> Path:
+        if self._directory is not None:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self._directory
+        with self._lock:
+            if self._own is None or not _is_ours(self._own):
+                self._own = _own_folder()
+            return self._own
+
+
+class Reservation:
+    """One asset's room in the spool and the file that fills it. Closing gives both back; closing twice is
+    harmless. Used by one thread at a time."""
+
+    def __init__(self, file: BinaryIO, *, spool: Spool, directory: Path) -> None:
+        self.file = file
+        self._spool = spool
+        self._directory = directory
+        self._reserved = 0
+        self._written = 0
+        self._closed = False
+
+    @property
+    def bytes_reserved(self) -> int:
+        """The whole promise, written bytes included."""
+        return self._reserved
+
+    def resize(self, bytes_: int) -> None:
+        """Grow to `bytes_`, or shrink to what has been written at the least. Raises SpoolFull, TooLarge; the
+        reservation is then as it was."""
+        bytes_ = max(bytes_, self._written)
+        self._spool.promise(bytes_ - self._reserved, wanted=bytes_, directory=self._directory)
+        self._reserved = bytes_
+
+    def write(self, data: bytes) -> None:
+        """Appends all of `data`; beyond what is reserved, more is reserved first.
+
+        Raises SpoolFull, TooLarge.
+        """
+        if self._written + len(data) > self._reserved:
+            self.resize(self._written + len(data))
+        view = memoryview(data)
+        while view:
+            try:
+                count = self.file.write(view)
+            except OSError as error:
+                raise _failure(error) from error
+            view = view[count:]
+            self._written += count
+            self._spool.promise(-count, wanted=0, directory=self._directory)
+
+    def close(self) -> None:
+        """The file is gone and its room free."""
+        if self._closed:
+            return
+        self._closed = True
+        self._spool.promise(self._written - self._reserved, wanted=0, directory=self._directory)
+        self.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _margin(space: Space) -> int:
+    return min(MARGIN_BYTES_MAX, space.total // MARGIN_SHARE)
+
+
+def _failure(error: OSError) -> SpoolFull | TooLarge:
+    """No space, no quota, no inode, no descriptor, read-only, gone: each stops every download until somebody
+    acts, so each is a hold. Only a file size limit (`ulimit -f`, FAT) concerns this one asset."""
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    if error.errno == errno.EFBIG:
+        return TooLarge(f"the spool's file system takes no file this large ({reason})")
+    return SpoolFull(f"the spool cannot be written ({reason})")
+
+
+def _own_folder() -> Path:
+    """A fixed name, so that killed processes do not leave a folder each; unless somebody else sits on it."""
+    fixed = Path(tempfile.gettempdir()) / f"kling-archiver-spool-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        fixed.mkdir(mode=0o700)
+    return fixed if _is_ours(fixed) else Path(tempfile.mkdtemp(prefix="kling-archiver-spool-"))
+
+
+def _is_ours(directory: Path) -> bool:
+    """A real folder (no link), owned by us and closed to everybody else."""
+    try:
+        status = directory.lstat()
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(status.st_mode)
+        and status.st_uid == os.getuid()
+        and not stat.S_IMODE(status.st_mode) & 0o077
+    )

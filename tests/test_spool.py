@@ -1,0 +1,275 @@
+"""Room is promised before it is used, and nothing is left behind."""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.failures import SpoolFull, TooLarge
+from archiver.spool import MARGIN_BYTES_MAX, Space, Spool, disk_space
+
+GIB = 1024**3
+
+
+class Disk:
+    """A file system whose size a test sets."""
+
+    def __init__(self, *, free: int, total: int) -> None:
+        self.space = Space(free=free, total=total)
+
+    def __call__(self, directory: Path) -> Space:
+        assert directory.is_dir()
+        return self.space
+
+
+def _spool(directory: Path, *, free: int, total: int = 100 * GIB) -> Spool:
+    return Spool(directory, space=Disk(free=MARGIN_BYTES_MAX + free, total=total))
+
+
+def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
+    with Spool(tmp_path).reserve(10) as reservation:
+        reservation.write(b"hello ")
+        reservation.write(b"world")
+        reservation.file.seek(0)
+
+        assert reservation.file.read() == b"hello world"
+
+
+def test_open_reservations_count_against_the_free_space(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    with spool.reserve(600):
+        with pytest.raises(SpoolFull):
+            spool.reserve(401)
+        with spool.reserve(400):
+            assert spool.promised_bytes == 1000
+
+    with spool.reserve(1000):
+        pass
+    assert spool.promised_bytes == 0
+
+
+def test_bytes_that_are_written_no_longer_count_because_the_disk_shows_them(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    with spool.reserve(600) as reservation:
+        reservation.write(b"x" * 500)
+
+        assert spool.promised_bytes == 100
+    assert spool.promised_bytes == 0
+
+
+def test_a_reservation_grows_only_into_room_that_nobody_was_promised(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    with spool.reserve(300) as growing, spool.reserve(600):
+        growing.resize(400)
+        with pytest.raises(SpoolFull):
+            growing.resize(401)
+
+        assert growing.bytes_reserved == 400
+        assert spool.promised_bytes == 1000
+
+
+def test_a_reservation_shrinks_to_what_was_written_at_the_least(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    with spool.reserve(1000) as reservation:
+        reservation.write(b"x" * 10)
+        reservation.resize(0)
+
+        assert reservation.bytes_reserved == 10
+        assert spool.promised_bytes == 0
+
+
+def test_writing_beyond_the_reservation_reserves_more_first(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=10)
+    with spool.reserve(4) as reservation:
+        reservation.write(b"12345678")
+        with pytest.raises(SpoolFull):
+            reservation.write(b"1" * 11)
+
+        assert reservation.bytes_reserved == 8
+
+
+def test_closing_twice_gives_the_room_back_once(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    with spool.reserve(500):
+        first = spool.reserve(100)
+        first.close()
+        first.close()
+
+        assert spool.promised_bytes == 500
+
+
+def test_what_is_larger_than_the_whole_file_system_is_too_large_and_not_a_hold(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, space=Disk(free=500_000, total=1_000_000))
+
+    with pytest.raises(TooLarge):
+        spool.reserve(950_001)
+    with pytest.raises(SpoolFull):
+        spool.reserve(950_000)
+    assert spool.promised_bytes == 0
+
+
+def test_a_small_file_system_keeps_a_small_margin(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, space=Disk(free=1_000_000, total=1_000_000))
+
+    with spool.reserve(950_000), pytest.raises(SpoolFull):
+        spool.reserve(1)
+
+
+def test_threads_together_are_never_promised_more_than_there_is(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    gate = threading.Barrier(16)
+    granted = []
+
+    def ask() -> None:
+        gate.wait()
+        with contextlib.suppress(SpoolFull):
+            granted.append(spool.reserve(300))
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(granted) == 3
+    for reservation in granted:
+        reservation.close()
+    assert spool.promised_bytes == 0
+
+
+def test_the_folder_shows_no_file_while_one_is_open(tmp_path: Path) -> None:
+    with Spool(tmp_path / "spool").reserve(5) as reservation:
+        reservation.write(b"12345")
+
+        assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_folder_that_is_missing_is_made_for_us_alone(tmp_path: Path) -> None:
+    with Spool(tmp_path / "a" / "spool").reserve(1):
+        assert stat.S_IMODE((tmp_path / "a" / "spool").stat().st_mode) == 0o700
+
+
+def test_a_folder_swept_away_while_we_run_is_made_again(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    spool.reserve(1).close()
+    (tmp_path / "spool").rmdir()
+
+    spool.reserve(1).close()
+
+
+def test_an_operators_folder_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    Spool(tmp_path).reserve(1).close()
+
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_folder_that_cannot_be_one_is_a_hold(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(SpoolFull, match="cannot be written"):
+        Spool(tmp_path / "file").reserve(1)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[Path]:
+    """The system's temporary folder, for a while."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(tmp_path)
+    yield tmp_path
+    tempfile.tempdir = before
+
+
+def test_without_a_setting_the_folder_is_private_and_found_again(temporary: Path) -> None:
+    Spool(None).reserve(1).close()
+    Spool(None).reserve(1).close()
+
+    (folder,) = temporary.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("trap", ["open", "link", "file"])
+def test_somebody_elses_trap_under_our_name_is_walked_around(temporary: Path, trap: str) -> None:
+    ours = temporary / f"kling-archiver-spool-{os.getuid()}"
+    if trap == "open":
+        ours.mkdir()
+        ours.chmod(0o777)
+    elif trap == "link":
+        (temporary / "elsewhere").mkdir(mode=0o700)
+        ours.symlink_to(temporary / "elsewhere")
+    else:
+        ours.write_bytes(b"")
+
+    Spool(None).reserve(1).close()
+
+    (folder,) = [entry for entry in temporary.iterdir() if entry.name not in (ours.name, "elsewhere")]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_disk_that_cannot_be_asked_is_a_hold(tmp_path: Path) -> None:
+    def gone(_directory: Path) -> Space:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(SpoolFull):
+        Spool(tmp_path, space=gone).reserve(1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_a_disk_that_fills_up_while_writing_is_a_hold_and_gives_the_room_back(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    with spool.reserve(100) as reservation:
+        reservation.file.close()
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            reservation.file = full
+            with pytest.raises(SpoolFull, match="No space left"):
+                reservation.write(b"x")
+
+    assert spool.promised_bytes == 0
+
+
+def test_a_file_size_limit_concerns_that_asset_only(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with Spool(tmp_path).reserve(10_000) as reservation:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            with pytest.raises(TooLarge):
+                reservation.write(b"x" * 10_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+
+
+def test_a_killed_process_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import pathlib, sys, time
+        from archiver.spool import Spool
+        reservation = Spool(pathlib.Path(sys.argv[1])).reserve(1000)
+        reservation.write(b"x" * 1000)
+        print("written", flush=True)
+        time.sleep(600)
+    """)
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_real_disk_has_no_more_free_than_in_all(tmp_path: Path) -> None:
+    space = disk_space(tmp_path)
+
+    assert 0 <= space.free <= space.total
+    assert space.total > 0
