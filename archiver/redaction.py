@@ -12,6 +12,7 @@ Patterns are a net under the callers, who do not log such things to begin with.
 """
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -83,13 +84,18 @@ class Redaction:
 
     def fields(self, fields: Mapping[str, object], *, depth: int = 0) -> dict[str, object]:
         """A mapping without the keys that name secrets or bodies, its values made safe."""
-        kept = [(str(key), value) for key, value in fields.items() if not self._is_secret_key(str(key))]
-        return {
-            self.text(key): self.traceback(value)
-            if key in {"exception", "stack"} and depth == 0
-            else self.value(value, depth=depth)
-            for key, value in kept[:_ITEMS_MAX]
-        }
+        safe: dict[str, object] = {}
+        for key, value in itertools.islice(fields.items(), _ITEMS_MAX):
+            name = str(key)
+            if self._is_secret_key(name):
+                continue
+            if isinstance(value, str) and len(value) <= WORD_LENGTH_MAX:
+                safe[self.text(name)] = self._word(value)
+            elif name in {"exception", "stack"} and depth == 0:
+                safe[self.text(name)] = self.traceback(value)
+            else:
+                safe[self.text(name)] = self.value(value, depth=depth)
+        return safe
 
     def value(self, value: object, *, depth: int = 0) -> object:
         """Any value as one that JSON can carry."""
