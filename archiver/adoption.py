@@ -5,7 +5,7 @@ names is seen to be there in its size. One that is missing is fetched again and 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from archiver import manifest
 from archiver.failures import ForeignObject, StoreMismatch
@@ -36,10 +36,12 @@ class Adopter:
             task_id=lease.task_id, family=lease.family or "", created_at=lease.created_at or 0
         ):
             raise ForeignObject(f"{key} speaks of another task")
-        for asset in found.assets:
+        stems = {one.asset.stem for one in lease.assets}
+        assets = tuple(_with_stem(asset, stems) for asset in found.assets)
+        for asset in assets:
             if not self._is_there(asset, objects):
                 self._bring_back(lease, asset, folder=folder)
-        return found, found.assets
+        return found, assets
 
     def _is_there(self, asset: StoredAsset, objects: Mapping[str, int]) -> bool:
         size = objects.get(asset.key)
@@ -55,4 +57,9 @@ class Adopter:
         one: LeasedAsset | None = by_name.get(asset.stem)
         if one is None:
             raise StoreMismatch(f"{asset.key} of the manifest is missing, and upstream no longer names it")
-        self.transfer.bring(lease, one, folder=folder, sha256=asset.sha256)
+        self.transfer.bring(lease, one, folder=folder, look_first=True, sha256=asset.sha256)
+
+
+def _with_stem(asset: StoredAsset, stems: Collection[str]) -> StoredAsset:
+    """A manifest tells names, not stems, and a stem may end as an extension does (`audio-0.mp3`)."""
+    return dataclasses.replace(asset, stem=asset.name) if asset.name in stems else asset

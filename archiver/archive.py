@@ -25,9 +25,11 @@ from archiver.failures import (
     AssetGone,
     Disposition,
     Failure,
+    FreshUrlMissing,
     LeaseLost,
     ResultsMissing,
     StoreMismatch,
+    TaskNotFound,
 )
 from archiver.kling import KlingClient
 from archiver.leases import LeaseKeeper
@@ -35,7 +37,7 @@ from archiver.ledger import Ledger
 from archiver.limiter import Priority, Stopped
 from archiver.manifest import Manifest
 from archiver.metrics import Metrics
-from archiver.model import Lease, LeasedAsset, Status, StoredAsset, task_folder
+from archiver.model import Lease, LeasedAsset, Stage, Status, StoredAsset, task_folder
 from archiver.setback import PartlyDone
 from archiver.store import Outcome, Store
 from archiver.transfer import Transfer
@@ -71,7 +73,7 @@ class Archiver:
         stored = self._bring_assets(lease, folder=folder, objects=objects)
         try:
             self._see_all(folder, stored)
-            self._seal(lease, folder=folder, stored=stored)
+            self._seal(lease, folder=folder, stored=stored, look_first=_looks_first(lease, objects))
         except Failure as error:
             raise PartlyDone(error, stored=stored, failed={}) from error
 
@@ -89,15 +91,28 @@ class Archiver:
         if not lease.assets:
             raise ResultsMissing("the API says succeed and names no file")
         stored, failed = self._transfer(lease, lease.assets, folder=folder, objects=objects)
-        gone = [stem for stem, error in failed.items() if isinstance(error, AssetGone)]
-        if gone and self._refresh(lease):
-            again = [one for one in self.ledger.assets(lease) if one.asset.stem in gone]
-            more, still_failed = self._transfer(lease, again, folder=folder, objects=objects)
-            stored += more
-            failed = {stem: error for stem, error in failed.items() if stem not in gone} | still_failed
+        try:
+            again = self._second_round(lease, failed)
+        except Failure as error:
+            raise PartlyDone(gravest([*failed.values(), error]), stored=stored, failed=failed) from error
+        more, still_failed = self._transfer(lease, again, folder=folder, objects=objects)
+        tried_again = {one.asset.stem for one in again}
+        stored += more
+        failed = {stem: error for stem, error in failed.items() if stem not in tried_again} | still_failed
         if failed:
             raise PartlyDone(gravest(failed.values()), stored=stored, failed=failed)
         return stored
+
+    def _second_round(self, lease: Lease, failed: Mapping[str, Exception]) -> list[LeasedAsset]:
+        """What is worth a second transfer: assets that were gone, once their URLs are fresh, and those that the
+        API has named since this lease began (a sweep's row may have more than the single answer had)."""
+        gone = {stem for stem, error in failed.items() if isinstance(error, AssetGone)}
+        if gone and not self._refresh(lease):
+            gone = set()
+        begun = {one.asset.stem for one in lease.assets}
+        return [
+            one for one in self.ledger.assets(lease) if one.asset.stem in gone or one.asset.stem not in begun
+        ]
 
     def _transfer(
         self, lease: Lease, assets: Sequence[LeasedAsset], *, folder: str, objects: Mapping[str, int]
@@ -112,7 +127,10 @@ class Archiver:
             if one.stored is not None and objects.get(one.stored.key) == one.stored.bytes:
                 stored.append(one.stored)
                 continue
-            futures[self.pool.submit(self.transfer.bring, lease, one, folder=folder)] = one.asset.stem
+            future = self.pool.submit(
+                self.transfer.bring, lease, one, folder=folder, look_first=_looks_first(lease, objects)
+            )
+            futures[future] = one.asset.stem
         concurrent.futures.wait(futures)
         failed: dict[str, Exception] = {}
         for future, stem in futures.items():
@@ -126,8 +144,23 @@ class Archiver:
         return stored, failed
 
     def _refresh(self, lease: Lease) -> bool:
-        """Ask the API once for fresh URLs (a signature may have ended before the file did). True when it gave some."""
-        task = self.client.query(lease.family or "", lease.task_id, priority=Priority.VERIFY)
+        """Ask the API once for fresh URLs (a signature may have ended before the file did). True when it gave some.
+
+        Raises FreshUrlMissing when it cannot be asked. What it holds against us is for the stages that live by it to
+        find out: the other tasks' downloads need no API and go on.
+        """
+        family = lease.family or ""
+        asking = (Stage.VERIFY, Stage.SWEEP)
+        if any(self.ledger.is_held(account=lease.account, stage=stage, family=family) for stage in asking):
+            raise FreshUrlMissing("its URL no longer works, and questions to the API are held")
+        try:
+            task = self.client.query(family, lease.task_id, priority=Priority.VERIFY)
+        except TaskNotFound:
+            return False
+        except Failure as error:
+            if error.disposition is Disposition.BURY:
+                return False
+            raise FreshUrlMissing(f"its URL no longer works, and the API gave no other: {error}") from error
         if task.status is not Status.SUCCEEDED:
             return False
         self.ledger.refresh_assets(lease, task)
@@ -146,7 +179,7 @@ class Archiver:
             if size != asset.bytes:
                 raise StoreMismatch(f"{asset.key} should have {asset.bytes} bytes and has {size}")
 
-    def _seal(self, lease: Lease, *, folder: str, stored: Sequence[StoredAsset]) -> None:
+    def _seal(self, lease: Lease, *, folder: str, stored: Sequence[StoredAsset], look_first: bool) -> None:
         """Put the manifest and complete the lease."""
         archived_at = self.now()
         body = self._manifest(lease, stored, archived_at=archived_at).to_bytes()
@@ -161,14 +194,14 @@ class Archiver:
             content_type=manifest.CONTENT_TYPE,
             task_id=lease.task_id,
             family=lease.family or "",
-            look_first=lease.attempt > 1,
+            look_first=look_first,
         )
         if put.outcome is Outcome.ADOPTED:
             # Another attempt of ours was faster by a moment: its manifest is the one that counts.
             self._adopt(lease, folder=folder, objects=self.store.list(folder))
             return
         self.ledger.archived(lease, manifest_key=key, archived_at=archived_at, stored=stored)
-        self._say(lease, stored, key=key, event="task.archived")
+        self._say(lease, stored, key=key, archived_at=archived_at, event="task.archived")
 
     def _manifest(self, lease: Lease, stored: Sequence[StoredAsset], *, archived_at: int) -> Manifest:
         order = {one.asset.stem: place for place, one in enumerate(lease.assets)}
@@ -193,9 +226,11 @@ class Archiver:
         self.keeper.confirm(lease)
         key = folder + manifest.FILE_NAME
         self.ledger.archived(lease, manifest_key=key, archived_at=found.archived_at, stored=stored)
-        self._say(lease, stored, key=key, event="task.adopted")
+        self._say(lease, stored, key=key, archived_at=found.archived_at, event="task.adopted")
 
-    def _say(self, lease: Lease, stored: Sequence[StoredAsset], *, key: str, event: str) -> None:
+    def _say(
+        self, lease: Lease, stored: Sequence[StoredAsset], *, key: str, archived_at: int, event: str
+    ) -> None:
         family = lease.family or ""
         log.get().info(
             event,
@@ -210,7 +245,13 @@ class Archiver:
         self.metrics.assets_archived_total.labels(family=family).inc(len(stored))
         self.metrics.asset_bytes_total.labels(family=family).inc(sum(asset.bytes for asset in stored))
         if lease.updated_at is not None:
-            self.metrics.archive_seconds.observe(max(0.0, (self.now() - lease.updated_at) / 1000))
+            self.metrics.archive_seconds.observe(max(0.0, (archived_at - lease.updated_at) / 1000))
+
+
+def _looks_first(lease: Lease, objects: Mapping[str, int]) -> bool:
+    """Whether an earlier attempt may have put something. The count alone does not tell: a hold and a shutdown take
+    their attempt back, and a new ledger knows of none."""
+    return lease.attempt > 1 or bool(objects)
 
 
 _GRAVITY = {Disposition.HOLD: 0, Disposition.RETRY: 1, Disposition.BURY: 2}

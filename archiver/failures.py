@@ -201,6 +201,13 @@ class AssetGone(Failure):
     what_to_do = "The CDN no longer has this file, and a fresh URL did not help."
 
 
+class FreshUrlMissing(Failure):
+    """The URL no longer works, and the API cannot be asked for a fresh one just now. Not the store's or the CDN's
+    fault, so it holds no download, whatever the API's own trouble is."""
+
+    reason = "fresh_url_missing"
+
+
 class FetchTimeout(Failure):
     reason = "fetch_timeout"
 

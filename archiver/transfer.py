@@ -13,7 +13,7 @@ from archiver.failures import StoreMismatch
 from archiver.families import file_name
 from archiver.leases import LeaseKeeper
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset
-from archiver.store import Store
+from archiver.store import Outcome, Store
 
 SUSPECT_AFTER_MS = 60 * 60 * 1000
 """Bytes that fail only the wholeness check and are the same again after this time are what upstream has."""
@@ -41,14 +41,16 @@ class Transfer:
     limits: TransferLimits
     now: Callable[[], int]
 
-    def bring(self, lease: Lease, one: LeasedAsset, *, folder: str, sha256: str | None = None) -> StoredAsset:
-        """Fetch one asset and put it into `folder`; how it lies there.
+    def bring(
+        self, lease: Lease, one: LeasedAsset, *, folder: str, look_first: bool, sha256: str | None = None
+    ) -> StoredAsset:
+        """Fetch one asset and put it into `folder`; how it lies there. `look_first` as in `Store.put`.
 
         With `sha256`, bytes of another digest are refused with StoreMismatch before anything is put. Raises Failure,
         LeaseLost.
         """
         self.keeper.check(lease)
-        with self._fetch(one) as fetched:
+        with self._fetch(one, sha256=sha256) as fetched:
             if sha256 is not None and fetched.sha256 != sha256:
                 raise StoreMismatch(
                     f"{one.asset.stem} of the manifest is missing, and upstream now has other bytes"
@@ -64,13 +66,14 @@ class Transfer:
                 content_type=fetched.media.content_type,
                 task_id=lease.task_id,
                 family=lease.family or "",
-                look_first=lease.attempt > 1,
+                look_first=look_first,
             )
             log.get().debug("asset.stored", task_id=lease.task_id, key=folder + name, outcome=put.outcome)
             if fetched.suspect is not None:
                 log.get().warning(
                     "asset.suspected", task_id=lease.task_id, key=folder + name, reason=fetched.suspect
                 )
+            seen = put.outcome is not Outcome.ADOPTED  # else other bytes lie there than we have looked at
             return StoredAsset(
                 stem=one.asset.stem,
                 name=name,
@@ -81,13 +84,14 @@ class Transfer:
                 bytes=put.bytes,
                 sha256=put.sha256,
                 content_type=put.content_type,
-                width=fetched.media.width,
-                height=fetched.media.height,
+                width=fetched.media.width if seen else None,
+                height=fetched.media.height if seen else None,
                 source_url=one.asset.url,
                 suspect=fetched.suspect,
             )
 
-    def _fetch(self, one: LeasedAsset) -> Fetched:
+    def _fetch(self, one: LeasedAsset, *, sha256: str | None) -> Fetched:
+        """`sha256` is what a manifest says of the file: bytes that agree with it are believed, whole or not."""
         long = one.asset.role in _LONG_ROLES
         seen_at = one.incomplete_at
         believed = seen_at is not None and seen_at + SUSPECT_AFTER_MS <= self.now()
@@ -95,5 +99,5 @@ class Transfer:
             one.asset.url,
             bytes_max=self.limits.video_bytes_max if long else self.limits.image_bytes_max,
             seconds_max=self.limits.video_seconds_max if long else self.limits.image_seconds_max,
-            suspect_sha256=one.incomplete_sha256 if believed else None,
+            suspect_sha256=one.incomplete_sha256 if believed else sha256,
         )
