@@ -38,7 +38,7 @@ from archiver.ledger import (
     sweeping,
     tending,
 )
-from archiver.ledger.connections import Connections, LedgerUnusable, open_file
+from archiver.ledger.connections import Connections, LedgerMissing, LedgerUnusable, open_file
 from archiver.ledger.histories import note
 from archiver.ledger.reading import Waiting
 from archiver.ledger.recording import Outcome, Recorded
@@ -59,9 +59,11 @@ from archiver.model import (
 __all__ = [
     "Expired",
     "Ledger",
+    "LedgerMissing",
     "LedgerUnusable",
     "Outcome",
     "Recorded",
+    "Retried",
     "SweepMemory",
     "Waiting",
 ]
@@ -73,10 +75,12 @@ def _unix_ms() -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retried:
-    """What `retry_tasks` did: how many will be asked for again, and the ids nobody knows."""
+    """What `retry_tasks` did: how many will be asked for again, the ids that nobody knows, and those that are
+    left alone because they are in the bucket."""
 
     retried: int
     not_known: tuple[str, ...]
+    archived: tuple[str, ...]
 
 
 class Ledger:
@@ -87,13 +91,14 @@ class Ledger:
         self._now = now
 
     @classmethod
-    def open(cls, url: str, *, daemon: bool, now: Callable[[], int] = _unix_ms) -> Self:
+    def open(cls, url: str, *, daemon: bool, create: bool = True, now: Callable[[], int] = _unix_ms) -> Self:
         """Open (and where needed create and migrate) the ledger that `url` (`sqlite:///…`) names.
 
         A daemon locks the file against other daemons and frees every lease that a dead one has left.
-        Raises LedgerUnusable with a sentence for the operator, LedgerUnavailable when it is busy.
+        Raises LedgerUnusable with a sentence for the operator (LedgerMissing where there is no file and
+        `create` is off), LedgerUnavailable when it is busy.
         """
-        path = open_file(url)
+        path = open_file(url, create=create)
         connections = Connections(path, daemon=daemon)
         try:
             with connections.write() as connection:
@@ -380,19 +385,28 @@ class Ledger:
             return reading.status(connection, now=self._now())
 
     def retry_tasks(self, task_ids: Sequence[str], *, account: str) -> Retried:
-        """Ask the API afresh for these ids, now (at most 500 a transaction, so at most 500 a call)."""
+        """Ask the API afresh for these ids or external ids, now (at most 500 a transaction, so at most 500 a
+        call)."""
         with self._connections.write() as connection:
-            known = [
-                i
-                for i in task_ids
-                if claiming.ask_again(connection, account=account, task_id=i, now=self._now())
-            ]
-            return Retried(len(known), tuple(i for i in task_ids if i not in known))
+            now = self._now()
+            found = {
+                task_id: claiming.ask_again(connection, account=account, task_id=task_id, now=now)
+                for task_id in task_ids
+            }
+        archived = tuple(task_id for task_id, state in found.items() if state is State.ARCHIVED)
+        not_known = tuple(task_id for task_id, state in found.items() if state is None)
+        return Retried(len(found) - len(archived) - len(not_known), not_known, archived)
 
-    def buried_ids(self, *, account: str) -> list[str]:
-        """The ids of every buried task."""
+    def ids_in(self, state: State, *, account: str, most: int | None = None) -> list[str]:
+        """The ids of the tasks in `state`, nearest deadline first; all of them, or `most`."""
         with self._connections.read() as connection:
-            return reading.ids_in(connection, account=account, state=State.BURIED)
+            return reading.ids_in(connection, account=account, state=state, most=most)
+
+    def first_started_at(self) -> int | None:
+        """When a daemon first worked on this ledger (Unix ms); None when none ever has."""
+        with self._connections.read() as connection:
+            found = reading.fact(connection, "first_started_at")
+            return None if found is None else int(found)
 
     def note(self, lease: Lease, *, event: str, detail: str) -> None:
         """Add a line to a task's history."""

@@ -283,26 +283,28 @@ def ask_singly(connection: sa.Connection, *, account: str, family: str | None, d
     return connection.execute(statement).rowcount
 
 
-def ask_again(connection: sa.Connection, *, account: str, task_id: str, now: int) -> bool:
-    """An operator wants this task tried now, with a fresh answer of the API. False when nobody knows the id.
+def ask_again(connection: sa.Connection, *, account: str, task_id: str, now: int) -> State | None:
+    """An operator wants this task (id or external id) tried now, with a fresh answer of the API. The state it
+    was found in; None when nobody knows the id.
 
     An archived task is left alone: its manifest is final. A failed one is buried for the moment it takes to ask,
     so that only the API's word moves it.
     """
     table = schema.tasks
-    query = sa.select(table.c.id, table.c.state, table.c.confirmed_at).where(
-        table.c.account == account, table.c.task_id == task_id
-    )
+    same = sa.or_(table.c.task_id == task_id, table.c.external_task_id == task_id)
+    # As in `show`: an external id may look like another task's id, and the id itself goes first.
+    order = sa.case((table.c.task_id == task_id, 0), else_=1)
+    query = sa.select(table.c.id, table.c.state).where(table.c.account == account, same).order_by(order)
     row = connection.execute(query).first()
     if row is None:
-        return False
+        return None
     changes: dict[str, Any] = {"due_at": now, "ask_singly": True, "lease_token": None, "lease_until": None}
     if row.state == State.ARCHIVED:
-        return True
+        return State.ARCHIVED
     if row.state in (State.SUCCEEDED, State.FAILED):
         changes |= {"state": State.BURIED, "queue": schema.QUEUE_VERIFY, "reason": "retry_requested"}
     if row.state in (State.REPORTED, State.UNKNOWN):
         changes |= {"state": State.REPORTED, "not_found_since": None, "asked": 0}
     connection.execute(sa.update(table).where(table.c.id == row.id).values(changes))
     note(connection, row.id, at=now, event="task.retry_requested", detail=row.state)
-    return True
+    return State(row.state)

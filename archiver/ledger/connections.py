@@ -37,6 +37,10 @@ class LedgerUnusable(Exception):
     """The ledger file cannot be used as it is; the message says which file, why, and what to do."""
 
 
+class LedgerMissing(LedgerUnusable):
+    """There is no ledger file, and who asked does not want to make one."""
+
+
 class Connections:
     """The one writer and the readers of one SQLite ledger file."""
 
@@ -135,19 +139,11 @@ def _translated(path: pathlib.Path) -> Iterator[None]:
         raise LedgerUnavailable(f"the ledger {path} cannot be used: {error.orig}") from error
 
 
-def open_file(url: str) -> pathlib.Path:
+def open_file(url: str, *, create: bool = True) -> pathlib.Path:
     """The file that a `sqlite:///…` URL names, looked at: ours, new, or `LedgerUnusable` with the reason."""
     path = pathlib.Path(url.removeprefix("sqlite:///"))
-    if not path.parent.is_dir():
-        raise LedgerUnusable(
-            f"the folder {path.parent} of the ledger does not exist (KLING_LEDGER_URL): make it first"
-        )
-    if path.is_dir():
-        raise LedgerUnusable(f"{path} is a folder, not a ledger file (KLING_LEDGER_URL)")
     try:
-        with path.open("ab+") as handle:
-            handle.seek(0)
-            header = handle.read(72)
+        header = _header_of(path, create=create)
     except OSError as error:
         raise LedgerUnusable(f"cannot open the ledger {path}: {error.strerror} (KLING_LEDGER_URL)") from error
     if header and not header.startswith(b"SQLite format 3\0"):
@@ -157,3 +153,20 @@ def open_file(url: str) -> pathlib.Path:
     if len(header) == 72 and int.from_bytes(header[68:72]) not in (0, APPLICATION_ID):
         raise LedgerUnusable(f"{path} belongs to another program; name another file in KLING_LEDGER_URL")
     return path
+
+
+def _header_of(path: pathlib.Path, *, create: bool) -> bytes:
+    """The first bytes of a file that can be written; empty for a new one. Raises OSError as well."""
+    if not path.parent.is_dir():
+        raise LedgerUnusable(
+            f"the folder {path.parent} of the ledger does not exist (KLING_LEDGER_URL): make it first"
+        )
+    if path.is_dir():
+        raise LedgerUnusable(f"{path} is a folder, not a ledger file (KLING_LEDGER_URL)")
+    if not create and not path.exists():
+        raise LedgerMissing(
+            f"there is no ledger at {path.absolute()}: set KLING_LEDGER_URL to the one that kling-receiver uses"
+        )
+    with path.open("ab+") as handle:
+        handle.seek(0)
+        return handle.read(72)

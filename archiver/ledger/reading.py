@@ -191,11 +191,11 @@ def document(connection: sa.Connection, *, account: str, task_id: str) -> Mappin
     return None if found is None else json.loads(found)
 
 
-def ids_in(connection: sa.Connection, *, account: str, state: State) -> list[str]:
-    """The ids of every task in `state`, nearest deadline first."""
+def ids_in(connection: sa.Connection, *, account: str, state: State, most: int | None) -> list[str]:
+    """The ids of the tasks in `state`, nearest deadline first; all of them, or `most`."""
     table = schema.tasks
     query = sa.select(table.c.task_id).where(table.c.account == account, table.c.state == state)
-    return list(connection.execute(query.order_by(table.c.deadline_at)).scalars())
+    return list(connection.execute(query.order_by(table.c.deadline_at).limit(most)).scalars())
 
 
 def work_due(connection: sa.Connection, *, queues: tuple[str, ...], now: int) -> bool:
