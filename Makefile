@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := tests/requirements.lock
 
-.PHONY: help demo test check lint types run lock clean
+.PHONY: help demo test check lint types run bench lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,9 @@ check: lint types test ## lint, types and tests (the import picture is one of th
 
 run: .venv/installed ## the daemon with your own settings (see README)
 	@$(BIN)/kling-receiver
+
+bench: .venv/installed ## the figures, each a ratio to a baseline of the same run
+	@$(BIN)/python -m tests.bench
 
 lock: ## write both locks anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock

@@ -1,0 +1,35 @@
+"""`make bench`."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench import door, memory, transfers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory"])
+    parser.add_argument("--seconds", type=float, default=5, help="of each round at the door")
+    parser.add_argument("--images", type=int, default=400, help="in each round of transfers")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kling-bench-") as name:
+        folder = Path(name)
+        for figure in arguments.figures:
+            where = folder / figure
+            where.mkdir()
+            if figure == "door":
+                lines = door.measure(where, seconds=arguments.seconds)
+            elif figure == "transfers":
+                lines = transfers.measure(where, images=arguments.images)
+            elif figure == "memory":
+                lines = memory.measure(where)
+            else:
+                parser.error(f"no such figure: {figure} (door, transfers, memory)")
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

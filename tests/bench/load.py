@@ -1,0 +1,130 @@
+"""A load generator as a process of its own: raw HTTP/1.1 over keep-alive connections, answers counted and timed.
+
+`python -m tests.bench.load closed …` sends as fast as answers come; `… open …` sends at a fixed rate, whether answers
+come or not, so that waiting in line shows in the latency. Prints one JSON line.
+"""
+
+import argparse
+import asyncio
+import collections
+import json
+import sys
+import time
+from typing import cast
+
+import uvloop
+
+BODY = (
+    b'{"task_id":"%018d","task_status":"succeed","task_status_msg":"","task_info":{},"created_at":%d,'
+    b'"updated_at":%d,"task_result":{"images":[{"index":0,"url":"https://s15-kling.klingai.com/bs2/a.png?x=1"}],'
+    b'"videos":[],"audios":[]}}'
+)
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection: at most one request under way in a closed loop, any number in an open one."""
+
+    def __init__(self, run: "Run") -> None:
+        self.run = run
+        self.sent_at: collections.deque[float] = collections.deque()
+        self.left = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are not of that class
+        if self.run.rate == 0:
+            self.send()
+
+    def send(self) -> None:
+        self.sent_at.append(time.perf_counter())
+        self.transport.write(self.run.request())
+
+    def data_received(self, data: bytes) -> None:
+        data = self.left + data
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            head = data[:end].lower()
+            at = head.index(b"content-length:") + 15
+            length = int(head[at : head.find(b"\r\n", at) if head.find(b"\r\n", at) > 0 else None])
+            if len(data) < end + 4 + length:
+                break
+            data = data[end + 4 + length :]
+            self.run.answered(head[9:12], time.perf_counter() - self.sent_at.popleft())
+            if self.run.rate == 0 and self.run.going:
+                self.send()
+        self.left = data
+
+
+class Run:
+    """One measurement."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.host, self.port, self.path = arguments.host, arguments.port, arguments.path
+        self.connections, self.seconds, self.rate = arguments.connections, arguments.seconds, arguments.rate
+        self.number = arguments.first_id
+        self.going = True
+        self.statuses: collections.Counter[str] = collections.Counter()
+        self.latencies: list[float] = []
+
+    def request(self) -> bytes:
+        self.number += 1
+        now = int(time.time() * 1000)
+        body = BODY % (self.number, now, now)
+        head = f"POST {self.path} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
+        return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    def answered(self, status: bytes, seconds: float) -> None:
+        self.statuses[status.decode()] += 1
+        self.latencies.append(seconds)
+
+    async def measure(self) -> None:
+        loop = asyncio.get_running_loop()
+        made = [
+            await loop.create_connection(lambda: Connection(self), self.host, self.port)
+            for _ in range(self.connections)
+        ]
+        began = time.perf_counter()
+        if self.rate:
+            await self._send_at_rate([connection for _, connection in made])
+        else:
+            await asyncio.sleep(self.seconds)
+        self.going = False
+        took = time.perf_counter() - began
+        answered = len(self.latencies)
+        await asyncio.sleep(1)
+        for transport, _ in made:
+            transport.close()
+        self.report(answered, took)
+
+    async def _send_at_rate(self, connections: list[Connection]) -> None:
+        """Due times are fixed beforehand: a slow answer does not delay the next request."""
+        began, total = time.perf_counter(), int(self.rate * self.seconds)
+        for number in range(total):
+            due = began + number / self.rate
+            if (wait := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            connections[number % len(connections)].send()
+
+    def report(self, answered: int, took: float) -> None:
+        ordered = sorted(self.latencies)
+        figures = {
+            "per_second": answered / took,
+            "p50_ms": ordered[len(ordered) // 2] * 1000,
+            "p99_ms": ordered[int(len(ordered) * 0.99)] * 1000,
+            "statuses": dict(self.statuses),
+        }
+        sys.stdout.write(json.dumps(figures) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--path", required=True)
+    parser.add_argument("--connections", type=int, default=256)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rate", type=float, default=0, help="requests a second; 0: as fast as answers come")
+    parser.add_argument("--first-id", type=int, default=0)
+    uvloop.run(Run(parser.parse_args()).measure())
+
+
+if __name__ == "__main__":
+    main()

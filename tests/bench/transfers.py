@@ -1,0 +1,142 @@
+"""Images archived a second by the engine, against a bare loop of the same HTTP client and boto3 on as many threads.
+
+Both sides run in this process, alternate, take their images from the same CDN and put them into the same bucket of the
+same S3 server. The bare loop fetches into memory and puts; it keeps no ledger, checks nothing, writes no manifest.
+"""
+
+import concurrent.futures
+import dataclasses
+import io
+import resource
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import httpcore2
+
+from archiver import log
+from archiver.composition import build_engine, unix_ms
+from archiver.config import Settings
+from archiver.ledger import Ledger
+from archiver.metrics import Metrics
+from archiver.model import Asset, Discovery, Role, State, Status, Task
+from tests.bench.processes import daemon_environment, free_port, python
+from tests.s3_servers.rclone import RcloneServer
+from tests.s3_servers.server import S3Server, running
+
+IMAGE_BYTES = 1_500_000
+IMAGES_PER_TASK = 4
+THREADS = 16
+ROUNDS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One round of one side."""
+
+    images_per_second: float
+    cpu_ms_per_image: float
+
+
+def measure(folder: Path, *, images: int) -> list[str]:
+    """Lines of figures."""
+    log.configure(format="json", level="info", stream=(folder / "engine.log").open("w"))
+    cdn_port = free_port()
+    cdn_log = folder / "cdn.log"
+    with (
+        running(RcloneServer) as server,
+        python(["-m", "tests.bench.cdn", str(cdn_port), str(IMAGE_BYTES)], port=cdn_port, log=cdn_log),
+    ):
+        url = f"http://127.0.0.1:{cdn_port}/image.png"
+        bare, engine = [], []
+        for number in range(ROUNDS):
+            bare.append(_timed(images, lambda: _bare(server, url, images)))
+            engine.append(_engine(server, folder / f"round-{number}", url, images))
+    ours, baseline = max(engine, key=_rate), max(bare, key=_rate)
+    ratio = ours.images_per_second / baseline.images_per_second
+    rate = f"{ours.images_per_second:8.1f}  baseline {baseline.images_per_second:8.1f}  ratio {ratio:.2f}"
+    ratio = ours.cpu_ms_per_image / baseline.cpu_ms_per_image
+    cpu = f"{ours.cpu_ms_per_image:8.1f}  baseline {baseline.cpu_ms_per_image:8.1f}  ratio {ratio:.2f}"
+    return [f"images/s, 1.5 MB PNG          {rate}  (≥ 0.80)", f"CPU ms per image              {cpu}"]
+
+
+def _rate(figure: Figure) -> float:
+    return figure.images_per_second
+
+
+def _timed(images: int, work: Callable[[], None]) -> Figure:
+    cpu, began = _cpu_seconds(), time.perf_counter()
+    work()
+    took, used = time.perf_counter() - began, _cpu_seconds() - cpu
+    return Figure(images / took, used / images * 1000)
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _bare(server: S3Server, url: str, images: int) -> None:
+    bucket = server.create_bucket()
+    client = server.client()
+    with (
+        httpcore2.ConnectionPool(max_connections=THREADS, max_keepalive_connections=THREADS) as pool,
+        concurrent.futures.ThreadPoolExecutor(THREADS) as threads,
+    ):
+
+        def one(_number: int) -> None:
+            body = pool.request("GET", url).content
+            client.put_object(Bucket=bucket, Key=f"{uuid.uuid4()}.png", Body=io.BytesIO(body))
+
+        list(threads.map(one, range(images)))
+
+
+def _engine(server: S3Server, folder: Path, url: str, images: int) -> Figure:
+    folder.mkdir()
+    settings = _settings(server, folder, url)
+    ledger = Ledger.open(settings.ledger_url, daemon=True)
+    stop = threading.Event()
+    engine = build_engine(settings, ledger, Metrics(), stop=stop, on_death=stop.set)
+    tasks = images // IMAGES_PER_TASK
+    ledger.record(
+        [_task(number, url) for number in range(tasks)], account="default", by=Discovery.CALLBACK, rand=0.5
+    )
+
+    def work() -> None:
+        engine.worker.start()
+        while ledger.status()["states"][State.ARCHIVED] < tasks:
+            time.sleep(0.05)
+
+    figure = _timed(tasks * IMAGES_PER_TASK, work)
+    engine.worker.stop(seconds=5)
+    engine.close()
+    ledger.close()
+    return figure
+
+
+def _settings(server: S3Server, folder: Path, url: str, **more: str) -> Settings:
+    bucket = server.create_bucket()
+    environ = daemon_environment(folder, port=free_port()) | server.environment(bucket)
+    origin = url.rsplit("/", 1)[0]
+    environ |= {"KLING_ASSET_HOSTS": origin, "KLING_TRANSFER_CONCURRENCY": str(THREADS), **more}
+    return Settings.load(environ)
+
+
+def _task(number: int, url: str) -> Task:
+    now = unix_ms()
+    assets = tuple(
+        Asset(str(place), url, Role.IMAGE, place, watermarked=False) for place in range(IMAGES_PER_TASK)
+    )
+    return Task(
+        task_id=f"{number:018d}",
+        family="images/generations",
+        status=Status.SUCCEEDED,
+        message="",
+        created_at=now,
+        updated_at=now,
+        external_task_id=None,
+        assets=assets,
+        document={"task_id": f"{number:018d}"},
+    )

@@ -1,0 +1,48 @@
+"""README tells no lie: its tables are held against the code."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from archiver.config import SETTINGS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def table(name: str) -> list[list[str]]:
+    """The cells of the table behind the comment `<!-- name: …`, without its head."""
+    _, _, rest = README.partition(f"<!-- {name}:")
+    rows = re.findall(r"^\|(.*)\|$", rest[rest.index("\n| ") :].split("\n\n")[0], re.MULTILINE)
+    return [[cell.strip() for cell in row.split("|")] for row in rows[2:]]
+
+
+def test_the_settings_table_has_every_setting_with_its_default_and_meaning() -> None:
+    expected = [[f"`{one.name}`", one.default or "—", one.meaning] for one in SETTINGS]
+
+    assert expected == table("settings")
+
+
+def test_the_commands_table_has_every_command() -> None:
+    commands = pytest.importorskip("archiver.__main__", reason="the commands are not built")
+    described = {row[0].split("`")[1].split()[1] for row in table("commands")[1:]}
+
+    assert {info.name for info in commands.app.registered_commands} == described
+
+
+def test_the_dependency_table_has_every_dependency_in_the_version_that_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = dict(
+        re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    )
+    names = [re.split(r"[><=;\[]", one)[0] for one in project["dependencies"]]
+
+    assert [[name, locked[name]] for name in names] == [row[:2] for row in table("dependencies")]
+
+
+def test_every_make_target_that_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    assert set(re.findall(r"^ +make ([a-z]+)", README, re.MULTILINE)) <= targets
