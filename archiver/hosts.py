@@ -47,6 +47,14 @@ class HostWatch:
         with self._lock:
             return {host for host in self._refusals if host and self._running[host] >= most}
 
+    def room(self) -> int:
+        """How many tasks may be claimed at once so that no failing host gets more than its quarter of the slots, should
+        all of them be its own."""
+        most = max(1, self._slots // 4)
+        with self._lock:
+            left = [most - self._running[host] for host in self._refusals if host]
+        return min((free for free in left if free > 0), default=self._slots)
+
     def judged(self, lease: Lease, error: Exception) -> Exception:
         """`error`, or HostRefusing in its place when it is the host's fifth refusal in a row."""
         cause = error.cause if isinstance(error, PartlyDone) else error

@@ -20,23 +20,22 @@ from collections.abc import Callable
 
 from archiver import log
 from archiver.archive import Archiver
-from archiver.failures import Disposition, Failure, LeaseLost, LedgerUnavailable
+from archiver.failures import LeaseLost, LedgerUnavailable
 from archiver.hosts import HostWatch
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.limiter import Stopped
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
-from archiver.setback import Setbacks, say_hold
-from archiver.sweep import SweepEnd, Sweeper, say_failed
+from archiver.setback import Setbacks
+from archiver.sweep import Sweeper
+from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
 from archiver.verify import Verifier
 
 IDLE_SECONDS = 0.5
 VERIFY_THREADS = 4
 TEND_SECONDS = 5.0
-SWEEP_RETRY_SECONDS = 30.0
-"""How soon a sweep that failed, or stands behind a hold, is tried again; at most the interval."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,19 +84,28 @@ class Worker:
         self._archiving = _Pool(
             "archive", limits.transfer_concurrency, on_free=self._wakes[Stage.ARCHIVE].set
         )
+        self._sweeps = SweepLoop(
+            sweeper=stages.sweeper,
+            families=stages.families,
+            ledger=stages.ledger,
+            metrics=stages.metrics,
+            interval_seconds=limits.sweep_interval_seconds,
+            stop=stop,
+            on_swept=self._swept,
+            monotonic=monotonic,
+        )
         self._threads = [
             threading.Thread(target=self._guard, args=(name, step), name=name, daemon=True)
             for name, step in (
                 ("verify-loop", self._verify_step),
                 ("archive-loop", self._archive_step),
-                ("sweep-loop", self._sweep_step),
+                ("sweep-loop", self._sweeps.step),
                 ("tend-loop", self._tend_step),
             )
         ]
         # Renewal outlives the stop event: what still runs must keep its lease until it has ended.
         self._renewing_ends = threading.Event()
         self._renewer = threading.Thread(target=self._renew, name="lease-renewal", daemon=True)
-        self._sweep_at: dict[str, float] = {}
 
     def start(self) -> None:
         """Start every loop."""
@@ -109,19 +117,28 @@ class Worker:
         """There is something new for `stage`; cheap, from any thread."""
         self._wakes[stage].set()
 
-    def stop(self, *, seconds: float) -> None:
-        """Stop claiming, let running work finish for at most `seconds`, give the rest back."""
+    def stop(self, *, seconds: float) -> bool:
+        """Stop claiming, let running work finish for at most `seconds`, give the rest back.
+
+        False when some of it goes on: a thread cannot be told to end. Its lease is gone from the keeper before it is
+        given back, so it puts nothing more; but it keeps Python from exiting until whatever it waits for is over.
+        """
         deadline = self._monotonic() + seconds
         self._stop.set()
         for wake in self._wakes.values():
             wake.set()
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._monotonic()))
-        self._archiving.close(seconds=max(0.0, deadline - self._monotonic()))
-        self._verifying.close(seconds=max(0.0, deadline - self._monotonic()))
-        self._give_back()
+        ended = [
+            pool.close(seconds=max(0.0, deadline - self._monotonic()))
+            for pool in (self._archiving, self._verifying)
+        ]
+        for lease in self._stages.keeper.held():
+            self._stages.keeper.drop(lease)
+            self._give_back(lease)
         self._renewing_ends.set()
         self._renewer.join(1.0)
+        return all(ended)
 
     # --- loops ----------------------------------------------------------------------------------------------
 
@@ -171,7 +188,7 @@ class Worker:
     def _archive_step(self) -> None:
         stages, wake = self._stages, self._wakes[Stage.ARCHIVE]
         wake.clear()
-        free = self._archiving.free()
+        free = min(self._archiving.free(), self._hosts.room())
         if not free or not stages.ledger.work_due(Stage.ARCHIVE):
             wake.wait(IDLE_SECONDS)
             return
@@ -201,7 +218,7 @@ class Worker:
             log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
             return False
         except Stopped:
-            self._try("give-back", lambda: stages.ledger.give_back(lease))
+            self._give_back(lease)
             return False
         except Exception as error:  # noqa: BLE001 -- written down by `Setbacks`, with its traceback where nobody listed it
             self._try("setback", functools.partial(self._settle, lease, error))
@@ -219,64 +236,51 @@ class Worker:
 
     def _release(self, lease: Lease) -> None:
         """Something succeeded: what was held for its account, family or host goes on at once."""
+        stages = (Stage.ARCHIVE,) if lease.stage is Stage.ARCHIVE else (Stage.VERIFY, Stage.SWEEP)
+        family = lease.family or lease.family_hint
+        self._lift(stages, account=lease.account, family=family, host=lease.asset_host)
+
+    def _swept(self, family: str) -> None:
+        """A sweep came to its end: the API answers, and there may be new work."""
+        self._lift((Stage.VERIFY, Stage.SWEEP), account=self._stages.sweeper.account, family=family)
+        for stage in self._wakes:
+            self.wake(stage)
+
+    def _lift(
+        self, stages: tuple[Stage, ...], *, account: str, family: str | None, host: str | None = None
+    ) -> None:
         ledger = self._stages.ledger
         if not ledger.has_holds():
             return
-        stages = (Stage.ARCHIVE,) if lease.stage is Stage.ARCHIVE else (Stage.VERIFY, Stage.SWEEP)
-        family = lease.family or lease.family_hint
-        gone = ledger.release_holds(
-            account=lease.account, stages=stages, family=family, host=lease.asset_host
-        )
+        gone = ledger.release_holds(account=account, stages=stages, family=family, host=host)
         for reason in gone:
-            log.get().info("hold.released", account=lease.account, stage=lease.stage, reason=reason)
+            log.get().info("hold.released", account=account, stage=stages[0], family=family, reason=reason)
         if gone:
-            self._wakes[lease.stage].set()
-
-    def _sweep_step(self) -> None:
-        for family in self._stages.families:
-            if self._stop.is_set():
-                return
-            if self._monotonic() >= self._sweep_at.get(family, 0.0):
-                self._sweep_at[family] = self._monotonic() + self._sweep(family)
-        soonest = min(self._sweep_at.values(), default=self._monotonic() + IDLE_SECONDS)
-        self._stop.wait(min(max(0.05, soonest - self._monotonic()), IDLE_SECONDS))
-
-    def _sweep(self, family: str) -> float:
-        """Sweep one family; in how many seconds it is due again."""
-        stages, interval = self._stages, self._limits.sweep_interval_seconds
-        account = stages.sweeper.account
-        try:
-            counts = stages.sweeper.sweep(family, full=stages.sweeper.is_full_due(family))
-        except Failure as error:
-            say_failed(error, account=account, family=family, metrics=stages.metrics)
-            if error.disposition is Disposition.HOLD and stages.ledger.set_hold(
-                error, account=account, stage=Stage.SWEEP
-            ):
-                say_hold(error, account=account, stage=Stage.SWEEP)
-            return min(SWEEP_RETRY_SECONDS, interval)
-        if counts.end is not SweepEnd.FINISHED:
-            return min(SWEEP_RETRY_SECONDS, interval)
-        stages.ledger.release_holds(account=account, stages=(Stage.SWEEP, Stage.VERIFY), family=family)
-        for stage in self._wakes:
-            self.wake(stage)
-        return interval
+            self._wakes[stages[0]].set()
+            if Stage.SWEEP in stages:
+                self._sweeps.resume()
 
     def _tend_step(self) -> None:
         self._stages.tender.tend()
         self._stop.wait(TEND_SECONDS)
 
     def _renew(self) -> None:
-        while not self._renewing_ends.wait(RENEW_SECONDS):
-            self._try("lease-renewal", self._stages.keeper.renew)
+        try:
+            while not self._renewing_ends.wait(RENEW_SECONDS):
+                self._try("lease-renewal", self._stages.keeper.renew)
+        finally:
+            if not self._renewing_ends.is_set():
+                log.get().critical("worker.crashed", loop="lease-renewal")
+                self._on_death()
 
-    def _give_back(self) -> None:
-        """Whatever has not ended in time: due again at once, its attempt not counted."""
-        for lease in self._stages.keeper.held():
-            self._stages.keeper.drop(lease)
-            try:
-                self._stages.ledger.give_back(lease)
-            except (LeaseLost, LedgerUnavailable):
-                continue  # it ended after all, or its lease's end brings it back
+    def _give_back(self, lease: Lease) -> None:
+        """Work that did not come to its end: due again at once, its attempt not counted."""
+        try:
+            self._stages.ledger.give_back(lease)
+        except LeaseLost:
+            return  # it ended after all
+        except LedgerUnavailable as error:  # the lease's own end brings it back
+            log.get().warning("ledger.unavailable", message=str(error))
 
 
 class _Pool:
@@ -292,8 +296,9 @@ class _Pool:
         """How many pieces of work were ever started: the number of the next slot."""
 
     def free(self) -> int:
+        """Free threads. Probes come on top of what was asked for, so there may be more work than threads."""
         with self._lock:
-            return self._size - len(self._running)
+            return max(0, self._size - len(self._running))
 
     def run(self, work: Callable[[Lease], None], lease: Lease) -> None:
         future = self._executor.submit(work, lease)
@@ -305,11 +310,14 @@ class _Pool:
     def _ended(self, future: concurrent.futures.Future[None]) -> None:
         with self._lock:
             self._running.discard(future)
+        if not future.cancelled() and future.exception() is not None:
+            log.get().critical("worker.crashed", loop="pool", exc_info=future.exception())
         self._on_free()
 
-    def close(self, *, seconds: float) -> None:
-        """Wait for what runs, at most so long; nothing new starts."""
+    def close(self, *, seconds: float) -> bool:
+        """Wait for what runs, at most so long; nothing new starts. Whether all has ended."""
         with self._lock:
             running = set(self._running)
-        concurrent.futures.wait(running, timeout=seconds)
+        going_on = concurrent.futures.wait(running, timeout=seconds).not_done
         self._executor.shutdown(wait=False, cancel_futures=True)
+        return all(future.cancelled() for future in going_on)

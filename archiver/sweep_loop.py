@@ -1,0 +1,97 @@
+"""When which family is swept: the one loop that goes by a clock of its own, since a sweep has no row that waits.
+
+Two rules:
+
+1. Families do not wait for each other's trouble: whatever ends the sweep of one, the next one's turn comes.
+2. What concerns the account (refused keys, arrears) holds all of its sweeps but for one try every
+   `HOLD_PROBE_SECONDS`, however short the interval is and however many families there are.
+
+A crash or a restart sweeps every family at once; what that costs is a few list calls.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from archiver import log
+from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure
+from archiver.ledger import Ledger
+from archiver.limiter import Stopped
+from archiver.metrics import Metrics
+from archiver.model import Stage
+from archiver.setback import say_hold
+from archiver.sweep import SweepEnd, Sweeper, say_failed
+
+RETRY_SECONDS = 30.0
+"""How soon a sweep that failed, or that another one was in the way of, is tried again; at most the interval."""
+WAIT_MOST_SECONDS = 0.5
+
+
+class SweepLoop:
+    """Sweeps the families of one account in turn. `step` belongs to one thread, `resume` to any."""
+
+    def __init__(
+        self,
+        *,
+        sweeper: Sweeper,
+        families: tuple[str, ...],
+        ledger: Ledger,
+        metrics: Metrics,
+        interval_seconds: float,
+        stop: threading.Event,
+        on_swept: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_swept(family)` is called after each sweep that came to its end."""
+        self._sweeper = sweeper
+        self._ledger = ledger
+        self._metrics = metrics
+        self._interval_seconds = interval_seconds
+        self._stop = stop
+        self._on_swept = on_swept
+        self._monotonic = monotonic
+        self._due_at = dict.fromkeys(families, monotonic())
+        self._resumed = threading.Event()
+
+    def resume(self) -> None:
+        """What held the sweeps is gone: sweep now."""
+        self._resumed.set()
+
+    def step(self) -> None:
+        """Sweep what is due, then wait a little. Raises Stopped."""
+        if self._resumed.is_set():
+            self._resumed.clear()
+            self._due_at = dict.fromkeys(self._due_at, self._monotonic())
+        for family in self._due_at:
+            if self._stop.is_set():
+                return
+            if self._due_at[family] <= self._monotonic():
+                self._sweep(family)
+        soonest = min(self._due_at.values(), default=self._monotonic() + WAIT_MOST_SECONDS)
+        self._stop.wait(min(max(0.05, soonest - self._monotonic()), WAIT_MOST_SECONDS))
+
+    def _sweep(self, family: str) -> None:
+        self._due_at[family] = self._monotonic() + min(RETRY_SECONDS, self._interval_seconds)
+        try:
+            counts = self._sweeper.sweep(family, full=self._sweeper.is_full_due(family))
+        except Stopped:
+            raise
+        except Failure as error:
+            self._failed(family, error)
+        except Exception:  # noqa: BLE001 -- the sweep loop: the other families go on; logged with its traceback
+            log.get().exception("worker.crashed", loop="sweep-loop", family=family)
+        else:
+            if counts.end is SweepEnd.FINISHED:
+                self._due_at[family] = self._monotonic() + self._interval_seconds
+                self._on_swept(family)
+
+    def _failed(self, family: str, error: Failure) -> None:
+        account = self._sweeper.account
+        say_failed(error, account=account, family=family, metrics=self._metrics)
+        if error.disposition is not Disposition.HOLD:
+            return
+        probe_at = self._monotonic() + HOLD_PROBE_SECONDS
+        for held in self._due_at if error.family is None else (family,):
+            self._due_at[held] = max(self._due_at[held], probe_at)
+        if self._ledger.set_hold(error, account=account, stage=Stage.SWEEP):
+            say_hold(error, account=account, stage=Stage.SWEEP)
