@@ -34,8 +34,8 @@ from archiver.worker import Stages, Worker, WorkerLimits
 
 VERSION = importlib.metadata.version("kling-archiver")
 
-_CONTROL_CONNECTIONS = 4
-"""Connections to the store beside those of the transfers: listings, manifests."""
+_STORE_CONNECTIONS_PER_TASK = 2
+"""Each task that is archived may list or seal in its own thread, while another one's transfer fills the first."""
 
 
 def unix_ms() -> int:
@@ -152,7 +152,7 @@ def build_store(settings: Settings) -> S3Store:
             endpoint_url=settings.s3_endpoint_url,
             region=settings.s3_region,
             addressing_style=settings.s3_addressing_style,
-            max_pool_connections=settings.transfer_concurrency + _CONTROL_CONNECTIONS,
+            max_pool_connections=settings.transfer_concurrency * _STORE_CONNECTIONS_PER_TASK,
         )
     except Failure as error:
         raise SettingsError([f"KLING_S3_… or the AWS configuration: {error}"]) from error
