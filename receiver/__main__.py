@@ -1,12 +1,16 @@
 """`kling-receiver`: the daemon. Settings, log, ledger, engine, HTTP, in this order; and backwards on the way out.
 
-The door opens last, once whatever it answers for is there, and closes first.
+The door opens last, once whatever it answers for is there, and closes first. From the moment it closes, requests and
+transfers together have KLING_SHUTDOWN_SECONDS; what has not ended by then is given back, and the process exits over
+the heads of its threads, because Python would wait for each of them and a fetch may take minutes.
 """
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 
 from archiver import log
@@ -87,31 +91,64 @@ def _run(settings: Settings) -> int:
 
 def _serve(settings: Settings, ledger: Ledger) -> int:
     metrics = Metrics()
-    stop, draining, died = threading.Event(), threading.Event(), threading.Event()
+    draining, died = threading.Event(), threading.Event()
+    closing = _Closing(seconds=settings.shutdown_seconds)
 
     def die() -> None:
         """A loop of the engine has ended by itself: leave in good order, and not with status 0."""
         died.set()
-        os.kill(os.getpid(), signal.SIGTERM)
+        server.stop()
 
-    engine = build_engine(settings, ledger, metrics, stop=stop, on_death=die)
-    server = HttpServer(
-        build_app(_parts(settings, engine, metrics, draining)),
-        host=settings.host,
-        port=settings.port,
-        drain_seconds=settings.drain_seconds,
-        shutdown_seconds=settings.shutdown_seconds,
-        on_draining=draining.set,
-        on_closing=stop.set,
-    )
-    engine.worker.start()
-    try:
-        status = server.run()
-    finally:
-        engine.worker.stop(seconds=settings.shutdown_seconds)
-        ledger.leave(engine.tender.daemon_id)
-        engine.close()
-    return 1 if died.is_set() else status
+    with contextlib.ExitStack() as opened:
+        engine = build_engine(settings, ledger, metrics, stop=closing.begun, on_death=die)
+        opened.callback(engine.close)
+        server = HttpServer(
+            build_app(_parts(settings, engine, metrics, draining)),
+            host=settings.host,
+            port=settings.port,
+            drain_seconds=settings.drain_seconds,
+            shutdown_seconds=settings.shutdown_seconds,
+            on_draining=draining.set,
+            on_closing=closing.begin,
+        )
+        signal.signal(signal.SIGTERM, lambda *_: server.stop())  # until the server has its own handler
+        engine.worker.start()
+        try:
+            status = server.run()
+        finally:
+            ended = _stop(engine, closing)
+    status = 1 if died.is_set() else status
+    if not ended:
+        os._exit(status)
+    return status
+
+
+class _Closing:
+    """The end of the process: begins once, and then has so many seconds."""
+
+    def __init__(self, *, seconds: float) -> None:
+        self.begun = threading.Event()
+        self._seconds = seconds
+        self._until = 0.0
+
+    def begin(self) -> None:
+        if not self.begun.is_set():
+            self._until = time.monotonic() + self._seconds
+            self.begun.set()
+
+    def seconds_left(self) -> float:
+        self.begin()
+        return max(0.0, self._until - time.monotonic())
+
+
+def _stop(engine: Engine, closing: _Closing) -> bool:
+    """Stop the engine; whether nothing of it goes on. Impatient signals are not heard any more: the end is near."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    ended = engine.worker.stop(seconds=closing.seconds_left())
+    with contextlib.suppress(LedgerUnavailable):  # then `status` lists this daemon for another minute
+        engine.ledger.leave(engine.tender.daemon_id)
+    return ended
 
 
 def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threading.Event) -> AppParts:
