@@ -61,7 +61,7 @@ def parse(body: bytes, *, account: str, family_hint: str | None) -> Callback | M
 
 def _decode(body: bytes) -> dict[str, object] | Malformed:
     try:
-        document = _DECODER.decode(body.decode("utf-8-sig"))
+        document = _json(body.decode("utf-8-sig"))
     except UnicodeDecodeError:
         return Malformed("The body is not UTF-8.")
     except RecursionError:
@@ -74,10 +74,10 @@ def _decode(body: bytes) -> dict[str, object] | Malformed:
 
 
 def _read(document: Mapping[str, object], *, account: str, family_hint: str | None) -> Callback | Malformed:
-    task_id = _task_id(_first(document, "task_id", "id"))
+    task_id = _task_id(_either(document, "task_id", "id"))
     if isinstance(task_id, Malformed):
         return task_id
-    word = _first(document, "task_status", "status")
+    word = _either(document, "task_status", "status")
     if not isinstance(word, str) or not word:
         return Malformed("There is no status: task_status or status must be a non-empty string.")
     return Callback(
@@ -85,7 +85,7 @@ def _read(document: Mapping[str, object], *, account: str, family_hint: str | No
         task_id=task_id,
         status=STATUS_WORDS.get(word),
         family_hint=family_hint,
-        updated_at=api_time(_first(document, "updated_at", "update_time")),
+        updated_at=api_time(_either(document, "updated_at", "update_time")),
         result_arrays=_result_arrays(document),
     )
 
@@ -100,18 +100,28 @@ def _task_id(value: object) -> str | Malformed:
     return value
 
 
-def _first(document: Mapping[str, object], *names: str) -> object:
-    """The first of these fields that is there and not null."""
-    return next((document[name] for name in names if document.get(name) is not None), None)
+def _either(document: Mapping[str, object], name: str, other: str) -> object:
+    """The field of one dialect, or of the other where it is missing or null."""
+    value = document.get(name)
+    return document.get(other) if value is None else value
 
 
 def _result_arrays(document: Mapping[str, object]) -> tuple[str, ...]:
     """`task_result` holds the arrays of the legacy dialect; the new one has only `outputs`, at the top."""
     result = document.get("task_result")
-    arrays = dict(result) if isinstance(result, dict) else {}
-    arrays["outputs"] = document.get("outputs")
-    filled = (name for name, rows in arrays.items() if isinstance(rows, list) and rows)
+    arrays = {**(result if isinstance(result, dict) else {}), "outputs": document.get("outputs")}
+    filled = [name for name, rows in arrays.items() if isinstance(rows, list) and rows]
     return tuple(name for name in filled if _ARRAY_NAME.fullmatch(name))[:RESULT_ARRAYS_MAX]
+
+
+def _json(text: str) -> object:
+    """The library's decoder; a second, slower one where a number was too long for it."""
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _PATIENT_DECODER.decode(text)
 
 
 def _integer(digits: str) -> float | int:
@@ -122,7 +132,8 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_PATIENT_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
 
 
 class SignatureVerdict(enum.Enum):
