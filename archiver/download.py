@@ -53,6 +53,7 @@ SUSPECT_INCOMPLETE = "incomplete_upstream"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({403, 404, 410})
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _LENGTH = re.compile(rb"[0-9]{1,20}")
 
 
@@ -170,7 +171,9 @@ class Fetcher:
         location = _header(response, b"location")
         if not location:
             raise FetchFailed(f"{vetted.origin.host} redirects (HTTP {response.status}) to nowhere")
-        following = self._policy.vet(redirected(vetted, location.decode("utf-8", "replace")))
+        # Bytes outside ASCII are what browsers send percent-encoded, whichever charset they were meant in.
+        ascii_ = _NOT_ASCII.sub(lambda byte: b"%%%02X" % byte[0][0], location).decode("ascii")
+        following = self._policy.vet(redirected(vetted, ascii_))
         if vetted.origin.scheme == "https" and following.origin.scheme != "https":
             raise Refused(Cause.DOWNGRADE, f"{vetted.origin.host} redirects from https to http")
         return following
