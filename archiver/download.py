@@ -123,7 +123,7 @@ class Fetcher:
         self._transport = EgressTransport(resolver=resolver, ssl_context=ssl_context)
 
     def close(self) -> None:
-        """Closes all connections; a fetch under way fails with FetchFailed or FetchTimeout."""
+        """Closes all connections. For when the threads have stopped: closing a socket does not wake its reader."""
         self._transport.close()
 
     def fetch(

@@ -604,6 +604,6 @@ class EgressTransport:
             response.close()
 
     def close(self) -> None:
-        """Closes every connection; fetches under way fail."""
+        """Closes every connection. No request may be under way."""
         for pool in self._pools.values():
             pool.close()
