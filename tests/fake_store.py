@@ -1,0 +1,202 @@
+"""A store in memory that complains, and whose every effect can fail in two ways. Holds the `Store` protocol.
+
+Two rules:
+
+1. It fails the test itself: an immutable object that changes, a manifest that comes before its objects or tells other
+   facts of them than are true, an object that a finished folder does not name. Each lands in `complaints`, because
+   what a transfer's thread raises is only one more failed attempt; a test ends with ``assert store.complaints == []``.
+2. Every operation asks `hook` first, which returns ``(apply, error)``: with ``(False, error)`` it has failed, with
+   ``(True, error)`` it has failed but happened, which is what a lost answer looks like.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from archiver.failures import ForeignObject, StoreError, StoreMismatch
+from archiver.store import ConditionalPut, Outcome, Put, StoredObject
+
+Hook = Callable[[str, str], tuple[bool, BaseException | None]]
+"""Takes the operation (`put`, `list`, `head`, `read`, `digest`, `check`) and the key or folder."""
+
+
+def no_fault(_operation: str, _key: str) -> tuple[bool, BaseException | None]:
+    """The hook of a store that works."""
+    return True, None
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """One object as it lies there."""
+
+    content: bytes
+    content_type: str
+    task_id: str | None
+    family: str | None
+    sha256: str | None
+
+
+class FakeStore:
+    """One bucket. `conditional` is what it does with a second create-only put."""
+
+    def __init__(
+        self, hook: Hook = no_fault, *, conditional: ConditionalPut = ConditionalPut.RESPECTED
+    ) -> None:
+        self.hook = hook
+        self.objects: dict[str, Lying] = {}
+        self.unlisted: set[str] = set()
+        """Keys that listings do not show yet."""
+        self.complaints: list[str] = []
+        self._conditional = conditional
+        self._lock = threading.RLock()
+
+    # --- what a test does behind the program's back ---------------------------------------------------------
+
+    def place(self, key: str, content: bytes, *, task_id: str | None = None) -> None:
+        """Somebody's object; with `task_id`, one that an earlier attempt of ours has left."""
+        sha256 = hashlib.sha256(content).hexdigest() if task_id else None
+        self.objects[key] = Lying(content, "application/octet-stream", task_id, None, sha256)
+
+    def vanish(self, key: str) -> None:
+        """The object is lost."""
+        del self.objects[key]
+
+    def content(self, key: str) -> bytes:
+        return self.objects[key].content
+
+    # --- the protocol ---------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        self._ask("check", "")
+
+    def put(
+        self,
+        key: str,
+        file: BinaryIO,
+        *,
+        bytes: int,  # noqa: A002 -- as in the protocol
+        sha256: str,
+        md5: str,
+        content_type: str,
+        task_id: str,
+        family: str,
+        look_first: bool,
+    ) -> Put:
+        apply, error = self.hook("put", key)
+        if not apply:
+            raise error or AssertionError("a put that neither happens nor fails")
+        file.seek(0)
+        content = file.read()
+        facts = (len(content), hashlib.sha256(content).hexdigest())
+        if facts != (bytes, sha256) or hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+            raise StoreError(f"put {key}: the bytes are not those of their digests")
+        with self._lock:
+            done = self._put(
+                key, Lying(content, content_type, task_id, family, sha256), look_first=look_first
+            )
+        if error is not None:
+            raise error
+        return done
+
+    def head(self, key: str) -> StoredObject | None:
+        self._ask("head", key)
+        found = self.objects.get(key)
+        if found is None:
+            return None
+        md5 = hashlib.md5(found.content, usedforsecurity=False).hexdigest()
+        return StoredObject(
+            bytes=len(found.content),
+            etag=md5,
+            content_type=found.content_type,
+            sha256=found.sha256,
+            task_id=found.task_id,
+            family=found.family,
+        )
+
+    def list(self, folder: str) -> dict[str, int]:
+        self._ask("list", folder)
+        return dict(self.walk(folder))
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
+        with self._lock:
+            shown = sorted(self.objects.keys() - self.unlisted)
+            sizes = [(key, len(self.objects[key].content)) for key in shown if key.startswith(prefix)]
+        yield from sizes
+
+    def read(self, key: str, *, bytes_max: int) -> bytes:
+        self._ask("read", key)
+        content = self._lying(key).content
+        if len(content) > bytes_max:
+            raise StoreMismatch(f"read {key}: larger than the {bytes_max} bytes it may have")
+        return content
+
+    def digest(self, key: str) -> tuple[str, int]:
+        self._ask("digest", key)
+        content = self._lying(key).content
+        return hashlib.sha256(content).hexdigest(), len(content)
+
+    def presigned(self, key: str, *, seconds: int) -> str:
+        return f"https://store.invalid/{key}?seconds={seconds}"
+
+    # --- inside ---------------------------------------------------------------------------------------------
+
+    def _ask(self, operation: str, key: str) -> None:
+        _, error = self.hook(operation, key)
+        if error is not None:
+            raise error
+
+    def _lying(self, key: str) -> Lying:
+        found = self.objects.get(key)
+        if found is None:
+            raise StoreMismatch(f"read {key}: no object is there")
+        return found
+
+    def _put(self, key: str, offered: Lying, *, look_first: bool) -> Put:
+        found = self.objects.get(key)
+        if found is not None and (look_first or self._conditional is not ConditionalPut.IGNORED):
+            return _already_there(key, offered, found)
+        if found is not None and found.content != offered.content:
+            self.complaints.append(f"{key} is immutable and was overwritten with other bytes")
+        self._complain_of_order(key, offered)
+        self.objects[key] = offered
+        return _as_put(Outcome.CREATED, offered)
+
+    def _complain_of_order(self, key: str, offered: Lying) -> None:
+        folder, _, name = key.rpartition("/")
+        if name == "manifest.json":
+            self._complain_of_manifest(key, json.loads(offered.content))
+        elif f"{folder}/manifest.json" in self.objects:
+            named = json.loads(self.objects[f"{folder}/manifest.json"].content)["assets"]
+            if key not in [asset["key"] for asset in named]:
+                self.complaints.append(f"{key} came after its manifest, which does not name it")
+
+    def _complain_of_manifest(self, key: str, manifest: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
+        if not manifest["assets"]:
+            self.complaints.append(f"{key} has no assets")
+        for asset in manifest["assets"]:
+            found = self.objects.get(str(asset["key"]))
+            if found is None:
+                self.complaints.append(f"{key} came before {asset['key']}")
+            elif (len(found.content), hashlib.sha256(found.content).hexdigest()) != (
+                asset["bytes"],
+                asset["sha256"],
+            ):
+                self.complaints.append(f"{key} tells other facts of {asset['key']} than are true")
+
+
+def _already_there(key: str, offered: Lying, found: Lying) -> Put:
+    if found.content == offered.content:
+        return _as_put(Outcome.SAME, offered)
+    if found.task_id == offered.task_id:
+        if found.sha256 != hashlib.sha256(found.content).hexdigest():
+            raise StoreMismatch(f"put {key}: an earlier attempt lies there damaged")
+        return _as_put(Outcome.ADOPTED, found)
+    raise ForeignObject(f"put {key}: an object of {len(found.content)} bytes that is not ours lies there")
+
+
+def _as_put(outcome: Outcome, lying: Lying) -> Put:
+    sha256 = hashlib.sha256(lying.content).hexdigest()
+    return Put(outcome, len(lying.content), sha256, lying.content_type)
