@@ -7,6 +7,7 @@ same S3 server. The bare loop fetches into memory and puts; it keeps no ledger, 
 import concurrent.futures
 import dataclasses
 import io
+import os
 import resource
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpcore2
+from botocore.config import Config
 
 from archiver import log
 from archiver.composition import build_engine, unix_ms
@@ -80,7 +82,13 @@ def _cpu_seconds() -> float:
 
 def _bare(server: S3Server, url: str, images: int) -> None:
     bucket = server.create_bucket()
-    client = server.client()
+    config = Config(
+        max_pool_connections=THREADS,
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+    )
+    session = server.session()
+    client = session.client("s3", endpoint_url=server.endpoint_url, config=config)
     with (
         httpcore2.ConnectionPool(max_connections=THREADS, max_keepalive_connections=THREADS) as pool,
         concurrent.futures.ThreadPoolExecutor(THREADS) as threads,
@@ -107,7 +115,7 @@ def _engine(server: S3Server, folder: Path, url: str, images: int) -> Figure:
     def work() -> None:
         engine.worker.start()
         while ledger.status()["states"][State.ARCHIVED] < tasks:
-            time.sleep(0.05)
+            time.sleep(0.2)
 
     figure = _timed(tasks * IMAGES_PER_TASK, work)
     engine.worker.stop(seconds=5)
@@ -120,6 +128,7 @@ def _settings(server: S3Server, folder: Path, url: str, **more: str) -> Settings
     bucket = server.create_bucket()
     environ = daemon_environment(folder, port=free_port()) | server.environment(bucket)
     origin = url.rsplit("/", 1)[0]
+    os.environ.update({name: value for name, value in environ.items() if name.startswith("AWS_")})
     environ |= {"KLING_ASSET_HOSTS": origin, "KLING_TRANSFER_CONCURRENCY": str(THREADS), **more}
     return Settings.load(environ)
 
