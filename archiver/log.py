@@ -39,6 +39,7 @@ EVENTS: Final = frozenset(
         "callback.refused",
         "callbacks.missed",
         "clock.skewed",
+        "command.crashed",
         "daemon.draining",
         "daemon.started",
         "daemon.stopped",

@@ -13,7 +13,7 @@ import enum
 from collections.abc import Callable, Sequence
 
 from archiver import log
-from archiver.failures import Failure
+from archiver.failures import ApiRateLimited, Failure
 from archiver.kling import PAGE_ROWS, KlingClient, Page
 from archiver.ledger import Ledger, Outcome, Recorded
 from archiver.limiter import Priority
@@ -26,6 +26,9 @@ HORIZON_MS = RETENTION_MS + DAY_MS
 """How far back a sweep looks: the retention, and a day for clocks and for the undocumented start of it."""
 QUIET_PAGES = 2
 """Pages in a row without anything open that end an incremental sweep."""
+
+TOO_FAST_MOST = 3
+"""How often in a row a page is asked for again. At the default rate these waits fit into the sweep's lease."""
 
 
 class SweepEnd(enum.StrEnum):
@@ -122,12 +125,22 @@ class Sweeper:
     def _listing(self, family: str) -> Listing:
         memory = self.ledger.sweep_memory(account=self.account, family=family)
         return Listing(
-            lambda number: self.client.list_page(
-                family, page=number, size=PAGE_ROWS, priority=Priority.BACKGROUND
-            ),
+            lambda number: self._page(family, number),
             oldest_first=memory.oldest_first,
             last_page=memory.last_page,
         )
+
+    def _page(self, family: str, number: int) -> Page:
+        """One page. "Too fast" (1302) is no failure of the sweep: the limiter has halved its rate by then, and a
+        full sweep must not begin anew because of one answer."""
+        for _ in range(TOO_FAST_MOST):
+            try:
+                return self.client.list_page(
+                    family, page=number, size=PAGE_ROWS, priority=Priority.BACKGROUND
+                )
+            except ApiRateLimited:
+                continue
+        return self.client.list_page(family, page=number, size=PAGE_ROWS, priority=Priority.BACKGROUND)
 
     def _horizon(self) -> int:
         return self.now() - HORIZON_MS

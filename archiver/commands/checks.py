@@ -1,0 +1,74 @@
+"""What `status --check` finds wrong: for cron and monitoring, so each is one sentence and one thing to act on.
+
+Which things are wrong is a contract: anything lost or buried, a hold over an hour, a deadline under 7 days, no
+successful sweep of a configured family in a day. A ledger that a daemon began on less than a day ago is given its
+day for the last one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from archiver.commands.printing import count_of, distance, milliseconds, span
+from archiver.ledger import Ledger
+from archiver.model import DAY_MS, State
+
+HOLD_MOST_MS = 3_600_000
+DEADLINE_LEAST_MS = 7 * DAY_MS
+SWEEP_MOST_MS = DAY_MS
+IDS_SHOWN = 5
+
+
+def problems(
+    ledger: Ledger, status: Mapping[str, Any], *, account: str, families: Sequence[str], now: int
+) -> list[str]:
+    """One sentence for each thing that is wrong; none when all is well. `now` is Unix ms."""
+    return [
+        *_set_aside(ledger, status, account=account),
+        *_held(status, now=now),
+        *_running_out(status, now=now),
+        *_unswept(ledger, account=account, families=families, now=now),
+    ]
+
+
+def _set_aside(ledger: Ledger, status: Mapping[str, Any], *, account: str) -> Iterator[str]:
+    for state in (State.LOST, State.BURIED):
+        count = status["states"][state]
+        if count:
+            ids = ledger.ids_in(state, account=account, most=IDS_SHOWN)
+            named = ", ".join(ids) + (", …" if count > len(ids) else "")
+            yield f"{count_of(count, 'task')} {state}: {named} (`kling-archiver show ID` says why)"
+
+
+def _held(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
+    for hold in status["holds"]:
+        length = now - milliseconds(hold["since"])
+        if length > HOLD_MOST_MS:
+            yield f"{part_of(hold)} held for {span(length)}: {hold['reason']}. {hold['what_to_do']}".rstrip()
+
+
+def part_of(hold: Mapping[str, Any]) -> str:
+    """What a hold stops: `archive`, `sweep (images/generations)`."""
+    where = ", ".join(part for part in (hold["family"], hold["host"]) if part)
+    return f"{hold['stage']} ({where})" if where else str(hold["stage"])
+
+
+def _running_out(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
+    written = status["earliest_deadline"]
+    if written is None:
+        return
+    left = milliseconds(written) - now
+    if left < DEADLINE_LEAST_MS:
+        verb = "is" if left > 0 else "was"
+        yield f"the nearest deadline of a task that is not in the bucket {verb} {distance(left)}"
+
+
+def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int) -> Iterator[str]:
+    began = ledger.first_started_at()
+    if began is not None and now - began < SWEEP_MOST_MS:
+        return
+    for family in families:
+        last = ledger.sweep_memory(account=account, family=family).last_success_at
+        if last is None:
+            yield f"{family} has never been swept successfully"
+        elif now - last > SWEEP_MOST_MS:
+            yield f"the last successful sweep of {family} was {distance(last - now)}"

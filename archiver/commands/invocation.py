@@ -1,0 +1,72 @@
+"""What a command starts from: the environment it was handed, settings, a ledger to work on beside the daemon.
+
+Rules: a command asks only for the settings it cannot do without, so that `status` works on a machine that has no
+credentials; and one that only reads never makes a ledger, because an empty one where a path is misspelled would
+say that all is well.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, cast
+
+import typer
+
+from archiver import log
+from archiver.commands.printing import say
+from archiver.composition import unix_ms
+from archiver.config import Need, Settings
+from archiver.ledger import Ledger
+
+IDENTIFIER_CHARACTERS_MAX = 256
+"""Of an id on the command line. Which characters an external id may have is undocumented: any that print."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Invocation:
+    """Where a command runs: its environment, and the clock (Unix ms)."""
+
+    environ: Mapping[str, str]
+    now: Callable[[], int] = unix_ms
+
+    def settings(self, *need: Need) -> Settings:
+        """The settings, with what the command needs among them; the log is set up. Raises SettingsError."""
+        settings = Settings.load(self.environ, need=need)
+        configure_log(settings)
+        for sentence in settings.unknown:
+            say(sentence)
+        return settings
+
+    def ledger(self, settings: Settings, *, create: bool) -> Ledger:
+        """The ledger, for use beside a running daemon. Raises LedgerUnusable, LedgerUnavailable."""
+        return Ledger.open(settings.ledger_url, daemon=False, create=create, now=self.now)
+
+
+def invocation_of(context: typer.Context) -> Invocation:
+    """What the entry point has put there."""
+    return cast("Invocation", context.obj)
+
+
+def configure_log(settings: Settings) -> None:
+    """Log to what standard error is now. A command tells its result itself, so only warnings are logged unless
+    a level was asked for."""
+    log.configure(
+        format=settings.log_format_at(terminal=sys.stderr.isatty()),
+        level=settings.log_level if "log_level" in settings.model_fields_set else "warning",
+        secrets=settings.secrets(),
+    )
+
+
+def is_identifier(written: str) -> bool:
+    """Whether this could be the id or the external id of a task; all else need not be looked for."""
+    printable = written.isprintable() and bool(written.strip())
+    return printable and len(written) <= IDENTIFIER_CHARACTERS_MAX and written not in (".", "..")
+
+
+def no_daemon_sentence(daemons: Collection[object]) -> str | None:
+    """What to add after work was left to the daemon, where none is there to do it."""
+    if daemons:
+        return None
+    return "No kling-receiver has been seen on this ledger for a minute: the work begins when one runs."

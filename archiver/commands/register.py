@@ -1,0 +1,79 @@
+"""`register`: follow a task whose callback may never come."""
+
+import contextlib
+import difflib
+from typing import Annotated
+
+import typer
+
+from archiver.commands.invocation import AsJson, invocation_of, is_identifier, no_daemon_sentence
+from archiver.commands.printing import print_json, print_line, say
+from archiver.families import FAMILIES
+from archiver.model import FAMILY
+
+
+def register(
+    context: typer.Context,
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task, or its external id.")],
+    *,
+    family: Annotated[
+        str, typer.Option("--family", metavar="F", help="As in the API's path: images/generations.")
+    ],
+    external_task_id: Annotated[
+        str | None,
+        typer.Option("--external-task-id", metavar="X", help="The external id that belongs to it."),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Follow a task from now on.
+
+    Whether or not a callback or a sweep ever tells of it.
+
+    \b
+    Example: right after creating a task
+      kling-archiver register 831768251064815642 --family images/generations
+    """
+    _check(context, task_id=task_id, family=family, external_task_id=external_task_id)
+    invocation = invocation_of(context)
+    settings = invocation.settings()
+    with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
+        new = ledger.register(
+            task_id, account=settings.account, family=family, external_task_id=external_task_id
+        )
+        daemons = ledger.status()["daemons"]
+    if json:
+        names = {"task_id": task_id, "account": settings.account, "family": family}
+        print_json({**names, "external_task_id": external_task_id, "new": new})
+    else:
+        print_line(_sentence(task_id, new=new))
+    _advise(family)
+    advice = no_daemon_sentence(daemons)
+    if advice:
+        say(advice)
+
+
+def _check(context: typer.Context, *, task_id: str, family: str, external_task_id: str | None) -> None:
+    """End with a usage error where a value cannot be meant."""
+    for name, written in (("ID", task_id), ("--external-task-id", external_task_id)):
+        if written is not None and not is_identifier(written):
+            context.fail(f"{name} must be 1 to 256 characters that print, and not only dots.")
+    bare = family.strip("/").removeprefix("v1/")
+    if FAMILY.fullmatch(family) and bare == family:
+        return
+    if FAMILY.fullmatch(bare):
+        context.fail(f"--family takes the path without /v1 and outer slashes: {bare}")
+    context.fail("--family must be two or three path segments of a-z, 0-9 and -, such as images/generations.")
+
+
+def _sentence(task_id: str, *, new: bool) -> str:
+    if new:
+        return f"{task_id} is registered: the API is asked for it now."
+    return f"{task_id} was known already; see: kling-archiver show {task_id}"
+
+
+def _advise(family: str) -> None:
+    if family in FAMILIES:
+        return
+    near = difflib.get_close_matches(family, sorted(FAMILIES), n=1, cutoff=0.75)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    say(f"this version does not know the family {family}, and asks for /v1/{family} all the same{hint}")

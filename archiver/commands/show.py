@@ -1,0 +1,114 @@
+"""`show`: everything that the ledger knows of one task."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from archiver.commands.endings import WRONG
+from archiver.commands.invocation import AsJson, invocation_of, is_identifier
+from archiver.commands.printing import (
+    console,
+    facts,
+    milliseconds,
+    moment,
+    print_json,
+    print_line,
+    say,
+    table,
+    when,
+)
+from archiver.failures import Failure
+from archiver.model import State
+
+
+def show(
+    context: typer.Context,
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id or external id of the task.")],
+    *,
+    json: AsJson = False,
+) -> None:
+    """Show one task.
+
+    Its state and why, its files and their keys, and what has happened to it. Exit status 1 when no task has this
+    id.
+
+    \b
+    Example: where is it in the bucket?
+      kling-archiver show 831768251064815642 --json | jq -r .manifest_key
+    """
+    invocation = invocation_of(context)
+    settings = invocation.settings()
+    with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
+        found = ledger.show(task_id, account=settings.account) if is_identifier(task_id) else None
+    if found is None:
+        say(
+            f"no task of the account {settings.account} has the id or external id {task_id}. To follow a task that "
+            "is new here: kling-archiver register ID --family FAMILY"
+        )
+        raise typer.Exit(WRONG)
+    if json:
+        print_json(found)
+    else:
+        _print_task(found, now=invocation.now())
+
+
+def _print_task(task: Mapping[str, Any], *, now: int) -> None:
+    screen = console()
+    screen.print(facts(_facts(task, now=now)))
+    if task["assets"]:
+        print_line()
+        rows = [[_name(asset), asset["bytes"], _where(asset)] for asset in task["assets"]]
+        screen.print(table(["file", "bytes", "key"], rows, numbers=["bytes"]))
+    if task["history"]:
+        print_line()
+        lines = [[moment(line["at"]), line["event"], line["detail"]] for line in task["history"]]
+        screen.print(table(["at (UTC)", "event", "detail"], lines))
+
+
+def _facts(task: Mapping[str, Any], *, now: int) -> Iterator[tuple[str, object]]:
+    """What there is to say, in the order of what a reader asks first."""
+    yield "task", task["task_id"]
+    yield "external id", task["external_task_id"]
+    yield "account", task["account"]
+    yield "family", task["family"]
+    yield "state", task["state"]
+    if task["reason"] or task["message"]:
+        yield "reason", task["reason"]
+        yield "message", task["message"]
+        advice = what_to_do(task["reason"])
+        if advice and advice != task["message"]:
+            yield "what to do", advice
+    yield "attempts", task["attempts"]
+    if task["due_at"]:
+        yield "due (UTC)", "now" if milliseconds(task["due_at"]) <= now else when(task["due_at"], now=now)
+    yield "created (UTC)", when(task["created_at"], now=now)
+    yield "updated (UTC)", when(task["updated_at"], now=now)
+    if task["state"] not in (State.ARCHIVED, State.FAILED):
+        yield "expires (UTC)", when(task["expires_at"], now=now)
+    yield "found by", f"{task['discovered_by']}, callbacks: {task['callbacks']}"
+    yield "manifest", task["manifest_key"]
+
+
+def _name(asset: Mapping[str, Any]) -> str | None:
+    """None, shown as a dash, until it is stored: the extension comes from the bytes."""
+    name: str | None = asset["name"]
+    return name
+
+
+def _where(asset: Mapping[str, Any]) -> str:
+    if asset["stored"]:
+        return str(asset["key"])
+    return f"not stored: {asset['reason'] or 'not tried yet'}"
+
+
+def what_to_do(reason: str | None) -> str:
+    """The advice that belongs to a reason; empty where there is none."""
+    return next((kind.what_to_do for kind in _kinds(Failure) if kind.reason == reason), "")
+
+
+def _kinds(kind: type[Failure]) -> Iterator[type[Failure]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)

@@ -1,0 +1,106 @@
+"""`status`: the whole ledger at a glance, and whether anything in it needs somebody."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from archiver.commands.checks import part_of, problems
+from archiver.commands.endings import WRONG
+from archiver.commands.invocation import AsJson, invocation_of
+from archiver.commands.printing import console, facts, print_json, print_line, table, when
+
+
+def status(
+    context: typer.Context,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Print only what is wrong; exit status 1 if anything is.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Show the whole ledger at a glance.
+
+    How many tasks are in which state, what is held up, and what to do about it.
+
+    With --check: anything lost or buried, a hold over an hour, a deadline under 7 days, or a family without a
+    successful sweep in a day is printed and makes the exit status 1.
+
+    \b
+    Example: a line for cron, silent while all is well
+      kling-archiver status --check || notify-somebody
+    """
+    invocation = invocation_of(context)
+    settings, now = invocation.settings(), invocation.now()
+    with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
+        found = ledger.status()
+        wrong = (
+            problems(ledger, found, account=settings.account, families=settings.families, now=now)
+            if check
+            else []
+        )
+    if json:
+        print_json({**found, "problems": wrong} if check else found)
+    elif check:
+        for problem in wrong:
+            print_line(problem)
+    else:
+        _print_status(found, families=settings.families, now=now)
+    if wrong:
+        raise typer.Exit(WRONG)
+
+
+def _print_status(status: Mapping[str, Any], *, families: Sequence[str], now: int) -> None:
+    screen = console()
+    states = status["states"]
+    screen.print(table(list(states), [list(states.values())], numbers=list(states)))
+    print_line()
+    screen.print(
+        table(
+            ["family", "last sweep (UTC)", "missed callbacks"],
+            _sweeps(status, families, now=now),
+            numbers=["missed callbacks"],
+        )
+    )
+    print_line()
+    screen.print(
+        facts(
+            [
+                ("nearest deadline (UTC)", when(status["earliest_deadline"], now=now)),
+                ("last callback (UTC)", when(status["last_callback_at"], now=now)),
+                *_hold_facts(status["holds"], now=now),
+                *_daemon_facts(status["daemons"], now=now),
+            ]
+        )
+    )
+
+
+def _sweeps(status: Mapping[str, Any], families: Sequence[str], *, now: int) -> list[list[object]]:
+    """The configured families, and those that the ledger knows besides."""
+    named = [*families, *(family for family in status["last_sweep"] if family not in families)]
+    return [
+        [
+            family,
+            when(status["last_sweep"].get(family), now=now) or "never",
+            status["missed_callbacks"].get(family, 0),
+        ]
+        for family in named
+    ]
+
+
+def _hold_facts(holds: Sequence[Mapping[str, Any]], *, now: int) -> Iterator[tuple[str, object]]:
+    """What is held and since when, and below it why and what to do."""
+    if not holds:
+        yield "held", "nothing"
+    for hold in holds:
+        yield "held", f"{part_of(hold)}: {hold['reason']}, since {when(hold['since'], now=now)}"
+        yield from (("", sentence) for sentence in (hold["message"], hold["what_to_do"]) if sentence)
+
+
+def _daemon_facts(daemons: Sequence[Mapping[str, Any]], *, now: int) -> Iterator[tuple[str, object]]:
+    if not daemons:
+        yield "daemon", "none runs on this ledger: nothing is verified or archived"
+    for one in daemons:
+        started = when(one["started_at"], now=now)
+        yield "daemon", f"{one['version']} on {one['host']}, process {one['pid']}, since {started}"

@@ -1,0 +1,126 @@
+"""`sweep`: read the lists of the account now, instead of when the daemon would."""
+
+import contextlib
+import tempfile
+import threading
+from typing import Annotated
+
+import typer
+
+from archiver.commands.endings import WRONG, sentence_of
+from archiver.commands.invocation import AsJson, Invocation, configure_log, invocation_of, no_daemon_sentence
+from archiver.commands.printing import print_json, say
+from archiver.commands.sweep_progress import SweepProgress
+from archiver.commands.sweep_report import FamilySwept, as_json, print_report
+from archiver.composition import build_client, build_sweeper
+from archiver.config import Need, Settings
+from archiver.failures import Disposition, Failure
+from archiver.ledger import Ledger, LedgerMissing
+from archiver.metrics import Metrics
+from archiver.sweep import SweepCounts, SweepEnd, Sweeper
+
+BUSY_POLL_SECONDS = 1.0
+
+
+def sweep(
+    context: typer.Context,
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Read all pages, back to the last 31 days.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing; count what a sweep would bring.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Find tasks that no callback has told of.
+
+    Reads the newest pages of every family in KLING_FAMILIES; all of them where the day's full sweep is still due.
+    What it finds goes into the ledger, and kling-receiver brings it into the bucket.
+
+    \b
+    Example: how much would a first start bring?
+      kling-archiver sweep --full --dry-run
+    """
+    invocation = invocation_of(context)
+    settings = invocation.settings(Need.KLING)
+    with contextlib.ExitStack() as stack:
+        ledger = _open(invocation, settings, dry_run=dry_run, stack=stack)
+        swept = _sweep_all(settings, ledger, full=full, dry_run=dry_run)
+        daemons = ledger.status()["daemons"]
+    if json:
+        print_json(as_json(swept, dry_run=dry_run))
+    else:
+        print_report(swept, dry_run=dry_run)
+    advice = no_daemon_sentence(daemons)
+    if advice and not dry_run and any(one.counts.found or one.counts.moved for one in swept):
+        say(advice)
+    if any(one.failure for one in swept):
+        raise typer.Exit(WRONG)
+
+
+def _open(
+    invocation: Invocation, settings: Settings, *, dry_run: bool, stack: contextlib.ExitStack
+) -> Ledger:
+    """The ledger; for a dry run before the first start an empty one that goes when the command ends."""
+    try:
+        ledger = invocation.ledger(settings, create=not dry_run)
+    except LedgerMissing:
+        say("there is no ledger yet, so everything counts as new.")
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kling-archiver-"))
+        ledger = Ledger.open(f"sqlite:///{folder}/empty.db", daemon=False, now=invocation.now)
+    stack.callback(ledger.close)
+    return ledger
+
+
+def _sweep_all(settings: Settings, ledger: Ledger, *, full: bool, dry_run: bool) -> list[FamilySwept]:
+    stop, metrics = threading.Event(), Metrics()
+    client = build_client(settings, metrics, stop=stop)
+    sweeper = build_sweeper(settings, ledger, client, metrics)
+    swept: list[FamilySwept] = []
+    with contextlib.closing(client), SweepProgress() as progress:
+        configure_log(settings)  # once more: the bar stands on standard error now, and log lines go above it
+        for family in settings.families:
+            one = FamilySwept(SweepCounts(family, full))
+            swept.append(one)
+            try:
+                one.counts = _sweep_family(
+                    sweeper, family, full=full, dry_run=dry_run, progress=progress, stop=stop
+                )
+            except Failure as error:
+                one.failure = error
+                one.counts = progress.last_of(family) or one.counts
+                say(f"{family}: {sentence_of(error)}")
+                if not _concerns_family_only(error):
+                    break
+    return swept
+
+
+def _sweep_family(
+    sweeper: Sweeper,
+    family: str,
+    *,
+    full: bool,
+    dry_run: bool,
+    progress: SweepProgress,
+    stop: threading.Event,
+) -> SweepCounts:
+    """Sweep one family to its end, after whoever sweeps it now. Raises Failure."""
+    earlier: list[SweepCounts] = []
+    progress.begin(family)
+    while True:
+        run = sweeper.dry_run if dry_run else sweeper.sweep
+        counts = run(family, full=full or sweeper.is_full_due(family), on_page=progress.page)
+        if counts.end is SweepEnd.FINISHED:
+            break
+        earlier.append(counts)  # of a sweep that was overtaken; what it has recorded is no longer new
+        progress.wait(family)
+        stop.wait(BUSY_POLL_SECONDS)
+    counts.found += sum(one.found for one in earlier)
+    counts.moved += sum(one.moved for one in earlier)
+    progress.end(counts)
+    return counts
+
+
+def _concerns_family_only(error: Failure) -> bool:
+    """Whether the other families are worth a try. A key that is refused, or a network that is not there, would
+    only fail once for each of them."""
+    return error.disposition is Disposition.HOLD and error.family is not None
