@@ -1,0 +1,66 @@
+"""`python -m tests.demo`, which is `make demo`. Exit status: 0 all right or stopped by you, 1 something is wrong."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.demo.endings import DemoFailed, StopRequest
+from tests.demo.folder import held
+from tests.demo.performance import performing
+from tests.demo.view import View
+
+DESCRIPTION = """\
+The main job end to end: a simulated Kling account, a real S3 server, the real daemon. Tasks appear, callbacks come,
+get lost, come twice or are forged, and every image ends up in the bucket, which is then compared byte for byte.
+Needs no settings and no root; takes free ports of 127.0.0.1 and the folder .demo, which it empties first.
+In a pipe it ends by itself after the check; at a terminal it goes on with a new task every few seconds until Ctrl-C.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; its exit status."""
+    options = _options(arguments)
+    stop = StopRequest()
+    stop.listen()
+    _ignore_proxies()
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # typed as any TextIO
+    terminal = sys.stdout.isatty()
+    try:
+        problems = _perform(stop, terminal=terminal, once=options.once or not terminal)
+    except DemoFailed as error:
+        problems = [str(error)]
+    for problem in problems:
+        sys.stderr.write(f"demo: {problem}\n")
+    return 1 if problems else 0
+
+
+def _perform(stop: StopRequest, *, terminal: bool, once: bool) -> list[str]:
+    with held(Path.cwd()) as folder, View(sys.stdout, live=terminal) as view:
+        with performing(folder, view=view, stop=stop) as performance:
+            problems = performance.run(once=once)
+        if problems:
+            view.say("wrong", "the demo found something wrong; see below")
+        else:
+            view.say("ended", "in good order; .demo stays until `make clean` or a new demo")
+        return problems
+
+
+def _ignore_proxies() -> None:
+    """Everything is on loopback, where a proxy that the person's environment names cannot help."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            del os.environ[name]
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make demo", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--once", action="store_true", help="end after the check, at a terminal too")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What can be seen from outside while the daemon works: manifests that appear in the bucket, and lines in its log.
+
+Looking costs next to nothing (one `stat` for every task still waited for, and the log's new bytes), because it is done
+ten times a second. A manifest that does not parse yet is still being written by the S3 server and is looked at again.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.demo.story import Told
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """A task whose manifest is in the bucket."""
+
+    told: Told
+    manifest: Mapping[str, Any]
+
+    @property
+    def found_by(self) -> str:
+        return str(self.manifest.get("discovered_by"))
+
+    @property
+    def files(self) -> int:
+        return len(self.manifest.get("assets", ()))
+
+    @property
+    def bytes(self) -> int:
+        return sum(asset["bytes"] for asset in self.manifest.get("assets", ()))
+
+
+class Arrivals:
+    """Watches a bucket that is a folder."""
+
+    def __init__(self, bucket_folder: Path) -> None:
+        self.arrived: dict[str, Arrival] = {}
+        self._bucket_folder = bucket_folder
+
+    def look(self, told: list[Told]) -> Iterator[Arrival]:
+        """Those that have come since the last look."""
+        for one in told:
+            if one.task_id in self.arrived:
+                continue
+            manifest = _manifest(self._bucket_folder / one.folder / "manifest.json")
+            if manifest is not None:
+                self.arrived[one.task_id] = Arrival(one, manifest)
+                yield self.arrived[one.task_id]
+
+
+class LogTail:
+    """Follows a log of JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._rest = b""
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Events since the last call; lines that are no JSON object (kill -9 cuts some in two) are passed over."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as log:
+            log.seek(self._offset)
+            chunk = log.read()
+        self._offset += len(chunk)
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event
+
+
+def _manifest(path: Path) -> Mapping[str, Any] | None:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None

@@ -1,0 +1,148 @@
+"""The real daemon in a process of its own, started again when it dies, as systemd would.
+
+`tend` never waits: it is called ten times a second and does the next thing that is due. Whoever kills the daemon
+meanwhile sees the account go on and callbacks fall on a closed door, as in life.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.demo.endings import DemoFailed
+from tests.demo.leash import leashed
+
+START_SECONDS_MAX = 30
+STOP_SECONDS_MAX = 15
+TAIL_LINES = 12
+UNANSWERED = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
+"""What a daemon that is dead, dying or busy does to a request; nothing that we could have done wrong."""
+
+Say = Callable[[str, str], None]
+"""A word or two for what happened, and the sentence."""
+
+
+class Daemon:
+    """One daemon at `url`; `settings` are all the `KLING_…` and `AWS_…` variables it gets."""
+
+    def __init__(
+        self, *, url: str, settings: Mapping[str, str], working_folder: Path, log: Path, say: Say
+    ) -> None:
+        self.url = url
+        self.starts = 0
+        self.is_ready = False
+        self._environment = _environment(settings)
+        self._working_folder = working_folder
+        self._log = log
+        self._say = say
+        self._http = httpx2.Client(base_url=url, trust_env=False, timeout=2.0)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+
+    @property
+    def pid(self) -> int:
+        """Of the running or the last process; 0 before the first."""
+        return self._process.pid if self._process else 0
+
+    def start(self) -> None:
+        """Start the process; `tend` sees when it is ready."""
+        self.starts += 1
+        self.is_ready = False
+        self._started_at = time.monotonic()
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                leashed([sys.executable, "-m", "receiver"]),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+                cwd=self._working_folder,
+                start_new_session=True,  # Ctrl-C at the terminal is for the demo alone, which then stops it
+            )
+
+    def tend(self) -> None:
+        """Notice its death and start it again; notice that it is ready.
+
+        Raises `DemoFailed` when it says that it cannot run, or does not become ready in time.
+        """
+        status = self._process.poll() if self._process else None
+        if status is not None:
+            self._restart(status)
+        elif not self.is_ready:
+            self._look_whether_ready()
+
+    def stop(self) -> list[str]:
+        """SIGTERM, as a service is stopped; what was wrong about how it ended. Also before `start`."""
+        self._http.close()
+        if self._process is None or self._process.poll() is not None:
+            return []
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            status = self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return [f"the daemon did not end within {STOP_SECONDS_MAX} s of SIGTERM and was killed"]
+        return [f"the daemon ended with {_ending(status)} on SIGTERM"] if status else []
+
+    def answers(self, path: str, *, token: str = "") -> bool:
+        """Whether a GET is answered with anything but an error."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            return self._http.get(path, headers=headers).is_success
+        except UNANSWERED:
+            return False
+
+    def tasks(self) -> dict[str, int]:
+        """How many tasks are in each state, out of its metrics; empty while it cannot say."""
+        try:
+            text = self._http.get("/metrics").text
+        except UNANSWERED:
+            return {}
+        return {
+            sample.labels["state"]: int(sample.value)
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "kling_tasks"
+        }
+
+    def log_tail(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return "\n".join(
+            line if len(line) < 500 else f"{line[:120]} … {line[-360:]}" for line in lines[-TAIL_LINES:]
+        )
+
+    def _restart(self, status: int) -> None:
+        if status >= 0 and not self.is_ready:
+            raise DemoFailed(
+                f"the daemon did not start ({_ending(status)}). Its log ends with:\n{self.log_tail()}"
+            )
+        self._say("restart", f"the daemon (pid {self.pid}) ended by {_ending(status)}: starting it again")
+        self.start()
+
+    def _look_whether_ready(self) -> None:
+        seconds = time.monotonic() - self._started_at
+        if self.answers("/readyz"):
+            self.is_ready = True
+            self._say("ready", f"the daemon is ready after {seconds:.1f} s; try: kill -9 {self.pid}")
+        elif seconds > START_SECONDS_MAX:
+            raise DemoFailed(
+                f"the daemon is not ready after {START_SECONDS_MAX} s. Its log ends with:\n{self.log_tail()}"
+            )
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without whatever of these programs' settings the person before the screen may have."""
+    foreign = ("KLING_", "AWS_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {**inherited, **settings}
+
+
+def _ending(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"

@@ -1,0 +1,273 @@
+"""One demo from curtain to curtain: start everything, tell the story, watch, check, stop everything.
+
+Everything runs in the main thread, a tick at a time; the simulated account alone has threads of its own. So there are
+no races to think about, and children are on the leash of a thread that lives as long as the demo.
+"""
+
+import contextlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.demo.arrivals import Arrival, Arrivals, LogTail
+from tests.demo.bucket import BUCKET, BucketServer, serving
+from tests.demo.check import Checker
+from tests.demo.daemon import Daemon
+from tests.demo.endings import DemoFailed, Interrupted, StopRequest
+from tests.demo.folder import DemoFolder
+from tests.demo.story import EXPAND, FIRST_BATCH, GENERATIONS, Story, Told, Twist, short
+from tests.demo.view import Tally, View, counted, megabytes
+from tests.s3_servers.process import free_port
+from tests.simulator import KlingSimulator, Switches
+
+PROGRESS_SECONDS = (0.3, 0.9)
+LEISURELY_PROGRESS_SECONDS = (1.0, 3.0)
+QUIET_SECONDS_MAX = 90
+"""So long may nothing be archived that should be."""
+NOTABLE = frozenset(
+    {
+        "hold.set",
+        "hold.released",
+        "task.adopted",
+        "task.buried",
+        "task.lost",
+        "task.retried",
+        "worker.crashed",
+    }
+)
+"""Events of the daemon's log that deserve a line here."""
+
+
+class Performance:
+    """Everything that runs, in one place. Use through `performing`."""
+
+    def __init__(
+        self, *, folder: DemoFolder, server: BucketServer, sim: KlingSimulator, view: View, stop: StopRequest
+    ) -> None:
+        self._folder = folder
+        self._server = server
+        self._sim = sim
+        self._view = view
+        self._stop = stop
+        self._token, self._admin_token = secrets.token_hex(16), secrets.token_hex(16)
+        url = f"http://127.0.0.1:{free_port()}"
+        settings = self._settings(url)
+        folder.write_environment(settings)
+        self._daemon = Daemon(
+            url=url, settings=settings, working_folder=folder.root, log=folder.daemon_log, say=view.say
+        )
+        self._story = Story(sim, callback_url=f"{url}/callbacks/{self._token}", say=view.say)
+        self._arrivals = Arrivals(server.bucket_folder)
+        self._log = LogTail(folder.daemon_log)
+        self._checker = Checker(server.client, bucket=BUCKET, sim=sim)
+        self._checked: set[str] = set()
+        self._server_seen_at = self._arrived_at = time.monotonic()
+
+    def run(self, *, once: bool) -> list[str]:
+        """All of it; what was wrong. Raises `DemoFailed`."""
+        problems: list[str] = []
+        try:
+            self._open()
+            problems = self._first_batch()
+            if not problems and not once:
+                problems = self._go_on()
+        except Interrupted:
+            self._view.say("stopping", self._how_far())
+        finally:
+            problems += self._daemon.stop()
+        return problems
+
+    # --- the acts ---
+
+    def _open(self) -> None:
+        self._story.tell_history()
+        self._daemon.start()
+        while not self._daemon.is_ready:
+            self._stop.pause()
+            self._daemon.tend()
+        self._view.tell()
+        self._view.places(self._places())
+        self._view.tell()
+
+    def _first_batch(self) -> list[str]:
+        self._story.begin()
+        while not (self._story.is_over and self._is_all_settled()):
+            self._tick()
+        problems = [problem for told in self._story.told for problem in self._check(told)]
+        problems += self._checker.strangers(self._story.told)
+        problems += [f"the simulated account complains: {complaint}" for complaint in self._sim.complaints]
+        self._view.summary(self._summary())
+        if not problems:
+            objects, size = self._checker.objects, megabytes(self._checker.bytes)
+            self._view.say("right", f"all bytes right: {objects} files, {size}, compared one by one")
+        return problems
+
+    def _go_on(self) -> list[str]:
+        self._view.say("on", "goes the show: a new task every few seconds until you press Ctrl-C")
+        self._sim.switches.progress_seconds = LEISURELY_PROGRESS_SECONDS
+        self._story.go_on()
+        while True:
+            self._tick()
+            for task_id in self._arrivals.arrived.keys() - self._checked:
+                if problems := self._check(self._arrivals.arrived[task_id].told):
+                    return problems
+
+    # --- one tick ---
+
+    def _tick(self) -> None:
+        self._stop.pause()
+        self._daemon.tend()
+        self._story.proceed()
+        for arrival in self._arrivals.look([told for told in self._story.told if told.names]):
+            self._arrived_at = time.monotonic()
+            self._view.say("archived", _sentence(arrival))
+        for event in self._log.read():
+            self._relay(event)
+        self._view.show(self._tally())
+        self._demand_progress()
+
+    def _relay(self, event: Mapping[str, Any]) -> None:
+        name, family = event.get("event"), event.get("family")
+        if name == "sweep.finished" and event.get("found"):
+            self._view.say("sweep", f"{counted(event['found'], 'task')} of {family} new to the daemon")
+        elif name == "task.verified" and event.get("state") == "failed":
+            self._view.say("failed", f"{event.get('task_id')} upstream, as the API confirms")
+        elif name in NOTABLE:
+            subject = event.get("task_id") or event.get("stage") or ""
+            self._view.say("daemon", f"{name} {subject} {event.get('reason', '')}".rstrip())
+
+    def _demand_progress(self) -> None:
+        now = time.monotonic()
+        if now - self._server_seen_at > 1:
+            self._server.demand_alive()
+            self._server_seen_at = now
+        missing = self._missing()
+        if not missing:
+            self._arrived_at = now
+        elif now - self._arrived_at > QUIET_SECONDS_MAX:
+            raise DemoFailed(
+                f"nothing was archived for {QUIET_SECONDS_MAX} s, and these tasks are missing: {', '.join(missing)}. "
+                f"The daemon's log ends with:\n{self._daemon.log_tail()}"
+            )
+
+    # --- what is known ---
+
+    def _missing(self) -> list[str]:
+        return [
+            told.task_id
+            for told in self._story.told
+            if told.names and told.task_id not in self._arrivals.arrived
+        ]
+
+    def _is_all_settled(self) -> bool:
+        if self._missing() or not self._daemon.is_ready:
+            return False
+        failed = sum(told.plan.twist is Twist.FAILED for told in self._story.told)
+        return self._daemon.tasks().get("failed", 0) >= failed
+
+    def _check(self, told: Told) -> list[str]:
+        self._stop.check()
+        problems = self._checker.problems_of(told)
+        self._checked.add(told.task_id)
+        self._view.show(self._tally())
+        return problems
+
+    def _tally(self) -> Tally:
+        tasks = [told.task_id for told in self._story.told if told.names]
+        return Tally(
+            finished=sum(self._sim.task(task_id).status == "succeed" for task_id in tasks),
+            archived=len(self._arrivals.arrived),
+            checked=len(self._checked & self._arrivals.arrived.keys()),
+            tasks=max(len(tasks), FIRST_BATCH),
+            bytes=sum(arrival.bytes for arrival in self._arrivals.arrived.values()),
+            daemon=f"pid {self._daemon.pid}" if self._daemon.is_ready else "starting",
+        )
+
+    def _how_far(self) -> str:
+        tally = self._tally()
+        return f"{tally.archived} of {tally.tasks} tasks are archived, {tally.checked} of them checked"
+
+    def _summary(self) -> list[tuple[str, str]]:
+        arrived = self._arrivals.arrived.values()
+        found = Counter(arrival.found_by for arrival in arrived)
+        twists = Counter(told.plan.twist for told in self._story.told)
+        early = found["sweep"] - twists[Twist.HISTORY] - twists[Twist.DROPPED]
+        undelivered = sum(delivery.http_status is None for delivery in self._sim.deliveries)
+        rows = {
+            "tasks archived": len(arrived),
+            "  found by their callback": found["callback"],
+            "  found by the sweep": found["sweep"],
+            "    of these older than the daemon": twists[Twist.HISTORY],
+            "    of these with lost callbacks": twists[Twist.DROPPED],
+            "    others, their callback late or lost": early,
+            "files in the bucket": self._checker.objects,
+            "  watermarked ones": sum(
+                ".watermark." in name for told in self._story.told for name in told.names
+            ),
+            "callbacks answered 200": len(self._sim.deliveries) - undelivered,
+            "callbacks that found the daemon dead": undelivered,
+            "tasks failed upstream, nothing archived": twists[Twist.FAILED],
+            "forged ids, nothing fetched or archived": int(bool(self._story.forged_id)),
+            "starts of the daemon": self._daemon.starts,
+            "complaints of the simulated account": len(self._sim.complaints),
+        }
+        return [(name, str(count)) for name, count in rows.items()]
+
+    def _places(self) -> list[tuple[str, str]]:
+        url, admin = self._daemon.url, self._admin_token
+        places = [
+            ("bucket folder", _short(self._server.bucket_folder)),
+            ("S3 server", f"{self._server.endpoint_url}  bucket {BUCKET}"),
+            ("ledger", _short(self._folder.ledger)),
+            ("daemon's log", _short(self._folder.daemon_log)),
+            ("callback URL", f"{url}/callbacks/{self._token}/{GENERATIONS}"),
+            ("health", f"{url}/healthz  {url}/readyz"),
+            ("metrics", f"{url}/metrics"),
+            ("Kling API", f"{self._sim.base_url}  (simulated)"),
+        ]
+        if self._daemon.answers("/api/tasks", token=admin):
+            places.append(("operators' API", f'curl -H "Authorization: Bearer {admin}" {url}/api/tasks'))
+        places.append(("commands", f". {_short(self._folder.environment)} && kling-archiver status"))
+        return places
+
+    def _settings(self, url: str) -> dict[str, str]:
+        return {
+            "KLING_ACCESS_KEY": self._sim.access_key,
+            "KLING_SECRET_KEY": self._sim.secret_key,
+            "KLING_BASE_URL": self._sim.base_url,
+            "KLING_ASSET_HOSTS": self._sim.origin,
+            "KLING_FAMILIES": f"{GENERATIONS},{EXPAND}",
+            "KLING_CALLBACK_TOKEN": self._token,
+            "KLING_ADMIN_TOKEN": self._admin_token,
+            "KLING_LEDGER_URL": f"sqlite:///{self._folder.ledger}",
+            "KLING_SPOOL_DIR": str(self._folder.spool),
+            "KLING_PORT": url.rpartition(":")[2],
+            "KLING_PUBLIC_URL": url,
+            "KLING_SWEEP_INTERVAL_SECONDS": "3",
+            "KLING_QUERY_RATE_PER_SECOND": "10",
+            "KLING_DRAIN_SECONDS": "0",
+            "KLING_SHUTDOWN_SECONDS": "5",
+            "KLING_LOG_FORMAT": "json",
+            **self._server.environment(BUCKET),
+        }
+
+
+@contextlib.contextmanager
+def performing(folder: DemoFolder, *, view: View, stop: StopRequest) -> Iterator[Performance]:
+    """Account and S3 server running, the daemon not yet. Raises `DemoFailed`."""
+    switches = Switches(progress_seconds=PROGRESS_SECONDS)
+    with serving(folder.s3) as server, KlingSimulator(switches=switches) as sim:
+        yield Performance(folder=folder, server=server, sim=sim, view=view, stop=stop)
+
+
+def _sentence(arrival: Arrival) -> str:
+    files, size = counted(arrival.files, "file"), megabytes(arrival.bytes)
+    return f"{arrival.told.task_id} {short(arrival.told.plan.family)}, {files}, {size}, by {arrival.found_by}"
+
+
+def _short(path: Path) -> str:
+    """As one would type it here."""
+    return str(path.relative_to(Path.cwd()))

@@ -1,0 +1,216 @@
+"""What happens in the simulated account: a history, then tasks one by one, and all that can go wrong with callbacks.
+
+Steps are due at seconds since `begin` and run in the main loop, between two looks at the daemon; a step that could not
+reach the daemon (because somebody has killed it) comes again, so that the story is always told to its end.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import enum
+import functools
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+
+from tests.demo.daemon import Say
+from tests.demo.view import counted
+from tests.simulator import CallbackUndelivered, KlingSimulator
+
+GENERATIONS, EXPAND = "images/generations", "images/editing/expand"
+SMALL, MEDIUM, LARGE = (256, 256), (512, 400), (704, 704)
+"""Pixels: PNGs of about 200 KB, 600 KB and 1.5 MB."""
+HOUR_MS = 3_600_000
+BETWEEN_TASKS_SECONDS = 0.25
+LATER_SECONDS = 1.5
+GOING_ON_SECONDS = 5.0
+
+
+class Twist(enum.StrEnum):
+    """What is special about a task, in words for the screen."""
+
+    HISTORY = "finished before the daemon's first start"
+    PLAIN = ""
+    DROPPED = "callbacks get lost"
+    DOUBLED = "callback comes twice"
+    FAILED = "fails upstream"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """A task to be made."""
+
+    family: str
+    images: int
+    size: tuple[int, int] = SMALL
+    watermark: bool = False
+    twist: Twist = Twist.PLAIN
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """A task that was made. `folder` is its place in the bucket, slash included, by the contract."""
+
+    task_id: str
+    folder: str
+    plan: Plan
+    names: tuple[str, ...]
+    """All files that the bucket must have of it; none for one that fails."""
+
+
+HISTORY = (
+    (700, Plan(GENERATIONS, 2, LARGE, twist=Twist.HISTORY)),
+    (300, Plan(EXPAND, 1, MEDIUM, watermark=True, twist=Twist.HISTORY)),
+    (47, Plan(GENERATIONS, 4, SMALL, twist=Twist.HISTORY)),
+    (5, Plan(EXPAND, 3, SMALL, twist=Twist.HISTORY)),
+    (1, Plan(GENERATIONS, 1, LARGE, watermark=True, twist=Twist.HISTORY)),
+)
+"""Each with its age in hours."""
+
+LIVE = (
+    Plan(GENERATIONS, 1, LARGE),
+    Plan(EXPAND, 2, MEDIUM, twist=Twist.DROPPED),
+    Plan(GENERATIONS, 9, SMALL),
+    Plan(GENERATIONS, 2, SMALL, watermark=True),
+    Plan(GENERATIONS, 1, SMALL, twist=Twist.FAILED),
+    Plan(EXPAND, 1, LARGE, twist=Twist.DOUBLED),
+    Plan(GENERATIONS, 3, SMALL, twist=Twist.DROPPED),
+    Plan(EXPAND, 4, SMALL, watermark=True),
+    Plan(GENERATIONS, 1, MEDIUM, watermark=True),
+    Plan(GENERATIONS, 5, SMALL),
+    Plan(EXPAND, 1, SMALL),
+    Plan(GENERATIONS, 2, MEDIUM, watermark=True),
+)
+
+FIRST_BATCH = len(HISTORY) + sum(plan.twist is not Twist.FAILED for plan in LIVE)
+"""Tasks to be archived before anything is checked."""
+
+AND_SO_ON = (
+    Plan(GENERATIONS, 1),
+    Plan(EXPAND, 2),
+    Plan(GENERATIONS, 1, watermark=True),
+    Plan(EXPAND, 1, twist=Twist.DROPPED),
+)
+"""For as long as somebody watches; small, because that may be long."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class _Step:
+    at: float
+    number: int
+    run: Callable[[], None] = dataclasses.field(compare=False)
+
+
+def short(family: str) -> str:
+    """For the screen: `expand`."""
+    return family.rpartition("/")[2]
+
+
+class Story:
+    """Tells it to `sim`; callbacks go to `callback_url` plus the family. `told` grows."""
+
+    def __init__(self, sim: KlingSimulator, *, callback_url: str, say: Say) -> None:
+        self.told: list[Told] = []
+        self.forged_id = ""
+        self._sim = sim
+        self._callback_url = callback_url
+        self._say = say
+        self._steps: list[_Step] = []
+        self._numbers = itertools.count()
+        self._began_at = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every step has run; what the account still works on is not waited for."""
+        return not self._steps
+
+    def tell_history(self) -> None:
+        """Before the daemon's first start."""
+        for hours, plan in HISTORY:
+            self._make(plan, created_at=self._sim.now_ms() - hours * HOUR_MS)
+        self._say("history", f"{len(HISTORY)} tasks, up to 29 days old, and no callback for any of them")
+
+    def begin(self) -> None:
+        """The live part: `proceed` runs what is due since now."""
+        self._began_at = time.monotonic()
+        for number, plan in enumerate(LIVE):
+            self._plan(number * BETWEEN_TASKS_SECONDS, functools.partial(self._make_live, plan))
+        self._plan(1.3, self._forge)
+
+    def go_on(self) -> None:
+        """One more task every few seconds, for ever."""
+        plans = itertools.cycle(AND_SO_ON)
+
+        def one_more() -> None:
+            self._make_live(next(plans))
+            self._after(GOING_ON_SECONDS, one_more)
+
+        self._after(0.0, one_more)
+
+    def proceed(self) -> None:
+        """Run what is due."""
+        while self._steps and self._steps[0].at <= time.monotonic() - self._began_at:
+            heapq.heappop(self._steps).run()
+
+    def _plan(self, at: float, run: Callable[[], None]) -> None:
+        heapq.heappush(self._steps, _Step(at, next(self._numbers), run))
+
+    def _after(self, seconds: float, run: Callable[[], None]) -> None:
+        self._plan(time.monotonic() - self._began_at + seconds, run)
+
+    def _make(self, plan: Plan, *, created_at: int | None = None) -> str:
+        live = plan.twist is not Twist.HISTORY
+        task_id = self._sim.create_task(
+            family=plan.family,
+            images=plan.images,
+            watermark=plan.watermark,
+            size=plan.size,
+            created_at=created_at,
+            callback_url=f"{self._callback_url}/{plan.family}" if live else None,
+            status="submitted" if live else "succeed",
+        )
+        day = datetime.datetime.fromtimestamp(self._sim.task(task_id).created_at / 1000, tz=datetime.UTC)
+        names = () if plan.twist is Twist.FAILED else tuple(self._sim.expected_names(task_id))
+        self.told.append(Told(task_id, f"{plan.family}/{day:%Y/%m/%d}/{task_id}/", plan, names))
+        return task_id
+
+    def _make_live(self, plan: Plan) -> None:
+        task_id = self._make(plan)
+        if plan.twist is Twist.DROPPED:
+            self._sim.drop_callbacks(task_id)
+        elif plan.twist is Twist.FAILED:
+            self._sim.fail(task_id)
+        elif plan.twist is Twist.DOUBLED:
+            self._after(LATER_SECONDS, functools.partial(self._repeat, task_id))
+        images = counted(plan.images, "image")
+        marks = " + watermarked" if plan.watermark else ""
+        twist = f": {plan.twist}" if plan.twist else ""
+        self._say("created", f"{task_id} {short(plan.family)}, {images}{marks}{twist}")
+
+    def _repeat(self, task_id: str) -> None:
+        try:
+            self._sim.send_callback(task_id)
+        except CallbackUndelivered:
+            self._after(LATER_SECONDS, functools.partial(self._repeat, task_id))
+        else:
+            self._say("doubled", f"{task_id} was told of a second time")
+
+    def _forge(self) -> None:
+        """Somebody has the callback URL and claims a success, with a URL to fetch. The simulator would complain."""
+        now = self._sim.now_ms()
+        url = f"{self._sim.origin}/forged.png"
+        self.forged_id = self.forged_id or str(int(self.told[-1].task_id) + 1_000_000)  # looks like theirs
+        body = {
+            "task_id": self.forged_id,
+            "task_status": "succeed",
+            "task_status_msg": "",
+            "created_at": now,
+            "updated_at": now,
+            "task_result": {"images": [{"index": 0, "url": url}]},
+        }
+        with contextlib.suppress(CallbackUndelivered):
+            self._sim.post_callback(f"{self._callback_url}/{GENERATIONS}", body)
+            self._say("forged", f"{self.forged_id} a stranger claims that it succeeded")
+            return
+        self._after(LATER_SECONDS, self._forge)
