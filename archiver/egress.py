@@ -30,7 +30,7 @@ from archiver.failures import UrlRefused
 
 URL_CHARACTERS_MAX = 16_384
 KEEPALIVE_SECONDS = 15.0
-KEEPALIVE_CONNECTIONS_MAX = 64
+KEEPALIVE_CONNECTIONS_MAX = 4
 RESOLUTIONS_MAX = 64
 """Name look-ups under way at once. getaddrinfo knows no timeout, so each runs in a thread that may outlive
 the fetch that asked; while DNS is dead this is where they stop piling up."""
@@ -561,21 +561,34 @@ class _Resolution(threading.Thread):
 class EgressTransport:
     """Sends GET requests for vetted URLs over kept-alive HTTP/1.1 connections. Safe to share between threads.
 
-    Two pools, so that a connection which was allowed to be private can never serve a host that was not.
+    Two pools for each thread. Two, so that a connection which was allowed to be private can never serve a host
+    that was not. For each thread, because a pool asks, under its lock, every idle connection of everybody
+    whether it is still alive before it hands one out: with sixteen threads that lock cost more than hashing.
     """
 
     def __init__(self, *, resolver: Resolver = resolve, ssl_context: ssl.SSLContext | None = None) -> None:
-        context = ssl_context or httpcore2.default_ssl_context()
-        self._pools = {
-            listed: httpcore2.ConnectionPool(
-                ssl_context=context,
+        self._context = ssl_context or httpcore2.default_ssl_context()
+        self._backends = {
+            listed: PinnedBackend(resolver=resolver, private_allowed=listed) for listed in (False, True)
+        }
+        self._of_thread = threading.local()
+        self._lock = threading.Lock()
+        self._pools: list[httpcore2.ConnectionPool] = []
+
+    def _pool(self, *, listed: bool) -> httpcore2.ConnectionPool:
+        """This thread's pool."""
+        pools: dict[bool, httpcore2.ConnectionPool] = self._of_thread.__dict__.setdefault("pools", {})
+        if listed not in pools:
+            pools[listed] = httpcore2.ConnectionPool(
+                ssl_context=self._context,
                 max_connections=None,  # the callers' threads are the bound
                 max_keepalive_connections=KEEPALIVE_CONNECTIONS_MAX,
                 keepalive_expiry=KEEPALIVE_SECONDS,
-                network_backend=PinnedBackend(resolver=resolver, private_allowed=listed),
+                network_backend=self._backends[listed],
             )
-            for listed in (False, True)
-        }
+            with self._lock:
+                self._pools.append(pools[listed])
+        return pools[listed]
 
     @contextlib.contextmanager
     def get(
@@ -597,7 +610,7 @@ class EgressTransport:
             ],
             extensions={"timeout": {"connect": connect, "read": transfer, "write": transfer}},
         )
-        response = self._pools[vetted.listed].handle_request(request)
+        response = self._pool(listed=vetted.listed).handle_request(request)
         try:
             yield response
         finally:
@@ -605,5 +618,6 @@ class EgressTransport:
 
     def close(self) -> None:
         """Closes every connection. No request may be under way."""
-        for pool in self._pools.values():
-            pool.close()
+        with self._lock:
+            for pool in self._pools:
+                pool.close()

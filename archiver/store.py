@@ -180,6 +180,8 @@ class S3Store:
     def __init__(self, client: "S3Client", *, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
+        # Made once: making one searches botocore's folders for the service's model.
+        self._listing = client.get_paginator("list_objects_v2")
         self._conditional = True
         """False from the first 501 that turned out to be meant for the condition."""
 
@@ -270,7 +272,7 @@ class S3Store:
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         """See `Store.walk`."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        pages = self._listing.paginate(Bucket=self._bucket, Prefix=prefix)
         with _translated(f"list {prefix}"):
             for page in pages:
                 yield from [(row["Key"], row["Size"]) for row in page.get("Contents", [])]
