@@ -19,13 +19,15 @@ from archiver.kling import PAGE_ROWS, KlingClient
 from archiver.ledger import Ledger, Outcome, Recorded
 from archiver.limiter import Priority
 from archiver.metrics import Metrics
-from archiver.model import Discovery, Lease, Stage, State, Task
+from archiver.model import Discovery, Lease, Stage, State, Status, Task
 from archiver.pages import Listing
 from archiver.setback import say_hold
 
 MATCH_LEAST = 3
 """From so many waiting ids on, one list call is cheaper than asking for each."""
 WAITING_MOST = 5000
+LIST_TRIES = 3
+"""So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Verifier:
             task = self._query(lease)
         except TaskNotFound:
             return self._not_found(lease)
+        if _may_lack_watermarks(task):
+            task = self._fullest(lease, task)
         recorded = self.ledger.record(
             [task], account=self.account, by=lease.discovered_by, rand=self.rand(), asked_as=lease.task_id
         )
@@ -64,6 +68,33 @@ class Verifier:
             except TaskNotFound:
                 continue
         return self.client.query(families[-1], lease.task_id, priority=priority)
+
+    def _fullest(self, lease: Lease, answer: Task) -> Task:
+        """The answer, or its row on the list's newest page where that names more files: the single answers of some
+        families (images/editing/expand) never name the watermarked ones. Asked before anything is archived, since a
+        manifest is final; but a list that cannot be read must not for long keep the rest from its place.
+
+        Raises Failure in the first tries.
+        """
+        try:
+            newest = next(self._listing(answer.family).pages(), None)
+        except Failure as error:
+            if error.disposition is Disposition.RETRY and lease.attempt <= LIST_TRIES:
+                raise
+            self._say_unlisted(answer.family, error)
+            return answer
+        rows = [] if newest is None else [row for row in newest.tasks if row.task_id == answer.task_id]
+        return max([answer, *rows], key=lambda task: len(task.assets))
+
+    def _listing(self, family: str) -> Listing:
+        memory = self.ledger.sweep_memory(account=self.account, family=family)
+        return Listing(
+            lambda number: self.client.list_page(
+                family, page=number, size=PAGE_ROWS, priority=Priority.VERIFY
+            ),
+            oldest_first=memory.oldest_first,
+            last_page=memory.last_page,
+        )
 
     def _families_of(self, lease: Lease) -> list[str]:
         """Where to ask: the settled family; else the hint alone at first, because it is nearly always right and
@@ -110,14 +141,7 @@ class Verifier:
 
     def _match_family(self, family: str, *, count: int) -> int:
         """Read pages while they still show what waits, at most twice as many as the ids would fill."""
-        memory = self.ledger.sweep_memory(account=self.account, family=family)
-        listing = Listing(
-            lambda number: self.client.list_page(
-                family, page=number, size=PAGE_ROWS, priority=Priority.VERIFY
-            ),
-            oldest_first=memory.oldest_first,
-            last_page=memory.last_page,
-        )
+        listing = self._listing(family)
         matched = 0
         try:
             for number, page in enumerate(listing.pages(), start=1):
@@ -141,6 +165,14 @@ class Verifier:
                 say_hold(error, account=self.account, stage=Stage.VERIFY)
         else:
             log.get().warning("list.unreadable", family=family, reason=error.reason, message=str(error))
+
+
+def _may_lack_watermarks(task: Task) -> bool:
+    """Whether watermarks were asked for and the answer names no watermarked file."""
+    info = task.document.get("watermark_info")
+    wanted = isinstance(info, Mapping) and info.get("enabled") is True
+    succeeded = task.status is Status.SUCCEEDED
+    return succeeded and wanted and not any(asset.watermarked for asset in task.assets)
 
 
 def say_recorded(tasks: Sequence[Task], recorded: Sequence[Recorded], *, metrics: Metrics) -> None:
