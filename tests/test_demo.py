@@ -22,12 +22,12 @@ SECONDS_MAX = 60
 class RunningDemo:
     """A demo whose output is a pipe."""
 
-    def __init__(self, working_folder: Path) -> None:
+    def __init__(self, working_folder: Path, *, import_path: str = str(ROOT)) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             COMMAND,
             cwd=working_folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "FORCE_COLOR": "1", "KLING_PORT": "not a port"},
+            env={**os.environ, "PYTHONPATH": import_path, "FORCE_COLOR": "1", "KLING_PORT": "not a port"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -112,6 +112,27 @@ def test_a_killed_daemon_is_started_again_and_nothing_is_lost(demo: RunningDemo)
     assert status == 0, demo.text
     assert "all bytes right" in demo.text
     assert summary_count(demo.text, "starts of the daemon") == 2
+
+
+def test_stopped_while_the_daemon_starts_it_ends_in_good_order_too(demo: RunningDemo) -> None:
+    demo.read_until("history")
+    demo.process.send_signal(signal.SIGINT)
+
+    status = demo.end()
+
+    assert status == 0, demo.text
+
+
+def test_a_daemon_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "receiver"
+    broken.mkdir(parents=True)
+    (broken / "__main__.py").write_text("raise SystemExit('no daemon today')")
+    running = RunningDemo(tmp_path, import_path=f"{broken.parent}{os.pathsep}{ROOT}")
+
+    status = running.end()
+
+    assert status == 1
+    assert "the daemon did not start (exit status 1). Its log ends with:\nno daemon today\n" in running.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -89,7 +89,8 @@ class Daemon:
             self._process.kill()
             self._process.wait()
             return [f"the daemon did not end within {STOP_SECONDS_MAX} s of SIGTERM and was killed"]
-        return [f"the daemon ended with {_ending(status)} on SIGTERM"] if status else []
+        too_early = status == -signal.SIGTERM and not self.is_ready  # it does not listen to signals yet
+        return [f"the daemon ended by {_ending(status)} on SIGTERM"] if status and not too_early else []
 
     def answers(self, path: str, *, token: str = "") -> bool:
         """Whether a GET is answered with anything but an error."""
