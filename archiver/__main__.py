@@ -82,8 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepare_streams() -> None:
     """Make output possible whatever the caller left us: a closed stream swallows what is written to it, and what a
     narrow locale cannot show is spelled out."""
-    nowhere = pathlib.Path(os.devnull).open("w")  # noqa: SIM115 -- open for as long as the process lives
-    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    if sys.stdout is None or sys.stderr is None:
+        nowhere = pathlib.Path(os.devnull).open("w")  # noqa: SIM115 -- open for as long as the process lives
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

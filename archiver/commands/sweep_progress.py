@@ -8,7 +8,7 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from archiver.commands.printing import clean, console, say
+from archiver.commands.printing import clean, console, count_of, say
 from archiver.sweep import SweepCounts
 
 
@@ -49,7 +49,7 @@ class SweepProgress:
         """One more page was read."""
         self._last[counts.family] = counts
         self._waiting.discard(counts.family)
-        seen = f"{counts.pages} pages, {counts.rows} rows, {counts.found} found"
+        seen = f"{count_of(counts.pages, 'page')}, {count_of(counts.rows, 'row')}, {counts.found} found"
         self._progress.update(self._lines[counts.family], seen=seen)
 
     def wait(self, family: str) -> None:
