@@ -221,7 +221,7 @@ class Fetcher:
             block += chunk
             if len(block) >= BLOCK_BYTES:
                 _write(block, reservation, digests, bytes_max=bytes_max)
-                block = bytearray()
+                block.clear()
         _write(block, reservation, digests, bytes_max=bytes_max)
         if not digests.bytes:
             raise BodyIncomplete("the body is empty")

@@ -28,7 +28,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
-from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
+from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, Self, cast
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
 CHUNK_BYTES = 1024 * 1024
+PIECE_BYTES = 256 * 1024
 PRESIGNED_SECONDS_MAX = 7 * 86_400
 """S3's own limit."""
 
@@ -155,6 +156,30 @@ class Store(Protocol):
 
     def presigned(self, key: str, *, seconds: int) -> str:
         """A link that reads the object for so long (at most 7 days) without credentials. Asks nobody."""
+
+
+class _Body(io.RawIOBase):
+    """A file for botocore that gives at most `PIECE_BYTES` at a time: botocore asks for 1 MiB to sign the bytes, which
+    64 uploads at once would hold in memory. Closing it leaves the file open."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next piece; all that is left when no size is asked for."""
+        return self._file.read(min(size, PIECE_BYTES))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -357,7 +382,7 @@ class S3Store:
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
             "Key": offer.key,
-            "Body": offer.file,
+            "Body": cast("IO[bytes]", _Body(offer.file)),
             "ContentType": offer.content_type,
             "ContentMD5": base64.b64encode(bytes.fromhex(offer.md5)).decode("ascii"),
             "Metadata": {"sha256": offer.sha256, "task-id": offer.task_id, "family": offer.family},
