@@ -38,7 +38,8 @@ from archiver.ledger import (
     sweeping,
     tending,
 )
-from archiver.ledger.connections import Connections, LedgerMissing, LedgerUnusable, open_file
+from archiver.ledger.connections import BUSY_SECONDS, Connections, LedgerMissing, LedgerUnusable, open_file
+from archiver.ledger.facts import FIRST_STARTED_AT, fact, set_fact
 from archiver.ledger.histories import note
 from archiver.ledger.reading import Waiting
 from archiver.ledger.recording import Outcome, Recorded
@@ -86,12 +87,28 @@ class Retried:
 class Ledger:
     """One ledger file. Thread-safe. `now` gives Unix ms and is read once per transaction."""
 
-    def __init__(self, connections: Connections, *, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        now: Callable[[], int],
+        unconfirmed_most: int = tending.UNCONFIRMED_MOST,
+    ) -> None:
         self._connections = connections
         self._now = now
+        self._unconfirmed_most = unconfirmed_most
 
     @classmethod
-    def open(cls, url: str, *, daemon: bool, create: bool = True, now: Callable[[], int] = _unix_ms) -> Self:
+    def open(
+        cls,
+        url: str,
+        *,
+        daemon: bool,
+        create: bool = True,
+        busy_seconds: float = BUSY_SECONDS,
+        unconfirmed_most: int = tending.UNCONFIRMED_MOST,
+        now: Callable[[], int] = _unix_ms,
+    ) -> Self:
         """Open (and where needed create and migrate) the ledger that `url` (`sqlite:///…`) names.
 
         A daemon locks the file against other daemons and frees every lease that a dead one has left.
@@ -99,7 +116,7 @@ class Ledger:
         `create` is off), LedgerUnavailable when it is busy.
         """
         path = open_file(url, create=create)
-        connections = Connections(path, daemon=daemon)
+        connections = Connections(path, daemon=daemon, busy_seconds=busy_seconds)
         try:
             with connections.write() as connection:
                 migrating.migrate(connection, path=path)
@@ -110,7 +127,7 @@ class Ledger:
         except BaseException:
             connections.close()
             raise
-        return cls(connections, now=now)
+        return cls(connections, now=now, unconfirmed_most=unconfirmed_most)
 
     def close(self) -> None:
         """Close the file; every lease that is still out ends by itself."""
@@ -121,8 +138,8 @@ class Ledger:
         with self._connections.write() as connection:
             connection.execute(
                 sa.update(schema.facts)
-                .where(schema.facts.c.name == "first_started_at")
-                .values(name="first_started_at")
+                .where(schema.facts.c.name == FIRST_STARTED_AT)
+                .values(name=FIRST_STARTED_AT)
             )
 
     # --- what arrives ---------------------------------------------------------------------------------
@@ -167,27 +184,34 @@ class Ledger:
     def claim_archive(self, *, count: int, offset: int, hosts_avoided: Collection[str] = ()) -> list[Lease]:
         """Lease up to `count` succeeded tasks; `offset` is the number of the first slot (lanes go by it)."""
         with self._connections.write() as connection:
-            probes = claiming.claim_probes(connection, stage=Stage.ARCHIVE, now=self._now())
+            now = self._now()
+            probes = claiming.claim_probes(connection, stage=Stage.ARCHIVE, count=count, now=now)
             return probes + claiming.claim_archive(
-                connection,
-                count=max(0, count - len(probes)),
-                offset=offset,
-                now=self._now(),
-                hosts_avoided=hosts_avoided,
+                connection, count=count - len(probes), offset=offset, now=now, hosts_avoided=hosts_avoided
             )
 
-    def claim_verify(self, *, count: int, offset: int) -> list[Lease]:
-        """Lease up to `count` ids to ask for singly; ids that the API has confirmed go first."""
+    def claim_verify(self, *, count: int, offset: int, due_before: int | None = None) -> list[Lease]:
+        """Lease up to `count` ids to ask for singly; ids that the API has confirmed go first.
+
+        With `due_before` (Unix ms), only what was due by then: what came since, a list page may answer for.
+        """
         with self._connections.write() as connection:
-            probes = claiming.claim_probes(connection, stage=Stage.VERIFY, now=self._now())
+            now = self._now()
+            probes = claiming.claim_probes(connection, stage=Stage.VERIFY, count=count, now=now)
             return probes + claiming.claim_verify(
-                connection, count=max(0, count - len(probes)), offset=offset, now=self._now()
+                connection,
+                count=count - len(probes),
+                offset=offset,
+                now=now,
+                due_before=now if due_before is None else due_before,
             )
 
     def work_due(self, stage: Stage) -> bool:
         """Whether anything of `stage` might be claimable: a read, so that an idle loop never writes."""
         with self._connections.read() as connection:
-            return reading.work_due(connection, queues=claiming.STAGE_QUEUES[stage], now=self._now())
+            return reading.work_due(
+                connection, stage=stage, queues=claiming.STAGE_QUEUES[stage], now=self._now()
+            )
 
     def renew(self, leases: Sequence[Lease]) -> set[int]:
         """Renew leases; the row ids of those that still hold."""
@@ -231,11 +255,11 @@ class Ledger:
     ) -> bool:
         """A part of the pipeline stops, set off by this task. True when the hold is new."""
         with self._connections.write() as connection:
-            settling.hold(connection, lease, decision, now=self._now())
+            now = self._now()
+            is_new = holding.set_hold(connection, error, account=lease.account, stage=lease.stage, now=now)
+            settling.hold(connection, lease, decision, is_new=is_new, now=now)
             settling.save_stored(connection, lease, stored)
-            return holding.set_hold(
-                connection, error, account=lease.account, stage=lease.stage, now=self._now()
-            )
+            return is_new
 
     def bury(
         self,
@@ -332,6 +356,11 @@ class Ledger:
         with self._connections.read() as connection:
             return holding.is_held(connection, account=account, stage=stage, family=family)
 
+    def holds(self) -> list[dict[str, Any]]:
+        """Every hold, as `status --json` prints it."""
+        with self._connections.read() as connection:
+            return reading.holds(connection)
+
     def has_holds(self) -> bool:
         """Whether there is any hold at all."""
         with self._connections.read() as connection:
@@ -345,16 +374,23 @@ class Ledger:
             return tending.expire(connection, now=self._now())
 
     def prune(self) -> int:
-        """Drop a batch of ids that were never confirmed; how many."""
+        """Drop a batch of ids that were never confirmed and are too old or too many; how many, 0 when none is.
+
+        What there is to drop is looked for in a read: counting a million rows must not keep callbacks waiting.
+        """
+        with self._connections.read() as connection:
+            ids = tending.prunable(connection, now=self._now(), most=self._unconfirmed_most)
+        if not ids:
+            return 0
         with self._connections.write() as connection:
-            return tending.prune(connection, now=self._now())
+            return tending.prune(connection, ids)
 
     def count_missed(self, *, patience_ms: int) -> dict[tuple[str, str], int]:
         """Callbacks that never came, since the last call: {(account, family): how many}."""
         with self._connections.write() as connection:
-            first = reading.fact(connection, "first_started_at")
+            first = fact(connection, FIRST_STARTED_AT)
             return tending.count_missed(
-                connection, now=self._now(), patience_ms=patience_ms, first_started_at=int(first or 0)
+                connection, now=self._now(), patience_ms=patience_ms, first_started_at=first or 0
             )
 
     def beat(self, daemon_id: str, *, version: str, started_at: int) -> None:
@@ -405,8 +441,7 @@ class Ledger:
     def first_started_at(self) -> int | None:
         """When a daemon first worked on this ledger (Unix ms); None when none ever has."""
         with self._connections.read() as connection:
-            found = reading.fact(connection, "first_started_at")
-            return None if found is None else int(found)
+            return fact(connection, FIRST_STARTED_AT)
 
     def note(self, lease: Lease, *, event: str, detail: str) -> None:
         """Add a line to a task's history."""
@@ -415,8 +450,8 @@ class Ledger:
 
 
 def _note_first_start(connection: sa.Connection, *, now: int) -> None:
-    if reading.fact(connection, "first_started_at") is None:
-        connection.execute(sa.insert(schema.facts).values(name="first_started_at", value=str(now)))
+    if fact(connection, FIRST_STARTED_AT) is None:
+        set_fact(connection, FIRST_STARTED_AT, now)
 
 
 def new_daemon_id() -> str:

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS
 from archiver.ledger import schema
-from archiver.ledger.histories import note
+from archiver.ledger.finding import find
+from archiver.ledger.histories import note, trim
 from archiver.model import (
     Asset,
     Discovery,
@@ -46,23 +47,36 @@ def claim_archive(
 ) -> list[Lease]:
     """Lease up to `count` succeeded tasks, shared out between the lanes."""
     table = schema.tasks
-    allowed = [_not_held(Stage.ARCHIVE)]
+    allowed = _not_held(connection, Stage.ARCHIVE)
     if hosts_avoided:
         allowed.append(sa.or_(table.c.asset_host.is_(None), table.c.asset_host.not_in(hosts_avoided)))
-    return _claim_lanes(connection, schema.QUEUE_ARCHIVE, allowed, count=count, offset=offset, now=now)
+    return _claim_lanes(
+        connection, schema.QUEUE_ARCHIVE, allowed, count=count, offset=offset, now=now, due_before=now
+    )
 
 
-def claim_verify(connection: sa.Connection, *, count: int, offset: int, now: int) -> list[Lease]:
-    """Lease up to `count` tasks to ask for singly: known ids first, then ids nobody has confirmed, first come
-    first served."""
-    allowed = [_not_held(Stage.VERIFY)]
-    known = _claim_lanes(connection, schema.QUEUE_VERIFY, allowed, count=count, offset=offset, now=now)
+def claim_verify(
+    connection: sa.Connection, *, count: int, offset: int, now: int, due_before: int
+) -> list[Lease]:
+    """Lease up to `count` tasks that were due by `due_before` to ask for singly: known ids first, then ids nobody has
+    confirmed, first come first served."""
+    allowed = _not_held(connection, Stage.VERIFY)
+    known = _claim_lanes(
+        connection,
+        schema.QUEUE_VERIFY,
+        allowed,
+        count=count,
+        offset=offset,
+        now=now,
+        due_before=min(now, due_before),
+    )
     wanted = count - len(known)
     if wanted <= 0:
         return known
     table = schema.tasks
     chosen = (
-        _waiting(schema.QUEUE_INQUIRE, now=now)
+        sa.select(table.c.id)
+        .where(table.c.queue == schema.QUEUE_INQUIRE, table.c.due_at <= min(now, due_before), _free(now))
         .where(*allowed)
         .order_by(table.c.due_at, table.c.id)
         .limit(wanted)
@@ -70,26 +84,33 @@ def claim_verify(connection: sa.Connection, *, count: int, offset: int, now: int
     return known + _lease(connection, chosen, now=now)
 
 
-def claim_probes(connection: sa.Connection, *, stage: Stage, now: int) -> list[Lease]:
-    """One task for every hold of `stage` whose probe is due, taken in spite of the hold. A failed probe goes
-    behind the others by its `due_at`, so that no poisonous task can be the probe for ever."""
+def claim_probes(connection: sa.Connection, *, stage: Stage, count: int, now: int) -> list[Lease]:
+    """One task for every hold of `stage` whose probe is due, taken in spite of the hold; at most `count`. A hold
+    without any task to probe with keeps its turn."""
     table, holds = schema.tasks, schema.holds
-    query = sa.select(holds).where(holds.c.stage == stage, holds.c.probe_at <= now)
+    query = sa.select(holds).where(holds.c.stage == stage, holds.c.probe_at <= now).order_by(holds.c.probe_at)
     leases: list[Lease] = []
     for hold in connection.execute(query).mappings().all():
+        row_id = _probe_of(connection, hold, now=now) if len(leases) < count else None
+        if row_id is None:
+            continue
         following = now + HOLD_PROBE_SECONDS * 1000
         connection.execute(sa.update(holds).where(holds.c.id == hold["id"]).values(probe_at=following))
-        for queue in STAGE_QUEUES[stage]:
-            chosen = _waiting(queue, now=now).where(table.c.account == hold["account"])
-            if hold["family"]:
-                chosen = chosen.where(_family() == hold["family"])
-            if hold["host"]:
-                chosen = chosen.where(table.c.asset_host == hold["host"])
-            probe = _lease(connection, chosen.order_by(table.c.due_at).limit(1), now=now, is_probe=True)
-            leases += probe
-            if probe:
-                break
+        chosen = sa.select(table.c.id).where(table.c.id == row_id)
+        leases += _lease(connection, chosen, now=now, is_probe=True)
     return leases
+
+
+def _probe_of(connection: sa.Connection, hold: Mapping[Any, Any], *, now: int) -> int | None:
+    """The row to probe a hold with: one that has never set off a hold, longest due first; else, due or not, the one
+    that has done so the least often. A poisonous task is thus the probe only where there is no other."""
+    table = schema.tasks
+    queues = table.c.queue.in_(STAGE_QUEUES[Stage(hold["stage"])])
+    of_hold = sa.select(table.c.id).where(queues, _free(now), _covers(hold)).limit(1)
+    fresh = of_hold.where(table.c.held == 0, table.c.due_at <= now).order_by(table.c.due_at)
+    blamed = of_hold.where(table.c.held > 0).order_by(table.c.held, table.c.due_at)
+    found = connection.execute(fresh).scalar()
+    return found if found is not None else connection.execute(blamed).scalar()
 
 
 def _claim_lanes(
@@ -100,6 +121,7 @@ def _claim_lanes(
     count: int,
     offset: int,
     now: int,
+    due_before: int,
 ) -> list[Lease]:
     table = schema.tasks
     orders: Mapping[str, tuple[sa.ColumnElement[Any], ...]] = {
@@ -109,35 +131,43 @@ def _claim_lanes(
     }
     leases: list[Lease] = []
     for lane, slots in shares(count, offset=offset).items():
-        chosen = _waiting(queue, now=now).where(*allowed).order_by(*orders[lane]).limit(slots)
+        chosen = (
+            sa.select(table.c.id)
+            # Adding nothing keeps SQLite from walking the index on due_at, and sorting the whole backlog after it.
+            .where(table.c.queue == queue, table.c.due_at + 0 <= due_before, _free(now), *allowed)
+            .order_by(*orders[lane])
+            .limit(slots)
+        )
         leases += _lease(connection, chosen, now=now)
     return leases
 
 
-def _waiting(queue: str, *, now: int) -> sa.Select[int]:
-    """Rows of `queue` that are due and that nobody works on."""
-    table = schema.tasks
-    return sa.select(table.c.id).where(
-        table.c.queue == queue,
-        table.c.due_at <= now,
-        sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
-    )
+def _free(now: int) -> sa.ColumnElement[bool]:
+    """Nobody works on the row."""
+    until = schema.tasks.c.lease_until
+    return sa.or_(until.is_(None), until <= now)
 
 
 def _family() -> sa.ColumnElement[str | None]:
     return sa.func.coalesce(schema.tasks.c.family, schema.tasks.c.family_hint)
 
 
-def _not_held(stage: Stage) -> sa.ColumnElement[bool]:
-    """No hold of this stage covers the row: its account, and its family and host where the hold names one."""
-    table, holds = schema.tasks, schema.holds
-    covering = sa.select(holds.c.id).where(
-        holds.c.stage == stage,
-        holds.c.account == table.c.account,
-        sa.or_(holds.c.family == "", holds.c.family == _family()),
-        sa.or_(holds.c.host == "", holds.c.host == table.c.asset_host),
-    )
-    return ~covering.correlate(table).exists()
+def _not_held(connection: sa.Connection, stage: Stage) -> list[sa.ColumnElement[bool]]:
+    """No hold of this stage covers the row. There are a few holds at most, so they are read first: a condition with
+    literals is several times cheaper than a subquery for each row of a held backlog."""
+    query = sa.select(schema.holds).where(schema.holds.c.stage == stage)
+    return [~_covers(hold) for hold in connection.execute(query).mappings()]
+
+
+def _covers(hold: Mapping[Any, Any]) -> sa.ColumnElement[bool]:
+    """The row is of the hold's account, and of its family and host where it names them."""
+    table = schema.tasks
+    conditions = [table.c.account == hold["account"]]
+    if hold["host"]:
+        conditions.append(sa.func.coalesce(table.c.asset_host, "") == hold["host"])
+    if hold["family"]:
+        conditions.append(sa.func.coalesce(_family(), "") == hold["family"])
+    return sa.and_(*conditions)
 
 
 def _lease(
@@ -284,27 +314,26 @@ def ask_singly(connection: sa.Connection, *, account: str, family: str | None, d
 
 
 def ask_again(connection: sa.Connection, *, account: str, task_id: str, now: int) -> State | None:
-    """An operator wants this task (id or external id) tried now, with a fresh answer of the API. The state it
-    was found in; None when nobody knows the id.
+    """An operator wants this task (id or external id) tried now. The state it was found in; None when nobody knows
+    the id.
 
-    An archived task is left alone: its manifest is final. A failed one is buried for the moment it takes to ask,
-    so that only the API's word moves it.
+    An archived task is left alone: its manifest is final. A failed one stays failed while it is asked for, so that only
+    the API's word moves it. A succeeded one is fetched at once: its URLs are known, and where they are gone the archive
+    stage asks afresh. What somebody works on this very moment is left to them.
     """
-    table = schema.tasks
-    same = sa.or_(table.c.task_id == task_id, table.c.external_task_id == task_id)
-    # As in `show`: an external id may look like another task's id, and the id itself goes first.
-    order = sa.case((table.c.task_id == task_id, 0), else_=1)
-    query = sa.select(table.c.id, table.c.state).where(table.c.account == account, same).order_by(order)
-    row = connection.execute(query).first()
+    row = find(connection, account=account, task_id=task_id)
     if row is None:
         return None
-    changes: dict[str, Any] = {"due_at": now, "ask_singly": True, "lease_token": None, "lease_until": None}
-    if row.state == State.ARCHIVED:
-        return State.ARCHIVED
-    if row.state in (State.SUCCEEDED, State.FAILED):
-        changes |= {"state": State.BURIED, "queue": schema.QUEUE_VERIFY, "reason": "retry_requested"}
-    if row.state in (State.REPORTED, State.UNKNOWN):
+    state = State(row["state"])
+    if state is State.ARCHIVED or (row["lease_until"] is not None and row["lease_until"] > now):
+        return state
+    changes: dict[str, Any] = {"due_at": now, "held": 0, "ask_singly": True}
+    changes |= {"lease_token": None, "lease_until": None}
+    if state is State.FAILED:
+        changes |= {"queue": schema.QUEUE_VERIFY}
+    if state in (State.REPORTED, State.UNKNOWN):
         changes |= {"state": State.REPORTED, "not_found_since": None, "asked": 0}
-    connection.execute(sa.update(table).where(table.c.id == row.id).values(changes))
-    note(connection, row.id, at=now, event="task.retry_requested", detail=row.state)
-    return State(row.state)
+    connection.execute(sa.update(schema.tasks).where(schema.tasks.c.id == row["id"]).values(changes))
+    note(connection, row["id"], at=now, event="task.retry_requested", detail=state)
+    trim(connection, row["id"])
+    return state

@@ -17,6 +17,7 @@ import pathlib
 import threading
 from collections.abc import Iterator
 from typing import IO
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc, pool
@@ -27,8 +28,9 @@ from archiver.failures import LedgerUnavailable
 APPLICATION_ID = 0x4B4C4E47
 """Written into the file's header ("KLNG"): tells our ledger from anybody else's database."""
 
-_BUSY_SECONDS = 8.0
-"""Below the 10 s within which the door must have said 503."""
+BUSY_SECONDS = 4.0
+"""How long a transaction waits, first for the other threads of its process and then for other processes: together
+below the 10 s within which the door must have said 503."""
 
 _CHECKPOINT_PAGES = 4000
 
@@ -44,19 +46,15 @@ class LedgerMissing(LedgerUnusable):
 class Connections:
     """The one writer and the readers of one SQLite ledger file."""
 
-    def __init__(self, path: pathlib.Path, *, daemon: bool) -> None:
+    def __init__(self, path: pathlib.Path, *, daemon: bool, busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = path
+        self._busy_seconds = busy_seconds
         self._lock = threading.Lock()
         self._daemon_lock = _lock_for_daemon(path) if daemon else None
         url = sa.URL.create("sqlite", database=str(path))
-        self._writing = sa.create_engine(
-            url,
-            poolclass=pool.StaticPool,
-            connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS},
-        )
-        self._reading = sa.create_engine(
-            url, pool_size=4, connect_args={"check_same_thread": False, "timeout": _BUSY_SECONDS}
-        )
+        arguments = {"check_same_thread": False, "timeout": busy_seconds}
+        self._writing = sa.create_engine(url, poolclass=pool.StaticPool, connect_args=arguments)
+        self._reading = sa.create_engine(url, pool_size=4, pool_timeout=busy_seconds, connect_args=arguments)
         pages = _CHECKPOINT_PAGES if daemon else 0
         _prepare(self._writing, begin="BEGIN IMMEDIATE", checkpoint_pages=pages)
         _prepare(self._reading, begin="BEGIN", checkpoint_pages=0)
@@ -64,7 +62,7 @@ class Connections:
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One write transaction: committed and durable when the block ends, nothing when it raises."""
-        if not self._lock.acquire(timeout=_BUSY_SECONDS):
+        if not self._lock.acquire(timeout=self._busy_seconds):
             raise LedgerUnavailable(f"the ledger {self.path} is busy: a transaction has not ended in time")
         try:
             with _translated(self.path), self._writing.begin() as connection:
@@ -133,10 +131,12 @@ def _translated(path: pathlib.Path) -> Iterator[None]:
     """Driver errors as `LedgerUnavailable`; an IntegrityError is a mistake of ours and passes through."""
     try:
         yield
-    except (exc.OperationalError, exc.DatabaseError) as error:
-        if isinstance(error, exc.IntegrityError | exc.ProgrammingError | exc.DataError):
-            raise
+    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
+        raise
+    except exc.DatabaseError as error:
         raise LedgerUnavailable(f"the ledger {path} cannot be used: {error.orig}") from error
+    except exc.TimeoutError as error:
+        raise LedgerUnavailable(f"the ledger {path} is busy: too many are reading it") from error
 
 
 def open_file(url: str, *, create: bool = True) -> pathlib.Path:
@@ -150,9 +150,30 @@ def open_file(url: str, *, create: bool = True) -> pathlib.Path:
         raise LedgerUnusable(
             f"{path} is not a ledger (not an SQLite file); name another file in KLING_LEDGER_URL"
         )
-    if len(header) == 72 and int.from_bytes(header[68:72]) not in (0, APPLICATION_ID):
+    if header and not _is_ours(path):
         raise LedgerUnusable(f"{path} belongs to another program; name another file in KLING_LEDGER_URL")
     return path
+
+
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether an SQLite file carries our mark, or nothing at all yet (a crash before the first commit). Looked at
+    read-only: opened for writing, it would be switched to WAL, whoever it belongs to.
+
+    Raises LedgerUnavailable while another program has it locked.
+    """
+    with (
+        _translated(path),
+        sa.create_engine(_read_only(path), poolclass=pool.NullPool).connect() as connection,
+    ):
+        if connection.exec_driver_sql("PRAGMA application_id").scalar_one() == APPLICATION_ID:
+            return True
+        return not sa.inspect(connection).get_table_names()
+
+
+def _read_only(path: pathlib.Path) -> sa.URL:
+    return sa.URL.create(
+        "sqlite", database=f"file:{quote(str(path.absolute()))}", query={"mode": "ro", "uri": "true"}
+    )
 
 
 def _header_of(path: pathlib.Path, *, create: bool) -> bytes:

@@ -19,7 +19,7 @@ _SCRIPTS = pathlib.Path(__file__).parent / "migrations"
 def migrate(connection: sa.Connection, *, path: pathlib.Path) -> str | None:
     """Upgrade to the newest revision; the revision it came from, or None where nothing had to be done.
 
-    Raises LedgerUnusable for a file that is not ours or that a newer version has written.
+    Raises LedgerUnusable for a file that a newer version has written; whose it is, `open_file` has looked at.
     """
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
@@ -27,8 +27,6 @@ def migrate(connection: sa.Connection, *, path: pathlib.Path) -> str | None:
     current = MigrationContext.configure(connection).get_current_revision()
     if current == scripts.get_current_head():
         return None
-    if current is None and sa.inspect(connection).get_table_names():
-        raise LedgerUnusable(f"{path} belongs to another program; name another file in KLING_LEDGER_URL")
     if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
         raise LedgerUnusable(
             f"the ledger {path} was written by a newer version (schema {current}): run that version, or a newer one"
@@ -39,8 +37,3 @@ def migrate(connection: sa.Connection, *, path: pathlib.Path) -> str | None:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
     return current or "nothing"
 
-
-def is_current(connection: sa.Connection) -> bool:
-    """Whether the file has this version's schema already (a command that only reads does not migrate)."""
-    scripts = ScriptDirectory(str(_SCRIPTS))
-    return MigrationContext.configure(connection).get_current_revision() == scripts.get_current_head()

@@ -8,7 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger import schema
-from archiver.model import State, rfc3339
+from archiver.ledger.facts import LAST_CALLBACK_AT, fact
+from archiver.ledger.finding import find
+from archiver.model import Stage, State, rfc3339
 
 OPEN = (State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED)
 """States whose tasks still have something to lose."""
@@ -22,12 +24,7 @@ def _time(value: int | None) -> str | None:
 
 def show(connection: sa.Connection, *, account: str, task_id: str) -> dict[str, Any] | None:
     """One task by its id or external id as `show --json` prints it; None when nobody knows it."""
-    table = schema.tasks
-    same = sa.or_(table.c.task_id == task_id, table.c.external_task_id == task_id)
-    # An external id may look like another task's id: the id itself goes first.
-    order = sa.case((table.c.task_id == task_id, 0), else_=1)
-    query = sa.select(table).where(table.c.account == account, same).order_by(order)
-    row = connection.execute(query).mappings().first()
+    row = find(connection, account=account, task_id=task_id)
     if row is None:
         return None
     return {
@@ -72,19 +69,16 @@ def _show_asset(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
     """The whole ledger at a glance, as `status --json` prints it."""
-    tasks, sweeps, holds, daemons = schema.tasks, schema.sweeps, schema.holds, schema.daemons
+    sweeps, daemons = schema.sweeps, schema.daemons
     sweep_rows = connection.execute(sa.select(sweeps).order_by(sweeps.c.family)).mappings().all()
-    hold_rows = connection.execute(sa.select(holds).order_by(holds.c.since)).mappings().all()
     alive = sa.select(daemons).where(daemons.c.seen_at > now - DAEMON_SEEN_MS)
     return {
         "states": states(connection),
         "earliest_deadline": _time(earliest_deadline(connection)),
-        "last_callback_at": _time(
-            connection.execute(sa.select(sa.func.max(tasks.c.last_callback_at))).scalar()
-        ),
+        "last_callback_at": _time(fact(connection, LAST_CALLBACK_AT)),
         "last_sweep": {row["family"]: _time(row["last_success_at"]) for row in sweep_rows},
         "missed_callbacks": {row["family"]: row["missed_callbacks"] for row in sweep_rows},
-        "holds": [_show_hold(row) for row in hold_rows],
+        "holds": holds(connection),
         "daemons": [
             {
                 "id": row["id"],
@@ -97,6 +91,13 @@ def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
             for row in connection.execute(alive).mappings()
         ],
     }
+
+
+def holds(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Every hold, the oldest first, as `status --json` prints it."""
+    table = schema.holds
+    rows = connection.execute(sa.select(table).order_by(table.c.since, table.c.id)).mappings()
+    return [_show_hold(row) for row in rows]
 
 
 def _show_hold(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -136,36 +137,34 @@ class Waiting:
 
     by_family: Mapping[str | None, int]
     """Those that a list page may answer for, by family (None: no family is known)."""
+    confirmed: frozenset[str]
+    """The families among them that have tasks which the API has confirmed."""
     singly: int
     """Those that no list page shows, counted up to the limit."""
 
 
 def waiting(connection: sa.Connection, *, account: str, now: int, most: int) -> Waiting:
-    """How many due ids wait; looks at `most` of each queue."""
+    """How many due ids wait; looks at `most` of each queue, those that the API has confirmed first."""
     table = schema.tasks
     counts: dict[str | None, int] = {}
+    found: dict[str, set[str | None]] = {}
+    singly = 0
     for queue in (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE):
-        some = (
+        due = (
             sa.select(sa.func.coalesce(table.c.family, table.c.family_hint).label("family"))
-            .where(*_due(table, account, now), table.c.queue == queue, table.c.ask_singly.is_(False))
+            .where(table.c.queue == queue, table.c.due_at <= now)
+            .where(table.c.account == account, table.c.lease_token.is_(None))
             .limit(most)
-            .subquery()
         )
-        query = sa.select(some.c.family, sa.func.count()).group_by(some.c.family)
-        for family, count in connection.execute(query):
+        some = due.where(table.c.ask_singly.is_(False)).subquery()
+        rows = connection.execute(sa.select(some.c.family, sa.func.count()).group_by(some.c.family)).all()
+        found[queue] = {family for family, _ in rows}
+        for family, count in rows:
             counts[family] = counts.get(family, 0) + count
-    singly = sa.select(table.c.id).where(*_due(table, account, now), table.c.ask_singly.is_(True)).limit(most)
-    total = connection.execute(sa.select(sa.func.count()).select_from(singly.subquery())).scalar_one()
-    return Waiting(counts, total)
-
-
-def _due(table: sa.Table, account: str, now: int) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        table.c.queue.in_((schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE)),
-        table.c.account == account,
-        table.c.due_at <= now,
-        table.c.lease_token.is_(None),
-    )
+        others = due.where(table.c.ask_singly.is_(True)).subquery()
+        singly += connection.execute(sa.select(sa.func.count()).select_from(others)).scalar_one()
+    confirmed = frozenset(family for family in found[schema.QUEUE_VERIFY] if family is not None)
+    return Waiting(counts, confirmed, min(singly, most))
 
 
 def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str]) -> dict[str, State]:
@@ -175,12 +174,6 @@ def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str])
         table.c.account == account, table.c.task_id.in_(task_ids)
     )
     return {row.task_id: State(row.state) for row in connection.execute(query)}
-
-
-def fact(connection: sa.Connection, name: str) -> str | None:
-    """A single value, or None."""
-    query = sa.select(schema.facts.c.value).where(schema.facts.c.name == name)
-    return connection.execute(query).scalar()
 
 
 def document(connection: sa.Connection, *, account: str, task_id: str) -> Mapping[str, object] | None:
@@ -198,14 +191,19 @@ def ids_in(connection: sa.Connection, *, account: str, state: State, most: int |
     return list(connection.execute(query.order_by(table.c.deadline_at).limit(most)).scalars())
 
 
-def work_due(connection: sa.Connection, *, queues: tuple[str, ...], now: int) -> bool:
-    """Whether any row of `queues` is due and free."""
-    table = schema.tasks
+def work_due(connection: sa.Connection, *, stage: Stage, queues: tuple[str, ...], now: int) -> bool:
+    """Whether any row of `queues` is due and free, and its account not held; or a probe is."""
+    table, holds = schema.tasks, schema.holds
+    held = sa.select(holds.c.account, holds.c.probe_at).where(
+        holds.c.stage == stage, holds.c.family == "", holds.c.host == ""
+    )
+    idle = [row.account for row in connection.execute(held) if row.probe_at > now]
     for queue in queues:
         query = sa.select(table.c.id).where(
             table.c.queue == queue,
             table.c.due_at <= now,
             sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
+            table.c.account.not_in(idle),
         )
         if connection.execute(query.limit(1)).first() is not None:
             return True

@@ -7,13 +7,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger import schema
+from archiver.ledger.facts import LAST_CALLBACK_AT, set_fact
+from archiver.ledger.finding import find
 from archiver.ledger.histories import note
 from archiver.model import RETENTION_MS, TERMINAL, Callback, Discovery, Reception, State, Status
 
 UNKNOWN_ASK_LEAST_MS = 10 * 60 * 1000
 """An id that the API did not know is asked for at most once in this time, however many callbacks name it."""
 
-Row = Mapping[Any, Any]
+Row = dict[str, Any]
 
 
 def record_callbacks(
@@ -22,19 +24,22 @@ def record_callbacks(
     """Write every callback down; one transaction around all of them, so a batch costs one fsync."""
     rows = _rows_of(connection, callbacks)
     receptions = []
-    fresh: dict[tuple[str, str], dict[str, Any]] = {}
+    fresh: dict[tuple[str, str], Row] = {}
     for callback in callbacks:
         identity = (callback.account, callback.task_id)
-        row: Row | None = rows.get(identity) or fresh.get(identity)
+        row = rows.get(identity)
         receptions.append(_reception(row, callback))
-        if identity in fresh:
-            _count_again(fresh[identity], callback)
-        elif row is not None:
-            _update(connection, row, callback, now=now)
-        else:
-            fresh[identity] = new_row(callback, now=now)
+        if row is None:
+            rows[identity] = fresh[identity] = new_row(callback, now=now)
+            continue
+        changes = _changes(row, callback, now=now)
+        row |= changes  # the next callback of this batch may be about the same task
+        if identity not in fresh:
+            change = sa.update(schema.tasks).where(schema.tasks.c.id == row["id"])
+            connection.execute(change.values(changes))
     if fresh:
         connection.execute(sa.insert(schema.tasks), list(fresh.values()))
+    set_fact(connection, LAST_CALLBACK_AT, now)
     return receptions
 
 
@@ -49,11 +54,13 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
         table.c.asked_at,
         table.c.callback_status,
         table.c.callbacks,
+        table.c.family_hint,
+        table.c.result_arrays,
     ).where(
         table.c.account.in_({callback.account for callback in callbacks}),
         table.c.task_id.in_({callback.task_id for callback in callbacks}),
     )
-    return {(row["account"], row["task_id"]): row for row in connection.execute(query).mappings()}
+    return {(row["account"], row["task_id"]): dict(row) for row in connection.execute(query).mappings()}
 
 
 def _word(callback: Callback) -> str:
@@ -68,12 +75,6 @@ def _reception(row: Row | None, callback: Callback) -> Reception:
     return Reception.DUPLICATE if known else Reception.ACCEPTED
 
 
-def _count_again(fresh: dict[str, Any], callback: Callback) -> None:
-    fresh["callbacks"] += 1
-    if fresh["callback_status"] not in (Status.SUCCEEDED, Status.FAILED):
-        fresh["callback_status"] = _word(callback)
-
-
 def new_row(callback: Callback, *, now: int) -> dict[str, Any]:
     """The row of an id that nobody has confirmed: due at once, its deadline counted from now."""
     return {
@@ -85,6 +86,7 @@ def new_row(callback: Callback, *, now: int) -> dict[str, Any]:
         "state": State.REPORTED,
         "queue": schema.QUEUE_INQUIRE,
         "attempts": 0,
+        "held": 0,
         "due_at": now,
         "deadline_at": now + RETENTION_MS,
         "first_seen_at": now,
@@ -98,14 +100,18 @@ def new_row(callback: Callback, *, now: int) -> dict[str, Any]:
     }
 
 
-def _update(connection: sa.Connection, row: Row, callback: Callback, *, now: int) -> None:
-    changes: dict[str, Any] = {"callbacks": schema.tasks.c.callbacks + 1, "last_callback_at": now}
-    if row["callback_status"] not in (Status.SUCCEEDED, Status.FAILED):
-        changes["callback_status"] = _word(callback)
+def _changes(row: Row, callback: Callback, *, now: int) -> dict[str, Any]:
+    """What one more callback changes: counts, hints that were missing, and maybe when the API is asked."""
     due_at = _sooner(row, callback, now=now)
-    if due_at is not None:
-        changes["due_at"] = due_at
-    connection.execute(sa.update(schema.tasks).where(schema.tasks.c.id == row["id"]).values(changes))
+    told = row["callback_status"] in (Status.SUCCEEDED, Status.FAILED)
+    return {
+        "callbacks": row["callbacks"] + 1,
+        "last_callback_at": now,
+        "callback_status": row["callback_status"] if told else _word(callback),
+        "family_hint": row["family_hint"] or callback.family_hint,
+        "result_arrays": row["result_arrays"] or ",".join(callback.result_arrays),
+        "due_at": row["due_at"] if due_at is None else due_at,
+    }
 
 
 def _sooner(row: Row, callback: Callback, *, now: int) -> int | None:
@@ -140,9 +146,7 @@ def register(
     A known row keeps its state and takes only what it lacks.
     """
     table = schema.tasks
-    same = sa.or_(table.c.task_id == task_id, table.c.external_task_id == task_id)
-    query = sa.select(table).where(table.c.account == account, same)
-    row = connection.execute(query).mappings().first()
+    row = find(connection, account=account, task_id=task_id)
     request_json = None if request is None else json.dumps(request)
     if row is None:
         callback = Callback(account=account, task_id=task_id, status=None, family_hint=family)
@@ -163,6 +167,7 @@ def register(
         "external_task_id": row["external_task_id"] or external_task_id,
     }
     if row["state"] in (State.REPORTED, State.UNKNOWN):
-        changes |= {"state": State.REPORTED, "due_at": now, "not_found_since": None, "family_hint": family}
+        changes |= {"state": State.REPORTED, "due_at": now, "family_hint": family}
+        changes |= {"asked": 0, "not_found_since": None, "ask_singly": False}
     connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
     return False

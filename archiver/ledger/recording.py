@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from archiver.failures import ResultsMissing, buried_due, running_due
 from archiver.ledger import schema
-from archiver.ledger.histories import note
-from archiver.model import RETENTION_MS, TRANSITIONS, Asset, Discovery, State, Status, Task
+from archiver.ledger.histories import note, trim
+from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, Discovery, State, Status, Task
 
 Row = Mapping[Any, Any]
 Changes = dict[str, Any]
@@ -58,11 +58,10 @@ def record(
 ) -> list[Recorded]:
     """Take the API's word for `tasks` (at most 500 rows a call; one transaction around it).
 
-    `asked_as` is the id the question was put with; where it is an external id, its placeholder row takes the
-    answer's id, or goes where that row is there already.
+    `asked_as` is the id the question was put with, where it was put for one task.
     """
-    if asked_as is not None and len(tasks) == 1:
-        _take_real_id(connection, account=account, asked_as=asked_as, task=tasks[0])
+    for name, real_id in _names(tasks, asked_as=asked_as).items():
+        _merge(connection, account=account, name=name, real_id=real_id, asked=name == asked_as, now=now)
     rows = _rows_of(connection, account=account, task_ids=[task.task_id for task in tasks])
     outcomes = []
     seen: set[str] = set()
@@ -85,29 +84,52 @@ def _rows_of(connection: sa.Connection, *, account: str, task_ids: Sequence[str]
     return {row["task_id"]: row for row in connection.execute(query).mappings()}
 
 
-def _take_real_id(connection: sa.Connection, *, account: str, asked_as: str, task: Task) -> None:
-    """A row registered under an external id becomes the row of the id that the API gave.
+def _names(tasks: Sequence[Task], *, asked_as: str | None) -> dict[str, str]:
+    """External id → id of all tasks that somebody may have registered by the former."""
+    names = {task.external_task_id: task.task_id for task in tasks if task.external_task_id is not None}
+    if asked_as is not None and len(tasks) == 1:
+        names[asked_as] = tasks[0].task_id
+    return {name: task_id for name, task_id in names.items() if name != task_id}
 
-    A crash before the commit leaves the placeholder, which is asked again; never two rows for one task.
+
+def _merge(
+    connection: sa.Connection, *, account: str, name: str, real_id: str, asked: bool, now: int
+) -> None:
+    """A row registered under an external id becomes the row of the id that the API gave, or is merged into it.
+
+    Where nobody asked by that name, only a registration is believed to be one: an id out of a callback may be another
+    task's. A crash before the commit leaves the placeholder, which is asked again; never two rows for one task.
     """
-    if asked_as == task.task_id:
-        return
-    found = _rows_of(connection, account=account, task_ids=[asked_as, task.task_id])
-    placeholder, real = found.get(asked_as), found.get(task.task_id)
+    found = _rows_of(connection, account=account, task_ids=[name, real_id])
+    placeholder, real = found.get(name), found.get(real_id)
     if placeholder is None or placeholder["confirmed_at"] is not None:
         return
-    if real is not None:
-        note(
-            connection, real["id"], at=placeholder["first_seen_at"], event="task.merged", detail="external id"
-        )
-        connection.execute(sa.delete(schema.tasks).where(schema.tasks.c.id == placeholder["id"]))
+    if not asked and placeholder["discovered_by"] != Discovery.REGISTRATION:
         return
-    change = sa.update(schema.tasks).where(schema.tasks.c.id == placeholder["id"])
-    connection.execute(change.values(task_id=task.task_id, external_task_id=asked_as))
+    table = schema.tasks
+    if real is None:
+        change = sa.update(table).where(table.c.id == placeholder["id"])
+        connection.execute(change.values(task_id=real_id, external_task_id=name))
+        return
+    connection.execute(sa.delete(table).where(table.c.id == placeholder["id"]))
+    connection.execute(sa.update(table).where(table.c.id == real["id"]).values(_merged(placeholder, real)))
+    note(connection, real["id"], at=now, event="task.merged", detail="registered by its external id")
+
+
+def _merged(placeholder: Row, real: Row) -> Changes:
+    """What the row of the id takes over from the row of the external id."""
+    first = placeholder if placeholder["first_seen_at"] < real["first_seen_at"] else real
+    return {
+        "external_task_id": real["external_task_id"] or placeholder["task_id"],
+        "request": real["request"] or placeholder["request"],
+        "callbacks": real["callbacks"] + placeholder["callbacks"],
+        "discovered_by": first["discovered_by"],
+        "first_seen_at": first["first_seen_at"],
+    }
 
 
 def _insert(connection: sa.Connection, task: Task, *, account: str, by: Discovery, now: int) -> Recorded:
-    created_at, created_at_from = settled_created_at(task, first_seen_at=now)
+    created_at, created_at_from = settled_created_at(task, first_seen_at=now, now=now)
     if by is Discovery.SWEEP and created_at + RETENTION_MS <= now:
         return Recorded(task.task_id, Outcome.PASSED_BY, None, was_waiting=False)
     blank: Changes = {
@@ -116,6 +138,7 @@ def _insert(connection: sa.Connection, task: Task, *, account: str, by: Discover
         "family_hint": None,
         "result_arrays": "",
         "attempts": 0,
+        "held": 0,
         "first_seen_at": now,
         "asked": 0,
         "ask_singly": False,
@@ -136,10 +159,11 @@ def _insert(connection: sa.Connection, task: Task, *, account: str, by: Discover
 def _update(
     connection: sa.Connection, row: Row, task: Task, *, by: Discovery, now: int, rand: float
 ) -> Recorded:
-    changes = advance(row, task, by=by, now=now, rand=rand)
     was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE) and (row["due_at"] or 0) <= now
+    names_all = True
     if task.status is Status.SUCCEEDED and row["state"] != State.ARCHIVED:
-        unite_assets(connection, row["id"], task.assets)
+        names_all = unite_assets(connection, row["id"], task.assets)
+    changes = advance(row, task, by=by, now=now, rand=rand, names_all=names_all)
     if changes:
         connection.execute(sa.update(schema.tasks).where(schema.tasks.c.id == row["id"]).values(changes))
     state = State(changes.get("state") or row["state"])
@@ -147,6 +171,7 @@ def _update(
     if moved:
         detail = f"{row['state']} → {state}" + (f": {changes['message']}" if changes.get("message") else "")
         note(connection, row["id"], at=now, event="task.moved", detail=detail)
+        trim(connection, row["id"])
     contradicted = row["family"] not in (None, task.family)
     return Recorded(
         task.task_id,
@@ -157,43 +182,72 @@ def _update(
     )
 
 
-def advance(row: Row, task: Task, *, by: Discovery, now: int, rand: float) -> Changes:
-    """What the API's word `task` changes in `row`; empty when it is no news. Pure."""
+def advance(row: Row, task: Task, *, by: Discovery, now: int, rand: float, names_all: bool = True) -> Changes:
+    """What the API's word `task` changes in `row`; empty when it is no news. Pure.
+
+    `names_all` says that the answer names every asset that earlier ones have named.
+    """
     current = State(row["state"])
     if current is State.ARCHIVED:
-        return _swept(row, task, by=by, now=now)
+        return {}
     changes: Changes = {}
     if row["confirmed_at"] is None:
-        created_at, source = settled_created_at(task, first_seen_at=row["first_seen_at"])
+        created_at, source = settled_created_at(task, first_seen_at=row["first_seen_at"], now=now)
         changes |= _confirmation(task, created_at=created_at, created_at_from=source, now=now)
+        changes["external_task_id"] = task.external_task_id or row["external_task_id"]
     deadline_at: int = changes.get("deadline_at") or row["deadline_at"]
     target = _state_of(task)
     if current is State.BURIED and not _digs_up(row, task, now=now):
         return changes
-    if current is State.BURIED and target is State.BURIED:
+    if current is State.BURIED and (target is State.BURIED or _is_stale(row, target)):
         changes |= buried_again(now=now, deadline=deadline_at)
-    elif target is not current and target in TRANSITIONS[current]:
+    elif target in _heard(current):
         changes |= _entering(target, task, deadline_at=deadline_at, now=now)
         changes |= {"document": document_json(task), "updated_at": task.updated_at or row["updated_at"]}
     elif current is State.RUNNING and target is State.RUNNING and _is_due(row, now):
         changes |= still_running(row, now=now, rand=rand)
-    elif current in (State.SUCCEEDED, State.LOST) and target is State.SUCCEEDED:
+    elif current is State.FAILED:
+        changes |= asked_in_vain(now=now)
+    elif current in (State.SUCCEEDED, State.LOST) and target is State.SUCCEEDED and names_all:
         changes |= _refreshed(row, task)
     return changes | _swept(row, task, by=by, now=now)
 
 
+def _heard(current: State) -> frozenset[State]:
+    """Where the API's word moves a task to. What has succeeded, and whose URLs we know, is moved on by the archive
+    stage alone: an answer that shows it without results (a list may, a purge will) is none against it."""
+    return frozenset() if current is State.SUCCEEDED else TRANSITIONS[current] - {current}
+
+
+def _is_stale(row: Row, target: State) -> bool:
+    """An answer from before the buried task succeeded: a late `processing` never undoes a `succeed`."""
+    succeeded = row["asset_host"] is not None or row["reason"] == ResultsMissing.reason
+    return target is State.RUNNING and succeeded
+
+
 def still_running(row: Row, *, now: int, rand: float) -> Changes:
-    """The task was asked for and has not finished: asked again after 10 s, doubling to 5 min."""
-    asked = row["asked"] + 1
+    """The task was asked for and has not finished: asked again after 10 s, doubling to 5 min; from the start where a
+    callback has said meanwhile that it ended, since the answer may be the older of the two."""
+    ended = row["callback_status"] in (Status.SUCCEEDED, Status.FAILED)
+    overtaken = ended and (row["last_callback_at"] or 0) >= (row["asked_at"] or 0)
+    asked = 1 if overtaken else row["asked"] + 1
     return {
         "asked": asked,
         "asked_at": now,
         "attempts": 0,
+        "held": 0,
         "ask_singly": False,
+        "reason": None,
+        "message": None,
         "due_at": running_due(asked, now=now, rand=rand),
         "lease_token": None,
         "lease_until": None,
     }
+
+
+def asked_in_vain(*, now: int) -> Changes:
+    """A failed task that an operator wanted asked for again has not succeeded: it rests as before."""
+    return {"queue": None, "due_at": None, "asked_at": now, "lease_token": None, "lease_until": None}
 
 
 def _digs_up(row: Row, task: Task, *, now: int) -> bool:
@@ -221,12 +275,14 @@ def _state_of(task: Task) -> State:
     return State(task.status.value)
 
 
-def settled_created_at(task: Task, *, first_seen_at: int) -> tuple[int, str]:
-    """`created_at` of a task as fixed for ever, and where it comes from."""
-    if task.created_at is not None:
-        return task.created_at, "api"
-    if task.updated_at is not None:
-        return task.updated_at, "updated_at"
+def settled_created_at(task: Task, *, first_seen_at: int, now: int) -> tuple[int, str]:
+    """`created_at` of a task as fixed for ever, and where it comes from. One that lies in the future is absurd, unless
+    `updated_at` agrees with it: then it is our clock that is wrong."""
+    created_at, updated_at, latest = task.created_at, task.updated_at, now + DAY_MS
+    if created_at is not None and (created_at <= latest or (updated_at or 0) >= created_at):
+        return created_at, "api"
+    if updated_at is not None and updated_at <= latest:
+        return updated_at, "updated_at"
     return first_seen_at, "first_seen"
 
 
@@ -252,6 +308,7 @@ def _entering(state: State, task: Task, *, deadline_at: int, now: int) -> Change
         "reason": None,
         "message": task.message or None,
         "attempts": 0,
+        "held": 0,
         "asked": 0,
         "asked_at": now,
         "ask_singly": False,
@@ -276,7 +333,7 @@ def _entering(state: State, task: Task, *, deadline_at: int, now: int) -> Change
 
 
 def _refreshed(row: Row, task: Task) -> Changes:
-    """A later answer about a succeeded task: fresher URLs, and the document that has the most results."""
+    """A later answer about a succeeded task, which names all that earlier ones did: its document is the newer one."""
     document = document_json(task)
     if document == row["document"]:
         return {}
@@ -319,9 +376,9 @@ def _hostname(url: str) -> str | None:
         return None
 
 
-def unite_assets(connection: sa.Connection, row_id: int, found: Sequence[Asset]) -> None:
+def unite_assets(connection: sa.Connection, row_id: int, found: Sequence[Asset]) -> bool:
     """The URL fields of all answers, united: names settle at the first sight of an asset, later answers
-    refresh URLs and may add, and none is ever taken away."""
+    refresh URLs and may add, and none is ever taken away. Whether `found` names all that were known."""
     table = schema.assets
     query = sa.select(table.c.stem, table.c.url).where(table.c.task == row_id)
     known = {row.stem: row.url for row in connection.execute(query)}
@@ -345,3 +402,4 @@ def unite_assets(connection: sa.Connection, row_id: int, found: Sequence[Asset])
         if known.get(asset.stem, asset.url) != asset.url:
             change = sa.update(table).where(table.c.task == row_id, table.c.stem == asset.stem)
             connection.execute(change.values(url=asset.url))
+    return known.keys() <= {asset.stem for asset in found}

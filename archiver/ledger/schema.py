@@ -38,6 +38,7 @@ tasks = sa.Table(
     sa.Column(
         "attempts", sa.Integer, nullable=False, comment="of the present stage, the running one included"
     ),
+    sa.Column("held", sa.Integer, nullable=False, comment="times in a row that this task has set off a hold"),
     sa.Column("due_at", sa.BigInteger, comment="NULL: not moved on by itself"),
     sa.Column("lease_token", sa.Text),
     sa.Column("lease_until", sa.BigInteger),
@@ -62,37 +63,47 @@ tasks = sa.Table(
     sa.Column("manifest_key", sa.Text),
     sa.Column("archived_at", sa.BigInteger),
     sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
+    # A CHECK that comes out as NULL has passed, hence the coalesce wherever NULL would be wrong.
     sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),
     sa.CheckConstraint("queue IN ('verify', 'inquire', 'archive')", name="queue_known"),
     sa.CheckConstraint(
-        "CASE state WHEN 'archived' THEN queue IS NULL WHEN 'failed' THEN queue IS NULL"
-        " WHEN 'succeeded' THEN queue = 'archive' WHEN 'lost' THEN queue = 'archive'"
-        " WHEN 'running' THEN queue = 'verify' WHEN 'buried' THEN queue IN ('verify', 'inquire')"
-        " ELSE queue = 'inquire' END",
+        "CASE state WHEN 'archived' THEN queue IS NULL WHEN 'failed' THEN coalesce(queue, 'verify') = 'verify'"
+        " WHEN 'succeeded' THEN coalesce(queue, '') = 'archive' WHEN 'lost' THEN coalesce(queue, '') = 'archive'"
+        " WHEN 'running' THEN coalesce(queue, '') = 'verify'"
+        " WHEN 'buried' THEN coalesce(queue, '') IN ('verify', 'inquire')"
+        " ELSE coalesce(queue, '') = 'inquire' END",
         name="queue_fits_state",
+    ),
+    sa.CheckConstraint(
+        "(confirmed_at IS NULL) = (coalesce(queue, '') = 'inquire')", name="inquire_unconfirmed"
     ),
     sa.CheckConstraint("(lease_token IS NULL) = (lease_until IS NULL)", name="lease_whole"),
     sa.CheckConstraint("lease_token IS NULL OR queue IS NOT NULL", name="lease_on_work_only"),
-    sa.CheckConstraint("due_at IS NULL OR queue IS NOT NULL", name="due_on_work_only"),
+    # Only a lost task that is gone upstream, or that was tried for its 37 days, waits for nothing.
+    sa.CheckConstraint("(queue IS NULL) = (due_at IS NULL) OR state = 'lost'", name="work_is_due"),
     sa.CheckConstraint(
         "state NOT IN ('buried', 'failed', 'lost') OR reason IS NOT NULL", name="reason_given"
     ),
     sa.CheckConstraint(
-        "state NOT IN ('running', 'succeeded', 'archived', 'lost')"
+        "state NOT IN ('running', 'succeeded', 'archived', 'failed', 'lost')"
         " OR (family IS NOT NULL AND created_at IS NOT NULL AND confirmed_at IS NOT NULL AND document IS NOT NULL)",
         name="confirmed_whole",
     ),
     sa.CheckConstraint(
-        "(state = 'archived') = (manifest_key IS NOT NULL AND archived_at IS NOT NULL)", name="archived_whole"
+        "(state = 'archived') = (manifest_key IS NOT NULL) AND (state = 'archived') = (archived_at IS NOT NULL)",
+        name="archived_whole",
     ),
+    sa.CheckConstraint("attempts >= 0 AND asked >= 0 AND held >= 0 AND callbacks >= 0", name="counts"),
 )
 
-# Every claim is one short walk along one of these. due_at and lease_until are in the first two so that rows
-# that are not due are passed over without touching the table.
-sa.Index("tasks_by_deadline", tasks.c.queue, tasks.c.deadline_at, tasks.c.due_at, tasks.c.lease_until)
-sa.Index("tasks_by_attempts", tasks.c.queue, tasks.c.attempts, tasks.c.due_at, tasks.c.lease_until)
-sa.Index("tasks_by_due", tasks.c.queue, tasks.c.due_at)
-sa.Index("tasks_by_age", tasks.c.queue, tasks.c.first_seen_at)
+# Every claim is one short walk along one of the first four, in the order of its lane. The columns after the order's
+# are there so that rows that are not due, leased or held are passed over without touching the table.
+_PASSED_OVER = (tasks.c.due_at, tasks.c.lease_until, tasks.c.account, tasks.c.asset_host)
+sa.Index("tasks_by_deadline", tasks.c.queue, tasks.c.deadline_at, *_PASSED_OVER)
+sa.Index("tasks_by_attempts", tasks.c.queue, tasks.c.attempts, *_PASSED_OVER)
+sa.Index("tasks_by_age", tasks.c.queue, tasks.c.first_seen_at, *_PASSED_OVER)
+sa.Index("tasks_by_due", tasks.c.queue, tasks.c.due_at, tasks.c.account)
+sa.Index("tasks_to_match", tasks.c.queue, tasks.c.ask_singly, tasks.c.due_at)
 sa.Index("tasks_by_state", tasks.c.state, tasks.c.deadline_at)
 sa.Index("tasks_by_external", tasks.c.account, tasks.c.external_task_id)
 sa.Index(

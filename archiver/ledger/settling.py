@@ -9,19 +9,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.failures import (
+    HOLD_PROBE_SECONDS,
+    RETRY_MOST_SECONDS,
+    AssetGone,
     Bury,
     Failure,
     Hold,
     LeaseLost,
     Retry,
+    TaskNotFound,
     backoff_ms,
     lost_due,
     reason_of,
 )
 from archiver.ledger import schema
 from archiver.ledger.histories import note, trim
-from archiver.ledger.recording import buried_again, still_running
-from archiver.model import DAY_MS, Lease, State, StoredAsset
+from archiver.ledger.recording import asked_in_vain, buried_again, still_running
+from archiver.model import DAY_MS, Lease, State, StoredAsset, text
 
 GRACE_MS = 10 * 60 * 1000
 """How long an id may be unknown to the API, from the first definite not-found, before it is `unknown`."""
@@ -47,34 +51,60 @@ def give_back(connection: sa.Connection, lease: Lease, *, now: int) -> None:
 
 
 def retry(connection: sa.Connection, lease: Lease, error: Exception, decision: Retry, *, now: int) -> None:
-    """The task comes again at `decision.due_at`. A lost one keeps its own slow rhythm instead."""
+    """The task comes again at `decision.due_at`. A lost one keeps its own slow rhythm instead, and one that was set
+    aside (buried, failed) keeps the reason for that, whatever was in the way of asking again."""
     due_at: int | None = decision.due_at
     if lease.state is State.LOST:
         due_at = lost_due(now=now, deadline=lease.deadline_at)
-    reason = reason_of(error)
-    values = {**_RELEASED, "due_at": due_at, "reason": reason, "message": str(error), "ask_singly": False}
+    reason, message = reason_of(error), text(str(error))
+    values: dict[str, Any] = {**_RELEASED, "due_at": due_at, "held": 0, "ask_singly": False}
+    if lease.state not in (State.BURIED, State.FAILED):
+        values |= {"reason": reason, "message": message}
     _write(connection, lease, values)
-    note(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {error}")
+    note(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
     trim(connection, lease.row_id)
 
 
-def hold(connection: sa.Connection, lease: Lease, decision: Hold, *, now: int) -> None:
-    """The task goes behind the others and keeps its attempt; the hold itself is `holding.set_hold`."""
-    attempts = schema.tasks.c.attempts - 1
-    _write(connection, lease, {**_RELEASED, "due_at": max(decision.due_at, now), "attempts": attempts})
+def hold(connection: sa.Connection, lease: Lease, decision: Hold, *, is_new: bool, now: int) -> None:
+    """The task goes behind the others and keeps its attempt; the hold itself is `holding.set_hold`.
+
+    One that set off a new hold (`is_new`) goes twice as far back each time in a row, to 15 min: should it be the only
+    one that cannot be done, the others have that long before it stops them again. In an outage it is the first one
+    only, so that nobody else is kept waiting when the outage ends.
+    """
+    table = schema.tasks
+    values = {**_RELEASED, "due_at": max(decision.due_at, now), "attempts": table.c.attempts - 1}
+    if is_new:
+        held: int = (
+            connection.execute(sa.select(table.c.held).where(table.c.id == lease.row_id)).scalar_one_or_none()
+            or 0
+        )
+        wait = backoff_ms(held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, most_seconds=RETRY_MOST_SECONDS)
+        values |= {"held": held + 1, "due_at": max(decision.due_at, now + wait)}
+    _write(connection, lease, values)
 
 
 def bury(connection: sa.Connection, lease: Lease, error: Failure, decision: Bury, *, now: int) -> None:
-    """Set the task aside with its reason. A lost one stays lost, and one that is gone upstream is left alone."""
-    values: dict[str, Any] = {**_RELEASED, "reason": error.reason, "message": str(error), "asked_at": now}
-    if lease.state is State.LOST:
-        gone = error.reason == "asset_gone"
+    """Set the task aside with its reason. A lost one stays lost, and one that is gone upstream is left alone; a failed
+    one that an operator wanted asked for again stays failed."""
+    message = text(str(error))
+    values: dict[str, Any] = {
+        **_RELEASED,
+        "held": 0,
+        "reason": error.reason,
+        "message": message,
+        "asked_at": now,
+    }
+    if lease.state is State.FAILED:
+        values = asked_in_vain(now=now)
+    elif lease.state is State.LOST:
+        gone = error.reason == AssetGone.reason
         values |= {"due_at": None if gone else lost_due(now=now, deadline=lease.deadline_at)}
     else:
         queue = schema.QUEUE_VERIFY if lease.confirmed else schema.QUEUE_INQUIRE
         values |= {"state": State.BURIED, "queue": queue, "due_at": decision.due_at, "ask_singly": True}
     _write(connection, lease, values)
-    note(connection, lease.row_id, at=now, event="task.buried", detail=f"{error.reason}: {error}")
+    note(connection, lease.row_id, at=now, event="task.buried", detail=f"{error.reason}: {message}")
     trim(connection, lease.row_id)
 
 
@@ -84,30 +114,44 @@ def not_found(connection: sa.Connection, lease: Lease, *, now: int, rand: float)
     A task it once confirmed does not become unknown: rows may vanish upstream (kling-api.md 5.2), its results
     may not. An unconfirmed one is asked again at 2, 4, 8 … 120 s and is `unknown` after the grace period.
     """
-    row = (
-        connection.execute(sa.select(schema.tasks).where(schema.tasks.c.id == lease.row_id)).mappings().one()
-    )
-    if lease.state is State.BURIED:
+    query = sa.select(schema.tasks).where(schema.tasks.c.id == lease.row_id)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise LeaseLost(f"task {lease.task_id} is gone from the ledger")
+    state = State(row["state"])
+    if state is State.FAILED:
+        _write(connection, lease, asked_in_vain(now=now))
+    elif state is State.BURIED:
         _write(connection, lease, buried_again(now=now, deadline=lease.deadline_at))
-        return State.BURIED
-    if lease.confirmed:
+    elif lease.confirmed:
         _write(connection, lease, still_running(row, now=now, rand=rand))
-        return State.RUNNING
-    since = row["not_found_since"] or now
+    else:
+        return _still_unknown(connection, lease, row, now=now, rand=rand)
+    return state
+
+
+def _still_unknown(
+    connection: sa.Connection, lease: Lease, row: Mapping[Any, Any], *, now: int, rand: float
+) -> State:
+    since, asked = row["not_found_since"] or now, row["asked"] + 1
     values = {
         **_RELEASED,
         "not_found_since": since,
         "asked_at": now,
-        "asked": row["asked"] + 1,
-        "ask_singly": False,
+        "asked": asked,
+        "attempts": 0,
+        "held": 0,
     }
+    values |= {"reason": TaskNotFound.reason, "message": "the API does not know this id"}
     if now - since < GRACE_MS:
-        due_at = now + backoff_ms(row["asked"] + 1, rand=rand, first_seconds=2, most_seconds=120)
-        _write(connection, lease, {**values, "due_at": due_at, "attempts": 0})
+        due_at = now + backoff_ms(asked, rand=rand, first_seconds=2, most_seconds=120)
+        _write(connection, lease, {**values, "due_at": due_at, "ask_singly": False})
         return State(row["state"])
-    _write(connection, lease, {**values, "state": State.UNKNOWN, "due_at": now + DAY_MS, "attempts": 0})
+    # No list page has shown it for as long as that: from now on it is asked for singly, once a day.
+    _write(connection, lease, {**values, "state": State.UNKNOWN, "due_at": now + DAY_MS, "ask_singly": True})
     if row["state"] != State.UNKNOWN:
         note(connection, lease.row_id, at=now, event="task.not_found", detail="the API does not know this id")
+        trim(connection, lease.row_id)
     return State.UNKNOWN
 
 

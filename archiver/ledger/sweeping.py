@@ -39,13 +39,24 @@ def begin(connection: sa.Connection, *, account: str, family: str, now: int) -> 
     lease = {"lease_token": token, "lease_until": now + SWEEP_LEASE_SECONDS * 1000}
     row = connection.execute(sa.select(table.c.lease_until).where(*where)).first()
     if row is None:
-        blank = {"account": account, "family": family, "oldest_first": False, "missed_callbacks": 0}
-        connection.execute(sa.insert(table).values({**blank, **lease}))
+        connection.execute(sa.insert(table).values({**_blank(account, family), **lease}))
         return token
     if row.lease_until is not None and row.lease_until > now:
         return None
     connection.execute(sa.update(table).where(*where).values(lease))
     return token
+
+
+def _blank(account: str, family: str) -> dict[str, object]:
+    return {"account": account, "family": family, "oldest_first": False, "missed_callbacks": 0}
+
+
+def add_missed(connection: sa.Connection, *, account: str, family: str, count: int) -> None:
+    """Count callbacks that never came; list matching may find some of a family that is never swept."""
+    table = schema.sweeps
+    same = sa.update(table).where(table.c.account == account, table.c.family == family)
+    if connection.execute(same.values(missed_callbacks=table.c.missed_callbacks + count)).rowcount == 0:
+        connection.execute(sa.insert(table).values({**_blank(account, family), "missed_callbacks": count}))
 
 
 def renew(connection: sa.Connection, token: str, *, now: int) -> bool:

@@ -1,11 +1,13 @@
 """What time alone does to rows: deadlines pass, unconfirmed ids are dropped, missing callbacks are counted."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from archiver.ledger import schema
 from archiver.ledger.histories import note
+from archiver.ledger.sweeping import add_missed
 from archiver.model import DAY_MS, RETENTION_MS, State, Status
 
 UNCONFIRMED_MOST = 1_000_000
@@ -34,9 +36,11 @@ class Expired:
 def expire(connection: sa.Connection, *, now: int) -> list[Expired]:
     """Pass the verdict on tasks whose deadline is over, at most `ROWS_MOST` of a kind a call.
 
-    A succeeded task that nobody has tried yet gets its one try first; a leased one is being tried now.
+    A succeeded task that the API confirmed only after its deadline gets its one try first; a leased one is being tried
+    now.
     """
     table = schema.tasks
+    had_its_chance = sa.or_(table.c.attempts > 0, table.c.confirmed_at < table.c.deadline_at)
     expired: list[Expired] = []
     for state, verdict, queue, reason in _VERDICTS:
         query = (
@@ -45,7 +49,7 @@ def expire(connection: sa.Connection, *, now: int) -> list[Expired]:
                 table.c.state == state,
                 table.c.deadline_at <= now,
                 table.c.lease_token.is_(None),
-                table.c.attempts > 0 if state is State.SUCCEEDED else sa.true(),
+                had_its_chance if state is State.SUCCEEDED else sa.true(),
             )
             .limit(ROWS_MOST)
         )
@@ -92,29 +96,26 @@ def _expire_buried(connection: sa.Connection, *, now: int) -> list[Expired]:
     return expired
 
 
-def prune(connection: sa.Connection, *, now: int) -> int:
-    """Drop ids that the API never confirmed: after 30 days, and the oldest above `UNCONFIRMED_MOST`. How many
-    went; at most `ROWS_MOST` a call. What the API confirmed is kept for ever."""
+def prunable(connection: sa.Connection, *, now: int, most: int) -> list[int]:
+    """The rows (at most `ROWS_MOST`) of ids that the API never confirmed and that have had their 30 days, or are the
+    oldest above `most`. What the API confirmed is kept for ever."""
     table = schema.tasks
-    unconfirmed = (table.c.queue == schema.QUEUE_INQUIRE, table.c.confirmed_at.is_(None))
-    oldest = sa.select(table.c.id).where(*unconfirmed).order_by(table.c.first_seen_at)
-    aged = connection.execute(
-        sa.delete(table).where(
-            table.c.id.in_(
-                oldest.where(table.c.first_seen_at <= now - RETENTION_MS).limit(ROWS_MOST).scalar_subquery()
-            )
-        )
-    ).rowcount
-    total = connection.execute(sa.select(sa.func.count()).select_from(table).where(*unconfirmed)).scalar_one()
-    surplus = min(total - UNCONFIRMED_MOST, ROWS_MOST)
-    if surplus <= 0:
-        return aged
-    return (
-        aged
-        + connection.execute(
-            sa.delete(table).where(table.c.id.in_(oldest.limit(surplus).scalar_subquery()))
-        ).rowcount
-    )
+    unconfirmed = table.c.queue == schema.QUEUE_INQUIRE  # a CHECK says so
+    oldest = sa.select(table.c.id).where(unconfirmed).order_by(table.c.first_seen_at, table.c.id)
+    aged = oldest.where(table.c.first_seen_at <= now - RETENTION_MS).limit(ROWS_MOST)
+    ids = list(connection.execute(aged).scalars())
+    if ids:
+        return ids
+    total = connection.execute(sa.select(sa.func.count()).select_from(table).where(unconfirmed)).scalar_one()
+    surplus = min(total - most, ROWS_MOST)
+    return list(connection.execute(oldest.limit(surplus)).scalars()) if surplus > 0 else []
+
+
+def prune(connection: sa.Connection, ids: Sequence[int]) -> int:
+    """Drop these rows, unless the API has confirmed one meanwhile or somebody is asking about it; how many went."""
+    table = schema.tasks
+    still = (table.c.queue == schema.QUEUE_INQUIRE, table.c.lease_token.is_(None))
+    return connection.execute(sa.delete(table).where(table.c.id.in_(ids), *still)).rowcount
 
 
 def count_missed(
@@ -123,7 +124,7 @@ def count_missed(
     """Tasks that the sweep was first to find finished, `patience_ms` ago, and that no callback has reported
     since: {(account, family): how many}. Each is looked at once, and only one that finished after the ledger's
     first start counts: nobody was there to be called back before."""
-    table, sweeps = schema.tasks, schema.sweeps
+    table = schema.tasks
     query = (
         sa.select(table.c.id, table.c.account, table.c.family, table.c.callback_status, table.c.updated_at)
         .where(table.c.swept_finished_at.is_not(None), table.c.swept_finished_at <= now - patience_ms)
@@ -140,9 +141,5 @@ def count_missed(
         ids = [row["id"] for row in rows]
         connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(swept_finished_at=None))
     for (account, family), count in missed.items():
-        connection.execute(
-            sa.update(sweeps)
-            .where(sweeps.c.account == account, sweeps.c.family == family)
-            .values(missed_callbacks=sweeps.c.missed_callbacks + count)
-        )
+        add_missed(connection, account=account, family=family, count=count)
     return missed

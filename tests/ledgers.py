@@ -1,0 +1,212 @@
+"""A ledger on a clock of its own, and the few words in which its tests speak. Real SQLite, no sleeps."""
+
+import pathlib
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+from archiver.failures import Failure, NotMedia, decide
+from archiver.ledger import Ledger, Recorded
+from archiver.model import (
+    Asset,
+    Callback,
+    Discovery,
+    Lease,
+    Reception,
+    Role,
+    Stage,
+    State,
+    Status,
+    StoredAsset,
+    Task,
+)
+
+ACCOUNT = "default"
+FAMILY = "images/generations"
+START = 1_790_000_000_000
+"""Unix ms: when every test's clock starts."""
+SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
+RAND = 0.5
+"""Jitter takes a random half: with this one, a delay is three quarters of its cap."""
+
+
+class Clock:
+    """Unix ms; moves only when it is told to."""
+
+    def __init__(self, now: int = START) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, milliseconds: int) -> None:
+        self.now += milliseconds
+
+
+def asset(stem: str = "0", url: str | None = None) -> Asset:
+    """An image that the API names."""
+    where = f"https://cdn.klingai.com/{stem}.png" if url is None else url
+    return Asset(stem=stem, url=where, role=Role.IMAGE, index=None, watermarked="watermark" in stem)
+
+
+def stored(stem: str = "0") -> StoredAsset:
+    """The same image as it lies in the bucket."""
+    return StoredAsset(
+        stem=stem,
+        name=f"{stem}.png",
+        key=f"{FAMILY}/2026/09/21/t/{stem}.png",
+        role=Role.IMAGE,
+        index=None,
+        watermarked="watermark" in stem,
+        bytes=10,
+        sha256="0" * 64,
+        content_type="image/png",
+        width=1,
+        height=1,
+        source_url=f"https://cdn.klingai.com/{stem}.png",
+    )
+
+
+def answer(
+    task_id: str = "t",
+    status: Status = Status.SUCCEEDED,
+    *,
+    family: str = FAMILY,
+    created_at: int | None = START,
+    updated_at: int | None = START + 24 * SECOND,
+    external_task_id: str | None = None,
+    assets: tuple[Asset, ...] | None = None,
+    message: str = "",
+) -> Task:
+    """The API's word about one task; a succeeded one has one image unless told otherwise."""
+    given = (asset(),) if assets is None and status is Status.SUCCEEDED else assets or ()
+    document = {"task_id": task_id, "task_status": status.value, "urls": [one.url for one in given]}
+    return Task(
+        task_id=task_id,
+        family=family,
+        status=status,
+        message=message,
+        created_at=created_at,
+        updated_at=updated_at,
+        external_task_id=external_task_id,
+        assets=given,
+        document=document,
+    )
+
+
+class Desk:
+    """One ledger, worked by hand: `tell` (a callback), `say` (the API's word), claims, and looks at rows."""
+
+    def __init__(self, folder: pathlib.Path, **options: Any) -> None:
+        self.path = folder / "ledger.db"
+        self.clock = Clock()
+        self.ledger = Ledger.open(f"sqlite:///{self.path}", daemon=True, now=self.clock, **options)
+
+    def close(self) -> None:
+        self.ledger.close()
+
+    # --- what happens -----------------------------------------------------------------------------------
+
+    def tell(
+        self, task_id: str = "t", status: Status | None = Status.SUCCEEDED, *, family: str | None = FAMILY
+    ) -> Reception:
+        """A callback."""
+        return self.ledger.record_callbacks([Callback(ACCOUNT, task_id, status, family)])[0]
+
+    def say(
+        self,
+        task: Task,
+        *,
+        by: Discovery = Discovery.CALLBACK,
+        asked_as: str | None = None,
+    ) -> Recorded:
+        """The API's word."""
+        return self.ledger.record([task], account=ACCOUNT, by=by, rand=RAND, asked_as=asked_as)[0]
+
+    def claim(self, stage: Stage) -> Lease:
+        """The one task that is claimable."""
+        (lease,) = self.claim_all(stage)
+        return lease
+
+    def claim_all(self, stage: Stage, *, count: int = 10) -> list[Lease]:
+        if stage is Stage.ARCHIVE:
+            return self.ledger.claim_archive(count=count, offset=0)
+        return self.ledger.claim_verify(count=count, offset=0)
+
+    def fail(self, lease: Lease, error: Failure) -> None:
+        """The work on this lease ended in `error`: what `Setbacks` would do."""
+        decision = decide(
+            error, attempt=lease.attempt, now=self.clock(), deadline=lease.deadline_at, rand=RAND
+        )
+        kind = type(decision).__name__.lower()
+        getattr(self.ledger, kind)(lease, error, decision)
+
+    def archived(self, lease: Lease) -> None:
+        self.ledger.archived(
+            lease, manifest_key="f/manifest.json", archived_at=self.clock(), stored=[stored()]
+        )
+
+    # --- states -----------------------------------------------------------------------------------------
+
+    def bring(self, state: State, task_id: str = "t") -> None:
+        """A fresh task into this state, by the way it would really come there. Moves the clock where it must."""
+        getattr(self, f"_bring_{state}")(task_id)
+        assert self.state(task_id) is state
+
+    def _bring_reported(self, task_id: str) -> None:
+        self.tell(task_id)
+
+    def _bring_running(self, task_id: str) -> None:
+        self.say(answer(task_id, Status.RUNNING))
+
+    def _bring_succeeded(self, task_id: str) -> None:
+        self.say(answer(task_id))
+
+    def _bring_failed(self, task_id: str) -> None:
+        self.say(answer(task_id, Status.FAILED, message="policy"))
+
+    def _bring_archived(self, task_id: str) -> None:
+        self.say(answer(task_id))
+        self.archived(self.claim(Stage.ARCHIVE))
+
+    def _bring_buried(self, task_id: str) -> None:
+        self.say(answer(task_id))
+        self.fail(self.claim(Stage.ARCHIVE), NotMedia("a web page"))
+
+    def _bring_unknown(self, task_id: str) -> None:
+        self.tell(task_id)
+        self.ledger.not_found(self.claim(Stage.VERIFY), rand=RAND)
+        self.clock.advance(11 * MINUTE)
+        self.ledger.not_found(self.claim(Stage.VERIFY), rand=RAND)
+
+    def _bring_lost(self, task_id: str) -> None:
+        self.say(answer(task_id))
+        self.clock.advance(30 * DAY)
+        self.ledger.expire()
+
+    # --- what is written down ---------------------------------------------------------------------------
+
+    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        """Rows straight from the file, past the code that is tested."""
+        connection = sqlite3.connect(self.path)
+        try:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query, values)]
+        finally:
+            connection.close()
+
+    def row(self, task_id: str = "t") -> dict[str, Any]:
+        (row,) = self.rows("SELECT * FROM tasks WHERE task_id = ?", task_id)
+        return row
+
+    def state(self, task_id: str = "t") -> State:
+        return State(self.row(task_id)["state"])
+
+    def seconds_until_due(self, task_id: str = "t") -> float:
+        due_at: int = self.row(task_id)["due_at"]
+        return (due_at - self.clock()) / SECOND
+
+    def shown(self, task_id: str = "t") -> Mapping[str, Any]:
+        found = self.ledger.show(task_id, account=ACCOUNT)
+        assert found is not None
+        return found
