@@ -72,7 +72,9 @@ class Worker:
         stop: threading.Event,
         on_death: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
+        renew_seconds: float = RENEW_SECONDS,
     ) -> None:
+        self._renew_seconds = renew_seconds
         self._stages = stages
         self._limits = limits
         self._stop = stop
@@ -266,7 +268,7 @@ class Worker:
 
     def _renew(self) -> None:
         try:
-            while not self._renewing_ends.wait(RENEW_SECONDS):
+            while not self._renewing_ends.wait(self._renew_seconds):
                 self._try("lease-renewal", self._stages.keeper.renew)
         finally:
             if not self._renewing_ends.is_set():

@@ -136,6 +136,7 @@ class Engine:
         *,
         store: FakeStore | None = None,
         limits: TransferLimits = LIMITS,
+        ledger_class: type[HookedLedger] = HookedLedger,
     ) -> None:
         self.sim = sim
         self.clock = Clock()
@@ -147,6 +148,7 @@ class Engine:
         self.metrics = Metrics()
         self._folder = folder
         self._limits = limits
+        self._ledger_class = ledger_class
         self._open()
 
     def __enter__(self) -> Self:
@@ -173,7 +175,7 @@ class Engine:
         sim, clock = self.sim, self.clock
         url = f"sqlite:///{self._folder}/ledger.db"
         HookedLedger.effects = HookedFetcher.effects = self.effects
-        self.ledger = HookedLedger.open(url, daemon=True, now=clock.now)
+        self.ledger = self._ledger_class.open(url, daemon=True, now=clock.now)
         self.keeper = LeaseKeeper(self.ledger, monotonic=clock.monotonic)
         self.client = KlingClient(
             sim.base_url,
