@@ -16,8 +16,8 @@ help: ## what there is
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: .venv/installed ## the main job end to end: simulated Kling account, real S3 server, the daemon
-	@$(BIN)/python -m tests.demo
+demo: .venv/installed ## the main job end to end: simulated Kling account, real S3 server, the daemon (ARGS=--help)
+	@$(BIN)/python -m tests.demo $(ARGS)
 
 test: .venv/installed ## the whole test suite
 	@$(BIN)/python -m pytest

@@ -22,7 +22,7 @@ SECONDS_MAX = 60
 class RunningDemo:
     """A demo whose output is a pipe."""
 
-    def __init__(self, working_folder: Path, *, import_path: str = str(ROOT)) -> None:
+    def __init__(self, working_folder: Path, *, import_path: str) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             COMMAND,
@@ -58,14 +58,21 @@ class RunningDemo:
         return {int(pid) for path in tasks.glob("*/children") for pid in path.read_text().split()}
 
 
+@contextlib.contextmanager
+def running(working_folder: Path, *, import_path: str = str(ROOT)) -> Iterator[RunningDemo]:
+    """A demo that is gone afterwards, whatever the test does."""
+    started = RunningDemo(working_folder, import_path=import_path)
+    try:
+        yield started
+    finally:
+        started.process.kill()
+        started.process.communicate()
+
+
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[RunningDemo]:
-    running = RunningDemo(tmp_path)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.communicate()
+    with running(tmp_path) as started:
+        yield started
 
 
 def await_gone(pids: set[int]) -> None:
@@ -127,12 +134,13 @@ def test_a_daemon_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Pa
     broken = tmp_path / "broken" / "receiver"
     broken.mkdir(parents=True)
     (broken / "__main__.py").write_text("raise SystemExit('no daemon today')")
-    running = RunningDemo(tmp_path, import_path=f"{broken.parent}{os.pathsep}{ROOT}")
+    (broken / "__init__.py").touch()
 
-    status = running.end()
+    with running(tmp_path, import_path=f"{broken.parent}{os.pathsep}{ROOT}") as demo:
+        status = demo.end()
 
     assert status == 1
-    assert "the daemon did not start (exit status 1). Its log ends with:\nno daemon today\n" in running.text
+    assert "the daemon did not start (exit status 1). Its log ends with:\nno daemon today\n" in demo.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

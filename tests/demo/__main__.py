@@ -56,7 +56,10 @@ def _ignore_proxies() -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="make demo", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="make demo",
+        usage="make demo [ARGS=--once]",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--once", action="store_true", help="end after the check, at a terminal too")
     return parser.parse_args(arguments)

@@ -6,6 +6,7 @@ no races to think about, and children are on the leash of a thread that lives as
 
 import contextlib
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -230,7 +231,8 @@ class Performance:
         ]
         if self._daemon.answers("/api/tasks", token=admin):
             places.append(("operators' API", f'curl -H "Authorization: Bearer {admin}" {url}/api/tasks'))
-        places.append(("commands", f". {_short(self._folder.environment)} && kling-archiver status"))
+        command = _short(Path(sys.executable).parent / "kling-archiver")
+        places.append(("commands", f". {_short(self._folder.environment)} && {command} status"))
         return places
 
     def _settings(self, url: str) -> dict[str, str]:
@@ -270,4 +272,5 @@ def _sentence(arrival: Arrival) -> str:
 
 def _short(path: Path) -> str:
     """As one would type it here."""
-    return str(path.relative_to(Path.cwd()))
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
