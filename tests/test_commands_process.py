@@ -89,9 +89,7 @@ def test_version_is_that_of_the_package(line: CommandLine) -> None:
     assert line.finish("--version") == (0, f"kling-archiver {version}\n", "")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["show", "1"], ["show", "1", "--json"], ["status"], ["status", "--json"]]
-)
+@pytest.mark.parametrize("arguments", [["show", "1"], ["status", "--json"]])
 def test_a_reader_that_has_gone_is_no_traceback(line: CommandLine, arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -246,7 +244,7 @@ ledger = Ledger.open(sys.argv[1], daemon=True)
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 written = 0
-while not stop.is_set():
+while not stop.wait(0.002):
     ledger.record_callbacks([Callback("default", f"w{written}", Status.SUCCEEDED, "images/generations")])
     written += 1
     if written == 1:

@@ -121,6 +121,17 @@ def test_a_family_without_the_right_fails_alone(line: CommandLine, simulator: Kl
     assert (second["error"], second["found"]) == (None, 1)
 
 
+def test_one_bad_answer_does_not_keep_the_other_families_from_being_swept(
+    line: CommandLine, simulator: KlingSimulator
+) -> None:
+    simulator.faults.arm("list", faults.server_error(), times=1)
+
+    first, second = json.loads(line.run("sweep", "--json").stdout)["families"]
+
+    assert first["error"]["reason"] == "api_server_error"
+    assert (second["error"], second["found"]) == (None, 1)
+
+
 def test_a_failed_sweep_gives_the_family_back_and_keeps_what_it_read(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:

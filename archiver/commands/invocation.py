@@ -28,12 +28,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 class Invocation:
     """Where a command runs: its environment, and the clock (Unix ms)."""
 
-    environ: Mapping[str, str]
+    environment: Mapping[str, str]
     now: Callable[[], int] = unix_ms
 
     def settings(self, *need: Need) -> Settings:
         """The settings, with what the command needs among them; the log is set up. Raises SettingsError."""
-        settings = Settings.load(self.environ, need=need)
+        settings = Settings.load(self.environment, need=need)
         configure_log(settings)
         for sentence in settings.unknown:
             say(sentence)

@@ -46,10 +46,13 @@ def console(*, stderr: bool = False) -> Console:
     return found
 
 
-def say(sentence: str) -> None:
-    """Tell the operator something that is not data. If nobody can be told, the work still goes on."""
+def say(sentence: str, *, screen: Console | None = None) -> None:
+    """Tell the operator something that is not data. If nobody can be told, the work still goes on.
+
+    While a bar is shown, `screen` is its console, which knows how to print above it.
+    """
     with contextlib.suppress(OSError):
-        console(stderr=True).print(f"kling-archiver: {clean(sentence)}")
+        (screen or console(stderr=True)).print(f"kling-archiver: {clean(sentence)}")
 
 
 def print_json(value: object) -> None:

@@ -14,7 +14,7 @@ from archiver.commands.sweep_progress import SweepProgress
 from archiver.commands.sweep_report import FamilySwept, as_json, print_report
 from archiver.composition import build_client, build_sweeper
 from archiver.config import Need, Settings
-from archiver.failures import Disposition, Failure
+from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics
 from archiver.sweep import SweepCounts, SweepEnd, Sweeper
@@ -85,11 +85,13 @@ def _sweep_all(settings: Settings, ledger: Ledger, *, full: bool, dry_run: bool)
                 one.counts = _sweep_family(
                     sweeper, family, full=full, dry_run=dry_run, progress=progress, stop=stop
                 )
+            except LedgerUnavailable:
+                raise
             except Failure as error:
                 one.failure = error
                 one.counts = progress.last_of(family) or one.counts
-                say(f"{family}: {sentence_of(error)}")
-                if not _concerns_family_only(error):
+                progress.say(f"{family}: {sentence_of(error)}")
+                if _concerns_every_family(error):
                     break
     return swept
 
@@ -120,7 +122,8 @@ def _sweep_family(
     return counts
 
 
-def _concerns_family_only(error: Failure) -> bool:
-    """Whether the other families are worth a try. A key that is refused, or a network that is not there, would
-    only fail once for each of them."""
-    return error.disposition is Disposition.HOLD and error.family is not None
+def _concerns_every_family(error: Failure) -> bool:
+    """Whether the other families need not be tried: a key that is refused, or a network that is not there, would
+    only fail once more for each of them."""
+    of_account = error.disposition is Disposition.HOLD and error.family is None
+    return of_account or isinstance(error, ApiUnreachable | ApiTokenRefused)

@@ -58,7 +58,11 @@ class SweepProgress:
             return
         self._waiting.add(family)
         self._progress.update(self._lines[family], seen="waiting")
-        say(f"{family}: another sweep is running; waiting for it to end (Ctrl-C to give up).")
+        self.say(f"{family}: another sweep is running; waiting for it to end (Ctrl-C to give up).")
+
+    def say(self, sentence: str) -> None:
+        """Tell the operator something, above the bars."""
+        say(sentence, screen=self._progress.console)
 
     def end(self, counts: SweepCounts) -> None:
         """The family is done."""

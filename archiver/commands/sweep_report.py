@@ -63,6 +63,7 @@ def print_report(swept: list[FamilySwept], *, dry_run: bool) -> None:
     tasks, files = _total(swept, "to_archive"), _total(swept, "files")
     found, moved = _total(swept, "found"), _total(swept, "moved")
     if dry_run:
-        print_line(f"A sweep would bring {count_of(tasks, 'task')} with {count_of(files, 'file')}.")
+        least = "at least " if any(one.failure for one in swept) else ""
+        print_line(f"A sweep would bring {least}{count_of(tasks, 'task')} with {count_of(files, 'file')}.")
     else:
         print_line(f"{count_of(found, 'task')} found that the ledger did not have, {moved} moved on.")
