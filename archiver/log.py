@@ -15,6 +15,7 @@ ten lines hands it what libraries say; one lock, one writer, no interleaved line
 """
 
 import importlib.metadata
+import json
 import logging
 import sys
 import threading
@@ -147,7 +148,7 @@ def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: 
     version = program_version()
 
     def declared(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        if strict and event["event"] not in EVENTS:
+        if event["event"] not in EVENTS:
             raise UndeclaredEvent(event["event"])
         return event
 
@@ -158,7 +159,7 @@ def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: 
         return {**event, "version": version}
 
     chain: list[Processor] = [
-        declared,
+        *([declared] if strict else []),
         structlog.contextvars.merge_contextvars,
         structlog.processors.format_exc_info,
         redacted,
@@ -166,9 +167,18 @@ def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if format_ == "json":
-        return [*chain, stamped, structlog.processors.JSONRenderer()]
+        return [*chain, stamped, structlog.processors.JSONRenderer(serializer=_json)]
     plain = structlog.dev.plain_traceback  # the exception is text by now; Rich would print local variables
     return [*chain, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def _json(event: EventDict, **_: object) -> str:
+    """Redaction has left only what JSON carries, so one encoder made beforehand does; `json.dumps` with the
+    renderer's own fallback would make one for every line."""
+    return _ENCODER.encode(event)
 
 
 def _adopt_libraries(level: int) -> None:
