@@ -2,7 +2,6 @@
 
 import pathlib
 import sqlite3
-from collections.abc import Mapping
 from typing import Any
 
 from archiver.failures import Failure, NotMedia, decide
@@ -100,10 +99,19 @@ class Desk:
     def __init__(self, folder: pathlib.Path, **options: Any) -> None:
         self.path = folder / "ledger.db"
         self.clock = Clock()
-        self.ledger = Ledger.open(f"sqlite:///{self.path}", daemon=True, now=self.clock, **options)
+        self._options = options
+        self.ledger = self._open()
+
+    def _open(self) -> Ledger:
+        return Ledger.open(f"sqlite:///{self.path}", daemon=True, now=self.clock, **self._options)
 
     def close(self) -> None:
         self.ledger.close()
+
+    def reopen(self) -> None:
+        """The daemon has ended, whatever it held, and the next one starts."""
+        self.ledger.close()
+        self.ledger = self._open()
 
     # --- what happens -----------------------------------------------------------------------------------
 
@@ -206,7 +214,7 @@ class Desk:
         due_at: int = self.row(task_id)["due_at"]
         return (due_at - self.clock()) / SECOND
 
-    def shown(self, task_id: str = "t") -> Mapping[str, Any]:
+    def shown(self, task_id: str = "t") -> dict[str, Any]:
         found = self.ledger.show(task_id, account=ACCOUNT)
         assert found is not None
         return found
