@@ -7,7 +7,8 @@ What kling-api.md 5.2 leaves undocumented is assumed in its worst form:
 - Rows shift while we read: towards the next page where new tasks push (newest first, read forwards), towards
   the previous one where old tasks vanish (oldest first, read backwards). In both directions of reading a row
   then shows twice, and none is passed over.
-- A server that ignores `pageNum` answers the same page for ever: seen, said, and taken as the end.
+- A list that shifts by exactly a page shows the same page again; a server that ignores `pageNum` does so for ever,
+  which is seen, said, and taken as the end.
 - There are 1000 pages. A full last one means that older tasks cannot be seen, and is said.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from archiver.kling import Page
 
 PAGES_MOST = 1000
+REPEATS_MOST = 3
 _NOISE = 0.1
 """Part of the neighbours that may stand the wrong way round in a list that is still called sorted: equal
 seconds, or an order by another clock than `created_at`."""
@@ -34,16 +36,32 @@ class Order(enum.StrEnum):
     """Too few rows to tell."""
 
 
-def order_of(page: Page) -> Order:
-    """Which way this page runs, by `created_at` of its rows."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Steps:
+    """How often `created_at` goes up and down from a row to the next."""
+
+    up: int
+    down: int
+
+    def __add__(self, other: "Steps") -> "Steps":
+        return Steps(self.up + other.up, self.down + other.down)
+
+    @property
+    def order(self) -> Order:
+        """Which way rows with these steps run."""
+        if self.up + self.down == 0:
+            return Order.UNTOLD
+        upwards = self.up / (self.up + self.down)
+        if upwards <= _NOISE:
+            return Order.NEWEST_FIRST
+        return Order.OLDEST_FIRST if upwards >= 1 - _NOISE else Order.NONE
+
+
+def steps_of(page: Page) -> Steps:
+    """The steps within one page; rows of the same moment make none."""
     times = [task.created_at for task in page.tasks if task.created_at is not None]
-    steps = [later - earlier for earlier, later in itertools.pairwise(times) if later != earlier]
-    if not steps:
-        return Order.UNTOLD
-    upwards = sum(step > 0 for step in steps) / len(steps)
-    if upwards <= _NOISE:
-        return Order.NEWEST_FIRST
-    return Order.OLDEST_FIRST if upwards >= 1 - _NOISE else Order.NONE
+    steps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    return Steps(up=sum(step > 0 for step in steps), down=sum(step < 0 for step in steps))
 
 
 @dataclasses.dataclass
@@ -55,11 +73,17 @@ class Listing:
     """What an earlier reading found out; corrected by this one."""
     last_page: int | None = None
     """Where the rows ended, for a list that runs oldest first."""
-    order: Order = Order.UNTOLD
     stands_still: bool = False
     """The server gave the same page again for another number."""
-    overflows: bool = False
-    """Page 1000 was full."""
+    _steps: Steps = Steps(0, 0)
+    """Of all pages so far: a short page, read alone, says too little."""
+    _turned: bool = False
+    _before: tuple[str, ...] = ()
+    """The ids of the page before, and how often in a row it has come."""
+    _repeats: int = 0
+    _rows_most: int = 0
+    _rows_at_the_end: int = 0
+    _kept: tuple[int, Page] | None = None
 
     def pages(self) -> Iterator[Page]:
         """Every page, newest end first where there is one. Stop iterating whenever enough was seen."""
@@ -69,71 +93,108 @@ class Listing:
             yield from self._forwards()
 
     @property
+    def order(self) -> Order:
+        """Which way the list runs, as far as it was read."""
+        return self._steps.order
+
+    @property
     def sorted(self) -> bool:
-        """Whether "only old rows on this page" says anything about the pages after it."""
-        return self.order in (Order.NEWEST_FIRST, Order.OLDEST_FIRST)
+        """Whether "only old rows on this page" says anything about the pages after it: the list runs one way, and we
+        read it from its newest end."""
+        return self.order is (Order.OLDEST_FIRST if self.oldest_first else Order.NEWEST_FIRST)
+
+    @property
+    def overflows(self) -> bool:
+        """Page 1000 was full, so there are tasks that no page shows. Full is what no other page was fuller than: the
+        size of pages is the server's own affair."""
+        return 0 < self._rows_most <= self._rows_at_the_end
 
     def _forwards(self) -> Iterator[Page]:
-        empty, before = 0, None
+        empty = 0
         for number in range(1, PAGES_MOST + 1):
-            page = self.read(number)
-            self._learn(page)
-            if self.order is Order.OLDEST_FIRST and number == 1:
-                self.oldest_first = True
+            page = self._learn(number, self.read(number))
+            if self.order is Order.OLDEST_FIRST and not self._turned:
+                # The newest tasks are at the other end.
+                self._turned = self.oldest_first = True
                 yield from self._backwards()
                 return
             empty = empty + 1 if page.rows == 0 else 0
-            if empty == 2:
+            if empty == 2 or self._is_standing_still(page):
                 return
-            if self._is_repeated(page, before):
-                return
-            before = page
-            yield page
-        self.overflows = before is not None and before.rows > 0
+            if not self._repeats:
+                yield page
 
     def _backwards(self) -> Iterator[Page]:
         self.last_page = self._find_last(self.last_page or 1)
-        before = None
         for number in range(self.last_page, 0, -1):
-            page = self.read(number)
-            self._learn(page)
-            if self.order is Order.NEWEST_FIRST:
+            page = self._learn(number, self._page(number))
+            if self.order is Order.NEWEST_FIRST and not self._turned:
                 # It has turned round since: start over from the other end, rather than miss the newest.
-                self.oldest_first = False
+                self._turned, self.oldest_first, self.last_page = True, False, None
                 yield from self._forwards()
                 return
-            if self._is_repeated(page, before):
+            if self._is_standing_still(page):
                 return
-            before = page
-            yield page
-        self.overflows = self.last_page == PAGES_MOST
+            if not self._repeats:
+                yield page
 
-    def _learn(self, page: Page) -> None:
-        found = order_of(page)
-        if found is Order.UNTOLD or found is self.order:
-            return
-        # Two pages that run differently: nothing is sorted here.
-        self.order = found if self.order is Order.UNTOLD else Order.NONE
+    def _learn(self, number: int, page: Page) -> Page:
+        self._steps += steps_of(page)
+        self._rows_most = max(self._rows_most, page.rows)
+        if number == PAGES_MOST:
+            self._rows_at_the_end = page.rows
+        return page
 
-    def _is_repeated(self, page: Page, before: Page | None) -> bool:
-        self.stands_still = before is not None and page.rows > 0 and page.ids == before.ids
+    def _is_standing_still(self, page: Page) -> bool:
+        """Whether the server has answered one and the same page again and again. Once or twice the list may have
+        shifted by exactly a page."""
+        repeated = page.rows > 0 and page.ids == self._before
+        self._repeats = self._repeats + 1 if repeated else 0
+        self._before = page.ids
+        self.stands_still = self._repeats >= REPEATS_MOST
         return self.stands_still
 
     def _find_last(self, start: int) -> int:
-        """The last page with rows: doubling from `start`, then halving; each question looks at two pages,
-        since one empty page is not the end."""
-        low, high = 1, start
-        while high < PAGES_MOST and self._has_rows_from(high):
-            low, high = high, min(high * 2, PAGES_MOST)
+        """The last page with rows, from where it was last time: outwards in doubling steps, then by halves. Each
+        question looks at two pages, since one empty page is not the end. Where nothing has changed that is 3 reads."""
+        low, high = self._around(start)
         while high - low > 1:
             middle = (low + high) // 2
             if self._has_rows_from(middle):
                 low = middle
             else:
                 high = middle
-        return high if self._has_rows_from(high) else low
+        return low
+
+    def _around(self, start: int) -> tuple[int, int]:
+        """A page from which on there are rows (or the first), and a later one from which on there are none."""
+        step = 1
+        if self._has_rows_from(start):
+            low = start
+            while low < PAGES_MOST:
+                high = min(low + step, PAGES_MOST)
+                if not self._has_rows_from(high):
+                    return low, high
+                low, step = high, step * 2
+            return PAGES_MOST, PAGES_MOST
+        high = start
+        while high > 1:
+            low = max(high - step, 1)
+            if low == 1 or self._has_rows_from(low):
+                return low, high
+            high, step = low, step * 2
+        return 1, 1
 
     def _has_rows_from(self, number: int) -> bool:
-        if self.read(number).rows:
-            return True
-        return number < PAGES_MOST and self.read(number + 1).rows > 0
+        for probed in (number, number + 1):
+            page = self.read(probed) if probed <= PAGES_MOST else None
+            if page is not None and page.rows:
+                self._kept = probed, page
+                return True
+        return False
+
+    def _page(self, number: int) -> Page:
+        """A page, not read again where the search for the last one has just done so."""
+        if self._kept is not None and self._kept[0] == number:
+            return self._kept[1]
+        return self.read(number)
