@@ -36,4 +36,3 @@ def migrate(connection: sa.Connection, *, path: pathlib.Path) -> str | None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
     return current or "nothing"
-
