@@ -9,7 +9,7 @@ import collections
 import threading
 
 from archiver.failures import AssetGone, Failure, FetchFailed, FetchTimeout, HostRefusing
-from archiver.model import Lease
+from archiver.model import Lease, State
 from archiver.setback import PartlyDone
 
 REFUSALS_IN_A_ROW = 5
@@ -24,7 +24,8 @@ class HostWatch:
         self._slots = slots
         self._lock = threading.Lock()
         self._running: collections.Counter[str] = collections.Counter()
-        self._refusals: collections.Counter[str] = collections.Counter()
+        self._refusals: dict[str, set[int]] = {}
+        """Host → the tasks it has refused since it last gave one whole."""
 
     def began(self, host: str | None) -> None:
         """A task of this host takes a slot."""
@@ -56,14 +57,19 @@ class HostWatch:
         return min((free for free in left if free > 0), default=self._slots)
 
     def judged(self, lease: Lease, error: Exception) -> Exception:
-        """`error`, or HostRefusing in its place when it is the host's fifth refusal in a row."""
+        """`error`, or HostRefusing in its place when this is the fifth task in a row that the host has refused.
+
+        A task that is lost is refused because its files are gone: no wonder, and nothing against the host.
+        """
         cause = error.cause if isinstance(error, PartlyDone) else error
-        if not isinstance(cause, _REFUSALS):
+        if not isinstance(cause, _REFUSALS) or lease.state is State.LOST:
             return error
         host = lease.asset_host or cause.host or ""
         with self._lock:
-            self._refusals[host] += 1
-            refusals = self._refusals[host]
+            tasks = self._refusals.setdefault(host, set())
+            if len(tasks) < REFUSALS_IN_A_ROW:
+                tasks.add(lease.row_id)
+            refusals = len(tasks)
         if refusals < REFUSALS_IN_A_ROW or not host:
             return error
         return _as_hold(cause, error, host=host)

@@ -4,6 +4,7 @@ Its threads are real, its clocks are the test's. A test waits for a log event, o
 """
 
 import io
+import itertools
 import json
 import logging
 import pathlib
@@ -296,9 +297,13 @@ def test_five_refusals_in_a_row_hold_the_host_until_a_probe_succeeds(running: Ru
     assert running.holds() == []
 
 
+ROW_IDS = itertools.count(1)
+
+
 def refusal(error: Exception, *, host: str | None = "cdn.example", watch: HostWatch) -> Exception:
+    """The host refuses one more task."""
     lease = Lease(
-        row_id=1,
+        row_id=next(ROW_IDS),
         token="t",
         stage=Stage.ARCHIVE,
         account=ACCOUNT,
@@ -436,7 +441,9 @@ def test_refused_credentials_hold_verify_and_sweep_and_both_go_on_when_one_is_le
     assert engine.show(named)["state"] == "reported"
 
     sim.clear_faults()
-    run.advance(seconds=31)
+    # The probe of verify is due by the ledger's clock; the sweeps' own has not moved, and yet they go on.
+    engine.clock.set_ahead(seconds=31)
+    run.worker.wake(Stage.VERIFY)
     run.wait_archived(named, missed)
     assert run.worker.stop(seconds=PATIENCE_SECONDS)
     assert run.holds() == []
