@@ -13,22 +13,23 @@ import enum
 from collections.abc import Callable, Sequence
 
 from archiver import log
-from archiver.failures import ApiRateLimited, Failure
+from archiver.failures import Disposition, Failure
 from archiver.kling import PAGE_ROWS, KlingClient, Page
 from archiver.ledger import Ledger, Outcome, Recorded
 from archiver.limiter import Priority
 from archiver.metrics import Metrics
-from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Discovery, Stage, State, Status, Task
+from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Stage, State, Status, Task
 from archiver.pages import Listing
-from archiver.verify import say_recorded
+from archiver.verify import ROWS_MOST, record_page
 
 HORIZON_MS = RETENTION_MS + DAY_MS
 """How far back a sweep looks: the retention, and a day for clocks and for the undocumented start of it."""
 QUIET_PAGES = 2
 """Pages in a row without anything open that end an incremental sweep."""
 
-TOO_FAST_MOST = 3
-"""How often in a row a page is asked for again. At the default rate these waits fit into the sweep's lease."""
+PAGE_TRIES = 4
+"""How often a page is asked for before the sweep fails. Should that outlast the sweep's lease, another sweeper may
+take the family over, which the next renewal tells."""
 
 
 class SweepEnd(enum.StrEnum):
@@ -113,8 +114,9 @@ class Sweeper:
         """Read as `sweep` does and write nothing: how many tasks and files it would bring. Raises Failure."""
         counts = SweepCounts(family=family, full=full)
         listing, quiet = self._listing(family), _Quiet()
+        seen: set[str] = set()
         for page in listing.pages():
-            open_rows = self._count(page, counts)
+            open_rows = self._count(page, counts, seen=seen)
             on_page(counts)
             if quiet.after(
                 open_rows=open_rows, page=page, listing=listing, full=full, horizon=self._horizon()
@@ -131,15 +133,17 @@ class Sweeper:
         )
 
     def _page(self, family: str, number: int) -> Page:
-        """One page. "Too fast" (1302) is no failure of the sweep: the limiter has halved its rate by then, and a
-        full sweep must not begin anew because of one answer."""
-        for _ in range(TOO_FAST_MOST):
+        """One page, asked for again where it could not be had just now: a full sweep must not begin anew because of one
+        answer. After "too fast" (1302) the limiter has halved its rate."""
+        for _ in range(PAGE_TRIES - 1):
             try:
-                return self.client.list_page(
-                    family, page=number, size=PAGE_ROWS, priority=Priority.BACKGROUND
-                )
-            except ApiRateLimited:
-                continue
+                return self._ask(family, number)
+            except Failure as error:
+                if error.disposition is not Disposition.RETRY:
+                    raise
+        return self._ask(family, number)
+
+    def _ask(self, family: str, number: int) -> Page:
         return self.client.list_page(family, page=number, size=PAGE_ROWS, priority=Priority.BACKGROUND)
 
     def _horizon(self) -> int:
@@ -153,11 +157,11 @@ class Sweeper:
             if not self.ledger.sweep_renew(token):
                 counts.end = SweepEnd.OVERTAKEN
                 return
-            recorded = self.ledger.record(
-                page.tasks, account=self.account, by=Discovery.SWEEP, rand=self.rand()
+            recorded = record_page(
+                self.ledger, page.tasks, account=self.account, rand=self.rand, metrics=self.metrics
             )
-            say_recorded(page.tasks, recorded, metrics=self.metrics)
             _add(counts, page, recorded)
+            self._say_skipped(page, family=counts.family)
             on_page(counts)
             open_rows = sum(one.state is not None and one.state not in TERMINAL for one in recorded)
             if quiet.after(
@@ -165,24 +169,36 @@ class Sweeper:
             ):
                 return
 
-    def _count(self, page: Page, counts: SweepCounts) -> int:
-        """Dry run: count what a page would bring; how many of its rows are open here."""
-        known = self.ledger.settled(account=self.account, task_ids=[task.task_id for task in page.tasks])
-        horizon, open_rows = self.now() - RETENTION_MS, 0
+    def _count(self, page: Page, counts: SweepCounts, *, seen: set[str]) -> int:
+        """Dry run: count what a page would bring; how many of its rows are open here. Rows that shift from page to
+        page are counted once."""
+        ids = [task.task_id for task in page.tasks]
+        known: dict[str, State] = {}
+        for start in range(0, len(ids), ROWS_MOST):
+            known |= self.ledger.settled(account=self.account, task_ids=ids[start : start + ROWS_MOST])
+        open_rows = 0
         for task in page.tasks:
             state = known.get(task.task_id)
-            if state is None and _is_old(task, horizon):
-                counts.passed_by += 1
-                continue
-            counts.found += state is None
-            open_rows += state not in TERMINAL
-            if task.status is Status.SUCCEEDED and state is not State.ARCHIVED:
-                counts.to_archive += 1
-                counts.files += len(task.assets)
+            is_gone = state is None and _is_old(task, self.now() - RETENTION_MS)
+            open_rows += not is_gone and state not in TERMINAL
+            if task.task_id not in seen:
+                seen.add(task.task_id)
+                _foresee(counts, task, state=state, is_gone=is_gone)
         counts.pages += 1
         counts.rows += page.rows
         counts.malformed += page.malformed
         return open_rows
+
+    def _say_skipped(self, page: Page, *, family: str) -> None:
+        """A row that cannot be read may be a task that nobody will archive."""
+        if page.malformed:
+            log.get().warning(
+                "sweep.row_skipped",
+                account=self.account,
+                family=family,
+                count=page.malformed,
+                message=page.reasons[0],
+            )
 
     def _say(self, counts: SweepCounts, listing: Listing, *, began: int) -> None:
         fields = dataclasses.asdict(counts) | {"order": listing.order, "seconds": (self.now() - began) / 1000}
@@ -224,6 +240,14 @@ class _Quiet:
 
 def _is_old(task: Task, horizon: int) -> bool:
     return task.created_at is not None and task.created_at <= horizon
+
+
+def _foresee(counts: SweepCounts, task: Task, *, state: State | None, is_gone: bool) -> None:
+    counts.passed_by += is_gone
+    counts.found += state is None and not is_gone
+    if task.status is Status.SUCCEEDED and state is not State.ARCHIVED and not is_gone:
+        counts.to_archive += 1
+        counts.files += len(task.assets)
 
 
 def _add(counts: SweepCounts, page: Page, recorded: Sequence[Recorded]) -> None:

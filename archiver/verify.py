@@ -13,21 +13,40 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from archiver import log
-from archiver.failures import Disposition, Failure, TaskNotFound
-from archiver.families import families_fitting
+from archiver.failures import ApiAnswerUnreadable, Disposition, Failure, LedgerUnavailable, TaskNotFound
+from archiver.families import FAMILIES, families_fitting
 from archiver.kling import PAGE_ROWS, KlingClient
-from archiver.ledger import Ledger, Outcome, Recorded
+from archiver.ledger import Ledger, Outcome, Recorded, Waiting
 from archiver.limiter import Priority
 from archiver.metrics import Metrics
 from archiver.model import Discovery, Lease, Stage, State, Status, Task
 from archiver.pages import Listing
 from archiver.setback import say_hold
+from archiver.unconfirmed import UnconfirmedWatch
 
 MATCH_LEAST = 3
 """From so many waiting ids on, one list call is cheaper than asking for each."""
 WAITING_MOST = 5000
 LIST_TRIES = 3
 """So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
+
+
+_CHECK_ACCOUNT = (
+    "Ten ids that callbacks named are unknown to the API and none was known: check that KLING_ACCESS_KEY (or"
+    " KLING_API_KEY) belongs to the account that creates the tasks, and that KLING_BASE_URL is its region."
+)
+
+ROWS_MOST = 500
+"""Rows a transaction, however many a page has: callbacks wait for no longer one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Matched:
+    """What list matching has answered."""
+
+    count: int
+    began: int
+    """Unix ms: what was due by then and is still waiting is to be asked for singly; what came since, is not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +60,7 @@ class Verifier:
     metrics: Metrics
     now: Callable[[], int]
     rand: Callable[[], float]
+    watch: UnconfirmedWatch = dataclasses.field(default_factory=UnconfirmedWatch)
 
     def ask(self, lease: Lease) -> State:
         """Ask the API for one leased id and record its word; the state the task is in now.
@@ -51,11 +71,15 @@ class Verifier:
             task = self._query(lease)
         except TaskNotFound:
             return self._not_found(lease)
+        if lease.confirmed and task.task_id != lease.task_id:
+            # Our id is somebody else's external id as well: this answer is about the other task.
+            raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
         if _may_lack_watermarks(task):
             task = self._fullest(lease, task)
         recorded = self.ledger.record(
             [task], account=self.account, by=lease.discovered_by, rand=self.rand(), asked_as=lease.task_id
         )
+        self.watch.confirmed()
         say_recorded([task], recorded, metrics=self.metrics)
         return recorded[0].state or lease.state
 
@@ -77,7 +101,7 @@ class Verifier:
         Raises Failure in the first tries.
         """
         try:
-            newest = next(self._listing(answer.family).pages(), None)
+            newest = next(self._listing(answer.family, Priority.VERIFY).pages(), None)
         except Failure as error:
             if error.disposition is Disposition.RETRY and lease.attempt <= LIST_TRIES:
                 raise
@@ -86,12 +110,10 @@ class Verifier:
         rows = [] if newest is None else [row for row in newest.tasks if row.task_id == answer.task_id]
         return max([answer, *rows], key=lambda task: len(task.assets))
 
-    def _listing(self, family: str) -> Listing:
+    def _listing(self, family: str, priority: Priority) -> Listing:
         memory = self.ledger.sweep_memory(account=self.account, family=family)
         return Listing(
-            lambda number: self.client.list_page(
-                family, page=number, size=PAGE_ROWS, priority=Priority.VERIFY
-            ),
+            lambda number: self.client.list_page(family, page=number, size=PAGE_ROWS, priority=priority),
             oldest_first=memory.oldest_first,
             last_page=memory.last_page,
         )
@@ -112,49 +134,71 @@ class Verifier:
         self.metrics.verifications_total.labels(result="unknown").inc()
         if state is State.UNKNOWN and lease.state is not State.UNKNOWN:
             log.get().warning("task.not_found", task_id=lease.task_id, family=lease.family_hint)
+            if self.watch.unknown(now=self.now()):
+                log.get().error("ids.unconfirmed", account=self.account, what_to_do=_CHECK_ACCOUNT)
         return state
 
-    def match(self) -> int:
-        """Answer for all waiting ids that list pages show, where that is cheaper than asking; how many.
+    def match(self) -> Matched:
+        """Answer for all waiting ids that list pages show, where that is cheaper than asking.
 
-        Never raises Failure: a family whose list cannot be read is asked for singly.
+        Raises LedgerUnavailable and Stopped; a family whose list cannot be read is asked for singly.
         """
+        began, matched = self.now(), 0
         waiting = self.ledger.waiting(account=self.account, most=WAITING_MOST)
-        fresh = sum(waiting.by_family.values())
-        if fresh == 0 or fresh + waiting.singly < MATCH_LEAST:
-            return 0
-        began = self.now()
-        matched = 0
         unplaced = waiting.by_family.get(None, 0)
-        for family in self._families_waiting(waiting.by_family):
+        families = self._worth_a_list(waiting, unplaced=unplaced)
+        for family in families:
             if self.ledger.is_held(account=self.account, stage=Stage.VERIFY, family=family):
                 continue
-            matched += self._match_family(family, count=waiting.by_family.get(family, 0) + unplaced)
+            # Ids that nobody has confirmed share the background's half of the rate, however they are asked for.
+            priority = Priority.VERIFY if family in waiting.confirmed else Priority.BACKGROUND
+            count = waiting.by_family.get(family, 0) + unplaced
+            matched += self._match_family(family, count=count, priority=priority)
             self.ledger.ask_singly(account=self.account, family=family, due_before=began)
-        if unplaced:
+        if unplaced and families:
             self.ledger.ask_singly(account=self.account, family=None, due_before=began)
-        return matched
+        return Matched(matched, began)
 
-    def _families_waiting(self, by_family: Mapping[str | None, int]) -> list[str]:
-        named = [family for family in by_family if family is not None]
-        return named if None not in by_family else list(dict.fromkeys([*named, *self.families]))
+    def _worth_a_list(self, waiting: Waiting, *, unplaced: int) -> list[str]:
+        """Families of which enough ids wait that a list call costs less than asking; or some behind a crowd that no
+        list shows, which a genuine id should not have to wait for. A family that somebody made up is no such case."""
+        crowded = waiting.singly >= MATCH_LEAST
+        worth = [
+            family
+            for family, count in waiting.by_family.items()
+            if family is not None
+            and not family.startswith(("tasks/", "solutions/"))
+            and (
+                count >= MATCH_LEAST
+                or (self._is_known(family) and (crowded or count + unplaced >= MATCH_LEAST))
+            )
+        ]
+        if unplaced and (crowded or unplaced >= MATCH_LEAST):
+            worth += self.families
+        return list(dict.fromkeys(worth))
 
-    def _match_family(self, family: str, *, count: int) -> int:
+    def _is_known(self, family: str) -> bool:
+        return family in self.families or family in FAMILIES
+
+    def _match_family(self, family: str, *, count: int, priority: Priority) -> int:
         """Read pages while they still show what waits, at most twice as many as the ids would fill."""
-        listing = self._listing(family)
+        listing = self._listing(family, priority)
         matched = 0
         try:
             for number, page in enumerate(listing.pages(), start=1):
-                recorded = self.ledger.record(
-                    page.tasks, account=self.account, by=Discovery.SWEEP, rand=self.rand()
+                recorded = record_page(
+                    self.ledger, page.tasks, account=self.account, rand=self.rand, metrics=self.metrics
                 )
-                say_recorded(page.tasks, recorded, metrics=self.metrics)
                 matched += sum(one.was_waiting for one in recorded)
                 news = any(one.was_waiting or one.outcome is Outcome.NEW for one in recorded)
                 if not news or matched >= count or number > 2 * math.ceil(count / PAGE_ROWS):
                     break
+        except LedgerUnavailable:
+            raise
         except Failure as error:
             self._say_unlisted(family, error)
+        if matched:
+            self.watch.confirmed()
         return matched
 
     def _say_unlisted(self, family: str, error: Failure) -> None:
@@ -173,6 +217,19 @@ def _may_lack_watermarks(task: Task) -> bool:
     wanted = isinstance(info, Mapping) and info.get("enabled") is True
     succeeded = task.status is Status.SUCCEEDED
     return succeeded and wanted and not any(asset.watermarked for asset in task.assets)
+
+
+def record_page(
+    ledger: Ledger, tasks: Sequence[Task], *, account: str, rand: Callable[[], float], metrics: Metrics
+) -> list[Recorded]:
+    """Take the API's word for all rows of a list page, in transactions that keep nobody waiting, and tell what has
+    moved. A crash between two of them leaves rows that the next reader of the page records."""
+    recorded: list[Recorded] = []
+    for start in range(0, len(tasks), ROWS_MOST):
+        rows = tasks[start : start + ROWS_MOST]
+        recorded += ledger.record(rows, account=account, by=Discovery.SWEEP, rand=rand())
+    say_recorded(tasks, recorded, metrics=metrics)
+    return recorded
 
 
 def say_recorded(tasks: Sequence[Task], recorded: Sequence[Recorded], *, metrics: Metrics) -> None:

@@ -31,7 +31,7 @@ from archiver.setback import Setbacks
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
-from archiver.verify import Verifier
+from archiver.verify import Matched, Verifier
 
 IDLE_SECONDS = 0.5
 VERIFY_THREADS = 4
@@ -172,16 +172,30 @@ class Worker:
         if not stages.ledger.work_due(Stage.VERIFY):
             wake.wait(IDLE_SECONDS)
             return
-        if stages.verifier.match():
-            self._wakes[Stage.ARCHIVE].set()
+        due_before = self._match()
         free = self._verifying.free()
         asked_at = stages.keeper.asking()
-        leases = stages.ledger.claim_verify(count=free, offset=self._verifying.started) if free else []
+        leases = (
+            stages.ledger.claim_verify(count=free, offset=self._verifying.started, due_before=due_before)
+            if free
+            else []
+        )
         stages.keeper.keep(leases, asked_at=asked_at)
         for lease in leases:
             self._verifying.run(self._verify, lease)
         if not leases:
             wake.wait(IDLE_SECONDS)
+
+    def _match(self) -> int | None:
+        """Let list pages answer for what waits; what was due before (Unix ms) and still is, is asked for singly.
+
+        A list that nobody expected must not keep anybody from being asked for: None then, which is all that is due.
+        """
+        matched: list[Matched] = []
+        self._try("list-matching", lambda: matched.append(self._stages.verifier.match()))
+        if any(one.count for one in matched):
+            self._wakes[Stage.ARCHIVE].set()
+        return matched[0].began if matched else None
 
     def _verify(self, lease: Lease) -> None:
         if self._work(lease, lambda: self._stages.verifier.ask(lease)):

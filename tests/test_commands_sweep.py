@@ -124,7 +124,7 @@ def test_a_family_without_the_right_fails_alone(line: CommandLine, simulator: Kl
 def test_one_bad_answer_does_not_keep_the_other_families_from_being_swept(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:
-    simulator.faults.arm("list", faults.server_error(), times=1)
+    simulator.faults.arm("list", faults.server_error(), match=FAMILY)
 
     first, second = json.loads(line.run("sweep", "--json").stdout)["families"]
 
