@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import math
 from collections.abc import Callable
 
@@ -13,6 +14,9 @@ from archiver.model import State
 
 SKEW_MOST_MS = 5 * 60 * 1000
 """While the local clock and the API's differ by more, nobody's deadline is decided."""
+
+PRUNINGS_MOST = 20
+"""Batches dropped a round: faster than callbacks can bring new ids, and soon enough back to the other duties."""
 
 _SET_CLOCK = "Set this machine's clock by NTP; until then no deadline is decided."
 
@@ -38,7 +42,7 @@ class Tender:
         if self._clock_is_sound():
             for verdict in self.ledger.expire():
                 self._say(verdict)
-        dropped = self.ledger.prune()
+        dropped = sum(itertools.takewhile(bool, (self.ledger.prune() for _ in range(PRUNINGS_MOST))))
         if dropped:
             log.get().info("ids.dropped", account=self.account, count=dropped)
         for (_, family), count in self.ledger.count_missed(patience_ms=self.sweep_interval_ms).items():
@@ -57,7 +61,7 @@ class Tender:
 
     def degraded(self) -> list[object]:
         """What does not work at the moment, for `/readyz`: holds, and a clock that is off."""
-        found: list[object] = list(self.ledger.status()["holds"])
+        found: list[object] = list(self.ledger.holds())
         if self.client.skew_ms is not None and abs(self.client.skew_ms) > SKEW_MOST_MS:
             found.append({"stage": "clock", "reason": "clock_skewed", "what_to_do": _SET_CLOCK})
         return found
