@@ -111,7 +111,8 @@ def _serve(settings: Settings, ledger: Ledger) -> int:
             on_draining=draining.set,
             on_closing=closing.begin,
         )
-        signal.signal(signal.SIGTERM, lambda *_: server.stop())  # until the server has its own handler
+        for number in (signal.SIGTERM, signal.SIGINT):  # until the server has handlers of its own
+            signal.signal(number, lambda *_: server.stop())
         engine.worker.start()
         try:
             status = server.run()

@@ -4,13 +4,14 @@ import pathlib
 import signal
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 
 import httpx2
 import pytest
 
 from tests.daemons import FAMILY, TOKEN, Site, until
-from tests.s3_servers import S3Server
+from tests.s3_servers import FaultyProxy, S3Server, faulty
 from tests.simulator import faults
 
 SECRETS = ("SKsimulated", "testSecretKey", TOKEN)
@@ -244,6 +245,30 @@ def test_what_does_not_end_in_time_is_given_back_and_nothing_waits_for_it(site: 
     assert daemon.stop() == 0
     site.assert_archived(*ids)
     site.assert_silent_on_secrets()
+
+
+def test_a_store_that_hangs_delays_nobody_either(tmp_path: pathlib.Path, rclone_server: S3Server) -> None:
+    released, arrived = threading.Event(), threading.Event()
+
+    def hang(_: faulty.Exchange) -> None:
+        arrived.set()
+        released.wait(120)
+
+    with FaultyProxy(rclone_server.port).serving() as proxy, Site(tmp_path, rclone_server) as site:
+        proxy.on("PUT", hang)
+        daemon = site.start({"KLING_SHUTDOWN_SECONDS": "1", "KLING_S3_ENDPOINT_URL": proxy.endpoint_url})
+        daemon.wait_ready()
+        task_id = site.create_task()
+        site.call_back(task_id)
+        assert arrived.wait(60)
+        daemon.terminate()
+        try:
+            assert daemon.wait(seconds=30) == 0
+        finally:
+            released.set()
+        shown = site.show(task_id)
+        assert shown is not None
+        assert (shown["state"], shown["attempts"], site.keys()) == ("succeeded", 0, set())
 
 
 def test_what_ends_in_time_is_finished(site: Site) -> None:
