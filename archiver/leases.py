@@ -20,6 +20,8 @@ from archiver.model import Lease
 
 RENEW_SECONDS = 10.0
 """A third of a lease: two renewals may fail before anything is lost."""
+CONFIRMED_SECONDS = 15.0
+"""What a lease must have left when the manifest is put. Renewed every 10 s, it has 20 unless the ledger is slow."""
 
 
 class LeaseKeeper:
@@ -56,13 +58,23 @@ class LeaseKeeper:
             raise LeaseLost(f"the lease on task {lease.task_id} is over")
 
     def confirm(self, lease: Lease) -> None:
-        """Ask the ledger too, and renew. Raises LeaseLost, or LedgerUnavailable when it cannot say."""
+        """Ask the ledger too whether the lease is ours. Raises LeaseLost, or LedgerUnavailable when it cannot say.
+
+        A read is enough, and spares every task an fsync: nobody else can claim the row before the lease's end, and
+        one that has less than `CONFIRMED_SECONDS` left is renewed first, so that there is time for the put.
+        """
         self.check(lease)
-        asked_at = self._monotonic()
-        if lease.row_id not in self._ledger.renew([lease]):
+        if self._left(lease) < CONFIRMED_SECONDS:
+            self._renew([lease])
+            self.check(lease)
+        elif not self._ledger.is_leased(lease):
             self.drop(lease)
             raise LeaseLost(f"somebody else works on task {lease.task_id}")
-        self.keep([lease], asked_at=asked_at)
+
+    def _left(self, lease: Lease) -> float:
+        with self._lock:
+            held = self._held.get(lease.row_id)
+        return 0.0 if held is None else held[1] - self._monotonic()
 
     def renew(self) -> None:
         """Renew all that is held; called every `RENEW_SECONDS`. A ledger that cannot answer is asked again."""
@@ -70,12 +82,14 @@ class LeaseKeeper:
             leases = [lease for lease, _ in self._held.values()]
         if not leases:
             return
-        asked_at = self._monotonic()
         try:
-            held = self._ledger.renew(leases)
+            self._renew(leases)
         except LedgerUnavailable as error:
             log.get().warning("ledger.unavailable", message=str(error))
-            return
+
+    def _renew(self, leases: Sequence[Lease]) -> None:
+        asked_at = self._monotonic()
+        held = self._ledger.renew(leases)
         with self._lock:
             for lease in leases:
                 mine = self._held.get(lease.row_id)

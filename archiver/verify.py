@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from archiver import log
 from archiver.failures import ApiAnswerUnreadable, Disposition, Failure, LedgerUnavailable, TaskNotFound
 from archiver.families import FAMILIES, families_fitting
-from archiver.kling import PAGE_ROWS, KlingClient
+from archiver.kling import PAGE_ROWS, KlingClient, Page
 from archiver.ledger import Ledger, Outcome, Recorded, Waiting
 from archiver.limiter import Priority
 from archiver.metrics import Metrics
@@ -26,6 +26,10 @@ from archiver.unconfirmed import UnconfirmedWatch
 
 MATCH_LEAST = 3
 """From so many waiting ids on, one list call is cheaper than asking for each."""
+PAGE_WORTH = 10
+"""One more page is read for so many waiting ids: it is a bigger answer than a single one."""
+RECENT_MS = 60 * 60 * 1000
+"""Callbacks come for tasks that were created within this time, or nearly always."""
 WAITING_MOST = 5000
 LIST_TRIES = 3
 """So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
@@ -153,11 +157,16 @@ class Verifier:
             # Ids that nobody has confirmed share the background's half of the rate, however they are asked for.
             priority = Priority.VERIFY if family in waiting.confirmed else Priority.BACKGROUND
             count = waiting.by_family.get(family, 0) + unplaced
-            matched += self._match_family(family, count=count, priority=priority)
-            self.ledger.ask_singly(account=self.account, family=family, due_before=began)
+            matched += self._match_family(family, count=count, priority=priority, began=began)
+            self._leave_to_single_questions(family, due_before=began)
         if unplaced and families:
-            self.ledger.ask_singly(account=self.account, family=None, due_before=began)
+            self._leave_to_single_questions(None, due_before=began)
         return Matched(matched, began)
+
+    def _leave_to_single_questions(self, family: str | None, *, due_before: int) -> None:
+        """No page has shown these. A batch is a transaction, so that callbacks can get in between."""
+        while self.ledger.ask_singly(account=self.account, family=family, due_before=due_before) >= ROWS_MOST:
+            continue
 
     def _worth_a_list(self, waiting: Waiting, *, unplaced: int) -> list[str]:
         """Families of which enough ids wait that a list call costs less than asking; or some behind a crowd that no
@@ -180,18 +189,22 @@ class Verifier:
     def _is_known(self, family: str) -> bool:
         return family in self.families or family in FAMILIES
 
-    def _match_family(self, family: str, *, count: int, priority: Priority) -> int:
-        """Read pages while they still show what waits, at most twice as many as the ids would fill."""
+    def _match_family(self, family: str, *, count: int, priority: Priority, began: int) -> int:
+        """Read pages while they show what waits, what is new, or the last hour: in a burst what waits may be behind
+        pages of what is known already. Never so many that asking singly would have cost less."""
         listing = self._listing(family, priority)
+        pages_most = max(2 * math.ceil(count / PAGE_ROWS), count // PAGE_WORTH)
         matched = 0
         try:
             for number, page in enumerate(listing.pages(), start=1):
                 recorded = record_page(
                     self.ledger, page.tasks, account=self.account, rand=self.rand, metrics=self.metrics
                 )
-                matched += sum(one.was_waiting for one in recorded)
-                news = any(one.was_waiting or one.outcome is Outcome.NEW for one in recorded)
-                if not news or matched >= count or number > 2 * math.ceil(count / PAGE_ROWS):
+                waited = [one.waited_since for one in recorded if one.waited_since is not None]
+                matched += sum(since <= began for since in waited)
+                news = bool(waited) or any(one.outcome is Outcome.NEW for one in recorded)
+                goes_on = news or _is_since(page, began - RECENT_MS)
+                if not goes_on or matched >= count or number >= pages_most:
                     break
         except LedgerUnavailable:
             raise
@@ -209,6 +222,11 @@ class Verifier:
                 say_hold(error, account=self.account, stage=Stage.VERIFY)
         else:
             log.get().warning("list.unreadable", family=family, reason=error.reason, message=str(error))
+
+
+def _is_since(page: Page, moment: int) -> bool:
+    """Whether every task of the page was created since `moment` (Unix ms); False for an empty page."""
+    return page.rows > 0 and all((task.created_at or 0) >= moment for task in page.tasks)
 
 
 def _may_lack_watermarks(task: Task) -> bool:

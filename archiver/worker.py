@@ -14,6 +14,7 @@ Threads cannot be cancelled, so everything they wait for has a timeout, and ever
 import concurrent.futures
 import dataclasses
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +35,9 @@ from archiver.tend import Tender
 from archiver.verify import Matched, Verifier
 
 IDLE_SECONDS = 0.5
+MATCH_SECONDS = 0.1
+"""Between two rounds of verification. Every commit of callbacks wakes it, and to look at what waits a hundred times a
+second would take from the door more than the API, at its few questions a second, could use."""
 VERIFY_THREADS = 4
 TEND_SECONDS = 5.0
 
@@ -81,6 +85,7 @@ class Worker:
         self._on_death = on_death
         self._monotonic = monotonic
         self._wakes = {stage: threading.Event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
+        self._matched_at = -math.inf
         self._hosts = HostWatch(slots=limits.transfer_concurrency)
         self._verifying = _Pool("verify", VERIFY_THREADS, on_free=self._wakes[Stage.VERIFY].set)
         self._archiving = _Pool(
@@ -172,7 +177,9 @@ class Worker:
         if not stages.ledger.work_due(Stage.VERIFY):
             wake.wait(IDLE_SECONDS)
             return
+        self._stop.wait(max(0.0, self._matched_at + MATCH_SECONDS - self._monotonic()))
         due_before = self._match()
+        self._matched_at = self._monotonic()
         free = self._verifying.free()
         asked_at = stages.keeper.asking()
         leases = (

@@ -89,12 +89,12 @@ class HookedLedger(Ledger):
 
     effects = Effects()
 
-    def renew(self, leases: Sequence[Lease]) -> set[int]:
-        apply, error = self.effects("renew")
-        held = super().renew(leases) if apply else set()
+    def is_leased(self, lease: Lease) -> bool:
+        apply, error = self.effects("is_leased")
+        leased = super().is_leased(lease) if apply else False
         if error is not None:
             raise error
-        return held
+        return leased
 
     def archived(
         self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]

@@ -204,7 +204,7 @@ ERRORS: dict[str, type[Failure]] = {
     "put 0.png": StoreUnreachable,
     "put 0.watermark.png": StoreUnreachable,
     "put manifest.json": StoreUnreachable,
-    "renew": LedgerUnavailable,
+    "is_leased": LedgerUnavailable,
     "archived": LedgerUnavailable,
 }
 """Every effect of the archiving of one task, and how it fails."""
@@ -222,7 +222,7 @@ def test_the_order_of_effects_is_the_guarantee(engine: Engine) -> None:
     engine.attempt()
 
     assert engine.effects.seen[0] == "list"
-    assert engine.effects.seen[-4:] == ["list #2", "renew", "put manifest.json", "archived"]
+    assert engine.effects.seen[-4:] == ["list #2", "is_leased", "put manifest.json", "archived"]
 
 
 @pytest.mark.parametrize("store", [ConditionalPut.RESPECTED, ConditionalPut.IGNORED])

@@ -383,7 +383,8 @@ def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
 
     assert found
     for plan in found:
-        assert not re.search(r"SCAN tasks(?! USING COVERING INDEX)", plan)
+        # a walk along the index of the unconfirmed ids has a LIMIT; its rows are all there is to see
+        assert not re.search(r"SCAN tasks(?! USING (COVERING INDEX|INDEX tasks_unconfirmed))", plan)
         assert "USE TEMP B-TREE FOR ORDER BY" not in plan
 
 

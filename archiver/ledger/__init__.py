@@ -218,6 +218,11 @@ class Ledger:
         with self._connections.write() as connection:
             return claiming.renew(connection, leases, now=self._now())
 
+    def is_leased(self, lease: Lease) -> bool:
+        """Whether the lease is still the row's; changes nothing."""
+        with self._connections.read() as connection:
+            return claiming.is_leased(connection, lease)
+
     def assets(self, lease: Lease) -> tuple[LeasedAsset, ...]:
         """The task's assets as the ledger has them now: URLs may be fresher than the lease's."""
         with self._connections.read() as connection:
@@ -299,7 +304,10 @@ class Ledger:
             return reading.waiting(connection, account=account, now=self._now(), most=most)
 
     def ask_singly(self, *, account: str, family: str | None, due_before: int) -> int:
-        """Mark the ids of `family` that were due before `due_before` (Unix ms) and that no page has shown."""
+        """Mark ids of `family` that were due before `due_before` (Unix ms) and that no page has shown: how many.
+
+        At most 500 a call.
+        """
         with self._connections.write() as connection:
             return claiming.ask_singly(connection, account=account, family=family, due_before=due_before)
 

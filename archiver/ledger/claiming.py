@@ -135,6 +135,7 @@ def _claim_lanes(
             sa.select(table.c.id)
             # Adding nothing keeps SQLite from walking the index on due_at, and sorting the whole backlog after it.
             .where(table.c.queue == queue, table.c.due_at + 0 <= due_before, _free(now), *allowed)
+            .where(table.c.confirmed_at.is_not(None))  # it always is here; says which indexes will do
             .order_by(*orders[lane])
             .limit(slots)
         )
@@ -278,6 +279,12 @@ def renew(connection: sa.Connection, leases: Sequence[Lease], *, now: int) -> se
     return held
 
 
+def is_leased(connection: sa.Connection, lease: Lease) -> bool:
+    """Whether the row still carries the lease's token."""
+    query = sa.select(schema.tasks.c.lease_token).where(schema.tasks.c.id == lease.row_id)
+    return connection.execute(query).scalar() == lease.token
+
+
 def free_all(connection: sa.Connection, *, now: int) -> int:
     """Free every lease: a daemon that starts on SQLite is alone, so whoever held one is dead. How many.
 
@@ -294,12 +301,17 @@ def free_all(connection: sa.Connection, *, now: int) -> int:
     return connection.execute(statement).rowcount
 
 
+ASK_SINGLY_MOST = 500
+"""Rows a transaction."""
+
+
 def ask_singly(connection: sa.Connection, *, account: str, family: str | None, due_before: int) -> int:
-    """Mark ids that waited before a list was read and that none of its pages has shown; how many."""
+    """Mark ids that waited before a list was read and that none of its pages has shown; how many, at most
+    `ASK_SINGLY_MOST`."""
     table = schema.tasks
     same = _family().is_(None) if family is None else _family() == family
-    statement = (
-        sa.update(table)
+    some = (
+        sa.select(table.c.id)
         .where(
             table.c.queue.in_(STAGE_QUEUES[Stage.VERIFY]),
             table.c.account == account,
@@ -308,8 +320,9 @@ def ask_singly(connection: sa.Connection, *, account: str, family: str | None, d
             table.c.lease_token.is_(None),
             table.c.ask_singly.is_(False),
         )
-        .values(ask_singly=True)
+        .limit(ASK_SINGLY_MOST)
     )
+    statement = sa.update(table).where(table.c.id.in_(some.scalar_subquery())).values(ask_singly=True)
     return connection.execute(statement).rowcount
 
 

@@ -157,25 +157,24 @@ def _still_unknown(
 
 def save_stored(connection: sa.Connection, lease: Lease, stored: Sequence[StoredAsset]) -> None:
     """Write down which assets lie in the bucket, also where others of the task could not be had."""
-    table = schema.assets
-    for asset in stored:
-        statement = (
-            sa.update(table)
-            .where(table.c.task == lease.row_id, table.c.stem == asset.stem)
-            .values(
-                name=asset.name,
-                key=asset.key,
-                bytes=asset.bytes,
-                sha256=asset.sha256,
-                content_type=asset.content_type,
-                width=asset.width,
-                height=asset.height,
-                source_url=asset.source_url,
-                suspect=asset.suspect,
-                reason=None,
-            )
-        )
-        connection.execute(statement)
+    if stored:
+        rows = [{"task_row": lease.row_id, "asset_stem": one.stem} | _facts(one) for one in stored]
+        connection.execute(_SAVE, rows)
+
+
+_FACTS = ("name", "key", "bytes", "sha256", "content_type", "width", "height", "source_url", "suspect")
+
+_SAVE = (
+    sa.update(schema.assets)
+    .where(
+        schema.assets.c.task == sa.bindparam("task_row"), schema.assets.c.stem == sa.bindparam("asset_stem")
+    )
+    .values({"reason": sa.null()} | {name: sa.bindparam(f"new_{name}") for name in _FACTS})
+)
+
+
+def _facts(stored: StoredAsset) -> dict[str, Any]:
+    return {f"new_{name}": getattr(stored, name) for name in _FACTS}
 
 
 def save_failed(

@@ -100,7 +100,7 @@ def prunable(connection: sa.Connection, *, now: int, most: int) -> list[int]:
     """The rows (at most `ROWS_MOST`) of ids that the API never confirmed and that have had their 30 days, or are the
     oldest above `most`. What the API confirmed is kept for ever."""
     table = schema.tasks
-    unconfirmed = table.c.queue == schema.QUEUE_INQUIRE  # a CHECK says so
+    unconfirmed = table.c.confirmed_at.is_(None)
     oldest = sa.select(table.c.id).where(unconfirmed).order_by(table.c.first_seen_at, table.c.id)
     aged = oldest.where(table.c.first_seen_at <= now - RETENTION_MS).limit(ROWS_MOST)
     ids = list(connection.execute(aged).scalars())

@@ -121,36 +121,28 @@ def _create_tasks() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
     )
-    op.create_index(
-        "tasks_by_age",
-        "tasks",
-        ["queue", "first_seen_at", "due_at", "lease_until", "account", "asset_host"],
-        unique=False,
+    for name, order in (
+        ("tasks_by_deadline", "deadline_at"),
+        ("tasks_by_attempts", "attempts"),
+        ("tasks_by_age", "first_seen_at"),
+    ):
+        columns = ["queue", order, "due_at", "lease_until", "account", "asset_host", "confirmed_at"]
+        _create_partial_index(name, columns, where="confirmed_at IS NOT NULL")
+    _create_partial_index("tasks_unconfirmed", ["first_seen_at"], where="confirmed_at IS NULL")
+    _create_partial_index(
+        "tasks_by_external", ["account", "external_task_id"], where="external_task_id IS NOT NULL"
     )
-    op.create_index(
-        "tasks_by_attempts",
-        "tasks",
-        ["queue", "attempts", "due_at", "lease_until", "account", "asset_host"],
-        unique=False,
-    )
-    op.create_index(
-        "tasks_by_deadline",
-        "tasks",
-        ["queue", "deadline_at", "due_at", "lease_until", "account", "asset_host"],
-        unique=False,
+    _create_partial_index(
+        "tasks_finished_unannounced", ["swept_finished_at"], where="swept_finished_at IS NOT NULL"
     )
     op.create_index("tasks_by_due", "tasks", ["queue", "due_at", "account"], unique=False)
-    op.create_index("tasks_by_external", "tasks", ["account", "external_task_id"], unique=False)
-    op.create_index("tasks_by_state", "tasks", ["state", "deadline_at"], unique=False)
-    op.create_index(
-        "tasks_finished_unannounced",
-        "tasks",
-        ["swept_finished_at"],
-        unique=False,
-        sqlite_where=sa.text("swept_finished_at IS NOT NULL"),
-        postgresql_where=sa.text("swept_finished_at IS NOT NULL"),
-    )
     op.create_index("tasks_to_match", "tasks", ["queue", "ask_singly", "due_at"], unique=False)
+    op.create_index("tasks_by_state", "tasks", ["state", "deadline_at"], unique=False)
+
+
+def _create_partial_index(name: str, columns: list[str], *, where: str) -> None:
+    clause = sa.text(where)
+    op.create_index(name, "tasks", columns, unique=False, sqlite_where=clause, postgresql_where=clause)
 
 
 def _create_assets() -> None:
