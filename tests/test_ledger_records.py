@@ -240,15 +240,15 @@ def test_what_a_sweep_shows_of_a_task_that_a_callback_named_is_taken_after_its_d
     assert desk.claim(Stage.ARCHIVE).task_id == "t"
 
 
-def test_an_answer_says_whether_the_task_was_waiting_for_it(desk: Desk) -> None:
-    assert not desk.say(answer("new")).was_waiting
+def test_an_answer_says_since_when_the_task_was_waiting_for_it(desk: Desk) -> None:
+    assert desk.say(answer("new")).waited_since is None
     desk.tell("reported")
-    assert desk.say(answer("reported")).was_waiting
-    assert not desk.say(answer("reported")).was_waiting
+    assert desk.say(answer("reported")).waited_since == START
+    assert desk.say(answer("reported")).waited_since is None
     desk.bring(State.RUNNING, "running")
-    assert not desk.say(answer("running", Status.RUNNING)).was_waiting
+    assert desk.say(answer("running", Status.RUNNING)).waited_since is None
     desk.clock.advance(MINUTE)
-    assert desk.say(answer("running", Status.RUNNING)).was_waiting
+    assert desk.say(answer("running", Status.RUNNING)).waited_since == START + 7500
 
 
 fresh_ids = itertools.count()

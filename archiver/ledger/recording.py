@@ -40,8 +40,8 @@ class Recorded:
     outcome: Outcome
     state: State | None
     """None when it was passed by."""
-    was_waiting: bool
-    """It stood in a verify queue and was due: this answer is what it waited for."""
+    waited_since: int | None = None
+    """Since when (Unix ms) it was due in a verify queue: this answer is what it waited for. None: it did not wait."""
     family_contradicted: str | None = None
     """The family the API now shows it under, where that is not the settled one."""
 
@@ -131,7 +131,7 @@ def _merged(placeholder: Row, real: Row) -> Changes:
 def _insert(connection: sa.Connection, task: Task, *, account: str, by: Discovery, now: int) -> Recorded:
     created_at, created_at_from = settled_created_at(task, first_seen_at=now, now=now)
     if by is Discovery.SWEEP and created_at + RETENTION_MS <= now:
-        return Recorded(task.task_id, Outcome.PASSED_BY, None, was_waiting=False)
+        return Recorded(task.task_id, Outcome.PASSED_BY, None)
     blank: Changes = {
         "account": account,
         "task_id": task.task_id,
@@ -153,13 +153,13 @@ def _insert(connection: sa.Connection, task: Task, *, account: str, by: Discover
     if task.status is Status.SUCCEEDED:
         unite_assets(connection, row_id, task.assets)
     note(connection, row_id, at=now, event="task.recorded", detail=f"{moved['state']}, found by {by}")
-    return Recorded(task.task_id, Outcome.NEW, moved["state"], was_waiting=False)
+    return Recorded(task.task_id, Outcome.NEW, moved["state"])
 
 
 def _update(
     connection: sa.Connection, row: Row, task: Task, *, by: Discovery, now: int, rand: float
 ) -> Recorded:
-    was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE) and (row["due_at"] or 0) <= now
+    was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE) and row["due_at"] <= now
     names_all = True
     if task.status is Status.SUCCEEDED and row["state"] != State.ARCHIVED:
         names_all = unite_assets(connection, row["id"], task.assets)
@@ -177,7 +177,7 @@ def _update(
         task.task_id,
         Outcome.MOVED if moved else Outcome.UNCHANGED,
         state,
-        was_waiting=was_waiting,
+        waited_since=row["due_at"] if was_waiting else None,
         family_contradicted=task.family if contradicted else None,
     )
 
