@@ -38,6 +38,10 @@ _STORE_CONNECTIONS_PER_TASK = 2
 """Each task that is archived may list or seal in its own thread, while another one's transfer fills the first."""
 
 
+SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
+"""Small images that never touch the disk: sixteen at a time of a usual size."""
+
+
 def unix_ms() -> int:
     """Now, in Unix ms."""
     return time.time_ns() // 1_000_000
@@ -94,7 +98,7 @@ def build_engine(
     client = build_client(settings, metrics, stop=stop)
     keeper = LeaseKeeper(ledger)
     store = build_store(settings)
-    fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=Spool(settings.spool_dir))
+    fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=_spool(settings))
     transfer = Transfer(
         fetcher=fetcher, store=store, keeper=keeper, limits=_transfer_limits(settings), now=unix_ms
     )
@@ -165,6 +169,10 @@ def _credential(settings: Settings) -> Credential:
     if access_key is None or secret_key is None:
         raise SettingsError(["KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY) are missing"])
     return KeyPair(access_key.get_secret_value(), secret_key.get_secret_value())
+
+
+def _spool(settings: Settings) -> Spool:
+    return Spool(settings.spool_dir, memory_bytes_max=SPOOL_MEMORY_BYTES_MAX)
 
 
 def _transfer_limits(settings: Settings) -> TransferLimits:

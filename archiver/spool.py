@@ -2,7 +2,7 @@
 
 1. Space is promised before it is used: the open reservations of all threads together never exceed what the
    file system has free, less a margin. Running full is a hold that says so, and not a half-written asset.
-2. A spool file has no name. It is made with O_TMPFILE, or unlinked the moment it is made where a file system
+2. A spool file has no name, or is memory. It is made with O_TMPFILE, or unlinked the moment it is made where a file system
    lacks that, so kill -9, a power cut or an OOM kill leaves nothing behind and no start has to clean up. The
    price: `du` does not show the files (`df` and `lsof` do), and nothing can be resumed after a crash, which
    nobody wants, since the next attempt fetches afresh.
@@ -14,6 +14,7 @@ point KLING_SPOOL_DIR to /tmp as root, and the files in it are 0600 and nameless
 import contextlib
 import dataclasses
 import errno
+import io
 import os
 import stat
 import tempfile
@@ -25,6 +26,8 @@ from typing import BinaryIO, Self
 
 from archiver.failures import SpoolFull, TooLarge
 
+MEMORY_EACH_MAX = 4 * 1024 * 1024
+"""A larger file goes to disk even where there is memory."""
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
 """A twentieth of a small file system, at most 64 MiB, is left to the others who live on it."""
@@ -49,18 +52,30 @@ class Spool:
 
     `directory` None means a folder of our own under the system's temporary folder. Folders are made when they
     are needed and not at start: temporary folders get swept, and a missing disk is a hold, not a crash.
+
+    Files of at most `MEMORY_EACH_MAX` stay in memory while they are, all together, within `memory_bytes_max`:
+    most images are that small, and on a disk that also holds the ledger every fsync of a commit would write
+    them out as well.
     """
 
-    def __init__(self, directory: Path | None, *, space: Callable[[Path], Space] = disk_space) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        memory_bytes_max: int = 0,
+        space: Callable[[Path], Space] = disk_space,
+    ) -> None:
         self._directory = directory
         self._own: Path | None = None
+        self._memory_bytes_max = memory_bytes_max
+        self._memory_bytes = 0
         self._space = space
         self._lock = threading.Lock()
-        self._open: set[Reservation] = set()
+        self._on_disk: set[Reservation] = set()
 
     @property
     def promised_bytes(self) -> int:
-        """Reserved by somebody and not written yet; what is written shows in the free space.
+        """Reserved on disk by somebody and not written yet; what is written shows in the free space.
 
         Added up here, when somebody wants more, and not counted down at each write: sixteen threads that
         meet at one lock for every chunk spend more time there than on their files.
@@ -73,13 +88,7 @@ class Spool:
 
         Raises SpoolFull when there is no room now, TooLarge when there never will be.
         """
-        try:
-            directory = self._folder()
-            # Unbuffered: a buffer would report a full disk at close, when nobody can act on it.
-            file = tempfile.TemporaryFile(buffering=0, dir=directory)  # noqa: SIM115 -- the reservation closes it
-        except OSError as error:
-            raise _failure(error) from error
-        reservation = Reservation(file, spool=self, directory=directory)
+        reservation = Reservation(self)
         try:
             reservation.resize(bytes_)
         except BaseException:
@@ -87,36 +96,52 @@ class Spool:
             raise
         return reservation
 
-    def promise(self, reservation: "Reservation", bytes_: int) -> None:
-        """Book `bytes_` in all for `reservation`, more or less than before. For reservations."""
-        more = bytes_ - reservation.bytes_reserved
-        if more > 0:
-            self._check_possible(bytes_, reservation.directory)
+    def grant_memory(self, bytes_: int, *, held: int) -> bool:
+        """Whether a file may lie in memory at `bytes_`, where it now has `held`. For reservations."""
         with self._lock:
-            if more > 0:
-                space = self._probe(reservation.directory)
-                free = space.free - _margin(space) - self._promised()
-                if more > free:
-                    raise SpoolFull(f"the spool needs {more} bytes more and has {max(free, 0)} to give away")
+            granted = (
+                bytes_ <= MEMORY_EACH_MAX and self._memory_bytes - held + bytes_ <= self._memory_bytes_max
+            )
+            if granted:
+                self._memory_bytes += bytes_ - held
+            return granted
+
+    def give_memory_back(self, bytes_: int) -> None:
+        """For reservations."""
+        with self._lock:
+            self._memory_bytes -= bytes_
+
+    def open_file(self) -> BinaryIO:
+        """A nameless file on disk. Raises SpoolFull."""
+        try:
+            # Unbuffered: a buffer would report a full disk at close, when nobody can act on it.
+            return tempfile.TemporaryFile(buffering=0, dir=self._folder())
+        except OSError as error:
+            raise _failure(error) from error
+
+    def promise(self, reservation: "Reservation", bytes_: int) -> None:
+        """Book `bytes_` on disk in all for `reservation`, more or less than before. For reservations."""
+        more = bytes_ - reservation.bytes_reserved if reservation in self._on_disk else bytes_
+        # Asked outside the lock: a busy disk answers late, and the others need not wait for that. What they write
+        # meanwhile is at most what the margin is for.
+        space = self._probe() if more > 0 else None
+        with self._lock:
+            if space is not None:
+                _check_room(space, more=more, wanted=bytes_, promised=self._promised())
             reservation.bytes_reserved = bytes_
-            self._open.add(reservation)
+            self._on_disk.add(reservation)
 
     def forget(self, reservation: "Reservation") -> None:
-        """Nothing is booked for `reservation` any more. For reservations."""
+        """Nothing is booked on disk for `reservation` any more. For reservations."""
         with self._lock:
-            self._open.discard(reservation)
+            self._on_disk.discard(reservation)
 
     def _promised(self) -> int:
-        return sum(one.bytes_reserved - one.bytes_written for one in self._open)
+        return sum(one.bytes_reserved - one.bytes_written for one in self._on_disk)
 
-    def _check_possible(self, wanted: int, directory: Path) -> None:
-        space = self._probe(directory)
-        if wanted > space.total - _margin(space):
-            raise TooLarge(f"{wanted} bytes will never fit into the spool, which has {space.total} in all")
-
-    def _probe(self, directory: Path) -> Space:
+    def _probe(self) -> Space:
         try:
-            return self._space(directory)
+            return self._space(self._folder())
         except OSError as error:
             raise _failure(error) from error
 
@@ -130,23 +155,52 @@ class Spool:
             return self._own
 
 
+def _check_room(space: Space, *, more: int, wanted: int, promised: int) -> None:
+    margin = _margin(space)
+    if wanted > space.total - margin:
+        raise TooLarge(f"{wanted} bytes will never fit into the spool, which has {space.total} in all")
+    free = space.free - margin - promised
+    if more > free:
+        raise SpoolFull(f"the spool needs {more} bytes more and has {max(free, 0)} to give away")
+
+
 class Reservation:
     """One asset's room in the spool and the file that fills it. Closing gives both back; closing twice is
     harmless. Used by one thread at a time."""
 
-    def __init__(self, file: BinaryIO, *, spool: Spool, directory: Path) -> None:
-        self.file = file
-        self.directory = directory
+    def __init__(self, spool: Spool) -> None:
+        self.file: BinaryIO = io.BytesIO()
+        """In memory at first; another one, on disk, from the resize on that it has grown too large in."""
         self.bytes_reserved = 0
         """The whole promise, written bytes included."""
         self.bytes_written = 0
         self._spool = spool
+        self._in_memory = True
         self._closed = False
 
     def resize(self, bytes_: int) -> None:
         """Grow to `bytes_`, or shrink to what has been written at the least. Raises SpoolFull, TooLarge; the
         reservation is then as it was."""
-        self._spool.promise(self, max(bytes_, self.bytes_written))
+        bytes_ = max(bytes_, self.bytes_written)
+        if not self._in_memory:
+            self._spool.promise(self, bytes_)
+        elif self._spool.grant_memory(bytes_, held=self.bytes_reserved):
+            self.bytes_reserved = bytes_
+        else:
+            self._move_to_disk(bytes_)
+
+    def _move_to_disk(self, bytes_: int) -> None:
+        held, memory = self.bytes_reserved, self.file
+        file = self._spool.open_file()
+        try:
+            self._spool.promise(self, bytes_)
+        except BaseException:
+            file.close()
+            raise
+        memory.seek(0)
+        self.file, self._in_memory, self.bytes_written = file, False, 0
+        self._spool.give_memory_back(held)
+        self.write(memory.read())
 
     def write(self, data: bytes | bytearray) -> None:
         """Appends all of `data`; beyond what is reserved, more is reserved first.
@@ -169,7 +223,10 @@ class Reservation:
         if self._closed:
             return
         self._closed = True
-        self._spool.forget(self)
+        if self._in_memory:
+            self._spool.give_memory_back(self.bytes_reserved)
+        else:
+            self._spool.forget(self)
         self.file.close()
 
     def __enter__(self) -> Self:

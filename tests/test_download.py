@@ -776,7 +776,7 @@ def test_a_full_spool_is_a_hold_of_the_stage_and_of_no_host(serve: Serve, tmp_pa
 
 
 def test_a_spool_that_fills_up_during_a_transfer_is_a_hold_too(serve: Serve, tmp_path: Path) -> None:
-    free = itertools.chain([100 * MIB] * 2, itertools.repeat(0))
+    free = itertools.chain([100 * MIB], itertools.repeat(0))
     spool = Spool(tmp_path, space=lambda _directory: Space(free=next(free), total=1000 * MIB))
     with pytest.raises(SpoolFull) as raised:
         fetch(serve(answer(png(8 * MIB), length=None), closing=True), spool)

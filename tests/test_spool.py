@@ -273,3 +273,56 @@ def test_the_real_disk_has_no_more_free_than_in_all(tmp_path: Path) -> None:
 
     assert 0 <= space.free <= space.total
     assert space.total > 0
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+def test_a_small_file_within_the_memory_allowed_never_asks_the_disk(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "never-made", memory_bytes_max=100)
+
+    with spool.reserve(60) as reservation:
+        reservation.write(b"x" * 60)
+        reservation.file.seek(0)
+
+        assert reservation.file.read() == b"x" * 60
+        assert not (tmp_path / "never-made").exists()
+
+
+def test_what_exceeds_the_memory_of_all_together_goes_to_disk_and_comes_back_when_memory_is_free(
+    tmp_path: Path,
+) -> None:
+    spool = Spool(tmp_path, memory_bytes_max=100)
+
+    with spool.reserve(60), spool.reserve(60):
+        assert spool.promised_bytes == 60
+
+    with spool.reserve(60):
+        assert spool.promised_bytes == 0
+
+
+def test_a_file_that_outgrows_its_memory_goes_on_on_disk_with_all_its_bytes(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, memory_bytes_max=100)
+
+    with spool.reserve(50) as reservation:
+        reservation.write(b"a" * 50)
+        reservation.write(b"b" * 100)
+        reservation.file.seek(0)
+
+        assert reservation.file.read() == b"a" * 50 + b"b" * 100
+        assert reservation.bytes_written == 150
+        with spool.reserve(100):  # its memory is free again
+            assert spool.promised_bytes == 0
+
+
+def test_a_file_that_outgrows_its_memory_on_a_full_disk_is_a_hold_and_leaves_nothing_booked(
+    tmp_path: Path,
+) -> None:
+    spool = Spool(tmp_path, memory_bytes_max=100, space=Disk(free=0, total=10**9))
+
+    with spool.reserve(50) as reservation, pytest.raises(SpoolFull):
+        reservation.resize(200)
+
+    assert spool.promised_bytes == 0
+    with spool.reserve(100):
+        pass
