@@ -1,0 +1,179 @@
+"""What happens from time to time: verdicts by a sound clock only, ids dropped in time, gauges like the ledger."""
+
+import contextlib
+import math
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+import structlog.testing
+from structlog.typing import EventDict
+
+from archiver.failures import ApiTokenRefused, BucketMissing
+from archiver.limiter import Priority
+from archiver.model import Discovery, Stage, State
+from archiver.tend import SKEW_MOST_MS, Tender
+from tests.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, answer
+from tests.questions import Questions
+
+
+@pytest.fixture(autouse=True)
+def lines() -> Iterator[list[EventDict]]:
+    """What is logged."""
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture
+def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
+    with Questions(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def tender(questions: Questions) -> Tender:
+    return Tender(
+        account=ACCOUNT,
+        client=questions.client,
+        ledger=questions.desk.ledger,
+        metrics=questions.metrics,
+        sweep_interval_ms=5 * MINUTE,
+        daemon_id="d1",
+        version="0.1.0",
+        started_at=START,
+        now=questions.clock,
+    )
+
+
+def hear_the_api(questions: Questions) -> None:
+    """Any answer tells the API's time, a refusal too."""
+    with contextlib.suppress(ApiTokenRefused):
+        questions.client.list_page(FAMILY, page=1, size=1, priority=Priority.BACKGROUND)
+
+
+def value(questions: Questions, line: str) -> float:
+    """The value of one series, by how its line begins."""
+    (found,) = [
+        one for one in questions.metrics.render()[0].decode().splitlines() if one.startswith(f"{line} ")
+    ]
+    return float(found.rpartition(" ")[2])
+
+
+def test_no_deadline_is_decided_before_the_api_has_told_its_time(
+    questions: Questions, tender: Tender
+) -> None:
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(31 * DAY)
+
+    tender.tend()
+    assert questions.desk.state() is State.SUCCEEDED
+    hear_the_api(questions)
+    tender.tend()
+    assert questions.desk.state() is State.LOST
+
+
+@pytest.mark.parametrize("ahead", [1, -1])
+def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
+    questions: Questions, tender: Tender, lines: list[EventDict], ahead: int
+) -> None:
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(31 * DAY)
+    questions.sim.advance(ahead * (SKEW_MOST_MS / 1000 + 2))
+    hear_the_api(questions)
+
+    for _ in range(3):
+        tender.tend()
+
+    assert questions.desk.state() is State.SUCCEEDED
+    assert [line["event"] for line in lines].count("clock.skewed") == 1
+    assert [one["reason"] for one in tender.degraded()] == ["clock_skewed"]  # type: ignore[index]  # JSON objects
+    questions.sim.advance(-ahead * (SKEW_MOST_MS / 1000 + 2))
+    hear_the_api(questions)
+    tender.tend()
+    assert questions.desk.state() is State.LOST
+    assert tender.degraded() == []
+
+
+def test_a_lost_task_is_loud(questions: Questions, tender: Tender, lines: list[EventDict]) -> None:
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(30 * DAY)
+    hear_the_api(questions)
+
+    tender.tend()
+    tender.tend()
+
+    (lost,) = [line for line in lines if line["event"] == "task.lost"]
+    assert (lost["log_level"], lost["task_id"], lost["reason"]) == ("critical", "t", "deadline_passed")
+    assert value(questions, "kling_tasks_lost_total") == 1
+
+
+def test_a_task_that_never_finished_is_a_warning_and_no_loss(
+    questions: Questions, tender: Tender, lines: list[EventDict]
+) -> None:
+    questions.desk.bring(State.RUNNING)
+    questions.clock.advance(30 * DAY)
+    hear_the_api(questions)
+
+    tender.tend()
+
+    (failed,) = [line for line in lines if line["event"] == "task.failed"]
+    assert (failed["log_level"], failed["reason"]) == ("warning", "never_finished")
+    assert value(questions, "kling_tasks_lost_total") == 0
+
+
+def test_several_thousand_old_ids_are_dropped_in_one_round_and_counted(
+    questions: Questions, tender: Tender, lines: list[EventDict]
+) -> None:
+    for batch in range(5):
+        questions.tell(*(f"forged-{batch}-{number}" for number in range(500)))
+    questions.clock.advance(30 * DAY)
+
+    tender.tend()
+
+    assert questions.desk.rows("SELECT count(*) AS left_over FROM tasks") == [{"left_over": 0}]
+    assert [line["count"] for line in lines if line["event"] == "ids.dropped"] == [2500]
+
+
+def test_missed_callbacks_are_counted_and_said(
+    questions: Questions, tender: Tender, lines: list[EventDict]
+) -> None:
+    questions.desk.say(answer(), by=Discovery.SWEEP)
+    questions.clock.advance(5 * MINUTE)
+
+    tender.tend()
+    tender.tend()
+
+    assert [line["count"] for line in lines if line["event"] == "callbacks.missed"] == [1]
+    assert value(questions, f'kling_missed_callbacks_total{{family="{FAMILY}"}}') == 1
+
+
+def test_a_round_is_a_sign_of_life(questions: Questions, tender: Tender) -> None:
+    tender.tend()
+
+    assert [daemon["id"] for daemon in questions.desk.ledger.status()["daemons"]] == ["d1"]
+
+
+def test_gauges_say_what_the_ledger_says(questions: Questions, tender: Tender) -> None:
+    tender.refresh_gauges()
+    assert math.isnan(value(questions, "kling_earliest_deadline_timestamp_seconds"))
+    questions.desk.bring(State.SUCCEEDED)
+    questions.tell("other")
+    questions.sweeper.sweep(FAMILY, full=True)
+
+    tender.refresh_gauges()
+
+    assert value(questions, 'kling_tasks{state="succeeded"}') == 1
+    assert value(questions, 'kling_tasks{state="lost"}') == 0
+    assert value(questions, "kling_earliest_deadline_timestamp_seconds") == (START + 30 * DAY) / SECOND
+    assert value(questions, "kling_last_callback_timestamp_seconds") == START / SECOND
+    swept = f'kling_last_sweep_success_timestamp_seconds{{family="{FAMILY}"}}'
+    assert value(questions, swept) == START / SECOND
+
+
+def test_readiness_tells_of_every_hold(questions: Questions, tender: Tender) -> None:
+    questions.desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+
+    (degraded,) = tender.degraded()
+
+    assert isinstance(degraded, dict)
+    assert degraded.items() >= {"stage": "archive", "reason": "bucket_missing"}.items()
