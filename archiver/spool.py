@@ -2,9 +2,9 @@
 
 1. Space is promised before it is used: the open reservations of all threads together never exceed what the
    file system has free, less a margin. Running full is a hold that says so, and not a half-written asset.
-2. A spool file has no name, or is memory. It is made with O_TMPFILE, or unlinked the moment it is made where a file system
-   lacks that, so kill -9, a power cut or an OOM kill leaves nothing behind and no start has to clean up. The
-   price: `du` does not show the files (`df` and `lsof` do), and nothing can be resumed after a crash, which
+2. A spool file has no name, or is memory. It is made with O_TMPFILE, or unlinked the moment it is made where a
+   file system lacks that, so kill -9, a power cut or an OOM kill leaves nothing behind and no start has to clean
+   up. The price: `du` does not show the files (`df` and `lsof` do), and nothing can be resumed after a crash, which
    nobody wants, since the next attempt fetches afresh.
 
 Folders we make are 0700. One that an operator named and that is there already keeps its mode: somebody will
