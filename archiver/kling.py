@@ -235,6 +235,8 @@ class KlingClient:
         self.skew_ms: int | None = None
         """The API's clock minus ours at its last answer, in ms; None before the first one. The smallest
         difference that explains that answer: 0 wherever its time, which has whole seconds, may be ours."""
+        self.skew_measured_at: float | None = None
+        """When that was, in Unix seconds by our clock."""
 
     def close(self) -> None:
         self._http.close()
@@ -327,8 +329,10 @@ class KlingClient:
             headers={"Authorization": f"Bearer {bearer}"},
             extensions={"timeout": self._timeouts()},
         ) as response:
-            skew_ms = _skew_ms(response.headers.get("date"), sent_at=sent_at, received_at=self._now())
-            self.skew_ms = self.skew_ms if skew_ms is None else skew_ms
+            received_at = self._now()
+            skew_ms = _skew_ms(response.headers.get("date"), sent_at=sent_at, received_at=received_at)
+            if skew_ms is not None:
+                self.skew_ms, self.skew_measured_at = skew_ms, received_at
             return response.status_code, self._body(question, response)
 
     def _timeouts(self) -> dict[str, object]:

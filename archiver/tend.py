@@ -15,6 +15,9 @@ from archiver.model import State
 SKEW_MOST_MS = 5 * 60 * 1000
 """While the local clock and the API's differ by more, nobody's deadline is decided."""
 
+HEARD_MOST_MS = 15 * 60 * 1000
+"""How old the API's last answer may be, or two sweep intervals, for our clock to be believed."""
+
 PRUNINGS_MOST = 20
 """Batches dropped a round: faster than callbacks can bring new ids, and soon enough back to the other duties."""
 
@@ -39,10 +42,12 @@ class Tender:
     def tend(self) -> None:
         """One round. Every part is a transaction of its own; a crash between two loses nothing."""
         self.ledger.beat(self.daemon_id, version=self.version, started_at=self.started_at)
-        if self._clock_is_sound():
+        is_sound = self._clock_is_sound()
+        if is_sound:
             for verdict in self.ledger.expire():
                 self._say(verdict)
-        dropped = sum(itertools.takewhile(bool, (self.ledger.prune() for _ in range(PRUNINGS_MOST))))
+        batches = (self.ledger.prune(by_age=is_sound) for _ in range(PRUNINGS_MOST))
+        dropped = sum(itertools.takewhile(bool, batches))
         if dropped:
             log.get().info("ids.dropped", account=self.account, count=dropped)
         for (_, family), count in self.ledger.count_missed(patience_ms=self.sweep_interval_ms).items():
@@ -67,9 +72,12 @@ class Tender:
         return found
 
     def _clock_is_sound(self) -> bool:
-        """Whether a deadline may be decided: the API has answered, and by a clock like ours."""
-        skew = self.client.skew_ms
-        if skew is None:
+        """Whether a deadline may be decided: the API has answered a while ago, and by a clock like ours. A clock that
+        somebody has set since makes that while absurd."""
+        skew, measured_at = self.client.skew_ms, self.client.skew_measured_at
+        if skew is None or measured_at is None:
+            return False
+        if not 0 <= self.now() - measured_at * 1000 <= max(HEARD_MOST_MS, 2 * self.sweep_interval_ms):
             return False
         if abs(skew) <= SKEW_MOST_MS:
             self._skew_said = False

@@ -94,6 +94,24 @@ def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
     assert tender.degraded() == []
 
 
+@pytest.mark.parametrize("jump", [31 * DAY, -31 * DAY])
+def test_a_clock_that_is_set_decides_nothing_before_the_api_has_answered_by_it(
+    questions: Questions, tender: Tender, jump: int
+) -> None:
+    hear_the_api(questions)
+    questions.desk.bring(State.SUCCEEDED)
+    questions.tell("unconfirmed")
+    questions.clock.advance(jump)
+    questions.sim.advance(-jump / SECOND)  # the API's own clock has not moved
+
+    tender.tend()
+    hear_the_api(questions)
+    tender.tend()
+
+    assert questions.desk.state() is State.SUCCEEDED
+    assert questions.desk.state("unconfirmed") is State.REPORTED
+
+
 def test_a_lost_task_is_loud(questions: Questions, tender: Tender, lines: list[EventDict]) -> None:
     questions.desk.bring(State.SUCCEEDED)
     questions.clock.advance(30 * DAY)
@@ -127,6 +145,7 @@ def test_several_thousand_old_ids_are_dropped_in_one_round_and_counted(
     for batch in range(5):
         questions.tell(*(f"forged-{batch}-{number}" for number in range(500)))
     questions.clock.advance(30 * DAY)
+    hear_the_api(questions)
 
     tender.tend()
 

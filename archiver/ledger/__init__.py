@@ -381,13 +381,14 @@ class Ledger:
         with self._connections.write() as connection:
             return tending.expire(connection, now=self._now())
 
-    def prune(self) -> int:
-        """Drop a batch of ids that were never confirmed and are too old or too many; how many, 0 when none is.
+    def prune(self, *, by_age: bool = True) -> int:
+        """Drop a batch of ids that were never confirmed and are too old (`by_age`: the clock can be trusted) or too
+        many; how many, 0 when none is.
 
         What there is to drop is looked for in a read: counting a million rows must not keep callbacks waiting.
         """
         with self._connections.read() as connection:
-            ids = tending.prunable(connection, now=self._now(), most=self._unconfirmed_most)
+            ids = tending.prunable(connection, now=self._now() if by_age else 0, most=self._unconfirmed_most)
         if not ids:
             return 0
         with self._connections.write() as connection:
