@@ -78,12 +78,16 @@ def refusing(site: Site, status: int, code: int) -> Callable[[], None]:
 
 
 def full_disk(site: Site) -> Callable[[], None]:
-    """A file system of 1 MiB for the spool, all of it taken. Raises CalledProcessError where one cannot be mounted."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "spool", str(site.spool)]
+    """A small file system for the spool, all of it taken, and images that are too large to stay in memory.
+
+    Raises CalledProcessError where one cannot be mounted.
+    """
+    site.sim.switches.image_size = (1280, 1280)
+    command = ["mount", "-t", "tmpfs", "-o", "size=48m", "spool", str(site.spool)]
     subprocess.run(command, check=True, capture_output=True)
     filler = site.spool / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
+        while file.write(bytes(65536)):
             pass
     return filler.unlink
 
