@@ -356,6 +356,23 @@ def test_a_full_disk_refuses_without_writing_and_recovers_by_itself(desk: Desk) 
     assert desk.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_committed_to_a_file_that_is_no_longer_there(desk: Desk, *, replaced: bool) -> None:
+    elsewhere = desk.path.with_name("elsewhere.db")
+    desk.path.rename(elsewhere)
+    if replaced:
+        desk.path.write_bytes(b"")
+
+    with pytest.raises(LedgerUnavailable, match="deleted, moved or replaced"):
+        desk.ledger.record_callbacks([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+    with pytest.raises(LedgerUnavailable):
+        desk.ledger.ping()
+
+    elsewhere.rename(desk.path)
+    desk.ledger.record_callbacks([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+    assert desk.ledger.status()["states"]["reported"] == 1
+
+
 def test_a_ledger_without_its_tables_is_unavailable_and_not_a_crash(desk: Desk) -> None:
     with sqlite(desk.path) as other:
         other.execute("DROP TABLE facts")

@@ -7,6 +7,8 @@ Rules:
    SQLITE_BUSY from its own process; between processes `busy_timeout` waits.
 3. Only the daemon checkpoints (automatically, on its writer). Commands never do, so no callback waits for one.
 4. Every error of the driver leaves here as `LedgerUnavailable`; nothing was written then.
+5. Nothing is committed to a file that is no longer there. SQLite would go on writing to one that somebody has
+   deleted or replaced, with every sign of success, and all of it would end with the process.
 
 A crash between BEGIN and COMMIT leaves nothing; after COMMIT, everything. There is no state between.
 """
@@ -58,6 +60,7 @@ class Connections:
         pages = _CHECKPOINT_PAGES if daemon else 0
         _prepare(self._writing, begin="BEGIN IMMEDIATE", checkpoint_pages=pages)
         _prepare(self._reading, begin="BEGIN", checkpoint_pages=0)
+        self._identity = _identity(path)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -66,6 +69,7 @@ class Connections:
             raise LedgerUnavailable(f"the ledger {self.path} is busy: a transaction has not ended in time")
         try:
             with _translated(self.path), self._writing.begin() as connection:
+                self._require_file()
                 yield connection
         finally:
             self._lock.release()
@@ -76,12 +80,29 @@ class Connections:
         with _translated(self.path), self._reading.begin() as connection:
             yield connection
 
+    def _require_file(self) -> None:
+        """Raises LedgerUnavailable while the path does not lead to the file that was opened."""
+        if _identity(self.path) != self._identity:
+            raise LedgerUnavailable(
+                f"the ledger {self.path} was deleted, moved or replaced under this process: put the file back, or "
+                "restart to begin with what is there now"
+            )
+
     def close(self) -> None:
         """Close every connection and let the next daemon in."""
         self._reading.dispose()
         self._writing.dispose()
         if self._daemon_lock is not None:
             self._daemon_lock.close()
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int] | None:
+    """Which file the path leads to; None for none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
