@@ -80,7 +80,7 @@ def test_status_prints_exactly_the_shape_of_the_contract(well: CommandLine) -> N
         "lost": 0,
     }
     assert set(found["last_sweep"]) == set(found["missed_callbacks"]) == {FAMILY, OTHER_FAMILY}
-    assert {"stage", "reason", "since", "what_to_do"} <= set(found["holds"][0])
+    assert list(found["holds"][0]) == ["stage", "reason", "since", "what_to_do"]
     assert len(found["daemons"]) == 1
 
 

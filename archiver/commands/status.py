@@ -11,6 +11,8 @@ from archiver.commands.endings import WRONG
 from archiver.commands.invocation import AsJson, invocation_of
 from archiver.commands.printing import console, facts, print_json, print_line, table, when
 
+_HOLD_KEYS = ("stage", "reason", "since", "what_to_do")
+
 
 def status(
     context: typer.Context,
@@ -41,7 +43,8 @@ def status(
             else []
         )
     if json:
-        print_json({**found, "problems": wrong} if check else found)
+        shown = _as_json(found)
+        print_json({**shown, "problems": wrong} if check else shown)
     elif check:
         for problem in wrong:
             print_line(problem)
@@ -49,6 +52,12 @@ def status(
         _print_status(found, families=settings.families, now=now)
     if wrong:
         raise typer.Exit(WRONG)
+
+
+def _as_json(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The shape of the contract: of a hold what scripts may rely on, and nothing that only people read."""
+    holds = [{name: hold[name] for name in _HOLD_KEYS} for hold in status["holds"]]
+    return {**status, "holds": holds}
 
 
 def _print_status(status: Mapping[str, Any], *, families: Sequence[str], now: int) -> None:

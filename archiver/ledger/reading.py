@@ -12,9 +12,6 @@ from archiver.ledger.facts import LAST_CALLBACK_AT, fact
 from archiver.ledger.finding import find
 from archiver.model import Stage, State, rfc3339
 
-OPEN = (State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED)
-"""States whose tasks still have something to lose."""
-
 DAEMON_SEEN_MS = 60_000
 
 
@@ -68,7 +65,7 @@ def _show_asset(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
-    """The whole ledger at a glance, as `status --json` prints it."""
+    """The whole ledger at a glance, as `status --json` prints it (of the holds it leaves out what is for people)."""
     sweeps, daemons = schema.sweeps, schema.daemons
     sweep_rows = connection.execute(sa.select(sweeps).order_by(sweeps.c.family)).mappings().all()
     alive = sa.select(daemons).where(daemons.c.seen_at > now - DAEMON_SEEN_MS)
@@ -94,7 +91,7 @@ def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
 
 
 def holds(connection: sa.Connection) -> list[dict[str, Any]]:
-    """Every hold, the oldest first, as `status --json` prints it."""
+    """Every hold, the oldest first: what `status --json` prints of it, and what people read besides."""
     table = schema.holds
     rows = connection.execute(sa.select(table).order_by(table.c.since, table.c.id)).mappings()
     return [_show_hold(row) for row in rows]
