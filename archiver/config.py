@@ -210,10 +210,10 @@ class Settings(BaseSettings):
         shown="a private folder under the system's temporary folder",
     )
     public_url: _WebUrl | None = _setting(
-        None, "How Kling reaches us; `submit` uses it, `doctor` prints it.", expects="a URL"
+        None, "How Kling reaches us. Nothing in this version uses it yet.", expects="a URL"
     )
     admin_token: Annotated[SecretStr, BeforeValidator(values.admin_token)] | None = _setting(
-        None, "Opens console and API; without it both are off.", expects="a token"
+        None, "Opens console and API. Not supported by this version yet.", expects="a token"
     )
     forward_url: Annotated[str, AfterValidator(values.forward_url)] | None = _setting(
         None, "Not supported by this version yet.", expects="left out"
@@ -289,7 +289,15 @@ class Settings(BaseSettings):
     def warnings(self) -> tuple[str, ...]:
         """Sentences to log at the start: what is set, allowed and probably not meant."""
         prefix = values.prefix_warning(self.s3_prefix)
-        return (*self.unknown, prefix) if prefix else self.unknown
+        idle = {
+            "KLING_ADMIN_TOKEN": self.admin_token is not None,
+            "KLING_FORWARD_SECRET": self.forward_secret is not None,
+            "KLING_FORWARD_LINKS": self.forward_links != "s3",
+        }
+        without_effect = (
+            f"{name} has no effect in this version yet." for name, given in idle.items() if given
+        )
+        return (*self.unknown, *([prefix] if prefix else []), *without_effect)
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret's value, for the log to mask."""
