@@ -7,6 +7,7 @@ the heads of its threads, because Python would wait for each of them and a fetch
 
 import contextlib
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from archiver.families import FAMILIES
 from archiver.ledger import Ledger, LedgerUnusable
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception, Stage
+from archiver.permanence import outlives_container
 from receiver.app import AppParts, build_app
 from receiver.callbacks import Callbacks
 from receiver.intake import Intake
@@ -79,6 +81,13 @@ def _configure_log(settings: Settings) -> None:
     )
     for sentence in settings.warnings:
         log.get().warning("setting.unknown", message=sentence)
+    ledger_path = settings.ledger_url.removeprefix("sqlite:///")
+    if not outlives_container(pathlib.Path(ledger_path)):
+        log.get().warning(
+            "ledger.unmounted",
+            path=ledger_path,
+            what_to_do="The ledger goes with this container: mount a volume where it lies (KLING_LEDGER_URL).",
+        )
 
 
 def _run(settings: Settings) -> int:

@@ -1,0 +1,43 @@
+"""A ledger that will not outlive its container is told from one that will."""
+
+import pathlib
+
+import pytest
+
+from archiver.permanence import outlives_container
+
+CONTAINER = """\
+overlay / overlay rw,relatime,lowerdir=/a:/b 0 0
+proc /proc proc rw 0 0
+tmpfs /tmp tmpfs rw 0 0
+/dev/sda1 /data ext4 rw 0 0
+/dev/sda1 /my\\040data ext4 rw 0 0
+"""
+MACHINE = "/dev/sda1 / ext4 rw 0 0\noverlay /var/lib/docker/overlay2/x/merged overlay rw 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "path", "outlives"),
+    [
+        (CONTAINER, "/data/kling-ledger.db", True),
+        (CONTAINER, "/data/deeper/kling-ledger.db", True),
+        (CONTAINER, "/my data/kling-ledger.db", True),
+        (CONTAINER, "/database/kling-ledger.db", False),
+        (CONTAINER, "/kling-ledger.db", False),
+        (CONTAINER.replace("/data ", "/other "), "/data/kling-ledger.db", False),
+        (MACHINE, "/data/kling-ledger.db", True),
+        ("", "/data/kling-ledger.db", True),
+        ("nonsense\n\n", "/data/kling-ledger.db", True),
+    ],
+)
+def test_what_lies_in_the_containers_own_layer_goes_with_it(
+    tmp_path: pathlib.Path, mounts: str, path: str, *, outlives: bool
+) -> None:
+    table = tmp_path / "mounts"
+    table.write_text(mounts)
+
+    assert outlives_container(pathlib.Path(path), mounts=table) is outlives
+
+
+def test_where_nobody_can_tell_there_is_nothing_to_warn_of(tmp_path: pathlib.Path) -> None:
+    assert outlives_container(tmp_path / "ledger.db", mounts=tmp_path / "missing")
