@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from archiver import log
 from archiver.metrics import CallbackResult, Metrics
@@ -200,20 +200,31 @@ def _announced_bytes(headers: Iterable[tuple[bytes, bytes]]) -> float:
 
 
 async def _read(receive: Receive, *, bytes_max: int, seconds_max: float) -> bytes | BodyProblem:
-    """The whole body, counted as it comes, whatever its length was announced to be."""
-    chunks: list[bytes] = []
-    length = 0
+    """The whole body, counted as it comes, whatever its length was announced to be.
+
+    Nearly every body has come with its headers. A timer for each would cost more than reading it, so only one that
+    comes in pieces has a timer; one that never begins is closed by the server (`serving`, rule 2).
+    """
+    first = await receive()
+    if first["type"] == "http.request" and not first.get("more_body", False):
+        body: bytes = first.get("body", b"")
+        return body if len(body) <= bytes_max else BodyProblem.TOO_LARGE
     try:
         async with asyncio.timeout(seconds_max):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return BodyProblem.DISCONNECTED
-                chunks.append(message.get("body", b""))
-                length += len(chunks[-1])
-                if length > bytes_max:
-                    return BodyProblem.TOO_LARGE
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
+            return await _gather(first, receive, bytes_max=bytes_max)
     except TimeoutError:
         return BodyProblem.TOO_SLOW
+
+
+async def _gather(first: Message, receive: Receive, *, bytes_max: int) -> bytes | BodyProblem:
+    chunks: list[bytes] = []
+    length, message = 0, first
+    while message["type"] != "http.disconnect":
+        chunks.append(message.get("body", b""))
+        length += len(chunks[-1])
+        if length > bytes_max:
+            return BodyProblem.TOO_LARGE
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+        message = await receive()
+    return BodyProblem.DISCONNECTED

@@ -7,9 +7,9 @@ Two rules:
    closes, requests in progress get `shutdown_seconds`, the application's lifespan ends, `run` returns. A second
    signal skips the drain, a third stops waiting for requests. Nothing that was answered 200 depends on any of
    this; kill -9 at any point costs the sender a repeat.
-2. No connection may be held open for nothing. The endpoint bounds the time of a body; a connection that sends
-   no request, half of one, or headers without end is closed here, because uvicorn bounds only the pause
-   *after* a request.
+2. No connection may be held open for nothing. The endpoint bounds the time of a body that has begun; a connection
+   that sends no request, half of one, no body or headers without end is closed here, because uvicorn bounds only
+   the pause *after* a request.
 
 The socket is bound when the server is built, so that a port in use is an error before anything else starts,
 and connections that come during the start wait in the backlog instead of being refused.
@@ -257,11 +257,11 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def close_stalled(self) -> None:
-        """Called every `stall_seconds`: what waits for the same request as the last time is closed."""
+        """Called every `stall_seconds`: what waits for the same request or body as the last time is closed."""
         waiting = {
             connection: connection.cycle
             for connection in self.server_state.connections
-            if isinstance(connection, HttpToolsProtocol) and _awaits_request(connection)
+            if isinstance(connection, HttpToolsProtocol) and _awaits_caller(connection)
         }
         for connection, cycle in waiting.items():
             if connection in self._stalled and self._stalled[connection] is cycle:
@@ -274,9 +274,12 @@ def _is_between_requests(connection: HttpToolsProtocol) -> bool:
     return cycle is None or cycle.response_complete
 
 
-def _awaits_request(connection: HttpToolsProtocol) -> bool:
-    """Whether no request is in progress and uvicorn has no timer running for the next one."""
-    return _is_between_requests(connection) and connection.timeout_keep_alive_task is None
+def _awaits_caller(connection: HttpToolsProtocol) -> bool:
+    """Whether it is the caller's turn: to finish a body, or to send a request where uvicorn has no timer running
+    for that."""
+    if _is_between_requests(connection):
+        return connection.timeout_keep_alive_task is None
+    return connection.cycle.more_body
 
 
 def _url_of(bound: socket.socket) -> str:

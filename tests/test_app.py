@@ -242,6 +242,15 @@ def test_a_connection_without_a_request_is_closed() -> None:
         assert halfway.recv(1) == b""
 
 
+def test_a_connection_whose_body_never_begins_is_closed() -> None:
+    with Edge(stall_seconds=1) as edge, edge.connection() as promising:
+        promising.sendall(
+            f"POST /callbacks/{TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n".encode()
+        )
+
+        assert promising.recv(1) == b""
+
+
 def send_for_ever(connected: socket.socket, line: bytes) -> None:
     """Up to a gigabyte, that is: the test must be able to fail."""
     for _ in range(100_000):

@@ -37,7 +37,8 @@ def record_callbacks(
         if identity not in fresh:
             changed[row["id"]] = row
     if fresh:
-        connection.execute(_INSERT, [{name: row[name] for name in _TOLD} for row in fresh.values()])
+        rows_json = json.dumps([[row[name] for name in _TOLD] for row in fresh.values()])
+        connection.execute(_INSERT, {"rows": rows_json})
     if changed:
         connection.execute(_UPDATE, [_told_again(row) for row in changed.values()])
     set_fact(connection, LAST_CALLBACK_AT, now)
@@ -59,15 +60,23 @@ _TOLD = (
 """What differs between the rows of new ids; the rest of such a row is the same for all, and stands in the statement,
 where it costs nothing for each row of a batch."""
 
-_INSERT = sa.insert(schema.tasks).values(
-    state=sa.literal_column(f"'{State.REPORTED}'"),
-    queue=sa.literal_column(f"'{schema.QUEUE_INQUIRE}'"),
-    attempts=sa.literal_column("0"),
-    held=sa.literal_column("0"),
-    asked=sa.literal_column("0"),
-    ask_singly=sa.false(),
-    discovered_by=sa.literal_column(f"'{Discovery.CALLBACK}'"),
+_ROWS = sa.func.json_each(sa.bindparam("rows", type_=sa.Text)).table_valued("value", name="rows")
+
+_INSERT = sa.insert(schema.tasks).from_select(
+    [*_TOLD, "state", "queue", "attempts", "held", "asked", "ask_singly", "discovered_by"],
+    sa.select(
+        *(sa.func.json_extract(_ROWS.c.value, f"$[{place}]") for place in range(len(_TOLD))),
+        sa.literal_column(f"'{State.REPORTED}'"),
+        sa.literal_column(f"'{schema.QUEUE_INQUIRE}'"),
+        sa.literal_column("0"),
+        sa.literal_column("0"),
+        sa.literal_column("0"),
+        sa.false(),
+        sa.literal_column(f"'{Discovery.CALLBACK}'"),
+    ),
 )
+"""All new ids of a batch in one statement. The driver hands the interpreter to another thread for every row of an
+`executemany`, and gets it back when the event loop, busy taking the next callbacks, lets go of it."""
 
 _TOLD_AGAIN = ("callbacks", "last_callback_at", "callback_status", "family_hint", "result_arrays", "due_at")
 
