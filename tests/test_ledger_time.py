@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.failures import ApiTimeout, AssetGone, BucketMissing, NotMedia, StoreError
+from archiver.failures import ApiModelMissing, ApiTimeout, AssetGone, BucketMissing, NotMedia, StoreError
 from archiver.ledger import Expired
 from archiver.model import Discovery, Stage, State, Status
 from tests.ledgers import (
@@ -419,6 +419,14 @@ def test_status_names_every_state_and_all_that_an_operator_needs(desk: Desk) -> 
         "last_sweep": {FAMILY: "2026-09-21T14:13:20.000Z"},
         "missed_callbacks": {FAMILY: 0},
     }
+
+
+def test_an_id_that_nobody_has_confirmed_has_no_deadline_to_warn_of(desk: Desk) -> None:
+    desk.tell()
+    desk.fail(desk.claim(Stage.VERIFY), ApiModelMissing("no such path"))
+    assert desk.state() is State.BURIED
+
+    assert desk.ledger.status()["earliest_deadline"] is None
 
 
 def test_a_fresh_ledger_has_nothing_to_say_and_says_it(desk: Desk) -> None:

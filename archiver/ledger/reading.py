@@ -121,7 +121,9 @@ def earliest_deadline(connection: sa.Connection) -> int | None:
     """The nearest deadline (Unix ms) of a task that the API has confirmed and that is not in the bucket."""
     table = schema.tasks
     nearest = [
-        sa.select(sa.func.min(table.c.deadline_at)).where(table.c.state == state).scalar_subquery()
+        sa.select(sa.func.min(table.c.deadline_at))
+        .where(table.c.state == state, table.c.confirmed_at.is_not(None))
+        .scalar_subquery()
         for state in (State.RUNNING, State.SUCCEEDED, State.BURIED)
     ]
     found = connection.execute(sa.select(*nearest)).one()
