@@ -30,7 +30,7 @@ PAGE_WORTH = 10
 """One more page is read for so many waiting ids: it is a bigger answer than a single one."""
 RECENT_MS = 60 * 60 * 1000
 """Callbacks come for tasks that were created within this time, or nearly always."""
-WAITING_MOST = 5000
+WAITING_MOST = 2000
 LIST_TRIES = 3
 """So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
 
