@@ -73,7 +73,15 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
         {State.REPORTED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.BURIED, State.LOST}
     ),
     State.BURIED: frozenset(
-        {State.RUNNING, State.SUCCEEDED, State.ARCHIVED, State.FAILED, State.UNKNOWN, State.LOST}
+        {
+            State.REPORTED,
+            State.RUNNING,
+            State.SUCCEEDED,
+            State.ARCHIVED,
+            State.FAILED,
+            State.UNKNOWN,
+            State.LOST,
+        }
     ),
     State.LOST: frozenset({State.ARCHIVED}),
     # Only the API saying succeed moves a failed task; nothing moves an archived one.

@@ -13,7 +13,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from archiver import log
-from archiver.failures import ApiAnswerUnreadable, Disposition, Failure, LedgerUnavailable, TaskNotFound
+from archiver.failures import (
+    ApiAnswerUnreadable,
+    ApiRateLimited,
+    ApiTimeout,
+    ApiUnreachable,
+    Disposition,
+    Failure,
+    LedgerUnavailable,
+    NeedsApiKey,
+    TaskNotFound,
+)
 from archiver.families import FAMILIES, families_fitting
 from archiver.kling import PAGE_ROWS, KlingClient, Page
 from archiver.ledger import Ledger, Outcome, Recorded, Waiting
@@ -39,6 +49,9 @@ _CHECK_ACCOUNT = (
     "Ten ids that callbacks named are unknown to the API and none was known: check that KLING_ACCESS_KEY (or"
     " KLING_API_KEY) belongs to the account that creates the tasks, and that KLING_BASE_URL is its region."
 )
+
+_NOBODY_ANSWERS = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
+"""Failures that another family's path would only meet again."""
 
 ROWS_MOST = 500
 """Rows a transaction, however many a page has: callbacks wait for no longer one."""
@@ -88,14 +101,27 @@ class Verifier:
         return recorded[0].state or lease.state
 
     def _query(self, lease: Lease) -> Task:
+        """The answer of the first family that has one.
+
+        A path that somebody made up may be answered with anything: what it says is believed where it is the task, and
+        is no verdict where it is not, unless nobody can be reached at all.
+        """
         priority = Priority.VERIFY if lease.confirmed else Priority.BACKGROUND
-        families = self._families_of(lease)
-        for family in families[:-1]:
+        unknown = TaskNotFound(f"no family knows {lease.task_id}")
+        refused: Failure | None = None
+        for family in self._families_of(lease):
             try:
                 return self.client.query(family, lease.task_id, priority=priority)
-            except TaskNotFound:
-                continue
-        return self.client.query(families[-1], lease.task_id, priority=priority)
+            except TaskNotFound as error:
+                if self._is_enough(lease, family):
+                    raise
+                unknown = error
+            except Failure as error:
+                if lease.confirmed or isinstance(error, _NOBODY_ANSWERS):
+                    raise
+                if self._is_known(family) or isinstance(error, NeedsApiKey):
+                    refused = refused or error
+        raise refused or unknown
 
     def _fullest(self, lease: Lease, answer: Task) -> Task:
         """The answer, or its row on the list's newest page where that names more files: the single answers of some
@@ -123,15 +149,18 @@ class Verifier:
         )
 
     def _families_of(self, lease: Lease) -> list[str]:
-        """Where to ask: the settled family; else the hint alone at first, because it is nearly always right and
-        a forged id should cost one call; then, as the hint may be wrong, every configured family."""
+        """Where to ask: the settled family; else the hint, and, as it may be wrong, every configured family."""
         if lease.family is not None:
             return [lease.family]
         fitting = families_fitting(lease.result_arrays, self.families)
         if lease.family_hint is None:
             return fitting
-        others = [family for family in fitting if family != lease.family_hint]
-        return [lease.family_hint] if lease.asked == 0 else [lease.family_hint, *others]
+        return [lease.family_hint, *(family for family in fitting if family != lease.family_hint)]
+
+    def _is_enough(self, lease: Lease, family: str) -> bool:
+        """Whether "not found" in `family` is all we ask for this time: a hint that we know is nearly always right, so
+        the first time a forged id costs one call, and a genuine one is only not there yet."""
+        return lease.asked == 0 and family == lease.family_hint and self._is_known(family)
 
     def _not_found(self, lease: Lease) -> State:
         state = self.ledger.not_found(lease, rand=self.rand())

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archiver import answers, families
-from archiver.failures import ApiAnswerUnreadable, NotMedia
+from archiver.failures import ApiAnswerUnreadable, ApiRequestInvalid, NotMedia
 from archiver.ledger import Outcome
 from archiver.model import Callback, Discovery, Reception, Stage, State, Status, api_time
 from tests.ledgers import (
@@ -335,6 +335,25 @@ def test_an_external_id_that_we_were_told_survives_an_answer_without_one(desk: D
 
     assert desk.shown()["external_task_id"] == "mine"
     assert desk.ledger.show("mine", account=ACCOUNT) == desk.shown()
+
+
+def test_registering_an_unconfirmed_id_asks_for_it_afresh_under_the_family_that_the_user_names(
+    desk: Desk,
+) -> None:
+    desk.tell("t", family="images/omni-image")
+    desk.fail(desk.claim(Stage.VERIFY), ApiRequestInvalid("1200"))
+
+    assert not desk.ledger.register("t", account=ACCOUNT, family=FAMILY)
+    lease = desk.claim(Stage.VERIFY)
+    assert (lease.state, lease.family_hint, lease.asked) == (State.REPORTED, FAMILY, 0)
+
+
+def test_a_family_that_exists_beats_one_that_somebody_made_up(desk: Desk) -> None:
+    desk.tell("t", family="foo/bar")
+    desk.tell("t", family=FAMILY)
+    desk.tell("t", family="images/omni-image")
+
+    assert desk.claim(Stage.VERIFY).family_hint == FAMILY
 
 
 def test_a_row_registered_by_its_external_id_takes_the_answers_id(desk: Desk) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import event
 
 from archiver.failures import (
     ApiAnswerUnreadable,
+    ApiForbidden,
     ApiRateLimited,
     ApiServerError,
     LedgerUnavailable,
@@ -77,6 +78,56 @@ def test_the_hint_alone_is_asked_first_and_every_family_after_it_failed(question
     assert questions.desk.shown(task_id)["family"] == EXPAND
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        faults.ErrorCode(404, 1203),
+        faults.ErrorCode(403, 1103),
+        faults.ErrorCode(400, 1200),
+        faults.ErrorCode(401, 1002),
+        faults.Html(404),
+        faults.Html(401),
+        faults.server_error(),
+    ],
+)
+@pytest.mark.parametrize("family", ["foo/bar", "images/kolors-virtual-try-on"])
+def test_what_the_path_of_a_wrong_family_says_is_no_verdict_on_a_genuine_task(
+    questions: Questions, family: str, answer: faults.Fault
+) -> None:
+    task_id = questions.sim.create_task(status="succeed")
+    questions.sim.fault(None, answer, match=family)
+    questions.tell(task_id, family=family)
+
+    assert questions.ask_due() is State.SUCCEEDED
+    assert questions.desk.shown(task_id)["family"] == FAMILY
+    assert questions.desk.ledger.has_holds() is False
+    questions.sim.complaints.clear()  # of a family that does not exist
+
+
+@pytest.mark.parametrize(
+    "answer", [faults.ErrorCode(404, 1203), faults.ErrorCode(403, 1103), faults.Html(404)]
+)
+def test_a_forged_id_of_a_family_that_does_not_exist_buries_and_holds_nothing(
+    questions: Questions, answer: faults.Fault
+) -> None:
+    questions.sim.fault(None, answer, match="foo/bar")
+    questions.tell("forged", family="foo/bar")
+
+    assert questions.ask_due() is State.REPORTED
+    assert questions.desk.ledger.has_holds() is False
+    questions.sim.complaints.clear()  # of a family that does not exist
+
+
+def test_a_family_without_a_right_to_it_is_held_where_no_other_family_knows_the_task(
+    questions: Questions,
+) -> None:
+    questions.sim.fault(None, faults.ErrorCode(403, 1103), match=FAMILY)
+    questions.tell("t")
+
+    assert isinstance(questions.ask_due(), ApiForbidden)
+    assert [hold["reason"] for hold in questions.desk.ledger.holds()] == ["api_forbidden"]
+
+
 def test_a_settled_family_is_the_only_one_that_is_asked(questions: Questions) -> None:
     task_id = questions.sim.create_task(family=EXPAND, status="processing")
     questions.tell(task_id, family=None)
@@ -140,7 +191,8 @@ def test_a_task_of_the_new_standard_without_an_api_key_is_buried_with_what_to_do
     assert isinstance(questions.ask_due(), NeedsApiKey)
     shown = questions.desk.shown("930810057590833241")
     assert (shown["state"], shown["reason"]) == ("buried", "needs_api_key")
-    assert questions.calls == {}
+    # not before the families that can be asked were asked: the URL may be the wrong one
+    assert questions.calls == {"query": len(questions.verifier.families)}
 
 
 def test_a_task_of_the_new_standard_is_asked_for_with_an_api_key(tmp_path: pathlib.Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.families import FAMILIES
 from archiver.ledger import schema
 from archiver.ledger.facts import LAST_CALLBACK_AT, set_fact
 from archiver.ledger.finding import find
@@ -156,10 +157,19 @@ def _changes(row: Row, callback: Callback, *, now: int) -> dict[str, Any]:
         "callbacks": row["callbacks"] + 1,
         "last_callback_at": now,
         "callback_status": row["callback_status"] if told else _word(callback),
-        "family_hint": row["family_hint"] or callback.family_hint,
+        "family_hint": _better_hint(row["family_hint"], callback.family_hint),
         "result_arrays": row["result_arrays"] or ",".join(callback.result_arrays),
         "due_at": row["due_at"] if due_at is None else due_at,
     }
+
+
+def _better_hint(known: str | None, told: str | None) -> str | None:
+    """A family that exists beats one that somebody has made up; else the first one told stays."""
+    return (
+        told
+        if told is not None and (known is None or (known not in FAMILIES and told in FAMILIES))
+        else known
+    )
 
 
 def _sooner(row: Row, callback: Callback, *, now: int) -> int | None:
@@ -191,7 +201,8 @@ def register(
 ) -> bool:
     """Follow an id that a user names; True when it was new. `task_id` may be an external id.
 
-    A known row keeps its state and takes only what it lacks.
+    A task that the API has confirmed keeps its state and takes only what it lacks. An id that it has not is asked for
+    afresh under this family: a user who registers knows better than the URL that a callback came by.
     """
     table = schema.tasks
     row = find(connection, account=account, task_id=task_id)
@@ -209,13 +220,14 @@ def register(
         row_id: int = connection.execute(sa.insert(table).values(values).returning(table.c.id)).scalar_one()
         note(connection, row_id, at=now, event="task.registered", detail=family)
         return True
+    unconfirmed = row["confirmed_at"] is None
     changes: dict[str, Any] = {
-        "family_hint": row["family_hint"] or family,
+        "family_hint": family if unconfirmed else row["family_hint"] or family,
         "request": row["request"] or request_json,
         "external_task_id": row["external_task_id"] or external_task_id,
     }
-    if row["state"] in (State.REPORTED, State.UNKNOWN):
-        changes |= {"state": State.REPORTED, "due_at": now, "family_hint": family}
+    if unconfirmed:  # also one that was buried under the family that somebody else had named
+        changes |= {"state": State.REPORTED, "due_at": now, "reason": None, "message": None}
         changes |= {"asked": 0, "not_found_since": None, "ask_singly": False}
     connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
     return False
