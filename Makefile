@@ -37,9 +37,10 @@ run: .venv/installed ## the daemon with your own settings (see README)
 bench: .venv/installed ## the figures, each a ratio to a baseline of the same run
 	@$(BIN)/python -m tests.bench
 
-lock: ## write both locks anew (needs uv)
+lock: ## write the locks anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --extra development -c requirements.lock pyproject.toml -o $(LOCK)
+	echo hatchling | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links -c $(LOCK) - -o deploy/build.lock
 
 clean: ## remove what demo and tests have made (the .venv stays)
 	rm -rf .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,19 +50,6 @@ class Stage(enum.StrEnum):
     FORWARD = "forward"
 
 
-STAGE_OF: Mapping[State, Stage | None] = {
-    State.REPORTED: Stage.VERIFY,
-    State.RUNNING: Stage.VERIFY,
-    State.UNKNOWN: Stage.VERIFY,
-    State.BURIED: Stage.VERIFY,
-    State.SUCCEEDED: Stage.ARCHIVE,
-    State.LOST: Stage.ARCHIVE,
-    State.ARCHIVED: None,
-    State.FAILED: None,
-}
-"""Which stage works on a task in this state. A buried task goes through verify again: its retry asks
-the API afresh."""
-
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.REPORTED: frozenset(
         {State.RUNNING, State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.BURIED, State.LOST}
