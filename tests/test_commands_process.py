@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 import threading
 from collections.abc import Iterator
 
@@ -30,7 +31,7 @@ ESCAPE = "\x1b["
 @pytest.fixture
 def line(tmp_path: pathlib.Path) -> CommandLine:
     """A ledger with an archived task `1` and a failed task `2`."""
-    line = CommandLine(tmp_path / "ledger.db")
+    line = CommandLine(tmp_path / "ledger.db", now=time.time_ns() // 1_000_000)
     with line.ledger() as ledger:
         record(ledger, api_task("1"), api_task("2", Status.FAILED, message="审核未通过"))
         archive(ledger, "1")
@@ -163,7 +164,7 @@ def test_what_people_see_fits_into_80_columns(line: CommandLine) -> None:
 def test_a_sweep_shows_a_bar_at_a_terminal_and_none_in_a_pipe(
     tmp_path: pathlib.Path, simulator: KlingSimulator
 ) -> None:
-    line = CommandLine(tmp_path / "ledger.db", simulator=simulator)
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
 
     at_screen = at_terminal(line, "sweep")
     in_pipe = line.finish("sweep", "--full")
@@ -175,7 +176,7 @@ def test_a_sweep_shows_a_bar_at_a_terminal_and_none_in_a_pipe(
 
 
 def test_a_sweep_waits_for_the_one_that_is_running(tmp_path: pathlib.Path, simulator: KlingSimulator) -> None:
-    line = CommandLine(tmp_path / "ledger.db", simulator=simulator)
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
     with line.ledger() as ledger:
         token = ledger.sweep_begin(account=ACCOUNT, family=FAMILY) or ""
         process = line.start("sweep")
@@ -194,7 +195,7 @@ def test_a_sweep_waits_for_the_one_that_is_running(tmp_path: pathlib.Path, simul
 def test_a_sweep_that_waits_can_be_ended(
     tmp_path: pathlib.Path, simulator: KlingSimulator, number: signal.Signals, status: int
 ) -> None:
-    line = CommandLine(tmp_path / "ledger.db", simulator=simulator)
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
     with line.ledger() as ledger:
         ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
         process = line.start("sweep")
@@ -211,7 +212,7 @@ def test_a_sweep_that_waits_can_be_ended(
 def test_a_sweep_that_is_ended_gives_its_family_back_and_keeps_what_it_read(
     tmp_path: pathlib.Path, simulator: KlingSimulator, number: signal.Signals, status: int
 ) -> None:
-    line = CommandLine(tmp_path / "ledger.db", simulator=simulator)
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
     asked, ended = threading.Event(), threading.Event()
 
     def hang() -> None:

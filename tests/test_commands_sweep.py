@@ -26,7 +26,8 @@ def line(tmp_path: pathlib.Path, simulator: KlingSimulator) -> CommandLine:
     for _ in range(2):
         simulator.create_task(images=2, status="succeed")
     simulator.create_task(family=OTHER_FAMILY, status="failed")
-    return CommandLine(tmp_path / "ledger.db", simulator=simulator)
+    # The clock of now and not of the import, minutes ago: leases and deadlines are compared with the simulator's.
+    return CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
 
 
 def test_a_sweep_records_what_it_finds_for_the_daemon(line: CommandLine) -> None:
