@@ -7,8 +7,8 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
