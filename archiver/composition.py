@@ -9,7 +9,6 @@ import dataclasses
 import importlib.metadata
 import random
 import threading
-import time
 from collections.abc import Callable
 
 from archiver.adoption import Adopter
@@ -20,7 +19,7 @@ from archiver.egress import EgressPolicy
 from archiver.failures import Failure
 from archiver.kling import ApiKey, Credential, KeyPair, KlingClient
 from archiver.leases import LeaseKeeper
-from archiver.ledger import Ledger, new_daemon_id
+from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.limiter import RateLimiter
 from archiver.metrics import Metrics
 from archiver.setback import Setbacks
@@ -40,11 +39,6 @@ _STORE_CONNECTIONS_PER_TASK = 2
 
 SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
 """Small images that never touch the disk: sixteen at a time of a usual size."""
-
-
-def unix_ms() -> int:
-    """Now, in Unix ms."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,8 @@ import typer
 
 from archiver import log
 from archiver.commands.printing import say
-from archiver.composition import unix_ms
 from archiver.config import Need, Settings
-from archiver.ledger import Ledger
+from archiver.ledger import Ledger, unix_ms
 
 IDENTIFIER_CHARACTERS_MAX = 256
 """Of an id on the command line. Which characters an external id may have is undocumented: any that print."""

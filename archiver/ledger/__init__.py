@@ -67,10 +67,13 @@ __all__ = [
     "Retried",
     "SweepMemory",
     "Waiting",
+    "new_daemon_id",
+    "unix_ms",
 ]
 
 
-def _unix_ms() -> int:
+def unix_ms() -> int:
+    """Now, in Unix ms: the clock of ledger and engine, unless a test gives another."""
     return time.time_ns() // 1_000_000
 
 
@@ -107,7 +110,7 @@ class Ledger:
         create: bool = True,
         busy_seconds: float = BUSY_SECONDS,
         unconfirmed_most: int = tending.UNCONFIRMED_MOST,
-        now: Callable[[], int] = _unix_ms,
+        now: Callable[[], int] = unix_ms,
     ) -> Self:
         """Open (and where needed create and migrate) the ledger that `url` (`sqlite:///…`) names.
 

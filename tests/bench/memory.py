@@ -7,8 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from archiver.composition import unix_ms
-from archiver.ledger import Ledger
+from archiver.ledger import Ledger, unix_ms
 from archiver.model import Asset, Discovery, Role, State, Status, Task
 from tests.bench.processes import daemon_environment, free_port, python
 from tests.s3_servers.rclone import RcloneServer

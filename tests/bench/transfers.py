@@ -19,9 +19,9 @@ import httpcore2
 from botocore.config import Config
 
 from archiver import log
-from archiver.composition import build_engine, unix_ms
+from archiver.composition import build_engine
 from archiver.config import Settings
-from archiver.ledger import Ledger
+from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Asset, Discovery, Role, State, Status, Task
 from tests.bench.processes import daemon_environment, free_port, python
