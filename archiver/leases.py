@@ -1,7 +1,8 @@
 """Keeps leases alive while their work goes on, and says honestly when one is over.
 
 Two clocks. The ledger's lease ends by the wall clock of its rows; ours ends `LEASE_SECONDS` after we *asked* for it,
-by the monotonic clock, so always a little earlier than the ledger's, whatever the wall clock is set to meanwhile.
+by the monotonic clock, so a little earlier than the ledger's unless somebody sets the wall clock forward meanwhile.
+Then the row's token tells whose it is, and create-only puts keep two workers on one task from harming it.
 `check` looks at ours and costs nothing: it stands before every put. `confirm` asks the ledger as well: it stands
 right before the manifest.
 
@@ -60,7 +61,7 @@ class LeaseKeeper:
     def confirm(self, lease: Lease) -> None:
         """Ask the ledger too whether the lease is ours. Raises LeaseLost, or LedgerUnavailable when it cannot say.
 
-        A read is enough, and spares every task an fsync: nobody else can claim the row before the lease's end, and
+        A read is enough, and spares every task an fsync: nobody else claims the row before the lease's end, and
         one that has less than `CONFIRMED_SECONDS` left is renewed first, so that there is time for the put.
         """
         self.check(lease)

@@ -103,8 +103,9 @@ class Verifier:
     def _query(self, lease: Lease) -> Task:
         """The answer of the first family that has one.
 
-        A path that somebody made up may be answered with anything: what it says is believed where it is the task, and
-        is no verdict where it is not, unless nobody can be reached at all.
+        The path of a wrong family may be answered with anything, so an unconfirmed id is looked for in the others
+        first. What a family that we know has refused counts when none of them has the task; what a made-up path says
+        never does.
         """
         priority = Priority.VERIFY if lease.confirmed else Priority.BACKGROUND
         unknown = TaskNotFound(f"no family knows {lease.task_id}")
@@ -194,7 +195,7 @@ class Verifier:
 
     def _leave_to_single_questions(self, family: str | None, *, due_before: int) -> None:
         """No page has shown these. A batch is a transaction, so that callbacks can get in between."""
-        while self.ledger.ask_singly(account=self.account, family=family, due_before=due_before) >= ROWS_MOST:
+        while self.ledger.ask_singly(account=self.account, family=family, due_before=due_before):
             continue
 
     def _worth_a_list(self, waiting: Waiting, *, unplaced: int) -> list[str]:

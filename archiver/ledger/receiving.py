@@ -77,7 +77,8 @@ _INSERT = sa.insert(schema.tasks).from_select(
     ),
 )
 """All new ids of a batch in one statement. The driver hands the interpreter to another thread for every row of an
-`executemany`, and gets it back when the event loop, busy taking the next callbacks, lets go of it."""
+`executemany`, and gets it back when the event loop, busy taking the next callbacks, lets go of it. `json_each` is
+SQLite's; another database has its own function for rows out of JSON."""
 
 _TOLD_AGAIN = ("callbacks", "last_callback_at", "callback_status", "family_hint", "result_arrays", "due_at")
 
