@@ -3,7 +3,8 @@
 Rules:
 
 1. All waiting is data. A loop asks the ledger what is due, and when nothing is, it sleeps until a wake-up or
-   `IDLE_SECONDS`. There is no timer that a crash could lose; the only ones here renew leases, pace rounds, sweep and stop.
+   `IDLE_SECONDS`. There is no timer that a crash could lose; the only ones here renew leases, pace rounds, sweep and
+   stop.
 2. A loop never takes more than its pool has room for, so what this process holds is bounded and a stop is quick.
 3. An exception that nobody expected ends one piece of work, never the loop; if a loop itself dies all the same, the
    process is told to stop (`on_death`). Never half alive.
