@@ -46,10 +46,6 @@ from archiver.failures import (
 from archiver.media import Media, identify
 from archiver.spool import Reservation, Spool
 
-BLOCK_BYTES = 256 * 1024
-"""Gathered before it is hashed and written. Each of these steps hands the interpreter to another thread, so
-sixteen threads that did it for every 64 KiB chunk would mostly wait for each other; 64 bodies at once still
-hold only 16 MiB here."""
 GROWTH_BYTES = 4 * 1024 * 1024
 """How much more is reserved at a time for a body whose length nobody announced."""
 
@@ -211,25 +207,25 @@ class Fetcher:
     ) -> "_Digests":
         """The body goes through the digests into the spool, a block at a time."""
         digests = _Digests()
-        came, block = 0, bytearray()
+        came, block = 0, list[bytes]()
         for chunk in _body(response):
             came += len(chunk)
             if self._clock() >= deadline:
                 raise FetchTimeout(f"{came} bytes had come when the time for the whole fetch was up")
             if came > bytes_max:
                 raise TooLarge(f"the body is larger than {bytes_max} bytes")
-            block += chunk
-            if len(block) >= BLOCK_BYTES:
-                _write(block, reservation, digests, bytes_max=bytes_max)
+            block.append(chunk)
+            if came - digests.bytes >= reservation.block_bytes:
+                _write(b"".join(block), reservation, digests, bytes_max=bytes_max)
                 block.clear()
-        _write(block, reservation, digests, bytes_max=bytes_max)
+        _write(b"".join(block), reservation, digests, bytes_max=bytes_max)
         if not digests.bytes:
             raise BodyIncomplete("the body is empty")
         reservation.resize(0)  # down to what was written
         return digests
 
 
-def _write(block: bytearray, reservation: Reservation, digests: "_Digests", *, bytes_max: int) -> None:
+def _write(block: bytes, reservation: Reservation, digests: "_Digests", *, bytes_max: int) -> None:
     wanted = digests.bytes + len(block)
     if wanted > reservation.bytes_reserved:
         reservation.resize(min(bytes_max, wanted + GROWTH_BYTES))
@@ -245,7 +241,7 @@ class _Digests:
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
 
-    def update(self, block: bytes | bytearray) -> None:
+    def update(self, block: bytes) -> None:
         self.bytes += len(block)
         self._sha256.update(block)
         self._md5.update(block)

@@ -29,6 +29,7 @@ import httpcore2
 from archiver.failures import UrlRefused
 
 URL_CHARACTERS_MAX = 16_384
+READ_BYTES = 256 * 1024
 KEEPALIVE_SECONDS = 15.0
 KEEPALIVE_CONNECTIONS_MAX = 4
 RESOLUTIONS_MAX = 64
@@ -427,7 +428,8 @@ class BoundedStream(httpcore2.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | Allowance | None = None) -> bytes:
-        return self._stream.read(max_bytes, timeout=_seconds(timeout))
+        # The library asks for 64 KiB and takes more: each call hands the interpreter to another thread.
+        return self._stream.read(max(max_bytes, READ_BYTES), timeout=_seconds(timeout))
 
     def write(self, buffer: bytes, timeout: float | Allowance | None = None) -> None:
         self._stream.write(buffer, timeout=_seconds(timeout))

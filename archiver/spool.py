@@ -28,6 +28,9 @@ from archiver.failures import SpoolFull, TooLarge
 
 MEMORY_EACH_MAX = 4 * 1024 * 1024
 """A larger file goes to disk even where there is memory."""
+BLOCK_BYTES = 256 * 1024
+"""Worth a write to disk. Each hands the interpreter to another thread, so sixteen threads that wrote every chunk would
+mostly wait for each other; 64 bodies at once hold only 16 MiB in such blocks."""
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
 """A twentieth of a small file system, at most 64 MiB, is left to the others who live on it."""
@@ -202,13 +205,22 @@ class Reservation:
         self._spool.give_memory_back(held)
         self.write(memory.read())
 
-    def write(self, data: bytes | bytearray) -> None:
+    @property
+    def block_bytes(self) -> int:
+        """How much is worth gathering before it is written: all of it, for a file that has its room in memory."""
+        return self.bytes_reserved if self._in_memory else BLOCK_BYTES
+
+    def write(self, data: bytes) -> None:
         """Appends all of `data`; beyond what is reserved, more is reserved first.
 
         Raises SpoolFull, TooLarge.
         """
         if self.bytes_written + len(data) > self.bytes_reserved:
             self.resize(self.bytes_written + len(data))
+        if self._in_memory and not self.bytes_written:
+            self.file = io.BytesIO(data)  # shares `data`, where a write would copy it
+            self.bytes_written = self.file.seek(0, os.SEEK_END)
+            return
         view = memoryview(data)
         while view:
             try:

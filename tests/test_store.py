@@ -527,6 +527,16 @@ def test_a_put_that_failed_but_happened_is_found_by_the_next_attempt(
     assert retried(fault, swift_proxy, faulty_store) == outcome(Outcome.SAME)
 
 
+def test_the_signature_covers_the_digest_of_the_download_whatever_the_file_has_become(
+    swift_proxy: FaultyProxy, faulty_store: S3Store
+) -> None:
+    with pytest.raises(StoreError):
+        put(faulty_store, CONTENT, file=io.BytesIO(OTHER))
+
+    signed = swift_proxy.requests[-1].headers["x-amz-content-sha256"]
+    assert signed == hashlib.sha256(CONTENT).hexdigest()
+
+
 def test_a_412_that_answers_our_own_lost_first_try_is_the_same(
     swift_server: S3Server, swift_bucket: str, swift_proxy: FaultyProxy
 ) -> None:

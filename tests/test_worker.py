@@ -26,7 +26,7 @@ from archiver.failures import (
     LedgerUnavailable,
 )
 from archiver.hosts import REFUSALS_IN_A_ROW, HostWatch
-from archiver.leases import LeaseKeeper
+from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
 from archiver.model import Callback, Discovery, Lease, Stage, State, Status
 from archiver.setback import PartlyDone
@@ -179,8 +179,12 @@ class Running:
         return ids
 
     def advance(self, *, seconds: float) -> None:
-        """Time passes, and the leases are renewed meanwhile."""
-        self.engine.clock.advance(seconds=seconds)
+        """Time passes, and the leases are renewed meanwhile, as they are every ten seconds."""
+        while seconds > 0:
+            step = min(seconds, RENEW_SECONDS)
+            self.engine.clock.advance(seconds=step)
+            self.engine.keeper.renew()
+            seconds -= step
         for stage in (Stage.VERIFY, Stage.ARCHIVE):
             self.worker.wake(stage)
 

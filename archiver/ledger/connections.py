@@ -34,6 +34,9 @@ BUSY_SECONDS = 4.0
 """How long a transaction waits, first for the other threads of its process and then for other processes: together
 below the 10 s within which the door must have said 503."""
 
+READERS = 16
+"""Connections for reading that are kept open; ten more may come on top for a while."""
+
 _CHECKPOINT_PAGES = 4000
 
 
@@ -56,7 +59,10 @@ class Connections:
         url = sa.URL.create("sqlite", database=str(path))
         arguments = {"check_same_thread": False, "timeout": busy_seconds}
         self._writing = sa.create_engine(url, poolclass=pool.StaticPool, connect_args=arguments)
-        self._reading = sa.create_engine(url, pool_size=4, pool_timeout=busy_seconds, connect_args=arguments)
+        # As many as threads usually read at once: what the pool does not keep is opened and set up for one question.
+        self._reading = sa.create_engine(
+            url, pool_size=READERS, pool_use_lifo=True, pool_timeout=busy_seconds, connect_args=arguments
+        )
         pages = _CHECKPOINT_PAGES if daemon else 0
         _prepare(self._writing, begin="BEGIN IMMEDIATE", checkpoint_pages=pages)
         _prepare(self._reading, begin="BEGIN", checkpoint_pages=0)
