@@ -5,6 +5,7 @@ server. The bare loop fetches into memory and puts; it keeps no ledger, checks n
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import io
 import os
@@ -12,7 +13,7 @@ import resource
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpcore2
@@ -32,6 +33,7 @@ IMAGE_BYTES = 1_500_000
 IMAGES_PER_TASK = 4
 THREADS = 16
 ROUNDS = 3
+DISTANCE_MS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,26 +44,70 @@ class Figure:
     cpu_ms_per_image: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where CDN and S3 server are, as both sides see them."""
+
+    image_url: str
+    server: S3Server
+    endpoint_url: str
+
+
 def measure(folder: Path, *, images: int) -> list[str]:
-    """Lines of figures."""
+    """Lines of figures: with CDN and store on this very machine, and as far away as they usually are.
+
+    Next door the processors are the limit, which the servers share with both sides; far away the threads are.
+    """
     log.configure(format="json", level="info", stream=(folder / "engine.log").open("w"))
-    cdn_port = free_port()
-    cdn_log = folder / "cdn.log"
-    with python(["-m", "tests.bench.cdn", str(cdn_port), str(IMAGE_BYTES)], port=cdn_port, log=cdn_log):
-        url = f"http://127.0.0.1:{cdn_port}/image.png"
-        bare, engine = [], []
-        for number in range(ROUNDS):
-            # A fresh server each time: one that has gigabytes to look after is slower, whoever asks.
-            with running(RcloneInMemory) as server:
-                bare.append(_bare(server, url, images))
-            with running(RcloneInMemory) as server:
-                engine.append(_engine(server, folder / f"round-{number}", url, images))
+    return [
+        *_figures(folder / "near", images=images, distance_ms=0, where="next door"),
+        *_figures(folder / "far", images=images, distance_ms=DISTANCE_MS, where=f"{DISTANCE_MS} ms away")[:1],
+    ]
+
+
+def _figures(folder: Path, *, images: int, distance_ms: int, where: str) -> list[str]:
+    folder.mkdir()
+    bare, engine = [], []
+    for number in range(ROUNDS):
+        # Fresh servers each time: one that has gigabytes to look after is slower, whoever asks.
+        with _place(folder, distance_ms=distance_ms) as place:
+            bare.append(_bare(place, images))
+        with _place(folder, distance_ms=distance_ms) as place:
+            engine.append(_engine(place, folder / f"round-{number}", images))
     ours, baseline = max(engine, key=_rate), max(bare, key=_rate)
     ratio = ours.images_per_second / baseline.images_per_second
     rate = f"{ours.images_per_second:8.1f}  baseline {baseline.images_per_second:8.1f}  ratio {ratio:.2f}"
     ratio = ours.cpu_ms_per_image / baseline.cpu_ms_per_image
     cpu = f"{ours.cpu_ms_per_image:8.1f}  baseline {baseline.cpu_ms_per_image:8.1f}  ratio {ratio:.2f}"
-    return [f"images/s, 1.5 MB PNG          {rate}  (≥ 0.80)", f"CPU ms per image              {cpu}"]
+    return [f"images/s, {where:<17}   {rate}  (≥ 0.80)", f"CPU ms per image              {cpu}"]
+
+
+@contextlib.contextmanager
+def _place(folder: Path, *, distance_ms: int) -> Iterator[Place]:
+    cdn_port = free_port()
+    with (
+        running(RcloneInMemory) as server,
+        python(
+            ["-m", "tests.bench.cdn", str(cdn_port), str(IMAGE_BYTES)],
+            port=cdn_port,
+            log=folder / "cdn.log",
+        ),
+        contextlib.ExitStack() as relays,
+    ):
+        ports = [cdn_port, server.port]
+        if distance_ms:
+            ports = [
+                relays.enter_context(_relay(port, distance_ms, log=folder / "distance.log")) for port in ports
+            ]
+        yield Place(f"http://127.0.0.1:{ports[0]}/image.png", server, f"http://127.0.0.1:{ports[1]}")
+
+
+@contextlib.contextmanager
+def _relay(server_port: int, distance_ms: int, *, log: Path) -> Iterator[int]:
+    port = free_port()
+    arguments = ["-m", "tests.bench.distance", str(port), str(server_port), str(distance_ms)]
+    with python(arguments, port=port, log=log):
+        yield port
 
 
 def _rate(figure: Figure) -> float:
@@ -80,37 +126,40 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _bare(server: S3Server, url: str, images: int) -> Figure:
-    bucket = server.create_bucket()
+def _bare(place: Place, images: int) -> Figure:
+    bucket = place.server.create_bucket()
     config = Config(
         max_pool_connections=THREADS,
         s3={"addressing_style": "path"},
         request_checksum_calculation="when_required",
     )
-    session = server.session()
-    client = session.client("s3", endpoint_url=server.endpoint_url, config=config)
+    session = place.server.session()
+    client = session.client("s3", endpoint_url=place.endpoint_url, config=config)
     with (
         httpcore2.ConnectionPool(max_connections=THREADS, max_keepalive_connections=THREADS) as pool,
         concurrent.futures.ThreadPoolExecutor(THREADS) as threads,
     ):
 
         def one(_number: int) -> None:
-            body = pool.request("GET", url).content
+            body = pool.request("GET", place.image_url).content
             client.put_object(Bucket=bucket, Key=f"{uuid.uuid4()}.png", Body=io.BytesIO(body))
 
         return _timed(images, lambda: list(threads.map(one, range(images))))
 
 
-def _engine(server: S3Server, folder: Path, url: str, images: int) -> Figure:
+def _engine(place: Place, folder: Path, images: int) -> Figure:
     folder.mkdir()
-    settings = _settings(server, folder, url)
+    settings = _settings(place, folder)
     ledger = Ledger.open(settings.ledger_url, daemon=True)
     stop, metrics = threading.Event(), Metrics()
     engine = build_engine(settings, ledger, metrics, stop=stop, on_death=stop.set)
     archived = metrics.assets_archived_total.labels(family="images/generations")
     tasks = images // IMAGES_PER_TASK
     ledger.record(
-        [_task(number, url) for number in range(tasks)], account="default", by=Discovery.CALLBACK, rand=0.5
+        [_task(number, place.image_url) for number in range(tasks)],
+        account="default",
+        by=Discovery.CALLBACK,
+        rand=0.5,
     )
 
     def work() -> None:
@@ -126,12 +175,13 @@ def _engine(server: S3Server, folder: Path, url: str, images: int) -> Figure:
     return figure
 
 
-def _settings(server: S3Server, folder: Path, url: str, **more: str) -> Settings:
-    bucket = server.create_bucket()
-    environ = daemon_environment(folder, port=free_port()) | server.environment(bucket)
-    origin = url.rsplit("/", 1)[0]
+def _settings(place: Place, folder: Path) -> Settings:
+    bucket = place.server.create_bucket()
+    environ = daemon_environment(folder, port=free_port()) | place.server.environment(bucket)
+    origin = place.image_url.rsplit("/", 1)[0]
     os.environ.update({name: value for name, value in environ.items() if name.startswith("AWS_")})
-    environ |= {"KLING_ASSET_HOSTS": origin, "KLING_TRANSFER_CONCURRENCY": str(THREADS), **more}
+    environ |= {"KLING_ASSET_HOSTS": origin, "KLING_TRANSFER_CONCURRENCY": str(THREADS)}
+    environ["KLING_S3_ENDPOINT_URL"] = place.endpoint_url
     return Settings.load(environ)
 
 
