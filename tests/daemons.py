@@ -286,14 +286,19 @@ class Load:
 
     def __init__(self, site: Site, *, threads: int = 3, seed: int = 0) -> None:
         self.created: list[str] = []
-        self.acknowledged: set[str] = set()
-        """Tasks of which a callback was answered 200."""
+        self.answered_200: list[str] = []
+        """The task of each callback that was answered 200."""
         self._site = site
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(random.Random(f"{seed}/{number}"),))
             for number in range(threads)
         ]
+
+    @property
+    def acknowledged(self) -> set[str]:
+        """Tasks of which a callback was answered 200."""
+        return set(self.answered_200)
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -322,4 +327,4 @@ class Load:
                 task_id = choose.choice(self.created)
             answered = self._site.call_back(task_id, status=choose.choice(["processing", "succeed"]))
             if answered == 200:
-                self.acknowledged.add(task_id)
+                self.answered_200.append(task_id)

@@ -1,0 +1,88 @@
+"""The whole torture programme: prints one table of figures; exit status 1 when one of them is not what it must be."""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.torture.figures import Figure, table
+from tests.torture.options import Options
+from tests.torture.parts import PARTS
+
+ROUNDS = 300
+EXAMPLE = """\
+example:
+  make torture ARGS="--only kills --rounds 40 --seed 7"
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts that were asked for, one after the other; the exit status."""
+    chosen = _parser().parse_args(arguments)
+    seed = int(time.time()) if chosen.seed is None else chosen.seed
+    sys.stdout.write(f"seed {seed}\n")
+    sys.stdout.flush()
+    measured: dict[str, list[Figure]] = {}
+    with tempfile.TemporaryDirectory(prefix="kling-torture-") as name:
+        for part in chosen.only or PARTS:
+            folder = pathlib.Path(name) / part
+            folder.mkdir()
+            measured[part] = _measure(part, folder, rounds=chosen.rounds, seed=seed)
+    sys.stdout.write(table(measured))
+    return 0 if all(figure.holds for figures in measured.values() for figure in figures) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="make torture",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        default=ROUNDS,
+        help=f"how often the thing that a part repeats is repeated (default {ROUNDS})",
+    )
+    parser.add_argument("--seed", type=int, help="of all random choices (default: a new one, which is printed)")
+    parser.add_argument(
+        "--only", action="append", choices=list(PARTS), metavar="PART", help=f"one part: {', '.join(PARTS)}"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _measure(part: str, folder: pathlib.Path, *, rounds: int, seed: int) -> list[Figure]:
+    """The part's figures and how long it took; a part that breaks is a figure that is wrong."""
+    began = time.monotonic()
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(part, total=None)
+
+        def tell(done: int, of: int) -> None:
+            progress.update(bar, completed=done, total=of)
+
+        try:
+            figures = PARTS[part](Options(folder, rounds=rounds, seed=seed, tell=tell))
+        except Exception:  # noqa: BLE001 -- one part that breaks must not keep the others from being measured
+            traceback.print_exc()
+            figures = [Figure("came to its end (see above)", 0, least=1)]
+    return [*figures, Figure("minutes", round((time.monotonic() - began) / 60, 1))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""The parts of `make torture`. One more is one more line here."""
+
+from collections.abc import Callable, Mapping
+
+from tests.torture import kills
+from tests.torture.figures import Figure
+from tests.torture.options import Options
+
+PARTS: Mapping[str, Callable[[Options], list[Figure]]] = {
+    "kills": kills.measure,
+}
+"""Name of a part → the function that measures it. What it raises counts as a failure of the part."""

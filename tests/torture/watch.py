@@ -1,0 +1,65 @@
+"""Reads every manifest as it turns up in the bucket, and sees whether what it names is there at that moment."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from archiver import manifest
+from archiver.failures import Failure, StoreMismatch
+from archiver.manifest import Manifest
+from archiver.store import Store
+
+LOOK_SECONDS = 0.5
+"""Between two looks: each lists the whole bucket."""
+
+
+class ManifestWatch:
+    """Looks from a thread of its own while the context is open, and once more at its end. A store that does not answer
+    is asked again: it may have been killed."""
+
+    def __init__(self, store: Store) -> None:
+        self.seen: set[str] = set()
+        """Keys of the manifests that were read."""
+        self.unfounded: list[str] = []
+        """A sentence for each object that was not there, or not as its manifest says."""
+        self._store = store
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="manifest-watch")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ends.set()
+        self._thread.join()
+        if kind is None:
+            self._look()
+
+    def _run(self) -> None:
+        while not self._ends.wait(LOOK_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            for key, _ in self._store.walk(""):
+                if key.endswith(manifest.FILE_NAME) and key not in self.seen:
+                    self._judge(key)
+        except Failure:
+            return  # what was not seen now is seen at the next look
+
+    def _judge(self, key: str) -> None:
+        found = Manifest.from_bytes(self._store.read(key, bytes_max=manifest.BYTES_MAX))
+        for asset in found.assets:
+            try:
+                lying = self._store.digest(asset.key)
+            except StoreMismatch:
+                lying = None
+            if lying != (asset.sha256, asset.bytes):
+                self.unfounded.append(f"{key} names {asset.key}, which is {lying}")
+        self.seen.add(key)
