@@ -120,6 +120,21 @@ class Daemon:
     def send_signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Not one of its threads takes a step meanwhile: what lies on the disk is what a snapshot would show."""
+        self.send_signal(signal.SIGSTOP)
+        try:
+            until(self._is_frozen, what="every thread to stand still")
+            yield
+        finally:
+            self.send_signal(signal.SIGCONT)
+
+    def _is_frozen(self) -> bool:
+        """By the states that Linux tells: `T` is stopped."""
+        threads = pathlib.Path(f"/proc/{self._process.pid}/task").glob("*/stat")
+        return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
     def wait(self, *, seconds: float = PATIENCE_SECONDS) -> int:
         """The exit status."""
         return self._process.wait(seconds)

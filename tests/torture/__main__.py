@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         default=ROUNDS,
         help=f"how often the thing that a part repeats is repeated (default {ROUNDS})",
     )
-    parser.add_argument("--seed", type=int, help="of all random choices (default: a new one, which is printed)")
+    parser.add_argument(
+        "--seed", type=int, help="of all random choices (default: a new one, which is printed)"
+    )
     parser.add_argument(
         "--only", action="append", choices=list(PARTS), metavar="PART", help=f"one part: {', '.join(PARTS)}"
     )

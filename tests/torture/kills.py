@@ -6,27 +6,24 @@ and the right bytes, whatever the daemon believes. While it goes on, a watch rea
 
 import dataclasses
 import enum
-import hashlib
 import itertools
-import json
 import pathlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from archiver.model import State
 from tests.daemons import Load, Site, until
 from tests.s3_servers import RcloneServer, S3Server, SwiftServer, running
 from tests.simulator import faults
+from tests.torture.counting import compare, not_archived, wait_archived
 from tests.torture.figures import Figure, none_of
 from tests.torture.options import Options
 from tests.torture.watch import ManifestWatch
 
-SITE_ROUNDS = 50
-"""Rounds against one ledger and one bucket: enough for a history of restarts, few enough to count every object."""
-SERVERS: tuple[type[S3Server], ...] = (RcloneServer, RcloneServer, SwiftServer)
-PATIENCE_SECONDS = 300.0
-"""A task that met several outages in a row waits minutes for its next try."""
+SIEGES: tuple[tuple[type[S3Server], int], ...] = ((RcloneServer, 60), (SwiftServer, 15))
+"""Which server, and how many rounds against one ledger and one bucket of it; again and again until all rounds are done.
+Swift takes longer to start than the daemon: after more rounds, tasks that met its absence each time would wait minutes
+for their next try."""
 
 
 class Victim(enum.Enum):
@@ -97,21 +94,22 @@ class Tally:
 
 
 def measure(options: Options) -> list[Figure]:
-    """`options.rounds` rounds, on a new site and another server after every `SITE_ROUNDS`."""
+    """`options.rounds` rounds, on a new site after every siege."""
     tally = Tally()
-    servers = itertools.cycle(SERVERS)
-    for start in range(0, options.rounds, SITE_ROUNDS):
-        rounds = min(SITE_ROUNDS, options.rounds - start)
-        folder = options.folder / str(start)
+    sieges = itertools.cycle(SIEGES)
+    while tally.rounds < options.rounds:
+        kind, rounds = next(sieges)
+        done = tally.rounds
+        folder = options.folder / f"after-{done}"
         folder.mkdir()
-        with running(next(servers)) as server:
+        with running(kind) as server:
             tally.add(
                 besiege(
                     folder,
                     server,
-                    rounds=rounds,
-                    seed=options.seed + start,
-                    tell=lambda done, start=start: options.tell(start + done, options.rounds),  # type: ignore[misc]  # mypy cannot type a lambda's default
+                    rounds=min(rounds, options.rounds - done),
+                    seed=options.seed + done,
+                    tell=lambda more, done=done: options.tell(done + more, options.rounds),  # type: ignore[misc]  # mypy cannot type a lambda's default
                 )
             )
     return tally.figures(rounds=options.rounds)
@@ -186,81 +184,21 @@ class _Siege:
         """
         site = self._site
         self._daemon.wait_ready()
-        _wait_archived(site, load.acknowledged)
+        wait_archived(site, load.acknowledged)
         # Nobody was told that the others arrived, so their sender would try again.
         for task_id in set(load.created) - load.acknowledged:
             until(lambda: site.call_back(task_id) == 200, what="an answer")  # noqa: B023 -- called in this round only
-        _wait_archived(site, set(load.created))
+        wait_archived(site, load.created)
         self._tally.exits_wrong += self._daemon.stop() != 0
         self._tally.spooled += len(list(site.spool.iterdir()))
 
 
-def _wait_archived(site: Site, task_ids: set[str]) -> None:
-    try:
-        until(lambda: not _unarchived(site, task_ids), seconds=PATIENCE_SECONDS)
-    except AssertionError:
-        return  # each of them is counted as lost
-
-
-def _unarchived(site: Site, task_ids: set[str]) -> set[str]:
-    """Those that the ledger does not call archived."""
-    with site.ledger() as ledger:
-        found: dict[str, State] = {}
-        for ids in _batches(sorted(task_ids)):
-            found |= ledger.settled(account="default", task_ids=ids)
-    return {task_id for task_id in task_ids if found.get(task_id) is not State.ARCHIVED}
-
-
-def _batches(task_ids: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(task_ids), 500):
-        yield task_ids[start : start + 500]
-
-
 def _count(site: Site, load: Load, tally: Tally) -> None:
     """Compare the bucket, object by object, with what the account has made."""
-    unarchived = _unarchived(site, set(load.created))
-    expected: set[str] = set()
-    for task_id in load.created:
-        names, folder = site.sim.expected_names(task_id), site.folder_of(task_id)
-        expected |= {f"{folder}{name}" for name in [*names, "manifest.json"]}
-        states = [_compare(site, task_id, folder, name) for name in names]
-        states.append(_compare_manifest(site, task_id, folder, names))
-        missing = _State.MISSING in states or task_id in unarchived
-        tally.archived += not missing
-        tally.lost += missing and task_id in load.acknowledged
-        tally.wrong += states.count(_State.WRONG)
-        tally.objects += len(states)
-    tally.extra += len(site.keys() - expected)
-
-
-class _State(enum.Enum):
-    RIGHT = enum.auto()
-    WRONG = enum.auto()
-    MISSING = enum.auto()
-
-
-def _compare(site: Site, task_id: str, folder: str, name: str) -> _State:
-    content = _content(site, folder + name)
-    if content is None:
-        return _State.MISSING
-    digests = [
-        hashlib.sha256(one).hexdigest() for one in (content, site.sim.expected_bytes(task_id, name))
-    ]
-    return _State.RIGHT if digests[0] == digests[1] else _State.WRONG
-
-
-def _compare_manifest(site: Site, task_id: str, folder: str, names: list[str]) -> _State:
-    content = _content(site, folder + "manifest.json")
-    if content is None:
-        return _State.MISSING
-    manifest = json.loads(content)
-    told = (manifest["task_id"], sorted(asset["name"] for asset in manifest["assets"]))
-    return _State.RIGHT if told == (task_id, names) else _State.WRONG
-
-
-def _content(site: Site, key: str) -> bytes | None:
-    """By name and not by a listing: after a crash of its own, a store may never list what it has."""
-    try:
-        return site.content(key)
-    except site.s3.client.exceptions.NoSuchKey:
-        return None
+    found = compare(site, load.created)
+    unarchived = found.incomplete | not_archived(site, load.created)
+    tally.archived += len(load.created) - len(unarchived)
+    tally.lost += len(unarchived & load.acknowledged)
+    tally.objects += found.objects
+    tally.wrong += found.wrong
+    tally.extra += found.extra

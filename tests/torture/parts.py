@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.torture import kills
+from tests.torture import effects, kills, power
 from tests.torture.figures import Figure
 from tests.torture.options import Options
 
 PARTS: Mapping[str, Callable[[Options], list[Figure]]] = {
+    "effects": effects.measure,
+    "power": power.measure,
     "kills": kills.measure,
 }
 """Name of a part → the function that measures it. What it raises counts as a failure of the part."""

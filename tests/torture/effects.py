@@ -1,0 +1,56 @@
+"""Every effect of the pipeline goes wrong in every way, every time that its story comes by it (see `test_effects`)."""
+
+import pathlib
+import sys
+import tempfile
+
+from archiver import log
+from tests.effects import EFFECTS, Mishap
+from tests.simulator import KlingSimulator, Switches
+from tests.stories import migrated_ledger, mishaps, suffer
+from tests.torture.figures import Figure, none_of
+from tests.torture.options import Options
+
+OCCURRENCES_MOST = 12
+
+
+def measure(options: Options) -> list[Figure]:
+    """All of them, however many `options.rounds` says."""
+    tried = 0
+    wrong: list[str] = []
+    template_folder = options.folder / "template"
+    template_folder.mkdir()
+    template = migrated_ledger(template_folder)
+    with (
+        (options.folder / "log").open("w") as stream,
+        KlingSimulator(switches=Switches(fresh_urls=False)) as sim,
+    ):
+        log.configure(format="json", level="error", stream=stream)
+        for number, effect in enumerate(EFFECTS):
+            for occurrence in range(1, OCCURRENCES_MOST + 1):
+                ended = [
+                    _suffer(sim, options.folder, mishap, template=template, wrong=wrong)
+                    for mishap in mishaps(effect, occurrence=occurrence)
+                ]
+                tried += sum(ended)
+                if not any(ended):
+                    break
+            options.tell(number + 1, len(EFFECTS))
+    sys.stdout.writelines(f"{line}\n" for line in wrong)
+    return [
+        Figure("effects", len(EFFECTS), least=len(EFFECTS)),
+        Figure("cases (effect, time, way) tried", tried, least=2 * len(EFFECTS)),
+        none_of("cases that ended otherwise", len(wrong)),
+    ]
+
+
+def _suffer(
+    sim: KlingSimulator, folder: pathlib.Path, mishap: Mishap, *, template: pathlib.Path, wrong: list[str]
+) -> bool:
+    """Whether it came up at all; what ended otherwise is added to `wrong`."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        try:
+            return suffer(sim, pathlib.Path(name), mishap, template=template)
+        except AssertionError:
+            wrong.append(f"ended otherwise: {mishap}")
+            return True
