@@ -41,7 +41,15 @@ class Tender:
 
     def tend(self) -> None:
         """One round. Every part is a transaction of its own; a crash between two loses nothing."""
-        self.ledger.beat(self.daemon_id, version=self.version, started_at=self.started_at)
+        self.ledger.beat(
+            self.daemon_id,
+            version=self.version,
+            started_at=self.started_at,
+            clock_skew_ms=self.client.skew_ms,
+        )
+        brought = self.ledger.bring_forward()
+        if brought:
+            log.get().warning("clock.set_back", account=self.account, count=brought)
         is_sound = self._clock_is_sound()
         if is_sound:
             for verdict in self.ledger.expire():
@@ -67,8 +75,10 @@ class Tender:
     def degraded(self) -> list[object]:
         """What does not work at the moment, for `/readyz`: holds, and a clock that is off."""
         found: list[object] = list(self.ledger.holds())
-        if self.client.skew_ms is not None and abs(self.client.skew_ms) > SKEW_MOST_MS:
-            found.append({"stage": "clock", "reason": "clock_skewed", "what_to_do": _SET_CLOCK})
+        skew = self.client.skew_ms
+        if skew is not None and abs(skew) > SKEW_MOST_MS:
+            clock = {"stage": "clock", "reason": "clock_skewed", "seconds": skew / 1000}
+            found.append({**clock, "what_to_do": _SET_CLOCK})
         return found
 
     def _clock_is_sound(self) -> bool:

@@ -200,9 +200,9 @@ class Pipeline:
     # --- what comes out -------------------------------------------------------------------------------------
 
     def is_settled(self) -> bool:
-        ledger = self.engine.ledger
-        missed = sum(ledger.status()["missed_callbacks"].values())
-        waiting = self._errands or ledger.has_holds()
+        status = self.engine.ledger.status()
+        missed = sum(status["missed_callbacks"].values())
+        waiting = self._errands or status["holds"]
         return not waiting and (self.states(), missed) == (self.expected, self.missed)
 
     def states(self) -> dict[str, State | None]:

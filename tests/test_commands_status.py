@@ -95,6 +95,21 @@ def test_status_tells_people_what_is_held_and_what_to_do(well: CommandLine) -> N
     assert BucketMissing.what_to_do in output
 
 
+@pytest.mark.parametrize(
+    ("skew_ms", "said"),
+    [(7_200_000, "2 hours behind"), (-90_000, "90 seconds ahead of"), (400, None), (None, None)],
+)
+def test_status_tells_people_how_far_the_clock_is_off(
+    well: CommandLine, skew_ms: int | None, said: str | None
+) -> None:
+    with well.ledger() as ledger:
+        ledger.beat("daemon", version="0.1.0", started_at=NOW, clock_skew_ms=skew_ms)
+
+    output = well.run("status").stdout
+
+    assert (f"{said} the API's" in output) if said else ("the API's" not in output)
+
+
 def test_status_names_every_configured_family_swept_or_not(line: CommandLine) -> None:
     with line.ledger() as ledger:
         swept(ledger, families=["images/omni-image"], at=NOW - 2 * HOUR_MS)

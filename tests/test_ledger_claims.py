@@ -362,6 +362,7 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "expire": lambda ledger: ledger.expire(),
     "prune": lambda ledger: ledger.prune(),
     "count_missed": lambda ledger: ledger.count_missed(patience_ms=SECOND),
+    "bring_forward": lambda ledger: ledger.bring_forward(),
     "status": lambda ledger: ledger.status(),
     "show": lambda ledger: ledger.show("mine-7", account=ACCOUNT),
     "register": lambda ledger: ledger.register("mine-8", account=ACCOUNT, family=FAMILY),

@@ -203,6 +203,8 @@ def test_ids_that_were_never_confirmed_are_kept_for_30_days(desk: Desk) -> None:
     desk.tell("old")
     desk.clock.advance(SECOND)
     desk.tell("young")
+    for lease in desk.claim_all(Stage.VERIFY):
+        desk.ledger.not_found(lease, rand=RAND)
     desk.bring(State.RUNNING, "confirmed")
     desk.clock.now = START + 30 * DAY - 1
     assert desk.ledger.prune() == 0
@@ -215,6 +217,17 @@ def test_ids_that_were_never_confirmed_are_kept_for_30_days(desk: Desk) -> None:
         "young",
         "confirmed",
     ]
+
+
+def test_an_id_of_which_the_api_was_never_heard_is_asked_about_however_old_it_is(desk: Desk) -> None:
+    """It was away for a month, or the clock was a year behind when the callback came."""
+    desk.tell()
+    desk.clock.advance(365 * DAY)
+    assert [one.verdict for one in desk.ledger.expire()] == [State.UNKNOWN]
+
+    assert desk.ledger.prune() == 0
+    desk.ledger.not_found(desk.claim(Stage.VERIFY), rand=RAND)
+    assert desk.ledger.prune() == 1
 
 
 def test_above_the_most_the_oldest_unconfirmed_ids_are_dropped_and_counted(small: Desk) -> None:
@@ -399,7 +412,7 @@ def test_status_names_every_state_and_all_that_an_operator_needs(desk: Desk) -> 
     assert token is not None
     desk.ledger.sweep_end(token, succeeded_at=START, full=True, oldest_first=False, last_page=None)
     desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
-    desk.ledger.beat("d1", version="0.1.0", started_at=START)
+    desk.ledger.beat("d1", version="0.1.0", started_at=START, clock_skew_ms=-2500)
 
     status = desk.ledger.status()
 
@@ -418,6 +431,7 @@ def test_status_names_every_state_and_all_that_an_operator_needs(desk: Desk) -> 
         "last_callback_at": "2026-09-21T14:13:20.001Z",
         "last_sweep": {FAMILY: "2026-09-21T14:13:20.000Z"},
         "missed_callbacks": {FAMILY: 0},
+        "clock_skew_seconds": -2.5,
     }
 
 
@@ -437,6 +451,7 @@ def test_a_fresh_ledger_has_nothing_to_say_and_says_it(desk: Desk) -> None:
         "last_sweep": {},
         "missed_callbacks": {},
         "holds": [],
+        "clock_skew_seconds": None,
         "daemons": [],
     }
 

@@ -9,7 +9,7 @@ import typer
 from archiver.commands.checks import part_of, problems
 from archiver.commands.endings import WRONG
 from archiver.commands.invocation import AsJson, invocation_of
-from archiver.commands.printing import console, facts, print_json, print_line, table, when
+from archiver.commands.printing import console, facts, print_json, print_line, span, table, when
 
 _HOLD_KEYS = ("stage", "reason", "since", "what_to_do")
 
@@ -55,9 +55,10 @@ def status(
 
 
 def _as_json(status: Mapping[str, Any]) -> dict[str, Any]:
-    """The shape of the contract: of a hold what scripts may rely on, and nothing that only people read."""
+    """The shape of the contract: of a hold what scripts may rely on, and nothing that only people read. What a script
+    wants to know of the clock, `/readyz` says."""
     holds = [{name: hold[name] for name in _HOLD_KEYS} for hold in status["holds"]]
-    return {**status, "holds": holds}
+    return {name: value for name, value in status.items() if name != "clock_skew_seconds"} | {"holds": holds}
 
 
 def _print_status(status: Mapping[str, Any], *, families: Sequence[str], now: int) -> None:
@@ -79,6 +80,7 @@ def _print_status(status: Mapping[str, Any], *, families: Sequence[str], now: in
                 ("nearest deadline (UTC)", when(status["earliest_deadline"], now=now)),
                 ("last callback (UTC)", when(status["last_callback_at"], now=now)),
                 *_hold_facts(status["holds"], now=now),
+                *_clock_facts(status["clock_skew_seconds"]),
                 *_daemon_facts(status["daemons"], now=now),
             ]
         )
@@ -105,6 +107,13 @@ def _hold_facts(holds: Sequence[Mapping[str, Any]], *, now: int) -> Iterator[tup
     for hold in holds:
         yield "held", f"{part_of(hold)}: {hold['reason']}, since {when(hold['since'], now=now)}"
         yield from (("", sentence) for sentence in (hold["message"], hold["what_to_do"]) if sentence)
+
+
+def _clock_facts(skew_seconds: float | None) -> Iterator[tuple[str, object]]:
+    """Only where it is off by more than an answer may take on its way."""
+    if skew_seconds is not None and abs(skew_seconds) >= 1:
+        way = "behind" if skew_seconds > 0 else "ahead of"
+        yield "clock", f"{span(round(abs(skew_seconds) * 1000))} {way} the API's"
 
 
 def _daemon_facts(daemons: Sequence[Mapping[str, Any]], *, now: int) -> Iterator[tuple[str, object]]:

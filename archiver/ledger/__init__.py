@@ -39,7 +39,7 @@ from archiver.ledger import (
     tending,
 )
 from archiver.ledger.connections import BUSY_SECONDS, Connections, LedgerMissing, LedgerUnusable, open_file
-from archiver.ledger.facts import FIRST_STARTED_AT, fact, set_fact
+from archiver.ledger.facts import CLOCK_SKEW_MS, FIRST_STARTED_AT, fact, forget_fact, set_fact
 from archiver.ledger.histories import note
 from archiver.ledger.reading import Waiting
 from archiver.ledger.recording import Outcome, Recorded
@@ -397,6 +397,16 @@ class Ledger:
         with self._connections.write() as connection:
             return tending.prune(connection, ids)
 
+    def bring_forward(self) -> int:
+        """Make due what waits for a time that only a clock which was set back since can have named: how many tasks,
+        holds and sweeps, 0 when none."""
+        with self._connections.read() as connection:
+            late = tending.ahead(connection, now=self._now())
+        if late:
+            with self._connections.write() as connection:
+                tending.bring_forward(connection, late, now=self._now())
+        return len(late.tasks) + len(late.holds) + len(late.sweeps)
+
     def count_missed(self, *, patience_ms: int) -> dict[tuple[str, str], int]:
         """Callbacks that never came, since the last call: {(account, family): how many}."""
         with self._connections.write() as connection:
@@ -405,9 +415,16 @@ class Ledger:
                 connection, now=self._now(), patience_ms=patience_ms, first_started_at=first or 0
             )
 
-    def beat(self, daemon_id: str, *, version: str, started_at: int) -> None:
-        """Say that this daemon is alive (`status` lists those seen within a minute)."""
+    def beat(
+        self, daemon_id: str, *, version: str, started_at: int, clock_skew_ms: int | None = None
+    ) -> None:
+        """Say that this daemon is alive (`status` lists those seen within a minute), and how far the API's clock is
+        ahead of its own, where it has heard it."""
         with self._connections.write() as connection:
+            if clock_skew_ms is None:
+                forget_fact(connection, CLOCK_SKEW_MS)
+            else:
+                set_fact(connection, CLOCK_SKEW_MS, clock_skew_ms)
             table, now = schema.daemons, self._now()
             statement = sa.update(table).where(table.c.id == daemon_id).values(seen_at=now)
             if connection.execute(statement).rowcount == 0:

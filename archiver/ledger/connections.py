@@ -11,6 +11,18 @@ Rules:
    deleted or replaced, with every sign of success, and all of it would end with the process.
 
 A crash between BEGIN and COMMIT leaves nothing; after COMMIT, everything. There is no state between.
+
+What is on the disk when (seen with strace, and held by `tests/test_power_loss.py`):
+
+- COMMIT appends the changed pages to `<ledger>-wal` and syncs that file (`fdatasync`) before it returns. The sync
+  that follows the creation of a file, the ledger's or the log's, syncs the folder too, so that its name is there too.
+- A checkpoint (every `_CHECKPOINT_PAGES` pages of log, and when the daemon ends) syncs the log, copies its pages into
+  the ledger and syncs the ledger, before the log may be written from its start again.
+- `<ledger>-shm` is never synced: an index of the log, made anew by whoever is the first to open it.
+
+So when the power fails, the disk has a ledger and a log whose last transaction may be torn, which its checksum tells:
+the next open reads up to there. Ledger and log belong together: a backup takes both at one moment (a snapshot of the
+file system, or `sqlite3 ledger.db .backup`), never the one without the other.
 """
 
 import contextlib

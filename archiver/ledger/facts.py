@@ -9,12 +9,20 @@ FIRST_STARTED_AT = "first_started_at"
 LAST_CALLBACK_AT = "last_callback_at"
 """When the last callback came (Unix ms). Out of the tasks it would be looked for in every row, at every scrape."""
 
+CLOCK_SKEW_MS = "clock_skew_ms"
+"""The API's clock minus ours, as the daemon last heard it; none before it has."""
+
 
 def fact(connection: sa.Connection, name: str) -> int | None:
     """The value, or None."""
     query = sa.select(schema.facts.c.value).where(schema.facts.c.name == name)
     found = connection.execute(query).scalar()
     return None if found is None else int(found)
+
+
+def forget_fact(connection: sa.Connection, name: str) -> None:
+    """It is not known any more."""
+    connection.execute(sa.delete(schema.facts).where(schema.facts.c.name == name))
 
 
 def set_fact(connection: sa.Connection, name: str, value: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger import schema
-from archiver.ledger.facts import LAST_CALLBACK_AT, fact
+from archiver.ledger.facts import CLOCK_SKEW_MS, LAST_CALLBACK_AT, fact
 from archiver.ledger.finding import find
 from archiver.model import Stage, State, rfc3339
 
@@ -69,6 +69,7 @@ def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
     sweeps, daemons = schema.sweeps, schema.daemons
     sweep_rows = connection.execute(sa.select(sweeps).order_by(sweeps.c.family)).mappings().all()
     alive = sa.select(daemons).where(daemons.c.seen_at > now - DAEMON_SEEN_MS)
+    skew_ms = fact(connection, CLOCK_SKEW_MS)
     return {
         "states": states(connection),
         "earliest_deadline": _time(earliest_deadline(connection)),
@@ -76,6 +77,7 @@ def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
         "last_sweep": {row["family"]: _time(row["last_success_at"]) for row in sweep_rows},
         "missed_callbacks": {row["family"]: row["missed_callbacks"] for row in sweep_rows},
         "holds": holds(connection),
+        "clock_skew_seconds": None if skew_ms is None else skew_ms / 1000,
         "daemons": [
             {
                 "id": row["id"],

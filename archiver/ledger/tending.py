@@ -5,14 +5,28 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from archiver.failures import HOLD_PROBE_SECONDS, RETRY_MOST_SECONDS
 from archiver.ledger import schema
+from archiver.ledger.claiming import LEASE_SECONDS
 from archiver.ledger.histories import note
-from archiver.ledger.sweeping import add_missed
+from archiver.ledger.sweeping import SWEEP_LEASE_SECONDS, add_missed
 from archiver.model import DAY_MS, RETENTION_MS, State, Status
 
 UNCONFIRMED_MOST = 1_000_000
 ROWS_MOST = 500
 """Rows a transaction: what waits behind one is never more than a callback's patience."""
+
+SLACK_MS = 60_000
+WAITS_MOST_MS = (
+    # queue, states, the longest that such a row ever has to wait
+    (schema.QUEUE_ARCHIVE, (State.SUCCEEDED,), RETRY_MOST_SECONDS * 1000),
+    (schema.QUEUE_ARCHIVE, (State.LOST,), DAY_MS),
+    (schema.QUEUE_VERIFY, (State.RUNNING,), RETRY_MOST_SECONDS * 1000),
+    (schema.QUEUE_VERIFY, (State.BURIED, State.FAILED), DAY_MS),
+    # A million unknown ids may wait for their daily question: looking for the reported ones among them costs too much.
+    (schema.QUEUE_INQUIRE, (State.REPORTED, State.UNKNOWN, State.BURIED), DAY_MS),
+)
+"""What waits for longer was told to by a clock that has been set back since."""
 
 _VERDICTS = (
     # state, verdict, queue, reason
@@ -61,6 +75,10 @@ def expire(connection: sa.Connection, *, now: int) -> list[Expired]:
                 "reason": why,
                 "due_at": None if queue is None else now + DAY_MS,
             }
+            if verdict is State.UNKNOWN and row["not_found_since"] is None:
+                values |= {
+                    "due_at": now
+                }  # the API has never been heard about it: an outage, or a clock that was wrong
             if verdict is State.LOST:
                 values |= {
                     "due_at": now,
@@ -98,12 +116,13 @@ def _expire_buried(connection: sa.Connection, *, now: int) -> list[Expired]:
 
 def prunable(connection: sa.Connection, *, now: int, most: int) -> list[int]:
     """The rows (at most `ROWS_MOST`) of ids that the API never confirmed and that have had their 30 days, or are the
-    oldest above `most`. What the API confirmed is kept for ever."""
+    oldest above `most`. What the API confirmed is kept for ever; and it must have said that it does not know an id
+    before that is too old: a callback that came while the clock was a year behind is not."""
     table = schema.tasks
     unconfirmed = table.c.confirmed_at.is_(None)
     oldest = sa.select(table.c.id).where(unconfirmed).order_by(table.c.first_seen_at, table.c.id)
-    aged = oldest.where(table.c.first_seen_at <= now - RETENTION_MS).limit(ROWS_MOST)
-    ids = list(connection.execute(aged).scalars())
+    aged = oldest.where(table.c.first_seen_at <= now - RETENTION_MS, table.c.not_found_since.is_not(None))
+    ids = list(connection.execute(aged.limit(ROWS_MOST)).scalars())
     if ids:
         return ids
     total = connection.execute(sa.select(sa.func.count()).select_from(table).where(unconfirmed)).scalar_one()
@@ -116,6 +135,59 @@ def prune(connection: sa.Connection, ids: Sequence[int]) -> int:
     table = schema.tasks
     still = (table.c.queue == schema.QUEUE_INQUIRE, table.c.lease_token.is_(None))
     return connection.execute(sa.delete(table).where(table.c.id.in_(ids), *still)).rowcount
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ahead:
+    """What waits for a time that only a wrong clock can have named: row ids of tasks, ids of holds, families."""
+
+    tasks: tuple[int, ...]
+    holds: tuple[int, ...]
+    sweeps: tuple[tuple[str, str], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.tasks or self.holds or self.sweeps)
+
+
+def ahead(connection: sa.Connection, *, now: int) -> Ahead:
+    """Find it; of the tasks, `ROWS_MOST` of a kind. Each search is a walk along the end of an index that is empty but
+    after a clock was set back."""
+    tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
+    found: list[int] = []
+    for queue, states, most in WAITS_MOST_MS:
+        late = tasks.c.due_at > now + most + SLACK_MS
+        query = sa.select(tasks.c.id).where(tasks.c.queue == queue, late, tasks.c.state.in_(states))
+        found += connection.execute(query.limit(ROWS_MOST)).scalars()
+    probed = holds.c.probe_at > now + HOLD_PROBE_SECONDS * 1000 + SLACK_MS
+    swept = sa.or_(
+        sweeps.c.last_success_at > now + SLACK_MS,
+        sweeps.c.last_full_at > now + SLACK_MS,
+        sweeps.c.lease_until > now + SWEEP_LEASE_SECONDS * 1000 + SLACK_MS,
+    )
+    families = connection.execute(sa.select(sweeps.c.account, sweeps.c.family).where(swept)).all()
+    return Ahead(
+        tuple(found),
+        tuple(connection.execute(sa.select(holds.c.id).where(probed)).scalars()),
+        tuple((row.account, row.family) for row in families),
+    )
+
+
+def bring_forward(connection: sa.Connection, late: Ahead, *, now: int) -> None:
+    """Make it due now. Too early does no harm, and too late may be after day 30.
+
+    A lease gets an ordinary end: whoever lives renews it before, and a family is swept in full again.
+    """
+    tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
+    chosen, until = tasks.c.id.in_(late.tasks), now + LEASE_SECONDS * 1000
+    at_rest = sa.update(tasks).where(chosen, tasks.c.lease_token.is_(None))
+    connection.execute(at_rest.values(due_at=now))
+    at_work = sa.update(tasks).where(chosen, tasks.c.lease_token.is_not(None))
+    connection.execute(at_work.values(due_at=until, lease_until=until))
+    connection.execute(sa.update(holds).where(holds.c.id.in_(late.holds)).values(probe_at=now))
+    for account, family in late.sweeps:
+        same = (sweeps.c.account == account, sweeps.c.family == family)
+        blank = {"last_success_at": None, "last_full_at": None, "lease_token": None, "lease_until": None}
+        connection.execute(sa.update(sweeps).where(*same).values(blank))
 
 
 def count_missed(
