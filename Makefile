@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := tests/requirements.lock
 
-.PHONY: help demo test check lint types run bench lock clean
+.PHONY: help demo test check lint types run bench torture lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ run: .venv/installed ## the daemon with your own settings (see README)
 
 bench: .venv/installed ## the figures, each a ratio to a baseline of the same run
 	@$(BIN)/python -m tests.bench
+
+torture: .venv/installed ## crashes by the hundred, every effect failing, power loss: prints figures, fails on any loss (ARGS=--help)
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 lock: ## write the locks anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock

@@ -113,6 +113,15 @@ def a_deadline_in_an_outage(pipeline: Pipeline) -> None:
     pipeline.tell(pipeline.task(listed=False, created_at=created_at))
 
 
+def a_clock_set_right(pipeline: Pipeline) -> None:
+    """It was three hours ahead when the next try was put off."""
+    pipeline.engine.clock.set_ahead(seconds=3 * 3600)
+    pipeline.sim.fault("cdn", faults.Raw(500), times=1)
+    pipeline.tell(pipeline.task(listed=False))
+    pipeline.round()
+    pipeline.engine.clock.set_ahead(seconds=-3 * 3600)
+
+
 STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.register": a_registration,
     "ledger.retry": cdn_fails_once,
@@ -127,6 +136,7 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.give_back": a_stop_while_waiting,
     "ledger.renew": a_slow_file,
     "ledger.expire": a_deadline_in_an_outage,
+    "ledger.bring_forward": a_clock_set_right,
     "store.read": a_lost_ledger,
     "store.head": a_lost_ledger,
 }

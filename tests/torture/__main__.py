@@ -6,14 +6,14 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.torture.figures import Figure, table
 from tests.torture.options import Options
-from tests.torture.parts import PARTS
+from tests.torture.parts import PARTS, Part
 
 ROUNDS = 300
 EXAMPLE = """\
@@ -22,23 +22,23 @@ example:
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, parts: Mapping[str, Part] = PARTS) -> int:
     """Run the parts that were asked for, one after the other; the exit status."""
-    chosen = _parser().parse_args(arguments)
+    chosen = _parser(parts).parse_args(arguments)
     seed = int(time.time()) if chosen.seed is None else chosen.seed
     sys.stdout.write(f"seed {seed}\n")
     sys.stdout.flush()
     measured: dict[str, list[Figure]] = {}
     with tempfile.TemporaryDirectory(prefix="kling-torture-") as name:
-        for part in chosen.only or PARTS:
+        for part in chosen.only or parts:
             folder = pathlib.Path(name) / part
             folder.mkdir()
-            measured[part] = _measure(part, folder, rounds=chosen.rounds, seed=seed)
+            measured[part] = _measure(part, parts[part], folder, rounds=chosen.rounds, seed=seed)
     sys.stdout.write(table(measured))
     return 0 if all(figure.holds for figures in measured.values() for figure in figures) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(parts: Mapping[str, Part]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make torture",
         description=__doc__,
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, help="of all random choices (default: a new one, which is printed)"
     )
     parser.add_argument(
-        "--only", action="append", choices=list(PARTS), metavar="PART", help=f"one part: {', '.join(PARTS)}"
+        "--only", action="append", choices=list(parts), metavar="PART", help=f"one part: {', '.join(parts)}"
     )
     return parser
 
@@ -67,19 +67,19 @@ def _positive(text: str) -> int:
     return number
 
 
-def _measure(part: str, folder: pathlib.Path, *, rounds: int, seed: int) -> list[Figure]:
+def _measure(name: str, part: Part, folder: pathlib.Path, *, rounds: int, seed: int) -> list[Figure]:
     """The part's figures and how long it took; a part that breaks is a figure that is wrong."""
     began = time.monotonic()
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(part, total=None)
+        bar = progress.add_task(name, total=None)
 
         def tell(done: int, of: int) -> None:
             progress.update(bar, completed=done, total=of)
 
         try:
-            figures = PARTS[part](Options(folder, rounds=rounds, seed=seed, tell=tell))
+            figures = part(Options(folder, rounds=rounds, seed=seed, tell=tell))
         except Exception:  # noqa: BLE001 -- one part that breaks must not keep the others from being measured
             traceback.print_exc()
             figures = [Figure("came to its end (see above)", 0, least=1)]

@@ -6,7 +6,9 @@ from tests.torture import effects, kills, power
 from tests.torture.figures import Figure
 from tests.torture.options import Options
 
-PARTS: Mapping[str, Callable[[Options], list[Figure]]] = {
+Part = Callable[[Options], list[Figure]]
+
+PARTS: Mapping[str, Part] = {
     "effects": effects.measure,
     "power": power.measure,
     "kills": kills.measure,

@@ -1,0 +1,89 @@
+"""The frame of `make torture`: figures that must be something, one table, and an exit status that scripts can trust."""
+
+import math
+import pathlib
+
+import pytest
+
+from tests.torture import __main__ as torture
+from tests.torture.figures import Figure, none_of, table
+from tests.torture.options import Options
+from tests.torture.parts import Part
+
+
+@pytest.mark.parametrize(
+    ("figure", "holds", "must"),
+    [
+        (none_of("lost", 0), True, "0"),
+        (none_of("lost", 1), False, "0"),
+        (Figure("rounds", 300, least=300), True, "≥ 300"),
+        (Figure("rounds", 299, least=300), False, "≥ 300"),
+        (Figure("seconds", 5.5, most=5), False, "≤ 5"),
+        (Figure("seconds", 2.25, least=1, most=5), True, "≥ 1, ≤ 5"),
+        (Figure("minutes", 12), True, ""),
+        (Figure("never measured", math.nan, most=5), False, "≤ 5"),
+    ],
+)
+def test_a_figure_knows_what_it_must_be(figure: Figure, *, holds: bool, must: str) -> None:
+    assert (figure.holds, figure.must) == (holds, must)
+
+
+def test_the_table_marks_what_is_wrong() -> None:
+    told = table({"kills": [Figure("rounds", 1200, least=300), none_of("lost", 2)]})
+
+    assert [line.split() for line in told.splitlines()[1:]] == [
+        ["kills", "rounds", "1,200", "≥", "300"],
+        ["kills", "lost", "2", "0", "WRONG"],
+    ]
+
+
+def broken(_options: Options) -> list[Figure]:
+    raise AssertionError("the daemon did not start")
+
+
+@pytest.mark.parametrize(
+    ("part", "status"),
+    [
+        (lambda _options: [none_of("lost", 0)], 0),
+        (lambda _options: [none_of("lost", 1)], 1),
+        (broken, 1),
+    ],
+    ids=["well", "a loss", "broken"],
+)
+def test_a_loss_or_a_part_that_breaks_is_exit_status_1_and_the_other_parts_are_measured(
+    capsys: pytest.CaptureFixture[str], part: Part, status: int
+) -> None:
+    parts: dict[str, Part] = {"one": part, "other": lambda _options: [Figure("other figure", 7)]}
+
+    assert torture.main([], parts=parts) == status
+    assert "other figure" in capsys.readouterr().out
+
+
+def test_a_part_is_given_a_folder_of_its_own_the_rounds_and_the_seed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[Options] = []
+
+    def part(options: Options) -> list[Figure]:
+        seen.append(options)
+        assert list(options.folder.iterdir()) == []
+        return []
+
+    arguments = ["--rounds", "7", "--seed", "5", "--only", "one", "--only", "other"]
+
+    assert torture.main(arguments, parts={"one": part, "other": part, "third": part}) == 0
+    assert [(options.rounds, options.seed) for options in seen] == [(7, 5), (7, 5)]
+    assert seen[0].folder != seen[1].folder
+    assert not pathlib.Path(seen[0].folder).exists()
+    assert capsys.readouterr().out.startswith("seed 5\n")
+
+
+@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--only", "nothing"]])
+def test_a_mistake_in_the_options_is_exit_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        torture.main(arguments)
+
+    assert ended.value.code == 2
+    assert "usage: make torture" in capsys.readouterr().err
