@@ -45,9 +45,11 @@ def test_a_story_ends_well_when_nothing_else_goes_wrong(
         pipeline.assert_settled()
 
 
-@pytest.mark.parametrize(
-    "mishap", [one for effect in EFFECTS for one in mishaps(effect, occurrence=1)], ids=str
-)
+CASES = [one for effect in EFFECTS for one in mishaps(effect, occurrence=1)]
+CASES += mishaps("store.put", occurrence=3)  # a manifest, the first two being files
+
+
+@pytest.mark.parametrize("mishap", CASES, ids=str)
 def test_whatever_goes_wrong_at_an_effect_the_end_is_the_same(
     sim: KlingSimulator, tmp_path: pathlib.Path, template: pathlib.Path, mishap: Mishap
 ) -> None:

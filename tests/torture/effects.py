@@ -11,7 +11,7 @@ from tests.stories import migrated_ledger, mishaps, suffer
 from tests.torture.figures import Figure, none_of
 from tests.torture.options import Options
 
-OCCURRENCES_MOST = 12
+OCCURRENCES_MOST = 4
 
 
 def measure(options: Options) -> list[Figure]:
