@@ -9,6 +9,7 @@ Two rules:
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import random
@@ -299,11 +300,13 @@ class Site:
 class Load:
     """Callbacks from several threads until it is stopped: new tasks, repeats, and lies about tasks that run."""
 
-    def __init__(self, site: Site, *, threads: int = 3, seed: int = 0) -> None:
+    def __init__(self, site: Site, *, threads: int = 3, seed: int = 0, tasks_most: float = math.inf) -> None:
+        """After `tasks_most` tasks there are only repeats and lies: a slow machine is not given more to count."""
         self.created: list[str] = []
         self.answered_200: list[str] = []
         """The task of each callback that was answered 200."""
         self._site = site
+        self._tasks_most = tasks_most
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(random.Random(f"{seed}/{number}"),))
@@ -331,7 +334,8 @@ class Load:
 
     def _run(self, choose: random.Random) -> None:
         while not self._stop.wait(choose.uniform(0.05, 0.3)):
-            if not self.created or choose.random() < 0.6:
+            is_new = not self.created or choose.random() < 0.6
+            if is_new and len(self.created) < self._tasks_most:
                 task_id = self._site.create_task(
                     images=choose.choice([1, 2]), watermark=choose.random() < 0.5
                 )

@@ -25,6 +25,9 @@ SIEGES: tuple[tuple[type[S3Server], int], ...] = ((RcloneServer, 60), (SwiftServ
 Swift takes longer to start than the daemon: after more rounds, tasks that met its absence each time would wait minutes
 for their next try."""
 
+ROUND_TASKS = 12
+"""New tasks a round on average, at the most."""
+
 
 class Victim(enum.Enum):
     """Who is hit in a round."""
@@ -131,7 +134,8 @@ def besiege(
     with Site(folder, server) as site:
         siege = _Siege(site, tally, random.Random(seed))
         site.sim.fault("cdn", faults.Drip(piece_bytes=400, pause_seconds=0.05))
-        with ManifestWatch(server.store(site.bucket, attempts_max=1)) as watch, Load(site, seed=seed) as load:
+        load = Load(site, seed=seed, tasks_most=rounds * ROUND_TASKS)
+        with ManifestWatch(server.store(site.bucket, attempts_max=1)) as watch, load:
             for done, victim in enumerate(itertools.islice(itertools.cycle(ORDER), rounds), start=1):
                 siege.hit(victim)
                 tell(done)
