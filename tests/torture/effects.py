@@ -4,7 +4,8 @@ import pathlib
 import sys
 import tempfile
 
-from archiver import log
+import structlog.testing
+
 from tests.effects import EFFECTS, Mishap
 from tests.simulator import KlingSimulator, Switches
 from tests.stories import migrated_ledger, mishaps, suffer
@@ -21,11 +22,7 @@ def measure(options: Options) -> list[Figure]:
     template_folder = options.folder / "template"
     template_folder.mkdir()
     template = migrated_ledger(template_folder)
-    with (
-        (options.folder / "log").open("w") as stream,
-        KlingSimulator(switches=Switches(fresh_urls=False)) as sim,
-    ):
-        log.configure(format="json", level="error", stream=stream)
+    with KlingSimulator(switches=Switches(fresh_urls=False)) as sim:
         for number, effect in enumerate(EFFECTS):
             for occurrence in range(1, OCCURRENCES_MOST + 1):
                 ended = [
@@ -48,7 +45,7 @@ def _suffer(
     sim: KlingSimulator, folder: pathlib.Path, mishap: Mishap, *, template: pathlib.Path, wrong: list[str]
 ) -> bool:
     """Whether it came up at all; what ended otherwise is added to `wrong`."""
-    with tempfile.TemporaryDirectory(dir=folder) as name:
+    with tempfile.TemporaryDirectory(dir=folder) as name, structlog.testing.capture_logs():
         try:
             return suffer(sim, pathlib.Path(name), mishap, template=template)
         except AssertionError:
