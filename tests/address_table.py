@@ -218,6 +218,10 @@ ADDRESSES = [
     ("2001:0:808:808:0:0:80ff:fffe", V.LOOPBACK),
     ("2001:0:a00:1:0:0:f7f7:f7f7", V.PRIVATE),
     ("2001:0:808:808:0:0:5601:5601", V.METADATA),
+    # the upper halves of the wrappings' own ranges
+    ("2001:0:c808:808:0:0:f7f7:f7f7", V.TUNNEL),
+    ("2002:c808:808::1", V.TUNNEL),
+    ("64:ff9b:1:8000::8.8.8.8", V.TUNNEL),
     # ISATAP
     ("2606:4700::5efe:8.8.8.8", V.PUBLIC),
     ("2606:4700::5efe:10.0.0.1", V.PRIVATE),
