@@ -31,6 +31,7 @@ from archiver.ledger import Ledger
 from archiver.model import task_folder
 from tests.s3_servers import S3Server
 from tests.s3_servers.process import free_port
+from tests.secret_watch import WATCH
 from tests.simulator import CallbackUndelivered, KlingSimulator
 
 ROOT = pathlib.Path(archiver.__file__).parent.parent
@@ -52,6 +53,8 @@ class Daemon:
 
     def __init__(self, environment: Mapping[str, str], *, log_path: pathlib.Path) -> None:
         self.url = f"http://127.0.0.1:{environment.get('KLING_PORT', '8080')}"
+        WATCH.environment(environment)
+        WATCH.door(self.url)
         self.log_path = log_path
         # The kernel ends it when the tests die without saying goodbye.
         leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
@@ -85,6 +88,11 @@ class Daemon:
         except httpx2.TransportError:
             return None
         return answer.status_code, answer.json()
+
+    def ask_metrics(self) -> None:
+        """For whoever listens; a daemon that is gone or does not answer says nothing."""
+        with contextlib.suppress(httpx2.TransportError):
+            httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=2.0)
 
     def wait_ready(self) -> None:
         def ready_or_dead() -> bool:
@@ -176,7 +184,10 @@ class Site:
         trace: TracebackType | None,
     ) -> None:
         for daemon in self.daemons:
+            if daemon.is_running:
+                daemon.ask_metrics()
             daemon.kill()
+            WATCH.said("output of a daemon", daemon.output)
         self.sim.__exit__(kind, error, trace)
 
     def start(self, changes: Mapping[str, str] | None = None, *, without: tuple[str, ...] = ()) -> Daemon:
