@@ -5,7 +5,8 @@ newest end and records whatever they show, through the same `ledger.record` as t
 lease, because `record` only ever moves a task forward; what no page shows is then asked for singly.
 
 A forged id costs at most its share of the background budget here, and can never push a genuine one aside:
-genuine ones are on the list pages, which one call reads by the 500.
+genuine ones are on the list pages, which one call reads by the 500, before anybody is asked for singly. Families
+that somebody made up have no such pages; their ids are asked for singly from the start (`ledger.receiving`).
 """
 
 import dataclasses
@@ -184,8 +185,7 @@ class Verifier:
         for family in families:
             if self.ledger.is_held(account=self.account, stage=Stage.VERIFY, family=family):
                 continue
-            # Ids that nobody has confirmed share the background's half of the rate, however they are asked for.
-            priority = Priority.VERIFY if family in waiting.confirmed else Priority.BACKGROUND
+            priority = Priority.VERIFY if family in waiting.confirmed else Priority.MATCH
             count = waiting.by_family.get(family, 0) + unplaced
             matched += self._match_family(family, count=count, priority=priority, began=began)
             self._leave_to_single_questions(family, due_before=began)
