@@ -104,7 +104,7 @@ def _kind(head: bytes, data: Bytes) -> _Kind | None:
     for pattern, kind in _MAGIC:
         if pattern.match(head):
             return kind
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" and head.startswith(b"\0\0"):  # `<!--ftyp` is the beginning of a page
         return _ftyp_kind(data)
     if head.startswith(b"\x1a\x45\xdf\xa3") and _ebml_is_webm(data):
         return ("webm", "video/webm", _webm)
@@ -164,8 +164,11 @@ def _jpeg_marker(data: Bytes, offset: int) -> tuple[int, int | None]:
 
 
 def _gif(data: Bytes) -> _Shape:
-    """https://www.w3.org/Graphics/GIF/spec-gif89a.txt"""
-    width, height = data.number(6, 2, little=True), data.number(8, 2, little=True)
+    """https://www.w3.org/Graphics/GIF/spec-gif89a.txt
+
+    Viewers make room for a frame that is larger than the screen, so the largest counts.
+    """
+    width, height = data.number(6, 2, little=True) or 0, data.number(8, 2, little=True) or 0
     offset = 13 + _gif_palette(data, 10)
     while block := data.read(offset, 1):
         if block == b"\x3b":
@@ -173,10 +176,18 @@ def _gif(data: Bytes) -> _Shape:
         if block == b"\x21":
             offset = _gif_after_parts(data, offset + 2)
         elif block == b"\x2c":
+            left, top, frame_width, frame_height = _gif_frame(data, offset + 1)
+            width, height = max(width, left + frame_width), max(height, top + frame_height)
             offset = _gif_after_parts(data, offset + 10 + _gif_palette(data, offset + 9) + 1)
         else:
             offset += 1  # padding, which every viewer forgives
     return _Shape(False, width, height)
+
+
+def _gif_frame(data: Bytes, offset: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height; zeros where the file ends first."""
+    head = data.read(offset, 8)
+    return struct.unpack("<HHHH", head) if len(head) == 8 else (0, 0, 0, 0)
 
 
 def _gif_palette(data: Bytes, flags_offset: int) -> int:
