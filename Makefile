@@ -5,7 +5,7 @@ LOCK := tests/requirements.lock
 FUZZ_LOCK := tests/fuzz/requirements.lock
 RUNS ?= 200000
 
-.PHONY: help demo test check lint types run bench fuzz audit lock clean
+.PHONY: help demo test check lint types run bench fuzz audit licences lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,9 @@ fuzz: .venv/fuzz-installed ## coverage-guided fuzzing of whatever reads stranger
 
 audit: .venv/installed ## asks the advisory database about every locked version (needs uv and the internet)
 	@uvx pip-audit@2.10.1 --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock -r $(LOCK) || { echo "make audit: pip-audit found something, or could not reach its database (see above)" >&2; exit 1; }
+
+licences: .venv/installed ## write deploy/licences.md anew, after `make lock`
+	@$(BIN)/python -m tests.licences
 
 lock: ## write the locks anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -51,7 +51,10 @@ def until(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS,
 class Daemon:
     """One `kling-receiver` process; its output lands in `log_path`, of which there is one for each start."""
 
-    def __init__(self, environment: Mapping[str, str], *, log_path: pathlib.Path) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], *, log_path: pathlib.Path, prefix: Sequence[str] = ()
+    ) -> None:
+        """`prefix` is a command that ends by becoming the one that follows it."""
         self.url = f"http://127.0.0.1:{environment.get('KLING_PORT', '8080')}"
         WATCH.environment(environment)
         WATCH.door(self.url)
@@ -60,7 +63,7 @@ class Daemon:
         leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         with log_path.open("wb") as output:
             self._process = subprocess.Popen(
-                [*leash, sys.executable, "-W", "error", "-m", "receiver"],
+                [*leash, *prefix, sys.executable, "-W", "error", "-m", "receiver"],
                 cwd=ROOT,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -76,6 +79,10 @@ class Daemon:
         """The log lines of one event."""
         lines = [line for line in self.output.splitlines() if line.startswith("{") and line.endswith("}")]
         return [fields for fields in map(json.loads, lines) if fields["event"] == event]
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -190,11 +197,17 @@ class Site:
             WATCH.said("output of a daemon", daemon.output)
         self.sim.__exit__(kind, error, trace)
 
-    def start(self, changes: Mapping[str, str] | None = None, *, without: tuple[str, ...] = ()) -> Daemon:
+    def start(
+        self,
+        changes: Mapping[str, str] | None = None,
+        *,
+        without: tuple[str, ...] = (),
+        prefix: Sequence[str] = (),
+    ) -> Daemon:
         """A daemon with this site's settings, some changed or left out. Does not wait for it."""
         settings = {**self.environment, **(changes or {})}
         environment = {name: value for name, value in settings.items() if name not in without}
-        daemon = Daemon(environment, log_path=self.folder / f"daemon-{len(self.daemons)}.log")
+        daemon = Daemon(environment, log_path=self.folder / f"daemon-{len(self.daemons)}.log", prefix=prefix)
         self.daemons.append(daemon)
         return daemon
 
