@@ -253,16 +253,32 @@ def _bmp(data: Bytes) -> _Shape:
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8}
 _TIFF_PARTS = ((273, 279), (324, 325))
 """Tags of the offsets and lengths of strips, and of tiles."""
+_TIFF_IMAGES_MAX = 100
+"""Directories are a chain, which may bite its tail."""
 _TIFF_TAGS = frozenset({256, 257, 273, 279, 324, 325})
 
 
 def _tiff(data: Bytes) -> _Shape:
-    """https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf; the first image of the file counts."""
+    """https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf; of several images the largest counts, so that
+    none is too large."""
     little = data.read(0, 1) == b"I"
     directory = data.number(4, 4, little=little)
-    entries = data.number(directory or 0, 2, little=little)
-    if not directory or entries is None or directory + 2 + 12 * entries > data.size:
+    if not directory:
         return _Shape(False)
+    whole = True
+    sizes: list[tuple[int, int]] = []
+    while directory and len(sizes) < _TIFF_IMAGES_MAX:
+        image, directory = _tiff_image(data, directory, little=little)
+        whole = whole and image.whole
+        sizes.append((image.width or 0, image.height or 0))
+    return _largest(sizes, whole=whole)
+
+
+def _tiff_image(data: Bytes, directory: int, *, little: bool) -> tuple[_Shape, int | None]:
+    """The image of one directory, and where the next directory is, if there is one."""
+    entries = data.number(directory, 2, little=little)
+    if entries is None or directory + 2 + 12 * entries > data.size:
+        return _Shape(False), None
     tags = dict(_tiff_entry(data, directory + 2 + 12 * number, little=little) for number in range(entries))
     ends = [
         offset + length
@@ -270,7 +286,8 @@ def _tiff(data: Bytes) -> _Shape:
         for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False)
     ]
     width, height = (next(iter(tags.get(tag, ())), None) for tag in (256, 257))
-    return _Shape(max(ends, default=0) <= data.size, width, height)
+    shape = _Shape(max(ends, default=0) <= data.size, width, height)
+    return shape, data.number(directory + 2 + 12 * entries, 4, little=little)
 
 
 def _tiff_entry(data: Bytes, offset: int, *, little: bool) -> tuple[int, tuple[int, ...]]:

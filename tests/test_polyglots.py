@@ -201,6 +201,7 @@ HUGE = {
     "BMP": bmp(65_535, 65_535),
     "BMP, upside down": bmp(65_535, -65_535),
     "TIFF": tiff(65_535, 65_535),
+    "TIFF, on its second page": tiff()[:58] + struct.pack("<I", 82) + tiff()[62:] + tiff(65_535, 65_535)[8:],
     "AVIF": avif(65_535, 65_535),
     "HEIC, among smaller ones": still(b"heic", width=2**31, height=2),
     "MP4": mp4(65_535, 65_535),
