@@ -23,14 +23,15 @@ import pytest
 import structlog.testing
 
 from archiver import log
-from archiver.config import SETTINGS, SettingsError
+from archiver.config import SETTINGS, Settings, SettingsError
 from archiver.failures import Failure
-from archiver.redaction import SECRET_LENGTH_MIN
 from tests.simulator import KlingSimulator
 from tests.simulator.signing import UrlSigner
 
 EXCERPT_CHARACTERS = 80
 NAMED_MOST = 30
+SECRET_CHARACTERS_MIN = 8
+"""Shorter values are words that tests give where any would do."""
 AWS_SECRETS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 SECRET_SETTINGS = frozenset(setting.name for setting in SETTINGS if setting.secret) | AWS_SECRETS
 
@@ -69,7 +70,7 @@ class SecretWatch:
 
     def secret(self, name: str, value: str) -> None:
         """From now on nobody may say `value`, as it is or as a URL would carry it."""
-        if len(value) >= SECRET_LENGTH_MIN:
+        if len(value) >= SECRET_CHARACTERS_MIN:
             with self._lock:
                 self._secrets |= dict.fromkeys((value, quote(value), quote(value, safe="")), name)
 
@@ -173,6 +174,17 @@ def _hear_signature(query: str, *_: object, **__: object) -> None:
     WATCH.signature(query)
 
 
+def _wrap_settings(patch: pytest.MonkeyPatch) -> None:
+    """Whatever settings are loaded from, in this process, has secrets from now on."""
+    original = Settings.load.__func__  # type: ignore[attr-defined]  # a class method has one
+
+    def listened(cls: type[Settings], /, environ: Mapping[str, str], **named: Any) -> Settings:
+        WATCH.environment(environ)
+        return original(cls, environ, **named)  # type: ignore[no-any-return]  # as the original
+
+    patch.setattr(Settings, "load", classmethod(listened))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to listen."""
     patch = pytest.MonkeyPatch()
@@ -180,6 +192,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for level in ("msg", "debug", "info", "warning", "error", "critical"):
         _before(patch, log._Sink, level, _hear_line)  # noqa: SLF001 -- the one place that every line comes by
     _before(patch, structlog.testing.LogCapture, "__call__", _hear_event)
+    _wrap_settings(patch)
     _after(patch, KlingSimulator, "__init__", _hear_account)
     _after(patch, UrlSigner, "query", _hear_signature)
     _after(patch, Failure, "__init__", _hear_failure)
