@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LOCK := tests/requirements.lock
+FUZZ_LOCK := tests/fuzz/requirements.lock
+RUNS ?= 200000
 
-.PHONY: help demo test check lint types run bench torture lock clean
+.PHONY: help demo test check lint types run bench torture fuzz audit licences lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,10 +42,24 @@ bench: .venv/installed ## the figures, each a ratio to a baseline of the same ru
 torture: .venv/installed ## crashes by the hundred, every effect failing, power loss: prints figures, fails on any loss (ARGS=--help)
 	@$(BIN)/python -m tests.torture $(ARGS)
 
+.venv/fuzz-installed: $(FUZZ_LOCK) .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(FUZZ_LOCK)
+	@touch $@
+
+fuzz: .venv/fuzz-installed ## coverage-guided fuzzing of whatever reads strangers' bytes (RUNS=200000 each)
+	@for target in payload answers media urls; do $(BIN)/python -m tests.fuzz $$target --runs $(RUNS) || exit 1; done
+
+audit: .venv/installed ## asks the advisory database about every locked version (needs uv and the internet)
+	@uvx pip-audit@2.10.1 --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock -r $(LOCK) || { echo "make audit: pip-audit found something, or could not reach its database (see above)" >&2; exit 1; }
+
+licences: .venv/installed ## write deploy/licences.md anew, after `make lock`
+	@$(BIN)/python -m tests.licences
+
 lock: ## write the locks anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --extra development -c requirements.lock pyproject.toml -o $(LOCK)
 	echo hatchling | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links -c $(LOCK) - -o deploy/build.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links $(FUZZ_LOCK:.lock=.in) -o $(FUZZ_LOCK)
 
 clean: ## remove what demo and tests have made (the .venv stays)
 	rm -rf .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

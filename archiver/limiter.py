@@ -2,9 +2,12 @@
 
 Two rules:
 
-1. A verification goes first: while one waits, nothing in the background is let through, and the background
-   (sweep, unconfirmed ids) never gets more than half of the rate, so a flood of forged ids cannot spend the
-   account's budget.
+1. A verification goes first: while one waits, nothing else is let through, and the background (sweep, single
+   questions about unconfirmed ids) never gets more than half of the rate. List pages that answer for many
+   unconfirmed ids at once may take the other half while no verification wants it: under a flood of forged ids in
+   every family, half of the rate would let a genuine callback wait for more than 5 s for the list that shows it
+   (tests/torture_flood.py). So a flood costs time that nobody else has asked for. When both wait, every third
+   turn is the background's, and neither starves.
 2. Nobody waits past a stop: `acquire` raises `Stopped` at once when the process ends.
 
 How it works: two token buckets, one for everything and one of half the rate for the background. Nobody is
@@ -26,6 +29,8 @@ RECOVERY_PER_SECOND = 0.01
 run into about once a minute, not once a second."""
 HALVING_LEAST_SECONDS = 1.0
 """Answers to requests that were sent side by side are one complaint, not several."""
+LISTS_IN_A_ROW = 2
+"""So many list pages go first when the background waits as well."""
 WAIT_LEAST_SECONDS = 0.001
 WAIT_MOST_SECONDS = 1.0
 
@@ -34,8 +39,10 @@ class Priority(enum.Enum):
     """Who asks."""
 
     VERIFY = "verify"
+    MATCH = "match"
+    """A list page, read for ids that nobody but an unsigned callback vouches for."""
     BACKGROUND = "background"
-    """The sweep, and ids that nobody but an unsigned callback vouches for."""
+    """The sweep, and single questions about such ids."""
 
 
 class Stopped(Exception):
@@ -81,7 +88,9 @@ class RateLimiter:
         self._background = _Bucket(burst=max(1.0, rate_per_second / 2))
         self._counted_until = monotonic()
         self._halved_at = float("-inf")
-        self._verifications_waiting = 0
+        self._waiting = dict.fromkeys(Priority, 0)
+        self._lists_in_a_row = LISTS_IN_A_ROW
+        """Since the background's last turn."""
 
     @property
     def rate_per_second(self) -> float:
@@ -127,7 +136,7 @@ class RateLimiter:
         with self._lock:
             self._refill()
             in_background = priority is Priority.BACKGROUND
-            if in_background and self._verifications_waiting:
+            if self._gives_way(priority):
                 return self._bounded(1 / self._rate)
             missing = 1 - self._all.tokens
             if in_background:
@@ -137,7 +146,19 @@ class RateLimiter:
             self._all.tokens -= 1
             if in_background:
                 self._background.tokens -= 1
+            if priority is not Priority.VERIFY:
+                self._lists_in_a_row = 0 if in_background else self._lists_in_a_row + 1
             return 0.0
+
+    def _gives_way(self, priority: Priority) -> bool:
+        if priority is Priority.VERIFY:
+            return False
+        if self._waiting[Priority.VERIFY]:
+            return True
+        lists_had_theirs = self._lists_in_a_row >= LISTS_IN_A_ROW
+        if priority is Priority.BACKGROUND:
+            return self._waiting[Priority.MATCH] > 0 and not lists_had_theirs
+        return self._waiting[Priority.BACKGROUND] > 0 and lists_had_theirs and self._background.tokens >= 1
 
     def _refill(self) -> None:
         """Bring rate and tokens up to now. The rate grows evenly: its mean over the time is exact enough."""
@@ -152,15 +173,14 @@ class RateLimiter:
 
     @contextlib.contextmanager
     def _queued(self, priority: Priority) -> Iterator[None]:
-        """Let the background see that a verification waits."""
-        step = 1 if priority is Priority.VERIFY else 0
+        """Let the others see who waits."""
         with self._lock:
-            self._verifications_waiting += step
+            self._waiting[priority] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._verifications_waiting -= step
+                self._waiting[priority] -= 1
 
     def _sleep(self, seconds: float) -> None:
         if self._wait(seconds):

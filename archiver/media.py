@@ -104,7 +104,7 @@ def _kind(head: bytes, data: Bytes) -> _Kind | None:
     for pattern, kind in _MAGIC:
         if pattern.match(head):
             return kind
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" and head.startswith(b"\0\0"):  # `<!--ftyp` is the beginning of a page
         return _ftyp_kind(data)
     if head.startswith(b"\x1a\x45\xdf\xa3") and _ebml_is_webm(data):
         return ("webm", "video/webm", _webm)
@@ -164,8 +164,11 @@ def _jpeg_marker(data: Bytes, offset: int) -> tuple[int, int | None]:
 
 
 def _gif(data: Bytes) -> _Shape:
-    """https://www.w3.org/Graphics/GIF/spec-gif89a.txt"""
-    width, height = data.number(6, 2, little=True), data.number(8, 2, little=True)
+    """https://www.w3.org/Graphics/GIF/spec-gif89a.txt
+
+    Viewers make room for a frame that is larger than the screen, so the largest counts.
+    """
+    width, height = data.number(6, 2, little=True) or 0, data.number(8, 2, little=True) or 0
     offset = 13 + _gif_palette(data, 10)
     while block := data.read(offset, 1):
         if block == b"\x3b":
@@ -173,10 +176,18 @@ def _gif(data: Bytes) -> _Shape:
         if block == b"\x21":
             offset = _gif_after_parts(data, offset + 2)
         elif block == b"\x2c":
+            left, top, frame_width, frame_height = _gif_frame(data, offset + 1)
+            width, height = max(width, left + frame_width), max(height, top + frame_height)
             offset = _gif_after_parts(data, offset + 10 + _gif_palette(data, offset + 9) + 1)
         else:
             offset += 1  # padding, which every viewer forgives
     return _Shape(False, width, height)
+
+
+def _gif_frame(data: Bytes, offset: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height; zeros where the file ends first."""
+    head = data.read(offset, 8)
+    return struct.unpack("<HHHH", head) if len(head) == 8 else (0, 0, 0, 0)
 
 
 def _gif_palette(data: Bytes, flags_offset: int) -> int:
@@ -242,16 +253,32 @@ def _bmp(data: Bytes) -> _Shape:
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8}
 _TIFF_PARTS = ((273, 279), (324, 325))
 """Tags of the offsets and lengths of strips, and of tiles."""
+_TIFF_IMAGES_MAX = 100
+"""Directories are a chain, which may bite its tail."""
 _TIFF_TAGS = frozenset({256, 257, 273, 279, 324, 325})
 
 
 def _tiff(data: Bytes) -> _Shape:
-    """https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf; the first image of the file counts."""
+    """https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf; of several images the largest counts, so that
+    none is too large."""
     little = data.read(0, 1) == b"I"
     directory = data.number(4, 4, little=little)
-    entries = data.number(directory or 0, 2, little=little)
-    if not directory or entries is None or directory + 2 + 12 * entries > data.size:
+    if not directory:
         return _Shape(False)
+    whole = True
+    sizes: list[tuple[int, int]] = []
+    while directory and len(sizes) < _TIFF_IMAGES_MAX:
+        image, directory = _tiff_image(data, directory, little=little)
+        whole = whole and image.whole
+        sizes.append((image.width or 0, image.height or 0))
+    return _largest(sizes, whole=whole)
+
+
+def _tiff_image(data: Bytes, directory: int, *, little: bool) -> tuple[_Shape, int | None]:
+    """The image of one directory, and where the next directory is, if there is one."""
+    entries = data.number(directory, 2, little=little)
+    if entries is None or directory + 2 + 12 * entries > data.size:
+        return _Shape(False), None
     tags = dict(_tiff_entry(data, directory + 2 + 12 * number, little=little) for number in range(entries))
     ends = [
         offset + length
@@ -259,7 +286,8 @@ def _tiff(data: Bytes) -> _Shape:
         for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False)
     ]
     width, height = (next(iter(tags.get(tag, ())), None) for tag in (256, 257))
-    return _Shape(max(ends, default=0) <= data.size, width, height)
+    shape = _Shape(max(ends, default=0) <= data.size, width, height)
+    return shape, data.number(directory + 2 + 12 * entries, 4, little=little)
 
 
 def _tiff_entry(data: Bytes, offset: int, *, little: bool) -> tuple[int, tuple[int, ...]]:

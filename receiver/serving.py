@@ -9,7 +9,8 @@ Two rules:
    this; kill -9 at any point costs the sender a repeat.
 2. No connection may be held open for nothing. The endpoint bounds the time of a body that has begun; a connection
    that sends no request, half of one, no body or headers without end is closed here, because uvicorn bounds only
-   the pause *after* a request.
+   the pause *after* a request. A crowd of such connections gets two seconds instead of fifteen: while there are
+   too many, genuine callbacks are answered 503, and Kling is not known to repeat any.
 
 The socket is bound when the server is built, so that a port in use is an error before anything else starts,
 and connections that come during the start wait in the backlog instead of being refused.
@@ -39,6 +40,7 @@ with room for the rest of the process, and times the largest body no more memory
 KEEP_ALIVE_SECONDS = 30
 """Longer than the pause between a sender's callbacks, so that they need not connect anew each time."""
 STALL_SECONDS = 15
+CROWDED_STALL_SECONDS = 2
 IDLE_BYTES_MAX = 256 * 1024
 HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -89,12 +91,18 @@ class HttpServer:
             server_header=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_notify=stall_seconds,
+            timeout_notify=0,  # every second
             # Typed int, handed to asyncio.wait_for, which takes a fraction as well.
             timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]
         )
         self._server = _Server(
-            config, drain_seconds=drain_seconds, on_draining=on_draining, on_closing=on_closing
+            config,
+            drain_seconds=drain_seconds,
+            on_draining=on_draining,
+            on_closing=on_closing,
+            patience=lambda connected: (
+                CROWDED_STALL_SECONDS if connected > connections_max else stall_seconds
+            ),
         )
         config.callback_notify = self._server.close_stalled
 
@@ -201,8 +209,11 @@ class _Server(uvicorn.Server):
         drain_seconds: float,
         on_draining: Callable[[], None],
         on_closing: Callable[[], None],
+        patience: Callable[[int], float],
     ) -> None:
+        """`patience` gives the seconds that a connection may wait for its caller, by how many are connected."""
         super().__init__(config)
+        self._patience = patience
         self._drain_seconds = drain_seconds
         self._on_draining = on_draining
         self._on_closing = on_closing
@@ -210,7 +221,8 @@ class _Server(uvicorn.Server):
         self._early_interrupts = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
-        self._stalled: dict[HttpToolsProtocol, RequestResponseCycle | None] = {}
+        self._waiting: dict[HttpToolsProtocol, tuple[RequestResponseCycle | None, float]] = {}
+        """Connections whose caller's turn it is: during which request, and since when."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -257,16 +269,18 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def close_stalled(self) -> None:
-        """Called every `stall_seconds`: what waits for the same request or body as the last time is closed."""
-        waiting = {
-            connection: connection.cycle
-            for connection in self.server_state.connections
-            if isinstance(connection, HttpToolsProtocol) and _awaits_caller(connection)
-        }
-        for connection, cycle in waiting.items():
-            if connection in self._stalled and self._stalled[connection] is cycle:
+        """Called every second: what has waited too long for one and the same request or body is closed."""
+        now = asyncio.get_running_loop().time()
+        patience = self._patience(len(self.server_state.connections))
+        waiting: dict[HttpToolsProtocol, tuple[RequestResponseCycle | None, float]] = {}
+        for connection in self.server_state.connections:
+            if not isinstance(connection, HttpToolsProtocol) or not _awaits_caller(connection):
+                continue
+            cycle, since = self._waiting.get(connection, (None, now))
+            waiting[connection] = (connection.cycle, since if cycle is connection.cycle else now)
+            if now - waiting[connection][1] >= patience:
                 connection.transport.close()
-        self._stalled = waiting
+        self._waiting = waiting
 
 
 def _is_between_requests(connection: HttpToolsProtocol) -> bool:

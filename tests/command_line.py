@@ -16,6 +16,7 @@ from archiver.commands.invocation import Invocation
 from archiver.failures import Bury, Failure
 from archiver.ledger import Ledger
 from archiver.model import Asset, Discovery, Lease, Role, Status, StoredAsset, Task
+from tests.secret_watch import WATCH
 from tests.simulator import KlingSimulator
 
 ACCOUNT = "default"
@@ -23,6 +24,15 @@ FAMILY = "images/generations"
 OTHER_FAMILY = "images/editing/expand"
 NOW = time.time_ns() // 1_000_000
 PROCESS_SECONDS_MAX = 60
+
+
+class _Process(subprocess.Popen[str]):
+    """A command whose output is heard by whoever listens for secrets."""
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002 -- the library's name
+        output, errors = super().communicate(input, timeout)
+        WATCH.said("output of a command", f"{output}\n{errors}")
+        return output, errors
 
 
 @dataclasses.dataclass
@@ -47,10 +57,13 @@ class CommandLine:
 
     def run(self, *arguments: str, **settings: str) -> Result:
         """One command in this process; settings in capitals add to the usual ones."""
+        WATCH.environment(self.settings | settings)
         invocation = Invocation(self.settings | settings, now=lambda: self.now)
-        return CliRunner().invoke(
+        result = CliRunner().invoke(
             app, arguments, obj=invocation, prog_name="kling-archiver", env={"NO_COLOR": "1"}
         )
+        WATCH.said("output of a command", result.output)
+        return result
 
     def start(
         self,
@@ -61,9 +74,11 @@ class CommandLine:
     ) -> subprocess.Popen[str]:
         """One command as a process, where warnings are errors."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KLING_")}
-        return subprocess.Popen(
+        environment = {**inherited, **self.settings, **(settings or {})}
+        WATCH.environment(environment)
+        return _Process(
             [sys.executable, "-W", "error", "-m", "archiver", *arguments],
-            env={**inherited, **self.settings, **(settings or {})},
+            env=environment,
             stdout=stdout,
             stderr=stderr,
             text=True,

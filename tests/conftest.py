@@ -15,6 +15,8 @@ from tests.s3_servers import (
     running,
 )
 
+pytest_plugins = ["tests.secret_watch"]
+
 
 def _session_of(kind: type[S3Server]) -> Iterator[S3Server]:
     try:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ from archiver.ledger import Ledger
 from archiver.model import task_folder
 from tests.s3_servers import S3Server
 from tests.s3_servers.process import free_port
+from tests.secret_watch import WATCH
 from tests.simulator import CallbackUndelivered, KlingSimulator
 
 ROOT = pathlib.Path(archiver.__file__).parent.parent
@@ -51,14 +52,19 @@ def until(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS,
 class Daemon:
     """One `kling-receiver` process; its output lands in `log_path`, of which there is one for each start."""
 
-    def __init__(self, environment: Mapping[str, str], *, log_path: pathlib.Path) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], *, log_path: pathlib.Path, prefix: Sequence[str] = ()
+    ) -> None:
+        """`prefix` is a command that ends by becoming the one that follows it."""
         self.url = f"http://127.0.0.1:{environment.get('KLING_PORT', '8080')}"
+        WATCH.environment(environment)
+        WATCH.door(self.url)
         self.log_path = log_path
         # The kernel ends it when the tests die without saying goodbye.
         leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         with log_path.open("wb") as output:
             self._process = subprocess.Popen(
-                [*leash, sys.executable, "-W", "error", "-m", "receiver"],
+                [*leash, *prefix, sys.executable, "-W", "error", "-m", "receiver"],
                 cwd=ROOT,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -76,6 +82,10 @@ class Daemon:
         return [fields for fields in map(json.loads, lines) if fields["event"] == event]
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         return self._process.poll() is None
 
@@ -86,6 +96,11 @@ class Daemon:
         except httpx2.TransportError:
             return None
         return answer.status_code, answer.json()
+
+    def ask_metrics(self) -> None:
+        """For whoever listens; a daemon that is gone or does not answer says nothing."""
+        with contextlib.suppress(httpx2.TransportError):
+            httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=2.0)
 
     def wait_ready(self) -> None:
         def ready_or_dead() -> bool:
@@ -192,14 +207,23 @@ class Site:
         trace: TracebackType | None,
     ) -> None:
         for daemon in self.daemons:
+            if daemon.is_running:
+                daemon.ask_metrics()
             daemon.kill()
+            WATCH.said("output of a daemon", daemon.output)
         self.sim.__exit__(kind, error, trace)
 
-    def start(self, changes: Mapping[str, str] | None = None, *, without: tuple[str, ...] = ()) -> Daemon:
+    def start(
+        self,
+        changes: Mapping[str, str] | None = None,
+        *,
+        without: tuple[str, ...] = (),
+        prefix: Sequence[str] = (),
+    ) -> Daemon:
         """A daemon with this site's settings, some changed or left out. Does not wait for it."""
         settings = {**self.environment, **(changes or {})}
         environment = {name: value for name, value in settings.items() if name not in without}
-        daemon = Daemon(environment, log_path=self.folder / f"daemon-{len(self.daemons)}.log")
+        daemon = Daemon(environment, log_path=self.folder / f"daemon-{len(self.daemons)}.log", prefix=prefix)
         self.daemons.append(daemon)
         return daemon
 

@@ -17,6 +17,7 @@ from receiver.callbacks import Callbacks
 from receiver.intake import Intake
 from receiver.payload import Signatures
 from receiver.serving import HttpServer
+from tests.secret_watch import WATCH
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 OTHER_TOKEN = "fedcba9876543210fedcba9876543210"
@@ -64,6 +65,7 @@ class Edge:
         self.draining = threading.Event()
         self.intake = Intake(record or self.journal.record, waiting_max=waiting_max, seconds_max=seconds_max)
         accounts = accounts or {TOKEN: "default", OTHER_TOKEN: "default"}
+        self.tokens = tuple(accounts)
         unsigned = signatures or Signatures([], required=False)
         self.callbacks = Callbacks(
             intake=self.intake,
@@ -97,6 +99,9 @@ class Edge:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        for token in self.tokens:
+            WATCH.secret("a callback token", token)
+        WATCH.door(self.server.url)
         self.client = httpx2.Client(base_url=self.server.url, timeout=SECONDS_MAX, trust_env=False)
         return self
 
@@ -142,4 +147,5 @@ def read_to_end(connected: socket.socket) -> bytes:
     received = b""
     while chunk := connected.recv(65536):
         received += chunk
+    WATCH.said("raw answer", received.decode(errors="replace"))
     return received

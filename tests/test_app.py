@@ -1,5 +1,6 @@
 """The application around the callbacks: health, metrics, errors; and the order in which the server leaves."""
 
+import contextlib
 import dataclasses
 import logging
 import signal
@@ -25,7 +26,7 @@ from archiver.model import Callback, Reception
 from receiver import app as app_module
 from receiver.app import AppParts, build_app
 from receiver.serving import CannotListen, HttpServer
-from tests.edge import SECONDS_MAX, TOKEN, Edge, legacy_body
+from tests.edge import SECONDS_MAX, TOKEN, Edge, legacy_body, read_to_end
 
 READY = {"ready": True, "draining": False, "committing": True, "degraded": []}
 
@@ -249,6 +250,62 @@ def test_a_connection_whose_body_never_begins_is_closed() -> None:
         )
 
         assert promising.recv(1) == b""
+
+
+HALF_OPEN = [
+    b"",
+    b"P",
+    b"POST /callbacks/x HTTP/1.1\r\nHost: x\r\nX-",
+    f"POST /callbacks/{TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode(),
+    f"POST /callbacks/{TOKEN} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n".encode(),
+]
+"""Beginnings of requests whose ends never come."""
+
+
+@contextlib.contextmanager
+def half_open(edge: Edge, count: int) -> Iterator[list[socket.socket]]:
+    """So many connections that have been accepted, each with one of the beginnings."""
+    with contextlib.ExitStack() as opened:
+        connected = [opened.enter_context(edge.connection()) for _ in range(count)]
+        for number, one in enumerate(connected):
+            one.sendall(HALF_OPEN[number % len(HALF_OPEN)])
+        yield connected
+
+
+def test_half_open_connections_keep_no_callback_from_its_200() -> None:
+    with Edge(connections_max=300, stall_seconds=3600) as edge, half_open(edge, 250):
+        answers = [edge.post_callback(legacy_body(f"t{number}")).status_code for number in range(20)]
+
+    assert answers == [200] * 20
+
+
+def test_a_crowd_of_half_open_connections_gives_way_to_a_callback() -> None:
+    with Edge(connections_max=50, stall_seconds=3600) as edge, half_open(edge, 200) as connected:
+        assert edge.post_callback(legacy_body()).status_code == 503
+        for one in connected:
+            with contextlib.suppress(ConnectionError):
+                read_to_end(one)  # each is closed, or this times out
+
+        assert edge.post_callback(legacy_body()).status_code == 200
+
+
+def is_closed_after(connected: socket.socket, data: bytes) -> bool:
+    """Send it, and wait a moment for the end of the connection."""
+    try:
+        connected.sendall(data)
+        return connected.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_a_caller_who_drips_a_request_is_cut_off_like_one_who_is_silent() -> None:
+    with Edge(stall_seconds=1) as edge, edge.connection() as dripping:
+        dripping.sendall(b"POST /callbacks/x HTTP/1.1\r\nX-Drip: ")
+        dripping.settimeout(0.1)
+
+        assert any(is_closed_after(dripping, b"x") for _ in range(int(SECONDS_MAX / 0.1)))
 
 
 def send_for_ever(connected: socket.socket, line: bytes) -> None:

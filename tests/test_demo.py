@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo.leash import leashed
+from tests.secret_watch import WATCH
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "tests.demo"]
@@ -67,6 +68,7 @@ def running(working_folder: Path, *, import_path: str = str(ROOT)) -> Iterator[R
     finally:
         started.process.kill()
         started.process.communicate()
+        WATCH.said("output of the demo", started.text)
 
 
 @pytest.fixture

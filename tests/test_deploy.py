@@ -207,6 +207,15 @@ def test_each_container_is_read_only_and_without_privileges(name: str) -> None:
     assert "restart: unless-stopped" in block
 
 
+def test_the_daemon_s_container_can_write_to_its_volume_and_a_small_temporary_folder_only() -> None:
+    block = service("kling")
+    mounts = re.findall(r"(?m)^      - (\S+)$", block)
+
+    assert mounts == ["kling-data:/data"]
+    assert re.findall(r'tmpfs: \["([^"]+)"\]', block) == ["/tmp:size=64m,mode=1777"]  # noqa: S108 -- the container's
+    assert not re.search(r"(?m)^    (privileged|cap_add|user|userns_mode|pid|ipc|devices):", block)
+
+
 def test_only_the_reverse_proxy_is_reachable_from_outside() -> None:
     assert "ports:" not in service("kling")
     assert "network_mode" not in service("kling") + service("caddy")

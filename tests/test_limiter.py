@@ -1,11 +1,13 @@
 """The rate of all queries, on a clock that only waiting moves."""
 
+import functools
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from archiver.limiter import FLOOR_DIVISOR, Priority, RateLimiter, Stopped
+from tests.virtual_time import VirtualTime
 
 
 class Clock:
@@ -90,6 +92,48 @@ def test_nothing_in_the_background_goes_while_a_verification_waits(clock: Clock)
 
     assert let_through == [False]
     assert limits.acquire(Priority.BACKGROUND, timeout_seconds=0)
+
+
+def test_lists_may_take_what_verification_leaves_and_the_background_still_only_half(clock: Clock) -> None:
+    limits = limiter(clock)
+    seconds_for(clock, limits, Priority.MATCH, requests=2)
+
+    assert seconds_for(clock, limits, Priority.MATCH, requests=20) == pytest.approx(10, rel=0.01)
+    assert seconds_for(clock, limits, Priority.BACKGROUND, requests=20) == pytest.approx(19.5, rel=0.05)
+
+
+def test_nothing_of_a_list_goes_while_a_verification_waits(clock: Clock) -> None:
+    limits = limiter(clock)
+    seconds_for(clock, limits, Priority.VERIFY, requests=2)
+    let_through: list[bool] = []
+
+    def try_a_list() -> None:
+        clock.seconds += 5
+        let_through.append(limits.acquire(Priority.MATCH, timeout_seconds=0))
+
+    clock.on_wait = try_a_list
+    limits.acquire(Priority.VERIFY)
+
+    assert let_through == [False]
+
+
+def test_when_both_wait_every_third_turn_is_the_background_s() -> None:
+    time = VirtualTime(start_ms=0, seed=1)
+    limits = RateLimiter(2.0, wait=time.wait, monotonic=time.monotonic)
+    turns: list[tuple[float, Priority]] = []
+
+    def ask(priority: Priority) -> None:
+        while time.monotonic() < 60:
+            limits.acquire(priority)
+            turns.append((time.monotonic(), priority))
+
+    for priority in (Priority.MATCH, Priority.MATCH, Priority.BACKGROUND, Priority.BACKGROUND):
+        time.spawn(functools.partial(ask, priority))
+    time.run()
+
+    later = [priority for at, priority in turns if at > 3]
+    assert len(turns) == pytest.approx(120, abs=5)
+    assert later.count(Priority.BACKGROUND) == pytest.approx(later.count(Priority.MATCH) / 2, abs=2)
 
 
 def test_a_verification_that_gives_up_lets_the_background_go_on(clock: Clock) -> None:

@@ -385,6 +385,13 @@ def test_a_walk_without_end_stops_and_gives_the_benefit_of_the_doubt(data: bytes
     assert identify(io.BytesIO(data), reads_max=1000).whole
 
 
+def test_a_tiff_whose_pages_go_round_in_a_circle_is_read_to_an_end() -> None:
+    data = tiff()
+    circle = data[:58] + struct.pack("<I", 8) + data[62:]
+
+    assert of(circle) == of(data)
+
+
 def test_a_large_file_is_not_read_into_memory() -> None:
     class Largest(io.BytesIO):
         largest = 0

@@ -43,6 +43,12 @@ def test_the_dependency_table_has_every_dependency_in_the_version_that_is_locked
     assert [[name, locked[name]] for name in names] == [row[:2] for row in table("dependencies")]
 
 
+def test_the_table_of_secrets_has_every_setting_that_is_one() -> None:
+    named = {name for row in table("secrets") for name in re.findall(r"`(KLING_\w+)`", row[0])}
+
+    assert named == {one.name for one in SETTINGS if one.secret}
+
+
 def test_every_make_target_that_readme_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 

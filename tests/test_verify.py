@@ -20,7 +20,7 @@ from archiver.failures import (
 from archiver.limiter import Priority
 from archiver.model import Callback, Discovery, Stage, State, Status
 from archiver.unconfirmed import UnconfirmedWatch
-from archiver.verify import MATCH_LEAST, record_page
+from archiver.verify import CROWD, MATCH_LEAST, WAITING_MOST, record_page
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, RAND, SECOND, answer
 from tests.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest, faults
@@ -429,12 +429,12 @@ def test_one_genuine_id_behind_a_crowd_that_no_list_shows_is_found_by_a_list(que
     assert questions.states(task_id) == {State.SUCCEEDED}
 
 
-def test_unconfirmed_ids_are_asked_for_in_the_background_however_they_are_asked_for(
+def test_unconfirmed_ids_get_what_verification_leaves_and_single_questions_the_background(
     questions: Questions,
 ) -> None:
     questions.tell(*(f"forged-{number}" for number in range(20)))
     questions.step()
-    assert set(questions.limiter.heard) == {Priority.BACKGROUND}
+    assert questions.limiter.heard == [Priority.MATCH] + [Priority.BACKGROUND] * 4
 
     questions.limiter.heard.clear()
     questions.desk.say(answer("known", Status.RUNNING))
@@ -458,12 +458,50 @@ def test_a_confirmed_id_is_asked_for_with_precedence(questions: Questions) -> No
 
 def test_families_that_somebody_made_up_are_not_worth_a_list_each(questions: Questions) -> None:
     questions.desk.ledger.record_callbacks(
-        [Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n}") for n in range(50)]
+        [Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 5}") for n in range(50)]
     )
 
     questions.verifier.match()
 
     assert questions.calls == {}
+
+
+def test_ids_under_made_up_families_do_not_stand_before_genuine_ones_that_wait_for_a_list(
+    questions: Questions,
+) -> None:
+    questions.desk.ledger.record_callbacks(
+        [
+            Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 2}")
+            for n in range(WAITING_MOST + 10)
+        ]
+    )
+    questions.clock.advance(SECOND)
+    (task_id,) = questions.history(1)
+    questions.tell(task_id)
+
+    questions.verifier.match()
+
+    assert questions.states(task_id) == {State.SUCCEEDED}
+    assert questions.calls == {"list": 1}
+
+
+def test_in_a_crowd_a_list_is_not_read_beyond_a_page_of_known_tasks(questions: Questions) -> None:
+    questions.history(1600, age=MINUTE)
+    questions.sweeper.sweep(FAMILY, full=True)
+    for crowd in ("first", "second"):
+        questions.tell(*(f"{crowd}-{number}" for number in range(CROWD)))
+        read = questions.sim.requests["list"]
+        questions.verifier.match()
+        questions.clock.advance(SECOND)
+    assert questions.sim.requests["list"] - read == 1
+    questions.tell(*(f"third-{number}" for number in range(CROWD)))
+    (task_id,) = questions.history(1)
+    questions.tell(task_id)
+
+    questions.verifier.match()
+
+    assert questions.states(task_id) == {State.SUCCEEDED}
+    assert questions.sim.requests["list"] - read == 3
 
 
 def test_a_flood_of_forged_ids_costs_a_bounded_number_of_calls_a_round(questions: Questions) -> None:

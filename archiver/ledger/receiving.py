@@ -57,6 +57,7 @@ _TOLD = (
     "callbacks",
     "callback_status",
     "last_callback_at",
+    "ask_singly",
 )
 """What differs between the rows of new ids; the rest of such a row is the same for all, and stands in the statement,
 where it costs nothing for each row of a batch."""
@@ -64,7 +65,7 @@ where it costs nothing for each row of a batch."""
 _ROWS = sa.func.json_each(sa.bindparam("rows", type_=sa.Text)).table_valued("value", name="rows")
 
 _INSERT = sa.insert(schema.tasks).from_select(
-    [*_TOLD, "state", "queue", "attempts", "held", "asked", "ask_singly", "discovered_by"],
+    [*_TOLD, "state", "queue", "attempts", "held", "asked", "discovered_by"],
     sa.select(
         *(sa.func.json_extract(_ROWS.c.value, f"$[{place}]") for place in range(len(_TOLD))),
         sa.literal_column(f"'{State.REPORTED}'"),
@@ -72,7 +73,6 @@ _INSERT = sa.insert(schema.tasks).from_select(
         sa.literal_column("0"),
         sa.literal_column("0"),
         sa.literal_column("0"),
-        sa.false(),
         sa.literal_column(f"'{Discovery.CALLBACK}'"),
     ),
 )
@@ -126,7 +126,11 @@ def _reception(row: Row | None, callback: Callback) -> Reception:
 
 
 def new_row(callback: Callback, *, now: int) -> dict[str, Any]:
-    """The row of an id that nobody has confirmed: due at once, its deadline counted from now."""
+    """The row of an id that nobody has confirmed: due at once, its deadline counted from now.
+
+    Under a family that this version does not know it is asked for singly: lists would be read for whatever families
+    a stranger makes up, and such ids would stand in the way of the genuine ones that wait for a list.
+    """
     return {
         "account": callback.account,
         "task_id": callback.task_id,
@@ -141,7 +145,7 @@ def new_row(callback: Callback, *, now: int) -> dict[str, Any]:
         "deadline_at": now + RETENTION_MS,
         "first_seen_at": now,
         "asked": 0,
-        "ask_singly": False,
+        "ask_singly": callback.family_hint is not None and callback.family_hint not in FAMILIES,
         "discovered_by": Discovery.CALLBACK,
         "callbacks": 1,
         "callback_status": _word(callback),

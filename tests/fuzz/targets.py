@@ -1,0 +1,185 @@
+"""What must hold for any bytes, one function for each place that reads some. A violation is an exception."""
+
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from archiver.answers import read_answer, rows_of, sound
+from archiver.egress import EgressPolicy, Refused, redirected
+from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
+from archiver.families import file_name, read_task
+from archiver.media import PIXELS_MAX, identify
+from archiver.model import TASK_ID, Callback
+from receiver.payload import RESULT_ARRAYS_MAX, Malformed, Signatures, SignatureVerdict, parse
+
+CONTENT_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "avif": "image/avif",
+    "heic": "image/heic",
+    "bmp": "image/bmp",
+    "tiff": "image/tiff",
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+}
+"""Whatever is stored is stored as one of these."""
+
+_SIGNATURES = Signatures(["whsec_dGVzdHNlY3JldHRlc3RzZWNyZXQ="], required=False, clock=lambda: 1781080794.0)
+_POLICY = EgressPolicy.parse(["klingai.com", "http://127.0.0.1:9000"])
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_SAFE_TARGET = re.compile(rb"/[!-~]*")
+
+
+def payload(data: bytes) -> None:
+    """The door: the first line is taken for the signature headers, all of it for a body."""
+    found = parse(data, account="default", family_hint=None)
+    if isinstance(found, Callback):
+        assert TASK_ID.fullmatch(found.task_id)
+        assert found.updated_at is None or 0 < found.updated_at < 2**53
+        assert len(found.result_arrays) <= RESULT_ARRAYS_MAX
+        assert all(re.fullmatch(r"\w{1,64}", name, re.ASCII) for name in found.result_arrays)
+    else:
+        assert isinstance(found, Malformed)
+        assert found.reason.isascii()
+    parts = data.split(b"\n")[0].split(b"|")
+    names = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
+    verdict = _SIGNATURES.check(list(zip(names, parts, strict=False)), data)
+    assert verdict is not SignatureVerdict.VALID
+
+
+def answers(data: bytes) -> None:
+    """The API's answer and each task in it."""
+    try:
+        rows = rows_of(read_answer(data))
+    except ApiAnswerUnreadable:
+        return
+    for row in rows:
+        try:
+            task = read_task(sound(row), family="images/generations")
+        except ApiAnswerUnreadable:
+            continue
+        assert TASK_ID.fullmatch(task.task_id)
+        names = [file_name(asset.stem, extension="png") for asset in task.assets]
+        assert len(set(names)) == len(names)
+        assert all(_SAFE_NAME.fullmatch(name) and not name.startswith(".") for name in names), names
+        json.dumps(task.document, allow_nan=False).encode("utf-8")
+
+
+def media(data: bytes) -> None:
+    """A file from the CDN."""
+    try:
+        found = identify(io.BytesIO(data), reads_max=2000)
+    except (NotMedia, TooLarge):
+        return
+    assert CONTENT_TYPES[found.extension] == found.content_type
+    assert (found.width or 0) * (found.height or 0) <= PIXELS_MAX
+
+
+def urls(data: bytes) -> None:
+    """A URL from the API, or the one that a redirect means."""
+    text = data.decode("utf-8", "surrogateescape")
+    _vet(text)
+    base = _POLICY.vet("https://cdn.klingai.com/a/b?c=d")
+    try:
+        location = redirected(base, text)
+    except Refused:
+        return
+    _vet(location)
+
+
+def _vet(url: str) -> None:
+    try:
+        vetted = _POLICY.vet(url)
+    except Refused:
+        return
+    origin = vetted.origin
+    if vetted.listed:
+        assert (origin.scheme, origin.host, origin.port) == ("http", "127.0.0.1", 9000)
+    else:
+        assert (origin.scheme, origin.port) == ("https", 443)
+        assert re.fullmatch(r"([a-z0-9_-]{1,63}\.)*klingai\.com", origin.host)
+    assert _SAFE_TARGET.fullmatch(vetted.target)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """One function, samples to begin with, and words of the format to mix in."""
+
+    check: Callable[[bytes], None]
+    samples: Sequence[bytes]
+    words: Sequence[bytes]
+
+
+_JSON_WORDS = [
+    *(f'"{name}"'.encode() for name in ("task_id", "id", "task_status", "status", "data", "result", "outputs")),
+    *(f'"{name}"'.encode() for name in ("task_result", "images", "videos", "url", "watermark_url", "url_1")),
+    *(f'"{name}"'.encode() for name in ("updated_at", "index", "code", "message", "https://a.klingai.com/b")),
+    b"null", b"true", b"NaN", b"-Infinity", b"1e999", b"-0", b'""', b'"\\ud800"', b'"\\u0000"',
+    b"\xff", b"\xef\xbb\xbf", b"9" * 500, b"[" * 200, b'{"a":' * 200, b"[]", b"{}", b",", b":",
+]  # fmt: skip
+
+_TASK = (
+    b'{"task_id":"843250903213","task_status":"succeed","created_at":1766000000000,"updated_at":1766000001000,'
+    b'"task_result":{"images":[{"index":0,"url":"https://a.klingai.com/0.png?x=y","watermark_url":""},'
+    b'{"index":1,"url":"https://a.klingai.com/1.png"}],"series_images":[{"url_1":"https://a.klingai.com/s"}]}}'
+)
+_NEW_TASK = b'{"id":"77","status":"succeeded","update_time":1,"outputs":[{"type":"video","url":"https://a.klingai.com/v"}]}'
+_DEEP = b'{"task_id":"1","task_status":"x","x":' + b"[" * 3000
+_LONG = b'{"task_id":"1","task_status":"x","updated_at":' + b"9" * 5000 + b"}"
+_SIGNED = b"9876543210|1781080794|v1,UsKlJP00XoQyOn410NM9xv34sP+Gl0jnOO9Lcpr7NJ4=\n"
+
+TARGETS: Mapping[str, Target] = {
+    "payload": Target(
+        payload,
+        [_TASK, _NEW_TASK, b'{"code":0,"data":' + _TASK + b"}", _DEEP, _LONG, _SIGNED],
+        _JSON_WORDS,
+    ),
+    "answers": Target(
+        answers,
+        [
+            b'{"code":0,"message":"ok","request_id":"r","data":[' + _TASK + b"," + _NEW_TASK + b"]}",
+            b'{"code":0,"data":{"result":[' + _NEW_TASK + b'],"next_cursor":"c"}}',
+            b'{"code":0,"data":[' + _LONG + b"," + _TASK + b"]}",
+            b'{"code":0,"data":[' + _DEEP,
+            b'{"code":"1302","message":"too fast","data":null}',
+        ],
+        _JSON_WORDS,
+    ),
+    "media": Target(
+        media,
+        [
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\3\0\0\0\2\x08\2\0\0\0CRC_\0\0\0\0IEND\xaeB`\x82",
+            b"\xff\xd8\xff\xc2\0\x0b\x08\0\2\0\3\1\1\x11\0\xff\xda\0\x08xxxxxx\x12\xff\0\xff\xd9",
+            b"GIF89a\3\0\2\0\x80\0\0abcdef!\xfe\3abc\0,\0\0\0\0\3\0\2\0\0\2\1a\0;",
+            b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\2\0\0\1\0\0VP8 ",
+            b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0" + bytes(24),
+            b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\3\0\0\0\2\0\0\0\1\0\x18\0" + bytes(24),
+            b"II*\0\x08\0\0\0\2\0\0\1\3\0\1\0\0\0\3\0\0\0\1\1\4\0\1\0\0\0\2\0\0\0",
+            b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x10moov\0\0\0\x08trak\0\0\0\x10mdat" + bytes(8),
+            b"\0\0\0\x14ftypavif\0\0\0\0mif1\0\0\0\x0cmeta\0\0\0\0",
+            b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff\x16\x54\xae\x6b\x80",
+            b"ID3\4\0\0\0\0\0\0\xff\xfb\x90\0" + bytes(413) + b"\xff\xfb\x90\0" + bytes(413),
+        ],
+        [b"IHDR", b"IEND", b"IDAT", b"ftyp", b"moov", b"ispe", b"ipco", b"iprp", b"tkhd", b"VP8L", b"\xff\xd9",
+         b"\xff\xda", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\1", b"\x7f\xff\xff\xff", b"<html>"],
+    ),
+    "urls": Target(
+        urls,
+        [
+            b"https://cdn.klingai.com/a%2Fb/../c//d;e?ksSecret=%7e%7E&x=[]|y#z",
+            b"http://127.0.0.1:9000/a",
+            b"https://[::ffff:127.0.0.1]:443/a",
+            b"//cdn.klingai.com:443/../a?b",
+            b"../c.png",
+        ],
+        [b"@", b":", b"//", b"\\", b"[", b"]", b".", b"%00", b"%2e", b"#", b"?", b"klingai.com", b"127.0.0.1",
+         b"0x7f.1", b"\t", "\uff0f".encode(), "\u3002".encode(), "\u212a".encode(), b"\xff", b"\r\nHost: a", b":443", b"https://"],
+    ),
+}  # fmt: skip

@@ -1,0 +1,223 @@
+"""A pytest plugin: hears everything that daemons, commands and doors say in this session, and knows every secret of it.
+
+What is heard: each line of the log, whoever configured it; each event that a test captured instead, which no redaction
+has seen; each failure's message, which the ledger keeps and `show` prints; the output of each daemon and command; each
+HTTP answer and metrics page of each door; and whatever a test printed. Secrets are told when they are made, so what was
+said before cannot hold them, and every text is judged once, as it is said. A leak fails the session, naming its test.
+
+It listens by wrapping a handful of methods for the length of the session: a test that had to report its own output
+could forget to.
+"""
+
+import dataclasses
+import functools
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import pytest
+import structlog.testing
+
+from archiver import log
+from archiver.config import SETTINGS, Settings, SettingsError
+from archiver.failures import Failure
+from tests.simulator import KlingSimulator
+from tests.simulator.signing import UrlSigner
+
+EXCERPT_CHARACTERS = 80
+NAMED_MOST = 30
+SECRET_CHARACTERS_MIN = 8
+"""Shorter values are words that tests give where any would do."""
+AWS_SECRETS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
+SECRET_SETTINGS = frozenset(setting.name for setting in SETTINGS if setting.secret) | AWS_SECRETS
+
+_SHAPES = {
+    "a token": re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"),
+    "a signed query": re.compile(r"[?&](?:Signature|ksSecret|X-Amz-Signature|pkey)=[\w~%+/-]{16,}"),
+    "a signing secret": re.compile(r"\bwhsec_[\w+/]{16,}"),
+}
+"""What is a secret by its looks, whoever made it."""
+_SIGNATURE = re.compile(r"Signature=([\w~-]+)")
+_LONG_WORD = re.compile(r"[\w~-]{32,}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leak:
+    """A secret that was said."""
+
+    test: str
+    where: str
+    secret: str
+    """What it is, such as KLING_SECRET_KEY."""
+    excerpt: str
+
+
+class SecretWatch:
+    """The secrets of a session and what was said of them. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.leaks: list[Leak] = []
+        self.heard = 0
+        """How many texts were judged."""
+        self._secrets: dict[str, str] = {}
+        self._signatures: set[str] = set()
+        self._doors: set[str] = set()
+        self._lock = threading.Lock()
+
+    def secret(self, name: str, value: str) -> None:
+        """From now on nobody may say `value`, as it is or as a URL would carry it."""
+        if len(value) >= SECRET_CHARACTERS_MIN:
+            with self._lock:
+                self._secrets |= dict.fromkeys((value, quote(value), quote(value, safe="")), name)
+
+    def signature(self, query: str) -> None:
+        """A URL was signed: from now on nobody may say its signature, with or without the rest of the query."""
+        found = _SIGNATURE.search(query)
+        assert found is not None
+        with self._lock:
+            self._signatures.add(found[1])
+
+    def environment(self, environ: Mapping[str, str]) -> None:
+        """A process gets these settings: the secrets among them are secrets now. Lists while rotating count each."""
+        for name in SECRET_SETTINGS & environ.keys():
+            for value in environ[name].split(","):
+                self.secret(name, value.strip())
+
+    def door(self, url: str) -> None:
+        """Whatever is answered from there is heard."""
+        with self._lock:
+            self._doors.add(url)
+
+    def is_door(self, url: str) -> bool:
+        with self._lock:
+            return url in self._doors
+
+    def said(self, where: str, text: str) -> None:
+        """Judge it."""
+        with self._lock:
+            self.heard += 1
+            for name, excerpt in self._found(text):
+                test = os.environ.get("PYTEST_CURRENT_TEST", "between tests")
+                self.leaks.append(Leak(test, where, name, excerpt))
+
+    def _found(self, text: str) -> Iterator[tuple[str, str]]:
+        for value, name in self._secrets.items():
+            place = text.find(value)
+            if place >= 0:
+                yield name, text[max(0, place - EXCERPT_CHARACTERS) : place + len(value)]
+        for word in self._signatures.intersection(_LONG_WORD.findall(text)):
+            yield "a signature", word
+        for name, shape in _SHAPES.items():
+            if match := shape.search(text):
+                yield name, text[max(0, match.start() - EXCERPT_CHARACTERS) : match.end()]
+
+
+WATCH = SecretWatch()
+"""The one of this session."""
+
+
+# --- listening ------------------------------------------------------------------------------------------------------
+
+
+def _before(patch: pytest.MonkeyPatch, owner: type, method: str, hear: Callable[..., None]) -> None:
+    """Before each call of the method `hear` is told its arguments."""
+    original = getattr(owner, method)
+
+    @functools.wraps(original)
+    def listened(*arguments: Any, **named: Any) -> Any:
+        hear(*arguments)
+        return original(*arguments, **named)
+
+    patch.setattr(owner, method, listened)
+
+
+def _after(patch: pytest.MonkeyPatch, owner: type, method: str, hear: Callable[..., None]) -> None:
+    """After each call of the method `hear` is told its result and its arguments."""
+    original = getattr(owner, method)
+
+    @functools.wraps(original)
+    def listened(*arguments: Any, **named: Any) -> Any:
+        result = original(*arguments, **named)
+        hear(result, *arguments, **named)
+        return result
+
+    patch.setattr(owner, method, listened)
+
+
+def _hear_line(_: object, line: str) -> None:
+    WATCH.said("log line", line)
+
+
+def _hear_event(_: object, __: object, ___: str, event: Mapping[str, object]) -> None:
+    WATCH.said("captured event", str(event))
+
+
+def _hear_failure(_: object, failure: Exception, *__: object, **___: object) -> None:
+    WATCH.said(f"message of {type(failure).__name__}", str(failure))
+
+
+def _hear_answer(response: httpx2.Response, *_: object, stream: bool = False, **__: object) -> None:
+    if not stream and WATCH.is_door(f"{response.url.scheme}://{response.url.netloc.decode()}"):
+        WATCH.said(f"answer of {response.url.path}", f"{response.headers}\n{response.text}")
+
+
+def _hear_account(_: object, account: KlingSimulator, *__: object, **___: object) -> None:
+    for name in ("access_key", "secret_key", "api_key"):
+        WATCH.secret(f"{name} of a simulated account", getattr(account, name))
+
+
+def _hear_signature(query: str, *_: object, **__: object) -> None:
+    WATCH.signature(query)
+
+
+def _wrap_settings(patch: pytest.MonkeyPatch) -> None:
+    """Whatever settings are loaded from, in this process, has secrets from now on."""
+    original = Settings.load.__func__  # type: ignore[attr-defined]  # a class method has one
+
+    def listened(cls: type[Settings], /, environ: Mapping[str, str], **named: Any) -> Settings:
+        WATCH.environment(environ)
+        return original(cls, environ, **named)  # type: ignore[no-any-return]  # as the original
+
+    patch.setattr(Settings, "load", classmethod(listened))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to listen."""
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    for level in ("msg", "debug", "info", "warning", "error", "critical"):
+        _before(patch, log._Sink, level, _hear_line)  # noqa: SLF001 -- the one place that every line comes by
+    _before(patch, structlog.testing.LogCapture, "__call__", _hear_event)
+    _wrap_settings(patch)
+    _after(patch, KlingSimulator, "__init__", _hear_account)
+    _after(patch, UrlSigner, "query", _hear_signature)
+    _after(patch, Failure, "__init__", _hear_failure)
+    _after(patch, SettingsError, "__init__", _hear_failure)
+    _after(patch, httpx2.Client, "send", _hear_answer)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What a test or the program in it printed or logged."""
+    for title, text in report.sections:
+        WATCH.said(title, text)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A leak is a failure, whatever the tests say."""
+    if WATCH.leaks and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much was heard; and each leak, once."""
+    terminalreporter.line(f"secrets: {WATCH.heard} texts heard, {len(WATCH.leaks)} leaks")
+    if not WATCH.leaks:
+        return
+    terminalreporter.section("secrets that were said", red=True)
+    first = {(leak.test, leak.where, leak.secret): leak for leak in reversed(WATCH.leaks)}
+    for leak in list(first.values())[-NAMED_MOST:]:
+        terminalreporter.line(f"{leak.test}\n  {leak.secret} in {leak.where}: …{leak.excerpt!r}")
