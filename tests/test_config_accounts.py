@@ -1,4 +1,4 @@
-"""Several accounts in the TOML file: what each may say, what two may not share, and one clear sentence for each mistake."""
+"""Several accounts in the TOML file: what each may say, what two may not share, one clear sentence a mistake."""
 
 import pathlib
 import re
@@ -25,6 +25,9 @@ secret_key = "{HIDDEN}-sk"
 callback_token = "{TOKENS["us"]}"
 s3_prefix = "us/"
 """
+THE_EU = "the account 'eu' in FILE"
+THE_US = "the account 'us' in FILE"
+BOTH = f"{THE_EU} and {THE_US}"
 
 
 @pytest.fixture
@@ -147,80 +150,80 @@ def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
         ),
         (
             EU + 'acces_key = "x"',
-            ("the account 'eu' in FILE: 'acces_key' here is not a setting; did you mean 'access_key'? Correct or remove "
+            (f"{THE_EU}: 'acces_key' here is not a setting; did you mean 'access_key'? Correct or remove "
             "it."),
         ),
-        (EU + "account = 'x'", "the account 'eu' in FILE: 'account' here is not a setting. Correct or remove it."),
-        (EU + "port = 1", "the account 'eu' in FILE: 'port' here is not a setting. Correct or remove it."),
+        (EU + "account = 'x'", f"{THE_EU}: 'account' here is not a setting. Correct or remove it."),
+        (EU + "port = 1", f"{THE_EU}: 'port' here is not a setting. Correct or remove it."),
         (
             EU + "s3_bucket = 'x'",
-            "the account 'eu' in FILE: 's3_bucket' here is not a setting. Correct or remove it.",
+            f"{THE_EU}: 's3_bucket' here is not a setting. Correct or remove it.",
         ),
         (
             EU + 'secret_key = "x"',
-            ("the account 'eu' in FILE: 'api_key' and 'secret_key' are both set: keep either the API Key or the pair of "
+            (f"{THE_EU}: 'api_key' and 'secret_key' are both set: keep either the API Key or the pair of "
             "keys."),
         ),
         (
             US.replace(f'secret_key = "{HIDDEN}-sk"', ""),
-            "the account 'us' in FILE: 'access_key' is set without 'secret_key': the two belong together.",
+            f"{THE_US}: 'access_key' is set without 'secret_key': the two belong together.",
         ),
         (
             EU.replace(f'api_key = "{HIDDEN}-eu"', ""),
-            ("the account 'eu' in FILE: 'access_key' and 'secret_key' (or 'api_key' instead) are missing: copy them "
+            (f"{THE_EU}: 'access_key' and 'secret_key' (or 'api_key' instead) are missing: copy them "
             "from Kling's developer console."),
         ),
         (
             EU.replace(f"{HIDDEN}-eu", f"{HIDDEN} eu"),
-            ("the account 'eu' in FILE: 'api_key' must be plain characters without spaces or quotes: copy it again, "
+            (f"{THE_EU}: 'api_key' must be plain characters without spaces or quotes: copy it again, "
             "unquoted."),
         ),
         (
             EU + 'api_key_file = "/x"',
-            "the account 'eu' in FILE: 'api_key' and 'api_key_file' are both set: remove one of them.",
+            f"{THE_EU}: 'api_key' and 'api_key_file' are both set: remove one of them.",
         ),
         (
             EU + 'base_url = "http://gateway.example"',
-            ("the account 'eu' in FILE: 'base_url' must begin with https:// (plain http is for this machine only, "
+            (f"{THE_EU}: 'base_url' must begin with https:// (plain http is for this machine only, "
             "127.0.0.1)."),
         ),
         (
             EU + "query_rate_per_second = 0",
-            "the account 'eu' in FILE: 'query_rate_per_second' must be a number above 0, at most 1000, not 0.",
+            f"{THE_EU}: 'query_rate_per_second' must be a number above 0, at most 1000, not 0.",
         ),
         (
             EU + 'signature = "required"',
-            ("the account 'eu' in FILE: 'signature' is `required`, but 'signing_secret' is missing: no callback could "
+            (f"{THE_EU}: 'signature' is `required`, but 'signing_secret' is missing: no callback could "
             "be taken."),
         ),
         (
             EU.replace('"eu/"', '"/eu"'),
-            ("the account 'eu' in FILE: 's3_prefix' must be empty or like `kling/`: letters, digits and -_.!*'()=@+,: "
+            (f"{THE_EU}: 's3_prefix' must be empty or like `kling/`: letters, digits and -_.!*'()=@+,: "
             "with single slashes between, none at the beginning."),
         ),
         # What two may not share.
         (
             EU + US.replace('"us"', '"eu"'),
-            "the account 'eu' in FILE and the account 'eu' in FILE have the same 'name': give each a name of its own.",
+            f"{THE_EU} and {THE_EU} have the same 'name': give each a name of its own.",
         ),
         (
             EU + US.replace(TOKENS["us"], f"other-token-0123456789,{TOKENS['eu']}"),
-            ("the account 'eu' in FILE and the account 'us' in FILE have the same 'callback_token', and it is the token "
+            (f"{BOTH} have the same 'callback_token', and it is the token "
             "that tells whose a callback is: make another one."),
         ),
         (
             EU + US.replace('"us/"', '"eu/"'),
-            ("the account 'eu' in FILE and the account 'us' in FILE would put their results among each other's: both "
+            (f"{BOTH} would put their results among each other's: both "
             "have the same 's3_prefix'. Give each a folder that is not within the other's."),
         ),
         (
             EU + US.replace('"us/"', '"eu/us/"'),
-            ("the account 'eu' in FILE and the account 'us' in FILE would put their results among each other's: the "
+            (f"{BOTH} would put their results among each other's: the "
             "'s3_prefix' of one begins with that of the other. Give each a folder that is not within the other's."),
         ),
         (
             EU.replace('s3_prefix = "eu/"', "") + US,
-            ("the account 'eu' in FILE and the account 'us' in FILE would put their results among each other's: one of "
+            (f"{BOTH} would put their results among each other's: one of "
             "them has no 's3_prefix', so that all of the bucket is its own. Give each a folder that is not within the "
             "other's."),
         ),
@@ -236,7 +239,7 @@ def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
         ),
         (
             'signature = "required"\n' + EU,
-            ("the account 'eu' in FILE: 'signature' in FILE is `required`, but 'signing_secret' is missing: no callback "
+            (f"{THE_EU}: 'signature' in FILE is `required`, but 'signing_secret' is missing: no callback "
             "could be taken."),
         ),
     ],
