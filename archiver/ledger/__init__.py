@@ -184,36 +184,57 @@ class Ledger:
 
     # --- leases ---------------------------------------------------------------------------------------
 
-    def claim_archive(self, *, count: int, offset: int, hosts_avoided: Collection[str] = ()) -> list[Lease]:
-        """Lease up to `count` succeeded tasks; `offset` is the number of the first slot (lanes go by it)."""
+    def claim_archive(
+        self, *, count: int, offset: int, hosts_avoided: Collection[str] = (), account: str | None = None
+    ) -> list[Lease]:
+        """Lease up to `count` succeeded tasks (of `account`; None for all); `offset` is the number of the first slot
+        (lanes go by it)."""
         with self._connections.write() as connection:
             now = self._now()
-            probes = claiming.claim_probes(connection, stage=Stage.ARCHIVE, count=count, now=now)
+            probes = claiming.claim_probes(
+                connection, stage=Stage.ARCHIVE, count=count, now=now, account=account
+            )
             return probes + claiming.claim_archive(
-                connection, count=count - len(probes), offset=offset, now=now, hosts_avoided=hosts_avoided
+                connection,
+                count=count - len(probes),
+                offset=offset,
+                now=now,
+                hosts_avoided=hosts_avoided,
+                account=account,
             )
 
-    def claim_verify(self, *, count: int, offset: int, due_before: int | None = None) -> list[Lease]:
-        """Lease up to `count` ids to ask for singly; ids that the API has confirmed go first.
+    def claim_verify(
+        self, *, count: int, offset: int, due_before: int | None = None, account: str | None = None
+    ) -> list[Lease]:
+        """Lease up to `count` ids (of `account`; None for all) to ask for singly; ids that the API has confirmed go
+        first.
 
         With `due_before` (Unix ms), only what was due by then: what came since, a list page may answer for.
         """
         with self._connections.write() as connection:
             now = self._now()
-            probes = claiming.claim_probes(connection, stage=Stage.VERIFY, count=count, now=now)
+            probes = claiming.claim_probes(
+                connection, stage=Stage.VERIFY, count=count, now=now, account=account
+            )
             return probes + claiming.claim_verify(
                 connection,
                 count=count - len(probes),
                 offset=offset,
                 now=now,
                 due_before=now if due_before is None else due_before,
+                account=account,
             )
 
-    def work_due(self, stage: Stage) -> bool:
-        """Whether anything of `stage` might be claimable: a read, so that an idle loop never writes."""
+    def work_due(self, stage: Stage, *, account: str | None = None) -> bool:
+        """Whether anything of `stage` (of `account`; None for all) might be claimable: a read, so that an idle loop
+        never writes."""
         with self._connections.read() as connection:
             return reading.work_due(
-                connection, stage=stage, queues=claiming.STAGE_QUEUES[stage], now=self._now()
+                connection,
+                stage=stage,
+                queues=claiming.STAGE_QUEUES[stage],
+                now=self._now(),
+                account=account,
             )
 
     def renew(self, leases: Sequence[Lease]) -> set[int]:

@@ -49,11 +49,17 @@ def shares(count: int, *, offset: int) -> dict[str, int]:
 
 
 def claim_archive(
-    connection: sa.Connection, *, count: int, offset: int, now: int, hosts_avoided: Collection[str]
+    connection: sa.Connection,
+    *,
+    count: int,
+    offset: int,
+    now: int,
+    hosts_avoided: Collection[str],
+    account: str | None = None,
 ) -> list[Lease]:
-    """Lease up to `count` succeeded tasks, shared out between the lanes."""
+    """Lease up to `count` succeeded tasks (of `account`; None for all), shared out between the lanes."""
     table = schema.tasks
-    allowed = _not_held(connection, Stage.ARCHIVE)
+    allowed = _not_held(connection, Stage.ARCHIVE, account)
     if hosts_avoided:
         allowed.append(sa.or_(table.c.asset_host.is_(None), table.c.asset_host.not_in(hosts_avoided)))
     return _claim_lanes(
@@ -62,11 +68,17 @@ def claim_archive(
 
 
 def claim_verify(
-    connection: sa.Connection, *, count: int, offset: int, now: int, due_before: int
+    connection: sa.Connection,
+    *,
+    count: int,
+    offset: int,
+    now: int,
+    due_before: int,
+    account: str | None = None,
 ) -> list[Lease]:
-    """Lease up to `count` tasks that were due by `due_before` to ask for singly: known ids first, then ids nobody has
-    confirmed, first come first served."""
-    allowed = _not_held(connection, Stage.VERIFY)
+    """Lease up to `count` tasks (of `account`; None for all) that were due by `due_before` to ask for singly: known
+    ids first, then ids nobody has confirmed, first come first served."""
+    allowed = _not_held(connection, Stage.VERIFY, account)
     known = _claim_lanes(
         connection,
         schema.QUEUE_VERIFY,
@@ -90,11 +102,13 @@ def claim_verify(
     return known + _lease(connection, _leasing(chosen), now=now)
 
 
-def claim_probes(connection: sa.Connection, *, stage: Stage, count: int, now: int) -> list[Lease]:
-    """One task for every hold of `stage` whose probe is due, taken in spite of the hold; at most `count`. A hold
-    without any task to probe with keeps its turn."""
+def claim_probes(
+    connection: sa.Connection, *, stage: Stage, count: int, now: int, account: str | None = None
+) -> list[Lease]:
+    """One task for every hold of `stage` (of `account`; None for all) whose probe is due, taken in spite of the hold;
+    at most `count`. A hold without any task to probe with keeps its turn."""
     table, holds = schema.tasks, schema.holds
-    query = sa.select(holds).where(holds.c.stage == stage, holds.c.probe_at <= now).order_by(holds.c.probe_at)
+    query = _holds_of(stage, account).where(holds.c.probe_at <= now).order_by(holds.c.probe_at)
     leases: list[Lease] = []
     for hold in connection.execute(query).mappings().all():
         row_id = _probe_of(connection, hold, now=now) if len(leases) < count else None
@@ -172,11 +186,25 @@ def _family() -> sa.ColumnElement[str | None]:
     return sa.func.coalesce(schema.tasks.c.family, schema.tasks.c.family_hint)
 
 
-def _not_held(connection: sa.Connection, stage: Stage) -> list[sa.ColumnElement[bool]]:
-    """No hold of this stage covers the row. There are a few holds at most, so they are read first: a condition with
-    literals is several times cheaper than a subquery for each row of a held backlog."""
+def _not_held(
+    connection: sa.Connection, stage: Stage, account: str | None
+) -> list[sa.ColumnElement[bool]]:
+    """The row is of `account`, and no hold of this stage covers it. There are a few holds at most, so they are read
+    first: a condition with literals is several times cheaper than a subquery for each row of a held backlog."""
+    of_account = [] if account is None else [_is_of(account)]
+    held = connection.execute(_holds_of(stage, account)).mappings()
+    return [*of_account, *(~_covers(hold) for hold in held)]
+
+
+def _is_of(account: str) -> sa.ColumnElement[bool]:
+    """The row is of this account: looked at in the lane's own index. Adding nothing keeps SQLite from taking the index
+    on accounts instead, and sorting all that an account has."""
+    return schema.tasks.c.account.concat("") == account
+
+
+def _holds_of(stage: Stage, account: str | None) -> sa.Select[Any]:
     query = sa.select(schema.holds).where(schema.holds.c.stage == stage)
-    return [~_covers(hold) for hold in connection.execute(query).mappings()]
+    return query if account is None else query.where(schema.holds.c.account == account)
 
 
 def _covers(hold: Mapping[Any, Any]) -> sa.ColumnElement[bool]:

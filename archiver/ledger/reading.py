@@ -190,8 +190,11 @@ def ids_in(connection: sa.Connection, *, account: str, state: State, most: int |
     return list(connection.execute(query.order_by(table.c.deadline_at).limit(most)).scalars())
 
 
-def work_due(connection: sa.Connection, *, stage: Stage, queues: tuple[str, ...], now: int) -> bool:
-    """Whether any row of `queues` is due and free, and its account not held; or a probe is."""
+def work_due(
+    connection: sa.Connection, *, stage: Stage, queues: tuple[str, ...], now: int, account: str | None
+) -> bool:
+    """Whether any row of `queues` (of `account`; None for all) is due and free, and its account not held; or a probe
+    is."""
     table, holds = schema.tasks, schema.holds
     held = sa.select(holds.c.account, holds.c.probe_at).where(
         holds.c.stage == stage, holds.c.family == "", holds.c.host == ""
@@ -203,6 +206,7 @@ def work_due(connection: sa.Connection, *, stage: Stage, queues: tuple[str, ...]
             table.c.due_at <= now,
             sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
             table.c.account.not_in(idle),
+            sa.true() if account is None else table.c.account == account,
         )
         if connection.execute(query.limit(1)).first() is not None:
             return True
