@@ -186,9 +186,7 @@ def _family() -> sa.ColumnElement[str | None]:
     return sa.func.coalesce(schema.tasks.c.family, schema.tasks.c.family_hint)
 
 
-def _not_held(
-    connection: sa.Connection, stage: Stage, account: str | None
-) -> list[sa.ColumnElement[bool]]:
+def _not_held(connection: sa.Connection, stage: Stage, account: str | None) -> list[sa.ColumnElement[bool]]:
     """The row is of `account`, and no hold of this stage covers it. There are a few holds at most, so they are read
     first: a condition with literals is several times cheaper than a subquery for each row of a held backlog."""
     of_account = [] if account is None else [_is_of(account)]
