@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDi
 
 from archiver import account_settings, setting_sources
 from archiver import setting_values as values
+from archiver.model import ACCOUNT_NAME
 from archiver.setting_sources import PREFIX, Given, GivenAccount
 
 _MIB = 2**20
@@ -104,7 +105,7 @@ class Settings(BaseSettings):
         "default",
         "The account's name in ledger, manifests and logs.",
         expects="a name of 1 to 64 letters, digits, `.`, `_` or `-`",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        pattern=f"^{ACCOUNT_NAME.pattern}$",
     )
     families: Annotated[tuple[str, ...], BeforeValidator(values.families)] = _setting(
         ("images/generations", "images/editing/expand", "images/multi-image2image", "images/omni-image"),

@@ -8,17 +8,16 @@ never both; nothing here knows what a value means. Problems are collected, never
 import dataclasses
 import difflib
 import pathlib
-import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
+
+from archiver.model import ACCOUNT_NAME
 
 PREFIX = "KLING_"
 CONFIG_NAME = "KLING_CONFIG"
 ACCOUNTS_KEY = "accounts"
 _CONFIG_BYTES_MAX = 1024 * 1024
 _SECRET_BYTES_MAX = 64 * 1024
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""A name that can be repeated in a message: of another kind it may be anything, a secret in the wrong place too."""
 _Label = Callable[[str], str]
 
 
@@ -155,7 +154,8 @@ def _read_account(
     given = Given(spelled=lambda name: repr(_spelled(name, known)))
     _add_table(given, table, known=known, label=repr, where="here")
     name = table.get("name")
-    is_name = isinstance(name, str) and _NAME.fullmatch(name)
+    # What is no name is not repeated: it may be anything, a secret in the wrong place too.
+    is_name = isinstance(name, str) and ACCOUNT_NAME.fullmatch(name)
     label = f"the account {name!r} in {path}" if is_name else f"number {number} of the [[accounts]] in {path}"
     return GivenAccount(label, given)
 
