@@ -71,6 +71,7 @@ EVENTS: Final = frozenset(
         "task.moved",
         "task.not_found",
         "task.recorded",
+        "task.registered",
         "task.retried",
         "task.verified",
         "worker.crashed",

@@ -14,15 +14,18 @@ import threading
 import time
 from collections.abc import Sequence
 
+from starlette.routing import Route
+
 from archiver import log
 from archiver.composition import VERSION, Engine, build_engine, require_account
 from archiver.config import Settings, SettingsError
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
-from archiver.ledger import Ledger, LedgerUnusable
+from archiver.ledger import Ledger, LedgerUnusable, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception, Stage
 from archiver.permanence import outlives_container
+from receiver.api import Api
 from receiver.app import AppParts, build_app
 from receiver.callbacks import Callbacks
 from receiver.intake import Intake
@@ -205,7 +208,22 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
         probe=ledger.ping,
         degraded=engine.tender.degraded,
         refresh_metrics=engine.tender.refresh_gauges,
+        routes=_api(settings, engine),
     )
+
+
+def _api(settings: Settings, engine: Engine) -> list[Route]:
+    """The routes of `/api`; none where no admin token is set."""
+    if settings.admin_token is None:
+        return []
+    api = Api(
+        engine.ledger,
+        token=settings.admin_token.get_secret_value(),
+        accounts=[account.account for account in settings.accounts],
+        now=unix_ms,
+        on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
+    )
+    return api.routes()
 
 
 def _signatures(account: Settings) -> Signatures:
