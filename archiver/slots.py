@@ -2,20 +2,21 @@
 
 Two rules:
 
-1. While one account alone has work, it may have every slot.
-2. While several have, the next free slot goes to whichever of them has the fewest; of equals, to the one that was
-   given none for the longest. So neither a backlog nor slow files of one account keep the fresh tasks of another
-   waiting for longer than it takes one slot to come free.
+1. The next free slot goes to whichever account with work has the fewest; of equals, to the one that was given none for
+   the longest. So neither a backlog nor slow files of one account keep the tasks of another from their part.
+2. One slot is left free for each account that has none, at most a quarter of them all. So a fresh task of an account
+   that was idle begins at once, even if all other slots wait for a host that has stopped answering.
 
-Rejected: a fixed number of slots for each account, which would leave most of them idle most of the time; and slots in
-turn, by which an account whose files take ten times as long would come to hold nearly all of them.
+Of one account alone there are no others, and every slot is its own. Rejected: a fixed number of slots for each account,
+which would leave most of them idle most of the time; and slots in turn, by which an account whose files take ten times
+as long would come to hold nearly all of them.
 
 Nothing waits here: an account that gets no slot is woken when one comes free. In memory only, like the work it counts.
 """
 
 import collections
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 class Slots:
@@ -64,12 +65,21 @@ class Slots:
             wake()
 
     def _share(self, account: str, *, wanted: int) -> int:
-        """How many of the free slots are this account's, were they dealt out one by one to whoever has the fewest."""
+        """How many of the free slots are this account's, were they dealt out one by one by the two rules."""
         free = self._total - self._taken.total()
-        counts = {one: self._taken[one] for one in {*self._hungry, account}}
+        counts = {one: self._taken[one] for one in {*self._wakes, *self._hungry, account}}
         own = counts[account]
         while free > 0 and counts[account] - own < wanted:
-            poorest = min(counts, key=lambda one: (counts[one], self._given_at.get(one, 0), one))
+            entitled = [one for one in {*self._hungry, account} if free > self._left_by(one, counts)]
+            if not entitled:
+                break
+            poorest = min(entitled, key=lambda one: (counts[one], self._given_at.get(one, 0), one))
             counts[poorest] += 1
             free -= 1
         return counts[account] - own
+
+    def _left_by(self, account: str, counts: Mapping[str, int]) -> int:
+        """How many free slots the account leaves to those that have none; having none itself, it leaves nothing."""
+        if not counts[account]:
+            return 0
+        return min(list(counts.values()).count(0), self._total // 4)

@@ -13,6 +13,35 @@ def test_an_account_that_is_alone_may_have_every_slot() -> None:
     assert [slots.take("a", 10), slots.take("a", 10), slots.take("a", 10)] == [10, 6, 0]
 
 
+def joined(total: int, *accounts: str) -> Slots:
+    slots = Slots(total)
+    for account in accounts:
+        slots.join(account, wake=lambda: None)
+    return slots
+
+
+@pytest.mark.parametrize(
+    ("total", "accounts", "most"), [(16, 2, 15), (16, 3, 14), (16, 9, 12), (4, 9, 3), (3, 2, 3)]
+)
+def test_a_slot_is_left_for_each_account_that_has_none_and_never_more_than_a_quarter(
+    total: int, accounts: int, most: int
+) -> None:
+    slots = joined(total, *(f"a{number}" for number in range(accounts)))
+
+    assert slots.take("a0", 1000) == most
+    assert slots.take("a1", 1000) == min(1, total - most)
+
+
+def test_what_is_left_is_no_ones_second_slot() -> None:
+    slots = joined(16, "slow", "fresh", "idle")
+    slots.take("slow", 1000)
+
+    for _ in range(5):
+        assert slots.take("fresh", 1) == 1
+        assert slots.take("fresh", 1) == 0
+        slots.give_back("fresh")
+
+
 def test_the_next_slot_goes_to_whoever_waits_and_has_the_fewest() -> None:
     slots = Slots(16)
     slots.take("backlog", 1000)
