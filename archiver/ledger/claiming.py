@@ -189,15 +189,9 @@ def _family() -> sa.ColumnElement[str | None]:
 def _not_held(connection: sa.Connection, stage: Stage, account: str | None) -> list[sa.ColumnElement[bool]]:
     """The row is of `account`, and no hold of this stage covers it. There are a few holds at most, so they are read
     first: a condition with literals is several times cheaper than a subquery for each row of a held backlog."""
-    of_account = [] if account is None else [_is_of(account)]
+    of_account = [] if account is None else [schema.tasks.c.account == account]
     held = connection.execute(_holds_of(stage, account)).mappings()
     return [*of_account, *(~_covers(hold) for hold in held)]
-
-
-def _is_of(account: str) -> sa.ColumnElement[bool]:
-    """The row is of this account: looked at in the lane's own index. Adding nothing keeps SQLite from taking the index
-    on accounts instead, and sorting all that an account has."""
-    return schema.tasks.c.account.concat("") == account
 
 
 def _holds_of(stage: Stage, account: str | None) -> sa.Select[Any]:
