@@ -40,6 +40,7 @@ STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
 
 _NOW = sa.bindparam("now", type_=sa.BigInteger)
 _DUE_BEFORE = sa.bindparam("due_before", type_=sa.BigInteger)
+_ACCOUNT = sa.bindparam("whose", type_=sa.Text)
 
 
 def shares(count: int, *, offset: int) -> dict[str, int]:
@@ -63,7 +64,14 @@ def claim_archive(
     if hosts_avoided:
         allowed.append(sa.or_(table.c.asset_host.is_(None), table.c.asset_host.not_in(hosts_avoided)))
     return _claim_lanes(
-        connection, schema.QUEUE_ARCHIVE, allowed, count=count, offset=offset, now=now, due_before=now
+        connection,
+        schema.QUEUE_ARCHIVE,
+        allowed,
+        count=count,
+        offset=offset,
+        now=now,
+        due_before=now,
+        account=account,
     )
 
 
@@ -87,6 +95,7 @@ def claim_verify(
         offset=offset,
         now=now,
         due_before=min(now, due_before),
+        account=account,
     )
     wanted = count - len(known)
     if wanted <= 0:
@@ -95,7 +104,7 @@ def claim_verify(
     chosen = (
         sa.select(table.c.id)
         .where(table.c.queue == schema.QUEUE_INQUIRE, table.c.due_at <= min(now, due_before), _free(now))
-        .where(*allowed)
+        .where(*allowed, *([] if account is None else [table.c.account == account]))
         .order_by(table.c.due_at, table.c.id)
         .limit(wanted)
     )
@@ -142,24 +151,28 @@ def _claim_lanes(
     offset: int,
     now: int,
     due_before: int,
+    account: str | None,
 ) -> list[Lease]:
     leases: list[Lease] = []
+    one_only = account is not None
+    parameters: dict[str, Any] = {"whose": account} if one_only else {}
     for lane, slots in shares(count, offset=offset).items():
-        claim = _lane_claim(queue, lane)
+        claim = _lane_claim(queue, lane, one_only=one_only)
         if allowed:
-            claim = _leasing(_lane(queue, lane).where(*allowed))
-        leases += _lease(connection, claim, now=now, due_before=due_before, slots=slots)
+            claim = _leasing(_lane(queue, lane, one_only=one_only).where(*allowed))
+        leases += _lease(connection, claim, now=now, due_before=due_before, slots=slots, **parameters)
     return leases
 
 
 @functools.cache
-def _lane_claim(queue: str, lane: str) -> ReturningUpdate[Any]:
+def _lane_claim(queue: str, lane: str, *, one_only: bool) -> ReturningUpdate[Any]:
     """The claim of one lane while nothing is held. Made once: to build it anew for each task that is claimed costs
     several times what SQLite needs to run it."""
-    return _leasing(_lane(queue, lane))
+    return _leasing(_lane(queue, lane, one_only=one_only))
 
 
-def _lane(queue: str, lane: str) -> sa.Select[int]:
+def _lane(queue: str, lane: str, *, one_only: bool) -> sa.Select[int]:
+    """What one lane offers, of one account only or of all."""
     table = schema.tasks
     orders: Mapping[str, tuple[sa.ColumnElement[Any], ...]] = {
         "deadline": (table.c.deadline_at,),
@@ -171,6 +184,7 @@ def _lane(queue: str, lane: str) -> sa.Select[int]:
         # Adding nothing keeps SQLite from walking the index on due_at, and sorting the whole backlog after it.
         .where(table.c.queue == queue, table.c.due_at + 0 <= _DUE_BEFORE, _free(_NOW))
         .where(table.c.confirmed_at.is_not(None))  # it always is here; says which indexes will do
+        .where(table.c.account == _ACCOUNT if one_only else sa.true())
         .order_by(*orders[lane])
         .limit(sa.bindparam("slots", type_=sa.Integer))
     )
@@ -187,11 +201,10 @@ def _family() -> sa.ColumnElement[str | None]:
 
 
 def _not_held(connection: sa.Connection, stage: Stage, account: str | None) -> list[sa.ColumnElement[bool]]:
-    """The row is of `account`, and no hold of this stage covers it. There are a few holds at most, so they are read
-    first: a condition with literals is several times cheaper than a subquery for each row of a held backlog."""
-    of_account = [] if account is None else [schema.tasks.c.account == account]
+    """No hold of this stage covers the row of `account`. There are a few holds at most, so they are read first: a
+    condition with literals is several times cheaper than a subquery for each row of a held backlog."""
     held = connection.execute(_holds_of(stage, account)).mappings()
-    return [*of_account, *(~_covers(hold) for hold in held)]
+    return [~_covers(hold) for hold in held]
 
 
 def _holds_of(stage: Stage, account: str | None) -> sa.Select[Any]:
@@ -234,7 +247,7 @@ def _lease(
     *,
     now: int,
     is_probe: bool = False,
-    **more: int,
+    **more: int | str,
 ) -> list[Lease]:
     """Run a claim; `more` are the parameters of its own besides the lease's."""
     parameters = {"token": uuid.uuid4().hex, "until": now + LEASE_SECONDS * 1000, "now": now, **more}
