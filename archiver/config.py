@@ -18,7 +18,6 @@ for what belongs to an account; every setting would stand in two places.
 """
 
 import dataclasses
-import enum
 import pathlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -26,24 +25,16 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
-from archiver import account_settings, setting_sources
+from archiver import account_settings, setting_checks, setting_sources
 from archiver import setting_values as values
 from archiver.model import ACCOUNT_NAME
+from archiver.setting_checks import Need
 from archiver.setting_sources import PREFIX, Given, GivenAccount
+
+__all__ = ["EVERYTHING", "SECRET_NAMES", "SETTINGS", "Need", "Setting", "Settings", "SettingsError"]
 
 _MIB = 2**20
 _DAY_SECONDS = 86_400
-
-
-class Need(enum.Enum):
-    """What a command cannot do without. The ledger is not here: it has a default."""
-
-    KLING = "kling"
-    """Credentials for the API."""
-    STORE = "store"
-    """The bucket."""
-    CALLBACKS = "callbacks"
-    """The callback token and what belongs to the open door."""
 
 
 EVERYTHING: Final = frozenset(Need)
@@ -279,10 +270,10 @@ class Settings(BaseSettings):
         """
         known = _known(need)
         given = setting_sources.read(environ, known=known, known_of_account=account_settings.known(known))
-        problems = [*given.problems, *_missing(given, need)]
+        problems = [*given.problems, *setting_checks.missing(given, need)]
         accounts: list[Self] = []
         if given.accounts is None:
-            problems += _contradictions(given, need)
+            problems += setting_checks.contradictions(given, need)
         else:
             problems += account_settings.misplaced(given)
             for one in given.accounts:
@@ -302,7 +293,11 @@ class Settings(BaseSettings):
     ) -> list[str]:
         """Put the settings of one account behind the others; the problems there are with its own table."""
         given = account_settings.alone(one, everywhere)
-        problems = [*given.problems, *_missing_of_account(given, need), *_contradictions(given, need)]
+        problems = [
+            *given.problems,
+            *setting_checks.missing_of_account(given, need),
+            *setting_checks.contradictions(given, need),
+        ]
         if not given.has(account_settings.NAME):
             problems.append("'name' is missing: ledger, manifests and logs call the account by it.")
         try:
@@ -412,47 +407,6 @@ def _known(need: Collection[Need]) -> setting_sources.Known:
         secrets=SECRET_NAMES,
         needed_secrets=[name for name, part in _SECRET_NEEDS.items() if part in need],
     )
-
-
-def _missing(given: Given, need: Collection[Need]) -> Iterator[str]:
-    """A sentence for each setting that this command needs and nobody gave."""
-    if given.accounts is None:
-        yield from _missing_of_account(given, need)
-    if Need.STORE in need and not given.has("s3_bucket"):
-        yield "KLING_S3_BUCKET is missing: name the bucket that results go to."
-
-
-def _missing_of_account(given: Given, need: Collection[Need]) -> Iterator[str]:
-    """The same for what every account has of its own."""
-    pair, api = ("access_key", "secret_key"), "api_key"
-    if Need.KLING in need and not any(given.has(name) for name in (*pair, api)):
-        access_key, secret_key = (given.label(name) for name in pair)
-        yield (
-            f"{access_key} and {secret_key} (or {given.label(api)} instead) are missing: "
-            "copy them from Kling's developer console."
-        )
-    if Need.CALLBACKS in need and not given.has("callback_token"):
-        yield (
-            f"{given.label('callback_token')} is missing: make one with {values.MAKE_A_TOKEN} and put it into the "
-            "callback URL."
-        )
-
-
-def _contradictions(given: Given, need: Collection[Need]) -> Iterator[str]:
-    """A sentence for each pair of settings that do not go together."""
-    access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))
-    if api and (access or secret):
-        pair = given.label("access_key" if access else "secret_key")
-        yield f"{given.label('api_key')} and {pair} are both set: keep either the API Key or the pair of keys."
-    elif access != secret:
-        there, lacking = ("access_key", "secret_key") if access else ("secret_key", "access_key")
-        yield f"{given.label(there)} is set without {given.label(lacking)}: the two belong together."
-    required = str(given.value("signature")).lower() == "required"
-    if Need.CALLBACKS in need and required and not given.has("signing_secret"):
-        yield (
-            f"{given.label('signature')} is `required`, but {given.label('signing_secret')} is missing: "
-            "no callback could be taken."
-        )
 
 
 def _invalid(given: Given, error: ValidationError, *, names: Collection[str] | None = None) -> Iterator[str]:
