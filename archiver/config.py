@@ -18,6 +18,7 @@ for what belongs to an account; every setting would stand in two places.
 """
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -336,7 +337,18 @@ class Settings(BaseSettings):
             values.prefix_warning(one.s3_prefix, setting=self._label_of("s3_prefix", one))
             for one in self.accounts
         )
-        return (*self.unknown, *filter(None, prefixes), *without_effect)
+        return (*self.unknown, *filter(None, prefixes), *self._twins(), *without_effect)
+
+    def _twins(self) -> Iterator[str]:
+        """A sentence for each pair of accounts that look like one: a table that was copied, most likely."""
+        for one, other in itertools.combinations(self.several, 2):
+            key = one.access_key or one.api_key
+            same_key = key is not None and key == (other.access_key or other.api_key)
+            if same_key and not set(one.families).isdisjoint(other.families):
+                yield (
+                    f"the accounts {one.account!r} and {other.account!r} have the same key and families in common: "
+                    "those results are archived twice, once for each."
+                )
 
     def _label_of(self, name: str, account: "Settings") -> str:
         """How to call an account's setting in a warning."""

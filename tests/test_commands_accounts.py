@@ -138,6 +138,15 @@ def test_status_names_the_account_of_a_hold_and_of_a_family_that_is_not_swept(li
     assert "sweep (us): api_credentials_refused" in line.run("status").stdout
 
 
+def test_tasks_of_an_account_that_the_settings_no_longer_name_are_a_problem(line: TwoAccounts) -> None:
+    with line.ledger() as ledger:
+        record(ledger, "gone", "1", "2")
+    result = line.run("status", "--check")
+
+    assert result.exit_code == 1
+    assert "2 tasks of the account gone waiting, which the settings do not name" in result.stdout
+
+
 def test_of_one_account_a_hold_is_shown_as_ever(tmp_path: pathlib.Path) -> None:
     line = CommandLine(tmp_path / "ledger.db")
     with line.ledger() as ledger:

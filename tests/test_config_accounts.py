@@ -4,6 +4,8 @@ import pathlib
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from archiver.account_settings import KEYS
 from archiver.config import SETTINGS, Need, Settings, SettingsError
@@ -305,3 +307,50 @@ def test_a_prefix_without_its_slash_is_said_with_its_account(path: pathlib.Path)
     (warning,) = load(path, EU.replace('"eu/"', '"eu"') + US).warnings
 
     assert warning.startswith("'s3_prefix' of the account 'eu' does not end with a slash")
+
+
+SNIPPETS = (
+    '"eu"',
+    '"us/"',
+    '""',
+    '"\\u0000"',
+    "7",
+    "-0.5",
+    "nan",
+    "true",
+    "[]",
+    '["a", 1]',
+    "{a = 1}",
+    "1979-05-27",
+    "[[1]]",
+)
+WRITTEN = st.dictionaries(
+    st.sampled_from([*KEYS, "api_key_file", "callback_token_file", "accounts", "unknown"]),
+    st.sampled_from(SNIPPETS),
+)
+
+
+@given(st.lists(WRITTEN, min_size=1, max_size=3), WRITTEN)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_stands_in_the_tables_the_answer_is_settings_or_sentences(
+    path: pathlib.Path, tables: list[dict[str, str]], beside: dict[str, str]
+) -> None:
+    lines = [f"{key} = {value}" for key, value in beside.items()]
+    for table in tables:
+        lines += ["[[accounts]]", *(f"{key} = {value}" for key, value in table.items())]
+    try:
+        load(path, "\n".join(lines))
+    except SettingsError as error:
+        assert error.problems  # noqa: PT017 - either outcome is right
+        assert all(text.isprintable() and text.endswith(".") for text in error.problems)  # noqa: PT017
+
+
+def test_two_accounts_with_one_key_are_a_warning_since_everything_would_be_archived_twice(
+    path: pathlib.Path,
+) -> None:
+    twin = US.replace(f'access_key = "{HIDDEN}-ak"', f'api_key = "{HIDDEN}-eu"')
+    twin = twin.replace(f'secret_key = "{HIDDEN}-sk"', "")
+
+    (warning,) = load(path, EU + twin).warnings
+    assert warning.startswith("the accounts 'eu' and 'us' have the same key and families in common")
+    assert load(path, EU + twin + 'families = "videos/text2video"').warnings == ()

@@ -1,12 +1,12 @@
 """What `status --check` finds wrong: for cron and monitoring, so each is one sentence and one thing to act on.
 
 Which things are wrong is a contract: anything lost or buried, a hold over an hour, a deadline under 7 days, no
-successful sweep of a configured family in a day. A ledger that a daemon began on less than a day ago is given its
-day for the last one.
+successful sweep of a configured family in a day, tasks of an account that the settings do not name. A ledger that a
+daemon began on less than a day ago is given its day for the sweeps.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from archiver.commands.printing import count_of, distance, milliseconds, span
@@ -29,6 +29,7 @@ def problems(
         *_set_aside(ledger, status, accounts=families),
         *_held(status, now=now, several=several),
         *_running_out(status, now=now),
+        *_stranded(ledger, accounts=families),
         *(
             f"{account}: {sentence}" if several else sentence
             for account in families
@@ -70,6 +71,13 @@ def _running_out(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
     if left < DEADLINE_LEAST_MS:
         verb = "is" if left > 0 else "was"
         yield f"the nearest deadline of a task that is not in the bucket {verb} {distance(left)}"
+
+
+def _stranded(ledger: Ledger, *, accounts: Collection[str]) -> Iterator[str]:
+    """What nobody will bring into the bucket, because no daemon of these settings works for its account."""
+    for account, count in ledger.stranded(known=accounts).items():
+        if count:
+            yield f"{count_of(count, 'task')} of the account {account} waiting, which the settings do not name"
 
 
 def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int) -> Iterator[str]:
