@@ -331,7 +331,7 @@ WRITTEN = st.dictionaries(
 
 
 @given(st.lists(WRITTEN, min_size=1, max_size=3), WRITTEN)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_stands_in_the_tables_the_answer_is_settings_or_sentences(
     path: pathlib.Path, tables: list[dict[str, str]], beside: dict[str, str]
 ) -> None:
