@@ -440,6 +440,8 @@ def _expected(given: Given, name: str) -> str:
     extra = Settings.model_fields[name].json_schema_extra
     expects = str(extra["expects"]) if isinstance(extra, dict) else "something else"
     found = given.value(name)
-    if name in SECRET_NAMES or (isinstance(found, str) and "://" in found):
+    if name == account_settings.NAME and isinstance(found, list):
+        return f"{expects}; for several accounts write [[accounts]]"
+    if name in SECRET_NAMES or isinstance(found, list | dict) or (isinstance(found, str) and "://" in found):
         return expects
     return f"{expects}, not {repr(found)[:60]}"

@@ -272,6 +272,17 @@ def test_what_belongs_to_one_account_cannot_come_from_the_environment_beside_tab
     assert [f"KLING_{name} is set beside [[accounts]]" in one for one in found].count(True) == 1
 
 
+def test_tables_under_a_misspelled_name_are_pointed_out_and_nothing_in_them_is_repeated(
+    path: pathlib.Path,
+) -> None:
+    found = problems(path, (EU + US).replace("[[accounts]]", "[[account]]"))
+
+    assert (
+        "'account' in FILE must be a name of 1 to 64 letters, digits, `.`, `_` or `-`; for several accounts write "
+        "[[accounts]]."
+    ) in found
+
+
 def test_a_longer_name_that_begins_alike_is_no_folder_within_another(path: pathlib.Path) -> None:
     assert len(load(path, EU + US.replace('"us/"', '"eu-2/"')).accounts) == 2
     assert (
