@@ -231,12 +231,16 @@ def test_whatever_is_wrong_with_one_account_the_others_go_on(site: Site) -> None
         accounts.assert_silent_on_secrets()
 
 
-def test_a_registered_id_is_archived_though_no_callback_comes_and_no_list_shows_it(two: Accounts) -> None:
+def test_a_registered_id_is_archived_though_the_daemon_is_killed_and_neither_callback_nor_list_names_it(
+    two: Accounts,
+) -> None:
     daemon = two.start()
     task_id = two.create("us", external_task_id="order-7")
     body = {"task_id": task_id, "family": FAMILY, "account": "us", "request": {"prompt": "a cat"}}
     bearer = {"Authorization": f"Bearer {ADMIN}"}
     answer = httpx2.post(f"{daemon.url}/api/tasks", json=body, headers=bearer, trust_env=False)
+    daemon.kill()
+    daemon = two.start()
     two.wait_archived("us", task_id)
 
     assert (answer.status_code, answer.json()["data"]["new"]) == (200, True)
