@@ -14,6 +14,7 @@ import typer
 from archiver.commands.endings import Commands
 from archiver.commands.invocation import Invocation
 from archiver.commands.register import register
+from archiver.commands.rename_account import rename_account
 from archiver.commands.retry import retry
 from archiver.commands.show import show
 from archiver.commands.status import status
@@ -63,7 +64,7 @@ def _program(
     """
 
 
-for command in (sweep, status, show, retry, register):
+for command in (sweep, status, show, retry, register, rename_account):
     app.command()(command)
 
 

@@ -1,16 +1,22 @@
 """Wires the engine together from settings: the one place where settings become values, used by both entry points.
 
+Each account has a worker, with a client, a limiter, a sweep and threads of its own; ledger, bucket, spool and transfer
+slots are the process's.
+
 Nothing here does work or opens a connection, but for the ledger, which is locked and migrated when it is opened. An
 API, a bucket or a network that is not there is found out by the stages, which then hold; it is no reason to be down.
 """
 
 import concurrent.futures
 import dataclasses
+import functools
 import importlib.metadata
 import random
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping
 
+from archiver import log
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.config import Settings, SettingsError
@@ -22,7 +28,9 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.limiter import RateLimiter
 from archiver.metrics import Metrics
+from archiver.model import Stage
 from archiver.setback import Setbacks
+from archiver.slots import Slots
 from archiver.spool import Spool
 from archiver.store import S3Store
 from archiver.sweep import Sweeper
@@ -33,8 +41,8 @@ from archiver.worker import Stages, Worker, WorkerLimits
 
 VERSION = importlib.metadata.version("kling-archiver")
 
-_STORE_CONNECTIONS_PER_TASK = 2
-"""Each task that is archived may list or seal in its own thread, while another one's transfer fills the first."""
+_STORE_CONNECTIONS_PER_ACCOUNT = 1
+"""For each transfer; as many again for all together, since each task may list or seal in its own thread meanwhile."""
 
 
 SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
@@ -45,39 +53,72 @@ SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
 class Engine:
     """Everything that `build_engine` has made and an entry point runs."""
 
-    worker: Worker
+    workers: Mapping[str, Worker]
+    """By account."""
     tender: Tender
-    client: KlingClient
     ledger: Ledger
     _closes: tuple[Callable[[], None], ...]
 
+    def start(self) -> None:
+        """Start every worker."""
+        for worker in self.workers.values():
+            worker.start()
+
+    def wake(self, stage: Stage, accounts: Iterable[str]) -> None:
+        """There is something new for `stage` of these accounts; cheap, from any thread."""
+        for account in accounts:
+            self.workers[account].wake(stage)
+
+    def stop(self, *, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
+        """Stop every worker as `Worker.stop` does, all within `seconds`: the first to be told stops them all, since
+        they look at one event. False when some work goes on."""
+        until = monotonic() + seconds
+        ended = [worker.stop(seconds=max(0.0, until - monotonic())) for worker in self.workers.values()]
+        return all(ended)
+
     def close(self) -> None:
-        """Close connections; after `worker.stop`."""
+        """Close connections; after `stop`."""
         for close in self._closes:
             close()
 
 
-def build_client(settings: Settings, metrics: Metrics, *, stop: threading.Event) -> KlingClient:
-    """The API client of the settings' account, with the limiter that all its questions share."""
-    limiter = RateLimiter(settings.query_rate_per_second, wait=stop.wait)
+def build_client(account: Settings, metrics: Metrics, *, stop: threading.Event) -> KlingClient:
+    """The API client of one account, with the limiter that all its questions share."""
+    limiter = RateLimiter(account.query_rate_per_second, wait=stop.wait)
 
     def observe(endpoint: str, code: str) -> None:
         metrics.api_requests_total.labels(endpoint=endpoint, code=code).inc()
 
-    return KlingClient(settings.base_url, _credential(settings), limiter, observe=observe)
+    return KlingClient(account.base_url, _credential(account), limiter, observe=observe)
 
 
-def build_sweeper(settings: Settings, ledger: Ledger, client: KlingClient, metrics: Metrics) -> Sweeper:
-    """The sweep of the settings' account."""
+def build_sweeper(account: Settings, ledger: Ledger, client: KlingClient, metrics: Metrics) -> Sweeper:
+    """The sweep of one account."""
     return Sweeper(
-        account=settings.account,
+        account=account.account,
         client=client,
         ledger=ledger,
         metrics=metrics,
-        full_interval_ms=int(settings.sweep_full_interval_seconds * 1000),
+        full_interval_ms=int(account.sweep_full_interval_seconds * 1000),
         now=unix_ms,
         rand=random.random,
     )
+
+
+def require_account(ledger: Ledger, settings: Settings) -> None:
+    """Raises SettingsError where the ledger knows accounts, and none of them by a name that the settings have: to begin
+    a second history beside the first would leave the first to nobody."""
+    known, ours = ledger.accounts(), [account.account for account in settings.accounts]
+    if not known or not set(known).isdisjoint(ours):
+        return
+    old, new = (names[0] if len(names) == 1 else word for names, word in ((known, "OLD"), (ours, "NEW")))
+    where = "[[accounts]]" if settings.several else "KLING_ACCOUNT"
+    problem = (
+        f"the ledger {settings.ledger_url} knows only the account {' and '.join(known)}, not {' or '.join(ours)}, as "
+        f"{where} has it. Where it is the same account by another name, run: kling-archiver rename-account {old} {new} "
+        "(the bucket stays as it is). For an account of its own, name another ledger in KLING_LEDGER_URL."
+    )
+    raise SettingsError([problem])
 
 
 def build_engine(
@@ -89,68 +130,107 @@ def build_engine(
     on_death: Callable[[], None],
 ) -> Engine:
     """The whole engine. Raises SettingsError when boto3 can make nothing of its part of the settings."""
-    client = build_client(settings, metrics, stop=stop)
-    keeper = LeaseKeeper(ledger)
-    store = build_store(settings)
+    clients = {account.account: build_client(account, metrics, stop=stop) for account in settings.accounts}
     fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=_spool(settings))
-    transfer = Transfer(
-        fetcher=fetcher, store=store, keeper=keeper, limits=_transfer_limits(settings), now=unix_ms
+    tender = _tender(settings, ledger, clients, metrics)
+    build = _Builder(
+        ledger=ledger, metrics=metrics, store=build_store(settings), fetcher=fetcher, clients=clients
     )
-    pool = concurrent.futures.ThreadPoolExecutor(settings.transfer_concurrency, thread_name_prefix="transfer")
-    archiver = Archiver(
-        account=settings.account,
-        prefix=settings.s3_prefix,
-        client=client,
-        ledger=ledger,
-        store=store,
-        transfer=transfer,
-        adopter=Adopter(store=store, transfer=transfer),
-        keeper=keeper,
-        pool=pool,
-        metrics=metrics,
-        now=unix_ms,
-    )
-    tender = _tender(settings, ledger, client, metrics)
-    stages = Stages(
-        ledger=ledger,
-        keeper=keeper,
-        verifier=Verifier(
-            account=settings.account,
-            families=settings.families,
-            client=client,
-            ledger=ledger,
-            metrics=metrics,
+    slots = Slots(settings.transfer_concurrency)
+    workers = {
+        account.account: Worker(
+            build.stages(account, tender=None if number else tender),
+            _worker_limits(account, accounts=len(settings.accounts)),
+            stop=stop,
+            on_death=on_death,
+            slots=slots,
+        )
+        for number, account in enumerate(settings.accounts)
+    }
+
+    def close_pools() -> None:
+        for pool in build.pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    closes = (close_pools, fetcher.close, *(client.close for client in clients.values()))
+    return Engine(workers, tender, ledger, closes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Builder:
+    """What the accounts of a process share, and how the stages of one are made of it."""
+
+    ledger: Ledger
+    metrics: Metrics
+    store: S3Store
+    fetcher: Fetcher
+    clients: Mapping[str, KlingClient]
+    pools: list[concurrent.futures.ThreadPoolExecutor] = dataclasses.field(default_factory=list)
+
+    def stages(self, account: Settings, *, tender: Tender | None) -> Stages:
+        """The stages of one account. `account` are its settings, as if it were the only one."""
+        client, keeper = self.clients[account.account], LeaseKeeper(self.ledger)
+        return Stages(
+            account=account.account,
+            ledger=self.ledger,
+            keeper=keeper,
+            verifier=Verifier(
+                account=account.account,
+                families=account.families,
+                client=client,
+                ledger=self.ledger,
+                metrics=self.metrics,
+                now=unix_ms,
+                rand=random.random,
+            ),
+            archiver=self._archiver(account, client, keeper),
+            sweeper=build_sweeper(account, self.ledger, client, self.metrics),
+            tender=tender,
+            setbacks=Setbacks(ledger=self.ledger, metrics=self.metrics, now=unix_ms, rand=random.random),
+            metrics=self.metrics,
+            families=account.families,
+        )
+
+    def _archiver(self, account: Settings, client: KlingClient, keeper: LeaseKeeper) -> Archiver:
+        """With a pool of its own: behind the files of a slow host, another account's would wait in one queue."""
+        transfer = Transfer(
+            fetcher=self.fetcher,
+            store=self.store,
+            keeper=keeper,
+            limits=_transfer_limits(account),
             now=unix_ms,
-            rand=random.random,
-        ),
-        archiver=archiver,
-        sweeper=build_sweeper(settings, ledger, client, metrics),
-        tender=tender,
-        setbacks=Setbacks(ledger=ledger, metrics=metrics, now=unix_ms, rand=random.random),
-        metrics=metrics,
-        families=settings.families,
-    )
-    limits = WorkerLimits(
-        transfer_concurrency=settings.transfer_concurrency,
-        sweep_interval_seconds=settings.sweep_interval_seconds,
-    )
-    worker = Worker(stages, limits, stop=stop, on_death=on_death)
-
-    def close_pool() -> None:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-    return Engine(worker, tender, client, ledger, (close_pool, fetcher.close, client.close))
+        )
+        pool = concurrent.futures.ThreadPoolExecutor(
+            account.transfer_concurrency,
+            thread_name_prefix="transfer",
+            initializer=functools.partial(log.bind, account=account.account),
+        )
+        self.pools.append(pool)
+        return Archiver(
+            account=account.account,
+            prefix=account.s3_prefix,
+            client=client,
+            ledger=self.ledger,
+            store=self.store,
+            transfer=transfer,
+            adopter=Adopter(store=self.store, transfer=transfer),
+            keeper=keeper,
+            pool=pool,
+            metrics=self.metrics,
+            now=unix_ms,
+        )
 
 
 def build_store(settings: Settings) -> S3Store:
-    """The bucket of the settings. Raises SettingsError."""
+    """The bucket of the settings, for all accounts. Raises SettingsError."""
     try:
         return S3Store.from_settings(
             bucket=settings.s3_bucket,
             endpoint_url=settings.s3_endpoint_url,
             region=settings.s3_region,
             addressing_style=settings.s3_addressing_style,
-            max_pool_connections=settings.transfer_concurrency * _STORE_CONNECTIONS_PER_TASK,
+            max_pool_connections=settings.transfer_concurrency
+            * (1 + len(settings.accounts) * _STORE_CONNECTIONS_PER_ACCOUNT),
         )
     except Failure as error:
         raise SettingsError([f"KLING_S3_… or the AWS configuration: {error}"]) from error
@@ -173,10 +253,19 @@ def _transfer_limits(settings: Settings) -> TransferLimits:
     return TransferLimits(image_bytes_max=settings.asset_bytes_max, video_bytes_max=settings.video_bytes_max)
 
 
-def _tender(settings: Settings, ledger: Ledger, client: KlingClient, metrics: Metrics) -> Tender:
+def _worker_limits(settings: Settings, *, accounts: int) -> WorkerLimits:
+    return WorkerLimits(
+        transfer_concurrency=settings.transfer_concurrency,
+        sweep_interval_seconds=settings.sweep_interval_seconds,
+        accounts=accounts,
+    )
+
+
+def _tender(
+    settings: Settings, ledger: Ledger, clients: Mapping[str, KlingClient], metrics: Metrics
+) -> Tender:
     return Tender(
-        account=settings.account,
-        client=client,
+        clients=clients,
         ledger=ledger,
         metrics=metrics,
         sweep_interval_ms=int(settings.sweep_interval_seconds * 1000),

@@ -11,10 +11,14 @@ Three rules:
 
 Precedence: environment variable (or its `_FILE`), then TOML file, then default. What a command does not
 `Need` may be missing, and its secret files unreadable; what is set must be right for every command.
+
+Several accounts: `accounts` has, for each table under `[[accounts]]`, the settings of a daemon that had only that
+account, so whoever works for one account takes `Settings` and does not know of others. Rejected: a class of its own
+for what belongs to an account; every setting would stand in two places.
 """
 
 import dataclasses
-import enum
+import itertools
 import pathlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -22,23 +26,16 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
-from archiver import setting_sources
+from archiver import account_settings, setting_checks, setting_sources
 from archiver import setting_values as values
-from archiver.setting_sources import PREFIX, Given
+from archiver.model import ACCOUNT_NAME
+from archiver.setting_checks import Need
+from archiver.setting_sources import PREFIX, Given, GivenAccount
+
+__all__ = ["EVERYTHING", "SECRET_NAMES", "SETTINGS", "Need", "Setting", "Settings", "SettingsError"]
 
 _MIB = 2**20
 _DAY_SECONDS = 86_400
-
-
-class Need(enum.Enum):
-    """What a command cannot do without. The ledger is not here: it has a default."""
-
-    KLING = "kling"
-    """Credentials for the API."""
-    STORE = "store"
-    """The bucket."""
-    CALLBACKS = "callbacks"
-    """The callback token and what belongs to the open door."""
 
 
 EVERYTHING: Final = frozenset(Need)
@@ -100,7 +97,7 @@ class Settings(BaseSettings):
         "default",
         "The account's name in ledger, manifests and logs.",
         expects="a name of 1 to 64 letters, digits, `.`, `_` or `-`",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        pattern=f"^{ACCOUNT_NAME.pattern}$",
     )
     families: Annotated[tuple[str, ...], BeforeValidator(values.families)] = _setting(
         ("images/generations", "images/editing/expand", "images/multi-image2image", "images/omni-image"),
@@ -165,7 +162,7 @@ class Settings(BaseSettings):
     )
     query_rate_per_second: _Seconds = _setting(
         2,
-        "Queries to the API, all of this process together.",
+        "Queries to the API; each account has a limiter of its own.",
         expects="a number above 0, at most 1000",
         gt=0,
         le=1000,
@@ -213,7 +210,7 @@ class Settings(BaseSettings):
         None, "How Kling reaches us. Nothing in this version uses it yet.", expects="a URL"
     )
     admin_token: Annotated[SecretStr, BeforeValidator(values.admin_token)] | None = _setting(
-        None, "Opens console and API. Not supported by this version yet.", expects="a token"
+        None, "Opens `/api` to whoever sends it as Bearer; without it there is none.", expects="a token"
     )
     forward_url: Annotated[str, AfterValidator(values.forward_url)] | None = _setting(
         None, "Not supported by this version yet.", expects="left out"
@@ -262,6 +259,8 @@ class Settings(BaseSettings):
 
     unknown: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """One sentence for each `KLING_…` variable that is no setting: warn, do not stop."""
+    several: Annotated[tuple[Any, ...], Field(exclude=True)] = ()
+    """`Settings` of each of the `[[accounts]]`; empty where there are none. See `accounts`."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str], *, need: Collection[Need] = EVERYTHING) -> Self:
@@ -270,34 +269,90 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: with every problem there is.
         """
-        given = setting_sources.read(environ, known=_known(need))
-        problems = [*given.problems, *_missing(given, need), *_contradictions(given, need)]
-        layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
-        sources = [InitSettingsSource(cls, layer) for layer in ({"unknown": tuple(given.unknown)}, *layers)]
-        # In place of the library's own sources, which read `os.environ`. Through a dictionary, because only
-        # its plugin for mypy knows this argument.
-        arguments: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
+        known = _known(need)
+        given = setting_sources.read(environ, known=known, known_of_account=account_settings.known(known))
+        problems = [*given.problems, *setting_checks.missing(given, need)]
+        accounts: list[Self] = []
+        if given.accounts is None:
+            problems += setting_checks.contradictions(given, need)
+        else:
+            problems += account_settings.misplaced(given)
+            for one in given.accounts:
+                problems += map(one.problem, cls._load_account(one, given, need=need, into=accounts))
+            problems += account_settings.conflicts(given.accounts)
         try:
-            settings = cls(**arguments)
+            settings = cls._build(given, several=tuple(accounts))
         except ValidationError as error:
             raise SettingsError([*problems, *_invalid(given, error)]) from None
         if problems:
             raise SettingsError(problems)
         return settings
 
+    @classmethod
+    def _load_account(
+        cls, one: GivenAccount, everywhere: Given, *, need: Collection[Need], into: list[Self]
+    ) -> list[str]:
+        """Put the settings of one account behind the others; the problems there are with its own table."""
+        given = account_settings.alone(one, everywhere)
+        problems = [
+            *given.problems,
+            *setting_checks.missing_of_account(given, need),
+            *setting_checks.contradictions(given, need),
+        ]
+        if not given.has(account_settings.NAME):
+            problems.append("'name' is missing: ledger, manifests and logs call the account by it.")
+        try:
+            into.append(cls._build(given))
+        except ValidationError as error:
+            problems += _invalid(given, error, names=one.given.layers[0].values.keys())
+        return problems
+
+    @classmethod
+    def _build(cls, given: Given, *, several: tuple[Self, ...] = ()) -> Self:
+        """The settings out of their layers. Raises ValidationError."""
+        layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
+        ours = {"unknown": tuple(given.unknown), "several": several}
+        sources = [InitSettingsSource(cls, layer) for layer in (ours, *layers)]
+        # In place of the library's own sources, which read `os.environ`. Through a dictionary, because only
+        # its plugin for mypy knows this argument.
+        arguments: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
+        return cls(**arguments)
+
+    @property
+    def accounts(self) -> tuple[Self, ...]:
+        """The settings of each account, each as if it were the only one; of one account by environment, these."""
+        return self.several or (self,)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences to log at the start: what is set, allowed and probably not meant."""
-        prefix = values.prefix_warning(self.s3_prefix)
         idle = {
-            "KLING_ADMIN_TOKEN": self.admin_token is not None,
             "KLING_FORWARD_SECRET": self.forward_secret is not None,
             "KLING_FORWARD_LINKS": self.forward_links != "s3",
         }
         without_effect = (
             f"{name} has no effect in this version yet." for name, given in idle.items() if given
         )
-        return (*self.unknown, *([prefix] if prefix else []), *without_effect)
+        prefixes = (
+            values.prefix_warning(one.s3_prefix, setting=self._label_of("s3_prefix", one))
+            for one in self.accounts
+        )
+        return (*self.unknown, *filter(None, prefixes), *self._twins(), *without_effect)
+
+    def _twins(self) -> Iterator[str]:
+        """A sentence for each pair of accounts that look like one: a table that was copied, most likely."""
+        for one, other in itertools.combinations(self.several, 2):
+            key = one.access_key or one.api_key
+            same_key = key is not None and key == (other.access_key or other.api_key)
+            if same_key and not set(one.families).isdisjoint(other.families):
+                yield (
+                    f"the accounts {one.account!r} and {other.account!r} have the same key and families in common: "
+                    "those results are archived twice, once for each."
+                )
+
+    def _label_of(self, name: str, account: "Settings") -> str:
+        """How to call an account's setting in a warning."""
+        return f"{name!r} of the account {account.account!r}" if self.several else PREFIX + name.upper()
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret's value, for the log to mask."""
@@ -306,7 +361,9 @@ class Settings(BaseSettings):
             value = getattr(self, name)
             one_or_several = value if isinstance(value, tuple) else (value,) if value else ()
             found.extend(secret.get_secret_value() for secret in one_or_several)
-        return tuple(found)
+        for account in self.several:
+            found.extend(account.secrets())
+        return tuple(dict.fromkeys(found))
 
     def log_format_at(self, *, terminal: bool) -> Literal["console", "json"]:
         """The format set, else `console` at a terminal and `json` elsewhere."""
@@ -364,43 +421,12 @@ def _known(need: Collection[Need]) -> setting_sources.Known:
     )
 
 
-def _missing(given: Given, need: Collection[Need]) -> Iterator[str]:
-    """A sentence for each setting that this command needs and nobody gave."""
-    named = given.has("access_key") or given.has("secret_key") or given.has("api_key")
-    if Need.KLING in need and not named:
-        yield (
-            "KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY instead) are missing: "
-            "copy them from Kling's developer console."
-        )
-    if Need.STORE in need and not given.has("s3_bucket"):
-        yield "KLING_S3_BUCKET is missing: name the bucket that results go to."
-    if Need.CALLBACKS in need and not given.has("callback_token"):
-        yield f"KLING_CALLBACK_TOKEN is missing: make one with {values.MAKE_A_TOKEN} and put it into the callback URL."
-
-
-def _contradictions(given: Given, need: Collection[Need]) -> Iterator[str]:
-    """A sentence for each pair of settings that do not go together."""
-    access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))
-    if api and (access or secret):
-        pair = given.label("access_key" if access else "secret_key")
-        yield f"{given.label('api_key')} and {pair} are both set: keep either the API Key or the pair of keys."
-    elif access != secret:
-        there, lacking = ("access_key", "secret_key") if access else ("secret_key", "access_key")
-        yield f"{given.label(there)} is set without {given.label(lacking)}: the two belong together."
-    required = str(given.value("signature")).lower() == "required"
-    if Need.CALLBACKS in need and required and not given.has("signing_secret"):
-        yield (
-            f"{given.label('signature')} is `required`, but KLING_SIGNING_SECRET is missing: "
-            "no callback could be taken."
-        )
-
-
-def _invalid(given: Given, error: ValidationError) -> Iterator[str]:
-    """One sentence for each setting whose value is wrong."""
+def _invalid(given: Given, error: ValidationError, *, names: Collection[str] | None = None) -> Iterator[str]:
+    """One sentence for each setting (of `names` only, where they are given) whose value is wrong."""
     told = set[str]()
     for detail in error.errors(include_url=False):
         name = str(detail["loc"][0])
-        if name in told:
+        if name in told or (names is not None and name not in names):
             continue
         told.add(name)
         own = detail.get("ctx", {}).get("error")
@@ -414,6 +440,8 @@ def _expected(given: Given, name: str) -> str:
     extra = Settings.model_fields[name].json_schema_extra
     expects = str(extra["expects"]) if isinstance(extra, dict) else "something else"
     found = given.value(name)
-    if name in SECRET_NAMES or (isinstance(found, str) and "://" in found):
+    if name == account_settings.NAME and isinstance(found, list):
+        return f"{expects}; for several accounts write [[accounts]]"
+    if name in SECRET_NAMES or isinstance(found, list | dict) or (isinstance(found, str) and "://" in found):
         return expects
     return f"{expects}, not {repr(found)[:60]}"

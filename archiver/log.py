@@ -32,6 +32,7 @@ Logger = FilteringBoundLogger
 
 EVENTS: Final = frozenset(
     {
+        "account.stranded",
         "asset.stored",
         "asset.suspected",
         "callback.accepted",
@@ -71,6 +72,7 @@ EVENTS: Final = frozenset(
         "task.moved",
         "task.not_found",
         "task.recorded",
+        "task.registered",
         "task.retried",
         "task.verified",
         "worker.crashed",
@@ -95,6 +97,11 @@ QUIET_LIBRARIES = (
 
 bound = structlog.contextvars.bound_contextvars
 """``with bound(request_id=…):`` puts fields on every line logged in this context."""
+
+
+def bind(**fields: object) -> None:
+    """Put these fields on every line that this thread logs from now on."""
+    structlog.contextvars.bind_contextvars(**fields)
 
 
 class UndeclaredEvent(LookupError):

@@ -27,6 +27,9 @@ TASK_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
 FAMILY = re.compile(r"[a-z0-9-]{1,64}(?:/[a-z0-9-]{1,64}){1,2}")
 """A safe family path of two or three segments (use `fullmatch`)."""
 
+ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What an account may be called (use `fullmatch`): also safe in a message, a log line and a command."""
+
 
 class State(enum.StrEnum):
     """Where a task stands. The values are a contract: ledger, `show`, `status`, metrics."""

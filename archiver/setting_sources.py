@@ -11,11 +11,18 @@ import pathlib
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from archiver.model import ACCOUNT_NAME
+
 PREFIX = "KLING_"
 CONFIG_NAME = "KLING_CONFIG"
+ACCOUNTS_KEY = "accounts"
 _CONFIG_BYTES_MAX = 1024 * 1024
 _SECRET_BYTES_MAX = 64 * 1024
 _Label = Callable[[str], str]
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.upper()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,10 +34,13 @@ class Known:
     """Those that may also come from a file, as `<name>_file`."""
     needed_secrets: Collection[str]
     """Those whose files are read; the others' may be unreadable for this command."""
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What is written instead of some of the names."""
 
     def keys(self) -> Iterator[str]:
         """Every key that may be written."""
-        yield from self.names
+        yield from self.aliases
+        yield from (name for name in self.names if name not in self.aliases.values())
         yield from (f"{name}_file" for name in self.secrets)
 
 
@@ -52,6 +62,12 @@ class Given:
     """The first that has a name wins."""
     problems: list[str] = dataclasses.field(default_factory=list)
     unknown: list[str] = dataclasses.field(default_factory=list)
+    written: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Every key that somebody wrote, those of secret files included: what to call it in a message."""
+    accounts: list["GivenAccount"] | None = None
+    """The tables under `[[accounts]]`; None where nobody wrote any."""
+    spelled: _Label = _variable
+    """What to call a setting that nobody wrote."""
 
     def has(self, name: str) -> bool:
         """Whether any layer gives it."""
@@ -63,17 +79,47 @@ class Given:
 
     def label(self, name: str) -> str:
         """How to call a setting in a message: where it was written, else its variable."""
-        return next((layer.labels[name] for layer in self.layers if name in layer.labels), _variable(name))
+        labels = (layer.labels[name] for layer in self.layers if name in layer.labels)
+        return next(labels, None) or self.spelled(name)
 
 
-def read(environ: Mapping[str, str], *, known: Known) -> Given:
+@dataclasses.dataclass(frozen=True, slots=True)
+class GivenAccount:
+    """One table under `[[accounts]]`."""
+
+    label: str
+    """What to call it in a message: by its name where that is one, else by its number."""
+    given: Given
+    """What stands in it."""
+
+    def problem(self, sentence: str) -> str:
+        """The sentence, with the account before it."""
+        return f"{self.label}: {sentence}"
+
+
+def read(environ: Mapping[str, str], *, known: Known, known_of_account: Known) -> Given:
     """Everything that environment, secret files and TOML file say; files are read, values are not checked."""
     given = Given()
     _read_environment(given, environ, known=known)
     config = environ.get(CONFIG_NAME, "").strip()
-    if config:
-        _read_config(given, pathlib.Path(config), known=known)
-    return given
+    if not config:
+        return given
+    path = pathlib.Path(config)
+    table = _read_config(given, path)
+    tables = table.pop(ACCOUNTS_KEY, None)
+    _add_table(given, table, known=known, label=lambda key: f"{key!r} in {path}", where=f"in {path}")
+    if tables is None:
+        return given
+    if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):
+        given.problems.append(
+            f"{ACCOUNTS_KEY!r} in {path} must be tables: write [[accounts]] above each account."
+        )
+        tables = []
+    accounts = [
+        _read_account(one, path, number=number, known=known_of_account)
+        for number, one in enumerate(tables, 1)
+    ]
+    return dataclasses.replace(given, accounts=accounts)
 
 
 def _read_environment(given: Given, environ: Mapping[str, str], *, known: Known) -> None:
@@ -91,28 +137,51 @@ def _read_environment(given: Given, environ: Mapping[str, str], *, known: Known)
     _add_layer(given, {key: ours[key] for key in ours.keys() & keys}, known=known, label=_variable)
 
 
-def _read_config(given: Given, path: pathlib.Path, *, known: Known) -> None:
+def _read_config(given: Given, path: pathlib.Path) -> dict[str, object]:
+    """The file's content; empty, and a problem, where it cannot be read."""
     try:
         with path.open("rb") as file:
             text = file.read(_CONFIG_BYTES_MAX)
-        table = tomllib.loads(text.decode("utf-8"))
+        return tomllib.loads(text.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         given.problems.append(f"{CONFIG_NAME} names {str(path)!r}, which {_unreadable(error, 'TOML')}.")
-        return
+        return {}
+
+
+def _read_account(
+    table: Mapping[str, object], path: pathlib.Path, *, number: int, known: Known
+) -> GivenAccount:
+    given = Given(spelled=lambda name: repr(_spelled(name, known)))
+    _add_table(given, table, known=known, label=repr, where="here")
+    name = table.get("name")
+    # What is no name is not repeated: it may be anything, a secret in the wrong place too.
+    is_name = isinstance(name, str) and ACCOUNT_NAME.fullmatch(name)
+    label = f"the account {name!r} in {path}" if is_name else f"number {number} of the [[accounts]] in {path}"
+    return GivenAccount(label, given)
+
+
+def _spelled(name: str, known: Known) -> str:
+    return next((alias for alias, meant in known.aliases.items() if meant == name), name)
+
+
+def _add_table(given: Given, table: Mapping[str, object], *, known: Known, label: _Label, where: str) -> None:
+    """One TOML table as a layer; a key that is none is a problem, because the file is ours."""
     keys = frozenset(known.keys())
     given.problems.extend(
-        f"{key!r} in {path} is not a setting{_did_you_mean(key, keys, spelled=repr)} Correct or remove it."
+        f"{key!r} {where} is not a setting{_did_you_mean(key, keys, spelled=repr)} Correct or remove it."
         for key in table
         if key not in keys
     )
-    written = {key: table[key] for key in table.keys() & keys}
-    _add_layer(given, written, known=known, label=lambda key: f"{key!r} in {path}")
+    written = {known.aliases.get(key, key): table[key] for key in table.keys() & keys}
+    _add_layer(given, written, known=known, label=lambda name: label(_spelled(name, known)))
 
 
 def _add_layer(given: Given, written: Mapping[str, object], *, known: Known, label: _Label) -> None:
     direct = {name: written[name] for name in written.keys() & set(known.names)}
     layer = Layer(values=direct, labels={name: label(name) for name in direct})
     given.layers.append(layer)
+    for key in written:
+        given.written.setdefault(key, label(key))
     for name in known.secrets:
         key = f"{name}_file"
         if key in written and name in direct:
@@ -148,10 +217,6 @@ def _unreadable(error: Exception, kind: str) -> str:
         place = str(error).rpartition("(")[2].rstrip(")")
         return f"is not valid {kind} ({place})"
     return f"is not valid {kind}"
-
-
-def _variable(key: str) -> str:
-    return PREFIX + key.upper()
 
 
 def _did_you_mean(key: str, keys: Collection[str], *, spelled: _Label) -> str:

@@ -161,12 +161,12 @@ def prefix(written: str) -> str:
     return written
 
 
-def prefix_warning(written: str) -> str | None:
+def prefix_warning(written: str, *, setting: str) -> str | None:
     """A prefix without its slash is taken as it is (keys are made from it literally), but seldom meant."""
     if not written or written.endswith("/"):
         return None
     return (
-        f"KLING_S3_PREFIX does not end with a slash, so keys begin with {written}images/…: "
+        f"{setting} does not end with a slash, so keys begin with {written}images/…: "
         f"write {written}/ for a folder."
     )
 

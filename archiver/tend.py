@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from archiver import log
 from archiver.kling import KlingClient
@@ -26,10 +26,10 @@ _SET_CLOCK = "Set this machine's clock by NTP; until then no deadline is decided
 
 @dataclasses.dataclass
 class Tender:
-    """Tends one account's ledger. `now` gives Unix ms."""
+    """Tends the ledger of one process, for all of its accounts. `now` gives Unix ms."""
 
-    account: str
-    client: KlingClient
+    clients: Mapping[str, KlingClient]
+    """By account: whose clock decides about its deadlines."""
     ledger: Ledger
     metrics: Metrics
     sweep_interval_ms: int
@@ -37,34 +37,33 @@ class Tender:
     version: str
     started_at: int
     now: Callable[[], int]
-    _skew_said: bool = False
+    _skews_said: set[str] = dataclasses.field(default_factory=set)
 
     def tend(self) -> None:
         """One round. Every part is a transaction of its own; a crash between two loses nothing."""
         self.ledger.beat(
-            self.daemon_id,
-            version=self.version,
-            started_at=self.started_at,
-            clock_skew_ms=self.client.skew_ms,
+            self.daemon_id, version=self.version, started_at=self.started_at, clock_skew_ms=self._skew_ms()
         )
         brought = self.ledger.bring_forward()
         if brought:
-            log.get().warning("clock.set_back", account=self.account, count=brought)
-        is_sound = self._clock_is_sound()
-        if is_sound:
-            for verdict in self.ledger.expire():
+            log.get().warning("clock.set_back", count=brought)
+        unsound = [account for account in self.clients if not self._clock_is_sound(account)]
+        if len(unsound) < len(self.clients):
+            # One API with a clock of its own stops no verdict on the others' tasks. Accounts that nobody works for any
+            # more have no API: theirs are lost as soon as anybody's clock agrees with ours.
+            for verdict in self.ledger.expire(but=unsound):
                 self._say(verdict)
-        batches = (self.ledger.prune(by_age=is_sound) for _ in range(PRUNINGS_MOST))
+        batches = (self.ledger.prune(by_age=not unsound) for _ in range(PRUNINGS_MOST))
         dropped = sum(itertools.takewhile(bool, batches))
         if dropped:
-            log.get().info("ids.dropped", account=self.account, count=dropped)
-        for (_, family), count in self.ledger.count_missed(patience_ms=self.sweep_interval_ms).items():
+            log.get().info("ids.dropped", count=dropped)
+        for (account, family), count in self.ledger.count_missed(patience_ms=self.sweep_interval_ms).items():
             self.metrics.missed_callbacks_total.labels(family=family).inc(count)
-            log.get().warning("callbacks.missed", account=self.account, family=family, count=count)
+            log.get().warning("callbacks.missed", account=account, family=family, count=count)
 
     def refresh_gauges(self) -> None:
         """Bring the gauges that mirror the ledger up to date; called for each scrape."""
-        status = self.ledger.status()
+        status = self.ledger.status(accounts=self.clients)
         for state, count in status["states"].items():
             self.metrics.tasks.labels(state=state).set(count)
         self.metrics.earliest_deadline_timestamp_seconds.set(_seconds(status["earliest_deadline"]))
@@ -75,31 +74,33 @@ class Tender:
     def degraded(self) -> list[object]:
         """What does not work at the moment, for `/readyz`: holds, and a clock that is off."""
         found: list[object] = list(self.ledger.holds())
-        skew = self.client.skew_ms
-        if skew is not None and abs(skew) > SKEW_MOST_MS:
-            clock = {"stage": "clock", "reason": "clock_skewed", "seconds": skew / 1000}
-            found.append({**clock, "what_to_do": _SET_CLOCK})
+        for account, client in self.clients.items():
+            skew = client.skew_ms
+            if skew is not None and abs(skew) > SKEW_MOST_MS:
+                clock = {"stage": "clock", "reason": "clock_skewed", "seconds": skew / 1000}
+                found.append({"account": account, **clock, "what_to_do": _SET_CLOCK})
         return found
 
-    def _clock_is_sound(self) -> bool:
-        """Whether a deadline may be decided: the API has answered a while ago, and by a clock like ours. A clock that
-        somebody has set since makes that while absurd."""
-        skew, measured_at = self.client.skew_ms, self.client.skew_measured_at
+    def _skew_ms(self) -> int | None:
+        """How far ahead the API's clock is that differs the most from ours; None before any has answered."""
+        heard = [client.skew_ms for client in self.clients.values() if client.skew_ms is not None]
+        return max(heard, key=abs, default=None)
+
+    def _clock_is_sound(self, account: str) -> bool:
+        """Whether a deadline of the account may be decided: its API has answered a while ago, and by a clock like ours.
+        A clock that somebody has set since makes that while absurd."""
+        client = self.clients[account]
+        skew, measured_at = client.skew_ms, client.skew_measured_at
         if skew is None or measured_at is None:
             return False
         if not 0 <= self.now() - measured_at * 1000 <= max(HEARD_MOST_MS, 2 * self.sweep_interval_ms):
             return False
         if abs(skew) <= SKEW_MOST_MS:
-            self._skew_said = False
+            self._skews_said.discard(account)
             return True
-        if not self._skew_said:
-            log.get().error(
-                "clock.skewed",
-                account=self.account,
-                seconds=skew / 1000,
-                what_to_do=_SET_CLOCK,
-            )
-            self._skew_said = True
+        if account not in self._skews_said:
+            log.get().error("clock.skewed", account=account, seconds=skew / 1000, what_to_do=_SET_CLOCK)
+            self._skews_said.add(account)
         return False
 
     def _say(self, verdict: Expired) -> None:

@@ -10,6 +10,9 @@ Rules:
    process is told to stop (`on_death`). Never half alive.
 
 Threads cannot be cancelled, so everything they wait for has a timeout, and every loop looks at the stop event.
+
+One worker works for one account, with loops, threads and leases of its own: an account whose API hangs, refuses or
+throttles keeps nobody else's questions waiting. What accounts share are ledger, bucket and transfer `Slots`.
 """
 
 import concurrent.futures
@@ -30,6 +33,7 @@ from archiver.limiter import Stopped
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
 from archiver.setback import Setbacks
+from archiver.slots import Slots
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
@@ -49,25 +53,30 @@ class WorkerLimits:
 
     transfer_concurrency: int
     sweep_interval_seconds: float
+    accounts: int = 1
+    """How many share the transfers: what one failing host may take of them is shared out as well."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stages:
-    """What the worker runs, wired by an entry point."""
+    """What the worker of one account runs, wired by an entry point."""
 
+    account: str
     ledger: Ledger
     keeper: LeaseKeeper
+    """Not another worker's: a stop gives back all that it holds."""
     verifier: Verifier
     archiver: Archiver
     sweeper: Sweeper
-    tender: Tender
+    tender: Tender | None
+    """Tends the ledger, which one worker of a process does for all."""
     setbacks: Setbacks
     metrics: Metrics
     families: tuple[str, ...]
 
 
 class Worker:
-    """The engine of one process. `start` once, `stop` once."""
+    """The engine of one account. `start` once, `stop` once."""
 
     def __init__(
         self,
@@ -76,9 +85,12 @@ class Worker:
         *,
         stop: threading.Event,
         on_death: Callable[[], None],
+        slots: Slots | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         renew_seconds: float = RENEW_SECONDS,
     ) -> None:
+        """`slots` are those of the process; without, this worker has as many as its limits say to itself."""
+        self._account = stages.account
         self._renew_seconds = renew_seconds
         self._stages = stages
         self._limits = limits
@@ -87,10 +99,14 @@ class Worker:
         self._monotonic = monotonic
         self._wakes = {stage: threading.Event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
         self._matched_at = -math.inf
-        self._hosts = HostWatch(slots=limits.transfer_concurrency)
-        self._verifying = _Pool("verify", VERIFY_THREADS, on_free=self._wakes[Stage.VERIFY].set)
+        self._hosts = HostWatch(slots=max(1, limits.transfer_concurrency // limits.accounts))
+        self._slots = slots or Slots(limits.transfer_concurrency)
+        self._slots.join(self._account, wake=self._wakes[Stage.ARCHIVE].set)
+        self._verifying = _Pool(
+            "verify", VERIFY_THREADS, account=self._account, on_free=self._wakes[Stage.VERIFY].set
+        )
         self._archiving = _Pool(
-            "archive", limits.transfer_concurrency, on_free=self._wakes[Stage.ARCHIVE].set
+            "archive", limits.transfer_concurrency, account=self._account, on_free=self._freed
         )
         self._sweeps = SweepLoop(
             sweeper=stages.sweeper,
@@ -102,14 +118,16 @@ class Worker:
             on_swept=self._swept,
             monotonic=monotonic,
         )
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("verify-loop", self._verify_step),
+            ("archive-loop", self._archive_step),
+            ("sweep-loop", self._sweeps.step),
+        ]
+        if stages.tender is not None:
+            steps.append(("tend-loop", functools.partial(self._tend_step, stages.tender)))
         self._threads = [
             threading.Thread(target=self._guard, args=(name, step), name=name, daemon=True)
-            for name, step in (
-                ("verify-loop", self._verify_step),
-                ("archive-loop", self._archive_step),
-                ("sweep-loop", self._sweeps.step),
-                ("tend-loop", self._tend_step),
-            )
+            for name, step in steps
         ]
         # Renewal outlives the stop event: what still runs must keep its lease until it has ended.
         self._renewing_ends = threading.Event()
@@ -152,6 +170,7 @@ class Worker:
 
     def _guard(self, name: str, step: Callable[[], None]) -> None:
         """Run `step` until the stop; nothing it raises ends the loop, and its end before that ends the process."""
+        log.bind(account=self._account)
         try:
             while not self._stop.is_set():
                 self._try(name, step)
@@ -175,7 +194,7 @@ class Worker:
     def _verify_step(self) -> None:
         stages, wake = self._stages, self._wakes[Stage.VERIFY]
         wake.clear()
-        if not stages.ledger.work_due(Stage.VERIFY):
+        if not stages.ledger.work_due(Stage.VERIFY, account=self._account):
             wake.wait(IDLE_SECONDS)
             return
         self._stop.wait(max(0.0, self._matched_at + MATCH_SECONDS - self._monotonic()))
@@ -184,7 +203,9 @@ class Worker:
         free = self._verifying.free()
         asked_at = stages.keeper.asking()
         leases = (
-            stages.ledger.claim_verify(count=free, offset=self._verifying.started, due_before=due_before)
+            stages.ledger.claim_verify(
+                count=free, offset=self._verifying.started, due_before=due_before, account=self._account
+            )
             if free
             else []
         )
@@ -212,20 +233,40 @@ class Worker:
     def _archive_step(self) -> None:
         stages, wake = self._stages, self._wakes[Stage.ARCHIVE]
         wake.clear()
-        free = min(self._archiving.free(), self._hosts.room())
-        if not free or not stages.ledger.work_due(Stage.ARCHIVE):
+        if not stages.ledger.work_due(Stage.ARCHIVE, account=self._account):
+            self._slots.content(self._account)
             wake.wait(IDLE_SECONDS)
             return
-        asked_at = stages.keeper.asking()
-        leases = stages.ledger.claim_archive(
-            count=free, offset=self._archiving.started, hosts_avoided=self._hosts.avoided()
-        )
-        stages.keeper.keep(leases, asked_at=asked_at)
+        free = self._slots.take(self._account, self._hosts.room())
+        leases = self._claim_archive(free) if free else []
         for lease in leases:
             self._hosts.began(lease.asset_host)
             self._archiving.run(self._archive, lease)
         if not leases:
             wake.wait(IDLE_SECONDS)
+
+    def _claim_archive(self, count: int) -> list[Lease]:
+        """Tasks for so many slots, and the slots that there is nothing for given back."""
+        stages, leases = self._stages, list[Lease]()
+        asked_at = stages.keeper.asking()
+        try:
+            leases = stages.ledger.claim_archive(
+                count=count,
+                offset=self._archiving.started,
+                hosts_avoided=self._hosts.avoided(),
+                account=self._account,
+            )
+        finally:
+            if len(leases) < count:
+                self._slots.content(self._account)
+                self._slots.give_back(self._account, count - len(leases))
+        stages.keeper.keep(leases, asked_at=asked_at)
+        return leases
+
+    def _freed(self) -> None:
+        """A transfer has ended: its slot is for whoever has the fewest."""
+        self._slots.give_back(self._account)
+        self._wakes[Stage.ARCHIVE].set()
 
     def _archive(self, lease: Lease) -> None:
         try:
@@ -284,11 +325,12 @@ class Worker:
             if Stage.SWEEP in stages:
                 self._sweeps.resume()
 
-    def _tend_step(self) -> None:
-        self._stages.tender.tend()
+    def _tend_step(self, tender: Tender) -> None:
+        tender.tend()
         self._stop.wait(TEND_SECONDS)
 
     def _renew(self) -> None:
+        log.bind(account=self._account)
         try:
             while not self._renewing_ends.wait(self._renew_seconds):
                 self._try("lease-renewal", self._stages.keeper.renew)
@@ -310,8 +352,10 @@ class Worker:
 class _Pool:
     """A thread pool that knows how many of its threads are free."""
 
-    def __init__(self, name: str, size: int, *, on_free: Callable[[], None]) -> None:
-        self._executor = concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
+    def __init__(self, name: str, size: int, *, account: str, on_free: Callable[[], None]) -> None:
+        self._executor = concurrent.futures.ThreadPoolExecutor(
+            size, thread_name_prefix=name, initializer=functools.partial(log.bind, account=account)
+        )
         self._size = size
         self._on_free = on_free
         self._lock = threading.Lock()

@@ -14,15 +14,18 @@ import threading
 import time
 from collections.abc import Sequence
 
+from starlette.routing import Route
+
 from archiver import log
-from archiver.composition import VERSION, Engine, build_engine
+from archiver.composition import VERSION, Engine, build_engine, require_account
 from archiver.config import Settings, SettingsError
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
-from archiver.ledger import Ledger, LedgerUnusable
+from archiver.ledger import Ledger, LedgerUnusable, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception, Stage
 from archiver.permanence import outlives_container
+from receiver.api import Api
 from receiver.app import AppParts, build_app
 from receiver.callbacks import Callbacks
 from receiver.intake import Intake
@@ -93,9 +96,24 @@ def _configure_log(settings: Settings) -> None:
 def _run(settings: Settings) -> int:
     ledger = Ledger.open(settings.ledger_url, daemon=True)
     try:
+        require_account(ledger, settings)
+        _leave_out_strangers(settings, ledger)
         return _serve(settings, ledger)
     finally:
         ledger.close()
+
+
+def _leave_out_strangers(settings: Settings, ledger: Ledger) -> None:
+    """Accounts that the ledger knows and no setting names: nobody will work for them, which is said once a start."""
+    known = [account.account for account in settings.accounts]
+    ledger.forget_holds(known=known)
+    for account, waiting in ledger.stranded(known=known).items():
+        log.get().warning(
+            "account.stranded",
+            account=account,
+            tasks=waiting,
+            what_to_do="Nobody works for this account: give it a table under [[accounts]] again, or let it be.",
+        )
 
 
 def _serve(settings: Settings, ledger: Ledger) -> int:
@@ -122,7 +140,7 @@ def _serve(settings: Settings, ledger: Ledger) -> int:
         )
         for number in (signal.SIGTERM, signal.SIGINT):  # until the server has handlers of its own
             signal.signal(number, lambda *_: server.stop())
-        engine.worker.start()
+        engine.start()
         try:
             status = server.run()
         finally:
@@ -155,7 +173,7 @@ def _stop(engine: Engine, closing: _Closing) -> bool:
     """Stop the engine; whether nothing of it goes on. Impatient signals are not heard any more: the end is near."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    ended = engine.worker.stop(seconds=closing.seconds_left())
+    ended = engine.stop(seconds=closing.seconds_left())
     with contextlib.suppress(LedgerUnavailable):  # then `status` lists this daemon for another minute
         engine.ledger.leave(engine.tender.daemon_id)
     return ended
@@ -166,18 +184,18 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
 
     def record(callbacks: Sequence[Callback]) -> list[Reception]:
         receptions = ledger.record_callbacks(callbacks)
-        engine.worker.wake(Stage.VERIFY)
+        engine.wake(Stage.VERIFY, {callback.account for callback in callbacks})
         return receptions
 
     intake = Intake(record, waiting_max=WAITING_MOST)
-    signatures = Signatures(
-        [secret.get_secret_value() for secret in settings.signing_secret],
-        required=settings.signature == "required",
-    )
     callbacks = Callbacks(
         intake=intake,
-        tokens={token.get_secret_value(): settings.account for token in settings.callback_token},
-        signatures={settings.account: signatures},
+        tokens={
+            token.get_secret_value(): account.account
+            for account in settings.accounts
+            for token in account.callback_token
+        },
+        signatures={account.account: _signatures(account) for account in settings.accounts},
         families=FAMILIES,
         body_bytes_max=settings.callback_bytes_max,
         metrics=metrics,
@@ -190,6 +208,28 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
         probe=ledger.ping,
         degraded=engine.tender.degraded,
         refresh_metrics=engine.tender.refresh_gauges,
+        routes=_api(settings, engine),
+    )
+
+
+def _api(settings: Settings, engine: Engine) -> list[Route]:
+    """The routes of `/api`; none where no admin token is set."""
+    if settings.admin_token is None:
+        return []
+    api = Api(
+        engine.ledger,
+        token=settings.admin_token.get_secret_value(),
+        accounts=[account.account for account in settings.accounts],
+        now=unix_ms,
+        on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
+    )
+    return api.routes()
+
+
+def _signatures(account: Settings) -> Signatures:
+    return Signatures(
+        [secret.get_secret_value() for secret in account.signing_secret],
+        required=account.signature == "required",
     )
 
 

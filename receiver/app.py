@@ -58,7 +58,7 @@ class AppParts:
     refresh_metrics: Callable[[], None]
     """Brings the gauges up to date before they are read."""
     routes: Sequence[BaseRoute] = ()
-    """Console and API."""
+    """The API, and the console later."""
 
 
 def build_app(parts: AppParts) -> ASGIApp:

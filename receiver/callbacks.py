@@ -97,10 +97,10 @@ class Callbacks:
         if account is None or not address.safe:
             self._refuse(CallbackResult.UNAUTHORIZED, "token_unknown" if account is None else "path_unsafe")
             return await replies.send_early(replies.NOT_FOUND, receive, send)
-        if _announced_bytes(headers) > self._body_bytes_max:
+        if announced_bytes(headers) > self._body_bytes_max:
             self._refuse(CallbackResult.TOO_LARGE, "announced_too_large", account)
             return await replies.send_early(replies.TOO_LARGE, receive, send)
-        body = await _read(receive, bytes_max=self._body_bytes_max, seconds_max=self._body_seconds_max)
+        body = await read_body(receive, bytes_max=self._body_bytes_max, seconds_max=self._body_seconds_max)
         if body is BodyProblem.DISCONNECTED:
             _log.info("callback.refused", reason=body, account=account)
             return None
@@ -191,7 +191,7 @@ def _family(segments: list[bytes]) -> str | None:
     return family if FAMILY.fullmatch(family) else None
 
 
-def _announced_bytes(headers: Iterable[tuple[bytes, bytes]]) -> float:
+def announced_bytes(headers: Iterable[tuple[bytes, bytes]]) -> float:
     """`Content-Length`; 0 without one, infinite where it is longer than any size could be."""
     for name, value in headers:
         if name == b"content-length" and value.isdigit():
@@ -199,7 +199,7 @@ def _announced_bytes(headers: Iterable[tuple[bytes, bytes]]) -> float:
     return 0
 
 
-async def _read(receive: Receive, *, bytes_max: int, seconds_max: float) -> bytes | BodyProblem:
+async def read_body(receive: Receive, *, bytes_max: int, seconds_max: float) -> bytes | BodyProblem:
     """The whole body, counted as it comes, whatever its length was announced to be.
 
     Nearly every body has come with its headers. A timer for each would cost more than reading it, so only one that

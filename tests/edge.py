@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
+from starlette.routing import BaseRoute
 
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception
@@ -58,6 +59,7 @@ class Edge:
         seconds_max: float = SECONDS_MAX,
         body_seconds_max: float = SECONDS_MAX,
         drain_seconds: float = 0.0,
+        routes: Sequence[BaseRoute] = (),
         **server: Any,
     ) -> None:
         self.journal = Journal()
@@ -84,6 +86,7 @@ class Edge:
             probe=lambda: None,
             degraded=list,
             refresh_metrics=lambda: None,
+            routes=routes,
         )
         self.server = HttpServer(
             build_app(self.parts),

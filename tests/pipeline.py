@@ -110,25 +110,22 @@ class Pipeline:
         engine, clock = self.engine, self.engine.clock
         for owner in ("ledger", "client", "fetcher", "spool"):
             self.mishaps.hook(owner, getattr(engine, owner))
-        parts: dict[str, Any] = {
-            "account": ACCOUNT,
-            "client": engine.client,
-            "ledger": engine.ledger,
-            "metrics": engine.metrics,
-            "now": clock.now,
-        }
+        common: dict[str, Any] = {"ledger": engine.ledger, "metrics": engine.metrics, "now": clock.now}
+        parts = {"account": ACCOUNT, "client": engine.client, **common}
         stages = Stages(
+            account=ACCOUNT,
             ledger=engine.ledger,
             keeper=engine.keeper,
             verifier=Verifier(families=(FAMILY,), rand=lambda: 0.5, **parts),
             archiver=dataclasses.replace(engine.archiver, pool=Inline()),
             sweeper=Sweeper(full_interval_ms=10**12, rand=lambda: 0.5, **parts),
             tender=Tender(
+                clients={ACCOUNT: engine.client},
                 sweep_interval_ms=1000,
                 daemon_id=new_daemon_id(),
                 version="test",
                 started_at=clock.now(),
-                **parts,
+                **common,
             ),
             setbacks=engine.setbacks,
             metrics=engine.metrics,

@@ -171,8 +171,7 @@ def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
 
 def tender_of(questions: Questions) -> Tender:
     return Tender(
-        account=ACCOUNT,
-        client=questions.client,
+        clients={ACCOUNT: questions.client},
         ledger=questions.desk.ledger,
         metrics=questions.metrics,
         sweep_interval_ms=5 * MINUTE,

@@ -239,7 +239,7 @@ def test_a_newer_versions_ledger_is_refused_with_what_to_do(desk: Desk) -> None:
         open_at(desk.path)
 
     with sqlite(desk.path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
     desk.reopen()
 
 
@@ -444,6 +444,30 @@ def test_a_migration_that_dies_halfway_leaves_the_old_schema(tmp_path: pathlib.P
 
     assert ledger.status()["last_sweep"] == {}
     ledger.close()
+
+
+def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
+    tmp_path: pathlib.Path,
+) -> None:
+    first = Desk(tmp_path)
+    first.bring(State.SUCCEEDED, "old")
+    first.close()
+    lanes = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'tasks_by_%' ORDER BY name"
+    newest = first.rows(lanes)
+    with sqlite(first.path) as connection:  # back to revision 0001, whose lanes did not know of accounts
+        for name, order in (("deadline", "deadline_at"), ("attempts", "attempts"), ("age", "first_seen_at")):
+            columns = f"queue, {order}, due_at, lease_until, account, asset_host, confirmed_at"
+            connection.execute(f"DROP INDEX tasks_by_{name}")
+            connection.execute(
+                f"CREATE INDEX tasks_by_{name} ON tasks ({columns}) WHERE confirmed_at IS NOT NULL"
+            )
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+
+    first.reopen()
+
+    assert first.rows(lanes) == newest
+    assert first.claim(Stage.ARCHIVE).task_id == "old"
+    first.close()
 
 
 def test_opening_again_changes_nothing(desk: Desk) -> None:

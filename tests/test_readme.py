@@ -1,13 +1,14 @@
 """README tells no lie: its tables are held against the code."""
 
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
 import typer
 
 from archiver.__main__ import app
-from archiver.config import SETTINGS
+from archiver.config import SETTINGS, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -24,6 +25,19 @@ def test_the_settings_table_has_every_setting_with_its_default_and_meaning() -> 
     expected = [[f"`{one.name}`", one.default or "—", one.meaning] for one in SETTINGS]
 
     assert expected == table("settings")
+
+
+def test_the_example_of_several_accounts_is_one_that_starts(tmp_path: Path) -> None:
+    example = README.partition("has a table for each:\n\n")[2].partition("\n\nKeys,")[0]
+    secret = tmp_path / "secret"
+    text = re.sub(r'"/run/secrets/[\w-]+"', f'"{secret}"', textwrap.dedent(example).replace("…", "key"))
+    secret.write_text("a-secret-out-of-a-file")
+    config = tmp_path / "kling.toml"
+    config.write_text(text)
+    settings = Settings.load({"KLING_CONFIG": str(config)})
+
+    assert [account.account for account in settings.accounts] == ["team-eu", "team-cn"]
+    assert settings.warnings == ()
 
 
 def test_the_commands_table_has_every_command() -> None:

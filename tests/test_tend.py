@@ -1,6 +1,7 @@
 """What happens from time to time: verdicts by a sound clock only, ids dropped in time, gauges like the ledger."""
 
 import contextlib
+import dataclasses
 import math
 import pathlib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.failures import ApiTokenRefused, BucketMissing
+from archiver.kling import KeyPair, KlingClient
 from archiver.limiter import Priority
 from archiver.model import Discovery, Stage, State
 from archiver.tend import SKEW_MOST_MS, Tender
@@ -33,8 +35,7 @@ def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
 @pytest.fixture
 def tender(questions: Questions) -> Tender:
     return Tender(
-        account=ACCOUNT,
-        client=questions.client,
+        clients={ACCOUNT: questions.client},
         ledger=questions.desk.ledger,
         metrics=questions.metrics,
         sweep_interval_ms=5 * MINUTE,
@@ -96,6 +97,32 @@ def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
     tender.tend()
     assert questions.desk.state() is State.LOST
     assert tender.degraded() == []
+
+
+def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_account_only(
+    questions: Questions, tender: Tender
+) -> None:
+    unheard = KlingClient(
+        questions.sim.base_url,
+        KeyPair(questions.sim.access_key, questions.sim.secret_key),
+        questions.limiter,
+        now=lambda: questions.clock() / 1000,
+    )
+    tender = dataclasses.replace(tender, clients={ACCOUNT: questions.client, "other": unheard})
+    for account in (ACCOUNT, "other", "no longer configured"):
+        questions.desk.ledger.record([answer(account[0])], account=account, by=Discovery.SWEEP, rand=0.5)
+    questions.clock.advance(31 * DAY)
+    tender.tend()
+    assert [questions.desk.state(task_id) for task_id in (ACCOUNT[0], "o", "n")] == [State.SUCCEEDED] * 3
+    hear_the_api(questions)
+    tender.tend()
+
+    assert [questions.desk.state(task_id) for task_id in (ACCOUNT[0], "o", "n")] == [
+        State.LOST,
+        State.SUCCEEDED,
+        State.LOST,
+    ]
+    unheard.close()
 
 
 @pytest.mark.parametrize("jump", [31 * DAY, -31 * DAY])

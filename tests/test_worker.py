@@ -86,16 +86,20 @@ class WatchedLedger(HookedLedger):
         self._idle_steps = 0
         self.questions = Effects()
 
-    def work_due(self, stage: Stage) -> bool:
+    def work_due(self, stage: Stage, *, account: str | None = None) -> bool:
         _, error = self.questions(f"work_due {stage}")
         if error is not None:
             raise error
-        due = super().work_due(stage)
+        due = super().work_due(stage, account=account)
         self._note(stage, idle=not due)
         return due
 
-    def claim_archive(self, *, count: int, offset: int, hosts_avoided: Collection[str] = ()) -> list[Lease]:
-        leases = super().claim_archive(count=count, offset=offset, hosts_avoided=hosts_avoided)
+    def claim_archive(
+        self, *, count: int, offset: int, hosts_avoided: Collection[str] = (), account: str | None = None
+    ) -> list[Lease]:
+        leases = super().claim_archive(
+            count=count, offset=offset, hosts_avoided=hosts_avoided, account=account
+        )
         self._note(Stage.ARCHIVE, idle=not leases)
         return leases
 
@@ -148,17 +152,21 @@ class Running:
         }
         families = (FAMILY, OTHER_FAMILY)
         return Stages(
+            account=ACCOUNT,
             ledger=engine.ledger,
             keeper=engine.keeper,
             verifier=Verifier(families=families, rand=lambda: 0.5, **parts),
             archiver=engine.archiver,
             sweeper=Sweeper(full_interval_ms=10**12, rand=lambda: 0.5, **parts),
             tender=Tender(
+                clients={ACCOUNT: engine.client},
+                ledger=engine.ledger,
+                metrics=engine.metrics,
                 sweep_interval_ms=1000,
                 daemon_id=new_daemon_id(),
                 version="test",
                 started_at=clock.now(),
-                **parts,
+                now=clock.now,
             ),
             setbacks=engine.setbacks,
             metrics=engine.metrics,

@@ -1,11 +1,12 @@
 """What `status --check` finds wrong: for cron and monitoring, so each is one sentence and one thing to act on.
 
 Which things are wrong is a contract: anything lost or buried, a hold over an hour, a deadline under 7 days, no
-successful sweep of a configured family in a day. A ledger that a daemon began on less than a day ago is given its
-day for the last one.
+successful sweep of a configured family in a day, tasks of an account that the settings do not name. A ledger that a
+daemon began on less than a day ago is given its day for the sweeps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from archiver.commands.printing import count_of, distance, milliseconds, span
@@ -19,36 +20,46 @@ IDS_SHOWN = 5
 
 
 def problems(
-    ledger: Ledger, status: Mapping[str, Any], *, account: str, families: Sequence[str], now: int
+    ledger: Ledger, status: Mapping[str, Any], *, families: Mapping[str, Sequence[str]], now: int
 ) -> list[str]:
-    """One sentence for each thing that is wrong; none when all is well. `now` is Unix ms."""
+    """One sentence for each thing that is wrong; none when all is well. `families` are those of each account, `now`
+    is Unix ms."""
+    several = len(families) > 1
     return [
-        *_set_aside(ledger, status, account=account),
-        *_held(status, now=now),
+        *_set_aside(ledger, status, accounts=families),
+        *_held(status, now=now, several=several),
         *_running_out(status, now=now),
-        *_unswept(ledger, account=account, families=families, now=now),
+        *_stranded(ledger, accounts=families),
+        *(
+            f"{account}: {sentence}" if several else sentence
+            for account in families
+            for sentence in _unswept(ledger, account=account, families=families[account], now=now)
+        ),
     ]
 
 
-def _set_aside(ledger: Ledger, status: Mapping[str, Any], *, account: str) -> Iterator[str]:
+def _set_aside(ledger: Ledger, status: Mapping[str, Any], *, accounts: Iterable[str]) -> Iterator[str]:
     for state in (State.LOST, State.BURIED):
         count = status["states"][state]
         if count:
-            ids = ledger.ids_in(state, account=account, most=IDS_SHOWN)
+            found = (ledger.ids_in(state, account=account, most=IDS_SHOWN) for account in accounts)
+            ids = list(itertools.chain.from_iterable(found))[:IDS_SHOWN]
             named = ", ".join(ids) + (", …" if count > len(ids) else "")
             yield f"{count_of(count, 'task')} {state}: {named} (`kling-archiver show ID` says why)"
 
 
-def _held(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
+def _held(status: Mapping[str, Any], *, now: int, several: bool) -> Iterator[str]:
     for hold in status["holds"]:
         length = now - milliseconds(hold["since"])
         if length > HOLD_MOST_MS:
-            yield f"{part_of(hold)} held for {span(length)}: {hold['reason']}. {hold['what_to_do']}".rstrip()
+            part = part_of(hold, several=several)
+            yield f"{part} held for {span(length)}: {hold['reason']}. {hold['what_to_do']}".rstrip()
 
 
-def part_of(hold: Mapping[str, Any]) -> str:
-    """What a hold stops: `archive`, `sweep (images/generations)`."""
-    where = ", ".join(part for part in (hold["family"], hold["host"]) if part)
+def part_of(hold: Mapping[str, Any], *, several: bool) -> str:
+    """What a hold stops: `archive`, `sweep (images/generations)`; with its account where there are several."""
+    account = hold["account"] if several else None
+    where = ", ".join(part for part in (account, hold["family"], hold["host"]) if part)
     return f"{hold['stage']} ({where})" if where else str(hold["stage"])
 
 
@@ -60,6 +71,13 @@ def _running_out(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
     if left < DEADLINE_LEAST_MS:
         verb = "is" if left > 0 else "was"
         yield f"the nearest deadline of a task that is not in the bucket {verb} {distance(left)}"
+
+
+def _stranded(ledger: Ledger, *, accounts: Collection[str]) -> Iterator[str]:
+    """What nobody will bring into the bucket, because no daemon of these settings works for its account."""
+    for account, count in ledger.stranded(known=accounts).items():
+        if count:
+            yield f"{count_of(count, 'task')} of the account {account} waiting, which the settings do not name"
 
 
 def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int) -> Iterator[str]:

@@ -17,9 +17,9 @@ from archiver.commands.printing import say
 from archiver.config import Need, Settings
 from archiver.ledger import Ledger, unix_ms
 
-IDENTIFIER_CHARACTERS_MAX = 256
-"""Of an id on the command line. Which characters an external id may have is undocumented: any that print."""
-
+AccountName = Annotated[
+    str | None, typer.Option("--account", metavar="NAME", help="Which account, where there are several.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -58,10 +58,35 @@ def configure_log(settings: Settings) -> None:
     )
 
 
-def is_identifier(written: str) -> bool:
-    """Whether this could be the id or the external id of a task; all else need not be looked for."""
-    printable = written.isprintable() and bool(written.strip())
-    return printable and len(written) <= IDENTIFIER_CHARACTERS_MAX and written not in (".", "..")
+def accounts_meant(context: typer.Context, settings: Settings, *, name: str | None) -> tuple[Settings, ...]:
+    """The accounts that a command is about, each with its settings: the one that --account names, else all there are.
+
+    Ends with a usage error where nobody has that name.
+    """
+    if name is None:
+        return settings.accounts
+    found = tuple(account for account in settings.accounts if account.account == name)
+    if not found:
+        context.fail(f"--account must be one of: {', '.join(_names(settings))}.")
+    return found
+
+
+def account_meant(context: typer.Context, settings: Settings, *, name: str | None) -> Settings:
+    """The one account that a command is about. Ends with a usage error where that could be several."""
+    found = accounts_meant(context, settings, name=name)
+    if len(found) > 1:
+        context.fail(f"There are several accounts: add --account with one of: {', '.join(_names(settings))}.")
+    return found[0]
+
+
+def _names(settings: Settings) -> list[str]:
+    return [account.account for account in settings.accounts]
+
+
+def of_accounts(accounts: Collection[Settings]) -> str:
+    """`of the account default`, for a sentence about all of them."""
+    names = " and ".join(account.account for account in accounts)
+    return f"of the account{'s' if len(accounts) > 1 else ''} {names}"
 
 
 def no_daemon_sentence(daemons: Collection[object]) -> str | None:

@@ -2,14 +2,23 @@
 
 import contextlib
 import difflib
+from json import loads
 from typing import Annotated
 
 import typer
 
-from archiver.commands.invocation import AsJson, invocation_of, is_identifier, no_daemon_sentence
+from archiver.commands.invocation import (
+    AccountName,
+    AsJson,
+    account_meant,
+    invocation_of,
+    no_daemon_sentence,
+)
 from archiver.commands.printing import print_json, print_line, say
+from archiver.composition import require_account
 from archiver.families import FAMILIES
 from archiver.model import FAMILY
+from archiver.registration import NotARegistration, asked_for, is_identifier
 
 
 def register(
@@ -21,8 +30,15 @@ def register(
     ],
     external_task_id: Annotated[
         str | None,
-        typer.Option("--external-task-id", metavar="X", help="The external id that belongs to it."),
+        typer.Option(
+            "--external-task-id", "--external-id", metavar="X", help="The external id that belongs to it."
+        ),
     ] = None,
+    request: Annotated[
+        str | None,
+        typer.Option("--request", metavar="JSON", help="The body of the create call, for the manifest."),
+    ] = None,
+    account: AccountName = None,
     json: AsJson = False,
 ) -> None:
     """Follow a task from now on.
@@ -34,15 +50,18 @@ def register(
       kling-archiver register 831768251064815642 --family images/generations
     """
     _check(context, task_id=task_id, family=family, external_task_id=external_task_id)
+    asked_for = _read(context, request)
     invocation = invocation_of(context)
     settings = invocation.settings()
+    name = account_meant(context, settings, name=account).account
     with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
+        require_account(ledger, settings)
         new = ledger.register(
-            task_id, account=settings.account, family=family, external_task_id=external_task_id
+            task_id, account=name, family=family, external_task_id=external_task_id, request=asked_for
         )
         daemons = ledger.status()["daemons"]
     if json:
-        names = {"task_id": task_id, "account": settings.account, "family": family}
+        names = {"task_id": task_id, "account": name, "family": family}
         print_json({**names, "external_task_id": external_task_id, "new": new})
     else:
         print_line(_sentence(task_id, new=new))
@@ -63,6 +82,16 @@ def _check(context: typer.Context, *, task_id: str, family: str, external_task_i
     if FAMILY.fullmatch(bare):
         context.fail(f"--family takes the path without /v1 and outer slashes: {bare}")
     context.fail("--family must be two or three path segments of a-z, 0-9 and -, such as images/generations.")
+
+
+def _read(context: typer.Context, request: str | None) -> dict[str, object] | None:
+    """What was asked for. Ends with a usage error where it is not what a manifest may tell."""
+    try:
+        return asked_for(None if request is None else loads(request))
+    except NotARegistration as error:
+        context.fail(f"--{error}")
+    except (ValueError, RecursionError):
+        context.fail("--request must be JSON: the body of the create call.")
 
 
 def _sentence(task_id: str, *, new: bool) -> str:

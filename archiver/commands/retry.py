@@ -1,18 +1,28 @@
 """`retry`: ask the API afresh for some tasks, now."""
 
 import contextlib
+import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 from rich.progress import track
 
 from archiver.commands.endings import WRONG
-from archiver.commands.invocation import AsJson, invocation_of, is_identifier, no_daemon_sentence
+from archiver.commands.invocation import (
+    AccountName,
+    AsJson,
+    accounts_meant,
+    invocation_of,
+    no_daemon_sentence,
+    of_accounts,
+)
 from archiver.commands.printing import console, count_of, print_json, print_line, say
+from archiver.composition import require_account
 from archiver.ledger import Ledger, Retried
 from archiver.model import State
+from archiver.registration import is_identifier
 
 BATCH_ROWS = 500
 """Ids a transaction: what a callback has to wait for is never longer than that."""
@@ -25,6 +35,7 @@ def retry(
     ] = None,
     *,
     buried: Annotated[bool, typer.Option("--buried", help="Every buried task.")] = False,
+    account: AccountName = None,
     json: AsJson = False,
 ) -> None:
     """Ask the API afresh for some tasks, now.
@@ -41,20 +52,32 @@ def retry(
     invocation = invocation_of(context)
     settings = invocation.settings()
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
-        chosen = ledger.ids_in(State.BURIED, account=settings.account) if buried else task_ids or []
-        done = _retry(ledger, dict.fromkeys(chosen), account=settings.account)
+        require_account(ledger, settings)
+        accounts = accounts_meant(context, settings, name=account)
+        done = _retry_all(ledger, None if buried else task_ids, accounts=[one.account for one in accounts])
         daemons = ledger.status()["daemons"]
     if json:
         print_json({"retried": done.retried, "archived": done.archived, "unknown": done.not_known})
     else:
         _print(done)
     for task_id in done.not_known:
-        say(f"no task of the account {settings.account} has the id or external id {task_id}.")
+        say(f"no task {of_accounts(accounts)} has the id or external id {task_id}.")
     advice = no_daemon_sentence(daemons)
     if advice and done.retried:
         say(advice)
     if done.not_known:
         raise typer.Exit(WRONG)
+
+
+def _retry_all(ledger: Ledger, task_ids: list[str] | None, *, accounts: Sequence[str]) -> Retried:
+    """These tasks, or every buried one, in each of the accounts that has them; unknown is what none of them has."""
+    done, not_known = Retried(0, (), ()), dict.fromkeys(task_ids or ())
+    for account in accounts:
+        chosen = ledger.ids_in(State.BURIED, account=account) if task_ids is None else task_ids
+        one = _retry(ledger, dict.fromkeys(chosen), account=account)
+        not_known = {task_id: None for task_id in not_known if task_id in one.not_known}
+        done = Retried(done.retried + one.retried, (), done.archived + one.archived)
+    return dataclasses.replace(done, not_known=tuple(not_known))
 
 
 def _retry(ledger: Ledger, task_ids: Iterable[str], *, account: str) -> Retried:

@@ -7,7 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from archiver.commands.endings import WRONG
-from archiver.commands.invocation import AsJson, invocation_of, is_identifier
+from archiver.commands.invocation import (
+    AccountName,
+    AsJson,
+    accounts_meant,
+    invocation_of,
+    of_accounts,
+)
 from archiver.commands.printing import (
     console,
     facts,
@@ -21,18 +27,20 @@ from archiver.commands.printing import (
 )
 from archiver.failures import Failure
 from archiver.model import State
+from archiver.registration import is_identifier
 
 
 def show(
     context: typer.Context,
     task_id: Annotated[str, typer.Argument(metavar="ID", help="Id or external id of the task.")],
     *,
+    account: AccountName = None,
     json: AsJson = False,
 ) -> None:
     """Show one task.
 
     Its state and why, its files and their keys, and what has happened to it. Exit status 1 when no task has this
-    id.
+    id. Of several accounts, all are looked into.
 
     \b
     Example: where is it in the bucket?
@@ -41,13 +49,19 @@ def show(
     invocation = invocation_of(context)
     settings = invocation.settings()
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
-        found = ledger.show(task_id, account=settings.account) if is_identifier(task_id) else None
-    if found is None:
+        accounts = accounts_meant(context, settings, name=account)
+        shown = [ledger.show(task_id, account=one.account) for one in accounts if is_identifier(task_id)]
+    tasks = [task for task in shown if task is not None]
+    if len(tasks) > 1:
+        names = " and ".join(task["account"] for task in tasks)
+        context.fail(f"The accounts {names} both have it: say with --account which one is meant.")
+    if not tasks:
         say(
-            f"no task of the account {settings.account} has the id or external id {task_id}. To follow a task that "
+            f"no task {of_accounts(accounts)} has the id or external id {task_id}. To follow a task that "
             "is new here: kling-archiver register ID --family FAMILY"
         )
         raise typer.Exit(WRONG)
+    (found,) = tasks
     if json:
         print_json(found)
     else:

@@ -1,6 +1,7 @@
 """`status`: the whole ledger at a glance, and whether anything in it needs somebody."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -35,33 +36,37 @@ def status(
     """
     invocation = invocation_of(context)
     settings, now = invocation.settings(), invocation.now()
+    families = {account.account: account.families for account in settings.accounts}
+    several = len(families) > 1
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
-        found = ledger.status()
-        wrong = (
-            problems(ledger, found, account=settings.account, families=settings.families, now=now)
-            if check
-            else []
-        )
+        found = ledger.status(accounts=families if several else None)
+        wrong = problems(ledger, found, families=families, now=now) if check else []
     if json:
-        shown = _as_json(found)
+        shown = _as_json(found, several=several)
         print_json({**shown, "problems": wrong} if check else shown)
     elif check:
         for problem in wrong:
             print_line(problem)
     else:
-        _print_status(found, families=settings.families, now=now)
+        _print_status(found, families=_all(families), several=several, now=now)
     if wrong:
         raise typer.Exit(WRONG)
 
 
-def _as_json(status: Mapping[str, Any]) -> dict[str, Any]:
-    """The shape of the contract: of a hold what scripts may rely on, and nothing that only people read. What a script
-    wants to know of the clock, `/readyz` says."""
-    holds = [{name: hold[name] for name in _HOLD_KEYS} for hold in status["holds"]]
+def _all(families: Mapping[str, Sequence[str]]) -> list[str]:
+    """The families of all accounts, each once."""
+    return list(dict.fromkeys(itertools.chain.from_iterable(families.values())))
+
+
+def _as_json(status: Mapping[str, Any], *, several: bool) -> dict[str, Any]:
+    """The shape of the contract: of a hold what scripts may rely on, and nothing that only people read. Its account is
+    named where there are several. What a script wants to know of the clock, `/readyz` says."""
+    names = ("account", *_HOLD_KEYS) if several else _HOLD_KEYS
+    holds = [{name: hold[name] for name in names} for hold in status["holds"]]
     return {name: value for name, value in status.items() if name != "clock_skew_seconds"} | {"holds": holds}
 
 
-def _print_status(status: Mapping[str, Any], *, families: Sequence[str], now: int) -> None:
+def _print_status(status: Mapping[str, Any], *, families: Sequence[str], several: bool, now: int) -> None:
     screen = console()
     states = status["states"]
     screen.print(table(list(states), [list(states.values())], numbers=list(states)))
@@ -79,7 +84,7 @@ def _print_status(status: Mapping[str, Any], *, families: Sequence[str], now: in
             [
                 ("nearest deadline (UTC)", when(status["earliest_deadline"], now=now)),
                 ("last callback (UTC)", when(status["last_callback_at"], now=now)),
-                *_hold_facts(status["holds"], now=now),
+                *_hold_facts(status["holds"], several=several, now=now),
                 *_clock_facts(status["clock_skew_seconds"]),
                 *_daemon_facts(status["daemons"], now=now),
             ]
@@ -100,12 +105,17 @@ def _sweeps(status: Mapping[str, Any], families: Sequence[str], *, now: int) -> 
     ]
 
 
-def _hold_facts(holds: Sequence[Mapping[str, Any]], *, now: int) -> Iterator[tuple[str, object]]:
+def _hold_facts(
+    holds: Sequence[Mapping[str, Any]], *, several: bool, now: int
+) -> Iterator[tuple[str, object]]:
     """What is held and since when, and below it why and what to do."""
     if not holds:
         yield "held", "nothing"
     for hold in holds:
-        yield "held", f"{part_of(hold)}: {hold['reason']}, since {when(hold['since'], now=now)}"
+        yield (
+            "held",
+            f"{part_of(hold, several=several)}: {hold['reason']}, since {when(hold['since'], now=now)}",
+        )
         yield from (("", sentence) for sentence in (hold["message"], hold["what_to_do"]) if sentence)
 
 

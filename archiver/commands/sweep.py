@@ -8,11 +8,19 @@ from typing import Annotated
 import typer
 
 from archiver.commands.endings import WRONG, sentence_of
-from archiver.commands.invocation import AsJson, Invocation, configure_log, invocation_of, no_daemon_sentence
+from archiver.commands.invocation import (
+    AccountName,
+    AsJson,
+    Invocation,
+    accounts_meant,
+    configure_log,
+    invocation_of,
+    no_daemon_sentence,
+)
 from archiver.commands.printing import print_json, say
 from archiver.commands.sweep_progress import SweepProgress
 from archiver.commands.sweep_report import FamilySwept, as_json, print_report
-from archiver.composition import build_client, build_sweeper
+from archiver.composition import build_client, build_sweeper, require_account
 from archiver.config import Need, Settings
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing
@@ -29,6 +37,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Change nothing; count what a sweep would bring.")
     ] = False,
+    account: AccountName = None,
     json: AsJson = False,
 ) -> None:
     """Find tasks that no callback has told of.
@@ -43,8 +52,14 @@ def sweep(
     invocation = invocation_of(context)
     settings = invocation.settings(Need.KLING)
     with contextlib.ExitStack() as stack:
+        accounts = accounts_meant(context, settings, name=account)
         ledger = _open(invocation, settings, dry_run=dry_run, stack=stack)
-        swept = _sweep_all(settings, ledger, full=full, dry_run=dry_run)
+        require_account(ledger, settings)
+        swept = [
+            one
+            for meant in accounts
+            for one in _sweep_all(meant, ledger, full=full, dry_run=dry_run, several=len(accounts) > 1)
+        ]
         daemons = ledger.status()["daemons"]
     if json:
         print_json(as_json(swept, dry_run=dry_run))
@@ -71,15 +86,19 @@ def _open(
     return ledger
 
 
-def _sweep_all(settings: Settings, ledger: Ledger, *, full: bool, dry_run: bool) -> list[FamilySwept]:
+def _sweep_all(
+    account: Settings, ledger: Ledger, *, full: bool, dry_run: bool, several: bool
+) -> list[FamilySwept]:
+    """Every family of one account; `several` says that it is not the only one."""
     stop, metrics = threading.Event(), Metrics()
-    client = build_client(settings, metrics, stop=stop)
-    sweeper = build_sweeper(settings, ledger, client, metrics)
+    client = build_client(account, metrics, stop=stop)
+    sweeper = build_sweeper(account, ledger, client, metrics)
     swept: list[FamilySwept] = []
-    with contextlib.closing(client), SweepProgress() as progress:
-        configure_log(settings)  # once more: the bar stands on standard error now, and log lines go above it
-        for family in settings.families:
-            one = FamilySwept(SweepCounts(family, full))
+    name = account.account if several else None
+    with contextlib.closing(client), SweepProgress(account=name) as progress:
+        configure_log(account)  # once more: the bar stands on standard error now, and log lines go above it
+        for family in account.families:
+            one = FamilySwept(SweepCounts(family, full), account=name)
             swept.append(one)
             try:
                 one.counts = _sweep_family(

@@ -15,7 +15,9 @@ from archiver.sweep import SweepCounts
 class SweepProgress:
     """Shows progress on standard error. Use as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, account: str | None = None) -> None:
+        """`account` stands before each family, where there are several."""
+        self._before = "" if account is None else f"{account}: "
         screen = console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -43,7 +45,7 @@ class SweepProgress:
 
     def begin(self, family: str) -> None:
         """A family is next."""
-        self._lines[family] = self._progress.add_task(clean(family), total=None, seen="")
+        self._lines[family] = self._progress.add_task(clean(self._before + family), total=None, seen="")
 
     def page(self, counts: SweepCounts) -> None:
         """One more page was read."""
@@ -62,7 +64,7 @@ class SweepProgress:
 
     def say(self, sentence: str) -> None:
         """Tell the operator something, above the bars."""
-        say(sentence, screen=self._progress.console)
+        say(self._before + sentence, screen=self._progress.console)
 
     def end(self, counts: SweepCounts) -> None:
         """The family is done."""

@@ -19,6 +19,8 @@ class FamilySwept:
 
     counts: SweepCounts
     failure: Failure | None = None
+    account: str | None = None
+    """Named where there are several."""
 
 
 def as_json(swept: list[FamilySwept], *, dry_run: bool) -> dict[str, object]:
@@ -28,6 +30,7 @@ def as_json(swept: list[FamilySwept], *, dry_run: bool) -> dict[str, object]:
         "dry_run": dry_run,
         "families": [
             {
+                **({} if one.account is None else {"account": one.account}),
                 "family": one.counts.family,
                 "full": one.counts.full,
                 **{name: getattr(one.counts, name) for name in names},
@@ -50,7 +53,8 @@ def _total(swept: list[FamilySwept], name: str) -> int:
 
 
 def _label(one: FamilySwept) -> str:
-    return f"{one.counts.family} (failed)" if one.failure else one.counts.family
+    family = one.counts.family if one.account is None else f"{one.account}: {one.counts.family}"
+    return f"{family} (failed)" if one.failure else family
 
 
 def print_report(swept: list[FamilySwept], *, dry_run: bool) -> None:

@@ -27,6 +27,7 @@ import sqlalchemy as sa
 
 from archiver.failures import Bury, Failure, Hold, Retry
 from archiver.ledger import (
+    accounts,
     claiming,
     holding,
     migrating,
@@ -160,8 +161,10 @@ class Ledger:
         family: str,
         external_task_id: str | None = None,
         request: Mapping[str, object] | None = None,
+        created_at: int | None = None,
     ) -> bool:
-        """Follow this id (or external id) from now on; True when it was new."""
+        """Follow this id (or external id) from now on; True when it was new. `created_at` (Unix ms) is when whoever
+        registers it has created it."""
         with self._connections.write() as connection:
             return receiving.register(
                 connection,
@@ -170,6 +173,7 @@ class Ledger:
                 family=family,
                 external_task_id=external_task_id,
                 request=request,
+                created_at=created_at,
                 now=self._now(),
             )
 
@@ -184,36 +188,57 @@ class Ledger:
 
     # --- leases ---------------------------------------------------------------------------------------
 
-    def claim_archive(self, *, count: int, offset: int, hosts_avoided: Collection[str] = ()) -> list[Lease]:
-        """Lease up to `count` succeeded tasks; `offset` is the number of the first slot (lanes go by it)."""
+    def claim_archive(
+        self, *, count: int, offset: int, hosts_avoided: Collection[str] = (), account: str | None = None
+    ) -> list[Lease]:
+        """Lease up to `count` succeeded tasks (of `account`; None for all); `offset` is the number of the first slot
+        (lanes go by it)."""
         with self._connections.write() as connection:
             now = self._now()
-            probes = claiming.claim_probes(connection, stage=Stage.ARCHIVE, count=count, now=now)
+            probes = claiming.claim_probes(
+                connection, stage=Stage.ARCHIVE, count=count, now=now, account=account
+            )
             return probes + claiming.claim_archive(
-                connection, count=count - len(probes), offset=offset, now=now, hosts_avoided=hosts_avoided
+                connection,
+                count=count - len(probes),
+                offset=offset,
+                now=now,
+                hosts_avoided=hosts_avoided,
+                account=account,
             )
 
-    def claim_verify(self, *, count: int, offset: int, due_before: int | None = None) -> list[Lease]:
-        """Lease up to `count` ids to ask for singly; ids that the API has confirmed go first.
+    def claim_verify(
+        self, *, count: int, offset: int, due_before: int | None = None, account: str | None = None
+    ) -> list[Lease]:
+        """Lease up to `count` ids (of `account`; None for all) to ask for singly; ids that the API has confirmed go
+        first.
 
         With `due_before` (Unix ms), only what was due by then: what came since, a list page may answer for.
         """
         with self._connections.write() as connection:
             now = self._now()
-            probes = claiming.claim_probes(connection, stage=Stage.VERIFY, count=count, now=now)
+            probes = claiming.claim_probes(
+                connection, stage=Stage.VERIFY, count=count, now=now, account=account
+            )
             return probes + claiming.claim_verify(
                 connection,
                 count=count - len(probes),
                 offset=offset,
                 now=now,
                 due_before=now if due_before is None else due_before,
+                account=account,
             )
 
-    def work_due(self, stage: Stage) -> bool:
-        """Whether anything of `stage` might be claimable: a read, so that an idle loop never writes."""
+    def work_due(self, stage: Stage, *, account: str | None = None) -> bool:
+        """Whether anything of `stage` (of `account`; None for all) might be claimable: a read, so that an idle loop
+        never writes."""
         with self._connections.read() as connection:
             return reading.work_due(
-                connection, stage=stage, queues=claiming.STAGE_QUEUES[stage], now=self._now()
+                connection,
+                stage=stage,
+                queues=claiming.STAGE_QUEUES[stage],
+                now=self._now(),
+                account=account,
             )
 
     def renew(self, leases: Sequence[Lease]) -> set[int]:
@@ -379,10 +404,10 @@ class Ledger:
 
     # --- what time alone does -----------------------------------------------------------------------------
 
-    def expire(self) -> list[Expired]:
-        """Pass the deadline's verdict on a batch of tasks."""
+    def expire(self, *, but: Collection[str] = ()) -> list[Expired]:
+        """Pass the deadline's verdict on a batch of tasks, `but` not on those of these accounts."""
         with self._connections.write() as connection:
-            return tending.expire(connection, now=self._now())
+            return tending.expire(connection, now=self._now(), but=but)
 
     def prune(self, *, by_age: bool = True) -> int:
         """Drop a batch of ids that were never confirmed and are too old (`by_age`: the clock can be trusted) or too
@@ -437,6 +462,32 @@ class Ledger:
         with self._connections.write() as connection:
             connection.execute(sa.delete(schema.daemons).where(schema.daemons.c.id == daemon_id))
 
+    # --- accounts ---------------------------------------------------------------------------------------
+
+    def accounts(self) -> list[str]:
+        """The names of the accounts that this ledger knows."""
+        with self._connections.read() as connection:
+            return accounts.names(connection)
+
+    def stranded(self, *, known: Collection[str]) -> dict[str, int]:
+        """Accounts beside those `known`: how many tasks of theirs wait, for nobody."""
+        with self._connections.read() as connection:
+            return accounts.stranded(connection, known=known)
+
+    def forget_holds(self, *, known: Collection[str]) -> None:
+        """Drop the holds of all accounts but those `known`."""
+        with self._connections.write() as connection:
+            accounts.forget_holds(connection, known=known)
+
+    def rename_account(self, old: str, new: str) -> int | None:
+        """Give everything of `old` to the name `new`; how many tasks, or None where there is no `old`, or a `new`
+        already: two accounts never become one. Only for who has opened the ledger as a daemon does."""
+        with self._connections.write() as connection:
+            names = accounts.names(connection)
+            if old not in names or new in names:
+                return None
+            return accounts.rename(connection, old, new)
+
     # --- what people ask ------------------------------------------------------------------------------------
 
     def show(self, task_id: str, *, account: str) -> dict[str, Any] | None:
@@ -444,10 +495,10 @@ class Ledger:
         with self._connections.read() as connection:
             return reading.show(connection, account=account, task_id=task_id)
 
-    def status(self) -> dict[str, Any]:
-        """Everything at a glance, as `status --json` prints it."""
+    def status(self, *, accounts: Collection[str] | None = None) -> dict[str, Any]:
+        """Everything at a glance, as `status --json` prints it; of the sweeps only those of `accounts`, where given."""
         with self._connections.read() as connection:
-            return reading.status(connection, now=self._now())
+            return reading.status(connection, now=self._now(), accounts=accounts)
 
     def retry_tasks(self, task_ids: Sequence[str], *, account: str) -> Retried:
         """Ask the API afresh for these ids or external ids, now (at most 500 a transaction, so at most 500 a

@@ -40,6 +40,7 @@ STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
 
 _NOW = sa.bindparam("now", type_=sa.BigInteger)
 _DUE_BEFORE = sa.bindparam("due_before", type_=sa.BigInteger)
+_ACCOUNT = sa.bindparam("whose", type_=sa.Text)
 
 
 def shares(count: int, *, offset: int) -> dict[str, int]:
@@ -49,24 +50,43 @@ def shares(count: int, *, offset: int) -> dict[str, int]:
 
 
 def claim_archive(
-    connection: sa.Connection, *, count: int, offset: int, now: int, hosts_avoided: Collection[str]
+    connection: sa.Connection,
+    *,
+    count: int,
+    offset: int,
+    now: int,
+    hosts_avoided: Collection[str],
+    account: str | None = None,
 ) -> list[Lease]:
-    """Lease up to `count` succeeded tasks, shared out between the lanes."""
+    """Lease up to `count` succeeded tasks (of `account`; None for all), shared out between the lanes."""
     table = schema.tasks
-    allowed = _not_held(connection, Stage.ARCHIVE)
+    allowed = _not_held(connection, Stage.ARCHIVE, account)
     if hosts_avoided:
         allowed.append(sa.or_(table.c.asset_host.is_(None), table.c.asset_host.not_in(hosts_avoided)))
     return _claim_lanes(
-        connection, schema.QUEUE_ARCHIVE, allowed, count=count, offset=offset, now=now, due_before=now
+        connection,
+        schema.QUEUE_ARCHIVE,
+        allowed,
+        count=count,
+        offset=offset,
+        now=now,
+        due_before=now,
+        account=account,
     )
 
 
 def claim_verify(
-    connection: sa.Connection, *, count: int, offset: int, now: int, due_before: int
+    connection: sa.Connection,
+    *,
+    count: int,
+    offset: int,
+    now: int,
+    due_before: int,
+    account: str | None = None,
 ) -> list[Lease]:
-    """Lease up to `count` tasks that were due by `due_before` to ask for singly: known ids first, then ids nobody has
-    confirmed, first come first served."""
-    allowed = _not_held(connection, Stage.VERIFY)
+    """Lease up to `count` tasks (of `account`; None for all) that were due by `due_before` to ask for singly: known
+    ids first, then ids nobody has confirmed, first come first served."""
+    allowed = _not_held(connection, Stage.VERIFY, account)
     known = _claim_lanes(
         connection,
         schema.QUEUE_VERIFY,
@@ -75,6 +95,7 @@ def claim_verify(
         offset=offset,
         now=now,
         due_before=min(now, due_before),
+        account=account,
     )
     wanted = count - len(known)
     if wanted <= 0:
@@ -83,18 +104,20 @@ def claim_verify(
     chosen = (
         sa.select(table.c.id)
         .where(table.c.queue == schema.QUEUE_INQUIRE, table.c.due_at <= min(now, due_before), _free(now))
-        .where(*allowed)
+        .where(*allowed, *([] if account is None else [table.c.account == account]))
         .order_by(table.c.due_at, table.c.id)
         .limit(wanted)
     )
     return known + _lease(connection, _leasing(chosen), now=now)
 
 
-def claim_probes(connection: sa.Connection, *, stage: Stage, count: int, now: int) -> list[Lease]:
-    """One task for every hold of `stage` whose probe is due, taken in spite of the hold; at most `count`. A hold
-    without any task to probe with keeps its turn."""
+def claim_probes(
+    connection: sa.Connection, *, stage: Stage, count: int, now: int, account: str | None = None
+) -> list[Lease]:
+    """One task for every hold of `stage` (of `account`; None for all) whose probe is due, taken in spite of the hold;
+    at most `count`. A hold without any task to probe with keeps its turn."""
     table, holds = schema.tasks, schema.holds
-    query = sa.select(holds).where(holds.c.stage == stage, holds.c.probe_at <= now).order_by(holds.c.probe_at)
+    query = _holds_of(stage, account).where(holds.c.probe_at <= now).order_by(holds.c.probe_at)
     leases: list[Lease] = []
     for hold in connection.execute(query).mappings().all():
         row_id = _probe_of(connection, hold, now=now) if len(leases) < count else None
@@ -128,24 +151,28 @@ def _claim_lanes(
     offset: int,
     now: int,
     due_before: int,
+    account: str | None,
 ) -> list[Lease]:
     leases: list[Lease] = []
+    one_only = account is not None
+    parameters: dict[str, Any] = {"whose": account} if one_only else {}
     for lane, slots in shares(count, offset=offset).items():
-        claim = _lane_claim(queue, lane)
+        claim = _lane_claim(queue, lane, one_only=one_only)
         if allowed:
-            claim = _leasing(_lane(queue, lane).where(*allowed))
-        leases += _lease(connection, claim, now=now, due_before=due_before, slots=slots)
+            claim = _leasing(_lane(queue, lane, one_only=one_only).where(*allowed))
+        leases += _lease(connection, claim, now=now, due_before=due_before, slots=slots, **parameters)
     return leases
 
 
 @functools.cache
-def _lane_claim(queue: str, lane: str) -> ReturningUpdate[Any]:
+def _lane_claim(queue: str, lane: str, *, one_only: bool) -> ReturningUpdate[Any]:
     """The claim of one lane while nothing is held. Made once: to build it anew for each task that is claimed costs
     several times what SQLite needs to run it."""
-    return _leasing(_lane(queue, lane))
+    return _leasing(_lane(queue, lane, one_only=one_only))
 
 
-def _lane(queue: str, lane: str) -> sa.Select[int]:
+def _lane(queue: str, lane: str, *, one_only: bool) -> sa.Select[int]:
+    """What one lane offers, of one account only or of all."""
     table = schema.tasks
     orders: Mapping[str, tuple[sa.ColumnElement[Any], ...]] = {
         "deadline": (table.c.deadline_at,),
@@ -157,6 +184,7 @@ def _lane(queue: str, lane: str) -> sa.Select[int]:
         # Adding nothing keeps SQLite from walking the index on due_at, and sorting the whole backlog after it.
         .where(table.c.queue == queue, table.c.due_at + 0 <= _DUE_BEFORE, _free(_NOW))
         .where(table.c.confirmed_at.is_not(None))  # it always is here; says which indexes will do
+        .where(table.c.account == _ACCOUNT if one_only else sa.true())
         .order_by(*orders[lane])
         .limit(sa.bindparam("slots", type_=sa.Integer))
     )
@@ -172,11 +200,16 @@ def _family() -> sa.ColumnElement[str | None]:
     return sa.func.coalesce(schema.tasks.c.family, schema.tasks.c.family_hint)
 
 
-def _not_held(connection: sa.Connection, stage: Stage) -> list[sa.ColumnElement[bool]]:
-    """No hold of this stage covers the row. There are a few holds at most, so they are read first: a condition with
-    literals is several times cheaper than a subquery for each row of a held backlog."""
+def _not_held(connection: sa.Connection, stage: Stage, account: str | None) -> list[sa.ColumnElement[bool]]:
+    """No hold of this stage covers the row of `account`. There are a few holds at most, so they are read first: a
+    condition with literals is several times cheaper than a subquery for each row of a held backlog."""
+    held = connection.execute(_holds_of(stage, account)).mappings()
+    return [~_covers(hold) for hold in held]
+
+
+def _holds_of(stage: Stage, account: str | None) -> sa.Select[Any]:
     query = sa.select(schema.holds).where(schema.holds.c.stage == stage)
-    return [~_covers(hold) for hold in connection.execute(query).mappings()]
+    return query if account is None else query.where(schema.holds.c.account == account)
 
 
 def _covers(hold: Mapping[Any, Any]) -> sa.ColumnElement[bool]:
@@ -214,7 +247,7 @@ def _lease(
     *,
     now: int,
     is_probe: bool = False,
-    **more: int,
+    **more: int | str,
 ) -> list[Lease]:
     """Run a claim; `more` are the parameters of its own besides the lease's."""
     parameters = {"token": uuid.uuid4().hex, "until": now + LEASE_SECONDS * 1000, "now": now, **more}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,18 +64,28 @@ def _show_asset(row: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
-def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
-    """The whole ledger at a glance, as `status --json` prints it (of the holds it leaves out what is for people)."""
+def status(connection: sa.Connection, *, now: int, accounts: Collection[str] | None = None) -> dict[str, Any]:
+    """The whole ledger at a glance, as `status --json` prints it (of the holds it leaves out what is for people).
+
+    A family that several accounts have was swept when the last of them was, and has missed what all of them have; of
+    `accounts` only, where they are given.
+    """
     sweeps, daemons = schema.sweeps, schema.daemons
-    sweep_rows = connection.execute(sa.select(sweeps).order_by(sweeps.c.family)).mappings().all()
+    known = sa.true() if accounts is None else sweeps.c.account.in_(accounts)
+    sweep_rows = connection.execute(sa.select(sweeps).where(known).order_by(sweeps.c.family)).mappings().all()
+    families: dict[str, list[sa.RowMapping]] = {}
+    for row in sweep_rows:
+        families.setdefault(row["family"], []).append(row)
     alive = sa.select(daemons).where(daemons.c.seen_at > now - DAEMON_SEEN_MS)
     skew_ms = fact(connection, CLOCK_SKEW_MS)
     return {
         "states": states(connection),
         "earliest_deadline": _time(earliest_deadline(connection)),
         "last_callback_at": _time(fact(connection, LAST_CALLBACK_AT)),
-        "last_sweep": {row["family"]: _time(row["last_success_at"]) for row in sweep_rows},
-        "missed_callbacks": {row["family"]: row["missed_callbacks"] for row in sweep_rows},
+        "last_sweep": {family: _time(_last_swept(rows)) for family, rows in families.items()},
+        "missed_callbacks": {
+            family: sum(row["missed_callbacks"] for row in rows) for family, rows in families.items()
+        },
         "holds": holds(connection),
         "clock_skew_seconds": None if skew_ms is None else skew_ms / 1000,
         "daemons": [
@@ -92,6 +102,12 @@ def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
     }
 
 
+def _last_swept(rows: Sequence[sa.RowMapping]) -> int | None:
+    """The oldest of the accounts' last sweeps; None where one of them never had any: an alert is about the worst."""
+    times = [row["last_success_at"] for row in rows]
+    return None if None in times else min(times)
+
+
 def holds(connection: sa.Connection) -> list[dict[str, Any]]:
     """Every hold, the oldest first: what `status --json` prints of it, and what people read besides."""
     table = schema.holds
@@ -101,6 +117,7 @@ def holds(connection: sa.Connection) -> list[dict[str, Any]]:
 
 def _show_hold(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {
+        "account": row["account"],
         "stage": row["stage"],
         "reason": row["reason"],
         "since": rfc3339(row["since"]),
@@ -192,8 +209,11 @@ def ids_in(connection: sa.Connection, *, account: str, state: State, most: int |
     return list(connection.execute(query.order_by(table.c.deadline_at).limit(most)).scalars())
 
 
-def work_due(connection: sa.Connection, *, stage: Stage, queues: tuple[str, ...], now: int) -> bool:
-    """Whether any row of `queues` is due and free, and its account not held; or a probe is."""
+def work_due(
+    connection: sa.Connection, *, stage: Stage, queues: tuple[str, ...], now: int, account: str | None
+) -> bool:
+    """Whether any row of `queues` (of `account`; None for all) is due and free, and its account not held; or a probe
+    is."""
     table, holds = schema.tasks, schema.holds
     held = sa.select(holds.c.account, holds.c.probe_at).where(
         holds.c.stage == stage, holds.c.family == "", holds.c.host == ""
@@ -205,6 +225,7 @@ def work_due(connection: sa.Connection, *, stage: Stage, queues: tuple[str, ...]
             table.c.due_at <= now,
             sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
             table.c.account.not_in(idle),
+            sa.true() if account is None else table.c.account == account,
         )
         if connection.execute(query.limit(1)).first() is not None:
             return True

@@ -11,7 +11,7 @@ from archiver.ledger import schema
 from archiver.ledger.facts import LAST_CALLBACK_AT, set_fact
 from archiver.ledger.finding import find
 from archiver.ledger.histories import note
-from archiver.model import RETENTION_MS, TERMINAL, Callback, Discovery, Reception, State, Status
+from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Callback, Discovery, Reception, State, Status
 
 UNKNOWN_ASK_LEAST_MS = 10 * 60 * 1000
 """An id that the API did not know is asked for at most once in this time, however many callbacks name it."""
@@ -203,11 +203,14 @@ def register(
     external_task_id: str | None,
     request: Mapping[str, object] | None,
     now: int,
+    created_at: int | None = None,
 ) -> bool:
     """Follow an id that a user names; True when it was new. `task_id` may be an external id.
 
     A task that the API has confirmed keeps its state and takes only what it lacks. An id that it has not is asked for
-    afresh under this family: a user who registers knows better than the URL that a callback came by.
+    afresh under this family: a user who registers knows better than the URL that a callback came by. The deadline
+    of a new one is counted from `created_at` (Unix ms) where that was told, but never so that it is over at once:
+    what somebody registers gets its try.
     """
     table = schema.tasks
     row = find(connection, account=account, task_id=task_id)
@@ -222,6 +225,8 @@ def register(
             "external_task_id": external_task_id,
             "request": request_json,
         }
+        if created_at is not None:
+            values["deadline_at"] = max(min(created_at, now) + RETENTION_MS, now + DAY_MS)
         row_id: int = connection.execute(sa.insert(table).values(values).returning(table.c.id)).scalar_one()
         note(connection, row_id, at=now, event="task.registered", detail=family)
         return True

@@ -96,13 +96,13 @@ tasks = sa.Table(
     sa.CheckConstraint("attempts >= 0 AND asked >= 0 AND held >= 0 AND callbacks >= 0", name="counts"),
 )
 
-# Every claim is one short walk along one of the first four, in the order of its lane. The columns after the order's
+# Every claim is one short walk along one of the first four, in the order of its lane and of one account, so that the
+# backlog of another is not walked over (a hundred thousand of them took 35 ms a lane). The columns after the order's
 # are there so that rows that are not due, leased or held are passed over without touching the table. An index is
 # partial where it can be: each one that a new callback's row stands in is paid for before the 200.
 _PASSED_OVER = (
     tasks.c.due_at,
     tasks.c.lease_until,
-    tasks.c.account,
     tasks.c.asset_host,
     tasks.c.confirmed_at,
 )
@@ -119,7 +119,9 @@ def _partial(name: str, *columns: sa.ColumnElement[object], where: sa.ColumnElem
 
 
 for _name, _order in _LANES.items():
-    _partial(_name, tasks.c.queue, _order, *_PASSED_OVER, where=tasks.c.confirmed_at.is_not(None))
+    _partial(
+        _name, tasks.c.queue, tasks.c.account, _order, *_PASSED_OVER, where=tasks.c.confirmed_at.is_not(None)
+    )
 _partial("tasks_unconfirmed", tasks.c.first_seen_at, where=tasks.c.confirmed_at.is_(None))
 _partial(
     "tasks_by_external",

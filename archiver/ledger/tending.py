@@ -1,7 +1,7 @@
 """What time alone does to rows: deadlines pass, unconfirmed ids are dropped, missing callbacks are counted."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
@@ -47,8 +47,9 @@ class Expired:
     reason: str
 
 
-def expire(connection: sa.Connection, *, now: int) -> list[Expired]:
-    """Pass the verdict on tasks whose deadline is over, at most `ROWS_MOST` of a kind a call.
+def expire(connection: sa.Connection, *, now: int, but: Collection[str] = ()) -> list[Expired]:
+    """Pass the verdict on tasks whose deadline is over, `but` not on those of these accounts, at most `ROWS_MOST` of a
+    kind a call.
 
     A succeeded task that the API confirmed only after its deadline gets its one try first; a leased one is being tried
     now.
@@ -63,6 +64,7 @@ def expire(connection: sa.Connection, *, now: int) -> list[Expired]:
                 table.c.state == state,
                 table.c.deadline_at <= now,
                 table.c.lease_token.is_(None),
+                table.c.account.not_in(but),
                 had_its_chance if state is State.SUCCEEDED else sa.true(),
             )
             .limit(ROWS_MOST)
@@ -87,15 +89,16 @@ def expire(connection: sa.Connection, *, now: int) -> list[Expired]:
             connection.execute(sa.update(table).where(table.c.id == row["id"]).values(values))
             note(connection, row["id"], at=now, event=f"task.{verdict}", detail=why)
             expired.append(Expired(row["account"], row["task_id"], row["family"], verdict, why))
-    return expired + _expire_buried(connection, now=now)
+    return expired + _expire_buried(connection, now=now, but=but)
 
 
-def _expire_buried(connection: sa.Connection, *, now: int) -> list[Expired]:
+def _expire_buried(connection: sa.Connection, *, now: int, but: Collection[str]) -> list[Expired]:
     """A buried task that succeeded upstream is lost; one the API never confirmed is only unknown."""
     table = schema.tasks
     query = (
         sa.select(table)
         .where(table.c.state == State.BURIED, table.c.deadline_at <= now, table.c.lease_token.is_(None))
+        .where(table.c.account.not_in(but))
         .limit(ROWS_MOST)
     )
     expired = []

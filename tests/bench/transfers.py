@@ -163,13 +163,13 @@ def _engine(place: Place, folder: Path, images: int) -> Figure:
     )
 
     def work() -> None:
-        engine.worker.start()
+        engine.start()
         # A counter, because to ask the ledger costs the engine more than it is to be measured by.
         while archived._value.get() < tasks * IMAGES_PER_TASK:  # noqa: SLF001 -- the library has no other way to read one
             time.sleep(0.05)
 
     figure = _timed(tasks * IMAGES_PER_TASK, work)
-    engine.worker.stop(seconds=5)
+    engine.stop(seconds=5)
     engine.close()
     ledger.close()
     return figure

@@ -1,0 +1,62 @@
+"""What a command needs of the settings, and which of them do not go together. Pure functions over what was written.
+
+Each yields whole sentences that name the settings as they were written, or as they could be.
+"""
+
+import enum
+from collections.abc import Collection, Iterator
+
+from archiver import setting_values as values
+from archiver.setting_sources import Given
+
+
+class Need(enum.Enum):
+    """What a command cannot do without. The ledger is not here: it has a default."""
+
+    KLING = "kling"
+    """Credentials for the API."""
+    STORE = "store"
+    """The bucket."""
+    CALLBACKS = "callbacks"
+    """The callback token and what belongs to the open door."""
+
+
+def missing(given: Given, need: Collection[Need]) -> Iterator[str]:
+    """A sentence for each setting that this command needs and nobody gave."""
+    if given.accounts is None:
+        yield from missing_of_account(given, need)
+    if Need.STORE in need and not given.has("s3_bucket"):
+        yield "KLING_S3_BUCKET is missing: name the bucket that results go to."
+
+
+def missing_of_account(given: Given, need: Collection[Need]) -> Iterator[str]:
+    """The same for what every account has of its own."""
+    pair, api = ("access_key", "secret_key"), "api_key"
+    if Need.KLING in need and not any(given.has(name) for name in (*pair, api)):
+        access_key, secret_key = (given.label(name) for name in pair)
+        yield (
+            f"{access_key} and {secret_key} (or {given.label(api)} instead) are missing: "
+            "copy them from Kling's developer console."
+        )
+    if Need.CALLBACKS in need and not given.has("callback_token"):
+        yield (
+            f"{given.label('callback_token')} is missing: make one with {values.MAKE_A_TOKEN} and put it into the "
+            "callback URL."
+        )
+
+
+def contradictions(given: Given, need: Collection[Need]) -> Iterator[str]:
+    """A sentence for each pair of settings that do not go together."""
+    access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))
+    if api and (access or secret):
+        pair = given.label("access_key" if access else "secret_key")
+        yield f"{given.label('api_key')} and {pair} are both set: keep either the API Key or the pair of keys."
+    elif access != secret:
+        there, lacking = ("access_key", "secret_key") if access else ("secret_key", "access_key")
+        yield f"{given.label(there)} is set without {given.label(lacking)}: the two belong together."
+    required = str(given.value("signature")).lower() == "required"
+    if Need.CALLBACKS in need and required and not given.has("signing_secret"):
+        yield (
+            f"{given.label('signature')} is `required`, but {given.label('signing_secret')} is missing: "
+            "no callback could be taken."
+        )
