@@ -58,6 +58,8 @@ class Slots:
 
     def give_back(self, account: str, count: int = 1) -> None:
         """Slots that are not needed any more."""
+        if not count:
+            return
         with self._lock:
             self._taken[account] -= count
             wakes = [self._wakes[one] for one in self._hungry if one in self._wakes]

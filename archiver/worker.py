@@ -239,9 +239,14 @@ class Worker:
             return
         free = self._slots.take(self._account, self._hosts.room())
         leases = self._claim_archive(free) if free else []
-        for lease in leases:
-            self._hosts.began(lease.asset_host)
-            self._archiving.run(self._archive, lease)
+        started = 0
+        try:
+            for lease in leases:
+                self._hosts.began(lease.asset_host)
+                self._archiving.run(self._archive, lease)
+                started += 1
+        finally:  # no thread to be had: a slot that nobody fills must not count as taken for ever
+            self._slots.give_back(self._account, len(leases) - started)
         if not leases:
             wake.wait(IDLE_SECONDS)
 
