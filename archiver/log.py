@@ -38,6 +38,7 @@ EVENTS: Final = frozenset(
         "callback.family_unknown",
         "callback.refused",
         "callbacks.missed",
+        "clock.set_back",
         "clock.skewed",
         "command.crashed",
         "daemon.draining",

@@ -41,6 +41,7 @@ class Tender:
 
     def tend(self) -> None:
         """One round. Every part is a transaction of its own; a crash between two loses nothing."""
+        self._heed_clock()
         self.ledger.beat(self.daemon_id, version=self.version, started_at=self.started_at)
         is_sound = self._clock_is_sound()
         if is_sound:
@@ -53,6 +54,18 @@ class Tender:
         for (_, family), count in self.ledger.count_missed(patience_ms=self.sweep_interval_ms).items():
             self.metrics.missed_callbacks_total.labels(family=family).inc(count)
             log.get().warning("callbacks.missed", account=self.account, family=family, count=count)
+
+    def _heed_clock(self) -> None:
+        """A clock that ran ahead, if only for a minute before it was set right, has told tasks to wait for times that
+        are hours or years away: they wait no longer. Before the beat, which forgets what the clock has said, so that
+        after a crash in between the next round does it."""
+        behind_ms = self.ledger.clock_set_back_ms()
+        if behind_ms <= SKEW_MOST_MS:
+            return
+        batches = iter(self.ledger.wait_no_longer, 0)
+        log.get().warning(
+            "clock.set_back", account=self.account, seconds=behind_ms / 1000, count=sum(batches)
+        )
 
     def refresh_gauges(self) -> None:
         """Bring the gauges that mirror the ledger up to date; called for each scrape."""

@@ -39,7 +39,7 @@ from archiver.ledger import (
     tending,
 )
 from archiver.ledger.connections import BUSY_SECONDS, Connections, LedgerMissing, LedgerUnusable, open_file
-from archiver.ledger.facts import FIRST_STARTED_AT, fact, set_fact
+from archiver.ledger.facts import CLOCK_AT, FIRST_STARTED_AT, fact, set_fact
 from archiver.ledger.histories import note
 from archiver.ledger.reading import Waiting
 from archiver.ledger.recording import Outcome, Recorded
@@ -174,12 +174,29 @@ class Ledger:
             )
 
     def record(
-        self, tasks: Sequence[Task], *, account: str, by: Discovery, rand: float, asked_as: str | None = None
+        self,
+        tasks: Sequence[Task],
+        *,
+        account: str,
+        by: Discovery,
+        rand: float,
+        asked_as: str | None = None,
+        behind_ms: int = 0,
     ) -> list[Recorded]:
-        """Take the API's word for at most 500 tasks. The one path into every confirmed state."""
+        """Take the API's word for at most 500 tasks. The one path into every confirmed state.
+
+        `behind_ms`: by how much the API's clock is behind ours, where the age of a task decides.
+        """
         with self._connections.write() as connection:
             return recording.record(
-                connection, tasks, account=account, by=by, now=self._now(), rand=rand, asked_as=asked_as
+                connection,
+                tasks,
+                account=account,
+                by=by,
+                now=self._now(),
+                rand=rand,
+                asked_as=asked_as,
+                behind_ms=behind_ms,
             )
 
     # --- leases ---------------------------------------------------------------------------------------
@@ -405,10 +422,21 @@ class Ledger:
                 connection, now=self._now(), patience_ms=patience_ms, first_started_at=first or 0
             )
 
+    def clock_set_back_ms(self) -> int:
+        """By how much the clock is behind what it said at the last `beat` of any daemon; 0 where it is not."""
+        with self._connections.read() as connection:
+            return max(0, (fact(connection, CLOCK_AT) or 0) - self._now())
+
+    def wait_no_longer(self) -> int:
+        """Make a batch of what waits due now, since nobody knows by which clock it waits; how many, 0 when all is."""
+        with self._connections.write() as connection:
+            return tending.wait_no_longer(connection, now=self._now())
+
     def beat(self, daemon_id: str, *, version: str, started_at: int) -> None:
         """Say that this daemon is alive (`status` lists those seen within a minute)."""
         with self._connections.write() as connection:
             table, now = schema.daemons, self._now()
+            set_fact(connection, CLOCK_AT, now)
             statement = sa.update(table).where(table.c.id == daemon_id).values(seen_at=now)
             if connection.execute(statement).rowcount == 0:
                 row = {"id": daemon_id, "host": platform.node(), "pid": os.getpid(), "version": version}

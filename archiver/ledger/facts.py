@@ -9,6 +9,9 @@ FIRST_STARTED_AT = "first_started_at"
 LAST_CALLBACK_AT = "last_callback_at"
 """When the last callback came (Unix ms). Out of the tasks it would be looked for in every row, at every scrape."""
 
+CLOCK_AT = "clock_at"
+"""What the clock last said (Unix ms): it never goes back by itself, so an earlier now has been set by somebody."""
+
 
 def fact(connection: sa.Connection, name: str) -> int | None:
     """The value, or None."""

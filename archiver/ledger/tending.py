@@ -96,6 +96,26 @@ def _expire_buried(connection: sa.Connection, *, now: int) -> list[Expired]:
     return expired
 
 
+def wait_no_longer(connection: sa.Connection, *, now: int) -> int:
+    """The clock was set back: whatever is due later was told so by a clock that may have been days ahead, so at most
+    `ROWS_MOST` tasks a call are due now; how many, 0 when there are no more. One try too soon is the price.
+
+    With them the probes of the holds, and the day's full sweep, which would not come for as long. A lease corrects
+    itself: its holder renews it, and who starts frees those of the dead.
+    """
+    tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
+    connection.execute(sa.update(holds).where(holds.c.probe_at > now).values(probe_at=now))
+    connection.execute(sa.update(sweeps).where(sweeps.c.last_full_at > now).values(last_full_at=None))
+    queues = (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE, schema.QUEUE_ARCHIVE)
+    some = (
+        sa.select(tasks.c.id)
+        .where(tasks.c.queue.in_(queues), tasks.c.due_at > now, tasks.c.lease_token.is_(None))
+        .limit(ROWS_MOST)
+    )
+    statement = sa.update(tasks).where(tasks.c.id.in_(some.scalar_subquery())).values(due_at=now)
+    return connection.execute(statement).rowcount
+
+
 def prunable(connection: sa.Connection, *, now: int, most: int) -> list[int]:
     """The rows (at most `ROWS_MOST`) of ids that the API never confirmed and that have had their 30 days, or are the
     oldest above `most`. What the API confirmed is kept for ever."""
