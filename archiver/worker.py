@@ -66,6 +66,27 @@ class Stages:
     families: tuple[str, ...]
 
 
+class Threads:
+    """What the loops run on and wait by: real threads, real time.
+
+    A seam, and the only one: with other threads, events and pools than these the same loops are stepped by a clock that
+    jumps (`tests/deadlines`), which takes a daemon through months of outages in seconds. Stepping them from outside, a
+    call at a time, would need every loop written a second time, and the second is what would be tested.
+    """
+
+    def thread(self, run: Callable[[], None], *, name: str) -> threading.Thread:
+        """A thread that has not started."""
+        return threading.Thread(target=run, name=name, daemon=True)
+
+    def event(self) -> threading.Event:
+        """What a loop waits for."""
+        return threading.Event()
+
+    def pool(self, size: int, *, name: str) -> concurrent.futures.Executor:
+        """Threads for work that is waited for."""
+        return concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
+
+
 class Worker:
     """The engine of one process. `start` once, `stop` once."""
 
@@ -78,19 +99,23 @@ class Worker:
         on_death: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
         renew_seconds: float = RENEW_SECONDS,
+        threads: Threads | None = None,
     ) -> None:
+        threads = threads or Threads()
         self._renew_seconds = renew_seconds
         self._stages = stages
         self._limits = limits
         self._stop = stop
         self._on_death = on_death
         self._monotonic = monotonic
-        self._wakes = {stage: threading.Event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
+        self._wakes = {stage: threads.event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
         self._matched_at = -math.inf
         self._hosts = HostWatch(slots=limits.transfer_concurrency)
-        self._verifying = _Pool("verify", VERIFY_THREADS, on_free=self._wakes[Stage.VERIFY].set)
+        self._verifying = _Pool(
+            "verify", VERIFY_THREADS, on_free=self._wakes[Stage.VERIFY].set, threads=threads
+        )
         self._archiving = _Pool(
-            "archive", limits.transfer_concurrency, on_free=self._wakes[Stage.ARCHIVE].set
+            "archive", limits.transfer_concurrency, on_free=self._wakes[Stage.ARCHIVE].set, threads=threads
         )
         self._sweeps = SweepLoop(
             sweeper=stages.sweeper,
@@ -103,7 +128,7 @@ class Worker:
             monotonic=monotonic,
         )
         self._threads = [
-            threading.Thread(target=self._guard, args=(name, step), name=name, daemon=True)
+            threads.thread(functools.partial(self._guard, name, step), name=name)
             for name, step in (
                 ("verify-loop", self._verify_step),
                 ("archive-loop", self._archive_step),
@@ -112,8 +137,8 @@ class Worker:
             )
         ]
         # Renewal outlives the stop event: what still runs must keep its lease until it has ended.
-        self._renewing_ends = threading.Event()
-        self._renewer = threading.Thread(target=self._renew, name="lease-renewal", daemon=True)
+        self._renewing_ends = threads.event()
+        self._renewer = threads.thread(self._renew, name="lease-renewal")
 
     def start(self) -> None:
         """Start every loop."""
@@ -310,8 +335,8 @@ class Worker:
 class _Pool:
     """A thread pool that knows how many of its threads are free."""
 
-    def __init__(self, name: str, size: int, *, on_free: Callable[[], None]) -> None:
-        self._executor = concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
+    def __init__(self, name: str, size: int, *, on_free: Callable[[], None], threads: Threads) -> None:
+        self._executor = threads.pool(size, name=name)
         self._size = size
         self._on_free = on_free
         self._lock = threading.Lock()
