@@ -247,6 +247,11 @@ class KlingClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def behind_ms(self) -> int:
+        """By how much the API's clock is behind ours, in ms; 0 where it is not, or has not been heard."""
+        return max(0, -(self.skew_ms or 0))
+
     def query(self, family: str, identifier: str, *, priority: Priority) -> Task:
         """The task of this id or external id, asked for under its family's own path.
 

@@ -147,7 +147,8 @@ class Sweeper:
         return self.client.list_page(family, page=number, size=PAGE_ROWS, priority=Priority.BACKGROUND)
 
     def _horizon(self) -> int:
-        return self.now() - HORIZON_MS
+        """By the earlier of our clock and the API's: one that runs ahead must not hide what is still to be had."""
+        return self.now() - self.client.behind_ms - HORIZON_MS
 
     def _read(
         self, listing: Listing, counts: SweepCounts, *, token: str, on_page: Callable[[SweepCounts], None]
@@ -158,7 +159,12 @@ class Sweeper:
                 counts.end = SweepEnd.OVERTAKEN
                 return
             recorded = record_page(
-                self.ledger, page.tasks, account=self.account, rand=self.rand, metrics=self.metrics
+                self.ledger,
+                page.tasks,
+                account=self.account,
+                rand=self.rand,
+                metrics=self.metrics,
+                behind_ms=self.client.behind_ms,
             )
             _add(counts, page, recorded)
             self._say_skipped(page, family=counts.family)
@@ -179,7 +185,7 @@ class Sweeper:
         open_rows = 0
         for task in page.tasks:
             state = known.get(task.task_id)
-            is_gone = state is None and _is_old(task, self.now() - RETENTION_MS)
+            is_gone = state is None and _is_old(task, self.now() - self.client.behind_ms - RETENTION_MS)
             open_rows += not is_gone and state not in TERMINAL
             if task.task_id not in seen:
                 seen.add(task.task_id)

@@ -18,8 +18,8 @@ SKEW_MOST_MS = 5 * 60 * 1000
 HEARD_MOST_MS = 15 * 60 * 1000
 """How old the API's last answer may be, or two sweep intervals, for our clock to be believed."""
 
-PRUNINGS_MOST = 20
-"""Batches dropped a round: faster than callbacks can bring new ids, and soon enough back to the other duties."""
+BATCHES_MOST = 20
+"""Batches brought forward or dropped a round: faster than callbacks can bring new ids, and soon enough back to the other duties."""
 
 _SET_CLOCK = "Set this machine's clock by NTP; until then no deadline is decided."
 
@@ -44,7 +44,8 @@ class Tender:
         self.ledger.beat(
             self.daemon_id, version=self.version, started_at=self.started_at, clock_skew_ms=self._skew_ms()
         )
-        brought = self.ledger.bring_forward()
+        batches = (self.ledger.bring_forward() for _ in range(BATCHES_MOST))
+        brought = sum(itertools.takewhile(bool, batches))
         if brought:
             log.get().warning("clock.set_back", count=brought)
         unsound = [account for account in self.clients if not self._clock_is_sound(account)]
@@ -53,7 +54,7 @@ class Tender:
             # more have no API: theirs are lost as soon as anybody's clock agrees with ours.
             for verdict in self.ledger.expire(but=unsound):
                 self._say(verdict)
-        batches = (self.ledger.prune(by_age=not unsound) for _ in range(PRUNINGS_MOST))
+        batches = (self.ledger.prune(by_age=not unsound) for _ in range(BATCHES_MOST))
         dropped = sum(itertools.takewhile(bool, batches))
         if dropped:
             log.get().info("ids.dropped", count=dropped)

@@ -236,7 +236,12 @@ class Verifier:
         try:
             for number, page in enumerate(listing.pages(), start=1):
                 recorded = record_page(
-                    self.ledger, page.tasks, account=self.account, rand=self.rand, metrics=self.metrics
+                    self.ledger,
+                    page.tasks,
+                    account=self.account,
+                    rand=self.rand,
+                    metrics=self.metrics,
+                    behind_ms=self.client.behind_ms,
                 )
                 waited = [one.waited_since for one in recorded if one.waited_since is not None]
                 matched += sum(since <= began for since in waited)
@@ -276,14 +281,20 @@ def _may_lack_watermarks(task: Task) -> bool:
 
 
 def record_page(
-    ledger: Ledger, tasks: Sequence[Task], *, account: str, rand: Callable[[], float], metrics: Metrics
+    ledger: Ledger,
+    tasks: Sequence[Task],
+    *,
+    account: str,
+    rand: Callable[[], float],
+    metrics: Metrics,
+    behind_ms: int = 0,
 ) -> list[Recorded]:
     """Take the API's word for all rows of a list page, in transactions that keep nobody waiting, and tell what has
     moved. A crash between two of them leaves rows that the next reader of the page records."""
     recorded: list[Recorded] = []
     for start in range(0, len(tasks), ROWS_MOST):
         rows = tasks[start : start + ROWS_MOST]
-        recorded += ledger.record(rows, account=account, by=Discovery.SWEEP, rand=rand())
+        recorded += ledger.record(rows, account=account, by=Discovery.SWEEP, rand=rand(), behind_ms=behind_ms)
     say_recorded(tasks, recorded, metrics=metrics)
     return recorded
 

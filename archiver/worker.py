@@ -75,6 +75,27 @@ class Stages:
     families: tuple[str, ...]
 
 
+class Threads:
+    """What the loops run on and wait by: real threads, real time.
+
+    A seam, and the only one: with other threads, events and pools than these the same loops are stepped by a clock that
+    jumps (`tests/deadlines`), which takes a daemon through months of outages in seconds. Stepping them from outside, a
+    call at a time, would need every loop written a second time, and the second is what would be tested.
+    """
+
+    def thread(self, run: Callable[[], None], *, name: str) -> threading.Thread:
+        """A thread that has not started."""
+        return threading.Thread(target=run, name=name, daemon=True)
+
+    def event(self) -> threading.Event:
+        """What a loop waits for."""
+        return threading.Event()
+
+    def pool(self, size: int, *, name: str, begin: Callable[[], object]) -> concurrent.futures.Executor:
+        """Threads for work that is waited for, each of which calls `begin` first."""
+        return concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name, initializer=begin)
+
+
 class Worker:
     """The engine of one account. `start` once, `stop` once."""
 
@@ -88,8 +109,10 @@ class Worker:
         slots: Slots | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         renew_seconds: float = RENEW_SECONDS,
+        threads: Threads | None = None,
     ) -> None:
         """`slots` are those of the process; without, this worker has as many as its limits say to itself."""
+        threads = threads or Threads()
         self._account = stages.account
         self._renew_seconds = renew_seconds
         self._stages = stages
@@ -97,16 +120,21 @@ class Worker:
         self._stop = stop
         self._on_death = on_death
         self._monotonic = monotonic
-        self._wakes = {stage: threading.Event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
+        self._wakes = {stage: threads.event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
         self._matched_at = -math.inf
         self._hosts = HostWatch(slots=max(1, limits.transfer_concurrency // limits.accounts))
         self._slots = slots or Slots(limits.transfer_concurrency)
         self._slots.join(self._account, wake=self._wakes[Stage.ARCHIVE].set)
+        bind = functools.partial(log.bind, account=self._account)
         self._verifying = _Pool(
-            "verify", VERIFY_THREADS, account=self._account, on_free=self._wakes[Stage.VERIFY].set
+            threads.pool(VERIFY_THREADS, name="verify", begin=bind),
+            VERIFY_THREADS,
+            on_free=self._wakes[Stage.VERIFY].set,
         )
         self._archiving = _Pool(
-            "archive", limits.transfer_concurrency, account=self._account, on_free=self._freed
+            threads.pool(limits.transfer_concurrency, name="archive", begin=bind),
+            limits.transfer_concurrency,
+            on_free=self._freed,
         )
         self._sweeps = SweepLoop(
             sweeper=stages.sweeper,
@@ -126,12 +154,11 @@ class Worker:
         if stages.tender is not None:
             steps.append(("tend-loop", functools.partial(self._tend_step, stages.tender)))
         self._threads = [
-            threading.Thread(target=self._guard, args=(name, step), name=name, daemon=True)
-            for name, step in steps
+            threads.thread(functools.partial(self._guard, name, step), name=name) for name, step in steps
         ]
         # Renewal outlives the stop event: what still runs must keep its lease until it has ended.
-        self._renewing_ends = threading.Event()
-        self._renewer = threading.Thread(target=self._renew, name="lease-renewal", daemon=True)
+        self._renewing_ends = threads.event()
+        self._renewer = threads.thread(self._renew, name="lease-renewal")
 
     def start(self) -> None:
         """Start every loop."""
@@ -357,10 +384,10 @@ class Worker:
 class _Pool:
     """A thread pool that knows how many of its threads are free."""
 
-    def __init__(self, name: str, size: int, *, account: str, on_free: Callable[[], None]) -> None:
-        self._executor = concurrent.futures.ThreadPoolExecutor(
-            size, thread_name_prefix=name, initializer=functools.partial(log.bind, account=account)
-        )
+    def __init__(
+        self, executor: concurrent.futures.Executor, size: int, *, on_free: Callable[[], None]
+    ) -> None:
+        self._executor = executor
         self._size = size
         self._on_free = on_free
         self._lock = threading.Lock()

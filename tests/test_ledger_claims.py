@@ -25,7 +25,7 @@ from archiver.failures import (
 )
 from archiver.ledger import Ledger, schema
 from archiver.ledger.claiming import shares
-from archiver.model import Lease, Stage, State, Status
+from archiver.model import Discovery, Lease, Stage, State, Status
 from tests.ledgers import (
     ACCOUNT,
     DAY,
@@ -240,6 +240,18 @@ def test_a_backlog_never_delays_a_fresh_task_and_failing_tasks_never_starve_heal
     assert len(claimed) == 8
 
 
+def test_a_fresh_task_goes_before_a_backlog_that_was_found_after_it(desk: Desk) -> None:
+    for number in range(20):  # the sweep reads from the newest end; in the midst of it comes a callback
+        if number == 10:
+            desk.say(answer("fresh"))
+        desk.say(answer(f"found-{number}", created_at=START - DAY - number), by=Discovery.SWEEP)
+        desk.clock.advance(SECOND)
+
+    claimed = [desk.ledger.claim_archive(count=1, offset=slot)[0].task_id for slot in range(4)]
+
+    assert "fresh" in claimed
+
+
 def test_one_slot_at_a_time_every_lane_gets_its_turn(desk: Desk) -> None:
     for number in range(6):
         desk.say(answer(f"old-{number}", created_at=START - 20 * DAY + number))
@@ -393,7 +405,7 @@ def test_every_lane_walks_an_index_in_its_own_order_past_no_other_accounts_tasks
     found = plans(crowd, lambda: crowd.ledger.claim_archive(count=4, offset=0, account=ACCOUNT))
 
     walked = re.findall(r"COVERING INDEX (tasks_by_\w+) \(queue=\? AND account=\?\)", " ".join(found))
-    assert walked == ["tasks_by_deadline", "tasks_by_attempts", "tasks_by_age"]
+    assert walked == ["tasks_by_deadline", "tasks_by_attempts", "tasks_by_deadline"]
 
 
 # --- holds ------------------------------------------------------------------------------------------------------

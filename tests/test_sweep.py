@@ -88,6 +88,29 @@ def test_what_is_first_seen_after_its_deadline_is_passed_by_and_counted(question
     assert questions.states(*young) == {State.SUCCEEDED}
 
 
+def test_a_clock_that_runs_ahead_passes_nothing_by_that_can_still_be_had(tmp_path: pathlib.Path) -> None:
+    with Questions(tmp_path, api_key=True) as made:  # a token would be refused
+        made.sim.switches.purge_rows, made.sim.switches.list_page_rows_max = False, 10
+        ids = made.history(45, age=29 * DAY)
+        made.clock.advance(40 * DAY)
+        made.sim.advance(-40 * DAY / SECOND)  # the API's own clock has not moved
+
+        counts = made.sweeper.sweep(FAMILY, full=True)
+
+        assert (counts.found, counts.passed_by) == (45, 0)
+        assert made.states(*ids) == {State.SUCCEEDED}
+
+
+def test_a_full_sweep_by_a_clock_that_ran_ahead_does_not_put_off_the_next(questions: Questions) -> None:
+    questions.clock.advance(40 * DAY)
+    questions.sweeper.sweep(FAMILY, full=True)
+    questions.clock.advance(-40 * DAY)
+
+    questions.desk.ledger.bring_forward()
+
+    assert questions.sweeper.is_full_due(FAMILY)
+
+
 def test_a_row_that_cannot_be_read_is_said_and_costs_nobody_else(
     questions: Questions, lines: list[EventDict]
 ) -> None:

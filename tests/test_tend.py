@@ -10,7 +10,7 @@ import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
-from archiver.failures import ApiTokenRefused, BucketMissing
+from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
 from archiver.kling import KeyPair, KlingClient
 from archiver.limiter import Priority
 from archiver.model import Discovery, Stage, State
@@ -141,6 +141,55 @@ def test_a_clock_that_is_set_decides_nothing_before_the_api_has_answered_by_it(
 
     assert questions.desk.state() is State.SUCCEEDED
     assert questions.desk.state("unconfirmed") is State.REPORTED
+
+
+AHEAD = 400 * DAY
+
+
+def test_a_clock_that_ran_ahead_and_was_set_right_keeps_no_task_waiting(
+    questions: Questions, tender: Tender, lines: list[EventDict]
+) -> None:
+    desk = questions.desk
+    desk.bring(State.SUCCEEDED, "waiting")
+    questions.clock.advance(AHEAD)
+    tender.tend()
+    desk.fail(desk.claim(Stage.ARCHIVE), NotMedia("a web page"))
+    desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.VERIFY)
+    questions.clock.advance(-AHEAD)
+
+    tender.tend()
+    tender.tend()
+
+    assert desk.claim(Stage.VERIFY).is_probe
+    assert [line["count"] for line in lines if line["event"] == "clock.set_back"] == [2]  # and the hold
+
+
+def test_a_daemon_that_starts_with_the_right_clock_makes_good_what_a_wrong_one_has_put_off(
+    questions: Questions, tender: Tender
+) -> None:
+    questions.clock.advance(AHEAD)
+    tender.tend()
+    for batch in range(3):
+        questions.tell(*(f"{batch}-{number}" for number in range(400)))
+    for lease in questions.desk.claim_all(Stage.VERIFY, count=2000):
+        questions.desk.ledger.not_found(lease, rand=0.5)
+    questions.clock.advance(-AHEAD)
+    questions.desk.reopen()
+
+    dataclasses.replace(tender, ledger=questions.desk.ledger, daemon_id="d2").tend()
+
+    assert len(questions.desk.claim_all(Stage.VERIFY, count=2000)) == 1200
+
+
+def test_a_clock_that_is_set_back_a_little_makes_nobody_hurry(questions: Questions, tender: Tender) -> None:
+    tender.tend()
+    questions.tell("t")
+    questions.desk.ledger.not_found(questions.desk.claim(Stage.VERIFY), rand=0.5)
+    questions.clock.advance(-SKEW_MOST_MS)
+
+    tender.tend()
+
+    assert not questions.desk.ledger.work_due(Stage.VERIFY)
 
 
 def test_a_lost_task_is_loud(questions: Questions, tender: Tender, lines: list[EventDict]) -> None:

@@ -178,12 +178,29 @@ class Ledger:
             )
 
     def record(
-        self, tasks: Sequence[Task], *, account: str, by: Discovery, rand: float, asked_as: str | None = None
+        self,
+        tasks: Sequence[Task],
+        *,
+        account: str,
+        by: Discovery,
+        rand: float,
+        asked_as: str | None = None,
+        behind_ms: int = 0,
     ) -> list[Recorded]:
-        """Take the API's word for at most 500 tasks. The one path into every confirmed state."""
+        """Take the API's word for at most 500 tasks. The one path into every confirmed state.
+
+        `behind_ms`: by how much the API's clock is behind ours, where the age of a task decides.
+        """
         with self._connections.write() as connection:
             return recording.record(
-                connection, tasks, account=account, by=by, now=self._now(), rand=rand, asked_as=asked_as
+                connection,
+                tasks,
+                account=account,
+                by=by,
+                now=self._now(),
+                rand=rand,
+                asked_as=asked_as,
+                behind_ms=behind_ms,
             )
 
     # --- leases ---------------------------------------------------------------------------------------

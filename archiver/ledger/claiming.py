@@ -177,7 +177,8 @@ def _lane(queue: str, lane: str, *, one_only: bool) -> sa.Select[int]:
     orders: Mapping[str, tuple[sa.ColumnElement[Any], ...]] = {
         "deadline": (table.c.deadline_at,),
         "attempts": (table.c.attempts, table.c.due_at),
-        "newest": (table.c.first_seen_at.desc(),),
+        # Not by when we first saw them: to a sweep that finds a backlog, all of that is newer than the callback before.
+        "newest": (table.c.deadline_at.desc(),),
     }
     return (
         sa.select(table.c.id)

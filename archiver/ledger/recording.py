@@ -55,10 +55,12 @@ def record(
     now: int,
     rand: float,
     asked_as: str | None = None,
+    behind_ms: int = 0,
 ) -> list[Recorded]:
     """Take the API's word for `tasks` (at most 500 rows a call; one transaction around it).
 
-    `asked_as` is the id the question was put with, where it was put for one task.
+    `asked_as` is the id the question was put with, where it was put for one task; `behind_ms` by how much the API's
+    clock is behind ours.
     """
     for name, real_id in _names(tasks, asked_as=asked_as).items():
         _merge(connection, account=account, name=name, real_id=real_id, asked=name == asked_as, now=now)
@@ -71,7 +73,10 @@ def record(
         seen.add(task.task_id)
         row = rows.get(task.task_id)
         if row is None:
-            outcomes.append(_insert(connection, task, account=account, by=by, now=now))
+            gone_before = now - behind_ms - RETENTION_MS
+            outcomes.append(
+                _insert(connection, task, account=account, by=by, now=now, gone_before=gone_before)
+            )
         else:
             outcomes.append(_update(connection, row, task, by=by, now=now, rand=rand))
     return outcomes
@@ -128,9 +133,13 @@ def _merged(placeholder: Row, real: Row) -> Changes:
     }
 
 
-def _insert(connection: sa.Connection, task: Task, *, account: str, by: Discovery, now: int) -> Recorded:
+def _insert(
+    connection: sa.Connection, task: Task, *, account: str, by: Discovery, now: int, gone_before: int
+) -> Recorded:
+    """A task that the ledger does not have. What the sweep finds is passed by only when its time is up by our clock and
+    by the API's: one of them may be wrong, and nobody might look at the task again."""
     created_at, created_at_from = settled_created_at(task, first_seen_at=now, now=now)
-    if by is Discovery.SWEEP and created_at + RETENTION_MS <= now:
+    if by is Discovery.SWEEP and created_at <= gone_before:
         return Recorded(task.task_id, Outcome.PASSED_BY, None)
     blank: Changes = {
         "account": account,

@@ -1,0 +1,379 @@
+"""One process of the daemon on the timeline: the real worker with all its loops, on fibers in place of threads.
+
+Nothing of the worker is written here a second time. What is put in: fibers for its threads and pools, the timeline for
+its clocks and waits, and the outside (`outside`).
+
+Some loops look around again and again, most of the time for nothing, and 120 days have 20 million half seconds:
+
+- The verify and the archive loop look at the ledger twice a second. A look that could only see what the last one saw
+  is passed over (`Looking`): nobody has written anything since, and nothing in the ledger has come due.
+- The renewal of leases is passed over while there are none (`Renewing`).
+- The sweep loop looks at its own times every half second; here every `SWEEP_LOOK_SECONDS`, so sweeps begin late.
+- The tender's round every 5 s is mostly a sign of life; here it comes every `TEND_SECONDS`, so verdicts come late.
+"""
+
+import concurrent.futures
+import pathlib
+import random
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+from archiver.adoption import Adopter
+from archiver.archive import Archiver
+from archiver.kling import ApiKey, KlingClient
+from archiver.leases import LeaseKeeper
+from archiver.ledger import Ledger, new_daemon_id
+from archiver.ledger.connections import Connections
+from archiver.limiter import RateLimiter
+from archiver.metrics import Metrics
+from archiver.model import Callback, Stage, Status
+from archiver.setback import Setbacks
+from archiver.spool import Spool
+from archiver.sweep import Sweeper
+from archiver.tend import Tender
+from archiver.transfer import Transfer, TransferLimits
+from archiver.verify import Verifier
+from archiver.worker import Stages, Threads, Worker, WorkerLimits
+from tests.deadlines.outside import Api, Bucket, Cdn
+from tests.deadlines.timeline import Died, Fiber, Signal, Timeline
+from tests.deadlines.world import FAMILIES, World
+
+ACCOUNT = "default"
+MIB = 1024 * 1024
+TEND_SECONDS = 1800.0
+SWEEP_LOOK_SECONDS = 60.0
+GIVE_BACK_SECONDS = 200.0
+"""After a stop: longer than anything that still runs may wait."""
+_STRETCHED = {"tend-loop": TEND_SECONDS, "sweep-loop": SWEEP_LOOK_SECONDS}
+_LOOKING = {"verify-loop": ("verify", "inquire"), "archive-loop": ("archive",)}
+
+
+class MortalLedger(Ledger):
+    """The real ledger, which after a kill -9 hears nothing more from the process that has died."""
+
+    def die(self) -> None:
+        self.close()
+        self._connections = cast("Connections", _Dead())
+
+
+class _Dead:
+    def write(self) -> NoReturn:
+        raise Died
+
+    read = write
+
+
+class Looking:
+    """When another look at the ledger could see what the loop's last one did not: a `Rest`.
+
+    Nothing is claimed but rows that are due and free, or for a hold whose probe is due. So a look is passed over until
+    something comes due, and where rows are due all the while (they are held, or of a failing host), until something
+    else has been written.
+    """
+
+    def __init__(self, path: pathlib.Path, now: Callable[[], int], *, timeline: Timeline) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._now = now
+        self._timeline = timeline
+        self._looked_at = 0
+        self._version: object = None
+        self._queues: tuple[str, ...] = ()
+
+    def look(self) -> None:
+        """A loop begins to look: what comes due from now on it may miss."""
+        self._looked_at = self._now()
+
+    def rest(self, loop: str) -> None:
+        """The loop has found nothing to do."""
+        self._queues = _LOOKING[loop]
+        self._version = self._read_version()
+
+    def _read_version(self) -> object:
+        return self._connection.execute("PRAGMA data_version").fetchone()[0]
+
+    def has_changed(self) -> bool:
+        before, self._version = self._version, self._read_version()
+        if before == self._version:
+            return False
+        if self._first("due_at FROM tasks WHERE queue = ? AND due_at <= ? AND lease_token IS NULL LIMIT 1"):
+            self._looked_at = 0
+        return True
+
+    def next_moment(self) -> int | None:
+        found = self._first("due_at FROM tasks WHERE queue = ? AND due_at > ? ORDER BY due_at LIMIT 1")
+        query = "SELECT min(probe_at) FROM holds WHERE probe_at > ?"
+        (probe_at,) = self._connection.execute(query, (self._looked_at,)).fetchone()
+        moments = found if probe_at is None else [*found, probe_at]
+        return min(moments) - self._now() + self._timeline.now if moments else None
+
+    def _first(self, what: str) -> list[int]:
+        """The first time of each queue."""
+        return [
+            row[0]
+            for queue in self._queues
+            for row in self._connection.execute(f"SELECT {what}", (queue, self._looked_at))
+        ]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Renewing:
+    """Whether there is anything to renew: a `Rest`."""
+
+    def __init__(self, keeper: LeaseKeeper, timeline: Timeline) -> None:
+        self._keeper = keeper
+        self._timeline = timeline
+
+    def has_changed(self) -> bool:
+        return bool(self._keeper.held())
+
+    def next_moment(self) -> int | None:
+        return self._timeline.now if self.has_changed() else None
+
+
+class _Wake(Signal):
+    """What a loop waits for when it has looked and found nothing, and the renewal for its time."""
+
+    def __init__(self, timeline: Timeline, looking: Looking, renewing: Renewing) -> None:
+        super().__init__(timeline)
+        self._timeline_ = timeline
+        self._looking = looking
+        self._renewing = renewing
+
+    def clear(self) -> None:
+        super().clear()
+        self._looking.look()
+
+    def wait(self, timeout: float | None = None, **_: object) -> bool:
+        loop = "" if self._timeline_.current is None else self._timeline_.current.name
+        if loop not in _LOOKING:
+            return super().wait(timeout, rest=self._renewing)
+        self._looking.rest(loop)
+        return super().wait(timeout, rest=self._looking)
+
+
+class _Stop(Signal):
+    """The stop event, by which loops also pace themselves."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__(timeline)
+        self._timeline_ = timeline
+
+    def wait(self, timeout: float | None = None, **_: object) -> bool:
+        fiber = self._timeline_.current
+        least = 0.0 if fiber is None else _STRETCHED.get(fiber.name, 0.0)
+        return super().wait(None if timeout is None else max(timeout, least))
+
+    def wait_exactly(self, seconds: float) -> bool:
+        """For the limiter."""
+        return super().wait(seconds)
+
+
+class Fibers(Threads):
+    """Fibers in place of threads."""
+
+    def __init__(self, timeline: Timeline, make_looking: Callable[[], Looking], keeper: LeaseKeeper) -> None:
+        self.alive: set[Fiber] = set()
+        self._timeline = timeline
+        self._make_looking = make_looking
+        self._renewing = Renewing(keeper, timeline)
+
+    def spawn(self, work: Callable[[], object], *, name: str) -> None:
+        def run() -> None:
+            try:
+                work()
+            finally:
+                self.alive.discard(fiber)
+
+        fiber = self._timeline.spawn(run, name=name)
+        self.alive.add(fiber)
+
+    def thread(self, run: Callable[[], None], *, name: str) -> threading.Thread:
+        return _FiberThread(run, name=name, fibers=self)
+
+    def event(self) -> threading.Event:
+        return _Wake(self._timeline, self._make_looking(), self._renewing)
+
+    def pool(
+        self,
+        size: int,  # noqa: ARG002 -- the worker counts itself
+        *,
+        name: str,
+        begin: Callable[[], object],  # noqa: ARG002 -- it binds the log to a thread, of which there is one
+    ) -> concurrent.futures.Executor:
+        return _FiberPool(self, name=name)
+
+
+class _FiberThread(threading.Thread):
+    def __init__(self, run: Callable[[], None], *, name: str, fibers: Fibers) -> None:
+        super().__init__(target=run, name=name, daemon=True)
+        self._fibers = fibers
+
+    def start(self) -> None:
+        self._fibers.spawn(self.run, name=self.name)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Nobody on the timeline waits for a fiber's end."""
+
+
+class _FiberPool(concurrent.futures.Executor):
+    def __init__(self, fibers: Fibers, *, name: str) -> None:
+        self._fibers = fibers
+        self._name = name
+
+    def submit(
+        self, work: Callable[..., Any], /, *args: Any, **named: Any
+    ) -> "concurrent.futures.Future[Any]":
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._fibers.spawn(lambda: _settle(future, lambda: work(*args, **named)), name=self._name)
+        return future
+
+
+class _InPlace(concurrent.futures.Executor):
+    """Does at once, in the fiber that asks, what the transfers' threads would do side by side."""
+
+    def submit(
+        self, work: Callable[..., Any], /, *args: Any, **named: Any
+    ) -> "concurrent.futures.Future[Any]":
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        _settle(future, lambda: work(*args, **named))
+        return future
+
+
+def _settle(future: "concurrent.futures.Future[Any]", work: Callable[[], Any]) -> None:
+    try:
+        result = work()
+    except Exception as error:  # noqa: BLE001 -- as in every executor: the future carries it
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+class Daemon:
+    """A process that runs from its making until `kill` or `stop`. `skew_ms` is how far its wall clock is ahead."""
+
+    def __init__(
+        self,
+        world: World,
+        folder: pathlib.Path,
+        *,
+        api: Api,
+        bucket: Bucket,
+        rand: random.Random,
+        skew_ms: int = 0,
+        sweep_interval_seconds: float = 300,
+        transfer_seconds: float = 1.0,
+        slots: int = 16,
+    ) -> None:
+        self.skew_ms = skew_ms
+        self.deaths = 0
+        self._timeline = world.timeline
+        self._path = folder / "ledger.db"
+        self._rand = rand
+        self._lookings: list[Looking] = []
+        self.ledger = MortalLedger.open(f"sqlite:///{self._path}", daemon=True, now=self.now)
+        self._stop = _Stop(world.timeline)
+        self._keeper = LeaseKeeper(self.ledger, monotonic=self.monotonic)
+        self._fibers = Fibers(world.timeline, self._looking, self._keeper)
+        spool = Spool(folder / "spool", memory_bytes_max=64 * MIB)
+        self.cdn = Cdn(world, spool, transfer_seconds=transfer_seconds)
+        self._client = KlingClient(
+            "https://api-singapore.klingai.com",
+            ApiKey("key"),
+            RateLimiter(2.0, wait=self._stop.wait_exactly, monotonic=self.monotonic),
+            now=lambda: self.now() / 1000,
+            monotonic=self.monotonic,
+            transport=api,
+        )
+        self.metrics = Metrics()
+        self.worker = Worker(
+            self._stages(bucket, sweep_interval_seconds=sweep_interval_seconds),
+            WorkerLimits(transfer_concurrency=slots, sweep_interval_seconds=sweep_interval_seconds),
+            stop=self._stop,
+            on_death=self._died,
+            monotonic=self.monotonic,
+            threads=self._fibers,
+        )
+        self.worker.start()
+
+    def now(self) -> int:
+        """Unix ms by the wall clock of its machine."""
+        return self._timeline.now + self.skew_ms
+
+    def monotonic(self) -> float:
+        return self._timeline.now / 1000
+
+    def call_back(
+        self, task_id: str, *, status: Status = Status.SUCCEEDED, family: str | None = None
+    ) -> None:
+        """A callback that the door has taken."""
+        self.ledger.record_callbacks([Callback(ACCOUNT, task_id, status, family)])
+        self.worker.wake(Stage.VERIFY)
+
+    def kill(self) -> None:
+        """kill -9: whatever it was about to do, it does not."""
+        self.ledger.die()
+        self._end()
+
+    def stop(self) -> None:
+        """SIGTERM, by a supervisor without patience: what runs is given back, and may not put anything more."""
+        self.worker.stop(seconds=0)
+        self._timeline.run(until=self._timeline.now + int(GIVE_BACK_SECONDS * 1000))
+        self.ledger.leave(self._daemon_id)
+        self.ledger.die()
+        self._end()
+
+    def _end(self) -> None:
+        for fiber in list(self._fibers.alive):
+            self._timeline.kill(fiber)
+        for looking in self._lookings:
+            looking.close()
+        self.cdn.close()
+        self._client.close()
+
+    def _died(self) -> None:
+        self.deaths += 1
+
+    def _looking(self) -> Looking:
+        looking = Looking(self._path, self.now, timeline=self._timeline)
+        self._lookings.append(looking)
+        return looking
+
+    def _stages(self, bucket: Bucket, *, sweep_interval_seconds: float) -> Stages:
+        ledger, now, rand = self.ledger, self.now, self._rand.random
+        keeper = self._keeper
+        limits = TransferLimits(image_bytes_max=64 * MIB, video_bytes_max=64 * MIB)
+        transfer = Transfer(fetcher=self.cdn, store=bucket, keeper=keeper, limits=limits, now=now)
+        common: dict[str, Any] = {"ledger": ledger, "metrics": self.metrics, "now": now}
+        parts = {"account": ACCOUNT, "client": self._client, **common}
+        self._daemon_id = new_daemon_id()
+        return Stages(
+            account=ACCOUNT,
+            ledger=ledger,
+            keeper=keeper,
+            verifier=Verifier(families=FAMILIES, rand=rand, **parts),
+            archiver=Archiver(
+                prefix="",
+                store=bucket,
+                transfer=transfer,
+                adopter=Adopter(store=bucket, transfer=transfer),
+                keeper=keeper,
+                pool=_InPlace(),
+                **parts,
+            ),
+            sweeper=Sweeper(full_interval_ms=86_400_000, rand=rand, **parts),
+            tender=Tender(
+                clients={ACCOUNT: self._client},
+                sweep_interval_ms=int(sweep_interval_seconds * 1000),
+                daemon_id=self._daemon_id,
+                version="simulated",
+                started_at=now(),
+                **common,
+            ),
+            setbacks=Setbacks(ledger=ledger, metrics=self.metrics, now=now, rand=rand),
+            metrics=self.metrics,
+            families=FAMILIES,
+        )

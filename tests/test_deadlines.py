@@ -1,0 +1,152 @@
+"""Day 30, on a clock that jumps: months of outages lose nothing, and a backlog keeps nobody waiting.
+
+The long versions, `simulate(120, …)` and `work_off(50_000, …)`, take minutes; these are the same at a smaller size.
+"""
+
+import pytest
+
+from tests.deadlines.backlog import work_off
+from tests.deadlines.simulation import START, simulate
+from tests.deadlines.timeline import Died, Signal, Timeline
+from tests.deadlines.world import HOSTS, HOUR_MS, Outage, Part, Upstream, World
+
+ALWAYS = (START, START + 24 * HOUR_MS)
+
+
+def test_forty_days_with_four_weeks_of_outage_lose_no_task_that_had_24_hours_of_service() -> None:
+    figures = simulate(40, seed=1, per_day=6)
+
+    assert (figures.lost, figures.late) == ((), ())
+    assert (figures.complaints, figures.crashes) == ((), ())
+    assert figures.promised > 150
+    assert figures.beyond > 5  # what had less than its 24 hours is not given up
+
+
+def test_fresh_callbacks_do_not_wait_for_a_backlog_that_is_found_and_worked_off_meanwhile() -> None:
+    figures = work_off(2000, minutes=2.5)
+
+    assert figures.fresh_archived == figures.fresh
+    assert figures.fresh_seconds_median <= 10
+    assert figures.fresh_seconds_99th <= 30
+    assert figures.worked_off > 1400
+    assert figures.nearest_first == 1
+
+
+def test_what_a_sweep_finds_in_the_last_hours_of_its_30_days_goes_first() -> None:
+    figures = work_off(1000, minutes=2.5, days_least=29, days_most=29.998, fresh_per_second=0.1)
+
+    assert figures.worked_off + figures.expired == 1000
+    assert figures.expired <= 5  # those that had a minute or two
+    assert figures.fresh_seconds_median <= 10
+
+
+@pytest.mark.parametrize("kind", ["silent", "html"])
+def test_a_host_that_fails_keeps_the_tasks_of_no_other_waiting(kind: str) -> None:
+    failing = Outage(Part.CDN, kind, *ALWAYS, host=HOSTS[1])
+    figures = work_off(450, minutes=2, outages=[failing], fresh_hosts=[HOSTS[0], HOSTS[2]])
+
+    assert figures.fresh_archived == figures.fresh
+    assert figures.fresh_seconds_median <= 10
+    assert figures.worked_off >= 280  # two thirds are not of that host
+
+
+# --- the promise, as the simulation understands it ------------------------------------------------------------------
+
+
+def promised(world: World, task: Upstream) -> float | None:
+    """Hours after the task's beginning at which its 24 hours began."""
+    since = world.promised_from(task)
+    return None if since is None else round((since - task.created_at) / HOUR_MS, 2)
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [
+        ([], 0),
+        ([(0, 696)], 696),
+        ([(0, 697)], None),
+        ([(23, 47), (70, 720)], None),
+        ([(23, 47), (71, 720)], 47),
+        ([(0, 10), (5, 300), (8, 9)], 300),
+    ],
+)
+def test_24_hours_on_end_are_promised_and_nothing_less(
+    hours: list[tuple[int, int]], expected: float | None
+) -> None:
+    outages = [
+        Outage(Part.API, "silent", START + since * HOUR_MS, START + until * HOUR_MS) for since, until in hours
+    ]
+    world = World(Timeline(START), outages=outages)
+
+    assert promised(world, world.create(START, seconds=0)) == expected
+
+
+def test_only_what_a_task_needs_counts_against_its_24_hours() -> None:
+    world = World(
+        Timeline(START), outages=[Outage(Part.CDN, "silent", START, START + 720 * HOUR_MS, HOSTS[1])]
+    )
+
+    assert promised(world, world.create(START, seconds=0, host=HOSTS[0])) == 0
+    assert promised(world, world.create(START, seconds=0, host=HOSTS[1])) is None
+    assert promised(world, world.create(START, seconds=0, host=HOSTS[0], has_failed=True)) is None
+
+
+# --- the clock that jumps -------------------------------------------------------------------------------------------
+
+
+def test_the_clock_jumps_to_whoever_waits_for_the_next_moment() -> None:
+    timeline, seen = Timeline(START), list[tuple[str, int]]()
+
+    def sleeper(name: str, seconds: float) -> None:
+        for _ in range(2):
+            timeline.sleep(seconds)
+            seen.append((name, timeline.now - START))
+
+    timeline.spawn(lambda: sleeper("a", 5), name="a")
+    timeline.spawn(lambda: sleeper("b", 3), name="b")
+    timeline.run(until=START + 9_000)
+
+    assert seen == [("b", 3_000), ("a", 5_000), ("b", 6_000)]
+    assert timeline.now == START + 9_000
+
+
+def test_a_signal_ends_a_wait_before_its_time() -> None:
+    timeline, heard = Timeline(START), list[tuple[bool, int]]()
+    signal = Signal(timeline)
+    timeline.spawn(lambda: heard.append((signal.wait(60), timeline.now - START)), name="waiter")
+
+    def set_it() -> None:
+        timeline.sleep(7)
+        signal.set()
+
+    timeline.spawn(set_it, name="setter")
+    timeline.run(until=START + 100_000)
+
+    assert heard == [(True, 7_000)]
+
+
+def test_what_was_killed_never_runs_again() -> None:
+    timeline, ended = Timeline(START), list[str]()
+
+    def work() -> None:
+        try:
+            timeline.sleep(5)
+        except Died:
+            ended.append("died")
+            raise
+        ended.append("lived")
+
+    fiber = timeline.spawn(work, name="victim")
+    timeline.run(until=START + 1)
+    timeline.kill(fiber)
+    timeline.run(until=START + 60_000)
+
+    assert ended == ["died"]
+
+
+def test_an_error_in_a_fiber_ends_the_run() -> None:
+    timeline = Timeline(START)
+    timeline.spawn(lambda: 1 / 0, name="broken")
+
+    with pytest.raises(ZeroDivisionError):
+        timeline.run(until=START + 1)
