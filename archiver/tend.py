@@ -19,7 +19,8 @@ HEARD_MOST_MS = 15 * 60 * 1000
 """How old the API's last answer may be, or two sweep intervals, for our clock to be believed."""
 
 BATCHES_MOST = 20
-"""Batches brought forward or dropped a round: faster than callbacks can bring new ids, and soon enough back to the other duties."""
+"""Batches brought forward or dropped a round: faster than callbacks can bring new ids, and soon enough back to the
+other duties."""
 
 _SET_CLOCK = "Set this machine's clock by NTP; until then no deadline is decided."
 

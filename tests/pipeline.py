@@ -63,6 +63,10 @@ class ByHand(Worker):
         for pool in (self._verifying, self._archiving):
             pool._executor = Inline()  # noqa: SLF001 -- the one thing that makes it threads
 
+    def _tend(self) -> None:
+        assert self._stages.tender is not None
+        self._tend_step(self._stages.tender)
+
     def steps(self, *, archiving: bool) -> list[Callable[[], None]]:
         """Every loop's step, guarded as the loops guard it; two of the archive's, which takes four tasks at a time."""
         steps = {
@@ -73,7 +77,7 @@ class ByHand(Worker):
                 else {}
             ),
             "sweep-loop": self._sweeps.step,
-            "tend-loop": self._tend_step,
+            "tend-loop": self._tend,
         }
         return [lambda name=name, step=step: self._try(name, step) for name, step in steps.items()]  # type: ignore[misc]  # mypy cannot type a lambda's default
 

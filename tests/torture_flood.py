@@ -20,7 +20,7 @@ from archiver.limiter import Priority, RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Status
 from archiver.setback import Setbacks
-from archiver.tend import PRUNINGS_MOST
+from archiver.tend import BATCHES_MOST
 from archiver.verify import Verifier
 from archiver.worker import IDLE_SECONDS, MATCH_SECONDS, TEND_SECONDS, VERIFY_THREADS
 from tests.ledgers import ACCOUNT, START
@@ -203,7 +203,7 @@ class _Flood:
 
     def prune(self) -> None:
         while self._goes_on():
-            for _ in range(PRUNINGS_MOST):
+            for _ in range(BATCHES_MOST):
                 if not self.ledger.prune(by_age=True):
                     break
             self.time.sleep(TEND_SECONDS)
