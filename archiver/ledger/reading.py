@@ -66,9 +66,8 @@ def _show_asset(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
     """The whole ledger at a glance, as `status --json` prints it (of the holds it leaves out what is for people)."""
-    sweeps, daemons = schema.sweeps, schema.daemons
+    sweeps = schema.sweeps
     sweep_rows = connection.execute(sa.select(sweeps).order_by(sweeps.c.family)).mappings().all()
-    alive = sa.select(daemons).where(daemons.c.seen_at > now - DAEMON_SEEN_MS)
     return {
         "states": states(connection),
         "earliest_deadline": _time(earliest_deadline(connection)),
@@ -76,18 +75,25 @@ def status(connection: sa.Connection, *, now: int) -> dict[str, Any]:
         "last_sweep": {row["family"]: _time(row["last_success_at"]) for row in sweep_rows},
         "missed_callbacks": {row["family"]: row["missed_callbacks"] for row in sweep_rows},
         "holds": holds(connection),
-        "daemons": [
-            {
-                "id": row["id"],
-                "host": row["host"],
-                "pid": row["pid"],
-                "version": row["version"],
-                "started_at": rfc3339(row["started_at"]),
-                "seen_at": rfc3339(row["seen_at"]),
-            }
-            for row in connection.execute(alive).mappings()
-        ],
+        "daemons": daemons(connection, now=now),
     }
+
+
+def daemons(connection: sa.Connection, *, now: int) -> list[dict[str, Any]]:
+    """Those that were seen within a minute."""
+    table = schema.daemons
+    alive = sa.select(table).where(table.c.seen_at > now - DAEMON_SEEN_MS)
+    return [
+        {
+            "id": row["id"],
+            "host": row["host"],
+            "pid": row["pid"],
+            "version": row["version"],
+            "started_at": rfc3339(row["started_at"]),
+            "seen_at": rfc3339(row["seen_at"]),
+        }
+        for row in connection.execute(alive).mappings()
+    ]
 
 
 def holds(connection: sa.Connection) -> list[dict[str, Any]]:
@@ -164,6 +170,30 @@ def waiting(connection: sa.Connection, *, account: str, now: int, most: int) -> 
         singly += connection.execute(sa.select(sa.func.count()).select_from(others)).scalar_one()
     confirmed = frozenset(family for family in found[schema.QUEUE_VERIFY] if family is not None)
     return Waiting(counts, confirmed, min(singly, most))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """What whoever is about to create a task under an external id must know of it."""
+
+    task_id: str
+    """The task's own id; the external id itself as long as the API has not confirmed it."""
+    is_confirmed: bool
+    """Whether the API has ever said that this task exists."""
+    family: str | None
+    """Settled by the API, or where it was registered."""
+    request: Mapping[str, object] | None
+    """What was asked for, where we were told."""
+
+
+def known(connection: sa.Connection, *, account: str, task_id: str) -> Known | None:
+    """By id or external id; None when nobody knows it."""
+    row = find(connection, account=account, task_id=task_id)
+    if row is None:
+        return None
+    request = json.loads(row["request"]) if row["request"] else None
+    family = row["family"] or row["family_hint"]
+    return Known(row["task_id"], row["confirmed_at"] is not None, family, request)
 
 
 def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str]) -> dict[str, State]:
