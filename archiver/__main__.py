@@ -17,6 +17,7 @@ from archiver.commands.register import register
 from archiver.commands.retry import retry
 from archiver.commands.show import show
 from archiver.commands.status import status
+from archiver.commands.submit import submit
 from archiver.commands.sweep import sweep
 from archiver.log import program_version
 
@@ -63,7 +64,7 @@ def _program(
     """
 
 
-for command in (sweep, status, show, retry, register):
+for command in (sweep, status, show, retry, register, submit):
     app.command()(command)
 
 

@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from typer.testing import CliRunner, Result
 
@@ -32,6 +32,10 @@ class CommandLine:
     path: pathlib.Path
     now: int = NOW
     simulator: KlingSimulator | None = None
+    pauses: list[float] = dataclasses.field(default_factory=list)
+    """How long a command in this process has slept each time, in seconds; nobody really sleeps."""
+    on_pause: Callable[[], object] = lambda: None
+    """Called whenever a command sleeps: what others do meanwhile."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -45,12 +49,17 @@ class CommandLine:
             "KLING_QUERY_RATE_PER_SECOND": "1000",
         }
 
-    def run(self, *arguments: str, **settings: str) -> Result:
+    def run(self, *arguments: str, stdin: str | None = None, **settings: str) -> Result:
         """One command in this process; settings in capitals add to the usual ones."""
-        invocation = Invocation(self.settings | settings, now=lambda: self.now)
+        invocation = Invocation(self.settings | settings, now=lambda: self.now, wait=self._wait)
         return CliRunner().invoke(
-            app, arguments, obj=invocation, prog_name="kling-archiver", env={"NO_COLOR": "1"}
+            app, arguments, obj=invocation, prog_name="kling-archiver", env={"NO_COLOR": "1"}, input=stdin
         )
+
+    def _wait(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += round(seconds * 1000)
+        self.on_pause()
 
     def start(
         self,

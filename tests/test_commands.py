@@ -19,7 +19,7 @@ from tests.command_line import (
     record,
 )
 
-COMMANDS = ("sweep", "status", "show", "retry", "register")
+COMMANDS = ("sweep", "status", "show", "retry", "register", "submit")
 
 
 @pytest.fixture
