@@ -18,6 +18,7 @@ from archiver.commands.rename_account import rename_account
 from archiver.commands.retry import retry
 from archiver.commands.show import show
 from archiver.commands.status import status
+from archiver.commands.submit import submit
 from archiver.commands.sweep import sweep
 from archiver.log import program_version
 
@@ -64,7 +65,7 @@ def _program(
     """
 
 
-for command in (sweep, status, show, retry, register, rename_account):
+for command in (sweep, status, show, retry, register, submit, rename_account):
     app.command()(command)
 
 

@@ -207,7 +207,9 @@ class Settings(BaseSettings):
         shown="a private folder under the system's temporary folder",
     )
     public_url: _WebUrl | None = _setting(
-        None, "How Kling reaches us. Nothing in this version uses it yet.", expects="a URL"
+        None,
+        "How Kling reaches us: `submit` has callbacks sent below it.",
+        expects="a URL such as https://kling.example.com",
     )
     admin_token: Annotated[SecretStr, BeforeValidator(values.admin_token)] | None = _setting(
         None, "Opens `/api` to whoever sends it as Bearer; without it there is none.", expects="a token"

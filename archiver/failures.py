@@ -68,6 +68,10 @@ class ApiUnreachable(Failure):
     reason = "api_unreachable"
 
 
+class ApiNotReached(ApiUnreachable):
+    """No connection came about, so nothing was sent: a create that ends like this has created nothing."""
+
+
 class ApiServerError(Failure):
     """5000, 5002, or any status ≥ 500 without a code of its own."""
 
@@ -81,9 +85,15 @@ class ApiAnswerUnreadable(Failure):
 
 
 class ApiRateLimited(Failure):
-    """1302 (and 1303): the limiter halves its rate; the task simply comes again."""
+    """1302: the limiter halves its rate; the task simply comes again."""
 
     reason = "api_rate_limited"
+
+
+class ApiConcurrencyExceeded(ApiRateLimited):
+    """1303, for a create: every slot of the account's pack is taken by tasks that have not ended."""
+
+    reason = "api_concurrency_exceeded"
 
 
 class ApiTokenRefused(Failure):
@@ -158,6 +168,34 @@ class ApiRequestInvalid(Failure):
 class ApiModelMissing(Failure):
     reason = "api_model_missing"
     disposition = Disposition.BURY
+
+
+class ApiPolicyTriggered(Failure):
+    """1300, for a create."""
+
+    reason = "api_policy_triggered"
+    what_to_do = "Kling's platform policy does not allow this request (1300): change the prompt or the image."
+
+
+class ApiContentRefused(Failure):
+    """1301, for a create."""
+
+    reason = "api_content_refused"
+    what_to_do = "Kling's content safety refuses this request (1301): change the prompt or the image."
+
+
+class CreateUnsettled(Failure):
+    """A create was sent and no answer says what became of it: it may have created a task, and cost. Never to be
+    repeated before the API was asked for the task by its external id."""
+
+    reason = "create_unsettled"
+
+
+class ExternalIdTaken(Failure):
+    """The external id belongs to another task of the account, so the API would refuse it (1201), at no cost."""
+
+    reason = "external_id_taken"
+    what_to_do = "Choose another external id, or leave it out: nothing was created."
 
 
 class TaskNotFound(Failure):

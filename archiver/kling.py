@@ -1,4 +1,4 @@
-"""The Kling API as we use it: query one task, read one list page. The only module that signs tokens.
+"""The Kling API as we use it: query one task, read one list page, create one task. The only module that signs tokens.
 
 Two rules:
 
@@ -8,7 +8,8 @@ Two rules:
    redirect (none is followed), and what the API says is cleaned of them before it is repeated.
 
 Queries take no slots and change nothing upstream, so a crash at any point here costs one question asked
-again. What an answer means is decided in `answers.py` and `families.py`, without I/O.
+again. A create costs money, so it is sent once, and what is not known to have been refused may have happened. What
+an answer means is decided in `answers.py` and `families.py`, without I/O.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self
 from urllib.parse import quote, urlsplit
 
@@ -159,9 +160,32 @@ class _Question:
     """Path and query below the base URL, encoded."""
     family: str
     by_id: bool
+    body: Mapping[str, object] | None = None
+    """Sent as JSON, by POST; None: a GET."""
 
     def __str__(self) -> str:
+        if self.endpoint == "create":
+            return f"a request to create a task of {self.family}"
         return f"a question for {'one task' if self.by_id else 'a list page'} of {self.family}"
+
+
+_REFUSED = (
+    failures.ApiRateLimited,
+    failures.ApiPolicyTriggered,
+    failures.ApiContentRefused,
+    failures.ApiCredentialsRefused,
+    failures.ApiTokenRefused,
+    failures.ApiAccountAbnormal,
+    failures.ApiAccountInArrears,
+    failures.ApiPackUsedUp,
+    failures.ApiForbidden,
+    failures.ApiAddressNotAllowed,
+    failures.ApiRequestInvalid,
+    failures.ApiBadParameter,
+    failures.ApiModelMissing,
+    failures.ApiNotReached,
+)
+"""After these a create has created nothing: the API said no by a code or a 4xx of its own, or was never reached."""
 
 
 class _TimeLeft:
@@ -210,6 +234,7 @@ class KlingClient:
         connect_seconds: float = 5.0,
         read_seconds: float = 15.0,
         answer_seconds: float = 30.0,
+        create_seconds: float = 120.0,
         body_bytes_max: int = 64 * MIB,
     ) -> None:
         self._base_url = base_url.rstrip("/")
@@ -224,6 +249,7 @@ class KlingClient:
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._answer_seconds = answer_seconds
+        self._create_seconds = create_seconds
         self._body_bytes_max = body_bytes_max
         self._http = httpx2.Client(
             transport=transport,
@@ -251,6 +277,24 @@ class KlingClient:
     def behind_ms(self) -> int:
         """By how much the API's clock is behind ours, in ms; 0 where it is not, or has not been heard."""
         return max(0, -(self.skew_ms or 0))
+
+    def create(self, family: str, body: Mapping[str, object]) -> Task:
+        """Create a task of a `/v1` family; what the API says of it at once: its id and status, no results yet.
+
+        Give `body` an `external_task_id`: by it a task can be found whose answer was lost.
+
+        Raises `CreateUnsettled` when it is not known whether the task exists. After every other failure it does not.
+        """
+        question = _Question("create", f"/v1/{quote(family)}", family, by_id=False, body=body)
+        try:
+            rows = answers.rows_of(self._ask(question, priority=Priority.VERIFY))
+            if not rows:
+                raise failures.ApiAnswerUnreadable(f"The API answered {question} without naming the task.")
+            return families.read_task(answers.sound(rows[0]), family=family)
+        except _REFUSED:
+            raise
+        except failures.Failure as error:
+            raise failures.CreateUnsettled(str(error)) from None
 
     def query(self, family: str, identifier: str, *, priority: Priority) -> Task:
         """The task of this id or external id, asked for under its family's own path.
@@ -321,18 +365,23 @@ class KlingClient:
             family=question.family,
             by_id=question.by_id,
         )
+        if question.endpoint == "create":
+            # Whatever code stands in a 5xx, somebody on the way has failed, and may have failed too late.
+            return failures.CreateUnsettled(str(refusal)) if status >= 500 else refusal
         if isinstance(refusal, failures.ApiRateLimited):
             self._limiter.halve()
         return refusal
 
     def _fetch(self, question: _Question, *, bearer: str) -> tuple[int, bytes]:
-        """(HTTP status, body) of one GET."""
+        """(HTTP status, body) of one request."""
         sent_at = self._now()
+        is_create = question.endpoint == "create"
         with self._http.stream(
-            "GET",
+            "GET" if question.body is None else "POST",
             self._base_url + question.target,
+            json=question.body,
             headers={"Authorization": f"Bearer {bearer}"},
-            extensions={"timeout": self._timeouts()},
+            extensions={"timeout": self._create_timeouts() if is_create else self._timeouts()},
         ) as response:
             received_at = self._now()
             skew_ms = _skew_ms(response.headers.get("date"), sent_at=sent_at, received_at=received_at)
@@ -346,6 +395,15 @@ class KlingClient:
         )
         connect = self._connect_seconds
         return {"connect": connect, "pool": self._answer_seconds, "write": connect, "read": left}
+
+    def _create_timeouts(self) -> dict[str, object]:
+        """A create may carry ten megabytes of image, which the API looks at before its first byte; and giving up on
+        one costs more than waiting."""
+        left = _TimeLeft(
+            idle_seconds=self._create_seconds, answer_seconds=self._create_seconds, monotonic=self._monotonic
+        )
+        connect = self._connect_seconds
+        return {"connect": connect, "pool": connect, "write": self._read_seconds, "read": left}
 
     def _body(self, question: _Question, response: httpx2.Response) -> bytes:
         body = bytearray()
@@ -371,13 +429,20 @@ class KlingClient:
         """The client's exceptions as ours. They are not chained: they hold the request with its header."""
         try:
             yield
+        except (httpx2.ConnectTimeout, httpx2.PoolTimeout):
+            self._observe(question.endpoint, "timeout")
+            raise failures.ApiNotReached(f"{self._host} let nobody connect for {question} in time.") from None
+        except httpx2.ConnectError as error:
+            self._observe(question.endpoint, "connection")
+            cause = self._clean(f"{type(error).__name__}: {error}")
+            raise failures.ApiNotReached(f"{self._host} cannot be reached for {question}: {cause}") from None
         except httpx2.TimeoutException:
             self._observe(question.endpoint, "timeout")
             raise failures.ApiTimeout(f"{self._host} did not answer {question} in time.") from None
         except (httpx2.TransportError, httpx2.InvalidURL) as error:
             self._observe(question.endpoint, "connection")
             cause = self._clean(f"{type(error).__name__}: {error}")
-            raise failures.ApiUnreachable(f"{self._host} cannot be asked {question}: {cause}") from None
+            raise failures.ApiUnreachable(f"{self._host} gave no answer to {question}: {cause}") from None
 
     def _clean(self, words: str) -> str:
         """Words from outside on one line, without our keys and without anybody's signed URLs."""

@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from typer.testing import CliRunner, Result
 
@@ -42,6 +42,10 @@ class CommandLine:
     path: pathlib.Path
     now: int = NOW
     simulator: KlingSimulator | None = None
+    pauses: list[float] = dataclasses.field(default_factory=list)
+    """How long a command in this process has slept each time, in seconds; nobody really sleeps."""
+    on_pause: Callable[[], object] = lambda: None
+    """Called whenever a command sleeps: what others do meanwhile."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -55,15 +59,20 @@ class CommandLine:
             "KLING_QUERY_RATE_PER_SECOND": "1000",
         }
 
-    def run(self, *arguments: str, **settings: str) -> Result:
+    def run(self, *arguments: str, stdin: str | None = None, **settings: str) -> Result:
         """One command in this process; settings in capitals add to the usual ones."""
         WATCH.environment(self.settings | settings)
-        invocation = Invocation(self.settings | settings, now=lambda: self.now)
+        invocation = Invocation(self.settings | settings, now=lambda: self.now, wait=self._wait)
         result = CliRunner().invoke(
-            app, arguments, obj=invocation, prog_name="kling-archiver", env={"NO_COLOR": "1"}
+            app, arguments, obj=invocation, prog_name="kling-archiver", env={"NO_COLOR": "1"}, input=stdin
         )
         WATCH.said("output of a command", result.output)
         return result
+
+    def _wait(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += round(seconds * 1000)
+        self.on_pause()
 
     def start(
         self,

@@ -19,7 +19,7 @@ from tests.command_line import (
     record,
 )
 
-COMMANDS = ("sweep", "status", "show", "retry", "register", "rename-account")
+COMMANDS = ("sweep", "status", "show", "retry", "register", "submit", "rename-account")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ say that all is well.
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, cast
 
@@ -25,10 +26,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Invocation:
-    """Where a command runs: its environment, and the clock (Unix ms)."""
+    """Where a command runs: its environment, the clock (Unix ms), and how it sleeps (seconds)."""
 
     environment: Mapping[str, str]
     now: Callable[[], int] = unix_ms
+    wait: Callable[[float], object] = time.sleep
 
     def settings(self, *need: Need) -> Settings:
         """The settings, with what the command needs among them; the log is set up. Raises SettingsError."""

@@ -65,7 +65,7 @@ def register(
         print_json({**names, "external_task_id": external_task_id, "new": new})
     else:
         print_line(_sentence(task_id, new=new))
-    _advise(family)
+    advise_family(family)
     advice = no_daemon_sentence(daemons)
     if advice:
         say(advice)
@@ -76,12 +76,19 @@ def _check(context: typer.Context, *, task_id: str, family: str, external_task_i
     for name, written in (("ID", task_id), ("--external-task-id", external_task_id)):
         if written is not None and not is_identifier(written):
             context.fail(f"{name} must be 1 to 256 characters that print, and not only dots.")
+    problem = family_problem("--family", family)
+    if problem:
+        context.fail(problem)
+
+
+def family_problem(name: str, family: str) -> str | None:
+    """What is wrong with a family that was given as `name`; None when nothing is."""
     bare = family.strip("/").removeprefix("v1/")
     if FAMILY.fullmatch(family) and bare == family:
-        return
+        return None
     if FAMILY.fullmatch(bare):
-        context.fail(f"--family takes the path without /v1 and outer slashes: {bare}")
-    context.fail("--family must be two or three path segments of a-z, 0-9 and -, such as images/generations.")
+        return f"{name} takes the path without /v1 and outer slashes: {bare}"
+    return f"{name} must be two or three path segments of a-z, 0-9 and -, such as images/generations."
 
 
 def _read(context: typer.Context, request: str | None) -> dict[str, object] | None:
@@ -100,7 +107,8 @@ def _sentence(task_id: str, *, new: bool) -> str:
     return f"{task_id} was known already; see: kling-archiver show {task_id}"
 
 
-def _advise(family: str) -> None:
+def advise_family(family: str) -> None:
+    """Say that a family is none that this version knows, which may be a slip."""
     if family in FAMILIES:
         return
     near = difflib.get_close_matches(family, sorted(FAMILIES), n=1, cutoff=0.75)

@@ -42,7 +42,7 @@ from archiver.ledger import (
 from archiver.ledger.connections import BUSY_SECONDS, Connections, LedgerMissing, LedgerUnusable, open_file
 from archiver.ledger.facts import CLOCK_SKEW_MS, FIRST_STARTED_AT, fact, forget_fact, set_fact
 from archiver.ledger.histories import note
-from archiver.ledger.reading import Waiting
+from archiver.ledger.reading import Known, Waiting
 from archiver.ledger.recording import Outcome, Recorded
 from archiver.ledger.sweeping import SweepMemory
 from archiver.ledger.tending import Expired
@@ -60,6 +60,7 @@ from archiver.model import (
 
 __all__ = [
     "Expired",
+    "Known",
     "Ledger",
     "LedgerMissing",
     "LedgerUnusable",
@@ -176,6 +177,17 @@ class Ledger:
                 created_at=created_at,
                 now=self._now(),
             )
+
+    def known(self, task_id: str, *, account: str) -> Known | None:
+        """What is known of an id or external id that somebody may have registered; None when nothing is."""
+        with self._connections.read() as connection:
+            return reading.known(connection, account=account, task_id=task_id)
+
+    def withdraw(self, task_id: str, *, account: str) -> bool:
+        """Take a registration back that nothing has ever confirmed, under the very id it was made with; whether
+        there was one. Only for whoever made it and knows that the task was never created."""
+        with self._connections.write() as connection:
+            return receiving.withdraw(connection, account=account, task_id=task_id)
 
     def record(
         self,
@@ -516,6 +528,11 @@ class Ledger:
         """Everything at a glance, as `status --json` prints it; of the sweeps only those of `accounts`, where given."""
         with self._connections.read() as connection:
             return reading.status(connection, now=self._now(), accounts=accounts)
+
+    def daemons(self) -> list[dict[str, Any]]:
+        """Those that were seen within a minute, as `status --json` prints them: cheap enough to ask again and again."""
+        with self._connections.read() as connection:
+            return reading.daemons(connection, now=self._now())
 
     def retry_tasks(self, task_ids: Sequence[str], *, account: str) -> Retried:
         """Ask the API afresh for these ids or external ids, now (at most 500 a transaction, so at most 500 a

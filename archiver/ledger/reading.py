@@ -70,13 +70,12 @@ def status(connection: sa.Connection, *, now: int, accounts: Collection[str] | N
     A family that several accounts have was swept when the last of them was, and has missed what all of them have; of
     `accounts` only, where they are given.
     """
-    sweeps, daemons = schema.sweeps, schema.daemons
+    sweeps = schema.sweeps
     known = sa.true() if accounts is None else sweeps.c.account.in_(accounts)
     sweep_rows = connection.execute(sa.select(sweeps).where(known).order_by(sweeps.c.family)).mappings().all()
     families: dict[str, list[sa.RowMapping]] = {}
     for row in sweep_rows:
         families.setdefault(row["family"], []).append(row)
-    alive = sa.select(daemons).where(daemons.c.seen_at > now - DAEMON_SEEN_MS)
     skew_ms = fact(connection, CLOCK_SKEW_MS)
     return {
         "states": states(connection),
@@ -88,17 +87,7 @@ def status(connection: sa.Connection, *, now: int, accounts: Collection[str] | N
         },
         "holds": holds(connection),
         "clock_skew_seconds": None if skew_ms is None else skew_ms / 1000,
-        "daemons": [
-            {
-                "id": row["id"],
-                "host": row["host"],
-                "pid": row["pid"],
-                "version": row["version"],
-                "started_at": rfc3339(row["started_at"]),
-                "seen_at": rfc3339(row["seen_at"]),
-            }
-            for row in connection.execute(alive).mappings()
-        ],
+        "daemons": daemons(connection, now=now),
     }
 
 
@@ -106,6 +95,23 @@ def _last_swept(rows: Sequence[sa.RowMapping]) -> int | None:
     """The oldest of the accounts' last sweeps; None where one of them never had any: an alert is about the worst."""
     times = [row["last_success_at"] for row in rows]
     return None if None in times else min(times)
+
+
+def daemons(connection: sa.Connection, *, now: int) -> list[dict[str, Any]]:
+    """Those that were seen within a minute."""
+    table = schema.daemons
+    alive = sa.select(table).where(table.c.seen_at > now - DAEMON_SEEN_MS)
+    return [
+        {
+            "id": row["id"],
+            "host": row["host"],
+            "pid": row["pid"],
+            "version": row["version"],
+            "started_at": rfc3339(row["started_at"]),
+            "seen_at": rfc3339(row["seen_at"]),
+        }
+        for row in connection.execute(alive).mappings()
+    ]
 
 
 def holds(connection: sa.Connection) -> list[dict[str, Any]]:
@@ -183,6 +189,30 @@ def waiting(connection: sa.Connection, *, account: str, now: int, most: int) -> 
         singly += connection.execute(sa.select(sa.func.count()).select_from(others)).scalar_one()
     confirmed = frozenset(family for family in found[schema.QUEUE_VERIFY] if family is not None)
     return Waiting(counts, confirmed, min(singly, most))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """What whoever is about to create a task under an external id must know of it."""
+
+    task_id: str
+    """The task's own id; the external id itself as long as the API has not confirmed it."""
+    is_confirmed: bool
+    """Whether the API has ever said that this task exists."""
+    family: str | None
+    """Settled by the API, or where it was registered."""
+    request: Mapping[str, object] | None
+    """What was asked for, where we were told."""
+
+
+def known(connection: sa.Connection, *, account: str, task_id: str) -> Known | None:
+    """By id or external id; None when nobody knows it."""
+    row = find(connection, account=account, task_id=task_id)
+    if row is None:
+        return None
+    request = json.loads(row["request"]) if row["request"] else None
+    family = row["family"] or row["family_hint"]
+    return Known(row["task_id"], row["confirmed_at"] is not None, family, request)
 
 
 def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str]) -> dict[str, State]:

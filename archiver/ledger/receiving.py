@@ -241,3 +241,17 @@ def register(
         changes |= {"asked": 0, "not_found_since": None, "ask_singly": False}
     connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
     return False
+
+
+def withdraw(connection: sa.Connection, *, account: str, task_id: str) -> bool:
+    """Delete the row of a registration that only its maker has ever spoken of. A worker that asks for it just now
+    has lost its lease."""
+    table = schema.tasks
+    lonely = (
+        table.c.account == account,
+        table.c.task_id == task_id,
+        table.c.confirmed_at.is_(None),
+        table.c.discovered_by == Discovery.REGISTRATION,
+        table.c.callbacks == 0,
+    )
+    return connection.execute(sa.delete(table).where(*lonely)).rowcount > 0

@@ -17,10 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.simulator.account import RETENTION_MS, Account, DuplicateExternalId, SimulatedFile, SimulatedTask
+from tests.simulator.account import RETENTION_MS, Account, SimulatedFile, SimulatedTask
 from tests.simulator.cdn import Cdn
+from tests.simulator.creating import CreateRefused, create
 from tests.simulator.documents import created_document, json_bytes, legacy_document, new_standard_document
-from tests.simulator.families import FAMILIES, Family, parameter_faults
+from tests.simulator.families import FAMILIES, Family
 from tests.simulator.request_log import RequestLog
 from tests.simulator.signing import is_api_key, token_fault
 
@@ -135,28 +136,10 @@ class Api:
 
     async def _create(self, family: Family, request: Request) -> Response:
         body = await _json_object(request, self._log)
-        refused, unknown = parameter_faults(family, body)
-        if unknown:
-            self._log.complain(f"unknown parameters for {family.path}: {', '.join(unknown)}")
-        if refused:
-            raise Refusal(400, 1201, f"bad request parameter: {', '.join(refused)}")
-        watermark = body.get("watermark_info")
         try:
-            task = self._account.create(
-                family=family.path,
-                images=_whole(body.get("n"), default=1),
-                watermark=isinstance(watermark, dict) and watermark.get("enabled") is True,
-                created_at=None,
-                external_task_id=_text(body.get("external_task_id")),
-                callback_url=_text(body.get("callback_url")),
-                series=bool(family.series) and body.get("result_type") == "series",
-                indexes=None,
-                task_id=None,
-                size=None,
-                image_format=None,
-            )
-        except DuplicateExternalId as error:
-            raise Refusal(400, 1201, str(error)) from error
+            task = create(self._account, family, body, complain=self._log.complain)
+        except CreateRefused as error:
+            raise Refusal(error.status, error.code, error.message) from error
         return envelope(created_document(task))
 
     # --- the new standard's query ---

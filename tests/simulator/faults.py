@@ -1,8 +1,9 @@
 """Ways to answer wrongly. A test arms them per endpoint; the edge asks `Faults.take` before every request.
 
 A fault sees the request before the API does and decides whether the API still does its work: `ErrorCode`, `Hang`,
-`Html`, `Empty`, `Json`, `Raw` and `Redirect` fail *instead of* it; `Cut`, `Truncate`, `LyingLength`, `WrongType` and
-`Drip` fail *after* it (a create that is cut has created the task: failed, but happened).
+`Html`, `Empty`, `Json`, `Raw`, `Redirect` and `Drop` fail *instead of* it; `Cut`, `Truncate`, `LyingLength`,
+`WrongType` and `Drip` fail *after* it (a create that is cut has created the task: failed, but happened), and
+`Happened` makes any of the first kind one of the second.
 """
 
 import asyncio
@@ -76,6 +77,11 @@ def too_fast() -> ErrorCode:
     return ErrorCode(429, 1302, "requests too fast")
 
 
+def over_concurrency() -> ErrorCode:
+    """429/1303."""
+    return ErrorCode(429, 1303, "parallel task over resource pack limit")
+
+
 def server_error() -> ErrorCode:
     """500/5000."""
     return ErrorCode(500, 5000, "server internal error")
@@ -147,6 +153,27 @@ class Hang:
 
     async def answer(self, exchange: Exchange) -> None:
         await exchange.disconnected()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Drop:
+    """The connection ends before anything was done, and without a byte."""
+
+    reset: bool = False
+
+    async def answer(self, exchange: Exchange) -> None:
+        await exchange.close(reset=self.reset)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Happened:
+    """The API does its work, and then says whatever `said` says instead of what came of it."""
+
+    said: Fault
+
+    async def answer(self, exchange: Exchange) -> None:
+        await exchange.normal()
+        await self.said.answer(exchange)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

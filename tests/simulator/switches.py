@@ -39,5 +39,7 @@ class Switches:
     callback_delay_seconds: float = 0.0
     signing_secret: str | None = None
     """`whsec_…`: sign callbacks as Standard Webhooks."""
+    slots_max: int | None = None
+    """How many slots the account's pack has; a create beyond them is answered 429/1303. None: no end of them."""
     progress_seconds: tuple[float, float] | None = None
     """Real seconds after creation until processing and until succeed; None: only the test moves tasks."""

@@ -1,0 +1,199 @@
+"""`submit`: create a task whose results will be in the bucket, and if need be wait until they are."""
+
+import contextlib
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from archiver import creating
+from archiver.commands.invocation import AccountName, account_meant, invocation_of
+from archiver.commands.printing import say
+from archiver.commands.register import advise_family, family_problem
+from archiver.commands.submit_body import Sides, body_of
+from archiver.commands.submit_progress import SubmitProgress
+from archiver.commands.submit_run import SubmitRun
+from archiver.composition import require_account
+from archiver.config import Need, Settings, SettingsError
+from archiver.families import FAMILIES
+from archiver.redaction import Redaction
+from archiver.registration import is_identifier
+from archiver.submission import Submission
+
+_Text = str | None
+_Number = float | None
+
+
+def submit(
+    context: typer.Context,
+    family: Annotated[
+        str, typer.Argument(metavar="FAMILY", help="As in the API's path: images/generations.")
+    ],
+    *,
+    prompt: Annotated[_Text, typer.Option(help="What to make; at most 2500 characters.")] = None,
+    negative_prompt: Annotated[_Text, typer.Option(help="What to avoid; not together with an image.")] = None,
+    model: Annotated[_Text, typer.Option(help=f"{', '.join(creating.MODELS)}.")] = None,
+    image: Annotated[
+        _Text,
+        typer.Option(metavar="FILE", help="PNG or JPEG file (at most 10 MB), or a URL, or Base64."),
+    ] = None,
+    image_reference: Annotated[
+        _Text, typer.Option(help="What the image is a reference for: subject or face.")
+    ] = None,
+    image_fidelity: Annotated[_Number, typer.Option(help="How closely to keep to the image: 0 to 1.")] = None,
+    human_fidelity: Annotated[_Number, typer.Option(help="How closely to keep to the face: 0 to 1.")] = None,
+    resolution: Annotated[_Text, typer.Option(help="1k or 2k.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="How many images: 1 to 9.")] = None,
+    aspect_ratio: Annotated[_Text, typer.Option(help=f"{', '.join(creating.RATIOS)}.")] = None,
+    watermark: Annotated[bool, typer.Option("--watermark", help="Make watermarked images as well.")] = False,
+    up: Annotated[_Number, typer.Option(help="Expand upwards by so many heights: 0 to 2.")] = None,
+    down: Annotated[_Number, typer.Option(help="Expand downwards, likewise.")] = None,
+    left: Annotated[_Number, typer.Option(help="Expand to the left by so many widths: 0 to 2.")] = None,
+    right: Annotated[_Number, typer.Option(help="Expand to the right, likewise.")] = None,
+    target_ratio: Annotated[
+        _Text, typer.Option(metavar="W:H", help="Expand to this shape, calculating the four numbers.")
+    ] = None,
+    area: Annotated[
+        _Number,
+        typer.Option(help="Expand to so many times the image's area, at most 3 (with or without a shape)."),
+    ] = None,
+    image_size: Annotated[
+        _Text, typer.Option(metavar="WxH", help="Pixels of an image given by URL, for --target-ratio.")
+    ] = None,
+    json: Annotated[
+        _Text,
+        typer.Option(
+            "--json", metavar="BODY", help="The API's own body: JSON, @FILE, or - for standard input."
+        ),
+    ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Send it whatever this version thinks of it.")
+    ] = False,
+    external_task_id: Annotated[
+        _Text, typer.Option("--external-task-id", metavar="X", help="Your own name for the task; unique.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the results, and print their keys in the bucket.")
+    ] = False,
+    timeout: Annotated[
+        _Number, typer.Option(metavar="SECONDS", min=0, help="Give up waiting (for slots, for results) then.")
+    ] = None,
+    account: AccountName = None,
+    as_json: Annotated[
+        bool, typer.Option("--as-json", help="Print JSON instead of text (--json is the body here).")
+    ] = False,
+) -> None:
+    """Create a task, and follow it into the bucket.
+
+    Checks the parameters before anything is paid. The task is registered before it is created, so that nothing is
+    lost whatever happens in between; what was asked for goes into its manifest. kling-receiver brings the results
+    into the bucket. Other families take their body by --json.
+
+    Exit status 1 when the API refuses, when the outcome is not known, or when the task failed.
+
+    \b
+    Example: four images, and their keys in the bucket; a wider picture
+      kling-archiver submit images/generations --prompt "a red fox" --n 4 --wait
+      kling-archiver submit images/editing/expand --image fox.png \\
+          --target-ratio 16:9 --area 2.0 --wait
+    """
+    options = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "model_name": model,
+        "image": image,
+        "image_reference": image_reference,
+        "image_fidelity": image_fidelity,
+        "human_fidelity": human_fidelity,
+        "resolution": resolution,
+        "n": n,
+        "aspect_ratio": aspect_ratio,
+        "watermark_info": {"enabled": True} if watermark else None,
+        "external_task_id": external_task_id,
+    }
+    sides = Sides(up, down, left, right, target_ratio, area, image_size)
+    _check_family(context, family)
+    try:
+        body = body_of(json, options, sides)
+    except ValueError as error:
+        context.fail(f"{error}.")
+    _check_body(context, family, body, rules=not no_check)
+    invocation = invocation_of(context)
+    everywhere = invocation.settings(Need.KLING)
+    settings = account_meant(context, everywhere, name=account)
+    advise_family(family)
+    if family in FAMILIES and family not in creating.RULES and not no_check:
+        say(f"this version has no rules for {family}: the body is sent unchecked.")
+    one = _submission(settings, family, body)
+    progress = SubmitProgress(
+        now=invocation.now,
+        wait=invocation.wait,
+        timeout_seconds=timeout,
+        slots=creating.slots_of(family, one.body),
+        clean=Redaction(settings.secrets()).text,
+    )
+    with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
+        require_account(ledger, everywhere)
+        run = SubmitRun(settings, ledger, progress, one, as_json=as_json)
+        with progress:
+            run.create()
+            if wait:
+                run.follow()
+        run.finish(waited=wait)
+
+
+def _check_family(context: typer.Context, family: str) -> None:
+    problem = family_problem("FAMILY", family)
+    if problem:
+        context.fail(problem)
+    if family in creating.SYNCHRONOUS:
+        context.fail(f"{family} answers at once and makes no task: there is nothing to archive.")
+
+
+def _check_body(context: typer.Context, family: str, body: Mapping[str, Any], *, rules: bool) -> None:
+    external_id = body.get("external_task_id")
+    usable = external_id in (None, "") or (isinstance(external_id, str) and is_identifier(external_id))
+    if not usable:
+        context.fail("external_task_id must be 1 to 256 characters that print, and not only dots.")
+    problems = creating.problems(family, body) if rules else []
+    if problems:
+        context.fail("\n".join([*problems, "Nothing was sent; --no-check would send it all the same."]))
+
+
+def _submission(settings: Settings, family: str, body: Mapping[str, Any]) -> Submission:
+    """What is sent: the body with our external id and callback URL where it has none of its own.
+
+    Raises SettingsError.
+    """
+    whole = dict(body)
+    own_id = not whole.get("external_task_id")
+    if own_id:
+        whole["external_task_id"] = creating.new_external_id(secrets.token_hex(16))
+    swept = family in settings.families
+    trail = "registration and sweep" if swept else f"registration (KLING_FAMILIES does not name {family})"
+    if whole.get("callback_url"):
+        say(f"callbacks go to the callback_url of the body: the task is followed by {trail}.")
+    elif settings.public_url is None:
+        whole.pop("callback_url", None)
+        say(f"KLING_PUBLIC_URL is not set, so no callback will come: the task is followed by {trail}.")
+    else:
+        whole["callback_url"] = _callback_url(settings, settings.public_url, family)
+    return Submission(
+        family=family,
+        body=whole,
+        external_id=whole["external_task_id"],
+        has_own_id=own_id,
+        request=creating.request_of(whole),
+    )
+
+
+def _callback_url(settings: Settings, public_url: str, family: str) -> str:
+    if not settings.callback_token:
+        raise SettingsError(
+            [
+                "KLING_PUBLIC_URL is set without KLING_CALLBACK_TOKEN, which is a part of the callback URL: set both"
+            ]
+        )
+    token = settings.callback_token[0].get_secret_value()
+    return creating.callback_url(public_url, token=token, family=family)

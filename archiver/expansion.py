@@ -1,0 +1,94 @@
+"""The geometry of `images/editing/expand`: from the picture that is wanted to the four ratios the API takes. No I/O.
+
+Each ratio is the length added on one side, as a multiple of the original's height (up, down) or width (left,
+right). The API takes 0 to 2 for each, and a picture of at most 3 times the original's area; its own example
+calculates as `expansion_to` does, in four decimals.
+"""
+
+import dataclasses
+import math
+import re
+
+RATIO_MAX = 2.0
+AREA_MAX = 3.0
+_DECIMALS = 10_000
+_NOISE = 1e-9
+"""What floating point may add to an area of exactly 3."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expansion:
+    """How far each side moves out."""
+
+    up: float = 0.0
+    down: float = 0.0
+    left: float = 0.0
+    right: float = 0.0
+
+    @property
+    def area(self) -> float:
+        """Of the new picture, as a multiple of the original's."""
+        return (1 + self.up + self.down) * (1 + self.left + self.right)
+
+    @property
+    def is_too_large(self) -> bool:
+        return self.area > AREA_MAX + _NOISE
+
+
+def expansion_to(
+    width: int, height: int, *, ratio: float | None = None, area: float | None = None
+) -> Expansion:
+    """The expansion of a picture of these pixels, equal on opposite sides, to `ratio` (width ÷ height; None keeps its
+    own) and `area` (a multiple of its own; None takes the least that has the ratio).
+
+    Rounded down to four decimals, so that 3 times the area never becomes a little more.
+
+    Raises ValueError with a sentence that says what is possible.
+    """
+    if width < 1 or height < 1:
+        raise ValueError("the image has no width or height to expand from")
+    wanted = width / height if ratio is None else ratio
+    if not (math.isfinite(wanted) and wanted > 0):
+        raise ValueError("the target ratio must be two positive numbers, for example 16:9")
+    stretch = wanted / (width / height)
+    least = max(stretch, 1 / stretch)
+    if least > AREA_MAX + _NOISE:
+        raise ValueError(
+            f"the target ratio needs {least:.2f} times the image's area, and the API allows at most {AREA_MAX:g}"
+        )
+    times = least if area is None else area
+    if not least - _NOISE <= times <= AREA_MAX + _NOISE:
+        raise ValueError(
+            f"the area must be from {math.ceil(least * 100 - _NOISE) / 100:g} (the least that gives this image the "
+            f"target ratio) to {AREA_MAX:g}, not {times:g}"
+        )
+    wider, higher = math.sqrt(times * stretch), math.sqrt(times / stretch)
+    side, top = _half(wider), _half(higher)
+    return Expansion(up=top, down=top, left=side, right=side)
+
+
+def _half(grown: float) -> float:
+    """One of two equal sides of a length that has grown from 1, in four decimals."""
+    return math.floor(max(0.0, (grown - 1) / 2) * _DECIMALS + _NOISE) / _DECIMALS
+
+
+def ratio_of(written: str) -> float:
+    """`16:9` as 1.78.
+
+    Raises ValueError.
+    """
+    parts = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?):([0-9]{1,6}(?:\.[0-9]{1,6})?)", written.strip())
+    if parts is None or float(parts[1]) <= 0 or float(parts[2]) <= 0:
+        raise ValueError("must be width:height, for example 16:9")
+    return float(parts[1]) / float(parts[2])
+
+
+def pixels_of(written: str) -> tuple[int, int]:
+    """`1024x768` as (1024, 768).
+
+    Raises ValueError.
+    """
+    parts = re.fullmatch(r"([1-9][0-9]{0,5})[x×]([1-9][0-9]{0,5})", written.strip())
+    if parts is None:
+        raise ValueError("must be width x height in pixels, for example 1024x768")
+    return int(parts[1]), int(parts[2])

@@ -1,0 +1,104 @@
+"""What may stand in an `image` parameter of a create call: a URL, or Base64 of a PNG or JPEG. No I/O.
+
+The limits are those of the create pages: .jpg, .jpeg or .png by content, at most 10 MB, at least 300 pixels either
+way, between 1:2.5 and 2.5:1. What is behind a URL is the API's to look at.
+"""
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import io
+import re
+from urllib.parse import urlsplit
+
+from archiver.failures import NotMedia, TooLarge
+from archiver.media import identify
+
+BYTES_MAX = 10 * 1024 * 1024
+"""10 MB, read generously: the API refuses what is larger at no cost."""
+PIXELS_MIN = 300
+RATIO_MAX = 2.5
+_TYPES = ("image/png", "image/jpeg")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputImage:
+    """An image that may be sent."""
+
+    content_type: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+
+
+def is_url(value: str) -> bool:
+    """Whether this is meant as a URL."""
+    return re.match(r"https?://", value, re.IGNORECASE) is not None
+
+
+def encode(content: bytes) -> str:
+    """As the API takes it: bare Base64, without any prefix."""
+    return base64.b64encode(content).decode()
+
+
+def decode(value: str) -> bytes | None:
+    """The bytes behind bare Base64; None when this is none."""
+    if not _BASE64.fullmatch(value):
+        return None
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def read(content: bytes) -> InputImage:
+    """The image in these bytes.
+
+    Raises ValueError with the rule that it breaks: the rest of a sentence whose subject is the parameter.
+    """
+    if len(content) > BYTES_MAX:
+        raise ValueError(f"must be at most 10 MB, not {len(content) / 1024 / 1024:.1f} MB")
+    try:
+        media = identify(io.BytesIO(content))
+    except (NotMedia, TooLarge) as error:
+        raise ValueError(f"must be a PNG or JPEG image: {error}") from error
+    if media.content_type not in _TYPES:
+        raise ValueError(f"must be a PNG or JPEG image, not {media.content_type}")
+    if not media.whole or media.width is None or media.height is None:
+        raise ValueError("must be a whole image: this one ends before its own structure does")
+    if min(media.width, media.height) < PIXELS_MIN:
+        raise ValueError(
+            f"must be at least {PIXELS_MIN} pixels wide and high, not {media.width}×{media.height}"
+        )
+    if max(media.width, media.height) > RATIO_MAX * min(media.width, media.height):
+        raise ValueError(f"must be between 1:2.5 and 2.5:1, not {media.width}×{media.height}")
+    digest = hashlib.sha256(content).hexdigest()
+    return InputImage(media.content_type, media.width, media.height, len(content), digest)
+
+
+def broken_rule(value: object) -> str | None:
+    """What is wrong with the value of an image parameter; None when nothing is."""
+    if not isinstance(value, str):
+        return "must be text: a URL, or Base64"
+    if value[:5].lower() == "data:":
+        return "must be bare Base64: leave out everything up to and including `base64,`"
+    if is_url(value):
+        return None if _has_host(value) else "must be a URL with a host, or Base64 of a PNG or JPEG image"
+    content = decode(value)
+    if content is None:
+        return "must be a URL (http:// or https://), or Base64 without line breaks and without any prefix"
+    try:
+        read(content)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _has_host(value: str) -> bool:
+    try:
+        return bool(urlsplit(value).hostname) and not re.search(r"\s", value)
+    except ValueError:
+        return False
