@@ -39,12 +39,19 @@ OWNERS: Mapping[str, tuple[type, type[Failure]]] = {
 }
 
 _FOR_PEOPLE = "read by people and by commands only"
+_AT_REST = "one transaction of a command or of a start, before or after which there is no work"
+_SUBMIT = "of `submit`: how each of its steps goes wrong, test_submission and test_commands_submit say"
 _ENDS = "gives back what ends with the process anyway"
 _BOOKED = "a number in memory, which ends with the process; what it can meet, `reserve` and `write` meet too"
 
 WITHOUT_A_ROW: Mapping[str, str] = {
     **dict.fromkeys(("ledger.show", "ledger.status", "ledger.holds", "ledger.ids_in"), _FOR_PEOPLE),
     **dict.fromkeys(("ledger.first_started_at", "ledger.settled"), _FOR_PEOPLE),
+    **dict.fromkeys(
+        ("ledger.accounts", "ledger.stranded", "ledger.rename_account", "ledger.forget_holds"), _AT_REST
+    ),
+    **dict.fromkeys(("ledger.known", "ledger.withdraw", "client.create"), _SUBMIT),
+    "ledger.daemons": _FOR_PEOPLE,
     "ledger.ping": "changes nothing; /readyz asks by it",
     "ledger.note": "nothing in the pipeline calls it",
     "ledger.leave": "the last word of an orderly exit; after a minute nobody is shown that has not said it",
