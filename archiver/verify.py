@@ -42,6 +42,8 @@ PAGE_WORTH = 10
 RECENT_MS = 60 * 60 * 1000
 """Callbacks come for tasks that were created within this time, or nearly always."""
 WAITING_MOST = 2000
+CROWD = 500
+"""So many ids that no list shows are no burst of genuine ones."""
 LIST_TRIES = 3
 """So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
 
@@ -187,7 +189,9 @@ class Verifier:
                 continue
             priority = Priority.VERIFY if family in waiting.confirmed else Priority.MATCH
             count = waiting.by_family.get(family, 0) + unplaced
-            matched += self._match_family(family, count=count, priority=priority, began=began)
+            matched += self._match_family(
+                family, count=count, priority=priority, began=began, crowded=waiting.singly >= CROWD
+            )
             self._leave_to_single_questions(family, due_before=began)
         if unplaced and families:
             self._leave_to_single_questions(None, due_before=began)
@@ -219,9 +223,13 @@ class Verifier:
     def _is_known(self, family: str) -> bool:
         return family in self.families or family in FAMILIES
 
-    def _match_family(self, family: str, *, count: int, priority: Priority, began: int) -> int:
+    def _match_family(self, family: str, *, count: int, priority: Priority, began: int, crowded: bool) -> int:
         """Read pages while they show what waits, what is new, or the last hour: in a burst what waits may be behind
-        pages of what is known already. Never so many that asking singly would have cost less."""
+        pages of what is known already. Never so many that asking singly would have cost less.
+
+        In a crowd the last hour is not read again and again for ids that are not in it, while another family's
+        genuine callbacks wait for their turn; what is behind a page of known tasks then waits for the sweep.
+        """
         listing = self._listing(family, priority)
         pages_most = max(2 * math.ceil(count / PAGE_ROWS), count // PAGE_WORTH)
         matched = 0
@@ -233,7 +241,7 @@ class Verifier:
                 waited = [one.waited_since for one in recorded if one.waited_since is not None]
                 matched += sum(since <= began for since in waited)
                 news = bool(waited) or any(one.outcome is Outcome.NEW for one in recorded)
-                goes_on = news or _is_since(page, began - RECENT_MS)
+                goes_on = news or (not crowded and _is_since(page, began - RECENT_MS))
                 if not goes_on or matched >= count or number >= pages_most:
                     break
         except LedgerUnavailable:

@@ -20,7 +20,7 @@ from archiver.failures import (
 from archiver.limiter import Priority
 from archiver.model import Callback, Discovery, Stage, State, Status
 from archiver.unconfirmed import UnconfirmedWatch
-from archiver.verify import MATCH_LEAST, WAITING_MOST, record_page
+from archiver.verify import CROWD, MATCH_LEAST, WAITING_MOST, record_page
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, RAND, SECOND, answer
 from tests.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest, faults
@@ -483,6 +483,25 @@ def test_ids_under_made_up_families_do_not_stand_before_genuine_ones_that_wait_f
 
     assert questions.states(task_id) == {State.SUCCEEDED}
     assert questions.calls == {"list": 1}
+
+
+def test_in_a_crowd_a_list_is_not_read_beyond_a_page_of_known_tasks(questions: Questions) -> None:
+    questions.history(1600, age=MINUTE)
+    questions.sweeper.sweep(FAMILY, full=True)
+    for crowd in ("first", "second"):
+        questions.tell(*(f"{crowd}-{number}" for number in range(CROWD)))
+        read = questions.sim.requests["list"]
+        questions.verifier.match()
+        questions.clock.advance(SECOND)
+    assert questions.sim.requests["list"] - read == 1
+    questions.tell(*(f"third-{number}" for number in range(CROWD)))
+    (task_id,) = questions.history(1)
+    questions.tell(task_id)
+
+    questions.verifier.match()
+
+    assert questions.states(task_id) == {State.SUCCEEDED}
+    assert questions.sim.requests["list"] - read == 3
 
 
 def test_a_flood_of_forged_ids_costs_a_bounded_number_of_calls_a_round(questions: Questions) -> None:

@@ -104,7 +104,10 @@ class _Ledger(Ledger):
 
 
 class _Flood:
-    def __init__(self, folder: pathlib.Path, sim: KlingSimulator, time: VirtualTime, *, ids: int) -> None:
+    def __init__(
+        self, folder: pathlib.Path, sim: KlingSimulator, time: VirtualTime, *, ids: int, others: int
+    ) -> None:
+        self.others = others
         self.time, self.sim, self.ids = time, sim, ids
         self.rows_allowed, self.rows_most = max(1000, ids // 2), 0
         self.ends_at = ids / FORGED_PER_SECOND + AFTERMATH_SECONDS
@@ -223,18 +226,23 @@ class _Flood:
             # Between two prunings so many come, and what was confirmed stays for ever.
             rows_allowed=self.rows_allowed
             + int((TEND_SECONDS + 1) * FORGED_PER_SECOND)
-            + len(self.ledger.told),
+            + len(self.ledger.told)
+            + self.others,
         )
 
 
-def flood(ids: int, *, seed: int = 1) -> Figures:
-    """One flood of so many forged ids, with a ledger that keeps at most half of them. 100,000 take 15 s."""
+def flood(ids: int, *, seed: int = 1, tasks_in_the_last_hour: int = 0) -> Figures:
+    """One flood of so many forged ids, with a ledger that keeps at most half of them; 100,000 take 15 s. The account
+    may be a busy one, of which the ledger knows nothing at first."""
     time = VirtualTime(start_ms=START, seed=seed)
     with (
         tempfile.TemporaryDirectory() as folder,
         KlingSimulator(now=lambda: time.unix_ms() / 1000) as sim,
     ):
-        attack = _Flood(pathlib.Path(folder), sim, time, ids=ids)
+        for number in range(tasks_in_the_last_hour):
+            age = 3_600_000 * (tasks_in_the_last_hour - number) // (tasks_in_the_last_hour + 1)
+            sim.create_task(created_at=time.unix_ms() - age, status="succeed")
+        attack = _Flood(pathlib.Path(folder), sim, time, ids=ids, others=tasks_in_the_last_hour)
         for work in (attack.forge, attack.call_back, attack.verify, attack.renew, attack.prune):
             time.spawn(work)
         try:
