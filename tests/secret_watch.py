@@ -25,12 +25,13 @@ import structlog.testing
 from archiver import log
 from archiver.config import SETTINGS, SettingsError
 from archiver.failures import Failure
-from archiver.redaction import SECRET_LENGTH_MIN
 from tests.simulator import KlingSimulator
 from tests.simulator.signing import UrlSigner
 
 EXCERPT_CHARACTERS = 80
 NAMED_MOST = 30
+SECRET_CHARACTERS_MIN = 8
+"""Shorter values are words that tests give where any would do."""
 AWS_SECRETS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 SECRET_SETTINGS = frozenset(setting.name for setting in SETTINGS if setting.secret) | AWS_SECRETS
 
@@ -69,7 +70,7 @@ class SecretWatch:
 
     def secret(self, name: str, value: str) -> None:
         """From now on nobody may say `value`, as it is or as a URL would carry it."""
-        if len(value) >= SECRET_LENGTH_MIN:
+        if len(value) >= SECRET_CHARACTERS_MIN:
             with self._lock:
                 self._secrets |= dict.fromkeys((value, quote(value), quote(value, safe="")), name)
 

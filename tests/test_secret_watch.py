@@ -54,17 +54,17 @@ WAYS = {
     # How it is heard, and a test in which it is said.
     "log line": """
         log.configure(format="json", level="info", stream=io.StringIO(), secrets=())
-        log.get().info("daemon.started", url="SECRET")
+        log.get().info("daemon.started", url="SECRETIVE")
         structlog.reset_defaults()""",
     "captured event": """
         with structlog.testing.capture_logs():
-            log.get().info("daemon.started", url="SECRET")""",
+            log.get().info("daemon.started", url="SECRETIVE")""",
     "message of AssetGone": """
-        AssetGone("gone: SECRET")""",
+        AssetGone("gone: SECRETIVE")""",
     "message of SettingsError": """
-        SettingsError(["SECRET is no token"])""",
+        SettingsError(["SECRETIVE is no token"])""",
     "Captured stdout call": """
-        print("SECRET")""",
+        print("SECRETIVE")""",
     "raw answer": """
         with Edge() as edge:
             WATCH.secret("a word", "HTTP/1.1 404")
@@ -74,7 +74,7 @@ WAYS = {
             WATCH.secret("a word", "kling_build_info")
             edge.client.get("/metrics")""",
     "output of a command": """
-        CommandLine(tmp_path / "l.db").run("SECRET")""",
+        CommandLine(tmp_path / "l.db").run("SECRETIVE")""",
 }
 IMPORTS = """
 import io
@@ -90,7 +90,7 @@ from tests.secret_watch import WATCH
 
 def test_a_session_in_which_a_secret_is_said_fails_and_names_test_and_way(tmp_path: pathlib.Path) -> None:
     tests = "".join(
-        f"\n\ndef test_{number}(tmp_path):\n    if WATCH.secret('a secret', 'SECRET') is None:{way}\n"
+        f"\n\ndef test_{number}(tmp_path):\n    if WATCH.secret('a secret', 'SECRETIVE') is None:{way}\n"
         for number, way in enumerate(WAYS.values())
     )
     (tmp_path / "test_leaks.py").write_text(IMPORTS + tests)
