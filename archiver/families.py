@@ -324,7 +324,7 @@ def _strings(row: object) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _url(path: tuple[str, ...], value: str) -> _Found | None:
-    url = value.strip()
+    url = value.replace("\0", "").strip()
     if not url:
         return None
     dotted = ".".join(path)

@@ -305,6 +305,15 @@ def test_any_json_is_a_task_or_unreadable(document: object) -> None:
     outcome(document)
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\0", " \0\t\0 "])
+def test_a_url_of_nothing_is_no_asset(blank: str) -> None:
+    row = {"index": 0, "url": URL, "watermark_url": blank}
+    task = outcome({"task_id": "7", "task_status": "succeed", "task_result": {"images": [row]}})
+
+    assert task is not None
+    assert [asset.url for asset in task.assets] == [URL]
+
+
 @given(JSON, JSON)
 def test_any_result_of_a_task_gives_safe_unique_names(result: object, outputs: object) -> None:
     document = {"task_id": "7", "task_status": "succeed", "task_result": result, "outputs": outputs}

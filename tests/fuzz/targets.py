@@ -66,6 +66,7 @@ def answers(data: bytes) -> None:
         except ApiAnswerUnreadable:
             continue
         assert TASK_ID.fullmatch(task.task_id)
+        assert all(asset.url for asset in task.assets)
         names = [file_name(asset.stem, extension="png") for asset in task.assets]
         assert len(set(names)) == len(names)
         assert all(_SAFE_NAME.fullmatch(name) and not name.startswith(".") for name in names), names
