@@ -4,7 +4,6 @@ Nothing here does work or opens a connection, but for the ledger, which is locke
 API, a bucket or a network that is not there is found out by the stages, which then hold; it is no reason to be down.
 """
 
-import concurrent.futures
 import dataclasses
 import importlib.metadata
 import random
@@ -22,6 +21,7 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.limiter import RateLimiter
 from archiver.metrics import Metrics
+from archiver.pools import StartedPool
 from archiver.setback import Setbacks
 from archiver.spool import Spool
 from archiver.store import S3Store
@@ -96,7 +96,7 @@ def build_engine(
     transfer = Transfer(
         fetcher=fetcher, store=store, keeper=keeper, limits=_transfer_limits(settings), now=unix_ms
     )
-    pool = concurrent.futures.ThreadPoolExecutor(settings.transfer_concurrency, thread_name_prefix="transfer")
+    pool = StartedPool(settings.transfer_concurrency, name="transfer")
     archiver = Archiver(
         account=settings.account,
         prefix=settings.s3_prefix,

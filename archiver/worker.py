@@ -29,6 +29,7 @@ from archiver.ledger import Ledger
 from archiver.limiter import Stopped
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
+from archiver.pools import StartedPool
 from archiver.setback import Setbacks
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
@@ -188,9 +189,9 @@ class Worker:
             if free
             else []
         )
-        stages.keeper.keep(leases, asked_at=asked_at)
-        for lease in leases:
-            self._verifying.run(self._verify, lease)
+        self._hand_over(
+            leases, asked_at=asked_at, start=lambda lease: self._verifying.run(self._verify, lease)
+        )
         if not leases:
             wake.wait(IDLE_SECONDS)
 
@@ -220,12 +221,29 @@ class Worker:
         leases = stages.ledger.claim_archive(
             count=free, offset=self._archiving.started, hosts_avoided=self._hosts.avoided()
         )
-        stages.keeper.keep(leases, asked_at=asked_at)
-        for lease in leases:
-            self._hosts.began(lease.asset_host)
-            self._archiving.run(self._archive, lease)
+        self._hand_over(leases, asked_at=asked_at, start=self._start_archiving)
         if not leases:
             wake.wait(IDLE_SECONDS)
+
+    def _start_archiving(self, lease: Lease) -> None:
+        self._hosts.began(lease.asset_host)
+        self._archiving.run(self._archive, lease)
+
+    def _hand_over(self, leases: list[Lease], *, asked_at: float, start: Callable[[Lease], None]) -> None:
+        """Each lease to a thread. Where none can be had (memory, a limit of the system) the rest is given back: kept,
+        it would be renewed for as long as the process lives, and nobody would work on it.
+
+        The lease at which it failed may lie in the pool's queue all the same: whoever takes it there finds it over.
+        """
+        self._stages.keeper.keep(leases, asked_at=asked_at)
+        for place, lease in enumerate(leases):
+            try:
+                start(lease)
+            except Exception:
+                for left in leases[place:]:
+                    self._stages.keeper.drop(left)
+                    self._give_back(left)
+                raise
 
     def _archive(self, lease: Lease) -> None:
         try:
@@ -311,7 +329,7 @@ class _Pool:
     """A thread pool that knows how many of its threads are free."""
 
     def __init__(self, name: str, size: int, *, on_free: Callable[[], None]) -> None:
-        self._executor = concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._executor = StartedPool(size, name=name)
         self._size = size
         self._on_free = on_free
         self._lock = threading.Lock()
