@@ -259,6 +259,15 @@ class Service:
         """Answers of this code, as `kling_api_requests_total` counts them."""
         return self.answers[str(code)]
 
+    def failures(self, reason: str) -> float:
+        """`kling_failures_total` of this reason, in all stages."""
+        return sum(
+            sample.value
+            for metric in self.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "kling_failures_total" and sample.labels["reason"] == reason
+        )
+
     def states(self, *ids: str) -> set[str]:
         return {state.value for state in self.ledger.settled(account=ACCOUNT, task_ids=list(ids)).values()}
 
