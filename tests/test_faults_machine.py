@@ -26,8 +26,9 @@ from tests.edge import Edge, legacy_body
 from tests.ledgers import ACCOUNT, Desk
 from tests.s3_servers import S3Server
 
-TASKS = 4
-"""While it lasts: one fewer than hold a host, whose probe would be half a minute away."""
+TASKS = {"disk for the ledger": 10, "file descriptors": 4, "memory": 30}
+"""While it lasts. Without descriptors one fewer than hold a host, whose probe would be half a minute away; without
+memory enough to ask for every thread there may be."""
 PAGE_BYTES = resource.getpagesize()
 NO_TMPFS = "no right to mount a small tmpfs for the ledger (run as root with CAP_SYS_ADMIN)"
 
@@ -91,7 +92,7 @@ def full(folder: pathlib.Path) -> Callable[[], Callable[[], object]]:
     return begin
 
 
-NAMES = ("disk for the ledger", "file descriptors", "memory")
+NAMES = tuple(TASKS)
 
 
 @pytest.fixture(scope="module")
@@ -117,21 +118,21 @@ def shortages(
         made[NAMES[1]] = Shortage(site, daemon, short_of(daemon, resource.RLIMIT_NOFILE, open_files))
         site, daemon = start(NAMES[2])
         made[NAMES[2]] = Shortage(site, daemon, short_of(daemon, resource.RLIMIT_AS, address_space))
-        for shortage in made.values():
-            suffer(shortage)
+        for name, shortage in made.items():
+            suffer(shortage, count=TASKS[name])
         yield made
         for shortage in made.values():
             shortage.daemon.kill()
 
 
-def suffer(shortage: Shortage) -> None:
+def suffer(shortage: Shortage, *, count: int) -> None:
     """Well, then short, then well again; callbacks all the time."""
     shortage.daemon.wait_ready()
     shortage.call_back(1)
     shortage.site.wait_archived(*shortage.answers)
     give_back = shortage.begin()
     try:
-        shortage.call_back(TASKS)
+        shortage.call_back(count)
         found = shortage.daemon.readyz()
         shortage.ready.append(None if found is None else found[0])
     finally:
