@@ -25,9 +25,7 @@ __all__ = ["folder", "service"]  # fixtures
 
 Path = tuple[str | int, ...]
 MISSING = "(missing)"
-WRONG: Sequence[object] = (
-    MISSING, None, True, 0, -1, 1.5, 10**30, "", "text", "\ud800", [], {}, [None], [[]], {"url": 1}
-)  # fmt: skip
+WRONG: Sequence[object] = (MISSING, None, True, -1, 10**30, "text", "\ud800", [], {}, [None])
 
 
 def document_of(service: Service, task_id: str) -> dict[str, Any]:
@@ -116,7 +114,7 @@ anything = st.recursive(
 
 
 @given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), anything), min_size=15, max_size=15))
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_json_in_the_place_of_any_field_loses_no_task(
     folder: pathlib.Path, places: list[tuple[float, object]]
 ) -> None:
