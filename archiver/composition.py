@@ -7,7 +7,6 @@ Nothing here does work or opens a connection, but for the ledger, which is locke
 API, a bucket or a network that is not there is found out by the stages, which then hold; it is no reason to be down.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import importlib.metadata
@@ -29,6 +28,7 @@ from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.limiter import RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Stage
+from archiver.pools import StartedPool
 from archiver.setback import Setbacks
 from archiver.slots import Slots
 from archiver.spool import Spool
@@ -165,7 +165,7 @@ class _Builder:
     store: S3Store
     fetcher: Fetcher
     clients: Mapping[str, KlingClient]
-    pools: list[concurrent.futures.ThreadPoolExecutor] = dataclasses.field(default_factory=list)
+    pools: list[StartedPool] = dataclasses.field(default_factory=list)
 
     def stages(self, account: Settings, *, tender: Tender | None) -> Stages:
         """The stages of one account. `account` are its settings, as if it were the only one."""
@@ -200,10 +200,10 @@ class _Builder:
             limits=_transfer_limits(account),
             now=unix_ms,
         )
-        pool = concurrent.futures.ThreadPoolExecutor(
+        pool = StartedPool(
             account.transfer_concurrency,
-            thread_name_prefix="transfer",
-            initializer=functools.partial(log.bind, account=account.account),
+            name="transfer",
+            begin=functools.partial(log.bind, account=account.account),
         )
         self.pools.append(pool)
         return Archiver(

@@ -12,6 +12,7 @@ that; signatures cover the target's bytes, so they are sent as they came.
 A crash here loses nothing: there is no state but open sockets.
 """
 
+import _thread
 import contextlib
 import dataclasses
 import enum
@@ -532,25 +533,50 @@ class PinnedBackend(httpcore2.NetworkBackend):
         return resolution.answer()
 
 
-class _Resolution(threading.Thread):
-    """One name look-up."""
+def _do_nothing() -> None:
+    """Nothing is left to be said."""
+
+
+class _Resolution:
+    """One name look-up in a thread of its own. Not a `threading.Thread`: its `start` waits until the thread has begun,
+    and one that finds no memory for its first steps never does."""
 
     def __init__(self, resolver: Resolver, *, host: str, port: int, finished: Callable[[], None]) -> None:
-        super().__init__(name=f"resolve-{host}", daemon=True)
         self._resolver = resolver
         self._host = host
         self._port = port
         self._finished = finished
+        self._lock = threading.Lock()
+        self._began = False
+        self._over = threading.Event()
         self._addresses: Sequence[str] | None = None
         self._error: OSError | UnicodeError | None = None
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Raises RuntimeError where there is no thread to be had."""
+        _thread.start_new_thread(self._run, ())
+
+    def join(self, seconds: float | None) -> None:
+        """Return when it is over, or after so many seconds; one that has not begun by then does not count as under
+        way any more."""
+        if not self._over.wait(seconds) and not self._began:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Say so, once: a thread may begin after everybody has given it up for dead."""
+        with self._lock:
+            finished, self._finished = self._finished, _do_nothing
+        finished()
+
+    def _run(self) -> None:
+        self._began = True
         try:
             self._addresses = list(self._resolver(self._host, self._port))
         except (OSError, UnicodeError) as error:
             self._error = error
         finally:
-            self._finished()
+            self._finish()
+            self._over.set()
 
     def answer(self) -> Sequence[str]:
         if self._error is not None:

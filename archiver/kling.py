@@ -47,6 +47,14 @@ MESSAGE_CHARACTERS_MAX = 200
 IDENTIFIER_CHARACTERS_MAX = 1024
 MIB = 1024 * 1024
 
+_NOBODY_ANSWERED = (
+    failures.ApiTimeout,
+    failures.ApiUnreachable,
+    failures.ApiServerError,
+    failures.ApiAnswerUnreadable,
+)
+"""Failures that say of the service, and not of the question, that it is not well."""
+
 USER_AGENT = f"kling-archiver/{importlib.metadata.version('kling-archiver')}"
 
 
@@ -340,6 +348,18 @@ class KlingClient:
 
     def _ask_once(self, question: _Question, *, bearer: str, priority: Priority) -> Answer:
         self._limiter.acquire(priority)
+        try:
+            answer = self._answer(question, bearer=bearer)
+        except _NOBODY_ANSWERED:
+            self._limiter.unanswered()
+            raise
+        except failures.Failure:
+            self._limiter.answered()
+            raise
+        self._limiter.answered()
+        return answer
+
+    def _answer(self, question: _Question, *, bearer: str) -> Answer:
         with self._failures_of(question):
             status, body = self._fetch(question, bearer=bearer)
         try:

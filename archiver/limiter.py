@@ -31,6 +31,9 @@ HALVING_LEAST_SECONDS = 1.0
 """Answers to requests that were sent side by side are one complaint, not several."""
 LISTS_IN_A_ROW = 2
 """So many list pages go first when the background waits as well."""
+UNANSWERED_IN_A_ROW = 5
+"""From so many questions in a row that nobody answered on, each is a complaint: a service that is down is asked about
+every five seconds, however much waits for it. One bad answer says nothing about the service."""
 WAIT_LEAST_SECONDS = 0.001
 WAIT_MOST_SECONDS = 1.0
 
@@ -91,6 +94,7 @@ class RateLimiter:
         self._waiting = dict.fromkeys(Priority, 0)
         self._lists_in_a_row = LISTS_IN_A_ROW
         """Since the background's last turn."""
+        self._unanswered = 0
 
     @property
     def rate_per_second(self) -> float:
@@ -130,6 +134,19 @@ class RateLimiter:
             self._rate = max(self._rate / 2, self._full_rate / FLOOR_DIVISOR)
             self._all.empty()
             self._background.empty()
+
+    def unanswered(self) -> None:
+        """Nobody answered a request: silence, a broken connection, a server error, a gateway's page."""
+        with self._lock:
+            self._unanswered += 1
+            is_down = self._unanswered >= UNANSWERED_IN_A_ROW
+        if is_down:
+            self.halve()
+
+    def answered(self) -> None:
+        """The API answered, be it with a refusal: it is up."""
+        with self._lock:
+            self._unanswered = 0
 
     def _wait_for(self, priority: Priority) -> float:
         """Take a token and return 0, or say after how many seconds to look again."""

@@ -23,7 +23,9 @@ from archiver.setback import say_hold
 from archiver.sweep import SweepEnd, Sweeper, say_failed
 
 RETRY_SECONDS = 30.0
-"""How soon a sweep that failed, or that another one was in the way of, is tried again; at most the interval."""
+"""How soon a sweep that failed, or that another one was in the way of, is tried again; at most the interval. Doubled
+with each failure in a row: an API that is down must not be asked for lists more often than one that is up."""
+DOUBLINGS_MOST = 20
 WAIT_MOST_SECONDS = 0.5
 
 
@@ -51,6 +53,7 @@ class SweepLoop:
         self._on_swept = on_swept
         self._monotonic = monotonic
         self._due_at = dict.fromkeys(families, monotonic())
+        self._failed_in_a_row = dict.fromkeys(families, 0)
         self._resumed = threading.Event()
 
     def resume(self) -> None:
@@ -71,7 +74,9 @@ class SweepLoop:
         self._stop.wait(min(max(0.05, soonest - self._monotonic()), WAIT_MOST_SECONDS))
 
     def _sweep(self, family: str) -> None:
-        self._due_at[family] = self._monotonic() + min(RETRY_SECONDS, self._interval_seconds)
+        failed = min(self._failed_in_a_row[family], DOUBLINGS_MOST)
+        self._due_at[family] = self._monotonic() + min(RETRY_SECONDS * 2**failed, self._interval_seconds)
+        self._failed_in_a_row[family] += 1  # until it is known better
         try:
             counts = self._sweeper.sweep(family, full=self._sweeper.is_full_due(family))
         except Stopped:
@@ -81,6 +86,7 @@ class SweepLoop:
         except Exception:  # noqa: BLE001 -- the sweep loop: the other families go on; logged with its traceback
             log.get().exception("worker.crashed", loop="sweep-loop", family=family)
         else:
+            self._failed_in_a_row[family] = 0
             if counts.end is SweepEnd.FINISHED:
                 self._due_at[family] = self._monotonic() + self._interval_seconds
                 self._on_swept(family)

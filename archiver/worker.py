@@ -32,6 +32,7 @@ from archiver.ledger import Ledger
 from archiver.limiter import Stopped
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
+from archiver.pools import StartedPool
 from archiver.setback import Setbacks
 from archiver.slots import Slots
 from archiver.sweep import Sweeper
@@ -93,7 +94,7 @@ class Threads:
 
     def pool(self, size: int, *, name: str, begin: Callable[[], object]) -> concurrent.futures.Executor:
         """Threads for work that is waited for, each of which calls `begin` first."""
-        return concurrent.futures.ThreadPoolExecutor(size, thread_name_prefix=name, initializer=begin)
+        return StartedPool(size, name=name, begin=begin)
 
 
 class Worker:
@@ -236,9 +237,9 @@ class Worker:
             if free
             else []
         )
-        stages.keeper.keep(leases, asked_at=asked_at)
-        for lease in leases:
-            self._verifying.run(self._verify, lease)
+        self._hand_over(
+            leases, asked_at=asked_at, start=lambda lease: self._verifying.run(self._verify, lease)
+        )
         if not leases:
             wake.wait(IDLE_SECONDS)
 
@@ -265,24 +266,23 @@ class Worker:
             wake.wait(IDLE_SECONDS)
             return
         free = self._slots.take(self._account, self._hosts.room())
-        leases = self._claim_archive(free) if free else []
-        started = 0
-        try:
-            for lease in leases:
-                self._hosts.began(lease.asset_host)
-                self._archiving.run(self._archive, lease)
-                started += 1
-        finally:  # no thread to be had: a slot that nobody fills must not count as taken for ever
-            self._slots.give_back(self._account, len(leases) - started)
+        leases = list[Lease]()
+        if free:
+            asked_at = stages.keeper.asking()
+            leases = self._claim_archive(free)
+            started = self._archiving.started
+            try:
+                self._hand_over(leases, asked_at=asked_at, start=self._start_archiving)
+            finally:  # no thread to be had: a slot that nobody fills must not count as taken for ever
+                self._slots.give_back(self._account, len(leases) - (self._archiving.started - started))
         if not leases:
             wake.wait(IDLE_SECONDS)
 
     def _claim_archive(self, count: int) -> list[Lease]:
         """Tasks for so many slots, and the slots that there is nothing for given back."""
-        stages, leases = self._stages, list[Lease]()
-        asked_at = stages.keeper.asking()
+        leases = list[Lease]()
         try:
-            leases = stages.ledger.claim_archive(
+            leases = self._stages.ledger.claim_archive(
                 count=count,
                 offset=self._archiving.started,
                 hosts_avoided=self._hosts.avoided(),
@@ -292,13 +292,32 @@ class Worker:
             if len(leases) < count:
                 self._slots.content(self._account)
                 self._slots.give_back(self._account, count - len(leases))
-        stages.keeper.keep(leases, asked_at=asked_at)
         return leases
 
     def _freed(self) -> None:
         """A transfer has ended: its slot is for whoever has the fewest."""
         self._slots.give_back(self._account)
         self._wakes[Stage.ARCHIVE].set()
+
+    def _start_archiving(self, lease: Lease) -> None:
+        self._hosts.began(lease.asset_host)
+        self._archiving.run(self._archive, lease)
+
+    def _hand_over(self, leases: list[Lease], *, asked_at: float, start: Callable[[Lease], None]) -> None:
+        """Each lease to a thread. Where none can be had (memory, a limit of the system) the rest is given back: kept,
+        it would be renewed for as long as the process lives, and nobody would work on it.
+
+        The lease at which it failed may lie in the pool's queue all the same: whoever takes it there finds it over.
+        """
+        self._stages.keeper.keep(leases, asked_at=asked_at)
+        for place, lease in enumerate(leases):
+            try:
+                start(lease)
+            except Exception:
+                for left in leases[place:]:
+                    self._stages.keeper.drop(left)
+                    self._give_back(left)
+                raise
 
     def _archive(self, lease: Lease) -> None:
         try:

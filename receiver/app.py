@@ -31,12 +31,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from archiver import log
 from archiver.failures import Failure
 from archiver.metrics import Metrics
+from archiver.pools import StartedPool
 from receiver import replies
 from receiver.callbacks import Callbacks
 from receiver.intake import Intake
 from receiver.replies import Reply
 
 PEEK_SECONDS = 5.0
+LOOKS_MOST = 4
+"""Looks under way at once: one for each thing that is looked at, and one to spare."""
 
 _log = log.get()
 _Seen = TypeVar("_Seen")
@@ -67,6 +70,7 @@ def build_app(parts: AppParts) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(StartedPool(LOOKS_MOST, name="look"))
         async with parts.intake:
             yield
 

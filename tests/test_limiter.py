@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from archiver.limiter import FLOOR_DIVISOR, Priority, RateLimiter, Stopped
+from archiver.limiter import FLOOR_DIVISOR, UNANSWERED_IN_A_ROW, Priority, RateLimiter, Stopped
 from tests.virtual_time import VirtualTime
 
 
@@ -187,6 +187,26 @@ def test_complaints_about_requests_sent_side_by_side_count_once(clock: Clock) ->
     limits.halve()
 
     assert limits.rate_per_second == pytest.approx(1.01)
+
+
+def test_from_the_fifth_question_in_a_row_that_nobody_answered_the_rate_falls(clock: Clock) -> None:
+    limits = limiter(clock)
+    for _ in range(UNANSWERED_IN_A_ROW - 1):
+        limits.unanswered()
+    assert limits.rate_per_second == 2.0
+
+    limits.unanswered()
+    assert limits.rate_per_second == 1.0
+
+
+def test_one_answer_among_them_says_that_the_service_is_up(clock: Clock) -> None:
+    limits = limiter(clock)
+    for _ in range(10):
+        for _ in range(UNANSWERED_IN_A_ROW - 1):
+            limits.unanswered()
+        limits.answered()
+
+    assert limits.rate_per_second == 2.0
 
 
 def test_the_rate_never_falls_below_its_floor(clock: Clock) -> None:

@@ -9,7 +9,7 @@ import json
 import logging
 import pathlib
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
@@ -474,6 +474,26 @@ def test_a_task_that_crashes_its_stage_is_retried_and_the_others_go_on(running: 
     assert "ZeroDivisionError" in running.journal.find("task.retried", task_id=crashing)[0]["exception"]
     running.advance(seconds=5)
     running.wait_archived(crashing)
+
+
+def test_work_for_which_no_thread_can_be_had_is_given_back_and_costs_no_attempt(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = running.worker._archiving  # noqa: SLF001 -- what a system without threads to give does to it
+    start, refused = pool.run, threading.Event()
+
+    def run(work: Callable[[Lease], None], lease: Lease) -> None:
+        if not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(work, lease)
+
+    monkeypatch.setattr(pool, "run", run)
+    ids = running.called_back(3)
+    running.wait_archived(*ids)
+
+    assert refused.is_set()
+    assert {line["attempt"] for line in running.journal.find("task.archived")} == {1}
 
 
 @pytest.mark.parametrize("stage", [Stage.VERIFY, Stage.ARCHIVE])

@@ -113,6 +113,10 @@ class CephServer(S3Server):
         answer = self._run("radosgw-admin", "user", "create", "--uid", name, "--display-name", name, *keys)
         return f"arn:aws:iam:::user/{json.loads(answer)['user_id']}"
 
+    def suspend_user(self, name: str, *, suspended: bool) -> None:
+        """From now on the gateway refuses the user's keys, or takes them again."""
+        self._run("radosgw-admin", "user", "suspend" if suspended else "enable", "--uid", name)
+
     def limit_objects(self, name: str, objects_max: int) -> None:
         """A quota on all buckets of a user; enforced at once for a user that has written nothing yet."""
         scope = ["--quota-scope", "user", "--uid", name]

@@ -86,6 +86,12 @@ class Exchange:
         with contextlib.suppress(OSError):  # the client may have gone
             self._handler.wfile.write(data)
 
+    def wait_until_gone(self) -> None:
+        """Return once the client has hung up."""
+        with contextlib.suppress(OSError):
+            while self._handler.connection.recv(65536):
+                continue
+
     def reset(self) -> None:
         """End the connection by RST."""
         self._handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -120,6 +126,28 @@ def speaking(data: bytes) -> Fault:
     def fault(exchange: Exchange) -> None:
         exchange.read()
         exchange.raw(data)
+
+    return fault
+
+
+def hanging(exchange: Exchange) -> None:
+    """Failed: the server never sees the request, and no answer comes for as long as the client waits."""
+    exchange.read()
+    exchange.wait_until_gone()
+
+
+def hanging_afterwards(exchange: Exchange) -> None:
+    """Failed but happened: the server did it, and its answer never comes."""
+    exchange.forward()
+    exchange.wait_until_gone()
+
+
+def after(event: Callable[[], object]) -> Fault:
+    """No fault of ours: `event` happens to the server first, and then it gets the request."""
+
+    def fault(exchange: Exchange) -> None:
+        event()
+        pass_on(exchange)
 
     return fault
 

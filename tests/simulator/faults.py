@@ -2,8 +2,8 @@
 
 A fault sees the request before the API does and decides whether the API still does its work: `ErrorCode`, `Hang`,
 `Html`, `Empty`, `Json`, `Raw`, `Redirect` and `Drop` fail *instead of* it; `Cut`, `Truncate`, `LyingLength`,
-`WrongType` and `Drip` fail *after* it (a create that is cut has created the task: failed, but happened), and
-`Happened` makes any of the first kind one of the second.
+`WrongType`, `Drip`, `Endless` and `Bomb` fail *after* it (a create that is cut has created the task: failed, but
+happened), and `Happened` makes any of the first kind one of the second.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -257,6 +258,37 @@ class Drip:
                 return
         await exchange.close()
         await gone
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Endless:
+    """The true bytes and then noise for as long as anybody listens; no Content-Length tells."""
+
+    async def answer(self, exchange: Exchange) -> None:
+        answer = await exchange.normal()
+        await exchange.send_head(answer, length=None)
+        await exchange.send_piece(answer.body)
+        gone = asyncio.ensure_future(exchange.disconnected())
+        while not gone.done():
+            await exchange.send_piece(bytes(65536))
+            await asyncio.wait([gone], timeout=0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bomb:
+    """The true type, and a body that unfolds to `mebibytes` of zeros under a Content-Encoding nobody asked for."""
+
+    mebibytes: int = 1024
+
+    async def answer(self, exchange: Exchange) -> None:
+        answer = await exchange.normal()
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+        packed = [packer.compress(bytes(1024 * 1024)) for _ in range(self.mebibytes)]
+        headers = [*answer.headers, (b"content-encoding", b"gzip")]
+        body = b"".join([*packed, packer.flush()])
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
+        length = (b"content-length", str(len(body)).encode())
+        await exchange.send(Answer(answer.status, [*headers, length], body))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
