@@ -160,6 +160,16 @@ class ApiModelMissing(Failure):
     disposition = Disposition.BURY
 
 
+class NotOffered(Failure):
+    """404 or 405 for a list, `/tasks` or `/solutions`: gateways often pass on questions for one task only."""
+
+    reason = "api_not_offered"
+    disposition = Disposition.BURY
+    what_to_do = (
+        "This API (KLING_BASE_URL) does not offer that; the daemon does without, and asks again once a day."
+    )
+
+
 class TaskNotFound(Failure):
     """A definite "no such task" (400/1201 naming the id): what it means, verify decides after a grace period."""
 
