@@ -11,9 +11,11 @@ import random
 import threading
 from collections.abc import Callable
 
+from archiver import log
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.config import Settings, SettingsError
+from archiver.discovery import Discoverer
 from archiver.download import Fetcher
 from archiver.egress import EgressPolicy
 from archiver.failures import Failure
@@ -21,7 +23,10 @@ from archiver.kling import ApiKey, Credential, KeyPair, KlingClient
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.limiter import RateLimiter
+from archiver.lookup import Lookup
 from archiver.metrics import Metrics
+from archiver.offers import Offers
+from archiver.products import collection_of, swept
 from archiver.setback import Setbacks
 from archiver.spool import Spool
 from archiver.store import S3Store
@@ -67,12 +72,24 @@ def build_client(settings: Settings, metrics: Metrics, *, stop: threading.Event)
     return KlingClient(settings.base_url, _credential(settings), limiter, observe=observe)
 
 
-def build_sweeper(settings: Settings, ledger: Ledger, client: KlingClient, metrics: Metrics) -> Sweeper:
-    """The sweep of the settings' account."""
+def build_sweeper(
+    settings: Settings, ledger: Ledger, client: KlingClient, metrics: Metrics, *, offers: Offers | None = None
+) -> Sweeper:
+    """The sweep of the settings' account; `offers` where others know the same account."""
     return Sweeper(
         account=settings.account,
         client=client,
         ledger=ledger,
+        offers=offers or Offers(account=settings.account, ledger=ledger, now=unix_ms),
+        discoverer=Discoverer(
+            account=settings.account,
+            families=settings.families,
+            client=client,
+            ledger=ledger,
+            metrics=metrics,
+            now=unix_ms,
+            rand=random.random,
+        ),
         metrics=metrics,
         full_interval_ms=int(settings.sweep_full_interval_seconds * 1000),
         now=unix_ms,
@@ -111,6 +128,8 @@ def build_engine(
         now=unix_ms,
     )
     tender = _tender(settings, ledger, client, metrics)
+    offers = Offers(account=settings.account, ledger=ledger, now=unix_ms)
+    _warn_of_unreadable(settings.families, has_api_key=client.has_api_key)
     stages = Stages(
         ledger=ledger,
         keeper=keeper,
@@ -119,16 +138,18 @@ def build_engine(
             families=settings.families,
             client=client,
             ledger=ledger,
+            offers=offers,
             metrics=metrics,
             now=unix_ms,
             rand=random.random,
         ),
+        lookup=Lookup(families=settings.families, client=client, offers=offers),
         archiver=archiver,
-        sweeper=build_sweeper(settings, ledger, client, metrics),
+        sweeper=build_sweeper(settings, ledger, client, metrics, offers=offers),
         tender=tender,
         setbacks=Setbacks(ledger=ledger, metrics=metrics, now=unix_ms, rand=random.random),
         metrics=metrics,
-        families=settings.families,
+        families=swept(settings.families, has_api_key=client.has_api_key),
     )
     limits = WorkerLimits(
         transfer_concurrency=settings.transfer_concurrency,
@@ -140,6 +161,13 @@ def build_engine(
         pool.shutdown(wait=False, cancel_futures=True)
 
     return Engine(worker, tender, client, ledger, (close_pool, fetcher.close, client.close))
+
+
+def _warn_of_unreadable(families: tuple[str, ...], *, has_api_key: bool) -> None:
+    unreadable = [family for family in families if collection_of(family) is not None]
+    if unreadable and not has_api_key:
+        what = f"KLING_FAMILIES names {', '.join(unreadable)}, which can be read with KLING_API_KEY only."
+        log.get().warning("setting.unknown", message=what)
 
 
 def build_store(settings: Settings) -> S3Store:

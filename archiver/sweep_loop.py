@@ -73,6 +73,9 @@ class SweepLoop:
     def _sweep(self, family: str) -> None:
         self._due_at[family] = self._monotonic() + min(RETRY_SECONDS, self._interval_seconds)
         try:
+            if self._sweeper.offers.lacks(family):
+                self._due_at[family] = self._monotonic() + self._interval_seconds
+                return
             counts = self._sweeper.sweep(family, full=self._sweeper.is_full_due(family))
         except Stopped:
             raise
@@ -86,6 +89,8 @@ class SweepLoop:
                 self._on_swept(family)
 
     def _failed(self, family: str, error: Failure) -> None:
+        if self._sweeper.offers.refused(family, error):
+            return
         account = self._sweeper.account
         say_failed(error, account=account, family=family, metrics=self._metrics)
         if error.disposition is not Disposition.HOLD:

@@ -66,7 +66,10 @@ def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int)
     began = ledger.first_started_at()
     if began is not None and now - began < SWEEP_MOST_MS:
         return
+    unoffered = ledger.unoffered(account=account)
     for family in families:
+        if family in unoffered:
+            continue  # said once, when it was found out; nothing that an operator could do
         last = ledger.sweep_memory(account=account, family=family).last_success_at
         if last is None:
             yield f"{family} has never been swept successfully"

@@ -10,6 +10,7 @@ from archiver.commands.checks import part_of, problems
 from archiver.commands.endings import WRONG
 from archiver.commands.invocation import AsJson, invocation_of
 from archiver.commands.printing import console, facts, print_json, print_line, table, when
+from archiver.products import swept
 
 _HOLD_KEYS = ("stage", "reason", "since", "what_to_do")
 
@@ -35,13 +36,10 @@ def status(
     """
     invocation = invocation_of(context)
     settings, now = invocation.settings(), invocation.now()
+    families = swept(settings.families, has_api_key=settings.api_key is not None)
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
         found = ledger.status()
-        wrong = (
-            problems(ledger, found, account=settings.account, families=settings.families, now=now)
-            if check
-            else []
-        )
+        wrong = problems(ledger, found, account=settings.account, families=families, now=now) if check else []
     if json:
         shown = _as_json(found)
         print_json({**shown, "problems": wrong} if check else shown)
@@ -49,7 +47,7 @@ def status(
         for problem in wrong:
             print_line(problem)
     else:
-        _print_status(found, families=settings.families, now=now)
+        _print_status(found, families=families, now=now)
     if wrong:
         raise typer.Exit(WRONG)
 

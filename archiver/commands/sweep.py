@@ -17,6 +17,7 @@ from archiver.config import Need, Settings
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics
+from archiver.products import swept as names_swept
 from archiver.sweep import SweepCounts, SweepEnd, Sweeper
 
 BUSY_POLL_SECONDS = 1.0
@@ -76,14 +77,15 @@ def _sweep_all(settings: Settings, ledger: Ledger, *, full: bool, dry_run: bool)
     client = build_client(settings, metrics, stop=stop)
     sweeper = build_sweeper(settings, ledger, client, metrics)
     swept: list[FamilySwept] = []
+    seen: set[str] | None = set() if dry_run else None
     with contextlib.closing(client), SweepProgress() as progress:
         configure_log(settings)  # once more: the bar stands on standard error now, and log lines go above it
-        for family in settings.families:
+        for family in names_swept(settings.families, has_api_key=client.has_api_key):
             one = FamilySwept(SweepCounts(family, full))
             swept.append(one)
             try:
                 one.counts = _sweep_family(
-                    sweeper, family, full=full, dry_run=dry_run, progress=progress, stop=stop
+                    sweeper, family, full=full, seen=seen, progress=progress, stop=stop
                 )
             except LedgerUnavailable:
                 raise
@@ -101,16 +103,20 @@ def _sweep_family(
     family: str,
     *,
     full: bool,
-    dry_run: bool,
+    seen: set[str] | None,
     progress: SweepProgress,
     stop: threading.Event,
 ) -> SweepCounts:
-    """Sweep one family to its end, after whoever sweeps it now. Raises Failure."""
+    """Sweep one family to its end, after whoever sweeps it now; with `seen` (ids counted so far) a dry run. Raises
+    Failure."""
     earlier: list[SweepCounts] = []
     progress.begin(family)
     while True:
-        run = sweeper.dry_run if dry_run else sweeper.sweep
-        counts = run(family, full=full or sweeper.is_full_due(family), on_page=progress.page)
+        every = full or sweeper.is_full_due(family)
+        if seen is not None:
+            counts = sweeper.dry_run(family, full=every, on_page=progress.page, seen=seen)
+        else:
+            counts = sweeper.sweep(family, full=every, on_page=progress.page)
         if counts.end is SweepEnd.FINISHED:
             break
         earlier.append(counts)  # of a sweep that was overtaken; what it has recorded is no longer new
