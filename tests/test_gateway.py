@@ -108,6 +108,17 @@ def test_what_it_does_not_list_is_no_problem_to_be_told_of_every_day(gateway: Ga
     assert problems(ledger, ledger.status(), account=ACCOUNT, families=NAMES, now=gateway.clock()) == []
 
 
+def test_a_family_that_neither_we_nor_the_api_know_stays_a_problem(gateway: Gateway) -> None:
+    gateway.offers.refused("images/generation", NotOffered("404"))
+    gateway.clock.advance(3 * DAY)
+    ledger = gateway.desk.ledger
+    (problem,) = problems(
+        ledger, ledger.status(), account=ACCOUNT, families=("images/generation",), now=gateway.clock()
+    )
+
+    assert problem.startswith("the API has no list of images/generation,")
+
+
 def test_a_crowd_of_ids_is_asked_for_singly_and_the_list_is_left_in_peace(
     gateway: Gateway, lines: list[EventDict]
 ) -> None:

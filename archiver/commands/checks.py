@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archiver.commands.printing import count_of, distance, milliseconds, span
+from archiver.families import FAMILIES
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, State
+from archiver.products import collection_of
 
 HOLD_MOST_MS = 3_600_000
 DEADLINE_LEAST_MS = 7 * DAY_MS
@@ -69,7 +71,10 @@ def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int)
     unoffered = ledger.unoffered(account=account)
     for family in families:
         if family in unoffered:
-            continue  # said once, when it was found out; nothing that an operator could do
+            # Nothing that an operator could do about a gateway; a family that nobody knows may be misspelt.
+            if family not in FAMILIES and collection_of(family) is None:
+                yield f"the API has no list of {family}, which this version does not know either: see KLING_FAMILIES"
+            continue
         last = ledger.sweep_memory(account=account, family=family).last_success_at
         if last is None:
             yield f"{family} has never been swept successfully"

@@ -34,7 +34,8 @@ def sweep(
 ) -> None:
     """Find tasks that no callback has told of.
 
-    Reads the newest pages of every family in KLING_FAMILIES; all of them where the day's full sweep is still due.
+    Reads the newest pages of every family in KLING_FAMILIES; all of them where the day's full sweep is still due. With
+    an API Key, also what /tasks (and /solutions, where KLING_FAMILIES names one) shows of the last hours or 30 days.
     What it finds goes into the ledger, and kling-receiver brings it into the bucket.
 
     \b
