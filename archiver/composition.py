@@ -19,6 +19,7 @@ from archiver import log
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.config import Settings, SettingsError
+from archiver.discovery import Discoverer
 from archiver.download import Fetcher
 from archiver.egress import EgressPolicy
 from archiver.failures import Failure
@@ -26,9 +27,12 @@ from archiver.kling import ApiKey, Credential, KeyPair, KlingClient
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.limiter import RateLimiter
+from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Stage
+from archiver.offers import Offers
 from archiver.pools import StartedPool
+from archiver.products import collection_of, swept
 from archiver.setback import Setbacks
 from archiver.slots import Slots
 from archiver.spool import Spool
@@ -92,12 +96,24 @@ def build_client(account: Settings, metrics: Metrics, *, stop: threading.Event) 
     return KlingClient(account.base_url, _credential(account), limiter, observe=observe)
 
 
-def build_sweeper(account: Settings, ledger: Ledger, client: KlingClient, metrics: Metrics) -> Sweeper:
-    """The sweep of one account."""
+def build_sweeper(
+    account: Settings, ledger: Ledger, client: KlingClient, metrics: Metrics, *, offers: Offers | None = None
+) -> Sweeper:
+    """The sweep of one account; `offers` where others know the same account."""
     return Sweeper(
         account=account.account,
         client=client,
         ledger=ledger,
+        offers=offers or Offers(account=account.account, ledger=ledger, now=unix_ms),
+        discoverer=Discoverer(
+            account=account.account,
+            families=account.families,
+            client=client,
+            ledger=ledger,
+            metrics=metrics,
+            now=unix_ms,
+            rand=random.random,
+        ),
         metrics=metrics,
         full_interval_ms=int(account.sweep_full_interval_seconds * 1000),
         now=unix_ms,
@@ -170,6 +186,8 @@ class _Builder:
     def stages(self, account: Settings, *, tender: Tender | None) -> Stages:
         """The stages of one account. `account` are its settings, as if it were the only one."""
         client, keeper = self.clients[account.account], LeaseKeeper(self.ledger)
+        offers = Offers(account=account.account, ledger=self.ledger, now=unix_ms)
+        _warn_of_unreadable(account, has_api_key=client.has_api_key)
         return Stages(
             account=account.account,
             ledger=self.ledger,
@@ -179,16 +197,18 @@ class _Builder:
                 families=account.families,
                 client=client,
                 ledger=self.ledger,
+                offers=offers,
                 metrics=self.metrics,
                 now=unix_ms,
                 rand=random.random,
             ),
+            lookup=Lookup(families=account.families, client=client, offers=offers),
             archiver=self._archiver(account, client, keeper),
-            sweeper=build_sweeper(account, self.ledger, client, self.metrics),
+            sweeper=build_sweeper(account, self.ledger, client, self.metrics, offers=offers),
             tender=tender,
             setbacks=Setbacks(ledger=self.ledger, metrics=self.metrics, now=unix_ms, rand=random.random),
             metrics=self.metrics,
-            families=account.families,
+            families=swept(account.families, has_api_key=client.has_api_key),
         )
 
     def _archiver(self, account: Settings, client: KlingClient, keeper: LeaseKeeper) -> Archiver:
@@ -219,6 +239,13 @@ class _Builder:
             metrics=self.metrics,
             now=unix_ms,
         )
+
+
+def _warn_of_unreadable(account: Settings, *, has_api_key: bool) -> None:
+    unreadable = [family for family in account.families if collection_of(family) is not None]
+    if unreadable and not has_api_key:
+        what = f"KLING_FAMILIES names {', '.join(unreadable)}, which can be read with KLING_API_KEY only."
+        log.get().warning("setting.unknown", account=account.account, message=what)
 
 
 def build_store(settings: Settings) -> S3Store:

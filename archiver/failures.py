@@ -198,6 +198,16 @@ class ExternalIdTaken(Failure):
     what_to_do = "Choose another external id, or leave it out: nothing was created."
 
 
+class NotOffered(Failure):
+    """404 or 405 for a list, `/tasks` or `/solutions`: gateways often pass on questions for one task only."""
+
+    reason = "api_not_offered"
+    disposition = Disposition.BURY
+    what_to_do = (
+        "This API (KLING_BASE_URL) does not offer that; the daemon does without, and asks again once a day."
+    )
+
+
 class TaskNotFound(Failure):
     """A definite "no such task" (400/1201 naming the id): what it means, verify decides after a grace period."""
 

@@ -164,6 +164,11 @@ def readable_id(document: object) -> str | None:
         return None
 
 
+def readable_external_id(document: object) -> str | None:
+    """The external id of a row that may be malformed otherwise; None where it has none."""
+    return _external_id(document) if isinstance(document, dict) else None
+
+
 def families_fitting(result_arrays: Sequence[str], configured: Sequence[str]) -> list[str]:
     """`configured` without repetitions, those first whose tasks fill all these arrays, then those that fill
     some, then those this version does not know, then the rest; else in the order given."""
@@ -253,18 +258,20 @@ def _scan(document: Mapping[str, object]) -> tuple[list[_Draft], set[str]]:
             base = f"{shape.prefix}{place if place_is_name else index}"
             found = _urls(row)
             drafts += [_draft(base, url, shape=shape, index=index) for url in found]
-            unknown |= _surprises(name, place, found=found, shape=shape)
-    return drafts, unknown
+            unknown |= _surprises(name, place, found=found, shape=shape) | _links(name, row, found=found)
+    return drafts, unknown | _links("task_result", _scalars(document.get("task_result")), found=())
 
 
 def _arrays(document: Mapping[str, object]) -> Iterator[tuple[str, list[object]]]:
     """(name, rows) of everything below `task_result`, then `outputs`; known arrays first, the others by name,
     so that names never depend on the order in which a server happened to write them.
 
-    One object in place of an array counts as its only row (the documentation has such slips).
+    One object in place of an array counts as its only row (the documentation has such slips). An array that the table
+    knows may also stand beside `task_result`: where those of solutions stand is not documented.
     """
     result = document.get("task_result")
     held = result if isinstance(result, dict) else {"task_result": result}
+    held = held | {name: document[name] for name in ARRAYS if document.get(name) and not held.get(name)}
     order = {name: place for place, name in enumerate(ARRAYS)}
     for name in sorted(held, key=lambda name: (order.get(name, len(order)), name)):
         yield name, _rows(name, held[name])
@@ -362,6 +369,23 @@ def _surprises(name: str, place: int, *, found: Sequence[_Found], shape: ArraySh
     if not any(url.known for url in found) and shape.role is not Role.OTHER:
         surprises.add(f"{label}[{place}] without a URL")
     return surprises
+
+
+def _links(name: str, row: object, *, found: Sequence[_Found]) -> set[str]:
+    """Links that are not taken for results, since nothing in their names says so: a help page among a task's files
+    would keep it from its manifest. They stay in the document, and an operator hears of them."""
+    taken = {url.path for url in found}
+    paths = [".".join(path) for path, value in _strings(row) if path and _is_web(value)]
+    return {f"{_safe(name)}[].{_short(_safe(path))} not fetched" for path in paths if path not in taken}
+
+
+def _scalars(result: object) -> object:
+    """The fields of `task_result` that are no arrays, without those that `_rows` has taken for results."""
+    if not isinstance(result, dict):
+        return {}
+    return {
+        name: value for name, value in result.items() if isinstance(value, str) and not _rows(name, value)
+    }
 
 
 def _reported(unknown: set[str], *, status: Status) -> tuple[str, ...]:

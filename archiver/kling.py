@@ -1,4 +1,5 @@
-"""The Kling API as we use it: query one task, read one list page, create one task. The only module that signs tokens.
+"""The Kling API as we use it: query one task, read one list page, ask a collection of the new standard, create one
+task. The only module that signs tokens.
 
 Two rules:
 
@@ -25,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
 import jwt
@@ -174,6 +175,8 @@ class _Question:
     def __str__(self) -> str:
         if self.endpoint == "create":
             return f"a request to create a task of {self.family}"
+        if self.endpoint == "tasks" and not self.by_id:
+            return f"a question at /{self.family.partition('/')[0]}"
         return f"a question for {'one task' if self.by_id else 'a list page'} of {self.family}"
 
 
@@ -325,6 +328,29 @@ class KlingClient:
         answer = self._ask(_Question("list", target, family, by_id=False), priority=priority)
         return _page(answers.rows_of(answer), family=family)
 
+    @property
+    def has_api_key(self) -> bool:
+        """Whether the paths of the new standard may be asked."""
+        return self._has_api_key
+
+    def collection(
+        self,
+        name: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+        priority: Priority,
+    ) -> Answer:
+        """What `/tasks` or `/solutions` (`name`) answers: GET with `query`, or POST with `body`, which creates nothing.
+
+        Raises NeedsApiKey before anything is sent, NotOffered where a gateway has no such path, other Failures.
+        """
+        if not self._has_api_key:
+            raise failures.NeedsApiKey(f"/{name} answers to an API Key only.")
+        target = f"/{name}" if query is None else f"/{name}?{urlencode(query, safe=',')}"
+        question = _Question("tasks", target, f"{name}/all", by_id=False, body=body)
+        return self._ask(question, priority=priority)
+
     def _question(self, family: str, identifier: str) -> _Question:
         collection = family.partition("/")[0]
         if collection not in ("tasks", "solutions"):
@@ -378,6 +404,8 @@ class KlingClient:
         code = answer.code if answer else None
         named = f"HTTP {status}" if code is None else f"code {_label(code, status=status)}, HTTP {status}"
         words = self._clean(answer.message if answer else said) or "nothing more was said"
+        if status in (404, 405) and question.endpoint in ("list", "tasks"):
+            return failures.NotOffered(f"The API has no answer for {question}: {named}")
         refusal = answers.failure(
             status=status,
             code=code,

@@ -45,6 +45,8 @@ EVENTS: Final = frozenset(
         "daemon.draining",
         "daemon.started",
         "daemon.stopped",
+        "endpoint.found",
+        "endpoint.unoffered",
         "family.contradicted",
         "field.unknown",
         "hold.released",

@@ -24,8 +24,10 @@ plan on `created_at`, the earlier of the two."""
 TASK_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
 """The ids we take (use `fullmatch`): characters safe in a path and in a key, never `.` or `..`."""
 
-FAMILY = re.compile(r"[a-z0-9-]{1,64}(?:/[a-z0-9-]{1,64}){1,2}")
-"""A safe family path of two or three segments (use `fullmatch`)."""
+FAMILY = re.compile(
+    r"[a-z0-9-]{1,64}(?:/[a-z0-9-]{1,64}){1,2}|tasks/try_on|solutions/[a-z0-9][a-z0-9_-]{0,63}"
+)
+"""A safe family path of two or three segments (use `fullmatch`). The names of solutions have underscores."""
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What an account may be called (use `fullmatch`): also safe in a message, a log line and a command."""
@@ -134,6 +136,8 @@ class Callback:
     updated_at: int | None = None
     result_arrays: tuple[str, ...] = ()
     """Names of the non-empty result arrays (`images`, `videos`, `outputs`): which families to try first."""
+    is_console_test: bool = False
+    """It looks like the test of the developer console, which names no task (kling-api.md 1.5)."""
 
 
 class Reception(enum.StrEnum):
@@ -278,5 +282,7 @@ class Lease:
     """The API's own object; empty for an unconfirmed id."""
     request: Mapping[str, object] | None
     assets: tuple[LeasedAsset, ...] = ()
+    is_console_test: bool = False
+    """The last callback about it looked like a test of the developer console."""
     is_probe: bool = False
     """Claimed in spite of a hold, to see whether it can go."""

@@ -4,6 +4,8 @@ Incremental: from the newest end until two pages in a row hold only what is fini
 (the second is the overlap). Full, once a day: back to the horizon. The first sweep of an account with history is a
 full one, so its last 30 days are archived without a single callback.
 
+What has no list of its own (`tasks/all`, `solutions/all`) is swept by `discovery`, under the same lease and memory.
+
 A sweep is a reader with a lease: one sweeper a family at a time. It writes only through `ledger.record`, page by
 page, so a crash halfway loses nothing but the pages not yet read, and the next sweep reads them.
 """
@@ -13,13 +15,16 @@ import enum
 from collections.abc import Callable, Sequence
 
 from archiver import log
+from archiver.discovery import Discoverer, Found
 from archiver.failures import Disposition, Failure
 from archiver.kling import PAGE_ROWS, KlingClient, Page
 from archiver.ledger import Ledger, Outcome, Recorded
 from archiver.limiter import Priority
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Stage, State, Status, Task
+from archiver.offers import Offers
 from archiver.pages import Listing
+from archiver.products import collection_of
 from archiver.verify import ROWS_MOST, record_page
 
 HORIZON_MS = RETENTION_MS + DAY_MS
@@ -69,6 +74,8 @@ class Sweeper:
     account: str
     client: KlingClient
     ledger: Ledger
+    offers: Offers
+    discoverer: Discoverer
     metrics: Metrics
     full_interval_ms: int
     now: Callable[[], int]
@@ -95,7 +102,10 @@ class Sweeper:
         listing = self._listing(family)
         succeeded = False
         try:
-            self._read(listing, counts, token=token, on_page=on_page)
+            if collection_of(family) is None:
+                self._read(listing, counts, token=token, on_page=on_page)
+            else:
+                self._discover(counts, token=token, on_page=on_page)
             succeeded = counts.end is SweepEnd.FINISHED
         finally:
             self.ledger.sweep_end(
@@ -105,16 +115,49 @@ class Sweeper:
                 oldest_first=listing.oldest_first,
                 last_page=listing.last_page,
             )
+        self.offers.answered(family)
         self._say(counts, listing, began=began)
         return counts
 
+    def _discover(
+        self,
+        counts: SweepCounts,
+        *,
+        token: str | None,
+        on_page: Callable[[SweepCounts], None],
+        seen: set[str] | None = None,
+    ) -> None:
+        """Read a collection through, keeping the lease `token`; with `seen`, in a dry run, nothing is written."""
+        collection = collection_of(counts.family) or ""
+        memory = self.ledger.sweep_memory(account=self.account, family=counts.family)
+
+        def take(found: Found) -> bool:
+            if token is not None and not self.ledger.sweep_renew(token):
+                counts.end = SweepEnd.OVERTAKEN
+            _add_found(counts, found)
+            self.discoverer.say_skipped(found, collection=collection)
+            on_page(counts)
+            return counts.end is SweepEnd.FINISHED
+
+        since = None if counts.full else memory.last_success_at
+        self.discoverer.read(collection, since=since, on_page=take, seen=seen)
+
     def dry_run(
-        self, family: str, *, full: bool, on_page: Callable[[SweepCounts], None] = lambda _counts: None
+        self,
+        family: str,
+        *,
+        full: bool,
+        on_page: Callable[[SweepCounts], None] = lambda _counts: None,
+        seen: set[str] | None = None,
     ) -> SweepCounts:
-        """Read as `sweep` does and write nothing: how many tasks and files it would bring. Raises Failure."""
+        """Read as `sweep` does and write nothing: how many tasks and files it would bring. Ids in `seen` were counted
+        before, and those counted now are added to it. Raises Failure."""
         counts = SweepCounts(family=family, full=full)
+        seen = set() if seen is None else seen
+        if collection_of(family) is not None:
+            self._discover(counts, token=None, on_page=on_page, seen=seen)
+            return counts
         listing, quiet = self._listing(family), _Quiet()
-        seen: set[str] = set()
         for page in listing.pages():
             open_rows = self._count(page, counts, seen=seen)
             on_page(counts)
@@ -264,6 +307,14 @@ def _add(counts: SweepCounts, page: Page, recorded: Sequence[Recorded]) -> None:
         counts.found += one.outcome is Outcome.NEW
         counts.moved += one.outcome is Outcome.MOVED
         counts.passed_by += one.outcome is Outcome.PASSED_BY
+
+
+def _add_found(counts: SweepCounts, found: Found) -> None:
+    counts.pages += 1
+    counts.rows += found.rows
+    counts.malformed += len(found.reasons)
+    for name in ("found", "moved", "passed_by", "to_archive", "files"):
+        setattr(counts, name, getattr(counts, name) + getattr(found, name))
 
 
 def say_failed(error: Failure, *, account: str, family: str, metrics: Metrics) -> None:

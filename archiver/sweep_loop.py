@@ -78,6 +78,9 @@ class SweepLoop:
         self._due_at[family] = self._monotonic() + min(RETRY_SECONDS * 2**failed, self._interval_seconds)
         self._failed_in_a_row[family] += 1  # until it is known better
         try:
+            if self._sweeper.offers.lacks(family):
+                self._due_at[family] = self._monotonic() + self._interval_seconds
+                return
             counts = self._sweeper.sweep(family, full=self._sweeper.is_full_due(family))
         except Stopped:
             raise
@@ -92,6 +95,8 @@ class SweepLoop:
                 self._on_swept(family)
 
     def _failed(self, family: str, error: Failure) -> None:
+        if self._sweeper.offers.refused(family, error):
+            return
         account = self._sweeper.account
         say_failed(error, account=account, family=family, metrics=self._metrics)
         if error.disposition is not Disposition.HOLD:

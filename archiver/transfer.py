@@ -18,7 +18,8 @@ from archiver.store import Outcome, Store
 SUSPECT_AFTER_MS = 60 * 60 * 1000
 """Bytes that fail only the wholeness check and are the same again after this time are what upstream has."""
 
-_LONG_ROLES = frozenset({Role.VIDEO, Role.AUDIO, Role.VOICE})
+_LONG_ROLES = frozenset({Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER})
+"""What is fetched with the larger caps: also files of a kind that this version does not know, which may be videos."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

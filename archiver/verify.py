@@ -7,8 +7,13 @@ lease, because `record` only ever moves a task forward; what no page shows is th
 A forged id costs at most its share of the background budget here, and can never push a genuine one aside:
 genuine ones are on the list pages, which one call reads by the 500, before anybody is asked for singly. Families
 that somebody made up have no such pages; their ids are asked for singly from the start (`ledger.receiving`).
+
+With an API Key, `lookup` asks `/tasks` about many leased ids at once; what it shows comes in here as `shown`, and
+decides which families' own paths are worth a question. An id that `/tasks` leaves out is not given up for that alone:
+that it shows every legacy task is nowhere promised (kling-api.md 5.3).
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +28,25 @@ from archiver.failures import (
     Failure,
     LedgerUnavailable,
     NeedsApiKey,
+    NotOffered,
     TaskNotFound,
 )
-from archiver.families import FAMILIES, families_fitting
+from archiver.families import FAMILIES, OUTPUTS, families_fitting, read_task
 from archiver.kling import PAGE_ROWS, KlingClient, Page
 from archiver.ledger import Ledger, Outcome, Recorded, Waiting
 from archiver.limiter import Priority
 from archiver.metrics import Metrics
 from archiver.model import Discovery, Lease, Stage, State, Status, Task
+from archiver.offers import Offers
 from archiver.pages import Listing
+from archiver.products import (
+    Shown,
+    collection_of,
+    is_provisional,
+    kinds_of,
+    own_paths,
+    settled_family,
+)
 from archiver.setback import say_hold
 from archiver.unconfirmed import UnconfirmedWatch
 
@@ -46,7 +61,9 @@ CROWD = 500
 """So many ids that no list shows are no burst of genuine ones."""
 LIST_TRIES = 3
 """So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
-
+SINGLY_EVERY = 3
+"""Each so many-th time that `/tasks` leaves an id out, it is looked for under every family's own path as well. Not each
+time, and not the first: a forged one then costs little, and a genuine one is nearly always shown by then."""
 
 _CHECK_ACCOUNT = (
     "Ten ids that callbacks named are unknown to the API and none was known: check that KLING_ACCESS_KEY (or"
@@ -77,24 +94,26 @@ class Verifier:
     families: tuple[str, ...]
     client: KlingClient
     ledger: Ledger
+    offers: Offers
     metrics: Metrics
     now: Callable[[], int]
     rand: Callable[[], float]
     watch: UnconfirmedWatch = dataclasses.field(default_factory=UnconfirmedWatch)
 
-    def ask(self, lease: Lease) -> State:
+    def ask(self, lease: Lease, shown: Mapping[str, Shown | Failure] | None = None) -> State:
         """Ask the API for one leased id and record its word; the state the task is in now.
 
-        Raises Failure; the lease is then still ours to settle.
+        `shown` is what `/tasks` or `/solutions` has just said of it and others; None where they were not asked. Raises
+        Failure; the lease is then still ours to settle.
         """
         try:
-            task = self._query(lease)
+            task = self._query(lease, self._families_of(lease)) if shown is None else self._seen(lease, shown)
         except TaskNotFound:
             return self._not_found(lease)
         if lease.confirmed and task.task_id != lease.task_id:
             # Our id is somebody else's external id as well: this answer is about the other task.
             raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
-        if _may_lack_watermarks(task):
+        if _may_lack_watermarks(task) and collection_of(task.family) is None:
             task = self._fullest(lease, task)
         recorded = self.ledger.record(
             [task], account=self.account, by=lease.discovered_by, rand=self.rand(), asked_as=lease.task_id
@@ -103,8 +122,44 @@ class Verifier:
         say_recorded([task], recorded, metrics=self.metrics)
         return recorded[0].state or lease.state
 
-    def _query(self, lease: Lease) -> Task:
-        """The answer of the first family that has one.
+    def _seen(self, lease: Lease, shown: Mapping[str, Shown | Failure]) -> Task:
+        """The answer for an id that was asked for among many. Raises TaskNotFound, Failure."""
+        found = shown.get(lease.task_id)
+        if isinstance(found, Failure):
+            raise found
+        if found is None:
+            if lease.confirmed or (lease.asked + 1) % SINGLY_EVERY:
+                raise TaskNotFound(f"nothing is shown of {lease.task_id}")
+            own = [family for family in self._families_of(lease) if collection_of(family) is None]
+            return self._query(lease, own)
+        hints = [lease.family_hint, *self.families]
+        task = read_task(found.document, family=settled_family(found, hints))
+        if lease.family is not None and not is_provisional(lease.family, lease.state):
+            return dataclasses.replace(task, family=lease.family)
+        if task.status is Status.RUNNING:
+            # What it will have made tells which paths are worth a question: nothing is archived before.
+            return dataclasses.replace(task, family=lease.family or task.family)
+        own = own_paths(lease.family_hint, self.families, kinds_of(found.document))
+        with contextlib.suppress(TaskNotFound):
+            return self._query_own(lease, own)
+        return task
+
+    def _query_own(self, lease: Lease, own: Sequence[str]) -> Task:
+        """The answer of the family's own path, for a task that `/tasks` shows without its family. A path that refuses
+        us for good, or again and again, has no say in a task that we have in our hands."""
+        try:
+            return self._query(lease, own)
+        except _NOBODY_ANSWERS:
+            raise
+        except Failure as error:
+            of_account = error.disposition is Disposition.HOLD and error.family is None
+            again = error.disposition is Disposition.RETRY and lease.attempt <= LIST_TRIES
+            if of_account or again:
+                raise
+            raise TaskNotFound(str(error)) from error
+
+    def _query(self, lease: Lease, families: Sequence[str]) -> Task:
+        """The answer of the first of these families that has one.
 
         The path of a wrong family may be answered with anything, so an unconfirmed id is looked for in the others
         first. What a family that we know has refused counts when none of them has the task; what a made-up path says
@@ -113,7 +168,7 @@ class Verifier:
         priority = Priority.VERIFY if lease.confirmed else Priority.BACKGROUND
         unknown = TaskNotFound(f"no family knows {lease.task_id}")
         refused: Failure | None = None
-        for family in self._families_of(lease):
+        for family in families:
             try:
                 return self.client.query(family, lease.task_id, priority=priority)
             except TaskNotFound as error:
@@ -121,10 +176,17 @@ class Verifier:
                     raise
                 unknown = error
             except Failure as error:
-                if lease.confirmed or isinstance(error, _NOBODY_ANSWERS):
+                if family == lease.family or isinstance(error, _NOBODY_ANSWERS):
                     raise
                 if self._is_known(family) or isinstance(error, NeedsApiKey):
                     refused = refused or error
+        if isinstance(refused, NeedsApiKey | NotOffered) and lease.is_console_test:
+            raise unknown
+        of_new_standard = OUTPUTS in lease.result_arrays and not lease.confirmed
+        if refused is None and of_new_standard and not self.client.has_api_key:
+            raise NeedsApiKey(
+                f"The callback of {lease.task_id} is of the new standard, and no family knows it."
+            )
         raise refused or unknown
 
     def _fullest(self, lease: Lease, answer: Task) -> Task:
@@ -134,6 +196,8 @@ class Verifier:
 
         Raises Failure in the first tries.
         """
+        if self.offers.lacks(answer.family):
+            return answer
         try:
             newest = next(self._listing(answer.family, Priority.VERIFY).pages(), None)
         except Failure as error:
@@ -169,6 +233,8 @@ class Verifier:
     def _not_found(self, lease: Lease) -> State:
         state = self.ledger.not_found(lease, rand=self.rand())
         self.metrics.verifications_total.labels(result="unknown").inc()
+        if lease.is_console_test:
+            return state
         if state is State.UNKNOWN and lease.state is not State.UNKNOWN:
             log.get().warning("task.not_found", task_id=lease.task_id, family=lease.family_hint)
             if self.watch.unknown(now=self.now()):
@@ -210,7 +276,6 @@ class Verifier:
             family
             for family, count in waiting.by_family.items()
             if family is not None
-            and not family.startswith(("tasks/", "solutions/"))
             and (
                 count >= MATCH_LEAST
                 or (self._is_known(family) and (crowded or count + unplaced >= MATCH_LEAST))
@@ -218,7 +283,8 @@ class Verifier:
         ]
         if unplaced and (crowded or unplaced >= MATCH_LEAST):
             worth += self.families
-        return list(dict.fromkeys(worth))
+        lists = [family for family in dict.fromkeys(worth) if collection_of(family) is None]
+        return [family for family in lists if not self.offers.lacks(family)]
 
     def _is_known(self, family: str) -> bool:
         return family in self.families or family in FAMILIES
@@ -252,7 +318,9 @@ class Verifier:
         except LedgerUnavailable:
             raise
         except Failure as error:
-            self._say_unlisted(family, error)
+            # A family that somebody made up has no list, and is no news.
+            if family not in self.families or not self.offers.refused(family, error):
+                self._say_unlisted(family, error)
         if matched:
             self.watch.confirmed()
         return matched
@@ -314,7 +382,13 @@ def say_recorded(tasks: Sequence[Task], recorded: Sequence[Recorded], *, metrics
                 assets=len(task.assets),
             )
             if task.unknown_fields:
-                log.get().warning("field.unknown", task_id=task.task_id, fields=list(task.unknown_fields))
+                log.get().warning(
+                    "field.unknown",
+                    task_id=task.task_id,
+                    family=task.family,
+                    count=len(task.unknown_fields),
+                    fields=list(task.unknown_fields),
+                )
             if one.state is State.BURIED:
                 log.get().error(
                     "task.buried", task_id=task.task_id, family=task.family, reason="results_missing"

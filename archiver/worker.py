@@ -21,18 +21,22 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from archiver import log
 from archiver.archive import Archiver
-from archiver.failures import LeaseLost, LedgerUnavailable
+from archiver.failures import Failure, LeaseLost, LedgerUnavailable
 from archiver.hosts import HostWatch
+from archiver.kling_tasks import IDS_MOST
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.limiter import Stopped
+from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
 from archiver.pools import StartedPool
+from archiver.products import Shown
 from archiver.setback import Setbacks
 from archiver.slots import Slots
 from archiver.sweep import Sweeper
@@ -46,6 +50,8 @@ MATCH_SECONDS = 0.1
 second would take from the door more than the API, at its few questions a second, could use."""
 VERIFY_THREADS = 4
 TEND_SECONDS = 5.0
+
+_Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class Stages:
     keeper: LeaseKeeper
     """Not another worker's: a stop gives back all that it holds."""
     verifier: Verifier
+    lookup: Lookup
     archiver: Archiver
     sweeper: Sweeper
     tender: Tender | None
@@ -228,11 +235,17 @@ class Worker:
         self._stop.wait(max(0.0, self._matched_at + MATCH_SECONDS - self._monotonic()))
         due_before = self._match()
         self._matched_at = self._monotonic()
+        many = stages.lookup.is_offered()
+        crowd = self._claim_crowd(due_before) if many and self._verifying.free() else []
         free = self._verifying.free()
         asked_at = stages.keeper.asking()
         leases = (
             stages.ledger.claim_verify(
-                count=free, offset=self._verifying.started, due_before=due_before, account=self._account
+                count=free,
+                offset=self._verifying.started,
+                due_before=due_before,
+                own_paths_only=many,
+                account=self._account,
             )
             if free
             else []
@@ -240,8 +253,23 @@ class Worker:
         self._hand_over(
             leases, asked_at=asked_at, start=lambda lease: self._verifying.run(self._verify, lease)
         )
-        if not leases:
+        if not leases and not crowd:
             wake.wait(IDLE_SECONDS)
+
+    def _claim_crowd(self, due_before: int | None) -> list[Lease]:
+        """Lease ids that one question may answer together, and ask it in one thread: how many calls it will be is not
+        known before, so no second crowd is taken before a thread is free for it."""
+        stages = self._stages
+        asked_at = stages.keeper.asking()
+        crowd = stages.ledger.claim_crowd(count=IDS_MOST, due_before=due_before, account=self._account)
+        if crowd:
+            stages.keeper.keep(crowd, asked_at=asked_at)
+            try:
+                self._verifying.run(self._verify_crowd, crowd)
+            except Exception:
+                self._let_go(crowd)
+                raise
+        return crowd
 
     def _match(self) -> int | None:
         """Let list pages answer for what waits; what was due before (Unix ms) and still is, is asked for singly.
@@ -257,6 +285,23 @@ class Worker:
     def _verify(self, lease: Lease) -> None:
         if self._work(lease, lambda: self._stages.verifier.ask(lease)):
             self._wakes[Stage.ARCHIVE].set()
+
+    def _verify_crowd(self, crowd: list[Lease]) -> None:
+        shown: Mapping[str, Shown | Failure] | None = None
+        trouble: Exception | None = None
+        try:
+            shown = self._stages.lookup.ask(crowd)
+        except Exception as error:  # noqa: BLE001 -- it is each lease's own failure, and settled as such below
+            trouble = error
+
+        def answer(lease: Lease) -> None:
+            if trouble is not None:
+                raise trouble
+            self._stages.verifier.ask(lease, shown)
+
+        for lease in crowd:
+            if self._work(lease, functools.partial(answer, lease)):
+                self._wakes[Stage.ARCHIVE].set()
 
     def _archive_step(self) -> None:
         stages, wake = self._stages, self._wakes[Stage.ARCHIVE]
@@ -314,10 +359,14 @@ class Worker:
             try:
                 start(lease)
             except Exception:
-                for left in leases[place:]:
-                    self._stages.keeper.drop(left)
-                    self._give_back(left)
+                self._let_go(leases[place:])
                 raise
+
+    def _let_go(self, leases: Sequence[Lease]) -> None:
+        """Nobody works on these."""
+        for lease in leases:
+            self._stages.keeper.drop(lease)
+            self._give_back(lease)
 
     def _archive(self, lease: Lease) -> None:
         try:
@@ -419,8 +468,8 @@ class _Pool:
         with self._lock:
             return max(0, self._size - len(self._running))
 
-    def run(self, work: Callable[[Lease], None], lease: Lease) -> None:
-        future = self._executor.submit(work, lease)
+    def run(self, work: Callable[[_Item], None], item: _Item) -> None:
+        future = self._executor.submit(work, item)
         with self._lock:
             self.started += 1
             self._running.add(future)

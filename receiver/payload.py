@@ -87,6 +87,21 @@ def _read(document: Mapping[str, object], *, account: str, family_hint: str | No
         family_hint=family_hint,
         updated_at=api_time(_either(document, "updated_at", "update_time")),
         result_arrays=_result_arrays(document),
+        is_console_test=_is_console_test(document),
+    )
+
+
+def _is_console_test(document: Mapping[str, object]) -> bool:
+    """Whether it looks like the test that the developer console sends (kling-api.md 1.5). So may the first callback of
+    a genuine task, so this is only good for forgetting an id that the API does not know."""
+    created = document.get("create_time")
+    return (
+        document.get("task_id") is None
+        and document.get("status") == "submitted"
+        and document.get("outputs") == []
+        and document.get("message") == ""
+        and created is not None
+        and created == document.get("update_time")
     )
 
 

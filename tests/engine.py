@@ -20,7 +20,7 @@ from archiver.archive import Archiver
 from archiver.download import Fetched, Fetcher
 from archiver.egress import EgressPolicy
 from archiver.failures import LeaseLost
-from archiver.kling import KeyPair, KlingClient
+from archiver.kling import ApiKey, KeyPair, KlingClient
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.limiter import Priority, RateLimiter
@@ -137,6 +137,7 @@ class Engine:
         store: FakeStore | None = None,
         limits: TransferLimits = LIMITS,
         ledger_class: type[HookedLedger] = HookedLedger,
+        api_key: bool = False,
     ) -> None:
         self.sim = sim
         self.clock = Clock()
@@ -149,6 +150,7 @@ class Engine:
         self._folder = folder
         self._limits = limits
         self._ledger_class = ledger_class
+        self._credential = ApiKey(sim.api_key) if api_key else KeyPair(sim.access_key, sim.secret_key)
         self._open()
 
     def __enter__(self) -> Self:
@@ -179,7 +181,7 @@ class Engine:
         self.keeper = LeaseKeeper(self.ledger, monotonic=clock.monotonic)
         self.client = KlingClient(
             sim.base_url,
-            KeyPair(sim.access_key, sim.secret_key),
+            self._credential,
             RateLimiter(1000, wait=lambda _seconds: False),
         )
         self.spool_folder = self._folder / "spool"

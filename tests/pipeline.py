@@ -15,9 +15,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from archiver.discovery import Discoverer
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger, new_daemon_id
+from archiver.lookup import Lookup
 from archiver.model import Callback, Stage, State, Status
+from archiver.offers import Offers
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
 from archiver.verify import Verifier
@@ -116,13 +119,21 @@ class Pipeline:
             self.mishaps.hook(owner, getattr(engine, owner))
         common: dict[str, Any] = {"ledger": engine.ledger, "metrics": engine.metrics, "now": clock.now}
         parts = {"account": ACCOUNT, "client": engine.client, **common}
+        offers = Offers(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
         stages = Stages(
             account=ACCOUNT,
             ledger=engine.ledger,
             keeper=engine.keeper,
-            verifier=Verifier(families=(FAMILY,), rand=lambda: 0.5, **parts),
+            verifier=Verifier(families=(FAMILY,), offers=offers, rand=lambda: 0.5, **parts),
+            lookup=Lookup(families=(FAMILY,), client=engine.client, offers=offers),
             archiver=dataclasses.replace(engine.archiver, pool=Inline()),
-            sweeper=Sweeper(full_interval_ms=10**12, rand=lambda: 0.5, **parts),
+            sweeper=Sweeper(
+                offers=offers,
+                discoverer=Discoverer(families=(FAMILY,), rand=lambda: 0.5, **parts),
+                full_interval_ms=10**12,
+                rand=lambda: 0.5,
+                **parts,
+            ),
             tender=Tender(
                 clients={ACCOUNT: engine.client},
                 sweep_interval_ms=1000,

@@ -2,13 +2,20 @@
 
 import pathlib
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from archiver.discovery import Discoverer
+from archiver.failures import Failure
 from archiver.kling import ApiKey, KeyPair, KlingClient
+from archiver.kling_tasks import IDS_MOST
 from archiver.limiter import Priority, RateLimiter
+from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, State, Status
+from archiver.offers import Offers
+from archiver.products import Shown
 from archiver.setback import Setbacks
 from archiver.sweep import Sweeper
 from archiver.verify import Matched, Verifier
@@ -38,11 +45,17 @@ class Questions:
     """Use as a context. `desk` is the ledger, `sim` the account; `step` is what the worker does again and again."""
 
     def __init__(
-        self, folder: pathlib.Path, *, api_key: bool = False, switches: Switches | None = None
+        self,
+        folder: pathlib.Path,
+        *,
+        api_key: bool = False,
+        switches: Switches | None = None,
+        families: tuple[str, ...] = FAMILIES,
+        prefix: str = "",
     ) -> None:
         self.desk = Desk(folder)
         self.clock = self.desk.clock
-        self.sim = KlingSimulator(now=lambda: self.clock() / 1000, switches=switches)
+        self.sim = KlingSimulator(now=lambda: self.clock() / 1000, switches=switches, prefix=prefix)
         self.limiter = ListeningLimiter()
         keys = KeyPair(self.sim.access_key, self.sim.secret_key)
         self.client = KlingClient(
@@ -52,19 +65,32 @@ class Questions:
             now=lambda: self.clock() / 1000,
         )
         self.metrics = Metrics()
+        self.offers = Offers(account=ACCOUNT, ledger=self.desk.ledger, now=self.clock)
         self.verifier = Verifier(
             account=ACCOUNT,
-            families=FAMILIES,
+            families=families,
             client=self.client,
             ledger=self.desk.ledger,
+            offers=self.offers,
             metrics=self.metrics,
             now=self.clock,
             rand=lambda: RAND,
         )
+        self.lookup = Lookup(families=families, client=self.client, offers=self.offers)
         self.sweeper = Sweeper(
             account=ACCOUNT,
             client=self.client,
             ledger=self.desk.ledger,
+            offers=self.offers,
+            discoverer=Discoverer(
+                account=ACCOUNT,
+                families=families,
+                client=self.client,
+                ledger=self.desk.ledger,
+                metrics=self.metrics,
+                now=self.clock,
+                rand=lambda: RAND,
+            ),
             metrics=self.metrics,
             full_interval_ms=DAY,
             now=self.clock,
@@ -116,15 +142,34 @@ class Questions:
     def step(self, *, threads: int = 4) -> Matched:
         """One round of the verify loop: lists first, then what is left singly. Failures are settled."""
         matched = self.verifier.match()
-        leases = self.desk.ledger.claim_verify(count=threads, offset=0, due_before=matched.began)
+        many = self.lookup.is_offered()
+        if many:
+            self.ask_crowd(due_before=matched.began)
+        leases = self.desk.ledger.claim_verify(
+            count=threads, offset=0, due_before=matched.began, own_paths_only=many
+        )
         for lease in leases:
             self.ask(lease)
         return matched
 
-    def ask(self, lease: Lease) -> State | Exception:
+    def ask_crowd(self, *, due_before: int | None = None) -> list[State | Exception]:
+        """Ask for as many ids as one question answers."""
+        crowd = self.desk.ledger.claim_crowd(count=IDS_MOST, due_before=due_before)
+        if not crowd:
+            return []
+        shown: Mapping[str, Shown | Failure] | None = None
+        try:
+            shown = self.lookup.ask(crowd)
+        except Failure as error:
+            for lease in crowd:
+                self.setbacks.settle(lease, error)
+            return [error] * len(crowd)
+        return [self.ask(lease, shown) for lease in crowd]
+
+    def ask(self, lease: Lease, shown: Mapping[str, Shown | Failure] | None = None) -> State | Exception:
         """Ask for one leased id, and settle what goes wrong."""
         try:
-            return self.verifier.ask(lease)
+            return self.verifier.ask(lease, shown)
         except Exception as error:  # noqa: BLE001 -- the worker's own catch, which these tests stand in for
             self.setbacks.settle(lease, error)
             return error

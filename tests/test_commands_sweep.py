@@ -72,6 +72,21 @@ def test_a_dry_run_counts_tasks_and_files_and_makes_no_ledger(line: CommandLine)
     assert list(line.path.parent.iterdir()) == []
 
 
+def test_with_an_api_key_tasks_is_swept_too_and_a_dry_run_counts_nothing_twice(
+    line: CommandLine, simulator: KlingSimulator
+) -> None:
+    simulator.create_task(family="tasks/image", status="succeed")
+    keys = {"KLING_API_KEY": simulator.api_key, "KLING_ACCESS_KEY": "", "KLING_SECRET_KEY": ""}
+    dry = json.loads(line.run("sweep", "--dry-run", "--json", **keys).stdout)
+    real = json.loads(line.run("sweep", "--json", **keys).stdout)
+
+    assert [one["family"] for one in dry["families"]] == [FAMILY, OTHER_FAMILY, "tasks/all"]
+    assert [(one["to_archive"], one["files"]) for one in dry["families"]] == [(2, 4), (0, 0), (1, 1)]
+    assert [one["found"] for one in real["families"]] == [2, 1, 1]
+    with line.ledger() as ledger:
+        assert ledger.status()["last_sweep"].keys() == {FAMILY, OTHER_FAMILY, "tasks/all"}
+
+
 def test_a_dry_run_changes_nothing_in_a_ledger_that_is_there(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:

@@ -356,7 +356,40 @@ def test_without_arrays_the_configured_order_stands() -> None:
 
 
 def test_every_family_of_the_table_is_a_safe_path() -> None:
-    paths = [family for family in FAMILIES if not family.startswith(("tasks/", "solutions/"))]
+    assert len(FAMILIES) == 25
+    assert all(model.FAMILY.fullmatch(family) for family in FAMILIES)
+    assert not any(model.FAMILY.fullmatch(path) for path in ("foo_bar/baz", "tasks/try_on/1", "solutions/_"))
 
-    assert len(paths) == 21
-    assert all(model.FAMILY.fullmatch(family) for family in paths)
+
+def test_a_link_that_nothing_calls_a_url_is_said_and_not_fetched() -> None:
+    task = read_task(
+        {
+            "task_id": "1",
+            "task_status": "succeed",
+            "task_result": {
+                "images": [{"index": 0, "url": "https://x/0.png", "help": "https://x/help.html"}],
+                "terms": "https://x/terms",
+                "result_type": "single",
+            },
+        },
+        family="images/generations",
+    )
+
+    assert [asset.stem for asset in task.assets] == ["0"]
+    assert task.unknown_fields == ("images[].help not fetched", "task_result[].terms not fetched")
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", "\0", " \0 "])
+def test_a_url_of_nothing_that_can_be_stored_is_no_asset(nothing: str) -> None:
+    document = {"task_id": "1", "task_status": "succeed", "outputs": [{"type": "image", "url": nothing}]}
+
+    assert read_task(document, family="tasks/image").assets == ()
+
+
+@pytest.mark.parametrize("beside", [{}, {"task_result": {}}, {"task_result": {"images": []}}])
+def test_an_array_of_results_may_stand_beside_task_result(beside: dict[str, object]) -> None:
+    document = {"task_id": "1", "task_status": "succeed", "images": [{"url": "https://x/0.png"}], **beside}
+    task = read_task(document, family="solutions/virtual_try_on")
+
+    assert [(asset.stem, asset.role) for asset in task.assets] == [("0", Role.IMAGE)]
+    assert task.unknown_fields == ()

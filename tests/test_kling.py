@@ -343,6 +343,36 @@ def test_an_id_that_tasks_leaves_out_is_not_found(api: Api, clients: Clients) ->
         query(clients(ApiKey("sk-live-1")), "1", family="tasks/video")
 
 
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("body", [b"<html>", envelope(None, code=1203)])
+def test_a_question_that_the_api_does_not_offer_is_told_from_a_task_that_is_not_there(
+    api: Api, clients: Clients, status: int, body: bytes
+) -> None:
+    client = clients(ApiKey("sk-live-1"))
+    api.says(Reply(body, status))
+
+    for ask in (
+        lambda: list_page(client),
+        lambda: client.collection("tasks", query={"task_ids": "1"}, priority=Priority.VERIFY),
+        lambda: query(client, "1", family="tasks/video"),
+    ):
+        with pytest.raises(failures.NotOffered):
+            ask()
+    with pytest.raises(failures.Failure) as single:
+        query(client)
+    assert not isinstance(single.value, failures.NotOffered | failures.TaskNotFound)
+
+
+def test_a_collection_is_asked_with_an_api_key_only(api: Api, clients: Clients) -> None:
+    api.says(envelope([]))
+    clients(ApiKey("sk-live-1")).collection("solutions", query={"task_ids": "1,2"}, priority=Priority.VERIFY)
+    with pytest.raises(failures.NeedsApiKey):
+        clients().collection("solutions", query={"task_ids": "1,2"}, priority=Priority.VERIFY)
+
+    assert [asked.path for asked in api.asked] == ["/solutions?task_ids=1,2"]
+    assert clients.observed == [("tasks", "0")]
+
+
 # --- refusals -------------------------------------------------------------------------------------------
 
 TABLE = [

@@ -368,6 +368,12 @@ def plans(desk: Desk, work: Callable[[], object]) -> list[str]:
 ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "claim_archive": lambda ledger: ledger.claim_archive(count=4, offset=0, account=ACCOUNT),
     "claim_verify": lambda ledger: ledger.claim_verify(count=4, offset=0, account=ACCOUNT),
+    "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
+        count=4, offset=0, own_paths_only=True, account=ACCOUNT
+    ),
+    "claim_crowd": lambda ledger: ledger.claim_crowd(count=20, account=ACCOUNT),
+    "standings": lambda ledger: ledger.standings(account=ACCOUNT, task_ids=["t1", "t2"]),
+    "enrol": lambda ledger: ledger.enrol({"t1": ["videos"], "new": []}, account=ACCOUNT),
     "work_due": lambda ledger: ledger.work_due(Stage.ARCHIVE, account=ACCOUNT),
     "waiting": lambda ledger: ledger.waiting(account=ACCOUNT, most=5000),
     "ask_singly": lambda ledger: ledger.ask_singly(account=ACCOUNT, family=FAMILY, due_before=START),

@@ -79,8 +79,8 @@ def test_the_bytes_give_the_extension_whatever_the_url_ends_in(
     assert bring(engine, lease).name == name
 
 
-@pytest.mark.parametrize("role", [Role.VIDEO, Role.AUDIO, Role.VOICE])
-def test_video_and_audio_have_a_limit_of_their_own(
+@pytest.mark.parametrize("role", [Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER])
+def test_video_and_audio_and_what_nobody_knows_have_a_limit_of_their_own(
     sim: KlingSimulator, tmp_path: pathlib.Path, role: Role
 ) -> None:
     with Engine(sim, tmp_path, limits=SMALL) as engine:
@@ -88,7 +88,7 @@ def test_video_and_audio_have_a_limit_of_their_own(
         assert bring(engine, lease, role=role).bytes > SMALL.image_bytes_max
 
 
-@pytest.mark.parametrize("role", [Role.IMAGE, Role.SERIES_IMAGE, Role.ELEMENT, Role.OTHER])
+@pytest.mark.parametrize("role", [Role.IMAGE, Role.SERIES_IMAGE, Role.ELEMENT])
 def test_everything_else_has_the_limit_of_images(
     sim: KlingSimulator, tmp_path: pathlib.Path, role: Role
 ) -> None:

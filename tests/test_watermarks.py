@@ -14,6 +14,7 @@ from archiver.ledger import Ledger
 from archiver.limiter import RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Callback, State, Status
+from archiver.offers import Offers
 from archiver.verify import LIST_TRIES, Verifier
 from tests.simulator import KlingSimulator, faults
 
@@ -38,6 +39,7 @@ class Desk:
             families=(FAMILY,),
             client=self.client,
             ledger=self.ledger,
+            offers=Offers(account="default", ledger=self.ledger, now=lambda: self.now_ms),
             metrics=Metrics(),
             now=lambda: self.now_ms,
             rand=random.Random(0).random,

@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from archiver import log
+from archiver.discovery import Discoverer
 from archiver.failures import (
     AssetGone,
     BodyIncomplete,
@@ -28,7 +29,9 @@ from archiver.failures import (
 from archiver.hosts import REFUSALS_IN_A_ROW, HostWatch
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
+from archiver.lookup import Lookup
 from archiver.model import Callback, Discovery, Lease, Stage, State, Status
+from archiver.offers import Offers
 from archiver.setback import PartlyDone
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
@@ -151,13 +154,18 @@ class Running:
             "now": clock.now,
         }
         families = (FAMILY, OTHER_FAMILY)
+        offers = Offers(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
+        discoverer = Discoverer(families=families, rand=lambda: 0.5, **parts)
         return Stages(
             account=ACCOUNT,
             ledger=engine.ledger,
             keeper=engine.keeper,
-            verifier=Verifier(families=families, rand=lambda: 0.5, **parts),
+            verifier=Verifier(families=families, offers=offers, rand=lambda: 0.5, **parts),
+            lookup=Lookup(families=families, client=engine.client, offers=offers),
             archiver=engine.archiver,
-            sweeper=Sweeper(full_interval_ms=10**12, rand=lambda: 0.5, **parts),
+            sweeper=Sweeper(
+                offers=offers, discoverer=discoverer, full_interval_ms=10**12, rand=lambda: 0.5, **parts
+            ),
             tender=Tender(
                 clients={ACCOUNT: engine.client},
                 ledger=engine.ledger,
@@ -227,6 +235,17 @@ def running(engine: Engine, journal: Journal) -> Iterator[Running]:
     assert run.worker.stop(seconds=PATIENCE_SECONDS)
 
 
+@pytest.fixture
+def running_by_api_key(sim: KlingSimulator, tmp_path: pathlib.Path, journal: Journal) -> Iterator[Running]:
+    with Engine(sim, tmp_path, ledger_class=WatchedLedger, api_key=True) as engine:
+        assert isinstance(engine.ledger, WatchedLedger)
+        engine.ledger.watch()
+        run = Running(engine, journal)
+        run.worker.start()
+        yield run
+        assert run.worker.stop(seconds=PATIENCE_SECONDS)
+
+
 class Gate:
     """A CDN that answers nobody until it is opened."""
 
@@ -267,6 +286,37 @@ def test_a_sweep_brings_what_nobody_called_back(engine: Engine, journal: Journal
     run.wait_archived(task_id)
     assert run.worker.stop(seconds=PATIENCE_SECONDS)
     assert engine.show(task_id)["discovered_by"] == Discovery.SWEEP
+
+
+# --- with an API Key --------------------------------------------------------------------------------------------------
+
+
+def test_a_crowd_that_only_tasks_can_tell_is_asked_for_together(running_by_api_key: Running) -> None:
+    run = running_by_api_key
+    ids = [run.sim.create_task(family="tasks/video", status="succeed") for _ in range(50)]
+    run.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, None) for task_id in ids])
+    run.worker.wake(Stage.VERIFY)
+    run.wait_archived(*ids)
+
+    for task_id in ids:
+        run.engine.assert_archived(task_id, "tasks/video")
+    assert run.sim.requests["tasks"] == 3
+    assert run.sim.requests["query"] == 0
+
+
+def test_an_outage_of_tasks_is_each_ids_own_setback_and_heals_by_itself(running_by_api_key: Running) -> None:
+    run = running_by_api_key
+    run.sim.fault("tasks", faults.server_error())
+    ids = [run.sim.create_task(family="tasks/image", status="succeed") for _ in range(3)]
+    run.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, None) for task_id in ids])
+    run.worker.wake(Stage.VERIFY)
+    for task_id in ids:
+        run.journal.wait("task.retried", task_id=task_id, reason="api_server_error")
+    run.sim.clear_faults()
+    run.advance(seconds=60)
+    run.wait_archived(*ids)
+
+    assert [run.engine.show(task_id)["family"] for task_id in ids] == ["tasks/image"] * 3
 
 
 # --- hosts --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from archiver.ledger import Ledger, Recorded
 from archiver.limiter import Priority, RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Status
+from archiver.offers import Offers
 from archiver.setback import Setbacks
 from archiver.tend import BATCHES_MOST
 from archiver.verify import Verifier
@@ -130,6 +131,7 @@ class _Flood:
             families=FAMILIES,
             client=self.client,
             ledger=self.ledger,
+            offers=Offers(account=ACCOUNT, ledger=self.ledger, now=time.unix_ms),
             metrics=metrics,
             now=time.unix_ms,
             rand=choose,

@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from archiver.commands.printing import count_of, distance, milliseconds, span
+from archiver.families import FAMILIES
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, State
+from archiver.products import collection_of
 
 HOLD_MOST_MS = 3_600_000
 DEADLINE_LEAST_MS = 7 * DAY_MS
@@ -84,7 +86,13 @@ def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int)
     began = ledger.first_started_at()
     if began is not None and now - began < SWEEP_MOST_MS:
         return
+    unoffered = ledger.unoffered(account=account)
     for family in families:
+        if family in unoffered:
+            # Nothing that an operator could do about a gateway; a family that nobody knows may be misspelt.
+            if family not in FAMILIES and collection_of(family) is None:
+                yield f"the API has no list of {family}, which this version does not know either: see KLING_FAMILIES"
+            continue
         last = ledger.sweep_memory(account=account, family=family).last_success_at
         if last is None:
             yield f"{family} has never been swept successfully"

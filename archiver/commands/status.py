@@ -11,6 +11,7 @@ from archiver.commands.checks import part_of, problems
 from archiver.commands.endings import WRONG
 from archiver.commands.invocation import AsJson, invocation_of
 from archiver.commands.printing import console, facts, print_json, print_line, span, table, when
+from archiver.products import swept
 
 _HOLD_KEYS = ("stage", "reason", "since", "what_to_do")
 
@@ -36,7 +37,10 @@ def status(
     """
     invocation = invocation_of(context)
     settings, now = invocation.settings(), invocation.now()
-    families = {account.account: account.families for account in settings.accounts}
+    families = {
+        account.account: swept(account.families, has_api_key=account.api_key is not None)
+        for account in settings.accounts
+    }
     several = len(families) > 1
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
         found = ledger.status(accounts=families if several else None)

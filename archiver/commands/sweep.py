@@ -25,6 +25,7 @@ from archiver.config import Need, Settings
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics
+from archiver.products import swept as names_swept
 from archiver.sweep import SweepCounts, SweepEnd, Sweeper
 
 BUSY_POLL_SECONDS = 1.0
@@ -42,7 +43,8 @@ def sweep(
 ) -> None:
     """Find tasks that no callback has told of.
 
-    Reads the newest pages of every family in KLING_FAMILIES; all of them where the day's full sweep is still due.
+    Reads the newest pages of every family in KLING_FAMILIES; all of them where the day's full sweep is still due. With
+    an API Key, also what /tasks (and /solutions, where KLING_FAMILIES names one) shows of the last hours or 30 days.
     What it finds goes into the ledger, and kling-receiver brings it into the bucket.
 
     \b
@@ -95,14 +97,15 @@ def _sweep_all(
     sweeper = build_sweeper(account, ledger, client, metrics)
     swept: list[FamilySwept] = []
     name = account.account if several else None
+    seen: set[str] | None = set() if dry_run else None
     with contextlib.closing(client), SweepProgress(account=name) as progress:
         configure_log(account)  # once more: the bar stands on standard error now, and log lines go above it
-        for family in account.families:
+        for family in names_swept(account.families, has_api_key=client.has_api_key):
             one = FamilySwept(SweepCounts(family, full), account=name)
             swept.append(one)
             try:
                 one.counts = _sweep_family(
-                    sweeper, family, full=full, dry_run=dry_run, progress=progress, stop=stop
+                    sweeper, family, full=full, seen=seen, progress=progress, stop=stop
                 )
             except LedgerUnavailable:
                 raise
@@ -120,16 +123,20 @@ def _sweep_family(
     family: str,
     *,
     full: bool,
-    dry_run: bool,
+    seen: set[str] | None,
     progress: SweepProgress,
     stop: threading.Event,
 ) -> SweepCounts:
-    """Sweep one family to its end, after whoever sweeps it now. Raises Failure."""
+    """Sweep one family to its end, after whoever sweeps it now; with `seen` (ids counted so far) a dry run. Raises
+    Failure."""
     earlier: list[SweepCounts] = []
     progress.begin(family)
     while True:
-        run = sweeper.dry_run if dry_run else sweeper.sweep
-        counts = run(family, full=full or sweeper.is_full_due(family), on_page=progress.page)
+        every = full or sweeper.is_full_due(family)
+        if seen is not None:
+            counts = sweeper.dry_run(family, full=every, on_page=progress.page, seen=seen)
+        else:
+            counts = sweeper.sweep(family, full=every, on_page=progress.page)
         if counts.end is SweepEnd.FINISHED:
             break
         earlier.append(counts)  # of a sweep that was overtaken; what it has recorded is no longer new

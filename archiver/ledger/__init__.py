@@ -40,9 +40,17 @@ from archiver.ledger import (
     tending,
 )
 from archiver.ledger.connections import BUSY_SECONDS, Connections, LedgerMissing, LedgerUnusable, open_file
-from archiver.ledger.facts import CLOCK_SKEW_MS, FIRST_STARTED_AT, fact, forget_fact, set_fact
+from archiver.ledger.facts import (
+    CLOCK_SKEW_MS,
+    FIRST_STARTED_AT,
+    fact,
+    forget_fact,
+    note_offer,
+    set_fact,
+    unoffered,
+)
 from archiver.ledger.histories import note
-from archiver.ledger.reading import Known, Waiting
+from archiver.ledger.reading import Known, Standing, Waiting
 from archiver.ledger.recording import Outcome, Recorded
 from archiver.ledger.sweeping import SweepMemory
 from archiver.ledger.tending import Expired
@@ -67,6 +75,7 @@ __all__ = [
     "Outcome",
     "Recorded",
     "Retried",
+    "Standing",
     "SweepMemory",
     "Waiting",
     "new_daemon_id",
@@ -215,6 +224,12 @@ class Ledger:
                 behind_ms=behind_ms,
             )
 
+    def enrol(self, found: Mapping[str, Sequence[str]], *, account: str) -> int:
+        """Ask for these ids (with the arrays that their tasks fill) now, under families that must be found out; how
+        many were new. At most 500 a call. What the API has confirmed is left alone."""
+        with self._connections.write() as connection:
+            return receiving.enrol(connection, found, account=account, now=self._now())
+
     # --- leases ---------------------------------------------------------------------------------------
 
     def claim_archive(
@@ -237,12 +252,19 @@ class Ledger:
             )
 
     def claim_verify(
-        self, *, count: int, offset: int, due_before: int | None = None, account: str | None = None
+        self,
+        *,
+        count: int,
+        offset: int,
+        due_before: int | None = None,
+        own_paths_only: bool = False,
+        account: str | None = None,
     ) -> list[Lease]:
         """Lease up to `count` ids (of `account`; None for all) to ask for singly; ids that the API has confirmed go
         first.
 
-        With `due_before` (Unix ms), only what was due by then: what came since, a list page may answer for.
+        With `due_before` (Unix ms), only what was due by then: what came since, a list page may answer for. With
+        `own_paths_only`, what `claim_crowd` leases is left to it.
         """
         with self._connections.write() as connection:
             now = self._now()
@@ -255,7 +277,21 @@ class Ledger:
                 offset=offset,
                 now=now,
                 due_before=now if due_before is None else due_before,
+                own_paths_only=own_paths_only,
                 account=account,
+            )
+
+    def claim_crowd(
+        self, *, count: int, due_before: int | None = None, account: str | None = None
+    ) -> list[Lease]:
+        """Lease up to `count` ids that one question for many may answer: those that are read at `/tasks` or
+        `/solutions`, and those whose family is not known, or was not the right one. All of them confirmed by the API,
+        or none."""
+        with self._connections.write() as connection:
+            now = self._now()
+            due_before = now if due_before is None else due_before
+            return claiming.claim_crowd(
+                connection, count=count, now=now, due_before=due_before, account=account
             )
 
     def work_due(self, stage: Stage, *, account: str | None = None) -> bool:
@@ -372,6 +408,21 @@ class Ledger:
         """Which of these ids the ledger has, and in which state."""
         with self._connections.read() as connection:
             return reading.settled_ids(connection, account=account, task_ids=task_ids)
+
+    def standings(self, *, account: str, task_ids: Sequence[str]) -> dict[str, Standing]:
+        """How far the ledger knows these ids (at most 500); those it does not have are left out."""
+        with self._connections.read() as connection:
+            return reading.standings(connection, account=account, task_ids=task_ids)
+
+    def unoffered(self, *, account: str) -> dict[str, int]:
+        """What the account's API was found not to offer, and when last (Unix ms)."""
+        with self._connections.read() as connection:
+            return unoffered(connection, account=account)
+
+    def note_offer(self, *, account: str, name: str, lacking_at: int | None) -> None:
+        """Write down since when (Unix ms) the API does not offer `name`; None: it does."""
+        with self._connections.write() as connection:
+            note_offer(connection, account=account, name=name, lacking_at=lacking_at)
 
     def sweep_memory(self, *, account: str, family: str) -> SweepMemory:
         """What earlier sweeps of this family have found out."""

@@ -11,12 +11,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from archiver.failures import HOLD_PROBE_SECONDS
 from archiver.ledger import schema
 from archiver.ledger.finding import find
 from archiver.ledger.histories import note, trim
+from archiver.ledger.receiving import CONSOLE_TEST
 from archiver.model import (
     Asset,
     Discovery,
@@ -82,6 +84,7 @@ def claim_verify(
     offset: int,
     now: int,
     due_before: int,
+    own_paths_only: bool = False,
     account: str | None = None,
 ) -> list[Lease]:
     """Lease up to `count` tasks (of `account`; None for all) that were due by `due_before` to ask for singly: known
@@ -90,7 +93,7 @@ def claim_verify(
     known = _claim_lanes(
         connection,
         schema.QUEUE_VERIFY,
-        allowed,
+        [*allowed, ~_in_crowd(schema.tasks.c)] if own_paths_only else allowed,
         count=count,
         offset=offset,
         now=now,
@@ -100,15 +103,55 @@ def claim_verify(
     wanted = count - len(known)
     if wanted <= 0:
         return known
-    table = schema.tasks
-    chosen = (
-        sa.select(table.c.id)
-        .where(table.c.queue == schema.QUEUE_INQUIRE, table.c.due_at <= min(now, due_before), _free(now))
-        .where(*allowed, *([] if account is None else [table.c.account == account]))
-        .order_by(table.c.due_at, table.c.id)
-        .limit(wanted)
-    )
+    waiting = _longest_due(schema.QUEUE_INQUIRE, [*allowed, *_of(account)], now=now, due_before=due_before)
+    chosen: sa.Select[Any] = waiting.with_only_columns(schema.tasks.c.id).limit(wanted)
+    if own_paths_only:
+        first = waiting.limit(CROWD_SEEN_MOST).subquery()
+        chosen = sa.select(first.c.id).where(~_in_crowd(first.c)).limit(wanted)
     return known + _lease(connection, _leasing(chosen), now=now)
+
+
+def claim_crowd(
+    connection: sa.Connection, *, count: int, now: int, due_before: int, account: str | None = None
+) -> list[Lease]:
+    """Lease up to `count` tasks of the crowd (of `account`; None for all), longest due first: of those that the API has
+    confirmed, else of the others, never of both, since they are asked for at different precedence."""
+    allowed = [*_not_held(connection, Stage.VERIFY, account), *_of(account)]
+    for queue in STAGE_QUEUES[Stage.VERIFY]:
+        waiting = _longest_due(queue, allowed, now=now, due_before=due_before)
+        first = waiting.limit(CROWD_SEEN_MOST).subquery()
+        chosen = sa.select(first.c.id).where(_in_crowd(first.c)).limit(count)
+        if leases := _lease(connection, _leasing(chosen), now=now):
+            return leases
+    return []
+
+
+def _of(account: str | None) -> list[sa.ColumnElement[bool]]:
+    return [] if account is None else [schema.tasks.c.account == account]
+
+
+CROWD_SEEN_MOST = 2000
+"""Rows that a claim looks at to tell the crowd from the others. Should all of these be of the other kind, those behind
+them wait until it is their turn: callbacks must not wait for a walk through a million forged ids."""
+
+
+def _longest_due(
+    queue: str, allowed: Sequence[sa.ColumnElement[bool]], *, now: int, due_before: int
+) -> sa.Select[Any]:
+    table = schema.tasks
+    return (
+        sa.select(table.c.id, table.c.family, table.c.family_hint, table.c.asked)
+        .where(table.c.queue == queue, table.c.due_at <= min(now, due_before), _free(now))
+        .where(*allowed)
+        .order_by(table.c.due_at, table.c.id)
+    )
+
+
+def _in_crowd(columns: ReadOnlyColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
+    """Ids that one question at `/tasks` or `/solutions` may answer by the dozen."""
+    family = sa.func.coalesce(columns.family, columns.family_hint, "")
+    wrong_hint = sa.and_(columns.family.is_(None), columns.asked > 0)
+    return sa.or_(family == "", family.like("tasks/%"), family.like("solutions/%"), wrong_hint)
 
 
 def claim_probes(
@@ -325,6 +368,7 @@ def _read(row: Mapping[Any, Any], assets: tuple[LeasedAsset, ...], *, is_probe: 
         document=json.loads(row["document"]) if row["document"] else {},
         request=json.loads(row["request"]) if row["request"] else None,
         assets=assets,
+        is_console_test=row["callback_status"] == CONSOLE_TEST,
         is_probe=is_probe,
     )
 

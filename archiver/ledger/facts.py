@@ -31,3 +31,23 @@ def set_fact(connection: sa.Connection, name: str, value: int) -> None:
     statement = sa.update(table).where(table.c.name == name).values(value=str(value))
     if connection.execute(statement).rowcount == 0:
         connection.execute(sa.insert(table).values(name=name, value=str(value)))
+
+
+_UNOFFERED = "unoffered:"
+
+
+def unoffered(connection: sa.Connection, *, account: str) -> dict[str, int]:
+    """Name of what this account's API does not offer → when that was last found (Unix ms)."""
+    prefix = f"{_UNOFFERED}{account}:"
+    table = schema.facts
+    query = sa.select(table.c.name, table.c.value).where(table.c.name.startswith(prefix, autoescape=True))
+    return {row.name.removeprefix(prefix): int(row.value) for row in connection.execute(query)}
+
+
+def note_offer(connection: sa.Connection, *, account: str, name: str, lacking_at: int | None) -> None:
+    """Write down since when `name` is not offered; None: it is."""
+    key = f"{_UNOFFERED}{account}:{name}"
+    if lacking_at is None:
+        connection.execute(sa.delete(schema.facts).where(schema.facts.c.name == key))
+    else:
+        set_fact(connection, key, lacking_at)

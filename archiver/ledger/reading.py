@@ -224,6 +224,24 @@ def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str])
     return {row.task_id: State(row.state) for row in connection.execute(query)}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the ledger knows an id."""
+
+    state: State
+    family: str | None
+    """Settled; None while the API has not confirmed the id."""
+
+
+def standings(connection: sa.Connection, *, account: str, task_ids: Sequence[str]) -> dict[str, Standing]:
+    """How far each of these ids is known; those nobody has named are left out."""
+    table = schema.tasks
+    query = sa.select(table.c.task_id, table.c.state, table.c.family).where(
+        table.c.account == account, table.c.task_id.in_(task_ids)
+    )
+    return {row.task_id: Standing(State(row.state), row.family) for row in connection.execute(query)}
+
+
 def document(connection: sa.Connection, *, account: str, task_id: str) -> Mapping[str, object] | None:
     """The API's own object of one task, where it was confirmed."""
     table = schema.tasks

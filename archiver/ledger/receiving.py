@@ -16,6 +16,9 @@ from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Callback, Discovery, 
 UNKNOWN_ASK_LEAST_MS = 10 * 60 * 1000
 """An id that the API did not know is asked for at most once in this time, however many callbacks name it."""
 
+CONSOLE_TEST = "console_test"
+"""`callback_status` of an id that only a test of the developer console has named."""
+
 Row = dict[str, Any]
 
 
@@ -114,7 +117,7 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
 
 
 def _word(callback: Callback) -> str:
-    return callback.status or ""
+    return CONSOLE_TEST if callback.is_console_test else callback.status or ""
 
 
 def _reception(row: Row | None, callback: Callback) -> Reception:
@@ -192,6 +195,42 @@ def _sooner(row: Row, callback: Callback, *, now: int) -> int | None:
     if row["state"] == State.UNKNOWN:
         return min(due_at, max(now, (row["asked_at"] or 0) + UNKNOWN_ASK_LEAST_MS))
     return None
+
+
+def enrol(connection: sa.Connection, found: Mapping[str, Sequence[str]], *, account: str, now: int) -> int:
+    """Follow ids that the API itself has shown, under a family that is still to be found; how many were new.
+
+    `found` gives the arrays that a task fills. What the API has confirmed meanwhile is left alone; an id that was given
+    up or set aside is asked for afresh.
+    """
+    table = schema.tasks
+    query = sa.select(table.c.id, table.c.task_id, table.c.state, table.c.confirmed_at).where(
+        table.c.account == account, table.c.task_id.in_(found.keys())
+    )
+    known = {row.task_id: row for row in connection.execute(query)}
+    for task_id, row in known.items():
+        if row.confirmed_at is None and row.state in (State.UNKNOWN, State.BURIED):
+            change = sa.update(table).where(table.c.id == row.id, table.c.lease_token.is_(None))
+            again = {"state": State.REPORTED, "due_at": now, "asked": 0, "not_found_since": None}
+            arrays = ",".join(found[task_id])
+            connection.execute(change.values(**again, reason=None, message=None, result_arrays=arrays))
+    new = [
+        _enrolled(task_id, found[task_id], account=account, now=now)
+        for task_id in found.keys() - known.keys()
+    ]
+    if new:
+        connection.execute(sa.insert(table), new)
+    return len(new)
+
+
+def _enrolled(task_id: str, arrays: Sequence[str], *, account: str, now: int) -> dict[str, Any]:
+    callback = Callback(account, task_id, None, None, result_arrays=tuple(arrays))
+    return new_row(callback, now=now) | {
+        "discovered_by": Discovery.SWEEP,
+        "callbacks": 0,
+        "callback_status": None,
+        "last_callback_at": None,
+    }
 
 
 def register(

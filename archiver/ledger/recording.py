@@ -17,6 +17,7 @@ from archiver.failures import ResultsMissing, buried_due, running_due
 from archiver.ledger import schema
 from archiver.ledger.histories import note, trim
 from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, Discovery, State, Status, Task
+from archiver.products import is_provisional
 
 Row = Mapping[Any, Any]
 Changes = dict[str, Any]
@@ -181,7 +182,8 @@ def _update(
         detail = f"{row['state']} → {state}" + (f": {changes['message']}" if changes.get("message") else "")
         note(connection, row["id"], at=now, event="task.moved", detail=detail)
         trim(connection, row["id"])
-    contradicted = row["family"] not in (None, task.family)
+    settled = row["family"] is not None and not is_provisional(row["family"], State(row["state"]))
+    contradicted = settled and row["family"] != task.family
     return Recorded(
         task.task_id,
         Outcome.MOVED if moved else Outcome.UNCHANGED,
@@ -213,6 +215,8 @@ def advance(row: Row, task: Task, *, by: Discovery, now: int, rand: float, names
     elif target in _heard(current):
         changes |= _entering(target, task, deadline_at=deadline_at, now=now)
         changes |= {"document": document_json(task), "updated_at": task.updated_at or row["updated_at"]}
+        if row["family"] is not None and is_provisional(row["family"], current):
+            changes["family"] = task.family
     elif current is State.RUNNING and target is State.RUNNING and _is_due(row, now):
         changes |= still_running(row, now=now, rand=rand)
     elif current is State.FAILED:

@@ -22,13 +22,16 @@ from typing import Any, NoReturn, cast
 
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
+from archiver.discovery import Discoverer
 from archiver.kling import ApiKey, KlingClient
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.ledger.connections import Connections
 from archiver.limiter import RateLimiter
+from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
+from archiver.offers import Offers
 from archiver.setback import Setbacks
 from archiver.spool import Spool
 from archiver.sweep import Sweeper
@@ -350,11 +353,13 @@ class Daemon:
         common: dict[str, Any] = {"ledger": ledger, "metrics": self.metrics, "now": now}
         parts = {"account": ACCOUNT, "client": self._client, **common}
         self._daemon_id = new_daemon_id()
+        offers = Offers(account=ACCOUNT, ledger=ledger, now=now)
         return Stages(
             account=ACCOUNT,
             ledger=ledger,
             keeper=keeper,
-            verifier=Verifier(families=FAMILIES, rand=rand, **parts),
+            verifier=Verifier(families=FAMILIES, offers=offers, rand=rand, **parts),
+            lookup=Lookup(families=FAMILIES, client=self._client, offers=offers),
             archiver=Archiver(
                 prefix="",
                 store=bucket,
@@ -364,7 +369,13 @@ class Daemon:
                 pool=_InPlace(),
                 **parts,
             ),
-            sweeper=Sweeper(full_interval_ms=86_400_000, rand=rand, **parts),
+            sweeper=Sweeper(
+                offers=offers,
+                discoverer=Discoverer(families=FAMILIES, rand=rand, **parts),
+                full_interval_ms=86_400_000,
+                rand=rand,
+                **parts,
+            ),
             tender=Tender(
                 clients={ACCOUNT: self._client},
                 sweep_interval_ms=int(sweep_interval_seconds * 1000),

@@ -5,6 +5,7 @@ nothing else is raised on purpose, so that whatever else is raised is a defect o
 """
 
 import dataclasses
+import hashlib
 import json
 import re
 import urllib.parse
@@ -20,8 +21,14 @@ from starlette.routing import Route
 from tests.simulator.account import RETENTION_MS, Account, SimulatedFile, SimulatedTask
 from tests.simulator.cdn import Cdn
 from tests.simulator.creating import CreateRefused, create
-from tests.simulator.documents import created_document, json_bytes, legacy_document, new_standard_document
-from tests.simulator.families import FAMILIES, Family
+from tests.simulator.documents import (
+    created_document,
+    json_bytes,
+    legacy_document,
+    new_standard_document,
+    solution_document,
+)
+from tests.simulator.families import LEGACY, Family
 from tests.simulator.request_log import RequestLog
 from tests.simulator.signing import is_api_key, token_fault
 
@@ -71,11 +78,13 @@ class Api:
     def app(self) -> Starlette:
         """The application with all routes, the CDN's among them."""
         routes = [Route("/cdn/{path:path}", Cdn(self._account, log=self._log).file)]
-        for family in FAMILIES.values():
+        for family in LEGACY.values():
             path = f"{self._prefix}/v1/{family.path}"
             routes.append(Route(path, self._collection(family), methods=["GET", "POST"]))
             routes.append(Route(f"{path}/{{key:path}}", self._single(family)))
-        routes.append(Route(f"{self._prefix}/tasks", self._tasks, methods=["GET", "POST"]))
+        for collection in ("tasks", "solutions"):
+            path = f"{self._prefix}/{collection}"
+            routes.append(Route(path, self._questions(collection), methods=["GET", "POST"]))
         handlers = {Refusal: self._refused, HTTPException: self._not_routed, Exception: self._crashed}
         return Starlette(routes=routes, exception_handlers=handlers)
 
@@ -104,6 +113,8 @@ class Api:
             self._authorize(request)
             if request.method == "POST":
                 return await self._create(family, request)
+            if not self._account.switches.lists_offered:
+                return self._unoffered()
             return self._list(family, request)
 
         return answer
@@ -142,21 +153,29 @@ class Api:
             raise Refusal(error.status, error.code, error.message) from error
         return envelope(created_document(task))
 
-    # --- the new standard's query ---
+    # --- the new standard's queries ---
 
-    async def _tasks(self, request: Request) -> Response:
-        self._authorize(request)
-        if not is_api_key(request.headers.get("authorization"), self._credentials.api_key):
-            raise Refusal(401, 1002, "AK/SK is not supported on this path, use an API Key")
-        if request.method == "GET":
-            return self._tasks_by_id(request)
-        return self._tasks_by_time(await _json_object(request, self._log))
+    def _questions(self, collection: str) -> Callable[[Request], object]:
+        """GET and POST of `/tasks` or `/solutions`."""
 
-    def _tasks_by_id(self, request: Request) -> Response:
+        async def answer(request: Request) -> Response:
+            if not self._account.switches.tasks_offered:
+                return self._unoffered()
+            self._authorize(request)
+            if not is_api_key(request.headers.get("authorization"), self._credentials.api_key):
+                self._log.complain(f"AK/SK on /{collection}")
+                raise Refusal(401, 1002, "AK/SK is not supported on this path, use an API Key")
+            if request.method == "GET":
+                return self._by_id(collection, request)
+            return self._by_time(collection, await _json_object(request, self._log))
+
+        return answer
+
+    def _by_id(self, collection: str, request: Request) -> Response:
         given = request.query_params
         for name in given:
             if name not in ("task_ids", "external_task_ids"):
-                self._log.complain(f"unknown query parameter for /tasks: {name}")
+                self._log.complain(f"unknown query parameter for /{collection}: {name}")
         kinds = [name for name in ("task_ids", "external_task_ids") if given.get(name)]
         keys = given[kinds[0]].split(",") if len(kinds) == 1 else []
         if not 1 <= len(keys) <= 20:
@@ -167,44 +186,79 @@ class Api:
                 task
                 for key, task in zip(keys, found, strict=True)
                 if task is not None
+                and self._is_shown(collection, task)
                 and key == (task.task_id if kinds[0] == "task_ids" else task.external_task_id)
             ]
-            return envelope([new_standard_document(task, sign=self._sign(task)) for task in named])
+            return envelope([self._document(collection, task) for task in named])
 
-    def _tasks_by_time(self, body: dict[str, object]) -> Response:
+    def _by_time(self, collection: str, body: dict[str, object]) -> Response:
         for name in body:
             if name not in ("start_time", "end_time", "cursor", "limit", "filters"):
-                self._log.complain(f"unknown parameter for /tasks: {name}")
-        limit = _whole(body.get("limit"), default=100)
+                self._log.complain(f"unknown parameter for /{collection}: {name}")
+        limit = _whole(body.get("limit"), default=100 if collection == "tasks" else 500)
         if not 1 <= limit <= 500:
             raise Refusal(400, 1201, "limit must be between 1 and 500")
-        now = self._account.now_ms()
+        now, switches = self._account.now_ms(), self._account.switches
         times = (
             _whole(body.get("start_time"), default=now - RETENTION_MS),
             _whole(body.get("end_time"), default=now),
         )
         start_at, window = _cursor(_text(body.get("cursor")), times)
+        size = limit if switches.list_page_rows_max is None else min(limit, switches.list_page_rows_max)
+        if switches.cursor_pages_max is not None and start_at > switches.cursor_pages_max * size:
+            raise Refusal(400, 1201, "cursor expired")
         with self._account.lock:
             rows = [
                 task
                 for task in self._account.tasks()
-                if window[0] <= task.created_at <= window[1] and _passes(task, body.get("filters"))
+                if self._is_shown(collection, task)
+                and self._is_within(collection, task, window)
+                and _passes(task, body.get("filters"))
             ]
-            # A cursor stands for a place, so even a shuffled account keeps one order here.
-            newest_first = self._account.switches.list_order != "oldest_first"
-            rows.sort(key=lambda task: (task.created_at, task.task_id), reverse=newest_first)
-            page = rows[start_at : start_at + limit]
-            more = start_at + limit < len(rows)
+            rows.sort(key=self._order(window), reverse=switches.list_order == "newest_first")
+            page = rows[start_at : start_at + size]
+            more = start_at + size < len(rows)
             return envelope(
                 {
-                    "result": [
-                        new_standard_document(task, sign=self._sign(task)) for task in page if task.listed
-                    ],
+                    "result": [self._document(collection, task) for task in page if task.listed],
                     "count": len(page),
-                    "next_cursor": f"{window[0]}.{window[1]}.{start_at + limit}" if more else "",
+                    "next_cursor": f"{window[0]}.{window[1]}.{start_at + size}" if more else "",
                     "has_more": more,
                 }
             )
+
+    def _is_shown(self, collection: str, task: SimulatedTask) -> bool:
+        if collection == "solutions":
+            return task.family.standard == "solution"
+        return task.family.standard in self._account.switches.tasks_show
+
+    def _is_within(self, collection: str, task: SimulatedTask, window: tuple[int, int]) -> bool:
+        switches = self._account.switches
+        with_start, with_end = (True, False) if collection == "solutions" else switches.window_bounds
+        at: int = getattr(task, switches.window_time)
+        return (
+            window[0] < at < window[1] or (with_start and at == window[0]) or (with_end and at == window[1])
+        )
+
+    def _order(self, window: tuple[int, int]) -> Callable[[SimulatedTask], tuple[int, str]]:
+        """By age; shuffled anew for every window, but the same for all pages of one: a cursor stands for a place."""
+        if self._account.switches.list_order == "shuffled":
+            return lambda task: (0, hashlib.sha256(f"{window}{task.task_id}".encode()).hexdigest())
+        return lambda task: (task.created_at, task.task_id)
+
+    def _document(self, collection: str, task: SimulatedTask) -> object:
+        if task.override is not None:
+            return task.override
+        if collection == "solutions":
+            return solution_document(task, sign=self._sign(task), shape=self._account.switches.solution_shape)
+        return new_standard_document(task, sign=self._sign(task))
+
+    def _unoffered(self) -> Response:
+        """What a gateway says where it passes nothing on."""
+        answer = self._account.switches.unoffered_answer
+        if answer == "html":
+            return Response("<html><body>Welcome</body></html>", media_type="text/html")
+        return Response("<html>not here</html>", status_code=int(answer), media_type="text/html")
 
     # --- what they share ---
 
@@ -218,6 +272,9 @@ class Api:
         )
         if fault is not None:
             raise Refusal(401, *fault)
+        given = request.headers.get("authorization")
+        if not self._account.switches.tokens_taken and not is_api_key(given, self._credentials.api_key):
+            raise Refusal(401, 1000, "give a static key")
 
     def _sign(self, task: SimulatedTask) -> Callable[[SimulatedFile], str]:
         return lambda file: self._account.url(task, file, origin=self._origin)

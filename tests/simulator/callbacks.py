@@ -106,7 +106,10 @@ class Callbacks:
     def _letter(self, task: SimulatedTask, status: str, url: str) -> _Letter:
         with self._account.lock:
             document = callback_document(
-                task, status, sign=lambda file: self._account.url(task, file, origin=self._origin)
+                task,
+                status,
+                sign=lambda file: self._account.url(task, file, origin=self._origin),
+                solution_shape=self._account.switches.solution_shape,
             )
         return _Letter(task.task_id, status, url, json_bytes(document))
 

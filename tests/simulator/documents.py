@@ -101,8 +101,17 @@ def legacy_document(task: SimulatedTask, *, sign: Sign, in_list: bool) -> object
     return document
 
 
-def callback_document(task: SimulatedTask, status: str, *, sign: Sign) -> Row:
-    """The body of a legacy callback: no wrapper, no watermark, every result array there though empty."""
+def callback_document(
+    task: SimulatedTask, status: str, *, sign: Sign, solution_shape: str = "outputs"
+) -> Row:
+    """The body of a callback, in the dialect of the task's family; of a solution, in either."""
+    if task.family.standard == "new" or (task.family.standard == "solution" and solution_shape == "outputs"):
+        return new_standard_document(task, sign=sign, status=status)
+    return _legacy_callback(task, status, sign=sign)
+
+
+def _legacy_callback(task: SimulatedTask, status: str, *, sign: Sign) -> Row:
+    """No wrapper, no watermark, every result array there though empty."""
     result: Row = {"images": [], "videos": [], "audios": []}
     if status == "succeed":
         for array in task.arrays:
@@ -119,10 +128,21 @@ def callback_document(task: SimulatedTask, status: str, *, sign: Sign) -> Row:
     }
 
 
-def new_standard_document(task: SimulatedTask, *, sign: Sign) -> Row:
-    """A task as `/tasks` tells it: `outputs` in array order, no index."""
+def solution_document(task: SimulatedTask, *, sign: Sign, shape: str) -> Row:
+    """A task as `/solutions` tells it: the success word of the legacy standard, the rest of either."""
+    if shape == "outputs":
+        return new_standard_document(task, sign=sign) | {"status": task.status}
+    return created_document(task) | {
+        "task_status_msg": task.message,
+        "task_result": _task_result(task, sign=sign, watermark=True),
+    }
+
+
+def new_standard_document(task: SimulatedTask, *, sign: Sign, status: str | None = None) -> Row:
+    """A task as `/tasks` tells it, or a callback of the new standard: `outputs` in array order, no index."""
+    status = status or task.status
     outputs: list[Row] = []
-    if task.status == "succeed":
+    if status == task.status == "succeed":
         for array in task.arrays:
             kind = array.name.removeprefix("series_").removesuffix("s")
             for row in _rows(task, array, sign=sign, watermark=True):
@@ -130,7 +150,7 @@ def new_standard_document(task: SimulatedTask, *, sign: Sign) -> Row:
                 outputs.append({"type": kind, **renamed})
     return {
         "id": task.task_id,
-        "status": "succeeded" if task.status == "succeed" else task.status,
+        "status": "succeeded" if status == "succeed" else status,
         "message": task.message,
         "create_time": task.created_at,
         "update_time": task.updated_at,

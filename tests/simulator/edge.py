@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.simulator.account import Account
-from tests.simulator.families import FAMILIES
+from tests.simulator.families import LEGACY
 from tests.simulator.faults import Answer, Faults, reset_on_close
 from tests.simulator.request_log import Kind, LoggedRequest, RequestLog
 
@@ -89,11 +89,13 @@ def kind_of(method: str, path: str, prefix: str) -> Kind:
         return "cdn"
     if path == f"{prefix}/tasks":
         return "tasks"
+    if path == f"{prefix}/solutions":
+        return "solutions"
     rest = path.removeprefix(f"{prefix}/v1/")
-    if rest in FAMILIES and rest != path:
+    if rest in LEGACY and rest != path:
         return "create" if method == "POST" else "list"
     parent = rest.rpartition("/")[0]
-    return "query" if parent in FAMILIES and rest != path else "unknown"
+    return "query" if parent in LEGACY and rest != path else "unknown"
 
 
 class _Exchange:

@@ -35,10 +35,12 @@ class ResultArray:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Family:
-    """A resource family of the legacy standard. `path` follows `/v1/`."""
+    """A resource family. `path` follows `/v1/` in the legacy standard; for the others it is the archive's name."""
 
     path: str
     arrays: tuple[ResultArray, ...]
+    standard: Literal["legacy", "new", "solution"] = "legacy"
+    """Where it can be read: below `/v1/` (and at `/tasks`), at `/tasks` only, at `/solutions`."""
     series: tuple[ResultArray, ...] = ()
     """The arrays of a series instead, where the family has them; `result_type` then says which."""
     watermark_in_single: bool = True
@@ -90,6 +92,8 @@ COMMON: Mapping[str, Check] = {
 
 _IMAGE = (ResultArray("images", (ResultFile("url", "{}", watermark=True),), "index"),)
 _SERIES = (ResultArray("series_images", (ResultFile("url", "series-{}", watermark=True),), "index"),)
+_OUTPUT_IMAGE = ResultArray("images", (ResultFile("url", "{}", watermark=True),), "id")
+"""The new standard has no index."""
 _VIDEO = ResultArray(
     "videos", (ResultFile("url", "video-{}", "mp4", watermark=True),), "id", {"duration": "5"}
 )
@@ -164,7 +168,14 @@ FAMILIES: Mapping[str, Family] = {
         Family("audio/text-to-audio", (_AUDIO,)),
         Family("audio/video-to-audio", (_VIDEO, _AUDIO), parent_video=True),
         Family("general/custom-voices", (_VOICE,)),
+        Family("tasks/image", (_OUTPUT_IMAGE,), "new"),
+        Family("tasks/video", (_VIDEO,), "new"),
+        Family("tasks/try_on", (_OUTPUT_IMAGE,), "new"),
+        Family("solutions/virtual_try_on", (_OUTPUT_IMAGE,), "solution"),
     )
+}
+LEGACY: Mapping[str, Family] = {
+    path: family for path, family in FAMILIES.items() if family.standard == "legacy"
 }
 
 

@@ -8,7 +8,7 @@ import dataclasses
 from collections import Counter
 from typing import Literal
 
-Kind = Literal["create", "query", "list", "tasks", "cdn", "unknown"]
+Kind = Literal["create", "query", "list", "tasks", "solutions", "cdn", "unknown"]
 
 
 @dataclasses.dataclass(slots=True)

@@ -23,7 +23,7 @@ import uvicorn
 from tests.simulator.account import TERMINAL, Account, SimulatedFile, SimulatedTask, file_bytes
 from tests.simulator.api import Api, Credentials
 from tests.simulator.callbacks import Callbacks, Delivery
-from tests.simulator.documents import json_bytes
+from tests.simulator.documents import callback_document, json_bytes, new_standard_document
 from tests.simulator.edge import Edge, TransportProtocol
 from tests.simulator.faults import Fault, Faults
 from tests.simulator.media import ImageFormat
@@ -104,7 +104,7 @@ class KlingSimulator:
 
     @property
     def requests(self) -> Counter[str]:
-        """Requests per endpoint: `create`, `query`, `list`, `tasks`, `cdn`, `unknown`."""
+        """Requests per endpoint: `create`, `query`, `list`, `tasks`, `solutions`, `cdn`, `unknown`."""
         return self._log.requests
 
     @property
@@ -246,6 +246,19 @@ class KlingSimulator:
         Raises `CallbackUndelivered`.
         """
         return self._callbacks.send(self._account.task(task_id), status, url=url, expect=expect)
+
+    def callback_body(self, task_id: str, status: str | None = None, *, new_standard: bool = False) -> bytes:
+        """What a callback about the task says, in the dialect of its family or in the new one."""
+        task = self._account.task(task_id)
+
+        def sign(file: SimulatedFile) -> str:
+            return self._account.url(task, file, origin=self.origin)
+
+        with self._account.lock:
+            if new_standard:
+                return json_bytes(new_standard_document(task, sign=sign, status=status))
+            shape = self.switches.solution_shape
+            return json_bytes(callback_document(task, status or task.status, sign=sign, solution_shape=shape))
 
     def post_callback(
         self, url: str, body: object, *, headers: dict[str, str] | None = None, sign: bool = True

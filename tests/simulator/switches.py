@@ -21,6 +21,24 @@ class Switches:
     """Serve smaller pages than asked for: page k begins at row (k-1) × this."""
     purge_rows: bool = True
     """Whether a task vanishes from queries 30 days after `created_at`. Its files vanish either way."""
+    tasks_show: frozenset[str] = frozenset({"legacy", "new"})
+    """Tasks of which standards `/tasks` shows; whether solutions are among them is undocumented."""
+    window_time: Literal["created_at", "updated_at"] = "created_at"
+    """Which time a window of `/tasks` goes by."""
+    window_bounds: tuple[bool, bool] = (True, True)
+    """Whether start and end belong to the window. Those of `/solutions` are documented: the start does, the end not."""
+    cursor_pages_max: int | None = None
+    """So many pages a cursor leads to before it is refused; None: to the end."""
+    solution_shape: Literal["outputs", "images"] = "outputs"
+    """What a solution's results look like in queries and callbacks."""
+    lists_offered: bool = True
+    """Off: a gateway that passes on questions for one task only."""
+    tasks_offered: bool = True
+    """Off: a gateway without `/tasks` and `/solutions`."""
+    unoffered_answer: Literal["404", "405", "html"] = "404"
+    """How such a gateway answers: with an error, or with its front page."""
+    tokens_taken: bool = True
+    """Off: a gateway that knows static keys only."""
     fresh_urls: bool = True
     """Every query signs anew; off: the same URL every time."""
     url_lifetime_seconds: float | None = None

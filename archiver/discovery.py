@@ -1,0 +1,211 @@
+"""Finds what no callback has told of and no list below `/v1/` shows: the sweep of `/tasks` and `/solutions`.
+
+Read by windows of time that overlap by hours, because it is not documented whether a window goes by creation or by
+change (kling-api.md 5.3): a task that ran when it was first shown must be shown again when it has finished. Once a day
+the window is all 30 days.
+
+What is shown without its family is not recorded as it is: legacy tasks lose their index and more on the way. Where a
+configured family may have made the task, its id is enrolled, and verification asks that family's own path first.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+from archiver import log
+from archiver.failures import (
+    ApiAnswerUnreadable,
+    ApiBadParameter,
+    ApiRequestInvalid,
+    Disposition,
+    Failure,
+)
+from archiver.families import read_task
+from archiver.kling import KlingClient
+from archiver.kling_tasks import WindowPage, ask_window
+from archiver.ledger import Ledger, Outcome, Recorded, Standing
+from archiver.limiter import Priority
+from archiver.metrics import Metrics
+from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
+from archiver.products import (
+    DISCOVERIES,
+    SOLUTIONS,
+    Shown,
+    collection_of,
+    covers,
+    kinds_of,
+    own_paths,
+    settled_family,
+)
+from archiver.verify import record_page
+from archiver.windows import pages
+
+OVERLAP_MS = 6 * 60 * 60 * 1000
+"""How far a window reaches back before the last sweep: longer than a task takes to finish. What takes longer still, the
+day's full sweep finds."""
+PAGE_TRIES = 4
+
+_ARRAYS = {"image": "images", "video": "videos", "audio": "audios", "voice": "voices", "element": "elements"}
+
+
+@dataclasses.dataclass
+class Found:
+    """What one page has brought."""
+
+    rows: int
+    found: int = 0
+    moved: int = 0
+    passed_by: int = 0
+    reasons: list[str] = dataclasses.field(default_factory=list)
+    """One sentence for each row that could not be read."""
+    to_archive: int = 0
+    files: int = 0
+
+
+@dataclasses.dataclass
+class _Sorted:
+    """The rows of one page, by what is to be done with them."""
+
+    to_record: list[Task] = dataclasses.field(default_factory=list)
+    to_enrol: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    missing: list[Task] = dataclasses.field(default_factory=list)
+    """Those of both that have succeeded and are not in the bucket."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Discoverer:
+    """Reads one account's `/tasks` and `/solutions`. `now` gives Unix ms, `rand` numbers in [0, 1)."""
+
+    account: str
+    families: tuple[str, ...]
+    client: KlingClient
+    ledger: Ledger
+    metrics: Metrics
+    now: Callable[[], int]
+    rand: Callable[[], float]
+
+    def read(
+        self,
+        collection: str,
+        *,
+        since: int | None,
+        on_page: Callable[[Found], bool],
+        seen: set[str] | None = None,
+    ) -> None:
+        """Take in all that `collection` has shown since a moment (Unix ms; None: all there is), page by page, until
+        `on_page` says False. With `seen` nothing is written, and what is counted goes into it, each id once.
+
+        Raises Failure and Stopped.
+        """
+        end = self.now()
+        oldest = end - RETENTION_MS
+        start = oldest if since is None else max(oldest, min(since - OVERLAP_MS, end - OVERLAP_MS))
+
+        def read_page(first: int, last: int, cursor: str) -> WindowPage:
+            return self._page(collection, first, last, cursor)
+
+        for page in pages(read_page, start=start, end=end):
+            if not on_page(self._take(page, seen=seen)):
+                return
+
+    def _page(self, collection: str, start: int, end: int, cursor: str) -> WindowPage:
+        """One page, asked for again where it could not be had just now."""
+        for _ in range(PAGE_TRIES - 1):
+            try:
+                return self._ask(collection, start, end, cursor)
+            except (ApiBadParameter, ApiRequestInvalid):
+                raise  # a window or a cursor that is refused will be refused again
+            except Failure as error:
+                if error.disposition is not Disposition.RETRY:
+                    raise
+        return self._ask(collection, start, end, cursor)
+
+    def _ask(self, collection: str, start: int, end: int, cursor: str) -> WindowPage:
+        return ask_window(
+            self.client, collection, start=start, end=end, cursor=cursor, priority=Priority.BACKGROUND
+        )
+
+    def _take(self, page: WindowPage, *, seen: set[str] | None) -> Found:
+        found = Found(rows=page.rows, reasons=list(page.reasons))
+        work = self._sort(page, found)
+        if seen is not None:
+            work.missing = [task for task in work.missing if task.task_id not in seen]
+            seen.update(task.task_id for task in work.missing)
+        found.to_archive = len(work.missing)
+        found.files = sum(len(task.assets) for task in work.missing)
+        if seen is not None:
+            return found
+        recorded = record_page(
+            self.ledger, work.to_record, account=self.account, rand=self.rand, metrics=self.metrics
+        )
+        self._count(found, recorded)
+        if work.to_enrol:
+            found.found += self.ledger.enrol(work.to_enrol, account=self.account)
+        return found
+
+    def _count(self, found: Found, recorded: Sequence[Recorded]) -> None:
+        for one in recorded:
+            found.found += one.outcome is Outcome.NEW
+            found.moved += one.outcome is Outcome.MOVED
+            found.passed_by += one.outcome is Outcome.PASSED_BY
+
+    def _sort(self, page: WindowPage, found: Found) -> _Sorted:
+        rows: list[tuple[Shown, Task]] = []
+        for shown in page.shown:
+            try:
+                rows.append((shown, self._read(shown)))
+            except ApiAnswerUnreadable as error:
+                found.reasons.append(str(error))
+        standings = self.ledger.standings(account=self.account, task_ids=[task.task_id for _, task in rows])
+        work = _Sorted()
+        for shown, task in rows:
+            if self._is_old(task) and task.task_id not in standings:
+                found.passed_by += 1
+            else:
+                self._sort_one(shown, task, standings, work)
+        return work
+
+    def _sort_one(self, shown: Shown, task: Task, standings: Mapping[str, Standing], work: _Sorted) -> None:
+        standing = standings.get(task.task_id)
+        if standing is not None and standing.family is not None:
+            ours = collection_of(standing.family) == shown.collection
+            if ours and standing.state is not State.ARCHIVED:
+                again = dataclasses.replace(task, family=settled_family(shown, [standing.family]))
+                work.to_record.append(again)
+                self._miss(again, work, state=standing.state)
+            return
+        if standing is None and not self._is_wanted(shown, task):
+            return
+        self._miss(task, work, state=None)
+        kinds = kinds_of(shown.document)
+        if shown.collection == SOLUTIONS or not own_paths(None, self.families, kinds):
+            work.to_record.append(task)
+        elif standing is None or standing.state in (State.UNKNOWN, State.BURIED):
+            work.to_enrol[task.task_id] = sorted(_ARRAYS[kind] for kind in kinds if kind in _ARRAYS)
+
+    def _is_wanted(self, shown: Shown, task: Task) -> bool:
+        """Whether a task that nobody has named is to be archived. One of `/tasks` that runs is not yet: what it will
+        make is not known, and it is shown again when it has."""
+        if shown.collection == SOLUTIONS:
+            return True
+        return task.status is Status.SUCCEEDED and covers(self.families, kinds_of(shown.document))
+
+    def _read(self, shown: Shown) -> Task:
+        return read_task(shown.document, family=settled_family(shown, self.families))
+
+    def _is_old(self, task: Task) -> bool:
+        return task.created_at is not None and task.created_at <= self.now() - RETENTION_MS
+
+    def _miss(self, task: Task, work: _Sorted, *, state: State | None) -> None:
+        if task.status is Status.SUCCEEDED and state not in TERMINAL:
+            work.missing.append(task)
+
+    def say_skipped(self, found: Found, *, collection: str) -> None:
+        """A row that cannot be read may be a task that nobody will archive."""
+        if found.reasons:
+            log.get().warning(
+                "sweep.row_skipped",
+                account=self.account,
+                family=DISCOVERIES[collection],
+                count=len(found.reasons),
+                message=found.reasons[0],
+            )

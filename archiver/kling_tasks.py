@@ -1,0 +1,134 @@
+"""The questions that `/tasks` and `/solutions` answer (kling-api.md 5.3, 5.4): many ids at once, and a window of time.
+
+Neither believes the answer's form further than it must: a row counts for the id it carries, a row that cannot be read
+is never taken for an id that is not known, and a cursor is an opaque word that may stop working at any time.
+
+One id that the API will not take must not keep nineteen others from their answer: a refused batch is asked for again in
+halves, and only what is refused alone counts as not known.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from archiver import answers, families
+from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid, Failure
+from archiver.kling import KlingClient
+from archiver.limiter import Priority
+from archiver.products import Shown
+
+IDS_MOST = 20
+WINDOW_ROWS = 500
+
+Answers = dict[str, Shown | Failure]
+"""Id → what is shown of it, or why its row cannot be read. An id that is not in it, the API has left out."""
+
+
+def ask_ids(
+    client: KlingClient, collection: str, ids: Sequence[str], *, priority: Priority, external: bool = False
+) -> Answers:
+    """What `collection` knows of these ids (or external ids), in one call for every 20.
+
+    Raises Failure where it cannot be asked at all; ApiBadParameter or ApiRequestInvalid where it has taken none of
+    several ids, which is what a path that is not there may answer as well.
+    """
+    found: Answers = {}
+    for start in range(0, len(ids), IDS_MOST):
+        some = ids[start : start + IDS_MOST]
+        found |= _ask_some(client, collection, some, priority=priority, external=external)
+    return found
+
+
+def _ask_some(
+    client: KlingClient, collection: str, ids: Sequence[str], *, priority: Priority, external: bool
+) -> Answers:
+    query = {"external_task_ids" if external else "task_ids": ",".join(ids)}
+    try:
+        rows = _rows(client.collection(collection, query=query, priority=priority))
+    except (ApiBadParameter, ApiRequestInvalid):
+        if len(ids) == 1:
+            raise
+        return _in_halves(client, collection, ids, priority=priority, external=external)
+    return _by_id(rows, collection, wanted=set(ids), external=external)
+
+
+def _in_halves(
+    client: KlingClient, collection: str, ids: Sequence[str], *, priority: Priority, external: bool
+) -> Answers:
+    found: Answers = {}
+    refused: list[Failure] = []
+    middle = len(ids) // 2
+    for half in (ids[:middle], ids[middle:]):
+        try:
+            found |= _ask_some(client, collection, half, priority=priority, external=external)
+        except (ApiBadParameter, ApiRequestInvalid) as error:
+            refused.append(error)
+    if len(refused) == 2:
+        raise refused[0]
+    return found
+
+
+def _by_id(rows: Sequence[object], collection: str, *, wanted: set[str], external: bool) -> Answers:
+    found: Answers = {}
+    for row in rows:
+        name = families.readable_external_id(row) if external else families.readable_id(row)
+        if name not in wanted or isinstance(found.get(name), Shown):
+            continue
+        try:
+            found[name] = _shown(row, collection)
+        except ApiAnswerUnreadable as error:
+            found[name] = error
+    return found
+
+
+def _shown(row: object, collection: str) -> Shown:
+    document = answers.sound(row)
+    if not isinstance(document, dict):
+        raise ApiAnswerUnreadable("A task that is no JSON object.")
+    return Shown(collection, document)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WindowPage:
+    """One page of a window of time, as far as it could be read."""
+
+    shown: tuple[Shown, ...]
+    rows: int
+    """How many rows the API sent."""
+    reasons: tuple[str, ...]
+    """One sentence for each row that cannot be stored."""
+    next_cursor: str
+    has_more: bool
+    """Whether the API says that there is more; True where it says nothing and gives a cursor."""
+
+
+def ask_window(
+    client: KlingClient, collection: str, *, start: int, end: int, cursor: str, priority: Priority
+) -> WindowPage:
+    """A page of what changed (or was created: that is not documented) from `start` to `end` (Unix ms).
+
+    Raises Failure.
+    """
+    body: dict[str, object] = {"start_time": str(start), "end_time": str(end), "limit": WINDOW_ROWS}
+    if cursor:
+        body["cursor"] = cursor
+    answer = client.collection(collection, body=body, priority=priority)
+    rows = _rows(answer)
+    shown, reasons = [], []
+    for row in rows:
+        try:
+            shown.append(_shown(row, collection))
+        except ApiAnswerUnreadable as error:
+            reasons.append(str(error))
+    held: Mapping[str, object] = answer.data if isinstance(answer.data, dict) else {}
+    following = held.get("next_cursor")
+    next_cursor = following if isinstance(following, str) else ""
+    more = held.get("has_more")
+    has_more = more if isinstance(more, bool) else bool(next_cursor)
+    return WindowPage(tuple(shown), len(rows), tuple(reasons), next_cursor, has_more)
+
+
+def _rows(answer: answers.Answer) -> list[object]:
+    data = answer.data
+    if isinstance(data, dict) and "result" in data and data["result"] is None:
+        return []
+    return answers.rows_of(answer)

@@ -1,0 +1,107 @@
+"""Which questions this API does not offer at all, so that nobody goes on asking them: gateways often pass on questions
+for one task and nothing else (kling-api.md section 9).
+
+Two rules:
+
+1. What has ever answered is offered: its failures are outages, unless it says 404 or 405 `STRIKES` times in a row.
+2. What is not offered is said once, written down for `status`, and asked for again once a day, so that no mistake here
+   lasts longer than that.
+
+A key without the right to `/tasks` (1103) is as good as an API without it: there are the families' own paths.
+
+HTML where JSON should be is no proof (a firewall, a maintenance page): it takes `STRIKES` of them, some time apart, and
+an endpoint that has never answered.
+"""
+
+import threading
+from collections.abc import Callable
+
+from archiver import log
+from archiver.failures import (
+    ApiAnswerUnreadable,
+    ApiBadParameter,
+    ApiForbidden,
+    ApiRequestInvalid,
+    Failure,
+    NotOffered,
+)
+from archiver.ledger import Ledger
+from archiver.model import DAY_MS
+from archiver.products import DISCOVERIES
+
+STRIKES = 3
+STRIKE_LEAST_MS = 10_000
+"""Refusals closer together than this count as one."""
+
+_SOFT = (ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid)
+
+
+class Offers:
+    """Remembers for one account; thread-safe. Names are families (their lists), `tasks/all` and
+    `solutions/all`. `now` gives Unix ms."""
+
+    def __init__(self, *, account: str, ledger: Ledger, now: Callable[[], int]) -> None:
+        self._account = account
+        self._ledger = ledger
+        self._now = now
+        self._lock = threading.Lock()
+        self._known: dict[str, int] | None = None
+        self._answered: set[str] = set()
+        self._strikes: dict[str, tuple[int, int]] = {}
+
+    def lacks(self, name: str) -> bool:
+        """Whether it is known not to be offered, and it is not time to ask again. Raises LedgerUnavailable."""
+        at = self._unoffered().get(name)
+        return at is not None and self._now() < at + DAY_MS
+
+    def has_answered(self, name: str) -> bool:
+        """Whether it has answered since this process began, or a sweep of it ever came to its end."""
+        if name in self._answered:
+            return True
+        return self._ledger.sweep_memory(account=self._account, family=name).last_success_at is not None
+
+    def answered(self, name: str) -> None:
+        """It has answered as documented."""
+        with self._lock:
+            self._answered.add(name)
+            self._strikes.pop(name, None)
+        if self._unoffered().pop(name, None) is not None:
+            self._ledger.note_offer(account=self._account, name=name, lacking_at=None)
+            log.get().info("endpoint.found", account=self._account, name=name)
+
+    def refused(self, name: str, error: Failure) -> bool:
+        """It was answered with `error`; whether it counts as not offered from now on. Said where that is news."""
+        forbidden = isinstance(error, ApiForbidden) and name in DISCOVERIES.values()
+        if not (forbidden or isinstance(error, (NotOffered, *_SOFT))):
+            return False
+        known = self.has_answered(name)
+        if isinstance(error, _SOFT) and known:
+            return False
+        now = self._now()
+        is_news = name not in self._unoffered()
+        if is_news and (known or isinstance(error, _SOFT)) and self._strike(name, now=now) < STRIKES:
+            return False
+        self._unoffered()[name] = now
+        self._ledger.note_offer(account=self._account, name=name, lacking_at=now)
+        if is_news:
+            log.get().warning(
+                "endpoint.unoffered",
+                account=self._account,
+                name=name,
+                message=str(error),
+                what_to_do=NotOffered.what_to_do,
+            )
+        return True
+
+    def _unoffered(self) -> dict[str, int]:
+        with self._lock:
+            if self._known is None:
+                self._known = self._ledger.unoffered(account=self._account)
+            return self._known
+
+    def _strike(self, name: str, *, now: int) -> int:
+        with self._lock:
+            count, at = self._strikes.get(name, (0, -STRIKE_LEAST_MS))
+            if now - at >= STRIKE_LEAST_MS:
+                self._strikes[name] = count, at = count + 1, now
+            return count

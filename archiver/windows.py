@@ -1,0 +1,61 @@
+"""Reads everything that `/tasks` or `/solutions` has in a stretch of time. No ledger, no HTTP of its own.
+
+What kling-api.md 5.3 leaves undocumented is assumed in its worst form:
+
+- No order: a stretch is read to its end, never broken off early.
+- A cursor may stop working in the middle, come again, or lead on for ever. The stretch is then read in two halves, and
+  so on, until a part needs no cursor at all.
+- The bounds may or may not belong to the stretch: halves overlap by a second.
+
+What was read before a cursor was lost is read again in the halves, which costs calls and nothing else: recording a task
+twice changes nothing.
+"""
+
+from collections.abc import Callable, Iterator
+
+from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid
+from archiver.kling_tasks import WindowPage
+
+OVERLAP_MS = 1000
+LEAST_MS = 4 * OVERLAP_MS
+PAGES_MOST = 1000
+"""Pages behind one first page; more are taken for a cursor that leads round in a circle."""
+
+Read = Callable[[int, int, str], WindowPage]
+"""(start, end, cursor) → page; times in Unix ms, the cursor empty for the first page."""
+
+
+class _CursorLost(Exception):
+    """The rest of a stretch cannot be had by its cursor."""
+
+
+def pages(read: Read, *, start: int, end: int) -> Iterator[WindowPage]:
+    """Every page from `start` to `end` (Unix ms), some of them perhaps twice.
+
+    Raises what `read` raises for a first page, and ApiAnswerUnreadable where even the shortest part has no end.
+    """
+    waiting = [(start, end)]
+    while waiting:
+        first, last = waiting.pop()
+        try:
+            yield from _stretch(read, first, last)
+        except _CursorLost as error:
+            if last - first <= LEAST_MS:
+                raise ApiAnswerUnreadable(f"A list by time could not be read to its end: {error}") from None
+            middle = (first + last) // 2
+            waiting += [(first, middle + OVERLAP_MS), (middle - OVERLAP_MS, last)]
+
+
+def _stretch(read: Read, start: int, end: int) -> Iterator[WindowPage]:
+    page = read(start, end, "")
+    yield page
+    cursors: set[str] = set()
+    while page.has_more:
+        if not page.next_cursor or page.next_cursor in cursors or len(cursors) >= PAGES_MOST:
+            raise _CursorLost("its cursor leads nowhere")
+        cursors.add(page.next_cursor)
+        try:
+            page = read(start, end, page.next_cursor)
+        except (ApiBadParameter, ApiRequestInvalid) as error:
+            raise _CursorLost(str(error)) from None
+        yield page
