@@ -6,6 +6,7 @@ The long versions, `simulate(120, …)` and `work_off(50_000, …)`, take minute
 import pytest
 
 from tests.deadlines.backlog import work_off
+from tests.deadlines.claims import measure_claims
 from tests.deadlines.simulation import START, simulate
 from tests.deadlines.timeline import Died, Signal, Timeline
 from tests.deadlines.world import HOSTS, HOUR_MS, Outage, Part, Upstream, World
@@ -23,20 +24,19 @@ def test_forty_days_with_four_weeks_of_outage_lose_no_task_that_had_24_hours_of_
 
 
 def test_fresh_callbacks_do_not_wait_for_a_backlog_that_is_found_and_worked_off_meanwhile() -> None:
-    figures = work_off(2000, minutes=2.5)
+    figures = work_off(2500, minutes=2)
 
     assert figures.fresh_archived == figures.fresh
     assert figures.fresh_seconds_median <= 10
     assert figures.fresh_seconds_99th <= 30
-    assert figures.worked_off > 1400
-    assert figures.nearest_first == 1
+    assert 1400 < figures.worked_off < 2500
 
 
 def test_what_a_sweep_finds_in_the_last_hours_of_its_30_days_goes_first() -> None:
-    figures = work_off(1000, minutes=2.5, days_least=29, days_most=29.998, fresh_per_second=0.1)
+    figures = work_off(1500, minutes=1.2, days_least=29, days_most=29.998)
 
-    assert figures.worked_off + figures.expired == 1000
-    assert figures.expired <= 5  # those that had a minute or two
+    assert figures.worked_off < 1400
+    assert figures.nearest_first > 0.98  # all but those that had a minute or two
     assert figures.fresh_seconds_median <= 10
 
 
@@ -48,6 +48,13 @@ def test_a_host_that_fails_keeps_the_tasks_of_no_other_waiting(kind: str) -> Non
     assert figures.fresh_archived == figures.fresh
     assert figures.fresh_seconds_median <= 10
     assert figures.worked_off >= 280  # two thirds are not of that host
+
+
+def test_claims_beside_a_crowd_are_measured() -> None:
+    figures = measure_claims(300)
+
+    assert figures.rows == 300
+    assert min(figures.one_ms, figures.sixteen_ms, figures.none_due_ms, figures.held_ms) > 0
 
 
 # --- the promise, as the simulation understands it ------------------------------------------------------------------

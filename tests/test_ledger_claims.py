@@ -367,6 +367,9 @@ def plans(desk: Desk, work: Callable[[], object]) -> list[str]:
 
 ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "claim_archive": lambda ledger: ledger.claim_archive(count=4, offset=0, account=ACCOUNT),
+    "claim_archive beside a failing host": lambda ledger: ledger.claim_archive(
+        count=4, offset=0, hosts_avoided={"s15-kling.klingai.com"}, account=ACCOUNT
+    ),
     "claim_verify": lambda ledger: ledger.claim_verify(count=4, offset=0, account=ACCOUNT),
     "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
         count=4, offset=0, own_paths_only=True, account=ACCOUNT

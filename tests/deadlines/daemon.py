@@ -142,7 +142,6 @@ class _Wake(Signal):
 
     def __init__(self, timeline: Timeline, looking: Looking, renewing: Renewing) -> None:
         super().__init__(timeline)
-        self._timeline_ = timeline
         self._looking = looking
         self._renewing = renewing
 
@@ -151,7 +150,7 @@ class _Wake(Signal):
         self._looking.look()
 
     def wait(self, timeout: float | None = None, **_: object) -> bool:
-        loop = "" if self._timeline_.current is None else self._timeline_.current.name
+        loop = "" if self._timeline.current is None else self._timeline.current.name
         if loop not in _LOOKING:
             return super().wait(timeout, rest=self._renewing)
         self._looking.rest(loop)
@@ -161,12 +160,8 @@ class _Wake(Signal):
 class _Stop(Signal):
     """The stop event, by which loops also pace themselves."""
 
-    def __init__(self, timeline: Timeline) -> None:
-        super().__init__(timeline)
-        self._timeline_ = timeline
-
     def wait(self, timeout: float | None = None, **_: object) -> bool:
-        fiber = self._timeline_.current
+        fiber = self._timeline.current
         least = 0.0 if fiber is None else _STRETCHED.get(fiber.name, 0.0)
         return super().wait(None if timeout is None else max(timeout, least))
 

@@ -17,12 +17,13 @@ KINDS = {
     Part.DAEMON: ("down",),
 }
 LONG = (
-    Outage(Part.DAEMON, "down", 0, 0),
-    Outage(Part.CDN, "server_error", 0, 0, host=HOSTS[1]),
-    Outage(Part.API, "maintenance", 0, 0),
-    Outage(Part.STORE, "forbidden", 0, 0),
+    (LONG_DAYS, Outage(Part.DAEMON, "down", 0, 0)),
+    (4, Outage(Part.CDN, "server_error", 0, 0, host=HOSTS[1])),
+    (4, Outage(Part.API, "maintenance", 0, 0)),
+    (4, Outage(Part.STORE, "forbidden", 0, 0)),
 )
-"""One after the other, as many as the days have room for."""
+"""Days, and what fails; one after the other, as many as there is room for. What is held is probed every 30 s, in the
+simulation too: 4 weeks of that would be most of its work, and would show no more than 4 days do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,15 +66,15 @@ def draw(rand: random.Random, *, start: int, days: int) -> Scenario:
 
 def _long(*, start: int, days: int) -> Iterator[Outage]:
     since = start + 5 * DAY_MS
-    for outage in LONG:
-        until = since + LONG_DAYS * DAY_MS
+    for long_days, outage in LONG:
+        until = since + long_days * DAY_MS
         if until > start + days * DAY_MS:
             return
         yield dataclasses.replace(outage, since=since, until=until)
-        # What came in the two days before has hours left when the long one ends, and is in nobody's bucket yet.
+        # What came in the two days before has hours left when the longest ends, and is in nobody's bucket yet.
         yield Outage(Part.DAEMON, "down", since - 2 * DAY_MS, since - 6 * HOUR_MS)
         yield Outage(Part.STORE, "unreachable", since - 6 * HOUR_MS, since)
-        since = until + 5 * DAY_MS
+        since = until + 15 * DAY_MS
 
 
 def _short(rand: random.Random, *, start: int, days: int) -> Iterator[Outage]:
@@ -106,7 +107,7 @@ def _skews(rand: random.Random, long: list[Outage], *, start: int, days: int) ->
 
 
 def _ends(long: list[Outage]) -> list[int]:
-    return [outage.until for outage in long if outage.until - outage.since >= LONG_DAYS * DAY_MS]
+    return [outage.until for outage in long if outage.until - outage.since >= 4 * DAY_MS]
 
 
 def _moments(rand: random.Random, start: int, days: int, per_day: float) -> list[int]:

@@ -1,0 +1,97 @@
+"""How long a claim takes beside half a million tasks: the statement that every piece of work begins with."""
+
+import contextlib
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import sqlalchemy as sa
+
+from archiver.failures import HostRefusing
+from archiver.ledger import Ledger, schema
+from archiver.model import Stage
+from tests.deadlines.simulation import in_memory
+from tests.ledgers import ACCOUNT, DAY, FAMILY, START, Desk
+
+HOST = "s15-kling.klingai.com"
+TIMES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class ClaimFigures:
+    """Median milliseconds of the processor for one call, with so many tasks in the queue."""
+
+    rows: int
+    one_ms: float
+    """One slot, all of the tasks due."""
+    sixteen_ms: float
+    """Sixteen slots at once, all due."""
+    none_due_ms: float
+    """One slot, and every task waits for its next try: all are looked at."""
+    held_ms: float
+    """One slot, and every task is of a host that is held: all are looked at."""
+
+
+def measure_claims(rows: int) -> ClaimFigures:
+    """Fill a ledger with `rows` succeeded tasks and claim from it."""
+    with in_memory() as folder, contextlib.closing(Desk(folder)) as desk:
+        _fill(desk, rows, due_at=START)
+        one = _median(lambda: desk.ledger.claim_archive(count=1, offset=0))
+        sixteen = _median(lambda: desk.ledger.claim_archive(count=16, offset=0))
+        refused = HostRefusing("refused", host=HOST)
+        desk.ledger.set_hold(refused, account=ACCOUNT, stage=Stage.ARCHIVE)
+        held = _median(lambda: desk.ledger.claim_archive(count=1, offset=0))
+        _release(desk.ledger)
+        _fill(desk, rows, due_at=START + DAY)
+        none_due = _median(lambda: desk.ledger.claim_archive(count=1, offset=0))
+    return ClaimFigures(rows, one, sixteen, none_due, held)
+
+
+def _release(ledger: Ledger) -> None:
+    ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY, host=HOST)
+
+
+def _median(call: Callable[[], object]) -> float:
+    took = []
+    for _ in range(TIMES):
+        began = time.thread_time()
+        call()
+        took.append((time.thread_time() - began) * 1000)
+    return statistics.median(took)
+
+
+def _fill(desk: Desk, rows: int, *, due_at: int) -> None:
+    """Straight into the file: half a million answers of the API would take an hour."""
+    engine = sa.create_engine(f"sqlite:///{desk.path}")
+    with engine.begin() as connection:
+        connection.execute(sa.delete(schema.tasks))
+        connection.execute(sa.insert(schema.tasks), list(_rows(rows, due_at=due_at)))
+    engine.dispose()
+
+
+def _rows(count: int, *, due_at: int) -> Iterator[dict[str, object]]:
+    for number in range(count):
+        created_at = START - number * 5000
+        yield {
+            "account": ACCOUNT,
+            "task_id": f"t{number}",
+            "family": FAMILY,
+            "family_hint": FAMILY,
+            "result_arrays": "",
+            "state": "succeeded",
+            "queue": schema.QUEUE_ARCHIVE,
+            "attempts": number % 5,
+            "held": 0,
+            "due_at": due_at,
+            "created_at": created_at,
+            "deadline_at": created_at + 30 * DAY,
+            "first_seen_at": START,
+            "confirmed_at": START,
+            "document": "{}",
+            "asked": 0,
+            "ask_singly": False,
+            "discovered_by": "sweep",
+            "callbacks": 0,
+            "asset_host": HOST,
+        }
