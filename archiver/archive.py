@@ -6,7 +6,7 @@ The order is the guarantee:
 2. Fetch and put every asset, in parallel, create-only. Each put stands behind a look at our own lease.
 3. Look into the folder again: every object must be there in its size.
 4. Ask the ledger whether the lease is still ours.
-5. Put the manifest, then complete the lease.
+5. Put the manifest, see it there, then complete the lease.
 
 A crash after 2 leaves objects without a manifest: the next attempt finds them and goes on. After 5's put it leaves a
 manifest that the ledger does not know: the next attempt adopts it. There is no moment at which a manifest exists and
@@ -200,8 +200,16 @@ class Archiver:
             # Another attempt of ours was faster by a moment: its manifest is the one that counts.
             self._adopt(lease, folder=folder, objects=self.store.list(folder))
             return
+        self._see(key, size=len(body))
         self.ledger.archived(lease, manifest_key=key, archived_at=archived_at, stored=stored)
         self._say(lease, stored, key=key, archived_at=archived_at, event="task.archived")
+
+    def _see(self, key: str, *, size: int) -> None:
+        """The manifest is there. A store that answered its put rightly and kept nothing would otherwise never be found
+        out: nobody comes by an archived task again. Raises StoreMismatch."""
+        found = self.store.head(key)
+        if found is None or found.bytes != size:
+            raise StoreMismatch(f"{key} was put, and the store does not have it")
 
     def _manifest(self, lease: Lease, stored: Sequence[StoredAsset], *, archived_at: int) -> Manifest:
         order = {one.asset.stem: place for place, one in enumerate(lease.assets)}

@@ -204,6 +204,7 @@ ERRORS: dict[str, type[Failure]] = {
     "put 0.png": StoreUnreachable,
     "put 0.watermark.png": StoreUnreachable,
     "put manifest.json": StoreUnreachable,
+    "head manifest.json": StoreUnreachable,
     "is_leased": LedgerUnavailable,
     "archived": LedgerUnavailable,
 }
@@ -222,7 +223,13 @@ def test_the_order_of_effects_is_the_guarantee(engine: Engine) -> None:
     engine.attempt()
 
     assert engine.effects.seen[0] == "list"
-    assert engine.effects.seen[-4:] == ["list #2", "is_leased", "put manifest.json", "archived"]
+    assert engine.effects.seen[-5:] == [
+        "list #2",
+        "is_leased",
+        "put manifest.json",
+        "head manifest.json",
+        "archived",
+    ]
 
 
 @pytest.mark.parametrize("store", [ConditionalPut.RESPECTED, ConditionalPut.IGNORED])
@@ -463,6 +470,23 @@ def test_no_manifest_is_put_over_an_object_that_is_gone_or_of_another_size(
     assert isinstance(engine.attempt(), StoreMismatch)
     assert "manifest.json" not in engine.names(task_id)
     assert engine.show(task_id)["state"] == "succeeded"
+
+
+def test_a_manifest_that_the_store_took_and_did_not_keep_is_put_again(engine: Engine) -> None:
+    task_id = engine.succeeded()
+    forgotten: list[str] = []
+
+    def forget_once(operation: str, key: str) -> tuple[bool, BaseException | None]:
+        if operation == "head" and key.endswith("manifest.json") and not forgotten:
+            engine.store.vanish(key)
+            forgotten.append(key)
+        return engine.effects(operation, key)
+
+    engine.store.hook = forget_once
+
+    assert isinstance(engine.attempt(), StoreMismatch)
+    assert engine.attempt_again() is None
+    engine.assert_archived(task_id)
 
 
 def test_an_object_that_vanished_is_fetched_and_put_again(engine: Engine) -> None:

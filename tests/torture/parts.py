@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.torture import effects, kills, power
+from tests.torture import deadlines, effects, floods, kills, power
 from tests.torture.figures import Figure
 from tests.torture.options import Options
 
@@ -11,6 +11,8 @@ Part = Callable[[Options], list[Figure]]
 PARTS: Mapping[str, Part] = {
     "effects": effects.measure,
     "power": power.measure,
+    "flood": floods.measure,
+    "deadlines": deadlines.measure,
     "kills": kills.measure,
 }
 """Name of a part → the function that measures it. What it raises counts as a failure of the part."""

@@ -1,0 +1,42 @@
+"""Day 30: months of outages on a clock that jumps, and a backlog that keeps no fresh callback waiting."""
+
+import sys
+
+from tests.deadlines.backlog import work_off
+from tests.deadlines.simulation import simulate
+from tests.torture.figures import Figure, none_of
+from tests.torture.options import Options
+
+DAYS = 120
+PER_DAY = 25.0
+BACKLOG = 50_000
+BACKLOG_MINUTES = 5.0
+FRESH_MEDIAN_SECONDS = 10
+
+
+def measure(options: Options) -> list[Figure]:
+    """Both, however many rounds. "Promised" are tasks with 24 hours of service within their 30 days."""
+    lived = simulate(DAYS, seed=options.seed, per_day=PER_DAY)
+    options.tell(1, 2)
+    backlog = work_off(BACKLOG, minutes=BACKLOG_MINUTES, seed=options.seed)
+    options.tell(2, 2)
+    wrong = [*lived.complaints, *lived.crashes]
+    sys.stdout.writelines(f"{sentence}\n" for sentence in wrong)
+    return [
+        Figure("days lived through", lived.days, least=DAYS),
+        Figure("tasks", lived.tasks),
+        Figure("promised", lived.promised, least=1),
+        none_of("promised and lost", len(lived.lost)),
+        none_of("promised and later than 24 hours of service", len(lived.late)),
+        Figure("archived without a promise", lived.beyond),
+        Figure("hours left, the least", round(lived.margin_hours_least, 2)),
+        none_of("complaints and crashes", len(wrong)),
+        Figure("backlog", backlog.backlog, least=BACKLOG),
+        Figure("fresh callbacks beside it", backlog.fresh, least=1),
+        Figure(
+            "seconds to their manifests, median",
+            round(backlog.fresh_seconds_median, 2),
+            most=FRESH_MEDIAN_SECONDS,
+        ),
+        Figure("seconds to their manifests, 99th percentile", round(backlog.fresh_seconds_99th, 2)),
+    ]

@@ -1,0 +1,41 @@
+"""A hundred thousand forged ids with a valid token: what they cost, and what a genuine callback among them waits."""
+
+import sys
+
+from tests.torture.figures import Figure, none_of
+from tests.torture.options import Options
+from tests.torture_flood import DELAY_MOST_SECONDS, flood
+
+FORGED = 100_000
+BUSY_FORGED = 20_000
+BUSY_TASKS = 3_000
+
+
+def measure(options: Options) -> list[Figure]:
+    """One flood on a quiet account, and a smaller one on a busy account; virtual time, however many rounds."""
+    quiet = flood(FORGED, seed=options.seed)
+    options.tell(1, 2)
+    busy = flood(BUSY_FORGED, seed=options.seed, tasks_in_the_last_hour=BUSY_TASKS)
+    options.tell(2, 2)
+    broken = [*quiet.broken(), *busy.broken()]
+    sys.stdout.writelines(f"{sentence}\n" for sentence in broken)
+    return [
+        Figure("forged ids", quiet.forged + busy.forged, least=FORGED + BUSY_FORGED),
+        Figure("genuine callbacks among them", quiet.genuine + busy.genuine, least=1),
+        none_of("never verified", quiet.unanswered + busy.unanswered),
+        Figure(
+            "API calls, part of those allowed",
+            max(_share(one.calls, one.calls_allowed) for one in (quiet, busy)),
+            most=1,
+        ),
+        Figure(
+            "seconds the slowest genuine one waited",
+            max(quiet.delay_most_seconds, busy.delay_most_seconds),
+            most=DELAY_MOST_SECONDS,
+        ),
+        none_of("promises broken", len(broken)),
+    ]
+
+
+def _share(part: float, whole: float) -> float:
+    return round(part / whole, 2)
