@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from archiver.failures import BucketMissing, LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.limiter import Stopped
-from archiver.model import DAY_MS, RETENTION_MS, State
+from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.effects import READS, Mishap, failure_of
 from tests.engine import ACCOUNT, FAMILY, Died
 from tests.pipeline import Pipeline
@@ -30,9 +30,18 @@ def cdn_fails_once(pipeline: Pipeline) -> None:
 
 
 def bucket_is_missing(pipeline: Pipeline) -> None:
-    """The archive stage holds, and goes on by its probe."""
+    """The archive stage holds, and goes on by its probe. A hold that outlives the success which should have lifted it
+    stands until the next one: hence a task that comes later."""
     pipeline.mishaps.plan.append(Mishap("store.put", 1, happens=False, error=BucketMissing("simulated")))
-    pipeline.tell(pipeline.task())
+    first, later = pipeline.task(), pipeline.task(listed=False)
+    pipeline.tell(first)
+
+    def tell_later(ledger: Ledger) -> None:
+        if pipeline.states()[first] is not State.ARCHIVED:
+            raise LedgerUnavailable("its sender is not there yet")
+        ledger.record_callbacks([Callback(ACCOUNT, later, Status.SUCCEEDED, FAMILY)])
+
+    pipeline.errand(tell_later)
 
 
 def keys_are_refused(pipeline: Pipeline) -> None:
@@ -174,9 +183,11 @@ def forgetting(sim: KlingSimulator) -> Iterator[None]:
     """One account for many stories, each of which sees its own tasks only."""
     sim.clear_faults()
     sim.complaints.clear()
-    yield
-    for task_id in sim.task_ids():
-        sim.hide_from_list(task_id)
+    try:
+        yield
+    finally:
+        for task_id in sim.task_ids():
+            sim.hide_from_list(task_id)
 
 
 def mishaps(label: str, *, occurrence: int) -> list[Mishap]:
