@@ -4,6 +4,7 @@ BIN := .venv/bin
 LOCK := tests/requirements.lock
 FUZZ_LOCK := tests/fuzz/requirements.lock
 RUNS ?= 200000
+WORKERS ?= 3
 
 .PHONY: help demo test check lint types run bench torture fuzz audit licences lock clean
 
@@ -21,8 +22,8 @@ help: ## what there is
 demo: .venv/installed ## the main job end to end: simulated Kling account, real S3 server, the daemon (ARGS=--help)
 	@$(BIN)/python -m tests.demo $(ARGS)
 
-test: .venv/installed ## the whole test suite
-	@$(BIN)/python -m pytest
+test: .venv/installed ## the whole test suite, in WORKERS=3 processes, since most tests wait for others to answer
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: .venv/installed
 	@$(BIN)/ruff check .

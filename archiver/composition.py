@@ -93,7 +93,9 @@ def build_client(account: Settings, metrics: Metrics, *, stop: threading.Event) 
     def observe(endpoint: str, code: str) -> None:
         metrics.api_requests_total.labels(endpoint=endpoint, code=code).inc()
 
-    return KlingClient(account.base_url, _credential(account), limiter, observe=observe)
+    return KlingClient(
+        account.base_url, _credential(account), limiter, observe=observe, secrets=account.secrets()
+    )
 
 
 def build_sweeper(

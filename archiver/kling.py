@@ -24,7 +24,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -247,12 +247,14 @@ class KlingClient:
         answer_seconds: float = 30.0,
         create_seconds: float = 120.0,
         body_bytes_max: int = 64 * MIB,
+        secrets: Iterable[str] = (),
     ) -> None:
+        """`secrets` are not ours to send, but might be repeated by an API that was sent a callback URL."""
         self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).hostname or ""
         self._has_api_key = isinstance(credential, ApiKey)
         self._bearer = _Bearer(credential, now=now)
-        self._redaction = Redaction(_secrets(credential))
+        self._redaction = Redaction([*_secrets(credential), *secrets])
         self._limiter = limiter
         self._observe = observe
         self._now = now

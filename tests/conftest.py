@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from archiver.store import S3Store
 from tests.s3_servers import (
@@ -16,6 +17,14 @@ from tests.s3_servers import (
 )
 
 pytest_plugins = ["tests.secret_watch"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_log() -> Iterator[None]:
+    """A test that sets the log up, or a command in it that does, sets it up for itself only."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 def _session_of(kind: type[S3Server]) -> Iterator[S3Server]:

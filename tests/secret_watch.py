@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx2
+import hypothesis
 import pytest
 import structlog.testing
 
@@ -179,7 +180,9 @@ def _wrap_settings(patch: pytest.MonkeyPatch) -> None:
     original = Settings.load.__func__  # type: ignore[attr-defined]  # a class method has one
 
     def listened(cls: type[Settings], /, environ: Mapping[str, str], **named: Any) -> Settings:
-        WATCH.environment(environ)
+        # Hypothesis makes settings of words that it finds in our sources, which others go on saying.
+        if not hypothesis.currently_in_test_context():
+            WATCH.environment(environ)
         return original(cls, environ, **named)  # type: ignore[no-any-return]  # as the original
 
     patch.setattr(Settings, "load", classmethod(listened))
@@ -206,8 +209,20 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         WATCH.said(title, text)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 -- the hook's signature
+    """One of several processes that share the tests has ended: what it heard counts here."""
+    heard = getattr(node, "workeroutput", {})
+    WATCH.heard += heard.get("heard", 0)
+    WATCH.leaks += [Leak(*leak) for leak in heard.get("leaks", ())]
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A leak is a failure, whatever the tests say."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told.update(heard=WATCH.heard, leaks=[dataclasses.astuple(leak) for leak in WATCH.leaks])
+        return
     if WATCH.leaks and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

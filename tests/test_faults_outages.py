@@ -16,7 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 import pytest
@@ -24,6 +24,7 @@ import structlog
 
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
+from archiver.discovery import Discoverer
 from archiver.download import Fetcher
 from archiver.egress import EgressPolicy
 from archiver.failures import LeaseLost
@@ -33,6 +34,7 @@ from archiver.ledger import Ledger, new_daemon_id
 from archiver.limiter import RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
+from archiver.offers import Offers
 from archiver.setback import Setbacks
 from archiver.spool import Spool
 from archiver.sweep import Sweeper
@@ -120,14 +122,10 @@ class Service:
             limits=TransferLimits(image_bytes_max=MIB, video_bytes_max=MIB),
             now=self.clock,
         )
-        shared = {
-            "account": ACCOUNT,
-            "client": self.client,
-            "ledger": self.ledger,
-            "metrics": self.metrics,
-            "now": self.clock,
-        }
-        self.verifier = Verifier(families=(FAMILY,), rand=rand, **shared)  # type: ignore[arg-type]  # by name
+        common: dict[str, Any] = {"ledger": self.ledger, "metrics": self.metrics, "now": self.clock}
+        shared = {"account": ACCOUNT, "client": self.client, **common}
+        offers = Offers(account=ACCOUNT, ledger=self.ledger, now=self.clock)
+        self.verifier = Verifier(families=(FAMILY,), offers=offers, rand=rand, **shared)
         self.archiver = Archiver(
             prefix="",
             store=self.store,
@@ -135,10 +133,16 @@ class Service:
             adopter=Adopter(store=self.store, transfer=self.transfer),
             keeper=self.keeper,
             pool=self._pool,
-            **shared,  # type: ignore[arg-type]  # by name
+            **shared,
         )
         self.sweeps = SweepLoop(
-            sweeper=Sweeper(full_interval_ms=DAY, rand=rand, **shared),  # type: ignore[arg-type]  # by name
+            sweeper=Sweeper(
+                offers=offers,
+                discoverer=Discoverer(families=(FAMILY,), rand=rand, **shared),
+                full_interval_ms=DAY,
+                rand=rand,
+                **shared,
+            ),
             families=(FAMILY,),
             ledger=self.ledger,
             metrics=self.metrics,
@@ -148,11 +152,12 @@ class Service:
             monotonic=self._seconds,
         )
         self.tender = Tender(
+            clients={ACCOUNT: self.client},
             sweep_interval_ms=int(SWEEP_SECONDS * 1000),
             daemon_id=new_daemon_id(),
             version="test",
             started_at=self.clock(),
-            **shared,  # type: ignore[arg-type]  # by name
+            **common,
         )
         self.setbacks = Setbacks(ledger=self.ledger, metrics=self.metrics, now=self.clock, rand=rand)
 

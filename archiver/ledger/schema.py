@@ -96,7 +96,7 @@ tasks = sa.Table(
     sa.CheckConstraint("attempts >= 0 AND asked >= 0 AND held >= 0 AND callbacks >= 0", name="counts"),
 )
 
-# Every claim is one short walk along one of the first four, in the order of its lane and of one account, so that the
+# Every claim is one short walk along one of the first three, in the order of its lane and of one account, so that the
 # backlog of another is not walked over (a hundred thousand of them took 35 ms a lane). The columns after the order's
 # are there so that rows that are not due, leased or held are passed over without touching the table. An index is
 # partial where it can be: each one that a new callback's row stands in is paid for before the 200.
@@ -109,7 +109,6 @@ _PASSED_OVER = (
 _LANES = {
     "tasks_by_deadline": tasks.c.deadline_at,
     "tasks_by_attempts": tasks.c.attempts,
-    "tasks_by_age": tasks.c.first_seen_at,
 }
 
 
