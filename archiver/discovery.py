@@ -96,8 +96,9 @@ class Discoverer:
 
         Raises Failure and Stopped.
         """
-        end = self.now()
-        oldest = end - RETENTION_MS
+        # By the API's clock, or the earlier of the two where that shows more: ours may be wrong.
+        end = self.now() + self.client.ahead_ms
+        oldest = self._oldest()
         start = oldest if since is None else max(oldest, min(since - OVERLAP_MS, end - OVERLAP_MS))
 
         def read_page(first: int, last: int, cursor: str) -> WindowPage:
@@ -135,7 +136,12 @@ class Discoverer:
         if seen is not None:
             return found
         recorded = record_page(
-            self.ledger, work.to_record, account=self.account, rand=self.rand, metrics=self.metrics
+            self.ledger,
+            work.to_record,
+            account=self.account,
+            rand=self.rand,
+            metrics=self.metrics,
+            behind_ms=self.client.behind_ms,
         )
         self._count(found, recorded)
         if work.to_enrol:
@@ -192,8 +198,11 @@ class Discoverer:
     def _read(self, shown: Shown) -> Task:
         return read_task(shown.document, family=settled_family(shown, self.families))
 
+    def _oldest(self) -> int:
+        return self.now() - self.client.behind_ms - RETENTION_MS
+
     def _is_old(self, task: Task) -> bool:
-        return task.created_at is not None and task.created_at <= self.now() - RETENTION_MS
+        return task.created_at is not None and task.created_at <= self._oldest()
 
     def _miss(self, task: Task, work: _Sorted, *, state: State | None) -> None:
         if task.status is Status.SUCCEEDED and state not in TERMINAL:

@@ -287,6 +287,11 @@ class KlingClient:
         self.close()
 
     @property
+    def ahead_ms(self) -> int:
+        """By how much the API's clock is ahead of ours, in ms; 0 where it is not, or has not been heard."""
+        return max(0, self.skew_ms or 0)
+
+    @property
     def behind_ms(self) -> int:
         """By how much the API's clock is behind ours, in ms; 0 where it is not, or has not been heard."""
         return max(0, -(self.skew_ms or 0))

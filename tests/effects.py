@@ -41,7 +41,7 @@ OWNERS: Mapping[str, tuple[type, type[Failure]]] = {
 _FOR_PEOPLE = "read by people and by commands only"
 _AT_REST = "one transaction of a command or of a start, before or after which there is no work"
 _SUBMIT = "of `submit`: how each of its steps goes wrong, test_submission and test_commands_submit say"
-_MANY_AT_ONCE = "with an API Key only: test_new_standard and test_gateway say how it goes wrong"
+_GATEWAYS = "of APIs that do not offer everything: test_gateway says how it goes wrong"
 _ENDS = "gives back what ends with the process anyway"
 _BOOKED = "a number in memory, which ends with the process; what it can meet, `reserve` and `write` meet too"
 
@@ -52,10 +52,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
         ("ledger.accounts", "ledger.stranded", "ledger.rename_account", "ledger.forget_holds"), _AT_REST
     ),
     **dict.fromkeys(("ledger.known", "ledger.withdraw", "client.create"), _SUBMIT),
-    **dict.fromkeys(
-        ("ledger.enrol", "ledger.claim_crowd", "ledger.standings", "ledger.note_offer", "client.collection"),
-        _MANY_AT_ONCE,
-    ),
+    "ledger.note_offer": _GATEWAYS,
     "ledger.daemons": _FOR_PEOPLE,
     "ledger.ping": "changes nothing; /readyz asks by it",
     "ledger.note": "nothing in the pipeline calls it",
@@ -88,8 +85,8 @@ EFFECTS = tuple(label for label in METHODS if label not in WITHOUT_A_ROW)
 READS = frozenset(
     f"{owner}.{name}"
     for owner, names in {
-        "ledger": "unoffered work_due is_leased assets waiting sweep_memory is_held has_holds",
-        "client": "query list_page",
+        "ledger": "standings unoffered work_due is_leased assets waiting sweep_memory is_held has_holds",
+        "client": "query list_page collection",
         "store": "head list read",
     }.items()
     for name in names.split()

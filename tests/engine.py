@@ -263,6 +263,10 @@ class Engine:
         self.clock.advance(seconds=16 * 60)
         return self.attempt()
 
+    def use_api_key(self) -> None:
+        """From the next restart on."""
+        self._credential = ApiKey(self.sim.api_key)
+
     # --- what a test sees -----------------------------------------------------------------------------------
 
     def show(self, task_id: str) -> dict[str, Any]:

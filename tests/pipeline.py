@@ -21,6 +21,7 @@ from archiver.ledger import Ledger, new_daemon_id
 from archiver.lookup import Lookup
 from archiver.model import Callback, Stage, State, Status
 from archiver.offers import Offers
+from archiver.products import swept
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
 from archiver.verify import Verifier
@@ -144,9 +145,14 @@ class Pipeline:
             ),
             setbacks=engine.setbacks,
             metrics=engine.metrics,
-            families=(FAMILY,),
+            families=swept((FAMILY,), has_api_key=engine.client.has_api_key),
         )
         self._worker = ByHand(stages, monotonic=clock.monotonic)
+
+    def use_api_key(self) -> None:
+        """The next process has an API Key, and no pair of keys."""
+        self.engine.use_api_key()
+        self.restart()
 
     def restart(self, *, ledger_lost: bool = False) -> None:
         """The process has ended, whatever it was at; the next one starts."""
@@ -165,9 +171,9 @@ class Pipeline:
         self.expected[task_id] = ends
         return task_id
 
-    def tell(self, *task_ids: str) -> None:
+    def tell(self, *task_ids: str, family: str | None = FAMILY) -> None:
         """Callbacks, which their sender repeats until they are answered 200."""
-        callbacks = [Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY) for task_id in task_ids]
+        callbacks = [Callback(ACCOUNT, task_id, Status.SUCCEEDED, family) for task_id in task_ids]
         self.errand(lambda ledger: ledger.record_callbacks(callbacks))
 
     def errand(self, errand: Callable[[Ledger], object]) -> None:
@@ -232,8 +238,9 @@ class Pipeline:
         folders = set()
         for task_id, state in self.expected.items():
             if state is State.ARCHIVED:
-                self.engine.assert_archived(task_id)
-                folders.add(self.engine.folder(task_id))
+                family = self.engine.show(task_id)["family"]
+                self.engine.assert_archived(task_id, family)
+                folders.add(self.engine.folder(task_id, family))
         assert {f"{key.rpartition('/')[0]}/" for key in self.engine.store.objects} == folders
         assert status["holds"] == []
         with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as connection:

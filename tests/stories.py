@@ -131,6 +131,14 @@ def a_clock_set_right(pipeline: Pipeline) -> None:
     pipeline.engine.clock.set_ahead(seconds=-3 * 3600)
 
 
+def an_api_key(pipeline: Pipeline) -> None:
+    """Two callbacks that do not name a family, and a task that only the sweep of `/tasks` finds."""
+    pipeline.use_api_key()
+    pipeline.tell(pipeline.task(listed=False), pipeline.task(listed=False), family=None)
+    pipeline.task(family="tasks/image")
+    pipeline.engine.clock.advance(seconds=1)
+
+
 STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.register": a_registration,
     "ledger.retry": cdn_fails_once,
@@ -146,6 +154,10 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.renew": a_slow_file,
     "ledger.expire": a_deadline_in_an_outage,
     "ledger.bring_forward": a_clock_set_right,
+    "ledger.claim_crowd": an_api_key,
+    "ledger.enrol": an_api_key,
+    "ledger.standings": an_api_key,
+    "client.collection": an_api_key,
     "store.read": a_lost_ledger,
     "store.head": a_lost_ledger,
 }

@@ -457,7 +457,7 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
     with sqlite(first.path) as connection:  # back to revision 0001, whose lanes did not know of accounts
         for name, order in (("deadline", "deadline_at"), ("attempts", "attempts"), ("age", "first_seen_at")):
             columns = f"queue, {order}, due_at, lease_until, account, asset_host, confirmed_at"
-            connection.execute(f"DROP INDEX tasks_by_{name}")
+            connection.execute(f"DROP INDEX IF EXISTS tasks_by_{name}")
             connection.execute(
                 f"CREATE INDEX tasks_by_{name} ON tasks ({columns}) WHERE confirmed_at IS NOT NULL"
             )
