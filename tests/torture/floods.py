@@ -2,6 +2,7 @@
 
 import sys
 
+from tests.deadlines.simulation import quietly
 from tests.torture.figures import Figure, none_of
 from tests.torture.options import Options
 from tests.torture_flood import DELAY_MOST_SECONDS, flood
@@ -13,11 +14,12 @@ BUSY_TASKS = 3_000
 
 def measure(options: Options) -> list[Figure]:
     """One flood on a quiet account, and a smaller one on a busy account; virtual time, however many rounds."""
-    quiet = flood(FORGED, seed=options.seed)
-    options.tell(1, 2)
-    busy = flood(BUSY_FORGED, seed=options.seed, tasks_in_the_last_hour=BUSY_TASKS)
-    options.tell(2, 2)
-    broken = [*quiet.broken(), *busy.broken()]
+    with quietly() as crashes:
+        quiet = flood(FORGED, seed=options.seed)
+        options.tell(1, 2)
+        busy = flood(BUSY_FORGED, seed=options.seed, tasks_in_the_last_hour=BUSY_TASKS)
+        options.tell(2, 2)
+    broken = [*quiet.broken(), *busy.broken(), *crashes]
     sys.stdout.writelines(f"{sentence}\n" for sentence in broken)
     return [
         Figure("forged ids", quiet.forged + busy.forged, least=FORGED + BUSY_FORGED),
