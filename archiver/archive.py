@@ -161,7 +161,8 @@ class Archiver:
             if error.disposition is Disposition.BURY:
                 return False
             raise FreshUrlMissing(f"its URL no longer works, and the API gave no other: {error}") from error
-        if task.status is not Status.SUCCEEDED:
+        # Our id may be another task's external id: once ours is purged, that one would answer, and with its files.
+        if task.status is not Status.SUCCEEDED or task.task_id != lease.task_id:
             return False
         self.ledger.refresh_assets(lease, task)
         return bool(task.assets)

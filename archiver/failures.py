@@ -204,7 +204,7 @@ class NotOffered(Failure):
     reason = "api_not_offered"
     disposition = Disposition.BURY
     what_to_do = (
-        "This API (KLING_BASE_URL) does not offer that; the daemon does without, and asks again once a day."
+        "This API (KLING_BASE_URL) does not offer that; the daemon does without, and asks again now and then."
     )
 
 

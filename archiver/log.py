@@ -76,6 +76,7 @@ EVENTS: Final = frozenset(
         "task.recorded",
         "task.registered",
         "task.retried",
+        "task.unrecorded",
         "task.verified",
         "worker.crashed",
     }

@@ -4,8 +4,8 @@ for one task and nothing else (kling-api.md section 9).
 Two rules:
 
 1. What has ever answered is offered: its failures are outages, unless it says 404 or 405 `STRIKES` times in a row.
-2. What is not offered is said once, written down for `status`, and asked for again once a day, so that no mistake here
-   lasts longer than that.
+2. What is not offered is said once, written down for `status`, and asked for again after ten minutes, then ever more
+   rarely, down to once a day: a mistake made here in passing does not cost the hours that a task may have left.
 
 A key without the right to `/tasks` (1103) is as good as an API without it: there are the families' own paths.
 
@@ -33,6 +33,9 @@ STRIKES = 3
 STRIKE_LEAST_MS = 10_000
 """Refusals closer together than this count as one."""
 
+PAUSE_LEAST_MS = 10 * 60 * 1000
+LEFT_ALONE_LEAST_MS = 30_000
+
 _SOFT = (ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid)
 
 
@@ -48,14 +51,32 @@ class Offers:
         self._known: dict[str, int] | None = None
         self._answered: set[str] = set()
         self._strikes: dict[str, tuple[int, int]] = {}
+        self._left_alone: dict[str, tuple[int, int]] = {}
+        """Until when (Unix ms), and for how long in ms."""
+        self._pauses: dict[str, int] = {}
+        """How long what is not offered is left alone, in ms; the least where it is not said."""
 
     def lacks(self, name: str) -> bool:
         """Whether it is known not to be offered, and it is not time to ask again. Raises LedgerUnavailable."""
         at = self._unoffered().get(name)
-        return at is not None and self._now() < at + DAY_MS
+        # Written down by a clock that was ahead, it is no reason to wait for that time.
+        return at is not None and 0 <= self._now() - at < self._pauses.get(name, PAUSE_LEAST_MS)
+
+    def is_to_be_asked(self, name: str) -> bool:
+        """Whether it is offered, as far as is known, and not to be left alone just now."""
+        until, _ = self._left_alone.get(name, (0, 0))
+        return self._now() >= until and not self.lacks(name)
+
+    def leave_alone(self, name: str) -> None:
+        """It was refused for a reason that is none of its own, perhaps: for half a minute, and twice as long each time
+        that it is refused again, at most `PAUSE_LEAST_MS`, nobody need be in a hurry to ask it."""
+        with self._lock:
+            _, pause = self._left_alone.get(name, (0, LEFT_ALONE_LEAST_MS // 2))
+            pause = min(2 * pause, PAUSE_LEAST_MS)
+            self._left_alone[name] = self._now() + pause, pause
 
     def has_answered(self, name: str) -> bool:
-        """Whether it has answered since this process began, or a sweep of it ever came to its end."""
+        """Whether any of it has answered since this process began, or a sweep of it ever came to its end."""
         if name in self._answered:
             return True
         return self._ledger.sweep_memory(account=self._account, family=name).last_success_at is not None
@@ -65,6 +86,8 @@ class Offers:
         with self._lock:
             self._answered.add(name)
             self._strikes.pop(name, None)
+            self._pauses.pop(name, None)
+            self._left_alone.pop(name, None)
         if self._unoffered().pop(name, None) is not None:
             self._ledger.note_offer(account=self._account, name=name, lacking_at=None)
             log.get().info("endpoint.found", account=self._account, name=name)
@@ -81,6 +104,8 @@ class Offers:
         is_news = name not in self._unoffered()
         if is_news and (known or isinstance(error, _SOFT)) and self._strike(name, now=now) < STRIKES:
             return False
+        pause = PAUSE_LEAST_MS if is_news else 2 * self._pauses.get(name, PAUSE_LEAST_MS)
+        self._pauses[name] = min(pause, DAY_MS)
         self._unoffered()[name] = now
         self._ledger.note_offer(account=self._account, name=name, lacking_at=now)
         if is_news:

@@ -134,6 +134,7 @@ class Sweeper:
         def take(found: Found) -> bool:
             if token is not None and not self.ledger.sweep_renew(token):
                 counts.end = SweepEnd.OVERTAKEN
+            self.offers.answered(counts.family)
             _add_found(counts, found)
             self.discoverer.say_skipped(found, collection=collection)
             on_page(counts)
@@ -209,6 +210,7 @@ class Sweeper:
                 metrics=self.metrics,
                 behind_ms=self.client.behind_ms,
             )
+            self.offers.answered(counts.family)
             _add(counts, page, recorded)
             self._say_skipped(page, family=counts.family)
             on_page(counts)

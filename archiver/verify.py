@@ -47,7 +47,6 @@ from archiver.products import (
     own_paths,
     settled_family,
 )
-from archiver.setback import say_hold
 from archiver.unconfirmed import UnconfirmedWatch
 
 MATCH_LEAST = 3
@@ -284,7 +283,7 @@ class Verifier:
         if unplaced and (crowded or unplaced >= MATCH_LEAST):
             worth += self.families
         lists = [family for family in dict.fromkeys(worth) if collection_of(family) is None]
-        return [family for family in lists if not self.offers.lacks(family)]
+        return [family for family in lists if self.offers.is_to_be_asked(family)]
 
     def _is_known(self, family: str) -> bool:
         return family in self.families or family in FAMILIES
@@ -309,6 +308,7 @@ class Verifier:
                     metrics=self.metrics,
                     behind_ms=self.client.behind_ms,
                 )
+                self.offers.answered(family)
                 waited = [one.waited_since for one in recorded if one.waited_since is not None]
                 matched += sum(since <= began for since in waited)
                 news = bool(waited) or any(one.outcome is Outcome.NEW for one in recorded)
@@ -326,13 +326,13 @@ class Verifier:
         return matched
 
     def _say_unlisted(self, family: str, error: Failure) -> None:
-        """The list cannot be read: what concerns everybody becomes a hold, the rest is asked for singly."""
+        """The list cannot be read, so that all is asked for singly; that meets by itself what concerns everybody, and
+        holds. A refusal of the list alone, as a gateway has it, must not: every answer to a single question would lift
+        the hold, and every look at the list set it again."""
         self.metrics.failures_total.labels(stage=Stage.VERIFY, reason=error.reason).inc()
         if error.disposition is Disposition.HOLD:
-            if self.ledger.set_hold(error, account=self.account, stage=Stage.VERIFY):
-                say_hold(error, account=self.account, stage=Stage.VERIFY)
-        else:
-            log.get().warning("list.unreadable", family=family, reason=error.reason, message=str(error))
+            self.offers.leave_alone(family)
+        log.get().warning("list.unreadable", family=family, reason=error.reason, message=str(error))
 
 
 def _is_since(page: Page, moment: int) -> bool:
@@ -360,11 +360,31 @@ def record_page(
     """Take the API's word for all rows of a list page, in transactions that keep nobody waiting, and tell what has
     moved. A crash between two of them leaves rows that the next reader of the page records."""
     recorded: list[Recorded] = []
+
+    def record(rows: Sequence[Task]) -> list[Recorded]:
+        return ledger.record(rows, account=account, by=Discovery.SWEEP, rand=rand(), behind_ms=behind_ms)
+
     for start in range(0, len(tasks), ROWS_MOST):
-        rows = tasks[start : start + ROWS_MOST]
-        recorded += ledger.record(rows, account=account, by=Discovery.SWEEP, rand=rand(), behind_ms=behind_ms)
+        recorded += _record_all_that_can(record, tasks[start : start + ROWS_MOST])
     say_recorded(tasks, recorded, metrics=metrics)
     return recorded
+
+
+def _record_all_that_can(
+    record: Callable[[Sequence[Task]], list[Recorded]], rows: Sequence[Task]
+) -> list[Recorded]:
+    """All rows, or, where one of them makes the ledger refuse the whole transaction, all but that one: a page whose
+    every reader stumbles over the same row would hide whatever lies behind it, sweep after sweep."""
+    try:
+        return record(rows)
+    except LedgerUnavailable:
+        raise
+    except Exception:  # noqa: BLE001 -- nobody expected it; logged with its traceback once the row is found
+        if len(rows) == 1:
+            log.get().exception("task.unrecorded", task_id=rows[0].task_id, family=rows[0].family)
+            return []
+    middle = len(rows) // 2
+    return [*_record_all_that_can(record, rows[:middle]), *_record_all_that_can(record, rows[middle:])]
 
 
 def say_recorded(tasks: Sequence[Task], recorded: Sequence[Recorded], *, metrics: Metrics) -> None:

@@ -617,6 +617,24 @@ def test_an_account_whose_questions_are_held_is_not_asked_for_fresh_urls(
     assert sim.requests["query"] == asked
 
 
+def test_the_files_of_a_task_whose_external_id_is_ours_are_not_ours(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either id can fill the path of a question, so once ours is purged the other one may answer."""
+    ours, other = engine.succeeded(), engine.succeeded()
+    path = engine.sim.url(ours, "0").partition("?")[0].removeprefix(engine.sim.origin)
+    engine.sim.fault("cdn", faults.Raw(404), match=path)
+    query = engine.client.query
+    monkeypatch.setattr(engine.client, "query", lambda family, _id, **named: query(family, other, **named))
+
+    for _ in range(2):
+        engine.attempt()
+
+    assert engine.show(ours)["state"] == "buried"
+    assert engine.names(ours) == []
+    engine.assert_archived(other)
+
+
 def test_a_dead_url_of_a_task_that_the_api_no_longer_knows_is_a_burial(
     engine: Engine, sim: KlingSimulator
 ) -> None:

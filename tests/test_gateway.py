@@ -12,6 +12,7 @@ from archiver.commands.checks import problems
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
 from archiver.model import Stage, State
 from archiver.offers import STRIKES, Offers
+from archiver.sweep import PAGE_TRIES
 from archiver.sweep_loop import SweepLoop
 from tests.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Desk
 from tests.questions import Questions
@@ -80,7 +81,7 @@ def test_a_task_is_verified_at_the_gateways_own_path(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("answer", ["404", "405", "html"])
-def test_what_it_does_not_list_is_said_once_and_not_asked_for_until_the_next_day(
+def test_what_it_does_not_list_is_said_once_and_asked_for_ever_more_rarely(
     tmp_path: pathlib.Path, lines: list[EventDict], answer: Literal["404", "405", "html"]
 ) -> None:
     with Gateway(tmp_path, answer=answer) as gateway:
@@ -88,11 +89,13 @@ def test_what_it_does_not_list_is_said_once_and_not_asked_for_until_the_next_day
         asked = sum(gateway.calls.values())
         gateway.sweep(minutes=60)
 
-        assert sum(gateway.calls.values()) == asked
+        tries = PAGE_TRIES if answer == "html" else 1
+        assert sum(gateway.calls.values()) <= asked + 3 * tries * len(NAMES)  # after 10, 20 and 40 minutes
         assert said(lines, "endpoint.unoffered") == list(NAMES)
         assert len(said(lines, "sweep.failed")) == (2 * (STRIKES - 1) if answer == "html" else 0)
         assert gateway.desk.ledger.holds() == []
 
+        asked = sum(gateway.calls.values())
         gateway.clock.advance(DAY)
         gateway.sweep(minutes=5)
 
@@ -227,6 +230,41 @@ def test_a_restart_does_not_say_it_again(desk: Desk, lines: list[EventDict]) -> 
 
     assert again.lacks(FAMILY) is True
     assert said(lines, "endpoint.unoffered") == [FAMILY]
+
+
+def test_what_has_answered_a_page_is_a_list_although_its_sweep_broke_off(gateway: Gateway) -> None:
+    gateway.sim.switches.lists_offered, gateway.sim.switches.list_page_rows_max = True, 10
+    ids = gateway.history(40)
+    gateway.sim.fault("list", faults.Call(lambda: None), times=2)
+    gateway.sim.fault("list", faults.ErrorCode(404, 1203), times=1)
+    gateway.sweep(minutes=3)
+
+    assert not gateway.offers.lacks(FAMILY)
+    assert gateway.states(*ids) == {State.SUCCEEDED}
+
+
+def test_it_is_asked_again_after_ten_minutes_then_ever_more_rarely_and_at_least_once_a_day(
+    desk: Desk,
+) -> None:
+    offers = offers_of(desk)
+    waits = []
+    for _ in range(10):
+        offers.refused(FAMILY, NotOffered("404"))
+        waited = 0
+        while offers.lacks(FAMILY):
+            desk.clock.advance(MINUTE)
+            waited += 1
+        waits.append(waited)
+
+    assert waits == [10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]
+
+
+def test_what_a_clock_that_ran_ahead_has_noted_keeps_nobody_waiting(desk: Desk) -> None:
+    desk.clock.advance(400 * DAY)
+    offers_of(desk).refused(FAMILY, NotOffered("404"))
+    desk.clock.advance(-400 * DAY)
+
+    assert not offers_of(desk).lacks(FAMILY)
 
 
 def test_what_one_account_lacks_another_may_have(desk: Desk) -> None:

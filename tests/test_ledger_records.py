@@ -426,3 +426,18 @@ def test_history_tells_what_happened_and_does_not_grow_for_ever(desk: Desk) -> N
     events = [line["event"] for line in desk.shown()["history"]]
     assert len(events) <= 110
     assert set(events) == {"task.retry_requested", "task.moved", "task.buried"}
+
+
+def test_an_unconfirmed_buried_id_that_turns_out_to_have_no_results_costs_the_page_nothing(
+    desk: Desk,
+) -> None:
+    desk.tell("b")
+    (lease,) = desk.ledger.claim_verify(count=1, offset=0)
+    desk.fail(lease, ApiRequestInvalid("1200"))
+    desk.clock.advance(SECOND)
+
+    answers_of_a_page = [answer("good"), answer("b", Status.SUCCEEDED, assets=())]
+    desk.ledger.record(answers_of_a_page, account=ACCOUNT, by=Discovery.SWEEP, rand=RAND)
+
+    assert desk.state("good") is State.SUCCEEDED
+    assert (desk.state("b"), desk.row("b")["reason"]) == (State.BURIED, "results_missing")

@@ -1,14 +1,16 @@
 """The sweep finds what callbacks missed: the real client against a simulated account, every page counted."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.failures import ApiCredentialsRefused, ApiServerError
-from archiver.model import Stage, State, Status
+from archiver.ledger import Recorded
+from archiver.model import Stage, State, Status, Task
 from archiver.sweep import PAGE_TRIES, SweepEnd
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.questions import Questions
@@ -372,3 +374,23 @@ def test_a_dry_run_stops_where_a_sweep_would(paged: Questions) -> None:
     settled_history(paged)
 
     assert paged.sweeper.dry_run(FAMILY, full=False).pages == 2
+
+
+def test_a_row_that_the_ledger_cannot_take_costs_no_other_row_of_its_page(
+    questions: Questions, lines: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = questions.history(20)
+    ledger, poison = questions.desk.ledger, ids[7]
+    record = ledger.record
+
+    def refuse(tasks: Sequence[Task], **named: Any) -> list[Recorded]:
+        if poison in {task.task_id for task in tasks}:
+            raise ValueError("a shape that no CHECK allows")
+        return record(tasks, **named)
+
+    monkeypatch.setattr(ledger, "record", refuse)
+    counts = questions.sweeper.sweep(FAMILY, full=True)
+
+    assert counts.found == 19
+    assert questions.states(*(one for one in ids if one != poison)) == {State.SUCCEEDED}
+    assert [line["task_id"] for line in lines if line["event"] == "task.unrecorded"] == [poison]

@@ -651,3 +651,20 @@ def test_a_task_named_long_after_its_deadline_still_gets_its_one_try(questions: 
     assert questions.desk.ledger.expire() == []
     questions.desk.fail(questions.desk.claim(Stage.ARCHIVE), ApiServerError("x"))
     assert [one.verdict for one in questions.desk.ledger.expire()] == [State.LOST]
+
+
+def test_lists_that_are_refused_while_single_questions_work_hold_nobody_up(questions: Questions) -> None:
+    """As by a gateway that answers 401 for what it does not serve."""
+    questions.sim.fault("list", faults.ErrorCode(401, 1002))
+    ids = []
+    for _ in range(10):
+        some = questions.history(4)
+        ids += some
+        questions.tell(*some)
+        for _ in range(10):
+            questions.step()
+            questions.clock.advance(2 * SECOND)
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert questions.desk.ledger.holds() == []
+    assert questions.calls["list"] <= 5

@@ -211,7 +211,7 @@ def advance(row: Row, task: Task, *, by: Discovery, now: int, rand: float, names
     if current is State.BURIED and not _digs_up(row, task, now=now):
         return changes
     if current is State.BURIED and (target is State.BURIED or _is_stale(row, target)):
-        changes |= buried_again(now=now, deadline=deadline_at)
+        changes |= _buried_still(row, now=now, deadline_at=deadline_at)
     elif target in _heard(current):
         changes |= _entering(target, task, deadline_at=deadline_at, now=now)
         changes |= {"document": document_json(task), "updated_at": task.updated_at or row["updated_at"]}
@@ -224,6 +224,15 @@ def advance(row: Row, task: Task, *, by: Discovery, now: int, rand: float, names
     elif current in (State.SUCCEEDED, State.LOST) and target is State.SUCCEEDED and names_all:
         changes |= _refreshed(row, task)
     return changes | _swept(row, task, by=by, now=now)
+
+
+def _buried_still(row: Row, *, now: int, deadline_at: int) -> Changes:
+    """Asked in vain once more. An id that was buried for what a question was answered with is a known task now, and
+    waits where known tasks do."""
+    changes = buried_again(now=now, deadline=deadline_at)
+    if row["confirmed_at"] is None:
+        changes |= {"queue": schema.QUEUE_VERIFY, "reason": ResultsMissing.reason}
+    return changes
 
 
 def _heard(current: State) -> frozenset[State]:

@@ -8,7 +8,7 @@ from tests.torture.figures import Figure, none_of
 from tests.torture.options import Options
 
 DAYS = 120
-PER_DAY = 25.0
+PER_DAY = 5.0
 BACKLOG = 50_000
 BACKLOG_MINUTES = 5.0
 FRESH_MEDIAN_SECONDS = 10
