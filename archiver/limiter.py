@@ -2,12 +2,14 @@
 
 Two rules:
 
-1. A verification goes first: while one waits, nothing else is let through, and the background (sweep, single
-   questions about unconfirmed ids) never gets more than half of the rate. List pages that answer for many
+1. A verification goes first: while one waits, nothing else is let through but one turn after every seven of
+   verification for whom that kept waiting: callbacks without end must delay the sweep, which finds what no callback
+   tells, and never end it. The background (sweep, single questions about unconfirmed ids) never gets more than half
+   of the rate. List pages that answer for many
    unconfirmed ids at once may take the other half while no verification wants it: under a flood of forged ids in
    every family, half of the rate would let a genuine callback wait for more than 5 s for the list that shows it
    (tests/torture_flood.py). So a flood costs time that nobody else has asked for. When both wait, every third
-   turn is the background's, and neither starves.
+   of their turns is the background's, and nobody starves.
 2. Nobody waits past a stop: `acquire` raises `Stopped` at once when the process ends.
 
 How it works: two token buckets, one for everything and one of half the rate for the background. Nobody is
@@ -29,6 +31,8 @@ RECOVERY_PER_SECOND = 0.01
 run into about once a minute, not once a second."""
 HALVING_LEAST_SECONDS = 1.0
 """Answers to requests that were sent side by side are one complaint, not several."""
+VERIFICATIONS_IN_A_ROW = 7
+"""So many verifications go first while something else waits; then it has one turn."""
 LISTS_IN_A_ROW = 2
 """So many list pages go first when the background waits as well."""
 UNANSWERED_IN_A_ROW = 5
@@ -92,6 +96,8 @@ class RateLimiter:
         self._counted_until = monotonic()
         self._halved_at = float("-inf")
         self._waiting = dict.fromkeys(Priority, 0)
+        self._verifications_in_a_row = 0
+        """For which something else kept waiting, since the last turn of anything else."""
         self._lists_in_a_row = LISTS_IN_A_ROW
         """Since the background's last turn."""
         self._unanswered = 0
@@ -163,19 +169,29 @@ class RateLimiter:
             self._all.tokens -= 1
             if in_background:
                 self._background.tokens -= 1
-            if priority is not Priority.VERIFY:
-                self._lists_in_a_row = 0 if in_background else self._lists_in_a_row + 1
+            self._count_turn(priority)
             return 0.0
 
-    def _gives_way(self, priority: Priority) -> bool:
+    def _count_turn(self, priority: Priority) -> None:
         if priority is Priority.VERIFY:
-            return False
-        if self._waiting[Priority.VERIFY]:
+            if self._waiting[Priority.MATCH] or self._waiting[Priority.BACKGROUND]:
+                self._verifications_in_a_row += 1
+            return
+        self._verifications_in_a_row = 0
+        self._lists_in_a_row = 0 if priority is Priority.BACKGROUND else self._lists_in_a_row + 1
+
+    def _gives_way(self, priority: Priority) -> bool:
+        verification_had_its = self._verifications_in_a_row >= VERIFICATIONS_IN_A_ROW
+        background_could_go = self._waiting[Priority.BACKGROUND] > 0 and self._background.tokens >= 1
+        if priority is Priority.VERIFY:
+            # For nobody who could not go: a turn that is held free and not taken would be lost.
+            return verification_had_its and (self._waiting[Priority.MATCH] > 0 or background_could_go)
+        if self._waiting[Priority.VERIFY] and not verification_had_its:
             return True
         lists_had_theirs = self._lists_in_a_row >= LISTS_IN_A_ROW
         if priority is Priority.BACKGROUND:
             return self._waiting[Priority.MATCH] > 0 and not lists_had_theirs
-        return self._waiting[Priority.BACKGROUND] > 0 and lists_had_theirs and self._background.tokens >= 1
+        return lists_had_theirs and background_could_go
 
     def _refill(self) -> None:
         """Bring rate and tokens up to now. The rate grows evenly: its mean over the time is exact enough."""

@@ -117,23 +117,47 @@ def test_nothing_of_a_list_goes_while_a_verification_waits(clock: Clock) -> None
     assert let_through == [False]
 
 
-def test_when_both_wait_every_third_turn_is_the_background_s() -> None:
+def turns_in_ten_minutes(*asking: Priority) -> list[Priority]:
+    """Whose turns there are while each of these always has a question, after the burst of the start."""
     time = VirtualTime(start_ms=0, seed=1)
     limits = RateLimiter(2.0, wait=time.wait, monotonic=time.monotonic)
     turns: list[tuple[float, Priority]] = []
 
     def ask(priority: Priority) -> None:
-        while time.monotonic() < 60:
+        while time.monotonic() < 600:
             limits.acquire(priority)
             turns.append((time.monotonic(), priority))
 
-    for priority in (Priority.MATCH, Priority.MATCH, Priority.BACKGROUND, Priority.BACKGROUND):
+    for priority in asking:
         time.spawn(functools.partial(ask, priority))
     time.run()
+    return [priority for at, priority in turns if at > 3]
 
-    later = [priority for at, priority in turns if at > 3]
-    assert len(turns) == pytest.approx(120, abs=5)
-    assert later.count(Priority.BACKGROUND) == pytest.approx(later.count(Priority.MATCH) / 2, abs=2)
+
+def test_when_both_wait_every_third_turn_is_the_background_s() -> None:
+    lists, background = [Priority.MATCH] * 2, [Priority.BACKGROUND] * 2
+    turns = turns_in_ten_minutes(*lists, *background)
+
+    assert len(turns) == pytest.approx(1194, rel=0.01)
+    assert turns.count(Priority.BACKGROUND) == pytest.approx(len(turns) / 3, rel=0.03)
+
+
+def test_while_verification_always_waits_every_eighth_turn_is_one_of_the_others() -> None:
+    verify = [Priority.VERIFY] * 4
+    turns = turns_in_ten_minutes(*verify, Priority.MATCH, Priority.MATCH, Priority.BACKGROUND)
+    others = [priority for priority in turns if priority is not Priority.VERIFY]
+
+    assert len(turns) == pytest.approx(1194, rel=0.01)
+    assert len(others) == pytest.approx(len(turns) / 8, rel=0.03)
+    assert others.count(Priority.BACKGROUND) == pytest.approx(len(others) / 3, rel=0.05)
+
+
+@pytest.mark.parametrize("other", [Priority.MATCH, Priority.BACKGROUND])
+def test_one_alone_gets_its_eighth_beside_verification_and_no_turn_is_lost(other: Priority) -> None:
+    turns = turns_in_ten_minutes(*[Priority.VERIFY] * 4, other)
+
+    assert len(turns) == pytest.approx(1194, rel=0.01)
+    assert turns.count(other) == pytest.approx(len(turns) / 8, rel=0.03)
 
 
 def test_a_verification_that_gives_up_lets_the_background_go_on(clock: Clock) -> None:
