@@ -25,6 +25,7 @@ from archiver.ledger import Ledger, LedgerUnusable, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception, Stage
 from archiver.permanence import outlives_container
+from archiver.pools import ThreadsRefused
 from receiver.api import Api
 from receiver.app import AppParts, build_app
 from receiver.callbacks import Callbacks
@@ -52,7 +53,8 @@ example:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon; its exit status: 0 stopped in good order, 1 broken, 2 usage or settings."""
+    """Run the daemon; its exit status: 0 stopped in good order, 1 broken, 2 refused: usage, settings,
+    a limit of the system."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["--help"], ["-h"], ["--version"]):
         sys.stdout.write(f"kling-receiver {VERSION}\n" if given == ["--version"] else USAGE)
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.load(os.environ)
         _configure_log(settings)
         return _run(settings)
-    except (SettingsError, LedgerUnusable, CannotListen) as error:
+    except (SettingsError, LedgerUnusable, CannotListen, ThreadsRefused) as error:
         return _refuse(str(error))
     except LedgerUnavailable as error:
         return _refuse(f"{error}. Is another program writing to it, or is its disk full or read-only?")

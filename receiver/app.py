@@ -33,6 +33,7 @@ from archiver.failures import Failure
 from archiver.metrics import Metrics
 from archiver.pools import StartedPool
 from receiver import replies
+from receiver.api import AT_A_TIME
 from receiver.callbacks import Callbacks
 from receiver.intake import Intake
 from receiver.replies import Reply
@@ -65,12 +66,15 @@ class AppParts:
 
 
 def build_app(parts: AppParts) -> ASGIApp:
-    """The application; its lifespan opens and drains the intake."""
+    """The application; its lifespan opens and drains the intake, once. Raises `ThreadsRefused`."""
     health = _Health(parts)
+    # Here, where an error ends the start with its sentence; uvicorn would log one of the lifespan with a traceback.
+    # The API may ask a ledger that hangs as often as it can, and the looks must still find a thread.
+    pool = StartedPool(LOOKS_MOST + AT_A_TIME, name="look")
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_default_executor(StartedPool(LOOKS_MOST, name="look"))
+        asyncio.get_running_loop().set_default_executor(pool)
         async with parts.intake:
             yield
 

@@ -242,7 +242,7 @@ def test_a_ledger_that_cannot_commit_is_503_and_says_when_to_come_back(tmp_path:
     assert desk.told == []
 
 
-def test_a_ledger_that_hangs_is_asked_only_so_often_at_once(tmp_path: pathlib.Path) -> None:
+def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(tmp_path: pathlib.Path) -> None:
     gate, asked = threading.Event(), threading.Semaphore(0)
     running: list[int] = []
 
@@ -260,6 +260,7 @@ def test_a_ledger_that_hangs_is_asked_only_so_often_at_once(tmp_path: pathlib.Pa
             assert asked.acquire(timeout=SECONDS_MAX)
         assert desk.edge.client.get("/healthz").status_code == 200
         assert len(running) == AT_A_TIME
+        assert desk.edge.client.get("/readyz").status_code == 200
         gate.set()
         for caller in callers:
             caller.join()
