@@ -43,6 +43,8 @@ OVERLAP_MS = 6 * 60 * 60 * 1000
 """How far a window reaches back before the last sweep: longer than a task takes to finish. What takes longer still, the
 day's full sweep finds."""
 PAGE_TRIES = 4
+ROWS_MOST = 500
+"""Ids that the ledger takes a call."""
 
 _ARRAYS = {"image": "images", "video": "videos", "audio": "audios", "voice": "voices", "element": "elements"}
 
@@ -96,10 +98,11 @@ class Discoverer:
 
         Raises Failure and Stopped.
         """
-        # By the API's clock, or the earlier of the two where that shows more: ours may be wrong.
+        # By the API's clock, or the one of the two that shows more: ours may be wrong, and `since` is by ours.
         end = self.now() + self.client.ahead_ms
-        oldest = self._oldest()
-        start = oldest if since is None else max(oldest, min(since - OVERLAP_MS, end - OVERLAP_MS))
+        start = oldest = self._oldest()
+        if since is not None:
+            start = max(oldest, min(since, end) - self.client.behind_ms - OVERLAP_MS)
 
         def read_page(first: int, last: int, cursor: str) -> WindowPage:
             return self._page(collection, first, last, cursor)
@@ -144,8 +147,11 @@ class Discoverer:
             behind_ms=self.client.behind_ms,
         )
         self._count(found, recorded)
-        if work.to_enrol:
-            found.found += self.ledger.enrol(work.to_enrol, account=self.account)
+        # A server that takes no notice of `limit` would exceed what one statement may hold.
+        wanted = list(work.to_enrol.items())
+        for first in range(0, len(wanted), ROWS_MOST):
+            some = dict(wanted[first : first + ROWS_MOST])
+            found.found += self.ledger.enrol(some, account=self.account)
         return found
 
     def _count(self, found: Found, recorded: Sequence[Recorded]) -> None:
@@ -161,7 +167,10 @@ class Discoverer:
                 rows.append((shown, self._read(shown)))
             except ApiAnswerUnreadable as error:
                 found.reasons.append(str(error))
-        standings = self.ledger.standings(account=self.account, task_ids=[task.task_id for _, task in rows])
+        standings: dict[str, Standing] = {}
+        for first in range(0, len(rows), ROWS_MOST):
+            ids = [task.task_id for _, task in rows[first : first + ROWS_MOST]]
+            standings |= self.ledger.standings(account=self.account, task_ids=ids)
         work = _Sorted()
         for shown, task in rows:
             if self._is_old(task) and task.task_id not in standings:

@@ -55,7 +55,11 @@ class Questions:
     ) -> None:
         self.desk = Desk(folder)
         self.clock = self.desk.clock
-        self.sim = KlingSimulator(now=lambda: self.clock() / 1000, switches=switches, prefix=prefix)
+        self.ahead_ms = 0
+        """By how much our clock is ahead of the API's."""
+        self.sim = KlingSimulator(
+            now=lambda: (self.clock() - self.ahead_ms) / 1000, switches=switches, prefix=prefix
+        )
         self.limiter = ListeningLimiter()
         keys = KeyPair(self.sim.access_key, self.sim.secret_key)
         self.client = KlingClient(

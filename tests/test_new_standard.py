@@ -1,10 +1,13 @@
 """With an API Key: what only `/tasks` and `/solutions` know is verified by the dozen, and found without callbacks."""
 
 import pathlib
+import sqlite3
 from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 import structlog.testing
+from sqlalchemy import event
 from structlog.typing import EventDict
 
 from archiver.failures import ApiAnswerUnreadable, ApiForbidden, ApiServerError
@@ -384,6 +387,39 @@ def test_an_incremental_sweep_of_tasks_reads_hours_and_not_days(
 
     assert questions.sweeper.sweep(TASKS, full=False).pages == 1
     assert questions.sweeper.is_full_due(TASKS) is False
+
+
+def test_a_clock_hours_ahead_of_the_apis_keeps_no_task_from_an_incremental_sweep(
+    open_account: Callable[..., Questions],
+) -> None:
+    questions = open_account(VIDEO)
+    questions.ahead_ms = 8 * HOUR
+    questions.sweeper.sweep(TASKS, full=True)
+    task_id = questions.sim.create_task(family=VIDEO, status="succeed")
+    questions.clock.advance(5 * MINUTE)
+
+    assert questions.sweeper.sweep(TASKS, full=False).found == 1
+    assert questions.states(task_id) == {State.SUCCEEDED}
+
+
+@pytest.mark.parametrize("family", [FAMILY, VIDEO])
+def test_a_page_of_more_rows_than_were_asked_for_fails_no_sweep(
+    open_account: Callable[..., Questions], family: str
+) -> None:
+    def keep_small(_: object, cursor: sqlite3.Cursor, *__: object) -> None:
+        # So that it needs no page of 250,000.
+        cursor.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 600)
+
+    questions = open_account(FAMILY, VIDEO)
+    questions.sim.switches.limit_ignored = True
+    questions.history(700, family=family)
+    event.listen(sa.Engine, "before_cursor_execute", keep_small)
+    try:
+        counts = questions.sweeper.sweep(TASKS, full=True)
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", keep_small)
+
+    assert (counts.end, counts.pages, counts.found) == (SweepEnd.FINISHED, 1, 700)
 
 
 def test_a_task_that_is_too_old_is_passed_by(open_account: Callable[..., Questions]) -> None:

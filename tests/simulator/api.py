@@ -205,6 +205,8 @@ class Api:
         )
         start_at, window = _cursor(_text(body.get("cursor")), times)
         size = limit if switches.list_page_rows_max is None else min(limit, switches.list_page_rows_max)
+        if switches.limit_ignored:
+            size = len(self._account.tasks())
         if switches.cursor_pages_max is not None and start_at > switches.cursor_pages_max * size:
             raise Refusal(400, 1201, "cursor expired")
         with self._account.lock:

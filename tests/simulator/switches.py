@@ -19,6 +19,8 @@ class Switches:
     """`shuffled` is shuffled anew for every call."""
     list_page_rows_max: int | None = None
     """Serve smaller pages than asked for: page k begins at row (k-1) × this."""
+    limit_ignored: bool = False
+    """Whether `/tasks` and `/solutions` serve all that there is in one page, whatever `limit` asks for."""
     purge_rows: bool = True
     """Whether a task vanishes from queries 30 days after `created_at`. Its files vanish either way."""
     tasks_show: frozenset[str] = frozenset({"legacy", "new"})
