@@ -452,20 +452,26 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
     first = Desk(tmp_path)
     first.bring(State.SUCCEEDED, "old")
     first.close()
-    lanes = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'tasks_by_%' ORDER BY name"
-    newest = first.rows(lanes)
-    with sqlite(first.path) as connection:  # back to revision 0001, whose lanes did not know of accounts
+    indexes = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'tasks_%' ORDER BY name"
+    newest = first.rows(indexes)
+    with sqlite(first.path) as connection:  # back to revision 0001, whose indexes did not begin with accounts
         for name, order in (("deadline", "deadline_at"), ("attempts", "attempts"), ("age", "first_seen_at")):
             columns = f"queue, {order}, due_at, lease_until, account, asset_host, confirmed_at"
             connection.execute(f"DROP INDEX IF EXISTS tasks_by_{name}")
             connection.execute(
                 f"CREATE INDEX tasks_by_{name} ON tasks ({columns}) WHERE confirmed_at IS NOT NULL"
             )
+        for name, columns in (
+            ("unconfirmed", "first_seen_at) WHERE confirmed_at IS NULL"),
+        ):
+            connection.execute(f"DROP INDEX tasks_{name}")
+            connection.execute(f"CREATE INDEX tasks_{name} ON tasks ({columns}")
+        connection.execute("DROP INDEX tasks_denied")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
 
     first.reopen()
 
-    assert first.rows(lanes) == newest
+    assert first.rows(indexes) == newest
     assert first.claim(Stage.ARCHIVE).task_id == "old"
     first.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 from archiver.failures import ApiModelMissing, ApiTimeout, AssetGone, BucketMissing, NotMedia, StoreError
 from archiver.ledger import Expired
-from archiver.model import Discovery, Stage, State, Status
+from archiver.model import Callback, Discovery, Stage, State, Status
 from tests.ledgers import (
     ACCOUNT,
     DAY,
@@ -239,6 +239,33 @@ def test_above_the_most_the_oldest_unconfirmed_ids_are_dropped_and_counted(small
     assert (small.ledger.prune(), small.ledger.prune()) == (2, 0)
     left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
     assert left == ["archived", "t2", "t3", "t4"]
+
+
+def test_above_the_most_a_flood_on_one_account_drops_no_id_of_another(small: Desk) -> None:
+    small.ledger.record_callbacks([Callback("other", "genuine", Status.SUCCEEDED, FAMILY)])
+    for number in range(4):
+        small.clock.advance(1)
+        small.tell(f"forged-{number}")
+
+    assert (small.ledger.prune(), small.ledger.prune()) == (2, 0)
+    left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
+    assert left == ["genuine", "forged-2", "forged-3"]
+
+
+def test_above_the_most_what_the_api_has_denied_goes_before_what_is_older(small: Desk) -> None:
+    small.tell("older")
+    lease = small.claim(Stage.VERIFY)
+    small.clock.advance(1)
+    small.tell("denied")
+    small.ledger.not_found(small.claim(Stage.VERIFY), rand=RAND)
+    small.ledger.give_back(lease)
+    for number in range(2):
+        small.clock.advance(1)
+        small.tell(f"t{number}")
+
+    assert (small.ledger.prune(), small.ledger.prune()) == (1, 0)
+    left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
+    assert left == ["older", "t0", "t1"]
 
 
 def test_dropping_an_id_takes_its_history_along(small: Desk) -> None:

@@ -121,7 +121,22 @@ for _name, _order in _LANES.items():
     _partial(
         _name, tasks.c.queue, tasks.c.account, _order, *_PASSED_OVER, where=tasks.c.confirmed_at.is_not(None)
     )
-_partial("tasks_unconfirmed", tasks.c.first_seen_at, where=tasks.c.confirmed_at.is_(None))
+# What is to be pruned: found without touching the table, for which each column that is asked for must be there.
+_partial(
+    "tasks_unconfirmed",
+    tasks.c.account,
+    tasks.c.first_seen_at,
+    tasks.c.confirmed_at,
+    where=tasks.c.confirmed_at.is_(None),
+)
+_partial(
+    "tasks_denied",
+    tasks.c.first_seen_at,
+    tasks.c.account,
+    tasks.c.confirmed_at,
+    tasks.c.not_found_since,
+    where=sa.and_(tasks.c.confirmed_at.is_(None), tasks.c.not_found_since.is_not(None)),
+)
 _partial(
     "tasks_by_external",
     tasks.c.account,

@@ -118,19 +118,41 @@ def _expire_buried(connection: sa.Connection, *, now: int, but: Collection[str])
 
 
 def prunable(connection: sa.Connection, *, now: int, most: int) -> list[int]:
-    """The rows (at most `ROWS_MOST`) of ids that the API never confirmed and that have had their 30 days, or are the
-    oldest above `most`. What the API confirmed is kept for ever; and it must have said that it does not know an id
-    before that is too old: a callback that came while the clock was a year behind is not."""
+    """The rows (at most `ROWS_MOST`) of ids that the API never confirmed and that have had their 30 days, or are above
+    `most`. What the API confirmed is kept for ever; and it must have said that it does not know an id before that is
+    too old: a callback that came while the clock was a year behind is not.
+
+    What is above `most` is taken from the account that has the most of them, so that a flood of forged ids costs no
+    other account a genuine one; and there from what the API has denied, before the oldest of the others."""
     table = schema.tasks
     unconfirmed = table.c.confirmed_at.is_(None)
     oldest = sa.select(table.c.id).where(unconfirmed).order_by(table.c.first_seen_at, table.c.id)
-    aged = oldest.where(table.c.first_seen_at <= now - RETENTION_MS, table.c.not_found_since.is_not(None))
+    denied = oldest.where(table.c.not_found_since.is_not(None))
+    aged = denied.where(table.c.first_seen_at <= now - RETENTION_MS)
     ids = list(connection.execute(aged.limit(ROWS_MOST)).scalars())
     if ids:
         return ids
     total = connection.execute(sa.select(sa.func.count()).select_from(table).where(unconfirmed)).scalar_one()
     surplus = min(total - most, ROWS_MOST)
-    return list(connection.execute(oldest.limit(surplus)).scalars()) if surplus > 0 else []
+    if surplus <= 0:
+        return []
+    account = _most_unconfirmed(connection)
+    # Adding nothing keeps SQLite from walking all of the account's, the many that nobody has denied among them.
+    first = list(connection.execute(denied.where(table.c.account + "" == account).limit(surplus)).scalars())
+    if first:
+        return first
+    return list(connection.execute(oldest.where(table.c.account == account).limit(surplus)).scalars())
+
+
+def _most_unconfirmed(connection: sa.Connection) -> str | None:
+    """The account with the most ids that the API never confirmed."""
+    table = schema.tasks
+    counted = (
+        sa.select(table.c.account, sa.func.count())
+        .where(table.c.confirmed_at.is_(None))
+        .group_by(table.c.account)
+    )
+    return max(connection.execute(counted), key=lambda row: row[1], default=(None, 0))[0]
 
 
 def prune(connection: sa.Connection, ids: Sequence[int]) -> int:
