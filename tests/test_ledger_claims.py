@@ -417,6 +417,32 @@ def test_every_lane_walks_an_index_in_its_own_order_past_no_other_accounts_tasks
     assert walked == ["tasks_by_deadline", "tasks_by_attempts", "tasks_by_deadline"]
 
 
+OF_AN_IDLE_ACCOUNT: dict[str, Callable[[Ledger], object]] = {
+    "claim_verify": lambda ledger: ledger.claim_verify(count=4, offset=0, account="idle"),
+    "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
+        count=4, offset=0, own_paths_only=True, account="idle"
+    ),
+    "claim_crowd": lambda ledger: ledger.claim_crowd(count=20, account="idle"),
+    "work_due": lambda ledger: ledger.work_due(Stage.VERIFY, account="idle"),
+    "waiting": lambda ledger: ledger.waiting(account="idle", most=5000),
+    "ask_singly": lambda ledger: ledger.ask_singly(account="idle", family=FAMILY, due_before=START),
+}
+
+
+@pytest.mark.parametrize("name", list(OF_AN_IDLE_ACCOUNT))
+def test_no_account_walks_past_what_is_due_for_another(crowd: Desk, name: str) -> None:
+    searched = [
+        one
+        for plan in plans(crowd, lambda: OF_AN_IDLE_ACCOUNT[name](crowd.ledger))
+        for one in re.findall(r"(?:SEARCH|SCAN) tasks[^;]*", plan)
+        if "rowid=?" not in one
+    ]
+
+    assert searched
+    for one in searched:
+        assert "(queue=? AND account=?" in one
+
+
 # --- holds ------------------------------------------------------------------------------------------------------
 
 REFUSED = ApiCredentialsRefused("1002")

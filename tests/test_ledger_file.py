@@ -462,6 +462,8 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
                 f"CREATE INDEX tasks_by_{name} ON tasks ({columns}) WHERE confirmed_at IS NOT NULL"
             )
         for name, columns in (
+            ("by_due", "queue, due_at, account)"),
+            ("to_match", "queue, ask_singly, due_at)"),
             ("unconfirmed", "first_seen_at) WHERE confirmed_at IS NULL"),
         ):
             connection.execute(f"DROP INDEX tasks_{name}")

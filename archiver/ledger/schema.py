@@ -146,8 +146,8 @@ _partial(
 _partial(
     "tasks_finished_unannounced", tasks.c.swept_finished_at, where=tasks.c.swept_finished_at.is_not(None)
 )
-sa.Index("tasks_by_due", tasks.c.queue, tasks.c.due_at, tasks.c.account)
-sa.Index("tasks_to_match", tasks.c.queue, tasks.c.ask_singly, tasks.c.due_at)
+sa.Index("tasks_by_due", tasks.c.queue, tasks.c.account, tasks.c.due_at)
+sa.Index("tasks_to_match", tasks.c.queue, tasks.c.account, tasks.c.ask_singly, tasks.c.due_at)
 sa.Index("tasks_by_state", tasks.c.state, tasks.c.deadline_at)
 
 assets = sa.Table(

@@ -27,6 +27,12 @@ def upgrade() -> None:
         ["first_seen_at", "account", "confirmed_at", "not_found_since"],
         where="confirmed_at IS NULL AND not_found_since IS NOT NULL",
     )
+    for name, columns in (
+        ("tasks_by_due", ["queue", "account", "due_at"]),
+        ("tasks_to_match", ["queue", "account", "ask_singly", "due_at"]),
+    ):
+        op.drop_index(name, "tasks")
+        op.create_index(name, "tasks", columns, unique=False)
 
 
 def _create_partial_index(name: str, columns: list[str], *, where: str) -> None:
