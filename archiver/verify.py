@@ -365,26 +365,31 @@ def record_page(
         return ledger.record(rows, account=account, by=Discovery.SWEEP, rand=rand(), behind_ms=behind_ms)
 
     for start in range(0, len(tasks), ROWS_MOST):
-        recorded += _record_all_that_can(record, tasks[start : start + ROWS_MOST])
+        done, refused = _record_all_that_can(record, tasks[start : start + ROWS_MOST])
+        if refused and not done:
+            raise refused[0][1]  # no fault of a row's
+        for task, error in refused:
+            log.get().error("task.unrecorded", task_id=task.task_id, family=task.family, exc_info=error)
+        recorded += done
     say_recorded(tasks, recorded, metrics=metrics)
     return recorded
 
 
 def _record_all_that_can(
     record: Callable[[Sequence[Task]], list[Recorded]], rows: Sequence[Task]
-) -> list[Recorded]:
-    """All rows, or, where one of them makes the ledger refuse the whole transaction, all but that one: a page whose
-    every reader stumbles over the same row would hide whatever lies behind it, sweep after sweep."""
+) -> tuple[list[Recorded], list[tuple[Task, Exception]]]:
+    """All rows, or, where one of them makes the ledger refuse the whole transaction, all but that one, and why: a page
+    whose every reader stumbles over the same row would hide whatever lies behind it, sweep after sweep."""
     try:
-        return record(rows)
+        return record(rows), []
     except LedgerUnavailable:
         raise
-    except Exception:  # noqa: BLE001 -- nobody expected it; logged with its traceback once the row is found
+    except Exception as error:  # noqa: BLE001 -- nobody expected it; the caller logs it with its row
         if len(rows) == 1:
-            log.get().exception("task.unrecorded", task_id=rows[0].task_id, family=rows[0].family)
-            return []
+            return [], [(rows[0], error)]
     middle = len(rows) // 2
-    return [*_record_all_that_can(record, rows[:middle]), *_record_all_that_can(record, rows[middle:])]
+    first, second = (_record_all_that_can(record, half) for half in (rows[:middle], rows[middle:]))
+    return [*first[0], *second[0]], [*first[1], *second[1]]
 
 
 def say_recorded(tasks: Sequence[Task], recorded: Sequence[Recorded], *, metrics: Metrics) -> None:
