@@ -24,7 +24,7 @@ KEY = "archive/images/generations/2026/11/20/882/0.png"
 CONTENT = media("a picture of a usual size", "png", (704, 704))
 OTHER = media("another picture", "png", (24, 24))
 TENTHS = range(11)
-TIMEOUT_SECONDS = 0.5
+TIMEOUT_SECONDS = 3.0
 SUSPENDED = "suspended"
 
 
