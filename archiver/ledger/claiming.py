@@ -40,6 +40,8 @@ STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
 }
 
 
+# Statements that run for every task are made once, here and below: to build one anew costs several times what SQLite
+# needs to run it, and with all threads at work that is processor time taken from downloads.
 _NOW = sa.bindparam("now", type_=sa.BigInteger)
 _DUE_BEFORE = sa.bindparam("due_before", type_=sa.BigInteger)
 _ACCOUNT = sa.bindparam("whose", type_=sa.Text)
@@ -160,9 +162,10 @@ def claim_probes(
     """One task for every hold of `stage` (of `account`; None for all) whose probe is due, taken in spite of the hold;
     at most `count`. A hold without any task to probe with keeps its turn."""
     table, holds = schema.tasks, schema.holds
-    query = _holds_of(stage, account).where(holds.c.probe_at <= now).order_by(holds.c.probe_at)
     leases: list[Lease] = []
-    for hold in connection.execute(query).mappings().all():
+    for hold in _holds_of(connection, stage, account):
+        if hold["probe_at"] > now:
+            break
         row_id = _probe_of(connection, hold, now=now) if len(leases) < count else None
         if row_id is None:
             continue
@@ -247,13 +250,21 @@ def _family() -> sa.ColumnElement[str | None]:
 def _not_held(connection: sa.Connection, stage: Stage, account: str | None) -> list[sa.ColumnElement[bool]]:
     """No hold of this stage covers the row of `account`. There are a few holds at most, so they are read first: a
     condition with literals is several times cheaper than a subquery for each row of a held backlog."""
-    held = connection.execute(_holds_of(stage, account)).mappings()
-    return [~_covers(hold) for hold in held]
+    return [~_covers(hold) for hold in _holds_of(connection, stage, account)]
 
 
-def _holds_of(stage: Stage, account: str | None) -> sa.Select[Any]:
-    query = sa.select(schema.holds).where(schema.holds.c.stage == stage)
-    return query if account is None else query.where(schema.holds.c.account == account)
+def _holds_of(connection: sa.Connection, stage: Stage, account: str | None) -> Sequence[sa.RowMapping]:
+    """The holds of `stage` (of `account`; None for all), the one whose probe is due first ahead."""
+    query = _HOLDS if account is None else _HOLDS_OF_ONE
+    return connection.execute(query, {"stage": stage, "whose": account}).mappings().all()
+
+
+_HOLDS = (
+    sa.select(schema.holds)
+    .where(schema.holds.c.stage == sa.bindparam("stage"))
+    .order_by(schema.holds.c.probe_at)
+)
+_HOLDS_OF_ONE = _HOLDS.where(schema.holds.c.account == _ACCOUNT)
 
 
 def _covers(hold: Mapping[Any, Any]) -> sa.ColumnElement[bool]:
@@ -303,12 +314,17 @@ def _lease(
 def _assets_of(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, tuple[LeasedAsset, ...]]:
     if not row_ids:
         return {}
-    table = schema.assets
-    query = sa.select(table).where(table.c.task.in_(row_ids)).order_by(table.c.id)
     found: dict[int, list[LeasedAsset]] = {}
-    for row in connection.execute(query).mappings():
+    for row in connection.execute(_ASSETS_OF, {"task_rows": row_ids}).mappings():
         found.setdefault(row["task"], []).append(_read_asset(row))
     return {row_id: tuple(assets) for row_id, assets in found.items()}
+
+
+_ASSETS_OF = (
+    sa.select(schema.assets)
+    .where(schema.assets.c.task.in_(sa.bindparam("task_rows", expanding=True)))
+    .order_by(schema.assets.c.id)
+)
 
 
 def assets_of_task(connection: sa.Connection, row_id: int) -> tuple[LeasedAsset, ...]:
@@ -392,8 +408,10 @@ def renew(connection: sa.Connection, leases: Sequence[Lease], *, now: int) -> se
 
 def is_leased(connection: sa.Connection, lease: Lease) -> bool:
     """Whether the row still carries the lease's token."""
-    query = sa.select(schema.tasks.c.lease_token).where(schema.tasks.c.id == lease.row_id)
-    return connection.execute(query).scalar() == lease.token
+    return connection.execute(_TOKEN, {"task_row": lease.row_id}).scalar() == lease.token
+
+
+_TOKEN = sa.select(schema.tasks.c.lease_token).where(schema.tasks.c.id == sa.bindparam("task_row"))
 
 
 def free_all(connection: sa.Connection, *, now: int) -> int:

@@ -10,7 +10,10 @@ LINES_MOST = 100
 
 def note(connection: sa.Connection, row_id: int, *, at: int, event: str, detail: str) -> None:
     """Add one line to a task's history, within the caller's transaction."""
-    connection.execute(sa.insert(schema.history).values(task=row_id, at=at, event=event, detail=detail))
+    connection.execute(_NOTE, {"task": row_id, "at": at, "event": event, "detail": detail})
+
+
+_NOTE = sa.insert(schema.history)
 
 
 def trim(connection: sa.Connection, row_id: int) -> None:

@@ -70,4 +70,7 @@ def is_held(connection: sa.Connection, *, account: str, stage: Stage, family: st
 
 def any_hold(connection: sa.Connection) -> bool:
     """Whether there is any hold at all."""
-    return connection.execute(sa.select(schema.holds.c.id).limit(1)).first() is not None
+    return connection.execute(_ANY).first() is not None
+
+
+_ANY = sa.select(schema.holds.c.id).limit(1)

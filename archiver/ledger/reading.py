@@ -1,6 +1,7 @@
 """What `show`, `status`, metrics and readiness read: shapes are a contract (design section 9). Changes nothing."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -262,19 +263,37 @@ def work_due(
 ) -> bool:
     """Whether any row of `queues` (of `account`; None for all) is due and free, and its account not held; or a probe
     is."""
-    table, holds = schema.tasks, schema.holds
-    held = sa.select(holds.c.account, holds.c.probe_at).where(
-        holds.c.stage == stage, holds.c.family == "", holds.c.host == ""
-    )
-    idle = [row.account for row in connection.execute(held) if row.probe_at > now]
+    held = connection.execute(_HELD_AS_A_WHOLE, {"stage": stage})
+    idle = [row.account for row in held if row.probe_at > now]
+    if account in idle:
+        return False
+    waiting = _waiting_row(one_only=account is not None)
     for queue in queues:
-        query = sa.select(table.c.id).where(
-            table.c.queue == queue,
-            table.c.due_at <= now,
-            sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
-            table.c.account.not_in(idle),
-            sa.true() if account is None else table.c.account == account,
-        )
-        if connection.execute(query.limit(1)).first() is not None:
+        parameters = {"queue": queue, "now": now, "whose": account, "idle": idle}
+        if connection.execute(waiting, parameters).first() is not None:
             return True
     return False
+
+
+_HELD_AS_A_WHOLE = sa.select(schema.holds.c.account, schema.holds.c.probe_at).where(
+    schema.holds.c.stage == sa.bindparam("stage"), schema.holds.c.family == "", schema.holds.c.host == ""
+)
+
+
+@functools.cache
+def _waiting_row(*, one_only: bool) -> sa.Select[int]:
+    """A row that is due and free. Made once: every loop asks this whenever it is woken."""
+    table = schema.tasks
+    now = sa.bindparam("now", type_=sa.BigInteger)
+    return (
+        sa.select(table.c.id)
+        .where(
+            table.c.queue == sa.bindparam("queue"),
+            table.c.due_at <= now,
+            sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now),
+            table.c.account == sa.bindparam("whose")
+            if one_only
+            else table.c.account.not_in(sa.bindparam("idle", expanding=True)),
+        )
+        .limit(1)
+    )
