@@ -21,7 +21,6 @@ from archiver.archive import Archiver
 from archiver.config import Settings, SettingsError
 from archiver.discovery import Discoverer
 from archiver.download import Fetcher
-from archiver.egress import EgressPolicy
 from archiver.failures import Failure
 from archiver.kling import ApiKey, Credential, KeyPair, KlingClient
 from archiver.leases import LeaseKeeper
@@ -40,6 +39,7 @@ from archiver.store import S3Store
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
+from archiver.urls import EgressPolicy
 from archiver.verify import Verifier
 from archiver.worker import Stages, Worker, WorkerLimits
 

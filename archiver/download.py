@@ -23,17 +23,7 @@ from typing import BinaryIO, Self
 
 import httpcore2
 
-from archiver.egress import (
-    Allowance,
-    Cause,
-    EgressPolicy,
-    EgressTransport,
-    Refused,
-    Resolver,
-    VettedUrl,
-    redirected,
-    resolve,
-)
+from archiver.egress import Allowance, Answer, EgressTransport, Resolver, resolve
 from archiver.failures import (
     AssetGone,
     BodyIncomplete,
@@ -44,7 +34,8 @@ from archiver.failures import (
     TooLarge,
 )
 from archiver.media import Media, identify
-from archiver.spool import Reservation, Spool
+from archiver.spool import BLOCK_BYTES, Reservation, Spool
+from archiver.urls import Cause, EgressPolicy, Refused, VettedUrl, redirected
 
 GROWTH_BYTES = 4 * 1024 * 1024
 """How much more is reserved at a time for a body whose length nobody announced."""
@@ -139,22 +130,20 @@ class Fetcher:
         deadline = self._clock() + seconds_max
         vetted = self._policy.vet(url)
         for _ in range(self._limits.redirects_max + 1):
-            with _named_after(vetted.origin.host), self._get(vetted, deadline) as response:
-                if response.status not in _REDIRECTS:
+            with _named_after(vetted.origin.host), self._get(vetted, deadline) as answer:
+                if answer.status not in _REDIRECTS:
                     return self._receive(
-                        response,
+                        answer,
                         host=vetted.origin.host,
                         bytes_max=bytes_max,
                         suspect_sha256=suspect_sha256,
                         deadline=deadline,
                     )
-                vetted = self._follow(vetted, response)
+                vetted = self._follow(vetted, answer)
         host = vetted.origin.host
         raise FetchFailed(f"more than {self._limits.redirects_max} redirects, the last to {host}", host=host)
 
-    def _get(
-        self, vetted: VettedUrl, deadline: float
-    ) -> contextlib.AbstractContextManager[httpcore2.Response]:
+    def _get(self, vetted: VettedUrl, deadline: float) -> contextlib.AbstractContextManager[Answer]:
         limits, clock = self._limits, self._clock
         return self._transport.get(
             vetted,
@@ -166,11 +155,11 @@ class Fetcher:
             transfer=Allowance(until=deadline, idle_seconds=limits.idle_seconds, clock=clock),
         )
 
-    def _follow(self, vetted: VettedUrl, response: httpcore2.Response) -> VettedUrl:
+    def _follow(self, vetted: VettedUrl, answer: Answer) -> VettedUrl:
         """Through the same gate, and never from https to http, listed or not."""
-        location = _header(response, b"location")
+        location = _header(answer, b"location")
         if not location:
-            raise FetchFailed(f"{vetted.origin.host} redirects (HTTP {response.status}) to nowhere")
+            raise FetchFailed(f"{vetted.origin.host} redirects (HTTP {answer.status}) to nowhere")
         # Bytes outside ASCII are what browsers send percent-encoded, whichever charset they were meant in.
         ascii_ = _NOT_ASCII.sub(lambda byte: b"%%%02X" % byte[0][0], location).decode("ascii")
         following = self._policy.vet(redirected(vetted, ascii_))
@@ -180,42 +169,45 @@ class Fetcher:
 
     def _receive(
         self,
-        response: httpcore2.Response,
+        answer: Answer,
         *,
         host: str,
         bytes_max: int,
         suspect_sha256: str | None,
         deadline: float,
     ) -> Fetched:
-        announced = _announced(response, host=host, bytes_max=bytes_max)
+        announced = _announced(answer, host=host, bytes_max=bytes_max)
         with contextlib.ExitStack() as on_failure:
             reservation = on_failure.enter_context(
                 self._spool.reserve(min(bytes_max, GROWTH_BYTES) if announced is None else announced)
             )
-            digests = self._store(response, reservation, bytes_max=bytes_max, deadline=deadline)
+            if announced is None:
+                digests = self._store_pieces(answer, reservation, bytes_max=bytes_max, deadline=deadline)
+            else:
+                digests = _store_announced(answer, reservation, length=announced)
             media, suspect = _judge(reservation.file, digests, suspect_sha256=suspect_sha256)
             on_failure.pop_all()
         return Fetched(reservation, digests=digests, media=media, suspect=suspect, host=host)
 
-    def _store(
+    def _store_pieces(
         self,
-        response: httpcore2.Response,
+        answer: Answer,
         reservation: Reservation,
         *,
         bytes_max: int,
         deadline: float,
     ) -> "_Digests":
-        """The body goes through the digests into the spool, a block at a time."""
+        """A body of unknown length goes through the digests into the spool, a block at a time."""
         digests = _Digests()
         came, block = 0, list[bytes]()
-        for chunk in _body(response):
+        for chunk in _body(answer):
             came += len(chunk)
             if self._clock() >= deadline:
                 raise FetchTimeout(f"{came} bytes had come when the time for the whole fetch was up")
             if came > bytes_max:
                 raise TooLarge(f"the body is larger than {bytes_max} bytes")
             block.append(chunk)
-            if came - digests.bytes >= reservation.block_bytes:
+            if came - digests.bytes >= BLOCK_BYTES:
                 _write(b"".join(block), reservation, digests, bytes_max=bytes_max)
                 block.clear()
         _write(b"".join(block), reservation, digests, bytes_max=bytes_max)
@@ -223,6 +215,34 @@ class Fetcher:
             raise BodyIncomplete("the body is empty")
         reservation.resize(0)  # down to what was written
         return digests
+
+
+def _store_announced(answer: Answer, reservation: Reservation, *, length: int) -> "_Digests":
+    """A body of known length goes from the socket into the spool's own memory, or through one block to disk."""
+    if not length:
+        raise BodyIncomplete("the body is empty")
+    digests = _Digests()
+    if reservation.is_in_memory:
+        with reservation.in_place() as room:
+            _fill(room, answer)
+            digests.update(room)
+        return digests
+    block = memoryview(bytearray(min(length, BLOCK_BYTES)))
+    while digests.bytes < length:
+        part = block[: length - digests.bytes]
+        _fill(part, answer)
+        reservation.write(part)
+        digests.update(part)
+    return digests
+
+
+def _fill(view: memoryview, answer: Answer) -> None:
+    filled = 0
+    while filled < len(view):
+        count = answer.read_into(view[filled:])
+        if not count:
+            raise BodyIncomplete("the connection ended before the body did")
+        filled += count
 
 
 def _write(block: bytes, reservation: Reservation, digests: "_Digests", *, bytes_max: int) -> None:
@@ -241,7 +261,7 @@ class _Digests:
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
 
-    def update(self, block: bytes) -> None:
+    def update(self, block: bytes | memoryview) -> None:
         self.bytes += len(block)
         self._sha256.update(block)
         self._md5.update(block)
@@ -278,19 +298,19 @@ def _named_after(host: str) -> Iterator[None]:
         raise FetchFailed(f"{host} cannot be asked ({type(error).__name__})", host=host) from error
 
 
-def _announced(response: httpcore2.Response, *, host: str, bytes_max: int) -> int | None:
+def _announced(answer: Answer, *, host: str, bytes_max: int) -> int | None:
     """The length that the headers promise, once they have been found acceptable; None where they do not say.
 
     Raises AssetGone, FetchFailed, TooLarge.
     """
-    if response.status in _GONE:
-        raise AssetGone(f"{host} no longer has the file (HTTP {response.status})")
-    if response.status != 200:
-        raise FetchFailed(f"{host} answers HTTP {response.status}")
-    if (_header(response, b"content-encoding") or b"identity").strip().lower() != b"identity":
+    if answer.status in _GONE:
+        raise AssetGone(f"{host} no longer has the file (HTTP {answer.status})")
+    if answer.status != 200:
+        raise FetchFailed(f"{host} answers HTTP {answer.status}")
+    if (_header(answer, b"content-encoding") or b"identity").strip().lower() != b"identity":
         raise FetchFailed(f"{host} sends an encoding that was not asked for")
-    length = _header(response, b"content-length")
-    if length is None or _header(response, b"transfer-encoding") is not None:
+    length = _header(answer, b"content-length")
+    if length is None or _header(answer, b"transfer-encoding") is not None:
         return None
     if not _LENGTH.fullmatch(length):
         raise FetchFailed(f"{host} announces a length that is no number")
@@ -299,16 +319,16 @@ def _announced(response: httpcore2.Response, *, host: str, bytes_max: int) -> in
     return int(length)
 
 
-def _header(response: httpcore2.Response, name: bytes) -> bytes | None:
+def _header(answer: Answer, name: bytes) -> bytes | None:
     """All values of a header joined by commas, or None."""
-    values = [value for key, value in response.headers if key.lower() == name]
+    values = [value for key, value in answer.headers if key.lower() == name]
     return b", ".join(values) if values else None
 
 
-def _body(response: httpcore2.Response) -> Iterator[bytes]:
+def _body(answer: Answer) -> Iterator[bytes]:
     """The body; a transfer that the peer cut raises BodyIncomplete (without a digest) from inside the loop."""
     try:
-        yield from response.iter_stream()
+        yield from answer.pieces()
     except httpcore2.RemoteProtocolError as error:
         raise BodyIncomplete("the connection ended before the body did") from error
 

@@ -19,7 +19,7 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -29,8 +29,8 @@ from archiver.failures import SpoolFull, TooLarge
 MEMORY_EACH_MAX = 4 * 1024 * 1024
 """A larger file goes to disk even where there is memory."""
 BLOCK_BYTES = 256 * 1024
-"""Worth a write to disk. Each hands the interpreter to another thread, so sixteen threads that wrote every chunk would
-mostly wait for each other; 64 bodies at once hold only 16 MiB in such blocks."""
+"""Worth a write. Each write to disk hands the interpreter to another thread, so sixteen threads that wrote every chunk
+would mostly wait for each other; 64 bodies at once hold only 16 MiB in such blocks."""
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
 """A twentieth of a small file system, at most 64 MiB, is left to the others who live on it."""
@@ -206,11 +206,22 @@ class Reservation:
         self.write(memory.read())
 
     @property
-    def block_bytes(self) -> int:
-        """How much is worth gathering before it is written: all of it, for a file that has its room in memory."""
-        return self.bytes_reserved if self._in_memory else BLOCK_BYTES
+    def is_in_memory(self) -> bool:
+        """Whether the file may be written `in_place`, as it is reserved now."""
+        return self._in_memory
 
-    def write(self, data: bytes) -> None:
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[memoryview]:
+        """All that is reserved in memory, to be filled without a copy; the file is what it holds when the block ends.
+
+        Only for a file that is in memory, and nothing of it written yet.
+        """
+        self.file = io.BytesIO(bytes(self.bytes_reserved))
+        with self.file.getbuffer() as room:
+            yield room
+        self.bytes_written = self.bytes_reserved
+
+    def write(self, data: bytes | memoryview) -> None:
         """Appends all of `data`; beyond what is reserved, more is reserved first.
 
         Raises SpoolFull, TooLarge.

@@ -62,6 +62,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
         ("spool.grant_memory", "spool.give_memory_back", "spool.promise", "spool.forget"), _BOOKED
     ),
     "reservation.resize": _BOOKED,
+    "reservation.in_place": "memory that it has already; nothing outside is asked",
     "store.check": "nothing in the pipeline calls it",
     "store.presigned": "asks nobody",
     "store.walk": "what `list` is made of",

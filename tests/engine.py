@@ -18,7 +18,6 @@ from typing import Any, Self
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.download import Fetched, Fetcher
-from archiver.egress import EgressPolicy
 from archiver.failures import LeaseLost
 from archiver.kling import ApiKey, KeyPair, KlingClient
 from archiver.leases import LeaseKeeper
@@ -29,6 +28,7 @@ from archiver.model import Callback, Discovery, Lease, Status, StoredAsset
 from archiver.setback import PartlyDone, Setbacks
 from archiver.spool import Space, Spool, disk_space
 from archiver.transfer import Transfer, TransferLimits
+from archiver.urls import EgressPolicy
 from tests.fake_store import FakeStore
 from tests.simulator import KlingSimulator
 

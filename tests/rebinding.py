@@ -20,9 +20,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from archiver.download import Fetcher, FetchLimits
-from archiver.egress import EgressPolicy
 from archiver.failures import Failure
 from archiver.spool import Spool
+from archiver.urls import EgressPolicy
 from tests.name_server import NameServer
 from tests.simulator.media import media
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from archiver import egress
+from archiver import urls
 from archiver.config import SETTINGS, Need, Settings, SettingsError
 
 TOKEN = "a-token-of-24-characters"
@@ -460,7 +460,7 @@ def test_a_trailing_slash_of_a_url_is_dropped() -> None:
 def test_the_asset_hosts_taken_are_those_the_address_policy_takes() -> None:
     settings = load(ASSET_HOSTS="klingai.com,http://127.0.0.1:9000")
 
-    assert egress.EgressPolicy.parse(settings.asset_hosts).suffixes == {"klingai.com"}
+    assert urls.EgressPolicy.parse(settings.asset_hosts).suffixes == {"klingai.com"}
 
 
 def test_a_prefix_without_its_slash_is_taken_literally_and_warned_about() -> None:

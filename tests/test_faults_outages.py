@@ -26,7 +26,6 @@ from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.discovery import Discoverer
 from archiver.download import Fetcher
-from archiver.egress import EgressPolicy
 from archiver.failures import LeaseLost
 from archiver.kling import KeyPair, KlingClient
 from archiver.leases import LeaseKeeper
@@ -41,6 +40,7 @@ from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
+from archiver.urls import EgressPolicy
 from archiver.verify import Verifier
 from tests.fake_store import FakeStore
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, Clock

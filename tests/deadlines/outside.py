@@ -15,10 +15,11 @@ import httpcore2
 import httpx2
 
 from archiver.download import Fetcher
-from archiver.egress import EgressPolicy, VettedUrl
+from archiver.egress import Allowance, Answer, BoundedStream
 from archiver.failures import BucketForbidden, BucketMissing, Failure, StoreError, StoreUnreachable
 from archiver.spool import Spool
 from archiver.store import Put
+from archiver.urls import EgressPolicy, VettedUrl
 from tests.deadlines.world import Part, Upstream, World
 from tests.fake_store import FakeStore, Lying
 from tests.simulator.media import media
@@ -118,7 +119,7 @@ class Cdn(Fetcher):
         self._transfer_seconds = transfer_seconds
 
     @contextlib.contextmanager
-    def _get(self, vetted: VettedUrl, deadline: float) -> Iterator[httpcore2.Response]:  # noqa: ARG002 -- as in Fetcher
+    def _get(self, vetted: VettedUrl, deadline: float) -> Iterator[Answer]:
         self.calls += 1
         host = vetted.origin.host
         kind = self._world.trouble(Part.CDN, host=host)
@@ -126,10 +127,11 @@ class Cdn(Fetcher):
             self._world.timeline.sleep(5)
             raise httpcore2.ConnectTimeout("silent")
         self._world.timeline.sleep(self._transfer_seconds)
+        transfer = Allowance(until=deadline, idle_seconds=1, clock=lambda: self._world.timeline.now / 1000)
         if kind == "unreachable":
             raise httpcore2.ConnectError("refused")
         task = self._world.tasks[vetted.target.decode().partition("/bs2/")[2].partition(".png")[0]]
-        yield self._answer(kind, task)
+        yield Answer(self._answer(kind, task), BoundedStream(httpcore2.MockStream([])), transfer=transfer)
 
     def _answer(self, kind: str | None, task: Upstream) -> httpcore2.Response:
         now = self._world.timeline.now

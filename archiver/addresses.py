@@ -1,0 +1,135 @@
+"""What an IP address is. `classify` is total: every address has exactly one verdict, and only `PUBLIC` is connected to.
+
+Whatever no table knows is refused. IPv6 outside 2000::/3 is not public, whoever it belongs to.
+"""
+
+import enum
+import ipaddress
+from collections.abc import Iterator
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Verdict(enum.StrEnum):
+    """What an address is. Only `PUBLIC` is connected to; the others say in one word why not."""
+
+    PUBLIC = "public"
+    UNSPECIFIED = "unspecified"
+    LOOPBACK = "loopback"
+    PRIVATE = "private"
+    LINK_LOCAL = "link_local"
+    SITE_LOCAL = "site_local"
+    METADATA = "metadata"
+    CGNAT = "cgnat"
+    MULTICAST = "multicast"
+    BROADCAST = "broadcast"
+    BENCHMARKING = "benchmarking"
+    DOCUMENTATION = "documentation"
+    PROTOCOL = "protocol"
+    TUNNEL = "tunnel"
+    RESERVED = "reserved"
+
+
+# First match wins, so the narrow rows stand above the wide ones they are cut from.
+# https://www.iana.org/assignments/iana-ipv4-special-registry
+_IPV4 = tuple(
+    (ipaddress.IPv4Network(network), verdict)
+    for network, verdict in (
+        ("169.254.169.254/32", Verdict.METADATA),  # AWS, GCP, Azure and nearly everybody else
+        ("169.254.170.2/32", Verdict.METADATA),  # AWS ECS task credentials
+        ("169.254.170.23/32", Verdict.METADATA),  # AWS EKS pod identity
+        ("100.100.100.200/32", Verdict.METADATA),  # Alibaba Cloud, inside CGNAT space
+        ("168.63.129.16/32", Verdict.METADATA),  # Azure's wire server: a public address to any registry
+        ("192.0.0.192/32", Verdict.METADATA),  # Oracle Cloud
+        ("0.0.0.0/32", Verdict.UNSPECIFIED),
+        ("0.0.0.0/8", Verdict.RESERVED),  # "this network"; Linux connects 0.x to itself
+        ("10.0.0.0/8", Verdict.PRIVATE),
+        ("100.64.0.0/10", Verdict.CGNAT),
+        ("127.0.0.0/8", Verdict.LOOPBACK),
+        ("169.254.0.0/16", Verdict.LINK_LOCAL),
+        ("172.16.0.0/12", Verdict.PRIVATE),
+        ("192.0.0.0/24", Verdict.PROTOCOL),
+        ("192.0.2.0/24", Verdict.DOCUMENTATION),
+        ("192.31.196.0/24", Verdict.PROTOCOL),  # AS112
+        ("192.52.193.0/24", Verdict.PROTOCOL),  # AMT
+        ("192.88.99.0/24", Verdict.TUNNEL),  # 6to4 relay anycast, withdrawn by RFC 7526
+        ("192.168.0.0/16", Verdict.PRIVATE),
+        ("192.175.48.0/24", Verdict.PROTOCOL),  # AS112
+        ("198.18.0.0/15", Verdict.BENCHMARKING),
+        ("198.51.100.0/24", Verdict.DOCUMENTATION),
+        ("203.0.113.0/24", Verdict.DOCUMENTATION),
+        ("233.252.0.0/24", Verdict.DOCUMENTATION),  # MCAST-TEST-NET
+        ("224.0.0.0/4", Verdict.MULTICAST),
+        ("255.255.255.255/32", Verdict.BROADCAST),
+        ("240.0.0.0/4", Verdict.RESERVED),
+    )
+)
+
+# https://www.iana.org/assignments/iana-ipv6-special-registry
+_IPV6 = tuple(
+    (ipaddress.IPv6Network(network), verdict)
+    for network, verdict in (
+        ("::/128", Verdict.UNSPECIFIED),
+        ("::1/128", Verdict.LOOPBACK),
+        ("fd00:ec2::/32", Verdict.METADATA),  # AWS: fd00:ec2::254 and its siblings
+        ("fd20:ce::254/128", Verdict.METADATA),  # GCP
+        ("100::/64", Verdict.RESERVED),  # discard-only
+        ("100:0:0:1::/64", Verdict.RESERVED),  # dummy prefix, RFC 9780
+        ("2001:2::/48", Verdict.BENCHMARKING),
+        ("2001:10::/28", Verdict.PROTOCOL),  # ORCHID
+        ("2001:20::/28", Verdict.PROTOCOL),  # ORCHIDv2
+        ("2001::/32", Verdict.TUNNEL),  # Teredo
+        ("2001::/23", Verdict.PROTOCOL),
+        ("2001:db8::/32", Verdict.DOCUMENTATION),
+        ("2002::/16", Verdict.TUNNEL),  # 6to4
+        ("2620:4f:8000::/48", Verdict.PROTOCOL),  # AS112
+        ("3fff::/20", Verdict.DOCUMENTATION),
+        ("64:ff9b:1::/48", Verdict.TUNNEL),  # NAT64 inside one network, RFC 8215
+        ("5f00::/16", Verdict.PROTOCOL),  # segment routing
+        ("fc00::/7", Verdict.PRIVATE),
+        ("fe80::/10", Verdict.LINK_LOCAL),
+        ("fec0::/10", Verdict.SITE_LOCAL),
+        ("ff00::/8", Verdict.MULTICAST),
+        ("2000::/3", Verdict.PUBLIC),
+    )
+)
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
+_IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
+
+
+def classify(address: Address) -> Verdict:
+    """Total: every address has exactly one verdict.
+
+    An IPv6 address that carries an IPv4 one is worth no more than that one: mapped and NAT64 addresses get
+    its verdict. The other wrappings (6to4, Teredo, ISATAP and so on) get it when it is not public, and the
+    tunnels are not public even when it is: no CDN lives behind one that died a decade ago.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return next((verdict for network, verdict in _IPV4 if address in network), Verdict.PUBLIC)
+    if address.ipv4_mapped is not None:
+        return classify(address.ipv4_mapped)
+    if address in _NAT64:
+        return classify(_low_ipv4(address))
+    outer = next((verdict for network, verdict in _IPV6 if address in network), Verdict.RESERVED)
+    if outer in (Verdict.UNSPECIFIED, Verdict.LOOPBACK):
+        return outer
+    inner = (classify(carried) for carried in _carried(address))
+    return next((verdict for verdict in inner if verdict is not Verdict.PUBLIC), outer)
+
+
+def _carried(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
+    """The IPv4 addresses inside. Teredo has two: the relay's server and the client it stands for."""
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield from address.teredo
+    wraps_low_bits = address in _IPV4_COMPATIBLE or address in _NAT64_LOCAL
+    if wraps_low_bits or (int(address) >> 32) & 0xFFFF_FFFF in _ISATAP:
+        yield _low_ipv4(address)
+
+
+def _low_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)

@@ -1,0 +1,230 @@
+"""Where a download may go, as far as a URL's text tells. Nothing is looked up here: what a name leads to is judged at
+the moment of connecting (`egress.PinnedBackend`).
+"""
+
+import dataclasses
+import enum
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import Self
+
+from archiver.failures import UrlRefused
+
+URL_CHARACTERS_MAX = 16_384
+
+
+class Cause(enum.StrEnum):
+    """Why a URL was refused."""
+
+    MALFORMED = "malformed"
+    TOO_LONG = "too_long"
+    CHARACTERS = "characters"
+    SCHEME = "scheme"
+    USER_INFO = "user_info"
+    HOST_NAME = "host_name"
+    IP_LITERAL = "ip_literal"
+    HOST_NOT_ALLOWED = "host_not_allowed"
+    PORT = "port"
+    DOWNGRADE = "downgrade"
+    ADDRESS = "address"
+
+
+class Refused(UrlRefused):
+    """A refusal and its `cause`. The message never quotes more of the URL than a well-formed host."""
+
+    def __init__(self, cause: Cause, message: str, *, host: str | None = None) -> None:
+        super().__init__(f"{message} ({cause})", host=host)
+        self.cause = cause
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, lower-case host (IPv6 without brackets) and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def host_header(self) -> bytes:
+        """The host as it stands in a URL; the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        bare = self.port == _DEFAULT_PORTS[self.scheme]
+        return (host if bare else f"{host}:{self.port}").encode("ascii")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VettedUrl:
+    """A URL that the policy lets through; what is left to judge is the address."""
+
+    origin: Origin
+    target: bytes
+    """Path and query, byte for byte. A secret: it may carry a signature."""
+    listed: bool
+    """The origin stands in the settings as such: plain http and private addresses are meant."""
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_URL = re.compile(r"(?P<scheme>[A-Za-z]+)://(?P<authority>[^/?#]*)(?P<target>[^#]*)(?:#.*)?")
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[^\[\]:]+)(?::(?P<port>[0-9]{0,5}))?")
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EgressPolicy:
+    """Who may be asked for a file: every host under a suffix by https on port 443, and single origins."""
+
+    suffixes: frozenset[str]
+    origins: frozenset[Origin]
+
+    @classmethod
+    def parse(cls, entries: Sequence[str]) -> Self:
+        """From `klingai.com` (a suffix) and `http://127.0.0.1:9000` (exactly that origin).
+
+        Raises ValueError with a sentence for the operator.
+        """
+        suffixes = set[str]()
+        origins = set[Origin]()
+        for entry in (entry.strip() for entry in entries):
+            if "://" in entry:
+                origins.add(_parse_origin(entry))
+            else:
+                suffixes.add(_parse_suffix(entry))
+        return cls(suffixes=frozenset(suffixes), origins=frozenset(origins))
+
+    def vet(self, url: str) -> VettedUrl:
+        """Raises `Refused`. Pure: nothing is resolved."""
+        parts = _split(url)
+        origin = _origin(parts["scheme"], parts["authority"])
+        target = parts["target"]
+        if not target.startswith("/"):
+            target = "/" + target
+        listed = origin in self.origins
+        if not listed:
+            self._check_unlisted(origin)
+        return VettedUrl(origin=origin, target=_target_bytes(target), listed=listed)
+
+    def _check_unlisted(self, origin: Origin) -> None:
+        host = origin.host
+        if _is_address(host):
+            raise Refused(Cause.IP_LITERAL, "the URL names an IP address instead of a host", host=host)
+        if not any(host == suffix or host.endswith("." + suffix) for suffix in self.suffixes):
+            raise Refused(Cause.HOST_NOT_ALLOWED, f"{host} is not among the allowed hosts", host=host)
+        if origin.scheme != "https":
+            raise Refused(Cause.SCHEME, f"{host} is asked for over plain {origin.scheme}", host=host)
+        if origin.port != 443:
+            raise Refused(Cause.PORT, f"{host} is asked for on port {origin.port}", host=host)
+
+
+def redirected(vetted: VettedUrl, location: str) -> str:
+    """The URL that a `Location` header means, not vetted yet. Raises `Refused`.
+
+    An absolute one is kept as it is written; only a relative one is resolved against `vetted`.
+    """
+    _check_characters(location)
+    if _SCHEME.match(location):
+        return location
+    base = f"{vetted.origin.scheme}://{vetted.origin.host_header.decode('ascii')}"
+    if location.startswith("//"):
+        return f"{vetted.origin.scheme}:{location}"
+    if location.startswith("/"):
+        return base + location
+    path = vetted.target.decode("ascii").partition("?")[0]
+    if location.startswith(("?", "#")) or not location:
+        return base + path + location
+    # Dot segments are left for the server: RFC 3986 would remove them, and no gate here reads paths.
+    return f"{base}{path[: path.rindex('/') + 1]}{location}"
+
+
+def _split(url: str) -> re.Match[str]:
+    if len(url) > URL_CHARACTERS_MAX:
+        raise Refused(Cause.TOO_LONG, f"the URL has more than {URL_CHARACTERS_MAX} characters")
+    _check_characters(url)
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        raise Refused(Cause.MALFORMED, "this is no absolute http or https URL")
+    return parts
+
+
+def _check_characters(url: str) -> None:
+    """No control characters, whitespace, backslashes or lone surrogates: no two parsers agree on them."""
+    if not url.isprintable() or any(character.isspace() or character == "\\" for character in url):
+        raise Refused(Cause.CHARACTERS, "the URL has characters that no URL may have")
+
+
+def _target_bytes(target: str) -> bytes:
+    """Byte for byte, but for characters outside ASCII: these every client sends percent-encoded."""
+    return "".join(
+        character if character.isascii() else "".join(f"%{byte:02X}" for byte in character.encode("utf-8"))
+        for character in target
+    ).encode("ascii")
+
+
+def _origin(scheme: str, authority: str) -> Origin:
+    scheme = scheme.lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise Refused(Cause.SCHEME, "the URL is neither https nor http")
+    if "@" in authority:
+        raise Refused(Cause.USER_INFO, "the URL carries a user name or password")
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None:
+        raise Refused(Cause.MALFORMED, "the URL's host or port cannot be read")
+    port = int(parts["port"] or _DEFAULT_PORTS[scheme])
+    if not 1 <= port <= 65535:
+        raise Refused(Cause.PORT, "the URL's port does not exist")
+    return Origin(scheme=scheme, host=_host(parts["host"]), port=port)
+
+
+def _host(written: str) -> str:
+    """Lower case, without brackets or the one trailing dot that means the same name.
+
+    Names outside ASCII are refused rather than encoded: two encoders need not agree which host is meant.
+    """
+    if written.startswith("["):
+        try:
+            return str(ipaddress.IPv6Address(written[1:-1]))
+        except ValueError:
+            raise Refused(Cause.MALFORMED, "the URL's IPv6 address cannot be read") from None
+    host = written.lower().removesuffix(".") if written.isascii() else ""
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+        raise Refused(Cause.HOST_NAME, "the URL's host is no ASCII host name")
+    return host
+
+
+def _is_address(host: str) -> bool:
+    """In any spelling that some resolver takes: `1.2.3.4`, `0x7f.1`, `017700000001`, `2130706433`, IPv6."""
+    return ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
+
+
+def _parse_origin(entry: str) -> Origin:
+    try:
+        parts = _split(entry)
+        origin = _origin(parts["scheme"], parts["authority"])
+    except Refused as refused:
+        raise ValueError(f"{entry!r} is no origin: {refused}") from None
+    if parts["target"] not in ("", "/") or "#" in entry:
+        raise ValueError(f"{entry!r} must end after host and port: an origin has no path")
+    if ":" not in origin.host and _is_address(origin.host):
+        try:
+            ipaddress.IPv4Address(origin.host)
+        except ValueError:
+            raise ValueError(f"{entry!r} must write its IPv4 address as four decimal numbers") from None
+    return origin
+
+
+def _parse_suffix(entry: str) -> str:
+    try:
+        host = _host(entry)
+    except Refused:
+        raise ValueError(
+            f"{entry!r} is no host suffix: write example.com, which covers its subdomains too, "
+            "or an origin such as http://127.0.0.1:9000"
+        ) from None
+    if _is_address(host):
+        raise ValueError(f"{entry!r} is an IP address: write the whole origin, such as https://{entry}")
+    if "." not in host:
+        raise ValueError(f"{entry!r} would allow a whole top-level domain: write at least two labels")
+    return host
