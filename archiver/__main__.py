@@ -20,7 +20,7 @@ from archiver.commands.show import show
 from archiver.commands.status import status
 from archiver.commands.submit import submit
 from archiver.commands.sweep import sweep
-from archiver.log import program_version
+from archiver.version import VERSION
 
 NAME = "kling-archiver"
 
@@ -37,7 +37,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"{NAME} {program_version()}")
+        typer.echo(f"{NAME} {VERSION}")
         raise typer.Exit
 
 

@@ -9,7 +9,6 @@ API, a bucket or a network that is not there is found out by the stages, which t
 
 import dataclasses
 import functools
-import importlib.metadata
 import random
 import threading
 import time
@@ -41,9 +40,8 @@ from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
 from archiver.urls import EgressPolicy
 from archiver.verify import Verifier
+from archiver.version import VERSION
 from archiver.worker import Stages, Worker, WorkerLimits
-
-VERSION = importlib.metadata.version("kling-archiver")
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
 """For each transfer; as many again for all together, since each task may list or seal in its own thread meanwhile."""

@@ -19,7 +19,6 @@ A crash here loses nothing: there is no state but open sockets.
 import _thread
 import contextlib
 import dataclasses
-import importlib.metadata
 import ipaddress
 import re
 import socket
@@ -33,6 +32,7 @@ import httpcore2
 
 from archiver.addresses import Verdict, classify
 from archiver.urls import Cause, Origin, Refused, VettedUrl
+from archiver.version import USER_AGENT
 
 READ_BYTES = 128 * 1024
 KEEPALIVE_SECONDS = 15.0
@@ -41,8 +41,6 @@ KEEPALIVE_CONNECTIONS_MAX = 64
 RESOLUTIONS_MAX = 64
 """Name look-ups under way at once. getaddrinfo knows no timeout, so each runs in a thread that may outlive
 the fetch that asked; while DNS is dead this is where they stop piling up."""
-
-USER_AGENT = f"kling-archiver/{importlib.metadata.version('kling-archiver')}"
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 """Where h11 takes a head to end, to the letter: what lies behind it must not get into its buffer."""

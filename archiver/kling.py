@@ -17,7 +17,6 @@ import contextlib
 import dataclasses
 import email.utils
 import http.cookiejar
-import importlib.metadata
 import ipaddress
 import json
 import math
@@ -37,6 +36,7 @@ from archiver.answers import Answer
 from archiver.limiter import Priority, RateLimiter
 from archiver.model import Task
 from archiver.redaction import Redaction
+from archiver.version import USER_AGENT
 
 TOKEN_SECONDS = 1800
 TOKEN_EARLY_SECONDS = 5
@@ -55,8 +55,6 @@ _NOBODY_ANSWERED = (
     failures.ApiAnswerUnreadable,
 )
 """Failures that say of the service, and not of the question, that it is not well."""
-
-USER_AGENT = f"kling-archiver/{importlib.metadata.version('kling-archiver')}"
 
 
 # --- credentials ----------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ Why not the stdlib `logging` all the way: structlog's filtering logger makes a c
 ten lines hands it what libraries say; one lock, one writer, no interleaved lines.
 """
 
-import importlib.metadata
 import json
 import logging
 import sys
@@ -26,6 +25,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from archiver.redaction import Redaction
+from archiver.version import VERSION
 
 Format = Literal["console", "json"]
 Logger = FilteringBoundLogger
@@ -141,16 +141,7 @@ def get() -> Logger:
     return cast("Logger", structlog.get_logger())
 
 
-def program_version() -> str:
-    """The installed version of this program, `unknown` when it runs uninstalled."""
-    try:
-        return importlib.metadata.version("kling-archiver")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: bool) -> list[Processor]:
-    version = program_version()
 
     def declared(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         if event["event"] not in EVENTS:
@@ -161,7 +152,7 @@ def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: 
         return redaction.fields(event)
 
     def stamped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        return {**event, "version": version}
+        return {**event, "version": VERSION}
 
     chain: list[Processor] = [
         *([declared] if strict else []),

@@ -20,7 +20,8 @@ from typing import Generic, TypeVar
 import prometheus_client
 from prometheus_client import exposition
 
-from archiver import failures, log, model
+from archiver import failures, model
+from archiver.version import VERSION
 
 OTHER = "other"
 NOTHING_YET = float("nan")
@@ -89,7 +90,7 @@ class Metrics:
         self._build_callbacks()
         self._build_api()
         self._build_archive()
-        self._build_watch(version or log.program_version())
+        self._build_watch(version or VERSION)
 
     def render(self) -> tuple[bytes, str]:
         """The body of `GET /metrics` and its content type (Prometheus text format)."""

@@ -306,6 +306,9 @@ class Worker:
     def _archive_step(self) -> None:
         stages, wake = self._stages, self._wakes[Stage.ARCHIVE]
         wake.clear()
+        if not self._archiving.free():  # every transfer that ends wakes this loop
+            wake.wait(IDLE_SECONDS)
+            return
         if not stages.ledger.work_due(Stage.ARCHIVE, account=self._account):
             self._slots.content(self._account)
             wake.wait(IDLE_SECONDS)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from starlette.routing import Route
 
 from archiver import log
-from archiver.composition import VERSION, Engine, build_engine, require_account
+from archiver.composition import Engine, build_engine, require_account
 from archiver.config import Settings, SettingsError
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
@@ -26,6 +26,7 @@ from archiver.metrics import Metrics
 from archiver.model import Callback, Reception, Stage
 from archiver.permanence import outlives_container
 from archiver.pools import ThreadsRefused
+from archiver.version import VERSION
 from receiver.api import Api
 from receiver.app import AppParts, build_app
 from receiver.callbacks import Callbacks

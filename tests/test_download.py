@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from archiver.download import SUSPECT_INCOMPLETE, Fetched, Fetcher, FetchLimits
-from archiver.egress import USER_AGENT
 from archiver.failures import (
     AssetGone,
     BodyIncomplete,
@@ -37,6 +36,7 @@ from archiver.failures import (
 )
 from archiver.spool import Space, Spool
 from archiver.urls import EgressPolicy, Refused
+from archiver.version import USER_AGENT
 
 MIB = 1024 * 1024
 

@@ -14,6 +14,7 @@ import archiver
 ROOT = pathlib.Path(archiver.__file__).parent.parent
 LEDGER = r"archiver/ledger(_\w+)?\.py|archiver/ledger/.*|archiver/schema\.py"
 ENTRIES = r"(archiver|receiver)/__main__\.py"
+STORE = r"archiver/store(\.py|/.*)"
 WIRING = r"archiver/composition\.py"
 """Turns settings into objects for both entry points."""
 COMMANDS = r"archiver/(__main__|cli\w*|commands?\w*|demo)\.py|archiver/(cli|commands)/.*"
@@ -21,14 +22,14 @@ COMMANDS = r"archiver/(__main__|cli\w*|commands?\w*|demo)\.py|archiver/(cli|comm
 OWNERS = {
     # Every third-party package that the code may import, and the only files that may.
     "alembic": LEDGER,
-    "boto3": r"archiver/store\.py",
-    "botocore": r"archiver/store\.py",
+    "boto3": STORE,
+    "botocore": STORE,
     "httpcore2": r"archiver/(egress|download)\.py",
     "httptools": r"receiver/serving\.py",
     "httpx2": r"archiver/(kling|egress|download|forward)\.py",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling\.py",
-    "mypy_boto3_s3": r"archiver/store\.py",
+    "mypy_boto3_s3": STORE,
     "prometheus_client": r"archiver/metrics\.py",
     "pydantic": r"archiver/config\.py",
     "pydantic_settings": r"archiver/config\.py",
@@ -39,7 +40,7 @@ OWNERS = {
     "starlette": r"receiver/.*",
     "structlog": r"archiver/log\.py",
     "typer": COMMANDS,
-    "urllib3": r"archiver/store\.py",
+    "urllib3": STORE,
     "uvicorn": r"receiver/.*",
 }
 """`sqlite3` is the standard library's, but SQL all the same."""

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import archiver
 from archiver import log
 from archiver.redaction import Redaction
+from archiver.version import VERSION
 
 ROOT = pathlib.Path(archiver.__file__).parent.parent
 SECRET = "tk-9f8e7d6c5b4a3f2e"
@@ -63,7 +64,7 @@ def test_an_event_is_one_line_of_json_with_time_level_event_version_and_its_fiel
     assert logged == {
         "level": "info",
         "event": "task.archived",
-        "version": log.program_version(),
+        "version": VERSION,
         "task_id": "837",
         "assets": 2,
     }

@@ -33,6 +33,7 @@ from archiver.failures import (
     StoreUnreachable,
 )
 from archiver.store import ConditionalPut, Outcome, Put, S3Store, Store, StoredObject
+from archiver.store.sending import PIECE_BYTES, UNASKED_BYTES_MAX
 from tests.s3_servers import CephServer, FaultyProxy, S3Server, Weakness, faulty, process
 from tests.s3_servers.swift import LISTING_ROWS_MAX
 
@@ -698,6 +699,61 @@ def test_the_check_asks_again_for_the_reason_that_a_head_cannot_name(
     with pytest.raises(StoreClockSkewed):
         faulty_store.check()
     assert swift_proxy.asked() == ["HEAD", "GET"]
+
+
+def asked_leave(proxy: FaultyProxy) -> list[bool]:
+    """Of every put so far, whether the store was asked before the body was sent."""
+    return ["expect" in request.headers for request in proxy.requests if request.method == "PUT"]
+
+
+def test_a_store_that_took_the_last_body_is_not_asked_for_leave_until_something_goes_wrong(
+    swift_proxy: FaultyProxy, faulty_store: S3Store
+) -> None:
+    for number in range(3):
+        put(faulty_store, key=f"archive/{number}.png")
+    swift_proxy.on("PUT", faulty.answering(503, "SlowDown"), times=1)
+    with pytest.raises(StoreError):
+        put(faulty_store, key="archive/3.png")
+    for number in (3, 4):
+        put(faulty_store, key=f"archive/{number}.png")
+
+    assert asked_leave(swift_proxy) == [True, False, False, False, True, False]
+
+
+def test_a_large_body_is_never_sent_without_leave(swift_proxy: FaultyProxy, faulty_store: S3Store) -> None:
+    put(faulty_store, key="archive/small.png")
+    put(faulty_store, bytes(UNASKED_BYTES_MAX), key="archive/0.png")
+    put(faulty_store, bytes(UNASKED_BYTES_MAX + 1), key="archive/1.png")
+
+    assert asked_leave(swift_proxy) == [True, False, True]
+
+
+def test_a_refusal_by_a_store_that_hangs_up_on_unread_bytes_is_heard_by_the_second_put(
+    swift_proxy: FaultyProxy, faulty_store: S3Store
+) -> None:
+    content = bytes(3 * 1024 * 1024)
+    put(faulty_store, content, key="archive/0.png")
+    swift_proxy.on("PUT", faulty.refusing_unread(403, "AccessDenied"))
+    with pytest.raises((StoreUnreachable, BucketForbidden)):  # whichever the connection's end left to be read
+        put(faulty_store, content, key="archive/1.png")
+
+    with pytest.raises(BucketForbidden):
+        put(faulty_store, content, key="archive/1.png")
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, 3 * PIECE_BYTES + 1])
+def test_what_is_stored_is_the_same_from_memory_and_from_a_file(
+    size: int, store: S3Store, tmp_path: Path
+) -> None:
+    content = (bytes(range(251)) * (size // 251 + 1))[:size]
+    path = tmp_path / "spool"
+    path.write_bytes(content)
+    put(store, content, key="archive/memory.png")
+    with path.open("rb", buffering=0) as file:
+        put(store, content, key="archive/file.png", file=file)
+
+    stored = [store.read(f"archive/{name}.png", bytes_max=size) for name in ("memory", "file")]
+    assert stored == [content, content]
 
 
 def page_of(size: str, *, more: str = "false") -> bytes:

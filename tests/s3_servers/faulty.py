@@ -35,9 +35,14 @@ class Exchange:
             handler.command, handler.path, {name.lower(): value for name, value in handler.headers.items()}
         )
         self._unread = int(self.request.headers.get("content-length", 0))
+        self._leave_is_asked = self.request.headers.get("expect", "").lower() == "100-continue"
 
     def read(self, limit: int | None = None) -> bytes:
-        """What is left of the body, or the next `limit` bytes of it."""
+        """What is left of the body, or the next `limit` bytes of it; a client that asks for leave to send it gets that
+        first, and not before."""
+        if self._leave_is_asked:
+            self.raw(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._leave_is_asked = False
         if limit is None or limit > self._unread:
             limit = self._unread
         self._unread -= limit
@@ -116,6 +121,16 @@ def answering(status: int, code: str = "", *, headers: Mapping[str, str] | None 
         exchange.read()
         shown = b"" if exchange.request.method == "HEAD" else body
         exchange.send(status, {"Content-Length": str(len(shown)), **(headers or {})}, shown)
+
+    return fault
+
+
+def refusing_unread(status: int, code: str) -> Fault:
+    """Failed: the server answers and hangs up without having read any of the body, as real ones do."""
+    body = f"<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>".encode()
+
+    def fault(exchange: Exchange) -> None:
+        exchange.send(status, {"Content-Length": str(len(body))}, body)
 
     return fault
 
@@ -212,6 +227,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         exchange = Exchange(self)
         self.proxy.requests.append(exchange.request)
         (self.proxy.rule(exchange.request) or pass_on)(exchange)
+
+    def handle_expect_100(self) -> bool:
+        """Leave is given when the body is read (`Exchange.read`)."""
+        return True
 
     def log_message(self, *_: object) -> None:
         """The tests read `FaultyProxy.requests` instead."""

@@ -15,6 +15,7 @@ import boto3
 from botocore.config import Config
 
 from archiver.store import S3Store
+from archiver.store.sending import open_session
 from tests.s3_servers.process import Process, free_port
 
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ class S3Server(abc.ABC):
         return self.session()
 
     @functools.cached_property
+    def _session_of_stores(self) -> boto3.Session:
+        return open_session(access_key=self.access_key, secret_key=self.secret_key)
+
+    @functools.cached_property
     def client(self) -> "S3Client":
         """A plain client for looking behind the store's back."""
         return self._own_session.client(
@@ -131,7 +136,7 @@ class S3Server(abc.ABC):
             bucket=bucket,
             endpoint_url=endpoint_url or self.endpoint_url,
             region=self.region,
-            session=session or self._own_session,
+            session=session or self._session_of_stores,
             read_timeout_seconds=20,
             attempts_max=attempts_max,
         )

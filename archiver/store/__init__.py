@@ -1,0 +1,10 @@
+"""Where results go for good: the only package that speaks S3.
+
+`guarantees` says what a store promises, `s3` keeps it, `sending` tells boto3 how to send, `answers` turns what boto3
+raises into failures.
+"""
+
+from archiver.store.guarantees import PRESIGNED_SECONDS_MAX, ConditionalPut, Outcome, Put, Store, StoredObject
+from archiver.store.s3 import S3Store
+
+__all__ = ["PRESIGNED_SECONDS_MAX", "ConditionalPut", "Outcome", "Put", "S3Store", "Store", "StoredObject"]
