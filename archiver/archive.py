@@ -5,7 +5,8 @@ The order is the guarantee:
 1. Look into the task's folder. A manifest that is ours ends the work: it is adopted (see `adoption`).
 2. Fetch and put every asset, in parallel, create-only. Each put stands behind a look at our own lease.
 3. Look into the folder again: every object must be there in its size.
-4. Ask the ledger whether the lease is still ours.
+4. Ask the ledger whether the lease is still ours, and whether the API has named more assets since (a sweep's row may
+   have more than the single answer had): these are brought first, and seen.
 5. Put the manifest, see it there, then complete the lease.
 
 A crash after 2 leaves objects without a manifest: the next attempt finds them and goes on. After 5's put it leaves a
@@ -14,10 +15,11 @@ one of its objects does not.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from archiver import log, manifest
 from archiver.adoption import Adopter
@@ -70,12 +72,18 @@ class Archiver:
         if folder + manifest.FILE_NAME in objects:
             self._adopt(lease, folder=folder, objects=objects)
             return
-        stored = self._bring_assets(lease, folder=folder, objects=objects)
-        try:
-            self._see_all(folder, stored)
+        if not lease.assets:
+            raise ResultsMissing("the API says succeed and names no file")
+        stored: list[StoredAsset] = []
+        wanted: Sequence[LeasedAsset] = lease.assets
+        while wanted:
+            self._bring(lease, wanted, stored, folder=folder, objects=objects)
+            with _keeping(stored):
+                self._see_all(folder, stored)
+                brought = {one.stem for one in stored}
+                wanted = [one for one in self.keeper.confirm(lease) if one.asset.stem not in brought]
+        with _keeping(stored):
             self._seal(lease, folder=folder, stored=stored, look_first=_looks_first(lease, objects))
-        except Failure as error:
-            raise PartlyDone(error, stored=stored, failed={}) from error
 
     def _folder(self, lease: Lease) -> str:
         if lease.family is None or lease.created_at is None:
@@ -86,33 +94,35 @@ class Archiver:
 
     # --- assets ------------------------------------------------------------------------------------------
 
-    def _bring_assets(self, lease: Lease, *, folder: str, objects: Mapping[str, int]) -> list[StoredAsset]:
-        """Every asset of the task in the bucket, or PartlyDone with the gravest failure."""
-        if not lease.assets:
-            raise ResultsMissing("the API says succeed and names no file")
-        stored, failed = self._transfer(lease, lease.assets, folder=folder, objects=objects)
+    def _bring(
+        self,
+        lease: Lease,
+        wanted: Sequence[LeasedAsset],
+        stored: list[StoredAsset],
+        *,
+        folder: str,
+        objects: Mapping[str, int],
+    ) -> None:
+        """Every wanted asset into the bucket and to what is `stored`; else PartlyDone with the gravest failure."""
+        more, failed = self._transfer(lease, wanted, folder=folder, objects=objects)
+        stored += more
         try:
             again = self._second_round(lease, failed)
         except Failure as error:
             raise PartlyDone(gravest([*failed.values(), error]), stored=stored, failed=failed) from error
         more, still_failed = self._transfer(lease, again, folder=folder, objects=objects)
-        tried_again = {one.asset.stem for one in again}
         stored += more
+        tried_again = {one.asset.stem for one in again}
         failed = {stem: error for stem, error in failed.items() if stem not in tried_again} | still_failed
         if failed:
             raise PartlyDone(gravest(failed.values()), stored=stored, failed=failed)
-        return stored
 
-    def _second_round(self, lease: Lease, failed: Mapping[str, Exception]) -> list[LeasedAsset]:
-        """What is worth a second transfer: assets that were gone, once their URLs are fresh, and those that the
-        API has named since this lease began (a sweep's row may have more than the single answer had)."""
+    def _second_round(self, lease: Lease, failed: Mapping[str, Exception]) -> Sequence[LeasedAsset]:
+        """What is worth a second transfer: assets that were gone, once their URLs are fresh."""
         gone = {stem for stem, error in failed.items() if isinstance(error, AssetGone)}
-        if gone and not self._refresh(lease):
-            gone = set()
-        begun = {one.asset.stem for one in lease.assets}
-        return [
-            one for one in self.ledger.assets(lease) if one.asset.stem in gone or one.asset.stem not in begun
-        ]
+        if not gone or not self._refresh(lease):
+            return ()
+        return [one for one in self.keeper.confirm(lease) if one.asset.stem in gone]
 
     def _transfer(
         self, lease: Lease, assets: Sequence[LeasedAsset], *, folder: str, objects: Mapping[str, int]
@@ -181,11 +191,10 @@ class Archiver:
                 raise StoreMismatch(f"{asset.key} should have {asset.bytes} bytes and has {size}")
 
     def _seal(self, lease: Lease, *, folder: str, stored: Sequence[StoredAsset], look_first: bool) -> None:
-        """Put the manifest and complete the lease."""
+        """Put the manifest and complete the lease, which has just been confirmed."""
         archived_at = self.now()
         body = self._manifest(lease, stored, archived_at=archived_at).to_bytes()
         key = folder + manifest.FILE_NAME
-        self.keeper.confirm(lease)
         put = self.store.put(
             key,
             io.BytesIO(body),
@@ -261,6 +270,15 @@ def _looks_first(lease: Lease, objects: Mapping[str, int]) -> bool:
     """Whether an earlier attempt may have put something. The count alone does not tell: a hold and a shutdown take
     their attempt back, and a new ledger knows of none."""
     return lease.attempt > 1 or bool(objects)
+
+
+@contextlib.contextmanager
+def _keeping(stored: Sequence[StoredAsset]) -> Iterator[None]:
+    """A failure leaves with what is in the bucket already."""
+    try:
+        yield
+    except Failure as error:
+        raise PartlyDone(error, stored=stored, failed={}) from error
 
 
 _GRAVITY = {Disposition.HOLD: 0, Disposition.RETRY: 1, Disposition.BURY: 2}

@@ -17,7 +17,7 @@ from archiver import log
 from archiver.failures import LeaseLost, LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.ledger.claiming import LEASE_SECONDS
-from archiver.model import Lease
+from archiver.model import Lease, LeasedAsset
 
 RENEW_SECONDS = 10.0
 """A third of a lease: two renewals may fail before anything is lost."""
@@ -58,8 +58,10 @@ class LeaseKeeper:
         if held is None or held[0].token != lease.token or self._monotonic() >= held[1]:
             raise LeaseLost(f"the lease on task {lease.task_id} is over")
 
-    def confirm(self, lease: Lease) -> None:
-        """Ask the ledger too whether the lease is ours. Raises LeaseLost, or LedgerUnavailable when it cannot say.
+    def confirm(self, lease: Lease) -> tuple[LeasedAsset, ...]:
+        """Ask the ledger too whether the lease is ours; the task's assets as it has them now.
+
+        Raises LeaseLost, or LedgerUnavailable when it cannot say.
 
         A read is enough, and spares every task an fsync: nobody else claims the row before the lease's end, and
         one that has less than `CONFIRMED_SECONDS` left is renewed first, so that there is time for the put.
@@ -68,9 +70,11 @@ class LeaseKeeper:
         if self._left(lease) < CONFIRMED_SECONDS:
             self._renew([lease])
             self.check(lease)
-        elif not self._ledger.is_leased(lease):
+        assets = self._ledger.assets(lease)
+        if assets is None:
             self.drop(lease)
             raise LeaseLost(f"somebody else works on task {lease.task_id}")
+        return assets
 
     def _left(self, lease: Lease) -> float:
         with self._lock:

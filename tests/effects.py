@@ -86,7 +86,7 @@ EFFECTS = tuple(label for label in METHODS if label not in WITHOUT_A_ROW)
 READS = frozenset(
     f"{owner}.{name}"
     for owner, names in {
-        "ledger": "standings unoffered work_due is_leased assets waiting sweep_memory is_held has_holds",
+        "ledger": "standings unoffered work_due assets waiting sweep_memory is_held has_holds",
         "client": "query list_page collection",
         "store": "head list read",
     }.items()

@@ -24,7 +24,7 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.limiter import Priority, RateLimiter
 from archiver.metrics import Metrics
-from archiver.model import Callback, Discovery, Lease, Status, StoredAsset
+from archiver.model import Callback, Discovery, Lease, LeasedAsset, Status, StoredAsset
 from archiver.setback import PartlyDone, Setbacks
 from archiver.spool import Space, Spool, disk_space
 from archiver.transfer import Transfer, TransferLimits
@@ -89,12 +89,12 @@ class HookedLedger(Ledger):
 
     effects = Effects()
 
-    def is_leased(self, lease: Lease) -> bool:
-        apply, error = self.effects("is_leased")
-        leased = super().is_leased(lease) if apply else False
+    def assets(self, lease: Lease) -> tuple[LeasedAsset, ...] | None:
+        apply, error = self.effects("assets")
+        assets = super().assets(lease) if apply else None
         if error is not None:
             raise error
-        return leased
+        return assets
 
     def archived(
         self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]

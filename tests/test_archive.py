@@ -194,6 +194,36 @@ def test_an_asset_that_the_list_names_while_the_task_is_archived_is_in_the_manif
     engine.assert_archived(task_id, family)
 
 
+@pytest.mark.parametrize("label", ["put 0.png", "list #2"], ids=["while bringing", "after bringing"])
+def test_an_asset_that_is_named_at_the_last_moment_is_still_brought_before_the_manifest(
+    engine: Engine, label: str
+) -> None:
+    family = "images/editing/expand"
+    task_id = engine.succeeded(family=family, watermark=True)
+    at_label(engine, label, lambda: engine.verify(task_id, family=family, by=Discovery.SWEEP, listed=True))
+
+    assert engine.attempt() is None
+    engine.assert_archived(task_id, family)
+
+
+def test_an_asset_that_is_named_at_the_last_moment_and_cannot_be_had_keeps_what_is_stored(
+    engine: Engine, sim: KlingSimulator
+) -> None:
+    family = "images/editing/expand"
+    task_id = engine.succeeded(family=family, watermark=True)
+
+    def name_and_fail() -> None:
+        engine.verify(task_id, family=family, by=Discovery.SWEEP, listed=True)
+        sim.fault("cdn", faults.Raw(500), times=1)
+
+    at_label(engine, "list #2", name_and_fail)
+
+    assert isinstance(engine.attempt(), FetchFailed)
+    assert [asset["stored"] for asset in engine.show(task_id)["assets"]] == [True, False]
+    assert engine.attempt_again() is None
+    engine.assert_archived(task_id, family)
+
+
 # --- every effect, failed and failed but happened -------------------------------------------------------------
 
 ERRORS: dict[str, type[Failure]] = {
@@ -205,7 +235,7 @@ ERRORS: dict[str, type[Failure]] = {
     "put 0.watermark.png": StoreUnreachable,
     "put manifest.json": StoreUnreachable,
     "head manifest.json": StoreUnreachable,
-    "is_leased": LedgerUnavailable,
+    "assets": LedgerUnavailable,
     "archived": LedgerUnavailable,
 }
 """Every effect of the archiving of one task, and how it fails."""
@@ -225,7 +255,7 @@ def test_the_order_of_effects_is_the_guarantee(engine: Engine) -> None:
     assert engine.effects.seen[0] == "list"
     assert engine.effects.seen[-5:] == [
         "list #2",
-        "is_leased",
+        "assets",
         "put manifest.json",
         "head manifest.json",
         "archived",

@@ -168,7 +168,7 @@ def test_fresh_urls_reach_a_leased_task_without_ending_its_lease(desk: Desk) -> 
 
     desk.say(answer(assets=(asset(url="https://cdn.klingai.com/fresh.png"), asset("0.watermark"))))
 
-    urls = [one.asset.url for one in desk.ledger.assets(lease)]
+    urls = [one.asset.url for one in desk.ledger.assets(lease) or ()]
     assert urls == ["https://cdn.klingai.com/fresh.png", "https://cdn.klingai.com/0.watermark.png"]
     desk.archived(lease)
 

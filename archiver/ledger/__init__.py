@@ -311,14 +311,12 @@ class Ledger:
         with self._connections.write() as connection:
             return claiming.renew(connection, leases, now=self._now())
 
-    def is_leased(self, lease: Lease) -> bool:
-        """Whether the lease is still the row's; changes nothing."""
+    def assets(self, lease: Lease) -> tuple[LeasedAsset, ...] | None:
+        """The task's assets as the ledger has them now, which may be more and fresher than the lease's; None when the
+        lease is no longer the row's. Changes nothing."""
         with self._connections.read() as connection:
-            return claiming.is_leased(connection, lease)
-
-    def assets(self, lease: Lease) -> tuple[LeasedAsset, ...]:
-        """The task's assets as the ledger has them now: URLs may be fresher than the lease's."""
-        with self._connections.read() as connection:
+            if not claiming.is_leased(connection, lease):
+                return None
             return claiming.assets_of_task(connection, lease.row_id)
 
     def refresh_assets(self, lease: Lease, task: Task) -> None:

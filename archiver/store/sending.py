@@ -125,6 +125,7 @@ def open_client(
             max_pool_connections=max_pool_connections,
             tcp_keepalive=True,
             user_agent=f"{USER_AGENT} boto3/{boto3.__version__}",
+            parameter_validation=False,  # of types: what is passed here, mypy has looked at
         )
         return (session or open_session()).client(
             "s3", endpoint_url=endpoint_url or None, region_name=region or None, config=config

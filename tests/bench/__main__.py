@@ -12,7 +12,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory"])
     parser.add_argument("--seconds", type=float, default=5, help="of each round at the door")
-    parser.add_argument("--images", type=int, default=400, help="in each round of transfers")
+    parser.add_argument(
+        "--images", type=int, default=1200, help="in each round of transfers; far away, a third"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kling-bench-") as name:
         folder = Path(name)
