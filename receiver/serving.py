@@ -24,6 +24,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import httptools
 import uvicorn
@@ -32,6 +33,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from archiver import log
 from receiver import replies
+from receiver.segments import OneSegment
 
 BACKLOG = 2048
 CONNECTIONS_MAX = 800
@@ -157,6 +159,10 @@ class _Protocol(HttpToolsProtocol):
 
     _idle_bytes = 0
     """How much has come since a request was last in progress."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        segments = OneSegment(transport, loop=self.loop)
+        super().connection_made(cast("asyncio.Transport", segments))
 
     def data_received(self, data: bytes) -> None:
         self._parse(data)
