@@ -380,6 +380,24 @@ class _Idle:
             stream.close()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Asked:
+    """One exchange, its answer's head read."""
+
+    answer: Answer
+    response: httpcore2.Response
+    connection: httpcore2.HTTP11Connection
+    stream: BoundedStream
+
+    def is_free(self) -> bool:
+        """Whether the connection may serve again; where the library was to read the body and has not read all of it,
+        this closes it."""
+        if self.answer.is_over():
+            return True
+        self.response.close()
+        return self.connection.is_idle() and self.stream.is_drained
+
+
 class EgressTransport:
     """Sends GET requests for vetted URLs over kept-alive HTTP/1.1 connections. Safe to share between threads."""
 
@@ -398,19 +416,30 @@ class EgressTransport:
         Raises `Refused` and whatever httpcore2 raises, also while the body is being read.
         """
         peer = _Peer(vetted.origin, vetted.listed)
-        stream = self._idle.take(peer) or self._connect(peer, connect)
+        asked = self._ask_again(peer, vetted, transfer)
+        if asked is None:
+            asked = self._ask(vetted, self._connect(peer, connect), transfer)
         try:
-            answer, response, connection = self._ask(vetted, stream, transfer)
-            yield answer
-            if not answer.is_over():
-                response.close()  # closes the connection too, unless the library has read all of the body
+            yield asked.answer
+            is_free = asked.is_free()
         except BaseException:
-            stream.close()
+            asked.stream.close()
             raise
-        if answer.is_over() or (connection.is_idle() and stream.is_drained):
-            self._idle.put(peer, stream)
+        if is_free:
+            self._idle.put(peer, asked.stream)
         else:
-            stream.close()
+            asked.stream.close()
+
+    def _ask_again(self, peer: _Peer, vetted: VettedUrl, transfer: Allowance) -> "_Asked | None":
+        """Over a connection that has served before; None where there is none, or its server had just closed it, which
+        nobody can know before asking. A GET may be asked twice."""
+        stream = self._idle.take(peer)
+        if stream is None:
+            return None
+        try:
+            return self._ask(vetted, stream, transfer)
+        except (httpcore2.RemoteProtocolError, httpcore2.NetworkError):
+            return None
 
     def _connect(self, peer: _Peer, connect: Allowance) -> BoundedStream:
         origin = peer.origin
@@ -419,9 +448,8 @@ class EgressTransport:
             stream = stream.start_tls(self._context, server_hostname=origin.host, timeout=connect)
         return stream
 
-    def _ask(
-        self, vetted: VettedUrl, stream: BoundedStream, transfer: Allowance
-    ) -> tuple[Answer, httpcore2.Response, httpcore2.HTTP11Connection]:
+    def _ask(self, vetted: VettedUrl, stream: BoundedStream, transfer: Allowance) -> "_Asked":
+        """Where it raises, the connection is closed."""
         origin = vetted.origin
         url = httpcore2.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=vetted.target)
         request = httpcore2.Request(
@@ -437,9 +465,13 @@ class EgressTransport:
         )
         connection = httpcore2.HTTP11Connection(origin=url.origin, stream=stream)
         stream.begin_head()
-        response = connection.handle_request(request)
+        try:
+            response = connection.handle_request(request)
+        except BaseException:
+            stream.close()
+            raise
         stream.end_head()
-        return Answer(response, stream, transfer=transfer), response, connection
+        return _Asked(Answer(response, stream, transfer=transfer), response, connection, stream)
 
     def close(self) -> None:
         """Closes every connection. No request may be under way."""

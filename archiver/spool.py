@@ -250,7 +250,9 @@ class Reservation:
             self._spool.give_memory_back(self.bytes_reserved)
         else:
             self._spool.forget(self)
-        self.file.close()
+        # A failure in the midst of `in_place` holds on to the room by its traceback; the memory goes with that.
+        with contextlib.suppress(BufferError):
+            self.file.close()
 
     def __enter__(self) -> Self:
         return self

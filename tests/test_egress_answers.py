@@ -1,6 +1,7 @@
 """Answers over kept-alive connections: where a head ends, whose the bytes behind it are, and what is used again."""
 
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.egress import Allowance, BoundedStream
-from archiver.failures import BodyIncomplete
+from archiver.failures import BodyIncomplete, FetchFailed, FetchTimeout
 from archiver.spool import Spool
 from tests.test_download import MIB, Serve, answer, fetch, fetcher_for, png, serve
 
@@ -153,6 +154,29 @@ def test_an_idle_connection_that_the_server_has_closed_is_replaced(serve: Serve,
     assert server.connections == 3
 
 
+def test_a_connection_that_the_server_closes_at_the_next_request_is_replaced_too(
+    serve: Serve, spool: Spool
+) -> None:
+    def hang_up(connection: socket.socket, _head: bytes) -> None:
+        connection.shutdown(socket.SHUT_RDWR)
+
+    server = serve(answer(png(1)), hang_up, answer(png(2)))
+    with fetcher_for(server.origin, spool=spool) as fetcher:
+        fetcher.fetch(server.origin + "/1", bytes_max=MIB).close()
+        with fetcher.fetch(server.origin + "/2", bytes_max=MIB) as second:
+            assert second.file.read() == png(2)
+
+    assert [request.split()[1] for request in server.requests] == [b"/1", b"/2", b"/2"]
+
+
+def test_a_fresh_connection_that_the_server_closes_is_not_asked_again(serve: Serve, spool: Spool) -> None:
+    server = serve(lambda connection, _head: connection.shutdown(socket.SHUT_RDWR))
+    with pytest.raises(FetchFailed):
+        fetch(server, spool)
+
+    assert len(server.requests) == 1
+
+
 def test_a_refused_answer_leaves_no_bytes_to_the_next(serve: Serve, spool: Spool) -> None:
     server = serve(answer(png(2 * MIB)), answer(png(3)))
     with fetcher_for(server.origin, spool=spool) as fetcher:
@@ -162,6 +186,16 @@ def test_a_refused_answer_leaves_no_bytes_to_the_next(serve: Serve, spool: Spool
             assert second.file.read() == png(3)
 
     assert server.connections == 2
+
+
+def test_a_connection_that_is_reset_in_the_middle_of_a_body_fails(serve: Serve, spool: Spool) -> None:
+    def reset(connection: socket.socket, _head: bytes) -> None:
+        connection.sendall(answer(png(MIB))[:300_000])
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    with pytest.raises((FetchFailed, BodyIncomplete)):  # a reset may overtake what was sent before it
+        fetch(serve(reset), spool)
 
 
 def _drip(connection: socket.socket, _head: bytes) -> None:
@@ -183,6 +217,13 @@ def test_the_file_is_the_same_however_its_bytes_arrive(
 ) -> None:
     with fetch(serve(handler), spool) as fetched:
         assert fetched.file.read() == content
+
+
+@pytest.mark.parametrize("bytes_sent", [0, 1, 100, 300_000])
+def test_a_body_that_stops_coming_is_a_timeout(bytes_sent: int, serve: Serve, spool: Spool) -> None:
+    body = png(MIB)
+    with pytest.raises(FetchTimeout):
+        fetch(serve(answer(body[:bytes_sent], length=len(body))), spool, idle_seconds=0.2)
 
 
 @pytest.mark.parametrize("bytes_sent", [0, 1, 100, 300_000])
