@@ -144,16 +144,8 @@ class Fetcher:
         raise FetchFailed(f"more than {self._limits.redirects_max} redirects, the last to {host}", host=host)
 
     def _get(self, vetted: VettedUrl, deadline: float) -> contextlib.AbstractContextManager[Answer]:
-        limits, clock = self._limits, self._clock
-        return self._transport.get(
-            vetted,
-            connect=Allowance(
-                until=min(deadline, clock() + limits.connect_seconds),
-                idle_seconds=limits.connect_seconds,
-                clock=clock,
-            ),
-            transfer=Allowance(until=deadline, idle_seconds=limits.idle_seconds, clock=clock),
-        )
+        transfer = Allowance(until=deadline, idle_seconds=self._limits.idle_seconds, clock=self._clock)
+        return self._transport.get(vetted, connect_seconds=self._limits.connect_seconds, transfer=transfer)
 
     def _follow(self, vetted: VettedUrl, answer: Answer) -> VettedUrl:
         """Through the same gate, and never from https to http, listed or not."""

@@ -58,6 +58,12 @@ class Allowance:
     idle_seconds: float
     clock: Callable[[], float]
 
+    def within(self, seconds: float) -> "Allowance":
+        """What is allowed of this for something that may take so many seconds in all, from now on."""
+        return Allowance(
+            until=min(self.until, self.clock() + seconds), idle_seconds=seconds, clock=self.clock
+        )
+
     def seconds(self) -> float:
         """More than 0. Raises httpcore2.TimeoutException when nothing is left."""
         left = min(self.idle_seconds, self.until - self.clock())
@@ -98,8 +104,10 @@ class BoundedStream(httpcore2.NetworkStream):
 
     @property
     def is_drained(self) -> bool:
-        """Nothing lies here that was not handed out."""
-        return not self._ahead
+        """Nothing lies here that was not handed out, nor in the TLS layer: what a server says behind its answer must
+        not be taken for the next one."""
+        decrypted = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+        return not self._ahead and not decrypted
 
     def read(self, max_bytes: int, timeout: float | Allowance | None = None) -> bytes:
         """For the library. It asks for 64 KiB and takes more: each call hands the interpreter to another thread."""
@@ -410,14 +418,17 @@ class EgressTransport:
         self._idle = _Idle()
 
     @contextlib.contextmanager
-    def get(self, vetted: VettedUrl, *, connect: Allowance, transfer: Allowance) -> Iterator[Answer]:
+    def get(self, vetted: VettedUrl, *, connect_seconds: float, transfer: Allowance) -> Iterator[Answer]:
         """The answer with its body unread; leaving the block keeps the connection for the next or closes it.
+
+        `connect_seconds` are for resolving, connecting and TLS together, where no idle connection serves.
 
         Raises `Refused` and whatever httpcore2 raises, also while the body is being read.
         """
         peer = _Peer(vetted.origin, vetted.listed)
         asked = self._ask_again(peer, vetted, transfer)
         if asked is None:
+            connect = transfer.within(connect_seconds)
             asked = self._ask(vetted, self._connect(peer, connect), transfer)
         try:
             yield asked.answer

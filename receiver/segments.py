@@ -1,8 +1,8 @@
 """The head of an answer and its body leave together.
 
 uvicorn hands the two to the transport one after the other, and uvloop writes each at once: two calls into the kernel,
-two segments, and a caller that is woken twice, for every callback. Here the head waits for what follows it within the
-same turn of the event loop; whatever does not follow by then, it does not wait for.
+two segments, and a caller that is woken twice, for every callback. Here the head waits for what follows it before the
+event loop's next turn; whatever does not follow by then, it does not wait for.
 
 A crash in between loses an answer to what is on the disk already, as a crash right before it would.
 """
@@ -25,18 +25,19 @@ class OneSegment:
             data, self._head = self._head + data, b""
         elif data.endswith(b"\r\n\r\n"):
             self._head = data
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
             return
         self._transport.write(data)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """A head that waits goes out now."""
         head, self._head = self._head, b""
         if head:
             self._transport.write(head)
 
     def close(self) -> None:
         """Once everything is written."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:

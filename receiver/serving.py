@@ -161,8 +161,11 @@ class _Protocol(HttpToolsProtocol):
     """How much has come since a request was last in progress."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        segments = OneSegment(transport, loop=self.loop)
-        super().connection_made(cast("asyncio.Transport", segments))
+        self._segments = OneSegment(transport, loop=self.loop)
+        super().connection_made(cast("asyncio.Transport", self._segments))
+
+    def eof_received(self) -> None:
+        self._segments.flush()  # the loop closes the transport next, and what is written after that is lost
 
     def data_received(self, data: bytes) -> None:
         self._parse(data)

@@ -235,6 +235,17 @@ def test_the_server_does_not_say_what_it_is() -> None:
         assert "server" not in edge.client.get("/healthz").headers
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_caller_that_has_nothing_more_to_say_still_gets_its_answer(method: str) -> None:
+    with Edge() as edge:
+        for _ in range(20):
+            with edge.connection() as connection:
+                connection.sendall(f"{method} /healthz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                connection.shutdown(socket.SHUT_WR)
+
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_connection_without_a_request_is_closed() -> None:
     with Edge(stall_seconds=1) as edge, edge.connection() as silent, edge.connection() as halfway:
         halfway.sendall(b"POST /callbacks/x HTTP/1.1\r\nHost:")

@@ -1,6 +1,7 @@
 """Answers over kept-alive connections: where a head ends, whose the bytes behind it are, and what is used again."""
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from archiver.egress import Allowance, BoundedStream
 from archiver.failures import BodyIncomplete, FetchFailed, FetchTimeout
 from archiver.spool import Spool
-from tests.test_download import MIB, Serve, answer, fetch, fetcher_for, png, serve
+from tests.test_download import MIB, Serve, answer, certificate, fetch, fetcher_for, png, serve, trusting
 
-__all__ = ["serve"]  # the fixture
+__all__ = ["certificate", "serve", "trusting"]  # fixtures
 
 ALLOWANCE = Allowance(until=float("inf"), idle_seconds=5.0, clock=time.monotonic)
 
@@ -143,6 +144,41 @@ def test_what_a_server_says_unasked_is_nobodys_answer(more: bytes, serve: Serve,
             assert second.file.read() == png(2)
 
     assert server.connections == 2
+
+
+def test_what_a_tls_server_says_unasked_is_nobodys_answer_even_in_the_record_of_the_body(
+    certificate: Path, trusting: ssl.SSLContext, serve: Serve, spool: Spool
+) -> None:
+    def in_two_records(connection: socket.socket, _head: bytes) -> None:
+        head, _, body = answer(png(1)).partition(b"\r\n\r\n")
+        connection.sendall(head + b"\r\n\r\n")
+        connection.sendall(body + answer(png(9)))
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = serve(in_two_records, answer(png(2)), context=context)
+    origin = f"https://cdn.example.test:{server.port}"
+    with fetcher_for(origin, spool=spool, context=trusting) as fetcher:
+        with fetcher.fetch(origin + "/1", bytes_max=MIB) as first:
+            assert first.file.read() == png(1)
+        with fetcher.fetch(origin + "/2", bytes_max=MIB) as second:
+            assert second.file.read() == png(2)
+
+    assert server.connections == 2
+
+
+def test_a_tls_connection_serves_again(
+    certificate: Path, trusting: ssl.SSLContext, serve: Serve, spool: Spool
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = serve(answer(png(MIB)), context=context)
+    origin = f"https://cdn.example.test:{server.port}"
+    with fetcher_for(origin, spool=spool, context=trusting) as fetcher:
+        for _ in range(3):
+            fetcher.fetch(origin + "/1", bytes_max=2 * MIB).close()
+
+    assert server.connections == 1
 
 
 def test_an_idle_connection_that_the_server_has_closed_is_replaced(serve: Serve, spool: Spool) -> None:

@@ -55,6 +55,8 @@ class _Offer:
     content_type: str
     task_id: str
     family: str
+    asks_leave: bool = True
+    """Something may have gone wrong with this very object before, and is to be heard if it does again."""
 
     def as_put(self, outcome: Outcome) -> Put:
         return Put(outcome=outcome, bytes=self.bytes, sha256=self.sha256, content_type=self.content_type)
@@ -133,7 +135,7 @@ class S3Store:
         look_first: bool,
     ) -> Put:
         """See `Store.put`."""
-        offer = _Offer(key, file, bytes, sha256, md5, content_type, task_id, family)
+        offer = _Offer(key, file, bytes, sha256, md5, content_type, task_id, family, asks_leave=look_first)
         with translated(f"put {key}"):
             if look_first or not self._conditional:
                 found = self._look(key)
@@ -234,7 +236,7 @@ class S3Store:
     def _put_object(self, offer: _Offer, *, conditional: bool) -> str:
         """The ETag of the answer. Reads `file` from its start, whatever was read of it before."""
         offer.file.seek(0)
-        asks_leave = self._asks_leave or offer.bytes > UNASKED_BYTES_MAX
+        asks_leave = self._asks_leave or offer.asks_leave or offer.bytes > UNASKED_BYTES_MAX
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
             "Key": offer.key,

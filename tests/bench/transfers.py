@@ -9,7 +9,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import gc
-import io
 import os
 import resource
 import threading
@@ -166,8 +165,10 @@ def _bare(place: Place, images: int) -> Figure:
 
         def one(number: int) -> None:
             body = pool.request("GET", place.image_url).content
-            client.put_object(Bucket=bucket, Key=f"{uuid.uuid4()}.png", Body=io.BytesIO(body))
-            through.append(number)
+            try:
+                client.put_object(Bucket=bucket, Key=f"{uuid.uuid4()}.png", Body=body)
+            finally:
+                through.append(number)  # what failed is said below, and nobody waits for it here
 
         _settle()
         results = threads.map(one, range(images))
