@@ -426,7 +426,7 @@ class EgressTransport:
         Raises `Refused` and whatever httpcore2 raises, also while the body is being read.
         """
         peer = _Peer(vetted.origin, vetted.listed)
-        asked = self._ask_again(peer, vetted, transfer)
+        asked = self._ask_over_idle(peer, vetted, transfer)
         if asked is None:
             connect = transfer.within(connect_seconds)
             asked = self._ask(vetted, self._connect(peer, connect), transfer)
@@ -441,7 +441,7 @@ class EgressTransport:
         else:
             asked.stream.close()
 
-    def _ask_again(self, peer: _Peer, vetted: VettedUrl, transfer: Allowance) -> "_Asked | None":
+    def _ask_over_idle(self, peer: _Peer, vetted: VettedUrl, transfer: Allowance) -> "_Asked | None":
         """Over a connection that has served before; None where there is none, or its server had just closed it, which
         nobody can know before asking. A GET may be asked twice."""
         stream = self._idle.take(peer)

@@ -81,8 +81,8 @@ STUMBLES = (
     TypeError,
     ValueError,
 )
-"""What boto3 raises over an answer that is not S3's: its own parser errors, and whatever Python says to a
-date in year 99999 or a length of 400 digits."""
+"""What boto3 raises over an answer that is not S3's: its own parser errors, and whatever Python says to a length of 400
+digits."""
 
 
 @contextlib.contextmanager

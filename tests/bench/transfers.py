@@ -138,7 +138,8 @@ def _when(done: Callable[[], int], count: int) -> tuple[float, float, int]:
 
 
 def _settle() -> None:
-    """As the daemon does when it begins to serve."""
+    """As the daemon does when it begins to serve; what an earlier round left behind goes first."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 
@@ -164,8 +165,8 @@ def _bare(place: Place, images: int) -> Figure:
         through = list[int]()
 
         def one(number: int) -> None:
-            body = pool.request("GET", place.image_url).content
             try:
+                body = pool.request("GET", place.image_url).content
                 client.put_object(Bucket=bucket, Key=f"{uuid.uuid4()}.png", Body=body)
             finally:
                 through.append(number)  # what failed is said below, and nobody waits for it here
