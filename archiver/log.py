@@ -14,10 +14,12 @@ Why not the stdlib `logging` all the way: structlog's filtering logger makes a c
 ten lines hands it what libraries say; one lock, one writer, no interleaved lines.
 """
 
+import functools
 import json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from typing import Final, Literal, TextIO, cast
 
@@ -151,19 +153,16 @@ def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: 
     def redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         return redaction.fields(event)
 
-    def stamped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        return {**event, "version": VERSION}
-
     chain: list[Processor] = [
         *([declared] if strict else []),
         structlog.contextvars.merge_contextvars,
         structlog.processors.format_exc_info,
         redacted,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _timestamped,
     ]
     if format_ == "json":
-        return [*chain, stamped, structlog.processors.JSONRenderer(serializer=_json)]
+        return [*chain, _json]
     plain = structlog.dev.plain_traceback  # the exception is text by now; Rich would print local variables
     return [*chain, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
 
@@ -171,10 +170,24 @@ def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
-def _json(event: EventDict, **_: object) -> str:
-    """Redaction has left only what JSON carries, so one encoder made beforehand does; `json.dumps` with the
-    renderer's own fallback would make one for every line."""
+def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    """Redaction has left only what JSON carries, so one encoder made beforehand does; structlog's renderer
+    has `json.dumps` make one for every line."""
+    event["version"] = VERSION
     return _ENCODER.encode(event)
+
+
+def _timestamped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """As structlog's own stamper has it (ISO 8601, UTC, microseconds), for a third of its price: the hot path
+    logs thousands of lines within one second, and only the fraction is new on each."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    event["timestamp"] = f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
+    return event
+
+
+@functools.lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _adopt_libraries(level: int) -> None:

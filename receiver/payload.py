@@ -13,6 +13,7 @@ that mixes the two is as good as any other.
 """
 
 import base64
+import codecs
 import dataclasses
 import datetime
 import enum
@@ -61,7 +62,7 @@ def parse(body: bytes, *, account: str, family_hint: str | None) -> Callback | M
 
 def _decode(body: bytes) -> dict[str, object] | Malformed:
     try:
-        document = _json(body.decode("utf-8-sig"))
+        document = _json(body.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError:
         return Malformed("The body is not UTF-8.")
     except RecursionError:

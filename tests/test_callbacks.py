@@ -16,6 +16,7 @@ import structlog
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, Reception, Status
+from receiver import replies
 from receiver.payload import Signatures
 from tests.edge import BODY_BYTES_MAX, OTHER_TOKEN, SECONDS_MAX, TOKEN, Edge, legacy_body
 
@@ -78,6 +79,14 @@ def test_a_200_says_ok_and_names_the_request(edge: Edge) -> None:
 
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {"code": 0, "message": "ok", "request_id": request_id}
+
+
+def test_every_answer_has_a_random_uuid_of_its_own() -> None:
+    answers = [json.loads(replies.OK.body()) for _ in range(200)]
+    names = [uuid.UUID(answer["request_id"]) for answer in answers]
+
+    assert len(set(names)) == len(names)
+    assert {(name.version, name.variant) for name in names} == {(4, uuid.RFC_4122)}
 
 
 def test_a_repeated_callback_is_as_welcome_as_a_new_one(edge: Edge) -> None:

@@ -1,6 +1,7 @@
 """Logging: one line per event, declared names, and nothing secret in it whatever is thrown in."""
 
 import ast
+import datetime
 import io
 import json
 import logging
@@ -68,6 +69,16 @@ def test_an_event_is_one_line_of_json_with_time_level_event_version_and_its_fiel
         "task_id": "837",
         "assets": 2,
     }
+
+
+def test_the_time_on_a_line_is_when_it_was_logged() -> None:
+    stream = set_up()
+    before = datetime.datetime.now(datetime.UTC)
+    log.get().info("task.archived")
+    after = datetime.datetime.now(datetime.UTC)
+
+    told = datetime.datetime.fromisoformat(line(stream)["timestamp"])
+    assert before - datetime.timedelta(microseconds=1) <= told <= after
 
 
 def test_fields_bound_to_the_context_stand_on_the_line_and_are_gone_afterwards() -> None:
@@ -154,6 +165,13 @@ def test_a_known_secret_is_masked_in_its_percent_encoded_form_too() -> None:
     redaction = Redaction(["a secret/with=signs"])
 
     assert redaction.text("x a%20secret%2Fwith%3Dsigns y") == "x *** y"
+
+
+def test_a_known_secret_of_letters_alone_is_masked_inside_a_word_and_inside_a_key() -> None:
+    redaction = Redaction(["correcthorse9"])
+
+    assert redaction.text("xcorrecthorse9y") == "x***y"
+    assert redaction.fields({"correcthorse9": "correcthorse9"}) == {"***": "***"}
 
 
 def test_a_very_short_secret_does_not_mask_half_of_every_word() -> None:
