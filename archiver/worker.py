@@ -130,6 +130,8 @@ class Worker:
         self._monotonic = monotonic
         self._wakes = {stage: threads.event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
         self._matched_at = -math.inf
+        self._backlogged = False
+        """The last claim got as much as it asked for: there is more, most likely, and no need to look first."""
         self._hosts = HostWatch(slots=max(1, limits.transfer_concurrency // limits.accounts))
         self._slots = slots or Slots(limits.transfer_concurrency)
         self._slots.join(self._account, wake=self._wakes[Stage.ARCHIVE].set)
@@ -309,15 +311,17 @@ class Worker:
         if not self._archiving.free():  # every transfer that ends wakes this loop
             wake.wait(IDLE_SECONDS)
             return
-        if not stages.ledger.work_due(Stage.ARCHIVE, account=self._account):
+        if not self._backlogged and not stages.ledger.work_due(Stage.ARCHIVE, account=self._account):
             self._slots.content(self._account)
             wake.wait(IDLE_SECONDS)
             return
         free = self._slots.take(self._account, self._hosts.room())
         leases = list[Lease]()
+        self._backlogged = False
         if free:
             asked_at = stages.keeper.asking()
             leases = self._claim_archive(free)
+            self._backlogged = len(leases) >= free
             started = self._archiving.started
             try:
                 self._hand_over(leases, asked_at=asked_at, start=self._start_archiving)

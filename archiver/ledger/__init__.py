@@ -238,15 +238,11 @@ class Ledger:
         """Lease up to `count` succeeded tasks (of `account`; None for all); `offset` is the number of the first slot
         (lanes go by it)."""
         with self._connections.write() as connection:
-            now = self._now()
-            probes = claiming.claim_probes(
-                connection, stage=Stage.ARCHIVE, count=count, now=now, account=account
-            )
-            return probes + claiming.claim_archive(
+            return claiming.claim_archive(
                 connection,
-                count=count - len(probes),
+                count=count,
                 offset=offset,
-                now=now,
+                now=self._now(),
                 hosts_avoided=hosts_avoided,
                 account=account,
             )
@@ -268,12 +264,9 @@ class Ledger:
         """
         with self._connections.write() as connection:
             now = self._now()
-            probes = claiming.claim_probes(
-                connection, stage=Stage.VERIFY, count=count, now=now, account=account
-            )
-            return probes + claiming.claim_verify(
+            return claiming.claim_verify(
                 connection,
-                count=count - len(probes),
+                count=count,
                 offset=offset,
                 now=now,
                 due_before=now if due_before is None else due_before,
@@ -315,9 +308,7 @@ class Ledger:
         """The task's assets as the ledger has them now, which may be more and fresher than the lease's; None when the
         lease is no longer the row's. Changes nothing."""
         with self._connections.read() as connection:
-            if not claiming.is_leased(connection, lease):
-                return None
-            return claiming.assets_of_task(connection, lease.row_id)
+            return claiming.assets_if_leased(connection, lease)
 
     def refresh_assets(self, lease: Lease, task: Task) -> None:
         """A leased task was asked for once more: its URLs are fresher, assets may have come, none ever goes."""

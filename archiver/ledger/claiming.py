@@ -62,16 +62,19 @@ def claim_archive(
     hosts_avoided: Collection[str],
     account: str | None = None,
 ) -> list[Lease]:
-    """Lease up to `count` succeeded tasks (of `account`; None for all), shared out between the lanes."""
+    """Lease up to `count` succeeded tasks (of `account`; None for all): the probes of holds that are due one, the rest
+    shared out between the lanes."""
     table = schema.tasks
-    allowed = _not_held(connection, Stage.ARCHIVE, account)
+    holds = _holds_of(connection, Stage.ARCHIVE, account)
+    probes = _claim_probes(connection, holds, count=count, now=now)
+    allowed = [~_covers(hold) for hold in holds]
     if hosts_avoided:
         allowed.append(sa.or_(table.c.asset_host.is_(None), table.c.asset_host.not_in(hosts_avoided)))
-    return _claim_lanes(
+    return probes + _claim_lanes(
         connection,
         schema.QUEUE_ARCHIVE,
         allowed,
-        count=count,
+        count=count - len(probes),
         offset=offset,
         now=now,
         due_before=now,
@@ -89,9 +92,12 @@ def claim_verify(
     own_paths_only: bool = False,
     account: str | None = None,
 ) -> list[Lease]:
-    """Lease up to `count` tasks (of `account`; None for all) that were due by `due_before` to ask for singly: known
-    ids first, then ids nobody has confirmed, first come first served."""
-    allowed = _not_held(connection, Stage.VERIFY, account)
+    """Lease up to `count` tasks (of `account`; None for all) to ask for singly: the probes of holds that are due one,
+    and of what was due by `due_before` the known ids first, then ids nobody has confirmed, first come first served."""
+    holds = _holds_of(connection, Stage.VERIFY, account)
+    probes = _claim_probes(connection, holds, count=count, now=now)
+    count -= len(probes)
+    allowed = [~_covers(hold) for hold in holds]
     known = _claim_lanes(
         connection,
         schema.QUEUE_VERIFY,
@@ -104,13 +110,13 @@ def claim_verify(
     )
     wanted = count - len(known)
     if wanted <= 0:
-        return known
+        return probes + known
     waiting = _longest_due(schema.QUEUE_INQUIRE, [*allowed, *_of(account)], now=now, due_before=due_before)
     chosen: sa.Select[Any] = waiting.with_only_columns(schema.tasks.c.id).limit(wanted)
     if own_paths_only:
         first = waiting.limit(CROWD_SEEN_MOST).subquery()
         chosen = sa.select(first.c.id).where(~_in_crowd(first.c)).limit(wanted)
-    return known + _lease(connection, _leasing(chosen), now=now)
+    return probes + known + _lease(connection, _leasing(chosen), now=now)
 
 
 def claim_crowd(
@@ -118,7 +124,8 @@ def claim_crowd(
 ) -> list[Lease]:
     """Lease up to `count` tasks of the crowd (of `account`; None for all), longest due first: of those that the API has
     confirmed, else of the others, never of both, since they are asked for at different precedence."""
-    allowed = [*_not_held(connection, Stage.VERIFY, account), *_of(account)]
+    holds = _holds_of(connection, Stage.VERIFY, account)
+    allowed = [*(~_covers(hold) for hold in holds), *_of(account)]
     for queue in STAGE_QUEUES[Stage.VERIFY]:
         waiting = _longest_due(queue, allowed, now=now, due_before=due_before)
         first = waiting.limit(CROWD_SEEN_MOST).subquery()
@@ -156,21 +163,22 @@ def _in_crowd(columns: ReadOnlyColumnCollection[str, Any]) -> sa.ColumnElement[b
     return sa.or_(family == "", family.like("tasks/%"), family.like("solutions/%"), wrong_hint)
 
 
-def claim_probes(
-    connection: sa.Connection, *, stage: Stage, count: int, now: int, account: str | None = None
+def _claim_probes(
+    connection: sa.Connection, holds: Sequence[sa.RowMapping], *, count: int, now: int
 ) -> list[Lease]:
-    """One task for every hold of `stage` (of `account`; None for all) whose probe is due, taken in spite of the hold;
-    at most `count`. A hold without any task to probe with keeps its turn."""
-    table, holds = schema.tasks, schema.holds
+    """One task for every one of `holds` whose probe is due, taken in spite of the hold; at most `count`. A hold without
+    any task to probe with keeps its turn."""
+    table = schema.tasks
     leases: list[Lease] = []
-    for hold in _holds_of(connection, stage, account):
+    for hold in holds:
         if hold["probe_at"] > now:
             break
         row_id = _probe_of(connection, hold, now=now) if len(leases) < count else None
         if row_id is None:
             continue
         following = now + HOLD_PROBE_SECONDS * 1000
-        connection.execute(sa.update(holds).where(holds.c.id == hold["id"]).values(probe_at=following))
+        again = sa.update(schema.holds).where(schema.holds.c.id == hold["id"]).values(probe_at=following)
+        connection.execute(again)
         chosen = sa.select(table.c.id).where(table.c.id == row_id)
         leases += _lease(connection, _leasing(chosen), now=now, is_probe=True)
     return leases
@@ -247,14 +255,12 @@ def _family() -> sa.ColumnElement[str | None]:
     return sa.func.coalesce(schema.tasks.c.family, schema.tasks.c.family_hint)
 
 
-def _not_held(connection: sa.Connection, stage: Stage, account: str | None) -> list[sa.ColumnElement[bool]]:
-    """No hold of this stage covers the row of `account`. There are a few holds at most, so they are read first: a
-    condition with literals is several times cheaper than a subquery for each row of a held backlog."""
-    return [~_covers(hold) for hold in _holds_of(connection, stage, account)]
-
-
 def _holds_of(connection: sa.Connection, stage: Stage, account: str | None) -> Sequence[sa.RowMapping]:
-    """The holds of `stage` (of `account`; None for all), the one whose probe is due first ahead."""
+    """The holds of `stage` (of `account`; None for all), the one whose probe is due first ahead.
+
+    There are a few at most, and whoever claims reads them first: a condition with literals is several times cheaper
+    than a subquery for each row of a held backlog.
+    """
     query = _HOLDS if account is None else _HOLDS_OF_ONE
     return connection.execute(query, {"stage": stage, "whose": account}).mappings().all()
 
@@ -327,9 +333,24 @@ _ASSETS_OF = (
 )
 
 
-def assets_of_task(connection: sa.Connection, row_id: int) -> tuple[LeasedAsset, ...]:
-    """The assets of one task as the ledger has them now; their URLs may be fresher than a lease's."""
-    return _assets_of(connection, [row_id]).get(row_id, ())
+def assets_if_leased(connection: sa.Connection, lease: Lease) -> tuple[LeasedAsset, ...] | None:
+    """The assets of a leased task as the ledger has them now; None where the row no longer carries the lease's
+    token."""
+    parameters = {"task_row": lease.row_id, "token": lease.token}
+    rows = connection.execute(_ASSETS_IF_LEASED, parameters).mappings().all()
+    if not rows:
+        return None
+    return tuple(
+        _read_asset(row) for row in rows if row["id"] is not None
+    )  # a task without any is one empty row
+
+
+_ASSETS_IF_LEASED = (
+    sa.select(schema.assets)
+    .select_from(schema.tasks.outerjoin(schema.assets, schema.assets.c.task == schema.tasks.c.id))
+    .where(schema.tasks.c.id == sa.bindparam("task_row"), schema.tasks.c.lease_token == sa.bindparam("token"))
+    .order_by(schema.assets.c.id)
+)
 
 
 def _read_asset(row: Mapping[Any, Any]) -> LeasedAsset:
@@ -404,14 +425,6 @@ def renew(connection: sa.Connection, leases: Sequence[Lease], *, now: int) -> se
         )
         held |= set(connection.execute(statement).scalars())
     return held
-
-
-def is_leased(connection: sa.Connection, lease: Lease) -> bool:
-    """Whether the row still carries the lease's token."""
-    return connection.execute(_TOKEN, {"task_row": lease.row_id}).scalar() == lease.token
-
-
-_TOKEN = sa.select(schema.tasks.c.lease_token).where(schema.tasks.c.id == sa.bindparam("task_row"))
 
 
 def free_all(connection: sa.Connection, *, now: int) -> int:
