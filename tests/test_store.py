@@ -33,7 +33,8 @@ from archiver.failures import (
     StoreUnreachable,
 )
 from archiver.store import ConditionalPut, Outcome, Put, S3Store, Store, StoredObject
-from archiver.store.sending import PIECE_BYTES, UNASKED_BYTES_MAX, Body
+from archiver.store.body import PIECE_BYTES
+from archiver.store.sending import UNASKED_BYTES_MAX
 from tests.s3_servers import CephServer, FaultyProxy, S3Server, Weakness, faulty, process
 from tests.s3_servers.swift import LISTING_ROWS_MAX
 
@@ -739,15 +740,6 @@ def test_a_refusal_by_a_store_that_hangs_up_on_unread_bytes_is_heard_by_the_seco
 
     with pytest.raises(BucketForbidden):
         put(faulty_store, content, key="archive/1.png")
-
-
-def test_no_piece_is_too_large_for_a_slow_line_to_take_within_the_connect_timeout() -> None:
-    content = bytes(range(256)) * 8_192  # 2 MiB
-    body = Body(io.BytesIO(content), sha256="", asks_leave=False)
-    pieces = list(iter(lambda: body.read(16_384), b""))
-
-    assert b"".join(pieces) == content
-    assert max(map(len, pieces)) <= 64 * 1024
 
 
 def test_every_put_but_the_first_of_an_object_asks_for_leave(

@@ -9,14 +9,12 @@ botocore's own for being told so:
    interpreter. A store that took the last body is not asked again for a small one, until something goes wrong: then
    the next put asks, so that an answer that refuses it (403, 507) is read, and not lost with a connection that the
    store closes on unread bytes.
-3. Pieces. urllib3 sends 16 KiB at a time, here `PIECE_BYTES`. It gives each piece the connect timeout to get into the
-   kernel's buffer, so a piece must not be large for the slowest line that many uploads share.
+3. Pieces. urllib3 sends 16 KiB at a time; here it is what the line takes (see `body`).
 4. Dates are left as text. Nothing here reads one, and a store's idea of a date can no longer fail a listing.
 """
 
-import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
 import boto3
 import botocore.session
@@ -26,45 +24,14 @@ from botocore.config import Config
 
 from archiver.failures import StoreError
 from archiver.store.answers import NO_CREDENTIALS, STUMBLES, said
+from archiver.store.body import Body
 from archiver.version import USER_AGENT
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-PIECE_BYTES = 64 * 1024
-"""In 5 s: 13 KB/s an upload, 1.7 Mbit/s for sixteen of them. Whole bodies were tried: none got through a line on which
-sixteen of them take longer than that."""
 UNASKED_BYTES_MAX = 4 * 1024 * 1024
 """A larger body is never sent without asking: what a refusal would waste is more than a round trip."""
-
-
-class Body(io.RawIOBase):
-    """A file for botocore, with the digest that its signature is to cover. Closing it leaves the file open."""
-
-    def __init__(self, file: BinaryIO, *, sha256: str, asks_leave: bool) -> None:
-        self._file = file
-        self.sha256 = sha256
-        self.asks_leave = asks_leave
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        """The next piece, however much is asked for; all that is left when no size is.
-
-        urllib3 asks for 16 KiB, sends whatever it gets and never looks at how much that was: of a hundred calls into
-        the kernel for an image, each of which hands the interpreter to another thread, one in four is left this way.
-        """
-        return self._file.read(PIECE_BYTES if size >= 0 else size)
 
 
 class _DigestAuth(S3SigV4Auth):
