@@ -150,13 +150,18 @@ def _split(url: str) -> re.Match[str]:
 
 
 def _check_characters(url: str) -> None:
-    """No control characters, whitespace, backslashes or lone surrogates: no two parsers agree on them."""
-    if not url.isprintable() or any(character.isspace() or character == "\\" for character in url):
+    """No control characters, whitespace, backslashes or lone surrogates: no two parsers agree on them.
+
+    The space is the only whitespace that Python calls printable.
+    """
+    if not url.isprintable() or " " in url or "\\" in url:
         raise Refused(Cause.CHARACTERS, "the URL has characters that no URL may have")
 
 
 def _target_bytes(target: str) -> bytes:
     """Byte for byte, but for characters outside ASCII: these every client sends percent-encoded."""
+    if target.isascii():
+        return target.encode("ascii")
     return "".join(
         character if character.isascii() else "".join(f"%{byte:02X}" for byte in character.encode("utf-8"))
         for character in target

@@ -1,5 +1,6 @@
 """The address table, the URL gate, and the backend that connects to vetted addresses only."""
 
+import contextlib
 import ipaddress
 import socket
 import threading
@@ -114,6 +115,18 @@ def test_a_bad_url_is_refused_for_a_named_cause(url: str, cause: Cause) -> None:
 
     assert isinstance(raised.value, Refused)
     assert raised.value.cause is cause
+
+
+def test_no_whitespace_of_any_script_passes_anywhere_in_a_url() -> None:
+    spaces = [chr(code) for code in range(0x110000) if chr(code).isspace()]
+    passed = []
+    for space in spaces:
+        for url in (f"https://cdn.klingai.com/a{space}b", f"https://cdn.{space}klingai.com/a"):
+            with contextlib.suppress(Refused):
+                passed.append(POLICY.vet(url))
+
+    assert len(spaces) > 20
+    assert passed == []
 
 
 @st.composite
