@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory"])
     parser.add_argument("--seconds", type=float, default=5, help="of each round at the door")
     parser.add_argument(
-        "--images", type=int, default=1200, help="in each round of transfers; far away, a third"
+        "--images", type=int, default=600, help="in each round of transfers; far away, half of it"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kling-bench-") as name:
