@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.store.body import PIECE_BYTES, PIECE_BYTES_MAX, QUICK_SECONDS, Body
+from archiver.store.sending import CONNECT_SECONDS
 
 CONTENT = bytes(range(256)) * 16_384  # 4 MiB
 QUICK, SLOW = QUICK_SECONDS / 2, QUICK_SECONDS * 2
@@ -135,3 +136,9 @@ def test_a_file_whose_pieces_have_all_gone_can_be_closed(line: Line) -> None:
     assert file.read() == b""  # closing the body has left it open
     del body, _
     file.close()
+
+
+def test_sixteen_uploads_have_time_for_a_piece_each_on_a_line_of_half_a_megabit() -> None:
+    bits = 16 * 8 * PIECE_BYTES
+
+    assert bits / CONNECT_SECONDS <= 500_000

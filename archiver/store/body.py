@@ -2,7 +2,7 @@
 
 urllib3 asks for 16 KiB at a time, sends whatever it gets and never looks at how much that was. Each piece is a call
 into the kernel and a turn of all threads at the interpreter, a hundred of them for an image: pieces should be large.
-But one that is not in the kernel's buffer within the connect timeout (5 s) ends the put, and a line may be slow and
+But one that is not in the kernel's buffer within `sending.CONNECT_SECONDS` ends the put, and a line may be slow and
 shared by sixteen of them (whole bodies were tried: on such a line none got through): pieces should be small.
 
 So they begin small, and grow while what went before went quickly. The kernel's buffer is quick too, whatever the line
@@ -16,10 +16,9 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 PIECE_BYTES = 64 * 1024
-"""In 5 s: 13 KB/s an upload, 1.7 Mbit/s for sixteen of them."""
 PIECE_BYTES_MAX = 1024 * 1024
 QUICK_SECONDS = 0.1
-"""A fiftieth of what a piece may take: one of twice the size has time enough."""
+"""A small part of what a piece may take: one of twice the size has time enough."""
 
 
 class Body(io.RawIOBase):

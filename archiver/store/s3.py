@@ -35,7 +35,7 @@ from archiver.failures import BucketMissing, ForeignObject, StoreError, StoreMis
 from archiver.store.answers import code, status, translated
 from archiver.store.body import Body
 from archiver.store.guarantees import PRESIGNED_SECONDS_MAX, ConditionalPut, Outcome, Put, StoredObject
-from archiver.store.sending import UNASKED_BYTES_MAX, open_client, prepare
+from archiver.store.sending import CONNECT_SECONDS, UNASKED_BYTES_MAX, open_client, prepare
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -87,7 +87,7 @@ class S3Store:
         addressing_style: str | None = None,
         max_pool_connections: int = 16,
         attempts_max: int = 2,
-        connect_timeout_seconds: float = 5,
+        connect_timeout_seconds: float = CONNECT_SECONDS,
         read_timeout_seconds: float = 60,
         session: boto3.Session | None = None,
     ) -> Self:
