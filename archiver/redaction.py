@@ -95,7 +95,7 @@ class Redaction:
                 continue
             if isinstance(value, str) and len(value) <= WORD_LENGTH_MAX:
                 safe[name] = self._word(value)
-            elif name in {"exception", "stack"} and depth == 0:
+            elif key in {"exception", "stack"} and depth == 0:
                 safe[name] = self.traceback(value)
             else:
                 safe[name] = self.value(value, depth=depth)

@@ -41,10 +41,15 @@ class Reply:
         return f'{{"code":{self.code},"message":"{self.message}"{name}}}'.encode()
 
 
+_NUMBERS = random.Random()  # noqa: S311 -- a request id proves nothing
+"""Of its own, since every caller sees them: what else this process leaves to chance cannot be told from them."""
+
+
 def _request_id() -> str:
     """A version 4 UUID, as Kling's own are (kling-api.md section 7). It proves nothing to anybody, so it need not
-    ask the kernel for its bits, as `uuid.uuid4` does: that took longer than reading the callback."""
-    digits = f"{random.getrandbits(128):032x}"
+    ask the kernel for its bits, as `uuid.uuid4` does: that took longer than reading the callback. Whoever collects some
+    can tell the next ones."""
+    digits = f"{_NUMBERS.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 

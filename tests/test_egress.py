@@ -117,13 +117,12 @@ def test_a_bad_url_is_refused_for_a_named_cause(url: str, cause: Cause) -> None:
     assert raised.value.cause is cause
 
 
-def test_no_whitespace_of_any_script_passes_anywhere_in_a_url() -> None:
+def test_no_whitespace_of_any_script_passes_in_the_path_of_a_url() -> None:
     spaces = [chr(code) for code in range(0x110000) if chr(code).isspace()]
     passed = []
     for space in spaces:
-        for url in (f"https://cdn.klingai.com/a{space}b", f"https://cdn.{space}klingai.com/a"):
-            with contextlib.suppress(Refused):
-                passed.append(POLICY.vet(url))
+        with contextlib.suppress(Refused):
+            passed.append(POLICY.vet(f"https://cdn.klingai.com/a{space}b"))
 
     assert len(spaces) > 20
     assert passed == []

@@ -173,6 +173,17 @@ def test_fresh_urls_reach_a_leased_task_without_ending_its_lease(desk: Desk) -> 
     desk.archived(lease)
 
 
+def test_a_leased_task_without_files_has_none_and_a_lost_lease_has_no_say(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    lease = desk.claim(Stage.ARCHIVE)
+    assert len(desk.ledger.assets(lease) or ()) == 1
+
+    desk.write("delete from assets")
+    assert desk.ledger.assets(lease) == ()
+    desk.ledger.give_back(lease)
+    assert desk.ledger.assets(lease) is None
+
+
 def test_a_starting_daemon_frees_every_lease(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED, "a")
     desk.bring(State.REPORTED, "b")
@@ -574,6 +585,22 @@ def test_probes_take_no_more_slots_than_there_are(desk: Desk) -> None:
 
     assert len(desk.claim_all(Stage.ARCHIVE, count=2)) == 2
     assert len(desk.claim_all(Stage.ARCHIVE, count=2)) == 1
+
+
+def test_a_probe_counts_among_what_a_claim_may_take(desk: Desk) -> None:
+    desk.say(answer("held", assets=(asset(url="https://one.klingai.com/0.png"),)))
+    desk.say(answer("free", assets=(asset(url="https://two.klingai.com/0.png"),)))
+    desk.tell("a", family="images/editing/expand")
+    desk.tell("b", family="images/generations")
+    error = HostRefusing("refused", host="one.klingai.com")
+    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.ARCHIVE)
+    forbidden = ApiForbidden("1103", family="images/editing/expand")
+    desk.ledger.set_hold(forbidden, account=ACCOUNT, stage=Stage.VERIFY)
+    desk.clock.advance(30 * SECOND)
+
+    for stage in (Stage.ARCHIVE, Stage.VERIFY):
+        assert [lease.is_probe for lease in desk.claim_all(stage, count=1)] == [True]
+        assert [lease.is_probe for lease in desk.claim_all(stage, count=1)] == [False]
 
 
 def test_a_family_s_hold_stops_that_family_only(desk: Desk) -> None:

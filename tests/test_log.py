@@ -9,6 +9,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -79,6 +80,22 @@ def test_the_time_on_a_line_is_when_it_was_logged() -> None:
 
     told = datetime.datetime.fromisoformat(line(stream)["timestamp"])
     assert before - datetime.timedelta(microseconds=1) <= told <= after
+
+
+def test_the_time_on_a_line_is_universal_and_has_six_digits_of_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = set_up()
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        monkeypatch.setattr(time, "time_ns", lambda: 1_781_080_794_000_042_999)
+        log.get().info("task.archived")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert line(stream)["timestamp"] == "2026-06-10T08:39:54.000042Z"
 
 
 def test_fields_bound_to_the_context_stand_on_the_line_and_are_gone_afterwards() -> None:

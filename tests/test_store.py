@@ -4,10 +4,12 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import gc
 import hashlib
 import io
 import json
 import os
+import socket
 import ssl
 import subprocess
 import threading
@@ -375,6 +377,31 @@ def test_a_name_that_no_bucket_can_have_is_a_missing_bucket(swift_server: S3Serv
 def test_settings_that_boto3_cannot_use_are_a_failure_at_once(settings: dict[str, Any]) -> None:
     with pytest.raises(StoreError, match="settings"):
         S3Store.from_settings(bucket="bucket", session=boto3.Session(), **settings)
+
+
+def test_a_put_that_fails_while_it_is_sent_leaves_a_file_that_can_be_closed(
+    swift_server: S3Server,
+) -> None:
+    content = bytes(8 * 1024 * 1024)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # takes connections, and never reads
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        store = S3Store.from_settings(
+            bucket="bucket",
+            endpoint_url=f"http://127.0.0.1:{deaf.getsockname()[1]}",
+            region="us-east-1",
+            connect_timeout_seconds=0.2,
+            session=swift_server.session(),
+        )
+        file = io.BytesIO(content)
+        gc.disable()  # the exception, its traceback and what they hold go when the collector likes
+        try:
+            with pytest.raises(StoreUnreachable) as raised:
+                put(store, content, file=file)
+            file.close()
+        finally:
+            gc.enable()
+
+    assert (file.closed, raised.value.disposition) == (True, StoreUnreachable.disposition)
 
 
 def test_nobody_at_the_endpoint_is_a_store_out_of_reach(swift_server: S3Server, unused_port: int) -> None:

@@ -7,7 +7,8 @@ shared by sixteen of them (whole bodies were tried: on such a line none got thro
 
 So they begin small, and grow while what went before went quickly. The kernel's buffer is quick too, whatever the line
 behind it. Where that has misled, all goes in small pieces: when boto3 sends the body a second time, and with every put
-that asks for leave, which is the next one after any that failed and each later attempt at the same task.
+that asks for leave, among them the next one after any that failed and each later attempt at the same task. (Large
+bodies ask for leave too.)
 """
 
 import io
@@ -22,7 +23,10 @@ QUICK_SECONDS = 0.1
 
 
 class Body(io.RawIOBase):
-    """A file for botocore, with the digest that its signature is to cover. Closing it leaves the file open."""
+    """A file for botocore, with the digest that its signature is to cover. Closing it leaves the file open.
+
+    Only ever read piece by piece or all at once: the other ways that a raw file has of being read expect bytes.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,8 @@ class Body(io.RawIOBase):
         """When the last piece was asked for; None before the first."""
         self._quick_bytes = 0
         """How much went quickly, since the last piece that did not."""
+        self._lent: memoryview | None = None
+        """The last piece, where it is memory of the file itself."""
 
     def readable(self) -> bool:
         return True
@@ -51,14 +57,23 @@ class Body(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if self._asked_at is not None:
             self._grows = False  # it is sent again, so something has gone wrong
+        self._take_back()
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
         return self._file.tell()
 
+    def close(self) -> None:
+        """Nobody sends any more. What was lent is taken back: a put that failed is remembered by its exception, that
+        by its traceback, and the piece by that, for as long as the garbage collector likes; and with it would be all
+        of the file, which cannot be closed meanwhile."""
+        self._take_back()
+        super().close()
+
     def read(self, size: int = -1) -> bytes | memoryview:
         """The next piece, however much is asked for; all that is left when no size is. Whoever sends it comes for the
-        next one when it has gone."""
+        next one when it has gone, and must not look at it again."""
+        self._take_back()
         if size < 0:
             return self._file.read()
         now = self._monotonic()
@@ -70,10 +85,15 @@ class Body(io.RawIOBase):
         return piece
 
     def _next(self, size: int) -> bytes | memoryview:
-        """From memory without a copy. Whoever still has it keeps the file from being closed, and no longer."""
+        """Lent from memory, where it can be."""
         if not isinstance(self._file, io.BytesIO):
             return self._file.read(size)
         begin = self._file.tell()
-        piece = self._file.getbuffer()[begin : begin + size]
-        self._file.seek(begin + len(piece))
-        return piece
+        self._lent = self._file.getbuffer()[begin : begin + size]
+        self._file.seek(begin + len(self._lent))
+        return self._lent
+
+    def _take_back(self) -> None:
+        if self._lent is not None:
+            self._lent.release()
+            self._lent = None

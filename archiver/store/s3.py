@@ -238,10 +238,11 @@ class S3Store:
         """The ETag of the answer. Reads `file` from its start, whatever was read of it before."""
         offer.file.seek(0)
         asks_leave = self._asks_leave or offer.asks_leave or offer.bytes > UNASKED_BYTES_MAX
+        body = Body(offer.file, sha256=offer.sha256, asks_leave=asks_leave)
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
             "Key": offer.key,
-            "Body": cast("IO[bytes]", Body(offer.file, sha256=offer.sha256, asks_leave=asks_leave)),
+            "Body": cast("IO[bytes]", body),
             "ContentType": offer.content_type,
             "ContentMD5": base64.b64encode(bytes.fromhex(offer.md5)).decode("ascii"),
             "Metadata": {"sha256": offer.sha256, "task-id": offer.task_id, "family": offer.family},
@@ -253,6 +254,8 @@ class S3Store:
         except BaseException:
             self._asks_leave = True  # if it goes wrong again, we want to hear why
             raise
+        finally:
+            body.close()
         self._asks_leave = False
         return _etag(answer.get("ETag"))
 
