@@ -1,5 +1,6 @@
 """What every test file may ask for: real S3 servers, one of each kind per session, a fresh bucket per test."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,32 @@ from tests.s3_servers import (
     running,
 )
 
-pytest_plugins = ["tests.secret_watch"]
+pytest_plugins = ["pytester", "tests.secret_watch"]
+
+SENT_BY_TESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def pytest_configure() -> None:
+    """Let children answer the signals that tests send them.
+
+    A process inherits ignored and blocked signals: the shell of a script starts jobs in the background with SIGINT
+    ignored, and every daemon and command that a test starts would ignore it too.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT_BY_TESTS)
+    for number in SENT_BY_TESTS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse parameters whose order differs from process to process: pytest-xdist then runs no test at all."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        parameters = mark.args[1] if len(mark.args) > 1 else mark.kwargs.get("argvalues")
+        if isinstance(parameters, set | frozenset):
+            pytest.fail(
+                f"{metafunc.definition.name} is parametrized over a set: use a list or a dict", pytrace=False
+            )
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,9 @@ def test_every_public_method_is_an_effect_or_has_a_reason_not_to_be() -> None:
     assert {"ledger.record_callbacks", "client.query", "store.put", "reservation.write"} <= set(EFFECTS)
 
 
-@pytest.mark.parametrize("story", {everyday, *STORIES.values()}, ids=lambda story: story.__name__)
+@pytest.mark.parametrize(
+    "story", dict.fromkeys((everyday, *STORIES.values())), ids=lambda story: story.__name__
+)
 def test_a_story_ends_well_when_nothing_else_goes_wrong(
     sim: KlingSimulator, tmp_path: pathlib.Path, story: Callable[[Pipeline], None]
 ) -> None:
