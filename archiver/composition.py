@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from archiver import log
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
-from archiver.config import Settings, SettingsError
+from archiver.config.settings import Settings, SettingsError
 from archiver.discovery import Discoverer
 from archiver.download import Fetcher
 from archiver.failures import Failure

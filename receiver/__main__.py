@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from archiver import log
 from archiver.composition import Engine, build_engine, require_account
-from archiver.config import Settings, SettingsError
+from archiver.config.settings import Settings, SettingsError
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
 from archiver.ledger import Ledger, LedgerUnusable, unix_ms

@@ -24,7 +24,7 @@ import pytest
 import structlog.testing
 
 from archiver import log
-from archiver.config import SETTINGS, Settings, SettingsError
+from archiver.config.settings import SETTINGS, Settings, SettingsError
 from archiver.failures import Failure
 from tests.simulator import KlingSimulator
 from tests.simulator.signing import UrlSigner

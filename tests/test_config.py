@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from archiver import urls
-from archiver.config import SETTINGS, Need, Settings, SettingsError
+from archiver.config.settings import SETTINGS, Need, Settings, SettingsError
 
 TOKEN = "a-token-of-24-characters"
 WHSEC = "whsec_" + base64.b64encode(b"testsecrettestsecrettestsecret12").decode()

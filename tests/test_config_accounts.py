@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.account_settings import KEYS
-from archiver.config import SETTINGS, Need, Settings, SettingsError
+from archiver.config.accounts import KEYS
+from archiver.config.settings import SETTINGS, Need, Settings, SettingsError
 
 TOKENS = {"eu": "token-of-eu-0123456789", "us": "token-of-us-0123456789"}
 HIDDEN = "hidden-secret-value"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 import archiver
-from archiver.config import SETTINGS, Settings
+from archiver.config.settings import SETTINGS, Settings
 
 ROOT = pathlib.Path(archiver.__file__).parent.parent
 DEPLOY = ROOT / "deploy"

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from archiver.__main__ import app
-from archiver.config import SETTINGS, Settings
+from archiver.config.settings import SETTINGS, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from archiver import log
 from archiver.commands.printing import say
-from archiver.config import SettingsError
+from archiver.config.settings import SettingsError
 from archiver.failures import Failure, LedgerUnavailable
 from archiver.ledger import LedgerUnusable
 from archiver.limiter import Stopped

@@ -15,7 +15,7 @@ import typer
 
 from archiver import log
 from archiver.commands.printing import say
-from archiver.config import Need, Settings
+from archiver.config.settings import Need, Settings
 from archiver.ledger import Ledger, unix_ms
 
 AccountName = Annotated[

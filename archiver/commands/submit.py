@@ -15,7 +15,7 @@ from archiver.commands.submit_body import Sides, body_of
 from archiver.commands.submit_progress import SubmitProgress
 from archiver.commands.submit_run import SubmitRun
 from archiver.composition import require_account
-from archiver.config import Need, Settings, SettingsError
+from archiver.config.settings import Need, Settings, SettingsError
 from archiver.families import FAMILIES
 from archiver.redaction import Redaction
 from archiver.registration import is_identifier

@@ -15,7 +15,7 @@ from archiver.commands.printing import print_json, print_line
 from archiver.commands.show import what_to_do
 from archiver.commands.submit_progress import SubmitProgress, TimeUp
 from archiver.composition import build_client
-from archiver.config import Settings
+from archiver.config.settings import Settings
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import State

@@ -21,7 +21,7 @@ from archiver.commands.printing import print_json, say
 from archiver.commands.sweep_progress import SweepProgress
 from archiver.commands.sweep_report import FamilySwept, as_json, print_report
 from archiver.composition import build_client, build_sweeper, require_account
-from archiver.config import Need, Settings
+from archiver.config.settings import Need, Settings
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics

@@ -26,7 +26,7 @@ from botocore.config import Config
 
 from archiver import log
 from archiver.composition import build_engine
-from archiver.config import Settings
+from archiver.config.settings import Settings
 from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Asset, Discovery, Role, Status, Task

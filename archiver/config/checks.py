@@ -6,8 +6,8 @@ Each yields whole sentences that name the settings as they were written, or as t
 import enum
 from collections.abc import Collection, Iterator
 
-from archiver import setting_values as values
-from archiver.setting_sources import Given
+from archiver.config import values
+from archiver.config.sources import Given
 
 
 class Need(enum.Enum):

@@ -26,11 +26,10 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
 
-from archiver import account_settings, setting_checks, setting_sources
-from archiver import setting_values as values
+from archiver.config import accounts, checks, sources, values
+from archiver.config.checks import Need
+from archiver.config.sources import PREFIX, Given, GivenAccount
 from archiver.model import ACCOUNT_NAME
-from archiver.setting_checks import Need
-from archiver.setting_sources import PREFIX, Given, GivenAccount
 
 __all__ = ["EVERYTHING", "SECRET_NAMES", "SETTINGS", "Need", "Setting", "Settings", "SettingsError"]
 
@@ -272,18 +271,18 @@ class Settings(BaseSettings):
             SettingsError: with every problem there is.
         """
         known = _known(need)
-        given = setting_sources.read(environ, known=known, known_of_account=account_settings.known(known))
-        problems = [*given.problems, *setting_checks.missing(given, need)]
-        accounts: list[Self] = []
+        given = sources.read(environ, known=known, known_of_account=accounts.known(known))
+        problems = [*given.problems, *checks.missing(given, need)]
+        several: list[Self] = []
         if given.accounts is None:
-            problems += setting_checks.contradictions(given, need)
+            problems += checks.contradictions(given, need)
         else:
-            problems += account_settings.misplaced(given)
+            problems += accounts.misplaced(given)
             for one in given.accounts:
-                problems += map(one.problem, cls._load_account(one, given, need=need, into=accounts))
-            problems += account_settings.conflicts(given.accounts)
+                problems += map(one.problem, cls._load_account(one, given, need=need, into=several))
+            problems += accounts.conflicts(given.accounts)
         try:
-            settings = cls._build(given, several=tuple(accounts))
+            settings = cls._build(given, several=tuple(several))
         except ValidationError as error:
             raise SettingsError([*problems, *_invalid(given, error)]) from None
         if problems:
@@ -295,13 +294,13 @@ class Settings(BaseSettings):
         cls, one: GivenAccount, everywhere: Given, *, need: Collection[Need], into: list[Self]
     ) -> list[str]:
         """Put the settings of one account behind the others; the problems there are with its own table."""
-        given = account_settings.alone(one, everywhere)
+        given = accounts.alone(one, everywhere)
         problems = [
             *given.problems,
-            *setting_checks.missing_of_account(given, need),
-            *setting_checks.contradictions(given, need),
+            *checks.missing_of_account(given, need),
+            *checks.contradictions(given, need),
         ]
-        if not given.has(account_settings.NAME):
+        if not given.has(accounts.NAME):
             problems.append("'name' is missing: ledger, manifests and logs call the account by it.")
         try:
             into.append(cls._build(given))
@@ -415,8 +414,8 @@ SETTINGS: Final[tuple[Setting, ...]] = tuple(_table())
 """All settings in the order of the contract; the README's table is held against it."""
 
 
-def _known(need: Collection[Need]) -> setting_sources.Known:
-    return setting_sources.Known(
+def _known(need: Collection[Need]) -> sources.Known:
+    return sources.Known(
         names=[setting.name.removeprefix(PREFIX).lower() for setting in SETTINGS],
         secrets=SECRET_NAMES,
         needed_secrets=[name for name, part in _SECRET_NEEDS.items() if part in need],
@@ -442,7 +441,7 @@ def _expected(given: Given, name: str) -> str:
     extra = Settings.model_fields[name].json_schema_extra
     expects = str(extra["expects"]) if isinstance(extra, dict) else "something else"
     found = given.value(name)
-    if name == account_settings.NAME and isinstance(found, list):
+    if name == accounts.NAME and isinstance(found, list):
         return f"{expects}; for several accounts write [[accounts]]"
     if name in SECRET_NAMES or isinstance(found, list | dict) or (isinstance(found, str) and "://" in found):
         return expects

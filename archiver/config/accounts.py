@@ -14,8 +14,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from archiver import setting_values as values
-from archiver.setting_sources import Given, GivenAccount, Known, Layer
+from archiver.config import values
+from archiver.config.sources import Given, GivenAccount, Known, Layer
 
 NAME: Final = "account"
 """The setting that a table's `name` becomes."""
