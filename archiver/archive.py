@@ -33,10 +33,10 @@ from archiver.failures import (
     StoreMismatch,
     TaskNotFound,
 )
-from archiver.kling import KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.limiter import Priority, Stopped
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
-from archiver.limiter import Priority, Stopped
 from archiver.manifest import Manifest
 from archiver.metrics import Metrics
 from archiver.model import Lease, LeasedAsset, Stage, Status, StoredAsset, task_folder

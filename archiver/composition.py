@@ -21,16 +21,16 @@ from archiver.config.settings import Settings, SettingsError
 from archiver.discovery import Discoverer
 from archiver.download import Fetcher
 from archiver.failures import Failure
-from archiver.kling import ApiKey, Credential, KeyPair, KlingClient
+from archiver.kling.client import ApiKey, Credential, KeyPair, KlingClient
+from archiver.kling.limiter import RateLimiter
+from archiver.kling.new_standard import collection_of, swept
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
-from archiver.limiter import RateLimiter
 from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Stage
 from archiver.offers import Offers
 from archiver.pools import StartedPool
-from archiver.products import collection_of, swept
 from archiver.setback import Setbacks
 from archiver.slots import Slots
 from archiver.spool import Spool

@@ -20,13 +20,9 @@ from archiver.failures import (
     Failure,
 )
 from archiver.families import read_task
-from archiver.kling import KlingClient
-from archiver.kling_tasks import WindowPage, ask_window
-from archiver.ledger import Ledger, Outcome, Recorded, Standing
-from archiver.limiter import Priority
-from archiver.metrics import Metrics
-from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
-from archiver.products import (
+from archiver.kling.client import KlingClient
+from archiver.kling.limiter import Priority
+from archiver.kling.new_standard import (
     DISCOVERIES,
     SOLUTIONS,
     Shown,
@@ -36,8 +32,12 @@ from archiver.products import (
     own_paths,
     settled_family,
 )
+from archiver.kling.new_standard_calls import WindowPage, ask_window
+from archiver.kling.windows import pages
+from archiver.ledger import Ledger, Outcome, Recorded, Standing
+from archiver.metrics import Metrics
+from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
 from archiver.verify import record_page
-from archiver.windows import pages
 
 OVERLAP_MS = 6 * 60 * 60 * 1000
 """How far a window reaches back before the last sweep: longer than a task takes to finish. What takes longer still, the

@@ -15,12 +15,12 @@ from archiver.failures import (
     Failure,
     NotOffered,
 )
-from archiver.kling import KlingClient
-from archiver.kling_tasks import Answers, ask_ids
-from archiver.limiter import Priority
+from archiver.kling.client import KlingClient
+from archiver.kling.limiter import Priority
+from archiver.kling.new_standard import DISCOVERIES, SOLUTIONS, TASKS, Shown, collection_of
+from archiver.kling.new_standard_calls import Answers, ask_ids
 from archiver.model import TASK_ID, Discovery, Lease
 from archiver.offers import Offers
-from archiver.products import DISCOVERIES, SOLUTIONS, TASKS, Shown, collection_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,9 +25,9 @@ from archiver.failures import (
     Failure,
     NotOffered,
 )
+from archiver.kling.new_standard import DISCOVERIES
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS
-from archiver.products import DISCOVERIES
 
 STRIKES = 3
 STRIKE_LEAST_MS = 10_000

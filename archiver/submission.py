@@ -28,9 +28,9 @@ from archiver.failures import (
     TaskNotFound,
     backoff_ms,
 )
-from archiver.kling import KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.limiter import Priority
 from archiver.ledger import Known, Ledger
-from archiver.limiter import Priority
 from archiver.model import Discovery, Task
 
 BUSY_FIRST_SECONDS = 2.0

@@ -17,14 +17,14 @@ from collections.abc import Callable, Sequence
 from archiver import log
 from archiver.discovery import Discoverer, Found
 from archiver.failures import Disposition, Failure
-from archiver.kling import PAGE_ROWS, KlingClient, Page
+from archiver.kling.client import PAGE_ROWS, KlingClient, Page
+from archiver.kling.limiter import Priority
+from archiver.kling.listing import Listing
+from archiver.kling.new_standard import collection_of
 from archiver.ledger import Ledger, Outcome, Recorded
-from archiver.limiter import Priority
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Stage, State, Status, Task
 from archiver.offers import Offers
-from archiver.pages import Listing
-from archiver.products import collection_of
 from archiver.verify import ROWS_MOST, record_page
 
 HORIZON_MS = RETENTION_MS + DAY_MS

@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 from archiver import log
 from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure
+from archiver.kling.limiter import Stopped
 from archiver.ledger import Ledger
-from archiver.limiter import Stopped
 from archiver.metrics import Metrics
 from archiver.model import Stage
 from archiver.setback import say_hold

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from archiver import log
-from archiver.kling import KlingClient
+from archiver.kling.client import KlingClient
 from archiver.ledger import Expired, Ledger
 from archiver.metrics import Metrics
 from archiver.model import State

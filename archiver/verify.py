@@ -32,14 +32,10 @@ from archiver.failures import (
     TaskNotFound,
 )
 from archiver.families import FAMILIES, OUTPUTS, families_fitting, read_task
-from archiver.kling import PAGE_ROWS, KlingClient, Page
-from archiver.ledger import Ledger, Outcome, Recorded, Waiting
-from archiver.limiter import Priority
-from archiver.metrics import Metrics
-from archiver.model import Discovery, Lease, Stage, State, Status, Task
-from archiver.offers import Offers
-from archiver.pages import Listing
-from archiver.products import (
+from archiver.kling.client import PAGE_ROWS, KlingClient, Page
+from archiver.kling.limiter import Priority
+from archiver.kling.listing import Listing
+from archiver.kling.new_standard import (
     Shown,
     collection_of,
     is_provisional,
@@ -47,6 +43,10 @@ from archiver.products import (
     own_paths,
     settled_family,
 )
+from archiver.ledger import Ledger, Outcome, Recorded, Waiting
+from archiver.metrics import Metrics
+from archiver.model import Discovery, Lease, Stage, State, Status, Task
+from archiver.offers import Offers
 from archiver.unconfirmed import UnconfirmedWatch
 
 MATCH_LEAST = 3

@@ -28,15 +28,15 @@ from archiver import log
 from archiver.archive import Archiver
 from archiver.failures import Failure, LeaseLost, LedgerUnavailable
 from archiver.hosts import HostWatch
-from archiver.kling_tasks import IDS_MOST
+from archiver.kling.limiter import Stopped
+from archiver.kling.new_standard import Shown
+from archiver.kling.new_standard_calls import IDS_MOST
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger
-from archiver.limiter import Stopped
 from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
 from archiver.pools import StartedPool
-from archiver.products import Shown
 from archiver.setback import Setbacks
 from archiver.slots import Slots
 from archiver.sweep import Sweeper

@@ -22,7 +22,7 @@ from archiver.failures import (
     SpoolFull,
     StoreUnreachable,
 )
-from archiver.kling import KlingClient
+from archiver.kling.client import KlingClient
 from archiver.ledger import Ledger
 from archiver.spool import Reservation, Spool
 from archiver.store import Store

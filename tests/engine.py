@@ -19,10 +19,10 @@ from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.download import Fetched, Fetcher
 from archiver.failures import LeaseLost
-from archiver.kling import ApiKey, KeyPair, KlingClient
+from archiver.kling.client import ApiKey, KeyPair, KlingClient
+from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
-from archiver.limiter import Priority, RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Callback, Discovery, Lease, LeasedAsset, Status, StoredAsset
 from archiver.setback import PartlyDone, Setbacks

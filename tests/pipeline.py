@@ -17,11 +17,11 @@ from typing import Any, Self
 
 from archiver.discovery import Discoverer
 from archiver.failures import LedgerUnavailable
+from archiver.kling.new_standard import swept
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.lookup import Lookup
 from archiver.model import Callback, Stage, State, Status
 from archiver.offers import Offers
-from archiver.products import swept
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
 from archiver.verify import Verifier

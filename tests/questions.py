@@ -8,14 +8,14 @@ from typing import Self
 
 from archiver.discovery import Discoverer
 from archiver.failures import Failure
-from archiver.kling import ApiKey, KeyPair, KlingClient
-from archiver.kling_tasks import IDS_MOST
-from archiver.limiter import Priority, RateLimiter
+from archiver.kling.client import ApiKey, KeyPair, KlingClient
+from archiver.kling.limiter import Priority, RateLimiter
+from archiver.kling.new_standard import Shown
+from archiver.kling.new_standard_calls import IDS_MOST
 from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, State, Status
 from archiver.offers import Offers
-from archiver.products import Shown
 from archiver.setback import Setbacks
 from archiver.sweep import Sweeper
 from archiver.verify import Matched, Verifier

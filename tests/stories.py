@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 
 from archiver.failures import BucketMissing, LedgerUnavailable
+from archiver.kling.limiter import Stopped
 from archiver.ledger import Ledger
-from archiver.limiter import Stopped
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.effects import READS, Mishap, failure_of
 from tests.engine import ACCOUNT, FAMILY, Died

@@ -32,7 +32,7 @@ from archiver.failures import (
     StoreUnreachable,
     TooLarge,
 )
-from archiver.kling import mint_token
+from archiver.kling.client import mint_token
 from archiver.manifest import ManifestUnreadable
 from archiver.model import Callback, Discovery, Stage, Status, rfc3339
 from archiver.spool import Space

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.limiter import Priority
+from archiver.kling.limiter import Priority
 from tests.ledgers import FAMILY, HOUR, MINUTE
 from tests.simulator import faults
 from tests.simulator.request_log import LoggedRequest

@@ -27,10 +27,10 @@ from archiver.archive import Archiver
 from archiver.discovery import Discoverer
 from archiver.download import Fetcher
 from archiver.failures import LeaseLost
-from archiver.kling import KeyPair, KlingClient
+from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
-from archiver.limiter import RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
 from archiver.offers import Offers

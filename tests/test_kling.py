@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.types import Options
 
-from archiver import answers, failures
-from archiver.kling import ApiKey, KeyPair, KlingClient, mint_token
-from archiver.limiter import Priority, RateLimiter, Stopped
+from archiver import failures
+from archiver.kling import responses
+from archiver.kling.client import ApiKey, KeyPair, KlingClient, mint_token
+from archiver.kling.limiter import Priority, RateLimiter, Stopped
 
 SAMPLES = pathlib.Path(__file__).parent / "samples"
 FAMILY = "images/generations"
@@ -738,7 +739,7 @@ def test_a_bad_row_is_counted_and_costs_no_other(api: Api, clients: Clients, bad
 )
 def test_bytes_that_are_no_envelope_are_unreadable(body: bytes) -> None:
     with pytest.raises(failures.ApiAnswerUnreadable):
-        answers.read_answer(body)
+        responses.read_answer(body)
 
 
 def test_broken_characters_in_a_text_do_not_keep_a_task_out(api: Api, clients: Clients) -> None:
@@ -758,7 +759,7 @@ def test_ids_beyond_doubles_keep_every_digit(api: Api, clients: Clients) -> None
 @given(st.binary() | st.text().map(str.encode))
 def test_any_bytes_are_an_answer_or_unreadable(body: bytes) -> None:
     with contextlib.suppress(failures.ApiAnswerUnreadable):
-        assert isinstance(answers.read_answer(body).code, int)
+        assert isinstance(responses.read_answer(body).code, int)
 
 
 @given(
@@ -768,7 +769,7 @@ def test_any_bytes_are_an_answer_or_unreadable(body: bytes) -> None:
     )
 )
 def test_whatever_is_sound_can_be_written_again(data: object) -> None:
-    answer = answers.read_answer(json.dumps({"code": 0, "data": data}).encode())
+    answer = responses.read_answer(json.dumps({"code": 0, "data": data}).encode())
     with contextlib.suppress(failures.ApiAnswerUnreadable):
-        written = json.dumps(answers.sound(answer.data), allow_nan=False, ensure_ascii=False)
+        written = json.dumps(responses.sound(answer.data), allow_nan=False, ensure_ascii=False)
         assert json.loads(written.encode()) == json.loads(written)

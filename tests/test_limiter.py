@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from archiver.limiter import FLOOR_DIVISOR, UNANSWERED_IN_A_ROW, Priority, RateLimiter, Stopped
+from archiver.kling.limiter import FLOOR_DIVISOR, UNANSWERED_IN_A_ROW, Priority, RateLimiter, Stopped
 from tests.virtual_time import VirtualTime
 
 

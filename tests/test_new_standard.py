@@ -11,7 +11,7 @@ from sqlalchemy import event
 from structlog.typing import EventDict
 
 from archiver.failures import ApiAnswerUnreadable, ApiForbidden, ApiServerError
-from archiver.limiter import Priority
+from archiver.kling.limiter import Priority
 from archiver.model import Callback, Stage, State, Status
 from archiver.sweep import SweepEnd
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND

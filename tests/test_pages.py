@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from archiver.kling import Page
+from archiver.kling.client import Page
+from archiver.kling.listing import PAGES_MOST, Listing, Order
 from archiver.model import Status, Task
-from archiver.pages import PAGES_MOST, Listing, Order
 
 PAGE_ROWS = 10
 

@@ -18,9 +18,9 @@ from archiver.failures import (
     LeaseLost,
     LedgerUnavailable,
 )
-from archiver.kling import KeyPair, KlingClient
+from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.limiter import Priority, RateLimiter
 from archiver.ledger import Ledger
-from archiver.limiter import Priority, RateLimiter
 from archiver.model import Callback, Discovery, Stage, State, Status
 from archiver.submission import LOOKUP_SECONDS, Submission, Submitter, Verdict
 from tests.ledgers import ACCOUNT, FAMILY, MINUTE, RAND, SECOND, Desk

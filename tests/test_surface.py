@@ -14,12 +14,12 @@ import pytest
 
 from archiver.discovery import Discoverer
 from archiver.failures import Failure
+from archiver.kling.new_standard import DISCOVERIES, Shown, collection_of
 from archiver.ledger import Ledger
 from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease
 from archiver.offers import Offers
-from archiver.products import DISCOVERIES, Shown, collection_of
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.verify import Verifier

@@ -11,8 +11,8 @@ import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
-from archiver.kling import KeyPair, KlingClient
-from archiver.limiter import Priority
+from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.limiter import Priority
 from archiver.model import Discovery, Stage, State
 from archiver.tend import SKEW_MOST_MS, Tender
 from tests.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, answer

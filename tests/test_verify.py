@@ -17,7 +17,7 @@ from archiver.failures import (
     LedgerUnavailable,
     NeedsApiKey,
 )
-from archiver.limiter import Priority
+from archiver.kling.limiter import Priority
 from archiver.model import Callback, Discovery, Stage, State, Status
 from archiver.unconfirmed import UnconfirmedWatch
 from archiver.verify import CROWD, MATCH_LEAST, WAITING_MOST, record_page

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from archiver.failures import Failure
-from archiver.kling import KeyPair, KlingClient
+from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.limiter import RateLimiter
 from archiver.ledger import Ledger
-from archiver.limiter import RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Callback, State, Status
 from archiver.offers import Offers

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiServerError
-from archiver.kling_tasks import WindowPage
-from archiver.products import Shown
-from archiver.windows import PAGES_MOST, pages
+from archiver.kling.new_standard import Shown
+from archiver.kling.new_standard_calls import WindowPage
+from archiver.kling.windows import PAGES_MOST, pages
 
 START, END = 1_790_000_000_000, 1_790_000_000_000 + 3_600_000
 

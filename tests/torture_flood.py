@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from archiver.kling import KeyPair, KlingClient
+from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger, Recorded
-from archiver.limiter import Priority, RateLimiter
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Status
 from archiver.offers import Offers

@@ -11,9 +11,9 @@ from typing import Any
 
 from archiver.commands.printing import count_of, distance, milliseconds, span
 from archiver.families import FAMILIES
+from archiver.kling.new_standard import collection_of
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, State
-from archiver.products import collection_of
 
 HOLD_MOST_MS = 3_600_000
 DEADLINE_LEAST_MS = 7 * DAY_MS

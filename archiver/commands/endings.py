@@ -19,8 +19,8 @@ from archiver import log
 from archiver.commands.printing import say
 from archiver.config.settings import SettingsError
 from archiver.failures import Failure, LedgerUnavailable
+from archiver.kling.limiter import Stopped
 from archiver.ledger import LedgerUnusable
-from archiver.limiter import Stopped
 
 WRONG = 1
 USAGE = 2

@@ -11,7 +11,7 @@ from archiver.commands.checks import part_of, problems
 from archiver.commands.endings import WRONG
 from archiver.commands.invocation import AsJson, invocation_of
 from archiver.commands.printing import console, facts, print_json, print_line, span, table, when
-from archiver.products import swept
+from archiver.kling.new_standard import swept
 
 _HOLD_KEYS = ("stage", "reason", "since", "what_to_do")
 

@@ -23,9 +23,9 @@ from archiver.commands.sweep_report import FamilySwept, as_json, print_report
 from archiver.composition import build_client, build_sweeper, require_account
 from archiver.config.settings import Need, Settings
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
+from archiver.kling.new_standard import swept as names_swept
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics
-from archiver.products import swept as names_swept
 from archiver.sweep import SweepCounts, SweepEnd, Sweeper
 
 BUSY_POLL_SECONDS = 1.0

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from archiver.failures import ResultsMissing, buried_due, running_due
+from archiver.kling.new_standard import is_provisional
 from archiver.ledger import schema
 from archiver.ledger.histories import note, trim
 from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, Discovery, State, Status, Task
-from archiver.products import is_provisional
 
 Row = Mapping[Any, Any]
 Changes = dict[str, Any]

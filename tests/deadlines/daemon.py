@@ -23,11 +23,11 @@ from typing import Any, NoReturn, cast
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.discovery import Discoverer
-from archiver.kling import ApiKey, KlingClient
+from archiver.kling.client import ApiKey, KlingClient
+from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.ledger.connections import Connections
-from archiver.limiter import RateLimiter
 from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from archiver.answers import read_answer, rows_of, sound
 from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
 from archiver.families import file_name, read_task
+from archiver.kling.responses import read_answer, rows_of, sound
 from archiver.media import PIXELS_MAX, identify
 from archiver.model import TASK_ID, Callback
 from archiver.urls import EgressPolicy, Refused, redirected

@@ -10,7 +10,7 @@ Two rules:
 
 Queries take no slots and change nothing upstream, so a crash at any point here costs one question asked
 again. A create costs money, so it is sent once, and what is not known to have been refused may have happened. What
-an answer means is decided in `answers.py` and `families.py`, without I/O.
+an answer means is decided in `responses.py` and `families.py`, without I/O.
 """
 
 import contextlib
@@ -31,9 +31,10 @@ import httpx2
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
-from archiver import answers, failures, families, model
-from archiver.answers import Answer
-from archiver.limiter import Priority, RateLimiter
+from archiver import failures, families, model
+from archiver.kling import responses
+from archiver.kling.limiter import Priority, RateLimiter
+from archiver.kling.responses import Answer
 from archiver.model import Task
 from archiver.redaction import Redaction
 from archiver.version import USER_AGENT
@@ -303,10 +304,10 @@ class KlingClient:
         """
         question = _Question("create", f"/v1/{quote(family)}", family, by_id=False, body=body)
         try:
-            rows = answers.rows_of(self._ask(question, priority=Priority.VERIFY))
+            rows = responses.rows_of(self._ask(question, priority=Priority.VERIFY))
             if not rows:
                 raise failures.ApiAnswerUnreadable(f"The API answered {question} without naming the task.")
-            return families.read_task(answers.sound(rows[0]), family=family)
+            return families.read_task(responses.sound(rows[0]), family=family)
         except _REFUSED:
             raise
         except failures.Failure as error:
@@ -322,7 +323,7 @@ class KlingClient:
         wrong family), `ApiAnswerUnreadable` when the answer is about another task.
         """
         answer = self._ask(self._question(family, identifier), priority=priority)
-        return _task_asked_for(answers.rows_of(answer), family=family, identifier=identifier)
+        return _task_asked_for(responses.rows_of(answer), family=family, identifier=identifier)
 
     def list_page(self, family: str, *, page: int, size: int = PAGE_ROWS, priority: Priority) -> Page:
         """Page `page` (from 1) of a `/v1` family; past the end it has no rows.
@@ -331,7 +332,7 @@ class KlingClient:
         """
         target = f"/v1/{quote(family)}?pageNum={page}&pageSize={size}"
         answer = self._ask(_Question("list", target, family, by_id=False), priority=priority)
-        return _page(answers.rows_of(answer), family=family)
+        return _page(responses.rows_of(answer), family=family)
 
     @property
     def has_api_key(self) -> bool:
@@ -394,7 +395,7 @@ class KlingClient:
         with self._failures_of(question):
             status, body = self._fetch(question, bearer=bearer)
         try:
-            answer = answers.read_answer(body)
+            answer = responses.read_answer(body)
         except failures.ApiAnswerUnreadable as error:
             self._observe(question.endpoint, f"http_{status}")
             raise self._refusal(question, status=status, said=str(error)) from None
@@ -411,7 +412,7 @@ class KlingClient:
         words = self._clean(answer.message if answer else said) or "nothing more was said"
         if status in (404, 405) and question.endpoint in ("list", "tasks"):
             return failures.NotOffered(f"The API has no answer for {question}: {named}")
-        refusal = answers.failure(
+        refusal = responses.failure(
             status=status,
             code=code,
             message=f"The API answered {question} with {named}: {words}{_request_id(answer)}",
@@ -559,7 +560,7 @@ def _task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task
     unreadable: failures.ApiAnswerUnreadable | None = None
     for row in rows:
         try:
-            task = families.read_task(answers.sound(row), family=family)
+            task = families.read_task(responses.sound(row), family=family)
         except failures.ApiAnswerUnreadable as error:
             unreadable = error
             continue
@@ -578,7 +579,7 @@ def _page(rows: list[object], *, family: str) -> Page:
         readable_id = families.readable_id(row)
         ids += [readable_id] if readable_id else []
         try:
-            tasks.append(families.read_task(answers.sound(row), family=family))
+            tasks.append(families.read_task(responses.sound(row), family=family))
         except failures.ApiAnswerUnreadable as error:
             reasons.append(str(error))
     return Page(tuple(tasks), tuple(ids), rows=len(rows), malformed=len(reasons), reasons=tuple(reasons))

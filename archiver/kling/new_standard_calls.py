@@ -10,11 +10,12 @@ halves, and only what is refused alone counts as not known.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from archiver import answers, families
+from archiver import families
 from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid, Failure
-from archiver.kling import KlingClient
-from archiver.limiter import Priority
-from archiver.products import Shown
+from archiver.kling import responses
+from archiver.kling.client import KlingClient
+from archiver.kling.limiter import Priority
+from archiver.kling.new_standard import Shown
 
 IDS_MOST = 20
 WINDOW_ROWS = 500
@@ -81,7 +82,7 @@ def _by_id(rows: Sequence[object], collection: str, *, wanted: set[str], externa
 
 
 def _shown(row: object, collection: str) -> Shown:
-    document = answers.sound(row)
+    document = responses.sound(row)
     if not isinstance(document, dict):
         raise ApiAnswerUnreadable("A task that is no JSON object.")
     return Shown(collection, document)
@@ -127,8 +128,8 @@ def ask_window(
     return WindowPage(tuple(shown), len(rows), tuple(reasons), next_cursor, has_more)
 
 
-def _rows(answer: answers.Answer) -> list[object]:
+def _rows(answer: responses.Answer) -> list[object]:
     data = answer.data
     if isinstance(data, dict) and "result" in data and data["result"] is None:
         return []
-    return answers.rows_of(answer)
+    return responses.rows_of(answer)

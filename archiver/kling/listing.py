@@ -17,7 +17,7 @@ import enum
 import itertools
 from collections.abc import Callable, Iterator
 
-from archiver.kling import Page
+from archiver.kling.client import Page
 
 PAGES_MOST = 1000
 REPEATS_MOST = 3

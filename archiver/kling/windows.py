@@ -14,7 +14,7 @@ twice changes nothing.
 from collections.abc import Callable, Iterator
 
 from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid
-from archiver.kling_tasks import WindowPage
+from archiver.kling.new_standard_calls import WindowPage
 
 OVERLAP_MS = 1000
 LEAST_MS = 4 * OVERLAP_MS
