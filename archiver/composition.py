@@ -19,8 +19,10 @@ from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.config.settings import Settings, SettingsError
 from archiver.discovery import Discoverer
-from archiver.download import Fetcher
 from archiver.failures import Failure
+from archiver.fetch.fetcher import Fetcher
+from archiver.fetch.spool import Spool
+from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import ApiKey, Credential, KeyPair, KlingClient
 from archiver.kling.limiter import RateLimiter
 from archiver.kling.new_standard import collection_of, swept
@@ -33,12 +35,10 @@ from archiver.offers import Offers
 from archiver.pools import StartedPool
 from archiver.setback import Setbacks
 from archiver.slots import Slots
-from archiver.spool import Spool
 from archiver.store import S3Store
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
-from archiver.urls import EgressPolicy
 from archiver.verify import Verifier
 from archiver.version import VERSION
 from archiver.worker import Stages, Worker, WorkerLimits

@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Callable
 
 from archiver import log
-from archiver.download import Fetched, Fetcher
 from archiver.failures import StoreMismatch
 from archiver.families import file_name
+from archiver.fetch.fetcher import Fetched, Fetcher
 from archiver.leases import LeaseKeeper
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset
 from archiver.store import Outcome, Store

@@ -5,8 +5,8 @@ each with its first and last address and the two just outside:
 https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry.
 """
 
-from archiver.addresses import Verdict
-from archiver.urls import URL_CHARACTERS_MAX, Cause
+from archiver.fetch.addresses import Verdict
+from archiver.fetch.urls import URL_CHARACTERS_MAX, Cause
 
 V = Verdict
 

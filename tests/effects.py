@@ -13,7 +13,6 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from archiver.download import Fetched, Fetcher
 from archiver.failures import (
     ApiTimeout,
     Failure,
@@ -22,9 +21,10 @@ from archiver.failures import (
     SpoolFull,
     StoreUnreachable,
 )
+from archiver.fetch.fetcher import Fetched, Fetcher
+from archiver.fetch.spool import Reservation, Spool
 from archiver.kling.client import KlingClient
 from archiver.ledger import Ledger
-from archiver.spool import Reservation, Spool
 from archiver.store import Store
 from tests.engine import Died
 

@@ -17,8 +17,10 @@ from typing import Any, Self
 
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
-from archiver.download import Fetched, Fetcher
 from archiver.failures import LeaseLost
+from archiver.fetch.fetcher import Fetched, Fetcher
+from archiver.fetch.spool import Space, Spool, disk_space
+from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import ApiKey, KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import LeaseKeeper
@@ -26,9 +28,7 @@ from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, Discovery, Lease, LeasedAsset, Status, StoredAsset
 from archiver.setback import PartlyDone, Setbacks
-from archiver.spool import Space, Spool, disk_space
 from archiver.transfer import Transfer, TransferLimits
-from archiver.urls import EgressPolicy
 from tests.fake_store import FakeStore
 from tests.simulator import KlingSimulator
 

@@ -19,10 +19,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from archiver.download import Fetcher, FetchLimits
 from archiver.failures import Failure
-from archiver.spool import Spool
-from archiver.urls import EgressPolicy
+from archiver.fetch.fetcher import Fetcher, FetchLimits
+from archiver.fetch.spool import Spool
+from archiver.fetch.urls import EgressPolicy
 from tests.name_server import NameServer
 from tests.simulator.media import media
 

@@ -32,10 +32,10 @@ from archiver.failures import (
     StoreUnreachable,
     TooLarge,
 )
+from archiver.fetch.spool import Space
 from archiver.kling.client import mint_token
 from archiver.manifest import ManifestUnreadable
 from archiver.model import Callback, Discovery, Stage, Status, rfc3339
-from archiver.spool import Space
 from archiver.store import ConditionalPut
 from tests.engine import ACCOUNT, FAMILY, Died, Engine
 from tests.fake_store import FakeStore

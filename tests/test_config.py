@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from archiver import urls
 from archiver.config.settings import SETTINGS, Need, Settings, SettingsError
+from archiver.fetch import urls
 
 TOKEN = "a-token-of-24-characters"
 WHSEC = "whsec_" + base64.b64encode(b"testsecrettestsecrettestsecret12").decode()

@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from archiver.download import SUSPECT_INCOMPLETE, Fetched, Fetcher, FetchLimits
 from archiver.failures import (
     AssetGone,
     BodyIncomplete,
@@ -34,8 +33,9 @@ from archiver.failures import (
     TooLarge,
     UrlRefused,
 )
-from archiver.spool import Space, Spool
-from archiver.urls import EgressPolicy, Refused
+from archiver.fetch.fetcher import SUSPECT_INCOMPLETE, Fetched, Fetcher, FetchLimits
+from archiver.fetch.spool import Space, Spool
+from archiver.fetch.urls import EgressPolicy, Refused
 from archiver.version import USER_AGENT
 
 MIB = 1024 * 1024

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.addresses import Verdict, classify
-from archiver.egress import Allowance, PinnedBackend
 from archiver.failures import UrlRefused
-from archiver.urls import Cause, EgressPolicy, Refused, redirected
+from archiver.fetch.addresses import Verdict, classify
+from archiver.fetch.egress import Allowance, PinnedBackend
+from archiver.fetch.urls import Cause, EgressPolicy, Refused, redirected
 from tests.address_table import ADDRESSES, RANGES, URLS
 
 V = Verdict

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.egress import Allowance, BoundedStream
 from archiver.failures import BodyIncomplete, FetchFailed, FetchTimeout
-from archiver.spool import Spool
+from archiver.fetch.egress import Allowance, BoundedStream
+from archiver.fetch.spool import Spool
 from tests.test_download import MIB, Serve, answer, certificate, fetch, fetcher_for, png, serve, trusting
 
 __all__ = ["certificate", "serve", "trusting"]  # fixtures

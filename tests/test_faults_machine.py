@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from archiver.egress import RESOLUTIONS_MAX, PinnedBackend
 from archiver.failures import LedgerUnavailable
+from archiver.fetch.egress import RESOLUTIONS_MAX, PinnedBackend
 from archiver.model import Callback, Status
 from archiver.pools import StartedPool
 from tests.daemons import FAMILY, Daemon, Site, until

@@ -25,8 +25,10 @@ import structlog
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.discovery import Discoverer
-from archiver.download import Fetcher
 from archiver.failures import LeaseLost
+from archiver.fetch.fetcher import Fetcher
+from archiver.fetch.spool import Spool
+from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KeyPair, KlingClient
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
@@ -35,12 +37,10 @@ from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
 from archiver.offers import Offers
 from archiver.setback import Setbacks
-from archiver.spool import Spool
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
-from archiver.urls import EgressPolicy
 from archiver.verify import Verifier
 from tests.fake_store import FakeStore
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, Clock

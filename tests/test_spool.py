@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from archiver.failures import SpoolFull, TooLarge
-from archiver.spool import MARGIN_BYTES_MAX, Space, Spool, disk_space
+from archiver.fetch.spool import MARGIN_BYTES_MAX, Space, Spool, disk_space
 
 GIB = 1024**3
 
@@ -254,7 +254,7 @@ def test_a_file_size_limit_concerns_that_asset_only(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import pathlib, sys, time
-        from archiver.spool import Spool
+        from archiver.fetch.spool import Spool
         reservation = Spool(pathlib.Path(sys.argv[1])).reserve(1000)
         reservation.write(b"x" * 1000)
         print("written", flush=True)

@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Iterable
 
 from archiver import model
-from archiver.urls import EgressPolicy
+from archiver.fetch.urls import EgressPolicy
 
 TOKEN_LENGTH_MIN = 16
 MAKE_A_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command

@@ -23,6 +23,7 @@ from typing import Any, NoReturn, cast
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.discovery import Discoverer
+from archiver.fetch.spool import Spool
 from archiver.kling.client import ApiKey, KlingClient
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
@@ -33,7 +34,6 @@ from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
 from archiver.offers import Offers
 from archiver.setback import Setbacks
-from archiver.spool import Spool
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits

@@ -14,12 +14,12 @@ from typing import Any, BinaryIO
 import httpcore2
 import httpx2
 
-from archiver.download import Fetcher
-from archiver.egress import Allowance, Answer, BoundedStream
 from archiver.failures import BucketForbidden, BucketMissing, Failure, StoreError, StoreUnreachable
-from archiver.spool import Spool
+from archiver.fetch.egress import Allowance, Answer, BoundedStream
+from archiver.fetch.fetcher import Fetcher
+from archiver.fetch.spool import Spool
+from archiver.fetch.urls import EgressPolicy, VettedUrl
 from archiver.store import Put
-from archiver.urls import EgressPolicy, VettedUrl
 from tests.deadlines.world import Part, Upstream, World
 from tests.fake_store import FakeStore, Lying
 from tests.simulator.media import media

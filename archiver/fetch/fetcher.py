@@ -23,7 +23,6 @@ from typing import BinaryIO, Self
 
 import httpcore2
 
-from archiver.egress import Allowance, Answer, EgressTransport, Resolver, resolve
 from archiver.failures import (
     AssetGone,
     BodyIncomplete,
@@ -33,9 +32,10 @@ from archiver.failures import (
     SpoolFull,
     TooLarge,
 )
+from archiver.fetch.egress import Allowance, Answer, EgressTransport, Resolver, resolve
+from archiver.fetch.spool import BLOCK_BYTES, Reservation, Spool
+from archiver.fetch.urls import Cause, EgressPolicy, Refused, VettedUrl, redirected
 from archiver.media import Media, identify
-from archiver.spool import BLOCK_BYTES, Reservation, Spool
-from archiver.urls import Cause, EgressPolicy, Refused, VettedUrl, redirected
 
 GROWTH_BYTES = 4 * 1024 * 1024
 """How much more is reserved at a time for a body whose length nobody announced."""

@@ -30,8 +30,8 @@ from typing import Any
 
 import httpcore2
 
-from archiver.addresses import Verdict, classify
-from archiver.urls import Cause, Origin, Refused, VettedUrl
+from archiver.fetch.addresses import Verdict, classify
+from archiver.fetch.urls import Cause, Origin, Refused, VettedUrl
 from archiver.version import USER_AGENT
 
 READ_BYTES = 128 * 1024
