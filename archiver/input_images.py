@@ -13,7 +13,7 @@ import re
 from urllib.parse import urlsplit
 
 from archiver.failures import NotMedia, TooLarge
-from archiver.media import identify
+from archiver.media.identify import identify
 
 BYTES_MAX = 10 * 1024 * 1024
 """10 MB, read generously: the API refuses what is larger at no cost."""

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver import media
 from archiver.failures import NotMedia, TooLarge
-from archiver.media import Media, identify
+from archiver.media.identify import WINDOW_BYTES, Media, identify
 
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:
@@ -405,4 +404,4 @@ def test_a_large_file_is_not_read_into_memory() -> None:
     file = Largest(jpeg()[:-3] + b"\x12" * 1_000_000 + b"\xff\xd9")
 
     assert identify(file).whole
-    assert file.largest <= media.WINDOW_BYTES
+    assert file.largest <= WINDOW_BYTES

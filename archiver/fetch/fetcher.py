@@ -35,7 +35,7 @@ from archiver.failures import (
 from archiver.fetch.egress import Allowance, Answer, EgressTransport, Resolver, resolve
 from archiver.fetch.spool import BLOCK_BYTES, Reservation, Spool
 from archiver.fetch.urls import Cause, EgressPolicy, Refused, VettedUrl, redirected
-from archiver.media import Media, identify
+from archiver.media.identify import Media, identify
 
 GROWTH_BYTES = 4 * 1024 * 1024
 """How much more is reserved at a time for a body whose length nobody announced."""
