@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.store.body import PIECE_BYTES, PIECE_BYTES_MAX, QUICK_SECONDS, Body
+from archiver.store.upload import PIECE_BYTES, PIECE_BYTES_MAX, QUICK_SECONDS, Body
 
 CONTENT = bytes(range(256)) * 16_384  # 4 MiB
 QUICK, SLOW = QUICK_SECONDS / 2, QUICK_SECONDS * 2

@@ -35,8 +35,8 @@ from archiver.failures import (
     StoreUnreachable,
 )
 from archiver.store import ConditionalPut, Outcome, Put, S3Store, Store, StoredObject
-from archiver.store.body import PIECE_BYTES
-from archiver.store.sending import UNASKED_BYTES_MAX
+from archiver.store.client import UNASKED_BYTES_MAX
+from archiver.store.upload import PIECE_BYTES
 from tests.s3_servers import CephServer, FaultyProxy, S3Server, Weakness, faulty, process
 from tests.s3_servers.swift import LISTING_ROWS_MAX
 

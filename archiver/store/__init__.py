@@ -4,7 +4,14 @@
 raises into failures.
 """
 
-from archiver.store.guarantees import PRESIGNED_SECONDS_MAX, ConditionalPut, Outcome, Put, Store, StoredObject
+from archiver.store.protocol import (
+    PRESIGNED_SECONDS_MAX,
+    ConditionalPut,
+    Outcome,
+    Put,
+    Store,
+    StoredObject,
+)
 from archiver.store.s3 import S3Store
 
 __all__ = ["PRESIGNED_SECONDS_MAX", "ConditionalPut", "Outcome", "Put", "S3Store", "Store", "StoredObject"]

@@ -32,10 +32,10 @@ import boto3
 from botocore import exceptions as aws
 
 from archiver.failures import BucketMissing, ForeignObject, StoreError, StoreMismatch
-from archiver.store.answers import code, status, translated
-from archiver.store.body import Body
-from archiver.store.guarantees import PRESIGNED_SECONDS_MAX, ConditionalPut, Outcome, Put, StoredObject
-from archiver.store.sending import CONNECT_SECONDS, UNASKED_BYTES_MAX, open_client, prepare
+from archiver.store.client import CONNECT_SECONDS, UNASKED_BYTES_MAX, open_client, prepare
+from archiver.store.errors import code, status, translated
+from archiver.store.protocol import PRESIGNED_SECONDS_MAX, ConditionalPut, Outcome, Put, StoredObject
+from archiver.store.upload import Body
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 
 from archiver.store import S3Store
-from archiver.store.sending import open_session
+from archiver.store.client import open_session
 from tests.s3_servers.process import Process, free_port
 
 if TYPE_CHECKING:
