@@ -28,10 +28,8 @@ from archiver.kling.limiter import RateLimiter
 from archiver.kling.new_standard import collection_of, swept
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
-from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Stage
-from archiver.offers import Offers
 from archiver.pools import StartedPool
 from archiver.setback import Setbacks
 from archiver.slots import Slots
@@ -39,7 +37,9 @@ from archiver.store import S3Store
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
-from archiver.verify import Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Verifier
 from archiver.version import VERSION
 from archiver.worker import Stages, Worker, WorkerLimits
 

@@ -37,7 +37,7 @@ from archiver.kling.windows import pages
 from archiver.ledger import Ledger, Outcome, Recorded, Standing
 from archiver.metrics import Metrics
 from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
-from archiver.verify import record_page
+from archiver.verify.stage import record_page
 
 OVERLAP_MS = 6 * 60 * 60 * 1000
 """How far a window reaches back before the last sweep: longer than a task takes to finish. What takes longer still, the

@@ -24,8 +24,8 @@ from archiver.kling.new_standard import collection_of
 from archiver.ledger import Ledger, Outcome, Recorded
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Stage, State, Status, Task
-from archiver.offers import Offers
-from archiver.verify import ROWS_MOST, record_page
+from archiver.verify.availability import Offers
+from archiver.verify.stage import ROWS_MOST, record_page
 
 HORIZON_MS = RETENTION_MS + DAY_MS
 """How far back a sweep looks: the retention, and a day for clocks and for the undocumented start of it."""

@@ -33,7 +33,6 @@ from archiver.kling.new_standard import Shown
 from archiver.kling.new_standard_calls import IDS_MOST
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger
-from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
 from archiver.pools import StartedPool
@@ -42,7 +41,8 @@ from archiver.slots import Slots
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
-from archiver.verify import Matched, Verifier
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Matched, Verifier
 
 IDLE_SECONDS = 0.5
 MATCH_SECONDS = 0.1

@@ -19,12 +19,12 @@ from archiver.discovery import Discoverer
 from archiver.failures import LedgerUnavailable
 from archiver.kling.new_standard import swept
 from archiver.ledger import Ledger, new_daemon_id
-from archiver.lookup import Lookup
 from archiver.model import Callback, Stage, State, Status
-from archiver.offers import Offers
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
-from archiver.verify import Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Verifier
 from archiver.worker import Stages, Worker, WorkerLimits
 from tests.effects import Mishap, Mishaps
 from tests.engine import ACCOUNT, FAMILY, Died, Engine

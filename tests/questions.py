@@ -12,13 +12,13 @@ from archiver.kling.client import ApiKey, KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.kling.new_standard import Shown
 from archiver.kling.new_standard_calls import IDS_MOST
-from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, State, Status
-from archiver.offers import Offers
 from archiver.setback import Setbacks
 from archiver.sweep import Sweeper
-from archiver.verify import Matched, Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Matched, Verifier
 from tests.ledgers import ACCOUNT, DAY, FAMILY, RAND, Desk
 from tests.simulator import KlingSimulator, Switches
 

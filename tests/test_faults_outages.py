@@ -35,13 +35,13 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
-from archiver.offers import Offers
 from archiver.setback import Setbacks
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
-from archiver.verify import Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.stage import Verifier
 from tests.fake_store import FakeStore
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, Clock
 from tests.simulator import KlingSimulator, faults

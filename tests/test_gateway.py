@@ -11,9 +11,9 @@ from structlog.typing import EventDict
 from archiver.commands.checks import problems
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
 from archiver.model import Stage, State
-from archiver.offers import STRIKES, Offers
 from archiver.sweep import PAGE_TRIES
 from archiver.sweep_loop import SweepLoop
+from archiver.verify.availability import STRIKES, Offers
 from tests.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Desk
 from tests.questions import Questions
 from tests.simulator import Switches, faults

@@ -134,7 +134,7 @@ def test_the_code_keeps_to_the_picture() -> None:
         ("archiver/archive.py", "import boto3.session", "imports boto3"),
         ("archiver/archive.py", "from botocore.client import Config", "imports botocore"),
         ("receiver/app.py", "import sqlite3", "imports sqlite3"),
-        ("archiver/verify.py", "import sqlalchemy as sa", "imports sqlalchemy"),
+        ("archiver/verify/stage.py", "import sqlalchemy as sa", "imports sqlalchemy"),
         ("archiver/store.py", "import jwt", "imports jwt"),
         ("archiver/worker.py", "import httpx2", "imports httpx2"),
         ("archiver/kling/client.py", "import httpcore2", "imports httpcore2"),

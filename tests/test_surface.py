@@ -16,13 +16,13 @@ from archiver.discovery import Discoverer
 from archiver.failures import Failure
 from archiver.kling.new_standard import DISCOVERIES, Shown, collection_of
 from archiver.ledger import Ledger
-from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease
-from archiver.offers import Offers
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
-from archiver.verify import Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Verifier
 from receiver import payload
 from tests.engine import ACCOUNT, Engine
 from tests.simulator import KlingSimulator, Switches

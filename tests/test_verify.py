@@ -19,8 +19,8 @@ from archiver.failures import (
 )
 from archiver.kling.limiter import Priority
 from archiver.model import Callback, Discovery, Stage, State, Status
-from archiver.unconfirmed import UnconfirmedWatch
-from archiver.verify import CROWD, MATCH_LEAST, WAITING_MOST, record_page
+from archiver.verify.stage import CROWD, MATCH_LEAST, WAITING_MOST, record_page
+from archiver.verify.unknown_ids import UnconfirmedWatch
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, RAND, SECOND, answer
 from tests.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest, faults

@@ -14,8 +14,8 @@ from archiver.kling.limiter import RateLimiter
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, State, Status
-from archiver.offers import Offers
-from archiver.verify import LIST_TRIES, Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.stage import LIST_TRIES, Verifier
 from tests.simulator import KlingSimulator, faults
 
 FAMILY = "images/editing/expand"

@@ -29,14 +29,14 @@ from archiver.failures import (
 from archiver.hosts import REFUSALS_IN_A_ROW, HostWatch
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
-from archiver.lookup import Lookup
 from archiver.model import Callback, Discovery, Lease, Stage, State, Status
-from archiver.offers import Offers
 from archiver.setback import PartlyDone
 from archiver.sweep import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
-from archiver.verify import Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Verifier
 from archiver.worker import Stages, Worker, WorkerLimits
 from tests.engine import ACCOUNT, FAMILY, Died, Effects, Engine, HookedLedger
 from tests.simulator import KlingSimulator, faults

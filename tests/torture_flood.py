@@ -19,10 +19,10 @@ from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger, Recorded
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Status
-from archiver.offers import Offers
 from archiver.setback import Setbacks
 from archiver.tend import BATCHES_MOST
-from archiver.verify import Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.stage import Verifier
 from archiver.worker import IDLE_SECONDS, MATCH_SECONDS, TEND_SECONDS, VERIFY_THREADS
 from tests.ledgers import ACCOUNT, START
 from tests.simulator import KlingSimulator

@@ -29,15 +29,15 @@ from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.ledger.connections import Connections
-from archiver.lookup import Lookup
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
-from archiver.offers import Offers
 from archiver.setback import Setbacks
 from archiver.sweep import Sweeper
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
-from archiver.verify import Verifier
+from archiver.verify.availability import Offers
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Verifier
 from archiver.worker import Stages, Threads, Worker, WorkerLimits
 from tests.deadlines.outside import Api, Bucket, Cdn
 from tests.deadlines.timeline import Died, Fiber, Signal, Timeline

@@ -20,7 +20,7 @@ from archiver.kling.limiter import Priority
 from archiver.kling.new_standard import DISCOVERIES, SOLUTIONS, TASKS, Shown, collection_of
 from archiver.kling.new_standard_calls import Answers, ask_ids
 from archiver.model import TASK_ID, Discovery, Lease
-from archiver.offers import Offers
+from archiver.verify.availability import Offers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,8 +46,8 @@ from archiver.kling.new_standard import (
 from archiver.ledger import Ledger, Outcome, Recorded, Waiting
 from archiver.metrics import Metrics
 from archiver.model import Discovery, Lease, Stage, State, Status, Task
-from archiver.offers import Offers
-from archiver.unconfirmed import UnconfirmedWatch
+from archiver.verify.availability import Offers
+from archiver.verify.unknown_ids import UnconfirmedWatch
 
 MATCH_LEAST = 3
 """From so many waiting ids on, one list call is cheaper than asking for each."""
