@@ -18,7 +18,6 @@ from archiver import log
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
 from archiver.config.settings import Settings, SettingsError
-from archiver.discovery import Discoverer
 from archiver.failures import Failure
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
@@ -34,7 +33,8 @@ from archiver.pools import StartedPool
 from archiver.setback import Setbacks
 from archiver.slots import Slots
 from archiver.store import S3Store
-from archiver.sweep import Sweeper
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
 from archiver.verify.availability import Offers

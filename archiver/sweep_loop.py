@@ -20,7 +20,7 @@ from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Stage
 from archiver.setback import say_hold
-from archiver.sweep import SweepEnd, Sweeper, say_failed
+from archiver.sweep.stage import SweepEnd, Sweeper, say_failed
 
 RETRY_SECONDS = 30.0
 """How soon a sweep that failed, or that another one was in the way of, is tried again; at most the interval. Doubled

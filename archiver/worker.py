@@ -38,7 +38,7 @@ from archiver.model import Lease, Stage
 from archiver.pools import StartedPool
 from archiver.setback import Setbacks
 from archiver.slots import Slots
-from archiver.sweep import Sweeper
+from archiver.sweep.stage import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
 from archiver.verify.new_standard import Lookup

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from archiver.discovery import Discoverer
 from archiver.failures import LedgerUnavailable
 from archiver.kling.new_standard import swept
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.model import Callback, Stage, State, Status
-from archiver.sweep import Sweeper
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
 from archiver.tend import Tender
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from archiver.discovery import Discoverer
 from archiver.failures import Failure
 from archiver.kling.client import ApiKey, KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
@@ -15,7 +14,8 @@ from archiver.kling.new_standard_calls import IDS_MOST
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, State, Status
 from archiver.setback import Setbacks
-from archiver.sweep import Sweeper
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Matched, Verifier

@@ -24,7 +24,6 @@ import structlog
 
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
-from archiver.discovery import Discoverer
 from archiver.failures import LeaseLost
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
@@ -36,7 +35,8 @@ from archiver.ledger import Ledger, new_daemon_id
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
 from archiver.setback import Setbacks
-from archiver.sweep import Sweeper
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits

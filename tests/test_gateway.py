@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 from archiver.commands.checks import problems
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
 from archiver.model import Stage, State
-from archiver.sweep import PAGE_TRIES
+from archiver.sweep.stage import PAGE_TRIES
 from archiver.sweep_loop import SweepLoop
 from archiver.verify.availability import STRIKES, Offers
 from tests.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Desk

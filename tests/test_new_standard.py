@@ -13,7 +13,7 @@ from structlog.typing import EventDict
 from archiver.failures import ApiAnswerUnreadable, ApiForbidden, ApiServerError
 from archiver.kling.limiter import Priority
 from archiver.model import Callback, Stage, State, Status
-from archiver.sweep import SweepEnd
+from archiver.sweep.stage import SweepEnd
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest, faults

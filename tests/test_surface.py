@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import pytest
 
-from archiver.discovery import Discoverer
 from archiver.failures import Failure
 from archiver.kling.new_standard import DISCOVERIES, Shown, collection_of
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease
-from archiver.sweep import Sweeper
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup

@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 from archiver.failures import ApiCredentialsRefused, ApiServerError
 from archiver.ledger import Recorded
 from archiver.model import Stage, State, Status, Task
-from archiver.sweep import PAGE_TRIES, SweepEnd
+from archiver.sweep.stage import PAGE_TRIES, SweepEnd
 from tests.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.questions import Questions
 from tests.simulator import LoggedRequest, faults

@@ -16,7 +16,6 @@ import pytest
 import structlog
 
 from archiver import log
-from archiver.discovery import Discoverer
 from archiver.failures import (
     AssetGone,
     BodyIncomplete,
@@ -31,7 +30,8 @@ from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
 from archiver.model import Callback, Discovery, Lease, Stage, State, Status
 from archiver.setback import PartlyDone
-from archiver.sweep import Sweeper
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
 from archiver.verify.availability import Offers

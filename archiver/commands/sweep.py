@@ -26,7 +26,7 @@ from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Fail
 from archiver.kling.new_standard import swept as names_swept
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics
-from archiver.sweep import SweepCounts, SweepEnd, Sweeper
+from archiver.sweep.stage import SweepCounts, SweepEnd, Sweeper
 
 BUSY_POLL_SECONDS = 1.0
 

@@ -9,7 +9,7 @@ from typing import Self
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from archiver.commands.printing import clean, console, count_of, say
-from archiver.sweep import SweepCounts
+from archiver.sweep.stage import SweepCounts
 
 
 class SweepProgress:

@@ -4,7 +4,7 @@ import dataclasses
 
 from archiver.commands.printing import console, count_of, print_line, table
 from archiver.failures import Failure
-from archiver.sweep import SweepCounts
+from archiver.sweep.stage import SweepCounts
 
 _SWEPT = ("pages", "rows", "found", "moved", "passed_by", "malformed")
 _DRY = ("pages", "rows", "to_archive", "files", "passed_by", "malformed")

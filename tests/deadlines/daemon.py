@@ -22,7 +22,6 @@ from typing import Any, NoReturn, cast
 
 from archiver.adoption import Adopter
 from archiver.archive import Archiver
-from archiver.discovery import Discoverer
 from archiver.fetch.spool import Spool
 from archiver.kling.client import ApiKey, KlingClient
 from archiver.kling.limiter import RateLimiter
@@ -32,7 +31,8 @@ from archiver.ledger.connections import Connections
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
 from archiver.setback import Setbacks
-from archiver.sweep import Sweeper
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
 from archiver.tend import Tender
 from archiver.transfer import Transfer, TransferLimits
 from archiver.verify.availability import Offers

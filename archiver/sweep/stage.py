@@ -15,7 +15,6 @@ import enum
 from collections.abc import Callable, Sequence
 
 from archiver import log
-from archiver.discovery import Discoverer, Found
 from archiver.failures import Disposition, Failure
 from archiver.kling.client import PAGE_ROWS, KlingClient, Page
 from archiver.kling.limiter import Priority
@@ -24,6 +23,7 @@ from archiver.kling.new_standard import collection_of
 from archiver.ledger import Ledger, Outcome, Recorded
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Stage, State, Status, Task
+from archiver.sweep.new_standard import Discoverer, Found
 from archiver.verify.availability import Offers
 from archiver.verify.stage import ROWS_MOST, record_page
 

@@ -1,0 +1,1 @@
+"""Finds by list what no callback named. `stage` is the way in."""
