@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from archiver import log
-from archiver.adoption import Adopter
-from archiver.archive import Archiver
+from archiver.archive.adoption import Adopter
+from archiver.archive.stage import Archiver
+from archiver.archive.transfer import Transfer, TransferLimits
 from archiver.config.settings import Settings, SettingsError
 from archiver.failures import Failure
 from archiver.fetch.fetcher import Fetcher
@@ -36,7 +37,6 @@ from archiver.store import S3Store
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
 from archiver.tend import Tender
-from archiver.transfer import Transfer, TransferLimits
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Verifier

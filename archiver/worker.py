@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from archiver import log
-from archiver.archive import Archiver
+from archiver.archive.stage import Archiver
 from archiver.failures import Failure, LeaseLost, LedgerUnavailable
 from archiver.hosts import HostWatch
 from archiver.kling.limiter import Stopped

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from archiver.adoption import Adopter
-from archiver.archive import Archiver
+from archiver.archive.adoption import Adopter
+from archiver.archive.stage import Archiver
+from archiver.archive.transfer import Transfer, TransferLimits
 from archiver.failures import LeaseLost
 from archiver.fetch.fetcher import Fetched, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
@@ -28,7 +29,6 @@ from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, Discovery, Lease, LeasedAsset, Status, StoredAsset
 from archiver.setback import PartlyDone, Setbacks
-from archiver.transfer import Transfer, TransferLimits
 from tests.fake_store import FakeStore
 from tests.simulator import KlingSimulator
 

@@ -11,8 +11,10 @@ import jsonschema
 import pytest
 import structlog
 
-from archiver import log, manifest
-from archiver.archive import gravest
+from archiver import log
+from archiver.archive import manifest
+from archiver.archive.manifest import ManifestUnreadable
+from archiver.archive.stage import gravest
 from archiver.failures import (
     ApiCredentialsRefused,
     AssetGone,
@@ -34,7 +36,6 @@ from archiver.failures import (
 )
 from archiver.fetch.spool import Space
 from archiver.kling.client import mint_token
-from archiver.manifest import ManifestUnreadable
 from archiver.model import Callback, Discovery, Stage, Status, rfc3339
 from archiver.store import ConditionalPut
 from tests.engine import ACCOUNT, FAMILY, Died, Engine

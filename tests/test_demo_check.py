@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from archiver.manifest import Manifest
+from archiver.archive.manifest import Manifest
 from archiver.model import Discovery, Role, StoredAsset
 from tests.demo.check import Checker
 from tests.demo.story import EXPAND, GENERATIONS, Plan, Told, Twist

@@ -22,8 +22,9 @@ import httpx2
 import pytest
 import structlog
 
-from archiver.adoption import Adopter
-from archiver.archive import Archiver
+from archiver.archive.adoption import Adopter
+from archiver.archive.stage import Archiver
+from archiver.archive.transfer import Transfer, TransferLimits
 from archiver.failures import LeaseLost
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
@@ -39,7 +40,6 @@ from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
 from archiver.sweep_loop import SweepLoop
 from archiver.tend import Tender
-from archiver.transfer import Transfer, TransferLimits
 from archiver.verify.availability import Offers
 from archiver.verify.stage import Verifier
 from tests.fake_store import FakeStore

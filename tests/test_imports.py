@@ -131,8 +131,8 @@ def test_the_code_keeps_to_the_picture() -> None:
     [
         ("archiver/sweep/stage.py", "from receiver import app", "imports receiver"),
         ("archiver/sweep/stage.py", "def f():\n    import receiver.app", "imports receiver"),
-        ("archiver/archive.py", "import boto3.session", "imports boto3"),
-        ("archiver/archive.py", "from botocore.client import Config", "imports botocore"),
+        ("archiver/archive/stage.py", "import boto3.session", "imports boto3"),
+        ("archiver/archive/stage.py", "from botocore.client import Config", "imports botocore"),
         ("receiver/app.py", "import sqlite3", "imports sqlite3"),
         ("archiver/verify/stage.py", "import sqlalchemy as sa", "imports sqlalchemy"),
         ("archiver/store.py", "import jwt", "imports jwt"),

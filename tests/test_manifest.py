@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver import manifest
-from archiver.manifest import Manifest, ManifestUnreadable
+from archiver.archive import manifest
+from archiver.archive.manifest import Manifest, ManifestUnreadable
 from archiver.model import DAY_MS, Discovery, Role, StoredAsset
 
 PUBLISHED = json.loads((Path(__file__).parent.parent / "deploy" / "manifest.schema.json").read_text())

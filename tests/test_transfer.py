@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from archiver.archive.transfer import SUSPECT_AFTER_MS, TransferLimits
 from archiver.failures import BodyIncomplete, LeaseLost, StoreMismatch, TooLarge
 from archiver.model import Lease, Role, StoredAsset
-from archiver.transfer import SUSPECT_AFTER_MS, TransferLimits
 from tests.engine import FAMILY, Engine
 from tests.simulator import KlingSimulator, faults
 

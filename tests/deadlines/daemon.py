@@ -20,8 +20,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
-from archiver.adoption import Adopter
-from archiver.archive import Archiver
+from archiver.archive.adoption import Adopter
+from archiver.archive.stage import Archiver
+from archiver.archive.transfer import Transfer, TransferLimits
 from archiver.fetch.spool import Spool
 from archiver.kling.client import ApiKey, KlingClient
 from archiver.kling.limiter import RateLimiter
@@ -34,7 +35,6 @@ from archiver.setback import Setbacks
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
 from archiver.tend import Tender
-from archiver.transfer import Transfer, TransferLimits
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Verifier

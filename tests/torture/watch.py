@@ -4,9 +4,9 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from archiver import manifest
+from archiver.archive import manifest
+from archiver.archive.manifest import Manifest
 from archiver.failures import Failure, StoreMismatch
-from archiver.manifest import Manifest
 from archiver.store import Store
 
 LOOK_SECONDS = 0.5

@@ -21,8 +21,11 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from archiver import log, manifest
-from archiver.adoption import Adopter
+from archiver import log
+from archiver.archive import manifest
+from archiver.archive.adoption import Adopter
+from archiver.archive.manifest import Manifest
+from archiver.archive.transfer import Transfer
 from archiver.failures import (
     AssetGone,
     Disposition,
@@ -37,12 +40,10 @@ from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority, Stopped
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
-from archiver.manifest import Manifest
 from archiver.metrics import Metrics
 from archiver.model import Lease, LeasedAsset, Stage, Status, StoredAsset, task_folder
 from archiver.setback import PartlyDone
 from archiver.store import Outcome, Store
-from archiver.transfer import Transfer
 
 
 @dataclasses.dataclass(frozen=True)

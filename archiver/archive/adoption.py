@@ -7,12 +7,12 @@ names is seen to be there in its size. One that is missing is fetched again and 
 import dataclasses
 from collections.abc import Collection, Mapping
 
-from archiver import manifest
+from archiver.archive import manifest
+from archiver.archive.manifest import Manifest
+from archiver.archive.transfer import Transfer
 from archiver.failures import ForeignObject, StoreMismatch
-from archiver.manifest import Manifest
 from archiver.model import Lease, LeasedAsset, StoredAsset
 from archiver.store import Store
-from archiver.transfer import Transfer
 
 
 @dataclasses.dataclass(frozen=True)
