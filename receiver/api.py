@@ -28,9 +28,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from archiver import log, registration
+from archiver import log
+from archiver.create import registration
+from archiver.create.registration import NotARegistration, Registration
 from archiver.failures import LedgerUnavailable
-from archiver.registration import NotARegistration, Registration
 from receiver import replies
 from receiver.callbacks import BodyProblem, announced_bytes, read_body
 from receiver.replies import Reply

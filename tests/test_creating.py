@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver import creating, input_images
-from archiver.creating import MODELS, RATIOS, problems
+from archiver.create import images, rules
+from archiver.create.rules import MODELS, RATIOS, problems
 from tests.simulator.account import Account
 from tests.simulator.creating import CreateRefused, create
 from tests.simulator.families import FAMILIES
@@ -253,7 +253,7 @@ def test_an_expansion_that_breaks_a_rule_is_named_with_the_rule(
 
 
 def encoded(size: tuple[int, int], media_format: Any = "png") -> str:
-    return input_images.encode(media("input", media_format, size))
+    return images.encode(media("input", media_format, size))
 
 
 @pytest.mark.parametrize(
@@ -277,9 +277,9 @@ def test_an_image_by_url_or_in_base64_within_the_limits_passes(image: str) -> No
         (encoded((299, 400)), "must be at least 300 pixels wide and high, not 299×400"),
         (encoded((300, 751)), "must be between 1:2.5 and 2.5:1, not 300×751"),
         (encoded((300, 300), "webp"), "must be a PNG or JPEG image, not image/webp"),
-        (input_images.encode(b"<html>" * 100), "must be a PNG or JPEG image: the bytes are no image"),
-        (input_images.encode(media("input", "png", (300, 300))[:-30]), "must be a whole image"),
-        (input_images.encode(bytes(10 * 1024 * 1024 + 3)), "must be at most 10 MB, not 10.0 MB"),
+        (images.encode(b"<html>" * 100), "must be a PNG or JPEG image: the bytes are no image"),
+        (images.encode(media("input", "png", (300, 300))[:-30]), "must be a whole image"),
+        (images.encode(bytes(10 * 1024 * 1024 + 3)), "must be at most 10 MB, not 10.0 MB"),
         ("dog.png", "must be a URL (http:// or https://), or Base64"),
         (encoded((300, 300)) + "\n", "must be a URL (http:// or https://), or Base64 without line breaks"),
         ("https://", "must be a URL with a host"),
@@ -311,11 +311,11 @@ _ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-_NAMES = sorted({name for rules in creating.RULES.values() for name in rules.parameters})
+_NAMES = sorted({name for rules in rules.RULES.values() for name in rules.parameters})
 
 
 @given(
-    st.sampled_from([*creating.RULES, "videos/effects"]),
+    st.sampled_from([*rules.RULES, "videos/effects"]),
     st.dictionaries(st.sampled_from(_NAMES) | st.text(max_size=8), _ANYTHING, max_size=8),
 )
 def test_whatever_a_body_holds_the_answer_is_sentences_and_a_request_that_is_json(
@@ -324,8 +324,8 @@ def test_whatever_a_body_holds_the_answer_is_sentences_and_a_request_that_is_jso
     for sentence in problems(family, body):
         assert sentence.endswith(".")
         assert len(sentence) < 400
-    json.dumps(creating.request_of(body))
-    assert creating.slots_of(family, body) >= 1
+    json.dumps(rules.request_of(body))
+    assert rules.slots_of(family, body) >= 1
 
 
 def _generations() -> st.SearchStrategy[dict[str, Any]]:
@@ -391,15 +391,15 @@ def test_the_request_has_what_was_asked_for_and_no_image_data_address_or_key() -
     body = {
         "prompt": "a red fox, " * 50,
         "n": 4,
-        "image": input_images.encode(content),
+        "image": images.encode(content),
         "image_tail": "https://user:secret@example.com/a.png?Signature=abc#x",
-        "subject_image_list": [{"subject_image": f"data:image/png;base64,{input_images.encode(content)}"}],
+        "subject_image_list": [{"subject_image": f"data:image/png;base64,{images.encode(content)}"}],
         "options": {"callback_url": "https://us.example/callbacks/token", "mode": "pro"},
         "callback_url": "https://us.example/callbacks/token/images/generations",
         "external_task_id": "ka-1",
     }
 
-    kept = creating.request_of(body)
+    kept = rules.request_of(body)
     assert kept["prompt"] == body["prompt"]
     assert kept["n"] == 4
     assert kept["image"] == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
@@ -410,13 +410,13 @@ def test_the_request_has_what_was_asked_for_and_no_image_data_address_or_key() -
 
 
 def test_the_callback_url_names_token_and_family() -> None:
-    url = creating.callback_url("https://us.example/kling/", token="t0ken", family=EXPAND)
+    url = rules.callback_url("https://us.example/kling/", token="t0ken", family=EXPAND)
 
     assert url == "https://us.example/kling/callbacks/t0ken/images/editing/expand"
 
 
 def test_our_external_ids_pass_our_own_rule() -> None:
-    made = creating.new_external_id(f"{random.Random(1).getrandbits(128):032x}")
+    made = rules.new_external_id(f"{random.Random(1).getrandbits(128):032x}")
 
     assert of_generation(external_task_id=made) == []
 
@@ -433,4 +433,4 @@ def test_our_external_ids_pass_our_own_rule() -> None:
 def test_an_image_task_takes_as_many_slots_as_it_makes_images(
     family: str, body: dict[str, object], slots: int
 ) -> None:
-    assert creating.slots_of(family, body) == slots
+    assert rules.slots_of(family, body) == slots

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from archiver.expansion import Expansion, expansion_to, pixels_of, ratio_of
+from archiver.create.expansion import Expansion, expansion_to, pixels_of, ratio_of
 
 
 def test_the_documents_own_example_comes_out_as_it_says() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from archiver.creating import request_of
+from archiver.create.rules import request_of
+from archiver.create.submitter import LOOKUP_SECONDS, Submission, Submitter, Verdict
 from archiver.failures import (
     ApiConcurrencyExceeded,
     CreateUnsettled,
@@ -22,7 +23,6 @@ from archiver.kling.client import KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.ledger import Ledger
 from archiver.model import Callback, Discovery, Stage, State, Status
-from archiver.submission import LOOKUP_SECONDS, Submission, Submitter, Verdict
 from tests.ledgers import ACCOUNT, FAMILY, MINUTE, RAND, SECOND, Desk
 from tests.simulator import Fault, KlingSimulator, faults
 

@@ -16,9 +16,9 @@ from archiver.commands.invocation import (
 )
 from archiver.commands.printing import print_json, print_line, say
 from archiver.composition import require_account
+from archiver.create.registration import NotARegistration, asked_for, is_identifier
 from archiver.families import FAMILIES
 from archiver.model import FAMILY
-from archiver.registration import NotARegistration, asked_for, is_identifier
 
 
 def register(

@@ -20,9 +20,9 @@ from archiver.commands.invocation import (
 )
 from archiver.commands.printing import console, count_of, print_json, print_line, say
 from archiver.composition import require_account
+from archiver.create.registration import is_identifier
 from archiver.ledger import Ledger, Retried
 from archiver.model import State
-from archiver.registration import is_identifier
 
 BATCH_ROWS = 500
 """Ids a transaction: what a callback has to wait for is never longer than that."""

@@ -25,9 +25,9 @@ from archiver.commands.printing import (
     table,
     when,
 )
+from archiver.create.registration import is_identifier
 from archiver.failures import Failure
 from archiver.model import State
-from archiver.registration import is_identifier
 
 
 def show(

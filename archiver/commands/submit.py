@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from archiver import creating
 from archiver.commands.invocation import AccountName, account_meant, invocation_of
 from archiver.commands.printing import say
 from archiver.commands.register import advise_family, family_problem
@@ -16,10 +15,11 @@ from archiver.commands.submit_progress import SubmitProgress
 from archiver.commands.submit_run import SubmitRun
 from archiver.composition import require_account
 from archiver.config.settings import Need, Settings, SettingsError
+from archiver.create import rules
+from archiver.create.registration import is_identifier
+from archiver.create.submitter import Submission
 from archiver.families import FAMILIES
 from archiver.redaction import Redaction
-from archiver.registration import is_identifier
-from archiver.submission import Submission
 
 _Text = str | None
 _Number = float | None
@@ -33,7 +33,7 @@ def submit(
     *,
     prompt: Annotated[_Text, typer.Option(help="What to make; at most 2500 characters.")] = None,
     negative_prompt: Annotated[_Text, typer.Option(help="What to avoid; not together with an image.")] = None,
-    model: Annotated[_Text, typer.Option(help=f"{', '.join(creating.MODELS)}.")] = None,
+    model: Annotated[_Text, typer.Option(help=f"{', '.join(rules.MODELS)}.")] = None,
     image: Annotated[
         _Text,
         typer.Option(metavar="FILE", help="PNG or JPEG file (at most 10 MB), or a URL, or Base64."),
@@ -45,7 +45,7 @@ def submit(
     human_fidelity: Annotated[_Number, typer.Option(help="How closely to keep to the face: 0 to 1.")] = None,
     resolution: Annotated[_Text, typer.Option(help="1k or 2k.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="How many images: 1 to 9.")] = None,
-    aspect_ratio: Annotated[_Text, typer.Option(help=f"{', '.join(creating.RATIOS)}.")] = None,
+    aspect_ratio: Annotated[_Text, typer.Option(help=f"{', '.join(rules.RATIOS)}.")] = None,
     watermark: Annotated[bool, typer.Option("--watermark", help="Make watermarked images as well.")] = False,
     up: Annotated[_Number, typer.Option(help="Expand upwards by so many heights: 0 to 2.")] = None,
     down: Annotated[_Number, typer.Option(help="Expand downwards, likewise.")] = None,
@@ -118,19 +118,19 @@ def submit(
         body = body_of(json, options, sides)
     except ValueError as error:
         context.fail(f"{error}.")
-    _check_body(context, family, body, rules=not no_check)
+    _check_body(context, family, body, check=not no_check)
     invocation = invocation_of(context)
     everywhere = invocation.settings(Need.KLING)
     settings = account_meant(context, everywhere, name=account)
     advise_family(family)
-    if family in FAMILIES and family not in creating.RULES and not no_check:
+    if family in FAMILIES and family not in rules.RULES and not no_check:
         say(f"this version has no rules for {family}: the body is sent unchecked.")
     one = _submission(settings, family, body)
     progress = SubmitProgress(
         now=invocation.now,
         wait=invocation.wait,
         timeout_seconds=timeout,
-        slots=creating.slots_of(family, one.body),
+        slots=rules.slots_of(family, one.body),
         clean=Redaction(settings.secrets()).text,
     )
     with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
@@ -147,16 +147,16 @@ def _check_family(context: typer.Context, family: str) -> None:
     problem = family_problem("FAMILY", family)
     if problem:
         context.fail(problem)
-    if family in creating.SYNCHRONOUS:
+    if family in rules.SYNCHRONOUS:
         context.fail(f"{family} answers at once and makes no task: there is nothing to archive.")
 
 
-def _check_body(context: typer.Context, family: str, body: Mapping[str, Any], *, rules: bool) -> None:
+def _check_body(context: typer.Context, family: str, body: Mapping[str, Any], *, check: bool) -> None:
     external_id = body.get("external_task_id")
     usable = external_id in (None, "") or (isinstance(external_id, str) and is_identifier(external_id))
     if not usable:
         context.fail("external_task_id must be 1 to 256 characters that print, and not only dots.")
-    problems = creating.problems(family, body) if rules else []
+    problems = rules.problems(family, body) if check else []
     if problems:
         context.fail("\n".join([*problems, "Nothing was sent; --no-check would send it all the same."]))
 
@@ -169,7 +169,7 @@ def _submission(settings: Settings, family: str, body: Mapping[str, Any]) -> Sub
     whole = dict(body)
     own_id = not whole.get("external_task_id")
     if own_id:
-        whole["external_task_id"] = creating.new_external_id(secrets.token_hex(16))
+        whole["external_task_id"] = rules.new_external_id(secrets.token_hex(16))
     swept = family in settings.families
     trail = "registration and sweep" if swept else f"registration (KLING_FAMILIES does not name {family})"
     if whole.get("callback_url"):
@@ -184,7 +184,7 @@ def _submission(settings: Settings, family: str, body: Mapping[str, Any]) -> Sub
         body=whole,
         external_id=whole["external_task_id"],
         has_own_id=own_id,
-        request=creating.request_of(whole),
+        request=rules.request_of(whole),
     )
 
 
@@ -196,4 +196,4 @@ def _callback_url(settings: Settings, public_url: str, family: str) -> str:
             ]
         )
     token = settings.callback_token[0].get_secret_value()
-    return creating.callback_url(public_url, token=token, family=family)
+    return rules.callback_url(public_url, token=token, family=family)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from archiver import input_images
-from archiver.creating import expansion_fields
-from archiver.expansion import Expansion, expansion_to, pixels_of, ratio_of
+from archiver.create import images
+from archiver.create.expansion import Expansion, expansion_to, pixels_of, ratio_of
+from archiver.create.rules import expansion_fields
 
 _Value = TypeVar("_Value")
 
@@ -58,13 +58,13 @@ class Sides:
     def _pixels(self, image: object) -> tuple[int, int]:
         if self.image_size is not None:
             return _named("--image-size", pixels_of, self.image_size)
-        content = input_images.decode(image) if isinstance(image, str) else None
+        content = images.decode(image) if isinstance(image, str) else None
         if content is None:
             raise ValueError(
                 "--target-ratio and --area need to know how large the image is: give a file, or --image-size 1024x768"
             )
         try:
-            found = input_images.read(content)
+            found = images.read(content)
         except ValueError as error:
             raise ValueError(f"image {error}") from error
         return found.width, found.height
@@ -88,18 +88,18 @@ def body_of(json_text: str | None, options: Mapping[str, object], sides: Sides) 
 
 def image_of(written: str) -> str:
     """The `image` parameter: a file's content as Base64; a URL or Base64 as it is."""
-    if input_images.is_url(written) or written[:5].lower() == "data:":
+    if images.is_url(written) or written[:5].lower() == "data:":
         return written
     try:
         content = pathlib.Path(written).read_bytes()
     except (OSError, ValueError) as error:
-        if input_images.decode(written) and len(written) > 64:
+        if images.decode(written) and len(written) > 64:
             return written
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
         raise ValueError(
             f"--image {written[:200]!r} is no readable file ({reason}), no URL and no Base64"
         ) from error
-    return input_images.encode(content)
+    return images.encode(content)
 
 
 def _require_utf8(name: str, value: str) -> None:

@@ -16,10 +16,10 @@ from archiver.commands.show import what_to_do
 from archiver.commands.submit_progress import SubmitProgress, TimeUp
 from archiver.composition import build_client
 from archiver.config.settings import Settings
+from archiver.create.submitter import Submission, Submitted, Submitter, Verdict
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import State
-from archiver.submission import Submission, Submitted, Submitter, Verdict
 
 _SETTLED = frozenset({State.ARCHIVED, State.FAILED, State.BURIED, State.LOST})
 """States in which waiting any longer tells nothing new."""

@@ -21,8 +21,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from archiver import input_images
-from archiver.expansion import AREA_MAX, RATIO_MAX, Expansion
+from archiver.create import images
+from archiver.create.expansion import AREA_MAX, RATIO_MAX, Expansion
 
 Body = Mapping[str, Any]
 Check = Callable[[object], str | None]
@@ -268,7 +268,7 @@ def expansion_fields(sides: Expansion) -> dict[str, float]:
 
 _COMMON: dict[str, Check] = {
     "prompt": _text(PROMPT_CHARACTERS_MAX),
-    "image": input_images.broken_rule,
+    "image": images.broken_rule,
     "n": _whole(1, N_MAX),
     "watermark_info": _watermark_info,
     "callback_url": _callback_url,
@@ -374,7 +374,7 @@ def _told(value: object) -> object:
         return [_told(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    if input_images.is_url(value):
+    if images.is_url(value):
         return _without_credentials(value)
     return _digest(value) if _is_data(value) else value
 
@@ -392,6 +392,6 @@ def _without_credentials(url: str) -> str:
 
 def _digest(text: str) -> dict[str, object]:
     """What stands for image data: SHA-256 and length of the decoded bytes, or of the text where it decodes to none."""
-    content = input_images.decode(text)
+    content = images.decode(text)
     raw = text.encode("utf-8", "replace") if content is None else content
     return {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
