@@ -19,6 +19,11 @@ from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
 from archiver.config.settings import Settings, SettingsError
+from archiver.engine.failure_handling import Setbacks
+from archiver.engine.pools import StartedPool
+from archiver.engine.transfer_slots import Slots
+from archiver.engine.upkeep import Tender
+from archiver.engine.worker import Stages, Worker, WorkerLimits
 from archiver.failures import Failure
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
@@ -30,18 +35,13 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Stage
-from archiver.pools import StartedPool
-from archiver.setback import Setbacks
-from archiver.slots import Slots
 from archiver.store import S3Store
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.tend import Tender
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Verifier
 from archiver.version import VERSION
-from archiver.worker import Stages, Worker, WorkerLimits
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
 """For each transfer; as many again for all together, since each task may list or seal in its own thread meanwhile."""

@@ -19,13 +19,13 @@ from starlette.routing import Route
 from archiver import log
 from archiver.composition import Engine, build_engine, require_account
 from archiver.config.settings import Settings, SettingsError
+from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
 from archiver.ledger import Ledger, LedgerUnusable, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception, Stage
 from archiver.permanence import outlives_container
-from archiver.pools import ThreadsRefused
 from archiver.version import VERSION
 from receiver.api import Api
 from receiver.app import AppParts, build_app

@@ -29,9 +29,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archiver import log
+from archiver.engine.pools import StartedPool
 from archiver.failures import Failure
 from archiver.metrics import Metrics
-from archiver.pools import StartedPool
 from receiver import replies
 from receiver.api import AT_A_TIME
 from receiver.callbacks import Callbacks

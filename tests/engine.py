@@ -18,6 +18,7 @@ from typing import Any, Self
 from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
+from archiver.engine.failure_handling import PartlyDone, Setbacks
 from archiver.failures import LeaseLost
 from archiver.fetch.fetcher import Fetched, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
@@ -28,7 +29,6 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, Discovery, Lease, LeasedAsset, Status, StoredAsset
-from archiver.setback import PartlyDone, Setbacks
 from tests.fake_store import FakeStore
 from tests.simulator import KlingSimulator
 

@@ -15,17 +15,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from archiver.engine.upkeep import Tender
+from archiver.engine.worker import Stages, Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
 from archiver.kling.new_standard import swept
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.model import Callback, Stage, State, Status
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.tend import Tender
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Verifier
-from archiver.worker import Stages, Worker, WorkerLimits
 from tests.effects import Mishap, Mishaps
 from tests.engine import ACCOUNT, FAMILY, Died, Engine
 from tests.simulator import KlingSimulator

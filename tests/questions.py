@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from archiver.engine.failure_handling import Setbacks
 from archiver.failures import Failure
 from archiver.kling.client import ApiKey, KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
@@ -13,7 +14,6 @@ from archiver.kling.new_standard import Shown
 from archiver.kling.new_standard_calls import IDS_MOST
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, State, Status
-from archiver.setback import Setbacks
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
 from archiver.verify.availability import Offers

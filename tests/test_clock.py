@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog.testing
 
+from archiver.engine.upkeep import Tender
 from archiver.failures import ApiUnreachable, BucketMissing, NotMedia, StoreError
 from archiver.model import Callback, Stage, State, Status
-from archiver.tend import Tender
 from tests.engine import ACCOUNT, FAMILY
 from tests.ledgers import DAY, HOUR, MINUTE, SECOND, START, Desk, answer
 from tests.pipeline import Pipeline

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from archiver.engine.pools import StartedPool
 from archiver.failures import LedgerUnavailable
 from archiver.fetch.egress import RESOLUTIONS_MAX, PinnedBackend
 from archiver.model import Callback, Status
-from archiver.pools import StartedPool
 from tests.daemons import FAMILY, Daemon, Site, until
 from tests.edge import Edge, legacy_body
 from tests.ledgers import ACCOUNT, Desk

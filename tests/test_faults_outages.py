@@ -25,6 +25,9 @@ import structlog
 from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
+from archiver.engine.failure_handling import Setbacks
+from archiver.engine.sweep_loop import SweepLoop
+from archiver.engine.upkeep import Tender
 from archiver.failures import LeaseLost
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
@@ -35,11 +38,8 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
-from archiver.setback import Setbacks
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.sweep_loop import SweepLoop
-from archiver.tend import Tender
 from archiver.verify.availability import Offers
 from archiver.verify.stage import Verifier
 from tests.fake_store import FakeStore

@@ -9,10 +9,10 @@ import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.commands.checks import problems
+from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
 from archiver.model import Stage, State
 from archiver.sweep.stage import PAGE_TRIES
-from archiver.sweep_loop import SweepLoop
 from archiver.verify.availability import STRIKES, Offers
 from tests.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Desk
 from tests.questions import Questions

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from archiver.engine.failure_handling import PartlyDone
+from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
 from archiver.failures import AssetGone, FetchFailed, FetchTimeout, HostRefusing, NotMedia, StoreError
-from archiver.hosts import REFUSALS_IN_A_ROW, HostWatch
 from archiver.model import Lease, Stage, State
-from archiver.setback import PartlyDone
 from tests.ledgers import DAY, Desk, answer, asset
 
 HOST = "cdn.klingai.com"

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from archiver.pools import StartedPool, ThreadsRefused
+from archiver.engine.pools import StartedPool, ThreadsRefused
 
 PATIENCE_SECONDS = 60
 
@@ -55,7 +55,7 @@ def test_threads_that_the_system_refuses_part_way_are_a_sentence_and_those_it_ga
 
 
 def test_a_thread_that_never_reports_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archiver.pools.START_SECONDS", 0.0)
+    monkeypatch.setattr("archiver.engine.pools.START_SECONDS", 0.0)
     gate = threading.Event()
 
     with pytest.raises(ThreadsRefused):

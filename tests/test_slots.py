@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from archiver.slots import Slots
+from archiver.engine.transfer_slots import Slots
 
 
 def test_an_account_that_is_alone_may_have_every_slot() -> None:

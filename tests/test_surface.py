@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 
+from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import Failure
 from archiver.kling.new_standard import DISCOVERIES, Shown, collection_of
 from archiver.ledger import Ledger
@@ -19,7 +20,6 @@ from archiver.metrics import Metrics
 from archiver.model import Callback, Lease
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.sweep_loop import SweepLoop
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Verifier

@@ -10,11 +10,11 @@ import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
+from archiver.engine.upkeep import SKEW_MOST_MS, Tender
 from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
 from archiver.kling.client import KeyPair, KlingClient
 from archiver.kling.limiter import Priority
 from archiver.model import Discovery, Stage, State
-from archiver.tend import SKEW_MOST_MS, Tender
 from tests.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, answer
 from tests.questions import Questions
 

@@ -16,6 +16,11 @@ import pytest
 import structlog
 
 from archiver import log
+from archiver.engine.failure_handling import PartlyDone
+from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
+from archiver.engine.sweep_loop import SweepLoop
+from archiver.engine.upkeep import Tender
+from archiver.engine.worker import Stages, Worker, WorkerLimits
 from archiver.failures import (
     AssetGone,
     BodyIncomplete,
@@ -25,19 +30,14 @@ from archiver.failures import (
     HostRefusing,
     LedgerUnavailable,
 )
-from archiver.hosts import REFUSALS_IN_A_ROW, HostWatch
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
 from archiver.model import Callback, Discovery, Lease, Stage, State, Status
-from archiver.setback import PartlyDone
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.sweep_loop import SweepLoop
-from archiver.tend import Tender
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Verifier
-from archiver.worker import Stages, Worker, WorkerLimits
 from tests.engine import ACCOUNT, FAMILY, Died, Effects, Engine, HookedLedger
 from tests.simulator import KlingSimulator, faults
 

@@ -13,17 +13,17 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from archiver.engine.failure_handling import Setbacks
+from archiver.engine.upkeep import BATCHES_MOST
+from archiver.engine.worker import IDLE_SECONDS, MATCH_SECONDS, TEND_SECONDS, VERIFY_THREADS
 from archiver.kling.client import KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger, Recorded
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Status
-from archiver.setback import Setbacks
-from archiver.tend import BATCHES_MOST
 from archiver.verify.availability import Offers
 from archiver.verify.stage import Verifier
-from archiver.worker import IDLE_SECONDS, MATCH_SECONDS, TEND_SECONDS, VERIFY_THREADS
 from tests.ledgers import ACCOUNT, START
 from tests.simulator import KlingSimulator
 from tests.virtual_time import VirtualTime

@@ -26,6 +26,7 @@ from archiver.archive import manifest
 from archiver.archive.adoption import Adopter
 from archiver.archive.manifest import Manifest
 from archiver.archive.transfer import Transfer
+from archiver.engine.failure_handling import PartlyDone
 from archiver.failures import (
     AssetGone,
     Disposition,
@@ -42,7 +43,6 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, LeasedAsset, Stage, Status, StoredAsset, task_folder
-from archiver.setback import PartlyDone
 from archiver.store import Outcome, Store
 
 

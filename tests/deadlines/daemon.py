@@ -23,6 +23,9 @@ from typing import Any, NoReturn, cast
 from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
+from archiver.engine.failure_handling import Setbacks
+from archiver.engine.upkeep import Tender
+from archiver.engine.worker import Stages, Threads, Worker, WorkerLimits
 from archiver.fetch.spool import Spool
 from archiver.kling.client import ApiKey, KlingClient
 from archiver.kling.limiter import RateLimiter
@@ -31,14 +34,11 @@ from archiver.ledger import Ledger, new_daemon_id
 from archiver.ledger.connections import Connections
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
-from archiver.setback import Setbacks
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.tend import Tender
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Verifier
-from archiver.worker import Stages, Threads, Worker, WorkerLimits
 from tests.deadlines.outside import Api, Bucket, Cdn
 from tests.deadlines.timeline import Died, Fiber, Signal, Timeline
 from tests.deadlines.world import FAMILIES, World

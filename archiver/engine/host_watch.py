@@ -8,9 +8,9 @@ In memory only: after a restart five tasks find it out again, and none of them l
 import collections
 import threading
 
+from archiver.engine.failure_handling import PartlyDone
 from archiver.failures import AssetGone, Failure, FetchFailed, FetchTimeout, HostRefusing
 from archiver.model import Lease, State
-from archiver.setback import PartlyDone
 
 REFUSALS_IN_A_ROW = 5
 

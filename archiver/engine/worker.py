@@ -26,8 +26,13 @@ from typing import TypeVar
 
 from archiver import log
 from archiver.archive.stage import Archiver
+from archiver.engine.failure_handling import Setbacks
+from archiver.engine.host_watch import HostWatch
+from archiver.engine.pools import StartedPool
+from archiver.engine.sweep_loop import SweepLoop
+from archiver.engine.transfer_slots import Slots
+from archiver.engine.upkeep import Tender
 from archiver.failures import Failure, LeaseLost, LedgerUnavailable
-from archiver.hosts import HostWatch
 from archiver.kling.limiter import Stopped
 from archiver.kling.new_standard import Shown
 from archiver.kling.new_standard_calls import IDS_MOST
@@ -35,12 +40,7 @@ from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
-from archiver.pools import StartedPool
-from archiver.setback import Setbacks
-from archiver.slots import Slots
 from archiver.sweep.stage import Sweeper
-from archiver.sweep_loop import SweepLoop
-from archiver.tend import Tender
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Matched, Verifier
 

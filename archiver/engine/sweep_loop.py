@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 
 from archiver import log
+from archiver.engine.failure_handling import say_hold
 from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure
 from archiver.kling.limiter import Stopped
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Stage
-from archiver.setback import say_hold
 from archiver.sweep.stage import SweepEnd, Sweeper, say_failed
 
 RETRY_SECONDS = 30.0
