@@ -11,15 +11,15 @@ from typing import Annotated
 
 import typer
 
-from archiver.commands.endings import Commands
-from archiver.commands.invocation import Invocation
 from archiver.commands.register import register
 from archiver.commands.rename_account import rename_account
 from archiver.commands.retry import retry
 from archiver.commands.show import show
 from archiver.commands.status import status
-from archiver.commands.submit import submit
-from archiver.commands.sweep import sweep
+from archiver.commands.submit.command import submit
+from archiver.commands.sweep.command import sweep
+from archiver.commands.terminal.exit_status import Commands
+from archiver.commands.terminal.invocation import Invocation
 from archiver.version import VERSION
 
 NAME = "kling-archiver"

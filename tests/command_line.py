@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typer.testing import CliRunner, Result
 
 from archiver.__main__ import app
-from archiver.commands.invocation import Invocation
+from archiver.commands.terminal.invocation import Invocation
 from archiver.failures import Bury, Failure
 from archiver.ledger import Ledger
 from archiver.model import Asset, Discovery, Lease, Role, Status, StoredAsset, Task

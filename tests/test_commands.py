@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from archiver.commands.printing import clean, distance, span
+from archiver.commands.terminal.printing import clean, distance, span
 from archiver.failures import NotMedia
 from archiver.model import Callback, State, Status
 from tests.command_line import (

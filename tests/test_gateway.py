@@ -8,7 +8,7 @@ import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
-from archiver.commands.checks import problems
+from archiver.commands.status_checks import problems
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
 from archiver.model import Stage, State

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from archiver.commands.invocation import (
+from archiver.commands.terminal.invocation import (
     AccountName,
     AsJson,
     account_meant,
     invocation_of,
     no_daemon_sentence,
 )
-from archiver.commands.printing import print_json, print_line, say
+from archiver.commands.terminal.printing import print_json, print_line, say
 from archiver.composition import require_account
 from archiver.create.registration import NotARegistration, asked_for, is_identifier
 from archiver.families import FAMILIES

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from archiver.commands.endings import WRONG
-from archiver.commands.invocation import AsJson, invocation_of
-from archiver.commands.printing import count_of, print_json, print_line, say
+from archiver.commands.terminal.exit_status import WRONG
+from archiver.commands.terminal.invocation import AsJson, invocation_of
+from archiver.commands.terminal.printing import count_of, print_json, print_line, say
 from archiver.ledger import Ledger
 from archiver.model import ACCOUNT_NAME
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.progress import track
 
-from archiver.commands.endings import WRONG
-from archiver.commands.invocation import (
+from archiver.commands.terminal.exit_status import WRONG
+from archiver.commands.terminal.invocation import (
     AccountName,
     AsJson,
     accounts_meant,
@@ -18,7 +18,7 @@ from archiver.commands.invocation import (
     no_daemon_sentence,
     of_accounts,
 )
-from archiver.commands.printing import console, count_of, print_json, print_line, say
+from archiver.commands.terminal.printing import console, count_of, print_json, print_line, say
 from archiver.composition import require_account
 from archiver.create.registration import is_identifier
 from archiver.ledger import Ledger, Retried

@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from archiver.commands.endings import WRONG
-from archiver.commands.invocation import (
+from archiver.commands.terminal.exit_status import WRONG
+from archiver.commands.terminal.invocation import (
     AccountName,
     AsJson,
     accounts_meant,
     invocation_of,
     of_accounts,
 )
-from archiver.commands.printing import (
+from archiver.commands.terminal.printing import (
     console,
     facts,
     milliseconds,

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from archiver.commands.checks import part_of, problems
-from archiver.commands.endings import WRONG
-from archiver.commands.invocation import AsJson, invocation_of
-from archiver.commands.printing import console, facts, print_json, print_line, span, table, when
+from archiver.commands.status_checks import part_of, problems
+from archiver.commands.terminal.exit_status import WRONG
+from archiver.commands.terminal.invocation import AsJson, invocation_of
+from archiver.commands.terminal.printing import console, facts, print_json, print_line, span, table, when
 from archiver.kling.new_standard import swept
 
 _HOLD_KEYS = ("stage", "reason", "since", "what_to_do")

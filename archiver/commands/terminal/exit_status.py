@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from archiver import log
-from archiver.commands.printing import say
+from archiver.commands.terminal.printing import say
 from archiver.config.settings import SettingsError
 from archiver.failures import Failure, LedgerUnavailable
 from archiver.kling.limiter import Stopped

@@ -9,11 +9,11 @@ from typing import Any
 
 import typer
 
-from archiver.commands.endings import INTERRUPTED, WRONG, sentence_of
-from archiver.commands.invocation import no_daemon_sentence
-from archiver.commands.printing import print_json, print_line
 from archiver.commands.show import what_to_do
-from archiver.commands.submit_progress import SubmitProgress, TimeUp
+from archiver.commands.submit.progress import SubmitProgress, TimeUp
+from archiver.commands.terminal.exit_status import INTERRUPTED, WRONG, sentence_of
+from archiver.commands.terminal.invocation import no_daemon_sentence
+from archiver.commands.terminal.printing import print_json, print_line
 from archiver.composition import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import Submission, Submitted, Submitter, Verdict

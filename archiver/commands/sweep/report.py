@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from archiver.commands.printing import console, count_of, print_line, table
+from archiver.commands.terminal.printing import console, count_of, print_line, table
 from archiver.failures import Failure
 from archiver.sweep.stage import SweepCounts
 

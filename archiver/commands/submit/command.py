@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from archiver.commands.invocation import AccountName, account_meant, invocation_of
-from archiver.commands.printing import say
 from archiver.commands.register import advise_family, family_problem
-from archiver.commands.submit_body import Sides, body_of
-from archiver.commands.submit_progress import SubmitProgress
-from archiver.commands.submit_run import SubmitRun
+from archiver.commands.submit.body import Sides, body_of
+from archiver.commands.submit.progress import SubmitProgress
+from archiver.commands.submit.run import SubmitRun
+from archiver.commands.terminal.invocation import AccountName, account_meant, invocation_of
+from archiver.commands.terminal.printing import say
 from archiver.composition import require_account
 from archiver.config.settings import Need, Settings, SettingsError
 from archiver.create import rules

@@ -8,7 +8,7 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from archiver.commands.printing import clean, console, count_of, say
+from archiver.commands.terminal.printing import clean, console, count_of, say
 from archiver.sweep.stage import SweepCounts
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, cast
 import typer
 
 from archiver import log
-from archiver.commands.printing import say
+from archiver.commands.terminal.printing import say
 from archiver.config.settings import Need, Settings
 from archiver.ledger import Ledger, unix_ms
 

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from archiver.commands.endings import WRONG, sentence_of
-from archiver.commands.invocation import (
+from archiver.commands.sweep.progress import SweepProgress
+from archiver.commands.sweep.report import FamilySwept, as_json, print_report
+from archiver.commands.terminal.exit_status import WRONG, sentence_of
+from archiver.commands.terminal.invocation import (
     AccountName,
     AsJson,
     Invocation,
@@ -17,9 +19,7 @@ from archiver.commands.invocation import (
     invocation_of,
     no_daemon_sentence,
 )
-from archiver.commands.printing import print_json, say
-from archiver.commands.sweep_progress import SweepProgress
-from archiver.commands.sweep_report import FamilySwept, as_json, print_report
+from archiver.commands.terminal.printing import print_json, say
 from archiver.composition import build_client, build_sweeper, require_account
 from archiver.config.settings import Need, Settings
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from archiver.commands.printing import clean as printable
-from archiver.commands.printing import console, count_of, say
+from archiver.commands.terminal.printing import clean as printable
+from archiver.commands.terminal.printing import console, count_of, say
 from archiver.failures import ApiConcurrencyExceeded, CreateUnsettled, Failure
 from archiver.model import State
 

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from archiver.commands.printing import count_of, distance, milliseconds, span
+from archiver.commands.terminal.printing import count_of, distance, milliseconds, span
 from archiver.families import FAMILIES
 from archiver.kling.new_standard import collection_of
 from archiver.ledger import Ledger

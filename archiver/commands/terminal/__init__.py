@@ -1,0 +1,1 @@
+"""What every command starts from, prints with and ends by."""
