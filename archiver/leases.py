@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from archiver import log
 from archiver.failures import LeaseLost, LedgerUnavailable
 from archiver.ledger import Ledger
-from archiver.ledger.claiming import LEASE_SECONDS
+from archiver.ledger.claims import LEASE_SECONDS
 from archiver.model import Lease, LeasedAsset
 
 RENEW_SECONDS = 10.0

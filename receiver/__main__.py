@@ -23,9 +23,9 @@ from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
 from archiver.ledger import Ledger, LedgerUnusable, unix_ms
+from archiver.ledger.mounts import outlives_container
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception, Stage
-from archiver.permanence import outlives_container
 from archiver.version import VERSION
 from receiver.api import Api
 from receiver.app import AppParts, build_app

@@ -13,7 +13,7 @@ import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
-from archiver.ledger.settling import GRACE_MS
+from archiver.ledger.outcomes import GRACE_MS
 from archiver.model import Callback, Stage, State
 from receiver import payload
 from tests.ledgers import ACCOUNT, FAMILY, MINUTE

@@ -7,7 +7,7 @@ import pytest
 
 from archiver.failures import LeaseLost, LedgerUnavailable
 from archiver.leases import LeaseKeeper
-from archiver.ledger.claiming import LEASE_SECONDS
+from archiver.ledger.claims import LEASE_SECONDS
 from archiver.model import Lease, Stage, State
 from tests.ledgers import HOUR, SECOND, Desk
 

@@ -24,7 +24,7 @@ from archiver.failures import (
     StoreError,
 )
 from archiver.ledger import Ledger, schema
-from archiver.ledger.claiming import shares
+from archiver.ledger.claims import shares
 from archiver.model import Discovery, Lease, Stage, State, Status
 from tests.ledgers import (
     ACCOUNT,

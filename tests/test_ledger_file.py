@@ -19,7 +19,7 @@ from alembic.runtime.migration import MigrationContext
 
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, schema
-from archiver.ledger.connections import APPLICATION_ID, BUSY_SECONDS
+from archiver.ledger.databases.sqlite import APPLICATION_ID, BUSY_SECONDS
 from archiver.model import Callback, Stage, State, Status
 from tests.ledgers import ACCOUNT, FAMILY, Clock, Desk
 

@@ -31,7 +31,7 @@ from archiver.kling.client import ApiKey, KlingClient
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
-from archiver.ledger.connections import Connections
+from archiver.ledger.databases.sqlite import Connections
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
 from archiver.sweep.new_standard import Discoverer

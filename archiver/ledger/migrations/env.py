@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that `migrating.migrate` hands over."""
+"""Alembic's entry: runs the revisions on the connection that `upgrade.migrate` hands over."""
 
 from alembic import context
 

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, RETRY_MOST_SECONDS
 from archiver.ledger import schema
-from archiver.ledger.claiming import LEASE_SECONDS
-from archiver.ledger.histories import note
-from archiver.ledger.sweeping import SWEEP_LEASE_SECONDS, add_missed
+from archiver.ledger.claims import LEASE_SECONDS
+from archiver.ledger.history import note
+from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.model import DAY_MS, RETENTION_MS, State, Status
 
 UNCONFIRMED_MOST = 1_000_000

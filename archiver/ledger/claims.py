@@ -16,9 +16,9 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from archiver.failures import HOLD_PROBE_SECONDS
 from archiver.ledger import schema
-from archiver.ledger.finding import find
-from archiver.ledger.histories import note, trim
-from archiver.ledger.receiving import CONSOLE_TEST
+from archiver.ledger.callbacks import CONSOLE_TEST
+from archiver.ledger.history import note, trim
+from archiver.ledger.rows import find
 from archiver.model import (
     Asset,
     Discovery,

@@ -11,9 +11,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from archiver.ledger.connections import APPLICATION_ID, LedgerUnusable
+from archiver.ledger.databases.sqlite import APPLICATION_ID, LedgerUnusable
 
-_SCRIPTS = pathlib.Path(__file__).parent / "migrations"
+_SCRIPTS = pathlib.Path(__file__).parent
 
 
 def migrate(connection: sa.Connection, *, path: pathlib.Path) -> str | None:

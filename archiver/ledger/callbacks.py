@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from archiver.families import FAMILIES
 from archiver.ledger import schema
-from archiver.ledger.facts import LAST_CALLBACK_AT, set_fact
-from archiver.ledger.finding import find
-from archiver.ledger.histories import note
+from archiver.ledger.history import note
+from archiver.ledger.named_values import LAST_CALLBACK_AT, set_fact
+from archiver.ledger.rows import find
 from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Callback, Discovery, Reception, State, Status
 
 UNKNOWN_ASK_LEAST_MS = 10 * 60 * 1000

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from archiver.failures import ResultsMissing, buried_due, running_due
 from archiver.kling.new_standard import is_provisional
 from archiver.ledger import schema
-from archiver.ledger.histories import note, trim
+from archiver.ledger.history import note, trim
 from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, Discovery, State, Status, Task
 
 Row = Mapping[Any, Any]

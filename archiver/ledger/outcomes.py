@@ -24,8 +24,8 @@ from archiver.failures import (
     reason_of,
 )
 from archiver.ledger import schema
-from archiver.ledger.histories import note, trim
-from archiver.ledger.recording import asked_in_vain, buried_again, still_running
+from archiver.ledger.history import note, trim
+from archiver.ledger.records import asked_in_vain, buried_again, still_running
 from archiver.model import DAY_MS, Lease, State, StoredAsset, text
 
 GRACE_MS = 10 * 60 * 1000
@@ -80,7 +80,7 @@ def retry(connection: sa.Connection, lease: Lease, error: Exception, decision: R
 
 
 def hold(connection: sa.Connection, lease: Lease, decision: Hold, *, is_new: bool, now: int) -> None:
-    """The task goes behind the others and keeps its attempt; the hold itself is `holding.set_hold`.
+    """The task goes behind the others and keeps its attempt; the hold itself is `holds.set_hold`.
 
     One that set off a new hold (`is_new`) goes twice as far back each time in a row, to 15 min: should it be the only
     one that cannot be done, the others have that long before it stops them again. In an outage it is the first one

@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger import schema
-from archiver.ledger.facts import CLOCK_SKEW_MS, LAST_CALLBACK_AT, fact
-from archiver.ledger.finding import find
+from archiver.ledger.named_values import CLOCK_SKEW_MS, LAST_CALLBACK_AT, fact
+from archiver.ledger.rows import find
 from archiver.model import Stage, State, rfc3339
 
 DAEMON_SEEN_MS = 60_000
