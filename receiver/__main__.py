@@ -27,12 +27,12 @@ from archiver.ledger.mounts import outlives_container
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception, Stage
 from archiver.version import VERSION
-from receiver.api import Api
+from receiver.api.tasks import Api
 from receiver.app import AppParts, build_app
-from receiver.callbacks import Callbacks
-from receiver.intake import Intake
-from receiver.payload import Signatures
-from receiver.serving import CannotListen, HttpServer
+from receiver.callbacks.endpoint import Callbacks
+from receiver.callbacks.intake import Intake
+from receiver.callbacks.payload import Signatures
+from receiver.server.server import CannotListen, HttpServer
 
 WAITING_MOST = 4096
 """Callbacks that may wait for a commit at once; above it the door says 503."""

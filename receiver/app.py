@@ -32,11 +32,11 @@ from archiver import log
 from archiver.engine.pools import StartedPool
 from archiver.failures import Failure
 from archiver.metrics import Metrics
-from receiver import replies
-from receiver.api import AT_A_TIME
-from receiver.callbacks import Callbacks
-from receiver.intake import Intake
-from receiver.replies import Reply
+from receiver.api.tasks import AT_A_TIME
+from receiver.callbacks.endpoint import Callbacks
+from receiver.callbacks.intake import Intake
+from receiver.server import replies
+from receiver.server.replies import Reply
 
 PEEK_SECONDS = 5.0
 LOOKS_MOST = 4

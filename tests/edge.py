@@ -14,10 +14,10 @@ from starlette.routing import BaseRoute
 from archiver.metrics import Metrics
 from archiver.model import Callback, Reception
 from receiver.app import AppParts, build_app
-from receiver.callbacks import Callbacks
-from receiver.intake import Intake
-from receiver.payload import Signatures
-from receiver.serving import HttpServer
+from receiver.callbacks.endpoint import Callbacks
+from receiver.callbacks.intake import Intake
+from receiver.callbacks.payload import Signatures
+from receiver.server.server import HttpServer
 from tests.secret_watch import WATCH
 
 TOKEN = "0123456789abcdef0123456789abcdef"

@@ -13,7 +13,7 @@ import pytest
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, State, Status
-from receiver.api import AT_A_TIME, BODY_BYTES_MAX, Api
+from receiver.api.tasks import AT_A_TIME, BODY_BYTES_MAX, Api
 from tests.edge import SECONDS_MAX, Edge
 from tests.ledgers import DAY, START, Clock
 

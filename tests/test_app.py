@@ -25,7 +25,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.model import Callback, Reception
 from receiver import app as app_module
 from receiver.app import AppParts, build_app
-from receiver.serving import CannotListen, HttpServer
+from receiver.server.server import CannotListen, HttpServer
 from tests.edge import SECONDS_MAX, TOKEN, Edge, legacy_body, read_to_end
 
 READY = {"ready": True, "draining": False, "committing": True, "degraded": []}

@@ -16,8 +16,8 @@ import structlog
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, Reception, Status
-from receiver import replies
-from receiver.payload import Signatures
+from receiver.callbacks.payload import Signatures
+from receiver.server import replies
 from tests.edge import BODY_BYTES_MAX, OTHER_TOKEN, SECONDS_MAX, TOKEN, Edge, legacy_body
 
 SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="

@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 
 from archiver.ledger.outcomes import GRACE_MS
 from archiver.model import Callback, Stage, State
-from receiver import payload
+from receiver.callbacks import payload
 from tests.ledgers import ACCOUNT, FAMILY, MINUTE
 from tests.questions import Questions
 

@@ -10,7 +10,7 @@ import pytest
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, Reception
-from receiver.intake import BATCH_MAX, Intake, IntakeUnavailable
+from receiver.callbacks.intake import BATCH_MAX, Intake, IntakeUnavailable
 
 LONG_SECONDS = 30.0
 

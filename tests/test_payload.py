@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.model import Callback, Status
-from receiver.payload import Malformed, Signatures, SignatureVerdict, parse
+from receiver.callbacks.payload import Malformed, Signatures, SignatureVerdict, parse
 
 SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 OTHER_SECRET = "whsec_b3RoZXJzZWNyZXRvdGhlcnNlY3JldG90aGVyc2VjcmU="

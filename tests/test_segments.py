@@ -2,7 +2,7 @@
 
 import asyncio
 
-from receiver.segments import OneSegment
+from receiver.server.segments import OneSegment
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 

@@ -23,7 +23,7 @@ from archiver.sweep.stage import Sweeper
 from archiver.verify.availability import Offers
 from archiver.verify.new_standard import Lookup
 from archiver.verify.stage import Verifier
-from receiver import payload
+from receiver.callbacks import payload
 from tests.engine import ACCOUNT, Engine
 from tests.simulator import KlingSimulator, Switches
 from tests.simulator.families import FAMILIES

@@ -12,7 +12,7 @@ from archiver.fetch.urls import EgressPolicy, Refused, redirected
 from archiver.kling.responses import read_answer, rows_of, sound
 from archiver.media.identify import PIXELS_MAX, identify
 from archiver.model import TASK_ID, Callback
-from receiver.payload import RESULT_ARRAYS_MAX, Malformed, Signatures, SignatureVerdict, parse
+from receiver.callbacks.payload import RESULT_ARRAYS_MAX, Malformed, Signatures, SignatureVerdict, parse
 
 CONTENT_TYPES = {
     "png": "image/png",

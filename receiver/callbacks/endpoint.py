@@ -29,9 +29,10 @@ from starlette.types import Message, Receive, Scope, Send
 from archiver import log
 from archiver.metrics import CallbackResult, Metrics
 from archiver.model import FAMILY, Callback
-from receiver import payload, replies
-from receiver.intake import Intake, IntakeUnavailable
-from receiver.replies import Reply
+from receiver.callbacks import payload
+from receiver.callbacks.intake import Intake, IntakeUnavailable
+from receiver.server import replies
+from receiver.server.replies import Reply
 
 BODY_SECONDS_MAX = 10.0
 FAMILIES_NAMED_MAX = 100

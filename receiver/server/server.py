@@ -32,8 +32,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from archiver import log
-from receiver import replies
-from receiver.segments import OneSegment
+from receiver.server import replies
+from receiver.server.segments import OneSegment
 
 BACKLOG = 2048
 CONNECTIONS_MAX = 800

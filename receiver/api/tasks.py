@@ -32,9 +32,9 @@ from archiver import log
 from archiver.create import registration
 from archiver.create.registration import NotARegistration, Registration
 from archiver.failures import LedgerUnavailable
-from receiver import replies
-from receiver.callbacks import BodyProblem, announced_bytes, read_body
-from receiver.replies import Reply
+from receiver.callbacks.endpoint import BodyProblem, announced_bytes, read_body
+from receiver.server import replies
+from receiver.server.replies import Reply
 
 BODY_BYTES_MAX = 256 * 1024
 BODY_SECONDS_MAX = 10.0

@@ -1,0 +1,1 @@
+"""The callback endpoint: a notification in, committed, answered 200. `endpoint` is the way in."""
