@@ -54,7 +54,7 @@ audit: .venv/installed ## asks the advisory database about every locked version 
 	@uvx pip-audit@2.10.1 --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock -r $(LOCK) || { echo "make audit: pip-audit found something, or could not reach its database (see above)" >&2; exit 1; }
 
 licences: .venv/installed ## write deploy/licences.md anew, after `make lock`
-	@$(BIN)/python -m tests.licences
+	@$(BIN)/python -m tests.project.licences
 
 lock: ## write the locks anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock

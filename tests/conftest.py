@@ -17,7 +17,14 @@ from tests.s3_servers import (
     running,
 )
 
-pytest_plugins = ["pytester", "tests.secret_watch"]
+pytest.register_assert_rewrite("tests.archiver.store.conformance")
+pytest_plugins = [
+    "pytester",
+    "tests.harness.journal",
+    "tests.harness.server",
+    "tests.harness.service",
+    "tests.project.secret_watch",
+]
 
 SENT_BY_TESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -8,7 +8,7 @@ Two rules:
    of the rate. List pages that answer for many
    unconfirmed ids at once may take the other half while no verification wants it: under a flood of forged ids in
    every family, half of the rate would let a genuine callback wait for more than 5 s for the list that shows it
-   (tests/torture_flood.py). So a flood costs time that nobody else has asked for. When both wait, every third
+   (tests/torture/flood.py). So a flood costs time that nobody else has asked for. When both wait, every third
    of their turns is the background's, and nobody starves.
 2. Nobody waits past a stop: `acquire` raises `Stopped` at once when the process ends.
 

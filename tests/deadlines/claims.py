@@ -12,7 +12,7 @@ from archiver.failures import HostRefusing
 from archiver.ledger import Ledger, schema
 from archiver.model import Stage
 from tests.deadlines.simulation import in_memory
-from tests.ledgers import ACCOUNT, DAY, FAMILY, START, Desk
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, START, Desk
 
 HOST = "s15-kling.klingai.com"
 TIMES = 20

@@ -21,7 +21,7 @@ from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy, VettedUrl
 from archiver.store import Put
 from tests.deadlines.world import Part, Upstream, World
-from tests.fake_store import FakeStore, Lying
+from tests.harness.fake_store import FakeStore, Lying
 from tests.simulator.media import media
 
 ANSWER_SECONDS = 0.2

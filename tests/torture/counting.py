@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 
 from archiver.model import State
-from tests.daemons import Site, until
+from tests.harness.daemons import Site, until
 
 PATIENCE_SECONDS = 300.0
 """A task that met several outages in a row waits minutes for its next try."""

@@ -6,9 +6,9 @@ import tempfile
 
 import structlog.testing
 
-from tests.effects import EFFECTS, Mishap
+from tests.pipeline.effects import EFFECTS, Mishap
+from tests.pipeline.stories import migrated_ledger, mishaps, suffer
 from tests.simulator import KlingSimulator, Switches
-from tests.stories import migrated_ledger, mishaps, suffer
 from tests.torture.figures import Figure, none_of
 from tests.torture.options import Options
 

@@ -4,8 +4,8 @@ import sys
 
 from tests.deadlines.simulation import quietly
 from tests.torture.figures import Figure, none_of
+from tests.torture.flood import DELAY_MOST_SECONDS, flood
 from tests.torture.options import Options
-from tests.torture_flood import DELAY_MOST_SECONDS, flood
 
 FORGED = 100_000
 BUSY_FORGED = 20_000

@@ -12,7 +12,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from tests.daemons import Load, Site, until
+from tests.harness.daemons import Load, Site, until
 from tests.s3_servers import RcloneServer, S3Server, SwiftServer, running
 from tests.simulator import faults
 from tests.torture.counting import compare, not_archived, wait_archived

@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import threading
 
-from tests.daemons import Daemon, Load, Site
+from tests.harness.daemons import Daemon, Load, Site
 from tests.s3_servers import RcloneServer, S3Server, running
 from tests.simulator import faults
 from tests.torture.counting import compare, not_archived, wait_archived

@@ -12,7 +12,7 @@ Rules:
 
 A crash between BEGIN and COMMIT leaves nothing; after COMMIT, everything. There is no state between.
 
-What is on the disk when (seen with strace, and held by `tests/test_power_loss.py`):
+What is on the disk when (seen with strace, and held by `tests/daemon/test_power_loss.py`):
 
 - COMMIT appends the changed pages to `<ledger>-wal` and syncs that file (`fdatasync`) before it returns. The sync
   that follows the creation of a file, the ledger's or the log's, syncs the folder too, so that its name is there too.

@@ -1,0 +1,142 @@
+"""One asset through the spool: what is asked of the CDN, what of the store, and what is told of it afterwards."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from archiver.archive.transfer import SUSPECT_AFTER_MS, TransferLimits
+from archiver.failures import BodyIncomplete, LeaseLost, StoreMismatch, TooLarge
+from archiver.model import Lease, Role, StoredAsset
+from tests.harness.engine import FAMILY, Engine
+from tests.simulator import KlingSimulator, faults
+
+SMALL = TransferLimits(image_bytes_max=1000, video_bytes_max=100_000)
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[KlingSimulator]:
+    with KlingSimulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def sim(account: KlingSimulator) -> KlingSimulator:
+    """One account for all tests, each of which has tasks of its own."""
+    account.clear_faults()
+    return account
+
+
+@pytest.fixture
+def engine(sim: KlingSimulator, tmp_path: pathlib.Path) -> Iterator[Engine]:
+    with Engine(sim, tmp_path) as running:
+        yield running
+
+
+def claimed(engine: Engine, family: str = FAMILY, **task: object) -> Lease:
+    engine.succeeded(family=family, **task)
+    return engine.claim()
+
+
+def bring(
+    engine: Engine, lease: Lease, *, sha256: str | None = None, role: Role | None = None
+) -> StoredAsset:
+    one = lease.assets[0]
+    if role is not None:
+        one = dataclasses.replace(one, asset=dataclasses.replace(one.asset, role=role))
+    return engine.transfer.bring(lease, one, folder="folder/", look_first=False, sha256=sha256)
+
+
+def test_what_comes_back_is_the_object_as_it_lies_there(engine: Engine, sim: KlingSimulator) -> None:
+    lease = claimed(engine)
+    content = sim.expected_bytes(lease.task_id, "0")
+
+    assert bring(engine, lease) == StoredAsset(
+        stem="0",
+        name="0.png",
+        key="folder/0.png",
+        role=Role.IMAGE,
+        index=0,
+        watermarked=False,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        content_type="image/png",
+        width=24,
+        height=24,
+        source_url=lease.assets[0].asset.url,
+    )
+    assert engine.store.content("folder/0.png") == content
+
+
+@pytest.mark.parametrize(("image_format", "name"), [("jpeg", "0.jpg"), ("webp", "0.webp")])
+def test_the_bytes_give_the_extension_whatever_the_url_ends_in(
+    engine: Engine, image_format: str, name: str
+) -> None:
+    lease = claimed(engine, image_format=image_format)
+
+    assert bring(engine, lease).name == name
+
+
+@pytest.mark.parametrize("role", [Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER])
+def test_video_and_audio_and_what_nobody_knows_have_a_limit_of_their_own(
+    sim: KlingSimulator, tmp_path: pathlib.Path, role: Role
+) -> None:
+    with Engine(sim, tmp_path, limits=SMALL) as engine:
+        lease = claimed(engine)
+        assert bring(engine, lease, role=role).bytes > SMALL.image_bytes_max
+
+
+@pytest.mark.parametrize("role", [Role.IMAGE, Role.SERIES_IMAGE, Role.ELEMENT])
+def test_everything_else_has_the_limit_of_images(
+    sim: KlingSimulator, tmp_path: pathlib.Path, role: Role
+) -> None:
+    with Engine(sim, tmp_path, limits=SMALL) as engine:
+        lease = claimed(engine)
+        with pytest.raises(TooLarge):
+            bring(engine, lease, role=role)
+        assert engine.store.objects == {}
+
+
+def test_without_a_lease_nothing_is_even_fetched(engine: Engine, sim: KlingSimulator) -> None:
+    lease = claimed(engine)
+    engine.keeper.drop(lease)
+    fetched = sim.requests["cdn"]
+
+    with pytest.raises(LeaseLost):
+        bring(engine, lease)
+    assert sim.requests["cdn"] == fetched
+
+
+def test_a_digest_that_is_asked_for_is_compared_before_anything_is_put(engine: Engine) -> None:
+    lease = claimed(engine)
+
+    with pytest.raises(StoreMismatch):
+        bring(engine, lease, sha256="0" * 64)
+    assert engine.store.objects == {}
+    assert engine.spool.promised_bytes == 0
+
+
+@pytest.mark.parametrize(("ago_ms", "believed"), [(SUSPECT_AFTER_MS - 1, False), (SUSPECT_AFTER_MS, True)])
+def test_half_a_file_is_believed_from_an_hour_after_it_was_first_seen(
+    engine: Engine, sim: KlingSimulator, ago_ms: int, believed: bool
+) -> None:
+    lease = claimed(engine)
+    content = sim.expected_bytes(lease.task_id, "0")
+    half = content[: len(content) // 2]
+    sim.fault("cdn", faults.Truncate(with_length=True))
+    seen = dataclasses.replace(
+        lease.assets[0],
+        incomplete_sha256=hashlib.sha256(half).hexdigest(),
+        incomplete_at=engine.clock.now() - ago_ms,
+    )
+    lease = dataclasses.replace(lease, assets=(seen,))
+
+    if believed:
+        stored = bring(engine, lease)
+        assert (stored.suspect, engine.store.content(stored.key)) == ("incomplete_upstream", half)
+    else:
+        with pytest.raises(BodyIncomplete):
+            bring(engine, lease)
+        assert engine.store.objects == {}

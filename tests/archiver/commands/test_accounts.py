@@ -1,0 +1,264 @@
+"""Commands where there are several accounts, and the renaming of one."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from archiver.failures import ApiCredentialsRefused, NotMedia
+from archiver.ledger import Ledger
+from archiver.model import DAY_MS, Discovery, Stage
+from tests.harness.command_line import FAMILY, NOW, CommandLine, api_task, bury
+from tests.simulator import KlingSimulator, faults
+
+TABLE = """
+[[accounts]]
+name = "{name}"
+access_key = "{access_key}"
+secret_key = "{secret_key}"
+base_url = "{base_url}"
+callback_token = "callback-token-of-{name}"
+s3_prefix = "{name}/"
+"""
+
+
+class TwoAccounts(CommandLine):
+    """A ledger and a TOML file with the accounts `eu` and `us`, each on a simulator of its own."""
+
+    sims: dict[str, KlingSimulator]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            **super().settings,
+            "KLING_CONFIG": str(self.path.parent / "kling.toml"),
+            "KLING_FAMILIES": FAMILY,
+            "KLING_QUERY_RATE_PER_SECOND": "1000",
+        }
+
+
+@pytest.fixture
+def line(tmp_path: pathlib.Path) -> Iterator[TwoAccounts]:
+    with KlingSimulator() as eu, KlingSimulator() as us:
+        made = TwoAccounts(tmp_path / "ledger.db", now=eu.now_ms())
+        made.sims = {"eu": eu, "us": us}
+        tables = (
+            TABLE.format(
+                name=name, access_key=sim.access_key, secret_key=sim.secret_key, base_url=sim.base_url
+            )
+            for name, sim in made.sims.items()
+        )
+        (tmp_path / "kling.toml").write_text("".join(tables))
+        yield made
+
+
+def record(ledger: Ledger, account: str, *task_ids: str) -> None:
+    tasks = [api_task(task_id, external_task_id=f"{account}-{task_id}") for task_id in task_ids]
+    ledger.record(tasks, account=account, by=Discovery.SWEEP, rand=0.5)
+
+
+# --- which account --------------------------------------------------------------------------------------------------
+
+
+def test_register_asks_whose_task_it_is(line: TwoAccounts) -> None:
+    unsaid = line.run("register", "77", "--family", FAMILY)
+    unknown = line.run("register", "77", "--family", FAMILY, "--account", "asia")
+    said = line.run("register", "77", "--family", FAMILY, "--account", "us", "--json")
+
+    assert (unsaid.exit_code, unknown.exit_code, said.exit_code) == (2, 2, 0)
+    assert "There are several accounts: add --account with one of: eu, us." in unsaid.stderr
+    assert "--account must be one of: eu, us." in unknown.stderr
+    assert json.loads(said.stdout)["account"] == "us"
+
+
+def test_show_looks_into_every_account_and_asks_only_where_two_have_the_id(line: TwoAccounts) -> None:
+    with line.ledger() as ledger:
+        record(ledger, "eu", "1", "2")
+        record(ledger, "us", "2")
+
+    assert json.loads(line.run("show", "1", "--json").stdout)["account"] == "eu"
+    assert json.loads(line.run("show", "us-2", "--json").stdout)["account"] == "us"
+    both = line.run("show", "2")
+    assert (both.exit_code, "The accounts eu and us both have it" in both.stderr) == (2, True)
+    assert json.loads(line.run("show", "2", "--account", "us", "--json").stdout)["account"] == "us"
+    nobody = line.run("show", "3")
+    assert nobody.exit_code == 1
+    assert "no task of the accounts eu and us has the id or external id 3." in nobody.stderr
+
+
+def test_retry_finds_the_account_of_each_id(line: TwoAccounts) -> None:
+    with line.ledger() as ledger:
+        record(ledger, "eu", "1")
+        record(ledger, "us", "2")
+        for task_id in ("1", "2"):
+            bury(ledger, task_id, NotMedia("HTML"))
+
+    result = line.run("retry", "1", "2", "3", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (
+        1,
+        {"retried": 2, "archived": [], "unknown": ["3"]},
+    )
+    assert json.loads(line.run("retry", "--buried", "--account", "us", "--json").stdout)["retried"] == 1
+
+
+def test_a_sweep_reads_the_lists_of_every_account_and_one_that_is_refused_stops_no_other(
+    line: TwoAccounts,
+) -> None:
+    for sim in line.sims.values():
+        sim.create_task(status="succeed")
+    line.sims["eu"].fault("list", faults.ErrorCode(401, 1002))
+    result = line.run("sweep", "--json")
+
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)["families"]
+    assert [(one["account"], one["found"], one["error"] is None) for one in found] == [
+        ("eu", 0, False),
+        ("us", 1, True),
+    ]
+    line.sims["eu"].clear_faults()
+    assert "1 task found" in line.run("sweep", "--account", "eu").stdout
+    with line.ledger(daemon=False) as ledger:
+        assert ledger.accounts() == ["eu", "us"]
+
+
+def test_status_names_the_account_of_a_hold_and_of_a_family_that_is_not_swept(line: TwoAccounts) -> None:
+    with line.ledger() as ledger:
+        ledger.set_hold(ApiCredentialsRefused("1002"), account="us", stage=Stage.SWEEP)
+        token = ledger.sweep_begin(account="eu", family=FAMILY)
+        assert token is not None
+        ledger.sweep_end(token, succeeded_at=line.now, full=True, oldest_first=False, last_page=None)
+    line.now += 2 * DAY_MS
+    result = line.run("status", "--check", "--json")
+
+    shown = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert [hold["account"] for hold in shown["holds"]] == ["us"]
+    assert [problem.partition(" ")[0] for problem in shown["problems"]] == ["sweep", "eu:", "us:"]
+    assert "sweep (us): api_credentials_refused" in line.run("status").stdout
+
+
+def test_tasks_of_an_account_that_the_settings_no_longer_name_are_a_problem(line: TwoAccounts) -> None:
+    with line.ledger() as ledger:
+        record(ledger, "gone", "1", "2")
+    result = line.run("status", "--check")
+
+    assert result.exit_code == 1
+    assert "2 tasks of the account gone waiting, which the settings do not name" in result.stdout
+
+
+def test_of_one_account_a_hold_is_shown_as_ever(tmp_path: pathlib.Path) -> None:
+    line = CommandLine(tmp_path / "ledger.db")
+    with line.ledger() as ledger:
+        ledger.set_hold(ApiCredentialsRefused("1002"), account="default", stage=Stage.SWEEP)
+
+    (hold,) = json.loads(line.run("status", "--json").stdout)["holds"]
+    assert set(hold) == {"stage", "reason", "since", "what_to_do"}
+
+
+# --- a ledger of another name ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def renamed(tmp_path: pathlib.Path) -> CommandLine:
+    """A ledger of the account `default`."""
+    line = CommandLine(tmp_path / "ledger.db")
+    with line.ledger() as ledger:
+        record(ledger, "default", "1", "2")
+    return line
+
+
+@pytest.mark.parametrize("command", [["register", "9", "--family", FAMILY], ["retry", "1"]])
+def test_a_command_that_writes_refuses_a_ledger_of_another_account_and_names_the_command_that_renames_it(
+    renamed: CommandLine, command: list[str]
+) -> None:
+    result = renamed.run(*command, KLING_ACCOUNT="team-eu")
+
+    assert result.exit_code == 2
+    assert "knows only the account default, not team-eu, as KLING_ACCOUNT has it" in result.stderr
+    assert "run: kling-archiver rename-account default team-eu" in result.stderr
+    with renamed.ledger(daemon=False) as ledger:
+        assert ledger.accounts() == ["default"]
+
+
+def test_rename_account_moves_everything_to_the_name_in_the_settings(renamed: CommandLine) -> None:
+    result = renamed.run("rename-account", "default", "team-eu", KLING_ACCOUNT="team-eu")
+
+    assert (result.exit_code, result.stdout) == (0, "2 tasks of default are of team-eu now.\n")
+    assert result.stderr == ""
+    assert renamed.run("show", "1", KLING_ACCOUNT="team-eu").exit_code == 0
+    assert renamed.run("retry", "1", KLING_ACCOUNT="team-eu").exit_code == 0
+
+
+def test_rename_account_says_where_the_settings_have_the_old_name_still(renamed: CommandLine) -> None:
+    result = renamed.run("rename-account", "default", "team-eu", "--json")
+
+    assert json.loads(result.stdout) == {"old": "default", "new": "team-eu", "tasks": 2}
+    assert "no account is called team-eu in the settings yet" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["nobody", "x"], 1, "the ledger does not know the account nobody; it knows: default, other."),
+        (["default", "other"], 1, "the ledger has an account other already"),
+        (["default", "default"], 2, "NEW must be another name"),
+        (["default", "a b"], 2, "NEW must be another name"),
+        (["default"], 2, "Missing argument"),
+    ],
+)
+def test_rename_account_refuses_what_cannot_be_meant(
+    renamed: CommandLine, arguments: list[str], status: int, said: str
+) -> None:
+    with renamed.ledger() as ledger:
+        record(ledger, "other", "1")
+    result = renamed.run("rename-account", *arguments)
+
+    assert (result.exit_code, said in result.stderr) == (status, True), result.stderr
+    with renamed.ledger() as ledger:
+        assert ledger.accounts() == ["default", "other"]
+
+
+def test_rename_account_refuses_while_a_daemon_works_on_the_ledger(renamed: CommandLine) -> None:
+    with renamed.ledger(daemon=True):
+        result = renamed.run("rename-account", "default", "team-eu")
+
+    assert result.exit_code == 2
+    assert "another kling-receiver already works on the ledger" in result.stderr
+
+
+def test_rename_account_makes_no_ledger(tmp_path: pathlib.Path) -> None:
+    result = CommandLine(tmp_path / "ledger.db", now=NOW).run("rename-account", "a", "b")
+
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
+
+
+# --- what is registered ---------------------------------------------------------------------------------------------
+
+
+def test_register_keeps_what_was_asked_for_without_the_callback_url(renamed: CommandLine) -> None:
+    request = json.dumps({"prompt": "a cat", "callback_url": "https://me/callbacks/token"})
+    result = renamed.run(
+        "register", "9", "--family", FAMILY, "--external-id", "order-9", "--request", request
+    )
+
+    assert result.exit_code == 0
+    with renamed.ledger() as ledger:
+        (lease,) = ledger.claim_verify(count=1, offset=0)
+    assert (lease.external_task_id, lease.request) == ("order-9", {"prompt": "a cat"})
+
+
+@pytest.mark.parametrize(
+    ("request_json", "said"),
+    [
+        ("{", "--request must be JSON"),
+        ("[]", "--request must be an object"),
+        ('{"image": "' + "A" * 9000 + '"}', "leave image data out"),
+    ],
+)
+def test_register_refuses_what_no_manifest_may_hold(
+    renamed: CommandLine, request_json: str, said: str
+) -> None:
+    result = renamed.run("register", "9", "--family", FAMILY, "--request", request_json)
+
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr

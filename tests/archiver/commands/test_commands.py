@@ -1,0 +1,341 @@
+"""`show`, `retry`, `register`, and what every command has in common."""
+
+import json
+import pathlib
+
+import pytest
+
+from archiver.commands.terminal.printing import clean, distance, span
+from archiver.failures import NotMedia
+from archiver.model import Callback, State, Status
+from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_task, archive, bury, record
+
+COMMANDS = ("sweep", "status", "show", "retry", "register", "submit", "rename-account")
+
+
+@pytest.fixture
+def line(tmp_path: pathlib.Path) -> CommandLine:
+    return CommandLine(tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def filled(line: CommandLine) -> CommandLine:
+    """Three tasks: `1` archived (external id `order-1`), `2` buried, `3` known from a callback only."""
+    with line.ledger() as ledger:
+        record(ledger, api_task("1", external_task_id="order-1"), api_task("2"))
+        archive(ledger, "1")
+        bury(ledger, "2", NotMedia("0 is HTML"))
+        ledger.record_callbacks([Callback(ACCOUNT, "3", Status.SUCCEEDED, FAMILY)])
+    return line
+
+
+# --- show ---
+
+
+def test_show_prints_exactly_the_shape_of_the_contract(filled: CommandLine) -> None:
+    result = filled.run("show", "1", "--json")
+    shown = json.loads(result.stdout)
+
+    assert result.exit_code == 0
+    assert list(shown) == [
+        "task_id",
+        "account",
+        "family",
+        "external_task_id",
+        "state",
+        "reason",
+        "message",
+        "attempts",
+        "due_at",
+        "created_at",
+        "updated_at",
+        "expires_at",
+        "discovered_by",
+        "callbacks",
+        "manifest_key",
+        "assets",
+        "history",
+    ]
+    assert list(shown["assets"][0]) == ["name", "key", "stored", "bytes", "sha256", "reason"]
+    assert list(shown["history"][0]) == ["at", "event", "detail"]
+
+
+def test_show_takes_an_external_id(filled: CommandLine) -> None:
+    shown = json.loads(filled.run("show", "order-1", "--json").stdout)
+
+    assert (shown["task_id"], shown["state"]) == ("1", "archived")
+
+
+def test_show_tells_people_where_the_files_are(filled: CommandLine) -> None:
+    output = filled.run("show", "1").stdout
+
+    assert f"kling/{FAMILY}/2026/11/20/1/0.png" in output
+    assert f"kling/{FAMILY}/2026/11/20/1/manifest.json" in output
+
+
+def test_show_says_why_a_task_is_buried_and_what_to_do(filled: CommandLine) -> None:
+    output = filled.run("show", "2").stdout
+
+    assert "not_media" in output
+    assert "0 is HTML" in output
+    assert NotMedia.what_to_do in output
+
+
+def test_show_of_a_task_known_from_a_callback_only_shows_what_there_is(filled: CommandLine) -> None:
+    result = filled.run("show", "3")
+
+    assert result.exit_code == 0
+    assert "reported" in result.stdout
+    assert "callback, callbacks: 1" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "task_id", ["nobody", "9" * 400, "\udcff\udcfe", "a\0b", "' OR 1=1 --", "..", " ", "[bold]"]
+)
+def test_an_unknown_id_is_a_sentence_and_status_1(filled: CommandLine, task_id: str) -> None:
+    result = filled.run("show", "--", task_id)
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert f"no task of the account default has the id or external id {clean(task_id)}." in result.stderr
+
+
+def test_a_message_of_the_api_cannot_move_the_cursor(line: CommandLine) -> None:
+    with line.ledger() as ledger:
+        record(
+            ledger, api_task("1", Status.FAILED, message="\x1b[2J\x1b]0;owned\x07 [bold]no[/bold] \r\n 失败")
+        )
+
+    output = line.run("show", "1").stdout
+
+    assert "\x1b" not in output
+    assert "\\x1b[2J\\x1b]0;owned\\x07 [bold]no[/bold] \\r" in output
+    assert "失败" in output
+
+
+# --- retry ---
+
+
+def state_of(line: CommandLine, task_id: str) -> str:
+    with line.ledger(daemon=False) as ledger:
+        shown = ledger.show(task_id, account=ACCOUNT)
+    return str(shown and shown["state"])
+
+
+def is_due(line: CommandLine, task_id: str) -> bool:
+    with line.ledger(daemon=False) as ledger:
+        return task_id in {lease.task_id for lease in ledger.claim_verify(count=1000, offset=0)}
+
+
+def test_retry_makes_a_buried_task_due_now(filled: CommandLine) -> None:
+    assert not is_due(filled, "2")
+
+    result = filled.run("retry", "2")
+
+    assert result.exit_code == 0
+    assert result.stdout == "1 task will be asked for again now.\n"
+    assert is_due(filled, "2")
+
+
+def test_retry_says_that_no_daemon_is_there_to_do_the_work(filled: CommandLine) -> None:
+    alone = filled.run("retry", "2").stderr
+    with filled.ledger() as ledger:
+        ledger.beat("daemon", version="1", started_at=NOW)
+    beside = filled.run("retry", "2").stderr
+
+    assert "No kling-receiver has been seen" in alone
+    assert beside == ""
+
+
+def test_retry_of_an_unknown_id_ends_with_1_and_retries_the_known_ones(filled: CommandLine) -> None:
+    result = filled.run("retry", "nobody", "2", "\udcff")
+
+    assert result.exit_code == 1
+    assert "id or external id nobody." in result.stderr
+    assert "id or external id \\udcff." in result.stderr
+    assert is_due(filled, "2")
+
+
+def test_retry_leaves_an_archived_task_alone_and_says_so(filled: CommandLine) -> None:
+    result = filled.run("retry", "order-1", "--json")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {"retried": 0, "archived": ["order-1"], "unknown": []}
+    assert state_of(filled, "1") == "archived"
+
+
+def test_retry_takes_external_ids(filled: CommandLine) -> None:
+    with filled.ledger() as ledger:
+        record(ledger, api_task("4", external_task_id="order-4"))
+        bury(ledger, "4", NotMedia("HTML"))
+
+    assert json.loads(filled.run("retry", "order-4", "--json").stdout)["retried"] == 1
+    assert is_due(filled, "4")
+
+
+def test_an_id_given_twice_is_retried_once(filled: CommandLine) -> None:
+    assert json.loads(filled.run("retry", "2", "2", "--json").stdout)["retried"] == 1
+
+
+def test_retry_buried_takes_every_buried_task_in_batches(line: CommandLine) -> None:
+    ids = [str(number) for number in range(1201)]
+    with line.ledger() as ledger:
+        for some in (ids[:500], ids[500:1000], ids[1000:]):
+            record(ledger, *(api_task(one, has_results=False) for one in some))
+
+    result = line.run("retry", "--buried", "--json")
+
+    assert json.loads(result.stdout) == {"retried": 1201, "archived": [], "unknown": []}
+
+
+def test_retry_buried_with_nothing_buried_is_done(line: CommandLine) -> None:
+    with line.ledger():
+        pass
+
+    result = line.run("retry", "--buried")
+
+    assert (result.exit_code, result.stdout) == (0, "0 tasks will be asked for again now.\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "--buried"]])
+def test_retry_wants_ids_or_buried_and_not_both(filled: CommandLine, arguments: list[str]) -> None:
+    result = filled.run("retry", *arguments)
+
+    assert result.exit_code == 2
+    assert "--buried" in result.stderr
+
+
+# --- register ---
+
+
+def test_register_says_whether_the_id_was_new(line: CommandLine) -> None:
+    first = line.run("register", "77", "--family", FAMILY)
+    second = line.run("register", "77", "--family", FAMILY)
+
+    assert (first.exit_code, first.stdout) == (0, "77 is registered: the API is asked for it now.\n")
+    assert (second.exit_code, second.stdout) == (0, "77 was known already; see: kling-archiver show 77\n")
+
+
+def test_register_keeps_what_it_was_told(line: CommandLine) -> None:
+    result = line.run("register", "77", "--family", FAMILY, "--external-task-id", "order 7/ü", "--json")
+    shown = json.loads(line.run("show", "order 7/ü", "--json").stdout)
+
+    assert json.loads(result.stdout) == {
+        "task_id": "77",
+        "account": "default",
+        "family": FAMILY,
+        "external_task_id": "order 7/ü",
+        "new": True,
+    }
+    assert (shown["task_id"], shown["family"], shown["discovered_by"]) == ("77", FAMILY, "registration")
+    assert shown["state"] == State.REPORTED
+
+
+@pytest.mark.parametrize("task_id", ["", " ", ".", "..", "a\nb", "\udcff", "\x1b[2J", "x" * 257])
+def test_register_refuses_what_can_be_no_id(line: CommandLine, task_id: str) -> None:
+    result = line.run("register", "--family", FAMILY, "--", task_id)
+
+    assert result.exit_code == 2
+    assert "ID must be" in result.stderr
+    assert not line.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("/v1/images/generations", "images/generations"),
+        ("images/generations/", "images/generations"),
+        ("images", "two or three path segments"),
+        ("Images/Generations", "two or three path segments"),
+        ("../../etc", "two or three path segments"),
+        ("", "two or three path segments"),
+    ],
+)
+def test_register_refuses_what_can_be_no_family(line: CommandLine, family: str, said: str) -> None:
+    result = line.run("register", "77", "--family", family)
+
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_register_takes_a_family_it_does_not_know_and_names_the_one_that_was_meant(line: CommandLine) -> None:
+    result = line.run("register", "77", "--family", "images/generation")
+
+    assert result.exit_code == 0
+    assert "did you mean images/generations?" in result.stderr
+
+
+# --- all of them ---
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_a_worked_example(line: CommandLine, command: str) -> None:
+    result = line.run(command, "--help")
+
+    assert result.exit_code == 0
+    assert "Example: " in result.stdout
+    assert f"\n    kling-archiver {command}" in result.stdout
+    assert max(len(text) for text in result.stdout.splitlines()) <= 80
+
+
+def test_help_names_every_command_and_no_other(line: CommandLine) -> None:
+    listed = line.run("--help").stdout.partition("Commands:\n")[2]
+
+    assert tuple(text.split()[0] for text in listed.splitlines()) == COMMANDS
+
+
+@pytest.mark.parametrize("command", [["status"], ["show", "1"], ["retry", "1"], ["retry", "--buried"]])
+def test_a_command_that_works_on_what_is_there_makes_no_ledger(line: CommandLine, command: list[str]) -> None:
+    result = line.run(*command)
+
+    assert result.exit_code == 2
+    assert f"there is no ledger at {line.path}" in result.stderr.replace("\n", "")
+    assert "KLING_LEDGER_URL" in result.stderr
+    assert list(line.path.parent.iterdir()) == []
+
+
+def test_a_file_that_is_no_ledger_is_a_sentence_and_status_2(line: CommandLine) -> None:
+    line.path.write_text("shopping list")
+
+    result = line.run("status")
+
+    assert result.exit_code == 2
+    assert "is not a ledger" in result.stderr
+
+
+def test_wrong_settings_are_told_all_at_once_with_status_2(line: CommandLine) -> None:
+    result = line.run("status", KLING_PORT="high", KLING_ACCOUNT="-")
+
+    assert result.exit_code == 2
+    assert "KLING_PORT must be" in result.stderr
+    assert "KLING_ACCOUNT must be" in result.stderr
+
+
+def test_a_misspelled_setting_is_pointed_out(filled: CommandLine) -> None:
+    result = filled.run("show", "1", KLING_ACOUNT="x")
+
+    assert result.exit_code == 0
+    assert "KLING_ACOUNT is not a setting; did you mean KLING_ACCOUNT?" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["forget"], ["show"], ["show", "1", "2"], ["--nonsense"], []])
+def test_wrong_usage_ends_with_2(line: CommandLine, arguments: list[str]) -> None:
+    assert line.run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (999, "0 seconds"),
+        (1000, "1 second"),
+        (119_000, "119 seconds"),
+        (120_000, "2 minutes"),
+        (7_199_000, "119 minutes"),
+        (7_200_000, "2 hours"),
+        (2 * 86_400_000, "2.0 days"),
+        (7 * 86_400_000 - 1, "6.9 days"),
+    ],
+)
+def test_a_span_is_told_in_the_unit_that_says_most(milliseconds: int, text: str) -> None:
+    assert span(milliseconds) == text
+    assert distance(-milliseconds) == f"{text} ago"

@@ -1,0 +1,259 @@
+"""`status`: its shape, what people see, and what `--check` calls wrong."""
+
+import json
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+from archiver.failures import ApiForbidden, BucketMissing, NotMedia
+from archiver.ledger import Ledger
+from archiver.model import DAY_MS, Callback, Stage, Status
+from tests.harness.command_line import (
+    ACCOUNT,
+    FAMILY,
+    NOW,
+    OTHER_FAMILY,
+    CommandLine,
+    api_task,
+    archive,
+    bury,
+    record,
+    swept,
+)
+
+HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def line(tmp_path: pathlib.Path) -> CommandLine:
+    """A ledger that a daemon began three days ago."""
+    found = CommandLine(tmp_path / "ledger.db", now=NOW - 3 * DAY_MS)
+    with found.ledger():
+        pass
+    found.now = NOW
+    return found
+
+
+@pytest.fixture
+def well(line: CommandLine) -> CommandLine:
+    """All is well in it."""
+    with line.ledger() as ledger:
+        swept(ledger, at=NOW - HOUR_MS)
+        record(ledger, api_task("1"), api_task("2", Status.RUNNING), api_task("3", Status.FAILED))
+        archive(ledger, "1")
+    return line
+
+
+def hold_bucket(ledger: Ledger) -> None:
+    ledger.set_hold(BucketMissing("The bucket is not there"), account=ACCOUNT, stage=Stage.ARCHIVE)
+
+
+# --- the shape ---
+
+
+def test_status_prints_exactly_the_shape_of_the_contract(well: CommandLine) -> None:
+    with well.ledger() as ledger:
+        hold_bucket(ledger)
+        ledger.beat("daemon", version="0.1.0", started_at=NOW)
+
+    found = json.loads(well.run("status", "--json").stdout)
+
+    assert list(found) == [
+        "states",
+        "earliest_deadline",
+        "last_callback_at",
+        "last_sweep",
+        "missed_callbacks",
+        "holds",
+        "daemons",
+    ]
+    assert found["states"] == {
+        "reported": 0,
+        "running": 1,
+        "succeeded": 0,
+        "archived": 1,
+        "failed": 1,
+        "unknown": 0,
+        "buried": 0,
+        "lost": 0,
+    }
+    assert set(found["last_sweep"]) == set(found["missed_callbacks"]) == {FAMILY, OTHER_FAMILY}
+    assert list(found["holds"][0]) == ["stage", "reason", "since", "what_to_do"]
+    assert len(found["daemons"]) == 1
+
+
+def test_status_tells_people_what_is_held_and_what_to_do(well: CommandLine) -> None:
+    with well.ledger() as ledger:
+        hold_bucket(ledger)
+
+    output = well.run("status").stdout
+
+    assert "archive: bucket_missing" in output
+    assert "The bucket is not there" in output
+    assert BucketMissing.what_to_do in output
+
+
+@pytest.mark.parametrize(
+    ("skew_ms", "said"),
+    [(7_200_000, "2 hours behind"), (-90_000, "90 seconds ahead of"), (400, None), (None, None)],
+)
+def test_status_tells_people_how_far_the_clock_is_off(
+    well: CommandLine, skew_ms: int | None, said: str | None
+) -> None:
+    with well.ledger() as ledger:
+        ledger.beat("daemon", version="0.1.0", started_at=NOW, clock_skew_ms=skew_ms)
+
+    output = well.run("status").stdout
+
+    assert (f"{said} the API's" in output) if said else ("the API's" not in output)
+
+
+def test_status_names_every_configured_family_swept_or_not(line: CommandLine) -> None:
+    with line.ledger() as ledger:
+        swept(ledger, families=["images/omni-image"], at=NOW - 2 * HOUR_MS)
+        ledger.record_callbacks([Callback(ACCOUNT, "1", Status.SUCCEEDED, FAMILY)])
+
+    rows = [text.split() for text in line.run("status").stdout.splitlines() if text.startswith("images/")]
+
+    assert [row[0] for row in rows] == [FAMILY, OTHER_FAMILY, "images/omni-image"]
+    assert rows[0][1:] == ["never", "0"]
+    assert rows[2][3:] == ["(2", "hours", "ago)", "0"]
+
+
+def test_status_says_whether_a_daemon_runs(well: CommandLine) -> None:
+    without = well.run("status").stdout
+    with well.ledger() as ledger:
+        ledger.beat("daemon", version="0.1.0", started_at=NOW - HOUR_MS)
+    beside = well.run("status").stdout
+
+    assert "none runs on this ledger" in without
+    assert "none runs on this ledger" not in beside
+    assert "0.1.0 on " in beside
+
+
+# --- the check ---
+
+
+def test_the_check_is_silent_and_ends_with_0_while_all_is_well(well: CommandLine) -> None:
+    result = well.run("status", "--check")
+
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def bury_one(line: CommandLine) -> None:
+    with line.ledger() as ledger:
+        record(ledger, api_task("4"))
+        bury(ledger, "4", NotMedia("HTML"))
+
+
+def lose_one(line: CommandLine) -> None:
+    bury_one(line)
+    line.now = NOW + 31 * DAY_MS
+    with line.ledger() as ledger:
+        ledger.expire()
+    line.now = NOW
+
+
+def record_one_of(line: CommandLine, *, created_at: int) -> None:
+    with line.ledger() as ledger:
+        record(ledger, api_task("6", created_at=created_at))
+
+
+def nearly_expire_one(line: CommandLine) -> None:
+    record_one_of(line, created_at=NOW - 23 * DAY_MS - HOUR_MS)
+
+
+DEFECTS: dict[str, tuple[Callable[[CommandLine], None], str]] = {
+    "buried": (bury_one, "1 task buried: 4 "),
+    "lost": (lose_one, "1 task lost: 4 "),
+    "deadline": (
+        nearly_expire_one,
+        "the nearest deadline of a task that is not in the bucket is in 6.9 days",
+    ),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_the_check_says_the_one_thing_that_is_wrong_and_ends_with_1(well: CommandLine, defect: str) -> None:
+    make, said = DEFECTS[defect]
+    make(well)
+
+    result = well.run("status", "--check")
+
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 1
+    assert said in result.stdout
+
+
+def test_the_check_passes_over_a_deadline_in_more_than_a_week(well: CommandLine) -> None:
+    record_one_of(well, created_at=NOW - 23 * DAY_MS + HOUR_MS)
+
+    assert well.run("status", "--check").exit_code == 0
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(59, 0), (61, 1)])
+def test_the_check_gives_a_hold_an_hour(well: CommandLine, minutes: int, status: int) -> None:
+    with well.ledger() as ledger:
+        ledger.set_hold(ApiForbidden("1103", family=OTHER_FAMILY), account=ACCOUNT, stage=Stage.SWEEP)
+        hold_bucket(ledger)
+    well.now = NOW + minutes * MINUTE_MS
+
+    result = well.run("status", "--check")
+
+    assert result.exit_code == status
+    assert (f"sweep ({OTHER_FAMILY}) held for 61 minutes: api_forbidden." in result.stdout) == (status == 1)
+    assert ("archive held for 61 minutes: bucket_missing." in result.stdout) == (status == 1)
+
+
+def test_the_check_names_each_family_without_a_sweep_in_a_day(line: CommandLine) -> None:
+    with line.ledger() as ledger:
+        swept(ledger, families=[FAMILY], at=NOW - DAY_MS - HOUR_MS)
+
+    result = line.run("status", "--check")
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        f"the last successful sweep of {FAMILY} was 25 hours ago",
+        f"{OTHER_FAMILY} has never been swept successfully",
+    ]
+
+
+@pytest.mark.parametrize(("hours", "status"), [(23, 0), (25, 1)])
+def test_a_young_ledger_is_given_its_day_for_the_first_sweep(
+    tmp_path: pathlib.Path, hours: int, status: int
+) -> None:
+    young = CommandLine(tmp_path / "young.db")
+    with young.ledger():
+        pass
+    young.now = NOW + hours * HOUR_MS
+
+    assert young.run("status", "--check").exit_code == status
+
+
+def test_a_ledger_that_no_daemon_ever_worked_on_is_not_well(tmp_path: pathlib.Path) -> None:
+    lonely = CommandLine(tmp_path / "lonely.db")
+    lonely.run("register", "1", "--family", FAMILY)
+
+    assert lonely.run("status", "--check").exit_code == 1
+
+
+def test_the_check_as_json_is_the_status_with_its_problems(well: CommandLine) -> None:
+    bury_one(well)
+
+    result = well.run("status", "--check", "--json")
+    found = json.loads(result.stdout)
+
+    assert result.exit_code == 1
+    assert found["states"]["buried"] == 1
+    assert found["problems"] == ["1 task buried: 4 (`kling-archiver show ID` says why)"]
+
+
+def test_the_check_names_a_few_of_many(well: CommandLine) -> None:
+    with well.ledger() as ledger:
+        record(ledger, *(api_task(f"b{number}", has_results=False) for number in range(9)))
+
+    output = well.run("status", "--check").stdout
+
+    assert output.startswith("9 tasks buried: b0, b1, b2, b3, b4, … (")

@@ -1,0 +1,187 @@
+"""`submit` as a process beside a real daemon: to the keys in the bucket, and through every way of being ended."""
+
+import contextlib
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.command_line import CommandLine
+from tests.harness.daemons import FAMILY, Site, until
+from tests.harness.terminal import at_terminal, ended_in_time, wait_until_said
+from tests.s3_servers import S3Server
+from tests.simulator import faults
+
+LOST = faults.Happened(faults.Hang())
+"""The task is created, and the answer never comes."""
+
+
+@pytest.fixture
+def site(tmp_path: pathlib.Path, rclone_server: S3Server) -> Iterator[Site]:
+    with Site(tmp_path, rclone_server) as made:
+        made.environment["KLING_PUBLIC_URL"] = f"http://127.0.0.1:{made.port}"
+        yield made
+
+
+@contextlib.contextmanager
+def submitting(site: Site, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process; killed when it does not end by itself."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "archiver",
+            "submit",
+            FAMILY,
+            "--prompt",
+            "a red fox",
+            *options,
+        ],
+        env={**site.environment, "KLING_LOG_LEVEL": "warning"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with ended_in_time(process):
+        yield process
+
+
+def created(site: Site) -> str:
+    """The id of the one task upstream, once it is there."""
+    until(site.sim.task_ids, what="a created task")
+    (task_id,) = site.sim.task_ids()
+    return task_id
+
+
+def request_in_the_manifest(site: Site, task_id: str) -> object:
+    return json.loads(site.content(f"{site.folder_of(task_id)}manifest.json"))["request"]
+
+
+def test_submit_and_wait_ends_with_the_keys_that_are_in_the_bucket(site: Site) -> None:
+    site.sim.switches.progress_seconds = (0.1, 0.3)
+    daemon = site.start()
+    daemon.wait_ready()
+    with submitting(site, "--n", "4", "--aspect-ratio", "16:9", "--wait") as process:
+        output, errors = process.communicate()
+
+    task_id = created(site)
+    folder = site.folder_of(task_id)
+    assert process.returncode == 0, errors
+    assert output.splitlines() == [f"{folder}{n}.png" for n in range(4)] + [f"{folder}manifest.json"]
+    assert f"kling-archiver: {task_id} is being generated\n" in errors
+    site.assert_archived(task_id)
+    assert request_in_the_manifest(site, task_id) == {"prompt": "a red fox", "n": 4, "aspect_ratio": "16:9"}
+    site.sim.wait_callbacks()
+    assert {delivery.http_status for delivery in site.sim.deliveries} == {200}
+    assert site.sim.complaints == []
+    assert daemon.stop() == 0
+    site.assert_silent_on_secrets()
+
+
+def test_a_kill_right_after_a_create_whose_answer_was_lost_costs_nothing(site: Site) -> None:
+    """Nothing but the registration can bring the task: it is in no list, and no callback comes."""
+    site.sim.fault("create", LOST)
+    site.sim.switches.callback_drop = True
+    with submitting(site, "--n", "2") as process:
+        task_id = created(site)
+        process.kill()
+        process.communicate()
+    site.sim.hide_from_list(task_id)
+    site.sim.succeed(task_id)
+    daemon = site.start()
+    site.wait_archived(task_id)
+
+    assert process.returncode == -signal.SIGKILL
+    site.assert_archived(task_id)
+    assert request_in_the_manifest(site, task_id) == {"prompt": "a red fox", "n": 2}
+    shown = site.show(task_id)
+    assert shown is not None
+    assert shown["external_task_id"] == site.sim.task(task_id).external_task_id
+    assert shown["discovered_by"] == "registration"
+    assert site.sim.requests["create"] == 1
+    assert daemon.stop() == 0
+
+
+def test_a_kill_while_a_callback_is_on_its_way_ends_in_one_task(site: Site) -> None:
+    site.sim.fault("create", LOST)
+    daemon = site.start()
+    daemon.wait_ready()
+    with submitting(site) as process:
+        task_id = created(site)
+        site.sim.succeed(task_id)
+        process.kill()
+        process.communicate()
+    site.wait_archived(task_id)
+
+    until(lambda: (site.show(site.sim.task(task_id).external_task_id or "") or {}).get("task_id") == task_id)
+    with site.ledger() as ledger:
+        states = ledger.status()["states"]
+    assert {state: count for state, count in states.items() if count} == {"archived": 1}
+    assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_whoever_ends_the_waiting_loses_nothing_and_is_told_how_to_go_on(
+    site: Site, number: signal.Signals, status: int
+) -> None:
+    with submitting(site, "--wait") as process:
+        wait_until_said(process, "No kling-receiver has been seen")
+        wait_until_said(process, "is being generated")
+        process.send_signal(number)
+        output, errors = process.communicate()
+
+    task_id = created(site)
+    assert (process.returncode, output) == (status, "")
+    assert "goes on without us" in errors
+    assert f"kling-archiver show {task_id}" in errors
+    assert "Traceback" not in errors
+    site.sim.succeed(task_id)
+    site.start()
+    site.wait_archived(task_id)
+
+
+def test_ending_it_while_the_create_is_under_way_says_that_the_task_may_exist(site: Site) -> None:
+    site.sim.fault("create", LOST)
+    with submitting(site) as process:
+        external_id = site.sim.task(created(site)).external_task_id
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+
+    assert process.returncode == 130
+    assert f"the task may have been created. It stays registered as {external_id}" in errors
+    assert site.show(external_id or "") is not None
+
+
+def test_ending_it_while_it_waits_for_slots_says_that_nothing_was_created(site: Site) -> None:
+    site.sim.fault("create", faults.over_concurrency())
+    with submitting(site, "--external-task-id", "order-1") as process:
+        wait_until_said(process, "trying again in")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+
+    assert process.returncode == 130
+    assert "interrupted. nothing was created." in errors
+    assert site.show("order-1") is None
+
+
+def test_at_a_terminal_the_countdown_and_the_state_are_one_line_and_the_keys_come_last(site: Site) -> None:
+    site.sim.switches.progress_seconds = (0.1, 0.3)
+    site.sim.fault("create", faults.over_concurrency(), times=1)
+    daemon = site.start()
+    daemon.wait_ready()
+    line = CommandLine(site.folder / "ledger.db")
+    options = ("submit", FAMILY, "--prompt", "a red fox", "--wait")
+    status, screen = at_terminal(line, *options, **site.environment)
+
+    folder = site.folder_of(created(site))
+    assert status == 0
+    assert "the account has not 1 slot free (1303): trying again in " in screen
+    assert "is being generated" in screen
+    assert screen.rstrip().endswith(f"{folder}manifest.json")
+    assert daemon.stop() == 0

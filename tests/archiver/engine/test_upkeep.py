@@ -1,0 +1,279 @@
+"""What happens from time to time: verdicts by a sound clock only, ids dropped in time, gauges like the ledger."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+import structlog.testing
+from structlog.typing import EventDict
+
+from archiver.engine.upkeep import SKEW_MOST_MS, Tender
+from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
+from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.limiter import Priority
+from archiver.model import Discovery, Stage, State
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, answer
+from tests.harness.questions import Questions
+
+
+@pytest.fixture(autouse=True)
+def lines() -> Iterator[list[EventDict]]:
+    """What is logged."""
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture
+def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
+    with Questions(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def tender(questions: Questions) -> Tender:
+    return Tender(
+        clients={ACCOUNT: questions.client},
+        ledger=questions.desk.ledger,
+        metrics=questions.metrics,
+        sweep_interval_ms=5 * MINUTE,
+        daemon_id="d1",
+        version="0.1.0",
+        started_at=START,
+        now=questions.clock,
+    )
+
+
+def hear_the_api(questions: Questions) -> None:
+    """Any answer tells the API's time, a refusal too."""
+    with contextlib.suppress(ApiTokenRefused):
+        questions.client.list_page(FAMILY, page=1, size=1, priority=Priority.BACKGROUND)
+
+
+def value(questions: Questions, line: str) -> float:
+    """The value of one series, by how its line begins."""
+    (found,) = [
+        one for one in questions.metrics.render()[0].decode().splitlines() if one.startswith(f"{line} ")
+    ]
+    return float(found.rpartition(" ")[2])
+
+
+def test_no_deadline_is_decided_before_the_api_has_told_its_time(
+    questions: Questions, tender: Tender
+) -> None:
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(31 * DAY)
+
+    tender.tend()
+    assert questions.desk.state() is State.SUCCEEDED
+    hear_the_api(questions)
+    tender.tend()
+    assert questions.desk.state() is State.LOST
+
+
+@pytest.mark.parametrize("ahead", [1, -1])
+def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
+    questions: Questions, tender: Tender, lines: list[EventDict], ahead: int
+) -> None:
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(31 * DAY)
+    questions.sim.advance(ahead * (SKEW_MOST_MS / 1000 + 2))
+    hear_the_api(questions)
+
+    for _ in range(3):
+        tender.tend()
+
+    assert questions.desk.state() is State.SUCCEEDED
+    assert [line["event"] for line in lines].count("clock.skewed") == 1
+    (shown,) = tender.degraded()
+    assert isinstance(shown, dict)
+    assert shown["reason"] == "clock_skewed"
+    assert shown["seconds"] == questions.desk.ledger.status()["clock_skew_seconds"]
+    assert abs(shown["seconds"] - ahead * SKEW_MOST_MS / SECOND) < 5
+    questions.sim.advance(-ahead * (SKEW_MOST_MS / 1000 + 2))
+    hear_the_api(questions)
+    tender.tend()
+    assert questions.desk.state() is State.LOST
+    assert tender.degraded() == []
+
+
+def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_account_only(
+    questions: Questions, tender: Tender
+) -> None:
+    unheard = KlingClient(
+        questions.sim.base_url,
+        KeyPair(questions.sim.access_key, questions.sim.secret_key),
+        questions.limiter,
+        now=lambda: questions.clock() / 1000,
+    )
+    tender = dataclasses.replace(tender, clients={ACCOUNT: questions.client, "other": unheard})
+    for account in (ACCOUNT, "other", "no longer configured"):
+        questions.desk.ledger.record([answer(account[0])], account=account, by=Discovery.SWEEP, rand=0.5)
+    questions.clock.advance(31 * DAY)
+    tender.tend()
+    assert [questions.desk.state(task_id) for task_id in (ACCOUNT[0], "o", "n")] == [State.SUCCEEDED] * 3
+    hear_the_api(questions)
+    tender.tend()
+
+    assert [questions.desk.state(task_id) for task_id in (ACCOUNT[0], "o", "n")] == [
+        State.LOST,
+        State.SUCCEEDED,
+        State.LOST,
+    ]
+    unheard.close()
+
+
+@pytest.mark.parametrize("jump", [31 * DAY, -31 * DAY])
+def test_a_clock_that_is_set_decides_nothing_before_the_api_has_answered_by_it(
+    questions: Questions, tender: Tender, jump: int
+) -> None:
+    hear_the_api(questions)
+    questions.desk.bring(State.SUCCEEDED)
+    questions.tell("unconfirmed")
+    questions.clock.advance(jump)
+    questions.sim.advance(-jump / SECOND)  # the API's own clock has not moved
+
+    tender.tend()
+    hear_the_api(questions)
+    tender.tend()
+
+    assert questions.desk.state() is State.SUCCEEDED
+    assert questions.desk.state("unconfirmed") is State.REPORTED
+
+
+AHEAD = 400 * DAY
+
+
+def test_a_clock_that_ran_ahead_and_was_set_right_keeps_no_task_waiting(
+    questions: Questions, tender: Tender, lines: list[EventDict]
+) -> None:
+    desk = questions.desk
+    desk.bring(State.SUCCEEDED, "waiting")
+    questions.clock.advance(AHEAD)
+    tender.tend()
+    desk.fail(desk.claim(Stage.ARCHIVE), NotMedia("a web page"))
+    desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.VERIFY)
+    questions.clock.advance(-AHEAD)
+
+    tender.tend()
+    tender.tend()
+
+    assert desk.claim(Stage.VERIFY).is_probe
+    assert [line["count"] for line in lines if line["event"] == "clock.set_back"] == [2]  # and the hold
+
+
+def test_a_daemon_that_starts_with_the_right_clock_makes_good_what_a_wrong_one_has_put_off(
+    questions: Questions, tender: Tender
+) -> None:
+    questions.clock.advance(AHEAD)
+    tender.tend()
+    for batch in range(3):
+        questions.tell(*(f"{batch}-{number}" for number in range(400)))
+    for lease in questions.desk.claim_all(Stage.VERIFY, count=2000):
+        questions.desk.ledger.not_found(lease, rand=0.5)
+    questions.clock.advance(-AHEAD)
+    questions.desk.reopen()
+
+    dataclasses.replace(tender, ledger=questions.desk.ledger, daemon_id="d2").tend()
+
+    assert len(questions.desk.claim_all(Stage.VERIFY, count=2000)) == 1200
+
+
+def test_a_clock_that_is_set_back_a_little_makes_nobody_hurry(questions: Questions, tender: Tender) -> None:
+    tender.tend()
+    questions.tell("t")
+    questions.desk.ledger.not_found(questions.desk.claim(Stage.VERIFY), rand=0.5)
+    questions.clock.advance(-SKEW_MOST_MS)
+
+    tender.tend()
+
+    assert not questions.desk.ledger.work_due(Stage.VERIFY)
+
+
+def test_a_lost_task_is_loud(questions: Questions, tender: Tender, lines: list[EventDict]) -> None:
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(30 * DAY)
+    hear_the_api(questions)
+
+    tender.tend()
+    tender.tend()
+
+    (lost,) = [line for line in lines if line["event"] == "task.lost"]
+    assert (lost["log_level"], lost["task_id"], lost["reason"]) == ("critical", "t", "deadline_passed")
+    assert value(questions, "kling_tasks_lost_total") == 1
+
+
+def test_a_task_that_never_finished_is_a_warning_and_no_loss(
+    questions: Questions, tender: Tender, lines: list[EventDict]
+) -> None:
+    questions.desk.bring(State.RUNNING)
+    questions.clock.advance(30 * DAY)
+    hear_the_api(questions)
+
+    tender.tend()
+
+    (failed,) = [line for line in lines if line["event"] == "task.failed"]
+    assert (failed["log_level"], failed["reason"]) == ("warning", "never_finished")
+    assert value(questions, "kling_tasks_lost_total") == 0
+
+
+def test_several_thousand_old_ids_are_dropped_in_one_round_and_counted(
+    questions: Questions, tender: Tender, lines: list[EventDict]
+) -> None:
+    for batch in range(5):
+        questions.tell(*(f"forged-{batch}-{number}" for number in range(500)))
+    questions.desk.write("UPDATE tasks SET not_found_since = ?", START)
+    questions.clock.advance(30 * DAY)
+    hear_the_api(questions)
+
+    tender.tend()
+
+    assert questions.desk.rows("SELECT count(*) AS left_over FROM tasks") == [{"left_over": 0}]
+    assert [line["count"] for line in lines if line["event"] == "ids.dropped"] == [2500]
+
+
+def test_missed_callbacks_are_counted_and_said(
+    questions: Questions, tender: Tender, lines: list[EventDict]
+) -> None:
+    questions.desk.say(answer(), by=Discovery.SWEEP)
+    questions.clock.advance(5 * MINUTE)
+
+    tender.tend()
+    tender.tend()
+
+    assert [line["count"] for line in lines if line["event"] == "callbacks.missed"] == [1]
+    assert value(questions, f'kling_missed_callbacks_total{{family="{FAMILY}"}}') == 1
+
+
+def test_a_round_is_a_sign_of_life(questions: Questions, tender: Tender) -> None:
+    tender.tend()
+
+    assert [daemon["id"] for daemon in questions.desk.ledger.status()["daemons"]] == ["d1"]
+
+
+def test_gauges_say_what_the_ledger_says(questions: Questions, tender: Tender) -> None:
+    tender.refresh_gauges()
+    assert math.isnan(value(questions, "kling_earliest_deadline_timestamp_seconds"))
+    questions.desk.bring(State.SUCCEEDED)
+    questions.tell("other")
+    questions.sweeper.sweep(FAMILY, full=True)
+
+    tender.refresh_gauges()
+
+    assert value(questions, 'kling_tasks{state="succeeded"}') == 1
+    assert value(questions, 'kling_tasks{state="lost"}') == 0
+    assert value(questions, "kling_earliest_deadline_timestamp_seconds") == (START + 30 * DAY) / SECOND
+    assert value(questions, "kling_last_callback_timestamp_seconds") == START / SECOND
+    swept = f'kling_last_sweep_success_timestamp_seconds{{family="{FAMILY}"}}'
+    assert value(questions, swept) == START / SECOND
+
+
+def test_readiness_tells_of_every_hold(questions: Questions, tender: Tender) -> None:
+    questions.desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+
+    (degraded,) = tender.degraded()
+
+    assert isinstance(degraded, dict)
+    assert degraded.items() >= {"stage": "archive", "reason": "bucket_missing"}.items()

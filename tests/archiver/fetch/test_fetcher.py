@@ -1,0 +1,630 @@
+"""Fetching from servers that misbehave: real sockets, real TLS, one raw answer per connection."""
+
+import hashlib
+import itertools
+import logging
+import socket
+import ssl
+import struct
+import threading
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from archiver.failures import (
+    AssetGone,
+    BodyIncomplete,
+    Failure,
+    FetchFailed,
+    FetchTimeout,
+    NotMedia,
+    SpoolFull,
+    TooLarge,
+    UrlRefused,
+)
+from archiver.fetch.fetcher import SUSPECT_INCOMPLETE
+from archiver.fetch.spool import Space, Spool
+from archiver.fetch.urls import Refused
+from archiver.version import USER_AGENT
+from tests.harness.server import MIB, Handler, Serve, Server, answer, fetch, fetcher_for, png
+
+
+def redirect(location: str, status: str = "302 Found") -> bytes:
+    return answer(b"elsewhere", f"Location: {location}", status=status)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    """Every test ends with nothing promised: no failure may leak room."""
+    spool = Spool(tmp_path / "spool")
+    yield spool
+    assert spool.promised_bytes == 0
+
+
+# --- what goes well -------------------------------------------------------------------------------------
+
+
+def test_a_file_comes_with_its_digests_type_and_size(serve: Serve, spool: Spool) -> None:
+    body = png()
+    with fetch(serve(answer(body)), spool) as fetched:
+        assert fetched.file.read() == body
+        assert fetched.bytes == len(body)
+        assert fetched.sha256 == hashlib.sha256(body).hexdigest()
+        assert fetched.md5 == hashlib.md5(body, usedforsecurity=False).hexdigest()
+        assert (fetched.media.extension, fetched.media.width, fetched.media.height) == ("png", 3, 2)
+        assert fetched.suspect is None
+        assert fetched.host == "127.0.0.1"
+
+
+def test_closing_what_was_fetched_closes_the_file(serve: Serve, spool: Spool) -> None:
+    with fetch(serve(answer(png())), spool) as fetched:
+        file = fetched.file
+
+    assert file.closed
+
+
+def test_the_request_carries_the_targets_bytes_and_nothing_about_us(serve: Serve, spool: Spool) -> None:
+    server = serve(answer(png()))
+    path = "/a%2Fb/../c//d;e?ksSecret=%7e%7E&x=[]|'\"{}&y=a+b%20c&&="
+    fetch(server, spool, path=path).close()
+
+    assert server.requests == [
+        (
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUser-Agent: {USER_AGENT}\r\n"
+            "Accept: */*\r\nAccept-Encoding: identity\r\n\r\n"
+        ).encode()
+    ]
+
+
+def test_proxies_and_netrc_in_the_environment_are_ignored(
+    serve: Serve, spool: Spool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".netrc").write_text("default login user password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    server = serve(answer(png()))
+    fetch(server, spool).close()
+
+    assert b"uthorization" not in server.requests[0]
+
+
+def test_a_connection_is_kept_alive_and_no_cookie_is_sent_back(serve: Serve, spool: Spool) -> None:
+    server = serve(answer(png(), "Set-Cookie: a=b; Path=/"))
+    with fetcher_for(server.origin, spool=spool) as fetcher:
+        for _ in range(3):
+            fetcher.fetch(server.origin + "/a", bytes_max=MIB).close()
+
+    assert server.connections == 1
+    assert not any(b"ookie" in request for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        answer(png(), length=None),
+        answer(png(), "Content-Type: text/html"),
+        answer(png(), "Content-Encoding: identity"),
+        b"HTTP/1.0 200 OK\r\n\r\n" + png(),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + answer(png()),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(png()), png()),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"".join(b"1\r\n%c\r\n" % byte for byte in png())
+        + b"0\r\nTrailer: x\r\n\r\n",
+    ],
+)
+def test_every_framing_of_the_same_body_gives_the_same_file(
+    framing: bytes, serve: Serve, spool: Spool
+) -> None:
+    with fetch(serve(framing, closing=True), spool) as fetched:
+        assert fetched.file.read() == png()
+
+
+def test_a_body_of_unknown_length_grows_its_reservation(serve: Serve, spool: Spool) -> None:
+    body = png(9 * MIB)
+    with fetch(serve(answer(body, length=None), closing=True), spool) as fetched:
+        assert fetched.sha256 == hashlib.sha256(body).hexdigest()
+
+
+def test_many_threads_share_one_fetcher(serve: Serve, spool: Spool) -> None:
+    def mirror(connection: socket.socket, head: bytes) -> None:
+        connection.sendall(answer(png(int(head.split()[1][1:]))))
+
+    server = serve(mirror)
+    with fetcher_for(server.origin, spool=spool) as fetcher, ThreadPoolExecutor(32) as threads:
+
+        def size_of(size: int) -> int:
+            with fetcher.fetch(f"{server.origin}/{size}", bytes_max=10 * MIB) as fetched:
+                return fetched.bytes
+
+        sizes = [number * 1000 for number in range(100)]
+        assert list(threads.map(size_of, sizes)) == [len(png(size)) for size in sizes]
+
+
+def test_a_large_body_stays_out_of_memory(serve: Serve, spool: Spool) -> None:
+    body = png(32 * MIB)
+    server = serve(answer(body))
+    tracemalloc.start()
+    try:
+        fetch(server, spool, bytes_max=64 * MIB).close()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 4 * MIB
+
+
+# --- what the answer's head says ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "410 Gone"])
+def test_a_missing_file_is_gone(status: str, serve: Serve, spool: Spool) -> None:
+    with pytest.raises(AssetGone) as raised:
+        fetch(serve(answer(b"no", status=status)), spool)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["201 Created", "204 No Content", "206 Partial Content", "300 Choices", "304 Not Modified",
+     "400 Bad", "401 Unauthorized", "416 Range", "429 Slow", "500 Oops", "503 Busy", "999 What"],
+)  # fmt: skip
+def test_any_other_status_fails(status: str, serve: Serve, spool: Spool) -> None:
+    with pytest.raises(FetchFailed, match=status[:3]) as raised:
+        fetch(serve(answer(png(), status=status)), spool)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "zstd", "x"])
+def test_a_content_encoding_is_refused(encoding: str, serve: Serve, spool: Spool) -> None:
+    with pytest.raises(FetchFailed, match="encoding"):
+        fetch(serve(answer(png(), f"Content-Encoding: {encoding}")), spool)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"not http at all\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 400 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nBad Header: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: \x00\r\n\r\n",
+        b"HTTP/1.1 2 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000,
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        b"",
+    ],
+)  # fmt: skip
+def test_what_is_no_http_answer_fails_with_the_host(raw: bytes, serve: Serve, spool: Spool) -> None:
+    with pytest.raises(FetchFailed) as raised:
+        fetch(serve(raw, closing=True), spool)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+def test_a_body_announced_too_large_is_not_read(serve: Serve, spool: Spool) -> None:
+    with pytest.raises(TooLarge) as raised:
+        fetch(serve(answer(b"", length=1001)), spool, bytes_max=1000)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+# --- what the body does ---------------------------------------------------------------------------------
+
+
+def test_a_body_that_grows_too_large_is_cut_off(serve: Serve, spool: Spool) -> None:
+    def endless(connection: socket.socket, _head: bytes) -> None:
+        connection.sendall(answer(b"", length=None))
+        while True:
+            connection.sendall(bytes(65536))
+
+    with pytest.raises(TooLarge):
+        fetch(serve(endless), spool, bytes_max=MIB)
+
+
+def test_exactly_the_bytes_allowed_are_not_too_many(serve: Serve, spool: Spool) -> None:
+    fetch(serve(answer(png(), length=None), closing=True), spool, bytes_max=len(png())).close()
+    with pytest.raises(TooLarge):
+        fetch(serve(answer(png(), length=None), closing=True), spool, bytes_max=len(png()) - 1)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        answer(png(), length=len(png()) + 1),
+        answer(b"", length=5),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b" % (len(png()) + 1, png()),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(png()), png()),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        answer(b"", length=None),
+        answer(b""),
+    ],
+)
+def test_a_cut_transfer_is_incomplete_and_has_no_digest(cut: bytes, serve: Serve, spool: Spool) -> None:
+    with pytest.raises(BodyIncomplete) as raised:
+        fetch(serve(cut, closing=True), spool)
+
+    assert raised.value.sha256 is None
+    assert raised.value.host == "127.0.0.1"
+
+
+def test_a_reset_in_the_middle_fails(serve: Serve, spool: Spool) -> None:
+    def reset(connection: socket.socket, _head: bytes) -> None:
+        connection.sendall(answer(png(), length=len(png()) + 100))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    with pytest.raises(FetchFailed) as raised:
+        fetch(serve(reset), spool)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+def test_a_file_that_is_not_whole_is_incomplete_and_tells_its_digest(serve: Serve, spool: Spool) -> None:
+    body = png()[:-1]
+    with pytest.raises(BodyIncomplete) as raised:
+        fetch(serve(answer(body)), spool, suspect_sha256="0" * 64)
+
+    assert raised.value.sha256 == hashlib.sha256(body).hexdigest()
+    assert raised.value.host == "127.0.0.1"
+
+
+def test_the_same_incomplete_bytes_again_are_what_upstream_has(serve: Serve, spool: Spool) -> None:
+    body = png()[:-1]
+    digest = hashlib.sha256(body).hexdigest()
+    with fetch(serve(answer(body)), spool, suspect_sha256=digest) as fetched:
+        assert fetched.suspect == SUSPECT_INCOMPLETE
+        assert fetched.file.read() == body
+
+
+def test_a_whole_file_is_no_suspect_whatever_was_seen_before(serve: Serve, spool: Spool) -> None:
+    digest = hashlib.sha256(png()).hexdigest()
+    with fetch(serve(answer(png())), spool, suspect_sha256=digest) as fetched:
+        assert fetched.suspect is None
+
+
+def test_an_error_page_is_not_media_whatever_its_content_type(serve: Serve, spool: Spool) -> None:
+    page = b"<!doctype html><title>403</title>"
+    with pytest.raises(NotMedia) as raised:
+        fetch(serve(answer(page, "Content-Type: image/png")), spool)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+def test_a_picture_that_declares_too_many_pixels_is_too_large(serve: Serve, spool: Spool) -> None:
+    bomb = png()[:16] + struct.pack(">II", 100_000, 100_000) + png()[24:]
+    with pytest.raises(TooLarge, match="megapixels") as raised:
+        fetch(serve(answer(bomb)), spool)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+# --- time -----------------------------------------------------------------------------------------------
+
+
+def dripping(start: bytes, drop: bytes, gap_seconds: float = 0.02) -> Handler:
+    """Sends `start` and then `drop` now and then until the peer hangs up."""
+
+    def drip(connection: socket.socket, _head: bytes) -> None:
+        connection.sendall(start)
+        stopped = threading.Event()
+        while not stopped.wait(gap_seconds):
+            connection.sendall(drop)
+
+    return drip
+
+
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        (answer(png()[:30], length=10_000), b"x"),
+        (answer(b"", length=None), b"x"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"", b"H"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=", b"y"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"T: x\r\n"),
+    ],
+)
+def test_a_server_that_drips_does_not_get_past_the_deadline(
+    start: bytes, drop: bytes, serve: Serve, spool: Spool
+) -> None:
+    with pytest.raises(FetchTimeout) as raised:
+        fetch(serve(dripping(start, drop)), spool, seconds_max=0.4)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+def test_a_fast_body_without_end_does_not_get_past_the_deadline(serve: Serve, spool: Spool) -> None:
+    def endless(connection: socket.socket, _head: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            connection.sendall(b"1\r\nx\r\n" * 1000)
+
+    with pytest.raises(FetchTimeout):
+        fetch(serve(endless), spool, seconds_max=0.3)
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n", answer(png()[:40], length=1000)])
+def test_a_silent_server_is_left_after_the_idle_time(start: bytes, serve: Serve, spool: Spool) -> None:
+    def silent(connection: socket.socket, _head: bytes) -> None:
+        connection.sendall(start)
+        connection.recv(1)
+
+    with pytest.raises(FetchTimeout) as raised:
+        fetch(serve(silent), spool, idle_seconds=0.1)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+def test_redirects_do_not_start_the_time_anew(serve: Serve, spool: Spool) -> None:
+    server = serve(redirect("/next"), redirect("/next"), dripping(b"", b"H"))
+
+    with pytest.raises(FetchTimeout):
+        fetch(server, spool, seconds_max=0.3)
+
+
+def test_a_name_that_takes_for_ever_to_resolve_is_a_timeout(spool: Spool) -> None:
+    over = threading.Event()
+
+    def resolver(_host: str, _port: int) -> Sequence[str]:
+        over.wait(30)
+        return ["127.0.0.1"]
+
+    with (
+        fetcher_for("klingai.com", spool=spool, resolver=resolver) as fetcher,
+        pytest.raises(FetchTimeout) as raised,
+    ):
+        fetcher.fetch("https://cdn.klingai.com/a", bytes_max=MIB, seconds_max=0.1)
+    over.set()
+
+    assert raised.value.host == "cdn.klingai.com"
+
+
+# --- redirects ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"]
+)
+def test_a_redirect_is_followed(status: str, serve: Serve, spool: Spool) -> None:
+    server = serve(redirect("../b?c=%2f", status), answer(png()))
+    fetch(server, spool, path="/x/a.png").close()
+
+    assert server.requests[1].startswith(b"GET /x/../b?c=%2f HTTP/1.1\r\n")
+    assert b"Referer" not in server.requests[1]
+
+
+def test_a_location_outside_ascii_is_asked_for_byte_by_byte(serve: Serve, spool: Spool) -> None:
+    server = serve(redirect("/\xe5\x9b\xbe\xff"), answer(png()))
+    fetch(server, spool).close()
+
+    assert server.requests[1].startswith(b"GET /%E5%9B%BE%FF HTTP/1.1\r\n")
+
+
+def test_three_redirects_are_followed_and_a_fourth_is_not(serve: Serve, spool: Spool) -> None:
+    fetch(serve(*[redirect("/n")] * 3, answer(png())), spool).close()
+
+    server = serve(redirect("/n"))
+    with pytest.raises(FetchFailed, match="more than 3 redirects") as raised:
+        fetch(server, spool)
+    assert len(server.requests) == 4
+    assert raised.value.host == "127.0.0.1"
+
+
+def test_a_redirect_to_another_listed_origin_names_that_one(serve: Serve, spool: Spool) -> None:
+    second = serve(answer(png()))
+    first = serve(redirect(f"http://localhost:{second.port}/b"))
+    with fetch(first, spool, also=[f"http://localhost:{second.port}"]) as fetched:
+        assert fetched.host == "localhost"
+    assert second.requests[0].startswith(b"GET /b ")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.1:1/",
+        "http://169.254.169.254/latest/meta-data/",
+        "https://evil.example/",
+        "//evil.example/",
+        "file:///etc/passwd",
+        "data:image/png;base64,AAAA",
+        "javascript:alert(1)",
+        "http://user@127.0.0.1/",
+        "/a b",
+        "/a\tb",
+        "\\\\evil.example\\a",
+        "http://[::1",
+        "//evil\xff.example/",
+        "/" + "a" * 20_000,
+    ],
+)
+def test_a_redirect_goes_through_the_same_gate(location: str, serve: Serve, spool: Spool) -> None:
+    server = serve(redirect(location))
+
+    with pytest.raises(UrlRefused):
+        fetch(server, spool)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("headers", [[], ["Location:"], ["Location: "]])
+def test_a_redirect_to_nowhere_fails(headers: list[str], serve: Serve, spool: Spool) -> None:
+    with pytest.raises(FetchFailed, match="nowhere"):
+        fetch(serve(answer(b"", *headers, status="302 Found")), spool)
+
+
+# --- addresses and TLS ----------------------------------------------------------------------------------
+
+
+def test_an_allowed_name_that_resolves_to_us_is_refused(serve: Serve, spool: Spool) -> None:
+    server = serve(answer(png()))
+    with (
+        fetcher_for("klingai.com", spool=spool) as fetcher,
+        pytest.raises(Refused, match=r"127\.0\.0\.1, which is loopback") as raised,
+    ):
+        fetcher.fetch("https://cdn.klingai.com/a?Signature=SECRET", bytes_max=MIB)
+
+    assert raised.value.host == "cdn.klingai.com"
+    assert server.connections == 0
+
+
+def test_a_port_where_nobody_listens_fails_with_the_host(spool: Spool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    origin = f"http://127.0.0.1:{port}"
+
+    with fetcher_for(origin, spool=spool) as fetcher, pytest.raises(FetchFailed) as raised:
+        fetcher.fetch(origin + "/a", bytes_max=MIB)
+    assert raised.value.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label")])
+def test_a_name_that_cannot_be_resolved_fails_with_the_host(error: Exception, spool: Spool) -> None:
+    def resolver(_host: str, _port: int) -> Sequence[str]:
+        raise error
+
+    with (
+        fetcher_for("klingai.com", spool=spool, resolver=resolver) as fetcher,
+        pytest.raises(FetchFailed) as raised,
+    ):
+        fetcher.fetch("https://cdn.klingai.com/a", bytes_max=MIB)
+    assert raised.value.host == "cdn.klingai.com"
+
+
+@pytest.fixture
+def tls_server(certificate: Path, serve: Serve) -> Server:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = serve(answer(png()), context=context)
+
+    def remember(_socket: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+        server.names.append(name)
+
+    context.sni_callback = remember
+    return server
+
+
+def test_tls_asks_for_the_urls_host_while_connecting_to_the_vetted_address(
+    tls_server: Server, trusting: ssl.SSLContext, spool: Spool
+) -> None:
+    origin = f"https://cdn.example.test:{tls_server.port}"
+    with fetcher_for(origin, spool=spool, context=trusting) as fetcher:
+        fetcher.fetch(origin + "/a", bytes_max=MIB).close()
+
+    assert tls_server.names == ["cdn.example.test"]
+    assert f"Host: cdn.example.test:{tls_server.port}\r\n".encode() in tls_server.requests[0]
+
+
+def test_a_certificate_for_another_name_fails(
+    tls_server: Server, trusting: ssl.SSLContext, spool: Spool
+) -> None:
+    origin = f"https://other.example.test:{tls_server.port}"
+    with (
+        fetcher_for(origin, spool=spool, context=trusting) as fetcher,
+        pytest.raises(FetchFailed, match="certificate") as raised,
+    ):
+        fetcher.fetch(origin + "/a?Signature=SECRET", bytes_max=MIB)
+
+    assert raised.value.host == "other.example.test"
+    assert tls_server.requests == []
+
+
+def test_a_certificate_that_nobody_vouches_for_fails(tls_server: Server, spool: Spool) -> None:
+    origin = f"https://cdn.example.test:{tls_server.port}"
+    with fetcher_for(origin, spool=spool) as fetcher, pytest.raises(FetchFailed, match="certificate"):
+        fetcher.fetch(origin + "/a", bytes_max=MIB)
+
+
+def test_a_redirect_from_https_to_http_is_refused_even_to_a_listed_origin(
+    certificate: Path, trusting: ssl.SSLContext, serve: Serve, spool: Spool
+) -> None:
+    plain = serve(answer(png()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    tls = serve(redirect(plain.origin + "/a"), context=context)
+    origin = f"https://cdn.example.test:{tls.port}"
+    with (
+        fetcher_for(origin, plain.origin, spool=spool, context=trusting) as fetcher,
+        pytest.raises(Refused, match="from https to http"),
+    ):
+        fetcher.fetch(origin + "/a", bytes_max=MIB)
+
+    assert plain.connections == 0
+
+
+def test_a_tls_handshake_that_hangs_is_a_timeout(spool: Spool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        origin = f"https://cdn.example.test:{mute.getsockname()[1]}"
+        with fetcher_for(origin, spool=spool) as fetcher, pytest.raises(FetchTimeout):
+            fetcher.fetch(origin + "/a", bytes_max=MIB, seconds_max=0.2)
+
+
+# --- the spool ------------------------------------------------------------------------------------------
+
+
+def test_a_full_spool_is_a_hold_of_the_stage_and_of_no_host(serve: Serve, tmp_path: Path) -> None:
+    spool = Spool(tmp_path, space=lambda _directory: Space(free=100 * MIB, total=1000 * MIB))
+    with spool.reserve(44 * MIB), pytest.raises(SpoolFull) as raised:
+        fetch(serve(answer(png(8 * MIB))), spool)
+
+    assert raised.value.host is None
+    assert spool.promised_bytes == 0
+
+
+def test_a_spool_that_fills_up_during_a_transfer_is_a_hold_too(serve: Serve, tmp_path: Path) -> None:
+    free = itertools.chain([100 * MIB], itertools.repeat(0))
+    spool = Spool(tmp_path, space=lambda _directory: Space(free=next(free), total=1000 * MIB))
+    with pytest.raises(SpoolFull) as raised:
+        fetch(serve(answer(png(8 * MIB), length=None), closing=True), spool)
+
+    assert raised.value.host is None
+    assert spool.promised_bytes == 0
+
+
+def test_what_will_never_fit_is_too_large(serve: Serve, tmp_path: Path) -> None:
+    spool = Spool(tmp_path, space=lambda _directory: Space(free=MIB, total=MIB))
+    with pytest.raises(TooLarge, match="never fit") as raised:
+        fetch(serve(answer(b"", length=2 * MIB)), spool)
+
+    assert raised.value.host == "127.0.0.1"
+
+
+# --- what is told ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        answer(png()),
+        answer(b"no", status="403 Forbidden"),
+        answer(b"no", status="500 Oops"),
+        answer(png()[:-1]),
+        answer(b"", length=7),
+        b"SECRET SECRET\r\n\r\n",
+        redirect("https://evil.example/?Signature=SECRET"),
+        redirect("/b?Signature=SECRET"),
+    ],
+)
+def test_the_query_is_told_nobody(
+    raw: bytes, serve: Serve, spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    told = ""
+    try:
+        fetch(serve(raw, closing=True), spool, path="/a.png?Signature=SECRET").close()
+    except Failure as failure:
+        told = f"{failure} {failure.host}"
+
+    assert "SECRET" not in told
+    assert "SECRET" not in caplog.text

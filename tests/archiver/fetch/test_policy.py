@@ -1,0 +1,344 @@
+"""The address table, the URL gate, and the backend that connects to vetted addresses only."""
+
+import contextlib
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import httpcore2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.failures import UrlRefused
+from archiver.fetch.addresses import Verdict, classify
+from archiver.fetch.egress import Allowance, PinnedBackend
+from archiver.fetch.urls import Cause, EgressPolicy, Refused, redirected
+from tests.archiver.fetch.address_table import ADDRESSES, RANGES, URLS
+
+V = Verdict
+
+
+def neighbours() -> Iterator[tuple[str, Verdict]]:
+    """First and last address of every range and the ones just outside, as far as there are any."""
+    for text, first, last, before, behind in RANGES:
+        network = ipaddress.ip_network(text)
+        yield str(network[0]), first
+        yield str(network[-1]), last
+        if before is not None:
+            yield str(network[0] - 1), before
+        if behind is not None:
+            yield str(network[-1] + 1), behind
+
+
+@pytest.mark.parametrize(("address", "verdict"), [*neighbours(), *ADDRESSES])
+def test_every_address_has_its_verdict(address: str, verdict: Verdict) -> None:
+    assert classify(ipaddress.ip_address(address)) is verdict
+
+
+@given(
+    st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)
+    | st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
+)
+def test_nothing_is_public_that_the_standard_library_calls_private(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    verdict = classify(address)
+
+    mapped = getattr(address, "ipv4_mapped", None)
+    assert verdict is not V.PUBLIC or (mapped or address).is_global
+
+
+# --- the gate -------------------------------------------------------------------------------------------
+
+POLICY = EgressPolicy.parse(
+    ["klingai.com", "Kwimgs.com.", "http://127.0.0.1:9000", "https://gateway.example:8443", "http://[::1]:80"]
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "target"),
+    [
+        ("https://klingai.com/a.png", "klingai.com", 443, b"/a.png"),
+        ("https://cdn.klingai.com/a.png", "cdn.klingai.com", 443, b"/a.png"),
+        ("HTTPS://CDN.KlingAI.com:443/A.png", "cdn.klingai.com", 443, b"/A.png"),
+        ("https://p1.a.kwimgs.com./x", "p1.a.kwimgs.com", 443, b"/x"),
+        ("https://cdn.klingai.com", "cdn.klingai.com", 443, b"/"),
+        ("https://cdn.klingai.com:/", "cdn.klingai.com", 443, b"/"),
+        ("https://cdn.klingai.com?a=b", "cdn.klingai.com", 443, b"/?a=b"),
+        ("https://cdn.klingai.com/a#fragment", "cdn.klingai.com", 443, b"/a"),
+        ("https://s15_kling.klingai.com/", "s15_kling.klingai.com", 443, b"/"),
+        ("https://xn--bcher-kva.klingai.com/", "xn--bcher-kva.klingai.com", 443, b"/"),
+        ("https://1.2.3.4.klingai.com/", "1.2.3.4.klingai.com", 443, b"/"),
+        (
+            "https://cdn.klingai.com/a%2Fb/../c//d;e?ksSecret=%7e%7E&x=[]|'\"{}&y=a+b%20c&&=",
+            "cdn.klingai.com",
+            443,
+            b"/a%2Fb/../c//d;e?ksSecret=%7e%7E&x=[]|'\"{}&y=a+b%20c&&=",
+        ),
+        ("https://cdn.klingai.com/@a:b?c=http://d@e/f?g", "cdn.klingai.com", 443, b"/@a:b?c=http://d@e/f?g"),
+        ("https://cdn.klingai.com/图.png?名=é", "cdn.klingai.com", 443, b"/%E5%9B%BE.png?%E5%90%8D=%C3%A9"),
+    ],
+)
+def test_a_good_url_passes_with_its_target_byte_for_byte(
+    url: str, host: str, port: int, target: bytes
+) -> None:
+    vetted = POLICY.vet(url)
+
+    assert (vetted.origin.scheme, vetted.origin.host, vetted.origin.port) == ("https", host, port)
+    assert vetted.target == target
+    assert not vetted.listed
+
+
+@pytest.mark.parametrize(
+    ("url", "host_header"),
+    [
+        ("http://127.0.0.1:9000/a", b"127.0.0.1:9000"),
+        ("https://gateway.example:8443/a", b"gateway.example:8443"),
+        ("http://[::1]/a", b"[::1]"),
+        ("http://[0:0:0:0:0:0:0:1]:80/a", b"[::1]"),
+    ],
+)
+def test_a_listed_origin_passes_as_such(url: str, host_header: bytes) -> None:
+    vetted = POLICY.vet(url)
+
+    assert vetted.listed
+    assert vetted.origin.host_header == host_header
+
+
+@pytest.mark.parametrize(("url", "cause"), URLS)
+def test_a_bad_url_is_refused_for_a_named_cause(url: str, cause: Cause) -> None:
+    with pytest.raises(UrlRefused) as raised:
+        POLICY.vet(url)
+
+    assert isinstance(raised.value, Refused)
+    assert raised.value.cause is cause
+
+
+def test_no_whitespace_of_any_script_passes_in_the_path_of_a_url() -> None:
+    spaces = [chr(code) for code in range(0x110000) if chr(code).isspace()]
+    passed = []
+    for space in spaces:
+        with contextlib.suppress(Refused):
+            passed.append(POLICY.vet(f"https://cdn.klingai.com/a{space}b"))
+
+    assert len(spaces) > 20
+    assert passed == []
+
+
+@st.composite
+def numeric_hosts(draw: st.DrawFn) -> str:
+    """An IPv4 address as some resolvers read it: one to four numbers, each decimal, octal or hexadecimal."""
+    count = draw(st.integers(1, 4))
+    numbers = [draw(st.integers(0, 255)) for _ in range(count - 1)]
+    numbers.append(draw(st.integers(0, 256 ** (5 - count) - 1)))
+    shapes = [draw(st.sampled_from(["{}", "0{:o}", "0x{:x}", "0X{:X}", "000{:o}"])) for _ in numbers]
+    return ".".join(shape.format(number) for shape, number in zip(shapes, numbers, strict=True))
+
+
+@given(numeric_hosts(), st.sampled_from(["", ".", ":443", ".:443"]))
+def test_a_host_that_the_system_reads_as_an_ipv4_address_is_never_taken_for_a_name(
+    host: str, tail: str
+) -> None:
+    socket.inet_aton(host)  # the system does
+
+    with pytest.raises(Refused) as raised:
+        POLICY.vet(f"https://{host}{tail}/a")
+
+    assert raised.value.cause is Cause.IP_LITERAL
+
+
+@given(st.text(max_size=60).map(lambda tail: "https://" + tail) | st.text(max_size=60))
+def test_any_text_is_vetted_or_refused_and_a_vetted_host_is_under_a_suffix_or_listed(url: str) -> None:
+    try:
+        vetted = POLICY.vet(url)
+    except Refused:
+        return
+    host = vetted.origin.host
+    assert vetted.listed or host in POLICY.suffixes or host.endswith((".klingai.com", ".kwimgs.com"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/a?Signature=SECRET",
+        "https://u:SECRET@cdn.klingai.com/a?Signature=SECRET",
+        "https://cdn.klingai.com:81/a?Signature=SECRET",
+        "http://cdn.klingai.com/a?Signature=SECRET",
+        "https://SECRET!/a?Signature=SECRET",
+        "nothing?Signature=SECRET",
+        "https://cdn.klingai.com/a?Signature=SECRET with space",
+    ],
+)
+def test_a_refusal_never_quotes_the_query_or_a_password(url: str) -> None:
+    with pytest.raises(Refused) as raised:
+        POLICY.vet(url)
+
+    assert "SECRET" not in str(raised.value)
+    assert "SECRET" not in repr(raised.value.host)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "",
+        "com",
+        "*.klingai.com",
+        ".klingai.com",
+        "klingai..com",
+        "klingai.com/images",
+        "klingai.com:443",
+        "127.0.0.1",
+        "例え.jp",
+        "ftp://klingai.com",
+        "http://klingai.com/images",
+        "http://klingai.com?a",
+        "http://klingai.com#a",
+        "http://user@klingai.com",
+        "http://klingai.com:99999",
+        "http://127.1:9000",
+        "http://0x7f000001:9000",
+        "http://",
+        "http://[::1",
+    ],
+)
+def test_an_entry_that_means_nothing_is_named_in_the_error(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"\w") as raised:
+        EgressPolicy.parse(["klingai.com", entry])
+
+    assert repr(entry) in str(raised.value)
+
+
+def test_no_entries_allow_nothing() -> None:
+    with pytest.raises(Refused):
+        EgressPolicy.parse([]).vet("https://cdn.klingai.com/")
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("https://other.example/x?%7e", "https://other.example/x?%7e"),
+        ("HTTPS://other.example", "HTTPS://other.example"),
+        ("//other.example/x", "https://other.example/x"),
+        ("/x/../y?a=%2F", "https://cdn.klingai.com/x/../y?a=%2F"),
+        ("c.png", "https://cdn.klingai.com/a/c.png"),
+        ("../c.png", "https://cdn.klingai.com/a/../c.png"),
+        ("?q=2", "https://cdn.klingai.com/a/b.png?q=2"),
+        ("#f", "https://cdn.klingai.com/a/b.png#f"),
+        ("javascript:alert(1)", "javascript:alert(1)"),
+    ],
+)
+def test_a_location_is_resolved_against_the_url_that_sent_it(location: str, expected: str) -> None:
+    vetted = POLICY.vet("https://cdn.klingai.com/a/b.png?from=/x/y")
+
+    assert redirected(vetted, location) == expected
+
+
+# --- connecting -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def _backend(*answers: str, private_allowed: bool = False) -> PinnedBackend:
+    return PinnedBackend(resolver=lambda _host, _port: answers, private_allowed=private_allowed)
+
+
+def _allowance(seconds: float) -> Allowance:
+    return Allowance(until=time.monotonic() + seconds, idle_seconds=seconds, clock=time.monotonic)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ["127.0.0.1"],
+        ["8.8.8.8", "10.0.0.1"],
+        ["8.8.8.8", "2606:4700::1111", "::ffff:169.254.169.254"],
+        ["fe80::1%lo"],
+        ["not an address"],
+        ["2130706433"],
+        ["0x7f.1"],
+        ["127.000.000.001"],
+        [""],
+    ],
+)
+def test_one_answer_that_is_not_public_refuses_the_name(answers: list[str], listener: socket.socket) -> None:
+    with pytest.raises(Refused) as raised:
+        _backend(*answers).connect_tcp("cdn.klingai.com", listener.getsockname()[1], timeout=5.0)
+
+    assert raised.value.cause is Cause.ADDRESS
+    assert raised.value.host == "cdn.klingai.com"
+
+
+def test_a_name_is_resolved_once_and_the_connection_goes_to_that_answer(listener: socket.socket) -> None:
+    asked: list[str] = []
+
+    def resolver(host: str, _port: int) -> Sequence[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    backend = PinnedBackend(resolver=resolver, private_allowed=True)
+    stream = backend.connect_tcp("name.that.exists.nowhere.example", listener.getsockname()[1], timeout=5.0)
+
+    assert stream.get_extra_info("server_addr") == listener.getsockname()
+    assert asked == ["name.that.exists.nowhere.example"]
+    stream.close()
+
+
+def test_an_address_that_refuses_gives_way_to_the_next(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]  # nobody listens there on ::1
+
+    stream = _backend("::1", "127.0.0.1", private_allowed=True).connect_tcp("a.example", port, timeout=5.0)
+
+    assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
+    stream.close()
+
+
+def test_a_name_without_an_address_cannot_be_connected_to() -> None:
+    with pytest.raises(httpcore2.ConnectError, match="no address"):
+        _backend().connect_tcp("a.example", 443, timeout=5.0)
+
+
+@pytest.mark.parametrize(
+    "error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")]
+)
+def test_a_name_that_cannot_be_resolved_is_a_connect_error(error: Exception) -> None:
+    def resolver(_host: str, _port: int) -> Sequence[str]:
+        raise error
+
+    with pytest.raises(httpcore2.ConnectError, match="cannot be resolved"):
+        PinnedBackend(resolver=resolver, private_allowed=False).connect_tcp("a.example", 443, timeout=5.0)
+
+
+def test_a_resolver_that_never_answers_does_not_hold_the_caller() -> None:
+    answer = threading.Event()
+
+    def resolver(_host: str, _port: int) -> Sequence[str]:
+        answer.wait(30)
+        return []
+
+    backend = PinnedBackend(resolver=resolver, private_allowed=False)
+    with pytest.raises(httpcore2.ConnectTimeout):
+        backend.connect_tcp("a.example", 443, timeout=_allowance(0.05))
+    answer.set()
+
+
+def test_an_allowance_that_is_used_up_allows_no_call() -> None:
+    used_up = Allowance(until=10.0, idle_seconds=5.0, clock=lambda: 10.0)
+
+    with pytest.raises(httpcore2.TimeoutException):
+        used_up.seconds()
+
+
+def test_an_allowance_is_the_idle_time_until_the_deadline_is_nearer() -> None:
+    now = 0.0
+    allowance = Allowance(until=20.0, idle_seconds=15.0, clock=lambda: now)
+
+    assert allowance.seconds() == 15.0
+    now = 12.0
+    assert allowance.seconds() == 8.0

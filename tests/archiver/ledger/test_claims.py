@@ -1,0 +1,680 @@
+"""Taking work and ending it: leases, lanes, fences, holds."""
+
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from archiver.failures import (
+    ApiCredentialsRefused,
+    ApiForbidden,
+    ApiServerError,
+    ApiTimeout,
+    BucketMissing,
+    Bury,
+    Hold,
+    HostRefusing,
+    LeaseLost,
+    NotMedia,
+    Retry,
+    StoreError,
+)
+from archiver.ledger import Ledger, schema
+from archiver.ledger.claims import shares
+from archiver.model import Discovery, Lease, Stage, State, Status
+from tests.harness.ledgers import (
+    ACCOUNT,
+    DAY,
+    FAMILY,
+    MINUTE,
+    RAND,
+    SECOND,
+    START,
+    Desk,
+    answer,
+    asset,
+    stored,
+)
+
+
+@pytest.fixture
+def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+# --- leases ---------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_written_down_before_any_work(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+
+    lease = desk.claim(Stage.ARCHIVE)
+
+    row = desk.row()
+    assert (row["lease_token"], row["lease_until"]) == (lease.token, START + 30 * SECOND)
+    assert (row["attempts"], row["due_at"], lease.attempt) == (1, START + 30 * SECOND, 1)
+
+
+def test_a_leased_task_is_claimed_by_nobody_else(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    desk.claim(Stage.ARCHIVE)
+
+    desk.clock.advance(30 * SECOND - 1)
+
+    assert desk.claim_all(Stage.ARCHIVE) == []
+    assert not desk.ledger.work_due(Stage.ARCHIVE)
+
+
+@pytest.mark.parametrize("stage", [Stage.VERIFY, Stage.ARCHIVE])
+def test_what_a_dead_worker_held_is_claimable_within_a_minute_and_counts_as_tried(
+    desk: Desk, stage: Stage
+) -> None:
+    desk.bring(State.SUCCEEDED if stage is Stage.ARCHIVE else State.REPORTED)
+    desk.claim(stage)
+
+    desk.clock.advance(30 * SECOND)
+
+    assert desk.ledger.work_due(stage)
+    assert desk.claim(stage).attempt == 2
+
+
+def test_a_renewed_lease_lasts_another_30_seconds(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    lease = desk.claim(Stage.ARCHIVE)
+    for _ in range(10):
+        desk.clock.advance(29 * SECOND)
+        assert desk.ledger.renew([lease]) == {lease.row_id}
+        assert desk.claim_all(Stage.ARCHIVE) == []
+
+    desk.clock.advance(30 * SECOND)
+    other = desk.claim(Stage.ARCHIVE)
+
+    assert desk.ledger.renew([lease, other]) == {other.row_id}
+    assert desk.row()["lease_token"] == other.token
+
+
+def test_work_given_back_is_due_at_once_and_costs_no_attempt(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+
+    desk.ledger.give_back(desk.claim(Stage.ARCHIVE))
+
+    assert desk.claim(Stage.ARCHIVE).attempt == 1
+
+
+ENDINGS: dict[str, Callable[[Desk, Lease], object]] = {
+    "archived": lambda desk, lease: desk.archived(lease),
+    "retry": lambda desk, lease: desk.ledger.retry(
+        lease, StoreError("500"), Retry(due_at=0), stored=[stored()], failed={"0": StoreError("500")}
+    ),
+    "bury": lambda desk, lease: desk.ledger.bury(
+        lease, NotMedia("html"), Bury(due_at=0), stored=[stored()], failed={"0": NotMedia("html")}
+    ),
+    "hold": lambda desk, lease: desk.ledger.hold(
+        lease, BucketMissing("gone"), Hold(due_at=0, family=None, host=None), stored=[stored()]
+    ),
+    "not_found": lambda desk, lease: desk.ledger.not_found(lease, rand=RAND),
+    "give_back": lambda desk, lease: desk.ledger.give_back(lease),
+}
+
+
+@pytest.mark.parametrize("ending", list(ENDINGS))
+def test_a_worker_that_lost_its_lease_changes_nothing(desk: Desk, ending: str) -> None:
+    desk.bring(State.SUCCEEDED)
+    lost = desk.claim(Stage.ARCHIVE)
+    desk.clock.advance(30 * SECOND)
+    desk.claim(Stage.ARCHIVE)
+    tables = ("tasks", "assets", "history", "holds")
+    before = [desk.rows(f"SELECT * FROM {table}") for table in tables]  # noqa: S608 -- names from above
+
+    with pytest.raises(LeaseLost):
+        ENDINGS[ending](desk, lost)
+
+    assert [desk.rows(f"SELECT * FROM {table}") for table in tables] == before  # noqa: S608 -- as above
+
+
+@pytest.mark.parametrize("ending", list(ENDINGS))
+def test_a_task_that_is_gone_from_the_ledger_is_a_lost_lease(desk: Desk, ending: str) -> None:
+    desk.tell()
+    lease = desk.claim(Stage.VERIFY)
+    # The API answers under another id: the row of the external id is merged into that one's.
+    desk.say(answer("real", external_task_id="t"))
+    desk.say(answer("real", external_task_id="t"), asked_as="t")
+
+    with pytest.raises(LeaseLost):
+        ENDINGS[ending](desk, lease)
+
+
+def test_a_lease_that_the_api_s_word_has_ended_can_end_nothing_any_more(desk: Desk) -> None:
+    desk.bring(State.RUNNING)
+    desk.clock.advance(MINUTE)
+    lease = desk.claim(Stage.VERIFY)
+
+    desk.say(answer())  # a list page was faster
+
+    with pytest.raises(LeaseLost):
+        desk.ledger.retry(lease, ApiTimeout("slow"), Retry(due_at=START + DAY))
+    assert desk.claim(Stage.ARCHIVE).attempt == 1
+
+
+def test_fresh_urls_reach_a_leased_task_without_ending_its_lease(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    lease = desk.claim(Stage.ARCHIVE)
+
+    desk.say(answer(assets=(asset(url="https://cdn.klingai.com/fresh.png"), asset("0.watermark"))))
+
+    urls = [one.asset.url for one in desk.ledger.assets(lease) or ()]
+    assert urls == ["https://cdn.klingai.com/fresh.png", "https://cdn.klingai.com/0.watermark.png"]
+    desk.archived(lease)
+
+
+def test_a_leased_task_without_files_has_none_and_a_lost_lease_has_no_say(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    lease = desk.claim(Stage.ARCHIVE)
+    assert len(desk.ledger.assets(lease) or ()) == 1
+
+    desk.write("delete from assets")
+    assert desk.ledger.assets(lease) == ()
+    desk.ledger.give_back(lease)
+    assert desk.ledger.assets(lease) is None
+
+
+def test_a_starting_daemon_frees_every_lease(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED, "a")
+    desk.bring(State.REPORTED, "b")
+    desk.claim(Stage.ARCHIVE)
+    desk.claim(Stage.VERIFY)
+
+    desk.reopen()
+
+    assert [desk.claim(stage).attempt for stage in (Stage.ARCHIVE, Stage.VERIFY)] == [2, 2]
+
+
+def test_a_task_whose_work_kills_the_process_is_not_first_for_ever(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    waits = []
+    for _ in range(6):
+        desk.claim(Stage.ARCHIVE)
+        desk.reopen()
+        waits.append(desk.seconds_until_due())
+        desk.clock.now = desk.row()["due_at"]
+
+    assert waits == [0, 0, 5, 5, 30, 30]
+
+
+def test_a_command_beside_the_daemon_frees_no_lease(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    lease = desk.claim(Stage.ARCHIVE)
+
+    command = Ledger.open(f"sqlite:///{desk.path}", daemon=False, now=desk.clock)
+    command.close()
+
+    assert desk.ledger.renew([lease]) == {lease.row_id}
+
+
+# --- lanes ------------------------------------------------------------------------------------------------------
+
+
+def test_half_the_slots_go_to_the_nearest_deadline_a_quarter_each_to_the_fewest_attempts_and_the_newest() -> (
+    None
+):
+    assert shares(8, offset=0) == {"deadline": 4, "attempts": 2, "newest": 2}
+    assert [list(shares(1, offset=slot)) for slot in range(5)] == [
+        ["deadline"],
+        ["attempts"],
+        ["deadline"],
+        ["newest"],
+        ["deadline"],
+    ]
+
+
+def test_a_backlog_never_delays_a_fresh_task_and_failing_tasks_never_starve_healthy_ones(desk: Desk) -> None:
+    for number in range(10):
+        desk.say(answer(f"old-{number}", created_at=START - 20 * DAY + number))
+    for _ in range(3):
+        for lease in desk.claim_all(Stage.ARCHIVE, count=10):
+            desk.fail(lease, StoreError("500"))
+        desk.clock.advance(MINUTE)
+    for number in range(10):
+        desk.say(answer(f"untried-{number}", created_at=START - 10 * DAY + number))
+        desk.clock.advance(1)
+    desk.say(answer("fresh"))
+
+    claimed = [lease.task_id for lease in desk.claim_all(Stage.ARCHIVE, count=8)]
+
+    assert {"old-0", "old-1", "old-2", "old-3", "untried-0", "untried-1", "fresh"} <= set(claimed)
+    assert len(claimed) == 8
+
+
+def test_a_fresh_task_goes_before_a_backlog_that_was_found_after_it(desk: Desk) -> None:
+    for number in range(20):  # the sweep reads from the newest end; in the midst of it comes a callback
+        if number == 10:
+            desk.say(answer("fresh"))
+        desk.say(answer(f"found-{number}", created_at=START - DAY - number), by=Discovery.SWEEP)
+        desk.clock.advance(SECOND)
+
+    claimed = [desk.ledger.claim_archive(count=1, offset=slot)[0].task_id for slot in range(4)]
+
+    assert "fresh" in claimed
+
+
+def test_one_slot_at_a_time_every_lane_gets_its_turn(desk: Desk) -> None:
+    for number in range(6):
+        desk.say(answer(f"old-{number}", created_at=START - 20 * DAY + number))
+        desk.clock.advance(1)
+    desk.say(answer("fresh"))
+
+    claimed = [desk.ledger.claim_archive(count=1, offset=slot)[0].task_id for slot in range(4)]
+
+    assert "fresh" in claimed
+    assert claimed[0] == "old-0"
+
+
+def test_known_ids_are_asked_for_first_then_first_come_first_served(desk: Desk) -> None:
+    for task_id in ("first", "second", "third"):
+        desk.tell(task_id)
+        desk.clock.advance(1)
+    desk.bring(State.RUNNING, "known")
+    desk.clock.advance(MINUTE)
+
+    order = [desk.ledger.claim_verify(count=1, offset=slot)[0].task_id for slot in range(4)]
+
+    assert order == ["known", "first", "second", "third"]
+
+
+def test_what_came_after_a_list_was_read_is_left_to_the_next_list(desk: Desk) -> None:
+    desk.tell("before")
+    desk.clock.advance(1)
+    read_at = desk.clock()
+    desk.clock.advance(1)
+    desk.tell("after")
+
+    claimed = desk.ledger.claim_verify(count=5, offset=0, due_before=read_at)
+
+    assert [lease.task_id for lease in claimed] == ["before"]
+
+
+def test_tasks_of_avoided_hosts_are_left_where_they_are(desk: Desk) -> None:
+    desk.say(answer("a", assets=(asset(url="https://one.klingai.com/0.png"),)))
+    desk.say(answer("b", assets=(asset(url="https://two.klingai.com/0.png"),)))
+    desk.say(answer("c", assets=(asset(url="no url at all"),)))
+
+    claimed = desk.ledger.claim_archive(count=9, offset=0, hosts_avoided={"one.klingai.com"})
+
+    assert sorted(lease.task_id for lease in claimed) == ["b", "c"]
+
+
+# --- what a claim costs -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd(tmp_path: pathlib.Path) -> Iterator[Desk]:
+    """3,000 tasks that wait, some of them due."""
+    made = Desk(tmp_path)
+    shapes = {
+        "archive": ("succeeded", FAMILY),
+        "verify": ("running", FAMILY),
+        "inquire": ("reported", None),
+    }
+    rows = []
+    for number in range(3_000):
+        queue = list(shapes)[number % 3]
+        state, family = shapes[queue]
+        rows.append(
+            {
+                "account": ACCOUNT,
+                "task_id": f"t{number}",
+                "external_task_id": f"mine-{number}",
+                "family": family,
+                "family_hint": FAMILY,
+                "result_arrays": "",
+                "state": state,
+                "queue": queue,
+                "attempts": number % 7,
+                "held": 0,
+                "due_at": START + (number % 4) * MINUTE,
+                "created_at": START - number if family else None,
+                "deadline_at": START - number + 30 * DAY,
+                "first_seen_at": START - number,
+                "confirmed_at": START if family else None,
+                "document": "{}" if family else None,
+                "asked": 0,
+                "ask_singly": number % 5 == 0,
+                "discovered_by": "callback",
+                "callbacks": 1,
+            }
+        )
+    engine = sa.create_engine(f"sqlite:///{made.path}")
+    with engine.begin() as connection:
+        connection.execute(sa.insert(schema.tasks), rows)
+    engine.dispose()
+    yield made
+    made.close()
+
+
+def plans(desk: Desk, work: Callable[[], object]) -> list[str]:
+    """How SQLite goes about each statement on tasks that `work` executes."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        work()
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", note)
+    return [
+        " ; ".join(str(row["detail"]) for row in desk.rows(f"EXPLAIN QUERY PLAN {statement}", *parameters))
+        for statement, parameters in statements
+        if re.match(r"SELECT|UPDATE|DELETE", statement) and "tasks" in statement
+    ]
+
+
+ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
+    "claim_archive": lambda ledger: ledger.claim_archive(count=4, offset=0, account=ACCOUNT),
+    "claim_archive beside a failing host": lambda ledger: ledger.claim_archive(
+        count=4, offset=0, hosts_avoided={"s15-kling.klingai.com"}, account=ACCOUNT
+    ),
+    "claim_verify": lambda ledger: ledger.claim_verify(count=4, offset=0, account=ACCOUNT),
+    "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
+        count=4, offset=0, own_paths_only=True, account=ACCOUNT
+    ),
+    "claim_crowd": lambda ledger: ledger.claim_crowd(count=20, account=ACCOUNT),
+    "standings": lambda ledger: ledger.standings(account=ACCOUNT, task_ids=["t1", "t2"]),
+    "enrol": lambda ledger: ledger.enrol({"t1": ["videos"], "new": []}, account=ACCOUNT),
+    "work_due": lambda ledger: ledger.work_due(Stage.ARCHIVE, account=ACCOUNT),
+    "waiting": lambda ledger: ledger.waiting(account=ACCOUNT, most=5000),
+    "ask_singly": lambda ledger: ledger.ask_singly(account=ACCOUNT, family=FAMILY, due_before=START),
+    "expire": lambda ledger: ledger.expire(),
+    "prune": lambda ledger: ledger.prune(),
+    "count_missed": lambda ledger: ledger.count_missed(patience_ms=SECOND),
+    "bring_forward": lambda ledger: ledger.bring_forward(),
+    "status": lambda ledger: ledger.status(),
+    "show": lambda ledger: ledger.show("mine-7", account=ACCOUNT),
+    "register": lambda ledger: ledger.register("mine-8", account=ACCOUNT, family=FAMILY),
+    "retry_tasks": lambda ledger: ledger.retry_tasks(["mine-9"], account=ACCOUNT),
+    "settled": lambda ledger: ledger.settled(account=ACCOUNT, task_ids=["t1", "t2"]),
+}
+
+
+@pytest.mark.parametrize("name", list(ON_EVERY_ROUND))
+@pytest.mark.parametrize("held", [False, True])
+def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
+    crowd: Desk, name: str, held: bool
+) -> None:
+    if held:
+        for stage in (Stage.VERIFY, Stage.ARCHIVE):
+            crowd.ledger.set_hold(ApiServerError("x", family=FAMILY), account=ACCOUNT, stage=stage)
+
+    found = plans(crowd, lambda: ON_EVERY_ROUND[name](crowd.ledger))
+
+    assert found
+    for plan in found:
+        # a walk along the index of the unconfirmed ids has a LIMIT; its rows are all there is to see
+        assert not re.search(r"SCAN tasks(?! USING (COVERING INDEX|INDEX tasks_unconfirmed))", plan)
+        assert "USE TEMP B-TREE FOR ORDER BY" not in plan
+
+
+def test_every_lane_walks_an_index_in_its_own_order_past_no_other_accounts_tasks(crowd: Desk) -> None:
+    found = plans(crowd, lambda: crowd.ledger.claim_archive(count=4, offset=0, account=ACCOUNT))
+
+    walked = re.findall(r"COVERING INDEX (tasks_by_\w+) \(queue=\? AND account=\?\)", " ".join(found))
+    assert walked == ["tasks_by_deadline", "tasks_by_attempts", "tasks_by_deadline"]
+
+
+OF_AN_IDLE_ACCOUNT: dict[str, Callable[[Ledger], object]] = {
+    "claim_verify": lambda ledger: ledger.claim_verify(count=4, offset=0, account="idle"),
+    "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
+        count=4, offset=0, own_paths_only=True, account="idle"
+    ),
+    "claim_crowd": lambda ledger: ledger.claim_crowd(count=20, account="idle"),
+    "work_due": lambda ledger: ledger.work_due(Stage.VERIFY, account="idle"),
+    "waiting": lambda ledger: ledger.waiting(account="idle", most=5000),
+    "ask_singly": lambda ledger: ledger.ask_singly(account="idle", family=FAMILY, due_before=START),
+}
+
+
+@pytest.mark.parametrize("name", list(OF_AN_IDLE_ACCOUNT))
+def test_no_account_walks_past_what_is_due_for_another(crowd: Desk, name: str) -> None:
+    searched = [
+        one
+        for plan in plans(crowd, lambda: OF_AN_IDLE_ACCOUNT[name](crowd.ledger))
+        for one in re.findall(r"(?:SEARCH|SCAN) tasks[^;]*", plan)
+        if "rowid=?" not in one
+    ]
+
+    assert searched
+    for one in searched:
+        assert "(queue=? AND account=?" in one
+
+
+# --- holds ------------------------------------------------------------------------------------------------------
+
+REFUSED = ApiCredentialsRefused("1002")
+
+
+def two(desk: Desk) -> None:
+    """Two tasks that wait for the archive stage, `a` since longer."""
+    for task_id in "ab":
+        desk.say(answer(task_id))
+        desk.clock.advance(1)
+
+
+def test_a_hold_stops_its_stage_and_costs_nobody_an_attempt(desk: Desk) -> None:
+    two(desk)
+    first = desk.ledger.claim_archive(count=1, offset=0)[0]
+
+    desk.fail(first, BucketMissing("no such bucket"))
+
+    assert desk.claim_all(Stage.ARCHIVE) == []
+    assert not desk.ledger.work_due(Stage.ARCHIVE)
+    assert [desk.row(task_id)["attempts"] for task_id in "ab"] == [0, 0]
+    assert desk.row(first.task_id)["reason"] is None
+
+
+def test_a_held_stage_is_probed_once_in_30_seconds_with_the_task_that_waits_longest(desk: Desk) -> None:
+    two(desk)
+    desk.fail(desk.ledger.claim_archive(count=1, offset=0)[0], BucketMissing("no such bucket"))
+    probes = []
+    for _ in range(5 * 60):
+        desk.clock.advance(SECOND)
+        for lease in desk.claim_all(Stage.ARCHIVE):
+            assert lease.is_probe
+            probes.append((desk.clock() - START) // SECOND)
+            desk.fail(lease, BucketMissing("no such bucket"))
+
+    assert probes == [30 * number for number in range(1, 11)]
+    assert [desk.row(task_id)["attempts"] for task_id in "ab"] == [0, 0]
+
+
+def test_a_probe_that_succeeds_lets_everything_go_on_at_once(desk: Desk) -> None:
+    two(desk)
+    desk.fail(desk.ledger.claim_archive(count=1, offset=0)[0], BucketMissing("no such bucket"))
+    desk.clock.advance(30 * SECOND)
+    desk.archived(desk.claim(Stage.ARCHIVE))
+
+    gone = desk.ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
+
+    assert gone == ["bucket_missing"]
+    assert len(desk.claim_all(Stage.ARCHIVE)) == 1
+
+
+def test_a_poisonous_task_goes_further_back_each_time_and_never_keeps_the_others_for_long(desk: Desk) -> None:
+    desk.say(answer("poison", created_at=START - 29 * DAY))  # the nearest deadline: always first
+    healthy = 0
+    held_seconds = 0
+    for _ in range(1000):
+        desk.say(answer(f"healthy-{desk.clock()}"))
+        desk.clock.advance(SECOND)
+        held_seconds += desk.ledger.has_holds()
+        for lease in desk.claim_all(Stage.ARCHIVE, count=4):
+            if lease.task_id == "poison":
+                desk.fail(lease, BucketMissing("only for this one"))
+            else:
+                desk.archived(lease)
+                desk.ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
+                healthy += 1
+
+    assert healthy > 950
+    assert held_seconds < 200
+
+
+def test_a_poisonous_task_is_the_probe_only_where_there_is_no_other(desk: Desk) -> None:
+    two(desk)
+    poison = desk.ledger.claim_archive(count=1, offset=0)[0]
+    desk.fail(poison, BucketMissing("only for this one"))
+
+    desk.clock.advance(MINUTE)
+    probe = desk.claim(Stage.ARCHIVE)
+    assert probe.task_id != poison.task_id
+    desk.archived(probe)
+    desk.clock.advance(MINUTE)
+    assert desk.claim(Stage.ARCHIVE).task_id == poison.task_id
+
+
+def test_in_an_outage_nobody_but_the_first_goes_further_back(desk: Desk) -> None:
+    two(desk)
+    for lease in desk.claim_all(Stage.ARCHIVE):
+        desk.fail(lease, BucketMissing("no such bucket"))
+    for _ in range(50):
+        desk.clock.advance(30 * SECOND)
+        desk.fail(desk.claim(Stage.ARCHIVE), BucketMissing("no such bucket"))
+    desk.ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
+
+    assert max(desk.seconds_until_due(task_id) for task_id in "ab") <= 30
+
+
+def test_the_only_task_there_is_is_probed_every_30_seconds_too(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    probes = 0
+    for _ in range(601):
+        for lease in desk.claim_all(Stage.ARCHIVE):
+            probes += lease.is_probe
+            desk.clock.advance(300)
+            desk.fail(lease, BucketMissing("no such bucket"))
+        desk.clock.advance(SECOND)
+
+    assert 19 <= probes <= 20
+
+
+def test_a_hold_without_anything_to_probe_with_is_probed_by_the_next_that_comes(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    desk.fail(desk.claim(Stage.ARCHIVE), BucketMissing("no such bucket"))
+    desk.clock.advance(30 * SECOND)
+    desk.archived(desk.claim(Stage.ARCHIVE))
+    desk.clock.advance(MINUTE)
+    assert desk.claim_all(Stage.ARCHIVE) == []
+
+    desk.say(answer("next"))
+
+    assert desk.claim(Stage.ARCHIVE).is_probe
+
+
+def test_probes_take_no_more_slots_than_there_are(desk: Desk) -> None:
+    for host in ("one", "two", "three"):
+        desk.say(answer(host, assets=(asset(url=f"https://{host}.klingai.com/0.png"),)))
+        error = HostRefusing("refused", host=f"{host}.klingai.com")
+        desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.ARCHIVE)
+    desk.clock.advance(30 * SECOND)
+
+    assert len(desk.claim_all(Stage.ARCHIVE, count=2)) == 2
+    assert len(desk.claim_all(Stage.ARCHIVE, count=2)) == 1
+
+
+def test_a_probe_counts_among_what_a_claim_may_take(desk: Desk) -> None:
+    desk.say(answer("held", assets=(asset(url="https://one.klingai.com/0.png"),)))
+    desk.say(answer("free", assets=(asset(url="https://two.klingai.com/0.png"),)))
+    desk.tell("a", family="images/editing/expand")
+    desk.tell("b", family="images/generations")
+    error = HostRefusing("refused", host="one.klingai.com")
+    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.ARCHIVE)
+    forbidden = ApiForbidden("1103", family="images/editing/expand")
+    desk.ledger.set_hold(forbidden, account=ACCOUNT, stage=Stage.VERIFY)
+    desk.clock.advance(30 * SECOND)
+
+    for stage in (Stage.ARCHIVE, Stage.VERIFY):
+        assert [lease.is_probe for lease in desk.claim_all(stage, count=1)] == [True]
+        assert [lease.is_probe for lease in desk.claim_all(stage, count=1)] == [False]
+
+
+def test_a_family_s_hold_stops_that_family_only(desk: Desk) -> None:
+    desk.tell("a", family="images/generations")
+    desk.tell("b", family="images/editing/expand")
+    desk.tell("c", family=None)
+    desk.say(answer("d", status=Status.RUNNING, family="images/generations"))
+    desk.clock.advance(MINUTE)
+    error = ApiForbidden("1103", family="images/generations")
+    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.VERIFY)
+
+    assert [lease.task_id for lease in desk.claim_all(Stage.VERIFY)] == ["b", "c"]
+    assert desk.ledger.is_held(account=ACCOUNT, stage=Stage.VERIFY, family="images/generations")
+    assert not desk.ledger.is_held(account=ACCOUNT, stage=Stage.VERIFY, family="images/editing/expand")
+
+    desk.clock.advance(30 * SECOND)
+    (probe,) = [lease for lease in desk.claim_all(Stage.VERIFY) if lease.is_probe]
+    assert probe.task_id == "a"
+
+
+def test_a_family_s_hold_goes_when_that_family_works_again_and_not_before(desk: Desk) -> None:
+    error = ApiForbidden("1103", family="images/generations")
+    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.VERIFY)
+    release = desk.ledger.release_holds
+
+    assert release(account=ACCOUNT, stages=(Stage.VERIFY,), family="images/editing/expand") == []
+    assert release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family="images/generations") == []
+    assert release(account="other", stages=(Stage.VERIFY,), family="images/generations") == []
+    assert release(account=ACCOUNT, stages=(Stage.VERIFY,), family="images/generations") == ["api_forbidden"]
+    assert not desk.ledger.has_holds()
+
+
+def test_a_host_s_hold_stops_that_host_only(desk: Desk) -> None:
+    desk.say(answer("a", assets=(asset(url="https://one.klingai.com/0.png"),)))
+    desk.say(answer("b", assets=(asset(url="https://two.klingai.com/0.png"),)))
+    desk.say(answer("c", assets=(asset(url="no url at all"),)))
+    error = HostRefusing("refused", host="one.klingai.com")
+    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.ARCHIVE)
+
+    assert sorted(lease.task_id for lease in desk.claim_all(Stage.ARCHIVE)) == ["b", "c"]
+    release = desk.ledger.release_holds
+    assert release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY, host="two.klingai.com") == []
+    assert release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY, host="one.klingai.com") == [
+        "host_refusing"
+    ]
+    assert [lease.task_id for lease in desk.claim_all(Stage.ARCHIVE)] == ["a"]
+
+
+def test_a_hold_is_of_one_stage_and_account(desk: Desk) -> None:
+    desk.tell("a")
+    desk.bring(State.SUCCEEDED, "b")
+    desk.ledger.set_hold(REFUSED, account="other", stage=Stage.VERIFY)
+    desk.ledger.set_hold(BucketMissing("gone"), account="other", stage=Stage.ARCHIVE)
+    desk.ledger.set_hold(REFUSED, account=ACCOUNT, stage=Stage.SWEEP)
+
+    assert desk.claim(Stage.VERIFY).task_id == "a"
+    assert desk.claim(Stage.ARCHIVE).task_id == "b"
+
+
+def test_a_hold_keeps_its_beginning_and_takes_the_newest_reason(desk: Desk) -> None:
+    assert desk.ledger.set_hold(REFUSED, account=ACCOUNT, stage=Stage.VERIFY)
+    desk.clock.advance(MINUTE)
+
+    again = ApiServerError("maintenance")
+    assert not desk.ledger.set_hold(again, account=ACCOUNT, stage=Stage.VERIFY)
+
+    (hold,) = desk.ledger.holds()
+    assert (hold["reason"], hold["since"]) == ("api_server_error", "2026-09-21T14:13:20.000Z")
+
+
+def test_a_hold_outlives_a_restart(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    desk.fail(desk.claim(Stage.ARCHIVE), BucketMissing("no such bucket"))
+
+    desk.reopen()
+
+    assert desk.claim_all(Stage.ARCHIVE) == []

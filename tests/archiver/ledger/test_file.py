@@ -1,0 +1,489 @@
+"""The ledger as a file: durable, locked, refused with a sentence when it cannot be used, and never half written."""
+
+import contextlib
+import os
+import pathlib
+import resource
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from archiver.failures import LedgerUnavailable
+from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, schema
+from archiver.ledger.databases.sqlite import APPLICATION_ID, BUSY_SECONDS
+from archiver.model import Callback, Stage, State, Status
+from tests.harness.ledgers import ACCOUNT, FAMILY, Clock, Desk
+
+
+@pytest.fixture
+def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
+    made = Desk(tmp_path, busy_seconds=0.05)
+    yield made
+    made.close()
+
+
+def open_at(path: pathlib.Path, *, daemon: bool = True) -> Ledger:
+    return Ledger.open(f"sqlite:///{path}", daemon=daemon, busy_seconds=0.05, now=Clock())
+
+
+@contextlib.contextmanager
+def sqlite(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
+    """The file in the hands of another program."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+# --- what a commit is worth --------------------------------------------------------------------------------------
+
+
+def test_every_commit_is_synced_to_the_disk(tmp_path: pathlib.Path) -> None:
+    ledger = open_at(tmp_path / "ledger.db")
+
+    with ledger._connections.write() as connection:  # noqa: SLF001 -- what is promised here shows nowhere else
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "application_id")
+        }
+
+    ledger.close()
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "application_id": APPLICATION_ID,
+    }
+
+
+COMMITS_IN_A_LOOP = """
+import itertools, sys
+from archiver.ledger import Ledger
+from archiver.model import Callback, Status
+
+ledger = Ledger.open(sys.argv[1], daemon=True)
+for number in itertools.count():
+    ledger.record_callbacks([Callback("default", f"t{number}", Status.SUCCEEDED, "images/generations")])
+    sys.stdout.write(f"{number}\\n")
+    sys.stdout.flush()
+"""
+
+
+def test_kill_9_of_a_committing_process_loses_no_committed_row(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ledger.db"
+    for _ in range(3):
+        path.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMITS_IN_A_LOOP, f"sqlite:///{path}"], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        told = [int(process.stdout.readline()) for _ in range(100)]
+        process.kill()
+        told += [int(line) for line in process.stdout.read().split("\n")[:-1]]
+        process.wait()
+        process.stdout.close()
+
+        ledger = open_at(path)  # at once: the dead daemon's lock is gone
+        kept = {row["task_id"] for row in _rows(path)}
+        ledger.close()
+        assert {f"t{number}" for number in told} <= kept
+        for file in tmp_path.iterdir():
+            file.unlink()
+
+
+def _rows(path: pathlib.Path) -> list[dict[str, object]]:
+    with sqlite(path) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute("SELECT * FROM tasks")]
+
+
+def test_a_batch_that_fails_halfway_leaves_nothing(desk: Desk) -> None:
+    nameless = cast("str", None)  # cannot be stored; the door never lets it in
+    broken = Callback(ACCOUNT, nameless, Status.SUCCEEDED, FAMILY)
+
+    with pytest.raises(sa.exc.IntegrityError):
+        desk.ledger.record_callbacks([Callback(ACCOUNT, "whole", Status.SUCCEEDED, FAMILY), broken])
+
+    assert desk.rows("SELECT * FROM tasks") == []
+    desk.tell("next")
+    assert desk.state("next") is State.REPORTED
+
+
+def test_a_command_writes_beside_the_daemon_and_never_checkpoints(desk: Desk) -> None:
+    command = open_at(desk.path, daemon=False)
+    command.register("t", account=ACCOUNT, family=FAMILY)
+    with command._connections.write() as connection:  # noqa: SLF001 -- what is promised here shows nowhere else
+        assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar_one() == 0
+    command.close()
+
+    assert desk.claim(Stage.VERIFY).task_id == "t"
+
+
+def test_threads_of_one_process_take_turns_and_none_is_refused(tmp_path: pathlib.Path) -> None:
+    desk = Desk(tmp_path)
+    failures: list[BaseException] = []
+
+    def work(name: int) -> None:
+        try:
+            for number in range(20):
+                desk.tell(f"{name}-{number}")
+                desk.ledger.status()
+        except BaseException as error:  # noqa: BLE001 -- told to the test below
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert len(desk.rows("SELECT * FROM tasks")) == 160
+    desk.close()
+
+
+# --- who may open it -----------------------------------------------------------------------------------------------
+
+
+def test_a_second_daemon_is_refused_until_the_first_has_ended(desk: Desk) -> None:
+    with pytest.raises(LedgerUnusable, match="another kling-receiver already works on the ledger"):
+        open_at(desk.path)
+
+    desk.close()
+    open_at(desk.path).close()
+    desk.reopen()
+
+
+def test_a_refused_daemon_frees_no_lease_of_the_running_one(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    lease = desk.claim(Stage.ARCHIVE)
+
+    with pytest.raises(LedgerUnusable):
+        open_at(desk.path)
+
+    assert desk.ledger.renew([lease]) == {lease.row_id}
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(LedgerUnusable, match=r"folder .*nowhere.* does not exist .*KLING_LEDGER_URL"):
+        open_at(tmp_path / "nowhere" / "ledger.db")
+
+
+def test_a_folder_is_no_ledger(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(LedgerUnusable, match="is a folder"):
+        open_at(tmp_path)
+
+
+def test_a_command_does_not_create_a_ledger_by_mistake(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(LedgerMissing, match="there is no ledger at"):
+        Ledger.open(f"sqlite:///{tmp_path / 'typo.db'}", daemon=False, create=False)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"hello", b"SQLite format 2\0" + bytes(100), bytes(200)])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: pathlib.Path, content: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+
+    with pytest.raises(LedgerUnusable, match="is not a ledger"):
+        open_at(path, daemon=False)
+
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "mark", ["PRAGMA application_id=7", "CREATE TABLE alembic_version (version_num TEXT)"]
+)
+def test_another_programs_database_is_refused_and_left_alone(tmp_path: pathlib.Path, mark: str) -> None:
+    path = tmp_path / "other.db"
+    with sqlite(path) as connection:
+        connection.execute("CREATE TABLE precious (value TEXT)")
+        connection.execute(mark)
+    before = path.read_bytes()
+
+    for daemon in (False, True):
+        with pytest.raises(LedgerUnusable, match="belongs to another program"):
+            open_at(path, daemon=daemon)
+
+    assert path.read_bytes() == before
+
+
+def test_an_empty_database_becomes_a_ledger(tmp_path: pathlib.Path) -> None:
+    """A crash between the first connection and the first commit leaves one."""
+    path = tmp_path / "ledger.db"
+    with sqlite(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    assert path.stat().st_size > 0
+
+    ledger = open_at(path)
+
+    assert ledger.status()["states"]["archived"] == 0
+    ledger.close()
+
+
+def test_a_newer_versions_ledger_is_refused_with_what_to_do(desk: Desk) -> None:
+    desk.close()
+    with sqlite(desk.path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(LedgerUnusable, match=r"written by a newer version \(schema 9999\): run that version"):
+        open_at(desk.path)
+
+    with sqlite(desk.path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+    desk.reopen()
+
+
+def test_a_path_with_characters_that_mean_something_in_urls_is_a_path(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "50% of #1?.db"
+    for _ in range(2):
+        open_at(path).close()
+
+    assert path.stat().st_size > 0
+
+
+@contextlib.contextmanager
+def without_the_rights_of_root() -> Iterator[None]:
+    """Root may write everywhere: become nobody for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_file_that_may_not_be_written_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ledger.db"
+    open_at(path).close()
+    path.chmod(0o444)
+    tmp_path.chmod(0o777)
+
+    with without_the_rights_of_root(), pytest.raises(LedgerUnusable, match="cannot open the ledger"):
+        open_at(path)
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: pathlib.Path) -> None:
+    tmp_path.chmod(0o555)
+
+    with without_the_rights_of_root(), pytest.raises(LedgerUnusable, match="cannot open the ledger"):
+        open_at(tmp_path / "ledger.db")
+
+    tmp_path.chmod(0o755)
+
+
+# --- not now ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_ledger_that_another_program_has_locked_is_not_available_now(desk: Desk) -> None:
+    with sqlite(desk.path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerUnavailable, match="locked"):
+            desk.tell()
+        assert desk.ledger.status()["states"]["reported"] == 0  # reading goes on
+        other.execute("ROLLBACK")
+
+    desk.tell()
+    assert desk.state() is State.REPORTED
+
+
+def test_a_ledger_that_is_locked_at_the_start_is_not_available_now(desk: Desk) -> None:
+    with sqlite(desk.path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerUnavailable):
+            open_at(desk.path, daemon=False)
+
+
+def test_a_transaction_that_does_not_end_keeps_no_other_thread_waiting_for_ever(desk: Desk) -> None:
+    begun, ends = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with desk.ledger._connections.write():  # noqa: SLF001 -- no public method is slow on purpose
+            begun.set()
+            ends.wait(10)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    begun.wait(10)
+    with pytest.raises(LedgerUnavailable, match="busy"):
+        desk.tell()
+    ends.set()
+    thread.join()
+
+    desk.tell()
+
+
+def test_the_door_hears_no_within_10_seconds() -> None:
+    """Once for the other threads of this process, once for other processes."""
+    assert 2 * BUSY_SECONDS < 10
+
+
+@contextlib.contextmanager
+def full_disk(most_bytes: int) -> Iterator[None]:
+    """No file of this process may grow beyond `most_bytes`: SQLite sees what a full disk shows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_refuses_without_writing_and_recovers_by_itself(desk: Desk) -> None:
+    desk.tell("before")
+    log_bytes = pathlib.Path(f"{desk.path}-wal").stat().st_size
+    batch = [Callback(ACCOUNT, f"t{number}", Status.SUCCEEDED, FAMILY) for number in range(500)]
+
+    with full_disk(log_bytes + 5000):
+        for _ in range(3):
+            with pytest.raises(LedgerUnavailable, match="cannot be used"):
+                desk.ledger.record_callbacks(batch)
+        assert desk.ledger.settled(account=ACCOUNT, task_ids=["t0"]) == {}
+
+    assert len(desk.ledger.record_callbacks(batch)) == 500
+    desk.ledger.ping()
+    assert desk.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_committed_to_a_file_that_is_no_longer_there(desk: Desk, *, replaced: bool) -> None:
+    elsewhere = desk.path.with_name("elsewhere.db")
+    desk.path.rename(elsewhere)
+    if replaced:
+        desk.path.write_bytes(b"")
+
+    with pytest.raises(LedgerUnavailable, match="deleted, moved or replaced"):
+        desk.ledger.record_callbacks([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+    with pytest.raises(LedgerUnavailable):
+        desk.ledger.ping()
+
+    elsewhere.rename(desk.path)
+    desk.ledger.record_callbacks([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+    assert desk.ledger.status()["states"]["reported"] == 1
+
+
+def test_a_ledger_without_its_tables_is_unavailable_and_not_a_crash(desk: Desk) -> None:
+    with sqlite(desk.path) as other:
+        other.execute("DROP TABLE facts")
+
+    with pytest.raises(LedgerUnavailable, match="no such table"):
+        desk.tell()
+
+
+# --- migrations ------------------------------------------------------------------------------------------------------
+
+
+def _checks(engine: sa.Engine) -> dict[str, dict[str, str]]:
+    """Table → name of each CHECK → its text."""
+    inspector = sa.inspect(engine)
+    return {
+        table: {
+            str(check["name"]): " ".join(check["sqltext"].split())
+            for check in inspector.get_check_constraints(table)
+        }
+        for table in schema.metadata.tables
+    }
+
+
+def test_the_sum_of_all_revisions_is_the_schema(tmp_path: pathlib.Path) -> None:
+    open_at(tmp_path / "migrated.db").close()
+    migrated = sa.create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
+    created = sa.create_engine(f"sqlite:///{tmp_path / 'created.db'}")
+    schema.metadata.create_all(created)
+
+    with migrated.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), schema.metadata)
+
+    assert differences == []
+    assert _checks(migrated) == _checks(created)
+    assert sum(map(len, _checks(created).values())) > 10
+    migrated.dispose()
+    created.dispose()
+
+
+def test_revisions_do_not_ask_the_schema_what_to_create() -> None:
+    versions = pathlib.Path(schema.__file__).parent / "migrations" / "versions"
+    texts = [path.read_text() for path in versions.glob("*.py")]
+
+    assert texts
+    assert not [text for text in texts if "metadata" in text or "from archiver" in text]
+
+
+def test_a_migration_that_dies_halfway_leaves_the_old_schema(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ledger.db"
+    dying = textwrap.dedent(
+        """
+        import os, sys
+        from alembic import op
+        from archiver.ledger import Ledger
+        plain = op.create_table
+        def create_table(name, *columns, **options):
+            if name == "sweeps":
+                os._exit(9)
+            return plain(name, *columns, **options)
+        op.create_table = create_table
+        Ledger.open(sys.argv[1], daemon=True)
+        """
+    )
+    process = subprocess.run([sys.executable, "-c", dying, f"sqlite:///{path}"], check=False)
+    assert process.returncode == 9
+    assert path.stat().st_size > 0
+
+    ledger = open_at(path)
+
+    assert ledger.status()["last_sweep"] == {}
+    ledger.close()
+
+
+def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
+    tmp_path: pathlib.Path,
+) -> None:
+    first = Desk(tmp_path)
+    first.bring(State.SUCCEEDED, "old")
+    first.close()
+    indexes = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'tasks_%' ORDER BY name"
+    newest = first.rows(indexes)
+    with sqlite(first.path) as connection:  # back to revision 0001, whose indexes did not begin with accounts
+        for name, order in (("deadline", "deadline_at"), ("attempts", "attempts"), ("age", "first_seen_at")):
+            columns = f"queue, {order}, due_at, lease_until, account, asset_host, confirmed_at"
+            connection.execute(f"DROP INDEX IF EXISTS tasks_by_{name}")
+            connection.execute(
+                f"CREATE INDEX tasks_by_{name} ON tasks ({columns}) WHERE confirmed_at IS NOT NULL"
+            )
+        for name, columns in (
+            ("by_due", "queue, due_at, account)"),
+            ("to_match", "queue, ask_singly, due_at)"),
+            ("unconfirmed", "first_seen_at) WHERE confirmed_at IS NULL"),
+        ):
+            connection.execute(f"DROP INDEX tasks_{name}")
+            connection.execute(f"CREATE INDEX tasks_{name} ON tasks ({columns}")
+        connection.execute("DROP INDEX tasks_denied")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+
+    first.reopen()
+
+    assert first.rows(indexes) == newest
+    assert first.claim(Stage.ARCHIVE).task_id == "old"
+    first.close()
+
+
+def test_opening_again_changes_nothing(desk: Desk) -> None:
+    desk.bring(State.ARCHIVED)
+    before = desk.row()
+    started_at = desk.ledger.first_started_at()
+
+    desk.reopen()
+
+    assert desk.row() == before
+    assert desk.ledger.first_started_at() == started_at

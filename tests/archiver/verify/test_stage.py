@@ -1,0 +1,670 @@
+"""From a named id to the API's word: the real client against a simulated account, every question counted."""
+
+import pathlib
+import random
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+import structlog.testing
+from sqlalchemy import event
+
+from archiver.failures import (
+    ApiAnswerUnreadable,
+    ApiForbidden,
+    ApiRateLimited,
+    ApiServerError,
+    LedgerUnavailable,
+    NeedsApiKey,
+)
+from archiver.kling.limiter import Priority
+from archiver.model import Callback, Discovery, Stage, State, Status
+from archiver.verify.stage import CROWD, MATCH_LEAST, WAITING_MOST, record_page
+from archiver.verify.unknown_ids import UnconfirmedWatch
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, RAND, SECOND, answer
+from tests.harness.questions import FAMILIES, Questions
+from tests.simulator import LoggedRequest, faults
+
+EXPAND = "images/editing/expand"
+
+
+@pytest.fixture(autouse=True)
+def lines() -> Iterator[list[structlog.typing.EventDict]]:
+    """What is logged."""
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+@pytest.fixture
+def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
+    with Questions(tmp_path) as made:
+        yield made
+        assert made.sim.complaints == []
+
+
+# --- one question ---------------------------------------------------------------------------------------------------
+
+
+def test_a_callback_costs_one_question_and_only_its_answer_is_believed(questions: Questions) -> None:
+    task_id = questions.sim.create_task()
+    questions.tell(task_id, status=Status.SUCCEEDED)
+
+    assert questions.ask_due() is State.RUNNING
+    assert questions.calls == {"query": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("processing", State.RUNNING), ("succeed", State.SUCCEEDED), ("failed", State.FAILED)],
+)
+def test_the_answer_decides_the_state(questions: Questions, status: str, state: State) -> None:
+    task_id = questions.sim.create_task(status=status, message="policy" if status == "failed" else "")
+    questions.tell(task_id)
+
+    assert questions.ask_due() is state
+    shown = questions.desk.shown(task_id)
+    assert (shown["state"], shown["family"]) == (state, FAMILY)
+    assert shown["message"] == ("policy" if status == "failed" else None)
+
+
+def test_the_hint_alone_is_asked_first_and_every_family_after_it_failed(questions: Questions) -> None:
+    task_id = questions.sim.create_task(family=EXPAND, status="succeed")
+    questions.tell(task_id, family="images/omni-image")
+
+    assert questions.ask_due() is State.REPORTED
+    assert questions.sim.paths == {f"/v1/images/omni-image/{task_id}": 1}
+    questions.clock.advance(2 * SECOND)
+    assert questions.ask_due() is State.SUCCEEDED
+    assert questions.desk.shown(task_id)["family"] == EXPAND
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        faults.ErrorCode(404, 1203),
+        faults.ErrorCode(403, 1103),
+        faults.ErrorCode(400, 1200),
+        faults.ErrorCode(401, 1002),
+        faults.Html(404),
+        faults.Html(401),
+        faults.server_error(),
+    ],
+)
+@pytest.mark.parametrize("family", ["foo/bar", "images/kolors-virtual-try-on"])
+def test_what_the_path_of_a_wrong_family_says_is_no_verdict_on_a_genuine_task(
+    questions: Questions, family: str, answer: faults.Fault
+) -> None:
+    task_id = questions.sim.create_task(status="succeed")
+    questions.sim.fault(None, answer, match=family)
+    questions.tell(task_id, family=family)
+
+    assert questions.ask_due() is State.SUCCEEDED
+    assert questions.desk.shown(task_id)["family"] == FAMILY
+    assert questions.desk.ledger.has_holds() is False
+    questions.sim.complaints.clear()  # of a family that does not exist
+
+
+@pytest.mark.parametrize(
+    "answer", [faults.ErrorCode(404, 1203), faults.ErrorCode(403, 1103), faults.Html(404)]
+)
+def test_a_forged_id_of_a_family_that_does_not_exist_buries_and_holds_nothing(
+    questions: Questions, answer: faults.Fault
+) -> None:
+    questions.sim.fault(None, answer, match="foo/bar")
+    questions.tell("forged", family="foo/bar")
+
+    assert questions.ask_due() is State.REPORTED
+    assert questions.desk.ledger.has_holds() is False
+    questions.sim.complaints.clear()  # of a family that does not exist
+
+
+def test_a_family_without_a_right_to_it_is_held_where_no_other_family_knows_the_task(
+    questions: Questions,
+) -> None:
+    questions.sim.fault(None, faults.ErrorCode(403, 1103), match=FAMILY)
+    questions.tell("t")
+
+    assert isinstance(questions.ask_due(), ApiForbidden)
+    assert [hold["reason"] for hold in questions.desk.ledger.holds()] == ["api_forbidden"]
+
+
+def test_a_settled_family_is_the_only_one_that_is_asked(questions: Questions) -> None:
+    task_id = questions.sim.create_task(family=EXPAND, status="processing")
+    questions.tell(task_id, family=None)
+    assert questions.ask_due() is State.RUNNING
+    asked = questions.sim.requests["query"]
+
+    questions.clock.advance(MINUTE)
+    assert questions.ask_due() is State.RUNNING
+
+    assert questions.sim.requests["query"] == asked + 1
+    assert questions.sim.log[-1].path == f"/v1/{EXPAND}/{task_id}"
+
+
+def test_without_a_hint_the_families_that_fit_the_callbacks_arrays_are_asked_first(
+    questions: Questions,
+) -> None:
+    task_id = questions.sim.create_task(family="images/omni-image", series=True, images=2, status="succeed")
+    questions.desk.ledger.record_callbacks(
+        [Callback(ACCOUNT, task_id, Status.SUCCEEDED, None, None, ("series_images",))]
+    )
+
+    assert questions.ask_due() is State.SUCCEEDED
+    assert questions.calls == {"query": 1}
+
+
+def test_an_external_id_leads_to_the_task_and_never_to_two_rows(questions: Questions) -> None:
+    task_id = questions.sim.create_task(external_task_id="my order/7", status="succeed")
+    questions.desk.ledger.register("my order/7", account=ACCOUNT, family=FAMILY, request={"n": 1})
+
+    assert questions.ask_due() is State.SUCCEEDED
+    assert [row["task_id"] for row in questions.desk.rows("SELECT task_id FROM tasks")] == [task_id]
+    assert questions.desk.shown("my order/7")["discovered_by"] == "registration"
+
+
+def test_a_confirmed_id_that_is_answered_for_with_another_task_is_asked_again(questions: Questions) -> None:
+    questions.desk.say(answer("828338674605228111", Status.RUNNING))
+    other = questions.sim.create_task(external_task_id="828338674605228111", status="succeed")
+    questions.clock.advance(MINUTE)
+
+    assert isinstance(questions.ask_due(), ApiAnswerUnreadable)
+    row = questions.desk.row("828338674605228111")
+    assert (row["state"], row["lease_token"]) == ("running", None)
+    assert questions.desk.ledger.show(other, account=ACCOUNT) is None
+
+
+def test_an_answer_about_another_task_is_none(questions: Questions) -> None:
+    task_id = questions.sim.create_task(status="succeed")
+    questions.sim.override(task_id, {"task_id": "999", "task_status": "succeed", "task_result": {}})
+    questions.tell(task_id)
+
+    assert isinstance(questions.ask_due(), ApiAnswerUnreadable)
+    assert questions.desk.shown(task_id)["reason"] == "api_answer_unreadable"
+    assert questions.desk.seconds_until_due(task_id) == 1.5
+
+
+def test_a_task_of_the_new_standard_without_an_api_key_is_buried_with_what_to_do(
+    questions: Questions,
+) -> None:
+    questions.tell("930810057590833241", family="tasks/image")
+
+    assert isinstance(questions.ask_due(), NeedsApiKey)
+    shown = questions.desk.shown("930810057590833241")
+    assert (shown["state"], shown["reason"]) == ("buried", "needs_api_key")
+    # not before the families that can be asked were asked: the URL may be the wrong one
+    assert questions.calls == {"query": len(questions.verifier.families)}
+
+
+def test_a_task_of_the_new_standard_is_asked_for_with_an_api_key(tmp_path: pathlib.Path) -> None:
+    with Questions(tmp_path, api_key=True) as questions:
+        ids = questions.history(MATCH_LEAST)
+        questions.tell(*ids, family="tasks/image")
+        while questions.desk.ledger.work_due(Stage.VERIFY):
+            questions.step()
+
+        assert questions.states(*ids) == {State.SUCCEEDED}
+        assert questions.calls == {"tasks": 1}
+        assert questions.sim.complaints == []
+
+
+@pytest.mark.parametrize("fault", [faults.server_error(), faults.Html(), faults.Cut(kept=0)])
+def test_an_answer_that_fails_is_asked_for_again(questions: Questions, fault: faults.Fault) -> None:
+    task_id = questions.sim.create_task(status="succeed")
+    questions.tell(task_id)
+    questions.sim.fault("query", fault, times=1)
+
+    assert isinstance(questions.ask_due(), Exception)
+    assert questions.desk.state(task_id) is State.REPORTED
+    questions.clock.advance(2 * SECOND)
+    assert questions.ask_due() is State.SUCCEEDED
+
+
+def test_too_fast_slows_everybody_down_and_only_postpones_the_task(questions: Questions) -> None:
+    task_id = questions.sim.create_task(status="succeed")
+    questions.tell(task_id)
+    questions.sim.fault("query", faults.too_fast(), times=1)
+
+    assert isinstance(questions.ask_due(), ApiRateLimited)
+    assert questions.limiter.halved == 1
+    assert questions.desk.ledger.holds() == []
+
+
+# --- list matching --------------------------------------------------------------------------------------------------
+
+
+def test_a_few_waiting_ids_are_asked_for_singly(questions: Questions) -> None:
+    ids = questions.history(MATCH_LEAST - 1)
+    questions.tell(*ids)
+
+    questions.step()
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert questions.calls == {"query": MATCH_LEAST - 1}
+
+
+def test_many_waiting_ids_of_a_family_are_answered_for_by_one_list_page(questions: Questions) -> None:
+    ids = questions.history(400)
+    questions.tell(*ids)
+
+    assert questions.step().count == 400
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert questions.calls == {"list": 1}
+    assert {questions.desk.shown(task_id)["discovered_by"] for task_id in ids[:9]} == {"callback"}
+
+
+def test_running_tasks_are_answered_for_by_lists_too(questions: Questions) -> None:
+    ids = questions.history(50, status="processing")
+    questions.tell(*ids)
+    questions.step()
+    questions.clock.advance(MINUTE)
+    for task_id in ids:
+        questions.sim.succeed(task_id)
+
+    questions.step()
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert questions.calls == {"list": 2}
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest", "any"])
+def test_a_burst_of_2000_genuine_callbacks_costs_at_most_a_hundredth_of_a_call_each(
+    questions: Questions, order: str
+) -> None:
+    ids = questions.history(2000)
+    if order == "newest":
+        ids.reverse()
+    elif order == "any":
+        random.Random(1).shuffle(ids)
+    bursts = iter([ids[500:1000], ids[1000:1500], ids[1500:]])
+
+    def more_come_while_a_list_is_read(request: LoggedRequest) -> None:
+        if request.kind == "list" and (burst := next(bursts, None)):
+            questions.clock.advance(1)
+            questions.tell(*burst)
+
+    questions.sim.on_request(more_come_while_a_list_is_read)
+    questions.tell(*ids[:500])
+    while questions.desk.ledger.work_due(Stage.VERIFY):
+        questions.step()
+        questions.clock.advance(1)
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert sum(questions.calls.values()) <= 20
+
+
+def test_ids_without_a_family_are_looked_for_in_every_configured_list(questions: Questions) -> None:
+    ids = questions.history(5, family=EXPAND) + questions.history(5, family="images/omni-image")
+    questions.tell(*ids, family=None)
+
+    questions.step()
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert "query" not in questions.calls
+    assert questions.sim.requests["list"] <= 2 * len(FAMILIES)
+
+
+def test_what_no_page_shows_is_asked_for_singly(questions: Questions) -> None:
+    listed = questions.history(5)
+    hidden = questions.history(1)
+    questions.sim.hide_from_list(hidden[0])
+    questions.tell(*listed, *hidden)
+
+    questions.step()
+
+    assert questions.states(*listed, *hidden) == {State.SUCCEEDED}
+    assert questions.sim.requests["query"] == 1
+
+
+def test_what_came_while_a_list_was_read_waits_for_the_next_list(questions: Questions) -> None:
+    early, late = questions.history(5), questions.history(5)
+
+    def tell_late(request: LoggedRequest) -> None:
+        if request.kind == "list" and questions.sim.requests["list"] == 1:
+            questions.clock.advance(1)
+            questions.tell(*late)
+            for task_id in late:
+                questions.sim.hide_from_list(task_id)
+
+    questions.sim.on_request(tell_late)
+    questions.tell(*early)
+    questions.step()
+    assert questions.calls == {"list": 1}
+    assert questions.states(*late) == {State.REPORTED}
+
+    for task_id in late:
+        questions.sim.hide_from_list(task_id, hidden=False)
+    questions.step()
+    assert questions.states(*late) == {State.SUCCEEDED}
+    assert questions.calls == {"list": 2}
+
+
+def test_a_list_that_runs_oldest_first_is_matched_from_its_end(questions: Questions) -> None:
+    questions.sim.switches.list_order = "oldest_first"
+    questions.sim.switches.list_page_rows_max = 10
+    questions.history(95, age=HOUR)
+    ids = questions.history(5)
+    questions.tell(*ids)
+
+    questions.step()
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert "query" not in questions.calls
+
+
+@pytest.mark.parametrize("fault", [faults.Html(), faults.server_error()])
+def test_a_list_that_cannot_be_read_is_no_reason_not_to_ask_singly(
+    questions: Questions, lines: list[structlog.typing.EventDict], fault: faults.Fault
+) -> None:
+    ids = questions.history(4)
+    questions.tell(*ids)
+    questions.sim.fault("list", fault)
+
+    questions.step()
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert questions.sim.requests["query"] == 4
+    assert [line["family"] for line in lines if line["event"] == "list.unreadable"] == [FAMILY]
+    assert questions.desk.ledger.holds() == []
+
+
+def test_a_ledger_that_is_away_is_not_taken_for_an_unreadable_list(
+    questions: Questions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise LedgerUnavailable("full")
+
+    questions.tell(*questions.history(5))
+    monkeypatch.setattr(questions.desk.ledger, "record", away)
+
+    with pytest.raises(LedgerUnavailable):
+        questions.verifier.match()
+
+
+def test_a_page_of_any_size_is_recorded_500_rows_a_transaction(questions: Questions) -> None:
+    commits: list[object] = []
+
+    def note(connection: object) -> None:
+        commits.append(connection)
+
+    event.listen(sa.Engine, "commit", note)
+    try:
+        recorded = record_page(
+            questions.desk.ledger,
+            [answer(f"t{number}") for number in range(1201)],
+            account=ACCOUNT,
+            rand=lambda: RAND,
+            metrics=questions.metrics,
+        )
+    finally:
+        event.remove(sa.Engine, "commit", note)
+
+    assert (len(recorded), len(commits)) == (1201, 3)
+
+
+# --- forged ids -----------------------------------------------------------------------------------------------------
+
+
+def test_forged_ids_do_not_keep_genuine_ones_waiting(questions: Questions) -> None:
+    questions.tell(*(f"forged-{number}" for number in range(1000)))
+    questions.clock.advance(1)
+    ids = questions.history(5)
+    questions.tell(*ids)
+
+    questions.verifier.match()
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert questions.sim.requests["list"] <= 2
+    assert "query" not in questions.calls
+
+
+def test_one_genuine_id_behind_a_crowd_that_no_list_shows_is_found_by_a_list(questions: Questions) -> None:
+    questions.tell(*(f"forged-{number}" for number in range(100)))
+    questions.verifier.match()
+    questions.clock.advance(SECOND)
+    (task_id,) = questions.history(1)
+    questions.tell(task_id)
+
+    questions.verifier.match()
+
+    assert questions.states(task_id) == {State.SUCCEEDED}
+
+
+def test_unconfirmed_ids_get_what_verification_leaves_and_single_questions_the_background(
+    questions: Questions,
+) -> None:
+    questions.tell(*(f"forged-{number}" for number in range(20)))
+    questions.step()
+    assert questions.limiter.heard == [Priority.MATCH] + [Priority.BACKGROUND] * 4
+
+    questions.limiter.heard.clear()
+    questions.desk.say(answer("known", Status.RUNNING))
+    questions.clock.advance(MINUTE)
+    questions.tell(*(f"more-{number}" for number in range(20)))
+    questions.verifier.match()
+    assert set(questions.limiter.heard) == {Priority.VERIFY}
+
+
+def test_a_confirmed_id_is_asked_for_with_precedence(questions: Questions) -> None:
+    (task_id,) = questions.history(1, status="processing")
+    questions.tell(task_id)
+    questions.ask_due()
+    questions.clock.advance(MINUTE)
+    questions.limiter.heard.clear()
+
+    questions.ask_due()
+
+    assert questions.limiter.heard == [Priority.VERIFY]
+
+
+def test_families_that_somebody_made_up_are_not_worth_a_list_each(questions: Questions) -> None:
+    questions.desk.ledger.record_callbacks(
+        [Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 5}") for n in range(50)]
+    )
+
+    questions.verifier.match()
+
+    assert questions.calls == {}
+
+
+def test_ids_under_made_up_families_do_not_stand_before_genuine_ones_that_wait_for_a_list(
+    questions: Questions,
+) -> None:
+    questions.desk.ledger.record_callbacks(
+        [
+            Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 2}")
+            for n in range(WAITING_MOST + 10)
+        ]
+    )
+    questions.clock.advance(SECOND)
+    (task_id,) = questions.history(1)
+    questions.tell(task_id)
+
+    questions.verifier.match()
+
+    assert questions.states(task_id) == {State.SUCCEEDED}
+    assert questions.calls == {"list": 1}
+
+
+def test_in_a_crowd_a_list_is_not_read_beyond_a_page_of_known_tasks(questions: Questions) -> None:
+    questions.history(1600, age=MINUTE)
+    questions.sweeper.sweep(FAMILY, full=True)
+    for crowd in ("first", "second"):
+        questions.tell(*(f"{crowd}-{number}" for number in range(CROWD)))
+        read = questions.sim.requests["list"]
+        questions.verifier.match()
+        questions.clock.advance(SECOND)
+    assert questions.sim.requests["list"] - read == 1
+    questions.tell(*(f"third-{number}" for number in range(CROWD)))
+    (task_id,) = questions.history(1)
+    questions.tell(task_id)
+
+    questions.verifier.match()
+
+    assert questions.states(task_id) == {State.SUCCEEDED}
+    assert questions.sim.requests["list"] - read == 3
+
+
+def test_a_flood_of_forged_ids_costs_a_bounded_number_of_calls_a_round(questions: Questions) -> None:
+    for number in range(10):
+        questions.tell(*(f"forged-{number}-{n}" for n in range(50)))
+        questions.step()
+        questions.clock.advance(SECOND)
+
+    assert questions.sim.requests["list"] <= 10
+    assert questions.sim.requests["query"] <= 10 * 4 * len(FAMILIES)
+
+
+def test_an_id_that_nobody_ever_confirms_ends_as_unknown_and_is_asked_for_once_a_day(
+    questions: Questions,
+) -> None:
+    questions.tell("console-test", status=Status.RUNNING)
+    for _ in range(60):
+        questions.clock.advance(15 * SECOND)
+        questions.step()
+    assert questions.desk.state("console-test") is State.UNKNOWN
+    asked = questions.sim.requests["query"]
+    assert asked <= 12 * len(FAMILIES)
+
+    for _ in range(3 * 24):
+        questions.clock.advance(HOUR)
+        questions.step()
+    assert questions.sim.requests["query"] <= asked + 3 * len(FAMILIES)
+
+
+def test_ten_unknown_ids_and_none_confirmed_within_an_hour_are_said_once(
+    questions: Questions, lines: list[structlog.typing.EventDict]
+) -> None:
+    for number in range(12):
+        questions.tell(f"t{number}")
+        questions.ask_due()
+    questions.clock.advance(11 * MINUTE)
+    while questions.desk.ledger.work_due(Stage.VERIFY):
+        questions.step()
+
+    said = [line for line in lines if line["event"] == "ids.unconfirmed"]
+    assert len(said) == 1
+    assert "KLING_BASE_URL" in said[0]["what_to_do"]
+
+
+def test_the_watch_is_quiet_where_anything_was_confirmed_or_the_hour_was_over() -> None:
+    watch = UnconfirmedWatch()
+    assert [watch.unknown(now=number) for number in range(9)] == [False] * 9
+    watch.confirmed()
+    assert [watch.unknown(now=number) for number in range(9)] == [False] * 9
+    assert not watch.unknown(now=HOUR)
+    assert [watch.unknown(now=HOUR + number) for number in range(20)].count(True) == 1
+    assert [watch.unknown(now=2 * HOUR + 30) for _ in range(10)].count(True) == 1
+
+
+# --- holds ----------------------------------------------------------------------------------------------------------
+
+HOLDING = [
+    (401, 1000, "api_credentials_refused", None),
+    (401, 1001, "api_credentials_refused", None),
+    (401, 1002, "api_credentials_refused", None),
+    (429, 1100, "api_account_abnormal", None),
+    (429, 1101, "api_account_in_arrears", None),
+    (429, 1102, "api_pack_used_up", None),
+    (403, 1103, "api_forbidden", FAMILY),
+    (429, 1304, "api_address_not_allowed", None),
+    (503, 5001, "api_maintenance", None),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "reason", "family"), HOLDING)
+@pytest.mark.parametrize("count", [1, 5])
+def test_what_is_nobodys_fault_holds_verification_until_a_probe_succeeds(
+    questions: Questions, status: int, code: int, reason: str, family: str | None, count: int
+) -> None:
+    ids = questions.history(count)
+    questions.tell(*ids)
+    questions.sim.fault(None, faults.ErrorCode(status, code))
+
+    questions.step()
+    (hold,) = questions.desk.ledger.holds()
+    assert (hold["stage"], hold["reason"], hold["family"]) == ("verify", reason, family)
+    assert hold["what_to_do"]
+    asked = sum(questions.calls.values())
+    questions.clock.advance(29 * SECOND)
+    questions.step()
+    assert sum(questions.calls.values()) == asked
+    assert {questions.desk.row(task_id)["attempts"] for task_id in ids} == {0}
+
+    questions.sim.clear_faults()
+    questions.clock.advance(2 * SECOND)
+    questions.verifier.match()
+    (probe,) = questions.desk.claim_all(Stage.VERIFY)
+    assert probe.is_probe
+    assert questions.ask(probe) is State.SUCCEEDED
+    assert questions.desk.ledger.release_holds(
+        account=ACCOUNT, stages=(Stage.VERIFY,), family=probe.family_hint
+    ) == [reason]
+    questions.step()
+    assert questions.states(*ids) == {State.SUCCEEDED}
+
+
+def test_a_family_without_the_right_to_it_does_not_stop_the_others(questions: Questions) -> None:
+    questions.sim.fault(None, faults.ErrorCode(403, 1103), match=FAMILY)
+    stuck = questions.history(5)
+    free = questions.history(5, family=EXPAND)
+    questions.tell(*stuck)
+    questions.tell(*free, family=EXPAND)
+
+    questions.step()
+
+    assert questions.states(*free) == {State.SUCCEEDED}
+    assert questions.states(*stuck) == {State.REPORTED}
+
+
+def test_maintenance_does_not_start_the_grace_of_an_unknown_id(questions: Questions) -> None:
+    questions.tell("t")
+    questions.sim.fault(None, faults.ErrorCode(503, 5001))
+    for _ in range(100):
+        questions.step()
+        questions.clock.advance(MINUTE)
+    questions.sim.clear_faults()
+    questions.step()
+
+    assert questions.desk.state("t") is State.REPORTED
+    assert questions.desk.row("t")["attempts"] == 0
+
+
+# --- what is left for the sweep ---------------------------------------------------------------------------------
+
+
+def test_what_a_list_shows_beside_what_waits_is_recorded_as_the_sweep_would(questions: Questions) -> None:
+    named, unnamed = questions.history(5), questions.history(5)
+    questions.tell(*named)
+
+    questions.step()
+
+    assert questions.states(*unnamed) == {State.SUCCEEDED}
+    assert questions.desk.shown(unnamed[0])["discovered_by"] == Discovery.SWEEP
+
+
+def test_a_task_named_long_after_its_deadline_still_gets_its_one_try(questions: Questions) -> None:
+    questions.sim.switches.purge_rows = False
+    (task_id,) = questions.history(1, age=40 * DAY)
+    questions.tell(task_id)
+
+    assert questions.ask_due() is State.SUCCEEDED
+    assert questions.desk.ledger.expire() == []
+    questions.desk.fail(questions.desk.claim(Stage.ARCHIVE), ApiServerError("x"))
+    assert [one.verdict for one in questions.desk.ledger.expire()] == [State.LOST]
+
+
+def test_lists_that_are_refused_while_single_questions_work_hold_nobody_up(questions: Questions) -> None:
+    """As by a gateway that answers 401 for what it does not serve."""
+    questions.sim.fault("list", faults.ErrorCode(401, 1002))
+    ids = []
+    for _ in range(10):
+        some = questions.history(4)
+        ids += some
+        questions.tell(*some)
+        for _ in range(10):
+            questions.step()
+            questions.clock.advance(2 * SECOND)
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert questions.desk.ledger.holds() == []
+    assert questions.calls["list"] <= 5

@@ -1,0 +1,34 @@
+"""A short run of each fuzz target, coverage-guided where atheris is installed; `make fuzz` runs longer ones."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.fuzz.targets import TARGETS
+from tests.harness.repository import ROOT
+
+RUNS = 5000
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_is_found_in_a_short_run(target: str) -> None:
+    command = [sys.executable, "-m", "tests.fuzz", target, "--runs", str(RUNS), "--seed", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
+
+    assert done.returncode == 0, done.stderr
+    told = done.stdout + done.stderr
+    assert "atheris is missing" in told or "stat::number_of_executed_units" in told
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_sample_of_a_target_is_one_that_it_takes(target: str) -> None:
+    for sample in TARGETS[target].samples:
+        TARGETS[target].check(sample)
+
+
+def test_a_target_that_nobody_wrote_is_a_usage_error() -> None:
+    command = [sys.executable, "-m", "tests.fuzz", "nothing", "--plain"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, "payload" in done.stderr) == (2, True)

@@ -1,0 +1,183 @@
+"""`kling-archiver` at hand: in this process with a clock of the test's, or as a real process; and a ledger to fill."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from typer.testing import CliRunner, Result
+
+from archiver.__main__ import app
+from archiver.commands.terminal.invocation import Invocation
+from archiver.failures import Bury, Failure
+from archiver.ledger import Ledger
+from archiver.model import Asset, Discovery, Lease, Role, Status, StoredAsset, Task
+from tests.project.secret_watch import WATCH
+from tests.simulator import KlingSimulator
+
+ACCOUNT = "default"
+FAMILY = "images/generations"
+OTHER_FAMILY = "images/editing/expand"
+NOW = time.time_ns() // 1_000_000
+PROCESS_SECONDS_MAX = 60
+
+
+class _Process(subprocess.Popen[str]):
+    """A command whose output is heard by whoever listens for secrets."""
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002 -- the library's name
+        output, errors = super().communicate(input, timeout)
+        WATCH.said("output of a command", f"{output}\n{errors}")
+        return output, errors
+
+
+@dataclasses.dataclass
+class CommandLine:
+    """Runs commands on one ledger. `now` is what the clock of ledger and commands says, in Unix ms."""
+
+    path: pathlib.Path
+    now: int = NOW
+    simulator: KlingSimulator | None = None
+    pauses: list[float] = dataclasses.field(default_factory=list)
+    """How long a command in this process has slept each time, in seconds; nobody really sleeps."""
+    on_pause: Callable[[], object] = lambda: None
+    """Called whenever a command sleeps: what others do meanwhile."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        found = {"KLING_LEDGER_URL": f"sqlite:///{self.path}", "KLING_FAMILIES": f"{FAMILY},{OTHER_FAMILY}"}
+        if self.simulator is None:
+            return found
+        return found | {
+            "KLING_ACCESS_KEY": self.simulator.access_key,
+            "KLING_SECRET_KEY": self.simulator.secret_key,
+            "KLING_BASE_URL": self.simulator.base_url,
+            "KLING_QUERY_RATE_PER_SECOND": "1000",
+        }
+
+    def run(self, *arguments: str, stdin: str | None = None, **settings: str) -> Result:
+        """One command in this process; settings in capitals add to the usual ones."""
+        WATCH.environment(self.settings | settings)
+        invocation = Invocation(self.settings | settings, now=lambda: self.now, wait=self._wait)
+        result = CliRunner().invoke(
+            app, arguments, obj=invocation, prog_name="kling-archiver", env={"NO_COLOR": "1"}, input=stdin
+        )
+        WATCH.said("output of a command", result.output)
+        return result
+
+    def _wait(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += round(seconds * 1000)
+        self.on_pause()
+
+    def start(
+        self,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
+        """One command as a process, where warnings are errors."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("KLING_")}
+        environment = {**inherited, **self.settings, **(settings or {})}
+        WATCH.environment(environment)
+        return _Process(
+            [sys.executable, "-W", "error", "-m", "archiver", *arguments],
+            env=environment,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+        )
+
+    def finish(self, *arguments: str, **settings: str) -> tuple[int, str, str]:
+        """One command as a process: exit status, standard output, standard error."""
+        with self.start(*arguments, settings=settings) as process:
+            output, errors = process.communicate(timeout=PROCESS_SECONDS_MAX)
+        return process.returncode, output, errors
+
+    @contextlib.contextmanager
+    def ledger(self, *, daemon: bool = True) -> Iterator[Ledger]:
+        """The ledger, as a daemon has it."""
+        with contextlib.closing(
+            Ledger.open(f"sqlite:///{self.path}", daemon=daemon, now=lambda: self.now)
+        ) as ledger:
+            yield ledger
+
+
+def api_task(
+    task_id: str,
+    status: Status = Status.SUCCEEDED,
+    *,
+    created_at: int = NOW,
+    external_task_id: str | None = None,
+    message: str = "",
+    has_results: bool = True,
+) -> Task:
+    """What the API says of a task; a succeeded one has one image. Without results it is buried at once."""
+    image = Asset("0", f"https://p1.klingai.com/{task_id}.png?sign=x", Role.IMAGE, 0, watermarked=False)
+    return Task(
+        task_id=task_id,
+        family=FAMILY,
+        status=status,
+        message=message,
+        created_at=created_at,
+        updated_at=created_at + 24_000,
+        external_task_id=external_task_id,
+        assets=(image,) if status is Status.SUCCEEDED and has_results else (),
+        document={"task_id": task_id},
+    )
+
+
+def record(ledger: Ledger, *tasks: Task) -> None:
+    """The API has said this."""
+    ledger.record(tasks, account=ACCOUNT, by=Discovery.SWEEP, rand=0.5)
+
+
+def archive(ledger: Ledger, task_id: str) -> None:
+    """A recorded task is in the bucket."""
+    lease = lease_of(ledger, task_id)
+    folder = f"kling/{FAMILY}/2026/11/20/{task_id}"
+    stored = [
+        StoredAsset(
+            stem="0",
+            name="0.png",
+            key=f"{folder}/0.png",
+            role=Role.IMAGE,
+            index=0,
+            watermarked=False,
+            bytes=1_512_345,
+            sha256="ab" * 32,
+            content_type="image/png",
+            width=704,
+            height=704,
+            source_url=lease.assets[0].asset.url,
+        )
+    ]
+    ledger.archived(lease, manifest_key=f"{folder}/manifest.json", archived_at=NOW, stored=stored)
+
+
+def bury(ledger: Ledger, task_id: str, error: Failure) -> None:
+    """A recorded task cannot be archived as it is."""
+    ledger.bury(lease_of(ledger, task_id), error, Bury(due_at=NOW + 3_600_000), failed={"0": error})
+
+
+def lease_of(ledger: Ledger, task_id: str) -> Lease:
+    """The right to archive this one; the others are given back."""
+    leases = ledger.claim_archive(count=50, offset=0)
+    for lease in leases:
+        if lease.task_id != task_id:
+            ledger.give_back(lease)
+    return next(lease for lease in leases if lease.task_id == task_id)
+
+
+def swept(ledger: Ledger, *, at: int = NOW, families: Sequence[str] = (FAMILY, OTHER_FAMILY)) -> None:
+    """Sweeps of these families have gone through at this time (Unix ms)."""
+    for family in families:
+        token = ledger.sweep_begin(account=ACCOUNT, family=family)
+        if token is None:
+            raise AssertionError(f"somebody else sweeps {family}")
+        ledger.sweep_end(token, succeeded_at=at, full=True, oldest_first=False, last_page=None)

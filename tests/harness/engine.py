@@ -1,0 +1,318 @@
+"""The archive stage on a desk: real ledger, real fetcher, real API client, the simulator, and a store that complains.
+
+Time is the test's: `clock` moves the ledger and the leases, and nothing here waits for it. Every effect of an attempt
+goes through `Effects`, where a test makes it fail, or fail but happen, or be the last thing that this process did.
+"""
+
+import concurrent.futures
+import json
+import pathlib
+import random
+import ssl
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from archiver.archive.adoption import Adopter
+from archiver.archive.stage import Archiver
+from archiver.archive.transfer import Transfer, TransferLimits
+from archiver.engine.failure_handling import PartlyDone, Setbacks
+from archiver.failures import LeaseLost
+from archiver.fetch.fetcher import Fetched, Fetcher
+from archiver.fetch.spool import Space, Spool, disk_space
+from archiver.fetch.urls import EgressPolicy
+from archiver.kling.client import ApiKey, KeyPair, KlingClient
+from archiver.kling.limiter import Priority, RateLimiter
+from archiver.leases import LeaseKeeper
+from archiver.ledger import Ledger
+from archiver.metrics import Metrics
+from archiver.model import Callback, Discovery, Lease, LeasedAsset, Status, StoredAsset
+from tests.harness.fake_store import FakeStore
+from tests.simulator import KlingSimulator
+
+ACCOUNT = "default"
+FAMILY = "images/generations"
+_SSL_CONTEXT = ssl.create_default_context()
+"""Made once: reading the certificates takes longer than a whole attempt."""
+LIMITS = TransferLimits(image_bytes_max=1024 * 1024, video_bytes_max=4 * 1024 * 1024)
+
+
+class Clock:
+    """Unix milliseconds for the ledger and seconds for the leases, moved by the test only."""
+
+    def __init__(self) -> None:
+        self._wall_ms = time.time_ns() // 1_000_000
+        self._passed_ms = 0
+
+    def now(self) -> int:
+        return self._wall_ms
+
+    def monotonic(self) -> float:
+        return self._passed_ms / 1000
+
+    def advance(self, *, seconds: float) -> None:
+        """Time passes."""
+        self._passed_ms += int(seconds * 1000)
+        self._wall_ms += int(seconds * 1000)
+
+    def set_ahead(self, *, seconds: float) -> None:
+        """Somebody sets the machine's clock; no time passes."""
+        self._wall_ms += int(seconds * 1000)
+
+
+class Died(BaseException):
+    """The process ends here: nobody catches it, nobody settles anything, the next one finds what is there."""
+
+
+class Effects:
+    """Every effect by its label (`put 0.png`, `list #2`), what happened so far and what is to fail."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.plan: dict[str, tuple[bool, BaseException]] = {}
+        """Label → (whether it happens all the same, what is raised)."""
+        self._lock = threading.Lock()
+
+    def __call__(self, operation: str, key: str = "") -> tuple[bool, BaseException | None]:
+        name = key.rpartition("/")[2] if operation in ("put", "head", "read", "digest") else ""
+        label = f"{operation} {name}".strip()
+        with self._lock:
+            before = sum(one.partition(" #")[0] == label for one in self.seen)
+            self.seen.append(label if not before else f"{label} #{before + 1}")
+            return self.plan.pop(self.seen[-1], (True, None))
+
+
+class HookedLedger(Ledger):
+    """The real ledger, two of whose transactions are effects of an attempt."""
+
+    effects = Effects()
+
+    def assets(self, lease: Lease) -> tuple[LeasedAsset, ...] | None:
+        apply, error = self.effects("assets")
+        assets = super().assets(lease) if apply else None
+        if error is not None:
+            raise error
+        return assets
+
+    def archived(
+        self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]
+    ) -> None:
+        apply, error = self.effects("archived")
+        if apply:
+            super().archived(lease, manifest_key=manifest_key, archived_at=archived_at, stored=stored)
+        if error is not None:
+            raise error
+
+
+class HookedFetcher(Fetcher):
+    """The real fetcher. A fetch that fails but happens leaves a whole file in the spool, which must not stay."""
+
+    effects = Effects()
+
+    def fetch(
+        self, url: str, *, bytes_max: int, seconds_max: float = 120.0, suspect_sha256: str | None = None
+    ) -> Fetched:
+        apply, error = self.effects("fetch")
+        if error is not None and not apply:
+            raise error
+        fetched = super().fetch(
+            url, bytes_max=bytes_max, seconds_max=seconds_max, suspect_sha256=suspect_sha256
+        )
+        if error is not None:
+            fetched.close()
+            raise error
+        return fetched
+
+
+class Engine:
+    """One process's archive stage. `restart` is what a new process after a kill -9 would be."""
+
+    def __init__(
+        self,
+        sim: KlingSimulator,
+        folder: pathlib.Path,
+        *,
+        store: FakeStore | None = None,
+        limits: TransferLimits = LIMITS,
+        ledger_class: type[HookedLedger] = HookedLedger,
+        api_key: bool = False,
+    ) -> None:
+        self.sim = sim
+        self.clock = Clock()
+        self.effects = Effects()
+        self.store = store or FakeStore()
+        self.store.hook = self.effects
+        self.space: Space | None = None
+        """What the spool's file system says it has; None: the truth."""
+        self.metrics = Metrics()
+        self._folder = folder
+        self._limits = limits
+        self._ledger_class = ledger_class
+        self._credential = ApiKey(sim.api_key) if api_key else KeyPair(sim.access_key, sim.secret_key)
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def restart(self, *, ledger_lost: bool = False) -> None:
+        """A new process; with `ledger_lost`, on a new ledger."""
+        self._close()
+        if ledger_lost:
+            for path in self._folder.glob("ledger.db*"):
+                path.unlink()
+        self.effects.plan.clear()
+        self._open()
+
+    def _open(self) -> None:
+        sim, clock = self.sim, self.clock
+        url = f"sqlite:///{self._folder}/ledger.db"
+        HookedLedger.effects = HookedFetcher.effects = self.effects
+        self.ledger = self._ledger_class.open(url, daemon=True, now=clock.now)
+        self.keeper = LeaseKeeper(self.ledger, monotonic=clock.monotonic)
+        self.client = KlingClient(
+            sim.base_url,
+            self._credential,
+            RateLimiter(1000, wait=lambda _seconds: False),
+        )
+        self.spool_folder = self._folder / "spool"
+        self.spool = Spool(self.spool_folder, space=lambda folder: self.space or disk_space(folder))
+        self.fetcher = HookedFetcher(
+            policy=EgressPolicy.parse([sim.origin]), spool=self.spool, ssl_context=_SSL_CONTEXT
+        )
+        self.transfer = Transfer(
+            fetcher=self.fetcher, store=self.store, keeper=self.keeper, limits=self._limits, now=clock.now
+        )
+        self._pool = concurrent.futures.ThreadPoolExecutor(4)
+        self.archiver = Archiver(
+            account=ACCOUNT,
+            prefix="kling/",
+            client=self.client,
+            ledger=self.ledger,
+            store=self.store,
+            transfer=self.transfer,
+            adopter=Adopter(store=self.store, transfer=self.transfer),
+            keeper=self.keeper,
+            pool=self._pool,
+            metrics=self.metrics,
+            now=clock.now,
+        )
+        self.setbacks = Setbacks(
+            ledger=self.ledger, metrics=self.metrics, now=clock.now, rand=random.Random(1).random
+        )
+
+    def _close(self) -> None:
+        self._pool.shutdown()
+        self.fetcher.close()
+        self.client.close()
+        self.ledger.close()
+
+    # --- what a test does ---------------------------------------------------------------------------------
+
+    def succeeded(self, *, family: str = FAMILY, **task: Any) -> str:
+        """A task that has succeeded upstream, called back and verified; its id."""
+        task_id = self.sim.create_task(family=family, **task)
+        self.sim.succeed(task_id)
+        self.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, family)])
+        self.verify(task_id, family=family)
+        return task_id
+
+    def verify(
+        self, task_id: str, *, family: str = FAMILY, by: Discovery = Discovery.CALLBACK, listed: bool = False
+    ) -> None:
+        """Ask the simulator, by the single query or by the list, and record what it says."""
+        if listed:
+            page = self.client.list_page(family, page=1, priority=Priority.VERIFY)
+            tasks = [task for task in page.tasks if task.task_id == task_id]
+        else:
+            tasks = [self.client.query(family, task_id, priority=Priority.VERIFY)]
+        self.ledger.record(tasks, account=ACCOUNT, by=by, rand=0.5)
+
+    def claim(self) -> Lease:
+        """Lease the one task that is due."""
+        asked_at = self.keeper.asking()
+        (lease,) = self.ledger.claim_archive(count=1, offset=0)
+        self.keeper.keep([lease], asked_at=asked_at)
+        return lease
+
+    def attempt(self, lease: Lease | None = None) -> Exception | None:
+        """One try as the worker makes it, settled; what it failed with, or None when it is archived."""
+        lease = lease or self.claim()
+        try:
+            self.archiver.archive(lease)
+        except LeaseLost as error:
+            return error
+        except Exception as error:  # noqa: BLE001 -- as the worker's: whatever it is, it is settled
+            self.setbacks.settle(lease, error)
+            return error.cause if isinstance(error, PartlyDone) else error
+        finally:
+            self.keeper.drop(lease)
+        return None
+
+    def attempt_again(self) -> Exception | None:
+        """The next try, once it is due."""
+        self.clock.advance(seconds=16 * 60)
+        return self.attempt()
+
+    def use_api_key(self) -> None:
+        """From the next restart on."""
+        self._credential = ApiKey(self.sim.api_key)
+
+    # --- what a test sees -----------------------------------------------------------------------------------
+
+    def show(self, task_id: str) -> dict[str, Any]:
+        shown = self.ledger.show(task_id, account=ACCOUNT)
+        assert shown is not None
+        return shown
+
+    def folder(self, task_id: str, family: str = FAMILY) -> str:
+        created = time.gmtime(self.sim.task(task_id).created_at / 1000)
+        return f"kling/{family}/{time.strftime('%Y/%m/%d', created)}/{task_id}/"
+
+    def manifest(self, task_id: str, family: str = FAMILY) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(
+            self.store.content(self.folder(task_id, family) + "manifest.json")
+        )
+        return content
+
+    def names(self, task_id: str, family: str = FAMILY) -> list[str]:
+        """What lies in the task's folder."""
+        folder = self.folder(task_id, family)
+        return sorted(key.removeprefix(folder) for key in self.store.objects if key.startswith(folder))
+
+    def failures(self) -> Mapping[str, float]:
+        """`kling_failures_total` of the archive stage, by reason."""
+        return {
+            sample.labels["reason"]: sample.value
+            for metric in self.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "kling_failures_total" and sample.labels["stage"] == "archive"
+        }
+
+    def assert_archived(self, task_id: str, family: str = FAMILY) -> None:
+        """One whole set of right bytes, one manifest that names it, nothing else, and nobody has complained."""
+        folder = self.folder(task_id, family)
+        expected = self.sim.expected_names(task_id)
+
+        assert self.show(task_id)["state"] == "archived"
+        assert self.names(task_id, family) == sorted([*expected, "manifest.json"])
+        for name in expected:
+            assert self.store.content(folder + name) == self.sim.expected_bytes(task_id, name)
+        assert sorted(asset["name"] for asset in self.manifest(task_id, family)["assets"]) == expected
+        assert [asset["stored"] for asset in self.show(task_id)["assets"]] == [True] * len(expected)
+        self.assert_clean()
+
+    def assert_clean(self) -> None:
+        assert self.store.complaints == []
+        assert self.sim.complaints == []
+        assert self.spool.promised_bytes == 0
+        assert not self.spool_folder.exists() or list(self.spool_folder.iterdir()) == []

@@ -1,0 +1,249 @@
+"""The whole pipeline as one process without threads: callbacks in, verify, sweep, archive, tend, by the real worker's
+own steps, one after the other. Real ledger, real API client and fetcher, the simulator, and a store that complains.
+
+Time is the test's. Every effect goes through `mishaps`; a `Died` there is a kill -9 right there, and the next round
+belongs to the next process, which finds what is written down and nothing else.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import pathlib
+import sqlite3
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from archiver.engine.upkeep import Tender
+from archiver.engine.worker import Stages, Worker, WorkerLimits
+from archiver.failures import LedgerUnavailable
+from archiver.kling.new_standard import swept
+from archiver.ledger import Ledger, new_daemon_id
+from archiver.model import Callback, Stage, State, Status
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
+from archiver.verify.availability import Offers
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Verifier
+from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
+from tests.pipeline.effects import Mishap, Mishaps
+from tests.simulator import KlingSimulator
+
+ROUND_SECONDS = 60
+"""Time between two rounds: longer than a lease, a hold's probe, and the first few backoffs."""
+ROUNDS_MOST = 14
+"""All together less than the 15 minutes within which the API must have told its time for a clock to be believed."""
+
+
+class Inline(concurrent.futures.ThreadPoolExecutor):
+    """A pool whose work is done by whoever submits it; what it raises, lies in the future as with any pool."""
+
+    def submit(
+        self, fn: Callable[..., Any], /, *positional: Any, **named: Any
+    ) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        try:
+            future.set_result(fn(*positional, **named))
+        except BaseException as error:  # noqa: BLE001 -- as a thread's pool does
+            future.set_exception(error)
+        return future
+
+
+class Unwaiting(threading.Event):
+    """Time is the test's: nobody waits for it here."""
+
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 -- the base's signature
+        return self.is_set()
+
+
+class ByHand(Worker):
+    """The real worker, of which a test does the steps."""
+
+    def __init__(self, stages: Stages, *, monotonic: Callable[[], float]) -> None:
+        limits = WorkerLimits(transfer_concurrency=4, sweep_interval_seconds=1e9)
+        super().__init__(stages, limits, stop=Unwaiting(), on_death=lambda: None, monotonic=monotonic)
+        self._wakes = {stage: Unwaiting() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
+        for pool in (self._verifying, self._archiving):
+            pool._executor = Inline()  # noqa: SLF001 -- the one thing that makes it threads
+
+    def _tend(self) -> None:
+        assert self._stages.tender is not None
+        self._tend_step(self._stages.tender)
+
+    def steps(self, *, archiving: bool) -> list[Callable[[], None]]:
+        """Every loop's step, guarded as the loops guard it; two of the archive's, which takes four tasks at a time."""
+        steps = {
+            "verify-loop": self._verify_step,
+            **(
+                {"archive-loop": self._archive_step, "archive-loop again": self._archive_step}
+                if archiving
+                else {}
+            ),
+            "sweep-loop": self._sweeps.step,
+            "tend-loop": self._tend,
+        }
+        return [lambda name=name, step=step: self._try(name, step) for name, step in steps.items()]  # type: ignore[misc]  # mypy cannot type a lambda's default
+
+
+class Pipeline:
+    """Use as a context. Tell, `expect`, and `run`."""
+
+    def __init__(self, sim: KlingSimulator, folder: pathlib.Path) -> None:
+        self.sim = sim
+        self.folder = folder
+        self.mishaps = Mishaps()
+        self.engine = Engine(sim, folder)
+        self.mishaps.hook("store", self.engine.store)
+        self.expected: dict[str, State | None] = {}
+        """Where each id ends; None: dropped from the ledger."""
+        self.missed = 0
+        """How many callbacks are counted as missed in the end."""
+        self._errands: list[Callable[[Ledger], object]] = []
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.engine.__exit__(kind, error, trace)
+
+    def _begin(self) -> None:
+        """A process has started."""
+        engine, clock = self.engine, self.engine.clock
+        for owner in ("ledger", "client", "fetcher", "spool"):
+            self.mishaps.hook(owner, getattr(engine, owner))
+        common: dict[str, Any] = {"ledger": engine.ledger, "metrics": engine.metrics, "now": clock.now}
+        parts = {"account": ACCOUNT, "client": engine.client, **common}
+        offers = Offers(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
+        stages = Stages(
+            account=ACCOUNT,
+            ledger=engine.ledger,
+            keeper=engine.keeper,
+            verifier=Verifier(families=(FAMILY,), offers=offers, rand=lambda: 0.5, **parts),
+            lookup=Lookup(families=(FAMILY,), client=engine.client, offers=offers),
+            archiver=dataclasses.replace(engine.archiver, pool=Inline()),
+            sweeper=Sweeper(
+                offers=offers,
+                discoverer=Discoverer(families=(FAMILY,), rand=lambda: 0.5, **parts),
+                full_interval_ms=10**12,
+                rand=lambda: 0.5,
+                **parts,
+            ),
+            tender=Tender(
+                clients={ACCOUNT: engine.client},
+                sweep_interval_ms=1000,
+                daemon_id=new_daemon_id(),
+                version="test",
+                started_at=clock.now(),
+                **common,
+            ),
+            setbacks=engine.setbacks,
+            metrics=engine.metrics,
+            families=swept((FAMILY,), has_api_key=engine.client.has_api_key),
+        )
+        self._worker = ByHand(stages, monotonic=clock.monotonic)
+
+    def use_api_key(self) -> None:
+        """The next process has an API Key, and no pair of keys."""
+        self.engine.use_api_key()
+        self.restart()
+
+    def restart(self, *, ledger_lost: bool = False) -> None:
+        """The process has ended, whatever it was at; the next one starts."""
+        self.engine.restart(ledger_lost=ledger_lost)
+        self.mishaps.dead = False
+        self._begin()
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    def task(self, *, listed: bool = True, ends: State = State.ARCHIVED, **task: Any) -> str:
+        """A task that has succeeded upstream; its id."""
+        task_id = self.sim.create_task(**task)
+        self.sim.succeed(task_id)
+        if not listed:
+            self.sim.hide_from_list(task_id)
+        self.expected[task_id] = ends
+        return task_id
+
+    def tell(self, *task_ids: str, family: str | None = FAMILY) -> None:
+        """Callbacks, which their sender repeats until they are answered 200."""
+        callbacks = [Callback(ACCOUNT, task_id, Status.SUCCEEDED, family) for task_id in task_ids]
+        self.errand(lambda ledger: ledger.record_callbacks(callbacks))
+
+    def errand(self, errand: Callable[[Ledger], object]) -> None:
+        """What somebody asks of the ledger, again and again until it is answered."""
+        self._errands.append(errand)
+
+    def write(self, statement: str, *values: object) -> None:
+        """Something that only time could write: straight into the file, past the code that is tested."""
+        with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as connection, connection:
+            connection.execute(statement, values)
+
+    # --- what happens ---------------------------------------------------------------------------------------
+
+    def run(self, *mishaps: Mishap) -> None:
+        """Rounds until everything is where it is expected, one mishap and all."""
+        self.mishaps.plan += mishaps
+        for _ in range(ROUNDS_MOST):
+            self.round()
+            if self.is_settled():
+                return
+            self.engine.clock.advance(seconds=ROUND_SECONDS)
+
+    def round(self, *, archiving: bool = True) -> None:
+        """Everything that somebody would do within a moment, or all but the archiving."""
+        for errand in list(self._errands):
+            self._step(lambda errand=errand: self._do(errand))  # type: ignore[misc]  # mypy cannot type a lambda's default
+        for step in self._worker.steps(archiving=archiving):
+            self._step(step)
+            if self.mishaps.dead:
+                self.restart()
+                return
+
+    def _step(self, step: Callable[[], None]) -> None:
+        with contextlib.suppress(Died):
+            step()
+
+    def _do(self, errand: Callable[[Ledger], object]) -> None:
+        with contextlib.suppress(LedgerUnavailable):
+            errand(self.engine.ledger)
+            self._errands.remove(errand)
+
+    # --- what comes out -------------------------------------------------------------------------------------
+
+    def is_settled(self) -> bool:
+        status = self.engine.ledger.status()
+        missed = sum(status["missed_callbacks"].values())
+        waiting = self._errands or status["holds"]
+        return not waiting and (self.states(), missed) == (self.expected, self.missed)
+
+    def states(self) -> dict[str, State | None]:
+        """Where every id is that somebody expects somewhere."""
+        found = self.engine.ledger.settled(account=ACCOUNT, task_ids=list(self.expected))
+        return {task_id: found.get(task_id) for task_id in self.expected}
+
+    def assert_settled(self) -> None:
+        """Ledger and bucket are as they are when nothing goes wrong: each task where it belongs, one set of right bytes
+        under each manifest, nothing besides, nobody at work, nothing held, nothing in the spool."""
+        status = self.engine.ledger.status()
+        assert self.states() == self.expected
+        assert sum(status["missed_callbacks"].values()) == self.missed
+        assert self._errands == []
+        folders = set()
+        for task_id, state in self.expected.items():
+            if state is State.ARCHIVED:
+                family = self.engine.show(task_id)["family"]
+                self.engine.assert_archived(task_id, family)
+                folders.add(self.engine.folder(task_id, family))
+        assert {f"{key.rpartition('/')[0]}/" for key in self.engine.store.objects} == folders
+        assert status["holds"] == []
+        with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as connection:
+            leased = connection.execute("SELECT count(*) FROM tasks WHERE lease_token IS NOT NULL").fetchone()
+        assert leased == (0,)
+        self.engine.assert_clean()

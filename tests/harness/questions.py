@@ -1,0 +1,194 @@
+"""A ledger, a simulated account and the real client between them, on one clock; worked a step at a time."""
+
+import pathlib
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from archiver.engine.failure_handling import Setbacks
+from archiver.failures import Failure
+from archiver.kling.client import ApiKey, KeyPair, KlingClient
+from archiver.kling.limiter import Priority, RateLimiter
+from archiver.kling.new_standard import Shown
+from archiver.kling.new_standard_calls import IDS_MOST
+from archiver.metrics import Metrics
+from archiver.model import Callback, Lease, Stage, State, Status
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
+from archiver.verify.availability import Offers
+from archiver.verify.new_standard import Lookup
+from archiver.verify.stage import Matched, Verifier
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, RAND, Desk
+from tests.simulator import KlingSimulator, Switches
+
+FAMILIES = (FAMILY, "images/editing/expand", "images/multi-image2image", "images/omni-image")
+
+
+class ListeningLimiter(RateLimiter):
+    """As fast as anybody likes; remembers at which precedence each question was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(100_000, wait=threading.Event().wait)
+        self.heard: list[Priority] = []
+        self.halved = 0
+
+    def acquire(self, priority: Priority, *, timeout_seconds: float | None = None) -> bool:
+        self.heard.append(priority)
+        return super().acquire(priority, timeout_seconds=timeout_seconds)
+
+    def halve(self) -> None:
+        self.halved += 1
+
+
+class Questions:
+    """Use as a context. `desk` is the ledger, `sim` the account; `step` is what the worker does again and again."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        api_key: bool = False,
+        switches: Switches | None = None,
+        families: tuple[str, ...] = FAMILIES,
+        prefix: str = "",
+    ) -> None:
+        self.desk = Desk(folder)
+        self.clock = self.desk.clock
+        self.ahead_ms = 0
+        """By how much our clock is ahead of the API's."""
+        self.sim = KlingSimulator(
+            now=lambda: (self.clock() - self.ahead_ms) / 1000, switches=switches, prefix=prefix
+        )
+        self.limiter = ListeningLimiter()
+        keys = KeyPair(self.sim.access_key, self.sim.secret_key)
+        self.client = KlingClient(
+            self.sim.base_url,
+            ApiKey(self.sim.api_key) if api_key else keys,
+            self.limiter,
+            now=lambda: self.clock() / 1000,
+        )
+        self.metrics = Metrics()
+        self.offers = Offers(account=ACCOUNT, ledger=self.desk.ledger, now=self.clock)
+        self.verifier = Verifier(
+            account=ACCOUNT,
+            families=families,
+            client=self.client,
+            ledger=self.desk.ledger,
+            offers=self.offers,
+            metrics=self.metrics,
+            now=self.clock,
+            rand=lambda: RAND,
+        )
+        self.lookup = Lookup(families=families, client=self.client, offers=self.offers)
+        self.sweeper = Sweeper(
+            account=ACCOUNT,
+            client=self.client,
+            ledger=self.desk.ledger,
+            offers=self.offers,
+            discoverer=Discoverer(
+                account=ACCOUNT,
+                families=families,
+                client=self.client,
+                ledger=self.desk.ledger,
+                metrics=self.metrics,
+                now=self.clock,
+                rand=lambda: RAND,
+            ),
+            metrics=self.metrics,
+            full_interval_ms=DAY,
+            now=self.clock,
+            rand=lambda: RAND,
+        )
+        self.setbacks = Setbacks(
+            ledger=self.desk.ledger, metrics=self.metrics, now=self.clock, rand=lambda: RAND
+        )
+
+    def __enter__(self) -> Self:
+        self.sim.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.client.close()
+        self.sim.__exit__(kind, error, traceback)
+        self.desk.close()
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """How often the API was asked, by kind of question."""
+        return {kind: count for kind, count in self.sim.requests.items() if count}
+
+    def history(
+        self, count: int, *, status: str = "succeed", age: int = 0, family: str = FAMILY
+    ) -> list[str]:
+        """Tasks that came one a second, the last one `age` ms ago; their ids, oldest first."""
+        newest = self.clock() - age
+        return [
+            self.sim.create_task(
+                family=family, status=status, created_at=newest - (count - 1 - number) * 1000
+            )
+            for number in range(count)
+        ]
+
+    def tell(
+        self, *task_ids: str, status: Status | None = Status.SUCCEEDED, family: str | None = FAMILY
+    ) -> None:
+        """One batch of callbacks."""
+        self.desk.ledger.record_callbacks(
+            [Callback(ACCOUNT, task_id, status, family) for task_id in task_ids]
+        )
+
+    def step(self, *, threads: int = 4) -> Matched:
+        """One round of the verify loop: lists first, then what is left singly. Failures are settled."""
+        matched = self.verifier.match()
+        many = self.lookup.is_offered()
+        if many:
+            self.ask_crowd(due_before=matched.began)
+        leases = self.desk.ledger.claim_verify(
+            count=threads, offset=0, due_before=matched.began, own_paths_only=many
+        )
+        for lease in leases:
+            self.ask(lease)
+        return matched
+
+    def ask_crowd(self, *, due_before: int | None = None) -> list[State | Exception]:
+        """Ask for as many ids as one question answers."""
+        crowd = self.desk.ledger.claim_crowd(count=IDS_MOST, due_before=due_before)
+        if not crowd:
+            return []
+        shown: Mapping[str, Shown | Failure] | None = None
+        try:
+            shown = self.lookup.ask(crowd)
+        except Failure as error:
+            for lease in crowd:
+                self.setbacks.settle(lease, error)
+            return [error] * len(crowd)
+        return [self.ask(lease, shown) for lease in crowd]
+
+    def ask(self, lease: Lease, shown: Mapping[str, Shown | Failure] | None = None) -> State | Exception:
+        """Ask for one leased id, and settle what goes wrong."""
+        try:
+            return self.verifier.ask(lease, shown)
+        except Exception as error:  # noqa: BLE001 -- the worker's own catch, which these tests stand in for
+            self.setbacks.settle(lease, error)
+            return error
+
+    def ask_due(self) -> State | Exception:
+        """Ask for the one id that is due."""
+        return self.ask(self.desk.claim(Stage.VERIFY))
+
+    def states(self, *task_ids: str) -> set[State]:
+        found = self.desk.ledger.settled(account=ACCOUNT, task_ids=list(task_ids))
+        assert len(found) == len(task_ids)
+        return set(found.values())
+
+    def archive_all(self) -> None:
+        """Everything that succeeded is in the bucket, as far as the ledger is concerned."""
+        while leases := self.desk.claim_all(Stage.ARCHIVE, count=500):
+            for lease in leases:
+                self.desk.ledger.archived(lease, manifest_key="m", archived_at=self.clock(), stored=[])

@@ -1,0 +1,311 @@
+"""One account's daemon without its door and its threads, on a clock that only the test moves."""
+
+import concurrent.futures
+import logging
+import math
+import pathlib
+import random
+import ssl
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import pytest
+import structlog
+
+from archiver.archive.adoption import Adopter
+from archiver.archive.stage import Archiver
+from archiver.archive.transfer import Transfer, TransferLimits
+from archiver.engine.failure_handling import Setbacks
+from archiver.engine.sweep_loop import SweepLoop
+from archiver.engine.upkeep import Tender
+from archiver.failures import LeaseLost
+from archiver.fetch.fetcher import Fetcher
+from archiver.fetch.spool import Spool
+from archiver.fetch.urls import EgressPolicy
+from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.limiter import RateLimiter
+from archiver.leases import LeaseKeeper
+from archiver.ledger import Ledger, new_daemon_id
+from archiver.metrics import Metrics
+from archiver.model import Callback, Lease, Stage, Status
+from archiver.sweep.new_standard import Discoverer
+from archiver.sweep.stage import Sweeper
+from archiver.verify.availability import Offers
+from archiver.verify.stage import Verifier
+from tests.harness.fake_store import FakeStore
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Clock
+from tests.simulator import KlingSimulator
+
+RATE_PER_SECOND = 2.0
+
+
+SWEEP_SECONDS = 300.0
+
+
+READ_SECONDS = 15
+
+
+TEND_MS = 10 * MINUTE
+"""The daemon tends every few seconds; here only deadlines matter."""
+
+
+MIB = 1024 * 1024
+
+
+_SSL_CONTEXT = ssl.create_default_context()
+
+
+class Patient(threading.Event):
+    """A stop event that is never waited for: the clock is moved by the test."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        del timeout
+        return self.is_set()
+
+
+class Network(httpx2.BaseTransport):
+    """The network to the API. Where it is down, a question costs so many seconds and gets no answer; it is counted."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.down: httpx2.TransportError | None = None
+        self.unanswered = 0
+        self._clock = clock
+        self._cables = httpx2.HTTPTransport()
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self.down is None:
+            return self._cables.handle_request(request)
+        self.unanswered += 1
+        if isinstance(self.down, httpx2.TimeoutException):
+            self._clock.advance(READ_SECONDS * SECOND)
+        raise self.down
+
+    def close(self) -> None:
+        self._cables.close()
+
+
+class Service:
+    """One account's daemon without its door and its threads. Use as a context; `pass_time` is all that happens."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.clock = Clock()
+        self.sim = KlingSimulator(now=lambda: self.clock() / 1000)
+        self.network = Network(self.clock)
+        self.store = FakeStore()
+        self._tended_at = 0
+        self.answers: Counter[str] = Counter()
+        self.metrics = Metrics()
+        self._folder = folder
+        self._pool = concurrent.futures.ThreadPoolExecutor(4)
+        self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
+        self.keeper = LeaseKeeper(self.ledger, monotonic=self._seconds)
+        self.client = KlingClient(
+            self.sim.base_url,
+            KeyPair(self.sim.access_key, self.sim.secret_key),
+            RateLimiter(RATE_PER_SECOND, wait=self._wait, monotonic=self._seconds),
+            now=self._seconds,
+            observe=lambda _endpoint, code: self.answers.update([code]),
+            transport=self.network,
+        )
+        rand = random.Random(1).random
+        self.fetcher = Fetcher(
+            policy=EgressPolicy.parse([self.sim.origin]),
+            spool=Spool(folder / "spool"),
+            ssl_context=_SSL_CONTEXT,
+        )
+        self.transfer = Transfer(
+            fetcher=self.fetcher,
+            store=self.store,
+            keeper=self.keeper,
+            limits=TransferLimits(image_bytes_max=MIB, video_bytes_max=MIB),
+            now=self.clock,
+        )
+        common: dict[str, Any] = {"ledger": self.ledger, "metrics": self.metrics, "now": self.clock}
+        shared = {"account": ACCOUNT, "client": self.client, **common}
+        offers = Offers(account=ACCOUNT, ledger=self.ledger, now=self.clock)
+        self.verifier = Verifier(families=(FAMILY,), offers=offers, rand=rand, **shared)
+        self.archiver = Archiver(
+            prefix="",
+            store=self.store,
+            transfer=self.transfer,
+            adopter=Adopter(store=self.store, transfer=self.transfer),
+            keeper=self.keeper,
+            pool=self._pool,
+            **shared,
+        )
+        self.sweeps = SweepLoop(
+            sweeper=Sweeper(
+                offers=offers,
+                discoverer=Discoverer(families=(FAMILY,), rand=rand, **shared),
+                full_interval_ms=DAY,
+                rand=rand,
+                **shared,
+            ),
+            families=(FAMILY,),
+            ledger=self.ledger,
+            metrics=self.metrics,
+            interval_seconds=SWEEP_SECONDS,
+            stop=Patient(),
+            on_swept=lambda _family: self._lift(Stage.VERIFY, Stage.SWEEP),
+            monotonic=self._seconds,
+        )
+        self.tender = Tender(
+            clients={ACCOUNT: self.client},
+            sweep_interval_ms=int(SWEEP_SECONDS * 1000),
+            daemon_id=new_daemon_id(),
+            version="test",
+            started_at=self.clock(),
+            **common,
+        )
+        self.setbacks = Setbacks(ledger=self.ledger, metrics=self.metrics, now=self.clock, rand=rand)
+
+    def __enter__(self) -> Self:
+        self.sim.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+        self.fetcher.close()
+        self.client.close()
+        self.sim.__exit__(kind, error, trace)
+        self.ledger.close()
+
+    # --- the clock ----------------------------------------------------------------------------------------
+
+    def _seconds(self) -> float:
+        return self.clock() / 1000
+
+    def _wait(self, seconds: float) -> bool:
+        self.clock.advance(math.ceil(seconds * 1000))
+        return False
+
+    def pass_time(self, milliseconds: int) -> None:
+        """Whatever comes due within this time is done at its moment."""
+        end = self.clock() + milliseconds
+        while self.clock() < end:
+            self._work(until=end)
+            moments = [moment for moment in self._moments() if moment > self.clock()]
+            self.clock.now = max(self.clock(), min([end, *moments]))
+
+    def _moments(self) -> list[int]:
+        """When something comes due: rows, probes of holds, sweeps."""
+        rows = "SELECT min(due_at) FROM tasks WHERE queue IS NOT NULL AND due_at > :now"
+        probes = "SELECT min(probe_at) FROM holds"
+        with self.ledger._connections.read() as connection:  # noqa: SLF001 -- what the daemon finds by looking twice a second
+            found = [
+                connection.exec_driver_sql(query, {"now": self.clock()} if ":now" in query else {}).scalar()
+                for query in (rows, probes)
+            ]
+        sweeps = [int(due * 1000) for due in self.sweeps._due_at.values()]  # noqa: SLF001 -- the same of the sweeps
+        return [moment for moment in found if moment is not None] + sweeps
+
+    def verify_all(self, *, until: float = math.inf) -> None:
+        """Ask for whatever waits, and fetch nothing yet. Questions take time: `until` (Unix ms) it may go on."""
+        while self.clock() < until and self.ledger.work_due(Stage.VERIFY):
+            began = self.verifier.match().began
+            if not self._each(self.ledger.claim_verify(count=4, offset=0, due_before=began), Stage.VERIFY):
+                return
+
+    # --- the worker's steps -------------------------------------------------------------------------------
+
+    def _work(self, *, until: int) -> None:
+        if self.clock() >= self._tended_at + TEND_MS:
+            self._tended_at = self.clock()
+            self.tender.tend()
+        self.sweeps.step()
+        self.verify_all(until=until)
+        while leases := self.ledger.claim_archive(count=8, offset=0):
+            self._each(leases, Stage.ARCHIVE)
+
+    def _each(self, leases: list[Lease], stage: Stage) -> bool:
+        self.keeper.keep(leases, asked_at=self._seconds())
+        for lease in leases:
+            self.keeper.renew()
+            try:
+                if stage is Stage.VERIFY:
+                    self.verifier.ask(lease)
+                    self._lift(Stage.VERIFY, Stage.SWEEP)
+                else:
+                    self.archiver.archive(lease)
+                    self._lift(Stage.ARCHIVE)
+            except LeaseLost:
+                continue
+            except Exception as error:  # noqa: BLE001 -- as the worker's: whatever it is, it is settled
+                self.setbacks.settle(lease, error)
+            finally:
+                self.keeper.drop(lease)
+        return bool(leases)
+
+    def _lift(self, *stages: Stage) -> None:
+        if self.ledger.release_holds(account=ACCOUNT, stages=stages, family=FAMILY) and Stage.SWEEP in stages:
+            self.sweeps.resume()
+
+    # --- what a test does and sees ------------------------------------------------------------------------
+
+    def called_back(self, count: int, *, status: str = "succeed") -> list[str]:
+        ids = [self.sim.create_task(status=status) for _ in range(count)]
+        self.tell(*ids)
+        return ids
+
+    def tell(self, *ids: str) -> None:
+        self.ledger.record_callbacks([Callback(ACCOUNT, one, Status.SUCCEEDED, FAMILY) for one in ids])
+
+    @property
+    def questions(self) -> int:
+        """How often the API was asked, answered or not."""
+        asked = self.sim.requests
+        return asked["query"] + asked["list"] + asked["tasks"] + self.network.unanswered
+
+    def refused(self, code: int) -> float:
+        """Answers of this code, as `kling_api_requests_total` counts them."""
+        return self.answers[str(code)]
+
+    def failures(self, reason: str) -> float:
+        """`kling_failures_total` of this reason, in all stages."""
+        return sum(
+            sample.value
+            for metric in self.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "kling_failures_total" and sample.labels["reason"] == reason
+        )
+
+    def states(self, *ids: str) -> set[str]:
+        return {state.value for state in self.ledger.settled(account=ACCOUNT, task_ids=list(ids)).values()}
+
+    def assert_archived(self, *ids: str) -> None:
+        """Each of them, once, with the right bytes under a manifest."""
+        assert self.states(*ids) == {"archived"}
+        folders = {key.rpartition("/")[0] for key in self.store.objects}
+        for task_id in ids:
+            (folder,) = [folder for folder in folders if folder.endswith(f"/{task_id}")]
+            assert f"{folder}/manifest.json" in self.store.objects
+            assert self.store.content(f"{folder}/0.png") == self.sim.expected_bytes(task_id, "0")
+        assert self.store.complaints == []
+        assert self.sim.complaints == []
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """In memory where there is such a thing: three days are ten thousand commits, and nobody kills us."""
+    memory = pathlib.Path("/dev/shm")  # noqa: S108 -- the folder in it has a name of its own and is ours
+    if not memory.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as made:
+        yield pathlib.Path(made)
+
+
+@pytest.fixture
+def service(folder: pathlib.Path) -> Iterator[Service]:
+    # No log: three days of it would take longer to write than to live through.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with Service(folder) as made:
+        yield made
+    structlog.reset_defaults()

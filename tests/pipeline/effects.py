@@ -1,0 +1,162 @@
+"""Every effect of the pipeline, found in the code by inspection, and the one place where each of them can go wrong.
+
+An effect is a public method of what stands between the engine and the world: the ledger, the API client, the store,
+the fetcher, the spool. `EFFECTS` is all of them but those of `WITHOUT_A_ROW`, which says why. A method that somebody
+adds is an effect from then on, and a test (`test_effects`) fails until there is a story in which the pipeline comes by
+it.
+"""
+
+import collections
+import dataclasses
+import inspect
+import io
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from archiver.failures import (
+    ApiTimeout,
+    Failure,
+    FetchTimeout,
+    LedgerUnavailable,
+    SpoolFull,
+    StoreUnreachable,
+)
+from archiver.fetch.fetcher import Fetched, Fetcher
+from archiver.fetch.spool import Reservation, Spool
+from archiver.kling.client import KlingClient
+from archiver.ledger import Ledger
+from archiver.store import Store
+from tests.harness.engine import Died
+
+OWNERS: Mapping[str, tuple[type, type[Failure]]] = {
+    # name in labels: whose methods, and how they fail
+    "ledger": (Ledger, LedgerUnavailable),
+    "client": (KlingClient, ApiTimeout),
+    "store": (Store, StoreUnreachable),
+    "fetcher": (Fetcher, FetchTimeout),
+    "spool": (Spool, SpoolFull),
+    "reservation": (Reservation, SpoolFull),
+}
+
+_FOR_PEOPLE = "read by people and by commands only"
+_AT_REST = "one transaction of a command or of a start, before or after which there is no work"
+_SUBMIT = "of `submit`: how each of its steps goes wrong, test_submission and test_commands_submit say"
+_GATEWAYS = "of APIs that do not offer everything: test_gateway says how it goes wrong"
+_ENDS = "gives back what ends with the process anyway"
+_BOOKED = "a number in memory, which ends with the process; what it can meet, `reserve` and `write` meet too"
+
+WITHOUT_A_ROW: Mapping[str, str] = {
+    **dict.fromkeys(("ledger.show", "ledger.status", "ledger.holds", "ledger.ids_in"), _FOR_PEOPLE),
+    **dict.fromkeys(("ledger.first_started_at", "ledger.settled"), _FOR_PEOPLE),
+    **dict.fromkeys(
+        ("ledger.accounts", "ledger.stranded", "ledger.rename_account", "ledger.forget_holds"), _AT_REST
+    ),
+    **dict.fromkeys(("ledger.known", "ledger.withdraw", "client.create"), _SUBMIT),
+    "ledger.note_offer": _GATEWAYS,
+    "ledger.daemons": _FOR_PEOPLE,
+    "ledger.ping": "changes nothing; /readyz asks by it",
+    "ledger.note": "nothing in the pipeline calls it",
+    "ledger.leave": "the last word of an orderly exit; after a minute nobody is shown that has not said it",
+    **dict.fromkeys(("ledger.close", "client.close", "fetcher.close", "reservation.close"), _ENDS),
+    **dict.fromkeys(
+        ("spool.grant_memory", "spool.give_memory_back", "spool.promise", "spool.forget"), _BOOKED
+    ),
+    "reservation.resize": _BOOKED,
+    "reservation.in_place": "memory that it has already; nothing outside is asked",
+    "store.check": "nothing in the pipeline calls it",
+    "store.presigned": "asks nobody",
+    "store.walk": "what `list` is made of",
+    "store.digest": "what `put` is made of: how it fails there, test_store says",
+}
+"""Public methods that are no effect of the pipeline, and why. `Ledger.open`, being no method of an open one, is missing
+here: test_ledger_file kills a process in the midst of it."""
+
+
+def _methods(owner: str) -> Iterator[str]:
+    kind, _ = OWNERS[owner]
+    for name, member in vars(kind).items():
+        if inspect.isfunction(member) and not name.startswith("_"):
+            yield f"{owner}.{name}"
+
+
+METHODS = tuple(label for owner in OWNERS for label in _methods(owner))
+EFFECTS = tuple(label for label in METHODS if label not in WITHOUT_A_ROW)
+
+
+READS = frozenset(
+    f"{owner}.{name}"
+    for owner, names in {
+        "ledger": "standings unoffered work_due assets waiting sweep_memory is_held has_holds",
+        "client": "query list_page collection",
+        "store": "head list read",
+    }.items()
+    for name in names.split()
+)
+"""Effects that change nothing: for those, a lost answer is all there is to "failed but happened"."""
+
+
+def failure_of(label: str) -> Failure:
+    """How this effect fails when the other side is in trouble."""
+    return OWNERS[label.partition(".")[0]][1]("simulated")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mishap:
+    """The `occurrence`-th time that the effect comes up, it raises `error`; `happens` says whether it is done first. A
+    `Died` ends the process right there."""
+
+    label: str
+    occurrence: int
+    happens: bool
+    error: BaseException
+
+    def __str__(self) -> str:
+        way = "failed but happened" if self.happens else "failed"
+        how = "killed" if isinstance(self.error, Died) else "error"
+        return f"{self.label} #{self.occurrence}: {way}, {how}"
+
+
+class Mishaps:
+    """Counts every effect and lets the planned ones go wrong, once each. After a `Died` nothing happens any more: a
+    thread of a dead process does not finish its sentence."""
+
+    def __init__(self) -> None:
+        self.plan: list[Mishap] = []
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.dead = False
+
+    def call(self, label: str, act: Callable[[], Any]) -> Any:
+        """Do the effect, or whatever is planned for it."""
+        if self.dead:
+            raise Died
+        self.counts[label] += 1
+        for mishap in self.plan:
+            if (mishap.label, mishap.occurrence) == (label, self.counts[label]):
+                self.plan.remove(mishap)
+                if mishap.happens:
+                    _forget(act())
+                self.dead = isinstance(mishap.error, Died)
+                raise mishap.error
+        return act()
+
+    def hook(self, owner: str, thing: object) -> None:
+        """From now on every effect of `thing` is asked for here, whoever calls it."""
+        for label in EFFECTS:
+            of, _, name = label.partition(".")
+            if of == owner:
+                setattr(thing, name, self._hooked(label, getattr(thing, name)))
+
+    def _hooked(self, label: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def effect(*positional: Any, **named: Any) -> Any:
+            result = self.call(label, lambda: method(*positional, **named))
+            if isinstance(result, Reservation):
+                self.hook("reservation", result)
+            return result
+
+        return effect
+
+
+def _forget(result: object) -> None:
+    """Nobody heard that it happened; what it opened must not leak into the test."""
+    if isinstance(result, Fetched | Reservation | io.IOBase):
+        result.close()

@@ -1,0 +1,213 @@
+"""Stories in which the pipeline comes by each of its effects, and what happens when one of them goes wrong there."""
+
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+
+from archiver.failures import BucketMissing, LedgerUnavailable
+from archiver.kling.limiter import Stopped
+from archiver.ledger import Ledger
+from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
+from tests.harness.engine import ACCOUNT, FAMILY, Died
+from tests.harness.pipeline import Pipeline
+from tests.pipeline.effects import READS, Mishap, failure_of
+from tests.simulator import KlingSimulator, faults
+
+
+def everyday(pipeline: Pipeline) -> None:
+    """A callback that only its own question can verify, two that a list page answers for, and a task of which only the
+    sweep knows: its callback is missing, and is counted once."""
+    pipeline.tell(pipeline.task(listed=False, watermark=True), pipeline.task(), pipeline.task())
+    pipeline.task()
+    pipeline.missed = 1
+
+
+def cdn_fails_once(pipeline: Pipeline) -> None:
+    pipeline.sim.fault("cdn", faults.Raw(500), times=1)
+    pipeline.tell(pipeline.task(images=2))
+
+
+def bucket_is_missing(pipeline: Pipeline) -> None:
+    """The archive stage holds, and goes on by its probe. A hold that outlives the success which should have lifted it
+    stands until the next one: hence a task that comes later."""
+    pipeline.mishaps.plan.append(Mishap("store.put", 1, happens=False, error=BucketMissing("simulated")))
+    first, later = pipeline.task(), pipeline.task(listed=False)
+    pipeline.tell(first)
+
+    def tell_later(ledger: Ledger) -> None:
+        if pipeline.states()[first] is not State.ARCHIVED:
+            raise LedgerUnavailable("its sender is not there yet")
+        ledger.record_callbacks([Callback(ACCOUNT, later, Status.SUCCEEDED, FAMILY)])
+
+    pipeline.errand(tell_later)
+
+
+def keys_are_refused(pipeline: Pipeline) -> None:
+    """The sweep holds; the first question that is answered lets it go on."""
+    pipeline.sim.fault("list", faults.ErrorCode(401, 1002), times=1)
+    pipeline.tell(pipeline.task())
+
+
+def an_operator_digs_up(pipeline: Pipeline) -> None:
+    """A web page instead of an image buries the task; the operator asks for another try once that is known."""
+    pipeline.sim.fault("cdn", faults.Html(), times=1)
+    task_id = pipeline.task()
+    pipeline.tell(task_id)
+
+    def retry_once_buried(ledger: Ledger) -> None:
+        state = pipeline.states()[task_id]
+        if state is State.BURIED:
+            ledger.retry_tasks([task_id], account=ACCOUNT)
+        elif state is not State.ARCHIVED:
+            raise LedgerUnavailable("the operator looks again later")
+
+    pipeline.errand(retry_once_buried)
+
+
+def a_forged_id(pipeline: Pipeline) -> None:
+    """Nobody upstream knows it; after its grace it is `unknown`."""
+    pipeline.expected["forged-1"] = State.UNKNOWN
+    pipeline.tell("forged-1")
+
+
+def an_old_forged_id(pipeline: Pipeline) -> None:
+    """It has had its 30 days, and is dropped."""
+    a_forged_id(pipeline)
+    pipeline.run()
+    pipeline.write("UPDATE tasks SET first_seen_at = first_seen_at - ?", 31 * DAY_MS)
+    pipeline.expected["forged-1"] = None
+
+
+def signatures_have_ended(pipeline: Pipeline) -> None:
+    """The URLs that the ledger has work no longer; a question brings others."""
+    task_id = pipeline.task()
+    pipeline.tell(task_id)
+    pipeline.round(archiving=False)
+    pipeline.sim.revoke_urls(task_id)
+
+
+def a_lost_ledger(pipeline: Pipeline) -> None:
+    """The manifest is there; no listing shows it yet, nor its image."""
+    task_id = pipeline.task()
+    pipeline.tell(task_id)
+    pipeline.run()
+    pipeline.restart(ledger_lost=True)
+    pipeline.tell(task_id)
+    pipeline.engine.store.unlisted.add(pipeline.engine.folder(task_id) + "0.png")
+
+
+def a_stop_while_waiting(pipeline: Pipeline) -> None:
+    """The limiter lets nobody through because the process stops: the lease is given back."""
+    pipeline.mishaps.plan.append(Mishap("client.query", 1, happens=False, error=Stopped()))
+    pipeline.tell(pipeline.task(listed=False))
+
+
+def a_slow_file(pipeline: Pipeline) -> None:
+    """So slow that the lease must be renewed before the manifest."""
+    pipeline.sim.fault("cdn", faults.Call(lambda: pipeline.engine.clock.advance(seconds=20)), times=1)
+    pipeline.tell(pipeline.task())
+
+
+def a_registration(pipeline: Pipeline) -> None:
+    task_id = pipeline.task(listed=False)
+    pipeline.errand(lambda ledger: ledger.register(task_id, account=ACCOUNT, family=FAMILY))
+
+
+def a_deadline_in_an_outage(pipeline: Pipeline) -> None:
+    """The CDN is out until the task's deadline has passed: it is lost, and then archived all the same."""
+    created_at = pipeline.sim.now_ms() - RETENTION_MS + 90_000
+    pipeline.sim.fault("cdn", faults.Raw(500), times=3)
+    pipeline.tell(pipeline.task(listed=False, created_at=created_at))
+
+
+def a_clock_set_right(pipeline: Pipeline) -> None:
+    """It was three hours ahead when the next try was put off."""
+    pipeline.engine.clock.set_ahead(seconds=3 * 3600)
+    pipeline.sim.fault("cdn", faults.Raw(500), times=1)
+    pipeline.tell(pipeline.task(listed=False))
+    pipeline.round()
+    pipeline.engine.clock.set_ahead(seconds=-3 * 3600)
+
+
+def an_api_key(pipeline: Pipeline) -> None:
+    """Two callbacks that do not name a family, and a task that only the sweep of `/tasks` finds."""
+    pipeline.use_api_key()
+    pipeline.tell(pipeline.task(listed=False), pipeline.task(listed=False), family=None)
+    pipeline.task(family="tasks/image")
+    # The account's tasks are made in real time, and the sweep asks up to its own clock's now: a busy machine may have
+    # let some seconds pass in between.
+    pipeline.engine.clock.advance(seconds=60)
+
+
+STORIES: Mapping[str, Callable[[Pipeline], None]] = {
+    "ledger.register": a_registration,
+    "ledger.retry": cdn_fails_once,
+    "ledger.hold": bucket_is_missing,
+    "ledger.release_holds": bucket_is_missing,
+    "ledger.set_hold": keys_are_refused,
+    "ledger.bury": an_operator_digs_up,
+    "ledger.retry_tasks": an_operator_digs_up,
+    "ledger.not_found": a_forged_id,
+    "ledger.prune": an_old_forged_id,
+    "ledger.refresh_assets": signatures_have_ended,
+    "ledger.give_back": a_stop_while_waiting,
+    "ledger.renew": a_slow_file,
+    "ledger.expire": a_deadline_in_an_outage,
+    "ledger.bring_forward": a_clock_set_right,
+    "ledger.claim_crowd": an_api_key,
+    "ledger.enrol": an_api_key,
+    "ledger.standings": an_api_key,
+    "client.collection": an_api_key,
+    "store.read": a_lost_ledger,
+    "store.head": a_lost_ledger,
+}
+"""Effect → the story that comes by it; of all others, it is `everyday`."""
+
+
+# --- and what goes wrong in them --------------------------------------------------------------------------------------
+
+
+def migrated_ledger(folder: pathlib.Path) -> pathlib.Path:
+    """An empty ledger, to begin with a copy of it: migrating takes as long as a whole story."""
+    path = folder / "ledger.db"
+    Ledger.open(f"sqlite:///{path}", daemon=False).close()
+    return path
+
+
+def suffer(sim: KlingSimulator, folder: pathlib.Path, mishap: Mishap, *, template: pathlib.Path) -> bool:
+    """Tell the story of this effect, in which it goes wrong when it comes up for the `occurrence`-th time, and see it
+    end as if nothing had. False when it never comes up so often.
+
+    Raises AssertionError when the end is another one. `folder` must be empty; `template` is a `migrated_ledger`.
+    """
+    shutil.copy(template, folder / "ledger.db")
+    with forgetting(sim), Pipeline(sim, folder) as pipeline:
+        STORIES.get(mishap.label, everyday)(pipeline)
+        before = pipeline.mishaps.counts[mishap.label]
+        planned = dataclasses.replace(mishap, occurrence=before + mishap.occurrence)
+        pipeline.run(planned)
+        pipeline.assert_settled()
+        return planned not in pipeline.mishaps.plan
+
+
+@contextlib.contextmanager
+def forgetting(sim: KlingSimulator) -> Iterator[None]:
+    """One account for many stories, each of which sees its own tasks only."""
+    sim.clear_faults()
+    sim.complaints.clear()
+    try:
+        yield
+    finally:
+        for task_id in sim.task_ids():
+            sim.hide_from_list(task_id)
+
+
+def mishaps(label: str, *, occurrence: int) -> list[Mishap]:
+    """The four ways in which an effect goes wrong; two, for one that changes nothing."""
+    return [
+        Mishap(label, occurrence, happens=happens, error=error)
+        for happens in ([False] if label in READS else [False, True])
+        for error in (failure_of(label), Died())
+    ]

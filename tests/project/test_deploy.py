@@ -1,0 +1,308 @@
+"""What we ship to run it with: image, compose file, reverse proxy and unit, held against the program."""
+
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+
+import pytest
+
+from archiver.config.settings import SETTINGS, Settings
+from tests.harness.repository import ROOT
+
+DEPLOY = ROOT / "deploy"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+KNOWN = (
+    {setting.name for setting in SETTINGS}
+    | {f"{setting.name}_FILE" for setting in SETTINGS if setting.secret}
+    | {"KLING_CONFIG"}
+)
+SECRETS = {setting.name for setting in SETTINGS if setting.secret}
+OURS_ELSEWHERE = {"KLING_DOMAIN"}
+"""Of the compose file and the Caddyfile; the daemon never sees it."""
+
+
+def instructions(path: pathlib.Path) -> list[tuple[str, str]]:
+    """The Dockerfile as (instruction, arguments), lines joined and comments gone."""
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines()) if word]
+
+
+DOCKERFILE = instructions(ROOT / "Dockerfile")
+
+
+def final_stage() -> dict[str, str]:
+    """The last stage's instructions; of one that repeats, the last."""
+    starts = [place for place, (word, _) in enumerate(DOCKERFILE) if word == "FROM"]
+    return dict(DOCKERFILE[starts[-1] :])
+
+
+def image_environment() -> dict[str, str]:
+    return dict(re.findall(r"(\w+)=(\S+)", final_stage()["ENV"]))
+
+
+def service(name: str) -> str:
+    """One service's block of the compose file, comments gone."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (DEPLOY / "compose.yaml").read_text())
+    found = re.search(rf"(?ms)^  {name}:\n(.*?)(?=^  \w|^\w|\Z)", text)
+    assert found, f"no service {name}"
+    return found[1]
+
+
+def unit() -> list[tuple[str, str]]:
+    """The unit's (key, value) pairs, in their order."""
+    lines = (DEPLOY / "kling-receiver.service").read_text().splitlines()
+    return [(key, value) for key, _, value in (line.partition("=") for line in lines if line[:1].isalpha())]
+
+
+# --- the image ------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_installed_into_the_image_that_is_not_named_by_its_hash() -> None:
+    commands = [part for word, rest in DOCKERFILE if word == "RUN" for part in rest.split("&&")]
+    installs = [command for command in commands if re.search(r"\bpip\b", command)]
+
+    assert len(installs) >= 3
+    assert [text for text in installs if "--require-hashes" not in text and "--no-index" not in text] == []
+
+
+def test_the_build_lock_agrees_with_the_development_lock_and_has_the_build_backend() -> None:
+    def pins(path: pathlib.Path) -> dict[str, frozenset[str]]:
+        blocks = re.findall(r"(?ms)^([\w.-]+==[^\s;]+)(.*?)(?=^[\w.-]+==|\Z)", path.read_text())
+        return {name: frozenset(re.findall(r"sha256:\w+", hashes)) for name, hashes in blocks}
+
+    build, development = pins(DEPLOY / "build.lock"), pins(ROOT / "tests" / "requirements.lock")
+
+    assert {name: development.get(name) for name in build} == build
+    assert [name for name in build if name.startswith("hatchling==")]
+
+
+def test_everything_copied_into_the_image_is_there_and_passes_the_dockerignore() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        source
+        for word, rest in DOCKERFILE
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+
+    assert copied == allowed
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+
+
+def test_the_build_context_is_closed_except_for_what_is_named() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert next(line for line in lines if line and not line.startswith("#")) == "*"
+
+
+def test_the_image_runs_as_a_numeric_user_who_is_not_root() -> None:
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", final_stage()["USER"])
+
+
+def test_the_image_makes_no_volume_by_itself() -> None:
+    assert "VOLUME" not in dict(DOCKERFILE)
+
+
+def test_the_image_keeps_ledger_and_spool_under_data_and_listens_on_all_addresses() -> None:
+    environ = {name: value for name, value in image_environment().items() if name.startswith("KLING_")}
+    settings = Settings.load(environ, need=[])
+
+    assert settings.unknown == ()
+    assert settings.ledger_url == "sqlite:////data/kling-ledger.db"
+    assert str(settings.spool_dir) == "/data/spool"
+    assert settings.host == "0.0.0.0"  # noqa: S104 - inside a container that is the point
+    assert str(settings.port) == final_stage()["EXPOSE"]
+
+
+def test_no_secret_and_no_credential_is_baked_into_the_image() -> None:
+    baked = {
+        name for word, rest in DOCKERFILE if word in {"ENV", "ARG"} for name in re.findall(r"(\w+)=", rest)
+    }
+
+    assert baked & SECRETS == set()
+    assert [name for name in baked if name.startswith("AWS_")] == []
+
+
+def test_the_image_starts_a_command_of_the_project_directly_so_that_it_gets_the_signals() -> None:
+    (command,) = json.loads(final_stage()["CMD"])
+
+    assert command in PROJECT["scripts"]
+
+
+@pytest.fixture
+def door() -> Iterator[http.server.HTTPServer]:
+    """What stands in for the daemon: answers each path with the status that its `statuses` have."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(statuses[self.path])
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+            """Nothing on standard error."""
+
+    statuses = {"/healthz": 200}
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.statuses = statuses  # type: ignore[attr-defined]  # for the tests to change
+        threading.Thread(target=server.serve_forever).start()
+        yield server
+        server.shutdown()
+
+
+def health(port: int) -> int:
+    """The exit status of the image's health check against a daemon on this port, a proxy being configured."""
+    command = json.loads(final_stage()["HEALTHCHECK"].partition("CMD ")[2])
+    assert command[0] == "python"
+    environ = os.environ | {"KLING_PORT": str(port), "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    done = subprocess.run(
+        [sys.executable, *command[1:]], env=environ, check=False, capture_output=True, timeout=60
+    )
+    return done.returncode
+
+
+def test_the_health_check_passes_while_the_daemon_answers(door: http.server.HTTPServer) -> None:
+    assert health(door.server_port) == 0
+
+
+def test_the_health_check_fails_when_the_daemon_answers_something_else(door: http.server.HTTPServer) -> None:
+    door.statuses["/healthz"] = 500  # type: ignore[attr-defined]  # see the fixture
+
+    assert health(door.server_port) == 1
+
+
+def test_the_health_check_fails_when_nobody_answers(door: http.server.HTTPServer) -> None:
+    port = door.server_port
+    door.shutdown()
+    door.server_close()
+
+    assert health(port) != 0
+
+
+# --- compose and the reverse proxy ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "Caddyfile", "kling-receiver.service"])
+def test_every_setting_named_in_a_shipped_file_exists(name: str) -> None:
+    named = set(re.findall(r"\bKLING_[A-Z0-9_]+", (DEPLOY / name).read_text()))
+
+    assert named - KNOWN - OURS_ELSEWHERE == set()
+
+
+@pytest.mark.parametrize("name", ["kling", "caddy"])
+def test_each_container_is_read_only_and_without_privileges(name: str) -> None:
+    block = service(name)
+
+    for line in ("read_only: true", "cap_drop: [ALL]", 'security_opt: ["no-new-privileges:true"]'):
+        assert f"    {line}\n" in block
+    assert "restart: unless-stopped" in block
+
+
+def test_the_daemon_s_container_can_write_to_its_volume_and_a_small_temporary_folder_only() -> None:
+    block = service("kling")
+    mounts = re.findall(r"(?m)^      - (\S+)$", block)
+
+    assert mounts == ["kling-data:/data"]
+    assert re.findall(r'tmpfs: \["([^"]+)"\]', block) == ["/tmp:size=64m,mode=1777"]  # noqa: S108 -- the container's
+    assert not re.search(r"(?m)^    (privileged|cap_add|user|userns_mode|pid|ipc|devices):", block)
+
+
+def test_only_the_reverse_proxy_is_reachable_from_outside() -> None:
+    assert "ports:" not in service("kling")
+    assert "network_mode" not in service("kling") + service("caddy")
+    assert "443:443" in service("caddy")
+
+
+def test_the_compose_file_gives_secrets_as_files_and_mounts_each_that_it_names() -> None:
+    block = service("kling")
+    given = set(re.findall(r"^      (KLING_\w+):", block, flags=re.MULTILINE))
+    named = set(re.findall(r"/run/secrets/(\w+)", block))
+    listed = re.search(r"secrets: \[(.*)\]", block)
+    sources = dict(re.findall(r"(?m)^  (\w+):\n    file: (\S+)", (DEPLOY / "compose.yaml").read_text()))
+
+    assert given & SECRETS == set()
+    assert listed
+    assert set(listed[1].split(", ")) == named == set(sources)
+
+
+def test_the_compose_file_mounts_a_volume_where_the_image_keeps_its_ledger() -> None:
+    assert "      - kling-data:/data\n" in service("kling")
+
+
+@pytest.mark.parametrize("found", [r"stop_grace_period: (\d+)s", r"TimeoutStopSec=(\d+)"])
+def test_whoever_stops_the_daemon_waits_longer_than_it_takes_by_default(found: str) -> None:
+    seconds = re.search(found, service("kling") + (DEPLOY / "kling-receiver.service").read_text())
+    settings = Settings.load({}, need=[])
+
+    assert seconds
+    assert int(seconds[1]) > settings.drain_seconds + settings.shutdown_seconds + 5
+
+
+def test_the_reverse_proxy_lets_in_callbacks_and_nothing_else() -> None:
+    text = re.sub(r"(?m)^\s*#.*\n", "", (DEPLOY / "Caddyfile").read_text())
+    sites = text[text.index("{$KLING_DOMAIN}") :]
+
+    assert re.findall(r"handle (\S+) \{|handle \{", sites) == ["/callbacks/*", ""]
+    assert re.findall(r"reverse_proxy (\S+)", sites) == [f"kling:{final_stage()['EXPOSE']}"]
+    assert sites.index("reverse_proxy") < sites.index("respond 404")
+
+
+def test_the_reverse_proxy_logs_no_callback_url() -> None:
+    text = (DEPLOY / "Caddyfile").read_text()
+
+    assert "request>uri delete" in text[: text.index("{$KLING_DOMAIN}")]
+
+
+# --- the unit -------------------------------------------------------------------------------------------
+
+
+def test_the_unit_starts_a_command_of_the_project() -> None:
+    assert pathlib.Path(dict(unit())["ExecStart"]).name in PROJECT["scripts"]
+
+
+def test_the_unit_restarts_for_ever_whatever_the_exit_status() -> None:
+    keys = dict(unit())
+
+    assert (keys["Restart"], keys["StartLimitIntervalSec"]) == ("always", "0")
+    assert [key for key in keys if key.startswith(("RestartPrevent", "SuccessExit"))] == []
+
+
+def test_every_credential_that_the_unit_names_is_loaded_and_none_stands_in_it() -> None:
+    named = {value.rpartition("%d/")[2] for key, value in unit() if key == "Environment" and "%d/" in value}
+    loaded = {value.partition(":")[0] for key, value in unit() if key == "LoadCredential"}
+    set_directly = {value.partition("=")[0] for key, value in unit() if key == "Environment"}
+
+    assert named == loaded
+    assert set_directly & SECRETS == set()
+
+
+def test_the_settings_in_the_unit_are_sound() -> None:
+    environ = dict(
+        value.replace("%S", "/var/lib").split("=", 1)
+        for key, value in unit()
+        if key == "Environment" and "%d" not in value
+    )
+    settings = Settings.load(environ, need=[])
+
+    assert settings.ledger_url == "sqlite:////var/lib/kling-archiver/kling-ledger.db"
+    assert settings.unknown == ()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
+def test_systemd_finds_nothing_to_say_about_the_unit(tmp_path: pathlib.Path) -> None:
+    text = (DEPLOY / "kling-receiver.service").read_text()
+    path = tmp_path / "kling-receiver.service"
+    path.write_text(re.sub(r"(?m)^ExecStart=.*$", "ExecStart=/bin/true", text))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")

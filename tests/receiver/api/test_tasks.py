@@ -1,0 +1,306 @@
+"""`/api`: who is let in, what a registration may say, and that 200 means committed. Real HTTP, a real ledger."""
+
+import contextlib
+import json
+import pathlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx2
+import pytest
+
+from archiver.failures import LedgerUnavailable
+from archiver.ledger import Ledger
+from archiver.model import Callback, State, Status
+from receiver.api.tasks import AT_A_TIME, BODY_BYTES_MAX, Api
+from tests.harness.edge import SECONDS_MAX, Edge
+from tests.harness.ledgers import DAY, START, Clock
+
+ADMIN = "admin-token-0123456789"
+FAMILY = "images/generations"
+BODY: dict[str, object] = {"task_id": "77", "family": FAMILY}
+
+
+class Desk:
+    """A receiver with the API of some accounts, and the ledger behind it."""
+
+    def __init__(self, folder: pathlib.Path, *accounts: str, ledger_class: type[Ledger] = Ledger) -> None:
+        self.clock = Clock()
+        self.ledger = ledger_class.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
+        self.told: list[str] = []
+        api = Api(self.ledger, token=ADMIN, accounts=accounts, now=self.clock, on_registered=self.told.append)
+        self.edge = Edge(routes=api.routes())
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Desk"]:
+        with contextlib.closing(self.ledger), self.edge:
+            yield self
+
+    def post(self, body: object, *, token: str | None = ADMIN) -> httpx2.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.edge.client.post("/api/tasks", content=content, headers=bearer(token))
+
+    def get(self, path: str, *, token: str | None = ADMIN) -> httpx2.Response:
+        return self.edge.client.get(path, headers=bearer(token))
+
+    def said(self, body: object) -> str:
+        """The sentence that comes with a 400."""
+        answer = self.post(body)
+        content = answer.json()
+        assert (answer.status_code, content["code"], set(content)) == (
+            400,
+            1200,
+            {"code", "message", "request_id"},
+        )
+        return str(content["message"])
+
+    def shown(self, task_id: str, account: str = "default") -> dict[str, Any] | None:
+        return self.ledger.show(task_id, account=account)
+
+
+def bearer(token: str | None) -> Mapping[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
+    with Desk(tmp_path, "default").running() as made:
+        yield made
+
+
+@pytest.fixture
+def two(tmp_path: pathlib.Path) -> Iterator[Desk]:
+    """Two accounts."""
+    with Desk(tmp_path, "eu", "us").running() as made:
+        yield made
+
+
+# --- who is let in ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        b"",
+        b"Bearer",
+        b"Bearer wrong",
+        b"Bearer " + ADMIN.encode() + b"x",
+        b"Bearer " + ADMIN[:-1].encode(),
+        b"Basic " + ADMIN.encode(),
+        ADMIN.encode(),
+        b"Bearer \xff\xfe\xc3\x28",
+        b"Bearer " + ADMIN.encode() + b" " + ADMIN.encode(),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/tasks", "/api/tasks/77"])
+def test_without_the_token_nobody_learns_anything(desk: Desk, header: bytes | None, path: str) -> None:
+    headers = [] if header is None else [(b"authorization", header)]
+    method = "POST" if path == "/api/tasks" else "GET"
+    answer = desk.edge.client.request(method, path, headers=headers, content=b"{")
+
+    assert (answer.status_code, answer.json()["code"]) == (401, 1000)
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert desk.ledger.accounts() == []
+
+
+def test_the_scheme_has_no_case_and_two_headers_are_none(desk: Desk) -> None:
+    one = (b"authorization", b"bearer " + ADMIN.encode())
+
+    assert desk.edge.client.get("/api/tasks/77", headers=[one]).status_code == 404
+    assert desk.edge.client.get("/api/tasks/77", headers=[one, one]).status_code == 401
+
+
+def test_without_an_admin_token_there_is_no_api() -> None:
+    with Edge() as edge:
+        assert edge.client.post("/api/tasks", json=BODY, headers=bearer(ADMIN)).status_code == 404
+        assert edge.client.get("/api/tasks/77", headers=bearer(ADMIN)).status_code == 404
+
+
+# --- registering ------------------------------------------------------------------------------------------------
+
+
+def test_a_registration_is_in_the_ledger_when_it_is_answered(desk: Desk) -> None:
+    request = {"prompt": "a cat", "n": 2, "callback_url": "https://me/callbacks/the-token/x"}
+    answer = desk.post({**BODY, "external_task_id": "order 7/ü", "request": request})
+    shown = desk.shown("order 7/ü")
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["message"]) == (200, 0, "ok")
+    assert answer.json()["data"] == {
+        "task_id": "77",
+        "account": "default",
+        "family": FAMILY,
+        "external_task_id": "order 7/ü",
+        "new": True,
+    }
+    assert shown is not None
+    assert (shown["task_id"], shown["state"], shown["discovered_by"]) == ("77", "reported", "registration")
+    (lease,) = desk.ledger.claim_verify(count=1, offset=0)
+    assert lease.request == {"prompt": "a cat", "n": 2}
+    assert desk.told == ["default"]
+
+
+def test_the_same_registration_again_is_no_second_task(desk: Desk) -> None:
+    answers = [desk.post(BODY) for _ in range(3)]
+
+    assert [answer.json()["data"]["new"] for answer in answers] == [True, False, False]
+    assert desk.ledger.status()["states"][State.REPORTED] == 1
+
+
+def test_a_callback_that_came_first_is_joined(desk: Desk) -> None:
+    desk.ledger.record_callbacks([Callback("default", "77", Status.SUCCEEDED, None)])
+
+    assert desk.post(BODY).json()["data"]["new"] is False
+    shown = desk.shown("77")
+    assert shown is not None
+    assert (shown["family"], shown["callbacks"]) == (FAMILY, 1)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "days_left"),
+    [
+        (START - 10 * DAY, 20),
+        ((START - 10 * DAY) // 1000, 20),
+        ("2026-09-11T13:33:20Z", 20),
+        (START - 60 * DAY, 1),
+        (START + 60_000, 30),
+    ],
+)
+def test_the_deadline_is_counted_from_when_the_task_was_created_and_is_never_over_at_once(
+    desk: Desk, created_at: object, days_left: int
+) -> None:
+    assert desk.post({**BODY, "created_at": created_at}).status_code == 200
+    (lease,) = desk.ledger.claim_verify(count=1, offset=0)
+
+    assert round((lease.deadline_at - START) / DAY) == days_left
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "The body is not JSON."),
+        (b"\xff", "The body is not JSON."),
+        (b"[" * 100_000, "The body is not JSON."),
+        (b'{"task_id": NaN}', "The body is not JSON."),
+        (b'{"task_id": ' + b"9" * 5000 + b"}", "The body is not JSON."),
+        ([BODY], "The body is not a JSON object."),
+        ({}, "task_id must be a string"),
+        ({**BODY, "task_id": 77}, "task_id must be a string"),
+        ({**BODY, "task_id": ".."}, "task_id must be a string"),
+        ({**BODY, "task_id": "a\nb"}, "task_id must be a string"),
+        ({**BODY, "task_id": "\ud800"}, "task_id must be a string"),
+        ({**BODY, "task_id": "x" * 257}, "task_id must be a string of 1 to 256 characters"),
+        ({"task_id": "77"}, "family must be two or three path segments"),
+        ({**BODY, "family": "Images/Generations"}, "family must be two or three path segments"),
+        ({**BODY, "family": "../../etc"}, "family must be two or three path segments"),
+        ({**BODY, "family": "v1/images/generations"}, "family takes the path without /v1"),
+        ({**BODY, "external_task_id": ""}, "external_task_id must be a string"),
+        ({**BODY, "account": "other"}, "account must be one of: default."),
+        ({**BODY, "account": 1}, "account must be a string."),
+        ({**BODY, "request": "text"}, "request must be an object"),
+        ({**BODY, "request": {"image": "A" * 8193}}, "request holds a text of more than 8192 characters"),
+        ({**BODY, "request": {"a": [{"b": "A" * 8193}]}}, "request holds a text of more than 8192"),
+        ({**BODY, "request": {"a": ["A" * 8000] * 20}}, "request has more than 131072 bytes"),
+        (b'{"task_id": "7", "family": "a/b", "request": {"x": 1e999}}', "holds what JSON cannot"),
+        ({**BODY, "created_at": "yesterday"}, "created_at must be a time"),
+        ({**BODY, "created_at": "2026-09-11T13:33:20"}, "created_at must be a time"),
+        ({**BODY, "created_at": True}, "created_at must be a time"),
+        ({**BODY, "created_at": 10**400}, "created_at must be a time"),
+        ({**BODY, "created_at": START + 2 * DAY}, "created_at must be a time that has been"),
+        ({**BODY, "task": "typo"}, "There is an unknown field: only account, created_at, external_task_id"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_a_400_that_says_why_and_writes_nothing(
+    desk: Desk, body: object, said: str
+) -> None:
+    assert said in desk.said(body)
+    assert desk.ledger.accounts() == []
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_that_is_too_large_is_413(desk: Desk, announced: bool) -> None:
+    body = b" " * (BODY_BYTES_MAX + 1)
+    content = body if announced else iter([body])
+    answer = desk.edge.client.post("/api/tasks", content=content, headers=bearer(ADMIN))
+
+    assert (answer.status_code, answer.json()["message"]) == (413, "The body is too large.")
+
+
+class RefusingLedger(Ledger):
+    """Cannot commit."""
+
+    def register(self, *_: object, **__: object) -> bool:
+        raise LedgerUnavailable("locked")
+
+
+def test_a_ledger_that_cannot_commit_is_503_and_says_when_to_come_back(tmp_path: pathlib.Path) -> None:
+    with Desk(tmp_path, "default", ledger_class=RefusingLedger).running() as desk:
+        answer = desk.post(BODY)
+
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, 5001, "5")
+    assert desk.told == []
+
+
+def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(tmp_path: pathlib.Path) -> None:
+    gate, asked = threading.Event(), threading.Semaphore(0)
+    running: list[int] = []
+
+    class HangingLedger(Ledger):
+        def show(self, *_: object, **__: object) -> None:
+            running.append(1)
+            asked.release()
+            assert gate.wait(SECONDS_MAX)
+
+    with Desk(tmp_path, "default", ledger_class=HangingLedger).running() as desk:
+        callers = [threading.Thread(target=desk.get, args=("/api/tasks/77",)) for _ in range(AT_A_TIME + 3)]
+        for caller in callers:
+            caller.start()
+        for _ in range(AT_A_TIME):
+            assert asked.acquire(timeout=SECONDS_MAX)
+        assert desk.edge.client.get("/healthz").status_code == 200
+        assert len(running) == AT_A_TIME
+        assert desk.edge.client.get("/readyz").status_code == 200
+        gate.set()
+        for caller in callers:
+            caller.join()
+
+    assert len(running) == AT_A_TIME + 3
+
+
+# --- several accounts -------------------------------------------------------------------------------------------
+
+
+def test_a_registration_says_whose_it_is_where_there_are_several(two: Desk) -> None:
+    assert two.said(BODY) == "account is missing, and there are several: eu, us."
+    assert two.post({**BODY, "account": "us"}).json()["data"]["account"] == "us"
+
+    assert (two.shown("77", "eu"), two.told) == (None, ["us"])
+
+
+def test_one_id_of_two_accounts_is_two_tasks(two: Desk) -> None:
+    for account in ("eu", "us"):
+        two.post({**BODY, "account": account, "external_task_id": f"order-{account}"})
+
+    assert two.get("/api/tasks/77").json()["message"].startswith("Several accounts have this id")
+    found = [two.get(f"/api/tasks/77?account={account}").json() for account in ("eu", "us")]
+    assert [one["external_task_id"] for one in found] == ["order-eu", "order-us"]
+    assert two.get("/api/tasks/order-us").json()["account"] == "us"
+    assert two.get("/api/tasks/77?account=other").status_code == 404
+
+
+# --- looking ----------------------------------------------------------------------------------------------------
+
+
+def test_a_task_is_shown_as_the_command_shows_it(desk: Desk) -> None:
+    desk.post({**BODY, "external_task_id": "order 7"})
+
+    assert desk.get("/api/tasks/77").json() == desk.shown("77")
+    assert desk.get("/api/tasks/order%207").json() == desk.shown("77")
+
+
+@pytest.mark.parametrize("identifier", ["nobody", "%00", "%ff", "9" * 400, "..%20", "%5C"])
+def test_an_unknown_id_is_404(desk: Desk, identifier: str) -> None:
+    answer = desk.get(f"/api/tasks/{identifier}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, 1203)

@@ -1,0 +1,255 @@
+"""Somebody has the token and posts made-up ids by the hundred thousand; genuine callbacks come in between.
+
+Real are the ledger, the verification, the limiter, the client and its HTTP; the account is the simulator, which counts.
+Time is virtual: a call to the API takes `LATENCY_SECONDS` of it, a wait for the limiter what it would take. What the
+machine needs for its own work takes none, so a figure here is what the rules cost, not what this machine is worth.
+"""
+
+import dataclasses
+import pathlib
+import random
+import statistics
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from archiver.engine.failure_handling import Setbacks
+from archiver.engine.upkeep import BATCHES_MOST
+from archiver.engine.worker import IDLE_SECONDS, MATCH_SECONDS, TEND_SECONDS, VERIFY_THREADS
+from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.limiter import Priority, RateLimiter
+from archiver.leases import RENEW_SECONDS, LeaseKeeper
+from archiver.ledger import Ledger, Recorded
+from archiver.metrics import Metrics
+from archiver.model import Callback, Lease, Status
+from archiver.verify.availability import Offers
+from archiver.verify.stage import Verifier
+from tests.harness.ledgers import ACCOUNT, START
+from tests.harness.virtual_time import VirtualTime
+from tests.simulator import KlingSimulator
+
+FAMILIES = ("images/generations", "images/editing/expand", "images/multi-image2image", "images/omni-image")
+RATE_PER_SECOND = 2.0
+LATENCY_SECONDS = 0.3
+FORGED_PER_SECOND = 500
+GENUINE_EVERY_SECONDS = 7.0
+DELAY_MOST_SECONDS = 5.0
+AFTERMATH_SECONDS = 120.0
+"""How long it goes on after the last forged id: the crowd is still there."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Figures:
+    """What a flood cost. Delays run from the commit of a callback to the API's word about it in the ledger."""
+
+    forged: int
+    genuine: int
+    seconds: float
+    """Virtual."""
+    calls: int
+    calls_allowed: float
+    calls_in_background: int
+    calls_in_background_allowed: float
+    delay_median_seconds: float
+    delay_most_seconds: float
+    unanswered: int
+    """Genuine ones that nobody has verified by the end."""
+    rows_most: int
+    rows_allowed: int
+
+    def broken(self) -> list[str]:
+        """The promises that were not kept, each a sentence with its figures."""
+        kept = {
+            f"{self.unanswered} of {self.genuine} genuine callbacks were never verified": self.unanswered
+            == 0,
+            f"a genuine callback waited {self.delay_most_seconds:.1f} s": self.delay_most_seconds
+            <= DELAY_MOST_SECONDS,
+            f"{self.calls} calls, {self.calls_allowed:.0f} allowed": self.calls <= self.calls_allowed,
+            f"{self.calls_in_background} calls in the background, {self.calls_in_background_allowed:.0f} allowed": (
+                self.calls_in_background <= self.calls_in_background_allowed
+            ),
+            f"{self.rows_most} rows, {self.rows_allowed} allowed": self.rows_most <= self.rows_allowed,
+        }
+        return [sentence for sentence, is_kept in kept.items() if not is_kept]
+
+
+class _Limiter(RateLimiter):
+    """Counts who asks; and what was allowed takes its time."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        super().__init__(RATE_PER_SECOND, wait=time.wait, monotonic=time.monotonic)
+        self._time = time
+        self.background = 0
+
+    def acquire(self, priority: Priority, *, timeout_seconds: float | None = None) -> bool:
+        allowed = super().acquire(priority, timeout_seconds=timeout_seconds)
+        self.background += allowed and priority is Priority.BACKGROUND
+        self._time.sleep(LATENCY_SECONDS)
+        return allowed
+
+
+class _Ledger(Ledger):
+    """Notes when a genuine task was told of and when it was verified."""
+
+    def watch(self, time: VirtualTime) -> None:
+        self._time = time
+        self.told: dict[str, float] = {}
+        self.delays: dict[str, float] = {}
+
+    def record(self, tasks: Sequence[Any], **named: Any) -> list[Recorded]:
+        recorded = super().record(tasks, **named)
+        for task in tasks:
+            if task.task_id in self.told and task.task_id not in self.delays:
+                self.delays[task.task_id] = self._time.monotonic() - self.told[task.task_id]
+        return recorded
+
+
+class _Flood:
+    def __init__(
+        self, folder: pathlib.Path, sim: KlingSimulator, time: VirtualTime, *, ids: int, others: int
+    ) -> None:
+        self.others = others
+        self.time, self.sim, self.ids = time, sim, ids
+        self.rows_allowed, self.rows_most = max(1000, ids // 2), 0
+        self.ends_at = ids / FORGED_PER_SECOND + AFTERMATH_SECONDS
+        self.limiter = _Limiter(time)
+        self.client = KlingClient(
+            sim.base_url,
+            KeyPair(sim.access_key, sim.secret_key),
+            self.limiter,
+            now=self._unix_seconds,
+        )
+        self.ledger = _Ledger.open(
+            f"sqlite:///{folder}/ledger.db", daemon=True, now=time.unix_ms, unconfirmed_most=self.rows_allowed
+        )
+        self.ledger.watch(time)
+        self.keeper = LeaseKeeper(self.ledger, monotonic=time.monotonic)
+        choose = random.Random(ids).random
+        metrics = Metrics()
+        self.verifier = Verifier(
+            account=ACCOUNT,
+            families=FAMILIES,
+            client=self.client,
+            ledger=self.ledger,
+            offers=Offers(account=ACCOUNT, ledger=self.ledger, now=time.unix_ms),
+            metrics=metrics,
+            now=time.unix_ms,
+            rand=choose,
+        )
+        self.setbacks = Setbacks(ledger=self.ledger, metrics=metrics, now=time.unix_ms, rand=choose)
+        self._asking = self._asked = 0
+
+    def _unix_seconds(self) -> float:
+        return self.time.unix_ms() / 1000
+
+    def _goes_on(self) -> bool:
+        return self.time.monotonic() < self.ends_at
+
+    # --- what comes in ------------------------------------------------------------------------------------------
+
+    def forge(self) -> None:
+        """Made-up ids, every second so many, spread over the families and none at all."""
+        for first in range(0, self.ids, FORGED_PER_SECOND):
+            families = (*FAMILIES, None, "images/made-up")
+            forged = [
+                Callback(ACCOUNT, f"{10**17 + number}", Status.SUCCEEDED, families[number % len(families)])
+                for number in range(first, min(first + FORGED_PER_SECOND, self.ids))
+            ]
+            self.ledger.record_callbacks(forged)
+            self.time.sleep(1.0)
+
+    def call_back(self) -> None:
+        """Genuine tasks, whose callbacks come as they finish."""
+        while self.time.monotonic() < self.ends_at - AFTERMATH_SECONDS / 2:
+            self.time.sleep(GENUINE_EVERY_SECONDS)
+            task_id = self.sim.create_task(created_at=self.time.unix_ms() - 24_000, status="succeed")
+            self.ledger.told[task_id] = self.time.monotonic()
+            self.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILIES[0])])
+
+    # --- what the worker does about it --------------------------------------------------------------------------
+
+    def verify(self) -> None:
+        """The worker's verify loop; what wakes that one early is a tenth of its idle time here."""
+        matched_at = float("-inf")
+        while self._goes_on():
+            self.time.wait(max(0.0, matched_at + MATCH_SECONDS - self.time.monotonic()))
+            due_before = self.verifier.match().began
+            matched_at = self.time.monotonic()
+            free = VERIFY_THREADS - self._asking
+            asked_at = self.keeper.asking()
+            leases = (
+                self.ledger.claim_verify(count=free, offset=self._asked, due_before=due_before)
+                if free
+                else []
+            )
+            self.keeper.keep(leases, asked_at=asked_at)
+            for lease in leases:
+                self._asking, self._asked = self._asking + 1, self._asked + 1
+                self.time.spawn(lambda lease=lease: self._ask(lease))  # type: ignore[misc]  # bound, as it changes
+            if not leases:
+                self.time.sleep(IDLE_SECONDS / 10)
+
+    def _ask(self, lease: Lease) -> None:
+        try:
+            self.verifier.ask(lease)
+        except Exception as error:  # noqa: BLE001 -- as the worker's: whatever it is, it is settled
+            self.setbacks.settle(lease, error)
+        finally:
+            self.keeper.drop(lease)
+            self._asking -= 1
+
+    def renew(self) -> None:
+        while self._goes_on():
+            self.time.sleep(RENEW_SECONDS)
+            self.keeper.renew()
+
+    def prune(self) -> None:
+        while self._goes_on():
+            for _ in range(BATCHES_MOST):
+                if not self.ledger.prune(by_age=True):
+                    break
+            self.time.sleep(TEND_SECONDS)
+            self.rows_most = max(self.rows_most, sum(self.ledger.status()["states"].values()))
+
+    def figures(self) -> Figures:
+        delays, seconds = list(self.ledger.delays.values()), self.time.monotonic()
+        return Figures(
+            forged=self.ids,
+            genuine=len(self.ledger.told),
+            seconds=seconds,
+            calls=sum(self.sim.requests.values()),
+            calls_allowed=RATE_PER_SECOND * (seconds + 1),
+            calls_in_background=self.limiter.background,
+            calls_in_background_allowed=RATE_PER_SECOND / 2 * (seconds + 1),
+            delay_median_seconds=statistics.median(delays) if delays else float("inf"),
+            delay_most_seconds=max(delays, default=float("inf")),
+            unanswered=len(self.ledger.told) - len(delays),
+            rows_most=self.rows_most,
+            # Between two prunings so many come, and what was confirmed stays for ever.
+            rows_allowed=self.rows_allowed
+            + int((TEND_SECONDS + 1) * FORGED_PER_SECOND)
+            + len(self.ledger.told)
+            + self.others,
+        )
+
+
+def flood(ids: int, *, seed: int = 1, tasks_in_the_last_hour: int = 0) -> Figures:
+    """One flood of so many forged ids, with a ledger that keeps at most half of them; 100,000 take 15 s. The account
+    may be a busy one, of which the ledger knows nothing at first."""
+    time = VirtualTime(start_ms=START, seed=seed)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        KlingSimulator(now=lambda: time.unix_ms() / 1000) as sim,
+    ):
+        for number in range(tasks_in_the_last_hour):
+            age = 3_600_000 * (tasks_in_the_last_hour - number) // (tasks_in_the_last_hour + 1)
+            sim.create_task(created_at=time.unix_ms() - age, status="succeed")
+        attack = _Flood(pathlib.Path(folder), sim, time, ids=ids, others=tasks_in_the_last_hour)
+        for work in (attack.forge, attack.call_back, attack.verify, attack.renew, attack.prune):
+            time.spawn(work)
+        try:
+            time.run()
+            return attack.figures()
+        finally:
+            attack.client.close()
+            attack.ledger.close()
