@@ -19,10 +19,10 @@ from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
 from archiver.config.settings import Settings, SettingsError
-from archiver.engine.failure_handling import Setbacks
-from archiver.engine.pools import StartedPool
-from archiver.engine.transfer_slots import Slots
-from archiver.engine.upkeep import Tender
+from archiver.engine.failure_handling import FailureHandler
+from archiver.engine.pools import PrestartedPool
+from archiver.engine.transfer_slots import TransferSlots
+from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Stages, Worker, WorkerLimits
 from archiver.failures import Failure
 from archiver.fetch.fetcher import Fetcher
@@ -38,8 +38,8 @@ from archiver.model import Stage
 from archiver.store import S3Store
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Offers
-from archiver.verify.new_standard import Lookup
+from archiver.verify.availability import Availability
+from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
 from archiver.version import VERSION
 
@@ -57,7 +57,7 @@ class Engine:
 
     workers: Mapping[str, Worker]
     """By account."""
-    tender: Tender
+    upkeep: Upkeep
     ledger: Ledger
     _closes: tuple[Callable[[], None], ...]
 
@@ -97,14 +97,19 @@ def build_client(account: Settings, metrics: Metrics, *, stop: threading.Event) 
 
 
 def build_sweeper(
-    account: Settings, ledger: Ledger, client: KlingClient, metrics: Metrics, *, offers: Offers | None = None
+    account: Settings,
+    ledger: Ledger,
+    client: KlingClient,
+    metrics: Metrics,
+    *,
+    offers: Availability | None = None,
 ) -> Sweeper:
     """The sweep of one account; `offers` where others know the same account."""
     return Sweeper(
         account=account.account,
         client=client,
         ledger=ledger,
-        offers=offers or Offers(account=account.account, ledger=ledger, now=unix_ms),
+        offers=offers or Availability(account=account.account, ledger=ledger, now=unix_ms),
         discoverer=Discoverer(
             account=account.account,
             families=account.families,
@@ -148,14 +153,14 @@ def build_engine(
     """The whole engine. Raises SettingsError when boto3 can make nothing of its part of the settings."""
     clients = {account.account: build_client(account, metrics, stop=stop) for account in settings.accounts}
     fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=_spool(settings))
-    tender = _tender(settings, ledger, clients, metrics)
+    upkeep = _upkeep(settings, ledger, clients, metrics)
     build = _Builder(
         ledger=ledger, metrics=metrics, store=build_store(settings), fetcher=fetcher, clients=clients
     )
-    slots = Slots(settings.transfer_concurrency)
+    slots = TransferSlots(settings.transfer_concurrency)
     workers = {
         account.account: Worker(
-            build.stages(account, tender=None if number else tender),
+            build.stages(account, upkeep=None if number else upkeep),
             _worker_limits(account, accounts=len(settings.accounts)),
             stop=stop,
             on_death=on_death,
@@ -169,7 +174,7 @@ def build_engine(
             pool.shutdown(wait=False, cancel_futures=True)
 
     closes = (close_pools, fetcher.close, *(client.close for client in clients.values()))
-    return Engine(workers, tender, ledger, closes)
+    return Engine(workers, upkeep, ledger, closes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,12 +186,12 @@ class _Builder:
     store: S3Store
     fetcher: Fetcher
     clients: Mapping[str, KlingClient]
-    pools: list[StartedPool] = dataclasses.field(default_factory=list)
+    pools: list[PrestartedPool] = dataclasses.field(default_factory=list)
 
-    def stages(self, account: Settings, *, tender: Tender | None) -> Stages:
+    def stages(self, account: Settings, *, upkeep: Upkeep | None) -> Stages:
         """The stages of one account. `account` are its settings, as if it were the only one."""
         client, keeper = self.clients[account.account], LeaseKeeper(self.ledger)
-        offers = Offers(account=account.account, ledger=self.ledger, now=unix_ms)
+        offers = Availability(account=account.account, ledger=self.ledger, now=unix_ms)
         _warn_of_unreadable(account, has_api_key=client.has_api_key)
         return Stages(
             account=account.account,
@@ -202,11 +207,13 @@ class _Builder:
                 now=unix_ms,
                 rand=random.random,
             ),
-            lookup=Lookup(families=account.families, client=client, offers=offers),
+            lookup=BatchQuery(families=account.families, client=client, offers=offers),
             archiver=self._archiver(account, client, keeper),
             sweeper=build_sweeper(account, self.ledger, client, self.metrics, offers=offers),
-            tender=tender,
-            setbacks=Setbacks(ledger=self.ledger, metrics=self.metrics, now=unix_ms, rand=random.random),
+            upkeep=upkeep,
+            failure_handler=FailureHandler(
+                ledger=self.ledger, metrics=self.metrics, now=unix_ms, rand=random.random
+            ),
             metrics=self.metrics,
             families=swept(account.families, has_api_key=client.has_api_key),
         )
@@ -220,7 +227,7 @@ class _Builder:
             limits=_transfer_limits(account),
             now=unix_ms,
         )
-        pool = StartedPool(
+        pool = PrestartedPool(
             account.transfer_concurrency,
             name="transfer",
             begin=functools.partial(log.bind, account=account.account),
@@ -288,10 +295,10 @@ def _worker_limits(settings: Settings, *, accounts: int) -> WorkerLimits:
     )
 
 
-def _tender(
+def _upkeep(
     settings: Settings, ledger: Ledger, clients: Mapping[str, KlingClient], metrics: Metrics
-) -> Tender:
-    return Tender(
+) -> Upkeep:
+    return Upkeep(
         clients=clients,
         ledger=ledger,
         metrics=metrics,

@@ -15,16 +15,17 @@ operator reads. Messages never carry a URL's query, a token or a body.
 
 import dataclasses
 import enum
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from archiver.model import DAY_MS
+from archiver.model import DAY_MS, StoredAsset
 
 HOLD_PROBE_SECONDS = 30
 RETRY_FIRST_SECONDS = 2.0
-RETRY_MOST_SECONDS = 15 * 60.0
+RETRY_SECONDS_MAX = 15 * 60.0
 RUNNING_FIRST_SECONDS = 10.0
-RUNNING_MOST_SECONDS = 5 * 60.0
-BURIED_LEAST_MS = 15 * 60 * 1000
+RUNNING_SECONDS_MAX = 5 * 60.0
+BURIED_MS_MIN = 15 * 60 * 1000
 LOST_HOURLY_MS = 3 * DAY_MS
 LOST_DAILY_MS = 7 * DAY_MS
 """A lost task is tried hourly for 3 days past its deadline, then daily to day 37."""
@@ -410,20 +411,20 @@ def backoff_ms(attempt: int, *, rand: float, first_seconds: float, most_seconds:
 def retry_due(attempt: int, *, now: int, rand: float) -> int:
     """When a failed task is due again: 2 s doubling to 15 min."""
     return now + backoff_ms(
-        attempt, rand=rand, first_seconds=RETRY_FIRST_SECONDS, most_seconds=RETRY_MOST_SECONDS
+        attempt, rand=rand, first_seconds=RETRY_FIRST_SECONDS, most_seconds=RETRY_SECONDS_MAX
     )
 
 
 def running_due(asked: int, *, now: int, rand: float) -> int:
     """When an unfinished task is asked for again: 10 s doubling to 5 min."""
     return now + backoff_ms(
-        asked, rand=rand, first_seconds=RUNNING_FIRST_SECONDS, most_seconds=RUNNING_MOST_SECONDS
+        asked, rand=rand, first_seconds=RUNNING_FIRST_SECONDS, most_seconds=RUNNING_SECONDS_MAX
     )
 
 
 def buried_due(*, now: int, deadline: int) -> int:
     """After a quarter of the time left, at most a day, at least 15 minutes."""
-    return now + max(BURIED_LEAST_MS, min(DAY_MS, (deadline - now) // 4))
+    return now + max(BURIED_MS_MIN, min(DAY_MS, (deadline - now) // 4))
 
 
 def lost_due(*, now: int, deadline: int) -> int | None:
@@ -450,3 +451,19 @@ def decide(error: Exception, *, attempt: int, now: int, deadline: int, rand: flo
 def reason_of(error: Exception) -> str:
     """The slug of any exception: its own, or `unexpected`."""
     return error.reason if isinstance(error, Failure) else Failure.reason
+
+
+class PartlyDone(Exception):
+    """A task failed with `cause` after some of its assets were stored; nothing of that is thrown away."""
+
+    def __init__(
+        self, cause: Exception, *, stored: Sequence[StoredAsset], failed: Mapping[str, Exception]
+    ) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.stored = tuple(stored)
+        self.failed = dict(failed)
+
+
+class Stopped(Exception):
+    """The process is stopping. Not a failure of the task: give the lease back, it costs no attempt."""

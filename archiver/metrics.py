@@ -35,7 +35,7 @@ _Bound = Callable[[str], str]
 
 
 class CallbackResult(enum.StrEnum):
-    """How a callback was answered; the first two are `model.Reception`."""
+    """How a callback was answered; the first two are `model.CallbackOutcome`."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"

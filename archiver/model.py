@@ -115,7 +115,7 @@ class Role(enum.StrEnum):
     OTHER = "other"
 
 
-class Discovery(enum.StrEnum):
+class DiscoveredBy(enum.StrEnum):
     """Who told us of a task first, as the manifest says it."""
 
     CALLBACK = "callback"
@@ -140,7 +140,7 @@ class Callback:
     """It looks like the test of the developer console, which names no task (kling-api.md 1.5)."""
 
 
-class Reception(enum.StrEnum):
+class CallbackOutcome(enum.StrEnum):
     """What a callback was to the ledger; also the metric's `result`."""
 
     ACCEPTED = "accepted"
@@ -276,7 +276,7 @@ class Lease:
     created_at: int | None
     updated_at: int | None
     deadline_at: int
-    discovered_by: Discovery
+    discovered_by: DiscoveredBy
     asset_host: str | None
     document: Mapping[str, object]
     """The API's own object; empty for an unconfirmed id."""

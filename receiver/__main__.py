@@ -25,7 +25,7 @@ from archiver.families import FAMILIES
 from archiver.ledger import Ledger, LedgerUnusable, unix_ms
 from archiver.ledger.mounts import outlives_container
 from archiver.metrics import Metrics
-from archiver.model import Callback, Reception, Stage
+from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.version import VERSION
 from receiver.api.tasks import Api
 from receiver.app import AppParts, build_app
@@ -34,7 +34,7 @@ from receiver.callbacks.intake import Intake
 from receiver.callbacks.payload import Signatures
 from receiver.server.server import CannotListen, HttpServer
 
-WAITING_MOST = 4096
+WAITING_MAX = 4096
 """Callbacks that may wait for a commit at once; above it the door says 503."""
 
 USAGE = """\
@@ -178,19 +178,19 @@ def _stop(engine: Engine, closing: _Closing) -> bool:
         signal.signal(number, signal.SIG_IGN)
     ended = engine.stop(seconds=closing.seconds_left())
     with contextlib.suppress(LedgerUnavailable):  # then `status` lists this daemon for another minute
-        engine.ledger.leave(engine.tender.daemon_id)
+        engine.ledger.leave(engine.upkeep.daemon_id)
     return ended
 
 
 def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threading.Event) -> AppParts:
     ledger = engine.ledger
 
-    def record(callbacks: Sequence[Callback]) -> list[Reception]:
+    def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
         receptions = ledger.record_callbacks(callbacks)
         engine.wake(Stage.VERIFY, {callback.account for callback in callbacks})
         return receptions
 
-    intake = Intake(record, waiting_max=WAITING_MOST)
+    intake = Intake(record, waiting_max=WAITING_MAX)
     callbacks = Callbacks(
         intake=intake,
         tokens={
@@ -209,8 +209,8 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
         metrics=metrics,
         draining=draining.is_set,
         probe=ledger.ping,
-        degraded=engine.tender.degraded,
-        refresh_metrics=engine.tender.refresh_gauges,
+        degraded=engine.upkeep.degraded,
+        refresh_metrics=engine.upkeep.refresh_gauges,
         routes=_api(settings, engine),
     )
 

@@ -29,7 +29,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from archiver import log
-from archiver.engine.pools import StartedPool
+from archiver.engine.pools import PrestartedPool
 from archiver.failures import Failure
 from archiver.metrics import Metrics
 from receiver.api.tasks import AT_A_TIME
@@ -39,7 +39,7 @@ from receiver.server import replies
 from receiver.server.replies import Reply
 
 PEEK_SECONDS = 5.0
-LOOKS_MOST = 4
+LOOKS_MAX = 4
 """Looks under way at once: one for each thing that is looked at, and one to spare."""
 
 _log = log.get()
@@ -70,7 +70,7 @@ def build_app(parts: AppParts) -> ASGIApp:
     health = _Health(parts)
     # Here, where an error ends the start with its sentence; uvicorn would log one of the lifespan with a traceback.
     # The API may ask a ledger that hangs as often as it can, and the looks must still find a thread.
-    pool = StartedPool(LOOKS_MOST + AT_A_TIME, name="look")
+    pool = PrestartedPool(LOOKS_MAX + AT_A_TIME, name="look")
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from archiver.failures import Failure
-from archiver.model import RETENTION_MS, Discovery, Role, StoredAsset, rfc3339
+from archiver.model import RETENTION_MS, DiscoveredBy, Role, StoredAsset, rfc3339
 
 SCHEMA_VERSION = 1
 STATUS = "succeed"
@@ -48,7 +48,7 @@ class Manifest:
     updated_at: int | None
     """None where the API gave none."""
     archived_at: int
-    discovered_by: Discovery
+    discovered_by: DiscoveredBy
     assets: tuple[StoredAsset, ...]
     request: Mapping[str, object] | None
     """What was asked for, where we were told, without image data."""
@@ -116,7 +116,7 @@ class Manifest:
             created_at=_milliseconds(document["created_at"]),
             updated_at=None if updated_at is None else _milliseconds(updated_at),
             archived_at=_milliseconds(document["archived_at"]),
-            discovered_by=Discovery(document["discovered_by"]),
+            discovered_by=DiscoveredBy(document["discovered_by"]),
             assets=tuple(_asset(row) for row in document["assets"]),
             request=document["request"],
             task=document["task"],
@@ -215,7 +215,7 @@ FIELDS: Mapping[str, Field] = {
     "updated_at": _nullable(_MOMENT),
     "archived_at": _MOMENT,
     "expires_at": _MOMENT,
-    "discovered_by": _one_of(*Discovery),
+    "discovered_by": _one_of(*DiscoveredBy),
     "assets": _ARRAY,
     "request": _nullable(_OBJECT),
     "task": _OBJECT,

@@ -26,24 +26,25 @@ from archiver.archive import manifest
 from archiver.archive.adoption import Adopter
 from archiver.archive.manifest import Manifest
 from archiver.archive.transfer import Transfer
-from archiver.engine.failure_handling import PartlyDone
 from archiver.failures import (
     AssetGone,
     Disposition,
     Failure,
     FreshUrlMissing,
     LeaseLost,
+    PartlyDone,
     ResultsMissing,
+    Stopped,
     StoreMismatch,
     TaskNotFound,
 )
 from archiver.kling.client import KlingClient
-from archiver.kling.limiter import Priority, Stopped
+from archiver.kling.limiter import Priority
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, LeasedAsset, Stage, Status, StoredAsset, task_folder
-from archiver.store import Outcome, Store
+from archiver.store import PutOutcome, Store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +208,7 @@ class Archiver:
             family=lease.family or "",
             look_first=look_first,
         )
-        if put.outcome is Outcome.ADOPTED:
+        if put.outcome is PutOutcome.ADOPTED:
             # Another attempt of ours was faster by a moment: its manifest is the one that counts.
             self._adopt(lease, folder=folder, objects=self.store.list(folder))
             return

@@ -13,7 +13,7 @@ from archiver.families import file_name
 from archiver.fetch.fetcher import Fetched, Fetcher
 from archiver.leases import LeaseKeeper
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset
-from archiver.store import Outcome, Store
+from archiver.store import PutOutcome, Store
 
 SUSPECT_AFTER_MS = 60 * 60 * 1000
 """Bytes that fail only the wholeness check and are the same again after this time are what upstream has."""
@@ -74,7 +74,7 @@ class Transfer:
                 log.get().warning(
                     "asset.suspected", task_id=lease.task_id, key=folder + name, reason=fetched.suspect
                 )
-            seen = put.outcome is not Outcome.ADOPTED  # else other bytes lie there than we have looked at
+            seen = put.outcome is not PutOutcome.ADOPTED  # else other bytes lie there than we have looked at
             return StoredAsset(
                 stem=one.asset.stem,
                 name=name,

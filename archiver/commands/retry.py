@@ -21,7 +21,7 @@ from archiver.commands.terminal.invocation import (
 from archiver.commands.terminal.printing import console, count_of, print_json, print_line, say
 from archiver.composition import require_account
 from archiver.create.registration import is_identifier
-from archiver.ledger import Ledger, Retried
+from archiver.ledger import Ledger, RetryResult
 from archiver.model import State
 
 BATCH_ROWS = 500
@@ -69,35 +69,35 @@ def retry(
         raise typer.Exit(WRONG)
 
 
-def _retry_all(ledger: Ledger, task_ids: list[str] | None, *, accounts: Sequence[str]) -> Retried:
+def _retry_all(ledger: Ledger, task_ids: list[str] | None, *, accounts: Sequence[str]) -> RetryResult:
     """These tasks, or every buried one, in each of the accounts that has them; unknown is what none of them has."""
-    done, not_known = Retried(0, (), ()), dict.fromkeys(task_ids or ())
+    done, not_known = RetryResult(0, (), ()), dict.fromkeys(task_ids or ())
     for account in accounts:
         chosen = ledger.ids_in(State.BURIED, account=account) if task_ids is None else task_ids
         one = _retry(ledger, dict.fromkeys(chosen), account=account)
         not_known = {task_id: None for task_id in not_known if task_id in one.not_known}
-        done = Retried(done.retried + one.retried, (), done.archived + one.archived)
+        done = RetryResult(done.retried + one.retried, (), done.archived + one.archived)
     return dataclasses.replace(done, not_known=tuple(not_known))
 
 
-def _retry(ledger: Ledger, task_ids: Iterable[str], *, account: str) -> Retried:
+def _retry(ledger: Ledger, task_ids: Iterable[str], *, account: str) -> RetryResult:
     """In batches, one transaction each. Interrupted between two, the first ones are retried and the rest not."""
     ids = list(task_ids)
     impossible = tuple(one for one in ids if not is_identifier(one))
     waiting = iter([one for one in ids if is_identifier(one)])
-    done = Retried(0, impossible, ())
+    done = RetryResult(0, impossible, ())
     batches = list(iter(lambda: list(itertools.islice(waiting, BATCH_ROWS)), []))
     screen = console(stderr=True)
     hidden = not screen.is_terminal or len(batches) < 2
     for batch in track(batches, description="Retrying", console=screen, disable=hidden):
         one = ledger.retry_tasks(batch, account=account)
-        done = Retried(
+        done = RetryResult(
             done.retried + one.retried, done.not_known + one.not_known, done.archived + one.archived
         )
     return done
 
 
-def _print(done: Retried) -> None:
+def _print(done: RetryResult) -> None:
     print_line(f"{count_of(done.retried, 'task')} will be asked for again now.")
     for task_id in done.archived:
         print_line(f"{task_id} is archived already and stays as it is.")

@@ -15,9 +15,9 @@ from archiver.kling.new_standard import collection_of
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, State
 
-HOLD_MOST_MS = 3_600_000
-DEADLINE_LEAST_MS = 7 * DAY_MS
-SWEEP_MOST_MS = DAY_MS
+HOLD_MS_MAX = 3_600_000
+DEADLINE_MS_MIN = 7 * DAY_MS
+SWEEP_MS_MAX = DAY_MS
 IDS_SHOWN = 5
 
 
@@ -53,7 +53,7 @@ def _set_aside(ledger: Ledger, status: Mapping[str, Any], *, accounts: Iterable[
 def _held(status: Mapping[str, Any], *, now: int, several: bool) -> Iterator[str]:
     for hold in status["holds"]:
         length = now - milliseconds(hold["since"])
-        if length > HOLD_MOST_MS:
+        if length > HOLD_MS_MAX:
             part = part_of(hold, several=several)
             yield f"{part} held for {span(length)}: {hold['reason']}. {hold['what_to_do']}".rstrip()
 
@@ -70,7 +70,7 @@ def _running_out(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
     if written is None:
         return
     left = milliseconds(written) - now
-    if left < DEADLINE_LEAST_MS:
+    if left < DEADLINE_MS_MIN:
         verb = "is" if left > 0 else "was"
         yield f"the nearest deadline of a task that is not in the bucket {verb} {distance(left)}"
 
@@ -84,7 +84,7 @@ def _stranded(ledger: Ledger, *, accounts: Collection[str]) -> Iterator[str]:
 
 def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int) -> Iterator[str]:
     began = ledger.first_started_at()
-    if began is not None and now - began < SWEEP_MOST_MS:
+    if began is not None and now - began < SWEEP_MS_MAX:
         return
     unoffered = ledger.unoffered(account=account)
     for family in families:
@@ -96,5 +96,5 @@ def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int)
         last = ledger.sweep_memory(account=account, family=family).last_success_at
         if last is None:
             yield f"{family} has never been swept successfully"
-        elif now - last > SWEEP_MOST_MS:
+        elif now - last > SWEEP_MS_MAX:
             yield f"the last successful sweep of {family} was {distance(last - now)}"

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from archiver.config import values
-from archiver.config.sources import Given, GivenAccount, Known, Layer
+from archiver.config.sources import AccountSources, KnownSettings, Layer, SettingsSources
 
 NAME: Final = "account"
 """The setting that a table's `name` becomes."""
@@ -35,9 +35,9 @@ KEYS: Final = ("name", *OWN[1:], *SHARED)
 """What may stand in a table; of secrets also `<key>_file`."""
 
 
-def known(settings: Known) -> Known:
+def known(settings: KnownSettings) -> KnownSettings:
     """The names of a table, out of those of all settings."""
-    return Known(
+    return KnownSettings(
         names=[*OWN, *SHARED],
         secrets=[name for name in settings.secrets if name in OWN],
         needed_secrets=[name for name in settings.needed_secrets if name in OWN],
@@ -45,7 +45,7 @@ def known(settings: Known) -> Known:
     )
 
 
-def alone(account: GivenAccount, everywhere: Given) -> Given:
+def alone(account: AccountSources, everywhere: SettingsSources) -> SettingsSources:
     """What the account would read if it were the only one: its table, and behind it what stands elsewhere for all."""
     shared = [
         Layer(
@@ -57,7 +57,7 @@ def alone(account: GivenAccount, everywhere: Given) -> Given:
     return dataclasses.replace(account.given, layers=[*account.given.layers, *shared])
 
 
-def misplaced(everywhere: Given) -> Iterator[str]:
+def misplaced(everywhere: SettingsSources) -> Iterator[str]:
     """A sentence for each setting that belongs into one of the tables and stands beside them."""
     for name in OWN:
         for key in (name, f"{name}_file"):
@@ -68,7 +68,7 @@ def misplaced(everywhere: Given) -> Iterator[str]:
                 )
 
 
-def conflicts(accounts: Sequence[GivenAccount]) -> Iterator[str]:
+def conflicts(accounts: Sequence[AccountSources]) -> Iterator[str]:
     """A sentence for each pair that cannot be told apart."""
     for one, other in itertools.combinations(accounts, 2):
         pair = f"{one.label} and {other.label}"
@@ -83,14 +83,14 @@ def conflicts(accounts: Sequence[GivenAccount]) -> Iterator[str]:
         yield from _prefix_conflict(_prefix(one), _prefix(other), pair=pair)
 
 
-def _tokens(account: GivenAccount) -> set[str]:
+def _tokens(account: AccountSources) -> set[str]:
     try:
         return set(values.comma_list(account.given.value("callback_token")))
     except ValueError:
         return set()
 
 
-def _prefix(account: GivenAccount) -> object:
+def _prefix(account: AccountSources) -> object:
     return account.given.value("s3_prefix") or ""
 
 

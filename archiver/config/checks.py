@@ -7,7 +7,7 @@ import enum
 from collections.abc import Collection, Iterator
 
 from archiver.config import values
-from archiver.config.sources import Given
+from archiver.config.sources import SettingsSources
 
 
 class Need(enum.Enum):
@@ -21,7 +21,7 @@ class Need(enum.Enum):
     """The callback token and what belongs to the open door."""
 
 
-def missing(given: Given, need: Collection[Need]) -> Iterator[str]:
+def missing(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     """A sentence for each setting that this command needs and nobody gave."""
     if given.accounts is None:
         yield from missing_of_account(given, need)
@@ -29,7 +29,7 @@ def missing(given: Given, need: Collection[Need]) -> Iterator[str]:
         yield "KLING_S3_BUCKET is missing: name the bucket that results go to."
 
 
-def missing_of_account(given: Given, need: Collection[Need]) -> Iterator[str]:
+def missing_of_account(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     """The same for what every account has of its own."""
     pair, api = ("access_key", "secret_key"), "api_key"
     if Need.KLING in need and not any(given.has(name) for name in (*pair, api)):
@@ -45,7 +45,7 @@ def missing_of_account(given: Given, need: Collection[Need]) -> Iterator[str]:
         )
 
 
-def contradictions(given: Given, need: Collection[Need]) -> Iterator[str]:
+def contradictions(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     """A sentence for each pair of settings that do not go together."""
     access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))
     if api and (access or secret):

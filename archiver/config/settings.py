@@ -28,7 +28,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDi
 
 from archiver.config import accounts, checks, sources, values
 from archiver.config.checks import Need
-from archiver.config.sources import PREFIX, Given, GivenAccount
+from archiver.config.sources import PREFIX, AccountSources, SettingsSources
 from archiver.model import ACCOUNT_NAME
 
 __all__ = ["EVERYTHING", "SECRET_NAMES", "SETTINGS", "Need", "Setting", "Settings", "SettingsError"]
@@ -291,7 +291,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def _load_account(
-        cls, one: GivenAccount, everywhere: Given, *, need: Collection[Need], into: list[Self]
+        cls, one: AccountSources, everywhere: SettingsSources, *, need: Collection[Need], into: list[Self]
     ) -> list[str]:
         """Put the settings of one account behind the others; the problems there are with its own table."""
         given = accounts.alone(one, everywhere)
@@ -309,7 +309,7 @@ class Settings(BaseSettings):
         return problems
 
     @classmethod
-    def _build(cls, given: Given, *, several: tuple[Self, ...] = ()) -> Self:
+    def _build(cls, given: SettingsSources, *, several: tuple[Self, ...] = ()) -> Self:
         """The settings out of their layers. Raises ValidationError."""
         layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
         ours = {"unknown": tuple(given.unknown), "several": several}
@@ -414,15 +414,17 @@ SETTINGS: Final[tuple[Setting, ...]] = tuple(_table())
 """All settings in the order of the contract; the README's table is held against it."""
 
 
-def _known(need: Collection[Need]) -> sources.Known:
-    return sources.Known(
+def _known(need: Collection[Need]) -> sources.KnownSettings:
+    return sources.KnownSettings(
         names=[setting.name.removeprefix(PREFIX).lower() for setting in SETTINGS],
         secrets=SECRET_NAMES,
         needed_secrets=[name for name, part in _SECRET_NEEDS.items() if part in need],
     )
 
 
-def _invalid(given: Given, error: ValidationError, *, names: Collection[str] | None = None) -> Iterator[str]:
+def _invalid(
+    given: SettingsSources, error: ValidationError, *, names: Collection[str] | None = None
+) -> Iterator[str]:
     """One sentence for each setting (of `names` only, where they are given) whose value is wrong."""
     told = set[str]()
     for detail in error.errors(include_url=False):
@@ -436,7 +438,7 @@ def _invalid(given: Given, error: ValidationError, *, names: Collection[str] | N
         )
 
 
-def _expected(given: Given, name: str) -> str:
+def _expected(given: SettingsSources, name: str) -> str:
     """What the table expects and, where no secret can stand in it, what was found instead."""
     extra = Settings.model_fields[name].json_schema_extra
     expects = str(extra["expects"]) if isinstance(extra, dict) else "something else"

@@ -26,7 +26,7 @@ def _variable(key: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Known:
+class KnownSettings:
     """The names that exist, in lower case without prefix."""
 
     names: Collection[str]
@@ -55,7 +55,7 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Given:
+class SettingsSources:
     """What somebody wrote, what was wrong with how it was written, and what is worth a warning."""
 
     layers: list[Layer] = dataclasses.field(default_factory=list)
@@ -64,7 +64,7 @@ class Given:
     unknown: list[str] = dataclasses.field(default_factory=list)
     written: dict[str, str] = dataclasses.field(default_factory=dict)
     """Every key that somebody wrote, those of secret files included: what to call it in a message."""
-    accounts: list["GivenAccount"] | None = None
+    accounts: list["AccountSources"] | None = None
     """The tables under `[[accounts]]`; None where nobody wrote any."""
     spelled: _Label = _variable
     """What to call a setting that nobody wrote."""
@@ -84,12 +84,12 @@ class Given:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class GivenAccount:
+class AccountSources:
     """One table under `[[accounts]]`."""
 
     label: str
     """What to call it in a message: by its name where that is one, else by its number."""
-    given: Given
+    given: SettingsSources
     """What stands in it."""
 
     def problem(self, sentence: str) -> str:
@@ -97,9 +97,11 @@ class GivenAccount:
         return f"{self.label}: {sentence}"
 
 
-def read(environ: Mapping[str, str], *, known: Known, known_of_account: Known) -> Given:
+def read(
+    environ: Mapping[str, str], *, known: KnownSettings, known_of_account: KnownSettings
+) -> SettingsSources:
     """Everything that environment, secret files and TOML file say; files are read, values are not checked."""
-    given = Given()
+    given = SettingsSources()
     _read_environment(given, environ, known=known)
     config = environ.get(CONFIG_NAME, "").strip()
     if not config:
@@ -122,7 +124,7 @@ def read(environ: Mapping[str, str], *, known: Known, known_of_account: Known) -
     return dataclasses.replace(given, accounts=accounts)
 
 
-def _read_environment(given: Given, environ: Mapping[str, str], *, known: Known) -> None:
+def _read_environment(given: SettingsSources, environ: Mapping[str, str], *, known: KnownSettings) -> None:
     """An empty variable is an unset one: compose files and unit files write them so."""
     ours = {
         name.removeprefix(PREFIX).lower(): value.strip()
@@ -137,7 +139,7 @@ def _read_environment(given: Given, environ: Mapping[str, str], *, known: Known)
     _add_layer(given, {key: ours[key] for key in ours.keys() & keys}, known=known, label=_variable)
 
 
-def _read_config(given: Given, path: pathlib.Path) -> dict[str, object]:
+def _read_config(given: SettingsSources, path: pathlib.Path) -> dict[str, object]:
     """The file's content; empty, and a problem, where it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -149,22 +151,24 @@ def _read_config(given: Given, path: pathlib.Path) -> dict[str, object]:
 
 
 def _read_account(
-    table: Mapping[str, object], path: pathlib.Path, *, number: int, known: Known
-) -> GivenAccount:
-    given = Given(spelled=lambda name: repr(_spelled(name, known)))
+    table: Mapping[str, object], path: pathlib.Path, *, number: int, known: KnownSettings
+) -> AccountSources:
+    given = SettingsSources(spelled=lambda name: repr(_spelled(name, known)))
     _add_table(given, table, known=known, label=repr, where="here")
     name = table.get("name")
     # What is no name is not repeated: it may be anything, a secret in the wrong place too.
     is_name = isinstance(name, str) and ACCOUNT_NAME.fullmatch(name)
     label = f"the account {name!r} in {path}" if is_name else f"number {number} of the [[accounts]] in {path}"
-    return GivenAccount(label, given)
+    return AccountSources(label, given)
 
 
-def _spelled(name: str, known: Known) -> str:
+def _spelled(name: str, known: KnownSettings) -> str:
     return next((alias for alias, meant in known.aliases.items() if meant == name), name)
 
 
-def _add_table(given: Given, table: Mapping[str, object], *, known: Known, label: _Label, where: str) -> None:
+def _add_table(
+    given: SettingsSources, table: Mapping[str, object], *, known: KnownSettings, label: _Label, where: str
+) -> None:
     """One TOML table as a layer; a key that is none is a problem, because the file is ours."""
     keys = frozenset(known.keys())
     given.problems.extend(
@@ -176,7 +180,9 @@ def _add_table(given: Given, table: Mapping[str, object], *, known: Known, label
     _add_layer(given, written, known=known, label=lambda name: label(_spelled(name, known)))
 
 
-def _add_layer(given: Given, written: Mapping[str, object], *, known: Known, label: _Label) -> None:
+def _add_layer(
+    given: SettingsSources, written: Mapping[str, object], *, known: KnownSettings, label: _Label
+) -> None:
     direct = {name: written[name] for name in written.keys() & set(known.names)}
     layer = Layer(values=direct, labels={name: label(name) for name in direct})
     given.layers.append(layer)
@@ -193,7 +199,7 @@ def _add_layer(given: Given, written: Mapping[str, object], *, known: Known, lab
                 layer.labels[name] = label(key)
 
 
-def _secret(given: Given, path: object, *, label: str) -> str | None:
+def _secret(given: SettingsSources, path: object, *, label: str) -> str | None:
     """The text of a secret's file without the spaces and line ends around it; None and a problem if none."""
     if not isinstance(path, str):
         given.problems.append(f"{label} must be the path of a file.")

@@ -30,18 +30,18 @@ from archiver.failures import (
 )
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
-from archiver.ledger import Known, Ledger
-from archiver.model import Discovery, Task
+from archiver.ledger import ExistingTask, Ledger
+from archiver.model import DiscoveredBy, Task
 
 BUSY_FIRST_SECONDS = 2.0
-BUSY_MOST_SECONDS = 60.0
+BUSY_SECONDS_MAX = 60.0
 """Halved at most by the jitter: never less than the second that the error table asks for."""
 LOOKUP_SECONDS = (0.0, 2.0, 4.0, 8.0)
 """Before each question for a task whose create was not answered. Nobody has ever seen a created task missing from a
 query (kling-api.md 5.3), but it is no promise, and a create may still be on its way."""
 
 
-class Verdict(enum.StrEnum):
+class CreateOutcome(enum.StrEnum):
     """What became of a create."""
 
     CREATED = "created"
@@ -71,7 +71,7 @@ class Submission:
 class Submitted:
     """What became of a submission."""
 
-    verdict: Verdict
+    verdict: CreateOutcome
     task_id: str | None = None
     failure: Failure | None = None
     """Why it was refused or is unknown; of a created task, why the ledger could not be told its id."""
@@ -102,13 +102,13 @@ class Submitter:
         told = self._judged(one, known) or self._looked_up(one, is_ours=is_ours)
         return told or self._create(one, is_ours=is_ours)
 
-    def _judged(self, one: Submission, known: Known) -> Submitted | None:
+    def _judged(self, one: Submission, known: ExistingTask) -> Submitted | None:
         """What the ledger alone can say; None where the API must be asked."""
         same = _is_same(one, known)
         if known.is_confirmed and same:
-            return Submitted(Verdict.EXISTING, known.task_id)
+            return Submitted(CreateOutcome.EXISTING, known.task_id)
         if known.is_confirmed or not (same or known.request is None):
-            return Submitted(Verdict.REFUSED, failure=_taken(one, f"task {known.task_id}"))
+            return Submitted(CreateOutcome.REFUSED, failure=_taken(one, f"task {known.task_id}"))
         return None
 
     def _looked_up(self, one: Submission, *, is_ours: bool) -> Submitted | None:
@@ -118,19 +118,19 @@ class Submitter:
         except TaskNotFound:
             return None
         except ExternalIdTaken as error:
-            return Submitted(Verdict.REFUSED, failure=error)
+            return Submitted(CreateOutcome.REFUSED, failure=error)
         except Failure as error:
-            return Submitted(Verdict.UNKNOWN, failure=error)
+            return Submitted(CreateOutcome.UNKNOWN, failure=error)
         if is_ours:
-            return self._took(one, task, Verdict.EXISTING)
-        return Submitted(Verdict.REFUSED, failure=_taken(one, f"task {task.task_id}"))
+            return self._took(one, task, CreateOutcome.EXISTING)
+        return Submitted(CreateOutcome.REFUSED, failure=_taken(one, f"task {task.task_id}"))
 
     def _create(self, one: Submission, *, is_ours: bool) -> Submitted:
         """`is_ours` says that a task of this external id can only be the one we want."""
         for attempt in itertools.count(1):
             is_new = self._register(one)
             try:
-                return self._took(one, self.client.create(one.family, one.body), Verdict.CREATED)
+                return self._took(one, self.client.create(one.family, one.body), CreateOutcome.CREATED)
             except CreateUnsettled as error:
                 return self._settled(one, error)
             except ApiBadParameter as error:
@@ -139,7 +139,7 @@ class Submitter:
                 if is_new:
                     self._withdraw(one)
                 if not isinstance(error, ApiRateLimited):
-                    return Submitted(Verdict.REFUSED, failure=error)
+                    return Submitted(CreateOutcome.REFUSED, failure=error)
                 self.pause(error, self._busy_seconds(attempt))
         raise AssertionError("unreachable: the loop above has no end")
 
@@ -159,14 +159,14 @@ class Submitter:
         with contextlib.suppress(LedgerUnavailable):
             self.ledger.withdraw(one.external_id, account=self.account)
 
-    def _took(self, one: Submission, task: Task, verdict: Verdict) -> Submitted:
+    def _took(self, one: Submission, task: Task, verdict: CreateOutcome) -> Submitted:
         """The API has named the task: its id takes the place of the external id in the ledger. Where that cannot be
         written now, the registration stays, and the daemon does the same with its first answer."""
         try:
             self.ledger.record(
                 [task],
                 account=self.account,
-                by=Discovery.REGISTRATION,
+                by=DiscoveredBy.REGISTRATION,
                 rand=self.rand(),
                 asked_as=one.external_id,
             )
@@ -180,10 +180,10 @@ class Submitter:
         for seconds in LOOKUP_SECONDS:
             self.pause(error, seconds)
             try:
-                return self._took(one, self._find(one), Verdict.CREATED)
+                return self._took(one, self._find(one), CreateOutcome.CREATED)
             except Failure as failure:
                 answer = failure
-        return Submitted(Verdict.UNKNOWN, failure=error, is_absent=isinstance(answer, TaskNotFound))
+        return Submitted(CreateOutcome.UNKNOWN, failure=error, is_absent=isinstance(answer, TaskNotFound))
 
     def _refused_or_there(
         self, one: Submission, error: ApiBadParameter, *, is_new: bool, is_ours: bool
@@ -193,17 +193,19 @@ class Submitter:
         try:
             task = self._find(one)
             if is_ours:
-                return self._took(one, task, Verdict.CREATED if one.has_own_id else Verdict.EXISTING)
+                return self._took(
+                    one, task, CreateOutcome.CREATED if one.has_own_id else CreateOutcome.EXISTING
+                )
             refusal: Failure = _taken(one, f"task {task.task_id}")
         except TaskNotFound:
             refusal = error
         except ExternalIdTaken as taken:
             refusal = taken
         except Failure:
-            return Submitted(Verdict.UNKNOWN, failure=error)
+            return Submitted(CreateOutcome.UNKNOWN, failure=error)
         if is_new:
             self._withdraw(one)
-        return Submitted(Verdict.REFUSED, failure=refusal)
+        return Submitted(CreateOutcome.REFUSED, failure=refusal)
 
     def _find(self, one: Submission) -> Task:
         """The task of the external id. Raises Failure: TaskNotFound, and ExternalIdTaken where it is the very id of
@@ -215,12 +217,12 @@ class Submitter:
 
     def _busy_seconds(self, attempt: int) -> float:
         milliseconds = backoff_ms(
-            attempt, rand=self.rand(), first_seconds=BUSY_FIRST_SECONDS, most_seconds=BUSY_MOST_SECONDS
+            attempt, rand=self.rand(), first_seconds=BUSY_FIRST_SECONDS, most_seconds=BUSY_SECONDS_MAX
         )
         return milliseconds / 1000
 
 
-def _is_same(one: Submission, known: Known) -> bool:
+def _is_same(one: Submission, known: ExistingTask) -> bool:
     return (known.family, known.request) == (one.family, one.request)
 
 

@@ -2,29 +2,17 @@
 every stage, so that a failure is handled alike wherever it turns up."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from archiver import log
-from archiver.failures import Bury, Failure, Hold, LeaseLost, Retry, decide, reason_of
+from archiver.failures import Bury, Failure, Hold, LeaseLost, PartlyDone, Retry, decide, reason_of
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
-from archiver.model import Lease, StoredAsset
-
-
-class PartlyDone(Exception):
-    """A task failed with `cause` after some of its assets were stored; nothing of that is thrown away."""
-
-    def __init__(
-        self, cause: Exception, *, stored: Sequence[StoredAsset], failed: Mapping[str, Exception]
-    ) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-        self.stored = tuple(stored)
-        self.failed = dict(failed)
+from archiver.model import Lease
 
 
 @dataclasses.dataclass(frozen=True)
-class Setbacks:
+class FailureHandler:
     """Writes failures down. `now` gives Unix ms, `rand` numbers in [0, 1)."""
 
     ledger: Ledger
@@ -32,7 +20,7 @@ class Setbacks:
     now: Callable[[], int]
     rand: Callable[[], float]
 
-    def settle(self, lease: Lease, error: Exception) -> Retry | Hold | Bury | None:
+    def handle(self, lease: Lease, error: Exception) -> Retry | Hold | Bury | None:
         """End `lease`, which failed with `error`; the decision, or None when the lease was lost anyway.
 
         Raises LedgerUnavailable: then nothing was written, and the lease's end brings the task back.
@@ -55,7 +43,7 @@ class Setbacks:
         cause, stored, failed = partly.cause, partly.stored, partly.failed
         if isinstance(decision, Hold) and isinstance(cause, Failure):
             if self.ledger.hold(lease, cause, decision, stored=stored):
-                say_hold(cause, account=lease.account, stage=lease.stage)
+                log_hold(cause, account=lease.account, stage=lease.stage)
         elif isinstance(decision, Bury) and isinstance(cause, Failure):
             self.ledger.bury(lease, cause, decision, stored=stored, failed=failed)
         elif isinstance(decision, Retry):
@@ -79,7 +67,7 @@ class Setbacks:
             log.get().warning("task.retried", **fields, exc_info=cause if unexpected else None)
 
 
-def say_hold(error: Failure, *, account: str, stage: str) -> None:
+def log_hold(error: Failure, *, account: str, stage: str) -> None:
     """The log line of a new hold: what stopped and what to do."""
     log.get().error(
         "hold.set",

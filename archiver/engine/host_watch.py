@@ -8,8 +8,7 @@ In memory only: after a restart five tasks find it out again, and none of them l
 import collections
 import threading
 
-from archiver.engine.failure_handling import PartlyDone
-from archiver.failures import AssetGone, Failure, FetchFailed, FetchTimeout, HostRefusing
+from archiver.failures import AssetGone, Failure, FetchFailed, FetchTimeout, HostRefusing, PartlyDone
 from archiver.model import Lease, State
 
 REFUSALS_IN_A_ROW = 5

@@ -19,7 +19,7 @@ class ThreadsRefused(RuntimeError):
     """The system does not give so many threads; the message is a sentence for the operator."""
 
 
-class StartedPool(concurrent.futures.ThreadPoolExecutor):
+class PrestartedPool(concurrent.futures.ThreadPoolExecutor):
     """`size` threads, started here and never again."""
 
     def __init__(self, size: int, *, name: str, begin: Callable[[], object] | None = None) -> None:

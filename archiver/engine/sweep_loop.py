@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable
 
 from archiver import log
-from archiver.engine.failure_handling import say_hold
-from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure
-from archiver.kling.limiter import Stopped
+from archiver.engine.failure_handling import log_hold
+from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure, Stopped
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Stage
@@ -25,8 +24,8 @@ from archiver.sweep.stage import SweepEnd, Sweeper, say_failed
 RETRY_SECONDS = 30.0
 """How soon a sweep that failed, or that another one was in the way of, is tried again; at most the interval. Doubled
 with each failure in a row: an API that is down must not be asked for lists more often than one that is up."""
-DOUBLINGS_MOST = 20
-WAIT_MOST_SECONDS = 0.5
+DOUBLINGS_MAX = 20
+WAIT_SECONDS_MAX = 0.5
 
 
 class SweepLoop:
@@ -70,15 +69,15 @@ class SweepLoop:
                 return
             if self._due_at[family] <= self._monotonic():
                 self._sweep(family)
-        soonest = min(self._due_at.values(), default=self._monotonic() + WAIT_MOST_SECONDS)
-        self._stop.wait(min(max(0.05, soonest - self._monotonic()), WAIT_MOST_SECONDS))
+        soonest = min(self._due_at.values(), default=self._monotonic() + WAIT_SECONDS_MAX)
+        self._stop.wait(min(max(0.05, soonest - self._monotonic()), WAIT_SECONDS_MAX))
 
     def _sweep(self, family: str) -> None:
-        failed = min(self._failed_in_a_row[family], DOUBLINGS_MOST)
+        failed = min(self._failed_in_a_row[family], DOUBLINGS_MAX)
         self._due_at[family] = self._monotonic() + min(RETRY_SECONDS * 2**failed, self._interval_seconds)
         self._failed_in_a_row[family] += 1  # until it is known better
         try:
-            if self._sweeper.offers.lacks(family):
+            if self._sweeper.offers.is_unavailable(family):
                 self._due_at[family] = self._monotonic() + self._interval_seconds
                 return
             counts = self._sweeper.sweep(family, full=self._sweeper.is_full_due(family))
@@ -105,4 +104,4 @@ class SweepLoop:
         for held in self._due_at if error.family is None else (family,):
             self._due_at[held] = max(self._due_at[held], probe_at)
         if self._ledger.set_hold(error, account=account, stage=Stage.SWEEP):
-            say_hold(error, account=account, stage=Stage.SWEEP)
+            log_hold(error, account=account, stage=Stage.SWEEP)

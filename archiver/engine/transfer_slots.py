@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 
-class Slots:
+class TransferSlots:
     """So many slots. Thread-safe."""
 
     def __init__(self, total: int) -> None:

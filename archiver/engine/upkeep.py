@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 
 from archiver import log
 from archiver.kling.client import KlingClient
-from archiver.ledger import Expired, Ledger
+from archiver.ledger import Expiry, Ledger
 from archiver.metrics import Metrics
 from archiver.model import State
 
-SKEW_MOST_MS = 5 * 60 * 1000
+SKEW_MS_MAX = 5 * 60 * 1000
 """While the local clock and the API's differ by more, nobody's deadline is decided."""
 
-HEARD_MOST_MS = 15 * 60 * 1000
+HEARD_MS_MAX = 15 * 60 * 1000
 """How old the API's last answer may be, or two sweep intervals, for our clock to be believed."""
 
-BATCHES_MOST = 20
+BATCHES_MAX = 20
 """Batches brought forward or dropped a round: faster than callbacks can bring new ids, and soon enough back to the
 other duties."""
 
@@ -26,7 +26,7 @@ _SET_CLOCK = "Set this machine's clock by NTP; until then no deadline is decided
 
 
 @dataclasses.dataclass
-class Tender:
+class Upkeep:
     """Tends the ledger of one process, for all of its accounts. `now` gives Unix ms."""
 
     clients: Mapping[str, KlingClient]
@@ -40,12 +40,12 @@ class Tender:
     now: Callable[[], int]
     _skews_said: set[str] = dataclasses.field(default_factory=set)
 
-    def tend(self) -> None:
+    def run_once(self) -> None:
         """One round. Every part is a transaction of its own; a crash between two loses nothing."""
         self.ledger.beat(
             self.daemon_id, version=self.version, started_at=self.started_at, clock_skew_ms=self._skew_ms()
         )
-        batches = (self.ledger.bring_forward() for _ in range(BATCHES_MOST))
+        batches = (self.ledger.bring_forward() for _ in range(BATCHES_MAX))
         brought = sum(itertools.takewhile(bool, batches))
         if brought:
             log.get().warning("clock.set_back", count=brought)
@@ -55,7 +55,7 @@ class Tender:
             # more have no API: theirs are lost as soon as anybody's clock agrees with ours.
             for verdict in self.ledger.expire(but=unsound):
                 self._say(verdict)
-        batches = (self.ledger.prune(by_age=not unsound) for _ in range(BATCHES_MOST))
+        batches = (self.ledger.prune(by_age=not unsound) for _ in range(BATCHES_MAX))
         dropped = sum(itertools.takewhile(bool, batches))
         if dropped:
             log.get().info("ids.dropped", count=dropped)
@@ -78,7 +78,7 @@ class Tender:
         found: list[object] = list(self.ledger.holds())
         for account, client in self.clients.items():
             skew = client.skew_ms
-            if skew is not None and abs(skew) > SKEW_MOST_MS:
+            if skew is not None and abs(skew) > SKEW_MS_MAX:
                 clock = {"stage": "clock", "reason": "clock_skewed", "seconds": skew / 1000}
                 found.append({"account": account, **clock, "what_to_do": _SET_CLOCK})
         return found
@@ -95,9 +95,9 @@ class Tender:
         skew, measured_at = client.skew_ms, client.skew_measured_at
         if skew is None or measured_at is None:
             return False
-        if not 0 <= self.now() - measured_at * 1000 <= max(HEARD_MOST_MS, 2 * self.sweep_interval_ms):
+        if not 0 <= self.now() - measured_at * 1000 <= max(HEARD_MS_MAX, 2 * self.sweep_interval_ms):
             return False
-        if abs(skew) <= SKEW_MOST_MS:
+        if abs(skew) <= SKEW_MS_MAX:
             self._skews_said.discard(account)
             return True
         if account not in self._skews_said:
@@ -105,7 +105,7 @@ class Tender:
             self._skews_said.add(account)
         return False
 
-    def _say(self, verdict: Expired) -> None:
+    def _say(self, verdict: Expiry) -> None:
         fields = {"task_id": verdict.task_id, "family": verdict.family, "reason": verdict.reason}
         if verdict.verdict is State.LOST:
             self.metrics.tasks_lost_total.inc()

@@ -12,7 +12,7 @@ Rules:
 Threads cannot be cancelled, so everything they wait for has a timeout, and every loop looks at the stop event.
 
 One worker works for one account, with loops, threads and leases of its own: an account whose API hangs, refuses or
-throttles keeps nobody else's questions waiting. What accounts share are ledger, bucket and transfer `Slots`.
+throttles keeps nobody else's questions waiting. What accounts share are ledger, bucket and transfer `TransferSlots`.
 """
 
 import concurrent.futures
@@ -26,30 +26,29 @@ from typing import TypeVar
 
 from archiver import log
 from archiver.archive.stage import Archiver
-from archiver.engine.failure_handling import Setbacks
+from archiver.engine.failure_handling import FailureHandler
 from archiver.engine.host_watch import HostWatch
-from archiver.engine.pools import StartedPool
+from archiver.engine.pools import PrestartedPool
 from archiver.engine.sweep_loop import SweepLoop
-from archiver.engine.transfer_slots import Slots
-from archiver.engine.upkeep import Tender
-from archiver.failures import Failure, LeaseLost, LedgerUnavailable
-from archiver.kling.limiter import Stopped
-from archiver.kling.new_standard import Shown
-from archiver.kling.new_standard_calls import IDS_MOST
+from archiver.engine.transfer_slots import TransferSlots
+from archiver.engine.upkeep import Upkeep
+from archiver.failures import Failure, LeaseLost, LedgerUnavailable, Stopped
+from archiver.kling.new_standard import NewStandardTask
+from archiver.kling.new_standard_calls import IDS_MAX
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
 from archiver.sweep.stage import Sweeper
-from archiver.verify.new_standard import Lookup
-from archiver.verify.stage import Matched, Verifier
+from archiver.verify.new_standard import BatchQuery
+from archiver.verify.stage import MatchResult, Verifier
 
 IDLE_SECONDS = 0.5
 MATCH_SECONDS = 0.1
 """Between two rounds of verification. Every commit of callbacks wakes it, and to look at what waits a hundred times a
 second would take from the door more than the API, at its few questions a second, could use."""
 VERIFY_THREADS = 4
-TEND_SECONDS = 5.0
+UPKEEP_SECONDS = 5.0
 
 _Item = TypeVar("_Item")
 
@@ -73,12 +72,12 @@ class Stages:
     keeper: LeaseKeeper
     """Not another worker's: a stop gives back all that it holds."""
     verifier: Verifier
-    lookup: Lookup
+    lookup: BatchQuery
     archiver: Archiver
     sweeper: Sweeper
-    tender: Tender | None
+    upkeep: Upkeep | None
     """Tends the ledger, which one worker of a process does for all."""
-    setbacks: Setbacks
+    failure_handler: FailureHandler
     metrics: Metrics
     families: tuple[str, ...]
 
@@ -101,7 +100,7 @@ class Threads:
 
     def pool(self, size: int, *, name: str, begin: Callable[[], object]) -> concurrent.futures.Executor:
         """Threads for work that is waited for, each of which calls `begin` first."""
-        return StartedPool(size, name=name, begin=begin)
+        return PrestartedPool(size, name=name, begin=begin)
 
 
 class Worker:
@@ -114,7 +113,7 @@ class Worker:
         *,
         stop: threading.Event,
         on_death: Callable[[], None],
-        slots: Slots | None = None,
+        slots: TransferSlots | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         renew_seconds: float = RENEW_SECONDS,
         threads: Threads | None = None,
@@ -133,7 +132,7 @@ class Worker:
         self._backlogged = False
         """The last claim got as much as it asked for: there is more, most likely, and no need to look first."""
         self._hosts = HostWatch(slots=max(1, limits.transfer_concurrency // limits.accounts))
-        self._slots = slots or Slots(limits.transfer_concurrency)
+        self._slots = slots or TransferSlots(limits.transfer_concurrency)
         self._slots.join(self._account, wake=self._wakes[Stage.ARCHIVE].set)
         bind = functools.partial(log.bind, account=self._account)
         self._verifying = _Pool(
@@ -161,8 +160,8 @@ class Worker:
             ("archive-loop", self._archive_step),
             ("sweep-loop", self._sweeps.step),
         ]
-        if stages.tender is not None:
-            steps.append(("tend-loop", functools.partial(self._tend_step, stages.tender)))
+        if stages.upkeep is not None:
+            steps.append(("upkeep-loop", functools.partial(self._upkeep_step, stages.upkeep)))
         self._threads = [
             threads.thread(functools.partial(self._guard, name, step), name=name) for name, step in steps
         ]
@@ -263,7 +262,7 @@ class Worker:
         known before, so no second crowd is taken before a thread is free for it."""
         stages = self._stages
         asked_at = stages.keeper.asking()
-        crowd = stages.ledger.claim_crowd(count=IDS_MOST, due_before=due_before, account=self._account)
+        crowd = stages.ledger.claim_batch(count=IDS_MAX, due_before=due_before, account=self._account)
         if crowd:
             stages.keeper.keep(crowd, asked_at=asked_at)
             try:
@@ -278,7 +277,7 @@ class Worker:
 
         A list that nobody expected must not keep anybody from being asked for: None then, which is all that is due.
         """
-        matched: list[Matched] = []
+        matched: list[MatchResult] = []
         self._try("list-matching", lambda: matched.append(self._stages.verifier.match()))
         if any(one.count for one in matched):
             self._wakes[Stage.ARCHIVE].set()
@@ -289,7 +288,7 @@ class Worker:
             self._wakes[Stage.ARCHIVE].set()
 
     def _verify_crowd(self, crowd: list[Lease]) -> None:
-        shown: Mapping[str, Shown | Failure] | None = None
+        shown: Mapping[str, NewStandardTask | Failure] | None = None
         trouble: Exception | None = None
         try:
             shown = self._stages.lookup.ask(crowd)
@@ -392,7 +391,7 @@ class Worker:
         except Stopped:
             self._give_back(lease)
             return False
-        except Exception as error:  # noqa: BLE001 -- written down by `Setbacks`, with its traceback where nobody listed it
+        except Exception as error:  # noqa: BLE001 -- written down by `FailureHandler`, with its traceback where nobody listed it
             self._try("setback", functools.partial(self._settle, lease, error))
             return False
         finally:
@@ -404,7 +403,7 @@ class Worker:
 
     def _settle(self, lease: Lease, error: Exception) -> None:
         judged = self._hosts.judged(lease, error)
-        self._stages.setbacks.settle(lease, judged)
+        self._stages.failure_handler.handle(lease, judged)
 
     def _release(self, lease: Lease) -> None:
         """Something succeeded: what was held for its account, family or host goes on at once."""
@@ -432,9 +431,9 @@ class Worker:
             if Stage.SWEEP in stages:
                 self._sweeps.resume()
 
-    def _tend_step(self, tender: Tender) -> None:
-        tender.tend()
-        self._stop.wait(TEND_SECONDS)
+    def _upkeep_step(self, upkeep: Upkeep) -> None:
+        upkeep.run_once()
+        self._stop.wait(UPKEEP_SECONDS)
 
     def _renew(self) -> None:
         log.bind(account=self._account)

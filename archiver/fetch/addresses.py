@@ -10,7 +10,7 @@ from collections.abc import Iterator
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Verdict(enum.StrEnum):
+class AddressClass(enum.StrEnum):
     """What an address is. Only `PUBLIC` is connected to; the others say in one word why not."""
 
     PUBLIC = "public"
@@ -35,33 +35,33 @@ class Verdict(enum.StrEnum):
 _IPV4 = tuple(
     (ipaddress.IPv4Network(network), verdict)
     for network, verdict in (
-        ("169.254.169.254/32", Verdict.METADATA),  # AWS, GCP, Azure and nearly everybody else
-        ("169.254.170.2/32", Verdict.METADATA),  # AWS ECS task credentials
-        ("169.254.170.23/32", Verdict.METADATA),  # AWS EKS pod identity
-        ("100.100.100.200/32", Verdict.METADATA),  # Alibaba Cloud, inside CGNAT space
-        ("168.63.129.16/32", Verdict.METADATA),  # Azure's wire server: a public address to any registry
-        ("192.0.0.192/32", Verdict.METADATA),  # Oracle Cloud
-        ("0.0.0.0/32", Verdict.UNSPECIFIED),
-        ("0.0.0.0/8", Verdict.RESERVED),  # "this network"; Linux connects 0.x to itself
-        ("10.0.0.0/8", Verdict.PRIVATE),
-        ("100.64.0.0/10", Verdict.CGNAT),
-        ("127.0.0.0/8", Verdict.LOOPBACK),
-        ("169.254.0.0/16", Verdict.LINK_LOCAL),
-        ("172.16.0.0/12", Verdict.PRIVATE),
-        ("192.0.0.0/24", Verdict.PROTOCOL),
-        ("192.0.2.0/24", Verdict.DOCUMENTATION),
-        ("192.31.196.0/24", Verdict.PROTOCOL),  # AS112
-        ("192.52.193.0/24", Verdict.PROTOCOL),  # AMT
-        ("192.88.99.0/24", Verdict.TUNNEL),  # 6to4 relay anycast, withdrawn by RFC 7526
-        ("192.168.0.0/16", Verdict.PRIVATE),
-        ("192.175.48.0/24", Verdict.PROTOCOL),  # AS112
-        ("198.18.0.0/15", Verdict.BENCHMARKING),
-        ("198.51.100.0/24", Verdict.DOCUMENTATION),
-        ("203.0.113.0/24", Verdict.DOCUMENTATION),
-        ("233.252.0.0/24", Verdict.DOCUMENTATION),  # MCAST-TEST-NET
-        ("224.0.0.0/4", Verdict.MULTICAST),
-        ("255.255.255.255/32", Verdict.BROADCAST),
-        ("240.0.0.0/4", Verdict.RESERVED),
+        ("169.254.169.254/32", AddressClass.METADATA),  # AWS, GCP, Azure and nearly everybody else
+        ("169.254.170.2/32", AddressClass.METADATA),  # AWS ECS task credentials
+        ("169.254.170.23/32", AddressClass.METADATA),  # AWS EKS pod identity
+        ("100.100.100.200/32", AddressClass.METADATA),  # Alibaba Cloud, inside CGNAT space
+        ("168.63.129.16/32", AddressClass.METADATA),  # Azure's wire server: a public address to any registry
+        ("192.0.0.192/32", AddressClass.METADATA),  # Oracle Cloud
+        ("0.0.0.0/32", AddressClass.UNSPECIFIED),
+        ("0.0.0.0/8", AddressClass.RESERVED),  # "this network"; Linux connects 0.x to itself
+        ("10.0.0.0/8", AddressClass.PRIVATE),
+        ("100.64.0.0/10", AddressClass.CGNAT),
+        ("127.0.0.0/8", AddressClass.LOOPBACK),
+        ("169.254.0.0/16", AddressClass.LINK_LOCAL),
+        ("172.16.0.0/12", AddressClass.PRIVATE),
+        ("192.0.0.0/24", AddressClass.PROTOCOL),
+        ("192.0.2.0/24", AddressClass.DOCUMENTATION),
+        ("192.31.196.0/24", AddressClass.PROTOCOL),  # AS112
+        ("192.52.193.0/24", AddressClass.PROTOCOL),  # AMT
+        ("192.88.99.0/24", AddressClass.TUNNEL),  # 6to4 relay anycast, withdrawn by RFC 7526
+        ("192.168.0.0/16", AddressClass.PRIVATE),
+        ("192.175.48.0/24", AddressClass.PROTOCOL),  # AS112
+        ("198.18.0.0/15", AddressClass.BENCHMARKING),
+        ("198.51.100.0/24", AddressClass.DOCUMENTATION),
+        ("203.0.113.0/24", AddressClass.DOCUMENTATION),
+        ("233.252.0.0/24", AddressClass.DOCUMENTATION),  # MCAST-TEST-NET
+        ("224.0.0.0/4", AddressClass.MULTICAST),
+        ("255.255.255.255/32", AddressClass.BROADCAST),
+        ("240.0.0.0/4", AddressClass.RESERVED),
     )
 )
 
@@ -69,28 +69,28 @@ _IPV4 = tuple(
 _IPV6 = tuple(
     (ipaddress.IPv6Network(network), verdict)
     for network, verdict in (
-        ("::/128", Verdict.UNSPECIFIED),
-        ("::1/128", Verdict.LOOPBACK),
-        ("fd00:ec2::/32", Verdict.METADATA),  # AWS: fd00:ec2::254 and its siblings
-        ("fd20:ce::254/128", Verdict.METADATA),  # GCP
-        ("100::/64", Verdict.RESERVED),  # discard-only
-        ("100:0:0:1::/64", Verdict.RESERVED),  # dummy prefix, RFC 9780
-        ("2001:2::/48", Verdict.BENCHMARKING),
-        ("2001:10::/28", Verdict.PROTOCOL),  # ORCHID
-        ("2001:20::/28", Verdict.PROTOCOL),  # ORCHIDv2
-        ("2001::/32", Verdict.TUNNEL),  # Teredo
-        ("2001::/23", Verdict.PROTOCOL),
-        ("2001:db8::/32", Verdict.DOCUMENTATION),
-        ("2002::/16", Verdict.TUNNEL),  # 6to4
-        ("2620:4f:8000::/48", Verdict.PROTOCOL),  # AS112
-        ("3fff::/20", Verdict.DOCUMENTATION),
-        ("64:ff9b:1::/48", Verdict.TUNNEL),  # NAT64 inside one network, RFC 8215
-        ("5f00::/16", Verdict.PROTOCOL),  # segment routing
-        ("fc00::/7", Verdict.PRIVATE),
-        ("fe80::/10", Verdict.LINK_LOCAL),
-        ("fec0::/10", Verdict.SITE_LOCAL),
-        ("ff00::/8", Verdict.MULTICAST),
-        ("2000::/3", Verdict.PUBLIC),
+        ("::/128", AddressClass.UNSPECIFIED),
+        ("::1/128", AddressClass.LOOPBACK),
+        ("fd00:ec2::/32", AddressClass.METADATA),  # AWS: fd00:ec2::254 and its siblings
+        ("fd20:ce::254/128", AddressClass.METADATA),  # GCP
+        ("100::/64", AddressClass.RESERVED),  # discard-only
+        ("100:0:0:1::/64", AddressClass.RESERVED),  # dummy prefix, RFC 9780
+        ("2001:2::/48", AddressClass.BENCHMARKING),
+        ("2001:10::/28", AddressClass.PROTOCOL),  # ORCHID
+        ("2001:20::/28", AddressClass.PROTOCOL),  # ORCHIDv2
+        ("2001::/32", AddressClass.TUNNEL),  # Teredo
+        ("2001::/23", AddressClass.PROTOCOL),
+        ("2001:db8::/32", AddressClass.DOCUMENTATION),
+        ("2002::/16", AddressClass.TUNNEL),  # 6to4
+        ("2620:4f:8000::/48", AddressClass.PROTOCOL),  # AS112
+        ("3fff::/20", AddressClass.DOCUMENTATION),
+        ("64:ff9b:1::/48", AddressClass.TUNNEL),  # NAT64 inside one network, RFC 8215
+        ("5f00::/16", AddressClass.PROTOCOL),  # segment routing
+        ("fc00::/7", AddressClass.PRIVATE),
+        ("fe80::/10", AddressClass.LINK_LOCAL),
+        ("fec0::/10", AddressClass.SITE_LOCAL),
+        ("ff00::/8", AddressClass.MULTICAST),
+        ("2000::/3", AddressClass.PUBLIC),
     )
 )
 
@@ -100,7 +100,7 @@ _IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
-def classify(address: Address) -> Verdict:
+def classify(address: Address) -> AddressClass:
     """Total: every address has exactly one verdict.
 
     An IPv6 address that carries an IPv4 one is worth no more than that one: mapped and NAT64 addresses get
@@ -108,16 +108,16 @@ def classify(address: Address) -> Verdict:
     tunnels are not public even when it is: no CDN lives behind one that died a decade ago.
     """
     if isinstance(address, ipaddress.IPv4Address):
-        return next((verdict for network, verdict in _IPV4 if address in network), Verdict.PUBLIC)
+        return next((verdict for network, verdict in _IPV4 if address in network), AddressClass.PUBLIC)
     if address.ipv4_mapped is not None:
         return classify(address.ipv4_mapped)
     if address in _NAT64:
         return classify(_low_ipv4(address))
-    outer = next((verdict for network, verdict in _IPV6 if address in network), Verdict.RESERVED)
-    if outer in (Verdict.UNSPECIFIED, Verdict.LOOPBACK):
+    outer = next((verdict for network, verdict in _IPV6 if address in network), AddressClass.RESERVED)
+    if outer in (AddressClass.UNSPECIFIED, AddressClass.LOOPBACK):
         return outer
     inner = (classify(carried) for carried in _carried(address))
-    return next((verdict for verdict in inner if verdict is not Verdict.PUBLIC), outer)
+    return next((verdict for verdict in inner if verdict is not AddressClass.PUBLIC), outer)
 
 
 def _carried(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:

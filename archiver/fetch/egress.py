@@ -11,7 +11,7 @@ would write every URL, signature included, to the log at level info, keep a cook
 signatures cover the target's bytes, so they are sent as they came. The pool takes back only what the library has read
 to its end, and the library copies a body four times, in pieces of at most one TLS record (16 KiB): beside sixteen
 threads that wait for the interpreter at every piece, that cost more than hashing. The price of rule 3 is that which
-connection may be used again is decided here (`Answer.is_over`).
+connection may be used again is decided here (`HttpExchange.is_over`).
 
 A crash here loses nothing: there is no state but open sockets.
 """
@@ -30,7 +30,7 @@ from typing import Any
 
 import httpcore2
 
-from archiver.fetch.addresses import Verdict, classify
+from archiver.fetch.addresses import AddressClass, classify
 from archiver.fetch.urls import Cause, Origin, Refused, VettedUrl
 from archiver.version import USER_AGENT
 
@@ -219,7 +219,7 @@ class PinnedBackend(httpcore2.NetworkBackend):
                     Cause.ADDRESS, f"{host} resolves to something that is no address", host=host
                 ) from None
             verdict = classify(address)
-            if verdict is not Verdict.PUBLIC and not self._private_allowed:
+            if verdict is not AddressClass.PUBLIC and not self._private_allowed:
                 raise Refused(Cause.ADDRESS, f"{host} resolves to {address}, which is {verdict}", host=host)
             addresses.append(str(address))
         return addresses
@@ -291,7 +291,7 @@ class _Resolution:
         return self._addresses
 
 
-class Answer:
+class HttpExchange:
     """An answer whose head has been read. Its body is taken in one of two ways: `pieces`, or, where `length` says how
     long it is, `read_into`."""
 
@@ -392,7 +392,7 @@ class _Idle:
 class _Asked:
     """One exchange, its answer's head read."""
 
-    answer: Answer
+    answer: HttpExchange
     response: httpcore2.Response
     connection: httpcore2.HTTP11Connection
     stream: BoundedStream
@@ -418,7 +418,9 @@ class EgressTransport:
         self._idle = _Idle()
 
     @contextlib.contextmanager
-    def get(self, vetted: VettedUrl, *, connect_seconds: float, transfer: Allowance) -> Iterator[Answer]:
+    def get(
+        self, vetted: VettedUrl, *, connect_seconds: float, transfer: Allowance
+    ) -> Iterator[HttpExchange]:
         """The answer with its body unread; leaving the block keeps the connection for the next or closes it.
 
         `connect_seconds` are for resolving, connecting and TLS together, where no idle connection serves.
@@ -482,7 +484,7 @@ class EgressTransport:
             stream.close()
             raise
         stream.end_head()
-        return _Asked(Answer(response, stream, transfer=transfer), response, connection, stream)
+        return _Asked(HttpExchange(response, stream, transfer=transfer), response, connection, stream)
 
     def close(self) -> None:
         """Closes every connection. No request may be under way."""

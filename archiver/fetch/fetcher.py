@@ -32,7 +32,7 @@ from archiver.failures import (
     SpoolFull,
     TooLarge,
 )
-from archiver.fetch.egress import Allowance, Answer, EgressTransport, Resolver, resolve
+from archiver.fetch.egress import Allowance, EgressTransport, HttpExchange, Resolver, resolve
 from archiver.fetch.spool import BLOCK_BYTES, Reservation, Spool
 from archiver.fetch.urls import Cause, EgressPolicy, Refused, VettedUrl, redirected
 from archiver.media.identify import Media, identify
@@ -143,11 +143,11 @@ class Fetcher:
         host = vetted.origin.host
         raise FetchFailed(f"more than {self._limits.redirects_max} redirects, the last to {host}", host=host)
 
-    def _get(self, vetted: VettedUrl, deadline: float) -> contextlib.AbstractContextManager[Answer]:
+    def _get(self, vetted: VettedUrl, deadline: float) -> contextlib.AbstractContextManager[HttpExchange]:
         transfer = Allowance(until=deadline, idle_seconds=self._limits.idle_seconds, clock=self._clock)
         return self._transport.get(vetted, connect_seconds=self._limits.connect_seconds, transfer=transfer)
 
-    def _follow(self, vetted: VettedUrl, answer: Answer) -> VettedUrl:
+    def _follow(self, vetted: VettedUrl, answer: HttpExchange) -> VettedUrl:
         """Through the same gate, and never from https to http, listed or not."""
         location = _header(answer, b"location")
         if not location:
@@ -161,7 +161,7 @@ class Fetcher:
 
     def _receive(
         self,
-        answer: Answer,
+        answer: HttpExchange,
         *,
         host: str,
         bytes_max: int,
@@ -183,7 +183,7 @@ class Fetcher:
 
     def _store_pieces(
         self,
-        answer: Answer,
+        answer: HttpExchange,
         reservation: Reservation,
         *,
         bytes_max: int,
@@ -209,7 +209,7 @@ class Fetcher:
         return digests
 
 
-def _store_announced(answer: Answer, reservation: Reservation, *, length: int) -> "_Digests":
+def _store_announced(answer: HttpExchange, reservation: Reservation, *, length: int) -> "_Digests":
     """A body of known length goes from the socket into the spool's own memory, or through one block to disk."""
     if not length:
         raise BodyIncomplete("the body is empty")
@@ -228,7 +228,7 @@ def _store_announced(answer: Answer, reservation: Reservation, *, length: int) -
     return digests
 
 
-def _fill(view: memoryview, answer: Answer) -> None:
+def _fill(view: memoryview, answer: HttpExchange) -> None:
     filled = 0
     while filled < len(view):
         count = answer.read_into(view[filled:])
@@ -290,7 +290,7 @@ def _named_after(host: str) -> Iterator[None]:
         raise FetchFailed(f"{host} cannot be asked ({type(error).__name__})", host=host) from error
 
 
-def _announced(answer: Answer, *, host: str, bytes_max: int) -> int | None:
+def _announced(answer: HttpExchange, *, host: str, bytes_max: int) -> int | None:
     """The length that the headers promise, once they have been found acceptable; None where they do not say.
 
     Raises AssetGone, FetchFailed, TooLarge.
@@ -311,13 +311,13 @@ def _announced(answer: Answer, *, host: str, bytes_max: int) -> int | None:
     return int(length)
 
 
-def _header(answer: Answer, name: bytes) -> bytes | None:
+def _header(answer: HttpExchange, name: bytes) -> bytes | None:
     """All values of a header joined by commas, or None."""
     values = [value for key, value in answer.headers if key.lower() == name]
     return b", ".join(values) if values else None
 
 
-def _body(answer: Answer) -> Iterator[bytes]:
+def _body(answer: HttpExchange) -> Iterator[bytes]:
     """The body; a transfer that the peer cut raises BodyIncomplete (without a digest) from inside the loop."""
     try:
         yield from answer.pieces()

@@ -34,7 +34,7 @@ from jwt.algorithms import HMACAlgorithm
 from archiver import failures, families, model
 from archiver.kling import responses
 from archiver.kling.limiter import Priority, RateLimiter
-from archiver.kling.responses import Answer
+from archiver.kling.responses import ApiResponse
 from archiver.model import Task
 from archiver.redaction import Redaction
 from archiver.version import USER_AGENT
@@ -346,7 +346,7 @@ class KlingClient:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
         priority: Priority,
-    ) -> Answer:
+    ) -> ApiResponse:
         """What `/tasks` or `/solutions` (`name`) answers: GET with `query`, or POST with `body`, which creates nothing.
 
         Raises NeedsApiKey before anything is sent, NotOffered where a gateway has no such path, other Failures.
@@ -368,7 +368,7 @@ class KlingClient:
             raise failures.ApiRequestInvalid(f"Tasks of {family} are asked for by their own id.")
         return _Question("tasks", f"/{collection}?task_ids={identifier}", family, by_id=True)
 
-    def _ask(self, question: _Question, *, priority: Priority) -> Answer:
+    def _ask(self, question: _Question, *, priority: Priority) -> ApiResponse:
         """One request, and a second one with a fresh token where the first token was refused as such."""
         bearer = self._bearer.current()
         try:
@@ -378,7 +378,7 @@ class KlingClient:
                 raise
         return self._ask_once(question, bearer=self._bearer.current(), priority=priority)
 
-    def _ask_once(self, question: _Question, *, bearer: str, priority: Priority) -> Answer:
+    def _ask_once(self, question: _Question, *, bearer: str, priority: Priority) -> ApiResponse:
         self._limiter.acquire(priority)
         try:
             answer = self._answer(question, bearer=bearer)
@@ -391,7 +391,7 @@ class KlingClient:
         self._limiter.answered()
         return answer
 
-    def _answer(self, question: _Question, *, bearer: str) -> Answer:
+    def _answer(self, question: _Question, *, bearer: str) -> ApiResponse:
         with self._failures_of(question):
             status, body = self._fetch(question, bearer=bearer)
         try:
@@ -405,7 +405,7 @@ class KlingClient:
         raise self._refusal(question, status=status, answer=answer)
 
     def _refusal(
-        self, question: _Question, *, status: int, answer: Answer | None = None, said: str = ""
+        self, question: _Question, *, status: int, answer: ApiResponse | None = None, said: str = ""
     ) -> failures.Failure:
         code = answer.code if answer else None
         named = f"HTTP {status}" if code is None else f"code {_label(code, status=status)}, HTTP {status}"
@@ -535,7 +535,7 @@ def _label(code: int, *, status: int) -> str:
     return str(code) if 0 <= code <= 9999 else f"http_{status}"
 
 
-def _request_id(answer: Answer | None) -> str:
+def _request_id(answer: ApiResponse | None) -> str:
     """Kling's support asks for it."""
     known = answer is not None and re.fullmatch(r"[A-Za-z0-9-]{1,64}", answer.request_id)
     return f" (request {answer.request_id})" if known and answer else ""

@@ -24,12 +24,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from archiver.failures import Stopped
+
 FLOOR_DIVISOR = 32
 """Halving ends at this part of the configured rate."""
 RECOVERY_PER_SECOND = 0.01
 """Part of the configured rate won back each second: from half to full takes 50 s, so a limit that lasts is
 run into about once a minute, not once a second."""
-HALVING_LEAST_SECONDS = 1.0
+HALVING_SECONDS_MIN = 1.0
 """Answers to requests that were sent side by side are one complaint, not several."""
 VERIFICATIONS_IN_A_ROW = 7
 """So many verifications go first while something else waits; then it has one turn."""
@@ -38,8 +40,8 @@ LISTS_IN_A_ROW = 2
 UNANSWERED_IN_A_ROW = 5
 """From so many questions in a row that nobody answered on, each is a complaint: a service that is down is asked about
 every five seconds, however much waits for it. One bad answer says nothing about the service."""
-WAIT_LEAST_SECONDS = 0.001
-WAIT_MOST_SECONDS = 1.0
+WAIT_SECONDS_MIN = 0.001
+WAIT_SECONDS_MAX = 1.0
 
 
 class Priority(enum.Enum):
@@ -50,10 +52,6 @@ class Priority(enum.Enum):
     """A list page, read for ids that nobody but an unsigned callback vouches for."""
     BACKGROUND = "background"
     """The sweep, and single questions about such ids."""
-
-
-class Stopped(Exception):
-    """The process is stopping. Not a failure of the task: give the lease back, it costs no attempt."""
 
 
 class _Bucket:
@@ -134,7 +132,7 @@ class RateLimiter:
         with self._lock:
             self._refill()
             now = self._monotonic()
-            if now - self._halved_at < HALVING_LEAST_SECONDS:
+            if now - self._halved_at < HALVING_SECONDS_MIN:
                 return
             self._halved_at = now
             self._rate = max(self._rate / 2, self._full_rate / FLOOR_DIVISOR)
@@ -221,4 +219,4 @@ class RateLimiter:
 
     @staticmethod
     def _bounded(seconds: float) -> float:
-        return min(max(seconds, WAIT_LEAST_SECONDS), WAIT_MOST_SECONDS)
+        return min(max(seconds, WAIT_SECONDS_MIN), WAIT_SECONDS_MAX)

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 
 from archiver.kling.client import Page
 
-PAGES_MOST = 1000
-REPEATS_MOST = 3
+PAGES_MAX = 1000
+REPEATS_MAX = 3
 _NOISE = 0.1
 """Part of the neighbours that may stand the wrong way round in a list that is still called sorted: equal
 seconds, or an order by another clock than `created_at`."""
@@ -111,7 +111,7 @@ class Listing:
 
     def _forwards(self) -> Iterator[Page]:
         empty = 0
-        for number in range(1, PAGES_MOST + 1):
+        for number in range(1, PAGES_MAX + 1):
             page = self._learn(number, self.read(number))
             if self.order is Order.OLDEST_FIRST and not self._turned:
                 # The newest tasks are at the other end.
@@ -141,7 +141,7 @@ class Listing:
     def _learn(self, number: int, page: Page) -> Page:
         self._steps += steps_of(page)
         self._rows_most = max(self._rows_most, page.rows)
-        if number == PAGES_MOST:
+        if number == PAGES_MAX:
             self._rows_at_the_end = page.rows
         return page
 
@@ -151,7 +151,7 @@ class Listing:
         repeated = page.rows > 0 and page.ids == self._before
         self._repeats = self._repeats + 1 if repeated else 0
         self._before = page.ids
-        self.stands_still = self._repeats >= REPEATS_MOST
+        self.stands_still = self._repeats >= REPEATS_MAX
         return self.stands_still
 
     def _find_last(self, start: int) -> int:
@@ -171,12 +171,12 @@ class Listing:
         step = 1
         if self._has_rows_from(start):
             low = start
-            while low < PAGES_MOST:
-                high = min(low + step, PAGES_MOST)
+            while low < PAGES_MAX:
+                high = min(low + step, PAGES_MAX)
                 if not self._has_rows_from(high):
                     return low, high
                 low, step = high, step * 2
-            return PAGES_MOST, PAGES_MOST
+            return PAGES_MAX, PAGES_MAX
         high = start
         while high > 1:
             low = max(high - step, 1)
@@ -187,7 +187,7 @@ class Listing:
 
     def _has_rows_from(self, number: int) -> bool:
         for probed in (number, number + 1):
-            page = self.read(probed) if probed <= PAGES_MOST else None
+            page = self.read(probed) if probed <= PAGES_MAX else None
             if page is not None and page.rows:
                 self._kept = probed, page
                 return True

@@ -19,7 +19,7 @@ from archiver.model import State
 
 TASKS = "tasks"
 SOLUTIONS = "solutions"
-DISCOVERIES = {SOLUTIONS: "solutions/all", TASKS: "tasks/all"}
+COLLECTION_SWEEPS = {SOLUTIONS: "solutions/all", TASKS: "tasks/all"}
 """Collection → the name that its sweep goes by in the ledger, `status` and metrics. In the order they are read: what
 `/solutions` shows, `/tasks` may show as well, without its name."""
 
@@ -41,7 +41,7 @@ _RARE = frozenset({"audio", "voice", "element"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Shown:
+class NewStandardTask:
     """A task as `/tasks` or `/solutions` shows it."""
 
     collection: str
@@ -52,7 +52,7 @@ class Shown:
 def collection_of(family: str | None) -> str | None:
     """`tasks` or `solutions`; None for a family that has a path below `/v1/`, and for None."""
     first = (family or "").partition("/")[0]
-    return first if first in DISCOVERIES else None
+    return first if first in COLLECTION_SWEEPS else None
 
 
 def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
     if not has_api_key:
         return lists
     solutions = any(collection_of(family) == SOLUTIONS for family in families)
-    return (*lists, *([DISCOVERIES[SOLUTIONS]] if solutions else []), DISCOVERIES[TASKS])
+    return (*lists, *([COLLECTION_SWEEPS[SOLUTIONS]] if solutions else []), COLLECTION_SWEEPS[TASKS])
 
 
 def kinds_of(document: Mapping[str, object]) -> frozenset[str]:
@@ -118,7 +118,7 @@ def _may_make(family: str, kinds: frozenset[str]) -> bool:
     return not kinds or OTHER in kinds or made is None or bool(made & kinds)
 
 
-def settled_family(shown: Shown, preferred: Sequence[str | None]) -> str:
+def settled_family(shown: NewStandardTask, preferred: Sequence[str | None]) -> str:
     """The family of a task that only its collection knows: the first preferred one that fits, else what it has made.
 
     A task that has made nothing yet is taken for a video, which is all that the new standard's own paths make; see

@@ -15,12 +15,12 @@ from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiRequestIn
 from archiver.kling import responses
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
-from archiver.kling.new_standard import Shown
+from archiver.kling.new_standard import NewStandardTask
 
-IDS_MOST = 20
+IDS_MAX = 20
 WINDOW_ROWS = 500
 
-Answers = dict[str, Shown | Failure]
+Answers = dict[str, NewStandardTask | Failure]
 """Id → what is shown of it, or why its row cannot be read. An id that is not in it, the API has left out."""
 
 
@@ -33,8 +33,8 @@ def ask_ids(
     several ids, which is what a path that is not there may answer as well.
     """
     found: Answers = {}
-    for start in range(0, len(ids), IDS_MOST):
-        some = ids[start : start + IDS_MOST]
+    for start in range(0, len(ids), IDS_MAX):
+        some = ids[start : start + IDS_MAX]
         found |= _ask_some(client, collection, some, priority=priority, external=external)
     return found
 
@@ -72,7 +72,7 @@ def _by_id(rows: Sequence[object], collection: str, *, wanted: set[str], externa
     found: Answers = {}
     for row in rows:
         name = families.readable_external_id(row) if external else families.readable_id(row)
-        if name not in wanted or isinstance(found.get(name), Shown):
+        if name not in wanted or isinstance(found.get(name), NewStandardTask):
             continue
         try:
             found[name] = _shown(row, collection)
@@ -81,18 +81,18 @@ def _by_id(rows: Sequence[object], collection: str, *, wanted: set[str], externa
     return found
 
 
-def _shown(row: object, collection: str) -> Shown:
+def _shown(row: object, collection: str) -> NewStandardTask:
     document = responses.sound(row)
     if not isinstance(document, dict):
         raise ApiAnswerUnreadable("A task that is no JSON object.")
-    return Shown(collection, document)
+    return NewStandardTask(collection, document)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WindowPage:
     """One page of a window of time, as far as it could be read."""
 
-    shown: tuple[Shown, ...]
+    shown: tuple[NewStandardTask, ...]
     rows: int
     """How many rows the API sent."""
     reasons: tuple[str, ...]
@@ -128,7 +128,7 @@ def ask_window(
     return WindowPage(tuple(shown), len(rows), tuple(reasons), next_cursor, has_more)
 
 
-def _rows(answer: responses.Answer) -> list[object]:
+def _rows(answer: responses.ApiResponse) -> list[object]:
     data = answer.data
     if isinstance(data, dict) and "result" in data and data["result"] is None:
         return []

@@ -2,7 +2,7 @@
 
 Two rules:
 
-1. Whatever the bytes are, the outcome is an `Answer` or one of `failures`; no other exception.
+1. Whatever the bytes are, the outcome is an `ApiResponse` or one of `failures`; no other exception.
 2. One bad row must not cost a page. Things that JSON parsers let through but that we could not store or write
    into a manifest again (NaN, endless digits, a key said twice, absurd nesting) are marked while parsing, and
    only the row that holds one is refused (`sound`).
@@ -52,7 +52,7 @@ FAILURES: Mapping[int, type[Failure]] = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """The documented envelope. `data` may hold anything, `Unsound` included: see `sound`."""
 
     code: int
@@ -68,7 +68,7 @@ class Unsound:
     reason: str
 
 
-def read_answer(body: bytes) -> Answer:
+def read_answer(body: bytes) -> ApiResponse:
     """Raises `ApiAnswerUnreadable` for everything but an object with a numeric `code` (digits in a string
     count)."""
     envelope = _parse(body)
@@ -78,7 +78,7 @@ def read_answer(body: bytes) -> Answer:
     if code is None:
         raise ApiAnswerUnreadable("The API's answer has no numeric code.")
     message, request_id = envelope.get("message"), envelope.get("request_id")
-    return Answer(
+    return ApiResponse(
         code=code,
         message=message if isinstance(message, str) else "",
         request_id=request_id if isinstance(request_id, str) else "",
@@ -86,7 +86,7 @@ def read_answer(body: bytes) -> Answer:
     )
 
 
-def rows_of(answer: Answer) -> list[object]:
+def rows_of(answer: ApiResponse) -> list[object]:
     """The task objects of an answer: `data` is an array, one object (also a documentation slip for lists),
     the `/tasks` object around `result`, or null.
 

@@ -17,8 +17,8 @@ from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiRequestIn
 from archiver.kling.new_standard_calls import WindowPage
 
 OVERLAP_MS = 1000
-LEAST_MS = 4 * OVERLAP_MS
-PAGES_MOST = 1000
+SPAN_MS_MIN = 4 * OVERLAP_MS
+PAGES_MAX = 1000
 """Pages behind one first page; more are taken for a cursor that leads round in a circle."""
 
 Read = Callable[[int, int, str], WindowPage]
@@ -40,7 +40,7 @@ def pages(read: Read, *, start: int, end: int) -> Iterator[WindowPage]:
         try:
             yield from _stretch(read, first, last)
         except _CursorLost as error:
-            if last - first <= LEAST_MS:
+            if last - first <= SPAN_MS_MIN:
                 raise ApiAnswerUnreadable(f"A list by time could not be read to its end: {error}") from None
             middle = (first + last) // 2
             waiting += [(first, middle + OVERLAP_MS), (middle - OVERLAP_MS, last)]
@@ -51,7 +51,7 @@ def _stretch(read: Read, start: int, end: int) -> Iterator[WindowPage]:
     yield page
     cursors: set[str] = set()
     while page.has_more:
-        if not page.next_cursor or page.next_cursor in cursors or len(cursors) >= PAGES_MOST:
+        if not page.next_cursor or page.next_cursor in cursors or len(cursors) >= PAGES_MAX:
             raise _CursorLost("its cursor leads nowhere")
         cursors.add(page.next_cursor)
         try:

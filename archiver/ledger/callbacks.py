@@ -11,9 +11,18 @@ from archiver.ledger import schema
 from archiver.ledger.history import note
 from archiver.ledger.named_values import LAST_CALLBACK_AT, set_fact
 from archiver.ledger.rows import find
-from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Callback, Discovery, Reception, State, Status
+from archiver.model import (
+    DAY_MS,
+    RETENTION_MS,
+    TERMINAL,
+    Callback,
+    CallbackOutcome,
+    DiscoveredBy,
+    State,
+    Status,
+)
 
-UNKNOWN_ASK_LEAST_MS = 10 * 60 * 1000
+UNKNOWN_ASK_MS_MIN = 10 * 60 * 1000
 """An id that the API did not know is asked for at most once in this time, however many callbacks name it."""
 
 CONSOLE_TEST = "console_test"
@@ -24,7 +33,7 @@ Row = dict[str, Any]
 
 def record_callbacks(
     connection: sa.Connection, callbacks: Sequence[Callback], *, now: int
-) -> list[Reception]:
+) -> list[CallbackOutcome]:
     """Write every callback down; one transaction around all of them, so a batch costs one fsync."""
     rows = _rows_of(connection, callbacks)
     receptions = []
@@ -60,7 +69,7 @@ _TOLD = (
     "callbacks",
     "callback_status",
     "last_callback_at",
-    "ask_singly",
+    "query_individually",
 )
 """What differs between the rows of new ids; the rest of such a row is the same for all, and stands in the statement,
 where it costs nothing for each row of a batch."""
@@ -72,11 +81,11 @@ _INSERT = sa.insert(schema.tasks).from_select(
     sa.select(
         *(sa.func.json_extract(_ROWS.c.value, f"$[{place}]") for place in range(len(_TOLD))),
         sa.literal_column(f"'{State.REPORTED}'"),
-        sa.literal_column(f"'{schema.QUEUE_INQUIRE}'"),
+        sa.literal_column(f"'{schema.QUEUE_UNCONFIRMED}'"),
         sa.literal_column("0"),
         sa.literal_column("0"),
         sa.literal_column("0"),
-        sa.literal_column(f"'{Discovery.CALLBACK}'"),
+        sa.literal_column(f"'{DiscoveredBy.CALLBACK}'"),
     ),
 )
 """All new ids of a batch in one statement. The driver hands the interpreter to another thread for every row of an
@@ -120,12 +129,12 @@ def _word(callback: Callback) -> str:
     return CONSOLE_TEST if callback.is_console_test else callback.status or ""
 
 
-def _reception(row: Row | None, callback: Callback) -> Reception:
+def _reception(row: Row | None, callback: Callback) -> CallbackOutcome:
     """A callback is a duplicate when it tells nothing: a finished task, or the status told last."""
     if row is None:
-        return Reception.ACCEPTED
+        return CallbackOutcome.ACCEPTED
     known = row["state"] in TERMINAL or row["callback_status"] == _word(callback)
-    return Reception.DUPLICATE if known else Reception.ACCEPTED
+    return CallbackOutcome.DUPLICATE if known else CallbackOutcome.ACCEPTED
 
 
 def new_row(callback: Callback, *, now: int) -> dict[str, Any]:
@@ -141,15 +150,15 @@ def new_row(callback: Callback, *, now: int) -> dict[str, Any]:
         "family_hint": callback.family_hint,
         "result_arrays": ",".join(callback.result_arrays),
         "state": State.REPORTED,
-        "queue": schema.QUEUE_INQUIRE,
+        "queue": schema.QUEUE_UNCONFIRMED,
         "attempts": 0,
         "held": 0,
         "due_at": now,
         "deadline_at": now + RETENTION_MS,
         "first_seen_at": now,
         "asked": 0,
-        "ask_singly": callback.family_hint is not None and callback.family_hint not in FAMILIES,
-        "discovered_by": Discovery.CALLBACK,
+        "query_individually": callback.family_hint is not None and callback.family_hint not in FAMILIES,
+        "discovered_by": DiscoveredBy.CALLBACK,
         "callbacks": 1,
         "callback_status": _word(callback),
         "last_callback_at": now,
@@ -193,7 +202,7 @@ def _sooner(row: Row, callback: Callback, *, now: int) -> int | None:
     if row["state"] == State.RUNNING and ended and row["callback_status"] != _word(callback):
         return min(due_at, now)
     if row["state"] == State.UNKNOWN:
-        return min(due_at, max(now, (row["asked_at"] or 0) + UNKNOWN_ASK_LEAST_MS))
+        return min(due_at, max(now, (row["asked_at"] or 0) + UNKNOWN_ASK_MS_MIN))
     return None
 
 
@@ -226,7 +235,7 @@ def enrol(connection: sa.Connection, found: Mapping[str, Sequence[str]], *, acco
 def _enrolled(task_id: str, arrays: Sequence[str], *, account: str, now: int) -> dict[str, Any]:
     callback = Callback(account, task_id, None, None, result_arrays=tuple(arrays))
     return new_row(callback, now=now) | {
-        "discovered_by": Discovery.SWEEP,
+        "discovered_by": DiscoveredBy.SWEEP,
         "callbacks": 0,
         "callback_status": None,
         "last_callback_at": None,
@@ -257,7 +266,7 @@ def register(
     if row is None:
         callback = Callback(account=account, task_id=task_id, status=None, family_hint=family)
         values = new_row(callback, now=now) | {
-            "discovered_by": Discovery.REGISTRATION,
+            "discovered_by": DiscoveredBy.REGISTRATION,
             "callbacks": 0,
             "callback_status": None,
             "last_callback_at": None,
@@ -277,7 +286,7 @@ def register(
     }
     if unconfirmed:  # also one that was buried under the family that somebody else had named
         changes |= {"state": State.REPORTED, "due_at": now, "reason": None, "message": None}
-        changes |= {"asked": 0, "not_found_since": None, "ask_singly": False}
+        changes |= {"asked": 0, "not_found_since": None, "query_individually": False}
     connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
     return False
 
@@ -290,7 +299,7 @@ def withdraw(connection: sa.Connection, *, account: str, task_id: str) -> bool:
         table.c.account == account,
         table.c.task_id == task_id,
         table.c.confirmed_at.is_(None),
-        table.c.discovered_by == Discovery.REGISTRATION,
+        table.c.discovered_by == DiscoveredBy.REGISTRATION,
         table.c.callbacks == 0,
     )
     return connection.execute(sa.delete(table).where(*lonely)).rowcount > 0

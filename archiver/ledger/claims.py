@@ -21,7 +21,7 @@ from archiver.ledger.history import note, trim
 from archiver.ledger.rows import find
 from archiver.model import (
     Asset,
-    Discovery,
+    DiscoveredBy,
     Lease,
     LeasedAsset,
     Role,
@@ -35,7 +35,7 @@ LANES = ("deadline", "attempts", "deadline", "newest")
 """Slot by slot: half to the nearest deadline, a quarter to the fewest attempts, a quarter to the newest."""
 
 STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
-    Stage.VERIFY: (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE),
+    Stage.VERIFY: (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED),
     Stage.ARCHIVE: (schema.QUEUE_ARCHIVE,),
 }
 
@@ -111,15 +111,17 @@ def claim_verify(
     wanted = count - len(known)
     if wanted <= 0:
         return probes + known
-    waiting = _longest_due(schema.QUEUE_INQUIRE, [*allowed, *_of(account)], now=now, due_before=due_before)
+    waiting = _longest_due(
+        schema.QUEUE_UNCONFIRMED, [*allowed, *_of(account)], now=now, due_before=due_before
+    )
     chosen: sa.Select[Any] = waiting.with_only_columns(schema.tasks.c.id).limit(wanted)
     if own_paths_only:
-        first = waiting.limit(CROWD_SEEN_MOST).subquery()
+        first = waiting.limit(CROWD_SEEN_MAX).subquery()
         chosen = sa.select(first.c.id).where(~_in_crowd(first.c)).limit(wanted)
     return probes + known + _lease(connection, _leasing(chosen), now=now)
 
 
-def claim_crowd(
+def claim_batch(
     connection: sa.Connection, *, count: int, now: int, due_before: int, account: str | None = None
 ) -> list[Lease]:
     """Lease up to `count` tasks of the crowd (of `account`; None for all), longest due first: of those that the API has
@@ -128,7 +130,7 @@ def claim_crowd(
     allowed = [*(~_covers(hold) for hold in holds), *_of(account)]
     for queue in STAGE_QUEUES[Stage.VERIFY]:
         waiting = _longest_due(queue, allowed, now=now, due_before=due_before)
-        first = waiting.limit(CROWD_SEEN_MOST).subquery()
+        first = waiting.limit(CROWD_SEEN_MAX).subquery()
         chosen = sa.select(first.c.id).where(_in_crowd(first.c)).limit(count)
         if leases := _lease(connection, _leasing(chosen), now=now):
             return leases
@@ -139,7 +141,7 @@ def _of(account: str | None) -> list[sa.ColumnElement[bool]]:
     return [] if account is None else [schema.tasks.c.account == account]
 
 
-CROWD_SEEN_MOST = 2000
+CROWD_SEEN_MAX = 2000
 """Rows that a claim looks at to tell the crowd from the others. Should all of these be of the other kind, those behind
 them wait until it is their turn: callbacks must not wait for a walk through a million forged ids."""
 
@@ -400,7 +402,7 @@ def _read(row: Mapping[Any, Any], assets: tuple[LeasedAsset, ...], *, is_probe: 
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         deadline_at=row["deadline_at"],
-        discovered_by=Discovery(row["discovered_by"]),
+        discovered_by=DiscoveredBy(row["discovered_by"]),
         asset_host=row["asset_host"],
         document=json.loads(row["document"]) if row["document"] else {},
         request=json.loads(row["request"]) if row["request"] else None,
@@ -443,13 +445,15 @@ def free_all(connection: sa.Connection, *, now: int) -> int:
     return connection.execute(statement).rowcount
 
 
-ASK_SINGLY_MOST = 500
+QUERY_INDIVIDUALLY_MAX = 500
 """Rows a transaction."""
 
 
-def ask_singly(connection: sa.Connection, *, account: str, family: str | None, due_before: int) -> int:
+def query_individually(
+    connection: sa.Connection, *, account: str, family: str | None, due_before: int
+) -> int:
     """Mark ids that waited before a list was read and that none of its pages has shown; how many, at most
-    `ASK_SINGLY_MOST`."""
+    `QUERY_INDIVIDUALLY_MAX`."""
     table = schema.tasks
     same = _family().is_(None) if family is None else _family() == family
     some = (
@@ -460,11 +464,11 @@ def ask_singly(connection: sa.Connection, *, account: str, family: str | None, d
             same,
             table.c.due_at <= due_before,
             table.c.lease_token.is_(None),
-            table.c.ask_singly.is_(False),
+            table.c.query_individually.is_(False),
         )
-        .limit(ASK_SINGLY_MOST)
+        .limit(QUERY_INDIVIDUALLY_MAX)
     )
-    statement = sa.update(table).where(table.c.id.in_(some.scalar_subquery())).values(ask_singly=True)
+    statement = sa.update(table).where(table.c.id.in_(some.scalar_subquery())).values(query_individually=True)
     return connection.execute(statement).rowcount
 
 
@@ -482,7 +486,7 @@ def ask_again(connection: sa.Connection, *, account: str, task_id: str, now: int
     state = State(row["state"])
     if state is State.ARCHIVED or (row["lease_until"] is not None and row["lease_until"] > now):
         return state
-    changes: dict[str, Any] = {"due_at": now, "held": 0, "ask_singly": True}
+    changes: dict[str, Any] = {"due_at": now, "held": 0, "query_individually": True}
     changes |= {"lease_token": None, "lease_until": None}
     if state is State.FAILED:
         changes |= {"queue": schema.QUEUE_VERIFY}

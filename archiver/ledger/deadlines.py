@@ -5,26 +5,26 @@ from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
-from archiver.failures import HOLD_PROBE_SECONDS, RETRY_MOST_SECONDS
+from archiver.failures import HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
 from archiver.ledger import schema
 from archiver.ledger.claims import LEASE_SECONDS
 from archiver.ledger.history import note
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.model import DAY_MS, RETENTION_MS, State, Status
 
-UNCONFIRMED_MOST = 1_000_000
-ROWS_MOST = 500
+UNCONFIRMED_MAX = 1_000_000
+ROWS_MAX = 500
 """Rows a transaction: what waits behind one is never more than a callback's patience."""
 
 SLACK_MS = 60_000
-WAITS_MOST_MS = (
+WAITS_MS_MAX = (
     # queue, states, the longest that such a row ever has to wait
-    (schema.QUEUE_ARCHIVE, (State.SUCCEEDED,), RETRY_MOST_SECONDS * 1000),
+    (schema.QUEUE_ARCHIVE, (State.SUCCEEDED,), RETRY_SECONDS_MAX * 1000),
     (schema.QUEUE_ARCHIVE, (State.LOST,), DAY_MS),
-    (schema.QUEUE_VERIFY, (State.RUNNING,), RETRY_MOST_SECONDS * 1000),
+    (schema.QUEUE_VERIFY, (State.RUNNING,), RETRY_SECONDS_MAX * 1000),
     (schema.QUEUE_VERIFY, (State.BURIED, State.FAILED), DAY_MS),
     # A million unknown ids may wait for their daily question: looking for the reported ones among them costs too much.
-    (schema.QUEUE_INQUIRE, (State.REPORTED, State.UNKNOWN, State.BURIED), DAY_MS),
+    (schema.QUEUE_UNCONFIRMED, (State.REPORTED, State.UNKNOWN, State.BURIED), DAY_MS),
 )
 """What waits for longer was told to by a clock that has been set back since."""
 
@@ -32,12 +32,12 @@ _VERDICTS = (
     # state, verdict, queue, reason
     (State.SUCCEEDED, State.LOST, schema.QUEUE_ARCHIVE, None),
     (State.RUNNING, State.FAILED, None, "never_finished"),
-    (State.REPORTED, State.UNKNOWN, schema.QUEUE_INQUIRE, None),
+    (State.REPORTED, State.UNKNOWN, schema.QUEUE_UNCONFIRMED, None),
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Expired:
+class Expiry:
     """One verdict of the deadline."""
 
     account: str
@@ -47,8 +47,8 @@ class Expired:
     reason: str
 
 
-def expire(connection: sa.Connection, *, now: int, but: Collection[str] = ()) -> list[Expired]:
-    """Pass the verdict on tasks whose deadline is over, `but` not on those of these accounts, at most `ROWS_MOST` of a
+def expire(connection: sa.Connection, *, now: int, but: Collection[str] = ()) -> list[Expiry]:
+    """Pass the verdict on tasks whose deadline is over, `but` not on those of these accounts, at most `ROWS_MAX` of a
     kind a call.
 
     A succeeded task that the API confirmed only after its deadline gets its one try first; a leased one is being tried
@@ -56,7 +56,7 @@ def expire(connection: sa.Connection, *, now: int, but: Collection[str] = ()) ->
     """
     table = schema.tasks
     had_its_chance = sa.or_(table.c.attempts > 0, table.c.confirmed_at < table.c.deadline_at)
-    expired: list[Expired] = []
+    expired: list[Expiry] = []
     for state, verdict, queue, reason in _VERDICTS:
         query = (
             sa.select(table)
@@ -67,7 +67,7 @@ def expire(connection: sa.Connection, *, now: int, but: Collection[str] = ()) ->
                 table.c.account.not_in(but),
                 had_its_chance if state is State.SUCCEEDED else sa.true(),
             )
-            .limit(ROWS_MOST)
+            .limit(ROWS_MAX)
         )
         for row in connection.execute(query).mappings().all():
             why = reason or row["reason"] or "deadline_passed"
@@ -88,18 +88,18 @@ def expire(connection: sa.Connection, *, now: int, but: Collection[str] = ()) ->
                 }
             connection.execute(sa.update(table).where(table.c.id == row["id"]).values(values))
             note(connection, row["id"], at=now, event=f"task.{verdict}", detail=why)
-            expired.append(Expired(row["account"], row["task_id"], row["family"], verdict, why))
+            expired.append(Expiry(row["account"], row["task_id"], row["family"], verdict, why))
     return expired + _expire_buried(connection, now=now, but=but)
 
 
-def _expire_buried(connection: sa.Connection, *, now: int, but: Collection[str]) -> list[Expired]:
+def _expire_buried(connection: sa.Connection, *, now: int, but: Collection[str]) -> list[Expiry]:
     """A buried task that succeeded upstream is lost; one the API never confirmed is only unknown."""
     table = schema.tasks
     query = (
         sa.select(table)
         .where(table.c.state == State.BURIED, table.c.deadline_at <= now, table.c.lease_token.is_(None))
         .where(table.c.account.not_in(but))
-        .limit(ROWS_MOST)
+        .limit(ROWS_MAX)
     )
     expired = []
     for row in connection.execute(query).mappings().all():
@@ -108,17 +108,17 @@ def _expire_buried(connection: sa.Connection, *, now: int, but: Collection[str])
         due_at = None if row["reason"] == "asset_gone" else now
         values = {
             "state": verdict,
-            "queue": schema.QUEUE_ARCHIVE if lost else schema.QUEUE_INQUIRE,
+            "queue": schema.QUEUE_ARCHIVE if lost else schema.QUEUE_UNCONFIRMED,
             "due_at": due_at if lost else now + DAY_MS,
         }
         connection.execute(sa.update(table).where(table.c.id == row["id"]).values(values))
         note(connection, row["id"], at=now, event=f"task.{verdict}", detail=row["reason"])
-        expired.append(Expired(row["account"], row["task_id"], row["family"], verdict, row["reason"]))
+        expired.append(Expiry(row["account"], row["task_id"], row["family"], verdict, row["reason"]))
     return expired
 
 
 def prunable(connection: sa.Connection, *, now: int, most: int) -> list[int]:
-    """The rows (at most `ROWS_MOST`) of ids that the API never confirmed and that have had their 30 days, or are above
+    """The rows (at most `ROWS_MAX`) of ids that the API never confirmed and that have had their 30 days, or are above
     `most`. What the API confirmed is kept for ever; and it must have said that it does not know an id before that is
     too old: a callback that came while the clock was a year behind is not.
 
@@ -129,11 +129,11 @@ def prunable(connection: sa.Connection, *, now: int, most: int) -> list[int]:
     oldest = sa.select(table.c.id).where(unconfirmed).order_by(table.c.first_seen_at, table.c.id)
     denied = oldest.where(table.c.not_found_since.is_not(None))
     aged = denied.where(table.c.first_seen_at <= now - RETENTION_MS)
-    ids = list(connection.execute(aged.limit(ROWS_MOST)).scalars())
+    ids = list(connection.execute(aged.limit(ROWS_MAX)).scalars())
     if ids:
         return ids
     total = connection.execute(sa.select(sa.func.count()).select_from(table).where(unconfirmed)).scalar_one()
-    surplus = min(total - most, ROWS_MOST)
+    surplus = min(total - most, ROWS_MAX)
     if surplus <= 0:
         return []
     account = _most_unconfirmed(connection)
@@ -158,12 +158,12 @@ def _most_unconfirmed(connection: sa.Connection) -> str | None:
 def prune(connection: sa.Connection, ids: Sequence[int]) -> int:
     """Drop these rows, unless the API has confirmed one meanwhile or somebody is asking about it; how many went."""
     table = schema.tasks
-    still = (table.c.queue == schema.QUEUE_INQUIRE, table.c.lease_token.is_(None))
+    still = (table.c.queue == schema.QUEUE_UNCONFIRMED, table.c.lease_token.is_(None))
     return connection.execute(sa.delete(table).where(table.c.id.in_(ids), *still)).rowcount
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ahead:
+class FutureDated:
     """What waits for a time that only a wrong clock can have named: row ids of tasks, ids of holds, families."""
 
     tasks: tuple[int, ...]
@@ -174,17 +174,17 @@ class Ahead:
         return bool(self.tasks or self.holds or self.sweeps)
 
 
-def ahead(connection: sa.Connection, *, now: int) -> Ahead:
-    """Find it; of the tasks, `ROWS_MOST` of a kind. Each search is a walk along the end of an account's part of an
+def ahead(connection: sa.Connection, *, now: int) -> FutureDated:
+    """Find it; of the tasks, `ROWS_MAX` of a kind. Each search is a walk along the end of an account's part of an
     index, which is empty but after a clock was set back."""
     tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
     found: list[int] = []
-    for queue, states, most in WAITS_MOST_MS:
+    for queue, states, most in WAITS_MS_MAX:
         late = tasks.c.due_at > now + most + SLACK_MS
         query = sa.select(tasks.c.id).where(tasks.c.queue == queue, late, tasks.c.state.in_(states))
         some: list[int] = []
         for account in _accounts_in(connection, queue):
-            of_one = query.where(tasks.c.account == account).limit(ROWS_MOST - len(some))
+            of_one = query.where(tasks.c.account == account).limit(ROWS_MAX - len(some))
             some += connection.execute(of_one).scalars()
         found += some
     probed = holds.c.probe_at > now + HOLD_PROBE_SECONDS * 1000 + SLACK_MS
@@ -194,7 +194,7 @@ def ahead(connection: sa.Connection, *, now: int) -> Ahead:
         sweeps.c.lease_until > now + SWEEP_LEASE_SECONDS * 1000 + SLACK_MS,
     )
     families = connection.execute(sa.select(sweeps.c.account, sweeps.c.family).where(swept)).all()
-    return Ahead(
+    return FutureDated(
         tuple(found),
         tuple(connection.execute(sa.select(holds.c.id).where(probed)).scalars()),
         tuple((row.account, row.family) for row in families),
@@ -213,7 +213,7 @@ def _accounts_in(connection: sa.Connection, queue: str) -> list[str]:
     return accounts
 
 
-def bring_forward(connection: sa.Connection, late: Ahead, *, now: int) -> None:
+def bring_forward(connection: sa.Connection, late: FutureDated, *, now: int) -> None:
     """Make it due now. Too early does no harm, and too late may be after day 30.
 
     A lease gets an ordinary end: whoever lives renews it before, and a family is swept in full again.
@@ -241,7 +241,7 @@ def count_missed(
     query = (
         sa.select(table.c.id, table.c.account, table.c.family, table.c.callback_status, table.c.updated_at)
         .where(table.c.swept_finished_at.is_not(None), table.c.swept_finished_at <= now - patience_ms)
-        .limit(ROWS_MOST)
+        .limit(ROWS_MAX)
     )
     rows = connection.execute(query).mappings().all()
     missed: dict[tuple[str, str], int] = {}

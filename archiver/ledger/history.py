@@ -1,10 +1,10 @@
-"""What happened to a task, for `show`: one line a decision, the last `LINES_MOST` kept."""
+"""What happened to a task, for `show`: one line a decision, the last `LINES_MAX` kept."""
 
 import sqlalchemy as sa
 
 from archiver.ledger import schema
 
-LINES_MOST = 100
+LINES_MAX = 100
 """Kept per task: enough for a month of retries at their slowest, bounded for a task that never ends."""
 
 
@@ -23,7 +23,7 @@ def trim(connection: sa.Connection, row_id: int) -> None:
         sa.select(table.c.id)
         .where(table.c.task == row_id)
         .order_by(table.c.id.desc())
-        .offset(LINES_MOST)
+        .offset(LINES_MAX)
         .limit(1)
     )
     connection.execute(sa.delete(table).where(table.c.task == row_id, table.c.id <= newest.scalar_subquery()))

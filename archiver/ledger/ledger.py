@@ -43,7 +43,7 @@ from archiver.ledger.databases.sqlite import (
     Connections,
     open_file,
 )
-from archiver.ledger.deadlines import Expired
+from archiver.ledger.deadlines import Expiry
 from archiver.ledger.history import note
 from archiver.ledger.migrations import upgrade
 from archiver.ledger.named_values import (
@@ -55,15 +55,15 @@ from archiver.ledger.named_values import (
     set_fact,
     unoffered,
 )
-from archiver.ledger.records import Recorded
+from archiver.ledger.records import RecordedTask
 from archiver.ledger.sweeps import SweepMemory
-from archiver.ledger.views import Known, Standing, Waiting
+from archiver.ledger.views import ExistingTask, KnownState, PendingCounts
 from archiver.model import (
     Callback,
-    Discovery,
+    CallbackOutcome,
+    DiscoveredBy,
     Lease,
     LeasedAsset,
-    Reception,
     Stage,
     State,
     StoredAsset,
@@ -77,7 +77,7 @@ def unix_ms() -> int:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Retried:
+class RetryResult:
     """What `retry_tasks` did: how many will be asked for again, the ids that nobody knows, and those that are
     left alone because they are in the bucket."""
 
@@ -94,11 +94,11 @@ class Ledger:
         connections: Connections,
         *,
         now: Callable[[], int],
-        unconfirmed_most: int = deadlines.UNCONFIRMED_MOST,
+        unconfirmed_max: int = deadlines.UNCONFIRMED_MAX,
     ) -> None:
         self._connections = connections
         self._now = now
-        self._unconfirmed_most = unconfirmed_most
+        self._unconfirmed_most = unconfirmed_max
 
     @classmethod
     def open(
@@ -108,7 +108,7 @@ class Ledger:
         daemon: bool,
         create: bool = True,
         busy_seconds: float = BUSY_SECONDS,
-        unconfirmed_most: int = deadlines.UNCONFIRMED_MOST,
+        unconfirmed_max: int = deadlines.UNCONFIRMED_MAX,
         now: Callable[[], int] = unix_ms,
     ) -> Self:
         """Open (and where needed create and migrate) the ledger that `url` (`sqlite:///…`) names.
@@ -129,7 +129,7 @@ class Ledger:
         except BaseException:
             connections.close()
             raise
-        return cls(connections, now=now, unconfirmed_most=unconfirmed_most)
+        return cls(connections, now=now, unconfirmed_max=unconfirmed_max)
 
     def close(self) -> None:
         """Close the file; every lease that is still out ends by itself."""
@@ -146,7 +146,7 @@ class Ledger:
 
     # --- what arrives ---------------------------------------------------------------------------------
 
-    def record_callbacks(self, notifications: Sequence[Callback]) -> list[Reception]:
+    def record_callbacks(self, notifications: Sequence[Callback]) -> list[CallbackOutcome]:
         """Write callbacks down, durably; what each one was. One fsync for all of them."""
         with self._connections.write() as connection:
             return callbacks.record_callbacks(connection, notifications, now=self._now())
@@ -175,7 +175,7 @@ class Ledger:
                 now=self._now(),
             )
 
-    def known(self, task_id: str, *, account: str) -> Known | None:
+    def known(self, task_id: str, *, account: str) -> ExistingTask | None:
         """What is known of an id or external id that somebody may have registered; None when nothing is."""
         with self._connections.read() as connection:
             return views.known(connection, account=account, task_id=task_id)
@@ -191,11 +191,11 @@ class Ledger:
         tasks: Sequence[Task],
         *,
         account: str,
-        by: Discovery,
+        by: DiscoveredBy,
         rand: float,
         asked_as: str | None = None,
         behind_ms: int = 0,
-    ) -> list[Recorded]:
+    ) -> list[RecordedTask]:
         """Take the API's word for at most 500 tasks. The one path into every confirmed state.
 
         `behind_ms`: by how much the API's clock is behind ours, where the age of a task decides.
@@ -248,7 +248,7 @@ class Ledger:
         first.
 
         With `due_before` (Unix ms), only what was due by then: what came since, a list page may answer for. With
-        `own_paths_only`, what `claim_crowd` leases is left to it.
+        `own_paths_only`, what `claim_batch` leases is left to it.
         """
         with self._connections.write() as connection:
             now = self._now()
@@ -262,7 +262,7 @@ class Ledger:
                 account=account,
             )
 
-    def claim_crowd(
+    def claim_batch(
         self, *, count: int, due_before: int | None = None, account: str | None = None
     ) -> list[Lease]:
         """Lease up to `count` ids that one question for many may answer: those that are read at `/tasks` or
@@ -271,7 +271,7 @@ class Ledger:
         with self._connections.write() as connection:
             now = self._now()
             due_before = now if due_before is None else due_before
-            return claims.claim_crowd(
+            return claims.claim_batch(
                 connection, count=count, now=now, due_before=due_before, account=account
             )
 
@@ -368,25 +368,27 @@ class Ledger:
 
     # --- list matching, sweep ---------------------------------------------------------------------------
 
-    def waiting(self, *, account: str, most: int) -> Waiting:
+    def waiting(self, *, account: str, most: int) -> PendingCounts:
         """How many due ids wait to be asked for, counting `most` of a kind."""
         with self._connections.read() as connection:
             return views.waiting(connection, account=account, now=self._now(), most=most)
 
-    def ask_singly(self, *, account: str, family: str | None, due_before: int) -> int:
+    def query_individually(self, *, account: str, family: str | None, due_before: int) -> int:
         """Mark ids of `family` that were due before `due_before` (Unix ms) and that no page has shown: how many.
 
         At most 500 a call.
         """
         with self._connections.write() as connection:
-            return claims.ask_singly(connection, account=account, family=family, due_before=due_before)
+            return claims.query_individually(
+                connection, account=account, family=family, due_before=due_before
+            )
 
     def settled(self, *, account: str, task_ids: list[str]) -> dict[str, State]:
         """Which of these ids the ledger has, and in which state."""
         with self._connections.read() as connection:
             return views.settled_ids(connection, account=account, task_ids=task_ids)
 
-    def standings(self, *, account: str, task_ids: Sequence[str]) -> dict[str, Standing]:
+    def standings(self, *, account: str, task_ids: Sequence[str]) -> dict[str, KnownState]:
         """How far the ledger knows these ids (at most 500); those it does not have are left out."""
         with self._connections.read() as connection:
             return views.standings(connection, account=account, task_ids=task_ids)
@@ -461,7 +463,7 @@ class Ledger:
 
     # --- what time alone does -----------------------------------------------------------------------------
 
-    def expire(self, *, but: Collection[str] = ()) -> list[Expired]:
+    def expire(self, *, but: Collection[str] = ()) -> list[Expiry]:
         """Pass the deadline's verdict on a batch of tasks, `but` not on those of these accounts."""
         with self._connections.write() as connection:
             return deadlines.expire(connection, now=self._now(), but=but)
@@ -564,7 +566,7 @@ class Ledger:
         with self._connections.read() as connection:
             return views.daemons(connection, now=self._now())
 
-    def retry_tasks(self, task_ids: Sequence[str], *, account: str) -> Retried:
+    def retry_tasks(self, task_ids: Sequence[str], *, account: str) -> RetryResult:
         """Ask the API afresh for these ids or external ids, now (at most 500 a transaction, so at most 500 a
         call)."""
         with self._connections.write() as connection:
@@ -575,7 +577,7 @@ class Ledger:
             }
         archived = tuple(task_id for task_id, state in found.items() if state is State.ARCHIVED)
         not_known = tuple(task_id for task_id, state in found.items() if state is None)
-        return Retried(len(found) - len(archived) - len(not_known), not_known, archived)
+        return RetryResult(len(found) - len(archived) - len(not_known), not_known, archived)
 
     def ids_in(self, state: State, *, account: str, most: int | None = None) -> list[str]:
         """The ids of the tasks in `state`, nearest deadline first; all of them, or `most`."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from archiver.failures import (
     HOLD_PROBE_SECONDS,
-    RETRY_MOST_SECONDS,
+    RETRY_SECONDS_MAX,
     AssetGone,
     Bury,
     Failure,
@@ -71,7 +71,7 @@ def retry(connection: sa.Connection, lease: Lease, error: Exception, decision: R
     if lease.state is State.LOST:
         due_at = lost_due(now=now, deadline=lease.deadline_at)
     reason, message = reason_of(error), text(str(error))
-    values: dict[str, Any] = {**_RELEASED, "due_at": due_at, "held": 0, "ask_singly": False}
+    values: dict[str, Any] = {**_RELEASED, "due_at": due_at, "held": 0, "query_individually": False}
     if lease.state not in (State.BURIED, State.FAILED):
         values |= {"reason": reason, "message": message}
     _write(connection, lease, values)
@@ -93,7 +93,7 @@ def hold(connection: sa.Connection, lease: Lease, decision: Hold, *, is_new: boo
             connection.execute(sa.select(table.c.held).where(table.c.id == lease.row_id)).scalar_one_or_none()
             or 0
         )
-        wait = backoff_ms(held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, most_seconds=RETRY_MOST_SECONDS)
+        wait = backoff_ms(held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, most_seconds=RETRY_SECONDS_MAX)
         values |= {"held": held + 1, "due_at": max(decision.due_at, now + wait)}
     _write(connection, lease, values)
 
@@ -115,8 +115,13 @@ def bury(connection: sa.Connection, lease: Lease, error: Failure, decision: Bury
         gone = error.reason == AssetGone.reason
         values |= {"due_at": None if gone else lost_due(now=now, deadline=lease.deadline_at)}
     else:
-        queue = schema.QUEUE_VERIFY if lease.confirmed else schema.QUEUE_INQUIRE
-        values |= {"state": State.BURIED, "queue": queue, "due_at": decision.due_at, "ask_singly": True}
+        queue = schema.QUEUE_VERIFY if lease.confirmed else schema.QUEUE_UNCONFIRMED
+        values |= {
+            "state": State.BURIED,
+            "queue": queue,
+            "due_at": decision.due_at,
+            "query_individually": True,
+        }
     _write(connection, lease, values)
     note(connection, lease.row_id, at=now, event="task.buried", detail=f"{error.reason}: {message}")
     trim(connection, lease.row_id)
@@ -159,7 +164,7 @@ def _still_unknown(
     values |= {"reason": TaskNotFound.reason, "message": "the API does not know this id"}
     if now - since < GRACE_MS:
         due_at = now + backoff_ms(asked, rand=rand, first_seconds=2, most_seconds=120)
-        _write(connection, lease, {**values, "due_at": due_at, "ask_singly": False})
+        _write(connection, lease, {**values, "due_at": due_at, "query_individually": False})
         return State(row["state"])
     if lease.is_console_test:
         # It named no real task. Should it have been a genuine first callback all the same, the next one, or the sweep,
@@ -170,7 +175,11 @@ def _still_unknown(
             raise LeaseLost(f"task {lease.task_id} is no longer ours")
         return State.UNKNOWN
     # No list page has shown it for as long as that: from now on it is asked for singly, once a day.
-    _write(connection, lease, {**values, "state": State.UNKNOWN, "due_at": now + DAY_MS, "ask_singly": True})
+    _write(
+        connection,
+        lease,
+        {**values, "state": State.UNKNOWN, "due_at": now + DAY_MS, "query_individually": True},
+    )
     if row["state"] != State.UNKNOWN:
         note(connection, lease.row_id, at=now, event="task.not_found", detail="the API does not know this id")
         trim(connection, lease.row_id)

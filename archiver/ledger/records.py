@@ -17,13 +17,13 @@ from archiver.failures import ResultsMissing, buried_due, running_due
 from archiver.kling.new_standard import is_provisional
 from archiver.ledger import schema
 from archiver.ledger.history import note, trim
-from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, Discovery, State, Status, Task
+from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, DiscoveredBy, State, Status, Task
 
 Row = Mapping[Any, Any]
 Changes = dict[str, Any]
 
 
-class Outcome(enum.StrEnum):
+class RecordOutcome(enum.StrEnum):
     """What an answer of the API was to the ledger."""
 
     NEW = "new"
@@ -34,11 +34,11 @@ class Outcome(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedTask:
     """One task as it stands after `record`."""
 
     task_id: str
-    outcome: Outcome
+    outcome: RecordOutcome
     state: State | None
     """None when it was passed by."""
     waited_since: int | None = None
@@ -52,12 +52,12 @@ def record(
     tasks: Sequence[Task],
     *,
     account: str,
-    by: Discovery,
+    by: DiscoveredBy,
     now: int,
     rand: float,
     asked_as: str | None = None,
     behind_ms: int = 0,
-) -> list[Recorded]:
+) -> list[RecordedTask]:
     """Take the API's word for `tasks` (at most 500 rows a call; one transaction around it).
 
     `asked_as` is the id the question was put with, where it was put for one task; `behind_ms` by how much the API's
@@ -110,7 +110,7 @@ def _merge(
     placeholder, real = found.get(name), found.get(real_id)
     if placeholder is None or placeholder["confirmed_at"] is not None:
         return
-    if not asked and placeholder["discovered_by"] != Discovery.REGISTRATION:
+    if not asked and placeholder["discovered_by"] != DiscoveredBy.REGISTRATION:
         return
     table = schema.tasks
     if real is None:
@@ -135,13 +135,13 @@ def _merged(placeholder: Row, real: Row) -> Changes:
 
 
 def _insert(
-    connection: sa.Connection, task: Task, *, account: str, by: Discovery, now: int, gone_before: int
-) -> Recorded:
+    connection: sa.Connection, task: Task, *, account: str, by: DiscoveredBy, now: int, gone_before: int
+) -> RecordedTask:
     """A task that the ledger does not have. What the sweep finds is passed by only when its time is up by our clock and
     by the API's: one of them may be wrong, and nobody might look at the task again."""
     created_at, created_at_from = settled_created_at(task, first_seen_at=now, now=now)
-    if by is Discovery.SWEEP and created_at <= gone_before:
-        return Recorded(task.task_id, Outcome.PASSED_BY, None)
+    if by is DiscoveredBy.SWEEP and created_at <= gone_before:
+        return RecordedTask(task.task_id, RecordOutcome.PASSED_BY, None)
     blank: Changes = {
         "account": account,
         "task_id": task.task_id,
@@ -151,25 +151,27 @@ def _insert(
         "held": 0,
         "first_seen_at": now,
         "asked": 0,
-        "ask_singly": False,
+        "query_individually": False,
         "discovered_by": by,
         "callbacks": 0,
     }
     confirmed = _confirmation(task, created_at=created_at, created_at_from=created_at_from, now=now)
     moved = _entering(_state_of(task), task, deadline_at=created_at + RETENTION_MS, now=now)
-    swept = {"swept_finished_at": now} if by is Discovery.SWEEP and task.status is not Status.RUNNING else {}
+    swept = (
+        {"swept_finished_at": now} if by is DiscoveredBy.SWEEP and task.status is not Status.RUNNING else {}
+    )
     insert = sa.insert(schema.tasks).values(blank | confirmed | moved | swept)
     row_id: int = connection.execute(insert.returning(schema.tasks.c.id)).scalar_one()
     if task.status is Status.SUCCEEDED:
         unite_assets(connection, row_id, task.assets)
     note(connection, row_id, at=now, event="task.recorded", detail=f"{moved['state']}, found by {by}")
-    return Recorded(task.task_id, Outcome.NEW, moved["state"])
+    return RecordedTask(task.task_id, RecordOutcome.NEW, moved["state"])
 
 
 def _update(
-    connection: sa.Connection, row: Row, task: Task, *, by: Discovery, now: int, rand: float
-) -> Recorded:
-    was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE) and row["due_at"] <= now
+    connection: sa.Connection, row: Row, task: Task, *, by: DiscoveredBy, now: int, rand: float
+) -> RecordedTask:
+    was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED) and row["due_at"] <= now
     names_all = True
     if task.status is Status.SUCCEEDED and row["state"] != State.ARCHIVED:
         names_all = unite_assets(connection, row["id"], task.assets)
@@ -184,16 +186,18 @@ def _update(
         trim(connection, row["id"])
     settled = row["family"] is not None and not is_provisional(row["family"], State(row["state"]))
     contradicted = settled and row["family"] != task.family
-    return Recorded(
+    return RecordedTask(
         task.task_id,
-        Outcome.MOVED if moved else Outcome.UNCHANGED,
+        RecordOutcome.MOVED if moved else RecordOutcome.UNCHANGED,
         state,
         waited_since=row["due_at"] if was_waiting else None,
         family_contradicted=task.family if contradicted else None,
     )
 
 
-def advance(row: Row, task: Task, *, by: Discovery, now: int, rand: float, names_all: bool = True) -> Changes:
+def advance(
+    row: Row, task: Task, *, by: DiscoveredBy, now: int, rand: float, names_all: bool = True
+) -> Changes:
     """What the API's word `task` changes in `row`; empty when it is no news. Pure.
 
     `names_all` says that the answer names every asset that earlier ones have named.
@@ -258,7 +262,7 @@ def still_running(row: Row, *, now: int, rand: float) -> Changes:
         "asked_at": now,
         "attempts": 0,
         "held": 0,
-        "ask_singly": False,
+        "query_individually": False,
         "reason": None,
         "message": None,
         "due_at": running_due(asked, now=now, rand=rand),
@@ -282,7 +286,13 @@ def _digs_up(row: Row, task: Task, *, now: int) -> bool:
 def buried_again(*, now: int, deadline: int) -> Changes:
     """Dug up and found no better: back for a quarter of the time left."""
     due_at = buried_due(now=now, deadline=deadline)
-    return {"due_at": due_at, "asked_at": now, "ask_singly": False, "lease_token": None, "lease_until": None}
+    return {
+        "due_at": due_at,
+        "asked_at": now,
+        "query_individually": False,
+        "lease_token": None,
+        "lease_until": None,
+    }
 
 
 def _is_due(row: Row, now: int) -> bool:
@@ -333,7 +343,7 @@ def _entering(state: State, task: Task, *, deadline_at: int, now: int) -> Change
         "held": 0,
         "asked": 0,
         "asked_at": now,
-        "ask_singly": False,
+        "query_individually": False,
         "due_at": None,
         "lease_token": None,
         "lease_until": None,
@@ -365,10 +375,10 @@ def _refreshed(row: Row, task: Task) -> Changes:
     return changes
 
 
-def _swept(row: Row, task: Task, *, by: Discovery, now: int) -> Changes:
+def _swept(row: Row, task: Task, *, by: DiscoveredBy, now: int) -> Changes:
     """The sweep was first to find it finished: whether its callback is missing is counted later."""
     first = (
-        by is Discovery.SWEEP
+        by is DiscoveredBy.SWEEP
         and task.status is not Status.RUNNING
         and row["swept_finished_at"] is None
         and row["state"] in (State.REPORTED, State.RUNNING, State.UNKNOWN)

@@ -13,7 +13,7 @@ from archiver.model import State
 
 QUEUE_VERIFY = "verify"
 """Tasks the API has confirmed and that must be asked for again: running and buried ones."""
-QUEUE_INQUIRE = "inquire"
+QUEUE_UNCONFIRMED = "inquire"
 """Ids that only a callback or a registration has named."""
 QUEUE_ARCHIVE = "archive"
 
@@ -50,7 +50,7 @@ tasks = sa.Table(
     sa.Column("confirmed_at", sa.BigInteger),
     sa.Column("asked_at", sa.BigInteger),
     sa.Column("asked", sa.Integer, nullable=False, comment="answers in a row that did not settle it"),
-    sa.Column("ask_singly", sa.Boolean, nullable=False, comment="no list page showed it"),
+    sa.Column("query_individually", sa.Boolean, nullable=False, comment="no list page showed it"),
     sa.Column("not_found_since", sa.BigInteger, comment="the first definite not-found"),
     sa.Column("discovered_by", sa.Text, nullable=False),
     sa.Column("callbacks", sa.Integer, nullable=False),
@@ -147,7 +147,7 @@ _partial(
     "tasks_finished_unannounced", tasks.c.swept_finished_at, where=tasks.c.swept_finished_at.is_not(None)
 )
 sa.Index("tasks_by_due", tasks.c.queue, tasks.c.account, tasks.c.due_at)
-sa.Index("tasks_to_match", tasks.c.queue, tasks.c.account, tasks.c.ask_singly, tasks.c.due_at)
+sa.Index("tasks_to_match", tasks.c.queue, tasks.c.account, tasks.c.query_individually, tasks.c.due_at)
 sa.Index("tasks_by_state", tasks.c.state, tasks.c.deadline_at)
 
 assets = sa.Table(

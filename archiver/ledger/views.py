@@ -157,7 +157,7 @@ def earliest_deadline(connection: sa.Connection) -> int | None:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingCounts:
     """Due ids that wait to be asked for."""
 
     by_family: Mapping[str | None, int]
@@ -168,32 +168,32 @@ class Waiting:
     """Those that no list page shows, counted up to the limit."""
 
 
-def waiting(connection: sa.Connection, *, account: str, now: int, most: int) -> Waiting:
+def waiting(connection: sa.Connection, *, account: str, now: int, most: int) -> PendingCounts:
     """How many due ids wait; looks at `most` of each queue, those that the API has confirmed first."""
     table = schema.tasks
     counts: dict[str | None, int] = {}
     found: dict[str, set[str | None]] = {}
     singly = 0
-    for queue in (schema.QUEUE_VERIFY, schema.QUEUE_INQUIRE):
+    for queue in (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED):
         due = (
             sa.select(sa.func.coalesce(table.c.family, table.c.family_hint).label("family"))
             .where(table.c.queue == queue, table.c.due_at <= now)
             .where(table.c.account == account, table.c.lease_token.is_(None))
             .limit(most)
         )
-        some = due.where(table.c.ask_singly.is_(False)).subquery()
+        some = due.where(table.c.query_individually.is_(False)).subquery()
         rows = connection.execute(sa.select(some.c.family, sa.func.count()).group_by(some.c.family)).all()
         found[queue] = {family for family, _ in rows}
         for family, count in rows:
             counts[family] = counts.get(family, 0) + count
-        others = due.where(table.c.ask_singly.is_(True)).subquery()
+        others = due.where(table.c.query_individually.is_(True)).subquery()
         singly += connection.execute(sa.select(sa.func.count()).select_from(others)).scalar_one()
     confirmed = frozenset(family for family in found[schema.QUEUE_VERIFY] if family is not None)
-    return Waiting(counts, confirmed, min(singly, most))
+    return PendingCounts(counts, confirmed, min(singly, most))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Known:
+class ExistingTask:
     """What whoever is about to create a task under an external id must know of it."""
 
     task_id: str
@@ -206,14 +206,14 @@ class Known:
     """What was asked for, where we were told."""
 
 
-def known(connection: sa.Connection, *, account: str, task_id: str) -> Known | None:
+def known(connection: sa.Connection, *, account: str, task_id: str) -> ExistingTask | None:
     """By id or external id; None when nobody knows it."""
     row = find(connection, account=account, task_id=task_id)
     if row is None:
         return None
     request = json.loads(row["request"]) if row["request"] else None
     family = row["family"] or row["family_hint"]
-    return Known(row["task_id"], row["confirmed_at"] is not None, family, request)
+    return ExistingTask(row["task_id"], row["confirmed_at"] is not None, family, request)
 
 
 def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str]) -> dict[str, State]:
@@ -226,7 +226,7 @@ def settled_ids(connection: sa.Connection, *, account: str, task_ids: list[str])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Standing:
+class KnownState:
     """How far the ledger knows an id."""
 
     state: State
@@ -234,13 +234,13 @@ class Standing:
     """Settled; None while the API has not confirmed the id."""
 
 
-def standings(connection: sa.Connection, *, account: str, task_ids: Sequence[str]) -> dict[str, Standing]:
+def standings(connection: sa.Connection, *, account: str, task_ids: Sequence[str]) -> dict[str, KnownState]:
     """How far each of these ids is known; those nobody has named are left out."""
     table = schema.tasks
     query = sa.select(table.c.task_id, table.c.state, table.c.family).where(
         table.c.account == account, table.c.task_id.in_(task_ids)
     )
-    return {row.task_id: Standing(State(row.state), row.family) for row in connection.execute(query)}
+    return {row.task_id: KnownState(State(row.state), row.family) for row in connection.execute(query)}
 
 
 def document(connection: sa.Connection, *, account: str, task_id: str) -> Mapping[str, object] | None:

@@ -7,11 +7,11 @@ raises into failures.
 from archiver.store.protocol import (
     PRESIGNED_SECONDS_MAX,
     ConditionalPut,
-    Outcome,
     Put,
+    PutOutcome,
     Store,
     StoredObject,
 )
 from archiver.store.s3 import S3Store
 
-__all__ = ["PRESIGNED_SECONDS_MAX", "ConditionalPut", "Outcome", "Put", "S3Store", "Store", "StoredObject"]
+__all__ = ["PRESIGNED_SECONDS_MAX", "ConditionalPut", "Put", "PutOutcome", "S3Store", "Store", "StoredObject"]

@@ -9,7 +9,7 @@ PRESIGNED_SECONDS_MAX = 7 * 86_400
 """S3's own limit."""
 
 
-class Outcome(enum.StrEnum):
+class PutOutcome(enum.StrEnum):
     """What `put` found: nothing, the same bytes, or other bytes of an earlier attempt of the same task."""
 
     CREATED = "created"
@@ -29,7 +29,7 @@ class ConditionalPut(enum.StrEnum):
 class Put:
     """What lies under the key now. For an adopted object that is not what was offered."""
 
-    outcome: Outcome
+    outcome: PutOutcome
     bytes: int
     sha256: str
     """Lower-case hex; proven, not merely claimed by the object's metadata."""

@@ -34,7 +34,7 @@ from botocore import exceptions as aws
 from archiver.failures import BucketMissing, ForeignObject, StoreError, StoreMismatch
 from archiver.store.client import CONNECT_SECONDS, UNASKED_BYTES_MAX, open_client, prepare
 from archiver.store.errors import code, status, translated
-from archiver.store.protocol import PRESIGNED_SECONDS_MAX, ConditionalPut, Outcome, Put, StoredObject
+from archiver.store.protocol import PRESIGNED_SECONDS_MAX, ConditionalPut, Put, PutOutcome, StoredObject
 from archiver.store.upload import Body
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class _Offer:
     asks_leave: bool = True
     """Something may have gone wrong with this very object before, and is to be heard if it does again."""
 
-    def as_put(self, outcome: Outcome) -> Put:
+    def as_put(self, outcome: PutOutcome) -> Put:
         return Put(outcome=outcome, bytes=self.bytes, sha256=self.sha256, content_type=self.content_type)
 
 
@@ -264,7 +264,7 @@ class S3Store:
         tells."""
         if etag != offer.md5 and self._digest(offer.key) != (offer.sha256, offer.bytes):
             raise StoreMismatch(f"put {offer.key}: the store took the object and holds other bytes")
-        return offer.as_put(Outcome.CREATED)
+        return offer.as_put(PutOutcome.CREATED)
 
     def _overtaken(self, offer: _Offer) -> Put:
         """412: something is there, perhaps our own first try whose answer got lost."""
@@ -275,12 +275,12 @@ class S3Store:
 
     def _already_there(self, offer: _Offer, found: StoredObject) -> Put:
         if found.bytes == offer.bytes and found.etag == offer.md5:
-            return offer.as_put(Outcome.SAME)
+            return offer.as_put(PutOutcome.SAME)
         ours = found.task_id == offer.task_id
         if ours or found.bytes == offer.bytes:
             sha256, size = self._digest(offer.key)
             if (sha256, size) == (offer.sha256, offer.bytes):
-                return offer.as_put(Outcome.SAME)
+                return offer.as_put(PutOutcome.SAME)
             if ours:
                 return _adopted(offer.key, found, sha256=sha256, size=size)
         raise ForeignObject(f"put {offer.key}: an object of {found.bytes} bytes that is not ours lies there")
@@ -331,7 +331,7 @@ def _adopted(key: str, found: StoredObject, *, sha256: str, size: int) -> Put:
             f"put {key}: an earlier attempt lies there damaged (its bytes are not those of its own sha256); "
             "remove that object"
         )
-    return Put(outcome=Outcome.ADOPTED, bytes=size, sha256=sha256, content_type=found.content_type)
+    return Put(outcome=PutOutcome.ADOPTED, bytes=size, sha256=sha256, content_type=found.content_type)
 
 
 def _etag(value: str | None) -> str:

@@ -23,9 +23,9 @@ from archiver.families import read_task
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
 from archiver.kling.new_standard import (
-    DISCOVERIES,
+    COLLECTION_SWEEPS,
     SOLUTIONS,
-    Shown,
+    NewStandardTask,
     collection_of,
     covers,
     kinds_of,
@@ -34,7 +34,7 @@ from archiver.kling.new_standard import (
 )
 from archiver.kling.new_standard_calls import WindowPage, ask_window
 from archiver.kling.windows import pages
-from archiver.ledger import Ledger, Outcome, Recorded, Standing
+from archiver.ledger import KnownState, Ledger, RecordedTask, RecordOutcome
 from archiver.metrics import Metrics
 from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
 from archiver.verify.stage import record_page
@@ -43,14 +43,14 @@ OVERLAP_MS = 6 * 60 * 60 * 1000
 """How far a window reaches back before the last sweep: longer than a task takes to finish. What takes longer still, the
 day's full sweep finds."""
 PAGE_TRIES = 4
-ROWS_MOST = 500
+ROWS_MAX = 500
 """Ids that the ledger takes a call."""
 
 _ARRAYS = {"image": "images", "video": "videos", "audio": "audios", "voice": "voices", "element": "elements"}
 
 
 @dataclasses.dataclass
-class Found:
+class PageCounts:
     """What one page has brought."""
 
     rows: int
@@ -90,7 +90,7 @@ class Discoverer:
         collection: str,
         *,
         since: int | None,
-        on_page: Callable[[Found], bool],
+        on_page: Callable[[PageCounts], bool],
         seen: set[str] | None = None,
     ) -> None:
         """Take in all that `collection` has shown since a moment (Unix ms; None: all there is), page by page, until
@@ -128,8 +128,8 @@ class Discoverer:
             self.client, collection, start=start, end=end, cursor=cursor, priority=Priority.BACKGROUND
         )
 
-    def _take(self, page: WindowPage, *, seen: set[str] | None) -> Found:
-        found = Found(rows=page.rows, reasons=list(page.reasons))
+    def _take(self, page: WindowPage, *, seen: set[str] | None) -> PageCounts:
+        found = PageCounts(rows=page.rows, reasons=list(page.reasons))
         work = self._sort(page, found)
         if seen is not None:
             work.missing = [task for task in work.missing if task.task_id not in seen]
@@ -149,27 +149,27 @@ class Discoverer:
         self._count(found, recorded)
         # A server that takes no notice of `limit` would exceed what one statement may hold.
         wanted = list(work.to_enrol.items())
-        for first in range(0, len(wanted), ROWS_MOST):
-            some = dict(wanted[first : first + ROWS_MOST])
+        for first in range(0, len(wanted), ROWS_MAX):
+            some = dict(wanted[first : first + ROWS_MAX])
             found.found += self.ledger.enrol(some, account=self.account)
         return found
 
-    def _count(self, found: Found, recorded: Sequence[Recorded]) -> None:
+    def _count(self, found: PageCounts, recorded: Sequence[RecordedTask]) -> None:
         for one in recorded:
-            found.found += one.outcome is Outcome.NEW
-            found.moved += one.outcome is Outcome.MOVED
-            found.passed_by += one.outcome is Outcome.PASSED_BY
+            found.found += one.outcome is RecordOutcome.NEW
+            found.moved += one.outcome is RecordOutcome.MOVED
+            found.passed_by += one.outcome is RecordOutcome.PASSED_BY
 
-    def _sort(self, page: WindowPage, found: Found) -> _Sorted:
-        rows: list[tuple[Shown, Task]] = []
+    def _sort(self, page: WindowPage, found: PageCounts) -> _Sorted:
+        rows: list[tuple[NewStandardTask, Task]] = []
         for shown in page.shown:
             try:
                 rows.append((shown, self._read(shown)))
             except ApiAnswerUnreadable as error:
                 found.reasons.append(str(error))
-        standings: dict[str, Standing] = {}
-        for first in range(0, len(rows), ROWS_MOST):
-            ids = [task.task_id for _, task in rows[first : first + ROWS_MOST]]
+        standings: dict[str, KnownState] = {}
+        for first in range(0, len(rows), ROWS_MAX):
+            ids = [task.task_id for _, task in rows[first : first + ROWS_MAX]]
             standings |= self.ledger.standings(account=self.account, task_ids=ids)
         work = _Sorted()
         for shown, task in rows:
@@ -179,7 +179,9 @@ class Discoverer:
                 self._sort_one(shown, task, standings, work)
         return work
 
-    def _sort_one(self, shown: Shown, task: Task, standings: Mapping[str, Standing], work: _Sorted) -> None:
+    def _sort_one(
+        self, shown: NewStandardTask, task: Task, standings: Mapping[str, KnownState], work: _Sorted
+    ) -> None:
         standing = standings.get(task.task_id)
         if standing is not None and standing.family is not None:
             ours = collection_of(standing.family) == shown.collection
@@ -197,14 +199,14 @@ class Discoverer:
         elif standing is None or standing.state in (State.UNKNOWN, State.BURIED):
             work.to_enrol[task.task_id] = sorted(_ARRAYS[kind] for kind in kinds if kind in _ARRAYS)
 
-    def _is_wanted(self, shown: Shown, task: Task) -> bool:
+    def _is_wanted(self, shown: NewStandardTask, task: Task) -> bool:
         """Whether a task that nobody has named is to be archived. One of `/tasks` that runs is not yet: what it will
         make is not known, and it is shown again when it has."""
         if shown.collection == SOLUTIONS:
             return True
         return task.status is Status.SUCCEEDED and covers(self.families, kinds_of(shown.document))
 
-    def _read(self, shown: Shown) -> Task:
+    def _read(self, shown: NewStandardTask) -> Task:
         return read_task(shown.document, family=settled_family(shown, self.families))
 
     def _oldest(self) -> int:
@@ -217,13 +219,13 @@ class Discoverer:
         if task.status is Status.SUCCEEDED and state not in TERMINAL:
             work.missing.append(task)
 
-    def say_skipped(self, found: Found, *, collection: str) -> None:
+    def say_skipped(self, found: PageCounts, *, collection: str) -> None:
         """A row that cannot be read may be a task that nobody will archive."""
         if found.reasons:
             log.get().warning(
                 "sweep.row_skipped",
                 account=self.account,
-                family=DISCOVERIES[collection],
+                family=COLLECTION_SWEEPS[collection],
                 count=len(found.reasons),
                 message=found.reasons[0],
             )

@@ -20,12 +20,12 @@ from archiver.kling.client import PAGE_ROWS, KlingClient, Page
 from archiver.kling.limiter import Priority
 from archiver.kling.listing import Listing
 from archiver.kling.new_standard import collection_of
-from archiver.ledger import Ledger, Outcome, Recorded
+from archiver.ledger import Ledger, RecordedTask, RecordOutcome
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Stage, State, Status, Task
-from archiver.sweep.new_standard import Discoverer, Found
-from archiver.verify.availability import Offers
-from archiver.verify.stage import ROWS_MOST, record_page
+from archiver.sweep.new_standard import Discoverer, PageCounts
+from archiver.verify.availability import Availability
+from archiver.verify.stage import ROWS_MAX, record_page
 
 HORIZON_MS = RETENTION_MS + DAY_MS
 """How far back a sweep looks: the retention, and a day for clocks and for the undocumented start of it."""
@@ -74,7 +74,7 @@ class Sweeper:
     account: str
     client: KlingClient
     ledger: Ledger
-    offers: Offers
+    offers: Availability
     discoverer: Discoverer
     metrics: Metrics
     full_interval_ms: int
@@ -131,7 +131,7 @@ class Sweeper:
         collection = collection_of(counts.family) or ""
         memory = self.ledger.sweep_memory(account=self.account, family=counts.family)
 
-        def take(found: Found) -> bool:
+        def take(found: PageCounts) -> bool:
             if token is not None and not self.ledger.sweep_renew(token):
                 counts.end = SweepEnd.OVERTAKEN
             self.offers.answered(counts.family)
@@ -225,8 +225,8 @@ class Sweeper:
         page are counted once."""
         ids = [task.task_id for task in page.tasks]
         known: dict[str, State] = {}
-        for start in range(0, len(ids), ROWS_MOST):
-            known |= self.ledger.settled(account=self.account, task_ids=ids[start : start + ROWS_MOST])
+        for start in range(0, len(ids), ROWS_MAX):
+            known |= self.ledger.settled(account=self.account, task_ids=ids[start : start + ROWS_MAX])
         open_rows = 0
         for task in page.tasks:
             state = known.get(task.task_id)
@@ -301,17 +301,17 @@ def _foresee(counts: SweepCounts, task: Task, *, state: State | None, is_gone: b
         counts.files += len(task.assets)
 
 
-def _add(counts: SweepCounts, page: Page, recorded: Sequence[Recorded]) -> None:
+def _add(counts: SweepCounts, page: Page, recorded: Sequence[RecordedTask]) -> None:
     counts.pages += 1
     counts.rows += page.rows
     counts.malformed += page.malformed
     for one in recorded:
-        counts.found += one.outcome is Outcome.NEW
-        counts.moved += one.outcome is Outcome.MOVED
-        counts.passed_by += one.outcome is Outcome.PASSED_BY
+        counts.found += one.outcome is RecordOutcome.NEW
+        counts.moved += one.outcome is RecordOutcome.MOVED
+        counts.passed_by += one.outcome is RecordOutcome.PASSED_BY
 
 
-def _add_found(counts: SweepCounts, found: Found) -> None:
+def _add_found(counts: SweepCounts, found: PageCounts) -> None:
     counts.pages += 1
     counts.rows += found.rows
     counts.malformed += len(found.reasons)

@@ -25,21 +25,21 @@ from archiver.failures import (
     Failure,
     NotOffered,
 )
-from archiver.kling.new_standard import DISCOVERIES
+from archiver.kling.new_standard import COLLECTION_SWEEPS
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS
 
 STRIKES = 3
-STRIKE_LEAST_MS = 10_000
+STRIKE_MS_MIN = 10_000
 """Refusals closer together than this count as one."""
 
-PAUSE_LEAST_MS = 10 * 60 * 1000
-LEFT_ALONE_LEAST_MS = 30_000
+PAUSE_MS_MIN = 10 * 60 * 1000
+LEFT_ALONE_MS_MIN = 30_000
 
 _SOFT = (ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid)
 
 
-class Offers:
+class Availability:
     """Remembers for one account; thread-safe. Names are families (their lists), `tasks/all` and
     `solutions/all`. `now` gives Unix ms."""
 
@@ -56,23 +56,23 @@ class Offers:
         self._pauses: dict[str, int] = {}
         """How long what is not offered is left alone, in ms; the least where it is not said."""
 
-    def lacks(self, name: str) -> bool:
+    def is_unavailable(self, name: str) -> bool:
         """Whether it is known not to be offered, and it is not time to ask again. Raises LedgerUnavailable."""
         at = self._unoffered().get(name)
         # Written down by a clock that was ahead, it is no reason to wait for that time.
-        return at is not None and 0 <= self._now() - at < self._pauses.get(name, PAUSE_LEAST_MS)
+        return at is not None and 0 <= self._now() - at < self._pauses.get(name, PAUSE_MS_MIN)
 
-    def is_to_be_asked(self, name: str) -> bool:
+    def may_ask(self, name: str) -> bool:
         """Whether it is offered, as far as is known, and not to be left alone just now."""
         until, _ = self._left_alone.get(name, (0, 0))
-        return self._now() >= until and not self.lacks(name)
+        return self._now() >= until and not self.is_unavailable(name)
 
-    def leave_alone(self, name: str) -> None:
+    def back_off(self, name: str) -> None:
         """It was refused for a reason that is none of its own, perhaps: for half a minute, and twice as long each time
-        that it is refused again, at most `PAUSE_LEAST_MS`, nobody need be in a hurry to ask it."""
+        that it is refused again, at most `PAUSE_MS_MIN`, nobody need be in a hurry to ask it."""
         with self._lock:
-            _, pause = self._left_alone.get(name, (0, LEFT_ALONE_LEAST_MS // 2))
-            pause = min(2 * pause, PAUSE_LEAST_MS)
+            _, pause = self._left_alone.get(name, (0, LEFT_ALONE_MS_MIN // 2))
+            pause = min(2 * pause, PAUSE_MS_MIN)
             self._left_alone[name] = self._now() + pause, pause
 
     def has_answered(self, name: str) -> bool:
@@ -94,7 +94,7 @@ class Offers:
 
     def refused(self, name: str, error: Failure) -> bool:
         """It was answered with `error`; whether it counts as not offered from now on. Said where that is news."""
-        forbidden = isinstance(error, ApiForbidden) and name in DISCOVERIES.values()
+        forbidden = isinstance(error, ApiForbidden) and name in COLLECTION_SWEEPS.values()
         if not (forbidden or isinstance(error, (NotOffered, *_SOFT))):
             return False
         known = self.has_answered(name)
@@ -104,7 +104,7 @@ class Offers:
         is_news = name not in self._unoffered()
         if is_news and (known or isinstance(error, _SOFT)) and self._strike(name, now=now) < STRIKES:
             return False
-        pause = PAUSE_LEAST_MS if is_news else 2 * self._pauses.get(name, PAUSE_LEAST_MS)
+        pause = PAUSE_MS_MIN if is_news else 2 * self._pauses.get(name, PAUSE_MS_MIN)
         self._pauses[name] = min(pause, DAY_MS)
         self._unoffered()[name] = now
         self._ledger.note_offer(account=self._account, name=name, lacking_at=now)
@@ -126,7 +126,7 @@ class Offers:
 
     def _strike(self, name: str, *, now: int) -> int:
         with self._lock:
-            count, at = self._strikes.get(name, (0, -STRIKE_LEAST_MS))
-            if now - at >= STRIKE_LEAST_MS:
+            count, at = self._strikes.get(name, (0, -STRIKE_MS_MIN))
+            if now - at >= STRIKE_MS_MIN:
                 self._strikes[name] = count, at = count + 1, now
             return count

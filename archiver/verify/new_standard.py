@@ -17,25 +17,25 @@ from archiver.failures import (
 )
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
-from archiver.kling.new_standard import DISCOVERIES, SOLUTIONS, TASKS, Shown, collection_of
+from archiver.kling.new_standard import COLLECTION_SWEEPS, SOLUTIONS, TASKS, NewStandardTask, collection_of
 from archiver.kling.new_standard_calls import Answers, ask_ids
-from archiver.model import TASK_ID, Discovery, Lease
-from archiver.verify.availability import Offers
+from archiver.model import TASK_ID, DiscoveredBy, Lease
+from archiver.verify.availability import Availability
 
 
 @dataclasses.dataclass(frozen=True)
-class Lookup:
+class BatchQuery:
     """One account's questions for many ids."""
 
     families: tuple[str, ...]
     client: KlingClient
-    offers: Offers
+    offers: Availability
 
     def is_offered(self) -> bool:
         """Whether there is anything to ask here."""
-        return self.client.has_api_key and not self.offers.lacks(DISCOVERIES[TASKS])
+        return self.client.has_api_key and not self.offers.is_unavailable(COLLECTION_SWEEPS[TASKS])
 
-    def ask(self, leases: Sequence[Lease]) -> Mapping[str, Shown | Failure] | None:
+    def ask(self, leases: Sequence[Lease]) -> Mapping[str, NewStandardTask | Failure] | None:
         """What the API shows of these ids, all of them confirmed or none (their precedence is the first one's); an id
         that it leaves out is not in it. None where it turned out not to offer the question: ask for each one singly.
 
@@ -51,7 +51,7 @@ class Lookup:
         others = [lease for lease in leases if not _is_of_solutions(lease, otherwise=False)]
         if not self._add(found, TASKS, others, priority=priority):
             return None
-        named = Discovery.REGISTRATION
+        named = DiscoveredBy.REGISTRATION
         registered = [lease for lease in others if lease.discovered_by is named and not lease.confirmed]
         self._add(found, TASKS, registered, priority=priority, external=True)
         last = [] if solutions_first else [lease for lease in others if lease.asked > 0]
@@ -73,18 +73,18 @@ class Lookup:
         wanted = [task_id for task_id in ids if task_id not in found]
         if not wanted:
             return True
-        if self.offers.lacks(DISCOVERIES[collection]):
+        if self.offers.is_unavailable(COLLECTION_SWEEPS[collection]):
             return False
         try:
             found |= ask_ids(self.client, collection, wanted, priority=priority, external=external)
         except (NotOffered, ApiAnswerUnreadable, ApiBadParameter, ApiForbidden, ApiRequestInvalid) as error:
             return self._refused(collection, error)
-        self.offers.answered(DISCOVERIES[collection])
+        self.offers.answered(COLLECTION_SWEEPS[collection])
         return True
 
     def _refused(self, collection: str, error: Failure) -> bool:
         """What a refusal of the question as a whole means; see `_add`. Raises it where it is no more than trouble."""
-        name = DISCOVERIES[collection]
+        name = COLLECTION_SWEEPS[collection]
         if isinstance(error, ApiForbidden):
             self.offers.refused(name, error)
             return False

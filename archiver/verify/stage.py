@@ -36,31 +36,31 @@ from archiver.kling.client import PAGE_ROWS, KlingClient, Page
 from archiver.kling.limiter import Priority
 from archiver.kling.listing import Listing
 from archiver.kling.new_standard import (
-    Shown,
+    NewStandardTask,
     collection_of,
     is_provisional,
     kinds_of,
     own_paths,
     settled_family,
 )
-from archiver.ledger import Ledger, Outcome, Recorded, Waiting
+from archiver.ledger import Ledger, PendingCounts, RecordedTask, RecordOutcome
 from archiver.metrics import Metrics
-from archiver.model import Discovery, Lease, Stage, State, Status, Task
-from archiver.verify.availability import Offers
-from archiver.verify.unknown_ids import UnconfirmedWatch
+from archiver.model import DiscoveredBy, Lease, Stage, State, Status, Task
+from archiver.verify.availability import Availability
+from archiver.verify.unknown_ids import UnknownIdAlarm
 
-MATCH_LEAST = 3
+MATCH_MIN = 3
 """From so many waiting ids on, one list call is cheaper than asking for each."""
 PAGE_WORTH = 10
 """One more page is read for so many waiting ids: it is a bigger answer than a single one."""
 RECENT_MS = 60 * 60 * 1000
 """Callbacks come for tasks that were created within this time, or nearly always."""
-WAITING_MOST = 2000
+WAITING_MAX = 2000
 CROWD = 500
 """So many ids that no list shows are no burst of genuine ones."""
 LIST_TRIES = 3
 """So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
-SINGLY_EVERY = 3
+EVERY_FAMILY_EVERY = 3
 """Each so many-th time that `/tasks` leaves an id out, it is looked for under every family's own path as well. Not each
 time, and not the first: a forged one then costs little, and a genuine one is nearly always shown by then."""
 
@@ -72,12 +72,12 @@ _CHECK_ACCOUNT = (
 _NOBODY_ANSWERS = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
 """Failures that another family's path would only meet again."""
 
-ROWS_MOST = 500
+ROWS_MAX = 500
 """Rows a transaction, however many a page has: callbacks wait for no longer one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Matched:
+class MatchResult:
     """What list matching has answered."""
 
     count: int
@@ -93,13 +93,13 @@ class Verifier:
     families: tuple[str, ...]
     client: KlingClient
     ledger: Ledger
-    offers: Offers
+    offers: Availability
     metrics: Metrics
     now: Callable[[], int]
     rand: Callable[[], float]
-    watch: UnconfirmedWatch = dataclasses.field(default_factory=UnconfirmedWatch)
+    watch: UnknownIdAlarm = dataclasses.field(default_factory=UnknownIdAlarm)
 
-    def ask(self, lease: Lease, shown: Mapping[str, Shown | Failure] | None = None) -> State:
+    def ask(self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure] | None = None) -> State:
         """Ask the API for one leased id and record its word; the state the task is in now.
 
         `shown` is what `/tasks` or `/solutions` has just said of it and others; None where they were not asked. Raises
@@ -118,16 +118,16 @@ class Verifier:
             [task], account=self.account, by=lease.discovered_by, rand=self.rand(), asked_as=lease.task_id
         )
         self.watch.confirmed()
-        say_recorded([task], recorded, metrics=self.metrics)
+        log_recorded([task], recorded, metrics=self.metrics)
         return recorded[0].state or lease.state
 
-    def _seen(self, lease: Lease, shown: Mapping[str, Shown | Failure]) -> Task:
+    def _seen(self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure]) -> Task:
         """The answer for an id that was asked for among many. Raises TaskNotFound, Failure."""
         found = shown.get(lease.task_id)
         if isinstance(found, Failure):
             raise found
         if found is None:
-            if lease.confirmed or (lease.asked + 1) % SINGLY_EVERY:
+            if lease.confirmed or (lease.asked + 1) % EVERY_FAMILY_EVERY:
                 raise TaskNotFound(f"nothing is shown of {lease.task_id}")
             own = [family for family in self._families_of(lease) if collection_of(family) is None]
             return self._query(lease, own)
@@ -195,7 +195,7 @@ class Verifier:
 
         Raises Failure in the first tries.
         """
-        if self.offers.lacks(answer.family):
+        if self.offers.is_unavailable(answer.family):
             return answer
         try:
             newest = next(self._listing(answer.family, Priority.VERIFY).pages(), None)
@@ -240,13 +240,13 @@ class Verifier:
                 log.get().error("ids.unconfirmed", account=self.account, what_to_do=_CHECK_ACCOUNT)
         return state
 
-    def match(self) -> Matched:
+    def match(self) -> MatchResult:
         """Answer for all waiting ids that list pages show, where that is cheaper than asking.
 
         Raises LedgerUnavailable and Stopped; a family whose list cannot be read is asked for singly.
         """
         began, matched = self.now(), 0
-        waiting = self.ledger.waiting(account=self.account, most=WAITING_MOST)
+        waiting = self.ledger.waiting(account=self.account, most=WAITING_MAX)
         unplaced = waiting.by_family.get(None, 0)
         families = self._worth_a_list(waiting, unplaced=unplaced)
         for family in families:
@@ -260,30 +260,29 @@ class Verifier:
             self._leave_to_single_questions(family, due_before=began)
         if unplaced and families:
             self._leave_to_single_questions(None, due_before=began)
-        return Matched(matched, began)
+        return MatchResult(matched, began)
 
     def _leave_to_single_questions(self, family: str | None, *, due_before: int) -> None:
         """No page has shown these. A batch is a transaction, so that callbacks can get in between."""
-        while self.ledger.ask_singly(account=self.account, family=family, due_before=due_before):
+        while self.ledger.query_individually(account=self.account, family=family, due_before=due_before):
             continue
 
-    def _worth_a_list(self, waiting: Waiting, *, unplaced: int) -> list[str]:
+    def _worth_a_list(self, waiting: PendingCounts, *, unplaced: int) -> list[str]:
         """Families of which enough ids wait that a list call costs less than asking; or some behind a crowd that no
         list shows, which a genuine id should not have to wait for. A family that somebody made up is no such case."""
-        crowded = waiting.singly >= MATCH_LEAST
+        crowded = waiting.singly >= MATCH_MIN
         worth = [
             family
             for family, count in waiting.by_family.items()
             if family is not None
             and (
-                count >= MATCH_LEAST
-                or (self._is_known(family) and (crowded or count + unplaced >= MATCH_LEAST))
+                count >= MATCH_MIN or (self._is_known(family) and (crowded or count + unplaced >= MATCH_MIN))
             )
         ]
-        if unplaced and (crowded or unplaced >= MATCH_LEAST):
+        if unplaced and (crowded or unplaced >= MATCH_MIN):
             worth += self.families
         lists = [family for family in dict.fromkeys(worth) if collection_of(family) is None]
-        return [family for family in lists if self.offers.is_to_be_asked(family)]
+        return [family for family in lists if self.offers.may_ask(family)]
 
     def _is_known(self, family: str) -> bool:
         return family in self.families or family in FAMILIES
@@ -296,7 +295,7 @@ class Verifier:
         genuine callbacks wait for their turn; what is behind a page of known tasks then waits for the sweep.
         """
         listing = self._listing(family, priority)
-        pages_most = max(2 * math.ceil(count / PAGE_ROWS), count // PAGE_WORTH)
+        pages_max = max(2 * math.ceil(count / PAGE_ROWS), count // PAGE_WORTH)
         matched = 0
         try:
             for number, page in enumerate(listing.pages(), start=1):
@@ -311,9 +310,9 @@ class Verifier:
                 self.offers.answered(family)
                 waited = [one.waited_since for one in recorded if one.waited_since is not None]
                 matched += sum(since <= began for since in waited)
-                news = bool(waited) or any(one.outcome is Outcome.NEW for one in recorded)
+                news = bool(waited) or any(one.outcome is RecordOutcome.NEW for one in recorded)
                 goes_on = news or (not crowded and _is_since(page, began - RECENT_MS))
-                if not goes_on or matched >= count or number >= pages_most:
+                if not goes_on or matched >= count or number >= pages_max:
                     break
         except LedgerUnavailable:
             raise
@@ -331,7 +330,7 @@ class Verifier:
         the hold, and every look at the list set it again."""
         self.metrics.failures_total.labels(stage=Stage.VERIFY, reason=error.reason).inc()
         if error.disposition is Disposition.HOLD:
-            self.offers.leave_alone(family)
+            self.offers.back_off(family)
         log.get().warning("list.unreadable", family=family, reason=error.reason, message=str(error))
 
 
@@ -356,28 +355,28 @@ def record_page(
     rand: Callable[[], float],
     metrics: Metrics,
     behind_ms: int = 0,
-) -> list[Recorded]:
+) -> list[RecordedTask]:
     """Take the API's word for all rows of a list page, in transactions that keep nobody waiting, and tell what has
     moved. A crash between two of them leaves rows that the next reader of the page records."""
-    recorded: list[Recorded] = []
+    recorded: list[RecordedTask] = []
 
-    def record(rows: Sequence[Task]) -> list[Recorded]:
-        return ledger.record(rows, account=account, by=Discovery.SWEEP, rand=rand(), behind_ms=behind_ms)
+    def record(rows: Sequence[Task]) -> list[RecordedTask]:
+        return ledger.record(rows, account=account, by=DiscoveredBy.SWEEP, rand=rand(), behind_ms=behind_ms)
 
-    for start in range(0, len(tasks), ROWS_MOST):
-        done, refused = _record_all_that_can(record, tasks[start : start + ROWS_MOST])
+    for start in range(0, len(tasks), ROWS_MAX):
+        done, refused = _record_all_that_can(record, tasks[start : start + ROWS_MAX])
         if refused and not done:
             raise refused[0][1]  # no fault of a row's
         for task, error in refused:
             log.get().error("task.unrecorded", task_id=task.task_id, family=task.family, exc_info=error)
         recorded += done
-    say_recorded(tasks, recorded, metrics=metrics)
+    log_recorded(tasks, recorded, metrics=metrics)
     return recorded
 
 
 def _record_all_that_can(
-    record: Callable[[Sequence[Task]], list[Recorded]], rows: Sequence[Task]
-) -> tuple[list[Recorded], list[tuple[Task, Exception]]]:
+    record: Callable[[Sequence[Task]], list[RecordedTask]], rows: Sequence[Task]
+) -> tuple[list[RecordedTask], list[tuple[Task, Exception]]]:
     """All rows, or, where one of them makes the ledger refuse the whole transaction, all but that one, and why: a page
     whose every reader stumbles over the same row would hide whatever lies behind it, sweep after sweep."""
     try:
@@ -392,12 +391,12 @@ def _record_all_that_can(
     return [*first[0], *second[0]], [*first[1], *second[1]]
 
 
-def say_recorded(tasks: Sequence[Task], recorded: Sequence[Recorded], *, metrics: Metrics) -> None:
+def log_recorded(tasks: Sequence[Task], recorded: Sequence[RecordedTask], *, metrics: Metrics) -> None:
     """Count and log what the API's word has moved; what it only repeated is no news."""
     by_id = {task.task_id: task for task in tasks}
     for one in recorded:
         task = by_id[one.task_id]
-        if one.outcome in (Outcome.NEW, Outcome.MOVED):
+        if one.outcome in (RecordOutcome.NEW, RecordOutcome.MOVED):
             metrics.verifications_total.labels(result=task.status).inc()
             log.get().info(
                 "task.verified",

@@ -6,16 +6,16 @@ In memory only: after a restart ten more ids find it out again.
 import collections
 import threading
 
-UNKNOWN_LEAST = 10
+UNKNOWN_MIN = 10
 WITHIN_MS = 60 * 60 * 1000
 
 
-class UnconfirmedWatch:
+class UnknownIdAlarm:
     """Counts ids that turned out unknown since the last one that was confirmed. Thread-safe; times are Unix ms."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._unknown: collections.deque[int] = collections.deque(maxlen=UNKNOWN_LEAST)
+        self._unknown: collections.deque[int] = collections.deque(maxlen=UNKNOWN_MIN)
         self._said_at: int | None = None
 
     def confirmed(self) -> None:
@@ -28,7 +28,7 @@ class UnconfirmedWatch:
         once an hour."""
         with self._lock:
             self._unknown.append(now)
-            many = len(self._unknown) == UNKNOWN_LEAST and self._unknown[0] > now - WITHIN_MS
+            many = len(self._unknown) == UNKNOWN_MIN and self._unknown[0] > now - WITHIN_MS
             if not many or (self._said_at is not None and self._said_at > now - WITHIN_MS):
                 return False
             self._said_at = now

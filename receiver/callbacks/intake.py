@@ -27,7 +27,7 @@ from typing import Self
 
 from archiver import log
 from archiver.failures import LedgerUnavailable
-from archiver.model import Callback, Reception
+from archiver.model import Callback, CallbackOutcome
 
 BATCH_MAX = 500
 
@@ -42,7 +42,7 @@ class IntakeUnavailable(Exception):
         self.reason = reason
 
 
-Outcome = Reception | IntakeUnavailable
+Outcome = CallbackOutcome | IntakeUnavailable
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -51,7 +51,7 @@ class _Batch:
 
     alarm: asyncio.TimerHandle
     callbacks: list[Callback] = dataclasses.field(default_factory=list)
-    waiters: list[asyncio.Future[Reception]] = dataclasses.field(default_factory=list)
+    waiters: list[asyncio.Future[CallbackOutcome]] = dataclasses.field(default_factory=list)
 
 
 class Intake:
@@ -59,7 +59,7 @@ class Intake:
 
     def __init__(
         self,
-        record: Callable[[Sequence[Callback]], Sequence[Reception]],
+        record: Callable[[Sequence[Callback]], Sequence[CallbackOutcome]],
         *,
         waiting_max: int,
         seconds_max: float = 10.0,
@@ -93,7 +93,7 @@ class Intake:
         """Whether a callback that came now would be let in; what `/readyz` asks."""
         return not self._closing and not self._stuck
 
-    async def put(self, callback: Callback) -> Reception:
+    async def put(self, callback: Callback) -> CallbackOutcome:
         """Commit the callback and say what it was to the ledger.
 
         Raises:
@@ -111,11 +111,11 @@ class Intake:
         finally:
             self._waiting -= 1
 
-    def _enqueue(self, callback: Callback) -> asyncio.Future[Reception]:
+    def _enqueue(self, callback: Callback) -> asyncio.Future[CallbackOutcome]:
         if not self._gathering or len(self._gathering[-1].callbacks) >= BATCH_MAX:
             self._open_batch()
         batch = self._gathering[-1]
-        waiter: asyncio.Future[Reception] = self._loop.create_future()
+        waiter: asyncio.Future[CallbackOutcome] = self._loop.create_future()
         batch.callbacks.append(callback)
         batch.waiters.append(waiter)
         return waiter

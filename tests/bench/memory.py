@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from archiver.ledger import Ledger, unix_ms
-from archiver.model import Asset, Discovery, Role, State, Status, Task
+from archiver.model import Asset, DiscoveredBy, Role, State, Status, Task
 from tests.bench.processes import daemon_environment, free_port, python
 from tests.s3_servers.rclone import RcloneServer
 from tests.s3_servers.server import running
@@ -33,7 +33,7 @@ def measure(folder: Path) -> list[str]:
         }
         ledger = Ledger.open(environ["KLING_LEDGER_URL"], daemon=False)
         tasks = [_task(number, f"http://127.0.0.1:{cdn_port}/image.png") for number in range(BODIES)]
-        ledger.record(tasks, account="default", by=Discovery.CALLBACK, rand=0.5)
+        ledger.record(tasks, account="default", by=DiscoveredBy.CALLBACK, rand=0.5)
         with python(["-m", "receiver"], port=port, log=log, environ=environ) as daemon:
             idle = _resident(daemon.pid, "VmRSS")
             deadline = time.monotonic() + 600

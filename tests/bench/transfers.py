@@ -29,7 +29,7 @@ from archiver.composition import build_engine
 from archiver.config.settings import Settings
 from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics
-from archiver.model import Asset, Discovery, Role, Status, Task
+from archiver.model import Asset, DiscoveredBy, Role, Status, Task
 from tests.bench.processes import daemon_environment, free_port, python
 from tests.s3_servers.rclone import RcloneInMemory
 from tests.s3_servers.server import S3Server, running
@@ -191,7 +191,7 @@ def _engine(place: Place, folder: Path, images: int) -> Figure:
     ledger.record(
         [_task(number, place.image_url) for number in range(tasks)],
         account="default",
-        by=Discovery.CALLBACK,
+        by=DiscoveredBy.CALLBACK,
         rand=0.5,
     )
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from archiver.engine.pools import StartedPool
+from archiver.engine.pools import PrestartedPool
 from archiver.failures import LedgerUnavailable
 from archiver.fetch.egress import RESOLUTIONS_MAX, PinnedBackend
 from archiver.model import Callback, Status
@@ -238,7 +238,7 @@ def test_a_ledger_on_a_read_only_file_system_is_a_sentence_and_works_once_it_is_
 
 def test_a_pool_has_all_of_its_threads_before_there_is_any_work() -> None:
     before = threading.active_count()
-    with StartedPool(5, name="early") as pool:
+    with PrestartedPool(5, name="early") as pool:
         assert threading.active_count() == before + 5
         assert [pool.submit(pow, 2, power).result(10) for power in range(3)] == [1, 2, 4]
         assert threading.active_count() == before + 5

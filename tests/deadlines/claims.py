@@ -90,7 +90,7 @@ def _rows(count: int, *, due_at: int) -> Iterator[dict[str, object]]:
             "confirmed_at": START,
             "document": "{}",
             "asked": 0,
-            "ask_singly": False,
+            "query_individually": False,
             "discovered_by": "sweep",
             "callbacks": 0,
             "asset_host": HOST,

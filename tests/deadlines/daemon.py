@@ -9,7 +9,7 @@ Some loops look around again and again, most of the time for nothing, and 120 da
   is passed over (`Looking`): nobody has written anything since, and nothing in the ledger has come due.
 - The renewal of leases is passed over while there are none (`Renewing`).
 - The sweep loop looks at its own times every half second; here every `SWEEP_LOOK_SECONDS`, so sweeps begin late.
-- The tender's round every 5 s is mostly a sign of life; here it comes every `TEND_SECONDS`, so verdicts come late.
+- The upkeep's round every 5 s is mostly a sign of life; here it comes every `UPKEEP_SECONDS`, so verdicts come late.
 """
 
 import concurrent.futures
@@ -23,8 +23,8 @@ from typing import Any, NoReturn, cast
 from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
-from archiver.engine.failure_handling import Setbacks
-from archiver.engine.upkeep import Tender
+from archiver.engine.failure_handling import FailureHandler
+from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Stages, Threads, Worker, WorkerLimits
 from archiver.fetch.spool import Spool
 from archiver.kling.client import ApiKey, KlingClient
@@ -36,8 +36,8 @@ from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Offers
-from archiver.verify.new_standard import Lookup
+from archiver.verify.availability import Availability
+from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
 from tests.deadlines.outside import Api, Bucket, Cdn
 from tests.deadlines.timeline import Died, Fiber, Signal, Timeline
@@ -45,11 +45,11 @@ from tests.deadlines.world import FAMILIES, World
 
 ACCOUNT = "default"
 MIB = 1024 * 1024
-TEND_SECONDS = 1800.0
+UPKEEP_SECONDS = 1800.0
 SWEEP_LOOK_SECONDS = 60.0
 GIVE_BACK_SECONDS = 200.0
 """After a stop: longer than anything that still runs may wait."""
-_STRETCHED = {"tend-loop": TEND_SECONDS, "sweep-loop": SWEEP_LOOK_SECONDS}
+_STRETCHED = {"upkeep-loop": UPKEEP_SECONDS, "sweep-loop": SWEEP_LOOK_SECONDS}
 _LOOKING = {"verify-loop": ("verify", "inquire"), "archive-loop": ("archive",)}
 
 
@@ -348,13 +348,13 @@ class Daemon:
         common: dict[str, Any] = {"ledger": ledger, "metrics": self.metrics, "now": now}
         parts = {"account": ACCOUNT, "client": self._client, **common}
         self._daemon_id = new_daemon_id()
-        offers = Offers(account=ACCOUNT, ledger=ledger, now=now)
+        offers = Availability(account=ACCOUNT, ledger=ledger, now=now)
         return Stages(
             account=ACCOUNT,
             ledger=ledger,
             keeper=keeper,
             verifier=Verifier(families=FAMILIES, offers=offers, rand=rand, **parts),
-            lookup=Lookup(families=FAMILIES, client=self._client, offers=offers),
+            lookup=BatchQuery(families=FAMILIES, client=self._client, offers=offers),
             archiver=Archiver(
                 prefix="",
                 store=bucket,
@@ -371,7 +371,7 @@ class Daemon:
                 rand=rand,
                 **parts,
             ),
-            tender=Tender(
+            upkeep=Upkeep(
                 clients={ACCOUNT: self._client},
                 sweep_interval_ms=int(sweep_interval_seconds * 1000),
                 daemon_id=self._daemon_id,
@@ -379,7 +379,7 @@ class Daemon:
                 started_at=now(),
                 **common,
             ),
-            setbacks=Setbacks(ledger=ledger, metrics=self.metrics, now=now, rand=rand),
+            failure_handler=FailureHandler(ledger=ledger, metrics=self.metrics, now=now, rand=rand),
             metrics=self.metrics,
             families=FAMILIES,
         )

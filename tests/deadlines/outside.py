@@ -15,7 +15,7 @@ import httpcore2
 import httpx2
 
 from archiver.failures import BucketForbidden, BucketMissing, Failure, StoreError, StoreUnreachable
-from archiver.fetch.egress import Allowance, Answer, BoundedStream
+from archiver.fetch.egress import Allowance, BoundedStream, HttpExchange
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy, VettedUrl
@@ -119,7 +119,7 @@ class Cdn(Fetcher):
         self._transfer_seconds = transfer_seconds
 
     @contextlib.contextmanager
-    def _get(self, vetted: VettedUrl, deadline: float) -> Iterator[Answer]:
+    def _get(self, vetted: VettedUrl, deadline: float) -> Iterator[HttpExchange]:
         self.calls += 1
         host = vetted.origin.host
         kind = self._world.trouble(Part.CDN, host=host)
@@ -131,7 +131,9 @@ class Cdn(Fetcher):
         if kind == "unreachable":
             raise httpcore2.ConnectError("refused")
         task = self._world.tasks[vetted.target.decode().partition("/bs2/")[2].partition(".png")[0]]
-        yield Answer(self._answer(kind, task), BoundedStream(httpcore2.MockStream([])), transfer=transfer)
+        yield HttpExchange(
+            self._answer(kind, task), BoundedStream(httpcore2.MockStream([])), transfer=transfer
+        )
 
     def _answer(self, kind: str | None, task: Upstream) -> httpcore2.Response:
         now = self._world.timeline.now

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from archiver.archive.manifest import Manifest
-from archiver.model import Discovery, Role, StoredAsset
+from archiver.model import DiscoveredBy, Role, StoredAsset
 from tests.demo.check import Checker
 from tests.demo.story import EXPAND, GENERATIONS, Plan, Told, Twist
 from tests.s3_servers import S3Server
@@ -43,7 +43,7 @@ class Archived:
             created_at=task.created_at,
             updated_at=task.updated_at,
             archived_at=task.updated_at,
-            discovered_by=Discovery.SWEEP,
+            discovered_by=DiscoveredBy.SWEEP,
             assets=tuple(self.asset(name) for name in self.told.names),
             request=None,
             task={},
@@ -99,7 +99,7 @@ DAMAGES: dict[str, Callable[[Archived], object]] = {
     ),
     "its manifest is that of": lambda it: it.put_manifest(task_id="852"),
     "found by callback, though no callback was sent": lambda it: it.put_manifest(
-        discovered_by=Discovery.CALLBACK
+        discovered_by=DiscoveredBy.CALLBACK
     ),
     "its manifest differs from the objects": lambda it: it.put_manifest(
         assets=(it.asset("0.png"), it.asset("1.png", body=b"wrong"))

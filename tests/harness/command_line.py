@@ -15,7 +15,7 @@ from archiver.__main__ import app
 from archiver.commands.terminal.invocation import Invocation
 from archiver.failures import Bury, Failure
 from archiver.ledger import Ledger
-from archiver.model import Asset, Discovery, Lease, Role, Status, StoredAsset, Task
+from archiver.model import Asset, DiscoveredBy, Lease, Role, Status, StoredAsset, Task
 from tests.project.secret_watch import WATCH
 from tests.simulator import KlingSimulator
 
@@ -134,7 +134,7 @@ def api_task(
 
 def record(ledger: Ledger, *tasks: Task) -> None:
     """The API has said this."""
-    ledger.record(tasks, account=ACCOUNT, by=Discovery.SWEEP, rand=0.5)
+    ledger.record(tasks, account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=0.5)
 
 
 def archive(ledger: Ledger, task_id: str) -> None:

@@ -12,7 +12,7 @@ import httpx2
 from starlette.routing import BaseRoute
 
 from archiver.metrics import Metrics
-from archiver.model import Callback, Reception
+from archiver.model import Callback, CallbackOutcome
 from receiver.app import AppParts, build_app
 from receiver.callbacks.endpoint import Callbacks
 from receiver.callbacks.intake import Intake
@@ -25,7 +25,7 @@ OTHER_TOKEN = "fedcba9876543210fedcba9876543210"
 BODY_BYTES_MAX = 4096
 SECONDS_MAX = 10.0
 
-Record = Callable[[Sequence[Callback]], Sequence[Reception]]
+Record = Callable[[Sequence[Callback]], Sequence[CallbackOutcome]]
 
 
 def legacy_body(task_id: object = "task-1", status: object = "succeed", **more: object) -> bytes:
@@ -38,11 +38,12 @@ class Journal:
     def __init__(self) -> None:
         self.callbacks: list[Callback] = []
 
-    def record(self, callbacks: Sequence[Callback]) -> list[Reception]:
+    def record(self, callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
         known = {callback.task_id for callback in self.callbacks}
         self.callbacks.extend(callbacks)
         return [
-            Reception.DUPLICATE if callback.task_id in known else Reception.ACCEPTED for callback in callbacks
+            CallbackOutcome.DUPLICATE if callback.task_id in known else CallbackOutcome.ACCEPTED
+            for callback in callbacks
         ]
 
 

@@ -18,8 +18,8 @@ from typing import Any, Self
 from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
-from archiver.engine.failure_handling import PartlyDone, Setbacks
-from archiver.failures import LeaseLost
+from archiver.engine.failure_handling import FailureHandler
+from archiver.failures import LeaseLost, PartlyDone
 from archiver.fetch.fetcher import Fetched, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
 from archiver.fetch.urls import EgressPolicy
@@ -28,7 +28,7 @@ from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
-from archiver.model import Callback, Discovery, Lease, LeasedAsset, Status, StoredAsset
+from archiver.model import Callback, DiscoveredBy, Lease, LeasedAsset, Status, StoredAsset
 from tests.harness.fake_store import FakeStore
 from tests.simulator import KlingSimulator
 
@@ -206,7 +206,7 @@ class Engine:
             metrics=self.metrics,
             now=clock.now,
         )
-        self.setbacks = Setbacks(
+        self.failure_handler = FailureHandler(
             ledger=self.ledger, metrics=self.metrics, now=clock.now, rand=random.Random(1).random
         )
 
@@ -227,7 +227,12 @@ class Engine:
         return task_id
 
     def verify(
-        self, task_id: str, *, family: str = FAMILY, by: Discovery = Discovery.CALLBACK, listed: bool = False
+        self,
+        task_id: str,
+        *,
+        family: str = FAMILY,
+        by: DiscoveredBy = DiscoveredBy.CALLBACK,
+        listed: bool = False,
     ) -> None:
         """Ask the simulator, by the single query or by the list, and record what it says."""
         if listed:
@@ -252,7 +257,7 @@ class Engine:
         except LeaseLost as error:
             return error
         except Exception as error:  # noqa: BLE001 -- as the worker's: whatever it is, it is settled
-            self.setbacks.settle(lease, error)
+            self.failure_handler.handle(lease, error)
             return error.cause if isinstance(error, PartlyDone) else error
         finally:
             self.keeper.drop(lease)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from archiver.failures import ForeignObject, StoreError, StoreMismatch
-from archiver.store import ConditionalPut, Outcome, Put, StoredObject
+from archiver.store import ConditionalPut, Put, PutOutcome, StoredObject
 
 Hook = Callable[[str, str], tuple[bool, BaseException | None]]
 """Takes the operation (`put`, `list`, `head`, `read`, `digest`, `check`) and the key or folder."""
@@ -162,7 +162,7 @@ class FakeStore:
             self.complaints.append(f"{key} is immutable and was overwritten with other bytes")
         self._complain_of_order(key, offered)
         self.objects[key] = offered
-        return _as_put(Outcome.CREATED, offered)
+        return _as_put(PutOutcome.CREATED, offered)
 
     def _complain_of_order(self, key: str, offered: Lying) -> None:
         folder, _, name = key.rpartition("/")
@@ -189,14 +189,14 @@ class FakeStore:
 
 def _already_there(key: str, offered: Lying, found: Lying) -> Put:
     if found.content == offered.content:
-        return _as_put(Outcome.SAME, offered)
+        return _as_put(PutOutcome.SAME, offered)
     if found.task_id == offered.task_id:
         if found.sha256 != hashlib.sha256(found.content).hexdigest():
             raise StoreMismatch(f"put {key}: an earlier attempt lies there damaged")
-        return _as_put(Outcome.ADOPTED, found)
+        return _as_put(PutOutcome.ADOPTED, found)
     raise ForeignObject(f"put {key}: an object of {len(found.content)} bytes that is not ours lies there")
 
 
-def _as_put(outcome: Outcome, lying: Lying) -> Put:
+def _as_put(outcome: PutOutcome, lying: Lying) -> Put:
     sha256 = hashlib.sha256(lying.content).hexdigest()
     return Put(outcome, len(lying.content), sha256, lying.content_type)

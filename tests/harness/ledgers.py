@@ -6,13 +6,13 @@ import sqlite3
 from typing import Any
 
 from archiver.failures import Failure, NotMedia, decide
-from archiver.ledger import Ledger, Recorded
+from archiver.ledger import Ledger, RecordedTask
 from archiver.model import (
     Asset,
     Callback,
-    Discovery,
+    CallbackOutcome,
+    DiscoveredBy,
     Lease,
-    Reception,
     Role,
     Stage,
     State,
@@ -118,7 +118,7 @@ class Desk:
 
     def tell(
         self, task_id: str = "t", status: Status | None = Status.SUCCEEDED, *, family: str | None = FAMILY
-    ) -> Reception:
+    ) -> CallbackOutcome:
         """A callback."""
         return self.ledger.record_callbacks([Callback(ACCOUNT, task_id, status, family)])[0]
 
@@ -126,9 +126,9 @@ class Desk:
         self,
         task: Task,
         *,
-        by: Discovery = Discovery.CALLBACK,
+        by: DiscoveredBy = DiscoveredBy.CALLBACK,
         asked_as: str | None = None,
-    ) -> Recorded:
+    ) -> RecordedTask:
         """The API's word."""
         return self.ledger.record([task], account=ACCOUNT, by=by, rand=RAND, asked_as=asked_as)[0]
 
@@ -143,7 +143,7 @@ class Desk:
         return self.ledger.claim_verify(count=count, offset=0)
 
     def fail(self, lease: Lease, error: Failure) -> None:
-        """The work on this lease ended in `error`: what `Setbacks` would do."""
+        """The work on this lease ended in `error`: what `FailureHandler` would do."""
         decision = decide(
             error, attempt=lease.attempt, now=self.clock(), deadline=lease.deadline_at, rand=RAND
         )

@@ -1,4 +1,4 @@
-"""The whole pipeline as one process without threads: callbacks in, verify, sweep, archive, tend, by the real worker's
+"""The whole pipeline as one process without threads: callbacks in, verify, sweep, archive, upkeep, by the real worker's
 own steps, one after the other. Real ledger, real API client and fetcher, the simulator, and a store that complains.
 
 Time is the test's. Every effect goes through `mishaps`; a `Died` there is a kill -9 right there, and the next round
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from archiver.engine.upkeep import Tender
+from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Stages, Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
 from archiver.kling.new_standard import swept
@@ -23,8 +23,8 @@ from archiver.ledger import Ledger, new_daemon_id
 from archiver.model import Callback, Stage, State, Status
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Offers
-from archiver.verify.new_standard import Lookup
+from archiver.verify.availability import Availability
+from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
 from tests.pipeline.effects import Mishap, Mishaps
@@ -32,7 +32,7 @@ from tests.simulator import KlingSimulator
 
 ROUND_SECONDS = 60
 """Time between two rounds: longer than a lease, a hold's probe, and the first few backoffs."""
-ROUNDS_MOST = 14
+ROUNDS_MAX = 14
 """All together less than the 15 minutes within which the API must have told its time for a clock to be believed."""
 
 
@@ -67,9 +67,9 @@ class ByHand(Worker):
         for pool in (self._verifying, self._archiving):
             pool._executor = Inline()  # noqa: SLF001 -- the one thing that makes it threads
 
-    def _tend(self) -> None:
-        assert self._stages.tender is not None
-        self._tend_step(self._stages.tender)
+    def _upkeep(self) -> None:
+        assert self._stages.upkeep is not None
+        self._upkeep_step(self._stages.upkeep)
 
     def steps(self, *, archiving: bool) -> list[Callable[[], None]]:
         """Every loop's step, guarded as the loops guard it; two of the archive's, which takes four tasks at a time."""
@@ -81,7 +81,7 @@ class ByHand(Worker):
                 else {}
             ),
             "sweep-loop": self._sweeps.step,
-            "tend-loop": self._tend,
+            "upkeep-loop": self._upkeep,
         }
         return [lambda name=name, step=step: self._try(name, step) for name, step in steps.items()]  # type: ignore[misc]  # mypy cannot type a lambda's default
 
@@ -120,13 +120,13 @@ class Pipeline:
             self.mishaps.hook(owner, getattr(engine, owner))
         common: dict[str, Any] = {"ledger": engine.ledger, "metrics": engine.metrics, "now": clock.now}
         parts = {"account": ACCOUNT, "client": engine.client, **common}
-        offers = Offers(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
+        offers = Availability(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
         stages = Stages(
             account=ACCOUNT,
             ledger=engine.ledger,
             keeper=engine.keeper,
             verifier=Verifier(families=(FAMILY,), offers=offers, rand=lambda: 0.5, **parts),
-            lookup=Lookup(families=(FAMILY,), client=engine.client, offers=offers),
+            lookup=BatchQuery(families=(FAMILY,), client=engine.client, offers=offers),
             archiver=dataclasses.replace(engine.archiver, pool=Inline()),
             sweeper=Sweeper(
                 offers=offers,
@@ -135,7 +135,7 @@ class Pipeline:
                 rand=lambda: 0.5,
                 **parts,
             ),
-            tender=Tender(
+            upkeep=Upkeep(
                 clients={ACCOUNT: engine.client},
                 sweep_interval_ms=1000,
                 daemon_id=new_daemon_id(),
@@ -143,7 +143,7 @@ class Pipeline:
                 started_at=clock.now(),
                 **common,
             ),
-            setbacks=engine.setbacks,
+            failure_handler=engine.failure_handler,
             metrics=engine.metrics,
             families=swept((FAMILY,), has_api_key=engine.client.has_api_key),
         )
@@ -190,7 +190,7 @@ class Pipeline:
     def run(self, *mishaps: Mishap) -> None:
         """Rounds until everything is where it is expected, one mishap and all."""
         self.mishaps.plan += mishaps
-        for _ in range(ROUNDS_MOST):
+        for _ in range(ROUNDS_MAX):
             self.round()
             if self.is_settled():
                 return

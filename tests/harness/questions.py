@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from archiver.engine.failure_handling import Setbacks
+from archiver.engine.failure_handling import FailureHandler
 from archiver.failures import Failure
 from archiver.kling.client import ApiKey, KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
-from archiver.kling.new_standard import Shown
-from archiver.kling.new_standard_calls import IDS_MOST
+from archiver.kling.new_standard import NewStandardTask
+from archiver.kling.new_standard_calls import IDS_MAX
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, State, Status
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Offers
-from archiver.verify.new_standard import Lookup
-from archiver.verify.stage import Matched, Verifier
+from archiver.verify.availability import Availability
+from archiver.verify.new_standard import BatchQuery
+from archiver.verify.stage import MatchResult, Verifier
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, RAND, Desk
 from tests.simulator import KlingSimulator, Switches
 
@@ -69,7 +69,7 @@ class Questions:
             now=lambda: self.clock() / 1000,
         )
         self.metrics = Metrics()
-        self.offers = Offers(account=ACCOUNT, ledger=self.desk.ledger, now=self.clock)
+        self.offers = Availability(account=ACCOUNT, ledger=self.desk.ledger, now=self.clock)
         self.verifier = Verifier(
             account=ACCOUNT,
             families=families,
@@ -80,7 +80,7 @@ class Questions:
             now=self.clock,
             rand=lambda: RAND,
         )
-        self.lookup = Lookup(families=families, client=self.client, offers=self.offers)
+        self.lookup = BatchQuery(families=families, client=self.client, offers=self.offers)
         self.sweeper = Sweeper(
             account=ACCOUNT,
             client=self.client,
@@ -100,7 +100,7 @@ class Questions:
             now=self.clock,
             rand=lambda: RAND,
         )
-        self.setbacks = Setbacks(
+        self.failure_handler = FailureHandler(
             ledger=self.desk.ledger, metrics=self.metrics, now=self.clock, rand=lambda: RAND
         )
 
@@ -143,7 +143,7 @@ class Questions:
             [Callback(ACCOUNT, task_id, status, family) for task_id in task_ids]
         )
 
-    def step(self, *, threads: int = 4) -> Matched:
+    def step(self, *, threads: int = 4) -> MatchResult:
         """One round of the verify loop: lists first, then what is left singly. Failures are settled."""
         matched = self.verifier.match()
         many = self.lookup.is_offered()
@@ -158,24 +158,26 @@ class Questions:
 
     def ask_crowd(self, *, due_before: int | None = None) -> list[State | Exception]:
         """Ask for as many ids as one question answers."""
-        crowd = self.desk.ledger.claim_crowd(count=IDS_MOST, due_before=due_before)
+        crowd = self.desk.ledger.claim_batch(count=IDS_MAX, due_before=due_before)
         if not crowd:
             return []
-        shown: Mapping[str, Shown | Failure] | None = None
+        shown: Mapping[str, NewStandardTask | Failure] | None = None
         try:
             shown = self.lookup.ask(crowd)
         except Failure as error:
             for lease in crowd:
-                self.setbacks.settle(lease, error)
+                self.failure_handler.handle(lease, error)
             return [error] * len(crowd)
         return [self.ask(lease, shown) for lease in crowd]
 
-    def ask(self, lease: Lease, shown: Mapping[str, Shown | Failure] | None = None) -> State | Exception:
+    def ask(
+        self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure] | None = None
+    ) -> State | Exception:
         """Ask for one leased id, and settle what goes wrong."""
         try:
             return self.verifier.ask(lease, shown)
         except Exception as error:  # noqa: BLE001 -- the worker's own catch, which these tests stand in for
-            self.setbacks.settle(lease, error)
+            self.failure_handler.handle(lease, error)
             return error
 
     def ask_due(self) -> State | Exception:

@@ -20,9 +20,9 @@ import structlog
 from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
-from archiver.engine.failure_handling import Setbacks
+from archiver.engine.failure_handling import FailureHandler
 from archiver.engine.sweep_loop import SweepLoop
-from archiver.engine.upkeep import Tender
+from archiver.engine.upkeep import Upkeep
 from archiver.failures import LeaseLost
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
@@ -35,7 +35,7 @@ from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Offers
+from archiver.verify.availability import Availability
 from archiver.verify.stage import Verifier
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Clock
@@ -127,7 +127,7 @@ class Service:
         )
         common: dict[str, Any] = {"ledger": self.ledger, "metrics": self.metrics, "now": self.clock}
         shared = {"account": ACCOUNT, "client": self.client, **common}
-        offers = Offers(account=ACCOUNT, ledger=self.ledger, now=self.clock)
+        offers = Availability(account=ACCOUNT, ledger=self.ledger, now=self.clock)
         self.verifier = Verifier(families=(FAMILY,), offers=offers, rand=rand, **shared)
         self.archiver = Archiver(
             prefix="",
@@ -154,7 +154,7 @@ class Service:
             on_swept=lambda _family: self._lift(Stage.VERIFY, Stage.SWEEP),
             monotonic=self._seconds,
         )
-        self.tender = Tender(
+        self.upkeep = Upkeep(
             clients={ACCOUNT: self.client},
             sweep_interval_ms=int(SWEEP_SECONDS * 1000),
             daemon_id=new_daemon_id(),
@@ -162,7 +162,9 @@ class Service:
             started_at=self.clock(),
             **common,
         )
-        self.setbacks = Setbacks(ledger=self.ledger, metrics=self.metrics, now=self.clock, rand=rand)
+        self.failure_handler = FailureHandler(
+            ledger=self.ledger, metrics=self.metrics, now=self.clock, rand=rand
+        )
 
     def __enter__(self) -> Self:
         self.sim.__enter__()
@@ -218,7 +220,7 @@ class Service:
     def _work(self, *, until: int) -> None:
         if self.clock() >= self._tended_at + TEND_MS:
             self._tended_at = self.clock()
-            self.tender.tend()
+            self.upkeep.run_once()
         self.sweeps.step()
         self.verify_all(until=until)
         while leases := self.ledger.claim_archive(count=8, offset=0):
@@ -238,7 +240,7 @@ class Service:
             except LeaseLost:
                 continue
             except Exception as error:  # noqa: BLE001 -- as the worker's: whatever it is, it is settled
-                self.setbacks.settle(lease, error)
+                self.failure_handler.handle(lease, error)
             finally:
                 self.keeper.drop(lease)
         return bool(leases)

@@ -6,8 +6,7 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 
-from archiver.failures import BucketMissing, LedgerUnavailable
-from archiver.kling.limiter import Stopped
+from archiver.failures import BucketMissing, LedgerUnavailable, Stopped
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.engine import ACCOUNT, FAMILY, Died
@@ -156,7 +155,7 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.renew": a_slow_file,
     "ledger.expire": a_deadline_in_an_outage,
     "ledger.bring_forward": a_clock_set_right,
-    "ledger.claim_crowd": an_api_key,
+    "ledger.claim_batch": an_api_key,
     "ledger.enrol": an_api_key,
     "ledger.standings": an_api_key,
     "client.collection": an_api_key,

@@ -13,7 +13,7 @@ from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
 from archiver.model import Stage, State
 from archiver.sweep.stage import PAGE_TRIES
-from archiver.verify.availability import STRIKES, Offers
+from archiver.verify.availability import STRIKES, Availability
 from tests.harness.journal import Impatient
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Desk
 from tests.harness.questions import Questions
@@ -178,8 +178,8 @@ def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
     made.close()
 
 
-def offers_of(desk: Desk) -> Offers:
-    return Offers(account=ACCOUNT, ledger=desk.ledger, now=desk.clock)
+def offers_of(desk: Desk) -> Availability:
+    return Availability(account=ACCOUNT, ledger=desk.ledger, now=desk.clock)
 
 
 def test_what_has_answered_before_takes_several_refusals_some_time_apart(desk: Desk) -> None:
@@ -191,7 +191,7 @@ def test_what_has_answered_before_takes_several_refusals_some_time_apart(desk: D
     desk.clock.advance(MINUTE)
 
     assert offers.refused(FAMILY, NotOffered("404")) is True
-    assert offers.lacks(FAMILY) is True
+    assert offers.is_unavailable(FAMILY) is True
 
 
 def test_html_is_never_proof_against_a_list_that_was_once_swept(desk: Desk) -> None:
@@ -223,12 +223,12 @@ def test_a_restart_does_not_say_it_again(desk: Desk, lines: list[EventDict]) -> 
     offers_of(desk).refused(FAMILY, NotOffered("404"))
     desk.reopen()
     again = offers_of(desk)
-    assert again.lacks(FAMILY) is True
+    assert again.is_unavailable(FAMILY) is True
     desk.clock.advance(DAY)
-    assert again.lacks(FAMILY) is False
+    assert again.is_unavailable(FAMILY) is False
     again.refused(FAMILY, NotOffered("404"))
 
-    assert again.lacks(FAMILY) is True
+    assert again.is_unavailable(FAMILY) is True
     assert said(lines, "endpoint.unoffered") == [FAMILY]
 
 
@@ -239,7 +239,7 @@ def test_what_has_answered_a_page_is_a_list_although_its_sweep_broke_off(gateway
     gateway.sim.fault("list", faults.ErrorCode(404, 1203), times=1)
     gateway.sweep(minutes=3)
 
-    assert not gateway.offers.lacks(FAMILY)
+    assert not gateway.offers.is_unavailable(FAMILY)
     assert gateway.states(*ids) == {State.SUCCEEDED}
 
 
@@ -251,7 +251,7 @@ def test_it_is_asked_again_after_ten_minutes_then_ever_more_rarely_and_at_least_
     for _ in range(10):
         offers.refused(FAMILY, NotOffered("404"))
         waited = 0
-        while offers.lacks(FAMILY):
+        while offers.is_unavailable(FAMILY):
             desk.clock.advance(MINUTE)
             waited += 1
         waits.append(waited)
@@ -264,13 +264,13 @@ def test_what_a_clock_that_ran_ahead_has_noted_keeps_nobody_waiting(desk: Desk) 
     offers_of(desk).refused(FAMILY, NotOffered("404"))
     desk.clock.advance(-400 * DAY)
 
-    assert not offers_of(desk).lacks(FAMILY)
+    assert not offers_of(desk).is_unavailable(FAMILY)
 
 
 def test_what_one_account_lacks_another_may_have(desk: Desk) -> None:
     offers_of(desk).refused(FAMILY, NotOffered("404"))
 
-    assert Offers(account="d_fault", ledger=desk.ledger, now=desk.clock).lacks(FAMILY) is False
+    assert Availability(account="d_fault", ledger=desk.ledger, now=desk.clock).is_unavailable(FAMILY) is False
 
 
 def test_a_list_that_says_404_for_a_moment_is_swept_on_where_it_has_been_before(
@@ -283,5 +283,5 @@ def test_a_list_that_says_404_for_a_moment_is_swept_on_where_it_has_been_before(
             questions.sweeper.sweep(FAMILY, full=False)
         questions.offers.refused(FAMILY, NotOffered("404"))
 
-        assert questions.offers.lacks(FAMILY) is False
+        assert questions.offers.is_unavailable(FAMILY) is False
         assert said(lines, "endpoint.unoffered") == []

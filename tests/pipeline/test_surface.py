@@ -14,14 +14,14 @@ import pytest
 
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import Failure
-from archiver.kling.new_standard import DISCOVERIES, Shown, collection_of
+from archiver.kling.new_standard import COLLECTION_SWEEPS, NewStandardTask, collection_of
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Offers
-from archiver.verify.new_standard import Lookup
+from archiver.verify.availability import Availability
+from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
 from receiver.callbacks import payload
 from tests.harness.engine import ACCOUNT, Engine
@@ -42,7 +42,7 @@ WAYS: tuple[Way, ...] = (
 )
 CONFIGURED = ("images/generations", "videos/text2video")
 """Configured in every row, besides the row's own family: so that there are always others to try."""
-ROUNDS_MOST = 40
+ROUNDS_MAX = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Surface:
         self.sim = KlingSimulator(switches=switches, prefix="/kling" if gateway else "")
         self.engine = Engine(self.sim, folder, api_key=mode != "keys")
         self.ledger: Ledger = self.engine.ledger
-        self.offers = Offers(account=ACCOUNT, ledger=self.ledger, now=self.engine.clock.now)
+        self.offers = Availability(account=ACCOUNT, ledger=self.ledger, now=self.engine.clock.now)
         self.swept: list[str] = []
 
     def create(self, family: str) -> str:
@@ -115,7 +115,7 @@ class Surface:
     def sweep(self, family: str) -> None:
         """One turn of the daemon's own sweep loop over all that this family's sweep is."""
         collection = collection_of(family)
-        names = [family] if collection is None else [DISCOVERIES[collection]]
+        names = [family] if collection is None else [COLLECTION_SWEEPS[collection]]
         if not self.engine.client.has_api_key:
             names = [name for name in names if collection_of(name) is None]
         SweepLoop(
@@ -158,8 +158,8 @@ class Surface:
             now=self.engine.clock.now,
             rand=lambda: 0.5,
         )
-        lookup = Lookup(families=families, client=self.engine.client, offers=self.offers)
-        for _ in range(ROUNDS_MOST):
+        lookup = BatchQuery(families=families, client=self.engine.client, offers=self.offers)
+        for _ in range(ROUNDS_MAX):
             if self.state(task_id) not in ("reported", "running"):
                 break
             self.engine.clock.advance(seconds=60)
@@ -167,21 +167,23 @@ class Surface:
         while self.state(task_id) == "succeeded":
             assert self.engine.attempt() is None
 
-    def _ask(self, verifier: Verifier, lookup: Lookup) -> None:
+    def _ask(self, verifier: Verifier, lookup: BatchQuery) -> None:
         many = lookup.is_offered()
-        shown: Mapping[str, Shown | Failure] | None = None
-        crowd = self.ledger.claim_crowd(count=20) if many else []
+        shown: Mapping[str, NewStandardTask | Failure] | None = None
+        crowd = self.ledger.claim_batch(count=20) if many else []
         if crowd:
             shown = lookup.ask(crowd)
         singly = self.ledger.claim_verify(count=4, offset=0, own_paths_only=many)
         for lease, answer in [*((one, shown) for one in crowd), *((one, None) for one in singly)]:
             self._ask_one(verifier, lease, answer)
 
-    def _ask_one(self, verifier: Verifier, lease: Lease, shown: Mapping[str, Shown | Failure] | None) -> None:
+    def _ask_one(
+        self, verifier: Verifier, lease: Lease, shown: Mapping[str, NewStandardTask | Failure] | None
+    ) -> None:
         try:
             verifier.ask(lease, shown)
         except Failure as error:
-            self.engine.setbacks.settle(lease, error)
+            self.engine.failure_handler.handle(lease, error)
 
     def state(self, task_id: str) -> str | None:
         shown = self.ledger.show(task_id, account=ACCOUNT)

@@ -30,7 +30,7 @@ from tests.simulator import KlingSimulator
 from tests.simulator.signing import UrlSigner
 
 EXCERPT_CHARACTERS = 80
-NAMED_MOST = 30
+NAMED_MAX = 30
 SECRET_CHARACTERS_MIN = 8
 """Shorter values are words that tests give where any would do."""
 AWS_SECRETS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
@@ -234,5 +234,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section("secrets that were said", red=True)
     first = {(leak.test, leak.where, leak.secret): leak for leak in reversed(WATCH.leaks)}
-    for leak in list(first.values())[-NAMED_MOST:]:
+    for leak in list(first.values())[-NAMED_MAX:]:
         terminalreporter.line(f"{leak.test}\n  {leak.secret} in {leak.where}: …{leak.excerpt!r}")

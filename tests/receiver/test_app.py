@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from archiver.failures import LedgerUnavailable
-from archiver.model import Callback, Reception
+from archiver.model import Callback, CallbackOutcome
 from receiver import app as app_module
 from receiver.app import AppParts, build_app
 from receiver.server.server import CannotListen, HttpServer
@@ -338,10 +338,10 @@ def test_headers_without_end_and_a_refused_body_without_end_are_cut_off(start: b
 def test_a_connection_that_waits_for_an_answer_is_not_stalled() -> None:
     entered, gate = threading.Semaphore(0), threading.Event()
 
-    def record(callbacks: Sequence[Callback]) -> list[Reception]:
+    def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
         entered.release()
         assert gate.wait(SECONDS_MAX)
-        return [Reception.ACCEPTED for _ in callbacks]
+        return [CallbackOutcome.ACCEPTED for _ in callbacks]
 
     with Edge(record, stall_seconds=1) as edge, edge.connection() as waiting:
         body = legacy_body()

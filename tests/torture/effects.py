@@ -12,7 +12,7 @@ from tests.simulator import KlingSimulator, Switches
 from tests.torture.figures import Figure, none_of
 from tests.torture.options import Options
 
-OCCURRENCES_MOST = 4
+OCCURRENCES_MAX = 4
 
 
 def measure(options: Options) -> list[Figure]:
@@ -24,7 +24,7 @@ def measure(options: Options) -> list[Figure]:
     template = migrated_ledger(template_folder)
     with KlingSimulator(switches=Switches(fresh_urls=False)) as sim:
         for number, effect in enumerate(EFFECTS):
-            for occurrence in range(1, OCCURRENCES_MOST + 1):
+            for occurrence in range(1, OCCURRENCES_MAX + 1):
                 ended = [
                     _suffer(sim, options.folder, mishap, template=template, wrong=wrong)
                     for mishap in mishaps(effect, occurrence=occurrence)

@@ -13,16 +13,16 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from archiver.engine.failure_handling import Setbacks
-from archiver.engine.upkeep import BATCHES_MOST
-from archiver.engine.worker import IDLE_SECONDS, MATCH_SECONDS, TEND_SECONDS, VERIFY_THREADS
+from archiver.engine.failure_handling import FailureHandler
+from archiver.engine.upkeep import BATCHES_MAX
+from archiver.engine.worker import IDLE_SECONDS, MATCH_SECONDS, UPKEEP_SECONDS, VERIFY_THREADS
 from archiver.kling.client import KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
-from archiver.ledger import Ledger, Recorded
+from archiver.ledger import Ledger, RecordedTask
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Status
-from archiver.verify.availability import Offers
+from archiver.verify.availability import Availability
 from archiver.verify.stage import Verifier
 from tests.harness.ledgers import ACCOUNT, START
 from tests.harness.virtual_time import VirtualTime
@@ -33,7 +33,7 @@ RATE_PER_SECOND = 2.0
 LATENCY_SECONDS = 0.3
 FORGED_PER_SECOND = 500
 GENUINE_EVERY_SECONDS = 7.0
-DELAY_MOST_SECONDS = 5.0
+DELAY_SECONDS_MAX = 5.0
 AFTERMATH_SECONDS = 120.0
 """How long it goes on after the last forged id: the crowd is still there."""
 
@@ -63,7 +63,7 @@ class Figures:
             f"{self.unanswered} of {self.genuine} genuine callbacks were never verified": self.unanswered
             == 0,
             f"a genuine callback waited {self.delay_most_seconds:.1f} s": self.delay_most_seconds
-            <= DELAY_MOST_SECONDS,
+            <= DELAY_SECONDS_MAX,
             f"{self.calls} calls, {self.calls_allowed:.0f} allowed": self.calls <= self.calls_allowed,
             f"{self.calls_in_background} calls in the background, {self.calls_in_background_allowed:.0f} allowed": (
                 self.calls_in_background <= self.calls_in_background_allowed
@@ -96,7 +96,7 @@ class _Ledger(Ledger):
         self.told: dict[str, float] = {}
         self.delays: dict[str, float] = {}
 
-    def record(self, tasks: Sequence[Any], **named: Any) -> list[Recorded]:
+    def record(self, tasks: Sequence[Any], **named: Any) -> list[RecordedTask]:
         recorded = super().record(tasks, **named)
         for task in tasks:
             if task.task_id in self.told and task.task_id not in self.delays:
@@ -120,7 +120,7 @@ class _Flood:
             now=self._unix_seconds,
         )
         self.ledger = _Ledger.open(
-            f"sqlite:///{folder}/ledger.db", daemon=True, now=time.unix_ms, unconfirmed_most=self.rows_allowed
+            f"sqlite:///{folder}/ledger.db", daemon=True, now=time.unix_ms, unconfirmed_max=self.rows_allowed
         )
         self.ledger.watch(time)
         self.keeper = LeaseKeeper(self.ledger, monotonic=time.monotonic)
@@ -131,12 +131,14 @@ class _Flood:
             families=FAMILIES,
             client=self.client,
             ledger=self.ledger,
-            offers=Offers(account=ACCOUNT, ledger=self.ledger, now=time.unix_ms),
+            offers=Availability(account=ACCOUNT, ledger=self.ledger, now=time.unix_ms),
             metrics=metrics,
             now=time.unix_ms,
             rand=choose,
         )
-        self.setbacks = Setbacks(ledger=self.ledger, metrics=metrics, now=time.unix_ms, rand=choose)
+        self.failure_handler = FailureHandler(
+            ledger=self.ledger, metrics=metrics, now=time.unix_ms, rand=choose
+        )
         self._asking = self._asked = 0
 
     def _unix_seconds(self) -> float:
@@ -193,7 +195,7 @@ class _Flood:
         try:
             self.verifier.ask(lease)
         except Exception as error:  # noqa: BLE001 -- as the worker's: whatever it is, it is settled
-            self.setbacks.settle(lease, error)
+            self.failure_handler.handle(lease, error)
         finally:
             self.keeper.drop(lease)
             self._asking -= 1
@@ -205,10 +207,10 @@ class _Flood:
 
     def prune(self) -> None:
         while self._goes_on():
-            for _ in range(BATCHES_MOST):
+            for _ in range(BATCHES_MAX):
                 if not self.ledger.prune(by_age=True):
                     break
-            self.time.sleep(TEND_SECONDS)
+            self.time.sleep(UPKEEP_SECONDS)
             self.rows_most = max(self.rows_most, sum(self.ledger.status()["states"].values()))
 
     def figures(self) -> Figures:
@@ -227,7 +229,7 @@ class _Flood:
             rows_most=self.rows_most,
             # Between two prunings so many come, and what was confirmed stays for ever.
             rows_allowed=self.rows_allowed
-            + int((TEND_SECONDS + 1) * FORGED_PER_SECOND)
+            + int((UPKEEP_SECONDS + 1) * FORGED_PER_SECOND)
             + len(self.ledger.told)
             + self.others,
         )

@@ -4,7 +4,7 @@ import sys
 
 from tests.deadlines.simulation import quietly
 from tests.torture.figures import Figure, none_of
-from tests.torture.flood import DELAY_MOST_SECONDS, flood
+from tests.torture.flood import DELAY_SECONDS_MAX, flood
 from tests.torture.options import Options
 
 FORGED = 100_000
@@ -33,7 +33,7 @@ def measure(options: Options) -> list[Figure]:
         Figure(
             "seconds the slowest genuine one waited",
             max(quiet.delay_most_seconds, busy.delay_most_seconds),
-            most=DELAY_MOST_SECONDS,
+            most=DELAY_SECONDS_MAX,
         ),
         none_of("promises broken", len(broken)),
     ]

@@ -16,7 +16,7 @@ from archiver.commands.terminal.invocation import no_daemon_sentence
 from archiver.commands.terminal.printing import print_json, print_line
 from archiver.composition import build_client
 from archiver.config.settings import Settings
-from archiver.create.submitter import Submission, Submitted, Submitter, Verdict
+from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import State
@@ -35,7 +35,7 @@ class SubmitRun:
     one: Submission
     _: dataclasses.KW_ONLY
     as_json: bool
-    done: Submitted = dataclasses.field(default_factory=lambda: Submitted(Verdict.UNKNOWN))
+    done: Submitted = dataclasses.field(default_factory=lambda: Submitted(CreateOutcome.UNKNOWN))
     shown: dict[str, Any] | None = None
     is_alone: bool = False
     """Whether no daemon was seen the last time."""
@@ -54,12 +54,12 @@ class SubmitRun:
             try:
                 self.done = submitter.submit(self.one)
             except TimeUp:
-                self.done = Submitted(Verdict.REFUSED)
+                self.done = Submitted(CreateOutcome.REFUSED)
                 self._end(f"no slot became free in time; {self._how_it_stands()}", reason="timeout")
         verdict, failure = self.done.verdict, self.done.failure
-        if verdict is Verdict.REFUSED and failure is not None:
+        if verdict is CreateOutcome.REFUSED and failure is not None:
             self._end(f"nothing was created. {sentence_of(failure)}", reason=failure.reason)
-        if verdict is Verdict.UNKNOWN and failure is not None:
+        if verdict is CreateOutcome.UNKNOWN and failure is not None:
             why = str(failure).rstrip(".")
             self._end(
                 f"it is not known whether the task exists: {why}. {self._unknown()}", reason=failure.reason
@@ -113,7 +113,7 @@ class SubmitRun:
 
     @property
     def _existed(self) -> bool:
-        return self.done.verdict is Verdict.EXISTING
+        return self.done.verdict is CreateOutcome.EXISTING
 
     def _show(self) -> dict[str, Any] | None:
         account = self.settings.account

@@ -18,8 +18,7 @@ from typer.core import TyperGroup
 from archiver import log
 from archiver.commands.terminal.printing import say
 from archiver.config.settings import SettingsError
-from archiver.failures import Failure, LedgerUnavailable
-from archiver.kling.limiter import Stopped
+from archiver.failures import Failure, LedgerUnavailable, Stopped
 from archiver.ledger import LedgerUnusable
 
 WRONG = 1

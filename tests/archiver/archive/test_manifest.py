@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from archiver.archive import manifest
 from archiver.archive.manifest import Manifest, ManifestUnreadable
-from archiver.model import DAY_MS, Discovery, Role, StoredAsset
+from archiver.model import DAY_MS, DiscoveredBy, Role, StoredAsset
 from tests.harness.repository import DEPLOY
 
 PUBLISHED = json.loads((DEPLOY / "manifest.schema.json").read_text())
@@ -60,7 +60,7 @@ def a_manifest(**changed: Any) -> Manifest:
         "created_at": CREATED_AT,
         "updated_at": CREATED_AT + 5_000,
         "archived_at": CREATED_AT + 9_000,
-        "discovered_by": Discovery.CALLBACK,
+        "discovered_by": DiscoveredBy.CALLBACK,
         "assets": (an_asset(),),
         "request": None,
         "task": {"task_id": "881", "task_status": "succeed"},
@@ -87,7 +87,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         created_at=draw(MOMENTS),
         updated_at=draw(st.none() | MOMENTS),
         archived_at=draw(MOMENTS),
-        discovered_by=draw(st.sampled_from(Discovery)),
+        discovered_by=draw(st.sampled_from(DiscoveredBy)),
         assets=tuple(draw(st.lists(assets, max_size=3))),
         request=draw(st.none() | DOCUMENTS),
         task=draw(DOCUMENTS),

@@ -36,7 +36,7 @@ from archiver.failures import (
 )
 from archiver.fetch.spool import Space
 from archiver.kling.client import mint_token
-from archiver.model import Callback, Discovery, Stage, Status, rfc3339
+from archiver.model import Callback, DiscoveredBy, Stage, Status, rfc3339
 from archiver.store import ConditionalPut
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
 from tests.harness.fake_store import FakeStore
@@ -190,7 +190,7 @@ def test_an_asset_that_the_list_names_while_the_task_is_archived_is_in_the_manif
     family = "images/editing/expand"  # only its list rows carry the watermark
     task_id = engine.succeeded(family=family, watermark=True)
     lease = engine.claim()
-    engine.verify(task_id, family=family, by=Discovery.SWEEP, listed=True)
+    engine.verify(task_id, family=family, by=DiscoveredBy.SWEEP, listed=True)
 
     assert engine.attempt(lease) is None
     engine.assert_archived(task_id, family)
@@ -202,7 +202,7 @@ def test_an_asset_that_is_named_at_the_last_moment_is_still_brought_before_the_m
 ) -> None:
     family = "images/editing/expand"
     task_id = engine.succeeded(family=family, watermark=True)
-    at_label(engine, label, lambda: engine.verify(task_id, family=family, by=Discovery.SWEEP, listed=True))
+    at_label(engine, label, lambda: engine.verify(task_id, family=family, by=DiscoveredBy.SWEEP, listed=True))
 
     assert engine.attempt() is None
     engine.assert_archived(task_id, family)
@@ -215,7 +215,7 @@ def test_an_asset_that_is_named_at_the_last_moment_and_cannot_be_had_keeps_what_
     task_id = engine.succeeded(family=family, watermark=True)
 
     def name_and_fail() -> None:
-        engine.verify(task_id, family=family, by=Discovery.SWEEP, listed=True)
+        engine.verify(task_id, family=family, by=DiscoveredBy.SWEEP, listed=True)
         sim.fault("cdn", faults.Raw(500), times=1)
 
     at_label(engine, "list #2", name_and_fail)
@@ -325,7 +325,7 @@ def archived_then_forgotten(engine: Engine, family: str = FAMILY, **task: object
     assert engine.attempt() is None
     engine.restart(ledger_lost=True)
     engine.clock.advance(seconds=HOUR)
-    engine.verify(task_id, family=family, by=Discovery.SWEEP)
+    engine.verify(task_id, family=family, by=DiscoveredBy.SWEEP)
     return task_id
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from archiver.failures import ApiCredentialsRefused, NotMedia
 from archiver.ledger import Ledger
-from archiver.model import DAY_MS, Discovery, Stage
+from archiver.model import DAY_MS, DiscoveredBy, Stage
 from tests.harness.command_line import FAMILY, NOW, CommandLine, api_task, bury
 from tests.simulator import KlingSimulator, faults
 
@@ -55,7 +55,7 @@ def line(tmp_path: pathlib.Path) -> Iterator[TwoAccounts]:
 
 def record(ledger: Ledger, account: str, *task_ids: str) -> None:
     tasks = [api_task(task_id, external_task_id=f"{account}-{task_id}") for task_id in task_ids]
-    ledger.record(tasks, account=account, by=Discovery.SWEEP, rand=0.5)
+    ledger.record(tasks, account=account, by=DiscoveredBy.SWEEP, rand=0.5)
 
 
 # --- which account --------------------------------------------------------------------------------------------------

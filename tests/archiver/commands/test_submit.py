@@ -9,7 +9,7 @@ import pytest
 
 from archiver.failures import NotMedia
 from archiver.ledger import Ledger
-from archiver.model import Callback, Discovery, State, Status
+from archiver.model import Callback, DiscoveredBy, State, Status
 from tests.harness.command_line import (
     ACCOUNT,
     FAMILY,
@@ -535,7 +535,7 @@ def test_wait_tells_each_change_once_and_prints_the_keys(
         ledger.beat("d", version="1", started_at=line.now)
         task_id = sent(simulator).task_id
         if len(line.pauses) == 3:
-            ledger.record([api_task(task_id)], account=ACCOUNT, by=Discovery.SWEEP, rand=0.5)
+            ledger.record([api_task(task_id)], account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=0.5)
         if len(line.pauses) == 5:
             archive(ledger, task_id)
         ledger.close()
@@ -562,7 +562,7 @@ def test_wait_ends_with_status_1_where_the_task_comes_to_nothing(
         ledger, task_id = _other(line), sent(simulator).task_id
         status = Status.FAILED if state is State.FAILED else Status.SUCCEEDED
         ledger.record(
-            [api_task(task_id, status, message="unsafe")], account=ACCOUNT, by=Discovery.SWEEP, rand=0.5
+            [api_task(task_id, status, message="unsafe")], account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=0.5
         )
         if state is State.BURIED:
             bury(ledger, task_id, NotMedia("0 is HTML"))
@@ -603,7 +603,7 @@ def test_an_existing_archived_task_prints_its_keys_at_once(
     line.run(*FOX, "--external-task-id", "order-1")
     task_id = sent(simulator).task_id
     with line.ledger() as ledger:
-        ledger.record([api_task(task_id)], account=ACCOUNT, by=Discovery.SWEEP, rand=0.5)
+        ledger.record([api_task(task_id)], account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=0.5)
         archive(ledger, task_id)
     again = line.run(*FOX, "--external-task-id", "order-1", "--wait")
 

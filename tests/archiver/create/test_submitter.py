@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from archiver.create.rules import request_of
-from archiver.create.submitter import LOOKUP_SECONDS, Submission, Submitter, Verdict
+from archiver.create.submitter import LOOKUP_SECONDS, CreateOutcome, Submission, Submitter
 from archiver.failures import (
     ApiConcurrencyExceeded,
     CreateUnsettled,
@@ -22,7 +22,7 @@ from archiver.failures import (
 from archiver.kling.client import KeyPair, KlingClient
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.ledger import Ledger
-from archiver.model import Callback, Discovery, Stage, State, Status
+from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, RAND, SECOND, Desk
 from tests.simulator import Fault, KlingSimulator, faults
 
@@ -115,9 +115,9 @@ def test_a_created_task_is_in_the_ledger_under_its_own_id_with_what_was_asked_fo
     done = bench.submitter.submit(submission())
 
     shown = bench.shown(bench.created())
-    assert (done.verdict, done.task_id, done.failure) == (Verdict.CREATED, bench.created(), None)
+    assert (done.verdict, done.task_id, done.failure) == (CreateOutcome.CREATED, bench.created(), None)
     assert (shown["state"], shown["external_task_id"], shown["family"]) == (State.RUNNING, OURS, FAMILY)
-    assert shown["discovered_by"] == Discovery.REGISTRATION
+    assert shown["discovered_by"] == DiscoveredBy.REGISTRATION
     found = bench.desk.ledger.known(OURS, account=ACCOUNT)
     assert found is not None
     assert found.request == {"prompt": "a red fox", "n": 2}
@@ -153,7 +153,7 @@ def test_a_callback_that_overtakes_the_answer_becomes_the_same_row(bench: Bench,
     bench.sim.on_request(lambda request: call_back(request) if request.kind == "query" else None)
     done = bench.submitter.submit(submission())
 
-    assert done.verdict is Verdict.CREATED
+    assert done.verdict is CreateOutcome.CREATED
     states = bench.desk.ledger.status()["states"]
     assert sum(states.values()) == 1
     found = bench.desk.ledger.known(bench.created(), account=ACCOUNT)
@@ -166,7 +166,9 @@ def test_a_daemon_that_asks_between_create_and_answer_makes_no_second_row(bench:
 
     def daemon() -> None:
         task = bench.client.query(FAMILY, OURS, priority=Priority.VERIFY)
-        bench.desk.ledger.record([task], account=ACCOUNT, by=Discovery.REGISTRATION, rand=RAND, asked_as=OURS)
+        bench.desk.ledger.record(
+            [task], account=ACCOUNT, by=DiscoveredBy.REGISTRATION, rand=RAND, asked_as=OURS
+        )
 
     bench.sim.fault("create", AnsweredAfter(daemon), times=1)
     bench.submitter.submit(submission())
@@ -184,7 +186,7 @@ def test_a_ledger_that_fails_after_the_create_still_gives_the_id_and_keeps_the_r
     monkeypatch.setattr(Ledger, "record", full)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (Verdict.CREATED, bench.created())
+    assert (done.verdict, done.task_id) == (CreateOutcome.CREATED, bench.created())
     assert isinstance(done.failure, LedgerUnavailable)
     assert bench.registered()
 
@@ -225,7 +227,7 @@ def test_a_refusal_leaves_nothing_behind_and_is_not_tried_again(
     bench.sim.fault("create", faults.ErrorCode(status, code, "no"), times=1)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (Verdict.REFUSED, None)
+    assert (done.verdict, done.task_id) == (CreateOutcome.REFUSED, None)
     assert done.failure is not None
     assert done.failure.reason == reason
     assert (bench.registered(), bench.sim.requests["create"], bench.pauses) == (False, 1, [])
@@ -240,7 +242,7 @@ def test_where_nobody_listens_nothing_was_created_and_nothing_stays(bench: Bench
     with nobody:
         done = dataclasses.replace(bench.submitter, client=nobody).submit(submission())
 
-    assert done.verdict is Verdict.REFUSED
+    assert done.verdict is CreateOutcome.REFUSED
     assert not bench.registered()
 
 
@@ -261,7 +263,7 @@ def test_without_a_free_slot_it_waits_longer_each_time_and_tries_again_until_the
     bench.on_pause = free_at_the_fifth
     done = bench.submitter.submit(submission())
 
-    assert done.verdict is Verdict.CREATED
+    assert done.verdict is CreateOutcome.CREATED
     assert bench.pauses == [(ApiConcurrencyExceeded.reason, s) for s in (1.5, 3.0, 6.0, 12.0, 24.0)]
     assert bench.sim.requests["create"] == 6
     assert bench.sim.complaints == []
@@ -320,7 +322,7 @@ def test_a_task_whose_answer_was_lost_is_found_and_created_once(bench: Bench, fa
     bench.sim.fault("create", fault, times=1)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (Verdict.CREATED, bench.created())
+    assert (done.verdict, done.task_id) == (CreateOutcome.CREATED, bench.created())
     assert bench.sim.requests["create"] == 1
     assert bench.shown(OURS)["task_id"] == done.task_id
 
@@ -332,7 +334,7 @@ def test_a_create_that_may_not_have_happened_is_asked_for_and_never_repeated(
     bench.sim.fault("create", fault, times=1)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id, done.is_absent) == (Verdict.UNKNOWN, None, True)
+    assert (done.verdict, done.task_id, done.is_absent) == (CreateOutcome.UNKNOWN, None, True)
     assert bench.sim.requests == {"create": 1, "query": len(LOOKUP_SECONDS)}
     assert bench.registered()
     assert bench.pauses == [(CreateUnsettled.reason, seconds) for seconds in LOOKUP_SECONDS]
@@ -343,7 +345,7 @@ def test_a_task_that_shows_late_is_found_by_a_later_question(bench: Bench) -> No
     bench.sim.fault("query", faults.ErrorCode(400, 1201, "task not found"), times=2)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (Verdict.CREATED, bench.created())
+    assert (done.verdict, done.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
 def test_an_api_that_cannot_be_asked_leaves_it_open_and_registered(bench: Bench) -> None:
@@ -351,7 +353,7 @@ def test_an_api_that_cannot_be_asked_leaves_it_open_and_registered(bench: Bench)
     bench.sim.fault("query", faults.server_error())
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.is_absent) == (Verdict.UNKNOWN, False)
+    assert (done.verdict, done.is_absent) == (CreateOutcome.UNKNOWN, False)
     assert bench.registered()
     assert bench.sim.requests["create"] == 1
 
@@ -361,7 +363,7 @@ def test_something_on_the_way_that_sends_it_twice_is_seen_through(bench: Bench) 
     bench.sim.fault("create", faults.Happened(faults.ErrorCode(400, 1201, f"exists: {OURS}")), times=1)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (Verdict.CREATED, bench.created())
+    assert (done.verdict, done.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
 def test_a_bad_parameter_is_not_taken_for_refused_while_nobody_can_be_asked(bench: Bench) -> None:
@@ -369,7 +371,7 @@ def test_a_bad_parameter_is_not_taken_for_refused_while_nobody_can_be_asked(benc
     bench.sim.fault("query", faults.Html(502))
     done = bench.submitter.submit(submission())
 
-    assert done.verdict is Verdict.UNKNOWN
+    assert done.verdict is CreateOutcome.UNKNOWN
     assert bench.registered()
 
 
@@ -382,7 +384,7 @@ def test_after_a_lost_answer_the_same_command_finds_the_task_and_pays_nothing(be
     bench.submitter.submit(submission())
 
     again = bench.submitter.submit(submission(own=False))
-    assert (again.verdict, again.task_id) == (Verdict.EXISTING, bench.created())
+    assert (again.verdict, again.task_id) == (CreateOutcome.EXISTING, bench.created())
     assert bench.sim.requests["create"] == 1
 
 
@@ -391,7 +393,7 @@ def test_after_a_create_that_did_not_happen_the_same_command_creates_the_task(be
     bench.submitter.submit(submission())
 
     again = bench.submitter.submit(submission(own=False))
-    assert (again.verdict, again.task_id) == (Verdict.CREATED, bench.created())
+    assert (again.verdict, again.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
 def test_a_task_known_to_be_there_is_not_even_asked_for(bench: Bench) -> None:
@@ -399,7 +401,7 @@ def test_a_task_known_to_be_there_is_not_even_asked_for(bench: Bench) -> None:
     requests = sum(bench.sim.requests.values())
 
     again = bench.submitter.submit(submission("order-1", own=False))
-    assert (again.verdict, again.task_id) == (Verdict.EXISTING, bench.created())
+    assert (again.verdict, again.task_id) == (CreateOutcome.EXISTING, bench.created())
     assert sum(bench.sim.requests.values()) == requests
 
 
@@ -415,7 +417,7 @@ def test_an_external_id_of_another_request_is_refused_before_anything_is_sent(
     other = bench.submitter.submit(submission("order-1", own=False, prompt="a blue fox"))
     elsewhere = dataclasses.replace(submission("order-1", own=False), family="images/omni-image")
     for refused in (other, bench.submitter.submit(elsewhere)):
-        assert refused.verdict is Verdict.REFUSED
+        assert refused.verdict is CreateOutcome.REFUSED
         assert refused.failure is not None
         assert refused.failure.reason == "external_id_taken"
     assert bench.sim.requests["create"] == creates
@@ -426,7 +428,7 @@ def test_an_external_id_that_only_the_account_knows_as_taken_is_refused(bench: B
     theirs = bench.sim.create_task(external_task_id="order-1")
     done = bench.submitter.submit(submission("order-1", own=False))
 
-    assert done.verdict is Verdict.REFUSED
+    assert done.verdict is CreateOutcome.REFUSED
     assert done.failure is not None
     assert (done.failure.reason, theirs in str(done.failure)) == ("external_id_taken", True)
     assert not bench.registered("order-1")
@@ -437,7 +439,7 @@ def test_an_external_id_registered_by_hand_for_a_task_from_elsewhere_is_refused(
     bench.desk.ledger.register("order-1", account=ACCOUNT, family=FAMILY)
     done = bench.submitter.submit(submission("order-1", own=False))
 
-    assert done.verdict is Verdict.REFUSED
+    assert done.verdict is CreateOutcome.REFUSED
     assert theirs in str(done.failure)
     assert bench.sim.requests["create"] == 0
     assert bench.registered("order-1")
@@ -452,7 +454,7 @@ def test_an_external_id_that_is_another_tasks_own_id_is_refused(bench: Bench, is
     bench.sim.fault("create", faults.ErrorCode(400, 1201, "external_task_id is taken"))
     done = bench.submitter.submit(submission(theirs, own=False))
 
-    assert done.verdict is Verdict.REFUSED
+    assert done.verdict is CreateOutcome.REFUSED
     assert "belongs to another task as its own id" in str(done.failure)
     assert bench.registered(theirs) is is_known
 
@@ -463,7 +465,7 @@ def test_an_earlier_try_that_cannot_be_asked_for_is_not_repeated(bench: Bench) -
     bench.sim.fault("query", faults.Html(502))
 
     again = bench.submitter.submit(submission(own=False))
-    assert again.verdict is Verdict.UNKNOWN
+    assert again.verdict is CreateOutcome.UNKNOWN
     assert bench.sim.requests["create"] == 1
 
 
@@ -474,7 +476,7 @@ def test_a_refusal_of_a_second_try_keeps_what_the_first_has_registered(bench: Be
     bench.sim.fault("create", faults.ErrorCode(429, 1102, "used up"), times=1)
 
     again = bench.submitter.submit(submission(own=False))
-    assert again.verdict is Verdict.REFUSED
+    assert again.verdict is CreateOutcome.REFUSED
     assert bench.registered()
 
 
@@ -483,7 +485,7 @@ def test_what_was_registered_by_hand_takes_the_request(bench: Bench) -> None:
     done = bench.submitter.submit(submission("order-1", own=False))
 
     found = bench.desk.ledger.known("order-1", account=ACCOUNT)
-    assert done.verdict is Verdict.CREATED
+    assert done.verdict is CreateOutcome.CREATED
     assert found is not None
     assert found.request == {"prompt": "a red fox", "n": 2}
 

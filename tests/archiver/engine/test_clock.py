@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog.testing
 
-from archiver.engine.upkeep import Tender
+from archiver.engine.upkeep import Upkeep
 from archiver.failures import ApiUnreachable, BucketMissing, NotMedia, StoreError
 from archiver.model import Callback, Stage, State, Status
 from tests.harness.engine import ACCOUNT, FAMILY
@@ -169,8 +169,8 @@ def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
         yield made
 
 
-def tender_of(questions: Questions) -> Tender:
-    return Tender(
+def tender_of(questions: Questions) -> Upkeep:
+    return Upkeep(
         clients={ACCOUNT: questions.client},
         ledger=questions.desk.ledger,
         metrics=questions.metrics,
@@ -185,7 +185,7 @@ def tender_of(questions: Questions) -> Tender:
 def test_a_callback_that_came_by_a_clock_a_year_behind_is_asked_about_and_not_dropped(
     questions: Questions,
 ) -> None:
-    tender = tender_of(questions)
+    upkeep = tender_of(questions)
     (task_id,) = questions.history(1)
     questions.sim.hide_from_list(task_id)
     questions.clock.advance(-YEAR)
@@ -198,8 +198,8 @@ def test_a_callback_that_came_by_a_clock_a_year_behind_is_asked_about_and_not_dr
     questions.sweeper.sweep(FAMILY, full=False)  # the API has answered: from now on the clock is believed
 
     with structlog.testing.capture_logs():
-        tender.tend()
-        tender.tend()
+        upkeep.run_once()
+        upkeep.run_once()
 
     questions.ask_due()
     assert questions.desk.state(task_id) is State.SUCCEEDED

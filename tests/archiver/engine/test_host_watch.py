@@ -6,9 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.engine.failure_handling import PartlyDone
 from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
-from archiver.failures import AssetGone, FetchFailed, FetchTimeout, HostRefusing, NotMedia, StoreError
+from archiver.failures import (
+    AssetGone,
+    FetchFailed,
+    FetchTimeout,
+    HostRefusing,
+    NotMedia,
+    PartlyDone,
+    StoreError,
+)
 from archiver.model import Lease, Stage, State
 from tests.harness.ledgers import DAY, Desk, answer, asset
 

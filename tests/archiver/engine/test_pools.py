@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from archiver.engine.pools import StartedPool, ThreadsRefused
+from archiver.engine.pools import PrestartedPool, ThreadsRefused
 from tests.harness.repository import ROOT
 
 PATIENCE_SECONDS = 60
@@ -48,7 +48,7 @@ def test_threads_that_the_system_refuses_part_way_are_a_sentence_and_those_it_ga
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse_after)
         with pytest.raises(ThreadsRefused, match=r"the 5 threads called 'early' .* limit on threads"):
-            StartedPool(5, name="early")
+            PrestartedPool(5, name="early")
 
     for thread in started:
         thread.join(PATIENCE_SECONDS)
@@ -60,7 +60,7 @@ def test_a_thread_that_never_reports_is_waited_for_only_so_long(monkeypatch: pyt
     gate = threading.Event()
 
     with pytest.raises(ThreadsRefused):
-        StartedPool(2, name="silent", begin=lambda: gate.wait(PATIENCE_SECONDS))
+        PrestartedPool(2, name="silent", begin=lambda: gate.wait(PATIENCE_SECONDS))
     gate.set()
 
 

@@ -4,17 +4,17 @@ import random
 
 import pytest
 
-from archiver.engine.transfer_slots import Slots
+from archiver.engine.transfer_slots import TransferSlots
 
 
 def test_an_account_that_is_alone_may_have_every_slot() -> None:
-    slots = Slots(16)
+    slots = TransferSlots(16)
 
     assert [slots.take("a", 10), slots.take("a", 10), slots.take("a", 10)] == [10, 6, 0]
 
 
-def joined(total: int, *accounts: str) -> Slots:
-    slots = Slots(total)
+def joined(total: int, *accounts: str) -> TransferSlots:
+    slots = TransferSlots(total)
     for account in accounts:
         slots.join(account, wake=lambda: None)
     return slots
@@ -43,7 +43,7 @@ def test_what_is_left_is_no_ones_second_slot() -> None:
 
 
 def test_the_next_slot_goes_to_whoever_waits_and_has_the_fewest() -> None:
-    slots = Slots(16)
+    slots = TransferSlots(16)
     slots.take("backlog", 1000)
     assert slots.take("fresh", 4) == 0
 
@@ -55,7 +55,7 @@ def test_the_next_slot_goes_to_whoever_waits_and_has_the_fewest() -> None:
 
 
 def test_nothing_is_left_for_an_account_that_has_nothing_due() -> None:
-    slots = Slots(4)
+    slots = TransferSlots(4)
     slots.take("a", 4)
     slots.take("b", 4)
     slots.content("b")
@@ -65,7 +65,7 @@ def test_nothing_is_left_for_an_account_that_has_nothing_due() -> None:
 
 
 def test_slots_that_were_taken_for_too_little_work_go_to_the_others() -> None:
-    slots = Slots(4)
+    slots = TransferSlots(4)
     given = slots.take("a", 4)
     slots.take("b", 4)
     slots.give_back("a", given - 1)
@@ -74,7 +74,7 @@ def test_slots_that_were_taken_for_too_little_work_go_to_the_others() -> None:
 
 
 def test_who_waits_is_woken_when_a_slot_comes_free_and_nobody_else() -> None:
-    slots, woken = Slots(2), list[str]()
+    slots, woken = TransferSlots(2), list[str]()
     for account in ("a", "b", "c"):
         slots.join(account, wake=lambda account=account: woken.append(account))  # type: ignore[misc]  # bound now
     slots.take("a", 2)
@@ -85,7 +85,7 @@ def test_who_waits_is_woken_when_a_slot_comes_free_and_nobody_else() -> None:
 
 
 def test_one_slot_is_shared_in_turn() -> None:
-    slots, order = Slots(1), list[str]()
+    slots, order = TransferSlots(1), list[str]()
     for _ in range(6):
         for account in ("a", "b", "c"):
             if slots.take(account, 9):
@@ -101,7 +101,7 @@ def test_one_slot_is_shared_in_turn() -> None:
 def test_never_more_slots_than_there_are_and_nobody_with_work_starves(seed: int) -> None:
     choose = random.Random(seed)
     total, accounts = choose.randint(1, 12), "abcd"[: choose.randint(1, 4)]
-    slots, running, waited = Slots(total), dict.fromkeys(accounts, 0), dict.fromkeys(accounts, 0)
+    slots, running, waited = TransferSlots(total), dict.fromkeys(accounts, 0), dict.fromkeys(accounts, 0)
     for _ in range(2000):
         account = choose.choice(accounts)
         if choose.random() < 0.5 and running[account]:

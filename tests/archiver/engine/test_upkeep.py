@@ -10,11 +10,11 @@ import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
-from archiver.engine.upkeep import SKEW_MOST_MS, Tender
+from archiver.engine.upkeep import SKEW_MS_MAX, Upkeep
 from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
 from archiver.kling.client import KeyPair, KlingClient
 from archiver.kling.limiter import Priority
-from archiver.model import Discovery, Stage, State
+from archiver.model import DiscoveredBy, Stage, State
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, answer
 from tests.harness.questions import Questions
 
@@ -33,8 +33,8 @@ def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
 
 
 @pytest.fixture
-def tender(questions: Questions) -> Tender:
-    return Tender(
+def upkeep(questions: Questions) -> Upkeep:
+    return Upkeep(
         clients={ACCOUNT: questions.client},
         ledger=questions.desk.ledger,
         metrics=questions.metrics,
@@ -61,46 +61,46 @@ def value(questions: Questions, line: str) -> float:
 
 
 def test_no_deadline_is_decided_before_the_api_has_told_its_time(
-    questions: Questions, tender: Tender
+    questions: Questions, upkeep: Upkeep
 ) -> None:
     questions.desk.bring(State.SUCCEEDED)
     questions.clock.advance(31 * DAY)
 
-    tender.tend()
+    upkeep.run_once()
     assert questions.desk.state() is State.SUCCEEDED
     hear_the_api(questions)
-    tender.tend()
+    upkeep.run_once()
     assert questions.desk.state() is State.LOST
 
 
 @pytest.mark.parametrize("ahead", [1, -1])
 def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
-    questions: Questions, tender: Tender, lines: list[EventDict], ahead: int
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict], ahead: int
 ) -> None:
     questions.desk.bring(State.SUCCEEDED)
     questions.clock.advance(31 * DAY)
-    questions.sim.advance(ahead * (SKEW_MOST_MS / 1000 + 2))
+    questions.sim.advance(ahead * (SKEW_MS_MAX / 1000 + 2))
     hear_the_api(questions)
 
     for _ in range(3):
-        tender.tend()
+        upkeep.run_once()
 
     assert questions.desk.state() is State.SUCCEEDED
     assert [line["event"] for line in lines].count("clock.skewed") == 1
-    (shown,) = tender.degraded()
+    (shown,) = upkeep.degraded()
     assert isinstance(shown, dict)
     assert shown["reason"] == "clock_skewed"
     assert shown["seconds"] == questions.desk.ledger.status()["clock_skew_seconds"]
-    assert abs(shown["seconds"] - ahead * SKEW_MOST_MS / SECOND) < 5
-    questions.sim.advance(-ahead * (SKEW_MOST_MS / 1000 + 2))
+    assert abs(shown["seconds"] - ahead * SKEW_MS_MAX / SECOND) < 5
+    questions.sim.advance(-ahead * (SKEW_MS_MAX / 1000 + 2))
     hear_the_api(questions)
-    tender.tend()
+    upkeep.run_once()
     assert questions.desk.state() is State.LOST
-    assert tender.degraded() == []
+    assert upkeep.degraded() == []
 
 
 def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_account_only(
-    questions: Questions, tender: Tender
+    questions: Questions, upkeep: Upkeep
 ) -> None:
     unheard = KlingClient(
         questions.sim.base_url,
@@ -108,14 +108,14 @@ def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_accoun
         questions.limiter,
         now=lambda: questions.clock() / 1000,
     )
-    tender = dataclasses.replace(tender, clients={ACCOUNT: questions.client, "other": unheard})
+    upkeep = dataclasses.replace(upkeep, clients={ACCOUNT: questions.client, "other": unheard})
     for account in (ACCOUNT, "other", "no longer configured"):
-        questions.desk.ledger.record([answer(account[0])], account=account, by=Discovery.SWEEP, rand=0.5)
+        questions.desk.ledger.record([answer(account[0])], account=account, by=DiscoveredBy.SWEEP, rand=0.5)
     questions.clock.advance(31 * DAY)
-    tender.tend()
+    upkeep.run_once()
     assert [questions.desk.state(task_id) for task_id in (ACCOUNT[0], "o", "n")] == [State.SUCCEEDED] * 3
     hear_the_api(questions)
-    tender.tend()
+    upkeep.run_once()
 
     assert [questions.desk.state(task_id) for task_id in (ACCOUNT[0], "o", "n")] == [
         State.LOST,
@@ -127,7 +127,7 @@ def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_accoun
 
 @pytest.mark.parametrize("jump", [31 * DAY, -31 * DAY])
 def test_a_clock_that_is_set_decides_nothing_before_the_api_has_answered_by_it(
-    questions: Questions, tender: Tender, jump: int
+    questions: Questions, upkeep: Upkeep, jump: int
 ) -> None:
     hear_the_api(questions)
     questions.desk.bring(State.SUCCEEDED)
@@ -135,9 +135,9 @@ def test_a_clock_that_is_set_decides_nothing_before_the_api_has_answered_by_it(
     questions.clock.advance(jump)
     questions.sim.advance(-jump / SECOND)  # the API's own clock has not moved
 
-    tender.tend()
+    upkeep.run_once()
     hear_the_api(questions)
-    tender.tend()
+    upkeep.run_once()
 
     assert questions.desk.state() is State.SUCCEEDED
     assert questions.desk.state("unconfirmed") is State.REPORTED
@@ -147,28 +147,28 @@ AHEAD = 400 * DAY
 
 
 def test_a_clock_that_ran_ahead_and_was_set_right_keeps_no_task_waiting(
-    questions: Questions, tender: Tender, lines: list[EventDict]
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict]
 ) -> None:
     desk = questions.desk
     desk.bring(State.SUCCEEDED, "waiting")
     questions.clock.advance(AHEAD)
-    tender.tend()
+    upkeep.run_once()
     desk.fail(desk.claim(Stage.ARCHIVE), NotMedia("a web page"))
     desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.VERIFY)
     questions.clock.advance(-AHEAD)
 
-    tender.tend()
-    tender.tend()
+    upkeep.run_once()
+    upkeep.run_once()
 
     assert desk.claim(Stage.VERIFY).is_probe
     assert [line["count"] for line in lines if line["event"] == "clock.set_back"] == [2]  # and the hold
 
 
 def test_a_daemon_that_starts_with_the_right_clock_makes_good_what_a_wrong_one_has_put_off(
-    questions: Questions, tender: Tender
+    questions: Questions, upkeep: Upkeep
 ) -> None:
     questions.clock.advance(AHEAD)
-    tender.tend()
+    upkeep.run_once()
     for batch in range(3):
         questions.tell(*(f"{batch}-{number}" for number in range(400)))
     for lease in questions.desk.claim_all(Stage.VERIFY, count=2000):
@@ -176,29 +176,29 @@ def test_a_daemon_that_starts_with_the_right_clock_makes_good_what_a_wrong_one_h
     questions.clock.advance(-AHEAD)
     questions.desk.reopen()
 
-    dataclasses.replace(tender, ledger=questions.desk.ledger, daemon_id="d2").tend()
+    dataclasses.replace(upkeep, ledger=questions.desk.ledger, daemon_id="d2").run_once()
 
     assert len(questions.desk.claim_all(Stage.VERIFY, count=2000)) == 1200
 
 
-def test_a_clock_that_is_set_back_a_little_makes_nobody_hurry(questions: Questions, tender: Tender) -> None:
-    tender.tend()
+def test_a_clock_that_is_set_back_a_little_makes_nobody_hurry(questions: Questions, upkeep: Upkeep) -> None:
+    upkeep.run_once()
     questions.tell("t")
     questions.desk.ledger.not_found(questions.desk.claim(Stage.VERIFY), rand=0.5)
-    questions.clock.advance(-SKEW_MOST_MS)
+    questions.clock.advance(-SKEW_MS_MAX)
 
-    tender.tend()
+    upkeep.run_once()
 
     assert not questions.desk.ledger.work_due(Stage.VERIFY)
 
 
-def test_a_lost_task_is_loud(questions: Questions, tender: Tender, lines: list[EventDict]) -> None:
+def test_a_lost_task_is_loud(questions: Questions, upkeep: Upkeep, lines: list[EventDict]) -> None:
     questions.desk.bring(State.SUCCEEDED)
     questions.clock.advance(30 * DAY)
     hear_the_api(questions)
 
-    tender.tend()
-    tender.tend()
+    upkeep.run_once()
+    upkeep.run_once()
 
     (lost,) = [line for line in lines if line["event"] == "task.lost"]
     assert (lost["log_level"], lost["task_id"], lost["reason"]) == ("critical", "t", "deadline_passed")
@@ -206,13 +206,13 @@ def test_a_lost_task_is_loud(questions: Questions, tender: Tender, lines: list[E
 
 
 def test_a_task_that_never_finished_is_a_warning_and_no_loss(
-    questions: Questions, tender: Tender, lines: list[EventDict]
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict]
 ) -> None:
     questions.desk.bring(State.RUNNING)
     questions.clock.advance(30 * DAY)
     hear_the_api(questions)
 
-    tender.tend()
+    upkeep.run_once()
 
     (failed,) = [line for line in lines if line["event"] == "task.failed"]
     assert (failed["log_level"], failed["reason"]) == ("warning", "never_finished")
@@ -220,7 +220,7 @@ def test_a_task_that_never_finished_is_a_warning_and_no_loss(
 
 
 def test_several_thousand_old_ids_are_dropped_in_one_round_and_counted(
-    questions: Questions, tender: Tender, lines: list[EventDict]
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict]
 ) -> None:
     for batch in range(5):
         questions.tell(*(f"forged-{batch}-{number}" for number in range(500)))
@@ -228,39 +228,39 @@ def test_several_thousand_old_ids_are_dropped_in_one_round_and_counted(
     questions.clock.advance(30 * DAY)
     hear_the_api(questions)
 
-    tender.tend()
+    upkeep.run_once()
 
     assert questions.desk.rows("SELECT count(*) AS left_over FROM tasks") == [{"left_over": 0}]
     assert [line["count"] for line in lines if line["event"] == "ids.dropped"] == [2500]
 
 
 def test_missed_callbacks_are_counted_and_said(
-    questions: Questions, tender: Tender, lines: list[EventDict]
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict]
 ) -> None:
-    questions.desk.say(answer(), by=Discovery.SWEEP)
+    questions.desk.say(answer(), by=DiscoveredBy.SWEEP)
     questions.clock.advance(5 * MINUTE)
 
-    tender.tend()
-    tender.tend()
+    upkeep.run_once()
+    upkeep.run_once()
 
     assert [line["count"] for line in lines if line["event"] == "callbacks.missed"] == [1]
     assert value(questions, f'kling_missed_callbacks_total{{family="{FAMILY}"}}') == 1
 
 
-def test_a_round_is_a_sign_of_life(questions: Questions, tender: Tender) -> None:
-    tender.tend()
+def test_a_round_is_a_sign_of_life(questions: Questions, upkeep: Upkeep) -> None:
+    upkeep.run_once()
 
     assert [daemon["id"] for daemon in questions.desk.ledger.status()["daemons"]] == ["d1"]
 
 
-def test_gauges_say_what_the_ledger_says(questions: Questions, tender: Tender) -> None:
-    tender.refresh_gauges()
+def test_gauges_say_what_the_ledger_says(questions: Questions, upkeep: Upkeep) -> None:
+    upkeep.refresh_gauges()
     assert math.isnan(value(questions, "kling_earliest_deadline_timestamp_seconds"))
     questions.desk.bring(State.SUCCEEDED)
     questions.tell("other")
     questions.sweeper.sweep(FAMILY, full=True)
 
-    tender.refresh_gauges()
+    upkeep.refresh_gauges()
 
     assert value(questions, 'kling_tasks{state="succeeded"}') == 1
     assert value(questions, 'kling_tasks{state="lost"}') == 0
@@ -270,10 +270,10 @@ def test_gauges_say_what_the_ledger_says(questions: Questions, tender: Tender) -
     assert value(questions, swept) == START / SECOND
 
 
-def test_readiness_tells_of_every_hold(questions: Questions, tender: Tender) -> None:
+def test_readiness_tells_of_every_hold(questions: Questions, upkeep: Upkeep) -> None:
     questions.desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
 
-    (degraded,) = tender.degraded()
+    (degraded,) = upkeep.degraded()
 
     assert isinstance(degraded, dict)
     assert degraded.items() >= {"stage": "archive", "reason": "bucket_missing"}.items()

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from archiver.engine.failure_handling import PartlyDone
 from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
 from archiver.engine.sweep_loop import SweepLoop
-from archiver.engine.upkeep import Tender
+from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Stages, Worker, WorkerLimits
 from archiver.failures import (
     AssetGone,
@@ -24,14 +23,15 @@ from archiver.failures import (
     FetchTimeout,
     HostRefusing,
     LedgerUnavailable,
+    PartlyDone,
 )
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
-from archiver.model import Callback, Discovery, Lease, Stage, State, Status
+from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Offers
-from archiver.verify.new_standard import Lookup
+from archiver.verify.availability import Availability
+from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Effects, Engine, HookedLedger
 from tests.harness.journal import Impatient, Journal
@@ -115,19 +115,19 @@ class Running:
             "now": clock.now,
         }
         families = (FAMILY, OTHER_FAMILY)
-        offers = Offers(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
+        offers = Availability(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
         discoverer = Discoverer(families=families, rand=lambda: 0.5, **parts)
         return Stages(
             account=ACCOUNT,
             ledger=engine.ledger,
             keeper=engine.keeper,
             verifier=Verifier(families=families, offers=offers, rand=lambda: 0.5, **parts),
-            lookup=Lookup(families=families, client=engine.client, offers=offers),
+            lookup=BatchQuery(families=families, client=engine.client, offers=offers),
             archiver=engine.archiver,
             sweeper=Sweeper(
                 offers=offers, discoverer=discoverer, full_interval_ms=10**12, rand=lambda: 0.5, **parts
             ),
-            tender=Tender(
+            upkeep=Upkeep(
                 clients={ACCOUNT: engine.client},
                 ledger=engine.ledger,
                 metrics=engine.metrics,
@@ -137,7 +137,7 @@ class Running:
                 started_at=clock.now(),
                 now=clock.now,
             ),
-            setbacks=engine.setbacks,
+            failure_handler=engine.failure_handler,
             metrics=engine.metrics,
             families=families,
         )
@@ -246,7 +246,7 @@ def test_a_sweep_brings_what_nobody_called_back(engine: Engine, journal: Journal
 
     run.wait_archived(task_id)
     assert run.worker.stop(seconds=PATIENCE_SECONDS)
-    assert engine.show(task_id)["discovered_by"] == Discovery.SWEEP
+    assert engine.show(task_id)["discovered_by"] == DiscoveredBy.SWEEP
 
 
 # --- with an API Key --------------------------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ def refusal(error: Exception, *, host: str | None = "cdn.example", watch: HostWa
         created_at=0,
         updated_at=0,
         deadline_at=0,
-        discovered_by=Discovery.SWEEP,
+        discovered_by=DiscoveredBy.SWEEP,
         asset_host=host,
         document={},
         request=None,

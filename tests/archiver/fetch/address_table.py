@@ -5,10 +5,10 @@ each with its first and last address and the two just outside:
 https://www.iana.org/assignments/iana-ipv4-special-registry and …/iana-ipv6-special-registry.
 """
 
-from archiver.fetch.addresses import Verdict
+from archiver.fetch.addresses import AddressClass
 from archiver.fetch.urls import URL_CHARACTERS_MAX, Cause
 
-V = Verdict
+V = AddressClass
 
 RANGES = [
     # range, verdict of its first address, of its last, of the one before it, of the one behind it

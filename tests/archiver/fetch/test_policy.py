@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.failures import UrlRefused
-from archiver.fetch.addresses import Verdict, classify
+from archiver.fetch.addresses import AddressClass, classify
 from archiver.fetch.egress import Allowance, PinnedBackend
 from archiver.fetch.urls import Cause, EgressPolicy, Refused, redirected
 from tests.archiver.fetch.address_table import ADDRESSES, RANGES, URLS
 
-V = Verdict
+V = AddressClass
 
 
-def neighbours() -> Iterator[tuple[str, Verdict]]:
+def neighbours() -> Iterator[tuple[str, AddressClass]]:
     """First and last address of every range and the ones just outside, as far as there are any."""
     for text, first, last, before, behind in RANGES:
         network = ipaddress.ip_network(text)
@@ -34,7 +34,7 @@ def neighbours() -> Iterator[tuple[str, Verdict]]:
 
 
 @pytest.mark.parametrize(("address", "verdict"), [*neighbours(), *ADDRESSES])
-def test_every_address_has_its_verdict(address: str, verdict: Verdict) -> None:
+def test_every_address_has_its_verdict(address: str, verdict: AddressClass) -> None:
     assert classify(ipaddress.ip_address(address)) is verdict
 
 

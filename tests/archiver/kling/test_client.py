@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from jwt.types import Options
 
 from archiver import failures
+from archiver.failures import Stopped
 from archiver.kling import responses
 from archiver.kling.client import ApiKey, KeyPair, KlingClient, mint_token
-from archiver.kling.limiter import Priority, RateLimiter, Stopped
+from archiver.kling.limiter import Priority, RateLimiter
 from tests.harness.repository import SAMPLES
 
 FAMILY = "images/generations"

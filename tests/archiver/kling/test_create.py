@@ -8,8 +8,9 @@ import httpx2
 import pytest
 
 from archiver import failures
+from archiver.failures import Stopped
 from archiver.kling.client import KeyPair, KlingClient
-from archiver.kling.limiter import Priority, RateLimiter, Stopped
+from archiver.kling.limiter import Priority, RateLimiter
 from archiver.model import Status
 from tests.simulator import Fault, KlingSimulator, faults
 

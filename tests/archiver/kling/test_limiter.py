@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from archiver.kling.limiter import FLOOR_DIVISOR, UNANSWERED_IN_A_ROW, Priority, RateLimiter, Stopped
+from archiver.failures import Stopped
+from archiver.kling.limiter import FLOOR_DIVISOR, UNANSWERED_IN_A_ROW, Priority, RateLimiter
 from tests.harness.virtual_time import VirtualTime
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from archiver.kling.client import Page
-from archiver.kling.listing import PAGES_MOST, Listing, Order
+from archiver.kling.listing import PAGES_MAX, Listing, Order
 from archiver.model import Status, Task
 
 PAGE_ROWS = 10
@@ -42,7 +42,7 @@ class Server:
     asked: list[int] = dataclasses.field(default_factory=list)
 
     def __call__(self, number: int) -> Page:
-        assert 1 <= number <= PAGES_MOST, "the API refuses such a page"
+        assert 1 <= number <= PAGES_MAX, "the API refuses such a page"
         self.before_read(self, number)
         self.asked.append(number)
         window = self.rows[(number - 1) * self.page_rows : number * self.page_rows]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiServerError
-from archiver.kling.new_standard import Shown
+from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import WindowPage
-from archiver.kling.windows import PAGES_MOST, pages
+from archiver.kling.windows import PAGES_MAX, pages
 
 START, END = 1_790_000_000_000, 1_790_000_000_000 + 3_600_000
 
@@ -33,7 +33,7 @@ class Api:
         page = within[at : at + self.size]
         more = at + self.size < len(within)
         return WindowPage(
-            tuple(Shown("tasks", {"id": str(one)}) for one in page),
+            tuple(NewStandardTask("tasks", {"id": str(one)}) for one in page),
             len(page),
             (),
             str(at + self.size) if more else "",
@@ -96,7 +96,7 @@ def test_pages_without_end_are_not_read_without_end() -> None:
 
     with pytest.raises(ApiAnswerUnreadable):
         ids(pages(endless, start=START, end=START + 4000))
-    assert len(asked) == PAGES_MOST + 1
+    assert len(asked) == PAGES_MAX + 1
 
 
 def test_what_is_wrong_with_a_first_page_is_said() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from archiver.failures import ApiCredentialsRefused
 from archiver.ledger import Ledger
-from archiver.model import Callback, Discovery, Lease, Stage, State, Status
+from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
 from tests.harness.ledgers import DAY, FAMILY, RAND, START, Desk, answer
 
 EU, US = "eu", "us"
@@ -23,7 +23,7 @@ def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
 def say(desk: Desk, account: str, *task_ids: str) -> None:
     """The API's word: these tasks of the account have succeeded."""
     tasks = [answer(task_id) for task_id in task_ids]
-    desk.ledger.record(tasks, account=account, by=Discovery.SWEEP, rand=RAND)
+    desk.ledger.record(tasks, account=account, by=DiscoveredBy.SWEEP, rand=RAND)
 
 
 def archive(desk: Desk, account: str, task_id: str) -> None:

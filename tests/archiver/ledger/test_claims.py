@@ -25,7 +25,7 @@ from archiver.failures import (
 )
 from archiver.ledger import Ledger, schema
 from archiver.ledger.claims import shares
-from archiver.model import Discovery, Lease, Stage, State, Status
+from archiver.model import DiscoveredBy, Lease, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,
     DAY,
@@ -255,7 +255,7 @@ def test_a_fresh_task_goes_before_a_backlog_that_was_found_after_it(desk: Desk) 
     for number in range(20):  # the sweep reads from the newest end; in the midst of it comes a callback
         if number == 10:
             desk.say(answer("fresh"))
-        desk.say(answer(f"found-{number}", created_at=START - DAY - number), by=Discovery.SWEEP)
+        desk.say(answer(f"found-{number}", created_at=START - DAY - number), by=DiscoveredBy.SWEEP)
         desk.clock.advance(SECOND)
 
     claimed = [desk.ledger.claim_archive(count=1, offset=slot)[0].task_id for slot in range(4)]
@@ -344,7 +344,7 @@ def crowd(tmp_path: pathlib.Path) -> Iterator[Desk]:
                 "confirmed_at": START if family else None,
                 "document": "{}" if family else None,
                 "asked": 0,
-                "ask_singly": number % 5 == 0,
+                "query_individually": number % 5 == 0,
                 "discovered_by": "callback",
                 "callbacks": 1,
             }
@@ -385,12 +385,14 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
         count=4, offset=0, own_paths_only=True, account=ACCOUNT
     ),
-    "claim_crowd": lambda ledger: ledger.claim_crowd(count=20, account=ACCOUNT),
+    "claim_batch": lambda ledger: ledger.claim_batch(count=20, account=ACCOUNT),
     "standings": lambda ledger: ledger.standings(account=ACCOUNT, task_ids=["t1", "t2"]),
     "enrol": lambda ledger: ledger.enrol({"t1": ["videos"], "new": []}, account=ACCOUNT),
     "work_due": lambda ledger: ledger.work_due(Stage.ARCHIVE, account=ACCOUNT),
     "waiting": lambda ledger: ledger.waiting(account=ACCOUNT, most=5000),
-    "ask_singly": lambda ledger: ledger.ask_singly(account=ACCOUNT, family=FAMILY, due_before=START),
+    "query_individually": lambda ledger: ledger.query_individually(
+        account=ACCOUNT, family=FAMILY, due_before=START
+    ),
     "expire": lambda ledger: ledger.expire(),
     "prune": lambda ledger: ledger.prune(),
     "count_missed": lambda ledger: ledger.count_missed(patience_ms=SECOND),
@@ -433,10 +435,12 @@ OF_AN_IDLE_ACCOUNT: dict[str, Callable[[Ledger], object]] = {
     "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
         count=4, offset=0, own_paths_only=True, account="idle"
     ),
-    "claim_crowd": lambda ledger: ledger.claim_crowd(count=20, account="idle"),
+    "claim_batch": lambda ledger: ledger.claim_batch(count=20, account="idle"),
     "work_due": lambda ledger: ledger.work_due(Stage.VERIFY, account="idle"),
     "waiting": lambda ledger: ledger.waiting(account="idle", most=5000),
-    "ask_singly": lambda ledger: ledger.ask_singly(account="idle", family=FAMILY, due_before=START),
+    "query_individually": lambda ledger: ledger.query_individually(
+        account="idle", family=FAMILY, due_before=START
+    ),
 }
 
 

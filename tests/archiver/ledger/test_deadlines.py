@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from archiver.failures import ApiModelMissing, ApiTimeout, AssetGone, BucketMissing, NotMedia, StoreError
-from archiver.ledger import Expired
-from archiver.model import Callback, Discovery, Stage, State, Status
+from archiver.ledger import Expiry
+from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,
     DAY,
@@ -57,7 +57,7 @@ def test_the_deadline_passes_its_verdict_once(desk: Desk, past: State, verdict: 
     (expired,) = desk.ledger.expire()
 
     family = None if past is State.REPORTED else FAMILY
-    assert expired == Expired(ACCOUNT, "t", family, verdict, reason)
+    assert expired == Expiry(ACCOUNT, "t", family, verdict, reason)
     assert (desk.state(), desk.shown()["reason"]) == (verdict, reason)
     assert desk.ledger.expire() == []
 
@@ -182,7 +182,7 @@ def test_a_running_task_past_its_deadline_that_still_runs_fails_as_never_finishe
 def test_a_thousand_deadlines_are_judged_500_at_a_time(desk: Desk) -> None:
     tasks = [answer(f"t{number}") for number in range(1000)]
     for half in (tasks[:500], tasks[500:]):
-        desk.ledger.record(half, account=ACCOUNT, by=Discovery.SWEEP, rand=RAND)
+        desk.ledger.record(half, account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=RAND)
     desk.clock.advance(30 * DAY)
 
     assert [len(desk.ledger.expire()) for _ in range(3)] == [500, 500, 0]
@@ -194,7 +194,7 @@ def test_a_thousand_deadlines_are_judged_500_at_a_time(desk: Desk) -> None:
 @pytest.fixture
 def small(tmp_path: pathlib.Path) -> Iterator[Desk]:
     """A ledger that keeps at most 3 ids that nobody has confirmed."""
-    made = Desk(tmp_path, unconfirmed_most=3)
+    made = Desk(tmp_path, unconfirmed_max=3)
     yield made
     made.close()
 
@@ -293,7 +293,7 @@ MISSED = {(ACCOUNT, FAMILY): 1}
 
 
 def found_by_sweep(desk: Desk, task_id: str = "t", *, finished_at: int = START + 1) -> None:
-    desk.say(answer(task_id, updated_at=finished_at), by=Discovery.SWEEP)
+    desk.say(answer(task_id, updated_at=finished_at), by=DiscoveredBy.SWEEP)
 
 
 def test_a_callback_is_missed_once_a_sweep_interval_after_the_sweep_found_the_task_finished(
@@ -356,8 +356,8 @@ def test_what_finished_before_the_ledgers_first_start_called_nobody_back(desk: D
 def test_what_a_single_question_finds_finished_is_no_missed_callback(desk: Desk) -> None:
     desk.tell(status=Status.RUNNING)
     desk.claim(Stage.VERIFY)
-    desk.say(answer(), by=Discovery.CALLBACK, asked_as="t")
-    desk.say(answer(), by=Discovery.SWEEP)
+    desk.say(answer(), by=DiscoveredBy.CALLBACK, asked_as="t")
+    desk.say(answer(), by=DiscoveredBy.SWEEP)
     desk.clock.advance(PATIENCE)
 
     assert desk.ledger.count_missed(patience_ms=PATIENCE) == {}
@@ -552,12 +552,12 @@ def test_waiting_counts_due_ids_by_family_and_says_which_families_the_api_has_co
     desk.bring(State.RUNNING, "d")
     desk.clock.advance(MINUTE)
     desk.tell("listed", family="images/omni-image")
-    ask_singly = desk.ledger.ask_singly
+    query_individually = desk.ledger.query_individually
 
-    assert ask_singly(account=ACCOUNT, family="images/omni-image", due_before=START) == 0
-    assert ask_singly(account=ACCOUNT, family="images/omni-image", due_before=desk.clock()) == 1
+    assert query_individually(account=ACCOUNT, family="images/omni-image", due_before=START) == 0
+    assert query_individually(account=ACCOUNT, family="images/omni-image", due_before=desk.clock()) == 1
     waiting = desk.ledger.waiting(account=ACCOUNT, most=100)
     assert waiting.by_family == {"images/editing/expand": 1, None: 2, FAMILY: 1}
     assert (waiting.confirmed, waiting.singly) == (frozenset({FAMILY}), 1)
-    assert ask_singly(account=ACCOUNT, family=None, due_before=desk.clock()) == 2
+    assert query_individually(account=ACCOUNT, family=None, due_before=desk.clock()) == 2
     assert desk.ledger.waiting(account=ACCOUNT, most=2).singly == 2

@@ -463,7 +463,7 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
             )
         for name, columns in (
             ("by_due", "queue, due_at, account)"),
-            ("to_match", "queue, ask_singly, due_at)"),
+            ("to_match", "queue, query_individually, due_at)"),
             ("unconfirmed", "first_seen_at) WHERE confirmed_at IS NULL"),
         ):
             connection.execute(f"DROP INDEX tasks_{name}")

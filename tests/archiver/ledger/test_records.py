@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from archiver import families
 from archiver.failures import ApiAnswerUnreadable, ApiRequestInvalid, NotMedia
 from archiver.kling import responses
-from archiver.ledger import Outcome
-from archiver.model import Callback, Discovery, Reception, Stage, State, Status, api_time
+from archiver.ledger import RecordOutcome
+from archiver.model import Callback, CallbackOutcome, DiscoveredBy, Stage, State, Status, api_time
 from tests.harness.ledgers import (
     ACCOUNT,
     DAY,
@@ -28,7 +28,7 @@ from tests.harness.ledgers import (
     stored,
 )
 
-ACCEPTED, DUPLICATE = Reception.ACCEPTED, Reception.DUPLICATE
+ACCEPTED, DUPLICATE = CallbackOutcome.ACCEPTED, CallbackOutcome.DUPLICATE
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_assets_of_all_answers_are_united_and_none_ever_goes(desk: Desk) -> None
     desk.say(answer(assets=(asset("0", "https://a/0?1"), asset("0.watermark", "https://a/w?1"))))
     full = desk.row()["document"]
 
-    desk.say(answer(assets=(asset("0", "https://a/0?2"),)), by=Discovery.SWEEP)
+    desk.say(answer(assets=(asset("0", "https://a/0?2"),)), by=DiscoveredBy.SWEEP)
     assert desk.row()["document"] == full
     desk.say(answer(assets=(asset("1", "https://a/1?3"), asset("0.watermark"), asset("0", "https://a/0?3"))))
 
@@ -208,7 +208,7 @@ def test_what_is_stored_of_an_asset_stays_when_its_url_changes(desk: Desk) -> No
     desk.archived(desk.claim(Stage.ARCHIVE))
     assert desk.shown()["assets"][0]["stored"]
 
-    desk.say(answer(assets=(asset(url="https://a/fresh"),)), by=Discovery.SWEEP)
+    desk.say(answer(assets=(asset(url="https://a/fresh"),)), by=DiscoveredBy.SWEEP)
 
     assert desk.rows("SELECT name, source_url FROM assets") == [
         {"name": "0.png", "source_url": stored().source_url}
@@ -217,17 +217,17 @@ def test_what_is_stored_of_an_asset_stays_when_its_url_changes(desk: Desk) -> No
 
 def test_a_row_that_a_shifting_page_shows_twice_counts_once(desk: Desk) -> None:
     recorded = desk.ledger.record(
-        [answer(), answer(status=Status.FAILED)], account=ACCOUNT, by=Discovery.SWEEP, rand=RAND
+        [answer(), answer(status=Status.FAILED)], account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=RAND
     )
 
-    assert [one.outcome for one in recorded] == [Outcome.NEW]
+    assert [one.outcome for one in recorded] == [RecordOutcome.NEW]
     assert desk.state() is State.SUCCEEDED
 
 
 def test_a_sweep_passes_by_what_it_first_sees_after_its_deadline(desk: Desk) -> None:
-    said = desk.say(answer(created_at=START - 30 * DAY), by=Discovery.SWEEP)
+    said = desk.say(answer(created_at=START - 30 * DAY), by=DiscoveredBy.SWEEP)
 
-    assert (said.outcome, said.state) == (Outcome.PASSED_BY, None)
+    assert (said.outcome, said.state) == (RecordOutcome.PASSED_BY, None)
     assert desk.rows("SELECT * FROM tasks") == []
 
 
@@ -236,7 +236,7 @@ def test_what_a_sweep_shows_of_a_task_that_a_callback_named_is_taken_after_its_d
 ) -> None:
     desk.tell()
 
-    desk.say(answer(created_at=START - 40 * DAY), by=Discovery.SWEEP)
+    desk.say(answer(created_at=START - 40 * DAY), by=DiscoveredBy.SWEEP)
 
     assert desk.claim(Stage.ARCHIVE).task_id == "t"
 
@@ -311,7 +311,7 @@ def test_a_registered_id_is_followed_with_what_was_asked_for(desk: Desk) -> None
     lease = desk.claim(Stage.VERIFY)
     assert (lease.family_hint, lease.discovered_by, lease.request) == (
         FAMILY,
-        Discovery.REGISTRATION,
+        DiscoveredBy.REGISTRATION,
         {"prompt": "a cat"},
     )
     assert desk.shown()["callbacks"] == 0
@@ -369,8 +369,10 @@ def test_a_row_registered_by_its_external_id_takes_the_answers_id(desk: Desk) ->
     assert not desk.ledger.register("mine", account=ACCOUNT, family=FAMILY)
 
 
-@pytest.mark.parametrize("by", [Discovery.SWEEP, Discovery.CALLBACK])
-def test_a_registration_by_external_id_and_a_callback_by_id_become_one_row(desk: Desk, by: Discovery) -> None:
+@pytest.mark.parametrize("by", [DiscoveredBy.SWEEP, DiscoveredBy.CALLBACK])
+def test_a_registration_by_external_id_and_a_callback_by_id_become_one_row(
+    desk: Desk, by: DiscoveredBy
+) -> None:
     desk.ledger.register("mine", account=ACCOUNT, family=FAMILY, request={"n": 1})
     desk.clock.advance(SECOND)
     desk.tell("t")
@@ -386,7 +388,7 @@ def test_a_registration_by_external_id_and_a_callback_by_id_become_one_row(desk:
 def test_a_placeholder_that_is_asked_for_while_another_answer_merges_it_ends_in_one_row(desk: Desk) -> None:
     desk.ledger.register("mine", account=ACCOUNT, family=FAMILY)
     lease = desk.claim(Stage.VERIFY)
-    desk.say(answer("t", external_task_id="mine"), by=Discovery.SWEEP)
+    desk.say(answer("t", external_task_id="mine"), by=DiscoveredBy.SWEEP)
 
     desk.say(answer("t", external_task_id="mine"), asked_as=lease.task_id)
 
@@ -397,7 +399,7 @@ def test_a_placeholder_that_is_asked_for_while_another_answer_merges_it_ends_in_
 def test_an_unproven_id_that_looks_like_another_s_external_id_stays_a_task_of_its_own(desk: Desk) -> None:
     desk.tell("828338674605228111")
 
-    desk.say(answer("t", external_task_id="828338674605228111"), by=Discovery.SWEEP)
+    desk.say(answer("t", external_task_id="828338674605228111"), by=DiscoveredBy.SWEEP)
 
     assert [row["state"] for row in desk.rows("SELECT state FROM tasks ORDER BY id")] == [
         "reported",
@@ -438,7 +440,7 @@ def test_an_unconfirmed_buried_id_that_turns_out_to_have_no_results_costs_the_pa
     desk.clock.advance(SECOND)
 
     answers_of_a_page = [answer("good"), answer("b", Status.SUCCEEDED, assets=())]
-    desk.ledger.record(answers_of_a_page, account=ACCOUNT, by=Discovery.SWEEP, rand=RAND)
+    desk.ledger.record(answers_of_a_page, account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=RAND)
 
     assert desk.state("good") is State.SUCCEEDED
     assert (desk.state("b"), desk.row("b")["reason"]) == (State.BURIED, "results_missing")

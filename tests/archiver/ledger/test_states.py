@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from archiver.failures import ApiTimeout, AssetGone, Bury, NotMedia, StoreError
-from archiver.ledger import Outcome
-from archiver.model import TRANSITIONS, Discovery, Stage, State, Status
+from archiver.ledger import RecordOutcome
+from archiver.model import TRANSITIONS, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,
     DAY,
@@ -62,14 +62,14 @@ def test_the_word_of_the_api_moves_a_task_exactly_as_the_table_says(
 
     assert desk.state() is (target if moves else past)
     assert recorded.state is desk.state()
-    assert recorded.outcome is (Outcome.MOVED if moves else Outcome.UNCHANGED)
+    assert recorded.outcome is (RecordOutcome.MOVED if moves else RecordOutcome.UNCHANGED)
 
 
 @pytest.mark.parametrize("target", list(SAID))
 def test_a_task_that_nobody_named_takes_the_state_of_the_answer(desk: Desk, target: State) -> None:
-    recorded = desk.say(SAID[target], by=Discovery.SWEEP)
+    recorded = desk.say(SAID[target], by=DiscoveredBy.SWEEP)
 
-    assert (recorded.outcome, desk.state()) == (Outcome.NEW, target)
+    assert (recorded.outcome, desk.state()) == (RecordOutcome.NEW, target)
 
 
 @pytest.mark.parametrize("past", [State.SUCCEEDED, State.ARCHIVED, State.FAILED, State.LOST])
@@ -78,7 +78,7 @@ def test_late_news_never_undo_what_is_settled(desk: Desk, past: State, status: S
     desk.bring(past)
     before = desk.row()
 
-    desk.say(answer(status=status), by=Discovery.SWEEP)
+    desk.say(answer(status=status), by=DiscoveredBy.SWEEP)
 
     assert desk.row() == before
 
@@ -87,7 +87,7 @@ def test_a_succeeded_task_whose_row_comes_without_results_keeps_its_urls_and_its
     desk.bring(State.SUCCEEDED)
     lease = desk.claim(Stage.ARCHIVE)
 
-    desk.say(answer(assets=()), by=Discovery.SWEEP)
+    desk.say(answer(assets=()), by=DiscoveredBy.SWEEP)
 
     assert [one.asset.url for one in desk.ledger.assets(lease) or ()] == ["https://cdn.klingai.com/0.png"]
     desk.archived(lease)
@@ -99,7 +99,7 @@ def test_an_archived_task_is_changed_by_nothing_the_api_says(desk: Desk) -> None
     before = desk.row(), desk.rows("SELECT * FROM assets")
 
     for said in SAID.values():
-        desk.say(said, by=Discovery.SWEEP)
+        desk.say(said, by=DiscoveredBy.SWEEP)
 
     assert (desk.row(), desk.rows("SELECT * FROM assets")) == before
 
@@ -133,7 +133,7 @@ def test_a_sweep_that_sees_a_running_task_run_does_not_postpone_the_next_questio
     before = desk.row()
 
     desk.clock.advance(SECOND)
-    desk.say(answer(status=Status.RUNNING), by=Discovery.SWEEP)
+    desk.say(answer(status=Status.RUNNING), by=DiscoveredBy.SWEEP)
 
     assert desk.row() == before
 
@@ -197,10 +197,10 @@ def test_a_sweep_does_not_dig_a_buried_task_up_before_its_time(desk: Desk) -> No
     desk.bring(State.BURIED)
 
     desk.clock.advance(DAY - 1)
-    desk.say(answer(), by=Discovery.SWEEP)
+    desk.say(answer(), by=DiscoveredBy.SWEEP)
     assert desk.state() is State.BURIED
     desk.clock.advance(1)
-    desk.say(answer(), by=Discovery.SWEEP)
+    desk.say(answer(), by=DiscoveredBy.SWEEP)
     assert desk.state() is State.SUCCEEDED
 
 
@@ -248,7 +248,7 @@ def test_a_buried_task_that_is_asked_for_and_found_no_better_waits_again(desk: D
 def test_results_that_were_missing_dig_a_task_up_whoever_sees_them(desk: Desk) -> None:
     desk.say(answer(assets=()))
 
-    desk.say(answer(), by=Discovery.SWEEP)
+    desk.say(answer(), by=DiscoveredBy.SWEEP)
 
     assert desk.state() is State.SUCCEEDED
 
@@ -297,7 +297,7 @@ def test_an_id_that_cannot_be_asked_for_is_buried_although_nobody_confirmed_it(d
     desk.ledger.bury(lease, NotMedia("not really"), Bury(due_at=START + HOUR))
     assert desk.state() is State.BURIED
 
-    desk.say(answer(), by=Discovery.SWEEP)
+    desk.say(answer(), by=DiscoveredBy.SWEEP)
 
     assert desk.state() is State.SUCCEEDED
 
@@ -450,7 +450,7 @@ def test_callbacks_about_an_unknown_id_make_us_ask_at_most_once_in_10_minutes(de
 def test_an_unknown_id_that_a_sweep_finds_is_known_from_then_on(desk: Desk) -> None:
     desk.bring(State.UNKNOWN)
 
-    desk.say(answer(), by=Discovery.SWEEP)
+    desk.say(answer(), by=DiscoveredBy.SWEEP)
 
     assert (desk.state(), desk.shown()["discovered_by"]) == (State.SUCCEEDED, "callback")
 

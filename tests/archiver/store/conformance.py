@@ -4,7 +4,7 @@ import hashlib
 import io
 from typing import BinaryIO
 
-from archiver.store import Outcome, Put, Store
+from archiver.store import Put, PutOutcome, Store
 
 KEY = "archive/images/generations/2026/11/20/881/0.png"
 
@@ -41,7 +41,7 @@ def put(
     )
 
 
-def outcome(kind: Outcome, content: bytes = CONTENT) -> Put:
+def outcome(kind: PutOutcome, content: bytes = CONTENT) -> Put:
     """The answer that `put` owes for these bytes."""
     return Put(kind, len(content), hashlib.sha256(content).hexdigest(), "image/png")
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from archiver.failures import StoreUnreachable
-from archiver.store import ConditionalPut, Outcome, Store
+from archiver.store import ConditionalPut, PutOutcome, Store
 from tests.archiver.store.conformance import put
 from tests.harness.fake_store import FakeStore
 
@@ -99,4 +99,4 @@ def test_it_answers_a_create_only_put_that_is_ignored_like_such_a_store() -> Non
     fake = FakeStore(conditional=ConditionalPut.IGNORED)
     put(fake, b"bytes", key=FOLDER + "0.png")
 
-    assert put(fake, b"bytes", key=FOLDER + "0.png").outcome is Outcome.CREATED
+    assert put(fake, b"bytes", key=FOLDER + "0.png").outcome is PutOutcome.CREATED

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pytest
 
 from archiver.failures import Failure, StoreError, StoreMismatch, StoreUnreachable
-from archiver.store import Outcome, Put, S3Store, StoredObject
+from archiver.store import Put, PutOutcome, S3Store, StoredObject
 from tests.archiver.store.conformance import put
 from tests.harness.engine import Engine
 from tests.harness.fake_store import FakeStore
@@ -87,7 +87,7 @@ def test_an_upload_cut_at_any_tenth_leaves_nothing_half_and_succeeds_the_next_ti
     assert keys(server, bucket_name) in ({}, {KEY: len(CONTENT)} if tenth == 10 else {})
 
     done = offer(flaky, look_first=True)
-    assert done.outcome in {Outcome.CREATED, Outcome.SAME if tenth == 10 else Outcome.CREATED}
+    assert done.outcome in {PutOutcome.CREATED, PutOutcome.SAME if tenth == 10 else PutOutcome.CREATED}
     assert flaky.digest(KEY) == (hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
 
 
@@ -113,7 +113,7 @@ def test_a_put_that_failed_is_made_good_by_the_next(
         offer(flaky)
     assert keys(server, bucket_name) == {}
 
-    assert offer(flaky, look_first=True).outcome is Outcome.CREATED
+    assert offer(flaky, look_first=True).outcome is PutOutcome.CREATED
 
 
 @pytest.mark.parametrize("name", HAPPENED)
@@ -125,7 +125,7 @@ def test_a_put_that_failed_but_happened_is_found_by_the_next(
         offer(flaky)
     assert keys(server, bucket_name) == {KEY: len(CONTENT)}
 
-    assert offer(flaky, look_first=True).outcome is Outcome.SAME
+    assert offer(flaky, look_first=True).outcome is PutOutcome.SAME
 
 
 @pytest.mark.parametrize("etag", [None, f'"{hashlib.md5(OTHER).hexdigest()}"', '"not-an-md5-1"'])  # noqa: S324 -- an ETag
@@ -136,7 +136,7 @@ def test_a_200_that_stored_nothing_is_no_success(
 
     with pytest.raises(StoreMismatch):
         offer(flaky)
-    assert offer(flaky, look_first=True).outcome is Outcome.CREATED
+    assert offer(flaky, look_first=True).outcome is PutOutcome.CREATED
 
 
 @pytest.mark.parametrize("kept", [OTHER, CONTENT[:-1], CONTENT[:-1] + b"\0", b""])

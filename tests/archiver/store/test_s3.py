@@ -34,7 +34,7 @@ from archiver.failures import (
     StoreMismatch,
     StoreUnreachable,
 )
-from archiver.store import ConditionalPut, Outcome, Put, S3Store, StoredObject
+from archiver.store import ConditionalPut, Put, PutOutcome, S3Store, StoredObject
 from archiver.store.client import UNASKED_BYTES_MAX
 from archiver.store.upload import PIECE_BYTES
 from tests.archiver.store.conformance import CONTENT, KEY, LONGER, OTHER, lies, outcome, put
@@ -56,7 +56,7 @@ def place(server: S3Server, bucket: str, content: bytes, *, key: str = KEY, **me
 def test_an_object_is_created_with_its_type_and_metadata(store: S3Store) -> None:
     created = put(store)
 
-    assert created == outcome(Outcome.CREATED)
+    assert created == outcome(PutOutcome.CREATED)
     assert lies(store) == CONTENT
     assert store.head(KEY) == StoredObject(
         bytes=len(CONTENT),
@@ -81,14 +81,14 @@ def test_a_spool_file_is_sent_from_its_start_whatever_was_read_of_it(store: S3St
 def test_the_same_bytes_again_are_the_same(store: S3Store) -> None:
     put(store)
 
-    assert put(store, look_first=True) == outcome(Outcome.SAME)
+    assert put(store, look_first=True) == outcome(PutOutcome.SAME)
 
 
 def test_the_same_bytes_again_are_the_same_without_looking_first(store: S3Store, s3_server: S3Server) -> None:
     put(store)
     overwrites = Weakness.CONDITION_IGNORED in s3_server.weaknesses
 
-    assert put(store) == outcome(Outcome.CREATED if overwrites else Outcome.SAME)
+    assert put(store) == outcome(PutOutcome.CREATED if overwrites else PutOutcome.SAME)
 
 
 @pytest.mark.parametrize("content", [OTHER, LONGER])
@@ -97,7 +97,7 @@ def test_an_earlier_attempt_of_the_same_task_is_adopted_as_it_lies_there(
 ) -> None:
     put(store, content)
 
-    assert put(store, look_first=True) == outcome(Outcome.ADOPTED, content)
+    assert put(store, look_first=True) == outcome(PutOutcome.ADOPTED, content)
     assert lies(store) == content
 
 
@@ -115,7 +115,7 @@ def test_a_foreign_object_stays_also_when_nobody_looks_first(
 ) -> None:
     place(s3_server, bucket, OTHER)
     if Weakness.CONDITION_IGNORED in s3_server.weaknesses:
-        assert put(store) == outcome(Outcome.CREATED)
+        assert put(store) == outcome(PutOutcome.CREATED)
         assert lies(store) == CONTENT
     else:
         with pytest.raises(ForeignObject):
@@ -128,7 +128,7 @@ def test_equal_bytes_that_somebody_else_put_there_are_the_same(
 ) -> None:
     place(s3_server, bucket, CONTENT)
 
-    assert put(store, look_first=True) == outcome(Outcome.SAME)
+    assert put(store, look_first=True) == outcome(PutOutcome.SAME)
 
 
 def test_a_damaged_earlier_attempt_is_not_adopted(store: S3Store, s3_server: S3Server, bucket: str) -> None:
@@ -152,20 +152,20 @@ def test_an_object_in_parts_has_no_md5_for_an_etag_and_is_read_back(
         MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
     )
 
-    assert put(store, look_first=True) == outcome(Outcome.SAME)
+    assert put(store, look_first=True) == outcome(PutOutcome.SAME)
 
 
 def test_racing_puts_of_the_same_bytes_all_succeed(store: S3Store) -> None:
     barrier = threading.Barrier(8)
 
-    def racer(_: int) -> Outcome:
+    def racer(_: int) -> PutOutcome:
         barrier.wait()
         return put(store, look_first=True).outcome
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         outcomes = set(pool.map(racer, range(8)))
 
-    assert outcomes <= {Outcome.CREATED, Outcome.SAME}
+    assert outcomes <= {PutOutcome.CREATED, PutOutcome.SAME}
     assert lies(store) == CONTENT
 
 
@@ -255,7 +255,7 @@ def test_what_was_stored_outlives_the_death_of_the_server(store: S3Store, s3_ser
         put(store, look_first=True)
     s3_server.start()
 
-    assert put(store, look_first=True) == outcome(Outcome.SAME)
+    assert put(store, look_first=True) == outcome(PutOutcome.SAME)
     forgotten = Weakness.METADATA_FORGOTTEN in s3_server.weaknesses
     found = store.head(KEY)
     assert found is not None
@@ -321,7 +321,7 @@ def test_the_environment_for_a_daemon_is_all_that_the_store_needs(
         region=environment["KLING_S3_REGION"],
     )
 
-    assert put(store) == outcome(Outcome.CREATED)
+    assert put(store) == outcome(PutOutcome.CREATED)
 
 
 @pytest.mark.parametrize("bucket_name", ["No Such Name!", "x", "a\0b", "\ud800", "name/with/slash"])
@@ -412,8 +412,8 @@ def test_the_published_policy_is_enough_for_everything_the_store_does(ceph_serve
     ceph_server.client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
     store.check()
-    assert put(store).outcome is Outcome.CREATED
-    assert put(store, OTHER, look_first=True).outcome is Outcome.ADOPTED
+    assert put(store).outcome is PutOutcome.CREATED
+    assert put(store, OTHER, look_first=True).outcome is PutOutcome.ADOPTED
     assert store.head("missing") is None
     assert store.list("archive/") == {KEY: len(CONTENT)}
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -462,7 +462,7 @@ def test_over_tls_the_payload_is_signed_and_sent_as_it_is(
 ) -> None:
     store = ceph_server.store(ceph_server.create_bucket(), endpoint_url=ceph_tls_proxy.endpoint_url)
 
-    assert put(store) == outcome(Outcome.CREATED)
+    assert put(store) == outcome(PutOutcome.CREATED)
     sent = ceph_tls_proxy.requests[-1].headers
     assert sent["x-amz-content-sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert "content-md5" in sent
@@ -503,7 +503,7 @@ def retried(fault: faulty.Fault, proxy: FaultyProxy, store: S3Store) -> Put:
 def test_a_put_that_failed_leaves_nothing_and_the_next_attempt_creates(
     fault: faulty.Fault, swift_proxy: FaultyProxy, faulty_store: S3Store
 ) -> None:
-    assert retried(fault, swift_proxy, faulty_store) == outcome(Outcome.CREATED)
+    assert retried(fault, swift_proxy, faulty_store) == outcome(PutOutcome.CREATED)
 
 
 @pytest.mark.parametrize(
@@ -518,7 +518,7 @@ def test_a_put_that_failed_leaves_nothing_and_the_next_attempt_creates(
 def test_a_put_that_failed_but_happened_is_found_by_the_next_attempt(
     fault: faulty.Fault, swift_proxy: FaultyProxy, faulty_store: S3Store
 ) -> None:
-    assert retried(fault, swift_proxy, faulty_store) == outcome(Outcome.SAME)
+    assert retried(fault, swift_proxy, faulty_store) == outcome(PutOutcome.SAME)
 
 
 def test_the_signature_covers_the_digest_of_the_download_whatever_the_file_has_become(
@@ -537,7 +537,7 @@ def test_a_412_that_answers_our_own_lost_first_try_is_the_same(
     store = swift_server.store(swift_bucket, endpoint_url=swift_proxy.endpoint_url)
     swift_proxy.on("PUT", faulty.losing_the_answer, times=1)
 
-    assert put(store) == outcome(Outcome.SAME)
+    assert put(store) == outcome(PutOutcome.SAME)
     assert swift_proxy.asked() == ["PUT", "PUT", "HEAD"]
 
 
@@ -556,7 +556,7 @@ def test_an_etag_that_lies_is_settled_by_reading_back(
 ) -> None:
     swift_proxy.on("PUT", faulty.with_headers(ETag=etag))
 
-    assert put(faulty_store) == outcome(Outcome.CREATED)
+    assert put(faulty_store) == outcome(PutOutcome.CREATED)
     assert swift_proxy.asked() == ["PUT", "GET"]
 
 
@@ -566,7 +566,7 @@ def test_an_etag_that_a_proxy_marked_as_weak_is_still_the_md5(
     md5 = hashlib.md5(CONTENT).hexdigest()  # noqa: S324 -- what S3 calls an ETag
     swift_proxy.on("PUT", faulty.with_headers(ETag=f'W/"{md5.upper()}"'))
 
-    assert put(faulty_store) == outcome(Outcome.CREATED)
+    assert put(faulty_store) == outcome(PutOutcome.CREATED)
     assert swift_proxy.asked() == ["PUT"]
 
 
@@ -603,7 +603,7 @@ def test_a_server_without_conditional_puts_is_remembered_and_looked_at_first(
     swift_proxy.rule = refusing_conditions
     first, second = put(faulty_store), put(faulty_store, key=KEY + ".webp")
 
-    assert (first, second) == (outcome(Outcome.CREATED), outcome(Outcome.CREATED))
+    assert (first, second) == (outcome(PutOutcome.CREATED), outcome(PutOutcome.CREATED))
     assert swift_proxy.asked() == ["PUT", "HEAD", "PUT", "HEAD", "PUT"]
 
 

@@ -9,7 +9,7 @@ import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.failures import ApiCredentialsRefused, ApiServerError
-from archiver.ledger import Recorded
+from archiver.ledger import RecordedTask
 from archiver.model import Stage, State, Status, Task
 from archiver.sweep.stage import PAGE_TRIES, SweepEnd
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
@@ -383,7 +383,7 @@ def test_a_row_that_the_ledger_cannot_take_costs_no_other_row_of_its_page(
     ledger, poison = questions.desk.ledger, ids[7]
     record = ledger.record
 
-    def refuse(tasks: Sequence[Task], **named: Any) -> list[Recorded]:
+    def refuse(tasks: Sequence[Task], **named: Any) -> list[RecordedTask]:
         if poison in {task.task_id for task in tasks}:
             raise ValueError("a shape that no CHECK allows")
         return record(tasks, **named)

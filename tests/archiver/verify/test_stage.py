@@ -18,9 +18,9 @@ from archiver.failures import (
     NeedsApiKey,
 )
 from archiver.kling.limiter import Priority
-from archiver.model import Callback, Discovery, Stage, State, Status
-from archiver.verify.stage import CROWD, MATCH_LEAST, WAITING_MOST, record_page
-from archiver.verify.unknown_ids import UnconfirmedWatch
+from archiver.model import Callback, DiscoveredBy, Stage, State, Status
+from archiver.verify.stage import CROWD, MATCH_MIN, WAITING_MAX, record_page
+from archiver.verify.unknown_ids import UnknownIdAlarm
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, RAND, SECOND, answer
 from tests.harness.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest, faults
@@ -197,7 +197,7 @@ def test_a_task_of_the_new_standard_without_an_api_key_is_buried_with_what_to_do
 
 def test_a_task_of_the_new_standard_is_asked_for_with_an_api_key(tmp_path: pathlib.Path) -> None:
     with Questions(tmp_path, api_key=True) as questions:
-        ids = questions.history(MATCH_LEAST)
+        ids = questions.history(MATCH_MIN)
         questions.tell(*ids, family="tasks/image")
         while questions.desk.ledger.work_due(Stage.VERIFY):
             questions.step()
@@ -233,13 +233,13 @@ def test_too_fast_slows_everybody_down_and_only_postpones_the_task(questions: Qu
 
 
 def test_a_few_waiting_ids_are_asked_for_singly(questions: Questions) -> None:
-    ids = questions.history(MATCH_LEAST - 1)
+    ids = questions.history(MATCH_MIN - 1)
     questions.tell(*ids)
 
     questions.step()
 
     assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.calls == {"query": MATCH_LEAST - 1}
+    assert questions.calls == {"query": MATCH_MIN - 1}
 
 
 def test_many_waiting_ids_of_a_family_are_answered_for_by_one_list_page(questions: Questions) -> None:
@@ -472,7 +472,7 @@ def test_ids_under_made_up_families_do_not_stand_before_genuine_ones_that_wait_f
     questions.desk.ledger.record_callbacks(
         [
             Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 2}")
-            for n in range(WAITING_MOST + 10)
+            for n in range(WAITING_MAX + 10)
         ]
     )
     questions.clock.advance(SECOND)
@@ -547,7 +547,7 @@ def test_ten_unknown_ids_and_none_confirmed_within_an_hour_are_said_once(
 
 
 def test_the_watch_is_quiet_where_anything_was_confirmed_or_the_hour_was_over() -> None:
-    watch = UnconfirmedWatch()
+    watch = UnknownIdAlarm()
     assert [watch.unknown(now=number) for number in range(9)] == [False] * 9
     watch.confirmed()
     assert [watch.unknown(now=number) for number in range(9)] == [False] * 9
@@ -639,7 +639,7 @@ def test_what_a_list_shows_beside_what_waits_is_recorded_as_the_sweep_would(ques
     questions.step()
 
     assert questions.states(*unnamed) == {State.SUCCEEDED}
-    assert questions.desk.shown(unnamed[0])["discovered_by"] == Discovery.SWEEP
+    assert questions.desk.shown(unnamed[0])["discovered_by"] == DiscoveredBy.SWEEP
 
 
 def test_a_task_named_long_after_its_deadline_still_gets_its_one_try(questions: Questions) -> None:

@@ -14,7 +14,7 @@ from archiver.kling.limiter import RateLimiter
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, State, Status
-from archiver.verify.availability import Offers
+from archiver.verify.availability import Availability
 from archiver.verify.stage import LIST_TRIES, Verifier
 from tests.simulator import KlingSimulator, faults
 
@@ -39,7 +39,7 @@ class Desk:
             families=(FAMILY,),
             client=self.client,
             ledger=self.ledger,
-            offers=Offers(account="default", ledger=self.ledger, now=lambda: self.now_ms),
+            offers=Availability(account="default", ledger=self.ledger, now=lambda: self.now_ms),
             metrics=Metrics(),
             now=lambda: self.now_ms,
             rand=random.Random(0).random,

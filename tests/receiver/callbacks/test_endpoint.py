@@ -15,7 +15,7 @@ import structlog
 
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
-from archiver.model import Callback, Reception, Status
+from archiver.model import Callback, CallbackOutcome, Status
 from receiver.callbacks.payload import Signatures
 from receiver.server import replies
 from tests.harness.edge import BODY_BYTES_MAX, OTHER_TOKEN, SECONDS_MAX, TOKEN, Edge, legacy_body
@@ -336,7 +336,7 @@ def test_a_token_need_not_be_ascii() -> None:
 
 
 def test_a_ledger_that_is_away_is_503_with_retry_after() -> None:
-    def refuse(_: Sequence[Callback]) -> list[Reception]:
+    def refuse(_: Sequence[Callback]) -> list[CallbackOutcome]:
         raise LedgerUnavailable("the disk is full")
 
     with Edge(refuse) as edge:
@@ -352,10 +352,10 @@ def test_a_ledger_that_is_away_is_503_with_retry_after() -> None:
 def test_too_many_waiting_are_503() -> None:
     entered, gate = threading.Semaphore(0), threading.Event()
 
-    def record(callbacks: Sequence[Callback]) -> list[Reception]:
+    def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
         entered.release()
         assert gate.wait(SECONDS_MAX)
-        return [Reception.ACCEPTED for _ in callbacks]
+        return [CallbackOutcome.ACCEPTED for _ in callbacks]
 
     with Edge(record, waiting_max=1) as edge, edge.connection() as first:
         body = legacy_body()
@@ -376,7 +376,7 @@ def test_a_200_means_that_the_ledger_has_it(tmp_path: object) -> None:
 
         assert answer.status_code == 200
     callback = Callback(account="default", task_id="durable", status=Status.SUCCEEDED, family_hint=None)
-    assert ledger.record_callbacks([callback]) == [Reception.DUPLICATE]
+    assert ledger.record_callbacks([callback]) == [CallbackOutcome.DUPLICATE]
     ledger.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
-from archiver.model import Callback, Reception
+from archiver.model import Callback, CallbackOutcome
 from receiver.callbacks.intake import BATCH_MAX, Intake, IntakeUnavailable
 
 LONG_SECONDS = 30.0
@@ -31,11 +31,11 @@ class SlowLedger:
         self.entered = threading.Semaphore(0)
         self.gate = threading.Semaphore(0)
 
-    def record(self, callbacks: Sequence[Callback]) -> list[Reception]:
+    def record(self, callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
         self.entered.release()
         assert self.gate.acquire(timeout=LONG_SECONDS)
         self.batches.append([callback.task_id for callback in callbacks])
-        return [Reception.ACCEPTED for _ in callbacks]
+        return [CallbackOutcome.ACCEPTED for _ in callbacks]
 
     async def until_entered(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=LONG_SECONDS)
@@ -44,7 +44,7 @@ class SlowLedger:
         self.gate.release(batches)
 
 
-async def put_all(intake: Intake, callbacks: Sequence[Callback]) -> list[Reception | BaseException]:
+async def put_all(intake: Intake, callbacks: Sequence[Callback]) -> list[CallbackOutcome | BaseException]:
     return await asyncio.gather(*(intake.put(callback) for callback in callbacks), return_exceptions=True)
 
 
@@ -71,7 +71,7 @@ def test_put_returns_after_the_commit_and_not_before() -> None:
 
             ledger.let_through()
 
-            assert await put is Reception.ACCEPTED
+            assert await put is CallbackOutcome.ACCEPTED
 
     asyncio.run(scenario())
 
@@ -107,18 +107,18 @@ def test_a_transaction_has_a_largest_size() -> None:
 
 def test_each_callback_gets_its_own_reception() -> None:
     async def scenario() -> None:
-        def record(callbacks: Sequence[Callback]) -> list[Reception]:
+        def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
             odd = (int(callback.task_id) % 2 for callback in callbacks)
-            return [Reception.DUPLICATE if is_odd else Reception.ACCEPTED for is_odd in odd]
+            return [CallbackOutcome.DUPLICATE if is_odd else CallbackOutcome.ACCEPTED for is_odd in odd]
 
         async with Intake(record, waiting_max=10) as intake:
             receptions = await put_all(intake, [named(str(number)) for number in range(4)])
 
         assert receptions == [
-            Reception.ACCEPTED,
-            Reception.DUPLICATE,
-            Reception.ACCEPTED,
-            Reception.DUPLICATE,
+            CallbackOutcome.ACCEPTED,
+            CallbackOutcome.DUPLICATE,
+            CallbackOutcome.ACCEPTED,
+            CallbackOutcome.DUPLICATE,
         ]
 
     asyncio.run(scenario())
@@ -128,16 +128,18 @@ def test_one_callback_that_fails_takes_no_other_with_it() -> None:
     async def scenario() -> None:
         recorded: list[str] = []
 
-        def record(callbacks: Sequence[Callback]) -> list[Reception]:
+        def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
             if any(callback.task_id == "task-13" for callback in callbacks):
                 raise ZeroDivisionError
             recorded.extend(callback.task_id for callback in callbacks)
-            return [Reception.ACCEPTED for _ in callbacks]
+            return [CallbackOutcome.ACCEPTED for _ in callbacks]
 
         async with Intake(record, waiting_max=100) as intake:
             receptions = await put_all(intake, named_many(40))
 
-        failed = [number for number, outcome in enumerate(receptions) if outcome is not Reception.ACCEPTED]
+        failed = [
+            number for number, outcome in enumerate(receptions) if outcome is not CallbackOutcome.ACCEPTED
+        ]
         assert failed == [13]
         assert isinstance(receptions[13], IntakeUnavailable)
         assert len(recorded) == 39
@@ -149,7 +151,7 @@ def test_a_ledger_that_is_away_fails_all_at_once_and_is_asked_once() -> None:
     async def scenario() -> None:
         asked = []
 
-        def record(callbacks: Sequence[Callback]) -> list[Reception]:
+        def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
             asked.append(len(callbacks))
             raise LedgerUnavailable("the disk is full")
 
@@ -174,14 +176,14 @@ def test_the_intake_works_again_when_the_ledger_does() -> None:
     async def scenario() -> None:
         failures = itertools.chain([LedgerUnavailable("busy")], itertools.repeat(None))
 
-        def record(callbacks: Sequence[Callback]) -> list[Reception]:
+        def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
             if failure := next(failures):
                 raise failure
-            return [Reception.ACCEPTED for _ in callbacks]
+            return [CallbackOutcome.ACCEPTED for _ in callbacks]
 
         async with Intake(record, waiting_max=10) as intake:
             assert await reason_of(intake, named("1")) == "ledger_unavailable"
-            assert await intake.put(named("1")) is Reception.ACCEPTED
+            assert await intake.put(named("1")) is CallbackOutcome.ACCEPTED
 
     asyncio.run(scenario())
 
@@ -197,11 +199,11 @@ def test_more_than_may_wait_are_turned_away_at_once() -> None:
 
             ledger.let_through()
 
-            assert await waiting == [Reception.ACCEPTED] * 3
+            assert await waiting == [CallbackOutcome.ACCEPTED] * 3
 
             ledger.let_through()
 
-            assert await intake.put(named("there is room again")) is Reception.ACCEPTED
+            assert await intake.put(named("there is room again")) is CallbackOutcome.ACCEPTED
 
     asyncio.run(scenario())
 
@@ -225,7 +227,7 @@ def test_a_commit_that_hangs_is_given_up_in_time_and_closes_the_door_until_it_en
             again = asyncio.create_task(intake.put(named("again")))
             await ledger.until_entered()
 
-            assert await again is Reception.ACCEPTED
+            assert await again is CallbackOutcome.ACCEPTED
 
         assert ledger.batches == [["stuck"], ["again"]]
 
@@ -249,8 +251,8 @@ def test_leaving_waits_for_what_was_let_in_and_lets_nothing_in() -> None:
         ledger.let_through(2)
         await leaving
 
-        assert await committing is Reception.ACCEPTED
-        assert await gathering is Reception.ACCEPTED
+        assert await committing is CallbackOutcome.ACCEPTED
+        assert await gathering is CallbackOutcome.ACCEPTED
 
     asyncio.run(scenario())
 
@@ -275,7 +277,7 @@ def test_a_request_that_is_cancelled_spoils_nothing_for_the_others() -> None:
             cancelled.cancel()
             ledger.let_through()
 
-            assert await patient is Reception.ACCEPTED
+            assert await patient is CallbackOutcome.ACCEPTED
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
 
@@ -285,7 +287,7 @@ def test_a_request_that_is_cancelled_spoils_nothing_for_the_others() -> None:
 def test_what_put_returned_for_is_in_the_ledger(tmp_path: object) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.db", daemon=True)
 
-    async def scenario() -> list[Reception | BaseException]:
+    async def scenario() -> list[CallbackOutcome | BaseException]:
         async with Intake(ledger.record_callbacks, waiting_max=1000) as intake:
             return await put_all(intake, [*named_many(600), *named_many(10)])
 
@@ -293,5 +295,5 @@ def test_what_put_returned_for_is_in_the_ledger(tmp_path: object) -> None:
     again = ledger.record_callbacks(named_many(600))
     ledger.close()
 
-    assert receptions == [Reception.ACCEPTED] * 600 + [Reception.DUPLICATE] * 10
-    assert again == [Reception.DUPLICATE] * 600
+    assert receptions == [CallbackOutcome.ACCEPTED] * 600 + [CallbackOutcome.DUPLICATE] * 10
+    assert again == [CallbackOutcome.DUPLICATE] * 600
