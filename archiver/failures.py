@@ -58,7 +58,7 @@ class LeaseLost(Exception):
     """Somebody else works on this task now: drop it, write nothing more. Not a failure of the task."""
 
 
-# --- the Kling API (kling-api.md section 3) -------------------------------------------------------------
+# --- the Kling API (archiver/kling/API.md 3) ------------------------------------------------------------
 
 
 class ApiTimeout(Failure):
@@ -219,7 +219,7 @@ class TaskNotFound(Failure):
 
 
 class ResultsMissing(Failure):
-    """`succeed`, but no result URL anywhere (kling-api.md section 11)."""
+    """`succeed`, but no result URL anywhere (archiver/kling/API.md 11)."""
 
     reason = "results_missing"
     disposition = Disposition.BURY

@@ -6,7 +6,7 @@ Two rules:
    a place that no table below knows becomes an asset all the same, and is reported in `unknown_fields`.
 2. `read_task` takes any JSON and returns a `Task` or raises `ApiAnswerUnreadable`; nothing else escapes it.
 
-Three tables hold all that is known (kling-api.md sections 1.4 and 6): `FAMILIES`, `ARRAYS`, `URL_FIELDS`. A new
+Three tables hold all that is known (archiver/kling/API.md 1.4 and 6): `FAMILIES`, `ARRAYS`, `URL_FIELDS`. A new
 family is a row. The URL fields are one table for all families, because the API names them alike everywhere,
 and a field that turns up in another family than documented is then simply right.
 

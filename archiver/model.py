@@ -7,7 +7,7 @@ Two rules:
 2. A key in the bucket is made from the family, the UTC day of `created_at`, the task id and the asset's
    name, and from nothing that a user typed.
 
-Times are integers: Unix milliseconds, as the API speaks them (kling-api.md 1.3).
+Times are integers: Unix milliseconds, as the API speaks them (archiver/kling/API.md 1.3).
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 DAY_MS = 86_400_000
 RETENTION_MS = 30 * DAY_MS
-"""Kling deletes results 30 days after the task (kling-api.md 8.3). Which clock starts it is undocumented; we
+"""Kling deletes results 30 days after the task (archiver/kling/API.md 8.3). Which clock starts it is undocumented; we
 plan on `created_at`, the earlier of the two."""
 
 TASK_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
@@ -87,7 +87,7 @@ TERMINAL = frozenset({State.ARCHIVED, State.FAILED})
 
 class Status(enum.StrEnum):
     """What the API says of a task, spelled our way: `submitted` and `processing` are running,
-    `succeed` and `succeeded` are succeeded (kling-api.md 1.3, 1.4)."""
+    `succeed` and `succeeded` are succeeded (archiver/kling/API.md 1.3, 1.4)."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -137,7 +137,7 @@ class Callback:
     result_arrays: tuple[str, ...] = ()
     """Names of the non-empty result arrays (`images`, `videos`, `outputs`): which families to try first."""
     is_console_test: bool = False
-    """It looks like the test of the developer console, which names no task (kling-api.md 1.5)."""
+    """It looks like the test of the developer console, which names no task (archiver/kling/API.md 1.5)."""
 
 
 class CallbackOutcome(enum.StrEnum):

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from archiver.model import DAY_MS, FAMILY, api_time
 
 IDENTIFIER_CHARACTERS_MAX = 256
-"""Which characters an external id may have is undocumented (kling-api.md section 7): any that print."""
+"""Which characters an external id may have is undocumented (archiver/kling/API.md 7): any that print."""
 REQUEST_TEXT_CHARACTERS_MAX = 8192
 """Longer texts are image data: the longest prompt has 2500 characters."""
 REQUEST_BYTES_MAX = 128 * 1024

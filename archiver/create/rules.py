@@ -10,7 +10,7 @@ Three rules:
 3. Families without rules here pass unchecked, but for what we ourselves live by (callback URL, external id);
    everything passes under `--no-check`.
 
-Sources: the create pages and their capability maps (kling-api.md section 14, S0 to S4, and the image capability map of
+Sources: the create pages and their capability maps (archiver/kling/API.md 14, S0 to S4, and the image capability map of
 2026-05-19 among O6). Empty texts and nulls count as left out, as in the pages' own examples.
 """
 
@@ -230,7 +230,7 @@ def _listed(words: frozenset[str]) -> str:
 
 
 _DOWN, _BOTTOM = "down_expansion_ratio", "bottom_expansion_ratio"
-"""One parameter, called `bottom` on older pages and `down` on newer ones (kling-api.md 6.1)."""
+"""One parameter, called `bottom` on older pages and `down` on newer ones (archiver/kling/API.md 6.1)."""
 
 
 def _expand(body: Body) -> Iterator[str]:
@@ -308,7 +308,7 @@ _NO_RULES = Rules(
 )
 
 SYNCHRONOUS = frozenset({"audio/tts", "videos/image-recognize", "videos/identify-face"})
-"""Paths that answer at once and make no task (kling-api.md section 6): there is nothing to follow."""
+"""Paths that answer at once and make no task (archiver/kling/API.md 6): there is nothing to follow."""
 
 
 def problems(family: str, body: Body) -> list[str]:
@@ -355,7 +355,7 @@ def new_external_id(randomness: str) -> str:
 
 def slots_of(family: str, body: Body) -> int:
     """How many of the account's slots the task takes until it ends: an image task as many as it makes images
-    (kling-api.md section 4)."""
+    (archiver/kling/API.md 4)."""
     n = body.get("n")
     counts = family.startswith("images/") and isinstance(n, int) and not isinstance(n, bool) and n > 1
     return int(n) if counts and n is not None else 1

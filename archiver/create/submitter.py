@@ -7,7 +7,7 @@ Two rules:
    found, archived, and merged into one row with whatever a callback told meanwhile.
 2. A create whose outcome is unknown is never repeated. The API is asked for the external id, and what it says is told:
    created, not created, or not known yet. A repeat by a person under the same external id is safe as well: the
-   API refuses a second one (400/1201, kling-api.md section 7) at no cost, and `Submitter` looks before it sends.
+   API refuses a second one (400/1201, archiver/kling/API.md 7) at no cost, and `Submitter` looks before it sends.
 
 A definite refusal takes the registration back, so that nothing is left of a task that never was.
 """
@@ -38,7 +38,7 @@ BUSY_SECONDS_MAX = 60.0
 """Halved at most by the jitter: never less than the second that the error table asks for."""
 LOOKUP_SECONDS = (0.0, 2.0, 4.0, 8.0)
 """Before each question for a task whose create was not answered. Nobody has ever seen a created task missing from a
-query (kling-api.md 5.3), but it is no promise, and a create may still be on its way."""
+query (archiver/kling/API.md 5.3), but it is no promise, and a create may still be on its way."""
 
 
 class CreateOutcome(enum.StrEnum):

@@ -104,7 +104,7 @@ _signer.register_algorithm("HS256", _AnyKeyLength(HMACAlgorithm.SHA256))
 
 
 def mint_token(access_key: str, secret_key: str, *, now: int) -> str:
-    """A token good from a moment before `now` (Unix seconds) for half an hour (kling-api.md section 2)."""
+    """A token good from a moment before `now` (Unix seconds) for half an hour (API.md 2)."""
     claims = {"iss": access_key, "exp": now + TOKEN_SECONDS, "nbf": now - TOKEN_EARLY_SECONDS}
     return _signer.encode(json.dumps(claims).encode(), secret_key, algorithm="HS256")
 

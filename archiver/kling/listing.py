@@ -1,6 +1,6 @@
 """Reads a family's list from its newest end, whichever way the list runs. No ledger, no HTTP of its own.
 
-What kling-api.md 5.2 leaves undocumented is assumed in its worst form:
+What API.md 5.2 leaves undocumented is assumed in its worst form:
 
 - The order is found out from the rows themselves; a list without any order is read to its end.
 - A short page is not the end; two empty ones are.

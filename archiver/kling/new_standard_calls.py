@@ -1,4 +1,4 @@
-"""The questions that `/tasks` and `/solutions` answer (kling-api.md 5.3, 5.4): many ids at once, and a window of time.
+"""The questions that `/tasks` and `/solutions` answer (API.md 5.3, 5.4): many ids at once, and a window of time.
 
 Neither believes the answer's form further than it must: a row counts for the id it carries, a row that cannot be read
 is never taken for an id that is not known, and a cursor is an opaque word that may stop working at any time.

@@ -10,7 +10,7 @@ Two rules:
 Broken text is no such thing: a message cut in the middle of an emoji (a lone surrogate, half a UTF-8 sequence)
 must not keep a finished task out of the bucket, so broken characters become U+FFFD.
 
-The error table is kling-api.md section 3. The code decides where there is one: 429 means "too fast" for one
+The error table is API.md 3. The code decides where there is one: 429 means "too fast" for one
 code and "pay your bill" for another.
 """
 

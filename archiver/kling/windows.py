@@ -1,6 +1,6 @@
 """Reads everything that `/tasks` or `/solutions` has in a stretch of time. No ledger, no HTTP of its own.
 
-What kling-api.md 5.3 leaves undocumented is assumed in its worst form:
+What API.md 5.3 leaves undocumented is assumed in its worst form:
 
 - No order: a stretch is read to its end, never broken off early.
 - A cursor may stop working in the middle, come again, or lead on for ever. The stretch is then read in two halves, and

@@ -130,7 +130,7 @@ def bury(connection: sa.Connection, lease: Lease, error: Failure, decision: Bury
 def not_found(connection: sa.Connection, lease: Lease, *, now: int, rand: float) -> State:
     """The API definitely does not know the id. Returns the state the task is in now.
 
-    A task it once confirmed does not become unknown: rows may vanish upstream (kling-api.md 5.2), its results
+    A task it once confirmed does not become unknown: rows may vanish upstream (archiver/kling/API.md 5.2), its results
     may not. An unconfirmed one is asked again at 2, 4, 8 … 120 s and is `unknown` after the grace period.
     """
     query = sa.select(schema.tasks).where(schema.tasks.c.id == lease.row_id)

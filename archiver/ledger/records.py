@@ -301,7 +301,7 @@ def _is_due(row: Row, now: int) -> bool:
 
 def _state_of(task: Task) -> State:
     """The state a task belongs in by the API's word alone. `succeed` without any URL is buried: never count
-    it as archived without a re-query and an alarm (kling-api.md section 11)."""
+    it as archived without a re-query and an alarm (archiver/kling/API.md 11)."""
     if task.status is Status.SUCCEEDED and not task.assets:
         return State.BURIED
     return State(task.status.value)

@@ -1,8 +1,8 @@
 """Finds what no callback has told of and no list below `/v1/` shows: the sweep of `/tasks` and `/solutions`.
 
 Read by windows of time that overlap by hours, because it is not documented whether a window goes by creation or by
-change (kling-api.md 5.3): a task that ran when it was first shown must be shown again when it has finished. Once a day
-the window is all 30 days.
+change (archiver/kling/API.md 5.3): a task that ran when it was first shown must be shown again when it has finished.
+Once a day the window is all 30 days.
 
 What is shown without its family is not recorded as it is: legacy tasks lose their index and more on the way. Where a
 configured family may have made the task, its id is enrolled, and verification asks that family's own path first.

@@ -1,5 +1,5 @@
 """Which questions this API does not offer at all, so that nobody goes on asking them: gateways often pass on questions
-for one task and nothing else (kling-api.md section 9).
+for one task and nothing else (archiver/kling/API.md 9).
 
 Two rules:
 

@@ -10,7 +10,7 @@ that somebody made up have no such pages; their ids are asked for singly from th
 
 With an API Key, `lookup` asks `/tasks` about many leased ids at once; what it shows comes in here as `shown`, and
 decides which families' own paths are worth a question. An id that `/tasks` leaves out is not given up for that alone:
-that it shows every legacy task is nowhere promised (kling-api.md 5.3).
+that it shows every legacy task is nowhere promised (archiver/kling/API.md 5.3).
 """
 
 import contextlib

@@ -5,7 +5,7 @@ Two guarantees:
 1. Both functions of this module are total: whatever the bytes and headers are, they return a value. Deep
    nesting, a 5000-digit number, lone surrogates, NaN, bytes that are no text: each is an ordinary answer.
 2. Of the body only the task id, the status word, the time and the *names* of the filled result arrays are
-   read. Its URLs are never looked at (kling-api.md 1.5: without a signature all of it is a stranger's input).
+   read. Its URLs are never looked at (archiver/kling/API.md 1.5: without a signature all of it is a stranger's input).
 
 Fields are looked up in both dialects at once (`task_id` before `id`, `task_status` before `status`) instead
 of first deciding which dialect it is: what a `/solutions` callback looks like is undocumented, and a hint
@@ -93,8 +93,8 @@ def _read(document: Mapping[str, object], *, account: str, family_hint: str | No
 
 
 def _is_console_test(document: Mapping[str, object]) -> bool:
-    """Whether it looks like the test that the developer console sends (kling-api.md 1.5). So may the first callback of
-    a genuine task, so this is only good for forgetting an id that the API does not know."""
+    """Whether it looks like the test that the developer console sends (archiver/kling/API.md 1.5). So may the first
+    callback of a genuine task, so this is only good for forgetting an id that the API does not know."""
     created = document.get("create_time")
     return (
         document.get("task_id") is None
@@ -177,7 +177,7 @@ _ACCEPTABLE = frozenset({SignatureVerdict.UNCHECKED, SignatureVerdict.VALID, Sig
 
 
 class Signatures:
-    """Checks Standard Webhooks signatures (kling-api.md 1.5) against several secrets, for rotation.
+    """Checks Standard Webhooks signatures (archiver/kling/API.md 1.5) against several secrets, for rotation.
 
     The library's `Webhook.sign` computes what the signature should be. Its `Webhook.verify` is not used: it
     reads the clock itself, and one malformed entry in the header hides a good one behind it and escapes as

@@ -8,7 +8,7 @@ Two rules:
    unread bytes in it makes the kernel send a reset that can overtake the answer, so `send_early` answers
    first and then listens a while, throwing away what comes.
 
-`code` is Kling's own number for the case (kling-api.md section 3), so that whoever reads its documentation
+`code` is Kling's own number for the case (archiver/kling/API.md 3), so that whoever reads its documentation
 reads ours.
 """
 
@@ -46,7 +46,7 @@ _NUMBERS = random.Random()  # noqa: S311 -- a request id proves nothing
 
 
 def _request_id() -> str:
-    """A version 4 UUID, as Kling's own are (kling-api.md section 7). It proves nothing to anybody, so it need not
+    """A version 4 UUID, as Kling's own are (archiver/kling/API.md 7). It proves nothing to anybody, so it need not
     ask the kernel for its bits, as `uuid.uuid4` does: that took longer than reading the callback. Whoever collects some
     can tell the next ones."""
     digits = f"{_NUMBERS.getrandbits(128):032x}"

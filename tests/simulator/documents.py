@@ -1,7 +1,7 @@
 """How a task is written in the three places where it can be read: legacy query, callback, new standard. No HTTP.
 
-They differ on purpose as the real ones do (kling-api.md 1.3, 5.1, 5.3): callbacks and `/tasks` lose fields, list
-rows of some families carry more than single answers, and what is empty is an empty object here, an empty array
+They differ on purpose as the real ones do (archiver/kling/API.md 1.3, 5.1, 5.3): callbacks and `/tasks` lose fields,
+list rows of some families carry more than single answers, and what is empty is an empty object here, an empty array
 there, missing elsewhere.
 """
 

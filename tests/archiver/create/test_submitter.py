@@ -447,7 +447,7 @@ def test_an_external_id_registered_by_hand_for_a_task_from_elsewhere_is_refused(
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_an_external_id_that_is_another_tasks_own_id_is_refused(bench: Bench, is_known: bool) -> None:
-    """Either kind may stand in the same place (kling-api.md section 7), so the wrong task would answer for it."""
+    """Either kind may stand in the same place (archiver/kling/API.md 7), so the wrong task would answer for it."""
     theirs = bench.sim.create_task(task_id="CjikY2gHPbcAAAAADfR_DQ")
     if is_known:
         bench.desk.ledger.record_callbacks([Callback(ACCOUNT, theirs, Status.SUCCEEDED, FAMILY)])

@@ -1,7 +1,6 @@
 """The test callback of Kling's developer console is answered as any other, and nothing of it stays.
 
-Its body is written out as the document has it (kling-api.md 1.5): the new standard, a made-up id, `submitted`, nothing
-else.
+Its body is written out as archiver/kling/API.md 1.5 has it: the new standard, a made-up id, `submitted`, nothing else.
 """
 
 import json
