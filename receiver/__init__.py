@@ -1,0 +1,10 @@
+"""The HTTP edge, from the top floor down. It imports the engine; the engine never imports it.
+
+    __main__      `kling-receiver`: settings → edge and engine in one process
+    app, health   the routes · /healthz, /readyz, /metrics
+    callbacks     POST /callbacks/…: body → signature → payload → committed in the ledger → 200
+    api           /api/tasks: register and show, for holders of the admin token
+    server        uvicorn: listening, limits, draining; reading bodies, writing answers
+
+A callback enters at `callbacks/endpoint.py` and is committed by `callbacks/intake.py`; `archiver` does the rest.
+"""

@@ -1,23 +1,53 @@
-"""The picture of who may import what (design section 2), held against the code by parsing its imports."""
+"""The picture of who may import what, held against the code by parsing its imports.
+
+`archiver/__init__.py` and `receiver/__init__.py` are the picture for people; `FLOORS` is the same for this test.
+"""
 
 import ast
+import graphlib
 import pathlib
 import re
 import sys
 import tomllib
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import pytest
 
+import archiver
+import receiver
 from tests.harness.repository import ROOT
 
-LEDGER = r"archiver/ledger(_\w+)?\.py|archiver/ledger/.*|archiver/schema\.py"
+FLOORS = (
+    # From the top down. A room imports rooms of lower floors only; rooms that share a floor do not know each other.
+    {"receiver", "commands"},
+    {"composition"},
+    {"config"},
+    {"engine", "audit"},
+    {"archive", "sweep"},
+    {"verify", "create", "fetch", "forward"},
+    {"record"},
+    {"leases"},
+    {"ledger"},
+    {"kling", "store", "media"},
+    {"families", "metrics", "log"},
+    {"failures", "redaction"},
+    {"model", "version"},
+)
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+COMING = {"audit", "forward", "record"}
+"""Rooms that have their floor before they have a door."""
+
+MODULES_MAX = 16
+"""In one folder of sources: more cannot be taken in at a glance."""
+
+LEDGER = r"archiver/ledger/.*"
 ENTRIES = r"(archiver|receiver)/__main__\.py"
-STORE = r"archiver/store(\.py|/.*)"
+STORE = r"archiver/store/.*"
 CONFIG = r"archiver/config/.*"
 WIRING = r"archiver/composition\.py"
 """Turns settings into objects for both entry points."""
-COMMANDS = r"archiver/(__main__|cli\w*|commands?\w*|demo)\.py|archiver/(cli|commands)/.*"
+COMMANDS = r"archiver/__main__\.py|archiver/commands/.*"
 
 OWNERS = {
     # Every third-party package that the code may import, and the only files that may.
@@ -26,17 +56,17 @@ OWNERS = {
     "botocore": STORE,
     "httpcore2": r"archiver/fetch/.*",
     "httptools": r"receiver/server/.*",
-    "httpx2": r"archiver/(kling/client|fetch/.*|forward)\.py",
+    "httpx2": r"archiver/(kling|fetch|forward)/.*",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling/.*",
     "mypy_boto3_s3": STORE,
     "prometheus_client": r"archiver/metrics\.py",
-    "pydantic": r"archiver/config/.*",
-    "pydantic_settings": r"archiver/config/.*",
+    "pydantic": CONFIG,
+    "pydantic_settings": CONFIG,
     "rich": COMMANDS,
     "sqlalchemy": LEDGER,
     "sqlite3": LEDGER,
-    "standardwebhooks": r"receiver/callbacks/.*|archiver/forward\.py",
+    "standardwebhooks": r"receiver/callbacks/.*|archiver/forward/.*",
     "starlette": r"receiver/.*",
     "structlog": r"archiver/log\.py",
     "typer": COMMANDS,
@@ -59,6 +89,11 @@ def sources() -> list[pathlib.Path]:
     return [path for package in ("archiver", "receiver") for path in sorted((ROOT / package).rglob("*.py"))]
 
 
+def place(path: pathlib.Path) -> str:
+    """A file's path from the root, with slashes."""
+    return path.relative_to(ROOT).as_posix()
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
     """Every module that the code imports, full name; of ``from a import b`` also `a.b`."""
     for node in ast.walk(tree):
@@ -68,6 +103,16 @@ def imported(tree: ast.AST) -> Iterator[str]:
             module = "." * node.level + (node.module or "")
             yield module
             yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module, or a file's path, is in; None for the two entry points, the maps and what is not ours."""
+    first, *rest = module.removesuffix(".py").replace("/", ".").split(".")
+    if first == "receiver":
+        return "receiver"
+    if first != "archiver" or not rest or rest[0] in {"__main__", "__init__"}:
+        return None
+    return rest[0] if rest[0] in FLOOR_OF or rest[0].islower() else None
 
 
 def violations(where: str, source: str) -> set[str]:
@@ -97,12 +142,24 @@ def _misplaced(where: str, module: str) -> Iterator[str]:
         yield "imports archiver.config"
     elif not _may_import(where, top):
         yield f"imports {top}"
+    elif _climbs(where, module):
+        yield f"imports {module}, which is not on a floor below {room_of(where)}"
 
 
 def _may_import(where: str, top: str) -> bool:
     if top in OWNERS:
         return bool(re.fullmatch(OWNERS[top], where))
     return top in sys.stdlib_module_names | {"archiver", "receiver"}
+
+
+def _climbs(where: str, module: str) -> bool:
+    """Whether the import leads to the same floor or up. A room's own files are judged by `circles`."""
+    here, there = room_of(where), room_of(module)
+    if here is None or there is None or here == there:
+        return False
+    if there not in FLOOR_OF:
+        return module.count(".") == 1  # a room without a floor; deeper names may be a module's own
+    return FLOOR_OF[there] <= FLOOR_OF[here]
 
 
 def _reads_environment(tree: ast.AST) -> bool:
@@ -114,12 +171,82 @@ def _reads_environment(tree: ast.AST) -> bool:
     )
 
 
+def circle(files: dict[str, str]) -> list[str]:
+    """The paths of files that import each other in a circle, if there are any. `files` are sources by path."""
+    paths = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in files}
+    graph: defaultdict[str, set[str]] = defaultdict(set)
+    for path, source in files.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                modules = [name if name in paths else node.module for name in names]
+            elif isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            else:
+                continue
+            graph[path] |= {paths[module] for module in modules if module in paths} - {path}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def test_the_code_keeps_to_the_picture() -> None:
     found = {
-        (where, violation)
+        (place(path), violation)
         for path in sources()
-        for where in [path.relative_to(ROOT).as_posix()]
-        for violation in violations(where, path.read_text())
+        for violation in violations(place(path), path.read_text())
+    }
+
+    assert found == set()
+
+
+def test_no_two_files_import_each_other() -> None:
+    assert circle({place(path): path.read_text() for path in sources()}) == []
+
+
+def test_a_circle_is_found_and_named() -> None:
+    files = {
+        "archiver/ledger/claims.py": "from archiver.ledger import holds",
+        "archiver/ledger/holds.py": "from archiver.ledger.rows import row",
+        "archiver/ledger/rows.py": "import archiver.ledger.claims",
+    }
+
+    assert set(circle(files)) == set(files)
+    assert circle(files | {"archiver/ledger/rows.py": "import archiver.model"}) == []
+
+
+def test_every_room_has_a_floor_and_stands_in_the_map() -> None:
+    rooms = {path.stem for path in (ROOT / "archiver").iterdir() if not path.name.startswith(("_", "."))}
+    described = set(re.findall(r"^    ([a-z, ]+?)  ", archiver.__doc__ or "", re.MULTILINE))
+    described = {room for rooms in described for room in rooms.split(", ")}
+
+    assert rooms - COMING == set(FLOOR_OF) - COMING - {"receiver"}
+    assert described - COMING == rooms - COMING - {"version"}
+
+
+def test_every_room_of_the_edge_stands_in_its_map() -> None:
+    rooms = {
+        path.stem for path in (ROOT / "receiver").iterdir() if path.name not in {"__init__.py", "__pycache__"}
+    }
+    described = set(re.findall(r"^    ([a-z_, ]+?)  ", receiver.__doc__ or "", re.MULTILINE))
+
+    assert {room for rooms in described for room in rooms.split(", ")} >= rooms
+
+
+def test_no_folder_of_sources_has_more_modules_than_can_be_taken_in_at_a_glance() -> None:
+    sizes = Counter(path.parent for path in sources() if path.name != "__init__.py")
+
+    assert {place(folder): size for folder, size in sizes.items() if size > MODULES_MAX} == {}
+
+
+def test_no_test_file_imports_another() -> None:
+    found = {
+        (place(path), module)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for module in imported(ast.parse(path.read_text()))
+        if re.search(r"^tests\.(.*\.)?test_\w+$", module)
     }
 
     assert found == set()
@@ -134,14 +261,14 @@ def test_the_code_keeps_to_the_picture() -> None:
         ("archiver/archive/stage.py", "from botocore.client import Config", "imports botocore"),
         ("receiver/app.py", "import sqlite3", "imports sqlite3"),
         ("archiver/verify/stage.py", "import sqlalchemy as sa", "imports sqlalchemy"),
-        ("archiver/store.py", "import jwt", "imports jwt"),
+        ("archiver/store/s3.py", "import jwt", "imports jwt"),
         ("archiver/engine/worker.py", "import httpx2", "imports httpx2"),
         ("archiver/kling/client.py", "import httpcore2", "imports httpcore2"),
         ("archiver/engine/worker.py", "import starlette", "imports starlette"),
         ("receiver/app.py", "import prometheus_client", "imports prometheus_client"),
         ("receiver/app.py", "import structlog", "imports structlog"),
         ("archiver/log.py", "import pydantic", "imports pydantic"),
-        ("archiver/status.py", "import typer", "imports typer"),
+        ("archiver/engine/upkeep.py", "import typer", "imports typer"),
         ("archiver/kling/client.py", "import requests", "imports requests"),
         ("archiver/kling/client.py", "from urllib import request", "imports urllib.request"),
         ("archiver/engine/worker.py", "from archiver import config", "imports archiver.config"),
@@ -154,6 +281,26 @@ def test_the_code_keeps_to_the_picture() -> None:
         ("archiver/log.py", "import os\nos.environ['X']", "reads os.environ"),
         ("archiver/log.py", "from os import getenv", "reads os.environ"),
         ("receiver/app.py", "from tests import simulator", "imports tests"),
+        (
+            "archiver/archive/stage.py",
+            "from archiver.engine.pools import PrestartedPool",
+            "imports archiver.engine.pools, which is not on a floor below archive",
+        ),
+        (
+            "archiver/sweep/stage.py",
+            "from archiver.archive import manifest",
+            "imports archiver.archive, which is not on a floor below sweep",
+        ),
+        (
+            "archiver/model.py",
+            "from archiver import failures",
+            "imports archiver.failures, which is not on a floor below model",
+        ),
+        (
+            "archiver/fetch/fetcher.py",
+            "import archiver.novelty",
+            "imports archiver.novelty, which is not on a floor below fetch",
+        ),
     ],
 )
 def test_a_file_that_leaves_the_picture_is_noticed(where: str, source: str, violation: str) -> None:
@@ -163,11 +310,15 @@ def test_a_file_that_leaves_the_picture_is_noticed(where: str, source: str, viol
 @pytest.mark.parametrize(
     ("where", "source"),
     [
-        ("archiver/store.py", "import boto3\nfrom archiver import failures"),
+        ("archiver/store/s3.py", "import boto3\nfrom archiver import failures"),
         ("archiver/ledger/claims.py", "import sqlalchemy as sa"),
         ("archiver/ledger/migrations/versions/0001_first.py", "from alembic import op"),
         ("receiver/__main__.py", "import os\nfrom archiver import config\nos.environ"),
         ("archiver/__main__.py", "import typer"),
+        (
+            "archiver/archive/stage.py",
+            "from archiver.archive.manifest import Manifest\nfrom archiver.store import Put",
+        ),
         ("receiver/app.py", "from archiver import ledger\nfrom starlette.routing import Route"),
     ],
 )
