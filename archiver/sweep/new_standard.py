@@ -37,7 +37,7 @@ from archiver.kling.windows import pages
 from archiver.ledger import KnownState, Ledger, RecordedTask, RecordOutcome
 from archiver.metrics import Metrics
 from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
-from archiver.verify.stage import record_page
+from archiver.record import Recorder
 
 OVERLAP_MS = 6 * 60 * 60 * 1000
 """How far a window reaches back before the last sweep: longer than a task takes to finish. What takes longer still, the
@@ -138,14 +138,8 @@ class Discoverer:
         found.files = sum(len(task.assets) for task in work.missing)
         if seen is not None:
             return found
-        recorded = record_page(
-            self.ledger,
-            work.to_record,
-            account=self.account,
-            rand=self.rand,
-            metrics=self.metrics,
-            behind_ms=self.client.behind_ms,
-        )
+        recorder = Recorder(self.account, self.ledger, self.metrics, self.rand)
+        recorded = recorder.record_page(work.to_record, behind_ms=self.client.behind_ms)
         self._count(found, recorded)
         # A server that takes no notice of `limit` would exceed what one statement may hold.
         wanted = list(work.to_enrol.items())

@@ -23,9 +23,9 @@ from archiver.kling.new_standard import collection_of
 from archiver.ledger import Ledger, RecordedTask, RecordOutcome
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Stage, State, Status, Task
+from archiver.record import ROWS_MAX, Recorder
 from archiver.sweep.new_standard import Discoverer, PageCounts
 from archiver.verify.availability import Availability
-from archiver.verify.stage import ROWS_MAX, record_page
 
 HORIZON_MS = RETENTION_MS + DAY_MS
 """How far back a sweep looks: the retention, and a day for clocks and for the undocumented start of it."""
@@ -197,19 +197,13 @@ class Sweeper:
     def _read(
         self, listing: Listing, counts: SweepCounts, *, token: str, on_page: Callable[[SweepCounts], None]
     ) -> None:
+        recorder = Recorder(self.account, self.ledger, self.metrics, self.rand)
         quiet = _Quiet()
         for page in listing.pages():
             if not self.ledger.sweep_renew(token):
                 counts.end = SweepEnd.OVERTAKEN
                 return
-            recorded = record_page(
-                self.ledger,
-                page.tasks,
-                account=self.account,
-                rand=self.rand,
-                metrics=self.metrics,
-                behind_ms=self.client.behind_ms,
-            )
+            recorded = recorder.record_page(page.tasks, behind_ms=self.client.behind_ms)
             self.offers.answered(counts.family)
             _add(counts, page, recorded)
             self._say_skipped(page, family=counts.family)

@@ -1,7 +1,7 @@
 """From an id that somebody named to the API's word about it, in the ledger.
 
 `Verifier.ask` asks for one leased id. `Verifier.match` answers for many at once: it reads list pages from the
-newest end and records whatever they show, through the same `ledger.record` as the sweep. Matching needs no
+newest end and records whatever they show, through the same `Recorder` as the sweep. Matching needs no
 lease, because `record` only ever moves a task forward; what no page shows is then asked for singly.
 
 A forged id costs at most its share of the background budget here, and can never push a genuine one aside:
@@ -43,9 +43,10 @@ from archiver.kling.new_standard import (
     own_paths,
     settled_family,
 )
-from archiver.ledger import Ledger, PendingCounts, RecordedTask, RecordOutcome
+from archiver.ledger import Ledger, PendingCounts, RecordOutcome
 from archiver.metrics import Metrics
-from archiver.model import DiscoveredBy, Lease, Stage, State, Status, Task
+from archiver.model import Lease, Stage, State, Status, Task
+from archiver.record import Recorder
 from archiver.verify.availability import Availability
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
@@ -72,9 +73,6 @@ _CHECK_ACCOUNT = (
 _NOBODY_ANSWERS = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
 """Failures that another family's path would only meet again."""
 
-ROWS_MAX = 500
-"""Rows a transaction, however many a page has: callbacks wait for no longer one."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MatchResult:
@@ -99,6 +97,10 @@ class Verifier:
     rand: Callable[[], float]
     watch: UnknownIdAlarm = dataclasses.field(default_factory=UnknownIdAlarm)
 
+    @property
+    def _recorder(self) -> Recorder:
+        return Recorder(self.account, self.ledger, self.metrics, self.rand)
+
     def ask(self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure] | None = None) -> State:
         """Ask the API for one leased id and record its word; the state the task is in now.
 
@@ -114,11 +116,8 @@ class Verifier:
             raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
         if _may_lack_watermarks(task) and collection_of(task.family) is None:
             task = self._fullest(lease, task)
-        recorded = self.ledger.record(
-            [task], account=self.account, by=lease.discovered_by, rand=self.rand(), asked_as=lease.task_id
-        )
+        recorded = self._recorder.record([task], discovered_by=lease.discovered_by, asked_as=lease.task_id)
         self.watch.confirmed()
-        log_recorded([task], recorded, metrics=self.metrics)
         return recorded[0].state or lease.state
 
     def _seen(self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure]) -> Task:
@@ -299,14 +298,7 @@ class Verifier:
         matched = 0
         try:
             for number, page in enumerate(listing.pages(), start=1):
-                recorded = record_page(
-                    self.ledger,
-                    page.tasks,
-                    account=self.account,
-                    rand=self.rand,
-                    metrics=self.metrics,
-                    behind_ms=self.client.behind_ms,
-                )
+                recorded = self._recorder.record_page(page.tasks, behind_ms=self.client.behind_ms)
                 self.offers.answered(family)
                 waited = [one.waited_since for one in recorded if one.waited_since is not None]
                 matched += sum(since <= began for since in waited)
@@ -345,79 +337,3 @@ def _may_lack_watermarks(task: Task) -> bool:
     wanted = isinstance(info, Mapping) and info.get("enabled") is True
     succeeded = task.status is Status.SUCCEEDED
     return succeeded and wanted and not any(asset.watermarked for asset in task.assets)
-
-
-def record_page(
-    ledger: Ledger,
-    tasks: Sequence[Task],
-    *,
-    account: str,
-    rand: Callable[[], float],
-    metrics: Metrics,
-    behind_ms: int = 0,
-) -> list[RecordedTask]:
-    """Take the API's word for all rows of a list page, in transactions that keep nobody waiting, and tell what has
-    moved. A crash between two of them leaves rows that the next reader of the page records."""
-    recorded: list[RecordedTask] = []
-
-    def record(rows: Sequence[Task]) -> list[RecordedTask]:
-        return ledger.record(rows, account=account, by=DiscoveredBy.SWEEP, rand=rand(), behind_ms=behind_ms)
-
-    for start in range(0, len(tasks), ROWS_MAX):
-        done, refused = _record_all_that_can(record, tasks[start : start + ROWS_MAX])
-        if refused and not done:
-            raise refused[0][1]  # no fault of a row's
-        for task, error in refused:
-            log.get().error("task.unrecorded", task_id=task.task_id, family=task.family, exc_info=error)
-        recorded += done
-    log_recorded(tasks, recorded, metrics=metrics)
-    return recorded
-
-
-def _record_all_that_can(
-    record: Callable[[Sequence[Task]], list[RecordedTask]], rows: Sequence[Task]
-) -> tuple[list[RecordedTask], list[tuple[Task, Exception]]]:
-    """All rows, or, where one of them makes the ledger refuse the whole transaction, all but that one, and why: a page
-    whose every reader stumbles over the same row would hide whatever lies behind it, sweep after sweep."""
-    try:
-        return record(rows), []
-    except LedgerUnavailable:
-        raise
-    except Exception as error:  # noqa: BLE001 -- nobody expected it; the caller logs it with its row
-        if len(rows) == 1:
-            return [], [(rows[0], error)]
-    middle = len(rows) // 2
-    first, second = (_record_all_that_can(record, half) for half in (rows[:middle], rows[middle:]))
-    return [*first[0], *second[0]], [*first[1], *second[1]]
-
-
-def log_recorded(tasks: Sequence[Task], recorded: Sequence[RecordedTask], *, metrics: Metrics) -> None:
-    """Count and log what the API's word has moved; what it only repeated is no news."""
-    by_id = {task.task_id: task for task in tasks}
-    for one in recorded:
-        task = by_id[one.task_id]
-        if one.outcome in (RecordOutcome.NEW, RecordOutcome.MOVED):
-            metrics.verifications_total.labels(result=task.status).inc()
-            log.get().info(
-                "task.verified",
-                task_id=task.task_id,
-                family=task.family,
-                state=one.state,
-                assets=len(task.assets),
-            )
-            if task.unknown_fields:
-                log.get().warning(
-                    "field.unknown",
-                    task_id=task.task_id,
-                    family=task.family,
-                    count=len(task.unknown_fields),
-                    fields=list(task.unknown_fields),
-                )
-            if one.state is State.BURIED:
-                log.get().error(
-                    "task.buried", task_id=task.task_id, family=task.family, reason="results_missing"
-                )
-        if one.family_contradicted is not None:
-            log.get().warning(
-                "family.contradicted", task_id=task.task_id, family=task.family, said=one.family_contradicted
-            )

@@ -5,9 +5,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-import sqlalchemy as sa
 import structlog.testing
-from sqlalchemy import event
 
 from archiver.failures import (
     ApiAnswerUnreadable,
@@ -19,9 +17,9 @@ from archiver.failures import (
 )
 from archiver.kling.limiter import Priority
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status
-from archiver.verify.stage import CROWD, MATCH_MIN, WAITING_MAX, record_page
+from archiver.verify.stage import CROWD, MATCH_MIN, WAITING_MAX
 from archiver.verify.unknown_ids import UnknownIdAlarm
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, RAND, SECOND, answer
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, answer
 from tests.harness.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest, faults
 
@@ -378,27 +376,6 @@ def test_a_ledger_that_is_away_is_not_taken_for_an_unreadable_list(
 
     with pytest.raises(LedgerUnavailable):
         questions.verifier.match()
-
-
-def test_a_page_of_any_size_is_recorded_500_rows_a_transaction(questions: Questions) -> None:
-    commits: list[object] = []
-
-    def note(connection: object) -> None:
-        commits.append(connection)
-
-    event.listen(sa.Engine, "commit", note)
-    try:
-        recorded = record_page(
-            questions.desk.ledger,
-            [answer(f"t{number}") for number in range(1201)],
-            account=ACCOUNT,
-            rand=lambda: RAND,
-            metrics=questions.metrics,
-        )
-    finally:
-        event.remove(sa.Engine, "commit", note)
-
-    assert (len(recorded), len(commits)) == (1201, 3)
 
 
 # --- forged ids -----------------------------------------------------------------------------------------------------
