@@ -1,1 +1,1 @@
-"""What bytes are: a whole picture, film or sound, or none. `identify` is the way in."""
+"""What a file is, by its own bytes. `identify` is the entry."""

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.failures import NotMedia, TooLarge
-from archiver.media.identify import WINDOW_BYTES, Media, identify
+from archiver.media.identify import Media, identify
+from archiver.media.reader import WINDOW_BYTES
 from tests.harness.media_samples import (
     MP3_FRAME,
     NAMES,
