@@ -17,7 +17,6 @@ one of its objects does not.
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -44,7 +43,7 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, LeasedAsset, Stage, Status, StoredAsset, task_folder
-from archiver.store import PutOutcome, Store
+from archiver.store import PutOutcome, Store, Upload, digests_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,17 +196,15 @@ class Archiver:
         archived_at = self.now()
         body = self._manifest(lease, stored, archived_at=archived_at).to_bytes()
         key = folder + manifest.FILE_NAME
-        put = self.store.put(
-            key,
-            io.BytesIO(body),
-            bytes=len(body),
-            sha256=hashlib.sha256(body).hexdigest(),
-            md5=hashlib.md5(body, usedforsecurity=False).hexdigest(),
+        upload = Upload(
+            key=key,
+            file=io.BytesIO(body),
+            digests=digests_of(body),
             content_type=manifest.CONTENT_TYPE,
             task_id=lease.task_id,
             family=lease.family or "",
-            look_first=look_first,
         )
+        put = self.store.put(upload, look_first=look_first)
         if put.outcome is PutOutcome.ADOPTED:
             # Another attempt of ours was faster by a moment: its manifest is the one that counts.
             self._adopt(lease, folder=folder, objects=self.store.list(folder))

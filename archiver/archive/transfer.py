@@ -13,7 +13,7 @@ from archiver.families import file_name
 from archiver.fetch.fetcher import Fetched, Fetcher
 from archiver.leases import LeaseKeeper
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset
-from archiver.store import PutOutcome, Store
+from archiver.store import Digests, PutOutcome, Store, Upload
 
 SUSPECT_AFTER_MS = 60 * 60 * 1000
 """Bytes that fail only the wholeness check and are the same again after this time are what upstream has."""
@@ -58,17 +58,15 @@ class Transfer:
                 )
             name = file_name(one.asset.stem, extension=fetched.media.extension)
             self.keeper.check(lease)
-            put = self.store.put(
-                folder + name,
-                fetched.file,
-                bytes=fetched.bytes,
-                sha256=fetched.sha256,
-                md5=fetched.md5,
+            upload = Upload(
+                key=folder + name,
+                file=fetched.file,
+                digests=Digests(bytes=fetched.bytes, sha256=fetched.sha256, md5=fetched.md5),
                 content_type=fetched.media.content_type,
                 task_id=lease.task_id,
                 family=lease.family or "",
-                look_first=look_first,
             )
+            put = self.store.put(upload, look_first=look_first)
             log.get().debug("asset.stored", task_id=lease.task_id, key=folder + name, outcome=put.outcome)
             if fetched.suspect is not None:
                 log.get().warning(

@@ -7,11 +7,25 @@ raises into failures.
 from archiver.store.protocol import (
     PRESIGNED_SECONDS_MAX,
     ConditionalPut,
+    Digests,
     Put,
     PutOutcome,
     Store,
     StoredObject,
+    Upload,
+    digests_of,
 )
 from archiver.store.s3 import S3Store
 
-__all__ = ["PRESIGNED_SECONDS_MAX", "ConditionalPut", "Put", "PutOutcome", "S3Store", "Store", "StoredObject"]
+__all__ = [
+    "PRESIGNED_SECONDS_MAX",
+    "ConditionalPut",
+    "Digests",
+    "Put",
+    "PutOutcome",
+    "S3Store",
+    "Store",
+    "StoredObject",
+    "Upload",
+    "digests_of",
+]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import hashlib
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
@@ -23,6 +24,36 @@ class ConditionalPut(enum.StrEnum):
     RESPECTED = "respected"
     REFUSED = "refused"
     IGNORED = "ignored"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Digests:
+    """A file's size and its digests in lower-case hex."""
+
+    bytes: int
+    sha256: str
+    md5: str
+
+
+def digests_of(content: bytes) -> Digests:
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return Digests(bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), md5=md5)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Upload:
+    """One object to create. Stores send all of `file`, which must be seekable, whatever its position."""
+
+    key: str
+    file: BinaryIO
+    digests: Digests
+    content_type: str
+    task_id: str
+    family: str
+
+    def as_put(self, outcome: PutOutcome) -> "Put":
+        """What lies under the key once these very bytes do."""
+        return Put(outcome, self.digests.bytes, self.digests.sha256, self.content_type)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,22 +97,8 @@ class Store(Protocol):
     def check(self) -> None:
         """Return if the bucket is there and open to us. Writes nothing."""
 
-    def put(
-        self,
-        key: str,
-        file: BinaryIO,
-        *,
-        bytes: int,  # noqa: A002 -- the fact's name everywhere else, and keyword-only
-        sha256: str,
-        md5: str,
-        content_type: str,
-        task_id: str,
-        family: str,
-        look_first: bool,
-    ) -> Put:
-        """Create the object from the whole of `file` (seekable), whose size and hex digests are given.
-
-        `look_first` belongs to every attempt but the first.
+    def put(self, upload: Upload, *, look_first: bool) -> Put:
+        """Create the object. `look_first` belongs to every attempt but the first.
 
         Raises `ForeignObject` when other bytes that are not this task's lie there, `StoreMismatch` when the
         store took the bytes and holds others.

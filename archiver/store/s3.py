@@ -22,11 +22,10 @@ own retries beyond one (they hide outages from the holds, and the ledger retries
 
 import base64
 import contextlib
-import dataclasses
 import hashlib
 import io
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, BinaryIO, Self, cast
+from typing import IO, TYPE_CHECKING, Self, cast
 
 import boto3
 from botocore import exceptions as aws
@@ -34,7 +33,15 @@ from botocore import exceptions as aws
 from archiver.failures import BucketMissing, ForeignObject, StoreError, StoreMismatch
 from archiver.store.client import CONNECT_SECONDS, UNASKED_BYTES_MAX, open_client, prepare
 from archiver.store.errors import code, status, translated
-from archiver.store.protocol import PRESIGNED_SECONDS_MAX, ConditionalPut, Put, PutOutcome, StoredObject
+from archiver.store.protocol import (
+    PRESIGNED_SECONDS_MAX,
+    ConditionalPut,
+    Put,
+    PutOutcome,
+    StoredObject,
+    Upload,
+    digests_of,
+)
 from archiver.store.upload import Body
 
 if TYPE_CHECKING:
@@ -42,25 +49,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
 CHUNK_BYTES = 1024 * 1024
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Offer:
-    """What one `put` wants to have under its key."""
-
-    key: str
-    file: BinaryIO
-    bytes: int
-    sha256: str
-    md5: str
-    content_type: str
-    task_id: str
-    family: str
-    asks_leave: bool = True
-    """Something may have gone wrong with this very object before, and is to be heard if it does again."""
-
-    def as_put(self, outcome: PutOutcome) -> Put:
-        return Put(outcome=outcome, bytes=self.bytes, sha256=self.sha256, content_type=self.content_type)
 
 
 class S3Store:
@@ -75,7 +63,7 @@ class S3Store:
         self._conditional = True
         """False from the first 501 that turned out to be meant for the condition."""
         self._asks_leave = True
-        """False while the store has taken the last body that it was offered (see `sending`, 2)."""
+        """False while the store has taken the last body that it was sent (see `sending`, 2)."""
 
     @classmethod
     def from_settings(
@@ -122,27 +110,14 @@ class S3Store:
                     self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 raise
 
-    def put(
-        self,
-        key: str,
-        file: BinaryIO,
-        *,
-        bytes: int,  # noqa: A002 -- as in the protocol
-        sha256: str,
-        md5: str,
-        content_type: str,
-        task_id: str,
-        family: str,
-        look_first: bool,
-    ) -> Put:
+    def put(self, upload: Upload, *, look_first: bool) -> Put:
         """See `Store.put`."""
-        offer = _Offer(key, file, bytes, sha256, md5, content_type, task_id, family, asks_leave=look_first)
-        with translated(f"put {key}"):
+        with translated(f"put {upload.key}"):
             if look_first or not self._conditional:
-                found = self._look(key)
+                found = self._look(upload.key)
                 if found is not None:
-                    return self._already_there(offer, found)
-            return self._create(offer)
+                    return self._already_there(upload, found)
+            return self._create(upload, asks_leave=look_first)
 
     def head(self, key: str) -> StoredObject | None:
         """See `Store.head`."""
@@ -191,12 +166,10 @@ class S3Store:
         `Store`: only `doctor` asks.
         """
         content = b"kling-archiver writes this object to see whether the store refuses to overwrite it.\n"
-        offer = _Offer(
+        upload = Upload(
             key=key,
             file=io.BytesIO(content),
-            bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
-            md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+            digests=digests_of(content),
             content_type="text/plain",
             task_id="probe",
             family="probe",
@@ -204,7 +177,7 @@ class S3Store:
         with translated(f"probe {key}"):
             for _ in range(2):
                 try:
-                    self._put_object(offer, conditional=True)
+                    self._put_object(upload, conditional=True, asks_leave=True)
                 except aws.ClientError as error:
                     kind = {412: ConditionalPut.RESPECTED, 501: ConditionalPut.REFUSED}.get(status(error))
                     if kind is None:
@@ -212,40 +185,40 @@ class S3Store:
                     return kind
         return ConditionalPut.IGNORED
 
-    def _create(self, offer: _Offer) -> Put:
+    def _create(self, upload: Upload, *, asks_leave: bool) -> Put:
         try:
-            etag = self._put_object(offer, conditional=self._conditional)
+            etag = self._put_object(upload, conditional=self._conditional, asks_leave=asks_leave)
         except aws.ClientError as error:
             if status(error) == 412:
-                return self._overtaken(offer)
+                return self._overtaken(upload)
             if status(error) == 501 and self._conditional:
-                return self._create_without_condition(offer)
+                return self._create_without_condition(upload, asks_leave=asks_leave)
             raise
-        return self._confirmed(offer, etag)
+        return self._confirmed(upload, etag)
 
-    def _create_without_condition(self, offer: _Offer) -> Put:
+    def _create_without_condition(self, upload: Upload, *, asks_leave: bool) -> Put:
         """For a server that answers 501 to the condition. It is remembered only once the same put without the
         condition went through: a 501 may have been meant for something else, or come from a proxy in
         passing."""
-        found = self._look(offer.key)
+        found = self._look(upload.key)
         if found is not None:
-            return self._already_there(offer, found)
-        etag = self._put_object(offer, conditional=False)
+            return self._already_there(upload, found)
+        etag = self._put_object(upload, conditional=False, asks_leave=asks_leave)
         self._conditional = False
-        return self._confirmed(offer, etag)
+        return self._confirmed(upload, etag)
 
-    def _put_object(self, offer: _Offer, *, conditional: bool) -> str:
+    def _put_object(self, upload: Upload, *, conditional: bool, asks_leave: bool) -> str:
         """The ETag of the answer. Reads `file` from its start, whatever was read of it before."""
-        offer.file.seek(0)
-        asks_leave = self._asks_leave or offer.asks_leave or offer.bytes > UNASKED_BYTES_MAX
-        body = Body(offer.file, sha256=offer.sha256, asks_leave=asks_leave)
+        upload.file.seek(0)
+        asks_leave = asks_leave or self._asks_leave or upload.digests.bytes > UNASKED_BYTES_MAX
+        body = Body(upload.file, sha256=upload.digests.sha256, asks_leave=asks_leave)
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
-            "Key": offer.key,
+            "Key": upload.key,
             "Body": cast("IO[bytes]", body),
-            "ContentType": offer.content_type,
-            "ContentMD5": base64.b64encode(bytes.fromhex(offer.md5)).decode("ascii"),
-            "Metadata": {"sha256": offer.sha256, "task-id": offer.task_id, "family": offer.family},
+            "ContentType": upload.content_type,
+            "ContentMD5": base64.b64encode(bytes.fromhex(upload.digests.md5)).decode("ascii"),
+            "Metadata": {"sha256": upload.digests.sha256, "task-id": upload.task_id, "family": upload.family},
         }
         if conditional:
             request["IfNoneMatch"] = "*"
@@ -259,31 +232,34 @@ class S3Store:
         self._asks_leave = False
         return _etag(answer.get("ETag"))
 
-    def _confirmed(self, offer: _Offer, etag: str) -> Put:
+    def _confirmed(self, upload: Upload, etag: str) -> Put:
         """The store said 200. An ETag that is not our MD5 may be honest (encryption) or a lie: reading
         tells."""
-        if etag != offer.md5 and self._digest(offer.key) != (offer.sha256, offer.bytes):
-            raise StoreMismatch(f"put {offer.key}: the store took the object and holds other bytes")
-        return offer.as_put(PutOutcome.CREATED)
+        if etag != upload.digests.md5 and self._digest(upload.key) != (
+            upload.digests.sha256,
+            upload.digests.bytes,
+        ):
+            raise StoreMismatch(f"put {upload.key}: the store took the object and holds other bytes")
+        return upload.as_put(PutOutcome.CREATED)
 
-    def _overtaken(self, offer: _Offer) -> Put:
+    def _overtaken(self, upload: Upload) -> Put:
         """412: something is there, perhaps our own first try whose answer got lost."""
-        found = self._look(offer.key)
+        found = self._look(upload.key)
         if found is None:
-            raise StoreError(f"put {offer.key}: the store says that it is there and shows nothing")
-        return self._already_there(offer, found)
+            raise StoreError(f"put {upload.key}: the store says that it is there and shows nothing")
+        return self._already_there(upload, found)
 
-    def _already_there(self, offer: _Offer, found: StoredObject) -> Put:
-        if found.bytes == offer.bytes and found.etag == offer.md5:
-            return offer.as_put(PutOutcome.SAME)
-        ours = found.task_id == offer.task_id
-        if ours or found.bytes == offer.bytes:
-            sha256, size = self._digest(offer.key)
-            if (sha256, size) == (offer.sha256, offer.bytes):
-                return offer.as_put(PutOutcome.SAME)
+    def _already_there(self, upload: Upload, found: StoredObject) -> Put:
+        if found.bytes == upload.digests.bytes and found.etag == upload.digests.md5:
+            return upload.as_put(PutOutcome.SAME)
+        ours = found.task_id == upload.task_id
+        if ours or found.bytes == upload.digests.bytes:
+            sha256, size = self._digest(upload.key)
+            if (sha256, size) == (upload.digests.sha256, upload.digests.bytes):
+                return upload.as_put(PutOutcome.SAME)
             if ours:
-                return _adopted(offer.key, found, sha256=sha256, size=size)
-        raise ForeignObject(f"put {offer.key}: an object of {found.bytes} bytes that is not ours lies there")
+                return _adopted(upload.key, found, sha256=sha256, size=size)
+        raise ForeignObject(f"put {upload.key}: an object of {found.bytes} bytes that is not ours lies there")
 
     def _look(self, key: str) -> StoredObject | None:
         """HEAD. A missing bucket looks like a missing key here; the put or the list that follows tells."""

@@ -9,7 +9,6 @@ import email.utils
 import random
 import ssl
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
 
 import httpcore2
 import httpx2
@@ -19,7 +18,7 @@ from archiver.fetch.egress import Allowance, BoundedStream, HttpExchange
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy, VettedUrl
-from archiver.store import Put
+from archiver.store import Put, Upload
 from tests.deadlines.world import Part, Upstream, World
 from tests.harness.fake_store import FakeStore, Lying
 from tests.simulator.media import media
@@ -178,8 +177,8 @@ class Bucket(FakeStore):
         has_happened = kind == "slow_down" and operation == "put" and self._rand.random() < 0.5
         return has_happened, error
 
-    def put(self, key: str, file: BinaryIO, **facts: Any) -> Put:
-        done = super().put(key, file, **facts)
+    def put(self, upload: Upload, *, look_first: bool) -> Put:
+        done = super().put(upload, look_first=look_first)
         self._world.timeline.sleep(STORE_SECONDS)
         return done
 

@@ -14,10 +14,9 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from archiver.failures import ForeignObject, StoreError, StoreMismatch
-from archiver.store import ConditionalPut, Put, PutOutcome, StoredObject
+from archiver.store import ConditionalPut, Put, PutOutcome, StoredObject, Upload, digests_of
 
 Hook = Callable[[str, str], tuple[bool, BaseException | None]]
 """Takes the operation (`put`, `list`, `head`, `read`, `digest`, `check`) and the key or folder."""
@@ -72,31 +71,18 @@ class FakeStore:
     def check(self) -> None:
         self._ask("check", "")
 
-    def put(
-        self,
-        key: str,
-        file: BinaryIO,
-        *,
-        bytes: int,  # noqa: A002 -- as in the protocol
-        sha256: str,
-        md5: str,
-        content_type: str,
-        task_id: str,
-        family: str,
-        look_first: bool,
-    ) -> Put:
+    def put(self, upload: Upload, *, look_first: bool) -> Put:
+        key = upload.key
         apply, error = self.hook("put", key)
         if not apply:
             raise error or AssertionError("a put that neither happens nor fails")
-        file.seek(0)
-        content = file.read()
-        facts = (len(content), hashlib.sha256(content).hexdigest())
-        if facts != (bytes, sha256) or hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        upload.file.seek(0)
+        content = upload.file.read()
+        if upload.digests != digests_of(content):
             raise StoreError(f"put {key}: the bytes are not those of their digests")
+        offered = Lying(content, upload.content_type, upload.task_id, upload.family, upload.digests.sha256)
         with self._lock:
-            done = self._put(
-                key, Lying(content, content_type, task_id, family, sha256), look_first=look_first
-            )
+            done = self._put(key, offered, look_first=look_first)
         if error is not None:
             raise error
         return done

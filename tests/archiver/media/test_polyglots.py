@@ -3,7 +3,6 @@
 The samples are the published tricks: a page, a script or an archive that is a picture too, or begins like one.
 """
 
-import hashlib
 import io
 import json
 import pathlib
@@ -17,7 +16,7 @@ import pytest
 
 from archiver.failures import NotMedia, TooLarge
 from archiver.media.identify import identify
-from archiver.store import S3Store
+from archiver.store import S3Store, Upload, digests_of
 from tests.fuzz.targets import CONTENT_TYPES
 from tests.harness.engine import Engine
 from tests.harness.media_samples import (
@@ -164,17 +163,15 @@ def test_the_bucket_tells_a_browser_our_content_type(
 
 
 def put_bytes(store: S3Store, key: str, data: bytes, *, content_type: str) -> None:
-    store.put(
-        key,
-        io.BytesIO(data),
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
+    upload = Upload(
+        key=key,
+        file=io.BytesIO(data),
+        digests=digests_of(data),
         content_type=content_type,
         task_id="1",
         family="images/generations",
-        look_first=False,
     )
+    store.put(upload, look_first=False)
 
 
 def test_nothing_that_a_browser_runs_is_on_our_list() -> None:

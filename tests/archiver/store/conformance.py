@@ -4,7 +4,7 @@ import hashlib
 import io
 from typing import BinaryIO
 
-from archiver.store import Put, PutOutcome, Store
+from archiver.store import Put, PutOutcome, Store, Upload, digests_of
 
 KEY = "archive/images/generations/2026/11/20/881/0.png"
 
@@ -27,18 +27,16 @@ def put(
     look_first: bool = False,
     file: BinaryIO | None = None,
 ) -> Put:
-    """Offer these bytes as the archive stage does."""
-    return store.put(
-        key,
-        file or io.BytesIO(content),
-        bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        md5=hashlib.md5(content).hexdigest(),  # noqa: S324 -- what S3 calls an ETag
+    """Put these bytes as the archive stage does; with `file`, its bytes under the digests of `content`."""
+    upload = Upload(
+        key=key,
+        file=file or io.BytesIO(content),
+        digests=digests_of(content),
         content_type="image/png",
         task_id=task_id,
         family="images/generations",
-        look_first=look_first,
     )
+    return store.put(upload, look_first=look_first)
 
 
 def outcome(kind: PutOutcome, content: bytes = CONTENT) -> Put:

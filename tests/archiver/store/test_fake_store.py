@@ -1,7 +1,6 @@
 """The fake store keeps the promises that the real ones are held to, and complains of what must never happen."""
 
 import hashlib
-import io
 import json
 
 import pytest
@@ -80,17 +79,7 @@ def test_a_put_fails_with_or_without_happening(happens: bool) -> None:
     )
 
     with pytest.raises(StoreUnreachable):
-        fake.put(
-            FOLDER + "0.png",
-            io.BytesIO(b"x"),
-            bytes=1,
-            sha256=hashlib.sha256(b"x").hexdigest(),
-            md5=hashlib.md5(b"x", usedforsecurity=False).hexdigest(),
-            content_type="image/png",
-            task_id="881",
-            family="images/generations",
-            look_first=False,
-        )
+        put(fake, b"x", key=FOLDER + "0.png")
 
     assert (FOLDER + "0.png" in fake.objects) is happens
 

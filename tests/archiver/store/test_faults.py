@@ -7,12 +7,11 @@ each of the two, some to the store alone and the others to the whole archive sta
 import hashlib
 import pathlib
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import pytest
 
 from archiver.failures import Failure, StoreError, StoreMismatch, StoreUnreachable
-from archiver.store import Put, PutOutcome, S3Store, StoredObject
+from archiver.store import Put, PutOutcome, S3Store, StoredObject, Upload
 from tests.archiver.store.conformance import put
 from tests.harness.engine import Engine
 from tests.harness.fake_store import FakeStore
@@ -170,30 +169,8 @@ class Bucket(FakeStore):
     def check(self) -> None:
         self._store.check()
 
-    def put(
-        self,
-        key: str,
-        file: BinaryIO,
-        *,
-        bytes: int,  # noqa: A002 -- as in the protocol
-        sha256: str,
-        md5: str,
-        content_type: str,
-        task_id: str,
-        family: str,
-        look_first: bool,
-    ) -> Put:
-        return self._store.put(
-            key,
-            file,
-            bytes=bytes,
-            sha256=sha256,
-            md5=md5,
-            content_type=content_type,
-            task_id=task_id,
-            family=family,
-            look_first=look_first,
-        )
+    def put(self, upload: Upload, *, look_first: bool) -> Put:
+        return self._store.put(upload, look_first=look_first)
 
     def head(self, key: str) -> StoredObject | None:
         return self._store.head(key)
