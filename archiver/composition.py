@@ -25,12 +25,13 @@ from archiver.engine.transfer_slots import TransferSlots
 from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Stages, Worker, WorkerLimits
 from archiver.failures import Failure
+from archiver.families import collection_of, swept
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy
-from archiver.kling.client import ApiKey, Credential, KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import ApiKey, Credential, KeyPair
 from archiver.kling.limiter import RateLimiter
-from archiver.kling.new_standard import collection_of, swept
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.metrics import Metrics

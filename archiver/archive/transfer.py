@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from archiver import log
 from archiver.failures import StoreMismatch
-from archiver.families import file_name
 from archiver.fetch.fetcher import Fetched, Fetcher
+from archiver.kling.results import file_name
 from archiver.leases import LeaseKeeper
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset
 from archiver.store import Digests, PutOutcome, Store, Upload

@@ -11,7 +11,7 @@ from archiver.commands.status_checks import part_of, problems
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import AsJson, invocation_of
 from archiver.commands.terminal.printing import console, facts, print_json, print_line, span, table, when
-from archiver.kling.new_standard import swept
+from archiver.families import swept
 
 _HOLD_KEYS = ("stage", "reason", "since", "what_to_do")
 

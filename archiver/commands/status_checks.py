@@ -10,8 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from archiver.commands.terminal.printing import count_of, distance, milliseconds, span
-from archiver.families import FAMILIES
-from archiver.kling.new_standard import collection_of
+from archiver.families import FAMILIES, collection_of
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, State
 

@@ -1,5 +1,5 @@
 """The Kling API as we use it: query one task, read one list page, ask a collection of the new standard, create one
-task. The only module that signs tokens.
+task.
 
 Two rules:
 
@@ -18,33 +18,25 @@ import dataclasses
 import email.utils
 import http.cookiejar
 import ipaddress
-import json
 import math
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
-import jwt
-from jwt.algorithms import HMACAlgorithm
 
-from archiver import failures, families, model
-from archiver.kling import responses
+from archiver import failures, model
+from archiver.kling import responses, results
+from archiver.kling.credentials import ApiKey, Bearer, Credential, secrets_of
 from archiver.kling.limiter import Priority, RateLimiter
+from archiver.kling.pages import PAGE_ROWS, Page, read_page, task_asked_for
 from archiver.kling.responses import ApiResponse
 from archiver.model import Task
 from archiver.redaction import Redaction
 from archiver.version import USER_AGENT
 
-TOKEN_SECONDS = 1800
-TOKEN_EARLY_SECONDS = 5
-"""`nbf` lies this far back, so that a clock slightly ahead is no error."""
-TOKEN_RENEWAL_SECONDS = 300
-"""A token with less time left than this is replaced before it is used."""
-PAGE_ROWS = 500
 MESSAGE_CHARACTERS_MAX = 200
 IDENTIFIER_CHARACTERS_MAX = 1024
 MIB = 1024 * 1024
@@ -56,108 +48,6 @@ _NOBODY_ANSWERED = (
     failures.ApiAnswerUnreadable,
 )
 """Failures that say of the service, and not of the question, that it is not well."""
-
-
-# --- credentials ----------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class KeyPair:
-    """Access key and secret key: signs a token for the `/v1` paths, is refused on the new ones."""
-
-    access_key: str = dataclasses.field(repr=False)
-    secret_key: str = dataclasses.field(repr=False)
-
-    def __post_init__(self) -> None:
-        _require_plain(self.access_key, what="KLING_ACCESS_KEY")
-        _require_plain(self.secret_key, what="KLING_SECRET_KEY")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ApiKey:
-    """One key for all paths, sent as it is."""
-
-    key: str = dataclasses.field(repr=False)
-
-    def __post_init__(self) -> None:
-        _require_plain(self.key, what="KLING_API_KEY")
-
-
-Credential = KeyPair | ApiKey
-
-
-def _require_plain(secret: str, *, what: str) -> None:
-    """What cannot stand in a header would otherwise fail there, with the secret in the exception."""
-    if not re.fullmatch(r"[\x21-\x7e]+", secret):
-        raise ValueError(f"{what} must be printable ASCII without spaces, and not empty.")
-
-
-class _AnyKeyLength(HMACAlgorithm):
-    """HS256 without PyJWT's warning about short keys: how long a key is, is for Kling to decide."""
-
-    def check_key_length(self, key: bytes) -> str | None:  # noqa: ARG002 -- PyJWT's signature
-        return None
-
-
-_signer = jwt.PyJWS(algorithms=[])
-_signer.register_algorithm("HS256", _AnyKeyLength(HMACAlgorithm.SHA256))
-
-
-def mint_token(access_key: str, secret_key: str, *, now: int) -> str:
-    """A token good from a moment before `now` (Unix seconds) for half an hour (API.md 2)."""
-    claims = {"iss": access_key, "exp": now + TOKEN_SECONDS, "nbf": now - TOKEN_EARLY_SECONDS}
-    return _signer.encode(json.dumps(claims).encode(), secret_key, algorithm="HS256")
-
-
-class _Bearer:
-    """What stands in the Authorization header now; minted anew before it ends."""
-
-    def __init__(self, credential: Credential, *, now: Callable[[], float]) -> None:
-        self._credential = credential
-        self._now = now
-        self._lock = threading.Lock()
-        self._token = ""
-        self._renewal_at = -math.inf
-
-    def current(self) -> str:
-        if isinstance(self._credential, ApiKey):
-            return self._credential.key
-        now = self._now()
-        with self._lock:
-            # Also when the clock was set back by more than a token's life: `nbf` is then far ahead.
-            if not self._renewal_at - TOKEN_SECONDS <= now < self._renewal_at:
-                self._token = mint_token(
-                    self._credential.access_key, self._credential.secret_key, now=int(now)
-                )
-                self._renewal_at = now + TOKEN_SECONDS - TOKEN_RENEWAL_SECONDS
-            return self._token
-
-    def drop(self, refused: str) -> bool:
-        """Forget a token that the API has refused; True when a fresh one can be had. Many threads may be
-        refused with one token: only the first makes the next one."""
-        if isinstance(self._credential, ApiKey):
-            return False
-        with self._lock:
-            if self._token == refused:
-                self._renewal_at = -math.inf
-        return True
-
-
-# --- the client -----------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a family's list, as far as it could be read."""
-
-    tasks: tuple[Task, ...]
-    ids: tuple[str, ...]
-    """The ids of all rows in their order, those of malformed rows included where they can be read."""
-    rows: int
-    """How many rows the API sent; 0 past the end."""
-    malformed: int
-    reasons: tuple[str, ...] = ()
-    """One sentence for each malformed row."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -252,8 +142,8 @@ class KlingClient:
         self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).hostname or ""
         self._has_api_key = isinstance(credential, ApiKey)
-        self._bearer = _Bearer(credential, now=now)
-        self._redaction = Redaction([*_secrets(credential), *secrets])
+        self._bearer = Bearer(credential, now=now)
+        self._redaction = Redaction([*secrets_of(credential), *secrets])
         self._limiter = limiter
         self._observe = observe
         self._now = now
@@ -307,7 +197,7 @@ class KlingClient:
             rows = responses.rows_of(self._ask(question, priority=Priority.VERIFY))
             if not rows:
                 raise failures.ApiAnswerUnreadable(f"The API answered {question} without naming the task.")
-            return families.read_task(responses.sound(rows[0]), family=family)
+            return results.read_task(responses.sound(rows[0]), family=family)
         except _REFUSED:
             raise
         except failures.Failure as error:
@@ -323,7 +213,7 @@ class KlingClient:
         wrong family), `ApiAnswerUnreadable` when the answer is about another task.
         """
         answer = self._ask(self._question(family, identifier), priority=priority)
-        return _task_asked_for(responses.rows_of(answer), family=family, identifier=identifier)
+        return task_asked_for(responses.rows_of(answer), family=family, identifier=identifier)
 
     def list_page(self, family: str, *, page: int, size: int = PAGE_ROWS, priority: Priority) -> Page:
         """Page `page` (from 1) of a `/v1` family; past the end it has no rows.
@@ -332,7 +222,7 @@ class KlingClient:
         """
         target = f"/v1/{quote(family)}?pageNum={page}&pageSize={size}"
         answer = self._ask(_Question("list", target, family, by_id=False), priority=priority)
-        return _page(responses.rows_of(answer), family=family)
+        return read_page(responses.rows_of(answer), family=family)
 
     @property
     def has_api_key(self) -> bool:
@@ -505,12 +395,6 @@ class KlingClient:
         return " ".join(cleaned.split())[:MESSAGE_CHARACTERS_MAX]
 
 
-def _secrets(credential: Credential) -> tuple[str, ...]:
-    if isinstance(credential, ApiKey):
-        return (credential.key,)
-    return (credential.access_key, credential.secret_key)
-
-
 def _is_loopback(host: str) -> bool:
     """A proxy of the environment must not stand between us and our own machine."""
     with contextlib.suppress(ValueError):
@@ -551,35 +435,3 @@ def _skew_ms(date: str | None, *, sent_at: float, received_at: float) -> int | N
     least = server_ms - received_at * 1000
     most = server_ms + 999 - sent_at * 1000
     return round(max(least, min(most, 0.0)))
-
-
-def _task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task:
-    if not rows and family.startswith(("tasks/", "solutions/")):
-        # These paths leave out what they do not know; a `/v1` path says 1201 and never this.
-        raise failures.TaskNotFound(f"The API knows no task of that id under {family}.")
-    unreadable: failures.ApiAnswerUnreadable | None = None
-    for row in rows:
-        try:
-            task = families.read_task(responses.sound(row), family=family)
-        except failures.ApiAnswerUnreadable as error:
-            unreadable = error
-            continue
-        if identifier in (task.task_id, task.external_task_id):
-            return task
-    raise unreadable or failures.ApiAnswerUnreadable(
-        f"The API answered a question for one task of {family} with {len(rows)} others."
-    )
-
-
-def _page(rows: list[object], *, family: str) -> Page:
-    tasks: list[Task] = []
-    ids: list[str] = []
-    reasons: list[str] = []
-    for row in rows:
-        readable_id = families.readable_id(row)
-        ids += [readable_id] if readable_id else []
-        try:
-            tasks.append(families.read_task(responses.sound(row), family=family))
-        except failures.ApiAnswerUnreadable as error:
-            reasons.append(str(error))
-    return Page(tuple(tasks), tuple(ids), rows=len(rows), malformed=len(reasons), reasons=tuple(reasons))

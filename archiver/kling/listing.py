@@ -17,7 +17,7 @@ import enum
 import itertools
 from collections.abc import Callable, Iterator
 
-from archiver.kling.client import Page
+from archiver.kling.pages import Page
 
 PAGES_MAX = 1000
 REPEATS_MAX = 3

@@ -1,8 +1,5 @@
 """What `/tasks` and `/solutions` show, and which family it belongs to. No I/O.
 
-Three kinds of family, told apart by their first segment: `tasks/…` (only `/tasks` knows the task), `solutions/…` (read
-at `/solutions`), and all others, which have a path of their own below `/v1/` and are always read there.
-
 `/tasks` names no family, and its product types cannot be trusted, so a task's kind is read from what it has made: the
 type of its outputs. While it has made nothing its kind is not known, and no rule here takes that for a no: too much in
 the bucket is a nuisance, too little is lost.
@@ -14,14 +11,14 @@ What virtual try-on makes are images, and nothing in an answer of `/tasks` tells
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from archiver.families import FAMILIES, OUTPUT_TYPES, OUTPUTS, families_fitting
-from archiver.model import State
-
-TASKS = "tasks"
-SOLUTIONS = "solutions"
-COLLECTION_SWEEPS = {SOLUTIONS: "solutions/all", TASKS: "tasks/all"}
-"""Collection → the name that its sweep goes by in the ledger, `status` and metrics. In the order they are read: what
-`/solutions` shows, `/tasks` may show as well, without its name."""
+from archiver.families import (
+    FAMILIES,
+    OUTPUT_TYPES,
+    OUTPUTS,
+    SOLUTIONS,
+    collection_of,
+    families_fitting,
+)
 
 OTHER = "other"
 """The kind of an output whose type this version does not know."""
@@ -47,22 +44,6 @@ class NewStandardTask:
     collection: str
     document: Mapping[str, object]
     """The API's own object, fit to be stored."""
-
-
-def collection_of(family: str | None) -> str | None:
-    """`tasks` or `solutions`; None for a family that has a path below `/v1/`, and for None."""
-    first = (family or "").partition("/")[0]
-    return first if first in COLLECTION_SWEEPS else None
-
-
-def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
-    """What is swept where these families are configured: every list below `/v1/`, then, with an API Key only,
-    `/solutions` where one of them is configured, and `/tasks`."""
-    lists = tuple(family for family in families if collection_of(family) is None)
-    if not has_api_key:
-        return lists
-    solutions = any(collection_of(family) == SOLUTIONS for family in families)
-    return (*lists, *([COLLECTION_SWEEPS[SOLUTIONS]] if solutions else []), COLLECTION_SWEEPS[TASKS])
 
 
 def kinds_of(document: Mapping[str, object]) -> frozenset[str]:
@@ -140,9 +121,3 @@ def _fits(family: str, kinds: frozenset[str]) -> bool:
         return True
     kind = _KINDS_OF_TASKS.get(family, family.partition("/")[2])
     return kind in kinds
-
-
-def is_provisional(family: str, state: State) -> bool:
-    """Whether a task's family was a guess that its end may still correct: `/tasks` tells what a task is by what it has
-    made, so not while it runs, and nothing is archived of a running task."""
-    return state is State.RUNNING and collection_of(family) == TASKS

@@ -10,9 +10,8 @@ halves, and only what is refused alone counts as not known.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from archiver import families
 from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid, Failure
-from archiver.kling import responses
+from archiver.kling import responses, results
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
 from archiver.kling.new_standard import NewStandardTask
@@ -71,7 +70,7 @@ def _in_halves(
 def _by_id(rows: Sequence[object], collection: str, *, wanted: set[str], external: bool) -> Answers:
     found: Answers = {}
     for row in rows:
-        name = families.readable_external_id(row) if external else families.readable_id(row)
+        name = results.readable_external_id(row) if external else results.readable_id(row)
         if name not in wanted or isinstance(found.get(name), NewStandardTask):
             continue
         try:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from archiver.failures import ResultsMissing, buried_due, running_due
-from archiver.kling.new_standard import is_provisional
+from archiver.families import is_provisional
 from archiver.ledger import schema
 from archiver.ledger.history import note, trim
 from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, DiscoveredBy, State, Status, Task

@@ -19,20 +19,12 @@ from archiver.failures import (
     Disposition,
     Failure,
 )
-from archiver.families import read_task
+from archiver.families import COLLECTION_SWEEPS, SOLUTIONS, collection_of
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
-from archiver.kling.new_standard import (
-    COLLECTION_SWEEPS,
-    SOLUTIONS,
-    NewStandardTask,
-    collection_of,
-    covers,
-    kinds_of,
-    own_paths,
-    settled_family,
-)
+from archiver.kling.new_standard import NewStandardTask, covers, kinds_of, own_paths, settled_family
 from archiver.kling.new_standard_calls import WindowPage, ask_window
+from archiver.kling.results import read_task
 from archiver.kling.windows import pages
 from archiver.ledger import KnownState, Ledger, RecordedTask, RecordOutcome
 from archiver.metrics import Metrics

@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 
 from archiver import log
 from archiver.failures import Disposition, Failure
-from archiver.kling.client import PAGE_ROWS, KlingClient, Page
+from archiver.families import collection_of
+from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
 from archiver.kling.listing import Listing
-from archiver.kling.new_standard import collection_of
+from archiver.kling.pages import PAGE_ROWS, Page
 from archiver.ledger import Ledger, RecordedTask, RecordOutcome
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, TERMINAL, Stage, State, Status, Task

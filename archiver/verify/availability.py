@@ -25,7 +25,7 @@ from archiver.failures import (
     Failure,
     NotOffered,
 )
-from archiver.kling.new_standard import COLLECTION_SWEEPS
+from archiver.families import COLLECTION_SWEEPS
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS
 

@@ -15,9 +15,10 @@ from archiver.failures import (
     Failure,
     NotOffered,
 )
+from archiver.families import COLLECTION_SWEEPS, SOLUTIONS, TASKS, collection_of
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
-from archiver.kling.new_standard import COLLECTION_SWEEPS, SOLUTIONS, TASKS, NewStandardTask, collection_of
+from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import Answers, ask_ids
 from archiver.model import TASK_ID, DiscoveredBy, Lease
 from archiver.verify.availability import Availability

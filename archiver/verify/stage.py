@@ -31,18 +31,13 @@ from archiver.failures import (
     NotOffered,
     TaskNotFound,
 )
-from archiver.families import FAMILIES, OUTPUTS, families_fitting, read_task
-from archiver.kling.client import PAGE_ROWS, KlingClient, Page
+from archiver.families import FAMILIES, OUTPUTS, collection_of, families_fitting, is_provisional
+from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
 from archiver.kling.listing import Listing
-from archiver.kling.new_standard import (
-    NewStandardTask,
-    collection_of,
-    is_provisional,
-    kinds_of,
-    own_paths,
-    settled_family,
-)
+from archiver.kling.new_standard import NewStandardTask, kinds_of, own_paths, settled_family
+from archiver.kling.pages import PAGE_ROWS, Page
+from archiver.kling.results import read_task
 from archiver.ledger import Ledger, PendingCounts, RecordOutcome
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage, State, Status, Task

@@ -27,7 +27,8 @@ from archiver.engine.failure_handling import FailureHandler
 from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Stages, Threads, Worker, WorkerLimits
 from archiver.fetch.spool import Spool
-from archiver.kling.client import ApiKey, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import ApiKey
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id

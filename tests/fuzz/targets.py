@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
-from archiver.families import file_name, read_task
 from archiver.fetch.urls import EgressPolicy, Refused, redirected
 from archiver.kling.responses import read_answer, rows_of, sound
+from archiver.kling.results import file_name, read_task
 from archiver.media.identify import PIXELS_MAX, identify
 from archiver.model import TASK_ID, Callback
 from receiver.callbacks.payload import RESULT_ARRAYS_MAX, Malformed, Signatures, SignatureVerdict, parse

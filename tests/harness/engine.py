@@ -23,7 +23,8 @@ from archiver.failures import LeaseLost, PartlyDone
 from archiver.fetch.fetcher import Fetched, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
 from archiver.fetch.urls import EgressPolicy
-from archiver.kling.client import ApiKey, KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import ApiKey, KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger

@@ -18,7 +18,7 @@ from typing import Any, Self
 from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Stages, Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
-from archiver.kling.new_standard import swept
+from archiver.families import swept
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.model import Callback, Stage, State, Status
 from archiver.sweep.new_standard import Discoverer

@@ -8,7 +8,8 @@ from typing import Self
 
 from archiver.engine.failure_handling import FailureHandler
 from archiver.failures import Failure
-from archiver.kling.client import ApiKey, KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import ApiKey, KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import IDS_MAX

@@ -27,7 +27,8 @@ from archiver.failures import LeaseLost
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy
-from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id

@@ -14,7 +14,8 @@ import pytest
 
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import Failure
-from archiver.kling.new_standard import COLLECTION_SWEEPS, NewStandardTask, collection_of
+from archiver.families import COLLECTION_SWEEPS, collection_of
+from archiver.kling.new_standard import NewStandardTask
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease

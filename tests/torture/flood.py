@@ -16,7 +16,8 @@ from typing import Any
 from archiver.engine.failure_handling import FailureHandler
 from archiver.engine.upkeep import BATCHES_MAX
 from archiver.engine.worker import IDLE_SECONDS, MATCH_SECONDS, UPKEEP_SECONDS, VERIFY_THREADS
-from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger, RecordedTask

@@ -23,7 +23,7 @@ from archiver.commands.terminal.printing import print_json, say
 from archiver.composition import build_client, build_sweeper, require_account
 from archiver.config.settings import Need, Settings
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
-from archiver.kling.new_standard import swept as names_swept
+from archiver.families import swept as names_swept
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics
 from archiver.sweep.stage import SweepCounts, SweepEnd, Sweeper

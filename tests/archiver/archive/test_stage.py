@@ -35,7 +35,7 @@ from archiver.failures import (
     TooLarge,
 )
 from archiver.fetch.spool import Space
-from archiver.kling.client import mint_token
+from archiver.kling.credentials import mint_token
 from archiver.model import Callback, DiscoveredBy, Stage, Status, rfc3339
 from archiver.store import ConditionalPut
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine

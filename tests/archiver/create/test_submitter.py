@@ -19,7 +19,8 @@ from archiver.failures import (
     LeaseLost,
     LedgerUnavailable,
 )
-from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.ledger import Ledger
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status

@@ -12,7 +12,8 @@ from structlog.typing import EventDict
 
 from archiver.engine.upkeep import SKEW_MS_MAX, Upkeep
 from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
-from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority
 from archiver.model import DiscoveredBy, Stage, State
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, answer

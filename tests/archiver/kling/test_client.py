@@ -19,7 +19,8 @@ from jwt.types import Options
 from archiver import failures
 from archiver.failures import Stopped
 from archiver.kling import responses
-from archiver.kling.client import ApiKey, KeyPair, KlingClient, mint_token
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import ApiKey, KeyPair, mint_token
 from archiver.kling.limiter import Priority, RateLimiter
 from tests.harness.repository import SAMPLES
 

@@ -9,7 +9,8 @@ import pytest
 
 from archiver import failures
 from archiver.failures import Stopped
-from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.model import Status
 from tests.simulator import Fault, KlingSimulator, faults

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from archiver.kling.client import Page
 from archiver.kling.listing import PAGES_MAX, Listing, Order
+from archiver.kling.pages import Page
 from archiver.model import Status, Task
 
 PAGE_ROWS = 10

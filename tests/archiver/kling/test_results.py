@@ -1,4 +1,4 @@
-"""What `families.py` reads out of the API's answers: recorded shapes, slips of the API, and arbitrary JSON."""
+"""What `kling/results.py` reads out of the API's answers: recorded shapes, slips of the API, and arbitrary JSON."""
 
 import json
 from typing import Any
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from archiver import model
 from archiver.failures import ApiAnswerUnreadable
-from archiver.families import FAMILIES, families_fitting, file_name, read_task, readable_id
+from archiver.families import FAMILIES, families_fitting
+from archiver.kling.results import file_name, read_task, readable_id
 from archiver.model import Role, Status, Task
 from tests.harness.repository import SAMPLES
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver import families
 from archiver.failures import ApiAnswerUnreadable, ApiRequestInvalid, NotMedia
 from archiver.kling import responses
+from archiver.kling.results import read_task
 from archiver.ledger import RecordOutcome
 from archiver.model import Callback, CallbackOutcome, DiscoveredBy, Stage, State, Status, api_time
 from tests.harness.ledgers import (
@@ -291,7 +291,7 @@ def test_whatever_an_answer_holds_it_is_refused_before_the_ledger_or_kept_by_it(
     task_id = f"t{next(fresh_ids)}"
     document = {**fields, "task_id": task_id, "task_status": status}
     try:
-        task = families.read_task(responses.sound(document), family=FAMILY)
+        task = read_task(responses.sound(document), family=FAMILY)
     except ApiAnswerUnreadable:
         return
 

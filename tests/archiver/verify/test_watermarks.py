@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from archiver.failures import Failure
-from archiver.kling.client import KeyPair, KlingClient
+from archiver.kling.client import KlingClient
+from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import RateLimiter
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics

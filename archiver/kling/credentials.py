@@ -1,0 +1,105 @@
+"""What an account proves itself with, and the only code that signs tokens."""
+
+import dataclasses
+import json
+import math
+import re
+import threading
+from collections.abc import Callable
+
+import jwt
+from jwt.algorithms import HMACAlgorithm
+
+TOKEN_SECONDS = 1800
+TOKEN_EARLY_SECONDS = 5
+"""`nbf` lies this far back, so that a clock slightly ahead is no error."""
+TOKEN_RENEWAL_SECONDS = 300
+"""A token with less time left than this is replaced before it is used."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Access key and secret key: signs a token for the `/v1` paths, is refused on the new ones."""
+
+    access_key: str = dataclasses.field(repr=False)
+    secret_key: str = dataclasses.field(repr=False)
+
+    def __post_init__(self) -> None:
+        _require_plain(self.access_key, what="KLING_ACCESS_KEY")
+        _require_plain(self.secret_key, what="KLING_SECRET_KEY")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key for all paths, sent as it is."""
+
+    key: str = dataclasses.field(repr=False)
+
+    def __post_init__(self) -> None:
+        _require_plain(self.key, what="KLING_API_KEY")
+
+
+Credential = KeyPair | ApiKey
+
+
+def _require_plain(secret: str, *, what: str) -> None:
+    """What cannot stand in a header would otherwise fail there, with the secret in the exception."""
+    if not re.fullmatch(r"[\x21-\x7e]+", secret):
+        raise ValueError(f"{what} must be printable ASCII without spaces, and not empty.")
+
+
+class _AnyKeyLength(HMACAlgorithm):
+    """HS256 without PyJWT's warning about short keys: how long a key is, is for Kling to decide."""
+
+    def check_key_length(self, key: bytes) -> str | None:  # noqa: ARG002 -- PyJWT's signature
+        return None
+
+
+_signer = jwt.PyJWS(algorithms=[])
+_signer.register_algorithm("HS256", _AnyKeyLength(HMACAlgorithm.SHA256))
+
+
+def mint_token(access_key: str, secret_key: str, *, now: int) -> str:
+    """A token good from a moment before `now` (Unix seconds) for half an hour (API.md 2)."""
+    claims = {"iss": access_key, "exp": now + TOKEN_SECONDS, "nbf": now - TOKEN_EARLY_SECONDS}
+    return _signer.encode(json.dumps(claims).encode(), secret_key, algorithm="HS256")
+
+
+class Bearer:
+    """What stands in the Authorization header now; minted anew before it ends."""
+
+    def __init__(self, credential: Credential, *, now: Callable[[], float]) -> None:
+        self._credential = credential
+        self._now = now
+        self._lock = threading.Lock()
+        self._token = ""
+        self._renewal_at = -math.inf
+
+    def current(self) -> str:
+        if isinstance(self._credential, ApiKey):
+            return self._credential.key
+        now = self._now()
+        with self._lock:
+            # Also when the clock was set back by more than a token's life: `nbf` is then far ahead.
+            if not self._renewal_at - TOKEN_SECONDS <= now < self._renewal_at:
+                self._token = mint_token(
+                    self._credential.access_key, self._credential.secret_key, now=int(now)
+                )
+                self._renewal_at = now + TOKEN_SECONDS - TOKEN_RENEWAL_SECONDS
+            return self._token
+
+    def drop(self, refused: str) -> bool:
+        """Forget a token that the API has refused; True when a fresh one can be had. Many threads may be
+        refused with one token: only the first makes the next one."""
+        if isinstance(self._credential, ApiKey):
+            return False
+        with self._lock:
+            if self._token == refused:
+                self._renewal_at = -math.inf
+        return True
+
+
+def secrets_of(credential: Credential) -> tuple[str, ...]:
+    if isinstance(credential, ApiKey):
+        return (credential.key,)
+    return (credential.access_key, credential.secret_key)

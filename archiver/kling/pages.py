@@ -1,0 +1,55 @@
+"""What a list page or a question for one task has answered: rows → tasks. No I/O."""
+
+import dataclasses
+
+from archiver import failures
+from archiver.kling import responses, results
+from archiver.model import Task
+
+PAGE_ROWS = 500
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a family's list, as far as it could be read."""
+
+    tasks: tuple[Task, ...]
+    ids: tuple[str, ...]
+    """The ids of all rows in their order, those of malformed rows included where they can be read."""
+    rows: int
+    """How many rows the API sent; 0 past the end."""
+    malformed: int
+    reasons: tuple[str, ...] = ()
+    """One sentence for each malformed row."""
+
+
+def task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task:
+    if not rows and family.startswith(("tasks/", "solutions/")):
+        # These paths leave out what they do not know; a `/v1` path says 1201 and never this.
+        raise failures.TaskNotFound(f"The API knows no task of that id under {family}.")
+    unreadable: failures.ApiAnswerUnreadable | None = None
+    for row in rows:
+        try:
+            task = results.read_task(responses.sound(row), family=family)
+        except failures.ApiAnswerUnreadable as error:
+            unreadable = error
+            continue
+        if identifier in (task.task_id, task.external_task_id):
+            return task
+    raise unreadable or failures.ApiAnswerUnreadable(
+        f"The API answered a question for one task of {family} with {len(rows)} others."
+    )
+
+
+def read_page(rows: list[object], *, family: str) -> Page:
+    tasks: list[Task] = []
+    ids: list[str] = []
+    reasons: list[str] = []
+    for row in rows:
+        readable_id = results.readable_id(row)
+        ids += [readable_id] if readable_id else []
+        try:
+            tasks.append(results.read_task(responses.sound(row), family=family))
+        except failures.ApiAnswerUnreadable as error:
+            reasons.append(str(error))
+    return Page(tuple(tasks), tuple(ids), rows=len(rows), malformed=len(reasons), reasons=tuple(reasons))
