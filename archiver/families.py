@@ -1,104 +1,121 @@
-"""Which families there are, what their tasks make, and how they are read. No I/O.
+"""Which families there are, what their tasks make, and where they are read. No I/O.
 
-Three tables hold all that is known (archiver/kling/API.md 1.4 and 6): `FAMILIES`, `ARRAYS`, `URL_FIELDS`. A new
-family is a row. The URL fields are one table for all families, because the API names them alike everywhere,
-and a field that turns up in another family than documented is then simply right.
+Four tables hold all of it (sources: archiver/kling/API.md 1.3, 1.4, 6): `PLACES`, `FAMILIES`, `URL_FIELDS` and
+`COLLECTION_SWEEPS`. A new family is a row.
 
-Three kinds of family, told apart by their first segment: `tasks/…` (only `/tasks` knows the task), `solutions/…` (read
-at `/solutions`), and all others, which have a path of their own below `/v1/` and are always read there.
+The first segment of a family says where its tasks are read: `tasks/…` at `/tasks` only, `solutions/…` at `/solutions`,
+all others at a path of their own below `/v1/`.
 """
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from archiver.model import Role, State
 
 TASKS = "tasks"
 SOLUTIONS = "solutions"
 COLLECTION_SWEEPS = {SOLUTIONS: "solutions/all", TASKS: "tasks/all"}
-"""Collection → the name that its sweep goes by in the ledger, `status` and metrics. In the order they are read: what
-`/solutions` shows, `/tasks` may show as well, without its name."""
+"""Collection → the name of its sweep in the ledger, `status` and metrics. Swept in this order: `/tasks` may show
+solutions too, without their name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ArrayShape:
-    """How the files of one result array are called and what they are."""
+class Place:
+    """Where an answer holds the results of one role, and how their files are called."""
 
-    prefix: str
-    role: Role
+    array: str
+    """Their array in `task_result`."""
+    output_type: str
+    """The `type` of their rows in `outputs`."""
+    stem_prefix: str
 
 
-ARRAYS: Mapping[str, ArrayShape] = {
-    "images": ArrayShape("", Role.IMAGE),
-    "series_images": ArrayShape("series-", Role.SERIES_IMAGE),
-    "videos": ArrayShape("video-", Role.VIDEO),
-    "audios": ArrayShape("audio-", Role.AUDIO),
-    "voices": ArrayShape("voice-", Role.VOICE),
-    "elements": ArrayShape("element-", Role.ELEMENT),
+PLACES: Mapping[Role, Place] = {
+    Role.IMAGE: Place("images", "image", ""),
+    Role.SERIES_IMAGE: Place("series_images", "image", "series-"),
+    Role.VIDEO: Place("videos", "video", "video-"),
+    Role.AUDIO: Place("audios", "audio", "audio-"),
+    Role.VOICE: Place("voices", "voice", "voice-"),
+    Role.ELEMENT: Place("elements", "element", "element-"),
 }
+ROLE_OF_ARRAY = {place.array: role for role, place in PLACES.items()}
+ROLE_OF_OUTPUT_TYPE = {place.output_type: role for role, place in reversed(list(PLACES.items()))}
+"""The first row of `PLACES` wins: an output of type `image` is an image, also where it is one of a series."""
 
 OUTPUTS = "outputs"
-OUTPUT_TYPES: Mapping[str, ArrayShape] = {
-    "image": ARRAYS["images"],
-    "video": ARRAYS["videos"],
-    "audio": ARRAYS["audios"],
-    "voice": ARRAYS["voices"],
-    "element": ARRAYS["elements"],
-}
-"""Rows of the new standard's one array say their type themselves."""
+"""The one result array of the new standard."""
 
-FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "images/generations": ("images",),
-    "images/omni-image": ("images", "series_images"),
-    "images/multi-image2image": ("images",),
-    "images/editing/expand": ("images",),
-    "images/kolors-virtual-try-on": ("images",),
-    "general/ai-multi-shot": ("images",),
-    "videos/text2video": ("videos",),
-    "videos/image2video": ("videos",),
-    "videos/multi-image2video": ("videos",),
-    "videos/omni-video": ("videos",),
-    "videos/motion-control": ("videos",),
-    "videos/effects": ("videos",),
-    "videos/avatar/image2video": ("videos",),
-    "videos/video-extend": ("videos",),
-    "videos/lip-sync": ("videos",),
-    "videos/advanced-lip-sync": ("videos",),
-    "videos/multi-elements": ("videos",),
-    "audio/text-to-audio": ("audios",),
-    "audio/video-to-audio": ("videos", "audios"),
-    "general/custom-voices": ("voices",),
-    "general/advanced-custom-elements": ("elements",),
-    "tasks/image": (OUTPUTS,),
-    "tasks/video": (OUTPUTS,),
-    "tasks/try_on": (OUTPUTS,),
-    "solutions/virtual_try_on": (OUTPUTS, "images"),
+FAMILIES: Mapping[str, tuple[Role, ...]] = {
+    "images/generations": (Role.IMAGE,),
+    "images/omni-image": (Role.IMAGE, Role.SERIES_IMAGE),
+    "images/multi-image2image": (Role.IMAGE,),
+    "images/editing/expand": (Role.IMAGE,),
+    "images/kolors-virtual-try-on": (Role.IMAGE,),
+    "general/ai-multi-shot": (Role.IMAGE,),
+    "videos/text2video": (Role.VIDEO,),
+    "videos/image2video": (Role.VIDEO,),
+    "videos/multi-image2video": (Role.VIDEO,),
+    "videos/omni-video": (Role.VIDEO,),
+    "videos/motion-control": (Role.VIDEO,),
+    "videos/effects": (Role.VIDEO,),
+    "videos/avatar/image2video": (Role.VIDEO,),
+    "videos/video-extend": (Role.VIDEO,),
+    "videos/lip-sync": (Role.VIDEO,),
+    "videos/advanced-lip-sync": (Role.VIDEO,),
+    "videos/multi-elements": (Role.VIDEO,),
+    "audio/text-to-audio": (Role.AUDIO,),
+    "audio/video-to-audio": (Role.VIDEO, Role.AUDIO),
+    "general/custom-voices": (Role.VOICE,),
+    "general/advanced-custom-elements": (Role.ELEMENT,),
+    "tasks/image": (Role.IMAGE,),
+    "tasks/video": (Role.VIDEO,),
+    "tasks/try_on": (Role.IMAGE,),
+    "solutions/virtual_try_on": (Role.IMAGE,),
 }
-"""API path (without `/v1/`) → the result arrays its tasks fill."""
+"""API path (without `/v1/`) → what its tasks make."""
 
-URL_FIELDS: Sequence[tuple[re.Pattern[str], str, bool]] = (
-    (re.compile(r"url"), "", False),
-    (re.compile(r"trial_url"), "", False),
-    (re.compile(r"(?:element_image_list\.)?frontal_image"), "", False),
-    (re.compile(r"watermark_url"), ".watermark", True),
-    (re.compile(r"url_([0-9]{1,3})"), r"-\1", False),
-    (re.compile(r"watermark_url_([0-9]{1,3})"), r"-\1.watermark", True),
-    (re.compile(r"url_mp3|mp3_url"), ".mp3", False),
-    (re.compile(r"url_wav|wav_url"), ".wav", False),
+_ROLES_OF_AREA = {
+    "images": frozenset({Role.IMAGE}),
+    "videos": frozenset({Role.VIDEO}),
+    "audio": frozenset({Role.AUDIO}),
+}
+"""First segment → what a family makes that this version does not know."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UrlField:
+    """A field of a result row that holds a URL."""
+
+    path: re.Pattern[str]
+    """Its path inside the row."""
+    suffix: str
+    """What it adds to the stem."""
+    watermarked: bool = False
+
+
+URL_FIELDS: Sequence[UrlField] = (
+    UrlField(re.compile(r"url"), ""),
+    UrlField(re.compile(r"trial_url"), ""),
+    UrlField(re.compile(r"(?:element_image_list\.)?frontal_image"), ""),
+    UrlField(re.compile(r"watermark_url"), ".watermark", watermarked=True),
+    UrlField(re.compile(r"url_([0-9]{1,3})"), r"-\1"),
+    UrlField(re.compile(r"watermark_url_([0-9]{1,3})"), r"-\1.watermark", watermarked=True),
+    UrlField(re.compile(r"url_mp3|mp3_url"), ".mp3"),
+    UrlField(re.compile(r"url_wav|wav_url"), ".wav"),
 )
-"""The field's path inside its row → what it adds to the stem, and whether the file carries a watermark."""
+"""One table for all families, because the API names URL fields alike everywhere."""
 
 
 def collection_of(family: str | None) -> str | None:
-    """`tasks` or `solutions`; None for a family that has a path below `/v1/`, and for None."""
+    """`tasks` or `solutions`; None for a family with a path below `/v1/`, and for None."""
     first = (family or "").partition("/")[0]
     return first if first in COLLECTION_SWEEPS else None
 
 
 def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
-    """What is swept where these families are configured: every list below `/v1/`, then, with an API Key only,
-    `/solutions` where one of them is configured, and `/tasks`."""
+    """What is swept for these configured families: every list below `/v1/`, then, with an API Key only, `/solutions`
+    where one of them is configured, and `/tasks`."""
     lists = tuple(family for family in families if collection_of(family) is None)
     if not has_api_key:
         return lists
@@ -107,22 +124,48 @@ def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
 
 
 def families_fitting(result_arrays: Sequence[str], configured: Sequence[str]) -> list[str]:
-    """`configured` without repetitions, those first whose tasks fill all these arrays, then those that fill
-    some, then those this version does not know, then the rest; else in the order given."""
-    arrays = set(result_arrays)
+    """`configured` without repetitions. First the families whose tasks fill all these arrays, then those that fill
+    some, then those unknown to this version, then the rest; otherwise in the order given."""
+    wanted = set(result_arrays)
 
     def distance(family: str) -> int:
-        filled = FAMILIES.get(family)
-        if not arrays or filled is None:
+        filled = _arrays_of(family)
+        if not wanted or filled is None:
             return 2
-        if arrays <= set(filled):
+        if wanted <= filled:
             return 0
-        return 1 if arrays & set(filled) else 3
+        return 1 if wanted & filled else 3
 
     return sorted(dict.fromkeys(configured), key=distance)
 
 
+def _arrays_of(family: str) -> set[str] | None:
+    """The result arrays that tasks of `family` fill. A solution may answer in either dialect (API.md 1.4)."""
+    if family not in FAMILIES:
+        return None
+    collection = collection_of(family)
+    arrays = set() if collection == TASKS else {PLACES[role].array for role in FAMILIES[family]}
+    return arrays if collection is None else arrays | {OUTPUTS}
+
+
+def shown_as(role: Role) -> Role:
+    """The role that `/tasks` shows in place of `role`: it does not tell a series from single images."""
+    return ROLE_OF_OUTPUT_TYPE[PLACES[role].output_type]
+
+
+def arrays_shown_as(roles: Set[Role]) -> list[str]:
+    """The legacy arrays whose results `/tasks` shows as one of `roles`."""
+    return [place.array for role, place in PLACES.items() if shown_as(role) in roles]
+
+
+def roles_shown(family: str) -> frozenset[Role] | None:
+    """The roles that `/tasks` shows of tasks of `family`: none for a solution, None where this version cannot tell."""
+    if family in FAMILIES and collection_of(family) != SOLUTIONS:
+        return frozenset(shown_as(role) for role in FAMILIES[family])
+    return frozenset() if collection_of(family) is not None else _ROLES_OF_AREA.get(family.partition("/")[0])
+
+
 def is_provisional(family: str, state: State) -> bool:
-    """Whether a task's family was a guess that its end may still correct: `/tasks` tells what a task is by what it has
-    made, so not while it runs, and nothing is archived of a running task."""
+    """Whether the family is a guess that the task's end may correct. `/tasks` shows what a task is only by what it has
+    made, so every `tasks/…` family is one while the task runs; a running task has nothing to archive."""
     return state is State.RUNNING and collection_of(family) == TASKS

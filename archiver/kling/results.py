@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from archiver import model
 from archiver.failures import ApiAnswerUnreadable
-from archiver.families import ARRAYS, OUTPUT_TYPES, OUTPUTS, URL_FIELDS, ArrayShape
+from archiver.families import OUTPUTS, PLACES, ROLE_OF_ARRAY, ROLE_OF_OUTPUT_TYPE, URL_FIELDS
 from archiver.model import Asset, Role, Status, Task
 
 URL_CHARACTERS_MAX = 65_536
@@ -165,12 +165,12 @@ def _scan(document: Mapping[str, object]) -> tuple[list[_Draft], set[str]]:
     for name, rows in _arrays(document):
         place_is_name = not _indexes_name_rows(rows)
         for place, row in enumerate(rows):
-            shape = _shape(name, row)
+            role = _role(name, row)
             index = _index(row)
-            base = f"{shape.prefix}{place if place_is_name else index}"
+            base = f"{_prefix(name, role)}{place if place_is_name else index}"
             found = _urls(row)
-            drafts += [_draft(base, url, shape=shape, index=index) for url in found]
-            unknown |= _surprises(name, place, found=found, shape=shape) | _links(name, row, found=found)
+            drafts += [_draft(base, url, role=role, index=index) for url in found]
+            unknown |= _surprises(name, place, found=found, role=role) | _links(name, row, found=found)
     return drafts, unknown | _links("task_result", _scalars(document.get("task_result")), found=())
 
 
@@ -183,8 +183,10 @@ def _arrays(document: Mapping[str, object]) -> Iterator[tuple[str, list[object]]
     """
     result = document.get("task_result")
     held = result if isinstance(result, dict) else {"task_result": result}
-    held = held | {name: document[name] for name in ARRAYS if document.get(name) and not held.get(name)}
-    order = {name: place for place, name in enumerate(ARRAYS)}
+    held = held | {
+        name: document[name] for name in ROLE_OF_ARRAY if document.get(name) and not held.get(name)
+    }
+    order = {name: place for place, name in enumerate(ROLE_OF_ARRAY)}
     for name in sorted(held, key=lambda name: (order.get(name, len(order)), name)):
         yield name, _rows(name, held[name])
     yield OUTPUTS, _rows(OUTPUTS, document.get(OUTPUTS))
@@ -199,10 +201,14 @@ def _rows(name: str, value: object) -> list[object]:
     return [value] if isinstance(value, str) and "url" in name.lower() and _is_web(value) else []
 
 
-def _shape(name: str, row: object) -> ArrayShape:
+def _role(name: str, row: object) -> Role:
     kind = row.get("type") if name == OUTPUTS and isinstance(row, dict) else None
-    known = OUTPUT_TYPES.get(kind) if isinstance(kind, str) else ARRAYS.get(name)
-    return known or ArrayShape(f"{_safe(name)}-", Role.OTHER)
+    known = ROLE_OF_OUTPUT_TYPE.get(kind) if isinstance(kind, str) else ROLE_OF_ARRAY.get(name)
+    return known or Role.OTHER
+
+
+def _prefix(name: str, role: Role) -> str:
+    return PLACES[role].stem_prefix if role in PLACES else f"{_safe(name)}-"
 
 
 def _index(row: object) -> int | None:
@@ -247,9 +253,9 @@ def _url(path: tuple[str, ...], value: str) -> _Found | None:
     if not url:
         return None
     dotted = ".".join(path)
-    for rank, (pattern, suffix, watermarked) in enumerate(URL_FIELDS):
-        if matched := pattern.fullmatch(dotted):
-            return _Found(rank, dotted, _sound(url), matched.expand(suffix), watermarked)
+    for rank, field in enumerate(URL_FIELDS):
+        if matched := field.path.fullmatch(dotted):
+            return _Found(rank, dotted, _sound(url), matched.expand(field.suffix), field.watermarked)
     if _is_web(url) and any("url" in name.lower() for name in path):
         suffix = "." + ".".join(_safe(name) for name in path)
         return _Found(len(URL_FIELDS), dotted, _sound(url), _short(suffix), "watermark" in dotted)
@@ -267,18 +273,17 @@ def _is_web(value: str) -> bool:
     return value.strip()[:8].lower().startswith(("http://", "https://"))
 
 
-def _draft(base: str, found: _Found, *, shape: ArrayShape, index: int | None) -> _Draft:
-    role = shape.role if found.known else Role.OTHER
-    return _Draft(stem=base + found.suffix, found=found, role=role, index=index)
+def _draft(base: str, found: _Found, *, role: Role, index: int | None) -> _Draft:
+    return _Draft(base + found.suffix, found, role if found.known else Role.OTHER, index)
 
 
-def _surprises(name: str, place: int, *, found: Sequence[_Found], shape: ArrayShape) -> set[str]:
+def _surprises(name: str, place: int, *, found: Sequence[_Found], role: Role) -> set[str]:
     """What an operator should hear of in one row; see `Task.unknown_fields`."""
     label = _safe(name)
     surprises = {f"{label}[].{_short(_safe(url.path))}" for url in found if not url.known}
-    if shape.role is Role.OTHER:
+    if role is Role.OTHER:
         surprises.add(f"{label}[]")
-    if not any(url.known for url in found) and shape.role is not Role.OTHER:
+    if not any(url.known for url in found) and role is not Role.OTHER:
         surprises.add(f"{label}[{place}] without a URL")
     return surprises
 

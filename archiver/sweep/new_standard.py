@@ -19,10 +19,10 @@ from archiver.failures import (
     Disposition,
     Failure,
 )
-from archiver.families import COLLECTION_SWEEPS, SOLUTIONS, collection_of
+from archiver.families import COLLECTION_SWEEPS, PLACES, SOLUTIONS, collection_of
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
-from archiver.kling.new_standard import NewStandardTask, covers, kinds_of, own_paths, settled_family
+from archiver.kling.new_standard import NewStandardTask, covers, guess_family, own_paths, roles_of
 from archiver.kling.new_standard_calls import WindowPage, ask_window
 from archiver.kling.results import read_task
 from archiver.kling.windows import pages
@@ -37,8 +37,6 @@ day's full sweep finds."""
 PAGE_TRIES = 4
 ROWS_MAX = 500
 """Ids that the ledger takes a call."""
-
-_ARRAYS = {"image": "images", "video": "videos", "audio": "audios", "voice": "voices", "element": "elements"}
 
 
 @dataclasses.dataclass
@@ -172,28 +170,28 @@ class Discoverer:
         if standing is not None and standing.family is not None:
             ours = collection_of(standing.family) == shown.collection
             if ours and standing.state is not State.ARCHIVED:
-                again = dataclasses.replace(task, family=settled_family(shown, [standing.family]))
+                again = dataclasses.replace(task, family=guess_family(shown, [standing.family]))
                 work.to_record.append(again)
                 self._miss(again, work, state=standing.state)
             return
         if standing is None and not self._is_wanted(shown, task):
             return
         self._miss(task, work, state=None)
-        kinds = kinds_of(shown.document)
-        if shown.collection == SOLUTIONS or not own_paths(None, self.families, kinds):
+        roles = roles_of(shown.document)
+        if shown.collection == SOLUTIONS or not own_paths(None, self.families, roles):
             work.to_record.append(task)
         elif standing is None or standing.state in (State.UNKNOWN, State.BURIED):
-            work.to_enrol[task.task_id] = sorted(_ARRAYS[kind] for kind in kinds if kind in _ARRAYS)
+            work.to_enrol[task.task_id] = sorted(PLACES[role].array for role in roles if role in PLACES)
 
     def _is_wanted(self, shown: NewStandardTask, task: Task) -> bool:
         """Whether a task that nobody has named is to be archived. One of `/tasks` that runs is not yet: what it will
         make is not known, and it is shown again when it has."""
         if shown.collection == SOLUTIONS:
             return True
-        return task.status is Status.SUCCEEDED and covers(self.families, kinds_of(shown.document))
+        return task.status is Status.SUCCEEDED and covers(self.families, roles_of(shown.document))
 
     def _read(self, shown: NewStandardTask) -> Task:
-        return read_task(shown.document, family=settled_family(shown, self.families))
+        return read_task(shown.document, family=guess_family(shown, self.families))
 
     def _oldest(self) -> int:
         return self.now() - self.client.behind_ms - RETENTION_MS

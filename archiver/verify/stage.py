@@ -35,7 +35,7 @@ from archiver.families import FAMILIES, OUTPUTS, collection_of, families_fitting
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
 from archiver.kling.listing import Listing
-from archiver.kling.new_standard import NewStandardTask, kinds_of, own_paths, settled_family
+from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths, roles_of
 from archiver.kling.pages import PAGE_ROWS, Page
 from archiver.kling.results import read_task
 from archiver.ledger import Ledger, PendingCounts, RecordOutcome
@@ -126,13 +126,13 @@ class Verifier:
             own = [family for family in self._families_of(lease) if collection_of(family) is None]
             return self._query(lease, own)
         hints = [lease.family_hint, *self.families]
-        task = read_task(found.document, family=settled_family(found, hints))
+        task = read_task(found.document, family=guess_family(found, hints))
         if lease.family is not None and not is_provisional(lease.family, lease.state):
             return dataclasses.replace(task, family=lease.family)
         if task.status is Status.RUNNING:
             # What it will have made tells which paths are worth a question: nothing is archived before.
             return dataclasses.replace(task, family=lease.family or task.family)
-        own = own_paths(lease.family_hint, self.families, kinds_of(found.document))
+        own = own_paths(lease.family_hint, self.families, roles_of(found.document))
         with contextlib.suppress(TaskNotFound):
             return self._query_own(lease, own)
         return task
