@@ -9,39 +9,30 @@ API, a bucket or a network that is not there is found out by the stages, which t
 
 import dataclasses
 import functools
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from archiver import log
-from archiver.archive.adoption import Adopter
-from archiver.archive.stage import Archiver
-from archiver.archive.transfer import Transfer, TransferLimits
+from archiver.archive.transfer import TransferLimits
 from archiver.config.settings import Settings, SettingsError
-from archiver.engine.failure_handling import FailureHandler
 from archiver.engine.pools import PrestartedPool
+from archiver.engine.stages import Account, build_stages
 from archiver.engine.transfer_slots import TransferSlots
 from archiver.engine.upkeep import Upkeep
-from archiver.engine.worker import Stages, Worker, WorkerLimits
+from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import Failure
-from archiver.families import collection_of, swept
+from archiver.families import collection_of
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, Credential, KeyPair
 from archiver.kling.limiter import RateLimiter
-from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Stage
 from archiver.store import S3Store
-from archiver.sweep.new_standard import Discoverer
-from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Availability
-from archiver.verify.new_standard import BatchQuery
-from archiver.verify.stage import Verifier
 from archiver.version import VERSION
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
@@ -97,33 +88,17 @@ def build_client(account: Settings, metrics: Metrics, *, stop: threading.Event) 
     )
 
 
-def build_sweeper(
-    account: Settings,
-    ledger: Ledger,
-    client: KlingClient,
-    metrics: Metrics,
-    *,
-    offers: Availability | None = None,
-) -> Sweeper:
-    """The sweep of one account; `offers` where others know the same account."""
-    return Sweeper(
-        account=account.account,
-        client=client,
-        ledger=ledger,
-        offers=offers or Availability(account=account.account, ledger=ledger, now=unix_ms),
-        discoverer=Discoverer(
-            account=account.account,
-            families=account.families,
-            client=client,
-            ledger=ledger,
-            metrics=metrics,
-            now=unix_ms,
-            rand=random.random,
+def build_account(settings: Settings, metrics: Metrics, *, stop: threading.Event) -> Account:
+    """What the stages need to know of one account; `settings` are those of this account alone."""
+    return Account(
+        name=settings.account,
+        families=settings.families,
+        client=build_client(settings, metrics, stop=stop),
+        limits=TransferLimits(
+            image_bytes_max=settings.asset_bytes_max, video_bytes_max=settings.video_bytes_max
         ),
-        metrics=metrics,
-        full_interval_ms=int(account.sweep_full_interval_seconds * 1000),
-        now=unix_ms,
-        rand=random.random,
+        prefix=settings.s3_prefix,
+        full_sweep_interval_ms=int(settings.sweep_full_interval_seconds * 1000),
     )
 
 
@@ -152,108 +127,46 @@ def build_engine(
     on_death: Callable[[], None],
 ) -> Engine:
     """The whole engine. Raises SettingsError when boto3 can make nothing of its part of the settings."""
-    clients = {account.account: build_client(account, metrics, stop=stop) for account in settings.accounts}
+    accounts = [build_account(account, metrics, stop=stop) for account in settings.accounts]
+    clients = {account.name: account.client for account in accounts}
     fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=_spool(settings))
     upkeep = _upkeep(settings, ledger, clients, metrics)
-    build = _Builder(
-        ledger=ledger, metrics=metrics, store=build_store(settings), fetcher=fetcher, clients=clients
-    )
+    store = build_store(settings)
     slots = TransferSlots(settings.transfer_concurrency)
-    workers = {
-        account.account: Worker(
-            build.stages(account, upkeep=None if number else upkeep),
-            _worker_limits(account, accounts=len(settings.accounts)),
+    pools: list[PrestartedPool] = []
+    workers: dict[str, Worker] = {}
+    for account in accounts:
+        _warn_of_unreadable(account)
+        pools.append(_transfer_pool(account, threads=settings.transfer_concurrency))
+        stages = build_stages(
+            account, ledger=ledger, store=store, fetcher=fetcher, metrics=metrics, transfer_pool=pools[-1]
+        )
+        workers[account.name] = Worker(
+            stages,
+            _worker_limits(settings),
+            upkeep=None if workers else upkeep,
             stop=stop,
             on_death=on_death,
             slots=slots,
         )
-        for number, account in enumerate(settings.accounts)
-    }
 
     def close_pools() -> None:
-        for pool in build.pools:
+        for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
     closes = (close_pools, fetcher.close, *(client.close for client in clients.values()))
     return Engine(workers, upkeep, ledger, closes)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Builder:
-    """What the accounts of a process share, and how the stages of one are made of it."""
-
-    ledger: Ledger
-    metrics: Metrics
-    store: S3Store
-    fetcher: Fetcher
-    clients: Mapping[str, KlingClient]
-    pools: list[PrestartedPool] = dataclasses.field(default_factory=list)
-
-    def stages(self, account: Settings, *, upkeep: Upkeep | None) -> Stages:
-        """The stages of one account. `account` are its settings, as if it were the only one."""
-        client, keeper = self.clients[account.account], LeaseKeeper(self.ledger)
-        offers = Availability(account=account.account, ledger=self.ledger, now=unix_ms)
-        _warn_of_unreadable(account, has_api_key=client.has_api_key)
-        return Stages(
-            account=account.account,
-            ledger=self.ledger,
-            keeper=keeper,
-            verifier=Verifier(
-                account=account.account,
-                families=account.families,
-                client=client,
-                ledger=self.ledger,
-                offers=offers,
-                metrics=self.metrics,
-                now=unix_ms,
-                rand=random.random,
-            ),
-            lookup=BatchQuery(families=account.families, client=client, offers=offers),
-            archiver=self._archiver(account, client, keeper),
-            sweeper=build_sweeper(account, self.ledger, client, self.metrics, offers=offers),
-            upkeep=upkeep,
-            failure_handler=FailureHandler(
-                ledger=self.ledger, metrics=self.metrics, now=unix_ms, rand=random.random
-            ),
-            metrics=self.metrics,
-            families=swept(account.families, has_api_key=client.has_api_key),
-        )
-
-    def _archiver(self, account: Settings, client: KlingClient, keeper: LeaseKeeper) -> Archiver:
-        """With a pool of its own: behind the files of a slow host, another account's would wait in one queue."""
-        transfer = Transfer(
-            fetcher=self.fetcher,
-            store=self.store,
-            keeper=keeper,
-            limits=_transfer_limits(account),
-            now=unix_ms,
-        )
-        pool = PrestartedPool(
-            account.transfer_concurrency,
-            name="transfer",
-            begin=functools.partial(log.bind, account=account.account),
-        )
-        self.pools.append(pool)
-        return Archiver(
-            account=account.account,
-            prefix=account.s3_prefix,
-            client=client,
-            ledger=self.ledger,
-            store=self.store,
-            transfer=transfer,
-            adopter=Adopter(store=self.store, transfer=transfer),
-            keeper=keeper,
-            pool=pool,
-            metrics=self.metrics,
-            now=unix_ms,
-        )
+def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:
+    return PrestartedPool(threads, name="transfer", begin=functools.partial(log.bind, account=account.name))
 
 
-def _warn_of_unreadable(account: Settings, *, has_api_key: bool) -> None:
+def _warn_of_unreadable(account: Account) -> None:
     unreadable = [family for family in account.families if collection_of(family) is not None]
-    if unreadable and not has_api_key:
+    if unreadable and not account.client.has_api_key:
         what = f"KLING_FAMILIES names {', '.join(unreadable)}, which can be read with KLING_API_KEY only."
-        log.get().warning("setting.unknown", account=account.account, message=what)
+        log.get().warning("setting.unknown", account=account.name, message=what)
 
 
 def build_store(settings: Settings) -> S3Store:
@@ -284,15 +197,11 @@ def _spool(settings: Settings) -> Spool:
     return Spool(settings.spool_dir, memory_bytes_max=SPOOL_MEMORY_BYTES_MAX)
 
 
-def _transfer_limits(settings: Settings) -> TransferLimits:
-    return TransferLimits(image_bytes_max=settings.asset_bytes_max, video_bytes_max=settings.video_bytes_max)
-
-
-def _worker_limits(settings: Settings, *, accounts: int) -> WorkerLimits:
+def _worker_limits(settings: Settings) -> WorkerLimits:
     return WorkerLimits(
         transfer_concurrency=settings.transfer_concurrency,
         sweep_interval_seconds=settings.sweep_interval_seconds,
-        accounts=accounts,
+        accounts=len(settings.accounts),
     )
 
 

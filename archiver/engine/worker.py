@@ -25,23 +25,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from archiver import log
-from archiver.archive.stage import Archiver
-from archiver.engine.failure_handling import FailureHandler
 from archiver.engine.host_watch import HostWatch
 from archiver.engine.pools import PrestartedPool
+from archiver.engine.stages import Stages
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.transfer_slots import TransferSlots
 from archiver.engine.upkeep import Upkeep
 from archiver.failures import Failure, LeaseLost, LedgerUnavailable, Stopped
 from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import IDS_MAX
-from archiver.leases import RENEW_SECONDS, LeaseKeeper
-from archiver.ledger import Ledger
-from archiver.metrics import Metrics
+from archiver.leases import RENEW_SECONDS
 from archiver.model import Lease, Stage
-from archiver.sweep.stage import Sweeper
-from archiver.verify.new_standard import BatchQuery
-from archiver.verify.stage import MatchResult, Verifier
+from archiver.verify.stage import MatchResult
 
 IDLE_SECONDS = 0.5
 MATCH_SECONDS = 0.1
@@ -61,25 +56,6 @@ class WorkerLimits:
     sweep_interval_seconds: float
     accounts: int = 1
     """How many share the transfers: what one failing host may take of them is shared out as well."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Stages:
-    """What the worker of one account runs, wired by an entry point."""
-
-    account: str
-    ledger: Ledger
-    keeper: LeaseKeeper
-    """Not another worker's: a stop gives back all that it holds."""
-    verifier: Verifier
-    lookup: BatchQuery
-    archiver: Archiver
-    sweeper: Sweeper
-    upkeep: Upkeep | None
-    """Tends the ledger, which one worker of a process does for all."""
-    failure_handler: FailureHandler
-    metrics: Metrics
-    families: tuple[str, ...]
 
 
 class Threads:
@@ -111,6 +87,7 @@ class Worker:
         stages: Stages,
         limits: WorkerLimits,
         *,
+        upkeep: Upkeep | None = None,
         stop: threading.Event,
         on_death: Callable[[], None],
         slots: TransferSlots | None = None,
@@ -120,7 +97,7 @@ class Worker:
     ) -> None:
         """`slots` are those of the process; without, this worker has as many as its limits say to itself."""
         threads = threads or Threads()
-        self._account = stages.account
+        self._account = stages.account.name
         self._renew_seconds = renew_seconds
         self._stages = stages
         self._limits = limits
@@ -147,7 +124,7 @@ class Worker:
         )
         self._sweeps = SweepLoop(
             sweeper=stages.sweeper,
-            families=stages.families,
+            families=stages.swept_families,
             ledger=stages.ledger,
             metrics=stages.metrics,
             interval_seconds=limits.sweep_interval_seconds,
@@ -160,8 +137,8 @@ class Worker:
             ("archive-loop", self._archive_step),
             ("sweep-loop", self._sweeps.step),
         ]
-        if stages.upkeep is not None:
-            steps.append(("upkeep-loop", functools.partial(self._upkeep_step, stages.upkeep)))
+        if upkeep is not None:
+            steps.append(("upkeep-loop", functools.partial(self._upkeep_step, upkeep)))
         self._threads = [
             threads.thread(functools.partial(self._guard, name, step), name=name) for name, step in steps
         ]
@@ -236,7 +213,7 @@ class Worker:
         self._stop.wait(max(0.0, self._matched_at + MATCH_SECONDS - self._monotonic()))
         due_before = self._match()
         self._matched_at = self._monotonic()
-        many = stages.lookup.is_offered()
+        many = stages.batch_query.is_offered()
         crowd = self._claim_crowd(due_before) if many and self._verifying.free() else []
         free = self._verifying.free()
         asked_at = stages.keeper.asking()
@@ -291,7 +268,7 @@ class Worker:
         shown: Mapping[str, NewStandardTask | Failure] | None = None
         trouble: Exception | None = None
         try:
-            shown = self._stages.lookup.ask(crowd)
+            shown = self._stages.batch_query.ask(crowd)
         except Exception as error:  # noqa: BLE001 -- it is each lease's own failure, and settled as such below
             trouble = error
 

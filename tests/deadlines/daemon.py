@@ -13,6 +13,7 @@ Some loops look around again and again, most of the time for nothing, and 120 da
 """
 
 import concurrent.futures
+import dataclasses
 import pathlib
 import random
 import sqlite3
@@ -20,12 +21,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
-from archiver.archive.adoption import Adopter
-from archiver.archive.stage import Archiver
-from archiver.archive.transfer import Transfer, TransferLimits
-from archiver.engine.failure_handling import FailureHandler
+from archiver.archive.transfer import TransferLimits
+from archiver.engine.stages import Account, Clock, Stages, build_stages
 from archiver.engine.upkeep import Upkeep
-from archiver.engine.worker import Stages, Threads, Worker, WorkerLimits
+from archiver.engine.worker import Threads, Worker, WorkerLimits
 from archiver.fetch.spool import Spool
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey
@@ -35,11 +34,6 @@ from archiver.ledger import Ledger, new_daemon_id
 from archiver.ledger.databases.sqlite import Connections
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
-from archiver.sweep.new_standard import Discoverer
-from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Availability
-from archiver.verify.new_standard import BatchQuery
-from archiver.verify.stage import Verifier
 from tests.deadlines.outside import Api, Bucket, Cdn
 from tests.deadlines.timeline import Died, Fiber, Signal, Timeline
 from tests.deadlines.world import FAMILIES, World
@@ -275,8 +269,6 @@ class Daemon:
         self._lookings: list[Looking] = []
         self.ledger = MortalLedger.open(f"sqlite:///{self._path}", daemon=True, now=self.now)
         self._stop = _Stop(world.timeline)
-        self._keeper = LeaseKeeper(self.ledger, monotonic=self.monotonic)
-        self._fibers = Fibers(world.timeline, self._looking, self._keeper)
         spool = Spool(folder / "spool", memory_bytes_max=64 * MIB)
         self.cdn = Cdn(world, spool, transfer_seconds=transfer_seconds)
         self._client = KlingClient(
@@ -288,9 +280,12 @@ class Daemon:
             transport=api,
         )
         self.metrics = Metrics()
+        stages = self._stages(bucket)
+        self._fibers = Fibers(world.timeline, self._looking, stages.keeper)
         self.worker = Worker(
-            self._stages(bucket, sweep_interval_seconds=sweep_interval_seconds),
+            stages,
             WorkerLimits(transfer_concurrency=slots, sweep_interval_seconds=sweep_interval_seconds),
+            upkeep=self._upkeep(sweep_interval_seconds=sweep_interval_seconds),
             stop=self._stop,
             on_death=self._died,
             monotonic=self.monotonic,
@@ -341,46 +336,33 @@ class Daemon:
         self._lookings.append(looking)
         return looking
 
-    def _stages(self, bucket: Bucket, *, sweep_interval_seconds: float) -> Stages:
-        ledger, now, rand = self.ledger, self.now, self._rand.random
-        keeper = self._keeper
-        limits = TransferLimits(image_bytes_max=64 * MIB, video_bytes_max=64 * MIB)
-        transfer = Transfer(fetcher=self.cdn, store=bucket, keeper=keeper, limits=limits, now=now)
-        common: dict[str, Any] = {"ledger": ledger, "metrics": self.metrics, "now": now}
-        parts = {"account": ACCOUNT, "client": self._client, **common}
-        self._daemon_id = new_daemon_id()
-        offers = Availability(account=ACCOUNT, ledger=ledger, now=now)
-        return Stages(
-            account=ACCOUNT,
-            ledger=ledger,
-            keeper=keeper,
-            verifier=Verifier(families=FAMILIES, offers=offers, rand=rand, **parts),
-            lookup=BatchQuery(families=FAMILIES, client=self._client, offers=offers),
-            archiver=Archiver(
-                prefix="",
-                store=bucket,
-                transfer=transfer,
-                adopter=Adopter(store=bucket, transfer=transfer),
-                keeper=keeper,
-                pool=_InPlace(),
-                **parts,
-            ),
-            sweeper=Sweeper(
-                offers=offers,
-                discoverer=Discoverer(families=FAMILIES, rand=rand, **parts),
-                full_interval_ms=86_400_000,
-                rand=rand,
-                **parts,
-            ),
-            upkeep=Upkeep(
-                clients={ACCOUNT: self._client},
-                sweep_interval_ms=int(sweep_interval_seconds * 1000),
-                daemon_id=self._daemon_id,
-                version="simulated",
-                started_at=now(),
-                **common,
-            ),
-            failure_handler=FailureHandler(ledger=ledger, metrics=self.metrics, now=now, rand=rand),
-            metrics=self.metrics,
+    def _stages(self, bucket: Bucket) -> Stages:
+        account = Account(
+            name=ACCOUNT,
             families=FAMILIES,
+            client=self._client,
+            limits=TransferLimits(image_bytes_max=64 * MIB, video_bytes_max=64 * MIB),
+        )
+        stages = build_stages(
+            account,
+            ledger=self.ledger,
+            store=bucket,
+            fetcher=self.cdn,
+            metrics=self.metrics,
+            transfer_pool=_InPlace(),
+            clock=Clock(self.now, self.monotonic, self._rand.random),
+        )
+        return dataclasses.replace(stages, swept_families=FAMILIES)
+
+    def _upkeep(self, *, sweep_interval_seconds: float) -> Upkeep:
+        self._daemon_id = new_daemon_id()
+        return Upkeep(
+            clients={ACCOUNT: self._client},
+            ledger=self.ledger,
+            metrics=self.metrics,
+            sweep_interval_ms=int(sweep_interval_seconds * 1000),
+            daemon_id=self._daemon_id,
+            version="simulated",
+            started_at=self.now(),
+            now=self.now,
         )

@@ -7,7 +7,6 @@ goes through `Effects`, where a test makes it fail, or fail but happen, or be th
 import concurrent.futures
 import json
 import pathlib
-import random
 import ssl
 import threading
 import time
@@ -15,10 +14,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from archiver.archive.adoption import Adopter
-from archiver.archive.stage import Archiver
-from archiver.archive.transfer import Transfer, TransferLimits
-from archiver.engine.failure_handling import FailureHandler
+from archiver.archive.transfer import TransferLimits
+from archiver.engine.stages import Account, Clock, Stages, build_stages
 from archiver.failures import LeaseLost, PartlyDone
 from archiver.fetch.fetcher import Fetched, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
@@ -26,7 +23,6 @@ from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
-from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, DiscoveredBy, Lease, LeasedAsset, Status, StoredAsset
@@ -40,7 +36,7 @@ _SSL_CONTEXT = ssl.create_default_context()
 LIMITS = TransferLimits(image_bytes_max=1024 * 1024, video_bytes_max=4 * 1024 * 1024)
 
 
-class Clock:
+class EngineClock:
     """Unix milliseconds for the ledger and seconds for the leases, moved by the test only."""
 
     def __init__(self) -> None:
@@ -139,9 +135,10 @@ class Engine:
         limits: TransferLimits = LIMITS,
         ledger_class: type[HookedLedger] = HookedLedger,
         api_key: bool = False,
+        families: Sequence[str] = (FAMILY,),
     ) -> None:
         self.sim = sim
-        self.clock = Clock()
+        self.clock = EngineClock()
         self.effects = Effects()
         self.store = store or FakeStore()
         self.store.hook = self.effects
@@ -151,6 +148,7 @@ class Engine:
         self._folder = folder
         self._limits = limits
         self._ledger_class = ledger_class
+        self._families = tuple(families)
         self._credential = ApiKey(sim.api_key) if api_key else KeyPair(sim.access_key, sim.secret_key)
         self._open()
 
@@ -179,7 +177,6 @@ class Engine:
         url = f"sqlite:///{self._folder}/ledger.db"
         HookedLedger.effects = HookedFetcher.effects = self.effects
         self.ledger = self._ledger_class.open(url, daemon=True, now=clock.now)
-        self.keeper = LeaseKeeper(self.ledger, monotonic=clock.monotonic)
         self.client = KlingClient(
             sim.base_url,
             self._credential,
@@ -190,25 +187,29 @@ class Engine:
         self.fetcher = HookedFetcher(
             policy=EgressPolicy.parse([sim.origin]), spool=self.spool, ssl_context=_SSL_CONTEXT
         )
-        self.transfer = Transfer(
-            fetcher=self.fetcher, store=self.store, keeper=self.keeper, limits=self._limits, now=clock.now
-        )
         self._pool = concurrent.futures.ThreadPoolExecutor(4)
-        self.archiver = Archiver(
-            account=ACCOUNT,
-            prefix="kling/",
+        self.stages = self.stages_for(self._families)
+        self.keeper, self.archiver = self.stages.keeper, self.stages.archiver
+        self.transfer, self.failure_handler = self.archiver.transfer, self.stages.failure_handler
+
+    def stages_for(self, families: Sequence[str]) -> Stages:
+        """The stages of this process, were these the families of its settings."""
+        account = Account(
+            name=ACCOUNT,
+            families=tuple(families),
             client=self.client,
+            limits=self._limits,
+            prefix="kling/",
+            full_sweep_interval_ms=10**12,
+        )
+        return build_stages(
+            account,
             ledger=self.ledger,
             store=self.store,
-            transfer=self.transfer,
-            adopter=Adopter(store=self.store, transfer=self.transfer),
-            keeper=self.keeper,
-            pool=self._pool,
+            fetcher=self.fetcher,
             metrics=self.metrics,
-            now=clock.now,
-        )
-        self.failure_handler = FailureHandler(
-            ledger=self.ledger, metrics=self.metrics, now=clock.now, rand=random.Random(1).random
+            transfer_pool=self._pool,
+            clock=Clock(self.clock.now, self.clock.monotonic, lambda: 0.5),
         )
 
     def _close(self) -> None:

@@ -15,17 +15,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from archiver.engine.stages import Stages
 from archiver.engine.upkeep import Upkeep
-from archiver.engine.worker import Stages, Worker, WorkerLimits
+from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
-from archiver.families import swept
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.model import Callback, Stage, State, Status
-from archiver.sweep.new_standard import Discoverer
-from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Availability
-from archiver.verify.new_standard import BatchQuery
-from archiver.verify.stage import Verifier
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
 from tests.pipeline.effects import Mishap, Mishaps
 from tests.simulator import KlingSimulator
@@ -60,16 +55,16 @@ class Unwaiting(threading.Event):
 class ByHand(Worker):
     """The real worker, of which a test does the steps."""
 
-    def __init__(self, stages: Stages, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, stages: Stages, upkeep: Upkeep, *, monotonic: Callable[[], float]) -> None:
         limits = WorkerLimits(transfer_concurrency=4, sweep_interval_seconds=1e9)
         super().__init__(stages, limits, stop=Unwaiting(), on_death=lambda: None, monotonic=monotonic)
+        self._upkeep_by_hand = upkeep
         self._wakes = {stage: Unwaiting() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
         for pool in (self._verifying, self._archiving):
             pool._executor = Inline()  # noqa: SLF001 -- the one thing that makes it threads
 
     def _upkeep(self) -> None:
-        assert self._stages.upkeep is not None
-        self._upkeep_step(self._stages.upkeep)
+        self._upkeep_step(self._upkeep_by_hand)
 
     def steps(self, *, archiving: bool) -> list[Callable[[], None]]:
         """Every loop's step, guarded as the loops guard it; two of the archive's, which takes four tasks at a time."""
@@ -118,36 +113,20 @@ class Pipeline:
         engine, clock = self.engine, self.engine.clock
         for owner in ("ledger", "client", "fetcher", "spool"):
             self.mishaps.hook(owner, getattr(engine, owner))
-        common: dict[str, Any] = {"ledger": engine.ledger, "metrics": engine.metrics, "now": clock.now}
-        parts = {"account": ACCOUNT, "client": engine.client, **common}
-        offers = Availability(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
-        stages = Stages(
-            account=ACCOUNT,
-            ledger=engine.ledger,
-            keeper=engine.keeper,
-            verifier=Verifier(families=(FAMILY,), offers=offers, rand=lambda: 0.5, **parts),
-            lookup=BatchQuery(families=(FAMILY,), client=engine.client, offers=offers),
-            archiver=dataclasses.replace(engine.archiver, pool=Inline()),
-            sweeper=Sweeper(
-                offers=offers,
-                discoverer=Discoverer(families=(FAMILY,), rand=lambda: 0.5, **parts),
-                full_interval_ms=10**12,
-                rand=lambda: 0.5,
-                **parts,
-            ),
-            upkeep=Upkeep(
-                clients={ACCOUNT: engine.client},
-                sweep_interval_ms=1000,
-                daemon_id=new_daemon_id(),
-                version="test",
-                started_at=clock.now(),
-                **common,
-            ),
-            failure_handler=engine.failure_handler,
-            metrics=engine.metrics,
-            families=swept((FAMILY,), has_api_key=engine.client.has_api_key),
+        stages = dataclasses.replace(
+            engine.stages, archiver=dataclasses.replace(engine.archiver, pool=Inline())
         )
-        self._worker = ByHand(stages, monotonic=clock.monotonic)
+        upkeep = Upkeep(
+            clients={ACCOUNT: engine.client},
+            ledger=engine.ledger,
+            metrics=engine.metrics,
+            sweep_interval_ms=1000,
+            daemon_id=new_daemon_id(),
+            version="test",
+            started_at=clock.now(),
+            now=clock.now,
+        )
+        self._worker = ByHand(stages, upkeep, monotonic=clock.monotonic)
 
     def use_api_key(self) -> None:
         """The next process has an API Key, and no pair of keys."""

@@ -11,16 +11,15 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx2
 import pytest
 import structlog
 
-from archiver.archive.adoption import Adopter
-from archiver.archive.stage import Archiver
-from archiver.archive.transfer import Transfer, TransferLimits
-from archiver.engine.failure_handling import FailureHandler
+from archiver.archive.transfer import TransferLimits
+from archiver.engine.stages import Account, build_stages
+from archiver.engine.stages import Clock as StageClock
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.upkeep import Upkeep
 from archiver.failures import LeaseLost
@@ -30,16 +29,11 @@ from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import RateLimiter
-from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
-from archiver.sweep.new_standard import Discoverer
-from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Availability
-from archiver.verify.stage import Verifier
 from tests.harness.fake_store import FakeStore
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Clock
+from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, SECOND, Clock
 from tests.simulator import KlingSimulator
 
 RATE_PER_SECOND = 2.0
@@ -104,7 +98,6 @@ class Service:
         self._folder = folder
         self._pool = concurrent.futures.ThreadPoolExecutor(4)
         self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
-        self.keeper = LeaseKeeper(self.ledger, monotonic=self._seconds)
         self.client = KlingClient(
             self.sim.base_url,
             KeyPair(self.sim.access_key, self.sim.secret_key),
@@ -113,40 +106,30 @@ class Service:
             observe=lambda _endpoint, code: self.answers.update([code]),
             transport=self.network,
         )
-        rand = random.Random(1).random
         self.fetcher = Fetcher(
             policy=EgressPolicy.parse([self.sim.origin]),
             spool=Spool(folder / "spool"),
             ssl_context=_SSL_CONTEXT,
         )
-        self.transfer = Transfer(
-            fetcher=self.fetcher,
-            store=self.store,
-            keeper=self.keeper,
+        account = Account(
+            name=ACCOUNT,
+            families=(FAMILY,),
+            client=self.client,
             limits=TransferLimits(image_bytes_max=MIB, video_bytes_max=MIB),
-            now=self.clock,
         )
-        common: dict[str, Any] = {"ledger": self.ledger, "metrics": self.metrics, "now": self.clock}
-        shared = {"account": ACCOUNT, "client": self.client, **common}
-        offers = Availability(account=ACCOUNT, ledger=self.ledger, now=self.clock)
-        self.verifier = Verifier(families=(FAMILY,), offers=offers, rand=rand, **shared)
-        self.archiver = Archiver(
-            prefix="",
+        stages = build_stages(
+            account,
+            ledger=self.ledger,
             store=self.store,
-            transfer=self.transfer,
-            adopter=Adopter(store=self.store, transfer=self.transfer),
-            keeper=self.keeper,
-            pool=self._pool,
-            **shared,
+            fetcher=self.fetcher,
+            metrics=self.metrics,
+            transfer_pool=self._pool,
+            clock=StageClock(self.clock, self._seconds, random.Random(1).random),
         )
+        self.keeper, self.verifier, self.archiver = stages.keeper, stages.verifier, stages.archiver
+        self.failure_handler = stages.failure_handler
         self.sweeps = SweepLoop(
-            sweeper=Sweeper(
-                offers=offers,
-                discoverer=Discoverer(families=(FAMILY,), rand=rand, **shared),
-                full_interval_ms=DAY,
-                rand=rand,
-                **shared,
-            ),
+            sweeper=stages.sweeper,
             families=(FAMILY,),
             ledger=self.ledger,
             metrics=self.metrics,
@@ -161,10 +144,9 @@ class Service:
             daemon_id=new_daemon_id(),
             version="test",
             started_at=self.clock(),
-            **common,
-        )
-        self.failure_handler = FailureHandler(
-            ledger=self.ledger, metrics=self.metrics, now=self.clock, rand=rand
+            ledger=self.ledger,
+            metrics=self.metrics,
+            now=self.clock,
         )
 
     def __enter__(self) -> Self:

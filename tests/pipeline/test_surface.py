@@ -17,10 +17,7 @@ from archiver.failures import Failure
 from archiver.families import COLLECTION_SWEEPS, collection_of
 from archiver.kling.new_standard import NewStandardTask
 from archiver.ledger import Ledger
-from archiver.metrics import Metrics
 from archiver.model import Callback, Lease
-from archiver.sweep.new_standard import Discoverer
-from archiver.sweep.stage import Sweeper
 from archiver.verify.availability import Availability
 from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
@@ -119,8 +116,9 @@ class Surface:
         names = [family] if collection is None else [COLLECTION_SWEEPS[collection]]
         if not self.engine.client.has_api_key:
             names = [name for name in names if collection_of(name) is None]
+        stages = self.engine.stages_for((family, *CONFIGURED))
         SweepLoop(
-            sweeper=self._sweeper(family),
+            sweeper=dataclasses.replace(stages.sweeper, offers=self.offers),
             families=tuple(names),
             ledger=self.ledger,
             metrics=self.engine.metrics,
@@ -130,36 +128,11 @@ class Surface:
             monotonic=self.engine.clock.monotonic,
         ).step()
 
-    def _sweeper(self, family: str) -> Sweeper:
-        parts: dict[str, Any] = {
-            "account": ACCOUNT,
-            "client": self.engine.client,
-            "ledger": self.ledger,
-            "metrics": self.engine.metrics,
-            "now": self.engine.clock.now,
-            "rand": lambda: 0.5,
-        }
-        return Sweeper(
-            offers=self.offers,
-            discoverer=Discoverer(families=(family, *CONFIGURED), **parts),
-            full_interval_ms=10**12,
-            **parts,
-        )
-
     def work(self, task_id: str, family: str) -> None:
         """What the daemon's loops do, until the task rests."""
-        families = (family, *CONFIGURED)
-        verifier = Verifier(
-            account=ACCOUNT,
-            families=families,
-            client=self.engine.client,
-            ledger=self.ledger,
-            offers=self.offers,
-            metrics=Metrics(),
-            now=self.engine.clock.now,
-            rand=lambda: 0.5,
-        )
-        lookup = BatchQuery(families=families, client=self.engine.client, offers=self.offers)
+        stages = self.engine.stages_for((family, *CONFIGURED))
+        verifier = dataclasses.replace(stages.verifier, offers=self.offers)
+        lookup = dataclasses.replace(stages.batch_query, offers=self.offers)
         for _ in range(ROUNDS_MAX):
             if self.state(task_id) not in ("reported", "running"):
                 break

@@ -20,8 +20,9 @@ from archiver.commands.terminal.invocation import (
     no_daemon_sentence,
 )
 from archiver.commands.terminal.printing import print_json, say
-from archiver.composition import build_client, build_sweeper, require_account
+from archiver.composition import build_account, require_account
 from archiver.config.settings import Need, Settings
+from archiver.engine.stages import Clock, build_sweeper
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
 from archiver.families import swept as names_swept
 from archiver.ledger import Ledger, LedgerMissing
@@ -93,8 +94,9 @@ def _sweep_all(
 ) -> list[FamilySwept]:
     """Every family of one account; `several` says that it is not the only one."""
     stop, metrics = threading.Event(), Metrics()
-    client = build_client(account, metrics, stop=stop)
-    sweeper = build_sweeper(account, ledger, client, metrics)
+    wired = build_account(account, metrics, stop=stop)
+    client = wired.client
+    sweeper = build_sweeper(wired, ledger=ledger, metrics=metrics, clock=Clock())
     swept: list[FamilySwept] = []
     name = account.account if several else None
     seen: set[str] | None = set() if dry_run else None

@@ -3,6 +3,7 @@
 Its threads are real, its clocks are the test's. A test waits for a log event, or until a loop finds nothing to do.
 """
 
+import dataclasses
 import itertools
 import pathlib
 import threading
@@ -14,7 +15,7 @@ import pytest
 from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.upkeep import Upkeep
-from archiver.engine.worker import Stages, Worker, WorkerLimits
+from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import (
     AssetGone,
     BodyIncomplete,
@@ -28,11 +29,6 @@ from archiver.failures import (
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
 from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
-from archiver.sweep.new_standard import Discoverer
-from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Availability
-from archiver.verify.new_standard import BatchQuery
-from archiver.verify.stage import Verifier
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Effects, Engine, HookedLedger
 from tests.harness.journal import Impatient, Journal
 from tests.simulator import KlingSimulator, faults
@@ -97,49 +93,26 @@ class Running:
         self.died = threading.Event()
         self.stopping = threading.Event()
         self.worker = Worker(
-            self._stages(),
+            dataclasses.replace(engine.stages, swept_families=(FAMILY, OTHER_FAMILY)),
             WorkerLimits(transfer_concurrency=SLOTS, sweep_interval_seconds=1e9),
+            upkeep=self._upkeep(),
             stop=self.stopping,
             on_death=self.died.set,
             monotonic=engine.clock.monotonic,
             renew_seconds=renew_seconds,
         )
 
-    def _stages(self) -> Stages:
+    def _upkeep(self) -> Upkeep:
         engine, clock = self.engine, self.engine.clock
-        parts: dict[str, Any] = {
-            "account": ACCOUNT,
-            "client": engine.client,
-            "ledger": engine.ledger,
-            "metrics": engine.metrics,
-            "now": clock.now,
-        }
-        families = (FAMILY, OTHER_FAMILY)
-        offers = Availability(account=ACCOUNT, ledger=engine.ledger, now=clock.now)
-        discoverer = Discoverer(families=families, rand=lambda: 0.5, **parts)
-        return Stages(
-            account=ACCOUNT,
+        return Upkeep(
+            clients={ACCOUNT: engine.client},
             ledger=engine.ledger,
-            keeper=engine.keeper,
-            verifier=Verifier(families=families, offers=offers, rand=lambda: 0.5, **parts),
-            lookup=BatchQuery(families=families, client=engine.client, offers=offers),
-            archiver=engine.archiver,
-            sweeper=Sweeper(
-                offers=offers, discoverer=discoverer, full_interval_ms=10**12, rand=lambda: 0.5, **parts
-            ),
-            upkeep=Upkeep(
-                clients={ACCOUNT: engine.client},
-                ledger=engine.ledger,
-                metrics=engine.metrics,
-                sweep_interval_ms=1000,
-                daemon_id=new_daemon_id(),
-                version="test",
-                started_at=clock.now(),
-                now=clock.now,
-            ),
-            failure_handler=engine.failure_handler,
             metrics=engine.metrics,
-            families=families,
+            sweep_interval_ms=1000,
+            daemon_id=new_daemon_id(),
+            version="test",
+            started_at=clock.now(),
+            now=clock.now,
         )
 
     def called_back(self, count: int = 1, **task: Any) -> list[str]:
@@ -181,7 +154,7 @@ def sim() -> Iterator[KlingSimulator]:
 
 @pytest.fixture
 def engine(sim: KlingSimulator, tmp_path: pathlib.Path, journal: Journal) -> Iterator[Engine]:  # noqa: ARG001 -- logging is set up first
-    with Engine(sim, tmp_path, ledger_class=WatchedLedger) as made:
+    with Engine(sim, tmp_path, ledger_class=WatchedLedger, families=(FAMILY, OTHER_FAMILY)) as made:
         assert isinstance(made.ledger, WatchedLedger)
         made.ledger.watch()
         yield made
@@ -198,7 +171,8 @@ def running(engine: Engine, journal: Journal) -> Iterator[Running]:
 
 @pytest.fixture
 def running_by_api_key(sim: KlingSimulator, tmp_path: pathlib.Path, journal: Journal) -> Iterator[Running]:
-    with Engine(sim, tmp_path, ledger_class=WatchedLedger, api_key=True) as engine:
+    families = (FAMILY, OTHER_FAMILY)
+    with Engine(sim, tmp_path, ledger_class=WatchedLedger, api_key=True, families=families) as engine:
         assert isinstance(engine.ledger, WatchedLedger)
         engine.ledger.watch()
         run = Running(engine, journal)
@@ -548,7 +522,7 @@ def test_a_renewal_that_ends_ends_the_process(engine: Engine, journal: Journal) 
         def renew(self) -> None:
             raise Died
 
-    engine.keeper = Broken(engine.ledger)
+    engine.stages = dataclasses.replace(engine.stages, keeper=Broken(engine.ledger))
     run = Running(engine, journal, renew_seconds=0)
     run.worker.start()
 
@@ -598,13 +572,13 @@ def test_a_stop_gives_back_what_has_not_ended_and_lets_it_put_nothing_more(
 
 
 @pytest.fixture
-def sweeps(engine: Engine, journal: Journal) -> tuple[SweepLoop, list[str]]:
+def sweeps(engine: Engine) -> tuple[SweepLoop, list[str]]:
     """A loop of two families with an interval of a second, and the families that it has swept."""
-    stages = Running(engine, journal)._stages()  # noqa: SLF001 -- the same file's
+    stages = engine.stages
     swept: list[str] = []
     loop = SweepLoop(
         sweeper=stages.sweeper,
-        families=stages.families,
+        families=stages.swept_families,
         ledger=engine.ledger,
         metrics=engine.metrics,
         interval_seconds=1,
@@ -682,8 +656,8 @@ def test_when_a_question_is_let_in_again_the_sweeps_do_not_wait_for_their_probe(
     assert swept == [FAMILY, OTHER_FAMILY]
 
 
-def test_a_stop_ends_the_step_between_two_families(engine: Engine, journal: Journal) -> None:
-    stages = Running(engine, journal)._stages()  # noqa: SLF001 -- the same file's
+def test_a_stop_ends_the_step_between_two_families(engine: Engine) -> None:
+    stages = engine.stages
     stop, swept = Impatient(), list[str]()
 
     def swept_one(family: str) -> None:
@@ -692,7 +666,7 @@ def test_a_stop_ends_the_step_between_two_families(engine: Engine, journal: Jour
 
     loop = SweepLoop(
         sweeper=stages.sweeper,
-        families=stages.families,
+        families=stages.swept_families,
         ledger=engine.ledger,
         metrics=engine.metrics,
         interval_seconds=1,
