@@ -1,8 +1,8 @@
-"""`kling-receiver`: the daemon. Settings, log, ledger, engine, HTTP, in this order; and backwards on the way out.
+"""`kling-receiver`: the daemon. It starts settings, log, ledger, engine and HTTP server, and stops in reverse order.
 
-The door opens last, once whatever it answers for is there, and closes first. From the moment it closes, requests and
-transfers together have KLING_SHUTDOWN_SECONDS; what has not ended by then is given back, and the process exits over
-the heads of its threads, because Python would wait for each of them and a fetch may take minutes.
+The listener opens last and closes first. From then on, requests and transfers have KLING_SHUTDOWN_SECONDS. The engine
+gives back unfinished tasks, and the process ends with `os._exit`: Python would otherwise join every thread, and a
+fetch may take minutes.
 """
 
 import contextlib
@@ -31,22 +31,22 @@ from receiver.api.tasks import Api
 from receiver.app import AppParts, build_app
 from receiver.callbacks.endpoint import Callbacks
 from receiver.callbacks.intake import Intake
-from receiver.callbacks.payload import Signatures
+from receiver.callbacks.signatures import Signatures
 from receiver.server.server import CannotListen, HttpServer
 
 WAITING_MAX = 4096
-"""Callbacks that may wait for a commit at once; above it the door says 503."""
+"""Callbacks that may wait for a commit at once; further ones get 503."""
 
 USAGE = """\
 usage: kling-receiver [--edge-only] [--help] [--version]
 
-Takes Kling's callbacks, verifies each task with the API and brings its images into your S3 bucket. Settings come from
-KLING_… environment variables or from the TOML file that KLING_CONFIG names; README has the table.
+Receives Kling's callbacks, verifies each task with the API and saves its images in your S3 bucket. Settings come
+from KLING_… environment variables, or from the TOML file that KLING_CONFIG names. README lists them all.
 
-  --edge-only   take callbacks only, and let `kling-archiver work` do the rest on the same ledger; that needs
-                PostgreSQL, which this version does not support yet
-  --help        this text
-  --version     the version
+  --edge-only   only receive callbacks; `kling-archiver work` does the rest on the same ledger. Needs PostgreSQL,
+                which this version does not support yet
+  --help        print this text
+  --version     print the version
 
 example:
   KLING_ACCESS_KEY=… KLING_SECRET_KEY=… KLING_S3_BUCKET=my-results KLING_CALLBACK_TOKEN=… kling-receiver
@@ -54,8 +54,7 @@ example:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon; its exit status: 0 stopped in good order, 1 broken, 2 refused: usage, settings,
-    a limit of the system."""
+    """Run the daemon. Exit status: 0 stopped in order, 1 broken, 2 refused (usage, settings, a system limit)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["--help"], ["-h"], ["--version"]):
         sys.stdout.write(f"kling-receiver {VERSION}\n" if given == ["--version"] else USAGE)
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given == ["--edge-only"]:
         return _refuse("--edge-only needs a PostgreSQL ledger, which this version does not support yet")
     if given:
-        return _refuse(f"it does not know: {' '.join(given)}\n\n{USAGE}")
+        return _refuse(f"unknown arguments: {' '.join(given)}\n\n{USAGE}")
     try:
         settings = Settings.load(os.environ)
         _configure_log(settings)
@@ -92,7 +91,7 @@ def _configure_log(settings: Settings) -> None:
         log.get().warning(
             "ledger.unmounted",
             path=ledger_path,
-            what_to_do="The ledger goes with this container: mount a volume where it lies (KLING_LEDGER_URL).",
+            what_to_do="The ledger will vanish with this container: mount a volume at its folder (KLING_LEDGER_URL).",
         )
 
 
@@ -100,14 +99,14 @@ def _run(settings: Settings) -> int:
     ledger = Ledger.open(settings.ledger_url, daemon=True)
     try:
         require_account(ledger, settings)
-        _leave_out_strangers(settings, ledger)
+        _warn_of_stranded_accounts(settings, ledger)
         return _serve(settings, ledger)
     finally:
         ledger.close()
 
 
-def _leave_out_strangers(settings: Settings, ledger: Ledger) -> None:
-    """Accounts that the ledger knows and no setting names: nobody will work for them, which is said once a start."""
+def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:
+    """Log, once a start, the accounts that have tasks in the ledger but no settings."""
     known = [account.account for account in settings.accounts]
     ledger.forget_holds(known=known)
     for account, waiting in ledger.stranded(known=known).items():
@@ -115,7 +114,7 @@ def _leave_out_strangers(settings: Settings, ledger: Ledger) -> None:
             "account.stranded",
             account=account,
             tasks=waiting,
-            what_to_do="Nobody works for this account: give it a table under [[accounts]] again, or let it be.",
+            what_to_do="Its tasks wait: add the account to [[accounts]] again, or ignore this.",
         )
 
 
@@ -125,7 +124,7 @@ def _serve(settings: Settings, ledger: Ledger) -> int:
     closing = _Closing(seconds=settings.shutdown_seconds)
 
     def die() -> None:
-        """A loop of the engine has ended by itself: leave in good order, and not with status 0."""
+        """A loop of the engine has crashed: stop in order, with status 1."""
         died.set()
         server.stop()
 
@@ -155,7 +154,7 @@ def _serve(settings: Settings, ledger: Ledger) -> int:
 
 
 class _Closing:
-    """The end of the process: begins once, and then has so many seconds."""
+    """The end of the process: begins once, then lasts at most `seconds`."""
 
     def __init__(self, *, seconds: float) -> None:
         self.begun = threading.Event()
@@ -173,11 +172,11 @@ class _Closing:
 
 
 def _stop(engine: Engine, closing: _Closing) -> bool:
-    """Stop the engine; whether nothing of it goes on. Impatient signals are not heard any more: the end is near."""
+    """Stop the engine, ignoring further signals. Returns whether all of its threads have ended."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     ended = engine.stop(seconds=closing.seconds_left())
-    with contextlib.suppress(LedgerUnavailable):  # then `status` lists this daemon for another minute
+    with contextlib.suppress(LedgerUnavailable):  # `status` would then list this daemon for another minute
         engine.ledger.leave(engine.upkeep.daemon_id)
     return ended
 
@@ -186,9 +185,9 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
     ledger = engine.ledger
 
     def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
-        receptions = ledger.record_callbacks(callbacks)
+        outcomes = ledger.record_callbacks(callbacks)
         engine.wake(Stage.VERIFY, {callback.account for callback in callbacks})
-        return receptions
+        return outcomes
 
     intake = Intake(record, waiting_max=WAITING_MAX)
     callbacks = Callbacks(
@@ -216,7 +215,7 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
 
 
 def _api(settings: Settings, engine: Engine) -> list[Route]:
-    """The routes of `/api`; none where no admin token is set."""
+    """The routes of `/api`; none without an admin token."""
     if settings.admin_token is None:
         return []
     api = Api(

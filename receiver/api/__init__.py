@@ -1,1 +1,1 @@
-"""The JSON API for programs that hold the admin token."""
+"""The JSON API for programs that have the admin token."""

@@ -1,23 +1,17 @@
-"""`/api`: tasks for whoever has the admin token. Exists only where KLING_ADMIN_TOKEN is set.
+"""`/api`: register and show tasks, for holders of the admin token. It exists only if KLING_ADMIN_TOKEN is set.
 
     POST /api/tasks           {"task_id", "family", "external_task_id"?, "account"?, "request"?, "created_at"?}
-    GET  /api/tasks/{id}      the same JSON as `kling-archiver show ID --json`; ?account= where several have the id
+    GET  /api/tasks/{id}      the same JSON as `kling-archiver show ID --json`; ?account= if several have the id
 
-Three rules:
-
-1. The token comes first: without it nobody learns what there is, nor whether a body was well-formed. It is compared as
-   bytes, in constant time.
-2. 200 is sent after the ledger has committed and never otherwise. To say the same again is harmless: a caller that got
-   no answer sends it once more.
-3. What the ledger is asked runs in a thread, so many at a time and no more: the callbacks' commits wait for nobody here
-   but for the ledger's own lock.
+1. The token is checked first. Without it, a client learns neither what exists nor whether its body was well-formed.
+2. 200 is sent only after the ledger has committed. Registering is idempotent: a client without an answer repeats.
+3. Calls to the ledger run in threads, at most `LEDGER_CALLS_MAX` at once. A callback's commit therefore never waits
+   for the API, except for the ledger's own lock.
 """
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
-import hmac
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -32,14 +26,15 @@ from archiver import log
 from archiver.create import registration
 from archiver.create.registration import NotARegistration, Registration
 from archiver.failures import LedgerUnavailable
-from receiver.callbacks.endpoint import BodyProblem, announced_bytes, read_body
+from receiver.api.auth import AdminToken
 from receiver.server import replies
+from receiver.server.bodies import BodyProblem, announced_bytes, read_body
 from receiver.server.replies import Reply
 
 BODY_BYTES_MAX = 256 * 1024
 BODY_SECONDS_MAX = 10.0
-AT_A_TIME = 4
-"""Questions to the ledger. Another one waits its turn, and its caller with it."""
+LEDGER_CALLS_MAX = 4
+"""Further calls, and their clients, wait."""
 
 UNAUTHORIZED = Reply(
     401,
@@ -48,17 +43,17 @@ UNAUTHORIZED = Reply(
     ((b"www-authenticate", b"Bearer"),),
 )
 UNKNOWN = Reply(404, 1203, "No task has this id or external id.")
-AMBIGUOUS = Reply(400, 1200, "Several accounts have this id: say which with ?account=.")
-INVALID = Reply(400, 1200, "The body is no registration.")
+AMBIGUOUS = replies.malformed("Several accounts have this id: say which with ?account=.")
+INVALID = replies.malformed("The body is no registration.")
 NOT_NOW = Reply(503, 5001, "The ledger cannot be used now; please try again.", (replies.RETRY_AFTER,))
 _PROBLEMS = {BodyProblem.TOO_LARGE: replies.TOO_LARGE, BodyProblem.TOO_SLOW: replies.TOO_SLOW}
 
 _log = log.get()
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
 class Tasks(Protocol):
-    """The ledger, as far as it is asked here. Both may block, and raise LedgerUnavailable."""
+    """The part of the ledger that the API uses. Both calls may block, and may raise LedgerUnavailable."""
 
     def register(
         self,
@@ -70,14 +65,14 @@ class Tasks(Protocol):
         request: Mapping[str, object] | None = None,
         created_at: int | None = None,
     ) -> bool:
-        """Committed when it returns; True when the id was new."""
+        """Committed when it returns; True if the id was new."""
 
     def show(self, task_id: str, *, account: str) -> dict[str, Any] | None:
-        """The task, None when nobody knows it."""
+        """One task by its id or external id; None if the account has none."""
 
 
 class Api:
-    """The endpoints. `now` gives Unix ms; `on_registered(account)` is told of each registration, after its commit."""
+    """The endpoints. `now` gives Unix ms; `on_registered(account)` runs after each commit."""
 
     def __init__(
         self,
@@ -89,11 +84,11 @@ class Api:
         on_registered: Callable[[str], None],
     ) -> None:
         self._tasks = tasks
-        self._token = token.encode()
+        self._token = AdminToken(token)
         self._accounts = tuple(accounts)
         self._now = now
         self._on_registered = on_registered
-        self._at_a_time = asyncio.Semaphore(AT_A_TIME)
+        self._ledger_calls = asyncio.Semaphore(LEDGER_CALLS_MAX)
 
     def routes(self) -> list[Route]:
         """For the application."""
@@ -104,35 +99,42 @@ class Api:
 
     async def register(self, request: Request) -> Response:
         """Follow a task from now on."""
-        if not self._is_admin(request):
+        if not self._token.is_in(request.headers.raw):
             return _Refusal(UNAUTHORIZED)
         body = await _body_of(request)
         if isinstance(body, BodyProblem):
             return _Refusal(_PROBLEMS.get(body, INVALID))
         try:
-            asked = registration.read(_json(body), now=self._now())
-            account = self._account_of(asked)
+            task = registration.read(_json(body), now=self._now())
+            account = self._account_of(task)
         except NotARegistration as error:
-            return _Refusal(dataclasses.replace(INVALID, message=str(error)))
+            return _Refusal(replies.malformed(str(error)))
         try:
-            is_new = await self._in_turn(functools.partial(self._commit, asked, account=account))
+            is_new = await self._call_ledger(functools.partial(self._commit, task, account=account))
         except LedgerUnavailable as error:
             _log.error("ledger.unavailable", message=str(error))
             return _Refusal(NOT_NOW)
-        _log.info("task.registered", account=account, task_id=asked.task_id, family=asked.family, new=is_new)
-        told = {"task_id": asked.task_id, "account": account, "family": asked.family}
-        return _done({**told, "external_task_id": asked.external_task_id, "new": is_new})
+        _log.info("task.registered", account=account, task_id=task.task_id, family=task.family, new=is_new)
+        return _success(
+            {
+                "task_id": task.task_id,
+                "account": account,
+                "family": task.family,
+                "external_task_id": task.external_task_id,
+                "new": is_new,
+            }
+        )
 
     async def show(self, request: Request) -> Response:
         """One task, by its id or external id."""
-        if not self._is_admin(request):
+        if not self._token.is_in(request.headers.raw):
             return _Refusal(UNAUTHORIZED)
         identifier, account = request.path_params["id"], request.query_params.get("account")
-        among = self._accounts if account is None else (account,)
-        if not registration.is_identifier(identifier) or not set(among) <= set(self._accounts):
+        accounts = self._accounts if account is None else (account,)
+        if not registration.is_identifier(identifier) or not set(accounts) <= set(self._accounts):
             return _Refusal(UNKNOWN)
         try:
-            found = await self._in_turn(functools.partial(self._find, identifier, among=among))
+            found = await self._call_ledger(functools.partial(self._find, identifier, accounts=accounts))
         except LedgerUnavailable as error:
             _log.error("ledger.unavailable", message=str(error))
             return _Refusal(NOT_NOW)
@@ -140,44 +142,37 @@ class Api:
             return _Refusal(AMBIGUOUS if found else UNKNOWN)
         return Response(json.dumps(found[0]), media_type="application/json")
 
-    def _is_admin(self, request: Request) -> bool:
-        """Whether the one Authorization header is ours. The scheme's name has no case (RFC 9110)."""
-        sent = [value for name, value in request.headers.raw if name == b"authorization"]
-        scheme, _, token = (sent[0] if len(sent) == 1 else b"").partition(b" ")
-        is_equal = hmac.compare_digest(token.strip(), self._token)
-        return is_equal and scheme.lower() == b"bearer"
-
-    def _account_of(self, asked: Registration) -> str:
-        """Whose task it is. Raises NotARegistration."""
+    def _account_of(self, task: Registration) -> str:
+        """The account that the registration names, or the only one. Raises NotARegistration."""
         names = ", ".join(self._accounts)
-        if asked.account is None and len(self._accounts) == 1:
+        if task.account is None and len(self._accounts) == 1:
             return self._accounts[0]
-        if asked.account is None:
+        if task.account is None:
             raise NotARegistration(f"account is missing, and there are several: {names}.")
-        if asked.account not in self._accounts:
+        if task.account not in self._accounts:
             raise NotARegistration(f"account must be one of: {names}.")
-        return asked.account
+        return task.account
 
-    def _commit(self, asked: Registration, *, account: str) -> bool:
+    def _commit(self, task: Registration, *, account: str) -> bool:
         is_new = self._tasks.register(
-            asked.task_id,
+            task.task_id,
             account=account,
-            family=asked.family,
-            external_task_id=asked.external_task_id,
-            request=asked.request,
-            created_at=asked.created_at,
+            family=task.family,
+            external_task_id=task.external_task_id,
+            request=task.request,
+            created_at=task.created_at,
         )
         self._on_registered(account)
         return is_new
 
-    def _find(self, identifier: str, *, among: Sequence[str]) -> list[dict[str, Any]]:
-        shown = (self._tasks.show(identifier, account=account) for account in among)
+    def _find(self, identifier: str, *, accounts: Sequence[str]) -> list[dict[str, Any]]:
+        shown = (self._tasks.show(identifier, account=account) for account in accounts)
         return [task for task in shown if task is not None]
 
-    async def _in_turn(self, ask: Callable[[], _Answer]) -> _Answer:
-        """A caller that goes away does not end its question: whatever was begun is committed."""
-        async with self._at_a_time:
-            return await asyncio.to_thread(ask)
+    async def _call_ledger(self, call: Callable[[], _Result]) -> _Result:
+        """A client that disconnects does not cancel the call: once begun, it commits."""
+        async with self._ledger_calls:
+            return await asyncio.to_thread(call)
 
 
 async def _body_of(request: Request) -> bytes | BodyProblem:
@@ -187,7 +182,7 @@ async def _body_of(request: Request) -> bytes | BodyProblem:
 
 
 def _json(body: bytes) -> object:
-    """The document in a body. Raises NotARegistration: a number of 5000 digits and a nesting of as many levels too."""
+    """The JSON document in a body. Raises NotARegistration, also for a 5000-digit number or 5000 nested lists."""
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     raise NotARegistration("The body is not JSON.")
@@ -198,17 +193,17 @@ def _refuse_constant(_name: str) -> None:
 
 
 class _Refusal(Response):
-    """An answer from the table, sent so that it arrives also where the body was not read to its end."""
+    """A reply from the table, sent so that a client with unsent body bytes can still read it."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(status_code=reply.status)
-        self._refusal = reply
+        self._reply = reply
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- as in Response
-        await replies.send_early(self._refusal, receive, send)
+        await replies.send_early(self._reply, receive, send)
 
 
-def _done(data: Mapping[str, object]) -> Response:
-    """The envelope of Kling's own API around `data`."""
+def _success(data: Mapping[str, object]) -> Response:
+    """`data` in the envelope of Kling's own API."""
     envelope = {"code": 0, "message": "ok", "request_id": str(uuid.uuid4())}
     return Response(json.dumps({**envelope, "data": data}), media_type="application/json")

@@ -1,1 +1,1 @@
-"""The callback endpoint: a notification in, committed, answered 200. `endpoint` is the way in."""
+"""The callback endpoint: read, check and commit a notification, then answer 200. Start at `endpoint`."""

@@ -1,56 +1,52 @@
 """The callback endpoint: `POST /callbacks/{token}` and `/callbacks/{token}/{family}`.
 
-Two rules:
+1. All control flow is in `Callbacks.__call__`, in the order of the contract: method, token, size, signature,
+   shape, commit. Every case ends in one reply, one log line and one count.
+2. 200 is sent only after `Intake.put` has returned. The endpoint waits only for the sender's body and for the
+   ledger, each for a bounded time.
 
-1. All of its control flow is in `Callbacks.__call__`, in the order of the contract: method, token, size,
-   signature, shape, commit. Every case ends in one answer, one log line and one count.
-2. 200 is sent after `Intake.put` has returned and never otherwise. Nothing here waits for anything outside
-   but the sender's own body and the ledger, each for a bounded time.
+It is plain ASGI: Starlette's routing and middleware would cost a fifth of the whole request. Starlette's body limit
+is not used because it answers 413 before the endpoint can answer 404, and so tells the limit to clients without a
+token.
 
-It is plain ASGI: at several thousand callbacks a second, building request and response objects would cost
-more than all else it does. Starlette's own body limit is not used because it answers 413 before the endpoint
-could answer 404, and would so tell strangers which limit stands behind a door they have no token for.
-
-The path is read as it came, split at real slashes and decoded after that, so that an encoded slash never
-makes or hides a segment.
+The raw path is split at slashes before it is decoded, so that an encoded slash never makes or hides a segment.
 """
 
-import asyncio
-import dataclasses
-import enum
 import hmac
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from archiver import log
 from archiver.metrics import CallbackResult, Metrics
 from archiver.model import FAMILY, Callback
 from receiver.callbacks import payload
 from receiver.callbacks.intake import Intake, IntakeUnavailable
+from receiver.callbacks.signatures import Signatures
 from receiver.server import replies
+from receiver.server.bodies import BodyProblem, announced_bytes, read_body
 from receiver.server.replies import Reply
 
 BODY_SECONDS_MAX = 10.0
-FAMILIES_NAMED_MAX = 100
-"""How many different unknown families are logged in one process's life; a token holder could send any number."""
+FAMILIES_LOGGED_MAX = 100
+"""Different unknown families that one process logs; a token holder could send any number."""
 
+_PROBLEM_REPLIES: Mapping[BodyProblem, Reply] = {
+    BodyProblem.TOO_LARGE: replies.TOO_LARGE,
+    BodyProblem.TOO_SLOW: replies.TOO_SLOW,
+}
+_PROBLEM_RESULTS: Mapping[BodyProblem, CallbackResult] = {
+    BodyProblem.TOO_LARGE: CallbackResult.TOO_LARGE,
+    BodyProblem.TOO_SLOW: CallbackResult.MALFORMED,
+}
 _log = log.get()
 
 
-class BodyProblem(enum.StrEnum):
-    """Why there is no body to look at."""
-
-    TOO_LARGE = "too_large"
-    TOO_SLOW = "body_too_slow"
-    DISCONNECTED = "disconnected"
-
-
 class _Address(NamedTuple):
-    """What the path says. `family` is None when it names none; `safe` is False when it names nonsense."""
+    """What the path says. `family` is None if it names none; `safe` is False if it names a malformed one."""
 
     token: bytes
     family: str | None
@@ -65,19 +61,19 @@ class Callbacks:
         *,
         intake: Intake,
         tokens: Mapping[str, str],
-        signatures: Mapping[str, payload.Signatures],
+        signatures: Mapping[str, Signatures],
         families: Collection[str],
         body_bytes_max: int,
         metrics: Metrics,
         body_seconds_max: float = BODY_SECONDS_MAX,
     ) -> None:
-        """`tokens` maps each valid token to its account, `signatures` each account to its check; `families`
-        are those that this version knows."""
+        """`tokens` maps each valid token to its account, `signatures` each account to its check. `families` are the
+        known ones; others are accepted and logged."""
         self._intake = intake
         self._accounts = [(token.encode(), account) for token, account in tokens.items()]
         self._signatures = {account: signatures[account] for account in tokens.values()}
         self._families = families
-        self._families_named: set[str] = set()
+        self._families_logged: set[str] = set()
         self._body_bytes_max = body_bytes_max
         self._body_seconds_max = body_seconds_max
         self._metrics = metrics
@@ -115,18 +111,18 @@ class Callbacks:
         callback = payload.parse(body, account=account, family_hint=address.family)
         if isinstance(callback, payload.Malformed):
             self._refuse(CallbackResult.MALFORMED, callback.reason, account)
-            return await replies.send(dataclasses.replace(replies.MALFORMED, message=callback.reason), send)
+            return await replies.send(replies.malformed(callback.reason), send)
         try:
-            reception = await self._intake.put(callback)
+            outcome = await self._intake.put(callback)
         except IntakeUnavailable as failure:
             self._refuse(CallbackResult.UNAVAILABLE, failure.reason, account)
             return await replies.send(replies.UNAVAILABLE, send)
         await replies.send(replies.OK, send)
-        self._accepted(callback, CallbackResult(reception), seconds=time.perf_counter() - started)
+        self._accepted(callback, CallbackResult(outcome), seconds=time.perf_counter() - started)
         return None
 
     def _account(self, token: bytes) -> str | None:
-        """Whose token it is. Every token is compared, in constant time, wherever the match stands."""
+        """The account of the token. Every known token is compared, in constant time, even after a match."""
         found = None
         for known, account in self._accounts:
             if hmac.compare_digest(known, token):
@@ -146,26 +142,16 @@ class Callbacks:
             result=result,
         )
         if callback.family_hint is not None and callback.family_hint not in self._families:
-            self._name_family(callback.family_hint)
+            self._log_family(callback.family_hint)
 
-    def _name_family(self, family: str) -> None:
-        if family not in self._families_named and len(self._families_named) < FAMILIES_NAMED_MAX:
-            self._families_named.add(family)
+    def _log_family(self, family: str) -> None:
+        if family not in self._families_logged and len(self._families_logged) < FAMILIES_LOGGED_MAX:
+            self._families_logged.add(family)
             _log.warning("callback.family_unknown", family=family)
 
     def _refuse(self, result: CallbackResult, reason: str, account: str | None = None) -> None:
         self._counts[result].inc()
         _log.warning("callback.refused", result=result, reason=reason, account=account)
-
-
-_PROBLEM_REPLIES: Mapping[BodyProblem, Reply] = {
-    BodyProblem.TOO_LARGE: replies.TOO_LARGE,
-    BodyProblem.TOO_SLOW: replies.TOO_SLOW,
-}
-_PROBLEM_RESULTS: Mapping[BodyProblem, CallbackResult] = {
-    BodyProblem.TOO_LARGE: CallbackResult.TOO_LARGE,
-    BodyProblem.TOO_SLOW: CallbackResult.MALFORMED,
-}
 
 
 def _address(scope: Scope) -> _Address:
@@ -184,48 +170,9 @@ def _address(scope: Scope) -> _Address:
 
 
 def _family(segments: list[bytes]) -> str | None:
-    """The family that these segments spell, or None: an encoded slash inside one spells nothing."""
+    """The family that these segments name; None if malformed, for example with an encoded slash."""
     path = b"/".join(segments)
     if path.count(b"/") != len(segments) - 1:
         return None
     family = path.decode("ascii", "replace")
     return family if FAMILY.fullmatch(family) else None
-
-
-def announced_bytes(headers: Iterable[tuple[bytes, bytes]]) -> float:
-    """`Content-Length`; 0 without one, infinite where it is longer than any size could be."""
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            return int(value) if len(value) < 20 else float("inf")
-    return 0
-
-
-async def read_body(receive: Receive, *, bytes_max: int, seconds_max: float) -> bytes | BodyProblem:
-    """The whole body, counted as it comes, whatever its length was announced to be.
-
-    Nearly every body has come with its headers. A timer for each would cost more than reading it, so only one that
-    comes in pieces has a timer; one that never begins is closed by the server (`serving`, rule 2).
-    """
-    first = await receive()
-    if first["type"] == "http.request" and not first.get("more_body", False):
-        body: bytes = first.get("body", b"")
-        return body if len(body) <= bytes_max else BodyProblem.TOO_LARGE
-    try:
-        async with asyncio.timeout(seconds_max):
-            return await _gather(first, receive, bytes_max=bytes_max)
-    except TimeoutError:
-        return BodyProblem.TOO_SLOW
-
-
-async def _gather(first: Message, receive: Receive, *, bytes_max: int) -> bytes | BodyProblem:
-    chunks: list[bytes] = []
-    length, message = 0, first
-    while message["type"] != "http.disconnect":
-        chunks.append(message.get("body", b""))
-        length += len(chunks[-1])
-        if length > bytes_max:
-            return BodyProblem.TOO_LARGE
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-        message = await receive()
-    return BodyProblem.DISCONNECTED

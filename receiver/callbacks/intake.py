@@ -1,20 +1,17 @@
 """Group commit: all callbacks that wait at one moment become one ledger transaction.
 
-Three guarantees:
+1. `put` returns only after the callback is committed, so a 200 is never ahead of the disk. After a crash before
+   that, the sender has no answer and repeats, or the sweep finds the task.
+2. `put` ends within `seconds_max`, even if the ledger hangs. A slower commit may still succeed; the sender then
+   repeats, and the ledger counts a duplicate.
+3. A callback that the ledger cannot record does not fail the others: a failed batch is split until the bad one is
+   alone. Only `LedgerUnavailable` fails the whole batch, because it is about the ledger.
 
-1. `put` returns only after the commit of that callback has returned, so a 200 is never ahead of the disk.
-   A crash before it costs nothing that was promised: the sender got no answer and asks again, or the sweep
-   finds the task.
-2. `put` ends within `seconds_max`, whatever the ledger does. A commit that takes longer may still succeed
-   later; the callback then counts twice, which the ledger is made for.
-3. One callback that the ledger chokes on does not take its neighbours with it: a batch that fails is split
-   until the bad one stands alone. Only `LedgerUnavailable` fails them all, being nobody's fault.
+While a batch commits in the only thread, the next one gathers. An fsync costs the same for one row as for five
+hundred, so throughput grows with load, and a callback waits for at most two commits.
 
-While one batch commits in the only thread, the next one gathers. An fsync costs the same for one row as for
-five hundred, so throughput grows with load, and the latency of a callback is at most two commits.
-
-The thread is a daemon: if a commit hangs for ever (a dead network file system), the process can still exit,
-and SQLite and PostgreSQL both roll such a transaction back.
+The thread is a daemon thread. If a commit hangs forever (a dead network file system), the process can still exit,
+and SQLite and PostgreSQL both roll the transaction back.
 """
 
 import asyncio
@@ -35,19 +32,19 @@ _log = log.get()
 
 
 class IntakeUnavailable(Exception):
-    """The callback was not recorded as far as we know; its sender must try again. Carries a slug."""
+    """The callback is not known to be recorded; its sender must try again. Carries a slug."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-Outcome = CallbackOutcome | IntakeUnavailable
+_Result = CallbackOutcome | IntakeUnavailable
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Batch:
-    """The callbacks of one transaction, and who waits for each."""
+    """The callbacks of one transaction, and the future that waits for each."""
 
     alarm: asyncio.TimerHandle
     callbacks: list[Callback] = dataclasses.field(default_factory=list)
@@ -55,7 +52,7 @@ class _Batch:
 
 
 class Intake:
-    """The one way for a callback into the ledger. Use as `async with`; `put` from that event loop only."""
+    """The only way of a callback into the ledger. Use as `async with`; call `put` from that event loop only."""
 
     def __init__(
         self,
@@ -83,18 +80,18 @@ class Intake:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Take nothing new, and wait until all that waits has been committed or given up on."""
+        """Refuse new callbacks, and wait until each waiting one has been committed or given up."""
         self._closing = True
         await self._idle.wait()
         self._work.put(None)
 
     @property
     def is_open(self) -> bool:
-        """Whether a callback that came now would be let in; what `/readyz` asks."""
+        """Whether a new callback would be admitted; `/readyz` asks."""
         return not self._closing and not self._stuck
 
     async def put(self, callback: Callback) -> CallbackOutcome:
-        """Commit the callback and say what it was to the ledger.
+        """Commit the callback.
 
         Raises:
             IntakeUnavailable: it is not known to be committed.
@@ -121,7 +118,7 @@ class Intake:
         return waiter
 
     def _open_batch(self) -> None:
-        """The dispatch waits for the end of this turn of the loop: requests read in one turn go together."""
+        """Dispatch at the end of this loop iteration, so that requests read in one iteration share a batch."""
         if self._committing is None and not self._gathering:
             self._loop.call_soon(self._dispatch)
         self._idle.clear()
@@ -136,21 +133,21 @@ class Intake:
             self._committing = None
             self._idle.set()
 
-    def _settle(self, batch: _Batch, outcomes: Sequence[Outcome]) -> None:
-        """A waiter may be done already: given up on, or cancelled with its request."""
+    def _resolve(self, batch: _Batch, results: Sequence[_Result]) -> None:
+        """A waiter may be done already: given up, or cancelled with its request."""
         batch.alarm.cancel()
         self._stuck = False
-        for waiter, outcome in zip(batch.waiters, outcomes, strict=True):
+        for waiter, result in zip(batch.waiters, results, strict=True):
             if waiter.done():
                 continue
-            if isinstance(outcome, IntakeUnavailable):
-                waiter.set_exception(outcome)
+            if isinstance(result, IntakeUnavailable):
+                waiter.set_exception(result)
             else:
-                waiter.set_result(outcome)
+                waiter.set_result(result)
         self._dispatch()
 
     def _give_up(self, batch: _Batch) -> None:
-        """The batch is `seconds_max` old. Waiting ones are dropped; the one in the thread may yet commit."""
+        """The batch is `seconds_max` old. One that still waits is dropped; one in the thread may still commit."""
         if batch is self._committing:
             self._stuck = True
         else:
@@ -162,25 +159,25 @@ class Intake:
                 waiter.set_exception(IntakeUnavailable("ledger_slow"))
 
     def _commit_batches(self) -> None:
-        """The thread. After the loop has closed nobody waits for an outcome any more."""
+        """The thread. Once the loop has closed, no request waits for a result."""
         while (batch := self._work.get()) is not None:
-            outcomes = self._commit(batch.callbacks)
+            results = self._commit(batch.callbacks)
             try:
-                self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
+                self._loop.call_soon_threadsafe(self._resolve, batch, results)
             except RuntimeError:
                 return
 
-    def _commit(self, callbacks: Sequence[Callback]) -> list[Outcome]:
+    def _commit(self, callbacks: Sequence[Callback]) -> list[_Result]:
         try:
             recorded = zip(callbacks, self._record(callbacks), strict=True)
-            return [reception for _, reception in recorded]
+            return [outcome for _, outcome in recorded]
         except LedgerUnavailable as failure:
             _log.error("ledger.unavailable", message=str(failure), callbacks=len(callbacks))
             return [IntakeUnavailable(failure.reason) for _ in callbacks]
-        except Exception as error:  # noqa: BLE001  # a worker loop: whatever one row sets off stays with it
+        except Exception as error:  # noqa: BLE001  # one bad row must not end the thread
             return self._commit_apart(callbacks, error)
 
-    def _commit_apart(self, callbacks: Sequence[Callback], error: Exception) -> list[Outcome]:
+    def _commit_apart(self, callbacks: Sequence[Callback], error: Exception) -> list[_Result]:
         if len(callbacks) == 1:
             _log.error("intake.failed", task_id=callbacks[0].task_id, exc_info=error)
             return [IntakeUnavailable("record_failed")]

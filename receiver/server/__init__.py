@@ -1,1 +1,1 @@
-"""The HTTP server: listening, limits, draining, and the answers that every endpoint gives."""
+"""The HTTP server: listening, limits, draining, and replies that every endpoint sends."""

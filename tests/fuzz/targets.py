@@ -12,7 +12,8 @@ from archiver.kling.responses import read_answer, rows_of, sound
 from archiver.kling.results import file_name, read_task
 from archiver.media.identify import PIXELS_MAX, identify
 from archiver.model import TASK_ID, Callback
-from receiver.callbacks.payload import RESULT_ARRAYS_MAX, Malformed, Signatures, SignatureVerdict, parse
+from receiver.callbacks.payload import RESULT_ARRAYS_MAX, Malformed, parse
+from receiver.callbacks.signatures import Signatures, SignatureVerdict
 
 CONTENT_TYPES = {
     "png": "image/png",

@@ -1,6 +1,7 @@
 """A receiver on a real socket, with a record function that the test holds in its hand."""
 
 import contextlib
+import dataclasses
 import json
 import socket
 import threading
@@ -10,13 +11,14 @@ from typing import Any, Self
 
 import httpx2
 from starlette.routing import BaseRoute
+from starlette.testclient import TestClient
 
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome
 from receiver.app import AppParts, build_app
 from receiver.callbacks.endpoint import Callbacks
 from receiver.callbacks.intake import Intake
-from receiver.callbacks.payload import Signatures
+from receiver.callbacks.signatures import Signatures
 from receiver.server.server import HttpServer
 from tests.project.secret_watch import WATCH
 
@@ -25,11 +27,19 @@ OTHER_TOKEN = "fedcba9876543210fedcba9876543210"
 BODY_BYTES_MAX = 4096
 SECONDS_MAX = 10.0
 
+READY = {"ready": True, "draining": False, "committing": True, "degraded": []}
+"""What `/readyz` says when all is well."""
+
 Record = Callable[[Sequence[Callback]], Sequence[CallbackOutcome]]
 
 
 def legacy_body(task_id: object = "task-1", status: object = "succeed", **more: object) -> bytes:
     return json.dumps({"task_id": task_id, "task_status": status, **more}).encode()
+
+
+def client(parts: AppParts, **changes: object) -> TestClient:
+    """A client of the application made of `parts`, some of them replaced. Use as `with`."""
+    return TestClient(build_app(dataclasses.replace(parts, **changes)))  # type: ignore[arg-type]  # by name
 
 
 class Journal:

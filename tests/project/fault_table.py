@@ -198,7 +198,7 @@ _MACHINE = (
      "receiver/callbacks/test_endpoint.py::test_a_ledger_that_is_away_is_503_with_retry_after"),
     ("file descriptors run out", "new connections are refused, what is answered 200 is archived; goes on by itself",
      "daemon/test_machine_faults.py::test_a_machine_that_runs_short_loses_nothing_and_goes_on_by_itself",
-     "receiver/test_app.py::test_a_crowd_is_answered_503_and_the_health_checks_are_not"),
+     "receiver/server/test_server.py::test_an_overloaded_server_answers_503_but_not_to_health_checks"),
     ("memory runs out", "what cannot be done waits; the process neither dies nor freezes; goes on by itself",
      "daemon/test_machine_faults.py::test_a_machine_that_runs_short_loses_nothing_and_goes_on_by_itself",
      "daemon/test_machine_faults.py::test_without_memory_callbacks_are_committed_or_refused_and_the_health_checks_answer"),

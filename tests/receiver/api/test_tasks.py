@@ -13,7 +13,7 @@ import pytest
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, State, Status
-from receiver.api.tasks import AT_A_TIME, BODY_BYTES_MAX, Api
+from receiver.api.tasks import BODY_BYTES_MAX, LEDGER_CALLS_MAX, Api
 from tests.harness.edge import SECONDS_MAX, Edge
 from tests.harness.ledgers import DAY, START, Clock
 
@@ -253,19 +253,21 @@ def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(tmp_path
             assert gate.wait(SECONDS_MAX)
 
     with Desk(tmp_path, "default", ledger_class=HangingLedger).running() as desk:
-        callers = [threading.Thread(target=desk.get, args=("/api/tasks/77",)) for _ in range(AT_A_TIME + 3)]
+        callers = [
+            threading.Thread(target=desk.get, args=("/api/tasks/77",)) for _ in range(LEDGER_CALLS_MAX + 3)
+        ]
         for caller in callers:
             caller.start()
-        for _ in range(AT_A_TIME):
+        for _ in range(LEDGER_CALLS_MAX):
             assert asked.acquire(timeout=SECONDS_MAX)
         assert desk.edge.client.get("/healthz").status_code == 200
-        assert len(running) == AT_A_TIME
+        assert len(running) == LEDGER_CALLS_MAX
         assert desk.edge.client.get("/readyz").status_code == 200
         gate.set()
         for caller in callers:
             caller.join()
 
-    assert len(running) == AT_A_TIME + 3
+    assert len(running) == LEDGER_CALLS_MAX + 3
 
 
 # --- several accounts -------------------------------------------------------------------------------------------

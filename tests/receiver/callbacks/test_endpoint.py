@@ -16,7 +16,7 @@ import structlog
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, CallbackOutcome, Status
-from receiver.callbacks.payload import Signatures
+from receiver.callbacks.signatures import Signatures
 from receiver.server import replies
 from tests.harness.edge import BODY_BYTES_MAX, OTHER_TOKEN, SECONDS_MAX, TOKEN, Edge, legacy_body
 

@@ -1,0 +1,106 @@
+"""`/healthz`, `/readyz` and `/metrics`: what monitoring systems ask.
+
+`/healthz` does no I/O. `/readyz` answers 503 for two reasons only: callbacks cannot be committed, or the process is
+draining. An outage of the store or of the API appears in `degraded` and must not stop callbacks: a refused callback
+may be gone for good.
+
+Reading the ledger blocks. So each reading runs in a thread, one of a kind at a time, and a request waits at most
+`READING_SECONDS_MAX` for it. A monitor that asks every second must not pile up threads behind a hanging ledger.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from archiver.failures import Failure
+
+READING_SECONDS_MAX = 5.0
+READINGS_MAX = 4
+"""Threads that readings may occupy at once: one for each kind, and a spare."""
+
+_Value = TypeVar("_Value")
+
+
+class Health:
+    """The three endpoints. `probe`, `degraded` and `refresh_metrics` may block and may raise a `Failure`."""
+
+    def __init__(
+        self,
+        *,
+        is_draining: Callable[[], bool],
+        is_open: Callable[[], bool],
+        probe: Callable[[], None],
+        degraded: Callable[[], Sequence[object]],
+        refresh_metrics: Callable[[], None],
+        render_metrics: Callable[[], tuple[bytes, str]],
+    ) -> None:
+        """`is_open` tells whether a new callback would be admitted; the others are as in `AppParts`."""
+        self._is_draining = is_draining
+        self._is_open = is_open
+        self._render_metrics = render_metrics
+        self._probe = _Reading(functools.partial(_succeeds, probe), otherwise=False)
+        unreadable: Sequence[object] = ("ledger_unavailable",)
+        self._degraded = _Reading(degraded, otherwise=unreadable)
+        self._refresh = _Reading(refresh_metrics, otherwise=None)
+
+    def routes(self) -> list[Route]:
+        """For the application."""
+        return [
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Route("/metrics", self.metrics),
+        ]
+
+    async def healthz(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        """`{"ready":…,"draining":…,"committing":…,"degraded":[…]}`; 503 unless `ready`."""
+        draining = self._is_draining()
+        committing = self._is_open() and await self._probe.value()
+        content = {
+            "ready": committing and not draining,
+            "draining": draining,
+            "committing": committing,
+            "degraded": list(await self._degraded.value()),
+        }
+        return JSONResponse(content, status_code=200 if content["ready"] else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """Gauges that cannot be refreshed keep their last value: in an outage, an old value beats none."""
+        await self._refresh.value()
+        body, content_type = self._render_metrics()
+        return Response(body, headers={"content-type": content_type})
+
+
+class _Reading(Generic[_Value]):
+    """A blocking read in a thread, shared by all requests that arrive while it runs."""
+
+    def __init__(self, read: Callable[[], _Value], *, otherwise: _Value) -> None:
+        """`otherwise` is the value of a read that failed or took too long."""
+        self._read = read
+        self._otherwise = otherwise
+        self._running: asyncio.Task[_Value] | None = None
+
+    async def value(self) -> _Value:
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(asyncio.to_thread(self._read_now))
+        running = self._running
+        finished, _ = await asyncio.wait({running}, timeout=READING_SECONDS_MAX)
+        return running.result() if finished else self._otherwise
+
+    def _read_now(self) -> _Value:
+        try:
+            return self._read()
+        except Failure:
+            return self._otherwise
+
+
+def _succeeds(probe: Callable[[], None]) -> bool:
+    probe()
+    return True

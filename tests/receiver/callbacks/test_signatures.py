@@ -1,0 +1,120 @@
+"""Signatures of callbacks: what is valid, what is refused, and that no header raises."""
+
+import pytest
+
+from receiver.callbacks.signatures import Signatures, SignatureVerdict
+
+SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
+OTHER_SECRET = "whsec_b3RoZXJzZWNyZXRvdGhlcnNlY3JldG90aGVyc2VjcmU="
+SIGNED_AT = 1781080794
+SIGNED_BODY = (
+    b'{"id":"1234567890","status":"succeeded","message":"",'
+    b'"create_time":1781080778802,"update_time":1781080794151}'
+)
+SIGNATURE = b"v1,UsKlJP00XoQyOn410NM9xv34sP+Gl0jnOO9Lcpr7NJ4="
+
+
+def headers(
+    *, at: bytes = b"1781080794", signature: bytes = SIGNATURE, without: bytes = b""
+) -> list[tuple[bytes, bytes]]:
+    sent = [
+        (b"content-type", b"application/json"),
+        (b"webhook-id", b"9876543210"),
+        (b"webhook-timestamp", at),
+        (b"webhook-signature", signature),
+    ]
+    return [(name, value) for name, value in sent if name != without]
+
+
+def signatures(*secrets: str, required: bool = False, now: float = SIGNED_AT) -> Signatures:
+    return Signatures(secrets or (SECRET,), required=required, clock=lambda: now)
+
+
+def test_the_published_signature_is_valid() -> None:
+    assert signatures().check(headers(), SIGNED_BODY) is SignatureVerdict.VALID
+
+
+def test_header_names_are_taken_in_any_case() -> None:
+    shouted = [(name.upper(), value) for name, value in headers()]
+
+    assert signatures().check(shouted, SIGNED_BODY) is SignatureVerdict.VALID
+
+
+@pytest.mark.parametrize("off", [-300, 300])
+def test_a_signature_is_good_for_five_minutes_either_way(off: int) -> None:
+    assert signatures(now=SIGNED_AT + off).check(headers(), SIGNED_BODY) is SignatureVerdict.VALID
+
+
+@pytest.mark.parametrize("off", [-301, 301])
+def test_an_older_or_newer_signature_is_stale(off: int) -> None:
+    assert signatures(now=SIGNED_AT + off).check(headers(), SIGNED_BODY) is SignatureVerdict.STALE
+
+
+@pytest.mark.parametrize("at", [b"soon", b"-1", b"1e9", b"nan", b"9" * 400, "１".encode(), b"1781080794.5"])
+def test_a_time_that_is_none_is_stale(at: bytes) -> None:
+    assert signatures().check(headers(at=at), SIGNED_BODY) is SignatureVerdict.STALE
+
+
+def test_any_of_several_secrets_will_do() -> None:
+    assert signatures(OTHER_SECRET, SECRET).check(headers(), SIGNED_BODY) is SignatureVerdict.VALID
+
+
+@pytest.mark.parametrize(
+    "before", [b"v1,AAAA", b"v2,x", b"garbage", b"v1", b"v1,a,b", b"v1,!", b"\xff\xfe", "v1,ä".encode()]
+)
+def test_a_good_entry_counts_whatever_stands_before_it(before: bytes) -> None:
+    both = headers(signature=before + b" " + SIGNATURE)
+
+    assert signatures().check(both, SIGNED_BODY) is SignatureVerdict.VALID
+
+
+@pytest.mark.parametrize("signature", [b"v1,AAAA", b"v2" + SIGNATURE[2:], SIGNATURE[3:], b"\xff", b","])
+def test_another_signature_is_wrong(signature: bytes) -> None:
+    assert signatures().check(headers(signature=signature), SIGNED_BODY) is SignatureVerdict.WRONG
+
+
+@pytest.mark.parametrize("body", [SIGNED_BODY + b" ", b"", b"\xff\xfe", b"\0"])
+def test_a_signature_covers_every_byte_of_the_body(body: bytes) -> None:
+    assert signatures().check(headers(), body) is SignatureVerdict.WRONG
+
+
+def test_a_signature_by_another_secret_is_wrong() -> None:
+    assert signatures(OTHER_SECRET).check(headers(), SIGNED_BODY) is SignatureVerdict.WRONG
+
+
+@pytest.mark.parametrize("name", [b"webhook-id", b"webhook-timestamp", b"webhook-signature"])
+def test_a_missing_or_empty_header_makes_the_signature_incomplete(name: bytes) -> None:
+    emptied = [(header, b"" if header == name else value) for header, value in headers()]
+
+    assert signatures().check(headers(without=name), SIGNED_BODY) is SignatureVerdict.INCOMPLETE
+    assert signatures().check(emptied, SIGNED_BODY) is SignatureVerdict.INCOMPLETE
+
+
+def test_no_headers_at_all_are_refused_only_where_a_signature_is_required() -> None:
+    plain = [(b"content-type", b"application/json")]
+
+    assert signatures().check(plain, SIGNED_BODY) is SignatureVerdict.ABSENT
+    assert signatures(required=True).check(plain, SIGNED_BODY) is SignatureVerdict.MISSING
+
+
+def test_without_a_secret_nothing_is_checked() -> None:
+    unchecked = Signatures([], required=False).check(headers(signature=b"v1,AAAA"), SIGNED_BODY)
+
+    assert unchecked is SignatureVerdict.UNCHECKED
+
+
+def test_four_verdicts_refuse() -> None:
+    refused = {verdict for verdict in SignatureVerdict if verdict.refused}
+
+    assert refused == {
+        SignatureVerdict.MISSING,
+        SignatureVerdict.INCOMPLETE,
+        SignatureVerdict.STALE,
+        SignatureVerdict.WRONG,
+    }
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_!!!!", "whsec_ä", "whsec_a"])
+def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> None:
+    with pytest.raises(ValueError, match=r"^a signing secret must be whsec_ followed by base64$"):
+        Signatures([secret], required=False)

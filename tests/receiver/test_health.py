@@ -1,0 +1,102 @@
+"""`/healthz`, `/readyz` and `/metrics`."""
+
+import threading
+
+import pytest
+
+from archiver.failures import LedgerUnavailable
+from receiver import health
+from receiver.app import AppParts
+from tests.harness.edge import READY, SECONDS_MAX, client
+
+
+def refuse() -> None:
+    raise LedgerUnavailable("locked")
+
+
+def test_healthz_is_fine_whatever_else_is_not(parts: AppParts) -> None:
+    with client(parts, probe=refuse, draining=lambda: True) as running:
+        assert running.get("/healthz").status_code == 200
+        assert running.head("/healthz").status_code == 200
+
+
+def test_readyz_is_200_while_callbacks_can_be_committed(parts: AppParts) -> None:
+    with client(parts) as running:
+        answer = running.get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (200, READY)
+
+
+def test_what_is_degraded_is_told_and_closes_no_door(parts: AppParts) -> None:
+    holds = [{"stage": "archive", "reason": "bucket_missing"}]
+    with client(parts, degraded=lambda: holds) as running:
+        answer = running.get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (200, READY | {"degraded": holds})
+
+
+def test_readyz_is_503_when_the_ledger_cannot_commit(parts: AppParts) -> None:
+    with client(parts, probe=refuse, degraded=refuse) as running:
+        answer = running.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json() == READY | {
+        "ready": False,
+        "committing": False,
+        "degraded": ["ledger_unavailable"],
+    }
+
+
+def test_readyz_is_503_while_draining(parts: AppParts) -> None:
+    with client(parts, draining=lambda: True) as running:
+        answer = running.get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (503, READY | {"ready": False, "draining": True})
+
+
+def test_a_probe_that_hangs_is_503_and_is_not_started_twice(
+    parts: AppParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "READING_SECONDS_MAX", 0.05)
+    gate, probes = threading.Event(), []
+
+    def hang() -> None:
+        probes.append(1)
+        assert gate.wait(SECONDS_MAX)
+
+    with client(parts, probe=hang) as running:
+        answers = [running.get("/readyz").status_code for _ in range(3)]
+        gate.set()
+
+    assert answers == [503, 503, 503]
+    assert len(probes) == 1
+
+
+def test_metrics_are_refreshed_before_they_are_read(parts: AppParts) -> None:
+    def refresh() -> None:
+        parts.metrics.tasks.labels(state="lost").set(7)
+
+    with client(parts, refresh_metrics=refresh) as running:
+        answer = running.get("/metrics")
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == parts.metrics.render()[1]
+    assert 'kling_tasks{state="lost"} 7.0' in answer.text
+
+
+def test_metrics_are_served_when_they_cannot_be_refreshed(parts: AppParts) -> None:
+    with client(parts, refresh_metrics=refuse) as running:
+        answer = running.get("/metrics")
+
+    assert answer.status_code == 200
+    assert "kling_build_info" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_health_paths_take_get_and_head_only(parts: AppParts, path: str) -> None:
+    with client(parts) as running:
+        answer = running.post(path)
+
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert answer.json()["code"] == 1202
