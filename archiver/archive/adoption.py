@@ -1,65 +1,57 @@
-"""A manifest that is there already: an earlier attempt's, from before a crash or before the ledger was lost.
+"""A manifest that an earlier attempt left: before a crash, or before the ledger was lost.
 
-It is final. It is believed when it speaks of the same task, family and `created_at`, and once every object that it
-names is seen to be there in its size. One that is missing is fetched again and put only if its digest agrees.
+It is final. We believe it if it names the same task, family and `created_at`, and once every object that it names is
+there in its size. A missing object is fetched again, and put only if its digest agrees.
 """
 
 import dataclasses
 from collections.abc import Collection, Mapping
 
-from archiver.archive import manifest
+from archiver.archive.folder import TaskFolder
 from archiver.archive.manifest import Manifest
 from archiver.archive.transfer import Transfer
 from archiver.failures import ForeignObject, StoreMismatch
-from archiver.model import Lease, LeasedAsset, StoredAsset
+from archiver.model import Lease, StoredAsset
 from archiver.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
 class Adopter:
-    """Reads manifests that are there and makes their folders whole."""
+    """Reads a folder's manifest and makes the folder whole."""
 
     store: Store
     transfer: Transfer
 
     def adopt(
-        self, lease: Lease, *, folder: str, objects: Mapping[str, int]
+        self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]
     ) -> tuple[Manifest, tuple[StoredAsset, ...]]:
-        """The manifest in `folder` and its assets, all seen to be there.
+        """The folder's manifest and its assets, all of them there.
 
-        Raises ForeignObject when it speaks of something else, ManifestUnreadable when it cannot be read, and whatever
-        bringing a missing object back may raise.
+        Raises ForeignObject when it belongs to another task, ManifestUnreadable when it cannot be read, and what
+        `Transfer.bring` raises.
         """
-        key = folder + manifest.FILE_NAME
-        found = Manifest.from_bytes(self.store.read(key, bytes_max=manifest.BYTES_MAX))
-        if not found.matches(
+        manifest = folder.read_manifest()
+        if not manifest.matches(
             task_id=lease.task_id, family=lease.family or "", created_at=lease.created_at or 0
         ):
-            raise ForeignObject(f"{key} speaks of another task")
-        stems = {one.asset.stem for one in lease.assets}
-        assets = tuple(_with_stem(asset, stems) for asset in found.assets)
+            raise ForeignObject(f"{folder.manifest_key} belongs to another task")
+        stems = {leased.asset.stem for leased in lease.assets}
+        assets = tuple(_with_stem(asset, stems) for asset in manifest.assets)
         for asset in assets:
-            if not self._is_there(asset, objects):
-                self._bring_back(lease, asset, folder=folder)
-        return found, assets
+            size = folder.size_of(asset.key, contents)
+            if size is None:
+                self._bring_back(lease, asset, folder)
+            elif size != asset.bytes:
+                raise ForeignObject(f"{asset.key} has {size} bytes where the manifest says {asset.bytes}")
+        return manifest, assets
 
-    def _is_there(self, asset: StoredAsset, objects: Mapping[str, int]) -> bool:
-        size = objects.get(asset.key)
-        if size is None:  # a listing may lag behind
-            head = self.store.head(asset.key)
-            size = None if head is None else head.bytes
-        if size is not None and size != asset.bytes:
-            raise ForeignObject(f"{asset.key} has {size} bytes where the manifest says {asset.bytes}")
-        return size is not None
-
-    def _bring_back(self, lease: Lease, asset: StoredAsset, *, folder: str) -> None:
-        by_name = {one.asset.stem: one for one in lease.assets}
-        one: LeasedAsset | None = by_name.get(asset.stem)
-        if one is None:
+    def _bring_back(self, lease: Lease, asset: StoredAsset, folder: TaskFolder) -> None:
+        leased = next((leased for leased in lease.assets if leased.asset.stem == asset.stem), None)
+        if leased is None:
             raise StoreMismatch(f"{asset.key} of the manifest is missing, and upstream no longer names it")
-        self.transfer.bring(lease, one, folder=folder, look_first=True, sha256=asset.sha256)
+        self.transfer.bring(lease, leased, folder=folder.path, look_first=True, sha256=asset.sha256)
 
 
 def _with_stem(asset: StoredAsset, stems: Collection[str]) -> StoredAsset:
-    """A manifest tells names, not stems, and a stem may end as an extension does (`audio-0.mp3`)."""
+    """Manifests hold names, not stems, and a stem may end like an extension (`audio-0.mp3`)."""
     return dataclasses.replace(asset, stem=asset.name) if asset.name in stems else asset

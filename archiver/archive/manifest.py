@@ -1,13 +1,10 @@
-"""`manifest.json`: one dataclass, one table of fields, written last. A manifest that exists means complete.
+"""`manifest.json`, written last: a task with a manifest is complete.
 
-Two rules:
+1. `FIELDS` and `ASSET_FIELDS` are the format. They give the published JSON schema, and reading checks against them.
+2. Writing never fails over what the API said, and the same manifest always gives the same bytes. A lone surrogate
+   becomes a JSON escape, NaN and infinities become null, and deep nesting loses the line breaks.
 
-1. `FIELDS` and `ASSET_FIELDS` are the format. The published JSON schema is made from them, reading checks
-   against them, and a test holds what is written against the schema.
-2. Writing never fails over what the API said, and the same manifest is always the same bytes. A lone
-   surrogate becomes a JSON escape, a number that JSON cannot carry becomes null, depth costs the line breaks.
-
-A reader passes over fields that it does not know: a later version may add some.
+Readers ignore unknown fields: a later version may add some.
 """
 
 import dataclasses
@@ -25,130 +22,34 @@ STATUS = "succeed"
 FILE_NAME = "manifest.json"
 CONTENT_TYPE = "application/json"
 BYTES_MAX = 16 * 1024 * 1024
-"""What a reader takes at most; the API's own object is far smaller."""
-
-
-class ManifestUnreadable(Failure):
-    """What lies under a manifest's key is none. Retried: nothing is overwritten, an operator must look."""
-
-    reason = "manifest_unreadable"
-    what_to_do = "Remove that manifest.json: the task's files are checked again and it is written anew."
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Manifest:
-    """One complete task, as it lies in the bucket. Times are Unix ms here and RFC 3339 there."""
-
-    account: str
-    """The account's name in the settings."""
-    family: str
-    task_id: str
-    external_task_id: str | None
-    created_at: int
-    updated_at: int | None
-    """None where the API gave none."""
-    archived_at: int
-    discovered_by: DiscoveredBy
-    assets: tuple[StoredAsset, ...]
-    request: Mapping[str, object] | None
-    """What was asked for, where we were told, without image data."""
-    task: Mapping[str, object]
-    """The API's own object."""
-
-    @property
-    def expires_at(self) -> int:
-        """When upstream deletes the results, Unix ms."""
-        return self.created_at + RETENTION_MS
-
-    def matches(self, *, task_id: str, family: str, created_at: int) -> bool:
-        """Whether it is this task's: such a one is adopted, any other is a stranger under its key."""
-        return (self.task_id, self.family, self.created_at) == (task_id, family, created_at)
-
-    def to_bytes(self) -> bytes:
-        """UTF-8 JSON, indented, fields in the order of `FIELDS`.
-
-        Raises `ManifestUnreadable` when the API's object is nested deeper than JSON readers go.
-        """
-        try:
-            return _encoded(self._document())
-        except RecursionError as error:
-            raise ManifestUnreadable(f"task {self.task_id}: its object is nested too deeply") from error
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Read one back. Raises `ManifestUnreadable`, saying what is wrong."""
-        try:
-            document = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise ManifestUnreadable(f"the manifest is not JSON ({type(error).__name__})") from error
-        _check(document, FIELDS, "the manifest")
-        for place, row in enumerate(document["assets"]):
-            _check(row, ASSET_FIELDS, f"asset {place} of the manifest")
-        return cls._of_document(document)
-
-    def _document(self) -> dict[str, object]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "account": self.account,
-            "family": self.family,
-            "task_id": self.task_id,
-            "external_task_id": self.external_task_id,
-            "status": STATUS,
-            "created_at": rfc3339(self.created_at),
-            "updated_at": None if self.updated_at is None else rfc3339(self.updated_at),
-            "archived_at": rfc3339(self.archived_at),
-            "expires_at": rfc3339(self.expires_at),
-            "discovered_by": self.discovered_by,
-            "assets": [{name: getattr(asset, name) for name in ASSET_FIELDS} for asset in self.assets],
-            "request": None if self.request is None else _carried(self.request),
-            "task": _carried(self.task),
-        }
-
-    @classmethod
-    def _of_document(cls, document: dict[str, Any]) -> Self:
-        """From a document that `_check` has passed."""
-        updated_at = document["updated_at"]
-        return cls(
-            account=document["account"],
-            family=document["family"],
-            task_id=document["task_id"],
-            external_task_id=document["external_task_id"],
-            created_at=_milliseconds(document["created_at"]),
-            updated_at=None if updated_at is None else _milliseconds(updated_at),
-            archived_at=_milliseconds(document["archived_at"]),
-            discovered_by=DiscoveredBy(document["discovered_by"]),
-            assets=tuple(_asset(row) for row in document["assets"]),
-            request=document["request"],
-            task=document["task"],
-        )
-
-
-def schema() -> dict[str, object]:
-    """The JSON schema (2020-12) that `deploy/manifest.schema.json` publishes."""
-    asset = _schema_of(ASSET_FIELDS)
-    whole = _schema_of(FIELDS)
-    whole["properties"] |= {"assets": {"type": "array", "items": asset}}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "kling-archiver manifest.json",
-        "description": "One complete Kling AI task: every file named here is in the bucket, checked and final.",
-        **whole,
-    }
-
-
-# --- the format -----------------------------------------------------------------------------------------
+"""Readers refuse more; the API's own object is far smaller."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MOMENT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
 _SHA256_PATTERN = "^[0-9a-f]{64}$"
 
 
+class ManifestUnreadable(Failure):
+    """The object under a manifest's key is not one. Retried and never overwritten: an operator must look."""
+
+    reason = "manifest_unreadable"
+    what_to_do = "Remove that manifest.json: the task's files are checked again and it is written anew."
+
+
+# --- the format ----------------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Field:
-    """One field of the format: its JSON schema, and the same as a predicate."""
+    """A field's JSON schema, and the same rule as a predicate."""
 
     schema: Mapping[str, object]
     holds: Callable[[object], bool]
+
+
+def _milliseconds(moment: str) -> int:
+    """Raises `ValueError` for an impossible time."""
+    return (datetime.datetime.fromisoformat(moment) - _EPOCH) // datetime.timedelta(milliseconds=1)
 
 
 def _is_whole(value: object) -> bool:
@@ -230,6 +131,19 @@ def _schema_of(fields: Mapping[str, Field]) -> dict[str, Any]:
     }
 
 
+def schema() -> dict[str, object]:
+    """JSON schema 2020-12, published as `deploy/manifest.schema.json`."""
+    asset = _schema_of(ASSET_FIELDS)
+    whole = _schema_of(FIELDS)
+    whole["properties"] |= {"assets": {"type": "array", "items": asset}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "kling-archiver manifest.json",
+        "description": "One complete Kling AI task: every file named here is in the bucket, checked and final.",
+        **whole,
+    }
+
+
 def _check(document: object, fields: Mapping[str, Field], what: str) -> None:
     if not isinstance(document, dict):
         raise ManifestUnreadable(f"{what} is not an object")
@@ -237,29 +151,111 @@ def _check(document: object, fields: Mapping[str, Field], what: str) -> None:
         if name not in document:
             raise ManifestUnreadable(f"{what} has no {name}")
         if not field.holds(document[name]):
-            raise ManifestUnreadable(f"{what} has a {name} that is none")
+            raise ManifestUnreadable(f"{what} has an invalid {name}")
+
+
+# --- one manifest --------------------------------------------------------------------------------------
 
 
 def _asset(row: Mapping[str, Any]) -> StoredAsset:
-    """The stem is not written: it is the file name without its extension."""
+    """The stem is not in the format: it is the name without its extension."""
     values = {name: row[name] for name in ASSET_FIELDS} | {"role": Role(row["role"])}
     return StoredAsset(stem=row["name"].rpartition(".")[0] or row["name"], **values)
 
 
-def _milliseconds(moment: str) -> int:
-    """Raises `ValueError` for a time that there is not."""
-    return (datetime.datetime.fromisoformat(moment) - _EPOCH) // datetime.timedelta(milliseconds=1)
-
-
 def _carried(document: Mapping[str, object]) -> object:
-    """The same without NaN and infinities, which Python reads from JSON and which no JSON may hold."""
+    """Without NaN and infinities: Python reads them from JSON, which has no such numbers."""
     return json.loads(json.dumps(dict(document)), parse_constant=lambda _: None)
 
 
 def _encoded(document: dict[str, object]) -> bytes:
     try:
         text = json.dumps(document, ensure_ascii=False, indent=2)
-    except RecursionError:  # the indenting encoder gives up earlier than the plain one
+    except RecursionError:  # the plain encoder goes deeper than the indenting one
         text = json.dumps(document, ensure_ascii=False)
-    # A lone surrogate has no UTF-8; `\udXXX` inside a JSON string is how it came to us.
+    # A lone surrogate has no UTF-8. It came to us as `\udXXX` in a JSON string, and leaves as that.
     return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Manifest:
+    """One complete task. Times are Unix ms here, RFC 3339 in the file."""
+
+    account: str
+    """The account's name in the settings."""
+    family: str
+    task_id: str
+    external_task_id: str | None
+    created_at: int
+    updated_at: int | None
+    archived_at: int
+    discovered_by: DiscoveredBy
+    assets: tuple[StoredAsset, ...]
+    request: Mapping[str, object] | None
+    """The body of the create, if known, without image data."""
+    task: Mapping[str, object]
+    """The API's own object."""
+
+    @property
+    def expires_at(self) -> int:
+        """When upstream deletes the results, Unix ms."""
+        return self.created_at + RETENTION_MS
+
+    def matches(self, *, task_id: str, family: str, created_at: int) -> bool:
+        """Whether it belongs to this task."""
+        return (self.task_id, self.family, self.created_at) == (task_id, family, created_at)
+
+    def to_bytes(self) -> bytes:
+        """UTF-8 JSON. Raises `ManifestUnreadable` when the API's object is nested deeper than JSON readers go."""
+        try:
+            return _encoded(self._document())
+        except RecursionError as error:
+            raise ManifestUnreadable(f"task {self.task_id}: its object is nested too deeply") from error
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Raises `ManifestUnreadable`, which names the fault."""
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ManifestUnreadable(f"the manifest is not JSON ({type(error).__name__})") from error
+        _check(document, FIELDS, "the manifest")
+        for place, row in enumerate(document["assets"]):
+            _check(row, ASSET_FIELDS, f"asset {place} of the manifest")
+        return cls._of_document(document)
+
+    def _document(self) -> dict[str, object]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "account": self.account,
+            "family": self.family,
+            "task_id": self.task_id,
+            "external_task_id": self.external_task_id,
+            "status": STATUS,
+            "created_at": rfc3339(self.created_at),
+            "updated_at": None if self.updated_at is None else rfc3339(self.updated_at),
+            "archived_at": rfc3339(self.archived_at),
+            "expires_at": rfc3339(self.expires_at),
+            "discovered_by": self.discovered_by,
+            "assets": [{name: getattr(asset, name) for name in ASSET_FIELDS} for asset in self.assets],
+            "request": None if self.request is None else _carried(self.request),
+            "task": _carried(self.task),
+        }
+
+    @classmethod
+    def _of_document(cls, document: dict[str, Any]) -> Self:
+        """`_check` has passed `document`."""
+        updated_at = document["updated_at"]
+        return cls(
+            account=document["account"],
+            family=document["family"],
+            task_id=document["task_id"],
+            external_task_id=document["external_task_id"],
+            created_at=_milliseconds(document["created_at"]),
+            updated_at=None if updated_at is None else _milliseconds(updated_at),
+            archived_at=_milliseconds(document["archived_at"]),
+            discovered_by=DiscoveredBy(document["discovered_by"]),
+            assets=tuple(_asset(row) for row in document["assets"]),
+            request=document["request"],
+            task=document["task"],
+        )

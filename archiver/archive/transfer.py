@@ -1,7 +1,7 @@
-"""One asset from the CDN, through the spool, into the bucket. Runs on the transfer pool, one call a file.
+"""One asset from the CDN, through the spool, into the bucket. Runs on the transfer pool.
 
-The bytes exist once, in an anonymous spool file; a crash anywhere here leaves nothing on the disk, and in the bucket
-either nothing or the whole object, which the next attempt finds to be the same bytes.
+The only copy of the bytes is an anonymous spool file. A crash here leaves nothing on disk; in the bucket it leaves
+nothing or the whole object, which the next attempt recognises as the same bytes.
 """
 
 import dataclasses
@@ -16,15 +16,15 @@ from archiver.model import Lease, LeasedAsset, Role, StoredAsset
 from archiver.store import Digests, PutOutcome, Store, Upload
 
 SUSPECT_AFTER_MS = 60 * 60 * 1000
-"""Bytes that fail only the wholeness check and are the same again after this time are what upstream has."""
+"""Bytes that fail only the wholeness check, and are unchanged after this time, are all that upstream has."""
 
 _LONG_ROLES = frozenset({Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER})
-"""What is fetched with the larger caps: also files of a kind that this version does not know, which may be videos."""
+"""Fetched with the larger caps. OTHER, a kind unknown to this version, may be a video."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TransferLimits:
-    """Caps of one fetch, in bytes and seconds: for images, and for video and audio."""
+    """Caps of one fetch. `video_…` also covers audio."""
 
     image_bytes_max: int
     video_bytes_max: int
@@ -34,7 +34,7 @@ class TransferLimits:
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """Brings assets over. `now` gives Unix ms."""
+    """`now` gives Unix ms."""
 
     fetcher: Fetcher
     store: Store
@@ -43,20 +43,20 @@ class Transfer:
     now: Callable[[], int]
 
     def bring(
-        self, lease: Lease, one: LeasedAsset, *, folder: str, look_first: bool, sha256: str | None = None
+        self, lease: Lease, leased: LeasedAsset, *, folder: str, look_first: bool, sha256: str | None = None
     ) -> StoredAsset:
-        """Fetch one asset and put it into `folder`; how it lies there. `look_first` as in `Store.put`.
+        """Fetch one asset and put it into `folder`. `look_first` as in `Store.put`.
 
-        With `sha256`, bytes of another digest are refused with StoreMismatch before anything is put. Raises Failure,
-        LeaseLost.
+        Bytes that do not match `sha256` are not put; StoreMismatch is raised. Raises Failure, LeaseLost.
         """
+        asset = leased.asset
         self.keeper.check(lease)
-        with self._fetch(one, sha256=sha256) as fetched:
+        with self._fetch(leased, sha256=sha256) as fetched:
             if sha256 is not None and fetched.sha256 != sha256:
                 raise StoreMismatch(
-                    f"{one.asset.stem} of the manifest is missing, and upstream now has other bytes"
+                    f"{asset.stem} of the manifest is missing, and upstream now has other bytes"
                 )
-            name = file_name(one.asset.stem, extension=fetched.media.extension)
+            name = file_name(asset.stem, extension=fetched.media.extension)
             self.keeper.check(lease)
             upload = Upload(
                 key=folder + name,
@@ -72,31 +72,32 @@ class Transfer:
                 log.get().warning(
                     "asset.suspected", task_id=lease.task_id, key=folder + name, reason=fetched.suspect
                 )
-            seen = put.outcome is not PutOutcome.ADOPTED  # else other bytes lie there than we have looked at
+            # An adopted object has other bytes than those that were fetched and measured.
+            measured = put.outcome is not PutOutcome.ADOPTED
             return StoredAsset(
-                stem=one.asset.stem,
+                stem=asset.stem,
                 name=name,
                 key=folder + name,
-                role=one.asset.role,
-                index=one.asset.index,
-                watermarked=one.asset.watermarked,
+                role=asset.role,
+                index=asset.index,
+                watermarked=asset.watermarked,
                 bytes=put.bytes,
                 sha256=put.sha256,
                 content_type=put.content_type,
-                width=fetched.media.width if seen else None,
-                height=fetched.media.height if seen else None,
-                source_url=one.asset.url,
+                width=fetched.media.width if measured else None,
+                height=fetched.media.height if measured else None,
+                source_url=asset.url,
                 suspect=fetched.suspect,
             )
 
-    def _fetch(self, one: LeasedAsset, *, sha256: str | None) -> Fetched:
-        """`sha256` is what a manifest says of the file: bytes that agree with it are believed, whole or not."""
-        long = one.asset.role in _LONG_ROLES
-        seen_at = one.incomplete_at
-        believed = seen_at is not None and seen_at + SUSPECT_AFTER_MS <= self.now()
+    def _fetch(self, leased: LeasedAsset, *, sha256: str | None) -> Fetched:
+        """Bytes whose digest a manifest gives as `sha256` are accepted, whole or not."""
+        long = leased.asset.role in _LONG_ROLES
+        first_seen_at = leased.incomplete_at
+        accepted = first_seen_at is not None and first_seen_at + SUSPECT_AFTER_MS <= self.now()
         return self.fetcher.fetch(
-            one.asset.url,
+            leased.asset.url,
             bytes_max=self.limits.video_bytes_max if long else self.limits.image_bytes_max,
             seconds_max=self.limits.video_seconds_max if long else self.limits.image_seconds_max,
-            suspect_sha256=one.incomplete_sha256 if believed else sha256,
+            suspect_sha256=leased.incomplete_sha256 if accepted else sha256,
         )

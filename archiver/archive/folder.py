@@ -1,0 +1,69 @@
+"""One task's folder in the bucket: what lies there, and the manifest that completes it."""
+
+import dataclasses
+import io
+from collections.abc import Iterable, Mapping
+
+from archiver.archive import manifest
+from archiver.archive.manifest import Manifest
+from archiver.failures import StoreMismatch
+from archiver.model import StoredAsset
+from archiver.store import PutOutcome, Store, Upload, digests_of
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskFolder:
+    """`path` ends in a slash."""
+
+    store: Store
+    path: str
+
+    @property
+    def manifest_key(self) -> str:
+        return self.path + manifest.FILE_NAME
+
+    def contents(self) -> dict[str, int]:
+        """Every key with its size."""
+        return self.store.list(self.path)
+
+    def size_of(self, key: str, contents: Mapping[str, int]) -> int | None:
+        """The object's bytes; None if it is missing. HEAD decides where the listing, which may lag, lacks the key."""
+        if key in contents:
+            return contents[key]
+        found = self.store.head(key)
+        return None if found is None else found.bytes
+
+    def require(self, stored: Iterable[StoredAsset]) -> None:
+        """List the folder. Raises StoreMismatch unless every object is there in its size."""
+        contents = self.contents()
+        for asset in stored:
+            size = self.size_of(asset.key, contents)
+            if size != asset.bytes:
+                raise StoreMismatch(f"{asset.key} should have {asset.bytes} bytes and has {size}")
+
+    def read_manifest(self) -> Manifest:
+        """Raises ManifestUnreadable, or StoreMismatch when it is missing or too large."""
+        return Manifest.from_bytes(self.store.read(self.manifest_key, bytes_max=manifest.BYTES_MAX))
+
+    def put_manifest(self, content: Manifest, *, look_first: bool) -> PutOutcome:
+        """Put it and see it there. ADOPTED: another attempt's manifest was there first, and counts.
+
+        HEAD finds the store that answers a put with the right ETag and keeps nothing: no later step would, because an
+        archived task is never visited again. Raises StoreMismatch.
+        """
+        body = content.to_bytes()
+        upload = Upload(
+            key=self.manifest_key,
+            file=io.BytesIO(body),
+            digests=digests_of(body),
+            content_type=manifest.CONTENT_TYPE,
+            task_id=content.task_id,
+            family=content.family,
+        )
+        outcome = self.store.put(upload, look_first=look_first).outcome
+        if outcome is PutOutcome.ADOPTED:
+            return outcome
+        found = self.store.head(self.manifest_key)
+        if found is None or found.bytes != len(body):
+            raise StoreMismatch(f"{self.manifest_key} was put, and the store does not have it")
+        return outcome
