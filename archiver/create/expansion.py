@@ -16,6 +16,10 @@ _NOISE = 1e-9
 """What floating point may add to an area of exactly 3."""
 
 
+DOWN, BOTTOM = "down_expansion_ratio", "bottom_expansion_ratio"
+"""One parameter, called `bottom` on older pages and `down` on newer ones (API.md 6.1)."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expansion:
     """How far each side moves out."""
@@ -33,6 +37,17 @@ class Expansion:
     @property
     def is_too_large(self) -> bool:
         return self.area > AREA_MAX + _NOISE
+
+    def parameters(self) -> dict[str, float]:
+        """The API's parameters. The lower side is sent under both names: an API that knew only the other name would
+        read 0 and make the wrong picture."""
+        return {
+            "up_expansion_ratio": self.up,
+            DOWN: self.down,
+            BOTTOM: self.down,
+            "left_expansion_ratio": self.left,
+            "right_expansion_ratio": self.right,
+        }
 
 
 def expansion_to(

@@ -1,4 +1,4 @@
-"""What a create call may say: the rules of the create pages as a table, and what we keep of its body. No I/O.
+"""What a create call may say: the rules of the create pages as a table. No I/O.
 
 Three rules:
 
@@ -10,19 +10,18 @@ Three rules:
 3. Families without rules here pass unchecked, but for what we ourselves live by (callback URL, external id);
    everything passes under `--no-check`.
 
-Sources: the create pages and their capability maps (archiver/kling/API.md 14, S0 to S4, and the image capability map of
+Sources: the create pages and their capability maps (kling-api.md section 14, S0 to S4, and the image capability map of
 2026-05-19 among O6). Empty texts and nulls count as left out, as in the pages' own examples.
 """
 
 import dataclasses
 import difflib
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from archiver.create import images
-from archiver.create.expansion import AREA_MAX, RATIO_MAX, Expansion
+from archiver.create.expansion import AREA_MAX, BOTTOM, DOWN, RATIO_MAX, Expansion
 
 Body = Mapping[str, Any]
 Check = Callable[[object], str | None]
@@ -229,16 +228,12 @@ def _listed(words: frozenset[str]) -> str:
     return ", ".join(word for word in order if word in words)
 
 
-_DOWN, _BOTTOM = "down_expansion_ratio", "bottom_expansion_ratio"
-"""One parameter, called `bottom` on older pages and `down` on newer ones (archiver/kling/API.md 6.1)."""
-
-
 def _expand(body: Body) -> Iterator[str]:
-    down, bottom = body.get(_DOWN), body.get(_BOTTOM)
+    down, bottom = body.get(DOWN), body.get(BOTTOM)
     if down is None and bottom is None:
-        yield f"{_DOWN} is required (older pages of the API call it {_BOTTOM}; both may be given)"
+        yield f"{DOWN} is required (older pages of the API call it {BOTTOM}; both may be given)"
     if down is not None and bottom is not None and down != bottom:
-        yield f"{_DOWN} and {_BOTTOM} are two names of the same side, and cannot differ"
+        yield f"{DOWN} and {BOTTOM} are two names of the same side, and cannot differ"
     sides = Expansion(
         up=body.get("up_expansion_ratio", 0.0),
         down=down if down is not None else bottom or 0.0,
@@ -252,18 +247,6 @@ def _expand(body: Body) -> Iterator[str]:
         )
 
 
-def expansion_fields(sides: Expansion) -> dict[str, float]:
-    """The parameters of an expansion; the lower side under both of its names, since an API that knows only the other
-    one would take it for 0 and make the wrong picture."""
-    return {
-        "up_expansion_ratio": sides.up,
-        _DOWN: sides.down,
-        _BOTTOM: sides.down,
-        "left_expansion_ratio": sides.left,
-        "right_expansion_ratio": sides.right,
-    }
-
-
 # --- the table ------------------------------------------------------------------------------------------
 
 _COMMON: dict[str, Check] = {
@@ -275,7 +258,7 @@ _COMMON: dict[str, Check] = {
     "external_task_id": _external_task_id,
 }
 
-_SIDES = ("up_expansion_ratio", _DOWN, _BOTTOM, "left_expansion_ratio", "right_expansion_ratio")
+_SIDES = ("up_expansion_ratio", DOWN, BOTTOM, "left_expansion_ratio", "right_expansion_ratio")
 
 RULES: Mapping[str, Rules] = {
     "images/generations": Rules(
@@ -308,7 +291,7 @@ _NO_RULES = Rules(
 )
 
 SYNCHRONOUS = frozenset({"audio/tts", "videos/image-recognize", "videos/identify-face"})
-"""Paths that answer at once and make no task (archiver/kling/API.md 6): there is nothing to follow."""
+"""Paths that answer at once and make no task (kling-api.md section 6): there is nothing to follow."""
 
 
 def problems(family: str, body: Body) -> list[str]:
@@ -332,66 +315,3 @@ def _unknown(family: str, name: str, rules: Rules) -> str:
     near = difflib.get_close_matches(name, sorted(rules.parameters), n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"{shown} is no parameter of {family}{hint}"
-
-
-# --- the body -------------------------------------------------------------------------------------------
-
-_NO_WISHES = ("callback_url", "external_task_id")
-"""At the top of a body, and in the `options` of newer ones."""
-LONG_TEXT_CHARACTERS = 256
-"""Base64 without spaces from this length on is data, not something that somebody asked for in words."""
-_DATA = re.compile(r"(?:data:[^,]{0,100},)?[A-Za-z0-9+/_=\s-]*")
-
-
-def callback_url(public_url: str, *, token: str, family: str) -> str:
-    """Where Kling reports a task of this family to us (design section 4)."""
-    return f"{public_url.rstrip('/')}/callbacks/{token}/{family}"
-
-
-def new_external_id(randomness: str) -> str:
-    """An external id of ours, from at least 32 random hexadecimal digits: safe in a path and unlike any task id."""
-    return f"ka-{randomness}"
-
-
-def slots_of(family: str, body: Body) -> int:
-    """How many of the account's slots the task takes until it ends: an image task as many as it makes images
-    (archiver/kling/API.md 4)."""
-    n = body.get("n")
-    counts = family.startswith("images/") and isinstance(n, int) and not isinstance(n, bool) and n > 1
-    return int(n) if counts and n is not None else 1
-
-
-def request_of(body: Body) -> dict[str, object]:
-    """What was asked for, as the ledger and the manifest keep it: without image data, of which the digest stays, and
-    without what is not a wish but an address or a key (the callback URL, queries of signed URLs)."""
-    return {str(name): _told(value) for name, value in body.items() if name not in _NO_WISHES}
-
-
-def _told(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(name): _told(inner) for name, inner in value.items() if name not in _NO_WISHES}
-    if isinstance(value, list):
-        return [_told(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    if images.is_url(value):
-        return _without_credentials(value)
-    return _digest(value) if _is_data(value) else value
-
-
-def _is_data(value: str) -> bool:
-    long = len(value) >= LONG_TEXT_CHARACTERS and _DATA.fullmatch(value) is not None and " " not in value
-    return long or value.startswith("data:")
-
-
-def _without_credentials(url: str) -> str:
-    """A URL up to its query, which may be a signature, and without user name and password."""
-    bare = re.split(r"[?#]", url, maxsplit=1)[0]
-    return re.sub(r"^([A-Za-z]+://)[^/]*@", r"\1", bare)
-
-
-def _digest(text: str) -> dict[str, object]:
-    """What stands for image data: SHA-256 and length of the decoded bytes, or of the text where it decodes to none."""
-    content = images.decode(text)
-    raw = text.encode("utf-8", "replace") if content is None else content
-    return {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}

@@ -64,7 +64,7 @@ class Submission:
     has_own_id: bool
     """Whether the external id is a fresh random one: a task that has it can then only be this one."""
     request: Mapping[str, object]
-    """What of it is kept (`creating.request_of`)."""
+    """What of it is kept (`request.request_of`)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from archiver.create import images
 from archiver.create.expansion import Expansion, expansion_to, pixels_of, ratio_of
-from archiver.create.rules import expansion_fields
 
 _Value = TypeVar("_Value")
 
@@ -40,12 +39,12 @@ class Sides:
             if self.image_size is not None:
                 raise ValueError("--image-size is for --target-ratio and --area only")
             numbers = {name.removeprefix("--"): value or 0.0 for name, value in single.items()}
-            return expansion_fields(Expansion(**numbers)) if given else {}
+            return Expansion(**numbers).parameters() if given else {}
         if given:
             raise ValueError(
                 f"{given[0]} says how far, and --target-ratio and --area calculate it: give one or the other"
             )
-        return expansion_fields(self._calculated(image))
+        return self._calculated(image).parameters()
 
     def _calculated(self, image: object) -> Expansion:
         width, height = self._pixels(image)

@@ -15,7 +15,7 @@ from archiver.commands.terminal.invocation import AccountName, account_meant, in
 from archiver.commands.terminal.printing import say
 from archiver.composition import require_account
 from archiver.config.settings import Need, Settings, SettingsError
-from archiver.create import rules
+from archiver.create import request, rules
 from archiver.create.registration import is_identifier
 from archiver.create.submitter import Submission
 from archiver.families import FAMILIES
@@ -130,7 +130,7 @@ def submit(
         now=invocation.now,
         wait=invocation.wait,
         timeout_seconds=timeout,
-        slots=rules.slots_of(family, one.body),
+        slots=request.slots_of(family, one.body),
         clean=Redaction(settings.secrets()).text,
     )
     with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
@@ -169,7 +169,7 @@ def _submission(settings: Settings, family: str, body: Mapping[str, Any]) -> Sub
     whole = dict(body)
     own_id = not whole.get("external_task_id")
     if own_id:
-        whole["external_task_id"] = rules.new_external_id(secrets.token_hex(16))
+        whole["external_task_id"] = request.new_external_id(secrets.token_hex(16))
     swept = family in settings.families
     trail = "registration and sweep" if swept else f"registration (KLING_FAMILIES does not name {family})"
     if whole.get("callback_url"):
@@ -184,7 +184,7 @@ def _submission(settings: Settings, family: str, body: Mapping[str, Any]) -> Sub
         body=whole,
         external_id=whole["external_task_id"],
         has_own_id=own_id,
-        request=rules.request_of(whole),
+        request=request.request_of(whole),
     )
 
 
@@ -196,4 +196,4 @@ def _callback_url(settings: Settings, public_url: str, family: str) -> str:
             ]
         )
     token = settings.callback_token[0].get_secret_value()
-    return rules.callback_url(public_url, token=token, family=family)
+    return request.callback_url(public_url, token=token, family=family)

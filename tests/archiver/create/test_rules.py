@@ -1,8 +1,6 @@
-"""The rules of the create pages: what is refused before anything is paid, in which words; what we keep of a body."""
+"""The rules of the create pages: what is refused before anything is paid, in which words."""
 
-import hashlib
 import json
-import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver.create import images, rules
+from archiver.create import images, request, rules
 from archiver.create.rules import MODELS, RATIOS, problems
 from tests.simulator.account import Account
 from tests.simulator.creating import CreateRefused, create
@@ -324,8 +322,8 @@ def test_whatever_a_body_holds_the_answer_is_sentences_and_a_request_that_is_jso
     for sentence in problems(family, body):
         assert sentence.endswith(".")
         assert len(sentence) < 400
-    json.dumps(rules.request_of(body))
-    assert rules.slots_of(family, body) >= 1
+    json.dumps(request.request_of(body))
+    assert request.slots_of(family, body) >= 1
 
 
 def _generations() -> st.SearchStrategy[dict[str, Any]]:
@@ -381,56 +379,3 @@ def test_our_table_and_the_accounts_own_reading_of_the_pages_agree_on_every_expa
     }
 
     assert (problems(EXPAND, body) == []) == (_refused(EXPAND, body) is None)
-
-
-# --- what we keep ---
-
-
-def test_the_request_has_what_was_asked_for_and_no_image_data_address_or_key() -> None:
-    content = media("input", "png", (300, 300))
-    body = {
-        "prompt": "a red fox, " * 50,
-        "n": 4,
-        "image": images.encode(content),
-        "image_tail": "https://user:secret@example.com/a.png?Signature=abc#x",
-        "subject_image_list": [{"subject_image": f"data:image/png;base64,{images.encode(content)}"}],
-        "options": {"callback_url": "https://us.example/callbacks/token", "mode": "pro"},
-        "callback_url": "https://us.example/callbacks/token/images/generations",
-        "external_task_id": "ka-1",
-    }
-
-    kept = rules.request_of(body)
-    assert kept["prompt"] == body["prompt"]
-    assert kept["n"] == 4
-    assert kept["image"] == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    assert kept["image_tail"] == "https://example.com/a.png"
-    assert kept["options"] == {"mode": "pro"}
-    assert set(kept) == {"prompt", "n", "image", "image_tail", "subject_image_list", "options"}
-    assert len(json.dumps(kept)) < 1500
-
-
-def test_the_callback_url_names_token_and_family() -> None:
-    url = rules.callback_url("https://us.example/kling/", token="t0ken", family=EXPAND)
-
-    assert url == "https://us.example/kling/callbacks/t0ken/images/editing/expand"
-
-
-def test_our_external_ids_pass_our_own_rule() -> None:
-    made = rules.new_external_id(f"{random.Random(1).getrandbits(128):032x}")
-
-    assert of_generation(external_task_id=made) == []
-
-
-@pytest.mark.parametrize(
-    ("family", "body", "slots"),
-    [
-        (GENERATIONS, {"n": 9}, 9),
-        (GENERATIONS, {}, 1),
-        ("videos/text2video", {"n": 3}, 1),
-        (GENERATIONS, {"n": "x"}, 1),
-    ],
-)
-def test_an_image_task_takes_as_many_slots_as_it_makes_images(
-    family: str, body: dict[str, object], slots: int
-) -> None:
-    assert rules.slots_of(family, body) == slots

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from archiver.create.rules import request_of
+from archiver.create.request import request_of
 from archiver.create.submitter import LOOKUP_SECONDS, CreateOutcome, Submission, Submitter
 from archiver.failures import (
     ApiConcurrencyExceeded,
