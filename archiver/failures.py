@@ -185,7 +185,7 @@ class ApiContentRefused(Failure):
     what_to_do = "Kling's content safety refuses this request (1301): change the prompt or the image."
 
 
-class CreateUnsettled(Failure):
+class CreateOutcomeUnknown(Failure):
     """A create was sent and no answer says what became of it: it may have created a task, and cost. Never to be
     repeated before the API was asked for the task by its external id."""
 

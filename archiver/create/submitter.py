@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from archiver.failures import (
     ApiBadParameter,
     ApiRateLimited,
-    CreateUnsettled,
+    CreateOutcomeUnknown,
     ExternalIdTaken,
     Failure,
     LedgerUnavailable,
@@ -131,7 +131,7 @@ class Submitter:
             is_new = self._register(one)
             try:
                 return self._took(one, self.client.create(one.family, one.body), CreateOutcome.CREATED)
-            except CreateUnsettled as error:
+            except CreateOutcomeUnknown as error:
                 return self._settled(one, error)
             except ApiBadParameter as error:
                 return self._refused_or_there(one, error, is_new=is_new, is_ours=is_ours)
@@ -174,7 +174,7 @@ class Submitter:
             return Submitted(verdict, task.task_id, failure=error)
         return Submitted(verdict, task.task_id)
 
-    def _settled(self, one: Submission, error: CreateUnsettled) -> Submitted:
+    def _settled(self, one: Submission, error: CreateOutcomeUnknown) -> Submitted:
         """After a create without an answer: what the API says of the external id, asked a few times."""
         answer: Failure = error
         for seconds in LOOKUP_SECONDS:

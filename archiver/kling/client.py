@@ -190,7 +190,7 @@ class KlingClient:
 
         Give `body` an `external_task_id`: by it a task can be found whose answer was lost.
 
-        Raises `CreateUnsettled` when it is not known whether the task exists. After every other failure it does not.
+        Raises `CreateOutcomeUnknown` if the task may exist. After every other failure it does not.
         """
         question = _Question("create", f"/v1/{quote(family)}", family, by_id=False, body=body)
         try:
@@ -201,7 +201,7 @@ class KlingClient:
         except _REFUSED:
             raise
         except failures.Failure as error:
-            raise failures.CreateUnsettled(str(error)) from None
+            raise failures.CreateOutcomeUnknown(str(error)) from None
 
     def query(self, family: str, identifier: str, *, priority: Priority) -> Task:
         """The task of this id or external id, asked for under its family's own path.
@@ -311,7 +311,7 @@ class KlingClient:
         )
         if question.endpoint == "create":
             # Whatever code stands in a 5xx, somebody on the way has failed, and may have failed too late.
-            return failures.CreateUnsettled(str(refusal)) if status >= 500 else refusal
+            return failures.CreateOutcomeUnknown(str(refusal)) if status >= 500 else refusal
         if isinstance(refusal, failures.ApiRateLimited):
             self._limiter.halve()
         return refusal

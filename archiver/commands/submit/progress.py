@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from archiver.commands.terminal.printing import clean as printable
 from archiver.commands.terminal.printing import console, count_of, say
-from archiver.failures import ApiConcurrencyExceeded, CreateUnsettled, Failure
+from archiver.failures import ApiConcurrencyExceeded, CreateOutcomeUnknown, Failure
 from archiver.model import State
 
 TICK_SECONDS = 1.0
@@ -76,7 +76,7 @@ class SubmitProgress:
         Raises TimeUp instead of waiting for slots past the timeout; what may have been created is looked for all the
         same.
         """
-        if isinstance(failure, CreateUnsettled):
+        if isinstance(failure, CreateOutcomeUnknown):
             if seconds == 0:
                 self.say(f"{str(failure).rstrip('.')}. Asking for the task by its external id.")
             self._count_down("asking for the task by its external id", seconds)

@@ -14,7 +14,7 @@ from archiver.create.request import request_of
 from archiver.create.submitter import LOOKUP_SECONDS, CreateOutcome, Submission, Submitter
 from archiver.failures import (
     ApiConcurrencyExceeded,
-    CreateUnsettled,
+    CreateOutcomeUnknown,
     Failure,
     LeaseLost,
     LedgerUnavailable,
@@ -116,7 +116,7 @@ def test_a_created_task_is_in_the_ledger_under_its_own_id_with_what_was_asked_fo
     done = bench.submitter.submit(submission())
 
     shown = bench.shown(bench.created())
-    assert (done.verdict, done.task_id, done.failure) == (CreateOutcome.CREATED, bench.created(), None)
+    assert (done.outcome, done.task_id, done.failure) == (CreateOutcome.CREATED, bench.created(), None)
     assert (shown["state"], shown["external_task_id"], shown["family"]) == (State.RUNNING, OURS, FAMILY)
     assert shown["discovered_by"] == DiscoveredBy.REGISTRATION
     found = bench.desk.ledger.known(OURS, account=ACCOUNT)
@@ -154,7 +154,7 @@ def test_a_callback_that_overtakes_the_answer_becomes_the_same_row(bench: Bench,
     bench.sim.on_request(lambda request: call_back(request) if request.kind == "query" else None)
     done = bench.submitter.submit(submission())
 
-    assert done.verdict is CreateOutcome.CREATED
+    assert done.outcome is CreateOutcome.CREATED
     states = bench.desk.ledger.status()["states"]
     assert sum(states.values()) == 1
     found = bench.desk.ledger.known(bench.created(), account=ACCOUNT)
@@ -187,7 +187,7 @@ def test_a_ledger_that_fails_after_the_create_still_gives_the_id_and_keeps_the_r
     monkeypatch.setattr(Ledger, "record", full)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (CreateOutcome.CREATED, bench.created())
+    assert (done.outcome, done.task_id) == (CreateOutcome.CREATED, bench.created())
     assert isinstance(done.failure, LedgerUnavailable)
     assert bench.registered()
 
@@ -228,7 +228,7 @@ def test_a_refusal_leaves_nothing_behind_and_is_not_tried_again(
     bench.sim.fault("create", faults.ErrorCode(status, code, "no"), times=1)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (CreateOutcome.REFUSED, None)
+    assert (done.outcome, done.task_id) == (CreateOutcome.REFUSED, None)
     assert done.failure is not None
     assert done.failure.reason == reason
     assert (bench.registered(), bench.sim.requests["create"], bench.pauses) == (False, 1, [])
@@ -243,7 +243,7 @@ def test_where_nobody_listens_nothing_was_created_and_nothing_stays(bench: Bench
     with nobody:
         done = dataclasses.replace(bench.submitter, client=nobody).submit(submission())
 
-    assert done.verdict is CreateOutcome.REFUSED
+    assert done.outcome is CreateOutcome.REFUSED
     assert not bench.registered()
 
 
@@ -264,7 +264,7 @@ def test_without_a_free_slot_it_waits_longer_each_time_and_tries_again_until_the
     bench.on_pause = free_at_the_fifth
     done = bench.submitter.submit(submission())
 
-    assert done.verdict is CreateOutcome.CREATED
+    assert done.outcome is CreateOutcome.CREATED
     assert bench.pauses == [(ApiConcurrencyExceeded.reason, s) for s in (1.5, 3.0, 6.0, 12.0, 24.0)]
     assert bench.sim.requests["create"] == 6
     assert bench.sim.complaints == []
@@ -323,7 +323,7 @@ def test_a_task_whose_answer_was_lost_is_found_and_created_once(bench: Bench, fa
     bench.sim.fault("create", fault, times=1)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (CreateOutcome.CREATED, bench.created())
+    assert (done.outcome, done.task_id) == (CreateOutcome.CREATED, bench.created())
     assert bench.sim.requests["create"] == 1
     assert bench.shown(OURS)["task_id"] == done.task_id
 
@@ -335,10 +335,10 @@ def test_a_create_that_may_not_have_happened_is_asked_for_and_never_repeated(
     bench.sim.fault("create", fault, times=1)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id, done.is_absent) == (CreateOutcome.UNKNOWN, None, True)
+    assert (done.outcome, done.task_id, done.is_absent) == (CreateOutcome.UNKNOWN, None, True)
     assert bench.sim.requests == {"create": 1, "query": len(LOOKUP_SECONDS)}
     assert bench.registered()
-    assert bench.pauses == [(CreateUnsettled.reason, seconds) for seconds in LOOKUP_SECONDS]
+    assert bench.pauses == [(CreateOutcomeUnknown.reason, seconds) for seconds in LOOKUP_SECONDS]
 
 
 def test_a_task_that_shows_late_is_found_by_a_later_question(bench: Bench) -> None:
@@ -346,7 +346,7 @@ def test_a_task_that_shows_late_is_found_by_a_later_question(bench: Bench) -> No
     bench.sim.fault("query", faults.ErrorCode(400, 1201, "task not found"), times=2)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (CreateOutcome.CREATED, bench.created())
+    assert (done.outcome, done.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
 def test_an_api_that_cannot_be_asked_leaves_it_open_and_registered(bench: Bench) -> None:
@@ -354,7 +354,7 @@ def test_an_api_that_cannot_be_asked_leaves_it_open_and_registered(bench: Bench)
     bench.sim.fault("query", faults.server_error())
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.is_absent) == (CreateOutcome.UNKNOWN, False)
+    assert (done.outcome, done.is_absent) == (CreateOutcome.UNKNOWN, False)
     assert bench.registered()
     assert bench.sim.requests["create"] == 1
 
@@ -364,7 +364,7 @@ def test_something_on_the_way_that_sends_it_twice_is_seen_through(bench: Bench) 
     bench.sim.fault("create", faults.Happened(faults.ErrorCode(400, 1201, f"exists: {OURS}")), times=1)
     done = bench.submitter.submit(submission())
 
-    assert (done.verdict, done.task_id) == (CreateOutcome.CREATED, bench.created())
+    assert (done.outcome, done.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
 def test_a_bad_parameter_is_not_taken_for_refused_while_nobody_can_be_asked(bench: Bench) -> None:
@@ -372,7 +372,7 @@ def test_a_bad_parameter_is_not_taken_for_refused_while_nobody_can_be_asked(benc
     bench.sim.fault("query", faults.Html(502))
     done = bench.submitter.submit(submission())
 
-    assert done.verdict is CreateOutcome.UNKNOWN
+    assert done.outcome is CreateOutcome.UNKNOWN
     assert bench.registered()
 
 
@@ -385,7 +385,7 @@ def test_after_a_lost_answer_the_same_command_finds_the_task_and_pays_nothing(be
     bench.submitter.submit(submission())
 
     again = bench.submitter.submit(submission(own=False))
-    assert (again.verdict, again.task_id) == (CreateOutcome.EXISTING, bench.created())
+    assert (again.outcome, again.task_id) == (CreateOutcome.EXISTING, bench.created())
     assert bench.sim.requests["create"] == 1
 
 
@@ -394,7 +394,7 @@ def test_after_a_create_that_did_not_happen_the_same_command_creates_the_task(be
     bench.submitter.submit(submission())
 
     again = bench.submitter.submit(submission(own=False))
-    assert (again.verdict, again.task_id) == (CreateOutcome.CREATED, bench.created())
+    assert (again.outcome, again.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
 def test_a_task_known_to_be_there_is_not_even_asked_for(bench: Bench) -> None:
@@ -402,7 +402,7 @@ def test_a_task_known_to_be_there_is_not_even_asked_for(bench: Bench) -> None:
     requests = sum(bench.sim.requests.values())
 
     again = bench.submitter.submit(submission("order-1", own=False))
-    assert (again.verdict, again.task_id) == (CreateOutcome.EXISTING, bench.created())
+    assert (again.outcome, again.task_id) == (CreateOutcome.EXISTING, bench.created())
     assert sum(bench.sim.requests.values()) == requests
 
 
@@ -418,7 +418,7 @@ def test_an_external_id_of_another_request_is_refused_before_anything_is_sent(
     other = bench.submitter.submit(submission("order-1", own=False, prompt="a blue fox"))
     elsewhere = dataclasses.replace(submission("order-1", own=False), family="images/omni-image")
     for refused in (other, bench.submitter.submit(elsewhere)):
-        assert refused.verdict is CreateOutcome.REFUSED
+        assert refused.outcome is CreateOutcome.REFUSED
         assert refused.failure is not None
         assert refused.failure.reason == "external_id_taken"
     assert bench.sim.requests["create"] == creates
@@ -429,7 +429,7 @@ def test_an_external_id_that_only_the_account_knows_as_taken_is_refused(bench: B
     theirs = bench.sim.create_task(external_task_id="order-1")
     done = bench.submitter.submit(submission("order-1", own=False))
 
-    assert done.verdict is CreateOutcome.REFUSED
+    assert done.outcome is CreateOutcome.REFUSED
     assert done.failure is not None
     assert (done.failure.reason, theirs in str(done.failure)) == ("external_id_taken", True)
     assert not bench.registered("order-1")
@@ -440,7 +440,7 @@ def test_an_external_id_registered_by_hand_for_a_task_from_elsewhere_is_refused(
     bench.desk.ledger.register("order-1", account=ACCOUNT, family=FAMILY)
     done = bench.submitter.submit(submission("order-1", own=False))
 
-    assert done.verdict is CreateOutcome.REFUSED
+    assert done.outcome is CreateOutcome.REFUSED
     assert theirs in str(done.failure)
     assert bench.sim.requests["create"] == 0
     assert bench.registered("order-1")
@@ -455,7 +455,7 @@ def test_an_external_id_that_is_another_tasks_own_id_is_refused(bench: Bench, is
     bench.sim.fault("create", faults.ErrorCode(400, 1201, "external_task_id is taken"))
     done = bench.submitter.submit(submission(theirs, own=False))
 
-    assert done.verdict is CreateOutcome.REFUSED
+    assert done.outcome is CreateOutcome.REFUSED
     assert "belongs to another task as its own id" in str(done.failure)
     assert bench.registered(theirs) is is_known
 
@@ -466,7 +466,7 @@ def test_an_earlier_try_that_cannot_be_asked_for_is_not_repeated(bench: Bench) -
     bench.sim.fault("query", faults.Html(502))
 
     again = bench.submitter.submit(submission(own=False))
-    assert again.verdict is CreateOutcome.UNKNOWN
+    assert again.outcome is CreateOutcome.UNKNOWN
     assert bench.sim.requests["create"] == 1
 
 
@@ -477,7 +477,7 @@ def test_a_refusal_of_a_second_try_keeps_what_the_first_has_registered(bench: Be
     bench.sim.fault("create", faults.ErrorCode(429, 1102, "used up"), times=1)
 
     again = bench.submitter.submit(submission(own=False))
-    assert again.verdict is CreateOutcome.REFUSED
+    assert again.outcome is CreateOutcome.REFUSED
     assert bench.registered()
 
 
@@ -486,7 +486,7 @@ def test_what_was_registered_by_hand_takes_the_request(bench: Bench) -> None:
     done = bench.submitter.submit(submission("order-1", own=False))
 
     found = bench.desk.ledger.known("order-1", account=ACCOUNT)
-    assert done.verdict is CreateOutcome.CREATED
+    assert done.outcome is CreateOutcome.CREATED
     assert found is not None
     assert found.request == {"prompt": "a red fox", "n": 2}
 

@@ -111,13 +111,13 @@ def test_every_value_of_the_body_arrives_as_it_was(sim: KlingSimulator) -> None:
         (429, 1303, failures.ApiConcurrencyExceeded),
         (429, 1304, failures.ApiAddressNotAllowed),
         # what says nothing for certain
-        (408, 1999, failures.CreateUnsettled),
-        (500, 5000, failures.CreateUnsettled),
-        (503, 5001, failures.CreateUnsettled),
-        (504, 5002, failures.CreateUnsettled),
-        (200, 5000, failures.CreateUnsettled),
-        (502, 1301, failures.CreateUnsettled),
-        (500, 1302, failures.CreateUnsettled),
+        (408, 1999, failures.CreateOutcomeUnknown),
+        (500, 5000, failures.CreateOutcomeUnknown),
+        (503, 5001, failures.CreateOutcomeUnknown),
+        (504, 5002, failures.CreateOutcomeUnknown),
+        (200, 5000, failures.CreateOutcomeUnknown),
+        (502, 1301, failures.CreateOutcomeUnknown),
+        (500, 1302, failures.CreateOutcomeUnknown),
     ],
 )
 def test_a_refusal_by_code_is_final_and_trouble_on_the_way_is_not(
@@ -162,7 +162,7 @@ def test_an_answer_that_says_nothing_leaves_it_open_whether_there_is_a_task(
     shared.fault("create", fault, times=1)
     before = shared.requests["create"]
 
-    with _client(shared, []) as client, pytest.raises(failures.CreateUnsettled):
+    with _client(shared, []) as client, pytest.raises(failures.CreateOutcomeUnknown):
         client.create(FAMILY, {"prompt": "a red fox"})
     assert shared.requests["create"] == before + 1
 
@@ -172,7 +172,7 @@ def test_silence_leaves_it_open_after_a_patience_of_its_own(
 ) -> None:
     sim.fault("create", faults.Happened(faults.Hang()), times=1)
 
-    with _client(sim, observed, create_seconds=0.2) as client, pytest.raises(failures.CreateUnsettled):
+    with _client(sim, observed, create_seconds=0.2) as client, pytest.raises(failures.CreateOutcomeUnknown):
         client.create(FAMILY, BODY)
     assert observed == [("create", "timeout")]
     assert len(sim.task_ids()) == 1
@@ -221,7 +221,7 @@ def test_a_create_does_not_start_once_the_process_stops(sim: KlingSimulator) -> 
 
 def test_a_lost_answer_is_found_by_the_external_id(sim: KlingSimulator, client: KlingClient) -> None:
     sim.fault("create", faults.Cut(kept=0), times=1)
-    with pytest.raises(failures.CreateUnsettled):
+    with pytest.raises(failures.CreateOutcomeUnknown):
         client.create(FAMILY, BODY)
 
     found = client.query(FAMILY, "ka-1", priority=Priority.VERIFY)
