@@ -56,10 +56,10 @@ class SubmitRun:
             except TimeUp:
                 self.done = Submitted(CreateOutcome.REFUSED)
                 self._end(f"no slot became free in time; {self._how_it_stands()}", reason="timeout")
-        verdict, failure = self.done.verdict, self.done.failure
-        if verdict is CreateOutcome.REFUSED and failure is not None:
+        outcome, failure = self.done.outcome, self.done.failure
+        if outcome is CreateOutcome.REFUSED and failure is not None:
             self._end(f"nothing was created. {sentence_of(failure)}", reason=failure.reason)
-        if verdict is CreateOutcome.UNKNOWN and failure is not None:
+        if outcome is CreateOutcome.UNKNOWN and failure is not None:
             why = str(failure).rstrip(".")
             self._end(
                 f"it is not known whether the task exists: {why}. {self._unknown()}", reason=failure.reason
@@ -113,7 +113,7 @@ class SubmitRun:
 
     @property
     def _existed(self) -> bool:
-        return self.done.verdict is CreateOutcome.EXISTING
+        return self.done.outcome is CreateOutcome.EXISTING
 
     def _show(self) -> dict[str, Any] | None:
         account = self.settings.account
@@ -129,7 +129,7 @@ class SubmitRun:
         if self.as_json:
             print_json(
                 {
-                    "outcome": self.done.verdict,
+                    "outcome": self.done.outcome,
                     "task_id": self.done.task_id,
                     "external_task_id": self.one.external_id,
                     "account": self.settings.account,

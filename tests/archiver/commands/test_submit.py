@@ -295,7 +295,10 @@ def test_callback_and_external_id_of_the_body_are_kept(line: CommandLine, simula
         ([FAMILY, "--prompt", "x", "--n", "10"], "n must be a whole number from 1 to 9, not 10."),
         ([FAMILY, "--prompt", "x", "--n", "four"], "--n"),
         ([FAMILY, "--prompt", "x", "--model", "kling-v9"], "model_name must be one of kling-v1,"),
-        ([FAMILY, "--prompt", "x", "--up", "1"], "up_expansion_ratio is no parameter of images/generations"),
+        (
+            [FAMILY, "--prompt", "x", "--up", "1"],
+            "up_expansion_ratio is not a parameter of images/generations",
+        ),
         (
             [FAMILY, "--prompt", "x", "--image", "nowhere.png"],
             "--image 'nowhere.png' is no readable file",
@@ -425,7 +428,10 @@ def test_an_external_id_of_another_task_is_refused_by_name(
     other = line.run("submit", FAMILY, "--prompt", "a blue fox", "--external-task-id", "order-1")
 
     assert other.exit_code == 1
-    assert f"order-1 belongs to task {sent(simulator).task_id}, which is not of this request." in other.stderr
+    assert (
+        f"order-1 belongs to task {sent(simulator).task_id}, which was not created by this request."
+        in other.stderr
+    )
     assert "Choose another external id" in other.stderr
 
 

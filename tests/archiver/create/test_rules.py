@@ -66,11 +66,11 @@ def test_what_the_pages_allow_passes(body: Mapping[str, object]) -> None:
     ("parameters", "problem"),
     [
         ({"prompt": ""}, "prompt is required."),
-        ({"prompt": "x" * 2501}, "prompt must be at most 2500 characters, and this one has 2501."),
+        ({"prompt": "x" * 2501}, "prompt must be at most 2500 characters, not 2501."),
         ({"prompt": 5}, "prompt must be text."),
         (
             {"negative_prompt": "x" * 2501},
-            "negative_prompt must be at most 2500 characters, and this one has 2501.",
+            "negative_prompt must be at most 2500 characters, not 2501.",
         ),
         ({"n": 0}, "n must be a whole number from 1 to 9, not 0."),
         ({"n": 10}, "n must be a whole number from 1 to 9, not 10."),
@@ -85,7 +85,7 @@ def test_what_the_pages_allow_passes(body: Mapping[str, object]) -> None:
         ),
         (
             {"model": "kling-v3"},
-            "model is the old name, which the API ignores: it would take its first model; write model_name.",
+            "model is an old name that the API ignores, using its default model instead: write model_name.",
         ),
         ({"resolution": "4k"}, "resolution must be one of 1k, 2k, not '4k'."),
         (
@@ -95,14 +95,14 @@ def test_what_the_pages_allow_passes(body: Mapping[str, object]) -> None:
         ({"image_reference": "style"}, "image_reference must be one of subject, face, not 'style'."),
         ({"image_fidelity": 1.1}, "image_fidelity must be a number from 0 to 1, not 1.1."),
         ({"human_fidelity": float("nan")}, "human_fidelity must be a number from 0 to 1, not nan."),
-        ({"promt": "a fox"}, "promt is no parameter of images/generations (did you mean prompt?)."),
+        ({"promt": "a fox"}, "promt is not a parameter of images/generations (did you mean prompt?)."),
         ({"watermark_info": True}, 'watermark_info must be {"enabled": true} or {"enabled": false}.'),
         ({"element_list": [{"id": 1}]}, 'element_list must be a list of {"element_id": …}.'),
         ({"callback_url": "example.com"}, "callback_url must be an http or https URL."),
         ({"external_task_id": "a/b"}, "external_task_id must be 1 to 64 of A-Z a-z 0-9 _ and -."),
         (
             {"external_task_id": "831768251064815642"},
-            "external_task_id must not look like a task id: the API takes either in the same place.",
+            "external_task_id must not look like a task id: the API takes both in the same place.",
         ),
     ],
 )
@@ -120,23 +120,23 @@ def test_a_parameter_that_breaks_its_rule_is_named_with_the_rule(
     [
         (
             {"model_name": "kling-v1", "aspect_ratio": "21:9"},
-            "aspect_ratio 21:9 is not offered by kling-v1: it makes 16:9, 9:16, 1:1, 4:3, 3:4, 3:2, 2:3.",
+            "aspect_ratio 21:9 is not offered by kling-v1, only 16:9, 9:16, 1:1, 4:3, 3:4, 3:2, 2:3.",
         ),
         (
             {"model_name": "kling-v1-5", "resolution": "2k"},
-            "resolution 2k is not offered by kling-v1-5 from text alone: it makes 1k.",
+            "resolution 2k is not offered by kling-v1-5 from text alone, only 1k.",
         ),
         (
             {"model_name": "kling-v2", "resolution": "2k", "image": URL},
-            "resolution 2k is not offered by kling-v2 from an image: it makes 1k.",
+            "resolution 2k is not offered by kling-v2 from an image, only 1k.",
         ),
         (
             {"model_name": "kling-v2-new"},
-            "image is required by kling-v2-new: it makes nothing from text alone.",
+            "image is required by kling-v2-new, which makes nothing from text alone.",
         ),
         (
             {"model_name": "kling-v1-5", "image": URL},
-            "image_reference (subject or face) is required by kling-v1-5 when there is an image.",
+            "image_reference (subject or face) is required by kling-v1-5 with an image.",
         ),
         (
             {"model_name": "kling-v3", "image": URL, "image_reference": "face"},
@@ -153,15 +153,15 @@ def test_a_parameter_that_breaks_its_rule_is_named_with_the_rule(
                 "image_reference": "face",
                 "human_fidelity": 0.5,
             },
-            "human_fidelity takes effect only with image_reference subject.",
+            "human_fidelity works only with image_reference subject.",
         ),
         (
             {"model_name": "kling-v1-5", "image_reference": "face"},
-            "image_reference is about a reference image: give image, too.",
+            "image_reference needs a reference image: give image as well.",
         ),
         (
             {"model_name": "kling-v3", "image": URL, "negative_prompt": "blur"},
-            "negative_prompt cannot be given together with image: the API takes it for text to image only.",
+            "negative_prompt cannot be combined with image: the API takes it for text to image only.",
         ),
         (
             {"model_name": "kling-v3", "image": URL, "element_list": [{"element_id": 1}] * 10},
@@ -174,10 +174,10 @@ def test_parameters_that_do_not_go_together_are_named(parameters: dict[str, obje
 
 
 @pytest.mark.parametrize("parameters", [{"aspect_ratio": "21:9"}, {"resolution": "2k"}])
-def test_what_only_some_models_do_asks_for_the_model(parameters: dict[str, object]) -> None:
+def test_a_wish_that_only_some_models_grant_asks_for_model_name(parameters: dict[str, object]) -> None:
     (problem,) = of_generation(**parameters)
 
-    assert problem.endswith("(name the model: without model_name it may be kling-v1 or kling-v3).")
+    assert problem.endswith("(set model_name: the default is kling-v1 or kling-v3).")
 
 
 def test_all_problems_come_at_once() -> None:
@@ -194,7 +194,7 @@ def test_all_problems_come_at_once() -> None:
 
 def test_an_odd_name_is_not_repeated() -> None:
     assert problems(GENERATIONS, FOX | {"\x1b[2J": 1}) == [
-        "a parameter with an odd name is no parameter of images/generations."
+        "a parameter with an odd name is not a parameter of images/generations."
     ]
 
 
@@ -212,12 +212,12 @@ def test_an_expansion_within_three_times_the_area_passes() -> None:
     assert of_expansion(bottom_expansion_ratio=0.1, prompt="a lake", n=9, external_task_id="order-1") == []
 
 
-def test_the_lower_side_goes_by_either_of_its_names() -> None:
+def test_the_lower_side_may_be_given_under_either_name() -> None:
     older = {name.replace("down", "bottom"): value for name, value in GROWN.items()}
 
     assert problems(EXPAND, older) == []
     assert of_expansion(bottom_expansion_ratio=0.2) == [
-        "down_expansion_ratio and bottom_expansion_ratio are two names of the same side, and cannot differ."
+        "down_expansion_ratio and bottom_expansion_ratio name the same side and cannot differ."
     ]
     assert [sentence.split()[0] for sentence in of_expansion(down_expansion_ratio=None)] == [
         "down_expansion_ratio"
@@ -234,11 +234,11 @@ def test_the_lower_side_goes_by_either_of_its_names() -> None:
         (
             {"up_expansion_ratio": 1, "left_expansion_ratio": 1},
             (
-                "up, down, left and right_expansion_ratio together make 5.25 times the image's area, and the API "
-                "allows at most 3: (1 + up + down) × (1 + left + right)."
+                "up, down, left and right_expansion_ratio together make 5.25 times the image's area, "
+                "(1 + up + down) × (1 + left + right); the API allows at most 3."
             ),
         ),
-        ({"aspect_ratio": "1:1"}, "aspect_ratio is no parameter of images/editing/expand."),
+        ({"aspect_ratio": "1:1"}, "aspect_ratio is not a parameter of images/editing/expand."),
     ],
 )
 def test_an_expansion_that_breaks_a_rule_is_named_with_the_rule(
@@ -295,7 +295,7 @@ def test_an_image_that_breaks_a_rule_is_refused_with_the_rule(image: object, rul
 # --- other families ---
 
 
-def test_a_family_without_rules_is_checked_for_what_we_live_by_only() -> None:
+def test_a_family_without_rules_is_checked_only_for_external_id_and_callback_url() -> None:
     assert problems("videos/text2video", {"anything": [1], "n": 99}) == []
     assert problems("videos/text2video", {"external_task_id": "a b"}) == [
         "external_task_id must be 1 to 64 of A-Z a-z 0-9 _ and -."
@@ -355,7 +355,7 @@ def _refused(family: str, body: Mapping[str, Any]) -> str | None:
 
 @settings(max_examples=500)
 @given(_generations())
-def test_our_table_and_the_accounts_own_reading_of_the_pages_agree_on_every_generation(
+def test_our_table_and_the_simulated_account_agree_on_every_generation(
     body: dict[str, Any],
 ) -> None:
     """Neither refuses what the other takes: a wrong refusal costs a user a task, a missing one costs money."""
@@ -367,7 +367,7 @@ _SIDE = st.floats(0, 2).map(lambda value: round(value, 4))
 
 @settings(max_examples=300)
 @given(_SIDE, _SIDE, _SIDE, _SIDE)
-def test_our_table_and_the_accounts_own_reading_of_the_pages_agree_on_every_expansion(
+def test_our_table_and_the_simulated_account_agree_on_every_expansion(
     up: float, down: float, left: float, right: float
 ) -> None:
     body = {
