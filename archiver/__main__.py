@@ -1,4 +1,4 @@
-"""`kling-archiver`: the command line. It hands the environment to a command, and nothing else is decided here."""
+"""`kling-archiver`, the command line: hands the environment to a command."""
 
 import io
 import os
@@ -29,7 +29,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,
-    # Plain help and plain tracebacks: Typer's own show local variables, and among ours are secrets.
+    # Plain help and plain tracebacks: Typer's show local variables, and some of ours are secrets.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -48,10 +48,9 @@ def _program(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Look after what kling-receiver archives. Works beside it, on the same ledger.
+    """Look after what kling-receiver archives, beside it on the same ledger.
 
-    Settings come from KLING_… environment variables or from the TOML file that KLING_CONFIG names; README has the
-    table.
+    Settings come from KLING_… environment variables or from the TOML file that KLING_CONFIG names; README lists them.
 
     \b
     Exit status:
@@ -70,29 +69,28 @@ for command in (sweep, status, show, retry, register, submit, rename_account):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status."""
-    signal.signal(signal.SIGTERM, _end)
+    """Run one command, and return its exit status."""
+    signal.signal(signal.SIGTERM, _exit)
     _prepare_streams()
     run = typer.main.get_command(app)
     try:
         run.main(args=arguments, prog_name=NAME, obj=Invocation(os.environ))
-    except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     return 0
 
 
 def _prepare_streams() -> None:
-    """Make output possible whatever the caller left us: a closed stream swallows what is written to it, and what a
-    narrow locale cannot show is spelled out."""
+    """Replace closed streams by /dev/null, and escape characters that the locale lacks."""
     if sys.stdout is None or sys.stderr is None:
-        nowhere = pathlib.Path(os.devnull).open("w")  # noqa: SIM115 -- open for as long as the process lives
-        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+        null = pathlib.Path(os.devnull).open("w")  # noqa: SIM115 -- open for as long as the process lives
+        sys.stdout, sys.stderr = sys.stdout or null, sys.stderr or null
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """Told to end: leave through every `finally`, so that a sweep gives its family back."""
+def _exit(number: int, _frame: FrameType | None) -> None:
+    """At SIGTERM, leave through every `finally`: a sweep then releases its family."""
     sys.exit(128 + number)
 
 

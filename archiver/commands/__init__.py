@@ -1,4 +1,4 @@
-"""The commands of `kling-archiver`, one file each. They print what the engine says and decide nothing themselves.
+"""The commands of `kling-archiver`, one module or package each. They print what the engine decides.
 
-`invocation` is what every command starts from, `endings` how every one ends, `printing` how anything is shown.
+`terminal` has what all of them share; `status_checks` decides what `status --check` reports.
 """

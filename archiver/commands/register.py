@@ -14,11 +14,16 @@ from archiver.commands.terminal.invocation import (
     invocation_of,
     no_daemon_sentence,
 )
-from archiver.commands.terminal.printing import print_json, print_line, say
+from archiver.commands.terminal.printing import print_json, print_line, print_note
 from archiver.composition import require_account
-from archiver.create.registration import NotARegistration, asked_for, is_identifier
+from archiver.create.registration import (
+    IDENTIFIER_RULE,
+    NotARegistration,
+    family_rule,
+    is_identifier,
+    kept_request,
+)
 from archiver.families import FAMILIES
-from archiver.model import FAMILY
 
 
 def register(
@@ -30,9 +35,7 @@ def register(
     ],
     external_task_id: Annotated[
         str | None,
-        typer.Option(
-            "--external-task-id", "--external-id", metavar="X", help="The external id that belongs to it."
-        ),
+        typer.Option("--external-task-id", "--external-id", metavar="X", help="Its external id."),
     ] = None,
     request: Annotated[
         str | None,
@@ -41,60 +44,50 @@ def register(
     account: AccountName = None,
     json: AsJson = False,
 ) -> None:
-    """Follow a task from now on.
+    """Follow a task.
 
-    Whether or not a callback or a sweep ever tells of it.
+    kling-receiver then asks the API for it, even if no callback and no sweep finds it.
 
     \b
     Example: right after creating a task
       kling-archiver register 831768251064815642 --family images/generations
     """
     _check(context, task_id=task_id, family=family, external_task_id=external_task_id)
-    asked_for = _read(context, request)
+    kept = _kept_request(context, request)
     invocation = invocation_of(context)
     settings = invocation.settings()
     name = account_meant(context, settings, name=account).account
     with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
         require_account(ledger, settings)
         new = ledger.register(
-            task_id, account=name, family=family, external_task_id=external_task_id, request=asked_for
+            task_id, account=name, family=family, external_task_id=external_task_id, request=kept
         )
-        daemons = ledger.status()["daemons"]
+        daemons = ledger.daemons()
     if json:
         names = {"task_id": task_id, "account": name, "family": family}
         print_json({**names, "external_task_id": external_task_id, "new": new})
     else:
         print_line(_sentence(task_id, new=new))
-    advise_family(family)
+    print_family_advice(family)
     advice = no_daemon_sentence(daemons)
     if advice:
-        say(advice)
+        print_note(advice)
 
 
 def _check(context: typer.Context, *, task_id: str, family: str, external_task_id: str | None) -> None:
-    """End with a usage error where a value cannot be meant."""
-    for name, written in (("ID", task_id), ("--external-task-id", external_task_id)):
-        if written is not None and not is_identifier(written):
-            context.fail(f"{name} must be 1 to 256 characters that print, and not only dots.")
-    problem = family_problem("--family", family)
-    if problem:
-        context.fail(problem)
+    """End with a usage error if a value breaks its rule."""
+    for name, value in (("ID", task_id), ("--external-task-id", external_task_id)):
+        if value is not None and not is_identifier(value):
+            context.fail(f"{name} {IDENTIFIER_RULE}.")
+    rule = family_rule(family)
+    if rule:
+        context.fail(f"--family {rule}.")
 
 
-def family_problem(name: str, family: str) -> str | None:
-    """What is wrong with a family that was given as `name`; None when nothing is."""
-    bare = family.strip("/").removeprefix("v1/")
-    if FAMILY.fullmatch(family) and bare == family:
-        return None
-    if FAMILY.fullmatch(bare):
-        return f"{name} takes the path without /v1 and outer slashes: {bare}"
-    return f"{name} must be two or three path segments of a-z, 0-9 and -, such as images/generations."
-
-
-def _read(context: typer.Context, request: str | None) -> dict[str, object] | None:
-    """What was asked for. Ends with a usage error where it is not what a manifest may tell."""
+def _kept_request(context: typer.Context, request: str | None) -> dict[str, object] | None:
+    """The request for the manifest; ends with a usage error if the manifest may not hold it."""
     try:
-        return asked_for(None if request is None else loads(request))
+        return kept_request(None if request is None else loads(request))
     except NotARegistration as error:
         context.fail(f"--{error}")
     except (ValueError, RecursionError):
@@ -103,14 +96,14 @@ def _read(context: typer.Context, request: str | None) -> dict[str, object] | No
 
 def _sentence(task_id: str, *, new: bool) -> str:
     if new:
-        return f"{task_id} is registered: the API is asked for it now."
+        return f"{task_id} is registered; kling-receiver asks the API for it now."
     return f"{task_id} was known already; see: kling-archiver show {task_id}"
 
 
-def advise_family(family: str) -> None:
-    """Say that a family is none that this version knows, which may be a slip."""
+def print_family_advice(family: str) -> None:
+    """If this version does not know the family, say so: it may be misspelled."""
     if family in FAMILIES:
         return
     near = difflib.get_close_matches(family, sorted(FAMILIES), n=1, cutoff=0.75)
     hint = f"; did you mean {near[0]}?" if near else "."
-    say(f"this version does not know the family {family}, and asks for /v1/{family} all the same{hint}")
+    print_note(f"this version does not know the family {family} and will ask for /v1/{family}{hint}")

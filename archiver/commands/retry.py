@@ -1,4 +1,4 @@
-"""`retry`: ask the API afresh for some tasks, now."""
+"""`retry`: ask the API for some tasks again, now."""
 
 import contextlib
 import dataclasses
@@ -18,14 +18,14 @@ from archiver.commands.terminal.invocation import (
     no_daemon_sentence,
     of_accounts,
 )
-from archiver.commands.terminal.printing import console, count_of, print_json, print_line, say
+from archiver.commands.terminal.printing import console, count_of, print_json, print_line, print_note
 from archiver.composition import require_account
 from archiver.create.registration import is_identifier
 from archiver.ledger import Ledger, RetryResult
 from archiver.model import State
 
 BATCH_ROWS = 500
-"""Ids a transaction: what a callback has to wait for is never longer than that."""
+"""Ids a transaction: a callback never waits longer than one batch takes."""
 
 
 def retry(
@@ -34,70 +34,76 @@ def retry(
         list[str] | None, typer.Argument(metavar="ID", help="Ids or external ids of the tasks.")
     ] = None,
     *,
-    buried: Annotated[bool, typer.Option("--buried", help="Every buried task.")] = False,
+    buried: Annotated[bool, typer.Option("--buried", help="All buried tasks.")] = False,
     account: AccountName = None,
     json: AsJson = False,
 ) -> None:
-    """Ask the API afresh for some tasks, now.
+    """Ask the API for some tasks again, now.
 
-    The work goes on with what it says. Archived tasks stay as they are: their manifest is final. Exit status 1 when
-    an id is unknown; the others are retried all the same.
+    The work goes on from its answer. Archived tasks do not change: their manifest is final. Exit status 1 if an id is
+    unknown; the other ids are retried.
 
     \b
-    Example: after the cause was removed
+    Example: after removing the cause
       kling-archiver retry --buried
     """
     if bool(task_ids) == buried:
-        context.fail("Name the tasks to retry, or give --buried: one of the two.")
+        context.fail("Give either the ids of tasks or --buried.")
     invocation = invocation_of(context)
     settings = invocation.settings()
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
         require_account(ledger, settings)
         accounts = accounts_meant(context, settings, name=account)
-        done = _retry_all(ledger, None if buried else task_ids, accounts=[one.account for one in accounts])
-        daemons = ledger.status()["daemons"]
+        names = [chosen.account for chosen in accounts]
+        result = _retry_all(ledger, None if buried else task_ids, accounts=names)
+        daemons = ledger.daemons()
     if json:
-        print_json({"retried": done.retried, "archived": done.archived, "unknown": done.not_known})
+        print_json({"retried": result.retried, "archived": result.archived, "unknown": result.not_known})
     else:
-        _print(done)
-    for task_id in done.not_known:
-        say(f"no task {of_accounts(accounts)} has the id or external id {task_id}.")
+        _print(result)
+    for task_id in result.not_known:
+        print_note(f"no task {of_accounts(accounts)} has the id or external id {task_id}.")
     advice = no_daemon_sentence(daemons)
-    if advice and done.retried:
-        say(advice)
-    if done.not_known:
+    if advice and result.retried:
+        print_note(advice)
+    if result.not_known:
         raise typer.Exit(WRONG)
 
 
 def _retry_all(ledger: Ledger, task_ids: list[str] | None, *, accounts: Sequence[str]) -> RetryResult:
-    """These tasks, or every buried one, in each of the accounts that has them; unknown is what none of them has."""
-    done, not_known = RetryResult(0, (), ()), dict.fromkeys(task_ids or ())
+    """Retry these tasks, or all buried ones, in every account. An id is unknown if no account has it."""
+    total, not_known = RetryResult(0, (), ()), dict.fromkeys(task_ids or ())
     for account in accounts:
         chosen = ledger.ids_in(State.BURIED, account=account) if task_ids is None else task_ids
-        one = _retry(ledger, dict.fromkeys(chosen), account=account)
-        not_known = {task_id: None for task_id in not_known if task_id in one.not_known}
-        done = RetryResult(done.retried + one.retried, (), done.archived + one.archived)
-    return dataclasses.replace(done, not_known=tuple(not_known))
+        result = _retry(ledger, dict.fromkeys(chosen), account=account)
+        not_known = {task_id: None for task_id in not_known if task_id in result.not_known}
+        total = _sum(total, result)
+    return dataclasses.replace(total, not_known=tuple(not_known))
 
 
 def _retry(ledger: Ledger, task_ids: Iterable[str], *, account: str) -> RetryResult:
-    """In batches, one transaction each. Interrupted between two, the first ones are retried and the rest not."""
+    """Retry in batches, one transaction each. Interrupted in between, it has retried the first batches only."""
     ids = list(task_ids)
-    impossible = tuple(one for one in ids if not is_identifier(one))
-    waiting = iter([one for one in ids if is_identifier(one)])
-    done = RetryResult(0, impossible, ())
+    impossible = tuple(task_id for task_id in ids if not is_identifier(task_id))
+    waiting = iter([task_id for task_id in ids if is_identifier(task_id)])
+    result = RetryResult(0, impossible, ())
     batches = list(iter(lambda: list(itertools.islice(waiting, BATCH_ROWS)), []))
     screen = console(stderr=True)
-    hidden = not screen.is_terminal or len(batches) < 2
-    for batch in track(batches, description="Retrying", console=screen, disable=hidden):
-        one = ledger.retry_tasks(batch, account=account)
-        done = RetryResult(
-            done.retried + one.retried, done.not_known + one.not_known, done.archived + one.archived
-        )
-    return done
+    is_hidden = not screen.is_terminal or len(batches) < 2
+    for batch in track(batches, description="Retrying", console=screen, disable=is_hidden):
+        result = _sum(result, ledger.retry_tasks(batch, account=account))
+    return result
 
 
-def _print(done: RetryResult) -> None:
-    print_line(f"{count_of(done.retried, 'task')} will be asked for again now.")
-    for task_id in done.archived:
-        print_line(f"{task_id} is archived already and stays as it is.")
+def _sum(first: RetryResult, second: RetryResult) -> RetryResult:
+    return RetryResult(
+        first.retried + second.retried,
+        first.not_known + second.not_known,
+        first.archived + second.archived,
+    )
+
+
+def _print(result: RetryResult) -> None:
+    print_line(f"{count_of(result.retried, 'task')} will be asked for again now.")
+    for task_id in result.archived:
+        print_line(f"{task_id} is already archived and does not change.")

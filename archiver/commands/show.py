@@ -1,4 +1,4 @@
-"""`show`: everything that the ledger knows of one task."""
+"""`show`: everything that the ledger knows about one task."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ from archiver.commands.terminal.invocation import (
 )
 from archiver.commands.terminal.printing import (
     console,
-    facts,
     milliseconds,
     moment,
     print_json,
     print_line,
-    say,
+    print_note,
+    properties,
     table,
     when,
 )
@@ -39,38 +39,38 @@ def show(
 ) -> None:
     """Show one task.
 
-    Its state and why, its files and their keys, and what has happened to it. Exit status 1 when no task has this
-    id. Of several accounts, all are looked into.
+    Its state and the reason, its files and their keys in the bucket, and its history. Looks in all accounts. Exit
+    status 1 if no task has this id.
 
     \b
-    Example: where is it in the bucket?
+    Example: the key of its manifest in the bucket
       kling-archiver show 831768251064815642 --json | jq -r .manifest_key
     """
     invocation = invocation_of(context)
     settings = invocation.settings()
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
         accounts = accounts_meant(context, settings, name=account)
-        shown = [ledger.show(task_id, account=one.account) for one in accounts if is_identifier(task_id)]
-    tasks = [task for task in shown if task is not None]
+        found = [ledger.show(task_id, account=each.account) for each in accounts if is_identifier(task_id)]
+    tasks = [task for task in found if task is not None]
     if len(tasks) > 1:
         names = " and ".join(task["account"] for task in tasks)
-        context.fail(f"The accounts {names} both have it: say with --account which one is meant.")
+        context.fail(f"The accounts {names} both have this task: choose with --account.")
     if not tasks:
-        say(
-            f"no task {of_accounts(accounts)} has the id or external id {task_id}. To follow a task that "
-            "is new here: kling-archiver register ID --family FAMILY"
+        print_note(
+            f"no task {of_accounts(accounts)} has the id or external id {task_id}. To follow a "
+            "new task: kling-archiver register ID --family FAMILY"
         )
         raise typer.Exit(WRONG)
-    (found,) = tasks
+    (task,) = tasks
     if json:
-        print_json(found)
+        print_json(task)
     else:
-        _print_task(found, now=invocation.now())
+        _print_task(task, now=invocation.now())
 
 
 def _print_task(task: Mapping[str, Any], *, now: int) -> None:
     screen = console()
-    screen.print(facts(_facts(task, now=now)))
+    screen.print(properties(_properties(task, now=now)))
     if task["assets"]:
         print_line()
         rows = [[_name(asset), asset["bytes"], _where(asset)] for asset in task["assets"]]
@@ -81,8 +81,8 @@ def _print_task(task: Mapping[str, Any], *, now: int) -> None:
         screen.print(table(["at (UTC)", "event", "detail"], lines))
 
 
-def _facts(task: Mapping[str, Any], *, now: int) -> Iterator[tuple[str, object]]:
-    """What there is to say, in the order of what a reader asks first."""
+def _properties(task: Mapping[str, Any], *, now: int) -> Iterator[tuple[str, object]]:
+    """Name and value, in the order in which readers ask."""
     yield "task", task["task_id"]
     yield "external id", task["external_task_id"]
     yield "account", task["account"]
@@ -106,7 +106,7 @@ def _facts(task: Mapping[str, Any], *, now: int) -> Iterator[tuple[str, object]]
 
 
 def _name(asset: Mapping[str, Any]) -> str | None:
-    """None, shown as a dash, until it is stored: the extension comes from the bytes."""
+    """None until the asset is stored: the extension comes from the bytes."""
     name: str | None = asset["name"]
     return name
 
@@ -118,11 +118,11 @@ def _where(asset: Mapping[str, Any]) -> str:
 
 
 def what_to_do(reason: str | None) -> str:
-    """The advice that belongs to a reason; empty where there is none."""
-    return next((kind.what_to_do for kind in _kinds(Failure) if kind.reason == reason), "")
+    """What an operator can do about a reason; empty if nothing."""
+    return next((kind.what_to_do for kind in _subclasses(Failure) if kind.reason == reason), "")
 
 
-def _kinds(kind: type[Failure]) -> Iterator[type[Failure]]:
+def _subclasses(kind: type[Failure]) -> Iterator[type[Failure]]:
     yield kind
-    for below in kind.__subclasses__():
-        yield from _kinds(below)
+    for subclass in kind.__subclasses__():
+        yield from _subclasses(subclass)

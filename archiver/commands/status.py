@@ -1,4 +1,4 @@
-"""`status`: the whole ledger at a glance, and whether anything in it needs somebody."""
+"""`status`: the whole ledger at a glance, and with `--check` what needs an operator."""
 
 import contextlib
 import itertools
@@ -10,7 +10,7 @@ import typer
 from archiver.commands.status_checks import part_of, problems
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import AsJson, invocation_of
-from archiver.commands.terminal.printing import console, facts, print_json, print_line, span, table, when
+from archiver.commands.terminal.printing import console, print_json, print_line, properties, span, table, when
 from archiver.families import swept
 
 _HOLD_KEYS = ("stage", "reason", "since", "what_to_do")
@@ -20,20 +20,20 @@ def status(
     context: typer.Context,
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Print only what is wrong; exit status 1 if anything is.")
+        bool, typer.Option("--check", help="Print only problems; exit status 1 if there are any.")
     ] = False,
     json: AsJson = False,
 ) -> None:
     """Show the whole ledger at a glance.
 
-    How many tasks are in which state, what is held up, and what to do about it.
+    Counts tasks by state, and shows what is held and what to do about it.
 
-    With --check: anything lost or buried, a hold over an hour, a deadline under 7 days, or a family without a
-    successful sweep in a day is printed and makes the exit status 1.
+    With --check, these are problems: a lost or buried task, a hold of over an hour, a deadline in under 7 days, a
+    family without a successful sweep for a day, tasks of an account that the settings do not name.
 
     \b
-    Example: a line for cron, silent while all is well
-      kling-archiver status --check || notify-somebody
+    Example: for cron; prints nothing while all is well
+      kling-archiver status --check || notify-operator
     """
     invocation = invocation_of(context)
     settings, now = invocation.settings(), invocation.now()
@@ -43,28 +43,28 @@ def status(
     }
     several = len(families) > 1
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
-        found = ledger.status(accounts=families if several else None)
-        wrong = problems(ledger, found, families=families, now=now) if check else []
+        view = ledger.status(accounts=families if several else None)
+        found = problems(ledger, view, families=families, now=now) if check else []
     if json:
-        shown = _as_json(found, several=several)
-        print_json({**shown, "problems": wrong} if check else shown)
+        document = _as_json(view, several=several)
+        print_json({**document, "problems": found} if check else document)
     elif check:
-        for problem in wrong:
+        for problem in found:
             print_line(problem)
     else:
-        _print_status(found, families=_all(families), several=several, now=now)
-    if wrong:
+        _print_status(view, families=_all(families), several=several, now=now)
+    if found:
         raise typer.Exit(WRONG)
 
 
 def _all(families: Mapping[str, Sequence[str]]) -> list[str]:
-    """The families of all accounts, each once."""
+    """The families of all accounts, without repeats."""
     return list(dict.fromkeys(itertools.chain.from_iterable(families.values())))
 
 
 def _as_json(status: Mapping[str, Any], *, several: bool) -> dict[str, Any]:
-    """The shape of the contract: of a hold what scripts may rely on, and nothing that only people read. Its account is
-    named where there are several. What a script wants to know of the clock, `/readyz` says."""
+    """The contract's keys only: without what is for people, and without the clock, which `/readyz` has. A hold names
+    its account if there are several."""
     names = ("account", *_HOLD_KEYS) if several else _HOLD_KEYS
     holds = [{name: hold[name] for name in names} for hold in status["holds"]]
     return {name: value for name, value in status.items() if name != "clock_skew_seconds"} | {"holds": holds}
@@ -84,20 +84,20 @@ def _print_status(status: Mapping[str, Any], *, families: Sequence[str], several
     )
     print_line()
     screen.print(
-        facts(
+        properties(
             [
                 ("nearest deadline (UTC)", when(status["earliest_deadline"], now=now)),
                 ("last callback (UTC)", when(status["last_callback_at"], now=now)),
-                *_hold_facts(status["holds"], several=several, now=now),
-                *_clock_facts(status["clock_skew_seconds"]),
-                *_daemon_facts(status["daemons"], now=now),
+                *_hold_properties(status["holds"], several=several, now=now),
+                *_clock_properties(status["clock_skew_seconds"]),
+                *_daemon_properties(status["daemons"], now=now),
             ]
         )
     )
 
 
 def _sweeps(status: Mapping[str, Any], families: Sequence[str], *, now: int) -> list[list[object]]:
-    """The configured families, and those that the ledger knows besides."""
+    """One row a family: the configured ones, then others that the ledger knows."""
     named = [*families, *(family for family in status["last_sweep"] if family not in families)]
     return [
         [
@@ -109,10 +109,10 @@ def _sweeps(status: Mapping[str, Any], families: Sequence[str], *, now: int) -> 
     ]
 
 
-def _hold_facts(
+def _hold_properties(
     holds: Sequence[Mapping[str, Any]], *, several: bool, now: int
 ) -> Iterator[tuple[str, object]]:
-    """What is held and since when, and below it why and what to do."""
+    """Each hold and its start, and below it why and what to do."""
     if not holds:
         yield "held", "nothing"
     for hold in holds:
@@ -123,16 +123,16 @@ def _hold_facts(
         yield from (("", sentence) for sentence in (hold["message"], hold["what_to_do"]) if sentence)
 
 
-def _clock_facts(skew_seconds: float | None) -> Iterator[tuple[str, object]]:
-    """Only where it is off by more than an answer may take on its way."""
+def _clock_properties(skew_seconds: float | None) -> Iterator[tuple[str, object]]:
+    """Only from a second on: less may be the time that an answer took."""
     if skew_seconds is not None and abs(skew_seconds) >= 1:
-        way = "behind" if skew_seconds > 0 else "ahead of"
-        yield "clock", f"{span(round(abs(skew_seconds) * 1000))} {way} the API's"
+        side = "behind" if skew_seconds > 0 else "ahead of"
+        yield "clock", f"{span(round(abs(skew_seconds) * 1000))} {side} the API's"
 
 
-def _daemon_facts(daemons: Sequence[Mapping[str, Any]], *, now: int) -> Iterator[tuple[str, object]]:
+def _daemon_properties(daemons: Sequence[Mapping[str, Any]], *, now: int) -> Iterator[tuple[str, object]]:
     if not daemons:
         yield "daemon", "none runs on this ledger: nothing is verified or archived"
-    for one in daemons:
-        started = when(one["started_at"], now=now)
-        yield "daemon", f"{one['version']} on {one['host']}, process {one['pid']}, since {started}"
+    for daemon in daemons:
+        started = when(daemon["started_at"], now=now)
+        yield "daemon", f"{daemon['version']} on {daemon['host']}, process {daemon['pid']}, since {started}"

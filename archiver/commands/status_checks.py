@@ -1,8 +1,8 @@
-"""What `status --check` finds wrong: for cron and monitoring, so each is one sentence and one thing to act on.
+"""What `status --check` reports, for cron and monitoring: one sentence a problem, and what to do about it.
 
-Which things are wrong is a contract: anything lost or buried, a hold over an hour, a deadline under 7 days, no
-successful sweep of a configured family in a day, tasks of an account that the settings do not name. A ledger that a
-daemon began on less than a day ago is given its day for the sweeps.
+The list of problems is a contract: lost or buried tasks, a hold of over an hour, a deadline in under 7 days, a
+configured family without a successful sweep for a day, tasks of an account that the settings do not name. On a new
+ledger, sweeps are due only a day after the first daemon started.
 """
 
 import itertools
@@ -23,8 +23,7 @@ IDS_SHOWN = 5
 def problems(
     ledger: Ledger, status: Mapping[str, Any], *, families: Mapping[str, Sequence[str]], now: int
 ) -> list[str]:
-    """One sentence for each thing that is wrong; none when all is well. `families` are those of each account, `now`
-    is Unix ms."""
+    """One sentence a problem. `families` are those of each account; `now` is Unix ms."""
     several = len(families) > 1
     return [
         *_set_aside(ledger, status, accounts=families),
@@ -45,8 +44,8 @@ def _set_aside(ledger: Ledger, status: Mapping[str, Any], *, accounts: Iterable[
         if count:
             found = (ledger.ids_in(state, account=account, most=IDS_SHOWN) for account in accounts)
             ids = list(itertools.chain.from_iterable(found))[:IDS_SHOWN]
-            named = ", ".join(ids) + (", …" if count > len(ids) else "")
-            yield f"{count_of(count, 'task')} {state}: {named} (`kling-archiver show ID` says why)"
+            names = ", ".join(ids) + (", …" if count > len(ids) else ".")
+            yield f"{count_of(count, 'task')} {state}: {names} To see why: kling-archiver show ID"
 
 
 def _held(status: Mapping[str, Any], *, now: int, several: bool) -> Iterator[str]:
@@ -58,42 +57,48 @@ def _held(status: Mapping[str, Any], *, now: int, several: bool) -> Iterator[str
 
 
 def part_of(hold: Mapping[str, Any], *, several: bool) -> str:
-    """What a hold stops: `archive`, `sweep (images/generations)`; with its account where there are several."""
+    """What a hold stops: `archive`, `sweep (images/generations)`; with the account if there are several."""
     account = hold["account"] if several else None
     where = ", ".join(part for part in (account, hold["family"], hold["host"]) if part)
     return f"{hold['stage']} ({where})" if where else str(hold["stage"])
 
 
 def _running_out(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
-    written = status["earliest_deadline"]
-    if written is None:
+    deadline = status["earliest_deadline"]
+    if deadline is None:
         return
-    left = milliseconds(written) - now
+    left = milliseconds(deadline) - now
     if left < DEADLINE_MS_MIN:
         verb = "is" if left > 0 else "was"
-        yield f"the nearest deadline of a task that is not in the bucket {verb} {distance(left)}"
+        yield (
+            f"the nearest deadline of a task that is not in the bucket {verb} {distance(left)}. "
+            "To see what is held: kling-archiver status"
+        )
 
 
 def _stranded(ledger: Ledger, *, accounts: Collection[str]) -> Iterator[str]:
-    """What nobody will bring into the bucket, because no daemon of these settings works for its account."""
+    """Tasks of accounts for which no daemon with these settings works."""
     for account, count in ledger.stranded(known=accounts).items():
         if count:
-            yield f"{count_of(count, 'task')} of the account {account} waiting, which the settings do not name"
+            yield (
+                f"{count_of(count, 'task')} of the account {account}, which the settings do not name. Add it to the "
+                f"settings, or rename it: kling-archiver rename-account {account} NEW"
+            )
 
 
 def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int) -> Iterator[str]:
-    began = ledger.first_started_at()
-    if began is not None and now - began < SWEEP_MS_MAX:
+    started = ledger.first_started_at()
+    if started is not None and now - started < SWEEP_MS_MAX:
         return
     unoffered = ledger.unoffered(account=account)
     for family in families:
         if family in unoffered:
-            # Nothing that an operator could do about a gateway; a family that nobody knows may be misspelt.
+            # An operator cannot change what a gateway offers, but an unknown family may be misspelled.
             if family not in FAMILIES and collection_of(family) is None:
-                yield f"the API has no list of {family}, which this version does not know either: see KLING_FAMILIES"
+                yield f"the API has no list of {family}, a family that this version does not know. Check KLING_FAMILIES"
             continue
         last = ledger.sweep_memory(account=account, family=family).last_success_at
         if last is None:
-            yield f"{family} has never been swept successfully"
+            yield f"{family} has never been swept successfully. To see why: kling-archiver sweep"
         elif now - last > SWEEP_MS_MAX:
-            yield f"the last successful sweep of {family} was {distance(last - now)}"
+            yield f"the last successful sweep of {family} was {distance(last - now)}. To see why: kling-archiver sweep"

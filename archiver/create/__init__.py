@@ -1,1 +1,1 @@
-"""Tasks that we create, and tasks that others say they have created. `submitter` and `registration` are the ways in."""
+"""Create tasks (`submitter`), and register tasks that others created (`registration`)."""

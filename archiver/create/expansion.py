@@ -1,8 +1,8 @@
-"""The geometry of `images/editing/expand`: from the picture that is wanted to the four ratios the API takes. No I/O.
+"""The geometry of `images/editing/expand`: from the wanted picture to the four ratios that the API takes. No I/O.
 
-Each ratio is the length added on one side, as a multiple of the original's height (up, down) or width (left,
-right). The API takes 0 to 2 for each, and a picture of at most 3 times the original's area; its own example
-calculates as `expansion_to` does, in four decimals.
+A ratio is the length added on one side, as a multiple of the original's height (up, down) or width (left, right). The
+API takes 0 to 2 for each, and a picture of at most 3 times the original's area. Its own example calculates as
+`expansion_to` does, with four decimals.
 """
 
 import dataclasses
@@ -13,11 +13,11 @@ RATIO_MAX = 2.0
 AREA_MAX = 3.0
 _DECIMALS = 10_000
 _NOISE = 1e-9
-"""What floating point may add to an area of exactly 3."""
+"""Tolerance for floating-point error at an area of exactly 3."""
 
 
 DOWN, BOTTOM = "down_expansion_ratio", "bottom_expansion_ratio"
-"""One parameter, called `bottom` on older pages and `down` on newer ones (API.md 6.1)."""
+"""One parameter: older pages call it `bottom`, newer ones `down` (archiver/kling/API.md 6.1)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Expansion:
 
     @property
     def area(self) -> float:
-        """Of the new picture, as a multiple of the original's."""
+        """The new picture's area, as a multiple of the original's."""
         return (1 + self.up + self.down) * (1 + self.left + self.right)
 
     @property
@@ -53,57 +53,57 @@ class Expansion:
 def expansion_to(
     width: int, height: int, *, ratio: float | None = None, area: float | None = None
 ) -> Expansion:
-    """The expansion of a picture of these pixels, equal on opposite sides, to `ratio` (width ÷ height; None keeps its
-    own) and `area` (a multiple of its own; None takes the least that has the ratio).
+    """Expand a picture of these pixels, equally on opposite sides, to `ratio` and `area`.
 
-    Rounded down to four decimals, so that 3 times the area never becomes a little more.
+    `ratio` is width ÷ height; None keeps the picture's own. `area` is a multiple of the picture's; None takes the
+    smallest that has the ratio. Results are rounded down to four decimals, so that an area of 3 never exceeds 3.
 
     Raises ValueError with a sentence that says what is possible.
     """
     if width < 1 or height < 1:
-        raise ValueError("the image has no width or height to expand from")
+        raise ValueError("the image has no width or height")
     wanted = width / height if ratio is None else ratio
     if not (math.isfinite(wanted) and wanted > 0):
         raise ValueError("the target ratio must be two positive numbers, for example 16:9")
     stretch = wanted / (width / height)
-    least = max(stretch, 1 / stretch)
-    if least > AREA_MAX + _NOISE:
+    area_min = max(stretch, 1 / stretch)
+    if area_min > AREA_MAX + _NOISE:
         raise ValueError(
-            f"the target ratio needs {least:.2f} times the image's area, and the API allows at most {AREA_MAX:g}"
+            f"the target ratio needs {area_min:.2f} times the image's area, and the API allows at most {AREA_MAX:g}"
         )
-    times = least if area is None else area
-    if not least - _NOISE <= times <= AREA_MAX + _NOISE:
+    new_area = area_min if area is None else area
+    if not area_min - _NOISE <= new_area <= AREA_MAX + _NOISE:
         raise ValueError(
-            f"the area must be from {math.ceil(least * 100 - _NOISE) / 100:g} (the least that gives this image the "
-            f"target ratio) to {AREA_MAX:g}, not {times:g}"
+            f"the area must be from {math.ceil(area_min * 100 - _NOISE) / 100:g} (the smallest that gives this image "
+            f"the target ratio) to {AREA_MAX:g}, not {new_area:g}"
         )
-    wider, higher = math.sqrt(times * stretch), math.sqrt(times / stretch)
+    wider, higher = math.sqrt(new_area * stretch), math.sqrt(new_area / stretch)
     side, top = _half(wider), _half(higher)
     return Expansion(up=top, down=top, left=side, right=side)
 
 
 def _half(grown: float) -> float:
-    """One of two equal sides of a length that has grown from 1, in four decimals."""
+    """What each of two equal sides adds when a length grows from 1 to `grown`, with four decimals."""
     return math.floor(max(0.0, (grown - 1) / 2) * _DECIMALS + _NOISE) / _DECIMALS
 
 
-def ratio_of(written: str) -> float:
+def ratio_of(text: str) -> float:
     """`16:9` as 1.78.
 
     Raises ValueError.
     """
-    parts = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?):([0-9]{1,6}(?:\.[0-9]{1,6})?)", written.strip())
+    parts = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?):([0-9]{1,6}(?:\.[0-9]{1,6})?)", text.strip())
     if parts is None or float(parts[1]) <= 0 or float(parts[2]) <= 0:
         raise ValueError("must be width:height, for example 16:9")
     return float(parts[1]) / float(parts[2])
 
 
-def pixels_of(written: str) -> tuple[int, int]:
+def pixels_of(text: str) -> tuple[int, int]:
     """`1024x768` as (1024, 768).
 
     Raises ValueError.
     """
-    parts = re.fullmatch(r"([1-9][0-9]{0,5})[x×]([1-9][0-9]{0,5})", written.strip())
+    parts = re.fullmatch(r"([1-9][0-9]{0,5})[x×]([1-9][0-9]{0,5})", text.strip())
     if parts is None:
         raise ValueError("must be width x height in pixels, for example 1024x768")
     return int(parts[1]), int(parts[2])

@@ -1,7 +1,7 @@
-"""What may stand in an `image` parameter of a create call: a URL, or Base64 of a PNG or JPEG. No I/O.
+"""Check the `image` parameter of a create call: a URL, or Base64 of a PNG or JPEG. No I/O.
 
-The limits are those of the create pages: .jpg, .jpeg or .png by content, at most 10 MB, at least 300 pixels either
-way, between 1:2.5 and 2.5:1. What is behind a URL is the API's to look at.
+The limits are those of the create pages: JPEG or PNG by content, at most 10 MB, at least 300 pixels wide and high,
+between 1:2.5 and 2.5:1. The API itself checks what is behind a URL.
 """
 
 import base64
@@ -16,7 +16,7 @@ from archiver.failures import NotMedia, TooLarge
 from archiver.media.identify import identify
 
 BYTES_MAX = 10 * 1024 * 1024
-"""10 MB, read generously: the API refuses what is larger at no cost."""
+"""10 MB, read generously as MiB: the API refuses larger ones at no cost."""
 PIXELS_MIN = 300
 RATIO_MAX = 2.5
 _TYPES = ("image/png", "image/jpeg")
@@ -25,7 +25,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InputImage:
-    """An image that may be sent."""
+    """An image that the API takes."""
 
     content_type: str
     width: int
@@ -35,17 +35,17 @@ class InputImage:
 
 
 def is_url(value: str) -> bool:
-    """Whether this is meant as a URL."""
+    """Whether this starts like a URL."""
     return re.match(r"https?://", value, re.IGNORECASE) is not None
 
 
 def encode(content: bytes) -> str:
-    """As the API takes it: bare Base64, without any prefix."""
+    """Bare Base64, as the create pages want it: without a `data:` prefix."""
     return base64.b64encode(content).decode()
 
 
 def decode(value: str) -> bytes | None:
-    """The bytes behind bare Base64; None when this is none."""
+    """The bytes behind bare Base64; None if the text is not Base64."""
     if not _BASE64.fullmatch(value):
         return None
     try:
@@ -55,10 +55,7 @@ def decode(value: str) -> bytes | None:
 
 
 def read(content: bytes) -> InputImage:
-    """The image in these bytes.
-
-    Raises ValueError with the rule that it breaks: the rest of a sentence whose subject is the parameter.
-    """
+    """The image in these bytes. Raises ValueError with the broken rule, as `broken_rule` returns it."""
     if len(content) > BYTES_MAX:
         raise ValueError(f"must be at most 10 MB, not {len(content) / 1024 / 1024:.1f} MB")
     try:
@@ -68,7 +65,7 @@ def read(content: bytes) -> InputImage:
     if media.content_type not in _TYPES:
         raise ValueError(f"must be a PNG or JPEG image, not {media.content_type}")
     if not media.whole or media.width is None or media.height is None:
-        raise ValueError("must be a whole image: this one ends before its own structure does")
+        raise ValueError("must be a whole image: this one is cut off")
     if min(media.width, media.height) < PIXELS_MIN:
         raise ValueError(
             f"must be at least {PIXELS_MIN} pixels wide and high, not {media.width}×{media.height}"
@@ -80,16 +77,16 @@ def read(content: bytes) -> InputImage:
 
 
 def broken_rule(value: object) -> str | None:
-    """What is wrong with the value of an image parameter; None when nothing is."""
+    """The rule that an image parameter breaks, as the rest of a sentence whose subject is the parameter; or None."""
     if not isinstance(value, str):
         return "must be text: a URL, or Base64"
     if value[:5].lower() == "data:":
-        return "must be bare Base64: leave out everything up to and including `base64,`"
+        return "must be bare Base64: remove everything up to and including `base64,`"
     if is_url(value):
         return None if _has_host(value) else "must be a URL with a host, or Base64 of a PNG or JPEG image"
     content = decode(value)
     if content is None:
-        return "must be a URL (http:// or https://), or Base64 without line breaks and without any prefix"
+        return "must be a URL (http:// or https://), or Base64 without line breaks or prefix"
     try:
         read(content)
     except ValueError as error:

@@ -24,7 +24,7 @@ def new_external_id(randomness: str) -> str:
 
 
 def slots_of(family: str, body: Mapping[str, object]) -> int:
-    """How many of the account's slots the task takes: an image task takes one for each image (API.md 4)."""
+    """How many of the account's slots the task takes: images take one each (archiver/kling/API.md 4)."""
     n = body.get("n")
     if family.startswith("images/") and isinstance(n, int) and not isinstance(n, bool):
         return max(1, n)

@@ -10,8 +10,8 @@ Three rules:
 3. Families without rules pass, except for what we depend on ourselves: callback URL and external id. With `--no-check`
    everything passes.
 
-Sources: API.md 14, S0 to S4, and among O6 the image capability map of 2026-05-19. Empty texts and nulls count as
-absent, as in the pages' own examples.
+Sources: archiver/kling/API.md 14, S0 to S4, and among O6 the image capability map of 2026-05-19. Empty texts and nulls
+count as absent, as in the pages' own examples.
 """
 
 import dataclasses
@@ -295,7 +295,7 @@ _NO_RULES = Rules(
 )
 
 SYNCHRONOUS = frozenset({"audio/tts", "videos/image-recognize", "videos/identify-face"})
-"""Paths that return the result at once and make no task (API.md 6)."""
+"""Paths that return the result at once and make no task (archiver/kling/API.md 6)."""
 
 
 def problems(family: str, body: Body) -> list[str]:

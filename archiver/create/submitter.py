@@ -6,7 +6,8 @@ Two rules:
    queries that id, archives what was created, and merges it into one row with any callback that came meanwhile.
 2. A create whose outcome is unknown is never repeated. Instead the API is queried for the external id, and its answer
    is returned: created, not created, or not known yet. An operator may repeat the command under the same external
-   id: the API refuses a second task at no cost (400/1201, API.md 7), and `Submitter` looks before it sends.
+   id: `Submitter` looks before it sends, and the API refuses a second task at no cost (400/1201,
+   archiver/kling/API.md 7).
 
 A definite refusal withdraws the registration.
 """
@@ -37,7 +38,7 @@ BUSY_SECONDS_MAX = 60.0
 """The jitter takes at most half: the wait is never below the one second that the error table asks for."""
 LOOKUP_SECONDS = (0.0, 2.0, 4.0, 8.0)
 """Waits before each query for a task whose create was not answered. A created task has never been seen missing from a
-query (API.md 5.3), but nothing promises that, and the create may still be on its way."""
+query (archiver/kling/API.md 5.3), but nothing promises that, and the create may still be on its way."""
 
 
 class CreateOutcome(enum.StrEnum):

@@ -1,6 +1,6 @@
-"""From options, files and standard input to the body of a create call. What may stand in it, `creating` knows.
+"""Build the body of a create call from options, files and standard input; `create.rules` checks what it says.
 
-A mistake is a ValueError with a sentence for the user.
+A mistake is a ValueError with a sentence for the operator.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ BODY_BYTES_MAX = 64 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sides:
-    """How `images/editing/expand` is told where to grow: four numbers, or a picture to reach."""
+    """The options of `images/editing/expand`: four numbers, or a target to calculate them from."""
 
     up: float | None = None
     down: float | None = None
@@ -32,7 +32,7 @@ class Sides:
     image_size: str | None = None
 
     def fields(self, image: object) -> dict[str, float]:
-        """The parameters; none when nothing was said. `image` is that of the body."""
+        """The parameters; none if no option was given. `image` is that of the body."""
         single = {"--up": self.up, "--down": self.down, "--left": self.left, "--right": self.right}
         given = [name for name, value in single.items() if value is not None]
         if self.target_ratio is None and self.area is None:
@@ -41,9 +41,7 @@ class Sides:
             numbers = {name.removeprefix("--"): value or 0.0 for name, value in single.items()}
             return Expansion(**numbers).parameters() if given else {}
         if given:
-            raise ValueError(
-                f"{given[0]} says how far, and --target-ratio and --area calculate it: give one or the other"
-            )
+            raise ValueError(f"--target-ratio and --area calculate {given[0]}: give one or the other")
         return self._calculated(image).parameters()
 
     def _calculated(self, image: object) -> Expansion:
@@ -60,17 +58,17 @@ class Sides:
         content = images.decode(image) if isinstance(image, str) else None
         if content is None:
             raise ValueError(
-                "--target-ratio and --area need to know how large the image is: give a file, or --image-size 1024x768"
+                "--target-ratio and --area need the size of the image: give a file, or --image-size 1024x768"
             )
         try:
-            found = images.read(content)
+            size = images.read(content)
         except ValueError as error:
             raise ValueError(f"image {error}") from error
-        return found.width, found.height
+        return size.width, size.height
 
 
 def body_of(json_text: str | None, options: Mapping[str, object], sides: Sides) -> dict[str, Any]:
-    """The body that `--json` gives, with `options` (parameter names; None where not given) laid beside it."""
+    """The body of `--json`, joined with `options` by parameter name (None: not given)."""
     body = {} if json_text is None else _parsed(_text_of(json_text))
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
@@ -81,56 +79,58 @@ def body_of(json_text: str | None, options: Mapping[str, object], sides: Sides) 
     given |= sides.fields(given.get("image", body.get("image")))
     twice = sorted(set(body) & set(given))
     if twice:
-        raise ValueError(f"{twice[0]} stands in the body of --json and is given as an option, too: keep one")
+        raise ValueError(f"{twice[0]} is in the body of --json and also given as an option: keep one")
     return body | given
 
 
-def image_of(written: str) -> str:
-    """The `image` parameter: a file's content as Base64; a URL or Base64 as it is."""
-    if images.is_url(written) or written[:5].lower() == "data:":
-        return written
+def image_of(option: str) -> str:
+    """The `image` parameter: a file as Base64; a URL or Base64 unchanged."""
+    if images.is_url(option) or option[:5].lower() == "data:":
+        return option
     try:
-        content = pathlib.Path(written).read_bytes()
+        content = pathlib.Path(option).read_bytes()
     except (OSError, ValueError) as error:
-        if images.decode(written) and len(written) > 64:
-            return written
+        if images.decode(option) and len(option) > 64:
+            return option
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
         raise ValueError(
-            f"--image {written[:200]!r} is no readable file ({reason}), no URL and no Base64"
+            f"--image {option[:200]!r} is neither a readable file ({reason}), nor a URL, nor Base64"
         ) from error
     return images.encode(content)
 
 
 def _require_utf8(name: str, value: str) -> None:
-    """What the shell hands over need not be text; the API would take the remains for the wish."""
+    """Shell arguments may be arbitrary bytes; a mangled prompt would still be paid for."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{name} must be UTF-8") from error
 
 
-def _text_of(written: str) -> str:
-    """`--json` itself, the file behind `@name`, or standard input for `-`."""
-    if written != "-" and not written.startswith("@"):
-        return written
+def _text_of(option: str) -> str:
+    """The option itself, the content of the file `@name`, or standard input for `-`."""
+    if option != "-" and not option.startswith("@"):
+        return option
     try:
-        if written == "-":
-            raw = sys.stdin.buffer.read(BODY_BYTES_MAX + 1)
+        if option == "-":
+            content = sys.stdin.buffer.read(BODY_BYTES_MAX + 1)
         else:
-            with pathlib.Path(written[1:]).open("rb") as file:
-                raw = file.read(BODY_BYTES_MAX + 1)
-        if len(raw) > BODY_BYTES_MAX:
-            raise ValueError(f"--json {written[:200]}: more than {BODY_BYTES_MAX // 1024 // 1024} MiB")
-        return raw.decode("utf-8-sig")
+            with pathlib.Path(option[1:]).open("rb") as file:
+                content = file.read(BODY_BYTES_MAX + 1)
+        if len(content) > BODY_BYTES_MAX:
+            raise ValueError(f"--json {option[:200]}: more than {BODY_BYTES_MAX // 1024 // 1024} MiB")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"--json {written[:200]}: not UTF-8") from error
+        raise ValueError(f"--json {option[:200]}: not UTF-8") from error
     except OSError as error:
-        raise ValueError(f"--json {written[:200]}: {error.strerror or error}") from error
+        raise ValueError(f"--json {option[:200]}: {error.strerror or error}") from error
 
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_real)
+        parsed = json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite
+        )
         json.dumps(parsed, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError(f"--json must not be nested deeper than {DEPTH_MAX} levels") from error
@@ -141,43 +141,43 @@ def _parsed(text: str) -> dict[str, Any]:
         raise ValueError(f"--json must be a JSON object, @FILE or -: {error.msg} at {where}") from error
     _require_shallow(parsed)
     if not isinstance(parsed, dict):
-        raise ValueError(  # noqa: TRY004 -- the user's mistake, not a caller's: all of them are of one kind
+        raise ValueError(  # noqa: TRY004 -- an operator's mistake, and all of those are ValueErrors
             '--json must be a JSON object, such as {"prompt": "…"}'
         )
     return parsed
 
 
 def _require_shallow(parsed: object) -> None:
-    """What is nested deeper than anything that a create call means would only break those who write it again."""
+    """No create call nests deeper, and the recursive code behind this would fail."""
     level = [parsed]
     for _ in range(DEPTH_MAX):
-        inside = [value for one in level if isinstance(one, dict) for value in one.values()]
-        inside += [value for one in level if isinstance(one, list) for value in one]
+        inside = [value for parent in level if isinstance(parent, dict) for value in parent.values()]
+        inside += [value for parent in level if isinstance(parent, list) for value in parent]
         level = [value for value in inside if isinstance(value, dict | list)]
         if not level:
             return
     raise ValueError(f"--json must not be nested deeper than {DEPTH_MAX} levels")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(pairs)
     if len(parsed) < len(pairs):
         raise ValueError("--json must not name a parameter twice in one object")
     return parsed
 
 
-def _no_number(word: str) -> object:
-    raise ValueError(f"--json must not hold {word}, which is no number")
+def _refuse_constant(word: str) -> object:
+    raise ValueError(f"--json must not hold {word}, which is not a number")
 
 
-def _real(digits: str) -> float:
+def _finite(digits: str) -> float:
     if abs(value := float(digits)) == float("inf"):
-        raise ValueError("--json must not hold a number beyond every float")
+        raise ValueError("--json must not hold a number too large for a float")
     return value
 
 
-def _named(option: str, read: Callable[[str], _Value], written: str) -> _Value:
+def _named(option: str, read: Callable[[str], _Value], text: str) -> _Value:
     try:
-        return read(written)
+        return read(text)
     except ValueError as error:
         raise ValueError(f"{option} {error}") from error

@@ -1,4 +1,4 @@
-"""`submit`: create a task whose results will be in the bucket, and if need be wait until they are."""
+"""`submit`: create a task, and with `--wait` follow it into the bucket."""
 
 import contextlib
 import secrets
@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from archiver.commands.register import advise_family, family_problem
+from archiver.commands.register import print_family_advice
 from archiver.commands.submit.body import Sides, body_of
 from archiver.commands.submit.progress import SubmitProgress
 from archiver.commands.submit.run import SubmitRun
 from archiver.commands.terminal.invocation import AccountName, account_meant, invocation_of
-from archiver.commands.terminal.printing import say
+from archiver.commands.terminal.printing import print_note
 from archiver.composition import require_account
 from archiver.config.settings import Need, Settings, SettingsError
 from archiver.create import request, rules
-from archiver.create.registration import is_identifier
+from archiver.create.registration import IDENTIFIER_RULE, family_rule, is_identifier
 from archiver.create.submitter import Submission
 from archiver.families import FAMILIES
 from archiver.redaction import Redaction
@@ -46,20 +46,21 @@ def submit(
     resolution: Annotated[_Text, typer.Option(help="1k or 2k.")] = None,
     n: Annotated[int | None, typer.Option("--n", help="How many images: 1 to 9.")] = None,
     aspect_ratio: Annotated[_Text, typer.Option(help=f"{', '.join(rules.RATIOS)}.")] = None,
-    watermark: Annotated[bool, typer.Option("--watermark", help="Make watermarked images as well.")] = False,
-    up: Annotated[_Number, typer.Option(help="Expand upwards by so many heights: 0 to 2.")] = None,
-    down: Annotated[_Number, typer.Option(help="Expand downwards, likewise.")] = None,
-    left: Annotated[_Number, typer.Option(help="Expand to the left by so many widths: 0 to 2.")] = None,
-    right: Annotated[_Number, typer.Option(help="Expand to the right, likewise.")] = None,
+    watermark: Annotated[bool, typer.Option("--watermark", help="Make watermarked images too.")] = False,
+    up: Annotated[_Number, typer.Option(help="Expand upwards, in heights of the image: 0 to 2.")] = None,
+    down: Annotated[_Number, typer.Option(help="Expand downwards, in heights: 0 to 2.")] = None,
+    left: Annotated[_Number, typer.Option(help="Expand to the left, in widths of the image: 0 to 2.")] = None,
+    right: Annotated[_Number, typer.Option(help="Expand to the right, in widths: 0 to 2.")] = None,
     target_ratio: Annotated[
-        _Text, typer.Option(metavar="W:H", help="Expand to this shape, calculating the four numbers.")
+        _Text, typer.Option(metavar="W:H", help="Expand to this aspect ratio; calculates the four numbers.")
     ] = None,
     area: Annotated[
         _Number,
-        typer.Option(help="Expand to so many times the image's area, at most 3 (with or without a shape)."),
+        typer.Option(help="Expand to this multiple of the image's area, at most 3."),
     ] = None,
     image_size: Annotated[
-        _Text, typer.Option(metavar="WxH", help="Pixels of an image given by URL, for --target-ratio.")
+        _Text,
+        typer.Option(metavar="WxH", help="Pixels of an image given by URL, for --target-ratio and --area."),
     ] = None,
     json: Annotated[
         _Text,
@@ -67,9 +68,7 @@ def submit(
             "--json", metavar="BODY", help="The API's own body: JSON, @FILE, or - for standard input."
         ),
     ] = None,
-    no_check: Annotated[
-        bool, typer.Option("--no-check", help="Send it whatever this version thinks of it.")
-    ] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Send the body unchecked.")] = False,
     external_task_id: Annotated[
         _Text, typer.Option("--external-task-id", metavar="X", help="Your own name for the task; unique.")
     ] = None,
@@ -77,7 +76,7 @@ def submit(
         bool, typer.Option("--wait", help="Wait for the results, and print their keys in the bucket.")
     ] = False,
     timeout: Annotated[
-        _Number, typer.Option(metavar="SECONDS", min=0, help="Give up waiting (for slots, for results) then.")
+        _Number, typer.Option(metavar="SECONDS", min=0, help="Stop waiting for slots or results after this.")
     ] = None,
     account: AccountName = None,
     as_json: Annotated[
@@ -86,14 +85,14 @@ def submit(
 ) -> None:
     """Create a task, and follow it into the bucket.
 
-    Checks the parameters before anything is paid. The task is registered before it is created, so that nothing is
-    lost whatever happens in between; what was asked for goes into its manifest. kling-receiver brings the results
-    into the bucket. Other families take their body by --json.
+    Checks the parameters before anything is paid, and registers the task before it creates it, so that no crash loses
+    it. The request goes into the manifest. kling-receiver brings the results into the bucket. For other families, give
+    the body with --json.
 
-    Exit status 1 when the API refuses, when the outcome is not known, or when the task failed.
+    Exit status 1 if the API refuses, if the outcome is unknown, or if the task failed.
 
     \b
-    Example: four images, and their keys in the bucket; a wider picture
+    Example: four images and their keys in the bucket; a wider picture
       kling-archiver submit images/generations --prompt "a red fox" --n 4 --wait
       kling-archiver submit images/editing/expand --image fox.png \\
           --target-ratio 16:9 --area 2.0 --wait
@@ -120,22 +119,22 @@ def submit(
         context.fail(f"{error}.")
     _check_body(context, family, body, check=not no_check)
     invocation = invocation_of(context)
-    everywhere = invocation.settings(Need.KLING)
-    settings = account_meant(context, everywhere, name=account)
-    advise_family(family)
+    all_settings = invocation.settings(Need.KLING)
+    settings = account_meant(context, all_settings, name=account)
+    print_family_advice(family)
     if family in FAMILIES and family not in rules.RULES and not no_check:
-        say(f"this version has no rules for {family}: the body is sent unchecked.")
-    one = _submission(settings, family, body)
+        print_note(f"this version has no rules for {family}: the body is sent unchecked.")
+    submission = _submission(settings, family, body)
     progress = SubmitProgress(
         now=invocation.now,
         wait=invocation.wait,
         timeout_seconds=timeout,
-        slots=request.slots_of(family, one.body),
-        clean=Redaction(settings.secrets()).text,
+        slots=request.slots_of(family, submission.body),
+        redact=Redaction(settings.secrets()).text,
     )
     with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
-        require_account(ledger, everywhere)
-        run = SubmitRun(settings, ledger, progress, one, as_json=as_json)
+        require_account(ledger, all_settings)
+        run = SubmitRun(settings, ledger, progress, submission, as_json=as_json)
         with progress:
             run.create()
             if wait:
@@ -144,46 +143,43 @@ def submit(
 
 
 def _check_family(context: typer.Context, family: str) -> None:
-    problem = family_problem("FAMILY", family)
-    if problem:
-        context.fail(problem)
+    rule = family_rule(family)
+    if rule:
+        context.fail(f"FAMILY {rule}.")
     if family in rules.SYNCHRONOUS:
-        context.fail(f"{family} answers at once and makes no task: there is nothing to archive.")
+        context.fail(f"{family} answers at once and makes no task, so there is nothing to archive.")
 
 
 def _check_body(context: typer.Context, family: str, body: Mapping[str, Any], *, check: bool) -> None:
     external_id = body.get("external_task_id")
-    usable = external_id in (None, "") or (isinstance(external_id, str) and is_identifier(external_id))
-    if not usable:
-        context.fail("external_task_id must be 1 to 256 characters that print, and not only dots.")
+    is_usable = external_id in (None, "") or (isinstance(external_id, str) and is_identifier(external_id))
+    if not is_usable:
+        context.fail(f"external_task_id {IDENTIFIER_RULE}.")
     problems = rules.problems(family, body) if check else []
     if problems:
-        context.fail("\n".join([*problems, "Nothing was sent; --no-check would send it all the same."]))
+        context.fail("\n".join([*problems, "Nothing was sent. To send it unchecked: --no-check."]))
 
 
 def _submission(settings: Settings, family: str, body: Mapping[str, Any]) -> Submission:
-    """What is sent: the body with our external id and callback URL where it has none of its own.
-
-    Raises SettingsError.
-    """
+    """Add our external id and callback URL to the body, unless it has its own. Raises SettingsError."""
     whole = dict(body)
-    own_id = not whole.get("external_task_id")
-    if own_id:
+    has_own_id = not whole.get("external_task_id")
+    if has_own_id:
         whole["external_task_id"] = request.new_external_id(secrets.token_hex(16))
-    swept = family in settings.families
-    trail = "registration and sweep" if swept else f"registration (KLING_FAMILIES does not name {family})"
+    is_swept = family in settings.families
+    trail = "registration and sweep" if is_swept else f"registration (KLING_FAMILIES does not name {family})"
     if whole.get("callback_url"):
-        say(f"callbacks go to the callback_url of the body: the task is followed by {trail}.")
+        print_note(f"callbacks go to the callback_url in the body; we follow the task by {trail}.")
     elif settings.public_url is None:
         whole.pop("callback_url", None)
-        say(f"KLING_PUBLIC_URL is not set, so no callback will come: the task is followed by {trail}.")
+        print_note(f"KLING_PUBLIC_URL is not set, so no callback will come; we follow the task by {trail}.")
     else:
         whole["callback_url"] = _callback_url(settings, settings.public_url, family)
     return Submission(
         family=family,
         body=whole,
         external_id=whole["external_task_id"],
-        has_own_id=own_id,
+        has_own_id=has_own_id,
         request=request.request_of(whole),
     )
 
@@ -191,9 +187,7 @@ def _submission(settings: Settings, family: str, body: Mapping[str, Any]) -> Sub
 def _callback_url(settings: Settings, public_url: str, family: str) -> str:
     if not settings.callback_token:
         raise SettingsError(
-            [
-                "KLING_PUBLIC_URL is set without KLING_CALLBACK_TOKEN, which is a part of the callback URL: set both"
-            ]
+            ["KLING_PUBLIC_URL needs KLING_CALLBACK_TOKEN, which is part of the callback URL: set both"]
         )
     token = settings.callback_token[0].get_secret_value()
     return request.callback_url(public_url, token=token, family=family)

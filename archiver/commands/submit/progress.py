@@ -1,5 +1,6 @@
-"""What is seen while a task is created and followed: one line with a countdown or a state at a terminal, and plain
-lines for what changes in a pipe. All on standard error; standard output is for the result.
+"""The progress of `submit` on standard error: one live line at a terminal, a line for each change in a pipe.
+
+Standard output is for the result.
 """
 
 import math
@@ -10,7 +11,7 @@ from typing import Any, Self
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from archiver.commands.terminal.printing import clean as printable
-from archiver.commands.terminal.printing import console, count_of, say
+from archiver.commands.terminal.printing import console, count_of, print_note
 from archiver.failures import ApiConcurrencyExceeded, CreateOutcomeUnknown, Failure
 from archiver.model import State
 
@@ -23,9 +24,11 @@ class TimeUp(Exception):
 
 
 class SubmitProgress:
-    """Waits and says why. Use as a context. `now` gives Unix ms, `wait(seconds)` sleeps; `slots` is how many of the
-    account's slots the task takes, and `clean` takes our secrets out of what the API says (it may repeat the callback
-    URL, and with it the token)."""
+    """Waits, and prints why. A context manager.
+
+    `now()` is Unix ms, `wait(seconds)` sleeps, and `slots` is how many of the account's slots the task takes.
+    `redact` removes secrets from messages of the API, which may repeat the callback URL and the token in it.
+    """
 
     def __init__(
         self,
@@ -34,25 +37,25 @@ class SubmitProgress:
         wait: Callable[[float], object],
         timeout_seconds: float | None,
         slots: int,
-        clean: Callable[[str], str],
+        redact: Callable[[str], str],
     ) -> None:
         screen = console(stderr=True)
-        self._is_shown = screen.is_terminal
+        self._is_live = screen.is_terminal
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
             console=screen,
-            disable=not self._is_shown,
+            disable=not self._is_live,
             transient=True,
         )
         self._now = now
         self._wait = wait
         self._ends_at = math.inf if timeout_seconds is None else now() + timeout_seconds * 1000
         self._slots = slots
-        self.clean = clean
+        self.redact = redact
         self._line: TaskID | None = None
-        self._last_said = ""
+        self._last_text = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -66,48 +69,47 @@ class SubmitProgress:
     ) -> None:
         self._progress.stop()
 
-    def say(self, sentence: str) -> None:
-        """Tell the operator something, above the line."""
-        say(self.clean(sentence), screen=self._progress.console if self._is_shown else None)
+    def print_note(self, sentence: str) -> None:
+        """Print a note above the line."""
+        print_note(self.redact(sentence), screen=self._progress.console if self._is_live else None)
 
     def pause(self, failure: Failure, seconds: float) -> None:
-        """Wait between two tries of a create, or of a question for a task whose create was not answered.
+        """Wait between two tries of a create, or between two queries for a task whose create was not answered.
 
-        Raises TimeUp instead of waiting for slots past the timeout; what may have been created is looked for all the
-        same.
+        Raises TimeUp instead of waiting for slots past the timeout. Queries for a task that may exist go on past it.
         """
         if isinstance(failure, CreateOutcomeUnknown):
             if seconds == 0:
-                self.say(f"{str(failure).rstrip('.')}. Asking for the task by its external id.")
+                self.print_note(f"{str(failure).rstrip('.')}. Asking for the task by its external id.")
             self._count_down("asking for the task by its external id", seconds)
             return
         if self._now() + seconds * 1000 > self._ends_at:
             raise TimeUp
-        why = "the API is asked too fast"
+        why = "the API receives too many requests"
         if isinstance(failure, ApiConcurrencyExceeded):
-            why = f"the account has not {count_of(self._slots, 'slot')} free (1303)"
-        if not self._is_shown:
-            self.say(f"{why}: trying again in {seconds:.0f} s.")
+            why = f"the account does not have {count_of(self._slots, 'slot')} free (1303)"
+        if not self._is_live:
+            self.print_note(f"{why}: trying again in {seconds:.0f} s.")
         self._count_down(f"{why}: trying again", seconds)
 
     def _count_down(self, what: str, seconds: float) -> None:
         left = seconds
         while left > 0:
             self._show(f"{what} in {math.ceil(left)} s")
-            step = min(left, TICK_SECONDS) if self._is_shown else left
+            step = min(left, TICK_SECONDS) if self._is_live else left
             self._wait(step)
             left -= step
         self._show(f"{what} now")
 
-    def follow(self, shown: Mapping[str, Any]) -> None:
-        """Tell what the ledger says of the task, and wait a moment for it to say something else. Raises TimeUp."""
+    def follow(self, task: Mapping[str, Any]) -> None:
+        """Print the task's state if it changed, and wait a moment. Raises TimeUp."""
         if self._now() > self._ends_at:
             raise TimeUp
-        told = _told(shown)
-        if not self._is_shown and told != self._last_said:
-            self.say(f"{shown['task_id']} {told}")
-        self._last_said = told
-        self._show(f"{shown['task_id']} {told}")
+        text = f"{task['task_id']} {_state_of(task)}"
+        if not self._is_live and text != self._last_text:
+            self.print_note(text)
+        self._last_text = text
+        self._show(text)
         self._wait(POLL_SECONDS)
 
     def _show(self, text: str) -> None:
@@ -116,10 +118,10 @@ class SubmitProgress:
         self._progress.update(self._line, description=printable(text))
 
 
-def _told(shown: Mapping[str, Any]) -> str:
-    files = len(shown["assets"])
-    if shown["state"] == State.SUCCEEDED and files:
-        stored = sum(asset["stored"] for asset in shown["assets"])
+def _state_of(task: Mapping[str, Any]) -> str:
+    files = len(task["assets"])
+    if task["state"] == State.SUCCEEDED and files:
+        stored = sum(asset["stored"] for asset in task["assets"])
         return f"has succeeded: {stored} of {count_of(files, 'file')} in the bucket"
     words: Mapping[str, str] = {
         State.REPORTED: "is registered",
@@ -127,4 +129,4 @@ def _told(shown: Mapping[str, Any]) -> str:
         State.UNKNOWN: "is not known to the API yet",
         State.SUCCEEDED: "has succeeded",
     }
-    return words.get(shown["state"], f"is {shown['state']}")
+    return words.get(task["state"], f"is {task['state']}")

@@ -1,4 +1,4 @@
-"""What a sweep has found, as a table or as JSON."""
+"""The result of a sweep, as a table or as JSON."""
 
 import dataclasses
 
@@ -10,33 +10,33 @@ _SWEPT = ("pages", "rows", "found", "moved", "passed_by", "malformed")
 _DRY = ("pages", "rows", "to_archive", "files", "passed_by", "malformed")
 
 _SELDOM = ("passed_by", "malformed")
-"""Columns that are left out while there is nothing to say in them."""
+"""Columns that are left out while all their counts are 0."""
 
 
 @dataclasses.dataclass
 class FamilySwept:
-    """One family: what was counted, and why it was not read to its end."""
+    """One family: its counts, and the failure that ended its sweep."""
 
     counts: SweepCounts
     failure: Failure | None = None
     account: str | None = None
-    """Named where there are several."""
+    """None if it is the only one."""
 
 
 def as_json(swept: list[FamilySwept], *, dry_run: bool) -> dict[str, object]:
-    """`families`, one object each with `error` null or saying what failed, and `total`."""
+    """The contract's shape; `error` is null for a family that was swept to its end."""
     names = _DRY if dry_run else _SWEPT
     return {
         "dry_run": dry_run,
         "families": [
             {
-                **({} if one.account is None else {"account": one.account}),
-                "family": one.counts.family,
-                "full": one.counts.full,
-                **{name: getattr(one.counts, name) for name in names},
-                "error": _error(one.failure),
+                **({} if family.account is None else {"account": family.account}),
+                "family": family.counts.family,
+                "full": family.counts.full,
+                **{name: getattr(family.counts, name) for name in names},
+                "error": _error(family.failure),
             }
-            for one in swept
+            for family in swept
         ],
         "total": {name: _total(swept, name) for name in names},
     }
@@ -49,25 +49,27 @@ def _error(failure: Failure | None) -> dict[str, str] | None:
 
 
 def _total(swept: list[FamilySwept], name: str) -> int:
-    return sum(getattr(one.counts, name) for one in swept)
+    return sum(getattr(family.counts, name) for family in swept)
 
 
-def _label(one: FamilySwept) -> str:
-    family = one.counts.family if one.account is None else f"{one.account}: {one.counts.family}"
-    return f"{family} (failed)" if one.failure else family
+def _label(swept: FamilySwept) -> str:
+    name = swept.counts.family if swept.account is None else f"{swept.account}: {swept.counts.family}"
+    return f"{name} (failed)" if swept.failure else name
 
 
 def print_report(swept: list[FamilySwept], *, dry_run: bool) -> None:
-    """A table with a line for each family, and a sentence that sums it up."""
+    """Print a table with a line for each family, and a sentence with the totals."""
     names = [name for name in (_DRY if dry_run else _SWEPT) if name not in _SELDOM or _total(swept, name)]
     headings = ["family", *(name.replace("_", " ") for name in names)]
-    rows = [[_label(one), *(getattr(one.counts, name) for name in names)] for one in swept]
+    rows = [[_label(family), *(getattr(family.counts, name) for name in names)] for family in swept]
     console().print(table(headings, rows, numbers=headings[1:]))
     print_line()
     tasks, files = _total(swept, "to_archive"), _total(swept, "files")
     found, moved = _total(swept, "found"), _total(swept, "moved")
     if dry_run:
-        least = "at least " if any(one.failure for one in swept) else ""
-        print_line(f"A sweep would bring {least}{count_of(tasks, 'task')} with {count_of(files, 'file')}.")
+        minimum = "at least " if any(family.failure for family in swept) else ""
+        print_line(
+            f"A sweep would find {minimum}{count_of(tasks, 'task')} to archive, with {count_of(files, 'file')}."
+        )
     else:
-        print_line(f"{count_of(found, 'task')} found that the ledger did not have, {moved} moved on.")
+        print_line(f"{count_of(found, 'new task')} found, {moved} changed state.")

@@ -1,1 +1,1 @@
-"""What every command starts from, prints with and ends by."""
+"""What every command starts from (`invocation`), prints with (`printing`) and ends by (`exit_status`)."""

@@ -1,9 +1,12 @@
-"""How a command ends: one clear message on standard error, and an exit status that scripts can trust.
+"""How a command ends: one message on standard error, and an exit status for scripts.
 
-    0 done, 1 something is wrong with the data (or the API, or the ledger is busy), 2 usage or settings,
-    130 interrupted, 141 whoever read our output has gone
+    0 done
+    1 something is wrong with the data, the API refused, or the ledger cannot be used now
+    2 usage or settings
+    130 interrupted
+    141 the reader of our output has gone
 
-A mistake of the user's is never a traceback. A mistake of ours is one, through the log and its redaction.
+An operator's mistake is never a traceback. A bug is one, written through the log, which redacts secrets.
 """
 
 import contextlib
@@ -16,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from archiver import log
-from archiver.commands.terminal.printing import say
+from archiver.commands.terminal.printing import print_note
 from archiver.config.settings import SettingsError
 from archiver.failures import Failure, LedgerUnavailable, Stopped
 from archiver.ledger import LedgerUnusable
@@ -29,7 +32,7 @@ READER_GONE = 141
 
 
 class Commands(TyperGroup):
-    """The group of all commands; whichever runs, it ends as this module says."""
+    """The group of all commands; each ends as this module says."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -43,34 +46,36 @@ def _ending() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except (SettingsError, LedgerUnusable) as error:
-        say(str(error))
+        print_note(str(error))
         raise typer.Exit(USAGE) from error
     except LedgerUnavailable as error:
-        say(f"{error}. Is another program writing to it, or is its disk full or read-only?")
+        print_note(f"{error}. Is another program writing to it, or is its disk full or read-only?")
         raise typer.Exit(WRONG) from error
     except Failure as error:
-        say(sentence_of(error))
+        print_note(sentence_of(error))
         raise typer.Exit(WRONG) from error
     except (KeyboardInterrupt, Stopped) as error:
-        say("interrupted. Nothing is lost: what was done is kept, and running it again does the rest.")
+        print_note(
+            "interrupted. Nothing is lost: finished work is kept. Run the command again to do the rest."
+        )
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
         _discard_output()
         raise typer.Exit(READER_GONE) from error
     except OSError as error:
-        say(f"a file or stream cannot be used: {error}")
+        print_note(f"a file or stream cannot be used: {error}")
         _discard_output()
         raise typer.Exit(WRONG) from error
     except (typer.Exit, typer.TyperException):
         raise
-    except Exception as error:  # the command line's last handler: a bare traceback may show signed URLs
+    except Exception as error:  # the last handler: a bare traceback may show signed URLs
         log.get().exception("command.crashed")
-        say("this is a mistake in kling-archiver itself; please report it with the lines above.")
+        print_note("this is a bug in kling-archiver; please report it with the lines above.")
         raise typer.Exit(WRONG) from error
 
 
 def sentence_of(error: Failure) -> str:
-    """What went wrong, and what to do about it where that is known."""
+    """What went wrong and, if known, what to do about it."""
     message = str(error)
     if error.what_to_do and not message.endswith((".", "!", "?")):
         message += "."
@@ -78,11 +83,11 @@ def sentence_of(error: Failure) -> str:
 
 
 def _discard_output() -> None:
-    """What is still buffered has nowhere to go; Python would complain about it on its way out."""
+    """Point standard output at /dev/null: Python would complain at exit about what it cannot flush."""
     try:
-        number = sys.stdout.fileno()
+        descriptor = sys.stdout.fileno()
     except (OSError, ValueError):
         return
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, number)
+    os.dup2(null, descriptor)
     os.close(null)

@@ -1,8 +1,9 @@
-"""What a command starts from: the environment it was handed, settings, a ledger to work on beside the daemon.
+"""What a command starts from: its environment, the settings, and a ledger opened beside the daemon.
 
-Rules: a command asks only for the settings it cannot do without, so that `status` works on a machine that has no
-credentials; and one that only reads never makes a ledger, because an empty one where a path is misspelled would
-say that all is well.
+Rules:
+
+1. A command requires only the settings that it uses, so `status` works on a machine without credentials.
+2. A command that only reads never creates a ledger: if the path is misspelled, an empty ledger would look healthy.
 """
 
 import dataclasses
@@ -14,45 +15,44 @@ from typing import Annotated, cast
 import typer
 
 from archiver import log
-from archiver.commands.terminal.printing import say
+from archiver.commands.terminal.printing import print_note
 from archiver.config.settings import Need, Settings
 from archiver.ledger import Ledger, unix_ms
 
 AccountName = Annotated[
-    str | None, typer.Option("--account", metavar="NAME", help="Which account, where there are several.")
+    str | None, typer.Option("--account", metavar="NAME", help="Which account, if there are several.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Invocation:
-    """Where a command runs: its environment, the clock (Unix ms), and how it sleeps (seconds)."""
+    """The environment, the clock (Unix ms) and the sleep (seconds) of a command."""
 
     environment: Mapping[str, str]
     now: Callable[[], int] = unix_ms
     wait: Callable[[float], object] = time.sleep
 
     def settings(self, *need: Need) -> Settings:
-        """The settings, with what the command needs among them; the log is set up. Raises SettingsError."""
+        """Load the settings, which must include `need`, and configure the log. Raises SettingsError."""
         settings = Settings.load(self.environment, need=need)
         configure_log(settings)
-        for sentence in settings.unknown:
-            say(sentence)
+        for warning in settings.unknown:
+            print_note(warning)
         return settings
 
     def ledger(self, settings: Settings, *, create: bool) -> Ledger:
-        """The ledger, for use beside a running daemon. Raises LedgerUnusable, LedgerUnavailable."""
+        """Open the ledger beside a running daemon. Raises LedgerUnusable, LedgerUnavailable."""
         return Ledger.open(settings.ledger_url, daemon=False, create=create, now=self.now)
 
 
 def invocation_of(context: typer.Context) -> Invocation:
-    """What the entry point has put there."""
+    """The invocation that the entry point passed."""
     return cast("Invocation", context.obj)
 
 
 def configure_log(settings: Settings) -> None:
-    """Log to what standard error is now. A command tells its result itself, so only warnings are logged unless
-    a level was asked for."""
+    """Log to the current standard error. A command prints its result itself, so the default level is `warning`."""
     log.configure(
         format=settings.log_format_at(terminal=sys.stderr.isatty()),
         level=settings.log_level if "log_level" in settings.model_fields_set else "warning",
@@ -61,10 +61,8 @@ def configure_log(settings: Settings) -> None:
 
 
 def accounts_meant(context: typer.Context, settings: Settings, *, name: str | None) -> tuple[Settings, ...]:
-    """The accounts that a command is about, each with its settings: the one that --account names, else all there are.
-
-    Ends with a usage error where nobody has that name.
-    """
+    """The settings of the account that --account names, or of all accounts. Ends with a usage error if there is none
+    of that name."""
     if name is None:
         return settings.accounts
     found = tuple(account for account in settings.accounts if account.account == name)
@@ -74,7 +72,7 @@ def accounts_meant(context: typer.Context, settings: Settings, *, name: str | No
 
 
 def account_meant(context: typer.Context, settings: Settings, *, name: str | None) -> Settings:
-    """The one account that a command is about. Ends with a usage error where that could be several."""
+    """The settings of a command's only account. Ends with a usage error if --account is needed."""
     found = accounts_meant(context, settings, name=name)
     if len(found) > 1:
         context.fail(f"There are several accounts: add --account with one of: {', '.join(_names(settings))}.")
@@ -86,13 +84,13 @@ def _names(settings: Settings) -> list[str]:
 
 
 def of_accounts(accounts: Collection[Settings]) -> str:
-    """`of the account default`, for a sentence about all of them."""
+    """`of the account default`, as a part of a sentence."""
     names = " and ".join(account.account for account in accounts)
     return f"of the account{'s' if len(accounts) > 1 else ''} {names}"
 
 
 def no_daemon_sentence(daemons: Collection[object]) -> str | None:
-    """What to add after work was left to the daemon, where none is there to do it."""
+    """A note that no daemon runs to do the work; None if one does."""
     if daemons:
         return None
-    return "No kling-receiver has been seen on this ledger for a minute: the work begins when one runs."
+    return "No kling-receiver has been seen on this ledger for a minute; the work waits until one runs."

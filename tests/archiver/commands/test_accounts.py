@@ -80,7 +80,7 @@ def test_show_looks_into_every_account_and_asks_only_where_two_have_the_id(line:
     assert json.loads(line.run("show", "1", "--json").stdout)["account"] == "eu"
     assert json.loads(line.run("show", "us-2", "--json").stdout)["account"] == "us"
     both = line.run("show", "2")
-    assert (both.exit_code, "The accounts eu and us both have it" in both.stderr) == (2, True)
+    assert (both.exit_code, "The accounts eu and us both have this task" in both.stderr) == (2, True)
     assert json.loads(line.run("show", "2", "--account", "us", "--json").stdout)["account"] == "us"
     nobody = line.run("show", "3")
     assert nobody.exit_code == 1
@@ -117,7 +117,7 @@ def test_a_sweep_reads_the_lists_of_every_account_and_one_that_is_refused_stops_
         ("us", 1, True),
     ]
     line.sims["eu"].clear_faults()
-    assert "1 task found" in line.run("sweep", "--account", "eu").stdout
+    assert "1 new task found" in line.run("sweep", "--account", "eu").stdout
     with line.ledger(daemon=False) as ledger:
         assert ledger.accounts() == ["eu", "us"]
 
@@ -144,10 +144,10 @@ def test_tasks_of_an_account_that_the_settings_no_longer_name_are_a_problem(line
     result = line.run("status", "--check")
 
     assert result.exit_code == 1
-    assert "2 tasks of the account gone waiting, which the settings do not name" in result.stdout
+    assert "2 tasks of the account gone, which the settings do not name" in result.stdout
 
 
-def test_of_one_account_a_hold_is_shown_as_ever(tmp_path: pathlib.Path) -> None:
+def test_with_one_account_a_hold_is_shown_without_its_account(tmp_path: pathlib.Path) -> None:
     line = CommandLine(tmp_path / "ledger.db")
     with line.ledger() as ledger:
         ledger.set_hold(ApiCredentialsRefused("1002"), account="default", stage=Stage.SWEEP)
@@ -161,7 +161,7 @@ def test_of_one_account_a_hold_is_shown_as_ever(tmp_path: pathlib.Path) -> None:
 
 @pytest.fixture
 def renamed(tmp_path: pathlib.Path) -> CommandLine:
-    """A ledger of the account `default`."""
+    """A ledger that knows the account `default`, with two tasks."""
     line = CommandLine(tmp_path / "ledger.db")
     with line.ledger() as ledger:
         record(ledger, "default", "1", "2")
@@ -184,30 +184,30 @@ def test_a_command_that_writes_refuses_a_ledger_of_another_account_and_names_the
 def test_rename_account_moves_everything_to_the_name_in_the_settings(renamed: CommandLine) -> None:
     result = renamed.run("rename-account", "default", "team-eu", KLING_ACCOUNT="team-eu")
 
-    assert (result.exit_code, result.stdout) == (0, "2 tasks of default are of team-eu now.\n")
+    assert (result.exit_code, result.stdout) == (0, "2 tasks moved from default to team-eu.\n")
     assert result.stderr == ""
     assert renamed.run("show", "1", KLING_ACCOUNT="team-eu").exit_code == 0
     assert renamed.run("retry", "1", KLING_ACCOUNT="team-eu").exit_code == 0
 
 
-def test_rename_account_says_where_the_settings_have_the_old_name_still(renamed: CommandLine) -> None:
+def test_rename_account_says_that_the_settings_still_have_the_old_name(renamed: CommandLine) -> None:
     result = renamed.run("rename-account", "default", "team-eu", "--json")
 
     assert json.loads(result.stdout) == {"old": "default", "new": "team-eu", "tasks": 2}
-    assert "no account is called team-eu in the settings yet" in result.stderr
+    assert "the settings name no account team-eu yet" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
         (["nobody", "x"], 1, "the ledger does not know the account nobody; it knows: default, other."),
-        (["default", "other"], 1, "the ledger has an account other already"),
+        (["default", "other"], 1, "the ledger already has an account other"),
         (["default", "default"], 2, "NEW must be another name"),
         (["default", "a b"], 2, "NEW must be another name"),
         (["default"], 2, "Missing argument"),
     ],
 )
-def test_rename_account_refuses_what_cannot_be_meant(
+def test_rename_account_refuses_wrong_names(
     renamed: CommandLine, arguments: list[str], status: int, said: str
 ) -> None:
     with renamed.ledger() as ledger:
@@ -256,7 +256,7 @@ def test_register_keeps_what_was_asked_for_without_the_callback_url(renamed: Com
         ('{"image": "' + "A" * 9000 + '"}', "leave image data out"),
     ],
 )
-def test_register_refuses_what_no_manifest_may_hold(
+def test_register_refuses_a_request_that_no_manifest_may_hold(
     renamed: CommandLine, request_json: str, said: str
 ) -> None:
     result = renamed.run("register", "9", "--family", FAMILY, "--request", request_json)

@@ -1,4 +1,4 @@
-"""`show`, `retry`, `register`, and what every command has in common."""
+"""`show`, `retry`, `register`, and rules that all commands share."""
 
 import json
 import pathlib
@@ -156,7 +156,7 @@ def test_retry_of_an_unknown_id_ends_with_1_and_retries_the_known_ones(filled: C
     assert is_due(filled, "2")
 
 
-def test_retry_leaves_an_archived_task_alone_and_says_so(filled: CommandLine) -> None:
+def test_retry_does_not_change_an_archived_task(filled: CommandLine) -> None:
     result = filled.run("retry", "order-1", "--json")
 
     assert result.exit_code == 0
@@ -198,7 +198,7 @@ def test_retry_buried_with_nothing_buried_is_done(line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["1", "--buried"]])
-def test_retry_wants_ids_or_buried_and_not_both(filled: CommandLine, arguments: list[str]) -> None:
+def test_retry_takes_either_ids_or_buried(filled: CommandLine, arguments: list[str]) -> None:
     result = filled.run("retry", *arguments)
 
     assert result.exit_code == 2
@@ -212,11 +212,14 @@ def test_register_says_whether_the_id_was_new(line: CommandLine) -> None:
     first = line.run("register", "77", "--family", FAMILY)
     second = line.run("register", "77", "--family", FAMILY)
 
-    assert (first.exit_code, first.stdout) == (0, "77 is registered: the API is asked for it now.\n")
+    assert (first.exit_code, first.stdout) == (
+        0,
+        "77 is registered; kling-receiver asks the API for it now.\n",
+    )
     assert (second.exit_code, second.stdout) == (0, "77 was known already; see: kling-archiver show 77\n")
 
 
-def test_register_keeps_what_it_was_told(line: CommandLine) -> None:
+def test_register_keeps_family_and_external_id(line: CommandLine) -> None:
     result = line.run("register", "77", "--family", FAMILY, "--external-task-id", "order 7/ü", "--json")
     shown = json.loads(line.run("show", "order 7/ü", "--json").stdout)
 
@@ -232,7 +235,7 @@ def test_register_keeps_what_it_was_told(line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("task_id", ["", " ", ".", "..", "a\nb", "\udcff", "\x1b[2J", "x" * 257])
-def test_register_refuses_what_can_be_no_id(line: CommandLine, task_id: str) -> None:
+def test_register_refuses_an_impossible_id(line: CommandLine, task_id: str) -> None:
     result = line.run("register", "--family", FAMILY, "--", task_id)
 
     assert result.exit_code == 2
@@ -251,14 +254,14 @@ def test_register_refuses_what_can_be_no_id(line: CommandLine, task_id: str) -> 
         ("", "two or three path segments"),
     ],
 )
-def test_register_refuses_what_can_be_no_family(line: CommandLine, family: str, said: str) -> None:
+def test_register_refuses_an_impossible_family(line: CommandLine, family: str, said: str) -> None:
     result = line.run("register", "77", "--family", family)
 
     assert result.exit_code == 2
     assert said in result.stderr
 
 
-def test_register_takes_a_family_it_does_not_know_and_names_the_one_that_was_meant(line: CommandLine) -> None:
+def test_register_takes_an_unknown_family_and_suggests_a_similar_one(line: CommandLine) -> None:
     result = line.run("register", "77", "--family", "images/generation")
 
     assert result.exit_code == 0
@@ -285,7 +288,7 @@ def test_help_names_every_command_and_no_other(line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("command", [["status"], ["show", "1"], ["retry", "1"], ["retry", "--buried"]])
-def test_a_command_that_works_on_what_is_there_makes_no_ledger(line: CommandLine, command: list[str]) -> None:
+def test_a_command_for_existing_tasks_creates_no_ledger(line: CommandLine, command: list[str]) -> None:
     result = line.run(*command)
 
     assert result.exit_code == 2
@@ -303,7 +306,7 @@ def test_a_file_that_is_no_ledger_is_a_sentence_and_status_2(line: CommandLine) 
     assert "is not a ledger" in result.stderr
 
 
-def test_wrong_settings_are_told_all_at_once_with_status_2(line: CommandLine) -> None:
+def test_all_wrong_settings_are_printed_at_once_with_status_2(line: CommandLine) -> None:
     result = line.run("status", KLING_PORT="high", KLING_ACCOUNT="-")
 
     assert result.exit_code == 2
@@ -336,6 +339,6 @@ def test_wrong_usage_ends_with_2(line: CommandLine, arguments: list[str]) -> Non
         (7 * 86_400_000 - 1, "6.9 days"),
     ],
 )
-def test_a_span_is_told_in_the_unit_that_says_most(milliseconds: int, text: str) -> None:
+def test_a_span_is_printed_in_its_largest_useful_unit(milliseconds: int, text: str) -> None:
     assert span(milliseconds) == text
     assert distance(-milliseconds) == f"{text} ago"

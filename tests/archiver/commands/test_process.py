@@ -56,7 +56,7 @@ def test_version_is_that_of_the_package(line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["show", "1"], ["status", "--json"]])
-def test_a_reader_that_has_gone_is_no_traceback(line: CommandLine, arguments: list[str]) -> None:
+def test_a_closed_pipe_is_no_traceback_and_status_141(line: CommandLine, arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     process = line.start(*arguments, stdout=writing)
@@ -68,9 +68,7 @@ def test_a_reader_that_has_gone_is_no_traceback(line: CommandLine, arguments: li
 
 
 @pytest.mark.parametrize("arguments", [["show", "1"], ["show", "1", "--json"]])
-def test_output_that_finds_no_space_is_a_sentence_and_status_1(
-    line: CommandLine, arguments: list[str]
-) -> None:
+def test_a_full_disk_is_a_sentence_and_status_1(line: CommandLine, arguments: list[str]) -> None:
     with pathlib.Path("/dev/full").open("w") as full:
         process = line.start(*arguments, stdout=full.fileno())
         with ended_in_time(process):
@@ -94,7 +92,7 @@ def test_a_closed_output_does_not_stop_a_command(line: CommandLine) -> None:
     assert line.run("show", "9").exit_code == 0
 
 
-def test_what_a_narrow_locale_cannot_show_is_spelled_out(line: CommandLine) -> None:
+def test_characters_that_a_narrow_locale_lacks_are_escaped(line: CommandLine) -> None:
     status, output, _ = line.finish("show", "2", PYTHONIOENCODING="ascii")
 
     assert status == 0
@@ -117,7 +115,7 @@ def test_colour_is_for_terminals_whose_user_has_not_refused_it(line: CommandLine
     assert "archived" in plain
 
 
-def test_what_people_see_fits_into_80_columns(line: CommandLine) -> None:
+def test_status_and_show_fit_into_80_columns(line: CommandLine) -> None:
     screen = at_terminal(line, "status", NO_COLOR="1")[1] + at_terminal(line, "show", "1", NO_COLOR="1")[1]
 
     assert max(len(text) for text in screen.splitlines()) <= 80
@@ -153,11 +151,11 @@ def test_a_sweep_waits_for_the_one_that_is_running(tmp_path: pathlib.Path, simul
 
     assert asked_meanwhile == 0
     assert process.returncode == 0
-    assert "1 task found" in output
+    assert "1 new task found" in output
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_sweep_that_waits_can_be_ended(
+def test_a_waiting_sweep_ends_at_a_signal(
     tmp_path: pathlib.Path, simulator: KlingSimulator, number: signal.Signals, status: int
 ) -> None:
     line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
@@ -174,7 +172,7 @@ def test_a_sweep_that_waits_can_be_ended(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_sweep_that_is_ended_gives_its_family_back_and_keeps_what_it_read(
+def test_a_sweep_ended_by_a_signal_releases_its_family_and_keeps_what_it_read(
     tmp_path: pathlib.Path, simulator: KlingSimulator, number: signal.Signals, status: int
 ) -> None:
     line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)

@@ -127,7 +127,7 @@ def test_without_a_public_url_it_says_that_no_callback_will_come(
     other = line.run("submit", "images/omni-image", "--prompt", "x").stderr
 
     assert (
-        "KLING_PUBLIC_URL is not set, so no callback will come: the task is followed by registration and sweep."
+        "KLING_PUBLIC_URL is not set, so no callback will come; we follow the task by registration and sweep."
         in said
     )
     assert "by registration (KLING_FAMILIES does not name images/omni-image)." in other
@@ -152,7 +152,7 @@ def test_missing_keys_are_a_wrong_setting(tmp_path: pathlib.Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_daemon_it_says_so(tmp_path: pathlib.Path, simulator: KlingSimulator) -> None:
+def test_it_says_that_no_daemon_runs(tmp_path: pathlib.Path, simulator: KlingSimulator) -> None:
     result = CommandLine(tmp_path / "ledger.db", simulator=simulator).run(*FOX)
 
     assert result.exit_code == 0
@@ -194,7 +194,7 @@ def test_every_option_becomes_its_parameter(
         (["--area", "2.25"], (0.25, 0.25, 0.25, 0.25)),
     ],
 )
-def test_an_expansion_is_told_by_its_sides_or_calculated(
+def test_an_expansion_is_given_by_its_sides_or_calculated(
     line: CommandLine,
     simulator: KlingSimulator,
     picture: pathlib.Path,
@@ -217,7 +217,7 @@ def test_an_expansion_is_told_by_its_sides_or_calculated(
     assert simulator.complaints == []
 
 
-def test_an_image_by_url_is_calculated_from_the_size_that_is_told(
+def test_the_expansion_of_an_image_by_url_is_calculated_from_image_size(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:
     url = "https://example.com/dog.png?sign=secret"
@@ -266,7 +266,7 @@ def test_any_family_takes_its_body_unchecked(line: CommandLine, simulator: Kling
     assert sent(simulator).external_task_id.startswith("ka-")
 
 
-def test_no_check_sends_what_this_version_thinks_wrong(line: CommandLine, simulator: KlingSimulator) -> None:
+def test_no_check_sends_a_body_that_breaks_our_rules(line: CommandLine, simulator: KlingSimulator) -> None:
     refused = line.run(*FOX, "--n", "10", "--no-check")
 
     assert refused.exit_code == 1
@@ -281,7 +281,7 @@ def test_callback_and_external_id_of_the_body_are_kept(line: CommandLine, simula
 
     task = sent(simulator)
     assert (task.callback_url, task.external_task_id) == ("https://other.example/x", "order-1")
-    assert "callbacks go to the callback_url of the body" in result.stderr
+    assert "callbacks go to the callback_url in the body" in result.stderr
 
 
 # --- mistakes: nothing is sent ---
@@ -301,16 +301,19 @@ def test_callback_and_external_id_of_the_body_are_kept(line: CommandLine, simula
         ),
         (
             [FAMILY, "--prompt", "x", "--image", "nowhere.png"],
-            "--image 'nowhere.png' is no readable file",
+            "--image 'nowhere.png' is neither a readable file",
         ),
-        ([FAMILY, "--prompt", "x", "--image", "/"], "--image '/' is no readable file (Is a directory)"),
+        (
+            [FAMILY, "--prompt", "x", "--image", "/"],
+            "--image '/' is neither a readable file (Is a directory)",
+        ),
         ([FAMILY, "--prompt", "x", "--image", "data:image/png;base64,iVBO"], "image must be bare Base64"),
         ([FAMILY, "--prompt", "x", "--image", "pyproject.toml"], "image must be a PNG or JPEG image"),
         ([FAMILY, "--prompt", "\udcff"], "prompt must be UTF-8."),
         ([FAMILY, "--json", "{"], "--json must be a JSON object, @FILE or -: "),
         ([FAMILY, "--json", "[]"], "--json must be a JSON object, such as"),
         ([FAMILY, "--json", '{"n": NaN}'], "--json must not hold NaN"),
-        ([FAMILY, "--json", '{"n": 1e999}'], "--json must not hold a number beyond every float"),
+        ([FAMILY, "--json", '{"n": 1e999}'], "--json must not hold a number too large for a float"),
         ([FAMILY, "--json", '{"n": 1, "n": 2}'], "--json must not name a parameter twice"),
         ([FAMILY, "--json", '{"prompt": "\\ud800"}', "--no-check"], "--json must be UTF-8."),
         ([FAMILY, "--json", "[" * 100_000], "--json must not be nested deeper"),
@@ -319,7 +322,7 @@ def test_callback_and_external_id_of_the_body_are_kept(line: CommandLine, simula
             "--json must not be nested deeper",
         ),
         ([FAMILY, "--json", "@nowhere.json"], "--json @nowhere.json: No such file or directory."),
-        ([FAMILY, "--json", '{"prompt": "x"}', "--prompt", "y"], "prompt stands in the body of --json and"),
+        ([FAMILY, "--json", '{"prompt": "x"}', "--prompt", "y"], "prompt is in the body of --json and"),
         ([FAMILY, "--prompt", "x", "--external-task-id", "a/b"], "external_task_id must be 1 to 64 of"),
         ([FAMILY, "--prompt", "x", "--external-task-id", "..", "--no-check"], "external_task_id must be"),
         ([FAMILY, "--json", '{"external_task_id": 5}', "--no-check"], "external_task_id must be"),
@@ -334,7 +337,7 @@ def test_callback_and_external_id_of_the_body_are_kept(line: CommandLine, simula
         ),
         (
             [OTHER_FAMILY, "--image", URL, "--area", "2"],
-            "need to know how large the image is",
+            "need the size of the image",
         ),
         (
             [OTHER_FAMILY, "--image", URL, "--up", "1", "--area", "2"],
@@ -369,7 +372,7 @@ def test_a_mistake_is_a_sentence_and_status_2_before_anything_is_registered(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_body_without_an_end_is_not_read_to_it(line: CommandLine) -> None:
+def test_an_endless_body_is_refused(line: CommandLine) -> None:
     result = line.run("submit", FAMILY, "--json", "@/dev/zero")
 
     assert result.exit_code == 2
@@ -441,7 +444,7 @@ def test_the_same_command_twice_pays_once(line: CommandLine, simulator: KlingSim
 
     task_id = sent(simulator).task_id
     assert again.exit_code == 0
-    assert again.stdout == f"{task_id} is there already (running); see: kling-archiver show {task_id}\n"
+    assert again.stdout == f"{task_id} existed already (running); see: kling-archiver show {task_id}\n"
     assert "nothing was created or paid now" in again.stderr
 
 
@@ -464,7 +467,7 @@ def test_without_free_slots_it_says_how_many_are_needed_and_when_it_tries_again(
     lines = [text for text in result.stderr.splitlines() if "1303" in text]
     assert result.exit_code == 0
     assert len(lines) == 2
-    assert "the account has not 4 slots free (1303): trying again in " in lines[0]
+    assert "the account does not have 4 slots free (1303): trying again in " in lines[0]
     assert line.pauses[0] >= 1
     assert line.pauses[1] > 1
 
@@ -498,8 +501,8 @@ def test_a_lost_answer_is_looked_for_and_found(line: CommandLine, simulator: Kli
 @pytest.mark.parametrize(
     ("happened", "said"),
     [
-        (False, "The API knows no task of that external id so far, so probably none was created."),
-        (True, "It cannot be asked now whether the task was created."),
+        (False, "The API knows no task with that external id so far, so probably none was created."),
+        (True, "The API cannot be asked now whether it was created."),
     ],
 )
 def test_an_unknown_outcome_is_said_with_what_to_do_and_doing_it_is_safe(
@@ -561,7 +564,7 @@ def test_wait_tells_each_change_once_and_prints_the_keys(
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.BURIED])
-def test_wait_ends_with_status_1_where_the_task_comes_to_nothing(
+def test_wait_ends_with_status_1_if_the_task_fails_or_is_buried(
     line: CommandLine, simulator: KlingSimulator, state: State
 ) -> None:
     def daemon() -> None:

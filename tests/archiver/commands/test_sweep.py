@@ -34,7 +34,7 @@ def test_a_sweep_records_what_it_finds_for_the_daemon(line: CommandLine) -> None
     result = line.run("sweep")
 
     assert result.exit_code == 0
-    assert "3 tasks found that the ledger did not have, 0 moved on." in result.stdout
+    assert "3 new tasks found, 0 changed state." in result.stdout
     with line.ledger() as ledger:
         assert len(ledger.claim_archive(count=10, offset=0)) == 2
 
@@ -67,7 +67,7 @@ def test_a_dry_run_counts_tasks_and_files_and_makes_no_ledger(line: CommandLine)
     result = line.run("sweep", "--dry-run")
 
     assert result.exit_code == 0
-    assert "A sweep would bring 2 tasks with 4 files." in result.stdout
+    assert "A sweep would find 2 tasks to archive, with 4 files." in result.stdout
     assert "there is no ledger yet" in result.stderr
     assert list(line.path.parent.iterdir()) == []
 
@@ -87,9 +87,7 @@ def test_with_an_api_key_tasks_is_swept_too_and_a_dry_run_counts_nothing_twice(
         assert ledger.status()["last_sweep"].keys() == {FAMILY, OTHER_FAMILY, "tasks/all"}
 
 
-def test_a_dry_run_changes_nothing_in_a_ledger_that_is_there(
-    line: CommandLine, simulator: KlingSimulator
-) -> None:
+def test_a_dry_run_does_not_change_an_existing_ledger(line: CommandLine, simulator: KlingSimulator) -> None:
     line.run("sweep")
     new = simulator.create_task(images=3, status="succeed")
     before = line.run("status", "--json").stdout
@@ -102,7 +100,7 @@ def test_a_dry_run_changes_nothing_in_a_ledger_that_is_there(
     assert line.run("show", new).exit_code == 1
 
 
-def test_rows_that_came_too_late_have_a_column_when_there_are_any(
+def test_rows_past_their_retention_have_a_column_if_there_are_any(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:
     without = line.run("sweep").stdout
@@ -114,7 +112,7 @@ def test_rows_that_came_too_late_have_a_column_when_there_are_any(
     assert "passed by" in beside
 
 
-def test_refused_credentials_end_it_at_once_with_what_to_do(
+def test_refused_credentials_end_a_sweep_at_once_with_what_to_do(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:
     result = line.run("sweep", KLING_SECRET_KEY="another-secret-of-32-characters-or-more")
@@ -125,7 +123,7 @@ def test_refused_credentials_end_it_at_once_with_what_to_do(
     assert not simulator.paths[f"/v1/{OTHER_FAMILY}"]
 
 
-def test_a_family_without_the_right_fails_alone(line: CommandLine, simulator: KlingSimulator) -> None:
+def test_a_family_that_is_forbidden_fails_alone(line: CommandLine, simulator: KlingSimulator) -> None:
     simulator.faults.arm("list", faults.ErrorCode(403, 1103), match=FAMILY)
 
     result = line.run("sweep", "--json")
@@ -137,7 +135,7 @@ def test_a_family_without_the_right_fails_alone(line: CommandLine, simulator: Kl
     assert (second["error"], second["found"]) == (None, 1)
 
 
-def test_one_bad_answer_does_not_keep_the_other_families_from_being_swept(
+def test_an_error_in_one_family_does_not_stop_the_others(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:
     simulator.faults.arm("list", faults.server_error(), match=FAMILY)
@@ -162,23 +160,25 @@ def test_a_failed_sweep_gives_the_family_back_and_keeps_what_it_read(
         assert ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
 
 
-def test_too_fast_is_no_failure_of_a_sweep(line: CommandLine, simulator: KlingSimulator) -> None:
+def test_a_sweep_waits_and_goes_on_when_the_api_is_asked_too_fast(
+    line: CommandLine, simulator: KlingSimulator
+) -> None:
     simulator.faults.arm("list", faults.too_fast(), times=2)
 
     result = line.run("sweep")
 
     assert result.exit_code == 0
-    assert "3 tasks found" in result.stdout
+    assert "3 new tasks found" in result.stdout
 
 
-def test_a_sweep_without_credentials_is_a_matter_of_settings(line: CommandLine) -> None:
+def test_a_sweep_without_credentials_ends_with_the_missing_settings(line: CommandLine) -> None:
     result = line.run("sweep", KLING_ACCESS_KEY="", KLING_SECRET_KEY="")
 
     assert result.exit_code == 2
     assert "KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY instead) are missing" in result.stderr
 
 
-def test_an_account_that_cannot_be_reached_is_a_sentence(line: CommandLine) -> None:
+def test_an_unreachable_api_is_one_sentence(line: CommandLine) -> None:
     result = line.run("sweep", KLING_BASE_URL="http://127.0.0.1:1")
 
     assert result.exit_code == 1
@@ -186,7 +186,7 @@ def test_an_account_that_cannot_be_reached_is_a_sentence(line: CommandLine) -> N
     assert "Traceback" not in result.stderr
 
 
-def test_a_mistake_of_ours_is_told_without_the_urls_in_it(
+def test_a_bug_is_reported_without_the_queries_of_urls(
     line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: object, **__: object) -> None:

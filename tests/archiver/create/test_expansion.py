@@ -35,9 +35,9 @@ def test_without_a_ratio_the_image_keeps_its_own() -> None:
             100,
             2.0,
             1.5,
-            "must be from 2 (the least that gives this image the target ratio) to 3, not 1.5",
+            "must be from 2 (the smallest that gives this image the target ratio) to 3, not 1.5",
         ),
-        (100, 100, 1.0, 3.1, "must be from 1 (the least"),
+        (100, 100, 1.0, 3.1, "must be from 1 (the smallest"),
         (100, 100, None, 0.5, "to 3, not 0.5"),
         (100, 100, None, math.nan, "not nan"),
         (100, 100, math.inf, None, "two positive numbers"),
@@ -45,7 +45,7 @@ def test_without_a_ratio_the_image_keeps_its_own() -> None:
         (0, 100, 1.0, None, "no width or height"),
     ],
 )
-def test_what_cannot_be_is_said_with_what_can(
+def test_an_impossible_expansion_is_refused_with_what_is_possible(
     width: int, height: int, ratio: float | None, area: float | None, said: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):

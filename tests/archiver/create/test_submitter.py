@@ -27,7 +27,7 @@ from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, RAND, SECOND, Desk
 from tests.simulator import Fault, KlingSimulator, faults
 
-OURS = "ka-0123456789abcdef0123456789abcdef"
+OURS = "ka-fedcba9876543210fedcba9876543210"
 LOST = faults.Happened(faults.Hang())
 """The task is created, and the answer never comes."""
 
