@@ -1,18 +1,18 @@
-"""Which questions this API does not offer at all, so that nobody goes on asking them: gateways often pass on questions
-for one task and nothing else (archiver/kling/API.md 9).
+"""Remembers which endpoints this API does not offer, so that no stage keeps asking them.
 
-Two rules:
+Gateways often serve queries for one task and nothing else (API.md 9). The rules, as `after` has them:
 
-1. What has ever answered is offered: its failures are outages, unless it says 404 or 405 `STRIKES` times in a row.
-2. What is not offered is said once, written down for `status`, and asked for again after ten minutes, then ever more
-   rarely, down to once a day: a mistake made here in passing does not cost the hours that a task may have left.
-
-A key without the right to `/tasks` (1103) is as good as an API without it: there are the families' own paths.
-
-HTML where JSON should be is no proof (a firewall, a maintenance page): it takes `STRIKES` of them, some time apart, and
-an endpoint that has never answered.
+1. An endpoint that has answered is offered. Its failures are outages, unless it answers 404 or 405 `STRIKES` times.
+2. An endpoint that never answered is unavailable at the first 404 or 405.
+3. HTML where JSON should be may come from a firewall or a maintenance page. Only an endpoint that never answered
+   becomes unavailable by it, and only after `STRIKES` refusals.
+4. A refusal of the right to `/tasks` (1103) counts as a 404: the families' own paths remain.
+5. An unavailable endpoint is asked again after ten minutes, then ever more rarely, down to once a day. So a wrong
+   verdict does not cost the hours that a task may have left.
 """
 
+import dataclasses
+import enum
 import threading
 from collections.abc import Callable
 
@@ -32,83 +32,130 @@ from archiver.model import DAY_MS
 STRIKES = 3
 STRIKE_MS_MIN = 10_000
 """Refusals closer together than this count as one."""
-
 PAUSE_MS_MIN = 10 * 60 * 1000
-LEFT_ALONE_MS_MIN = 30_000
+PAUSE_MS_MAX = DAY_MS
+BACK_OFF_MS_MIN = 30_000
+BACK_OFF_MS_MAX = 10 * 60 * 1000
 
-_SOFT = (ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid)
+
+class Event(enum.Enum):
+    """What an endpoint did."""
+
+    ANSWERED = enum.auto()
+    SWEPT = enum.auto()
+    """The ledger says that a sweep of it once finished."""
+    NOT_OFFERED = enum.auto()
+    NOT_UNDERSTOOD = enum.auto()
+    """It answered in a way that is not documented, or called the request invalid."""
+    REFUSED_OTHERWISE = enum.auto()
+    """It refused us for a reason that may have nothing to do with this endpoint."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What is known of one endpoint. Times are Unix ms."""
+
+    has_answered: bool = False
+    strikes: int = 0
+    struck_at: int | None = None
+    refused_at: int | None = None
+    """When it was last found unavailable; None while it counts as offered."""
+    pause_ms: int = PAUSE_MS_MIN
+    """How long it is not asked after `refused_at`."""
+    backed_off_until: int = 0
+    back_off_ms: int = 0
+
+    def is_unavailable(self, now: int) -> bool:
+        """Whether it is not offered and its pause still runs."""
+        # A refusal from the future was written by a clock that ran ahead; it must not block until then.
+        return self.refused_at is not None and 0 <= now - self.refused_at < self.pause_ms
+
+    def may_be_asked(self, now: int) -> bool:
+        """Whether it is offered, as far as is known, and not backed off."""
+        return now >= self.backed_off_until and not self.is_unavailable(now)
+
+
+_UNKNOWN = Endpoint()
+
+
+def after(endpoint: Endpoint, event: Event, *, now: int) -> Endpoint:
+    """The endpoint after `event`; the same object where the event changes nothing."""
+    match event:
+        case Event.ANSWERED:
+            return Endpoint(has_answered=True)
+        case Event.SWEPT:
+            return dataclasses.replace(endpoint, has_answered=True)
+        case Event.REFUSED_OTHERWISE:
+            back_off_ms = min(max(2 * endpoint.back_off_ms, BACK_OFF_MS_MIN), BACK_OFF_MS_MAX)
+            return dataclasses.replace(endpoint, backed_off_until=now + back_off_ms, back_off_ms=back_off_ms)
+        case Event.NOT_OFFERED:
+            return _after_refusal(endpoint, is_proof=not endpoint.has_answered, now=now)
+        case Event.NOT_UNDERSTOOD:
+            return endpoint if endpoint.has_answered else _after_refusal(endpoint, is_proof=False, now=now)
+
+
+def _after_refusal(endpoint: Endpoint, *, is_proof: bool, now: int) -> Endpoint:
+    if endpoint.refused_at is not None:
+        pause_ms = min(2 * endpoint.pause_ms, PAUSE_MS_MAX)
+        return dataclasses.replace(endpoint, refused_at=now, pause_ms=pause_ms)
+    if not is_proof:
+        if endpoint.struck_at is not None and now - endpoint.struck_at < STRIKE_MS_MIN:
+            return endpoint
+        endpoint = dataclasses.replace(endpoint, strikes=endpoint.strikes + 1, struck_at=now)
+        if endpoint.strikes < STRIKES:
+            return endpoint
+    return dataclasses.replace(endpoint, refused_at=now, pause_ms=PAUSE_MS_MIN)
 
 
 class Availability:
-    """Remembers for one account; thread-safe. Names are families (their lists), `tasks/all` and
-    `solutions/all`. `now` gives Unix ms."""
+    """The endpoints of one account; thread-safe.
+
+    Names are families (their lists), `tasks/all` and `solutions/all`. `now` gives Unix ms. The ledger keeps which
+    endpoints are unavailable, for `status` and for the next process. All methods raise LedgerUnavailable.
+    """
 
     def __init__(self, *, account: str, ledger: Ledger, now: Callable[[], int]) -> None:
         self._account = account
         self._ledger = ledger
         self._now = now
         self._lock = threading.Lock()
-        self._known: dict[str, int] | None = None
-        self._answered: set[str] = set()
-        self._strikes: dict[str, tuple[int, int]] = {}
-        self._left_alone: dict[str, tuple[int, int]] = {}
-        """Until when (Unix ms), and for how long in ms."""
-        self._pauses: dict[str, int] = {}
-        """How long what is not offered is left alone, in ms; the least where it is not said."""
+        self._endpoints: dict[str, Endpoint] | None = None
 
     def is_unavailable(self, name: str) -> bool:
-        """Whether it is known not to be offered, and it is not time to ask again. Raises LedgerUnavailable."""
-        at = self._unoffered().get(name)
-        # Written down by a clock that was ahead, it is no reason to wait for that time.
-        return at is not None and 0 <= self._now() - at < self._pauses.get(name, PAUSE_MS_MIN)
+        """Whether `name` is not offered, and it is not yet time to ask again."""
+        return self._endpoint(name).is_unavailable(self._now())
 
     def may_ask(self, name: str) -> bool:
-        """Whether it is offered, as far as is known, and not to be left alone just now."""
-        until, _ = self._left_alone.get(name, (0, 0))
-        return self._now() >= until and not self.is_unavailable(name)
-
-    def back_off(self, name: str) -> None:
-        """It was refused for a reason that is none of its own, perhaps: for half a minute, and twice as long each time
-        that it is refused again, at most `PAUSE_MS_MIN`, nobody need be in a hurry to ask it."""
-        with self._lock:
-            _, pause = self._left_alone.get(name, (0, LEFT_ALONE_MS_MIN // 2))
-            pause = min(2 * pause, PAUSE_MS_MIN)
-            self._left_alone[name] = self._now() + pause, pause
+        """Whether `name` is offered, as far as is known, and not backed off."""
+        return self._endpoint(name).may_be_asked(self._now())
 
     def has_answered(self, name: str) -> bool:
-        """Whether any of it has answered since this process began, or a sweep of it ever came to its end."""
-        if name in self._answered:
-            return True
-        return self._ledger.sweep_memory(account=self._account, family=name).last_success_at is not None
+        """Whether `name` has answered this process, or a sweep of it ever finished."""
+        self._load_history(name)
+        return self._endpoint(name).has_answered
+
+    def back_off(self, name: str) -> None:
+        """Let `may_ask` refuse for 30 s, doubling with every refusal, at most 10 min."""
+        self._change(name, Event.REFUSED_OTHERWISE)
 
     def answered(self, name: str) -> None:
-        """It has answered as documented."""
-        with self._lock:
-            self._answered.add(name)
-            self._strikes.pop(name, None)
-            self._pauses.pop(name, None)
-            self._left_alone.pop(name, None)
-        if self._unoffered().pop(name, None) is not None:
+        """Note that `name` answered as documented."""
+        before, _ = self._change(name, Event.ANSWERED)
+        if before.refused_at is not None:
             self._ledger.note_offer(account=self._account, name=name, lacking_at=None)
             log.get().info("endpoint.found", account=self._account, name=name)
 
     def refused(self, name: str, error: Failure) -> bool:
-        """It was answered with `error`; whether it counts as not offered from now on. Said where that is news."""
-        forbidden = isinstance(error, ApiForbidden) and name in COLLECTION_SWEEPS.values()
-        if not (forbidden or isinstance(error, (NotOffered, *_SOFT))):
+        """Note that `name` answered with `error`. Whether this refusal makes it unavailable, or proves it again."""
+        event = _event_of(name, error)
+        if event is None:
             return False
-        known = self.has_answered(name)
-        if isinstance(error, _SOFT) and known:
+        self._load_history(name)
+        before, endpoint = self._change(name, event)
+        if endpoint is before or endpoint.refused_at is None:
             return False
-        now = self._now()
-        is_news = name not in self._unoffered()
-        if is_news and (known or isinstance(error, _SOFT)) and self._strike(name, now=now) < STRIKES:
-            return False
-        pause = PAUSE_MS_MIN if is_news else 2 * self._pauses.get(name, PAUSE_MS_MIN)
-        self._pauses[name] = min(pause, DAY_MS)
-        self._unoffered()[name] = now
-        self._ledger.note_offer(account=self._account, name=name, lacking_at=now)
-        if is_news:
+        self._ledger.note_offer(account=self._account, name=name, lacking_at=endpoint.refused_at)
+        if before.refused_at is None:
             log.get().warning(
                 "endpoint.unoffered",
                 account=self._account,
@@ -118,15 +165,37 @@ class Availability:
             )
         return True
 
-    def _unoffered(self) -> dict[str, int]:
+    def _endpoint(self, name: str) -> Endpoint:
         with self._lock:
-            if self._known is None:
-                self._known = self._ledger.unoffered(account=self._account)
-            return self._known
+            return self._known().get(name, _UNKNOWN)
 
-    def _strike(self, name: str, *, now: int) -> int:
+    def _load_history(self, name: str) -> None:
+        if self._endpoint(name).has_answered:
+            return
+        if self._ledger.sweep_memory(account=self._account, family=name).last_success_at is not None:
+            self._change(name, Event.SWEPT)
+
+    def _change(self, name: str, event: Event) -> tuple[Endpoint, Endpoint]:
+        """The endpoint before and after `event`."""
         with self._lock:
-            count, at = self._strikes.get(name, (0, -STRIKE_MS_MIN))
-            if now - at >= STRIKE_MS_MIN:
-                self._strikes[name] = count, at = count + 1, now
-            return count
+            endpoints = self._known()
+            before = endpoints.get(name, _UNKNOWN)
+            endpoints[name] = after(before, event, now=self._now())
+            return before, endpoints[name]
+
+    def _known(self) -> dict[str, Endpoint]:
+        if self._endpoints is None:
+            refused = self._ledger.unoffered(account=self._account)
+            self._endpoints = {name: Endpoint(refused_at=refused_at) for name, refused_at in refused.items()}
+        return self._endpoints
+
+
+def _event_of(name: str, error: Failure) -> Event | None:
+    """What `error` says of the endpoint; None where it says nothing."""
+    if isinstance(error, NotOffered):
+        return Event.NOT_OFFERED
+    if isinstance(error, ApiForbidden) and name in COLLECTION_SWEEPS.values():
+        return Event.NOT_OFFERED
+    if isinstance(error, (ApiAnswerUnreadable, ApiBadParameter, ApiRequestInvalid)):
+        return Event.NOT_UNDERSTOOD
+    return None
