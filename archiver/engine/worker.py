@@ -36,7 +36,7 @@ from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import IDS_MAX
 from archiver.leases import RENEW_SECONDS
 from archiver.model import Lease, Stage
-from archiver.verify.stage import MatchResult
+from archiver.verify.matching import MatchResult
 
 IDLE_SECONDS = 0.5
 MATCH_SECONDS = 0.1

@@ -1,12 +1,6 @@
 """From an id that somebody named to the API's word about it, in the ledger.
 
-`Verifier.ask` asks for one leased id. `Verifier.match` answers for many at once: it reads list pages from the
-newest end and records whatever they show, through the same `Recorder` as the sweep. Matching needs no
-lease, because `record` only ever moves a task forward; what no page shows is then asked for singly.
-
-A forged id costs at most its share of the background budget here, and can never push a genuine one aside:
-genuine ones are on the list pages, which one call reads by the 500, before anybody is asked for singly. Families
-that somebody made up have no such pages; their ids are asked for singly from the start (`ledger.receiving`).
+`Verifier.ask` asks for one leased id; `matching` answers for many at once.
 
 With an API Key, `lookup` asks `/tasks` about many leased ids at once; what it shows comes in here as `shown`, and
 decides which families' own paths are worth a question. An id that `/tasks` leaves out is not given up for that alone:
@@ -15,7 +9,6 @@ that it shows every legacy task is nowhere promised (archiver/kling/API.md 5.3).
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 from archiver import log
@@ -31,29 +24,21 @@ from archiver.failures import (
     NotOffered,
     TaskNotFound,
 )
-from archiver.families import FAMILIES, OUTPUTS, collection_of, families_fitting, is_provisional
+from archiver.families import OUTPUTS, collection_of, families_fitting, is_provisional
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
-from archiver.kling.listing import Listing
 from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths, roles_of
-from archiver.kling.pages import PAGE_ROWS, Page
 from archiver.kling.results import read_task
-from archiver.ledger import Ledger, PendingCounts, RecordOutcome
+from archiver.ledger import Ledger
 from archiver.metrics import Metrics
-from archiver.model import Lease, Stage, State, Status, Task
+from archiver.model import Lease, State, Status, Task
 from archiver.record import Recorder
 from archiver.verify.availability import Availability
+from archiver.verify.lists import FamilyLists
+from archiver.verify.matching import ListMatcher, MatchResult
+from archiver.verify.places import is_known
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
-MATCH_MIN = 3
-"""From so many waiting ids on, one list call is cheaper than asking for each."""
-PAGE_WORTH = 10
-"""One more page is read for so many waiting ids: it is a bigger answer than a single one."""
-RECENT_MS = 60 * 60 * 1000
-"""Callbacks come for tasks that were created within this time, or nearly always."""
-WAITING_MAX = 2000
-CROWD = 500
-"""So many ids that no list shows are no burst of genuine ones."""
 LIST_TRIES = 3
 """So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
 EVERY_FAMILY_EVERY = 3
@@ -67,15 +52,6 @@ _CHECK_ACCOUNT = (
 
 _NOBODY_ANSWERS = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
 """Failures that another family's path would only meet again."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MatchResult:
-    """What list matching has answered."""
-
-    count: int
-    began: int
-    """Unix ms: what was due by then and is still waiting is to be asked for singly; what came since, is not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +71,24 @@ class Verifier:
     @property
     def _recorder(self) -> Recorder:
         return Recorder(self.account, self.ledger, self.metrics, self.rand)
+
+    @property
+    def _lists(self) -> FamilyLists:
+        return FamilyLists(self.account, self.client, self.ledger, self.offers, self.metrics)
+
+    def match(self) -> MatchResult:
+        """As `ListMatcher.match`."""
+        matcher = ListMatcher(
+            account=self.account,
+            families=self.families,
+            ledger=self.ledger,
+            lists=self._lists,
+            availability=self.offers,
+            recorder=self._recorder,
+            alarm=self.watch,
+            now=self.now,
+        )
+        return matcher.match()
 
     def ask(self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure] | None = None) -> State:
         """Ask the API for one leased id and record its word; the state the task is in now.
@@ -171,7 +165,7 @@ class Verifier:
             except Failure as error:
                 if family == lease.family or isinstance(error, _NOBODY_ANSWERS):
                     raise
-                if self._is_known(family) or isinstance(error, NeedsApiKey):
+                if is_known(family, self.families) or isinstance(error, NeedsApiKey):
                     refused = refused or error
         if isinstance(refused, NeedsApiKey | NotOffered) and lease.is_console_test:
             raise unknown
@@ -192,22 +186,14 @@ class Verifier:
         if self.offers.is_unavailable(answer.family):
             return answer
         try:
-            newest = next(self._listing(answer.family, Priority.VERIFY).pages(), None)
+            newest = next(self._lists.open(answer.family, Priority.VERIFY).pages(), None)
         except Failure as error:
             if error.disposition is Disposition.RETRY and lease.attempt <= LIST_TRIES:
                 raise
-            self._say_unlisted(answer.family, error)
+            self._lists.log_unreadable(answer.family, error)
             return answer
         rows = [] if newest is None else [row for row in newest.tasks if row.task_id == answer.task_id]
         return max([answer, *rows], key=lambda task: len(task.assets))
-
-    def _listing(self, family: str, priority: Priority) -> Listing:
-        memory = self.ledger.sweep_memory(account=self.account, family=family)
-        return Listing(
-            lambda number: self.client.list_page(family, page=number, size=PAGE_ROWS, priority=priority),
-            oldest_first=memory.oldest_first,
-            last_page=memory.last_page,
-        )
 
     def _families_of(self, lease: Lease) -> list[str]:
         """Where to ask: the settled family; else the hint, and, as it may be wrong, every configured family."""
@@ -221,7 +207,7 @@ class Verifier:
     def _is_enough(self, lease: Lease, family: str) -> bool:
         """Whether "not found" in `family` is all we ask for this time: a hint that we know is nearly always right, so
         the first time a forged id costs one call, and a genuine one is only not there yet."""
-        return lease.asked == 0 and family == lease.family_hint and self._is_known(family)
+        return lease.asked == 0 and family == lease.family_hint and is_known(family, self.families)
 
     def _not_found(self, lease: Lease) -> State:
         state = self.ledger.not_found(lease, rand=self.rand())
@@ -233,97 +219,6 @@ class Verifier:
             if self.watch.unknown(now=self.now()):
                 log.get().error("ids.unconfirmed", account=self.account, what_to_do=_CHECK_ACCOUNT)
         return state
-
-    def match(self) -> MatchResult:
-        """Answer for all waiting ids that list pages show, where that is cheaper than asking.
-
-        Raises LedgerUnavailable and Stopped; a family whose list cannot be read is asked for singly.
-        """
-        began, matched = self.now(), 0
-        waiting = self.ledger.waiting(account=self.account, most=WAITING_MAX)
-        unplaced = waiting.by_family.get(None, 0)
-        families = self._worth_a_list(waiting, unplaced=unplaced)
-        for family in families:
-            if self.ledger.is_held(account=self.account, stage=Stage.VERIFY, family=family):
-                continue
-            priority = Priority.VERIFY if family in waiting.confirmed else Priority.MATCH
-            count = waiting.by_family.get(family, 0) + unplaced
-            matched += self._match_family(
-                family, count=count, priority=priority, began=began, crowded=waiting.singly >= CROWD
-            )
-            self._leave_to_single_questions(family, due_before=began)
-        if unplaced and families:
-            self._leave_to_single_questions(None, due_before=began)
-        return MatchResult(matched, began)
-
-    def _leave_to_single_questions(self, family: str | None, *, due_before: int) -> None:
-        """No page has shown these. A batch is a transaction, so that callbacks can get in between."""
-        while self.ledger.query_individually(account=self.account, family=family, due_before=due_before):
-            continue
-
-    def _worth_a_list(self, waiting: PendingCounts, *, unplaced: int) -> list[str]:
-        """Families of which enough ids wait that a list call costs less than asking; or some behind a crowd that no
-        list shows, which a genuine id should not have to wait for. A family that somebody made up is no such case."""
-        crowded = waiting.singly >= MATCH_MIN
-        worth = [
-            family
-            for family, count in waiting.by_family.items()
-            if family is not None
-            and (
-                count >= MATCH_MIN or (self._is_known(family) and (crowded or count + unplaced >= MATCH_MIN))
-            )
-        ]
-        if unplaced and (crowded or unplaced >= MATCH_MIN):
-            worth += self.families
-        lists = [family for family in dict.fromkeys(worth) if collection_of(family) is None]
-        return [family for family in lists if self.offers.may_ask(family)]
-
-    def _is_known(self, family: str) -> bool:
-        return family in self.families or family in FAMILIES
-
-    def _match_family(self, family: str, *, count: int, priority: Priority, began: int, crowded: bool) -> int:
-        """Read pages while they show what waits, what is new, or the last hour: in a burst what waits may be behind
-        pages of what is known already. Never so many that asking singly would have cost less.
-
-        In a crowd the last hour is not read again and again for ids that are not in it, while another family's
-        genuine callbacks wait for their turn; what is behind a page of known tasks then waits for the sweep.
-        """
-        listing = self._listing(family, priority)
-        pages_max = max(2 * math.ceil(count / PAGE_ROWS), count // PAGE_WORTH)
-        matched = 0
-        try:
-            for number, page in enumerate(listing.pages(), start=1):
-                recorded = self._recorder.record_page(page.tasks, behind_ms=self.client.behind_ms)
-                self.offers.answered(family)
-                waited = [one.waited_since for one in recorded if one.waited_since is not None]
-                matched += sum(since <= began for since in waited)
-                news = bool(waited) or any(one.outcome is RecordOutcome.NEW for one in recorded)
-                goes_on = news or (not crowded and _is_since(page, began - RECENT_MS))
-                if not goes_on or matched >= count or number >= pages_max:
-                    break
-        except LedgerUnavailable:
-            raise
-        except Failure as error:
-            # A family that somebody made up has no list, and is no news.
-            if family not in self.families or not self.offers.refused(family, error):
-                self._say_unlisted(family, error)
-        if matched:
-            self.watch.confirmed()
-        return matched
-
-    def _say_unlisted(self, family: str, error: Failure) -> None:
-        """The list cannot be read, so that all is asked for singly; that meets by itself what concerns everybody, and
-        holds. A refusal of the list alone, as a gateway has it, must not: every answer to a single question would lift
-        the hold, and every look at the list set it again."""
-        self.metrics.failures_total.labels(stage=Stage.VERIFY, reason=error.reason).inc()
-        if error.disposition is Disposition.HOLD:
-            self.offers.back_off(family)
-        log.get().warning("list.unreadable", family=family, reason=error.reason, message=str(error))
-
-
-def _is_since(page: Page, moment: int) -> bool:
-    """Whether every task of the page was created since `moment` (Unix ms); False for an empty page."""
-    return page.rows > 0 and all((task.created_at or 0) >= moment for task in page.tasks)
 
 
 def _may_lack_watermarks(task: Task) -> bool:

@@ -18,8 +18,9 @@ from archiver.model import Callback, Lease, Stage, State, Status
 from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
 from archiver.verify.availability import Availability
+from archiver.verify.matching import MatchResult
 from archiver.verify.new_standard import BatchQuery
-from archiver.verify.stage import MatchResult, Verifier
+from archiver.verify.stage import Verifier
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, RAND, Desk
 from tests.simulator import KlingSimulator, Switches
 

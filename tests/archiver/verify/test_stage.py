@@ -1,7 +1,6 @@
 """From a named id to the API's word: the real client against a simulated account, every question counted."""
 
 import pathlib
-import random
 from collections.abc import Iterator
 
 import pytest
@@ -12,16 +11,15 @@ from archiver.failures import (
     ApiForbidden,
     ApiRateLimited,
     ApiServerError,
-    LedgerUnavailable,
     NeedsApiKey,
 )
 from archiver.kling.limiter import Priority
-from archiver.model import Callback, DiscoveredBy, Stage, State, Status
-from archiver.verify.stage import CROWD, MATCH_MIN, WAITING_MAX
+from archiver.model import Callback, Stage, State, Status
+from archiver.verify.matching import LIST_IDS_MIN
 from archiver.verify.unknown_ids import UnknownIdAlarm
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, answer
 from tests.harness.questions import FAMILIES, Questions
-from tests.simulator import LoggedRequest, faults
+from tests.simulator import faults
 
 EXPAND = "images/editing/expand"
 
@@ -195,7 +193,7 @@ def test_a_task_of_the_new_standard_without_an_api_key_is_buried_with_what_to_do
 
 def test_a_task_of_the_new_standard_is_asked_for_with_an_api_key(tmp_path: pathlib.Path) -> None:
     with Questions(tmp_path, api_key=True) as questions:
-        ids = questions.history(MATCH_MIN)
+        ids = questions.history(LIST_IDS_MIN)
         questions.tell(*ids, family="tasks/image")
         while questions.desk.ledger.work_due(Stage.VERIFY):
             questions.step()
@@ -227,198 +225,7 @@ def test_too_fast_slows_everybody_down_and_only_postpones_the_task(questions: Qu
     assert questions.desk.ledger.holds() == []
 
 
-# --- list matching --------------------------------------------------------------------------------------------------
-
-
-def test_a_few_waiting_ids_are_asked_for_singly(questions: Questions) -> None:
-    ids = questions.history(MATCH_MIN - 1)
-    questions.tell(*ids)
-
-    questions.step()
-
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.calls == {"query": MATCH_MIN - 1}
-
-
-def test_many_waiting_ids_of_a_family_are_answered_for_by_one_list_page(questions: Questions) -> None:
-    ids = questions.history(400)
-    questions.tell(*ids)
-
-    assert questions.step().count == 400
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.calls == {"list": 1}
-    assert {questions.desk.shown(task_id)["discovered_by"] for task_id in ids[:9]} == {"callback"}
-
-
-def test_running_tasks_are_answered_for_by_lists_too(questions: Questions) -> None:
-    ids = questions.history(50, status="processing")
-    questions.tell(*ids)
-    questions.step()
-    questions.clock.advance(MINUTE)
-    for task_id in ids:
-        questions.sim.succeed(task_id)
-
-    questions.step()
-
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.calls == {"list": 2}
-
-
-@pytest.mark.parametrize("order", ["oldest", "newest", "any"])
-def test_a_burst_of_2000_genuine_callbacks_costs_at_most_a_hundredth_of_a_call_each(
-    questions: Questions, order: str
-) -> None:
-    ids = questions.history(2000)
-    if order == "newest":
-        ids.reverse()
-    elif order == "any":
-        random.Random(1).shuffle(ids)
-    bursts = iter([ids[500:1000], ids[1000:1500], ids[1500:]])
-
-    def more_come_while_a_list_is_read(request: LoggedRequest) -> None:
-        if request.kind == "list" and (burst := next(bursts, None)):
-            questions.clock.advance(1)
-            questions.tell(*burst)
-
-    questions.sim.on_request(more_come_while_a_list_is_read)
-    questions.tell(*ids[:500])
-    while questions.desk.ledger.work_due(Stage.VERIFY):
-        questions.step()
-        questions.clock.advance(1)
-
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert sum(questions.calls.values()) <= 20
-
-
-def test_ids_without_a_family_are_looked_for_in_every_configured_list(questions: Questions) -> None:
-    ids = questions.history(5, family=EXPAND) + questions.history(5, family="images/omni-image")
-    questions.tell(*ids, family=None)
-
-    questions.step()
-
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert "query" not in questions.calls
-    assert questions.sim.requests["list"] <= 2 * len(FAMILIES)
-
-
-def test_what_no_page_shows_is_asked_for_singly(questions: Questions) -> None:
-    listed = questions.history(5)
-    hidden = questions.history(1)
-    questions.sim.hide_from_list(hidden[0])
-    questions.tell(*listed, *hidden)
-
-    questions.step()
-
-    assert questions.states(*listed, *hidden) == {State.SUCCEEDED}
-    assert questions.sim.requests["query"] == 1
-
-
-def test_what_came_while_a_list_was_read_waits_for_the_next_list(questions: Questions) -> None:
-    early, late = questions.history(5), questions.history(5)
-
-    def tell_late(request: LoggedRequest) -> None:
-        if request.kind == "list" and questions.sim.requests["list"] == 1:
-            questions.clock.advance(1)
-            questions.tell(*late)
-            for task_id in late:
-                questions.sim.hide_from_list(task_id)
-
-    questions.sim.on_request(tell_late)
-    questions.tell(*early)
-    questions.step()
-    assert questions.calls == {"list": 1}
-    assert questions.states(*late) == {State.REPORTED}
-
-    for task_id in late:
-        questions.sim.hide_from_list(task_id, hidden=False)
-    questions.step()
-    assert questions.states(*late) == {State.SUCCEEDED}
-    assert questions.calls == {"list": 2}
-
-
-def test_a_list_that_runs_oldest_first_is_matched_from_its_end(questions: Questions) -> None:
-    questions.sim.switches.list_order = "oldest_first"
-    questions.sim.switches.list_page_rows_max = 10
-    questions.history(95, age=HOUR)
-    ids = questions.history(5)
-    questions.tell(*ids)
-
-    questions.step()
-
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert "query" not in questions.calls
-
-
-@pytest.mark.parametrize("fault", [faults.Html(), faults.server_error()])
-def test_a_list_that_cannot_be_read_is_no_reason_not_to_ask_singly(
-    questions: Questions, lines: list[structlog.typing.EventDict], fault: faults.Fault
-) -> None:
-    ids = questions.history(4)
-    questions.tell(*ids)
-    questions.sim.fault("list", fault)
-
-    questions.step()
-
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.sim.requests["query"] == 4
-    assert [line["family"] for line in lines if line["event"] == "list.unreadable"] == [FAMILY]
-    assert questions.desk.ledger.holds() == []
-
-
-def test_a_ledger_that_is_away_is_not_taken_for_an_unreadable_list(
-    questions: Questions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object, **__: object) -> None:
-        raise LedgerUnavailable("full")
-
-    questions.tell(*questions.history(5))
-    monkeypatch.setattr(questions.desk.ledger, "record", away)
-
-    with pytest.raises(LedgerUnavailable):
-        questions.verifier.match()
-
-
-# --- forged ids -----------------------------------------------------------------------------------------------------
-
-
-def test_forged_ids_do_not_keep_genuine_ones_waiting(questions: Questions) -> None:
-    questions.tell(*(f"forged-{number}" for number in range(1000)))
-    questions.clock.advance(1)
-    ids = questions.history(5)
-    questions.tell(*ids)
-
-    questions.verifier.match()
-
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.sim.requests["list"] <= 2
-    assert "query" not in questions.calls
-
-
-def test_one_genuine_id_behind_a_crowd_that_no_list_shows_is_found_by_a_list(questions: Questions) -> None:
-    questions.tell(*(f"forged-{number}" for number in range(100)))
-    questions.verifier.match()
-    questions.clock.advance(SECOND)
-    (task_id,) = questions.history(1)
-    questions.tell(task_id)
-
-    questions.verifier.match()
-
-    assert questions.states(task_id) == {State.SUCCEEDED}
-
-
-def test_unconfirmed_ids_get_what_verification_leaves_and_single_questions_the_background(
-    questions: Questions,
-) -> None:
-    questions.tell(*(f"forged-{number}" for number in range(20)))
-    questions.step()
-    assert questions.limiter.heard == [Priority.MATCH] + [Priority.BACKGROUND] * 4
-
-    questions.limiter.heard.clear()
-    questions.desk.say(answer("known", Status.RUNNING))
-    questions.clock.advance(MINUTE)
-    questions.tell(*(f"more-{number}" for number in range(20)))
-    questions.verifier.match()
-    assert set(questions.limiter.heard) == {Priority.VERIFY}
+# --- ids that the API does not know ----------------------------------------------------------------------------------
 
 
 def test_a_confirmed_id_is_asked_for_with_precedence(questions: Questions) -> None:
@@ -431,64 +238,6 @@ def test_a_confirmed_id_is_asked_for_with_precedence(questions: Questions) -> No
     questions.ask_due()
 
     assert questions.limiter.heard == [Priority.VERIFY]
-
-
-def test_families_that_somebody_made_up_are_not_worth_a_list_each(questions: Questions) -> None:
-    questions.desk.ledger.record_callbacks(
-        [Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 5}") for n in range(50)]
-    )
-
-    questions.verifier.match()
-
-    assert questions.calls == {}
-
-
-def test_ids_under_made_up_families_do_not_stand_before_genuine_ones_that_wait_for_a_list(
-    questions: Questions,
-) -> None:
-    questions.desk.ledger.record_callbacks(
-        [
-            Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 2}")
-            for n in range(WAITING_MAX + 10)
-        ]
-    )
-    questions.clock.advance(SECOND)
-    (task_id,) = questions.history(1)
-    questions.tell(task_id)
-
-    questions.verifier.match()
-
-    assert questions.states(task_id) == {State.SUCCEEDED}
-    assert questions.calls == {"list": 1}
-
-
-def test_in_a_crowd_a_list_is_not_read_beyond_a_page_of_known_tasks(questions: Questions) -> None:
-    questions.history(1600, age=MINUTE)
-    questions.sweeper.sweep(FAMILY, full=True)
-    for crowd in ("first", "second"):
-        questions.tell(*(f"{crowd}-{number}" for number in range(CROWD)))
-        read = questions.sim.requests["list"]
-        questions.verifier.match()
-        questions.clock.advance(SECOND)
-    assert questions.sim.requests["list"] - read == 1
-    questions.tell(*(f"third-{number}" for number in range(CROWD)))
-    (task_id,) = questions.history(1)
-    questions.tell(task_id)
-
-    questions.verifier.match()
-
-    assert questions.states(task_id) == {State.SUCCEEDED}
-    assert questions.sim.requests["list"] - read == 3
-
-
-def test_a_flood_of_forged_ids_costs_a_bounded_number_of_calls_a_round(questions: Questions) -> None:
-    for number in range(10):
-        questions.tell(*(f"forged-{number}-{n}" for n in range(50)))
-        questions.step()
-        questions.clock.advance(SECOND)
-
-    assert questions.sim.requests["list"] <= 10
-    assert questions.sim.requests["query"] <= 10 * 4 * len(FAMILIES)
 
 
 def test_an_id_that_nobody_ever_confirms_ends_as_unknown_and_is_asked_for_once_a_day(
@@ -609,16 +358,6 @@ def test_maintenance_does_not_start_the_grace_of_an_unknown_id(questions: Questi
 # --- what is left for the sweep ---------------------------------------------------------------------------------
 
 
-def test_what_a_list_shows_beside_what_waits_is_recorded_as_the_sweep_would(questions: Questions) -> None:
-    named, unnamed = questions.history(5), questions.history(5)
-    questions.tell(*named)
-
-    questions.step()
-
-    assert questions.states(*unnamed) == {State.SUCCEEDED}
-    assert questions.desk.shown(unnamed[0])["discovered_by"] == DiscoveredBy.SWEEP
-
-
 def test_a_task_named_long_after_its_deadline_still_gets_its_one_try(questions: Questions) -> None:
     questions.sim.switches.purge_rows = False
     (task_id,) = questions.history(1, age=40 * DAY)
@@ -628,20 +367,3 @@ def test_a_task_named_long_after_its_deadline_still_gets_its_one_try(questions: 
     assert questions.desk.ledger.expire() == []
     questions.desk.fail(questions.desk.claim(Stage.ARCHIVE), ApiServerError("x"))
     assert [one.verdict for one in questions.desk.ledger.expire()] == [State.LOST]
-
-
-def test_lists_that_are_refused_while_single_questions_work_hold_nobody_up(questions: Questions) -> None:
-    """As by a gateway that answers 401 for what it does not serve."""
-    questions.sim.fault("list", faults.ErrorCode(401, 1002))
-    ids = []
-    for _ in range(10):
-        some = questions.history(4)
-        ids += some
-        questions.tell(*some)
-        for _ in range(10):
-            questions.step()
-            questions.clock.advance(2 * SECOND)
-
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.desk.ledger.holds() == []
-    assert questions.calls["list"] <= 5
