@@ -1,13 +1,9 @@
-"""From an id that somebody named to the API's word about it, in the ledger.
+"""Asks the API for one leased id, and records its word.
 
-`Verifier.ask` asks for one leased id; `matching` answers for many at once.
-
-With an API Key, `lookup` asks `/tasks` about many leased ids at once; what it shows comes in here as `shown`, and
-decides which families' own paths are worth a question. An id that `/tasks` leaves out is not given up for that alone:
-that it shows every legacy task is nowhere promised (archiver/kling/API.md 5.3).
+The answer comes from `/tasks` (`BatchQuery`), or from a family's own path; `places` says which paths. A forged id costs
+a bounded share of the background's requests and never delays a genuine one, see `matching`.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,10 +17,9 @@ from archiver.failures import (
     Failure,
     LedgerUnavailable,
     NeedsApiKey,
-    NotOffered,
     TaskNotFound,
 )
-from archiver.families import OUTPUTS, collection_of, families_fitting, is_provisional
+from archiver.families import collection_of, is_provisional
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
 from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths, roles_of
@@ -36,27 +31,25 @@ from archiver.record import Recorder
 from archiver.verify.availability import Availability
 from archiver.verify.lists import FamilyLists
 from archiver.verify.matching import ListMatcher, MatchResult
-from archiver.verify.places import is_known
+from archiver.verify.places import NotThere, ends_search, is_known, places, verdict
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
-LIST_TRIES = 3
-"""So often a task whose watermarked files only the list can name waits for a list that cannot be read."""
-EVERY_FAMILY_EVERY = 3
-"""Each so many-th time that `/tasks` leaves an id out, it is looked for under every family's own path as well. Not each
-time, and not the first: a forged one then costs little, and a genuine one is nearly always shown by then."""
+DELAY_ATTEMPTS_MAX = 3
+"""For this many attempts a task waits for a source that may know more of it, and fails: its list for watermarked files,
+its family's own path. After that it is archived without."""
+
+_CONCERNS_ALL = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
+"""Failures that another family's path would only meet again."""
 
 _CHECK_ACCOUNT = (
     "Ten ids that callbacks named are unknown to the API and none was known: check that KLING_ACCESS_KEY (or"
     " KLING_API_KEY) belongs to the account that creates the tasks, and that KLING_BASE_URL is its region."
 )
 
-_NOBODY_ANSWERS = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
-"""Failures that another family's path would only meet again."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Verifier:
-    """One account's questions. `now` gives Unix ms, `rand` numbers in [0, 1)."""
+    """One account's verification. `now` gives Unix ms, `rand` numbers in [0, 1)."""
 
     account: str
     families: tuple[str, ...]
@@ -90,126 +83,94 @@ class Verifier:
         )
         return matcher.match()
 
-    def ask(self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure] | None = None) -> State:
+    def ask(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None = None) -> State:
         """Ask the API for one leased id and record its word; the state the task is in now.
 
-        `shown` is what `/tasks` or `/solutions` has just said of it and others; None where they were not asked. Raises
-        Failure; the lease is then still ours to settle.
+        `batch` is what `BatchQuery` has just answered for this id and others; None where it was not asked. Raises
+        Failure; the caller then ends the lease.
         """
-        try:
-            task = self._query(lease, self._families_of(lease)) if shown is None else self._seen(lease, shown)
-        except TaskNotFound:
-            return self._not_found(lease)
-        if lease.confirmed and task.task_id != lease.task_id:
-            # Our id is somebody else's external id as well: this answer is about the other task.
+        found = self._find(lease, batch)
+        if isinstance(found, NotThere):
+            failure = verdict(lease, found, has_api_key=self.client.has_api_key)
+            if failure is not None:
+                raise failure
+            return self._record_not_found(lease)
+        if lease.confirmed and found.task_id != lease.task_id:
+            # Another task has our id as its external id.
             raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
-        if _may_lack_watermarks(task) and collection_of(task.family) is None:
-            task = self._fullest(lease, task)
-        recorded = self._recorder.record([task], discovered_by=lease.discovered_by, asked_as=lease.task_id)
+        task = self._with_watermarks(lease, found)
+        (recorded,) = self._recorder.record([task], discovered_by=lease.discovered_by, asked_as=lease.task_id)
         self.watch.confirmed()
-        return recorded[0].state or lease.state
+        return recorded.state or lease.state
 
-    def _seen(self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure]) -> Task:
-        """The answer for an id that was asked for among many. Raises TaskNotFound, Failure."""
-        found = shown.get(lease.task_id)
-        if isinstance(found, Failure):
-            raise found
-        if found is None:
-            if lease.confirmed or (lease.asked + 1) % EVERY_FAMILY_EVERY:
-                raise TaskNotFound(f"nothing is shown of {lease.task_id}")
-            own = [family for family in self._families_of(lease) if collection_of(family) is None]
-            return self._query(lease, own)
-        hints = [lease.family_hint, *self.families]
-        task = read_task(found.document, family=guess_family(found, hints))
+    def _find(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None) -> Task | NotThere:
+        shown = None if batch is None else batch.get(lease.task_id)
+        if isinstance(shown, Failure):
+            raise shown
+        if shown is not None:
+            return self._read_shown(lease, shown)
+        return self._first_answer(lease, places(lease, self.families, omitted_by_batch=batch is not None))
+
+    def _read_shown(self, lease: Lease, shown: NewStandardTask) -> Task:
+        """The task that `/tasks` or `/solutions` shows, preferably as its family's own path answers.
+
+        `/tasks` names no family. While the task runs, what it makes is unknown, and with it which paths to query.
+        """
+        task = read_task(shown.document, family=guess_family(shown, [lease.family_hint, *self.families]))
         if lease.family is not None and not is_provisional(lease.family, lease.state):
             return dataclasses.replace(task, family=lease.family)
         if task.status is Status.RUNNING:
-            # What it will have made tells which paths are worth a question: nothing is archived before.
             return dataclasses.replace(task, family=lease.family or task.family)
-        own = own_paths(lease.family_hint, self.families, roles_of(found.document))
-        with contextlib.suppress(TaskNotFound):
-            return self._query_own(lease, own)
+        own = own_paths(lease.family_hint, self.families, roles_of(shown.document))
+        found = self._first_answer(lease, own)
+        if isinstance(found, Task):
+            return found
+        if found.refusal is not None and _delays_shown_task(found.refusal, lease):
+            raise found.refusal
         return task
 
-    def _query_own(self, lease: Lease, own: Sequence[str]) -> Task:
-        """The answer of the family's own path, for a task that `/tasks` shows without its family. A path that refuses
-        us for good, or again and again, has no say in a task that we have in our hands."""
-        try:
-            return self._query(lease, own)
-        except _NOBODY_ANSWERS:
-            raise
-        except Failure as error:
-            of_account = error.disposition is Disposition.HOLD and error.family is None
-            again = error.disposition is Disposition.RETRY and lease.attempt <= LIST_TRIES
-            if of_account or again:
-                raise
-            raise TaskNotFound(str(error)) from error
-
-    def _query(self, lease: Lease, families: Sequence[str]) -> Task:
+    def _first_answer(self, lease: Lease, families: Sequence[str]) -> Task | NotThere:
         """The answer of the first of these families that has one.
 
-        The path of a wrong family may be answered with anything, so an unconfirmed id is looked for in the others
-        first. What a family that we know has refused counts when none of them has the task; what a made-up path says
-        never does.
+        A wrong family's path may answer anything, so an unconfirmed id is looked for in the others before a refusal
+        counts. What a made-up path refuses never counts. Raises Failure.
         """
         priority = Priority.VERIFY if lease.confirmed else Priority.BACKGROUND
-        unknown = TaskNotFound(f"no family knows {lease.task_id}")
-        refused: Failure | None = None
+        refusal: Failure | None = None
         for family in families:
             try:
                 return self.client.query(family, lease.task_id, priority=priority)
-            except TaskNotFound as error:
-                if self._is_enough(lease, family):
-                    raise
-                unknown = error
+            except TaskNotFound:
+                if ends_search(lease, family, self.families):
+                    return NotThere(searched_all=False)
             except Failure as error:
-                if family == lease.family or isinstance(error, _NOBODY_ANSWERS):
+                if family == lease.family or isinstance(error, _CONCERNS_ALL):
                     raise
                 if is_known(family, self.families) or isinstance(error, NeedsApiKey):
-                    refused = refused or error
-        if isinstance(refused, NeedsApiKey | NotOffered) and lease.is_console_test:
-            raise unknown
-        of_new_standard = OUTPUTS in lease.result_arrays and not lease.confirmed
-        if refused is None and of_new_standard and not self.client.has_api_key:
-            raise NeedsApiKey(
-                f"The callback of {lease.task_id} is of the new standard, and no family knows it."
-            )
-        raise refused or unknown
+                    refusal = refusal or error
+        return NotThere(refusal)
 
-    def _fullest(self, lease: Lease, answer: Task) -> Task:
-        """The answer, or its row on the list's newest page where that names more files: the single answers of some
-        families (images/editing/expand) never name the watermarked ones. Asked before anything is archived, since a
-        manifest is final; but a list that cannot be read must not for long keep the rest from its place.
+    def _with_watermarks(self, lease: Lease, task: Task) -> Task:
+        """The task, or its row on the newest list page where that names more files.
 
-        Raises Failure in the first tries.
+        Individual answers of some families (images/editing/expand) never name the watermarked files. The list is read
+        before anything is archived, because a manifest is final. Raises Failure in the first attempts only.
         """
-        if self.offers.is_unavailable(answer.family):
-            return answer
+        if not _may_lack_watermarks(task) or collection_of(task.family) is not None:
+            return task
+        if self.offers.is_unavailable(task.family):
+            return task
         try:
-            newest = next(self._lists.open(answer.family, Priority.VERIFY).pages(), None)
+            newest = next(self._lists.open(task.family, Priority.VERIFY).pages(), None)
         except Failure as error:
-            if error.disposition is Disposition.RETRY and lease.attempt <= LIST_TRIES:
+            if _is_worth_a_delay(error, lease):
                 raise
-            self._lists.log_unreadable(answer.family, error)
-            return answer
-        rows = [] if newest is None else [row for row in newest.tasks if row.task_id == answer.task_id]
-        return max([answer, *rows], key=lambda task: len(task.assets))
+            self._lists.log_unreadable(task.family, error)
+            return task
+        rows = [] if newest is None else [row for row in newest.tasks if row.task_id == task.task_id]
+        return max([task, *rows], key=lambda candidate: len(candidate.assets))
 
-    def _families_of(self, lease: Lease) -> list[str]:
-        """Where to ask: the settled family; else the hint, and, as it may be wrong, every configured family."""
-        if lease.family is not None:
-            return [lease.family]
-        fitting = families_fitting(lease.result_arrays, self.families)
-        if lease.family_hint is None:
-            return fitting
-        return [lease.family_hint, *(family for family in fitting if family != lease.family_hint)]
-
-    def _is_enough(self, lease: Lease, family: str) -> bool:
-        """Whether "not found" in `family` is all we ask for this time: a hint that we know is nearly always right, so
-        the first time a forged id costs one call, and a genuine one is only not there yet."""
-        return lease.asked == 0 and family == lease.family_hint and is_known(family, self.families)
-
-    def _not_found(self, lease: Lease) -> State:
+    def _record_not_found(self, lease: Lease) -> State:
         state = self.ledger.not_found(lease, rand=self.rand())
         self.metrics.verifications_total.labels(result="unknown").inc()
         if lease.is_console_test:
@@ -219,6 +180,17 @@ class Verifier:
             if self.watch.unknown(now=self.now()):
                 log.get().error("ids.unconfirmed", account=self.account, what_to_do=_CHECK_ACCOUNT)
         return state
+
+
+def _is_worth_a_delay(error: Failure, lease: Lease) -> bool:
+    return error.disposition is Disposition.RETRY and lease.attempt <= DELAY_ATTEMPTS_MAX
+
+
+def _delays_shown_task(refusal: Failure, lease: Lease) -> bool:
+    """Whether the refusal of its own path delays a task that `/tasks` shows: only if it concerns the whole account, or
+    may pass within a few attempts."""
+    concerns_account = refusal.disposition is Disposition.HOLD and refusal.family is None
+    return concerns_account or _is_worth_a_delay(refusal, lease)
 
 
 def _may_lack_watermarks(task: Task) -> bool:

@@ -16,7 +16,7 @@ from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Callback, State, Status
 from archiver.verify.availability import Availability
-from archiver.verify.stage import LIST_TRIES, Verifier
+from archiver.verify.stage import DELAY_ATTEMPTS_MAX, Verifier
 from tests.simulator import KlingSimulator, faults
 
 FAMILY = "images/editing/expand"
@@ -93,7 +93,7 @@ def test_a_list_that_cannot_be_read_delays_the_task_and_does_not_stop_it(desk: D
     desk.hear_of(desk.sim.create_task(family=FAMILY, watermark=True, status="succeed"))
     desk.sim.fault("list", faults.server_error())
 
-    for _ in range(LIST_TRIES):
+    for _ in range(DELAY_ATTEMPTS_MAX):
         with pytest.raises(Failure):
             desk.ask()
     state = desk.ask()
