@@ -1,7 +1,4 @@
-"""Takes the API's word about tasks into the ledger, counts it and logs it.
-
-Every stage that reads tasks from the API records them here, and nowhere else.
-"""
+"""Records what the API says of tasks in the ledger, counts it and logs it: the one way for every stage."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,7 +10,7 @@ from archiver.metrics import Metrics
 from archiver.model import DiscoveredBy, State, Task
 
 ROWS_MAX = 500
-"""Rows in one transaction. Callbacks must wait for the writer, so a page of any size is split."""
+"""In one transaction, for which callbacks wait."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,19 +30,17 @@ class Recorder:
         asked_as: str | None = None,
         behind_ms: int = 0,
     ) -> list[RecordedTask]:
-        """Record at most `ROWS_MAX` tasks in one transaction.
+        """Record at most `ROWS_MAX` tasks.
 
-        `asked_as` is the id that one task was asked for by. `behind_ms` is how far the API's clock is behind ours.
+        `asked_as` is the id that one task was asked for by; `behind_ms`, how far the API's clock is behind ours.
         """
         recorded = self._write(tasks, discovered_by, asked_as=asked_as, behind_ms=behind_ms)
         self._log(tasks, recorded)
         return recorded
 
     def record_page(self, tasks: Sequence[Task], *, behind_ms: int = 0) -> list[RecordedTask]:
-        """Record all tasks of a list page, in transactions of `ROWS_MAX`.
-
-        A task that the ledger cannot take is logged and left out; where it can take none, that error is raised. After a
-        crash between two transactions the next reader of the page records the rest.
+        """Record a list page of any size. Tasks that the ledger cannot take are logged and left out; where it can take
+        none, the error is raised. After a crash between two transactions, the page's next reader records the rest.
         """
         recorded: list[RecordedTask] = []
         for start in range(0, len(tasks), ROWS_MAX):
@@ -78,10 +73,8 @@ class Recorder:
     def _write_all_possible(
         self, tasks: Sequence[Task], *, behind_ms: int
     ) -> tuple[list[RecordedTask], list[tuple[Task, Exception]]]:
-        """Record all tasks; where one makes the transaction fail, record the halves, down to that task alone.
-
-        Otherwise one bad row would fail its page in every sweep, and hide all that lies behind the page.
-        """
+        """Where the transaction fails, record each half: one bad row would fail its page in every sweep, and hide all
+        that lies behind it."""
         try:
             return self._write(tasks, DiscoveredBy.SWEEP, behind_ms=behind_ms), []
         except LedgerUnavailable:

@@ -1,14 +1,11 @@
-"""Remembers which endpoints this API does not offer, so that no stage keeps asking them.
+"""Remembers which endpoints this API does not offer: gateways often serve queries for one task only (API.md 9).
 
-Gateways often serve queries for one task and nothing else (API.md 9). The rules, as `after` has them:
-
-1. An endpoint that has answered is offered. Its failures are outages, unless it answers 404 or 405 `STRIKES` times.
-2. An endpoint that never answered is unavailable at the first 404 or 405.
-3. HTML where JSON should be may come from a firewall or a maintenance page. Only an endpoint that never answered
-   becomes unavailable by it, and only after `STRIKES` refusals.
-4. A refusal of the right to `/tasks` (1103) counts as a 404: the families' own paths remain.
-5. An unavailable endpoint is asked again after ten minutes, then ever more rarely, down to once a day. So a wrong
-   verdict does not cost the hours that a task may have left.
+1. An endpoint that never answered is unavailable at its first 404 or 405; one that has answered, after `STRIKES`.
+2. HTML instead of JSON may come from a firewall or a maintenance page. It makes an endpoint unavailable only if that
+   never answered, and after `STRIKES`.
+3. No right to `/tasks` (1103) counts as a 404: the families' own paths remain.
+4. An unavailable endpoint is asked again after ten minutes, then ever more rarely, down to once a day: a wrong verdict
+   must not cost the hours that a task has left.
 """
 
 import dataclasses
@@ -43,12 +40,12 @@ class Event(enum.Enum):
 
     ANSWERED = enum.auto()
     SWEPT = enum.auto()
-    """The ledger says that a sweep of it once finished."""
+    """The ledger remembers a finished sweep of it."""
     NOT_OFFERED = enum.auto()
     NOT_UNDERSTOOD = enum.auto()
-    """It answered in a way that is not documented, or called the request invalid."""
+    """It answered as no document says, or called the request invalid."""
     REFUSED_OTHERWISE = enum.auto()
-    """It refused us for a reason that may have nothing to do with this endpoint."""
+    """The reason may have nothing to do with this endpoint."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,19 +56,17 @@ class Endpoint:
     strikes: int = 0
     struck_at: int | None = None
     refused_at: int | None = None
-    """When it was last found unavailable; None while it counts as offered."""
+    """When last; None while it counts as offered."""
     pause_ms: int = PAUSE_MS_MIN
     """How long it is not asked after `refused_at`."""
     backed_off_until: int = 0
     back_off_ms: int = 0
 
     def is_unavailable(self, now: int) -> bool:
-        """Whether it is not offered and its pause still runs."""
-        # A refusal from the future was written by a clock that ran ahead; it must not block until then.
+        # A clock that ran ahead may have written a time in the future, which must not block until then.
         return self.refused_at is not None and 0 <= now - self.refused_at < self.pause_ms
 
     def may_be_asked(self, now: int) -> bool:
-        """Whether it is offered, as far as is known, and not backed off."""
         return now >= self.backed_off_until and not self.is_unavailable(now)
 
 
@@ -108,10 +103,10 @@ def _after_refusal(endpoint: Endpoint, *, is_proof: bool, now: int) -> Endpoint:
 
 
 class Availability:
-    """The endpoints of one account; thread-safe.
+    """The endpoints of one account: families (their lists), `tasks/all` and `solutions/all`. Thread-safe.
 
-    Names are families (their lists), `tasks/all` and `solutions/all`. `now` gives Unix ms. The ledger keeps which
-    endpoints are unavailable, for `status` and for the next process. All methods raise LedgerUnavailable.
+    The ledger keeps which are unavailable, for `status` and the next process. `now` gives Unix ms. All methods raise
+    LedgerUnavailable.
     """
 
     def __init__(self, *, account: str, ledger: Ledger, now: Callable[[], int]) -> None:
@@ -122,11 +117,11 @@ class Availability:
         self._endpoints: dict[str, Endpoint] | None = None
 
     def is_unavailable(self, name: str) -> bool:
-        """Whether `name` is not offered, and it is not yet time to ask again."""
+        """Whether `name` is not offered, and its pause still runs."""
         return self._endpoint(name).is_unavailable(self._now())
 
     def may_ask(self, name: str) -> bool:
-        """Whether `name` is offered, as far as is known, and not backed off."""
+        """Whether `name` is neither unavailable nor backed off."""
         return self._endpoint(name).may_be_asked(self._now())
 
     def has_answered(self, name: str) -> bool:
@@ -135,7 +130,7 @@ class Availability:
         return self._endpoint(name).has_answered
 
     def back_off(self, name: str) -> None:
-        """Let `may_ask` refuse for 30 s, doubling with every refusal, at most 10 min."""
+        """Back off: 30 s, doubling with every refusal, at most 10 min."""
         self._change(name, Event.REFUSED_OTHERWISE)
 
     def answered(self, name: str) -> None:
@@ -146,7 +141,7 @@ class Availability:
             log.get().info("endpoint.found", account=self._account, name=name)
 
     def refused(self, name: str, error: Failure) -> bool:
-        """Note that `name` answered with `error`. Whether this refusal makes it unavailable, or proves it again."""
+        """Note that `name` answered with `error`. True when that makes it unavailable, or confirms it."""
         event = _event_of(name, error)
         if event is None:
             return False
@@ -176,7 +171,6 @@ class Availability:
             self._change(name, Event.SWEPT)
 
     def _change(self, name: str, event: Event) -> tuple[Endpoint, Endpoint]:
-        """The endpoint before and after `event`."""
         with self._lock:
             endpoints = self._known()
             before = endpoints.get(name, _UNKNOWN)
@@ -191,7 +185,6 @@ class Availability:
 
 
 def _event_of(name: str, error: Failure) -> Event | None:
-    """What `error` says of the endpoint; None where it says nothing."""
     if isinstance(error, NotOffered):
         return Event.NOT_OFFERED
     if isinstance(error, ApiForbidden) and name in COLLECTION_SWEEPS.values():

@@ -1,4 +1,4 @@
-"""Opens families' lists for verification, and logs those that cannot be read."""
+"""The lists that verification reads."""
 
 import dataclasses
 
@@ -25,7 +25,6 @@ class FamilyLists:
     metrics: Metrics
 
     def open(self, family: str, priority: Priority) -> Listing:
-        """The list of `family`, read from its newest end as sweeps have found it."""
         memory = self.ledger.sweep_memory(account=self.account, family=family)
         return Listing(
             lambda number: self.client.list_page(family, page=number, size=PAGE_ROWS, priority=priority),
@@ -34,10 +33,10 @@ class FamilyLists:
         )
 
     def log_unreadable(self, family: str, error: Failure) -> None:
-        """Count and log that the list cannot be read, and back off from it where the API refuses us.
+        """Count and log it; back off where the API refuses us.
 
-        Individual queries answer instead, and meet whatever concerns the account; they set the hold. A list must not: a
-        gateway may refuse lists alone, so each individual answer would lift the hold and each list set it again.
+        A list sets no hold: individual queries, which answer instead, set it where the refusal concerns the account.
+        A gateway may refuse lists alone, and each individual answer would lift the hold that each list sets.
         """
         self.metrics.failures_total.labels(stage=Stage.VERIFY, reason=error.reason).inc()
         if error.disposition is Disposition.HOLD:

@@ -1,12 +1,10 @@
-"""Answers for many waiting ids at once by reading list pages.
+"""Answers for many waiting ids at once: a list page shows up to 500 tasks, an individual query one.
 
-Matching reads pages from the newest end and records whatever they show, as the sweep does. It needs no lease, because
-recording only ever moves a task forward. Ids that no page shows are marked for individual queries.
+Matching records all that a page shows, as the sweep does. It needs no lease, because recording only moves a task
+forward. Ids that no page shows are marked for individual queries.
 
-So forged ids never delay genuine ones: a list page shows up to 500 genuine ids, and is read before any id is queried
-individually. A made-up family has no pages; its ids are queried individually from the start (`ledger.callbacks`).
-
-A list costs one call for up to 500 ids, an individual query one call for each; the numbers below weigh the two.
+Forged ids never delay genuine ones, since the pages, which show the genuine ones, are read first. Ids under a made-up
+family are queried individually from the start (`ledger.callbacks`).
 """
 
 import dataclasses
@@ -26,65 +24,55 @@ from archiver.verify.places import is_known
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
 LIST_IDS_MIN = 3
-"""From this many waiting ids on, one list call is cheaper than querying each."""
+"""For fewer ids, individual queries are cheaper than a list."""
 PAGE_IDS_MIN = 10
-"""A further page answers more than one query does, so it takes this many waiting ids."""
+"""Waiting ids that are worth one more page."""
 FLOOD_IDS_MIN = 500
-"""This many ids that no list shows are a flood of forged ones, not a burst of genuine ones."""
+"""This many ids that no list shows are a flood of forged ones."""
 WAITING_IDS_MAX = 2000
-"""How many waiting ids of each queue are counted."""
+"""How many ids of a queue are counted."""
 RECENT_MS = 60 * 60 * 1000
-"""Nearly all callbacks come for tasks created within this time."""
+"""The age of nearly all tasks that callbacks name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MatchResult:
-    """What list matching has answered."""
-
     count: int
     began: int
-    """Unix ms. Ids due by then that still wait are to be queried individually; later ones wait for the next lists."""
+    """Unix ms. Ids due by then that still wait are queried individually; later ones wait for the next lists."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageResult:
-    """What the pages of one list have brought so far."""
+    """What the pages of one list have brought, up to the last."""
 
     pages: int
     matched: int
-    """Ids that had waited before matching began, on all pages."""
+    """Ids that waited when matching began."""
     has_news: bool
-    """The last page showed a new task, or one that waited."""
+    """The last page has a new task, or one that waited."""
     is_recent: bool
-    """Every task of the last page was created within `RECENT_MS`."""
+    """All tasks of the last page were created within `RECENT_MS`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FamilyPlan:
-    """How to read one family's list."""
-
     family: str
     ids: int
-    """Waiting ids that the list may show."""
+    """Waiting ids that this list may show."""
     pages_max: int
-    """More pages would cost more than individual queries."""
     priority: Priority
     reads_on_while_recent: bool
-    """In a burst, pages of known tasks may lie before those that wait. Not in a flood: the last hour would be read
-    again and again for forged ids, while another family's genuine callbacks wait. The sweep finds what is missed."""
+    """In a burst, waiting tasks may lie behind pages of known ones. In a flood, forged ids would have the last hour
+    read again and again while another family's genuine ids wait; the sweep finds what is missed."""
 
     def is_done(self, page: PageResult) -> bool:
-        """Whether to stop after this page."""
         reads_on = page.has_news or (self.reads_on_while_recent and page.is_recent)
         return not reads_on or page.matched >= self.ids or page.pages >= self.pages_max
 
 
 def plan(waiting: PendingCounts, families: Sequence[str]) -> list[FamilyPlan]:
-    """The lists worth reading, where `families` are configured.
-
-    A list is worth its call when enough ids wait for it. It also is when ids that no list shows stand before a few that
-    a list might show: a genuine id should not wait behind them.
-    """
+    """The lists worth reading: enough ids wait for them, or a few wait behind ids that no list shows."""
     unplaced = waiting.by_family.get(None, 0)
     is_blocked = waiting.singly >= LIST_IDS_MIN
 
@@ -119,7 +107,7 @@ def _family_plan(family: str, waiting: PendingCounts, *, ids: int) -> FamilyPlan
 
 @dataclasses.dataclass(frozen=True)
 class ListMatcher:
-    """Matches one account's waiting ids. `now` gives Unix ms."""
+    """Matches one account's ids. `now` gives Unix ms."""
 
     account: str
     families: tuple[str, ...]
@@ -131,10 +119,7 @@ class ListMatcher:
     now: Callable[[], int]
 
     def match(self) -> MatchResult:
-        """Read the lists worth reading, and mark what they do not show for individual queries.
-
-        Raises LedgerUnavailable and Stopped. A list that cannot be read leaves its ids to individual queries.
-        """
+        """Match all that waits; an unreadable list leaves its ids to queries. Raises LedgerUnavailable and Stopped."""
         began, matched = self.now(), 0
         waiting = self.ledger.waiting(account=self.account, most=WAITING_IDS_MAX)
         plans = [
@@ -152,7 +137,6 @@ class ListMatcher:
         return MatchResult(matched, began)
 
     def _match_family(self, family_plan: FamilyPlan, *, began: int) -> int:
-        """How many ids that waited when matching began the list has answered for."""
         family, matched = family_plan.family, 0
         try:
             listing = self.lists.open(family, family_plan.priority)
@@ -171,7 +155,7 @@ class ListMatcher:
         except LedgerUnavailable:
             raise
         except Failure as error:
-            # A made-up family has no list; its refusal says nothing of the API.
+            # A made-up family has no list; that says nothing of the API.
             if family not in self.families or not self.availability.refused(family, error):
                 self.lists.log_unreadable(family, error)
         if matched:
@@ -179,7 +163,7 @@ class ListMatcher:
         return matched
 
     def _leave_to_queries(self, family: str | None, *, due_before: int) -> None:
-        """Mark the rest for individual queries, batch by batch: callbacks are written between two transactions."""
+        """Mark the rest, a batch a transaction: callbacks are written in between."""
         while self.ledger.query_individually(account=self.account, family=family, due_before=due_before):
             continue
 
@@ -193,5 +177,4 @@ def _is_news(recorded: RecordedTask) -> bool:
 
 
 def _is_since(page: Page, moment: int) -> bool:
-    """Whether the page has tasks and every one was created since `moment` (Unix ms)."""
     return page.rows > 0 and all((task.created_at or 0) >= moment for task in page.tasks)

@@ -1,7 +1,6 @@
-"""Asks `/tasks` and `/solutions` about many leased ids at once: 20 a call, where a path of their own takes one.
+"""Asks `/tasks` and `/solutions`: 20 ids a call, where a family's own path takes one. The answers go to `Verifier.ask`.
 
-Only with an API Key, and only where the API offers it: `is_offered` says so, and the worker leases nothing for this
-while it is False. What comes back goes to `Verifier.ask`, lease by lease.
+It takes an API Key, and an API that offers it; while `is_offered` is False the worker leases no batch.
 """
 
 import dataclasses
@@ -26,79 +25,83 @@ from archiver.verify.availability import Availability
 
 @dataclasses.dataclass(frozen=True)
 class BatchQuery:
-    """One account's questions for many ids."""
-
     families: tuple[str, ...]
     client: KlingClient
     offers: Availability
 
     def is_offered(self) -> bool:
-        """Whether there is anything to ask here."""
         return self.client.has_api_key and not self.offers.is_unavailable(COLLECTION_SWEEPS[TASKS])
 
     def ask(self, leases: Sequence[Lease]) -> Mapping[str, NewStandardTask | Failure] | None:
-        """What the API shows of these ids, all of them confirmed or none (their precedence is the first one's); an id
-        that it leaves out is not in it. None where it turned out not to offer the question: ask for each one singly.
+        """What the API shows of these ids; None where it turns out not to offer the question. Raises Failure, which
+        answers for all of them.
 
-        Raises Failure, which then is the answer to all of them.
+        The leases are all confirmed or all not: the first decides the priority.
         """
         priority = Priority.VERIFY if leases[0].confirmed else Priority.BACKGROUND
-        found: Answers = {}
-        solutions_first = any(collection_of(family) == SOLUTIONS for family in self.families)
-        first = [lease for lease in leases if _is_of_solutions(lease, otherwise=solutions_first)]
-        if not self._add(found, SOLUTIONS, first, priority=priority):
-            lost = NotOffered("The API has no answer for a question at /solutions.")
-            found |= {lease.task_id: lost for lease in leases if _is_of_solutions(lease, otherwise=False)}
-        others = [lease for lease in leases if not _is_of_solutions(lease, otherwise=False)]
-        if not self._add(found, TASKS, others, priority=priority):
+        answers: Answers = {}
+        covers_solutions = any(collection_of(family) == SOLUTIONS for family in self.families)
+        first = [
+            lease
+            for lease in leases
+            if _collection(lease) == SOLUTIONS or (covers_solutions and _may_be_solution(lease))
+        ]
+        if not self._add(answers, SOLUTIONS, first, priority=priority):
+            not_offered = NotOffered("The API has no answer for a question at /solutions.")
+            answers |= {lease.task_id: not_offered for lease in leases if _collection(lease) == SOLUTIONS}
+        others = [lease for lease in leases if _collection(lease) != SOLUTIONS]
+        if not self._add(answers, TASKS, others, priority=priority):
             return None
-        named = DiscoveredBy.REGISTRATION
-        registered = [lease for lease in others if lease.discovered_by is named and not lease.confirmed]
-        self._add(found, TASKS, registered, priority=priority, external=True)
-        last = [] if solutions_first else [lease for lease in others if lease.asked > 0]
-        self._add(found, SOLUTIONS, last, priority=priority)
-        return found
+        registration = DiscoveredBy.REGISTRATION
+        registered = [
+            lease for lease in others if lease.discovered_by is registration and not lease.confirmed
+        ]
+        self._add(answers, TASKS, registered, priority=priority, external=True)
+        if not covers_solutions:
+            asked_before = [lease for lease in others if lease.asked > 0]
+            self._add(answers, SOLUTIONS, asked_before, priority=priority)
+        return answers
 
     def _add(
         self,
-        found: Answers,
+        answers: Answers,
         collection: str,
         leases: Sequence[Lease],
         *,
         priority: Priority,
         external: bool = False,
     ) -> bool:
-        """Ask for those of `leases` that nothing is known of yet; False where it cannot be asked."""
-        # An external id that somebody chose freely could be two ids to the API, or none.
+        """Ask `collection` about those of `leases` that have no answer yet; False where it is not offered."""
+        # An external id may have a comma, which the API would read as two ids.
         ids = [lease.task_id for lease in leases if TASK_ID.fullmatch(lease.task_id)]
-        wanted = [task_id for task_id in ids if task_id not in found]
-        if not wanted:
+        unanswered = [task_id for task_id in ids if task_id not in answers]
+        if not unanswered:
             return True
         if self.offers.is_unavailable(COLLECTION_SWEEPS[collection]):
             return False
         try:
-            found |= ask_ids(self.client, collection, wanted, priority=priority, external=external)
+            answers |= ask_ids(self.client, collection, unanswered, priority=priority, external=external)
         except (NotOffered, ApiAnswerUnreadable, ApiBadParameter, ApiForbidden, ApiRequestInvalid) as error:
-            return self._refused(collection, error)
+            return self._is_offered_after(error, collection)
         self.offers.answered(COLLECTION_SWEEPS[collection])
         return True
 
-    def _refused(self, collection: str, error: Failure) -> bool:
-        """What a refusal of the question as a whole means; see `_add`. Raises it where it is no more than trouble."""
+    def _is_offered_after(self, error: Failure, collection: str) -> bool:
+        """Whether `collection` still counts as offered. Raises `error` where it is an outage."""
         name = COLLECTION_SWEEPS[collection]
         if isinstance(error, ApiForbidden):
             self.offers.refused(name, error)
             return False
         if isinstance(error, ApiBadParameter | ApiRequestInvalid) and self.offers.has_answered(name):
-            return True  # it takes none of these ids for one of its own
+            return True  # it knows none of these ids
         if self.offers.refused(name, error) or not self.offers.has_answered(name):
             return False
         raise error
 
 
-def _is_of_solutions(lease: Lease, *, otherwise: bool) -> bool:
-    """Whether the id is one of `/solutions`; `otherwise` for an id whose collection is not known."""
-    collection = collection_of(lease.family or lease.family_hint)
-    if collection is not None:
-        return collection == SOLUTIONS
-    return otherwise and lease.family is None
+def _collection(lease: Lease) -> str | None:
+    return collection_of(lease.family or lease.family_hint)
+
+
+def _may_be_solution(lease: Lease) -> bool:
+    return lease.family is None and _collection(lease) is None

@@ -1,4 +1,4 @@
-"""Decides which families' paths to query for an id, and what it means that none of them knows it. No I/O."""
+"""Which families' paths to query for an id, and what it means that none knows it. No I/O."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,30 +8,27 @@ from archiver.families import FAMILIES, OUTPUTS, collection_of, families_fitting
 from archiver.model import Lease
 
 SEARCH_ALL_EVERY = 3
-"""Every third time `/tasks` omits an id, also query each family's own path. A forged id then costs few questions, and a
-genuine one is nearly always shown before."""
+"""Every third time `/tasks` omits an id, also query each family's own path: a forged id then costs few questions, and a
+genuine one has nearly always been shown."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NotThere:
-    """No path that was queried knows the id."""
-
     refusal: Failure | None = None
-    """The first refusal of a known family on the way: it may hide the task."""
+    """The first of a known family: it may hide the task."""
     searched_all: bool = True
-    """False when the hinted family's "not found" ended the search early."""
+    """False when the hinted family ended the search."""
 
 
 def is_known(family: str, families: Sequence[str]) -> bool:
-    """Whether `family` is configured or known to this version; otherwise a callback may have invented it."""
+    """Whether `family` exists, as far as we know: a callback may name a made-up one."""
     return family in families or family in FAMILIES
 
 
 def places(lease: Lease, families: Sequence[str], *, omitted_by_batch: bool) -> list[str]:
-    """The families whose paths to query, in order: the settled one, else the hint and then every configured family.
+    """The families to query, in order: the settled one, else the hint and then every configured family.
 
-    `omitted_by_batch`: `/tasks` was asked and did not show the id. It may still exist: nothing promises that `/tasks`
-    shows every legacy task (API.md 5.3).
+    `omitted_by_batch`: `/tasks` did not show the id, but it is not documented to show every legacy task (API.md 5.3).
     """
     if lease.family is not None:
         found = [lease.family]
@@ -46,13 +43,13 @@ def places(lease: Lease, families: Sequence[str], *, omitted_by_batch: bool) -> 
 
 
 def ends_search(lease: Lease, family: str, families: Sequence[str]) -> bool:
-    """Whether "not found" from `family` is enough for now. A known hint is nearly always right: the first time, a
-    forged id costs one question, and a genuine one only has not appeared yet."""
+    """Whether "not found" from `family` is enough: a known hint is nearly always right, so the first time a genuine id
+    has only not appeared yet, and a forged one costs one question."""
     return lease.asked == 0 and family == lease.family_hint and is_known(family, families)
 
 
 def verdict(lease: Lease, found: NotThere, *, has_api_key: bool) -> Failure | None:
-    """The failure that keeps us from knowing the task; None where the API does not know the id."""
+    """The failure that may hide the task; None where the API does not know the id."""
     if not found.searched_all:
         return None
     if found.refusal is None:
@@ -60,7 +57,7 @@ def verdict(lease: Lease, found: NotThere, *, has_api_key: bool) -> Failure | No
         if not is_new_standard or has_api_key:
             return None
         return NeedsApiKey(f"The callback of {lease.task_id} is of the new standard, and no family knows it.")
-    # The console's test callback names an id that exists nowhere, so a path that we cannot ask hides nothing.
+    # The console's test callback names a made-up id; a path that we cannot ask hides nothing.
     if lease.is_console_test and isinstance(found.refusal, NeedsApiKey | NotOffered):
         return None
     return found.refusal

@@ -1,7 +1,7 @@
 """Asks the API for one leased id, and records its word.
 
-The answer comes from `/tasks` (`BatchQuery`), or from a family's own path; `places` says which paths. A forged id costs
-a bounded share of the background's requests and never delays a genuine one, see `matching`.
+The answer comes from `/tasks` (`BatchQuery`) or from a family's own path (`places`). A forged id is asked for in the
+background, and never delays a genuine one (`matching`).
 """
 
 import dataclasses
@@ -35,11 +35,11 @@ from archiver.verify.places import NotThere, ends_search, is_known, places, verd
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
 DELAY_ATTEMPTS_MAX = 3
-"""For this many attempts a task waits for a source that may know more of it, and fails: its list for watermarked files,
-its family's own path. After that it is archived without."""
+"""A list that may name watermarked files, or a family's own path, can fail this many attempts. Later attempts go on
+without it."""
 
 _CONCERNS_ALL = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
-"""Failures that another family's path would only meet again."""
+"""Another family's path would only meet these again."""
 
 _CHECK_ACCOUNT = (
     "Ten ids that callbacks named are unknown to the API and none was known: check that KLING_ACCESS_KEY (or"
@@ -49,7 +49,7 @@ _CHECK_ACCOUNT = (
 
 @dataclasses.dataclass(frozen=True)
 class Verifier:
-    """One account's verification. `now` gives Unix ms, `rand` numbers in [0, 1)."""
+    """Verifies one account's ids. `now` gives Unix ms, `rand` numbers in [0, 1)."""
 
     account: str
     families: tuple[str, ...]
@@ -84,10 +84,9 @@ class Verifier:
         return matcher.match()
 
     def ask(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None = None) -> State:
-        """Ask the API for one leased id and record its word; the state the task is in now.
+        """Ask for one leased id and record the answer; the task's state now.
 
-        `batch` is what `BatchQuery` has just answered for this id and others; None where it was not asked. Raises
-        Failure; the caller then ends the lease.
+        `batch` is the answer of `BatchQuery`; None where it was not asked. Raises Failure; the caller ends the lease.
         """
         found = self._find(lease, batch)
         if isinstance(found, NotThere):
@@ -112,9 +111,9 @@ class Verifier:
         return self._first_answer(lease, places(lease, self.families, omitted_by_batch=batch is not None))
 
     def _read_shown(self, lease: Lease, shown: NewStandardTask) -> Task:
-        """The task that `/tasks` or `/solutions` shows, preferably as its family's own path answers.
+        """A task that `/tasks` or `/solutions` shows, preferably as its family's own path answers.
 
-        `/tasks` names no family. While the task runs, what it makes is unknown, and with it which paths to query.
+        `/tasks` names no family; the outputs tell it, and a running task has none.
         """
         task = read_task(shown.document, family=guess_family(shown, [lease.family_hint, *self.families]))
         if lease.family is not None and not is_provisional(lease.family, lease.state):
@@ -130,10 +129,10 @@ class Verifier:
         return task
 
     def _first_answer(self, lease: Lease, families: Sequence[str]) -> Task | NotThere:
-        """The answer of the first of these families that has one.
+        """The first answer. Raises Failure.
 
-        A wrong family's path may answer anything, so an unconfirmed id is looked for in the others before a refusal
-        counts. What a made-up path refuses never counts. Raises Failure.
+        A wrong family's path may answer anything, so a refusal counts only if no other family has the task; that of a
+        made-up family never counts.
         """
         priority = Priority.VERIFY if lease.confirmed else Priority.BACKGROUND
         refusal: Failure | None = None
@@ -151,10 +150,10 @@ class Verifier:
         return NotThere(refusal)
 
     def _with_watermarks(self, lease: Lease, task: Task) -> Task:
-        """The task, or its row on the newest list page where that names more files.
+        """The task, or its row on the newest list page where that names more files. Raises Failure.
 
-        Individual answers of some families (images/editing/expand) never name the watermarked files. The list is read
-        before anything is archived, because a manifest is final. Raises Failure in the first attempts only.
+        Individual answers of some families (images/editing/expand) never name the watermarked files, and the manifest
+        is final.
         """
         if not _may_lack_watermarks(task) or collection_of(task.family) is not None:
             return task
@@ -187,14 +186,12 @@ def _is_worth_a_delay(error: Failure, lease: Lease) -> bool:
 
 
 def _delays_shown_task(refusal: Failure, lease: Lease) -> bool:
-    """Whether the refusal of its own path delays a task that `/tasks` shows: only if it concerns the whole account, or
-    may pass within a few attempts."""
+    """Whether a task that `/tasks` shows waits for its own path: if the refusal concerns the account, or may pass."""
     concerns_account = refusal.disposition is Disposition.HOLD and refusal.family is None
     return concerns_account or _is_worth_a_delay(refusal, lease)
 
 
 def _may_lack_watermarks(task: Task) -> bool:
-    """Whether watermarks were asked for and the answer names no watermarked file."""
     info = task.document.get("watermark_info")
     wanted = isinstance(info, Mapping) and info.get("enabled") is True
     succeeded = task.status is Status.SUCCEEDED

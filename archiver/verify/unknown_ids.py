@@ -1,6 +1,6 @@
 """Notices when the API knows none of the ids that callbacks name: nearly always a wrong key, region or account.
 
-In memory only: after a restart ten more ids find it out again.
+In memory only: after a restart it takes ten more ids.
 """
 
 import collections
@@ -11,25 +11,24 @@ WITHIN_MS = 60 * 60 * 1000
 
 
 class UnknownIdAlarm:
-    """Counts ids that turned out unknown since the last one that was confirmed. Thread-safe; times are Unix ms."""
+    """Counts ids given up as unknown since the API last confirmed one. Thread-safe; times are Unix ms."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._unknown: collections.deque[int] = collections.deque(maxlen=UNKNOWN_MIN)
-        self._said_at: int | None = None
+        self._raised_at: int | None = None
 
     def confirmed(self) -> None:
-        """The API knew an id that somebody had named."""
+        """Note that the API knew an id."""
         with self._lock:
             self._unknown.clear()
 
     def unknown(self, *, now: int) -> bool:
-        """An id was given up as unknown. True when it is time to say so: ten within an hour and none confirmed, at most
-        once an hour."""
+        """Note that an id was given up. True for the tenth within an hour, at most once an hour."""
         with self._lock:
             self._unknown.append(now)
             many = len(self._unknown) == UNKNOWN_MIN and self._unknown[0] > now - WITHIN_MS
-            if not many or (self._said_at is not None and self._said_at > now - WITHIN_MS):
+            if not many or (self._raised_at is not None and self._raised_at > now - WITHIN_MS):
                 return False
-            self._said_at = now
+            self._raised_at = now
             return True

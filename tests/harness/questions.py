@@ -1,4 +1,4 @@
-"""A ledger, a simulated account and the real client between them, on one clock; worked a step at a time."""
+"""A ledger, a simulated account and the real client between them, on one clock."""
 
 import pathlib
 import threading
@@ -28,7 +28,7 @@ FAMILIES = (FAMILY, "images/editing/expand", "images/multi-image2image", "images
 
 
 class ListeningLimiter(RateLimiter):
-    """As fast as anybody likes; remembers at which precedence each question was asked."""
+    """Never waits; remembers the priority of each question."""
 
     def __init__(self) -> None:
         super().__init__(100_000, wait=threading.Event().wait)
@@ -44,7 +44,7 @@ class ListeningLimiter(RateLimiter):
 
 
 class Questions:
-    """Use as a context. `desk` is the ledger, `sim` the account; `step` is what the worker does again and again."""
+    """Use as a context. `desk` is the ledger, `sim` the account, `step` one round of the verify loop."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Questions:
         self.desk = Desk(folder)
         self.clock = self.desk.clock
         self.ahead_ms = 0
-        """By how much our clock is ahead of the API's."""
+        """How far our clock is ahead of the API's."""
         self.sim = KlingSimulator(
             now=lambda: (self.clock() - self.ahead_ms) / 1000, switches=switches, prefix=prefix
         )
@@ -122,13 +122,13 @@ class Questions:
 
     @property
     def calls(self) -> dict[str, int]:
-        """How often the API was asked, by kind of question."""
+        """How often the API was asked, by kind."""
         return {kind: count for kind, count in self.sim.requests.items() if count}
 
     def history(
         self, count: int, *, status: str = "succeed", age: int = 0, family: str = FAMILY
     ) -> list[str]:
-        """Tasks that came one a second, the last one `age` ms ago; their ids, oldest first."""
+        """Create tasks one a second, the last one `age` ms ago; their ids, oldest first."""
         newest = self.clock() - age
         return [
             self.sim.create_task(
@@ -146,11 +146,11 @@ class Questions:
         )
 
     def step(self, *, threads: int = 4) -> MatchResult:
-        """One round of the verify loop: lists first, then what is left singly. Failures are settled."""
+        """One round of the verify loop: lists first, then individual queries. Failures are handled."""
         matched = self.verifier.match()
         many = self.lookup.is_offered()
         if many:
-            self.ask_crowd(due_before=matched.began)
+            self.ask_batch(due_before=matched.began)
         leases = self.desk.ledger.claim_verify(
             count=threads, offset=0, due_before=matched.began, own_paths_only=many
         )
@@ -158,26 +158,26 @@ class Questions:
             self.ask(lease)
         return matched
 
-    def ask_crowd(self, *, due_before: int | None = None) -> list[State | Exception]:
-        """Ask for as many ids as one question answers."""
-        crowd = self.desk.ledger.claim_batch(count=IDS_MAX, due_before=due_before)
-        if not crowd:
+    def ask_batch(self, *, due_before: int | None = None) -> list[State | Exception]:
+        """Ask for as many ids as one batch query answers."""
+        batch = self.desk.ledger.claim_batch(count=IDS_MAX, due_before=due_before)
+        if not batch:
             return []
-        shown: Mapping[str, NewStandardTask | Failure] | None = None
+        answers: Mapping[str, NewStandardTask | Failure] | None = None
         try:
-            shown = self.lookup.ask(crowd)
+            answers = self.lookup.ask(batch)
         except Failure as error:
-            for lease in crowd:
+            for lease in batch:
                 self.failure_handler.handle(lease, error)
-            return [error] * len(crowd)
-        return [self.ask(lease, shown) for lease in crowd]
+            return [error] * len(batch)
+        return [self.ask(lease, answers) for lease in batch]
 
     def ask(
-        self, lease: Lease, shown: Mapping[str, NewStandardTask | Failure] | None = None
+        self, lease: Lease, answers: Mapping[str, NewStandardTask | Failure] | None = None
     ) -> State | Exception:
-        """Ask for one leased id, and settle what goes wrong."""
+        """Ask for one leased id, and handle what goes wrong."""
         try:
-            return self.verifier.ask(lease, shown)
+            return self.verifier.ask(lease, answers)
         except Exception as error:  # noqa: BLE001 -- the worker's own catch, which these tests stand in for
             self.failure_handler.handle(lease, error)
             return error
@@ -192,7 +192,7 @@ class Questions:
         return set(found.values())
 
     def archive_all(self) -> None:
-        """Everything that succeeded is in the bucket, as far as the ledger is concerned."""
+        """As far as the ledger knows, everything that succeeded is in the bucket."""
         while leases := self.desk.claim_all(Stage.ARCHIVE, count=500):
             for lease in leases:
                 self.desk.ledger.archived(lease, manifest_key="m", archived_at=self.clock(), stored=[])

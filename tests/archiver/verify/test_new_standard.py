@@ -135,7 +135,7 @@ def test_a_family_that_is_not_configured_is_known_by_what_it_has_made(questions:
     questions.tell(video, image, audio, family=None)
     settle(questions)
 
-    families = [questions.desk.shown(one)["family"] for one in (video, image, audio)]
+    families = [questions.desk.shown(task_id)["family"] for task_id in (video, image, audio)]
     assert families == ["tasks/video", "tasks/image", "audio/text-to-audio"]
 
 
@@ -177,7 +177,7 @@ def test_a_legacy_task_that_ran_when_it_was_called_back_is_read_by_its_own_path_
 
     (lease,) = questions.desk.claim_all(Stage.ARCHIVE)
     assert (lease.family, lease.document["task_id"]) == (FAMILY, task_id)
-    assert [one.asset.index for one in lease.assets] == [4, 2]
+    assert [asset.asset.index for asset in lease.assets] == [4, 2]
     assert events(lines, "family.contradicted") == []
 
 
@@ -209,7 +209,7 @@ def test_a_row_that_cannot_be_read_is_not_taken_for_an_id_that_is_not_known(ques
     )
     questions.tell(broken, sound, family=VIDEO)
 
-    answers = questions.ask_crowd()
+    answers = questions.ask_batch()
 
     assert [type(answer) for answer in answers if isinstance(answer, Exception)] == [ApiAnswerUnreadable]
     assert questions.states(sound) == {State.SUCCEEDED}
@@ -224,7 +224,7 @@ def test_an_outage_costs_every_id_a_try_and_none_its_place(questions: Questions)
     questions.tell(*ids, family=None)
     questions.sim.fault(None, faults.server_error(), times=1, match="/tasks")
 
-    assert [type(answer) for answer in questions.ask_crowd()] == [ApiServerError] * 5
+    assert [type(answer) for answer in questions.ask_batch()] == [ApiServerError] * 5
     questions.clock.advance(MINUTE)
     settle(questions)
 
@@ -321,7 +321,7 @@ def test_a_legacy_task_that_the_sweep_of_tasks_finds_is_read_by_its_own_path(que
     (lease,) = questions.desk.claim_all(Stage.ARCHIVE)
     assert (shown["state"], shown["family"], shown["discovered_by"]) == ("succeeded", FAMILY, "sweep")
     assert lease.document["task_id"] == task_id
-    assert [one.asset.index for one in lease.assets] == [4, 2]
+    assert [asset.asset.index for asset in lease.assets] == [4, 2]
 
 
 @pytest.mark.parametrize("family", [VIDEO, FAMILY])

@@ -366,4 +366,4 @@ def test_a_task_named_long_after_its_deadline_still_gets_its_one_try(questions: 
     assert questions.ask_due() is State.SUCCEEDED
     assert questions.desk.ledger.expire() == []
     questions.desk.fail(questions.desk.claim(Stage.ARCHIVE), ApiServerError("x"))
-    assert [one.verdict for one in questions.desk.ledger.expire()] == [State.LOST]
+    assert [expired.verdict for expired in questions.desk.ledger.expire()] == [State.LOST]

@@ -58,7 +58,7 @@ class Desk:
 
     def stems_to_archive(self) -> list[str]:
         (lease,) = self.ledger.claim_archive(count=1, offset=0)
-        return [one.asset.stem for one in lease.assets]
+        return [leased.asset.stem for leased in lease.assets]
 
 
 @pytest.fixture
