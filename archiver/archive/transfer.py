@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from archiver import log
 from archiver.failures import StoreMismatch
-from archiver.fetch.fetcher import Fetched, Fetcher
+from archiver.fetch.fetcher import FetchedFile, Fetcher
 from archiver.kling.results import file_name
 from archiver.leases import LeaseKeeper
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset
@@ -19,7 +19,7 @@ SUSPECT_AFTER_MS = 60 * 60 * 1000
 """Bytes that fail only the wholeness check, and are unchanged after this time, are all that upstream has."""
 
 _LONG_ROLES = frozenset({Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER})
-"""Fetched with the larger caps. OTHER, a kind unknown to this version, may be a video."""
+"""FetchedFile with the larger caps. OTHER, a kind unknown to this version, may be a video."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Transfer:
                 suspect=fetched.suspect,
             )
 
-    def _fetch(self, leased: LeasedAsset, *, sha256: str | None) -> Fetched:
+    def _fetch(self, leased: LeasedAsset, *, sha256: str | None) -> FetchedFile:
         """Bytes whose digest a manifest gives as `sha256` are accepted, whole or not."""
         long = leased.asset.role in _LONG_ROLES
         first_seen_at = leased.incomplete_at

@@ -1,19 +1,18 @@
 """A URL becomes a checked file in the spool, or a `Failure` that says why not. Two rules:
 
-1. Nothing is handed out before it is whole: length, digest, type and wholeness are known when `fetch` returns.
-2. Every wait ends. Each blocking call may take the idle time at most and never past the deadline of the whole
-   fetch, headers and redirects included, so a server that drips a byte now and then gains nothing.
+1. No file is handed out before it is whole: length, digests, format and wholeness are known when `fetch` returns.
+2. Every wait ends. Each blocking call may take the idle time, and none gets past the deadline of the whole fetch,
+   headers and redirects included. A server that drips bytes gains nothing.
 
-Every failure but one carries the host it is about. `SpoolFull` does not: it holds the whole stage, and with a
-host on it would hold only that one.
+Every failure but one carries its host. `SpoolFull` does not: it holds the whole stage, and a host would narrow the
+hold to that host.
 
-A crash here leaves nothing: the spool file has no name, and the next attempt fetches afresh. Resuming with
-`Range` is left out on purpose; a file glued together from two answers is what this program exists to avoid.
+A crash here leaves nothing: the spool file has no name, and the next attempt fetches again from the start. There is
+no resuming with `Range`: a file glued together from two responses is what this program exists to avoid.
 """
 
 import contextlib
 import dataclasses
-import hashlib
 import re
 import ssl
 import time
@@ -32,13 +31,13 @@ from archiver.failures import (
     SpoolFull,
     TooLarge,
 )
-from archiver.fetch.egress import Allowance, EgressTransport, HttpExchange, Resolver, resolve
-from archiver.fetch.spool import BLOCK_BYTES, Reservation, Spool
-from archiver.fetch.urls import Cause, EgressPolicy, Refused, VettedUrl, redirected
+from archiver.fetch.body import GROWTH_BYTES, Digests, store_announced, store_unannounced
+from archiver.fetch.connecting import Allowance, Resolver, resolve
+from archiver.fetch.connections import HttpExchange
+from archiver.fetch.egress import EgressTransport
+from archiver.fetch.spool import Reservation, Spool
+from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, VettedUrl, redirected
 from archiver.media.identify import Media, identify
-
-GROWTH_BYTES = 4 * 1024 * 1024
-"""How much more is reserved at a time for a body whose length nobody announced."""
 
 SUSPECT_INCOMPLETE = "incomplete_upstream"
 
@@ -50,18 +49,18 @@ _LENGTH = re.compile(rb"[0-9]{1,20}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """Seconds for resolving, connecting and TLS together; seconds of silence; redirects followed."""
+    """`connect_seconds` is for resolving, connecting and TLS together, `idle_seconds` for silence."""
 
     connect_seconds: float = 5.0
     idle_seconds: float = 15.0
     redirects_max: int = 3
 
 
-class Fetched:
-    """A whole file in the spool, positioned at its start. Closing it gives the spool its room back."""
+class FetchedFile:
+    """A whole file in the spool, positioned at its start. Closing it returns its room in the spool."""
 
     def __init__(
-        self, reservation: Reservation, *, digests: "_Digests", media: Media, suspect: str | None, host: str
+        self, reservation: Reservation, *, digests: Digests, media: Media, suspect: str | None, host: str
     ) -> None:
         self._reservation = reservation
         self.bytes = digests.bytes
@@ -70,13 +69,13 @@ class Fetched:
         self.md5 = digests.md5
         self.media = media
         self.suspect = suspect
-        """`incomplete_upstream` where the file is not whole and upstream has no better; else None."""
+        """`incomplete_upstream` if the file is cut short and the CDN has no better one, else None."""
         self.host = host
-        """Who sent it, after redirects."""
+        """The host that sent it, after redirects."""
 
     @property
     def file(self) -> BinaryIO:
-        """Seekable; gone when this object is closed."""
+        """Seekable; closed with this object."""
         return self._reservation.file
 
     def close(self) -> None:
@@ -95,7 +94,7 @@ class Fetched:
 
 
 class Fetcher:
-    """Fetches files by the policy's rules. One object serves any number of threads."""
+    """Fetches files from where the policy allows. Thread-safe."""
 
     def __init__(
         self,
@@ -114,32 +113,32 @@ class Fetcher:
         self._transport = EgressTransport(resolver=resolver, ssl_context=ssl_context)
 
     def close(self) -> None:
-        """Closes all connections. For when the threads have stopped: closing a socket does not wake its reader."""
+        """Closes all connections. Stop the threads first: closing a socket does not wake its reader."""
         self._transport.close()
 
     def fetch(
         self, url: str, *, bytes_max: int, seconds_max: float = 120.0, suspect_sha256: str | None = None
-    ) -> Fetched:
-        """The file behind `url`, at most `bytes_max` long, within `seconds_max` in all. Close what you get.
+    ) -> FetchedFile:
+        """The file at `url`, at most `bytes_max` long, within `seconds_max` in all. The caller closes it.
 
-        `suspect_sha256` is the digest that an earlier BodyIncomplete carried: the same bytes again are taken
-        for what upstream has, and returned marked as suspect.
+        `suspect_sha256` is the digest of an earlier BodyIncomplete. If the same bytes come again, the CDN has no
+        better file, and it is returned with `suspect` set.
 
         Raises UrlRefused, AssetGone, FetchTimeout, FetchFailed, BodyIncomplete, NotMedia, TooLarge, SpoolFull.
         """
         deadline = self._clock() + seconds_max
         vetted = self._policy.vet(url)
         for _ in range(self._limits.redirects_max + 1):
-            with _named_after(vetted.origin.host), self._get(vetted, deadline) as answer:
-                if answer.status not in _REDIRECTS:
+            with _failures_of(vetted.origin.host), self._get(vetted, deadline) as exchange:
+                if exchange.status not in _REDIRECTS:
                     return self._receive(
-                        answer,
+                        exchange,
                         host=vetted.origin.host,
                         bytes_max=bytes_max,
                         suspect_sha256=suspect_sha256,
                         deadline=deadline,
                     )
-                vetted = self._follow(vetted, answer)
+                vetted = self._follow(vetted, exchange)
         host = vetted.origin.host
         raise FetchFailed(f"more than {self._limits.redirects_max} redirects, the last to {host}", host=host)
 
@@ -147,131 +146,51 @@ class Fetcher:
         transfer = Allowance(until=deadline, idle_seconds=self._limits.idle_seconds, clock=self._clock)
         return self._transport.get(vetted, connect_seconds=self._limits.connect_seconds, transfer=transfer)
 
-    def _follow(self, vetted: VettedUrl, answer: HttpExchange) -> VettedUrl:
-        """Through the same gate, and never from https to http, listed or not."""
-        location = _header(answer, b"location")
+    def _follow(self, vetted: VettedUrl, exchange: HttpExchange) -> VettedUrl:
+        """The policy vets redirects too. From https to http is refused even if the origin is listed."""
+        location = _header(exchange, b"location")
         if not location:
-            raise FetchFailed(f"{vetted.origin.host} redirects (HTTP {answer.status}) to nowhere")
-        # Bytes outside ASCII are what browsers send percent-encoded, whichever charset they were meant in.
+            raise FetchFailed(f"{vetted.origin.host} redirects (HTTP {exchange.status}) to nowhere")
+        # Browsers percent-encode bytes outside ASCII, in whatever charset they were written.
         ascii_ = _NOT_ASCII.sub(lambda byte: b"%%%02X" % byte[0][0], location).decode("ascii")
         following = self._policy.vet(redirected(vetted, ascii_))
         if vetted.origin.scheme == "https" and following.origin.scheme != "https":
-            raise Refused(Cause.DOWNGRADE, f"{vetted.origin.host} redirects from https to http")
+            raise PolicyRefusal(RefusalCause.DOWNGRADE, f"{vetted.origin.host} redirects from https to http")
         return following
 
     def _receive(
         self,
-        answer: HttpExchange,
+        exchange: HttpExchange,
         *,
         host: str,
         bytes_max: int,
         suspect_sha256: str | None,
         deadline: float,
-    ) -> Fetched:
-        announced = _announced(answer, host=host, bytes_max=bytes_max)
+    ) -> FetchedFile:
+        length = _announced_length(exchange, host=host, bytes_max=bytes_max)
         with contextlib.ExitStack() as on_failure:
             reservation = on_failure.enter_context(
-                self._spool.reserve(min(bytes_max, GROWTH_BYTES) if announced is None else announced)
+                self._spool.reserve(min(bytes_max, GROWTH_BYTES) if length is None else length)
             )
-            if announced is None:
-                digests = self._store_pieces(answer, reservation, bytes_max=bytes_max, deadline=deadline)
+            if length is None:
+                digests = store_unannounced(
+                    exchange,
+                    reservation,
+                    bytes_max=bytes_max,
+                    is_overdue=lambda: self._clock() >= deadline,
+                )
             else:
-                digests = _store_announced(answer, reservation, length=announced)
+                digests = store_announced(exchange, reservation, length=length)
             media, suspect = _judge(reservation.file, digests, suspect_sha256=suspect_sha256)
             on_failure.pop_all()
-        return Fetched(reservation, digests=digests, media=media, suspect=suspect, host=host)
-
-    def _store_pieces(
-        self,
-        answer: HttpExchange,
-        reservation: Reservation,
-        *,
-        bytes_max: int,
-        deadline: float,
-    ) -> "_Digests":
-        """A body of unknown length goes through the digests into the spool, a block at a time."""
-        digests = _Digests()
-        came, block = 0, list[bytes]()
-        for chunk in _body(answer):
-            came += len(chunk)
-            if self._clock() >= deadline:
-                raise FetchTimeout(f"{came} bytes had come when the time for the whole fetch was up")
-            if came > bytes_max:
-                raise TooLarge(f"the body is larger than {bytes_max} bytes")
-            block.append(chunk)
-            if came - digests.bytes >= BLOCK_BYTES:
-                _write(b"".join(block), reservation, digests, bytes_max=bytes_max)
-                block.clear()
-        _write(b"".join(block), reservation, digests, bytes_max=bytes_max)
-        if not digests.bytes:
-            raise BodyIncomplete("the body is empty")
-        reservation.resize(0)  # down to what was written
-        return digests
-
-
-def _store_announced(answer: HttpExchange, reservation: Reservation, *, length: int) -> "_Digests":
-    """A body of known length goes from the socket into the spool's own memory, or through one block to disk."""
-    if not length:
-        raise BodyIncomplete("the body is empty")
-    digests = _Digests()
-    if reservation.is_in_memory:
-        with reservation.in_place() as room:
-            _fill(room, answer)
-            digests.update(room)
-        return digests
-    block = memoryview(bytearray(min(length, BLOCK_BYTES)))
-    while digests.bytes < length:
-        part = block[: length - digests.bytes]
-        _fill(part, answer)
-        reservation.write(part)
-        digests.update(part)
-    return digests
-
-
-def _fill(view: memoryview, answer: HttpExchange) -> None:
-    filled = 0
-    while filled < len(view):
-        count = answer.read_into(view[filled:])
-        if not count:
-            raise BodyIncomplete("the connection ended before the body did")
-        filled += count
-
-
-def _write(block: bytes, reservation: Reservation, digests: "_Digests", *, bytes_max: int) -> None:
-    wanted = digests.bytes + len(block)
-    if wanted > reservation.bytes_reserved:
-        reservation.resize(min(bytes_max, wanted + GROWTH_BYTES))
-    reservation.write(block)
-    digests.update(block)
-
-
-class _Digests:
-    """Length, SHA-256 and MD5 of what has passed; MD5 is what stores check an upload by."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
-
-    def update(self, block: bytes | memoryview) -> None:
-        self.bytes += len(block)
-        self._sha256.update(block)
-        self._md5.update(block)
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
-
-    @property
-    def md5(self) -> str:
-        return self._md5.hexdigest()
+        return FetchedFile(reservation, digests=digests, media=media, suspect=suspect, host=host)
 
 
 @contextlib.contextmanager
-def _named_after(host: str) -> Iterator[None]:
-    """Failures leave with their host; what the HTTP library raises leaves as a failure.
+def _failures_of(host: str) -> Iterator[None]:
+    """Adds the host to failures, and turns the HTTP library's exceptions into failures.
 
-    The library's own words are kept for network errors only: protocol errors quote what the peer sent.
+    The library's message is kept for network errors only: protocol errors quote the peer, secrets included.
     """
     try:
         yield
@@ -286,23 +205,23 @@ def _named_after(host: str) -> Iterator[None]:
         raise FetchFailed(f"{host} cannot be read: {str(error)[:200]}", host=host) from error
     except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, httpcore2.ProxyError) as error:
         raise FetchFailed(f"{host} does not speak HTTP ({type(error).__name__})", host=host) from error
-    except ValueError as error:  # ssl and the IDNA codec say so of names that they do not take
+    except ValueError as error:  # ssl and the IDNA codec raise it for names they refuse
         raise FetchFailed(f"{host} cannot be asked ({type(error).__name__})", host=host) from error
 
 
-def _announced(answer: HttpExchange, *, host: str, bytes_max: int) -> int | None:
-    """The length that the headers promise, once they have been found acceptable; None where they do not say.
+def _announced_length(exchange: HttpExchange, *, host: str, bytes_max: int) -> int | None:
+    """Checks status and headers. Returns the length that they announce, None if they announce none.
 
     Raises AssetGone, FetchFailed, TooLarge.
     """
-    if answer.status in _GONE:
-        raise AssetGone(f"{host} no longer has the file (HTTP {answer.status})")
-    if answer.status != 200:
-        raise FetchFailed(f"{host} answers HTTP {answer.status}")
-    if (_header(answer, b"content-encoding") or b"identity").strip().lower() != b"identity":
+    if exchange.status in _GONE:
+        raise AssetGone(f"{host} no longer has the file (HTTP {exchange.status})")
+    if exchange.status != 200:
+        raise FetchFailed(f"{host} answers HTTP {exchange.status}")
+    if (_header(exchange, b"content-encoding") or b"identity").strip().lower() != b"identity":
         raise FetchFailed(f"{host} sends an encoding that was not asked for")
-    length = _header(answer, b"content-length")
-    if length is None or _header(answer, b"transfer-encoding") is not None:
+    length = _header(exchange, b"content-length")
+    if length is None or _header(exchange, b"transfer-encoding") is not None:
         return None
     if not _LENGTH.fullmatch(length):
         raise FetchFailed(f"{host} announces a length that is no number")
@@ -311,22 +230,14 @@ def _announced(answer: HttpExchange, *, host: str, bytes_max: int) -> int | None
     return int(length)
 
 
-def _header(answer: HttpExchange, name: bytes) -> bytes | None:
+def _header(exchange: HttpExchange, name: bytes) -> bytes | None:
     """All values of a header joined by commas, or None."""
-    values = [value for key, value in answer.headers if key.lower() == name]
+    values = [value for key, value in exchange.headers if key.lower() == name]
     return b", ".join(values) if values else None
 
 
-def _body(answer: HttpExchange) -> Iterator[bytes]:
-    """The body; a transfer that the peer cut raises BodyIncomplete (without a digest) from inside the loop."""
-    try:
-        yield from answer.pieces()
-    except httpcore2.RemoteProtocolError as error:
-        raise BodyIncomplete("the connection ended before the body did") from error
-
-
-def _judge(file: BinaryIO, digests: _Digests, *, suspect_sha256: str | None) -> tuple[Media, str | None]:
-    """What the spooled bytes are, and why they are doubted. Leaves the file at its start.
+def _judge(file: BinaryIO, digests: Digests, *, suspect_sha256: str | None) -> tuple[Media, str | None]:
+    """The format of the spooled file, and its `suspect`. Leaves the file at its start.
 
     Raises NotMedia, TooLarge, BodyIncomplete with the digest, SpoolFull.
     """

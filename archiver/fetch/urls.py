@@ -1,5 +1,5 @@
-"""Where a download may go, as far as a URL's text tells. Nothing is looked up here: what a name leads to is judged at
-the moment of connecting (`egress.PinnedBackend`).
+"""Which URLs may be fetched, judged by their text. Nothing is resolved here: `connecting.PinnedBackend` judges the
+addresses.
 """
 
 import dataclasses
@@ -14,9 +14,7 @@ from archiver.failures import UrlRefused
 URL_CHARACTERS_MAX = 16_384
 
 
-class Cause(enum.StrEnum):
-    """Why a URL was refused."""
-
+class RefusalCause(enum.StrEnum):
     MALFORMED = "malformed"
     TOO_LONG = "too_long"
     CHARACTERS = "characters"
@@ -30,10 +28,10 @@ class Cause(enum.StrEnum):
     ADDRESS = "address"
 
 
-class Refused(UrlRefused):
-    """A refusal and its `cause`. The message never quotes more of the URL than a well-formed host."""
+class PolicyRefusal(UrlRefused):
+    """The policy refuses a URL. The message quotes nothing of the URL but a well-formed host."""
 
-    def __init__(self, cause: Cause, message: str, *, host: str | None = None) -> None:
+    def __init__(self, cause: RefusalCause, message: str, *, host: str | None = None) -> None:
         super().__init__(f"{message} ({cause})", host=host)
         self.cause = cause
 
@@ -48,7 +46,7 @@ class Origin:
 
     @property
     def host_header(self) -> bytes:
-        """The host as it stands in a URL; the port only where it is not the scheme's own."""
+        """The host as URLs write it, and the port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         bare = self.port == _DEFAULT_PORTS[self.scheme]
         return (host if bare else f"{host}:{self.port}").encode("ascii")
@@ -56,13 +54,13 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VettedUrl:
-    """A URL that the policy lets through; what is left to judge is the address."""
+    """A URL that the policy allows. The address is still to be judged."""
 
     origin: Origin
     target: bytes
-    """Path and query, byte for byte. A secret: it may carry a signature."""
+    """Path and query, byte for byte. Secret: it may contain a signature."""
     listed: bool
-    """The origin stands in the settings as such: plain http and private addresses are meant."""
+    """The settings list this very origin, so plain http and private addresses are intended."""
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -75,16 +73,16 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EgressPolicy:
-    """Who may be asked for a file: every host under a suffix by https on port 443, and single origins."""
+    """Allows every host under a suffix, by https on port 443, and single origins."""
 
     suffixes: frozenset[str]
     origins: frozenset[Origin]
 
     @classmethod
     def parse(cls, entries: Sequence[str]) -> Self:
-        """From `klingai.com` (a suffix) and `http://127.0.0.1:9000` (exactly that origin).
+        """Entries are suffixes (`klingai.com`) and origins (`http://127.0.0.1:9000`).
 
-        Raises ValueError with a sentence for the operator.
+        Raises ValueError with a message for the operator.
         """
         suffixes = set[str]()
         origins = set[Origin]()
@@ -96,7 +94,7 @@ class EgressPolicy:
         return cls(suffixes=frozenset(suffixes), origins=frozenset(origins))
 
     def vet(self, url: str) -> VettedUrl:
-        """Raises `Refused`. Pure: nothing is resolved."""
+        """Raises PolicyRefusal."""
         parts = _split(url)
         origin = _origin(parts["scheme"], parts["authority"])
         target = parts["target"]
@@ -110,19 +108,25 @@ class EgressPolicy:
     def _check_unlisted(self, origin: Origin) -> None:
         host = origin.host
         if _is_address(host):
-            raise Refused(Cause.IP_LITERAL, "the URL names an IP address instead of a host", host=host)
+            raise PolicyRefusal(
+                RefusalCause.IP_LITERAL, "the URL names an IP address instead of a host", host=host
+            )
         if not any(host == suffix or host.endswith("." + suffix) for suffix in self.suffixes):
-            raise Refused(Cause.HOST_NOT_ALLOWED, f"{host} is not among the allowed hosts", host=host)
+            raise PolicyRefusal(
+                RefusalCause.HOST_NOT_ALLOWED, f"{host} is not among the allowed hosts", host=host
+            )
         if origin.scheme != "https":
-            raise Refused(Cause.SCHEME, f"{host} is asked for over plain {origin.scheme}", host=host)
+            raise PolicyRefusal(
+                RefusalCause.SCHEME, f"{host} is asked for over plain {origin.scheme}", host=host
+            )
         if origin.port != 443:
-            raise Refused(Cause.PORT, f"{host} is asked for on port {origin.port}", host=host)
+            raise PolicyRefusal(RefusalCause.PORT, f"{host} is asked for on port {origin.port}", host=host)
 
 
 def redirected(vetted: VettedUrl, location: str) -> str:
-    """The URL that a `Location` header means, not vetted yet. Raises `Refused`.
+    """The URL that a `Location` header means, not vetted yet. Raises PolicyRefusal.
 
-    An absolute one is kept as it is written; only a relative one is resolved against `vetted`.
+    Only a relative location is resolved; an absolute one is kept as written.
     """
     _check_characters(location)
     if _SCHEME.match(location):
@@ -135,31 +139,31 @@ def redirected(vetted: VettedUrl, location: str) -> str:
     path = vetted.target.decode("ascii").partition("?")[0]
     if location.startswith(("?", "#")) or not location:
         return base + path + location
-    # Dot segments are left for the server: RFC 3986 would remove them, and no gate here reads paths.
+    # RFC 3986 would remove dot segments. They are left to the server: the policy does not judge paths.
     return f"{base}{path[: path.rindex('/') + 1]}{location}"
 
 
 def _split(url: str) -> re.Match[str]:
     if len(url) > URL_CHARACTERS_MAX:
-        raise Refused(Cause.TOO_LONG, f"the URL has more than {URL_CHARACTERS_MAX} characters")
+        raise PolicyRefusal(RefusalCause.TOO_LONG, f"the URL has more than {URL_CHARACTERS_MAX} characters")
     _check_characters(url)
     parts = _URL.fullmatch(url)
     if parts is None:
-        raise Refused(Cause.MALFORMED, "this is no absolute http or https URL")
+        raise PolicyRefusal(RefusalCause.MALFORMED, "this is no absolute http or https URL")
     return parts
 
 
 def _check_characters(url: str) -> None:
-    """No control characters, whitespace, backslashes or lone surrogates: no two parsers agree on them.
+    """Refuses control characters, whitespace, backslashes and lone surrogates: parsers disagree on them.
 
-    The space is the only whitespace that Python calls printable.
+    `isprintable` is true for no whitespace but the space.
     """
     if not url.isprintable() or " " in url or "\\" in url:
-        raise Refused(Cause.CHARACTERS, "the URL has characters that no URL may have")
+        raise PolicyRefusal(RefusalCause.CHARACTERS, "the URL has characters that no URL may have")
 
 
 def _target_bytes(target: str) -> bytes:
-    """Byte for byte, but for characters outside ASCII: these every client sends percent-encoded."""
+    """Percent-encodes characters outside ASCII, as every client does, and changes nothing else."""
     if target.isascii():
         return target.encode("ascii")
     return "".join(
@@ -171,36 +175,36 @@ def _target_bytes(target: str) -> bytes:
 def _origin(scheme: str, authority: str) -> Origin:
     scheme = scheme.lower()
     if scheme not in _DEFAULT_PORTS:
-        raise Refused(Cause.SCHEME, "the URL is neither https nor http")
+        raise PolicyRefusal(RefusalCause.SCHEME, "the URL is neither https nor http")
     if "@" in authority:
-        raise Refused(Cause.USER_INFO, "the URL carries a user name or password")
+        raise PolicyRefusal(RefusalCause.USER_INFO, "the URL carries a user name or password")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
-        raise Refused(Cause.MALFORMED, "the URL's host or port cannot be read")
+        raise PolicyRefusal(RefusalCause.MALFORMED, "the URL's host or port cannot be read")
     port = int(parts["port"] or _DEFAULT_PORTS[scheme])
     if not 1 <= port <= 65535:
-        raise Refused(Cause.PORT, "the URL's port does not exist")
+        raise PolicyRefusal(RefusalCause.PORT, "the URL's port does not exist")
     return Origin(scheme=scheme, host=_host(parts["host"]), port=port)
 
 
-def _host(written: str) -> str:
-    """Lower case, without brackets or the one trailing dot that means the same name.
+def _host(text: str) -> str:
+    """Lower case, without brackets and without one trailing dot, which means the same name.
 
-    Names outside ASCII are refused rather than encoded: two encoders need not agree which host is meant.
+    Names outside ASCII are refused, not encoded: two encoders may disagree on the host.
     """
-    if written.startswith("["):
+    if text.startswith("["):
         try:
-            return str(ipaddress.IPv6Address(written[1:-1]))
+            return str(ipaddress.IPv6Address(text[1:-1]))
         except ValueError:
-            raise Refused(Cause.MALFORMED, "the URL's IPv6 address cannot be read") from None
-    host = written.lower().removesuffix(".") if written.isascii() else ""
+            raise PolicyRefusal(RefusalCause.MALFORMED, "the URL's IPv6 address cannot be read") from None
+    host = text.lower().removesuffix(".") if text.isascii() else ""
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
-        raise Refused(Cause.HOST_NAME, "the URL's host is no ASCII host name")
+        raise PolicyRefusal(RefusalCause.HOST_NAME, "the URL's host is no ASCII host name")
     return host
 
 
 def _is_address(host: str) -> bool:
-    """In any spelling that some resolver takes: `1.2.3.4`, `0x7f.1`, `017700000001`, `2130706433`, IPv6."""
+    """In any spelling that a resolver accepts: `1.2.3.4`, `0x7f.1`, `017700000001`, `2130706433`, IPv6."""
     return ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
 
 
@@ -208,7 +212,7 @@ def _parse_origin(entry: str) -> Origin:
     try:
         parts = _split(entry)
         origin = _origin(parts["scheme"], parts["authority"])
-    except Refused as refused:
+    except PolicyRefusal as refused:
         raise ValueError(f"{entry!r} is no origin: {refused}") from None
     if parts["target"] not in ("", "/") or "#" in entry:
         raise ValueError(f"{entry!r} must end after host and port: an origin has no path")
@@ -223,7 +227,7 @@ def _parse_origin(entry: str) -> Origin:
 def _parse_suffix(entry: str) -> str:
     try:
         host = _host(entry)
-    except Refused:
+    except PolicyRefusal:
         raise ValueError(
             f"{entry!r} is no host suffix: write example.com, which covers its subdomains too, "
             "or an origin such as http://127.0.0.1:9000"

@@ -19,7 +19,7 @@ import pytest
 
 from archiver.engine.pools import PrestartedPool
 from archiver.failures import LedgerUnavailable
-from archiver.fetch.egress import RESOLUTIONS_MAX, PinnedBackend
+from archiver.fetch.connecting import RESOLUTIONS_MAX, PinnedBackend
 from archiver.model import Callback, Status
 from tests.harness.daemons import FAMILY, Daemon, Site, until
 from tests.harness.edge import Edge, legacy_body

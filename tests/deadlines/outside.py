@@ -14,7 +14,8 @@ import httpcore2
 import httpx2
 
 from archiver.failures import BucketForbidden, BucketMissing, Failure, StoreError, StoreUnreachable
-from archiver.fetch.egress import Allowance, BoundedStream, HttpExchange
+from archiver.fetch.connecting import Allowance, BoundedStream
+from archiver.fetch.connections import HttpExchange, SplitStream
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy, VettedUrl
@@ -130,9 +131,8 @@ class Cdn(Fetcher):
         if kind == "unreachable":
             raise httpcore2.ConnectError("refused")
         task = self._world.tasks[vetted.target.decode().partition("/bs2/")[2].partition(".png")[0]]
-        yield HttpExchange(
-            self._answer(kind, task), BoundedStream(httpcore2.MockStream([])), transfer=transfer
-        )
+        stream = SplitStream(BoundedStream(httpcore2.MockStream([])))
+        yield HttpExchange(self._answer(kind, task), stream, transfer=transfer)
 
     def _answer(self, kind: str | None, task: Upstream) -> httpcore2.Response:
         now = self._world.timeline.now

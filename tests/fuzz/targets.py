@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
-from archiver.fetch.urls import EgressPolicy, Refused, redirected
+from archiver.fetch.urls import EgressPolicy, PolicyRefusal, redirected
 from archiver.kling.responses import read_answer, rows_of, sound
 from archiver.kling.results import file_name, read_task
 from archiver.media.identify import PIXELS_MAX, identify
@@ -91,7 +91,7 @@ def urls(data: bytes) -> None:
     base = _POLICY.vet("https://cdn.klingai.com/a/b?c=d")
     try:
         location = redirected(base, text)
-    except Refused:
+    except PolicyRefusal:
         return
     _vet(location)
 
@@ -99,7 +99,7 @@ def urls(data: bytes) -> None:
 def _vet(url: str) -> None:
     try:
         vetted = _POLICY.vet(url)
-    except Refused:
+    except PolicyRefusal:
         return
     origin = vetted.origin
     if vetted.listed:

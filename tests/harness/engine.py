@@ -17,7 +17,7 @@ from typing import Any, Self
 from archiver.archive.transfer import TransferLimits
 from archiver.engine.stages import Account, Clock, Stages, build_stages
 from archiver.failures import LeaseLost, PartlyDone
-from archiver.fetch.fetcher import Fetched, Fetcher
+from archiver.fetch.fetcher import FetchedFile, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
 from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
@@ -110,7 +110,7 @@ class HookedFetcher(Fetcher):
 
     def fetch(
         self, url: str, *, bytes_max: int, seconds_max: float = 120.0, suspect_sha256: str | None = None
-    ) -> Fetched:
+    ) -> FetchedFile:
         apply, error = self.effects("fetch")
         if error is not None and not apply:
             raise error

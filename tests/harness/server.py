@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from archiver.fetch.fetcher import Fetched, Fetcher, FetchLimits
+from archiver.fetch.fetcher import FetchedFile, Fetcher, FetchLimits
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy
 
@@ -171,7 +171,7 @@ def fetch(
     idle_seconds: float = 5.0,
     suspect_sha256: str | None = None,
     also: Sequence[str] = (),
-) -> Fetched:
+) -> FetchedFile:
     with fetcher_for(server.origin, *also, spool=spool, idle_seconds=idle_seconds) as fetcher:
         return fetcher.fetch(
             server.origin + path, bytes_max=bytes_max, seconds_max=seconds_max, suspect_sha256=suspect_sha256

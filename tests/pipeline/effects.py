@@ -21,7 +21,7 @@ from archiver.failures import (
     SpoolFull,
     StoreUnreachable,
 )
-from archiver.fetch.fetcher import Fetched, Fetcher
+from archiver.fetch.fetcher import FetchedFile, Fetcher
 from archiver.fetch.spool import Reservation, Spool
 from archiver.kling.client import KlingClient
 from archiver.ledger import Ledger
@@ -158,5 +158,5 @@ class Mishaps:
 
 def _forget(result: object) -> None:
     """Nobody heard that it happened; what it opened must not leak into the test."""
-    if isinstance(result, Fetched | Reservation | io.IOBase):
+    if isinstance(result, FetchedFile | Reservation | io.IOBase):
         result.close()

@@ -129,7 +129,7 @@ _CDN = (
      "archiver/fetch/test_dns_faults.py::test_a_name_that_resolves_to_anything_but_public_addresses_is_not_connected_to"),
     ("DNS name that does not exist, resolver that hangs", "tried again later; holds no thread",
      "archiver/fetch/test_dns_faults.py::test_a_name_that_does_not_exist_is_tried_again_later",
-     "archiver/fetch/test_policy.py::test_a_resolver_that_never_answers_does_not_hold_the_caller"),
+     "archiver/fetch/test_connecting.py::test_a_resolver_that_never_answers_does_not_hold_the_caller"),
     ("403 until asked for again", "one question to the API brings the fresh URL",
      "archiver/archive/test_stage.py::test_a_revoked_url_is_followed_by_the_fresh_one_of_the_api",
      "archiver/archive/test_stage.py::test_a_dead_url_is_exchanged_for_a_fresh_one_by_one_question"),

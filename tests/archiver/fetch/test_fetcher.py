@@ -27,7 +27,7 @@ from archiver.failures import (
 )
 from archiver.fetch.fetcher import SUSPECT_INCOMPLETE
 from archiver.fetch.spool import Space, Spool
-from archiver.fetch.urls import Refused
+from archiver.fetch.urls import PolicyRefusal
 from archiver.version import USER_AGENT
 from tests.harness.server import MIB, Handler, Serve, Server, answer, fetch, fetcher_for, png
 
@@ -471,7 +471,7 @@ def test_an_allowed_name_that_resolves_to_us_is_refused(serve: Serve, spool: Spo
     server = serve(answer(png()))
     with (
         fetcher_for("klingai.com", spool=spool) as fetcher,
-        pytest.raises(Refused, match=r"127\.0\.0\.1, which is loopback") as raised,
+        pytest.raises(PolicyRefusal, match=r"127\.0\.0\.1, which is loopback") as raised,
     ):
         fetcher.fetch("https://cdn.klingai.com/a?Signature=SECRET", bytes_max=MIB)
 
@@ -556,7 +556,7 @@ def test_a_redirect_from_https_to_http_is_refused_even_to_a_listed_origin(
     origin = f"https://cdn.example.test:{tls.port}"
     with (
         fetcher_for(origin, plain.origin, spool=spool, context=trusting) as fetcher,
-        pytest.raises(Refused, match="from https to http"),
+        pytest.raises(PolicyRefusal, match="from https to http"),
     ):
         fetcher.fetch(origin + "/a", bytes_max=MIB)
 

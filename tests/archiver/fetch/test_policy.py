@@ -1,21 +1,17 @@
-"""The address table, the URL gate, and the backend that connects to vetted addresses only."""
+"""The policy by address and by text: every address has its class, and every URL is vetted or refused."""
 
 import contextlib
 import ipaddress
 import socket
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import httpcore2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.failures import UrlRefused
 from archiver.fetch.addresses import AddressClass, classify
-from archiver.fetch.egress import Allowance, PinnedBackend
-from archiver.fetch.urls import Cause, EgressPolicy, Refused, redirected
+from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, redirected
 from tests.archiver.fetch.address_table import ADDRESSES, RANGES, URLS
 
 V = AddressClass
@@ -109,11 +105,11 @@ def test_a_listed_origin_passes_as_such(url: str, host_header: bytes) -> None:
 
 
 @pytest.mark.parametrize(("url", "cause"), URLS)
-def test_a_bad_url_is_refused_for_a_named_cause(url: str, cause: Cause) -> None:
+def test_a_bad_url_is_refused_for_a_named_cause(url: str, cause: RefusalCause) -> None:
     with pytest.raises(UrlRefused) as raised:
         POLICY.vet(url)
 
-    assert isinstance(raised.value, Refused)
+    assert isinstance(raised.value, PolicyRefusal)
     assert raised.value.cause is cause
 
 
@@ -121,7 +117,7 @@ def test_no_whitespace_of_any_script_passes_in_the_path_of_a_url() -> None:
     spaces = [chr(code) for code in range(0x110000) if chr(code).isspace()]
     passed = []
     for space in spaces:
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(PolicyRefusal):
             passed.append(POLICY.vet(f"https://cdn.klingai.com/a{space}b"))
 
     assert len(spaces) > 20
@@ -144,17 +140,17 @@ def test_a_host_that_the_system_reads_as_an_ipv4_address_is_never_taken_for_a_na
 ) -> None:
     socket.inet_aton(host)  # the system does
 
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(PolicyRefusal) as raised:
         POLICY.vet(f"https://{host}{tail}/a")
 
-    assert raised.value.cause is Cause.IP_LITERAL
+    assert raised.value.cause is RefusalCause.IP_LITERAL
 
 
 @given(st.text(max_size=60).map(lambda tail: "https://" + tail) | st.text(max_size=60))
 def test_any_text_is_vetted_or_refused_and_a_vetted_host_is_under_a_suffix_or_listed(url: str) -> None:
     try:
         vetted = POLICY.vet(url)
-    except Refused:
+    except PolicyRefusal:
         return
     host = vetted.origin.host
     assert vetted.listed or host in POLICY.suffixes or host.endswith((".klingai.com", ".kwimgs.com"))
@@ -173,7 +169,7 @@ def test_any_text_is_vetted_or_refused_and_a_vetted_host_is_under_a_suffix_or_li
     ],
 )
 def test_a_refusal_never_quotes_the_query_or_a_password(url: str) -> None:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(PolicyRefusal) as raised:
         POLICY.vet(url)
 
     assert "SECRET" not in str(raised.value)
@@ -212,7 +208,7 @@ def test_an_entry_that_means_nothing_is_named_in_the_error(entry: str) -> None:
 
 
 def test_no_entries_allow_nothing() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(PolicyRefusal):
         EgressPolicy.parse([]).vet("https://cdn.klingai.com/")
 
 
@@ -234,111 +230,3 @@ def test_a_location_is_resolved_against_the_url_that_sent_it(location: str, expe
     vetted = POLICY.vet("https://cdn.klingai.com/a/b.png?from=/x/y")
 
     assert redirected(vetted, location) == expected
-
-
-# --- connecting -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server
-
-
-def _backend(*answers: str, private_allowed: bool = False) -> PinnedBackend:
-    return PinnedBackend(resolver=lambda _host, _port: answers, private_allowed=private_allowed)
-
-
-def _allowance(seconds: float) -> Allowance:
-    return Allowance(until=time.monotonic() + seconds, idle_seconds=seconds, clock=time.monotonic)
-
-
-@pytest.mark.parametrize(
-    "answers",
-    [
-        ["127.0.0.1"],
-        ["8.8.8.8", "10.0.0.1"],
-        ["8.8.8.8", "2606:4700::1111", "::ffff:169.254.169.254"],
-        ["fe80::1%lo"],
-        ["not an address"],
-        ["2130706433"],
-        ["0x7f.1"],
-        ["127.000.000.001"],
-        [""],
-    ],
-)
-def test_one_answer_that_is_not_public_refuses_the_name(answers: list[str], listener: socket.socket) -> None:
-    with pytest.raises(Refused) as raised:
-        _backend(*answers).connect_tcp("cdn.klingai.com", listener.getsockname()[1], timeout=5.0)
-
-    assert raised.value.cause is Cause.ADDRESS
-    assert raised.value.host == "cdn.klingai.com"
-
-
-def test_a_name_is_resolved_once_and_the_connection_goes_to_that_answer(listener: socket.socket) -> None:
-    asked: list[str] = []
-
-    def resolver(host: str, _port: int) -> Sequence[str]:
-        asked.append(host)
-        return ["127.0.0.1"]
-
-    backend = PinnedBackend(resolver=resolver, private_allowed=True)
-    stream = backend.connect_tcp("name.that.exists.nowhere.example", listener.getsockname()[1], timeout=5.0)
-
-    assert stream.get_extra_info("server_addr") == listener.getsockname()
-    assert asked == ["name.that.exists.nowhere.example"]
-    stream.close()
-
-
-def test_an_address_that_refuses_gives_way_to_the_next(listener: socket.socket) -> None:
-    port = listener.getsockname()[1]  # nobody listens there on ::1
-
-    stream = _backend("::1", "127.0.0.1", private_allowed=True).connect_tcp("a.example", port, timeout=5.0)
-
-    assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
-    stream.close()
-
-
-def test_a_name_without_an_address_cannot_be_connected_to() -> None:
-    with pytest.raises(httpcore2.ConnectError, match="no address"):
-        _backend().connect_tcp("a.example", 443, timeout=5.0)
-
-
-@pytest.mark.parametrize(
-    "error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")]
-)
-def test_a_name_that_cannot_be_resolved_is_a_connect_error(error: Exception) -> None:
-    def resolver(_host: str, _port: int) -> Sequence[str]:
-        raise error
-
-    with pytest.raises(httpcore2.ConnectError, match="cannot be resolved"):
-        PinnedBackend(resolver=resolver, private_allowed=False).connect_tcp("a.example", 443, timeout=5.0)
-
-
-def test_a_resolver_that_never_answers_does_not_hold_the_caller() -> None:
-    answer = threading.Event()
-
-    def resolver(_host: str, _port: int) -> Sequence[str]:
-        answer.wait(30)
-        return []
-
-    backend = PinnedBackend(resolver=resolver, private_allowed=False)
-    with pytest.raises(httpcore2.ConnectTimeout):
-        backend.connect_tcp("a.example", 443, timeout=_allowance(0.05))
-    answer.set()
-
-
-def test_an_allowance_that_is_used_up_allows_no_call() -> None:
-    used_up = Allowance(until=10.0, idle_seconds=5.0, clock=lambda: 10.0)
-
-    with pytest.raises(httpcore2.TimeoutException):
-        used_up.seconds()
-
-
-def test_an_allowance_is_the_idle_time_until_the_deadline_is_nearer() -> None:
-    now = 0.0
-    allowance = Allowance(until=20.0, idle_seconds=15.0, clock=lambda: now)
-
-    assert allowance.seconds() == 15.0
-    now = 12.0
-    assert allowance.seconds() == 8.0

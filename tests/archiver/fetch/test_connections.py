@@ -1,4 +1,4 @@
-"""Answers over kept-alive connections: where a head ends, whose the bytes behind it are, and what is used again."""
+"""Kept-alive connections: where a head ends, who gets the bytes behind it, and which connection serves again."""
 
 import socket
 import ssl
@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.failures import BodyIncomplete, FetchFailed, FetchTimeout
-from archiver.fetch.egress import Allowance, BoundedStream
+from archiver.fetch.connecting import Allowance, BoundedStream
+from archiver.fetch.connections import SplitStream
 from archiver.fetch.spool import Spool
 from tests.harness.server import MIB, Serve, answer, fetch, fetcher_for, png
 
@@ -83,7 +84,7 @@ BODIES = [b"twelve bytes", b"\r\n\r\nand more", b"\n\n\n\n\n\n\n\n\n\n\n\n", b"a
 def test_the_library_gets_the_head_and_the_caller_every_byte_behind_it(
     head: bytes, body: bytes, places: list[int]
 ) -> None:
-    stream = BoundedStream(Wire(cut(head + body, places)))
+    stream = SplitStream(BoundedStream(Wire(cut(head + body, places))))
     origin = httpcore2.Origin(b"http", b"a.example", 80)
     connection = httpcore2.HTTP11Connection(origin=origin, stream=stream)
     request = httpcore2.Request(

@@ -1,0 +1,111 @@
+"""A response body on its way into the spool, hashed as it passes.
+
+`store_announced` is the direct way from the socket, for speed: `connections` says why, and what it saves.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import httpcore2
+
+from archiver.failures import BodyIncomplete, FetchTimeout, TooLarge
+from archiver.fetch.connections import HttpExchange
+from archiver.fetch.spool import BLOCK_BYTES, Reservation
+
+GROWTH_BYTES = 4 * 1024 * 1024
+"""Reserved at a time for a body of unknown length."""
+
+
+class Digests:
+    """Length, SHA-256 and MD5 of the bytes so far. Stores check an upload by MD5."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def update(self, block: bytes | memoryview) -> None:
+        self.bytes += len(block)
+        self._sha256.update(block)
+        self._md5.update(block)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    @property
+    def md5(self) -> str:
+        return self._md5.hexdigest()
+
+
+def store_announced(exchange: HttpExchange, reservation: Reservation, *, length: int) -> Digests:
+    """A body of known length: into the spool's memory, or through one block to disk.
+
+    Raises BodyIncomplete, SpoolFull, TooLarge.
+    """
+    if not length:
+        raise BodyIncomplete("the body is empty")
+    digests = Digests()
+    if reservation.is_in_memory:
+        with reservation.in_place() as room:
+            _fill(room, exchange)
+            digests.update(room)
+        return digests
+    block = memoryview(bytearray(min(length, BLOCK_BYTES)))
+    while digests.bytes < length:
+        part = block[: length - digests.bytes]
+        _fill(part, exchange)
+        reservation.write(part)
+        digests.update(part)
+    return digests
+
+
+def _fill(view: memoryview, exchange: HttpExchange) -> None:
+    filled = 0
+    while filled < len(view):
+        count = exchange.read_into(view[filled:])
+        if not count:
+            raise BodyIncomplete("the connection ended before the body did")
+        filled += count
+
+
+def store_unannounced(
+    exchange: HttpExchange, reservation: Reservation, *, bytes_max: int, is_overdue: Callable[[], bool]
+) -> Digests:
+    """A body of unknown length, block by block. `is_overdue` tells whether the fetch is past its deadline.
+
+    Raises BodyIncomplete, FetchTimeout, SpoolFull, TooLarge.
+    """
+    digests = Digests()
+    received, block = 0, list[bytes]()
+    for piece in _pieces(exchange):
+        received += len(piece)
+        if is_overdue():
+            raise FetchTimeout(f"{received} bytes had come when the time for the whole fetch was up")
+        if received > bytes_max:
+            raise TooLarge(f"the body is larger than {bytes_max} bytes")
+        block.append(piece)
+        if received - digests.bytes >= BLOCK_BYTES:
+            _write(b"".join(block), reservation, digests, bytes_max=bytes_max)
+            block.clear()
+    _write(b"".join(block), reservation, digests, bytes_max=bytes_max)
+    if not digests.bytes:
+        raise BodyIncomplete("the body is empty")
+    reservation.resize(0)  # down to what was written
+    return digests
+
+
+def _pieces(exchange: HttpExchange) -> Iterator[bytes]:
+    """Raises BodyIncomplete if the peer cut the transfer."""
+    try:
+        yield from exchange.pieces()
+    except httpcore2.RemoteProtocolError as error:
+        raise BodyIncomplete("the connection ended before the body did") from error
+
+
+def _write(block: bytes, reservation: Reservation, digests: Digests, *, bytes_max: int) -> None:
+    wanted = digests.bytes + len(block)
+    if wanted > reservation.bytes_reserved:
+        reservation.resize(min(bytes_max, wanted + GROWTH_BYTES))
+    reservation.write(block)
+    digests.update(block)

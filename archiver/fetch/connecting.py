@@ -1,0 +1,225 @@
+"""Connections to vetted addresses only, and no blocking call past its time. Two rules:
+
+1. The address is judged while connecting (`PinnedBackend`), on every connection. If a name were judged first and
+   resolved again by the library, the owner of the name could answer differently the second time.
+2. Every call on a socket is bounded (`BoundedStream`) by what the `Allowance` of its fetch still has.
+"""
+
+import _thread
+import dataclasses
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import httpcore2
+
+from archiver.fetch.addresses import AddressClass, classify
+from archiver.fetch.urls import PolicyRefusal, RefusalCause
+
+RESOLUTIONS_MAX = 64
+"""Name look-ups under way at once. getaddrinfo has no timeout, so each runs in a thread that may outlive its fetch;
+while DNS is dead, this bounds their number."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Allowance:
+    """How long a single blocking call may take: `idle_seconds`, and never past `until`.
+
+    httpcore2 carries it in place of a number of seconds, and it is asked before each call. So a server that
+    drips one byte at a time, in headers or body, does not get past the deadline.
+    """
+
+    until: float
+    idle_seconds: float
+    clock: Callable[[], float]
+
+    def within(self, seconds: float) -> "Allowance":
+        """The part of this allowance for a step that may take `seconds` from now on."""
+        return Allowance(
+            until=min(self.until, self.clock() + seconds), idle_seconds=seconds, clock=self.clock
+        )
+
+    def seconds(self) -> float:
+        """More than 0. Raises httpcore2.TimeoutException when nothing is left."""
+        left = min(self.idle_seconds, self.until - self.clock())
+        if left <= 0:
+            raise httpcore2.TimeoutException("the time allowed is used up")
+        return left
+
+
+Timeout = float | Allowance | None
+
+
+def seconds_of(timeout: Timeout) -> float | None:
+    """Raises httpcore2.TimeoutException when nothing is left."""
+    return timeout.seconds() if isinstance(timeout, Allowance) else timeout
+
+
+Resolver = Callable[[str, int], Sequence[str]]
+"""Host and port to addresses as text, most preferred first. May raise OSError or UnicodeError."""
+
+
+def resolve(host: str, port: int) -> Sequence[str]:
+    """The system's resolver. Blocks without a limit; raises OSError, UnicodeError."""
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+
+
+class BoundedStream(httpcore2.NetworkStream):
+    """A connected socket that asks the `Allowance` before every call."""
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
+        return self._stream.read(max_bytes, timeout=seconds_of(timeout))
+
+    def write(self, buffer: bytes, timeout: Timeout = None) -> None:
+        self._stream.write(buffer, timeout=seconds_of(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: Timeout = None
+    ) -> "BoundedStream":
+        try:
+            seconds = seconds_of(timeout)
+        except httpcore2.TimeoutException:
+            self.close()
+            raise
+        return BoundedStream(
+            self._stream.start_tls(ssl_context, server_hostname=server_hostname, timeout=seconds)
+        )
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class PinnedBackend(httpcore2.NetworkBackend):
+    """Opens connections to vetted addresses only: resolves once, judges every address, connects to one of them.
+
+    One bad address refuses the whole name. A name with a public and a private address is an attack or a
+    mistake, and chance would decide which of the two a connection takes.
+    """
+
+    def __init__(self, *, resolver: Resolver, private_allowed: bool) -> None:
+        self._resolver = resolver
+        self._private_allowed = private_allowed
+        self._sockets = httpcore2.SyncBackend()
+        self._resolutions = threading.BoundedSemaphore(RESOLUTIONS_MAX)
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: Timeout = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> BoundedStream:
+        """Tries the addresses in turn; each gets an equal share of the time that is left.
+
+        Raises PolicyRefusal, httpcore2.ConnectError, httpcore2.TimeoutException.
+        """
+        addresses = self._vetted_addresses(host, port, timeout)
+        for untried in range(len(addresses), 0, -1):
+            seconds = seconds_of(timeout)
+            try:
+                stream = self._sockets.connect_tcp(
+                    addresses[-untried],
+                    port,
+                    timeout=None if seconds is None else seconds / untried,
+                    local_address=local_address,
+                    socket_options=socket_options,
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if untried == 1:
+                    raise
+            else:
+                return BoundedStream(stream)
+        raise httpcore2.ConnectError(f"{host} has no address")
+
+    def _vetted_addresses(self, host: str, port: int, timeout: Timeout) -> list[str]:
+        addresses = []
+        for answer in self._resolve(host, port, timeout):
+            try:
+                address = ipaddress.ip_address(answer)
+            except ValueError:
+                message = f"{host} resolves to something that is no address"
+                raise PolicyRefusal(RefusalCause.ADDRESS, message, host=host) from None
+            address_class = classify(address)
+            if address_class is not AddressClass.PUBLIC and not self._private_allowed:
+                message = f"{host} resolves to {address}, which is {address_class}"
+                raise PolicyRefusal(RefusalCause.ADDRESS, message, host=host)
+            addresses.append(str(address))
+        return addresses
+
+    def _resolve(self, host: str, port: int, timeout: Timeout) -> Sequence[str]:
+        """In a thread of its own, because getaddrinfo can take minutes and cannot be interrupted."""
+        if not self._resolutions.acquire(timeout=seconds_of(timeout)):
+            raise httpcore2.ConnectTimeout("too many name look-ups are waiting for an answer")
+        lookup = _NameLookup(self._resolver, host=host, port=port, on_end=self._resolutions.release)
+        try:
+            lookup.start()
+        except RuntimeError as error:
+            self._resolutions.release()
+            raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
+        lookup.wait(seconds_of(timeout))
+        return lookup.addresses()
+
+
+class _NameLookup:
+    """One name look-up in a thread of its own; calls `on_end` once.
+
+    Not a `threading.Thread`: `Thread.start()` waits for the new thread to report, and never returns if the
+    thread dies of ENOMEM before it does.
+    """
+
+    def __init__(self, resolver: Resolver, *, host: str, port: int, on_end: Callable[[], None]) -> None:
+        self._resolver = resolver
+        self._host = host
+        self._port = port
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._has_begun = False
+        self._has_ended = False
+        self._done = threading.Event()
+        self._addresses: Sequence[str] | None = None
+        self._error: OSError | UnicodeError | None = None
+
+    def start(self) -> None:
+        """Raises RuntimeError if the system has no thread left."""
+        _thread.start_new_thread(self._run, ())
+
+    def wait(self, seconds: float | None) -> None:
+        """Until the look-up is done, at most `seconds`. A thread that has not begun by then is taken for dead."""
+        if not self._done.wait(seconds) and not self._has_begun:
+            self._end()
+
+    def _end(self) -> None:
+        """Calls `on_end` the first time only: a thread may still begin after it was taken for dead."""
+        with self._lock:
+            had_ended, self._has_ended = self._has_ended, True
+        if not had_ended:
+            self._on_end()
+
+    def _run(self) -> None:
+        self._has_begun = True
+        try:
+            self._addresses = list(self._resolver(self._host, self._port))
+        except (OSError, UnicodeError) as error:
+            self._error = error
+        finally:
+            self._end()
+            self._done.set()
+
+    def addresses(self) -> Sequence[str]:
+        """Raises httpcore2.ConnectError, httpcore2.ConnectTimeout."""
+        if self._error is not None:
+            raise httpcore2.ConnectError(f"{self._host} cannot be resolved: {self._error}") from self._error
+        if self._addresses is None:
+            raise httpcore2.ConnectTimeout(f"resolving {self._host} took too long")
+        return self._addresses
