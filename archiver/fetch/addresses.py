@@ -1,6 +1,6 @@
-"""What an IP address is. `classify` is total: every address has exactly one verdict, and only `PUBLIC` is connected to.
+"""The class of an IP address. `classify` is total, and we connect only to `PUBLIC`.
 
-Whatever no table knows is refused. IPv6 outside 2000::/3 is not public, whoever it belongs to.
+An IPv6 address that no row of the table holds is `RESERVED`, so anything outside 2000::/3 is refused.
 """
 
 import enum
@@ -11,8 +11,6 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class AddressClass(enum.StrEnum):
-    """What an address is. Only `PUBLIC` is connected to; the others say in one word why not."""
-
     PUBLIC = "public"
     UNSPECIFIED = "unspecified"
     LOOPBACK = "loopback"
@@ -30,16 +28,16 @@ class AddressClass(enum.StrEnum):
     RESERVED = "reserved"
 
 
-# First match wins, so the narrow rows stand above the wide ones they are cut from.
+# First match wins, so narrow rows stand above the wide ones that contain them.
 # https://www.iana.org/assignments/iana-ipv4-special-registry
 _IPV4 = tuple(
-    (ipaddress.IPv4Network(network), verdict)
-    for network, verdict in (
-        ("169.254.169.254/32", AddressClass.METADATA),  # AWS, GCP, Azure and nearly everybody else
+    (ipaddress.IPv4Network(network), address_class)
+    for network, address_class in (
+        ("169.254.169.254/32", AddressClass.METADATA),  # AWS, GCP, Azure and most others
         ("169.254.170.2/32", AddressClass.METADATA),  # AWS ECS task credentials
         ("169.254.170.23/32", AddressClass.METADATA),  # AWS EKS pod identity
         ("100.100.100.200/32", AddressClass.METADATA),  # Alibaba Cloud, inside CGNAT space
-        ("168.63.129.16/32", AddressClass.METADATA),  # Azure's wire server: a public address to any registry
+        ("168.63.129.16/32", AddressClass.METADATA),  # Azure's wire server: public by the registry
         ("192.0.0.192/32", AddressClass.METADATA),  # Oracle Cloud
         ("0.0.0.0/32", AddressClass.UNSPECIFIED),
         ("0.0.0.0/8", AddressClass.RESERVED),  # "this network"; Linux connects 0.x to itself
@@ -67,8 +65,8 @@ _IPV4 = tuple(
 
 # https://www.iana.org/assignments/iana-ipv6-special-registry
 _IPV6 = tuple(
-    (ipaddress.IPv6Network(network), verdict)
-    for network, verdict in (
+    (ipaddress.IPv6Network(network), address_class)
+    for network, address_class in (
         ("::/128", AddressClass.UNSPECIFIED),
         ("::1/128", AddressClass.LOOPBACK),
         ("fd00:ec2::/32", AddressClass.METADATA),  # AWS: fd00:ec2::254 and its siblings
@@ -101,27 +99,27 @@ _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 def classify(address: Address) -> AddressClass:
-    """Total: every address has exactly one verdict.
+    """The class of any address.
 
-    An IPv6 address that carries an IPv4 one is worth no more than that one: mapped and NAT64 addresses get
-    its verdict. The other wrappings (6to4, Teredo, ISATAP and so on) get it when it is not public, and the
-    tunnels are not public even when it is: no CDN lives behind one that died a decade ago.
+    An IPv6 address that contains an IPv4 address is no better than that one. Mapped and NAT64 addresses get its class.
+    Other wrappings (6to4, Teredo, ISATAP and so on) get it if it is not public. The tunnels among them are never
+    public: they were abandoned a decade ago, and no CDN is behind one.
     """
     if isinstance(address, ipaddress.IPv4Address):
-        return next((verdict for network, verdict in _IPV4 if address in network), AddressClass.PUBLIC)
+        return next((class_ for network, class_ in _IPV4 if address in network), AddressClass.PUBLIC)
     if address.ipv4_mapped is not None:
         return classify(address.ipv4_mapped)
     if address in _NAT64:
         return classify(_low_ipv4(address))
-    outer = next((verdict for network, verdict in _IPV6 if address in network), AddressClass.RESERVED)
+    outer = next((class_ for network, class_ in _IPV6 if address in network), AddressClass.RESERVED)
     if outer in (AddressClass.UNSPECIFIED, AddressClass.LOOPBACK):
         return outer
     inner = (classify(carried) for carried in _carried(address))
-    return next((verdict for verdict in inner if verdict is not AddressClass.PUBLIC), outer)
+    return next((class_ for class_ in inner if class_ is not AddressClass.PUBLIC), outer)
 
 
 def _carried(address: ipaddress.IPv6Address) -> Iterator[ipaddress.IPv4Address]:
-    """The IPv4 addresses inside. Teredo has two: the relay's server and the client it stands for."""
+    """The IPv4 addresses inside. Teredo has two: the relay's server and its client."""
     if address.sixtofour is not None:
         yield address.sixtofour
     if address.teredo is not None:

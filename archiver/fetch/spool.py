@@ -1,14 +1,13 @@
-"""Where a download waits on disk until the store has it. Two rules:
+"""Where a download waits until the store has it. Two rules:
 
-1. Space is promised before it is used: the open reservations of all threads together never exceed what the
-   file system has free, less a margin. Running full is a hold that says so, and not a half-written asset.
-2. A spool file has no name, or is memory. It is made with O_TMPFILE, or unlinked the moment it is made where a
-   file system lacks that, so kill -9, a power cut or an OOM kill leaves nothing behind and no start has to clean
-   up. The price: `du` does not show the files (`df` and `lsof` do), and nothing can be resumed after a crash, which
-   nobody wants, since the next attempt fetches afresh.
+1. Space is reserved before it is used. The open reservations of all threads never exceed the free space of the file
+   system, less a margin. So a full disk becomes a hold, never a half-written asset.
+2. A spool file has no name, or lies in memory. It is made with O_TMPFILE, or unlinked at once if the file system lacks
+   that. So kill -9, a power cut or an OOM kill leaves nothing behind, and no start has to clean up. The price: `du`
+   does not show the files (`df` and `lsof` do). Nor can a fetch resume after a crash; it starts again anyway.
 
-Folders we make are 0700. One that an operator named and that is there already keeps its mode: somebody will
-point KLING_SPOOL_DIR to /tmp as root, and the files in it are 0600 and nameless anyway.
+The spool makes its folders with mode 0700. A folder that exists keeps its mode: an operator may set KLING_SPOOL_DIR
+to /tmp as root, and the files in it are 0600 and nameless anyway.
 """
 
 import contextlib
@@ -27,18 +26,18 @@ from typing import BinaryIO, Self
 from archiver.failures import SpoolFull, TooLarge
 
 MEMORY_EACH_MAX = 4 * 1024 * 1024
-"""A larger file goes to disk even where there is memory."""
+"""A larger file goes to disk even if memory is free."""
 BLOCK_BYTES = 256 * 1024
-"""Worth a write. Each write to disk hands the interpreter to another thread, so sixteen threads that wrote every chunk
-would mostly wait for each other; 64 bodies at once hold only 16 MiB in such blocks."""
+"""Of one write to disk. Each write releases the GIL, and sixteen threads writing small pieces would mostly contend for
+it. Even 64 bodies at once hold only 16 MiB in such blocks."""
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
-"""A twentieth of a small file system, at most 64 MiB, is left to the others who live on it."""
+"""A twentieth of the file system, at most 64 MiB, is left to its other users."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Space:
-    """What a file system has, in bytes: free for us, and altogether."""
+    """Of a file system, in bytes: free for us, and in all."""
 
     free: int
     total: int
@@ -51,14 +50,13 @@ def disk_space(directory: Path) -> Space:
 
 
 class Spool:
-    """Hands out reservations, each with its own anonymous file. Safe to share between threads.
+    """Hands out reservations, each with its own anonymous file. Thread-safe.
 
-    `directory` None means a folder of our own under the system's temporary folder. Folders are made when they
-    are needed and not at start: temporary folders get swept, and a missing disk is a hold, not a crash.
+    `directory` None means a folder of our own under the system's temporary folder. Folders are made when needed, not
+    at start: temporary folders get swept, and a missing disk is a hold, not a crash.
 
-    Files of at most `MEMORY_EACH_MAX` stay in memory while they are, all together, within `memory_bytes_max`:
-    most images are that small, and on a disk that also holds the ledger every fsync of a commit would write
-    them out as well.
+    A file of at most `MEMORY_EACH_MAX` stays in memory while all such files fit into `memory_bytes_max`. Most images
+    are that small. On the disk of the ledger, each fsync of a commit would write them out too.
     """
 
     def __init__(
@@ -78,18 +76,18 @@ class Spool:
 
     @property
     def promised_bytes(self) -> int:
-        """Reserved on disk by somebody and not written yet; what is written shows in the free space.
+        """Reserved on disk and not written yet; written bytes are no longer free space.
 
-        Added up here, when somebody wants more, and not counted down at each write: sixteen threads that
-        meet at one lock for every chunk spend more time there than on their files.
+        Added up for each new reservation, not counted down at each write: sixteen threads at one lock for every
+        write would spend more time there than on their files.
         """
         with self._lock:
             return self._promised()
 
     def reserve(self, bytes_: int) -> "Reservation":
-        """Room for `bytes_`, kept until the reservation is closed.
+        """Room for `bytes_`, until the reservation is closed.
 
-        Raises SpoolFull when there is no room now, TooLarge when there never will be.
+        Raises SpoolFull if there is no room now, TooLarge if there never will be.
         """
         reservation = Reservation(self)
         try:
@@ -100,7 +98,7 @@ class Spool:
         return reservation
 
     def grant_memory(self, bytes_: int, *, held: int) -> bool:
-        """Whether a file may lie in memory at `bytes_`, where it now has `held`. For reservations."""
+        """Whether a file that has `held` bytes of memory may have `bytes_`. For reservations."""
         with self._lock:
             granted = (
                 bytes_ <= MEMORY_EACH_MAX and self._memory_bytes - held + bytes_ <= self._memory_bytes_max
@@ -117,16 +115,15 @@ class Spool:
     def open_file(self) -> BinaryIO:
         """A nameless file on disk. Raises SpoolFull."""
         try:
-            # Unbuffered: a buffer would report a full disk at close, when nobody can act on it.
+            # Unbuffered: a buffer would report a full disk at close, too late to act on it.
             return tempfile.TemporaryFile(buffering=0, dir=self._folder())
         except OSError as error:
             raise _failure(error) from error
 
     def promise(self, reservation: "Reservation", bytes_: int) -> None:
-        """Book `bytes_` on disk in all for `reservation`, more or less than before. For reservations."""
+        """Set what `reservation` has on disk to `bytes_` in all. For reservations."""
         more = bytes_ - reservation.bytes_reserved if reservation in self._on_disk else bytes_
-        # Asked outside the lock: a busy disk answers late, and the others need not wait for that. What they write
-        # meanwhile is at most what the margin is for.
+        # Outside the lock, because a busy disk answers late. The margin covers what other threads write meanwhile.
         space = self._probe() if more > 0 else None
         with self._lock:
             if space is not None:
@@ -135,12 +132,12 @@ class Spool:
             self._on_disk.add(reservation)
 
     def forget(self, reservation: "Reservation") -> None:
-        """Nothing is booked on disk for `reservation` any more. For reservations."""
+        """Free what `reservation` has on disk. For reservations."""
         with self._lock:
             self._on_disk.discard(reservation)
 
     def _promised(self) -> int:
-        return sum(one.bytes_reserved - one.bytes_written for one in self._on_disk)
+        return sum(reservation.bytes_reserved - reservation.bytes_written for reservation in self._on_disk)
 
     def _probe(self) -> Space:
         try:
@@ -168,22 +165,23 @@ def _check_room(space: Space, *, more: int, wanted: int, promised: int) -> None:
 
 
 class Reservation:
-    """One asset's room in the spool and the file that fills it. Closing gives both back; closing twice is
-    harmless. Used by one thread at a time."""
+    """Room in the spool for one asset, and its file. For one thread at a time. Closing frees both and is idempotent."""
 
     def __init__(self, spool: Spool) -> None:
         self.file: BinaryIO = io.BytesIO()
-        """In memory at first; another one, on disk, from the resize on that it has grown too large in."""
+        """In memory until a resize that memory has no room for; then another file, on disk."""
         self.bytes_reserved = 0
-        """The whole promise, written bytes included."""
+        """Written bytes included."""
         self.bytes_written = 0
         self._spool = spool
         self._in_memory = True
         self._closed = False
 
     def resize(self, bytes_: int) -> None:
-        """Grow to `bytes_`, or shrink to what has been written at the least. Raises SpoolFull, TooLarge; the
-        reservation is then as it was."""
+        """Grow to `bytes_`, or shrink, but never below what is written.
+
+        Raises SpoolFull, TooLarge, and then leaves the reservation unchanged.
+        """
         bytes_ = max(bytes_, self.bytes_written)
         if not self._in_memory:
             self._spool.promise(self, bytes_)
@@ -207,14 +205,14 @@ class Reservation:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether the file may be written `in_place`, as it is reserved now."""
+        """Whether `in_place` is allowed."""
         return self._in_memory
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[memoryview]:
-        """All that is reserved in memory, to be filled without a copy; the file is what it holds when the block ends.
+        """The file's own memory, all that is reserved, for the caller to fill without a copy.
 
-        Only for a file that is in memory, and nothing of it written yet.
+        For speed: `connections` says what it saves. Only for a file in memory of which nothing is written yet.
         """
         self.file = io.BytesIO(bytes(self.bytes_reserved))
         with self.file.getbuffer() as room:
@@ -222,14 +220,11 @@ class Reservation:
         self.bytes_written = self.bytes_reserved
 
     def write(self, data: bytes | memoryview) -> None:
-        """Appends all of `data`; beyond what is reserved, more is reserved first.
-
-        Raises SpoolFull, TooLarge.
-        """
+        """Appends `data`, and reserves more first if needed. Raises SpoolFull, TooLarge."""
         if self.bytes_written + len(data) > self.bytes_reserved:
             self.resize(self.bytes_written + len(data))
         if self._in_memory and not self.bytes_written:
-            self.file = io.BytesIO(data)  # shares `data`, where a write would copy it
+            self.file = io.BytesIO(data)  # shares `data`; a write would copy it
             self.bytes_written = self.file.seek(0, os.SEEK_END)
             return
         view = memoryview(data)
@@ -242,7 +237,7 @@ class Reservation:
             self.bytes_written += count
 
     def close(self) -> None:
-        """The file is gone and its room free."""
+        """Drop the file and free its room."""
         if self._closed:
             return
         self._closed = True
@@ -250,7 +245,7 @@ class Reservation:
             self._spool.give_memory_back(self.bytes_reserved)
         else:
             self._spool.forget(self)
-        # A failure in the midst of `in_place` holds on to the room by its traceback; the memory goes with that.
+        # After a failure inside `in_place`, the traceback still holds the view; the memory goes with it.
         with contextlib.suppress(BufferError):
             self.file.close()
 
@@ -271,8 +266,8 @@ def _margin(space: Space) -> int:
 
 
 def _failure(error: OSError) -> SpoolFull | TooLarge:
-    """No space, no quota, no inode, no descriptor, read-only, gone: each stops every download until somebody
-    acts, so each is a hold. Only a file size limit (`ulimit -f`, FAT) concerns this one asset."""
+    """Most errors (space, quota, inodes, descriptors, read-only, gone) stop every download until the operator acts:
+    a hold. Only a file size limit (`ulimit -f`, FAT) concerns this asset alone."""
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     if error.errno == errno.EFBIG:
         return TooLarge(f"the spool's file system takes no file this large ({reason})")
@@ -280,7 +275,7 @@ def _failure(error: OSError) -> SpoolFull | TooLarge:
 
 
 def _own_folder() -> Path:
-    """A fixed name, so that killed processes do not leave a folder each; unless somebody else sits on it."""
+    """A fixed name, so that killed processes do not leave a folder each. A new one if another user owns that."""
     fixed = Path(tempfile.gettempdir()) / f"kling-archiver-spool-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         fixed.mkdir(mode=0o700)
@@ -288,7 +283,7 @@ def _own_folder() -> Path:
 
 
 def _is_ours(directory: Path) -> bool:
-    """A real folder (no link), owned by us and closed to everybody else."""
+    """A real folder, no link, owned by us, with no access for others."""
     try:
         status = directory.lstat()
     except OSError:
