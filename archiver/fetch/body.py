@@ -16,7 +16,7 @@ GROWTH_BYTES = 4 * 1024 * 1024
 """Reserved at a time for a body of unknown length."""
 
 
-class Digests:
+class RunningDigests:
     """Length, SHA-256 and MD5 of the bytes so far. Stores check an upload by MD5."""
 
     def __init__(self) -> None:
@@ -38,14 +38,14 @@ class Digests:
         return self._md5.hexdigest()
 
 
-def store_announced(exchange: HttpExchange, reservation: Reservation, *, length: int) -> Digests:
+def store_announced(exchange: HttpExchange, reservation: Reservation, *, length: int) -> RunningDigests:
     """A body of known length: into the spool's memory, or through one block to disk.
 
     Raises BodyIncomplete, SpoolFull, TooLarge.
     """
     if not length:
         raise BodyIncomplete("the body is empty")
-    digests = Digests()
+    digests = RunningDigests()
     if reservation.is_in_memory:
         with reservation.in_place() as room:
             _fill(room, exchange)
@@ -71,12 +71,12 @@ def _fill(view: memoryview, exchange: HttpExchange) -> None:
 
 def store_unannounced(
     exchange: HttpExchange, reservation: Reservation, *, bytes_max: int, is_overdue: Callable[[], bool]
-) -> Digests:
+) -> RunningDigests:
     """A body of unknown length, block by block. `is_overdue` tells whether the fetch is past its deadline.
 
     Raises BodyIncomplete, FetchTimeout, SpoolFull, TooLarge.
     """
-    digests = Digests()
+    digests = RunningDigests()
     received, block = 0, list[bytes]()
     for piece in _pieces(exchange):
         received += len(piece)
@@ -103,7 +103,7 @@ def _pieces(exchange: HttpExchange) -> Iterator[bytes]:
         raise BodyIncomplete("the connection ended before the body did") from error
 
 
-def _write(block: bytes, reservation: Reservation, digests: Digests, *, bytes_max: int) -> None:
+def _write(block: bytes, reservation: Reservation, digests: RunningDigests, *, bytes_max: int) -> None:
     wanted = digests.bytes + len(block)
     if wanted > reservation.bytes_reserved:
         reservation.resize(min(bytes_max, wanted + GROWTH_BYTES))

@@ -31,7 +31,7 @@ from archiver.failures import (
     SpoolFull,
     TooLarge,
 )
-from archiver.fetch.body import GROWTH_BYTES, Digests, store_announced, store_unannounced
+from archiver.fetch.body import GROWTH_BYTES, RunningDigests, store_announced, store_unannounced
 from archiver.fetch.connecting import Allowance, Resolver, resolve
 from archiver.fetch.connections import HttpExchange
 from archiver.fetch.egress import EgressTransport
@@ -60,7 +60,13 @@ class FetchedFile:
     """A whole file in the spool, positioned at its start. Closing it returns its room in the spool."""
 
     def __init__(
-        self, reservation: Reservation, *, digests: Digests, media: Media, suspect: str | None, host: str
+        self,
+        reservation: Reservation,
+        *,
+        digests: RunningDigests,
+        media: Media,
+        suspect: str | None,
+        host: str,
     ) -> None:
         self._reservation = reservation
         self.bytes = digests.bytes
@@ -236,7 +242,9 @@ def _header(exchange: HttpExchange, name: bytes) -> bytes | None:
     return b", ".join(values) if values else None
 
 
-def _judge(file: BinaryIO, digests: Digests, *, suspect_sha256: str | None) -> tuple[Media, str | None]:
+def _judge(
+    file: BinaryIO, digests: RunningDigests, *, suspect_sha256: str | None
+) -> tuple[Media, str | None]:
     """The format of the spooled file, and its `suspect`. Leaves the file at its start.
 
     Raises NotMedia, TooLarge, BodyIncomplete with the digest, SpoolFull.
