@@ -1,15 +1,21 @@
-"""The ledger: every task and what it waits for, in SQL. `Ledger` is the way in; its module says how the parts fit."""
+"""The ledger: every task and what it waits for, in SQL. Begin with `ledger.Ledger`, which holds the parts."""
 
+from archiver.ledger.claims import PendingCounts
+from archiver.ledger.daemons import DaemonView, new_daemon_id
 from archiver.ledger.databases.sqlite import LedgerMissing, LedgerUnusable
 from archiver.ledger.deadlines import Expiry
-from archiver.ledger.ledger import Ledger, RetryResult, new_daemon_id, unix_ms
-from archiver.ledger.records import RecordedTask, RecordOutcome
+from archiver.ledger.holds import HoldView
+from archiver.ledger.ledger import Ledger, unix_ms
+from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
+from archiver.ledger.registrations import ExistingTask, RetryResult
 from archiver.ledger.sweeps import SweepMemory
-from archiver.ledger.views import ExistingTask, KnownState, PendingCounts
+from archiver.ledger.views import StatusView, TaskView
 
 __all__ = [
+    "DaemonView",
     "ExistingTask",
     "Expiry",
+    "HoldView",
     "KnownState",
     "Ledger",
     "LedgerMissing",
@@ -18,7 +24,9 @@ __all__ = [
     "RecordOutcome",
     "RecordedTask",
     "RetryResult",
+    "StatusView",
     "SweepMemory",
+    "TaskView",
     "new_daemon_id",
     "unix_ms",
 ]

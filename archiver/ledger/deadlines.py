@@ -1,20 +1,25 @@
 """What time alone does to rows: deadlines pass, unconfirmed ids are dropped, missing callbacks are counted."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
 from archiver.ledger import schema
 from archiver.ledger.claims import LEASE_SECONDS
-from archiver.ledger.history import note
+from archiver.ledger.databases.dialect import text_without_index
+from archiver.ledger.databases.protocol import Database
+from archiver.ledger.history import add_line
+from archiver.ledger.named_values import FIRST_STARTED_AT, named_value
+from archiver.ledger.part import Part
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.model import DAY_MS, RETENTION_MS, State, Status
 
 UNCONFIRMED_MAX = 1_000_000
 ROWS_MAX = 500
-"""Rows a transaction: what waits behind one is never more than a callback's patience."""
+"""Rows a transaction: a callback that waits for it must not lose patience."""
 
 SLACK_MS = 60_000
 WAITS_MS_MAX = (
@@ -23,22 +28,17 @@ WAITS_MS_MAX = (
     (schema.QUEUE_ARCHIVE, (State.LOST,), DAY_MS),
     (schema.QUEUE_VERIFY, (State.RUNNING,), RETRY_SECONDS_MAX * 1000),
     (schema.QUEUE_VERIFY, (State.BURIED, State.FAILED), DAY_MS),
-    # A million unknown ids may wait for their daily question: looking for the reported ones among them costs too much.
+    # Not 15 min for the reported ones: to look for them among a million unknown ids, due once a day, costs too much.
     (schema.QUEUE_UNCONFIRMED, (State.REPORTED, State.UNKNOWN, State.BURIED), DAY_MS),
 )
-"""What waits for longer was told to by a clock that has been set back since."""
+"""A row that waits longer got its time from a clock that has been set back since."""
 
-_VERDICTS = (
-    # state, verdict, queue, reason
-    (State.SUCCEEDED, State.LOST, schema.QUEUE_ARCHIVE, None),
-    (State.RUNNING, State.FAILED, None, "never_finished"),
-    (State.REPORTED, State.UNKNOWN, schema.QUEUE_UNCONFIRMED, None),
-)
+_OVERDUE = (State.SUCCEEDED, State.RUNNING, State.REPORTED, State.BURIED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expiry:
-    """One verdict of the deadline."""
+    """A task whose deadline has passed, and the state it is in now."""
 
     account: str
     task_id: str
@@ -47,105 +47,166 @@ class Expiry:
     reason: str
 
 
-def expire(connection: sa.Connection, *, now: int, but: Collection[str] = ()) -> list[Expiry]:
-    """Pass the verdict on tasks whose deadline is over, `but` not on those of these accounts, at most `ROWS_MAX` of a
-    kind a call.
+@dataclasses.dataclass(frozen=True, slots=True)
+class FutureDated:
+    """Rows whose time only a wrong clock can have set: row ids of tasks, ids of holds, (account, family) of sweeps."""
 
-    A succeeded task that the API confirmed only after its deadline gets its one try first; a leased one is being tried
-    now.
-    """
-    table = schema.tasks
-    had_its_chance = sa.or_(table.c.attempts > 0, table.c.confirmed_at < table.c.deadline_at)
-    expired: list[Expiry] = []
-    for state, verdict, queue, reason in _VERDICTS:
-        query = (
-            sa.select(table)
-            .where(
-                table.c.state == state,
-                table.c.deadline_at <= now,
-                table.c.lease_token.is_(None),
-                table.c.account.not_in(but),
-                had_its_chance if state is State.SUCCEEDED else sa.true(),
+    tasks: tuple[int, ...]
+    holds: tuple[int, ...]
+    sweeps: tuple[tuple[str, str], ...]
+
+    @property
+    def count(self) -> int:
+        """Of all three kinds."""
+        return len(self.tasks) + len(self.holds) + len(self.sweeps)
+
+
+class Deadlines(Part):
+    """Batches of work for the upkeep; each method is called until it finds nothing more."""
+
+    def __init__(self, database: Database, *, now: Callable[[], int], unconfirmed_max: int) -> None:
+        super().__init__(database, now=now)
+        self._unconfirmed_max = unconfirmed_max
+
+    def expire(self, *, except_accounts: Collection[str] = ()) -> list[Expiry]:
+        """Expire up to ROWS_MAX overdue tasks of each state, except those of `except_accounts`.
+
+        A succeeded task that the API confirmed only after its deadline gets one try first; a leased one is being tried
+        now.
+        """
+        table = schema.tasks
+        had_its_try = sa.or_(table.c.attempts > 0, table.c.confirmed_at < table.c.deadline_at)
+        expired: list[Expiry] = []
+        with self._database.write() as connection:
+            now = self._now()
+            for state in _OVERDUE:
+                overdue = (
+                    sa.select(table)
+                    .where(table.c.state == state, table.c.deadline_at <= now)
+                    .where(table.c.lease_token.is_(None), table.c.account.not_in(except_accounts))
+                    .limit(ROWS_MAX)
+                )
+                if state is State.SUCCEEDED:
+                    overdue = overdue.where(had_its_try)
+                for row in connection.execute(overdue).mappings().all():
+                    changes = _expiry(row, now=now)
+                    connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
+                    verdict, reason = changes["state"], changes["reason"]
+                    add_line(connection, row["id"], at=now, event=f"task.{verdict}", detail=reason)
+                    expired.append(Expiry(row["account"], row["task_id"], row["family"], verdict, reason))
+        return expired
+
+    def prune(self, *, by_age: bool = True) -> int:
+        """Drop up to ROWS_MAX ids that were never confirmed and are too old (`by_age`: the clock can be trusted) or too
+        many; how many.
+
+        A read looks for them: counting a million rows must not keep callbacks waiting.
+        """
+        table = schema.tasks
+        with self._database.read() as connection:
+            now = self._now() if by_age else 0
+            row_ids = _prunable(connection, now=now, rows_max=self._unconfirmed_max)
+        if not row_ids:
+            return 0
+        # Unless the API has confirmed one since the read, or a worker queries it.
+        still = (table.c.queue == schema.QUEUE_UNCONFIRMED, table.c.lease_token.is_(None))
+        with self._database.write() as connection:
+            return connection.execute(sa.delete(table).where(table.c.id.in_(row_ids), *still)).rowcount
+
+    def bring_forward(self) -> int:
+        """Make due what waits for a time that only a clock set back since can have named; how many tasks, holds and
+        sweeps. Too early does no harm, and too late may be after day 30.
+
+        A lease gets an ordinary end: a living worker renews it before. A family is swept in full again.
+        """
+        with self._database.read() as connection:
+            late = _future_dated(connection, now=self._now())
+        if late.count:
+            with self._database.write() as connection:
+                _bring_forward(connection, late, now=self._now())
+        return late.count
+
+    def count_missed(self, *, patience_ms: int) -> dict[tuple[str, str], int]:
+        """Callbacks found missing since the last call: {(account, family): how many}.
+
+        They are of tasks that the sweep was first to find finished, `patience_ms` ago. Each is looked at once, and only
+        one that finished after the ledger's first start counts: before, no receiver could take a callback.
+        """
+        table = schema.tasks
+        with self._database.write() as connection:
+            now = self._now()
+            first_started_at = named_value(connection, FIRST_STARTED_AT) or 0
+            query = (
+                sa.select(
+                    table.c.id, table.c.account, table.c.family, table.c.callback_status, table.c.updated_at
+                )
+                .where(table.c.swept_finished_at.is_not(None), table.c.swept_finished_at <= now - patience_ms)
+                .limit(ROWS_MAX)
             )
-            .limit(ROWS_MAX)
-        )
-        for row in connection.execute(query).mappings().all():
-            why = reason or row["reason"] or "deadline_passed"
-            values = {
-                "state": verdict,
-                "queue": queue,
-                "reason": why,
-                "due_at": None if queue is None else now + DAY_MS,
-            }
-            if verdict is State.UNKNOWN and row["not_found_since"] is None:
-                values |= {
-                    "due_at": now
-                }  # the API has never been heard about it: an outage, or a clock that was wrong
-            if verdict is State.LOST:
-                values |= {
-                    "due_at": now,
-                    "message": row["message"] or "its deadline passed before it was archived",
-                }
-            connection.execute(sa.update(table).where(table.c.id == row["id"]).values(values))
-            note(connection, row["id"], at=now, event=f"task.{verdict}", detail=why)
-            expired.append(Expiry(row["account"], row["task_id"], row["family"], verdict, why))
-    return expired + _expire_buried(connection, now=now, but=but)
+            rows = connection.execute(query).mappings().all()
+            missed: dict[tuple[str, str], int] = {}
+            for row in rows:
+                could_come = (row["updated_at"] or 0) >= first_started_at
+                if could_come and row["callback_status"] not in (Status.SUCCEEDED, Status.FAILED):
+                    key = (row["account"], row["family"])
+                    missed[key] = missed.get(key, 0) + 1
+            if rows:
+                looked_at = sa.update(table).where(table.c.id.in_([row["id"] for row in rows]))
+                connection.execute(looked_at.values(swept_finished_at=None))
+            for (account, family), count in missed.items():
+                add_missed(connection, account=account, family=family, count=count)
+        return missed
 
 
-def _expire_buried(connection: sa.Connection, *, now: int, but: Collection[str]) -> list[Expiry]:
-    """A buried task that succeeded upstream is lost; one the API never confirmed is only unknown."""
-    table = schema.tasks
-    query = (
-        sa.select(table)
-        .where(table.c.state == State.BURIED, table.c.deadline_at <= now, table.c.lease_token.is_(None))
-        .where(table.c.account.not_in(but))
-        .limit(ROWS_MAX)
-    )
-    expired = []
-    for row in connection.execute(query).mappings().all():
-        lost = row["confirmed_at"] is not None
-        verdict = State.LOST if lost else State.UNKNOWN
-        due_at = None if row["reason"] == "asset_gone" else now
-        values = {
-            "state": verdict,
-            "queue": schema.QUEUE_ARCHIVE if lost else schema.QUEUE_UNCONFIRMED,
-            "due_at": due_at if lost else now + DAY_MS,
-        }
-        connection.execute(sa.update(table).where(table.c.id == row["id"]).values(values))
-        note(connection, row["id"], at=now, event=f"task.{verdict}", detail=row["reason"])
-        expired.append(Expiry(row["account"], row["task_id"], row["family"], verdict, row["reason"]))
-    return expired
+def _expiry(row: Mapping[Any, Any], *, now: int) -> dict[str, Any]:
+    """What the deadline changes in a row. Pure."""
+    reason = row["reason"] or "deadline_passed"
+    state = State(row["state"])
+    lost = {"state": State.LOST, "queue": schema.QUEUE_ARCHIVE, "due_at": now, "reason": reason}
+    unknown = {"state": State.UNKNOWN, "queue": schema.QUEUE_UNCONFIRMED, "reason": reason}
+    if state is State.RUNNING:
+        return {"state": State.FAILED, "queue": None, "due_at": None, "reason": "never_finished"}
+    if state is State.SUCCEEDED:
+        return lost | {"message": row["message"] or "its deadline passed before it was archived"}
+    if state is State.REPORTED:
+        # Due at once if the API has never answered about it: an outage, or a wrong clock.
+        return unknown | {"due_at": now if row["not_found_since"] is None else now + DAY_MS}
+    if row["confirmed_at"] is None:  # buried, and the API has never confirmed it
+        return unknown | {"due_at": now + DAY_MS}
+    return lost | {"due_at": None if reason == "asset_gone" else now}
 
 
-def prunable(connection: sa.Connection, *, now: int, most: int) -> list[int]:
-    """The rows (at most `ROWS_MAX`) of ids that the API never confirmed and that have had their 30 days, or are above
-    `most`. What the API confirmed is kept for ever; and it must have said that it does not know an id before that is
-    too old: a callback that came while the clock was a year behind is not.
+def _prunable(connection: sa.Connection, *, now: int, rows_max: int) -> list[int]:
+    """Up to ROWS_MAX rows of unconfirmed ids that have had their 30 days, or exceed `rows_max`. Confirmed tasks are
+    kept for ever.
 
-    What is above `most` is taken from the account that has the most of them, so that a flood of forged ids costs no
-    other account a genuine one; and there from what the API has denied, before the oldest of the others."""
+    An id is too old only if the API has denied it: not one that came while the clock was a year behind. What exceeds
+    `rows_max` is taken from the account that has most, so that a flood of forged ids costs no other account a genuine
+    one; there, denied ids go before the oldest others.
+    """
     table = schema.tasks
     unconfirmed = table.c.confirmed_at.is_(None)
     oldest = sa.select(table.c.id).where(unconfirmed).order_by(table.c.first_seen_at, table.c.id)
     denied = oldest.where(table.c.not_found_since.is_not(None))
     aged = denied.where(table.c.first_seen_at <= now - RETENTION_MS)
-    ids = list(connection.execute(aged.limit(ROWS_MAX)).scalars())
-    if ids:
-        return ids
+    row_ids = list(connection.execute(aged.limit(ROWS_MAX)).scalars())
+    if row_ids:
+        return row_ids
     total = connection.execute(sa.select(sa.func.count()).select_from(table).where(unconfirmed)).scalar_one()
-    surplus = min(total - most, ROWS_MAX)
+    surplus = min(total - rows_max, ROWS_MAX)
     if surplus <= 0:
         return []
     account = _most_unconfirmed(connection)
-    # Adding nothing keeps SQLite from walking all of the account's, the many that nobody has denied among them.
-    first = list(connection.execute(denied.where(table.c.account + "" == account).limit(surplus)).scalars())
-    if first:
-        return first
+    # The index on accounts would walk all of its ids, the many that the API has not denied among them.
+    of_account = denied.where(text_without_index(table.c.account) == account)
+    row_ids = list(connection.execute(of_account.limit(surplus)).scalars())
+    if row_ids:
+        return row_ids
     return list(connection.execute(oldest.where(table.c.account == account).limit(surplus)).scalars())
 
 
 def _most_unconfirmed(connection: sa.Connection) -> str | None:
-    """The account with the most ids that the API never confirmed."""
+    """The account with the most unconfirmed ids."""
     table = schema.tasks
     counted = (
         sa.select(table.c.account, sa.func.count())
@@ -155,38 +216,19 @@ def _most_unconfirmed(connection: sa.Connection) -> str | None:
     return max(connection.execute(counted), key=lambda row: row[1], default=(None, 0))[0]
 
 
-def prune(connection: sa.Connection, ids: Sequence[int]) -> int:
-    """Drop these rows, unless the API has confirmed one meanwhile or somebody is asking about it; how many went."""
-    table = schema.tasks
-    still = (table.c.queue == schema.QUEUE_UNCONFIRMED, table.c.lease_token.is_(None))
-    return connection.execute(sa.delete(table).where(table.c.id.in_(ids), *still)).rowcount
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FutureDated:
-    """What waits for a time that only a wrong clock can have named: row ids of tasks, ids of holds, families."""
-
-    tasks: tuple[int, ...]
-    holds: tuple[int, ...]
-    sweeps: tuple[tuple[str, str], ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.tasks or self.holds or self.sweeps)
-
-
-def ahead(connection: sa.Connection, *, now: int) -> FutureDated:
-    """Find it; of the tasks, `ROWS_MAX` of a kind. Each search is a walk along the end of an account's part of an
-    index, which is empty but after a clock was set back."""
+def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:
+    """Up to ROWS_MAX tasks of each kind. Each search walks the end of an account's part of an index, which is empty
+    unless a clock was set back."""
     tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
-    found: list[int] = []
-    for queue, states, most in WAITS_MS_MAX:
-        late = tasks.c.due_at > now + most + SLACK_MS
+    row_ids: list[int] = []
+    for queue, states, wait_ms_max in WAITS_MS_MAX:
+        late = tasks.c.due_at > now + wait_ms_max + SLACK_MS
         query = sa.select(tasks.c.id).where(tasks.c.queue == queue, late, tasks.c.state.in_(states))
-        some: list[int] = []
+        of_kind: list[int] = []
         for account in _accounts_in(connection, queue):
-            of_one = query.where(tasks.c.account == account).limit(ROWS_MAX - len(some))
-            some += connection.execute(of_one).scalars()
-        found += some
+            of_account = query.where(tasks.c.account == account).limit(ROWS_MAX - len(of_kind))
+            of_kind += connection.execute(of_account).scalars()
+        row_ids += of_kind
     probed = holds.c.probe_at > now + HOLD_PROBE_SECONDS * 1000 + SLACK_MS
     swept = sa.or_(
         sweeps.c.last_success_at > now + SLACK_MS,
@@ -195,64 +237,33 @@ def ahead(connection: sa.Connection, *, now: int) -> FutureDated:
     )
     families = connection.execute(sa.select(sweeps.c.account, sweeps.c.family).where(swept)).all()
     return FutureDated(
-        tuple(found),
+        tuple(row_ids),
         tuple(connection.execute(sa.select(holds.c.id).where(probed)).scalars()),
         tuple((row.account, row.family) for row in families),
     )
 
 
 def _accounts_in(connection: sa.Connection, queue: str) -> list[str]:
-    """The accounts that have tasks in `queue`: one look into the index for each, not a walk over all of their rows."""
+    """The accounts that have tasks in `queue`: one step along the index for each, not a walk over their rows."""
     table = schema.tasks
-    least = sa.select(sa.func.min(table.c.account)).where(table.c.queue == queue)
+    first = sa.select(sa.func.min(table.c.account)).where(table.c.queue == queue)
     accounts: list[str] = []
-    found = connection.execute(least).scalar()
-    while found is not None:
-        accounts.append(found)
-        found = connection.execute(least.where(table.c.account > found)).scalar()
+    account = connection.execute(first).scalar()
+    while account is not None:
+        accounts.append(account)
+        account = connection.execute(first.where(table.c.account > account)).scalar()
     return accounts
 
 
-def bring_forward(connection: sa.Connection, late: FutureDated, *, now: int) -> None:
-    """Make it due now. Too early does no harm, and too late may be after day 30.
-
-    A lease gets an ordinary end: whoever lives renews it before, and a family is swept in full again.
-    """
+def _bring_forward(connection: sa.Connection, late: FutureDated, *, now: int) -> None:
     tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
     chosen, until = tasks.c.id.in_(late.tasks), now + LEASE_SECONDS * 1000
-    at_rest = sa.update(tasks).where(chosen, tasks.c.lease_token.is_(None))
-    connection.execute(at_rest.values(due_at=now))
-    at_work = sa.update(tasks).where(chosen, tasks.c.lease_token.is_not(None))
-    connection.execute(at_work.values(due_at=until, lease_until=until))
+    free = sa.update(tasks).where(chosen, tasks.c.lease_token.is_(None))
+    connection.execute(free.values(due_at=now))
+    leased = sa.update(tasks).where(chosen, tasks.c.lease_token.is_not(None))
+    connection.execute(leased.values(due_at=until, lease_until=until))
     connection.execute(sa.update(holds).where(holds.c.id.in_(late.holds)).values(probe_at=now))
     for account, family in late.sweeps:
         same = (sweeps.c.account == account, sweeps.c.family == family)
         blank = {"last_success_at": None, "last_full_at": None, "lease_token": None, "lease_until": None}
         connection.execute(sa.update(sweeps).where(*same).values(blank))
-
-
-def count_missed(
-    connection: sa.Connection, *, now: int, patience_ms: int, first_started_at: int
-) -> dict[tuple[str, str], int]:
-    """Tasks that the sweep was first to find finished, `patience_ms` ago, and that no callback has reported
-    since: {(account, family): how many}. Each is looked at once, and only one that finished after the ledger's
-    first start counts: nobody was there to be called back before."""
-    table = schema.tasks
-    query = (
-        sa.select(table.c.id, table.c.account, table.c.family, table.c.callback_status, table.c.updated_at)
-        .where(table.c.swept_finished_at.is_not(None), table.c.swept_finished_at <= now - patience_ms)
-        .limit(ROWS_MAX)
-    )
-    rows = connection.execute(query).mappings().all()
-    missed: dict[tuple[str, str], int] = {}
-    for row in rows:
-        ours = (row["updated_at"] or 0) >= first_started_at
-        if ours and row["callback_status"] not in (Status.SUCCEEDED, Status.FAILED):
-            whose = (row["account"], row["family"])
-            missed[whose] = missed.get(whose, 0) + 1
-    if rows:
-        ids = [row["id"] for row in rows]
-        connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(swept_finished_at=None))
-    for (account, family), count in missed.items():
-        add_missed(connection, account=account, family=family, count=count)
-    return missed

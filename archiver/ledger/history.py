@@ -5,19 +5,18 @@ import sqlalchemy as sa
 from archiver.ledger import schema
 
 LINES_MAX = 100
-"""Kept per task: enough for a month of retries at their slowest, bounded for a task that never ends."""
+"""Per task: a month of retries at their slowest; a bound for a task that never ends."""
+
+_INSERT = sa.insert(schema.history)
 
 
-def note(connection: sa.Connection, row_id: int, *, at: int, event: str, detail: str) -> None:
-    """Add one line to a task's history, within the caller's transaction."""
-    connection.execute(_NOTE, {"task": row_id, "at": at, "event": event, "detail": detail})
-
-
-_NOTE = sa.insert(schema.history)
+def add_line(connection: sa.Connection, row_id: int, *, at: int, event: str, detail: str) -> None:
+    """Add a line, within the caller's transaction."""
+    connection.execute(_INSERT, {"task": row_id, "at": at, "event": event, "detail": detail})
 
 
 def trim(connection: sa.Connection, row_id: int) -> None:
-    """Drop all but the newest lines of a task: called where a task comes again and again."""
+    """Drop all but the newest lines: for events that recur."""
     table = schema.history
     newest = (
         sa.select(table.c.id)

@@ -1,7 +1,7 @@
-"""Whether what lies in a folder outlives the container that the program runs in.
+"""Whether a folder outlives the container that the program runs in.
 
-A ledger in a container's own layer works perfectly until the first upgrade, which deletes it. No error tells of
-that, so the daemon does when it starts; it starts all the same, because callbacks cannot wait for a volume.
+A ledger in a container's own layer works perfectly until the first upgrade deletes it, and no error says so. The daemon
+warns at its start, and starts all the same: callbacks cannot wait for a volume.
 """
 
 import pathlib
@@ -9,22 +9,22 @@ import re
 
 MOUNTS = pathlib.Path("/proc/self/mounts")
 _LAYERS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
-"""Filesystems that container engines make of an image and throw away with the container."""
+"""File systems that container engines make of an image and delete with the container."""
 
 
 def outlives_container(path: pathlib.Path, *, mounts: pathlib.Path = MOUNTS) -> bool:
-    """Whether `path` lies on something that was mounted into the container; True where there is no container, or
-    nobody can tell. `mounts` is in the format of fstab(5)."""
+    """Whether `path` lies on a mount of the container; True outside containers and when it cannot be found out.
+    `mounts` is in the format of fstab(5)."""
     try:
         lines = mounts.read_text(errors="surrogateescape").splitlines()
-        parents = [str(one) for one in path.resolve().parents]
+        parents = [str(parent) for parent in path.resolve().parents]
     except (OSError, RuntimeError):  # no /proc; a loop of links
         return True
     kinds = {_unescaped(fields[1]): fields[2] for line in lines if len(fields := line.split(" ")) > 2}
-    nearest = next((one for one in parents if one in kinds), None)
+    nearest = next((parent for parent in parents if parent in kinds), None)
     return nearest is None or kinds[nearest] not in _LAYERS
 
 
-def _unescaped(written: str) -> str:
-    r"""A mount point with a space in it is written with `\040`."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), written)
+def _unescaped(mount_point: str) -> str:
+    r"""Resolve octal escapes: a space is written as `\040`."""
+    return re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), mount_point)

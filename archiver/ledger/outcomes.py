@@ -1,6 +1,7 @@
-"""How a lease ends. Every statement here is fenced: it names the row *and* the token, and when no row answers
-it raises `LeaseLost` and the whole transaction is undone. A worker that was paused for an hour, or came back
-from the dead, can therefore change nothing.
+"""How a lease ends. Every write is fenced: it names the row *and* the lease's token.
+
+When no row matches, `LeaseLost` is raised and the whole transaction is undone. A worker that was paused for an hour can
+therefore change nothing.
 """
 
 import functools
@@ -24,32 +25,42 @@ from archiver.failures import (
     reason_of,
 )
 from archiver.ledger import schema
-from archiver.ledger.history import note, trim
-from archiver.ledger.records import asked_in_vain, buried_again, still_running
+from archiver.ledger.history import add_line, trim
+from archiver.ledger.holds import set_hold
+from archiver.ledger.part import Part
+from archiver.ledger.transitions import buried_again, still_failed, still_running
 from archiver.model import DAY_MS, Lease, State, StoredAsset, text
 
 GRACE_MS = 10 * 60 * 1000
-"""How long an id may be unknown to the API, from the first definite not-found, before it is `unknown`."""
+"""How long the API may not know an id, from the first definite not-found, before the id is `unknown`."""
 
 _RELEASED: Mapping[str, Any] = {"lease_token": None, "lease_until": None}
 
+_STORED_COLUMNS = (
+    "name",
+    "key",
+    "bytes",
+    "sha256",
+    "content_type",
+    "width",
+    "height",
+    "source_url",
+    "suspect",
+)
 
-def _write(connection: sa.Connection, lease: Lease, values: Mapping[str, Any]) -> None:
-    given = {name: value for name, value in values.items() if not isinstance(value, sa.ColumnElement)}
-    computed = {name: value for name, value in values.items() if name not in given}
-    statement = _fenced(frozenset(given))
-    if computed:
-        statement = statement.values(computed)
-    parameters = {f"new_{name}": value for name, value in given.items()}
-    parameters |= {"task_row": lease.row_id, "token": lease.token}
-    if connection.execute(statement, parameters).rowcount != 1:
-        raise LeaseLost(f"task {lease.task_id} is no longer ours")
+_SAVE_STORED = (
+    sa.update(schema.assets)
+    .where(
+        schema.assets.c.task == sa.bindparam("task_row"), schema.assets.c.stem == sa.bindparam("asset_stem")
+    )
+    .values({"reason": sa.null()} | {name: sa.bindparam(f"new_{name}") for name in _STORED_COLUMNS})
+)
 
 
 @functools.cache
 def _fenced(columns: frozenset[str]) -> sa.Update:
-    """The statement that writes `columns` of a leased row from parameters `new_<column>`. Made once for each set of
-    columns, of which there are a dozen, and not for each task."""
+    """The statement that writes `columns` of a leased row from parameters `new_<column>`. Cached, as `claims` makes its
+    statements once: there are a dozen sets of columns."""
     table = schema.tasks
     return (
         sa.update(table)
@@ -58,101 +69,171 @@ def _fenced(columns: frozenset[str]) -> sa.Update:
     )
 
 
-def give_back(connection: sa.Connection, lease: Lease, *, now: int) -> None:
-    """Nothing was done: the task is due at once and the attempt is not counted (a shutdown, a full pool)."""
-    attempts = schema.tasks.c.attempts - 1
-    _write(connection, lease, {**_RELEASED, "due_at": now, "attempts": attempts})
+class Outcomes(Part):
+    """The ways in which a lease ends. All raise LeaseLost."""
 
+    def give_back(self, lease: Lease) -> None:
+        """Nothing was done (a shutdown, a full pool): due at once, attempt not counted."""
+        attempts = schema.tasks.c.attempts - 1
+        with self._database.write() as connection:
+            _write(connection, lease, {**_RELEASED, "due_at": self._now(), "attempts": attempts})
 
-def retry(connection: sa.Connection, lease: Lease, error: Exception, decision: Retry, *, now: int) -> None:
-    """The task comes again at `decision.due_at`. A lost one keeps its own slow rhythm instead, and one that was set
-    aside (buried, failed) keeps the reason for that, whatever was in the way of asking again."""
-    due_at: int | None = decision.due_at
-    if lease.state is State.LOST:
-        due_at = lost_due(now=now, deadline=lease.deadline_at)
-    reason, message = reason_of(error), text(str(error))
-    values: dict[str, Any] = {**_RELEASED, "due_at": due_at, "held": 0, "query_individually": False}
-    if lease.state not in (State.BURIED, State.FAILED):
-        values |= {"reason": reason, "message": message}
-    _write(connection, lease, values)
-    note(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
-    trim(connection, lease.row_id)
+    def retry(
+        self,
+        lease: Lease,
+        error: Exception,
+        decision: Retry,
+        *,
+        stored: Sequence[StoredAsset] = (),
+        failed: Mapping[str, Exception] | None = None,
+    ) -> None:
+        """Try the task again at `decision.due_at`; `stored` and `failed` (by stem) are the assets of this attempt.
 
+        A lost task keeps its own slow rhythm. A buried or failed one keeps its reason, whatever prevented the query.
+        """
+        with self._database.write() as connection:
+            now = self._now()
+            due_at: int | None = decision.due_at
+            if lease.state is State.LOST:
+                due_at = lost_due(now=now, deadline=lease.deadline_at)
+            reason, message = reason_of(error), text(str(error))
+            values: dict[str, Any] = {**_RELEASED, "due_at": due_at, "held": 0, "query_individually": False}
+            if lease.state not in (State.BURIED, State.FAILED):
+                values |= {"reason": reason, "message": message}
+            _write(connection, lease, values)
+            add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
+            trim(connection, lease.row_id)
+            _save_stored(connection, lease, stored)
+            _save_failed(connection, lease, failed or {}, now=now)
 
-def hold(connection: sa.Connection, lease: Lease, decision: Hold, *, is_new: bool, now: int) -> None:
-    """The task goes behind the others and keeps its attempt; the hold itself is `holds.set_hold`.
+    def hold(
+        self, lease: Lease, error: Failure, decision: Hold, *, stored: Sequence[StoredAsset] = ()
+    ) -> bool:
+        """Set a hold because of this task, which goes behind the others and keeps its attempt. True when the hold is
+        new.
 
-    One that set off a new hold (`is_new`) goes twice as far back each time in a row, to 15 min: should it be the only
-    one that cannot be done, the others have that long before it stops them again. In an outage it is the first one
-    only, so that nobody else is kept waiting when the outage ends.
-    """
-    table = schema.tasks
-    values = {**_RELEASED, "due_at": max(decision.due_at, now), "attempts": table.c.attempts - 1}
-    if is_new:
-        held: int = (
-            connection.execute(sa.select(table.c.held).where(table.c.id == lease.row_id)).scalar_one_or_none()
-            or 0
-        )
-        wait = backoff_ms(held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, most_seconds=RETRY_SECONDS_MAX)
-        values |= {"held": held + 1, "due_at": max(decision.due_at, now + wait)}
-    _write(connection, lease, values)
+        A task that sets a new hold goes twice as far back each time in a row, to 15 min. Should it be the only task
+        that cannot be done, the others have that long before it stops them again. In an outage only the first task sets
+        a new hold, so the others do not wait longer when the outage ends.
+        """
+        table = schema.tasks
+        with self._database.write() as connection:
+            now = self._now()
+            is_new = set_hold(connection, error, account=lease.account, stage=lease.stage, now=now)
+            values = {**_RELEASED, "due_at": max(decision.due_at, now), "attempts": table.c.attempts - 1}
+            if is_new:
+                query = sa.select(table.c.held).where(table.c.id == lease.row_id)
+                held: int = connection.execute(query).scalar_one_or_none() or 0
+                wait = backoff_ms(
+                    held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, most_seconds=RETRY_SECONDS_MAX
+                )
+                values |= {"held": held + 1, "due_at": max(decision.due_at, now + wait)}
+            _write(connection, lease, values)
+            _save_stored(connection, lease, stored)
+            return is_new
 
+    def bury(
+        self,
+        lease: Lease,
+        error: Failure,
+        decision: Bury,
+        *,
+        stored: Sequence[StoredAsset] = (),
+        failed: Mapping[str, Exception] | None = None,
+    ) -> None:
+        """Set the task aside with its reason.
 
-def bury(connection: sa.Connection, lease: Lease, error: Failure, decision: Bury, *, now: int) -> None:
-    """Set the task aside with its reason. A lost one stays lost, and one that is gone upstream is left alone; a failed
-    one that an operator wanted asked for again stays failed."""
-    message = text(str(error))
-    values: dict[str, Any] = {
-        **_RELEASED,
-        "held": 0,
-        "reason": error.reason,
-        "message": message,
-        "asked_at": now,
-    }
-    if lease.state is State.FAILED:
-        values = asked_in_vain(now=now)
-    elif lease.state is State.LOST:
-        gone = error.reason == AssetGone.reason
-        values |= {"due_at": None if gone else lost_due(now=now, deadline=lease.deadline_at)}
-    else:
-        queue = schema.QUEUE_VERIFY if lease.confirmed else schema.QUEUE_UNCONFIRMED
-        values |= {
-            "state": State.BURIED,
-            "queue": queue,
-            "due_at": decision.due_at,
-            "query_individually": True,
+        A lost task stays lost; one that is gone upstream is not tried again. A failed task that an operator retried
+        stays failed.
+        """
+        with self._database.write() as connection:
+            now = self._now()
+            message = text(str(error))
+            _write(connection, lease, _buried(lease, error, decision, message=message, now=now))
+            detail = f"{error.reason}: {message}"
+            add_line(connection, lease.row_id, at=now, event="task.buried", detail=detail)
+            trim(connection, lease.row_id)
+            _save_stored(connection, lease, stored)
+            _save_failed(connection, lease, failed or {}, now=now)
+
+    def not_found(self, lease: Lease, *, rand: float) -> State:
+        """The API definitely does not know this id; the state that the task is in now.
+
+        A confirmed task does not become unknown: rows may vanish upstream before their results do
+        (archiver/kling/API.md 5.2). An unconfirmed one is queried again after 2, 4, 8 … 120 s, and is `unknown` after
+        the grace period.
+        """
+        with self._database.write() as connection:
+            now = self._now()
+            query = sa.select(schema.tasks).where(schema.tasks.c.id == lease.row_id)
+            row = connection.execute(query).mappings().first()
+            if row is None:
+                raise LeaseLost(f"task {lease.task_id} is gone from the ledger")
+            state = State(row["state"])
+            if state is State.FAILED:
+                _write(connection, lease, still_failed(now=now))
+            elif state is State.BURIED:
+                _write(connection, lease, buried_again(now=now, deadline=lease.deadline_at))
+            elif lease.confirmed:
+                _write(connection, lease, still_running(row, now=now, rand=rand))
+            else:
+                return _still_unknown(connection, lease, row, now=now, rand=rand)
+            return state
+
+    def archived(
+        self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]
+    ) -> None:
+        """The manifest is in the bucket: the task is done. After a crash before this commit, the next attempt finds the
+        manifest and adopts it."""
+        values = {
+            **_RELEASED,
+            "state": State.ARCHIVED,
+            "queue": None,
+            "due_at": None,
+            "reason": None,
+            "message": None,
+            "manifest_key": manifest_key,
+            "archived_at": archived_at,
         }
-    _write(connection, lease, values)
-    note(connection, lease.row_id, at=now, event="task.buried", detail=f"{error.reason}: {message}")
-    trim(connection, lease.row_id)
+        with self._database.write() as connection:
+            _write(connection, lease, values)
+            add_line(connection, lease.row_id, at=self._now(), event="task.archived", detail=manifest_key)
+            _save_stored(connection, lease, stored)
 
 
-def not_found(connection: sa.Connection, lease: Lease, *, now: int, rand: float) -> State:
-    """The API definitely does not know the id. Returns the state the task is in now.
+def _write(connection: sa.Connection, lease: Lease, values: Mapping[str, Any]) -> None:
+    """Write columns of the leased row. Raises LeaseLost."""
+    plain = {name: value for name, value in values.items() if not isinstance(value, sa.ColumnElement)}
+    computed = {name: value for name, value in values.items() if name not in plain}
+    statement = _fenced(frozenset(plain))
+    if computed:
+        statement = statement.values(computed)
+    parameters = {f"new_{name}": value for name, value in plain.items()}
+    parameters |= {"task_row": lease.row_id, "token": lease.token}
+    if connection.execute(statement, parameters).rowcount != 1:
+        raise LeaseLost(f"task {lease.task_id} is no longer ours")
 
-    A task it once confirmed does not become unknown: rows may vanish upstream (archiver/kling/API.md 5.2), its results
-    may not. An unconfirmed one is asked again at 2, 4, 8 … 120 s and is `unknown` after the grace period.
-    """
-    query = sa.select(schema.tasks).where(schema.tasks.c.id == lease.row_id)
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        raise LeaseLost(f"task {lease.task_id} is gone from the ledger")
-    state = State(row["state"])
-    if state is State.FAILED:
-        _write(connection, lease, asked_in_vain(now=now))
-    elif state is State.BURIED:
-        _write(connection, lease, buried_again(now=now, deadline=lease.deadline_at))
-    elif lease.confirmed:
-        _write(connection, lease, still_running(row, now=now, rand=rand))
-    else:
-        return _still_unknown(connection, lease, row, now=now, rand=rand)
-    return state
+
+def _buried(lease: Lease, error: Failure, decision: Bury, *, message: str, now: int) -> Mapping[str, Any]:
+    if lease.state is State.FAILED:
+        return still_failed(now=now)
+    values = {**_RELEASED, "held": 0, "reason": error.reason, "message": message, "asked_at": now}
+    if lease.state is State.LOST:
+        gone = error.reason == AssetGone.reason
+        return values | {"due_at": None if gone else lost_due(now=now, deadline=lease.deadline_at)}
+    return values | {
+        "state": State.BURIED,
+        "queue": schema.QUEUE_VERIFY if lease.confirmed else schema.QUEUE_UNCONFIRMED,
+        "due_at": decision.due_at,
+        "query_individually": True,
+    }
 
 
 def _still_unknown(
     connection: sa.Connection, lease: Lease, row: Mapping[Any, Any], *, now: int, rand: float
 ) -> State:
     since, asked = row["not_found_since"] or now, row["asked"] + 1
+    message = "the API does not know this id"
     values = {
         **_RELEASED,
         "not_found_since": since,
@@ -160,59 +241,46 @@ def _still_unknown(
         "asked": asked,
         "attempts": 0,
         "held": 0,
+        "reason": TaskNotFound.reason,
+        "message": message,
     }
-    values |= {"reason": TaskNotFound.reason, "message": "the API does not know this id"}
     if now - since < GRACE_MS:
         due_at = now + backoff_ms(asked, rand=rand, first_seconds=2, most_seconds=120)
         _write(connection, lease, {**values, "due_at": due_at, "query_individually": False})
         return State(row["state"])
     if lease.is_console_test:
-        # It named no real task. Should it have been a genuine first callback all the same, the next one, or the sweep,
-        # brings the id back.
+        # It named no real task. If it was a genuine first callback after all, the next callback or the sweep brings the
+        # id back.
         table = schema.tasks
-        same = sa.delete(table).where(table.c.id == lease.row_id, table.c.lease_token == lease.token)
-        if connection.execute(same).rowcount != 1:
+        fenced = sa.delete(table).where(table.c.id == lease.row_id, table.c.lease_token == lease.token)
+        if connection.execute(fenced).rowcount != 1:
             raise LeaseLost(f"task {lease.task_id} is no longer ours")
         return State.UNKNOWN
-    # No list page has shown it for as long as that: from now on it is asked for singly, once a day.
-    _write(
-        connection,
-        lease,
-        {**values, "state": State.UNKNOWN, "due_at": now + DAY_MS, "query_individually": True},
-    )
+    # No list page has shown it in the grace period: from now on it is queried individually, once a day.
+    unknown = {"state": State.UNKNOWN, "due_at": now + DAY_MS, "query_individually": True}
+    _write(connection, lease, {**values, **unknown})
     if row["state"] != State.UNKNOWN:
-        note(connection, lease.row_id, at=now, event="task.not_found", detail="the API does not know this id")
+        add_line(connection, lease.row_id, at=now, event="task.not_found", detail=message)
         trim(connection, lease.row_id)
     return State.UNKNOWN
 
 
-def save_stored(connection: sa.Connection, lease: Lease, stored: Sequence[StoredAsset]) -> None:
-    """Write down which assets lie in the bucket, also where others of the task could not be had."""
+def _save_stored(connection: sa.Connection, lease: Lease, stored: Sequence[StoredAsset]) -> None:
+    """Record the assets that are in the bucket, even where others of the task failed."""
     if stored:
-        rows = [{"task_row": lease.row_id, "asset_stem": one.stem} | _facts(one) for one in stored]
-        connection.execute(_SAVE, rows)
+        rows = [
+            {"task_row": lease.row_id, "asset_stem": asset.stem}
+            | {f"new_{name}": getattr(asset, name) for name in _STORED_COLUMNS}
+            for asset in stored
+        ]
+        connection.execute(_SAVE_STORED, rows)
 
 
-_FACTS = ("name", "key", "bytes", "sha256", "content_type", "width", "height", "source_url", "suspect")
-
-_SAVE = (
-    sa.update(schema.assets)
-    .where(
-        schema.assets.c.task == sa.bindparam("task_row"), schema.assets.c.stem == sa.bindparam("asset_stem")
-    )
-    .values({"reason": sa.null()} | {name: sa.bindparam(f"new_{name}") for name in _FACTS})
-)
-
-
-def _facts(stored: StoredAsset) -> dict[str, Any]:
-    return {f"new_{name}": getattr(stored, name) for name in _FACTS}
-
-
-def save_failed(
+def _save_failed(
     connection: sa.Connection, lease: Lease, failed: Mapping[str, Exception], *, now: int
 ) -> None:
-    """Write down why which asset (by stem) could not be had; a body that only the wholeness check refused
-    leaves its digest, so that the same bytes an hour later are known to be what upstream has."""
+    """Record why an asset (by stem) failed. A body that only the completeness check refused leaves its digest: the same
+    bytes an hour later are then known to be what upstream has."""
     table = schema.assets
     for stem, error in failed.items():
         where = (table.c.task == lease.row_id, table.c.stem == stem)
@@ -222,22 +290,3 @@ def save_failed(
             first = sa.or_(table.c.incomplete_sha256.is_(None), table.c.incomplete_sha256 != sha256)
             statement = sa.update(table).where(*where, first)
             connection.execute(statement.values(incomplete_sha256=sha256, incomplete_at=now))
-
-
-def archived(
-    connection: sa.Connection, lease: Lease, *, manifest_key: str, archived_at: int, now: int
-) -> None:
-    """The manifest is in the bucket: the task is done. A crash before this commit is healed by the next
-    attempt, which finds the manifest and adopts it."""
-    values = {
-        **_RELEASED,
-        "state": State.ARCHIVED,
-        "queue": None,
-        "due_at": None,
-        "reason": None,
-        "message": None,
-        "manifest_key": manifest_key,
-        "archived_at": archived_at,
-    }
-    _write(connection, lease, values)
-    note(connection, lease.row_id, at=now, event="task.archived", detail=manifest_key)

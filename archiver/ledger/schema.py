@@ -231,10 +231,9 @@ daemons = sa.Table(
     sa.Column("seen_at", sa.BigInteger, nullable=False),
 )
 
-facts = sa.Table(
-    "facts",
+named_values = sa.Table(
+    "facts",  # its older name
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
-"""Single values: `first_started_at` (Unix ms), and counters that must outlive a restart."""

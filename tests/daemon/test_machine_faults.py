@@ -20,6 +20,7 @@ import pytest
 from archiver.engine.pools import PrestartedPool
 from archiver.failures import LedgerUnavailable
 from archiver.fetch.connecting import RESOLUTIONS_MAX, PinnedBackend
+from archiver.ledger.databases.sqlite import SqliteDatabase
 from archiver.model import Callback, Status
 from tests.harness.daemons import FAMILY, Daemon, Site, until
 from tests.harness.edge import Edge, legacy_body
@@ -185,7 +186,9 @@ def test_a_ledger_that_became_read_only_closes_the_door_and_opens_it_again_by_it
     desk = Desk(tmp_path)
 
     def read_only(switched: bool) -> None:
-        connection = desk.ledger._connections._writing.raw_connection()  # noqa: SLF001 -- nobody switches this but a fault
+        database = desk.ledger.database
+        assert isinstance(database, SqliteDatabase)
+        connection = database._writing.raw_connection()  # noqa: SLF001 -- only a fault switches this
         connection.cursor().execute(f"PRAGMA query_only={int(switched)}")
         connection.close()
 

@@ -18,8 +18,11 @@ import pathlib
 import random
 import sqlite3
 import threading
-from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import sqlalchemy as sa
 
 from archiver.archive.transfer import TransferLimits
 from archiver.engine.stages import Account, Clock, Stages, build_stages
@@ -31,7 +34,7 @@ from archiver.kling.credentials import ApiKey
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
-from archiver.ledger.databases.sqlite import Connections
+from archiver.ledger.databases.protocol import Database
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
 from tests.deadlines.outside import Api, Bucket, Cdn
@@ -51,16 +54,41 @@ _LOOKING = {"verify-loop": ("verify", "inquire"), "archive-loop": ("archive",)}
 class MortalLedger(Ledger):
     """The real ledger, which after a kill -9 hears nothing more from the process that has died."""
 
+    def __init__(self, database: Database, **options: Any) -> None:
+        self._mortal = _MortalDatabase(database)
+        super().__init__(self._mortal, **options)
+
+    def die(self) -> None:
+        self._mortal.die()
+
+
+class _MortalDatabase:
+    def __init__(self, database: Database) -> None:
+        self._database: Database | None = database
+
     def die(self) -> None:
         self.close()
-        self._connections = cast("Connections", _Dead())
+        self._database = None
 
+    def _living(self) -> Database:
+        if self._database is None:
+            raise Died
+        return self._database
 
-class _Dead:
-    def write(self) -> NoReturn:
-        raise Died
+    def write(self) -> AbstractContextManager[sa.Connection]:
+        return self._living().write()
 
-    read = write
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        return self._living().read()
+
+    def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
+        self._living().begin_daemon(connection, now=now)
+
+    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+        self._living().insert_new_ids(connection, rows)
+
+    def close(self) -> None:
+        self._living().close()
 
 
 class Looking:

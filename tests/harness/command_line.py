@@ -167,7 +167,7 @@ def bury(ledger: Ledger, task_id: str, error: Failure) -> None:
 
 def lease_of(ledger: Ledger, task_id: str) -> Lease:
     """The right to archive this one; the others are given back."""
-    leases = ledger.claim_archive(count=50, offset=0)
+    leases = ledger.claim_archive(count=50, offset=0, account=ACCOUNT)
     for lease in leases:
         if lease.task_id != task_id:
             ledger.give_back(lease)

@@ -10,7 +10,7 @@ import pathlib
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +24,9 @@ from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.ledger import Ledger
+from archiver.ledger.claims import Claims
+from archiver.ledger.databases.protocol import Database
+from archiver.ledger.outcomes import Outcomes
 from archiver.metrics import Metrics
 from archiver.model import Callback, DiscoveredBy, Lease, LeasedAsset, Status, StoredAsset
 from tests.harness.fake_store import FakeStore
@@ -81,8 +84,8 @@ class Effects:
             return self.plan.pop(self.seen[-1], (True, None))
 
 
-class HookedLedger(Ledger):
-    """The real ledger, two of whose transactions are effects of an attempt."""
+class HookedClaims(Claims):
+    """The real claims; reading the assets is an effect of an attempt."""
 
     effects = Effects()
 
@@ -93,6 +96,12 @@ class HookedLedger(Ledger):
             raise error
         return assets
 
+
+class HookedOutcomes(Outcomes):
+    """The real outcomes; archiving is an effect of an attempt."""
+
+    effects = Effects()
+
     def archived(
         self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]
     ) -> None:
@@ -101,6 +110,15 @@ class HookedLedger(Ledger):
             super().archived(lease, manifest_key=manifest_key, archived_at=archived_at, stored=stored)
         if error is not None:
             raise error
+
+
+class HookedLedger(Ledger):
+    """The real ledger, two of whose transactions are effects of an attempt."""
+
+    def __init__(self, database: Database, *, now: Callable[[], int], **options: Any) -> None:
+        super().__init__(database, now=now, **options)
+        self.claims = HookedClaims(database, now=now)
+        self.outcomes = HookedOutcomes(database, now=now)
 
 
 class HookedFetcher(Fetcher):
@@ -175,7 +193,7 @@ class Engine:
     def _open(self) -> None:
         sim, clock = self.sim, self.clock
         url = f"sqlite:///{self._folder}/ledger.db"
-        HookedLedger.effects = HookedFetcher.effects = self.effects
+        HookedClaims.effects = HookedOutcomes.effects = HookedFetcher.effects = self.effects
         self.ledger = self._ledger_class.open(url, daemon=True, now=clock.now)
         self.client = KlingClient(
             sim.base_url,
@@ -247,7 +265,7 @@ class Engine:
     def claim(self) -> Lease:
         """Lease the one task that is due."""
         asked_at = self.keeper.asking()
-        (lease,) = self.ledger.claim_archive(count=1, offset=0)
+        (lease,) = self.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)
         self.keeper.keep([lease], asked_at=asked_at)
         return lease
 

@@ -139,8 +139,8 @@ class Desk:
 
     def claim_all(self, stage: Stage, *, count: int = 10) -> list[Lease]:
         if stage is Stage.ARCHIVE:
-            return self.ledger.claim_archive(count=count, offset=0)
-        return self.ledger.claim_verify(count=count, offset=0)
+            return self.ledger.claim_archive(count=count, offset=0, account=ACCOUNT)
+        return self.ledger.claim_verify(count=count, offset=0, account=ACCOUNT)
 
     def fail(self, lease: Lease, error: Failure) -> None:
         """The work on this lease ended in `error`: what `FailureHandler` would do."""

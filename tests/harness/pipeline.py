@@ -111,7 +111,8 @@ class Pipeline:
     def _begin(self) -> None:
         """A process has started."""
         engine, clock = self.engine, self.engine.clock
-        for owner in ("ledger", "client", "fetcher", "spool"):
+        self.mishaps.hook_ledger(engine.ledger)
+        for owner in ("client", "fetcher", "spool"):
             self.mishaps.hook(owner, getattr(engine, owner))
         stages = dataclasses.replace(
             engine.stages, archiver=dataclasses.replace(engine.archiver, pool=Inline())

@@ -152,7 +152,7 @@ class Questions:
         if many:
             self.ask_batch(due_before=matched.began)
         leases = self.desk.ledger.claim_verify(
-            count=threads, offset=0, due_before=matched.began, own_paths_only=many
+            count=threads, offset=0, due_before=matched.began, own_paths_only=many, account=ACCOUNT
         )
         for lease in leases:
             self.ask(lease)
@@ -160,7 +160,7 @@ class Questions:
 
     def ask_batch(self, *, due_before: int | None = None) -> list[State | Exception]:
         """Ask for as many ids as one batch query answers."""
-        batch = self.desk.ledger.claim_batch(count=IDS_MAX, due_before=due_before)
+        batch = self.desk.ledger.claim_batch(count=IDS_MAX, due_before=due_before, account=ACCOUNT)
         if not batch:
             return []
         answers: Mapping[str, NewStandardTask | Failure] | None = None

@@ -183,7 +183,7 @@ class Service:
         """When something comes due: rows, probes of holds, sweeps."""
         rows = "SELECT min(due_at) FROM tasks WHERE queue IS NOT NULL AND due_at > :now"
         probes = "SELECT min(probe_at) FROM holds"
-        with self.ledger._connections.read() as connection:  # noqa: SLF001 -- what the daemon finds by looking twice a second
+        with self.ledger.database.read() as connection:
             found = [
                 connection.exec_driver_sql(query, {"now": self.clock()} if ":now" in query else {}).scalar()
                 for query in (rows, probes)
@@ -193,9 +193,11 @@ class Service:
 
     def verify_all(self, *, until: float = math.inf) -> None:
         """Ask for whatever waits, and fetch nothing yet. Questions take time: `until` (Unix ms) it may go on."""
-        while self.clock() < until and self.ledger.work_due(Stage.VERIFY):
+        while self.clock() < until and self.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
             began = self.verifier.match().began
-            if not self._each(self.ledger.claim_verify(count=4, offset=0, due_before=began), Stage.VERIFY):
+            if not self._each(
+                self.ledger.claim_verify(count=4, offset=0, due_before=began, account=ACCOUNT), Stage.VERIFY
+            ):
                 return
 
     # --- the worker's steps -------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ class Service:
             self.upkeep.run_once()
         self.sweeps.step()
         self.verify_all(until=until)
-        while leases := self.ledger.claim_archive(count=8, offset=0):
+        while leases := self.ledger.claim_archive(count=8, offset=0, account=ACCOUNT):
             self._each(leases, Stage.ARCHIVE)
 
     def _each(self, leases: list[Lease], stage: Stage) -> bool:

@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from archiver.failures import (
     ApiTimeout,
@@ -25,12 +25,21 @@ from archiver.fetch.fetcher import FetchedFile, Fetcher
 from archiver.fetch.spool import Reservation, Spool
 from archiver.kling.client import KlingClient
 from archiver.ledger import Ledger
+from archiver.ledger.part import Part
 from archiver.store import Store
 from tests.harness.engine import Died
+
+PARTS: Mapping[str, type[Part]] = {
+    name: kind
+    for name, kind in get_type_hints(Ledger).items()
+    if isinstance(kind, type) and issubclass(kind, Part)
+}
+"""The parts of the ledger, by attribute. Each is an owner of its own: `ledger.records`."""
 
 OWNERS: Mapping[str, tuple[type, type[Failure]]] = {
     # name in labels: whose methods, and how they fail
     "ledger": (Ledger, LedgerUnavailable),
+    **{f"ledger.{name}": (part, LedgerUnavailable) for name, part in PARTS.items()},
     "client": (KlingClient, ApiTimeout),
     "store": (Store, StoreUnreachable),
     "fetcher": (Fetcher, FetchTimeout),
@@ -46,17 +55,26 @@ _ENDS = "gives back what ends with the process anyway"
 _BOOKED = "a number in memory, which ends with the process; what it can meet, `reserve` and `write` meet too"
 
 WITHOUT_A_ROW: Mapping[str, str] = {
-    **dict.fromkeys(("ledger.show", "ledger.status", "ledger.holds", "ledger.ids_in"), _FOR_PEOPLE),
-    **dict.fromkeys(("ledger.first_started_at", "ledger.settled"), _FOR_PEOPLE),
     **dict.fromkeys(
-        ("ledger.accounts", "ledger.stranded", "ledger.rename_account", "ledger.forget_holds"), _AT_REST
+        ("ledger.views.show", "ledger.views.status", "ledger.holds.all", "ledger.views.ids_in"), _FOR_PEOPLE
     ),
-    **dict.fromkeys(("ledger.known", "ledger.withdraw", "client.create"), _SUBMIT),
-    "ledger.note_offer": _GATEWAYS,
-    "ledger.daemons": _FOR_PEOPLE,
-    "ledger.ping": "changes nothing; /readyz asks by it",
-    "ledger.note": "nothing in the pipeline calls it",
-    "ledger.leave": "the last word of an orderly exit; after a minute nobody is shown that has not said it",
+    **dict.fromkeys(("ledger.daemons.first_started_at", "ledger.records.states"), _FOR_PEOPLE),
+    **dict.fromkeys(
+        (
+            "ledger.accounts.names",
+            "ledger.accounts.stranded",
+            "ledger.accounts.rename",
+            "ledger.accounts.forget_holds",
+        ),
+        _AT_REST,
+    ),
+    **dict.fromkeys(
+        ("ledger.registrations.known", "ledger.registrations.withdraw", "client.create"), _SUBMIT
+    ),
+    "ledger.availability.note": _GATEWAYS,
+    "ledger.daemons.alive": _FOR_PEOPLE,
+    "ledger.daemons.ping": "changes nothing; /readyz asks by it",
+    "ledger.daemons.leave": "the last word of an orderly exit; after a minute nobody is shown that has not said it",
     **dict.fromkeys(("ledger.close", "client.close", "fetcher.close", "reservation.close"), _ENDS),
     **dict.fromkeys(
         ("spool.grant_memory", "spool.give_memory_back", "spool.promise", "spool.forget"), _BOOKED
@@ -74,9 +92,11 @@ here: test_ledger_file kills a process in the midst of it."""
 
 def _methods(owner: str) -> Iterator[str]:
     kind, _ = OWNERS[owner]
-    for name, member in vars(kind).items():
-        if inspect.isfunction(member) and not name.startswith("_"):
-            yield f"{owner}.{name}"
+    bases = [base for base in kind.__mro__ if base is kind or (issubclass(base, Part) and base is not Part)]
+    for base in bases:
+        for name, member in vars(base).items():
+            if inspect.isfunction(member) and not name.startswith("_"):
+                yield f"{owner}.{name}"
 
 
 METHODS = tuple(label for owner in OWNERS for label in _methods(owner))
@@ -86,7 +106,11 @@ EFFECTS = tuple(label for label in METHODS if label not in WITHOUT_A_ROW)
 READS = frozenset(
     f"{owner}.{name}"
     for owner, names in {
-        "ledger": "standings unoffered work_due assets waiting sweep_memory is_held has_holds",
+        "ledger.claims": "any_due assets pending",
+        "ledger.records": "known_states",
+        "ledger.holds": "is_held any",
+        "ledger.sweeps": "memory",
+        "ledger.availability": "unavailable",
         "client": "query list_page collection",
         "store": "head list read",
     }.items()
@@ -97,7 +121,7 @@ READS = frozenset(
 
 def failure_of(label: str) -> Failure:
     """How this effect fails when the other side is in trouble."""
-    return OWNERS[label.partition(".")[0]][1]("simulated")
+    return OWNERS[label.rpartition(".")[0]][1]("simulated")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,9 +166,14 @@ class Mishaps:
     def hook(self, owner: str, thing: object) -> None:
         """From now on every effect of `thing` is asked for here, whoever calls it."""
         for label in EFFECTS:
-            of, _, name = label.partition(".")
+            of, _, name = label.rpartition(".")
             if of == owner:
                 setattr(thing, name, self._hooked(label, getattr(thing, name)))
+
+    def hook_ledger(self, ledger: Ledger) -> None:
+        """The same for every part of a ledger."""
+        for name in PARTS:
+            self.hook(f"ledger.{name}", getattr(ledger, name))
 
     def _hooked(self, label: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def effect(*positional: Any, **named: Any) -> Any:

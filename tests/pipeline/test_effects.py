@@ -31,7 +31,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_every_public_method_is_an_effect_or_has_a_reason_not_to_be() -> None:
     assert set(WITHOUT_A_ROW) <= set(METHODS)
     assert set(STORIES) | READS <= set(EFFECTS)
-    assert {"ledger.record_callbacks", "client.query", "store.put", "reservation.write"} <= set(EFFECTS)
+    assert {"ledger.callbacks.record", "client.query", "store.put", "reservation.write"} <= set(EFFECTS)
 
 
 @pytest.mark.parametrize(

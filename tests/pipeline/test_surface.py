@@ -144,10 +144,10 @@ class Surface:
     def _ask(self, verifier: Verifier, lookup: BatchQuery) -> None:
         many = lookup.is_offered()
         shown: Mapping[str, NewStandardTask | Failure] | None = None
-        crowd = self.ledger.claim_batch(count=20) if many else []
+        crowd = self.ledger.claim_batch(count=20, account=ACCOUNT) if many else []
         if crowd:
             shown = lookup.ask(crowd)
-        singly = self.ledger.claim_verify(count=4, offset=0, own_paths_only=many)
+        singly = self.ledger.claim_verify(count=4, offset=0, own_paths_only=many, account=ACCOUNT)
         for lease, answer in [*((one, shown) for one in crowd), *((one, None) for one in singly)]:
             self._ask_one(verifier, lease, answer)
 

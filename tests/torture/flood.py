@@ -181,7 +181,9 @@ class _Flood:
             free = VERIFY_THREADS - self._asking
             asked_at = self.keeper.asking()
             leases = (
-                self.ledger.claim_verify(count=free, offset=self._asked, due_before=due_before)
+                self.ledger.claim_verify(
+                    count=free, offset=self._asked, due_before=due_before, account=ACCOUNT
+                )
                 if free
                 else []
             )

@@ -1,1 +1,1 @@
-"""One module for each database that can hold the ledger."""
+"""The databases that can hold the ledger: `protocol` is what each must offer, `sqlite` is the one there is."""

@@ -1,36 +1,37 @@
-"""Where SQLite is opened, and how: WAL, `synchronous=FULL`, one writer connection that also owns checkpoints.
+"""The ledger in SQLite: WAL, `synchronous=FULL`, one writer connection that also owns checkpoints.
 
 Rules:
 
 1. A transaction that returned is on the disk: with `synchronous=FULL` every COMMIT fsyncs the write-ahead log.
-2. Within a process one lock hands the single writer connection around, so that no thread ever meets
-   SQLITE_BUSY from its own process; between processes `busy_timeout` waits.
+2. Within a process, one lock hands the single writer connection around: no thread meets SQLITE_BUSY from its own
+   process. Between processes, `busy_timeout` waits.
 3. Only the daemon checkpoints (automatically, on its writer). Commands never do, so no callback waits for one.
-4. Every error of the driver leaves here as `LedgerUnavailable`; nothing was written then.
-5. Nothing is committed to a file that is no longer there. SQLite would go on writing to one that somebody has
-   deleted or replaced, with every sign of success, and all of it would end with the process.
+4. Every driver error leaves here as `LedgerUnavailable`; nothing was written then.
+5. Nothing is committed to a file that was deleted or replaced. SQLite would go on writing to it with every sign of
+   success, and all of it would end with the process.
 
 A crash between BEGIN and COMMIT leaves nothing; after COMMIT, everything. There is no state between.
 
-What is on the disk when (seen with strace, and held by `tests/daemon/test_power_loss.py`):
+What is on the disk when (seen with strace, and tested by `tests/daemon/test_power_loss.py`):
 
-- COMMIT appends the changed pages to `<ledger>-wal` and syncs that file (`fdatasync`) before it returns. The sync
-  that follows the creation of a file, the ledger's or the log's, syncs the folder too, so that its name is there too.
+- COMMIT appends the changed pages to `<ledger>-wal` and syncs that file (`fdatasync`) before it returns. The first sync
+  after a file is created, the ledger or the log, also syncs the folder, so that the file's name is on the disk.
 - A checkpoint (every `_CHECKPOINT_PAGES` pages of log, and when the daemon ends) syncs the log, copies its pages into
-  the ledger and syncs the ledger, before the log may be written from its start again.
-- `<ledger>-shm` is never synced: an index of the log, made anew by whoever is the first to open it.
+  the ledger and syncs the ledger, before the log may be overwritten.
+- `<ledger>-shm` is never synced: it is an index of the log, rebuilt by the first process that opens the ledger.
 
-So when the power fails, the disk has a ledger and a log whose last transaction may be torn, which its checksum tells:
-the next open reads up to there. Ledger and log belong together: a backup takes both at one moment (a snapshot of the
-file system, or `sqlite3 ledger.db .backup`), never the one without the other.
+So after a power failure the disk has a ledger and a log whose last transaction may be torn; its checksum shows that,
+and the next open reads up to there. Ledger and log belong together: a backup takes both at one moment (a file system
+snapshot, or `sqlite3 ledger.db .backup`), never one without the other.
 """
 
 import contextlib
 import fcntl
+import json
 import pathlib
 import threading
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -38,29 +39,62 @@ from sqlalchemy import event, exc, pool
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from archiver.failures import LedgerUnavailable
+from archiver.ledger import schema
+from archiver.ledger.claims import LEASE_SECONDS
+from archiver.model import DiscoveredBy, State
 
 APPLICATION_ID = 0x4B4C4E47
-"""Written into the file's header ("KLNG"): tells our ledger from anybody else's database."""
+"""Written into the file's header ("KLNG"): marks an SQLite file as our ledger."""
 
 BUSY_SECONDS = 4.0
-"""How long a transaction waits, first for the other threads of its process and then for other processes: together
-below the 10 s within which the door must have said 503."""
+"""How long a transaction waits, first for other threads of its process and then for other processes: together less than
+the 10 s within which the receiver must have answered 503."""
 
 READERS = 16
-"""Connections for reading that are kept open; ten more may come on top for a while."""
+"""Read connections that are kept open; ten more may be opened for a while."""
 
 _CHECKPOINT_PAGES = 4000
 
+_NEW_ID_COLUMNS = (
+    "account",
+    "task_id",
+    "family_hint",
+    "result_arrays",
+    "due_at",
+    "deadline_at",
+    "first_seen_at",
+    "callbacks",
+    "callback_status",
+    "last_callback_at",
+    "query_individually",
+)
+"""The columns that differ between new ids. The others are literals in the statement and cost nothing per row."""
+
+_ROWS = sa.func.json_each(sa.bindparam("rows", type_=sa.Text)).table_valued("value", name="rows")
+
+_INSERT_NEW_IDS = sa.insert(schema.tasks).from_select(
+    [*_NEW_ID_COLUMNS, "state", "queue", "attempts", "held", "asked", "discovered_by"],
+    sa.select(
+        *(sa.func.json_extract(_ROWS.c.value, f"$[{place}]") for place in range(len(_NEW_ID_COLUMNS))),
+        sa.literal_column(f"'{State.REPORTED}'"),
+        sa.literal_column(f"'{schema.QUEUE_UNCONFIRMED}'"),
+        sa.literal_column("0"),
+        sa.literal_column("0"),
+        sa.literal_column("0"),
+        sa.literal_column(f"'{DiscoveredBy.CALLBACK}'"),
+    ),
+)
+
 
 class LedgerUnusable(Exception):
-    """The ledger file cannot be used as it is; the message says which file, why, and what to do."""
+    """The ledger cannot be used as it is; the message says which file, why, and what to do."""
 
 
 class LedgerMissing(LedgerUnusable):
-    """There is no ledger file, and who asked does not want to make one."""
+    """There is no ledger file, and the caller does not create one."""
 
 
-class Connections:
+class SqliteDatabase:
     """The one writer and the readers of one SQLite ledger file."""
 
     def __init__(self, path: pathlib.Path, *, daemon: bool, busy_seconds: float = BUSY_SECONDS) -> None:
@@ -71,7 +105,7 @@ class Connections:
         url = sa.URL.create("sqlite", database=str(path))
         arguments = {"check_same_thread": False, "timeout": busy_seconds}
         self._writing = sa.create_engine(url, poolclass=pool.StaticPool, connect_args=arguments)
-        # As many as threads usually read at once: what the pool does not keep is opened and set up for one question.
+        # As many as threads usually read at once: a connection beyond the pool is opened and set up for one query.
         self._reading = sa.create_engine(
             url, pool_size=READERS, pool_use_lifo=True, pool_timeout=busy_seconds, connect_args=arguments
         )
@@ -82,7 +116,7 @@ class Connections:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One write transaction: committed and durable when the block ends, nothing when it raises."""
+        """One write transaction: committed and durable when the block ends, undone when it raises."""
         if not self._lock.acquire(timeout=self._busy_seconds):
             raise LedgerUnavailable(f"the ledger {self.path} is busy: a transaction has not ended in time")
         try:
@@ -98,13 +132,27 @@ class Connections:
         with _translated(self.path), self._reading.begin() as connection:
             yield connection
 
-    def _require_file(self) -> None:
-        """Raises LedgerUnavailable while the path does not lead to the file that was opened."""
-        if _identity(self.path) != self._identity:
-            raise LedgerUnavailable(
-                f"the ledger {self.path} was deleted, moved or replaced under this process: put the file back, or "
-                "restart to begin with what is there now"
-            )
+    def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
+        """Free every lease of tasks and sweeps: only one daemon works on an SQLite ledger, so their holders are dead.
+
+        A task whose work kills the process would be first again after every start. Its attempts count, so it waits a
+        little longer each time, at most `LEASE_SECONDS`. A command that sweeps beside the daemon notices at its next
+        renewal and stops.
+        """
+        table = schema.tasks
+        wait = sa.case((table.c.attempts <= 2, 0), (table.c.attempts <= 4, 5_000), else_=LEASE_SECONDS * 1000)
+        freed = sa.update(table).where(table.c.lease_token.is_not(None))
+        connection.execute(freed.values(lease_token=None, lease_until=None, due_at=now + wait))
+        connection.execute(sa.update(schema.sweeps).values(lease_token=None, lease_until=None))
+
+    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert all new ids of a batch of callbacks by one statement.
+
+        For each row of an `executemany` the driver releases the GIL, and must contend for it with the event loop, which
+        is busy taking the next callbacks.
+        """
+        rows_json = json.dumps([[row[name] for name in _NEW_ID_COLUMNS] for row in rows])
+        connection.execute(_INSERT_NEW_IDS, {"rows": rows_json})
 
     def close(self) -> None:
         """Close every connection and let the next daemon in."""
@@ -113,19 +161,27 @@ class Connections:
         if self._daemon_lock is not None:
             self._daemon_lock.close()
 
+    def _require_file(self) -> None:
+        """Raises LedgerUnavailable unless the path still leads to the file that was opened."""
+        if _identity(self.path) != self._identity:
+            raise LedgerUnavailable(
+                f"the ledger {self.path} was deleted, moved or replaced under this process: put the file back, or "
+                "restart to begin with what is there now"
+            )
+
 
 def _identity(path: pathlib.Path) -> tuple[int, int] | None:
-    """Which file the path leads to; None for none."""
+    """Device and inode of the file at this path; None for no file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
-    """The lock that a daemon keeps on `<ledger>.lock` while it lives; the kernel drops it with the process,
-    so a kill -9 never leaves a stale one."""
+    """The lock that a living daemon keeps on `<ledger>.lock`. The kernel drops it with the process, so a kill -9 leaves
+    no stale one."""
     lock_path = path.with_name(path.name + ".lock")
     try:
         handle = lock_path.open("ab")
@@ -146,8 +202,8 @@ def _lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
 
 
 def _prepare(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
-    """Set every new connection up, and open transactions ourselves: the driver's implicit BEGIN is deferred,
-    and a deferred transaction that turns to writing can fail in a way no timeout waits for."""
+    """Set up every new connection, and open transactions ourselves: the driver's implicit BEGIN is deferred, and a
+    deferred transaction that turns to writing can fail in a way that no timeout waits for."""
 
     def connect(connection: DBAPIConnection, _record: object) -> None:
         connection.isolation_level = None
@@ -167,7 +223,7 @@ def _prepare(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
 
 @contextlib.contextmanager
 def _translated(path: pathlib.Path) -> Iterator[None]:
-    """Driver errors as `LedgerUnavailable`; an IntegrityError is a mistake of ours and passes through."""
+    """Driver errors as `LedgerUnavailable`; an IntegrityError and the like are our own bugs and pass through."""
     try:
         yield
     except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
@@ -179,7 +235,7 @@ def _translated(path: pathlib.Path) -> Iterator[None]:
 
 
 def open_file(url: str, *, create: bool = True) -> pathlib.Path:
-    """The file that a `sqlite:///…` URL names, looked at: ours, new, or `LedgerUnusable` with the reason."""
+    """The file that a `sqlite:///…` URL names, once it is known to be ours or new. Raises LedgerUnusable."""
     path = pathlib.Path(url.removeprefix("sqlite:///"))
     try:
         header = _header_of(path, create=create)
@@ -195,8 +251,8 @@ def open_file(url: str, *, create: bool = True) -> pathlib.Path:
 
 
 def _is_ours(path: pathlib.Path) -> bool:
-    """Whether an SQLite file carries our mark, or nothing at all yet (a crash before the first commit). Looked at
-    read-only: opened for writing, it would be switched to WAL, whoever it belongs to.
+    """Whether an SQLite file carries our mark, or no table yet (a crash before the first commit). Opened read-only:
+    opening for writing would switch another program's file to WAL.
 
     Raises LedgerUnavailable while another program has it locked.
     """
@@ -216,7 +272,7 @@ def _read_only(path: pathlib.Path) -> sa.URL:
 
 
 def _header_of(path: pathlib.Path, *, create: bool) -> bytes:
-    """The first bytes of a file that can be written; empty for a new one. Raises OSError as well."""
+    """The first bytes of a writable file; empty for a new one. Raises OSError as well."""
     if not path.parent.is_dir():
         raise LedgerUnusable(
             f"the folder {path.parent} of the ledger does not exist (KLING_LEDGER_URL): make it first"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from archiver.failures import Failure
-from tests.harness.engine import Engine
+from tests.harness.engine import ACCOUNT, Engine
 from tests.simulator import KlingSimulator, faults
 
 DAY_SECONDS = 86_400
@@ -95,7 +95,7 @@ def test_what_is_no_image_at_all_is_buried_and_asked_for_again_by_itself(engine:
     engine.assert_clean()
     engine.sim.clear_faults()
     engine.clock.advance(seconds=DAY_SECONDS)
-    assert engine.ledger.claim_verify(count=1, offset=0) != []
+    assert engine.ledger.claim_verify(count=1, offset=0, account=ACCOUNT) != []
     engine.verify(task_id)
     assert engine.attempt() is None
     engine.assert_archived(task_id)

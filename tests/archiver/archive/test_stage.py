@@ -856,7 +856,7 @@ def test_no_manifest_is_put_when_somebody_else_has_the_task(engine: Engine) -> N
     def taken_over() -> None:
         # The ledger goes by a wall clock, which somebody sets ahead: our lease has time left, and yet it is over.
         engine.clock.set_ahead(seconds=31)
-        assert engine.ledger.claim_archive(count=1, offset=0)
+        assert engine.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)
 
     at_label(engine, "list #2", taken_over)
 

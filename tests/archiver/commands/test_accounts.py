@@ -9,7 +9,7 @@ import pytest
 from archiver.failures import ApiCredentialsRefused, NotMedia
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, DiscoveredBy, Stage
-from tests.harness.command_line import FAMILY, NOW, CommandLine, api_task, bury
+from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_task, bury
 from tests.simulator import KlingSimulator, faults
 
 TABLE = """
@@ -244,7 +244,7 @@ def test_register_keeps_what_was_asked_for_without_the_callback_url(renamed: Com
 
     assert result.exit_code == 0
     with renamed.ledger() as ledger:
-        (lease,) = ledger.claim_verify(count=1, offset=0)
+        (lease,) = ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
     assert (lease.external_task_id, lease.request) == ("order-9", {"prompt": "a cat"})
 
 

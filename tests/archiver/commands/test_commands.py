@@ -124,7 +124,9 @@ def state_of(line: CommandLine, task_id: str) -> str:
 
 def is_due(line: CommandLine, task_id: str) -> bool:
     with line.ledger(daemon=False) as ledger:
-        return task_id in {lease.task_id for lease in ledger.claim_verify(count=1000, offset=0)}
+        return task_id in {
+            lease.task_id for lease in ledger.claim_verify(count=1000, offset=0, account=ACCOUNT)
+        }
 
 
 def test_retry_makes_a_buried_task_due_now(filled: CommandLine) -> None:

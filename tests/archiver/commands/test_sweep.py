@@ -36,7 +36,7 @@ def test_a_sweep_records_what_it_finds_for_the_daemon(line: CommandLine) -> None
     assert result.exit_code == 0
     assert "3 new tasks found, 0 changed state." in result.stdout
     with line.ledger() as ledger:
-        assert len(ledger.claim_archive(count=10, offset=0)) == 2
+        assert len(ledger.claim_archive(count=10, offset=0, account=ACCOUNT)) == 2
 
 
 def test_a_sweep_says_when_no_daemon_is_there_to_archive(line: CommandLine) -> None:

@@ -515,4 +515,4 @@ def test_a_question_under_way_for_a_registration_taken_back_ends_harmlessly(benc
     with pytest.raises(LeaseLost):
         bench.desk.ledger.not_found(lease, rand=RAND)
     bench.desk.clock.advance(MINUTE)
-    assert bench.desk.ledger.claim_verify(count=9, offset=0) == []
+    assert bench.desk.ledger.claim_verify(count=9, offset=0, account=ACCOUNT) == []

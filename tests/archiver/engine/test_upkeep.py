@@ -190,7 +190,7 @@ def test_a_clock_that_is_set_back_a_little_makes_nobody_hurry(questions: Questio
 
     upkeep.run_once()
 
-    assert not questions.desk.ledger.work_due(Stage.VERIFY)
+    assert not questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT)
 
 
 def test_a_lost_task_is_loud(questions: Questions, upkeep: Upkeep, lines: list[EventDict]) -> None:

@@ -28,8 +28,10 @@ from archiver.failures import (
 )
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
+from archiver.ledger import sweeps as ledger_sweeps
+from archiver.ledger.databases.protocol import Database
 from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
-from tests.harness.engine import ACCOUNT, FAMILY, Died, Effects, Engine, HookedLedger
+from tests.harness.engine import ACCOUNT, FAMILY, Died, Effects, Engine, HookedClaims, HookedLedger
 from tests.harness.journal import Impatient, Journal
 from tests.simulator import KlingSimulator, faults
 
@@ -38,36 +40,28 @@ SLOTS = 8
 PATIENCE_SECONDS = 20
 
 
-class WatchedLedger(HookedLedger):
+class WatchedClaims(HookedClaims):
     """Tells when a loop has found nothing to claim, and lets a test make its questions fail."""
 
-    def watch(self) -> None:
+    def watch(self, questions: Effects) -> None:
         self._idle = threading.Condition()
         self._idle_steps = 0
-        self.questions = Effects()
+        self.questions = questions
 
-    def work_due(self, stage: Stage, *, account: str | None = None) -> bool:
-        _, error = self.questions(f"work_due {stage}")
+    def any_due(self, stage: Stage, *, account: str) -> bool:
+        _, error = self.questions(f"any_due {stage}")
         if error is not None:
             raise error
-        due = super().work_due(stage, account=account)
+        due = super().any_due(stage, account=account)
         self._note(stage, idle=not due)
         return due
 
-    def claim_archive(
-        self, *, count: int, offset: int, hosts_avoided: Collection[str] = (), account: str | None = None
+    def archive(
+        self, *, count: int, offset: int, account: str, hosts_avoided: Collection[str] = ()
     ) -> list[Lease]:
-        leases = super().claim_archive(
-            count=count, offset=offset, hosts_avoided=hosts_avoided, account=account
-        )
+        leases = super().archive(count=count, offset=offset, hosts_avoided=hosts_avoided, account=account)
         self._note(Stage.ARCHIVE, idle=not leases)
         return leases
-
-    def sweep_begin(self, *, account: str, family: str) -> str | None:
-        _, error = self.questions(f"sweep_begin {family}")
-        if error is not None:
-            raise error
-        return super().sweep_begin(account=account, family=family)
 
     def wait_idle(self) -> None:
         """Return once the archive loop has looked again, after this call, and found nothing to do."""
@@ -80,6 +74,36 @@ class WatchedLedger(HookedLedger):
             with self._idle:
                 self._idle_steps += 1
                 self._idle.notify_all()
+
+
+class WatchedSweeps(ledger_sweeps.Sweeps):
+    """Lets a test make a sweep's first question fail."""
+
+    questions: Effects
+
+    def begin(self, *, account: str, family: str) -> str | None:
+        _, error = self.questions(f"begin {family}")
+        if error is not None:
+            raise error
+        return super().begin(account=account, family=family)
+
+
+class WatchedLedger(HookedLedger):
+    """A ledger with both, sharing `questions`."""
+
+    claims: WatchedClaims
+
+    def __init__(self, database: Database, *, now: Callable[[], int], **options: Any) -> None:
+        super().__init__(database, now=now, **options)
+        self.questions = Effects()
+        self.claims = WatchedClaims(database, now=now)
+        self.claims.watch(self.questions)
+        self.sweeps = WatchedSweeps(database, now=now)
+        self.sweeps.questions = self.questions
+
+    def wait_idle(self) -> None:
+        """Return once the archive loop has looked again, after this call, and found nothing to do."""
+        self.claims.wait_idle()
 
 
 class Running:
@@ -155,8 +179,6 @@ def sim() -> Iterator[KlingSimulator]:
 @pytest.fixture
 def engine(sim: KlingSimulator, tmp_path: pathlib.Path, journal: Journal) -> Iterator[Engine]:  # noqa: ARG001 -- logging is set up first
     with Engine(sim, tmp_path, ledger_class=WatchedLedger, families=(FAMILY, OTHER_FAMILY)) as made:
-        assert isinstance(made.ledger, WatchedLedger)
-        made.ledger.watch()
         yield made
 
 
@@ -173,8 +195,6 @@ def running(engine: Engine, journal: Journal) -> Iterator[Running]:
 def running_by_api_key(sim: KlingSimulator, tmp_path: pathlib.Path, journal: Journal) -> Iterator[Running]:
     families = (FAMILY, OTHER_FAMILY)
     with Engine(sim, tmp_path, ledger_class=WatchedLedger, api_key=True, families=families) as engine:
-        assert isinstance(engine.ledger, WatchedLedger)
-        engine.ledger.watch()
         run = Running(engine, journal)
         run.worker.start()
         yield run
@@ -491,7 +511,7 @@ def test_a_step_that_fails_does_not_end_its_loop(
     engine: Engine, journal: Journal, stage: Stage, error: Exception, event: str
 ) -> None:
     run = Running(engine, journal)
-    run.ledger.questions.plan[f"work_due {stage}"] = (False, error)
+    run.ledger.questions.plan[f"any_due {stage}"] = (False, error)
     task_id = engine.sim.create_task(status="succeed")
     engine.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
     run.worker.start()
@@ -508,7 +528,7 @@ def test_a_loop_that_ends_all_the_same_ends_the_process(
     engine: Engine, journal: Journal, stage: Stage
 ) -> None:
     run = Running(engine, journal)
-    run.ledger.questions.plan[f"work_due {stage}"] = (False, Died())
+    run.ledger.questions.plan[f"any_due {stage}"] = (False, Died())
     run.worker.start()
 
     assert run.died.wait(PATIENCE_SECONDS)
@@ -607,7 +627,7 @@ def test_a_sweep_that_nobody_expected_to_fail_keeps_no_other_family_waiting(
 ) -> None:
     loop, swept = sweeps
     assert isinstance(engine.ledger, WatchedLedger)
-    engine.ledger.questions.plan[f"sweep_begin {FAMILY}"] = (False, ZeroDivisionError("x"))
+    engine.ledger.questions.plan[f"begin {FAMILY}"] = (False, ZeroDivisionError("x"))
     loop.step()
     assert swept == [OTHER_FAMILY]
     assert len(journal.find("worker.crashed", family=FAMILY)) == 1

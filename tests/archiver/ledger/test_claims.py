@@ -68,7 +68,7 @@ def test_a_leased_task_is_claimed_by_nobody_else(desk: Desk) -> None:
     desk.clock.advance(30 * SECOND - 1)
 
     assert desk.claim_all(Stage.ARCHIVE) == []
-    assert not desk.ledger.work_due(Stage.ARCHIVE)
+    assert not desk.ledger.work_due(Stage.ARCHIVE, account=ACCOUNT)
 
 
 @pytest.mark.parametrize("stage", [Stage.VERIFY, Stage.ARCHIVE])
@@ -80,7 +80,7 @@ def test_what_a_dead_worker_held_is_claimable_within_a_minute_and_counts_as_trie
 
     desk.clock.advance(30 * SECOND)
 
-    assert desk.ledger.work_due(stage)
+    assert desk.ledger.work_due(stage, account=ACCOUNT)
     assert desk.claim(stage).attempt == 2
 
 
@@ -258,7 +258,9 @@ def test_a_fresh_task_goes_before_a_backlog_that_was_found_after_it(desk: Desk) 
         desk.say(answer(f"found-{number}", created_at=START - DAY - number), by=DiscoveredBy.SWEEP)
         desk.clock.advance(SECOND)
 
-    claimed = [desk.ledger.claim_archive(count=1, offset=slot)[0].task_id for slot in range(4)]
+    claimed = [
+        desk.ledger.claim_archive(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)
+    ]
 
     assert "fresh" in claimed
 
@@ -269,7 +271,9 @@ def test_one_slot_at_a_time_every_lane_gets_its_turn(desk: Desk) -> None:
         desk.clock.advance(1)
     desk.say(answer("fresh"))
 
-    claimed = [desk.ledger.claim_archive(count=1, offset=slot)[0].task_id for slot in range(4)]
+    claimed = [
+        desk.ledger.claim_archive(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)
+    ]
 
     assert "fresh" in claimed
     assert claimed[0] == "old-0"
@@ -282,7 +286,7 @@ def test_known_ids_are_asked_for_first_then_first_come_first_served(desk: Desk) 
     desk.bring(State.RUNNING, "known")
     desk.clock.advance(MINUTE)
 
-    order = [desk.ledger.claim_verify(count=1, offset=slot)[0].task_id for slot in range(4)]
+    order = [desk.ledger.claim_verify(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)]
 
     assert order == ["known", "first", "second", "third"]
 
@@ -294,7 +298,7 @@ def test_what_came_after_a_list_was_read_is_left_to_the_next_list(desk: Desk) ->
     desk.clock.advance(1)
     desk.tell("after")
 
-    claimed = desk.ledger.claim_verify(count=5, offset=0, due_before=read_at)
+    claimed = desk.ledger.claim_verify(count=5, offset=0, due_before=read_at, account=ACCOUNT)
 
     assert [lease.task_id for lease in claimed] == ["before"]
 
@@ -304,7 +308,7 @@ def test_tasks_of_avoided_hosts_are_left_where_they_are(desk: Desk) -> None:
     desk.say(answer("b", assets=(asset(url="https://two.klingai.com/0.png"),)))
     desk.say(answer("c", assets=(asset(url="no url at all"),)))
 
-    claimed = desk.ledger.claim_archive(count=9, offset=0, hosts_avoided={"one.klingai.com"})
+    claimed = desk.ledger.claim_archive(count=9, offset=0, hosts_avoided={"one.klingai.com"}, account=ACCOUNT)
 
     assert sorted(lease.task_id for lease in claimed) == ["b", "c"]
 
@@ -472,19 +476,21 @@ def two(desk: Desk) -> None:
 
 def test_a_hold_stops_its_stage_and_costs_nobody_an_attempt(desk: Desk) -> None:
     two(desk)
-    first = desk.ledger.claim_archive(count=1, offset=0)[0]
+    first = desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)[0]
 
     desk.fail(first, BucketMissing("no such bucket"))
 
     assert desk.claim_all(Stage.ARCHIVE) == []
-    assert not desk.ledger.work_due(Stage.ARCHIVE)
+    assert not desk.ledger.work_due(Stage.ARCHIVE, account=ACCOUNT)
     assert [desk.row(task_id)["attempts"] for task_id in "ab"] == [0, 0]
     assert desk.row(first.task_id)["reason"] is None
 
 
 def test_a_held_stage_is_probed_once_in_30_seconds_with_the_task_that_waits_longest(desk: Desk) -> None:
     two(desk)
-    desk.fail(desk.ledger.claim_archive(count=1, offset=0)[0], BucketMissing("no such bucket"))
+    desk.fail(
+        desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)[0], BucketMissing("no such bucket")
+    )
     probes = []
     for _ in range(5 * 60):
         desk.clock.advance(SECOND)
@@ -499,7 +505,9 @@ def test_a_held_stage_is_probed_once_in_30_seconds_with_the_task_that_waits_long
 
 def test_a_probe_that_succeeds_lets_everything_go_on_at_once(desk: Desk) -> None:
     two(desk)
-    desk.fail(desk.ledger.claim_archive(count=1, offset=0)[0], BucketMissing("no such bucket"))
+    desk.fail(
+        desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)[0], BucketMissing("no such bucket")
+    )
     desk.clock.advance(30 * SECOND)
     desk.archived(desk.claim(Stage.ARCHIVE))
 
@@ -531,7 +539,7 @@ def test_a_poisonous_task_goes_further_back_each_time_and_never_keeps_the_others
 
 def test_a_poisonous_task_is_the_probe_only_where_there_is_no_other(desk: Desk) -> None:
     two(desk)
-    poison = desk.ledger.claim_archive(count=1, offset=0)[0]
+    poison = desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)[0]
     desk.fail(poison, BucketMissing("only for this one"))
 
     desk.clock.advance(MINUTE)

@@ -281,7 +281,7 @@ def test_an_id_that_is_being_asked_for_is_not_dropped_meanwhile(small: Desk) -> 
     for number in range(4):
         small.tell(f"t{number}")
         small.clock.advance(1)
-    (lease,) = small.ledger.claim_verify(count=1, offset=0)
+    (lease,) = small.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
 
     assert (lease.task_id, small.ledger.prune()) == ("t0", 0)
 

@@ -48,7 +48,7 @@ def sqlite(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
 def test_every_commit_is_synced_to_the_disk(tmp_path: pathlib.Path) -> None:
     ledger = open_at(tmp_path / "ledger.db")
 
-    with ledger._connections.write() as connection:  # noqa: SLF001 -- what is promised here shows nowhere else
+    with ledger.database.write() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys", "application_id")
@@ -119,7 +119,7 @@ def test_a_batch_that_fails_halfway_leaves_nothing(desk: Desk) -> None:
 def test_a_command_writes_beside_the_daemon_and_never_checkpoints(desk: Desk) -> None:
     command = open_at(desk.path, daemon=False)
     command.register("t", account=ACCOUNT, family=FAMILY)
-    with command._connections.write() as connection:  # noqa: SLF001 -- what is promised here shows nowhere else
+    with command.database.write() as connection:
         assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar_one() == 0
     command.close()
 
@@ -309,7 +309,7 @@ def test_a_transaction_that_does_not_end_keeps_no_other_thread_waiting_for_ever(
     begun, ends = threading.Event(), threading.Event()
 
     def hang() -> None:
-        with desk.ledger._connections.write():  # noqa: SLF001 -- no public method is slow on purpose
+        with desk.ledger.database.write():
             begun.set()
             ends.wait(10)
 

@@ -435,7 +435,7 @@ def test_an_unconfirmed_buried_id_that_turns_out_to_have_no_results_costs_the_pa
     desk: Desk,
 ) -> None:
     desk.tell("b")
-    (lease,) = desk.ledger.claim_verify(count=1, offset=0)
+    (lease,) = desk.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
     desk.fail(lease, ApiRequestInvalid("1200"))
     desk.clock.advance(SECOND)
 

@@ -45,7 +45,7 @@ def pass_time(questions: Questions, *, milliseconds: int) -> None:
     """Time goes by, and whatever is due is asked for."""
     end = questions.clock() + milliseconds
     while questions.clock() < end:
-        while questions.desk.ledger.work_due(Stage.VERIFY):
+        while questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
             questions.step()
         questions.clock.advance(MINUTE // 2)
 

@@ -177,7 +177,7 @@ def test_a_burst_of_2000_genuine_callbacks_costs_at_most_a_hundredth_of_a_call_e
 
     questions.sim.on_request(more_come_while_a_list_is_read)
     questions.tell(*ids[:500])
-    while questions.desk.ledger.work_due(Stage.VERIFY):
+    while questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
         questions.step()
         questions.clock.advance(1)
 

@@ -56,7 +56,7 @@ def events(lines: list[EventDict], name: str) -> list[EventDict]:
 
 def settle(questions: Questions) -> None:
     """Work until nothing is due."""
-    while questions.desk.ledger.work_due(Stage.VERIFY):
+    while questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
         questions.step()
 
 

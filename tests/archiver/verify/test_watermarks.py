@@ -17,6 +17,7 @@ from archiver.metrics import Metrics
 from archiver.model import Callback, State, Status
 from archiver.verify.availability import Availability
 from archiver.verify.stage import DELAY_ATTEMPTS_MAX, Verifier
+from tests.harness.ledgers import ACCOUNT
 from tests.simulator import KlingSimulator, faults
 
 FAMILY = "images/editing/expand"
@@ -53,11 +54,11 @@ class Desk:
     def ask(self) -> State:
         """One try to verify the one task that waits; time enough passes before it for any earlier try to be over."""
         self.now_ms += 20 * MINUTE_MS
-        (lease,) = self.ledger.claim_verify(count=1, offset=0)
+        (lease,) = self.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
         return self.verifier.ask(lease)
 
     def stems_to_archive(self) -> list[str]:
-        (lease,) = self.ledger.claim_archive(count=1, offset=0)
+        (lease,) = self.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)
         return [leased.asset.stem for leased in lease.assets]
 
 

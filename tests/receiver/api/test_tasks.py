@@ -15,7 +15,7 @@ from archiver.ledger import Ledger
 from archiver.model import Callback, State, Status
 from receiver.api.tasks import BODY_BYTES_MAX, LEDGER_CALLS_MAX, Api
 from tests.harness.edge import SECONDS_MAX, Edge
-from tests.harness.ledgers import DAY, START, Clock
+from tests.harness.ledgers import ACCOUNT, DAY, START, Clock
 
 ADMIN = "admin-token-0123456789"
 FAMILY = "images/generations"
@@ -136,7 +136,7 @@ def test_a_registration_is_in_the_ledger_when_it_is_answered(desk: Desk) -> None
     }
     assert shown is not None
     assert (shown["task_id"], shown["state"], shown["discovered_by"]) == ("77", "reported", "registration")
-    (lease,) = desk.ledger.claim_verify(count=1, offset=0)
+    (lease,) = desk.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
     assert lease.request == {"prompt": "a cat", "n": 2}
     assert desk.told == ["default"]
 
@@ -171,7 +171,7 @@ def test_the_deadline_is_counted_from_when_the_task_was_created_and_is_never_ove
     desk: Desk, created_at: object, days_left: int
 ) -> None:
     assert desk.post({**BODY, "created_at": created_at}).status_code == 200
-    (lease,) = desk.ledger.claim_verify(count=1, offset=0)
+    (lease,) = desk.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
 
     assert round((lease.deadline_at - START) / DAY) == days_left
 

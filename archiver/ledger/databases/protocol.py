@@ -1,0 +1,26 @@
+"""What the ledger needs of a database. All other SQL of the ledger is SQLAlchemy Core."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+
+class Database(Protocol):
+    """One open ledger database. Thread-safe."""
+
+    def write(self) -> AbstractContextManager[sa.Connection]:
+        """One write transaction: durable when the block ends, undone when it raises. Raises LedgerUnavailable."""
+
+    def read(self) -> AbstractContextManager[sa.Connection]:
+        """One consistent snapshot. Raises LedgerUnavailable."""
+
+    def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
+        """A daemon starts: free the leases that dead daemons have left."""
+
+    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert the rows of ids that a batch of callbacks named first (`callbacks.unconfirmed_row`)."""
+
+    def close(self) -> None:
+        """Close every connection."""

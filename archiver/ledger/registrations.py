@@ -1,0 +1,188 @@
+"""Ids that a user registers, that an operator wants tried again, or that the API's own collections show."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger import schema
+from archiver.ledger.callbacks import unconfirmed_row
+from archiver.ledger.history import add_line, trim
+from archiver.ledger.part import Part
+from archiver.ledger.rows import find
+from archiver.model import DAY_MS, RETENTION_MS, DiscoveredBy, State
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExistingTask:
+    """What the submitter must know before it creates a task under an external id."""
+
+    task_id: str
+    """The task's own id; the external id itself until the API has confirmed it."""
+    is_confirmed: bool
+    """Whether the API has ever said that this task exists."""
+    family: str | None
+    """From the API, else from the registration."""
+    request: Mapping[str, object] | None
+    """What the task was created with, where a registration says so."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetryResult:
+    """What `retry` did: how many ids will be tried again, the unknown ids, and the ids left alone because they are in
+    the bucket."""
+
+    retried: int
+    not_known: tuple[str, ...]
+    archived: tuple[str, ...]
+
+
+class Registrations(Part):
+    """Following ids without a callback."""
+
+    def register(
+        self,
+        task_id: str,
+        *,
+        account: str,
+        family: str,
+        external_task_id: str | None = None,
+        request: Mapping[str, object] | None = None,
+        created_at: int | None = None,
+    ) -> bool:
+        """Follow an id that a user names; True when it is new. `task_id` may be an external id.
+
+        A confirmed task keeps its state and takes only what it lacks. An unconfirmed one is queried afresh under this
+        family: a registering user knows better than the callback URL. The deadline of a new id is counted from
+        `created_at` (Unix ms), but is at least a day away, so that every registered id gets a try.
+        """
+        table = schema.tasks
+        request_json = None if request is None else json.dumps(request)
+        with self._database.write() as connection:
+            now = self._now()
+            row = find(connection, account=account, task_id=task_id)
+            if row is None:
+                values = unconfirmed_row(
+                    (account, task_id),
+                    family_hint=family,
+                    arrays=(),
+                    discovered_by=DiscoveredBy.REGISTRATION,
+                    now=now,
+                )
+                values |= {"external_task_id": external_task_id, "request": request_json}
+                if created_at is not None:
+                    values["deadline_at"] = max(min(created_at, now) + RETENTION_MS, now + DAY_MS)
+                inserted = sa.insert(table).values(values).returning(table.c.id)
+                row_id: int = connection.execute(inserted).scalar_one()
+                add_line(connection, row_id, at=now, event="task.registered", detail=family)
+                return True
+            unconfirmed = row["confirmed_at"] is None
+            changes: dict[str, Any] = {
+                "family_hint": family if unconfirmed else row["family_hint"] or family,
+                "request": row["request"] or request_json,
+                "external_task_id": row["external_task_id"] or external_task_id,
+            }
+            if unconfirmed:  # also an id that was buried under another family
+                changes |= {"state": State.REPORTED, "due_at": now, "reason": None, "message": None}
+                changes |= {"asked": 0, "not_found_since": None, "query_individually": False}
+            connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
+            return False
+
+    def known(self, task_id: str, *, account: str) -> ExistingTask | None:
+        """A registered task by id or external id; None when the ledger has neither."""
+        with self._database.read() as connection:
+            row = find(connection, account=account, task_id=task_id)
+        if row is None:
+            return None
+        request = json.loads(row["request"]) if row["request"] else None
+        family = row["family"] or row["family_hint"]
+        return ExistingTask(row["task_id"], row["confirmed_at"] is not None, family, request)
+
+    def withdraw(self, task_id: str, *, account: str) -> bool:
+        """Delete a registration that neither the API nor a callback has named, by the very id it was made with; whether
+        there was one. Only for its maker, who knows that the task was never created. A worker that queries the id at
+        this moment loses its lease."""
+        table = schema.tasks
+        never_named = (
+            table.c.account == account,
+            table.c.task_id == task_id,
+            table.c.confirmed_at.is_(None),
+            table.c.discovered_by == DiscoveredBy.REGISTRATION,
+            table.c.callbacks == 0,
+        )
+        with self._database.write() as connection:
+            return connection.execute(sa.delete(table).where(*never_named)).rowcount > 0
+
+    def enrol(self, found: Mapping[str, Sequence[str]], *, account: str) -> int:
+        """Follow ids that a collection of the API shows, their families still unknown; how many were new. At most 500 a
+        call.
+
+        `found` gives the result arrays that each task fills. A confirmed id is left alone; an unknown or buried one is
+        queried afresh.
+        """
+        table = schema.tasks
+        query = sa.select(table.c.id, table.c.task_id, table.c.state, table.c.confirmed_at).where(
+            table.c.account == account, table.c.task_id.in_(found.keys())
+        )
+        with self._database.write() as connection:
+            now = self._now()
+            known = {row.task_id: row for row in connection.execute(query)}
+            for task_id, row in known.items():
+                if row.confirmed_at is None and row.state in (State.UNKNOWN, State.BURIED):
+                    change = sa.update(table).where(table.c.id == row.id, table.c.lease_token.is_(None))
+                    again = {"state": State.REPORTED, "due_at": now, "asked": 0, "not_found_since": None}
+                    arrays = ",".join(found[task_id])
+                    connection.execute(
+                        change.values(**again, reason=None, message=None, result_arrays=arrays)
+                    )
+            new = [
+                unconfirmed_row(
+                    (account, task_id),
+                    family_hint=None,
+                    arrays=found[task_id],
+                    discovered_by=DiscoveredBy.SWEEP,
+                    now=now,
+                )
+                for task_id in found.keys() - known.keys()
+            ]
+            if new:
+                connection.execute(sa.insert(table), new)
+            return len(new)
+
+    def retry(self, task_ids: Sequence[str], *, account: str) -> RetryResult:
+        """An operator wants these ids or external ids tried now. At most 500 a call."""
+        with self._database.write() as connection:
+            now = self._now()
+            states = {
+                task_id: _retry(connection, account=account, task_id=task_id, now=now) for task_id in task_ids
+            }
+        archived = tuple(task_id for task_id, state in states.items() if state is State.ARCHIVED)
+        not_known = tuple(task_id for task_id, state in states.items() if state is None)
+        return RetryResult(len(states) - len(archived) - len(not_known), not_known, archived)
+
+
+def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -> State | None:
+    """Try one task now; the state it was in, None for an unknown id.
+
+    An archived task is left alone: its manifest is final. A failed one stays failed while it is queried: only the API
+    moves it. A succeeded one is fetched at once: its URLs are known, and where they have expired the archive stage
+    queries again. A task under a lease is left to its worker.
+    """
+    row = find(connection, account=account, task_id=task_id)
+    if row is None:
+        return None
+    state = State(row["state"])
+    if state is State.ARCHIVED or (row["lease_until"] is not None and row["lease_until"] > now):
+        return state
+    changes: dict[str, Any] = {"due_at": now, "held": 0, "query_individually": True}
+    changes |= {"lease_token": None, "lease_until": None}
+    if state is State.FAILED:
+        changes |= {"queue": schema.QUEUE_VERIFY}
+    if state in (State.REPORTED, State.UNKNOWN):
+        changes |= {"state": State.REPORTED, "not_found_since": None, "asked": 0}
+    connection.execute(sa.update(schema.tasks).where(schema.tasks.c.id == row["id"]).values(changes))
+    add_line(connection, row["id"], at=now, event="task.retry_requested", detail=state)
+    trim(connection, row["id"])
+    return state
