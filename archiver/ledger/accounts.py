@@ -8,8 +8,8 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from archiver.ledger import schema
 from archiver.ledger.part import Part
+from archiver.ledger.tables import schema
 from archiver.model import State
 
 

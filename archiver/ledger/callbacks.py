@@ -6,10 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.families import FAMILIES
-from archiver.ledger import schema
-from archiver.ledger.named_values import LAST_CALLBACK_AT, set_named_value
 from archiver.ledger.part import Part
-from archiver.ledger.rows import CONSOLE_TEST
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.named_values import LAST_CALLBACK_AT, set_named_value
+from archiver.ledger.tables.rows import CONSOLE_TEST
 from archiver.model import RETENTION_MS, TERMINAL, Callback, CallbackOutcome, DiscoveredBy, State, Status
 
 UNKNOWN_QUERY_MS_MIN = 10 * 60 * 1000

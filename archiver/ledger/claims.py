@@ -14,10 +14,10 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from archiver.failures import HOLD_PROBE_SECONDS
-from archiver.ledger import schema
 from archiver.ledger.databases.dialect import without_index
 from archiver.ledger.part import Part
-from archiver.ledger.rows import assets_of, read_asset, read_lease
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.rows import assets_of, read_asset, read_lease
 from archiver.model import Lease, LeasedAsset, Stage
 
 LEASE_SECONDS = 30

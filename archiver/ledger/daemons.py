@@ -7,16 +7,16 @@ import uuid
 
 import sqlalchemy as sa
 
-from archiver.ledger import schema
 from archiver.ledger.databases.protocol import Database
-from archiver.ledger.named_values import (
+from archiver.ledger.part import Part
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.named_values import (
     CLOCK_SKEW_MS,
     FIRST_STARTED_AT,
     forget_named_value,
     named_value,
     set_named_value,
 )
-from archiver.ledger.part import Part
 from archiver.model import rfc3339
 
 DAEMON_SEEN_MS = 60_000

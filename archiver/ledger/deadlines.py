@@ -7,14 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
-from archiver.ledger import schema
 from archiver.ledger.claims import LEASE_SECONDS
 from archiver.ledger.databases.dialect import text_without_index
 from archiver.ledger.databases.protocol import Database
-from archiver.ledger.history import add_line
-from archiver.ledger.named_values import FIRST_STARTED_AT, named_value
 from archiver.ledger.part import Part
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.history import add_line
+from archiver.ledger.tables.named_values import FIRST_STARTED_AT, named_value
 from archiver.model import DAY_MS, RETENTION_MS, State, Status
 
 UNCONFIRMED_MAX = 1_000_000

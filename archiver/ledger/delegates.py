@@ -10,11 +10,11 @@ from archiver.ledger.claims import Claims, PendingCounts
 from archiver.ledger.daemons import Daemons
 from archiver.ledger.deadlines import Deadlines, Expiry
 from archiver.ledger.holds import Holds
-from archiver.ledger.named_values import Availability
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import KnownState, RecordedTask, Records
 from archiver.ledger.registrations import ExistingTask, Registrations, RetryResult
 from archiver.ledger.sweeps import SweepMemory, Sweeps
+from archiver.ledger.tables.named_values import Availability
 from archiver.ledger.views import Views
 from archiver.model import (
     Callback,

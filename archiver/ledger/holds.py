@@ -5,8 +5,8 @@ import dataclasses
 import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, Failure
-from archiver.ledger import schema
 from archiver.ledger.part import Part
+from archiver.ledger.tables import schema
 from archiver.model import Stage, rfc3339
 
 _ANY = sa.select(schema.holds.c.id).limit(1)

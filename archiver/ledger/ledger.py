@@ -23,11 +23,11 @@ from archiver.ledger.databases.sqlite import BUSY_SECONDS, SqliteDatabase, open_
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
 from archiver.ledger.delegates import CallableAccounts, CallableDaemons, CallableHolds, Delegates
 from archiver.ledger.migrations import upgrade
-from archiver.ledger.named_values import Availability
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.sweeps import Sweeps
+from archiver.ledger.tables.named_values import Availability
 from archiver.ledger.views import Views
 
 

@@ -24,10 +24,10 @@ from archiver.failures import (
     lost_due,
     reason_of,
 )
-from archiver.ledger import schema
-from archiver.ledger.history import add_line, trim
 from archiver.ledger.holds import set_hold
 from archiver.ledger.part import Part
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.transitions import buried_again, still_failed, still_running
 from archiver.model import DAY_MS, Lease, State, StoredAsset, text
 

@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.families import is_provisional
-from archiver.ledger import schema
-from archiver.ledger.history import add_line, trim
 from archiver.ledger.part import Part
-from archiver.ledger.rows import find_all
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.rows import find_all
 from archiver.ledger.transitions import (
     Changes,
     Row,

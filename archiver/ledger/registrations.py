@@ -7,11 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger import schema
 from archiver.ledger.callbacks import unconfirmed_row
-from archiver.ledger.history import add_line, trim
 from archiver.ledger.part import Part
-from archiver.ledger.rows import find
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.rows import find
 from archiver.model import DAY_MS, RETENTION_MS, DiscoveredBy, State
 
 

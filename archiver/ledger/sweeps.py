@@ -5,8 +5,8 @@ import uuid
 
 import sqlalchemy as sa
 
-from archiver.ledger import schema
 from archiver.ledger.part import Part
+from archiver.ledger.tables import schema
 
 SWEEP_LEASE_SECONDS = 60
 

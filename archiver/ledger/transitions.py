@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from archiver.failures import ResultsMissing, buried_due, running_due
 from archiver.families import is_provisional
-from archiver.ledger import schema
+from archiver.ledger.tables import schema
 from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, DiscoveredBy, State, Status, Task
 
 Row = Mapping[Any, Any]

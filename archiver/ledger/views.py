@@ -7,12 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger import schema
 from archiver.ledger.daemons import DaemonView, alive_daemons
 from archiver.ledger.holds import HoldView, all_holds
-from archiver.ledger.named_values import CLOCK_SKEW_MS, LAST_CALLBACK_AT, named_value
 from archiver.ledger.part import Part
-from archiver.ledger.rows import find
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.named_values import CLOCK_SKEW_MS, LAST_CALLBACK_AT, named_value
+from archiver.ledger.tables.rows import find
 from archiver.model import DiscoveredBy, State, rfc3339
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 
 from archiver.failures import HostRefusing
-from archiver.ledger import Ledger, schema
+from archiver.ledger import Ledger
+from archiver.ledger.tables import schema
 from archiver.model import Stage
 from tests.deadlines.simulation import in_memory
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, START, Desk

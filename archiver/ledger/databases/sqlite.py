@@ -39,8 +39,8 @@ from sqlalchemy import event, exc, pool
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import schema
 from archiver.ledger.claims import LEASE_SECONDS
+from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, State
 
 APPLICATION_ID = 0x4B4C4E47

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from archiver.ledger.schema import metadata
+from archiver.ledger.tables.schema import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -23,8 +23,9 @@ from archiver.failures import (
     Retry,
     StoreError,
 )
-from archiver.ledger import Ledger, schema
+from archiver.ledger import Ledger
 from archiver.ledger.claims import shares
+from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, Lease, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,

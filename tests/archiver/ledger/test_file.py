@@ -18,8 +18,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, schema
+from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.sqlite import APPLICATION_ID, BUSY_SECONDS
+from archiver.ledger.tables import schema
 from archiver.model import Callback, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, FAMILY, Clock, Desk
 

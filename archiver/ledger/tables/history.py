@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from archiver.ledger import schema
+from archiver.ledger.tables import schema
 
 LINES_MAX = 100
 """Per task: a month of retries at their slowest; a bound for a task that never ends."""

@@ -2,8 +2,8 @@
 
 import sqlalchemy as sa
 
-from archiver.ledger import schema
 from archiver.ledger.part import Part
+from archiver.ledger.tables import schema
 
 FIRST_STARTED_AT = "first_started_at"
 """When a daemon first worked on this ledger (Unix ms): no callback could arrive before."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger import schema
+from archiver.ledger.tables import schema
 from archiver.model import (
     Asset,
     DiscoveredBy,
