@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterable, Mapping
 from archiver import log
 from archiver.archive.transfer import TransferLimits
 from archiver.config.settings import Settings, SettingsError
+from archiver.engine.api_clocks import ApiClocks
+from archiver.engine.health import Health
 from archiver.engine.pools import PrestartedPool
 from archiver.engine.stages import Account, build_stages
+from archiver.engine.threads import Guard, Threads
 from archiver.engine.transfer_slots import TransferSlots
-from archiver.engine.upkeep import Upkeep
+from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import Failure
 from archiver.families import collection_of
@@ -50,13 +53,16 @@ class Engine:
     workers: Mapping[str, Worker]
     """By account."""
     upkeep: Upkeep
+    health: Health
     ledger: Ledger
+    _upkeep_thread: threading.Thread
     _closes: tuple[Callable[[], None], ...]
 
     def start(self) -> None:
-        """Start every worker."""
+        """Start every worker, and the upkeep."""
         for worker in self.workers.values():
             worker.start()
+        self._upkeep_thread.start()
 
     def wake(self, stage: Stage, accounts: Iterable[str]) -> None:
         """There is something new for `stage` of these accounts; cheap, from any thread."""
@@ -68,6 +74,7 @@ class Engine:
         they look at one event. False when some work goes on."""
         until = monotonic() + seconds
         ended = [worker.stop(seconds=max(0.0, until - monotonic())) for worker in self.workers.values()]
+        self._upkeep_thread.join(max(0.0, until - monotonic()))
         return all(ended)
 
     def close(self) -> None:
@@ -130,7 +137,10 @@ def build_engine(
     accounts = [build_account(account, metrics, stop=stop) for account in settings.accounts]
     clients = {account.name: account.client for account in accounts}
     fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=_spool(settings))
-    upkeep = _upkeep(settings, ledger, clients, metrics)
+    clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=unix_ms)
+    upkeep = Upkeep(ledger, metrics, clocks, daemon_id=new_daemon_id(), version=VERSION, started_at=unix_ms())
+    upkeep_loop = UpkeepLoop(upkeep, stop=stop)
+    guard = Guard(stop=stop, on_death=on_death)
     store = build_store(settings)
     slots = TransferSlots(settings.transfer_concurrency)
     pools: list[PrestartedPool] = []
@@ -144,7 +154,6 @@ def build_engine(
         workers[account.name] = Worker(
             stages,
             _worker_limits(settings),
-            upkeep=None if workers else upkeep,
             stop=stop,
             on_death=on_death,
             slots=slots,
@@ -155,7 +164,14 @@ def build_engine(
             pool.shutdown(wait=False, cancel_futures=True)
 
     closes = (close_pools, fetcher.close, *(client.close for client in clients.values()))
-    return Engine(workers, upkeep, ledger, closes)
+    return Engine(
+        workers,
+        upkeep,
+        Health(ledger, metrics, clocks),
+        ledger,
+        guard.thread(Threads(), upkeep_loop.name, upkeep_loop.step),
+        closes,
+    )
 
 
 def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:
@@ -202,19 +218,4 @@ def _worker_limits(settings: Settings) -> WorkerLimits:
         transfer_concurrency=settings.transfer_concurrency,
         sweep_interval_seconds=settings.sweep_interval_seconds,
         accounts=len(settings.accounts),
-    )
-
-
-def _upkeep(
-    settings: Settings, ledger: Ledger, clients: Mapping[str, KlingClient], metrics: Metrics
-) -> Upkeep:
-    return Upkeep(
-        clients=clients,
-        ledger=ledger,
-        metrics=metrics,
-        sweep_interval_ms=int(settings.sweep_interval_seconds * 1000),
-        daemon_id=new_daemon_id(),
-        version=VERSION,
-        started_at=unix_ms(),
-        now=unix_ms,
     )

@@ -208,8 +208,8 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
         metrics=metrics,
         draining=draining.is_set,
         probe=ledger.ping,
-        degraded=engine.upkeep.degraded,
-        refresh_metrics=engine.upkeep.refresh_gauges,
+        degraded=engine.health.degraded,
+        refresh_metrics=engine.health.refresh_gauges,
         routes=_api(settings, engine),
     )
 

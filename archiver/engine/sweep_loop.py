@@ -31,6 +31,8 @@ WAIT_SECONDS_MAX = 0.5
 class SweepLoop:
     """Sweeps the families of one account in turn. `step` belongs to one thread, `resume` to any."""
 
+    name = "sweep-loop"
+
     def __init__(
         self,
         *,

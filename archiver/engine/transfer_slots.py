@@ -26,7 +26,7 @@ class TransferSlots:
         self._total = total
         self._lock = threading.Lock()
         self._taken: collections.Counter[str] = collections.Counter()
-        self._hungry: set[str] = set()
+        self._waiting: set[str] = set()
         """Accounts that have work and got fewer slots than they wanted when they last asked."""
         self._given_at: dict[str, int] = {}
         """When an account was last given one, in takes counted."""
@@ -46,15 +46,15 @@ class TransferSlots:
             if given:
                 self._given_at[account] = self._takes
             if given < most:
-                self._hungry.add(account)
+                self._waiting.add(account)
             else:
-                self._hungry.discard(account)
+                self._waiting.discard(account)
             return given
 
-    def content(self, account: str) -> None:
-        """The account has nothing due: nobody need leave anything to it."""
+    def idle(self, account: str) -> None:
+        """The account is idle; no slot is reserved for it."""
         with self._lock:
-            self._hungry.discard(account)
+            self._waiting.discard(account)
 
     def give_back(self, account: str, count: int = 1) -> None:
         """Slots that are not needed any more."""
@@ -62,21 +62,21 @@ class TransferSlots:
             return
         with self._lock:
             self._taken[account] -= count
-            wakes = [self._wakes[one] for one in self._hungry if one in self._wakes]
+            wakes = [self._wakes[one] for one in self._waiting if one in self._wakes]
         for wake in wakes:
             wake()
 
     def _share(self, account: str, *, wanted: int) -> int:
         """How many of the free slots are this account's, were they dealt out one by one by the two rules."""
         free = self._total - self._taken.total()
-        counts = {one: self._taken[one] for one in {*self._wakes, *self._hungry, account}}
+        counts = {one: self._taken[one] for one in {*self._wakes, *self._waiting, account}}
         own = counts[account]
         while free > 0 and counts[account] - own < wanted:
-            entitled = [one for one in {*self._hungry, account} if free > self._left_by(one, counts)]
+            entitled = [one for one in {*self._waiting, account} if free > self._left_by(one, counts)]
             if not entitled:
                 break
-            poorest = min(entitled, key=lambda one: (counts[one], self._given_at.get(one, 0), one))
-            counts[poorest] += 1
+            fewest = min(entitled, key=lambda one: (counts[one], self._given_at.get(one, 0), one))
+            counts[fewest] += 1
             free -= 1
         return counts[account] - own
 

@@ -25,9 +25,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.archive.transfer import TransferLimits
+from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.stages import Account, Clock, Stages, build_stages
-from archiver.engine.upkeep import Upkeep
-from archiver.engine.worker import Threads, Worker, WorkerLimits
+from archiver.engine.threads import Threads
+from archiver.engine.upkeep import Upkeep, UpkeepLoop
+from archiver.engine.worker import Worker, WorkerLimits
 from archiver.fetch.spool import Spool
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey
@@ -313,13 +315,14 @@ class Daemon:
         self.worker = Worker(
             stages,
             WorkerLimits(transfer_concurrency=slots, sweep_interval_seconds=sweep_interval_seconds),
-            upkeep=self._upkeep(sweep_interval_seconds=sweep_interval_seconds),
             stop=self._stop,
             on_death=self._died,
             monotonic=self.monotonic,
             threads=self._fibers,
         )
+        upkeep_loop = UpkeepLoop(self._upkeep(sweep_interval_seconds=sweep_interval_seconds), stop=self._stop)
         self.worker.start()
+        self.worker.guard.thread(self._fibers, upkeep_loop.name, upkeep_loop.step).start()
 
     def now(self) -> int:
         """Unix ms by the wall clock of its machine."""
@@ -385,12 +388,10 @@ class Daemon:
     def _upkeep(self, *, sweep_interval_seconds: float) -> Upkeep:
         self._daemon_id = new_daemon_id()
         return Upkeep(
-            clients={ACCOUNT: self._client},
+            clocks=ApiClocks({ACCOUNT: self._client}, int(sweep_interval_seconds * 1000), now=self.now),
             ledger=self.ledger,
             metrics=self.metrics,
-            sweep_interval_ms=int(sweep_interval_seconds * 1000),
             daemon_id=self._daemon_id,
             version="simulated",
             started_at=self.now(),
-            now=self.now,
         )

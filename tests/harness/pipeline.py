@@ -8,6 +8,7 @@ belongs to the next process, which finds what is written down and nothing else.
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import sqlite3
 import threading
@@ -15,12 +16,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from archiver.engine.api_clocks import ApiClocks
+from archiver.engine.archive_loop import ArchiveLoop
 from archiver.engine.stages import Stages
-from archiver.engine.upkeep import Upkeep
-from archiver.engine.worker import Worker, WorkerLimits
+from archiver.engine.threads import Threads
+from archiver.engine.upkeep import Upkeep, UpkeepLoop
+from archiver.engine.worker import Loop, Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger, new_daemon_id
-from archiver.model import Callback, Stage, State, Status
+from archiver.model import Callback, State, Status
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
 from tests.pipeline.effects import Mishap, Mishaps
 from tests.simulator import KlingSimulator
@@ -52,33 +56,38 @@ class Unwaiting(threading.Event):
         return self.is_set()
 
 
-class ByHand(Worker):
-    """The real worker, of which a test does the steps."""
+class InlineThreads(Threads):
+    """No threads: whatever is handed over is done at once, and nothing waits."""
+
+    def event(self) -> threading.Event:
+        return Unwaiting()
+
+    def pool(self, size: int, *, name: str, begin: Callable[[], object]) -> concurrent.futures.Executor:  # noqa: ARG002 -- the base's signature
+        return Inline()
+
+
+class ByHand:
+    """The real worker and the real upkeep, of which a test does the steps."""
 
     def __init__(self, stages: Stages, upkeep: Upkeep, *, monotonic: Callable[[], float]) -> None:
-        limits = WorkerLimits(transfer_concurrency=4, sweep_interval_seconds=1e9)
-        super().__init__(stages, limits, stop=Unwaiting(), on_death=lambda: None, monotonic=monotonic)
-        self._upkeep_by_hand = upkeep
-        self._wakes = {stage: Unwaiting() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
-        for pool in (self._verifying, self._archiving):
-            pool._executor = Inline()  # noqa: SLF001 -- the one thing that makes it threads
-
-    def _upkeep(self) -> None:
-        self._upkeep_step(self._upkeep_by_hand)
+        stop = Unwaiting()
+        self._worker = Worker(
+            stages,
+            WorkerLimits(transfer_concurrency=4, sweep_interval_seconds=1e9),
+            stop=stop,
+            on_death=lambda: None,
+            monotonic=monotonic,
+            threads=InlineThreads(),
+        )
+        self._loops: list[Loop] = [*self._worker.loops, UpkeepLoop(upkeep, stop=stop)]
 
     def steps(self, *, archiving: bool) -> list[Callable[[], None]]:
         """Every loop's step, guarded as the loops guard it; two of the archive's, which takes four tasks at a time."""
-        steps = {
-            "verify-loop": self._verify_step,
-            **(
-                {"archive-loop": self._archive_step, "archive-loop again": self._archive_step}
-                if archiving
-                else {}
-            ),
-            "sweep-loop": self._sweeps.step,
-            "upkeep-loop": self._upkeep,
-        }
-        return [lambda name=name, step=step: self._try(name, step) for name, step in steps.items()]  # type: ignore[misc]  # mypy cannot type a lambda's default
+        guarded: list[Callable[[], None]] = []
+        for loop in self._loops:
+            times = 1 if loop.name != ArchiveLoop.name else 2 * archiving
+            guarded += [functools.partial(self._worker.guard.attempt, loop.name, loop.step)] * times
+        return guarded
 
 
 class Pipeline:
@@ -118,14 +127,12 @@ class Pipeline:
             engine.stages, archiver=dataclasses.replace(engine.archiver, pool=Inline())
         )
         upkeep = Upkeep(
-            clients={ACCOUNT: engine.client},
+            clocks=ApiClocks({ACCOUNT: engine.client}, 1000, now=clock.now),
             ledger=engine.ledger,
             metrics=engine.metrics,
-            sweep_interval_ms=1000,
             daemon_id=new_daemon_id(),
             version="test",
             started_at=clock.now(),
-            now=clock.now,
         )
         self._worker = ByHand(stages, upkeep, monotonic=clock.monotonic)
 

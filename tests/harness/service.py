@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from archiver.archive.transfer import TransferLimits
+from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.stages import Account, build_stages
 from archiver.engine.stages import Clock as StageClock
 from archiver.engine.sweep_loop import SweepLoop
@@ -139,14 +140,12 @@ class Service:
             monotonic=self._seconds,
         )
         self.upkeep = Upkeep(
-            clients={ACCOUNT: self.client},
-            sweep_interval_ms=int(SWEEP_SECONDS * 1000),
+            clocks=ApiClocks({ACCOUNT: self.client}, int(SWEEP_SECONDS * 1000), now=self.clock),
             daemon_id=new_daemon_id(),
             version="test",
             started_at=self.clock(),
             ledger=self.ledger,
             metrics=self.metrics,
-            now=self.clock,
         )
 
     def __enter__(self) -> Self:

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from archiver.engine.failure_handling import FailureHandler
-from archiver.engine.upkeep import BATCHES_MAX
-from archiver.engine.worker import IDLE_SECONDS, MATCH_SECONDS, UPKEEP_SECONDS, VERIFY_THREADS
+from archiver.engine.threads import IDLE_SECONDS
+from archiver.engine.upkeep import BATCHES_MAX, UPKEEP_SECONDS
+from archiver.engine.verify_loop import MATCH_SECONDS
+from archiver.engine.worker import VERIFY_THREADS
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority, RateLimiter

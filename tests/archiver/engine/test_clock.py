@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog.testing
 
+from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.upkeep import Upkeep
 from archiver.failures import ApiUnreachable, BucketMissing, NotMedia, StoreError
 from archiver.model import Callback, Stage, State, Status
@@ -171,14 +172,12 @@ def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
 
 def tender_of(questions: Questions) -> Upkeep:
     return Upkeep(
-        clients={ACCOUNT: questions.client},
+        clocks=ApiClocks({ACCOUNT: questions.client}, 5 * MINUTE, now=questions.clock),
         ledger=questions.desk.ledger,
         metrics=questions.metrics,
-        sweep_interval_ms=5 * MINUTE,
         daemon_id="d1",
         version="0.1.0",
         started_at=START,
-        now=questions.clock,
     )
 
 

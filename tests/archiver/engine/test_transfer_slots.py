@@ -58,7 +58,7 @@ def test_nothing_is_left_for_an_account_that_has_nothing_due() -> None:
     slots = TransferSlots(4)
     slots.take("a", 4)
     slots.take("b", 4)
-    slots.content("b")
+    slots.idle("b")
     slots.give_back("a")
 
     assert slots.take("a", 1) == 1

@@ -10,7 +10,9 @@ import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
-from archiver.engine.upkeep import SKEW_MS_MAX, Upkeep
+from archiver.engine.api_clocks import SKEW_MS_MAX, ApiClocks
+from archiver.engine.health import Health
+from archiver.engine.upkeep import Upkeep
 from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
@@ -36,15 +38,18 @@ def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
 @pytest.fixture
 def upkeep(questions: Questions) -> Upkeep:
     return Upkeep(
-        clients={ACCOUNT: questions.client},
+        clocks=ApiClocks({ACCOUNT: questions.client}, 5 * MINUTE, now=questions.clock),
         ledger=questions.desk.ledger,
         metrics=questions.metrics,
-        sweep_interval_ms=5 * MINUTE,
         daemon_id="d1",
         version="0.1.0",
         started_at=START,
-        now=questions.clock,
     )
+
+
+@pytest.fixture
+def health(questions: Questions, upkeep: Upkeep) -> Health:
+    return Health(questions.desk.ledger, questions.metrics, upkeep.clocks)
 
 
 def hear_the_api(questions: Questions) -> None:
@@ -76,7 +81,7 @@ def test_no_deadline_is_decided_before_the_api_has_told_its_time(
 
 @pytest.mark.parametrize("ahead", [1, -1])
 def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
-    questions: Questions, upkeep: Upkeep, lines: list[EventDict], ahead: int
+    questions: Questions, upkeep: Upkeep, health: Health, lines: list[EventDict], ahead: int
 ) -> None:
     questions.desk.bring(State.SUCCEEDED)
     questions.clock.advance(31 * DAY)
@@ -88,7 +93,7 @@ def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
 
     assert questions.desk.state() is State.SUCCEEDED
     assert [line["event"] for line in lines].count("clock.skewed") == 1
-    (shown,) = upkeep.degraded()
+    (shown,) = health.degraded()
     assert isinstance(shown, dict)
     assert shown["reason"] == "clock_skewed"
     assert shown["seconds"] == questions.desk.ledger.status()["clock_skew_seconds"]
@@ -97,7 +102,7 @@ def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
     hear_the_api(questions)
     upkeep.run_once()
     assert questions.desk.state() is State.LOST
-    assert upkeep.degraded() == []
+    assert health.degraded() == []
 
 
 def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_account_only(
@@ -109,7 +114,8 @@ def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_accoun
         questions.limiter,
         now=lambda: questions.clock() / 1000,
     )
-    upkeep = dataclasses.replace(upkeep, clients={ACCOUNT: questions.client, "other": unheard})
+    clients = {ACCOUNT: questions.client, "other": unheard}
+    upkeep = dataclasses.replace(upkeep, clocks=dataclasses.replace(upkeep.clocks, clients=clients))
     for account in (ACCOUNT, "other", "no longer configured"):
         questions.desk.ledger.record([answer(account[0])], account=account, by=DiscoveredBy.SWEEP, rand=0.5)
     questions.clock.advance(31 * DAY)
@@ -254,14 +260,14 @@ def test_a_round_is_a_sign_of_life(questions: Questions, upkeep: Upkeep) -> None
     assert [daemon["id"] for daemon in questions.desk.ledger.status()["daemons"]] == ["d1"]
 
 
-def test_gauges_say_what_the_ledger_says(questions: Questions, upkeep: Upkeep) -> None:
-    upkeep.refresh_gauges()
+def test_gauges_say_what_the_ledger_says(questions: Questions, health: Health) -> None:
+    health.refresh_gauges()
     assert math.isnan(value(questions, "kling_earliest_deadline_timestamp_seconds"))
     questions.desk.bring(State.SUCCEEDED)
     questions.tell("other")
     questions.sweeper.sweep(FAMILY, full=True)
 
-    upkeep.refresh_gauges()
+    health.refresh_gauges()
 
     assert value(questions, 'kling_tasks{state="succeeded"}') == 1
     assert value(questions, 'kling_tasks{state="lost"}') == 0
@@ -271,10 +277,10 @@ def test_gauges_say_what_the_ledger_says(questions: Questions, upkeep: Upkeep) -
     assert value(questions, swept) == START / SECOND
 
 
-def test_readiness_tells_of_every_hold(questions: Questions, upkeep: Upkeep) -> None:
+def test_readiness_tells_of_every_hold(questions: Questions, health: Health) -> None:
     questions.desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
 
-    (degraded,) = upkeep.degraded()
+    (degraded,) = health.degraded()
 
     assert isinstance(degraded, dict)
     assert degraded.items() >= {"stage": "archive", "reason": "bucket_missing"}.items()

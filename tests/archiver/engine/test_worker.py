@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.upkeep import Upkeep
@@ -119,7 +120,6 @@ class Running:
         self.worker = Worker(
             dataclasses.replace(engine.stages, swept_families=(FAMILY, OTHER_FAMILY)),
             WorkerLimits(transfer_concurrency=SLOTS, sweep_interval_seconds=1e9),
-            upkeep=self._upkeep(),
             stop=self.stopping,
             on_death=self.died.set,
             monotonic=engine.clock.monotonic,
@@ -129,14 +129,12 @@ class Running:
     def _upkeep(self) -> Upkeep:
         engine, clock = self.engine, self.engine.clock
         return Upkeep(
-            clients={ACCOUNT: engine.client},
+            clocks=ApiClocks({ACCOUNT: engine.client}, 1000, now=clock.now),
             ledger=engine.ledger,
             metrics=engine.metrics,
-            sweep_interval_ms=1000,
             daemon_id=new_daemon_id(),
             version="test",
             started_at=clock.now(),
-            now=clock.now,
         )
 
     def called_back(self, count: int = 1, **task: Any) -> list[str]:

@@ -1,0 +1,39 @@
+"""A success ends the holds that it disproves: what was held goes on at once."""
+
+from collections.abc import Callable, Sequence
+
+from archiver import log
+from archiver.ledger import Ledger
+from archiver.model import Lease, Stage
+
+
+class HoldRelease:
+    """Ends the holds of one account."""
+
+    def __init__(self, ledger: Ledger, *, account: str, wake: Callable[[Stage], None]) -> None:
+        """`wake(stage)` is called for each stage whose hold has ended."""
+        self._ledger = ledger
+        self._account = account
+        self._wake = wake
+
+    def after_work(self, lease: Lease) -> None:
+        """Work on this lease succeeded: its account, family and host do."""
+        stages = (Stage.ARCHIVE,) if lease.stage is Stage.ARCHIVE else (Stage.VERIFY, Stage.SWEEP)
+        self._release(stages, family=lease.family or lease.family_hint, host=lease.asset_host)
+
+    def after_sweep(self, family: str) -> None:
+        """A sweep of this family came to its end: the API answers."""
+        self._release((Stage.VERIFY, Stage.SWEEP), family=family)
+
+    def _release(self, stages: Sequence[Stage], *, family: str | None, host: str | None = None) -> None:
+        if not self._ledger.has_holds():
+            return
+        ended = self._ledger.release_holds(
+            account=self._account, stages=tuple(stages), family=family, host=host
+        )
+        for reason in ended:
+            log.get().info(
+                "hold.released", account=self._account, stage=stages[0], family=family, reason=reason
+            )
+        for stage in stages if ended else ():
+            self._wake(stage)

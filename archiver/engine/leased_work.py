@@ -1,0 +1,94 @@
+"""One piece of work on one lease, and what comes of it: success, failure, a lost lease or a stop."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+from archiver import log
+from archiver.engine.host_watch import HostWatch
+from archiver.engine.stages import Stages
+from archiver.engine.threads import Guard
+from archiver.failures import LeaseLost, LedgerUnavailable, Stopped
+from archiver.model import Lease, Stage
+
+
+class LeasedWork:
+    """Keeps leases while their work goes on, and ends each of them in one way. Thread-safe."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        guard: Guard,
+        *,
+        hosts: HostWatch,
+        on_success: Callable[[Lease], None],
+    ) -> None:
+        """`on_success(lease)` is called after each piece of work that succeeded."""
+        self._ledger, self._keeper = stages.ledger, stages.keeper
+        self._failure_handler = stages.failure_handler
+        self._guard = guard
+        self._hosts = hosts
+        self._on_success = on_success
+
+    def hand_over(self, leases: Sequence[Lease], *, asked_at: float, start: Callable[[Lease], None]) -> None:
+        """Keep each lease and give it to a thread by `start`.
+
+        Where no thread can be had (memory, a limit of the system), the remaining leases are given back: kept, they
+        would be renewed for as long as the process lives without being worked on. The lease at which `start` failed
+        may lie in the pool's queue all the same; the thread that takes it there finds it lost.
+        """
+        self._keeper.keep(leases, asked_at=asked_at)
+        for place, lease in enumerate(leases):
+            try:
+                start(lease)
+            except Exception:
+                self.let_go(leases[place:])
+                raise
+
+    def hand_over_together(
+        self, batch: Sequence[Lease], *, asked_at: float, start: Callable[[], None]
+    ) -> None:
+        """Keep a batch that one thread works on; all of it is given back where no thread can be had."""
+        self._keeper.keep(batch, asked_at=asked_at)
+        try:
+            start()
+        except Exception:
+            self.let_go(batch)
+            raise
+
+    def run(self, lease: Lease, work: Callable[[], object]) -> bool:
+        """Do the work on one lease; whether it succeeded."""
+        try:
+            work()
+        except LeaseLost:
+            log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
+            return False
+        except Stopped:
+            self._give_back(lease)
+            return False
+        except Exception as error:  # noqa: BLE001 -- `FailureHandler` records it, with its traceback if it is unlisted
+            self._guard.attempt("failure-handling", functools.partial(self._handle, lease, error))
+            return False
+        finally:
+            self._keeper.drop(lease)
+        if lease.stage is Stage.ARCHIVE:
+            self._hosts.succeeded(lease.asset_host)
+        self._guard.attempt("hold-release", lambda: self._on_success(lease))
+        return True
+
+    def _handle(self, lease: Lease, error: Exception) -> None:
+        self._failure_handler.handle(lease, self._hosts.judged(lease, error))
+
+    def let_go(self, leases: Sequence[Lease]) -> None:
+        """Give back leases that are not worked on. A dropped lease puts nothing more, whatever still runs."""
+        for lease in leases:
+            self._keeper.drop(lease)
+            self._give_back(lease)
+
+    def _give_back(self, lease: Lease) -> None:
+        """The work did not come to its end: due again at once, its attempt not counted."""
+        try:
+            self._ledger.give_back(lease)
+        except LeaseLost:
+            return  # it ended after all
+        except LedgerUnavailable as error:  # the lease's own end brings the task back
+            log.get().warning("ledger.unavailable", message=str(error))

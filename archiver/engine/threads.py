@@ -1,0 +1,86 @@
+"""What loops run on and wait by, and the guard that keeps them alive."""
+
+import concurrent.futures
+import functools
+import threading
+from collections.abc import Callable, Mapping
+
+from archiver import log
+from archiver.engine.pools import PrestartedPool
+from archiver.failures import LedgerUnavailable, Stopped
+
+IDLE_SECONDS = 0.5
+CRASH_PAUSE_SECONDS = 1.0
+
+
+class Threads:
+    """Real threads, real time.
+
+    The only seam between the loops and time: with other threads, events and pools than these, the same loops are
+    stepped by a clock that jumps (`tests/deadlines`) and pass months of outages in seconds.
+    """
+
+    def thread(self, run: Callable[[], None], *, name: str) -> threading.Thread:
+        """A thread that has not started."""
+        return threading.Thread(target=run, name=name, daemon=True)
+
+    def event(self) -> threading.Event:
+        """What a loop waits for."""
+        return threading.Event()
+
+    def pool(self, size: int, *, name: str, begin: Callable[[], object]) -> concurrent.futures.Executor:
+        """Threads for work that a loop hands over; each calls `begin` first."""
+        return PrestartedPool(size, name=name, begin=begin)
+
+
+class Guard:
+    """Runs steps so that an exception ends a step and never its loop.
+
+    A loop that ends before the stop all the same ends the process: it is never half alive.
+    """
+
+    def __init__(
+        self, *, stop: threading.Event, on_death: Callable[[], None], bound: Mapping[str, str] | None = None
+    ) -> None:
+        """`on_death` is called when a loop ends before the stop; `bound` are fields of each of its log lines."""
+        self.stop = stop
+        self._on_death = on_death
+        self._bound = bound or {}
+
+    def attempt(self, name: str, step: Callable[[], object]) -> None:
+        """One step; what it raises is logged."""
+        try:
+            step()
+        except Stopped:
+            self.stop.wait(IDLE_SECONDS)
+        except LedgerUnavailable as error:
+            log.get().error("ledger.unavailable", loop=name, message=str(error))
+            self.stop.wait(CRASH_PAUSE_SECONDS)
+        except Exception:  # noqa: BLE001 -- a loop outlives an unexpected exception; it is logged with its traceback
+            log.get().exception("worker.crashed", loop=name)
+            self.stop.wait(CRASH_PAUSE_SECONDS)
+
+    def loop(
+        self, name: str, step: Callable[[], object], *, goes_on: Callable[[], bool] | None = None
+    ) -> None:
+        """`attempt` the step again and again, until the stop or until `goes_on` says no."""
+        log.bind(**self._bound)
+        goes_on = goes_on or (lambda: not self.stop.is_set())
+        try:
+            while goes_on():
+                self.attempt(name, step)
+        finally:
+            if goes_on():
+                log.get().critical("worker.crashed", loop=name)
+                self._on_death()
+
+    def thread(
+        self,
+        threads: Threads,
+        name: str,
+        step: Callable[[], object],
+        *,
+        goes_on: Callable[[], bool] | None = None,
+    ) -> threading.Thread:
+        """A thread, not started, that runs the loop."""
+        return threads.thread(functools.partial(self.loop, name, step, goes_on=goes_on), name=name)

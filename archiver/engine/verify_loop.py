@@ -1,0 +1,124 @@
+"""Claims ids that wait for the API's word: list pages first, then questions for many, then one by one."""
+
+import functools
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from archiver.engine.leased_work import LeasedWork
+from archiver.engine.stages import Stages
+from archiver.engine.threads import IDLE_SECONDS, Guard
+from archiver.engine.work_pool import WorkPool
+from archiver.failures import Failure
+from archiver.kling.new_standard import NewStandardTask
+from archiver.kling.new_standard_calls import IDS_MAX
+from archiver.model import Lease, Stage
+from archiver.verify.matching import MatchResult
+
+MATCH_SECONDS = 0.1
+"""Between two rounds. Every commit of callbacks wakes the loop. A hundred looks at the ledger a second would cost the
+door more than the API, at a few questions a second, could gain."""
+
+
+class VerifyLoop:
+    """The verify stage of one account. `step` belongs to one thread."""
+
+    name = "verify-loop"
+
+    def __init__(
+        self,
+        stages: Stages,
+        work: LeasedWork,
+        pool: WorkPool,
+        guard: Guard,
+        *,
+        wake: threading.Event,
+        on_verified: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_verified` is called when a task may have become due for archiving."""
+        self._stages = stages
+        self._account = stages.account.name
+        self._work = work
+        self._pool = pool
+        self._guard = guard
+        self._wake = wake
+        self._on_verified = on_verified
+        self._monotonic = monotonic
+        self._matched_at = -math.inf
+
+    def step(self) -> None:
+        """Claim what is due and hand it to threads; wait a little where nothing is."""
+        self._wake.clear()
+        if not self._stages.ledger.work_due(Stage.VERIFY, account=self._account):
+            self._wake.wait(IDLE_SECONDS)
+            return
+        self._guard.stop.wait(max(0.0, self._matched_at + MATCH_SECONDS - self._monotonic()))
+        due_before = self._match()
+        self._matched_at = self._monotonic()
+        asks_many = self._stages.batch_query.is_offered()
+        batch = self._start_batch(due_before) if asks_many and self._pool.free() else []
+        leases = self._start_singles(due_before, own_paths_only=asks_many)
+        if not leases and not batch:
+            self._wake.wait(IDLE_SECONDS)
+
+    def _match(self) -> int | None:
+        """Let list pages answer; what was due before (Unix ms) and is still due is asked for individually.
+
+        None, which is all that is due, where matching failed: a broken list must not keep ids from being asked for.
+        """
+        matched: list[MatchResult] = []
+        self._guard.attempt("list-matching", lambda: matched.append(self._stages.verifier.match()))
+        if any(result.count for result in matched):
+            self._on_verified()
+        return matched[0].began if matched else None
+
+    def _start_batch(self, due_before: int | None) -> Sequence[Lease]:
+        """Lease ids that one question may answer together and ask it in one thread. How many calls that takes is not
+        known beforehand, so no second batch is taken before a thread is free for it."""
+        asked_at = self._stages.keeper.asking()
+        batch = self._stages.ledger.claim_batch(count=IDS_MAX, due_before=due_before, account=self._account)
+        if batch:
+            self._work.hand_over_together(
+                batch, asked_at=asked_at, start=lambda: self._pool.run(self._verify_batch, batch)
+            )
+        return batch
+
+    def _start_singles(self, due_before: int | None, *, own_paths_only: bool) -> Sequence[Lease]:
+        free = self._pool.free()
+        if not free:
+            return []
+        asked_at = self._stages.keeper.asking()
+        leases = self._stages.ledger.claim_verify(
+            count=free,
+            offset=self._pool.started,
+            due_before=due_before,
+            own_paths_only=own_paths_only,
+            account=self._account,
+        )
+        self._work.hand_over(
+            leases, asked_at=asked_at, start=lambda lease: self._pool.run(self._verify, lease)
+        )
+        return leases
+
+    def _verify(self, lease: Lease) -> None:
+        if self._work.run(lease, lambda: self._stages.verifier.ask(lease)):
+            self._on_verified()
+
+    def _verify_batch(self, batch: Sequence[Lease]) -> None:
+        shown: Mapping[str, NewStandardTask | Failure] | None = None
+        failure: Exception | None = None
+        try:
+            shown = self._stages.batch_query.ask(batch)
+        except Exception as error:  # noqa: BLE001 -- it is each lease's own failure, and handled as such below
+            failure = error
+
+        def answer(lease: Lease) -> None:
+            if failure is not None:
+                raise failure
+            self._stages.verifier.ask(lease, shown)
+
+        for lease in batch:
+            if self._work.run(lease, functools.partial(answer, lease)):
+                self._on_verified()
