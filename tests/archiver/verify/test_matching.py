@@ -125,7 +125,7 @@ def test_how_far_a_list_is_read(
 # --- list matching --------------------------------------------------------------------------------------------------
 
 
-def test_a_few_waiting_ids_are_asked_for_singly(questions: Questions) -> None:
+def test_a_few_waiting_ids_are_queried_individually(questions: Questions) -> None:
     ids = questions.history(LIST_IDS_MIN - 1)
     questions.tell(*ids)
 
@@ -196,7 +196,7 @@ def test_ids_without_a_family_are_looked_for_in_every_configured_list(questions:
     assert questions.sim.requests["list"] <= 2 * len(FAMILIES)
 
 
-def test_what_no_page_shows_is_asked_for_singly(questions: Questions) -> None:
+def test_what_no_page_shows_is_queried_individually(questions: Questions) -> None:
     listed = questions.history(5)
     hidden = questions.history(1)
     questions.sim.hide_from_list(hidden[0])
@@ -245,7 +245,7 @@ def test_a_list_that_runs_oldest_first_is_matched_from_its_end(questions: Questi
 
 
 @pytest.mark.parametrize("fault", [faults.Html(), faults.server_error()])
-def test_a_list_that_cannot_be_read_is_no_reason_not_to_ask_singly(
+def test_a_list_that_cannot_be_read_is_no_reason_not_to_query_individually(
     questions: Questions, lines: list[structlog.typing.EventDict], fault: faults.Fault
 ) -> None:
     ids = questions.history(4)
@@ -289,7 +289,7 @@ def test_forged_ids_do_not_keep_genuine_ones_waiting(questions: Questions) -> No
     assert "query" not in questions.calls
 
 
-def test_one_genuine_id_behind_a_crowd_that_no_list_shows_is_found_by_a_list(questions: Questions) -> None:
+def test_one_genuine_id_behind_a_flood_that_no_list_shows_is_found_by_a_list(questions: Questions) -> None:
     questions.tell(*(f"forged-{number}" for number in range(100)))
     questions.verifier.match()
     questions.clock.advance(SECOND)
@@ -301,7 +301,7 @@ def test_one_genuine_id_behind_a_crowd_that_no_list_shows_is_found_by_a_list(que
     assert questions.states(task_id) == {State.SUCCEEDED}
 
 
-def test_unconfirmed_ids_get_what_verification_leaves_and_single_questions_the_background(
+def test_unconfirmed_ids_get_what_verification_leaves_and_individual_queries_the_background(
     questions: Questions,
 ) -> None:
     questions.tell(*(f"forged-{number}" for number in range(20)))
@@ -316,7 +316,7 @@ def test_unconfirmed_ids_get_what_verification_leaves_and_single_questions_the_b
     assert set(questions.limiter.heard) == {Priority.VERIFY}
 
 
-def test_families_that_somebody_made_up_are_not_worth_a_list_each(questions: Questions) -> None:
+def test_made_up_families_are_not_worth_a_list_each(questions: Questions) -> None:
     questions.desk.ledger.record_callbacks(
         [Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 5}") for n in range(50)]
     )
@@ -345,11 +345,11 @@ def test_ids_under_made_up_families_do_not_stand_before_genuine_ones_that_wait_f
     assert questions.calls == {"list": 1}
 
 
-def test_in_a_crowd_a_list_is_not_read_beyond_a_page_of_known_tasks(questions: Questions) -> None:
+def test_in_a_flood_a_list_is_not_read_beyond_a_page_of_known_tasks(questions: Questions) -> None:
     questions.history(1600, age=MINUTE)
     questions.sweeper.sweep(FAMILY, full=True)
-    for crowd in ("first", "second"):
-        questions.tell(*(f"{crowd}-{number}" for number in range(FLOOD_IDS_MIN)))
+    for flood in ("first", "second"):
+        questions.tell(*(f"{flood}-{number}" for number in range(FLOOD_IDS_MIN)))
         read = questions.sim.requests["list"]
         questions.verifier.match()
         questions.clock.advance(SECOND)
@@ -387,7 +387,7 @@ def test_what_a_list_shows_beside_what_waits_is_recorded_as_the_sweep_would(ques
     assert questions.desk.shown(unnamed[0])["discovered_by"] == DiscoveredBy.SWEEP
 
 
-def test_lists_that_are_refused_while_single_questions_work_hold_nobody_up(questions: Questions) -> None:
+def test_lists_that_are_refused_while_individual_queries_work_hold_nobody_up(questions: Questions) -> None:
     """As by a gateway that answers 401 for what it does not serve."""
     questions.sim.fault("list", faults.ErrorCode(401, 1002))
     ids = []

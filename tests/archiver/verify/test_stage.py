@@ -1,4 +1,4 @@
-"""From a named id to the API's word: the real client against a simulated account, every question counted."""
+"""From a named id to the API's word: the real client against a simulated account, every query counted."""
 
 import pathlib
 from collections.abc import Iterator
@@ -240,7 +240,7 @@ def test_a_confirmed_id_is_asked_for_with_precedence(questions: Questions) -> No
     assert questions.limiter.heard == [Priority.VERIFY]
 
 
-def test_an_id_that_nobody_ever_confirms_ends_as_unknown_and_is_asked_for_once_a_day(
+def test_an_id_that_the_api_never_confirms_ends_as_unknown_and_is_asked_for_once_a_day(
     questions: Questions,
 ) -> None:
     questions.tell("console-test", status=Status.RUNNING)
