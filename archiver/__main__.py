@@ -69,7 +69,6 @@ for command in (sweep, status, show, retry, register, submit, rename_account):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command, and return its exit status."""
     signal.signal(signal.SIGTERM, _exit)
     _prepare_streams()
     run = typer.main.get_command(app)

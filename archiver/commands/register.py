@@ -75,7 +75,7 @@ def register(
 
 
 def _check(context: typer.Context, *, task_id: str, family: str, external_task_id: str | None) -> None:
-    """End with a usage error if a value breaks its rule."""
+    """Ends with a usage error if a value breaks its rule."""
     for name, value in (("ID", task_id), ("--external-task-id", external_task_id)):
         if value is not None and not is_identifier(value):
             context.fail(f"{name} {IDENTIFIER_RULE}.")
@@ -85,7 +85,7 @@ def _check(context: typer.Context, *, task_id: str, family: str, external_task_i
 
 
 def _kept_request(context: typer.Context, request: str | None) -> dict[str, object] | None:
-    """The request for the manifest; ends with a usage error if the manifest may not hold it."""
+    """Ends with a usage error if the manifest may not hold the request."""
     try:
         return kept_request(None if request is None else loads(request))
     except NotARegistration as error:
@@ -101,7 +101,7 @@ def _sentence(task_id: str, *, new: bool) -> str:
 
 
 def print_family_advice(family: str) -> None:
-    """If this version does not know the family, say so: it may be misspelled."""
+    """An unknown family may be misspelled."""
     if family in FAMILIES:
         return
     near = difflib.get_close_matches(family, sorted(FAMILIES), n=1, cutoff=0.75)

@@ -71,7 +71,7 @@ def retry(
 
 
 def _retry_all(ledger: Ledger, task_ids: list[str] | None, *, accounts: Sequence[str]) -> RetryResult:
-    """Retry these tasks, or all buried ones, in every account. An id is unknown if no account has it."""
+    """None: all buried tasks. An id is unknown if no account has it."""
     total, not_known = RetryResult(0, (), ()), dict.fromkeys(task_ids or ())
     for account in accounts:
         chosen = ledger.ids_in(State.BURIED, account=account) if task_ids is None else task_ids
@@ -82,7 +82,7 @@ def _retry_all(ledger: Ledger, task_ids: list[str] | None, *, accounts: Sequence
 
 
 def _retry(ledger: Ledger, task_ids: Iterable[str], *, account: str) -> RetryResult:
-    """Retry in batches, one transaction each. Interrupted in between, it has retried the first batches only."""
+    """One transaction a batch: an interrupted command has retried the first batches."""
     ids = list(task_ids)
     impossible = tuple(task_id for task_id in ids if not is_identifier(task_id))
     waiting = iter([task_id for task_id in ids if is_identifier(task_id)])

@@ -82,7 +82,6 @@ def _print_task(task: Mapping[str, Any], *, now: int) -> None:
 
 
 def _properties(task: Mapping[str, Any], *, now: int) -> Iterator[tuple[str, object]]:
-    """Name and value, in the order in which readers ask."""
     yield "task", task["task_id"]
     yield "external id", task["external_task_id"]
     yield "account", task["account"]

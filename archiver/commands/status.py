@@ -58,13 +58,11 @@ def status(
 
 
 def _all(families: Mapping[str, Sequence[str]]) -> list[str]:
-    """The families of all accounts, without repeats."""
     return list(dict.fromkeys(itertools.chain.from_iterable(families.values())))
 
 
 def _as_json(status: Mapping[str, Any], *, several: bool) -> dict[str, Any]:
-    """The contract's keys only: without what is for people, and without the clock, which `/readyz` has. A hold names
-    its account if there are several."""
+    """Only the contract's keys. A hold names its account if there are several."""
     names = ("account", *_HOLD_KEYS) if several else _HOLD_KEYS
     holds = [{name: hold[name] for name in names} for hold in status["holds"]]
     return {name: value for name, value in status.items() if name != "clock_skew_seconds"} | {"holds": holds}
@@ -97,7 +95,7 @@ def _print_status(status: Mapping[str, Any], *, families: Sequence[str], several
 
 
 def _sweeps(status: Mapping[str, Any], families: Sequence[str], *, now: int) -> list[list[object]]:
-    """One row a family: the configured ones, then others that the ledger knows."""
+    """The configured families, then others that the ledger knows."""
     named = [*families, *(family for family in status["last_sweep"] if family not in families)]
     return [
         [
@@ -112,7 +110,6 @@ def _sweeps(status: Mapping[str, Any], families: Sequence[str], *, now: int) -> 
 def _hold_properties(
     holds: Sequence[Mapping[str, Any]], *, several: bool, now: int
 ) -> Iterator[tuple[str, object]]:
-    """Each hold and its start, and below it why and what to do."""
     if not holds:
         yield "held", "nothing"
     for hold in holds:
@@ -124,7 +121,7 @@ def _hold_properties(
 
 
 def _clock_properties(skew_seconds: float | None) -> Iterator[tuple[str, object]]:
-    """Only from a second on: less may be the time that an answer took."""
+    """Less than a second may be the time that an answer took."""
     if skew_seconds is not None and abs(skew_seconds) >= 1:
         side = "behind" if skew_seconds > 0 else "ahead of"
         yield "clock", f"{span(round(abs(skew_seconds) * 1000))} {side} the API's"

@@ -1,8 +1,8 @@
 """What `status --check` reports, for cron and monitoring: one sentence a problem, and what to do about it.
 
-The list of problems is a contract: lost or buried tasks, a hold of over an hour, a deadline in under 7 days, a
-configured family without a successful sweep for a day, tasks of an account that the settings do not name. On a new
-ledger, sweeps are due only a day after the first daemon started.
+The list is a contract: lost or buried tasks, a hold of over an hour, a deadline in under 7 days, a configured family
+without a successful sweep for a day, tasks of an account that the settings do not name. On a new ledger, sweeps are due
+a day after the first daemon started.
 """
 
 import itertools
@@ -23,7 +23,7 @@ IDS_SHOWN = 5
 def problems(
     ledger: Ledger, status: Mapping[str, Any], *, families: Mapping[str, Sequence[str]], now: int
 ) -> list[str]:
-    """One sentence a problem. `families` are those of each account; `now` is Unix ms."""
+    """`families` are those of each account; `now` is Unix ms."""
     several = len(families) > 1
     return [
         *_set_aside(ledger, status, accounts=families),
@@ -57,7 +57,7 @@ def _held(status: Mapping[str, Any], *, now: int, several: bool) -> Iterator[str
 
 
 def part_of(hold: Mapping[str, Any], *, several: bool) -> str:
-    """What a hold stops: `archive`, `sweep (images/generations)`; with the account if there are several."""
+    """`archive`, `sweep (images/generations)`; with the account if there are several."""
     account = hold["account"] if several else None
     where = ", ".join(part for part in (account, hold["family"], hold["host"]) if part)
     return f"{hold['stage']} ({where})" if where else str(hold["stage"])
@@ -77,7 +77,7 @@ def _running_out(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
 
 
 def _stranded(ledger: Ledger, *, accounts: Collection[str]) -> Iterator[str]:
-    """Tasks of accounts for which no daemon with these settings works."""
+    """No daemon with these settings works for them."""
     for account, count in ledger.stranded(known=accounts).items():
         if count:
             yield (

@@ -1,8 +1,7 @@
 """The geometry of `images/editing/expand`: from the wanted picture to the four ratios that the API takes. No I/O.
 
 A ratio is the length added on one side, as a multiple of the original's height (up, down) or width (left, right). The
-API takes 0 to 2 for each, and a picture of at most 3 times the original's area. Its own example calculates as
-`expansion_to` does, with four decimals.
+API takes 0 to 2 for each, and at most 3 times the original's area.
 """
 
 import dataclasses
@@ -13,7 +12,7 @@ RATIO_MAX = 2.0
 AREA_MAX = 3.0
 _DECIMALS = 10_000
 _NOISE = 1e-9
-"""Tolerance for floating-point error at an area of exactly 3."""
+"""Floating-point tolerance."""
 
 
 DOWN, BOTTOM = "down_expansion_ratio", "bottom_expansion_ratio"
@@ -22,8 +21,6 @@ DOWN, BOTTOM = "down_expansion_ratio", "bottom_expansion_ratio"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expansion:
-    """How far each side moves out."""
-
     up: float = 0.0
     down: float = 0.0
     left: float = 0.0
@@ -39,8 +36,7 @@ class Expansion:
         return self.area > AREA_MAX + _NOISE
 
     def parameters(self) -> dict[str, float]:
-        """The API's parameters. The lower side is sent under both names: an API that knew only the other name would
-        read 0 and make the wrong picture."""
+        """The lower side is sent under both names: an API that knew only the other one would read 0."""
         return {
             "up_expansion_ratio": self.up,
             DOWN: self.down,
@@ -53,10 +49,10 @@ class Expansion:
 def expansion_to(
     width: int, height: int, *, ratio: float | None = None, area: float | None = None
 ) -> Expansion:
-    """Expand a picture of these pixels, equally on opposite sides, to `ratio` and `area`.
+    """Expand equally on opposite sides to `ratio` (width ÷ height) and `area` (a multiple of the picture's).
 
-    `ratio` is width ÷ height; None keeps the picture's own. `area` is a multiple of the picture's; None takes the
-    smallest that has the ratio. Results are rounded down to four decimals, so that an area of 3 never exceeds 3.
+    Without `ratio` the picture keeps its own; without `area` it takes the smallest that has the ratio. As in the API's
+    example there are four decimals, rounded down so that an area of 3 stays within 3.
 
     Raises ValueError with a sentence that says what is possible.
     """

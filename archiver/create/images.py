@@ -1,7 +1,6 @@
 """Check the `image` parameter of a create call: a URL, or Base64 of a PNG or JPEG. No I/O.
 
-The limits are those of the create pages: JPEG or PNG by content, at most 10 MB, at least 300 pixels wide and high,
-between 1:2.5 and 2.5:1. The API itself checks what is behind a URL.
+The limits are those of the create pages. The API itself checks what is behind a URL.
 """
 
 import base64
@@ -25,8 +24,6 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class InputImage:
-    """An image that the API takes."""
-
     content_type: str
     width: int
     height: int
@@ -35,17 +32,16 @@ class InputImage:
 
 
 def is_url(value: str) -> bool:
-    """Whether this starts like a URL."""
     return re.match(r"https?://", value, re.IGNORECASE) is not None
 
 
 def encode(content: bytes) -> str:
-    """Bare Base64, as the create pages want it: without a `data:` prefix."""
+    """Without a `data:` prefix, as the create pages want it."""
     return base64.b64encode(content).decode()
 
 
 def decode(value: str) -> bytes | None:
-    """The bytes behind bare Base64; None if the text is not Base64."""
+    """None if the text is not bare Base64."""
     if not _BASE64.fullmatch(value):
         return None
     try:
@@ -55,7 +51,7 @@ def decode(value: str) -> bytes | None:
 
 
 def read(content: bytes) -> InputImage:
-    """The image in these bytes. Raises ValueError with the broken rule, as `broken_rule` returns it."""
+    """Raises ValueError with the broken rule."""
     if len(content) > BYTES_MAX:
         raise ValueError(f"must be at most 10 MB, not {len(content) / 1024 / 1024:.1f} MB")
     try:
@@ -77,7 +73,7 @@ def read(content: bytes) -> InputImage:
 
 
 def broken_rule(value: object) -> str | None:
-    """The rule that an image parameter breaks, as the rest of a sentence whose subject is the parameter; or None."""
+    """The broken rule as the rest of a sentence whose subject is the parameter, or None."""
     if not isinstance(value, str):
         return "must be text: a URL, or Base64"
     if value[:5].lower() == "data:":

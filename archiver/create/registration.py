@@ -1,10 +1,8 @@
 """Check what a caller says of a task to register; refuse with a sentence. No I/O.
 
 The command line and `/api` share these rules. A registration only decides which id we follow: state, times and URLs
-come from the API.
-
-`request` ends up in a manifest that every reader of the bucket sees. So it may hold no image data, and its
-`callback_url`, which has the token in it, is left out.
+come from the API. `request` ends up in a manifest that every reader of the bucket sees, so it may hold no image data,
+and its `callback_url`, which has the token in it, is left out.
 """
 
 import dataclasses
@@ -15,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from archiver.model import DAY_MS, FAMILY, api_time
 
 IDENTIFIER_CHARACTERS_MAX = 256
-"""The API does not document the characters of an external id (archiver/kling/API.md 7): we take all that print."""
+"""The API documents no rule for external ids (archiver/kling/API.md 7)."""
 IDENTIFIER_RULE = (
     f"must be a string of 1 to {IDENTIFIER_CHARACTERS_MAX} printable characters, and not only dots"
 )
@@ -27,13 +25,11 @@ _SECRET_FIELD = "callback_url"  # noqa: S105 -- the name of a field
 
 
 class NotARegistration(ValueError):
-    """The message is a sentence for the caller and repeats nothing that the caller sent."""
+    """The message is for the caller and repeats nothing that the caller sent."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Registration:
-    """A task to follow."""
-
     task_id: str
     """Its id, or its external id."""
     family: str
@@ -46,7 +42,7 @@ class Registration:
 
 
 def read(document: object, *, now: int) -> Registration:
-    """The registration in a JSON object; `now` in Unix ms. Raises NotARegistration."""
+    """`now` is Unix ms. Raises NotARegistration."""
     if not isinstance(document, dict):
         raise NotARegistration("The body is not a JSON object.")
     if not _FIELDS.issuperset(document):
@@ -82,7 +78,7 @@ def _identifier(value: object, *, name: str) -> str:
 
 
 def family_rule(value: object) -> str | None:
-    """The rule that a family breaks, as the rest of a sentence whose subject is its name; None if it is right."""
+    """The broken rule as the rest of a sentence, or None."""
     bare = value.strip("/").removeprefix("v1/") if isinstance(value, str) else ""
     if not FAMILY.fullmatch(bare):
         return "must be two or three path segments of a-z, 0-9 and -, such as images/generations"
@@ -99,7 +95,7 @@ def _family(value: object) -> str:
 
 
 def kept_request(request: object) -> dict[str, object] | None:
-    """The part of a request that a manifest may hold. Raises NotARegistration."""
+    """What a manifest may hold of it. Raises NotARegistration."""
     if request is None:
         return None
     if not isinstance(request, dict):
@@ -128,7 +124,7 @@ def _without_callback_url(request: Mapping[str, object]) -> dict[str, object]:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Every string in a JSON value. A loop, because a recursion would fail on deep nesting."""
+    """A loop: recursion would fail on deep nesting."""
     waiting = [value]
     while waiting:
         inner = waiting.pop()

@@ -10,7 +10,7 @@ DATA_CHARACTERS_MIN = 256
 """Base64 without spaces is image data from this length on, not words."""
 _DATA = re.compile(r"(?:data:[^,]{0,100},)?[A-Za-z0-9+/_=\s-]*")
 _NOT_KEPT = ("callback_url", "external_task_id")
-"""Left out wherever they stand: at the top of a `/v1` body, under `options` in the new standard."""
+"""At the top of a `/v1` body, under `options` in the new standard."""
 
 
 def callback_url(public_url: str, *, token: str, family: str) -> str:
@@ -19,7 +19,7 @@ def callback_url(public_url: str, *, token: str, family: str) -> str:
 
 
 def new_external_id(randomness: str) -> str:
-    """Our external id, from at least 32 random hexadecimal digits. It is safe in a path and unlike any task id."""
+    """Safe in a path and unlike any task id; `randomness` is 32 hexadecimal digits or more."""
     return f"ka-{randomness}"
 
 
@@ -32,10 +32,8 @@ def slots_of(family: str, body: Mapping[str, object]) -> int:
 
 
 def request_of(body: Mapping[str, object]) -> dict[str, object]:
-    """The request as ledger and manifest keep it.
-
-    Image data is replaced by its digest. The callback URL and the queries of signed URLs are left out: both open doors.
-    """
+    """What ledger and manifest keep. Image data is replaced by its digest; the callback URL and the queries of signed
+    URLs are left out, because both open doors."""
     return {str(name): _kept(value) for name, value in body.items() if name not in _NOT_KEPT}
 
 
@@ -57,7 +55,7 @@ def _is_data(value: str) -> bool:
 
 
 def _without_credentials(url: str) -> str:
-    """The URL without its query, which may be a signature, and without user name and password."""
+    """Without the query, which may be a signature, and without user name and password."""
     bare = re.split(r"[?#]", url, maxsplit=1)[0]
     return re.sub(r"^([A-Za-z]+://)[^/]*@", r"\1", bare)
 

@@ -2,13 +2,11 @@
 
 Three rules:
 
-1. Each problem is one sentence that names the parameter and the rule. A refusal here costs nothing; a create that the
-   API misunderstands is paid for. All problems are reported at once, except that rules about several parameters apply
-   only once each parameter is right by itself.
+1. All problems are reported at once, except that rules about several parameters apply only once each is right by
+   itself. A refusal here costs nothing; a create that the API misunderstands is paid for.
 2. Refuse only what the pages agree on. They contradict each other (which models take a reference image, which model
    is the default); anything that one of them allows passes.
-3. Families without rules pass, except for what we depend on ourselves: callback URL and external id. With `--no-check`
-   everything passes.
+3. Families without rules pass, except for callback URL and external id, on which we depend.
 
 Sources: archiver/kling/API.md 14, S0 to S4, and among O6 the image capability map of 2026-05-19. Empty texts and nulls
 count as absent, as in the pages' own examples.
@@ -25,13 +23,13 @@ from archiver.create.expansion import AREA_MAX, BOTTOM, DOWN, RATIO_MAX, Expansi
 
 Body = Mapping[str, Any]
 Check = Callable[[object], str | None]
-"""Checks one value. Returns the broken rule as the rest of a sentence whose subject is the parameter, or None."""
+"""Returns the broken rule as the rest of a sentence whose subject is the parameter, or None."""
 
 PROMPT_CHARACTERS_MAX = 2500
 N_MAX = 9
 REFERENCES_MAX = 10
 EXTERNAL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""The API documents neither length nor characters; these are safe everywhere."""
+"""The API documents no rule; these are safe everywhere."""
 _TASK_ID_LOOKALIKE = re.compile(r"[0-9]{10,}")
 
 RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9")
@@ -49,9 +47,7 @@ class Model:
     text_resolutions: frozenset[str] = frozenset({"1k"})
     image_resolutions: frozenset[str] = frozenset({"1k"})
     references: frozenset[str] = frozenset()
-    """The values of `image_reference` that the model takes."""
     needs_reference: bool = False
-    """Whether `image_reference` is required with an image."""
     image_fidelity: bool = False
     human_fidelity: bool = False
 
@@ -76,13 +72,11 @@ MODELS: Mapping[str, Model] = {
     "kling-v3": Model(text_resolutions=_BOTH, image_resolutions=_BOTH),
 }
 DEFAULT_MODELS = ("kling-v1", "kling-v3")
-"""The model that is used if none is named; the pages differ."""
+"""The pages differ."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rules:
-    """The create page of one family."""
-
     parameters: Mapping[str, Check]
     required: tuple[str, ...]
     together: Callable[[Body], Iterator[str]]
@@ -299,7 +293,6 @@ SYNCHRONOUS = frozenset({"audio/tts", "videos/image-recognize", "videos/identify
 
 
 def problems(family: str, body: Body) -> list[str]:
-    """One sentence for each rule that `body` breaks."""
     rules = RULES.get(family, _NO_RULES)
     given = {name: value for name, value in body.items() if value is not None and value != ""}
     found = [_missing(name) for name in rules.required if name not in given]

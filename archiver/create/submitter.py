@@ -1,15 +1,11 @@
 """Create a task so that it is paid for once and never lost: register first, then create, then record.
 
-Two rules:
-
 1. The ledger registers our external id before the create is sent. After a `kill -9` at any moment the daemon
    queries that id, archives what was created, and merges it into one row with any callback that came meanwhile.
-2. A create whose outcome is unknown is never repeated. Instead the API is queried for the external id, and its answer
-   is returned: created, not created, or not known yet. An operator may repeat the command under the same external
-   id: `Submitter` looks before it sends, and the API refuses a second task at no cost (400/1201,
-   archiver/kling/API.md 7).
-
-A definite refusal withdraws the registration.
+2. A create whose outcome is unknown is never repeated: the API is queried for the external id instead. An operator may
+   repeat the command under the same external id: `Submitter` looks before it sends, and the API refuses a second task
+   at no cost (400/1201, archiver/kling/API.md 7).
+3. A definite refusal withdraws the registration.
 """
 
 import contextlib
@@ -35,48 +31,42 @@ from archiver.model import DiscoveredBy, Task
 
 BUSY_FIRST_SECONDS = 2.0
 BUSY_SECONDS_MAX = 60.0
-"""The jitter takes at most half: the wait is never below the one second that the error table asks for."""
+"""Jitter at most halves a wait, so it is never below the second that the error table asks for."""
 LOOKUP_SECONDS = (0.0, 2.0, 4.0, 8.0)
-"""Waits before each query for a task whose create was not answered. A created task has never been seen missing from a
-query (archiver/kling/API.md 5.3), but nothing promises that, and the create may still be on its way."""
+"""Waits before the queries for a task whose create was not answered. A created task has never been missing from a query
+(archiver/kling/API.md 5.3), but that is no promise, and the create may still be on its way."""
 
 
 class CreateOutcome(enum.StrEnum):
-    """What became of a create."""
-
     CREATED = "created"
     EXISTING = "existing"
-    """An earlier try of the same request created the task; this one created and paid nothing."""
+    """An earlier try of the same request created the task; nothing was paid now."""
     REFUSED = "refused"
     """Nothing was created, and nothing is registered."""
     UNKNOWN = "unknown"
-    """The task may exist. It stays registered, so it will be archived if it does."""
+    """If the task exists it will be archived: it stays registered."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Submission:
-    """One task to create."""
-
     family: str
     body: Mapping[str, object]
     """As sent, `external_task_id` included."""
     external_id: str
     has_own_id: bool
-    """Whether we made the external id up at random. A task that has it can then only be this one."""
+    """A random external id of ours: a task that has it can only be this one."""
     request: Mapping[str, object]
     """The part of the body that we keep (`request.request_of`)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Submitted:
-    """What became of a submission."""
-
     outcome: CreateOutcome
     task_id: str | None = None
     failure: Failure | None = None
-    """Why it was refused or is unknown. For a created task: why its id could not be recorded."""
+    """Why it was refused or is unknown; or why a created task's id could not be recorded."""
     is_absent: bool = False
-    """If the outcome is unknown: the API answered that it knows no such task so far."""
+    """The outcome is unknown, and the API knows no such task so far."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +80,9 @@ class Submitter:
     rand: Callable[[], float]
 
     def submit(self, submission: Submission) -> Submitted:
-        """Create the task, or say why not. Waits for free slots without a limit of its own.
+        """Waits for free slots without a limit; nothing is registered meanwhile.
 
-        Raises LedgerUnavailable before anything was sent, and whatever `pause` raises. While it waits for slots,
-        nothing is registered.
+        Raises LedgerUnavailable before anything was sent, and what `pause` raises.
         """
         known = self.ledger.known(submission.external_id, account=self.account)
         if known is None:
@@ -103,7 +92,7 @@ class Submitter:
         return earlier or self._create(submission, is_ours=is_ours)
 
     def _from_ledger(self, submission: Submission, known: ExistingTask) -> Submitted | None:
-        """The outcome of an earlier try if the ledger knows it; None if the API must be asked."""
+        """An earlier try's outcome; None if the API must be asked."""
         is_same = _is_same(submission, known)
         if known.is_confirmed and is_same:
             return Submitted(CreateOutcome.EXISTING, known.task_id)
@@ -112,7 +101,7 @@ class Submitter:
         return None
 
     def _from_api(self, submission: Submission, *, is_ours: bool) -> Submitted | None:
-        """The outcome of an earlier try that registered this external id; None if the API knows no such task."""
+        """An earlier try's outcome; None if the API knows no such task."""
         try:
             task = self._find(submission)
         except TaskNotFound:
@@ -146,8 +135,8 @@ class Submitter:
         raise AssertionError("unreachable: the loop above has no end")
 
     def _register(self, submission: Submission) -> bool:
-        """Register the external id, due at once; True if it is new. The daemon then queries it at growing intervals
-        for ten minutes, longer than a create takes. After a crash the registration, and with it the task, remains."""
+        """Whether the external id is new. It is due at once: the daemon queries it, ever more rarely, for ten minutes,
+        longer than a create takes."""
         return self.ledger.register(
             submission.external_id,
             account=self.account,
@@ -162,8 +151,7 @@ class Submitter:
             self.ledger.withdraw(submission.external_id, account=self.account)
 
     def _record(self, submission: Submission, task: Task, outcome: CreateOutcome) -> Submitted:
-        """Replace the external id in the ledger by the task's own id. If the ledger cannot be written now, the
-        registration stays, and the daemon replaces it at its first answer."""
+        """Replace the external id by the task's own. If the ledger cannot be written, the daemon does so later."""
         try:
             self.ledger.record(
                 [task],
@@ -177,7 +165,7 @@ class Submitter:
         return Submitted(outcome, task.task_id)
 
     def _look_for(self, submission: Submission, error: CreateOutcomeUnknown) -> Submitted:
-        """After a create without an answer: query the external id a few times."""
+        """Query the external id a few times after a create without an answer."""
         answer: Failure = error
         for seconds in LOOKUP_SECONDS:
             self.pause(error, seconds)
@@ -192,8 +180,7 @@ class Submitter:
     def _refused_or_created(
         self, submission: Submission, error: ApiBadParameter, *, is_new: bool, is_ours: bool
     ) -> Submitted:
-        """Tell the two meanings of 1201 apart: a bad parameter, or a repeated external id. A proxy may have sent our
-        create twice; then the first one created the task."""
+        """1201 means a bad parameter, or an external id that exists: a proxy may have sent our create twice."""
         try:
             task = self._find(submission)
         except TaskNotFound:
@@ -212,8 +199,7 @@ class Submitter:
         return Submitted(CreateOutcome.REFUSED, failure=refusal)
 
     def _find(self, submission: Submission) -> Task:
-        """The task with this external id. Raises Failure: TaskNotFound, or ExternalIdTaken if another task has it as
-        its own id (the API takes either kind in the same place)."""
+        """Raises Failure: TaskNotFound, or ExternalIdTaken if it is another task's own id (the API takes both)."""
         task = self.client.query(submission.family, submission.external_id, priority=Priority.VERIFY)
         if task.task_id == submission.external_id:
             raise _taken(submission, "another task as its own id")

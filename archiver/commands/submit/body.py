@@ -1,4 +1,4 @@
-"""Build the body of a create call from options, files and standard input; `create.rules` checks what it says.
+"""Build the body of a create call from options, files and standard input; `create.rules` checks it.
 
 A mistake is a ValueError with a sentence for the operator.
 """
@@ -32,7 +32,7 @@ class Sides:
     image_size: str | None = None
 
     def fields(self, image: object) -> dict[str, float]:
-        """The parameters; none if no option was given. `image` is that of the body."""
+        """Empty if no option was given. `image` is that of the body."""
         single = {"--up": self.up, "--down": self.down, "--left": self.left, "--right": self.right}
         given = [name for name, value in single.items() if value is not None]
         if self.target_ratio is None and self.area is None:
@@ -68,7 +68,7 @@ class Sides:
 
 
 def body_of(json_text: str | None, options: Mapping[str, object], sides: Sides) -> dict[str, Any]:
-    """The body of `--json`, joined with `options` by parameter name (None: not given)."""
+    """The body of `--json` and `options`, by parameter name (None: not given)."""
     body = {} if json_text is None else _parsed(_text_of(json_text))
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
@@ -108,7 +108,7 @@ def _require_utf8(name: str, value: str) -> None:
 
 
 def _text_of(option: str) -> str:
-    """The option itself, the content of the file `@name`, or standard input for `-`."""
+    """`-` is standard input, `@name` a file."""
     if option != "-" and not option.startswith("@"):
         return option
     try:
@@ -148,7 +148,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _require_shallow(parsed: object) -> None:
-    """No create call nests deeper, and the recursive code behind this would fail."""
+    """Recursive code would fail on deeper nesting, which no create call has."""
     level = [parsed]
     for _ in range(DEPTH_MAX):
         inside = [value for parent in level if isinstance(parent, dict) for value in parent.values()]

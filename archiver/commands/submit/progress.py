@@ -26,8 +26,8 @@ class TimeUp(Exception):
 class SubmitProgress:
     """Waits, and prints why. A context manager.
 
-    `now()` is Unix ms, `wait(seconds)` sleeps, and `slots` is how many of the account's slots the task takes.
-    `redact` removes secrets from messages of the API, which may repeat the callback URL and the token in it.
+    `slots` is how many of the account's slots the task takes. `redact` removes secrets from messages of the API, which
+    may repeat the callback URL and the token in it.
     """
 
     def __init__(
@@ -70,11 +70,10 @@ class SubmitProgress:
         self._progress.stop()
 
     def print_note(self, sentence: str) -> None:
-        """Print a note above the line."""
         print_note(self.redact(sentence), screen=self._progress.console if self._is_live else None)
 
     def pause(self, failure: Failure, seconds: float) -> None:
-        """Wait between two tries of a create, or between two queries for a task whose create was not answered.
+        """Wait before the next create, or before the next query for a task whose create was not answered.
 
         Raises TimeUp instead of waiting for slots past the timeout. Queries for a task that may exist go on past it.
         """
@@ -102,7 +101,7 @@ class SubmitProgress:
         self._show(f"{what} now")
 
     def follow(self, task: Mapping[str, Any]) -> None:
-        """Print the task's state if it changed, and wait a moment. Raises TimeUp."""
+        """Print the state if it changed, and wait. Raises TimeUp."""
         if self._now() > self._ends_at:
             raise TimeUp
         text = f"{task['task_id']} {_state_of(task)}"

@@ -1,4 +1,4 @@
-"""One run of `submit`: create the task, follow it if wanted, and print where it stands when the run ends."""
+"""One run of `submit`: create, follow if wanted, and print where the task stands when the run ends."""
 
 import contextlib
 import dataclasses
@@ -27,8 +27,6 @@ _FINAL = frozenset({State.ARCHIVED, State.FAILED, State.BURIED, State.LOST})
 
 @dataclasses.dataclass
 class SubmitRun:
-    """One run of the command, from the create to the last line."""
-
     settings: Settings
     ledger: Ledger
     progress: SubmitProgress
@@ -37,12 +35,11 @@ class SubmitRun:
     as_json: bool
     submitted: Submitted = dataclasses.field(default_factory=lambda: Submitted(CreateOutcome.UNKNOWN))
     task: dict[str, Any] | None = None
-    """The task as the ledger last showed it."""
     no_daemon: bool = False
     """Whether no daemon was seen at the last look."""
 
     def create(self) -> None:
-        """Create the task; ends the command if it was not created."""
+        """Ends the command if the task was not created."""
         client = build_client(self.settings, Metrics(), stop=threading.Event())
         submitter = Submitter(
             account=self.settings.account,
@@ -75,7 +72,6 @@ class SubmitRun:
         self._print_daemon_advice()
 
     def follow(self) -> None:
-        """Wait until the task is archived, failed, buried or lost."""
         with self._printing_when_interrupted(self._how_to_go_on):
             try:
                 while (task := self._read_task()) is None or task["state"] not in _FINAL:
@@ -87,14 +83,14 @@ class SubmitRun:
                 self._end(f"the results are not there yet. {self._how_to_go_on()}", reason="timeout")
 
     def _print_daemon_advice(self) -> None:
-        """Print a note whenever the last daemon has gone."""
+        """Print once each time that the last daemon has gone."""
         advice = no_daemon_sentence(self.ledger.daemons())
         if advice and not self.no_daemon:
             self.progress.print_note(advice)
         self.no_daemon = bool(advice)
 
     def finish(self, *, waited: bool) -> None:
-        """Print the result; ends with status 1 if the task was waited for and not archived."""
+        """Ends with status 1 if the task was waited for and not archived."""
         task = self.task
         if not waited or task is None:
             self._print(self._read_task(), reason=None, message=None)
@@ -107,7 +103,6 @@ class SubmitRun:
 
     @property
     def name(self) -> str:
-        """The name of the task for `show`."""
         return self.submitted.task_id or self.submission.external_id
 
     @property
@@ -149,14 +144,12 @@ class SubmitRun:
                 print_line(line)
 
     def _end(self, sentence: str, *, reason: str | None) -> None:
-        """Print why the run ends here, and exit with status 1."""
         redacted = self.progress.redact(sentence)
         self.progress.print_note(redacted)
         self._print(self.task, reason=reason, message=redacted)
         raise typer.Exit(WRONG)
 
     def _unknown(self) -> str:
-        """What to do if it is unknown whether the task exists."""
         answer = (
             "The API knows no task with that external id so far, so probably none was created."
             if self.submitted.is_absent

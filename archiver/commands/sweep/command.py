@@ -78,7 +78,7 @@ def sweep(
 def _open(
     invocation: Invocation, settings: Settings, *, dry_run: bool, stack: contextlib.ExitStack
 ) -> Ledger:
-    """Open the ledger. A dry run before the first start gets an empty, temporary one."""
+    """A dry run before the first start gets an empty, temporary ledger."""
     try:
         ledger = invocation.ledger(settings, create=not dry_run)
     except LedgerMissing:
@@ -92,7 +92,6 @@ def _open(
 def _sweep_all(
     account: Settings, ledger: Ledger, *, full: bool, dry_run: bool, several: bool
 ) -> list[FamilySwept]:
-    """Sweep every family of one account; `several`: of several accounts."""
     stop, metrics = threading.Event(), Metrics()
     wired = build_account(account, metrics, stop=stop)
     client = wired.client
@@ -129,10 +128,7 @@ def _sweep_family(
     progress: SweepProgress,
     stop: threading.Event,
 ) -> SweepCounts:
-    """Sweep one family to its end, waiting if another sweep has it. With `seen` (ids counted so far) it is a dry run.
-
-    Raises Failure.
-    """
+    """Wait if another sweep has the family. With `seen`, the ids counted so far, it is a dry run. Raises Failure."""
     earlier: list[SweepCounts] = []
     progress.begin(family)
     while True:
@@ -153,6 +149,6 @@ def _sweep_family(
 
 
 def _concerns_every_family(error: Failure) -> bool:
-    """Whether every other family would fail the same way: keys refused, or network down."""
+    """Keys refused, or network down: every other family would fail the same way."""
     of_account = error.disposition is Disposition.HOLD and error.family is None
     return of_account or isinstance(error, ApiUnreachable | ApiTokenRefused)

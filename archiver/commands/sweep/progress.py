@@ -16,7 +16,6 @@ class SweepProgress:
     """Shows progress. A context manager."""
 
     def __init__(self, *, account: str | None = None) -> None:
-        """`account`, if given, is printed before each family."""
         self._before = "" if account is None else f"{account}: "
         screen = console(stderr=True)
         self._progress = Progress(
@@ -44,11 +43,9 @@ class SweepProgress:
         self._progress.stop()
 
     def begin(self, family: str) -> None:
-        """Show the next family."""
         self._lines[family] = self._progress.add_task(clean(self._before + family), total=None, seen="")
 
     def page(self, counts: SweepCounts) -> None:
-        """Show the counts after one more page."""
         self._last[counts.family] = counts
         self._waiting.discard(counts.family)
         seen = f"{count_of(counts.pages, 'page')}, {count_of(counts.rows, 'row')}, {counts.found} found"
@@ -63,14 +60,11 @@ class SweepProgress:
         self.print_note(f"{family}: another sweep is running; waiting for its end (Ctrl-C to give up).")
 
     def print_note(self, sentence: str) -> None:
-        """Print a note above the bars."""
         print_note(self._before + sentence, screen=self._progress.console)
 
     def end(self, counts: SweepCounts) -> None:
-        """Show that the family is done."""
         self.page(counts)
         self._progress.update(self._lines[counts.family], total=1, completed=1)
 
     def last_of(self, family: str) -> SweepCounts | None:
-        """The family's counts so far."""
         return self._last.get(family)

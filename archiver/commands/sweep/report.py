@@ -15,8 +15,6 @@ _SELDOM = ("passed_by", "malformed")
 
 @dataclasses.dataclass
 class FamilySwept:
-    """One family: its counts, and the failure that ended its sweep."""
-
     counts: SweepCounts
     failure: Failure | None = None
     account: str | None = None
@@ -24,7 +22,7 @@ class FamilySwept:
 
 
 def as_json(swept: list[FamilySwept], *, dry_run: bool) -> dict[str, object]:
-    """The contract's shape; `error` is null for a family that was swept to its end."""
+    """The contract's shape; `error` is null after a complete sweep."""
     names = _DRY if dry_run else _SWEPT
     return {
         "dry_run": dry_run,
@@ -58,7 +56,6 @@ def _label(swept: FamilySwept) -> str:
 
 
 def print_report(swept: list[FamilySwept], *, dry_run: bool) -> None:
-    """Print a table with a line for each family, and a sentence with the totals."""
     names = [name for name in (_DRY if dry_run else _SWEPT) if name not in _SELDOM or _total(swept, name)]
     headings = ["family", *(name.replace("_", " ") for name in names)]
     rows = [[_label(family), *(getattr(family.counts, name) for name in names)] for family in swept]

@@ -32,10 +32,7 @@ READER_GONE = 141
 
 
 class Commands(TyperGroup):
-    """The group of all commands; each ends as this module says."""
-
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
         with _ending():
             return super().invoke(ctx)
 
@@ -75,7 +72,7 @@ def _ending() -> Iterator[None]:
 
 
 def sentence_of(error: Failure) -> str:
-    """What went wrong and, if known, what to do about it."""
+    """The message, and what to do about it."""
     message = str(error)
     if error.what_to_do and not message.endswith((".", "!", "?")):
         message += "."
@@ -83,7 +80,7 @@ def sentence_of(error: Failure) -> str:
 
 
 def _discard_output() -> None:
-    """Point standard output at /dev/null: Python would complain at exit about what it cannot flush."""
+    """Python would complain at exit about what it cannot flush."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):

@@ -1,9 +1,7 @@
 """What a command starts from: its environment, the settings, and a ledger opened beside the daemon.
 
-Rules:
-
-1. A command requires only the settings that it uses, so `status` works on a machine without credentials.
-2. A command that only reads never creates a ledger: if the path is misspelled, an empty ledger would look healthy.
+1. A command requires only the settings that it uses, so `status` works without credentials.
+2. A command that only reads never creates a ledger: an empty one at a misspelled path would look healthy.
 """
 
 import dataclasses
@@ -27,14 +25,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Invocation:
-    """The environment, the clock (Unix ms) and the sleep (seconds) of a command."""
+    """`now()` is Unix ms, `wait(seconds)` sleeps."""
 
     environment: Mapping[str, str]
     now: Callable[[], int] = unix_ms
     wait: Callable[[float], object] = time.sleep
 
     def settings(self, *need: Need) -> Settings:
-        """Load the settings, which must include `need`, and configure the log. Raises SettingsError."""
+        """Load the settings and configure the log. Raises SettingsError, also if `need` is missing."""
         settings = Settings.load(self.environment, need=need)
         configure_log(settings)
         for warning in settings.unknown:
@@ -42,17 +40,16 @@ class Invocation:
         return settings
 
     def ledger(self, settings: Settings, *, create: bool) -> Ledger:
-        """Open the ledger beside a running daemon. Raises LedgerUnusable, LedgerUnavailable."""
+        """Raises LedgerUnusable, LedgerUnavailable."""
         return Ledger.open(settings.ledger_url, daemon=False, create=create, now=self.now)
 
 
 def invocation_of(context: typer.Context) -> Invocation:
-    """The invocation that the entry point passed."""
     return cast("Invocation", context.obj)
 
 
 def configure_log(settings: Settings) -> None:
-    """Log to the current standard error. A command prints its result itself, so the default level is `warning`."""
+    """The default level is `warning`: a command prints its result itself."""
     log.configure(
         format=settings.log_format_at(terminal=sys.stderr.isatty()),
         level=settings.log_level if "log_level" in settings.model_fields_set else "warning",
@@ -61,8 +58,7 @@ def configure_log(settings: Settings) -> None:
 
 
 def accounts_meant(context: typer.Context, settings: Settings, *, name: str | None) -> tuple[Settings, ...]:
-    """The settings of the account that --account names, or of all accounts. Ends with a usage error if there is none
-    of that name."""
+    """The account that --account names, or all. Ends with a usage error if there is none of that name."""
     if name is None:
         return settings.accounts
     found = tuple(account for account in settings.accounts if account.account == name)
@@ -72,7 +68,7 @@ def accounts_meant(context: typer.Context, settings: Settings, *, name: str | No
 
 
 def account_meant(context: typer.Context, settings: Settings, *, name: str | None) -> Settings:
-    """The settings of a command's only account. Ends with a usage error if --account is needed."""
+    """Ends with a usage error if there are several accounts and none is named."""
     found = accounts_meant(context, settings, name=name)
     if len(found) > 1:
         context.fail(f"There are several accounts: add --account with one of: {', '.join(_names(settings))}.")
@@ -84,13 +80,12 @@ def _names(settings: Settings) -> list[str]:
 
 
 def of_accounts(accounts: Collection[Settings]) -> str:
-    """`of the account default`, as a part of a sentence."""
     names = " and ".join(account.account for account in accounts)
     return f"of the account{'s' if len(accounts) > 1 else ''} {names}"
 
 
 def no_daemon_sentence(daemons: Collection[object]) -> str | None:
-    """A note that no daemon runs to do the work; None if one does."""
+    """A note if no daemon runs to do the work."""
     if daemons:
         return None
     return "No kling-receiver has been seen on this ledger for a minute; the work waits until one runs."

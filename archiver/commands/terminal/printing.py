@@ -1,10 +1,7 @@
 """How commands print: data on standard output, notes for the operator on standard error.
 
-Rules:
-
-1. Text from outside never reaches a terminal raw: control characters are escaped, and nothing is read as markup. So no
-   error message of the API can move the cursor.
-2. A pipe gets no colour, no progress bar, and no cut or wrapped lines: what `grep` looks for stands on one line.
+1. Text from outside never reaches a terminal raw: control characters are escaped, nothing is read as markup.
+2. A pipe gets no colour, no progress bar, and no cut or wrapped lines, so `grep` finds what it looks for.
 3. JSON is ASCII, so that no locale can refuse or damage it.
 """
 
@@ -19,21 +16,18 @@ from rich.console import Console
 from rich.table import Table
 
 PIPE_WIDTH = 100_000
-"""Columns of an output that is no terminal."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 class _Console(Console):
-    """Without Rich's own handling of a closed pipe, which exits with status 1; ours is in `exit_status`."""
+    """On a closed pipe Rich would exit with status 1; `exit_status` decides here."""
 
     def on_broken_pipe(self) -> None:
-        """Raise the BrokenPipeError again."""
         raise  # noqa: PLE0704 -- Rich calls this inside its `except BrokenPipeError`
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The console on the current standard output or error."""
     found = _Console(stderr=stderr, markup=False, highlight=False, emoji=False)
     if not found.is_terminal:
         found.width = PIPE_WIDTH
@@ -46,21 +40,16 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_note(sentence: str, *, screen: Console | None = None) -> None:
-    """Print a note for the operator on standard error; do nothing if that is closed or full.
-
-    While a progress bar is shown, pass its console as `screen`: it prints above the bar.
-    """
+    """Do nothing if standard error is closed or full. Beside a progress bar, `screen` is its console."""
     with contextlib.suppress(OSError):
         (screen or console(stderr=True)).print(f"kling-archiver: {clean(sentence)}")
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on standard output."""
     typer.echo(json.dumps(value, indent=2))
 
 
 def print_line(line: str = "") -> None:
-    """Print one line of data."""
     console().print(clean(line))
 
 
@@ -75,7 +64,7 @@ def clean(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> Table:
-    """A table of plain text; the columns named in `numbers` are right-aligned, None is a dash."""
+    """Columns named in `numbers` are right-aligned; None is a dash."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for heading in headings:
         made.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
@@ -85,7 +74,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, numbers:
 
 
 def properties(rows: Iterable[tuple[str, object]]) -> Table:
-    """One name and value a line."""
     made = Table.grid(padding=(0, 2))
     made.add_column(no_wrap=True, style="dim")
     made.add_column(overflow="fold")
@@ -100,7 +88,6 @@ def moment(time: str) -> str:
 
 
 def milliseconds(time: str) -> int:
-    """An RFC 3339 time as Unix ms."""
     return round(datetime.datetime.fromisoformat(time).timestamp() * 1000)
 
 
@@ -118,7 +105,7 @@ def distance(difference_ms: int) -> str:
 
 
 def span(length_ms: int) -> str:
-    """A length of time in its largest unit of which there are two or more; else in seconds."""
+    """In the largest unit of which there are two or more; else in seconds."""
     seconds = length_ms // 1000
     if seconds >= 2 * _DAY:
         return f"{seconds * 10 // _DAY / 10:.1f} days"  # rounded down: 6.97 days are not 7
