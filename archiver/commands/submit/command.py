@@ -86,8 +86,8 @@ def submit(
     """Create a task, and follow it into the bucket.
 
     Checks the parameters before anything is paid, and registers the task before it creates it, so that no crash loses
-    it. The request goes into the manifest. kling-receiver brings the results into the bucket. For other families, give
-    the body with --json.
+    it. The request goes into the manifest. kling-receiver brings the results into the bucket. For families other than
+    images/generations and images/editing/expand, give the body with --json.
 
     Exit status 1 if the API refuses, if the outcome is unknown, or if the task failed.
 
