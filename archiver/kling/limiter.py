@@ -1,45 +1,43 @@
-"""One rate for all queries of the process. No HTTP, no threads of its own.
+"""One request rate for all queries of an account. No HTTP, no threads of its own.
 
 Two rules:
 
-1. A verification goes first: while one waits, nothing else is let through but one turn after every seven of
-   verification for whom that kept waiting: callbacks without end must delay the sweep, which finds what no callback
-   tells, and never end it. The background (sweep, single questions about unconfirmed ids) never gets more than half
-   of the rate. List pages that answer for many
-   unconfirmed ids at once may take the other half while no verification wants it: under a flood of forged ids in
-   every family, half of the rate would let a genuine callback wait for more than 5 s for the list that shows it
-   (tests/torture/flood.py). So a flood costs time that nobody else has asked for. When both wait, every third
-   of their turns is the background's, and nobody starves.
+1. Verification goes first, but while others wait every eighth request is theirs. An endless stream of callbacks can
+   slow the sweep, which finds what no callback names, but never stop it.
+   The background (sweep, single queries for unconfirmed ids) gets at most half of the rate. List pages read for
+   unconfirmed ids may use the other half while no verification wants it: with half of the rate, a flood of forged ids
+   would delay a genuine callback by more than 5 s (tests/torture/flood.py). Where both wait, every third of their
+   turns is the background's.
 2. Nobody waits past a stop: `acquire` raises `Stopped` at once when the process ends.
 
-How it works: two token buckets, one for everything and one of half the rate for the background. Nobody is
-handed a place in a queue; a thread that finds no token sleeps until there could be one and looks again.
-Reservations would be fairer among equals, but a verification could then not overtake a sweep that
-reserved first. A crash here loses nothing but the knowledge that the API found us too fast.
+Two token buckets hold the rate: one for everything, one of half the rate for the background. There is no queue: a
+thread without a token sleeps until there could be one, and looks again. Reservations would be fairer among equals, but
+a verification could not overtake a sweep that reserved first. A crash loses only the memory of the API's complaints.
 """
 
 import contextlib
+import dataclasses
 import enum
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 
 from archiver.failures import Stopped
 
 FLOOR_DIVISOR = 32
-"""Halving ends at this part of the configured rate."""
+"""Halving stops at this part of the configured rate."""
 RECOVERY_PER_SECOND = 0.01
-"""Part of the configured rate won back each second: from half to full takes 50 s, so a limit that lasts is
-run into about once a minute, not once a second."""
+"""Part of the configured rate won back each second. From half to full takes 50 s, so a lasting limit is hit about once
+a minute."""
 HALVING_SECONDS_MIN = 1.0
-"""Answers to requests that were sent side by side are one complaint, not several."""
+"""Requests sent side by side are refused side by side: that is one complaint."""
 VERIFICATIONS_IN_A_ROW = 7
-"""So many verifications go first while something else waits; then it has one turn."""
+"""How many verifications go first while others wait; then one of those has a turn."""
 LISTS_IN_A_ROW = 2
-"""So many list pages go first when the background waits as well."""
+"""How many list pages go first while the background waits."""
 UNANSWERED_IN_A_ROW = 5
-"""From so many questions in a row that nobody answered on, each is a complaint: a service that is down is asked about
-every five seconds, however much waits for it. One bad answer says nothing about the service."""
+"""From this many unanswered requests in a row on, each counts as a complaint, so a service that is down is asked about
+every five seconds, however much waits. One bad answer says nothing about the service."""
 WAIT_SECONDS_MIN = 0.001
 WAIT_SECONDS_MAX = 1.0
 
@@ -49,9 +47,36 @@ class Priority(enum.Enum):
 
     VERIFY = "verify"
     MATCH = "match"
-    """A list page, read for ids that nobody but an unsigned callback vouches for."""
+    """A list page, read for unconfirmed ids: only an unsigned callback has named them."""
     BACKGROUND = "background"
-    """The sweep, and single questions about such ids."""
+    """The sweep, and single queries for such ids."""
+
+
+@dataclasses.dataclass
+class Turns:
+    """Whose turn it is among those who wait. No clock, no tokens."""
+
+    verifications: int = 0
+    """In a row, while others waited."""
+    lists: int = LISTS_IN_A_ROW
+    """Since the background's last turn."""
+
+    def next(self, waiting: Set[Priority]) -> Priority:
+        """Who goes next of `waiting`, which is not empty."""
+        others_wait = waiting - {Priority.VERIFY}
+        if Priority.VERIFY in waiting and (not others_wait or self.verifications < VERIFICATIONS_IN_A_ROW):
+            return Priority.VERIFY
+        if Priority.MATCH in waiting and (Priority.BACKGROUND not in waiting or self.lists < LISTS_IN_A_ROW):
+            return Priority.MATCH
+        return Priority.BACKGROUND
+
+    def count(self, priority: Priority, *, waiting: Set[Priority]) -> None:
+        """Note that `priority` had a turn while `waiting` waited."""
+        if priority is Priority.VERIFY:
+            self.verifications += bool(waiting - {Priority.VERIFY})
+            return
+        self.verifications = 0
+        self.lists = 0 if priority is Priority.BACKGROUND else self.lists + 1
 
 
 class _Bucket:
@@ -71,8 +96,7 @@ class _Bucket:
 class RateLimiter:
     """At most `rate_per_second` requests a second on average, after a burst of at most one second's worth.
 
-    Safe for any number of threads. `wait(seconds)` returns early with True once the process is stopping;
-    give the stop event's own `wait`.
+    Thread-safe. `wait(seconds)` is the stop event's own `wait`: it returns True, early, once the process is stopping.
     """
 
     def __init__(
@@ -94,23 +118,20 @@ class RateLimiter:
         self._counted_until = monotonic()
         self._halved_at = float("-inf")
         self._waiting = dict.fromkeys(Priority, 0)
-        self._verifications_in_a_row = 0
-        """For which something else kept waiting, since the last turn of anything else."""
-        self._lists_in_a_row = LISTS_IN_A_ROW
-        """Since the background's last turn."""
+        self._turns = Turns()
         self._unanswered = 0
 
     @property
     def rate_per_second(self) -> float:
-        """The rate that holds now: the configured one, or less after a complaint of the API."""
+        """The rate now: the configured one, or less after a complaint of the API."""
         with self._lock:
             self._refill()
             return self._rate
 
     def acquire(self, priority: Priority, *, timeout_seconds: float | None = None) -> bool:
-        """Wait for the right to send one request. False when `timeout_seconds` have passed without it.
+        """Wait for the right to send one request; False after `timeout_seconds` without it.
 
-        Raises `Stopped` as soon as the process stops, also when a token would be free.
+        Raises `Stopped` once the process stops, even if a token is free.
         """
         until = float("inf") if timeout_seconds is None else self._monotonic() + timeout_seconds
         self._sleep(0.0)
@@ -127,8 +148,7 @@ class RateLimiter:
         return True
 
     def halve(self) -> None:
-        """The API said "too fast" (1302): half the rate, and no burst. Repeated within a second it counts
-        once."""
+        """The API said "too fast" (1302): halve the rate and empty the buckets, at most once a second."""
         with self._lock:
             self._refill()
             now = self._monotonic()
@@ -140,7 +160,7 @@ class RateLimiter:
             self._background.empty()
 
     def unanswered(self) -> None:
-        """Nobody answered a request: silence, a broken connection, a server error, a gateway's page."""
+        """A request had no answer of the API: a time-out, a broken connection, a server error, a gateway's page."""
         with self._lock:
             self._unanswered += 1
             is_down = self._unanswered >= UNANSWERED_IN_A_ROW
@@ -148,16 +168,19 @@ class RateLimiter:
             self.halve()
 
     def answered(self) -> None:
-        """The API answered, be it with a refusal: it is up."""
+        """The API answered, perhaps with a refusal: it is up."""
         with self._lock:
             self._unanswered = 0
 
     def _wait_for(self, priority: Priority) -> float:
-        """Take a token and return 0, or say after how many seconds to look again."""
+        """Take a token and return 0, or return the seconds after which to look again."""
         with self._lock:
             self._refill()
             in_background = priority is Priority.BACKGROUND
-            if self._gives_way(priority):
+            waiting = {each for each, count in self._waiting.items() if count}
+            # A background without a token of its own could not use a turn that others leave to it.
+            able = waiting if self._background.tokens >= 1 else waiting - {Priority.BACKGROUND}
+            if self._turns.next(able | {priority}) is not priority:
                 return self._bounded(1 / self._rate)
             missing = 1 - self._all.tokens
             if in_background:
@@ -167,32 +190,11 @@ class RateLimiter:
             self._all.tokens -= 1
             if in_background:
                 self._background.tokens -= 1
-            self._count_turn(priority)
+            self._turns.count(priority, waiting=waiting)
             return 0.0
 
-    def _count_turn(self, priority: Priority) -> None:
-        if priority is Priority.VERIFY:
-            if self._waiting[Priority.MATCH] or self._waiting[Priority.BACKGROUND]:
-                self._verifications_in_a_row += 1
-            return
-        self._verifications_in_a_row = 0
-        self._lists_in_a_row = 0 if priority is Priority.BACKGROUND else self._lists_in_a_row + 1
-
-    def _gives_way(self, priority: Priority) -> bool:
-        verification_had_its = self._verifications_in_a_row >= VERIFICATIONS_IN_A_ROW
-        background_could_go = self._waiting[Priority.BACKGROUND] > 0 and self._background.tokens >= 1
-        if priority is Priority.VERIFY:
-            # For nobody who could not go: a turn that is held free and not taken would be lost.
-            return verification_had_its and (self._waiting[Priority.MATCH] > 0 or background_could_go)
-        if self._waiting[Priority.VERIFY] and not verification_had_its:
-            return True
-        lists_had_theirs = self._lists_in_a_row >= LISTS_IN_A_ROW
-        if priority is Priority.BACKGROUND:
-            return self._waiting[Priority.MATCH] > 0 and not lists_had_theirs
-        return lists_had_theirs and background_could_go
-
     def _refill(self) -> None:
-        """Bring rate and tokens up to now. The rate grows evenly: its mean over the time is exact enough."""
+        """Bring rate and tokens up to now. The rate grows evenly, so its mean gives the tokens."""
         now = self._monotonic()
         seconds = max(0.0, now - self._counted_until)
         self._counted_until = max(now, self._counted_until)
@@ -204,7 +206,7 @@ class RateLimiter:
 
     @contextlib.contextmanager
     def _queued(self, priority: Priority) -> Iterator[None]:
-        """Let the others see who waits."""
+        """Let other threads see who waits."""
         with self._lock:
             self._waiting[priority] += 1
         try:

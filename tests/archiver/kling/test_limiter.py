@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from archiver.failures import Stopped
-from archiver.kling.limiter import FLOOR_DIVISOR, UNANSWERED_IN_A_ROW, Priority, RateLimiter
+from archiver.kling.limiter import FLOOR_DIVISOR, UNANSWERED_IN_A_ROW, Priority, RateLimiter, Turns
 from tests.harness.virtual_time import VirtualTime
 
 
@@ -286,3 +286,27 @@ def test_threads_share_one_rate_and_a_stop_reaches_all_of_them() -> None:
         thread.join(30)
 
     assert sorted(outcomes) == ["stopped"] * 5 + ["went"] * 3
+
+
+@pytest.mark.parametrize(
+    ("waiting", "order"),
+    [
+        ("V", "VVVVVVVVVVVV"),
+        ("B", "BBBB"),
+        ("VB", "VVVVVVVBVVVVVVVB"),
+        ("MB", "BMMBMMB"),
+        ("VMB", "VVVVVVVBVVVVVVVMVVVVVVVMVVVVVVVB"),
+    ],
+)
+def test_whose_turn_it_is_while_the_same_go_on_waiting(waiting: str, order: str) -> None:
+    by_letter = {"V": Priority.VERIFY, "M": Priority.MATCH, "B": Priority.BACKGROUND}
+    those = {by_letter[letter] for letter in waiting}
+    turns = Turns()
+
+    went = []
+    for _ in order:
+        priority = turns.next(those)
+        turns.count(priority, waiting=those)
+        went.append(priority)
+
+    assert went == [by_letter[letter] for letter in order]
