@@ -17,8 +17,8 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS
+from archiver.record import Recorder
 from archiver.store import Store
-from archiver.sweep.new_standard import Discoverer
 from archiver.sweep.stage import Sweeper
 from archiver.verify.availability import Availability
 from archiver.verify.new_standard import BatchQuery
@@ -74,22 +74,14 @@ def build_sweeper(
     """The sweep of one account. `offers`: the availability that the account's other stages know of."""
     return Sweeper(
         account=account.name,
+        families=account.families,
         client=account.client,
         ledger=ledger,
-        offers=offers or Availability(account=account.name, ledger=ledger, now=clock.now_ms),
-        discoverer=Discoverer(
-            account=account.name,
-            families=account.families,
-            client=account.client,
-            ledger=ledger,
-            metrics=metrics,
-            now=clock.now_ms,
-            rand=clock.random,
-        ),
+        availability=offers or Availability(account=account.name, ledger=ledger, now=clock.now_ms),
+        recorder=Recorder(account.name, ledger, metrics, clock.random),
         metrics=metrics,
         full_interval_ms=account.full_sweep_interval_ms,
         now=clock.now_ms,
-        rand=clock.random,
     )
 
 

@@ -17,9 +17,9 @@ from archiver import log
 from archiver.engine.failure_handling import log_hold
 from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure, Stopped
 from archiver.ledger import Ledger
-from archiver.metrics import Metrics
 from archiver.model import Stage
-from archiver.sweep.stage import SweepEnd, Sweeper, say_failed
+from archiver.sweep.counts import SweepEnd
+from archiver.sweep.stage import Sweeper
 
 RETRY_SECONDS = 30.0
 """How soon a sweep that failed, or that another one was in the way of, is tried again; at most the interval. Doubled
@@ -39,7 +39,6 @@ class SweepLoop:
         sweeper: Sweeper,
         families: tuple[str, ...],
         ledger: Ledger,
-        metrics: Metrics,
         interval_seconds: float,
         stop: threading.Event,
         on_swept: Callable[[str], None],
@@ -48,7 +47,6 @@ class SweepLoop:
         """`on_swept(family)` is called after each sweep that came to its end."""
         self._sweeper = sweeper
         self._ledger = ledger
-        self._metrics = metrics
         self._interval_seconds = interval_seconds
         self._stop = stop
         self._on_swept = on_swept
@@ -79,7 +77,7 @@ class SweepLoop:
         self._due_at[family] = self._monotonic() + min(RETRY_SECONDS * 2**failed, self._interval_seconds)
         self._failed_in_a_row[family] += 1  # until it is known better
         try:
-            if self._sweeper.offers.is_unavailable(family):
+            if self._sweeper.is_unavailable(family):
                 self._due_at[family] = self._monotonic() + self._interval_seconds
                 return
             counts = self._sweeper.sweep(family, full=self._sweeper.is_full_due(family))
@@ -96,12 +94,9 @@ class SweepLoop:
                 self._on_swept(family)
 
     def _failed(self, family: str, error: Failure) -> None:
-        if self._sweeper.offers.refused(family, error):
+        if not self._sweeper.note_failure(family, error) or error.disposition is not Disposition.HOLD:
             return
         account = self._sweeper.account
-        say_failed(error, account=account, family=family, metrics=self._metrics)
-        if error.disposition is not Disposition.HOLD:
-            return
         probe_at = self._monotonic() + HOLD_PROBE_SECONDS
         for held in self._due_at if error.family is None else (family,):
             self._due_at[held] = max(self._due_at[held], probe_at)

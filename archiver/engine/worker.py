@@ -102,7 +102,6 @@ class Worker:
             sweeper=stages.sweeper,
             families=stages.swept_families,
             ledger=stages.ledger,
-            metrics=stages.metrics,
             interval_seconds=limits.sweep_interval_seconds,
             stop=stop,
             on_swept=self._swept,

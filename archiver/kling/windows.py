@@ -1,14 +1,13 @@
-"""Reads everything that `/tasks` or `/solutions` has in a stretch of time. No ledger, no HTTP of its own.
+"""Reads all that `/tasks` or `/solutions` shows of a stretch of time. No ledger, no HTTP of its own.
 
 What API.md 5.3 leaves undocumented is assumed in its worst form:
 
 - No order: a stretch is read to its end, never broken off early.
-- A cursor may stop working in the middle, come again, or lead on for ever. The stretch is then read in two halves, and
-  so on, until a part needs no cursor at all.
-- The bounds may or may not belong to the stretch: halves overlap by a second.
+- A cursor may stop working, come again, or lead on for ever. The stretch is then read in two halves, and so on, until a
+  part needs no cursor.
+- Bounds may or may not belong to the stretch: halves overlap by a second.
 
-What was read before a cursor was lost is read again in the halves, which costs calls and nothing else: recording a task
-twice changes nothing.
+Halves read again what was read before the cursor was lost. That costs calls only: recording a task twice is a no-op.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,18 +18,18 @@ from archiver.kling.new_standard_calls import WindowPage
 OVERLAP_MS = 1000
 SPAN_MS_MIN = 4 * OVERLAP_MS
 PAGES_MAX = 1000
-"""Pages behind one first page; more are taken for a cursor that leads round in a circle."""
+"""Pages behind one first page; a longer run is taken for a cursor that goes round in a circle."""
 
 Read = Callable[[int, int, str], WindowPage]
 """(start, end, cursor) → page; times in Unix ms, the cursor empty for the first page."""
 
 
 class _CursorLost(Exception):
-    """The rest of a stretch cannot be had by its cursor."""
+    """The cursor does not lead to the rest of the stretch."""
 
 
-def pages(read: Read, *, start: int, end: int) -> Iterator[WindowPage]:
-    """Every page from `start` to `end` (Unix ms), some of them perhaps twice.
+def read_window(read: Read, *, start: int, end: int) -> Iterator[WindowPage]:
+    """Every page from `start` to `end` (Unix ms), some perhaps twice.
 
     Raises what `read` raises for a first page, and ApiAnswerUnreadable where even the shortest part has no end.
     """
@@ -38,7 +37,7 @@ def pages(read: Read, *, start: int, end: int) -> Iterator[WindowPage]:
     while waiting:
         first, last = waiting.pop()
         try:
-            yield from _stretch(read, first, last)
+            yield from _read_stretch(read, first, last)
         except _CursorLost as error:
             if last - first <= SPAN_MS_MIN:
                 raise ApiAnswerUnreadable(f"A list by time could not be read to its end: {error}") from None
@@ -46,7 +45,7 @@ def pages(read: Read, *, start: int, end: int) -> Iterator[WindowPage]:
             waiting += [(first, middle + OVERLAP_MS), (middle - OVERLAP_MS, last)]
 
 
-def _stretch(read: Read, start: int, end: int) -> Iterator[WindowPage]:
+def _read_stretch(read: Read, start: int, end: int) -> Iterator[WindowPage]:
     page = read(start, end, "")
     yield page
     cursors: set[str] = set()

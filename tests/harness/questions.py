@@ -15,7 +15,7 @@ from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import IDS_MAX
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, State, Status
-from archiver.sweep.new_standard import Discoverer
+from archiver.record import Recorder
 from archiver.sweep.stage import Sweeper
 from archiver.verify.availability import Availability
 from archiver.verify.matching import MatchResult
@@ -87,20 +87,12 @@ class Questions:
             account=ACCOUNT,
             client=self.client,
             ledger=self.desk.ledger,
-            offers=self.offers,
-            discoverer=Discoverer(
-                account=ACCOUNT,
-                families=families,
-                client=self.client,
-                ledger=self.desk.ledger,
-                metrics=self.metrics,
-                now=self.clock,
-                rand=lambda: RAND,
-            ),
+            families=families,
+            availability=self.offers,
+            recorder=Recorder(ACCOUNT, self.desk.ledger, self.metrics, lambda: RAND),
             metrics=self.metrics,
             full_interval_ms=DAY,
             now=self.clock,
-            rand=lambda: RAND,
         )
         self.failure_handler = FailureHandler(
             ledger=self.desk.ledger, metrics=self.metrics, now=self.clock, rand=lambda: RAND

@@ -133,7 +133,6 @@ class Service:
             sweeper=stages.sweeper,
             families=(FAMILY,),
             ledger=self.ledger,
-            metrics=self.metrics,
             interval_seconds=SWEEP_SECONDS,
             stop=Patient(),
             on_swept=lambda _family: self._lift(Stage.VERIFY, Stage.SWEEP),

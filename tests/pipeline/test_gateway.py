@@ -12,7 +12,7 @@ from archiver.commands.status_checks import problems
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
 from archiver.model import Stage, State
-from archiver.sweep.stage import PAGE_TRIES
+from archiver.sweep.loop import PAGE_TRIES
 from archiver.verify.availability import STRIKES, Availability
 from tests.harness.journal import Impatient
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, Desk
@@ -46,7 +46,6 @@ class Gateway(Questions):
             sweeper=self.sweeper,
             families=NAMES,
             ledger=self.desk.ledger,
-            metrics=self.metrics,
             interval_seconds=300,
             stop=Impatient(),
             on_swept=self.swept.append,

@@ -118,10 +118,9 @@ class Surface:
             names = [name for name in names if collection_of(name) is None]
         stages = self.engine.stages_for((family, *CONFIGURED))
         SweepLoop(
-            sweeper=dataclasses.replace(stages.sweeper, offers=self.offers),
+            sweeper=dataclasses.replace(stages.sweeper, availability=self.offers),
             families=tuple(names),
             ledger=self.ledger,
-            metrics=self.engine.metrics,
             interval_seconds=1,
             stop=Impatient(),
             on_swept=self.swept.append,

@@ -27,7 +27,8 @@ from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Fail
 from archiver.families import swept as names_swept
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics
-from archiver.sweep.stage import SweepCounts, SweepEnd, Sweeper
+from archiver.sweep.counts import SweepCounts, SweepEnd
+from archiver.sweep.stage import Sweeper
 
 BUSY_POLL_SECONDS = 1.0
 
@@ -134,7 +135,7 @@ def _sweep_family(
     while True:
         is_full = full or sweeper.is_full_due(family)
         if seen is not None:
-            counts = sweeper.dry_run(family, full=is_full, on_page=progress.page, seen=seen)
+            counts = sweeper.dry_run(family, full=is_full, on_page=progress.page, counted=seen)
         else:
             counts = sweeper.sweep(family, full=is_full, on_page=progress.page)
         if counts.end is SweepEnd.FINISHED:

@@ -9,7 +9,7 @@ from typing import Self
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from archiver.commands.terminal.printing import clean, console, count_of, print_note
-from archiver.sweep.stage import SweepCounts
+from archiver.sweep.counts import SweepCounts
 
 
 class SweepProgress:

@@ -4,7 +4,7 @@ import dataclasses
 
 from archiver.commands.terminal.printing import console, count_of, print_line, table
 from archiver.failures import Failure
-from archiver.sweep.stage import SweepCounts
+from archiver.sweep.counts import SweepCounts
 
 _SWEPT = ("pages", "rows", "found", "moved", "passed_by", "malformed")
 _DRY = ("pages", "rows", "to_archive", "files", "passed_by", "malformed")

@@ -8,7 +8,7 @@ import pytest
 from archiver.failures import ApiAnswerUnreadable, ApiBadParameter, ApiServerError
 from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import WindowPage
-from archiver.kling.windows import PAGES_MAX, pages
+from archiver.kling.windows import PAGES_MAX, read_window
 
 START, END = 1_790_000_000_000, 1_790_000_000_000 + 3_600_000
 
@@ -56,7 +56,7 @@ def api() -> Api:
 
 
 def test_every_page_is_read_whatever_the_order(api: Api) -> None:
-    assert ids(pages(api, start=START, end=END)) == {str(one) for one in api.times}
+    assert ids(read_window(api, start=START, end=END)) == {str(one) for one in api.times}
     assert api.calls == 50
 
 
@@ -67,7 +67,7 @@ def test_a_cursor_that_stops_working_costs_calls_and_no_row(
 ) -> None:
     api.cursor_pages, api.bounds = cursor_pages, bounds
 
-    assert ids(pages(api, start=START, end=END)) == {str(one) for one in api.times}
+    assert ids(read_window(api, start=START, end=END)) == {str(one) for one in api.times}
     assert api.calls < 500
 
 
@@ -76,7 +76,7 @@ def test_a_cursor_that_leads_in_a_circle_is_left(api: Api) -> None:
         page = api(start, end, "")
         return WindowPage(page.shown, page.rows, (), "again" if page.has_more else "", has_more=page.has_more)
 
-    assert ids(pages(circle, start=START, end=END)) == {str(one) for one in api.times}
+    assert ids(read_window(circle, start=START, end=END)) == {str(one) for one in api.times}
 
 
 def test_a_window_that_says_more_and_gives_no_cursor_is_read_in_halves(api: Api) -> None:
@@ -84,7 +84,7 @@ def test_a_window_that_says_more_and_gives_no_cursor_is_read_in_halves(api: Api)
         page = api(start, end, cursor)
         return WindowPage(page.shown, page.rows, (), "", has_more=page.has_more)
 
-    assert ids(pages(mute, start=START, end=END)) == {str(one) for one in api.times}
+    assert ids(read_window(mute, start=START, end=END)) == {str(one) for one in api.times}
 
 
 def test_pages_without_end_are_not_read_without_end() -> None:
@@ -95,7 +95,7 @@ def test_pages_without_end_are_not_read_without_end() -> None:
         return WindowPage((), 0, (), str(len(asked)), has_more=True)
 
     with pytest.raises(ApiAnswerUnreadable):
-        ids(pages(endless, start=START, end=START + 4000))
+        ids(read_window(endless, start=START, end=START + 4000))
     assert len(asked) == PAGES_MAX + 1
 
 
@@ -104,4 +104,4 @@ def test_what_is_wrong_with_a_first_page_is_said() -> None:
         raise ApiServerError("x")
 
     with pytest.raises(ApiServerError):
-        ids(pages(broken, start=START, end=END))
+        ids(read_window(broken, start=START, end=END))

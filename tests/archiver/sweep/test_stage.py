@@ -11,7 +11,8 @@ from structlog.typing import EventDict
 from archiver.failures import ApiCredentialsRefused, ApiServerError
 from archiver.ledger import RecordedTask
 from archiver.model import Stage, State, Status, Task
-from archiver.sweep.stage import PAGE_TRIES, SweepEnd
+from archiver.sweep.counts import SweepEnd
+from archiver.sweep.loop import PAGE_TRIES
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.harness.questions import Questions
 from tests.simulator import LoggedRequest, faults

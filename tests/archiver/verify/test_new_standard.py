@@ -13,7 +13,7 @@ from structlog.typing import EventDict
 from archiver.failures import ApiAnswerUnreadable, ApiForbidden, ApiServerError
 from archiver.kling.limiter import Priority
 from archiver.model import Callback, Stage, State, Status
-from archiver.sweep.stage import SweepEnd
+from archiver.sweep.counts import SweepEnd
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.harness.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest, faults
@@ -465,11 +465,11 @@ def test_the_sweep_of_solutions_finds_them_under_their_name(open_account: Callab
 
 def test_a_dry_run_counts_a_task_once_though_list_and_tasks_show_it(questions: Questions) -> None:
     questions.history(3)
-    seen: set[str] = set()
-    counted = [questions.sweeper.dry_run(name, full=True, seen=seen) for name in (FAMILY, TASKS)]
+    counted: set[str] = set()
+    forecasts = [questions.sweeper.dry_run(name, full=True, counted=counted) for name in (FAMILY, TASKS)]
 
-    assert [counts.to_archive for counts in counted] == [3, 0]
-    assert [counts.files for counts in counted] == [3, 0]
+    assert [counts.to_archive for counts in forecasts] == [3, 0]
+    assert [counts.files for counts in forecasts] == [3, 0]
     assert questions.desk.rows("SELECT * FROM tasks") == []
 
 

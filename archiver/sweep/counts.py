@@ -1,0 +1,61 @@
+"""What a sweep counts."""
+
+import dataclasses
+import enum
+
+
+class SweepEnd(enum.StrEnum):
+    """How a sweep of one family ended."""
+
+    FINISHED = "finished"
+    BUSY = "busy"
+    """Another sweeper has the family."""
+    OVERTAKEN = "overtaken"
+    """Another sweeper took the family while this one read."""
+
+
+@dataclasses.dataclass
+class PageCounts:
+    """One page."""
+
+    rows: int = 0
+    malformed: int = 0
+    found: int = 0
+    """Tasks that the ledger did not have."""
+    moved: int = 0
+    passed_by: int = 0
+    """Tasks first seen after their deadline: their results are deleted."""
+    to_archive: int = 0
+    """Dry run: succeeded tasks that are not in the bucket yet."""
+    files: int = 0
+    """Dry run: the files of those tasks."""
+    open: int = 0
+    """Tasks that wait for something in the ledger; the stop rule of lists needs them."""
+
+
+@dataclasses.dataclass
+class SweepCounts:
+    """One sweep of one family: the sum of its pages."""
+
+    family: str
+    full: bool
+    end: SweepEnd = SweepEnd.FINISHED
+    pages: int = 0
+    rows: int = 0
+    found: int = 0
+    moved: int = 0
+    passed_by: int = 0
+    malformed: int = 0
+    to_archive: int = 0
+    files: int = 0
+
+    def add(self, page: PageCounts) -> None:
+        """Add one page."""
+        self.pages += 1
+        self.rows += page.rows
+        self.found += page.found
+        self.moved += page.moved
+        self.passed_by += page.passed_by
+        self.malformed += page.malformed
+        self.to_archive += page.to_archive
+        self.files += page.files
