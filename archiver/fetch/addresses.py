@@ -1,7 +1,4 @@
-"""The class of an IP address. `classify` is total, and we connect only to `PUBLIC`.
-
-An IPv6 address that no row of the table holds is `RESERVED`, so anything outside 2000::/3 is refused.
-"""
+"""The class of an IP address. Only `PUBLIC` is connected to, and IPv6 outside 2000::/3 is not public."""
 
 import enum
 import ipaddress
@@ -99,11 +96,10 @@ _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 def classify(address: Address) -> AddressClass:
-    """The class of any address.
+    """Total: every address has a class.
 
-    An IPv6 address that contains an IPv4 address is no better than that one. Mapped and NAT64 addresses get its class.
-    Other wrappings (6to4, Teredo, ISATAP and so on) get it if it is not public. The tunnels among them are never
-    public: they were abandoned a decade ago, and no CDN is behind one.
+    Mapped and NAT64 addresses get the class of the IPv4 address inside. Other wrappings (6to4, Teredo, ISATAP …) get
+    it if it is not public. Tunnels are never public: no CDN is behind a technology that died a decade ago.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return next((class_ for network, class_ in _IPV4 if address in network), AddressClass.PUBLIC)

@@ -1,6 +1,6 @@
-"""A response body on its way into the spool, hashed as it passes.
+"""A response body goes into the spool and is hashed on the way.
 
-`store_announced` is the direct way from the socket, for speed: `connections` says why, and what it saves.
+`store_announced` exists for speed: see `connections`.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ GROWTH_BYTES = 4 * 1024 * 1024
 
 
 class RunningDigests:
-    """Length, SHA-256 and MD5 of the bytes so far. Stores check an upload by MD5."""
+    """Of the bytes so far. Stores check an upload by MD5."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -39,7 +39,7 @@ class RunningDigests:
 
 
 def store_announced(exchange: HttpExchange, reservation: Reservation, *, length: int) -> RunningDigests:
-    """A body of known length: into the spool's memory, or through one block to disk.
+    """From the socket into the spool's memory, or through one block to disk.
 
     Raises BodyIncomplete, SpoolFull, TooLarge.
     """
@@ -72,7 +72,7 @@ def _fill(view: memoryview, exchange: HttpExchange) -> None:
 def store_unannounced(
     exchange: HttpExchange, reservation: Reservation, *, bytes_max: int, is_overdue: Callable[[], bool]
 ) -> RunningDigests:
-    """A body of unknown length, block by block. `is_overdue` tells whether the fetch is past its deadline.
+    """Block by block. `is_overdue`: the fetch is past its deadline.
 
     Raises BodyIncomplete, FetchTimeout, SpoolFull, TooLarge.
     """

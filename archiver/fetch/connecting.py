@@ -1,8 +1,8 @@
-"""Connections to vetted addresses only, and no blocking call past its time. Two rules:
+"""Connections to vetted addresses only, and no call that blocks for too long. Two rules:
 
-1. The address is judged while connecting (`PinnedBackend`), on every connection. If a name were judged first and
-   resolved again by the library, the owner of the name could answer differently the second time.
-2. Every call on a socket is bounded (`BoundedStream`) by what the `Allowance` of its fetch still has.
+1. Every connection resolves its name once and connects to the address that was judged (`PinnedBackend`). On a second
+   look-up, the owner of the name could give another address.
+2. Every call on a socket asks the `Allowance` of its fetch (`BoundedStream`).
 """
 
 import _thread
@@ -20,16 +20,15 @@ from archiver.fetch.addresses import AddressClass, classify
 from archiver.fetch.urls import PolicyRefusal, RefusalCause
 
 RESOLUTIONS_MAX = 64
-"""Name look-ups under way at once. getaddrinfo has no timeout, so each runs in a thread that may outlive its fetch;
-while DNS is dead, this bounds their number."""
+"""Name look-ups under way at once. getaddrinfo has no timeout: while DNS is dead, each leaves a waiting thread."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Allowance:
-    """How long a single blocking call may take: `idle_seconds`, and never past `until`.
+    """How long a blocking call may take: `idle_seconds`, and never past `until`.
 
-    httpcore2 carries it in place of a number of seconds, and it is asked before each call. So a server that
-    drips one byte at a time, in headers or body, does not get past the deadline.
+    httpcore2 carries it in place of a number of seconds. It is asked before each call, so a server that drips single
+    bytes does not get past the deadline.
     """
 
     until: float
@@ -37,13 +36,13 @@ class Allowance:
     clock: Callable[[], float]
 
     def within(self, seconds: float) -> "Allowance":
-        """The part of this allowance for a step that may take `seconds` from now on."""
+        """For a step that may take `seconds` in all."""
         return Allowance(
             until=min(self.until, self.clock() + seconds), idle_seconds=seconds, clock=self.clock
         )
 
     def seconds(self) -> float:
-        """More than 0. Raises httpcore2.TimeoutException when nothing is left."""
+        """More than 0. Raises httpcore2.TimeoutException if none are left."""
         left = min(self.idle_seconds, self.until - self.clock())
         if left <= 0:
             raise httpcore2.TimeoutException("the time allowed is used up")
@@ -54,23 +53,21 @@ Timeout = float | Allowance | None
 
 
 def seconds_of(timeout: Timeout) -> float | None:
-    """Raises httpcore2.TimeoutException when nothing is left."""
+    """Raises httpcore2.TimeoutException if none are left."""
     return timeout.seconds() if isinstance(timeout, Allowance) else timeout
 
 
 Resolver = Callable[[str, int], Sequence[str]]
-"""Host and port to addresses as text, most preferred first. May raise OSError or UnicodeError."""
+"""Host and port → addresses as text, most preferred first. May raise OSError, UnicodeError."""
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
-    """The system's resolver. Blocks without a limit; raises OSError, UnicodeError."""
+    """The system's resolver. Blocks without a limit."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 class BoundedStream(httpcore2.NetworkStream):
-    """A connected socket that asks the `Allowance` before every call."""
-
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
 
@@ -100,10 +97,9 @@ class BoundedStream(httpcore2.NetworkStream):
 
 
 class PinnedBackend(httpcore2.NetworkBackend):
-    """Opens connections to vetted addresses only: resolves once, judges every address, connects to one of them.
+    """Resolves, judges every address, connects to one of them.
 
-    One bad address refuses the whole name. A name with a public and a private address is an attack or a
-    mistake, and chance would decide which of the two a connection takes.
+    One bad address refuses the name: public and private addresses together are an attack or a mistake.
     """
 
     def __init__(self, *, resolver: Resolver, private_allowed: bool) -> None:
@@ -158,7 +154,6 @@ class PinnedBackend(httpcore2.NetworkBackend):
         return addresses
 
     def _resolve(self, host: str, port: int, timeout: Timeout) -> Sequence[str]:
-        """In a thread of its own, because getaddrinfo can take minutes and cannot be interrupted."""
         if not self._resolutions.acquire(timeout=seconds_of(timeout)):
             raise httpcore2.ConnectTimeout("too many name look-ups are waiting for an answer")
         lookup = _NameLookup(self._resolver, host=host, port=port, on_end=self._resolutions.release)
@@ -172,10 +167,10 @@ class PinnedBackend(httpcore2.NetworkBackend):
 
 
 class _NameLookup:
-    """One name look-up in a thread of its own; calls `on_end` once.
+    """One name look-up, in a thread of its own since getaddrinfo cannot be interrupted. Calls `on_end` once.
 
-    Not a `threading.Thread`: `Thread.start()` waits for the new thread to report, and never returns if the
-    thread dies of ENOMEM before it does.
+    Not a `threading.Thread`: its `start()` waits for the new thread to report. If the thread dies of ENOMEM first,
+    `start()` never returns.
     """
 
     def __init__(self, resolver: Resolver, *, host: str, port: int, on_end: Callable[[], None]) -> None:
@@ -191,16 +186,16 @@ class _NameLookup:
         self._error: OSError | UnicodeError | None = None
 
     def start(self) -> None:
-        """Raises RuntimeError if the system has no thread left."""
+        """Raises RuntimeError if no thread can be had."""
         _thread.start_new_thread(self._run, ())
 
     def wait(self, seconds: float | None) -> None:
-        """Until the look-up is done, at most `seconds`. A thread that has not begun by then is taken for dead."""
+        """A thread that has not begun after `seconds` is taken for dead."""
         if not self._done.wait(seconds) and not self._has_begun:
             self._end()
 
     def _end(self) -> None:
-        """Calls `on_end` the first time only: a thread may still begin after it was taken for dead."""
+        """Once: a thread may begin after it was taken for dead."""
         with self._lock:
             had_ended, self._has_ended = self._has_ended, True
         if not had_ended:

@@ -1,9 +1,8 @@
 """Kept-alive connections whose bodies bypass the HTTP library. This module exists for speed.
 
-If a response announces its length, httpcore2 reads the head and no byte more; the body goes from the socket into the
-caller's buffer. httpcore2 would copy each body four times, piece by piece (16 KiB over TLS), and sixteen threads
-contend for the GIL at each piece. The price: httpcore2's pool takes a connection back only after reading the body
-itself. So `HttpExchange.finish` decides which connection may serve again, and `IdleConnections` keeps them.
+httpcore2 copies a body four times, in pieces of 16 KiB over TLS, and the threads contend for the GIL at each piece. So
+if the length is announced, httpcore2 reads the head only, and the body goes from the socket into the caller's buffer.
+The price: httpcore2's pool takes back only connections whose body it has read. `HttpExchange.finish` decides that here.
 
 What it saves (2026-11-26, 2 shared cores, 1.5 MB images, 16 threads, alternating with httpcore2's pool): a third of
 the CPU time of a fetch over TLS (5.2 instead of 7.7 ms), a quarter over plain HTTP. Of `make bench`: a tenth of "CPU ms
@@ -25,13 +24,13 @@ from archiver.fetch.connecting import Allowance, BoundedStream, Timeout, seconds
 from archiver.fetch.urls import Origin
 
 READ_BYTES = 128 * 1024
-"""Of one read for the library, which asks for 64 KiB: each read releases the GIL and must win it back."""
+"""Of one read for the library, which asks for 64 KiB. Each read releases the GIL."""
 KEEPALIVE_SECONDS = 15.0
 KEEPALIVE_CONNECTIONS_MAX = 64
-"""Idle connections kept, of all hosts together."""
+"""Of all hosts together."""
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
-"""Exactly where h11 ends a head: bytes behind it must not get into h11's buffer."""
+"""Exactly h11's rule: no byte of the body may get into its buffer."""
 
 
 class SplitStream(httpcore2.NetworkStream):
@@ -43,21 +42,21 @@ class SplitStream(httpcore2.NetworkStream):
         self.is_closed = False
         self._in_head = True
         self._head_tail = b""
-        """The last bytes of the head so far: the empty line that ends it may be split between two reads."""
+        """Its last bytes so far: two reads may split the empty line that ends it."""
         self._ahead = b""
-        """Bytes that were read from the socket and not handed out yet."""
+        """Read from the socket, not handed out yet."""
 
     def begin_head(self) -> None:
         """Before each request."""
         self._in_head, self._head_tail = True, b""
 
     def end_head(self) -> None:
-        """The library has read the head; the body follows."""
+        """When the library has read the head."""
         self._in_head = False
 
     @property
     def is_drained(self) -> bool:
-        """No byte waits here or in the TLS layer. Bytes behind a response must not pass for the next one."""
+        """No byte waits here or in the TLS layer: it would pass for the next response."""
         decrypted = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
         return not self._ahead and not decrypted
 
@@ -71,7 +70,7 @@ class SplitStream(httpcore2.NetworkStream):
         return data
 
     def _split(self, data: bytes) -> tuple[bytes, bytes]:
-        """The part that belongs to the head, and the rest. An interim response (1xx) has a head of its own."""
+        """The head's part, and the rest. An interim response (1xx) has a head of its own."""
         tail_and_data = self._head_tail + data
         end = _END_OF_HEAD.search(tail_and_data)
         if end is None:
@@ -81,7 +80,7 @@ class SplitStream(httpcore2.NetworkStream):
         return data[:head_bytes], data[head_bytes:]
 
     def read_into(self, view: memoryview, timeout: Timeout = None) -> int:
-        """Some of the body, into `view`. Returns the number of bytes, 0 at the end. May raise OSError."""
+        """Returns the number of bytes, 0 at the end of the connection. May raise OSError."""
         if self._ahead:
             count = min(len(view), len(self._ahead))
             view[:count], self._ahead = self._ahead[:count], self._ahead[count:]
@@ -107,28 +106,27 @@ class HttpExchange:
         self.status = response.status
         self.headers = response.headers
         self.length = _length(response)
-        """Bytes of the body as announced; None if only its end tells."""
+        """Of the body, as announced, in bytes."""
         self.stream = stream
         self._response = response
         self._transfer = transfer
         self._bytes_read = 0
 
     def pieces(self) -> Iterator[bytes]:
-        """The body in any framing, read by the library."""
+        """In any framing, read by the library."""
         return self._response.iter_stream()
 
     def read_into(self, view: memoryview) -> int:
-        """More of the body, into `view`, which must not reach beyond `length`. Returns the number of bytes, 0 at the
-        end of the connection."""
+        """Returns the number of bytes, 0 at the end of the connection. `view` must not reach beyond `length`."""
         count = self.stream.read_into(view, self._transfer)
         self._bytes_read += count
         return count
 
     def finish(self) -> bool:
-        """Whether the connection may serve another request. Read no more of the body after this."""
+        """Ends the reading of the body. Returns whether the connection may serve another request."""
         if self._bytes_read == self.length and self._is_persistent():
             return self.stream.is_drained
-        self._response.close()  # the library closes the stream, unless it has read the body to its end
+        self._response.close()  # closes the stream unless the library has read the whole body
         return not self.stream.is_closed and self.stream.is_drained
 
     def _is_persistent(self) -> bool:
@@ -136,7 +134,7 @@ class HttpExchange:
 
 
 def _length(response: httpcore2.Response) -> int | None:
-    """h11 refuses contradicting lengths. A chunked body has no length, even if a header gives one."""
+    """h11 has refused contradicting lengths. Chunked framing overrides a length."""
     headers = {name.lower(): value for name, value in response.headers}
     length = headers.get(b"content-length", b"")
     is_known = length.isdigit() and len(length) <= 20 and b"transfer-encoding" not in headers
@@ -150,10 +148,11 @@ def _says_close(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Peer:
-    """The remote end of a connection. `listed`: it may have a private address."""
+    """The remote end of a connection."""
 
     origin: Origin
     listed: bool
+    """It may have a private address."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,17 +163,17 @@ class _IdleConnection:
 
 
 class IdleConnections:
-    """Connections that wait for their next request; the last one in is the first one out."""
+    """Last in, first out. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[_IdleConnection] = []
 
     def take(self, peer: Peer) -> SplitStream | None:
-        """A live connection to this peer, if there is one."""
+        """A live connection to `peer`, if any."""
         while (connection := self._pop(peer)) is not None:
             stream = connection.stream
-            # Readable without a request: the peer has closed it, or sent bytes that belong to no response.
+            # Readable: the peer has closed it, or sent bytes that no request asked for.
             if time.monotonic() < connection.expires_at and not stream.get_extra_info("is_readable"):
                 return stream
             stream.close()
@@ -188,7 +187,7 @@ class IdleConnections:
         return None
 
     def put(self, peer: Peer, stream: SplitStream) -> None:
-        """Keep a connection, and close those that have expired or are too many."""
+        """Keeps the connection, and closes those that have expired or are too many."""
         now = time.monotonic()
         with self._lock:
             self._idle.append(_IdleConnection(peer, stream, now + KEEPALIVE_SECONDS))
@@ -199,7 +198,6 @@ class IdleConnections:
             connection.stream.close()
 
     def close(self) -> None:
-        """Close all."""
         with self._lock:
             dropped, self._idle = self._idle, []
         for connection in dropped:

@@ -1,11 +1,10 @@
 """One GET request for a vetted URL. Two rules:
 
-1. A connection that was allowed a private address never serves a host that was not: idle connections are kept apart
-   by `Peer.listed`.
-2. The request target is sent byte for byte: signatures cover it. An httpx2 client would normalise it, log every
-   URL at level info, signature included, and keep a cookie jar. Hence httpcore2 without a client.
+1. A connection that may go to a private address never serves a host that may not (`Peer.listed`).
+2. The request target is sent byte for byte, because signatures cover it. Hence no httpx2 client: it would normalise
+   the target, log every URL, signature included, and keep a cookie jar.
 
-A crash here loses nothing: there is no state but open sockets.
+A crash here loses nothing: the only state is open sockets.
 """
 
 import contextlib
@@ -35,11 +34,11 @@ class EgressTransport:
     def get(
         self, vetted: VettedUrl, *, connect_seconds: float, transfer: Allowance
     ) -> Iterator[HttpExchange]:
-        """The response with its body unread. Leaving the block keeps the connection or closes it.
+        """The response with its body unread.
 
-        `connect_seconds` is for resolving, connecting and TLS together, if no idle connection serves.
+        `connect_seconds` is for resolving, connecting and TLS together.
 
-        Raises PolicyRefusal and any httpcore2 exception, also while the body is read.
+        Raises PolicyRefusal, and httpcore2's exceptions, also while the body is read.
         """
         peer = Peer(vetted.origin, vetted.listed)
         exchange = self._send_over_idle(peer, vetted, transfer)
@@ -57,8 +56,8 @@ class EgressTransport:
             exchange.stream.close()
 
     def _send_over_idle(self, peer: Peer, vetted: VettedUrl, transfer: Allowance) -> HttpExchange | None:
-        """Over an idle connection. None if there is none, or if its server had just closed it: that shows only
-        when the request fails, and a GET is idempotent."""
+        """None if no idle connection serves. The server may just have closed one, which shows only now; a GET is
+        idempotent."""
         stream = self._idle.take(peer)
         if stream is None:
             return None
@@ -75,12 +74,12 @@ class EgressTransport:
         return SplitStream(stream)
 
     def close(self) -> None:
-        """Closes every connection. No request may be under way."""
+        """No request may be under way."""
         self._idle.close()
 
 
 def _send(vetted: VettedUrl, stream: SplitStream, transfer: Allowance) -> HttpExchange:
-    """Sends the request and reads the head of the response. Closes the connection if it raises."""
+    """Sends the request and reads the head of the response. Closes the connection on failure."""
     origin = vetted.origin
     url = httpcore2.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=vetted.target)
     request = httpcore2.Request(

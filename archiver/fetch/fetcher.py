@@ -1,14 +1,12 @@
 """A URL becomes a checked file in the spool, or a `Failure` that says why not. Two rules:
 
-1. No file is handed out before it is whole: length, digests, format and wholeness are known when `fetch` returns.
-2. Every wait ends. Each blocking call may take the idle time, and none gets past the deadline of the whole fetch,
-   headers and redirects included. A server that drips bytes gains nothing.
+1. `fetch` returns when length, digests, format and wholeness are known.
+2. Every wait ends: each blocking call after the idle time, the whole fetch, redirects included, at its deadline.
 
-Every failure but one carries its host. `SpoolFull` does not: it holds the whole stage, and a host would narrow the
-hold to that host.
+Every failure carries its host, except `SpoolFull`: it holds the whole stage, and a host would narrow that hold.
 
-A crash here leaves nothing: the spool file has no name, and the next attempt fetches again from the start. There is
-no resuming with `Range`: a file glued together from two responses is what this program exists to avoid.
+A crash leaves nothing, and the next attempt starts again. It does not resume with `Range`: the file would be glued
+together from two responses.
 """
 
 import contextlib
@@ -49,7 +47,7 @@ _LENGTH = re.compile(rb"[0-9]{1,20}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """`connect_seconds` is for resolving, connecting and TLS together, `idle_seconds` for silence."""
+    """`connect_seconds` is for resolving, connecting and TLS together."""
 
     connect_seconds: float = 5.0
     idle_seconds: float = 15.0
@@ -57,7 +55,7 @@ class FetchLimits:
 
 
 class FetchedFile:
-    """A whole file in the spool, positioned at its start. Closing it returns its room in the spool."""
+    """A file in the spool, positioned at its start. Closing it frees its room."""
 
     def __init__(
         self,
@@ -75,9 +73,9 @@ class FetchedFile:
         self.md5 = digests.md5
         self.media = media
         self.suspect = suspect
-        """`incomplete_upstream` if the file is cut short and the CDN has no better one, else None."""
+        """`incomplete_upstream` if the file is cut and the CDN has no better one."""
         self.host = host
-        """The host that sent it, after redirects."""
+        """After redirects."""
 
     @property
     def file(self) -> BinaryIO:
@@ -100,7 +98,7 @@ class FetchedFile:
 
 
 class Fetcher:
-    """Fetches files from where the policy allows. Thread-safe."""
+    """Thread-safe."""
 
     def __init__(
         self,
@@ -119,16 +117,16 @@ class Fetcher:
         self._transport = EgressTransport(resolver=resolver, ssl_context=ssl_context)
 
     def close(self) -> None:
-        """Closes all connections. Stop the threads first: closing a socket does not wake its reader."""
+        """Stop the threads first: closing a socket does not wake its reader."""
         self._transport.close()
 
     def fetch(
         self, url: str, *, bytes_max: int, seconds_max: float = 120.0, suspect_sha256: str | None = None
     ) -> FetchedFile:
-        """The file at `url`, at most `bytes_max` long, within `seconds_max` in all. The caller closes it.
+        """The file at `url`. The caller closes it.
 
-        `suspect_sha256` is the digest of an earlier BodyIncomplete. If the same bytes come again, the CDN has no
-        better file, and it is returned with `suspect` set.
+        `suspect_sha256` is the digest of an earlier BodyIncomplete. The same bytes again are all that the CDN has, and
+        are returned as suspect.
 
         Raises UrlRefused, AssetGone, FetchTimeout, FetchFailed, BodyIncomplete, NotMedia, TooLarge, SpoolFull.
         """
@@ -153,11 +151,11 @@ class Fetcher:
         return self._transport.get(vetted, connect_seconds=self._limits.connect_seconds, transfer=transfer)
 
     def _follow(self, vetted: VettedUrl, exchange: HttpExchange) -> VettedUrl:
-        """The policy vets redirects too. From https to http is refused even if the origin is listed."""
+        """Vetted like the first URL. From https to http is refused even to a listed origin."""
         location = _header(exchange, b"location")
         if not location:
             raise FetchFailed(f"{vetted.origin.host} redirects (HTTP {exchange.status}) to nowhere")
-        # Browsers percent-encode bytes outside ASCII, in whatever charset they were written.
+        # Browsers percent-encode bytes outside ASCII too.
         ascii_ = _NOT_ASCII.sub(lambda byte: b"%%%02X" % byte[0][0], location).decode("ascii")
         following = self._policy.vet(redirected(vetted, ascii_))
         if vetted.origin.scheme == "https" and following.origin.scheme != "https":
@@ -194,9 +192,9 @@ class Fetcher:
 
 @contextlib.contextmanager
 def _failures_of(host: str) -> Iterator[None]:
-    """Adds the host to failures, and turns the HTTP library's exceptions into failures.
+    """Adds the host to failures, and turns other exceptions into failures.
 
-    The library's message is kept for network errors only: protocol errors quote the peer, secrets included.
+    Only network errors keep their message: protocol errors quote the peer.
     """
     try:
         yield
@@ -211,12 +209,12 @@ def _failures_of(host: str) -> Iterator[None]:
         raise FetchFailed(f"{host} cannot be read: {str(error)[:200]}", host=host) from error
     except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, httpcore2.ProxyError) as error:
         raise FetchFailed(f"{host} does not speak HTTP ({type(error).__name__})", host=host) from error
-    except ValueError as error:  # ssl and the IDNA codec raise it for names they refuse
+    except ValueError as error:  # of ssl and the IDNA codec, for names that they refuse
         raise FetchFailed(f"{host} cannot be asked ({type(error).__name__})", host=host) from error
 
 
 def _announced_length(exchange: HttpExchange, *, host: str, bytes_max: int) -> int | None:
-    """Checks status and headers. Returns the length that they announce, None if they announce none.
+    """Checks status and headers first.
 
     Raises AssetGone, FetchFailed, TooLarge.
     """
@@ -237,7 +235,7 @@ def _announced_length(exchange: HttpExchange, *, host: str, bytes_max: int) -> i
 
 
 def _header(exchange: HttpExchange, name: bytes) -> bytes | None:
-    """All values of a header joined by commas, or None."""
+    """All values, joined by commas."""
     values = [value for key, value in exchange.headers if key.lower() == name]
     return b", ".join(values) if values else None
 
@@ -245,7 +243,7 @@ def _header(exchange: HttpExchange, name: bytes) -> bytes | None:
 def _judge(
     file: BinaryIO, digests: RunningDigests, *, suspect_sha256: str | None
 ) -> tuple[Media, str | None]:
-    """The format of the spooled file, and its `suspect`. Leaves the file at its start.
+    """The format, and `suspect`. Leaves the file at its start.
 
     Raises NotMedia, TooLarge, BodyIncomplete with the digest, SpoolFull.
     """

@@ -1,13 +1,11 @@
 """Where a download waits until the store has it. Two rules:
 
-1. Space is reserved before it is used. The open reservations of all threads never exceed the free space of the file
-   system, less a margin. So a full disk becomes a hold, never a half-written asset.
-2. A spool file has no name, or lies in memory. It is made with O_TMPFILE, or unlinked at once if the file system lacks
-   that. So kill -9, a power cut or an OOM kill leaves nothing behind, and no start has to clean up. The price: `du`
-   does not show the files (`df` and `lsof` do). Nor can a fetch resume after a crash; it starts again anyway.
+1. Space is reserved before it is used: all reservations together fit into the free space, less a margin. So a full
+   disk is a hold, never a half-written asset.
+2. A spool file lies in memory or has no name: it is made with O_TMPFILE, or unlinked at once. So kill -9, a power cut
+   or an OOM kill leaves nothing to clean up. The price: `du` does not show the files (`df` and `lsof` do).
 
-The spool makes its folders with mode 0700. A folder that exists keeps its mode: an operator may set KLING_SPOOL_DIR
-to /tmp as root, and the files in it are 0600 and nameless anyway.
+Folders are made with mode 0700. An existing one keeps its mode: an operator may run as root with KLING_SPOOL_DIR=/tmp.
 """
 
 import contextlib
@@ -28,8 +26,7 @@ from archiver.failures import SpoolFull, TooLarge
 MEMORY_EACH_MAX = 4 * 1024 * 1024
 """A larger file goes to disk even if memory is free."""
 BLOCK_BYTES = 256 * 1024
-"""Of one write to disk. Each write releases the GIL, and sixteen threads writing small pieces would mostly contend for
-it. Even 64 bodies at once hold only 16 MiB in such blocks."""
+"""Of one write to disk. Each write releases the GIL, for which sixteen threads contend; 64 bodies hold 16 MiB."""
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
 """A twentieth of the file system, at most 64 MiB, is left to its other users."""
@@ -37,7 +34,7 @@ MARGIN_SHARE = 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Space:
-    """Of a file system, in bytes: free for us, and in all."""
+    """Of a file system, in bytes."""
 
     free: int
     total: int
@@ -52,11 +49,11 @@ def disk_space(directory: Path) -> Space:
 class Spool:
     """Hands out reservations, each with its own anonymous file. Thread-safe.
 
-    `directory` None means a folder of our own under the system's temporary folder. Folders are made when needed, not
-    at start: temporary folders get swept, and a missing disk is a hold, not a crash.
+    `directory` None means a folder of our own in the system's temporary folder. Folders are made when needed, not at
+    start: temporary folders get swept, and a missing disk is a hold, not a crash.
 
-    A file of at most `MEMORY_EACH_MAX` stays in memory while all such files fit into `memory_bytes_max`. Most images
-    are that small. On the disk of the ledger, each fsync of a commit would write them out too.
+    A file of at most `MEMORY_EACH_MAX` stays in memory while all such files fit into `memory_bytes_max`. On the
+    ledger's disk, each fsync of a commit would write them out too.
     """
 
     def __init__(
@@ -76,19 +73,12 @@ class Spool:
 
     @property
     def promised_bytes(self) -> int:
-        """Reserved on disk and not written yet; written bytes are no longer free space.
-
-        Added up for each new reservation, not counted down at each write: sixteen threads at one lock for every
-        write would spend more time there than on their files.
-        """
+        """Reserved on disk and not written yet. Added up when asked: counting each write down would need the lock."""
         with self._lock:
             return self._promised()
 
     def reserve(self, bytes_: int) -> "Reservation":
-        """Room for `bytes_`, until the reservation is closed.
-
-        Raises SpoolFull if there is no room now, TooLarge if there never will be.
-        """
+        """Raises SpoolFull if there is no room now, TooLarge if there never will be."""
         reservation = Reservation(self)
         try:
             reservation.resize(bytes_)
@@ -113,7 +103,7 @@ class Spool:
             self._memory_bytes -= bytes_
 
     def open_file(self) -> BinaryIO:
-        """A nameless file on disk. Raises SpoolFull."""
+        """Raises SpoolFull."""
         try:
             # Unbuffered: a buffer would report a full disk at close, too late to act on it.
             return tempfile.TemporaryFile(buffering=0, dir=self._folder())
@@ -121,7 +111,7 @@ class Spool:
             raise _failure(error) from error
 
     def promise(self, reservation: "Reservation", bytes_: int) -> None:
-        """Set what `reservation` has on disk to `bytes_` in all. For reservations."""
+        """Reserve `bytes_` on disk, in all, for `reservation`. For reservations."""
         more = bytes_ - reservation.bytes_reserved if reservation in self._on_disk else bytes_
         # Outside the lock, because a busy disk answers late. The margin covers what other threads write meanwhile.
         space = self._probe() if more > 0 else None
@@ -165,11 +155,11 @@ def _check_room(space: Space, *, more: int, wanted: int, promised: int) -> None:
 
 
 class Reservation:
-    """Room in the spool for one asset, and its file. For one thread at a time. Closing frees both and is idempotent."""
+    """Room for one asset, and its file. Not thread-safe. Closing is idempotent."""
 
     def __init__(self, spool: Spool) -> None:
         self.file: BinaryIO = io.BytesIO()
-        """In memory until a resize that memory has no room for; then another file, on disk."""
+        """Replaced by a file on disk when it outgrows the memory."""
         self.bytes_reserved = 0
         """Written bytes included."""
         self.bytes_written = 0
@@ -178,10 +168,7 @@ class Reservation:
         self._closed = False
 
     def resize(self, bytes_: int) -> None:
-        """Grow to `bytes_`, or shrink, but never below what is written.
-
-        Raises SpoolFull, TooLarge, and then leaves the reservation unchanged.
-        """
+        """Grow or shrink, but not below what is written. Raises SpoolFull, TooLarge, and then changes nothing."""
         bytes_ = max(bytes_, self.bytes_written)
         if not self._in_memory:
             self._spool.promise(self, bytes_)
@@ -205,15 +192,12 @@ class Reservation:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether `in_place` is allowed."""
+        """`in_place` needs it."""
         return self._in_memory
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[memoryview]:
-        """The file's own memory, all that is reserved, for the caller to fill without a copy.
-
-        For speed: `connections` says what it saves. Only for a file in memory of which nothing is written yet.
-        """
+        """The memory of an unwritten file, for the caller to fill completely. For speed: see `connections`."""
         self.file = io.BytesIO(bytes(self.bytes_reserved))
         with self.file.getbuffer() as room:
             yield room
@@ -266,8 +250,7 @@ def _margin(space: Space) -> int:
 
 
 def _failure(error: OSError) -> SpoolFull | TooLarge:
-    """Most errors (space, quota, inodes, descriptors, read-only, gone) stop every download until the operator acts:
-    a hold. Only a file size limit (`ulimit -f`, FAT) concerns this asset alone."""
+    """A file size limit (`ulimit -f`, FAT) concerns this asset alone. Every other error stops all downloads: a hold."""
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     if error.errno == errno.EFBIG:
         return TooLarge(f"the spool's file system takes no file this large ({reason})")
@@ -275,7 +258,7 @@ def _failure(error: OSError) -> SpoolFull | TooLarge:
 
 
 def _own_folder() -> Path:
-    """A fixed name, so that killed processes do not leave a folder each. A new one if another user owns that."""
+    """A fixed name, so that killed processes do not leave a folder each; another if it is not ours."""
     fixed = Path(tempfile.gettempdir()) / f"kling-archiver-spool-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         fixed.mkdir(mode=0o700)

@@ -1,6 +1,4 @@
-"""Which URLs may be fetched, judged by their text. Nothing is resolved here: `connecting.PinnedBackend` judges the
-addresses.
-"""
+"""Which URLs may be fetched, by their text. `connecting.PinnedBackend` judges the addresses behind the names."""
 
 import dataclasses
 import enum
@@ -29,7 +27,7 @@ class RefusalCause(enum.StrEnum):
 
 
 class PolicyRefusal(UrlRefused):
-    """The policy refuses a URL. The message quotes nothing of the URL but a well-formed host."""
+    """The message quotes nothing of the URL but a well-formed host."""
 
     def __init__(self, cause: RefusalCause, message: str, *, host: str | None = None) -> None:
         super().__init__(f"{message} ({cause})", host=host)
@@ -54,13 +52,13 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VettedUrl:
-    """A URL that the policy allows. The address is still to be judged."""
+    """A URL that the policy allows."""
 
     origin: Origin
     target: bytes
-    """Path and query, byte for byte. Secret: it may contain a signature."""
+    """Path and query. Secret: it may contain a signature."""
     listed: bool
-    """The settings list this very origin, so plain http and private addresses are intended."""
+    """The settings name this origin, so plain http and private addresses are intended."""
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}

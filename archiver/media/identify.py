@@ -1,12 +1,12 @@
 """What a file is, by its own bytes. Two rules:
 
-1. Only structure is read, never a pixel. There is no decoder to exploit, and a decompression bomb is a short file
-   with large numbers in its header: those numbers are judged.
+1. Only structure is read, never a pixel. There is no decoder to exploit, and a decompression bomb shows in the size
+   that its header declares.
 2. No file crashes or hangs it (see `reader`).
 
-`Media.whole` is False when the file ends before its own structure does. That reveals a cut transfer where HTTP
-cannot: without Content-Length, or behind a proxy that stored half. Bytes after the end are common and harmless.
-A structure too long to walk counts as whole: a wrong doubt delays a good file by an hour.
+`Media.whole` is False if the file ends before its structure does. That reveals a cut transfer where HTTP cannot:
+without Content-Length, or behind a proxy that stored half. Bytes after the end are common and harmless. A structure
+too long to walk counts as whole: a wrong doubt delays a good file by an hour.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from archiver.media.reader import FileReader, Format
 
 PIXELS_MAX = 100_000_000
 READS_MAX = 500_000
-"""Takes less than a second. The worst genuine file is a GIF: one read for each 255 bytes, 263,000 for 64 MiB."""
+"""Less than a second. The worst genuine file, a GIF of 64 MiB, takes 263,000: one for each 255 bytes."""
 
 _HEAD_BYTES = 64
 
@@ -31,7 +31,7 @@ _MAGIC = tuple(
         (rb"RIFF....WEBP", riff.WEBP),
         (rb"RIFF....WAVE", riff.WAV),
         (rb"GIF8[79]a", raster.GIF),
-        # "BM" alone is two letters of text: the header's length and its one colour plane must fit too.
+        # "BM" alone may begin a text: the header's length and its one colour plane must fit too.
         (rb"BM.{12}[\x28\x34\x38\x40\x6c\x7c]\0\0\0.{8}\x01\0", raster.BMP),
         (rb"II\x2a\0|MM\0\x2a", raster.TIFF),
         # QuickTime before `ftyp` existed; a length below 512 MiB cannot be text.
@@ -42,7 +42,7 @@ _MAGIC = tuple(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Media:
-    """A file of a known format. Width and height are the declared pixels, None if none are declared."""
+    """Width and height are declared pixels."""
 
     content_type: str
     extension: str
@@ -54,7 +54,7 @@ class Media:
 def identify(file: BinaryIO, *, reads_max: int = READS_MAX) -> Media:
     """`file` must be seekable; its position afterwards is undefined.
 
-    Raises NotMedia for every other format (HTML, SVG and JSON among them), TooLarge beyond 100 megapixels.
+    Raises NotMedia (for HTML, SVG and JSON too), TooLarge beyond 100 megapixels.
     """
     reader = FileReader(file, reads_max=reads_max)
     format_ = _format(reader)
@@ -73,7 +73,7 @@ def identify(file: BinaryIO, *, reads_max: int = READS_MAX) -> Media:
 
 
 def _format(reader: FileReader) -> Format | None:
-    """By magic bytes at offset 0 only: a file that begins as something else is that."""
+    """By magic bytes at offset 0: a file that begins as something else is that."""
     head = reader.read(0, _HEAD_BYTES)
     for pattern, format_ in _MAGIC:
         if pattern.match(head):

@@ -35,10 +35,7 @@ def _boxes(reader: FileReader, start: int, end: int) -> Iterator[_Box]:
 
 
 def _boxes_are_whole(reader: FileReader) -> bool:
-    """The boxes cover the file: none ends beyond it, no cut header is left over, and `ftyp` is not alone.
-
-    Whether the boxes a player needs are there is not checked.
-    """
+    """No box ends beyond the file, no cut header is left over, and `ftyp` is not alone. Players need more."""
     end = 0
     content = False
     for box in _boxes(reader, 0, reader.size):
@@ -48,7 +45,7 @@ def _boxes_are_whole(reader: FileReader) -> bool:
 
 
 def _boxes_at(reader: FileReader, path: tuple[bytes, ...], *, skip: int = 0) -> Iterator[_Box]:
-    """All boxes at the end of a path of kinds. `skip` bytes of version and flags begin the first box's content."""
+    """The boxes at the end of a path of kinds. The first kind's content begins with `skip` bytes: version and flags."""
     yield from _boxes_below(reader, _Box(b"", 0, reader.size), path, skip=skip)
 
 

@@ -35,10 +35,8 @@ def _frames_start(reader: FileReader) -> int:
 
 
 def is_mp3(reader: FileReader) -> bool:
-    """Eleven bits of sync are weak evidence: a second frame must follow the first, unless the file ends.
-
-    Nor is an ID3 tag enough, since other sound files carry one: a frame must follow it, unless the file ends.
-    """
+    """A frame must follow an ID3 tag, since other formats have tags too. A second frame must follow the first, since
+    eleven bits of sync are weak evidence. Either may be missing at the end of the file."""
     start = _frames_start(reader)
     if start > 0 and start + 4 > reader.size:
         return True

@@ -1,7 +1,7 @@
-"""What every format's reader stands on: bounded access to the file, and what it reports.
+"""Bounded access to a file, and what the formats report.
 
-`FileReader` never raises at the end of the file, and behaves as if the end had come after `reads_max` reads.
-Every step of every loop in this package reads, so no file can crash or hang it.
+`FileReader` does not raise at the end of the file, and acts as if the file ended after `reads_max` reads. Every step of
+every loop in this package reads, so no file can crash or hang it.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class FileReader:
         self._window = b""
 
     def read(self, offset: int, count: int) -> bytes:
-        """At most `count` bytes from `offset`; fewer at the end of the file. `count` ≤ `WINDOW_BYTES`."""
+        """Fewer bytes at the end of the file. `count` ≤ `WINDOW_BYTES`."""
         self.reads_left -= 1
         if not 0 <= offset < self.size or self.reads_left < 0:
             return b""
@@ -39,23 +39,19 @@ class FileReader:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shape:
-    """Whether the file is whole, and the size it declares in pixels."""
-
     whole: bool
     width: int | None = None
     height: int | None = None
 
     @classmethod
     def of_largest(cls, sizes: Sequence[tuple[int, int]], *, whole: bool) -> Self:
-        """Thumbnails, tiles and alpha planes declare sizes too; the picture is the largest."""
+        """The picture is the largest: thumbnails, tiles and alpha planes declare sizes too."""
         width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
         return cls(whole, width or None, height or None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Format:
-    """A file format that we store."""
-
     extension: str
     content_type: str
     read_shape: Callable[[FileReader], Shape]

@@ -33,7 +33,7 @@ def spool(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Spool]:
 
 
 class Wire(httpcore2.NetworkStream):
-    """Gives the pieces in turn to whoever reads, the library or the socket, and then the end."""
+    """Gives the pieces in turn to the library and to the socket, and then the end."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = pieces
@@ -134,7 +134,9 @@ def test_a_connection_serves_again_where_its_answer_came_to_its_end_and_the_serv
 
 
 @pytest.mark.parametrize("more", [b"\0", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", answer(png(9))])
-def test_what_a_server_says_unasked_is_nobodys_answer(more: bytes, serve: Serve, spool: Spool) -> None:
+def test_unsolicited_bytes_are_never_taken_for_the_next_response(
+    more: bytes, serve: Serve, spool: Spool
+) -> None:
     server = serve(answer(png(1)) + more, answer(png(2)))
     with fetcher_for(server.origin, spool=spool) as fetcher:
         with fetcher.fetch(server.origin + "/1", bytes_max=MIB) as first:
@@ -145,7 +147,7 @@ def test_what_a_server_says_unasked_is_nobodys_answer(more: bytes, serve: Serve,
     assert server.connections == 2
 
 
-def test_what_a_tls_server_says_unasked_is_nobodys_answer_even_in_the_record_of_the_body(
+def test_unsolicited_bytes_in_the_tls_record_of_the_body_are_not_either(
     certificate: Path, trusting: ssl.SSLContext, serve: Serve, spool: Spool
 ) -> None:
     def in_two_records(connection: socket.socket, _head: bytes) -> None:

@@ -29,7 +29,7 @@ NAMESPACES = (
     ["unshare", "--mount", "--net"],
     ["unshare", "--user", "--map-root-user", "--mount", "--net"],
 )
-"""As root, and as anybody where the kernel lets everybody have a namespace."""
+"""As root, and as any user if the kernel allows user namespaces."""
 OWN_RESOLVER = (
     'mount --bind "$1" /etc/resolv.conf && mount --bind "$2" /etc/nsswitch.conf && shift 2 && exec "$@"'
 )
@@ -69,7 +69,7 @@ REDIRECTED: Mapping[str, Scenario] = {
         "answers": {CDN: [[PUBLIC]]},
         "urls": [f"https://{CDN}/to/https://{METADATA}/latest/meta-data/"],
     },
-    "to a host that nobody allowed": {
+    "to a host that is not allowed": {
         "answers": {CDN: [[PUBLIC]], PLAIN: [[PUBLIC]]},
         "urls": [f"https://{CDN}/to/https://{PLAIN}/0.png"],
     },

@@ -540,7 +540,7 @@ def test_a_certificate_for_another_name_fails(
     assert tls_server.requests == []
 
 
-def test_a_certificate_that_nobody_vouches_for_fails(tls_server: Server, spool: Spool) -> None:
+def test_a_certificate_of_no_trusted_authority_fails(tls_server: Server, spool: Spool) -> None:
     origin = f"https://cdn.example.test:{tls_server.port}"
     with fetcher_for(origin, spool=spool) as fetcher, pytest.raises(FetchFailed, match="certificate"):
         fetcher.fetch(origin + "/a", bytes_max=MIB)
@@ -600,7 +600,7 @@ def test_what_will_never_fit_is_too_large(serve: Serve, tmp_path: Path) -> None:
     assert raised.value.host == "127.0.0.1"
 
 
-# --- what is told ---------------------------------------------------------------------------------------
+# --- what is logged -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -616,15 +616,15 @@ def test_what_will_never_fit_is_too_large(serve: Serve, tmp_path: Path) -> None:
         redirect("/b?Signature=SECRET"),
     ],
 )
-def test_the_query_is_told_nobody(
+def test_no_message_or_log_line_contains_the_query(
     raw: bytes, serve: Serve, spool: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    told = ""
+    message = ""
     try:
         fetch(serve(raw, closing=True), spool, path="/a.png?Signature=SECRET").close()
     except Failure as failure:
-        told = f"{failure} {failure.host}"
+        message = f"{failure} {failure.host}"
 
-    assert "SECRET" not in told
+    assert "SECRET" not in message
     assert "SECRET" not in caplog.text

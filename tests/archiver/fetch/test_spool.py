@@ -68,7 +68,7 @@ def test_bytes_that_are_written_no_longer_count_because_the_disk_shows_them(tmp_
     assert spool.promised_bytes == 0
 
 
-def test_a_reservation_grows_only_into_room_that_nobody_was_promised(tmp_path: Path) -> None:
+def test_a_reservation_grows_only_into_room_that_is_not_promised(tmp_path: Path) -> None:
     spool = _spool(tmp_path, free=1000)
     with spool.reserve(300) as growing, spool.reserve(600):
         growing.resize(400)
@@ -200,7 +200,7 @@ def test_without_a_setting_the_folder_is_private_and_found_again(temporary: Path
 
 
 @pytest.mark.parametrize("trap", ["open", "link", "file"])
-def test_somebody_elses_trap_under_our_name_is_walked_around(temporary: Path, trap: str) -> None:
+def test_a_folder_under_our_name_that_is_not_private_to_us_is_avoided(temporary: Path, trap: str) -> None:
     ours = temporary / f"kling-archiver-spool-{os.getuid()}"
     if trap == "open":
         ours.mkdir()

@@ -123,13 +123,13 @@ STORED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_begins_as_something_else_is_refused_whatever_is_in_it(name: str) -> None:
+def test_a_file_that_begins_as_something_else_is_refused(name: str) -> None:
     with pytest.raises(NotMedia):
         identify(io.BytesIO(REFUSED[name]))
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_what_is_a_picture_too_is_that_picture_and_nothing_else(name: str) -> None:
+def test_a_file_that_begins_as_a_picture_is_stored_as_that_picture(name: str) -> None:
     data, content_type = STORED[name]
 
     assert identify(io.BytesIO(data)).content_type == content_type
