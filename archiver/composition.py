@@ -1,10 +1,8 @@
-"""Wires the engine together from settings: the one place where settings become values, used by both entry points.
+"""Turns settings into the objects that both entry points run.
 
-Each account has a worker, with a client, a limiter, a sweep and threads of its own; ledger, bucket, spool and transfer
-slots are the process's.
-
-Nothing here does work or opens a connection, but for the ledger, which is locked and migrated when it is opened. An
-API, a bucket or a network that is not there is found out by the stages, which then hold; it is no reason to be down.
+Each account has its own worker, client, limiter, sweep and threads. Accounts share ledger, bucket, spool and transfer
+slots. Nothing here opens a connection: a missing API, bucket or network is found by the stages, which then hold. It is
+no reason to be down.
 """
 
 import dataclasses
@@ -39,16 +37,14 @@ from archiver.store import S3Store
 from archiver.version import VERSION
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
-"""For each transfer; as many again for all together, since each task may list or seal in its own thread meanwhile."""
-
-
+"""For each transfer; as many again for all accounts, since each task may list and put its manifest meanwhile."""
 SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
-"""Small images that never touch the disk: sixteen at a time of a usual size."""
+"""Holds sixteen images of a usual size, which then never touch the disk."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """Everything that `build_engine` has made and an entry point runs."""
+    """What an entry point runs."""
 
     workers: Mapping[str, Worker]
     """By account."""
@@ -70,8 +66,8 @@ class Engine:
             self.workers[account].wake(stage)
 
     def stop(self, *, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
-        """Stop every worker as `Worker.stop` does, all within `seconds`: the first to be told stops them all, since
-        they look at one event. False when some work goes on."""
+        """Stop every worker as `Worker.stop` does, all within `seconds`: they share one stop event. False when some
+        work goes on."""
         until = monotonic() + seconds
         ended = [worker.stop(seconds=max(0.0, until - monotonic())) for worker in self.workers.values()]
         self._upkeep_thread.join(max(0.0, until - monotonic()))
@@ -110,8 +106,8 @@ def build_account(settings: Settings, metrics: Metrics, *, stop: threading.Event
 
 
 def require_account(ledger: Ledger, settings: Settings) -> None:
-    """Raises SettingsError where the ledger knows accounts, and none of them by a name that the settings have: to begin
-    a second history beside the first would leave the first to nobody."""
+    """Raises SettingsError where the ledger knows accounts, and the settings name none of them: a second history would
+    begin beside the first, and no worker would serve the first."""
     known, ours = ledger.accounts(), [account.account for account in settings.accounts]
     if not known or not set(known).isdisjoint(ours):
         return
@@ -133,7 +129,7 @@ def build_engine(
     stop: threading.Event,
     on_death: Callable[[], None],
 ) -> Engine:
-    """The whole engine. Raises SettingsError when boto3 can make nothing of its part of the settings."""
+    """The whole engine. Raises SettingsError when boto3 refuses its part of the settings."""
     accounts = [build_account(account, metrics, stop=stop) for account in settings.accounts]
     clients = {account.name: account.client for account in accounts}
     fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=_spool(settings))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from archiver.engine.host_watch import HostWatch
 from archiver.engine.leased_work import LeasedWork
+from archiver.engine.pools import WorkPool
 from archiver.engine.stages import Stages
 from archiver.engine.threads import IDLE_SECONDS
 from archiver.engine.transfer_slots import TransferSlots
-from archiver.engine.work_pool import WorkPool
 from archiver.model import Lease, Stage
 
 

@@ -1,5 +1,7 @@
-"""A stage has failed on a task: decide what happens next, write it down, count it and say it. One path for
-every stage, so that a failure is handled alike wherever it turns up."""
+"""What happens after a stage failed on a task: decide, write, count and log it; one way for every stage.
+
+`failures.decide` decides and gives the retry its delay.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from archiver.model import Lease
 
 @dataclasses.dataclass(frozen=True)
 class FailureHandler:
-    """Writes failures down. `now` gives Unix ms, `rand` numbers in [0, 1)."""
+    """Ends leases whose work failed. `now` gives Unix ms, `rand` numbers in [0, 1)."""
 
     ledger: Ledger
     metrics: Metrics
@@ -21,7 +23,7 @@ class FailureHandler:
     rand: Callable[[], float]
 
     def handle(self, lease: Lease, error: Exception) -> Retry | Hold | Bury | None:
-        """End `lease`, which failed with `error`; the decision, or None when the lease was lost anyway.
+        """End `lease`, which failed with `error`; the decision, or None where the lease was lost.
 
         Raises LedgerUnavailable: then nothing was written, and the lease's end brings the task back.
         """
@@ -36,7 +38,7 @@ class FailureHandler:
             log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
             return None
         self.metrics.failures_total.labels(stage=lease.stage, reason=reason_of(cause)).inc()
-        self._say(lease, cause, decision)
+        self._log(lease, cause, decision)
         return decision
 
     def _write(self, lease: Lease, partly: PartlyDone, decision: Retry | Hold | Bury) -> None:
@@ -49,7 +51,7 @@ class FailureHandler:
         elif isinstance(decision, Retry):
             self.ledger.retry(lease, cause, decision, stored=stored, failed=failed)
 
-    def _say(self, lease: Lease, cause: Exception, decision: Retry | Hold | Bury) -> None:
+    def _log(self, lease: Lease, cause: Exception, decision: Retry | Hold | Bury) -> None:
         fields = {
             "task_id": lease.task_id,
             "family": lease.family or lease.family_hint,
@@ -63,7 +65,7 @@ class FailureHandler:
             log.get().error("task.buried", **fields, what_to_do=what)
         elif isinstance(decision, Retry):
             unexpected = not isinstance(cause, Failure)
-            # A mistake of ours is the one case where an operator, or we, need the traceback.
+            # Only a bug of ours needs its traceback.
             log.get().warning("task.retried", **fields, exc_info=cause if unexpected else None)
 
 

@@ -1,8 +1,8 @@
-"""Watches CDN hosts: which ones fail just now, how many slots each may take, and when one is held.
+"""Watches CDN hosts: which ones fail, how many slots each may take, and when one is held.
 
-A failing host gets at most a quarter of the slots, so that its timeouts never starve the others. Five tasks in a row
-that it refused are the host's fault, not the tasks': they hold the host instead of burying its tasks.
-In memory only: after a restart five tasks find it out again, and none of them loses an attempt's worth of time.
+A failing host gets at most a quarter of the slots, so its timeouts never starve the other hosts. Five tasks in a row
+that a host refused are the host's fault: the host is held, and its tasks are not buried.
+In memory only: after a restart five tasks are needed to detect it again.
 """
 
 import collections
@@ -21,44 +21,42 @@ class HostWatch:
 
     def __init__(self, *, slots: int) -> None:
         self._slots = slots
+        self._quarter = max(1, slots // 4)
         self._lock = threading.Lock()
         self._running: collections.Counter[str] = collections.Counter()
         self._refusals: dict[str, set[int]] = {}
-        """Host → the tasks it has refused since it last gave one whole."""
+        """Host → row ids of the tasks that it refused since it last gave one whole."""
 
     def began(self, host: str | None) -> None:
-        """A task of this host takes a slot."""
+        """A task of this host took a slot."""
         with self._lock:
             self._running[host or ""] += 1
 
     def ended(self, host: str | None) -> None:
-        """It gives the slot back."""
+        """A task of this host gave its slot back."""
         with self._lock:
             self._running[host or ""] -= 1
 
     def succeeded(self, host: str | None) -> None:
-        """It was archived: the host is well."""
+        """A task was archived: the host is healthy."""
         with self._lock:
             self._refusals.pop(host or "", None)
 
     def avoided(self) -> set[str]:
         """Failing hosts that already have their quarter of the slots."""
-        most = max(1, self._slots // 4)
         with self._lock:
-            return {host for host in self._refusals if host and self._running[host] >= most}
+            return {host for host in self._refusals if host and self._running[host] >= self._quarter}
 
     def room(self) -> int:
-        """How many tasks may be claimed at once so that no failing host gets more than its quarter of the slots, should
-        all of them be its own."""
-        most = max(1, self._slots // 4)
+        """How many tasks may be claimed at once without any failing host exceeding its quarter."""
         with self._lock:
-            left = [most - self._running[host] for host in self._refusals if host]
+            left = [self._quarter - self._running[host] for host in self._refusals if host]
         return min((free for free in left if free > 0), default=self._slots)
 
     def judged(self, lease: Lease, error: Exception) -> Exception:
-        """`error`, or HostRefusing in its place when this is the fifth task in a row that the host has refused.
+        """`error`, or HostRefusing in its place when the host has refused five tasks in a row.
 
-        A task that is lost is refused because its files are gone: no wonder, and nothing against the host.
+        A lost task does not count: its files are gone, which says nothing about the host.
         """
         cause = error.cause if isinstance(error, PartlyDone) else error
         if not isinstance(cause, _REFUSALS) or lease.state is State.LOST:

@@ -1,39 +1,43 @@
-"""Thread pools whose threads are all there from the start. No work of its own.
-
-Python starts the threads of a pool one by one, as work comes, and under one lock of the whole process. A thread that
-finds no memory for its very first steps dies without a word, and who started it waits for it for ever: with that lock,
-so that every other pool, the event loop's among them, stops with it. Memory that runs short must delay work and not
-freeze a daemon, which would go on renewing its leases.
-"""
+"""Thread pools: one whose threads all exist from the start, and one that counts its free threads."""
 
 import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Callable
+from typing import TypeVar
+
+from archiver import log
 
 START_SECONDS = 30.0
-"""For all threads of a pool. One that died in its first steps comes to no barrier."""
+"""For all threads of a pool. A thread that died in its first steps never reaches the barrier."""
+
+_Item = TypeVar("_Item")
 
 
 class ThreadsRefused(RuntimeError):
-    """The system does not give so many threads; the message is a sentence for the operator."""
+    """The system refuses to start the threads; the message is a sentence for the operator."""
 
 
 class PrestartedPool(concurrent.futures.ThreadPoolExecutor):
-    """`size` threads, started here and never again."""
+    """`size` threads, all started in the constructor.
+
+    CPython's pool starts threads as work comes, and `Thread.start()` waits for the new thread to report. A thread that
+    dies of ENOMEM first never does: `start()` then never returns, and holds a lock that every pool of the process
+    needs. The daemon would be frozen and go on renewing its leases. Short memory may only delay work.
+    """
 
     def __init__(self, size: int, *, name: str, begin: Callable[[], object] | None = None) -> None:
-        """Each thread calls `begin` first. Raises ThreadsRefused where the system does not give so many; those that
-        it gave end then, because Python waits for them at the exit of the process."""
+        """Each thread calls `begin` first. Raises ThreadsRefused where the system refuses to start all of them; those
+        that did start end then, because Python joins them at the exit of the process."""
         super().__init__(size, thread_name_prefix=name, initializer=begin)
-        # Each of them waits for all of them, so none is free to take two of these.
-        everybody = threading.Barrier(size + 1)
+        # Each thread waits at the barrier for all others, so none is free to take two of these.
+        started = threading.Barrier(size + 1)
         try:
             for _ in range(size):
-                self.submit(_wait_quietly, everybody)
-            everybody.wait(timeout=START_SECONDS)
+                self.submit(_wait_quietly, started)
+            started.wait(timeout=START_SECONDS)
         except BaseException as error:
-            everybody.abort()
+            started.abort()
             self.shutdown(wait=False, cancel_futures=True)
             if not isinstance(error, Exception):
                 raise
@@ -43,6 +47,50 @@ class PrestartedPool(concurrent.futures.ThreadPoolExecutor):
             ) from error
 
 
-def _wait_quietly(everybody: threading.Barrier) -> None:
-    with contextlib.suppress(threading.BrokenBarrierError):  # whoever builds the pool says it
-        everybody.wait()
+def _wait_quietly(barrier: threading.Barrier) -> None:
+    with contextlib.suppress(threading.BrokenBarrierError):  # the constructor raises for all
+        barrier.wait()
+
+
+class WorkPool:
+    """Hands work to an executor and counts its free threads. Thread-safe."""
+
+    def __init__(
+        self, executor: concurrent.futures.Executor, size: int, *, on_free: Callable[[], None]
+    ) -> None:
+        """`on_free` is called whenever a piece of work has ended."""
+        self._executor = executor
+        self._size = size
+        self._on_free = on_free
+        self._lock = threading.Lock()
+        self._running: set[concurrent.futures.Future[None]] = set()
+        self.started = 0
+        """How many pieces of work were ever started: the number of the next slot."""
+
+    def free(self) -> int:
+        """Free threads. Probes come on top of what was asked for, so there may be more work than threads."""
+        with self._lock:
+            return max(0, self._size - len(self._running))
+
+    def run(self, work: Callable[[_Item], None], item: _Item) -> None:
+        """Start `work(item)`. Raises what the executor raises when it can start nothing."""
+        future = self._executor.submit(work, item)
+        with self._lock:
+            self.started += 1
+            self._running.add(future)
+        future.add_done_callback(self._ended)
+
+    def _ended(self, future: concurrent.futures.Future[None]) -> None:
+        with self._lock:
+            self._running.discard(future)
+        if not future.cancelled() and future.exception() is not None:
+            log.get().critical("worker.crashed", loop="pool", exc_info=future.exception())
+        self._on_free()
+
+    def close(self, *, seconds: float) -> bool:
+        """Start nothing more and wait at most `seconds` for what runs; whether all of it has ended."""
+        with self._lock:
+            running = set(self._running)
+        going_on = concurrent.futures.wait(running, timeout=seconds).not_done
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        return all(future.cancelled() for future in going_on)

@@ -1,12 +1,12 @@
-"""When which family is swept: the one loop that goes by a clock of its own, since a sweep has no row that waits.
+"""When which family is swept. A sweep has no row in the ledger that waits, so this loop keeps the times itself.
 
 Two rules:
 
-1. Families do not wait for each other's trouble: whatever ends the sweep of one, the next one's turn comes.
-2. What concerns the account (refused keys, arrears) holds all of its sweeps but for one try every
-   `HOLD_PROBE_SECONDS`, however short the interval is and however many families there are.
+1. A failed sweep does not delay the next family.
+2. A failure of the account (refused keys, arrears) holds all of its sweeps but one probe every `HOLD_PROBE_SECONDS`,
+   however short the interval and however many the families.
 
-A crash or a restart sweeps every family at once; what that costs is a few list calls.
+A restart sweeps every family at once, which costs a few list calls.
 """
 
 import threading
@@ -22,8 +22,8 @@ from archiver.sweep.counts import SweepEnd
 from archiver.sweep.stage import Sweeper
 
 RETRY_SECONDS = 30.0
-"""How soon a sweep that failed, or that another one was in the way of, is tried again; at most the interval. Doubled
-with each failure in a row: an API that is down must not be asked for lists more often than one that is up."""
+"""After a failed sweep, or one that another sweeper was in the way of; at most the interval. Doubles with each failure
+in a row: an API that is down must not be asked more often than one that is up."""
 DOUBLINGS_MAX = 20
 WAIT_SECONDS_MAX = 0.5
 
@@ -44,7 +44,7 @@ class SweepLoop:
         on_swept: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_swept(family)` is called after each sweep that came to its end."""
+        """`on_swept(family)` is called after each finished sweep."""
         self._sweeper = sweeper
         self._ledger = ledger
         self._interval_seconds = interval_seconds
@@ -56,7 +56,7 @@ class SweepLoop:
         self._resumed = threading.Event()
 
     def resume(self) -> None:
-        """What held the sweeps is gone: sweep now."""
+        """The hold is gone: sweep now."""
         self._resumed.set()
 
     def step(self) -> None:
@@ -75,7 +75,7 @@ class SweepLoop:
     def _sweep(self, family: str) -> None:
         failed = min(self._failed_in_a_row[family], DOUBLINGS_MAX)
         self._due_at[family] = self._monotonic() + min(RETRY_SECONDS * 2**failed, self._interval_seconds)
-        self._failed_in_a_row[family] += 1  # until it is known better
+        self._failed_in_a_row[family] += 1  # until the sweep has succeeded
         try:
             if self._sweeper.is_unavailable(family):
                 self._due_at[family] = self._monotonic() + self._interval_seconds
@@ -85,7 +85,7 @@ class SweepLoop:
             raise
         except Failure as error:
             self._failed(family, error)
-        except Exception:  # noqa: BLE001 -- the sweep loop: the other families go on; logged with its traceback
+        except Exception:  # noqa: BLE001 -- the other families go on; logged with its traceback
             log.get().exception("worker.crashed", loop="sweep-loop", family=family)
         else:
             self._failed_in_a_row[family] = 0

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from archiver.engine.leased_work import LeasedWork
+from archiver.engine.pools import WorkPool
 from archiver.engine.stages import Stages
 from archiver.engine.threads import IDLE_SECONDS, Guard
-from archiver.engine.work_pool import WorkPool
 from archiver.failures import Failure
 from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import IDS_MAX

@@ -26,12 +26,12 @@ from archiver.engine.archive_loop import ArchiveLoop
 from archiver.engine.hold_release import HoldRelease
 from archiver.engine.host_watch import HostWatch
 from archiver.engine.leased_work import LeasedWork
+from archiver.engine.pools import WorkPool
 from archiver.engine.stages import Stages
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.threads import Guard, Threads
 from archiver.engine.transfer_slots import TransferSlots
 from archiver.engine.verify_loop import VerifyLoop
-from archiver.engine.work_pool import WorkPool
 from archiver.leases import RENEW_SECONDS
 from archiver.model import Stage
 
