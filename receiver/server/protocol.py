@@ -5,14 +5,10 @@ if it sends no request, half a request, no body, or headers without end. The end
 that has begun (`server.bodies`).
 """
 
-import asyncio
 from collections.abc import Iterable
-from typing import cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-from receiver.server.segments import OneSegment
 
 IDLE_BYTES_MAX = 256 * 1024
 
@@ -30,13 +26,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _idle_bytes = 0
     """Bytes received since a request was last in progress."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        self._segments = OneSegment(transport, loop=self.loop)
-        super().connection_made(cast("asyncio.Transport", self._segments))
-
-    def eof_received(self) -> None:
-        self._segments.flush()  # the loop closes the transport next; later writes would be lost
 
     def data_received(self, data: bytes) -> None:
         self._parse(data)
