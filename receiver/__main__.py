@@ -107,7 +107,7 @@ def _run(settings: Settings) -> int:
 
 def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:
     """Log, once a start, the accounts that have tasks in the ledger but no settings."""
-    known = [account.account for account in settings.accounts]
+    known = [account.name for account in settings.accounts]
     ledger.forget_holds(known=known)
     for account, waiting in ledger.stranded(known=known).items():
         log.get().warning(
@@ -193,11 +193,11 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
     callbacks = Callbacks(
         intake=intake,
         tokens={
-            token.get_secret_value(): account.account
+            token.get_secret_value(): account.name
             for account in settings.accounts
             for token in account.callback_token
         },
-        signatures={account.account: _signatures(account) for account in settings.accounts},
+        signatures={account.name: _signatures(account) for account in settings.accounts},
         families=FAMILIES,
         body_bytes_max=settings.callback_bytes_max,
         metrics=metrics,
@@ -221,7 +221,7 @@ def _api(settings: Settings, engine: Engine) -> list[Route]:
     api = Api(
         engine.ledger,
         token=settings.admin_token.get_secret_value(),
-        accounts=[account.account for account in settings.accounts],
+        accounts=[account.name for account in settings.accounts],
         now=unix_ms,
         on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
     )

@@ -45,7 +45,7 @@ def rename_account(
         print_json({"old": old, "new": new, "tasks": moved})
     else:
         print_line(f"{count_of(moved, 'task')} moved from {old} to {new}.")
-    if new not in {account.account for account in settings.accounts}:
+    if new not in {account.name for account in settings.accounts}:
         print_note(
             f"the settings name no account {new} yet: set KLING_ACCOUNT, or `name` under [[accounts]]."
         )

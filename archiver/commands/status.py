@@ -38,7 +38,7 @@ def status(
     invocation = invocation_of(context)
     settings, now = invocation.settings(), invocation.now()
     families = {
-        account.account: swept(account.families, has_api_key=account.api_key is not None)
+        account.name: swept(account.families, has_api_key=account.api_key is not None)
         for account in settings.accounts
     }
     several = len(families) > 1

@@ -1,1 +1,1 @@
-"""Settings: read once by an entry point, frozen, all problems said at once. `settings` is the way in."""
+"""Settings: read once by an entry point, frozen, all problems reported at once. Start at `settings`."""

@@ -1,12 +1,12 @@
-"""The `[[accounts]]` of the TOML file: what each may say, and what two of them may not have in common. No I/O.
+"""The `[[accounts]]` of the TOML file: what a table may contain, and how tables may conflict. No I/O.
 
-The rule: what makes an account this one (name, keys, token, signing secrets, prefix) stands in its own table and
-nowhere else; what accounts may share (`SHARED`) stands there or, as a default for all of them, where it always stood.
-So a daemon of one account needs no table, and with tables nothing that stands elsewhere can end up with the wrong one.
+Settings that identify an account (`OWN`) belong in its table only. Settings that accounts may share (`SHARED`) belong
+in a table or, as a default for all accounts, outside. So a daemon with one account needs no table; and with tables, no
+outside setting can end up with the wrong account.
 
-Prefixes: neither of two may begin with the other, because keys are made from them literally. Below `a/`, an account
-with the prefix `a/b/` would lie among the results of the first one: whoever lists the first account's folder would
-take them for its own, and a family named `b/…` could meet the other's keys. The empty prefix begins all others.
+No account's prefix may begin with another's, because keys begin with the literal prefix. With `a/` and `a/b/`, a
+listing of the first account would include the results of the second, and a family named `b/…` could collide with its
+keys. The empty prefix conflicts with every other.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from archiver.config import values
 from archiver.config.sources import AccountSources, KnownSettings, Layer, SettingsSources
 
 NAME: Final = "account"
-"""The setting that a table's `name` becomes."""
+"""The setting for which a table says `name`."""
 OWN: Final = (
     NAME,
     "access_key",
@@ -30,13 +30,13 @@ OWN: Final = (
 )
 """Settings that belong to one account."""
 SHARED: Final = ("base_url", "families", "signature", "query_rate_per_second", "public_url")
-"""Settings that an account may have of its own, and otherwise takes from the rest."""
+"""Settings that an account may have in its table; else it uses those outside."""
 KEYS: Final = ("name", *OWN[1:], *SHARED)
-"""What may stand in a table; of secrets also `<key>_file`."""
+"""What a table may contain; for secrets also `<key>_file`."""
 
 
 def known(settings: KnownSettings) -> KnownSettings:
-    """The names of a table, out of those of all settings."""
+    """The settings that a table may contain, out of all."""
     return KnownSettings(
         names=[*OWN, *SHARED],
         secrets=[name for name in settings.secrets if name in OWN],
@@ -45,42 +45,42 @@ def known(settings: KnownSettings) -> KnownSettings:
     )
 
 
-def alone(account: AccountSources, everywhere: SettingsSources) -> SettingsSources:
-    """What the account would read if it were the only one: its table, and behind it what stands elsewhere for all."""
+def with_shared(account: AccountSources, outside: SettingsSources) -> SettingsSources:
+    """The sources of one account: its table first, then the shared settings from outside."""
     shared = [
         Layer(
             {name: value for name, value in layer.values.items() if name not in OWN},
             {name: label for name, label in layer.labels.items() if name not in OWN},
         )
-        for layer in everywhere.layers
+        for layer in outside.layers
     ]
     return dataclasses.replace(account.given, layers=[*account.given.layers, *shared])
 
 
-def misplaced(everywhere: SettingsSources) -> Iterator[str]:
-    """A sentence for each setting that belongs into one of the tables and stands beside them."""
+def misplaced(outside: SettingsSources) -> Iterator[str]:
+    """A problem for each setting that is outside the tables but belongs in one."""
     for name in OWN:
         for key in (name, f"{name}_file"):
-            if key in everywhere.written:
+            if key in outside.written:
                 yield (
-                    f"{everywhere.written[key]} is set beside [[accounts]], where it belongs to none of them: "
-                    "move it into the table of its account, or remove it."
+                    f"{outside.written[key]} is set outside [[accounts]], but belongs to one account: "
+                    "move it into the table of that account, or remove it."
                 )
 
 
 def conflicts(accounts: Sequence[AccountSources]) -> Iterator[str]:
-    """A sentence for each pair that cannot be told apart."""
-    for one, other in itertools.combinations(accounts, 2):
-        pair = f"{one.label} and {other.label}"
-        name = one.given.value(NAME)
-        if name is not None and name == other.given.value(NAME):
-            yield f"{pair} have the same 'name': give each a name of its own."
-        if _tokens(one) & _tokens(other):
+    """A problem for each pair of accounts that cannot be distinguished."""
+    for first, second in itertools.combinations(accounts, 2):
+        pair = f"{first.label} and {second.label}"
+        name = first.given.value(NAME)
+        if name is not None and name == second.given.value(NAME):
+            yield f"{pair} have the same 'name': give each account its own name."
+        if _tokens(first) & _tokens(second):
             yield (
-                f"{pair} have the same 'callback_token', and it is the token that tells whose a callback is: "
-                "make another one."
+                f"{pair} have the same 'callback_token', but the token tells which account a callback is for: make a "
+                "different token for each."
             )
-        yield from _prefix_conflict(_prefix(one), _prefix(other), pair=pair)
+        yield from _prefix_conflict(_prefix(first), _prefix(second), pair=pair)
 
 
 def _tokens(account: AccountSources) -> set[str]:
@@ -94,19 +94,18 @@ def _prefix(account: AccountSources) -> object:
     return account.given.value("s3_prefix") or ""
 
 
-def _prefix_conflict(one: object, other: object, *, pair: str) -> Iterator[str]:
-    if not isinstance(one, str) or not isinstance(other, str):
+def _prefix_conflict(first: object, second: object, *, pair: str) -> Iterator[str]:
+    if not isinstance(first, str) or not isinstance(second, str):
         return
-    shorter, longer = sorted((one, other), key=len)
+    shorter, longer = sorted((first, second), key=len)
     if not longer.startswith(shorter):
         return
     if not shorter:
-        how = "one of them has no 's3_prefix', so that all of the bucket is its own"
+        cause = "one account has no 's3_prefix', so the whole bucket belongs to it"
     elif longer == shorter:
-        how = "both have the same 's3_prefix'"
+        cause = "both have the same 's3_prefix'"
     else:
-        how = "the 's3_prefix' of one begins with that of the other"
+        cause = "one 's3_prefix' begins with the other"
     yield (
-        f"{pair} would put their results among each other's: {how}. Give each a folder that is not within the "
-        "other's."
+        f"{pair} would mix their results: {cause}. Give each account its own folder, not inside the other's."
     )

@@ -1,6 +1,6 @@
-"""What a command needs of the settings, and which of them do not go together. Pure functions over what was written.
+"""Which settings a command needs, and which settings contradict each other. Pure functions over what was written.
 
-Each yields whole sentences that name the settings as they were written, or as they could be.
+Each yields problems: whole sentences that name a setting as it was written, or as it can be.
 """
 
 import enum
@@ -11,26 +11,26 @@ from archiver.config.sources import SettingsSources
 
 
 class Need(enum.Enum):
-    """What a command cannot do without. The ledger is not here: it has a default."""
+    """A group of settings that a command needs. The ledger is not one: it has a default."""
 
     KLING = "kling"
     """Credentials for the API."""
     STORE = "store"
     """The bucket."""
     CALLBACKS = "callbacks"
-    """The callback token and what belongs to the open door."""
+    """The callback token, and the other settings of the HTTP server."""
 
 
 def missing(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
-    """A sentence for each setting that this command needs and nobody gave."""
+    """A problem for each setting that this command needs and that is not set."""
     if given.accounts is None:
         yield from missing_of_account(given, need)
     if Need.STORE in need and not given.has("s3_bucket"):
-        yield "KLING_S3_BUCKET is missing: name the bucket that results go to."
+        yield "KLING_S3_BUCKET is missing: name the bucket that results are saved in."
 
 
 def missing_of_account(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
-    """The same for what every account has of its own."""
+    """The same for the settings of one account."""
     pair, api = ("access_key", "secret_key"), "api_key"
     if Need.KLING in need and not any(given.has(name) for name in (*pair, api)):
         access_key, secret_key = (given.label(name) for name in pair)
@@ -40,23 +40,23 @@ def missing_of_account(given: SettingsSources, need: Collection[Need]) -> Iterat
         )
     if Need.CALLBACKS in need and not given.has("callback_token"):
         yield (
-            f"{given.label('callback_token')} is missing: make one with {values.MAKE_A_TOKEN} and put it into the "
-            "callback URL."
+            f"{given.label('callback_token')} is missing: make a token with {values.MAKE_A_TOKEN} and put it into "
+            "the callback URL."
         )
 
 
 def contradictions(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
-    """A sentence for each pair of settings that do not go together."""
+    """A problem for each pair of settings that contradict each other."""
     access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))
     if api and (access or secret):
         pair = given.label("access_key" if access else "secret_key")
         yield f"{given.label('api_key')} and {pair} are both set: keep either the API Key or the pair of keys."
     elif access != secret:
-        there, lacking = ("access_key", "secret_key") if access else ("secret_key", "access_key")
-        yield f"{given.label(there)} is set without {given.label(lacking)}: the two belong together."
+        present, missing = ("access_key", "secret_key") if access else ("secret_key", "access_key")
+        yield f"{given.label(present)} is set without {given.label(missing)}: set both."
     required = str(given.value("signature")).lower() == "required"
     if Need.CALLBACKS in need and required and not given.has("signing_secret"):
         yield (
             f"{given.label('signature')} is `required`, but {given.label('signing_secret')} is missing: "
-            "no callback could be taken."
+            "every callback would be refused."
         )

@@ -1,20 +1,18 @@
-"""Settings: read once from a mapping by an entry point, frozen, every limit with its unit in its name.
+"""All settings: read once by an entry point, frozen, every limit with its unit in its name.
 
-Three rules:
+1. All problems are reported at once, each as a sentence with the setting's name and what to do: one restart of a
+   container for all mistakes, not one for each.
+2. A secret's value is in no message, repr or traceback. Messages repeat a value only if the setting cannot hold a
+   secret.
+3. Nothing is silently ignored. An unknown key in the TOML file is a problem. An unknown `KLING_…` variable is a
+   warning, because other programs share the environment.
 
-1. All problems come at once, each one sentence with the setting's name and what to do. An operator who starts
-   the daemon in a container gets one round trip, not one per mistake.
-2. A secret's value is in no message, no repr and no traceback: values are echoed only of settings that cannot
-   hold one.
-3. Nothing is silently ignored. An unknown key in the TOML file is a problem (the file is ours); an unknown
-   `KLING_…` variable is a warning, because an environment also belongs to others.
+Precedence: environment variable (or its `_FILE`), TOML file, default. Settings that a command does not `Need` may be
+missing, and their secret files unreadable. A setting that is set must be valid for every command.
 
-Precedence: environment variable (or its `_FILE`), then TOML file, then default. What a command does not
-`Need` may be missing, and its secret files unreadable; what is set must be right for every command.
-
-Several accounts: `accounts` has, for each table under `[[accounts]]`, the settings of a daemon that had only that
-account, so whoever works for one account takes `Settings` and does not know of others. Rejected: a class of its own
-for what belongs to an account; every setting would stand in two places.
+Several accounts: `accounts` has one `Settings` for each table under `[[accounts]]`, as if it were the only account. So
+code that works for one account takes `Settings` and knows of no others. Rejected: a separate class for the settings of
+an account, because every one of them would be declared twice.
 """
 
 import dataclasses
@@ -33,15 +31,13 @@ from archiver.model import ACCOUNT_NAME
 
 __all__ = ["EVERYTHING", "SECRET_NAMES", "SETTINGS", "Need", "Setting", "Settings", "SettingsError"]
 
+EVERYTHING: Final = frozenset(Need)
 _MIB = 2**20
 _DAY_SECONDS = 86_400
 
 
-EVERYTHING: Final = frozenset(Need)
-
-
 class SettingsError(Exception):
-    """The settings cannot be used; `problems` has one sentence for each reason, safe to print."""
+    """The settings cannot be used. `problems` has one sentence for each reason, safe to print."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -53,9 +49,9 @@ class SettingsError(Exception):
 
 
 def _setting(default: object, meaning: str, *, expects: str, shown: str = "", **limits: Any) -> Any:
-    """One setting: its default, what it means, and what follows "must be" in a problem.
+    """One setting: its default, its meaning, and what follows "must be" in a problem.
 
-    `shown` is the default as a reader sees it, where that is not the value itself.
+    `shown` is the default in the README's table, if it is not the value itself.
     """
     texts: dict[str, Any] = {"expects": expects, "default": shown or str(default or "")}
     return Field(default, description=meaning, json_schema_extra=texts, **limits)
@@ -89,7 +85,7 @@ class Settings(BaseSettings):
     )
     base_url: Annotated[str, AfterValidator(values.base_url)] = _setting(
         "https://api-singapore.klingai.com",
-        "Where the API is; may carry a path. Plain http only to loopback.",
+        "The URL of the API; may have a path. Plain http only to this machine.",
         expects="a URL such as https://api-singapore.klingai.com",
     )
     account: str = _setting(
@@ -100,35 +96,37 @@ class Settings(BaseSettings):
     )
     families: Annotated[tuple[str, ...], BeforeValidator(values.families)] = _setting(
         ("images/generations", "images/editing/expand", "images/multi-image2image", "images/omni-image"),
-        "Comma list: which families are swept and tried.",
+        "The families to sweep and to try; a comma list.",
         expects="a comma-separated list of families",
         shown="images/generations,images/editing/expand,images/multi-image2image,images/omni-image",
     )
     callback_token: Annotated[tuple[SecretStr, ...], BeforeValidator(values.callback_tokens)] = _setting(
         (),
-        "The secret part of the callback URL; a comma list while rotating. Without it the daemon does not start.",
+        "The secret part of the callback URL; a comma list during rotation. The daemon needs it to start.",
         expects="a token",
     )
     signing_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(values.signing_secrets)] = _setting(
-        (), "Webhook signing secrets (`whsec_…`), a comma list while rotating.", expects="a secret"
+        (), "Webhook signing secret (`whsec_…`); a comma list during rotation.", expects="a secret"
     )
     signature: Annotated[Literal["optional", "required"], BeforeValidator(values.in_lower_case)] = _setting(
-        "optional", "Whether callbacks without a signature are taken.", expects="optional or required"
+        "optional",
+        "optional: accept callbacks without a signature. required: refuse them.",
+        expects="optional or required",
     )
     s3_bucket: Annotated[str, AfterValidator(values.bucket)] = _setting(
-        "", "The bucket that results go to. Required.", expects="the name of a bucket"
+        "", "The bucket that results are saved in. Required.", expects="the name of a bucket"
     )
     s3_prefix: Annotated[str, AfterValidator(values.prefix)] = _setting(
         "",
-        "What every key begins with, literally: `kling/` makes a folder.",
+        "The literal beginning of every key: `kling/` makes a folder.",
         expects="a prefix such as kling/",
     )
     s3_endpoint_url: _WebUrl | None = _setting(
-        None, "The store's URL, where it is not AWS.", expects="a URL such as https://s3.example.com"
+        None, "The store's URL, if it is not AWS.", expects="a URL such as https://s3.example.com"
     )
     s3_region: str | None = _setting(
         None,
-        "The bucket's region; else boto3's own chain decides.",
+        "The bucket's region; if not set, boto3 decides.",
         expects="a region such as eu-central-1",
         pattern=r"^[A-Za-z0-9-]{1,64}$",
     )
@@ -142,7 +140,7 @@ class Settings(BaseSettings):
     )
     ledger_url: Annotated[str, AfterValidator(values.ledger_url)] = _setting(
         "sqlite:///kling-ledger.db",
-        "Where the ledger is: sqlite:/// and a path (four slashes for an absolute one).",
+        "The ledger: sqlite:/// and the path of its file (four slashes for an absolute path).",
         expects="sqlite:/// and the path of a file",
     )
     sweep_interval_seconds: _Seconds = _setting(
@@ -154,30 +152,30 @@ class Settings(BaseSettings):
     )
     sweep_full_interval_seconds: _Seconds = _setting(
         _DAY_SECONDS,
-        "How often all pages are read.",
+        "How often all pages of each family are read.",
         expects="a number of seconds from 1 to 2592000",
         ge=1,
         le=2_592_000,
     )
     query_rate_per_second: _Seconds = _setting(
         2,
-        "Queries to the API; each account has a limiter of its own.",
+        "Queries to the API per second, for each account.",
         expects="a number above 0, at most 1000",
         gt=0,
         le=1000,
     )
     transfer_concurrency: _Count = _setting(
-        16, "Tasks archived at the same time.", expects="a whole number from 1 to 256", ge=1, le=256
+        16, "Tasks that are archived at the same time.", expects="a whole number from 1 to 256", ge=1, le=256
     )
     asset_hosts: Annotated[tuple[str, ...], BeforeValidator(values.asset_hosts)] = _setting(
         ("klingai.com", "kechuangai.com", "inkwai.com", "kwimgs.com"),
-        "Host suffixes that results are fetched from; `http://127.0.0.1:9000` allows exactly that origin.",
+        "Domains that results are fetched from, with subdomains; `http://127.0.0.1:9000` allows only that origin.",
         expects="a comma-separated list of hosts",
         shown="klingai.com,kechuangai.com,inkwai.com,kwimgs.com",
     )
     asset_bytes_max: _Bytes = _setting(
         64 * _MIB,
-        "The largest image taken.",
+        "The largest image accepted.",
         expects="from 1 KiB to 1024 GiB",
         shown="64 MiB",
         ge=1024,
@@ -185,7 +183,7 @@ class Settings(BaseSettings):
     )
     video_bytes_max: _Bytes = _setting(
         2048 * _MIB,
-        "The largest video or audio file taken.",
+        "The largest video or audio file accepted.",
         expects="from 1 KiB to 1024 GiB",
         shown="2 GiB",
         ge=1024,
@@ -193,7 +191,7 @@ class Settings(BaseSettings):
     )
     callback_bytes_max: _Bytes = _setting(
         256 * 1024,
-        "The largest callback taken.",
+        "The largest callback accepted.",
         expects="from 1 KiB to 64 MiB",
         shown="256 KiB",
         ge=1024,
@@ -201,17 +199,17 @@ class Settings(BaseSettings):
     )
     spool_dir: Annotated[pathlib.Path, BeforeValidator(values.folder)] | None = _setting(
         None,
-        "Where files lie between download and upload.",
+        "The folder for files between download and upload.",
         expects="the path of a folder",
         shown="a private folder under the system's temporary folder",
     )
     public_url: _WebUrl | None = _setting(
         None,
-        "How Kling reaches us: `submit` has callbacks sent below it.",
+        "The URL at which Kling reaches the daemon: `submit` asks for callbacks below it.",
         expects="a URL such as https://kling.example.com",
     )
     admin_token: Annotated[SecretStr, BeforeValidator(values.admin_token)] | None = _setting(
-        None, "Opens `/api` to whoever sends it as Bearer; without it there is none.", expects="a token"
+        None, "The Bearer token for `/api`. Without it, `/api` does not exist.", expects="a token"
     )
     forward_url: Annotated[str, AfterValidator(values.forward_url)] | None = _setting(
         None, "Not supported by this version yet.", expects="left out"
@@ -220,18 +218,18 @@ class Settings(BaseSettings):
         None, "Signs forwarded callbacks. Not supported by this version yet.", expects="left out"
     )
     forward_links: str = _setting(
-        "s3", "What forwarded URLs look like. Not supported by this version yet.", expects="s3"
+        "s3", "The form of forwarded URLs. Not supported by this version yet.", expects="s3"
     )
     drain_seconds: _Seconds = _setting(
         2,
-        "From `/readyz` going false to the listener closing.",
+        "How long the daemon is unready before its listener closes.",
         expects="a number of seconds from 0 to 3600",
         ge=0,
         le=3600,
     )
     shutdown_seconds: _Seconds = _setting(
         20,
-        "How long running transfers may take to end.",
+        "How long running requests and transfers may take to end.",
         expects="a number of seconds from 0 to 3600",
         ge=0,
         le=3600,
@@ -244,7 +242,7 @@ class Settings(BaseSettings):
     )
     port: Annotated[int, BeforeValidator(values.port)] = _setting(
         8080,
-        "The port to listen on; 0 takes a free one.",
+        "The port to listen on; 0 picks a free port.",
         expects="a whole number from 0 to 65535",
         ge=0,
         le=65535,
@@ -259,27 +257,29 @@ class Settings(BaseSettings):
     ] = _setting("info", "debug, info, warning or error.", expects="debug, info, warning or error")
 
     unknown: Annotated[tuple[str, ...], Field(exclude=True)] = ()
-    """One sentence for each `KLING_…` variable that is no setting: warn, do not stop."""
-    several: Annotated[tuple[Any, ...], Field(exclude=True)] = ()
-    """`Settings` of each of the `[[accounts]]`; empty where there are none. See `accounts`."""
+    """A warning for each `KLING_…` variable that is not a setting."""
+    several: Annotated[tuple["Settings", ...], Field(exclude=True)] = ()
+    """The settings of each account under `[[accounts]]`; empty without such tables. Use `accounts`."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str], *, need: Collection[Need] = EVERYTHING) -> Self:
-        """The settings that `environ` and the files it names add up to.
+        """Read the settings from `environ` and the files that it names.
 
         Raises:
-            SettingsError: with every problem there is.
+            SettingsError: with all problems.
         """
         known = _known(need)
         given = sources.read(environ, known=known, known_of_account=accounts.known(known))
         problems = [*given.problems, *checks.missing(given, need)]
-        several: list[Self] = []
+        several: list[Settings] = []
         if given.accounts is None:
             problems += checks.contradictions(given, need)
         else:
             problems += accounts.misplaced(given)
-            for one in given.accounts:
-                problems += map(one.problem, cls._load_account(one, given, need=need, into=several))
+            for account in given.accounts:
+                settings_of_account, found = cls._load_account(account, given, need=need)
+                several.extend(settings_of_account)
+                problems += map(account.problem, found)
             problems += accounts.conflicts(given.accounts)
         try:
             settings = cls._build(given, several=tuple(several))
@@ -291,83 +291,87 @@ class Settings(BaseSettings):
 
     @classmethod
     def _load_account(
-        cls, one: AccountSources, everywhere: SettingsSources, *, need: Collection[Need], into: list[Self]
-    ) -> list[str]:
-        """Put the settings of one account behind the others; the problems there are with its own table."""
-        given = accounts.alone(one, everywhere)
+        cls, account: AccountSources, outside: SettingsSources, *, need: Collection[Need]
+    ) -> tuple[list["Settings"], list[str]]:
+        """The settings of one account (none if invalid), and the problems with its table."""
+        given = accounts.with_shared(account, outside)
         problems = [
             *given.problems,
             *checks.missing_of_account(given, need),
             *checks.contradictions(given, need),
         ]
         if not given.has(accounts.NAME):
-            problems.append("'name' is missing: ledger, manifests and logs call the account by it.")
+            problems.append("'name' is missing: ledger, manifests and logs use it for the account.")
         try:
-            into.append(cls._build(given))
+            return [cls._build(given)], problems
         except ValidationError as error:
-            problems += _invalid(given, error, names=one.given.layers[0].values.keys())
-        return problems
+            return [], [*problems, *_invalid(given, error, names=account.given.layers[0].values.keys())]
 
     @classmethod
-    def _build(cls, given: SettingsSources, *, several: tuple[Self, ...] = ()) -> Self:
-        """The settings out of their layers. Raises ValidationError."""
+    def _build(cls, given: SettingsSources, *, several: tuple["Settings", ...] = ()) -> Self:
+        """Make the settings from their layers. Raises ValidationError."""
         layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
-        ours = {"unknown": tuple(given.unknown), "several": several}
-        sources = [InitSettingsSource(cls, layer) for layer in (ours, *layers)]
-        # In place of the library's own sources, which read `os.environ`. Through a dictionary, because only
-        # its plugin for mypy knows this argument.
+        own = {"unknown": tuple(given.unknown), "several": several}
+        sources = [InitSettingsSource(cls, layer) for layer in (own, *layers)]
+        # Instead of the library's own sources, which read `os.environ`. As a dictionary, because mypy does not know
+        # this argument.
         arguments: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
         return cls(**arguments)
 
     @property
-    def accounts(self) -> tuple[Self, ...]:
-        """The settings of each account, each as if it were the only one; of one account by environment, these."""
+    def name(self) -> str:
+        """The account's name in ledger, manifests and logs; the value of the setting `account`."""
+        return self.account
+
+    @property
+    def accounts(self) -> tuple["Settings", ...]:
+        """The settings of each account, as if it were the only one. Without `[[accounts]]`, only these."""
         return self.several or (self,)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences to log at the start: what is set, allowed and probably not meant."""
+        """Sentences to log at the start: allowed settings that are probably a mistake."""
         idle = {
             "KLING_FORWARD_SECRET": self.forward_secret is not None,
             "KLING_FORWARD_LINKS": self.forward_links != "s3",
         }
         without_effect = (
-            f"{name} has no effect in this version yet." for name, given in idle.items() if given
+            f"{name} has no effect in this version yet." for name, is_set in idle.items() if is_set
         )
         prefixes = (
-            values.prefix_warning(one.s3_prefix, setting=self._label_of("s3_prefix", one))
-            for one in self.accounts
+            values.prefix_warning(account.s3_prefix, setting=self._label_of("s3_prefix", account))
+            for account in self.accounts
         )
-        return (*self.unknown, *filter(None, prefixes), *self._twins(), *without_effect)
+        return (*self.unknown, *filter(None, prefixes), *self._duplicates(), *without_effect)
 
-    def _twins(self) -> Iterator[str]:
-        """A sentence for each pair of accounts that look like one: a table that was copied, most likely."""
-        for one, other in itertools.combinations(self.several, 2):
-            key = one.access_key or one.api_key
-            same_key = key is not None and key == (other.access_key or other.api_key)
-            if same_key and not set(one.families).isdisjoint(other.families):
+    def _duplicates(self) -> Iterator[str]:
+        """A warning for each pair of accounts that are probably one, for example because a table was copied."""
+        for first, second in itertools.combinations(self.several, 2):
+            key = first.access_key or first.api_key
+            same_key = key is not None and key == (second.access_key or second.api_key)
+            if same_key and not set(first.families).isdisjoint(second.families):
                 yield (
-                    f"the accounts {one.account!r} and {other.account!r} have the same key and families in common: "
-                    "those results are archived twice, once for each."
+                    f"the accounts {first.name!r} and {second.name!r} have the same key and share families: their "
+                    "results are archived twice, once for each account."
                 )
 
     def _label_of(self, name: str, account: "Settings") -> str:
-        """How to call an account's setting in a warning."""
-        return f"{name!r} of the account {account.account!r}" if self.several else PREFIX + name.upper()
+        """How warnings name an account's setting."""
+        return f"{name!r} of the account {account.name!r}" if self.several else PREFIX + name.upper()
 
     def secrets(self) -> tuple[str, ...]:
-        """Every secret's value, for the log to mask."""
+        """The values of all secrets, for the log to mask."""
         found: list[str] = []
         for name in SECRET_NAMES:
             value = getattr(self, name)
-            one_or_several = value if isinstance(value, tuple) else (value,) if value else ()
-            found.extend(secret.get_secret_value() for secret in one_or_several)
+            secrets = value if isinstance(value, tuple) else (value,) if value else ()
+            found.extend(secret.get_secret_value() for secret in secrets)
         for account in self.several:
             found.extend(account.secrets())
         return tuple(dict.fromkeys(found))
 
     def log_format_at(self, *, terminal: bool) -> Literal["console", "json"]:
-        """The format set, else `console` at a terminal and `json` elsewhere."""
+        """The format that is set, else `console` at a terminal and `json` elsewhere."""
         return self.log_format or ("console" if terminal else "json")
 
 
@@ -378,12 +382,12 @@ class Setting:
     name: str
     """The environment variable."""
     default: str
-    """As text; empty where there is none."""
+    """As text; empty if there is none."""
     meaning: str
     expects: str
-    """What follows "must be" when it is wrong."""
+    """What follows "must be" in a problem."""
     secret: bool
-    """Also taken from the file that `<name>_FILE` names."""
+    """Also read from the file that `<name>_FILE` names."""
 
 
 _SECRET_NEEDS: Final[Mapping[str, Need]] = {
@@ -411,7 +415,7 @@ def _table() -> Iterator[Setting]:
 
 
 SETTINGS: Final[tuple[Setting, ...]] = tuple(_table())
-"""All settings in the order of the contract; the README's table is held against it."""
+"""All settings in the order of the contract. A test compares the README's table with them."""
 
 
 def _known(need: Collection[Need]) -> sources.KnownSettings:
@@ -425,21 +429,19 @@ def _known(need: Collection[Need]) -> sources.KnownSettings:
 def _invalid(
     given: SettingsSources, error: ValidationError, *, names: Collection[str] | None = None
 ) -> Iterator[str]:
-    """One sentence for each setting (of `names` only, where they are given) whose value is wrong."""
-    told = set[str]()
+    """A problem for each setting with an invalid value; only those in `names`, if given."""
+    reported = set[str]()
     for detail in error.errors(include_url=False):
         name = str(detail["loc"][0])
-        if name in told or (names is not None and name not in names):
+        if name in reported or (names is not None and name not in names):
             continue
-        told.add(name)
-        own = detail.get("ctx", {}).get("error")
-        yield (
-            f"{given.label(name)} {own}." if own else f"{given.label(name)} must be {_expected(given, name)}."
-        )
+        reported.add(name)
+        sentence = detail.get("ctx", {}).get("error") or f"must be {_expected(given, name)}"
+        yield f"{given.label(name)} {sentence}."
 
 
 def _expected(given: SettingsSources, name: str) -> str:
-    """What the table expects and, where no secret can stand in it, what was found instead."""
+    """What the setting expects; and what was found, if that cannot be a secret."""
     extra = Settings.model_fields[name].json_schema_extra
     expects = str(extra["expects"]) if isinstance(extra, dict) else "something else"
     found = given.value(name)

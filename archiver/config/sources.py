@@ -1,8 +1,8 @@
-"""Where settings come from: the environment handed in, the TOML file it names, the files that hold secrets.
+"""Where settings come from: the given environment, the TOML file that it names, and secret files.
 
-Rules: the environment wins over the file; within one of them a secret is given directly or by its `_FILE`,
-never both; nothing here knows what a value means. Problems are collected, never raised, and name the source
-(`KLING_PORT`, or `port` in which file) but never repeat a value.
+The environment overrides the file. Within either, a secret is given directly or by its `_FILE`, never both. Values are
+read here, not interpreted. Problems are collected, never raised. They name the source (`KLING_PORT`, or `port` in which
+file) but never repeat a value.
 """
 
 import dataclasses
@@ -27,15 +27,15 @@ def _variable(key: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KnownSettings:
-    """The names that exist, in lower case without prefix."""
+    """The names of settings, in lower case without prefix."""
 
     names: Collection[str]
     secrets: Collection[str]
-    """Those that may also come from a file, as `<name>_file`."""
+    """Settings that may also come from a file, as `<name>_file`."""
     needed_secrets: Collection[str]
-    """Those whose files are read; the others' may be unreadable for this command."""
+    """Secrets whose files are read; this command need not be able to read the others."""
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """What is written instead of some of the names."""
+    """Written key → the setting that it means."""
 
     def keys(self) -> Iterator[str]:
         """Every key that may be written."""
@@ -46,39 +46,39 @@ class KnownSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layer:
-    """What one source says."""
+    """The settings in one source."""
 
     values: dict[str, object]
     """By name, in lower case without prefix."""
     labels: dict[str, str]
-    """What to call the source of each value in a message."""
+    """How messages name each value."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SettingsSources:
-    """What somebody wrote, what was wrong with how it was written, and what is worth a warning."""
+    """All that was written, with problems of form and warnings."""
 
     layers: list[Layer] = dataclasses.field(default_factory=list)
-    """The first that has a name wins."""
+    """The first layer that has a name wins."""
     problems: list[str] = dataclasses.field(default_factory=list)
     unknown: list[str] = dataclasses.field(default_factory=list)
     written: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Every key that somebody wrote, those of secret files included: what to call it in a message."""
+    """Every written key, also of secret files → how messages name it."""
     accounts: list["AccountSources"] | None = None
-    """The tables under `[[accounts]]`; None where nobody wrote any."""
+    """The tables under `[[accounts]]`; None if there are none."""
     spelled: _Label = _variable
-    """What to call a setting that nobody wrote."""
+    """How messages name a setting that was not written."""
 
     def has(self, name: str) -> bool:
-        """Whether any layer gives it."""
+        """Whether any layer has it."""
         return any(name in layer.values for layer in self.layers)
 
     def value(self, name: str) -> object:
-        """What the winning layer says; None when no layer says anything."""
+        """The value in the first layer that has one, else None."""
         return next((layer.values[name] for layer in self.layers if name in layer.values), None)
 
     def label(self, name: str) -> str:
-        """How to call a setting in a message: where it was written, else its variable."""
+        """How messages name a setting: as it was written, else its variable."""
         labels = (layer.labels[name] for layer in self.layers if name in layer.labels)
         return next(labels, None) or self.spelled(name)
 
@@ -88,44 +88,44 @@ class AccountSources:
     """One table under `[[accounts]]`."""
 
     label: str
-    """What to call it in a message: by its name where that is one, else by its number."""
+    """How messages name it: by its name if that is valid, else by its number."""
     given: SettingsSources
-    """What stands in it."""
+    """Its content."""
 
     def problem(self, sentence: str) -> str:
-        """The sentence, with the account before it."""
+        """The sentence, preceded by the account."""
         return f"{self.label}: {sentence}"
 
 
 def read(
     environ: Mapping[str, str], *, known: KnownSettings, known_of_account: KnownSettings
 ) -> SettingsSources:
-    """Everything that environment, secret files and TOML file say; files are read, values are not checked."""
+    """Read the environment, the TOML file and the secret files. Values are not checked."""
     given = SettingsSources()
     _read_environment(given, environ, known=known)
     config = environ.get(CONFIG_NAME, "").strip()
     if not config:
         return given
     path = pathlib.Path(config)
-    table = _read_config(given, path)
-    tables = table.pop(ACCOUNTS_KEY, None)
-    _add_table(given, table, known=known, label=lambda key: f"{key!r} in {path}", where=f"in {path}")
+    document = _read_config(given, path)
+    tables = document.pop(ACCOUNTS_KEY, None)
+    _add_table(given, document, known=known, label=lambda key: f"{key!r} in {path}", where=f"in {path}")
     if tables is None:
         return given
-    if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         given.problems.append(
             f"{ACCOUNTS_KEY!r} in {path} must be tables: write [[accounts]] above each account."
         )
         tables = []
     accounts = [
-        _read_account(one, path, number=number, known=known_of_account)
-        for number, one in enumerate(tables, 1)
+        _read_account(table, path, number=number, known=known_of_account)
+        for number, table in enumerate(tables, 1)
     ]
     return dataclasses.replace(given, accounts=accounts)
 
 
 def _read_environment(given: SettingsSources, environ: Mapping[str, str], *, known: KnownSettings) -> None:
-    """An empty variable is an unset one: compose files and unit files write them so."""
+    """An empty variable counts as unset: compose files and unit files write unset ones like that."""
     ours = {
         name.removeprefix(PREFIX).lower(): value.strip()
         for name, value in environ.items()
@@ -140,7 +140,7 @@ def _read_environment(given: SettingsSources, environ: Mapping[str, str], *, kno
 
 
 def _read_config(given: SettingsSources, path: pathlib.Path) -> dict[str, object]:
-    """The file's content; empty, and a problem, where it cannot be read."""
+    """The file's content; if it cannot be read, empty, and a problem is added."""
     try:
         with path.open("rb") as file:
             text = file.read(_CONFIG_BYTES_MAX)
@@ -156,7 +156,7 @@ def _read_account(
     given = SettingsSources(spelled=lambda name: repr(_spelled(name, known)))
     _add_table(given, table, known=known, label=repr, where="here")
     name = table.get("name")
-    # What is no name is not repeated: it may be anything, a secret in the wrong place too.
+    # An invalid name is not repeated: it could be a misplaced secret.
     is_name = isinstance(name, str) and ACCOUNT_NAME.fullmatch(name)
     label = f"the account {name!r} in {path}" if is_name else f"number {number} of the [[accounts]] in {path}"
     return AccountSources(label, given)
@@ -169,7 +169,7 @@ def _spelled(name: str, known: KnownSettings) -> str:
 def _add_table(
     given: SettingsSources, table: Mapping[str, object], *, known: KnownSettings, label: _Label, where: str
 ) -> None:
-    """One TOML table as a layer; a key that is none is a problem, because the file is ours."""
+    """Add a TOML table as a layer. An unknown key is a problem, because the file is only ours."""
     keys = frozenset(known.keys())
     given.problems.extend(
         f"{key!r} {where} is not a setting{_did_you_mean(key, keys, spelled=repr)} Correct or remove it."
@@ -200,7 +200,7 @@ def _add_layer(
 
 
 def _secret(given: SettingsSources, path: object, *, label: str) -> str | None:
-    """The text of a secret's file without the spaces and line ends around it; None and a problem if none."""
+    """The stripped text of a secret's file; if there is none, None, and a problem is added."""
     if not isinstance(path, str):
         given.problems.append(f"{label} must be the path of a file.")
         return None
@@ -219,7 +219,7 @@ def _unreadable(error: Exception, kind: str) -> str:
     if isinstance(error, OSError):
         return f"cannot be read ({error.strerror}): correct the path or its permissions"
     if isinstance(error, tomllib.TOMLDecodeError):
-        # Only the place: the text of the parser's message may quote what stands there.
+        # Only the position: the parser's message may quote the file.
         place = str(error).rpartition("(")[2].rstrip(")")
         return f"is not valid {kind} ({place})"
     return f"is not valid {kind}"

@@ -1,8 +1,8 @@
-"""From the text of a setting to its value: pure functions, no I/O, no environment.
+"""From a written setting to its value. Pure functions, no I/O.
 
-Each takes what an operator wrote and returns what the program uses, or raises `ValueError` with the rest of a
-sentence whose subject is the setting's name ("must be …, for example …"). A sentence never repeats what was
-written where that could hold a secret: credentials, tokens, and URLs with a password in them.
+Each takes what the operator wrote and returns what the program uses, or raises `ValueError`. Its message completes a
+sentence whose subject is the setting ("must be …, for example …"). It never repeats a value that could hold a secret:
+a credential, a token, or a URL with a password.
 """
 
 import base64
@@ -16,19 +16,19 @@ from archiver import model
 from archiver.fetch.urls import EgressPolicy
 
 TOKEN_LENGTH_MIN = 16
-MAKE_A_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command
+MAKE_A_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, not a token
 _UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"([0-9]{1,15})\s*(KiB|MiB|GiB|)", re.IGNORECASE)
 _URL = re.compile(r"[\x21-\x7e]{1,2000}")
 _TOKEN = re.compile(rf"[A-Za-z0-9_~.-]{{{TOKEN_LENGTH_MIN},256}}")
 _SECRET = re.compile(r"[\x21\x23-\x26\x28-\x7e]{1,4096}")
-"""Visible ASCII without quotes: quotes around a secret are a slip of an env file, never part of it."""
+"""Visible ASCII without quotes: quotes around a secret are a mistake in an env file, never part of it."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:[A-Za-z0-9:/._-]{1,1000}")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=@+,:/-]{0,400}")
 
 
 def comma_list(value: object) -> list[str]:
-    """`a, b` (or one a line, or a TOML array) as `["a", "b"]`, each once, in the order written."""
+    """`a, b`, or lines, or a TOML array → `["a", "b"]`: each once, in the order written."""
     if isinstance(value, str):
         value = re.split(r"[,\n]", value)
     if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
@@ -40,7 +40,7 @@ def comma_list(value: object) -> list[str]:
 
 
 def size_bytes(value: object) -> int:
-    """`64 MiB`, `65536` or 65536 as a number of bytes."""
+    """`64 MiB`, `65536` or 65536 → a number of bytes."""
     written = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int) else None
     if isinstance(value, bool) or written is None:
         raise ValueError("must be a number of bytes, also with KiB, MiB or GiB: for example 64 MiB")
@@ -48,31 +48,31 @@ def size_bytes(value: object) -> int:
 
 
 def not_a_bool(value: object) -> object:
-    """TOML's `true` is no number, although Python would take it for 1."""
+    """Refuse TOML's `true`: Python would read it as 1."""
     if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic takes no TypeError
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - pydantic does not catch TypeError
     return value
 
 
 def port(value: object) -> object:
-    """A number, and not what Kubernetes puts under the same name."""
+    """A number. Kubernetes may set a variable of the same name to a URL."""
     if isinstance(value, str) and value.startswith("tcp://"):
         raise ValueError(
-            "is what Kubernetes sets for a Service named kling: give the pod enableServiceLinks: false, or the "
-            "Service another name"
+            "was set by Kubernetes, for a Service named kling: give the pod enableServiceLinks: false, or rename the "
+            "Service"
         )
     return not_a_bool(value)
 
 
 def folder(value: object) -> object:
-    """A path that can be one; whether it is there is found out by whoever uses it."""
+    """A valid path; whether the folder exists is checked when it is used."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("must be the path of a folder")
     return value
 
 
 def in_lower_case(value: object) -> object:
-    """`INFO` as `info`."""
+    """`INFO` → `info`."""
     return value.lower() if isinstance(value, str) else value
 
 
@@ -86,18 +86,18 @@ def families(value: object) -> list[str]:
         if model.FAMILY.fullmatch(bare):
             raise ValueError(f"must name families without /v1: write {bare}, not {entry[:100]!r}")
         raise ValueError(
-            f"must be a comma-separated list of families such as images/generations; {entry[:100]!r} is none"
+            f"must be a comma-separated list of families such as images/generations; {entry[:100]!r} is not a family"
         )
     return entries
 
 
 def callback_tokens(value: object) -> list[str]:
-    """The tokens that a callback URL may carry."""
+    """The tokens that a callback URL may contain."""
     entries = comma_list(value)
     if not all(_TOKEN.fullmatch(entry) for entry in entries):
         raise ValueError(
-            f"must be one or several tokens (comma between them), each of at least {TOKEN_LENGTH_MIN} letters, "
-            f"digits, `-`, `_`, `.` or `~`; make one with: {MAKE_A_TOKEN}"
+            f"must be one token or several (separated by commas), each of at least {TOKEN_LENGTH_MIN} letters, digits, "
+            f"`-`, `_`, `.` or `~`; make one with: {MAKE_A_TOKEN}"
         )
     return entries
 
@@ -111,26 +111,26 @@ def signing_secrets(value: object) -> list[str]:
         except (binascii.Error, ValueError):
             key = b""
         if not entry.startswith("whsec_") or not key:
-            raise ValueError("must be `whsec_` followed by base64, copied whole from Kling's console")
+            raise ValueError("must be `whsec_` followed by base64, copied completely from Kling's console")
     return entries
 
 
 def secret(value: object) -> str:
-    """A credential that goes into a header."""
+    """A credential that is sent in a header."""
     if not isinstance(value, str) or not _SECRET.fullmatch(value):
         raise ValueError("must be plain characters without spaces or quotes: copy it again, unquoted")
     return value
 
 
 def admin_token(value: object) -> str:
-    """The token of the console: the whole API hangs on it, so no short ones."""
+    """The admin token. It guards the whole API, hence a minimum length."""
     if len(token := secret(value)) < TOKEN_LENGTH_MIN:
         raise ValueError(f"must have at least {TOKEN_LENGTH_MIN} characters; make one with: {MAKE_A_TOKEN}")
     return token
 
 
 def base_url(written: str) -> str:
-    """Where the API is, without a trailing slash: https, or http to this machine only."""
+    """The API's URL without a trailing slash: https, or http to this machine only."""
     parts = _split(written)
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise ValueError("must begin with https:// (plain http is for this machine only, 127.0.0.1)")
@@ -151,23 +151,23 @@ def bucket(written: str) -> str:
 
 
 def prefix(written: str) -> str:
-    """What every key begins with, taken literally; see `prefix_warning`."""
+    """The literal beginning of every key; see `prefix_warning`."""
     segments = written.removesuffix("/").split("/")
     if not _PREFIX.fullmatch(written) or (written and not {"", ".", ".."}.isdisjoint(segments)):
         raise ValueError(
-            "must be empty or like `kling/`: letters, digits and -_.!*'()=@+,: with single slashes between, "
-            "none at the beginning"
+            "must be empty or like `kling/`: letters, digits and -_.!*'()=@+,: separated by single slashes, with no "
+            "leading slash"
         )
     return written
 
 
 def prefix_warning(written: str, *, setting: str) -> str | None:
-    """A prefix without its slash is taken as it is (keys are made from it literally), but seldom meant."""
+    """A prefix without a trailing slash is allowed, because it is used literally, but is rarely intended."""
     if not written or written.endswith("/"):
         return None
     return (
         f"{setting} does not end with a slash, so keys begin with {written}images/…: "
-        f"write {written}/ for a folder."
+        f"write {written}/ to make a folder."
     )
 
 
@@ -184,12 +184,12 @@ def ledger_url(written: str) -> str:
 
 
 def forward_url(_written: str) -> str:
-    """Refused rather than ignored: somebody who sets it counts on being told."""
+    """Refused, not ignored: an operator who sets it expects forwarding."""
     raise ValueError("is not supported by this version yet: leave it out")
 
 
 def asset_hosts(value: object) -> list[str]:
-    """Host suffixes and exact plain origins, as the address policy will read them."""
+    """Domains and exact http origins, checked by the policy that will use them."""
     entries = comma_list(value)
     try:
         EgressPolicy.parse(entries)
@@ -202,7 +202,7 @@ def _split(written: str) -> urllib.parse.SplitResult:
     try:
         parts = urllib.parse.urlsplit(written)
         port_is_sound = parts.port is None or parts.port > 0
-    except ValueError as error:  # an unclosed bracket, a port that is none
+    except ValueError as error:  # an unclosed bracket, an invalid port
         raise ValueError("must be a URL such as https://host/path") from error
     if (
         not _URL.fullmatch(written)

@@ -22,7 +22,7 @@ def table(name: str) -> list[list[str]]:
 
 
 def test_the_settings_table_has_every_setting_with_its_default_and_meaning() -> None:
-    expected = [[f"`{one.name}`", one.default or "—", one.meaning] for one in SETTINGS]
+    expected = [[f"`{setting.name}`", setting.default or "—", setting.meaning] for setting in SETTINGS]
 
     assert expected == table("settings")
 
@@ -36,7 +36,7 @@ def test_the_example_of_several_accounts_is_one_that_starts(tmp_path: Path) -> N
     config.write_text(text)
     settings = Settings.load({"KLING_CONFIG": str(config)})
 
-    assert [account.account for account in settings.accounts] == ["team-eu", "team-cn"]
+    assert [account.name for account in settings.accounts] == ["team-eu", "team-cn"]
     assert settings.warnings == ()
 
 
@@ -52,7 +52,7 @@ def test_the_dependency_table_has_every_dependency_in_the_version_that_is_locked
     locked = dict(
         re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     )
-    names = [re.split(r"[><=;\[]", one)[0] for one in project["dependencies"]]
+    names = [re.split(r"[><=;\[]", requirement)[0] for requirement in project["dependencies"]]
 
     assert [[name, locked[name]] for name in names] == [row[:2] for row in table("dependencies")]
 
@@ -60,7 +60,7 @@ def test_the_dependency_table_has_every_dependency_in_the_version_that_is_locked
 def test_the_table_of_secrets_has_every_setting_that_is_one() -> None:
     named = {name for row in table("secrets") for name in re.findall(r"`(KLING_\w+)`", row[0])}
 
-    assert named == {one.name for one in SETTINGS if one.secret}
+    assert named == {setting.name for setting in SETTINGS if setting.secret}
 
 
 def test_every_make_target_that_readme_names_exists() -> None:

@@ -98,7 +98,7 @@ def _sweep_all(
     client = wired.client
     sweeper = build_sweeper(wired, ledger=ledger, metrics=metrics, clock=Clock())
     swept: list[FamilySwept] = []
-    name = account.account if several else None
+    name = account.name if several else None
     seen: set[str] | None = set() if dry_run else None
     with contextlib.closing(client), SweepProgress(account=name) as progress:
         configure_log(account)  # again: the progress bar is on standard error now, and log lines go above it

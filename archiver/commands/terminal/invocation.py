@@ -61,7 +61,7 @@ def accounts_meant(context: typer.Context, settings: Settings, *, name: str | No
     """The account that --account names, or all. Ends with a usage error if there is none of that name."""
     if name is None:
         return settings.accounts
-    found = tuple(account for account in settings.accounts if account.account == name)
+    found = tuple(account for account in settings.accounts if account.name == name)
     if not found:
         context.fail(f"--account must be one of: {', '.join(_names(settings))}.")
     return found
@@ -76,11 +76,11 @@ def account_meant(context: typer.Context, settings: Settings, *, name: str | Non
 
 
 def _names(settings: Settings) -> list[str]:
-    return [account.account for account in settings.accounts]
+    return [account.name for account in settings.accounts]
 
 
 def of_accounts(accounts: Collection[Settings]) -> str:
-    names = " and ".join(account.account for account in accounts)
+    names = " and ".join(account.name for account in accounts)
     return f"of the account{'s' if len(accounts) > 1 else ''} {names}"
 
 

@@ -49,23 +49,23 @@ def problems(path: pathlib.Path, text: str, **more: str) -> tuple[str, ...]:
         load(path, text, **more)
     assert HIDDEN not in str(caught.value)
     assert not any(token in str(caught.value) for token in TOKENS.values())
-    return tuple(one.replace(str(path), "FILE") for one in caught.value.problems)
+    return tuple(problem.replace(str(path), "FILE") for problem in caught.value.problems)
 
 
 def test_each_account_has_settings_as_if_it_were_the_only_one(path: pathlib.Path) -> None:
     settings = load(path, 'port = 9000\nfamilies = ["images/omni-image"]\n' + EU + US)
     eu, us = settings.accounts
 
-    assert [one.account for one in (eu, us)] == ["eu", "us"]
-    assert [one.s3_prefix for one in (eu, us)] == ["eu/", "us/"]
+    assert [account.name for account in (eu, us)] == ["eu", "us"]
+    assert [account.s3_prefix for account in (eu, us)] == ["eu/", "us/"]
     assert eu.api_key is not None
     assert eu.api_key.get_secret_value() == f"{HIDDEN}-eu"
     assert (us.api_key, us.access_key is None) == (None, False)
-    assert [[token.get_secret_value() for token in one.callback_token] for one in (eu, us)] == [
+    assert [[token.get_secret_value() for token in account.callback_token] for account in (eu, us)] == [
         [TOKENS["eu"]],
         [TOKENS["us"]],
     ]
-    assert {(one.port, one.s3_bucket, one.families) for one in (settings, eu, us)} == {
+    assert {(each.port, each.s3_bucket, each.families) for each in (settings, eu, us)} == {
         (9000, "results", ("images/omni-image",))
     }
     assert settings.warnings == ()
@@ -88,7 +88,7 @@ def test_what_accounts_may_share_stands_for_all_until_one_has_its_own(path: path
         ("videos/text2video",),
     )
     assert (us.base_url, us.query_rate_per_second) == ("https://api-singapore.klingai.com", 5)
-    assert {one.public_url for one in settings.accounts} == {"https://kling.example.com"}
+    assert {account.public_url for account in settings.accounts} == {"https://kling.example.com"}
 
 
 def test_secrets_of_an_account_also_come_from_files_and_tokens_as_lists(
@@ -117,7 +117,7 @@ def test_a_command_reads_only_the_secret_files_it_needs(path: pathlib.Path) -> N
 
     path.write_text(text)
     (eu,) = Settings.load({"KLING_CONFIG": str(path)}, need=()).accounts
-    assert eu.account == "eu"
+    assert eu.name == "eu"
     assert "'api_key_file' names a file that cannot be read" in problems(path, text)[0]
 
 
@@ -137,8 +137,8 @@ def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
         ("accounts = ['eu']", "'accounts' in FILE must be tables: write [[accounts]] above each account."),
         (
             EU.replace('name = "eu"', ""),
-            ("number 1 of the [[accounts]] in FILE: 'name' is missing: ledger, manifests and logs call the account by "
-            "it."),
+            ("number 1 of the [[accounts]] in FILE: 'name' is missing: ledger, manifests and logs use it for the "
+            "account."),
         ),
         (
             EU.replace('"eu"', '"e u"', 1),
@@ -168,7 +168,7 @@ def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
         ),
         (
             US.replace(f'secret_key = "{HIDDEN}-sk"', ""),
-            f"{THE_US}: 'access_key' is set without 'secret_key': the two belong together.",
+            f"{THE_US}: 'access_key' is set without 'secret_key': set both.",
         ),
         (
             EU.replace(f'api_key = "{HIDDEN}-eu"', ""),
@@ -195,45 +195,44 @@ def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
         ),
         (
             EU + 'signature = "required"',
-            (f"{THE_EU}: 'signature' is `required`, but 'signing_secret' is missing: no callback could "
-            "be taken."),
+            (f"{THE_EU}: 'signature' is `required`, but 'signing_secret' is missing: every callback would "
+            "be refused."),
         ),
         (
             EU.replace('"eu/"', '"/eu"'),
             (f"{THE_EU}: 's3_prefix' must be empty or like `kling/`: letters, digits and -_.!*'()=@+,: "
-            "with single slashes between, none at the beginning."),
+            "separated by single slashes, with no leading slash."),
         ),
         # What two may not share.
         (
             EU + US.replace('"us"', '"eu"'),
-            f"{THE_EU} and {THE_EU} have the same 'name': give each a name of its own.",
+            f"{THE_EU} and {THE_EU} have the same 'name': give each account its own name.",
         ),
         (
             EU + US.replace(TOKENS["us"], f"other-token-0123456789,{TOKENS['eu']}"),
-            (f"{BOTH} have the same 'callback_token', and it is the token "
-            "that tells whose a callback is: make another one."),
+            (f"{BOTH} have the same 'callback_token', but the token tells which account a callback is for: make a "
+            "different token for each."),
         ),
         (
             EU + US.replace('"us/"', '"eu/"'),
-            (f"{BOTH} would put their results among each other's: both "
-            "have the same 's3_prefix'. Give each a folder that is not within the other's."),
+            (f"{BOTH} would mix their results: both have the same 's3_prefix'. Give each account its own folder, not "
+            "inside the other's."),
         ),
         (
             EU + US.replace('"us/"', '"eu/us/"'),
-            (f"{BOTH} would put their results among each other's: the "
-            "'s3_prefix' of one begins with that of the other. Give each a folder that is not within the other's."),
+            (f"{BOTH} would mix their results: one 's3_prefix' begins with the other. Give each account its own folder, "
+            "not inside the other's."),
         ),
         (
             EU.replace('s3_prefix = "eu/"', "") + US,
-            (f"{BOTH} would put their results among each other's: one of "
-            "them has no 's3_prefix', so that all of the bucket is its own. Give each a folder that is not within the "
-            "other's."),
+            (f"{BOTH} would mix their results: one account has no 's3_prefix', so the whole bucket belongs to it. Give "
+            "each account its own folder, not inside the other's."),
         ),
         # What stands beside the tables.
         (
             's3_prefix = "x/"\n' + EU,
-            ("'s3_prefix' in FILE is set beside [[accounts]], where it belongs to none of them: move it into the table "
-            "of its account, or remove it."),
+            ("'s3_prefix' in FILE is set outside [[accounts]], but belongs to one account: move it into the table of "
+            "that account, or remove it."),
         ),
         (
             'signature = "never"\n' + EU,
@@ -241,8 +240,8 @@ def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
         ),
         (
             'signature = "required"\n' + EU,
-            (f"{THE_EU}: 'signature' in FILE is `required`, but 'signing_secret' is missing: no callback "
-            "could be taken."),
+            (f"{THE_EU}: 'signature' in FILE is `required`, but 'signing_secret' is missing: every callback would be "
+            "refused."),
         ),
     ],
 )  # fmt: skip
@@ -269,7 +268,7 @@ def test_what_belongs_to_one_account_cannot_come_from_the_environment_beside_tab
 ) -> None:
     found = problems(path, EU, **{name: "x"})
 
-    assert [f"KLING_{name} is set beside [[accounts]]" in one for one in found].count(True) == 1
+    assert [f"KLING_{name} is set outside [[accounts]]" in problem for problem in found].count(True) == 1
 
 
 def test_tables_under_a_misspelled_name_are_pointed_out_and_nothing_in_them_is_repeated(
@@ -286,7 +285,7 @@ def test_tables_under_a_misspelled_name_are_pointed_out_and_nothing_in_them_is_r
 def test_a_longer_name_that_begins_alike_is_no_folder_within_another(path: pathlib.Path) -> None:
     assert len(load(path, EU + US.replace('"us/"', '"eu-2/"')).accounts) == 2
     assert (
-        "begins with that of the other"
+        "one 's3_prefix' begins with the other"
         in problems(path, EU.replace('"eu/"', '"eu"') + US.replace('"us/"', '"eu-2/"'))[0]
     )
 
@@ -300,10 +299,10 @@ def test_the_problems_of_all_accounts_come_at_once(path: pathlib.Path) -> None:
     )
     found = problems(path, text, ACCOUNT="x")
 
-    whose = [re.sub(r"(account '\w+'|number \d).*", r"\1", one) for one in found]
+    whose = [re.sub(r"(account '\w+'|number \d).*", r"\1", problem) for problem in found]
     assert whose == [
         (
-            "KLING_ACCOUNT is set beside [[accounts]], where it belongs to none of them: move it into the table of its "
+            "KLING_ACCOUNT is set outside [[accounts]], but belongs to one account: move it into the table of that "
             "account, or remove it."
         ),
         "the account 'eu'",
@@ -363,5 +362,5 @@ def test_two_accounts_with_one_key_are_a_warning_since_everything_would_be_archi
     twin = twin.replace(f'secret_key = "{HIDDEN}-sk"', "")
 
     (warning,) = load(path, EU + twin).warnings
-    assert warning.startswith("the accounts 'eu' and 'us' have the same key and families in common")
+    assert warning.startswith("the accounts 'eu' and 'us' have the same key and share families")
     assert load(path, EU + twin + 'families = "videos/text2video"').warnings == ()
