@@ -1,16 +1,14 @@
-"""Every way in which the outside can fail us, and the pure function that says what happens next. No I/O.
+"""Every way in which the outside can fail, and the pure function that decides what happens next. No I/O.
 
-Three dispositions (design section 3), and each failure class carries one:
+Each failure class has one of three dispositions:
 
-- **Retry**: this task, later. It is what everything is that nobody has listed, so an exception that no
-  table knows can delay a task but never lose it.
-- **Hold**: not this task's fault. A part of the pipeline stops but for one probe every 30 s, nobody is
-  charged an attempt, and all goes on at once when a probe succeeds.
-- **Bury**: this task only. It is set aside with its reason and still tried again by itself, ever before
-  its deadline.
+- **Retry**: this task, later. Every unlisted exception is retried, so it can delay a task but never lose it.
+- **Hold**: not this task's fault. A part of the pipeline stops, except for one probe every 30 s, and no task is
+  charged an attempt. Work resumes as soon as a probe succeeds.
+- **Bury**: this task only. It is set aside with its reason, and is still retried automatically before its deadline.
 
-`reason` is a slug: the metric label, the `reason` of `show`, the log field. `what_to_do` is the sentence an
-operator reads. Messages never carry a URL's query, a token or a body.
+`reason` is a slug: the metric label, the `reason` of `show`, the log field. `what_to_do` is the sentence that an
+operator reads. Messages never contain a URL's query, a token or a body.
 """
 
 import dataclasses
@@ -28,11 +26,11 @@ RUNNING_SECONDS_MAX = 5 * 60.0
 BURIED_MS_MIN = 15 * 60 * 1000
 LOST_HOURLY_MS = 3 * DAY_MS
 LOST_DAILY_MS = 7 * DAY_MS
-"""A lost task is tried hourly for 3 days past its deadline, then daily to day 37."""
+"""A lost task is retried hourly for 3 days past its deadline, then daily until day 37."""
 
 
 class Disposition(enum.StrEnum):
-    """What a failure does to the work."""
+    """What a failure does to the task."""
 
     RETRY = "retry"
     HOLD = "hold"
@@ -40,7 +38,7 @@ class Disposition(enum.StrEnum):
 
 
 class Failure(Exception):
-    """The root of the tree. `str(failure)` is a sentence for people, safe to log and to store."""
+    """The root of all failures. `str(failure)` is a sentence for people, safe to log and to store."""
 
     reason: ClassVar[str] = "unexpected"
     disposition: ClassVar[Disposition] = Disposition.RETRY
@@ -49,13 +47,13 @@ class Failure(Exception):
     def __init__(self, message: str, *, family: str | None = None, host: str | None = None) -> None:
         super().__init__(message)
         self.family = family
-        """Set when a hold concerns this family only."""
+        """Set if a hold concerns this family only."""
         self.host = host
-        """The CDN host that failed, where one did; a hold may concern it only."""
+        """The CDN host that failed, if one did; a hold may concern it only."""
 
 
 class LeaseLost(Exception):
-    """Somebody else works on this task now: drop it, write nothing more. Not a failure of the task."""
+    """Another worker may hold the lease now: drop the task and write nothing. Not a failure of the task."""
 
 
 # --- the Kling API (archiver/kling/API.md 3) ------------------------------------------------------------
@@ -70,42 +68,42 @@ class ApiUnreachable(Failure):
 
 
 class ApiNotReached(ApiUnreachable):
-    """No connection came about, so nothing was sent: a create that ends like this has created nothing."""
+    """No connection was made, so nothing was sent: a create that fails like this has created nothing."""
 
 
 class ApiServerError(Failure):
-    """5000, 5002, or any status ≥ 500 without a code of its own."""
+    """5000, 5002, or any status ≥ 500 without a known code."""
 
     reason = "api_server_error"
 
 
 class ApiAnswerUnreadable(Failure):
-    """HTML, an empty body, half an answer, another task's id: whatever is not the documented envelope."""
+    """Not the documented envelope: HTML, an empty body, half a response, another task's id."""
 
     reason = "api_answer_unreadable"
 
 
 class ApiRateLimited(Failure):
-    """1302: the limiter halves its rate; the task simply comes again."""
+    """1302: the limiter halves its rate; the task is retried."""
 
     reason = "api_rate_limited"
 
 
 class ApiConcurrencyExceeded(ApiRateLimited):
-    """1303, for a create: every slot of the account's pack is taken by tasks that have not ended."""
+    """1303, for a create: running tasks occupy every slot of the account's pack."""
 
     reason = "api_concurrency_exceeded"
 
 
 class ApiTokenRefused(Failure):
-    """1003 or 1004 even with a fresh token: the clocks differ."""
+    """1003 or 1004, even with a fresh token: the clocks differ."""
 
     reason = "api_token_refused"
-    what_to_do = "Set this machine's clock by NTP; the API refuses tokens signed at this time."
+    what_to_do = "Set this machine's clock by NTP: the API refuses tokens signed at this time."
 
 
 class ApiBadParameter(Failure):
-    """1201 with a text that does not speak of an unknown task, and every 4xx that nobody has listed."""
+    """1201 with a message that is not about an unknown task, and every unlisted 4xx."""
 
     reason = "api_bad_parameter"
 
@@ -114,7 +112,7 @@ class ApiCredentialsRefused(Failure):
     reason = "api_credentials_refused"
     disposition = Disposition.HOLD
     what_to_do = (
-        "Check KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY), and that KLING_BASE_URL is the "
+        "Check KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY), and that KLING_BASE_URL belongs to the "
         "region that issued them."
     )
 
@@ -122,19 +120,21 @@ class ApiCredentialsRefused(Failure):
 class ApiAccountAbnormal(Failure):
     reason = "api_account_abnormal"
     disposition = Disposition.HOLD
-    what_to_do = "The Kling account is marked abnormal (1100): see its console or write to Kling's support."
+    what_to_do = (
+        "The Kling account is marked abnormal (1100): check Kling's console or contact Kling's support."
+    )
 
 
 class ApiAccountInArrears(Failure):
     reason = "api_account_in_arrears"
     disposition = Disposition.HOLD
-    what_to_do = "The Kling account is in arrears (1101): pay in its console."
+    what_to_do = "The Kling account is in arrears (1101): pay in Kling's console."
 
 
 class ApiPackUsedUp(Failure):
     reason = "api_pack_used_up"
     disposition = Disposition.HOLD
-    what_to_do = "The Kling resource pack is used up or has expired (1102): renew it in the console."
+    what_to_do = "The Kling resource pack is used up or has expired (1102): renew it in Kling's console."
 
 
 class ApiForbidden(Failure):
@@ -143,7 +143,8 @@ class ApiForbidden(Failure):
     reason = "api_forbidden"
     disposition = Disposition.HOLD
     what_to_do = (
-        "This key has no right to that family (1103): grant it, or take the family out of KLING_FAMILIES."
+        "These credentials may not use this family (1103): grant them the right, or remove the family from "
+        "KLING_FAMILIES."
     )
 
 
@@ -156,11 +157,11 @@ class ApiAddressNotAllowed(Failure):
 class ApiMaintenance(Failure):
     reason = "api_maintenance"
     disposition = Disposition.HOLD
-    what_to_do = "Kling is under maintenance (5001): nothing to do, work goes on when it answers."
+    what_to_do = "Kling is under maintenance (5001): do nothing, work resumes when it ends."
 
 
 class ApiRequestInvalid(Failure):
-    """1200 and 1202: the API will not take this question about this task."""
+    """1200 and 1202: the API rejects this request about this task."""
 
     reason = "api_request_invalid"
     disposition = Disposition.BURY
@@ -186,36 +187,39 @@ class ApiContentRefused(Failure):
 
 
 class CreateOutcomeUnknown(Failure):
-    """A create was sent and no answer says what became of it: it may have created a task, and cost. Never to be
-    repeated before the API was asked for the task by its external id."""
+    """A create was sent, but its outcome is unknown: it may have created a task and been charged.
+
+    Never repeat it before asking the API for the task by its external id.
+    """
 
     reason = "create_unsettled"
 
 
 class ExternalIdTaken(Failure):
-    """The external id belongs to another task of the account, so the API would refuse it (1201), at no cost."""
+    """The external id belongs to another task of the account. The API would refuse it (1201), at no cost."""
 
     reason = "external_id_taken"
     what_to_do = "Choose another external id, or leave it out: nothing was created."
 
 
 class NotOffered(Failure):
-    """404 or 405 for a list, `/tasks` or `/solutions`: gateways often pass on questions for one task only."""
+    """404 or 405 for a list, `/tasks` or `/solutions`: many gateways only relay queries for a single task."""
 
     reason = "api_not_offered"
     disposition = Disposition.BURY
     what_to_do = (
-        "This API (KLING_BASE_URL) does not offer that; the daemon does without, and asks again now and then."
+        "The API at KLING_BASE_URL does not offer this endpoint: the daemon works without it, and retries it "
+        "occasionally."
     )
 
 
 class TaskNotFound(Failure):
-    """A definite "no such task" (400/1201 naming the id): what it means, verify decides after a grace period."""
+    """A definite "no such task" (400/1201 naming the id). Verify decides after a grace period what it means."""
 
     reason = "task_not_found"
 
 
-# --- what the API says of the task ----------------------------------------------------------------------
+# --- the API's statement about a task ----------------------------------------------------------------------
 
 
 class ResultsMissing(Failure):
@@ -223,36 +227,36 @@ class ResultsMissing(Failure):
 
     reason = "results_missing"
     disposition = Disposition.BURY
-    what_to_do = "The API says succeed without any result URL. Look at the task in Kling's console."
+    what_to_do = "The API says succeed but names no result URL: look at the task in Kling's console."
 
 
 class NeedsApiKey(Failure):
     reason = "needs_api_key"
     disposition = Disposition.BURY
-    what_to_do = "Tasks of the new standard can be read with an API Key only: set KLING_API_KEY."
+    what_to_do = "Only an API Key can read tasks of the new standard: set KLING_API_KEY."
 
 
-# --- fetching (design section 6) ------------------------------------------------------------------------
+# --- fetching ------------------------------------------------------------------------
 
 
 class UrlRefused(Failure):
-    """The address policy says no. It may say yes tomorrow (DNS, settings), so it is retried, not buried."""
+    """The URL or address policy refuses. DNS or settings may change, so it is retried, not buried."""
 
     reason = "url_refused"
-    what_to_do = "If the host is Kling's, add its suffix to KLING_ASSET_HOSTS."
+    what_to_do = "If the host is Kling's, add its domain to KLING_ASSET_HOSTS."
 
 
 class AssetGone(Failure):
-    """403, 404 or 410: archive asks the API once for a fresh URL; gone again is a burial."""
+    """403, 404 or 410: archive asks the API once for a fresh URL, then buries the task."""
 
     reason = "asset_gone"
     disposition = Disposition.BURY
-    what_to_do = "The CDN no longer has this file, and a fresh URL did not help."
+    what_to_do = "The CDN no longer has this file, even at a fresh URL: look for it in Kling's console."
 
 
 class FreshUrlMissing(Failure):
-    """The URL no longer works, and the API cannot be asked for a fresh one just now. Not the store's or the CDN's
-    fault, so it holds no download, whatever the API's own trouble is."""
+    """The URL no longer works, and the API cannot be asked for a fresh one now. This is not the fault of store or CDN,
+    so it holds no downloads, even if the API's own failure is a hold."""
 
     reason = "fresh_url_missing"
 
@@ -262,41 +266,44 @@ class FetchTimeout(Failure):
 
 
 class FetchFailed(Failure):
-    """Refused, reset, TLS, an unexpected status, a redirect too many."""
+    """Refused, reset, TLS, an unexpected status, too many redirects."""
 
     reason = "fetch_failed"
 
 
 class BodyIncomplete(Failure):
-    """Shorter than announced, or a file that is not whole. Digest and length let archive see whether two
-    fetches an hour apart gave the same bytes."""
+    """Shorter than announced, or a truncated file. By the digest, archive can tell whether two fetches an hour apart
+    gave the same bytes."""
 
     reason = "body_incomplete"
 
     def __init__(self, message: str, *, host: str | None = None, sha256: str | None = None) -> None:
         super().__init__(message, host=host)
         self.sha256 = sha256
-        """Of the whole body where only the wholeness check failed; None where the transfer itself was cut."""
+        """Of the complete body if only the file is truncated; None if the transfer was cut."""
 
 
 class NotMedia(Failure):
     reason = "not_media"
     disposition = Disposition.BURY
-    what_to_do = "What the CDN sent is no image, video or audio file of a known type."
+    what_to_do = (
+        "The CDN sent no image, video or audio file of a known type: look at the task in Kling's console."
+    )
 
 
 class TooLarge(Failure):
     reason = "too_large"
     disposition = Disposition.BURY
     what_to_do = (
-        "Larger than KLING_ASSET_BYTES_MAX (KLING_VIDEO_BYTES_MAX for video and audio), or over 100 MP."
+        "The file is larger than KLING_ASSET_BYTES_MAX (KLING_VIDEO_BYTES_MAX for video and audio): raise the setting, "
+        "then retry. Images of more than 100 megapixels are always refused."
     )
 
 
 class SpoolFull(Failure):
     reason = "spool_full"
     disposition = Disposition.HOLD
-    what_to_do = "Free space under KLING_SPOOL_DIR, or point it to a larger file system."
+    what_to_do = "Free space in KLING_SPOOL_DIR, or set it to a folder on a larger file system."
 
 
 class HostRefusing(Failure):
@@ -304,10 +311,10 @@ class HostRefusing(Failure):
 
     reason = "host_refusing"
     disposition = Disposition.HOLD
-    what_to_do = "One CDN host refuses every download; work goes on by itself when it answers."
+    what_to_do = "A CDN host refuses every download: do nothing, work resumes when it answers."
 
 
-# --- the store (design section 7) -----------------------------------------------------------------------
+# --- the store -----------------------------------------------------------------------
 
 
 class StoreUnreachable(Failure):
@@ -315,13 +322,13 @@ class StoreUnreachable(Failure):
 
 
 class StoreError(Failure):
-    """500, 503 SlowDown, and every answer nobody has listed."""
+    """500, 503 SlowDown, and every unlisted response."""
 
     reason = "store_error"
 
 
 class StoreMismatch(Failure):
-    """The store said 200 and holds other bytes, another size or nothing."""
+    """The store answered 200, but has other bytes, another size or nothing."""
 
     reason = "store_mismatch"
 
@@ -336,29 +343,29 @@ class BucketForbidden(Failure):
     reason = "bucket_forbidden"
     disposition = Disposition.HOLD
     what_to_do = (
-        "The store refuses these credentials for the bucket: check the AWS credentials and their policy "
-        "(deploy/iam-policy.json has the least rights)."
+        "The store refuses these credentials for the bucket (KLING_S3_BUCKET): check the AWS credentials and their "
+        "policy (deploy/iam-policy.json lists the rights needed)."
     )
 
 
 class StoreClockSkewed(BucketForbidden):
     reason = "store_clock_skewed"
-    what_to_do = "Set this machine's clock by NTP; the store refuses requests signed at this time."
+    what_to_do = "Set this machine's clock by NTP: the store refuses requests signed at this time."
 
 
 class StoreFull(Failure):
     reason = "store_full"
     disposition = Disposition.HOLD
-    what_to_do = "The store is out of space or quota: give it more."
+    what_to_do = "The store is out of space or quota for the bucket (KLING_S3_BUCKET): free some or raise it."
 
 
 class ForeignObject(Failure):
-    """Other bytes under our key, without our task id: nothing is overwritten, an operator must look."""
+    """Our key has other bytes without our task id: nothing is overwritten, an operator must look."""
 
     reason = "foreign_object"
     disposition = Disposition.BURY
     what_to_do = (
-        "Another program wrote under our prefix: remove that object or change KLING_S3_PREFIX, then retry."
+        "Another program wrote below KLING_S3_PREFIX: remove that object or change the prefix, then retry."
     )
 
 
@@ -366,7 +373,7 @@ class ForeignObject(Failure):
 
 
 class LedgerUnavailable(Failure):
-    """Locked, full, read-only or away: nothing was written. The door answers 503, the engine waits."""
+    """Locked, full, read-only or unreachable: nothing was written. Callbacks get 503, the engine waits."""
 
     reason = "ledger_unavailable"
 
@@ -376,15 +383,15 @@ class LedgerUnavailable(Failure):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retry:
-    """The same task again at `due_at` (Unix ms)."""
+    """The task is due again at `due_at` (Unix ms)."""
 
     due_at: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hold:
-    """A part of the pipeline stops. The task that set it off goes behind the others: it is due at `due_at`
-    (Unix ms), and its attempt is given back."""
+    """A part of the pipeline stops. The task that caused it gets its attempt back, and is due at `due_at` (Unix ms),
+    behind the others."""
 
     due_at: int
     family: str | None
@@ -393,32 +400,31 @@ class Hold:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bury:
-    """Set aside with its reason, and tried again by itself at `due_at` (Unix ms)."""
+    """The task is set aside with its reason, and due again at `due_at` (Unix ms)."""
 
     due_at: int
 
 
-def backoff_ms(attempt: int, *, rand: float, first_seconds: float, most_seconds: float) -> int:
-    """`first` doubling to `most`, of which a random half (`rand` in [0, 1)) is jitter, also at the cap.
-
-    `attempt` counts from 1.
+def backoff_ms(attempt: int, *, rand: float, first_seconds: float, seconds_max: float) -> int:
+    """Exponential back-off: `first_seconds`, doubling to `seconds_max`. Half of it is jitter (`rand` in [0, 1)),
+    also at the cap. `attempt` counts from 1.
     """
     doubled = first_seconds * 2.0 ** min(max(attempt - 1, 0), 30)
-    capped = min(doubled, most_seconds)
+    capped = min(doubled, seconds_max)
     return int(capped * (0.5 + rand / 2) * 1000)
 
 
 def retry_due(attempt: int, *, now: int, rand: float) -> int:
     """When a failed task is due again: 2 s doubling to 15 min."""
     return now + backoff_ms(
-        attempt, rand=rand, first_seconds=RETRY_FIRST_SECONDS, most_seconds=RETRY_SECONDS_MAX
+        attempt, rand=rand, first_seconds=RETRY_FIRST_SECONDS, seconds_max=RETRY_SECONDS_MAX
     )
 
 
-def running_due(asked: int, *, now: int, rand: float) -> int:
-    """When an unfinished task is asked for again: 10 s doubling to 5 min."""
+def running_due(queries: int, *, now: int, rand: float) -> int:
+    """When the API is asked again about a running task: 10 s doubling to 5 min."""
     return now + backoff_ms(
-        asked, rand=rand, first_seconds=RUNNING_FIRST_SECONDS, most_seconds=RUNNING_SECONDS_MAX
+        queries, rand=rand, first_seconds=RUNNING_FIRST_SECONDS, seconds_max=RUNNING_SECONDS_MAX
     )
 
 
@@ -436,9 +442,9 @@ def lost_due(*, now: int, deadline: int) -> int | None:
 
 
 def decide(error: Exception, *, attempt: int, now: int, deadline: int, rand: float) -> Retry | Hold | Bury:
-    """What becomes of a task whose `attempt`-th try (from 1) ended in `error`. Times are Unix ms.
+    """What happens to a task whose attempt number `attempt` (from 1) ended in `error`. Times are Unix ms.
 
-    Whatever is not a `Failure` is a mistake of ours or a case nobody has listed: retried, never lost.
+    An exception that is no `Failure` is a bug or an unlisted case: retried, never lost.
     """
     disposition = error.disposition if isinstance(error, Failure) else Disposition.RETRY
     if disposition is Disposition.HOLD and isinstance(error, Failure):
@@ -449,12 +455,12 @@ def decide(error: Exception, *, attempt: int, now: int, deadline: int, rand: flo
 
 
 def reason_of(error: Exception) -> str:
-    """The slug of any exception: its own, or `unexpected`."""
+    """The slug of a failure; `unexpected` for any other exception."""
     return error.reason if isinstance(error, Failure) else Failure.reason
 
 
 class PartlyDone(Exception):
-    """A task failed with `cause` after some of its assets were stored; nothing of that is thrown away."""
+    """A task failed with `cause` after some of its assets were stored; the ledger keeps those."""
 
     def __init__(
         self, cause: Exception, *, stored: Sequence[StoredAsset], failed: Mapping[str, Exception]
@@ -466,4 +472,4 @@ class PartlyDone(Exception):
 
 
 class Stopped(Exception):
-    """The process is stopping. Not a failure of the task: give the lease back, it costs no attempt."""
+    """The process is stopping. Not a failure of the task: its lease is given back, at no attempt."""

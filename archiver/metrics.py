@@ -1,14 +1,12 @@
-"""The only module that speaks Prometheus: every metric of the contract, in one object that owns its registry.
+"""Every metric of the contract. The only module that uses the Prometheus library.
 
-Two rules:
+1. No globals. An entry point builds one `Metrics()` with a registry of its own and passes it on, so two applications
+   in a process (tests) never share a count.
+2. No label grows without bound. Fixed labels accept their declared values. A family or an API code must match its
+   pattern and be among the first `DISTINCT_VALUES_MAX`. Any other value counts as `other`, so a task id can never
+   become a series.
 
-1. No globals. `Metrics()` is built once by an entry point and handed on, so two of them (tests, two apps in a
-   process) never share a count.
-2. No label grows without bound, whatever the outside sends. Fixed labels take their declared values, a family
-   or an API code must look like one and be among the first `DISTINCT_VALUES_MAX`; anything else is counted as
-   `other`. A task id can therefore never become a series, not even by mistake.
-
-Counters start anew with the process; nothing here is the record of anything.
+Counters start at zero with the process; the ledger, not the metrics, is the record.
 """
 
 import enum
@@ -25,8 +23,8 @@ from archiver.version import VERSION
 
 OTHER = "other"
 NOTHING_YET = float("nan")
-"""What a timestamp gauge says before there is a time to say: comparisons with it are false, so an alert on
-``time() - x > …`` stays quiet, where a zero would set it off at every start."""
+"""A timestamp gauge before its first event. Comparisons with NaN are false, so an alert on ``time() - x > …`` stays
+quiet; a zero would fire it at every start."""
 DISTINCT_VALUES_MAX = 100
 
 _API_CODE = re.compile(r"[0-9]{1,6}|http_[0-9]{3}|timeout|connection")
@@ -35,7 +33,7 @@ _Bound = Callable[[str], str]
 
 
 class CallbackResult(enum.StrEnum):
-    """How a callback was answered; the first two are `model.CallbackOutcome`."""
+    """How a callback was answered; the first two are those of `model.CallbackOutcome`."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -47,7 +45,7 @@ class CallbackResult(enum.StrEnum):
 
 
 class Endpoint(enum.StrEnum):
-    """Which kind of question went to the API."""
+    """The kind of request to the API."""
 
     QUERY = "query"
     LIST = "list"
@@ -56,17 +54,17 @@ class Endpoint(enum.StrEnum):
 
 
 class Labelled(Generic[_Metric]):
-    """A metric with labels whose values are bounded before the library sees them."""
+    """A metric whose label values are bounded before the library sees them."""
 
     def __init__(self, series: Callable[..., _Metric], **bounds: _Bound) -> None:
         self._series = series
         self._bounds = bounds
 
     def labels(self, **values: str) -> _Metric:
-        """The series of these label values; a value out of bounds counts as `other`.
+        """The series of these label values; a value that is out of bounds becomes `other`.
 
         Raises:
-            ValueError: other label names than the metric has.
+            ValueError: these are not the metric's labels.
         """
         if values.keys() != self._bounds.keys():
             raise ValueError(f"labels are {', '.join(self._bounds)}, not {', '.join(values)}")
@@ -75,16 +73,16 @@ class Labelled(Generic[_Metric]):
 
 
 class Metrics:
-    """Every metric of design section 11; an attribute is the metric's name without `kling_`.
+    """Every metric; an attribute is the metric's name without `kling_`. Thread-safe.
 
-    Labelled ones: ``metrics.callbacks_total.labels(result="accepted").inc()``; plain ones:
-    ``metrics.tasks_lost_total.inc()``. Timestamps are Unix seconds. Safe to use from any thread.
+    With labels: ``metrics.callbacks_total.labels(result="accepted").inc()``; without:
+    ``metrics.tasks_lost_total.inc()``. Timestamps are Unix seconds.
     """
 
     def __init__(self, *, version: str | None = None) -> None:
         """`version` defaults to the installed one."""
-        # Without it each counter has a second series, `_created`, that no contract names.
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # theirs has no types
+        # Else each counter has a second series, `_created`, which is not in the contract.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped in the library
         self.registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=self.registry)
         self._build_callbacks()
@@ -98,7 +96,7 @@ class Metrics:
 
     def _build_callbacks(self) -> None:
         self.callbacks_total = self._counter(
-            "callbacks_total", "Callbacks by how they were answered.", result=one_of(CallbackResult)
+            "callbacks_total", "Callbacks by how they were answered.", result=only(CallbackResult)
         )
         for result in CallbackResult:
             self.callbacks_total.labels(result=result)
@@ -113,21 +111,21 @@ class Metrics:
         self.api_requests_total = self._counter(
             "api_requests_total",
             "Requests to the Kling API by the code that came back.",
-            endpoint=one_of(Endpoint),
-            code=first_ones(_API_CODE),
+            endpoint=only(Endpoint),
+            code=first_matching(_API_CODE),
         )
         self.verifications_total = self._counter(
             "verifications_total",
             "What the API said of the tasks it was asked about.",
-            result=one_of(("running", "succeeded", "failed", "unknown")),
+            result=only(("running", "succeeded", "failed", "unknown")),
         )
 
     def _build_archive(self) -> None:
         self.assets_archived_total = self._counter(
-            "assets_archived_total", "Files put into the bucket.", family=first_ones(model.FAMILY)
+            "assets_archived_total", "Files put into the bucket.", family=first_matching(model.FAMILY)
         )
         self.asset_bytes_total = self._counter(
-            "asset_bytes_total", "Bytes put into the bucket.", family=first_ones(model.FAMILY)
+            "asset_bytes_total", "Bytes put into the bucket.", family=first_matching(model.FAMILY)
         )
         self.archive_seconds = prometheus_client.Histogram(
             "kling_archive_seconds",
@@ -137,19 +135,19 @@ class Metrics:
         )
 
     def _build_watch(self, version: str) -> None:
-        self.tasks = self._gauge("tasks", "Tasks in the ledger by state.", state=one_of(model.State))
+        self.tasks = self._gauge("tasks", "Tasks in the ledger by state.", state=only(model.State))
         for state in model.State:
             self.tasks.labels(state=state)
         self.failures_total = self._counter(
             "failures_total",
             "Failed attempts by stage and reason.",
-            stage=one_of(model.Stage),
-            reason=one_of(failure_reasons()),
+            stage=only(model.Stage),
+            reason=only(failure_reasons()),
         )
         self.missed_callbacks_total = self._counter(
             "missed_callbacks_total",
             "Finished tasks that the sweep found and no callback named.",
-            family=first_ones(model.FAMILY),
+            family=first_matching(model.FAMILY),
         )
         self.tasks_lost_total = prometheus_client.Counter(
             "kling_tasks_lost_total",
@@ -174,7 +172,7 @@ class Metrics:
         self.last_sweep_success_timestamp_seconds = self._gauge(
             "last_sweep_success_timestamp_seconds",
             "When a sweep of the family last came to its end.",
-            family=first_ones(model.FAMILY),
+            family=first_matching(model.FAMILY),
         )
         build = self._gauge("build_info", "1, labelled with the version that runs.", version=str)
         build.labels(version=version).set(1)
@@ -188,23 +186,23 @@ class Metrics:
         return Labelled(gauge.labels, **bounds)
 
 
-def one_of(values: Iterable[str]) -> _Bound:
-    """A bound for a label whose values are all known beforehand."""
+def only(values: Iterable[str]) -> _Bound:
+    """A bound for a label whose values are known beforehand."""
     known = frozenset(str(value) for value in values)
     return lambda value: str(value) if value in known else OTHER
 
 
-def first_ones(shape: re.Pattern[str], *, most: int = DISTINCT_VALUES_MAX) -> _Bound:
-    """A bound for a label whose values come from settings or from outside: of that shape, and no more than
-    the first `most` different ones."""
+def first_matching(pattern: re.Pattern[str], *, count_max: int = DISTINCT_VALUES_MAX) -> _Bound:
+    """A bound for a label whose values come from settings or from outside: the first `count_max` different values
+    that match."""
     seen: set[str] = set()
     lock = threading.Lock()
 
     def bound(value: str) -> str:
-        if not shape.fullmatch(value):
+        if not pattern.fullmatch(value):
             return OTHER
         with lock:
-            if value not in seen and len(seen) >= most:
+            if value not in seen and len(seen) >= count_max:
                 return OTHER
             seen.add(value)
         return value
@@ -213,7 +211,7 @@ def first_ones(shape: re.Pattern[str], *, most: int = DISTINCT_VALUES_MAX) -> _B
 
 
 def failure_reasons() -> frozenset[str]:
-    """The slug of every failure class there is."""
+    """The slugs of all failure classes."""
     found = {failures.Failure.reason}
     waiting = [failures.Failure]
     while waiting:

@@ -1,11 +1,9 @@
-"""What a task is: states, the one transition table, assets, leases and bucket keys. No I/O.
+"""What a task is: states, the transition table, assets, leases and bucket keys. No I/O.
 
-Two rules:
-
-1. State only moves forward. `TRANSITIONS` is the whole truth about it; the ledger turns it into
-   ``UPDATE … WHERE state IN (…)`` and CHECK constraints.
-2. A key in the bucket is made from the family, the UTC day of `created_at`, the task id and the asset's
-   name, and from nothing that a user typed.
+1. State only moves forward, as `TRANSITIONS` says. The ledger turns it into ``UPDATE … WHERE state IN (…)`` and CHECK
+   constraints.
+2. A key in the bucket is made from the family, the UTC day of `created_at`, the task id and the asset's name. No user
+   input is in it.
 
 Times are integers: Unix milliseconds, as the API speaks them (archiver/kling/API.md 1.3).
 """
@@ -22,7 +20,7 @@ RETENTION_MS = 30 * DAY_MS
 plan on `created_at`, the earlier of the two."""
 
 TASK_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
-"""The ids we take (use `fullmatch`): characters safe in a path and in a key, never `.` or `..`."""
+"""The ids we accept (use `fullmatch`): characters safe in a path and in a key, never `.` or `..`."""
 
 FAMILY = re.compile(
     r"[a-z0-9-]{1,64}(?:/[a-z0-9-]{1,64}){1,2}|tasks/try_on|solutions/[a-z0-9][a-z0-9_-]{0,63}"
@@ -30,11 +28,11 @@ FAMILY = re.compile(
 """A safe family path of two or three segments (use `fullmatch`). The names of solutions have underscores."""
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""What an account may be called (use `fullmatch`): also safe in a message, a log line and a command."""
+"""An account's name (use `fullmatch`): safe in a key, a message, a log line and a command."""
 
 
 class State(enum.StrEnum):
-    """Where a task stands. The values are a contract: ledger, `show`, `status`, metrics."""
+    """The state of a task. The values are a contract: ledger, `show`, `status`, metrics."""
 
     REPORTED = "reported"
     RUNNING = "running"
@@ -47,7 +45,7 @@ class State(enum.StrEnum):
 
 
 class Stage(enum.StrEnum):
-    """The part of the pipeline that a task waits for, a hold stops and a failure is counted under."""
+    """A part of the pipeline. Tasks wait for it, holds stop it, failures are counted by it."""
 
     VERIFY = "verify"
     ARCHIVE = "archive"
@@ -76,13 +74,13 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
         }
     ),
     State.LOST: frozenset({State.ARCHIVED}),
-    # Only the API saying succeed moves a failed task; nothing moves an archived one.
+    # Only a `succeed` of the API moves a failed task; nothing moves an archived one.
     State.FAILED: frozenset({State.SUCCEEDED}),
     State.ARCHIVED: frozenset(),
 }
 
 TERMINAL = frozenset({State.ARCHIVED, State.FAILED})
-"""States that nothing waits for."""
+"""States in which no work is left."""
 
 
 class Status(enum.StrEnum):
@@ -104,7 +102,7 @@ STATUS_WORDS: Mapping[str, Status] = {
 
 
 class Role(enum.StrEnum):
-    """What an asset is, as the manifest says it."""
+    """What an asset is; the manifest's `role`."""
 
     IMAGE = "image"
     SERIES_IMAGE = "series_image"
@@ -116,7 +114,7 @@ class Role(enum.StrEnum):
 
 
 class DiscoveredBy(enum.StrEnum):
-    """Who told us of a task first, as the manifest says it."""
+    """How we first learned of a task; the manifest's `discovered_by`."""
 
     CALLBACK = "callback"
     SWEEP = "sweep"
@@ -125,14 +123,14 @@ class DiscoveredBy(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Callback:
-    """One notification, as far as it is believed: a hint which task id to ask the API about."""
+    """The part of a notification that we use: a hint which task id to ask the API about."""
 
     account: str
     task_id: str
     status: Status | None
-    """None for a status word that we do not know; it is a hint all the same."""
+    """None for an unknown status word; it is still a hint."""
     family_hint: str | None
-    """From the callback URL; None when the URL names none."""
+    """From the callback URL; None if the URL names none."""
     updated_at: int | None = None
     result_arrays: tuple[str, ...] = ()
     """Names of the non-empty result arrays (`images`, `videos`, `outputs`): which families to try first."""
@@ -141,7 +139,7 @@ class Callback:
 
 
 class CallbackOutcome(enum.StrEnum):
-    """What a callback was to the ledger; also the metric's `result`."""
+    """Whether a callback was new to the ledger; also the metric's `result`."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -149,20 +147,20 @@ class CallbackOutcome(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asset:
-    """One file that a succeeded task names: what it will be called, and where the API says it is."""
+    """One file of a succeeded task, as the API names it."""
 
     stem: str
-    """Its name without the extension (`0`, `0.watermark`); the extension comes from the bytes."""
+    """The name without extension (`0`, `0.watermark`); the bytes decide the extension."""
     url: str
     role: Role
     index: int | None
-    """The API's own index; None where the API gave none."""
+    """The API's own index; None if it gave none."""
     watermarked: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """The API's answer about one task, made safe: the only thing `ledger.record` believes."""
+    """The API's answer about one task, made safe. `ledger.record` believes nothing else."""
 
     task_id: str
     family: str
@@ -170,19 +168,19 @@ class Task:
     message: str
     """The API's reason for a failure, else empty."""
     created_at: int | None
-    """Unix ms; None when missing or absurd (`api_time` decides)."""
+    """Unix ms; None if missing or absurd (see `api_time`)."""
     updated_at: int | None
     external_task_id: str | None
     assets: tuple[Asset, ...]
     document: Mapping[str, object]
     """The API's own object, unchanged: the `task` of the manifest."""
     unknown_fields: tuple[str, ...] = ()
-    """Result arrays or URL fields that this version does not know; logged and counted, never dropped."""
+    """Unknown result arrays or URL fields: logged and counted, never dropped."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredAsset:
-    """One asset as it lies in the bucket."""
+    """One asset as stored in the bucket."""
 
     stem: str
     name: str
@@ -198,14 +196,13 @@ class StoredAsset:
     height: int | None
     source_url: str
     suspect: str | None = None
-    """Why the bytes are doubted although they are what upstream has; None for whole files."""
+    """Why the file is doubted although upstream has the same bytes; None for a whole file."""
 
 
 def api_time(value: object) -> int | None:
-    """Unix milliseconds out of whatever the API wrote, or None when it is missing or absurd.
+    """Unix milliseconds from a value of the API; None if it is missing or absurd.
 
-    Takes integers, integral floats and decimal strings; seconds are scaled. Anything outside 2020–2100
-    is absurd, a 400-digit number included.
+    Integers, integral floats and decimal strings are read; seconds are scaled. A time outside 2020–2100 is absurd.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -221,7 +218,7 @@ def api_time(value: object) -> int | None:
 
 
 def rfc3339(milliseconds: int) -> str:
-    """`2026-11-20T11:38:00.000Z`: how every time is written for the outside."""
+    """`2026-11-20T11:38:00.000Z`: the format of every time that leaves the program."""
     moment = datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -233,7 +230,7 @@ def task_folder(*, prefix: str, family: str, created_at: int, task_id: str) -> s
 
 
 def text(value: object, *, limit: int = 2000) -> str:
-    """A string from outside, made storable: no NUL, no lone surrogates, at most `limit` characters."""
+    """A string from outside, made safe to store: no NUL, no lone surrogates, at most `limit` characters."""
     if not isinstance(value, str):
         return ""
     return value[:limit].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
@@ -241,20 +238,20 @@ def text(value: object, *, limit: int = 2000) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LeasedAsset:
-    """One asset of a leased task, with what earlier attempts have left of it."""
+    """One asset of a leased task, with the results of earlier attempts."""
 
     asset: Asset
     stored: StoredAsset | None
     incomplete_sha256: str | None
-    """Digest of a body that only the wholeness check refused, and when that was first seen (Unix ms)."""
+    """Digest of a complete body whose file is truncated, and when it was first seen (Unix ms)."""
     incomplete_at: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on one task until it ends or is renewed, and all that the ledger knows of the task.
+    """The right to work on one task for a limited time, with all that the ledger knows of the task.
 
-    Every write that ends the work is fenced by `token`: a worker that lost its lease changes nothing.
+    `token` is the fencing token of every write that ends the work: a worker that has lost its lease changes nothing.
     """
 
     row_id: int
@@ -265,11 +262,11 @@ class Lease:
     external_task_id: str | None
     state: State
     attempt: int
-    """Counts from 1, this try included."""
+    """Counts from 1, this attempt included."""
     asked: int
-    """How many answers in a row have not settled it."""
+    """Consecutive answers of the API after which the task still waits."""
     family: str | None
-    """Settled by the API; None for an id that it has not confirmed."""
+    """As the API says; None for an id that it has not confirmed."""
     family_hint: str | None
     result_arrays: tuple[str, ...]
     confirmed: bool
@@ -283,6 +280,6 @@ class Lease:
     request: Mapping[str, object] | None
     assets: tuple[LeasedAsset, ...] = ()
     is_console_test: bool = False
-    """The last callback about it looked like a test of the developer console."""
+    """The last callback about it looked like the developer console's test."""
     is_probe: bool = False
-    """Claimed in spite of a hold, to see whether it can go."""
+    """Claimed despite a hold, to see whether the hold can be released."""

@@ -1,4 +1,4 @@
-"""Which version this is, and how it introduces itself to servers."""
+"""The version, and the User-Agent."""
 
 import importlib.metadata
 
@@ -7,7 +7,7 @@ def _installed() -> str:
     try:
         return importlib.metadata.version("kling-archiver")
     except importlib.metadata.PackageNotFoundError:
-        return "unknown"  # run from a folder that nobody installed
+        return "unknown"  # run from a folder, not installed
 
 
 VERSION = _installed()

@@ -207,7 +207,7 @@ class Submitter:
 
     def _busy_seconds(self, attempt: int) -> float:
         milliseconds = backoff_ms(
-            attempt, rand=self.rand(), first_seconds=BUSY_FIRST_SECONDS, most_seconds=BUSY_SECONDS_MAX
+            attempt, rand=self.rand(), first_seconds=BUSY_FIRST_SECONDS, seconds_max=BUSY_SECONDS_MAX
         )
         return milliseconds / 1000
 

@@ -125,7 +125,7 @@ class Outcomes(Part):
                 query = sa.select(table.c.held).where(table.c.id == lease.row_id)
                 held: int = connection.execute(query).scalar_one_or_none() or 0
                 wait = backoff_ms(
-                    held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, most_seconds=RETRY_SECONDS_MAX
+                    held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, seconds_max=RETRY_SECONDS_MAX
                 )
                 values |= {"held": held + 1, "due_at": max(decision.due_at, now + wait)}
             _write(connection, lease, values)
@@ -245,7 +245,7 @@ def _still_unknown(
         "message": message,
     }
     if now - since < GRACE_MS:
-        due_at = now + backoff_ms(asked, rand=rand, first_seconds=2, most_seconds=120)
+        due_at = now + backoff_ms(asked, rand=rand, first_seconds=2, seconds_max=120)
         _write(connection, lease, {**values, "due_at": due_at, "query_individually": False})
         return State(row["state"])
     if lease.is_console_test:

@@ -220,8 +220,8 @@ def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
         ),
         (
             EU + US.replace('"us/"', '"eu/us/"'),
-            (f"{BOTH} would mix their results: one 's3_prefix' begins with the other. Give each account its own folder, "
-            "not inside the other's."),
+            (f"{BOTH} would mix their results: one 's3_prefix' begins with the other. Give each account its own "
+            "folder, not inside the other's."),
         ),
         (
             EU.replace('s3_prefix = "eu/"', "") + US,

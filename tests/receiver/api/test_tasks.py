@@ -106,10 +106,10 @@ def test_without_the_token_nobody_learns_anything(desk: Desk, header: bytes | No
 
 
 def test_the_scheme_has_no_case_and_two_headers_are_none(desk: Desk) -> None:
-    one = (b"authorization", b"bearer " + ADMIN.encode())
+    header = (b"authorization", b"bearer " + ADMIN.encode())
 
-    assert desk.edge.client.get("/api/tasks/77", headers=[one]).status_code == 404
-    assert desk.edge.client.get("/api/tasks/77", headers=[one, one]).status_code == 401
+    assert desk.edge.client.get("/api/tasks/77", headers=[header]).status_code == 404
+    assert desk.edge.client.get("/api/tasks/77", headers=[header, header]).status_code == 401
 
 
 def test_without_an_admin_token_there_is_no_api() -> None:
@@ -286,7 +286,7 @@ def test_one_id_of_two_accounts_is_two_tasks(two: Desk) -> None:
 
     assert two.get("/api/tasks/77").json()["message"].startswith("Several accounts have this id")
     found = [two.get(f"/api/tasks/77?account={account}").json() for account in ("eu", "us")]
-    assert [one["external_task_id"] for one in found] == ["order-eu", "order-us"]
+    assert [task["external_task_id"] for task in found] == ["order-eu", "order-us"]
     assert two.get("/api/tasks/order-us").json()["account"] == "us"
     assert two.get("/api/tasks/77?account=other").status_code == 404
 
