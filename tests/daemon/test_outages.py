@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import pathlib
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -104,7 +105,9 @@ def outages(
         def proxy() -> FaultyProxy:
             return opened.enter_context(FaultyProxy(rclone_server.port).serving())
 
-        sites = {name: site("not-there-yet" if name == "bucket missing" else None) for name in WORDS}
+        # A name of its own each time: the server outlives this fixture, and with it the bucket that the repair makes.
+        missing = f"not-there-yet-{uuid.uuid4().hex[:8]}"
+        sites = {name: site(missing if name == "bucket missing" else None) for name in WORDS}
         repairs = {
             "bucket missing": no_bucket(sites["bucket missing"]),
             "bucket read-only": proxied(sites["bucket read-only"], proxy(), 403, "AccessDenied"),
