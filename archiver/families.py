@@ -1,10 +1,8 @@
 """Which families there are, what their tasks make, and where they are read. No I/O.
 
-Four tables hold all of it (sources: archiver/kling/API.md 1.3, 1.4, 6): `PLACES`, `FAMILIES`, `URL_FIELDS` and
-`COLLECTION_SWEEPS`. A new family is a row.
-
-The first segment of a family says where its tasks are read: `tasks/…` at `/tasks` only, `solutions/…` at `/solutions`,
-all others at a path of their own below `/v1/`.
+A new family is a row in `FAMILIES`; archiver/kling/API.md 1.3, 1.4 and 6 are the sources. The first segment says where
+its tasks are read: `tasks/…` at `/tasks` only, `solutions/…` at `/solutions`, all others at a path of their own below
+`/v1/`.
 """
 
 import dataclasses
@@ -16,7 +14,7 @@ from archiver.model import Role, State
 TASKS = "tasks"
 SOLUTIONS = "solutions"
 COLLECTION_SWEEPS = {SOLUTIONS: "solutions/all", TASKS: "tasks/all"}
-"""Collection → the name of its sweep in the ledger, `status` and metrics. Swept in this order: `/tasks` may show
+"""Collection → its sweep's name in the ledger, `status` and metrics. In the order of sweeping: `/tasks` may show
 solutions too, without their name."""
 
 
@@ -114,8 +112,8 @@ def collection_of(family: str | None) -> str | None:
 
 
 def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
-    """What is swept for these configured families: every list below `/v1/`, then, with an API Key only, `/solutions`
-    where one of them is configured, and `/tasks`."""
+    """What is swept for these families: every list below `/v1/`, then, with an API Key, `/solutions` where one of them
+    is configured, and `/tasks`."""
     lists = tuple(family for family in families if collection_of(family) is None)
     if not has_api_key:
         return lists
@@ -124,8 +122,8 @@ def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
 
 
 def families_fitting(result_arrays: Sequence[str], configured: Sequence[str]) -> list[str]:
-    """`configured` without repetitions. First the families whose tasks fill all these arrays, then those that fill
-    some, then those unknown to this version, then the rest; otherwise in the order given."""
+    """`configured` without repetitions: families whose tasks fill all these arrays, those that fill some, unknown ones,
+    the rest."""
     wanted = set(result_arrays)
 
     def distance(family: str) -> int:
@@ -167,5 +165,5 @@ def roles_shown(family: str) -> frozenset[Role] | None:
 
 def is_provisional(family: str, state: State) -> bool:
     """Whether the family is a guess that the task's end may correct. `/tasks` shows what a task is only by what it has
-    made, so every `tasks/…` family is one while the task runs; a running task has nothing to archive."""
+    made; a running task has nothing to archive."""
     return state is State.RUNNING and collection_of(family) == TASKS

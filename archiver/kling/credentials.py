@@ -1,4 +1,4 @@
-"""What an account proves itself with, and the only code that signs tokens."""
+"""The credentials of an account. Only this module signs tokens."""
 
 import dataclasses
 import json
@@ -12,14 +12,14 @@ from jwt.algorithms import HMACAlgorithm
 
 TOKEN_SECONDS = 1800
 TOKEN_EARLY_SECONDS = 5
-"""`nbf` lies this far back, so that a clock slightly ahead is no error."""
+"""`nbf` lies this far back, for clocks slightly ahead."""
 TOKEN_RENEWAL_SECONDS = 300
-"""A token with less time left than this is replaced before it is used."""
+"""A token with less left is replaced before it is used."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KeyPair:
-    """Access key and secret key: signs a token for the `/v1` paths, is refused on the new ones."""
+    """Access key and secret key. They sign tokens, which only the `/v1` paths accept."""
 
     access_key: str = dataclasses.field(repr=False)
     secret_key: str = dataclasses.field(repr=False)
@@ -43,13 +43,13 @@ Credential = KeyPair | ApiKey
 
 
 def _require_plain(secret: str, *, what: str) -> None:
-    """What cannot stand in a header would otherwise fail there, with the secret in the exception."""
+    """Otherwise the HTTP client would refuse it as a header, with the secret in the exception."""
     if not re.fullmatch(r"[\x21-\x7e]+", secret):
         raise ValueError(f"{what} must be printable ASCII without spaces, and not empty.")
 
 
 class _AnyKeyLength(HMACAlgorithm):
-    """HS256 without PyJWT's warning about short keys: how long a key is, is for Kling to decide."""
+    """HS256 without PyJWT's warning about short keys: Kling chooses their length."""
 
     def check_key_length(self, key: bytes) -> str | None:  # noqa: ARG002 -- PyJWT's signature
         return None
@@ -60,13 +60,13 @@ _signer.register_algorithm("HS256", _AnyKeyLength(HMACAlgorithm.SHA256))
 
 
 def mint_token(access_key: str, secret_key: str, *, now: int) -> str:
-    """A token good from a moment before `now` (Unix seconds) for half an hour (API.md 2)."""
+    """A token for half an hour from `now` (Unix seconds), as API.md 2 has it."""
     claims = {"iss": access_key, "exp": now + TOKEN_SECONDS, "nbf": now - TOKEN_EARLY_SECONDS}
     return _signer.encode(json.dumps(claims).encode(), secret_key, algorithm="HS256")
 
 
 class Bearer:
-    """What stands in the Authorization header now; minted anew before it ends."""
+    """The value of the Authorization header; tokens are renewed before they expire."""
 
     def __init__(self, credential: Credential, *, now: Callable[[], float]) -> None:
         self._credential = credential
@@ -80,7 +80,7 @@ class Bearer:
             return self._credential.key
         now = self._now()
         with self._lock:
-            # Also when the clock was set back by more than a token's life: `nbf` is then far ahead.
+            # Also when the clock was set back by more than a token's life: `nbf` would be far ahead.
             if not self._renewal_at - TOKEN_SECONDS <= now < self._renewal_at:
                 self._token = mint_token(
                     self._credential.access_key, self._credential.secret_key, now=int(now)
@@ -89,8 +89,8 @@ class Bearer:
             return self._token
 
     def drop(self, refused: str) -> bool:
-        """Forget a token that the API has refused; True when a fresh one can be had. Many threads may be
-        refused with one token: only the first makes the next one."""
+        """Forget a token that the API refused; True where a fresh one can be signed. Of many threads refused with one
+        token, the first makes the next one."""
         if isinstance(self._credential, ApiKey):
             return False
         with self._lock:

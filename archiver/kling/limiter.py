@@ -1,18 +1,14 @@
 """One request rate for all queries of an account. No HTTP, no threads of its own.
 
-Two rules:
-
-1. Verification goes first, but while others wait every eighth request is theirs. An endless stream of callbacks can
-   slow the sweep, which finds what no callback names, but never stop it.
-   The background (sweep, single queries for unconfirmed ids) gets at most half of the rate. List pages read for
-   unconfirmed ids may use the other half while no verification wants it: with half of the rate, a flood of forged ids
-   would delay a genuine callback by more than 5 s (tests/torture/flood.py). Where both wait, every third of their
-   turns is the background's.
-2. Nobody waits past a stop: `acquire` raises `Stopped` at once when the process ends.
+1. Verification goes first, but while others wait every eighth request is theirs: endless callbacks can slow the sweep,
+   which finds what no callback names, but never stop it.
+2. The background gets at most half of the rate. List pages read for unconfirmed ids may use the other half while no
+   verification wants it: with half, a flood of forged ids would delay a genuine callback by more than 5 s
+   (tests/torture/flood.py). Where both wait, every third of their turns is the background's.
+3. `acquire` raises `Stopped` at once when the process ends.
 
 Two token buckets hold the rate: one for everything, one of half the rate for the background. There is no queue: a
-thread without a token sleeps until there could be one, and looks again. Reservations would be fairer among equals, but
-a verification could not overtake a sweep that reserved first. A crash loses only the memory of the API's complaints.
+thread without a token sleeps and looks again. With reservations a verification could not overtake an earlier sweep.
 """
 
 import contextlib
@@ -30,24 +26,22 @@ RECOVERY_PER_SECOND = 0.01
 """Part of the configured rate won back each second. From half to full takes 50 s, so a lasting limit is hit about once
 a minute."""
 HALVING_SECONDS_MIN = 1.0
-"""Requests sent side by side are refused side by side: that is one complaint."""
+"""Requests sent at once are refused at once: one complaint."""
 VERIFICATIONS_IN_A_ROW = 7
 """How many verifications go first while others wait; then one of those has a turn."""
 LISTS_IN_A_ROW = 2
 """How many list pages go first while the background waits."""
 UNANSWERED_IN_A_ROW = 5
-"""From this many unanswered requests in a row on, each counts as a complaint, so a service that is down is asked about
-every five seconds, however much waits. One bad answer says nothing about the service."""
+"""From this many unanswered requests in a row on, each is a complaint: a service that is down is asked every five
+seconds. One bad answer says nothing about the service."""
 WAIT_SECONDS_MIN = 0.001
 WAIT_SECONDS_MAX = 1.0
 
 
 class Priority(enum.Enum):
-    """Who asks."""
-
     VERIFY = "verify"
     MATCH = "match"
-    """A list page, read for unconfirmed ids: only an unsigned callback has named them."""
+    """A list page, read for ids that only an unsigned callback has named."""
     BACKGROUND = "background"
     """The sweep, and single queries for such ids."""
 
@@ -80,7 +74,7 @@ class Turns:
 
 
 class _Bucket:
-    """Tokens that come back with time; at most `burst` of them are kept."""
+    """At most `burst` tokens, which come back with time."""
 
     def __init__(self, *, burst: float) -> None:
         self._burst = burst
@@ -129,7 +123,7 @@ class RateLimiter:
             return self._rate
 
     def acquire(self, priority: Priority, *, timeout_seconds: float | None = None) -> bool:
-        """Wait for the right to send one request; False after `timeout_seconds` without it.
+        """Wait for the right to send one request; False at the time-out.
 
         Raises `Stopped` once the process stops, even if a token is free.
         """

@@ -1,15 +1,14 @@
-"""Reads a family's list from its newest end, whichever way the list runs. No ledger, no HTTP of its own.
+"""Reads a family's list from its newest end. No ledger, no HTTP of its own.
 
 What API.md 5.2 leaves undocumented is assumed in its worst form:
 
-- The order is found out from the rows themselves; a list without any order is read to its end.
+- The rows themselves tell the order; a list without any is read to its end.
 - A short page is not the end; two empty ones are.
-- Rows shift while we read: towards the next page where new tasks push (newest first, read forwards), towards
-  the previous one where old tasks vanish (oldest first, read backwards). In both directions of reading a row
-  then shows twice, and none is passed over.
-- A list that shifts by exactly a page shows the same page again; a server that ignores `pageNum` does so for ever,
-  which is seen, said, and taken as the end.
-- There are 1000 pages. A full last one means that older tasks cannot be seen, and is said.
+- Rows shift during the reading: to the next page as tasks come (newest first, read forwards), to the previous one as
+  tasks vanish (oldest first, read backwards). Either way a row shows twice, and none is missed.
+- A list that shifts by exactly a page shows a page again. A server that ignores `pageNum` does so for ever, which is
+  the end (`stands_still`).
+- A full page 1000 hides older tasks (`overflows`).
 """
 
 import dataclasses
@@ -22,8 +21,7 @@ from archiver.kling.pages import Page
 PAGES_MAX = 1000
 REPEATS_MAX = 3
 _NOISE = 0.1
-"""Part of the neighbours that may stand the wrong way round in a list that is still called sorted: equal
-seconds, or an order by another clock than `created_at`."""
+"""A list with this share of neighbours out of order still counts as sorted: another clock may order it."""
 
 
 class Order(enum.StrEnum):
@@ -33,12 +31,12 @@ class Order(enum.StrEnum):
     OLDEST_FIRST = "oldest_first"
     NONE = "none"
     UNTOLD = "untold"
-    """Too few rows to tell."""
+    """Too few rows show it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Steps:
-    """How often `created_at` goes up and down from a row to the next."""
+    """How often `created_at` rises and falls from a row to the next."""
 
     up: int
     down: int
@@ -66,27 +64,28 @@ def steps_of(page: Page) -> Steps:
 
 @dataclasses.dataclass
 class Listing:
-    """One reading of a family's list. Iterate `pages`; the other fields say what was found out meanwhile."""
+    """One reading of a family's list. Iterate `pages`; the fields say what the reading finds out."""
 
     read: Callable[[int], Page]
     oldest_first: bool = False
-    """What an earlier reading found out; corrected by this one."""
+    """By an earlier reading; this one corrects it."""
     last_page: int | None = None
-    """Where the rows ended, for a list that runs oldest first."""
+    """The last page with rows, of a list that runs oldest first."""
     stands_still: bool = False
-    """The server gave the same page again for another number."""
+    """The server answers every page number with the same page."""
     _steps: Steps = Steps(0, 0)
-    """Of all pages so far: a short page, read alone, says too little."""
+    """Of all pages so far: one short page shows too little."""
     _turned: bool = False
-    _before: tuple[str, ...] = ()
-    """The ids of the page before, and how often in a row it has come."""
+    _ids_before: tuple[str, ...] = ()
+    """Of the page before."""
     _repeats: int = 0
-    _rows_most: int = 0
-    _rows_at_the_end: int = 0
+    """How often in a row that page has come again."""
+    _rows_max: int = 0
+    _rows_of_last_page: int = 0
     _kept: tuple[int, Page] | None = None
 
     def pages(self) -> Iterator[Page]:
-        """Every page, newest end first where there is one. Stop iterating whenever enough was seen."""
+        """Every page, from the newest end where there is one. Stop iterating at any time."""
         if self.oldest_first:
             yield from self._backwards()
         else:
@@ -99,15 +98,13 @@ class Listing:
 
     @property
     def sorted(self) -> bool:
-        """Whether "only old rows on this page" says anything about the pages after it: the list runs one way, and we
-        read it from its newest end."""
+        """Whether the list has an order and is read from its newest end: pages behind old rows are then older still."""
         return self.order is (Order.OLDEST_FIRST if self.oldest_first else Order.NEWEST_FIRST)
 
     @property
     def overflows(self) -> bool:
-        """Page 1000 was full, so there are tasks that no page shows. Full is what no other page was fuller than: the
-        size of pages is the server's own affair."""
-        return 0 < self._rows_most <= self._rows_at_the_end
+        """Page 1000 has rows, and no page had more: the server chooses the size of its pages."""
+        return 0 < self._rows_max <= self._rows_of_last_page
 
     def _forwards(self) -> Iterator[Page]:
         empty = 0
@@ -129,7 +126,7 @@ class Listing:
         for number in range(self.last_page, 0, -1):
             page = self._learn(number, self._page(number))
             if self.order is Order.NEWEST_FIRST and not self._turned:
-                # It has turned round since: start over from the other end, rather than miss the newest.
+                # Its order has changed since: start from the other end, where the newest are.
                 self._turned, self.oldest_first, self.last_page = True, False, None
                 yield from self._forwards()
                 return
@@ -140,23 +137,22 @@ class Listing:
 
     def _learn(self, number: int, page: Page) -> Page:
         self._steps += steps_of(page)
-        self._rows_most = max(self._rows_most, page.rows)
+        self._rows_max = max(self._rows_max, page.rows)
         if number == PAGES_MAX:
-            self._rows_at_the_end = page.rows
+            self._rows_of_last_page = page.rows
         return page
 
     def _is_standing_still(self, page: Page) -> bool:
-        """Whether the server has answered one and the same page again and again. Once or twice the list may have
-        shifted by exactly a page."""
-        repeated = page.rows > 0 and page.ids == self._before
+        """Whether the same page came `REPEATS_MAX` times again. Fewer may be a list that shifted by exactly a page."""
+        repeated = page.rows > 0 and page.ids == self._ids_before
         self._repeats = self._repeats + 1 if repeated else 0
-        self._before = page.ids
+        self._ids_before = page.ids
         self.stands_still = self._repeats >= REPEATS_MAX
         return self.stands_still
 
     def _find_last(self, start: int) -> int:
-        """The last page with rows, from where it was last time: outwards in doubling steps, then by halves. Each
-        question looks at two pages, since one empty page is not the end. Where nothing has changed that is 3 reads."""
+        """The last page with rows: outwards from `start` in doubling steps, then by halves. Each step looks at two
+        pages, since one empty page is not the end; 3 reads where nothing has changed."""
         low, high = self._around(start)
         while high - low > 1:
             middle = (low + high) // 2
@@ -167,7 +163,7 @@ class Listing:
         return low
 
     def _around(self, start: int) -> tuple[int, int]:
-        """A page from which on there are rows (or the first), and a later one from which on there are none."""
+        """A page with rows at or behind it (or page 1), and a later one with none."""
         step = 1
         if self._has_rows_from(start):
             low = start
@@ -194,7 +190,7 @@ class Listing:
         return False
 
     def _page(self, number: int) -> Page:
-        """A page, not read again where the search for the last one has just done so."""
+        """A page; the last one that the search has read is not read again."""
         if self._kept is not None and self._kept[0] == number:
             return self._kept[1]
         return self.read(number)

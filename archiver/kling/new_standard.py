@@ -2,8 +2,7 @@
 
 `/tasks` names no family, and its product types cannot be trusted, so a task is judged by the types of its outputs.
 While it has none, every family is possible: archiving too much is a nuisance, archiving too little loses results.
-
-`/tasks` shows images of virtual try-on like all others, so an account with `tasks/try_on` covers all images.
+Images of virtual try-on look like all others, so `tasks/try_on` covers all images.
 """
 
 import dataclasses
@@ -60,7 +59,7 @@ def covers(families: Sequence[str], roles: frozenset[Role]) -> bool:
 
 def own_paths(hint: str | None, families: Sequence[str], roles: frozenset[Role]) -> list[str]:
     """The families below `/v1/` to ask for a task of `/tasks` that made `roles`: the hint, then the configured ones
-    that may have made it. None where the hint is a collection, which has answered already."""
+    that may have made it. None where the hint is a collection: that has answered."""
     if collection_of(hint) is not None:
         return []
     fitting = families_fitting(arrays_shown_as(roles), families)
@@ -76,12 +75,12 @@ def _may_make(family: str, roles: frozenset[Role]) -> bool:
 
 
 def guess_family(shown: NewStandardTask, preferred: Sequence[str | None]) -> str:
-    """A family for a task that only its collection knows. It is a guess, since no collection names families.
+    """A family for a task that only its collection knows, which names none.
 
-    It is the first of `preferred` that belongs to the collection and makes what the task has made. Otherwise:
-    - at `/solutions`: virtual try-on, the only solution that this version knows;
-    - at `/tasks`: by what the task has made, video before image before anything else. A task that has made nothing is
-      taken for a video, which is all that the new standard's own paths make; see `is_provisional`.
+    The guess is the first of `preferred` that belongs to the collection and makes what the task has made. Otherwise, at
+    `/solutions`, it is virtual try-on, the only solution this version knows. At `/tasks` it goes by what the task has
+    made, video before image before the rest; a task that has made nothing is taken for a video, as the new standard's
+    own paths make nothing else (see `is_provisional`).
     """
     roles = roles_of(shown.document)
     for family in preferred:

@@ -1,10 +1,7 @@
-"""The questions that `/tasks` and `/solutions` answer (API.md 5.3, 5.4): many ids at once, and a window of time.
+"""Asks `/tasks` and `/solutions` (API.md 5.3, 5.4): a batch of ids, or a window of time.
 
-Neither believes the answer's form further than it must: a row counts for the id it carries, a row that cannot be read
-is never taken for an id that is not known, and a cursor is an opaque word that may stop working at any time.
-
-One id that the API will not take must not keep nineteen others from their answer: a refused batch is asked for again in
-halves, and only what is refused alone counts as not known.
+An unreadable row is not an unknown id. A cursor is opaque, and may stop working. A refused batch is asked again in
+halves, so that one bad id does not cost nineteen others their answer.
 """
 
 import dataclasses
@@ -20,7 +17,7 @@ IDS_MAX = 20
 WINDOW_ROWS = 500
 
 Answers = dict[str, NewStandardTask | Failure]
-"""Id → what is shown of it, or why its row cannot be read. An id that is not in it, the API has left out."""
+"""Id → its task, or why its row cannot be read. Missing: the API has left the id out."""
 
 
 def ask_ids(
@@ -28,17 +25,16 @@ def ask_ids(
 ) -> Answers:
     """What `collection` knows of these ids (or external ids), in one call for every 20.
 
-    Raises Failure where it cannot be asked at all; ApiBadParameter or ApiRequestInvalid where it has taken none of
-    several ids, which is what a path that is not there may answer as well.
+    Raises Failure: ApiBadParameter or ApiRequestInvalid where it took none of them, as a missing path may answer too.
     """
     found: Answers = {}
     for start in range(0, len(ids), IDS_MAX):
-        some = ids[start : start + IDS_MAX]
-        found |= _ask_some(client, collection, some, priority=priority, external=external)
+        batch = ids[start : start + IDS_MAX]
+        found |= _ask_batch(client, collection, batch, priority=priority, external=external)
     return found
 
 
-def _ask_some(
+def _ask_batch(
     client: KlingClient, collection: str, ids: Sequence[str], *, priority: Priority, external: bool
 ) -> Answers:
     query = {"external_task_ids" if external else "task_ids": ",".join(ids)}
@@ -59,7 +55,7 @@ def _in_halves(
     middle = len(ids) // 2
     for half in (ids[:middle], ids[middle:]):
         try:
-            found |= _ask_some(client, collection, half, priority=priority, external=external)
+            found |= _ask_batch(client, collection, half, priority=priority, external=external)
         except (ApiBadParameter, ApiRequestInvalid) as error:
             refused.append(error)
     if len(refused) == 2:
@@ -89,25 +85,22 @@ def _shown(row: object, collection: str) -> NewStandardTask:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WindowPage:
-    """One page of a window of time, as far as it could be read."""
+    """One page of a window, as far as it could be read."""
 
     shown: tuple[NewStandardTask, ...]
     rows: int
     """How many rows the API sent."""
     reasons: tuple[str, ...]
-    """One sentence for each row that cannot be stored."""
+    """One sentence for each unreadable row."""
     next_cursor: str
     has_more: bool
-    """Whether the API says that there is more; True where it says nothing and gives a cursor."""
+    """As the API says; where it says nothing, whether it gives a cursor."""
 
 
 def ask_window(
     client: KlingClient, collection: str, *, start: int, end: int, cursor: str, priority: Priority
 ) -> WindowPage:
-    """A page of what changed (or was created: that is not documented) from `start` to `end` (Unix ms).
-
-    Raises Failure.
-    """
+    """A page of what changed from `start` to `end` (Unix ms), or was created then: API.md 5.3. Raises Failure."""
     body: dict[str, object] = {"start_time": str(start), "end_time": str(end), "limit": WINDOW_ROWS}
     if cursor:
         body["cursor"] = cursor
@@ -119,10 +112,10 @@ def ask_window(
             shown.append(_shown(row, collection))
         except ApiAnswerUnreadable as error:
             reasons.append(str(error))
-    held: Mapping[str, object] = answer.data if isinstance(answer.data, dict) else {}
-    following = held.get("next_cursor")
-    next_cursor = following if isinstance(following, str) else ""
-    more = held.get("has_more")
+    data: Mapping[str, object] = answer.data if isinstance(answer.data, dict) else {}
+    cursor_behind = data.get("next_cursor")
+    next_cursor = cursor_behind if isinstance(cursor_behind, str) else ""
+    more = data.get("has_more")
     has_more = more if isinstance(more, bool) else bool(next_cursor)
     return WindowPage(tuple(shown), len(rows), tuple(reasons), next_cursor, has_more)
 

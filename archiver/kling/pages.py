@@ -1,4 +1,4 @@
-"""What a list page or a question for one task has answered: rows → tasks. No I/O."""
+"""Rows of an answer → tasks: of a list page, or of a question for one task. No I/O."""
 
 import dataclasses
 
@@ -15,9 +15,9 @@ class Page:
 
     tasks: tuple[Task, ...]
     ids: tuple[str, ...]
-    """The ids of all rows in their order, those of malformed rows included where they can be read."""
+    """The ids of all rows in order, malformed rows included where their id can be read."""
     rows: int
-    """How many rows the API sent; 0 past the end."""
+    """What the API sent; 0 past the end."""
     malformed: int
     reasons: tuple[str, ...] = ()
     """One sentence for each malformed row."""
@@ -25,7 +25,7 @@ class Page:
 
 def task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task:
     if not rows and family.startswith(("tasks/", "solutions/")):
-        # These paths leave out what they do not know; a `/v1` path says 1201 and never this.
+        # These paths leave out an id they do not know; a `/v1` path answers 1201.
         raise failures.TaskNotFound(f"The API knows no task of that id under {family}.")
     unreadable: failures.ApiAnswerUnreadable | None = None
     for row in rows:

@@ -1,17 +1,10 @@
-"""What an answer of the Kling API says: bytes → envelope → data or failure. No I/O.
+"""An answer of the Kling API: bytes → envelope → data or failure. No I/O.
 
-Two rules:
-
-1. Whatever the bytes are, the outcome is an `ApiResponse` or one of `failures`; no other exception.
-2. One bad row must not cost a page. Things that JSON parsers let through but that we could not store or write
-   into a manifest again (NaN, endless digits, a key said twice, absurd nesting) are marked while parsing, and
-   only the row that holds one is refused (`sound`).
-
-Broken text is no such thing: a message cut in the middle of an emoji (a lone surrogate, half a UTF-8 sequence)
-must not keep a finished task out of the bucket, so broken characters become U+FFFD.
-
-The error table is API.md 3. The code decides where there is one: 429 means "too fast" for one
-code and "pay your bill" for another.
+1. For any bytes the outcome is an `ApiResponse` or one of `failures`.
+2. One bad row must not cost a page. What parses but cannot be stored in a manifest (NaN, endless digits, a key with two
+   values, absurd nesting) is marked while parsing; `sound` refuses only the row that has it.
+3. Broken text is mended with U+FFFD: a message cut inside an emoji must not keep a finished task out of the bucket.
+4. API.md 3 has the error table. The code overrides the HTTP status: 429 is "too fast" or "pay your bill".
 """
 
 import dataclasses
@@ -24,7 +17,7 @@ from archiver.failures import ApiAnswerUnreadable, Failure
 
 DEPTH_MAX = 64
 DIGITS_MAX = 1000
-"""Longer integers are marked: from 4300 digits on Python refuses to write them into a manifest."""
+"""Longer integers are marked: Python refuses to write more than 4300 digits into a manifest."""
 
 FAILURES: Mapping[int, type[Failure]] = {
     1000: failures.ApiCredentialsRefused,
@@ -53,7 +46,7 @@ FAILURES: Mapping[int, type[Failure]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """The documented envelope. `data` may hold anything, `Unsound` included: see `sound`."""
+    """The documented envelope. `data` may contain `Unsound`: see `sound`."""
 
     code: int
     message: str
@@ -63,14 +56,13 @@ class ApiResponse:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unsound:
-    """Stands in parsed JSON where something was that cannot be kept."""
+    """Stands in parsed JSON for something that cannot be stored."""
 
     reason: str
 
 
 def read_answer(body: bytes) -> ApiResponse:
-    """Raises `ApiAnswerUnreadable` for everything but an object with a numeric `code` (digits in a string
-    count)."""
+    """Raises `ApiAnswerUnreadable` unless it is an object with a numeric `code`, perhaps as a string of digits."""
     envelope = _parse(body)
     if not isinstance(envelope, dict):
         raise ApiAnswerUnreadable("The API's answer is JSON but no object.")
@@ -87,11 +79,8 @@ def read_answer(body: bytes) -> ApiResponse:
 
 
 def rows_of(answer: ApiResponse) -> list[object]:
-    """The task objects of an answer: `data` is an array, one object (also a documentation slip for lists),
-    the `/tasks` object around `result`, or null.
-
-    Raises `ApiAnswerUnreadable` when it is something else.
-    """
+    """The task objects of an answer. `data` is an array, one object (the documentation shows one for a list, too), the
+    object of `/tasks` around `result`, or null. Raises `ApiAnswerUnreadable` otherwise."""
     data = answer.data
     if isinstance(data, dict) and isinstance(data.get("result"), list) and "task_id" not in data:
         data = data["result"]
@@ -105,10 +94,7 @@ def rows_of(answer: ApiResponse) -> list[object]:
 
 
 def sound(value: object, *, depth: int = 0) -> object:
-    """The same JSON, fit to be stored and written again, with broken characters replaced.
-
-    Raises `ApiAnswerUnreadable` for what has no such form.
-    """
+    """The same JSON with broken characters replaced. Raises `ApiAnswerUnreadable` for what cannot be stored."""
     if depth > DEPTH_MAX:
         raise ApiAnswerUnreadable(f"JSON nested deeper than {DEPTH_MAX} levels.")
     if isinstance(value, Unsound):
@@ -125,12 +111,11 @@ def sound(value: object, *, depth: int = 0) -> object:
 def failure(
     *, status: int, code: int | None, message: str, family: str | None, by_id: bool = False
 ) -> Failure:
-    """What a refused request means. `code` is None where the body had none that could be read; `message` is
-    the whole sentence of the failure. `by_id` says that the request was for one task.
+    """What a refused request means. `code` is None where none could be read; `message` is the failure's whole sentence.
 
-    1201 is "bad parameter" as well as "no such task", and only a text that may change tells them apart. The
-    one parameter of a query by id is the id, so there it always means that the API does not know it. Should
-    that ever be wrong, the price is small: an unknown task is asked for again, never buried.
+    1201 is both "bad parameter" and "no such task", and only changeable text tells them apart. A query by id has no
+    other parameter, so 1201 there is an unknown id. A mistake is cheap: an unknown task is asked for again, never
+    buried.
     """
     kind = _kind(status=status, code=code)
     if by_id and code == 1201 and kind is failures.ApiBadParameter:
@@ -142,7 +127,7 @@ def _kind(*, status: int, code: int | None) -> type[Failure]:
     if code == 1302:
         return failures.ApiRateLimited
     if status >= 500 and (code is None or code < 5000):
-        return failures.ApiServerError  # only codes from 5000 on fit such a status; others are a gateway's
+        return failures.ApiServerError  # lower codes do not fit: a gateway failed
     if code is not None and code in FAILURES:
         return FAILURES[code]
     if status >= 500:
@@ -151,8 +136,7 @@ def _kind(*, status: int, code: int | None) -> type[Failure]:
 
 
 def _kind_of_status(status: int) -> type[Failure]:
-    """For a 4xx without a code we know. 403 is not `ApiForbidden`: firewalls answer it with a page of HTML,
-    and the API itself always gives 1103."""
+    """For a 4xx without a known code. 403 is not `ApiForbidden`: the API itself sends 1103, firewalls send HTML."""
     by_status: Mapping[int, type[Failure]] = {
         401: failures.ApiCredentialsRefused,
         403: failures.ApiAnswerUnreadable,
@@ -163,7 +147,7 @@ def _kind_of_status(status: int) -> type[Failure]:
 
 
 def _kind_of_unlisted(code: int | None) -> type[Failure]:
-    """For HTTP 200 with a code that no table knows."""
+    """For a success status with an unknown code."""
     if code is None:
         return failures.ApiAnswerUnreadable
     return failures.ApiServerError if code >= 5000 else failures.ApiBadParameter
@@ -190,7 +174,7 @@ def _parse(body: bytes) -> object:
 
 
 def _object(pairs: list[tuple[str, object]]) -> object:
-    """Said twice and differently, a field has no value that we could rely on."""
+    """A key with two different values has no value to rely on."""
     parsed: dict[str, object] = {}
     for name, value in pairs:
         if name in parsed and parsed[name] != value:

@@ -1,16 +1,12 @@
-"""One task object of the API's answer → a `Task`: where its results sit, and what their files will be called. No I/O.
+"""One task object of an answer → a `Task`: where its results sit, and what their files are called. No I/O.
 
-Two rules:
+1. Nothing is dropped: a URL in a place that no table knows becomes an asset too, reported in `unknown_fields`.
+2. For any JSON `read_task` returns a `Task` or raises `ApiAnswerUnreadable`.
 
-1. Nothing is dropped. Every array of `task_result` (and `outputs`, in the new standard) is scanned; a URL in
-   a place that no table knows becomes an asset all the same, and is reported in `unknown_fields`.
-2. `read_task` takes any JSON and returns a `Task` or raises `ApiAnswerUnreadable`; nothing else escapes it.
-
-Names. The place of a row gives the stem (`0`, `series-0`), the field adds to it (`0.watermark`, `0-1`). Two
-fields of an audio row say their format: their stems carry it (`audio-0.mp3`, `audio-0.wav`), since stems must
-be unique within a task, and `file_name` does not say it twice. Should two fields still ask for one
-name, the one further down in `URL_FIELDS` gets `.2`: fields that we know never lose their name to one that
-we do not, so a name does not depend on which answer (list or single) was read first.
+A row's place gives the stem of a name (`0`, `series-0`), the field adds to it (`0.watermark`, `0-1`). Stems are unique
+within a task, so the two fields of an audio row add their format (`audio-0.mp3`, `audio-0.wav`). Where two fields give
+one name, the later in `URL_FIELDS` gets `.2`. A known field never loses its name to an unknown one, so names do not
+depend on which answer (list or single) was read first.
 """
 
 import dataclasses
@@ -25,16 +21,16 @@ from archiver.model import Asset, Role, Status, Task
 
 URL_CHARACTERS_MAX = 65_536
 INDEX_MAX = 999_999
-"""A larger index is no index: it would only make absurd file names."""
+"""A larger index is none: it would make absurd file names."""
 UNKNOWN_FIELDS_MAX = 20
 NAME_CHARACTERS_MAX = 64
 _FORMATS = ("mp3", "wav")
-"""The formats that a field's name may say, and hence a stem."""
+"""Formats that a field's name, and so a stem, may contain."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Found:
-    """A URL inside a row; `rank` is its place in `URL_FIELDS`, or past the end for one we do not know."""
+    """A URL inside a row; `rank` is its place in `URL_FIELDS`, past the end for an unknown field."""
 
     rank: int
     path: str
@@ -49,7 +45,7 @@ class _Found:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Draft:
-    """An asset before its stem is known to be unique."""
+    """An asset whose stem is not yet unique."""
 
     stem: str
     found: _Found
@@ -58,12 +54,10 @@ class _Draft:
 
 
 def read_task(document: object, *, family: str) -> Task:
-    """One task object of either standard, out of a query, a list row or `/tasks`.
+    """Read a task object of either standard, which goes into the `Task` unchanged.
 
-    The document itself goes into the `Task` unchanged. Ids may be strings or integers; the words of both
-    standards are understood. A row without a URL adds no asset but is reported once the task succeeded.
-
-    Raises `ApiAnswerUnreadable` when there is no usable id or no known status.
+    A row without a URL adds no asset; it is reported once the task has succeeded. Raises `ApiAnswerUnreadable` without
+    a usable id or a known status.
     """
     if not isinstance(document, dict):
         raise ApiAnswerUnreadable(f"A task that is no JSON object but {_kind(document)}.")
@@ -85,7 +79,7 @@ def read_task(document: object, *, family: str) -> Task:
 
 
 def readable_id(document: object) -> str | None:
-    """The id of a row that may be malformed otherwise; None when not even that can be read."""
+    """The id of a row, malformed or not."""
     try:
         return _task_id(document) if isinstance(document, dict) else None
     except ApiAnswerUnreadable:
@@ -93,33 +87,33 @@ def readable_id(document: object) -> str | None:
 
 
 def readable_external_id(document: object) -> str | None:
-    """The external id of a row that may be malformed otherwise; None where it has none."""
+    """The external id of a row, malformed or not."""
     return _external_id(document) if isinstance(document, dict) else None
 
 
 def file_name(stem: str, *, extension: str) -> str:
-    """What the file of an asset is called once its bytes have told the extension (`png`, `mp3`).
+    """The file name of an asset whose bytes have shown the extension (`png`, `mp3`); unique within a task, as stems
+    are.
 
-    Unique within a task because stems are: a stem that says its format already (`audio-0.mp3`) is not given
-    it twice, and keeps it when the bytes are something else (`audio-0.mp3.wav`).
+    A stem that has the extension keeps it (`audio-0.mp3`), one with another format gets it (`audio-0.mp3.wav`).
     """
-    told = extension in _FORMATS and stem.endswith(f".{extension}")
-    return stem if told else f"{stem}.{extension}"
+    has_extension = extension in _FORMATS and stem.endswith(f".{extension}")
+    return stem if has_extension else f"{stem}.{extension}"
 
 
-# --- what stands beside the results ---------------------------------------------------------------------
+# --- id, status, message --------------------------------------------------------------------------------
 
 
 def _first(document: Mapping[str, object], *names: str) -> object:
-    """The first of these fields that says anything: the two standards spell them differently."""
+    """The first of these fields that has a value: the two standards spell them differently."""
     return next((document[name] for name in names if document.get(name) not in (None, "")), None)
 
 
 def _status(word: object) -> Status:
     status = model.STATUS_WORDS.get(word.strip().lower()) if isinstance(word, str) else None
     if status is None:
-        said = repr(_safe(word)) if isinstance(word, str) else _kind(word)
-        raise ApiAnswerUnreadable(f"A task whose status is none that this version knows: {said}.")
+        shown = repr(_safe(word)) if isinstance(word, str) else _kind(word)
+        raise ApiAnswerUnreadable(f"A task whose status is none that this version knows: {shown}.")
     return status
 
 
@@ -131,7 +125,7 @@ def _task_id(document: Mapping[str, object]) -> str:
 
 
 def _identifier(value: object) -> str | None:
-    """Ids are strings; a gateway that writes one as a number is understood while it is a whole one."""
+    """Ids are strings; a gateway may write one as a whole number."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**128:
@@ -151,7 +145,7 @@ def _message(document: Mapping[str, object]) -> str:
 
 
 def _kind(value: object) -> str:
-    """What JSON calls the type of a value; the value itself is never repeated."""
+    """The JSON type of a value, which itself is never repeated in messages."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
@@ -175,11 +169,11 @@ def _scan(document: Mapping[str, object]) -> tuple[list[_Draft], set[str]]:
 
 
 def _arrays(document: Mapping[str, object]) -> Iterator[tuple[str, list[object]]]:
-    """(name, rows) of everything below `task_result`, then `outputs`; known arrays first, the others by name,
-    so that names never depend on the order in which a server happened to write them.
+    """(name, rows) of everything below `task_result`, then of `outputs`. Known arrays come first, others by name: file
+    names must not depend on the server's order.
 
-    One object in place of an array counts as its only row (the documentation has such slips). An array that the table
-    knows may also stand beside `task_result`: where those of solutions stand is not documented.
+    One object in place of an array counts as its only row, as one page of the documentation has it. A known array may
+    stand beside `task_result`, where solutions perhaps put it.
     """
     result = document.get("task_result")
     held = result if isinstance(result, dict) else {"task_result": result}
@@ -197,7 +191,7 @@ def _rows(name: str, value: object) -> list[object]:
         return value
     if isinstance(value, dict):
         return [value] if value else []
-    # A string, number or null is no array; as a field of `task_result` it may still be a URL.
+    # A string is no array, but as a field of `task_result` it may be a URL.
     return [value] if isinstance(value, str) and "url" in name.lower() and _is_web(value) else []
 
 
@@ -212,8 +206,7 @@ def _prefix(name: str, role: Role) -> str:
 
 
 def _index(row: object) -> int | None:
-    """The API's own index: an integer, or its decimal digits as a string (ids went that way, too). A boolean,
-    a float or a negative number is none."""
+    """The API's own index: a natural number, perhaps as a string of digits."""
     value = row.get("index") if isinstance(row, dict) else None
     if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,5}", value):
         return int(value)
@@ -223,20 +216,19 @@ def _index(row: object) -> int | None:
 
 
 def _indexes_name_rows(rows: Sequence[object]) -> bool:
-    """Whether every row has an index and no two have the same one."""
     indexes = [_index(row) for row in rows]
     return None not in indexes and len(set(indexes)) == len(indexes)
 
 
 def _urls(row: object) -> list[_Found]:
-    """The URLs of one row, known fields first. A bare string in the place of a row counts as its `url`."""
+    """The URLs of one row, known fields first. A bare string counts as its `url`."""
     fields = {"url": row} if isinstance(row, str) and _is_web(row) else row
     found = [url for path, value in _strings(fields) if (url := _url(path, value)) is not None]
     return sorted(found, key=lambda url: (url.rank, url.path))
 
 
 def _strings(row: object) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(path, string) for every string inside a row, however deep, without recursion: nesting is input."""
+    """(path, string) for every string inside a row; no recursion, since the API chooses the depth."""
     waiting: list[tuple[tuple[str, ...], object]] = [((), row)]
     while waiting:
         path, value = waiting.pop()
@@ -263,7 +255,7 @@ def _url(path: tuple[str, ...], value: str) -> _Found | None:
 
 
 def _sound(url: str) -> str:
-    """A URL that can be stored. Cutting one would break its signature, so a monstrous one is refused."""
+    """A URL that can be stored. Cutting a monstrous one would break its signature, so it is refused."""
     if len(url) > URL_CHARACTERS_MAX:
         raise ApiAnswerUnreadable(f"A result URL of more than {URL_CHARACTERS_MAX} characters.")
     return model.text(url, limit=URL_CHARACTERS_MAX)
@@ -278,7 +270,7 @@ def _draft(base: str, found: _Found, *, role: Role, index: int | None) -> _Draft
 
 
 def _surprises(name: str, place: int, *, found: Sequence[_Found], role: Role) -> set[str]:
-    """What an operator should hear of in one row; see `Task.unknown_fields`."""
+    """What to report of one row; see `Task.unknown_fields`."""
     label = _safe(name)
     surprises = {f"{label}[].{_short(_safe(url.path))}" for url in found if not url.known}
     if role is Role.OTHER:
@@ -289,15 +281,15 @@ def _surprises(name: str, place: int, *, found: Sequence[_Found], role: Role) ->
 
 
 def _links(name: str, row: object, *, found: Sequence[_Found]) -> set[str]:
-    """Links that are not taken for results, since nothing in their names says so: a help page among a task's files
-    would keep it from its manifest. They stay in the document, and an operator hears of them."""
-    taken = {url.path for url in found}
+    """Links that no field name marks as results. They are reported, not fetched: a help page among a task's files would
+    keep it from its manifest."""
+    results = {url.path for url in found}
     paths = [".".join(path) for path, value in _strings(row) if path and _is_web(value)]
-    return {f"{_safe(name)}[].{_short(_safe(path))} not fetched" for path in paths if path not in taken}
+    return {f"{_safe(name)}[].{_short(_safe(path))} not fetched" for path in paths if path not in results}
 
 
 def _scalars(result: object) -> object:
-    """The fields of `task_result` that are no arrays, without those that `_rows` has taken for results."""
+    """The strings of `task_result` that `_rows` does not take for results."""
     if not isinstance(result, dict):
         return {}
     return {
@@ -306,24 +298,24 @@ def _scalars(result: object) -> object:
 
 
 def _reported(unknown: set[str], *, status: Status) -> tuple[str, ...]:
-    """A URL may well be missing before the task has succeeded; after that it is worth a line in the log."""
-    told = sorted(
+    """What to log: a missing URL only once the task has succeeded."""
+    reported = sorted(
         name for name in unknown if status is Status.SUCCEEDED or not name.endswith("without a URL")
     )
-    return tuple(told[:UNKNOWN_FIELDS_MAX])
+    return tuple(reported[:UNKNOWN_FIELDS_MAX])
 
 
 # --- names ----------------------------------------------------------------------------------------------
 
 
 def _named(drafts: Sequence[_Draft]) -> tuple[Asset, ...]:
-    """Assets with stems unique within the task; known fields choose first."""
+    """Assets with unique stems; known fields choose first."""
     taken: set[str] = set()
     stems: dict[int, str] = {}
     for place in sorted(range(len(drafts)), key=lambda place: drafts[place].found.rank):
         stems[place] = _free(drafts[place].stem, taken)
         taken.add(stems[place])
-        # `audio-0` could become audio-0.mp3, which is what `audio-0.mp3` will be called.
+        # `audio-0` with MP3 bytes would be called audio-0.mp3, as `audio-0.mp3` is.
         taken.update(f"{stems[place]}.{format_}" for format_ in _FORMATS)
         taken.update(stems[place].removesuffix(f".{format_}") for format_ in _FORMATS)
     return tuple(
@@ -339,16 +331,16 @@ def _named(drafts: Sequence[_Draft]) -> tuple[Asset, ...]:
 
 
 def _free(stem: str, taken: set[str]) -> str:
-    turn = 1
+    number = 1
     candidate = stem
     while candidate in taken:
-        turn += 1
-        candidate = f"{stem}.{turn}"
+        number += 1
+        candidate = f"{stem}.{number}"
     return candidate
 
 
 def _safe(name: str) -> str:
-    """A name from outside, made fit for a key, a log line and a file name."""
+    """A name from outside, fit for a key, a log line and a file name."""
     return _short(re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-") or "unnamed")
 
 

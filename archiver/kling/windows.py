@@ -2,12 +2,10 @@
 
 What API.md 5.3 leaves undocumented is assumed in its worst form:
 
-- No order: a stretch is read to its end, never broken off early.
-- A cursor may stop working, come again, or lead on for ever. The stretch is then read in two halves, and so on, until a
-  part needs no cursor.
+- No order: a stretch is read to its end.
+- A cursor may stop working, come again, or lead on for ever. The stretch is then read in halves, and so on, until a
+  part needs no cursor. What is read twice costs calls only: recording is idempotent.
 - Bounds may or may not belong to the stretch: halves overlap by a second.
-
-Halves read again what was read before the cursor was lost. That costs calls only: recording a task twice is a no-op.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +16,7 @@ from archiver.kling.new_standard_calls import WindowPage
 OVERLAP_MS = 1000
 SPAN_MS_MIN = 4 * OVERLAP_MS
 PAGES_MAX = 1000
-"""Pages behind one first page; a longer run is taken for a cursor that goes round in a circle."""
+"""Behind one first page; more pages mean a circle."""
 
 Read = Callable[[int, int, str], WindowPage]
 """(start, end, cursor) → page; times in Unix ms, the cursor empty for the first page."""

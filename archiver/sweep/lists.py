@@ -104,8 +104,8 @@ class ListForecast:
 
 @dataclasses.dataclass
 class QuietPages:
-    """The stop rule of a list, after `QUIET_PAGES` in a row that cannot matter: every row is older than `horizon()`
-    (Unix ms), or, in an incremental sweep, no row is open in the ledger. A list without an order has no such end."""
+    """Stops after `QUIET_PAGES` in a row that cannot matter: all rows are older than `horizon()` (Unix ms) or, in an
+    incremental sweep, none is open in the ledger. A list without an order is read to its end."""
 
     listing: Listing
     full: bool

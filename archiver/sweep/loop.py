@@ -7,8 +7,7 @@ from archiver.failures import Disposition, Failure
 from archiver.sweep.counts import PageCounts, SweepCounts, SweepEnd
 
 PAGE_TRIES = 4
-"""How often a page is asked for before the sweep fails. Should that outlast the lease, another sweeper may take the
-family; the next renewal tells."""
+"""How often a page is asked for. Should that outlast the lease, the next renewal tells."""
 
 Answer = TypeVar("Answer")
 Page = TypeVar("Page")
@@ -32,7 +31,7 @@ class SweepLease(Protocol):
 
 
 class NoLease:
-    """For a dry run, which writes nothing and so is in nobody's way."""
+    """For a dry run: it writes nothing, so it is in nothing's way."""
 
     def renew(self) -> bool:
         """Always True."""
@@ -40,8 +39,8 @@ class NoLease:
 
 
 def ask_again(ask: Callable[[], Answer], *, except_for: tuple[type[Failure], ...] = ()) -> Answer:
-    """`ask()`, repeated while it fails with what may soon be over: one bad answer must not restart a full sweep. After
-    "too fast" (1302) the limiter has halved its rate. Raises Failure; those of `except_for` at once."""
+    """`ask()`, repeated while it fails with what may soon be over: one bad answer must not restart a full sweep. Raises
+    Failure; those of `except_for` at once."""
     for _ in range(PAGE_TRIES - 1):
         try:
             return ask()
@@ -62,8 +61,8 @@ def sweep(
     until: StopRule[Page],
     on_page: Callable[[SweepCounts], None],
 ) -> None:
-    """Read `source` into `sink`, and add each page to `counts` before `on_page` sees them. A sweep without its lease
-    takes no further page, and ends OVERTAKEN. Raises Failure and Stopped; `counts` then has the pages taken so far."""
+    """Read `source` into `sink`, and add each page to `counts` before `on_page`. Without its lease a sweep takes no
+    further page, and ends OVERTAKEN. Raises Failure and Stopped."""
     for page in source:
         if not lease.renew():
             counts.end = SweepEnd.OVERTAKEN

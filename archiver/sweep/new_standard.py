@@ -1,11 +1,10 @@
-"""The sweep of `/tasks` and `/solutions`, which show tasks without a list below `/v1/`.
+"""The sweep of `/tasks` and `/solutions`.
 
-It reads windows of time that reach back hours before the last sweep. Whether a window goes by creation or by change is
-not documented (archiver/kling/API.md 5.3), and a task shown while it ran must be shown again when it has ended. Once a
-day the window is all 30 days.
+It reads windows that reach back hours before the last sweep: a task shown while it ran must be shown again, and whether
+a window goes by creation or by change is not documented (archiver/kling/API.md 5.3).
 
-Legacy tasks appear here without their family, their index and more. So such a task is not recorded from here where a
-configured family may have made it: its id is enrolled, and verification asks that family's own path first.
+Legacy tasks lose their family, their index and more here. Where a configured family may have made one, it is not
+recorded but enrolled: verification asks that family's own path first.
 """
 
 import dataclasses
@@ -27,14 +26,13 @@ from archiver.sweep.lists import is_older, log_skipped_rows
 from archiver.sweep.loop import ask_again
 
 OVERLAP_MS = 6 * 60 * 60 * 1000
-"""How far a window reaches back before the last sweep: longer than a task runs. The day's full sweep finds what runs
-longer still."""
+"""How far a window reaches back before the last sweep. Tasks that run longer are left to the day's full sweep."""
 
 
 def windows_since(
     since: int | None, *, collection: str, client: KlingClient, now: Callable[[], int]
 ) -> Iterator[WindowPage]:
-    """What `collection` has shown since a moment (Unix ms; None: all 30 days), page by page. Raises Failure."""
+    """What `collection` has shown since a moment (Unix ms; None: 30 days), page by page. Raises Failure."""
     # The two clocks may differ, and `since` is by ours: each bound goes by the clock that shows more.
     end = now() + client.ahead_ms
     start = oldest = now() - client.behind_ms - RETENTION_MS
@@ -72,7 +70,7 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Selector:
-    """Decides what becomes of the rows of a page, and logs those that cannot be read."""
+    """Decides what becomes of a page's rows, and logs those that cannot be read."""
 
     account: str
     families: tuple[str, ...]
@@ -136,8 +134,8 @@ class Selector:
             selection.to_enrol[task.task_id] = arrays
 
     def _is_wanted(self, shown: NewStandardTask, task: Task) -> bool:
-        """Whether to archive a task that the ledger does not have. A running task of `/tasks` is left for later: it
-        will be shown again when what it makes is known."""
+        """Whether to archive a task that the ledger does not have. A running one of `/tasks` is left until it is shown
+        with what it has made."""
         if shown.collection == SOLUTIONS:
             return True
         return task.status is Status.SUCCEEDED and covers(self.families, roles_of(shown.document))

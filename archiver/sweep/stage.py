@@ -1,11 +1,10 @@
-"""Finds what no callback named: reads each family's list, or `/tasks` and `/solutions`, and records what they show.
+"""Finds what no callback named: reads each family's list, or `/tasks` and `/solutions`, and records it.
 
 Incremental: from the newest end until two pages in a row hold only what has ended here or is too old to matter.
-Full, once a day: back to the horizon. The first sweep of an account is a full one, so its last 30 days are archived
-without a single callback.
+Full, once a day and at first: back to the horizon, so that 30 days are archived without a single callback.
 
-A lease gives a family to one sweeper at a time. Every page is in the ledger before the next is read, so a crash loses
-only the pages not yet read; the next sweep reads them.
+A lease gives a family to one sweeper at a time. A page is in the ledger before the next is read, so a crash loses only
+pages not yet read.
 """
 
 import dataclasses
@@ -139,8 +138,7 @@ class Sweeper:
         return counts
 
     def note_failure(self, family: str, error: Failure) -> bool:
-        """Count and log that a sweep failed. False where the API does not offer it: that is no failure, and
-        `availability` has noted it."""
+        """Count and log a failed sweep. False, and neither, where the API turns out not to offer it."""
         if self.availability.refused(family, error):
             return False
         self.metrics.failures_total.labels(stage=Stage.SWEEP, reason=error.reason).inc()
