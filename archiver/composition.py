@@ -108,7 +108,7 @@ def build_account(settings: Settings, metrics: Metrics, *, stop: threading.Event
 def require_account(ledger: Ledger, settings: Settings) -> None:
     """Raises SettingsError where the ledger knows accounts, and the settings name none of them: a second history would
     begin beside the first, and no worker would serve the first."""
-    known, ours = ledger.accounts(), [account.name for account in settings.accounts]
+    known, ours = ledger.accounts.names(), [account.name for account in settings.accounts]
     if not known or not set(known).isdisjoint(ours):
         return
     old, new = (names[0] if len(names) == 1 else word for names, word in ((known, "OLD"), (ours, "NEW")))

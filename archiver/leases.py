@@ -69,7 +69,7 @@ class LeaseKeeper:
         if self._left(lease) < CONFIRMED_SECONDS:
             self._renew([lease])
             self.check(lease)
-        assets = self._ledger.assets(lease)
+        assets = self._ledger.claims.assets(lease)
         if assets is None:
             self.drop(lease)
             raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
@@ -93,7 +93,7 @@ class LeaseKeeper:
 
     def _renew(self, leases: Sequence[Lease]) -> None:
         asked_at = self._monotonic()
-        renewed = self._ledger.renew(leases)
+        renewed = self._ledger.claims.renew(leases)
         with self._lock:
             for lease in leases:
                 known = self._held.get(lease.row_id)

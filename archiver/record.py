@@ -61,10 +61,10 @@ class Recorder:
         asked_as: str | None = None,
         behind_ms: int,
     ) -> list[RecordedTask]:
-        return self.ledger.record(
+        return self.ledger.records.record(
             tasks,
             account=self.account,
-            by=discovered_by,
+            discovered_by=discovered_by,
             rand=self.random(),
             asked_as=asked_as,
             behind_ms=behind_ms,

@@ -108,8 +108,8 @@ def _run(settings: Settings) -> int:
 def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:
     """Log, once a start, the accounts that have tasks in the ledger but no settings."""
     known = [account.name for account in settings.accounts]
-    ledger.forget_holds(known=known)
-    for account, waiting in ledger.stranded(known=known).items():
+    ledger.accounts.forget_holds(known=known)
+    for account, waiting in ledger.accounts.stranded(known=known).items():
         log.get().warning(
             "account.stranded",
             account=account,
@@ -177,7 +177,7 @@ def _stop(engine: Engine, closing: _Closing) -> bool:
         signal.signal(number, signal.SIG_IGN)
     ended = engine.stop(seconds=closing.seconds_left())
     with contextlib.suppress(LedgerUnavailable):  # `status` would then list this daemon for another minute
-        engine.ledger.leave(engine.upkeep.daemon_id)
+        engine.ledger.daemons.leave(engine.upkeep.daemon_id)
     return ended
 
 
@@ -185,7 +185,7 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
     ledger = engine.ledger
 
     def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
-        outcomes = ledger.record_callbacks(callbacks)
+        outcomes = ledger.callbacks.record(callbacks)
         engine.wake(Stage.VERIFY, {callback.account for callback in callbacks})
         return outcomes
 
@@ -207,7 +207,7 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
         intake=intake,
         metrics=metrics,
         draining=draining.is_set,
-        probe=ledger.ping,
+        probe=ledger.daemons.ping,
         degraded=engine.health.degraded,
         refresh_metrics=engine.health.refresh_gauges,
         routes=_api(settings, engine),
@@ -219,7 +219,8 @@ def _api(settings: Settings, engine: Engine) -> list[Route]:
     if settings.admin_token is None:
         return []
     api = Api(
-        engine.ledger,
+        engine.ledger.registrations,
+        engine.ledger.views,
         token=settings.admin_token.get_secret_value(),
         accounts=[account.name for account in settings.accounts],
         now=unix_ms,

@@ -164,7 +164,9 @@ class Archiver:
         """
         family = lease.family or ""
         asking = (Stage.VERIFY, Stage.SWEEP)
-        if any(self.ledger.is_held(account=lease.account, stage=stage, family=family) for stage in asking):
+        if any(
+            self.ledger.holds.is_held(account=lease.account, stage=stage, family=family) for stage in asking
+        ):
             raise FreshUrlMissing("its URL no longer works, and questions to the API are held")
         try:
             task = self.client.query(family, lease.task_id, priority=Priority.VERIFY)
@@ -177,7 +179,7 @@ class Archiver:
         # Our id may be another task's external id: once the API has purged ours, it answers with that task's files.
         if task.status is not Status.SUCCEEDED or task.task_id != lease.task_id:
             return False
-        self.ledger.refresh_assets(lease, task)
+        self.ledger.records.refresh_assets(lease, task)
         return bool(task.assets)
 
     # --- manifest -----------------------------------------------------------------------------------------
@@ -191,7 +193,9 @@ class Archiver:
         if folder.put_manifest(manifest, look_first=look_first) is PutOutcome.ADOPTED:
             self._adopt(lease, folder, folder.contents())
             return
-        self.ledger.archived(lease, manifest_key=folder.manifest_key, archived_at=archived_at, stored=stored)
+        self.ledger.outcomes.archived(
+            lease, manifest_key=folder.manifest_key, archived_at=archived_at, stored=stored
+        )
         self._log_archived(lease, folder, stored, archived_at=archived_at, event="task.archived")
 
     def _manifest(self, lease: Lease, stored: Sequence[StoredAsset], *, archived_at: int) -> Manifest:
@@ -215,7 +219,7 @@ class Archiver:
         """Complete the lease by the manifest that is there."""
         manifest, stored = self.adopter.adopt(lease, folder, contents)
         self.keeper.confirm(lease)
-        self.ledger.archived(
+        self.ledger.outcomes.archived(
             lease, manifest_key=folder.manifest_key, archived_at=manifest.archived_at, stored=stored
         )
         self._log_archived(lease, folder, stored, archived_at=manifest.archived_at, event="task.adopted")

@@ -59,10 +59,10 @@ def register(
     name = account_meant(context, settings, name=account).account
     with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
         require_account(ledger, settings)
-        new = ledger.register(
+        new = ledger.registrations.register(
             task_id, account=name, family=family, external_task_id=external_task_id, request=kept
         )
-        daemons = ledger.daemons()
+        daemons = ledger.daemons.alive()
     if json:
         names = {"task_id": task_id, "account": name, "family": family}
         print_json({**names, "external_task_id": external_task_id, "new": new})

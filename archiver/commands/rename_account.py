@@ -36,8 +36,8 @@ def rename_account(
     # With the daemon's lock: a running daemon would go on writing under the old name.
     opened = Ledger.open(settings.ledger_url, daemon=True, create=False, now=invocation.now)
     with contextlib.closing(opened) as ledger:
-        known = ledger.accounts()
-        moved = ledger.rename_account(old, new)
+        known = ledger.accounts.names()
+        moved = ledger.accounts.rename(old, new)
     if moved is None:
         print_note(_why_not(old, new, known=known))
         raise typer.Exit(WRONG)

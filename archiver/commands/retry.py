@@ -56,7 +56,7 @@ def retry(
         accounts = accounts_meant(context, settings, name=account)
         names = [chosen.account for chosen in accounts]
         result = _retry_all(ledger, None if buried else task_ids, accounts=names)
-        daemons = ledger.daemons()
+        daemons = ledger.daemons.alive()
     if json:
         print_json({"retried": result.retried, "archived": result.archived, "unknown": result.not_known})
     else:
@@ -74,7 +74,7 @@ def _retry_all(ledger: Ledger, task_ids: list[str] | None, *, accounts: Sequence
     """None: all buried tasks. An id is unknown if no account has it."""
     total, not_known = RetryResult(0, (), ()), dict.fromkeys(task_ids or ())
     for account in accounts:
-        chosen = ledger.ids_in(State.BURIED, account=account) if task_ids is None else task_ids
+        chosen = ledger.views.ids_in(State.BURIED, account=account) if task_ids is None else task_ids
         result = _retry(ledger, dict.fromkeys(chosen), account=account)
         not_known = {task_id: None for task_id in not_known if task_id in result.not_known}
         total = _sum(total, result)
@@ -91,7 +91,7 @@ def _retry(ledger: Ledger, task_ids: Iterable[str], *, account: str) -> RetryRes
     screen = console(stderr=True)
     is_hidden = not screen.is_terminal or len(batches) < 2
     for batch in track(batches, description="Retrying", console=screen, disable=is_hidden):
-        result = _sum(result, ledger.retry_tasks(batch, account=account))
+        result = _sum(result, ledger.registrations.retry(batch, account=account))
     return result
 
 

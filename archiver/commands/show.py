@@ -1,8 +1,8 @@
 """`show`: everything that the ledger knows about one task."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,6 @@ from archiver.commands.terminal.invocation import (
 )
 from archiver.commands.terminal.printing import (
     console,
-    milliseconds,
     moment,
     print_json,
     print_line,
@@ -27,6 +26,7 @@ from archiver.commands.terminal.printing import (
 )
 from archiver.create.registration import is_identifier
 from archiver.failures import Failure
+from archiver.ledger import AssetView, TaskView
 from archiver.model import State
 
 
@@ -50,10 +50,12 @@ def show(
     settings = invocation.settings()
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
         accounts = accounts_meant(context, settings, name=account)
-        found = [ledger.show(task_id, account=each.account) for each in accounts if is_identifier(task_id)]
+        found = [
+            ledger.views.show(task_id, account=each.account) for each in accounts if is_identifier(task_id)
+        ]
     tasks = [task for task in found if task is not None]
     if len(tasks) > 1:
-        names = " and ".join(task["account"] for task in tasks)
+        names = " and ".join(task.account for task in tasks)
         context.fail(f"The accounts {names} both have this task: choose with --account.")
     if not tasks:
         print_note(
@@ -63,57 +65,51 @@ def show(
         raise typer.Exit(WRONG)
     (task,) = tasks
     if json:
-        print_json(task)
+        print_json(task.as_json())
     else:
         _print_task(task, now=invocation.now())
 
 
-def _print_task(task: Mapping[str, Any], *, now: int) -> None:
+def _print_task(task: TaskView, *, now: int) -> None:
     screen = console()
     screen.print(properties(_properties(task, now=now)))
-    if task["assets"]:
+    if task.assets:
         print_line()
-        rows = [[_name(asset), asset["bytes"], _where(asset)] for asset in task["assets"]]
+        rows = [[asset.name, asset.bytes, _where(asset)] for asset in task.assets]
         screen.print(table(["file", "bytes", "key"], rows, numbers=["bytes"]))
-    if task["history"]:
+    if task.history:
         print_line()
-        lines = [[moment(line["at"]), line["event"], line["detail"]] for line in task["history"]]
+        lines = [[moment(line.at), line.event, line.detail] for line in task.history]
         screen.print(table(["at (UTC)", "event", "detail"], lines))
 
 
-def _properties(task: Mapping[str, Any], *, now: int) -> Iterator[tuple[str, object]]:
-    yield "task", task["task_id"]
-    yield "external id", task["external_task_id"]
-    yield "account", task["account"]
-    yield "family", task["family"]
-    yield "state", task["state"]
-    if task["reason"] or task["message"]:
-        yield "reason", task["reason"]
-        yield "message", task["message"]
-        advice = what_to_do(task["reason"])
-        if advice and advice != task["message"]:
+def _properties(task: TaskView, *, now: int) -> Iterator[tuple[str, object]]:
+    yield "task", task.task_id
+    yield "external id", task.external_task_id
+    yield "account", task.account
+    yield "family", task.family
+    yield "state", task.state
+    if task.reason or task.message:
+        yield "reason", task.reason
+        yield "message", task.message
+        advice = what_to_do(task.reason)
+        if advice and advice != task.message:
             yield "what to do", advice
-    yield "attempts", task["attempts"]
-    if task["due_at"]:
-        yield "due (UTC)", "now" if milliseconds(task["due_at"]) <= now else when(task["due_at"], now=now)
-    yield "created (UTC)", when(task["created_at"], now=now)
-    yield "updated (UTC)", when(task["updated_at"], now=now)
-    if task["state"] not in (State.ARCHIVED, State.FAILED):
-        yield "expires (UTC)", when(task["expires_at"], now=now)
-    yield "found by", f"{task['discovered_by']}, callbacks: {task['callbacks']}"
-    yield "manifest", task["manifest_key"]
+    yield "attempts", task.attempts
+    if task.due_at:
+        yield "due (UTC)", "now" if task.due_at <= now else when(task.due_at, now=now)
+    yield "created (UTC)", when(task.created_at, now=now)
+    yield "updated (UTC)", when(task.updated_at, now=now)
+    if task.state not in (State.ARCHIVED, State.FAILED):
+        yield "expires (UTC)", when(task.expires_at, now=now)
+    yield "found by", f"{task.discovered_by}, callbacks: {task.callbacks}"
+    yield "manifest", task.manifest_key
 
 
-def _name(asset: Mapping[str, Any]) -> str | None:
-    """None until the asset is stored: the extension comes from the bytes."""
-    name: str | None = asset["name"]
-    return name
-
-
-def _where(asset: Mapping[str, Any]) -> str:
-    if asset["stored"]:
-        return str(asset["key"])
-    return f"not stored: {asset['reason'] or 'not tried yet'}"
+def _where(asset: AssetView) -> str:
+    if asset.is_stored:
+        return str(asset.key)
+    return f"not stored: {asset.reason or 'not tried yet'}"
 
 
 def what_to_do(reason: str | None) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,8 +12,7 @@ from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import AsJson, invocation_of
 from archiver.commands.terminal.printing import console, print_json, print_line, properties, span, table, when
 from archiver.families import swept
-
-_HOLD_KEYS = ("stage", "reason", "since", "what_to_do")
+from archiver.ledger import DaemonView, HoldView, StatusView
 
 
 def status(
@@ -43,10 +42,10 @@ def status(
     }
     several = len(families) > 1
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
-        view = ledger.status(accounts=families if several else None)
+        view = ledger.views.status(accounts=families if several else None)
         found = problems(ledger, view, families=families, now=now) if check else []
     if json:
-        document = _as_json(view, several=several)
+        document = view.as_json(several_accounts=several)
         print_json({**document, "problems": found} if check else document)
     elif check:
         for problem in found:
@@ -61,16 +60,9 @@ def _all(families: Mapping[str, Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(itertools.chain.from_iterable(families.values())))
 
 
-def _as_json(status: Mapping[str, Any], *, several: bool) -> dict[str, Any]:
-    """Only the contract's keys. A hold names its account if there are several."""
-    names = ("account", *_HOLD_KEYS) if several else _HOLD_KEYS
-    holds = [{name: hold[name] for name in names} for hold in status["holds"]]
-    return {name: value for name, value in status.items() if name != "clock_skew_seconds"} | {"holds": holds}
-
-
-def _print_status(status: Mapping[str, Any], *, families: Sequence[str], several: bool, now: int) -> None:
+def _print_status(status: StatusView, *, families: Sequence[str], several: bool, now: int) -> None:
     screen = console()
-    states = status["states"]
+    states = status.states
     screen.print(table(list(states), [list(states.values())], numbers=list(states)))
     print_line()
     screen.print(
@@ -84,52 +76,50 @@ def _print_status(status: Mapping[str, Any], *, families: Sequence[str], several
     screen.print(
         properties(
             [
-                ("nearest deadline (UTC)", when(status["earliest_deadline"], now=now)),
-                ("last callback (UTC)", when(status["last_callback_at"], now=now)),
-                *_hold_properties(status["holds"], several=several, now=now),
-                *_clock_properties(status["clock_skew_seconds"]),
-                *_daemon_properties(status["daemons"], now=now),
+                ("nearest deadline (UTC)", when(status.earliest_deadline, now=now)),
+                ("last callback (UTC)", when(status.last_callback_at, now=now)),
+                *_hold_properties(status.holds, several=several, now=now),
+                *_clock_properties(status.clock_skew_ms),
+                *_daemon_properties(status.daemons, now=now),
             ]
         )
     )
 
 
-def _sweeps(status: Mapping[str, Any], families: Sequence[str], *, now: int) -> list[list[object]]:
+def _sweeps(status: StatusView, families: Sequence[str], *, now: int) -> list[list[object]]:
     """The configured families, then others that the ledger knows."""
-    named = [*families, *(family for family in status["last_sweep"] if family not in families)]
+    named = [*families, *(family for family in status.last_sweep if family not in families)]
     return [
         [
             family,
-            when(status["last_sweep"].get(family), now=now) or "never",
-            status["missed_callbacks"].get(family, 0),
+            when(status.last_sweep.get(family), now=now) or "never",
+            status.missed_callbacks.get(family, 0),
         ]
         for family in named
     ]
 
 
-def _hold_properties(
-    holds: Sequence[Mapping[str, Any]], *, several: bool, now: int
-) -> Iterator[tuple[str, object]]:
+def _hold_properties(holds: Sequence[HoldView], *, several: bool, now: int) -> Iterator[tuple[str, object]]:
     if not holds:
         yield "held", "nothing"
     for hold in holds:
         yield (
             "held",
-            f"{part_of(hold, several=several)}: {hold['reason']}, since {when(hold['since'], now=now)}",
+            f"{part_of(hold, several=several)}: {hold.reason}, since {when(hold.since, now=now)}",
         )
-        yield from (("", sentence) for sentence in (hold["message"], hold["what_to_do"]) if sentence)
+        yield from (("", sentence) for sentence in (hold.message, hold.what_to_do) if sentence)
 
 
-def _clock_properties(skew_seconds: float | None) -> Iterator[tuple[str, object]]:
+def _clock_properties(skew_ms: int | None) -> Iterator[tuple[str, object]]:
     """Less than a second may be the time that an answer took."""
-    if skew_seconds is not None and abs(skew_seconds) >= 1:
-        side = "behind" if skew_seconds > 0 else "ahead of"
-        yield "clock", f"{span(round(abs(skew_seconds) * 1000))} {side} the API's"
+    if skew_ms is not None and abs(skew_ms) >= 1000:
+        side = "behind" if skew_ms > 0 else "ahead of"
+        yield "clock", f"{span(abs(skew_ms))} {side} the API's"
 
 
-def _daemon_properties(daemons: Sequence[Mapping[str, Any]], *, now: int) -> Iterator[tuple[str, object]]:
+def _daemon_properties(daemons: Sequence[DaemonView], *, now: int) -> Iterator[tuple[str, object]]:
     if not daemons:
         yield "daemon", "none runs on this ledger: nothing is verified or archived"
     for daemon in daemons:
-        started = when(daemon["started_at"], now=now)
-        yield "daemon", f"{daemon['version']} on {daemon['host']}, process {daemon['pid']}, since {started}"
+        started = when(daemon.started_at, now=now)
+        yield "daemon", f"{daemon.version} on {daemon.host}, process {daemon.pid}, since {started}"

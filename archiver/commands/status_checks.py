@@ -7,11 +7,10 @@ a day after the first daemon started.
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-from archiver.commands.terminal.printing import count_of, distance, milliseconds, span
+from archiver.commands.terminal.printing import count_of, distance, span
 from archiver.families import FAMILIES, collection_of
-from archiver.ledger import Ledger
+from archiver.ledger import HoldView, Ledger, StatusView
 from archiver.model import DAY_MS, State
 
 HOLD_MS_MAX = 3_600_000
@@ -21,7 +20,7 @@ IDS_SHOWN = 5
 
 
 def problems(
-    ledger: Ledger, status: Mapping[str, Any], *, families: Mapping[str, Sequence[str]], now: int
+    ledger: Ledger, status: StatusView, *, families: Mapping[str, Sequence[str]], now: int
 ) -> list[str]:
     """`families` are those of each account; `now` is Unix ms."""
     several = len(families) > 1
@@ -38,36 +37,36 @@ def problems(
     ]
 
 
-def _set_aside(ledger: Ledger, status: Mapping[str, Any], *, accounts: Iterable[str]) -> Iterator[str]:
+def _set_aside(ledger: Ledger, status: StatusView, *, accounts: Iterable[str]) -> Iterator[str]:
     for state in (State.LOST, State.BURIED):
-        count = status["states"][state]
+        count = status.states[state]
         if count:
-            found = (ledger.ids_in(state, account=account, most=IDS_SHOWN) for account in accounts)
+            found = (ledger.views.ids_in(state, account=account, count_max=IDS_SHOWN) for account in accounts)
             ids = list(itertools.chain.from_iterable(found))[:IDS_SHOWN]
             names = ", ".join(ids) + (", …" if count > len(ids) else ".")
             yield f"{count_of(count, 'task')} {state}: {names} To see why: kling-archiver show ID"
 
 
-def _held(status: Mapping[str, Any], *, now: int, several: bool) -> Iterator[str]:
-    for hold in status["holds"]:
-        length = now - milliseconds(hold["since"])
+def _held(status: StatusView, *, now: int, several: bool) -> Iterator[str]:
+    for hold in status.holds:
+        length = now - hold.since
         if length > HOLD_MS_MAX:
             part = part_of(hold, several=several)
-            yield f"{part} held for {span(length)}: {hold['reason']}. {hold['what_to_do']}".rstrip()
+            yield f"{part} held for {span(length)}: {hold.reason}. {hold.what_to_do}".rstrip()
 
 
-def part_of(hold: Mapping[str, Any], *, several: bool) -> str:
+def part_of(hold: HoldView, *, several: bool) -> str:
     """`archive`, `sweep (images/generations)`; with the account if there are several."""
-    account = hold["account"] if several else None
-    where = ", ".join(part for part in (account, hold["family"], hold["host"]) if part)
-    return f"{hold['stage']} ({where})" if where else str(hold["stage"])
+    account = hold.account if several else None
+    where = ", ".join(part for part in (account, hold.family, hold.host) if part)
+    return f"{hold.stage} ({where})" if where else hold.stage
 
 
-def _running_out(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
-    deadline = status["earliest_deadline"]
+def _running_out(status: StatusView, *, now: int) -> Iterator[str]:
+    deadline = status.earliest_deadline
     if deadline is None:
         return
-    left = milliseconds(deadline) - now
+    left = deadline - now
     if left < DEADLINE_MS_MIN:
         verb = "is" if left > 0 else "was"
         yield (
@@ -78,7 +77,7 @@ def _running_out(status: Mapping[str, Any], *, now: int) -> Iterator[str]:
 
 def _stranded(ledger: Ledger, *, accounts: Collection[str]) -> Iterator[str]:
     """No daemon with these settings works for them."""
-    for account, count in ledger.stranded(known=accounts).items():
+    for account, count in ledger.accounts.stranded(known=accounts).items():
         if count:
             yield (
                 f"{count_of(count, 'task')} of the account {account}, which the settings do not name. Add it to the "
@@ -87,17 +86,17 @@ def _stranded(ledger: Ledger, *, accounts: Collection[str]) -> Iterator[str]:
 
 
 def _unswept(ledger: Ledger, *, account: str, families: Sequence[str], now: int) -> Iterator[str]:
-    started = ledger.first_started_at()
+    started = ledger.daemons.first_started_at()
     if started is not None and now - started < SWEEP_MS_MAX:
         return
-    unoffered = ledger.unoffered(account=account)
+    unoffered = ledger.availability.unavailable(account=account)
     for family in families:
         if family in unoffered:
             # An operator cannot change what a gateway offers, but an unknown family may be misspelled.
             if family not in FAMILIES and collection_of(family) is None:
                 yield f"the API has no list of {family}, a family that this version does not know. Check KLING_FAMILIES"
             continue
-        last = ledger.sweep_memory(account=account, family=family).last_success_at
+        last = ledger.sweeps.memory(account=account, family=family).last_success_at
         if last is None:
             yield f"{family} has never been swept successfully. To see why: kling-archiver sweep"
         elif now - last > SWEEP_MS_MAX:

@@ -84,7 +84,7 @@ class Submitter:
 
         Raises LedgerUnavailable before anything was sent, and what `pause` raises.
         """
-        known = self.ledger.known(submission.external_id, account=self.account)
+        known = self.ledger.registrations.known(submission.external_id, account=self.account)
         if known is None:
             return self._create(submission, is_ours=submission.has_own_id)
         is_ours = _is_same(submission, known)
@@ -137,7 +137,7 @@ class Submitter:
     def _register(self, submission: Submission) -> bool:
         """Whether the external id is new. It is due at once: the daemon queries it, ever more rarely, for ten minutes,
         longer than a create takes."""
-        return self.ledger.register(
+        return self.ledger.registrations.register(
             submission.external_id,
             account=self.account,
             family=submission.family,
@@ -148,15 +148,15 @@ class Submitter:
     def _withdraw(self, submission: Submission) -> None:
         # A registration that cannot be deleted now becomes an `unknown` id, which costs one query a day.
         with contextlib.suppress(LedgerUnavailable):
-            self.ledger.withdraw(submission.external_id, account=self.account)
+            self.ledger.registrations.withdraw(submission.external_id, account=self.account)
 
     def _record(self, submission: Submission, task: Task, outcome: CreateOutcome) -> Submitted:
         """Replace the external id by the task's own. If the ledger cannot be written, the daemon does so later."""
         try:
-            self.ledger.record(
+            self.ledger.records.record(
                 [task],
                 account=self.account,
-                by=DiscoveredBy.REGISTRATION,
+                discovered_by=DiscoveredBy.REGISTRATION,
                 rand=self.rand(),
                 asked_as=submission.external_id,
             )

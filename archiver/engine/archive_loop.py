@@ -47,7 +47,9 @@ class ArchiveLoop:
         if not self.pool.free():  # each transfer that ends wakes this loop
             self._wake.wait(IDLE_SECONDS)
             return
-        if not self._has_backlog and not self._stages.ledger.work_due(Stage.ARCHIVE, account=self._account):
+        if not self._has_backlog and not self._stages.ledger.claims.any_due(
+            Stage.ARCHIVE, account=self._account
+        ):
             self._slots.idle(self._account)
             self._wake.wait(IDLE_SECONDS)
             return
@@ -72,7 +74,7 @@ class ArchiveLoop:
         """Tasks for `count` slots; slots without a task are given back."""
         leases = list[Lease]()
         try:
-            leases = self._stages.ledger.claim_archive(
+            leases = self._stages.ledger.claims.archive(
                 count=count,
                 offset=self.pool.started,
                 hosts_avoided=self._hosts.avoided(),

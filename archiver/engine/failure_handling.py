@@ -44,12 +44,12 @@ class FailureHandler:
     def _write(self, lease: Lease, partly: PartlyDone, decision: Retry | Hold | Bury) -> None:
         cause, stored, failed = partly.cause, partly.stored, partly.failed
         if isinstance(decision, Hold) and isinstance(cause, Failure):
-            if self.ledger.hold(lease, cause, decision, stored=stored):
+            if self.ledger.outcomes.hold(lease, cause, decision, stored=stored):
                 log_hold(cause, account=lease.account, stage=lease.stage)
         elif isinstance(decision, Bury) and isinstance(cause, Failure):
-            self.ledger.bury(lease, cause, decision, stored=stored, failed=failed)
+            self.ledger.outcomes.bury(lease, cause, decision, stored=stored, failed=failed)
         elif isinstance(decision, Retry):
-            self.ledger.retry(lease, cause, decision, stored=stored, failed=failed)
+            self.ledger.outcomes.retry(lease, cause, decision, stored=stored, failed=failed)
 
     def _log(self, lease: Lease, cause: Exception, decision: Retry | Hold | Bury) -> None:
         fields = {

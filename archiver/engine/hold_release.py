@@ -26,9 +26,9 @@ class HoldRelease:
         self._release((Stage.VERIFY, Stage.SWEEP), family=family)
 
     def _release(self, stages: Sequence[Stage], *, family: str | None, host: str | None = None) -> None:
-        if not self._ledger.has_holds():
+        if not self._ledger.holds.any():
             return
-        ended = self._ledger.release_holds(
+        ended = self._ledger.holds.release(
             account=self._account, stages=tuple(stages), family=family, host=host
         )
         for reason in ended:

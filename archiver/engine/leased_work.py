@@ -87,7 +87,7 @@ class LeasedWork:
     def _give_back(self, lease: Lease) -> None:
         """The work did not come to its end: due again at once, its attempt not counted."""
         try:
-            self._ledger.give_back(lease)
+            self._ledger.outcomes.give_back(lease)
         except LeaseLost:
             return  # it ended after all
         except LedgerUnavailable as error:  # the lease's own end brings the task back

@@ -100,5 +100,5 @@ class SweepLoop:
         probe_at = self._monotonic() + HOLD_PROBE_SECONDS
         for held in self._due_at if error.family is None else (family,):
             self._due_at[held] = max(self._due_at[held], probe_at)
-        if self._ledger.set_hold(error, account=account, stage=Stage.SWEEP):
+        if self._ledger.holds.set(error, account=account, stage=Stage.SWEEP):
             log_hold(error, account=account, stage=Stage.SWEEP)

@@ -38,7 +38,7 @@ class Upkeep:
         self._count_missed_callbacks()
 
     def _beat(self) -> None:
-        self.ledger.beat(
+        self.ledger.daemons.beat(
             self.daemon_id,
             version=self.version,
             started_at=self.started_at,
@@ -46,7 +46,7 @@ class Upkeep:
         )
 
     def _bring_forward(self) -> None:
-        batches = (self.ledger.bring_forward() for _ in range(BATCHES_MAX))
+        batches = (self.ledger.deadlines.bring_forward() for _ in range(BATCHES_MAX))
         count = sum(itertools.takewhile(bool, batches))
         if count:
             log.get().warning("clock.set_back", count=count)
@@ -57,17 +57,17 @@ class Upkeep:
         Accounts that left the settings have no API: their deadlines pass as soon as any account's clock is sound.
         """
         if len(unsound) < len(self.clocks.clients):
-            for expiry in self.ledger.expire(but=unsound):
+            for expiry in self.ledger.deadlines.expire(except_accounts=unsound):
                 self._log_expiry(expiry)
 
     def _prune(self, *, by_age: bool) -> None:
-        batches = (self.ledger.prune(by_age=by_age) for _ in range(BATCHES_MAX))
+        batches = (self.ledger.deadlines.prune(by_age=by_age) for _ in range(BATCHES_MAX))
         count = sum(itertools.takewhile(bool, batches))
         if count:
             log.get().info("ids.dropped", count=count)
 
     def _count_missed_callbacks(self) -> None:
-        missed = self.ledger.count_missed(patience_ms=self.clocks.sweep_interval_ms)
+        missed = self.ledger.deadlines.count_missed(patience_ms=self.clocks.sweep_interval_ms)
         for (account, family), count in missed.items():
             self.metrics.missed_callbacks_total.labels(family=family).inc(count)
             log.get().warning("callbacks.missed", account=account, family=family, count=count)

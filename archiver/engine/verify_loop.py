@@ -51,7 +51,7 @@ class VerifyLoop:
     def step(self) -> None:
         """Claim what is due and hand it to threads; wait a little where nothing is."""
         self._wake.clear()
-        if not self._stages.ledger.work_due(Stage.VERIFY, account=self._account):
+        if not self._stages.ledger.claims.any_due(Stage.VERIFY, account=self._account):
             self._wake.wait(IDLE_SECONDS)
             return
         self._guard.stop.wait(max(0.0, self._matched_at + MATCH_SECONDS - self._monotonic()))
@@ -78,7 +78,7 @@ class VerifyLoop:
         """Lease ids that one question may answer together and ask it in one thread. How many calls that takes is not
         known beforehand, so no second batch is taken before a thread is free for it."""
         asked_at = self._stages.keeper.asking()
-        batch = self._stages.ledger.claim_batch(count=IDS_MAX, due_before=due_before, account=self._account)
+        batch = self._stages.ledger.claims.batch(count=IDS_MAX, due_before=due_before, account=self._account)
         if batch:
             self._work.hand_over_together(
                 batch, asked_at=asked_at, start=lambda: self._pool.run(self._verify_batch, batch)
@@ -90,7 +90,7 @@ class VerifyLoop:
         if not free:
             return []
         asked_at = self._stages.keeper.asking()
-        leases = self._stages.ledger.claim_verify(
+        leases = self._stages.ledger.claims.verify(
             count=free,
             offset=self._pool.started,
             due_before=due_before,

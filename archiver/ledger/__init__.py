@@ -9,9 +9,10 @@ from archiver.ledger.ledger import Ledger, unix_ms
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
 from archiver.ledger.registrations import ExistingTask, RetryResult
 from archiver.ledger.sweeps import SweepMemory
-from archiver.ledger.views import StatusView, TaskView
+from archiver.ledger.views import AssetView, StatusView, TaskView
 
 __all__ = [
+    "AssetView",
     "DaemonView",
     "ExistingTask",
     "Expiry",

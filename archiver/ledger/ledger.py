@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from archiver.ledger.accounts import Accounts
 from archiver.ledger.callbacks import Callbacks
 from archiver.ledger.claims import Claims
-from archiver.ledger.daemons import begin_daemon
+from archiver.ledger.daemons import Daemons, begin_daemon
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.databases.sqlite import BUSY_SECONDS, SqliteDatabase, open_file
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
-from archiver.ledger.delegates import CallableAccounts, CallableDaemons, CallableHolds, Delegates
+from archiver.ledger.holds import Holds
 from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
@@ -36,7 +37,7 @@ def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Ledger(Delegates):
+class Ledger:
     """One open ledger. Thread-safe. The parts, in the order of a task's life."""
 
     database: Database
@@ -45,12 +46,12 @@ class Ledger(Delegates):
     claims: Claims
     records: Records
     outcomes: Outcomes
-    holds: CallableHolds
+    holds: Holds
     sweeps: Sweeps
     availability: Availability
     deadlines: Deadlines
-    daemons: CallableDaemons
-    accounts: CallableAccounts
+    daemons: Daemons
+    accounts: Accounts
     views: Views
 
     def __init__(
@@ -63,12 +64,12 @@ class Ledger(Delegates):
         self.claims = Claims(database, now=now)
         self.records = Records(database, now=now)
         self.outcomes = Outcomes(database, now=now)
-        self.holds = CallableHolds(database, now=now)
+        self.holds = Holds(database, now=now)
         self.sweeps = Sweeps(database, now=now)
         self.availability = Availability(database, now=now)
         self.deadlines = Deadlines(database, now=now, unconfirmed_max=unconfirmed_max)
-        self.daemons = CallableDaemons(database, now=now)
-        self.accounts = CallableAccounts(database, now=now)
+        self.daemons = Daemons(database, now=now)
+        self.accounts = Accounts(database, now=now)
         self.views = Views(database, now=now)
 
     @classmethod

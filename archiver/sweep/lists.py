@@ -98,7 +98,7 @@ class ListForecast:
     def _states(self, ids: list[str]) -> dict[str, State]:
         states: dict[str, State] = {}
         for start in range(0, len(ids), ROWS_MAX):
-            states |= self.ledger.settled(account=self.account, task_ids=ids[start : start + ROWS_MAX])
+            states |= self.ledger.records.states(account=self.account, task_ids=ids[start : start + ROWS_MAX])
         return states
 
 

@@ -108,7 +108,9 @@ class Selector:
     def _known(self, ids: list[str]) -> Mapping[str, KnownState]:
         known: dict[str, KnownState] = {}
         for start in range(0, len(ids), ROWS_MAX):
-            known |= self.ledger.standings(account=self.account, task_ids=ids[start : start + ROWS_MAX])
+            known |= self.ledger.records.known_states(
+                account=self.account, task_ids=ids[start : start + ROWS_MAX]
+            )
         return known
 
     def _sort(
@@ -161,7 +163,7 @@ class WindowRecorder:
         wanted = list(selection.to_enrol.items())
         for start in range(0, len(wanted), ROWS_MAX):
             part = dict(wanted[start : start + ROWS_MAX])
-            counts.found += self.selector.ledger.enrol(part, account=self.selector.account)
+            counts.found += self.selector.ledger.registrations.enrol(part, account=self.selector.account)
         return counts
 
 

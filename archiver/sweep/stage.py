@@ -48,7 +48,7 @@ class _LedgerLease:
     token: str
 
     def renew(self) -> bool:
-        return self.ledger.sweep_renew(self.token)
+        return self.ledger.sweeps.renew(self.token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Sweeper:
         Raises Failure (the family is given back) and Stopped.
         """
         counts = SweepCounts(family, full)
-        token = self.ledger.sweep_begin(account=self.account, family=family)
+        token = self.ledger.sweeps.begin(account=self.account, family=family)
         if token is None:
             counts.end = SweepEnd.BUSY
             return counts
@@ -112,7 +112,7 @@ class Sweeper:
                 self._read_list(ListRecorder(family, self.client, self.recorder), reading)
             succeeded = counts.end is SweepEnd.FINISHED
         finally:
-            self.ledger.sweep_end(
+            self.ledger.sweeps.end(
                 token,
                 succeeded_at=began if succeeded else None,
                 full=full,
@@ -170,7 +170,7 @@ class Sweeper:
         return Selector(self.account, self.families, self.client, self.ledger, collection, self.now)
 
     def _memory(self, family: str) -> SweepMemory:
-        return self.ledger.sweep_memory(account=self.account, family=family)
+        return self.ledger.sweeps.memory(account=self.account, family=family)
 
     def _horizon(self) -> int:
         """By the slower of our clock and the API's: a fast one must not hide what is not deleted yet."""

@@ -137,7 +137,7 @@ class Availability:
         """Note that `name` answered as documented."""
         before, _ = self._change(name, Event.ANSWERED)
         if before.refused_at is not None:
-            self._ledger.note_offer(account=self._account, name=name, lacking_at=None)
+            self._ledger.availability.note(account=self._account, name=name, unavailable_at=None)
             log.get().info("endpoint.found", account=self._account, name=name)
 
     def refused(self, name: str, error: Failure) -> bool:
@@ -149,7 +149,7 @@ class Availability:
         before, endpoint = self._change(name, event)
         if endpoint is before or endpoint.refused_at is None:
             return False
-        self._ledger.note_offer(account=self._account, name=name, lacking_at=endpoint.refused_at)
+        self._ledger.availability.note(account=self._account, name=name, unavailable_at=endpoint.refused_at)
         if before.refused_at is None:
             log.get().warning(
                 "endpoint.unoffered",
@@ -167,7 +167,7 @@ class Availability:
     def _load_history(self, name: str) -> None:
         if self._endpoint(name).has_answered:
             return
-        if self._ledger.sweep_memory(account=self._account, family=name).last_success_at is not None:
+        if self._ledger.sweeps.memory(account=self._account, family=name).last_success_at is not None:
             self._change(name, Event.SWEPT)
 
     def _change(self, name: str, event: Event) -> tuple[Endpoint, Endpoint]:
@@ -179,7 +179,7 @@ class Availability:
 
     def _known(self) -> dict[str, Endpoint]:
         if self._endpoints is None:
-            refused = self._ledger.unoffered(account=self._account)
+            refused = self._ledger.availability.unavailable(account=self._account)
             self._endpoints = {name: Endpoint(refused_at=refused_at) for name, refused_at in refused.items()}
         return self._endpoints
 

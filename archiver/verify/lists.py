@@ -25,7 +25,7 @@ class FamilyLists:
     metrics: Metrics
 
     def open(self, family: str, priority: Priority) -> Listing:
-        memory = self.ledger.sweep_memory(account=self.account, family=family)
+        memory = self.ledger.sweeps.memory(account=self.account, family=family)
         return Listing(
             lambda number: self.client.list_page(family, page=number, size=PAGE_ROWS, priority=priority),
             oldest_first=memory.oldest_first,

@@ -121,14 +121,14 @@ class ListMatcher:
     def match(self) -> MatchResult:
         """Match all that waits; an unreadable list leaves its ids to queries. Raises LedgerUnavailable and Stopped."""
         began, matched = self.now(), 0
-        waiting = self.ledger.waiting(account=self.account, most=WAITING_IDS_MAX)
+        waiting = self.ledger.claims.pending(account=self.account, rows_max=WAITING_IDS_MAX)
         plans = [
             family_plan
             for family_plan in plan(waiting, self.families)
             if self.availability.may_ask(family_plan.family)
         ]
         for family_plan in plans:
-            if self.ledger.is_held(account=self.account, stage=Stage.VERIFY, family=family_plan.family):
+            if self.ledger.holds.is_held(account=self.account, stage=Stage.VERIFY, family=family_plan.family):
                 continue
             matched += self._match_family(family_plan, began=began)
             self._leave_to_queries(family_plan.family, due_before=began)
@@ -164,7 +164,9 @@ class ListMatcher:
 
     def _leave_to_queries(self, family: str | None, *, due_before: int) -> None:
         """Mark the rest, a batch a transaction: callbacks are written in between."""
-        while self.ledger.query_individually(account=self.account, family=family, due_before=due_before):
+        while self.ledger.claims.query_individually(
+            account=self.account, family=family, due_before=due_before
+        ):
             continue
 
 

@@ -170,7 +170,7 @@ class Verifier:
         return max([task, *rows], key=lambda candidate: len(candidate.assets))
 
     def _record_not_found(self, lease: Lease) -> State:
-        state = self.ledger.not_found(lease, rand=self.rand())
+        state = self.ledger.outcomes.not_found(lease, rand=self.rand())
         self.metrics.verifications_total.labels(result="unknown").inc()
         if lease.is_console_test:
             return state

@@ -15,7 +15,7 @@ import functools
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +26,9 @@ from archiver import log
 from archiver.create import registration
 from archiver.create.registration import NotARegistration, Registration
 from archiver.failures import LedgerUnavailable
+from archiver.ledger import TaskView
+from archiver.ledger.registrations import Registrations
+from archiver.ledger.views import Views
 from receiver.api.auth import AdminToken
 from receiver.server import replies
 from receiver.server.bodies import BodyProblem, announced_bytes, read_body
@@ -52,38 +55,21 @@ _log = log.get()
 _Result = TypeVar("_Result")
 
 
-class Tasks(Protocol):
-    """The part of the ledger that the API uses. Both calls may block, and may raise LedgerUnavailable."""
-
-    def register(
-        self,
-        task_id: str,
-        *,
-        account: str,
-        family: str,
-        external_task_id: str | None = None,
-        request: Mapping[str, object] | None = None,
-        created_at: int | None = None,
-    ) -> bool:
-        """Committed when it returns; True if the id was new."""
-
-    def show(self, task_id: str, *, account: str) -> dict[str, Any] | None:
-        """One task by its id or external id; None if the account has none."""
-
-
 class Api:
     """The endpoints. `now` gives Unix ms; `on_registered(account)` runs after each commit."""
 
     def __init__(
         self,
-        tasks: Tasks,
+        registrations: Registrations,
+        views: Views,
         *,
         token: str,
         accounts: Sequence[str],
         now: Callable[[], int],
         on_registered: Callable[[str], None],
     ) -> None:
-        self._tasks = tasks
+        self._registrations = registrations
+        self._views = views
         self._token = AdminToken(token)
         self._accounts = tuple(accounts)
         self._now = now
@@ -140,7 +126,7 @@ class Api:
             return _Refusal(NOT_NOW)
         if len(found) != 1:
             return _Refusal(AMBIGUOUS if found else UNKNOWN)
-        return Response(json.dumps(found[0]), media_type="application/json")
+        return Response(json.dumps(found[0].as_json()), media_type="application/json")
 
     def _account_of(self, task: Registration) -> str:
         """The account that the registration names, or the only one. Raises NotARegistration."""
@@ -154,7 +140,7 @@ class Api:
         return task.account
 
     def _commit(self, task: Registration, *, account: str) -> bool:
-        is_new = self._tasks.register(
+        is_new = self._registrations.register(
             task.task_id,
             account=account,
             family=task.family,
@@ -165,8 +151,8 @@ class Api:
         self._on_registered(account)
         return is_new
 
-    def _find(self, identifier: str, *, accounts: Sequence[str]) -> list[dict[str, Any]]:
-        shown = (self._tasks.show(identifier, account=account) for account in accounts)
+    def _find(self, identifier: str, *, accounts: Sequence[str]) -> list[TaskView]:
+        shown = (self._views.show(identifier, account=account) for account in accounts)
         return [task for task in shown if task is not None]
 
     async def _call_ledger(self, call: Callable[[], _Result]) -> _Result:

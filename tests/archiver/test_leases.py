@@ -134,7 +134,7 @@ def test_a_ledger_that_is_away_costs_a_renewal_and_not_the_lease(
 
     lease = keeping.claim()
     with monkeypatch.context() as patched:
-        patched.setattr(keeping.desk.ledger, "renew", away)
+        patched.setattr(keeping.desk.ledger.claims, "renew", away)
         for _ in range(2):
             keeping.pass_seconds(10)
             keeping.keeper.renew()

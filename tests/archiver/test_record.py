@@ -44,14 +44,14 @@ def verified(recorder: Recorder, status: Status) -> float:
 
 def refuse(monkeypatch: pytest.MonkeyPatch, desk: Desk, refused: set[str], error: Exception) -> None:
     """From now on the ledger raises `error` for a transaction with one of these ids."""
-    record = desk.ledger.record
+    record = desk.ledger.records.record
 
     def record_or_refuse(tasks: Sequence[Task], **named: Any) -> list[RecordedTask]:
         if refused & {task.task_id for task in tasks}:
             raise error
         return record(tasks, **named)
 
-    monkeypatch.setattr(desk.ledger, "record", record_or_refuse)
+    monkeypatch.setattr(desk.ledger.records, "record", record_or_refuse)
 
 
 def test_what_moves_a_task_is_counted_and_logged_once(

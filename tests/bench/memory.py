@@ -33,13 +33,13 @@ def measure(folder: Path) -> list[str]:
         }
         ledger = Ledger.open(environ["KLING_LEDGER_URL"], daemon=False)
         tasks = [_task(number, f"http://127.0.0.1:{cdn_port}/image.png") for number in range(BODIES)]
-        ledger.record(tasks, account="default", by=DiscoveredBy.CALLBACK, rand=0.5)
+        ledger.records.record(tasks, account="default", discovered_by=DiscoveredBy.CALLBACK, rand=0.5)
         with python(["-m", "receiver"], port=port, log=log, environ=environ) as daemon:
             idle = _resident(daemon.pid, "VmRSS")
             deadline = time.monotonic() + 600
-            while ledger.status()["states"][State.ARCHIVED] < BODIES and time.monotonic() < deadline:
+            while ledger.views.status().states[State.ARCHIVED] < BODIES and time.monotonic() < deadline:
                 time.sleep(0.2)
-            archived = ledger.status()["states"][State.ARCHIVED]
+            archived = ledger.views.status().states[State.ARCHIVED]
             peak = _resident(daemon.pid, "VmHWM")
         ledger.close()
     figures = f"{peak:8.0f} MB  idle     {idle:8.0f} MB  ratio {peak / idle:.2f}  (≤ 200 MB)"

@@ -188,10 +188,10 @@ def _engine(place: Place, folder: Path, images: int) -> Figure:
     engine = build_engine(settings, ledger, metrics, stop=stop, on_death=stop.set)
     archived = metrics.assets_archived_total.labels(family="images/generations")
     tasks = images // IMAGES_PER_TASK
-    ledger.record(
+    ledger.records.record(
         [_task(number, place.image_url) for number in range(tasks)],
         account="default",
-        by=DiscoveredBy.CALLBACK,
+        discovered_by=DiscoveredBy.CALLBACK,
         rand=0.5,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from archiver.model import task_folder
+from archiver.model import State, task_folder
 from tests.harness.command_line import CommandLine
 from tests.harness.daemons import FAMILY, Daemon, Site, until
 from tests.s3_servers import S3Server
@@ -113,7 +113,8 @@ class Accounts:
 
     def show(self, account: str, task_id: str) -> dict[str, Any] | None:
         with self.site.ledger() as ledger:
-            return ledger.show(task_id, account=account)
+            task = ledger.views.show(task_id, account=account)
+        return None if task is None else task.as_json()
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def test_whatever_is_wrong_with_one_account_the_others_go_on(site: Site) -> None
             sim.clear_faults()
         with site.ledger() as ledger:
             for name, those in waiting.items():
-                assert ledger.retry_tasks(those, account=name).retried == len(those)
+                assert ledger.registrations.retry(those, account=name).retried == len(those)
         accounts.start()
         for name, those in waiting.items():
             accounts.wait_archived(name, *those)
@@ -271,8 +272,8 @@ def test_a_ledger_that_knows_the_account_by_another_name_is_refused_until_it_is_
     until(lambda: again.events("sweep.finished"), what="a sweep")
 
     with site.ledger() as ledger:
-        assert ledger.accounts() == ["team-eu"]
-        assert ledger.status()["states"]["archived"] == 1
+        assert ledger.accounts.names() == ["team-eu"]
+        assert ledger.views.status().states[State.ARCHIVED] == 1
     assert again.stop() == 0
     site.assert_archived(task_id)
 

@@ -192,20 +192,20 @@ def test_a_ledger_that_became_read_only_closes_the_door_and_opens_it_again_by_it
         connection.cursor().execute(f"PRAGMA query_only={int(switched)}")
         connection.close()
 
-    with contextlib.closing(desk), Edge(desk.ledger.record_callbacks) as edge:
+    with contextlib.closing(desk), Edge(desk.ledger.callbacks.record) as edge:
         assert edge.post_callback(legacy_body("before")).status_code == 200
         read_only(True)
         refused = edge.post_callback(legacy_body("meanwhile"))
         assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
         with pytest.raises(LedgerUnavailable, match="readonly"):
-            desk.ledger.ping()
+            desk.ledger.daemons.ping()
         with pytest.raises(LedgerUnavailable, match="readonly"):
-            desk.ledger.record_callbacks([Callback(ACCOUNT, "meanwhile", Status.SUCCEEDED, FAMILY)])
-        assert desk.ledger.settled(account=ACCOUNT, task_ids=["meanwhile"]) == {}
+            desk.ledger.callbacks.record([Callback(ACCOUNT, "meanwhile", Status.SUCCEEDED, FAMILY)])
+        assert desk.ledger.records.states(account=ACCOUNT, task_ids=["meanwhile"]) == {}
 
         read_only(False)
         assert edge.post_callback(legacy_body("meanwhile")).status_code == 200
-        assert len(desk.ledger.settled(account=ACCOUNT, task_ids=["before", "meanwhile"])) == 2
+        assert len(desk.ledger.records.states(account=ACCOUNT, task_ids=["before", "meanwhile"])) == 2
 
 
 def test_a_ledger_on_a_read_only_file_system_is_a_sentence_and_works_once_it_is_writable(

@@ -38,19 +38,19 @@ def measure_claims(rows: int) -> ClaimFigures:
     """Fill a ledger with `rows` succeeded tasks and claim from it."""
     with in_memory() as folder, contextlib.closing(Desk(folder)) as desk:
         _fill(desk, rows, due_at=START)
-        one = _median(lambda: desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT))
-        sixteen = _median(lambda: desk.ledger.claim_archive(count=16, offset=0, account=ACCOUNT))
+        one = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
+        sixteen = _median(lambda: desk.ledger.claims.archive(count=16, offset=0, account=ACCOUNT))
         refused = HostRefusing("refused", host=HOST)
-        desk.ledger.set_hold(refused, account=ACCOUNT, stage=Stage.ARCHIVE)
-        held = _median(lambda: desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT))
+        desk.ledger.holds.set(refused, account=ACCOUNT, stage=Stage.ARCHIVE)
+        held = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
         _release(desk.ledger)
         _fill(desk, rows, due_at=START + DAY)
-        none_due = _median(lambda: desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT))
+        none_due = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
     return ClaimFigures(rows, one, sixteen, none_due, held)
 
 
 def _release(ledger: Ledger) -> None:
-    ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY, host=HOST)
+    ledger.holds.release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY, host=HOST)
 
 
 def _median(call: Callable[[], object]) -> float:

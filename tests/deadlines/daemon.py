@@ -335,7 +335,7 @@ class Daemon:
         self, task_id: str, *, status: Status = Status.SUCCEEDED, family: str | None = None
     ) -> None:
         """A callback that the door has taken."""
-        self.ledger.record_callbacks([Callback(ACCOUNT, task_id, status, family)])
+        self.ledger.callbacks.record([Callback(ACCOUNT, task_id, status, family)])
         self.worker.wake(Stage.VERIFY)
 
     def kill(self) -> None:
@@ -347,7 +347,7 @@ class Daemon:
         """SIGTERM, by a supervisor without patience: what runs is given back, and may not put anything more."""
         self.worker.stop(seconds=0)
         self._timeline.run(until=self._timeline.now + int(GIVE_BACK_SECONDS * 1000))
-        self.ledger.leave(self._daemon_id)
+        self.ledger.daemons.leave(self._daemon_id)
         self.ledger.die()
         self._end()
 

@@ -134,7 +134,7 @@ def api_task(
 
 def record(ledger: Ledger, *tasks: Task) -> None:
     """The API has said this."""
-    ledger.record(tasks, account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=0.5)
+    ledger.records.record(tasks, account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=0.5)
 
 
 def archive(ledger: Ledger, task_id: str) -> None:
@@ -157,27 +157,27 @@ def archive(ledger: Ledger, task_id: str) -> None:
             source_url=lease.assets[0].asset.url,
         )
     ]
-    ledger.archived(lease, manifest_key=f"{folder}/manifest.json", archived_at=NOW, stored=stored)
+    ledger.outcomes.archived(lease, manifest_key=f"{folder}/manifest.json", archived_at=NOW, stored=stored)
 
 
 def bury(ledger: Ledger, task_id: str, error: Failure) -> None:
     """A recorded task cannot be archived as it is."""
-    ledger.bury(lease_of(ledger, task_id), error, Bury(due_at=NOW + 3_600_000), failed={"0": error})
+    ledger.outcomes.bury(lease_of(ledger, task_id), error, Bury(due_at=NOW + 3_600_000), failed={"0": error})
 
 
 def lease_of(ledger: Ledger, task_id: str) -> Lease:
     """The right to archive this one; the others are given back."""
-    leases = ledger.claim_archive(count=50, offset=0, account=ACCOUNT)
+    leases = ledger.claims.archive(count=50, offset=0, account=ACCOUNT)
     for lease in leases:
         if lease.task_id != task_id:
-            ledger.give_back(lease)
+            ledger.outcomes.give_back(lease)
     return next(lease for lease in leases if lease.task_id == task_id)
 
 
 def swept(ledger: Ledger, *, at: int = NOW, families: Sequence[str] = (FAMILY, OTHER_FAMILY)) -> None:
     """Sweeps of these families have gone through at this time (Unix ms)."""
     for family in families:
-        token = ledger.sweep_begin(account=ACCOUNT, family=family)
+        token = ledger.sweeps.begin(account=ACCOUNT, family=family)
         if token is None:
             raise AssertionError(f"somebody else sweeps {family}")
-        ledger.sweep_end(token, succeeded_at=at, full=True, oldest_first=False, last_page=None)
+        ledger.sweeps.end(token, succeeded_at=at, full=True, oldest_first=False, last_page=None)

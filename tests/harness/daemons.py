@@ -284,7 +284,8 @@ class Site:
     def show(self, task_id: str) -> dict[str, Any] | None:
         """The task's row as `show` prints it; None when there is none, or no ledger yet."""
         with self.ledger() as ledger:
-            return ledger.show(task_id, account="default")
+            task = ledger.views.show(task_id, account="default")
+        return None if task is None else task.as_json()
 
     def leases(self) -> int:
         """How many tasks somebody was at work on when the daemon was killed; none where it had no tables yet."""

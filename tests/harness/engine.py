@@ -242,7 +242,7 @@ class Engine:
         """A task that has succeeded upstream, called back and verified; its id."""
         task_id = self.sim.create_task(family=family, **task)
         self.sim.succeed(task_id)
-        self.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, family)])
+        self.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, family)])
         self.verify(task_id, family=family)
         return task_id
 
@@ -260,12 +260,12 @@ class Engine:
             tasks = [task for task in page.tasks if task.task_id == task_id]
         else:
             tasks = [self.client.query(family, task_id, priority=Priority.VERIFY)]
-        self.ledger.record(tasks, account=ACCOUNT, by=by, rand=0.5)
+        self.ledger.records.record(tasks, account=ACCOUNT, discovered_by=by, rand=0.5)
 
     def claim(self) -> Lease:
         """Lease the one task that is due."""
         asked_at = self.keeper.asking()
-        (lease,) = self.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)
+        (lease,) = self.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)
         self.keeper.keep([lease], asked_at=asked_at)
         return lease
 
@@ -295,9 +295,9 @@ class Engine:
     # --- what a test sees -----------------------------------------------------------------------------------
 
     def show(self, task_id: str) -> dict[str, Any]:
-        shown = self.ledger.show(task_id, account=ACCOUNT)
+        shown = self.ledger.views.show(task_id, account=ACCOUNT)
         assert shown is not None
-        return shown
+        return shown.as_json()
 
     def folder(self, task_id: str, family: str = FAMILY) -> str:
         created = time.gmtime(self.sim.task(task_id).created_at / 1000)

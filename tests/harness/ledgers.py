@@ -120,7 +120,7 @@ class Desk:
         self, task_id: str = "t", status: Status | None = Status.SUCCEEDED, *, family: str | None = FAMILY
     ) -> CallbackOutcome:
         """A callback."""
-        return self.ledger.record_callbacks([Callback(ACCOUNT, task_id, status, family)])[0]
+        return self.ledger.callbacks.record([Callback(ACCOUNT, task_id, status, family)])[0]
 
     def say(
         self,
@@ -130,7 +130,9 @@ class Desk:
         asked_as: str | None = None,
     ) -> RecordedTask:
         """The API's word."""
-        return self.ledger.record([task], account=ACCOUNT, by=by, rand=RAND, asked_as=asked_as)[0]
+        return self.ledger.records.record(
+            [task], account=ACCOUNT, discovered_by=by, rand=RAND, asked_as=asked_as
+        )[0]
 
     def claim(self, stage: Stage) -> Lease:
         """The one task that is claimable."""
@@ -139,8 +141,8 @@ class Desk:
 
     def claim_all(self, stage: Stage, *, count: int = 10) -> list[Lease]:
         if stage is Stage.ARCHIVE:
-            return self.ledger.claim_archive(count=count, offset=0, account=ACCOUNT)
-        return self.ledger.claim_verify(count=count, offset=0, account=ACCOUNT)
+            return self.ledger.claims.archive(count=count, offset=0, account=ACCOUNT)
+        return self.ledger.claims.verify(count=count, offset=0, account=ACCOUNT)
 
     def fail(self, lease: Lease, error: Failure) -> None:
         """The work on this lease ended in `error`: what `FailureHandler` would do."""
@@ -148,10 +150,10 @@ class Desk:
             error, attempt=lease.attempt, now=self.clock(), deadline=lease.deadline_at, rand=RAND
         )
         kind = type(decision).__name__.lower()
-        getattr(self.ledger, kind)(lease, error, decision)
+        getattr(self.ledger.outcomes, kind)(lease, error, decision)
 
     def archived(self, lease: Lease) -> None:
-        self.ledger.archived(
+        self.ledger.outcomes.archived(
             lease, manifest_key="f/manifest.json", archived_at=self.clock(), stored=[stored()]
         )
 
@@ -184,14 +186,14 @@ class Desk:
 
     def _bring_unknown(self, task_id: str) -> None:
         self.tell(task_id)
-        self.ledger.not_found(self.claim(Stage.VERIFY), rand=RAND)
+        self.ledger.outcomes.not_found(self.claim(Stage.VERIFY), rand=RAND)
         self.clock.advance(11 * MINUTE)
-        self.ledger.not_found(self.claim(Stage.VERIFY), rand=RAND)
+        self.ledger.outcomes.not_found(self.claim(Stage.VERIFY), rand=RAND)
 
     def _bring_lost(self, task_id: str) -> None:
         self.say(answer(task_id))
         self.clock.advance(30 * DAY)
-        self.ledger.expire()
+        self.ledger.deadlines.expire()
 
     # --- what is written down ---------------------------------------------------------------------------
 
@@ -221,6 +223,6 @@ class Desk:
         return (due_at - self.clock()) / SECOND
 
     def shown(self, task_id: str = "t") -> dict[str, Any]:
-        found = self.ledger.show(task_id, account=ACCOUNT)
+        found = self.ledger.views.show(task_id, account=ACCOUNT)
         assert found is not None
-        return found
+        return found.as_json()

@@ -161,7 +161,7 @@ class Pipeline:
     def tell(self, *task_ids: str, family: str | None = FAMILY) -> None:
         """Callbacks, which their sender repeats until they are answered 200."""
         callbacks = [Callback(ACCOUNT, task_id, Status.SUCCEEDED, family) for task_id in task_ids]
-        self.errand(lambda ledger: ledger.record_callbacks(callbacks))
+        self.errand(lambda ledger: ledger.callbacks.record(callbacks))
 
     def errand(self, errand: Callable[[Ledger], object]) -> None:
         """What somebody asks of the ledger, again and again until it is answered."""
@@ -205,22 +205,22 @@ class Pipeline:
     # --- what comes out -------------------------------------------------------------------------------------
 
     def is_settled(self) -> bool:
-        status = self.engine.ledger.status()
-        missed = sum(status["missed_callbacks"].values())
-        waiting = self._errands or status["holds"]
+        status = self.engine.ledger.views.status()
+        missed = sum(status.missed_callbacks.values())
+        waiting = self._errands or status.holds
         return not waiting and (self.states(), missed) == (self.expected, self.missed)
 
     def states(self) -> dict[str, State | None]:
         """Where every id is that somebody expects somewhere."""
-        found = self.engine.ledger.settled(account=ACCOUNT, task_ids=list(self.expected))
+        found = self.engine.ledger.records.states(account=ACCOUNT, task_ids=list(self.expected))
         return {task_id: found.get(task_id) for task_id in self.expected}
 
     def assert_settled(self) -> None:
         """Ledger and bucket are as they are when nothing goes wrong: each task where it belongs, one set of right bytes
         under each manifest, nothing besides, nobody at work, nothing held, nothing in the spool."""
-        status = self.engine.ledger.status()
+        status = self.engine.ledger.views.status()
         assert self.states() == self.expected
-        assert sum(status["missed_callbacks"].values()) == self.missed
+        assert sum(status.missed_callbacks.values()) == self.missed
         assert self._errands == []
         folders = set()
         for task_id, state in self.expected.items():
@@ -229,7 +229,7 @@ class Pipeline:
                 self.engine.assert_archived(task_id, family)
                 folders.add(self.engine.folder(task_id, family))
         assert {f"{key.rpartition('/')[0]}/" for key in self.engine.store.objects} == folders
-        assert status["holds"] == []
+        assert status.holds == ()
         with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as connection:
             leased = connection.execute("SELECT count(*) FROM tasks WHERE lease_token IS NOT NULL").fetchone()
         assert leased == (0,)

@@ -133,7 +133,7 @@ class Questions:
         self, *task_ids: str, status: Status | None = Status.SUCCEEDED, family: str | None = FAMILY
     ) -> None:
         """One batch of callbacks."""
-        self.desk.ledger.record_callbacks(
+        self.desk.ledger.callbacks.record(
             [Callback(ACCOUNT, task_id, status, family) for task_id in task_ids]
         )
 
@@ -143,7 +143,7 @@ class Questions:
         many = self.lookup.is_offered()
         if many:
             self.ask_batch(due_before=matched.began)
-        leases = self.desk.ledger.claim_verify(
+        leases = self.desk.ledger.claims.verify(
             count=threads, offset=0, due_before=matched.began, own_paths_only=many, account=ACCOUNT
         )
         for lease in leases:
@@ -152,7 +152,7 @@ class Questions:
 
     def ask_batch(self, *, due_before: int | None = None) -> list[State | Exception]:
         """Ask for as many ids as one batch query answers."""
-        batch = self.desk.ledger.claim_batch(count=IDS_MAX, due_before=due_before, account=ACCOUNT)
+        batch = self.desk.ledger.claims.batch(count=IDS_MAX, due_before=due_before, account=ACCOUNT)
         if not batch:
             return []
         answers: Mapping[str, NewStandardTask | Failure] | None = None
@@ -179,7 +179,7 @@ class Questions:
         return self.ask(self.desk.claim(Stage.VERIFY))
 
     def states(self, *task_ids: str) -> set[State]:
-        found = self.desk.ledger.settled(account=ACCOUNT, task_ids=list(task_ids))
+        found = self.desk.ledger.records.states(account=ACCOUNT, task_ids=list(task_ids))
         assert len(found) == len(task_ids)
         return set(found.values())
 
@@ -187,4 +187,6 @@ class Questions:
         """As far as the ledger knows, everything that succeeded is in the bucket."""
         while leases := self.desk.claim_all(Stage.ARCHIVE, count=500):
             for lease in leases:
-                self.desk.ledger.archived(lease, manifest_key="m", archived_at=self.clock(), stored=[])
+                self.desk.ledger.outcomes.archived(
+                    lease, manifest_key="m", archived_at=self.clock(), stored=[]
+                )

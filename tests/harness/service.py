@@ -191,10 +191,10 @@ class Service:
 
     def verify_all(self, *, until: float = math.inf) -> None:
         """Ask for whatever waits, and fetch nothing yet. Questions take time: `until` (Unix ms) it may go on."""
-        while self.clock() < until and self.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+        while self.clock() < until and self.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
             began = self.verifier.match().began
             if not self._each(
-                self.ledger.claim_verify(count=4, offset=0, due_before=began, account=ACCOUNT), Stage.VERIFY
+                self.ledger.claims.verify(count=4, offset=0, due_before=began, account=ACCOUNT), Stage.VERIFY
             ):
                 return
 
@@ -206,7 +206,7 @@ class Service:
             self.upkeep.run_once()
         self.sweeps.step()
         self.verify_all(until=until)
-        while leases := self.ledger.claim_archive(count=8, offset=0, account=ACCOUNT):
+        while leases := self.ledger.claims.archive(count=8, offset=0, account=ACCOUNT):
             self._each(leases, Stage.ARCHIVE)
 
     def _each(self, leases: list[Lease], stage: Stage) -> bool:
@@ -229,7 +229,7 @@ class Service:
         return bool(leases)
 
     def _lift(self, *stages: Stage) -> None:
-        if self.ledger.release_holds(account=ACCOUNT, stages=stages, family=FAMILY) and Stage.SWEEP in stages:
+        if self.ledger.holds.release(account=ACCOUNT, stages=stages, family=FAMILY) and Stage.SWEEP in stages:
             self.sweeps.resume()
 
     # --- what a test does and sees ------------------------------------------------------------------------
@@ -240,7 +240,7 @@ class Service:
         return ids
 
     def tell(self, *ids: str) -> None:
-        self.ledger.record_callbacks([Callback(ACCOUNT, one, Status.SUCCEEDED, FAMILY) for one in ids])
+        self.ledger.callbacks.record([Callback(ACCOUNT, one, Status.SUCCEEDED, FAMILY) for one in ids])
 
     @property
     def questions(self) -> int:
@@ -262,7 +262,9 @@ class Service:
         )
 
     def states(self, *ids: str) -> set[str]:
-        return {state.value for state in self.ledger.settled(account=ACCOUNT, task_ids=list(ids)).values()}
+        return {
+            state.value for state in self.ledger.records.states(account=ACCOUNT, task_ids=list(ids)).values()
+        }
 
     def assert_archived(self, *ids: str) -> None:
         """Each of them, once, with the right bytes under a manifest."""

@@ -38,7 +38,7 @@ def bucket_is_missing(pipeline: Pipeline) -> None:
     def tell_later(ledger: Ledger) -> None:
         if pipeline.states()[first] is not State.ARCHIVED:
             raise LedgerUnavailable("its sender is not there yet")
-        ledger.record_callbacks([Callback(ACCOUNT, later, Status.SUCCEEDED, FAMILY)])
+        ledger.callbacks.record([Callback(ACCOUNT, later, Status.SUCCEEDED, FAMILY)])
 
     pipeline.errand(tell_later)
 
@@ -58,7 +58,7 @@ def an_operator_digs_up(pipeline: Pipeline) -> None:
     def retry_once_buried(ledger: Ledger) -> None:
         state = pipeline.states()[task_id]
         if state is State.BURIED:
-            ledger.retry_tasks([task_id], account=ACCOUNT)
+            ledger.registrations.retry([task_id], account=ACCOUNT)
         elif state is not State.ARCHIVED:
             raise LedgerUnavailable("the operator looks again later")
 
@@ -111,7 +111,7 @@ def a_slow_file(pipeline: Pipeline) -> None:
 
 def a_registration(pipeline: Pipeline) -> None:
     task_id = pipeline.task(listed=False)
-    pipeline.errand(lambda ledger: ledger.register(task_id, account=ACCOUNT, family=FAMILY))
+    pipeline.errand(lambda ledger: ledger.registrations.register(task_id, account=ACCOUNT, family=FAMILY))
 
 
 def a_deadline_in_an_outage(pipeline: Pipeline) -> None:

@@ -73,10 +73,10 @@ def live_through(service: Service, spoil: Callable[[dict[str, Any]], list[object
         service.sim.override(task_id, None)
     service.pass_time(40 * MINUTE)
     unfinished = [task_id for task_id in ids if service.states(task_id) != {"archived"}]
-    assert unfinished == [], [service.ledger.show(task_id, account="default") for task_id in unfinished]
+    assert unfinished == [], [service.ledger.views.show(task_id, account="default") for task_id in unfinished]
     for task_id in ids:
         assert_right_bytes(service, task_id)
-    assert service.ledger.holds() == []
+    assert service.ledger.holds.all() == ()
     assert service.failures("unexpected") == 0
     assert service.store.complaints == []
 

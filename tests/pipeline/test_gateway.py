@@ -70,7 +70,7 @@ def test_a_task_is_verified_at_the_gateways_own_path(gateway: Gateway) -> None:
     with_family, without = gateway.history(2)
     gateway.tell(with_family)
     gateway.tell(without, family=None)
-    while gateway.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+    while gateway.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
         gateway.step()
 
     assert gateway.states(with_family, without) == {State.SUCCEEDED}
@@ -92,7 +92,7 @@ def test_what_it_does_not_list_is_said_once_and_asked_for_ever_more_rarely(
         assert sum(gateway.calls.values()) <= asked + 3 * tries * len(NAMES)  # after 10, 20 and 40 minutes
         assert said(lines, "endpoint.unoffered") == list(NAMES)
         assert len(said(lines, "sweep.failed")) == (2 * (STRIKES - 1) if answer == "html" else 0)
-        assert gateway.desk.ledger.holds() == []
+        assert gateway.desk.ledger.holds.all() == ()
 
         asked = sum(gateway.calls.values())
         gateway.clock.advance(DAY)
@@ -107,7 +107,7 @@ def test_what_it_does_not_list_is_no_problem_to_be_told_of_every_day(gateway: Ga
     gateway.clock.advance(3 * DAY)
     ledger = gateway.desk.ledger
 
-    assert problems(ledger, ledger.status(), families={ACCOUNT: NAMES}, now=gateway.clock()) == []
+    assert problems(ledger, ledger.views.status(), families={ACCOUNT: NAMES}, now=gateway.clock()) == []
 
 
 def test_a_family_that_neither_we_nor_the_api_know_stays_a_problem(gateway: Gateway) -> None:
@@ -115,7 +115,7 @@ def test_a_family_that_neither_we_nor_the_api_know_stays_a_problem(gateway: Gate
     gateway.clock.advance(3 * DAY)
     ledger = gateway.desk.ledger
     (problem,) = problems(
-        ledger, ledger.status(), families={ACCOUNT: ("images/generation",)}, now=gateway.clock()
+        ledger, ledger.views.status(), families={ACCOUNT: ("images/generation",)}, now=gateway.clock()
     )
 
     assert problem.startswith("the API has no list of images/generation,")
@@ -127,7 +127,7 @@ def test_a_crowd_of_ids_is_asked_for_singly_and_the_list_is_left_in_peace(
     ids = gateway.history(12)
     for some in (ids[:6], ids[6:]):
         gateway.tell(*some)
-        while gateway.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+        while gateway.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
             gateway.step()
 
     assert gateway.states(*ids) == {State.SUCCEEDED}
@@ -146,12 +146,12 @@ def test_a_gateway_that_learns_to_list_is_noticed_within_a_day(
 
     assert gateway.states(task_id) == {State.SUCCEEDED}
     assert said(lines, "endpoint.found") == list(NAMES)
-    assert gateway.desk.ledger.unoffered(account=ACCOUNT) == {}
+    assert gateway.desk.ledger.availability.unavailable(account=ACCOUNT) == {}
 
 
 def test_an_id_that_only_tasks_could_tell_is_buried_with_the_reason(gateway: Gateway) -> None:
     gateway.tell("930810057590833241", family="tasks/video")
-    while gateway.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+    while gateway.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
         gateway.step()
 
     assert gateway.desk.shown("930810057590833241")["reason"] == "api_not_offered"
@@ -161,7 +161,7 @@ def test_html_for_tasks_keeps_no_task_from_its_own_path(tmp_path: pathlib.Path) 
     with Gateway(tmp_path, answer="html") as gateway:
         ids = gateway.history(3)
         gateway.tell(*ids, family=None)
-        while gateway.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+        while gateway.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
             gateway.step()
 
         assert gateway.states(*ids) == {State.SUCCEEDED}
@@ -194,9 +194,9 @@ def test_what_has_answered_before_takes_several_refusals_some_time_apart(desk: D
 
 
 def test_html_is_never_proof_against_a_list_that_was_once_swept(desk: Desk) -> None:
-    token = desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+    token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
     assert token is not None
-    desk.ledger.sweep_end(token, succeeded_at=desk.clock(), full=True, oldest_first=False, last_page=None)
+    desk.ledger.sweeps.end(token, succeeded_at=desk.clock(), full=True, oldest_first=False, last_page=None)
     offers = offers_of(desk)
     for _ in range(10):
         desk.clock.advance(MINUTE)

@@ -74,7 +74,7 @@ def test_three_hours_without_the_api_lose_nothing_and_cost_a_few_hundred_questio
 
     service.pass_time(20 * MINUTE)
     service.assert_archived(*before, *waiting)
-    assert service.ledger.holds() == []
+    assert service.ledger.holds.all() == ()
     # Each task ever more rarely, down to once in a quarter of an hour, and the list every five minutes; or a probe of
     # each held stage every 30 s.
     assert 100 <= asked <= 500

@@ -100,7 +100,7 @@ class Surface:
     def arrive(self, task_id: str, row: Row) -> None:
         """The task comes to our knowledge, or its time for that goes by."""
         if row.way == "registration":
-            self.ledger.register(task_id, account=ACCOUNT, family=row.family)
+            self.ledger.registrations.register(task_id, account=ACCOUNT, family=row.family)
         elif row.way == "sweep":
             self.sweep(row.family)
         else:
@@ -108,7 +108,7 @@ class Surface:
             hint = None if row.way == "callback_without_family" else row.family
             callback = payload.parse(body, account=ACCOUNT, family_hint=hint)
             assert isinstance(callback, Callback)
-            self.ledger.record_callbacks([callback])
+            self.ledger.callbacks.record([callback])
 
     def sweep(self, family: str) -> None:
         """One turn of the daemon's own sweep loop over all that this family's sweep is."""
@@ -143,10 +143,10 @@ class Surface:
     def _ask(self, verifier: Verifier, lookup: BatchQuery) -> None:
         many = lookup.is_offered()
         shown: Mapping[str, NewStandardTask | Failure] | None = None
-        crowd = self.ledger.claim_batch(count=20, account=ACCOUNT) if many else []
+        crowd = self.ledger.claims.batch(count=20, account=ACCOUNT) if many else []
         if crowd:
             shown = lookup.ask(crowd)
-        singly = self.ledger.claim_verify(count=4, offset=0, own_paths_only=many, account=ACCOUNT)
+        singly = self.ledger.claims.verify(count=4, offset=0, own_paths_only=many, account=ACCOUNT)
         for lease, answer in [*((one, shown) for one in crowd), *((one, None) for one in singly)]:
             self._ask_one(verifier, lease, answer)
 
@@ -159,8 +159,8 @@ class Surface:
             self.engine.failure_handler.handle(lease, error)
 
     def state(self, task_id: str) -> str | None:
-        shown = self.ledger.show(task_id, account=ACCOUNT)
-        return None if shown is None else str(shown["state"])
+        shown = self.ledger.views.show(task_id, account=ACCOUNT)
+        return None if shown is None else str(shown.state)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_a_task_of_every_family_ends_in_the_bucket_or_says_why_not(
         assert surface.engine.show(task_id)["reason"] == wanted.reason
         assert surface.engine.names(task_id, row.family) == []
     assert surface.sim.complaints == []  # with AK/SK, a question at /tasks would be one
-    assert surface.ledger.holds() == []
+    assert surface.ledger.holds.all() == ()
 
 
 def assert_manifest(manifest: dict[str, Any], row: Row) -> None:

@@ -78,7 +78,7 @@ def not_archived(site: Site, task_ids: Collection[str]) -> set[str]:
     ids = sorted(task_ids)
     with site.ledger() as ledger:
         for start in range(0, len(ids), 500):
-            found |= ledger.settled(account="default", task_ids=ids[start : start + 500])
+            found |= ledger.records.states(account="default", task_ids=ids[start : start + 500])
     return {task_id for task_id in ids if found.get(task_id) is not State.ARCHIVED}
 
 

@@ -10,7 +10,7 @@ import pathlib
 import random
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from archiver.engine.failure_handling import FailureHandler
@@ -23,8 +23,9 @@ from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import Ledger, RecordedTask
+from archiver.ledger.records import Records
 from archiver.metrics import Metrics
-from archiver.model import Callback, Lease, Status
+from archiver.model import Callback, Lease, Status, Task
 from archiver.verify.availability import Availability
 from archiver.verify.stage import Verifier
 from tests.harness.ledgers import ACCOUNT, START
@@ -91,20 +92,33 @@ class _Limiter(RateLimiter):
         return allowed
 
 
+class _Records(Records):
+    """Tells what was recorded."""
+
+    on_recorded: Callable[[Sequence[Task]], None]
+
+    def record(self, tasks: Sequence[Task], **named: Any) -> list[RecordedTask]:
+        recorded = super().record(tasks, **named)
+        self.on_recorded(tasks)
+        return recorded
+
+
 class _Ledger(Ledger):
     """Notes when a genuine task was told of and when it was verified."""
+
+    records: _Records
 
     def watch(self, time: VirtualTime) -> None:
         self._time = time
         self.told: dict[str, float] = {}
         self.delays: dict[str, float] = {}
+        self.records = _Records(self.database, now=time.unix_ms)
+        self.records.on_recorded = self._note
 
-    def record(self, tasks: Sequence[Any], **named: Any) -> list[RecordedTask]:
-        recorded = super().record(tasks, **named)
+    def _note(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
             if task.task_id in self.told and task.task_id not in self.delays:
                 self.delays[task.task_id] = self._time.monotonic() - self.told[task.task_id]
-        return recorded
 
 
 class _Flood:
@@ -160,7 +174,7 @@ class _Flood:
                 Callback(ACCOUNT, f"{10**17 + number}", Status.SUCCEEDED, families[number % len(families)])
                 for number in range(first, min(first + FORGED_PER_SECOND, self.ids))
             ]
-            self.ledger.record_callbacks(forged)
+            self.ledger.callbacks.record(forged)
             self.time.sleep(1.0)
 
     def call_back(self) -> None:
@@ -169,7 +183,7 @@ class _Flood:
             self.time.sleep(GENUINE_EVERY_SECONDS)
             task_id = self.sim.create_task(created_at=self.time.unix_ms() - 24_000, status="succeed")
             self.ledger.told[task_id] = self.time.monotonic()
-            self.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILIES[0])])
+            self.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILIES[0])])
 
     # --- what the worker does about it --------------------------------------------------------------------------
 
@@ -183,7 +197,7 @@ class _Flood:
             free = VERIFY_THREADS - self._asking
             asked_at = self.keeper.asking()
             leases = (
-                self.ledger.claim_verify(
+                self.ledger.claims.verify(
                     count=free, offset=self._asked, due_before=due_before, account=ACCOUNT
                 )
                 if free
@@ -213,10 +227,10 @@ class _Flood:
     def prune(self) -> None:
         while self._goes_on():
             for _ in range(BATCHES_MAX):
-                if not self.ledger.prune(by_age=True):
+                if not self.ledger.deadlines.prune(by_age=True):
                     break
             self.time.sleep(UPKEEP_SECONDS)
-            self.rows_most = max(self.rows_most, sum(self.ledger.status()["states"].values()))
+            self.rows_most = max(self.rows_most, sum(self.ledger.views.status().states.values()))
 
     def figures(self) -> Figures:
         delays, seconds = list(self.ledger.delays.values()), self.time.monotonic()

@@ -6,13 +6,14 @@ Standard output is for the result.
 import math
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from archiver.commands.terminal.printing import clean as printable
 from archiver.commands.terminal.printing import console, count_of, print_note
 from archiver.failures import ApiConcurrencyExceeded, CreateOutcomeUnknown, Failure
+from archiver.ledger import TaskView
 from archiver.model import State
 
 TICK_SECONDS = 1.0
@@ -100,11 +101,11 @@ class SubmitProgress:
             left -= step
         self._show(f"{what} now")
 
-    def follow(self, task: Mapping[str, Any]) -> None:
+    def follow(self, name: str, task: TaskView | None) -> None:
         """Print the state if it changed, and wait. Raises TimeUp."""
         if self._now() > self._ends_at:
             raise TimeUp
-        text = f"{task['task_id']} {_state_of(task)}"
+        text = f"{task.task_id} {_state_of(task)}" if task else f"{name} is registered"
         if not self._is_live and text != self._last_text:
             self.print_note(text)
         self._last_text = text
@@ -117,10 +118,10 @@ class SubmitProgress:
         self._progress.update(self._line, description=printable(text))
 
 
-def _state_of(task: Mapping[str, Any]) -> str:
-    files = len(task["assets"])
-    if task["state"] == State.SUCCEEDED and files:
-        stored = sum(asset["stored"] for asset in task["assets"])
+def _state_of(task: TaskView) -> str:
+    files = len(task.assets)
+    if task.state == State.SUCCEEDED and files:
+        stored = sum(asset.is_stored for asset in task.assets)
         return f"has succeeded: {stored} of {count_of(files, 'file')} in the bucket"
     words: Mapping[str, str] = {
         State.REPORTED: "is registered",
@@ -128,4 +129,4 @@ def _state_of(task: Mapping[str, Any]) -> str:
         State.UNKNOWN: "is not known to the API yet",
         State.SUCCEEDED: "has succeeded",
     }
-    return words.get(task["state"], f"is {task['state']}")
+    return words.get(task.state, f"is {task.state}")

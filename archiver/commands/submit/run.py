@@ -4,8 +4,7 @@ import contextlib
 import dataclasses
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import typer
 
@@ -17,7 +16,7 @@ from archiver.commands.terminal.printing import print_json, print_line
 from archiver.composition import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
-from archiver.ledger import Ledger
+from archiver.ledger import Ledger, TaskView
 from archiver.metrics import Metrics
 from archiver.model import State
 
@@ -34,7 +33,7 @@ class SubmitRun:
     _: dataclasses.KW_ONLY
     as_json: bool
     submitted: Submitted = dataclasses.field(default_factory=lambda: Submitted(CreateOutcome.UNKNOWN))
-    task: dict[str, Any] | None = None
+    task: TaskView | None = None
     no_daemon: bool = False
     """Whether no daemon was seen at the last look."""
 
@@ -74,17 +73,15 @@ class SubmitRun:
     def follow(self) -> None:
         with self._printing_when_interrupted(self._how_to_go_on):
             try:
-                while (task := self._read_task()) is None or task["state"] not in _FINAL:
-                    self.progress.follow(
-                        task or {"task_id": self.name, "state": State.REPORTED, "assets": []}
-                    )
+                while (task := self._read_task()) is None or task.state not in _FINAL:
+                    self.progress.follow(self.name, task)
                     self._print_daemon_advice()
             except TimeUp:
                 self._end(f"the results are not there yet. {self._how_to_go_on()}", reason="timeout")
 
     def _print_daemon_advice(self) -> None:
         """Print once each time that the last daemon has gone."""
-        advice = no_daemon_sentence(self.ledger.daemons())
+        advice = no_daemon_sentence(self.ledger.daemons.alive())
         if advice and not self.no_daemon:
             self.progress.print_note(advice)
         self.no_daemon = bool(advice)
@@ -95,10 +92,10 @@ class SubmitRun:
         if not waited or task is None:
             self._print(self._read_task(), reason=None, message=None)
             return
-        if task["state"] != State.ARCHIVED:
-            advice = what_to_do(task["reason"])
-            why = " ".join(part for part in (task["message"] or "", advice) if part)
-            self._end(f"{self.name} is {task['state']} ({task['reason']}): {why}", reason=task["reason"])
+        if task.state != State.ARCHIVED:
+            advice = what_to_do(task.reason)
+            why = " ".join(part for part in (task.message or "", advice) if part)
+            self._end(f"{self.name} is {task.state} ({task.reason}): {why}", reason=task.reason)
         self._print(task, reason=None, message=None)
 
     @property
@@ -109,16 +106,16 @@ class SubmitRun:
     def _existed(self) -> bool:
         return self.submitted.outcome is CreateOutcome.EXISTING
 
-    def _read_task(self) -> dict[str, Any] | None:
+    def _read_task(self) -> TaskView | None:
         account = self.settings.account
-        self.task = self.ledger.show(self.name, account=account) or self.ledger.show(
+        self.task = self.ledger.views.show(self.name, account=account) or self.ledger.views.show(
             self.submission.external_id, account=account
         )
         return self.task
 
-    def _print(self, task: Mapping[str, Any] | None, *, reason: str | None, message: str | None) -> None:
-        stored = [asset["key"] for asset in task["assets"] if asset["stored"]] if task else []
-        manifest = task["manifest_key"] if task else None
+    def _print(self, task: TaskView | None, *, reason: str | None, message: str | None) -> None:
+        stored = [asset.key for asset in task.assets if asset.key is not None] if task else []
+        manifest = task.manifest_key if task else None
         keys = [*stored, manifest] if manifest else stored
         if self.as_json:
             print_json(
@@ -128,7 +125,7 @@ class SubmitRun:
                     "external_task_id": self.submission.external_id,
                     "account": self.settings.account,
                     "family": self.submission.family,
-                    "state": task["state"] if task else None,
+                    "state": task.state if task else None,
                     "reason": reason,
                     "message": message,
                     "keys": keys,
@@ -136,7 +133,7 @@ class SubmitRun:
                 }
             )
         elif message is None:
-            there = f"existed already ({task['state']})" if self._existed and task else None
+            there = f"existed already ({task.state})" if self._existed and task else None
             sentence = (
                 f"{self.name} {there or 'is created and registered'}; see: kling-archiver show {self.name}"
             )
@@ -163,7 +160,7 @@ class SubmitRun:
         )
 
     def _where_it_stands(self) -> str:
-        known = self.ledger.known(self.submission.external_id, account=self.settings.account)
+        known = self.ledger.registrations.known(self.submission.external_id, account=self.settings.account)
         if known is None:
             return "nothing was created."
         if known.is_confirmed:

@@ -64,7 +64,7 @@ def sweep(
             for chosen in accounts
             for family in _sweep_all(chosen, ledger, full=full, dry_run=dry_run, several=len(accounts) > 1)
         ]
-        daemons = ledger.daemons()
+        daemons = ledger.daemons.alive()
     if json:
         print_json(as_json(swept, dry_run=dry_run))
     else:

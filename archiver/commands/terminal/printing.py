@@ -82,20 +82,16 @@ def properties(rows: Iterable[tuple[str, object]]) -> Table:
     return made
 
 
-def moment(time: str) -> str:
-    """An RFC 3339 time for people: `2026-11-20 12:11:03`."""
-    return f"{datetime.datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S}"
+def moment(time: int) -> str:
+    """Unix ms for people, in UTC: `2026-11-20 12:11:03`."""
+    return f"{datetime.datetime.fromtimestamp(time // 1000, tz=datetime.UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def milliseconds(time: str) -> int:
-    return round(datetime.datetime.fromisoformat(time).timestamp() * 1000)
-
-
-def when(time: str | None, *, now: int) -> str | None:
-    """A time with its distance from `now` (Unix ms); None stays None."""
+def when(time: int | None, *, now: int) -> str | None:
+    """A time with its distance from `now` (both Unix ms); None stays None."""
     if time is None:
         return None
-    return f"{moment(time)[:-3]} ({distance(milliseconds(time) - now)})"
+    return f"{moment(time)[:-3]} ({distance(time - now)})"
 
 
 def distance(difference_ms: int) -> str:

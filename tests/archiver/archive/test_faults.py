@@ -95,7 +95,7 @@ def test_what_is_no_image_at_all_is_buried_and_asked_for_again_by_itself(engine:
     engine.assert_clean()
     engine.sim.clear_faults()
     engine.clock.advance(seconds=DAY_SECONDS)
-    assert engine.ledger.claim_verify(count=1, offset=0, account=ACCOUNT) != []
+    assert engine.ledger.claims.verify(count=1, offset=0, account=ACCOUNT) != []
     engine.verify(task_id)
     assert engine.attempt() is None
     engine.assert_archived(task_id)
@@ -122,6 +122,6 @@ def test_files_that_are_purged_before_day_30_are_buried_loudly_and_lost_at_the_d
     shown = engine.show(task_id)
     assert (shown["state"], shown["reason"]) == ("buried", "asset_gone")
     engine.clock.advance(seconds=30 * DAY_SECONDS + 60)
-    (verdict,) = engine.ledger.expire()
+    (verdict,) = engine.ledger.deadlines.expire()
     assert (verdict.task_id, verdict.verdict) == (task_id, "lost")
     assert engine.names(task_id) == []

@@ -161,7 +161,9 @@ def test_objects_carry_their_type_and_who_they_belong_to(engine: Engine) -> None
 def test_a_registration_is_told_in_the_manifest_with_its_request(engine: Engine) -> None:
     task_id = engine.sim.create_task()
     engine.sim.succeed(task_id)
-    engine.ledger.register(task_id, account=ACCOUNT, family=FAMILY, request={"prompt": "a lamp"})
+    engine.ledger.registrations.register(
+        task_id, account=ACCOUNT, family=FAMILY, request={"prompt": "a lamp"}
+    )
     engine.verify(task_id)
     assert engine.attempt() is None
 
@@ -631,7 +633,7 @@ def test_an_api_that_gives_no_fresh_url_delays_this_task_only_and_costs_nothing_
     sim.fault("query", fault, times=1)
 
     assert isinstance(engine.attempt(), FreshUrlMissing)
-    assert engine.ledger.status()["holds"] == []
+    assert engine.ledger.views.status().holds == ()
     assert [asset["stored"] for asset in engine.show(task_id)["assets"]] == [True, False]
     assert engine.attempt_again() is None
     engine.assert_archived(task_id)
@@ -642,7 +644,7 @@ def test_an_account_whose_questions_are_held_is_not_asked_for_fresh_urls(
 ) -> None:
     task_id = engine.succeeded()
     sim.revoke_urls(task_id)
-    engine.ledger.set_hold(ApiCredentialsRefused("simulated"), account=ACCOUNT, stage=Stage.SWEEP)
+    engine.ledger.holds.set(ApiCredentialsRefused("simulated"), account=ACCOUNT, stage=Stage.SWEEP)
     asked = sim.requests["query"]
 
     assert isinstance(engine.attempt(), FreshUrlMissing)
@@ -680,7 +682,7 @@ def test_a_dead_url_of_a_task_that_the_api_no_longer_knows_is_a_burial(
 def test_a_success_without_results_is_buried_and_puts_nothing(engine: Engine, sim: KlingSimulator) -> None:
     task_id = sim.create_task(indexes=[])
     sim.succeed(task_id)
-    engine.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
+    engine.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
     engine.verify(task_id)
 
     shown = engine.show(task_id)
@@ -724,8 +726,8 @@ def test_a_spool_without_room_holds_the_stage_and_costs_no_attempt(
     engine.space = Space(free=1000, total=10**9)
 
     assert isinstance(engine.attempt(), SpoolFull)
-    (hold,) = engine.ledger.status()["holds"]
-    assert (hold["stage"], hold["reason"], hold["host"]) == ("archive", "spool_full", None)
+    (hold,) = engine.ledger.views.status().holds
+    assert (hold.stage, hold.reason, hold.host) == ("archive", "spool_full", None)
     assert (engine.show(task_id)["state"], engine.show(task_id)["attempts"]) == ("succeeded", 0)
     assert logged() == ["hold.set"]
     engine.space = None
@@ -856,7 +858,7 @@ def test_no_manifest_is_put_when_somebody_else_has_the_task(engine: Engine) -> N
     def taken_over() -> None:
         # The ledger goes by a wall clock, which somebody sets ahead: our lease has time left, and yet it is over.
         engine.clock.set_ahead(seconds=31)
-        assert engine.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)
+        assert engine.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)
 
     at_label(engine, "list #2", taken_over)
 

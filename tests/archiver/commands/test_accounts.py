@@ -55,7 +55,7 @@ def line(tmp_path: pathlib.Path) -> Iterator[TwoAccounts]:
 
 def record(ledger: Ledger, account: str, *task_ids: str) -> None:
     tasks = [api_task(task_id, external_task_id=f"{account}-{task_id}") for task_id in task_ids]
-    ledger.record(tasks, account=account, by=DiscoveredBy.SWEEP, rand=0.5)
+    ledger.records.record(tasks, account=account, discovered_by=DiscoveredBy.SWEEP, rand=0.5)
 
 
 # --- which account --------------------------------------------------------------------------------------------------
@@ -119,15 +119,15 @@ def test_a_sweep_reads_the_lists_of_every_account_and_one_that_is_refused_stops_
     line.sims["eu"].clear_faults()
     assert "1 new task found" in line.run("sweep", "--account", "eu").stdout
     with line.ledger(daemon=False) as ledger:
-        assert ledger.accounts() == ["eu", "us"]
+        assert ledger.accounts.names() == ["eu", "us"]
 
 
 def test_status_names_the_account_of_a_hold_and_of_a_family_that_is_not_swept(line: TwoAccounts) -> None:
     with line.ledger() as ledger:
-        ledger.set_hold(ApiCredentialsRefused("1002"), account="us", stage=Stage.SWEEP)
-        token = ledger.sweep_begin(account="eu", family=FAMILY)
+        ledger.holds.set(ApiCredentialsRefused("1002"), account="us", stage=Stage.SWEEP)
+        token = ledger.sweeps.begin(account="eu", family=FAMILY)
         assert token is not None
-        ledger.sweep_end(token, succeeded_at=line.now, full=True, oldest_first=False, last_page=None)
+        ledger.sweeps.end(token, succeeded_at=line.now, full=True, oldest_first=False, last_page=None)
     line.now += 2 * DAY_MS
     result = line.run("status", "--check", "--json")
 
@@ -150,7 +150,7 @@ def test_tasks_of_an_account_that_the_settings_no_longer_name_are_a_problem(line
 def test_with_one_account_a_hold_is_shown_without_its_account(tmp_path: pathlib.Path) -> None:
     line = CommandLine(tmp_path / "ledger.db")
     with line.ledger() as ledger:
-        ledger.set_hold(ApiCredentialsRefused("1002"), account="default", stage=Stage.SWEEP)
+        ledger.holds.set(ApiCredentialsRefused("1002"), account="default", stage=Stage.SWEEP)
 
     (hold,) = json.loads(line.run("status", "--json").stdout)["holds"]
     assert set(hold) == {"stage", "reason", "since", "what_to_do"}
@@ -178,7 +178,7 @@ def test_a_command_that_writes_refuses_a_ledger_of_another_account_and_names_the
     assert "knows only the account default, not team-eu, as KLING_ACCOUNT has it" in result.stderr
     assert "run: kling-archiver rename-account default team-eu" in result.stderr
     with renamed.ledger(daemon=False) as ledger:
-        assert ledger.accounts() == ["default"]
+        assert ledger.accounts.names() == ["default"]
 
 
 def test_rename_account_moves_everything_to_the_name_in_the_settings(renamed: CommandLine) -> None:
@@ -216,7 +216,7 @@ def test_rename_account_refuses_wrong_names(
 
     assert (result.exit_code, said in result.stderr) == (status, True), result.stderr
     with renamed.ledger() as ledger:
-        assert ledger.accounts() == ["default", "other"]
+        assert ledger.accounts.names() == ["default", "other"]
 
 
 def test_rename_account_refuses_while_a_daemon_works_on_the_ledger(renamed: CommandLine) -> None:
@@ -244,7 +244,7 @@ def test_register_keeps_what_was_asked_for_without_the_callback_url(renamed: Com
 
     assert result.exit_code == 0
     with renamed.ledger() as ledger:
-        (lease,) = ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
+        (lease,) = ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
     assert (lease.external_task_id, lease.request) == ("order-9", {"prompt": "a cat"})
 
 

@@ -25,7 +25,7 @@ def filled(line: CommandLine) -> CommandLine:
         record(ledger, api_task("1", external_task_id="order-1"), api_task("2"))
         archive(ledger, "1")
         bury(ledger, "2", NotMedia("0 is HTML"))
-        ledger.record_callbacks([Callback(ACCOUNT, "3", Status.SUCCEEDED, FAMILY)])
+        ledger.callbacks.record([Callback(ACCOUNT, "3", Status.SUCCEEDED, FAMILY)])
     return line
 
 
@@ -118,14 +118,14 @@ def test_a_message_of_the_api_cannot_move_the_cursor(line: CommandLine) -> None:
 
 def state_of(line: CommandLine, task_id: str) -> str:
     with line.ledger(daemon=False) as ledger:
-        shown = ledger.show(task_id, account=ACCOUNT)
-    return str(shown and shown["state"])
+        shown = ledger.views.show(task_id, account=ACCOUNT)
+    return str(shown and shown.state)
 
 
 def is_due(line: CommandLine, task_id: str) -> bool:
     with line.ledger(daemon=False) as ledger:
         return task_id in {
-            lease.task_id for lease in ledger.claim_verify(count=1000, offset=0, account=ACCOUNT)
+            lease.task_id for lease in ledger.claims.verify(count=1000, offset=0, account=ACCOUNT)
         }
 
 
@@ -142,7 +142,7 @@ def test_retry_makes_a_buried_task_due_now(filled: CommandLine) -> None:
 def test_retry_says_that_no_daemon_is_there_to_do_the_work(filled: CommandLine) -> None:
     alone = filled.run("retry", "2").stderr
     with filled.ledger() as ledger:
-        ledger.beat("daemon", version="1", started_at=NOW)
+        ledger.daemons.beat("daemon", version="1", started_at=NOW)
     beside = filled.run("retry", "2").stderr
 
     assert "No kling-receiver has been seen" in alone

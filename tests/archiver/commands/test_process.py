@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.model import Status
+from archiver.model import State, Status
 from tests.harness.command_line import (
     ACCOUNT,
     FAMILY,
@@ -141,12 +141,12 @@ def test_a_sweep_shows_a_bar_at_a_terminal_and_none_in_a_pipe(
 def test_a_sweep_waits_for_the_one_that_is_running(tmp_path: pathlib.Path, simulator: KlingSimulator) -> None:
     line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
     with line.ledger() as ledger:
-        token = ledger.sweep_begin(account=ACCOUNT, family=FAMILY) or ""
+        token = ledger.sweeps.begin(account=ACCOUNT, family=FAMILY) or ""
         process = line.start("sweep")
         with ended_in_time(process):
             wait_until_said(process, f"{FAMILY}: another sweep is running")
             asked_meanwhile = simulator.requests["list"]
-            ledger.sweep_end(token, succeeded_at=None, full=False, oldest_first=False, last_page=None)
+            ledger.sweeps.end(token, succeeded_at=None, full=False, oldest_first=False, last_page=None)
             output = process.communicate()[0]
 
     assert asked_meanwhile == 0
@@ -160,7 +160,7 @@ def test_a_waiting_sweep_ends_at_a_signal(
 ) -> None:
     line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
     with line.ledger() as ledger:
-        ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+        ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
         process = line.start("sweep")
         with ended_in_time(process):
             wait_until_said(process, "another sweep is running")
@@ -193,8 +193,8 @@ def test_a_sweep_ended_by_a_signal_releases_its_family_and_keeps_what_it_read(
     assert process.returncode == status
     assert "Traceback" not in errors
     with line.ledger(daemon=False) as ledger:
-        assert ledger.status()["states"]["succeeded"] == 1
-        assert ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+        assert ledger.views.status().states[State.SUCCEEDED] == 1
+        assert ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
 
 
 # --- beside the daemon ---
@@ -209,7 +209,7 @@ stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 written = 0
 while not stop.wait(0.002):
-    ledger.record_callbacks([Callback("default", f"w{written}", Status.SUCCEEDED, "images/generations")])
+    ledger.callbacks.record([Callback("default", f"w{written}", Status.SUCCEEDED, "images/generations")])
     written += 1
     if written == 1:
         print("writing", flush=True)
@@ -238,4 +238,4 @@ def test_commands_work_while_a_daemon_writes_and_take_nothing_from_it(line: Comm
     assert ended == [0, 0, 0, 0]
     with line.ledger(daemon=False) as ledger:
         # Those of the writer, and the registered one.
-        assert ledger.status()["states"]["reported"] == written + 1
+        assert ledger.views.status().states[State.REPORTED] == written + 1

@@ -47,7 +47,7 @@ def healthy(line: CommandLine) -> CommandLine:
 
 
 def hold_bucket(ledger: Ledger) -> None:
-    ledger.set_hold(BucketMissing("The bucket is not there"), account=ACCOUNT, stage=Stage.ARCHIVE)
+    ledger.holds.set(BucketMissing("The bucket is not there"), account=ACCOUNT, stage=Stage.ARCHIVE)
 
 
 # --- the shape ---
@@ -56,7 +56,7 @@ def hold_bucket(ledger: Ledger) -> None:
 def test_status_prints_exactly_the_shape_of_the_contract(healthy: CommandLine) -> None:
     with healthy.ledger() as ledger:
         hold_bucket(ledger)
-        ledger.beat("daemon", version="0.1.0", started_at=NOW)
+        ledger.daemons.beat("daemon", version="0.1.0", started_at=NOW)
 
     found = json.loads(healthy.run("status", "--json").stdout)
 
@@ -103,7 +103,7 @@ def test_status_tells_people_how_far_the_clock_is_off(
     healthy: CommandLine, skew_ms: int | None, said: str | None
 ) -> None:
     with healthy.ledger() as ledger:
-        ledger.beat("daemon", version="0.1.0", started_at=NOW, clock_skew_ms=skew_ms)
+        ledger.daemons.beat("daemon", version="0.1.0", started_at=NOW, clock_skew_ms=skew_ms)
 
     output = healthy.run("status").stdout
 
@@ -113,7 +113,7 @@ def test_status_tells_people_how_far_the_clock_is_off(
 def test_status_names_every_configured_family_swept_or_not(line: CommandLine) -> None:
     with line.ledger() as ledger:
         swept(ledger, families=["images/omni-image"], at=NOW - 2 * HOUR_MS)
-        ledger.record_callbacks([Callback(ACCOUNT, "1", Status.SUCCEEDED, FAMILY)])
+        ledger.callbacks.record([Callback(ACCOUNT, "1", Status.SUCCEEDED, FAMILY)])
 
     rows = [text.split() for text in line.run("status").stdout.splitlines() if text.startswith("images/")]
 
@@ -125,7 +125,7 @@ def test_status_names_every_configured_family_swept_or_not(line: CommandLine) ->
 def test_status_says_whether_a_daemon_runs(healthy: CommandLine) -> None:
     without = healthy.run("status").stdout
     with healthy.ledger() as ledger:
-        ledger.beat("daemon", version="0.1.0", started_at=NOW - HOUR_MS)
+        ledger.daemons.beat("daemon", version="0.1.0", started_at=NOW - HOUR_MS)
     beside = healthy.run("status").stdout
 
     assert "none runs on this ledger" in without
@@ -152,7 +152,7 @@ def lose_one(line: CommandLine) -> None:
     bury_one(line)
     line.now = NOW + 31 * DAY_MS
     with line.ledger() as ledger:
-        ledger.expire()
+        ledger.deadlines.expire()
     line.now = NOW
 
 
@@ -198,7 +198,7 @@ def test_the_check_ignores_a_deadline_in_more_than_a_week(healthy: CommandLine) 
 @pytest.mark.parametrize(("minutes", "status"), [(59, 0), (61, 1)])
 def test_the_check_reports_a_hold_after_an_hour(healthy: CommandLine, minutes: int, status: int) -> None:
     with healthy.ledger() as ledger:
-        ledger.set_hold(ApiForbidden("1103", family=OTHER_FAMILY), account=ACCOUNT, stage=Stage.SWEEP)
+        ledger.holds.set(ApiForbidden("1103", family=OTHER_FAMILY), account=ACCOUNT, stage=Stage.SWEEP)
         hold_bucket(ledger)
     healthy.now = NOW + minutes * MINUTE_MS
 

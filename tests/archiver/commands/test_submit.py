@@ -47,7 +47,7 @@ def line(tmp_path: pathlib.Path, simulator: KlingSimulator) -> CommandLine:
 
 def _beat(line: CommandLine) -> None:
     with line.ledger() as ledger:
-        ledger.beat("d", version="1", started_at=line.now)
+        ledger.daemons.beat("d", version="1", started_at=line.now)
 
 
 def sent(simulator: KlingSimulator) -> Any:
@@ -58,7 +58,7 @@ def sent(simulator: KlingSimulator) -> Any:
 
 def request_of(line: CommandLine, name: str) -> Any:
     with line.ledger(daemon=False) as ledger:
-        found = ledger.known(name, account=ACCOUNT)
+        found = ledger.registrations.known(name, account=ACCOUNT)
         return found and found.request
 
 
@@ -541,10 +541,12 @@ def test_wait_tells_each_change_once_and_prints_the_keys(
 
     def daemon() -> None:
         ledger = _other(line)
-        ledger.beat("d", version="1", started_at=line.now)
+        ledger.daemons.beat("d", version="1", started_at=line.now)
         task_id = sent(simulator).task_id
         if len(line.pauses) == 3:
-            ledger.record([api_task(task_id)], account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=0.5)
+            ledger.records.record(
+                [api_task(task_id)], account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=0.5
+            )
         if len(line.pauses) == 5:
             archive(ledger, task_id)
         ledger.close()
@@ -570,8 +572,11 @@ def test_wait_ends_with_status_1_if_the_task_fails_or_is_buried(
     def daemon() -> None:
         ledger, task_id = _other(line), sent(simulator).task_id
         status = Status.FAILED if state is State.FAILED else Status.SUCCEEDED
-        ledger.record(
-            [api_task(task_id, status, message="unsafe")], account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=0.5
+        ledger.records.record(
+            [api_task(task_id, status, message="unsafe")],
+            account=ACCOUNT,
+            discovered_by=DiscoveredBy.SWEEP,
+            rand=0.5,
         )
         if state is State.BURIED:
             bury(ledger, task_id, NotMedia("0 is HTML"))
@@ -612,7 +617,9 @@ def test_an_existing_archived_task_prints_its_keys_at_once(
     line.run(*FOX, "--external-task-id", "order-1")
     task_id = sent(simulator).task_id
     with line.ledger() as ledger:
-        ledger.record([api_task(task_id)], account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=0.5)
+        ledger.records.record(
+            [api_task(task_id)], account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=0.5
+        )
         archive(ledger, task_id)
     again = line.run(*FOX, "--external-task-id", "order-1", "--wait")
 
@@ -626,7 +633,7 @@ def test_a_callback_before_the_answer_makes_no_second_task(
 ) -> None:
     def call_back() -> None:
         ledger = _other(line)
-        ledger.record_callbacks([Callback(ACCOUNT, sent(simulator).task_id, Status.SUCCEEDED, FAMILY)])
+        ledger.callbacks.record([Callback(ACCOUNT, sent(simulator).task_id, Status.SUCCEEDED, FAMILY)])
         ledger.close()
 
     simulator.fault("create", faults.Cut(kept=0), times=1)

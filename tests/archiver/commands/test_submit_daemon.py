@@ -121,7 +121,7 @@ def test_a_kill_while_a_callback_is_on_its_way_ends_in_one_task(site: Site) -> N
 
     until(lambda: (site.show(site.sim.task(task_id).external_task_id or "") or {}).get("task_id") == task_id)
     with site.ledger() as ledger:
-        states = ledger.status()["states"]
+        states = ledger.views.status().states
     assert {state: count for state, count in states.items() if count} == {"archived": 1}
     assert daemon.stop() == 0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from archiver.failures import ApiForbidden
-from archiver.ledger import Ledger
+from archiver.ledger.records import Records
 from archiver.model import DAY_MS
 from tests.harness.command_line import ACCOUNT, FAMILY, OTHER_FAMILY, CommandLine
 from tests.simulator import KlingSimulator, faults
@@ -36,7 +36,7 @@ def test_a_sweep_records_what_it_finds_for_the_daemon(line: CommandLine) -> None
     assert result.exit_code == 0
     assert "3 new tasks found, 0 changed state." in result.stdout
     with line.ledger() as ledger:
-        assert len(ledger.claim_archive(count=10, offset=0, account=ACCOUNT)) == 2
+        assert len(ledger.claims.archive(count=10, offset=0, account=ACCOUNT)) == 2
 
 
 def test_a_sweep_says_when_no_daemon_is_there_to_archive(line: CommandLine) -> None:
@@ -84,7 +84,7 @@ def test_with_an_api_key_tasks_is_swept_too_and_a_dry_run_counts_nothing_twice(
     assert [(one["to_archive"], one["files"]) for one in dry["families"]] == [(2, 4), (0, 0), (1, 1)]
     assert [one["found"] for one in real["families"]] == [2, 1, 1]
     with line.ledger() as ledger:
-        assert ledger.status()["last_sweep"].keys() == {FAMILY, OTHER_FAMILY, "tasks/all"}
+        assert ledger.views.status().last_sweep.keys() == {FAMILY, OTHER_FAMILY, "tasks/all"}
 
 
 def test_a_dry_run_does_not_change_an_existing_ledger(line: CommandLine, simulator: KlingSimulator) -> None:
@@ -157,7 +157,7 @@ def test_a_failed_sweep_gives_the_family_back_and_keeps_what_it_read(
     assert result.exit_code == 1
     assert (first["found"], first["error"]["reason"]) == (2, "api_server_error")
     with line.ledger(daemon=False) as ledger:
-        assert ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+        assert ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
 
 
 def test_a_sweep_waits_and_goes_on_when_the_api_is_asked_too_fast(
@@ -192,7 +192,7 @@ def test_a_bug_is_reported_without_the_queries_of_urls(
     def crash(*_: object, **__: object) -> None:
         raise RuntimeError("https://p1.klingai.com/a.png?Signature=hidden")
 
-    monkeypatch.setattr(Ledger, "record", crash)
+    monkeypatch.setattr(Records, "record", crash)
 
     result = line.run("sweep")
 

@@ -22,7 +22,8 @@ from archiver.failures import (
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
-from archiver.ledger import Ledger
+from archiver.ledger.records import Records
+from archiver.ledger.registrations import Registrations
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, RAND, SECOND, Desk
 from tests.simulator import Fault, KlingSimulator, faults
@@ -60,12 +61,12 @@ class Bench:
         self.desk.close()
 
     def registered(self, external_id: str = OURS) -> bool:
-        return self.desk.ledger.known(external_id, account=ACCOUNT) is not None
+        return self.desk.ledger.registrations.known(external_id, account=ACCOUNT) is not None
 
     def shown(self, task_id: str) -> dict[str, Any]:
-        shown = self.desk.ledger.show(task_id, account=ACCOUNT)
+        shown = self.desk.ledger.views.show(task_id, account=ACCOUNT)
         assert shown is not None
-        return shown
+        return shown.as_json()
 
     def created(self) -> str:
         """The id of the one task that there is upstream."""
@@ -119,10 +120,10 @@ def test_a_created_task_is_in_the_ledger_under_its_own_id_with_what_was_asked_fo
     assert (done.outcome, done.task_id, done.failure) == (CreateOutcome.CREATED, bench.created(), None)
     assert (shown["state"], shown["external_task_id"], shown["family"]) == (State.RUNNING, OURS, FAMILY)
     assert shown["discovered_by"] == DiscoveredBy.REGISTRATION
-    found = bench.desk.ledger.known(OURS, account=ACCOUNT)
+    found = bench.desk.ledger.registrations.known(OURS, account=ACCOUNT)
     assert found is not None
     assert found.request == {"prompt": "a red fox", "n": 2}
-    assert bench.desk.ledger.status()["states"][State.REPORTED] == 0
+    assert bench.desk.ledger.views.status().states[State.REPORTED] == 0
 
 
 def test_an_answer_that_does_not_repeat_the_external_id_takes_its_place_all_the_same(bench: Bench) -> None:
@@ -131,7 +132,7 @@ def test_an_answer_that_does_not_repeat_the_external_id_takes_its_place_all_the_
     done = bench.submitter.submit(submission())
 
     assert bench.shown(OURS)["task_id"] == done.task_id == bench.created()
-    assert sum(bench.desk.ledger.status()["states"].values()) == 1
+    assert sum(bench.desk.ledger.views.status().states.values()) == 1
 
 
 def test_it_is_registered_before_the_api_hears_of_it(bench: Bench) -> None:
@@ -146,18 +147,18 @@ def test_it_is_registered_before_the_api_hears_of_it(bench: Bench) -> None:
 def test_a_callback_that_overtakes_the_answer_becomes_the_same_row(bench: Bench, told: str) -> None:
     def call_back(_request: object) -> None:
         for task_id in bench.sim.task_ids():
-            bench.desk.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
+            bench.desk.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
         if told == "by both ids":
-            bench.desk.ledger.record_callbacks([Callback(ACCOUNT, OURS, Status.SUCCEEDED, FAMILY)])
+            bench.desk.ledger.callbacks.record([Callback(ACCOUNT, OURS, Status.SUCCEEDED, FAMILY)])
 
     bench.sim.fault("create", faults.Cut(kept=0), times=1)
     bench.sim.on_request(lambda request: call_back(request) if request.kind == "query" else None)
     done = bench.submitter.submit(submission())
 
     assert done.outcome is CreateOutcome.CREATED
-    states = bench.desk.ledger.status()["states"]
+    states = bench.desk.ledger.views.status().states
     assert sum(states.values()) == 1
-    found = bench.desk.ledger.known(bench.created(), account=ACCOUNT)
+    found = bench.desk.ledger.registrations.known(bench.created(), account=ACCOUNT)
     assert found is not None
     assert found.request == {"prompt": "a red fox", "n": 2}
 
@@ -167,14 +168,14 @@ def test_a_daemon_that_asks_between_create_and_answer_makes_no_second_row(bench:
 
     def daemon() -> None:
         task = bench.client.query(FAMILY, OURS, priority=Priority.VERIFY)
-        bench.desk.ledger.record(
-            [task], account=ACCOUNT, by=DiscoveredBy.REGISTRATION, rand=RAND, asked_as=OURS
+        bench.desk.ledger.records.record(
+            [task], account=ACCOUNT, discovered_by=DiscoveredBy.REGISTRATION, rand=RAND, asked_as=OURS
         )
 
     bench.sim.fault("create", AnsweredAfter(daemon), times=1)
     bench.submitter.submit(submission())
 
-    states = bench.desk.ledger.status()["states"]
+    states = bench.desk.ledger.views.status().states
     assert {state: count for state, count in states.items() if count} == {State.RUNNING: 1}
 
 
@@ -184,7 +185,7 @@ def test_a_ledger_that_fails_after_the_create_still_gives_the_id_and_keeps_the_r
     def full(*_: object, **__: object) -> None:
         raise LedgerUnavailable("the ledger is full")
 
-    monkeypatch.setattr(Ledger, "record", full)
+    monkeypatch.setattr(Records, "record", full)
     done = bench.submitter.submit(submission())
 
     assert (done.outcome, done.task_id) == (CreateOutcome.CREATED, bench.created())
@@ -196,7 +197,7 @@ def test_a_ledger_that_fails_before_it_sends_nothing(bench: Bench, monkeypatch: 
     def full(*_: object, **__: object) -> None:
         raise LedgerUnavailable("the ledger is full")
 
-    monkeypatch.setattr(Ledger, "register", full)
+    monkeypatch.setattr(Registrations, "register", full)
     with pytest.raises(LedgerUnavailable):
         bench.submitter.submit(submission())
 
@@ -437,7 +438,7 @@ def test_an_external_id_that_only_the_account_knows_as_taken_is_refused(bench: B
 
 def test_an_external_id_registered_by_hand_for_a_task_from_elsewhere_is_refused(bench: Bench) -> None:
     theirs = bench.sim.create_task(external_task_id="order-1")
-    bench.desk.ledger.register("order-1", account=ACCOUNT, family=FAMILY)
+    bench.desk.ledger.registrations.register("order-1", account=ACCOUNT, family=FAMILY)
     done = bench.submitter.submit(submission("order-1", own=False))
 
     assert done.outcome is CreateOutcome.REFUSED
@@ -451,7 +452,7 @@ def test_an_external_id_that_is_another_tasks_own_id_is_refused(bench: Bench, is
     """Either kind may stand in the same place (archiver/kling/API.md 7), so the wrong task would answer for it."""
     theirs = bench.sim.create_task(task_id="CjikY2gHPbcAAAAADfR_DQ")
     if is_known:
-        bench.desk.ledger.record_callbacks([Callback(ACCOUNT, theirs, Status.SUCCEEDED, FAMILY)])
+        bench.desk.ledger.callbacks.record([Callback(ACCOUNT, theirs, Status.SUCCEEDED, FAMILY)])
     bench.sim.fault("create", faults.ErrorCode(400, 1201, "external_task_id is taken"))
     done = bench.submitter.submit(submission(theirs, own=False))
 
@@ -482,10 +483,10 @@ def test_a_refusal_of_a_second_try_keeps_what_the_first_has_registered(bench: Be
 
 
 def test_what_was_registered_by_hand_takes_the_request(bench: Bench) -> None:
-    bench.desk.ledger.register("order-1", account=ACCOUNT, family=FAMILY)
+    bench.desk.ledger.registrations.register("order-1", account=ACCOUNT, family=FAMILY)
     done = bench.submitter.submit(submission("order-1", own=False))
 
-    found = bench.desk.ledger.known("order-1", account=ACCOUNT)
+    found = bench.desk.ledger.registrations.known("order-1", account=ACCOUNT)
     assert done.outcome is CreateOutcome.CREATED
     assert found is not None
     assert found.request == {"prompt": "a red fox", "n": 2}
@@ -496,23 +497,23 @@ def test_what_was_registered_by_hand_takes_the_request(bench: Bench) -> None:
 
 def test_only_a_registration_that_nothing_has_confirmed_can_be_taken_back(bench: Bench) -> None:
     ledger = bench.desk.ledger
-    ledger.register("a", account=ACCOUNT, family=FAMILY)
-    ledger.record_callbacks([Callback(ACCOUNT, "b", None, FAMILY)])
-    ledger.register("c", account=ACCOUNT, family=FAMILY)
-    ledger.record_callbacks([Callback(ACCOUNT, "c", None, FAMILY)])
+    ledger.registrations.register("a", account=ACCOUNT, family=FAMILY)
+    ledger.callbacks.record([Callback(ACCOUNT, "b", None, FAMILY)])
+    ledger.registrations.register("c", account=ACCOUNT, family=FAMILY)
+    ledger.callbacks.record([Callback(ACCOUNT, "c", None, FAMILY)])
     confirmed = bench.submitter.submit(submission()).task_id
     assert confirmed is not None
 
     names = ["a", "a", "b", "c", confirmed, OURS, "nobody"]
-    assert [ledger.withdraw(name, account=ACCOUNT) for name in names] == [True, *[False] * 6]
+    assert [ledger.registrations.withdraw(name, account=ACCOUNT) for name in names] == [True, *[False] * 6]
 
 
 def test_a_question_under_way_for_a_registration_taken_back_ends_harmlessly(bench: Bench) -> None:
-    bench.desk.ledger.register("a", account=ACCOUNT, family=FAMILY)
+    bench.desk.ledger.registrations.register("a", account=ACCOUNT, family=FAMILY)
     lease = bench.desk.claim(Stage.VERIFY)
-    bench.desk.ledger.withdraw("a", account=ACCOUNT)
+    bench.desk.ledger.registrations.withdraw("a", account=ACCOUNT)
 
     with pytest.raises(LeaseLost):
-        bench.desk.ledger.not_found(lease, rand=RAND)
+        bench.desk.ledger.outcomes.not_found(lease, rand=RAND)
     bench.desk.clock.advance(MINUTE)
-    assert bench.desk.ledger.claim_verify(count=9, offset=0, account=ACCOUNT) == []
+    assert bench.desk.ledger.claims.verify(count=9, offset=0, account=ACCOUNT) == []

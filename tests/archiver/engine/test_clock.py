@@ -75,10 +75,10 @@ def test_what_a_clock_ahead_told_to_wait_is_due_once_the_clock_is_right(
     desk.clock.now = START
     assert desk.claim_all(stage) == []
 
-    assert desk.ledger.bring_forward() == 1
+    assert desk.ledger.deadlines.bring_forward() == 1
 
     assert [lease.task_id for lease in desk.claim_all(stage)] == ["t"]
-    assert desk.ledger.bring_forward() == 0
+    assert desk.ledger.deadlines.bring_forward() == 0
 
 
 @pytest.mark.parametrize("wait", [reported, buried, asked_in_vain])
@@ -89,7 +89,7 @@ def test_what_may_wait_for_a_day_waits_for_no_more_than_that(
     stage = wait(desk)
     desk.clock.now = START
 
-    desk.ledger.bring_forward()
+    desk.ledger.deadlines.bring_forward()
 
     assert [lease.task_id for lease in desk.claim_all(stage)] == ["t"]
 
@@ -105,23 +105,23 @@ def test_a_lease_of_somebody_who_lives_is_left_to_them_and_one_of_the_dead_ends(
     desk.claim(Stage.ARCHIVE)
     desk.clock.now = START
 
-    desk.ledger.bring_forward()
+    desk.ledger.deadlines.bring_forward()
 
     assert desk.claim_all(Stage.ARCHIVE) == []
     desk.clock.advance(10 * SECOND)
-    assert desk.ledger.renew([living]) == {living.row_id}
+    assert desk.ledger.claims.renew([living]) == {living.row_id}
     desk.clock.advance(25 * SECOND)
     assert [lease.task_id for lease in desk.claim_all(Stage.ARCHIVE)] == ["dead"]
 
 
 def test_a_hold_of_a_clock_ahead_is_probed_once_the_clock_is_right(desk: Desk) -> None:
     desk.clock.now = START + YEAR
-    desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+    desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
     desk.clock.now = START
     desk.bring(State.SUCCEEDED)
     assert desk.claim_all(Stage.ARCHIVE) == []
 
-    assert desk.ledger.bring_forward() == 1
+    assert desk.ledger.deadlines.bring_forward() == 1
 
     assert [lease.is_probe for lease in desk.claim_all(Stage.ARCHIVE)] == [True]
 
@@ -129,17 +129,17 @@ def test_a_hold_of_a_clock_ahead_is_probed_once_the_clock_is_right(desk: Desk) -
 def test_a_full_sweep_of_a_clock_ahead_does_not_stand_for_the_next_year(desk: Desk) -> None:
     """It has passed every task by as long gone."""
     desk.clock.now = START + YEAR
-    token = desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+    token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
     assert token is not None
-    desk.ledger.sweep_end(token, succeeded_at=desk.clock(), full=True, oldest_first=False, last_page=None)
-    desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+    desk.ledger.sweeps.end(token, succeeded_at=desk.clock(), full=True, oldest_first=False, last_page=None)
+    desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
     desk.clock.now = START
 
-    assert desk.ledger.bring_forward() == 1
+    assert desk.ledger.deadlines.bring_forward() == 1
 
-    memory = desk.ledger.sweep_memory(account=ACCOUNT, family=FAMILY)
+    memory = desk.ledger.sweeps.memory(account=ACCOUNT, family=FAMILY)
     assert (memory.last_full_at, memory.last_success_at) == (None, None)
-    assert desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY) is not None
+    assert desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY) is not None
 
 
 def test_nothing_is_brought_forward_by_a_clock_that_only_goes_on(desk: Desk) -> None:
@@ -150,15 +150,15 @@ def test_nothing_is_brought_forward_by_a_clock_that_only_goes_on(desk: Desk) -> 
             desk.clock.advance(16 * MINUTE)
             for lease in desk.claim_all(Stage.ARCHIVE):
                 desk.fail(lease, error)
-            assert desk.ledger.bring_forward() == 0
-        desk.ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
+            assert desk.ledger.deadlines.bring_forward() == 0
+        desk.ledger.holds.release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
 
 
 @pytest.mark.parametrize("state", State)
 def test_no_state_by_itself_waits_for_longer_than_that(desk: Desk, state: State) -> None:
     desk.bring(state)
 
-    assert desk.ledger.bring_forward() == 0
+    assert desk.ledger.deadlines.bring_forward() == 0
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_the_callback_of_the_wrong_time_is_a_callback_all_the_same(pipeline: Pip
     """A jump back between two of them: counts and times are of the later one, and nothing is refused."""
     task_id = pipeline.task()
     callback = Callback(ACCOUNT, task_id, Status.RUNNING, FAMILY)
-    pipeline.engine.ledger.record_callbacks([callback])
+    pipeline.engine.ledger.callbacks.record([callback])
     pipeline.engine.clock.set_ahead(seconds=-YEAR / SECOND)
     pipeline.tell(task_id)
 

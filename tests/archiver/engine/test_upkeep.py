@@ -96,7 +96,7 @@ def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
     (shown,) = health.degraded()
     assert isinstance(shown, dict)
     assert shown["reason"] == "clock_skewed"
-    assert shown["seconds"] == questions.desk.ledger.status()["clock_skew_seconds"]
+    assert shown["seconds"] == (questions.desk.ledger.views.status().clock_skew_ms or 0) / SECOND
     assert abs(shown["seconds"] - ahead * SKEW_MS_MAX / SECOND) < 5
     questions.sim.advance(-ahead * (SKEW_MS_MAX / 1000 + 2))
     hear_the_api(questions)
@@ -117,7 +117,9 @@ def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_accoun
     clients = {ACCOUNT: questions.client, "other": unheard}
     upkeep = dataclasses.replace(upkeep, clocks=dataclasses.replace(upkeep.clocks, clients=clients))
     for account in (ACCOUNT, "other", "no longer configured"):
-        questions.desk.ledger.record([answer(account[0])], account=account, by=DiscoveredBy.SWEEP, rand=0.5)
+        questions.desk.ledger.records.record(
+            [answer(account[0])], account=account, discovered_by=DiscoveredBy.SWEEP, rand=0.5
+        )
     questions.clock.advance(31 * DAY)
     upkeep.run_once()
     assert [questions.desk.state(task_id) for task_id in (ACCOUNT[0], "o", "n")] == [State.SUCCEEDED] * 3
@@ -161,7 +163,7 @@ def test_a_clock_that_ran_ahead_and_was_set_right_keeps_no_task_waiting(
     questions.clock.advance(AHEAD)
     upkeep.run_once()
     desk.fail(desk.claim(Stage.ARCHIVE), NotMedia("a web page"))
-    desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.VERIFY)
+    desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.VERIFY)
     questions.clock.advance(-AHEAD)
 
     upkeep.run_once()
@@ -179,7 +181,7 @@ def test_a_daemon_that_starts_with_the_right_clock_makes_good_what_a_wrong_one_h
     for batch in range(3):
         questions.tell(*(f"{batch}-{number}" for number in range(400)))
     for lease in questions.desk.claim_all(Stage.VERIFY, count=2000):
-        questions.desk.ledger.not_found(lease, rand=0.5)
+        questions.desk.ledger.outcomes.not_found(lease, rand=0.5)
     questions.clock.advance(-AHEAD)
     questions.desk.reopen()
 
@@ -191,12 +193,12 @@ def test_a_daemon_that_starts_with_the_right_clock_makes_good_what_a_wrong_one_h
 def test_a_clock_that_is_set_back_a_little_makes_nobody_hurry(questions: Questions, upkeep: Upkeep) -> None:
     upkeep.run_once()
     questions.tell("t")
-    questions.desk.ledger.not_found(questions.desk.claim(Stage.VERIFY), rand=0.5)
+    questions.desk.ledger.outcomes.not_found(questions.desk.claim(Stage.VERIFY), rand=0.5)
     questions.clock.advance(-SKEW_MS_MAX)
 
     upkeep.run_once()
 
-    assert not questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT)
+    assert not questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT)
 
 
 def test_a_lost_task_is_loud(questions: Questions, upkeep: Upkeep, lines: list[EventDict]) -> None:
@@ -257,7 +259,7 @@ def test_missed_callbacks_are_counted_and_said(
 def test_a_round_is_a_sign_of_life(questions: Questions, upkeep: Upkeep) -> None:
     upkeep.run_once()
 
-    assert [daemon["id"] for daemon in questions.desk.ledger.status()["daemons"]] == ["d1"]
+    assert [daemon.id for daemon in questions.desk.ledger.views.status().daemons] == ["d1"]
 
 
 def test_gauges_say_what_the_ledger_says(questions: Questions, health: Health) -> None:
@@ -278,7 +280,7 @@ def test_gauges_say_what_the_ledger_says(questions: Questions, health: Health) -
 
 
 def test_readiness_tells_of_every_hold(questions: Questions, health: Health) -> None:
-    questions.desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+    questions.desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
 
     (degraded,) = health.degraded()
 

@@ -144,7 +144,7 @@ class Running:
             task_id = self.sim.create_task(**task)
             self.sim.succeed(task_id)
             self.sim.hide_from_list(task_id)
-            self.engine.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
+            self.engine.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
             self.engine.verify(task_id)
             ids.append(task_id)
         self.worker.wake(Stage.ARCHIVE)
@@ -165,7 +165,7 @@ class Running:
             self.journal.wait("task.archived", task_id=task_id)
 
     def holds(self) -> list[tuple[str, str]]:
-        return sorted((hold["stage"], hold["reason"]) for hold in self.engine.ledger.status()["holds"])
+        return sorted((hold.stage, hold.reason) for hold in self.engine.ledger.views.status().holds)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ class Gate:
 def test_a_callback_becomes_objects_and_a_manifest(running: Running) -> None:
     task_id = running.sim.create_task(images=2, watermark=True)
     running.sim.succeed(task_id)
-    running.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
+    running.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
     running.worker.wake(Stage.VERIFY)
 
     running.wait_archived(task_id)
@@ -247,7 +247,7 @@ def test_a_sweep_brings_what_nobody_called_back(engine: Engine, journal: Journal
 def test_a_crowd_that_only_tasks_can_tell_is_asked_for_together(running_by_api_key: Running) -> None:
     run = running_by_api_key
     ids = [run.sim.create_task(family="tasks/video", status="succeed") for _ in range(50)]
-    run.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, None) for task_id in ids])
+    run.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, None) for task_id in ids])
     run.worker.wake(Stage.VERIFY)
     run.wait_archived(*ids)
 
@@ -261,7 +261,7 @@ def test_an_outage_of_tasks_is_each_ids_own_setback_and_heals_by_itself(running_
     run = running_by_api_key
     run.sim.fault("tasks", faults.server_error())
     ids = [run.sim.create_task(family="tasks/image", status="succeed") for _ in range(3)]
-    run.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, None) for task_id in ids])
+    run.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, None) for task_id in ids])
     run.worker.wake(Stage.VERIFY)
     for task_id in ids:
         run.journal.wait("task.retried", task_id=task_id, reason="api_server_error")
@@ -449,7 +449,7 @@ def test_refused_credentials_hold_verify_and_sweep_and_both_go_on_when_one_is_le
     run = Running(engine, journal)
     missed = sim.create_task(family=OTHER_FAMILY, status="succeed")
     named = sim.create_task(status="succeed")
-    engine.ledger.record_callbacks([Callback(ACCOUNT, named, Status.SUCCEEDED, FAMILY)])
+    engine.ledger.callbacks.record([Callback(ACCOUNT, named, Status.SUCCEEDED, FAMILY)])
     run.worker.start()
     journal.wait("hold.set", stage="verify", reason=reason)
     journal.wait("hold.set", stage="sweep", reason=reason)
@@ -511,7 +511,7 @@ def test_a_step_that_fails_does_not_end_its_loop(
     run = Running(engine, journal)
     run.ledger.questions.plan[f"any_due {stage}"] = (False, error)
     task_id = engine.sim.create_task(status="succeed")
-    engine.ledger.record_callbacks([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
+    engine.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
     run.worker.start()
     journal.wait(event, loop=f"{stage}-loop")
 
@@ -657,8 +657,8 @@ def test_a_family_that_the_key_may_not_read_stops_no_other(engine: Engine, sweep
         engine.clock.advance(seconds=1)
 
     assert swept == [OTHER_FAMILY] * 3
-    (hold,) = engine.ledger.status()["holds"]
-    assert (hold["stage"], hold["reason"], hold["family"]) == ("sweep", "api_forbidden", FAMILY)
+    (hold,) = engine.ledger.views.status().holds
+    assert (hold.stage, hold.reason, hold.family) == ("sweep", "api_forbidden", FAMILY)
 
 
 def test_when_a_question_is_let_in_again_the_sweeps_do_not_wait_for_their_probe(

@@ -23,25 +23,27 @@ def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
 def say(desk: Desk, account: str, *task_ids: str) -> None:
     """The API's word: these tasks of the account have succeeded."""
     tasks = [answer(task_id) for task_id in task_ids]
-    desk.ledger.record(tasks, account=account, by=DiscoveredBy.SWEEP, rand=RAND)
+    desk.ledger.records.record(tasks, account=account, discovered_by=DiscoveredBy.SWEEP, rand=RAND)
 
 
 def archive(desk: Desk, account: str, task_id: str) -> None:
-    (lease,) = desk.ledger.claim_archive(count=1, offset=0, account=account)
+    (lease,) = desk.ledger.claims.archive(count=1, offset=0, account=account)
     assert lease.task_id == task_id
-    desk.ledger.archived(lease, manifest_key=f"{account}/manifest.json", archived_at=START, stored=[])
+    desk.ledger.outcomes.archived(
+        lease, manifest_key=f"{account}/manifest.json", archived_at=START, stored=[]
+    )
 
 
 def state(desk: Desk, account: str, task_id: str) -> str | None:
-    shown = desk.ledger.show(task_id, account=account)
-    return None if shown is None else str(shown["state"])
+    shown = desk.ledger.views.show(task_id, account=account)
+    return None if shown is None else str(shown.state)
 
 
 # --- whose task it is -----------------------------------------------------------------------------------------------
 
 
 def test_the_same_id_in_two_accounts_is_two_tasks(desk: Desk) -> None:
-    desk.ledger.record_callbacks(
+    desk.ledger.callbacks.record(
         [Callback(account, "t", Status.SUCCEEDED, FAMILY) for account in (EU, US, EU)]
     )
     say(desk, EU, "t")
@@ -57,17 +59,17 @@ def test_a_claim_takes_the_tasks_of_its_account_only(desk: Desk, stage: Stage) -
         say(desk, EU, *(f"e{number}" for number in range(20)))
         say(desk, US, "u")
     else:
-        desk.ledger.record_callbacks([Callback(EU, f"e{number}", None, FAMILY) for number in range(20)])
-        desk.ledger.record_callbacks([Callback(US, "u", None, FAMILY)])
+        desk.ledger.callbacks.record([Callback(EU, f"e{number}", None, FAMILY) for number in range(20)])
+        desk.ledger.callbacks.record([Callback(US, "u", None, FAMILY)])
 
     def claim(count: int, account: str) -> list[Lease]:
         if stage is Stage.ARCHIVE:
-            return desk.ledger.claim_archive(count=count, offset=0, account=account)
-        return desk.ledger.claim_verify(count=count, offset=0, account=account)
+            return desk.ledger.claims.archive(count=count, offset=0, account=account)
+        return desk.ledger.claims.verify(count=count, offset=0, account=account)
 
-    assert not desk.ledger.work_due(stage, account="nobody")
+    assert not desk.ledger.claims.any_due(stage, account="nobody")
     assert [lease.task_id for lease in claim(8, US)] == ["u"]
-    assert not desk.ledger.work_due(stage, account=US)
+    assert not desk.ledger.claims.any_due(stage, account=US)
     assert {lease.account for lease in claim(30, EU)} == {EU}
     assert claim(30, EU) == []
 
@@ -75,13 +77,13 @@ def test_a_claim_takes_the_tasks_of_its_account_only(desk: Desk, stage: Stage) -
 def test_a_hold_of_one_account_stops_no_other_and_is_probed_by_its_own(desk: Desk) -> None:
     say(desk, EU, "e")
     say(desk, US, "u")
-    desk.ledger.set_hold(ApiCredentialsRefused("1102"), account=EU, stage=Stage.ARCHIVE)
+    desk.ledger.holds.set(ApiCredentialsRefused("1102"), account=EU, stage=Stage.ARCHIVE)
 
-    assert not desk.ledger.work_due(Stage.ARCHIVE, account=EU)
-    assert desk.ledger.claim_archive(count=4, offset=0, account=EU) == []
+    assert not desk.ledger.claims.any_due(Stage.ARCHIVE, account=EU)
+    assert desk.ledger.claims.archive(count=4, offset=0, account=EU) == []
     desk.clock.advance(30_000)
-    assert [one.task_id for one in desk.ledger.claim_archive(count=4, offset=0, account=US)] == ["u"]
-    (probe,) = desk.ledger.claim_archive(count=4, offset=0, account=EU)
+    assert [one.task_id for one in desk.ledger.claims.archive(count=4, offset=0, account=US)] == ["u"]
+    (probe,) = desk.ledger.claims.archive(count=4, offset=0, account=EU)
     assert (probe.task_id, probe.is_probe) == ("e", True)
 
 
@@ -90,72 +92,74 @@ def test_deadlines_are_not_decided_for_accounts_whose_clock_is_in_doubt(desk: De
     say(desk, US, "u")
     desk.clock.advance(30 * DAY)
 
-    assert [(one.account, one.verdict) for one in desk.ledger.expire(but=[EU])] == [(US, State.LOST)]
-    assert [(one.account, one.verdict) for one in desk.ledger.expire()] == [(EU, State.LOST)]
+    assert [(one.account, one.verdict) for one in desk.ledger.deadlines.expire(except_accounts=[EU])] == [
+        (US, State.LOST)
+    ]
+    assert [(one.account, one.verdict) for one in desk.ledger.deadlines.expire()] == [(EU, State.LOST)]
 
 
 def test_a_family_of_several_accounts_was_swept_when_the_last_of_them_was(desk: Desk) -> None:
     def sweep(account: str, at: int) -> None:
-        token = desk.ledger.sweep_begin(account=account, family=FAMILY)
+        token = desk.ledger.sweeps.begin(account=account, family=FAMILY)
         assert token is not None
-        desk.ledger.sweep_end(token, succeeded_at=at, full=True, oldest_first=False, last_page=None)
+        desk.ledger.sweeps.end(token, succeeded_at=at, full=True, oldest_first=False, last_page=None)
 
     sweep(EU, START + DAY)
     sweep(US, START)
 
-    assert desk.ledger.status()["last_sweep"] == desk.ledger.status(accounts=[US])["last_sweep"]
-    assert desk.ledger.status()["last_sweep"] != desk.ledger.status(accounts=[EU])["last_sweep"]
-    assert desk.ledger.sweep_begin(account="new", family=FAMILY) is not None
-    assert desk.ledger.status()["last_sweep"] == {FAMILY: None}
+    assert desk.ledger.views.status().last_sweep == desk.ledger.views.status(accounts=[US]).last_sweep
+    assert desk.ledger.views.status().last_sweep != desk.ledger.views.status(accounts=[EU]).last_sweep
+    assert desk.ledger.sweeps.begin(account="new", family=FAMILY) is not None
+    assert desk.ledger.views.status().last_sweep == {FAMILY: None}
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_ledger_knows_the_accounts_it_has_tasks_or_sweeps_of(desk: Desk) -> None:
-    assert desk.ledger.accounts() == []
+    assert desk.ledger.accounts.names() == []
     say(desk, US, *(f"u{number}" for number in range(10)))
-    desk.ledger.register("r", account=EU, family=FAMILY)
-    desk.ledger.sweep_begin(account="asia", family=FAMILY)
+    desk.ledger.registrations.register("r", account=EU, family=FAMILY)
+    desk.ledger.sweeps.begin(account="asia", family=FAMILY)
 
-    assert desk.ledger.accounts() == ["asia", EU, US]
+    assert desk.ledger.accounts.names() == ["asia", EU, US]
 
 
 def test_what_nobody_works_for_any_more_is_counted_by_what_still_waits(desk: Desk) -> None:
     say(desk, US, "done", "waiting")
-    (first, _) = desk.ledger.claim_archive(count=2, offset=0, account=US)
-    desk.ledger.archived(first, manifest_key="m", archived_at=START, stored=[])
+    (first, _) = desk.ledger.claims.archive(count=2, offset=0, account=US)
+    desk.ledger.outcomes.archived(first, manifest_key="m", archived_at=START, stored=[])
     say(desk, EU, "e")
 
-    assert desk.ledger.stranded(known=[EU]) == {US: 1}
-    assert desk.ledger.stranded(known=[EU, US, "new"]) == {}
+    assert desk.ledger.accounts.stranded(known=[EU]) == {US: 1}
+    assert desk.ledger.accounts.stranded(known=[EU, US, "new"]) == {}
 
 
 def test_holds_of_accounts_that_nobody_works_for_go(desk: Desk) -> None:
     for account in (EU, US):
-        desk.ledger.set_hold(ApiCredentialsRefused("1002"), account=account, stage=Stage.SWEEP)
+        desk.ledger.holds.set(ApiCredentialsRefused("1002"), account=account, stage=Stage.SWEEP)
 
-    desk.ledger.forget_holds(known=[US])
+    desk.ledger.accounts.forget_holds(known=[US])
 
-    assert [hold["account"] for hold in desk.ledger.holds()] == [US]
+    assert [hold.account for hold in desk.ledger.holds.all()] == [US]
 
 
 def test_a_renamed_account_keeps_every_task_its_sweeps_and_its_history(desk: Desk) -> None:
     say(desk, EU, "done", "waiting")
-    (first, second) = desk.ledger.claim_archive(count=2, offset=0, account=EU)
-    desk.ledger.archived(first, manifest_key="m", archived_at=START, stored=[])
-    desk.ledger.give_back(second)
-    desk.ledger.record_callbacks([Callback(EU, "new", None, FAMILY)])
-    desk.ledger.sweep_begin(account=EU, family=FAMILY)
-    desk.ledger.set_hold(ApiCredentialsRefused("1002"), account=EU, stage=Stage.SWEEP)
+    (first, second) = desk.ledger.claims.archive(count=2, offset=0, account=EU)
+    desk.ledger.outcomes.archived(first, manifest_key="m", archived_at=START, stored=[])
+    desk.ledger.outcomes.give_back(second)
+    desk.ledger.callbacks.record([Callback(EU, "new", None, FAMILY)])
+    desk.ledger.sweeps.begin(account=EU, family=FAMILY)
+    desk.ledger.holds.set(ApiCredentialsRefused("1002"), account=EU, stage=Stage.SWEEP)
     history = desk.rows("SELECT * FROM history")
 
-    assert desk.ledger.rename_account(EU, "team-eu") == 3
-    assert desk.ledger.accounts() == ["team-eu"]
+    assert desk.ledger.accounts.rename(EU, "team-eu") == 3
+    assert desk.ledger.accounts.names() == ["team-eu"]
     assert desk.rows("SELECT * FROM history") == history
     assert (state(desk, "team-eu", first.task_id), state(desk, EU, first.task_id)) == ("archived", None)
-    assert len(desk.ledger.claim_archive(count=9, offset=0, account="team-eu")) == 1
-    assert desk.ledger.holds() == []
+    assert len(desk.ledger.claims.archive(count=9, offset=0, account="team-eu")) == 1
+    assert desk.ledger.holds.all() == ()
     assert desk.rows("SELECT DISTINCT account FROM sweeps") == [{"account": "team-eu"}]
 
 
@@ -165,17 +169,17 @@ def test_two_accounts_never_become_one(desk: Desk, old: str, new: str) -> None:
     say(desk, US, "t")
     before = desk.rows("SELECT * FROM tasks")
 
-    assert desk.ledger.rename_account(old, new) is None
+    assert desk.ledger.accounts.rename(old, new) is None
     assert desk.rows("SELECT * FROM tasks") == before
 
 
 def test_a_rename_that_fails_has_renamed_nothing(desk: Desk) -> None:
     say(desk, EU, "t")
-    desk.ledger.sweep_begin(account=EU, family=FAMILY)
+    desk.ledger.sweeps.begin(account=EU, family=FAMILY)
     desk.rows("CREATE TRIGGER refuse BEFORE UPDATE OF account ON tasks BEGIN SELECT RAISE(ABORT, 'no'); END")
 
     with pytest.raises(Exception, match="no"):
-        desk.ledger.rename_account(EU, "team-eu")
+        desk.ledger.accounts.rename(EU, "team-eu")
     desk.close()
     desk.ledger = Ledger.open(f"sqlite:///{desk.path}", daemon=True)
-    assert desk.ledger.accounts() == [EU]
+    assert desk.ledger.accounts.names() == [EU]

@@ -69,7 +69,7 @@ def test_a_leased_task_is_claimed_by_nobody_else(desk: Desk) -> None:
     desk.clock.advance(30 * SECOND - 1)
 
     assert desk.claim_all(Stage.ARCHIVE) == []
-    assert not desk.ledger.work_due(Stage.ARCHIVE, account=ACCOUNT)
+    assert not desk.ledger.claims.any_due(Stage.ARCHIVE, account=ACCOUNT)
 
 
 @pytest.mark.parametrize("stage", [Stage.VERIFY, Stage.ARCHIVE])
@@ -81,7 +81,7 @@ def test_what_a_dead_worker_held_is_claimable_within_a_minute_and_counts_as_trie
 
     desk.clock.advance(30 * SECOND)
 
-    assert desk.ledger.work_due(stage, account=ACCOUNT)
+    assert desk.ledger.claims.any_due(stage, account=ACCOUNT)
     assert desk.claim(stage).attempt == 2
 
 
@@ -90,37 +90,37 @@ def test_a_renewed_lease_lasts_another_30_seconds(desk: Desk) -> None:
     lease = desk.claim(Stage.ARCHIVE)
     for _ in range(10):
         desk.clock.advance(29 * SECOND)
-        assert desk.ledger.renew([lease]) == {lease.row_id}
+        assert desk.ledger.claims.renew([lease]) == {lease.row_id}
         assert desk.claim_all(Stage.ARCHIVE) == []
 
     desk.clock.advance(30 * SECOND)
     other = desk.claim(Stage.ARCHIVE)
 
-    assert desk.ledger.renew([lease, other]) == {other.row_id}
+    assert desk.ledger.claims.renew([lease, other]) == {other.row_id}
     assert desk.row()["lease_token"] == other.token
 
 
 def test_work_given_back_is_due_at_once_and_costs_no_attempt(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
 
-    desk.ledger.give_back(desk.claim(Stage.ARCHIVE))
+    desk.ledger.outcomes.give_back(desk.claim(Stage.ARCHIVE))
 
     assert desk.claim(Stage.ARCHIVE).attempt == 1
 
 
 ENDINGS: dict[str, Callable[[Desk, Lease], object]] = {
     "archived": lambda desk, lease: desk.archived(lease),
-    "retry": lambda desk, lease: desk.ledger.retry(
+    "retry": lambda desk, lease: desk.ledger.outcomes.retry(
         lease, StoreError("500"), Retry(due_at=0), stored=[stored()], failed={"0": StoreError("500")}
     ),
-    "bury": lambda desk, lease: desk.ledger.bury(
+    "bury": lambda desk, lease: desk.ledger.outcomes.bury(
         lease, NotMedia("html"), Bury(due_at=0), stored=[stored()], failed={"0": NotMedia("html")}
     ),
-    "hold": lambda desk, lease: desk.ledger.hold(
+    "hold": lambda desk, lease: desk.ledger.outcomes.hold(
         lease, BucketMissing("gone"), Hold(due_at=0, family=None, host=None), stored=[stored()]
     ),
-    "not_found": lambda desk, lease: desk.ledger.not_found(lease, rand=RAND),
-    "give_back": lambda desk, lease: desk.ledger.give_back(lease),
+    "not_found": lambda desk, lease: desk.ledger.outcomes.not_found(lease, rand=RAND),
+    "give_back": lambda desk, lease: desk.ledger.outcomes.give_back(lease),
 }
 
 
@@ -159,7 +159,7 @@ def test_a_lease_that_the_api_s_word_has_ended_can_end_nothing_any_more(desk: De
     desk.say(answer())  # a list page was faster
 
     with pytest.raises(LeaseLost):
-        desk.ledger.retry(lease, ApiTimeout("slow"), Retry(due_at=START + DAY))
+        desk.ledger.outcomes.retry(lease, ApiTimeout("slow"), Retry(due_at=START + DAY))
     assert desk.claim(Stage.ARCHIVE).attempt == 1
 
 
@@ -169,7 +169,7 @@ def test_fresh_urls_reach_a_leased_task_without_ending_its_lease(desk: Desk) -> 
 
     desk.say(answer(assets=(asset(url="https://cdn.klingai.com/fresh.png"), asset("0.watermark"))))
 
-    urls = [one.asset.url for one in desk.ledger.assets(lease) or ()]
+    urls = [one.asset.url for one in desk.ledger.claims.assets(lease) or ()]
     assert urls == ["https://cdn.klingai.com/fresh.png", "https://cdn.klingai.com/0.watermark.png"]
     desk.archived(lease)
 
@@ -177,12 +177,12 @@ def test_fresh_urls_reach_a_leased_task_without_ending_its_lease(desk: Desk) -> 
 def test_a_leased_task_without_files_has_none_and_a_lost_lease_has_no_say(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     lease = desk.claim(Stage.ARCHIVE)
-    assert len(desk.ledger.assets(lease) or ()) == 1
+    assert len(desk.ledger.claims.assets(lease) or ()) == 1
 
     desk.write("delete from assets")
-    assert desk.ledger.assets(lease) == ()
-    desk.ledger.give_back(lease)
-    assert desk.ledger.assets(lease) is None
+    assert desk.ledger.claims.assets(lease) == ()
+    desk.ledger.outcomes.give_back(lease)
+    assert desk.ledger.claims.assets(lease) is None
 
 
 def test_a_starting_daemon_frees_every_lease(desk: Desk) -> None:
@@ -215,7 +215,7 @@ def test_a_command_beside_the_daemon_frees_no_lease(desk: Desk) -> None:
     command = Ledger.open(f"sqlite:///{desk.path}", daemon=False, now=desk.clock)
     command.close()
 
-    assert desk.ledger.renew([lease]) == {lease.row_id}
+    assert desk.ledger.claims.renew([lease]) == {lease.row_id}
 
 
 # --- lanes ------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def test_a_fresh_task_goes_before_a_backlog_that_was_found_after_it(desk: Desk) 
         desk.clock.advance(SECOND)
 
     claimed = [
-        desk.ledger.claim_archive(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)
+        desk.ledger.claims.archive(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)
     ]
 
     assert "fresh" in claimed
@@ -273,7 +273,7 @@ def test_one_slot_at_a_time_every_lane_gets_its_turn(desk: Desk) -> None:
     desk.say(answer("fresh"))
 
     claimed = [
-        desk.ledger.claim_archive(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)
+        desk.ledger.claims.archive(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)
     ]
 
     assert "fresh" in claimed
@@ -287,7 +287,7 @@ def test_known_ids_are_asked_for_first_then_first_come_first_served(desk: Desk) 
     desk.bring(State.RUNNING, "known")
     desk.clock.advance(MINUTE)
 
-    order = [desk.ledger.claim_verify(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)]
+    order = [desk.ledger.claims.verify(count=1, offset=slot, account=ACCOUNT)[0].task_id for slot in range(4)]
 
     assert order == ["known", "first", "second", "third"]
 
@@ -299,7 +299,7 @@ def test_what_came_after_a_list_was_read_is_left_to_the_next_list(desk: Desk) ->
     desk.clock.advance(1)
     desk.tell("after")
 
-    claimed = desk.ledger.claim_verify(count=5, offset=0, due_before=read_at, account=ACCOUNT)
+    claimed = desk.ledger.claims.verify(count=5, offset=0, due_before=read_at, account=ACCOUNT)
 
     assert [lease.task_id for lease in claimed] == ["before"]
 
@@ -309,7 +309,9 @@ def test_tasks_of_avoided_hosts_are_left_where_they_are(desk: Desk) -> None:
     desk.say(answer("b", assets=(asset(url="https://two.klingai.com/0.png"),)))
     desk.say(answer("c", assets=(asset(url="no url at all"),)))
 
-    claimed = desk.ledger.claim_archive(count=9, offset=0, hosts_avoided={"one.klingai.com"}, account=ACCOUNT)
+    claimed = desk.ledger.claims.archive(
+        count=9, offset=0, hosts_avoided={"one.klingai.com"}, account=ACCOUNT
+    )
 
     assert sorted(lease.task_id for lease in claimed) == ["b", "c"]
 
@@ -382,31 +384,31 @@ def plans(desk: Desk, work: Callable[[], object]) -> list[str]:
 
 
 ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
-    "claim_archive": lambda ledger: ledger.claim_archive(count=4, offset=0, account=ACCOUNT),
-    "claim_archive beside a failing host": lambda ledger: ledger.claim_archive(
+    "claim_archive": lambda ledger: ledger.claims.archive(count=4, offset=0, account=ACCOUNT),
+    "claim_archive beside a failing host": lambda ledger: ledger.claims.archive(
         count=4, offset=0, hosts_avoided={"s15-kling.klingai.com"}, account=ACCOUNT
     ),
-    "claim_verify": lambda ledger: ledger.claim_verify(count=4, offset=0, account=ACCOUNT),
-    "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
+    "claim_verify": lambda ledger: ledger.claims.verify(count=4, offset=0, account=ACCOUNT),
+    "claim_verify, own paths only": lambda ledger: ledger.claims.verify(
         count=4, offset=0, own_paths_only=True, account=ACCOUNT
     ),
-    "claim_batch": lambda ledger: ledger.claim_batch(count=20, account=ACCOUNT),
-    "standings": lambda ledger: ledger.standings(account=ACCOUNT, task_ids=["t1", "t2"]),
-    "enrol": lambda ledger: ledger.enrol({"t1": ["videos"], "new": []}, account=ACCOUNT),
-    "work_due": lambda ledger: ledger.work_due(Stage.ARCHIVE, account=ACCOUNT),
-    "waiting": lambda ledger: ledger.waiting(account=ACCOUNT, most=5000),
-    "query_individually": lambda ledger: ledger.query_individually(
+    "claim_batch": lambda ledger: ledger.claims.batch(count=20, account=ACCOUNT),
+    "standings": lambda ledger: ledger.records.known_states(account=ACCOUNT, task_ids=["t1", "t2"]),
+    "enrol": lambda ledger: ledger.registrations.enrol({"t1": ["videos"], "new": []}, account=ACCOUNT),
+    "work_due": lambda ledger: ledger.claims.any_due(Stage.ARCHIVE, account=ACCOUNT),
+    "waiting": lambda ledger: ledger.claims.pending(account=ACCOUNT, rows_max=5000),
+    "query_individually": lambda ledger: ledger.claims.query_individually(
         account=ACCOUNT, family=FAMILY, due_before=START
     ),
-    "expire": lambda ledger: ledger.expire(),
-    "prune": lambda ledger: ledger.prune(),
-    "count_missed": lambda ledger: ledger.count_missed(patience_ms=SECOND),
-    "bring_forward": lambda ledger: ledger.bring_forward(),
-    "status": lambda ledger: ledger.status(),
-    "show": lambda ledger: ledger.show("mine-7", account=ACCOUNT),
-    "register": lambda ledger: ledger.register("mine-8", account=ACCOUNT, family=FAMILY),
-    "retry_tasks": lambda ledger: ledger.retry_tasks(["mine-9"], account=ACCOUNT),
-    "settled": lambda ledger: ledger.settled(account=ACCOUNT, task_ids=["t1", "t2"]),
+    "expire": lambda ledger: ledger.deadlines.expire(),
+    "prune": lambda ledger: ledger.deadlines.prune(),
+    "count_missed": lambda ledger: ledger.deadlines.count_missed(patience_ms=SECOND),
+    "bring_forward": lambda ledger: ledger.deadlines.bring_forward(),
+    "status": lambda ledger: ledger.views.status(),
+    "show": lambda ledger: ledger.views.show("mine-7", account=ACCOUNT),
+    "register": lambda ledger: ledger.registrations.register("mine-8", account=ACCOUNT, family=FAMILY),
+    "retry_tasks": lambda ledger: ledger.registrations.retry(["mine-9"], account=ACCOUNT),
+    "settled": lambda ledger: ledger.records.states(account=ACCOUNT, task_ids=["t1", "t2"]),
 }
 
 
@@ -417,7 +419,7 @@ def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
 ) -> None:
     if held:
         for stage in (Stage.VERIFY, Stage.ARCHIVE):
-            crowd.ledger.set_hold(ApiServerError("x", family=FAMILY), account=ACCOUNT, stage=stage)
+            crowd.ledger.holds.set(ApiServerError("x", family=FAMILY), account=ACCOUNT, stage=stage)
 
     found = plans(crowd, lambda: ON_EVERY_ROUND[name](crowd.ledger))
 
@@ -429,21 +431,21 @@ def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
 
 
 def test_every_lane_walks_an_index_in_its_own_order_past_no_other_accounts_tasks(crowd: Desk) -> None:
-    found = plans(crowd, lambda: crowd.ledger.claim_archive(count=4, offset=0, account=ACCOUNT))
+    found = plans(crowd, lambda: crowd.ledger.claims.archive(count=4, offset=0, account=ACCOUNT))
 
     walked = re.findall(r"COVERING INDEX (tasks_by_\w+) \(queue=\? AND account=\?\)", " ".join(found))
     assert walked == ["tasks_by_deadline", "tasks_by_attempts", "tasks_by_deadline"]
 
 
 OF_AN_IDLE_ACCOUNT: dict[str, Callable[[Ledger], object]] = {
-    "claim_verify": lambda ledger: ledger.claim_verify(count=4, offset=0, account="idle"),
-    "claim_verify, own paths only": lambda ledger: ledger.claim_verify(
+    "claim_verify": lambda ledger: ledger.claims.verify(count=4, offset=0, account="idle"),
+    "claim_verify, own paths only": lambda ledger: ledger.claims.verify(
         count=4, offset=0, own_paths_only=True, account="idle"
     ),
-    "claim_batch": lambda ledger: ledger.claim_batch(count=20, account="idle"),
-    "work_due": lambda ledger: ledger.work_due(Stage.VERIFY, account="idle"),
-    "waiting": lambda ledger: ledger.waiting(account="idle", most=5000),
-    "query_individually": lambda ledger: ledger.query_individually(
+    "claim_batch": lambda ledger: ledger.claims.batch(count=20, account="idle"),
+    "work_due": lambda ledger: ledger.claims.any_due(Stage.VERIFY, account="idle"),
+    "waiting": lambda ledger: ledger.claims.pending(account="idle", rows_max=5000),
+    "query_individually": lambda ledger: ledger.claims.query_individually(
         account="idle", family=FAMILY, due_before=START
     ),
 }
@@ -477,12 +479,12 @@ def two(desk: Desk) -> None:
 
 def test_a_hold_stops_its_stage_and_costs_nobody_an_attempt(desk: Desk) -> None:
     two(desk)
-    first = desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)[0]
+    first = desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)[0]
 
     desk.fail(first, BucketMissing("no such bucket"))
 
     assert desk.claim_all(Stage.ARCHIVE) == []
-    assert not desk.ledger.work_due(Stage.ARCHIVE, account=ACCOUNT)
+    assert not desk.ledger.claims.any_due(Stage.ARCHIVE, account=ACCOUNT)
     assert [desk.row(task_id)["attempts"] for task_id in "ab"] == [0, 0]
     assert desk.row(first.task_id)["reason"] is None
 
@@ -490,7 +492,7 @@ def test_a_hold_stops_its_stage_and_costs_nobody_an_attempt(desk: Desk) -> None:
 def test_a_held_stage_is_probed_once_in_30_seconds_with_the_task_that_waits_longest(desk: Desk) -> None:
     two(desk)
     desk.fail(
-        desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)[0], BucketMissing("no such bucket")
+        desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)[0], BucketMissing("no such bucket")
     )
     probes = []
     for _ in range(5 * 60):
@@ -507,12 +509,12 @@ def test_a_held_stage_is_probed_once_in_30_seconds_with_the_task_that_waits_long
 def test_a_probe_that_succeeds_lets_everything_go_on_at_once(desk: Desk) -> None:
     two(desk)
     desk.fail(
-        desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)[0], BucketMissing("no such bucket")
+        desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)[0], BucketMissing("no such bucket")
     )
     desk.clock.advance(30 * SECOND)
     desk.archived(desk.claim(Stage.ARCHIVE))
 
-    gone = desk.ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
+    gone = desk.ledger.holds.release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
 
     assert gone == ["bucket_missing"]
     assert len(desk.claim_all(Stage.ARCHIVE)) == 1
@@ -525,13 +527,13 @@ def test_a_poisonous_task_goes_further_back_each_time_and_never_keeps_the_others
     for _ in range(1000):
         desk.say(answer(f"healthy-{desk.clock()}"))
         desk.clock.advance(SECOND)
-        held_seconds += desk.ledger.has_holds()
+        held_seconds += desk.ledger.holds.any()
         for lease in desk.claim_all(Stage.ARCHIVE, count=4):
             if lease.task_id == "poison":
                 desk.fail(lease, BucketMissing("only for this one"))
             else:
                 desk.archived(lease)
-                desk.ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
+                desk.ledger.holds.release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
                 healthy += 1
 
     assert healthy > 950
@@ -540,7 +542,7 @@ def test_a_poisonous_task_goes_further_back_each_time_and_never_keeps_the_others
 
 def test_a_poisonous_task_is_the_probe_only_where_there_is_no_other(desk: Desk) -> None:
     two(desk)
-    poison = desk.ledger.claim_archive(count=1, offset=0, account=ACCOUNT)[0]
+    poison = desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)[0]
     desk.fail(poison, BucketMissing("only for this one"))
 
     desk.clock.advance(MINUTE)
@@ -558,7 +560,7 @@ def test_in_an_outage_nobody_but_the_first_goes_further_back(desk: Desk) -> None
     for _ in range(50):
         desk.clock.advance(30 * SECOND)
         desk.fail(desk.claim(Stage.ARCHIVE), BucketMissing("no such bucket"))
-    desk.ledger.release_holds(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
+    desk.ledger.holds.release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY)
 
     assert max(desk.seconds_until_due(task_id) for task_id in "ab") <= 30
 
@@ -593,7 +595,7 @@ def test_probes_take_no_more_slots_than_there_are(desk: Desk) -> None:
     for host in ("one", "two", "three"):
         desk.say(answer(host, assets=(asset(url=f"https://{host}.klingai.com/0.png"),)))
         error = HostRefusing("refused", host=f"{host}.klingai.com")
-        desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.ARCHIVE)
+        desk.ledger.holds.set(error, account=ACCOUNT, stage=Stage.ARCHIVE)
     desk.clock.advance(30 * SECOND)
 
     assert len(desk.claim_all(Stage.ARCHIVE, count=2)) == 2
@@ -606,9 +608,9 @@ def test_a_probe_counts_among_what_a_claim_may_take(desk: Desk) -> None:
     desk.tell("a", family="images/editing/expand")
     desk.tell("b", family="images/generations")
     error = HostRefusing("refused", host="one.klingai.com")
-    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.ARCHIVE)
+    desk.ledger.holds.set(error, account=ACCOUNT, stage=Stage.ARCHIVE)
     forbidden = ApiForbidden("1103", family="images/editing/expand")
-    desk.ledger.set_hold(forbidden, account=ACCOUNT, stage=Stage.VERIFY)
+    desk.ledger.holds.set(forbidden, account=ACCOUNT, stage=Stage.VERIFY)
     desk.clock.advance(30 * SECOND)
 
     for stage in (Stage.ARCHIVE, Stage.VERIFY):
@@ -623,11 +625,11 @@ def test_a_family_s_hold_stops_that_family_only(desk: Desk) -> None:
     desk.say(answer("d", status=Status.RUNNING, family="images/generations"))
     desk.clock.advance(MINUTE)
     error = ApiForbidden("1103", family="images/generations")
-    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.VERIFY)
+    desk.ledger.holds.set(error, account=ACCOUNT, stage=Stage.VERIFY)
 
     assert [lease.task_id for lease in desk.claim_all(Stage.VERIFY)] == ["b", "c"]
-    assert desk.ledger.is_held(account=ACCOUNT, stage=Stage.VERIFY, family="images/generations")
-    assert not desk.ledger.is_held(account=ACCOUNT, stage=Stage.VERIFY, family="images/editing/expand")
+    assert desk.ledger.holds.is_held(account=ACCOUNT, stage=Stage.VERIFY, family="images/generations")
+    assert not desk.ledger.holds.is_held(account=ACCOUNT, stage=Stage.VERIFY, family="images/editing/expand")
 
     desk.clock.advance(30 * SECOND)
     (probe,) = [lease for lease in desk.claim_all(Stage.VERIFY) if lease.is_probe]
@@ -636,14 +638,14 @@ def test_a_family_s_hold_stops_that_family_only(desk: Desk) -> None:
 
 def test_a_family_s_hold_goes_when_that_family_works_again_and_not_before(desk: Desk) -> None:
     error = ApiForbidden("1103", family="images/generations")
-    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.VERIFY)
-    release = desk.ledger.release_holds
+    desk.ledger.holds.set(error, account=ACCOUNT, stage=Stage.VERIFY)
+    release = desk.ledger.holds.release
 
     assert release(account=ACCOUNT, stages=(Stage.VERIFY,), family="images/editing/expand") == []
     assert release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family="images/generations") == []
     assert release(account="other", stages=(Stage.VERIFY,), family="images/generations") == []
     assert release(account=ACCOUNT, stages=(Stage.VERIFY,), family="images/generations") == ["api_forbidden"]
-    assert not desk.ledger.has_holds()
+    assert not desk.ledger.holds.any()
 
 
 def test_a_host_s_hold_stops_that_host_only(desk: Desk) -> None:
@@ -651,10 +653,10 @@ def test_a_host_s_hold_stops_that_host_only(desk: Desk) -> None:
     desk.say(answer("b", assets=(asset(url="https://two.klingai.com/0.png"),)))
     desk.say(answer("c", assets=(asset(url="no url at all"),)))
     error = HostRefusing("refused", host="one.klingai.com")
-    desk.ledger.set_hold(error, account=ACCOUNT, stage=Stage.ARCHIVE)
+    desk.ledger.holds.set(error, account=ACCOUNT, stage=Stage.ARCHIVE)
 
     assert sorted(lease.task_id for lease in desk.claim_all(Stage.ARCHIVE)) == ["b", "c"]
-    release = desk.ledger.release_holds
+    release = desk.ledger.holds.release
     assert release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY, host="two.klingai.com") == []
     assert release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY, host="one.klingai.com") == [
         "host_refusing"
@@ -665,23 +667,23 @@ def test_a_host_s_hold_stops_that_host_only(desk: Desk) -> None:
 def test_a_hold_is_of_one_stage_and_account(desk: Desk) -> None:
     desk.tell("a")
     desk.bring(State.SUCCEEDED, "b")
-    desk.ledger.set_hold(REFUSED, account="other", stage=Stage.VERIFY)
-    desk.ledger.set_hold(BucketMissing("gone"), account="other", stage=Stage.ARCHIVE)
-    desk.ledger.set_hold(REFUSED, account=ACCOUNT, stage=Stage.SWEEP)
+    desk.ledger.holds.set(REFUSED, account="other", stage=Stage.VERIFY)
+    desk.ledger.holds.set(BucketMissing("gone"), account="other", stage=Stage.ARCHIVE)
+    desk.ledger.holds.set(REFUSED, account=ACCOUNT, stage=Stage.SWEEP)
 
     assert desk.claim(Stage.VERIFY).task_id == "a"
     assert desk.claim(Stage.ARCHIVE).task_id == "b"
 
 
 def test_a_hold_keeps_its_beginning_and_takes_the_newest_reason(desk: Desk) -> None:
-    assert desk.ledger.set_hold(REFUSED, account=ACCOUNT, stage=Stage.VERIFY)
+    assert desk.ledger.holds.set(REFUSED, account=ACCOUNT, stage=Stage.VERIFY)
     desk.clock.advance(MINUTE)
 
     again = ApiServerError("maintenance")
-    assert not desk.ledger.set_hold(again, account=ACCOUNT, stage=Stage.VERIFY)
+    assert not desk.ledger.holds.set(again, account=ACCOUNT, stage=Stage.VERIFY)
 
-    (hold,) = desk.ledger.holds()
-    assert (hold["reason"], hold["since"]) == ("api_server_error", "2026-09-21T14:13:20.000Z")
+    (hold,) = desk.ledger.holds.all()
+    assert (hold.reason, hold.since) == ("api_server_error", START)
 
 
 def test_a_hold_outlives_a_restart(desk: Desk) -> None:

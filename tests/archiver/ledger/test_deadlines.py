@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_nothing_expires_before_its_deadline(desk: Desk) -> None:
         desk.bring(state, state)
     desk.clock.now = START + 30 * DAY - 1
 
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
 
 
 @pytest.mark.parametrize(
@@ -54,12 +55,12 @@ def test_the_deadline_passes_its_verdict_once(desk: Desk, past: State, verdict: 
     desk.bring(past)
     desk.clock.now = START + 30 * DAY
 
-    (expired,) = desk.ledger.expire()
+    (expired,) = desk.ledger.deadlines.expire()
 
     family = None if past is State.REPORTED else FAMILY
     assert expired == Expiry(ACCOUNT, "t", family, verdict, reason)
     assert (desk.state(), desk.shown()["reason"]) == (verdict, reason)
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
 
 
 @pytest.mark.parametrize("past", [State.ARCHIVED, State.FAILED, State.UNKNOWN, State.LOST])
@@ -68,7 +69,7 @@ def test_a_deadline_means_nothing_to_what_is_settled(desk: Desk, past: State) ->
     before = desk.row()
     desk.clock.advance(365 * DAY)
 
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
     assert desk.row() == before
 
 
@@ -77,7 +78,7 @@ def test_a_buried_id_that_nobody_confirmed_is_unknown_after_its_deadline_and_not
     desk.fail(desk.claim(Stage.VERIFY), NotMedia("cannot be asked for"))
     desk.clock.advance(30 * DAY)
 
-    assert [one.verdict for one in desk.ledger.expire()] == [State.UNKNOWN]
+    assert [one.verdict for one in desk.ledger.deadlines.expire()] == [State.UNKNOWN]
 
 
 def test_a_task_that_is_being_tried_is_not_judged_meanwhile(desk: Desk) -> None:
@@ -86,30 +87,30 @@ def test_a_task_that_is_being_tried_is_not_judged_meanwhile(desk: Desk) -> None:
     lease = desk.claim(Stage.ARCHIVE)
     desk.clock.advance(2 * SECOND)
 
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
     desk.archived(lease)
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
 
 
 def test_a_task_that_waited_behind_a_hold_is_lost_at_its_deadline_although_nobody_tried_it(
     desk: Desk,
 ) -> None:
     desk.bring(State.SUCCEEDED)
-    desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+    desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
     desk.clock.advance(30 * DAY)
 
-    assert [one.verdict for one in desk.ledger.expire()] == [State.LOST]
+    assert [one.verdict for one in desk.ledger.deadlines.expire()] == [State.LOST]
 
 
 def test_a_task_that_a_callback_names_after_its_deadline_gets_one_try(desk: Desk) -> None:
     desk.tell()
     desk.claim(Stage.VERIFY)
     desk.say(answer(created_at=START - 45 * DAY), asked_as="t")
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
 
     desk.fail(desk.claim(Stage.ARCHIVE), StoreError("500"))
 
-    assert [one.verdict for one in desk.ledger.expire()] == [State.LOST]
+    assert [one.verdict for one in desk.ledger.deadlines.expire()] == [State.LOST]
 
 
 def test_that_one_try_may_end_in_the_bucket(desk: Desk) -> None:
@@ -119,7 +120,7 @@ def test_that_one_try_may_end_in_the_bucket(desk: Desk) -> None:
 
     desk.archived(desk.claim(Stage.ARCHIVE))
 
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
 
 
 def test_a_lost_task_is_tried_hourly_for_3_days_then_daily_to_day_37_and_then_left(desk: Desk) -> None:
@@ -134,7 +135,7 @@ def test_a_lost_task_is_tried_hourly_for_3_days_then_daily_to_day_37_and_then_le
 
     assert tried_at[:73] == [number * HOUR for number in range(73)]
     assert tried_at[73:] == [number * DAY for number in range(4, 8)]
-    assert (desk.state(), desk.ledger.expire()) == (State.LOST, [])
+    assert (desk.state(), desk.ledger.deadlines.expire()) == (State.LOST, [])
 
 
 def test_a_lost_task_that_is_gone_upstream_is_left_alone(desk: Desk) -> None:
@@ -151,7 +152,7 @@ def test_what_was_buried_as_gone_is_lost_without_another_try(desk: Desk) -> None
     desk.fail(desk.claim(Stage.ARCHIVE), AssetGone("404"))
     desk.clock.advance(30 * DAY)
 
-    assert [one.reason for one in desk.ledger.expire()] == ["asset_gone"]
+    assert [one.reason for one in desk.ledger.deadlines.expire()] == ["asset_gone"]
     assert desk.claim_all(Stage.ARCHIVE) == []
 
 
@@ -172,20 +173,20 @@ def test_a_running_task_past_its_deadline_that_still_runs_fails_as_never_finishe
     desk.bring(State.RUNNING)
     desk.clock.advance(30 * DAY)
     desk.claim(Stage.VERIFY)
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
 
     desk.say(answer(status=Status.RUNNING))
 
-    assert [one.reason for one in desk.ledger.expire()] == ["never_finished"]
+    assert [one.reason for one in desk.ledger.deadlines.expire()] == ["never_finished"]
 
 
 def test_a_thousand_deadlines_are_judged_500_at_a_time(desk: Desk) -> None:
     tasks = [answer(f"t{number}") for number in range(1000)]
     for half in (tasks[:500], tasks[500:]):
-        desk.ledger.record(half, account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=RAND)
+        desk.ledger.records.record(half, account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND)
     desk.clock.advance(30 * DAY)
 
-    assert [len(desk.ledger.expire()) for _ in range(3)] == [500, 500, 0]
+    assert [len(desk.ledger.deadlines.expire()) for _ in range(3)] == [500, 500, 0]
 
 
 # --- pruning ----------------------------------------------------------------------------------------------------
@@ -204,15 +205,15 @@ def test_ids_that_were_never_confirmed_are_kept_for_30_days(desk: Desk) -> None:
     desk.clock.advance(SECOND)
     desk.tell("young")
     for lease in desk.claim_all(Stage.VERIFY):
-        desk.ledger.not_found(lease, rand=RAND)
+        desk.ledger.outcomes.not_found(lease, rand=RAND)
     desk.bring(State.RUNNING, "confirmed")
     desk.clock.now = START + 30 * DAY - 1
-    assert desk.ledger.prune() == 0
+    assert desk.ledger.deadlines.prune() == 0
 
     desk.clock.advance(1)
 
-    assert desk.ledger.prune(by_age=False) == 0
-    assert (desk.ledger.prune(), desk.ledger.prune()) == (1, 0)
+    assert desk.ledger.deadlines.prune(by_age=False) == 0
+    assert (desk.ledger.deadlines.prune(), desk.ledger.deadlines.prune()) == (1, 0)
     assert [row["task_id"] for row in desk.rows("SELECT task_id FROM tasks ORDER BY id")] == [
         "young",
         "confirmed",
@@ -223,11 +224,11 @@ def test_an_id_of_which_the_api_was_never_heard_is_asked_about_however_old_it_is
     """It was away for a month, or the clock was a year behind when the callback came."""
     desk.tell()
     desk.clock.advance(365 * DAY)
-    assert [one.verdict for one in desk.ledger.expire()] == [State.UNKNOWN]
+    assert [one.verdict for one in desk.ledger.deadlines.expire()] == [State.UNKNOWN]
 
-    assert desk.ledger.prune() == 0
-    desk.ledger.not_found(desk.claim(Stage.VERIFY), rand=RAND)
-    assert desk.ledger.prune() == 1
+    assert desk.ledger.deadlines.prune() == 0
+    desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND)
+    assert desk.ledger.deadlines.prune() == 1
 
 
 def test_above_the_most_the_oldest_unconfirmed_ids_are_dropped_and_counted(small: Desk) -> None:
@@ -236,18 +237,18 @@ def test_above_the_most_the_oldest_unconfirmed_ids_are_dropped_and_counted(small
         small.tell(f"t{number}")
         small.clock.advance(1)
 
-    assert (small.ledger.prune(), small.ledger.prune()) == (2, 0)
+    assert (small.ledger.deadlines.prune(), small.ledger.deadlines.prune()) == (2, 0)
     left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
     assert left == ["archived", "t2", "t3", "t4"]
 
 
 def test_above_the_most_a_flood_on_one_account_drops_no_id_of_another(small: Desk) -> None:
-    small.ledger.record_callbacks([Callback("other", "genuine", Status.SUCCEEDED, FAMILY)])
+    small.ledger.callbacks.record([Callback("other", "genuine", Status.SUCCEEDED, FAMILY)])
     for number in range(4):
         small.clock.advance(1)
         small.tell(f"forged-{number}")
 
-    assert (small.ledger.prune(), small.ledger.prune()) == (2, 0)
+    assert (small.ledger.deadlines.prune(), small.ledger.deadlines.prune()) == (2, 0)
     left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
     assert left == ["genuine", "forged-2", "forged-3"]
 
@@ -257,22 +258,22 @@ def test_above_the_most_what_the_api_has_denied_goes_before_what_is_older(small:
     lease = small.claim(Stage.VERIFY)
     small.clock.advance(1)
     small.tell("denied")
-    small.ledger.not_found(small.claim(Stage.VERIFY), rand=RAND)
-    small.ledger.give_back(lease)
+    small.ledger.outcomes.not_found(small.claim(Stage.VERIFY), rand=RAND)
+    small.ledger.outcomes.give_back(lease)
     for number in range(2):
         small.clock.advance(1)
         small.tell(f"t{number}")
 
-    assert (small.ledger.prune(), small.ledger.prune()) == (1, 0)
+    assert (small.ledger.deadlines.prune(), small.ledger.deadlines.prune()) == (1, 0)
     left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
     assert left == ["older", "t0", "t1"]
 
 
 def test_dropping_an_id_takes_its_history_along(small: Desk) -> None:
     for number in range(4):
-        small.ledger.register(f"t{number}", account=ACCOUNT, family=FAMILY)
+        small.ledger.registrations.register(f"t{number}", account=ACCOUNT, family=FAMILY)
 
-    small.ledger.prune()
+    small.ledger.deadlines.prune()
 
     assert len(small.rows("SELECT * FROM history")) == 3
 
@@ -281,9 +282,9 @@ def test_an_id_that_is_being_asked_for_is_not_dropped_meanwhile(small: Desk) -> 
     for number in range(4):
         small.tell(f"t{number}")
         small.clock.advance(1)
-    (lease,) = small.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
+    (lease,) = small.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
 
-    assert (lease.task_id, small.ledger.prune()) == ("t0", 0)
+    assert (lease.task_id, small.ledger.deadlines.prune()) == ("t0", 0)
 
 
 # --- missed callbacks -------------------------------------------------------------------------------------------
@@ -301,15 +302,15 @@ def test_a_callback_is_missed_once_a_sweep_interval_after_the_sweep_found_the_ta
 ) -> None:
     found_by_sweep(desk)
     desk.clock.advance(PATIENCE - 1)
-    assert desk.ledger.count_missed(patience_ms=PATIENCE) == {}
+    assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == {}
 
     desk.clock.advance(1)
 
-    assert desk.ledger.count_missed(patience_ms=PATIENCE) == MISSED
+    assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == MISSED
     found_by_sweep(desk)
     desk.clock.advance(DAY)
-    assert desk.ledger.count_missed(patience_ms=PATIENCE) == {}
-    assert desk.ledger.status()["missed_callbacks"] == {FAMILY: 1}
+    assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == {}
+    assert desk.ledger.views.status().missed_callbacks == {FAMILY: 1}
 
 
 @pytest.mark.parametrize("before", [State.REPORTED, State.RUNNING])
@@ -321,7 +322,7 @@ def test_a_task_that_was_known_but_not_known_to_have_finished_counts_too(desk: D
     found_by_sweep(desk)
     desk.clock.advance(PATIENCE)
 
-    assert desk.ledger.count_missed(patience_ms=PATIENCE) == MISSED
+    assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == MISSED
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -334,7 +335,7 @@ def test_a_callback_that_came_is_not_missed(desk: Desk, when: str) -> None:
         desk.tell()
     desk.clock.advance(PATIENCE)
 
-    assert desk.ledger.count_missed(patience_ms=PATIENCE) == {}
+    assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == {}
 
 
 def test_a_callback_that_told_of_the_beginning_only_does_not_make_up_for_the_end(desk: Desk) -> None:
@@ -342,7 +343,7 @@ def test_a_callback_that_told_of_the_beginning_only_does_not_make_up_for_the_end
     desk.tell(status=Status.RUNNING)
     desk.clock.advance(PATIENCE)
 
-    assert desk.ledger.count_missed(patience_ms=PATIENCE) == MISSED
+    assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == MISSED
 
 
 def test_what_finished_before_the_ledgers_first_start_called_nobody_back(desk: Desk) -> None:
@@ -350,7 +351,7 @@ def test_what_finished_before_the_ledgers_first_start_called_nobody_back(desk: D
     desk.reopen()
     desk.clock.advance(PATIENCE)
 
-    assert desk.ledger.count_missed(patience_ms=PATIENCE) == {}
+    assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == {}
 
 
 def test_what_a_single_question_finds_finished_is_no_missed_callback(desk: Desk) -> None:
@@ -360,7 +361,7 @@ def test_what_a_single_question_finds_finished_is_no_missed_callback(desk: Desk)
     desk.say(answer(), by=DiscoveredBy.SWEEP)
     desk.clock.advance(PATIENCE)
 
-    assert desk.ledger.count_missed(patience_ms=PATIENCE) == {}
+    assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == {}
 
 
 # --- show and status --------------------------------------------------------------------------------------------
@@ -426,22 +427,23 @@ def test_an_unexpected_error_is_written_down_however_strange_its_words(desk: Des
 
 
 def test_nobody_knows_an_id_that_never_came(desk: Desk) -> None:
-    assert desk.ledger.show("t", account=ACCOUNT) is None
+    assert desk.ledger.views.show("t", account=ACCOUNT) is None
     desk.bring(State.RUNNING)
-    assert desk.ledger.show("t", account="other") is None
+    assert desk.ledger.views.show("t", account="other") is None
 
 
 def test_status_names_every_state_and_all_that_an_operator_needs(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED, "a")
     desk.clock.advance(1)
     desk.tell("b")
-    token = desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+    token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
     assert token is not None
-    desk.ledger.sweep_end(token, succeeded_at=START, full=True, oldest_first=False, last_page=None)
-    desk.ledger.set_hold(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
-    desk.ledger.beat("d1", version="0.1.0", started_at=START, clock_skew_ms=-2500)
+    desk.ledger.sweeps.end(token, succeeded_at=START, full=True, oldest_first=False, last_page=None)
+    desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+    desk.ledger.daemons.beat("d1", version="0.1.0", started_at=START, clock_skew_ms=-2500)
 
-    status = desk.ledger.status()
+    view = desk.ledger.views.status()
+    status: dict[str, Any] = view.as_json(several_accounts=False)
 
     (daemon,) = status.pop("daemons")
     assert (daemon["id"], daemon["version"], daemon["started_at"]) == (
@@ -458,8 +460,8 @@ def test_status_names_every_state_and_all_that_an_operator_needs(desk: Desk) -> 
         "last_callback_at": "2026-09-21T14:13:20.001Z",
         "last_sweep": {FAMILY: "2026-09-21T14:13:20.000Z"},
         "missed_callbacks": {FAMILY: 0},
-        "clock_skew_seconds": -2.5,
     }
+    assert view.clock_skew_ms == -2500
 
 
 def test_an_id_that_nobody_has_confirmed_has_no_deadline_to_warn_of(desk: Desk) -> None:
@@ -467,47 +469,49 @@ def test_an_id_that_nobody_has_confirmed_has_no_deadline_to_warn_of(desk: Desk) 
     desk.fail(desk.claim(Stage.VERIFY), ApiModelMissing("no such path"))
     assert desk.state() is State.BURIED
 
-    assert desk.ledger.status()["earliest_deadline"] is None
+    assert desk.ledger.views.status().earliest_deadline is None
 
 
 def test_a_fresh_ledger_has_nothing_to_say_and_says_it(desk: Desk) -> None:
-    assert desk.ledger.status() == {
+    view = desk.ledger.views.status()
+
+    assert view.clock_skew_ms is None
+    assert view.as_json(several_accounts=False) == {
         "states": dict.fromkeys(State, 0),
         "earliest_deadline": None,
         "last_callback_at": None,
         "last_sweep": {},
         "missed_callbacks": {},
         "holds": [],
-        "clock_skew_seconds": None,
         "daemons": [],
     }
 
 
 def test_a_daemon_is_listed_while_it_gives_signs_of_life(desk: Desk) -> None:
-    desk.ledger.beat("d1", version="1", started_at=START)
+    desk.ledger.daemons.beat("d1", version="1", started_at=START)
     desk.clock.advance(59 * SECOND)
-    desk.ledger.beat("d2", version="1", started_at=START)
-    assert [daemon["id"] for daemon in desk.ledger.status()["daemons"]] == ["d1", "d2"]
+    desk.ledger.daemons.beat("d2", version="1", started_at=START)
+    assert [daemon.id for daemon in desk.ledger.views.status().daemons] == ["d1", "d2"]
 
     desk.clock.advance(SECOND)
-    assert [daemon["id"] for daemon in desk.ledger.status()["daemons"]] == ["d2"]
-    desk.ledger.leave("d2")
-    assert desk.ledger.status()["daemons"] == []
+    assert [daemon.id for daemon in desk.ledger.views.status().daemons] == ["d2"]
+    desk.ledger.daemons.leave("d2")
+    assert desk.ledger.views.status().daemons == ()
 
 
 def test_ids_in_a_state_come_nearest_deadline_first(desk: Desk) -> None:
     for number, task_id in enumerate("abc"):
         desk.say(answer(task_id, created_at=START - number))
 
-    assert desk.ledger.ids_in(State.SUCCEEDED, account=ACCOUNT) == ["c", "b", "a"]
-    assert desk.ledger.ids_in(State.SUCCEEDED, account=ACCOUNT, most=1) == ["c"]
+    assert desk.ledger.views.ids_in(State.SUCCEEDED, account=ACCOUNT) == ["c", "b", "a"]
+    assert desk.ledger.views.ids_in(State.SUCCEEDED, account=ACCOUNT, count_max=1) == ["c"]
 
 
 # --- the sweep's lease ------------------------------------------------------------------------------------------
 
 
 def test_one_sweeper_at_a_time_has_a_family(desk: Desk) -> None:
-    begin = desk.ledger.sweep_begin
+    begin = desk.ledger.sweeps.begin
     token = begin(account=ACCOUNT, family=FAMILY)
     assert token is not None
     assert begin(account=ACCOUNT, family=FAMILY) is None
@@ -515,34 +519,34 @@ def test_one_sweeper_at_a_time_has_a_family(desk: Desk) -> None:
 
     for _ in range(3):
         desk.clock.advance(59 * SECOND)
-        assert desk.ledger.sweep_renew(token)
+        assert desk.ledger.sweeps.renew(token)
         assert begin(account=ACCOUNT, family=FAMILY) is None
     desk.clock.advance(60 * SECOND)
     other = begin(account=ACCOUNT, family=FAMILY)
 
     assert other is not None
-    assert not desk.ledger.sweep_renew(token)
+    assert not desk.ledger.sweeps.renew(token)
 
 
 def test_a_sweeper_that_was_overtaken_writes_nothing_about_its_sweep(desk: Desk) -> None:
-    token = desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+    token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
     assert token is not None
     desk.clock.advance(60 * SECOND)
-    desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+    desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
 
-    desk.ledger.sweep_end(token, succeeded_at=START, full=True, oldest_first=True, last_page=3)
+    desk.ledger.sweeps.end(token, succeeded_at=START, full=True, oldest_first=True, last_page=3)
 
-    memory = desk.ledger.sweep_memory(account=ACCOUNT, family=FAMILY)
+    memory = desk.ledger.sweeps.memory(account=ACCOUNT, family=FAMILY)
     assert (memory.last_success_at, memory.last_full_at, memory.oldest_first) == (None, None, False)
-    assert desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY) is None
+    assert desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY) is None
 
 
 def test_a_starting_daemon_takes_the_sweep_of_a_dead_one_over(desk: Desk) -> None:
-    desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+    desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
 
     desk.reopen()
 
-    assert desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY) is not None
+    assert desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY) is not None
 
 
 def test_waiting_counts_due_ids_by_family_and_says_which_families_the_api_has_confirmed(desk: Desk) -> None:
@@ -552,12 +556,12 @@ def test_waiting_counts_due_ids_by_family_and_says_which_families_the_api_has_co
     desk.bring(State.RUNNING, "d")
     desk.clock.advance(MINUTE)
     desk.tell("listed", family="images/omni-image")
-    query_individually = desk.ledger.query_individually
+    query_individually = desk.ledger.claims.query_individually
 
     assert query_individually(account=ACCOUNT, family="images/omni-image", due_before=START) == 0
     assert query_individually(account=ACCOUNT, family="images/omni-image", due_before=desk.clock()) == 1
-    waiting = desk.ledger.waiting(account=ACCOUNT, most=100)
+    waiting = desk.ledger.claims.pending(account=ACCOUNT, rows_max=100)
     assert waiting.by_family == {"images/editing/expand": 1, None: 2, FAMILY: 1}
     assert (waiting.confirmed, waiting.singly) == (frozenset({FAMILY}), 1)
     assert query_individually(account=ACCOUNT, family=None, due_before=desk.clock()) == 2
-    assert desk.ledger.waiting(account=ACCOUNT, most=2).singly == 2
+    assert desk.ledger.claims.pending(account=ACCOUNT, rows_max=2).singly == 2

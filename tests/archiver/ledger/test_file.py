@@ -71,7 +71,7 @@ from archiver.model import Callback, Status
 
 ledger = Ledger.open(sys.argv[1], daemon=True)
 for number in itertools.count():
-    ledger.record_callbacks([Callback("default", f"t{number}", Status.SUCCEEDED, "images/generations")])
+    ledger.callbacks.record([Callback("default", f"t{number}", Status.SUCCEEDED, "images/generations")])
     sys.stdout.write(f"{number}\\n")
     sys.stdout.flush()
 """
@@ -110,7 +110,7 @@ def test_a_batch_that_fails_halfway_leaves_nothing(desk: Desk) -> None:
     broken = Callback(ACCOUNT, nameless, Status.SUCCEEDED, FAMILY)
 
     with pytest.raises(sa.exc.IntegrityError):
-        desk.ledger.record_callbacks([Callback(ACCOUNT, "whole", Status.SUCCEEDED, FAMILY), broken])
+        desk.ledger.callbacks.record([Callback(ACCOUNT, "whole", Status.SUCCEEDED, FAMILY), broken])
 
     assert desk.rows("SELECT * FROM tasks") == []
     desk.tell("next")
@@ -119,7 +119,7 @@ def test_a_batch_that_fails_halfway_leaves_nothing(desk: Desk) -> None:
 
 def test_a_command_writes_beside_the_daemon_and_never_checkpoints(desk: Desk) -> None:
     command = open_at(desk.path, daemon=False)
-    command.register("t", account=ACCOUNT, family=FAMILY)
+    command.registrations.register("t", account=ACCOUNT, family=FAMILY)
     with command.database.write() as connection:
         assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar_one() == 0
     command.close()
@@ -135,7 +135,7 @@ def test_threads_of_one_process_take_turns_and_none_is_refused(tmp_path: pathlib
         try:
             for number in range(20):
                 desk.tell(f"{name}-{number}")
-                desk.ledger.status()
+                desk.ledger.views.status()
         except BaseException as error:  # noqa: BLE001 -- told to the test below
             failures.append(error)
 
@@ -169,7 +169,7 @@ def test_a_refused_daemon_frees_no_lease_of_the_running_one(desk: Desk) -> None:
     with pytest.raises(LedgerUnusable):
         open_at(desk.path)
 
-    assert desk.ledger.renew([lease]) == {lease.row_id}
+    assert desk.ledger.claims.renew([lease]) == {lease.row_id}
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: pathlib.Path) -> None:
@@ -227,7 +227,7 @@ def test_an_empty_database_becomes_a_ledger(tmp_path: pathlib.Path) -> None:
 
     ledger = open_at(path)
 
-    assert ledger.status()["states"]["archived"] == 0
+    assert ledger.views.status().states[State.ARCHIVED] == 0
     ledger.close()
 
 
@@ -292,7 +292,7 @@ def test_a_ledger_that_another_program_has_locked_is_not_available_now(desk: Des
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerUnavailable, match="locked"):
             desk.tell()
-        assert desk.ledger.status()["states"]["reported"] == 0  # reading goes on
+        assert desk.ledger.views.status().states[State.REPORTED] == 0  # reading goes on
         other.execute("ROLLBACK")
 
     desk.tell()
@@ -349,11 +349,11 @@ def test_a_full_disk_refuses_without_writing_and_recovers_by_itself(desk: Desk) 
     with full_disk(log_bytes + 5000):
         for _ in range(3):
             with pytest.raises(LedgerUnavailable, match="cannot be used"):
-                desk.ledger.record_callbacks(batch)
-        assert desk.ledger.settled(account=ACCOUNT, task_ids=["t0"]) == {}
+                desk.ledger.callbacks.record(batch)
+        assert desk.ledger.records.states(account=ACCOUNT, task_ids=["t0"]) == {}
 
-    assert len(desk.ledger.record_callbacks(batch)) == 500
-    desk.ledger.ping()
+    assert len(desk.ledger.callbacks.record(batch)) == 500
+    desk.ledger.daemons.ping()
     assert desk.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
@@ -365,13 +365,13 @@ def test_nothing_is_committed_to_a_file_that_is_no_longer_there(desk: Desk, *, r
         desk.path.write_bytes(b"")
 
     with pytest.raises(LedgerUnavailable, match="deleted, moved or replaced"):
-        desk.ledger.record_callbacks([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+        desk.ledger.callbacks.record([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
     with pytest.raises(LedgerUnavailable):
-        desk.ledger.ping()
+        desk.ledger.daemons.ping()
 
     elsewhere.rename(desk.path)
-    desk.ledger.record_callbacks([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
-    assert desk.ledger.status()["states"]["reported"] == 1
+    desk.ledger.callbacks.record([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+    assert desk.ledger.views.status().states[State.REPORTED] == 1
 
 
 def test_a_ledger_without_its_tables_is_unavailable_and_not_a_crash(desk: Desk) -> None:
@@ -443,7 +443,7 @@ def test_a_migration_that_dies_halfway_leaves_the_old_schema(tmp_path: pathlib.P
 
     ledger = open_at(path)
 
-    assert ledger.status()["last_sweep"] == {}
+    assert ledger.views.status().last_sweep == {}
     ledger.close()
 
 
@@ -482,9 +482,9 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
 def test_opening_again_changes_nothing(desk: Desk) -> None:
     desk.bring(State.ARCHIVED)
     before = desk.row()
-    started_at = desk.ledger.first_started_at()
+    started_at = desk.ledger.daemons.first_started_at()
 
     desk.reopen()
 
     assert desk.row() == before
-    assert desk.ledger.first_started_at() == started_at
+    assert desk.ledger.daemons.first_started_at() == started_at

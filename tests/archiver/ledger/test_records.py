@@ -68,8 +68,8 @@ def test_a_callback_that_comes_a_year_later_is_a_duplicate_and_not_a_new_task(
 ) -> None:
     desk.bring(past)
     desk.clock.advance(365 * DAY)
-    desk.ledger.expire()
-    desk.ledger.prune()
+    desk.ledger.deadlines.expire()
+    desk.ledger.deadlines.prune()
 
     assert desk.tell() is DUPLICATE
     assert desk.state() is past
@@ -82,7 +82,7 @@ def test_callbacks_of_one_batch_about_one_task_see_each_other(desk: Desk) -> Non
         Callback(ACCOUNT, task_id, status, FAMILY) for status in statuses for task_id in ("known", "new")
     ]
 
-    receptions = desk.ledger.record_callbacks(batch)
+    receptions = desk.ledger.callbacks.record(batch)
 
     for task_id, told in (("known", receptions[::2]), ("new", receptions[1::2])):
         assert told == [ACCEPTED, ACCEPTED, ACCEPTED, DUPLICATE]
@@ -100,7 +100,7 @@ def test_a_late_processing_callback_does_not_hide_that_the_end_was_told(desk: De
 
 def test_a_later_callback_brings_the_hints_that_the_first_one_lacked(desk: Desk) -> None:
     desk.tell(status=Status.RUNNING, family=None)
-    desk.ledger.record_callbacks([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY, None, ("images",))])
+    desk.ledger.callbacks.record([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY, None, ("images",))])
     desk.tell(family="images/editing/expand")
 
     lease = desk.claim(Stage.VERIFY)
@@ -108,7 +108,7 @@ def test_a_later_callback_brings_the_hints_that_the_first_one_lacked(desk: Desk)
 
 
 def test_the_same_id_in_two_accounts_is_two_tasks(desk: Desk) -> None:
-    told = desk.ledger.record_callbacks(
+    told = desk.ledger.callbacks.record(
         [Callback(account, "t", Status.SUCCEEDED, FAMILY) for account in ("one", "two")]
     )
 
@@ -119,9 +119,9 @@ def test_the_same_id_in_two_accounts_is_two_tasks(desk: Desk) -> None:
 def test_500_callbacks_are_one_transaction(desk: Desk) -> None:
     batch = [Callback(ACCOUNT, f"t{number}", Status.SUCCEEDED, FAMILY) for number in range(500)]
 
-    assert desk.ledger.record_callbacks(batch) == [ACCEPTED] * 500
-    assert desk.ledger.record_callbacks(batch) == [DUPLICATE] * 500
-    assert desk.ledger.record_callbacks([]) == []
+    assert desk.ledger.callbacks.record(batch) == [ACCEPTED] * 500
+    assert desk.ledger.callbacks.record(batch) == [DUPLICATE] * 500
+    assert desk.ledger.callbacks.record([]) == []
 
 
 # --- answers --------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_what_is_stored_of_an_asset_stays_when_its_url_changes(desk: Desk) -> No
     desk.clock.advance(DAY)
     desk.say(answer())
     lease = desk.claim(Stage.ARCHIVE)
-    desk.ledger.give_back(lease)
+    desk.ledger.outcomes.give_back(lease)
     desk.archived(desk.claim(Stage.ARCHIVE))
     assert desk.shown()["assets"][0]["stored"]
 
@@ -216,8 +216,8 @@ def test_what_is_stored_of_an_asset_stays_when_its_url_changes(desk: Desk) -> No
 
 
 def test_a_row_that_a_shifting_page_shows_twice_counts_once(desk: Desk) -> None:
-    recorded = desk.ledger.record(
-        [answer(), answer(status=Status.FAILED)], account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=RAND
+    recorded = desk.ledger.records.record(
+        [answer(), answer(status=Status.FAILED)], account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND
     )
 
     assert [one.outcome for one in recorded] == [RecordOutcome.NEW]
@@ -306,7 +306,9 @@ def test_whatever_an_answer_holds_it_is_refused_before_the_ledger_or_kept_by_it(
 
 
 def test_a_registered_id_is_followed_with_what_was_asked_for(desk: Desk) -> None:
-    assert desk.ledger.register("t", account=ACCOUNT, family=FAMILY, request={"prompt": "a cat"})
+    assert desk.ledger.registrations.register(
+        "t", account=ACCOUNT, family=FAMILY, request={"prompt": "a cat"}
+    )
 
     lease = desk.claim(Stage.VERIFY)
     assert (lease.family_hint, lease.discovered_by, lease.request) == (
@@ -320,7 +322,7 @@ def test_a_registered_id_is_followed_with_what_was_asked_for(desk: Desk) -> None
 def test_registering_a_known_task_adds_only_what_is_missing(desk: Desk) -> None:
     desk.say(answer(external_task_id="mine"))
 
-    assert not desk.ledger.register(
+    assert not desk.ledger.registrations.register(
         "t", account=ACCOUNT, family="images/omni-image", external_task_id="yours", request={"n": 1}
     )
 
@@ -330,12 +332,12 @@ def test_registering_a_known_task_adds_only_what_is_missing(desk: Desk) -> None:
 
 
 def test_an_external_id_that_we_were_told_survives_an_answer_without_one(desk: Desk) -> None:
-    desk.ledger.register("t", account=ACCOUNT, family=FAMILY, external_task_id="mine")
+    desk.ledger.registrations.register("t", account=ACCOUNT, family=FAMILY, external_task_id="mine")
 
     desk.say(answer())
 
     assert desk.shown()["external_task_id"] == "mine"
-    assert desk.ledger.show("mine", account=ACCOUNT) == desk.shown()
+    assert desk.shown("mine") == desk.shown()
 
 
 def test_registering_an_unconfirmed_id_asks_for_it_afresh_under_the_family_that_the_user_names(
@@ -344,7 +346,7 @@ def test_registering_an_unconfirmed_id_asks_for_it_afresh_under_the_family_that_
     desk.tell("t", family="images/omni-image")
     desk.fail(desk.claim(Stage.VERIFY), ApiRequestInvalid("1200"))
 
-    assert not desk.ledger.register("t", account=ACCOUNT, family=FAMILY)
+    assert not desk.ledger.registrations.register("t", account=ACCOUNT, family=FAMILY)
     lease = desk.claim(Stage.VERIFY)
     assert (lease.state, lease.family_hint, lease.asked) == (State.REPORTED, FAMILY, 0)
 
@@ -358,7 +360,7 @@ def test_a_family_that_exists_beats_one_that_somebody_made_up(desk: Desk) -> Non
 
 
 def test_a_row_registered_by_its_external_id_takes_the_answers_id(desk: Desk) -> None:
-    desk.ledger.register("mine", account=ACCOUNT, family=FAMILY, request={"n": 1})
+    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY, request={"n": 1})
     lease = desk.claim(Stage.VERIFY)
 
     desk.say(answer("t", external_task_id="mine"), asked_as=lease.task_id)
@@ -366,14 +368,14 @@ def test_a_row_registered_by_its_external_id_takes_the_answers_id(desk: Desk) ->
     (row,) = desk.rows("SELECT * FROM tasks")
     assert (row["task_id"], row["external_task_id"], row["state"]) == ("t", "mine", "succeeded")
     assert (row["discovered_by"], json.loads(row["request"])) == ("registration", {"n": 1})
-    assert not desk.ledger.register("mine", account=ACCOUNT, family=FAMILY)
+    assert not desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY)
 
 
 @pytest.mark.parametrize("by", [DiscoveredBy.SWEEP, DiscoveredBy.CALLBACK])
 def test_a_registration_by_external_id_and_a_callback_by_id_become_one_row(
     desk: Desk, by: DiscoveredBy
 ) -> None:
-    desk.ledger.register("mine", account=ACCOUNT, family=FAMILY, request={"n": 1})
+    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY, request={"n": 1})
     desk.clock.advance(SECOND)
     desk.tell("t")
 
@@ -386,7 +388,7 @@ def test_a_registration_by_external_id_and_a_callback_by_id_become_one_row(
 
 
 def test_a_placeholder_that_is_asked_for_while_another_answer_merges_it_ends_in_one_row(desk: Desk) -> None:
-    desk.ledger.register("mine", account=ACCOUNT, family=FAMILY)
+    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY)
     lease = desk.claim(Stage.VERIFY)
     desk.say(answer("t", external_task_id="mine"), by=DiscoveredBy.SWEEP)
 
@@ -421,7 +423,7 @@ def test_a_confirmed_task_is_never_merged_into_another(desk: Desk) -> None:
 def test_history_tells_what_happened_and_does_not_grow_for_ever(desk: Desk) -> None:
     desk.bring(State.BURIED)
     for _ in range(60):
-        desk.ledger.retry_tasks(["t"], account=ACCOUNT)
+        desk.ledger.registrations.retry(["t"], account=ACCOUNT)
         desk.claim(Stage.VERIFY)
         desk.say(answer())
         desk.fail(desk.claim(Stage.ARCHIVE), NotMedia("a web page"))
@@ -435,12 +437,14 @@ def test_an_unconfirmed_buried_id_that_turns_out_to_have_no_results_costs_the_pa
     desk: Desk,
 ) -> None:
     desk.tell("b")
-    (lease,) = desk.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
+    (lease,) = desk.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
     desk.fail(lease, ApiRequestInvalid("1200"))
     desk.clock.advance(SECOND)
 
     answers_of_a_page = [answer("good"), answer("b", Status.SUCCEEDED, assets=())]
-    desk.ledger.record(answers_of_a_page, account=ACCOUNT, by=DiscoveredBy.SWEEP, rand=RAND)
+    desk.ledger.records.record(
+        answers_of_a_page, account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND
+    )
 
     assert desk.state("good") is State.SUCCEEDED
     assert (desk.state("b"), desk.row("b")["reason"]) == (State.BURIED, "results_missing")

@@ -89,7 +89,9 @@ def test_a_succeeded_task_whose_row_comes_without_results_keeps_its_urls_and_its
 
     desk.say(answer(assets=()), by=DiscoveredBy.SWEEP)
 
-    assert [one.asset.url for one in desk.ledger.assets(lease) or ()] == ["https://cdn.klingai.com/0.png"]
+    assert [one.asset.url for one in desk.ledger.claims.assets(lease) or ()] == [
+        "https://cdn.klingai.com/0.png"
+    ]
     desk.archived(lease)
     assert desk.state() is State.ARCHIVED
 
@@ -273,7 +275,7 @@ def test_a_buried_task_that_the_api_no_longer_knows_stays_buried(desk: Desk) -> 
     desk.bring(State.BURIED)
     desk.clock.advance(DAY)
 
-    assert desk.ledger.not_found(desk.claim(Stage.VERIFY), rand=RAND) is State.BURIED
+    assert desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND) is State.BURIED
     assert (desk.row()["reason"], desk.seconds_until_due()) == ("not_media", DAY / SECOND)
 
 
@@ -294,7 +296,7 @@ def test_a_question_that_fails_does_not_hide_why_a_task_was_buried(desk: Desk) -
 def test_an_id_that_cannot_be_asked_for_is_buried_although_nobody_confirmed_it(desk: Desk) -> None:
     desk.tell()
     lease = desk.claim(Stage.VERIFY)
-    desk.ledger.bury(lease, NotMedia("not really"), Bury(due_at=START + HOUR))
+    desk.ledger.outcomes.bury(lease, NotMedia("not really"), Bury(due_at=START + HOUR))
     assert desk.state() is State.BURIED
 
     desk.say(answer(), by=DiscoveredBy.SWEEP)
@@ -310,7 +312,7 @@ def test_retry_makes_a_task_due_at_once(desk: Desk, past: State) -> None:
     desk.bring(past)
     desk.clock.advance(1)
 
-    retried = desk.ledger.retry_tasks(["t", "nobody"], account=ACCOUNT)
+    retried = desk.ledger.registrations.retry(["t", "nobody"], account=ACCOUNT)
 
     assert (retried.retried, retried.not_known, retried.archived) == (1, ("nobody",), ())
     stage = Stage.ARCHIVE if past in (State.SUCCEEDED, State.LOST) else Stage.VERIFY
@@ -321,13 +323,13 @@ def test_retry_leaves_an_archived_task_alone(desk: Desk) -> None:
     desk.bring(State.ARCHIVED)
     before = desk.row()
 
-    assert desk.ledger.retry_tasks(["t"], account=ACCOUNT).archived == ("t",)
+    assert desk.ledger.registrations.retry(["t"], account=ACCOUNT).archived == ("t",)
     assert desk.row() == before
 
 
 def test_retry_digs_a_buried_task_up(desk: Desk) -> None:
     desk.bring(State.BURIED)
-    desk.ledger.retry_tasks(["t"], account=ACCOUNT)
+    desk.ledger.registrations.retry(["t"], account=ACCOUNT)
 
     desk.claim(Stage.VERIFY)
     desk.say(answer())
@@ -337,10 +339,10 @@ def test_retry_digs_a_buried_task_up(desk: Desk) -> None:
 
 def test_retry_starts_the_grace_of_an_unknown_id_again(desk: Desk) -> None:
     desk.bring(State.UNKNOWN)
-    desk.ledger.retry_tasks(["t"], account=ACCOUNT)
+    desk.ledger.registrations.retry(["t"], account=ACCOUNT)
     assert desk.state() is State.REPORTED
 
-    assert desk.ledger.not_found(desk.claim(Stage.VERIFY), rand=RAND) is State.REPORTED
+    assert desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND) is State.REPORTED
     assert desk.seconds_until_due() == 1.5
 
 
@@ -348,9 +350,9 @@ def test_retry_takes_external_ids_and_prefers_the_id_itself(desk: Desk) -> None:
     desk.say(answer("a", status=Status.RUNNING, external_task_id="b"))
     desk.say(answer("b", status=Status.RUNNING, external_task_id="mine"))
 
-    desk.ledger.retry_tasks(["b"], account=ACCOUNT)
+    desk.ledger.registrations.retry(["b"], account=ACCOUNT)
     assert [desk.seconds_until_due(task_id) for task_id in "ab"] == [7.5, 0]
-    desk.ledger.retry_tasks(["mine"], account=ACCOUNT)
+    desk.ledger.registrations.retry(["mine"], account=ACCOUNT)
     assert [desk.seconds_until_due(task_id) for task_id in "ab"] == [7.5, 0]
 
 
@@ -358,7 +360,7 @@ def test_retry_does_not_disturb_who_works_on_the_task(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     lease = desk.claim(Stage.ARCHIVE)
 
-    assert desk.ledger.retry_tasks(["t"], account=ACCOUNT).retried == 1
+    assert desk.ledger.registrations.retry(["t"], account=ACCOUNT).retried == 1
 
     assert desk.claim_all(Stage.ARCHIVE) == []
     desk.archived(lease)
@@ -370,17 +372,17 @@ SAYINGS = {"failed": answer(status=Status.FAILED), "processing": answer(status=S
 @pytest.mark.parametrize("saying", [*SAYINGS, "not found", "no answer", "invalid", "nothing: it crashed"])
 def test_a_failed_task_stays_failed_whatever_a_retry_brings_but_success(desk: Desk, saying: str) -> None:
     desk.bring(State.FAILED)
-    desk.ledger.retry_tasks(["t"], account=ACCOUNT)
+    desk.ledger.registrations.retry(["t"], account=ACCOUNT)
     lease = desk.claim(Stage.VERIFY)
     assert lease.state is State.FAILED
 
     match saying:
         case "not found":
-            assert desk.ledger.not_found(lease, rand=RAND) is State.FAILED
+            assert desk.ledger.outcomes.not_found(lease, rand=RAND) is State.FAILED
         case "no answer":
             desk.fail(lease, ApiTimeout("no answer"))
         case "invalid":
-            desk.ledger.bury(lease, NotMedia("1200"), Bury(due_at=START + HOUR))
+            desk.ledger.outcomes.bury(lease, NotMedia("1200"), Bury(due_at=START + HOUR))
         case "nothing: it crashed":
             desk.clock.advance(MINUTE)
         case _:
@@ -391,12 +393,12 @@ def test_a_failed_task_stays_failed_whatever_a_retry_brings_but_success(desk: De
     tried_again = saying in ("no answer", "nothing: it crashed")
     assert (row["queue"], row["due_at"] is None) == ("verify" if tried_again else None, not tried_again)
     desk.clock.advance(60 * DAY)
-    assert desk.ledger.expire() == []
+    assert desk.ledger.deadlines.expire() == []
 
 
 def test_a_retried_failed_task_that_succeeded_after_all_is_archived(desk: Desk) -> None:
     desk.bring(State.FAILED)
-    desk.ledger.retry_tasks(["t"], account=ACCOUNT)
+    desk.ledger.registrations.retry(["t"], account=ACCOUNT)
     desk.claim(Stage.VERIFY)
 
     desk.say(answer())
@@ -411,7 +413,7 @@ def test_an_unknown_id_is_asked_for_at_2_4_8_to_120_seconds_for_10_minutes_and_t
     desk.tell()
     waits, asked = [], 0
     while desk.state() is State.REPORTED:
-        state = desk.ledger.not_found(desk.claim(Stage.VERIFY), rand=RAND)
+        state = desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND)
         asked += 1
         if state is State.REPORTED:
             waits.append(desk.seconds_until_due() / 0.75)
@@ -429,7 +431,7 @@ def test_grace_starts_at_the_first_definite_answer_however_long_nobody_answered(
         desk.fail(desk.claim(Stage.VERIFY), ApiTimeout("no answer"))
         desk.clock.advance(HOUR)
 
-    assert desk.ledger.not_found(desk.claim(Stage.VERIFY), rand=RAND) is State.REPORTED
+    assert desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND) is State.REPORTED
 
 
 def test_callbacks_about_an_unknown_id_make_us_ask_at_most_once_in_10_minutes(desk: Desk) -> None:
@@ -441,7 +443,7 @@ def test_callbacks_about_an_unknown_id_make_us_ask_at_most_once_in_10_minutes(de
         for lease in desk.claim_all(Stage.VERIFY):
             assert desk.clock() - asked_at >= 10 * MINUTE
             asked_at = desk.clock()
-            assert desk.ledger.not_found(lease, rand=RAND) is State.UNKNOWN
+            assert desk.ledger.outcomes.not_found(lease, rand=RAND) is State.UNKNOWN
 
     assert desk.row()["asked"] == 2 + 3
     assert desk.row()["callbacks"] == 61
@@ -458,11 +460,11 @@ def test_an_unknown_id_that_a_sweep_finds_is_known_from_then_on(desk: Desk) -> N
 def test_a_registration_asks_afresh_for_an_unknown_id(desk: Desk) -> None:
     desk.bring(State.UNKNOWN)
 
-    assert not desk.ledger.register("t", account=ACCOUNT, family="images/editing/expand")
+    assert not desk.ledger.registrations.register("t", account=ACCOUNT, family="images/editing/expand")
 
     lease = desk.claim(Stage.VERIFY)
     assert (lease.state, lease.family_hint, lease.asked) == (State.REPORTED, "images/editing/expand", 0)
-    assert desk.ledger.not_found(lease, rand=RAND) is State.REPORTED
+    assert desk.ledger.outcomes.not_found(lease, rand=RAND) is State.REPORTED
 
 
 @pytest.mark.parametrize("past", [State.RUNNING, State.BURIED])
@@ -470,7 +472,7 @@ def test_what_the_api_once_confirmed_never_becomes_unknown(desk: Desk, past: Sta
     desk.bring(past)
     for _ in range(20):
         desk.clock.now = desk.row()["due_at"]
-        assert desk.ledger.not_found(desk.claim(Stage.VERIFY), rand=RAND) is past
+        assert desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND) is past
 
 
 # --- the shape of a row --------------------------------------------------------------------------------------
@@ -563,7 +565,7 @@ def test_what_was_stored_before_a_failure_is_kept(desk: Desk) -> None:
     lease = desk.claim(Stage.ARCHIVE)
     error = AssetGone("404")
 
-    desk.ledger.bury(
+    desk.ledger.outcomes.bury(
         lease, error, Bury(due_at=START + HOUR), stored=[stored("0")], failed={"1": StoreError("500")}
     )
 

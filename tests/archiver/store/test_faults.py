@@ -269,8 +269,8 @@ def test_credentials_that_are_refused_from_the_second_put_on_hold_the_stage_unti
     works.from_put(2, faulty.answering(403, code), only_puts=False)
     assert reason(works.engine.attempt()) == "bucket_forbidden"
     assert reason(probed(works)) == "bucket_forbidden"
-    (hold,) = works.engine.ledger.status()["holds"]
-    assert (hold["stage"], hold["reason"]) == ("archive", "bucket_forbidden")
+    (hold,) = works.engine.ledger.views.status().holds
+    assert (hold.stage, hold.reason) == ("archive", "bucket_forbidden")
 
     works.repair()
     assert probed(works) is None
@@ -372,7 +372,7 @@ def test_an_object_that_became_another_one_stops_its_task_only_until_somebody_re
     assert (shown["state"], shown["reason"]) == ("buried", "foreign_object")
 
     works.server.client.delete_object(Bucket=works.bucket_name, Key=key)
-    works.engine.ledger.retry_tasks([task_id], account="default")
+    works.engine.ledger.registrations.retry([task_id], account="default")
     works.engine.verify(task_id)
     assert works.engine.attempt() is None
     works.assert_archived(task_id)

@@ -87,7 +87,7 @@ def test_what_is_first_seen_after_its_deadline_is_passed_by_and_counted(question
     counts = questions.sweeper.sweep(FAMILY, full=True)
 
     assert (counts.found, counts.passed_by) == (5, 5)
-    assert questions.desk.ledger.settled(account=ACCOUNT, task_ids=old) == {}
+    assert questions.desk.ledger.records.states(account=ACCOUNT, task_ids=old) == {}
     assert questions.states(*young) == {State.SUCCEEDED}
 
 
@@ -109,7 +109,7 @@ def test_a_full_sweep_by_a_clock_that_ran_ahead_does_not_put_off_the_next(questi
     questions.sweeper.sweep(FAMILY, full=True)
     questions.clock.advance(-40 * DAY)
 
-    questions.desk.ledger.bring_forward()
+    questions.desk.ledger.deadlines.bring_forward()
 
     assert questions.sweeper.is_full_due(FAMILY)
 
@@ -175,7 +175,7 @@ def test_an_open_task_makes_a_sweep_read_on_and_two_settled_pages_end_it(paged: 
     paged.sweeper.sweep(FAMILY, full=True)
     for lease in paged.desk.claim_all(Stage.ARCHIVE, count=500):
         if lease.task_id not in open_ids:
-            paged.desk.ledger.archived(lease, manifest_key="m", archived_at=paged.clock(), stored=[])
+            paged.desk.ledger.outcomes.archived(lease, manifest_key="m", archived_at=paged.clock(), stored=[])
     paged.clock.advance(MINUTE)
     paged.sim.requests.clear()
     new = paged.history(30)
@@ -219,7 +219,7 @@ def test_a_list_whose_order_was_found_out_is_read_from_that_end_next_time(paged:
     paged.history(95, age=HOUR)
     paged.sweeper.sweep(FAMILY, full=True)
 
-    memory = paged.desk.ledger.sweep_memory(account=ACCOUNT, family=FAMILY)
+    memory = paged.desk.ledger.sweeps.memory(account=ACCOUNT, family=FAMILY)
 
     assert (memory.oldest_first, memory.last_page) == (True, 10)
 
@@ -242,7 +242,7 @@ def test_a_full_sweep_is_due_at_first_and_then_once_a_day(questions: Questions) 
 
 def test_a_family_that_another_one_sweeps_is_left_to_it(questions: Questions) -> None:
     questions.history(3)
-    questions.desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY)
+    questions.desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
 
     assert questions.sweeper.sweep(FAMILY, full=True).end is SweepEnd.BUSY
     assert questions.calls == {}
@@ -254,13 +254,13 @@ def test_a_sweep_that_is_overtaken_stops_and_does_not_count_as_done(paged: Quest
     def overtake(request: LoggedRequest) -> None:
         if "pageNum=3" in request.query:
             paged.clock.advance(61 * SECOND)
-            assert paged.desk.ledger.sweep_begin(account=ACCOUNT, family=FAMILY) is not None
+            assert paged.desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY) is not None
 
     paged.sim.on_request(overtake)
     counts = paged.sweeper.sweep(FAMILY, full=True)
 
     assert (counts.end, counts.pages) == (SweepEnd.OVERTAKEN, 2)
-    assert paged.desk.ledger.sweep_memory(account=ACCOUNT, family=FAMILY).last_success_at is None
+    assert paged.desk.ledger.sweeps.memory(account=ACCOUNT, family=FAMILY).last_success_at is None
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------
@@ -311,9 +311,9 @@ def test_callbacks_that_never_came_are_counted_once_and_those_that_came_are_not(
     for _ in range(4):
         questions.sweeper.sweep(FAMILY, full=True)
         questions.clock.advance(PATIENCE)
-        questions.desk.ledger.count_missed(patience_ms=PATIENCE)
+        questions.desk.ledger.deadlines.count_missed(patience_ms=PATIENCE)
 
-    assert questions.desk.ledger.status()["missed_callbacks"] == {FAMILY: 2}
+    assert questions.desk.ledger.views.status().missed_callbacks == {FAMILY: 2}
 
 
 def test_a_callback_that_comes_within_the_interval_is_late_and_not_missed(questions: Questions) -> None:
@@ -326,7 +326,7 @@ def test_a_callback_that_comes_within_the_interval_is_late_and_not_missed(questi
     questions.tell(task_id)
     questions.clock.advance(MINUTE)
 
-    assert questions.desk.ledger.count_missed(patience_ms=PATIENCE) == {}
+    assert questions.desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == {}
 
 
 # --- dry run --------------------------------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def test_a_dry_run_counts_what_is_known_but_not_in_the_bucket(questions: Questio
     ids = questions.history(3)
     questions.sweeper.sweep(FAMILY, full=True)
     lease = questions.desk.claim_all(Stage.ARCHIVE, count=1)[0]
-    questions.desk.ledger.archived(lease, manifest_key="m", archived_at=0, stored=[])
+    questions.desk.ledger.outcomes.archived(lease, manifest_key="m", archived_at=0, stored=[])
 
     counts = questions.sweeper.dry_run(FAMILY, full=True)
 
@@ -382,14 +382,14 @@ def test_a_row_that_the_ledger_cannot_take_costs_no_other_row_of_its_page(
 ) -> None:
     ids = questions.history(20)
     ledger, poison = questions.desk.ledger, ids[7]
-    record = ledger.record
+    record = ledger.records.record
 
     def refuse(tasks: Sequence[Task], **named: Any) -> list[RecordedTask]:
         if poison in {task.task_id for task in tasks}:
             raise ValueError("a shape that no CHECK allows")
         return record(tasks, **named)
 
-    monkeypatch.setattr(ledger, "record", refuse)
+    monkeypatch.setattr(ledger.records, "record", refuse)
     counts = questions.sweeper.sweep(FAMILY, full=True)
 
     assert counts.found == 19

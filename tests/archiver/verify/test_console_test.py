@@ -45,7 +45,7 @@ def pass_time(questions: Questions, *, milliseconds: int) -> None:
     """Time goes by, and whatever is due is asked for."""
     end = questions.clock() + milliseconds
     while questions.clock() < end:
-        while questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+        while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
             questions.step()
         questions.clock.advance(MINUTE // 2)
 
@@ -66,13 +66,13 @@ def test_nothing_of_it_stays_when_the_grace_period_is_over(
 ) -> None:
     with Questions(tmp_path, api_key=api_key) as questions:
         bodies = [BODY | {"id": f"93081005759083324{number}"} for number in range(count)]
-        questions.desk.ledger.record_callbacks([read(body, family=family) for body in bodies])
+        questions.desk.ledger.callbacks.record([read(body, family=family) for body in bodies])
         assert len(questions.desk.rows("SELECT * FROM tasks")) == count
         pass_time(questions, milliseconds=GRACE_MS + 5 * MINUTE)
 
         assert questions.desk.rows("SELECT * FROM tasks") == []
         assert questions.desk.rows("SELECT * FROM history") == []
-        assert questions.desk.ledger.holds() == []
+        assert questions.desk.ledger.holds.all() == ()
         assert [line["event"] for line in lines] == []  # no alarm about ten ids that nobody knows either
         assert questions.sim.complaints == []
 
@@ -80,7 +80,7 @@ def test_nothing_of_it_stays_when_the_grace_period_is_over(
 def test_a_genuine_task_whose_first_callback_looks_the_same_is_followed(tmp_path: pathlib.Path) -> None:
     with Questions(tmp_path, api_key=True) as questions:
         task_id = questions.sim.create_task(family="tasks/video")
-        questions.desk.ledger.record_callbacks([read(BODY | {"id": task_id})])
+        questions.desk.ledger.callbacks.record([read(BODY | {"id": task_id})])
         pass_time(questions, milliseconds=GRACE_MS + 5 * MINUTE)
         assert questions.states(task_id) == {State.RUNNING}
         questions.sim.succeed(task_id)
@@ -93,7 +93,7 @@ def test_a_later_callback_about_the_id_makes_it_an_id_like_any_other(tmp_path: p
     with Questions(tmp_path, api_key=True) as questions:
         later = BODY | {"status": "processing", "update_time": BODY["create_time"] + 1}
         for body in (BODY, later):
-            questions.desk.ledger.record_callbacks([read(body)])
+            questions.desk.ledger.callbacks.record([read(body)])
         pass_time(questions, milliseconds=GRACE_MS + 5 * MINUTE)
 
         assert questions.states(BODY["id"]) == {State.UNKNOWN}

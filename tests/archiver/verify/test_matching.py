@@ -177,7 +177,7 @@ def test_a_burst_of_2000_genuine_callbacks_costs_at_most_a_hundredth_of_a_call_e
 
     questions.sim.on_request(more_come_while_a_list_is_read)
     questions.tell(*ids[:500])
-    while questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+    while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
         questions.step()
         questions.clock.advance(1)
 
@@ -257,7 +257,7 @@ def test_a_list_that_cannot_be_read_is_no_reason_not_to_query_individually(
     assert questions.states(*ids) == {State.SUCCEEDED}
     assert questions.sim.requests["query"] == 4
     assert [line["family"] for line in lines if line["event"] == "list.unreadable"] == [FAMILY]
-    assert questions.desk.ledger.holds() == []
+    assert questions.desk.ledger.holds.all() == ()
 
 
 def test_a_ledger_that_is_away_is_not_taken_for_an_unreadable_list(
@@ -267,7 +267,7 @@ def test_a_ledger_that_is_away_is_not_taken_for_an_unreadable_list(
         raise LedgerUnavailable("full")
 
     questions.tell(*questions.history(5))
-    monkeypatch.setattr(questions.desk.ledger, "record", away)
+    monkeypatch.setattr(questions.desk.ledger.records, "record", away)
 
     with pytest.raises(LedgerUnavailable):
         questions.verifier.match()
@@ -317,7 +317,7 @@ def test_unconfirmed_ids_get_what_verification_leaves_and_individual_queries_the
 
 
 def test_made_up_families_are_not_worth_a_list_each(questions: Questions) -> None:
-    questions.desk.ledger.record_callbacks(
+    questions.desk.ledger.callbacks.record(
         [Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 5}") for n in range(50)]
     )
 
@@ -329,7 +329,7 @@ def test_made_up_families_are_not_worth_a_list_each(questions: Questions) -> Non
 def test_ids_under_made_up_families_do_not_stand_before_genuine_ones_that_wait_for_a_list(
     questions: Questions,
 ) -> None:
-    questions.desk.ledger.record_callbacks(
+    questions.desk.ledger.callbacks.record(
         [
             Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 2}")
             for n in range(WAITING_IDS_MAX + 10)
@@ -400,5 +400,5 @@ def test_lists_that_are_refused_while_individual_queries_work_hold_nobody_up(que
             questions.clock.advance(2 * SECOND)
 
     assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.desk.ledger.holds() == []
+    assert questions.desk.ledger.holds.all() == ()
     assert questions.calls["list"] <= 5

@@ -56,7 +56,7 @@ def events(lines: list[EventDict], name: str) -> list[EventDict]:
 
 def settle(questions: Questions) -> None:
     """Work until nothing is due."""
-    while questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+    while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
         questions.step()
 
 
@@ -183,7 +183,7 @@ def test_a_legacy_task_that_ran_when_it_was_called_back_is_read_by_its_own_path_
 
 def test_a_registered_external_id_is_found_by_that_name(questions: Questions) -> None:
     task_id = questions.sim.create_task(family=VIDEO, status="succeed", external_task_id="order-7")
-    questions.desk.ledger.register("order-7", account=ACCOUNT, family=VIDEO)
+    questions.desk.ledger.registrations.register("order-7", account=ACCOUNT, family=VIDEO)
     settle(questions)
 
     assert questions.states(task_id) == {State.SUCCEEDED}
@@ -240,7 +240,7 @@ def test_a_family_that_the_key_may_not_read_does_not_keep_a_task_that_tasks_show
     settle(questions)
 
     assert questions.states(task_id) == {State.SUCCEEDED}
-    assert questions.desk.ledger.has_holds() is False
+    assert questions.desk.ledger.holds.any() is False
 
 
 def test_a_key_without_the_right_to_tasks_reads_the_families_own_paths(
@@ -252,9 +252,9 @@ def test_a_key_without_the_right_to_tasks_reads_the_families_own_paths(
     settle(questions)
 
     assert questions.states(task_id) == {State.SUCCEEDED}
-    assert questions.desk.ledger.has_holds() is False
+    assert questions.desk.ledger.holds.any() is False
     assert len(events(lines, "endpoint.unoffered")) == 1
-    assert ApiForbidden.reason not in str(questions.desk.ledger.holds())
+    assert ApiForbidden.reason not in str(questions.desk.ledger.holds.all())
 
 
 @pytest.mark.parametrize("shape", ["outputs", "images"])
@@ -481,7 +481,7 @@ def test_a_sweep_that_is_overtaken_stops_and_says_so(open_account: Callable[...,
     def overtake(_request: LoggedRequest) -> None:
         if questions.sim.requests["tasks"] == 2:
             questions.clock.advance(2 * MINUTE)
-            questions.desk.ledger.sweep_begin(account=ACCOUNT, family=TASKS)
+            questions.desk.ledger.sweeps.begin(account=ACCOUNT, family=TASKS)
 
     questions.sim.on_request(overtake)
     assert questions.sweeper.sweep(TASKS, full=True).end is SweepEnd.OVERTAKEN
@@ -499,7 +499,7 @@ def test_a_callback_that_the_sweep_was_faster_than_is_missed_only_if_it_never_co
     questions.tell(heard, family=VIDEO)
     questions.clock.advance(5 * MINUTE)
 
-    assert questions.desk.ledger.count_missed(patience_ms=5 * MINUTE) == {(ACCOUNT, VIDEO): 1}
+    assert questions.desk.ledger.deadlines.count_missed(patience_ms=5 * MINUTE) == {(ACCOUNT, VIDEO): 1}
 
 
 # --- without an API Key -----------------------------------------------------------------------------------------------
@@ -511,7 +511,7 @@ def test_with_a_pair_of_keys_a_finished_task_of_the_new_standard_is_buried_and_t
 ) -> None:
     with Questions(tmp_path) as questions:
         task_id = questions.sim.create_task(family=VIDEO, status="succeed")
-        questions.desk.ledger.record_callbacks(
+        questions.desk.ledger.callbacks.record(
             [Callback(ACCOUNT, task_id, Status.SUCCEEDED, family, None, ("outputs",))]
         )
         for _ in range(2):
@@ -521,4 +521,6 @@ def test_with_a_pair_of_keys_a_finished_task_of_the_new_standard_is_buried_and_t
         shown = questions.desk.shown(task_id)
         assert (shown["state"], shown["reason"]) == ("buried", "needs_api_key")
         assert questions.sim.complaints == []
-        assert questions.desk.ledger.settled(account=ACCOUNT, task_ids=[task_id]) == {task_id: State.BURIED}
+        assert questions.desk.ledger.records.states(account=ACCOUNT, task_ids=[task_id]) == {
+            task_id: State.BURIED
+        }

@@ -96,7 +96,7 @@ def test_what_the_path_of_a_wrong_family_says_is_no_verdict_on_a_genuine_task(
 
     assert questions.ask_due() is State.SUCCEEDED
     assert questions.desk.shown(task_id)["family"] == FAMILY
-    assert questions.desk.ledger.has_holds() is False
+    assert questions.desk.ledger.holds.any() is False
     questions.sim.complaints.clear()  # of a family that does not exist
 
 
@@ -110,7 +110,7 @@ def test_a_forged_id_of_a_family_that_does_not_exist_buries_and_holds_nothing(
     questions.tell("forged", family="foo/bar")
 
     assert questions.ask_due() is State.REPORTED
-    assert questions.desk.ledger.has_holds() is False
+    assert questions.desk.ledger.holds.any() is False
     questions.sim.complaints.clear()  # of a family that does not exist
 
 
@@ -121,7 +121,7 @@ def test_a_family_without_a_right_to_it_is_held_where_no_other_family_knows_the_
     questions.tell("t")
 
     assert isinstance(questions.ask_due(), ApiForbidden)
-    assert [hold["reason"] for hold in questions.desk.ledger.holds()] == ["api_forbidden"]
+    assert [hold.reason for hold in questions.desk.ledger.holds.all()] == ["api_forbidden"]
 
 
 def test_a_settled_family_is_the_only_one_that_is_asked(questions: Questions) -> None:
@@ -141,7 +141,7 @@ def test_without_a_hint_the_families_that_fit_the_callbacks_arrays_are_asked_fir
     questions: Questions,
 ) -> None:
     task_id = questions.sim.create_task(family="images/omni-image", series=True, images=2, status="succeed")
-    questions.desk.ledger.record_callbacks(
+    questions.desk.ledger.callbacks.record(
         [Callback(ACCOUNT, task_id, Status.SUCCEEDED, None, None, ("series_images",))]
     )
 
@@ -151,7 +151,9 @@ def test_without_a_hint_the_families_that_fit_the_callbacks_arrays_are_asked_fir
 
 def test_an_external_id_leads_to_the_task_and_never_to_two_rows(questions: Questions) -> None:
     task_id = questions.sim.create_task(external_task_id="my order/7", status="succeed")
-    questions.desk.ledger.register("my order/7", account=ACCOUNT, family=FAMILY, request={"n": 1})
+    questions.desk.ledger.registrations.register(
+        "my order/7", account=ACCOUNT, family=FAMILY, request={"n": 1}
+    )
 
     assert questions.ask_due() is State.SUCCEEDED
     assert [row["task_id"] for row in questions.desk.rows("SELECT task_id FROM tasks")] == [task_id]
@@ -166,7 +168,7 @@ def test_a_confirmed_id_that_is_answered_for_with_another_task_is_asked_again(qu
     assert isinstance(questions.ask_due(), ApiAnswerUnreadable)
     row = questions.desk.row("828338674605228111")
     assert (row["state"], row["lease_token"]) == ("running", None)
-    assert questions.desk.ledger.show(other, account=ACCOUNT) is None
+    assert questions.desk.ledger.views.show(other, account=ACCOUNT) is None
 
 
 def test_an_answer_about_another_task_is_none(questions: Questions) -> None:
@@ -195,7 +197,7 @@ def test_a_task_of_the_new_standard_is_asked_for_with_an_api_key(tmp_path: pathl
     with Questions(tmp_path, api_key=True) as questions:
         ids = questions.history(LIST_IDS_MIN)
         questions.tell(*ids, family="tasks/image")
-        while questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+        while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
             questions.step()
 
         assert questions.states(*ids) == {State.SUCCEEDED}
@@ -222,7 +224,7 @@ def test_too_fast_slows_everybody_down_and_only_postpones_the_task(questions: Qu
 
     assert isinstance(questions.ask_due(), ApiRateLimited)
     assert questions.limiter.halved == 1
-    assert questions.desk.ledger.holds() == []
+    assert questions.desk.ledger.holds.all() == ()
 
 
 # --- ids that the API does not know ----------------------------------------------------------------------------------
@@ -264,7 +266,7 @@ def test_ten_unknown_ids_and_none_confirmed_within_an_hour_are_said_once(
         questions.tell(f"t{number}")
         questions.ask_due()
     questions.clock.advance(11 * MINUTE)
-    while questions.desk.ledger.work_due(Stage.VERIFY, account=ACCOUNT):
+    while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
         questions.step()
 
     said = [line for line in lines if line["event"] == "ids.unconfirmed"]
@@ -307,9 +309,9 @@ def test_what_is_nobodys_fault_holds_verification_until_a_probe_succeeds(
     questions.sim.fault(None, faults.ErrorCode(status, code))
 
     questions.step()
-    (hold,) = questions.desk.ledger.holds()
-    assert (hold["stage"], hold["reason"], hold["family"]) == ("verify", reason, family)
-    assert hold["what_to_do"]
+    (hold,) = questions.desk.ledger.holds.all()
+    assert (hold.stage, hold.reason, hold.family) == ("verify", reason, family)
+    assert hold.what_to_do
     asked = sum(questions.calls.values())
     questions.clock.advance(29 * SECOND)
     questions.step()
@@ -322,7 +324,7 @@ def test_what_is_nobodys_fault_holds_verification_until_a_probe_succeeds(
     (probe,) = questions.desk.claim_all(Stage.VERIFY)
     assert probe.is_probe
     assert questions.ask(probe) is State.SUCCEEDED
-    assert questions.desk.ledger.release_holds(
+    assert questions.desk.ledger.holds.release(
         account=ACCOUNT, stages=(Stage.VERIFY,), family=probe.family_hint
     ) == [reason]
     questions.step()
@@ -364,6 +366,6 @@ def test_a_task_named_long_after_its_deadline_still_gets_its_one_try(questions: 
     questions.tell(task_id)
 
     assert questions.ask_due() is State.SUCCEEDED
-    assert questions.desk.ledger.expire() == []
+    assert questions.desk.ledger.deadlines.expire() == []
     questions.desk.fail(questions.desk.claim(Stage.ARCHIVE), ApiServerError("x"))
-    assert [expired.verdict for expired in questions.desk.ledger.expire()] == [State.LOST]
+    assert [expired.verdict for expired in questions.desk.ledger.deadlines.expire()] == [State.LOST]

@@ -25,11 +25,18 @@ BODY: dict[str, object] = {"task_id": "77", "family": FAMILY}
 class Desk:
     """A receiver with the API of some accounts, and the ledger behind it."""
 
-    def __init__(self, folder: pathlib.Path, *accounts: str, ledger_class: type[Ledger] = Ledger) -> None:
+    def __init__(self, folder: pathlib.Path, *accounts: str) -> None:
         self.clock = Clock()
-        self.ledger = ledger_class.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
+        self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
         self.told: list[str] = []
-        api = Api(self.ledger, token=ADMIN, accounts=accounts, now=self.clock, on_registered=self.told.append)
+        api = Api(
+            self.ledger.registrations,
+            self.ledger.views,
+            token=ADMIN,
+            accounts=accounts,
+            now=self.clock,
+            on_registered=self.told.append,
+        )
         self.edge = Edge(routes=api.routes())
 
     @contextlib.contextmanager
@@ -56,7 +63,8 @@ class Desk:
         return str(content["message"])
 
     def shown(self, task_id: str, account: str = "default") -> dict[str, Any] | None:
-        return self.ledger.show(task_id, account=account)
+        task = self.ledger.views.show(task_id, account=account)
+        return None if task is None else task.as_json()
 
 
 def bearer(token: str | None) -> Mapping[str, str]:
@@ -102,7 +110,7 @@ def test_without_the_token_nobody_learns_anything(desk: Desk, header: bytes | No
 
     assert (answer.status_code, answer.json()["code"]) == (401, 1000)
     assert answer.headers["www-authenticate"] == "Bearer"
-    assert desk.ledger.accounts() == []
+    assert desk.ledger.accounts.names() == []
 
 
 def test_the_scheme_has_no_case_and_two_headers_are_none(desk: Desk) -> None:
@@ -136,7 +144,7 @@ def test_a_registration_is_in_the_ledger_when_it_is_answered(desk: Desk) -> None
     }
     assert shown is not None
     assert (shown["task_id"], shown["state"], shown["discovered_by"]) == ("77", "reported", "registration")
-    (lease,) = desk.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
+    (lease,) = desk.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
     assert lease.request == {"prompt": "a cat", "n": 2}
     assert desk.told == ["default"]
 
@@ -145,11 +153,11 @@ def test_the_same_registration_again_is_no_second_task(desk: Desk) -> None:
     answers = [desk.post(BODY) for _ in range(3)]
 
     assert [answer.json()["data"]["new"] for answer in answers] == [True, False, False]
-    assert desk.ledger.status()["states"][State.REPORTED] == 1
+    assert desk.ledger.views.status().states[State.REPORTED] == 1
 
 
 def test_a_callback_that_came_first_is_joined(desk: Desk) -> None:
-    desk.ledger.record_callbacks([Callback("default", "77", Status.SUCCEEDED, None)])
+    desk.ledger.callbacks.record([Callback("default", "77", Status.SUCCEEDED, None)])
 
     assert desk.post(BODY).json()["data"]["new"] is False
     shown = desk.shown("77")
@@ -171,7 +179,7 @@ def test_the_deadline_is_counted_from_when_the_task_was_created_and_is_never_ove
     desk: Desk, created_at: object, days_left: int
 ) -> None:
     assert desk.post({**BODY, "created_at": created_at}).status_code == 200
-    (lease,) = desk.ledger.claim_verify(count=1, offset=0, account=ACCOUNT)
+    (lease,) = desk.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
 
     assert round((lease.deadline_at - START) / DAY) == days_left
 
@@ -215,7 +223,7 @@ def test_what_cannot_be_meant_is_a_400_that_says_why_and_writes_nothing(
     desk: Desk, body: object, said: str
 ) -> None:
     assert said in desk.said(body)
-    assert desk.ledger.accounts() == []
+    assert desk.ledger.accounts.names() == []
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -227,32 +235,33 @@ def test_a_body_that_is_too_large_is_413(desk: Desk, announced: bool) -> None:
     assert (answer.status_code, answer.json()["message"]) == (413, "The body is too large.")
 
 
-class RefusingLedger(Ledger):
-    """Cannot commit."""
-
-    def register(self, *_: object, **__: object) -> bool:
+def test_a_ledger_that_cannot_commit_is_503_and_says_when_to_come_back(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> bool:
         raise LedgerUnavailable("locked")
 
-
-def test_a_ledger_that_cannot_commit_is_503_and_says_when_to_come_back(tmp_path: pathlib.Path) -> None:
-    with Desk(tmp_path, "default", ledger_class=RefusingLedger).running() as desk:
+    with Desk(tmp_path, "default").running() as desk:
+        monkeypatch.setattr(desk.ledger.registrations, "register", refuse)
         answer = desk.post(BODY)
 
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, 5001, "5")
     assert desk.told == []
 
 
-def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(tmp_path: pathlib.Path) -> None:
+def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate, asked = threading.Event(), threading.Semaphore(0)
     running: list[int] = []
 
-    class HangingLedger(Ledger):
-        def show(self, *_: object, **__: object) -> None:
-            running.append(1)
-            asked.release()
-            assert gate.wait(SECONDS_MAX)
+    def hang(*_: object, **__: object) -> None:
+        running.append(1)
+        asked.release()
+        assert gate.wait(SECONDS_MAX)
 
-    with Desk(tmp_path, "default", ledger_class=HangingLedger).running() as desk:
+    with Desk(tmp_path, "default").running() as desk:
+        monkeypatch.setattr(desk.ledger.views, "show", hang)
         callers = [
             threading.Thread(target=desk.get, args=("/api/tasks/77",)) for _ in range(LEDGER_CALLS_MAX + 3)
         ]

@@ -371,12 +371,12 @@ def test_too_many_waiting_are_503() -> None:
 
 def test_a_200_means_that_the_ledger_has_it(tmp_path: object) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.db", daemon=True)
-    with Edge(ledger.record_callbacks) as edge:
+    with Edge(ledger.callbacks.record) as edge:
         answer = edge.post_callback(legacy_body("durable"))
 
         assert answer.status_code == 200
     callback = Callback(account="default", task_id="durable", status=Status.SUCCEEDED, family_hint=None)
-    assert ledger.record_callbacks([callback]) == [CallbackOutcome.DUPLICATE]
+    assert ledger.callbacks.record([callback]) == [CallbackOutcome.DUPLICATE]
     ledger.close()
 
 

@@ -288,11 +288,11 @@ def test_what_put_returned_for_is_in_the_ledger(tmp_path: object) -> None:
     ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.db", daemon=True)
 
     async def scenario() -> list[CallbackOutcome | BaseException]:
-        async with Intake(ledger.record_callbacks, waiting_max=1000) as intake:
+        async with Intake(ledger.callbacks.record, waiting_max=1000) as intake:
             return await put_all(intake, [*named_many(600), *named_many(10)])
 
     receptions = asyncio.run(scenario())
-    again = ledger.record_callbacks(named_many(600))
+    again = ledger.callbacks.record(named_many(600))
     ledger.close()
 
     assert receptions == [CallbackOutcome.ACCEPTED] * 600 + [CallbackOutcome.DUPLICATE] * 10
