@@ -1,7 +1,7 @@
 """Where results go for good: the only package that speaks S3.
 
-`guarantees` says what a store promises, `s3` keeps it, `sending` tells boto3 how to send, `answers` turns what boto3
-raises into failures.
+`protocol` says what a store promises, `s3` keeps it, `client` makes boto3 send it, `errors` turns boto3's exceptions
+into failures.
 """
 
 from archiver.store.protocol import (

@@ -1,6 +1,4 @@
-"""What a store's answers mean: whatever boto3 raises becomes a `Failure`. boto3 leaks parser errors and plain
-ValueErrors when an answer is not S3's; they end here.
-"""
+"""boto3's exceptions → `Failure`. For answers that are not S3's, boto3 leaks parser errors and plain ValueErrors."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -23,7 +21,7 @@ from archiver.failures import (
 )
 
 _CODES: Mapping[str, type[Failure]] = {
-    # The bucket is not here: also the wrong region and a name that cannot be a bucket's.
+    # Also the wrong region, and a name that no bucket can have.
     "NoSuchBucket": BucketMissing,
     "InvalidBucketName": BucketMissing,
     "PermanentRedirect": BucketMissing,
@@ -52,9 +50,9 @@ _STATUSES: Mapping[int, type[Failure]] = {
     403: BucketForbidden,
     507: StoreFull,
 }
-"""For answers without a code, as every answer to HEAD is. What neither table knows is a `StoreError`."""
+"""For answers without a code, such as every answer to HEAD. Anything else is a `StoreError`."""
 
-_AWAY = (
+_UNREACHABLE = (
     aws.ConnectionError,
     aws.HTTPClientError,
     aws.IncompleteReadError,
@@ -70,7 +68,7 @@ NO_CREDENTIALS = (
     aws.SSOError,
     aws.ProfileNotFound,
 )
-STUMBLES = (
+PARSE_ERRORS = (
     aws.BotoCoreError,
     Boto3Error,
     ResponseParserError,
@@ -81,45 +79,44 @@ STUMBLES = (
     TypeError,
     ValueError,
 )
-"""What boto3 raises over an answer that is not S3's: its own parser errors, and whatever Python says to a length of 400
-digits."""
+"""What boto3 raises over an answer that is not S3's: its own parser errors, and Python's (a length of 400 digits)."""
 
 
 @contextlib.contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Whatever boto3 raises inside becomes a `Failure` whose message begins with `what`."""
+    """Raise a `Failure` for what boto3 raises; its message begins with `what`."""
     try:
         yield
     except aws.ClientError as error:
-        raise _of_answer(error, what) from error
-    except _AWAY as error:
-        raise StoreUnreachable(f"{what}: {said(error)}") from error
+        raise _failure_of(error, what) from error
+    except _UNREACHABLE as error:
+        raise StoreUnreachable(f"{what}: {described(error)}") from error
     except NO_CREDENTIALS as error:
-        raise BucketForbidden(f"{what}: {said(error)}") from error
+        raise BucketForbidden(f"{what}: {described(error)}") from error
     except aws.ParamValidationError as error:
-        # Everything else that we pass is made of safe characters, so this is nearly always the bucket's name.
+        # Nearly always the bucket's name: all else that we pass is made of safe characters.
         wrong = BucketMissing if "bucket" in str(error).lower() else StoreError
-        raise wrong(f"{what}: {said(error)}") from error
-    except STUMBLES as error:
-        raise StoreError(f"{what}: the answer is not one of an S3 store ({said(error)})") from error
+        raise wrong(f"{what}: {described(error)}") from error
+    except PARSE_ERRORS as error:
+        raise StoreError(f"{what}: the answer is not one of an S3 store ({described(error)})") from error
 
 
-def _of_answer(error: aws.ClientError, what: str) -> Failure:
+def _failure_of(error: aws.ClientError, what: str) -> Failure:
     kind = _CODES.get(code(error)) or _STATUSES.get(status(error)) or StoreError
     words = model.text(error.response.get("Error", {}).get("Message"), limit=300)
     return kind(f"{what}: the store answered {status(error)} {code(error)} {words}".rstrip())
 
 
 def code(error: aws.ClientError) -> str:
-    """S3's own word for the error; empty where the answer has none, as every answer to HEAD."""
+    """S3's error code; empty if the answer has none."""
     return model.text(error.response.get("Error", {}).get("Code"), limit=100)
 
 
 def status(error: aws.ClientError) -> int:
-    """The HTTP status; 0 where there is none."""
+    """The HTTP status; 0 if there is none."""
     return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
-def said(error: Exception) -> str:
-    """Its kind and words, short enough for a log line."""
+def described(error: Exception) -> str:
+    """The exception's type and message, cut for a log line."""
     return model.text(f"{type(error).__name__}: {error}", limit=300)

@@ -1,4 +1,4 @@
-"""What a store promises, whichever it is: the protocol, and the values that its methods give. No I/O."""
+"""What every store promises. No I/O."""
 
 import dataclasses
 import enum
@@ -11,7 +11,7 @@ PRESIGNED_SECONDS_MAX = 7 * 86_400
 
 
 class PutOutcome(enum.StrEnum):
-    """What `put` found: nothing, the same bytes, or other bytes of an earlier attempt of the same task."""
+    """`put` found nothing, the same bytes, or other bytes that an earlier attempt at the same task left."""
 
     CREATED = "created"
     SAME = "same"
@@ -19,7 +19,7 @@ class PutOutcome(enum.StrEnum):
 
 
 class ConditionalPut(enum.StrEnum):
-    """What a server does with a second create-only put. `doctor` reports it."""
+    """What a server does with a second create-only put."""
 
     RESPECTED = "respected"
     REFUSED = "refused"
@@ -28,7 +28,7 @@ class ConditionalPut(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Digests:
-    """A file's size and its digests in lower-case hex."""
+    """Of one file's bytes. Lower-case hex."""
 
     bytes: int
     sha256: str
@@ -42,7 +42,7 @@ def digests_of(content: bytes) -> Digests:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Upload:
-    """One object to create. Stores send all of `file`, which must be seekable, whatever its position."""
+    """One object to create. `file` must be seekable; it is sent from its start."""
 
     key: str
     file: BinaryIO
@@ -52,29 +52,28 @@ class Upload:
     family: str
 
     def as_put(self, outcome: PutOutcome) -> "Put":
-        """What lies under the key once these very bytes do."""
+        """The answer of a `put` that leaves these bytes under the key."""
         return Put(outcome, self.digests.bytes, self.digests.sha256, self.content_type)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Put:
-    """What lies under the key now. For an adopted object that is not what was offered."""
+    """What lies under the key now: of an adopted object, its own bytes and not those of the upload."""
 
     outcome: PutOutcome
     bytes: int
     sha256: str
-    """Lower-case hex; proven, not merely claimed by the object's metadata."""
+    """Lower-case hex. Proven by the store or by reading, not taken from the object's metadata."""
     content_type: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as its headers describe it. The metadata are claims of whoever wrote it, `digest` proves."""
+    """An object as its headers describe it. Its metadata are claims; `digest` proves them."""
 
     bytes: int
     etag: str
-    """Unquoted, lower case; the MD5 of the bytes only where the store neither encrypts nor assembled
-    parts."""
+    """Unquoted, lower case. The MD5 of the bytes, unless the store encrypts or assembled the object from parts."""
     content_type: str
     sha256: str | None
     task_id: str | None
@@ -82,43 +81,41 @@ class StoredObject:
 
 
 class Store(Protocol):
-    """Where objects go for good. Every method may be called from many threads at once.
+    """Where objects go for good. Thread-safe.
 
-    When `put` returns, the object is durable, in place and equal to the facts returned. When it raises, the
-    object may be there all the same (an answer can be lost): call again with `look_first=True`, which is
-    safe any number of times. Reading is strongly consistent but for `list`, which on some stores lags
-    behind `put`: an object that is missing there is asked for with `head` before it counts as missing.
+    When `put` returns, the object is durable, in place and equal to the `Put` returned. When it raises, the object may
+    be there all the same, because an answer can be lost: call again with `look_first=True`, which is idempotent. Reads
+    are strongly consistent, except that `list` lags behind `put` on some stores: ask `head` before you count an
+    unlisted object as missing.
 
-    Every method raises `Failure` and nothing else: `StoreUnreachable`, `BucketMissing`, `BucketForbidden`
-    (also for missing credentials), `StoreClockSkewed`, `StoreFull`, `StoreError`; and those named with the
-    method.
+    Every method raises only `Failure`: `StoreUnreachable`, `BucketMissing`, `BucketForbidden` (also for missing
+    credentials), `StoreClockSkewed`, `StoreFull`, `StoreError`, and those named with the method.
     """
 
     def check(self) -> None:
-        """Return if the bucket is there and open to us. Writes nothing."""
+        """Return if the bucket exists and accepts our credentials. Writes nothing."""
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:
-        """Create the object. `look_first` belongs to every attempt but the first.
+        """Create the object. Every attempt but the first must set `look_first`.
 
-        Raises `ForeignObject` when other bytes that are not this task's lie there, `StoreMismatch` when the
+        Raises `ForeignObject` when other bytes that are not this task's lie under the key, `StoreMismatch` when the
         store took the bytes and holds others.
         """
 
     def head(self, key: str) -> StoredObject | None:
-        """What the store says of the object; None where there is none."""
+        """None if there is no object."""
 
     def list(self, folder: str) -> dict[str, int]:
-        """Every key that begins with `folder`, with its size in bytes. For one task's folder."""
+        """Every key that begins with `folder`, with its bytes. Meant for one task's folder."""
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """The same for a whole bucket: key and bytes, page by page, in the order of the store."""
+        """The same for a whole bucket, page by page, in the store's order."""
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         """The object's bytes. Raises `StoreMismatch` when it is missing or larger than `bytes_max`."""
 
     def digest(self, key: str) -> tuple[str, int]:
-        """SHA-256 (hex) and size of what lies there, by reading all of it. Raises `StoreMismatch` if
-        missing."""
+        """The object's SHA-256 (hex) and size, by reading all of it. Raises `StoreMismatch` if it is missing."""
 
     def presigned(self, key: str, *, seconds: int) -> str:
-        """A link that reads the object for so long (at most 7 days) without credentials. Asks nobody."""
+        """A link that reads the object without credentials, for at most `PRESIGNED_SECONDS_MAX`. No request."""

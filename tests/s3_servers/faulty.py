@@ -35,14 +35,14 @@ class Exchange:
             handler.command, handler.path, {name.lower(): value for name, value in handler.headers.items()}
         )
         self._unread = int(self.request.headers.get("content-length", 0))
-        self._leave_is_asked = self.request.headers.get("expect", "").lower() == "100-continue"
+        self._expects_continue = self.request.headers.get("expect", "").lower() == "100-continue"
 
     def read(self, limit: int | None = None) -> bytes:
-        """What is left of the body, or the next `limit` bytes of it; a client that asks for leave to send it gets that
-        first, and not before."""
-        if self._leave_is_asked:
+        """What is left of the body, or the next `limit` bytes of it. Only now does a client that expects it get
+        `100 Continue`."""
+        if self._expects_continue:
             self.raw(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._leave_is_asked = False
+            self._expects_continue = False
         if limit is None or limit > self._unread:
             limit = self._unread
         self._unread -= limit
@@ -229,7 +229,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         (self.proxy.rule(exchange.request) or pass_on)(exchange)
 
     def handle_expect_100(self) -> bool:
-        """Leave is given when the body is read (`Exchange.read`)."""
+        """`Exchange.read` sends `100 Continue`."""
         return True
 
     def log_message(self, *_: object) -> None:

@@ -35,13 +35,13 @@ from archiver.failures import (
     StoreUnreachable,
 )
 from archiver.store import ConditionalPut, Put, PutOutcome, S3Store, StoredObject
-from archiver.store.client import UNASKED_BYTES_MAX
-from archiver.store.upload import PIECE_BYTES
+from archiver.store.expect_continue import UNASKED_BYTES_MAX
 from tests.archiver.store.conformance import CONTENT, KEY, LONGER, OTHER, lies, outcome, put
 from tests.harness.repository import DEPLOY
 from tests.s3_servers import CephServer, FaultyProxy, S3Server, Weakness, faulty, process
 from tests.s3_servers.swift import LISTING_ROWS_MAX
 
+URLLIB3_PIECE_BYTES = 16 * 1024
 POLICY = json.loads((DEPLOY / "iam-policy.json").read_text())
 
 
@@ -694,12 +694,12 @@ def test_the_check_asks_again_for_the_reason_that_a_head_cannot_name(
     assert swift_proxy.asked() == ["HEAD", "GET"]
 
 
-def asked_leave(proxy: FaultyProxy) -> list[bool]:
-    """Of every put so far, whether the store was asked before the body was sent."""
+def expected_continue(proxy: FaultyProxy) -> list[bool]:
+    """Of every put so far, whether it had `Expect: 100-continue`."""
     return ["expect" in request.headers for request in proxy.requests if request.method == "PUT"]
 
 
-def test_a_store_that_took_the_last_body_is_not_asked_for_leave_until_something_goes_wrong(
+def test_a_store_that_took_the_last_body_is_not_asked_for_100_continue_until_a_put_fails(
     swift_proxy: FaultyProxy, faulty_store: S3Store
 ) -> None:
     for number in range(3):
@@ -710,15 +710,15 @@ def test_a_store_that_took_the_last_body_is_not_asked_for_leave_until_something_
     for number in (3, 4):
         put(faulty_store, key=f"archive/{number}.png")
 
-    assert asked_leave(swift_proxy) == [True, False, False, False, True, False]
+    assert expected_continue(swift_proxy) == [True, False, False, False, True, False]
 
 
-def test_a_large_body_is_never_sent_without_leave(swift_proxy: FaultyProxy, faulty_store: S3Store) -> None:
+def test_a_large_body_always_expects_100_continue(swift_proxy: FaultyProxy, faulty_store: S3Store) -> None:
     put(faulty_store, key="archive/small.png")
     put(faulty_store, bytes(UNASKED_BYTES_MAX), key="archive/0.png")
     put(faulty_store, bytes(UNASKED_BYTES_MAX + 1), key="archive/1.png")
 
-    assert asked_leave(swift_proxy) == [True, False, True]
+    assert expected_continue(swift_proxy) == [True, False, True]
 
 
 def test_a_refusal_by_a_store_that_hangs_up_on_unread_bytes_is_heard_by_the_second_put(
@@ -734,17 +734,17 @@ def test_a_refusal_by_a_store_that_hangs_up_on_unread_bytes_is_heard_by_the_seco
         put(faulty_store, content, key="archive/1.png")
 
 
-def test_every_put_but_the_first_of_an_object_asks_for_leave(
+def test_every_put_but_the_first_of_an_object_expects_100_continue(
     swift_proxy: FaultyProxy, faulty_store: S3Store
 ) -> None:
     put(faulty_store, key="archive/0.png")
     put(faulty_store, key="archive/1.png", look_first=True)
     put(faulty_store, key="archive/2.png")
 
-    assert asked_leave(swift_proxy) == [True, True, False]
+    assert expected_continue(swift_proxy) == [True, True, False]
 
 
-@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, 3 * PIECE_BYTES + 1])
+@pytest.mark.parametrize("size", [0, 1, URLLIB3_PIECE_BYTES, 3 * URLLIB3_PIECE_BYTES + 1])
 def test_what_is_stored_is_the_same_from_memory_and_from_a_file(
     size: int, store: S3Store, tmp_path: Path
 ) -> None:
