@@ -1,7 +1,7 @@
 """A manifest that an earlier attempt left: before a crash, or before the ledger was lost.
 
-It is final. We believe it if it names the same task, family and `created_at`, and once every object that it names is
-there in its size. A missing object is fetched again, and put only if its digest agrees.
+It is final if it names the same task, family and `created_at`. Every object that it names must be there in its size; a
+missing one is fetched again, and put only if its digest agrees.
 """
 
 import dataclasses
@@ -12,24 +12,16 @@ from archiver.archive.manifest import Manifest
 from archiver.archive.transfer import Transfer
 from archiver.failures import ForeignObject, StoreMismatch
 from archiver.model import Lease, StoredAsset
-from archiver.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
 class Adopter:
-    """Reads a folder's manifest and makes the folder whole."""
-
-    store: Store
     transfer: Transfer
 
     def adopt(
         self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]
     ) -> tuple[Manifest, tuple[StoredAsset, ...]]:
-        """The folder's manifest and its assets, all of them there.
-
-        Raises ForeignObject when it belongs to another task, ManifestUnreadable when it cannot be read, and what
-        `Transfer.bring` raises.
-        """
+        """The folder's manifest and its assets, all of them there. Raises Failure, LeaseLost."""
         manifest = folder.read_manifest()
         if not manifest.matches(
             task_id=lease.task_id, family=lease.family or "", created_at=lease.created_at or 0

@@ -23,11 +23,10 @@ class TaskFolder:
         return self.path + manifest.FILE_NAME
 
     def contents(self) -> dict[str, int]:
-        """Every key with its size."""
         return self.store.list(self.path)
 
     def size_of(self, key: str, contents: Mapping[str, int]) -> int | None:
-        """The object's bytes; None if it is missing. HEAD decides where the listing, which may lag, lacks the key."""
+        """The object's bytes, None if it is missing. A listing may lag, so HEAD decides about a key that it lacks."""
         if key in contents:
             return contents[key]
         found = self.store.head(key)
@@ -42,14 +41,14 @@ class TaskFolder:
                 raise StoreMismatch(f"{asset.key} should have {asset.bytes} bytes and has {size}")
 
     def read_manifest(self) -> Manifest:
-        """Raises ManifestUnreadable, or StoreMismatch when it is missing or too large."""
+        """Raises ManifestUnreadable, or StoreMismatch."""
         return Manifest.from_bytes(self.store.read(self.manifest_key, bytes_max=manifest.BYTES_MAX))
 
     def put_manifest(self, content: Manifest, *, look_first: bool) -> PutOutcome:
         """Put it and see it there. ADOPTED: another attempt's manifest was there first, and counts.
 
-        HEAD finds the store that answers a put with the right ETag and keeps nothing: no later step would, because an
-        archived task is never visited again. Raises StoreMismatch.
+        Some stores answer a put with the right ETag and keep nothing. Only this HEAD can find that: an archived task is
+        never visited again. Raises StoreMismatch.
         """
         body = content.to_bytes()
         upload = Upload(

@@ -120,7 +120,7 @@ class Archiver:
             raise PartlyDone(gravest(failed.values()), stored=stored, failed=failed)
 
     def _second_round(self, lease: Lease, failed: Mapping[str, Exception]) -> Sequence[LeasedAsset]:
-        """The assets that were gone, once their URLs are fresh: only they deserve a second transfer."""
+        """The assets that were gone, if they now have fresh URLs."""
         gone = {stem for stem, error in failed.items() if isinstance(error, AssetGone)}
         if not gone or not self._refresh(lease):
             return ()
@@ -129,9 +129,9 @@ class Archiver:
     def _transfer(
         self, lease: Lease, assets: Sequence[LeasedAsset], *, folder: TaskFolder, contents: Mapping[str, int]
     ) -> tuple[list[StoredAsset], dict[str, Exception]]:
-        """Transfer assets in parallel; returns those stored, and the errors of the others by stem.
+        """Transfer in parallel. Returns the stored assets, and the errors of the others by stem.
 
-        Raises LeaseLost and Stopped only after all transfers have ended: none may outlive its task.
+        Raises LeaseLost and Stopped after all transfers have ended: none may outlive its task.
         """
         futures = {}
         stored: list[StoredAsset] = []
@@ -159,8 +159,8 @@ class Archiver:
     def _refresh(self, lease: Lease) -> bool:
         """Ask the API once for fresh URLs: a signature may end before its file does. True if it gave some.
 
-        Raises FreshUrlMissing when the API cannot be asked or fails. If it refuses us, verify and sweep will hold; this
-        stage does not, because the downloads of other tasks need no API.
+        Raises FreshUrlMissing. If the API refuses us, verify and sweep will hold; this stage does not, because the
+        downloads of other tasks need no API.
         """
         family = lease.family or ""
         asking = (Stage.VERIFY, Stage.SWEEP)
@@ -176,7 +176,7 @@ class Archiver:
             if error.disposition is Disposition.BURY:
                 return False
             raise FreshUrlMissing(f"its URL no longer works, and the API gave no other: {error}") from error
-        # Our id may be another task's external id: once the API has purged ours, it answers with that task's files.
+        # Our id may be another task's external id: once our task is purged, the API answers with that one.
         if task.status is not Status.SUCCEEDED or task.task_id != lease.task_id:
             return False
         self.ledger.records.refresh_assets(lease, task)
@@ -187,7 +187,7 @@ class Archiver:
     def _complete(
         self, lease: Lease, folder: TaskFolder, stored: Sequence[StoredAsset], *, look_first: bool
     ) -> None:
-        """Put the manifest and complete the lease, which has just been confirmed."""
+        """The lease has just been confirmed."""
         archived_at = self.now()
         manifest = self._manifest(lease, stored, archived_at=archived_at)
         if folder.put_manifest(manifest, look_first=look_first) is PutOutcome.ADOPTED:
@@ -216,7 +216,6 @@ class Archiver:
         )
 
     def _adopt(self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]) -> None:
-        """Complete the lease by the manifest that is there."""
         manifest, stored = self.adopter.adopt(lease, folder, contents)
         self.keeper.confirm(lease)
         self.ledger.outcomes.archived(
@@ -246,8 +245,7 @@ class Archiver:
 
 
 def _looks_first(lease: Lease, contents: Mapping[str, int]) -> bool:
-    """Whether an earlier attempt may have put something. The attempt count is not enough: a hold and a shutdown do not
-    count theirs, and a new ledger knows of none."""
+    """Whether an earlier attempt may have put something. Holds, shutdowns and a lost ledger leave no attempt count."""
     return lease.attempt > 1 or bool(contents)
 
 
@@ -261,8 +259,7 @@ def _attaching(stored: Sequence[StoredAsset]) -> Iterator[None]:
 
 
 def gravest(failures: Iterable[Exception]) -> Exception:
-    """The failure that decides for the whole task: one that holds the stage, else one worth a retry. A task is buried
-    only if nothing of it can still be had by waiting."""
+    """Decides for the whole task: hold before retry before bury, because waiting may still bring the other assets."""
     return min(failures, key=lambda error: _GRAVITY[_disposition(error)])
 
 

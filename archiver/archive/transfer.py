@@ -1,7 +1,7 @@
 """One asset from the CDN, through the spool, into the bucket. Runs on the transfer pool.
 
-The only copy of the bytes is an anonymous spool file. A crash here leaves nothing on disk; in the bucket it leaves
-nothing or the whole object, which the next attempt recognises as the same bytes.
+A crash leaves nothing on disk, because the spool file is anonymous. In the bucket it leaves nothing, or the whole
+object, which the next attempt recognises.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from archiver.model import Lease, LeasedAsset, Role, StoredAsset
 from archiver.store import Digests, PutOutcome, Store, Upload
 
 SUSPECT_AFTER_MS = 60 * 60 * 1000
-"""Bytes that fail only the wholeness check, and are unchanged after this time, are all that upstream has."""
+"""Incomplete bytes that are unchanged after this time are all that upstream has."""
 
 _LONG_ROLES = frozenset({Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER})
-"""FetchedFile with the larger caps. OTHER, a kind unknown to this version, may be a video."""
+"""Fetched with the larger caps. OTHER, a kind unknown to this version, may be a video."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,10 +45,7 @@ class Transfer:
     def bring(
         self, lease: Lease, leased: LeasedAsset, *, folder: str, look_first: bool, sha256: str | None = None
     ) -> StoredAsset:
-        """Fetch one asset and put it into `folder`. `look_first` as in `Store.put`.
-
-        Bytes that do not match `sha256` are not put; StoreMismatch is raised. Raises Failure, LeaseLost.
-        """
+        """Fetch one asset and put it into `folder`, if it matches `sha256`. Raises Failure, LeaseLost."""
         asset = leased.asset
         self.keeper.check(lease)
         with self._fetch(leased, sha256=sha256) as fetched:
@@ -72,7 +69,7 @@ class Transfer:
                 log.get().warning(
                     "asset.suspected", task_id=lease.task_id, key=folder + name, reason=fetched.suspect
                 )
-            # An adopted object has other bytes than those that were fetched and measured.
+            # An adopted object has other bytes than those measured.
             measured = put.outcome is not PutOutcome.ADOPTED
             return StoredAsset(
                 stem=asset.stem,
@@ -91,7 +88,7 @@ class Transfer:
             )
 
     def _fetch(self, leased: LeasedAsset, *, sha256: str | None) -> FetchedFile:
-        """Bytes whose digest a manifest gives as `sha256` are accepted, whole or not."""
+        """Accepts bytes that match a manifest's `sha256`, whole or not."""
         long = leased.asset.role in _LONG_ROLES
         first_seen_at = leased.incomplete_at
         accepted = first_seen_at is not None and first_seen_at + SUSPECT_AFTER_MS <= self.now()

@@ -124,7 +124,7 @@ def build_stages(
             ledger=ledger,
             store=store,
             transfer=transfer,
-            adopter=Adopter(store=store, transfer=transfer),
+            adopter=Adopter(transfer),
             keeper=keeper,
             pool=transfer_pool,
             metrics=metrics,
