@@ -1,8 +1,8 @@
 """S3: the one real store. It creates objects and reads them; it never overwrites and never deletes.
 
 1. What `put` returns is proven: the store's ETag is our MD5, or the object was read back and hashed. A 200 alone proves
-   nothing, because some gateways keep other bytes. (The LIST before every manifest finds the one that answers with the
-   right ETag and keeps nothing.)
+   nothing, because some gateways keep other bytes. (The LIST before every manifest finds a gateway that answers with
+   the right ETag and keeps nothing.)
 2. An object stays as it is. The same bytes are a success, our own earlier attempt is adopted, anything else is a
    `ForeignObject` for an operator. Real stores answer a second create-only put in four ways: 412, 412 with several
    winners in a race, 501, or by overwriting. So the condition only saves work; the ledger's lease and `look_first`

@@ -21,7 +21,7 @@ from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy, VettedUrl
 from archiver.store import Put, Upload
 from tests.deadlines.world import Part, Upstream, World
-from tests.harness.fake_store import FakeStore, Lying
+from tests.harness.fake_store import FakeObject, FakeStore
 from tests.simulator.media import media
 
 ANSWER_SECONDS = 0.2
@@ -186,7 +186,7 @@ class Bucket(FakeStore):
         self._ask("list", folder)
         return dict(self._folders.get(folder, {}))
 
-    def _put(self, key: str, offered: Lying, *, look_first: bool) -> Put:
+    def _put(self, key: str, offered: FakeObject, *, look_first: bool) -> Put:
         done = super()._put(key, offered, look_first=look_first)
         folder, _, name = key.rpartition("/")
         self._folders.setdefault(f"{folder}/", {})[key] = done.bytes

@@ -1,12 +1,10 @@
-"""A store in memory that complains, and whose every effect can fail in two ways. Holds the `Store` protocol.
+"""A `Store` in memory that complains, and whose every operation can fail in two ways.
 
-Two rules:
-
-1. It fails the test itself: an immutable object that changes, a manifest that comes before its objects or tells other
-   facts of them than are true, an object that a finished folder does not name. Each lands in `complaints`, because
-   what a transfer's thread raises is only one more failed attempt; a test ends with ``assert store.complaints == []``.
-2. Every operation asks `hook` first, which returns ``(apply, error)``: with ``(False, error)`` it has failed, with
-   ``(True, error)`` it has failed but happened, which is what a lost answer looks like.
+1. It complains of an object that changes, of a manifest that precedes its objects or describes them wrongly, and of an
+   object that a finished folder's manifest does not name. `complaints` collects them, because an exception in a
+   transfer thread would be only one more failed attempt; a test ends with ``assert store.complaints == []``.
+2. Every operation calls `hook` first. ``(False, error)`` makes it fail; ``(True, error)`` makes it fail but happen,
+   as when the answer is lost.
 """
 
 import hashlib
@@ -28,8 +26,8 @@ def no_fault(_operation: str, _key: str) -> tuple[bool, BaseException | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Lying:
-    """One object as it lies there."""
+class FakeObject:
+    """One object in the fake bucket."""
 
     content: bytes
     content_type: str
@@ -45,7 +43,7 @@ class FakeStore:
         self, hook: Hook = no_fault, *, conditional: ConditionalPut = ConditionalPut.RESPECTED
     ) -> None:
         self.hook = hook
-        self.objects: dict[str, Lying] = {}
+        self.objects: dict[str, FakeObject] = {}
         self.unlisted: set[str] = set()
         """Keys that listings do not show yet."""
         self.complaints: list[str] = []
@@ -55,9 +53,9 @@ class FakeStore:
     # --- what a test does behind the program's back ---------------------------------------------------------
 
     def place(self, key: str, content: bytes, *, task_id: str | None = None) -> None:
-        """Somebody's object; with `task_id`, one that an earlier attempt of ours has left."""
+        """A foreign object; with `task_id`, an earlier attempt of that task."""
         sha256 = hashlib.sha256(content).hexdigest() if task_id else None
-        self.objects[key] = Lying(content, "application/octet-stream", task_id, None, sha256)
+        self.objects[key] = FakeObject(content, "application/octet-stream", task_id, None, sha256)
 
     def vanish(self, key: str) -> None:
         """The object is lost."""
@@ -80,7 +78,9 @@ class FakeStore:
         content = upload.file.read()
         if upload.digests != digests_of(content):
             raise StoreError(f"put {key}: the bytes are not those of their digests")
-        offered = Lying(content, upload.content_type, upload.task_id, upload.family, upload.digests.sha256)
+        offered = FakeObject(
+            content, upload.content_type, upload.task_id, upload.family, upload.digests.sha256
+        )
         with self._lock:
             done = self._put(key, offered, look_first=look_first)
         if error is not None:
@@ -114,14 +114,14 @@ class FakeStore:
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         self._ask("read", key)
-        content = self._lying(key).content
+        content = self._existing(key).content
         if len(content) > bytes_max:
-            raise StoreMismatch(f"read {key}: larger than the {bytes_max} bytes it may have")
+            raise StoreMismatch(f"read {key}: larger than the {bytes_max} bytes allowed")
         return content
 
     def digest(self, key: str) -> tuple[str, int]:
         self._ask("digest", key)
-        content = self._lying(key).content
+        content = self._existing(key).content
         return hashlib.sha256(content).hexdigest(), len(content)
 
     def presigned(self, key: str, *, seconds: int) -> str:
@@ -134,13 +134,13 @@ class FakeStore:
         if error is not None:
             raise error
 
-    def _lying(self, key: str) -> Lying:
+    def _existing(self, key: str) -> FakeObject:
         found = self.objects.get(key)
         if found is None:
             raise StoreMismatch(f"read {key}: no object is there")
         return found
 
-    def _put(self, key: str, offered: Lying, *, look_first: bool) -> Put:
+    def _put(self, key: str, offered: FakeObject, *, look_first: bool) -> Put:
         found = self.objects.get(key)
         if found is not None and (look_first or self._conditional is not ConditionalPut.IGNORED):
             return _already_there(key, offered, found)
@@ -150,7 +150,7 @@ class FakeStore:
         self.objects[key] = offered
         return _as_put(PutOutcome.CREATED, offered)
 
-    def _complain_of_order(self, key: str, offered: Lying) -> None:
+    def _complain_of_order(self, key: str, offered: FakeObject) -> None:
         folder, _, name = key.rpartition("/")
         if name == "manifest.json":
             self._complain_of_manifest(key, json.loads(offered.content))
@@ -170,19 +170,19 @@ class FakeStore:
                 asset["bytes"],
                 asset["sha256"],
             ):
-                self.complaints.append(f"{key} tells other facts of {asset['key']} than are true")
+                self.complaints.append(f"{key} describes {asset['key']} wrongly")
 
 
-def _already_there(key: str, offered: Lying, found: Lying) -> Put:
+def _already_there(key: str, offered: FakeObject, found: FakeObject) -> Put:
     if found.content == offered.content:
         return _as_put(PutOutcome.SAME, offered)
     if found.task_id == offered.task_id:
         if found.sha256 != hashlib.sha256(found.content).hexdigest():
-            raise StoreMismatch(f"put {key}: an earlier attempt lies there damaged")
+            raise StoreMismatch(f"put {key}: an earlier attempt left a damaged object")
         return _as_put(PutOutcome.ADOPTED, found)
-    raise ForeignObject(f"put {key}: an object of {len(found.content)} bytes that is not ours lies there")
+    raise ForeignObject(f"put {key}: a foreign object of {len(found.content)} bytes is there")
 
 
-def _as_put(outcome: PutOutcome, lying: Lying) -> Put:
-    sha256 = hashlib.sha256(lying.content).hexdigest()
-    return Put(outcome, len(lying.content), sha256, lying.content_type)
+def _as_put(outcome: PutOutcome, found: FakeObject) -> Put:
+    sha256 = hashlib.sha256(found.content).hexdigest()
+    return Put(outcome, len(found.content), sha256, found.content_type)

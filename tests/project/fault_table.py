@@ -144,7 +144,7 @@ _CDN = (
 
 _STORE = (
     ("refused", "retried; what was stored is kept",
-     "archiver/store/test_s3.py::test_nobody_at_the_endpoint_is_a_store_out_of_reach",
+     "archiver/store/test_s3.py::test_an_endpoint_without_a_listener_is_unreachable",
      "archiver/store/test_faults.py::test_the_server_itself_may_be_gone_and_come_back"),
     ("timing out, 500, 503 SlowDown: failed", "retried, one set of objects in the end (Swift, Ceph)",
      "archiver/store/test_faults.py::test_a_put_that_failed_is_made_good_by_the_next",
@@ -168,7 +168,7 @@ _STORE = (
      "archiver/archive/test_stage.py::test_an_object_that_vanished_is_fetched_and_put_again"),
     ("200 and stored other bytes", "is no success; nothing is overwritten, an operator is told",
      "archiver/store/test_faults.py::test_a_200_that_stored_other_bytes_is_no_success_and_what_lies_there_is_not_overwritten",
-     "archiver/store/test_faults.py::test_an_object_that_became_another_one_stops_its_task_only_until_somebody_removes_it"),
+     "archiver/store/test_faults.py::test_an_object_that_became_another_one_stops_its_task_only_until_an_operator_removes_it"),
     ("connection cut at every tenth of an upload", "nothing half is there, the next attempt creates",
      "archiver/store/test_faults.py::test_an_upload_cut_at_any_tenth_leaves_nothing_half_and_succeeds_the_next_time"),
     ("nonsense for an answer", "ends in a failure that is named, never in a crash",

@@ -4,7 +4,7 @@ Two rules:
 
 1. A server is the real thing or it is not here. What it does wrong is written down as a `Weakness`, and the suite
    expects exactly that: a weakness that goes away fails a test as loudly as one that comes.
-2. Every process belongs to the one that started it: killed by its own id, and by the kernel should the starter die.
+2. A server's processes are killed by their own ids, and by the kernel if the test process dies.
 """
 
 from tests.s3_servers.ceph import CephServer

@@ -64,7 +64,7 @@ bluestore_fsck_on_mount = false
 osd_class_update_on_start = true
 osd_scrub_begin_hour = 0
 osd_scrub_end_hour = 0
-# after kill -9 nobody waits 30 s for the dead gateway to hear of a new bucket
+# after kill -9, do not wait 30 s for the dead gateway to hear of a new bucket
 osd_client_watch_timeout = 1
 [client]
 rgw_frontends = beast endpoint=127.0.0.1:{port}

@@ -82,8 +82,7 @@ def listens(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on and that no outgoing connection is given: below the ephemeral range,
-    so that a server finds its port free again after a restart."""
+    """A free loopback port below the ephemeral range: no outgoing connection takes it while a server restarts."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as listener:

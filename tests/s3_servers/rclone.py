@@ -48,8 +48,8 @@ class RcloneServer(S3Server):
 
 
 class RcloneInMemory(RcloneServer):
-    """Objects in memory, each with the ETag of its put. Over a folder, rclone reads and hashes every object again for
-    the first LIST that shows it, which no store does and would be charged to whoever lists."""
+    """Objects in memory, each with the ETag of its put. Over a folder, rclone hashes every object for the first LIST
+    that shows it; no real store does, and the lister would pay for it."""
 
     name: ClassVar[str] = "rclone-memory"
 

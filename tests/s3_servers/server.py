@@ -118,7 +118,7 @@ class S3Server(abc.ABC):
         )
 
     def create_bucket(self) -> str:
-        """A bucket that nobody has used."""
+        """A fresh bucket."""
         bucket = f"test-{uuid.uuid4().hex[:12]}"
         self.client.create_bucket(Bucket=bucket)
         return bucket

@@ -118,8 +118,8 @@ def _with_pairs_joined(written: Manifest) -> Manifest:
         written,
         external_task_id=joined(written.external_task_id),
         assets=tuple(
-            dataclasses.replace(one, source_url=joined(one.source_url), suspect=joined(one.suspect))
-            for one in written.assets
+            dataclasses.replace(asset, source_url=joined(asset.source_url), suspect=joined(asset.suspect))
+            for asset in written.assets
         ),
         request=joined(written.request),
         task=joined(written.task),

@@ -1,4 +1,4 @@
-"""The archive stage as a specification: what lies in the bucket, and in which order it came there, whatever fails."""
+"""The archive stage as a specification: what lies in the bucket and in which order it came there, in every failure."""
 
 import hashlib
 import json
@@ -310,12 +310,14 @@ def test_a_hold_takes_its_attempt_back_and_the_next_one_looks_before_it_puts_all
         engine.effects.plan["put 0.watermark.png"] = (True, BucketMissing("simulated"))
         engine.effects.plan["put 0.png"] = (True, BucketMissing("simulated"))
         assert isinstance(engine.attempt(), BucketMissing)
-        lying = dict(engine.store.objects)
+        before = dict(engine.store.objects)
         assert engine.show(task_id)["attempts"] == 0
 
         assert engine.attempt_again() is None
         engine.assert_archived(task_id)
-        assert {key: engine.store.objects[key] is lying[key] for key in lying} == dict.fromkeys(lying, True)
+        assert {key: engine.store.objects[key] is before[key] for key in before} == dict.fromkeys(
+            before, True
+        )
 
 
 # --- adoption ---------------------------------------------------------------------------------------------------
@@ -345,7 +347,7 @@ def test_a_lost_ledger_is_filled_from_manifests_without_a_single_fetch(
 
 
 @pytest.mark.parametrize(("family", "name"), [(FAMILY, "0.png"), ("audio/text-to-audio", "audio-0.wav")])
-def test_an_object_that_its_manifest_names_and_nobody_finds_is_fetched_again(
+def test_a_missing_object_that_its_manifest_names_is_fetched_again(
     engine: Engine, family: str, name: str
 ) -> None:
     task_id = archived_then_forgotten(engine, family)
@@ -451,7 +453,7 @@ def test_other_bytes_of_an_earlier_attempt_are_adopted_as_they_lie_there(engine:
     (asset,) = engine.manifest(task_id)["assets"]
     assert engine.store.content(key) == earlier
     assert (asset["bytes"], asset["sha256"]) == (len(earlier), hashlib.sha256(earlier).hexdigest())
-    assert (asset["width"], asset["height"]) == (None, None)  # nobody has looked at those bytes
+    assert (asset["width"], asset["height"]) == (None, None)  # those bytes were not measured
     engine.assert_clean()
 
 
@@ -851,12 +853,12 @@ def test_a_lease_that_is_renewed_lasts_as_long_as_the_fetch(engine: Engine, sim:
     engine.assert_archived(task_id)
 
 
-def test_no_manifest_is_put_when_somebody_else_has_the_task(engine: Engine) -> None:
+def test_no_manifest_is_put_when_another_worker_has_the_task(engine: Engine) -> None:
     task_id = engine.succeeded()
     lease = engine.claim()
 
     def taken_over() -> None:
-        # The ledger goes by a wall clock, which somebody sets ahead: our lease has time left, and yet it is over.
+        # The wall clock jumps ahead: by the monotonic clock our lease has time left, in the ledger it has ended.
         engine.clock.set_ahead(seconds=31)
         assert engine.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)
 

@@ -1,4 +1,4 @@
-"""One asset through the spool: what is asked of the CDN, what of the store, and what is told of it afterwards."""
+"""One asset through the spool: what is asked of the CDN and of the store, and what `bring` returns."""
 
 import dataclasses
 import hashlib
@@ -43,10 +43,10 @@ def claimed(engine: Engine, family: str = FAMILY, **task: object) -> Lease:
 def bring(
     engine: Engine, lease: Lease, *, sha256: str | None = None, role: Role | None = None
 ) -> StoredAsset:
-    one = lease.assets[0]
+    leased = lease.assets[0]
     if role is not None:
-        one = dataclasses.replace(one, asset=dataclasses.replace(one.asset, role=role))
-    return engine.transfer.bring(lease, one, folder="folder/", look_first=False, sha256=sha256)
+        leased = dataclasses.replace(leased, asset=dataclasses.replace(leased.asset, role=role))
+    return engine.transfer.bring(lease, leased, folder="folder/", look_first=False, sha256=sha256)
 
 
 def test_what_comes_back_is_the_object_as_it_lies_there(engine: Engine, sim: KlingSimulator) -> None:
@@ -80,7 +80,7 @@ def test_the_bytes_give_the_extension_whatever_the_url_ends_in(
 
 
 @pytest.mark.parametrize("role", [Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER])
-def test_video_and_audio_and_what_nobody_knows_have_a_limit_of_their_own(
+def test_video_and_audio_and_unknown_kinds_have_a_limit_of_their_own(
     sim: KlingSimulator, tmp_path: pathlib.Path, role: Role
 ) -> None:
     with Engine(sim, tmp_path, limits=SMALL) as engine:

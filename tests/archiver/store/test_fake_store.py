@@ -37,22 +37,22 @@ def test_a_manifest_that_is_true_is_no_reason_to_complain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "told", "complaint"),
+    ("stored", "described", "complaint"),
     [
         (None, b"bytes", "came before"),
-        (b"other", b"bytes", "tells other facts"),
-        (b"longer bytes", b"bytes", "tells other facts"),
+        (b"other", b"bytes", "wrongly"),
+        (b"longer bytes", b"bytes", "wrongly"),
     ],
 )
 def test_it_complains_of_a_manifest_that_is_not_true(
-    stored: bytes | None, told: bytes, complaint: str
+    stored: bytes | None, described: bytes, complaint: str
 ) -> None:
     fake = FakeStore()
     if stored is not None:
         put(fake, stored, key=FOLDER + "0.png")
-    put(fake, manifest_of(told), key=FOLDER + "manifest.json")
+    put(fake, manifest_of(described), key=FOLDER + "manifest.json")
 
-    assert [complaint in one for one in fake.complaints] == [True]
+    assert [complaint in found for found in fake.complaints] == [True]
 
 
 def test_it_complains_of_an_object_that_changes() -> None:
@@ -60,7 +60,7 @@ def test_it_complains_of_an_object_that_changes() -> None:
     put(fake, b"bytes", key=FOLDER + "0.png")
     put(fake, b"other", key=FOLDER + "0.png")
 
-    assert [("immutable" in one) for one in fake.complaints] == [True]
+    assert [("immutable" in found) for found in fake.complaints] == [True]
 
 
 def test_it_complains_of_an_object_that_comes_after_its_manifest() -> None:
@@ -69,7 +69,7 @@ def test_it_complains_of_an_object_that_comes_after_its_manifest() -> None:
     put(fake, manifest_of(b"bytes"), key=FOLDER + "manifest.json")
     put(fake, b"late", key=FOLDER + "1.png")
 
-    assert [("after its manifest" in one) for one in fake.complaints] == [True]
+    assert [("after its manifest" in found) for found in fake.complaints] == [True]
 
 
 @pytest.mark.parametrize("happens", [False, True])

@@ -353,7 +353,7 @@ def test_a_manifest_that_the_store_said_it_took_and_did_not_is_put_again(works: 
     works.assert_archived(task_id)
 
 
-def test_an_object_that_became_another_one_stops_its_task_only_until_somebody_removes_it(
+def test_an_object_that_became_another_one_stops_its_task_only_until_an_operator_removes_it(
     works: Works,
 ) -> None:
     task_id = works.engine.succeeded()
@@ -381,7 +381,7 @@ def test_an_object_that_became_another_one_stops_its_task_only_until_somebody_re
 def test_the_server_itself_may_be_gone_and_come_back(works: Works) -> None:
     task_id = works.engine.succeeded(images=2)
     works.server.kill()
-    works.proxy.on_all(faulty.speaking(b""))  # nobody behind it any more
+    works.proxy.on_all(faulty.speaking(b""))  # no server behind it any more
     assert reason(works.engine.attempt()) == "store_unreachable"
     works.server.start()
     works.repair()

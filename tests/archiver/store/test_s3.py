@@ -46,7 +46,7 @@ POLICY = json.loads((DEPLOY / "iam-policy.json").read_text())
 
 
 def place(server: S3Server, bucket: str, content: bytes, *, key: str = KEY, **metadata: str) -> None:
-    """Somebody else's object."""
+    """A foreign object."""
     server.client.put_object(Bucket=bucket, Key=key, Body=content, Metadata=metadata)
 
 
@@ -110,7 +110,7 @@ def test_an_object_of_another_task_is_foreign_and_stays(store: S3Store, content:
     assert lies(store) == content
 
 
-def test_a_foreign_object_stays_also_when_nobody_looks_first(
+def test_a_foreign_object_stays_without_looking_first(
     store: S3Store, s3_server: S3Server, bucket: str
 ) -> None:
     place(s3_server, bucket, OTHER)
@@ -123,7 +123,7 @@ def test_a_foreign_object_stays_also_when_nobody_looks_first(
         assert lies(store) == OTHER
 
 
-def test_equal_bytes_that_somebody_else_put_there_are_the_same(
+def test_equal_bytes_that_another_program_put_there_are_the_same(
     store: S3Store, s3_server: S3Server, bucket: str
 ) -> None:
     place(s3_server, bucket, CONTENT)
@@ -369,7 +369,7 @@ def test_a_put_that_fails_while_it_is_sent_leaves_a_file_that_can_be_closed(
     assert (file.closed, raised.value.disposition) == (True, StoreUnreachable.disposition)
 
 
-def test_nobody_at_the_endpoint_is_a_store_out_of_reach(swift_server: S3Server, unused_port: int) -> None:
+def test_an_endpoint_without_a_listener_is_unreachable(swift_server: S3Server, unused_port: int) -> None:
     store = swift_server.store("bucket", endpoint_url=f"http://127.0.0.1:{unused_port}")
 
     for act in (store.check, lambda: put(store), lambda: store.list(""), lambda: store.digest(KEY)):
