@@ -39,7 +39,7 @@ PLACES: Mapping[Role, Place] = {
 }
 ROLE_OF_ARRAY = {place.array: role for role, place in PLACES.items()}
 ROLE_OF_OUTPUT_TYPE = {place.output_type: role for role, place in reversed(list(PLACES.items()))}
-"""The first row of `PLACES` wins: an output of type `image` is an image, also where it is one of a series."""
+"""The first row wins: an output of type `image` is an image, also where it is one of a series."""
 
 OUTPUTS = "outputs"
 """The one result array of the new standard."""
@@ -106,7 +106,7 @@ URL_FIELDS: Sequence[UrlField] = (
 
 
 def collection_of(family: str | None) -> str | None:
-    """`tasks` or `solutions`; None for a family with a path below `/v1/`, and for None."""
+    """`tasks` or `solutions`; None for a family with a path below `/v1/`."""
     first = (family or "").partition("/")[0]
     return first if first in COLLECTION_SWEEPS else None
 
@@ -138,7 +138,7 @@ def families_fitting(result_arrays: Sequence[str], configured: Sequence[str]) ->
 
 
 def _arrays_of(family: str) -> set[str] | None:
-    """The result arrays that tasks of `family` fill. A solution may answer in either dialect (API.md 1.4)."""
+    """The result arrays that its tasks fill. A solution may answer in either dialect (API.md 1.4)."""
     if family not in FAMILIES:
         return None
     collection = collection_of(family)
@@ -147,7 +147,7 @@ def _arrays_of(family: str) -> set[str] | None:
 
 
 def shown_as(role: Role) -> Role:
-    """The role that `/tasks` shows in place of `role`: it does not tell a series from single images."""
+    """The role that `/tasks` shows instead: it does not tell a series from single images."""
     return ROLE_OF_OUTPUT_TYPE[PLACES[role].output_type]
 
 
@@ -157,7 +157,7 @@ def arrays_shown_as(roles: Set[Role]) -> list[str]:
 
 
 def roles_shown(family: str) -> frozenset[Role] | None:
-    """The roles that `/tasks` shows of tasks of `family`: none for a solution, None where this version cannot tell."""
+    """The roles that `/tasks` shows of a family: none of a solution, None where this version cannot tell."""
     if family in FAMILIES and collection_of(family) != SOLUTIONS:
         return frozenset(shown_as(role) for role in FAMILIES[family])
     return frozenset() if collection_of(family) is not None else _ROLES_OF_AREA.get(family.partition("/")[0])

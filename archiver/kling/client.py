@@ -112,7 +112,7 @@ class KlingClient:
             follow_redirects=False,
         )
         self.skew_ms: int | None = None
-        """The API's clock minus ours at its last answer, in ms: the smallest difference that explains it."""
+        """The API's clock minus ours at its last answer, in ms: the smallest difference that explains the answer."""
         self.skew_measured_at: float | None = None
         """When that was: Unix seconds by our clock."""
 
@@ -127,20 +127,19 @@ class KlingClient:
 
     @property
     def ahead_ms(self) -> int:
-        """How far the API's clock is ahead of ours, in ms; 0 where it is not, or is unknown."""
+        """How far the API's clock is ahead of ours, in ms; 0 if not, or unknown."""
         return max(0, self.skew_ms or 0)
 
     @property
     def behind_ms(self) -> int:
-        """How far the API's clock is behind ours, in ms; 0 where it is not, or is unknown."""
+        """How far the API's clock is behind ours, in ms; 0 if not, or unknown."""
         return max(0, -(self.skew_ms or 0))
 
     def create(self, family: str, body: Mapping[str, object]) -> Task:
-        """Create a task of a `/v1` family. The answer has its id and status, no results yet.
+        """Create a task of a `/v1` family; the answer has no results yet.
 
-        Give `body` an `external_task_id`: it finds the task again should the answer be lost.
-
-        Raises `CreateOutcomeUnknown` if the task may exist. After every other failure it does not.
+        Give `body` an `external_task_id`: it finds the task should the answer be lost. Raises `CreateOutcomeUnknown` if
+        the task may exist; after every other failure it does not.
         """
         question = Question.create(family, body)
         try:
@@ -186,14 +185,14 @@ class KlingClient:
     ) -> ApiResponse:
         """The answer of `/tasks` or `/solutions`: GET with `query`, or POST with `body`, which creates nothing.
 
-        Raises NeedsApiKey before sending, NotOffered where a gateway has no such path, other Failures.
+        Raises NeedsApiKey, NotOffered where a gateway has no such path, other Failures.
         """
         if not self._has_api_key:
             raise failures.NeedsApiKey(f"/{name} answers to an API Key only.")
         return self._ask(Question.collection(name, query=query, body=body), priority=priority)
 
     def _ask(self, question: Question, *, priority: Priority) -> ApiResponse:
-        """One request, and a second one with a fresh token where the API refused the first token."""
+        """One request, and a second with a fresh token where the API refused the first."""
         bearer = self._bearer.current()
         try:
             return self._ask_once(question, bearer=bearer, priority=priority)
@@ -244,14 +243,14 @@ class KlingClient:
             by_id=question.by_id,
         )
         if question.endpoint == "create":
-            # A gateway or the API may have failed after the task was created, whatever the code.
+            # On a 5xx the task may have been created before the failure, whatever the code.
             return failures.CreateOutcomeUnknown(str(refusal)) if status >= 500 else refusal
         if isinstance(refusal, failures.ApiRateLimited):
             self._limiter.halve()
         return refusal
 
     def _fetch(self, question: Question, *, bearer: str) -> tuple[int, bytes]:
-        """(HTTP status, body) of one request."""
+        """(HTTP status, body)"""
         sent_at = self._now()
         is_create = question.endpoint == "create"
         with self._http.stream(
@@ -275,8 +274,7 @@ class KlingClient:
         return {"connect": connect, "pool": self._answer_seconds, "write": connect, "read": left}
 
     def _create_timeouts(self) -> dict[str, object]:
-        """A create may carry ten megabytes of image, which the API looks at before it answers; and giving up costs more
-        than waiting."""
+        """The API looks at up to ten megabytes of image before it answers, and giving up costs more than waiting."""
         left = TimeLeft(
             idle_seconds=self._create_seconds, answer_seconds=self._create_seconds, monotonic=self._monotonic
         )
@@ -326,7 +324,7 @@ class KlingClient:
 
     def _clean(self, words: str) -> str:
         """Words from outside, on one line, without keys and signed URLs."""
-        # The limit bounds the work only. A shorter cut before cleaning could leave half a key at the end.
+        # The limit bounds the work only: a shorter cut before cleaning could leave half a key at the end.
         cleaned = self._redaction.text(model.text(words, limit=20 * MESSAGE_CHARACTERS_MAX))
         return " ".join(cleaned.split())[:MESSAGE_CHARACTERS_MAX]
 

@@ -90,7 +90,7 @@ class Bearer:
 
     def drop(self, refused: str) -> bool:
         """Forget a token that the API refused; True where a fresh one can be signed. Of many threads refused with one
-        token, the first makes the next one."""
+        token, the first makes the next."""
         if isinstance(self._credential, ApiKey):
             return False
         with self._lock:

@@ -21,19 +21,19 @@ from collections.abc import Callable, Iterator, Set
 from archiver.failures import Stopped
 
 FLOOR_DIVISOR = 32
-"""Halving stops at this part of the configured rate."""
+"""Halving stops at this part of the rate."""
 RECOVERY_PER_SECOND = 0.01
 """Part of the configured rate won back each second. From half to full takes 50 s, so a lasting limit is hit about once
 a minute."""
 HALVING_SECONDS_MIN = 1.0
 """Requests sent at once are refused at once: one complaint."""
 VERIFICATIONS_IN_A_ROW = 7
-"""How many verifications go first while others wait; then one of those has a turn."""
+"""Verifications that go first while others wait; then one of those has a turn."""
 LISTS_IN_A_ROW = 2
-"""How many list pages go first while the background waits."""
+"""List pages that go first while the background waits."""
 UNANSWERED_IN_A_ROW = 5
-"""From this many unanswered requests in a row on, each is a complaint: a service that is down is asked every five
-seconds. One bad answer says nothing about the service."""
+"""From this many unanswered requests in a row on, each is a complaint: a dead service is asked every five seconds. One
+bad answer says nothing about the service."""
 WAIT_SECONDS_MIN = 0.001
 WAIT_SECONDS_MAX = 1.0
 
@@ -48,7 +48,7 @@ class Priority(enum.Enum):
 
 @dataclasses.dataclass
 class Turns:
-    """Whose turn it is among those who wait. No clock, no tokens."""
+    """Whose turn it is among those who wait; no clock, no tokens."""
 
     verifications: int = 0
     """In a row, while others waited."""
@@ -65,7 +65,7 @@ class Turns:
         return Priority.BACKGROUND
 
     def count(self, priority: Priority, *, waiting: Set[Priority]) -> None:
-        """Note that `priority` had a turn while `waiting` waited."""
+        """Note a turn of `priority` while `waiting` waited."""
         if priority is Priority.VERIFY:
             self.verifications += bool(waiting - {Priority.VERIFY})
             return
@@ -88,9 +88,9 @@ class _Bucket:
 
 
 class RateLimiter:
-    """At most `rate_per_second` requests a second on average, after a burst of at most one second's worth.
+    """At most `rate_per_second` on average, after a burst of at most one second's worth. Thread-safe.
 
-    Thread-safe. `wait(seconds)` is the stop event's own `wait`: it returns True, early, once the process is stopping.
+    `wait(seconds)` is the stop event's own `wait`: it returns True, early, once the process is stopping.
     """
 
     def __init__(
@@ -117,16 +117,14 @@ class RateLimiter:
 
     @property
     def rate_per_second(self) -> float:
-        """The rate now: the configured one, or less after a complaint of the API."""
+        """The configured rate, or less after a complaint of the API."""
         with self._lock:
             self._refill()
             return self._rate
 
     def acquire(self, priority: Priority, *, timeout_seconds: float | None = None) -> bool:
-        """Wait for the right to send one request; False at the time-out.
-
-        Raises `Stopped` once the process stops, even if a token is free.
-        """
+        """Wait for the right to send one request; False at the time-out. Raises `Stopped` once the process stops, even
+        if a token is free."""
         until = float("inf") if timeout_seconds is None else self._monotonic() + timeout_seconds
         self._sleep(0.0)
         seconds = self._wait_for(priority)
@@ -162,7 +160,7 @@ class RateLimiter:
             self.halve()
 
     def answered(self) -> None:
-        """The API answered, perhaps with a refusal: it is up."""
+        """The API is up, even if it refused."""
         with self._lock:
             self._unanswered = 0
 
@@ -172,7 +170,7 @@ class RateLimiter:
             self._refill()
             in_background = priority is Priority.BACKGROUND
             waiting = {each for each, count in self._waiting.items() if count}
-            # A background without a token of its own could not use a turn that others leave to it.
+            # A turn left to a background without a token would be lost.
             able = waiting if self._background.tokens >= 1 else waiting - {Priority.BACKGROUND}
             if self._turns.next(able | {priority}) is not priority:
                 return self._bounded(1 / self._rate)
@@ -188,7 +186,7 @@ class RateLimiter:
             return 0.0
 
     def _refill(self) -> None:
-        """Bring rate and tokens up to now. The rate grows evenly, so its mean gives the tokens."""
+        """Bring rate and tokens up to now; the rate grows evenly, so its mean gives the tokens."""
         now = self._monotonic()
         seconds = max(0.0, now - self._counted_until)
         self._counted_until = max(now, self._counted_until)
@@ -200,7 +198,6 @@ class RateLimiter:
 
     @contextlib.contextmanager
     def _queued(self, priority: Priority) -> Iterator[None]:
-        """Let other threads see who waits."""
         with self._lock:
             self._waiting[priority] += 1
         try:

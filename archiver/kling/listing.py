@@ -64,7 +64,7 @@ def steps_of(page: Page) -> Steps:
 
 @dataclasses.dataclass
 class Listing:
-    """One reading of a family's list. Iterate `pages`; the fields say what the reading finds out."""
+    """One reading of a family's list; the fields say what it finds out."""
 
     read: Callable[[int], Page]
     oldest_first: bool = False
@@ -98,7 +98,7 @@ class Listing:
 
     @property
     def sorted(self) -> bool:
-        """Whether the list has an order and is read from its newest end: pages behind old rows are then older still."""
+        """Whether pages behind old rows are older still: the list has an order, and is read from its newest end."""
         return self.order is (Order.OLDEST_FIRST if self.oldest_first else Order.NEWEST_FIRST)
 
     @property
@@ -143,7 +143,7 @@ class Listing:
         return page
 
     def _is_standing_still(self, page: Page) -> bool:
-        """Whether the same page came `REPEATS_MAX` times again. Fewer may be a list that shifted by exactly a page."""
+        """Whether the same page came `REPEATS_MAX` times again; fewer may be a list that shifted by a page."""
         repeated = page.rows > 0 and page.ids == self._ids_before
         self._repeats = self._repeats + 1 if repeated else 0
         self._ids_before = page.ids
@@ -151,8 +151,8 @@ class Listing:
         return self.stands_still
 
     def _find_last(self, start: int) -> int:
-        """The last page with rows: outwards from `start` in doubling steps, then by halves. Each step looks at two
-        pages, since one empty page is not the end; 3 reads where nothing has changed."""
+        """The last page with rows: outwards in doubling steps, then by halves. Each step looks at two pages, since one
+        empty page is not the end; 3 reads where nothing has changed."""
         low, high = self._around(start)
         while high - low > 1:
             middle = (low + high) // 2
@@ -190,7 +190,7 @@ class Listing:
         return False
 
     def _page(self, number: int) -> Page:
-        """A page; the last one that the search has read is not read again."""
+        """A page; the one that the search has just read is not read again."""
         if self._kept is not None and self._kept[0] == number:
             return self._kept[1]
         return self.read(number)

@@ -17,7 +17,7 @@ IDS_MAX = 20
 WINDOW_ROWS = 500
 
 Answers = dict[str, NewStandardTask | Failure]
-"""Id → its task, or why its row cannot be read. Missing: the API has left the id out."""
+"""Id → its task, or why its row cannot be read; without the ids that the API left out."""
 
 
 def ask_ids(

@@ -62,7 +62,7 @@ class Unsound:
 
 
 def read_answer(body: bytes) -> ApiResponse:
-    """Raises `ApiAnswerUnreadable` unless it is an object with a numeric `code`, perhaps as a string of digits."""
+    """Raises `ApiAnswerUnreadable` unless it is an object with a numeric `code`, perhaps in a string."""
     envelope = _parse(body)
     if not isinstance(envelope, dict):
         raise ApiAnswerUnreadable("The API's answer is JSON but no object.")
@@ -79,8 +79,8 @@ def read_answer(body: bytes) -> ApiResponse:
 
 
 def rows_of(answer: ApiResponse) -> list[object]:
-    """The task objects of an answer. `data` is an array, one object (the documentation shows one for a list, too), the
-    object of `/tasks` around `result`, or null. Raises `ApiAnswerUnreadable` otherwise."""
+    """The task objects of an answer. `data` is an array, one object (for a list, too, on one page of the
+    documentation), the object of `/tasks` around `result`, or null. Raises `ApiAnswerUnreadable` otherwise."""
     data = answer.data
     if isinstance(data, dict) and isinstance(data.get("result"), list) and "task_id" not in data:
         data = data["result"]
@@ -136,7 +136,7 @@ def _kind(*, status: int, code: int | None) -> type[Failure]:
 
 
 def _kind_of_status(status: int) -> type[Failure]:
-    """For a 4xx without a known code. 403 is not `ApiForbidden`: the API itself sends 1103, firewalls send HTML."""
+    """For a 4xx without a known code. 403 is no `ApiForbidden`: the API sends 1103, firewalls send HTML."""
     by_status: Mapping[int, type[Failure]] = {
         401: failures.ApiCredentialsRefused,
         403: failures.ApiAnswerUnreadable,

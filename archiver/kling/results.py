@@ -30,7 +30,7 @@ _FORMATS = ("mp3", "wav")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Found:
-    """A URL inside a row; `rank` is its place in `URL_FIELDS`, past the end for an unknown field."""
+    """A URL inside a row; `rank` is its place in `URL_FIELDS`, past the end if unknown."""
 
     rank: int
     path: str
@@ -105,7 +105,7 @@ def file_name(stem: str, *, extension: str) -> str:
 
 
 def _first(document: Mapping[str, object], *names: str) -> object:
-    """The first of these fields that has a value: the two standards spell them differently."""
+    """The first of these fields with a value: the two standards spell them differently."""
     return next((document[name] for name in names if document.get(name) not in (None, "")), None)
 
 
@@ -145,7 +145,7 @@ def _message(document: Mapping[str, object]) -> str:
 
 
 def _kind(value: object) -> str:
-    """The JSON type of a value, which itself is never repeated in messages."""
+    """The JSON type; messages never repeat the value."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
@@ -270,7 +270,7 @@ def _draft(base: str, found: _Found, *, role: Role, index: int | None) -> _Draft
 
 
 def _surprises(name: str, place: int, *, found: Sequence[_Found], role: Role) -> set[str]:
-    """What to report of one row; see `Task.unknown_fields`."""
+    """See `Task.unknown_fields`."""
     label = _safe(name)
     surprises = {f"{label}[].{_short(_safe(url.path))}" for url in found if not url.known}
     if role is Role.OTHER:
@@ -281,8 +281,8 @@ def _surprises(name: str, place: int, *, found: Sequence[_Found], role: Role) ->
 
 
 def _links(name: str, row: object, *, found: Sequence[_Found]) -> set[str]:
-    """Links that no field name marks as results. They are reported, not fetched: a help page among a task's files would
-    keep it from its manifest."""
+    """Links that no field name marks as results: reported, not fetched. A help page among a task's files would keep it
+    from its manifest."""
     results = {url.path for url in found}
     paths = [".".join(path) for path, value in _strings(row) if path and _is_web(value)]
     return {f"{_safe(name)}[].{_short(_safe(path))} not fetched" for path in paths if path not in results}

@@ -1,4 +1,4 @@
-"""The one loop of every sweep: read a page, take it, count it, until the source ends or the stop rule is met."""
+"""The one loop of every sweep."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
@@ -13,7 +13,7 @@ Answer = TypeVar("Answer")
 Page = TypeVar("Page")
 Page_contra = TypeVar("Page_contra", contravariant=True)
 StopRule = Callable[[Page, PageCounts], bool]
-"""(page, its counts) → whether the rest of the source cannot matter."""
+"""Whether, after this page, the rest of the source cannot matter."""
 
 
 class Sink(Protocol[Page_contra]):
@@ -34,7 +34,6 @@ class NoLease:
     """For a dry run: it writes nothing, so it is in nothing's way."""
 
     def renew(self) -> bool:
-        """Always True."""
         return True
 
 

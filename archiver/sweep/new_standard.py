@@ -33,7 +33,7 @@ def windows_since(
     since: int | None, *, collection: str, client: KlingClient, now: Callable[[], int]
 ) -> Iterator[WindowPage]:
     """What `collection` has shown since a moment (Unix ms; None: 30 days), page by page. Raises Failure."""
-    # The two clocks may differ, and `since` is by ours: each bound goes by the clock that shows more.
+    # Each bound goes by the clock, ours or the API's, that shows more tasks; `since` is by ours.
     end = now() + client.ahead_ms
     start = oldest = now() - client.behind_ms - RETENTION_MS
     if since is not None:
@@ -56,12 +56,12 @@ class Selection:
 
     to_record: list[Task] = dataclasses.field(default_factory=list)
     to_enrol: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-    """Id → the result arrays that its task fills."""
+    """Id → its result arrays."""
     to_archive: list[Task] = dataclasses.field(default_factory=list)
     """Those of both that have succeeded and are not in the bucket."""
     passed_by: int = 0
     unreadable: list[str] = dataclasses.field(default_factory=list)
-    """One sentence for each row that cannot be read."""
+    """One sentence for each unreadable row."""
 
     def counts(self, page: WindowPage) -> PageCounts:
         """What every sink counts of the page."""
@@ -70,7 +70,7 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True)
 class Selector:
-    """Decides what becomes of a page's rows, and logs those that cannot be read."""
+    """Decides what becomes of rows, and logs those that cannot be read."""
 
     account: str
     families: tuple[str, ...]
@@ -80,7 +80,7 @@ class Selector:
     now: Callable[[], int]
 
     def select(self, page: WindowPage) -> Selection:
-        """Sort the rows of a page by what the ledger knows of them."""
+        """Sort the rows by what the ledger knows of them."""
         selection = Selection(unreadable=list(page.reasons))
         rows: list[tuple[NewStandardTask, Task]] = []
         for shown in page.shown:

@@ -34,11 +34,11 @@ OnPage = Callable[[SweepCounts], None]
 
 
 def _ignore(_counts: SweepCounts) -> None:
-    """No progress is shown."""
+    pass
 
 
 def _never(_page: WindowPage, _counts: PageCounts) -> bool:
-    """The stop rule of windows: they come in no order, so all are read."""
+    """Windows come in no order, so all are read."""
     return False
 
 
@@ -87,10 +87,7 @@ class Sweeper:
         return self.availability.is_unavailable(family)
 
     def sweep(self, family: str, *, full: bool, on_page: OnPage = _ignore) -> SweepCounts:
-        """Sweep one family; `on_page` is called after each page.
-
-        Raises Failure (the family is given back) and Stopped.
-        """
+        """Sweep one family; `on_page` is called after each page. Raises Failure and Stopped."""
         counts = SweepCounts(family, full)
         token = self.ledger.sweeps.begin(account=self.account, family=family)
         if token is None:
@@ -126,8 +123,8 @@ class Sweeper:
     def dry_run(
         self, family: str, *, full: bool, on_page: OnPage = _ignore, counted: set[str] | None = None
     ) -> SweepCounts:
-        """Read as `sweep` does and write nothing: how many tasks and files it would bring. Ids in `counted` are not
-        counted again; those counted now are added to it. Raises Failure."""
+        """Read as `sweep` does and write nothing: how many tasks and files it would bring. Ids in `counted` do not
+        count again; new ones are added to it. Raises Failure."""
         counts = SweepCounts(family, full)
         counted = set() if counted is None else counted
         reading = self._reading(counts, NoLease(), on_page)
@@ -173,7 +170,7 @@ class Sweeper:
         return self.ledger.sweeps.memory(account=self.account, family=family)
 
     def _horizon(self) -> int:
-        """By the slower of our clock and the API's: a fast one must not hide what is not deleted yet."""
+        """By the slower of the two clocks: a fast one must not hide what is not deleted yet."""
         return self.now() - self.client.behind_ms - HORIZON_MS
 
     def _log(self, counts: SweepCounts, listing: Listing, *, began: int) -> None:
