@@ -21,8 +21,11 @@ from archiver.record import Recorder
 from archiver.store import Store
 from archiver.sweep.stage import Sweeper
 from archiver.verify.availability import Availability
+from archiver.verify.lists import FamilyLists
+from archiver.verify.matching import ListMatcher
 from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
+from archiver.verify.unknown_ids import UnknownIdAlarm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Stages:
     ledger: Ledger
     keeper: LeaseKeeper
     """Holds this account's leases only: a stop gives back all that it holds."""
+    list_matcher: ListMatcher
     verifier: Verifier
     batch_query: BatchQuery
     archiver: Archiver
@@ -69,15 +73,20 @@ class Stages:
 
 
 def build_sweeper(
-    account: Account, *, ledger: Ledger, metrics: Metrics, clock: Clock, offers: Availability | None = None
+    account: Account,
+    *,
+    ledger: Ledger,
+    metrics: Metrics,
+    clock: Clock,
+    availability: Availability | None = None,
 ) -> Sweeper:
-    """The sweep of one account. `offers`: the availability that the account's other stages know of."""
+    """The sweep of one account. `availability` is the one that the account's other stages know."""
     return Sweeper(
         account=account.name,
         families=account.families,
         client=account.client,
         ledger=ledger,
-        availability=offers or Availability(account=account.name, ledger=ledger, now=clock.now_ms),
+        availability=availability or Availability(account=account.name, ledger=ledger, now=clock.now_ms),
         recorder=Recorder(account.name, ledger, metrics, clock.random),
         metrics=metrics,
         full_interval_ms=account.full_sweep_interval_ms,
@@ -100,23 +109,37 @@ def build_stages(
     """
     clock = clock or Clock()
     keeper = LeaseKeeper(ledger, monotonic=clock.monotonic)
-    offers = Availability(account=account.name, ledger=ledger, now=clock.now_ms)
+    availability = Availability(account=account.name, ledger=ledger, now=clock.now_ms)
+    lists = FamilyLists(account.name, account.client, ledger, availability, metrics)
+    recorder = Recorder(account.name, ledger, metrics, clock.random)
+    alarm = UnknownIdAlarm()
     transfer = Transfer(fetcher=fetcher, store=store, keeper=keeper, limits=account.limits, now=clock.now_ms)
     return Stages(
         account=account,
         ledger=ledger,
         keeper=keeper,
+        list_matcher=ListMatcher(
+            account=account.name,
+            families=account.families,
+            ledger=ledger,
+            lists=lists,
+            recorder=recorder,
+            alarm=alarm,
+            now=clock.now_ms,
+        ),
         verifier=Verifier(
             account=account.name,
             families=account.families,
             client=account.client,
             ledger=ledger,
-            offers=offers,
+            lists=lists,
+            recorder=recorder,
+            alarm=alarm,
             metrics=metrics,
             now=clock.now_ms,
-            rand=clock.random,
+            random=clock.random,
         ),
-        batch_query=BatchQuery(families=account.families, client=account.client, offers=offers),
+        batch_query=BatchQuery(families=account.families, client=account.client, availability=availability),
         archiver=Archiver(
             account=account.name,
             prefix=account.prefix,
@@ -130,7 +153,9 @@ def build_stages(
             metrics=metrics,
             now=clock.now_ms,
         ),
-        sweeper=build_sweeper(account, ledger=ledger, metrics=metrics, clock=clock, offers=offers),
+        sweeper=build_sweeper(
+            account, ledger=ledger, metrics=metrics, clock=clock, availability=availability
+        ),
         failure_handler=FailureHandler(ledger=ledger, metrics=metrics, now=clock.now_ms, rand=clock.random),
         metrics=metrics,
         swept_families=swept(account.families, has_api_key=account.client.has_api_key),

@@ -69,7 +69,7 @@ class VerifyLoop:
         None, which is all that is due, where matching failed: a broken list must not keep ids from being asked for.
         """
         matched: list[MatchResult] = []
-        self._guard.attempt("list-matching", lambda: matched.append(self._stages.verifier.match()))
+        self._guard.attempt("list-matching", lambda: matched.append(self._stages.list_matcher.match()))
         if any(result.count for result in matched):
             self._on_verified()
         return matched[0].began if matched else None

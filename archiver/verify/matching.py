@@ -18,7 +18,6 @@ from archiver.kling.pages import PAGE_ROWS, Page
 from archiver.ledger import Ledger, PendingCounts, RecordedTask, RecordOutcome
 from archiver.model import Stage
 from archiver.record import Recorder
-from archiver.verify.availability import Availability
 from archiver.verify.lists import FamilyLists
 from archiver.verify.places import is_known
 from archiver.verify.unknown_ids import UnknownIdAlarm
@@ -113,7 +112,6 @@ class ListMatcher:
     families: tuple[str, ...]
     ledger: Ledger
     lists: FamilyLists
-    availability: Availability
     recorder: Recorder
     alarm: UnknownIdAlarm
     now: Callable[[], int]
@@ -125,7 +123,7 @@ class ListMatcher:
         plans = [
             family_plan
             for family_plan in plan(waiting, self.families)
-            if self.availability.may_ask(family_plan.family)
+            if self.lists.availability.may_ask(family_plan.family)
         ]
         for family_plan in plans:
             if self.ledger.holds.is_held(account=self.account, stage=Stage.VERIFY, family=family_plan.family):
@@ -142,7 +140,7 @@ class ListMatcher:
             listing = self.lists.open(family, family_plan.priority)
             for number, page in enumerate(listing.pages(), start=1):
                 recorded = self.recorder.record_page(page.tasks, behind_ms=self.lists.client.behind_ms)
-                self.availability.answered(family)
+                self.lists.availability.answered(family)
                 matched += sum(_waited_before(result, began) for result in recorded)
                 result = PageResult(
                     pages=number,
@@ -156,7 +154,7 @@ class ListMatcher:
             raise
         except Failure as error:
             # A made-up family has no list; that says nothing of the API.
-            if family not in self.families or not self.availability.refused(family, error):
+            if family not in self.families or not self.lists.availability.refused(family, error):
                 self.lists.log_unreadable(family, error)
         if matched:
             self.alarm.confirmed()

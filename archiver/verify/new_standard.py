@@ -27,10 +27,10 @@ from archiver.verify.availability import Availability
 class BatchQuery:
     families: tuple[str, ...]
     client: KlingClient
-    offers: Availability
+    availability: Availability
 
     def is_offered(self) -> bool:
-        return self.client.has_api_key and not self.offers.is_unavailable(COLLECTION_SWEEPS[TASKS])
+        return self.client.has_api_key and not self.availability.is_unavailable(COLLECTION_SWEEPS[TASKS])
 
     def ask(self, leases: Sequence[Lease]) -> Mapping[str, NewStandardTask | Failure] | None:
         """What the API shows of these ids; None where it turns out not to offer the question. Raises Failure, which
@@ -77,24 +77,24 @@ class BatchQuery:
         unanswered = [task_id for task_id in ids if task_id not in answers]
         if not unanswered:
             return True
-        if self.offers.is_unavailable(COLLECTION_SWEEPS[collection]):
+        if self.availability.is_unavailable(COLLECTION_SWEEPS[collection]):
             return False
         try:
             answers |= ask_ids(self.client, collection, unanswered, priority=priority, external=external)
         except (NotOffered, ApiAnswerUnreadable, ApiBadParameter, ApiForbidden, ApiRequestInvalid) as error:
             return self._is_offered_after(error, collection)
-        self.offers.answered(COLLECTION_SWEEPS[collection])
+        self.availability.answered(COLLECTION_SWEEPS[collection])
         return True
 
     def _is_offered_after(self, error: Failure, collection: str) -> bool:
         """Whether `collection` still counts as offered. Raises `error` where it is an outage."""
         name = COLLECTION_SWEEPS[collection]
         if isinstance(error, ApiForbidden):
-            self.offers.refused(name, error)
+            self.availability.refused(name, error)
             return False
-        if isinstance(error, ApiBadParameter | ApiRequestInvalid) and self.offers.has_answered(name):
+        if isinstance(error, ApiBadParameter | ApiRequestInvalid) and self.availability.has_answered(name):
             return True  # it knows none of these ids
-        if self.offers.refused(name, error) or not self.offers.has_answered(name):
+        if self.availability.refused(name, error) or not self.availability.has_answered(name):
             return False
         raise error
 

@@ -28,9 +28,7 @@ from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, State, Status, Task
 from archiver.record import Recorder
-from archiver.verify.availability import Availability
 from archiver.verify.lists import FamilyLists
-from archiver.verify.matching import ListMatcher, MatchResult
 from archiver.verify.places import NotThere, ends_search, is_known, places, verdict
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
@@ -49,39 +47,18 @@ _CHECK_ACCOUNT = (
 
 @dataclasses.dataclass(frozen=True)
 class Verifier:
-    """Verifies one account's ids. `now` gives Unix ms, `rand` numbers in [0, 1)."""
+    """Verifies one account's ids. `now` gives Unix ms, `random` numbers in [0, 1)."""
 
     account: str
     families: tuple[str, ...]
     client: KlingClient
     ledger: Ledger
-    offers: Availability
+    lists: FamilyLists
+    recorder: Recorder
+    alarm: UnknownIdAlarm
     metrics: Metrics
     now: Callable[[], int]
-    rand: Callable[[], float]
-    watch: UnknownIdAlarm = dataclasses.field(default_factory=UnknownIdAlarm)
-
-    @property
-    def _recorder(self) -> Recorder:
-        return Recorder(self.account, self.ledger, self.metrics, self.rand)
-
-    @property
-    def _lists(self) -> FamilyLists:
-        return FamilyLists(self.account, self.client, self.ledger, self.offers, self.metrics)
-
-    def match(self) -> MatchResult:
-        """As `ListMatcher.match`."""
-        matcher = ListMatcher(
-            account=self.account,
-            families=self.families,
-            ledger=self.ledger,
-            lists=self._lists,
-            availability=self.offers,
-            recorder=self._recorder,
-            alarm=self.watch,
-            now=self.now,
-        )
-        return matcher.match()
+    random: Callable[[], float]
 
     def ask(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None = None) -> State:
         """Ask for one leased id and record the answer; the task's state now.
@@ -98,8 +75,8 @@ class Verifier:
             # Another task has our id as its external id.
             raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
         task = self._with_watermarks(lease, found)
-        (recorded,) = self._recorder.record([task], discovered_by=lease.discovered_by, asked_as=lease.task_id)
-        self.watch.confirmed()
+        (recorded,) = self.recorder.record([task], discovered_by=lease.discovered_by, asked_as=lease.task_id)
+        self.alarm.confirmed()
         return recorded.state or lease.state
 
     def _find(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None) -> Task | NotThere:
@@ -157,26 +134,26 @@ class Verifier:
         """
         if not _may_lack_watermarks(task) or collection_of(task.family) is not None:
             return task
-        if self.offers.is_unavailable(task.family):
+        if self.lists.availability.is_unavailable(task.family):
             return task
         try:
-            newest = next(self._lists.open(task.family, Priority.VERIFY).pages(), None)
+            newest = next(self.lists.open(task.family, Priority.VERIFY).pages(), None)
         except Failure as error:
             if _is_worth_a_delay(error, lease):
                 raise
-            self._lists.log_unreadable(task.family, error)
+            self.lists.log_unreadable(task.family, error)
             return task
         rows = [] if newest is None else [row for row in newest.tasks if row.task_id == task.task_id]
         return max([task, *rows], key=lambda candidate: len(candidate.assets))
 
     def _record_not_found(self, lease: Lease) -> State:
-        state = self.ledger.outcomes.not_found(lease, rand=self.rand())
+        state = self.ledger.outcomes.not_found(lease, rand=self.random())
         self.metrics.verifications_total.labels(result="unknown").inc()
         if lease.is_console_test:
             return state
         if state is State.UNKNOWN and lease.state is not State.UNKNOWN:
             log.get().warning("task.not_found", task_id=lease.task_id, family=lease.family_hint)
-            if self.watch.unknown(now=self.now()):
+            if self.alarm.unknown(now=self.now()):
                 log.get().error("ids.unconfirmed", account=self.account, what_to_do=_CHECK_ACCOUNT)
         return state
 

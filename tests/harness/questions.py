@@ -1,13 +1,19 @@
 """A ledger, a simulated account and the real client between them, on one clock."""
 
+import concurrent.futures
 import pathlib
+import ssl
 import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from archiver.engine.failure_handling import FailureHandler
+from archiver.archive.transfer import TransferLimits
+from archiver.engine.stages import Account, Clock, build_stages
 from archiver.failures import Failure
+from archiver.fetch.fetcher import Fetcher
+from archiver.fetch.spool import Spool
+from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
@@ -15,15 +21,14 @@ from archiver.kling.new_standard import NewStandardTask
 from archiver.kling.new_standard_calls import IDS_MAX
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, State, Status
-from archiver.record import Recorder
-from archiver.sweep.stage import Sweeper
-from archiver.verify.availability import Availability
 from archiver.verify.matching import MatchResult
-from archiver.verify.new_standard import BatchQuery
-from archiver.verify.stage import Verifier
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, RAND, Desk
+from tests.harness.fake_store import FakeStore
+from tests.harness.ledgers import ACCOUNT, FAMILY, RAND, Desk
 from tests.simulator import KlingSimulator, Switches
 
+MIB = 1024 * 1024
+_SSL_CONTEXT = ssl.create_default_context()
+"""Made once: reading the certificates takes longer than most of these tests."""
 FAMILIES = (FAMILY, "images/editing/expand", "images/multi-image2image", "images/omni-image")
 
 
@@ -71,32 +76,30 @@ class Questions:
             now=lambda: self.clock() / 1000,
         )
         self.metrics = Metrics()
-        self.offers = Availability(account=ACCOUNT, ledger=self.desk.ledger, now=self.clock)
-        self.verifier = Verifier(
-            account=ACCOUNT,
-            families=families,
-            client=self.client,
+        self._fetcher = Fetcher(
+            policy=EgressPolicy.parse([self.sim.origin]),
+            spool=Spool(folder / "spool"),
+            ssl_context=_SSL_CONTEXT,
+        )
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        stages = build_stages(
+            Account(
+                name=ACCOUNT,
+                families=families,
+                client=self.client,
+                limits=TransferLimits(image_bytes_max=MIB, video_bytes_max=MIB),
+            ),
             ledger=self.desk.ledger,
-            offers=self.offers,
+            store=FakeStore(),
+            fetcher=self._fetcher,
             metrics=self.metrics,
-            now=self.clock,
-            rand=lambda: RAND,
+            transfer_pool=self._pool,
+            clock=Clock(self.clock, lambda: self.clock() / 1000, lambda: RAND),
         )
-        self.lookup = BatchQuery(families=families, client=self.client, offers=self.offers)
-        self.sweeper = Sweeper(
-            account=ACCOUNT,
-            client=self.client,
-            ledger=self.desk.ledger,
-            families=families,
-            availability=self.offers,
-            recorder=Recorder(ACCOUNT, self.desk.ledger, self.metrics, lambda: RAND),
-            metrics=self.metrics,
-            full_interval_ms=DAY,
-            now=self.clock,
-        )
-        self.failure_handler = FailureHandler(
-            ledger=self.desk.ledger, metrics=self.metrics, now=self.clock, rand=lambda: RAND
-        )
+        self.list_matcher, self.verifier = stages.list_matcher, stages.verifier
+        self.batch_query, self.sweeper = stages.batch_query, stages.sweeper
+        self.failure_handler = stages.failure_handler
+        self.availability = stages.batch_query.availability
 
     def __enter__(self) -> Self:
         self.sim.__enter__()
@@ -108,6 +111,8 @@ class Questions:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._pool.shutdown()
+        self._fetcher.close()
         self.client.close()
         self.sim.__exit__(kind, error, traceback)
         self.desk.close()
@@ -139,8 +144,8 @@ class Questions:
 
     def step(self, *, threads: int = 4) -> MatchResult:
         """One round of the verify loop: lists first, then individual queries. Failures are handled."""
-        matched = self.verifier.match()
-        many = self.lookup.is_offered()
+        matched = self.list_matcher.match()
+        many = self.batch_query.is_offered()
         if many:
             self.ask_batch(due_before=matched.began)
         leases = self.desk.ledger.claims.verify(
@@ -157,7 +162,7 @@ class Questions:
             return []
         answers: Mapping[str, NewStandardTask | Failure] | None = None
         try:
-            answers = self.lookup.ask(batch)
+            answers = self.batch_query.ask(batch)
         except Failure as error:
             for lease in batch:
                 self.failure_handler.handle(lease, error)

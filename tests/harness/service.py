@@ -128,6 +128,7 @@ class Service:
             clock=StageClock(self.clock, self._seconds, random.Random(1).random),
         )
         self.keeper, self.verifier, self.archiver = stages.keeper, stages.verifier, stages.archiver
+        self.list_matcher = stages.list_matcher
         self.failure_handler = stages.failure_handler
         self.sweeps = SweepLoop(
             sweeper=stages.sweeper,
@@ -192,7 +193,7 @@ class Service:
     def verify_all(self, *, until: float = math.inf) -> None:
         """Ask for whatever waits, and fetch nothing yet. Questions take time: `until` (Unix ms) it may go on."""
         while self.clock() < until and self.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-            began = self.verifier.match().began
+            began = self.list_matcher.match().began
             if not self._each(
                 self.ledger.claims.verify(count=4, offset=0, due_before=began, account=ACCOUNT), Stage.VERIFY
             ):

@@ -111,7 +111,7 @@ def test_what_it_does_not_list_is_no_problem_to_be_told_of_every_day(gateway: Ga
 
 
 def test_a_family_that_neither_we_nor_the_api_know_stays_a_problem(gateway: Gateway) -> None:
-    gateway.offers.refused("images/generation", NotOffered("404"))
+    gateway.availability.refused("images/generation", NotOffered("404"))
     gateway.clock.advance(3 * DAY)
     ledger = gateway.desk.ledger
     (problem,) = problems(
@@ -238,7 +238,7 @@ def test_what_has_answered_a_page_is_a_list_although_its_sweep_broke_off(gateway
     gateway.sim.fault("list", faults.ErrorCode(404, 1203), times=1)
     gateway.sweep(minutes=3)
 
-    assert not gateway.offers.is_unavailable(FAMILY)
+    assert not gateway.availability.is_unavailable(FAMILY)
     assert gateway.states(*ids) == {State.SUCCEEDED}
 
 
@@ -280,7 +280,7 @@ def test_a_list_that_says_404_for_a_moment_is_swept_on_where_it_has_been_before(
         questions.sim.fault("list", faults.ErrorCode(404, 1203), times=1)
         with pytest.raises(NotOffered):
             questions.sweeper.sweep(FAMILY, full=False)
-        questions.offers.refused(FAMILY, NotOffered("404"))
+        questions.availability.refused(FAMILY, NotOffered("404"))
 
-        assert questions.offers.is_unavailable(FAMILY) is False
+        assert questions.availability.is_unavailable(FAMILY) is False
         assert said(lines, "endpoint.unoffered") == []

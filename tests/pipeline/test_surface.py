@@ -130,8 +130,9 @@ class Surface:
     def work(self, task_id: str, family: str) -> None:
         """What the daemon's loops do, until the task rests."""
         stages = self.engine.stages_for((family, *CONFIGURED))
-        verifier = dataclasses.replace(stages.verifier, offers=self.offers)
-        lookup = dataclasses.replace(stages.batch_query, offers=self.offers)
+        lists = dataclasses.replace(stages.verifier.lists, availability=self.offers)
+        verifier = dataclasses.replace(stages.verifier, lists=lists)
+        lookup = dataclasses.replace(stages.batch_query, availability=self.offers)
         for _ in range(ROUNDS_MAX):
             if self.state(task_id) not in ("reported", "running"):
                 break

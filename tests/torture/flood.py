@@ -5,6 +5,7 @@ Time is virtual: a call to the API takes `LATENCY_SECONDS` of it, a wait for the
 machine needs for its own work takes none, so a figure here is what the rules cost, not what this machine is worth.
 """
 
+import concurrent.futures
 import dataclasses
 import pathlib
 import random
@@ -13,21 +14,24 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from archiver.engine.failure_handling import FailureHandler
+from archiver.archive.transfer import TransferLimits
+from archiver.engine.stages import Account, Clock, build_stages
 from archiver.engine.threads import IDLE_SECONDS
 from archiver.engine.upkeep import BATCHES_MAX, UPKEEP_SECONDS
 from archiver.engine.verify_loop import MATCH_SECONDS
 from archiver.engine.worker import VERIFY_THREADS
+from archiver.fetch.fetcher import Fetcher
+from archiver.fetch.spool import Spool
+from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority, RateLimiter
-from archiver.leases import RENEW_SECONDS, LeaseKeeper
+from archiver.leases import RENEW_SECONDS
 from archiver.ledger import Ledger, RecordedTask
 from archiver.ledger.records import Records
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Status, Task
-from archiver.verify.availability import Availability
-from archiver.verify.stage import Verifier
+from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import ACCOUNT, START
 from tests.harness.virtual_time import VirtualTime
 from tests.simulator import KlingSimulator
@@ -140,22 +144,22 @@ class _Flood:
             f"sqlite:///{folder}/ledger.db", daemon=True, now=time.unix_ms, unconfirmed_max=self.rows_allowed
         )
         self.ledger.watch(time)
-        self.keeper = LeaseKeeper(self.ledger, monotonic=time.monotonic)
-        choose = random.Random(ids).random
-        metrics = Metrics()
-        self.verifier = Verifier(
-            account=ACCOUNT,
-            families=FAMILIES,
-            client=self.client,
+        stages = build_stages(
+            Account(
+                name=ACCOUNT,
+                families=FAMILIES,
+                client=self.client,
+                limits=TransferLimits(image_bytes_max=0, video_bytes_max=0),
+            ),
             ledger=self.ledger,
-            offers=Availability(account=ACCOUNT, ledger=self.ledger, now=time.unix_ms),
-            metrics=metrics,
-            now=time.unix_ms,
-            rand=choose,
+            store=FakeStore(),
+            fetcher=Fetcher(policy=EgressPolicy.parse([sim.origin]), spool=Spool(folder / "spool")),
+            metrics=Metrics(),
+            transfer_pool=concurrent.futures.ThreadPoolExecutor(1),
+            clock=Clock(time.unix_ms, time.monotonic, random.Random(ids).random),
         )
-        self.failure_handler = FailureHandler(
-            ledger=self.ledger, metrics=metrics, now=time.unix_ms, rand=choose
-        )
+        self.keeper, self.list_matcher, self.verifier = stages.keeper, stages.list_matcher, stages.verifier
+        self.failure_handler = stages.failure_handler
         self._asking = self._asked = 0
 
     def _unix_seconds(self) -> float:
@@ -192,7 +196,7 @@ class _Flood:
         matched_at = float("-inf")
         while self._goes_on():
             self.time.wait(max(0.0, matched_at + MATCH_SECONDS - self.time.monotonic()))
-            due_before = self.verifier.match().began
+            due_before = self.list_matcher.match().began
             matched_at = self.time.monotonic()
             free = VERIFY_THREADS - self._asking
             asked_at = self.keeper.asking()

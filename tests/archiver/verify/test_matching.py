@@ -270,7 +270,7 @@ def test_a_ledger_that_is_away_is_not_taken_for_an_unreadable_list(
     monkeypatch.setattr(questions.desk.ledger.records, "record", away)
 
     with pytest.raises(LedgerUnavailable):
-        questions.verifier.match()
+        questions.list_matcher.match()
 
 
 # --- forged ids -----------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_forged_ids_do_not_keep_genuine_ones_waiting(questions: Questions) -> No
     ids = questions.history(5)
     questions.tell(*ids)
 
-    questions.verifier.match()
+    questions.list_matcher.match()
 
     assert questions.states(*ids) == {State.SUCCEEDED}
     assert questions.sim.requests["list"] <= 2
@@ -291,12 +291,12 @@ def test_forged_ids_do_not_keep_genuine_ones_waiting(questions: Questions) -> No
 
 def test_one_genuine_id_behind_a_flood_that_no_list_shows_is_found_by_a_list(questions: Questions) -> None:
     questions.tell(*(f"forged-{number}" for number in range(100)))
-    questions.verifier.match()
+    questions.list_matcher.match()
     questions.clock.advance(SECOND)
     (task_id,) = questions.history(1)
     questions.tell(task_id)
 
-    questions.verifier.match()
+    questions.list_matcher.match()
 
     assert questions.states(task_id) == {State.SUCCEEDED}
 
@@ -312,7 +312,7 @@ def test_unconfirmed_ids_get_what_verification_leaves_and_individual_queries_the
     questions.desk.say(answer("known", Status.RUNNING))
     questions.clock.advance(MINUTE)
     questions.tell(*(f"more-{number}" for number in range(20)))
-    questions.verifier.match()
+    questions.list_matcher.match()
     assert set(questions.limiter.heard) == {Priority.VERIFY}
 
 
@@ -321,7 +321,7 @@ def test_made_up_families_are_not_worth_a_list_each(questions: Questions) -> Non
         [Callback(ACCOUNT, f"forged-{n}", Status.SUCCEEDED, f"made/up-{n // 5}") for n in range(50)]
     )
 
-    questions.verifier.match()
+    questions.list_matcher.match()
 
     assert questions.calls == {}
 
@@ -339,7 +339,7 @@ def test_ids_under_made_up_families_do_not_stand_before_genuine_ones_that_wait_f
     (task_id,) = questions.history(1)
     questions.tell(task_id)
 
-    questions.verifier.match()
+    questions.list_matcher.match()
 
     assert questions.states(task_id) == {State.SUCCEEDED}
     assert questions.calls == {"list": 1}
@@ -351,14 +351,14 @@ def test_in_a_flood_a_list_is_not_read_beyond_a_page_of_known_tasks(questions: Q
     for flood in ("first", "second"):
         questions.tell(*(f"{flood}-{number}" for number in range(FLOOD_IDS_MIN)))
         read = questions.sim.requests["list"]
-        questions.verifier.match()
+        questions.list_matcher.match()
         questions.clock.advance(SECOND)
     assert questions.sim.requests["list"] - read == 1
     questions.tell(*(f"third-{number}" for number in range(FLOOD_IDS_MIN)))
     (task_id,) = questions.history(1)
     questions.tell(task_id)
 
-    questions.verifier.match()
+    questions.list_matcher.match()
 
     assert questions.states(task_id) == {State.SUCCEEDED}
     assert questions.sim.requests["list"] - read == 3

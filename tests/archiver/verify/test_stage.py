@@ -320,7 +320,7 @@ def test_what_is_nobodys_fault_holds_verification_until_a_probe_succeeds(
 
     questions.sim.clear_faults()
     questions.clock.advance(2 * SECOND)
-    questions.verifier.match()
+    questions.list_matcher.match()
     (probe,) = questions.desk.claim_all(Stage.VERIFY)
     assert probe.is_probe
     assert questions.ask(probe) is State.SUCCEEDED
