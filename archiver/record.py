@@ -15,7 +15,7 @@ ROWS_MAX = 500
 
 @dataclasses.dataclass(frozen=True)
 class Recorder:
-    """Records one account's tasks. `random` gives numbers in [0, 1)."""
+    """`random` gives numbers in [0, 1)."""
 
     account: str
     ledger: Ledger

@@ -1,8 +1,7 @@
 """Remembers which endpoints this API does not offer: gateways often serve queries for one task only (API.md 9).
 
-1. An endpoint that never answered is unavailable at its first 404 or 405; one that has answered, after `STRIKES`.
-2. HTML instead of JSON may come from a firewall or a maintenance page. It makes an endpoint unavailable only if that
-   never answered, and after `STRIKES`.
+1. A 404 or 405 makes an endpoint unavailable; one that has answered before, only after `STRIKES` of them.
+2. HTML may come from a firewall or a maintenance page: it takes `STRIKES`, and an endpoint that never answered.
 3. No right to `/tasks` (1103) counts as a 404: the families' own paths remain.
 4. An unavailable endpoint is asked again after ten minutes, then ever more rarely, down to once a day: a wrong verdict
    must not cost the hours that a task has left.
@@ -50,7 +49,7 @@ class Event(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is known of one endpoint. Times are Unix ms."""
+    """Times are Unix ms."""
 
     has_answered: bool = False
     strikes: int = 0
@@ -58,12 +57,11 @@ class Endpoint:
     refused_at: int | None = None
     """When last; None while it counts as offered."""
     pause_ms: int = PAUSE_MS_MIN
-    """How long it is not asked after `refused_at`."""
     backed_off_until: int = 0
     back_off_ms: int = 0
 
     def is_unavailable(self, now: int) -> bool:
-        # A clock that ran ahead may have written a time in the future, which must not block until then.
+        # A clock that ran ahead may have written a future time.
         return self.refused_at is not None and 0 <= now - self.refused_at < self.pause_ms
 
     def may_be_asked(self, now: int) -> bool:
@@ -105,8 +103,7 @@ def _after_refusal(endpoint: Endpoint, *, is_proof: bool, now: int) -> Endpoint:
 class Availability:
     """The endpoints of one account: families (their lists), `tasks/all` and `solutions/all`. Thread-safe.
 
-    The ledger keeps which are unavailable, for `status` and the next process. `now` gives Unix ms. All methods raise
-    LedgerUnavailable.
+    The ledger keeps which are unavailable, for `status` and the next process. All methods raise LedgerUnavailable.
     """
 
     def __init__(self, *, account: str, ledger: Ledger, now: Callable[[], int]) -> None:

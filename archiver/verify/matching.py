@@ -1,10 +1,9 @@
 """Answers for many waiting ids at once: a list page shows up to 500 tasks, an individual query one.
 
-Matching records all that a page shows, as the sweep does. It needs no lease, because recording only moves a task
-forward. Ids that no page shows are marked for individual queries.
+All that a page shows is recorded. That needs no lease, because recording only moves a task forward.
 
-Forged ids never delay genuine ones, since the pages, which show the genuine ones, are read first. Ids under a made-up
-family are queried individually from the start (`ledger.callbacks`).
+Ids that no page shows are queried individually afterwards, so forged ids never delay genuine ones. Those under a
+made-up family are queried individually from the start (`ledger.callbacks`).
 """
 
 import dataclasses
@@ -43,15 +42,13 @@ class MatchResult:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PageResult:
-    """What the pages of one list have brought, up to the last."""
-
     pages: int
     matched: int
     """Ids that waited when matching began."""
     has_news: bool
     """The last page has a new task, or one that waited."""
     is_recent: bool
-    """All tasks of the last page were created within `RECENT_MS`."""
+    """All its tasks were created within `RECENT_MS`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,8 +103,6 @@ def _family_plan(family: str, waiting: PendingCounts, *, ids: int) -> FamilyPlan
 
 @dataclasses.dataclass(frozen=True)
 class ListMatcher:
-    """Matches one account's ids. `now` gives Unix ms."""
-
     account: str
     families: tuple[str, ...]
     ledger: Ledger

@@ -1,7 +1,4 @@
-"""Asks `/tasks` and `/solutions`: 20 ids a call, where a family's own path takes one. The answers go to `Verifier.ask`.
-
-It takes an API Key, and an API that offers it; while `is_offered` is False the worker leases no batch.
-"""
+"""Asks `/tasks` and `/solutions` for 20 ids a call. It takes an API Key, and an API that offers it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -33,8 +30,7 @@ class BatchQuery:
         return self.client.has_api_key and not self.availability.is_unavailable(COLLECTION_SWEEPS[TASKS])
 
     def ask(self, leases: Sequence[Lease]) -> Mapping[str, NewStandardTask | Failure] | None:
-        """What the API shows of these ids; None where it turns out not to offer the question. Raises Failure, which
-        answers for all of them.
+        """What the API shows of these ids; None where it does not offer the question. Raises Failure, for all of them.
 
         The leases are all confirmed or all not: the first decides the priority.
         """

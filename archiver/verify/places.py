@@ -8,8 +8,8 @@ from archiver.families import FAMILIES, OUTPUTS, collection_of, families_fitting
 from archiver.model import Lease
 
 SEARCH_ALL_EVERY = 3
-"""Every third time `/tasks` omits an id, also query each family's own path: a forged id then costs few questions, and a
-genuine one has nearly always been shown."""
+"""Every third time `/tasks` omits an id, also query each family's own path. By then `/tasks` has nearly always shown a
+genuine id, and a forged one costs few questions."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class NotThere:
 
 
 def is_known(family: str, families: Sequence[str]) -> bool:
-    """Whether `family` exists, as far as we know: a callback may name a made-up one."""
+    """Whether `family` is configured or in our tables; a callback may name a made-up one."""
     return family in families or family in FAMILIES
 
 
 def places(lease: Lease, families: Sequence[str], *, omitted_by_batch: bool) -> list[str]:
     """The families to query, in order: the settled one, else the hint and then every configured family.
 
-    `omitted_by_batch`: `/tasks` did not show the id, but it is not documented to show every legacy task (API.md 5.3).
+    `omitted_by_batch`: `/tasks` omits the id, but is not documented to show every legacy task (API.md 5.3).
     """
     if lease.family is not None:
         found = [lease.family]

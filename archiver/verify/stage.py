@@ -1,7 +1,6 @@
 """Asks the API for one leased id, and records its word.
 
-The answer comes from `/tasks` (`BatchQuery`) or from a family's own path (`places`). A forged id is asked for in the
-background, and never delays a genuine one (`matching`).
+The answer comes from `/tasks` (`BatchQuery`) or from a family's own path (`places`).
 """
 
 import dataclasses
@@ -47,7 +46,7 @@ _CHECK_ACCOUNT = (
 
 @dataclasses.dataclass(frozen=True)
 class Verifier:
-    """Verifies one account's ids. `now` gives Unix ms, `random` numbers in [0, 1)."""
+    """`now` gives Unix ms, `random` numbers in [0, 1)."""
 
     account: str
     families: tuple[str, ...]
@@ -108,8 +107,8 @@ class Verifier:
     def _first_answer(self, lease: Lease, families: Sequence[str]) -> Task | NotThere:
         """The first answer. Raises Failure.
 
-        A wrong family's path may answer anything, so a refusal counts only if no other family has the task; that of a
-        made-up family never counts.
+        A wrong family's path may answer anything: a refusal counts only if no other family has the task, that of a
+        made-up family never.
         """
         priority = Priority.VERIFY if lease.confirmed else Priority.BACKGROUND
         refusal: Failure | None = None
