@@ -1,5 +1,6 @@
 """Kept-alive connections: where a head ends, who gets the bytes behind it, and which connection serves again."""
 
+import select
 import socket
 import ssl
 import struct
@@ -15,8 +16,15 @@ from hypothesis import strategies as st
 
 from archiver.failures import BodyIncomplete, FetchFailed, FetchTimeout
 from archiver.fetch.connecting import Allowance, BoundedStream
-from archiver.fetch.connections import SplitStream
+from archiver.fetch.connections import (
+    KEEPALIVE_CONNECTIONS_MAX,
+    KEEPALIVE_SECONDS,
+    IdleConnections,
+    Peer,
+    SplitStream,
+)
 from archiver.fetch.spool import Spool
+from archiver.fetch.urls import Origin
 from tests.harness.server import MIB, Serve, answer, fetch, fetcher_for, png
 
 ALLOWANCE = Allowance(until=float("inf"), idle_seconds=5.0, clock=time.monotonic)
@@ -272,3 +280,124 @@ def test_a_body_that_ends_before_its_length_is_incomplete(
         fetch(serve(answer(body[:bytes_sent], length=len(body)), closing=True), spool)
 
     assert caught.value.sha256 is None
+
+
+# --- idle connections ---------------------------------------------------------------------------------------
+
+
+CDN = Peer(Origin("https", "a.example", 443), listed=False)
+
+
+class Plain(httpcore2.NetworkStream):
+    """A connected socket, as far as idle connections ask."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":
+            return bool(select.select([self._socket], [], [], 0)[0])
+        assert info == "socket"
+        return self._socket
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+Pairs = Callable[[], tuple[SplitStream, socket.socket]]
+
+
+@pytest.fixture
+def pairs() -> Iterator[Pairs]:
+    """Makes connections: the stream on our end, the socket on the server's."""
+    sockets: list[socket.socket] = []
+
+    def make() -> tuple[SplitStream, socket.socket]:
+        ours, theirs = socket.socketpair()
+        sockets.extend((ours, theirs))
+        return SplitStream(BoundedStream(Plain(ours))), theirs
+
+    yield make
+    for end in sockets:
+        end.close()
+
+
+def test_the_idle_connection_that_came_last_serves_first_and_each_serves_once(pairs: Pairs) -> None:
+    idle = IdleConnections()
+    (first, _), (second, _) = pairs(), pairs()
+    idle.put(CDN, first)
+    idle.put(CDN, second)
+
+    assert [idle.take(CDN), idle.take(CDN), idle.take(CDN)] == [second, first, None]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Peer(CDN.origin, listed=True),
+        Peer(Origin("https", "b.example", 443), listed=False),
+        Peer(Origin("https", "a.example", 8443), listed=False),
+        Peer(Origin("http", "a.example", 443), listed=False),
+    ],
+)
+def test_a_connection_serves_only_the_peer_that_it_was_opened_for(other: Peer, pairs: Pairs) -> None:
+    """Above all: a connection that may go to a private address never serves a host that may not."""
+    idle = IdleConnections()
+    stream, _ = pairs()
+    idle.put(other, stream)
+
+    assert idle.take(CDN) is None
+    assert idle.take(other) is stream
+
+
+def test_an_idle_connection_with_bytes_to_read_is_closed_and_not_used(pairs: Pairs) -> None:
+    idle = IdleConnections()
+    stream, server = pairs()
+    idle.put(CDN, stream)
+    server.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+
+    assert idle.take(CDN) is None
+    assert stream.is_closed
+
+
+def test_an_expired_connection_is_closed_and_not_used(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    idle = IdleConnections()
+    stream, _ = pairs()
+    idle.put(CDN, stream)
+    now = time.monotonic() + KEEPALIVE_SECONDS
+    monkeypatch.setattr("archiver.fetch.connections.time.monotonic", lambda: now)
+
+    assert idle.take(CDN) is None
+    assert stream.is_closed
+
+
+def test_keeping_a_connection_closes_the_expired_ones(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    idle = IdleConnections()
+    (expired, _), (kept, _) = pairs(), pairs()
+    idle.put(CDN, expired)
+    now = time.monotonic() + KEEPALIVE_SECONDS
+    monkeypatch.setattr("archiver.fetch.connections.time.monotonic", lambda: now)
+    idle.put(CDN, kept)
+
+    assert expired.is_closed
+    assert idle.take(CDN) is kept
+
+
+def test_when_idle_connections_are_too_many_the_oldest_are_closed(pairs: Pairs) -> None:
+    idle = IdleConnections()
+    streams = [pairs()[0] for _ in range(KEEPALIVE_CONNECTIONS_MAX + 2)]
+    for stream in streams:
+        idle.put(CDN, stream)
+
+    assert [stream.is_closed for stream in streams] == [True, True] + [False] * KEEPALIVE_CONNECTIONS_MAX
+
+
+def test_closing_closes_every_idle_connection(pairs: Pairs) -> None:
+    idle = IdleConnections()
+    streams = [pairs()[0] for _ in range(3)]
+    for stream in streams:
+        idle.put(CDN, stream)
+    idle.close()
+
+    assert all(stream.is_closed for stream in streams)
+    assert idle.take(CDN) is None
