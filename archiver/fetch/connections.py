@@ -24,7 +24,7 @@ from archiver.fetch.connecting import Allowance, BoundedStream, Timeout, seconds
 from archiver.fetch.urls import Origin
 
 READ_BYTES = 128 * 1024
-"""Of one read for the library, which asks for 64 KiB. Each read releases the GIL."""
+"""The library asks for 64 KiB at a time; fewer reads release the GIL less often."""
 KEEPALIVE_SECONDS = 15.0
 KEEPALIVE_CONNECTIONS_MAX = 64
 """Of all hosts together."""
@@ -47,11 +47,11 @@ class SplitStream(httpcore2.NetworkStream):
         """Read from the socket, not handed out yet."""
 
     def begin_head(self) -> None:
-        """Before each request."""
+        """Call before each request."""
         self._in_head, self._head_tail = True, b""
 
     def end_head(self) -> None:
-        """When the library has read the head."""
+        """Call when the library has read the head."""
         self._in_head = False
 
     @property

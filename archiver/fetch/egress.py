@@ -56,8 +56,8 @@ class EgressTransport:
             exchange.stream.close()
 
     def _send_over_idle(self, peer: Peer, vetted: VettedUrl, transfer: Allowance) -> HttpExchange | None:
-        """None if no idle connection serves. The server may just have closed one, which shows only now; a GET is
-        idempotent."""
+        """None if there is no idle connection, or if its server has just closed it. The caller then sends the request
+        again, over a new one: GET is idempotent."""
         stream = self._idle.take(peer)
         if stream is None:
             return None

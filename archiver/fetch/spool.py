@@ -26,7 +26,7 @@ from archiver.failures import SpoolFull, TooLarge
 MEMORY_EACH_MAX = 4 * 1024 * 1024
 """A larger file goes to disk even if memory is free."""
 BLOCK_BYTES = 256 * 1024
-"""Of one write to disk. Each write releases the GIL, for which sixteen threads contend; 64 bodies hold 16 MiB."""
+"""Of one write to disk. Each write releases the GIL, for which sixteen threads contend. 64 such blocks are 16 MiB."""
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
 """A twentieth of the file system, at most 64 MiB, is left to its other users."""
@@ -192,7 +192,7 @@ class Reservation:
 
     @property
     def is_in_memory(self) -> bool:
-        """`in_place` needs it."""
+        """Whether `in_place` is allowed."""
         return self._in_memory
 
     @contextlib.contextmanager
