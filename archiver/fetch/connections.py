@@ -5,8 +5,9 @@ if the length is announced, httpcore2 reads the head only, and the body goes fro
 The price: httpcore2's pool takes back only connections whose body it has read. `HttpExchange.finish` decides that here.
 
 What it saves (2026-11-26, 2 shared cores, 1.5 MB images, 16 threads, alternating with httpcore2's pool): a third of
-the CPU time of a fetch over TLS (5.2 instead of 7.7 ms), a quarter over plain HTTP. Of `make bench`: a tenth of "CPU ms
-per image" (8.4 instead of 9.3 ms). Any gain in images/s was below the noise.
+the CPU time of a fetch over TLS (5.2 instead of 7.7 ms), a quarter over plain HTTP. Of `make bench`, which uses plain
+HTTP: 4 to 12 % of "CPU ms per image" in three runs, 8 % in the middle (9.0 instead of 9.9 ms in the last). Any gain in
+images/s was below the noise.
 """
 
 import dataclasses
