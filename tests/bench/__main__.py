@@ -11,9 +11,12 @@ from tests.bench import door, memory, transfers
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory"])
-    parser.add_argument("--seconds", type=float, default=5, help="of each round at the door")
+    parser.add_argument("--seconds", type=float, default=5, help="length of each round at the door")
     parser.add_argument(
-        "--images", type=int, default=600, help="in each round of transfers; far away, half of it"
+        "--images",
+        type=int,
+        default=600,
+        help="images in each round of transfers; half as many with distance",
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kling-bench-") as name:

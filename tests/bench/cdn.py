@@ -1,4 +1,4 @@
-"""A CDN that costs next to nothing: one PNG of the asked size, made once, sent from memory.
+"""A CDN that costs almost no CPU: one PNG of the given size, made once, sent from memory.
 
 `python -m tests.bench.cdn PORT BYTES`
 """
@@ -13,7 +13,7 @@ import uvloop
 
 
 def png(size: int) -> bytes:
-    """A PNG of about `size` bytes, whole by its chunks (nobody here decodes it)."""
+    """A PNG of about `size` bytes with valid chunks; its pixels are never decoded."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

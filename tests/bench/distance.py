@@ -1,4 +1,4 @@
-"""A relay that puts distance between us and a server: whatever is answered comes so many milliseconds later.
+"""A relay that adds latency: each answer of the server comes `MILLISECONDS` later.
 
 `python -m tests.bench.distance PORT SERVER_PORT MILLISECONDS`
 """
@@ -14,7 +14,7 @@ PIECE_BYTES = 256 * 1024
 
 @dataclasses.dataclass
 class Call:
-    """One connection: whether something was asked since the last answer."""
+    """One connection: whether a request was sent since the last answer."""
 
     asked: bool = False
 

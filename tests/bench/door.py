@@ -13,7 +13,7 @@ STEADY_PER_SECOND = 500
 
 
 def measure(folder: Path, *, seconds: float) -> list[str]:
-    """Lines of figures. Rounds alternate, so that a noisy moment meets both sides."""
+    """Lines of figures. Rounds alternate, so that noise hits both sides."""
     bare_port, door_port = free_port(), free_port()
     log = folder / "door.log"
     bare: list[dict[str, Any]] = []
@@ -39,7 +39,7 @@ def measure(folder: Path, *, seconds: float) -> list[str]:
 
 
 def _best(rounds: list[dict[str, Any]]) -> float:
-    return float(max(one["per_second"] for one in rounds))
+    return float(max(figures["per_second"] for figures in rounds))
 
 
 def _load(

@@ -1,7 +1,7 @@
-"""A load generator as a process of its own: raw HTTP/1.1 over keep-alive connections, answers counted and timed.
+"""A load generator in its own process: raw HTTP/1.1 over keep-alive connections, answers counted and timed.
 
-`python -m tests.bench.load closed …` sends as fast as answers come; `… open …` sends at a fixed rate, whether answers
-come or not, so that waiting in line shows in the latency. Prints one JSON line.
+With `--rate 0` it sends as fast as answers come (closed loop). With a rate it sends at that rate even if answers are
+late (open loop), so that queueing shows in the latency. Prints one JSON line.
 """
 
 import argparse
@@ -22,7 +22,7 @@ BODY = (
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection: at most one request under way in a closed loop, any number in an open one."""
+    """One keep-alive connection: in a closed loop at most one request under way, in an open loop any number."""
 
     def __init__(self, run: "Run") -> None:
         self.run = run
@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         self.left = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's are not of that class
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass
         if self.run.rate == 0:
             self.send()
 
@@ -95,7 +95,7 @@ class Run:
         self.report(answered, took)
 
     async def _send_at_rate(self, connections: list[Connection]) -> None:
-        """Due times are fixed beforehand: a slow answer does not delay the next request."""
+        """Due times are fixed beforehand, so a slow answer does not delay the next request."""
         began, total = time.perf_counter(), int(self.rate * self.seconds)
         for number in range(total):
             due = began + number / self.rate

@@ -1,6 +1,6 @@
-"""Peak memory of the real daemon while it takes 64 bodies of 50 MB at once: through the spool, not through memory.
+"""Peak memory of the real daemon while it transfers 64 bodies of 50 MB at once, through the spool.
 
-The API is away; the ledger is filled beforehand, so that all 64 are due when the daemon starts.
+The API is unreachable; the ledger is filled beforehand, so that all 64 are due when the daemon starts.
 """
 
 import os

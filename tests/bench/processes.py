@@ -1,4 +1,4 @@
-"""Starting and ending the processes that a measurement needs."""
+"""Start and end the processes of a measurement."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def free_port() -> int:
 def python(
     arguments: Sequence[str], *, port: int, log: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`python arguments…`, once `port` listens; ended with the block."""
+    """Run `python arguments…` until the block ends; enter it when `port` listens."""
     with log.open("ab") as sink:
         process = subprocess.Popen(
             [sys.executable, *arguments], env={**os.environ, **(environ or {})}, stdout=sink, stderr=sink
@@ -50,7 +50,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def daemon_environment(folder: Path, *, port: int, **more: str) -> dict[str, str]:
-    """Settings of a daemon whose API is away: its engine asks in vain, at its rate, while the door works."""
+    """Settings of a daemon whose API is unreachable: its engine queries in vain while the door works."""
     return {
         "KLING_ACCESS_KEY": "bench-access-key",
         "KLING_SECRET_KEY": "bench-secret-key-bench-secret-key",

@@ -1,11 +1,11 @@
 """Images archived a second by the engine, against a bare loop of the same HTTP client and boto3 on as many threads.
 
-Both sides run in this process, alternate, take their images from the same CDN and put them into the same kind of S3
-server. The bare loop fetches into memory and puts; it keeps no ledger, checks nothing, writes no manifest. Both are
-measured while they run and not while they begin or end: from the first tenth of the images to the last.
+Both sides run in this process, alternate, fetch from the same CDN and put into the same kind of S3 server. The bare
+loop fetches into memory and puts: no ledger, no checks, no manifest. Start and end are not measured, only the images
+between the first tenth and the last.
 
-A round of one side is compared with the round of the other right before it, and the ratio is the median of these: the
-machine's speed may change by half within minutes, and the best round of each side would be two moments of good luck.
+Each round is compared with the other side's round right before it, and the ratio is the median of these. The machine's
+speed may change by half within minutes, so the best round of each side would compare two lucky moments.
 """
 
 import concurrent.futures
@@ -39,10 +39,10 @@ IMAGES_PER_TASK = 4
 THREADS = 16
 ROUNDS_NEAR = 7
 ROUNDS_FAR = 3
-"""Waiting is steadier than computing."""
+"""Fewer suffice: waiting is steadier than computing."""
 DISTANCE_MS = 100
 FAR_SHARE = 2
-"""A round with everything far away has only so many of the images: it takes as long."""
+"""Divides the images of a round with distance, which takes as long as a full round without."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Place:
 
 
 def measure(folder: Path, *, images: int) -> list[str]:
-    """Lines of figures: with CDN and store on this very machine, and as far away as they usually are.
+    """Lines of figures: with CDN and store on this machine, and with their usual distance.
 
-    Next door the processors are the limit, which the servers share with both sides; far away the threads are.
+    On this machine the CPU is the limit, which the servers share with both sides; with distance the threads are.
     """
     log.configure(format="json", level="info", stream=(folder / "engine.log").open("w"))
     near, far = folder / "near", folder / "far"
@@ -79,13 +79,17 @@ def _figures(folder: Path, *, images: int, rounds: int, distance_ms: int, where:
     folder.mkdir()
     bare, engine = list[Figure](), list[Figure]()
     for number in range(rounds):
-        # Fresh servers each time: one that has gigabytes to look after is slower, whoever asks.
+        # Fresh servers each time: one that holds gigabytes is slower for both sides.
         with _place(folder, distance_ms=distance_ms) as place:
             bare.append(_bare(place, images))
         with _place(folder, distance_ms=distance_ms) as place:
             engine.append(_engine(place, folder / f"round-{number}", images))
-    rate = _compared([one.images_per_second for one in engine], [one.images_per_second for one in bare])
-    cpu = _compared([one.cpu_ms_per_image for one in engine], [one.cpu_ms_per_image for one in bare])
+    rate = _compared(
+        [figure.images_per_second for figure in engine], [figure.images_per_second for figure in bare]
+    )
+    cpu = _compared(
+        [figure.cpu_ms_per_image for figure in engine], [figure.cpu_ms_per_image for figure in bare]
+    )
     return [f"images/s, {where:<17}   {rate}  (≥ 0.80)", f"CPU ms per image              {cpu}"]
 
 
@@ -125,7 +129,7 @@ def _relay(server_port: int, distance_ms: int, *, log: Path) -> Iterator[int]:
 
 
 def _while_running(done: Callable[[], int], images: int) -> Figure:
-    """What goes on between the first tenth of `images` and the last, `done` being how many are through."""
+    """Measure from the first tenth of `images` to the last; `done()` is how many are finished."""
     began, cpu, first = _when(done, images // 10)
     ended, cpu_then, last = _when(done, images - images // 10)
     seconds, count = ended - began, last - first
@@ -133,14 +137,14 @@ def _while_running(done: Callable[[], int], images: int) -> Figure:
 
 
 def _when(done: Callable[[], int], count: int) -> tuple[float, float, int]:
-    """The time and the processor time used at the moment when `count` are through, and how many really are."""
+    """Wait until `count` are finished; wall time, CPU time, and how many really are."""
     while (through := done()) < count:
         time.sleep(0.005)
     return time.perf_counter(), _cpu_seconds(), through
 
 
-def _settle() -> None:
-    """As the daemon does when it begins to serve; what an earlier round left behind goes first."""
+def _freeze_garbage() -> None:
+    """As the daemon does when it starts to serve, after collecting the garbage of earlier rounds."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
@@ -166,15 +170,15 @@ def _bare(place: Place, images: int) -> Figure:
     ):
         through = list[int]()
 
-        def one(number: int) -> None:
+        def transfer(number: int) -> None:
             try:
                 body = pool.request("GET", place.image_url).content
                 client.put_object(Bucket=bucket, Key=f"{uuid.uuid4()}.png", Body=body)
             finally:
-                through.append(number)  # what failed is said below, and nobody waits for it here
+                through.append(number)  # a failure is raised below by `list(results)`
 
-        _settle()
-        results = threads.map(one, range(images))
+        _freeze_garbage()
+        results = threads.map(transfer, range(images))
         figure = _while_running(lambda: len(through), images)
         list(results)
         return figure
@@ -196,10 +200,10 @@ def _engine(place: Place, folder: Path, images: int) -> Figure:
     )
 
     def done() -> int:
-        # A counter, because to ask the ledger costs the engine more than it is to be measured by.
+        # A counter, because queries to the ledger would slow the engine that is measured.
         return int(archived._value.get())  # noqa: SLF001 -- the library has no other way to read one
 
-    _settle()
+    _freeze_garbage()
     engine.start()
     figure = _while_running(done, tasks * IMAGES_PER_TASK)
     _when(done, tasks * IMAGES_PER_TASK)

@@ -1,1 +1,1 @@
-"""Months of outages on a fake clock: is every task in the bucket by day 30? `simulation.simulate` is the way in."""
+"""Months of outages on a fake clock: is every task in the bucket by day 30? Start at `simulation.simulate`."""

@@ -1,7 +1,7 @@
-"""A backlog of tens of thousands, and fresh callbacks that come while it is found and worked off: do they wait?
+"""Do fresh callbacks wait while the daemon works off a backlog of tens of thousands?
 
-The daemon starts on an empty ledger, as on its first day or after the ledger was lost. Its sweep finds the backlog page
-by page, its slots work it off, a second or so a file; meanwhile Kling calls back for new tasks.
+The daemon starts on an empty ledger, as on its first day or after losing the ledger. Its sweep finds the backlog page
+by page, and its slots work it off at a second a file; meanwhile Kling calls back for new tasks.
 """
 
 import dataclasses
@@ -20,47 +20,47 @@ from tests.deadlines.world import FAMILIES, HOSTS, Outage, Upstream, World
 
 @dataclasses.dataclass(frozen=True)
 class BacklogFigures:
-    """What came of it. Seconds are the timeline's."""
+    """Seconds are the timeline's."""
 
     backlog: int
     worked_off: int
-    """Of the backlog, in `minutes`."""
+    """Tasks of the backlog archived within `minutes`."""
     minutes: float
     fresh: int
     fresh_archived: int
     fresh_seconds_median: float
-    """From the callback to the manifest, over all that were called back; those not archived count as until the end."""
+    """From callback to manifest, over all callbacks; a task not archived counts until the end."""
     fresh_seconds_99th: float
-    fresh_seconds_most: float
+    fresh_seconds_max: float
     nearest_first: float
-    """Of the tenth of the backlog whose deadlines are nearest, the part that was archived."""
+    """The archived share of the tenth of the backlog with the nearest deadlines."""
     nearest_margin_minutes: float
-    """What the archived task that came nearest to its deadline had left."""
+    """The least time that an archived task had left."""
     expired: int
-    """Of the backlog, those whose deadline passed before they were archived."""
+    """Tasks of the backlog that passed their deadline first."""
     api_calls: int
     seconds: float
-    """Of this machine's, for all of it."""
+    """Of this machine, in total."""
 
 
 def work_off(
     backlog: int,
     *,
     minutes: float,
-    days_least: float = 0.05,
-    days_most: float = 29.9,
+    days_min: float = 0.05,
+    days_max: float = 29.9,
     outages: Sequence[Outage] = (),
     fresh_hosts: Sequence[str] = HOSTS,
     fresh_per_second: float = 0.5,
     seed: int = 1,
 ) -> BacklogFigures:
-    """Let a daemon find `backlog` tasks, `days_least` to `days_most` old, while Kling calls back for new ones.
+    """Let a daemon find `backlog` tasks, `days_min` to `days_max` old, while Kling calls back for new ones.
 
     The new tasks' files are on `fresh_hosts`. Each file takes a second.
     """
     began, rand = time.monotonic(), random.Random(seed)
     world = World(Timeline(START), outages=outages, page_rows=500)
-    ages = sorted((rand.uniform(days_least, days_most) for _ in range(backlog)), reverse=True)
+    ages = sorted((rand.uniform(days_min, days_max) for _ in range(backlog)), reverse=True)
     old = [
         world.create(START - int(age * DAY_MS), family=rand.choice(FAMILIES), host=rand.choice(HOSTS))
         for age in ages
@@ -84,7 +84,7 @@ def work_off(
         fresh_archived=sum(task.archived_at is not None for task in fresh),
         fresh_seconds_median=statistics.median(waits),
         fresh_seconds_99th=statistics.quantiles(waits, n=100, method="inclusive")[98],
-        fresh_seconds_most=waits[-1],
+        fresh_seconds_max=waits[-1],
         nearest_first=sum(task.archived_at is not None for task in nearest) / len(nearest),
         nearest_margin_minutes=min(
             ((task.deadline_at - task.archived_at) / 60_000 for task in old if task.archived_at is not None),
@@ -99,7 +99,7 @@ def work_off(
 def _fresh(
     world: World, rand: random.Random, *, until: int, per_second: float, hosts: Sequence[str]
 ) -> list[Upstream]:
-    """Tasks that finish from the start on, the last one a minute before the end."""
+    """Tasks that finish between the start and a minute before the end."""
     tasks, finished_at = [], float(START)
     while (finished_at := finished_at + rand.expovariate(per_second) * 1000) < until - 60_000:
         tasks.append(

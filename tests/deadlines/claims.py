@@ -1,4 +1,4 @@
-"""How long a claim takes beside half a million tasks: the statement that every piece of work begins with."""
+"""How long a claim takes beside half a million tasks: every piece of work begins with one."""
 
 import contextlib
 import dataclasses
@@ -21,24 +21,24 @@ TIMES = 20
 
 @dataclasses.dataclass(frozen=True)
 class ClaimFigures:
-    """Median milliseconds of the processor for one call, with so many tasks in the queue."""
+    """Median CPU milliseconds of one call, with `rows` tasks in the queue."""
 
     rows: int
-    one_ms: float
-    """One slot, all of the tasks due."""
+    single_ms: float
+    """One slot, all tasks due."""
     sixteen_ms: float
-    """Sixteen slots at once, all due."""
+    """Sixteen slots at once, all tasks due."""
     none_due_ms: float
-    """One slot, and every task waits for its next try: all are looked at."""
+    """One slot, no task due: the claim examines all."""
     held_ms: float
-    """One slot, and every task is of a host that is held: all are looked at."""
+    """One slot, every task of a held host: the claim examines all."""
 
 
 def measure_claims(rows: int) -> ClaimFigures:
     """Fill a ledger with `rows` succeeded tasks and claim from it."""
     with in_memory() as folder, contextlib.closing(Desk(folder)) as desk:
         _fill(desk, rows, due_at=START)
-        one = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
+        single = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
         sixteen = _median(lambda: desk.ledger.claims.archive(count=16, offset=0, account=ACCOUNT))
         refused = HostRefusing("refused", host=HOST)
         desk.ledger.holds.set(refused, account=ACCOUNT, stage=Stage.ARCHIVE)
@@ -46,7 +46,7 @@ def measure_claims(rows: int) -> ClaimFigures:
         _release(desk.ledger)
         _fill(desk, rows, due_at=START + DAY)
         none_due = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
-    return ClaimFigures(rows, one, sixteen, none_due, held)
+    return ClaimFigures(rows, single, sixteen, none_due, held)
 
 
 def _release(ledger: Ledger) -> None:
@@ -63,7 +63,7 @@ def _median(call: Callable[[], object]) -> float:
 
 
 def _fill(desk: Desk, rows: int, *, due_at: int) -> None:
-    """Straight into the file: half a million answers of the API would take an hour."""
+    """Write rows directly: recording half a million answers of the API would take an hour."""
     engine = sa.create_engine(f"sqlite:///{desk.path}")
     with engine.begin() as connection:
         connection.execute(sa.delete(schema.tasks))

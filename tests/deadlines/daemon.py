@@ -1,15 +1,15 @@
 """One process of the daemon on the timeline: the real worker with all its loops, on fibers in place of threads.
 
-Nothing of the worker is written here a second time. What is put in: fibers for its threads and pools, the timeline for
-its clocks and waits, and the outside (`outside`).
+No part of the worker is copied. Replaced are its threads and pools (by fibers), its clocks and waits (by the timeline),
+and the outside (by `outside`).
 
-Some loops look around again and again, most of the time for nothing, and 120 days have 20 million half seconds:
+Some loops poll, and mostly find nothing; 120 days have 20 million half seconds:
 
-- The verify and the archive loop look at the ledger twice a second. A look that could only see what the last one saw
-  is passed over (`Looking`): nobody has written anything since, and nothing in the ledger has come due.
-- The renewal of leases is passed over while there are none (`Renewing`).
-- The sweep loop looks at its own times every half second; here every `SWEEP_LOOK_SECONDS`, so sweeps begin late.
-- The upkeep's round every 5 s is mostly a sign of life; here it comes every `UPKEEP_SECONDS`, so verdicts come late.
+- The verify and archive loops poll the ledger twice a second. A poll that can see nothing new is skipped (`Looking`):
+  the ledger was not written since, and no row has come due.
+- The renewal of leases is skipped while there are none (`Renewing`).
+- The sweep loop polls its schedule every half second; here every `SWEEP_LOOK_SECONDS`, so sweeps begin late.
+- The upkeep runs every 5 s, mostly as a heartbeat; here every `UPKEEP_SECONDS`, so tasks expire late.
 """
 
 import concurrent.futures
@@ -48,13 +48,13 @@ MIB = 1024 * 1024
 UPKEEP_SECONDS = 1800.0
 SWEEP_LOOK_SECONDS = 60.0
 GIVE_BACK_SECONDS = 200.0
-"""After a stop: longer than anything that still runs may wait."""
+"""After a stop: longer than any wait of what still runs."""
 _STRETCHED = {"upkeep-loop": UPKEEP_SECONDS, "sweep-loop": SWEEP_LOOK_SECONDS}
 _LOOKING = {"verify-loop": ("verify", "inquire"), "archive-loop": ("archive",)}
 
 
 class MortalLedger(Ledger):
-    """The real ledger, which after a kill -9 hears nothing more from the process that has died."""
+    """The real ledger, which refuses every call of a process that was killed."""
 
     def __init__(self, database: Database, **options: Any) -> None:
         self._mortal = _MortalDatabase(database)
@@ -94,11 +94,10 @@ class _MortalDatabase:
 
 
 class Looking:
-    """When another look at the ledger could see what the loop's last one did not: a `Rest`.
+    """Whether the next poll of the ledger could see something new: a `Rest`.
 
-    Nothing is claimed but rows that are due and free, or for a hold whose probe is due. So a look is passed over until
-    something comes due, and where rows are due all the while (they are held, or of a failing host), until something
-    else has been written.
+    Only rows that are due and free can be claimed, or rows for a hold whose probe is due. So polls are skipped until
+    something comes due; if due rows remain (held, or of a failing host), until the ledger is written.
     """
 
     def __init__(self, path: pathlib.Path, now: Callable[[], int], *, timeline: Timeline) -> None:
@@ -110,11 +109,11 @@ class Looking:
         self._queues: tuple[str, ...] = ()
 
     def look(self) -> None:
-        """A loop begins to look: what comes due from now on it may miss."""
+        """A loop starts its poll: it may miss what comes due from now on."""
         self._looked_at = self._now()
 
     def rest(self, loop: str) -> None:
-        """The loop has found nothing to do."""
+        """The loop found nothing to do."""
         self._queues = _LOOKING[loop]
         self._version = self._read_version()
 
@@ -149,7 +148,7 @@ class Looking:
 
 
 class Renewing:
-    """Whether there is anything to renew: a `Rest`."""
+    """Whether there are leases to renew: a `Rest`."""
 
     def __init__(self, keeper: LeaseKeeper, timeline: Timeline) -> None:
         self._keeper = keeper
@@ -163,7 +162,7 @@ class Renewing:
 
 
 class _Wake(Signal):
-    """What a loop waits for when it has looked and found nothing, and the renewal for its time."""
+    """The wake event of an idle loop, and of the renewal."""
 
     def __init__(self, timeline: Timeline, looking: Looking, renewing: Renewing) -> None:
         super().__init__(timeline)
@@ -183,15 +182,15 @@ class _Wake(Signal):
 
 
 class _Stop(Signal):
-    """The stop event, by which loops also pace themselves."""
+    """The stop event, which also times the loops."""
 
     def wait(self, timeout: float | None = None, **_: object) -> bool:
         fiber = self._timeline.current
-        least = 0.0 if fiber is None else _STRETCHED.get(fiber.name, 0.0)
-        return super().wait(None if timeout is None else max(timeout, least))
+        minimum = 0.0 if fiber is None else _STRETCHED.get(fiber.name, 0.0)
+        return super().wait(None if timeout is None else max(timeout, minimum))
 
     def wait_exactly(self, seconds: float) -> bool:
-        """For the limiter."""
+        """For the limiter: without stretching."""
         return super().wait(seconds)
 
 
@@ -225,7 +224,7 @@ class Fibers(Threads):
         size: int,  # noqa: ARG002 -- the worker counts itself
         *,
         name: str,
-        begin: Callable[[], object],  # noqa: ARG002 -- it binds the log to a thread, of which there is one
+        begin: Callable[[], object],  # noqa: ARG002 -- it binds the log to its thread, and here is only one
     ) -> concurrent.futures.Executor:
         return _FiberPool(self, name=name)
 
@@ -251,7 +250,7 @@ class _FiberPool(concurrent.futures.Executor):
         self, work: Callable[..., Any], /, *args: Any, **named: Any
     ) -> "concurrent.futures.Future[Any]":
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self._fibers.spawn(lambda: _settle(future, lambda: work(*args, **named)), name=self._name)
+        self._fibers.spawn(lambda: _fulfil(future, lambda: work(*args, **named)), name=self._name)
         return future
 
 
@@ -262,11 +261,11 @@ class _InPlace(concurrent.futures.Executor):
         self, work: Callable[..., Any], /, *args: Any, **named: Any
     ) -> "concurrent.futures.Future[Any]":
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        _settle(future, lambda: work(*args, **named))
+        _fulfil(future, lambda: work(*args, **named))
         return future
 
 
-def _settle(future: "concurrent.futures.Future[Any]", work: Callable[[], Any]) -> None:
+def _fulfil(future: "concurrent.futures.Future[Any]", work: Callable[[], Any]) -> None:
     try:
         result = work()
     except Exception as error:  # noqa: BLE001 -- as in every executor: the future carries it
@@ -276,7 +275,7 @@ def _settle(future: "concurrent.futures.Future[Any]", work: Callable[[], Any]) -
 
 
 class Daemon:
-    """A process that runs from its making until `kill` or `stop`. `skew_ms` is how far its wall clock is ahead."""
+    """A process that runs until `kill` or `stop`. `skew_ms` is how far its wall clock is ahead."""
 
     def __init__(
         self,
@@ -334,17 +333,17 @@ class Daemon:
     def call_back(
         self, task_id: str, *, status: Status = Status.SUCCEEDED, family: str | None = None
     ) -> None:
-        """A callback that the door has taken."""
+        """A callback that the receiver committed."""
         self.ledger.callbacks.record([Callback(ACCOUNT, task_id, status, family)])
         self.worker.wake(Stage.VERIFY)
 
     def kill(self) -> None:
-        """kill -9: whatever it was about to do, it does not."""
+        """kill -9: nothing that it was about to do happens."""
         self.ledger.die()
         self._end()
 
     def stop(self) -> None:
-        """SIGTERM, by a supervisor without patience: what runs is given back, and may not put anything more."""
+        """SIGTERM by an impatient supervisor: running work is given back and may not put anything more."""
         self.worker.stop(seconds=0)
         self._timeline.run(until=self._timeline.now + int(GIVE_BACK_SECONDS * 1000))
         self.ledger.daemons.leave(self._daemon_id)

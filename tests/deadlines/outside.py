@@ -1,7 +1,7 @@
 """Kling's API, its CDN and the bucket, in process and on the timeline: cheap enough for millions of calls.
 
-Each is put in where the program's own code ends: the API under the real client as its HTTP transport, the CDN under the
-real fetcher as its connections, the bucket as the complaining fake. Whatever they do takes its time on the timeline.
+Each replaces the first thing that is not our code: the API is the HTTP transport of the real client, the CDN the
+connections of the real fetcher, the bucket the checking fake store. Their answers take time on the timeline.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from tests.simulator.media import media
 ANSWER_SECONDS = 0.2
 STORE_SECONDS = 0.02
 SSL_CONTEXT = ssl.create_default_context()
-"""Never used, and made once: reading the certificates takes longer than a day of the simulation."""
+"""Never used, but made once: loading the certificates takes longer than a simulated day."""
 HTML = b"<html>bad gateway</html>"
 REFUSALS = {
     # kind of outage: HTTP status, code
@@ -37,7 +37,7 @@ REFUSALS = {
     "arrears": (429, 1101),
 }
 TOO_FAST_SECONDS = 4.0
-"""In a storm the API refuses (1302) what comes sooner after the last question that it let through."""
+"""In a storm the API refuses (1302) a call that comes sooner than this after the last accepted one."""
 
 
 class Api(httpx2.BaseTransport):
@@ -47,26 +47,26 @@ class Api(httpx2.BaseTransport):
         self.calls = 0
         self.refused = 0
         self._world = world
-        self._let_through_at = 0
+        self._accepted_at = 0
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         self.calls += 1
         self._world.timeline.sleep(ANSWER_SECONDS)
         kind = self._world.trouble(Part.API)
-        if kind is None and self._world.is_storming() and not self._lets_through():
+        if kind is None and self._world.is_storming() and not self._accepts():
             self.refused += 1
             return self._answer(429, _envelope(1302))
         if kind is not None:
             return self._fail(kind)
         path = request.url.path
         page = request.url.params.get("pageNum")
-        return self._one(path) if page is None else self._list(path, page, request.url.params["pageSize"])
+        return self._task(path) if page is None else self._list(path, page, request.url.params["pageSize"])
 
-    def _lets_through(self) -> bool:
+    def _accepts(self) -> bool:
         now = self._world.timeline.now
-        if now - self._let_through_at < TOO_FAST_SECONDS * 1000:
+        if now - self._accepted_at < TOO_FAST_SECONDS * 1000:
             return False
-        self._let_through_at = now
+        self._accepted_at = now
         return True
 
     def _fail(self, kind: str) -> httpx2.Response:
@@ -86,7 +86,7 @@ class Api(httpx2.BaseTransport):
         documents = [task.document(world.timeline.now) for task in rows]
         return self._answer(200, _envelope(0, b"[" + b",".join(documents) + b"]"))
 
-    def _one(self, path: str) -> httpx2.Response:
+    def _task(self, path: str) -> httpx2.Response:
         family, _, task_id = path.removeprefix("/v1/").rpartition("/")
         task = self._world.found(family, task_id)
         if task is None:
@@ -103,7 +103,7 @@ def _envelope(code: int, data: bytes = b"null") -> bytes:
 
 
 class Cdn(Fetcher):
-    """The real fetcher, whose connections end here."""
+    """The real fetcher with simulated connections."""
 
     def __init__(self, world: World, spool: Spool, *, transfer_seconds: float) -> None:
         suffixes = ["klingai.com", "kechuangai.com", "inkwai.com"]
@@ -155,9 +155,9 @@ STORE_FAILURES: dict[str, Callable[[str], Failure]] = {
 
 
 class Bucket(FakeStore):
-    """The complaining store, which finds a folder without looking at every object, and takes its time.
+    """The checking fake store, with an index of folders, and with delays.
 
-    A put waits before and after it happens, so that a daemon that is killed may leave either.
+    A put waits before and after it happens, so a killed daemon may leave either state.
     """
 
     def __init__(self, world: World, rand: random.Random) -> None:

@@ -1,4 +1,4 @@
-"""What happens to a daemon in so many days: traffic, outages of every part, restarts, storms, wrong clocks; by seed."""
+"""What happens to a simulated daemon: traffic, outages of every part, restarts, storms, wrong clocks; by seed."""
 
 import dataclasses
 import random
@@ -8,8 +8,8 @@ from archiver.model import DAY_MS
 from tests.deadlines.world import FAMILIES, FOR_EVER, HOSTS, HOUR_MS, Outage, Part, World, spread
 
 LONG_DAYS = 28
-SETTLING_DAYS = 2
-"""After the last task: nothing fails any more, and what was promised can be kept."""
+QUIET_DAYS = 2
+"""After the last task nothing fails any more, so every promise can be kept."""
 KINDS = {
     Part.API: ("unreachable", "silent", "server_error", "maintenance", "key_refused", "arrears", "gateway"),
     Part.CDN: ("unreachable", "silent", "server_error", "forbidden", "html"),
@@ -22,13 +22,13 @@ LONG = (
     (4, Outage(Part.API, "maintenance", 0, 0)),
     (4, Outage(Part.STORE, "forbidden", 0, 0)),
 )
-"""Days, and what fails; one after the other, as many as there is room for. What is held is probed every 30 s, in the
-simulation too: 4 weeks of that would be most of its work, and would show no more than 4 days do."""
+"""Days, and what fails; one after the other, as many as fit. A hold is probed every 30 s in the simulation too: 4 weeks
+of that would be most of its work, and show no more than 4 days do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Restart:
-    """The daemon ends at `at` (Unix ms) and is back at once; `is_kill`: without a word."""
+    """The daemon ends at `at` (Unix ms), by SIGKILL or SIGTERM, and starts again at once."""
 
     at: int
     is_kill: bool
@@ -44,7 +44,7 @@ class Skew:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scenario:
-    """All that is decided beforehand. Times are Unix ms."""
+    """Decided before the simulation starts. Times are Unix ms."""
 
     outages: tuple[Outage, ...]
     restarts: tuple[Restart, ...]
@@ -71,25 +71,25 @@ def _long(*, start: int, days: int) -> Iterator[Outage]:
         if until > start + days * DAY_MS:
             return
         yield dataclasses.replace(outage, since=since, until=until)
-        # What came in the two days before has hours left when the longest ends, and is in nobody's bucket yet.
+        # Tasks of the two days before are not archived yet, and have only hours left when the longest outage ends.
         yield Outage(Part.DAEMON, "down", since - 2 * DAY_MS, since - 6 * HOUR_MS)
         yield Outage(Part.STORE, "unreachable", since - 6 * HOUR_MS, since)
         since = until + 15 * DAY_MS
 
 
 def _short(rand: random.Random, *, start: int, days: int) -> Iterator[Outage]:
-    """One of hours every second day or so, one of days every second week."""
-    for per_day, hours_least, hours_most in ((0.5, 0.2, 8), (1 / 14, 20, 60)):
+    """Outages of hours about every second day, of days every second week."""
+    for per_day, hours_min, hours_max in ((0.5, 0.2, 8), (1 / 14, 20, 60)):
         for since in _moments(rand, start, days, per_day):
             part = rand.choice(list(Part))
             host = rand.choice((None, *HOSTS)) if part is Part.CDN else None
-            until = since + int(rand.uniform(hours_least, hours_most) * HOUR_MS)
+            until = since + int(rand.uniform(hours_min, hours_max) * HOUR_MS)
             until = min(until, start + days * DAY_MS)
             yield Outage(part, rand.choice(KINDS[part]), since, until, host)
 
 
 def _restarts(rand: random.Random, long: list[Outage], *, start: int, days: int) -> Iterator[Restart]:
-    """Every other day, and again and again while the backlog of a long outage is worked off."""
+    """Every other day, and six times while the backlog of a long outage is worked off."""
     for at in _moments(rand, start, days, 0.5):
         yield Restart(at, is_kill=rand.random() < 0.7)
     for end in _ends(long):
@@ -98,7 +98,7 @@ def _restarts(rand: random.Random, long: list[Outage], *, start: int, days: int)
 
 
 def _skews(rand: random.Random, long: list[Outage], *, start: int, days: int) -> Iterator[Skew]:
-    """Once in a while for an hour, and 40 days ahead when the daemon comes back after long."""
+    """Sometimes for an hour; and 40 days ahead when the daemon comes back after a long outage."""
     for at in _moments(rand, start, days, 0.05):
         yield from (Skew(at, int(rand.uniform(-12, 12) * HOUR_MS)), Skew(at + HOUR_MS, 0))
     for outage in long:
@@ -115,7 +115,7 @@ def _moments(rand: random.Random, start: int, days: int, per_day: float) -> list
 
 
 def populate(world: World, rand: random.Random, *, since: int, until: int, per_day: float) -> None:
-    """Tasks of two families and three hosts: slow ones, failed ones, poison, files that heal, missing times."""
+    """Tasks of two families and three hosts: slow, failed, never readable, readable only later, without times."""
     for created_at in spread(rand, since=since, until=until, per_day=per_day):
         world.create(
             created_at,

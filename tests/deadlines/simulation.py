@@ -1,4 +1,4 @@
-"""So many days of a daemon's life, and whether every task that could be had is in the bucket by day 30."""
+"""Simulate days of a daemon's life: is every promised task in the bucket by day 30?"""
 
 import dataclasses
 import functools
@@ -16,50 +16,50 @@ import structlog
 from archiver.model import DAY_MS, Status
 from tests.deadlines.daemon import Daemon
 from tests.deadlines.outside import Api, Bucket
-from tests.deadlines.scenario import SETTLING_DAYS, Scenario, draw, populate
+from tests.deadlines.scenario import QUIET_DAYS, Scenario, draw, populate
 from tests.deadlines.timeline import Timeline
 from tests.deadlines.world import HOUR_MS, PROMISED_MS, Part, Upstream, World
 
 START = 1_790_000_000_000
-MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 -- where there is one: millions of fsyncs prove nothing here
+MEMORY = pathlib.Path("/dev/shm")  # noqa: S108 -- if it exists: millions of fsyncs prove nothing here
 SWEEP_INTERVAL_SECONDS = 6 * 3600.0
-"""Rarer than anybody would set it: cheaper, and harder."""
+"""Rarer than in any deployment: cheaper, and harder."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """What came of it."""
+    """The outcome of a simulation."""
 
     days: int
     seed: int
     tasks: int
     promised: int
-    """Tasks with 24 hours on end, within their 30 days, in which all that they need worked."""
+    """Tasks with 24 uninterrupted hours, within their 30 days, in which everything they need worked."""
     lost: tuple[str, ...]
-    """The promised ones among them that were not in the bucket by their deadline."""
+    """Promised tasks that were not in the bucket by their deadline."""
     archived: int
     beyond: int
-    """Archived although nothing was promised: less than those 24 hours."""
+    """Archived although not promised."""
     missed: int
-    """Not archived, and nothing was promised."""
-    margin_hours_least: float
-    """What the archived task that came nearest to its deadline had left."""
+    """Neither archived nor promised."""
+    margin_hours_min: float
+    """The least time that an archived task had left."""
     late: tuple[str, ...]
-    """The promised ones that those 24 hours were not enough for, although others came before their deadline."""
-    hours_most: float
-    """The longest that a promised task took, counted from the beginning of its 24 hours."""
+    """Promised tasks that took longer than those 24 hours."""
+    hours_max: float
+    """The longest time that a promised task took from the start of its 24 hours."""
     api_calls: int
     cdn_calls: int
     store_calls: int
     starts: int
     complaints: tuple[str, ...]
-    """Of the store: an object that has changed, a manifest before its objects."""
+    """Of the store: a changed object, a manifest before its objects."""
     crashes: tuple[str, ...]
     seconds: float
 
 
 class _Life:
-    """A daemon that comes and goes, in a world that has its own course."""
+    """A daemon that starts and ends by a scenario."""
 
     def __init__(self, world: World, scenario: Scenario, folder: pathlib.Path, rand: random.Random) -> None:
         self.world = world
@@ -83,7 +83,7 @@ class _Life:
         heapq.heappush(self._agenda, (at, next(self._numbers), action))
 
     def run(self, *, until: int) -> None:
-        """Live on until that moment (Unix ms)."""
+        """Run until that moment (Unix ms)."""
         while self._agenda and self._agenda[0][0] <= until:
             at, _, action = heapq.heappop(self._agenda)
             self.world.timeline.run(until=at)
@@ -91,7 +91,7 @@ class _Life:
         self.world.timeline.run(until=until)
 
     def begin(self) -> None:
-        """A process starts, unless there is one or it cannot."""
+        """Start a process, unless one runs or the scenario forbids it."""
         if self.daemon is not None or self.world.trouble(Part.DAEMON):
             return
         self.starts += 1
@@ -106,7 +106,7 @@ class _Life:
         )
 
     def end(self, *, is_kill: bool = True) -> None:
-        """It ends, if there is one."""
+        """End the process, if one runs."""
         if self.daemon is None:
             return
         daemon, self.daemon = self.daemon, None
@@ -126,8 +126,8 @@ class _Life:
             self.daemon.skew_ms = ahead_ms
 
     def call_back(self, callbacks: list[tuple[int, Upstream, Status]]) -> None:
-        """A fiber: Kling tells, once, whoever is there."""
-        for at, task, status in sorted(callbacks, key=lambda one: one[0]):
+        """A fiber: Kling calls back once; if no daemon runs, the callback is lost."""
+        for at, task, status in sorted(callbacks, key=lambda callback: callback[0]):
             if at > self.world.timeline.now:
                 self.world.timeline.sleep((at - self.world.timeline.now) / 1000)
             if self.daemon is not None:
@@ -135,14 +135,14 @@ class _Life:
 
 
 def simulate(days: int, seed: int, *, per_day: float = 100.0) -> Figures:
-    """Let a daemon live through `days` days of `per_day` tasks each; the same every time for the same seed."""
+    """Simulate `days` days of `per_day` tasks each; deterministic for a seed."""
     rand = random.Random(seed)
     began = time.monotonic()
     scenario = draw(rand, start=START, days=days)
     world = World(Timeline(START), outages=scenario.outages)
     world.storms += scenario.storms
     populate(world, rand, since=START, until=START + days * DAY_MS, per_day=per_day)
-    end = START + (days + SETTLING_DAYS) * DAY_MS
+    end = START + (days + QUIET_DAYS) * DAY_MS
     with quietly() as crashes, in_memory() as folder:
         life = _Life(world, scenario, folder, rand)
         life.begin()
@@ -154,7 +154,7 @@ def simulate(days: int, seed: int, *, per_day: float = 100.0) -> Figures:
 
 
 def _callbacks(world: World, rand: random.Random) -> Iterator[tuple[int, Upstream, Status]]:
-    """A fifth never comes, some come twice, late or in the wrong order."""
+    """A fifth is lost; some come twice, late or in the wrong order."""
     for task in world.tasks.values():
         if rand.random() < 0.2:
             continue
@@ -167,7 +167,7 @@ def _callbacks(world: World, rand: random.Random) -> Iterator[tuple[int, Upstrea
 def _figures(life: _Life, *, days: int, seed: int, crashes: list[str], seconds: float) -> Figures:
     world = life.world
     tasks = list(world.tasks.values())
-    end = START + (days + SETTLING_DAYS) * DAY_MS
+    end = START + (days + QUIET_DAYS) * DAY_MS
     since = {task.task_id: world.promised_from(task) for task in tasks}
     promised = [task for task in tasks if (since[task.task_id] or end) + PROMISED_MS <= end]
     took = {
@@ -189,8 +189,8 @@ def _figures(life: _Life, *, days: int, seed: int, crashes: list[str], seconds: 
         missed=sum(
             task.archived_at is None and task.task_id not in due for task in tasks if not task.has_failed
         ),
-        margin_hours_least=min((_margin_ms(task) for task in archived), default=0) / HOUR_MS,
-        hours_most=max(took.values(), default=0) / HOUR_MS,
+        margin_hours_min=min((_margin_ms(task) for task in archived), default=0) / HOUR_MS,
+        hours_max=max(took.values(), default=0) / HOUR_MS,
         api_calls=life.api.calls,
         cdn_calls=life.cdn_calls,
         store_calls=life.bucket.calls,
@@ -213,7 +213,7 @@ def in_memory() -> Iterator[pathlib.Path]:
 
 @contextmanager
 def quietly() -> Iterator[list[str]]:
-    """Log nothing; what nobody expected is gathered."""
+    """Log nothing; collect unexpected exceptions."""
     before = structlog.get_config()
     crashes: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Day 30, on a clock that jumps: months of outages lose nothing, and a backlog keeps nobody waiting.
+"""Day 30, on a clock that jumps: months of outages lose nothing, and a backlog delays no fresh callback.
 
 The long versions, `simulate(120, …)` and `work_off(50_000, …)`, take minutes; these are the same at a smaller size.
 """
@@ -20,10 +20,10 @@ def test_forty_days_with_four_weeks_of_outage_lose_no_task_that_had_24_hours_of_
     assert (figures.lost, figures.late) == ((), ())
     assert (figures.complaints, figures.crashes) == ((), ())
     assert figures.promised > 150
-    assert figures.beyond > 5  # what had less than its 24 hours is not given up
+    assert figures.beyond > 5  # tasks with less than 24 hours are still tried
 
 
-def test_fresh_callbacks_do_not_wait_for_a_backlog_that_is_found_and_worked_off_meanwhile() -> None:
+def test_fresh_callbacks_do_not_wait_for_a_backlog() -> None:
     figures = work_off(2500, minutes=2)
 
     assert figures.fresh_archived == figures.fresh
@@ -32,16 +32,16 @@ def test_fresh_callbacks_do_not_wait_for_a_backlog_that_is_found_and_worked_off_
     assert 1400 < figures.worked_off < 2500
 
 
-def test_what_a_sweep_finds_in_the_last_hours_of_its_30_days_goes_first() -> None:
-    figures = work_off(1500, minutes=1.2, days_least=29, days_most=29.998)
+def test_tasks_in_the_last_hours_of_their_30_days_go_first() -> None:
+    figures = work_off(1500, minutes=1.2, days_min=29, days_max=29.998)
 
     assert figures.worked_off < 1400
-    assert figures.nearest_first > 0.98  # all but those that had a minute or two
+    assert figures.nearest_first > 0.98  # all but those with a minute or two left
     assert figures.fresh_seconds_median <= 10
 
 
 @pytest.mark.parametrize("kind", ["silent", "html"])
-def test_a_host_that_fails_keeps_the_tasks_of_no_other_waiting(kind: str) -> None:
+def test_a_failing_host_does_not_delay_tasks_of_other_hosts(kind: str) -> None:
     failing = Outage(Part.CDN, kind, *ALWAYS, host=HOSTS[1])
     figures = work_off(450, minutes=2, outages=[failing], fresh_hosts=[HOSTS[0], HOSTS[2]])
 
@@ -50,18 +50,18 @@ def test_a_host_that_fails_keeps_the_tasks_of_no_other_waiting(kind: str) -> Non
     assert figures.worked_off >= 280  # two thirds are not of that host
 
 
-def test_claims_beside_a_crowd_are_measured() -> None:
+def test_claims_beside_many_tasks_are_measured() -> None:
     figures = measure_claims(300)
 
     assert figures.rows == 300
-    assert min(figures.one_ms, figures.sixteen_ms, figures.none_due_ms, figures.held_ms) > 0
+    assert min(figures.single_ms, figures.sixteen_ms, figures.none_due_ms, figures.held_ms) > 0
 
 
 # --- the promise, as the simulation understands it ------------------------------------------------------------------
 
 
 def promised(world: World, task: Upstream) -> float | None:
-    """Hours after the task's beginning at which its 24 hours began."""
+    """Hours from the task's creation to the start of its 24 hours."""
     since = world.promised_from(task)
     return None if since is None else round((since - task.created_at) / HOUR_MS, 2)
 
@@ -77,7 +77,7 @@ def promised(world: World, task: Upstream) -> float | None:
         ([(0, 10), (5, 300), (8, 9)], 300),
     ],
 )
-def test_24_hours_on_end_are_promised_and_nothing_less(
+def test_a_task_is_promised_after_24_uninterrupted_hours_and_no_less(
     hours: list[tuple[int, int]], expected: float | None
 ) -> None:
     outages = [
@@ -101,7 +101,7 @@ def test_only_what_a_task_needs_counts_against_its_24_hours() -> None:
 # --- the clock that jumps -------------------------------------------------------------------------------------------
 
 
-def test_the_clock_jumps_to_whoever_waits_for_the_next_moment() -> None:
+def test_the_clock_jumps_to_the_next_moment_that_a_fiber_waits_for() -> None:
     timeline, seen = Timeline(START), list[tuple[str, int]]()
 
     def sleeper(name: str, seconds: float) -> None:
@@ -132,7 +132,7 @@ def test_a_signal_ends_a_wait_before_its_time() -> None:
     assert heard == [(True, 7_000)]
 
 
-def test_what_was_killed_never_runs_again() -> None:
+def test_a_killed_fiber_never_runs_again() -> None:
     timeline, ended = Timeline(START), list[str]()
 
     def work() -> None:

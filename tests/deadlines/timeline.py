@@ -1,14 +1,14 @@
-"""A clock that jumps, and fibers that wait on it: months of a program's life in seconds, the same every time.
+"""A clock that jumps, and fibers that wait on it: months of a program's life in seconds, deterministically.
 
-Everything that runs is a fiber. One runs at a time, until it waits; when all of them wait, the clock jumps to the next
-moment that one of them waits for. What a fiber computes takes no time: time passes by `sleep` and by waits alone.
+Everything that runs is a fiber. One runs at a time, until it waits; when all wait, the clock jumps to the next moment
+that one of them waits for. Computing takes no time: time passes only in `sleep` and in waits.
 
 Two rules:
 
-1. Nothing here knows what the fibers do. A fiber that may look at things again and again says so by a `Rest`, which
-   knows whether another look could see anything new; looks that could not are passed over.
-2. A fiber that was killed never runs again, as after kill -9: `kill` raises `Died` where it waits, and whoever kills
-   sees to it that nothing outside hears its `finally` blocks.
+1. Nothing here knows what the fibers do. A fiber that polls passes a `Rest`, which knows whether the next poll could
+   see anything new; polls that could not are skipped.
+2. A killed fiber never runs again, as after kill -9: `kill` raises `Died` where it waits, and the caller makes sure
+   that its `finally` blocks have no effect outside.
 """
 
 import heapq
@@ -21,31 +21,31 @@ import greenlet  # type: ignore[import-untyped]  # has no type information of it
 
 
 class Died(BaseException):
-    """The process of this fiber ends here."""
+    """The process of this fiber was killed."""
 
 
 class Rest(Protocol):
-    """What a resting fiber waits for besides its time."""
+    """Whether the next poll of a fiber could see anything new."""
 
     def next_moment(self) -> int | None:
-        """Unix ms of the next look that could see something new, after `has_changed` by what it saw; None for never."""
+        """Unix ms of the next poll that could see something new, as of the last `has_changed`; None for never."""
 
     def has_changed(self) -> bool:
-        """Whether something has changed since the fiber's last look, or since this was asked last."""
+        """Whether something changed since the fiber's last poll, or since the last call."""
 
 
 class Fiber:
-    """One strand of work."""
+    """A unit of work that may wait."""
 
     def __init__(self, timeline: "Timeline", work: Callable[[], object], *, name: str) -> None:
         self.name = name
         self.error: Exception | None = None
         self.due = 0
-        """Number of the heap entry that counts, 0 for none; others are stale."""
+        """Number of the valid heap entry, 0 for none; others are stale."""
         self.due_at = 0
-        """Its moment (Unix ms)."""
+        """The moment of that entry (Unix ms)."""
         self.asked_until: int | None = None
-        """When the wait that it is in would end at the latest (Unix ms)."""
+        """When its present wait ends at the latest (Unix ms)."""
         self._work = work
         self.strand = greenlet.greenlet(self._run, timeline.hub)
 
@@ -54,7 +54,7 @@ class Fiber:
             self._work()
         except Died:
             return
-        except Exception as error:  # noqa: BLE001 -- raised by whoever runs the timeline
+        except Exception as error:  # noqa: BLE001 -- raised again by `Timeline.run`
             self.error = error
 
     @property
@@ -63,13 +63,13 @@ class Fiber:
 
 
 class Timeline:
-    """The clock (Unix ms) and what waits on it. Belongs to one thread."""
+    """The clock (Unix ms) and the fibers that wait on it. For one thread only."""
 
     def __init__(self, now: int) -> None:
         self.now = now
         self.hub = greenlet.getcurrent()
         self.events = 0
-        """How often the clock has handed over to a fiber."""
+        """How often a fiber was resumed."""
         self._numbers = itertools.count(1)
         self._waiting: list[tuple[int, int, Fiber]] = []
         self._resting: dict[Fiber, Rest] = {}
@@ -77,17 +77,17 @@ class Timeline:
 
     @property
     def current(self) -> Fiber | None:
-        """The fiber that runs; None outside of `run`."""
+        """The running fiber; None outside of `run`."""
         return self._current
 
     def spawn(self, work: Callable[[], object], *, name: str) -> Fiber:
-        """A fiber that begins now."""
+        """Start a fiber now."""
         fiber = Fiber(self, work, name=name)
         self._schedule(fiber, self.now)
         return fiber
 
     def kill(self, fiber: Fiber) -> None:
-        """The fiber dies where it waits, or before it has begun."""
+        """Kill the fiber where it waits, or before it started."""
         fiber.due = 0
         self._resting.pop(fiber, None)
         if fiber.strand:
@@ -96,11 +96,11 @@ class Timeline:
             fiber.strand = greenlet.greenlet(lambda: None)
 
     def sleep(self, seconds: float) -> None:
-        """The running fiber goes on after so long."""
+        """Suspend the running fiber."""
         self.wait(seconds)
 
     def wait(self, seconds: float | None, *, rest: Rest | None = None) -> None:
-        """The running fiber goes on after so long (at least 1 ms; None: never by itself), or when it is woken."""
+        """Suspend the running fiber for `seconds` (at least 1 ms; None: for ever), or until it is woken."""
         fiber = self._current
         assert fiber is not None, "only a fiber can wait"
         fiber.asked_until = None
@@ -113,14 +113,14 @@ class Timeline:
         self.hub.switch()
 
     def wake(self, fiber: Fiber) -> None:
-        """The fiber goes on now, whatever it waits for."""
+        """Resume the fiber now."""
         self._resting.pop(fiber, None)
         self._schedule(fiber, self.now)
 
     def run(self, *, until: int) -> None:
-        """Let the fibers go on until that moment (Unix ms). Raises what ended one of them."""
+        """Run the fibers until that moment (Unix ms). Raises the exception that ended one of them."""
         while True:
-            self._stir()
+            self._recheck_rests()
             if not self._waiting or self._waiting[0][0] > until:
                 break
             moment, number, fiber = heapq.heappop(self._waiting)
@@ -128,10 +128,10 @@ class Timeline:
                 continue
             self.now = max(self.now, moment)
             self._resting.pop(fiber, None)
-            self._go_on(fiber)
+            self._resume(fiber)
         self.now = max(self.now, until)
 
-    def _go_on(self, fiber: Fiber) -> None:
+    def _resume(self, fiber: Fiber) -> None:
         self.events += 1
         self._current, fiber.due = fiber, 0
         fiber.strand.switch()
@@ -146,7 +146,7 @@ class Timeline:
         heapq.heappush(self._waiting, (moment, fiber.due, fiber))
 
     def _rest(self, fiber: Fiber, rest: Rest) -> None:
-        """The fiber looks again when its time is over and a look could see something new."""
+        """Poll again when the time is over and a poll could see something new."""
         self._resting[fiber] = rest
         moment = rest.next_moment()
         if moment is not None and fiber.asked_until is not None:
@@ -154,8 +154,8 @@ class Timeline:
         else:
             fiber.due = 0
 
-    def _stir(self) -> None:
-        """Before time passes: whoever rests on something that has changed looks again at its usual time."""
+    def _recheck_rests(self) -> None:
+        """Before time passes, give fibers whose `Rest` has changed their usual time again."""
         if not self._resting or (self._waiting and self._waiting[0][0] <= self.now):
             return
         for fiber, rest in list(self._resting.items()):

@@ -1,7 +1,7 @@
-"""What Kling's account holds, and when which part of the outside does not work. Truth that the daemon cannot see.
+"""The account's tasks, and when which outside part fails. The daemon cannot see this truth.
 
-The promise that the simulation holds the daemon to: a task is in the bucket before its deadline if, between the moment
-its files could be had and that deadline, there were 24 hours on end in which everything it needs worked.
+The promise under test: a task is in the bucket before its deadline if, between the moment its files became available
+and that deadline, everything it needs worked for 24 hours without interruption.
 """
 
 import bisect
@@ -23,7 +23,7 @@ FOR_EVER = 1 << 60
 
 
 class Part(enum.StrEnum):
-    """What may fail."""
+    """A part that may fail."""
 
     API = "api"
     CDN = "cdn"
@@ -40,12 +40,12 @@ class Outage:
     since: int
     until: int
     host: str | None = None
-    """Of the CDN: this host only."""
+    """Only this host of the CDN."""
 
 
 @dataclasses.dataclass(slots=True)
 class Upstream:
-    """One task as Kling has it."""
+    """A task as Kling has it."""
 
     task_id: str
     family: str
@@ -54,16 +54,16 @@ class Upstream:
     host: str
     has_failed: bool = False
     heals_at: int = 0
-    """Until then (Unix ms) the CDN serves a web page in place of its file."""
+    """Until then (Unix ms) the CDN serves a web page instead of the file."""
     times: tuple[str, ...] = ("created_at", "updated_at")
-    """Which times the API tells."""
+    """Which times the API returns."""
     archived_at: int | None = None
     """When its manifest was put."""
     body: bytes = b""
 
     @property
     def deadline_at(self) -> int:
-        """When Kling deletes its files, whatever the API tells of its times."""
+        """When Kling deletes the files, even if the API returns no times."""
         return self.created_at + RETENTION_MS
 
     @property
@@ -81,8 +81,8 @@ class Upstream:
     def _json(self, status: str, *, updated_at: int) -> bytes:
         times = {"created_at": self.created_at, "updated_at": updated_at}
         images = [{"index": 0, "url": self.url}] if status == "succeed" else []
-        told = {name: time for name, time in times.items() if name in self.times}
-        document = {"task_id": self.task_id, "task_status": status, "task_status_msg": ""} | told
+        shown = {name: time for name, time in times.items() if name in self.times}
+        document = {"task_id": self.task_id, "task_status": status, "task_status_msg": ""} | shown
         return json.dumps(document | {"task_info": {}, "task_result": {"images": images}}).encode()
 
 
@@ -92,10 +92,10 @@ class World:
     def __init__(self, timeline: Timeline, *, outages: Sequence[Outage] = (), page_rows: int = 100) -> None:
         self.timeline = timeline
         self.page_rows = page_rows
-        """Rows of a list page at most: the server's own affair."""
+        """The server's own limit of rows a list page."""
         self.outages = list(outages)
         self.storms: list[tuple[int, int]] = []
-        """When (Unix ms) the API finds nearly everything too fast (1302). No outage: it answers now and then."""
+        """When (Unix ms) the API refuses nearly every call as too fast (1302). No outage: it answers now and then."""
         self.tasks: dict[str, Upstream] = {}
         self._by_family: dict[str, list[Upstream]] = {}
         self._numbers = itertools.count(828_338_674_605_228_111)
@@ -113,7 +113,7 @@ class World:
         heals_at: int = 0,
         times: tuple[str, ...] = ("created_at", "updated_at"),
     ) -> Upstream:
-        """A task that begins at `created_at` (Unix ms) and takes so long. Create them in their order."""
+        """A task that begins at `created_at` (Unix ms) and takes `seconds`. Call in the order of `created_at`."""
         finished_at = created_at + int(seconds * 1000)
         task = Upstream(
             str(next(self._numbers)), family, created_at, finished_at, host, has_failed, heals_at, times
@@ -130,7 +130,7 @@ class World:
         return tasks[max(0, last - rows) : last][::-1] if last > 0 else []
 
     def found(self, family: str, task_id: str) -> Upstream | None:
-        """The task of this id, where the family is right and it has begun."""
+        """The task with this id, if the family is right and the task has begun."""
         task = self.tasks.get(task_id)
         if task is None or task.family != family or task.created_at > self.timeline.now:
             return None
@@ -139,7 +139,7 @@ class World:
     # --- outages ------------------------------------------------------------------------------------------------
 
     def trouble(self, part: Part, *, host: str | None = None) -> str | None:
-        """How `part` fails just now; None when it works."""
+        """How `part` fails now; None if it works."""
         now = self.timeline.now
         for outage in self.outages:
             if outage.part is part and outage.since <= now < outage.until and outage.host in (None, host):
@@ -150,12 +150,14 @@ class World:
         return any(since <= self.timeline.now < until for since, until in self.storms)
 
     def promised_from(self, task: Upstream) -> int | None:
-        """When the first 24 hours began in which the daemon had all it needs for `task`; None where there are none,
-        or there is nothing to archive."""
+        """When the first 24 hours began in which everything that `task` needs worked. None if there are none, or there
+        is nothing to archive."""
         if task.has_failed or task.heals_at >= FOR_EVER:
             return None
         free_from = max(task.finished_at, task.heals_at)
-        blocking = sorted((one.since, one.until) for one in self.outages if one.host in (None, task.host))
+        blocking = sorted(
+            (outage.since, outage.until) for outage in self.outages if outage.host in (None, task.host)
+        )
         for since, until in blocking:
             if since - free_from >= PROMISED_MS:
                 break
@@ -164,7 +166,7 @@ class World:
 
 
 def spread(rand: random.Random, *, since: int, until: int, per_day: float) -> list[int]:
-    """Moments at which tasks begin, at random, in their order."""
+    """Random moments at which tasks begin, in order."""
     moments, moment = [], float(since)
     while (moment := moment + rand.expovariate(per_day) * DAY_MS) < until:
         moments.append(int(moment))

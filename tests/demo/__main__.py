@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.demo.endings import DemoFailed, StopRequest
 from tests.demo.folder import held
 from tests.demo.performance import performing
+from tests.demo.stopping import DemoFailed, StopRequest
 from tests.demo.view import View
 
 DESCRIPTION = """\
@@ -20,7 +20,7 @@ In a pipe it ends by itself after the check; at a terminal it goes on with a new
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; its exit status."""
+    """Run the demo, and return its exit status."""
     options = _options(arguments)
     stop = StopRequest()
     stop.listen()
@@ -41,14 +41,14 @@ def _perform(stop: StopRequest, *, terminal: bool, once: bool) -> list[str]:
         with performing(folder, view=view, stop=stop) as performance:
             problems = performance.run(once=once)
         if problems:
-            view.say("wrong", "the demo found something wrong; see below")
+            view.print_event("wrong", "the demo found something wrong; see below")
         else:
-            view.say("ended", "in good order; .demo stays until `make clean` or a new demo")
+            view.print_event("ended", "in good order; .demo stays until `make clean` or a new demo")
         return problems
 
 
 def _ignore_proxies() -> None:
-    """Everything is on loopback, where a proxy that the person's environment names cannot help."""
+    """Everything is on loopback, where a proxy from the environment would only be in the way."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             del os.environ[name]

@@ -1,7 +1,7 @@
-"""What can be seen from outside while the daemon works: manifests that appear in the bucket, and lines in its log.
+"""What the demo sees from outside while the daemon works: new manifests in the bucket, and new lines in its log.
 
-Looking costs next to nothing (one `stat` for every task still waited for, and the log's new bytes), because it is done
-ten times a second. A manifest that does not parse yet is still being written by the S3 server and is looked at again.
+A look is cheap, because there are ten a second: one `stat` for every missing task, and the log's new bytes. A manifest
+that does not parse yet is still being written by the S3 server; the next look reads it again.
 """
 
 import dataclasses
@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.demo.story import Told
+from tests.demo.story import CreatedTask
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arrival:
     """A task whose manifest is in the bucket."""
 
-    told: Told
+    task: CreatedTask
     manifest: Mapping[str, Any]
 
     @property
@@ -34,21 +34,21 @@ class Arrival:
 
 
 class Arrivals:
-    """Watches a bucket that is a folder."""
+    """Watches the S3 server's folder for manifests."""
 
     def __init__(self, bucket_folder: Path) -> None:
         self.arrived: dict[str, Arrival] = {}
         self._bucket_folder = bucket_folder
 
-    def look(self, told: list[Told]) -> Iterator[Arrival]:
-        """Those that have come since the last look."""
-        for one in told:
-            if one.task_id in self.arrived:
+    def look(self, tasks: list[CreatedTask]) -> Iterator[Arrival]:
+        """The arrivals since the last look."""
+        for task in tasks:
+            if task.task_id in self.arrived:
                 continue
-            manifest = _manifest(self._bucket_folder / one.folder / "manifest.json")
+            manifest = _manifest(self._bucket_folder / task.folder / "manifest.json")
             if manifest is not None:
-                self.arrived[one.task_id] = Arrival(one, manifest)
-                yield self.arrived[one.task_id]
+                self.arrived[task.task_id] = Arrival(task, manifest)
+                yield self.arrived[task.task_id]
 
 
 class LogTail:
@@ -60,7 +60,7 @@ class LogTail:
         self._rest = b""
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Events since the last call; lines that are no JSON object (kill -9 cuts some in two) are passed over."""
+        """Events since the last call. Lines that are not a JSON object are skipped: kill -9 cuts some in two."""
         if not self._path.exists():
             return
         with self._path.open("rb") as log:

@@ -1,11 +1,11 @@
-"""The S3 server of the demo: rclone from a wheel, serving a folder that one can look into."""
+"""The S3 server of the demo: rclone from a wheel, serving a folder that the user can look into."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.demo.endings import DemoFailed
 from tests.demo.leash import leashed
+from tests.demo.stopping import DemoFailed
 from tests.s3_servers import RcloneServer, ServerMissing
 from tests.s3_servers.process import Process, listens
 

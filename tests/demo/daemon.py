@@ -1,7 +1,7 @@
 """The real daemon in a process of its own, started again when it dies, as systemd would.
 
-`tend` never waits: it is called ten times a second and does the next thing that is due. Whoever kills the daemon
-meanwhile sees the account go on and callbacks fall on a closed door, as in life.
+`supervise` never waits: it is called ten times a second and does what is due. Kill the daemon meanwhile, and the
+account goes on while its callbacks are refused, as in production.
 """
 
 import os
@@ -15,24 +15,30 @@ from pathlib import Path
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.demo.endings import DemoFailed
 from tests.demo.leash import leashed
+from tests.demo.stopping import DemoFailed
 
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 15
 TAIL_LINES = 12
 UNANSWERED = (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
-"""What a daemon that is dead, dying or busy does to a request; nothing that we could have done wrong."""
+"""Errors that a dead, dying or busy daemon causes."""
 
-Say = Callable[[str, str], None]
-"""A word or two for what happened, and the sentence."""
+PrintEvent = Callable[[str, str], None]
+"""Takes a word for what happened, and the sentence."""
 
 
 class Daemon:
     """One daemon at `url`; `settings` are all the `KLING_…` and `AWS_…` variables it gets."""
 
     def __init__(
-        self, *, url: str, settings: Mapping[str, str], working_folder: Path, log: Path, say: Say
+        self,
+        *,
+        url: str,
+        settings: Mapping[str, str],
+        working_folder: Path,
+        log: Path,
+        print_event: PrintEvent,
     ) -> None:
         self.url = url
         self.starts = 0
@@ -40,7 +46,7 @@ class Daemon:
         self._environment = _environment(settings)
         self._working_folder = working_folder
         self._log = log
-        self._say = say
+        self._print_event = print_event
         self._http = httpx2.Client(base_url=url, trust_env=False, timeout=2.0)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -51,7 +57,7 @@ class Daemon:
         return self._process.pid if self._process else 0
 
     def start(self) -> None:
-        """Start the process; `tend` sees when it is ready."""
+        """Start the process; `supervise` notices when it is ready."""
         self.starts += 1
         self.is_ready = False
         self._started_at = time.monotonic()
@@ -66,10 +72,10 @@ class Daemon:
                 start_new_session=True,  # Ctrl-C at the terminal is for the demo alone, which then stops it
             )
 
-    def tend(self) -> None:
-        """Notice its death and start it again; notice that it is ready.
+    def supervise(self) -> None:
+        """Start the daemon again if it died; notice when it is ready.
 
-        Raises `DemoFailed` when it says that it cannot run, or does not become ready in time.
+        Raises `DemoFailed` if it exits before it is ready, or is not ready in time.
         """
         status = self._process.poll() if self._process else None
         if status is not None:
@@ -93,7 +99,7 @@ class Daemon:
         return [f"the daemon ended by {_ending(status)} on SIGTERM"] if status and not too_early else []
 
     def answers(self, path: str, *, token: str = "") -> bool:
-        """Whether a GET is answered with anything but an error."""
+        """Whether a GET succeeds."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             return self._http.get(path, headers=headers).is_success
@@ -101,7 +107,7 @@ class Daemon:
             return False
 
     def tasks(self) -> dict[str, int]:
-        """How many tasks are in each state, out of its metrics; empty while it cannot say."""
+        """Tasks by state, from its metrics; empty while the daemon does not answer."""
         try:
             text = self._http.get("/metrics").text
         except UNANSWERED:
@@ -124,14 +130,16 @@ class Daemon:
             raise DemoFailed(
                 f"the daemon did not start ({_ending(status)}). Its log ends with:\n{self.log_tail()}"
             )
-        self._say("restart", f"the daemon (pid {self.pid}) ended by {_ending(status)}: starting it again")
+        self._print_event(
+            "restart", f"the daemon (pid {self.pid}) ended by {_ending(status)}: starting it again"
+        )
         self.start()
 
     def _look_whether_ready(self) -> None:
         seconds = time.monotonic() - self._started_at
         if self.answers("/readyz"):
             self.is_ready = True
-            self._say("ready", f"the daemon is ready after {seconds:.1f} s; try: kill -9 {self.pid}")
+            self._print_event("ready", f"the daemon is ready after {seconds:.1f} s; try: kill -9 {self.pid}")
         elif seconds > START_SECONDS_MAX:
             raise DemoFailed(
                 f"the daemon is not ready after {START_SECONDS_MAX} s. Its log ends with:\n{self.log_tail()}"
@@ -139,7 +147,7 @@ class Daemon:
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without whatever of these programs' settings the person before the screen may have."""
+    """Our environment, without the user's own KLING and AWS settings."""
     foreign = ("KLING_", "AWS_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**inherited, **settings}

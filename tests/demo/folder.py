@@ -1,8 +1,7 @@
 """The demo's one folder. One demo at a time holds it; each begins with an empty one.
 
-The lock is the kernel's (`flock`), so that a demo killed with -9 leaves none behind. The lock file itself stays when
-the folder is emptied, for two reasons: whoever waits for it must wait for the same file, and a folder without it is
-not ours to empty.
+The lock is the kernel's (`flock`): a demo killed with -9 leaves none behind. The lock file stays when the folder is
+emptied, for two reasons: a waiting demo must wait for the same file, and a folder without it is not ours to empty.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.demo.endings import DemoFailed
+from tests.demo.stopping import DemoFailed
 
 NAME = ".demo"
 LOCK = "lock"
@@ -54,7 +53,7 @@ class DemoFolder:
 
 @contextlib.contextmanager
 def held(working_folder: Path) -> Iterator[DemoFolder]:
-    """An empty folder that is ours until the end, and stays to be looked at. Raises `DemoFailed`."""
+    """Hold an empty folder; it stays afterwards for the user to look at. Raises `DemoFailed`."""
     root = working_folder / NAME
     try:
         _demand_ours(root)

@@ -1,8 +1,8 @@
 """`python leash.py PARENT COMMAND…`: become COMMAND, and be killed by the kernel when the parent dies. Linux.
 
-A program of its own, because the other way (`preexec_fn`) runs Python in a fork of a process with threads, which may
-hang. The order matters: the parent may have died before the kernel was asked, and then nobody would ever send the
-signal; so the parent is looked at afterwards. The death signal survives `execv`.
+A separate program, because `preexec_fn` runs Python in a fork of a process with threads, which may hang. The order
+matters: if the parent died before `prctl`, the kernel would never send the signal, so the parent is checked afterwards.
+The death signal survives `execv`.
 
 "Parent" means the *thread* that started us (prctl(2), PR_SET_PDEATHSIG), so children are started from the main thread.
 SIGKILL, because it is the one signal that surely ends a child; the daemon is made for that.
@@ -17,7 +17,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def leashed(command: list[str]) -> list[str]:
-    """The command that is `command` on a leash held by this process; unchanged where there are no leashes."""
+    """The command that runs `command` on a leash held by this process; `command` itself except on Linux."""
     if sys.platform != "linux":
         return command
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]

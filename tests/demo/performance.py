@@ -1,7 +1,7 @@
-"""One demo from curtain to curtain: start everything, tell the story, watch, check, stop everything.
+"""One demo from start to end: start everything, play the story, watch, check, stop everything.
 
-Everything runs in the main thread, a tick at a time; the simulated account alone has threads of its own. So there are
-no races to think about, and children are on the leash of a thread that lives as long as the demo.
+Everything runs in the main thread, a tick at a time; only the simulated account has threads. So there are no races, and
+the children's leash is held by a thread that lives as long as the demo.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ from tests.demo.arrivals import Arrival, Arrivals, LogTail
 from tests.demo.bucket import BUCKET, BucketServer, serving
 from tests.demo.check import Checker
 from tests.demo.daemon import Daemon
-from tests.demo.endings import DemoFailed, Interrupted, StopRequest
 from tests.demo.folder import DemoFolder
-from tests.demo.story import EXPAND, FIRST_BATCH, GENERATIONS, Story, Told, Twist, short
-from tests.demo.view import Tally, View, counted, megabytes
+from tests.demo.stopping import DemoFailed, Interrupted, StopRequest
+from tests.demo.story import EXPAND, FIRST_BATCH, GENERATIONS, CreatedTask, Story, Twist, short
+from tests.demo.view import Tally, View, count_of, megabytes
 from tests.s3_servers.process import free_port
 from tests.simulator import KlingSimulator, Switches
 
 PROGRESS_SECONDS = (0.3, 0.9)
 LEISURELY_PROGRESS_SECONDS = (1.0, 3.0)
 QUIET_SECONDS_MAX = 90
-"""So long may nothing be archived that should be."""
+"""The longest time without progress while tasks are missing."""
 NOTABLE = frozenset(
     {
         "hold.set",
@@ -39,11 +39,11 @@ NOTABLE = frozenset(
         "worker.crashed",
     }
 )
-"""Events of the daemon's log that deserve a line here."""
+"""Log events of the daemon that the demo prints."""
 
 
 class Performance:
-    """Everything that runs, in one place. Use through `performing`."""
+    """Everything that runs. Made by `performing`."""
 
     def __init__(
         self, *, folder: DemoFolder, server: BucketServer, sim: KlingSimulator, view: View, stop: StopRequest
@@ -58,9 +58,13 @@ class Performance:
         settings = self._settings(url)
         folder.write_environment(settings)
         self._daemon = Daemon(
-            url=url, settings=settings, working_folder=folder.root, log=folder.daemon_log, say=view.say
+            url=url,
+            settings=settings,
+            working_folder=folder.root,
+            log=folder.daemon_log,
+            print_event=view.print_event,
         )
-        self._story = Story(sim, callback_url=f"{url}/callbacks/{self._token}", say=view.say)
+        self._story = Story(sim, callback_url=f"{url}/callbacks/{self._token}", print_event=view.print_event)
         self._arrivals = Arrivals(server.bucket_folder)
         self._log = LogTail(folder.daemon_log)
         self._checker = Checker(server.client, bucket=BUCKET, sim=sim)
@@ -68,7 +72,7 @@ class Performance:
         self._server_seen_at = self._arrived_at = time.monotonic()
 
     def run(self, *, once: bool) -> list[str]:
-        """All of it; what was wrong. Raises `DemoFailed`."""
+        """Run the whole demo, and return the problems. Raises `DemoFailed`."""
         problems: list[str] = []
         try:
             self._open()
@@ -76,7 +80,7 @@ class Performance:
             if not problems and not once:
                 problems = self._go_on()
         except Interrupted:
-            self._view.say("stopping", self._how_far())
+            self._view.print_event("stopping", self._how_far())
         finally:
             problems += self._daemon.stop()
         return problems
@@ -84,47 +88,47 @@ class Performance:
     # --- the acts ---
 
     def _open(self) -> None:
-        self._story.tell_history()
+        self._story.create_history()
         self._daemon.start()
         while not self._daemon.is_ready:
             self._stop.pause()
-            self._daemon.tend()
-        self._view.tell()
+            self._daemon.supervise()
+        self._view.print_line()
         self._view.places(self._places())
-        self._view.tell()
+        self._view.print_line()
 
     def _first_batch(self) -> list[str]:
         self._story.begin()
-        while not (self._story.is_over and self._is_all_settled()):
+        while not (self._story.is_over and self._is_all_done()):
             self._tick()
-        problems = [problem for told in self._story.told for problem in self._check(told)]
-        problems += self._checker.strangers(self._story.told)
+        problems = [problem for task in self._story.created for problem in self._check(task)]
+        problems += self._checker.unexpected_objects(self._story.created)
         problems += [f"the simulated account complains: {complaint}" for complaint in self._sim.complaints]
         self._view.summary(self._summary())
         if not problems:
             objects, size = self._checker.objects, megabytes(self._checker.bytes)
-            self._view.say("right", f"all bytes right: {objects} files, {size}, compared one by one")
+            self._view.print_event("right", f"all bytes right: {objects} files, {size}, compared one by one")
         return problems
 
     def _go_on(self) -> list[str]:
-        self._view.say("on", "goes the show: a new task every few seconds until you press Ctrl-C")
+        self._view.print_event("next", "a new task every few seconds until you press Ctrl-C")
         self._sim.switches.progress_seconds = LEISURELY_PROGRESS_SECONDS
         self._story.go_on()
         while True:
             self._tick()
             for task_id in self._arrivals.arrived.keys() - self._checked:
-                if problems := self._check(self._arrivals.arrived[task_id].told):
+                if problems := self._check(self._arrivals.arrived[task_id].task):
                     return problems
 
     # --- one tick ---
 
     def _tick(self) -> None:
         self._stop.pause()
-        self._daemon.tend()
+        self._daemon.supervise()
         self._story.proceed()
-        for arrival in self._arrivals.look([told for told in self._story.told if told.names]):
+        for arrival in self._arrivals.look([task for task in self._story.created if task.names]):
             self._arrived_at = time.monotonic()
-            self._view.say("archived", _sentence(arrival))
+            self._view.print_event("archived", _sentence(arrival))
         for event in self._log.read():
             self._relay(event)
         self._view.show(self._tally())
@@ -133,12 +137,14 @@ class Performance:
     def _relay(self, event: Mapping[str, Any]) -> None:
         name, family = event.get("event"), event.get("family")
         if name == "sweep.finished" and event.get("found"):
-            self._view.say("sweep", f"{counted(event['found'], 'task')} of {family} new to the daemon")
+            self._view.print_event(
+                "sweep", f"{count_of(event['found'], 'task')} of {family} new to the daemon"
+            )
         elif name == "task.verified" and event.get("state") == "failed":
-            self._view.say("failed", f"{event.get('task_id')} upstream, as the API confirms")
+            self._view.print_event("failed", f"{event.get('task_id')} upstream, as the API confirms")
         elif name in NOTABLE:
             subject = event.get("task_id") or event.get("stage") or ""
-            self._view.say("daemon", f"{name} {subject} {event.get('reason', '')}".rstrip())
+            self._view.print_event("daemon", f"{name} {subject} {event.get('reason', '')}".rstrip())
 
     def _demand_progress(self) -> None:
         now = time.monotonic()
@@ -158,26 +164,26 @@ class Performance:
 
     def _missing(self) -> list[str]:
         return [
-            told.task_id
-            for told in self._story.told
-            if told.names and told.task_id not in self._arrivals.arrived
+            task.task_id
+            for task in self._story.created
+            if task.names and task.task_id not in self._arrivals.arrived
         ]
 
-    def _is_all_settled(self) -> bool:
+    def _is_all_done(self) -> bool:
         if self._missing() or not self._daemon.is_ready:
             return False
-        failed = sum(told.plan.twist is Twist.FAILED for told in self._story.told)
+        failed = sum(task.plan.twist is Twist.FAILED for task in self._story.created)
         return self._daemon.tasks().get("failed", 0) >= failed
 
-    def _check(self, told: Told) -> list[str]:
+    def _check(self, task: CreatedTask) -> list[str]:
         self._stop.check()
-        problems = self._checker.problems_of(told)
-        self._checked.add(told.task_id)
+        problems = self._checker.problems_of(task)
+        self._checked.add(task.task_id)
         self._view.show(self._tally())
         return problems
 
     def _tally(self) -> Tally:
-        tasks = [told.task_id for told in self._story.told if told.names]
+        tasks = [task.task_id for task in self._story.created if task.names]
         return Tally(
             finished=sum(self._sim.task(task_id).status == "succeed" for task_id in tasks),
             archived=len(self._arrivals.arrived),
@@ -194,7 +200,7 @@ class Performance:
     def _summary(self) -> list[tuple[str, str]]:
         arrived = self._arrivals.arrived.values()
         found = Counter(arrival.found_by for arrival in arrived)
-        twists = Counter(told.plan.twist for told in self._story.told)
+        twists = Counter(task.plan.twist for task in self._story.created)
         early = found["sweep"] - twists[Twist.HISTORY] - twists[Twist.DROPPED]
         undelivered = sum(delivery.http_status is None for delivery in self._sim.deliveries)
         rows = {
@@ -206,7 +212,7 @@ class Performance:
             "    others, their callback late or lost": early,
             "files in the bucket": self._checker.objects,
             "  watermarked ones": sum(
-                ".watermark." in name for told in self._story.told for name in told.names
+                ".watermark." in name for task in self._story.created for name in task.names
             ),
             "callbacks answered 200": len(self._sim.deliveries) - undelivered,
             "callbacks that found the daemon dead": undelivered,
@@ -259,18 +265,18 @@ class Performance:
 
 @contextlib.contextmanager
 def performing(folder: DemoFolder, *, view: View, stop: StopRequest) -> Iterator[Performance]:
-    """Account and S3 server running, the daemon not yet. Raises `DemoFailed`."""
+    """Start account and S3 server, not yet the daemon. Raises `DemoFailed`."""
     switches = Switches(progress_seconds=PROGRESS_SECONDS)
     with serving(folder.s3) as server, KlingSimulator(switches=switches) as sim:
         yield Performance(folder=folder, server=server, sim=sim, view=view, stop=stop)
 
 
 def _sentence(arrival: Arrival) -> str:
-    files, size = counted(arrival.files, "file"), megabytes(arrival.bytes)
-    return f"{arrival.told.task_id} {short(arrival.told.plan.family)}, {files}, {size}, by {arrival.found_by}"
+    files, size = count_of(arrival.files, "file"), megabytes(arrival.bytes)
+    return f"{arrival.task.task_id} {short(arrival.task.plan.family)}, {files}, {size}, by {arrival.found_by}"
 
 
 def _short(path: Path) -> str:
-    """As one would type it here."""
+    """Relative to the working folder, if it is inside."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -1,7 +1,7 @@
 """What happens in the simulated account: a history, then tasks one by one, and all that can go wrong with callbacks.
 
-Steps are due at seconds since `begin` and run in the main loop, between two looks at the daemon; a step that could not
-reach the daemon (because somebody has killed it) comes again, so that the story is always told to its end.
+Steps are due at seconds since `begin` and run in the main loop, between two looks at the daemon. A step that cannot
+reach the daemon, because the user killed it, runs again later, so that the story always completes.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ import itertools
 import time
 from collections.abc import Callable
 
-from tests.demo.daemon import Say
-from tests.demo.view import counted
+from tests.demo.daemon import PrintEvent
+from tests.demo.view import count_of
 from tests.simulator import CallbackUndelivered, KlingSimulator
 
 GENERATIONS, EXPAND = "images/generations", "images/editing/expand"
@@ -24,7 +24,7 @@ SMALL, MEDIUM, LARGE = (256, 256), (512, 400), (704, 704)
 HOUR_MS = 3_600_000
 BETWEEN_TASKS_SECONDS = 0.25
 LATER_SECONDS = 1.5
-GOING_ON_SECONDS = 5.0
+BETWEEN_ENDLESS_SECONDS = 5.0
 
 
 class Twist(enum.StrEnum):
@@ -39,7 +39,7 @@ class Twist(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """A task to be made."""
+    """A task to create."""
 
     family: str
     images: int
@@ -49,14 +49,14 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Told:
-    """A task that was made. `folder` is its place in the bucket, slash included, by the contract."""
+class CreatedTask:
+    """A created task. `folder` is its key prefix in the bucket, slash included, by the contract."""
 
     task_id: str
     folder: str
     plan: Plan
     names: tuple[str, ...]
-    """All files that the bucket must have of it; none for one that fails."""
+    """All files that the bucket must have of it; none if it fails."""
 
 
 HISTORY = (
@@ -84,15 +84,15 @@ LIVE = (
 )
 
 FIRST_BATCH = len(HISTORY) + sum(plan.twist is not Twist.FAILED for plan in LIVE)
-"""Tasks to be archived before anything is checked."""
+"""Tasks that must be archived before the check."""
 
-AND_SO_ON = (
+ENDLESS = (
     Plan(GENERATIONS, 1),
     Plan(EXPAND, 2),
     Plan(GENERATIONS, 1, watermark=True),
     Plan(EXPAND, 1, twist=Twist.DROPPED),
 )
-"""For as long as somebody watches; small, because that may be long."""
+"""Repeated until the user stops the demo; small, because that may take long."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -103,53 +103,55 @@ class _Step:
 
 
 def short(family: str) -> str:
-    """For the screen: `expand`."""
+    """The last segment, for the screen: `expand`."""
     return family.rpartition("/")[2]
 
 
 class Story:
-    """Tells it to `sim`; callbacks go to `callback_url` plus the family. `told` grows."""
+    """Plays the story on `sim`; callbacks go to `callback_url` plus the family. `created` grows."""
 
-    def __init__(self, sim: KlingSimulator, *, callback_url: str, say: Say) -> None:
-        self.told: list[Told] = []
+    def __init__(self, sim: KlingSimulator, *, callback_url: str, print_event: PrintEvent) -> None:
+        self.created: list[CreatedTask] = []
         self.forged_id = ""
         self._sim = sim
         self._callback_url = callback_url
-        self._say = say
+        self._print_event = print_event
         self._steps: list[_Step] = []
         self._numbers = itertools.count()
         self._began_at = 0.0
 
     @property
     def is_over(self) -> bool:
-        """Whether every step has run; what the account still works on is not waited for."""
+        """Whether every step has run; the account may still work on tasks."""
         return not self._steps
 
-    def tell_history(self) -> None:
-        """Before the daemon's first start."""
+    def create_history(self) -> None:
+        """Create the tasks that are older than the daemon's first start."""
         for hours, plan in HISTORY:
             self._make(plan, created_at=self._sim.now_ms() - hours * HOUR_MS)
-        self._say("history", f"{len(HISTORY)} tasks, up to 29 days old, and no callback for any of them")
+        self._print_event(
+            "history", f"{len(HISTORY)} tasks, up to 29 days old, and no callback for any of them"
+        )
 
     def begin(self) -> None:
-        """The live part: `proceed` runs what is due since now."""
+        """Start the live part, which `proceed` runs."""
         self._began_at = time.monotonic()
         for number, plan in enumerate(LIVE):
             self._plan(number * BETWEEN_TASKS_SECONDS, functools.partial(self._make_live, plan))
         self._plan(1.3, self._forge)
 
     def go_on(self) -> None:
-        """One more task every few seconds, for ever."""
-        plans = itertools.cycle(AND_SO_ON)
+        """Create one more task every few seconds, for ever."""
+        plans = itertools.cycle(ENDLESS)
 
         def one_more() -> None:
             self._make_live(next(plans))
-            self._after(GOING_ON_SECONDS, one_more)
+            self._after(BETWEEN_ENDLESS_SECONDS, one_more)
 
         self._after(0.0, one_more)
 
     def proceed(self) -> None:
-        """Run what is due."""
+        """Run the steps that are due."""
         while self._steps and self._steps[0].at <= time.monotonic() - self._began_at:
             heapq.heappop(self._steps).run()
 
@@ -172,7 +174,7 @@ class Story:
         )
         day = datetime.datetime.fromtimestamp(self._sim.task(task_id).created_at / 1000, tz=datetime.UTC)
         names = () if plan.twist is Twist.FAILED else tuple(self._sim.expected_names(task_id))
-        self.told.append(Told(task_id, f"{plan.family}/{day:%Y/%m/%d}/{task_id}/", plan, names))
+        self.created.append(CreatedTask(task_id, f"{plan.family}/{day:%Y/%m/%d}/{task_id}/", plan, names))
         return task_id
 
     def _make_live(self, plan: Plan) -> None:
@@ -183,10 +185,10 @@ class Story:
             self._sim.fail(task_id)
         elif plan.twist is Twist.DOUBLED:
             self._after(LATER_SECONDS, functools.partial(self._repeat, task_id))
-        images = counted(plan.images, "image")
+        images = count_of(plan.images, "image")
         marks = " + watermarked" if plan.watermark else ""
         twist = f": {plan.twist}" if plan.twist else ""
-        self._say("created", f"{task_id} {short(plan.family)}, {images}{marks}{twist}")
+        self._print_event("created", f"{task_id} {short(plan.family)}, {images}{marks}{twist}")
 
     def _repeat(self, task_id: str) -> None:
         try:
@@ -194,13 +196,15 @@ class Story:
         except CallbackUndelivered:
             self._after(LATER_SECONDS, functools.partial(self._repeat, task_id))
         else:
-            self._say("doubled", f"{task_id} was told of a second time")
+            self._print_event("doubled", f"{task_id} was reported a second time")
 
     def _forge(self) -> None:
-        """Somebody has the callback URL and claims a success, with a URL to fetch. The simulator would complain."""
+        """An attacker with the callback URL claims a success; the simulator complains if the URL in it is fetched."""
         now = self._sim.now_ms()
         url = f"{self._sim.origin}/forged.png"
-        self.forged_id = self.forged_id or str(int(self.told[-1].task_id) + 1_000_000)  # looks like theirs
+        self.forged_id = self.forged_id or str(
+            int(self.created[-1].task_id) + 1_000_000
+        )  # looks like a genuine id
         body = {
             "task_id": self.forged_id,
             "task_status": "succeed",
@@ -211,6 +215,6 @@ class Story:
         }
         with contextlib.suppress(CallbackUndelivered):
             self._sim.post_callback(f"{self._callback_url}/{GENERATIONS}", body)
-            self._say("forged", f"{self.forged_id} a stranger claims that it succeeded")
+            self._print_event("forged", f"{self.forged_id} an attacker claims that it succeeded")
             return
         self._after(LATER_SECONDS, self._forge)

@@ -1,4 +1,4 @@
-"""The demo as a person runs it, in a process of its own: it ends well, survives its daemon and leaves nobody behind."""
+"""The demo as a user runs it, in a process: it ends well, survives its daemon and leaves no process behind."""
 
 import contextlib
 import os
@@ -61,7 +61,7 @@ class RunningDemo:
 
 @contextlib.contextmanager
 def running(working_folder: Path, *, import_path: str = str(ROOT)) -> Iterator[RunningDemo]:
-    """A demo that is gone afterwards, whatever the test does."""
+    """A demo that is always killed at the end."""
     started = RunningDemo(working_folder, import_path=import_path)
     try:
         yield started
@@ -86,7 +86,7 @@ def await_gone(pids: set[int]) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """A zombie is not: it only waits for whoever inherits it."""
+    """A zombie is not alive: it only waits to be reaped."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     return False
@@ -132,7 +132,7 @@ def test_stopped_while_the_daemon_starts_it_ends_in_good_order_too(demo: Running
     assert status == 0, demo.text
 
 
-def test_a_daemon_that_cannot_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_daemon_that_cannot_start_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     broken = tmp_path / "broken" / "receiver"
     broken.mkdir(parents=True)
     (broken / "__main__.py").write_text("raise SystemExit('no daemon today')")
@@ -173,7 +173,9 @@ def test_when_the_demo_itself_is_killed_the_kernel_takes_its_children_along(demo
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
 def test_a_child_whose_parent_died_before_the_leash_was_on_does_not_start() -> None:
     command = leashed([sys.executable, "-c", "print('running')"])
-    command[command.index(str(os.getpid()))] = "1"  # the parent it was told of is gone: this one is another
+    command[command.index(str(os.getpid()))] = (
+        "1"  # a parent that is not this process: as if the parent had died
+    )
 
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
 

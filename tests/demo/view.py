@@ -1,6 +1,6 @@
-"""What the person sees. At a terminal: lines that scroll, progress bars that stay below. In a pipe: the lines alone.
+"""What the user sees. At a terminal: lines that scroll above progress bars. In a pipe: the lines alone.
 
-A pipe gets no control codes, whatever FORCE_COLOR and its like say, so that a log of it reads as it looked.
+A pipe gets no control codes, even under FORCE_COLOR, so that a log of it is readable.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ STYLES = {
     "failed": "magenta",
     "created": "cyan",
 }
-"""By the word that opens a line; other words are plain."""
+"""By the first word of a line; other words are plain."""
 LABEL_COLUMNS = 16
 
 
@@ -39,13 +39,13 @@ class Tally:
     archived: int
     checked: int
     tasks: int
-    """How many there are to be, as far as is known."""
+    """How many are expected so far."""
     bytes: int
     daemon: str
 
 
 class View:
-    """One person's screen, or a pipe. Use as a context."""
+    """A terminal or a pipe. A context manager."""
 
     def __init__(self, stream: TextIO, *, live: bool) -> None:
         self._console = Console(file=stream, force_terminal=live, highlight=False, markup=False, emoji=False)
@@ -76,25 +76,25 @@ class View:
     ) -> None:
         self._progress.stop()
 
-    def say(self, verb: str, sentence: str) -> None:
-        """One line: when, what, the rest."""
+    def print_event(self, verb: str, sentence: str) -> None:
+        """Print the time, what happened, and the sentence."""
         line = Text(f"{time.monotonic() - self._began_at:5.1f}s {verb:<8} {sentence}")
         line.stylize(STYLES.get(verb, ""), 7, 7 + len(verb))
         self._print(line)
 
-    def tell(self, line: str = "") -> None:
-        """A line of its own, never broken: an address can be copied."""
+    def print_line(self, line: str = "") -> None:
+        """Print a line without wrapping it: addresses can be copied."""
         self._print(Text(line))
 
     def places(self, places: Sequence[tuple[str, str]]) -> None:
-        """Labels and addresses."""
+        """Print labels and addresses."""
         for label, place in places:
             line = Text(f"  {label:<{LABEL_COLUMNS}} {place}")
             line.stylize("dim", 0, LABEL_COLUMNS + 2)
             self._print(line)
 
     def summary(self, rows: Sequence[tuple[str, str]]) -> None:
-        """A table of two columns."""
+        """Print a table of two columns."""
         table = Table(box=box.SIMPLE_HEAD if self._live else box.ASCII2, show_header=False)
         table.add_column()
         table.add_column(justify="right")
@@ -103,7 +103,7 @@ class View:
         self._console.print(table)
 
     def show(self, tally: Tally) -> None:
-        """Bring the bars up to date."""
+        """Update the progress bars."""
         if not self._live:
             return
         self._bar("finished upstream", tally.finished, tally.tasks, "")
@@ -124,6 +124,6 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def counted(count: int, noun: str) -> str:
+def count_of(count: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"1 {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,7 +1,7 @@
-"""Bytes that nobody would think of, against every place where strangers' bytes are read.
+"""Fuzzing of every place that reads bytes from outside.
 
-`targets` says what must hold whatever the bytes are. Two ways to find bytes for which it does not: atheris, which
-follows the coverage of the code and keeps what reaches a new line of it, and `mutation`, which only changes good
-samples at random and runs wherever Python does (atheris has wheels for CPython 3.11 to 3.14 on Linux x86-64 only, and
-131 MB of them, so it has a lock of its own: `make fuzz`).
+`targets` states what must hold for all bytes. There are two ways to find a counterexample. atheris follows the coverage
+of the code, and keeps inputs that reach a new line. `mutation` only changes good samples at random, and runs wherever
+Python does. (atheris has wheels only for CPython 3.11 to 3.14 on Linux x86-64, 131 MB of them, so it has a lock file of
+its own: `make fuzz`.)
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz payload --runs 100000`: exit status 0 when nothing was found, else the bytes that did it."""
+"""`python -m tests.fuzz payload --runs 100000`: exit status 0 if nothing was found, else it prints the bytes."""
 
 import argparse
 import importlib
@@ -14,7 +14,7 @@ RSS_MEGABYTES_MAX = 1024
 
 
 def _coverage_guided() -> Any:
-    """atheris, having instrumented what the targets are about to import; or None, and why on standard error."""
+    """atheris, after instrumenting the targets' imports; None, and a note on standard error, if it is missing."""
     try:
         atheris = importlib.import_module("atheris")
     except ImportError as error:
@@ -40,7 +40,7 @@ def main() -> int:
     if options.target not in targets:
         parser.error(f"there is no target {options.target}, only {', '.join(targets)}")
     target = targets[options.target]
-    check = _telling(target.check, again=f"--seed {options.seed}")
+    check = _reporting(target.check, again=f"--seed {options.seed}")
     if atheris is None:
         mutants = importlib.import_module("tests.fuzz.mutation").mutants(target, seed=options.seed)
         for data in itertools.chain(target.samples, itertools.islice(mutants, options.runs)):
@@ -52,21 +52,21 @@ def main() -> int:
     return 0
 
 
-def _telling(check: Callable[[bytes], None], *, again: str) -> Callable[[bytes], None]:
-    def told(data: bytes) -> None:
+def _reporting(check: Callable[[bytes], None], *, again: str) -> Callable[[bytes], None]:
+    def reporting(data: bytes) -> None:
         try:
             check(data)
         except BaseException:
-            sys.stderr.write(f"fuzz: these bytes did it ({again}):\n{data!r}\n")
+            sys.stderr.write(f"fuzz: these bytes failed ({again}):\n{data!r}\n")
             raise
 
-    return told
+    return reporting
 
 
 def _guided(
     atheris: Any, check: Callable[[bytes], None], target: Any, folder: pathlib.Path, options: Any
 ) -> None:
-    """Leaves the process: libFuzzer ends with `_exit`."""
+    """Does not return: libFuzzer ends the process with `_exit`."""
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, sample in enumerate(target.samples):

@@ -1,4 +1,4 @@
-"""Good samples, changed at random: what is left of fuzzing where nothing follows the coverage."""
+"""Good samples, changed at random: fuzzing without coverage."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ BYTES_MAX = 8192
 
 
 def mutants(target: Target, *, seed: int) -> Iterator[bytes]:
-    """Without end, and the same for the same seed."""
+    """Endless, and the same for the same seed."""
     choose = random.Random(seed)
     while True:
         data = bytearray(choose.choice(target.samples))

@@ -1,4 +1,4 @@
-"""What must hold for any bytes, one function for each place that reads some. A violation is an exception."""
+"""What must hold for all bytes: one function for each place that reads some, which raises if it does not."""
 
 import dataclasses
 import io
@@ -30,7 +30,7 @@ CONTENT_TYPES = {
     "mp3": "audio/mpeg",
     "wav": "audio/wav",
 }
-"""Whatever is stored is stored as one of these."""
+"""Every content type that we store."""
 
 _SIGNATURES = Signatures(["whsec_dGVzdHNlY3JldHRlc3RzZWNyZXQ="], required=False, clock=lambda: 1781080794.0)
 _POLICY = EgressPolicy.parse(["klingai.com", "http://127.0.0.1:9000"])
@@ -39,7 +39,7 @@ _SAFE_TARGET = re.compile(rb"/[!-~]*")
 
 
 def payload(data: bytes) -> None:
-    """The door: the first line is taken for the signature headers, all of it for a body."""
+    """The door: the first line becomes the signature headers, all of the data the body."""
     found = parse(data, account="default", family_hint=None)
     if isinstance(found, Callback):
         assert TASK_ID.fullmatch(found.task_id)
@@ -85,7 +85,7 @@ def media(data: bytes) -> None:
 
 
 def urls(data: bytes) -> None:
-    """A URL from the API, or the one that a redirect means."""
+    """A URL from the API, or the location of a redirect."""
     text = data.decode("utf-8", "surrogateescape")
     _vet(text)
     base = _POLICY.vet("https://cdn.klingai.com/a/b?c=d")
@@ -112,7 +112,7 @@ def _vet(url: str) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """One function, samples to begin with, and words of the format to mix in."""
+    """A function, samples to start from, and words of the format to mix in."""
 
     check: Callable[[bytes], None]
     samples: Sequence[bytes]

@@ -17,17 +17,17 @@ def test_nothing_is_found_in_a_short_run(target: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
 
     assert done.returncode == 0, done.stderr
-    told = done.stdout + done.stderr
-    assert "atheris is missing" in told or "stat::number_of_executed_units" in told
+    output = done.stdout + done.stderr
+    assert "atheris is missing" in output or "stat::number_of_executed_units" in output
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_sample_of_a_target_is_one_that_it_takes(target: str) -> None:
+def test_every_target_passes_on_its_own_samples(target: str) -> None:
     for sample in TARGETS[target].samples:
         TARGETS[target].check(sample)
 
 
-def test_a_target_that_nobody_wrote_is_a_usage_error() -> None:
+def test_an_unknown_target_is_a_usage_error() -> None:
     command = [sys.executable, "-m", "tests.fuzz", "nothing", "--plain"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

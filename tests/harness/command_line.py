@@ -1,4 +1,4 @@
-"""`kling-archiver` at hand: in this process with a clock of the test's, or as a real process; and a ledger to fill."""
+"""Run `kling-archiver` in this process with the test's clock, or as a real process; and fill a ledger for it."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ PROCESS_SECONDS_MAX = 60
 
 
 class _Process(subprocess.Popen[str]):
-    """A command whose output is heard by whoever listens for secrets."""
+    """A command whose output the secret watch reads."""
 
     def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002 -- the library's name
         output, errors = super().communicate(input, timeout)
@@ -43,9 +43,9 @@ class CommandLine:
     now: int = NOW
     simulator: KlingSimulator | None = None
     pauses: list[float] = dataclasses.field(default_factory=list)
-    """How long a command in this process has slept each time, in seconds; nobody really sleeps."""
+    """The sleeps of commands in this process, in seconds; none really happens."""
     on_pause: Callable[[], object] = lambda: None
-    """Called whenever a command sleeps: what others do meanwhile."""
+    """Called at each sleep of a command: what happens meanwhile."""
 
     @property
     def settings(self) -> dict[str, str]:
@@ -117,7 +117,7 @@ def api_task(
     message: str = "",
     has_results: bool = True,
 ) -> Task:
-    """What the API says of a task; a succeeded one has one image. Without results it is buried at once."""
+    """An answer of the API; a succeeded task has one image. Without results it is buried at once."""
     image = Asset("0", f"https://p1.klingai.com/{task_id}.png?sign=x", Role.IMAGE, 0, watermarked=False)
     return Task(
         task_id=task_id,
@@ -133,12 +133,12 @@ def api_task(
 
 
 def record(ledger: Ledger, *tasks: Task) -> None:
-    """The API has said this."""
+    """Record these answers of the API."""
     ledger.records.record(tasks, account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=0.5)
 
 
 def archive(ledger: Ledger, task_id: str) -> None:
-    """A recorded task is in the bucket."""
+    """Make a recorded task archived."""
     lease = lease_of(ledger, task_id)
     folder = f"kling/{FAMILY}/2026/11/20/{task_id}"
     stored = [
@@ -161,12 +161,12 @@ def archive(ledger: Ledger, task_id: str) -> None:
 
 
 def bury(ledger: Ledger, task_id: str, error: Failure) -> None:
-    """A recorded task cannot be archived as it is."""
+    """Bury a recorded task."""
     ledger.outcomes.bury(lease_of(ledger, task_id), error, Bury(due_at=NOW + 3_600_000), failed={"0": error})
 
 
 def lease_of(ledger: Ledger, task_id: str) -> Lease:
-    """The right to archive this one; the others are given back."""
+    """Claim this task for archiving, and give the others back."""
     leases = ledger.claims.archive(count=50, offset=0, account=ACCOUNT)
     for lease in leases:
         if lease.task_id != task_id:
@@ -175,9 +175,9 @@ def lease_of(ledger: Ledger, task_id: str) -> Lease:
 
 
 def swept(ledger: Ledger, *, at: int = NOW, families: Sequence[str] = (FAMILY, OTHER_FAMILY)) -> None:
-    """Sweeps of these families have gone through at this time (Unix ms)."""
+    """Record successful sweeps of these families at this time (Unix ms)."""
     for family in families:
         token = ledger.sweeps.begin(account=ACCOUNT, family=family)
         if token is None:
-            raise AssertionError(f"somebody else sweeps {family}")
+            raise AssertionError(f"another sweep has {family}")
         ledger.sweeps.end(token, succeeded_at=at, full=True, oldest_first=False, last_page=None)

@@ -1,4 +1,4 @@
-"""Commands as processes: at a terminal, read until they say something, killed when they do not end."""
+"""Commands as processes: at a terminal, read until they print something, killed if they do not end."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from tests.harness.command_line import (
 
 @contextlib.contextmanager
 def ended_in_time(process: subprocess.Popen[str]) -> Iterator[None]:
-    """A process that does not end by itself is killed, and its test fails instead of hanging."""
+    """Kill a process that does not end in time, so that its test fails instead of hanging."""
     timer = threading.Timer(PROCESS_SECONDS_MAX, process.kill)
     timer.start()
     try:
@@ -24,14 +24,14 @@ def ended_in_time(process: subprocess.Popen[str]) -> Iterator[None]:
         timer.cancel()
 
 
-def wait_until_said(process: subprocess.Popen[str], text: str) -> None:
+def wait_until_printed(process: subprocess.Popen[str], text: str) -> None:
     """Read standard error up to a line with `text`."""
-    said = []
+    lines = []
     for read in process.stderr or ():
-        said.append(read)
+        lines.append(read)
         if text in read:
             return
-    raise AssertionError(f"never said {text!r}, but: {said}")
+    raise AssertionError(f"never printed {text!r}, but: {lines}")
 
 
 def at_terminal(line: CommandLine, *arguments: str, **settings: str) -> tuple[int, str]:
@@ -41,7 +41,7 @@ def at_terminal(line: CommandLine, *arguments: str, **settings: str) -> tuple[in
     with os.fdopen(master, "rb", buffering=0) as screen:
         process = line.start(*arguments, stdout=slave, stderr=slave, settings={"TERM": "xterm", **settings})
         os.close(slave)
-        with ended_in_time(process), contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+        with ended_in_time(process), contextlib.suppress(OSError):  # EIO: the other end is closed
             while read := screen.read(65536):
                 shown += read
     return process.returncode, shown.decode()

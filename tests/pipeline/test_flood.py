@@ -18,7 +18,7 @@ def test_a_flood_of_forged_ids_spends_no_more_than_the_budget_and_delays_no_genu
     figures: Figures,
 ) -> None:
     assert figures.genuine >= 10
-    assert figures.rows_most >= 2000
+    assert figures.rows_max >= 2000
     assert figures.broken() == []
 
 
@@ -26,10 +26,10 @@ def test_a_flood_of_forged_ids_spends_no_more_than_the_budget_and_delays_no_genu
     "changes",
     [
         {"unanswered": 1},
-        {"delay_most_seconds": 5.1},
+        {"delay_max_seconds": 5.1},
         {"calls": 10_000},
         {"calls_in_background": 10_000},
-        {"rows_most": 100_000},
+        {"rows_max": 100_000},
     ],
 )
 def test_a_promise_that_is_broken_is_said(figures: Figures, changes: dict[str, float]) -> None:

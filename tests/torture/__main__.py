@@ -1,4 +1,4 @@
-"""The whole torture programme: prints one table of figures; exit status 1 when one of them is not what it must be."""
+"""The torture programme: prints one table of figures; exit status 1 if a figure is out of its bounds."""
 
 import argparse
 import pathlib
@@ -23,7 +23,7 @@ example:
 
 
 def main(arguments: Sequence[str] | None = None, *, parts: Mapping[str, Part] = PARTS) -> int:
-    """Run the parts that were asked for, one after the other; the exit status."""
+    """Run the chosen parts one after the other, and return the exit status."""
     chosen = _parser(parts).parse_args(arguments)
     seed = int(time.time()) if chosen.seed is None else chosen.seed
     sys.stdout.write(f"seed {seed}\n")
@@ -49,7 +49,7 @@ def _parser(parts: Mapping[str, Part]) -> argparse.ArgumentParser:
         "--rounds",
         type=_positive,
         default=ROUNDS,
-        help=f"how often the thing that a part repeats is repeated (default {ROUNDS})",
+        help=f"how often each part repeats its experiment (default {ROUNDS})",
     )
     parser.add_argument(
         "--seed", type=int, help="of all random choices (default: a new one, which is printed)"
@@ -68,21 +68,21 @@ def _positive(text: str) -> int:
 
 
 def _measure(name: str, part: Part, folder: pathlib.Path, *, rounds: int, seed: int) -> list[Figure]:
-    """The part's figures and how long it took; a part that breaks is a figure that is wrong."""
+    """The part's figures and its time; a part that breaks becomes a wrong figure."""
     began = time.monotonic()
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(name, total=None)
 
-        def tell(done: int, of: int) -> None:
+        def on_progress(done: int, of: int) -> None:
             progress.update(bar, completed=done, total=of)
 
         try:
-            figures = part(Options(folder, rounds=rounds, seed=seed, tell=tell))
-        except Exception:  # noqa: BLE001 -- one part that breaks must not keep the others from being measured
+            figures = part(Options(folder, rounds=rounds, seed=seed, on_progress=on_progress))
+        except Exception:  # noqa: BLE001 -- the other parts must still be measured
             traceback.print_exc()
-            figures = [Figure("came to its end (see above)", 0, least=1)]
+            figures = [Figure("ran to its end (see above)", 0, minimum=1)]
     return [*figures, Figure("minutes", round((time.monotonic() - began) / 60, 1))]
 
 

@@ -1,4 +1,4 @@
-"""What came of a site's tasks: counted by ids, object by object, against what the simulated account has made."""
+"""Count what became of a site's tasks: by id and object by object, against what the simulated account made."""
 
 import dataclasses
 import enum
@@ -9,26 +9,26 @@ from archiver.model import State
 from tests.harness.daemons import Site, until
 
 PATIENCE_SECONDS = 300.0
-"""A task that met several outages in a row waits minutes for its next try."""
+"""After several outages in a row a task waits minutes for its next try."""
 
 
 @dataclasses.dataclass(slots=True)
 class Found:
-    """What lies in the bucket."""
+    """What is in the bucket."""
 
     objects: int = 0
-    """Compared with what they should be."""
+    """All that were compared."""
     incomplete: set[str] = dataclasses.field(default_factory=set)
-    """Tasks of which anything is missing."""
+    """Tasks of which an object is missing."""
     wrong: int = 0
-    """Objects with other bytes than upstream's, and manifests that name other files."""
+    """Objects with wrong bytes, and manifests that name other files."""
     extra: int = 0
     """Objects that belong to none of the tasks."""
 
 
 def compare(site: Site, task_ids: Collection[str]) -> Found:
-    """Read every object of these tasks, and list the bucket for others. Each is asked for by its name: a store that was
-    killed may never list all that it has."""
+    """Read every object of these tasks by its name, and list the bucket for others. A store that was killed may never
+    list all that it has."""
     found, expected = Found(), set()
     for task_id in task_ids:
         names, folder = site.sim.expected_names(task_id), site.folder_of(task_id)
@@ -61,8 +61,8 @@ def _compare_manifest(site: Site, task_id: str, folder: str, names: list[str]) -
     if content is None:
         return _Seen.MISSING
     manifest = json.loads(content)
-    told = (manifest["task_id"], sorted(asset["name"] for asset in manifest["assets"]))
-    return _Seen.RIGHT if told == (task_id, names) else _Seen.WRONG
+    named = (manifest["task_id"], sorted(asset["name"] for asset in manifest["assets"]))
+    return _Seen.RIGHT if named == (task_id, names) else _Seen.WRONG
 
 
 def _content(site: Site, key: str) -> bytes | None:
@@ -73,7 +73,7 @@ def _content(site: Site, key: str) -> bytes | None:
 
 
 def not_archived(site: Site, task_ids: Collection[str]) -> set[str]:
-    """Those that the ledger does not call archived."""
+    """The tasks that are not `archived` in the ledger."""
     found: dict[str, State] = {}
     ids = sorted(task_ids)
     with site.ledger() as ledger:
@@ -83,8 +83,8 @@ def not_archived(site: Site, task_ids: Collection[str]) -> set[str]:
 
 
 def wait_archived(site: Site, task_ids: Collection[str]) -> None:
-    """Return once the ledger calls all of them archived; or when they had time enough, whatever then is missing."""
+    """Return when all are `archived` in the ledger, or after `PATIENCE_SECONDS`."""
     try:
         until(lambda: not not_archived(site, task_ids), seconds=PATIENCE_SECONDS)
     except AssertionError:
-        return  # to be counted
+        return  # the caller counts what is missing

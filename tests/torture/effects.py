@@ -1,4 +1,4 @@
-"""Every effect of the pipeline goes wrong in every way, every time that its story comes by it (see `test_effects`)."""
+"""Every effect of the pipeline goes wrong in every way, at each of its occurrences (see `test_effects`)."""
 
 import pathlib
 import sys
@@ -16,7 +16,7 @@ OCCURRENCES_MAX = 4
 
 
 def measure(options: Options) -> list[Figure]:
-    """All of them, however many `options.rounds` says."""
+    """Independent of `options.rounds`."""
     tried = 0
     wrong: list[str] = []
     template_folder = options.folder / "template"
@@ -32,22 +32,22 @@ def measure(options: Options) -> list[Figure]:
                 tried += sum(ended)
                 if not any(ended):
                     break
-            options.tell(number + 1, len(EFFECTS))
+            options.on_progress(number + 1, len(EFFECTS))
     sys.stdout.writelines(f"{line}\n" for line in wrong)
     return [
-        Figure("effects", len(EFFECTS), least=len(EFFECTS)),
-        Figure("cases (effect, time, way) tried", tried, least=2 * len(EFFECTS)),
-        none_of("cases that ended otherwise", len(wrong)),
+        Figure("effects", len(EFFECTS), minimum=len(EFFECTS)),
+        Figure("cases (effect, time, way) tried", tried, minimum=2 * len(EFFECTS)),
+        none_of("cases that ended wrong", len(wrong)),
     ]
 
 
 def _suffer(
     sim: KlingSimulator, folder: pathlib.Path, mishap: Mishap, *, template: pathlib.Path, wrong: list[str]
 ) -> bool:
-    """Whether it came up at all; what ended otherwise is added to `wrong`."""
+    """Whether the effect occurred; cases that ended wrong are added to `wrong`."""
     with tempfile.TemporaryDirectory(dir=folder) as name, structlog.testing.capture_logs():
         try:
             return suffer(sim, pathlib.Path(name), mishap, template=template)
         except AssertionError:
-            wrong.append(f"ended otherwise: {mishap}")
+            wrong.append(f"ended wrong: {mishap}")
             return True

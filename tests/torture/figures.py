@@ -1,4 +1,4 @@
-"""A figure, what it must be, and the table of all of them."""
+"""Figures, their bounds, and the table of all figures."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,36 +6,36 @@ from collections.abc import Iterator, Mapping, Sequence
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Figure:
-    """One number that a part has measured. Without bounds it is only told."""
+    """A number that a part measured. Without bounds it is only printed."""
 
     name: str
     value: float
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether the number is what it must be; a NaN never is, where there is a bound."""
-        above = self.least is None or self.value >= self.least
-        return above and (self.most is None or self.value <= self.most)
+        """Whether the value is within its bounds; NaN never is."""
+        above = self.minimum is None or self.value >= self.minimum
+        return above and (self.maximum is None or self.value <= self.maximum)
 
     @property
     def must(self) -> str:
-        """The bounds as people write them."""
-        if self.least is not None and self.least == self.most:
-            return _number(self.least)
-        bounds = [f"≥ {_number(self.least)}"] if self.least is not None else []
-        bounds += [f"≤ {_number(self.most)}"] if self.most is not None else []
+        """The bounds as text: `≥ 1, ≤ 5`."""
+        if self.minimum is not None and self.minimum == self.maximum:
+            return _number(self.minimum)
+        bounds = [f"≥ {_number(self.minimum)}"] if self.minimum is not None else []
+        bounds += [f"≤ {_number(self.maximum)}"] if self.maximum is not None else []
         return ", ".join(bounds)
 
 
 def none_of(name: str, value: float) -> Figure:
-    """A figure that must be 0: a loss, a surplus, a mistake."""
-    return Figure(name, value, least=0, most=0)
+    """A figure that must be 0."""
+    return Figure(name, value, minimum=0, maximum=0)
 
 
 def table(figures: Mapping[str, Sequence[Figure]]) -> str:
-    """Figures by part, a line each: name, value, what it must be, and a word where it is not that."""
+    """One line a figure: part, name, value, bounds, and `WRONG` if it is out of them."""
     rows = list(_rows(figures))
     widths = [max(len(row[place]) for row in rows) for place in range(4)]
     return "".join(

@@ -1,8 +1,8 @@
-"""Somebody has the token and posts made-up ids by the hundred thousand; genuine callbacks come in between.
+"""An attacker with the token posts forged ids by the hundred thousand; genuine callbacks come in between.
 
 Real are the ledger, the verification, the limiter, the client and its HTTP; the account is the simulator, which counts.
-Time is virtual: a call to the API takes `LATENCY_SECONDS` of it, a wait for the limiter what it would take. What the
-machine needs for its own work takes none, so a figure here is what the rules cost, not what this machine is worth.
+Time is virtual: a call to the API takes `LATENCY_SECONDS`, and a wait for the limiter its full length. Computing takes
+no time, so the figures measure our rules, not this machine.
 """
 
 import concurrent.futures
@@ -43,7 +43,7 @@ FORGED_PER_SECOND = 500
 GENUINE_EVERY_SECONDS = 7.0
 DELAY_SECONDS_MAX = 5.0
 AFTERMATH_SECONDS = 120.0
-"""How long it goes on after the last forged id: the crowd is still there."""
+"""How long the simulation goes on after the last forged id: the flood is still in the queue."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,30 +59,30 @@ class Figures:
     calls_in_background: int
     calls_in_background_allowed: float
     delay_median_seconds: float
-    delay_most_seconds: float
+    delay_max_seconds: float
     unanswered: int
-    """Genuine ones that nobody has verified by the end."""
-    rows_most: int
+    """Genuine callbacks not verified by the end."""
+    rows_max: int
     rows_allowed: int
 
     def broken(self) -> list[str]:
-        """The promises that were not kept, each a sentence with its figures."""
+        """One sentence for each broken promise."""
         kept = {
             f"{self.unanswered} of {self.genuine} genuine callbacks were never verified": self.unanswered
             == 0,
-            f"a genuine callback waited {self.delay_most_seconds:.1f} s": self.delay_most_seconds
+            f"a genuine callback waited {self.delay_max_seconds:.1f} s": self.delay_max_seconds
             <= DELAY_SECONDS_MAX,
             f"{self.calls} calls, {self.calls_allowed:.0f} allowed": self.calls <= self.calls_allowed,
             f"{self.calls_in_background} calls in the background, {self.calls_in_background_allowed:.0f} allowed": (
                 self.calls_in_background <= self.calls_in_background_allowed
             ),
-            f"{self.rows_most} rows, {self.rows_allowed} allowed": self.rows_most <= self.rows_allowed,
+            f"{self.rows_max} rows, {self.rows_allowed} allowed": self.rows_max <= self.rows_allowed,
         }
         return [sentence for sentence, is_kept in kept.items() if not is_kept]
 
 
 class _Limiter(RateLimiter):
-    """Counts who asks; and what was allowed takes its time."""
+    """Counts background calls, and lets each call take its latency."""
 
     def __init__(self, time: VirtualTime) -> None:
         super().__init__(RATE_PER_SECOND, wait=time.wait, monotonic=time.monotonic)
@@ -97,7 +97,7 @@ class _Limiter(RateLimiter):
 
 
 class _Records(Records):
-    """Tells what was recorded."""
+    """Reports what was recorded."""
 
     on_recorded: Callable[[Sequence[Task]], None]
 
@@ -108,21 +108,21 @@ class _Records(Records):
 
 
 class _Ledger(Ledger):
-    """Notes when a genuine task was told of and when it was verified."""
+    """Records when a genuine task was called back and when it was verified."""
 
     records: _Records
 
     def watch(self, time: VirtualTime) -> None:
         self._time = time
-        self.told: dict[str, float] = {}
+        self.called_back_at: dict[str, float] = {}
         self.delays: dict[str, float] = {}
         self.records = _Records(self.database, now=time.unix_ms)
         self.records.on_recorded = self._note
 
     def _note(self, tasks: Sequence[Task]) -> None:
         for task in tasks:
-            if task.task_id in self.told and task.task_id not in self.delays:
-                self.delays[task.task_id] = self._time.monotonic() - self.told[task.task_id]
+            if task.task_id in self.called_back_at and task.task_id not in self.delays:
+                self.delays[task.task_id] = self._time.monotonic() - self.called_back_at[task.task_id]
 
 
 class _Flood:
@@ -131,7 +131,7 @@ class _Flood:
     ) -> None:
         self.others = others
         self.time, self.sim, self.ids = time, sim, ids
-        self.rows_allowed, self.rows_most = max(1000, ids // 2), 0
+        self.rows_allowed, self.rows_max = max(1000, ids // 2), 0
         self.ends_at = ids / FORGED_PER_SECOND + AFTERMATH_SECONDS
         self.limiter = _Limiter(time)
         self.client = KlingClient(
@@ -171,7 +171,7 @@ class _Flood:
     # --- what comes in ------------------------------------------------------------------------------------------
 
     def forge(self) -> None:
-        """Made-up ids, every second so many, spread over the families and none at all."""
+        """Forged ids, `FORGED_PER_SECOND`, spread over the families, no family, and an unknown one."""
         for first in range(0, self.ids, FORGED_PER_SECOND):
             families = (*FAMILIES, None, "images/made-up")
             forged = [
@@ -186,13 +186,13 @@ class _Flood:
         while self.time.monotonic() < self.ends_at - AFTERMATH_SECONDS / 2:
             self.time.sleep(GENUINE_EVERY_SECONDS)
             task_id = self.sim.create_task(created_at=self.time.unix_ms() - 24_000, status="succeed")
-            self.ledger.told[task_id] = self.time.monotonic()
+            self.ledger.called_back_at[task_id] = self.time.monotonic()
             self.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILIES[0])])
 
     # --- what the worker does about it --------------------------------------------------------------------------
 
     def verify(self) -> None:
-        """The worker's verify loop; what wakes that one early is a tenth of its idle time here."""
+        """The worker's verify loop, with a tenth of its idle time in place of its wake-ups."""
         matched_at = float("-inf")
         while self._goes_on():
             self.time.wait(max(0.0, matched_at + MATCH_SECONDS - self.time.monotonic()))
@@ -234,33 +234,33 @@ class _Flood:
                 if not self.ledger.deadlines.prune(by_age=True):
                     break
             self.time.sleep(UPKEEP_SECONDS)
-            self.rows_most = max(self.rows_most, sum(self.ledger.views.status().states.values()))
+            self.rows_max = max(self.rows_max, sum(self.ledger.views.status().states.values()))
 
     def figures(self) -> Figures:
         delays, seconds = list(self.ledger.delays.values()), self.time.monotonic()
         return Figures(
             forged=self.ids,
-            genuine=len(self.ledger.told),
+            genuine=len(self.ledger.called_back_at),
             seconds=seconds,
             calls=sum(self.sim.requests.values()),
             calls_allowed=RATE_PER_SECOND * (seconds + 1),
             calls_in_background=self.limiter.background,
             calls_in_background_allowed=RATE_PER_SECOND / 2 * (seconds + 1),
             delay_median_seconds=statistics.median(delays) if delays else float("inf"),
-            delay_most_seconds=max(delays, default=float("inf")),
-            unanswered=len(self.ledger.told) - len(delays),
-            rows_most=self.rows_most,
-            # Between two prunings so many come, and what was confirmed stays for ever.
+            delay_max_seconds=max(delays, default=float("inf")),
+            unanswered=len(self.ledger.called_back_at) - len(delays),
+            rows_max=self.rows_max,
+            # The forged ids that come between two prunings are added, and confirmed tasks are never pruned.
             rows_allowed=self.rows_allowed
             + int((UPKEEP_SECONDS + 1) * FORGED_PER_SECOND)
-            + len(self.ledger.told)
+            + len(self.ledger.called_back_at)
             + self.others,
         )
 
 
 def flood(ids: int, *, seed: int = 1, tasks_in_the_last_hour: int = 0) -> Figures:
-    """One flood of so many forged ids, with a ledger that keeps at most half of them; 100,000 take 15 s. The account
-    may be a busy one, of which the ledger knows nothing at first."""
+    """Flood a ledger that keeps at most half of the `ids`; 100,000 take 15 s. The account may also have tasks of the
+    last hour that the ledger does not know yet."""
     time = VirtualTime(start_ms=START, seed=seed)
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -1,4 +1,4 @@
-"""A hundred thousand forged ids with a valid token: what they cost, and what a genuine callback among them waits."""
+"""A hundred thousand forged ids with a valid token: what they cost, and how long genuine callbacks wait."""
 
 import sys
 
@@ -13,27 +13,27 @@ BUSY_TASKS = 3_000
 
 
 def measure(options: Options) -> list[Figure]:
-    """One flood on a quiet account, and a smaller one on a busy account; virtual time, however many rounds."""
+    """A flood on a quiet account, and a smaller one on a busy account. Independent of `options.rounds`."""
     with quietly() as crashes:
         quiet = flood(FORGED, seed=options.seed)
-        options.tell(1, 2)
+        options.on_progress(1, 2)
         busy = flood(BUSY_FORGED, seed=options.seed, tasks_in_the_last_hour=BUSY_TASKS)
-        options.tell(2, 2)
+        options.on_progress(2, 2)
     broken = [*quiet.broken(), *busy.broken(), *crashes]
     sys.stdout.writelines(f"{sentence}\n" for sentence in broken)
     return [
-        Figure("forged ids", quiet.forged + busy.forged, least=FORGED + BUSY_FORGED),
-        Figure("genuine callbacks among them", quiet.genuine + busy.genuine, least=1),
+        Figure("forged ids", quiet.forged + busy.forged, minimum=FORGED + BUSY_FORGED),
+        Figure("genuine callbacks among them", quiet.genuine + busy.genuine, minimum=1),
         none_of("never verified", quiet.unanswered + busy.unanswered),
         Figure(
             "API calls, part of those allowed",
-            max(_share(one.calls, one.calls_allowed) for one in (quiet, busy)),
-            most=1,
+            max(_share(figures.calls, figures.calls_allowed) for figures in (quiet, busy)),
+            maximum=1,
         ),
         Figure(
-            "seconds the slowest genuine one waited",
-            max(quiet.delay_most_seconds, busy.delay_most_seconds),
-            most=DELAY_SECONDS_MAX,
+            "seconds that the slowest genuine callback waited",
+            max(quiet.delay_max_seconds, busy.delay_max_seconds),
+            maximum=DELAY_SECONDS_MAX,
         ),
         none_of("promises broken", len(broken)),
     ]

@@ -1,7 +1,7 @@
 """kill -9 at random moments, under load, of the daemon and of the S3 server; now and then a SIGTERM.
 
-Judged by counting ids from outside: every callback that was answered 200 ends in the bucket, with one set of objects
-and the right bytes, whatever the daemon believes. While it goes on, a watch reads every manifest that turns up.
+Judged from outside, by counting ids: every callback answered 200 ends in the bucket, with one set of objects and the
+right bytes. Meanwhile a watch reads every manifest as it appears.
 """
 
 import dataclasses
@@ -21,24 +21,31 @@ from tests.torture.options import Options
 from tests.torture.watch import ManifestWatch
 
 SIEGES: tuple[tuple[type[S3Server], int], ...] = ((RcloneServer, 60), (SwiftServer, 15))
-"""Which server, and how many rounds against one ledger and one bucket of it; again and again until all rounds are done.
-Swift takes longer to start than the daemon: after more rounds, tasks that met its absence each time would wait minutes
-for their next try."""
+"""Which server, and how many rounds against one ledger and one bucket; repeated until all rounds are done. Swift starts
+more slowly than the daemon: after more rounds, tasks that failed each time would wait minutes for their next try."""
 
 ROUND_TASKS = 12
-"""New tasks a round on average, at the most."""
+"""Maximum of new tasks a round, on average."""
 
 
 class Victim(enum.Enum):
-    """Who is hit in a round."""
+    """What is killed in a round."""
 
     DAEMON = "kill -9 of the daemon"
     STORE = "kill -9 of the S3 server"
     BOTH = "kill -9 of both"
-    ASKED = "SIGTERM to the daemon"
+    TERMINATED = "SIGTERM to the daemon"
 
 
-ORDER = (Victim.DAEMON, Victim.STORE, Victim.DAEMON, Victim.STORE, Victim.BOTH, Victim.DAEMON, Victim.ASKED)
+ORDER = (
+    Victim.DAEMON,
+    Victim.STORE,
+    Victim.DAEMON,
+    Victim.STORE,
+    Victim.BOTH,
+    Victim.DAEMON,
+    Victim.TERMINATED,
+)
 
 
 @dataclasses.dataclass
@@ -47,11 +54,11 @@ class Tally:
 
     hits: dict[Victim, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(Victim, 0))
     interrupted: int = 0
-    """Tasks that somebody was at work on when the daemon was killed."""
+    """Tasks under lease when the daemon was killed."""
     answered: int = 0
     """Callbacks answered 200."""
     acknowledged: int = 0
-    """Tasks that these were about."""
+    """Tasks in these callbacks."""
     archived: int = 0
     objects: int = 0
     lost: int = 0
@@ -60,16 +67,16 @@ class Tally:
     manifests_watched: int = 0
     manifests_unfounded: int = 0
     spooled: int = 0
-    """Files that a dead daemon has left in its spool."""
+    """Files that a killed daemon left in its spool."""
     exits_wrong: int = 0
-    """SIGTERMs that were not answered with exit status 0."""
+    """SIGTERMs that did not end in exit status 0."""
 
     @property
     def rounds(self) -> int:
         return sum(self.hits.values())
 
     def add(self, other: "Tally") -> None:
-        """Take the counts of another site."""
+        """Add the counts of another site."""
         for victim, count in other.hits.items():
             self.hits[victim] += count
         for field in dataclasses.fields(self):
@@ -78,18 +85,18 @@ class Tally:
 
     def figures(self, *, rounds: int) -> list[Figure]:
         return [
-            Figure("rounds", self.rounds, least=rounds),
+            Figure("rounds", self.rounds, minimum=rounds),
             *(Figure(f"  {victim.value}", count) for victim, count in self.hits.items()),
-            # Or the kills were too kind to prove anything.
-            Figure("tasks at work when the daemon was killed", self.interrupted, least=rounds // 2),
-            Figure("callbacks answered 200", self.answered, least=rounds),
-            Figure("tasks acknowledged by them", self.acknowledged, least=rounds),
+            # Fewer would prove nothing.
+            Figure("tasks at work when the daemon was killed", self.interrupted, minimum=rounds // 2),
+            Figure("callbacks answered 200", self.answered, minimum=rounds),
+            Figure("tasks acknowledged by them", self.acknowledged, minimum=rounds),
             none_of("acknowledged and lost", self.lost),
-            Figure("tasks archived", self.archived, least=self.acknowledged),
-            Figure("objects compared", self.objects, least=self.acknowledged),
+            Figure("tasks archived", self.archived, minimum=self.acknowledged),
+            Figure("objects compared", self.objects, minimum=self.acknowledged),
             none_of("objects with wrong bytes", self.wrong),
             none_of("extra objects", self.extra),
-            Figure("manifests read as they turned up", self.manifests_watched, least=rounds // 2),
+            Figure("manifests read as they turned up", self.manifests_watched, minimum=rounds // 2),
             none_of("manifests without all their objects", self.manifests_unfounded),
             none_of("files left in the spool", self.spooled),
             none_of("SIGTERMs that did not end in exit status 0", self.exits_wrong),
@@ -97,7 +104,7 @@ class Tally:
 
 
 def measure(options: Options) -> list[Figure]:
-    """`options.rounds` rounds, on a new site after every siege."""
+    """Run `options.rounds` rounds; every siege has a new site."""
     tally = Tally()
     sieges = itertools.cycle(SIEGES)
     while tally.rounds < options.rounds:
@@ -112,7 +119,7 @@ def measure(options: Options) -> list[Figure]:
                     server,
                     rounds=min(rounds, options.rounds - done),
                     seed=options.seed + done,
-                    tell=lambda more, done=done: options.tell(done + more, options.rounds),  # type: ignore[misc]  # mypy cannot type a lambda's default
+                    on_progress=lambda more, done=done: options.on_progress(done + more, options.rounds),  # type: ignore[misc]  # mypy cannot type a lambda's default
                 )
             )
     return tally.figures(rounds=options.rounds)
@@ -124,11 +131,11 @@ def besiege(
     *,
     rounds: int,
     seed: int,
-    tell: Callable[[int], None] = lambda _done: None,
+    on_progress: Callable[[int], None] = lambda _done: None,
 ) -> Tally:
-    """So many rounds against one site, and then the count. `server` must be nobody else's: it is killed too.
+    """Run `rounds` against one site, then count. `server` is killed too, so no other test may use it.
 
-    Raises AssertionError when a daemon does not start, or writes a secret or a traceback.
+    Raises AssertionError if a daemon does not start, or writes a secret or a traceback.
     """
     tally = Tally()
     with Site(folder, server) as site:
@@ -138,10 +145,10 @@ def besiege(
         with ManifestWatch(server.store(site.bucket, attempts_max=1)) as watch, load:
             for done, victim in enumerate(itertools.islice(itertools.cycle(ORDER), rounds), start=1):
                 siege.hit(victim)
-                tell(done)
+                on_progress(done)
             load.stop()
             site.sim.clear_faults()
-            siege.settle(load)
+            siege.finish(load)
         tally.answered, tally.acknowledged = len(load.answered_200), len(load.acknowledged)
         tally.manifests_watched, tally.manifests_unfounded = len(watch.seen), len(watch.unfounded)
         _count(site, load, tally)
@@ -151,7 +158,7 @@ def besiege(
 
 
 class _Siege:
-    """One site, and whoever is hit there next."""
+    """One site under attack."""
 
     def __init__(self, site: Site, tally: Tally, choose: random.Random) -> None:
         self._site = site
@@ -160,16 +167,16 @@ class _Siege:
         self._daemon = site.start()
 
     def hit(self, victim: Victim) -> None:
-        """Wait for a moment, from the first line of a start to the midst of the work, hit, and start again."""
+        """Wait for a random moment, during the start or the work; kill; start again."""
         if victim is not Victim.DAEMON or self._choose.random() < 0.8:
             self._daemon.wait_ready()
-        # The moment is the point here, so this one waits for time and for nothing else.
+        # The random moment is the point, so this waits for time only.
         threading.Event().wait(self._choose.uniform(0.0, 1.2))
         if victim in (Victim.STORE, Victim.BOTH):
             self._site.s3.kill()
         if victim is Victim.STORE:
             threading.Event().wait(self._choose.uniform(0.0, 0.5))
-        elif victim is Victim.ASKED:
+        elif victim is Victim.TERMINATED:
             self._tally.exits_wrong += self._daemon.stop() != 0
         else:
             self._daemon.kill()
@@ -181,15 +188,15 @@ class _Siege:
             self._daemon = self._site.start()
         self._tally.hits[victim] += 1
 
-    def settle(self, load: Load) -> None:
-        """Let what was acknowledged end by itself, then tell again what was not; stop the daemon.
+    def finish(self, load: Load) -> None:
+        """Wait for acknowledged tasks, call back the others again, wait for those, and stop the daemon.
 
-        What does not end in time is left as it is, and counted.
+        Tasks that are late are left to the count.
         """
         site = self._site
         self._daemon.wait_ready()
         wait_archived(site, load.acknowledged)
-        # Nobody was told that the others arrived, so their sender would try again.
+        # The sender got no 200 for the others, so it would try again.
         for task_id in set(load.created) - load.acknowledged:
             until(lambda: site.call_back(task_id) == 200, what="an answer")  # noqa: B023 -- called in this round only
         wait_archived(site, load.created)
@@ -198,7 +205,7 @@ class _Siege:
 
 
 def _count(site: Site, load: Load, tally: Tally) -> None:
-    """Compare the bucket, object by object, with what the account has made."""
+    """Compare the bucket, object by object, with what the account made."""
     found = compare(site, load.created)
     unarchived = found.incomplete | not_archived(site, load.created)
     tally.archived += len(load.created) - len(unarchived)

@@ -1,4 +1,4 @@
-"""What the person who starts `make torture` decides, and how a part tells how far it is."""
+"""The options of `make torture`, and how a part reports progress."""
 
 import dataclasses
 import pathlib
@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 
 def _silent(_done: int, _of: int) -> None:
-    """Nobody looks."""
+    """No-op."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """Given to every part. `folder` is the part's own and empty; random choices come from `seed` alone."""
+    """`folder` is the part's own and empty; random choices come from `seed` alone."""
 
     folder: pathlib.Path
     rounds: int
-    """How often the thing that a part repeats is repeated."""
+    """How often a part repeats its experiment."""
     seed: int
-    tell: Callable[[int, int], None] = _silent
-    """Called with (steps done, steps in all) as the part goes on."""
+    on_progress: Callable[[int, int], None] = _silent
+    """Called with (steps done, steps in all)."""

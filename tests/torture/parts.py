@@ -1,4 +1,4 @@
-"""The parts of `make torture`. One more is one more line here."""
+"""The parts of `make torture`."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,4 +15,4 @@ PARTS: Mapping[str, Part] = {
     "deadlines": deadlines.measure,
     "kills": kills.measure,
 }
-"""Name of a part → the function that measures it. What it raises counts as a failure of the part."""
+"""Each by name. An exception counts as a failure of the part."""

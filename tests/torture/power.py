@@ -1,9 +1,9 @@
-"""The power fails at random moments under load: what a snapshot of the ledger's files holds then is all there is.
+"""The power fails at random moments under load: only a snapshot of the ledger's files remains.
 
-A snapshot is taken of a daemon that stands still (SIGSTOP), so that ledger and log are of one moment, as those of a
-file system's or a disk's snapshot are. Some come without the `-shm` file, which nobody ever syncs, and some with a torn
-write at the end of the log. From each, a fresh daemon goes on against the same bucket: whatever had been answered 200
-before the moment is archived, with one set of objects.
+The daemon stands still (SIGSTOP) during a snapshot, so that ledger and log are of one moment, as in a snapshot of a
+file system or disk. Some snapshots lack the `-shm` file, which is never synced; some have a torn write at the end of
+the log. From each, a fresh daemon goes on against the same bucket, and must archive every task that was answered 200
+before that moment, with one set of objects.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ TORN_BYTES_MAX = 6000
 
 
 class Files(enum.Enum):
-    """What the snapshot shows beside the ledger itself."""
+    """The files of a snapshot beside the ledger itself."""
 
     ALL = "-wal and -shm"
     WITHOUT_SHM = "-wal alone"
@@ -38,7 +38,7 @@ class Files(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Copy:
-    """The ledger's files of one moment, and the tasks that had been answered 200 by then."""
+    """The ledger's files at one moment, and the tasks answered 200 by then."""
 
     folder: pathlib.Path
     acknowledged: frozenset[str]
@@ -56,19 +56,19 @@ class Tally:
     acknowledged: int = 0
     """Tasks answered 200 before the last copy."""
     open_tasks: int = 0
-    """Tasks that a copy did not know as archived: what its daemon had to bring to an end."""
+    """Tasks not archived in a copy: its daemon had to finish them."""
     unsound: int = 0
-    """Copies that SQLite finds fault with, or that lack an id that had been answered 200."""
+    """Copies that fail SQLite's check or lack an id that was answered 200."""
     lost: int = 0
     extra: int = 0
     wrong: int = 0
 
     def figures(self, *, copies: int) -> list[Figure]:
         return [
-            Figure("copies recovered from", self.copies, least=copies),
-            Figure("tasks acknowledged before the last one", self.acknowledged, least=copies),
-            Figure("tasks brought to an end after a recovery", self.open_tasks, least=copies),
-            none_of("copies that are no sound database", self.unsound),
+            Figure("copies recovered from", self.copies, minimum=copies),
+            Figure("tasks acknowledged before the last one", self.acknowledged, minimum=copies),
+            Figure("tasks finished after a recovery", self.open_tasks, minimum=copies),
+            none_of("copies that are not a sound database", self.unsound),
             none_of("acknowledged before a copy and lost", self.lost),
             none_of("objects with wrong bytes", self.wrong),
             none_of("extra objects", self.extra),
@@ -76,7 +76,7 @@ class Tally:
 
 
 def measure(options: Options) -> list[Figure]:
-    """One copy for every `ROUNDS_A_COPY` of `options.rounds`, three at the least: one with each kind of files."""
+    """One copy for every `ROUNDS_A_COPY` of `options.rounds`, and at least one with each kind of files."""
     copies = max(len(Files), options.rounds // ROUNDS_A_COPY)
     with running(RcloneServer) as server:
         tally = fail(options, server, copies=copies)
@@ -84,7 +84,7 @@ def measure(options: Options) -> list[Figure]:
 
 
 def fail(options: Options, server: S3Server, *, copies: int) -> Tally:
-    """So many copies of one site, the recovery from each, and the count."""
+    """Copy one site at random moments, recover from each copy, and count."""
     choose = random.Random(options.seed)
     tally = Tally()
     with Site(options.folder, server) as site:
@@ -94,16 +94,16 @@ def fail(options: Options, server: S3Server, *, copies: int) -> Tally:
         taken = []
         with Load(site, seed=options.seed) as load:
             for number in range(copies):
-                # The moment is the point here, so this one waits for time and for nothing else.
+                # The random moment is the point, so this waits for time only.
                 threading.Event().wait(choose.uniform(0.1, 1.0))
                 files = list(Files)[number % len(Files)]
                 taken.append(_copy(site, daemon, load, folder=site.folder / f"copy-{number}", files=files))
         daemon.kill()
         site.sim.clear_faults()
-        # The newest first: it has the most to do before others have put what it should put.
+        # The newest first: an older copy would put objects that the newest should put.
         for done, copy in enumerate(reversed(taken), start=1):
             _recover(site, copy, tally)
-            options.tell(done, copies)
+            options.on_progress(done, copies)
         tally.acknowledged = len(taken[-1].acknowledged)
         found = compare(site, load.created)
         tally.lost += len(found.incomplete & taken[-1].acknowledged)
@@ -127,7 +127,7 @@ def _copy(site: Site, daemon: Daemon, load: Load, *, folder: pathlib.Path, files
 
 
 def _recover(site: Site, copy: Copy, tally: Tally) -> None:
-    """The machine is back, and this is what its disk has."""
+    """Start a daemon on the copy, as after the power is back."""
     tally.copies += 1
     tally.unsound += not _is_sound(copy)
     site.environment["KLING_LEDGER_URL"] = copy.url
@@ -140,12 +140,12 @@ def _recover(site: Site, copy: Copy, tally: Tally) -> None:
 
 
 def _is_sound(copy: Copy) -> bool:
-    """By SQLite's own check, on a second copy: looking at a database with a log changes its files."""
-    with contextlib.ExitStack() as looking:
-        folder = copy.folder.with_name(f"{copy.folder.name}-looked-at")
+    """SQLite's own check, on a second copy: opening a database with a log changes its files."""
+    with contextlib.ExitStack() as stack:
+        folder = copy.folder.with_name(f"{copy.folder.name}-checked")
         shutil.copytree(copy.folder, folder)
-        looking.callback(shutil.rmtree, folder)
-        connection = looking.enter_context(contextlib.closing(sqlite3.connect(folder / "ledger.db")))
+        stack.callback(shutil.rmtree, folder)
+        connection = stack.enter_context(contextlib.closing(sqlite3.connect(folder / "ledger.db")))
         known = {row[0] for row in connection.execute("SELECT task_id FROM tasks")}
         (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
         return verdict == "ok" and copy.acknowledged <= known

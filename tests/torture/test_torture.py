@@ -1,4 +1,4 @@
-"""The frame of `make torture`: figures that must be something, one table, and an exit status that scripts can trust."""
+"""The frame of `make torture`: figures with bounds, one table, and the exit status."""
 
 import math
 import pathlib
@@ -16,22 +16,22 @@ from tests.torture.parts import Part
     [
         (none_of("lost", 0), True, "0"),
         (none_of("lost", 1), False, "0"),
-        (Figure("rounds", 300, least=300), True, "≥ 300"),
-        (Figure("rounds", 299, least=300), False, "≥ 300"),
-        (Figure("seconds", 5.5, most=5), False, "≤ 5"),
-        (Figure("seconds", 2.25, least=1, most=5), True, "≥ 1, ≤ 5"),
+        (Figure("rounds", 300, minimum=300), True, "≥ 300"),
+        (Figure("rounds", 299, minimum=300), False, "≥ 300"),
+        (Figure("seconds", 5.5, maximum=5), False, "≤ 5"),
+        (Figure("seconds", 2.25, minimum=1, maximum=5), True, "≥ 1, ≤ 5"),
         (Figure("minutes", 12), True, ""),
-        (Figure("never measured", math.nan, most=5), False, "≤ 5"),
+        (Figure("never measured", math.nan, maximum=5), False, "≤ 5"),
     ],
 )
-def test_a_figure_knows_what_it_must_be(figure: Figure, *, holds: bool, must: str) -> None:
+def test_a_figure_knows_its_bounds(figure: Figure, *, holds: bool, must: str) -> None:
     assert (figure.holds, figure.must) == (holds, must)
 
 
-def test_the_table_marks_what_is_wrong() -> None:
-    told = table({"kills": [Figure("rounds", 1200, least=300), none_of("lost", 2)]})
+def test_the_table_marks_wrong_figures() -> None:
+    text = table({"kills": [Figure("rounds", 1200, minimum=300), none_of("lost", 2)]})
 
-    assert [line.split() for line in told.splitlines()[1:]] == [
+    assert [line.split() for line in text.splitlines()[1:]] == [
         ["kills", "rounds", "1,200", "≥", "300"],
         ["kills", "lost", "2", "0", "WRONG"],
     ]

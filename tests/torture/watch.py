@@ -1,4 +1,4 @@
-"""Reads every manifest as it turns up in the bucket, and sees whether what it names is there at that moment."""
+"""Reads every manifest as it appears in the bucket, and checks at once that its objects are there."""
 
 import threading
 from types import TracebackType
@@ -10,18 +10,18 @@ from archiver.failures import Failure, StoreMismatch
 from archiver.store import Store
 
 LOOK_SECONDS = 0.5
-"""Between two looks: each lists the whole bucket."""
+"""Each look lists the whole bucket."""
 
 
 class ManifestWatch:
-    """Looks from a thread of its own while the context is open, and once more at its end. A store that does not answer
-    is asked again: it may have been killed."""
+    """Looks from its own thread while the context is open, and once more at its end. A store that does not answer may
+    have been killed, and is asked again."""
 
     def __init__(self, store: Store) -> None:
         self.seen: set[str] = set()
-        """Keys of the manifests that were read."""
+        """Keys of the manifests read."""
         self.unfounded: list[str] = []
-        """A sentence for each object that was not there, or not as its manifest says."""
+        """A sentence for each object that is missing or differs from its manifest."""
         self._store = store
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="manifest-watch")
@@ -51,15 +51,15 @@ class ManifestWatch:
                 if key.endswith(manifest.FILE_NAME) and key not in self.seen:
                     self._judge(key)
         except Failure:
-            return  # what was not seen now is seen at the next look
+            return  # the next look sees the rest
 
     def _judge(self, key: str) -> None:
         found = Manifest.from_bytes(self._store.read(key, bytes_max=manifest.BYTES_MAX))
         for asset in found.assets:
             try:
-                lying = self._store.digest(asset.key)
+                stored = self._store.digest(asset.key)
             except StoreMismatch:
-                lying = None
-            if lying != (asset.sha256, asset.bytes):
-                self.unfounded.append(f"{key} names {asset.key}, which is {lying}")
+                stored = None
+            if stored != (asset.sha256, asset.bytes):
+                self.unfounded.append(f"{key} names {asset.key}, which is {stored}")
         self.seen.add(key)

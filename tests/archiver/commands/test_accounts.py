@@ -61,7 +61,7 @@ def record(ledger: Ledger, account: str, *task_ids: str) -> None:
 # --- which account --------------------------------------------------------------------------------------------------
 
 
-def test_register_asks_whose_task_it_is(line: TwoAccounts) -> None:
+def test_register_needs_the_account(line: TwoAccounts) -> None:
     unsaid = line.run("register", "77", "--family", FAMILY)
     unknown = line.run("register", "77", "--family", FAMILY, "--account", "asia")
     said = line.run("register", "77", "--family", FAMILY, "--account", "us", "--json")
@@ -72,7 +72,7 @@ def test_register_asks_whose_task_it_is(line: TwoAccounts) -> None:
     assert json.loads(said.stdout)["account"] == "us"
 
 
-def test_show_looks_into_every_account_and_asks_only_where_two_have_the_id(line: TwoAccounts) -> None:
+def test_show_looks_in_every_account_and_needs_the_account_only_if_two_have_the_id(line: TwoAccounts) -> None:
     with line.ledger() as ledger:
         record(ledger, "eu", "1", "2")
         record(ledger, "us", "2")
@@ -82,9 +82,9 @@ def test_show_looks_into_every_account_and_asks_only_where_two_have_the_id(line:
     both = line.run("show", "2")
     assert (both.exit_code, "The accounts eu and us both have this task" in both.stderr) == (2, True)
     assert json.loads(line.run("show", "2", "--account", "us", "--json").stdout)["account"] == "us"
-    nobody = line.run("show", "3")
-    assert nobody.exit_code == 1
-    assert "no task of the accounts eu and us has the id or external id 3." in nobody.stderr
+    unknown = line.run("show", "3")
+    assert unknown.exit_code == 1
+    assert "no task of the accounts eu and us has the id or external id 3." in unknown.stderr
 
 
 def test_retry_finds_the_account_of_each_id(line: TwoAccounts) -> None:
@@ -112,7 +112,7 @@ def test_a_sweep_reads_the_lists_of_every_account_and_one_that_is_refused_stops_
 
     assert result.exit_code == 1
     found = json.loads(result.stdout)["families"]
-    assert [(one["account"], one["found"], one["error"] is None) for one in found] == [
+    assert [(family["account"], family["found"], family["error"] is None) for family in found] == [
         ("eu", 0, False),
         ("us", 1, True),
     ]
@@ -236,7 +236,7 @@ def test_rename_account_makes_no_ledger(tmp_path: pathlib.Path) -> None:
 # --- what is registered ---------------------------------------------------------------------------------------------
 
 
-def test_register_keeps_what_was_asked_for_without_the_callback_url(renamed: CommandLine) -> None:
+def test_register_keeps_the_request_without_its_callback_url(renamed: CommandLine) -> None:
     request = json.dumps({"prompt": "a cat", "callback_url": "https://me/callbacks/token"})
     result = renamed.run(
         "register", "9", "--family", FAMILY, "--external-id", "order-9", "--request", request

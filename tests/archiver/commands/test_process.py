@@ -22,7 +22,7 @@ from tests.harness.command_line import (
     archive,
     record,
 )
-from tests.harness.terminal import at_terminal, ended_in_time, wait_until_said
+from tests.harness.terminal import at_terminal, ended_in_time, wait_until_printed
 from tests.simulator import KlingSimulator, faults
 
 ESCAPE = "\x1b["
@@ -144,7 +144,7 @@ def test_a_sweep_waits_for_the_one_that_is_running(tmp_path: pathlib.Path, simul
         token = ledger.sweeps.begin(account=ACCOUNT, family=FAMILY) or ""
         process = line.start("sweep")
         with ended_in_time(process):
-            wait_until_said(process, f"{FAMILY}: another sweep is running")
+            wait_until_printed(process, f"{FAMILY}: another sweep is running")
             asked_meanwhile = simulator.requests["list"]
             ledger.sweeps.end(token, succeeded_at=None, full=False, oldest_first=False, last_page=None)
             output = process.communicate()[0]
@@ -163,7 +163,7 @@ def test_a_waiting_sweep_ends_at_a_signal(
         ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
         process = line.start("sweep")
         with ended_in_time(process):
-            wait_until_said(process, "another sweep is running")
+            wait_until_printed(process, "another sweep is running")
             process.send_signal(number)
             errors = process.communicate()[1]
 
@@ -218,7 +218,7 @@ print(written)
 """
 
 
-def test_commands_work_while_a_daemon_writes_and_take_nothing_from_it(line: CommandLine) -> None:
+def test_commands_work_beside_a_daemon_that_writes(line: CommandLine) -> None:
     command = [sys.executable, "-W", "error", "-c", WRITER, f"sqlite:///{line.path}"]
     writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with ended_in_time(writer):

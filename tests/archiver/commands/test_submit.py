@@ -505,7 +505,7 @@ def test_a_lost_answer_is_looked_for_and_found(line: CommandLine, simulator: Kli
         (True, "The API cannot be asked now whether it was created."),
     ],
 )
-def test_an_unknown_outcome_is_said_with_what_to_do_and_doing_it_is_safe(
+def test_an_unknown_outcome_says_what_to_do_and_doing_it_is_safe(
     line: CommandLine, simulator: KlingSimulator, happened: bool, said: str
 ) -> None:
     simulator.fault("create", faults.Happened(faults.server_error()) if happened else faults.Drop(), times=1)
@@ -534,9 +534,7 @@ def _other(line: CommandLine) -> Ledger:
     return Ledger.open(f"sqlite:///{line.path}", daemon=False, now=lambda: line.now)
 
 
-def test_wait_tells_each_change_once_and_prints_the_keys(
-    line: CommandLine, simulator: KlingSimulator
-) -> None:
+def test_wait_prints_each_change_once_and_then_the_keys(line: CommandLine, simulator: KlingSimulator) -> None:
     """The daemon's part is played between two looks of the command."""
 
     def daemon() -> None:

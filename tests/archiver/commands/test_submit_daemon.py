@@ -12,7 +12,7 @@ import pytest
 
 from tests.harness.command_line import CommandLine
 from tests.harness.daemons import FAMILY, Site, until
-from tests.harness.terminal import at_terminal, ended_in_time, wait_until_said
+from tests.harness.terminal import at_terminal, ended_in_time, wait_until_printed
 from tests.s3_servers import S3Server
 from tests.simulator import faults
 
@@ -127,12 +127,12 @@ def test_a_kill_while_a_callback_is_on_its_way_ends_in_one_task(site: Site) -> N
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_whoever_ends_the_waiting_loses_nothing_and_is_told_how_to_go_on(
+def test_interrupting_the_wait_loses_nothing_and_says_how_to_go_on(
     site: Site, number: signal.Signals, status: int
 ) -> None:
     with submitting(site, "--wait") as process:
-        wait_until_said(process, "No kling-receiver has been seen")
-        wait_until_said(process, "is being generated")
+        wait_until_printed(process, "No kling-receiver has been seen")
+        wait_until_printed(process, "is being generated")
         process.send_signal(number)
         output, errors = process.communicate()
 
@@ -161,7 +161,7 @@ def test_ending_it_while_the_create_is_under_way_says_that_the_task_may_exist(si
 def test_ending_it_while_it_waits_for_slots_says_that_nothing_was_created(site: Site) -> None:
     site.sim.fault("create", faults.over_concurrency())
     with submitting(site, "--external-task-id", "order-1") as process:
-        wait_until_said(process, "trying again in")
+        wait_until_printed(process, "trying again in")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
 

@@ -50,7 +50,9 @@ def test_a_sweep_as_json_has_each_family_and_a_total(line: CommandLine) -> None:
     found = json.loads(line.run("sweep", "--json").stdout)
 
     assert found["dry_run"] is False
-    assert [(one["family"], one["full"], one["found"], one["error"]) for one in found["families"]] == [
+    assert [
+        (family["family"], family["full"], family["found"], family["error"]) for family in found["families"]
+    ] == [
         (FAMILY, True, 2, None),
         (OTHER_FAMILY, True, 1, None),
     ]
@@ -60,7 +62,7 @@ def test_a_sweep_as_json_has_each_family_and_a_total(line: CommandLine) -> None:
 def test_the_first_sweep_is_a_full_one_and_the_next_is_not_unless_asked_for(line: CommandLine) -> None:
     found = [json.loads(line.run("sweep", *more, "--json").stdout) for more in ([], [], ["--full"])]
 
-    assert [one["families"][0]["full"] for one in found] == [True, False, True]
+    assert [report["families"][0]["full"] for report in found] == [True, False, True]
 
 
 def test_a_dry_run_counts_tasks_and_files_and_makes_no_ledger(line: CommandLine) -> None:
@@ -80,9 +82,9 @@ def test_with_an_api_key_tasks_is_swept_too_and_a_dry_run_counts_nothing_twice(
     dry = json.loads(line.run("sweep", "--dry-run", "--json", **keys).stdout)
     real = json.loads(line.run("sweep", "--json", **keys).stdout)
 
-    assert [one["family"] for one in dry["families"]] == [FAMILY, OTHER_FAMILY, "tasks/all"]
-    assert [(one["to_archive"], one["files"]) for one in dry["families"]] == [(2, 4), (0, 0), (1, 1)]
-    assert [one["found"] for one in real["families"]] == [2, 1, 1]
+    assert [family["family"] for family in dry["families"]] == [FAMILY, OTHER_FAMILY, "tasks/all"]
+    assert [(family["to_archive"], family["files"]) for family in dry["families"]] == [(2, 4), (0, 0), (1, 1)]
+    assert [family["found"] for family in real["families"]] == [2, 1, 1]
     with line.ledger() as ledger:
         assert ledger.views.status().last_sweep.keys() == {FAMILY, OTHER_FAMILY, "tasks/all"}
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from archiver.create.expansion import Expansion, expansion_to, pixels_of, ratio_of
 
 
-def test_the_documents_own_example_comes_out_as_it_says() -> None:
+def test_the_example_of_the_api_pages_comes_out_the_same() -> None:
     expected = Expansion(up=0.1495, down=0.1495, left=0.6547, right=0.6547)
 
     assert expansion_to(100, 100, ratio=16 / 9, area=3) == expected
 
 
-def test_without_an_area_it_is_the_least_that_has_the_ratio() -> None:
+def test_without_an_area_it_is_the_smallest_with_the_ratio() -> None:
     assert expansion_to(100, 100, ratio=2) == Expansion(left=0.5, right=0.5)
     assert expansion_to(200, 100, ratio=1) == Expansion(up=0.5, down=0.5)
 

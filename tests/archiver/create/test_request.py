@@ -13,7 +13,7 @@ from tests.simulator.media import media
 GENERATIONS = "images/generations"
 
 
-def test_the_request_has_what_was_asked_for_and_no_image_data_address_or_key() -> None:
+def test_a_kept_request_has_no_image_data_address_or_key() -> None:
     content = media("input", "png", (300, 300))
     body = {
         "prompt": "a red fox, " * 50,

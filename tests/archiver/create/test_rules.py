@@ -316,9 +316,7 @@ _NAMES = sorted({name for rules in rules.RULES.values() for name in rules.parame
     st.sampled_from([*rules.RULES, "videos/effects"]),
     st.dictionaries(st.sampled_from(_NAMES) | st.text(max_size=8), _ANYTHING, max_size=8),
 )
-def test_whatever_a_body_holds_the_answer_is_sentences_and_a_request_that_is_json(
-    family: str, body: dict[str, Any]
-) -> None:
+def test_any_body_yields_sentences_and_a_request_that_is_json(family: str, body: dict[str, Any]) -> None:
     for sentence in problems(family, body):
         assert sentence.endswith(".")
         assert len(sentence) < 400

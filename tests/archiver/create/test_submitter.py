@@ -1,4 +1,4 @@
-"""Creating a task: paid for once, registered before it exists, found again whatever happens to the answer."""
+"""Creating a task: paid for once, registered before it exists, found again if the answer is lost."""
 
 import asyncio
 import dataclasses
@@ -69,7 +69,7 @@ class Bench:
         return shown.as_json()
 
     def created(self) -> str:
-        """The id of the one task that there is upstream."""
+        """The id of the only task upstream."""
         (task_id,) = self.sim.task_ids()
         return task_id
 
@@ -126,7 +126,7 @@ def test_a_created_task_is_in_the_ledger_under_its_own_id_with_what_was_asked_fo
     assert bench.desk.ledger.views.status().states[State.REPORTED] == 0
 
 
-def test_an_answer_that_does_not_repeat_the_external_id_takes_its_place_all_the_same(bench: Bench) -> None:
+def test_an_answer_without_the_external_id_still_replaces_the_registration(bench: Bench) -> None:
     """One of the create pages shows an answer without `task_info`."""
     bench.sim.fault("create", WithoutTaskInfo(), times=1)
     done = bench.submitter.submit(submission())
@@ -135,7 +135,7 @@ def test_an_answer_that_does_not_repeat_the_external_id_takes_its_place_all_the_
     assert sum(bench.desk.ledger.views.status().states.values()) == 1
 
 
-def test_it_is_registered_before_the_api_hears_of_it(bench: Bench) -> None:
+def test_a_task_is_registered_before_the_create_is_sent(bench: Bench) -> None:
     seen: list[bool] = []
     bench.sim.fault("create", faults.Call(lambda: seen.append(bench.registered())), times=1)
 
@@ -235,14 +235,14 @@ def test_a_refusal_leaves_nothing_behind_and_is_not_tried_again(
     assert (bench.registered(), bench.sim.requests["create"], bench.pauses) == (False, 1, [])
 
 
-def test_where_nobody_listens_nothing_was_created_and_nothing_stays(bench: Bench) -> None:
-    nobody = KlingClient(
+def test_a_refused_connection_creates_and_registers_nothing(bench: Bench) -> None:
+    unreachable = KlingClient(
         "http://127.0.0.1:9",
         KeyPair("access-key", "secret-key"),
         RateLimiter(1000, wait=threading.Event().wait),
     )
-    with nobody:
-        done = dataclasses.replace(bench.submitter, client=nobody).submit(submission())
+    with unreachable:
+        done = dataclasses.replace(bench.submitter, client=unreachable).submit(submission())
 
     assert done.outcome is CreateOutcome.REFUSED
     assert not bench.registered()
@@ -280,7 +280,7 @@ def test_it_never_waits_less_than_a_second_nor_more_than_a_minute(bench: Bench) 
     assert (waited[0], max(waited)) == (1.0, 30.0)
 
 
-def test_whoever_gives_up_waiting_for_slots_leaves_nothing(bench: Bench) -> None:
+def test_an_interrupted_wait_for_slots_leaves_nothing_registered(bench: Bench) -> None:
     bench.sim.fault("create", faults.over_concurrency())
 
     def give_up() -> None:
@@ -350,7 +350,7 @@ def test_a_task_that_shows_late_is_found_by_a_later_question(bench: Bench) -> No
     assert (done.outcome, done.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
-def test_an_api_that_cannot_be_asked_leaves_it_open_and_registered(bench: Bench) -> None:
+def test_if_the_api_cannot_be_asked_the_outcome_is_unknown_and_the_task_registered(bench: Bench) -> None:
     bench.sim.fault("create", LOST, times=1)
     bench.sim.fault("query", faults.server_error())
     done = bench.submitter.submit(submission())
@@ -360,15 +360,15 @@ def test_an_api_that_cannot_be_asked_leaves_it_open_and_registered(bench: Bench)
     assert bench.sim.requests["create"] == 1
 
 
-def test_something_on_the_way_that_sends_it_twice_is_seen_through(bench: Bench) -> None:
-    """The first one has created the task, and all that we hear is that its external id is taken."""
+def test_a_create_that_a_proxy_sent_twice_is_recognized(bench: Bench) -> None:
+    """The first one created the task; our answer only says that the external id is taken."""
     bench.sim.fault("create", faults.Happened(faults.ErrorCode(400, 1201, f"exists: {OURS}")), times=1)
     done = bench.submitter.submit(submission())
 
     assert (done.outcome, done.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
-def test_a_bad_parameter_is_not_taken_for_refused_while_nobody_can_be_asked(bench: Bench) -> None:
+def test_a_bad_parameter_is_unknown_while_the_api_cannot_be_asked(bench: Bench) -> None:
     bench.sim.fault("create", faults.Happened(faults.ErrorCode(400, 1201, "bad")), times=1)
     bench.sim.fault("query", faults.Html(502))
     done = bench.submitter.submit(submission())
@@ -426,7 +426,7 @@ def test_an_external_id_of_another_request_is_refused_before_anything_is_sent(
     assert bench.registered("order-1")
 
 
-def test_an_external_id_that_only_the_account_knows_as_taken_is_refused(bench: Bench) -> None:
+def test_an_external_id_that_is_taken_upstream_is_refused(bench: Bench) -> None:
     theirs = bench.sim.create_task(external_task_id="order-1")
     done = bench.submitter.submit(submission("order-1", own=False))
 
@@ -492,10 +492,10 @@ def test_what_was_registered_by_hand_takes_the_request(bench: Bench) -> None:
     assert found.request == {"prompt": "a red fox", "n": 2}
 
 
-# --- taking a registration back ---
+# --- withdrawing a registration ---
 
 
-def test_only_a_registration_that_nothing_has_confirmed_can_be_taken_back(bench: Bench) -> None:
+def test_only_an_unconfirmed_registration_can_be_withdrawn(bench: Bench) -> None:
     ledger = bench.desk.ledger
     ledger.registrations.register("a", account=ACCOUNT, family=FAMILY)
     ledger.callbacks.record([Callback(ACCOUNT, "b", None, FAMILY)])
@@ -508,7 +508,7 @@ def test_only_a_registration_that_nothing_has_confirmed_can_be_taken_back(bench:
     assert [ledger.registrations.withdraw(name, account=ACCOUNT) for name in names] == [True, *[False] * 6]
 
 
-def test_a_question_under_way_for_a_registration_taken_back_ends_harmlessly(bench: Bench) -> None:
+def test_a_query_for_a_withdrawn_registration_ends_without_effect(bench: Bench) -> None:
     bench.desk.ledger.registrations.register("a", account=ACCOUNT, family=FAMILY)
     lease = bench.desk.claim(Stage.VERIFY)
     bench.desk.ledger.registrations.withdraw("a", account=ACCOUNT)
