@@ -90,7 +90,7 @@ def test_a_task_that_is_whole_is_right(archived: Archived) -> None:
 
 
 DAMAGES: dict[str, Callable[[Archived], object]] = {
-    "0.png has other bytes than the account made": lambda it: it.put("0.png", b"something else"),
+    "0.png differs from what the account made": lambda it: it.put("0.png", b"something else"),
     "1.png is missing": lambda it: it.remove("1.png"),
     "manifest.json is missing": lambda it: it.remove("manifest.json"),
     "2.png is not expected": lambda it: it.put("2.png", b"too much"),

@@ -160,14 +160,15 @@ def archive(ledger: Ledger, task_id: str) -> None:
     ledger.outcomes.archived(lease, manifest_key=f"{folder}/manifest.json", archived_at=NOW, stored=stored)
 
 
-def bury(ledger: Ledger, task_id: str, error: Failure) -> None:
+def bury(ledger: Ledger, task_id: str, error: Failure, *, account: str = ACCOUNT) -> None:
     """Bury a recorded task."""
-    ledger.outcomes.bury(lease_of(ledger, task_id), error, Bury(due_at=NOW + 3_600_000), failed={"0": error})
+    lease = lease_of(ledger, task_id, account=account)
+    ledger.outcomes.bury(lease, error, Bury(due_at=NOW + 3_600_000), failed={"0": error})
 
 
-def lease_of(ledger: Ledger, task_id: str) -> Lease:
+def lease_of(ledger: Ledger, task_id: str, *, account: str = ACCOUNT) -> Lease:
     """Claim this task for archiving, and give the others back."""
-    leases = ledger.claims.archive(count=50, offset=0, account=ACCOUNT)
+    leases = ledger.claims.archive(count=50, offset=0, account=account)
     for lease in leases:
         if lease.task_id != task_id:
             ledger.outcomes.give_back(lease)

@@ -91,8 +91,8 @@ def test_retry_finds_the_account_of_each_id(line: TwoAccounts) -> None:
     with line.ledger() as ledger:
         record(ledger, "eu", "1")
         record(ledger, "us", "2")
-        for task_id in ("1", "2"):
-            bury(ledger, task_id, NotMedia("HTML"))
+        bury(ledger, "1", NotMedia("HTML"), account="eu")
+        bury(ledger, "2", NotMedia("HTML"), account="us")
 
     result = line.run("retry", "1", "2", "3", "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (
