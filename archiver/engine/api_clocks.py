@@ -23,7 +23,7 @@ class ApiClocks:
     now: Callable[[], int]
 
     def widest_skew_ms(self) -> int | None:
-        """How far ahead the API's clock is that differs the most from ours; None before the first answer."""
+        """The largest difference: how far that API's clock is ahead of ours; None before the first answer."""
         skews = [client.skew_ms for client in self.clients.values() if client.skew_ms is not None]
         return max(skews, key=abs, default=None)
 
@@ -34,8 +34,7 @@ class ApiClocks:
                 yield account, client.skew_ms
 
     def has_answered(self, account: str) -> bool:
-        """Whether the account's API has told its time a short while ago. A local clock that was set since makes that
-        while negative or too long."""
+        """Whether the account's API told its time lately. A local clock that was set since makes the age absurd."""
         client = self.clients[account]
         if client.skew_ms is None or client.skew_measured_at is None:
             return False

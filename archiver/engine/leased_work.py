@@ -22,7 +22,7 @@ class LeasedWork:
         hosts: HostWatch,
         on_success: Callable[[Lease], None],
     ) -> None:
-        """`on_success(lease)` is called after each piece of work that succeeded."""
+        """`on_success(lease)` is called after work that succeeded."""
         self._ledger, self._keeper = stages.ledger, stages.keeper
         self._failure_handler = stages.failure_handler
         self._guard = guard
@@ -32,9 +32,8 @@ class LeasedWork:
     def hand_over(self, leases: Sequence[Lease], *, asked_at: float, start: Callable[[Lease], None]) -> None:
         """Keep each lease and give it to a thread by `start`.
 
-        Where no thread can be had (memory, a limit of the system), the remaining leases are given back: kept, they
-        would be renewed for as long as the process lives without being worked on. The lease at which `start` failed
-        may lie in the pool's queue all the same; the thread that takes it there finds it lost.
+        Where no thread can be had, the remaining leases are given back: kept, they would be renewed without being
+        worked on. The lease at which `start` failed may lie in the pool's queue; its thread finds it lost.
         """
         self._keeper.keep(leases, asked_at=asked_at)
         for place, lease in enumerate(leases):
@@ -47,7 +46,7 @@ class LeasedWork:
     def hand_over_together(
         self, batch: Sequence[Lease], *, asked_at: float, start: Callable[[], None]
     ) -> None:
-        """Keep a batch that one thread works on; all of it is given back where no thread can be had."""
+        """The same for a batch that one thread works on."""
         self._keeper.keep(batch, asked_at=asked_at)
         try:
             start()
@@ -79,13 +78,13 @@ class LeasedWork:
         self._failure_handler.handle(lease, self._hosts.judged(lease, error))
 
     def let_go(self, leases: Sequence[Lease]) -> None:
-        """Give back leases that are not worked on. A dropped lease puts nothing more, whatever still runs."""
+        """Give back leases. A thread that still works on one puts nothing more."""
         for lease in leases:
             self._keeper.drop(lease)
             self._give_back(lease)
 
     def _give_back(self, lease: Lease) -> None:
-        """The work did not come to its end: due again at once, its attempt not counted."""
+        """Due again at once; the attempt does not count."""
         try:
             self._ledger.outcomes.give_back(lease)
         except LeaseLost:

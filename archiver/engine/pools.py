@@ -9,7 +9,7 @@ from typing import TypeVar
 from archiver import log
 
 START_SECONDS = 30.0
-"""For all threads of a pool. A thread that died in its first steps never reaches the barrier."""
+"""For all threads of a pool; a dead thread never reaches the barrier."""
 
 _Item = TypeVar("_Item")
 
@@ -21,16 +21,16 @@ class ThreadsRefused(RuntimeError):
 class PrestartedPool(concurrent.futures.ThreadPoolExecutor):
     """`size` threads, all started in the constructor.
 
-    CPython's pool starts threads as work comes, and `Thread.start()` waits for the new thread to report. A thread that
-    dies of ENOMEM first never does: `start()` then never returns, and holds a lock that every pool of the process
-    needs. The daemon would be frozen and go on renewing its leases. Short memory may only delay work.
+    CPython's pool starts threads as work comes. `Thread.start()` waits for the new thread to report; if the thread dies
+    of ENOMEM first, `start()` never returns and holds a lock that every pool needs. The daemon would freeze while it
+    renews its leases.
     """
 
     def __init__(self, size: int, *, name: str, begin: Callable[[], object] | None = None) -> None:
-        """Each thread calls `begin` first. Raises ThreadsRefused where the system refuses to start all of them; those
-        that did start end then, because Python joins them at the exit of the process."""
+        """Each thread calls `begin` first. Raises ThreadsRefused where not all of them start; the others end then,
+        because Python joins them at exit."""
         super().__init__(size, thread_name_prefix=name, initializer=begin)
-        # Each thread waits at the barrier for all others, so none is free to take two of these.
+        # A thread waits at the barrier for all others, so none takes two of these.
         started = threading.Barrier(size + 1)
         try:
             for _ in range(size):
@@ -65,10 +65,10 @@ class WorkPool:
         self._lock = threading.Lock()
         self._running: set[concurrent.futures.Future[None]] = set()
         self.started = 0
-        """How many pieces of work were ever started: the number of the next slot."""
+        """Pieces of work ever started: the number of the next slot."""
 
     def free(self) -> int:
-        """Free threads. Probes come on top of what was asked for, so there may be more work than threads."""
+        """Free threads. A claim may add probes, so there may be more work than threads."""
         with self._lock:
             return max(0, self._size - len(self._running))
 

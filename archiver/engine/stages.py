@@ -42,7 +42,7 @@ class Clock:
 
 @dataclasses.dataclass(frozen=True)
 class Account:
-    """What the stages need to know of one account. The client is the account's own, with its keys and its limiter."""
+    """What the stages need to know of one account."""
 
     name: str
     families: tuple[str, ...]
@@ -60,7 +60,7 @@ class Stages:
     account: Account
     ledger: Ledger
     keeper: LeaseKeeper
-    """Holds this account's leases only: a stop gives back all that it holds."""
+    """For this account only: a stop gives back all leases that it holds."""
     list_matcher: ListMatcher
     verifier: Verifier
     batch_query: BatchQuery
@@ -104,9 +104,8 @@ def build_stages(
     transfer_pool: concurrent.futures.Executor,
     clock: Clock | None = None,
 ) -> Stages:
-    """The stages of one account. Its files are transferred in `transfer_pool`, which should be its own: in a common
-    queue they would wait behind the files of another account's slow host.
-    """
+    """The stages of one account. `transfer_pool` should be its own: in a common queue its files
+    would wait behind those of another account's slow host."""
     clock = clock or Clock()
     keeper = LeaseKeeper(ledger, monotonic=clock.monotonic)
     availability = Availability(account=account.name, ledger=ledger, now=clock.now_ms)

@@ -16,8 +16,7 @@ CRASH_PAUSE_SECONDS = 1.0
 class Threads:
     """Real threads, real time.
 
-    The only seam between the loops and time: with other threads, events and pools than these, the same loops are
-    stepped by a clock that jumps (`tests/deadlines`) and pass months of outages in seconds.
+    The seam by which tests step the same loops on a clock that jumps (`tests/deadlines`).
     """
 
     def thread(self, run: Callable[[], None], *, name: str) -> threading.Thread:
@@ -34,15 +33,12 @@ class Threads:
 
 
 class Guard:
-    """Runs steps so that an exception ends a step and never its loop.
-
-    A loop that ends before the stop all the same ends the process: it is never half alive.
-    """
+    """Runs steps so that an exception never ends a loop. A loop that ends all the same ends the process."""
 
     def __init__(
         self, *, stop: threading.Event, on_death: Callable[[], None], bound: Mapping[str, str] | None = None
     ) -> None:
-        """`on_death` is called when a loop ends before the stop; `bound` are fields of each of its log lines."""
+        """`on_death` is called when a loop ends before the stop; `bound` are fields of its log lines."""
         self.stop = stop
         self._on_death = on_death
         self._bound = bound or {}
@@ -63,7 +59,7 @@ class Guard:
     def loop(
         self, name: str, step: Callable[[], object], *, goes_on: Callable[[], bool] | None = None
     ) -> None:
-        """`attempt` the step again and again, until the stop or until `goes_on` says no."""
+        """`attempt` the step until the stop, or while `goes_on`."""
         log.bind(**self._bound)
         goes_on = goes_on or (lambda: not self.stop.is_set())
         try:

@@ -7,8 +7,8 @@ Two rules:
 2. One free slot is reserved for each account that has none, at most a quarter of all slots. So a fresh task of an idle
    account starts at once, even while all other slots wait for a host that has stopped answering.
 
-A single account has every slot. Rejected: a fixed number of slots for each account, most of which would be idle most of
-the time; and slots in turn, which would give nearly all of them to an account whose files take ten times as long.
+Rejected: a fixed number for each account, most of which would be idle; and slots in turn, which would give nearly all
+slots to an account whose files take ten times as long.
 
 No thread waits here: an account that gets no slot is woken when one comes free. In memory only, like the work.
 """
@@ -33,7 +33,7 @@ class TransferSlots:
         self._wakes: dict[str, Callable[[], None]] = {}
 
     def join(self, account: str, *, wake: Callable[[], None]) -> None:
-        """Call `wake` (from any thread, with no lock held) when a slot comes free that `account` waits for."""
+        """Call `wake` (from any thread, without a lock) when a slot comes free that `account` waits for."""
         self._wakes[account] = wake
 
     def take(self, account: str, count_max: int) -> int:
@@ -66,7 +66,7 @@ class TransferSlots:
             wake()
 
     def _share(self, account: str, *, wanted: int) -> int:
-        """How many free slots the account gets when they are dealt out one by one by the two rules."""
+        """How many free slots the account gets by the two rules."""
         free = self._total - self._taken.total()
         counts = {name: self._taken[name] for name in {*self._wakes, *self._waiting, account}}
         before = counts[account]
@@ -80,7 +80,7 @@ class TransferSlots:
         return counts[account] - before
 
     def _reserved(self, account: str, counts: Mapping[str, int]) -> int:
-        """How many free slots the account must leave to accounts without any; without any itself, none."""
+        """How many free slots the account must leave to accounts without any."""
         if not counts[account]:
             return 0
         return min(list(counts.values()).count(0), self._total // 4)

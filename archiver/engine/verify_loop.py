@@ -64,9 +64,9 @@ class VerifyLoop:
             self._wake.wait(IDLE_SECONDS)
 
     def _match(self) -> int | None:
-        """Let list pages answer; what was due before (Unix ms) and is still due is asked for individually.
+        """Let list pages answer. What was due before the returned Unix ms and still is, is asked for individually.
 
-        None, which is all that is due, where matching failed: a broken list must not keep ids from being asked for.
+        None, which is all that is due, where matching failed: a broken list must not stop individual questions.
         """
         matched: list[MatchResult] = []
         self._guard.attempt("list-matching", lambda: matched.append(self._stages.list_matcher.match()))
@@ -75,8 +75,8 @@ class VerifyLoop:
         return matched[0].began if matched else None
 
     def _start_batch(self, due_before: int | None) -> Sequence[Lease]:
-        """Lease ids that one question may answer together and ask it in one thread. How many calls that takes is not
-        known beforehand, so no second batch is taken before a thread is free for it."""
+        """Lease ids that one question may answer together, for one thread. It may take several calls, so the next batch
+        waits for a free thread."""
         asked_at = self._stages.keeper.asking()
         batch = self._stages.ledger.claims.batch(count=IDS_MAX, due_before=due_before, account=self._account)
         if batch:

@@ -1,17 +1,13 @@
 """The engine of one account: its loops, their threads, lease renewal, stop.
 
-Rules:
+1. All waiting is data: a loop asks the ledger what is due. No timer can be lost in a crash; those here only renew
+   leases, pace rounds and stop.
+2. A loop never takes more than its pool has room for. So what a process holds is bounded, and a stop is quick.
+3. An unexpected exception ends one piece of work, never the loop (`threads.Guard`).
 
-1. All waiting is data. A loop asks the ledger what is due; when nothing is, it sleeps until it is woken or for
-   `IDLE_SECONDS`. No timer can be lost in a crash: those here only renew leases, pace rounds and stop.
-2. A loop never takes more than its pool has room for. So what this process holds is bounded, and a stop is quick.
-3. An unexpected exception ends one piece of work, never the loop (`threads.Guard`). A loop that ends all the same
-   stops the process.
+Threads cannot be cancelled: everything they wait for has a timeout, and every loop looks at the stop event.
 
-Threads cannot be cancelled. So everything they wait for has a timeout, and every loop looks at the stop event.
-
-One worker works for one account, with loops, threads and leases of its own: an API that hangs, refuses or throttles
-one account does not delay the others. Accounts share the ledger, the bucket and the transfer slots.
+Each account has a worker of its own, so an API that hangs, refuses or throttles one account does not delay the others.
 """
 
 import dataclasses
@@ -45,11 +41,11 @@ class WorkerLimits:
     transfer_concurrency: int
     sweep_interval_seconds: float
     accounts: int = 1
-    """How many accounts share the transfers: each gets its share of what one failing host may take of them."""
+    """How many accounts share the transfers, and so what one failing host may take of them."""
 
 
 class Loop(Protocol):
-    """One step again and again, in a thread of its own."""
+    """Something that a thread does again and again."""
 
     name: str
 
@@ -72,7 +68,7 @@ class Worker:
         renew_seconds: float = RENEW_SECONDS,
         threads: Threads | None = None,
     ) -> None:
-        """`slots` are those of the process; without them this worker has as many as its limits say, to itself."""
+        """`slots` are those of the process; without them this worker has its own."""
         threads = threads or Threads()
         account = stages.account.name
         self.guard = Guard(stop=stop, on_death=on_death, bound={"account": account})
@@ -141,8 +137,8 @@ class Worker:
     def stop(self, *, seconds: float) -> bool:
         """Stop claiming, let running work finish for at most `seconds`, give the rest back.
 
-        False when some work goes on: a thread cannot be ended from outside. Its lease is dropped before it is given
-        back, so it puts nothing more; but it keeps Python from exiting until its own timeout.
+        False when some work goes on, which keeps Python from exiting. Its lease is dropped before it is given back, so
+        it puts nothing more.
         """
         deadline = self._monotonic() + seconds
         self.guard.stop.set()
