@@ -1,14 +1,12 @@
 """Every way in which the outside can fail, and the pure function that decides what happens next. No I/O.
 
-Each failure class has one of three dispositions:
-
 - **Retry**: this task, later. Every unlisted exception is retried, so it can delay a task but never lose it.
-- **Hold**: not this task's fault. A part of the pipeline stops, except for one probe every 30 s, and no task is
-  charged an attempt. Work resumes as soon as a probe succeeds.
-- **Bury**: this task only. It is set aside with its reason, and is still retried automatically before its deadline.
+- **Hold**: not this task's fault. A part of the pipeline stops, except for one probe every 30 s; no task is charged an
+  attempt. Work resumes as soon as a probe succeeds.
+- **Bury**: this task only. It is set aside with its reason, and still retried automatically before its deadline.
 
-`reason` is a slug: the metric label, the `reason` of `show`, the log field. `what_to_do` is the sentence that an
-operator reads. Messages never contain a URL's query, a token or a body.
+`reason` is a slug (metric, `show`, log). `what_to_do` is the sentence that an operator reads. Messages never contain a
+URL's query, a token or a body.
 """
 
 import dataclasses
@@ -26,19 +24,16 @@ RUNNING_SECONDS_MAX = 5 * 60.0
 BURIED_MS_MIN = 15 * 60 * 1000
 LOST_HOURLY_MS = 3 * DAY_MS
 LOST_DAILY_MS = 7 * DAY_MS
-"""A lost task is retried hourly for 3 days past its deadline, then daily until day 37."""
 
 
 class Disposition(enum.StrEnum):
-    """What a failure does to the task."""
-
     RETRY = "retry"
     HOLD = "hold"
     BURY = "bury"
 
 
 class Failure(Exception):
-    """The root of all failures. `str(failure)` is a sentence for people, safe to log and to store."""
+    """`str(failure)` is a sentence for people, safe to log and to store."""
 
     reason: ClassVar[str] = "unexpected"
     disposition: ClassVar[Disposition] = Disposition.RETRY
@@ -47,13 +42,13 @@ class Failure(Exception):
     def __init__(self, message: str, *, family: str | None = None, host: str | None = None) -> None:
         super().__init__(message)
         self.family = family
-        """Set if a hold concerns this family only."""
+        """Set if the hold concerns this family only."""
         self.host = host
-        """The CDN host that failed, if one did; a hold may concern it only."""
+        """The CDN host that failed."""
 
 
 class LeaseLost(Exception):
-    """Another worker may hold the lease now: drop the task and write nothing. Not a failure of the task."""
+    """Another worker may hold the lease: write nothing. Not a failure of the task."""
 
 
 # --- the Kling API (archiver/kling/API.md 3) ------------------------------------------------------------
@@ -68,7 +63,7 @@ class ApiUnreachable(Failure):
 
 
 class ApiNotReached(ApiUnreachable):
-    """No connection was made, so nothing was sent: a create that fails like this has created nothing."""
+    """No connection was made: a create has created nothing."""
 
 
 class ApiServerError(Failure):
@@ -84,7 +79,7 @@ class ApiAnswerUnreadable(Failure):
 
 
 class ApiRateLimited(Failure):
-    """1302: the limiter halves its rate; the task is retried."""
+    """1302: the limiter halves its rate."""
 
     reason = "api_rate_limited"
 
@@ -187,23 +182,20 @@ class ApiContentRefused(Failure):
 
 
 class CreateOutcomeUnknown(Failure):
-    """A create was sent, but its outcome is unknown: it may have created a task and been charged.
-
-    Never repeat it before asking the API for the task by its external id.
-    """
+    """A create may have made a task and been charged. Never repeat it before asking the API by its external id."""
 
     reason = "create_unsettled"
 
 
 class ExternalIdTaken(Failure):
-    """The external id belongs to another task of the account. The API would refuse it (1201), at no cost."""
+    """Another task of the account has this external id. The API would refuse the create (1201), at no cost."""
 
     reason = "external_id_taken"
     what_to_do = "Choose another external id, or leave it out: nothing was created."
 
 
 class NotOffered(Failure):
-    """404 or 405 for a list, `/tasks` or `/solutions`: many gateways only relay queries for a single task."""
+    """404 or 405 for a list, `/tasks` or `/solutions`: many gateways only relay single queries."""
 
     reason = "api_not_offered"
     disposition = Disposition.BURY
@@ -214,7 +206,7 @@ class NotOffered(Failure):
 
 
 class TaskNotFound(Failure):
-    """A definite "no such task" (400/1201 naming the id). Verify decides after a grace period what it means."""
+    """A definite "no such task" (400/1201 naming the id). After a grace period, verify decides what it means."""
 
     reason = "task_not_found"
 
@@ -255,8 +247,8 @@ class AssetGone(Failure):
 
 
 class FreshUrlMissing(Failure):
-    """The URL no longer works, and the API cannot be asked for a fresh one now. This is not the fault of store or CDN,
-    so it holds no downloads, even if the API's own failure is a hold."""
+    """The URL no longer works, and the API cannot be asked for a fresh one now. No downloads are held, even if the
+    API's own failure is a hold: neither store nor CDN is at fault."""
 
     reason = "fresh_url_missing"
 
@@ -272,15 +264,14 @@ class FetchFailed(Failure):
 
 
 class BodyIncomplete(Failure):
-    """Shorter than announced, or a truncated file. By the digest, archive can tell whether two fetches an hour apart
-    gave the same bytes."""
+    """Shorter than announced, or a truncated file."""
 
     reason = "body_incomplete"
 
     def __init__(self, message: str, *, host: str | None = None, sha256: str | None = None) -> None:
         super().__init__(message, host=host)
         self.sha256 = sha256
-        """Of the complete body if only the file is truncated; None if the transfer was cut."""
+        """Of a complete body with a truncated file, so that archive can compare two fetches; else None."""
 
 
 class NotMedia(Failure):
@@ -307,7 +298,7 @@ class SpoolFull(Failure):
 
 
 class HostRefusing(Failure):
-    """Five tasks in a row refused by one CDN host: holds that host only."""
+    """Five tasks in a row: holds that host only."""
 
     reason = "host_refusing"
     disposition = Disposition.HOLD
@@ -360,7 +351,7 @@ class StoreFull(Failure):
 
 
 class ForeignObject(Failure):
-    """Our key has other bytes without our task id: nothing is overwritten, an operator must look."""
+    """Our key has other bytes without our task id: nothing is overwritten."""
 
     reason = "foreign_object"
     disposition = Disposition.BURY
@@ -383,15 +374,12 @@ class LedgerUnavailable(Failure):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retry:
-    """The task is due again at `due_at` (Unix ms)."""
-
     due_at: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hold:
-    """A part of the pipeline stops. The task that caused it gets its attempt back, and is due at `due_at` (Unix ms),
-    behind the others."""
+    """The task that caused it gets its attempt back, and is due behind the others."""
 
     due_at: int
     family: str | None
@@ -400,29 +388,25 @@ class Hold:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bury:
-    """The task is set aside with its reason, and due again at `due_at` (Unix ms)."""
-
     due_at: int
 
 
 def backoff_ms(attempt: int, *, rand: float, first_seconds: float, seconds_max: float) -> int:
-    """Exponential back-off: `first_seconds`, doubling to `seconds_max`. Half of it is jitter (`rand` in [0, 1)),
-    also at the cap. `attempt` counts from 1.
-    """
+    """Exponential back-off. Half of it is jitter (`rand` in [0, 1)), also at the cap. `attempt` counts from 1."""
     doubled = first_seconds * 2.0 ** min(max(attempt - 1, 0), 30)
     capped = min(doubled, seconds_max)
     return int(capped * (0.5 + rand / 2) * 1000)
 
 
 def retry_due(attempt: int, *, now: int, rand: float) -> int:
-    """When a failed task is due again: 2 s doubling to 15 min."""
+    """2 s doubling to 15 min."""
     return now + backoff_ms(
         attempt, rand=rand, first_seconds=RETRY_FIRST_SECONDS, seconds_max=RETRY_SECONDS_MAX
     )
 
 
 def running_due(queries: int, *, now: int, rand: float) -> int:
-    """When the API is asked again about a running task: 10 s doubling to 5 min."""
+    """10 s doubling to 5 min."""
     return now + backoff_ms(
         queries, rand=rand, first_seconds=RUNNING_FIRST_SECONDS, seconds_max=RUNNING_SECONDS_MAX
     )
@@ -442,10 +426,7 @@ def lost_due(*, now: int, deadline: int) -> int | None:
 
 
 def decide(error: Exception, *, attempt: int, now: int, deadline: int, rand: float) -> Retry | Hold | Bury:
-    """What happens to a task whose attempt number `attempt` (from 1) ended in `error`. Times are Unix ms.
-
-    An exception that is no `Failure` is a bug or an unlisted case: retried, never lost.
-    """
+    """What happens to a task whose `attempt` (from 1) ended in `error`. Times are Unix ms."""
     disposition = error.disposition if isinstance(error, Failure) else Disposition.RETRY
     if disposition is Disposition.HOLD and isinstance(error, Failure):
         return Hold(due_at=now + HOLD_PROBE_SECONDS * 1000, family=error.family, host=error.host)
@@ -455,12 +436,12 @@ def decide(error: Exception, *, attempt: int, now: int, deadline: int, rand: flo
 
 
 def reason_of(error: Exception) -> str:
-    """The slug of a failure; `unexpected` for any other exception."""
+    """The failure's slug; `unexpected` for any other exception."""
     return error.reason if isinstance(error, Failure) else Failure.reason
 
 
 class PartlyDone(Exception):
-    """A task failed with `cause` after some of its assets were stored; the ledger keeps those."""
+    """A task failed with `cause` after some of its assets were stored."""
 
     def __init__(
         self, cause: Exception, *, stored: Sequence[StoredAsset], failed: Mapping[str, Exception]
@@ -472,4 +453,4 @@ class PartlyDone(Exception):
 
 
 class Stopped(Exception):
-    """The process is stopping. Not a failure of the task: its lease is given back, at no attempt."""
+    """The process is stopping: the lease is given back, and costs no attempt."""

@@ -1,11 +1,11 @@
 """Renews leases while their work goes on, and tells when one is over.
 
 Two clocks. In the ledger a lease ends by the wall clock. Here it ends `LEASE_SECONDS` after it was *asked for*, by the
-monotonic clock: a little earlier, unless the wall clock is set forward meanwhile. In that case the row's fencing token
-decides, and create-only puts keep two workers from harming a task.
+monotonic clock: a little earlier, unless the wall clock is set forward. Then the row's fencing token decides, and
+create-only puts keep two workers from harming a task.
 
-`check` uses the local clock only and costs nothing: it precedes every put. `confirm` also asks the ledger: it precedes
-the manifest. After a pause (a laptop lid, a live migration), `check` finds the leases over, and nothing is written.
+`check` precedes every put; it uses the local clock and costs nothing. After a pause (a laptop lid, a live migration) it
+finds the leases over, and nothing is written. `confirm` precedes the manifest; it also asks the ledger.
 """
 
 import threading
@@ -21,7 +21,7 @@ from archiver.model import Lease, LeasedAsset
 RENEW_SECONDS = 10.0
 """A third of a lease: two renewals may fail before it is lost."""
 CONFIRMED_SECONDS = 15.0
-"""What a lease must have left when the manifest is put. Renewed every 10 s, it has 20 s unless the ledger is slow."""
+"""Time left when the manifest is put. Renewed every 10 s, a lease has 20 s unless the ledger is slow."""
 
 
 class LeaseKeeper:
@@ -34,17 +34,17 @@ class LeaseKeeper:
         self._held: dict[int, tuple[Lease, float]] = {}
 
     def asking(self) -> float:
-        """The moment before a claim, from which its leases count."""
+        """The moment before a claim, for `keep`."""
         return self._monotonic()
 
     def keep(self, leases: Sequence[Lease], *, asked_at: float) -> None:
-        """Renew these from now on; `asked_at` is the value of `asking` before they were claimed."""
+        """Renew these from now on; `asked_at` is from `asking`."""
         with self._lock:
             for lease in leases:
                 self._held[lease.row_id] = (lease, asked_at + LEASE_SECONDS)
 
     def drop(self, lease: Lease) -> None:
-        """The work on this lease has ended: stop renewing it."""
+        """Stop renewing it."""
         with self._lock:
             held = self._held.get(lease.row_id)
             if held is not None and held[0].token == lease.token:
@@ -58,7 +58,7 @@ class LeaseKeeper:
             raise LeaseLost(f"the lease on task {lease.task_id} is over")
 
     def confirm(self, lease: Lease) -> tuple[LeasedAsset, ...]:
-        """Ask the ledger too whether the lease is still ours. Returns the task's assets as the ledger has them.
+        """Ask the ledger too. Returns the task's assets as it has them.
 
         Raises LeaseLost, or LedgerUnavailable.
 
@@ -81,7 +81,7 @@ class LeaseKeeper:
         return 0.0 if held is None else held[1] - self._monotonic()
 
     def renew(self) -> None:
-        """Renew all leases; called every `RENEW_SECONDS`, so an unavailable ledger is asked again."""
+        """Called every `RENEW_SECONDS`, so an unavailable ledger is asked again."""
         with self._lock:
             leases = [lease for lease, _ in self._held.values()]
         if not leases:
@@ -105,6 +105,5 @@ class LeaseKeeper:
                     del self._held[lease.row_id]
 
     def held(self) -> list[Lease]:
-        """The leases held now."""
         with self._lock:
             return [lease for lease, _ in self._held.values()]

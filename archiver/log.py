@@ -1,15 +1,13 @@
 """The log: set up once per process. `EVENTS` lists every event.
 
-1. One event per decision, named `noun.past_participle`, with all its fields. Dashboards and greps are written against
-   `EVENTS`. With ``strict=True`` (tests) an undeclared event raises; in production it passes, because a bad line is
-   better than a dead worker.
+1. One event per decision, named `noun.past_participle`. Dashboards rely on `EVENTS`. In tests (``strict=True``) an
+   undeclared event raises; in production it passes, because a bad line is better than a dead worker.
 2. Libraries log through the same renderer and redaction, from `warning` up, as `library.logged`.
 3. Logging never stops the work: after a full disk or a closed pipe, only the line is lost.
 
-structlog writes, rather than the stdlib's `logging`: a call below the level costs only a `return None`. A handler of
-ten lines passes it the records of libraries. One lock and one writer keep lines whole.
+structlog writes, not the stdlib's `logging`, because a call below the level then costs only a `return None`.
 
-What exists for speed here is measured as a share of a callback, which takes 160 µs of processor time.
+Shares of a callback are of its 160 µs of processor time.
 """
 
 import functools
@@ -96,7 +94,7 @@ QUIET_LIBRARIES = (
     "uvicorn.access",
     "uvicorn.error",
 )
-"""At `info` and `debug` they repeat our own events, with whole URLs."""
+"""At `info` and `debug` they repeat our events, with whole URLs."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -105,12 +103,12 @@ bound = structlog.contextvars.bound_contextvars
 
 
 def bind(**fields: object) -> None:
-    """Add these fields to every line that this thread logs from now on."""
+    """The same for every line that this thread logs from now on."""
     structlog.contextvars.bind_contextvars(**fields)
 
 
 class UndeclaredEvent(LookupError):
-    """The event is not in `EVENTS`; raised only in `strict` mode."""
+    """Raised only in `strict` mode."""
 
 
 def configure(
@@ -123,9 +121,8 @@ def configure(
 ) -> None:
     """Set up logging for the process: structlog, the stdlib's root logger and Python's warnings.
 
-    `level` is `debug`, `info`, `warning` or `error`. `stream` defaults to standard error, because commands print data
-    on standard output. `secrets` are masked wherever they appear. Call it before anything logs: loggers in use are
-    reconfigured only in `strict` mode.
+    `stream` defaults to standard error, because commands print data on standard output. `secrets` are masked. Call it
+    before anything logs: loggers in use are reconfigured only in `strict` mode.
     """
     sink = _Sink(stream or sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -139,7 +136,7 @@ def configure(
 
 
 def get() -> Logger:
-    """The logger. Call it at module level: it reads the configuration at its first line, not at import."""
+    """For use at module level: the logger reads the configuration at its first line, not at import."""
     return cast("Logger", structlog.get_logger())
 
 
@@ -168,15 +165,13 @@ def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: 
 
 
 def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """One encoder for all lines, because redaction leaves only JSON values. structlog's renderer makes one per line;
-    this saves 3.2 µs, 2 % of a callback."""
+    """structlog's renderer makes an encoder per line. One for all saves 3.2 µs, 2 % of a callback."""
     event["version"] = VERSION
     return _ENCODER.encode(event)
 
 
 def _timestamped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """As structlog's TimeStamper (ISO 8601, UTC, microseconds), but the text of a second is cached. That saves 0.9 µs
-    of 1.5, 0.6 % of a callback."""
+    """structlog's TimeStamper, with the text of a second cached: saves 0.9 µs, 0.6 % of a callback."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     event["timestamp"] = f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
     return event
@@ -188,7 +183,7 @@ def _second(seconds: int) -> str:
 
 
 def _adopt_libraries(level: int) -> None:
-    """Make every stdlib logger propagate to the one handler that passes records to structlog."""
+    """Make every stdlib logger propagate to one handler, which passes records to structlog."""
     root = logging.getLogger()
     root.handlers = [other for other in root.handlers if not isinstance(other, _LibraryHandler)]
     root.addHandler(_LibraryHandler())
@@ -202,8 +197,6 @@ def _adopt_libraries(level: int) -> None:
 
 
 class _LibraryHandler(logging.Handler):
-    """Logs a library's record as our event."""
-
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
@@ -221,7 +214,7 @@ class _LibraryHandler(logging.Handler):
 
 
 class _Sink:
-    """Writes lines: one write per line, under a lock, never an error."""
+    """One write per line, under a lock, never an error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -239,4 +232,4 @@ class _Sink:
                 return
 
     debug = info = warning = error = critical = msg
-    """structlog calls the method named after the level; here all are the same."""
+    """structlog calls the method named after the level."""

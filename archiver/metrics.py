@@ -1,12 +1,9 @@
 """Every metric of the contract. The only module that uses the Prometheus library.
 
-1. No globals. An entry point builds one `Metrics()` with a registry of its own and passes it on, so two applications
-   in a process (tests) never share a count.
+1. No globals: each `Metrics()` has its own registry.
 2. No label grows without bound. Fixed labels accept their declared values. A family or an API code must match its
-   pattern and be among the first `DISTINCT_VALUES_MAX`. Any other value counts as `other`, so a task id can never
-   become a series.
-
-Counters start at zero with the process; the ledger, not the metrics, is the record.
+   pattern and be among the first `DISTINCT_VALUES_MAX`. Other values count as `other`, so a task id never becomes a
+   series.
 """
 
 import enum
@@ -23,8 +20,7 @@ from archiver.version import VERSION
 
 OTHER = "other"
 NOTHING_YET = float("nan")
-"""A timestamp gauge before its first event. Comparisons with NaN are false, so an alert on ``time() - x > …`` stays
-quiet; a zero would fire it at every start."""
+"""Of a timestamp before its first event: NaN keeps an alert on ``time() - x > …`` quiet, a zero would fire it."""
 DISTINCT_VALUES_MAX = 100
 
 _API_CODE = re.compile(r"[0-9]{1,6}|http_[0-9]{3}|timeout|connection")
@@ -33,7 +29,7 @@ _Bound = Callable[[str], str]
 
 
 class CallbackResult(enum.StrEnum):
-    """How a callback was answered; the first two are those of `model.CallbackOutcome`."""
+    """The first two are those of `model.CallbackOutcome`."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -45,7 +41,7 @@ class CallbackResult(enum.StrEnum):
 
 
 class Endpoint(enum.StrEnum):
-    """The kind of request to the API."""
+    """Kinds of request to the API."""
 
     QUERY = "query"
     LIST = "list"
@@ -54,14 +50,14 @@ class Endpoint(enum.StrEnum):
 
 
 class Labelled(Generic[_Metric]):
-    """A metric whose label values are bounded before the library sees them."""
+    """A metric with bounded label values."""
 
     def __init__(self, series: Callable[..., _Metric], **bounds: _Bound) -> None:
         self._series = series
         self._bounds = bounds
 
     def labels(self, **values: str) -> _Metric:
-        """The series of these label values; a value that is out of bounds becomes `other`.
+        """The series of these values; one that is out of bounds becomes `other`.
 
         Raises:
             ValueError: these are not the metric's labels.
@@ -80,8 +76,7 @@ class Metrics:
     """
 
     def __init__(self, *, version: str | None = None) -> None:
-        """`version` defaults to the installed one."""
-        # Else each counter has a second series, `_created`, which is not in the contract.
+        # Else each counter has a second series, `_created`.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped in the library
         self.registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=self.registry)
@@ -91,7 +86,7 @@ class Metrics:
         self._build_watch(version or VERSION)
 
     def render(self) -> tuple[bytes, str]:
-        """The body of `GET /metrics` and its content type (Prometheus text format)."""
+        """Body and content type of `GET /metrics`."""
         return prometheus_client.generate_latest(self.registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
 
     def _build_callbacks(self) -> None:
@@ -187,14 +182,13 @@ class Metrics:
 
 
 def only(values: Iterable[str]) -> _Bound:
-    """A bound for a label whose values are known beforehand."""
+    """A bound for values known beforehand."""
     known = frozenset(str(value) for value in values)
     return lambda value: str(value) if value in known else OTHER
 
 
 def first_matching(pattern: re.Pattern[str], *, count_max: int = DISTINCT_VALUES_MAX) -> _Bound:
-    """A bound for a label whose values come from settings or from outside: the first `count_max` different values
-    that match."""
+    """A bound for values from settings or from outside: the first `count_max` that match."""
     seen: set[str] = set()
     lock = threading.Lock()
 
@@ -211,7 +205,6 @@ def first_matching(pattern: re.Pattern[str], *, count_max: int = DISTINCT_VALUES
 
 
 def failure_reasons() -> frozenset[str]:
-    """The slugs of all failure classes."""
     found = {failures.Failure.reason}
     waiting = [failures.Failure]
     while waiting:

@@ -1,9 +1,7 @@
 """What a task is: states, the transition table, assets, leases and bucket keys. No I/O.
 
-1. State only moves forward, as `TRANSITIONS` says. The ledger turns it into ``UPDATE … WHERE state IN (…)`` and CHECK
-   constraints.
-2. A key in the bucket is made from the family, the UTC day of `created_at`, the task id and the asset's name. No user
-   input is in it.
+1. State only moves forward, as `TRANSITIONS` says. The ledger turns it into ``UPDATE … WHERE state IN (…)`` and CHECKs.
+2. A key is made from the family, the UTC day of `created_at`, the task id and the asset's name; never from user input.
 
 Times are integers: Unix milliseconds, as the API speaks them (archiver/kling/API.md 1.3).
 """
@@ -16,23 +14,23 @@ from collections.abc import Mapping
 
 DAY_MS = 86_400_000
 RETENTION_MS = 30 * DAY_MS
-"""Kling deletes results 30 days after the task (archiver/kling/API.md 8.3). Which clock starts it is undocumented; we
-plan on `created_at`, the earlier of the two."""
+"""Kling deletes results 30 days after the task (archiver/kling/API.md 8.3). From which time is undocumented; we assume
+`created_at`, the earlier one."""
 
 TASK_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
-"""The ids we accept (use `fullmatch`): characters safe in a path and in a key, never `.` or `..`."""
+"""For `fullmatch`. Safe in a path and in a key, hence never `.` or `..`."""
 
 FAMILY = re.compile(
     r"[a-z0-9-]{1,64}(?:/[a-z0-9-]{1,64}){1,2}|tasks/try_on|solutions/[a-z0-9][a-z0-9_-]{0,63}"
 )
-"""A safe family path of two or three segments (use `fullmatch`). The names of solutions have underscores."""
+"""For `fullmatch`. Two or three safe segments; names of solutions have underscores."""
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""An account's name (use `fullmatch`): safe in a key, a message, a log line and a command."""
+"""For `fullmatch`. Safe in a key, a message, a log line and a command."""
 
 
 class State(enum.StrEnum):
-    """The state of a task. The values are a contract: ledger, `show`, `status`, metrics."""
+    """The values are a contract: ledger, `show`, `status`, metrics."""
 
     REPORTED = "reported"
     RUNNING = "running"
@@ -45,7 +43,7 @@ class State(enum.StrEnum):
 
 
 class Stage(enum.StrEnum):
-    """A part of the pipeline. Tasks wait for it, holds stop it, failures are counted by it."""
+    """A part of the pipeline."""
 
     VERIFY = "verify"
     ARCHIVE = "archive"
@@ -84,8 +82,7 @@ TERMINAL = frozenset({State.ARCHIVED, State.FAILED})
 
 
 class Status(enum.StrEnum):
-    """What the API says of a task, spelled our way: `submitted` and `processing` are running,
-    `succeed` and `succeeded` are succeeded (archiver/kling/API.md 1.3, 1.4)."""
+    """The API's word for a task, normalised (archiver/kling/API.md 1.3, 1.4)."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -102,7 +99,7 @@ STATUS_WORDS: Mapping[str, Status] = {
 
 
 class Role(enum.StrEnum):
-    """What an asset is; the manifest's `role`."""
+    """The manifest's `role`."""
 
     IMAGE = "image"
     SERIES_IMAGE = "series_image"
@@ -114,7 +111,7 @@ class Role(enum.StrEnum):
 
 
 class DiscoveredBy(enum.StrEnum):
-    """How we first learned of a task; the manifest's `discovered_by`."""
+    """The manifest's `discovered_by`."""
 
     CALLBACK = "callback"
     SWEEP = "sweep"
@@ -123,23 +120,23 @@ class DiscoveredBy(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Callback:
-    """The part of a notification that we use: a hint which task id to ask the API about."""
+    """A hint which task id to ask the API about."""
 
     account: str
     task_id: str
     status: Status | None
-    """None for an unknown status word; it is still a hint."""
+    """None for an unknown word; the callback is still a hint."""
     family_hint: str | None
-    """From the callback URL; None if the URL names none."""
+    """From the callback URL."""
     updated_at: int | None = None
     result_arrays: tuple[str, ...] = ()
     """Names of the non-empty result arrays (`images`, `videos`, `outputs`): which families to try first."""
     is_console_test: bool = False
-    """It looks like the test of the developer console, which names no task (archiver/kling/API.md 1.5)."""
+    """It looks like the developer console's test, which names no task (archiver/kling/API.md 1.5)."""
 
 
 class CallbackOutcome(enum.StrEnum):
-    """Whether a callback was new to the ledger; also the metric's `result`."""
+    """Also the metric's `result`."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -154,7 +151,7 @@ class Asset:
     url: str
     role: Role
     index: int | None
-    """The API's own index; None if it gave none."""
+    """The API's own."""
     watermarked: bool
 
 
@@ -166,25 +163,25 @@ class Task:
     family: str
     status: Status
     message: str
-    """The API's reason for a failure, else empty."""
+    """Why it failed."""
     created_at: int | None
     """Unix ms; None if missing or absurd (see `api_time`)."""
     updated_at: int | None
     external_task_id: str | None
     assets: tuple[Asset, ...]
     document: Mapping[str, object]
-    """The API's own object, unchanged: the `task` of the manifest."""
+    """The API's object, unchanged: the manifest's `task`."""
     unknown_fields: tuple[str, ...] = ()
     """Unknown result arrays or URL fields: logged and counted, never dropped."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredAsset:
-    """One asset as stored in the bucket."""
+    """As in the bucket."""
 
     stem: str
     name: str
-    """Its file name, extension included."""
+    """With its extension."""
     key: str
     role: Role
     index: int | None
@@ -196,13 +193,13 @@ class StoredAsset:
     height: int | None
     source_url: str
     suspect: str | None = None
-    """Why the file is doubted although upstream has the same bytes; None for a whole file."""
+    """Why the file is doubted although upstream has the same bytes."""
 
 
 def api_time(value: object) -> int | None:
-    """Unix milliseconds from a value of the API; None if it is missing or absurd.
+    """Unix milliseconds from an integer, integral float or decimal string of the API; seconds are scaled.
 
-    Integers, integral floats and decimal strings are read; seconds are scaled. A time outside 2020–2100 is absurd.
+    None if missing or absurd: outside 2020–2100.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -224,13 +221,13 @@ def rfc3339(milliseconds: int) -> str:
 
 
 def task_folder(*, prefix: str, family: str, created_at: int, task_id: str) -> str:
-    """`<prefix><family>/<yyyy>/<mm>/<dd>/<task_id>/`, the day being that of `created_at` in UTC."""
+    """`<prefix><family>/<yyyy>/<mm>/<dd>/<task_id>/`, by `created_at` in UTC."""
     day = datetime.datetime.fromtimestamp(created_at / 1000, tz=datetime.UTC)
     return f"{prefix}{family}/{day:%Y/%m/%d}/{task_id}/"
 
 
 def text(value: object, *, limit: int = 2000) -> str:
-    """A string from outside, made safe to store: no NUL, no lone surrogates, at most `limit` characters."""
+    """Safe to store: no NUL, no lone surrogates, at most `limit` characters."""
     if not isinstance(value, str):
         return ""
     return value[:limit].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
@@ -238,7 +235,7 @@ def text(value: object, *, limit: int = 2000) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LeasedAsset:
-    """One asset of a leased task, with the results of earlier attempts."""
+    """An asset, with the results of earlier attempts."""
 
     asset: Asset
     stored: StoredAsset | None
@@ -249,9 +246,9 @@ class LeasedAsset:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on one task for a limited time, with all that the ledger knows of the task.
+    """The right to work on a task for a limited time, and what the ledger knows of the task.
 
-    `token` is the fencing token of every write that ends the work: a worker that has lost its lease changes nothing.
+    `token` is a fencing token: a worker that has lost its lease changes nothing.
     """
 
     row_id: int
@@ -266,7 +263,7 @@ class Lease:
     asked: int
     """Consecutive answers of the API after which the task still waits."""
     family: str | None
-    """As the API says; None for an id that it has not confirmed."""
+    """None for an unconfirmed id."""
     family_hint: str | None
     result_arrays: tuple[str, ...]
     confirmed: bool
@@ -276,10 +273,10 @@ class Lease:
     discovered_by: DiscoveredBy
     asset_host: str | None
     document: Mapping[str, object]
-    """The API's own object; empty for an unconfirmed id."""
+    """Empty for an unconfirmed id."""
     request: Mapping[str, object] | None
     assets: tuple[LeasedAsset, ...] = ()
     is_console_test: bool = False
-    """The last callback about it looked like the developer console's test."""
+    """Of the last callback."""
     is_probe: bool = False
-    """Claimed despite a hold, to see whether the hold can be released."""
+    """Claimed despite a hold, to test it."""

@@ -1,8 +1,7 @@
 """`kling-receiver`: the daemon. It starts settings, log, ledger, engine and HTTP server, and stops in reverse order.
 
-The listener opens last and closes first. From then on, requests and transfers have KLING_SHUTDOWN_SECONDS. The engine
-gives back unfinished tasks, and the process ends with `os._exit`: Python would otherwise join every thread, and a
-fetch may take minutes.
+Once the listener closes, requests and transfers have KLING_SHUTDOWN_SECONDS. Then the engine gives back unfinished
+tasks, and the process ends with `os._exit`: Python would otherwise join every thread, and a fetch may take minutes.
 """
 
 import contextlib
@@ -35,7 +34,7 @@ from receiver.callbacks.signatures import Signatures
 from receiver.server.server import CannotListen, HttpServer
 
 WAITING_MAX = 4096
-"""Callbacks that may wait for a commit at once; further ones get 503."""
+"""Callbacks waiting for a commit; further ones get 503."""
 
 USAGE = """\
 usage: kling-receiver [--edge-only] [--help] [--version]
@@ -54,7 +53,7 @@ example:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon. Exit status: 0 stopped in order, 1 broken, 2 refused (usage, settings, a system limit)."""
+    """Returns the exit status: 0 stopped in order, 1 broken, 2 refused (usage, settings, a system limit)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["--help"], ["-h"], ["--version"]):
         sys.stdout.write(f"kling-receiver {VERSION}\n" if given == ["--version"] else USAGE)
@@ -106,7 +105,7 @@ def _run(settings: Settings) -> int:
 
 
 def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:
-    """Log, once a start, the accounts that have tasks in the ledger but no settings."""
+    """They have tasks in the ledger but no settings."""
     known = [account.name for account in settings.accounts]
     ledger.accounts.forget_holds(known=known)
     for account, waiting in ledger.accounts.stranded(known=known).items():
@@ -124,7 +123,7 @@ def _serve(settings: Settings, ledger: Ledger) -> int:
     closing = _Closing(seconds=settings.shutdown_seconds)
 
     def die() -> None:
-        """A loop of the engine has crashed: stop in order, with status 1."""
+        """A loop of the engine has crashed."""
         died.set()
         server.stop()
 
@@ -172,7 +171,7 @@ class _Closing:
 
 
 def _stop(engine: Engine, closing: _Closing) -> bool:
-    """Stop the engine, ignoring further signals. Returns whether all of its threads have ended."""
+    """Ignores further signals. Returns whether all threads of the engine have ended."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     ended = engine.stop(seconds=closing.seconds_left())
@@ -215,7 +214,6 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
 
 
 def _api(settings: Settings, engine: Engine) -> list[Route]:
-    """The routes of `/api`; none without an admin token."""
     if settings.admin_token is None:
         return []
     api = Api(

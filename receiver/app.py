@@ -1,6 +1,6 @@
-"""The ASGI application: routes, and the handlers of last resort. The entry point builds it from parts.
+"""The ASGI application: routes, and the handlers of last resort.
 
-Whatever goes wrong in any endpoint, the client gets JSON from the table in `replies`; the traceback goes to the log.
+After any error the client gets JSON from the table in `replies`, and the traceback goes to the log.
 """
 
 import asyncio
@@ -35,25 +35,23 @@ _log = log.get()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AppParts:
-    """What the application is made of. The callables may block and may raise a `Failure`, except `draining`."""
+    """The callables may block and may raise a `Failure`, except `draining`."""
 
     callbacks: Callbacks
     intake: Intake
     metrics: Metrics
     draining: Callable[[], bool]
-    """Whether the process is shutting down. Must not block."""
     probe: Callable[[], None]
-    """Returns if the ledger can commit; raises `LedgerUnavailable` if not."""
+    """Raises `LedgerUnavailable` if the ledger cannot commit."""
     degraded: Callable[[], Sequence[object]]
     """Current problems that do not concern callbacks, as JSON values."""
     refresh_metrics: Callable[[], None]
-    """Updates the gauges before they are read."""
+    """Updates the gauges."""
     routes: Sequence[BaseRoute] = ()
-    """Of the API."""
 
 
 def build_app(parts: AppParts) -> ASGIApp:
-    """The application. Its lifespan opens and drains the intake, once. Raises `ThreadsRefused`."""
+    """Its lifespan opens and drains the intake, once. Raises `ThreadsRefused`."""
     health = Health(
         is_draining=parts.draining,
         is_open=lambda: parts.intake.is_open,
@@ -62,8 +60,8 @@ def build_app(parts: AppParts) -> ASGIApp:
         refresh_metrics=parts.refresh_metrics,
         render_metrics=parts.metrics.render,
     )
-    # Started here, not in the lifespan: here `ThreadsRefused` ends the start with a sentence for the operator, and
-    # uvicorn would log a traceback. The readings have threads of their own even while the API uses all of its.
+    # Not in the lifespan, because uvicorn would log a traceback of `ThreadsRefused` there. Enough threads for the
+    # readings while the API uses all of its own.
     pool = PrestartedPool(READINGS_MAX + LEDGER_CALLS_MAX, name="look")
 
     @contextlib.asynccontextmanager
@@ -82,10 +80,7 @@ def build_app(parts: AppParts) -> ASGIApp:
 
 
 def _callbacks_first(callbacks: ASGIApp, others: ASGIApp) -> ASGIApp:
-    """Callbacks bypass Starlette's routing and middleware, which cost a fifth of the whole request.
-
-    Nothing they await raises, so an exception here is a bug: logged, and answered if no response has begun.
-    """
+    """Callbacks bypass Starlette's routing and middleware, which cost a fifth of the whole request."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
@@ -138,6 +133,6 @@ async def _unexpected(_: Request, _error: Exception) -> Response:
 
 
 def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
-    """The reply as a Starlette response, with the same headers as `replies.send`."""
+    """With the same headers as `replies.send`."""
     own = {name.decode(): value.decode() for name, value in reply.headers}
     return Response(reply.body(), reply.status, {"content-type": "application/json", **headers, **own})

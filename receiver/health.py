@@ -1,11 +1,10 @@
 """`/healthz`, `/readyz` and `/metrics`: what monitoring systems ask.
 
 `/healthz` does no I/O. `/readyz` answers 503 for two reasons only: callbacks cannot be committed, or the process is
-draining. An outage of the store or of the API appears in `degraded` and must not stop callbacks: a refused callback
-may be gone for good.
+draining. An outage of store or API appears in `degraded` and must not stop callbacks, since a refused one may be lost.
 
-Reading the ledger blocks. So each reading runs in a thread, one of a kind at a time, and a request waits at most
-`READING_SECONDS_MAX` for it. A monitor that asks every second must not pile up threads behind a hanging ledger.
+Reading the ledger blocks. So readings run in threads, one of a kind at a time, and a request waits for one at most
+`READING_SECONDS_MAX`: a monitor that asks every second must not pile up threads behind a hanging ledger.
 """
 
 import asyncio
@@ -21,13 +20,13 @@ from archiver.failures import Failure
 
 READING_SECONDS_MAX = 5.0
 READINGS_MAX = 4
-"""Threads that readings may occupy at once: one for each kind, and a spare."""
+"""Threads for them: one for each kind, and a spare."""
 
 _Value = TypeVar("_Value")
 
 
 class Health:
-    """The three endpoints. `probe`, `degraded` and `refresh_metrics` may block and may raise a `Failure`."""
+    """The three endpoints."""
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class Health:
         refresh_metrics: Callable[[], None],
         render_metrics: Callable[[], tuple[bytes, str]],
     ) -> None:
-        """`is_open` tells whether a new callback would be admitted; the others are as in `AppParts`."""
+        """`is_open`: whether a new callback would be admitted. The others are as in `AppParts`."""
         self._is_draining = is_draining
         self._is_open = is_open
         self._render_metrics = render_metrics
@@ -49,7 +48,6 @@ class Health:
         self._refresh = _Reading(refresh_metrics, otherwise=None)
 
     def routes(self) -> list[Route]:
-        """For the application."""
         return [
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
@@ -72,17 +70,17 @@ class Health:
         return JSONResponse(content, status_code=200 if content["ready"] else 503)
 
     async def metrics(self, _: Request) -> Response:
-        """Gauges that cannot be refreshed keep their last value: in an outage, an old value beats none."""
+        """If the gauges cannot be refreshed, their last values beat none."""
         await self._refresh.value()
         body, content_type = self._render_metrics()
         return Response(body, headers={"content-type": content_type})
 
 
 class _Reading(Generic[_Value]):
-    """A blocking read in a thread, shared by all requests that arrive while it runs."""
+    """A blocking read in a thread, shared by all requests that come while it runs."""
 
     def __init__(self, read: Callable[[], _Value], *, otherwise: _Value) -> None:
-        """`otherwise` is the value of a read that failed or took too long."""
+        """`otherwise` is the value if the read fails or takes too long."""
         self._read = read
         self._otherwise = otherwise
         self._running: asyncio.Task[_Value] | None = None

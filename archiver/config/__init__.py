@@ -1,1 +1,1 @@
-"""Settings: read once by an entry point, frozen, all problems reported at once. Start at `settings`."""
+"""Settings: read once by an entry point, frozen. Start at `settings`."""

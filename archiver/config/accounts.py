@@ -1,12 +1,10 @@
-"""The `[[accounts]]` of the TOML file: what a table may contain, and how tables may conflict. No I/O.
+"""The `[[accounts]]` of the TOML file: what a table may contain, and how tables conflict. No I/O.
 
-Settings that identify an account (`OWN`) belong in its table only. Settings that accounts may share (`SHARED`) belong
-in a table or, as a default for all accounts, outside. So a daemon with one account needs no table; and with tables, no
-outside setting can end up with the wrong account.
+Settings that identify an account (`OWN`) belong in its table only, so that none can end up with the wrong account.
+Others (`SHARED`) belong in a table or, as a default for all accounts, outside.
 
-No account's prefix may begin with another's, because keys begin with the literal prefix. With `a/` and `a/b/`, a
-listing of the first account would include the results of the second, and a family named `b/…` could collide with its
-keys. The empty prefix conflicts with every other.
+No account's prefix may begin with another's. With `a/` and `a/b/`, a listing of the first account would include the
+results of the second, and a family named `b/…` could collide with its keys.
 """
 
 import dataclasses
@@ -18,7 +16,7 @@ from archiver.config import values
 from archiver.config.sources import AccountSources, KnownSettings, Layer, SettingsSources
 
 NAME: Final = "account"
-"""The setting for which a table says `name`."""
+"""A table calls this setting `name`."""
 OWN: Final = (
     NAME,
     "access_key",
@@ -30,13 +28,13 @@ OWN: Final = (
 )
 """Settings that belong to one account."""
 SHARED: Final = ("base_url", "families", "signature", "query_rate_per_second", "public_url")
-"""Settings that an account may have in its table; else it uses those outside."""
+"""Settings that may be inside a table or outside."""
 KEYS: Final = ("name", *OWN[1:], *SHARED)
 """What a table may contain; for secrets also `<key>_file`."""
 
 
 def known(settings: KnownSettings) -> KnownSettings:
-    """The settings that a table may contain, out of all."""
+    """The settings of a table."""
     return KnownSettings(
         names=[*OWN, *SHARED],
         secrets=[name for name in settings.secrets if name in OWN],
@@ -46,7 +44,7 @@ def known(settings: KnownSettings) -> KnownSettings:
 
 
 def with_shared(account: AccountSources, outside: SettingsSources) -> SettingsSources:
-    """The sources of one account: its table first, then the shared settings from outside."""
+    """The account's table first, then the shared settings from outside."""
     shared = [
         Layer(
             {name: value for name, value in layer.values.items() if name not in OWN},
@@ -58,7 +56,7 @@ def with_shared(account: AccountSources, outside: SettingsSources) -> SettingsSo
 
 
 def misplaced(outside: SettingsSources) -> Iterator[str]:
-    """A problem for each setting that is outside the tables but belongs in one."""
+    """A problem for each setting outside that belongs in a table."""
     for name in OWN:
         for key in (name, f"{name}_file"):
             if key in outside.written:

@@ -1,7 +1,4 @@
-"""Which settings a command needs, and which settings contradict each other. Pure functions over what was written.
-
-Each yields problems: whole sentences that name a setting as it was written, or as it can be.
-"""
+"""Settings that are missing or contradict each other. Pure functions that yield problems: whole sentences."""
 
 import enum
 from collections.abc import Collection, Iterator
@@ -11,18 +8,18 @@ from archiver.config.sources import SettingsSources
 
 
 class Need(enum.Enum):
-    """A group of settings that a command needs. The ledger is not one: it has a default."""
+    """What a command needs. The ledger is not listed: it has a default."""
 
     KLING = "kling"
     """Credentials for the API."""
     STORE = "store"
     """The bucket."""
     CALLBACKS = "callbacks"
-    """The callback token, and the other settings of the HTTP server."""
+    """The callback token, and other settings of the HTTP server."""
 
 
 def missing(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
-    """A problem for each setting that this command needs and that is not set."""
+    """A problem for each setting that this command needs."""
     if given.accounts is None:
         yield from missing_of_account(given, need)
     if Need.STORE in need and not given.has("s3_bucket"):
@@ -30,7 +27,6 @@ def missing(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
 
 
 def missing_of_account(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
-    """The same for the settings of one account."""
     pair, api = ("access_key", "secret_key"), "api_key"
     if Need.KLING in need and not any(given.has(name) for name in (*pair, api)):
         access_key, secret_key = (given.label(name) for name in pair)

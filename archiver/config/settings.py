@@ -1,18 +1,15 @@
 """All settings: read once by an entry point, frozen, every limit with its unit in its name.
 
-1. All problems are reported at once, each as a sentence with the setting's name and what to do: one restart of a
-   container for all mistakes, not one for each.
-2. A secret's value is in no message, repr or traceback. Messages repeat a value only if the setting cannot hold a
-   secret.
-3. Nothing is silently ignored. An unknown key in the TOML file is a problem. An unknown `KLING_…` variable is a
+1. All problems are reported at once, so that a container restarts once. Each names the setting and what to do.
+2. A secret's value is in no message, repr or traceback. Messages repeat only values that cannot be secrets.
+3. Nothing is silently ignored. An unknown key in the TOML file is a problem; an unknown `KLING_…` variable is a
    warning, because other programs share the environment.
 
 Precedence: environment variable (or its `_FILE`), TOML file, default. Settings that a command does not `Need` may be
 missing, and their secret files unreadable. A setting that is set must be valid for every command.
 
-Several accounts: `accounts` has one `Settings` for each table under `[[accounts]]`, as if it were the only account. So
-code that works for one account takes `Settings` and knows of no others. Rejected: a separate class for the settings of
-an account, because every one of them would be declared twice.
+`accounts` has one `Settings` for each table under `[[accounts]]`, as if it were the only account, so most code knows of
+one account only. Rejected: a separate class, because every setting of an account would be declared twice.
 """
 
 import dataclasses
@@ -37,7 +34,7 @@ _DAY_SECONDS = 86_400
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `problems` has one sentence for each reason, safe to print."""
+    """`problems` has one sentence for each reason, safe to print."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -49,10 +46,7 @@ class SettingsError(Exception):
 
 
 def _setting(default: object, meaning: str, *, expects: str, shown: str = "", **limits: Any) -> Any:
-    """One setting: its default, its meaning, and what follows "must be" in a problem.
-
-    `shown` is the default in the README's table, if it is not the value itself.
-    """
+    """`expects` follows "must be" in a problem. `shown` is the default in README, if that is not the value."""
     texts: dict[str, Any] = {"expects": expects, "default": shown or str(default or "")}
     return Field(default, description=meaning, json_schema_extra=texts, **limits)
 
@@ -65,9 +59,9 @@ _WebUrl = Annotated[str, AfterValidator(values.web_url)]
 
 
 class Settings(BaseSettings):
-    """Every setting of the contract; the attribute is the variable's name in lower case without `KLING_`.
+    """Each attribute is the variable's name in lower case without `KLING_`.
 
-    Secrets are `SecretStr`: `.get_secret_value()` where they are used, never before.
+    Secrets are `SecretStr`: call `.get_secret_value()` only where they are used.
     """
 
     model_config = SettingsConfigDict(
@@ -259,7 +253,7 @@ class Settings(BaseSettings):
     unknown: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """A warning for each `KLING_…` variable that is not a setting."""
     several: Annotated[tuple["Settings", ...], Field(exclude=True)] = ()
-    """The settings of each account under `[[accounts]]`; empty without such tables. Use `accounts`."""
+    """Of each table under `[[accounts]]`. Use `accounts`."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str], *, need: Collection[Need] = EVERYTHING) -> Self:
@@ -293,7 +287,7 @@ class Settings(BaseSettings):
     def _load_account(
         cls, account: AccountSources, outside: SettingsSources, *, need: Collection[Need]
     ) -> tuple[list["Settings"], list[str]]:
-        """The settings of one account (none if invalid), and the problems with its table."""
+        """The settings of an account (none if invalid), and the problems of its table."""
         given = accounts.with_shared(account, outside)
         problems = [
             *given.problems,
@@ -309,28 +303,27 @@ class Settings(BaseSettings):
 
     @classmethod
     def _build(cls, given: SettingsSources, *, several: tuple["Settings", ...] = ()) -> Self:
-        """Make the settings from their layers. Raises ValidationError."""
+        """Raises ValidationError."""
         layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
         own = {"unknown": tuple(given.unknown), "several": several}
         sources = [InitSettingsSource(cls, layer) for layer in (own, *layers)]
-        # Instead of the library's own sources, which read `os.environ`. As a dictionary, because mypy does not know
-        # this argument.
+        # Instead of the library's own sources, which read `os.environ`. mypy does not know this argument.
         arguments: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
         return cls(**arguments)
 
     @property
     def name(self) -> str:
-        """The account's name in ledger, manifests and logs; the value of the setting `account`."""
+        """The account's name in ledger, manifests and logs."""
         return self.account
 
     @property
     def accounts(self) -> tuple["Settings", ...]:
-        """The settings of each account, as if it were the only one. Without `[[accounts]]`, only these."""
+        """The settings of each account; without `[[accounts]]`, only these."""
         return self.several or (self,)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences to log at the start: allowed settings that are probably a mistake."""
+        """Allowed settings that are probably a mistake, each as a sentence."""
         idle = {
             "KLING_FORWARD_SECRET": self.forward_secret is not None,
             "KLING_FORWARD_LINKS": self.forward_links != "s3",
@@ -345,7 +338,7 @@ class Settings(BaseSettings):
         return (*self.unknown, *filter(None, prefixes), *self._duplicates(), *without_effect)
 
     def _duplicates(self) -> Iterator[str]:
-        """A warning for each pair of accounts that are probably one, for example because a table was copied."""
+        """A warning for each pair of accounts that are probably one: a copied table."""
         for first, second in itertools.combinations(self.several, 2):
             key = first.access_key or first.api_key
             same_key = key is not None and key == (second.access_key or second.api_key)
@@ -356,11 +349,10 @@ class Settings(BaseSettings):
                 )
 
     def _label_of(self, name: str, account: "Settings") -> str:
-        """How warnings name an account's setting."""
         return f"{name!r} of the account {account.name!r}" if self.several else PREFIX + name.upper()
 
     def secrets(self) -> tuple[str, ...]:
-        """The values of all secrets, for the log to mask."""
+        """The values of all secrets."""
         found: list[str] = []
         for name in SECRET_NAMES:
             value = getattr(self, name)
@@ -371,23 +363,21 @@ class Settings(BaseSettings):
         return tuple(dict.fromkeys(found))
 
     def log_format_at(self, *, terminal: bool) -> Literal["console", "json"]:
-        """The format that is set, else `console` at a terminal and `json` elsewhere."""
+        """By default `console` at a terminal and `json` elsewhere."""
         return self.log_format or ("console" if terminal else "json")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table of settings."""
+    """A row of the README's table."""
 
     name: str
-    """The environment variable."""
     default: str
     """As text; empty if there is none."""
     meaning: str
     expects: str
-    """What follows "must be" in a problem."""
     secret: bool
-    """Also read from the file that `<name>_FILE` names."""
+    """May also be read from a file."""
 
 
 _SECRET_NEEDS: Final[Mapping[str, Need]] = {
@@ -415,7 +405,7 @@ def _table() -> Iterator[Setting]:
 
 
 SETTINGS: Final[tuple[Setting, ...]] = tuple(_table())
-"""All settings in the order of the contract. A test compares the README's table with them."""
+"""In the order of the contract. A test compares the README's table with them."""
 
 
 def _known(need: Collection[Need]) -> sources.KnownSettings:
@@ -429,7 +419,7 @@ def _known(need: Collection[Need]) -> sources.KnownSettings:
 def _invalid(
     given: SettingsSources, error: ValidationError, *, names: Collection[str] | None = None
 ) -> Iterator[str]:
-    """A problem for each setting with an invalid value; only those in `names`, if given."""
+    """A problem for each setting (in `names`) with an invalid value."""
     reported = set[str]()
     for detail in error.errors(include_url=False):
         name = str(detail["loc"][0])
@@ -441,7 +431,7 @@ def _invalid(
 
 
 def _expected(given: SettingsSources, name: str) -> str:
-    """What the setting expects; and what was found, if that cannot be a secret."""
+    """What the setting expects, and what was found unless it could be a secret."""
     extra = Settings.model_fields[name].json_schema_extra
     expects = str(extra["expects"]) if isinstance(extra, dict) else "something else"
     found = given.value(name)

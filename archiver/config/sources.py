@@ -1,8 +1,7 @@
 """Where settings come from: the given environment, the TOML file that it names, and secret files.
 
-The environment overrides the file. Within either, a secret is given directly or by its `_FILE`, never both. Values are
-read here, not interpreted. Problems are collected, never raised. They name the source (`KLING_PORT`, or `port` in which
-file) but never repeat a value.
+The environment overrides the file. Within either, a secret is given directly or by its `_FILE`, never both. Problems
+name the source (`KLING_PORT`, or `port` in which file) but never repeat a value.
 """
 
 import dataclasses
@@ -31,14 +30,13 @@ class KnownSettings:
 
     names: Collection[str]
     secrets: Collection[str]
-    """Settings that may also come from a file, as `<name>_file`."""
+    """May also come from a file, as `<name>_file`."""
     needed_secrets: Collection[str]
-    """Secrets whose files are read; this command need not be able to read the others."""
+    """Secrets whose files are read; other files may be unreadable."""
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Written key → the setting that it means."""
 
     def keys(self) -> Iterator[str]:
-        """Every key that may be written."""
         yield from self.aliases
         yield from (name for name in self.names if name not in self.aliases.values())
         yield from (f"{name}_file" for name in self.secrets)
@@ -49,36 +47,34 @@ class Layer:
     """The settings in one source."""
 
     values: dict[str, object]
-    """By name, in lower case without prefix."""
+    """By name."""
     labels: dict[str, str]
     """How messages name each value."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SettingsSources:
-    """All that was written, with problems of form and warnings."""
+    """All that was written, with its problems and warnings."""
 
     layers: list[Layer] = dataclasses.field(default_factory=list)
     """The first layer that has a name wins."""
     problems: list[str] = dataclasses.field(default_factory=list)
     unknown: list[str] = dataclasses.field(default_factory=list)
     written: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Every written key, also of secret files → how messages name it."""
+    """Key → how messages name it."""
     accounts: list["AccountSources"] | None = None
-    """The tables under `[[accounts]]`; None if there are none."""
+    """The tables under `[[accounts]]`, if any."""
     spelled: _Label = _variable
     """How messages name a setting that was not written."""
 
     def has(self, name: str) -> bool:
-        """Whether any layer has it."""
         return any(name in layer.values for layer in self.layers)
 
     def value(self, name: str) -> object:
-        """The value in the first layer that has one, else None."""
         return next((layer.values[name] for layer in self.layers if name in layer.values), None)
 
     def label(self, name: str) -> str:
-        """How messages name a setting: as it was written, else its variable."""
+        """How messages name a setting."""
         labels = (layer.labels[name] for layer in self.layers if name in layer.labels)
         return next(labels, None) or self.spelled(name)
 
@@ -88,19 +84,17 @@ class AccountSources:
     """One table under `[[accounts]]`."""
 
     label: str
-    """How messages name it: by its name if that is valid, else by its number."""
+    """How messages name it: by its name or, if that is invalid, its number."""
     given: SettingsSources
-    """Its content."""
 
     def problem(self, sentence: str) -> str:
-        """The sentence, preceded by the account."""
         return f"{self.label}: {sentence}"
 
 
 def read(
     environ: Mapping[str, str], *, known: KnownSettings, known_of_account: KnownSettings
 ) -> SettingsSources:
-    """Read the environment, the TOML file and the secret files. Values are not checked."""
+    """Values are read, not checked."""
     given = SettingsSources()
     _read_environment(given, environ, known=known)
     config = environ.get(CONFIG_NAME, "").strip()
@@ -125,7 +119,7 @@ def read(
 
 
 def _read_environment(given: SettingsSources, environ: Mapping[str, str], *, known: KnownSettings) -> None:
-    """An empty variable counts as unset: compose files and unit files write unset ones like that."""
+    """An empty variable counts as unset: compose and unit files write unset ones like that."""
     ours = {
         name.removeprefix(PREFIX).lower(): value.strip()
         for name, value in environ.items()
@@ -140,7 +134,7 @@ def _read_environment(given: SettingsSources, environ: Mapping[str, str], *, kno
 
 
 def _read_config(given: SettingsSources, path: pathlib.Path) -> dict[str, object]:
-    """The file's content; if it cannot be read, empty, and a problem is added."""
+    """Empty, with a problem, if the file cannot be read."""
     try:
         with path.open("rb") as file:
             text = file.read(_CONFIG_BYTES_MAX)
@@ -169,7 +163,7 @@ def _spelled(name: str, known: KnownSettings) -> str:
 def _add_table(
     given: SettingsSources, table: Mapping[str, object], *, known: KnownSettings, label: _Label, where: str
 ) -> None:
-    """Add a TOML table as a layer. An unknown key is a problem, because the file is only ours."""
+    """Add a TOML table as a layer."""
     keys = frozenset(known.keys())
     given.problems.extend(
         f"{key!r} {where} is not a setting{_did_you_mean(key, keys, spelled=repr)} Correct or remove it."
@@ -200,7 +194,7 @@ def _add_layer(
 
 
 def _secret(given: SettingsSources, path: object, *, label: str) -> str | None:
-    """The stripped text of a secret's file; if there is none, None, and a problem is added."""
+    """None, with a problem, if the file has no text."""
     if not isinstance(path, str):
         given.problems.append(f"{label} must be the path of a file.")
         return None

@@ -1,8 +1,7 @@
 """From a written setting to its value. Pure functions, no I/O.
 
-Each takes what the operator wrote and returns what the program uses, or raises `ValueError`. Its message completes a
-sentence whose subject is the setting ("must be …, for example …"). It never repeats a value that could hold a secret:
-a credential, a token, or a URL with a password.
+Each returns the value or raises `ValueError`. The message completes a sentence whose subject is the setting ("must be
+…"). It never repeats what could be a secret: a credential, a token, or a URL with a password.
 """
 
 import base64
@@ -22,13 +21,13 @@ _SIZE = re.compile(r"([0-9]{1,15})\s*(KiB|MiB|GiB|)", re.IGNORECASE)
 _URL = re.compile(r"[\x21-\x7e]{1,2000}")
 _TOKEN = re.compile(rf"[A-Za-z0-9_~.-]{{{TOKEN_LENGTH_MIN},256}}")
 _SECRET = re.compile(r"[\x21\x23-\x26\x28-\x7e]{1,4096}")
-"""Visible ASCII without quotes: quotes around a secret are a mistake in an env file, never part of it."""
+"""Visible ASCII without quotes, which are a mistake in an env file."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:[A-Za-z0-9:/._-]{1,1000}")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=@+,:/-]{0,400}")
 
 
 def comma_list(value: object) -> list[str]:
-    """`a, b`, or lines, or a TOML array → `["a", "b"]`: each once, in the order written."""
+    """`a, b`, or lines, or a TOML array → `["a", "b"]`, each once."""
     if isinstance(value, str):
         value = re.split(r"[,\n]", value)
     if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
@@ -55,7 +54,7 @@ def not_a_bool(value: object) -> object:
 
 
 def port(value: object) -> object:
-    """A number. Kubernetes may set a variable of the same name to a URL."""
+    """Kubernetes may set a variable of this name to a URL."""
     if isinstance(value, str) and value.startswith("tcp://"):
         raise ValueError(
             "was set by Kubernetes, for a Service named kling: give the pod enableServiceLinks: false, or rename the "
@@ -65,7 +64,7 @@ def port(value: object) -> object:
 
 
 def folder(value: object) -> object:
-    """A valid path; whether the folder exists is checked when it is used."""
+    """Whether the folder exists is checked when it is used."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("must be the path of a folder")
     return value
@@ -92,7 +91,6 @@ def families(value: object) -> list[str]:
 
 
 def callback_tokens(value: object) -> list[str]:
-    """The tokens that a callback URL may contain."""
     entries = comma_list(value)
     if not all(_TOKEN.fullmatch(entry) for entry in entries):
         raise ValueError(
@@ -116,21 +114,20 @@ def signing_secrets(value: object) -> list[str]:
 
 
 def secret(value: object) -> str:
-    """A credential that is sent in a header."""
     if not isinstance(value, str) or not _SECRET.fullmatch(value):
         raise ValueError("must be plain characters without spaces or quotes: copy it again, unquoted")
     return value
 
 
 def admin_token(value: object) -> str:
-    """The admin token. It guards the whole API, hence a minimum length."""
+    """It guards the whole API, hence a minimum length."""
     if len(token := secret(value)) < TOKEN_LENGTH_MIN:
         raise ValueError(f"must have at least {TOKEN_LENGTH_MIN} characters; make one with: {MAKE_A_TOKEN}")
     return token
 
 
 def base_url(written: str) -> str:
-    """The API's URL without a trailing slash: https, or http to this machine only."""
+    """https, or http to this machine only."""
     parts = _split(written)
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise ValueError("must begin with https:// (plain http is for this machine only, 127.0.0.1)")
@@ -138,20 +135,18 @@ def base_url(written: str) -> str:
 
 
 def web_url(written: str) -> str:
-    """An http or https URL without a trailing slash, without credentials, query or fragment."""
+    """Without credentials, query or fragment."""
     _split(written)
     return written.rstrip("/")
 
 
 def bucket(written: str) -> str:
-    """The name of a bucket."""
     if not _BUCKET.fullmatch(written):
         raise ValueError("must be the name of a bucket alone, for example my-results (no s3://, no slash)")
     return written
 
 
 def prefix(written: str) -> str:
-    """The literal beginning of every key; see `prefix_warning`."""
     segments = written.removesuffix("/").split("/")
     if not _PREFIX.fullmatch(written) or (written and not {"", ".", ".."}.isdisjoint(segments)):
         raise ValueError(
@@ -162,7 +157,7 @@ def prefix(written: str) -> str:
 
 
 def prefix_warning(written: str, *, setting: str) -> str | None:
-    """A prefix without a trailing slash is allowed, because it is used literally, but is rarely intended."""
+    """A prefix without a trailing slash is allowed, but rarely intended."""
     if not written or written.endswith("/"):
         return None
     return (
@@ -189,7 +184,7 @@ def forward_url(_written: str) -> str:
 
 
 def asset_hosts(value: object) -> list[str]:
-    """Domains and exact http origins, checked by the policy that will use them."""
+    """Domains and exact http origins."""
     entries = comma_list(value)
     try:
         EgressPolicy.parse(entries)

@@ -1,12 +1,11 @@
-"""`/api`: register and show tasks, for holders of the admin token. It exists only if KLING_ADMIN_TOKEN is set.
+"""`/api`: register and show tasks. It exists only if KLING_ADMIN_TOKEN is set.
 
     POST /api/tasks           {"task_id", "family", "external_task_id"?, "account"?, "request"?, "created_at"?}
     GET  /api/tasks/{id}      the same JSON as `kling-archiver show ID --json`; ?account= if several have the id
 
-1. The token is checked first. Without it, a client learns neither what exists nor whether its body was well-formed.
-2. 200 is sent only after the ledger has committed. Registering is idempotent: a client without an answer repeats.
-3. Calls to the ledger run in threads, at most `LEDGER_CALLS_MAX` at once. A callback's commit therefore never waits
-   for the API, except for the ledger's own lock.
+1. The token is checked first: without it, a client learns neither what exists nor whether its body was well-formed.
+2. 200 is sent only after the commit. Registering is idempotent: a client without an answer repeats.
+3. At most `LEDGER_CALLS_MAX` calls to the ledger run at once, in threads, so that callbacks hardly wait for the API.
 """
 
 import asyncio
@@ -37,7 +36,6 @@ from receiver.server.replies import Reply
 BODY_BYTES_MAX = 256 * 1024
 BODY_SECONDS_MAX = 10.0
 LEDGER_CALLS_MAX = 4
-"""Further calls, and their clients, wait."""
 
 UNAUTHORIZED = Reply(
     401,
@@ -56,7 +54,7 @@ _Result = TypeVar("_Result")
 
 
 class Api:
-    """The endpoints. `now` gives Unix ms; `on_registered(account)` runs after each commit."""
+    """`now` gives Unix ms; `on_registered(account)` runs after each commit."""
 
     def __init__(
         self,
@@ -77,14 +75,12 @@ class Api:
         self._ledger_calls = asyncio.Semaphore(LEDGER_CALLS_MAX)
 
     def routes(self) -> list[Route]:
-        """For the application."""
         return [
             Route("/api/tasks", self.register, methods=["POST"]),
             Route("/api/tasks/{id}", self.show, methods=["GET"]),
         ]
 
     async def register(self, request: Request) -> Response:
-        """Follow a task from now on."""
         if not self._token.is_in(request.headers.raw):
             return _Refusal(UNAUTHORIZED)
         body = await _body_of(request)
@@ -112,7 +108,6 @@ class Api:
         )
 
     async def show(self, request: Request) -> Response:
-        """One task, by its id or external id."""
         if not self._token.is_in(request.headers.raw):
             return _Refusal(UNAUTHORIZED)
         identifier, account = request.path_params["id"], request.query_params.get("account")
@@ -156,7 +151,7 @@ class Api:
         return [task for task in shown if task is not None]
 
     async def _call_ledger(self, call: Callable[[], _Result]) -> _Result:
-        """A client that disconnects does not cancel the call: once begun, it commits."""
+        """A disconnect does not cancel a call that has begun."""
         async with self._ledger_calls:
             return await asyncio.to_thread(call)
 
@@ -168,7 +163,7 @@ async def _body_of(request: Request) -> bytes | BodyProblem:
 
 
 def _json(body: bytes) -> object:
-    """The JSON document in a body. Raises NotARegistration, also for a 5000-digit number or 5000 nested lists."""
+    """Raises NotARegistration, also for a 5000-digit number or 5000 nested lists."""
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     raise NotARegistration("The body is not JSON.")
@@ -179,7 +174,7 @@ def _refuse_constant(_name: str) -> None:
 
 
 class _Refusal(Response):
-    """A reply from the table, sent so that a client with unsent body bytes can still read it."""
+    """Sent so that a client with unsent body bytes can still read it."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(status_code=reply.status)

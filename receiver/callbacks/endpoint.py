@@ -1,15 +1,12 @@
 """The callback endpoint: `POST /callbacks/{token}` and `/callbacks/{token}/{family}`.
 
-1. All control flow is in `Callbacks.__call__`, in the order of the contract: method, token, size, signature,
-   shape, commit. Every case ends in one reply, one log line and one count.
-2. 200 is sent only after `Intake.put` has returned. The endpoint waits only for the sender's body and for the
-   ledger, each for a bounded time.
+1. `Callbacks.__call__` is the contract, in its order: method, token, size, signature, shape, commit. Every case ends
+   in one reply, one log line and one count.
+2. 200 is sent only after `Intake.put` has returned. The endpoint waits only for the body and for the ledger, each for
+   a bounded time.
 
-It is plain ASGI: Starlette's routing and middleware would cost a fifth of the whole request. Starlette's body limit
-is not used because it answers 413 before the endpoint can answer 404, and so tells the limit to clients without a
-token.
-
-The raw path is split at slashes before it is decoded, so that an encoded slash never makes or hides a segment.
+It is plain ASGI: Starlette's routing and middleware cost a fifth of the whole request. Starlette's body limit would
+answer 413 before 404, and so tell the limit to clients without a token.
 """
 
 import hmac
@@ -32,7 +29,7 @@ from receiver.server.replies import Reply
 
 BODY_SECONDS_MAX = 10.0
 FAMILIES_LOGGED_MAX = 100
-"""Different unknown families that one process logs; a token holder could send any number."""
+"""Unknown families that one process logs; a token holder could send any number."""
 
 _PROBLEM_REPLIES: Mapping[BodyProblem, Reply] = {
     BodyProblem.TOO_LARGE: replies.TOO_LARGE,
@@ -46,7 +43,7 @@ _log = log.get()
 
 
 class _Address(NamedTuple):
-    """What the path says. `family` is None if it names none; `safe` is False if it names a malformed one."""
+    """`family` is None if the path names none; `safe` is False if it names a malformed one."""
 
     token: bytes
     family: str | None
@@ -54,7 +51,7 @@ class _Address(NamedTuple):
 
 
 class Callbacks:
-    """The endpoint as an ASGI application for `/callbacks` and all paths under it."""
+    """The ASGI application for `/callbacks` and all paths below it."""
 
     def __init__(
         self,
@@ -67,8 +64,7 @@ class Callbacks:
         metrics: Metrics,
         body_seconds_max: float = BODY_SECONDS_MAX,
     ) -> None:
-        """`tokens` maps each valid token to its account, `signatures` each account to its check. `families` are the
-        known ones; others are accepted and logged."""
+        """`tokens` maps tokens to accounts. Callbacks for other `families` are accepted and logged."""
         self._intake = intake
         self._accounts = [(token.encode(), account) for token, account in tokens.items()]
         self._signatures = {account: signatures[account] for account in tokens.values()}
@@ -122,7 +118,7 @@ class Callbacks:
         return None
 
     def _account(self, token: bytes) -> str | None:
-        """The account of the token. Every known token is compared, in constant time, even after a match."""
+        """Compares every token in constant time, even after a match."""
         found = None
         for known, account in self._accounts:
             if hmac.compare_digest(known, token):
@@ -155,6 +151,7 @@ class Callbacks:
 
 
 def _address(scope: Scope) -> _Address:
+    """The raw path is split at slashes before it is decoded: an encoded slash must not make or hide a segment."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     segments = raw.split(b"/")
     if b"%" in raw:
@@ -170,7 +167,7 @@ def _address(scope: Scope) -> _Address:
 
 
 def _family(segments: list[bytes]) -> str | None:
-    """The family that these segments name; None if malformed, for example with an encoded slash."""
+    """None if malformed, for example with an encoded slash."""
     path = b"/".join(segments)
     if path.count(b"/") != len(segments) - 1:
         return None

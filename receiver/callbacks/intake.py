@@ -1,17 +1,17 @@
 """Group commit: all callbacks that wait at one moment become one ledger transaction.
 
-1. `put` returns only after the callback is committed, so a 200 is never ahead of the disk. After a crash before
-   that, the sender has no answer and repeats, or the sweep finds the task.
-2. `put` ends within `seconds_max`, even if the ledger hangs. A slower commit may still succeed; the sender then
-   repeats, and the ledger counts a duplicate.
-3. A callback that the ledger cannot record does not fail the others: a failed batch is split until the bad one is
-   alone. Only `LedgerUnavailable` fails the whole batch, because it is about the ledger.
+1. `put` returns only after the commit, so a 200 is never ahead of the disk. After a crash before that, the sender
+   repeats, or the sweep finds the task.
+2. `put` ends within `seconds_max`, even if the ledger hangs. The commit may still succeed later; a repeat is then a
+   duplicate.
+3. A bad callback does not fail its neighbours: a failed batch is split until the bad one is alone. Only
+   `LedgerUnavailable` fails the whole batch.
 
-While a batch commits in the only thread, the next one gathers. An fsync costs the same for one row as for five
-hundred, so throughput grows with load, and a callback waits for at most two commits.
+While one batch commits, the next gathers. An fsync costs the same for one row as for five hundred, so throughput grows
+with load, and a callback waits for at most two commits.
 
-The thread is a daemon thread. If a commit hangs forever (a dead network file system), the process can still exit,
-and SQLite and PostgreSQL both roll the transaction back.
+The committing thread is a daemon thread: if a commit hangs (a dead network file system), the process can still exit,
+and the database rolls back.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _log = log.get()
 
 
 class IntakeUnavailable(Exception):
-    """The callback is not known to be recorded; its sender must try again. Carries a slug."""
+    """The callback is not known to be recorded. `reason` is a slug."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -44,7 +44,7 @@ _Result = CallbackOutcome | IntakeUnavailable
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Batch:
-    """The callbacks of one transaction, and the future that waits for each."""
+    """The callbacks of one transaction."""
 
     alarm: asyncio.TimerHandle
     callbacks: list[Callback] = dataclasses.field(default_factory=list)
@@ -52,7 +52,7 @@ class _Batch:
 
 
 class Intake:
-    """The only way of a callback into the ledger. Use as `async with`; call `put` from that event loop only."""
+    """Use as `async with`; call `put` from that event loop only."""
 
     def __init__(
         self,
@@ -80,22 +80,18 @@ class Intake:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Refuse new callbacks, and wait until each waiting one has been committed or given up."""
+        """Refuse new callbacks, and wait until the others are committed or given up."""
         self._closing = True
         await self._idle.wait()
         self._work.put(None)
 
     @property
     def is_open(self) -> bool:
-        """Whether a new callback would be admitted; `/readyz` asks."""
+        """Whether a new callback would be admitted."""
         return not self._closing and not self._stuck
 
     async def put(self, callback: Callback) -> CallbackOutcome:
-        """Commit the callback.
-
-        Raises:
-            IntakeUnavailable: it is not known to be committed.
-        """
+        """Commit the callback. Raises IntakeUnavailable."""
         if self._closing:
             raise IntakeUnavailable("shutting_down")
         if self._stuck:
@@ -118,7 +114,7 @@ class Intake:
         return waiter
 
     def _open_batch(self) -> None:
-        """Dispatch at the end of this loop iteration, so that requests read in one iteration share a batch."""
+        """Dispatched at the end of this loop iteration, so that requests read in one iteration share a batch."""
         if self._committing is None and not self._gathering:
             self._loop.call_soon(self._dispatch)
         self._idle.clear()
@@ -134,11 +130,10 @@ class Intake:
             self._idle.set()
 
     def _resolve(self, batch: _Batch, results: Sequence[_Result]) -> None:
-        """A waiter may be done already: given up, or cancelled with its request."""
         batch.alarm.cancel()
         self._stuck = False
         for waiter, result in zip(batch.waiters, results, strict=True):
-            if waiter.done():
+            if waiter.done():  # given up, or cancelled with its request
                 continue
             if isinstance(result, IntakeUnavailable):
                 waiter.set_exception(result)
@@ -147,7 +142,7 @@ class Intake:
         self._dispatch()
 
     def _give_up(self, batch: _Batch) -> None:
-        """The batch is `seconds_max` old. One that still waits is dropped; one in the thread may still commit."""
+        """Drop a batch that is too old. If it is being committed, it may still succeed."""
         if batch is self._committing:
             self._stuck = True
         else:
@@ -159,12 +154,11 @@ class Intake:
                 waiter.set_exception(IntakeUnavailable("ledger_slow"))
 
     def _commit_batches(self) -> None:
-        """The thread. Once the loop has closed, no request waits for a result."""
         while (batch := self._work.get()) is not None:
             results = self._commit(batch.callbacks)
             try:
                 self._loop.call_soon_threadsafe(self._resolve, batch, results)
-            except RuntimeError:
+            except RuntimeError:  # the loop has closed: no request waits
                 return
 
     def _commit(self, callbacks: Sequence[Callback]) -> list[_Result]:

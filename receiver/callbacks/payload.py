@@ -1,12 +1,10 @@
 """Bytes of an unknown sender → `Callback`, or a sentence that says what is wrong. No I/O.
 
-1. `parse` is total: it returns a value for any bytes, also for deep nesting, a 5000-digit number, lone surrogates,
-   NaN and bytes that are not text.
-2. It reads only the task id, the status word, the time and the *names* of the non-empty result arrays. It never
-   reads URLs: most callbacks are unsigned, so anyone may have written them (archiver/kling/API.md 1.5).
+1. `parse` is total: it returns a value for any bytes (deep nesting, 5000-digit numbers, lone surrogates, NaN, no text).
+2. It reads the task id, the status word, the time and the *names* of the non-empty result arrays. It never reads URLs:
+   anyone may have written an unsigned callback (archiver/kling/API.md 1.5).
 
-Each field is looked up in both dialects (`task_id` before `id`, `task_status` before `status`), without first
-deciding on a dialect: the callbacks of `/solutions` are undocumented, and a hint may mix the two.
+Each field is looked up in both dialects, because the callbacks of `/solutions` are undocumented.
 """
 
 import codecs
@@ -19,7 +17,7 @@ from typing import NoReturn
 from archiver.model import STATUS_WORDS, TASK_ID, Callback, api_time
 
 INTEGER_DIGITS_MAX = 400
-"""Longer integers read as infinity: Python raises an exception for more than 4300 digits."""
+"""Longer integers read as infinity; Python refuses more than 4300 digits."""
 RESULT_ARRAYS_MAX = 16
 
 _ARRAY_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -27,7 +25,7 @@ _ARRAY_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Malformed:
-    """Not a callback. `reason` is a sentence for the sender; it repeats nothing that the sender wrote."""
+    """`reason` is a sentence for the sender; it repeats nothing that the sender wrote."""
 
     reason: str
 
@@ -77,10 +75,8 @@ def _read(document: Mapping[str, object], *, account: str, family_hint: str | No
 
 
 def _is_console_test(document: Mapping[str, object]) -> bool:
-    """Whether it looks like the developer console's test (archiver/kling/API.md 1.5).
-
-    A genuine task's first callback may look the same, so this only helps to forget an id that the API does not know.
-    """
+    """Whether it looks like the developer console's test (archiver/kling/API.md 1.5). So may a genuine first callback:
+    this only helps to forget an id that the API does not know."""
     created = document.get("create_time")
     return (
         document.get("task_id") is None
@@ -103,13 +99,12 @@ def _task_id(value: object) -> str | Malformed:
 
 
 def _either(document: Mapping[str, object], name: str, other: str) -> object:
-    """The field of one dialect; if that is missing or null, of the other."""
     value = document.get(name)
     return document.get(other) if value is None else value
 
 
 def _result_arrays(document: Mapping[str, object]) -> tuple[str, ...]:
-    """The legacy dialect has its arrays in `task_result`; the new one has only `outputs`, at the top."""
+    """Legacy arrays are in `task_result`; the new dialect has only `outputs`, at the top."""
     result = document.get("task_result")
     arrays = {**(result if isinstance(result, dict) else {}), "outputs": document.get("outputs")}
     filled = [name for name, rows in arrays.items() if isinstance(rows, list) and rows]
@@ -117,12 +112,11 @@ def _result_arrays(document: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def _json(text: str) -> object:
-    """The standard decoder; after a number that is too long for it, the patient one."""
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError:
         raise
-    except ValueError:
+    except ValueError:  # a number that is too long
         return _PATIENT_DECODER.decode(text)
 
 

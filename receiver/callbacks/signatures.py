@@ -1,7 +1,4 @@
-"""Whether the signature of a callback is right (Standard Webhooks). No I/O.
-
-`Signatures.check` is total: whatever the headers and the body are, it returns a value.
-"""
+"""Signatures of callbacks (Standard Webhooks). No I/O. `Signatures.check` returns a value for any bytes."""
 
 import base64
 import datetime
@@ -20,8 +17,6 @@ _ID_HEADER, _TIME_HEADER, _SIGNATURE_HEADER = b"webhook-id", b"webhook-timestamp
 
 
 class SignatureVerdict(enum.Enum):
-    """What the three headers of a callback prove."""
-
     UNCHECKED = "unchecked"
     """No secret is set."""
     VALID = "valid"
@@ -31,12 +26,12 @@ class SignatureVerdict(enum.Enum):
     """There are no headers, but a signature is required."""
     INCOMPLETE = "incomplete"
     STALE = "stale"
-    """The time is malformed, or more than five minutes off: a replay, or this clock is wrong."""
+    """The time is malformed, or five minutes off: a replay, or a wrong clock here."""
     WRONG = "wrong"
 
     @property
     def refused(self) -> bool:
-        """Whether the reply must be 401."""
+        """The reply must be 401."""
         return self not in _ACCEPTABLE
 
 
@@ -46,8 +41,8 @@ _ACCEPTABLE = frozenset({SignatureVerdict.UNCHECKED, SignatureVerdict.VALID, Sig
 class Signatures:
     """Checks Standard Webhooks signatures (archiver/kling/API.md 1.5) against several secrets, for rotation.
 
-    The library's `Webhook.sign` computes the expected signature. Its `Webhook.verify` is not used: it reads the
-    clock itself, and raises ValueError at a malformed entry even if a good one follows.
+    The library's `Webhook.verify` is not used: it reads the clock itself, and raises ValueError at a malformed entry
+    even if a good one follows.
     """
 
     def __init__(
@@ -63,7 +58,6 @@ class Signatures:
         self._clock = clock
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> SignatureVerdict:
-        """The verdict on ASGI `headers` (in any case) and the raw `body`."""
         if not self._webhooks:
             return SignatureVerdict.UNCHECKED
         sent = {name.lower(): value.strip() for name, value in headers}
@@ -88,7 +82,7 @@ class Signatures:
         return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC)
 
     def _expected(self, *, message_id: bytes, signed_at: datetime.datetime, body: bytes) -> list[bytes]:
-        """`v1,…` by each secret; empty for a body that is not UTF-8, which is not JSON either."""
+        """Empty for a body that is not UTF-8, which is not JSON either."""
         try:
             text, name = body.decode(), message_id.decode()
         except UnicodeDecodeError:
@@ -97,7 +91,7 @@ class Signatures:
 
 
 def _webhook(secret: str) -> standardwebhooks.Webhook:
-    """The library skips characters that are not base64, so it would accept a mistyped secret."""
+    """Stricter than the library, which skips invalid characters and so accepts a mistyped secret."""
     encoded = secret.removeprefix("whsec_")
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
@@ -109,6 +103,6 @@ def _webhook(secret: str) -> standardwebhooks.Webhook:
 
 
 def _any_equal(expected: Sequence[bytes], header: bytes) -> bool:
-    """Whether an entry of the header is one of `expected`. All pairs are compared, each in constant time."""
+    """All pairs are compared, each in constant time."""
     matches = [hmac.compare_digest(signature, entry) for entry in header.split() for signature in expected]
     return any(matches)

@@ -24,10 +24,10 @@ def announced_bytes(headers: Iterable[tuple[bytes, bytes]]) -> float:
 
 
 async def read_body(receive: Receive, *, bytes_max: int, seconds_max: float) -> bytes | BodyProblem:
-    """The whole body. The bytes are counted as they arrive; `Content-Length` is not trusted.
+    """The whole body, counted as it arrives.
 
-    Nearly every body arrives with its headers, and a timer would cost more than reading it. So only a body in
-    several pieces gets a timer. If the body never begins, the server closes the connection (`server.protocol`).
+    Nearly every body arrives with its headers, and a timer would cost more than reading it. So only a body in several
+    pieces gets one. If the body never begins, the server closes the connection (`server.protocol`).
     """
     first = await receive()
     if first["type"] == "http.request" and not first.get("more_body", False):

@@ -1,8 +1,7 @@
 """uvicorn's HTTP protocol, with three holes closed: unbounded input, unbounded waiting, lost bodies.
 
-Every connection must make progress. uvicorn limits only the pause *after* a request. Here a connection is closed
-if it sends no request, half a request, no body, or headers without end. The endpoint limits the time for a body
-that has begun (`server.bodies`).
+uvicorn limits only the pause *after* a request. Here a connection is closed if it sends no request, half a request, no
+body, or headers without end. `server.bodies` limits the time for a body that has begun.
 """
 
 from collections.abc import Iterable
@@ -14,14 +13,12 @@ IDLE_BYTES_MAX = 256 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with input bounded and declined upgrades survived.
+    """uvicorn's protocol, with two fixes.
 
-    Bytes: uvicorn limits neither a request's headers nor what arrives after its response. Here `IDLE_BYTES_MAX`
-    limits both.
+    Input: uvicorn limits neither a request's headers nor what arrives after its response. `IDLE_BYTES_MAX` limits both.
 
-    Upgrades: when a client offers to switch protocols, the parser stops and the endpoint sees an empty body
-    (github.com/Kludex/uvicorn/issues/2722). Java's own client offers `Upgrade: h2c` on every plain HTTP request,
-    and a relay of Kling's callbacks, or Kling itself, may use that client.
+    Upgrades: when a client offers to switch protocols, uvicorn loses the body (github.com/Kludex/uvicorn/issues/2722).
+    Java's own client offers `Upgrade: h2c` on every plain HTTP request, and Kling or a relay may use it.
     """
 
     _idle_bytes = 0
@@ -46,10 +43,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def _decline(self, rest: bytes) -> None:
-        """Read the body with a new parser that sees the same framing headers and no upgrade.
+        """Read the body with a new parser that sees the framing headers only.
 
-        The application's task is scheduled but has not run, so it never sees the body as complete. The new parser
-        would lose a pipelined request, so the connection closes after this one.
+        The application's task has not run yet, so it never sees the body as complete. A pipelined request would be
+        lost, so the connection closes after this one.
         """
         self.cycle.keep_alive = False
         self.cycle.more_body = True
@@ -61,7 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class _BodyOnly:
-    """Forwards only a parser's body events to the protocol."""
+    """Passes on only a parser's body events."""
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
         self.on_body = protocol.on_body
@@ -69,14 +66,14 @@ class _BodyOnly:
 
 
 class StallWatch:
-    """Closes connections that have waited too long for their client."""
+    """Closes connections that wait too long for their client."""
 
     def __init__(self) -> None:
         self._waiting: dict[HttpToolsProtocol, tuple[RequestResponseCycle | None, float]] = {}
-        """Connections that wait for their client: for which request, and since when."""
+        """Connection → the request it waits in, and since when."""
 
     def close_stalled(self, connections: Iterable[object], *, now: float, seconds_max: float) -> None:
-        """Close each connection that has waited `seconds_max` for the same request or body. Call it often."""
+        """Close each connection that has waited `seconds_max` for one request or body."""
         waiting: dict[HttpToolsProtocol, tuple[RequestResponseCycle | None, float]] = {}
         for connection in connections:
             if not isinstance(connection, HttpToolsProtocol) or not _awaits_client(connection):
@@ -94,7 +91,7 @@ def _is_between_requests(connection: HttpToolsProtocol) -> bool:
 
 
 def _awaits_client(connection: HttpToolsProtocol) -> bool:
-    """Whether the client must finish a body, or send a request while uvicorn has no timer running."""
+    """The client must finish a body, or send a request for which uvicorn runs no timer."""
     if _is_between_requests(connection):
         return connection.timeout_keep_alive_task is None
     return connection.cycle.more_body

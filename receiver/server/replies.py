@@ -1,11 +1,10 @@
 """The table of replies that carry no data, and how to send one.
 
-1. A reply is never made from what the client sent. The sentence about a malformed body is ours too.
-2. A client that is refused before it has sent its whole body can still read why. If a socket closes with unread
-   bytes, the kernel sends a reset that can overtake the response. So `send_early` answers first, then reads and
-   discards for a while.
+1. A reply never repeats what the client sent.
+2. A client that is refused before it has sent its whole body can still read why. If a socket closes with unread bytes,
+   the kernel sends a reset that can overtake the response. So `send_early` answers, then discards the rest.
 
-`code` is Kling's own number for the case (archiver/kling/API.md 3), so that Kling's documentation explains it too.
+`code` is Kling's own number for the case (archiver/kling/API.md 3).
 """
 
 import asyncio
@@ -31,10 +30,9 @@ class Reply:
     message: str
     headers: tuple[tuple[bytes, bytes], ...] = ()
     has_request_id: bool = True
-    """False for a 404: a wrong token and a path that does not exist must get the same bytes."""
+    """False for a 404: a wrong token and a wrong path must get the same bytes."""
 
     def body(self) -> bytes:
-        """The JSON text."""
         content: dict[str, object] = {"code": self.code, "message": self.message}
         if self.has_request_id:
             content["request_id"] = str(uuid.uuid4())
@@ -42,7 +40,6 @@ class Reply:
 
 
 def malformed(message: str) -> Reply:
-    """The request cannot be understood, and `message` says why."""
     return Reply(400, 1200, message)
 
 
@@ -59,7 +56,7 @@ UNAVAILABLE = Reply(
 
 
 async def send(reply: Reply, send_message: Send, *, more_follows: bool = False) -> None:
-    """Send the whole reply. With `more_follows` the exchange stays open, although the client has everything."""
+    """With `more_follows` the exchange stays open, although the client has the whole reply."""
     body = reply.body()
     headers = [
         (b"content-type", b"application/json"),
@@ -71,10 +68,7 @@ async def send(reply: Reply, send_message: Send, *, more_follows: bool = False) 
 
 
 async def send_early(reply: Reply, receive: Receive, send_message: Send) -> None:
-    """Reply to a request whose body is unread, then discard the body, up to the `LINGER` limits.
-
-    Beyond them the server closes or reuses the connection as it sees fit.
-    """
+    """Reply to a request whose body is unread, then discard the body, up to the `LINGER` limits."""
     await send(reply, send_message, more_follows=True)
     try:
         async with asyncio.timeout(LINGER_SECONDS_MAX):

@@ -1,14 +1,12 @@
 """The HTTP server: uvicorn, listening, draining and stopping in our order.
 
-1. **First signal** (SIGTERM or SIGINT): the process becomes unready (`on_draining`) but still answers for
-   `drain_seconds`, so that load balancers notice before a connection is refused. Then `on_closing` runs, the
-   listener closes, requests in progress get `shutdown_seconds`, the application's lifespan ends and `run` returns.
-2. **Second signal**: skip the drain. **Third signal**: do not wait for requests.
+1. First signal (SIGTERM or SIGINT): the process becomes unready (`on_draining`) but answers for `drain_seconds` more,
+   so that load balancers notice before a connection is refused. Then `on_closing` runs, the listener closes, requests
+   in progress get `shutdown_seconds`, the application's lifespan ends, and `run` returns.
+2. Second signal: skip the drain. Third signal: do not wait for requests.
 
-No 200 depends on this order: after `kill -9` the sender repeats, or the sweep finds the task.
-
-The socket is bound when the server is built. A port in use is therefore an error before anything else starts, and
-connections during the start wait in the backlog instead of being refused.
+No 200 depends on this order. The socket is bound when the server is built: a port in use is an error before anything
+else starts, and connections during the start wait in the backlog.
 """
 
 import asyncio
@@ -29,14 +27,13 @@ from receiver.server.protocol import BoundedProtocol, StallWatch
 
 BACKLOG = 2048
 CONNECTIONS_MAX = 800
-"""With more connections, every request gets 503 and its connection is closed. This is below the usual limit of 1024
-open files, with room for the rest of the process; and this many of the largest bodies fit a small machine's memory."""
+"""Beyond it requests get 503 and `Connection: close`. It leaves room below the usual limit of 1024 open files, and this
+many of the largest bodies fit a small machine's memory."""
 KEEP_ALIVE_SECONDS = 30
-"""Longer than the pause between a sender's callbacks, so that it can reuse its connection."""
+"""Longer than the pause between a sender's callbacks."""
 STALL_SECONDS = 15
 OVERLOADED_STALL_SECONDS = 2
-"""While there are too many connections, genuine callbacks get 503, and Kling is not known to repeat them. So stalled
-connections must go quickly."""
+"""Short, because meanwhile genuine callbacks get 503, and Kling is not known to repeat them."""
 HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 _OVERLOADED = dataclasses.replace(
@@ -46,7 +43,7 @@ _log = log.get()
 
 
 class CannotListen(Exception):
-    """The address cannot be bound. The message is a sentence for the operator."""
+    """The message is a sentence for the operator."""
 
 
 class HttpServer:
@@ -65,7 +62,7 @@ class HttpServer:
         connections_max: int = CONNECTIONS_MAX,
         stall_seconds: int = STALL_SECONDS,
     ) -> None:
-        """Bind. `port` 0 picks a free port. The hooks run on the event loop and must not block.
+        """Bind (`port` 0: to a free port). The hooks run on the event loop and must not block.
 
         Raises:
             CannotListen: the address is in use, is not local, or does not resolve.
@@ -102,10 +99,10 @@ class HttpServer:
         config.callback_notify = self._server.close_stalled
 
     def run(self) -> int:
-        """Serve until stopped. The exit status is 0 unless the application could not start."""
+        """Serve until stopped. Returns the exit status: 1 if the application could not start."""
         _log.info("daemon.started", url=self.url)
-        # Objects that exist now are never freed. Unfrozen, every full collection walks them while all callbacks
-        # wait: measured, a seventh of the processor time and twice the 99th percentile.
+        # Unfrozen, every full collection walks the objects that exist now while all callbacks wait: measured, a
+        # seventh of the processor time and twice the 99th percentile.
         gc.freeze()
         try:
             self._server.run(sockets=[self._socket])
@@ -126,7 +123,7 @@ class HttpServer:
         self._server.interrupt_from_anywhere()
 
     def _admit(self, app: ASGIApp) -> ASGIApp:
-        """Answer 503 while overloaded. uvicorn's `limit_concurrency` sends no `Retry-After` and fails health checks."""
+        """503 while overloaded. uvicorn's `limit_concurrency` sends no `Retry-After` and fails health checks."""
 
         async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
             connected = len(self._server.server_state.connections)
@@ -150,7 +147,7 @@ class _Server(uvicorn.Server):
         on_closing: Callable[[], None],
         stall_seconds: Callable[[int], float],
     ) -> None:
-        """`stall_seconds` maps the number of connections to how long each may wait for its client."""
+        """`stall_seconds` takes the number of connections."""
         super().__init__(config)
         self._stalls = StallWatch()
         self._stall_seconds = stall_seconds
@@ -164,7 +161,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Replaces uvicorn's handlers, which close the listener at once and re-raise the signal at the end."""
+        """uvicorn's handlers would close the listener at once and re-raise the signal at the end."""
         loop = asyncio.get_running_loop()
         with self._lock:
             self._loop = loop
