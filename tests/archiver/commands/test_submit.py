@@ -388,7 +388,7 @@ def test_an_endless_body_is_refused(line: CommandLine) -> None:
         (400, 1300, "Kling's platform policy does not allow this request (1300)"),
         (400, 1301, "Kling's content safety refuses this request (1301)"),
         (429, 1100, "marked abnormal (1100)"),
-        (429, 1101, "in arrears (1101): pay in its console."),
+        (429, 1101, "in arrears (1101): pay in Kling's console."),
         (429, 1102, "used up or has expired (1102)"),
         (400, 1200, "HTTP 400: because"),
         (400, 1201, "HTTP 400: because"),
