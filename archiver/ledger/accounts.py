@@ -1,7 +1,7 @@
 """The names of the ledger's accounts, and how one is renamed.
 
-An account's name is part of every task's identity. Under a new name in the settings, a second history of the same tasks
-would begin beside the first, and no daemon would work on the first. `rename` moves it over.
+An account's name is part of every task's identity. Under a new name in the settings a second history of the same tasks
+would begin, and no daemon would work on the first.
 """
 
 from collections.abc import Collection
@@ -38,8 +38,7 @@ class Accounts(Part):
         """Rename an account; how many tasks moved. None when there is no `old`, or a `new` already: two accounts never
         become one. Only for a process that holds the daemon's lock.
 
-        One transaction, however many rows: half a history under each name is the mistake that this mends. Holds are
-        dropped: the next task finds out again what is still wrong.
+        Holds are dropped: the next task sets again what is still wrong.
         """
         with self._database.write() as connection:
             names = _names(connection)

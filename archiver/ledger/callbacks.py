@@ -13,7 +13,7 @@ from archiver.ledger.tables.rows import CONSOLE_TEST
 from archiver.model import RETENTION_MS, TERMINAL, Callback, CallbackOutcome, DiscoveredBy, State, Status
 
 UNKNOWN_QUERY_MS_MIN = 10 * 60 * 1000
-"""An id that the API did not know is queried at most once in this time, however many callbacks name it."""
+"""An unknown id is queried at most once in this time, however many callbacks name it."""
 
 Row = dict[str, Any]
 
@@ -80,11 +80,10 @@ def unconfirmed_row(
     now: int,
     callback: Callback | None = None,
 ) -> Row:
-    """The row of an id (`identity` is account and task id) that the API has not confirmed: due at once, its deadline
-    counted from now.
+    """The row of an unconfirmed id (`identity` is account and task id): due at once, its deadline counted from now.
 
-    An id whose family this version does not know is queried individually: otherwise lists would be read for any family
-    that a stranger makes up, and such ids would delay the genuine ones that wait for a list.
+    An id of an unknown family is queried individually: strangers could make us read lists of invented families, which
+    would delay genuine ids.
     """
     account, task_id = identity
     return {
@@ -131,7 +130,7 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
 
 
 def _outcome(row: Mapping[str, Any] | None, callback: Callback) -> CallbackOutcome:
-    """A callback is a duplicate when the task has ended or the status is the one that the last callback gave."""
+    """A duplicate names a task that has ended, or repeats the last status."""
     if row is None:
         return CallbackOutcome.ACCEPTED
     known = row["state"] in TERMINAL or row["callback_status"] == _status_of(callback)
@@ -167,10 +166,8 @@ def _better_hint(known: str | None, given: str | None) -> str | None:
 
 
 def _due_at(row: Row, callback: Callback, *, now: int) -> int | None:
-    """When to query, maybe earlier than planned.
-
-    A running task is queried at once when a callback says that it has ended, once per status, so that repeats cannot
-    spend the query budget.
+    """When to query: at once when a callback says that a running task has ended, but once per status, so that repeats
+    cannot spend the query budget.
     """
     due_at: int | None = row["due_at"]
     if due_at is None:

@@ -1,7 +1,6 @@
 """Leases: a claim writes token, lease end, attempt and next due time before any work begins.
 
-A crash right after the commit is therefore already a retry: the row is due again when its lease ends. No process has to
-notice the dead worker or clean up after it.
+After a crash the row is due again when its lease ends: no process has to notice the dead worker or clean up.
 """
 
 import dataclasses
@@ -31,11 +30,11 @@ STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
 }
 
 BATCH_SCAN_ROWS_MAX = 2000
-"""Rows that a claim looks at to tell batch ids from others. If all are of the other kind, those behind them wait for
-their turn: callbacks must not wait for a walk through a million forged ids."""
+"""Rows that a claim looks at to tell batch ids from others. It stops there even if it finds none: callbacks must not
+wait for a walk through a million forged ids."""
 
 QUERY_INDIVIDUALLY_MAX = 500
-"""Rows a transaction."""
+"""A call."""
 
 
 # --- statements ---------------------------------------------------------------------------------------------------
@@ -141,7 +140,7 @@ class PendingCounts:
     """Those that a list page may answer for, by family (None: no family is known)."""
     confirmed: frozenset[str]
     """The families among them that have tasks which the API has confirmed."""
-    singly: int
+    individually: int
     """Those that no list page shows, counted up to the limit."""
 
 
@@ -151,8 +150,8 @@ class Claims(Part):
     def archive(
         self, *, account: str, count: int, offset: int, hosts_avoided: Collection[str] = ()
     ) -> list[Lease]:
-        """Lease up to `count` succeeded tasks: first the probes of holds that are due for one, then shares for the
-        lanes. `offset` is the number of the first slot; it decides the lanes."""
+        """Lease up to `count` succeeded tasks: first due probes of holds, then a share for each lane. `offset` is the
+        number of the first slot; it decides the lanes."""
         host = schema.tasks.c.asset_host
         with self._database.write() as connection:
             now = self._now()
@@ -173,11 +172,10 @@ class Claims(Part):
         due_before: int | None = None,
         own_paths_only: bool = False,
     ) -> list[Lease]:
-        """Lease up to `count` ids for individual queries: first the probes of holds, then confirmed ids, then
-        unconfirmed ones, first come first served.
+        """Lease up to `count` ids for individual queries: due probes of holds, then confirmed ids, then unconfirmed
+        ones, first come first served.
 
-        With `due_before` (Unix ms), only ids due by then: a list page may answer for later ones. With
-        `own_paths_only`, not the ids that `batch` leases.
+        `due_before` (Unix ms) leaves later ids to a list page, `own_paths_only` leaves to `batch` what it can lease.
         """
         with self._database.write() as connection:
             now = self._now()
@@ -205,8 +203,7 @@ class Claims(Part):
             return probes + confirmed + _lease(connection, _leasing(chosen), rest, slots=count)
 
     def batch(self, *, account: str, count: int, due_before: int | None = None) -> list[Lease]:
-        """Lease up to `count` ids that one batch query can answer, longest due first: those read at `/tasks` or
-        `/solutions`, and those whose family is unknown or was wrong.
+        """Lease up to `count` ids that one batch query can answer, longest due first.
 
         Confirmed ids, else unconfirmed ones, never both: they are queried at different priorities.
         """
@@ -223,8 +220,7 @@ class Claims(Part):
             return []
 
     def any_due(self, stage: Stage, *, account: str) -> bool:
-        """Whether a claim might find work: a row is due and free and the stage not held, or a probe is due. A read, so
-        an idle loop never writes."""
+        """Whether a claim might find work. A read, so an idle loop never writes."""
         with self._database.read() as connection:
             now = self._now()
             held = connection.execute(_WHOLE_HOLD, {"stage": stage, "of_account": account}).first()
@@ -254,8 +250,7 @@ class Claims(Part):
             return held
 
     def assets(self, lease: Lease) -> tuple[LeasedAsset, ...] | None:
-        """The task's assets as the ledger has them now, maybe more and fresher than the lease's; None when the lease
-        has ended."""
+        """The task's present assets, maybe more and fresher than the lease's; None when the lease has ended."""
         with self._database.read() as connection:
             parameters = {"task_row": lease.row_id, "token": lease.token}
             rows = connection.execute(_ASSETS_IF_LEASED, parameters).mappings().all()
@@ -292,8 +287,8 @@ class Claims(Part):
         return PendingCounts(counts, confirmed, min(individually, rows_max))
 
     def query_individually(self, *, account: str, family: str | None, due_before: int) -> int:
-        """Mark ids of `family` that were due before `due_before` (Unix ms), before a list was read, and that no page of
-        it has shown. How many, at most `QUERY_INDIVIDUALLY_MAX` a call."""
+        """Mark ids of `family` that were due before its list was read (`due_before`, Unix ms) and that no page has
+        shown; how many."""
         table = schema.tasks
         unseen = (
             sa.select(table.c.id)
@@ -347,8 +342,8 @@ def _claim_lanes(
 def _claim_probes(
     connection: sa.Connection, holds: Sequence[sa.RowMapping], *, count: int, now: int
 ) -> list[Lease]:
-    """One task for each hold whose probe is due, in spite of the hold; at most `count`. A hold without any task to
-    probe with keeps its turn."""
+    """One task for each hold whose probe is due, at most `count`. A hold without a task to probe with keeps its
+    turn."""
     leases: list[Lease] = []
     for hold in holds:
         if hold["probe_at"] > now:
@@ -365,8 +360,8 @@ def _claim_probes(
 
 
 def _probe_of(connection: sa.Connection, hold: Mapping[Any, Any], *, now: int) -> int | None:
-    """The row to probe a hold with: the longest due that has never set off a hold; else, due or not, the one that has
-    done so least often. A poisonous task is thus the probe only when there is no other."""
+    """The row to probe a hold with: the longest due that never set a hold; else, due or not, the one that did so least
+    often. A poisonous task is thus the last choice."""
     table = schema.tasks
     queues = table.c.queue.in_(STAGE_QUEUES[Stage(hold["stage"])])
     of_hold = sa.select(table.c.id).where(queues, _free(now), _covers(hold)).limit(1)
@@ -377,23 +372,21 @@ def _probe_of(connection: sa.Connection, hold: Mapping[Any, Any], *, now: int) -
 
 
 def _is_batchable(columns: ReadOnlyColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
-    """One question at `/tasks` or `/solutions` can answer for many of these ids."""
+    """Ids that are queried at `/tasks` or `/solutions`, many at a time: also those whose family is unknown or was
+    wrong."""
     family = sa.func.coalesce(columns.family, columns.family_hint, "")
     wrong_hint = sa.and_(columns.family.is_(None), columns.asked > 0)
     return sa.or_(family == "", family.like("tasks/%"), family.like("solutions/%"), wrong_hint)
 
 
 def _holds_of(connection: sa.Connection, stage: Stage, *, account: str) -> Sequence[sa.RowMapping]:
-    """The holds of a stage, the next probe first.
-
-    A claim reads these few rows first: conditions with literals are several times cheaper than a subquery for each row
-    of a held backlog.
-    """
+    """The holds of a stage, the next probe first. Read before the claim: conditions with literals are several times
+    cheaper than a subquery for each row of a held backlog."""
     return connection.execute(_HOLDS, {"stage": stage, "of_account": account}).mappings().all()
 
 
 def _covers(hold: Mapping[Any, Any]) -> sa.ColumnElement[bool]:
-    """The hold stops the row: same account, and same family and host where the hold names them."""
+    """The hold stops the row."""
     table = schema.tasks
     conditions = [table.c.account == hold["account"]]
     if hold["host"]:

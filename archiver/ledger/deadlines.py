@@ -19,7 +19,7 @@ from archiver.model import DAY_MS, RETENTION_MS, State, Status
 
 UNCONFIRMED_MAX = 1_000_000
 ROWS_MAX = 500
-"""Rows a transaction: a callback that waits for it must not lose patience."""
+"""A transaction, which callbacks wait for."""
 
 SLACK_MS = 60_000
 WAITS_MS_MAX = (
@@ -28,10 +28,10 @@ WAITS_MS_MAX = (
     (schema.QUEUE_ARCHIVE, (State.LOST,), DAY_MS),
     (schema.QUEUE_VERIFY, (State.RUNNING,), RETRY_SECONDS_MAX * 1000),
     (schema.QUEUE_VERIFY, (State.BURIED, State.FAILED), DAY_MS),
-    # Not 15 min for the reported ones: to look for them among a million unknown ids, due once a day, costs too much.
+    # Reported ids wait for less, but to find them among a million unknown ones costs too much.
     (schema.QUEUE_UNCONFIRMED, (State.REPORTED, State.UNKNOWN, State.BURIED), DAY_MS),
 )
-"""A row that waits longer got its time from a clock that has been set back since."""
+"""Only a clock that was set back since can have made a row wait longer."""
 
 _OVERDUE = (State.SUCCEEDED, State.RUNNING, State.REPORTED, State.BURIED)
 
@@ -49,7 +49,7 @@ class Expiry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FutureDated:
-    """Rows whose time only a wrong clock can have set: row ids of tasks, ids of holds, (account, family) of sweeps."""
+    """Rows with a time that only a wrong clock can have set; sweeps as (account, family)."""
 
     tasks: tuple[int, ...]
     holds: tuple[int, ...]
@@ -62,7 +62,7 @@ class FutureDated:
 
 
 class Deadlines(Part):
-    """Batches of work for the upkeep; each method is called until it finds nothing more."""
+    """Batches of work for the upkeep."""
 
     def __init__(self, database: Database, *, now: Callable[[], int], unconfirmed_max: int) -> None:
         super().__init__(database, now=now)
@@ -71,8 +71,7 @@ class Deadlines(Part):
     def expire(self, *, except_accounts: Collection[str] = ()) -> list[Expiry]:
         """Expire up to ROWS_MAX overdue tasks of each state, except those of `except_accounts`.
 
-        A succeeded task that the API confirmed only after its deadline gets one try first; a leased one is being tried
-        now.
+        A leased task is left to its worker; a succeeded one that was confirmed after its deadline gets one try first.
         """
         table = schema.tasks
         had_its_try = sa.or_(table.c.attempts > 0, table.c.confirmed_at < table.c.deadline_at)
@@ -97,10 +96,8 @@ class Deadlines(Part):
         return expired
 
     def prune(self, *, by_age: bool = True) -> int:
-        """Drop up to ROWS_MAX ids that were never confirmed and are too old (`by_age`: the clock can be trusted) or too
-        many; how many.
-
-        A read looks for them: counting a million rows must not keep callbacks waiting.
+        """Drop up to ROWS_MAX unconfirmed ids that are too old (`by_age`: the clock can be trusted) or too many; how
+        many. A read looks for them: callbacks must not wait while a million rows are counted.
         """
         table = schema.tasks
         with self._database.read() as connection:
@@ -114,10 +111,10 @@ class Deadlines(Part):
             return connection.execute(sa.delete(table).where(table.c.id.in_(row_ids), *still)).rowcount
 
     def bring_forward(self) -> int:
-        """Make due what waits for a time that only a clock set back since can have named; how many tasks, holds and
-        sweeps. Too early does no harm, and too late may be after day 30.
+        """Make due what waits too long because the clock was set back; how many tasks, holds and sweeps. Too early does
+        no harm, and too late may be after day 30.
 
-        A lease gets an ordinary end: a living worker renews it before. A family is swept in full again.
+        A leased task waits for an ordinary lease's end, which a living worker renews. A family is swept in full again.
         """
         with self._database.read() as connection:
             late = _future_dated(connection, now=self._now())
@@ -129,8 +126,8 @@ class Deadlines(Part):
     def count_missed(self, *, patience_ms: int) -> dict[tuple[str, str], int]:
         """Callbacks found missing since the last call: {(account, family): how many}.
 
-        They are of tasks that the sweep was first to find finished, `patience_ms` ago. Each is looked at once, and only
-        one that finished after the ledger's first start counts: before, no receiver could take a callback.
+        One is missing when the sweep was first to find a task finished, `patience_ms` ago. Tasks that finished before
+        the ledger's first start do not count: there was no receiver.
         """
         table = schema.tasks
         with self._database.write() as connection:
@@ -177,12 +174,11 @@ def _expiry(row: Mapping[Any, Any], *, now: int) -> dict[str, Any]:
 
 
 def _prunable(connection: sa.Connection, *, now: int, rows_max: int) -> list[int]:
-    """Up to ROWS_MAX rows of unconfirmed ids that have had their 30 days, or exceed `rows_max`. Confirmed tasks are
-    kept for ever.
+    """Up to ROWS_MAX rows of unconfirmed ids that are older than 30 days, or exceed `rows_max`.
 
-    An id is too old only if the API has denied it: not one that came while the clock was a year behind. What exceeds
-    `rows_max` is taken from the account that has most, so that a flood of forged ids costs no other account a genuine
-    one; there, denied ids go before the oldest others.
+    Too old is only an id that the API has denied: not one that came while the clock was a year behind. The surplus is
+    taken from the account that has most, so that a flood of forged ids costs no other account a genuine one: denied ids
+    first, then the oldest.
     """
     table = schema.tasks
     unconfirmed = table.c.confirmed_at.is_(None)
@@ -217,8 +213,7 @@ def _most_unconfirmed(connection: sa.Connection) -> str | None:
 
 
 def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:
-    """Up to ROWS_MAX tasks of each kind. Each search walks the end of an account's part of an index, which is empty
-    unless a clock was set back."""
+    """Up to ROWS_MAX tasks of each kind. Each search walks the end of an account's part of an index: normally empty."""
     tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
     row_ids: list[int] = []
     for queue, states, wait_ms_max in WAITS_MS_MAX:
@@ -244,7 +239,7 @@ def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:
 
 
 def _accounts_in(connection: sa.Connection, queue: str) -> list[str]:
-    """The accounts that have tasks in `queue`: one step along the index for each, not a walk over their rows."""
+    """The accounts that have tasks in `queue`: one step along the index for each."""
     table = schema.tasks
     first = sa.select(sa.func.min(table.c.account)).where(table.c.queue == queue)
     accounts: list[str] = []

@@ -1,14 +1,12 @@
-"""The ledger: the only package that executes SQL. `Ledger` holds its parts; each public method of a part is one
-transaction.
+"""The ledger: the only package that executes SQL. Each public method of a part is one transaction.
 
 Two promises:
 
-1. When a writing method returns, what it did is on the disk. When it raises, nothing of it happened.
-   `LedgerUnavailable` means "not now": locked, full, read-only.
-2. Whatever ends a lease is fenced by the lease's token; `LeaseLost` means that another worker holds the lease now.
+1. When a writing method returns, its changes are on the disk. When it raises, it changed nothing. `LedgerUnavailable`
+   means "not now": locked, full, read-only.
+2. The end of a lease is fenced by its token; `LeaseLost` means that another worker holds the lease now.
 
-A caller takes the part that it needs. Functions that a part shares with others take a connection and never open one.
-`schema` repeats the state machine as CHECKs; a second database implements `databases.protocol`.
+Functions that parts share take a connection and never open one. A second database implements `databases.protocol`.
 """
 
 import time
@@ -16,6 +14,7 @@ from collections.abc import Callable
 from typing import Self
 
 from archiver.ledger.accounts import Accounts
+from archiver.ledger.availability import Availability
 from archiver.ledger.callbacks import Callbacks
 from archiver.ledger.claims import Claims
 from archiver.ledger.daemons import Daemons, begin_daemon
@@ -28,7 +27,6 @@ from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.sweeps import Sweeps
-from archiver.ledger.tables.named_values import Availability
 from archiver.ledger.views import Views
 
 
@@ -85,9 +83,8 @@ class Ledger:
     ) -> Self:
         """Open (and where needed create and migrate) the ledger at `url` (`sqlite:///…`).
 
-        A daemon locks the file against other daemons and frees the leases that dead ones have left. Raises
-        LedgerUnusable with a sentence for the operator (LedgerMissing for a missing file without `create`),
-        LedgerUnavailable when the ledger is busy.
+        A daemon locks it against other daemons and frees the leases of dead ones. Raises LedgerUnusable with a sentence
+        for the operator (LedgerMissing without `create`), LedgerUnavailable when the ledger is busy.
         """
         path = open_file(url, create=create)
         database = SqliteDatabase(path, daemon=daemon, busy_seconds=busy_seconds)

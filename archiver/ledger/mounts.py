@@ -1,7 +1,7 @@
 """Whether a folder outlives the container that the program runs in.
 
-A ledger in a container's own layer works perfectly until the first upgrade deletes it, and no error says so. The daemon
-warns at its start, and starts all the same: callbacks cannot wait for a volume.
+A ledger in a container's own layer works until the first upgrade deletes it, without any error. The daemon warns at its
+start, and starts all the same: callbacks cannot wait for a volume.
 """
 
 import pathlib

@@ -1,7 +1,6 @@
 """How a lease ends. Every write is fenced: it names the row *and* the lease's token.
 
-When no row matches, `LeaseLost` is raised and the whole transaction is undone. A worker that was paused for an hour can
-therefore change nothing.
+Where no row matches, `LeaseLost` undoes the transaction: a worker that was paused for an hour changes nothing.
 """
 
 import functools
@@ -59,8 +58,8 @@ _SAVE_STORED = (
 
 @functools.cache
 def _fenced(columns: frozenset[str]) -> sa.Update:
-    """The statement that writes `columns` of a leased row from parameters `new_<column>`. Cached, as `claims` makes its
-    statements once: there are a dozen sets of columns."""
+    """Write `columns` of a leased row from parameters `new_<column>`. Cached for the reason that `claims` gives: there
+    are a dozen sets of columns."""
     table = schema.tasks
     return (
         sa.update(table)
@@ -89,7 +88,7 @@ class Outcomes(Part):
     ) -> None:
         """Try the task again at `decision.due_at`; `stored` and `failed` (by stem) are the assets of this attempt.
 
-        A lost task keeps its own slow rhythm. A buried or failed one keeps its reason, whatever prevented the query.
+        A lost task keeps its slow rhythm; a buried or failed one keeps its reason.
         """
         with self._database.write() as connection:
             now = self._now()
@@ -109,12 +108,10 @@ class Outcomes(Part):
     def hold(
         self, lease: Lease, error: Failure, decision: Hold, *, stored: Sequence[StoredAsset] = ()
     ) -> bool:
-        """Set a hold because of this task, which goes behind the others and keeps its attempt. True when the hold is
-        new.
+        """Set a hold because of this task, whose attempt does not count; True when the hold is new.
 
-        A task that sets a new hold goes twice as far back each time in a row, to 15 min. Should it be the only task
-        that cannot be done, the others have that long before it stops them again. In an outage only the first task sets
-        a new hold, so the others do not wait longer when the outage ends.
+        A task that sets new holds in a row waits twice as long each time, to 15 min: if it is the only one that fails,
+        the others work meanwhile. In an outage only the first task sets a new hold; the others do not wait longer.
         """
         table = schema.tasks
         with self._database.write() as connection:
@@ -143,8 +140,8 @@ class Outcomes(Part):
     ) -> None:
         """Set the task aside with its reason.
 
-        A lost task stays lost; one that is gone upstream is not tried again. A failed task that an operator retried
-        stays failed.
+        A lost task stays lost, and is not tried again if it is gone upstream. A failed one that was retried stays
+        failed.
         """
         with self._database.write() as connection:
             now = self._now()
@@ -159,9 +156,8 @@ class Outcomes(Part):
     def not_found(self, lease: Lease, *, rand: float) -> State:
         """The API definitely does not know this id; the state that the task is in now.
 
-        A confirmed task does not become unknown: rows may vanish upstream before their results do
-        (archiver/kling/API.md 5.2). An unconfirmed one is queried again after 2, 4, 8 … 120 s, and is `unknown` after
-        the grace period.
+        A confirmed task does not become unknown: its row may vanish upstream before its results do
+        (archiver/kling/API.md 5.2). An unconfirmed one is queried again after 2, 4, 8 … 120 s, until `GRACE_MS`.
         """
         with self._database.write() as connection:
             now = self._now()
@@ -183,8 +179,7 @@ class Outcomes(Part):
     def archived(
         self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]
     ) -> None:
-        """The manifest is in the bucket: the task is done. After a crash before this commit, the next attempt finds the
-        manifest and adopts it."""
+        """The manifest is in the bucket. After a crash before this commit, the next attempt adopts it."""
         values = {
             **_RELEASED,
             "state": State.ARCHIVED,
@@ -249,14 +244,13 @@ def _still_unknown(
         _write(connection, lease, {**values, "due_at": due_at, "query_individually": False})
         return State(row["state"])
     if lease.is_console_test:
-        # It named no real task. If it was a genuine first callback after all, the next callback or the sweep brings the
-        # id back.
+        # It named no real task. If it was a genuine callback after all, the next one or the sweep brings the id back.
         table = schema.tasks
         fenced = sa.delete(table).where(table.c.id == lease.row_id, table.c.lease_token == lease.token)
         if connection.execute(fenced).rowcount != 1:
             raise LeaseLost(f"task {lease.task_id} is no longer ours")
         return State.UNKNOWN
-    # No list page has shown it in the grace period: from now on it is queried individually, once a day.
+    # No list page has shown it: from now on it is queried individually, once a day.
     unknown = {"state": State.UNKNOWN, "due_at": now + DAY_MS, "query_individually": True}
     _write(connection, lease, {**values, **unknown})
     if row["state"] != State.UNKNOWN:
@@ -266,7 +260,7 @@ def _still_unknown(
 
 
 def _save_stored(connection: sa.Connection, lease: Lease, stored: Sequence[StoredAsset]) -> None:
-    """Record the assets that are in the bucket, even where others of the task failed."""
+    """Record the assets that are in the bucket."""
     if stored:
         rows = [
             {"task_row": lease.row_id, "asset_stem": asset.stem}
@@ -279,8 +273,8 @@ def _save_stored(connection: sa.Connection, lease: Lease, stored: Sequence[Store
 def _save_failed(
     connection: sa.Connection, lease: Lease, failed: Mapping[str, Exception], *, now: int
 ) -> None:
-    """Record why an asset (by stem) failed. A body that only the completeness check refused leaves its digest: the same
-    bytes an hour later are then known to be what upstream has."""
+    """Record why an asset (by stem) failed. A body that only the completeness check refused leaves its digest: if the
+    same bytes come an hour later, upstream has no others."""
     table = schema.assets
     for stem, error in failed.items():
         where = (table.c.task == lease.row_id, table.c.stem == stem)

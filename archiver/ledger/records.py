@@ -1,7 +1,4 @@
-"""How an answer of the API becomes rows: the one way that verify, sweep and registrations share.
-
-`transitions.advance` decides what changes; this module reads and writes.
-"""
+"""How an answer of the API becomes rows. `transitions.advance` decides what changes; this module reads and writes."""
 
 import dataclasses
 import enum
@@ -46,9 +43,9 @@ class RecordedTask:
     state: State | None
     """None when it was passed by."""
     waited_since: int | None = None
-    """Since when (Unix ms) it had been due for a query; None when it did not wait for one."""
+    """Since when (Unix ms) it had been due for a query, if it was."""
     family_contradicted: str | None = None
-    """The family that the API now shows it under, where that is not the recorded one."""
+    """The family of this answer, where the recorded one is another."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,8 +72,7 @@ class Records(Part):
     ) -> list[RecordedTask]:
         """Record the API's answers about at most 500 tasks.
 
-        `asked_as`: the id that the query named, where it named one. `behind_ms`: how far the API's clock is behind
-        ours, where the age of a task decides.
+        `asked_as`: the id that the query named. `behind_ms`: how far the API's clock is behind ours.
         """
         with self._database.write() as connection:
             now = self._now()
@@ -144,10 +140,10 @@ def _names(tasks: Sequence[Task], *, asked_as: str | None) -> dict[str, str]:
 def _merge(
     connection: sa.Connection, *, account: str, name: str, real_id: str, asked: bool, now: int
 ) -> None:
-    """A row registered under an external id becomes the row of the real id, or is merged into it.
+    """The row of an external id becomes the row of the real id, or is merged into it.
 
-    Unless the query named that external id, only a registration is taken for one: an id from a callback may be another
-    task's. A crash before the commit leaves the placeholder, which is queried again; never two rows for one task.
+    Unless the query named that external id (`asked`), only a registration's row counts: an id from a callback may be
+    another task's. A crash before the commit leaves the placeholder, which is queried again.
     """
     rows = find_all(connection, account=account, task_ids=[name, real_id])
     placeholder, real = rows.get(name), rows.get(real_id)
@@ -186,8 +182,8 @@ def _insert(
     now: int,
     gone_before: int,
 ) -> RecordedTask:
-    """A task that is new to the ledger. One that the sweep finds is passed by only when its time is up by our clock and
-    by the API's: either may be wrong, and nothing might query the task again."""
+    """A new task. The sweep passes one by only when its time is up by our clock and by the API's: either may be wrong,
+    and nothing might query the task again."""
     created_at, created_at_from = created_at_of(task, first_seen_at=now, now=now)
     if discovered_by is DiscoveredBy.SWEEP and created_at <= gone_before:
         return RecordedTask(task.task_id, RecordOutcome.PASSED_BY, None)
@@ -245,8 +241,7 @@ def _update(
 
 
 def _unite_assets(connection: sa.Connection, row_id: int, answered: Sequence[Asset]) -> bool:
-    """Unite the assets of all answers: an asset's name is fixed at first sight, later answers refresh URLs and may add
-    assets, and none is ever removed. Whether `answered` names all known assets."""
+    """Refresh URLs and add assets; none is removed or renamed. Whether `answered` names all known assets."""
     table = schema.assets
     query = sa.select(table.c.stem, table.c.url).where(table.c.task == row_id)
     known = {row.stem: row.url for row in connection.execute(query)}

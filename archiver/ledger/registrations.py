@@ -31,8 +31,7 @@ class ExistingTask:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RetryResult:
-    """What `retry` did: how many ids will be tried again, the unknown ids, and the ids left alone because they are in
-    the bucket."""
+    """How many ids will be tried again, the unknown ids, and the ids that are in the bucket already."""
 
     retried: int
     not_known: tuple[str, ...]
@@ -52,11 +51,11 @@ class Registrations(Part):
         request: Mapping[str, object] | None = None,
         created_at: int | None = None,
     ) -> bool:
-        """Follow an id that a user names; True when it is new. `task_id` may be an external id.
+        """Follow an id or external id that a user names; True when it is new.
 
-        A confirmed task keeps its state and takes only what it lacks. An unconfirmed one is queried afresh under this
-        family: a registering user knows better than the callback URL. The deadline of a new id is counted from
-        `created_at` (Unix ms), but is at least a day away, so that every registered id gets a try.
+        A confirmed task only takes what it lacks. An unconfirmed one is queried afresh under this family: the user
+        knows better than the callback URL. A new id's deadline is counted from `created_at` (Unix ms), but is at least
+        a day away, so that the id gets a try.
         """
         table = schema.tasks
         request_json = None if request is None else json.dumps(request)
@@ -101,9 +100,8 @@ class Registrations(Part):
         return ExistingTask(row["task_id"], row["confirmed_at"] is not None, family, request)
 
     def withdraw(self, task_id: str, *, account: str) -> bool:
-        """Delete a registration that neither the API nor a callback has named, by the very id it was made with; whether
-        there was one. Only for its maker, who knows that the task was never created. A worker that queries the id at
-        this moment loses its lease."""
+        """Delete a registration that neither the API nor a callback has named; whether there was one. Only for its
+        maker, who knows that the task was never created. A worker that queries the id now loses its lease."""
         table = schema.tasks
         never_named = (
             table.c.account == account,
@@ -116,11 +114,9 @@ class Registrations(Part):
             return connection.execute(sa.delete(table).where(*never_named)).rowcount > 0
 
     def enrol(self, found: Mapping[str, Sequence[str]], *, account: str) -> int:
-        """Follow ids that a collection of the API shows, their families still unknown; how many were new. At most 500 a
-        call.
+        """Follow at most 500 ids that a collection of the API shows without families; how many were new.
 
-        `found` gives the result arrays that each task fills. A confirmed id is left alone; an unknown or buried one is
-        queried afresh.
+        `found` gives the result arrays of each. An unconfirmed id that was unknown or buried is queried afresh.
         """
         table = schema.tasks
         query = sa.select(table.c.id, table.c.task_id, table.c.state, table.c.confirmed_at).where(
@@ -166,9 +162,8 @@ class Registrations(Part):
 def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -> State | None:
     """Try one task now; the state it was in, None for an unknown id.
 
-    An archived task is left alone: its manifest is final. A failed one stays failed while it is queried: only the API
-    moves it. A succeeded one is fetched at once: its URLs are known, and where they have expired the archive stage
-    queries again. A task under a lease is left to its worker.
+    Leaves alone an archived task, whose manifest is final, and a leased one. A failed one stays failed while it is
+    queried. A succeeded one is fetched at once: the archive stage queries again if its URLs have expired.
     """
     row = find(connection, account=account, task_id=task_id)
     if row is None:

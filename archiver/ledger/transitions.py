@@ -1,7 +1,7 @@
 """What an answer of the API changes in a task's row. Pure.
 
-`advance` is the heart: a function from (row, task) to changes, so that "state only moves forward" can be read in one
-place and holds for callbacks, sweep, registration and list matching alike.
+`advance` maps (row, task) to changes, so that "state only moves forward" can be read in one place and holds for every
+source of answers.
 """
 
 import json
@@ -54,14 +54,14 @@ def advance(
 
 
 def _reachable_states(current: State) -> frozenset[State]:
-    """Where an answer can move a task. Only the archive stage moves a succeeded task, whose URLs we know: an answer
-    without results (from a list, or after a purge) proves nothing against it."""
+    """Where an answer can move a task. A succeeded one is the archive stage's: an answer without results (from a list,
+    or after a purge) proves nothing against the URLs we know."""
     return frozenset() if current is State.SUCCEEDED else TRANSITIONS[current] - {current}
 
 
 def _may_unbury(row: Row, task: Task, *, now: int) -> bool:
-    """Whether a buried task takes this answer. A sweep sees it every few minutes; only its own retry moves it, or news
-    about the reason it was buried for. Else a burial would last one sweep interval."""
+    """Whether a buried task takes this answer: to its own retry, or with news about the reason. Else the next sweep
+    would end every burial."""
     missing_found = row["reason"] == ResultsMissing.reason and bool(task.assets)
     return _is_due(row, now) or row["confirmed_at"] is None or missing_found or task.status is Status.FAILED
 
@@ -77,8 +77,7 @@ def _is_due(row: Row, now: int) -> bool:
 
 
 def _still_buried(row: Row, *, now: int, deadline_at: int) -> Changes:
-    """The retry brought nothing better. An id that was unconfirmed when it was buried is a confirmed task now, and
-    waits with those."""
+    """The retry brought nothing better. An unconfirmed id is a confirmed task now, and waits with those."""
     changes = buried_again(now=now, deadline=deadline_at)
     if row["confirmed_at"] is None:
         changes |= {"queue": schema.QUEUE_VERIFY, "reason": ResultsMissing.reason}
@@ -97,8 +96,8 @@ def buried_again(*, now: int, deadline: int) -> Changes:
 
 
 def still_running(row: Row, *, now: int, rand: float) -> Changes:
-    """A running task is queried again after 10 s, doubling to 5 min. The back-off starts anew where a callback has said
-    meanwhile that the task ended: the answer may be the older of the two."""
+    """Query again after 10 s, doubling to 5 min. The back-off starts anew when a callback said meanwhile that the task
+    ended: the answer may be older."""
     ended = row["callback_status"] in (Status.SUCCEEDED, Status.FAILED)
     overtaken = ended and (row["last_callback_at"] or 0) >= (row["asked_at"] or 0)
     asked = 1 if overtaken else row["asked"] + 1
@@ -122,16 +121,16 @@ def still_failed(*, now: int) -> Changes:
 
 
 def state_of(task: Task) -> State:
-    """The state that the answer alone puts a task in. `succeed` without any URL is buried: it must not count as
-    archived without another query and an alarm (archiver/kling/API.md 11)."""
+    """The state by the answer alone. `succeed` without any URL is buried: it needs another query and an alarm
+    (archiver/kling/API.md 11)."""
     if task.status is Status.SUCCEEDED and not task.assets:
         return State.BURIED
     return State(task.status.value)
 
 
 def created_at_of(task: Task, *, first_seen_at: int, now: int) -> tuple[int, str]:
-    """`created_at` of a task, fixed for ever, and its source. One in the future is absurd, unless `updated_at` agrees
-    with it: then our own clock is wrong."""
+    """`created_at`, fixed for ever, and its source. One in the future is absurd, unless `updated_at` agrees: then our
+    own clock is wrong."""
     created_at, updated_at, latest = task.created_at, task.updated_at, now + DAY_MS
     if created_at is not None and (created_at <= latest or (updated_at or 0) >= created_at):
         return created_at, "api"

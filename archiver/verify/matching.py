@@ -70,7 +70,7 @@ class FamilyPlan:
 def plan(waiting: PendingCounts, families: Sequence[str]) -> list[FamilyPlan]:
     """The lists worth reading: enough ids wait for them, or a few wait behind ids that no list shows."""
     unplaced = waiting.by_family.get(None, 0)
-    is_blocked = waiting.singly >= LIST_IDS_MIN
+    is_blocked = waiting.individually >= LIST_IDS_MIN
 
     def is_worth(family: str, count: int) -> bool:
         if count >= LIST_IDS_MIN:
@@ -97,7 +97,7 @@ def _family_plan(family: str, waiting: PendingCounts, *, ids: int) -> FamilyPlan
         ids=ids,
         pages_max=max(2 * math.ceil(ids / PAGE_ROWS), ids // PAGE_IDS_MIN),
         priority=Priority.VERIFY if family in waiting.confirmed else Priority.MATCH,
-        reads_on_while_recent=waiting.singly < FLOOD_IDS_MIN,
+        reads_on_while_recent=waiting.individually < FLOOD_IDS_MIN,
     )
 
 

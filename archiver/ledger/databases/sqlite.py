@@ -2,27 +2,25 @@
 
 Rules:
 
-1. A transaction that returned is on the disk: with `synchronous=FULL` every COMMIT fsyncs the write-ahead log.
-2. Within a process, one lock hands the single writer connection around: no thread meets SQLITE_BUSY from its own
-   process. Between processes, `busy_timeout` waits.
-3. Only the daemon checkpoints (automatically, on its writer). Commands never do, so no callback waits for one.
+1. A transaction that returned is on the disk: every COMMIT fsyncs the write-ahead log. A crash before
+   COMMIT leaves nothing.
+2. Within a process, a lock hands the writer connection around, so no thread meets SQLITE_BUSY from its own process.
+   Between processes, `busy_timeout` waits.
+3. Only the daemon checkpoints (automatically, on its writer), so no callback waits for a command's checkpoint.
 4. Every driver error leaves here as `LedgerUnavailable`; nothing was written then.
-5. Nothing is committed to a file that was deleted or replaced. SQLite would go on writing to it with every sign of
-   success, and all of it would end with the process.
-
-A crash between BEGIN and COMMIT leaves nothing; after COMMIT, everything. There is no state between.
+5. Nothing is committed to a file that was deleted or replaced: SQLite would report success, and the data would end with
+   the process.
 
 What is on the disk when (seen with strace, and tested by `tests/daemon/test_power_loss.py`):
 
 - COMMIT appends the changed pages to `<ledger>-wal` and syncs that file (`fdatasync`) before it returns. The first sync
-  after a file is created, the ledger or the log, also syncs the folder, so that the file's name is on the disk.
+  of a new file, ledger or log, also syncs the folder and so the file's name.
 - A checkpoint (every `_CHECKPOINT_PAGES` pages of log, and when the daemon ends) syncs the log, copies its pages into
   the ledger and syncs the ledger, before the log may be overwritten.
-- `<ledger>-shm` is never synced: it is an index of the log, rebuilt by the first process that opens the ledger.
+- `<ledger>-shm`, an index of the log, is never synced: the first process that opens the ledger rebuilds it.
 
-So after a power failure the disk has a ledger and a log whose last transaction may be torn; its checksum shows that,
-and the next open reads up to there. Ledger and log belong together: a backup takes both at one moment (a file system
-snapshot, or `sqlite3 ledger.db .backup`), never one without the other.
+After a power failure the log's last transaction may be torn; its checksum shows that, and the next open reads up to
+there. A backup takes ledger and log at one moment (a file system snapshot, or `sqlite3 ledger.db .backup`).
 """
 
 import contextlib
@@ -47,11 +45,11 @@ APPLICATION_ID = 0x4B4C4E47
 """Written into the file's header ("KLNG"): marks an SQLite file as our ledger."""
 
 BUSY_SECONDS = 4.0
-"""How long a transaction waits, first for other threads of its process and then for other processes: together less than
-the 10 s within which the receiver must have answered 503."""
+"""How long a transaction waits for other threads, then again for other processes: together less than the 10 s within
+which the receiver must answer 503."""
 
 READERS = 16
-"""Read connections that are kept open; ten more may be opened for a while."""
+"""Read connections kept open; the pool may open ten more for a while."""
 
 _CHECKPOINT_PAGES = 4000
 
@@ -68,7 +66,7 @@ _NEW_ID_COLUMNS = (
     "last_callback_at",
     "query_individually",
 )
-"""The columns that differ between new ids. The others are literals in the statement and cost nothing per row."""
+"""What differs between new ids. The other columns are literals in the statement, which cost nothing per row."""
 
 _ROWS = sa.func.json_each(sa.bindparam("rows", type_=sa.Text)).table_valued("value", name="rows")
 
@@ -87,7 +85,7 @@ _INSERT_NEW_IDS = sa.insert(schema.tasks).from_select(
 
 
 class LedgerUnusable(Exception):
-    """The ledger cannot be used as it is; the message says which file, why, and what to do."""
+    """The ledger cannot be used; the message says which file, why, and what to do."""
 
 
 class LedgerMissing(LedgerUnusable):
@@ -105,7 +103,7 @@ class SqliteDatabase:
         url = sa.URL.create("sqlite", database=str(path))
         arguments = {"check_same_thread": False, "timeout": busy_seconds}
         self._writing = sa.create_engine(url, poolclass=pool.StaticPool, connect_args=arguments)
-        # As many as threads usually read at once: a connection beyond the pool is opened and set up for one query.
+        # As many as threads usually read at once: a connection beyond the pool serves one query only.
         self._reading = sa.create_engine(
             url, pool_size=READERS, pool_use_lifo=True, pool_timeout=busy_seconds, connect_args=arguments
         )
@@ -133,11 +131,10 @@ class SqliteDatabase:
             yield connection
 
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
-        """Free every lease of tasks and sweeps: only one daemon works on an SQLite ledger, so their holders are dead.
+        """Free every lease: only one daemon works on an SQLite ledger, so their holders are dead.
 
-        A task whose work kills the process would be first again after every start. Its attempts count, so it waits a
-        little longer each time, at most `LEASE_SECONDS`. A command that sweeps beside the daemon notices at its next
-        renewal and stops.
+        A task whose work kills the process waits a little longer after each attempt, at most `LEASE_SECONDS`; else it
+        would come first after every start. A command that sweeps notices at its next renewal and stops.
         """
         table = schema.tasks
         wait = sa.case((table.c.attempts <= 2, 0), (table.c.attempts <= 4, 5_000), else_=LEASE_SECONDS * 1000)
@@ -146,10 +143,8 @@ class SqliteDatabase:
         connection.execute(sa.update(schema.sweeps).values(lease_token=None, lease_until=None))
 
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert all new ids of a batch of callbacks by one statement.
-
-        For each row of an `executemany` the driver releases the GIL, and must contend for it with the event loop, which
-        is busy taking the next callbacks.
+        """Insert them by one statement: for each row of an `executemany` the driver releases the GIL, and contends for
+        it with the event loop, which takes the next callbacks.
         """
         rows_json = json.dumps([[row[name] for name in _NEW_ID_COLUMNS] for row in rows])
         connection.execute(_INSERT_NEW_IDS, {"rows": rows_json})
@@ -180,8 +175,7 @@ def _identity(path: pathlib.Path) -> tuple[int, int] | None:
 
 
 def _lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
-    """The lock that a living daemon keeps on `<ledger>.lock`. The kernel drops it with the process, so a kill -9 leaves
-    no stale one."""
+    """Lock `<ledger>.lock` for a daemon's lifetime. The kernel drops the lock with the process, even at a kill -9."""
     lock_path = path.with_name(path.name + ".lock")
     try:
         handle = lock_path.open("ab")
@@ -202,8 +196,8 @@ def _lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
 
 
 def _prepare(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
-    """Set up every new connection, and open transactions ourselves: the driver's implicit BEGIN is deferred, and a
-    deferred transaction that turns to writing can fail in a way that no timeout waits for."""
+    """Set up every new connection, and begin transactions explicitly: the driver's own BEGIN is deferred, and a
+    deferred transaction that turns to writing can fail without waiting for any timeout."""
 
     def connect(connection: DBAPIConnection, _record: object) -> None:
         connection.isolation_level = None
@@ -223,7 +217,7 @@ def _prepare(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
 
 @contextlib.contextmanager
 def _translated(path: pathlib.Path) -> Iterator[None]:
-    """Driver errors as `LedgerUnavailable`; an IntegrityError and the like are our own bugs and pass through."""
+    """Driver errors as `LedgerUnavailable`; IntegrityError and the like are bugs of ours and pass through."""
     try:
         yield
     except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
@@ -251,10 +245,10 @@ def open_file(url: str, *, create: bool = True) -> pathlib.Path:
 
 
 def _is_ours(path: pathlib.Path) -> bool:
-    """Whether an SQLite file carries our mark, or no table yet (a crash before the first commit). Opened read-only:
-    opening for writing would switch another program's file to WAL.
+    """Whether an SQLite file carries our mark, or no table yet (a crash before the first commit).
 
-    Raises LedgerUnavailable while another program has it locked.
+    Opened read-only, so that another program's file is not switched to WAL. Raises LedgerUnavailable while it is
+    locked.
     """
     with (
         _translated(path),

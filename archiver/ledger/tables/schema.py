@@ -1,10 +1,10 @@
 """The tables, with the state machine repeated as CHECKs: a row of a wrong shape cannot be committed.
 
-Times are Unix ms. A task waits because its row says so: `queue` names who works on it, `due_at` when, and a row
-in `holds` may stop a whole part. Nothing waits in memory.
+Times are Unix ms. Nothing waits in memory: `queue` says which stage works on a task, `due_at` when, and a row in
+`holds` may stop a whole stage.
 
-`queue` is not the state: an id that the API has never confirmed waits in `inquire`, first come first served,
-so that a flood of forged ids stands in a line of its own and its scan costs no one else a millisecond.
+`queue` is not the state: an unconfirmed id waits in `inquire`, first come first served, so that a flood of forged ids
+does not slow the scans of the other queues.
 """
 
 import sqlalchemy as sa
@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from archiver.model import State
 
 QUEUE_VERIFY = "verify"
-"""Tasks the API has confirmed and that must be asked for again: running and buried ones."""
+"""Confirmed tasks that must be queried again: running and buried ones."""
 QUEUE_UNCONFIRMED = "inquire"
-"""Ids that only a callback or a registration has named."""
+"""Unconfirmed ids: only a callback or a registration has named them."""
 QUEUE_ARCHIVE = "archive"
 
 metadata = sa.MetaData()
@@ -63,7 +63,7 @@ tasks = sa.Table(
     sa.Column("manifest_key", sa.Text),
     sa.Column("archived_at", sa.BigInteger),
     sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
-    # A CHECK that comes out as NULL has passed, hence the coalesce wherever NULL would be wrong.
+    # A CHECK that is NULL has passed, hence the coalesce wherever NULL would be wrong.
     sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),
     sa.CheckConstraint("queue IN ('verify', 'inquire', 'archive')", name="queue_known"),
     sa.CheckConstraint(
@@ -79,7 +79,7 @@ tasks = sa.Table(
     ),
     sa.CheckConstraint("(lease_token IS NULL) = (lease_until IS NULL)", name="lease_whole"),
     sa.CheckConstraint("lease_token IS NULL OR queue IS NOT NULL", name="lease_on_work_only"),
-    # Only a lost task that is gone upstream, or that was tried for its 37 days, waits for nothing.
+    # Only a lost task waits for nothing: gone upstream, or tried for its 37 days.
     sa.CheckConstraint("(queue IS NULL) = (due_at IS NULL) OR state = 'lost'", name="work_is_due"),
     sa.CheckConstraint(
         "state NOT IN ('buried', 'failed', 'lost') OR reason IS NOT NULL", name="reason_given"
@@ -96,10 +96,9 @@ tasks = sa.Table(
     sa.CheckConstraint("attempts >= 0 AND asked >= 0 AND held >= 0 AND callbacks >= 0", name="counts"),
 )
 
-# Every claim is one short walk along one of the first three, in the order of its lane and of one account, so that the
-# backlog of another is not walked over (a hundred thousand of them took 35 ms a lane). The columns after the order's
-# are there so that rows that are not due, leased or held are passed over without touching the table. An index is
-# partial where it can be: each one that a new callback's row stands in is paid for before the 200.
+# Every claim walks one index in the order of its lane, and only its account's part: another account's backlog of a
+# hundred thousand rows cost 35 ms a lane. The further columns let it pass over rows that are not due, leased or held
+# without touching the table. Indexes are partial where they can be: a callback's 200 waits for each that its row is in.
 _PASSED_OVER = (
     tasks.c.due_at,
     tasks.c.lease_until,
@@ -113,7 +112,7 @@ _LANES = {
 
 
 def _partial(name: str, *columns: sa.ColumnElement[object], where: sa.ColumnElement[bool]) -> sa.Index:
-    """An index of the rows that `where` names. A query uses it only where the same words stand in its own WHERE."""
+    """An index of the rows that `where` names. Only a query with the same words in its WHERE uses it."""
     return sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
@@ -121,7 +120,7 @@ for _name, _order in _LANES.items():
     _partial(
         _name, tasks.c.queue, tasks.c.account, _order, *_PASSED_OVER, where=tasks.c.confirmed_at.is_not(None)
     )
-# What is to be pruned: found without touching the table, for which each column that is asked for must be there.
+# For `deadlines.prune`: all columns of its queries, so that it does not touch the table.
 _partial(
     "tasks_unconfirmed",
     tasks.c.account,

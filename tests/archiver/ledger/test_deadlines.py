@@ -562,6 +562,6 @@ def test_waiting_counts_due_ids_by_family_and_says_which_families_the_api_has_co
     assert query_individually(account=ACCOUNT, family="images/omni-image", due_before=desk.clock()) == 1
     waiting = desk.ledger.claims.pending(account=ACCOUNT, rows_max=100)
     assert waiting.by_family == {"images/editing/expand": 1, None: 2, FAMILY: 1}
-    assert (waiting.confirmed, waiting.singly) == (frozenset({FAMILY}), 1)
+    assert (waiting.confirmed, waiting.individually) == (frozenset({FAMILY}), 1)
     assert query_individually(account=ACCOUNT, family=None, due_before=desk.clock()) == 2
-    assert desk.ledger.claims.pending(account=ACCOUNT, rows_max=2).singly == 2
+    assert desk.ledger.claims.pending(account=ACCOUNT, rows_max=2).individually == 2

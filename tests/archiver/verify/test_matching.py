@@ -50,7 +50,7 @@ CONFIGURED = (FAMILY, EXPAND)
 def waiting(
     by_family: dict[str | None, int], *, confirmed: frozenset[str] = frozenset(), singly: int = 0
 ) -> PendingCounts:
-    return PendingCounts(by_family=by_family, confirmed=confirmed, singly=singly)
+    return PendingCounts(by_family=by_family, confirmed=confirmed, individually=singly)
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def waiting(
         (waiting({FAMILY: 2, None: 1}), [(FAMILY, 3)]),
         (waiting({EXPAND: 1, None: 3}), [(EXPAND, 4), (FAMILY, 3)]),
         # A few behind ids that no list shows; the latter alone are no reason to read one.
-        (waiting({}, singly=1000), []),
-        (waiting({FAMILY: 1}, singly=2), []),
-        (waiting({FAMILY: 1}, singly=3), [(FAMILY, 1)]),
-        (waiting({None: 1}, singly=3), [(FAMILY, 1), (EXPAND, 1)]),
+        (waiting({}, individually=1000), []),
+        (waiting({FAMILY: 1}, individually=2), []),
+        (waiting({FAMILY: 1}, individually=3), [(FAMILY, 1)]),
+        (waiting({None: 1}, individually=3), [(FAMILY, 1), (EXPAND, 1)]),
         # A known family needs no configuration; a made-up one is read for enough ids of its own only.
-        (waiting({"images/omni-image": 1}, singly=3), [("images/omni-image", 1)]),
-        (waiting({"made/up": 2, None: 1}, singly=1000), [(FAMILY, 1), (EXPAND, 1)]),
+        (waiting({"images/omni-image": 1}, individually=3), [("images/omni-image", 1)]),
+        (waiting({"made/up": 2, None: 1}, individually=1000), [(FAMILY, 1), (EXPAND, 1)]),
         (waiting({"made/up": 3}), [("made/up", 3)]),
         # What `/tasks` and `/solutions` know has no list.
         (waiting({"tasks/video": 100, "solutions/virtual_try_on": 100}), []),
@@ -96,7 +96,7 @@ def test_no_more_pages_are_read_than_ids_are_worth(ids: int, pages_max: int) -> 
 
 @pytest.mark.parametrize(("singly", "reads_on"), [(FLOOD_IDS_MIN - 1, True), (FLOOD_IDS_MIN, False)])
 def test_in_a_flood_the_last_hour_is_no_reason_to_read_on(singly: int, reads_on: bool) -> None:
-    plans = plan(waiting({FAMILY: 3}, singly=singly), CONFIGURED)
+    plans = plan(waiting({FAMILY: 3}, individually=singly), CONFIGURED)
 
     assert [made.reads_on_while_recent for made in plans] == [reads_on]
 
