@@ -48,9 +48,9 @@ CONFIGURED = (FAMILY, EXPAND)
 
 
 def waiting(
-    by_family: dict[str | None, int], *, confirmed: frozenset[str] = frozenset(), singly: int = 0
+    by_family: dict[str | None, int], *, confirmed: frozenset[str] = frozenset(), individually: int = 0
 ) -> PendingCounts:
-    return PendingCounts(by_family=by_family, confirmed=confirmed, individually=singly)
+    return PendingCounts(by_family=by_family, confirmed=confirmed, individually=individually)
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_no_more_pages_are_read_than_ids_are_worth(ids: int, pages_max: int) -> 
     assert [made.pages_max for made in plan(waiting({FAMILY: ids}), CONFIGURED)] == [pages_max]
 
 
-@pytest.mark.parametrize(("singly", "reads_on"), [(FLOOD_IDS_MIN - 1, True), (FLOOD_IDS_MIN, False)])
-def test_in_a_flood_the_last_hour_is_no_reason_to_read_on(singly: int, reads_on: bool) -> None:
-    plans = plan(waiting({FAMILY: 3}, individually=singly), CONFIGURED)
+@pytest.mark.parametrize(("individually", "reads_on"), [(FLOOD_IDS_MIN - 1, True), (FLOOD_IDS_MIN, False)])
+def test_in_a_flood_the_last_hour_is_no_reason_to_read_on(individually: int, reads_on: bool) -> None:
+    plans = plan(waiting({FAMILY: 3}, individually=individually), CONFIGURED)
 
     assert [made.reads_on_while_recent for made in plans] == [reads_on]
 
