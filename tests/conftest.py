@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 
@@ -25,6 +26,10 @@ pytest_plugins = [
     "tests.harness.service",
     "tests.project.secret_watch",
 ]
+
+# An example may take long on a busy machine; hypothesis would call that a failure.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SENT_BY_TESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
