@@ -1,10 +1,9 @@
 """`manifest.json`, written last: a task with a manifest is complete.
 
-1. `FIELDS` and `ASSET_FIELDS` are the format. They give the published JSON schema, and reading checks against them.
-2. Writing never fails over what the API said, and the same manifest always gives the same bytes. A lone surrogate
-   becomes a JSON escape, NaN and infinities become null, and deep nesting loses the line breaks.
-
-Readers ignore unknown fields: a later version may add some.
+1. `FIELDS` and `ASSET_FIELDS` are the format: the published JSON schema is made of them, and readers check by them.
+   Readers ignore unknown fields, which a later version may add.
+2. Writing never fails over what the API said, and is deterministic. A lone surrogate becomes a JSON escape, NaN and
+   infinities become null, deep nesting loses the line breaks.
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ STATUS = "succeed"
 FILE_NAME = "manifest.json"
 CONTENT_TYPE = "application/json"
 BYTES_MAX = 16 * 1024 * 1024
-"""Readers refuse more; the API's own object is far smaller."""
+"""Readers refuse more."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MOMENT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
@@ -158,7 +157,7 @@ def _check(document: object, fields: Mapping[str, Field], what: str) -> None:
 
 
 def _asset(row: Mapping[str, Any]) -> StoredAsset:
-    """The stem is not in the format: it is the name without its extension."""
+    """The format has no stem: it is the name without its extension."""
     values = {name: row[name] for name in ASSET_FIELDS} | {"role": Role(row["role"])}
     return StoredAsset(stem=row["name"].rpartition(".")[0] or row["name"], **values)
 
@@ -202,11 +201,10 @@ class Manifest:
         return self.created_at + RETENTION_MS
 
     def matches(self, *, task_id: str, family: str, created_at: int) -> bool:
-        """Whether it belongs to this task."""
         return (self.task_id, self.family, self.created_at) == (task_id, family, created_at)
 
     def to_bytes(self) -> bytes:
-        """UTF-8 JSON. Raises `ManifestUnreadable` when the API's object is nested deeper than JSON readers go."""
+        """Raises `ManifestUnreadable` when the API's object is nested too deeply for JSON readers."""
         try:
             return _encoded(self._document())
         except RecursionError as error:
@@ -214,7 +212,7 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Raises `ManifestUnreadable`, which names the fault."""
+        """Raises `ManifestUnreadable`."""
         try:
             document = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -244,7 +242,6 @@ class Manifest:
 
     @classmethod
     def _of_document(cls, document: dict[str, Any]) -> Self:
-        """`_check` has passed `document`."""
         updated_at = document["updated_at"]
         return cls(
             account=document["account"],

@@ -1,8 +1,7 @@
 """The boto3 client, by options that botocore itself offers.
 
-- `PutObject` is signed over the SHA-256 of the download. botocore would hash the file again and sign what it finds; had
-  the bytes changed meanwhile, the store would accept them under a valid signature. So it refuses them, and no
-  file is hashed twice.
+- `PutObject` is signed over the SHA-256 of the download, so that the store refuses bytes that have changed since.
+  botocore would hash the file a second time and sign what it finds.
 - Dates stay text: we read none, and a store's odd date cannot fail a listing.
 
 urllib3 sends a body in pieces of 16 KiB. Rejected: pieces of 64 KiB or growing to 1 MiB (images/s and CPU

@@ -44,5 +44,5 @@ def outcome(kind: PutOutcome, content: bytes = CONTENT) -> Put:
     return Put(kind, len(content), hashlib.sha256(content).hexdigest(), "image/png")
 
 
-def lies(store: Store, key: str = KEY) -> bytes:
+def stored_bytes(store: Store, key: str = KEY) -> bytes:
     return store.read(key, bytes_max=1_000_000)

@@ -36,7 +36,7 @@ from archiver.failures import (
 )
 from archiver.store import ConditionalPut, Put, PutOutcome, S3Store, StoredObject
 from archiver.store.expect_continue import UNASKED_BYTES_MAX
-from tests.archiver.store.conformance import CONTENT, KEY, LONGER, OTHER, lies, outcome, put
+from tests.archiver.store.conformance import CONTENT, KEY, LONGER, OTHER, outcome, put, stored_bytes
 from tests.harness.repository import DEPLOY
 from tests.s3_servers import CephServer, FaultyProxy, S3Server, Weakness, faulty, process
 from tests.s3_servers.swift import LISTING_ROWS_MAX
@@ -57,7 +57,7 @@ def test_an_object_is_created_with_its_type_and_metadata(store: S3Store) -> None
     created = put(store)
 
     assert created == outcome(PutOutcome.CREATED)
-    assert lies(store) == CONTENT
+    assert stored_bytes(store) == CONTENT
     assert store.head(KEY) == StoredObject(
         bytes=len(CONTENT),
         etag=hashlib.md5(CONTENT).hexdigest(),  # noqa: S324 -- what S3 calls an ETag
@@ -98,7 +98,7 @@ def test_an_earlier_attempt_of_the_same_task_is_adopted_as_it_lies_there(
     put(store, content)
 
     assert put(store, look_first=True) == outcome(PutOutcome.ADOPTED, content)
-    assert lies(store) == content
+    assert stored_bytes(store) == content
 
 
 @pytest.mark.parametrize("content", [OTHER, LONGER])
@@ -107,7 +107,7 @@ def test_an_object_of_another_task_is_foreign_and_stays(store: S3Store, content:
 
     with pytest.raises(ForeignObject):
         put(store, look_first=True)
-    assert lies(store) == content
+    assert stored_bytes(store) == content
 
 
 def test_a_foreign_object_stays_without_looking_first(
@@ -116,11 +116,11 @@ def test_a_foreign_object_stays_without_looking_first(
     place(s3_server, bucket, OTHER)
     if Weakness.CONDITION_IGNORED in s3_server.weaknesses:
         assert put(store) == outcome(PutOutcome.CREATED)
-        assert lies(store) == CONTENT
+        assert stored_bytes(store) == CONTENT
     else:
         with pytest.raises(ForeignObject):
             put(store)
-        assert lies(store) == OTHER
+        assert stored_bytes(store) == OTHER
 
 
 def test_equal_bytes_that_another_program_put_there_are_the_same(
@@ -166,7 +166,7 @@ def test_racing_puts_of_the_same_bytes_all_succeed(store: S3Store) -> None:
         outcomes = set(pool.map(racer, range(8)))
 
     assert outcomes <= {PutOutcome.CREATED, PutOutcome.SAME}
-    assert lies(store) == CONTENT
+    assert stored_bytes(store) == CONTENT
 
 
 def test_racing_tasks_leave_one_whole_object_and_at_most_one_believes_it_created(
@@ -185,7 +185,7 @@ def test_racing_tasks_leave_one_whole_object_and_at_most_one_believes_it_created
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         created = sum(pool.map(racer, range(8)))
 
-    assert lies(store)[:-1] == CONTENT
+    assert stored_bytes(store)[:-1] == CONTENT
     if Weakness.CONDITION_RACES not in s3_server.weaknesses:
         assert created == 1
 
@@ -616,7 +616,7 @@ def test_without_conditional_puts_a_foreign_object_stays(
     for _ in range(2):
         with pytest.raises(ForeignObject):
             put(faulty_store)
-    assert lies(faulty_store) == OTHER
+    assert stored_bytes(faulty_store) == OTHER
 
 
 def test_a_501_that_was_not_about_the_condition_is_not_remembered(
@@ -649,7 +649,7 @@ def test_a_body_that_ends_early_is_never_taken_for_the_object(
     with pytest.raises(StoreUnreachable):
         faulty_store.digest(KEY)
     with pytest.raises(StoreUnreachable):
-        lies(faulty_store)
+        stored_bytes(faulty_store)
 
 
 @pytest.mark.parametrize(
@@ -830,7 +830,7 @@ METHODS: dict[str, Callable[[S3Store], object]] = {
     "put again": functools.partial(put, look_first=True),
     "list": lambda store: store.list("archive/"),
     "head": lambda store: store.head(KEY),
-    "read": lies,
+    "read": stored_bytes,
     "digest": lambda store: store.digest(KEY),
 }
 
