@@ -155,6 +155,11 @@ class Questions:
             self.ask(lease)
         return matched
 
+    def verify_all(self) -> None:
+        """Rounds until nothing is due."""
+        while self.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
+            self.step()
+
     def ask_batch(self, *, due_before: int | None = None) -> list[State | Exception]:
         """Ask for as many ids as one batch query answers."""
         batch = self.desk.ledger.claims.batch(count=IDS_MAX, due_before=due_before, account=ACCOUNT)

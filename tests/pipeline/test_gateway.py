@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 from archiver.commands.status_checks import problems
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
-from archiver.model import Stage, State
+from archiver.model import State
 from archiver.sweep.loop import PAGE_TRIES
 from archiver.verify.availability import STRIKES, Availability
 from tests.harness.journal import Impatient
@@ -70,8 +70,7 @@ def test_a_task_is_verified_at_the_gateways_own_path(gateway: Gateway) -> None:
     with_family, without = gateway.history(2)
     gateway.tell(with_family)
     gateway.tell(without, family=None)
-    while gateway.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-        gateway.step()
+    gateway.verify_all()
 
     assert gateway.states(with_family, without) == {State.SUCCEEDED}
     assert {path for path in gateway.sim.paths if "generations" in path} == {
@@ -127,8 +126,7 @@ def test_a_crowd_of_ids_is_asked_for_singly_and_the_list_is_left_in_peace(
     ids = gateway.history(12)
     for some in (ids[:6], ids[6:]):
         gateway.tell(*some)
-        while gateway.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-            gateway.step()
+        gateway.verify_all()
 
     assert gateway.states(*ids) == {State.SUCCEEDED}
     assert gateway.calls["list"] == 1
@@ -151,8 +149,7 @@ def test_a_gateway_that_learns_to_list_is_noticed_within_a_day(
 
 def test_an_id_that_only_tasks_could_tell_is_buried_with_the_reason(gateway: Gateway) -> None:
     gateway.tell("930810057590833241", family="tasks/video")
-    while gateway.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-        gateway.step()
+    gateway.verify_all()
 
     assert gateway.desk.shown("930810057590833241")["reason"] == "api_not_offered"
 
@@ -161,8 +158,7 @@ def test_html_for_tasks_keeps_no_task_from_its_own_path(tmp_path: pathlib.Path) 
     with Gateway(tmp_path, answer="html") as gateway:
         ids = gateway.history(3)
         gateway.tell(*ids, family=None)
-        while gateway.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-            gateway.step()
+        gateway.verify_all()
 
         assert gateway.states(*ids) == {State.SUCCEEDED}
 

@@ -13,7 +13,7 @@ import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.ledger.outcomes import GRACE_MS
-from archiver.model import Callback, Stage, State
+from archiver.model import Callback, State
 from receiver.callbacks import payload
 from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE
 from tests.harness.questions import Questions
@@ -45,8 +45,7 @@ def pass_time(questions: Questions, *, milliseconds: int) -> None:
     """Time goes by, and whatever is due is asked for."""
     end = questions.clock() + milliseconds
     while questions.clock() < end:
-        while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-            questions.step()
+        questions.verify_all()
         questions.clock.advance(MINUTE // 2)
 
 

@@ -1,24 +1,20 @@
-"""With an API Key: what only `/tasks` and `/solutions` know is verified by the dozen, and found without callbacks."""
+"""With an API Key: what only `/tasks` and `/solutions` know is verified by the dozen."""
 
 import pathlib
-import sqlite3
 from collections.abc import Callable, Iterator
 
 import pytest
-import sqlalchemy as sa
 import structlog.testing
-from sqlalchemy import event
 from structlog.typing import EventDict
 
 from archiver.failures import ApiAnswerUnreadable, ApiForbidden, ApiServerError
 from archiver.kling.limiter import Priority
 from archiver.model import Callback, Stage, State, Status
-from archiver.sweep.counts import SweepEnd
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
+from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, SECOND
 from tests.harness.questions import FAMILIES, Questions
-from tests.simulator import LoggedRequest, faults
+from tests.simulator import faults
 
-VIDEO, SOLUTION, TASKS, SOLUTIONS = "tasks/video", "solutions/virtual_try_on", "tasks/all", "solutions/all"
+VIDEO, SOLUTION = "tasks/video", "solutions/virtual_try_on"
 
 
 @pytest.fixture(autouse=True)
@@ -54,12 +50,6 @@ def events(lines: list[EventDict], name: str) -> list[EventDict]:
     return [line for line in lines if line["event"] == name]
 
 
-def settle(questions: Questions) -> None:
-    """Work until nothing is due."""
-    while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-        questions.step()
-
-
 # --- ids that callbacks name ----------------------------------------------------------------------------------------
 
 
@@ -70,7 +60,7 @@ def test_two_thousand_callbacks_that_only_tasks_can_tell_cost_six_calls_a_hundre
     ids = questions.history(count, family=VIDEO)
     for start in range(0, count, 200):
         questions.tell(*ids[start : start + 200], family=hint)
-    settle(questions)
+    questions.verify_all()
 
     for start in range(0, count, 500):
         assert questions.states(*ids[start : start + 500]) == {State.SUCCEEDED}
@@ -81,7 +71,7 @@ def test_two_thousand_callbacks_that_only_tasks_can_tell_cost_six_calls_a_hundre
 def test_a_thousand_callbacks_of_a_family_of_its_own_are_matched_by_the_list(questions: Questions) -> None:
     ids = questions.history(1000)
     questions.tell(*ids, family=None)
-    settle(questions)
+    questions.verify_all()
 
     assert questions.states(*ids[:500]) == questions.states(*ids[500:]) == {State.SUCCEEDED}
     assert sum(questions.calls.values()) <= 0.01 * 1000
@@ -89,7 +79,7 @@ def test_a_thousand_callbacks_of_a_family_of_its_own_are_matched_by_the_list(que
 
 def test_forged_ids_are_dismissed_twenty_a_call(questions: Questions) -> None:
     questions.tell(*(f"forged-{number}" for number in range(400)), family=None)
-    settle(questions)
+    questions.verify_all()
 
     assert questions.calls["tasks"] == 20
     assert questions.calls.get("query", 0) == 0
@@ -99,7 +89,7 @@ def test_forged_ids_are_dismissed_twenty_a_call(questions: Questions) -> None:
 def test_a_forged_id_costs_a_few_questions_until_it_is_given_up(questions: Questions) -> None:
     questions.tell(*(f"forged-{number}" for number in range(20)), family=None)
     for _ in range(30):
-        settle(questions)
+        questions.verify_all()
         questions.clock.advance(MINUTE // 2)
 
     assert questions.states(*(f"forged-{number}" for number in range(20))) == {State.UNKNOWN}
@@ -111,7 +101,7 @@ def test_an_id_that_tasks_leaves_out_is_found_by_its_own_path(questions: Questio
     task_id = questions.sim.create_task(status="succeed")
     questions.tell(task_id, family=None)
     for _ in range(4):
-        settle(questions)
+        questions.verify_all()
         questions.clock.advance(10 * SECOND)
 
     assert questions.states(task_id) == {State.SUCCEEDED}
@@ -121,7 +111,7 @@ def test_an_id_that_tasks_leaves_out_is_found_by_its_own_path(questions: Questio
 def test_a_legacy_task_without_a_family_is_read_by_its_own_path(questions: Questions) -> None:
     task_id = questions.sim.create_task(family="images/omni-image", series=True, images=2, status="succeed")
     questions.tell(task_id, family=None)
-    settle(questions)
+    questions.verify_all()
 
     (lease,) = questions.desk.claim_all(Stage.ARCHIVE)
     assert lease.family == "images/omni-image"
@@ -133,7 +123,7 @@ def test_a_family_that_is_not_configured_is_known_by_what_it_has_made(questions:
     image = questions.sim.create_task(family="images/kolors-virtual-try-on", status="succeed")
     audio = questions.sim.create_task(family="audio/text-to-audio", status="succeed")
     questions.tell(video, image, audio, family=None)
-    settle(questions)
+    questions.verify_all()
 
     families = [questions.desk.shown(task_id)["family"] for task_id in (video, image, audio)]
     assert families == ["tasks/video", "tasks/image", "audio/text-to-audio"]
@@ -144,11 +134,11 @@ def test_a_task_that_runs_is_settled_by_what_it_has_made_in_the_end(
 ) -> None:
     task_id = questions.sim.create_task(family="tasks/image")
     questions.tell(task_id, family=None, status=Status.RUNNING)
-    settle(questions)
+    questions.verify_all()
     assert questions.desk.shown(task_id)["state"] == "running"
     questions.sim.succeed(task_id)
     questions.clock.advance(MINUTE)
-    settle(questions)
+    questions.verify_all()
 
     shown = questions.desk.shown(task_id)
     assert (shown["state"], shown["family"]) == ("succeeded", "tasks/image")
@@ -158,7 +148,7 @@ def test_a_task_that_runs_is_settled_by_what_it_has_made_in_the_end(
 def test_callbacks_about_what_still_runs_cost_no_more(questions: Questions) -> None:
     ids = questions.history(400, family=VIDEO, status="processing")
     questions.tell(*ids, family=None, status=Status.RUNNING)
-    settle(questions)
+    questions.verify_all()
 
     assert questions.states(*ids) == {State.RUNNING}
     assert sum(questions.calls.values()) <= 0.06 * 400
@@ -169,11 +159,11 @@ def test_a_legacy_task_that_ran_when_it_was_called_back_is_read_by_its_own_path_
 ) -> None:
     task_id = questions.sim.create_task(images=2, indexes=[4, 2])
     questions.tell(task_id, family=None, status=Status.RUNNING)
-    settle(questions)
+    questions.verify_all()
     assert questions.desk.shown(task_id)["family"] == VIDEO
     questions.sim.succeed(task_id)
     questions.clock.advance(MINUTE)
-    settle(questions)
+    questions.verify_all()
 
     (lease,) = questions.desk.claim_all(Stage.ARCHIVE)
     assert (lease.family, lease.document["task_id"]) == (FAMILY, task_id)
@@ -184,7 +174,7 @@ def test_a_legacy_task_that_ran_when_it_was_called_back_is_read_by_its_own_path_
 def test_a_registered_external_id_is_found_by_that_name(questions: Questions) -> None:
     task_id = questions.sim.create_task(family=VIDEO, status="succeed", external_task_id="order-7")
     questions.desk.ledger.registrations.register("order-7", account=ACCOUNT, family=VIDEO)
-    settle(questions)
+    questions.verify_all()
 
     assert questions.states(task_id) == {State.SUCCEEDED}
     assert questions.desk.shown("order-7")["task_id"] == task_id
@@ -193,10 +183,10 @@ def test_a_registered_external_id_is_found_by_that_name(questions: Questions) ->
 def test_an_id_that_the_api_will_not_take_keeps_no_other_from_its_answer(questions: Questions) -> None:
     known, *ids = questions.history(7, family=VIDEO)
     questions.tell(known, family=VIDEO)
-    settle(questions)
+    questions.verify_all()
     questions.sim.fault("tasks", faults.ErrorCode(400, 1201), match="poison")
     questions.tell(*ids[:3], "poison", *ids[3:], family=VIDEO)
-    settle(questions)
+    questions.verify_all()
 
     assert questions.states(*ids) == {State.SUCCEEDED}
     assert questions.states("poison") == {State.REPORTED}
@@ -215,7 +205,7 @@ def test_a_row_that_cannot_be_read_is_not_taken_for_an_id_that_is_not_known(ques
     assert questions.states(sound) == {State.SUCCEEDED}
     questions.sim.override(broken, None)
     questions.clock.advance(MINUTE)
-    settle(questions)
+    questions.verify_all()
     assert questions.states(broken) == {State.SUCCEEDED}
 
 
@@ -226,7 +216,7 @@ def test_an_outage_costs_every_id_a_try_and_none_its_place(questions: Questions)
 
     assert [type(answer) for answer in questions.ask_batch()] == [ApiServerError] * 5
     questions.clock.advance(MINUTE)
-    settle(questions)
+    questions.verify_all()
 
     assert questions.states(*ids) == {State.SUCCEEDED}
 
@@ -237,7 +227,7 @@ def test_a_family_that_the_key_may_not_read_does_not_keep_a_task_that_tasks_show
     task_id = questions.sim.create_task(family="tasks/image", status="succeed")
     questions.sim.fault(None, faults.ErrorCode(403, 1103), match="omni-image")
     questions.tell(task_id, family=None)
-    settle(questions)
+    questions.verify_all()
 
     assert questions.states(task_id) == {State.SUCCEEDED}
     assert questions.desk.ledger.holds.any() is False
@@ -249,7 +239,7 @@ def test_a_key_without_the_right_to_tasks_reads_the_families_own_paths(
     task_id = questions.sim.create_task(status="succeed")
     questions.sim.fault("tasks", faults.ErrorCode(403, 1103))
     questions.tell(task_id, family=None)
-    settle(questions)
+    questions.verify_all()
 
     assert questions.states(task_id) == {State.SUCCEEDED}
     assert questions.desk.ledger.holds.any() is False
@@ -266,9 +256,9 @@ def test_a_solution_is_found_at_its_own_path_in_either_shape(
     questions.sim.switches.solution_shape = "outputs" if shape == "outputs" else "images"
     task_id = questions.sim.create_task(family=SOLUTION, status="succeed", images=2)
     questions.tell(task_id, family=None)
-    settle(questions)
+    questions.verify_all()
     questions.clock.advance(10 * SECOND)
-    settle(questions)
+    questions.verify_all()
 
     shown = questions.desk.shown(task_id)
     assert (shown["state"], shown["family"], len(shown["assets"])) == ("succeeded", SOLUTION, 2)
@@ -279,227 +269,11 @@ def test_a_solution_is_buried_with_the_reason_where_solutions_are_not_offered(qu
     questions.sim.fault("solutions", faults.ErrorCode(404, 1203))
     questions.tell(solution, family=SOLUTION)
     questions.tell(video, family=VIDEO)
-    settle(questions)
+    questions.verify_all()
 
     shown = questions.desk.shown(solution)
     assert (shown["state"], shown["reason"]) == ("buried", "api_not_offered")
     assert questions.states(video) == {State.SUCCEEDED}
-
-
-# --- what nobody names ------------------------------------------------------------------------------------------------
-
-
-def test_the_sweep_of_tasks_finds_videos_where_a_video_family_is_configured(
-    open_account: Callable[..., Questions],
-) -> None:
-    questions = open_account(FAMILY, VIDEO)
-    ids = questions.history(3, family=VIDEO)
-    counts = questions.sweeper.sweep(TASKS, full=True)
-
-    assert (counts.end, counts.found, counts.rows) == (SweepEnd.FINISHED, 3, 3)
-    assert questions.states(*ids) == {State.SUCCEEDED}
-    assert questions.desk.shown(ids[0])["discovered_by"] == "sweep"
-
-
-def test_the_sweep_of_tasks_passes_by_what_no_configured_family_makes(questions: Questions) -> None:
-    questions.history(3, family=VIDEO)
-    questions.history(1, family="audio/text-to-audio")
-    questions.history(1, family=VIDEO, status="failed")
-    counts = questions.sweeper.sweep(TASKS, full=True)
-
-    assert (counts.found, counts.rows) == (0, 5)
-    assert questions.desk.rows("SELECT * FROM tasks") == []
-
-
-def test_a_legacy_task_that_the_sweep_of_tasks_finds_is_read_by_its_own_path(questions: Questions) -> None:
-    task_id = questions.sim.create_task(images=2, indexes=[4, 2], status="succeed")
-    counts = questions.sweeper.sweep(TASKS, full=True)
-    assert (counts.found, questions.states(task_id)) == (1, {State.REPORTED})
-    settle(questions)
-
-    shown = questions.desk.shown(task_id)
-    (lease,) = questions.desk.claim_all(Stage.ARCHIVE)
-    assert (shown["state"], shown["family"], shown["discovered_by"]) == ("succeeded", FAMILY, "sweep")
-    assert lease.document["task_id"] == task_id
-    assert [asset.asset.index for asset in lease.assets] == [4, 2]
-
-
-@pytest.mark.parametrize("family", [VIDEO, FAMILY])
-def test_the_sweep_of_tasks_brings_back_an_id_that_was_given_up(questions: Questions, family: str) -> None:
-    questions.tell("930810057590833241", family=None)
-    for _ in range(20):
-        settle(questions)
-        questions.clock.advance(MINUTE)
-    assert questions.states("930810057590833241") == {State.UNKNOWN}
-    questions.sim.create_task(family=family, task_id="930810057590833241", status="succeed")
-    questions.sweeper.sweep(TASKS, full=True)
-    settle(questions)
-
-    # Videos are not configured, but a callback's task is archived whatever its family.
-    assert questions.states("930810057590833241") == {State.SUCCEEDED}
-
-
-@pytest.mark.parametrize("window_time", ["created_at", "updated_at"])
-def test_a_task_that_ran_at_one_sweep_is_found_finished_by_a_later_one(
-    open_account: Callable[..., Questions], window_time: str
-) -> None:
-    questions = open_account(VIDEO)
-    questions.sim.switches.window_time = "created_at" if window_time == "created_at" else "updated_at"
-    task_id = questions.sim.create_task(family=VIDEO)
-    questions.sweeper.sweep(TASKS, full=True)
-    questions.clock.advance(5 * HOUR)
-    questions.sweeper.sweep(TASKS, full=False)
-    questions.sim.succeed(task_id)
-    questions.clock.advance(5 * MINUTE)
-    questions.sweeper.sweep(TASKS, full=False)
-
-    assert questions.states(task_id) == {State.SUCCEEDED}
-
-
-@pytest.mark.parametrize("order", ["newest_first", "oldest_first", "shuffled"])
-@pytest.mark.parametrize("cursor_pages", [None, 2])
-@pytest.mark.parametrize("bounds", [(True, True), (False, False)])
-def test_neither_order_nor_bounds_nor_the_life_of_a_cursor_cost_a_task(
-    open_account: Callable[..., Questions],
-    order: str,
-    cursor_pages: int | None,
-    bounds: tuple[bool, bool],
-) -> None:
-    questions = open_account(VIDEO)
-    switches = questions.sim.switches
-    switches.list_order = order  # type: ignore[assignment]  # one of its words
-    switches.cursor_pages_max, switches.window_bounds, switches.list_page_rows_max = cursor_pages, bounds, 10
-    ids = questions.history(50, family=VIDEO, age=MINUTE)
-    counts = questions.sweeper.sweep(TASKS, full=True)
-
-    assert counts.found == 50
-    assert questions.states(*ids) == {State.SUCCEEDED}
-
-
-def test_an_incremental_sweep_of_tasks_reads_hours_and_not_days(
-    open_account: Callable[..., Questions],
-) -> None:
-    questions = open_account(VIDEO)
-    questions.sim.switches.list_page_rows_max = 10
-    questions.history(100, family=VIDEO, age=2 * DAY)
-    assert questions.sweeper.sweep(TASKS, full=True).pages == 10
-    questions.clock.advance(5 * MINUTE)
-
-    assert questions.sweeper.sweep(TASKS, full=False).pages == 1
-    assert questions.sweeper.is_full_due(TASKS) is False
-
-
-def test_a_clock_hours_ahead_of_the_apis_keeps_no_task_from_an_incremental_sweep(
-    open_account: Callable[..., Questions],
-) -> None:
-    questions = open_account(VIDEO)
-    questions.ahead_ms = 8 * HOUR
-    questions.sweeper.sweep(TASKS, full=True)
-    task_id = questions.sim.create_task(family=VIDEO, status="succeed")
-    questions.clock.advance(5 * MINUTE)
-
-    assert questions.sweeper.sweep(TASKS, full=False).found == 1
-    assert questions.states(task_id) == {State.SUCCEEDED}
-
-
-@pytest.mark.parametrize("family", [FAMILY, VIDEO])
-def test_a_page_of_more_rows_than_were_asked_for_fails_no_sweep(
-    open_account: Callable[..., Questions], family: str
-) -> None:
-    def keep_small(_: object, cursor: sqlite3.Cursor, *__: object) -> None:
-        # So that it needs no page of 250,000.
-        cursor.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 600)
-
-    questions = open_account(FAMILY, VIDEO)
-    questions.sim.switches.limit_ignored = True
-    questions.history(700, family=family)
-    event.listen(sa.Engine, "before_cursor_execute", keep_small)
-    try:
-        counts = questions.sweeper.sweep(TASKS, full=True)
-    finally:
-        event.remove(sa.Engine, "before_cursor_execute", keep_small)
-
-    assert (counts.end, counts.pages, counts.found) == (SweepEnd.FINISHED, 1, 700)
-
-
-def test_a_task_that_is_too_old_is_passed_by(open_account: Callable[..., Questions]) -> None:
-    questions = open_account(VIDEO)
-    questions.sim.switches.purge_rows = False
-    questions.sim.switches.window_time = "updated_at"
-    old = questions.sim.create_task(family=VIDEO, created_at=questions.clock() - 31 * DAY)
-    questions.sim.succeed(old)
-    counts = questions.sweeper.sweep(TASKS, full=True)
-
-    assert (counts.passed_by, counts.found) == (1, 0)
-    assert questions.desk.rows("SELECT * FROM tasks") == []
-
-
-def test_a_row_that_cannot_be_read_is_said_and_fails_no_page(
-    open_account: Callable[..., Questions], lines: list[EventDict]
-) -> None:
-    questions = open_account(VIDEO)
-    broken, sound = questions.history(2, family=VIDEO)
-    questions.sim.override(broken, {"id": broken, "status": "odd"})
-    counts = questions.sweeper.sweep(TASKS, full=True)
-
-    assert (counts.malformed, counts.found) == (1, 1)
-    assert questions.states(sound) == {State.SUCCEEDED}
-    assert [line["count"] for line in events(lines, "sweep.row_skipped")] == [1]
-
-
-def test_the_sweep_of_solutions_finds_them_under_their_name(open_account: Callable[..., Questions]) -> None:
-    questions = open_account(FAMILY, SOLUTION)
-    questions.sim.switches.tasks_show = frozenset({"legacy", "new", "solution"})
-    finished, running = (
-        questions.history(1, family=SOLUTION),
-        questions.history(1, family=SOLUTION, status="processing"),
-    )
-    questions.clock.advance(SECOND)
-    for name in (SOLUTIONS, TASKS):
-        questions.sweeper.sweep(name, full=True)
-    settle(questions)
-
-    assert (questions.states(*finished), questions.states(*running)) == ({State.SUCCEEDED}, {State.RUNNING})
-    assert questions.desk.shown(finished[0])["family"] == SOLUTION
-
-
-def test_a_dry_run_counts_a_task_once_though_list_and_tasks_show_it(questions: Questions) -> None:
-    questions.history(3)
-    counted: set[str] = set()
-    forecasts = [questions.sweeper.dry_run(name, full=True, counted=counted) for name in (FAMILY, TASKS)]
-
-    assert [counts.to_archive for counts in forecasts] == [3, 0]
-    assert [counts.files for counts in forecasts] == [3, 0]
-    assert questions.desk.rows("SELECT * FROM tasks") == []
-
-
-def test_a_sweep_that_is_overtaken_stops_and_says_so(open_account: Callable[..., Questions]) -> None:
-    questions = open_account(VIDEO)
-    questions.sim.switches.list_page_rows_max = 1
-    questions.history(3, family=VIDEO)
-
-    def overtake(_request: LoggedRequest) -> None:
-        if questions.sim.requests["tasks"] == 2:
-            questions.clock.advance(2 * MINUTE)
-            questions.desk.ledger.sweeps.begin(account=ACCOUNT, family=TASKS)
-
-    questions.sim.on_request(overtake)
-    assert questions.sweeper.sweep(TASKS, full=True).end is SweepEnd.OVERTAKEN
-
-
-def test_a_callback_that_the_sweep_was_faster_than_is_missed_only_if_it_never_comes(
-    open_account: Callable[..., Questions],
-) -> None:
-    questions = open_account(VIDEO)
-    heard, unheard = questions.sim.create_task(family=VIDEO), questions.sim.create_task(family=VIDEO)
-    questions.clock.advance(MINUTE)
-    for task_id in (heard, unheard):
-        questions.sim.succeed(task_id)
-    questions.sweeper.sweep(TASKS, full=True)
-    questions.tell(heard, family=VIDEO)
-    questions.clock.advance(5 * MINUTE)
-
-    assert questions.desk.ledger.deadlines.count_missed(patience_ms=5 * MINUTE) == {(ACCOUNT, VIDEO): 1}
 
 
 # --- without an API Key -----------------------------------------------------------------------------------------------
@@ -515,7 +289,7 @@ def test_with_a_pair_of_keys_a_finished_task_of_the_new_standard_is_buried_and_t
             [Callback(ACCOUNT, task_id, Status.SUCCEEDED, family, None, ("outputs",))]
         )
         for _ in range(2):
-            settle(questions)
+            questions.verify_all()
             questions.clock.advance(10 * SECOND)
 
         shown = questions.desk.shown(task_id)

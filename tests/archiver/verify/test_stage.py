@@ -197,8 +197,7 @@ def test_a_task_of_the_new_standard_is_asked_for_with_an_api_key(tmp_path: pathl
     with Questions(tmp_path, api_key=True) as questions:
         ids = questions.history(LIST_IDS_MIN)
         questions.tell(*ids, family="tasks/image")
-        while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-            questions.step()
+        questions.verify_all()
 
         assert questions.states(*ids) == {State.SUCCEEDED}
         assert questions.calls == {"tasks": 1}
@@ -266,8 +265,7 @@ def test_ten_unknown_ids_and_none_confirmed_within_an_hour_are_said_once(
         questions.tell(f"t{number}")
         questions.ask_due()
     questions.clock.advance(11 * MINUTE)
-    while questions.desk.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
-        questions.step()
+    questions.verify_all()
 
     said = [line for line in lines if line["event"] == "ids.unconfirmed"]
     assert len(said) == 1
