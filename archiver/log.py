@@ -203,9 +203,8 @@ class _LibraryHandler(logging.Handler):
         except (TypeError, ValueError, KeyError):  # its format string and arguments do not match
             message = str(record.msg)
         get().log(
-            min(
-                max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL
-            ),  # its level may lie between ours
+            # A library's level may lie between ours.
+            min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL),
             "library.logged",
             logger=record.name,
             message=message,

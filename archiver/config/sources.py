@@ -120,7 +120,7 @@ def read(
 
 def _read_environment(given: SettingsSources, environ: Mapping[str, str], *, known: KnownSettings) -> None:
     """An empty variable counts as unset: compose and unit files write unset ones like that."""
-    ours = {
+    own = {
         name.removeprefix(PREFIX).lower(): value.strip()
         for name, value in environ.items()
         if name.startswith(PREFIX) and name.isupper() and name != CONFIG_NAME and value.strip()
@@ -128,9 +128,9 @@ def _read_environment(given: SettingsSources, environ: Mapping[str, str], *, kno
     keys = frozenset(known.keys())
     given.unknown.extend(
         f"{_variable(key)} is not a setting{_did_you_mean(key, keys, spelled=_variable)}"
-        for key in sorted(ours.keys() - keys)
+        for key in sorted(own.keys() - keys)
     )
-    _add_layer(given, {key: ours[key] for key in ours.keys() & keys}, known=known, label=_variable)
+    _add_layer(given, {key: own[key] for key in own.keys() & keys}, known=known, label=_variable)
 
 
 def _read_config(given: SettingsSources, path: pathlib.Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Leases kept alive by two clocks: the ledger's, and one that nobody can set."""
+"""Leases by two clocks: the ledger's wall clock, and the monotonic clock."""
 
 import pathlib
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def test_renewal_keeps_it_for_as_long_as_the_work_takes(keeping: Keeping) -> Non
     assert keeping.desk.claim_all(Stage.ARCHIVE) == []
 
 
-def test_a_lease_that_somebody_else_has_now_is_over_at_the_next_renewal(keeping: Keeping) -> None:
+def test_a_lease_that_another_worker_took_over_ends_at_the_next_renewal(keeping: Keeping) -> None:
     lease = keeping.claim()
     keeping.desk.clock.advance(LEASE_SECONDS * SECOND)  # this process stood still, its own clock with it
     other = keeping.desk.claim(Stage.ARCHIVE)
@@ -96,7 +96,7 @@ def test_a_lease_that_somebody_else_has_now_is_over_at_the_next_renewal(keeping:
     assert keeping.desk.row()["lease_token"] == other.token
 
 
-def test_confirming_finds_out_that_somebody_else_has_it(keeping: Keeping) -> None:
+def test_confirming_detects_that_another_worker_holds_the_lease(keeping: Keeping) -> None:
     lease = keeping.claim()
     keeping.desk.clock.advance(LEASE_SECONDS * SECOND)
     keeping.desk.claim(Stage.ARCHIVE)
@@ -118,7 +118,7 @@ def test_after_confirming_there_is_time_left_for_the_put(keeping: Keeping, secon
     assert keeping.desk.claim_all(Stage.ARCHIVE) == []
 
 
-def test_a_lease_that_is_over_is_not_confirmed_even_where_nobody_else_wants_it(keeping: Keeping) -> None:
+def test_an_expired_lease_is_not_confirmed_even_if_no_other_worker_holds_it(keeping: Keeping) -> None:
     lease = keeping.claim()
     keeping.pass_seconds(LEASE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""A receiver on a real socket, with a record function that the test holds in its hand."""
+"""A receiver on a real socket, with a record function of the test."""
 
 import contextlib
 import dataclasses

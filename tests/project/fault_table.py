@@ -1,7 +1,7 @@
-"""Every fault from outside that this program is built to outlive, what it does then, and the test that shows it.
+"""Every fault from outside that the program must survive, what it does then, and the tests that show it.
 
-`test_fault_table` holds the table true: each row names tests that exist, and each test of a
-`tests/**/test_*faults.py` stands in a row. `python -m tests.project.fault_table` prints it.
+`test_fault_table` checks that each row names existing tests, and that each test in `tests/**/test_*faults.py` has one.
+`python -m tests.project.fault_table` prints it.
 """
 
 import dataclasses

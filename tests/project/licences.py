@@ -1,6 +1,6 @@
 """`python -m tests.project.licences`: writes deploy/licences.md, the licences of the packages that the daemon needs.
 
-From the metadata of what is installed; what a lock has for other systems only keeps the row that it had.
+It reads the metadata of installed packages. A package that is locked for other systems only keeps its row.
 """
 
 import importlib.metadata
@@ -21,12 +21,12 @@ Written by `make licences`, held against the installed packages by the tests.
 
 
 def locked() -> dict[str, str]:
-    """Every package of the runtime lock and its version, whatever system it is for."""
+    """Every package of the runtime lock, for any system, with its version."""
     return dict(re.findall(r"(?m)^([a-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text()))
 
 
 def written() -> dict[str, tuple[str, str]]:
-    """The table as it is: package → version and licence."""
+    """The present table: package → version and licence."""
     rows = re.findall(r"(?m)^\| ([a-z0-9._-]+) \| (\d\S*) \| (.+) \|$", PATH.read_text())
     return {package: (version, licence) for package, version, licence in rows}
 

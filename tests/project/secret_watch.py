@@ -1,12 +1,10 @@
-"""A pytest plugin: hears everything that daemons, commands and doors say in this session, and knows every secret of it.
+"""A pytest plugin that fails the session if any output contains a secret.
 
-What is heard: each line of the log, whoever configured it; each event that a test captured instead, which no redaction
-has seen; each failure's message, which the ledger keeps and `show` prints; the output of each daemon and command; each
-HTTP answer and metrics page of each door; and whatever a test printed. Secrets are told when they are made, so what was
-said before cannot hold them, and every text is judged once, as it is said. A leak fails the session, naming its test.
+It checks every log line, every captured event (before redaction), every failure's message (the ledger keeps it and
+`show` prints it), the output of daemons and commands, every HTTP response of a daemon, and whatever a test prints.
+Secrets are registered when they are made, so each text is checked once, when it is written.
 
-It listens by wrapping a handful of methods for the length of the session: a test that had to report its own output
-could forget to.
+It wraps a few methods for the length of the session, because a test could forget to report its own output.
 """
 
 import dataclasses
@@ -32,7 +30,7 @@ from tests.simulator.signing import UrlSigner
 EXCERPT_CHARACTERS = 80
 NAMED_MAX = 30
 SECRET_CHARACTERS_MIN = 8
-"""Shorter values are words that tests give where any would do."""
+"""Shorter values are arbitrary words in tests."""
 AWS_SECRETS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 SECRET_SETTINGS = frozenset(setting.name for setting in SETTINGS if setting.secret) | AWS_SECRETS
 
@@ -41,55 +39,55 @@ _SHAPES = {
     "a signed query": re.compile(r"[?&](?:Signature|ksSecret|X-Amz-Signature|pkey)=[\w~%+/-]{16,}"),
     "a signing secret": re.compile(r"\bwhsec_[\w+/]{16,}"),
 }
-"""What is a secret by its looks, whoever made it."""
+"""Texts that look like secrets, registered or not."""
 _SIGNATURE = re.compile(r"Signature=([\w~-]+)")
 _LONG_WORD = re.compile(r"[\w~-]{32,}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Leak:
-    """A secret that was said."""
+    """A secret in an output."""
 
     test: str
     where: str
     secret: str
-    """What it is, such as KLING_SECRET_KEY."""
+    """Its name, such as KLING_SECRET_KEY."""
     excerpt: str
 
 
 class SecretWatch:
-    """The secrets of a session and what was said of them. Thread-safe."""
+    """The secrets of a session, and the leaks. Thread-safe."""
 
     def __init__(self) -> None:
         self.leaks: list[Leak] = []
         self.heard = 0
-        """How many texts were judged."""
+        """Number of checked texts."""
         self._secrets: dict[str, str] = {}
         self._signatures: set[str] = set()
         self._doors: set[str] = set()
         self._lock = threading.Lock()
 
     def secret(self, name: str, value: str) -> None:
-        """From now on nobody may say `value`, as it is or as a URL would carry it."""
+        """From now on `value` may not appear, neither plain nor URL-encoded."""
         if len(value) >= SECRET_CHARACTERS_MIN:
             with self._lock:
                 self._secrets |= dict.fromkeys((value, quote(value), quote(value, safe="")), name)
 
     def signature(self, query: str) -> None:
-        """A URL was signed: from now on nobody may say its signature, with or without the rest of the query."""
+        """From now on the signature in this query may not appear."""
         found = _SIGNATURE.search(query)
         assert found is not None
         with self._lock:
             self._signatures.add(found[1])
 
     def environment(self, environ: Mapping[str, str]) -> None:
-        """A process gets these settings: the secrets among them are secrets now. Lists while rotating count each."""
+        """Register the secrets among these settings; of a comma list, each."""
         for name in SECRET_SETTINGS & environ.keys():
             for value in environ[name].split(","):
                 self.secret(name, value.strip())
 
     def door(self, url: str) -> None:
-        """Whatever is answered from there is heard."""
+        """Check every response from this URL."""
         with self._lock:
             self._doors.add(url)
 
@@ -98,7 +96,7 @@ class SecretWatch:
             return url in self._doors
 
     def said(self, where: str, text: str) -> None:
-        """Judge it."""
+        """Check this text."""
         with self._lock:
             self.heard += 1
             for name, excerpt in self._found(text):
@@ -118,14 +116,14 @@ class SecretWatch:
 
 
 WATCH = SecretWatch()
-"""The one of this session."""
+"""Of this session."""
 
 
 # --- listening ------------------------------------------------------------------------------------------------------
 
 
 def _before(patch: pytest.MonkeyPatch, owner: type, method: str, hear: Callable[..., None]) -> None:
-    """Before each call of the method `hear` is told its arguments."""
+    """Call `hear` with the arguments before each call of the method."""
     original = getattr(owner, method)
 
     @functools.wraps(original)
@@ -137,7 +135,7 @@ def _before(patch: pytest.MonkeyPatch, owner: type, method: str, hear: Callable[
 
 
 def _after(patch: pytest.MonkeyPatch, owner: type, method: str, hear: Callable[..., None]) -> None:
-    """After each call of the method `hear` is told its result and its arguments."""
+    """Call `hear` with result and arguments after each call of the method."""
     original = getattr(owner, method)
 
     @functools.wraps(original)
@@ -176,11 +174,11 @@ def _hear_signature(query: str, *_: object, **__: object) -> None:
 
 
 def _wrap_settings(patch: pytest.MonkeyPatch) -> None:
-    """Whatever settings are loaded from, in this process, has secrets from now on."""
+    """Register the secrets of all settings that this process loads."""
     original = Settings.load.__func__  # type: ignore[attr-defined]  # a class method has one
 
     def listened(cls: type[Settings], /, environ: Mapping[str, str], **named: Any) -> Settings:
-        # Hypothesis makes settings of words that it finds in our sources, which others go on saying.
+        # Hypothesis makes settings from words in our sources, which may appear anywhere.
         if not hypothesis.currently_in_test_context():
             WATCH.environment(environ)
         return original(cls, environ, **named)  # type: ignore[no-any-return]  # as the original
@@ -193,7 +191,7 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
     for level in ("msg", "debug", "info", "warning", "error", "critical"):
-        _before(patch, log._Sink, level, _hear_line)  # noqa: SLF001 -- the one place that every line comes by
+        _before(patch, log._Sink, level, _hear_line)  # noqa: SLF001 -- every line passes here
     _before(patch, structlog.testing.LogCapture, "__call__", _hear_event)
     _wrap_settings(patch)
     _after(patch, KlingSimulator, "__init__", _hear_account)
@@ -204,31 +202,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """What a test or the program in it printed or logged."""
+    """Check what a test printed or logged."""
     for title, text in report.sections:
         WATCH.said(title, text)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 -- the hook's signature
-    """One of several processes that share the tests has ended: what it heard counts here."""
+    """Add the results of a pytest-xdist process that has ended."""
     heard = getattr(node, "workeroutput", {})
     WATCH.heard += heard.get("heard", 0)
     WATCH.leaks += [Leak(*leak) for leak in heard.get("leaks", ())]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A leak is a failure, whatever the tests say."""
-    told = getattr(session.config, "workeroutput", None)
-    if told is not None:
-        told.update(heard=WATCH.heard, leaks=[dataclasses.astuple(leak) for leak in WATCH.leaks])
+    """A leak fails the session even if all tests pass."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output.update(heard=WATCH.heard, leaks=[dataclasses.astuple(leak) for leak in WATCH.leaks])
         return
     if WATCH.leaks and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How much was heard; and each leak, once."""
+    """The number of checked texts, and each leak once."""
     terminalreporter.line(f"secrets: {WATCH.heard} texts heard, {len(WATCH.leaks)} leaks")
     if not WATCH.leaks:
         return

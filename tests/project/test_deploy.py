@@ -1,4 +1,4 @@
-"""What we ship to run it with: image, compose file, reverse proxy and unit, held against the program."""
+"""Image, compose file, reverse proxy and unit agree with the program."""
 
 import http.server
 import json
@@ -140,7 +140,7 @@ def test_the_image_starts_a_command_of_the_project_directly_so_that_it_gets_the_
 
 @pytest.fixture
 def door() -> Iterator[http.server.HTTPServer]:
-    """What stands in for the daemon: answers each path with the status that its `statuses` have."""
+    """A stand-in for the daemon: answers each path with its status in `statuses`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

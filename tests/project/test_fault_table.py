@@ -1,4 +1,4 @@
-"""The table of faults against the tests themselves: nothing in it is made up, and no fault is tested in secret."""
+"""Each row of the table of faults names existing tests, and each fault test has a row."""
 
 import ast
 import pathlib

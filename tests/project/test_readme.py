@@ -1,4 +1,4 @@
-"""README tells no lie: its tables are held against the code."""
+"""README's tables agree with the code."""
 
 import re
 import textwrap

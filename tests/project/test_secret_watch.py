@@ -1,4 +1,4 @@
-"""The listener itself: a secret that anybody says in a session of tests fails that session, however it is said."""
+"""A secret in any output of a test session fails that session."""
 
 import pathlib
 import subprocess

@@ -1,4 +1,4 @@
-"""What comes from others: pinned by hash, from no index that a file names, under licences that we may pass on."""
+"""Dependencies: pinned by hash, from no index named in a file, under licences that permit redistribution."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""The application around the endpoints: unknown paths, and errors nobody caught."""
+"""The application around the endpoints: unknown paths, and uncaught errors."""
 
 import pytest
 import structlog

@@ -27,7 +27,7 @@ def test_readyz_is_200_while_callbacks_can_be_committed(parts: AppParts) -> None
     assert (answer.status_code, answer.json()) == (200, READY)
 
 
-def test_what_is_degraded_is_told_and_closes_no_door(parts: AppParts) -> None:
+def test_degraded_parts_are_listed_and_do_not_make_it_unready(parts: AppParts) -> None:
     holds = [{"stage": "archive", "reason": "bucket_missing"}]
     with client(parts, degraded=lambda: holds) as running:
         answer = running.get("/readyz")

@@ -1,4 +1,4 @@
-"""Several accounts in the TOML file: what each may say, what two may not share, one clear sentence a mistake."""
+"""Several accounts in the TOML file: allowed settings, conflicts, one clear sentence for each mistake."""
 
 import pathlib
 import re
@@ -313,7 +313,7 @@ def test_the_problems_of_all_accounts_come_at_once(path: pathlib.Path) -> None:
     ]
 
 
-def test_a_prefix_without_its_slash_is_said_with_its_account(path: pathlib.Path) -> None:
+def test_the_warning_about_a_prefix_without_slash_names_the_account(path: pathlib.Path) -> None:
     (warning,) = load(path, EU.replace('"eu/"', '"eu"') + US).warnings
 
     assert warning.startswith("'s3_prefix' of the account 'eu' does not end with a slash")

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused and how it is said, and that no secret is ever told."""
+"""Settings: their sources, their problems, and that no message contains a secret."""
 
 import base64
 import pathlib

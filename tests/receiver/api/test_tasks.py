@@ -28,14 +28,14 @@ class Desk:
     def __init__(self, folder: pathlib.Path, *accounts: str) -> None:
         self.clock = Clock()
         self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
-        self.told: list[str] = []
+        self.registered: list[str] = []
         api = Api(
             self.ledger.registrations,
             self.ledger.views,
             token=ADMIN,
             accounts=accounts,
             now=self.clock,
-            on_registered=self.told.append,
+            on_registered=self.registered.append,
         )
         self.edge = Edge(routes=api.routes())
 
@@ -103,7 +103,7 @@ def two(tmp_path: pathlib.Path) -> Iterator[Desk]:
     ],
 )
 @pytest.mark.parametrize("path", ["/api/tasks", "/api/tasks/77"])
-def test_without_the_token_nobody_learns_anything(desk: Desk, header: bytes | None, path: str) -> None:
+def test_without_the_token_a_client_learns_nothing(desk: Desk, header: bytes | None, path: str) -> None:
     headers = [] if header is None else [(b"authorization", header)]
     method = "POST" if path == "/api/tasks" else "GET"
     answer = desk.edge.client.request(method, path, headers=headers, content=b"{")
@@ -113,7 +113,7 @@ def test_without_the_token_nobody_learns_anything(desk: Desk, header: bytes | No
     assert desk.ledger.accounts.names() == []
 
 
-def test_the_scheme_has_no_case_and_two_headers_are_none(desk: Desk) -> None:
+def test_the_scheme_has_no_case_and_two_headers_are_refused(desk: Desk) -> None:
     header = (b"authorization", b"bearer " + ADMIN.encode())
 
     assert desk.edge.client.get("/api/tasks/77", headers=[header]).status_code == 404
@@ -146,7 +146,7 @@ def test_a_registration_is_in_the_ledger_when_it_is_answered(desk: Desk) -> None
     assert (shown["task_id"], shown["state"], shown["discovered_by"]) == ("77", "reported", "registration")
     (lease,) = desk.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
     assert lease.request == {"prompt": "a cat", "n": 2}
-    assert desk.told == ["default"]
+    assert desk.registered == ["default"]
 
 
 def test_the_same_registration_again_is_no_second_task(desk: Desk) -> None:
@@ -219,7 +219,7 @@ def test_the_deadline_is_counted_from_when_the_task_was_created_and_is_never_ove
         ({**BODY, "task": "typo"}, "The body has an unknown field; the known ones are account, created_at"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_a_400_that_says_why_and_writes_nothing(
+def test_an_invalid_registration_is_a_400_that_says_why_and_writes_nothing(
     desk: Desk, body: object, said: str
 ) -> None:
     assert said in desk.said(body)
@@ -246,7 +246,7 @@ def test_a_ledger_that_cannot_commit_is_503_and_says_when_to_come_back(
         answer = desk.post(BODY)
 
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, 5001, "5")
-    assert desk.told == []
+    assert desk.registered == []
 
 
 def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(
@@ -286,7 +286,7 @@ def test_a_registration_says_whose_it_is_where_there_are_several(two: Desk) -> N
     assert two.said(BODY) == "account is missing, and there are several: eu, us."
     assert two.post({**BODY, "account": "us"}).json()["data"]["account"] == "us"
 
-    assert (two.shown("77", "eu"), two.told) == (None, ["us"])
+    assert (two.shown("77", "eu"), two.registered) == (None, ["us"])
 
 
 def test_one_id_of_two_accounts_is_two_tasks(two: Desk) -> None:

@@ -1,4 +1,4 @@
-"""The callback endpoint over real sockets: the table of answers, and everything a stranger can do to it."""
+"""The callback endpoint over real sockets: the table of replies, and hostile requests."""
 
 import base64
 import hashlib
@@ -243,7 +243,7 @@ def test_a_connection_serves_on_after_a_refusal(edge: Edge) -> None:
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"413", b"200"]
 
 
-def test_a_sender_that_leaves_halfway_is_nobody_s_error(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sender_that_disconnects_halfway_is_no_error(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:
     recorded = len(edge.journal.callbacks)
     with caplog.at_level(logging.WARNING):
         with edge.connection() as connected:

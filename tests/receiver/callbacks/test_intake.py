@@ -1,4 +1,4 @@
-"""Group commit: nothing is acknowledged before its commit, nothing waits for ever, nobody sinks a neighbour."""
+"""Group commit: no callback is acknowledged before its commit, waits forever, or fails its neighbours."""
 
 import asyncio
 import itertools

@@ -51,7 +51,7 @@ def test_an_older_or_newer_signature_is_stale(off: int) -> None:
 
 
 @pytest.mark.parametrize("at", [b"soon", b"-1", b"1e9", b"nan", b"9" * 400, "１".encode(), b"1781080794.5"])
-def test_a_time_that_is_none_is_stale(at: bytes) -> None:
+def test_a_malformed_time_is_stale(at: bytes) -> None:
     assert signatures().check(headers(at=at), SIGNED_BODY) is SignatureVerdict.STALE
 
 
@@ -115,6 +115,6 @@ def test_four_verdicts_refuse() -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_!!!!", "whsec_ä", "whsec_a"])
-def test_a_secret_that_is_none_is_refused_without_being_shown(secret: str) -> None:
+def test_an_invalid_secret_is_refused_without_being_shown(secret: str) -> None:
     with pytest.raises(ValueError, match=r"^a signing secret must be whsec_ followed by base64$"):
         Signatures([secret], required=False)

@@ -1,4 +1,4 @@
-"""Connections that make no progress, and those that must not be mistaken for them."""
+"""Stalled connections are closed; slow but progressing ones are not."""
 
 import contextlib
 import socket
@@ -96,7 +96,7 @@ def test_a_caller_who_drips_a_request_is_cut_off_like_one_who_is_silent() -> Non
 
 
 def send_for_ever(connected: socket.socket, line: bytes) -> None:
-    """Up to a gigabyte, that is: the test must be able to fail."""
+    """Up to a gigabyte, so that the test can fail."""
     for _ in range(100_000):
         connected.sendall(line)
 

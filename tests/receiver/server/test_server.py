@@ -17,7 +17,7 @@ from receiver.server.server import CannotListen, HttpServer
 from tests.harness.edge import READY, SECONDS_MAX, TOKEN, Edge, legacy_body
 
 
-def test_a_port_in_use_is_said_in_a_sentence() -> None:
+def test_a_port_in_use_is_an_error_in_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotListen, match=rf"^cannot listen on 127\.0\.0\.1:{port}: "):
@@ -25,7 +25,7 @@ def test_a_port_in_use_is_said_in_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("port", [-1, 65536, 10**30])
-def test_a_port_that_is_none_is_said_in_a_sentence(port: int) -> None:
+def test_an_invalid_port_is_an_error_in_a_sentence(port: int) -> None:
     with pytest.raises(CannotListen):
         server(port=port)
 
