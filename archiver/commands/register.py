@@ -10,7 +10,7 @@ import typer
 from archiver.commands.terminal.invocation import (
     AccountName,
     AsJson,
-    account_meant,
+    chosen_account,
     invocation_of,
     no_daemon_sentence,
 )
@@ -56,7 +56,7 @@ def register(
     kept = _kept_request(context, request)
     invocation = invocation_of(context)
     settings = invocation.settings()
-    name = account_meant(context, settings, name=account).account
+    name = chosen_account(context, settings, name=account).name
     with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
         require_account(ledger, settings)
         new = ledger.registrations.register(

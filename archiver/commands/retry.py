@@ -13,7 +13,7 @@ from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import (
     AccountName,
     AsJson,
-    accounts_meant,
+    chosen_accounts,
     invocation_of,
     no_daemon_sentence,
     of_accounts,
@@ -53,8 +53,8 @@ def retry(
     settings = invocation.settings()
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
         require_account(ledger, settings)
-        accounts = accounts_meant(context, settings, name=account)
-        names = [chosen.account for chosen in accounts]
+        accounts = chosen_accounts(context, settings, name=account)
+        names = [chosen.name for chosen in accounts]
         result = _retry_all(ledger, None if buried else task_ids, accounts=names)
         daemons = ledger.daemons.alive()
     if json:

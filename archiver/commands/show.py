@@ -10,7 +10,7 @@ from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import (
     AccountName,
     AsJson,
-    accounts_meant,
+    chosen_accounts,
     invocation_of,
     of_accounts,
 )
@@ -49,10 +49,8 @@ def show(
     invocation = invocation_of(context)
     settings = invocation.settings()
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
-        accounts = accounts_meant(context, settings, name=account)
-        found = [
-            ledger.views.show(task_id, account=each.account) for each in accounts if is_identifier(task_id)
-        ]
+        accounts = chosen_accounts(context, settings, name=account)
+        found = [ledger.views.show(task_id, account=each.name) for each in accounts if is_identifier(task_id)]
     tasks = [task for task in found if task is not None]
     if len(tasks) > 1:
         names = " and ".join(task.account for task in tasks)

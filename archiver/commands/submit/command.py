@@ -11,7 +11,7 @@ from archiver.commands.register import print_family_advice
 from archiver.commands.submit.body import Sides, body_of
 from archiver.commands.submit.progress import SubmitProgress
 from archiver.commands.submit.run import SubmitRun
-from archiver.commands.terminal.invocation import AccountName, account_meant, invocation_of
+from archiver.commands.terminal.invocation import AccountName, chosen_account, invocation_of
 from archiver.commands.terminal.printing import print_note
 from archiver.composition import require_account
 from archiver.config.settings import Need, Settings, SettingsError
@@ -120,7 +120,7 @@ def submit(
     _check_body(context, family, body, check=not no_check)
     invocation = invocation_of(context)
     all_settings = invocation.settings(Need.KLING)
-    settings = account_meant(context, all_settings, name=account)
+    settings = chosen_account(context, all_settings, name=account)
     print_family_advice(family)
     if family in FAMILIES and family not in rules.RULES and not no_check:
         print_note(f"this version has no rules for {family}: the body is sent unchecked.")

@@ -5,11 +5,10 @@ Standard output is for the result.
 
 import math
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Self
 
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from archiver.commands.terminal.live import LiveDisplay
 from archiver.commands.terminal.printing import clean as printable
 from archiver.commands.terminal.printing import console, count_of, print_note
 from archiver.failures import ApiConcurrencyExceeded, CreateOutcomeUnknown, Failure
@@ -24,8 +23,8 @@ class TimeUp(Exception):
     """`--timeout` has passed."""
 
 
-class SubmitProgress:
-    """Waits, and prints why. A context manager.
+class SubmitProgress(LiveDisplay):
+    """Waits, and prints why.
 
     `slots` is how many of the account's slots the task takes. `redact` removes secrets from messages of the API, which
     may repeat the callback URL and the token in it.
@@ -42,13 +41,15 @@ class SubmitProgress:
     ) -> None:
         screen = console(stderr=True)
         self._is_live = screen.is_terminal
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            console=screen,
-            disable=not self._is_live,
-            transient=True,
+        super().__init__(
+            Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=screen,
+                disable=not self._is_live,
+                transient=True,
+            )
         )
         self._now = now
         self._wait = wait
@@ -57,18 +58,6 @@ class SubmitProgress:
         self.redact = redact
         self._line: TaskID | None = None
         self._last_text = ""
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def print_note(self, sentence: str) -> None:
         print_note(self.redact(sentence), screen=self._progress.console if self._is_live else None)

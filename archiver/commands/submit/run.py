@@ -41,7 +41,7 @@ class SubmitRun:
         """Ends the command if the task was not created."""
         client = build_client(self.settings, Metrics(), stop=threading.Event())
         submitter = Submitter(
-            account=self.settings.account,
+            account=self.settings.name,
             client=client,
             ledger=self.ledger,
             pause=self.progress.pause,
@@ -107,7 +107,7 @@ class SubmitRun:
         return self.submitted.outcome is CreateOutcome.EXISTING
 
     def _read_task(self) -> TaskView | None:
-        account = self.settings.account
+        account = self.settings.name
         self.task = self.ledger.views.show(self.name, account=account) or self.ledger.views.show(
             self.submission.external_id, account=account
         )
@@ -123,7 +123,7 @@ class SubmitRun:
                     "outcome": self.submitted.outcome,
                     "task_id": self.submitted.task_id,
                     "external_task_id": self.submission.external_id,
-                    "account": self.settings.account,
+                    "account": self.settings.name,
                     "family": self.submission.family,
                     "state": task.state if task else None,
                     "reason": reason,
@@ -160,7 +160,7 @@ class SubmitRun:
         )
 
     def _where_it_stands(self) -> str:
-        known = self.ledger.registrations.known(self.submission.external_id, account=self.settings.account)
+        known = self.ledger.registrations.known(self.submission.external_id, account=self.settings.name)
         if known is None:
             return "nothing was created."
         if known.is_confirmed:

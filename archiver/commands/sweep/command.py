@@ -14,7 +14,7 @@ from archiver.commands.terminal.invocation import (
     AccountName,
     AsJson,
     Invocation,
-    accounts_meant,
+    chosen_accounts,
     configure_log,
     invocation_of,
     no_daemon_sentence,
@@ -24,7 +24,7 @@ from archiver.composition import build_account, require_account
 from archiver.config.settings import Need, Settings
 from archiver.engine.stages import Clock, build_sweeper
 from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
-from archiver.families import swept as names_swept
+from archiver.families import swept as families_swept
 from archiver.ledger import Ledger, LedgerMissing
 from archiver.metrics import Metrics
 from archiver.sweep.counts import SweepCounts, SweepEnd
@@ -56,23 +56,23 @@ def sweep(
     invocation = invocation_of(context)
     settings = invocation.settings(Need.KLING)
     with contextlib.ExitStack() as stack:
-        accounts = accounts_meant(context, settings, name=account)
+        accounts = chosen_accounts(context, settings, name=account)
         ledger = _open(invocation, settings, dry_run=dry_run, stack=stack)
         require_account(ledger, settings)
-        swept = [
-            family
+        results = [
+            result
             for chosen in accounts
-            for family in _sweep_all(chosen, ledger, full=full, dry_run=dry_run, several=len(accounts) > 1)
+            for result in _sweep_all(chosen, ledger, full=full, dry_run=dry_run, several=len(accounts) > 1)
         ]
         daemons = ledger.daemons.alive()
     if json:
-        print_json(as_json(swept, dry_run=dry_run))
+        print_json(as_json(results, dry_run=dry_run))
     else:
-        print_report(swept, dry_run=dry_run)
+        print_report(results, dry_run=dry_run)
     advice = no_daemon_sentence(daemons)
-    if advice and not dry_run and any(family.counts.found or family.counts.moved for family in swept):
+    if advice and not dry_run and any(result.counts.found or result.counts.moved for result in results):
         print_note(advice)
-    if any(family.failure for family in swept):
+    if any(result.failure for result in results):
         raise typer.Exit(WRONG)
 
 
@@ -97,14 +97,14 @@ def _sweep_all(
     wired = build_account(account, metrics, stop=stop)
     client = wired.client
     sweeper = build_sweeper(wired, ledger=ledger, metrics=metrics, clock=Clock())
-    swept: list[FamilySwept] = []
+    results: list[FamilySwept] = []
     name = account.name if several else None
     seen: set[str] | None = set() if dry_run else None
     with contextlib.closing(client), SweepProgress(account=name) as progress:
         configure_log(account)  # again: the progress bar is on standard error now, and log lines go above it
-        for family in names_swept(account.families, has_api_key=client.has_api_key):
+        for family in families_swept(account.families, has_api_key=client.has_api_key):
             result = FamilySwept(SweepCounts(family, full), account=name)
-            swept.append(result)
+            results.append(result)
             try:
                 result.counts = _sweep_family(
                     sweeper, family, full=full, seen=seen, progress=progress, stop=stop
@@ -117,7 +117,7 @@ def _sweep_all(
                 progress.print_note(f"{family}: {sentence_of(error)}")
                 if _concerns_every_family(error):
                     break
-    return swept
+    return results
 
 
 def _sweep_family(

@@ -3,44 +3,30 @@
 The number of pages is unknown until the last one, so the bar only shows that something moves.
 """
 
-from types import TracebackType
-from typing import Self
-
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from archiver.commands.terminal.live import LiveDisplay
 from archiver.commands.terminal.printing import clean, console, count_of, print_note
 from archiver.sweep.counts import SweepCounts
 
 
-class SweepProgress:
-    """Shows progress. A context manager."""
-
+class SweepProgress(LiveDisplay):
     def __init__(self, *, account: str | None = None) -> None:
         self._before = "" if account is None else f"{account}: "
         screen = console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[seen]}"),
-            TimeElapsedColumn(),
-            console=screen,
-            disable=not screen.is_terminal,
+        super().__init__(
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=12),
+                TextColumn("{task.fields[seen]}"),
+                TimeElapsedColumn(),
+                console=screen,
+                disable=not screen.is_terminal,
+            )
         )
         self._lines: dict[str, TaskID] = {}
         self._last: dict[str, SweepCounts] = {}
         self._waiting: set[str] = set()
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def begin(self, family: str) -> None:
         self._lines[family] = self._progress.add_task(clean(self._before + family), total=None, seen="")

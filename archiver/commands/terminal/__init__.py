@@ -1,1 +1,1 @@
-"""What every command starts from (`invocation`), prints with (`printing`) and ends by (`exit_status`)."""
+"""What every command starts from (`invocation`), prints with (`printing`, `live`) and ends by (`exit_status`)."""

@@ -57,7 +57,7 @@ def configure_log(settings: Settings) -> None:
     )
 
 
-def accounts_meant(context: typer.Context, settings: Settings, *, name: str | None) -> tuple[Settings, ...]:
+def chosen_accounts(context: typer.Context, settings: Settings, *, name: str | None) -> tuple[Settings, ...]:
     """The account that --account names, or all. Ends with a usage error if there is none of that name."""
     if name is None:
         return settings.accounts
@@ -67,9 +67,9 @@ def accounts_meant(context: typer.Context, settings: Settings, *, name: str | No
     return found
 
 
-def account_meant(context: typer.Context, settings: Settings, *, name: str | None) -> Settings:
+def chosen_account(context: typer.Context, settings: Settings, *, name: str | None) -> Settings:
     """Ends with a usage error if there are several accounts and none is named."""
-    found = accounts_meant(context, settings, name=name)
+    found = chosen_accounts(context, settings, name=name)
     if len(found) > 1:
         context.fail(f"There are several accounts: add --account with one of: {', '.join(_names(settings))}.")
     return found[0]
