@@ -238,7 +238,7 @@ class _FiberThread(threading.Thread):
         self._fibers.spawn(self.run, name=self.name)
 
     def join(self, timeout: float | None = None) -> None:
-        """Nobody on the timeline waits for a fiber's end."""
+        """No-op: no fiber waits for the end of another."""
 
 
 class _FiberPool(concurrent.futures.Executor):

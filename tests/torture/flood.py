@@ -217,7 +217,7 @@ class _Flood:
     def _ask(self, lease: Lease) -> None:
         try:
             self.verifier.ask(lease)
-        except Exception as error:  # noqa: BLE001 -- as the worker's: whatever it is, it is settled
+        except Exception as error:  # noqa: BLE001 -- as in the worker, which handles every failure
             self.failure_handler.handle(lease, error)
         finally:
             self.keeper.drop(lease)
