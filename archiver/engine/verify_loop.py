@@ -41,7 +41,7 @@ class VerifyLoop:
         self._stages = stages
         self._account = stages.account.name
         self._work = work
-        self._pool = pool
+        self.pool = pool
         self._guard = guard
         self._wake = wake
         self._on_verified = on_verified
@@ -58,7 +58,7 @@ class VerifyLoop:
         due_before = self._match()
         self._matched_at = self._monotonic()
         asks_many = self._stages.batch_query.is_offered()
-        batch = self._start_batch(due_before) if asks_many and self._pool.free() else []
+        batch = self._start_batch(due_before) if asks_many and self.pool.free() else []
         leases = self._start_singles(due_before, own_paths_only=asks_many)
         if not leases and not batch:
             self._wake.wait(IDLE_SECONDS)
@@ -81,24 +81,24 @@ class VerifyLoop:
         batch = self._stages.ledger.claims.batch(count=IDS_MAX, due_before=due_before, account=self._account)
         if batch:
             self._work.hand_over_together(
-                batch, asked_at=asked_at, start=lambda: self._pool.run(self._verify_batch, batch)
+                batch, asked_at=asked_at, start=lambda: self.pool.run(self._verify_batch, batch)
             )
         return batch
 
     def _start_singles(self, due_before: int | None, *, own_paths_only: bool) -> Sequence[Lease]:
-        free = self._pool.free()
+        free = self.pool.free()
         if not free:
             return []
         asked_at = self._stages.keeper.asking()
         leases = self._stages.ledger.claims.verify(
             count=free,
-            offset=self._pool.started,
+            offset=self.pool.started,
             due_before=due_before,
             own_paths_only=own_paths_only,
             account=self._account,
         )
         self._work.hand_over(
-            leases, asked_at=asked_at, start=lambda lease: self._pool.run(self._verify, lease)
+            leases, asked_at=asked_at, start=lambda lease: self.pool.run(self._verify, lease)
         )
         return leases
 

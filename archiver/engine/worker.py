@@ -72,53 +72,63 @@ class Worker:
         threads = threads or Threads()
         account = stages.account.name
         self.guard = Guard(stop=stop, on_death=on_death, bound={"account": account})
-        self._keeper = stages.keeper
+        self._stages = stages
+        self._limits = limits
         self._monotonic = monotonic
+        self._bind = functools.partial(log.bind, account=account)
         self._wakes = {stage: threads.event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
         self._holds = HoldRelease(stages.ledger, account=account, wake=self.wake)
-        hosts = HostWatch(slots=max(1, limits.transfer_concurrency // limits.accounts))
-        self._work = LeasedWork(stages, self.guard, hosts=hosts, on_success=self._holds.after_work)
-        bind = functools.partial(log.bind, account=account)
-        self._verifying = WorkPool(
-            threads.pool(VERIFY_THREADS, name="verify", begin=bind),
-            VERIFY_THREADS,
-            on_free=self._wakes[Stage.VERIFY].set,
+        self._hosts = HostWatch(slots=max(1, limits.transfer_concurrency // limits.accounts))
+        self._work = LeasedWork(stages, self.guard, hosts=self._hosts, on_success=self._holds.after_work)
+        self._sweep_loop = self._make_sweep_loop()
+        verify_loop = self._make_verify_loop(threads)
+        self.archive_loop = self._make_archive_loop(
+            threads, slots or TransferSlots(limits.transfer_concurrency)
         )
-        archive_loop = ArchiveLoop(
-            stages,
-            self._work,
-            threads.pool(limits.transfer_concurrency, name="archive", begin=bind),
-            threads=limits.transfer_concurrency,
-            slots=slots or TransferSlots(limits.transfer_concurrency),
-            hosts=hosts,
-            wake=self._wakes[Stage.ARCHIVE],
-        )
-        self._archiving = archive_loop.pool
-        self._sweep_loop = SweepLoop(
-            sweeper=stages.sweeper,
-            families=stages.swept_families,
-            ledger=stages.ledger,
-            interval_seconds=limits.sweep_interval_seconds,
-            stop=stop,
-            on_swept=self._swept,
-            monotonic=monotonic,
-        )
-        verify_loop = VerifyLoop(
-            stages,
-            self._work,
-            self._verifying,
-            self.guard,
-            wake=self._wakes[Stage.VERIFY],
-            on_verified=self._wakes[Stage.ARCHIVE].set,
-            monotonic=monotonic,
-        )
-        self.loops: Sequence[Loop] = (verify_loop, archive_loop, self._sweep_loop)
+        self._pools = (self.archive_loop.pool, verify_loop.pool)
+        self.loops: Sequence[Loop] = (verify_loop, self.archive_loop, self._sweep_loop)
         self._threads = [self.guard.thread(threads, loop.name, loop.step) for loop in self.loops]
         # Renewal outlives the stop event: running work keeps its lease until it has ended.
         self._renewal_ends = threads.event()
         self._renew_seconds = renew_seconds
         self._renewer = self.guard.thread(
             threads, "lease-renewal", self._renew, goes_on=lambda: not self._renewal_ends.is_set()
+        )
+
+    def _make_verify_loop(self, threads: Threads) -> VerifyLoop:
+        wake = self._wakes[Stage.VERIFY]
+        executor = threads.pool(VERIFY_THREADS, name="verify", begin=self._bind)
+        return VerifyLoop(
+            self._stages,
+            self._work,
+            WorkPool(executor, VERIFY_THREADS, on_free=wake.set),
+            self.guard,
+            wake=wake,
+            on_verified=self._wakes[Stage.ARCHIVE].set,
+            monotonic=self._monotonic,
+        )
+
+    def _make_archive_loop(self, threads: Threads, slots: TransferSlots) -> ArchiveLoop:
+        concurrency = self._limits.transfer_concurrency
+        return ArchiveLoop(
+            self._stages,
+            self._work,
+            threads.pool(concurrency, name="archive", begin=self._bind),
+            threads=concurrency,
+            slots=slots,
+            hosts=self._hosts,
+            wake=self._wakes[Stage.ARCHIVE],
+        )
+
+    def _make_sweep_loop(self) -> SweepLoop:
+        return SweepLoop(
+            sweeper=self._stages.sweeper,
+            families=self._stages.swept_families,
+            ledger=self._stages.ledger,
+            interval_seconds=self._limits.sweep_interval_seconds,
+            stop=self.guard.stop,
+            on_swept=self._swept,
+            monotonic=self._monotonic,
         )
 
     def start(self) -> None:
@@ -146,9 +156,8 @@ class Worker:
             wake.set()
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._monotonic()))
-        pools = (self._archiving, self._verifying)
-        ended = [pool.close(seconds=max(0.0, deadline - self._monotonic())) for pool in pools]
-        self._work.let_go(self._keeper.held())
+        ended = [pool.close(seconds=max(0.0, deadline - self._monotonic())) for pool in self._pools]
+        self._work.let_go(self._stages.keeper.held())
         self._renewal_ends.set()
         self._renewer.join(1.0)
         return all(ended)
@@ -161,4 +170,4 @@ class Worker:
 
     def _renew(self) -> None:
         if not self._renewal_ends.wait(self._renew_seconds):
-            self._keeper.renew()
+            self._stages.keeper.renew()

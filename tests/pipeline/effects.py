@@ -49,7 +49,7 @@ OWNERS: Mapping[str, tuple[type, type[Failure]]] = {
 
 _FOR_PEOPLE = "read by people and by commands only"
 _AT_REST = "one transaction of a command or of a start, before or after which there is no work"
-_SUBMIT = "of `submit`: how each of its steps goes wrong, test_submission and test_commands_submit say"
+_SUBMIT = "of `submit`: how each of its steps goes wrong, create/test_submitter and commands/test_submit say"
 _GATEWAYS = "of APIs that do not offer everything: test_gateway says how it goes wrong"
 _ENDS = "gives back what ends with the process anyway"
 _BOOKED = "a number in memory, which ends with the process; what it can meet, `reserve` and `write` meet too"
@@ -84,10 +84,10 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "store.check": "nothing in the pipeline calls it",
     "store.presigned": "asks nobody",
     "store.walk": "what `list` is made of",
-    "store.digest": "what `put` is made of: how it fails there, test_store says",
+    "store.digest": "what `put` is made of: how it fails there, store/test_s3 says",
 }
 """Public methods that are no effect of the pipeline, and why. `Ledger.open`, being no method of an open one, is missing
-here: test_ledger_file kills a process in the midst of it."""
+here: ledger/test_file kills a process in the midst of it."""
 
 
 def _methods(owner: str) -> Iterator[str]:

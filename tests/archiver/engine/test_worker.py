@@ -483,7 +483,7 @@ def test_a_task_that_crashes_its_stage_is_retried_and_the_others_go_on(running: 
 def test_work_for_which_no_thread_can_be_had_is_given_back_and_costs_no_attempt(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = running.worker._archiving  # noqa: SLF001 -- what a system without threads to give does to it
+    pool = running.worker.archive_loop.pool  # what a system without threads to give does to it
     start, refused = pool.run, threading.Event()
 
     def run(work: Callable[[Lease], None], lease: Lease) -> None:
