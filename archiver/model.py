@@ -157,7 +157,7 @@ class Asset:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """The API's answer about one task, made safe. `ledger.record` believes nothing else."""
+    """The API's answer about one task, made safe. `ledger.records` believes nothing else."""
 
     task_id: str
     family: str

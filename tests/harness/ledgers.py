@@ -80,7 +80,7 @@ def answer(
 ) -> Task:
     """The API's word about one task; a succeeded one has one image unless told otherwise."""
     given = (asset(),) if assets is None and status is Status.SUCCEEDED else assets or ()
-    document = {"task_id": task_id, "task_status": status.value, "urls": [one.url for one in given]}
+    document = {"task_id": task_id, "task_status": status.value, "urls": [asset.url for asset in given]}
     return Task(
         task_id=task_id,
         family=family,

@@ -82,7 +82,7 @@ def test_a_hold_of_one_account_stops_no_other_and_is_probed_by_its_own(desk: Des
     assert not desk.ledger.claims.any_due(Stage.ARCHIVE, account=EU)
     assert desk.ledger.claims.archive(count=4, offset=0, account=EU) == []
     desk.clock.advance(30_000)
-    assert [one.task_id for one in desk.ledger.claims.archive(count=4, offset=0, account=US)] == ["u"]
+    assert [lease.task_id for lease in desk.ledger.claims.archive(count=4, offset=0, account=US)] == ["u"]
     (probe,) = desk.ledger.claims.archive(count=4, offset=0, account=EU)
     assert (probe.task_id, probe.is_probe) == ("e", True)
 
@@ -92,10 +92,12 @@ def test_deadlines_are_not_decided_for_accounts_whose_clock_is_in_doubt(desk: De
     say(desk, US, "u")
     desk.clock.advance(30 * DAY)
 
-    assert [(one.account, one.verdict) for one in desk.ledger.deadlines.expire(except_accounts=[EU])] == [
-        (US, State.LOST)
+    assert [
+        (expiry.account, expiry.verdict) for expiry in desk.ledger.deadlines.expire(except_accounts=[EU])
+    ] == [(US, State.LOST)]
+    assert [(expiry.account, expiry.verdict) for expiry in desk.ledger.deadlines.expire()] == [
+        (EU, State.LOST)
     ]
-    assert [(one.account, one.verdict) for one in desk.ledger.deadlines.expire()] == [(EU, State.LOST)]
 
 
 def test_a_family_of_several_accounts_was_swept_when_the_last_of_them_was(desk: Desk) -> None:

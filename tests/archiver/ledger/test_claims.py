@@ -169,7 +169,7 @@ def test_fresh_urls_reach_a_leased_task_without_ending_its_lease(desk: Desk) -> 
 
     desk.say(answer(assets=(asset(url="https://cdn.klingai.com/fresh.png"), asset("0.watermark"))))
 
-    urls = [one.asset.url for one in desk.ledger.claims.assets(lease) or ()]
+    urls = [leased.asset.url for leased in desk.ledger.claims.assets(lease) or ()]
     assert urls == ["https://cdn.klingai.com/fresh.png", "https://cdn.klingai.com/0.watermark.png"]
     desk.archived(lease)
 
@@ -320,7 +320,7 @@ def test_tasks_of_avoided_hosts_are_left_where_they_are(desk: Desk) -> None:
 
 
 @pytest.fixture
-def crowd(tmp_path: pathlib.Path) -> Iterator[Desk]:
+def backlog(tmp_path: pathlib.Path) -> Iterator[Desk]:
     """3,000 tasks that wait, some of them due."""
     made = Desk(tmp_path)
     shapes = {
@@ -384,19 +384,19 @@ def plans(desk: Desk, work: Callable[[], object]) -> list[str]:
 
 
 ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
-    "claim_archive": lambda ledger: ledger.claims.archive(count=4, offset=0, account=ACCOUNT),
-    "claim_archive beside a failing host": lambda ledger: ledger.claims.archive(
+    "claims.archive": lambda ledger: ledger.claims.archive(count=4, offset=0, account=ACCOUNT),
+    "claims.archive beside a failing host": lambda ledger: ledger.claims.archive(
         count=4, offset=0, hosts_avoided={"s15-kling.klingai.com"}, account=ACCOUNT
     ),
-    "claim_verify": lambda ledger: ledger.claims.verify(count=4, offset=0, account=ACCOUNT),
-    "claim_verify, own paths only": lambda ledger: ledger.claims.verify(
+    "claims.verify": lambda ledger: ledger.claims.verify(count=4, offset=0, account=ACCOUNT),
+    "claims.verify, own paths only": lambda ledger: ledger.claims.verify(
         count=4, offset=0, own_paths_only=True, account=ACCOUNT
     ),
-    "claim_batch": lambda ledger: ledger.claims.batch(count=20, account=ACCOUNT),
-    "standings": lambda ledger: ledger.records.known_states(account=ACCOUNT, task_ids=["t1", "t2"]),
+    "claims.batch": lambda ledger: ledger.claims.batch(count=20, account=ACCOUNT),
+    "known_states": lambda ledger: ledger.records.known_states(account=ACCOUNT, task_ids=["t1", "t2"]),
     "enrol": lambda ledger: ledger.registrations.enrol({"t1": ["videos"], "new": []}, account=ACCOUNT),
-    "work_due": lambda ledger: ledger.claims.any_due(Stage.ARCHIVE, account=ACCOUNT),
-    "waiting": lambda ledger: ledger.claims.pending(account=ACCOUNT, rows_max=5000),
+    "any_due": lambda ledger: ledger.claims.any_due(Stage.ARCHIVE, account=ACCOUNT),
+    "pending": lambda ledger: ledger.claims.pending(account=ACCOUNT, rows_max=5000),
     "query_individually": lambda ledger: ledger.claims.query_individually(
         account=ACCOUNT, family=FAMILY, due_before=START
     ),
@@ -407,21 +407,21 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "status": lambda ledger: ledger.views.status(),
     "show": lambda ledger: ledger.views.show("mine-7", account=ACCOUNT),
     "register": lambda ledger: ledger.registrations.register("mine-8", account=ACCOUNT, family=FAMILY),
-    "retry_tasks": lambda ledger: ledger.registrations.retry(["mine-9"], account=ACCOUNT),
-    "settled": lambda ledger: ledger.records.states(account=ACCOUNT, task_ids=["t1", "t2"]),
+    "retry": lambda ledger: ledger.registrations.retry(["mine-9"], account=ACCOUNT),
+    "states": lambda ledger: ledger.records.states(account=ACCOUNT, task_ids=["t1", "t2"]),
 }
 
 
 @pytest.mark.parametrize("name", list(ON_EVERY_ROUND))
 @pytest.mark.parametrize("held", [False, True])
 def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
-    crowd: Desk, name: str, held: bool
+    backlog: Desk, name: str, held: bool
 ) -> None:
     if held:
         for stage in (Stage.VERIFY, Stage.ARCHIVE):
-            crowd.ledger.holds.set(ApiServerError("x", family=FAMILY), account=ACCOUNT, stage=stage)
+            backlog.ledger.holds.set(ApiServerError("x", family=FAMILY), account=ACCOUNT, stage=stage)
 
-    found = plans(crowd, lambda: ON_EVERY_ROUND[name](crowd.ledger))
+    found = plans(backlog, lambda: ON_EVERY_ROUND[name](backlog.ledger))
 
     assert found
     for plan in found:
@@ -430,21 +430,21 @@ def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
         assert "USE TEMP B-TREE FOR ORDER BY" not in plan
 
 
-def test_every_lane_walks_an_index_in_its_own_order_past_no_other_accounts_tasks(crowd: Desk) -> None:
-    found = plans(crowd, lambda: crowd.ledger.claims.archive(count=4, offset=0, account=ACCOUNT))
+def test_every_lane_walks_an_index_in_its_own_order_past_no_other_accounts_tasks(backlog: Desk) -> None:
+    found = plans(backlog, lambda: backlog.ledger.claims.archive(count=4, offset=0, account=ACCOUNT))
 
     walked = re.findall(r"COVERING INDEX (tasks_by_\w+) \(queue=\? AND account=\?\)", " ".join(found))
     assert walked == ["tasks_by_deadline", "tasks_by_attempts", "tasks_by_deadline"]
 
 
 OF_AN_IDLE_ACCOUNT: dict[str, Callable[[Ledger], object]] = {
-    "claim_verify": lambda ledger: ledger.claims.verify(count=4, offset=0, account="idle"),
-    "claim_verify, own paths only": lambda ledger: ledger.claims.verify(
+    "claims.verify": lambda ledger: ledger.claims.verify(count=4, offset=0, account="idle"),
+    "claims.verify, own paths only": lambda ledger: ledger.claims.verify(
         count=4, offset=0, own_paths_only=True, account="idle"
     ),
-    "claim_batch": lambda ledger: ledger.claims.batch(count=20, account="idle"),
-    "work_due": lambda ledger: ledger.claims.any_due(Stage.VERIFY, account="idle"),
-    "waiting": lambda ledger: ledger.claims.pending(account="idle", rows_max=5000),
+    "claims.batch": lambda ledger: ledger.claims.batch(count=20, account="idle"),
+    "any_due": lambda ledger: ledger.claims.any_due(Stage.VERIFY, account="idle"),
+    "pending": lambda ledger: ledger.claims.pending(account="idle", rows_max=5000),
     "query_individually": lambda ledger: ledger.claims.query_individually(
         account="idle", family=FAMILY, due_before=START
     ),
@@ -452,17 +452,17 @@ OF_AN_IDLE_ACCOUNT: dict[str, Callable[[Ledger], object]] = {
 
 
 @pytest.mark.parametrize("name", list(OF_AN_IDLE_ACCOUNT))
-def test_no_account_walks_past_what_is_due_for_another(crowd: Desk, name: str) -> None:
+def test_no_account_walks_past_what_is_due_for_another(backlog: Desk, name: str) -> None:
     searched = [
-        one
-        for plan in plans(crowd, lambda: OF_AN_IDLE_ACCOUNT[name](crowd.ledger))
-        for one in re.findall(r"(?:SEARCH|SCAN) tasks[^;]*", plan)
-        if "rowid=?" not in one
+        search
+        for plan in plans(backlog, lambda: OF_AN_IDLE_ACCOUNT[name](backlog.ledger))
+        for search in re.findall(r"(?:SEARCH|SCAN) tasks[^;]*", plan)
+        if "rowid=?" not in search
     ]
 
     assert searched
-    for one in searched:
-        assert "(queue=? AND account=?" in one
+    for search in searched:
+        assert "(queue=? AND account=?" in search
 
 
 # --- holds ------------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_a_buried_id_that_nobody_confirmed_is_unknown_after_its_deadline_and_not
     desk.fail(desk.claim(Stage.VERIFY), NotMedia("cannot be asked for"))
     desk.clock.advance(30 * DAY)
 
-    assert [one.verdict for one in desk.ledger.deadlines.expire()] == [State.UNKNOWN]
+    assert [expiry.verdict for expiry in desk.ledger.deadlines.expire()] == [State.UNKNOWN]
 
 
 def test_a_task_that_is_being_tried_is_not_judged_meanwhile(desk: Desk) -> None:
@@ -99,7 +99,7 @@ def test_a_task_that_waited_behind_a_hold_is_lost_at_its_deadline_although_nobod
     desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
     desk.clock.advance(30 * DAY)
 
-    assert [one.verdict for one in desk.ledger.deadlines.expire()] == [State.LOST]
+    assert [expiry.verdict for expiry in desk.ledger.deadlines.expire()] == [State.LOST]
 
 
 def test_a_task_that_a_callback_names_after_its_deadline_gets_one_try(desk: Desk) -> None:
@@ -110,7 +110,7 @@ def test_a_task_that_a_callback_names_after_its_deadline_gets_one_try(desk: Desk
 
     desk.fail(desk.claim(Stage.ARCHIVE), StoreError("500"))
 
-    assert [one.verdict for one in desk.ledger.deadlines.expire()] == [State.LOST]
+    assert [expiry.verdict for expiry in desk.ledger.deadlines.expire()] == [State.LOST]
 
 
 def test_that_one_try_may_end_in_the_bucket(desk: Desk) -> None:
@@ -152,7 +152,7 @@ def test_what_was_buried_as_gone_is_lost_without_another_try(desk: Desk) -> None
     desk.fail(desk.claim(Stage.ARCHIVE), AssetGone("404"))
     desk.clock.advance(30 * DAY)
 
-    assert [one.reason for one in desk.ledger.deadlines.expire()] == ["asset_gone"]
+    assert [expiry.reason for expiry in desk.ledger.deadlines.expire()] == ["asset_gone"]
     assert desk.claim_all(Stage.ARCHIVE) == []
 
 
@@ -177,7 +177,7 @@ def test_a_running_task_past_its_deadline_that_still_runs_fails_as_never_finishe
 
     desk.say(answer(status=Status.RUNNING))
 
-    assert [one.reason for one in desk.ledger.deadlines.expire()] == ["never_finished"]
+    assert [expiry.reason for expiry in desk.ledger.deadlines.expire()] == ["never_finished"]
 
 
 def test_a_thousand_deadlines_are_judged_500_at_a_time(desk: Desk) -> None:
@@ -224,7 +224,7 @@ def test_an_id_of_which_the_api_was_never_heard_is_asked_about_however_old_it_is
     """It was away for a month, or the clock was a year behind when the callback came."""
     desk.tell()
     desk.clock.advance(365 * DAY)
-    assert [one.verdict for one in desk.ledger.deadlines.expire()] == [State.UNKNOWN]
+    assert [expiry.verdict for expiry in desk.ledger.deadlines.expire()] == [State.UNKNOWN]
 
     assert desk.ledger.deadlines.prune() == 0
     desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND)

@@ -191,7 +191,7 @@ def test_assets_of_all_answers_are_united_and_none_ever_goes(desk: Desk) -> None
     desk.say(answer(assets=(asset("1", "https://a/1?3"), asset("0.watermark"), asset("0", "https://a/0?3"))))
 
     lease = desk.claim(Stage.ARCHIVE)
-    assert [(one.asset.stem, one.asset.url) for one in lease.assets] == [
+    assert [(leased.asset.stem, leased.asset.url) for leased in lease.assets] == [
         ("0", "https://a/0?3"),
         ("0.watermark", "https://cdn.klingai.com/0.watermark.png"),
         ("1", "https://a/1?3"),
@@ -220,7 +220,7 @@ def test_a_row_that_a_shifting_page_shows_twice_counts_once(desk: Desk) -> None:
         [answer(), answer(status=Status.FAILED)], account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND
     )
 
-    assert [one.outcome for one in recorded] == [RecordOutcome.NEW]
+    assert [task.outcome for task in recorded] == [RecordOutcome.NEW]
     assert desk.state() is State.SUCCEEDED
 
 

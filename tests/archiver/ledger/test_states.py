@@ -89,7 +89,7 @@ def test_a_succeeded_task_whose_row_comes_without_results_keeps_its_urls_and_its
 
     desk.say(answer(assets=()), by=DiscoveredBy.SWEEP)
 
-    assert [one.asset.url for one in desk.ledger.claims.assets(lease) or ()] == [
+    assert [leased.asset.url for leased in desk.ledger.claims.assets(lease) or ()] == [
         "https://cdn.klingai.com/0.png"
     ]
     desk.archived(lease)
@@ -227,7 +227,7 @@ def test_a_buried_task_that_is_due_is_asked_for_and_then_archived_afresh(desk: D
     assert (lease.state, lease.confirmed) == (State.BURIED, True)
     desk.say(answer(assets=(asset(url="https://cdn.klingai.com/fresh.png"),)))
 
-    assert [one.asset.url for one in desk.claim(Stage.ARCHIVE).assets] == [
+    assert [leased.asset.url for leased in desk.claim(Stage.ARCHIVE).assets] == [
         "https://cdn.klingai.com/fresh.png"
     ]
 
@@ -569,6 +569,6 @@ def test_what_was_stored_before_a_failure_is_kept(desk: Desk) -> None:
         lease, error, Bury(due_at=START + HOUR), stored=[stored("0")], failed={"1": StoreError("500")}
     )
 
-    shown = [(one["name"], one["stored"], one["reason"]) for one in desk.shown()["assets"]]
+    shown = [(asset["name"], asset["stored"], asset["reason"]) for asset in desk.shown()["assets"]]
     assert shown == [("0.png", True, None), (None, False, "store_error")]
     assert FAMILY in str(desk.shown()["assets"][0]["key"])
