@@ -18,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable
+from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, migrations
 from archiver.ledger.databases.sqlite import APPLICATION_ID, BUSY_SECONDS
 from archiver.ledger.tables import schema
 from archiver.model import Callback, Stage, State, Status
@@ -414,7 +414,7 @@ def test_the_sum_of_all_revisions_is_the_schema(tmp_path: pathlib.Path) -> None:
 
 
 def test_revisions_do_not_ask_the_schema_what_to_create() -> None:
-    versions = pathlib.Path(schema.__file__).parent / "migrations" / "versions"
+    versions = pathlib.Path(migrations.__file__).parent / "versions"
     texts = [path.read_text() for path in versions.glob("*.py")]
 
     assert texts
