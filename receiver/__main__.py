@@ -28,7 +28,7 @@ from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.version import VERSION
 from receiver.api.tasks import Api
 from receiver.app import AppParts, build_app
-from receiver.callbacks.endpoint import Callbacks
+from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
 from receiver.server.server import CannotListen, HttpServer
@@ -189,7 +189,7 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
         return outcomes
 
     intake = Intake(record, waiting_max=WAITING_MAX)
-    callbacks = Callbacks(
+    callbacks = CallbackEndpoint(
         intake=intake,
         tokens={
             token.get_secret_value(): account.name

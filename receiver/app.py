@@ -20,9 +20,9 @@ from archiver import log
 from archiver.engine.pools import PrestartedPool
 from archiver.metrics import Metrics
 from receiver.api.tasks import LEDGER_CALLS_MAX
-from receiver.callbacks.endpoint import Callbacks
+from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
-from receiver.health import READINGS_MAX, Health
+from receiver.health import READINGS_MAX, HealthRoutes
 from receiver.server import replies
 from receiver.server.replies import Reply
 
@@ -37,7 +37,7 @@ _log = log.get()
 class AppParts:
     """The callables may block and may raise a `Failure`, except `draining`."""
 
-    callbacks: Callbacks
+    callbacks: CallbackEndpoint
     intake: Intake
     metrics: Metrics
     draining: Callable[[], bool]
@@ -52,7 +52,7 @@ class AppParts:
 
 def build_app(parts: AppParts) -> ASGIApp:
     """Its lifespan opens and drains the intake, once. Raises `ThreadsRefused`."""
-    health = Health(
+    health = HealthRoutes(
         is_draining=parts.draining,
         is_open=lambda: parts.intake.is_open,
         probe=parts.probe,

@@ -25,7 +25,7 @@ READINGS_MAX = 4
 _Value = TypeVar("_Value")
 
 
-class Health:
+class HealthRoutes:
     """The three endpoints."""
 
     def __init__(

@@ -10,7 +10,7 @@ _UNAVAILABLE = "unoffered:"
 """Prefix of `<account>:<name>`. Stored, hence the old word."""
 
 
-class Availability(Part):
+class EndpointRefusals(Part):
     """Which endpoints an account's API lacks."""
 
     def unavailable(self, *, account: str) -> dict[str, int]:

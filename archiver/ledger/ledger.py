@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Self
 
 from archiver.ledger.accounts import Accounts
-from archiver.ledger.availability import Availability
+from archiver.ledger.availability import EndpointRefusals
 from archiver.ledger.callbacks import Callbacks
 from archiver.ledger.claims import Claims
 from archiver.ledger.daemons import Daemons, begin_daemon
@@ -46,7 +46,7 @@ class Ledger:
     outcomes: Outcomes
     holds: Holds
     sweeps: Sweeps
-    availability: Availability
+    availability: EndpointRefusals
     deadlines: Deadlines
     daemons: Daemons
     accounts: Accounts
@@ -64,7 +64,7 @@ class Ledger:
         self.outcomes = Outcomes(database, now=now)
         self.holds = Holds(database, now=now)
         self.sweeps = Sweeps(database, now=now)
-        self.availability = Availability(database, now=now)
+        self.availability = EndpointRefusals(database, now=now)
         self.deadlines = Deadlines(database, now=now, unconfirmed_max=unconfirmed_max)
         self.daemons = Daemons(database, now=now)
         self.accounts = Accounts(database, now=now)

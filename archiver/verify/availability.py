@@ -48,7 +48,7 @@ class Event(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Endpoint:
+class EndpointStatus:
     """Times are Unix ms."""
 
     has_answered: bool = False
@@ -68,14 +68,14 @@ class Endpoint:
         return now >= self.backed_off_until and not self.is_unavailable(now)
 
 
-_UNKNOWN = Endpoint()
+_UNKNOWN = EndpointStatus()
 
 
-def after(endpoint: Endpoint, event: Event, *, now: int) -> Endpoint:
+def after(endpoint: EndpointStatus, event: Event, *, now: int) -> EndpointStatus:
     """The endpoint after `event`; the same object where the event changes nothing."""
     match event:
         case Event.ANSWERED:
-            return Endpoint(has_answered=True)
+            return EndpointStatus(has_answered=True)
         case Event.SWEPT:
             return dataclasses.replace(endpoint, has_answered=True)
         case Event.REFUSED_OTHERWISE:
@@ -87,7 +87,7 @@ def after(endpoint: Endpoint, event: Event, *, now: int) -> Endpoint:
             return endpoint if endpoint.has_answered else _after_refusal(endpoint, is_proof=False, now=now)
 
 
-def _after_refusal(endpoint: Endpoint, *, is_proof: bool, now: int) -> Endpoint:
+def _after_refusal(endpoint: EndpointStatus, *, is_proof: bool, now: int) -> EndpointStatus:
     if endpoint.refused_at is not None:
         pause_ms = min(2 * endpoint.pause_ms, PAUSE_MS_MAX)
         return dataclasses.replace(endpoint, refused_at=now, pause_ms=pause_ms)
@@ -111,7 +111,7 @@ class Availability:
         self._ledger = ledger
         self._now = now
         self._lock = threading.Lock()
-        self._endpoints: dict[str, Endpoint] | None = None
+        self._endpoints: dict[str, EndpointStatus] | None = None
 
     def is_unavailable(self, name: str) -> bool:
         """Whether `name` is not offered, and its pause still runs."""
@@ -157,7 +157,7 @@ class Availability:
             )
         return True
 
-    def _endpoint(self, name: str) -> Endpoint:
+    def _endpoint(self, name: str) -> EndpointStatus:
         with self._lock:
             return self._known().get(name, _UNKNOWN)
 
@@ -167,17 +167,19 @@ class Availability:
         if self._ledger.sweeps.memory(account=self._account, family=name).last_success_at is not None:
             self._change(name, Event.SWEPT)
 
-    def _change(self, name: str, event: Event) -> tuple[Endpoint, Endpoint]:
+    def _change(self, name: str, event: Event) -> tuple[EndpointStatus, EndpointStatus]:
         with self._lock:
             endpoints = self._known()
             before = endpoints.get(name, _UNKNOWN)
             endpoints[name] = after(before, event, now=self._now())
             return before, endpoints[name]
 
-    def _known(self) -> dict[str, Endpoint]:
+    def _known(self) -> dict[str, EndpointStatus]:
         if self._endpoints is None:
             refused = self._ledger.availability.unavailable(account=self._account)
-            self._endpoints = {name: Endpoint(refused_at=refused_at) for name, refused_at in refused.items()}
+            self._endpoints = {
+                name: EndpointStatus(refused_at=refused_at) for name, refused_at in refused.items()
+            }
         return self._endpoints
 
 

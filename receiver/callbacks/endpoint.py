@@ -1,6 +1,6 @@
 """The callback endpoint: `POST /callbacks/{token}` and `/callbacks/{token}/{family}`.
 
-1. `Callbacks.__call__` is the contract, in its order: method, token, size, signature, shape, commit. Every case ends
+1. `CallbackEndpoint` is the contract, in its order: method, token, size, signature, shape, commit. Every case ends
    in one reply, one log line and one count.
 2. 200 is sent only after `Intake.put` has returned. The endpoint waits only for the body and for the ledger, each for
    a bounded time.
@@ -50,7 +50,7 @@ class _Address(NamedTuple):
     safe: bool
 
 
-class Callbacks:
+class CallbackEndpoint:
     """The ASGI application for `/callbacks` and all paths below it."""
 
     def __init__(

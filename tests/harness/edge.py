@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome
 from receiver.app import AppParts, build_app
-from receiver.callbacks.endpoint import Callbacks
+from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
 from receiver.server.server import HttpServer
@@ -80,7 +80,7 @@ class Edge:
         accounts = accounts or {TOKEN: "default", OTHER_TOKEN: "default"}
         self.tokens = tuple(accounts)
         unsigned = signatures or Signatures([], required=False)
-        self.callbacks = Callbacks(
+        self.callbacks = CallbackEndpoint(
             intake=self.intake,
             tokens=accounts,
             signatures=dict.fromkeys(accounts.values(), unsigned),

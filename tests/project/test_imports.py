@@ -241,6 +241,18 @@ def test_no_folder_of_sources_has_more_modules_than_can_be_taken_in_at_a_glance(
     assert {place(folder): size for folder, size in sizes.items() if size > MODULES_MAX} == {}
 
 
+def test_no_two_public_classes_bear_one_name() -> None:
+    defined = [
+        (node.name, place(path))
+        for path in sources()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    counts = Counter(name for name, _ in defined)
+
+    assert [(name, where) for name, where in defined if counts[name] > 1] == []
+
+
 def test_no_test_file_imports_another() -> None:
     found = {
         (place(path), module)
