@@ -1,1 +1,4 @@
-"""Runs the stages: threads, loops, slots, upkeep, and what happens after a failure. `worker` is the way in."""
+"""Runs the stages. `worker` runs those of one account; `composition.Engine` holds the workers and the upkeep.
+
+`stages` wires them, a `…_loop` wakes each, `leased_work` ends every lease, `health` sets the gauges.
+"""

@@ -1,4 +1,7 @@
-"""The ledger: every task and what it waits for, in SQL. Begin with `ledger.Ledger`, which holds the parts."""
+"""The ledger: every task and what it waits for, in SQL.
+
+`ledger.Ledger` opens the database and holds the parts, one module each; `outcomes` writes when a task is due again.
+"""
 
 from archiver.ledger.claims import PendingCounts
 from archiver.ledger.daemons import DaemonView, new_daemon_id

@@ -18,8 +18,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
 from archiver.failures import StoreError
+from archiver.store.body import Body
 from archiver.store.errors import NO_CREDENTIALS, PARSE_ERRORS, described
-from archiver.store.upload import Body
 from archiver.version import USER_AGENT
 
 if TYPE_CHECKING:

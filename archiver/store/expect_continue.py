@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from botocore.awsrequest import AWSRequest
 
-from archiver.store.upload import Body
+from archiver.store.body import Body
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

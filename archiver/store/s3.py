@@ -29,6 +29,7 @@ from botocore import exceptions as aws
 
 from archiver.failures import BucketMissing, ForeignObject, StoreError, StoreMismatch
 from archiver.store import expect_continue
+from archiver.store.body import Body
 from archiver.store.client import CONNECT_SECONDS, open_client, sign_by_digest
 from archiver.store.errors import code, status, translated
 from archiver.store.protocol import (
@@ -40,7 +41,6 @@ from archiver.store.protocol import (
     Upload,
     digests_of,
 )
-from archiver.store.upload import Body
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

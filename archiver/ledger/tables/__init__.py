@@ -1,1 +1,1 @@
-"""The tables (`schema`), and the functions that read and write single rows of them for every part."""
+"""The tables (`schema`), and functions for single rows of them that several parts of the ledger use."""
