@@ -136,7 +136,9 @@ def build_engine(
     clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=unix_ms)
     upkeep = Upkeep(ledger, metrics, clocks, daemon_id=new_daemon_id(), version=VERSION, started_at=unix_ms())
     upkeep_loop = UpkeepLoop(upkeep, stop=stop)
-    guard = Guard(stop=stop, on_death=on_death)
+    # The upkeep is the process's. With one account its log lines name it; with several they would name a wrong one.
+    bound = {"account": accounts[0].name} if len(accounts) == 1 else None
+    guard = Guard(stop=stop, on_death=on_death, bound=bound)
     store = build_store(settings)
     slots = TransferSlots(settings.transfer_concurrency)
     pools: list[PrestartedPool] = []
