@@ -154,9 +154,12 @@ class Engine:
         ledger_class: type[HookedLedger] = HookedLedger,
         api_key: bool = False,
         families: Sequence[str] = (FAMILY,),
+        clock: EngineClock | None = None,
     ) -> None:
+        """`clock` is the simulator's too, where it is given; else the simulator and the client keep real time."""
         self.sim = sim
-        self.clock = EngineClock()
+        self.clock = clock or EngineClock()
+        self._client_now = time.time if clock is None else lambda: self.clock.now() / 1000
         self.effects = Effects()
         self.store = store or FakeStore()
         self.store.hook = self.effects
@@ -199,6 +202,7 @@ class Engine:
             sim.base_url,
             self._credential,
             RateLimiter(1000, wait=lambda _seconds: False),
+            now=self._client_now,
         )
         self.spool_folder = self._folder / "spool"
         self.spool = Spool(self.spool_folder, space=lambda folder: self.space or disk_space(folder))

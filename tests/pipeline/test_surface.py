@@ -22,7 +22,7 @@ from archiver.verify.availability import Availability
 from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
 from receiver.callbacks import payload
-from tests.harness.engine import ACCOUNT, Engine
+from tests.harness.engine import ACCOUNT, Engine, EngineClock
 from tests.harness.journal import Impatient
 from tests.simulator import KlingSimulator, Switches
 from tests.simulator.families import FAMILIES
@@ -84,8 +84,13 @@ class Surface:
     def __init__(self, mode: Mode, folder: pathlib.Path) -> None:
         gateway = mode == "gateway"
         switches = Switches(lists_offered=not gateway, tasks_offered=not gateway, tokens_taken=not gateway)
-        self.sim = KlingSimulator(switches=switches, prefix="/kling" if gateway else "")
-        self.engine = Engine(self.sim, folder, api_key=mode != "keys")
+        clock = (
+            EngineClock()
+        )  # one for both: the rows of another mode take real time, and a sweep ends at the ledger's now
+        self.sim = KlingSimulator(
+            now=lambda: clock.now() / 1000, switches=switches, prefix="/kling" if gateway else ""
+        )
+        self.engine = Engine(self.sim, folder, api_key=mode != "keys", clock=clock)
         self.ledger: Ledger = self.engine.ledger
         self.offers = Availability(account=ACCOUNT, ledger=self.ledger, now=self.engine.clock.now)
         self.swept: list[str] = []
@@ -95,6 +100,7 @@ class Surface:
         indexed = FAMILIES[family].arrays[0].id_field == "index"
         task_id = self.sim.create_task(family=family, images=2, indexes=[3, 1] if indexed else None)
         self.sim.succeed(task_id)
+        self.engine.clock.advance(seconds=1)  # the end of a window of `/solutions` does not belong to it
         return task_id
 
     def arrive(self, task_id: str, row: Row) -> None:
