@@ -50,7 +50,10 @@ tasks = sa.Table(
     sa.Column("confirmed_at", sa.BigInteger),
     sa.Column("asked_at", sa.BigInteger),
     sa.Column("asked", sa.Integer, nullable=False, comment="answers in a row that did not settle it"),
-    sa.Column("query_individually", sa.Boolean, nullable=False, comment="no list page showed it"),
+    # Stored under its old word: a released revision made it.
+    sa.Column(
+        "ask_singly", sa.Boolean, key="query_individually", nullable=False, comment="no list page showed it"
+    ),
     sa.Column("not_found_since", sa.BigInteger, comment="the first definite not-found"),
     sa.Column("discovered_by", sa.Text, nullable=False),
     sa.Column("callbacks", sa.Integer, nullable=False),

@@ -1,6 +1,7 @@
 """The ledger as a file: durable, locked, refused with a sentence when it cannot be used, and never half written."""
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import resource
@@ -23,6 +24,7 @@ from archiver.ledger.databases.sqlite import APPLICATION_ID, BUSY_SECONDS
 from archiver.ledger.tables import schema
 from archiver.model import Callback, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, FAMILY, Clock, Desk
+from tests.harness.repository import SAMPLES
 
 
 @pytest.fixture
@@ -464,7 +466,7 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
             )
         for name, columns in (
             ("by_due", "queue, due_at, account)"),
-            ("to_match", "queue, query_individually, due_at)"),
+            ("to_match", "queue, ask_singly, due_at)"),
             ("unconfirmed", "first_seen_at) WHERE confirmed_at IS NULL"),
         ):
             connection.execute(f"DROP INDEX tasks_{name}")
@@ -477,6 +479,46 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
     assert first.rows(indexes) == newest
     assert first.claim(Stage.ARCHIVE).task_id == "old"
     first.close()
+
+
+def test_a_ledger_that_an_earlier_version_wrote_goes_on_where_it_was(tmp_path: pathlib.Path) -> None:
+    """The code may rename what it reads and writes; what lies in users' files keeps its name."""
+    path = tmp_path / "ledger.db"
+    with sqlite(path) as connection:
+        connection.executescript((SAMPLES / "ledger_0002.sql").read_text())
+
+    ledger = open_at(path)
+
+    assert ledger.views.status().states == {
+        **dict.fromkeys(State, 0),
+        State.ARCHIVED: 1,
+        State.SUCCEEDED: 1,
+        State.FAILED: 1,
+        State.REPORTED: 1,
+    }
+    ledger.callbacks.record([Callback(ACCOUNT, "new", Status.SUCCEEDED, FAMILY)])
+    assert [hold.reason for hold in ledger.holds.all()] == ["bucket_missing"]
+    (lease,) = ledger.claims.archive(count=4, offset=0, account=ACCOUNT)
+    ledger.outcomes.archived(lease, manifest_key="m", archived_at=Clock()(), stored=())
+    shown = ledger.views.show("succeeded", account=ACCOUNT)
+    assert shown is not None
+    assert shown.state is State.ARCHIVED
+    asked = ledger.claims.verify(count=4, offset=0, account=ACCOUNT)
+    assert {lease.task_id for lease in asked} == {"reported", "new"}
+    ledger.close()
+
+
+RELEASED = {
+    "0001_first.py": "e5bff47d8c13036c66d9d5e31583d836202a3a1c42690c460c45c6b96d85f327",
+    "0002_lanes_of_accounts.py": "fd14e1199a8c94f456bde657c6a315488e3cab1355e01ac35f49bc0985308c25",
+}
+
+
+def test_a_released_revision_is_never_edited() -> None:
+    """A ledger that has passed a revision never runs it again: what is changed there is missing in every such file."""
+    folder = pathlib.Path(migrations.__file__).parent / "versions"
+
+    assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in RELEASED} == RELEASED
 
 
 def test_opening_again_changes_nothing(desk: Desk) -> None:

@@ -62,7 +62,7 @@ def _create_tasks() -> None:
         sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
         sa.Column("asked_at", sa.BigInteger(), nullable=True),
         sa.Column("asked", sa.Integer(), nullable=False, comment="answers in a row that did not settle it"),
-        sa.Column("query_individually", sa.Boolean(), nullable=False, comment="no list page showed it"),
+        sa.Column("ask_singly", sa.Boolean(), nullable=False, comment="no list page showed it"),
         sa.Column("not_found_since", sa.BigInteger(), nullable=True, comment="the first definite not-found"),
         sa.Column("discovered_by", sa.Text(), nullable=False),
         sa.Column("callbacks", sa.Integer(), nullable=False),
@@ -136,7 +136,7 @@ def _create_tasks() -> None:
         "tasks_finished_unannounced", ["swept_finished_at"], where="swept_finished_at IS NOT NULL"
     )
     op.create_index("tasks_by_due", "tasks", ["queue", "due_at", "account"], unique=False)
-    op.create_index("tasks_to_match", "tasks", ["queue", "query_individually", "due_at"], unique=False)
+    op.create_index("tasks_to_match", "tasks", ["queue", "ask_singly", "due_at"], unique=False)
     op.create_index("tasks_by_state", "tasks", ["state", "deadline_at"], unique=False)
 
 

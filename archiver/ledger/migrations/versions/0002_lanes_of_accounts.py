@@ -29,7 +29,7 @@ def upgrade() -> None:
     )
     for name, columns in (
         ("tasks_by_due", ["queue", "account", "due_at"]),
-        ("tasks_to_match", ["queue", "account", "query_individually", "due_at"]),
+        ("tasks_to_match", ["queue", "account", "ask_singly", "due_at"]),
     ):
         op.drop_index(name, "tasks")
         op.create_index(name, "tasks", columns, unique=False)
