@@ -18,7 +18,7 @@
     families      which task families there are, what they make, how they are read
     metrics       what /metrics counts
     log           one event a line
-    failures      every way the outside fails: retry (and when), hold or bury, and what an operator is told to do
+    failures      every way the outside fails: retry (and when), hold or bury; what the operator has to do
     redaction     takes secrets out of the log
     model         what a task is: states, transitions, assets, bucket keys
     version       of this program

@@ -26,7 +26,7 @@ def requirements(path: pathlib.Path) -> Iterator[list[str]]:
             yield [word.strip() for word in line.split("\0")]
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", LOCKS, ids=lambda name: name.replace("/", " "))
 def test_every_line_of_a_lock_pins_one_version_by_its_hashes_and_says_nothing_else(name: str) -> None:
     lines = list(requirements(ROOT / name))
 
