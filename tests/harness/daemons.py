@@ -210,6 +210,7 @@ class Site:
                 daemon.ask_metrics()
             daemon.kill()
             WATCH.said("output of a daemon", daemon.output)
+            WATCH.close_door(daemon.url)
         self.sim.__exit__(kind, error, trace)
 
     def start(

@@ -129,6 +129,7 @@ class Edge:
         self.server.stop()
         self.server.stop()
         self._thread.join()
+        WATCH.close_door(self.server.url)
 
     def post(self, path: str, body: bytes, **headers: str) -> httpx2.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

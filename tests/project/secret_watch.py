@@ -91,6 +91,11 @@ class SecretWatch:
         with self._lock:
             self._doors.add(url)
 
+    def close_door(self, url: str) -> None:
+        """The daemon has ended: its port may soon be the simulator's, whose responses carry signed URLs."""
+        with self._lock:
+            self._doors.discard(url)
+
     def is_door(self, url: str) -> bool:
         with self._lock:
             return url in self._doors

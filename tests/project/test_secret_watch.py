@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from tests.harness.edge import Edge
 from tests.harness.repository import ROOT
-from tests.project.secret_watch import SecretWatch
+from tests.project.secret_watch import WATCH, SecretWatch
 
 SECRET = "correct+horse/battery"
 SIGNATURE = "x" * 43 + "~~"
@@ -108,3 +109,11 @@ def test_a_session_in_which_a_secret_is_said_fails_and_names_test_and_way(tmp_pa
     assert (done.returncode, f"{len(WAYS)} passed" in done.stdout) == (1, True), done.stdout
     assert [way for way in WAYS if f" in {way}: " not in done.stdout] == []
     assert [number for number in range(len(WAYS)) if f"::test_{number} " not in done.stdout] == []
+
+
+def test_the_port_of_an_edge_that_has_ended_is_heard_no_more() -> None:
+    with Edge() as edge:
+        url = edge.server.url
+        assert WATCH.is_door(url)
+
+    assert not WATCH.is_door(url)
