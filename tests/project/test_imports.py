@@ -322,7 +322,7 @@ def test_a_file_that_leaves_the_picture_is_noticed(where: str, source: str, viol
     ("where", "source"),
     [
         ("archiver/store/s3.py", "import boto3\nfrom archiver import failures"),
-        ("archiver/ledger/claims.py", "import sqlalchemy as sa"),
+        ("archiver/ledger/claims/claims.py", "import sqlalchemy as sa"),
         ("archiver/ledger/migrations/versions/0001_first.py", "from alembic import op"),
         ("receiver/__main__.py", "import os\nfrom archiver import config\nos.environ"),
         ("archiver/__main__.py", "import typer"),

@@ -24,7 +24,7 @@ from archiver.failures import (
     StoreError,
 )
 from archiver.ledger import Ledger
-from archiver.ledger.claims import shares
+from archiver.ledger.claims.lanes import shares
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, Lease, Stage, State, Status
 from tests.harness.ledgers import (
