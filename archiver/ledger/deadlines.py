@@ -15,7 +15,7 @@ from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.named_values import FIRST_STARTED_AT, named_value
-from archiver.model import DAY_MS, RETENTION_MS, State, Status
+from archiver.model import DAY_MS, RETENTION_MS, Stage, State, Status
 
 UNCONFIRMED_MAX = 1_000_000
 ROWS_MAX = 500
@@ -78,6 +78,7 @@ class Deadlines(Part):
         expired: list[Expiry] = []
         with self._database.write() as connection:
             now = self._now()
+            held = _held_accounts(connection)
             for state in _OVERDUE:
                 overdue = (
                     sa.select(table)
@@ -88,7 +89,7 @@ class Deadlines(Part):
                 if state is State.SUCCEEDED:
                     overdue = overdue.where(had_its_try)
                 for row in connection.execute(overdue).mappings().all():
-                    changes = _expiry(row, now=now)
+                    changes = _expiry(row, hold=held.get(row["account"]), now=now)
                     connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
                     verdict, reason = changes["state"], changes["reason"]
                     add_line(connection, row["id"], at=now, event=f"task.{verdict}", detail=reason)
@@ -155,14 +156,29 @@ class Deadlines(Part):
         return missed
 
 
-def _expiry(row: Mapping[Any, Any], *, now: int) -> dict[str, Any]:
-    """What the deadline changes in a row. Pure."""
+def _held_accounts(connection: sa.Connection) -> dict[str, str]:
+    """Account → the reason of its oldest hold of queries."""
+    table = schema.holds
+    query = sa.select(table.c.account, table.c.reason).where(table.c.stage == Stage.VERIFY)
+    held: dict[str, str] = {}
+    for account, reason in connection.execute(query.order_by(table.c.since, table.c.id)):
+        held.setdefault(account, reason)
+    return held
+
+
+def _expiry(row: Mapping[Any, Any], *, hold: str | None, now: int) -> dict[str, Any]:
+    """What the deadline changes in a row. Pure. `hold` is the reason why the account's tasks are not queried, if they
+    are not."""
     reason = row["reason"] or "deadline_passed"
     state = State(row["state"])
     lost = {"state": State.LOST, "queue": schema.QUEUE_ARCHIVE, "due_at": now, "reason": reason}
     unknown = {"state": State.UNKNOWN, "queue": schema.QUEUE_UNCONFIRMED, "reason": reason}
     if state is State.RUNNING:
-        return {"state": State.FAILED, "queue": None, "due_at": None, "reason": "never_finished"}
+        if now - (row["running_at"] or 0) <= DAY_MS:
+            return {"state": State.FAILED, "queue": None, "due_at": None, "reason": "never_finished"}
+        # Nobody could look: it may have succeeded.
+        message = row["message"] or "the API has not answered about it for a day before its deadline"
+        return lost | {"reason": row["reason"] or hold or "deadline_passed", "message": message}
     if state is State.SUCCEEDED:
         return lost | {"message": row["message"] or "its deadline passed before it was archived"}
     if state is State.REPORTED:

@@ -17,6 +17,8 @@ from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, DiscoveredB
 Row = Mapping[Any, Any]
 Changes = dict[str, Any]
 
+_RUNNING_NOTED_MS = 3_600_000
+
 
 def advance(
     row: Row, task: Task, *, discovered_by: DiscoveredBy, now: int, rand: float, names_all: bool = True
@@ -44,8 +46,8 @@ def advance(
         changes |= {"document": document_json(task), "updated_at": task.updated_at or row["updated_at"]}
         if row["family"] is not None and is_provisional(row["family"], current):
             changes["family"] = task.family
-    elif current is State.RUNNING and target is State.RUNNING and _is_due(row, now):
-        changes |= still_running(row, now=now, rand=rand)
+    elif current is State.RUNNING and target is State.RUNNING:
+        changes |= _runs_on(row, now=now, rand=rand)
     elif current is State.FAILED:
         changes |= still_failed(now=now)
     elif current in (State.SUCCEEDED, State.LOST) and target is State.SUCCEEDED and names_all:
@@ -74,6 +76,13 @@ def _is_stale(row: Row, target: State) -> bool:
 
 def _is_due(row: Row, now: int) -> bool:
     return row["lease_token"] is not None or (row["due_at"] is not None and row["due_at"] <= now)
+
+
+def _runs_on(row: Row, *, now: int, rand: float) -> Changes:
+    """The API says again that the task runs. A sweep that sees it before it is due writes that once an hour only."""
+    if _is_due(row, now):
+        return still_running(row, now=now, rand=rand) | {"running_at": now}
+    return {"running_at": now} if now - (row["running_at"] or 0) >= _RUNNING_NOTED_MS else {}
 
 
 def _still_buried(row: Row, *, now: int, deadline_at: int) -> Changes:
@@ -172,6 +181,7 @@ def entering(state: State, task: Task, *, deadline_at: int, now: int) -> Changes
     }
     if state is State.RUNNING:
         changes |= {"queue": schema.QUEUE_VERIFY, "asked": 1, "due_at": running_due(1, now=now, rand=0.5)}
+        changes |= {"running_at": now}
     elif state is State.SUCCEEDED:
         changes |= {"queue": schema.QUEUE_ARCHIVE, "due_at": now, "asset_host": _host_of(task.assets)}
     elif state is State.BURIED:

@@ -65,6 +65,7 @@ tasks = sa.Table(
     sa.Column("request", sa.Text, comment="what was asked for, as JSON, where we were told"),
     sa.Column("manifest_key", sa.Text),
     sa.Column("archived_at", sa.BigInteger),
+    sa.Column("running_at", sa.BigInteger, comment="when the API last said that it runs, to the hour"),
     sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
     # A CHECK that is NULL has passed, hence the coalesce wherever NULL would be wrong.
     sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),

@@ -17,7 +17,7 @@ from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority
-from archiver.model import DiscoveredBy, Stage, State
+from archiver.model import DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, answer
 from tests.harness.questions import Questions
 
@@ -219,6 +219,7 @@ def test_a_task_that_never_finished_is_a_warning_and_no_loss(
 ) -> None:
     questions.desk.bring(State.RUNNING)
     questions.clock.advance(30 * DAY)
+    questions.desk.say(answer(status=Status.RUNNING))
     hear_the_api(questions)
 
     upkeep.run_once()

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from archiver.failures import ApiModelMissing, ApiTimeout, AssetGone, BucketMissing, NotMedia, StoreError
+from archiver.failures import (
+    ApiCredentialsRefused,
+    ApiModelMissing,
+    ApiTimeout,
+    AssetGone,
+    BucketMissing,
+    NotMedia,
+    StoreError,
+)
 from archiver.ledger import Expiry
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import (
@@ -47,7 +55,7 @@ def test_nothing_expires_before_its_deadline(desk: Desk) -> None:
     [
         (State.SUCCEEDED, State.LOST, "deadline_passed"),
         (State.BURIED, State.LOST, "not_media"),
-        (State.RUNNING, State.FAILED, "never_finished"),
+        (State.RUNNING, State.LOST, "deadline_passed"),
         (State.REPORTED, State.UNKNOWN, "deadline_passed"),
     ],
 )
@@ -178,6 +186,54 @@ def test_a_running_task_past_its_deadline_that_still_runs_fails_as_never_finishe
     desk.say(answer(status=Status.RUNNING))
 
     assert [expiry.reason for expiry in desk.ledger.deadlines.expire()] == ["never_finished"]
+
+
+def test_a_running_task_that_only_the_sweep_has_seen_lately_fails_as_never_finished(desk: Desk) -> None:
+    desk.bring(State.RUNNING)
+    desk.ledger.holds.set(ApiCredentialsRefused("401"), account=ACCOUNT, stage=Stage.VERIFY)
+    for _ in range(30):
+        desk.clock.advance(DAY)
+        desk.write("UPDATE tasks SET due_at = ?", desk.clock() + MINUTE)
+        desk.say(answer(status=Status.RUNNING), by=DiscoveredBy.SWEEP)
+
+    assert [expiry.reason for expiry in desk.ledger.deadlines.expire()] == ["never_finished"]
+
+
+def test_a_running_task_that_nobody_could_ask_about_is_lost_at_its_deadline_and_not_failed(
+    desk: Desk,
+) -> None:
+    """The key was refused until day 30. Claims ask in vain; the task may well have succeeded."""
+    desk.bring(State.RUNNING)
+    while desk.clock() < START + 30 * DAY:
+        desk.clock.advance(HOUR)
+        for lease in desk.claim_all(Stage.VERIFY):
+            desk.fail(lease, ApiCredentialsRefused("401"))
+
+    (expired,) = desk.ledger.deadlines.expire()
+
+    assert (expired.verdict, expired.reason) == (State.LOST, "api_credentials_refused")
+    assert desk.seconds_until_due() == 0
+    assert [lease.task_id for lease in desk.claim_all(Stage.ARCHIVE)] == ["t"]
+
+
+def test_that_the_api_no_longer_knows_a_running_task_does_not_mean_that_it_never_finished(desk: Desk) -> None:
+    """A key of another account was set: it knows none of our tasks."""
+    desk.bring(State.RUNNING)
+    desk.clock.now = START + 30 * DAY - HOUR
+    desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND)
+    desk.clock.advance(HOUR)
+
+    assert [expiry.verdict for expiry in desk.ledger.deadlines.expire()] == [State.LOST]
+
+
+def test_a_task_lost_unasked_is_fetched_as_soon_as_an_answer_names_its_files(desk: Desk) -> None:
+    desk.bring(State.RUNNING)
+    desk.clock.now = START + 30 * DAY
+    desk.ledger.deadlines.expire()
+
+    desk.say(answer(), by=DiscoveredBy.SWEEP)
+
+    assert [leased.asset.stem for leased in desk.claim(Stage.ARCHIVE).assets] == ["0"]
 
 
 def test_a_thousand_deadlines_are_judged_500_at_a_time(desk: Desk) -> None:

@@ -235,6 +235,7 @@ def test_an_empty_database_becomes_a_ledger(tmp_path: pathlib.Path) -> None:
 
 def test_a_newer_versions_ledger_is_refused_with_what_to_do(desk: Desk) -> None:
     desk.close()
+    (ours,) = desk.rows("SELECT version_num FROM alembic_version")
     with sqlite(desk.path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
 
@@ -242,7 +243,7 @@ def test_a_newer_versions_ledger_is_refused_with_what_to_do(desk: Desk) -> None:
         open_at(desk.path)
 
     with sqlite(desk.path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (ours["version_num"],))
     desk.reopen()
 
 
@@ -452,12 +453,15 @@ def test_a_migration_that_dies_halfway_leaves_the_old_schema(tmp_path: pathlib.P
 def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
     tmp_path: pathlib.Path,
 ) -> None:
-    first = Desk(tmp_path)
-    first.bring(State.SUCCEEDED, "old")
-    first.close()
+    fresh = Desk(tmp_path)
+    fresh.close()
     indexes = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'tasks_%' ORDER BY name"
-    newest = first.rows(indexes)
-    with sqlite(first.path) as connection:  # back to revision 0001, whose indexes did not begin with accounts
+    newest = fresh.rows(indexes)
+    old = tmp_path / "old.db"
+    with sqlite(
+        old
+    ) as connection:  # a ledger of revision 0002, taken back to 0001: its indexes began without accounts
+        connection.executescript((SAMPLES / "ledger_0002.sql").read_text())
         for name, order in (("deadline", "deadline_at"), ("attempts", "attempts"), ("age", "first_seen_at")):
             columns = f"queue, {order}, due_at, lease_until, account, asset_host, confirmed_at"
             connection.execute(f"DROP INDEX IF EXISTS tasks_by_{name}")
@@ -474,11 +478,12 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one_with_its_tasks(
         connection.execute("DROP INDEX tasks_denied")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
 
-    first.reopen()
+    old.rename(fresh.path)
+    fresh.reopen()
 
-    assert first.rows(indexes) == newest
-    assert first.claim(Stage.ARCHIVE).task_id == "old"
-    first.close()
+    assert fresh.rows(indexes) == newest
+    assert fresh.claim(Stage.ARCHIVE).task_id == "succeeded"
+    fresh.close()
 
 
 def test_a_ledger_that_an_earlier_version_wrote_goes_on_where_it_was(tmp_path: pathlib.Path) -> None:
