@@ -20,6 +20,7 @@
     log           one event a line
     failures      every way the outside fails: retry (and when), hold or bury; what the operator has to do
     redaction     takes secrets out of the log
+    clock         seconds that pass, also while the machine is suspended
     model         what a task is: states, transitions, assets, bucket keys
     version       of this program
 

@@ -1,18 +1,18 @@
 """Renews leases while their work goes on, and tells when one is over.
 
 Two clocks. In the ledger a lease ends by the wall clock. Here it ends `LEASE_SECONDS` after it was *asked for*, by the
-monotonic clock: a little earlier, unless the wall clock is set forward. Then the row's fencing token decides, and
-create-only puts keep two workers from harming a task.
+clock of `archiver.clock`, which also runs while the machine is suspended: a little earlier, unless the wall clock is
+set forward. Then the row's fencing token decides, and create-only puts keep two workers from harming a task.
 
 `check` precedes every put; it uses the local clock and costs nothing. After a pause (a laptop lid, a live migration) it
 finds the leases over, and nothing is written. `confirm` precedes the manifest; it also asks the ledger.
 """
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from archiver import log
+from archiver.clock import seconds_passed
 from archiver.failures import LeaseLost, LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.ledger.claims import LEASE_SECONDS
@@ -27,7 +27,7 @@ CONFIRMED_SECONDS = 15.0
 class LeaseKeeper:
     """The leases of this process. Thread-safe."""
 
-    def __init__(self, ledger: Ledger, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: Ledger, *, monotonic: Callable[[], float] = seconds_passed) -> None:
         self._ledger = ledger
         self._monotonic = monotonic
         self._lock = threading.Lock()

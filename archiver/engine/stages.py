@@ -3,12 +3,12 @@
 import concurrent.futures
 import dataclasses
 import random
-import time
 from collections.abc import Callable
 
 from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
+from archiver.clock import seconds_passed
 from archiver.engine.failure_handling import FailureHandler
 from archiver.families import swept
 from archiver.fetch.fetcher import Fetcher
@@ -34,8 +34,8 @@ class Clock:
 
     now_ms: Callable[[], int] = unix_ms
     """Unix ms by the wall clock."""
-    monotonic: Callable[[], float] = time.monotonic
-    """Seconds."""
+    monotonic: Callable[[], float] = seconds_passed
+    """Seconds, by which leases end."""
     random: Callable[[], float] = random.random
     """Numbers in [0, 1), for jitter."""
 

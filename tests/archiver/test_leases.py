@@ -1,6 +1,8 @@
 """Leases by two clocks: the ledger's wall clock, and the monotonic clock."""
 
+import contextlib
 import pathlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -71,6 +73,32 @@ def test_a_wall_clock_that_is_set_back_does_not_make_a_lease_last_longer(keeping
 
     with pytest.raises(LeaseLost):
         keeping.keeper.check(lease)
+
+
+@pytest.mark.skipif(
+    not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that runs in suspend"
+)
+def test_a_lease_is_over_after_the_machine_was_suspended(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock stands still in suspend; the program's own goes on."""
+    with contextlib.closing(Desk(tmp_path)) as desk:
+        desk.bring(State.SUCCEEDED)
+        keeper = LeaseKeeper(desk.ledger)
+        asked_at = keeper.asking()
+        lease = desk.claim(Stage.ARCHIVE)
+        keeper.keep([lease], asked_at=asked_at)
+        keeper.check(lease)
+
+        truth = time.clock_gettime
+        monkeypatch.setattr(
+            time,
+            "clock_gettime",
+            lambda clock: truth(clock) + (LEASE_SECONDS if clock == time.CLOCK_BOOTTIME else 0),
+        )
+
+        with pytest.raises(LeaseLost):
+            keeper.check(lease)
 
 
 def test_renewal_keeps_it_for_as_long_as_the_work_takes(keeping: Keeping) -> None:
