@@ -318,6 +318,12 @@ class StoreError(Failure):
     reason = "store_error"
 
 
+class PutTimeout(Failure):
+    """One put lasted half an hour. A large file on a slow line; the store may serve smaller ones well."""
+
+    reason = "put_timeout"
+
+
 class StoreMismatch(Failure):
     """The store answered 200, but has other bytes, another size or nothing."""
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from archiver.archive import manifest
 from archiver.archive.manifest import Manifest
@@ -13,10 +13,11 @@ from archiver.store import PutOutcome, Store, Upload, digests_of
 
 @dataclasses.dataclass(frozen=True)
 class TaskFolder:
-    """`path` ends in a slash."""
+    """`path` ends in a slash. `check` raises LeaseLost once the task's lease is over."""
 
     store: Store
     path: str
+    check: Callable[[], None]
 
     @property
     def manifest_key(self) -> str:
@@ -58,6 +59,7 @@ class TaskFolder:
             content_type=manifest.CONTENT_TYPE,
             task_id=content.task_id,
             family=content.family,
+            check=self.check,
         )
         outcome = self.store.put(upload, look_first=look_first).outcome
         if outcome is PutOutcome.ADOPTED:

@@ -17,6 +17,7 @@ without one of its objects.
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from archiver import log
@@ -92,7 +93,7 @@ class Archiver:
         path = task_folder(
             prefix=self.prefix, family=lease.family, created_at=lease.created_at, task_id=lease.task_id
         )
-        return TaskFolder(self.store, path)
+        return TaskFolder(self.store, path, check=functools.partial(self.keeper.check, lease))
 
     # --- assets ------------------------------------------------------------------------------------------
 

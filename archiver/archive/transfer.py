@@ -5,6 +5,7 @@ object, which the next attempt recognises.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from archiver import log
@@ -62,6 +63,7 @@ class Transfer:
                 content_type=fetched.media.content_type,
                 task_id=lease.task_id,
                 family=lease.family or "",
+                check=functools.partial(self.keeper.check, lease),
             )
             put = self.store.put(upload, look_first=look_first)
             log.get().debug("asset.stored", task_id=lease.task_id, key=folder + name, outcome=put.outcome)

@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 PRESIGNED_SECONDS_MAX = 7 * 86_400
@@ -50,6 +50,8 @@ class Upload:
     content_type: str
     task_id: str
     family: str
+    check: Callable[[], None]
+    """Raises when the put must stop, because the caller's lease is over. Called before each piece."""
 
     def as_put(self, outcome: PutOutcome) -> "Put":
         """The answer of a `put` that leaves these bytes under the key."""
@@ -99,7 +101,8 @@ class Store(Protocol):
         """Create the object. Every attempt but the first must set `look_first`.
 
         Raises `ForeignObject` when other bytes that are not this task's lie under the key, `StoreMismatch` when the
-        store took the bytes and holds others.
+        store took the bytes and holds others, `PutTimeout` when all of it takes longer than half an hour, and what
+        `upload.check` raises.
         """
 
     def head(self, key: str) -> StoredObject | None:

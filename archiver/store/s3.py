@@ -19,17 +19,19 @@ boto3 (it would hide outages from the holds, and the ledger retries anyway).
 
 import base64
 import contextlib
+import dataclasses
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Self, cast
 
 import boto3
 from botocore import exceptions as aws
 
-from archiver.failures import BucketMissing, ForeignObject, StoreError, StoreMismatch
+from archiver.clock import seconds_passed
+from archiver.failures import BucketMissing, ForeignObject, PutTimeout, StoreError, StoreMismatch
 from archiver.store import expect_continue
-from archiver.store.body import Body
+from archiver.store.body import Body, raising_its_cause
 from archiver.store.client import CONNECT_SECONDS, open_client, sign_by_digest
 from archiver.store.errors import code, status, translated
 from archiver.store.protocol import (
@@ -47,14 +49,20 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
 CHUNK_BYTES = 1024 * 1024
+PUT_SECONDS_MAX = 30 * 60.0
+"""One put as a whole, with the looks around it. A store that takes a piece now and then would hold a slot for days."""
 
 
 class S3Store:
     """`Store` on one bucket of AWS or of anything that speaks its protocol."""
 
-    def __init__(self, client: "S3Client", *, bucket: str) -> None:
+    def __init__(
+        self, client: "S3Client", *, bucket: str, clock: Callable[[], float] = seconds_passed
+    ) -> None:
+        """`clock` gives seconds, by which a put ends."""
         self._client = client
         self._bucket = bucket
+        self._clock = clock
         sign_by_digest(client)
         expect_continue.register(client)
         # Once: each new paginator searches botocore's folders for the service's model.
@@ -76,6 +84,7 @@ class S3Store:
         connect_timeout_seconds: float = CONNECT_SECONDS,
         read_timeout_seconds: float = 60,
         session: boto3.Session | None = None,
+        clock: Callable[[], float] = seconds_passed,
     ) -> Self:
         """Opens no connection. Credentials come from boto3's own chain.
 
@@ -93,7 +102,7 @@ class S3Store:
             read_timeout_seconds=read_timeout_seconds,
             session=session,
         )
-        return cls(client, bucket=bucket)
+        return cls(client, bucket=bucket, clock=clock)
 
     def check(self) -> None:
         """HEAD; if refused, LIST one key, because only an answer with a body names the reason."""
@@ -108,6 +117,7 @@ class S3Store:
                 raise
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:
+        upload = self._ending_in_time(upload)
         with translated(f"put {upload.key}"):
             if look_first or not self._conditional:
                 found = self._look(upload.key)
@@ -162,6 +172,7 @@ class S3Store:
             content_type="text/plain",
             task_id="probe",
             family="probe",
+            check=lambda: None,
         )
         with translated(f"probe {key}"):
             for _ in range(2):
@@ -174,6 +185,19 @@ class S3Store:
                         return ConditionalPut.REFUSED
                     raise
         return ConditionalPut.IGNORED
+
+    def _ending_in_time(self, upload: Upload) -> Upload:
+        """The upload, whose check also raises once the put has lasted `PUT_SECONDS_MAX`."""
+        ends_at = self._clock() + PUT_SECONDS_MAX
+
+        def check() -> None:
+            upload.check()
+            if self._clock() >= ends_at:
+                raise PutTimeout(
+                    f"put {upload.key}: {upload.digests.bytes} bytes took more than {PUT_SECONDS_MAX:.0f} s"
+                )
+
+        return dataclasses.replace(upload, check=check)
 
     def _create(self, upload: Upload, *, is_retry: bool) -> Put:
         try:
@@ -200,7 +224,7 @@ class S3Store:
         """The answer's ETag."""
         upload.file.seek(0)
         expect = self._expect_continue.is_due(upload.digests.bytes, is_retry=is_retry)
-        body = Body(upload.file, sha256=upload.digests.sha256, expect_continue=expect)
+        body = Body(upload.file, sha256=upload.digests.sha256, expect_continue=expect, check=upload.check)
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
             "Key": upload.key,
@@ -211,13 +235,13 @@ class S3Store:
         }
         if conditional:
             request["IfNoneMatch"] = "*"
-        with self._expect_continue.watching():
+        with self._expect_continue.watching(), raising_its_cause():
             answer = self._client.put_object(**request)
         return _etag(answer.get("ETag"))
 
     def _confirmed(self, upload: Upload, etag: str) -> Put:
         """After a 200. An ETag other than our MD5 may be honest (encryption) or wrong: read the object back."""
-        if etag != upload.digests.md5 and self._digest(upload.key) != (
+        if etag != upload.digests.md5 and self._digest(upload.key, check=upload.check) != (
             upload.digests.sha256,
             upload.digests.bytes,
         ):
@@ -236,7 +260,7 @@ class S3Store:
             return upload.as_put(PutOutcome.SAME)
         is_ours = found.task_id == upload.task_id
         if is_ours or found.bytes == upload.digests.bytes:
-            sha256, size = self._digest(upload.key)
+            sha256, size = self._digest(upload.key, check=upload.check)
             if (sha256, size) == (upload.digests.sha256, upload.digests.bytes):
                 return upload.as_put(PutOutcome.SAME)
             if is_ours:
@@ -262,9 +286,11 @@ class S3Store:
             family=claims.get("family"),
         )
 
-    def _digest(self, key: str) -> tuple[str, int]:
+    def _digest(self, key: str, *, check: Callable[[], None] = lambda: None) -> tuple[str, int]:
+        """`check` is called after each chunk; what it raises passes."""
         running, size = hashlib.sha256(), 0
         for chunk in self._chunks(key):
+            check()
             running.update(chunk)
             size += len(chunk)
         return running.hexdigest(), size

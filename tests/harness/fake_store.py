@@ -75,6 +75,7 @@ class FakeStore:
         if not apply:
             raise error or AssertionError("a put that neither happens nor fails")
         upload.file.seek(0)
+        upload.check()
         content = upload.file.read()
         if upload.digests != digests_of(content):
             raise StoreError(f"put {key}: the bytes are not those of their digests")

@@ -20,7 +20,7 @@ def store() -> FakeStore:
 
 @pytest.fixture
 def folder(store: FakeStore) -> TaskFolder:
-    return TaskFolder(store, PATH)
+    return TaskFolder(store, PATH, check=lambda: None)
 
 
 def asset(*, name: str = "0.png", size: int = len(CONTENT)) -> StoredAsset:

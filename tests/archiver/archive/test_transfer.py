@@ -9,6 +9,7 @@ import pytest
 
 from archiver.archive.transfer import SUSPECT_AFTER_MS, TransferLimits
 from archiver.failures import BodyIncomplete, LeaseLost, StoreMismatch, TooLarge
+from archiver.ledger.claims import LEASE_SECONDS
 from archiver.model import Lease, Role, StoredAsset
 from tests.harness.engine import FAMILY, Engine
 from tests.simulator import KlingSimulator, faults
@@ -107,6 +108,23 @@ def test_without_a_lease_nothing_is_even_fetched(engine: Engine, sim: KlingSimul
     with pytest.raises(LeaseLost):
         bring(engine, lease)
     assert sim.requests["cdn"] == fetched
+
+
+def test_a_put_stops_when_its_lease_ends_while_it_is_sent(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = claimed(engine)
+
+    def sending(_operation: str, _key: str) -> tuple[bool, None]:
+        engine.clock.advance(seconds=LEASE_SECONDS)
+        return True, None
+
+    monkeypatch.setattr(engine.store, "hook", sending)
+
+    with pytest.raises(LeaseLost):
+        bring(engine, lease)
+    assert engine.store.objects == {}
+    assert engine.spool.promised_bytes == 0
 
 
 def test_a_digest_that_is_asked_for_is_compared_before_anything_is_put(engine: Engine) -> None:

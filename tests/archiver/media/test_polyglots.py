@@ -170,6 +170,7 @@ def put_bytes(store: S3Store, key: str, data: bytes, *, content_type: str) -> No
         content_type=content_type,
         task_id="1",
         family="images/generations",
+        check=lambda: None,
     )
     store.put(upload, look_first=False)
 

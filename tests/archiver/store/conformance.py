@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from typing import BinaryIO
 
 from archiver.store import Put, PutOutcome, Store, Upload, digests_of
@@ -26,8 +27,10 @@ def put(
     task_id: str = "881",
     look_first: bool = False,
     file: BinaryIO | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Put:
-    """Put these bytes as the archive stage does; with `file`, its bytes under the digests of `content`."""
+    """Put these bytes as the archive stage does; with `file`, its bytes under the digests of `content`. `check` stops
+    it."""
     upload = Upload(
         key=key,
         file=file or io.BytesIO(content),
@@ -35,6 +38,7 @@ def put(
         content_type="image/png",
         task_id=task_id,
         family="images/generations",
+        check=check,
     )
     return store.put(upload, look_first=look_first)
 
