@@ -318,6 +318,28 @@ class StoreError(Failure):
     reason = "store_error"
 
 
+class UploadTooLarge(Failure):
+    """413, mostly of a proxy before the store. It concerns large files only, so nobody else is held."""
+
+    reason = "upload_too_large"
+    disposition = Disposition.BURY
+    what_to_do = (
+        "The store, or a proxy before it, accepts no upload of this size: raise the proxy's limit (nginx: "
+        "client_max_body_size), or set KLING_S3_ENDPOINT_URL to the store itself, then retry."
+    )
+
+
+class ObjectInColdStorage(Failure):
+    """Only restoring it helps, and other tasks need not wait for that."""
+
+    reason = "object_in_cold_storage"
+    disposition = Disposition.BURY
+    what_to_do = (
+        "An object of this task must be read, and lies in cold storage (S3 answers InvalidObjectState): restore it, "
+        "then retry."
+    )
+
+
 class PutTimeout(Failure):
     """One put lasted half an hour. A large file on a slow line; the store may serve smaller ones well."""
 

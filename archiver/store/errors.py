@@ -14,10 +14,12 @@ from archiver.failures import (
     BucketForbidden,
     BucketMissing,
     Failure,
+    ObjectInColdStorage,
     StoreClockSkewed,
     StoreError,
     StoreFull,
     StoreUnreachable,
+    UploadTooLarge,
 )
 
 _CODES: Mapping[str, type[Failure]] = {
@@ -38,6 +40,8 @@ _CODES: Mapping[str, type[Failure]] = {
     "SignatureDoesNotMatch": BucketForbidden,
     "TokenRefreshRequired": BucketForbidden,
     "RequestTimeTooSkewed": StoreClockSkewed,
+    "EntityTooLarge": UploadTooLarge,
+    "InvalidObjectState": ObjectInColdStorage,
     # Ceph, generic 507, MinIO.
     "QuotaExceeded": StoreFull,
     "InsufficientStorage": StoreFull,
@@ -48,6 +52,7 @@ _STATUSES: Mapping[int, type[Failure]] = {
     301: BucketMissing,
     401: BucketForbidden,
     403: BucketForbidden,
+    413: UploadTooLarge,
     507: StoreFull,
 }
 """For answers without a code, such as every answer to HEAD. Anything else is a `StoreError`."""

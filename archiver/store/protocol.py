@@ -91,7 +91,7 @@ class Store(Protocol):
     unlisted object as missing.
 
     Every method raises only `Failure`: `StoreUnreachable`, `BucketMissing`, `BucketForbidden` (also for missing
-    credentials), `StoreClockSkewed`, `StoreFull`, `StoreError`, and those named with the method.
+    credentials), `StoreClockSkewed`, `StoreFull`, `ObjectInColdStorage`, `StoreError`, and those named with the method.
     """
 
     def check(self) -> None:
@@ -101,8 +101,8 @@ class Store(Protocol):
         """Create the object. Every attempt but the first must set `look_first`.
 
         Raises `ForeignObject` when other bytes that are not this task's lie under the key, `StoreMismatch` when the
-        store took the bytes and holds others, `PutTimeout` when all of it takes longer than half an hour, and what
-        `upload.check` raises.
+        store took the bytes and holds others, `UploadTooLarge` for a 413, `PutTimeout` when all of it takes longer
+        than half an hour, and what `upload.check` raises.
         """
 
     def head(self, key: str) -> StoredObject | None:

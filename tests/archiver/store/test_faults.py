@@ -6,9 +6,10 @@ each of the two, some to the store alone and the others to the whole archive sta
 
 import hashlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+import structlog.testing
 
 from archiver.failures import Failure, StoreError, StoreMismatch, StoreUnreachable
 from archiver.store import Put, PutOutcome, S3Store, StoredObject, Upload
@@ -373,6 +374,73 @@ def test_an_object_that_became_another_one_stops_its_task_only_until_an_operator
 
     works.server.client.delete_object(Bucket=works.bucket_name, Key=key)
     works.engine.ledger.registrations.retry([task_id], account="default")
+    works.engine.verify(task_id)
+    assert works.engine.attempt() is None
+    works.assert_archived(task_id)
+
+
+NGINX_REFUSES = (
+    b"<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n<body>\r\n"
+    b"<center><h1>413 Request Entity Too Large</h1></center>\r\n</body>\r\n</html>\r\n"
+)
+
+
+def refusing_above(bytes_max: int) -> Callable[[faulty.Request], faulty.Fault | None]:
+    """nginx before the store, with `client_max_body_size`: it answers at once, and hangs up on the unread body."""
+
+    def refuse(exchange: faulty.Exchange) -> None:
+        length = str(len(NGINX_REFUSES))
+        exchange.send(413, {"Content-Type": "text/html", "Content-Length": length}, NGINX_REFUSES)
+
+    def rule(request: faulty.Request) -> faulty.Fault | None:
+        return refuse if int(request.headers.get("content-length", 0)) > bytes_max else None
+
+    return rule
+
+
+def refusal_of_large_upload(works: Works) -> str:
+    """The reason of the first attempt. Where the proxy's end of the connection swallowed its answer, that of the next,
+    two seconds later, which asks before it sends."""
+    first = reason(works.engine.attempt())
+    if first != "store_unreachable":
+        return first
+    works.engine.clock.advance(seconds=2)
+    return reason(works.engine.attempt())
+
+
+def test_an_upload_that_a_proxy_refuses_for_its_size_is_named_at_once_and_holds_no_smaller_one(
+    works: Works,
+) -> None:
+    small = works.engine.succeeded()
+    assert works.engine.attempt() is None
+    works.proxy.rule = refusing_above(256 * 1024)
+    large = works.engine.succeeded(size=(320, 320))
+
+    with structlog.testing.capture_logs() as lines:
+        assert refusal_of_large_upload(works) == "upload_too_large"
+    (buried,) = [line for line in lines if line["event"] == "task.buried"]
+    assert (buried["log_level"], buried["reason"]) == ("error", "upload_too_large")
+    assert "client_max_body_size" in buried["what_to_do"]
+    assert "KLING_S3_ENDPOINT_URL" in buried["what_to_do"]
+    another = works.engine.succeeded()
+    assert works.engine.attempt() is None
+    assert works.engine.ledger.views.status().holds == ()
+    assert [works.engine.show(task_id)["state"] for task_id in (small, large, another)] == [
+        "archived",
+        "buried",
+        "archived",
+    ]
+
+
+def test_an_upload_that_was_refused_for_its_size_is_tried_again_by_itself(works: Works) -> None:
+    task_id = works.engine.succeeded(size=(320, 320))
+    works.proxy.rule = refusing_above(256 * 1024)
+    assert refusal_of_large_upload(works) == "upload_too_large"
+    works.repair()
+
+    works.engine.clock.advance(seconds=24 * 3600)
+    (lease,) = works.engine.ledger.claims.verify(account="default", count=1, offset=0)
+    assert lease.task_id == task_id
     works.engine.verify(task_id)
     assert works.engine.attempt() is None
     works.assert_archived(task_id)

@@ -28,11 +28,13 @@ from archiver.failures import (
     BucketMissing,
     Failure,
     ForeignObject,
+    ObjectInColdStorage,
     StoreClockSkewed,
     StoreError,
     StoreFull,
     StoreMismatch,
     StoreUnreachable,
+    UploadTooLarge,
 )
 from archiver.store import ConditionalPut, Put, PutOutcome, S3Store, StoredObject
 from archiver.store.expect_continue import UNASKED_BYTES_MAX
@@ -670,6 +672,10 @@ def test_a_body_that_ends_early_is_never_taken_for_the_object(
         (400, "AuthorizationHeaderMalformed", BucketMissing),
         (503, "SlowDown", StoreError),
         (500, "InternalError", StoreError),
+        (413, "", UploadTooLarge),
+        (413, "EntityTooLarge", UploadTooLarge),
+        (400, "EntityTooLarge", UploadTooLarge),
+        (403, "InvalidObjectState", ObjectInColdStorage),
         (400, "BadDigest", StoreError),
         (429, "TooManyRequests", StoreError),
     ],
