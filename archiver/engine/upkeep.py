@@ -36,6 +36,7 @@ class Upkeep:
         self._decide_deadlines(unsound)
         self._prune(by_age=not unsound)
         self._count_missed_callbacks()
+        self.ledger.deadlines.fold_counts()
 
     def _beat(self) -> None:
         self.ledger.daemons.beat(

@@ -10,7 +10,10 @@ import sqlalchemy as sa
 
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import task_counts
 from archiver.model import State
+
+_UNARCHIVED = frozenset({State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED, State.LOST})
 
 
 class Accounts(Part):
@@ -23,16 +26,12 @@ class Accounts(Part):
 
     def stranded(self, *, known: Collection[str]) -> dict[str, int]:
         """Accounts that are not among `known`, and how many of their tasks are not in the bucket yet."""
-        table = schema.tasks
-        query = sa.select(sa.func.count()).where(
-            table.c.state.in_([State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED, State.LOST])
-        )
         with self._database.read() as connection:
-            return {
-                name: connection.execute(query.where(table.c.account == name)).scalar_one()
-                for name in _names(connection)
-                if name not in known
-            }
+            unarchived = dict.fromkeys(set(_names(connection)) - set(known), 0)
+            for kind, count in task_counts(connection).items():
+                if kind.account in unarchived and kind.state in _UNARCHIVED:
+                    unarchived[kind.account] += count
+            return dict(sorted(unarchived.items()))
 
     def rename(self, old: str, new: str) -> int | None:
         """Rename an account; how many tasks moved. None when there is no `old`, or a `new` already: two accounts never
@@ -46,7 +45,7 @@ class Accounts(Part):
                 return None
             connection.execute(sa.delete(schema.holds).where(schema.holds.c.account.in_([old, new])))
             moved = 0
-            for table in (schema.sweeps, schema.tasks):
+            for table in (schema.sweeps, schema.task_counts, schema.tasks):
                 change = sa.update(table).where(table.c.account == old).values(account=new)
                 moved = connection.execute(change).rowcount
             return moved

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from archiver.families import FAMILIES
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.named_values import LAST_CALLBACK_AT, set_named_value
 from archiver.ledger.tables.rows import CONSOLE_TEST
 from archiver.model import RETENTION_MS, TERMINAL, Callback, CallbackOutcome, DiscoveredBy, State, Status
@@ -65,6 +66,9 @@ class Callbacks(Part):
                     changed[row["id"]] = row
             if new:
                 self._database.insert_new_ids(connection, list(new.values()))
+                tally = Tally()
+                tally.add(Kind(account, State.REPORTED, is_confirmed=False) for account, _ in new)
+                tally.write(connection)
             if changed:
                 connection.execute(_UPDATE, [_repeated(row) for row in changed.values()])
             set_named_value(connection, LAST_CALLBACK_AT, now)

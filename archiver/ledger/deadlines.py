@@ -1,5 +1,6 @@
 """What time alone does to rows: deadlines pass, unconfirmed ids are dropped, missing callbacks are counted."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import KIND_COLUMNS, Kind, Tally, add_counts, kind_of, task_counts
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.named_values import FIRST_STARTED_AT, named_value
 from archiver.model import DAY_MS, RETENTION_MS, Stage, State, Status
@@ -20,6 +22,11 @@ from archiver.model import DAY_MS, RETENTION_MS, Stage, State, Status
 UNCONFIRMED_MAX = 1_000_000
 ROWS_MAX = 500
 """A transaction, which callbacks wait for."""
+
+COUNT_ROWS_MIN = 200
+"""Fewer rows of counts than these are left: a sum over them takes no time."""
+FOLDED_ROWS_MAX = 10_000
+_ROWS_TO_FOLD = sa.select(sa.func.count()).select_from(schema.task_counts)
 
 SLACK_MS = 60_000
 WAITS_MS_MAX = (
@@ -77,7 +84,7 @@ class Deadlines(Part):
         had_its_try = sa.or_(table.c.attempts > 0, table.c.confirmed_at < table.c.deadline_at)
         expired: list[Expiry] = []
         with self._database.write() as connection:
-            now = self._now()
+            now, tally = self._now(), Tally()
             held = _held_accounts(connection)
             for state in _OVERDUE:
                 overdue = (
@@ -91,9 +98,11 @@ class Deadlines(Part):
                 for row in connection.execute(overdue).mappings().all():
                     changes = _expiry(row, hold=held.get(row["account"]), now=now)
                     connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
+                    tally.change(row, changes)
                     verdict, reason = changes["state"], changes["reason"]
                     add_line(connection, row["id"], at=now, event=f"task.{verdict}", detail=reason)
                     expired.append(Expiry(row["account"], row["task_id"], row["family"], verdict, reason))
+            tally.write(connection)
         return expired
 
     def prune(self, *, by_age: bool = True) -> int:
@@ -109,7 +118,30 @@ class Deadlines(Part):
         # Unless the API has confirmed one since the read, or a worker queries it.
         still = (table.c.queue == schema.QUEUE_UNCONFIRMED, table.c.lease_token.is_(None))
         with self._database.write() as connection:
-            return connection.execute(sa.delete(table).where(table.c.id.in_(row_ids), *still)).rowcount
+            deleted = sa.delete(table).where(table.c.id.in_(row_ids), *still).returning(*KIND_COLUMNS)
+            tally = Tally()
+            tally.remove(gone := [kind_of(row) for row in connection.execute(deleted).mappings()])
+            tally.write(connection)
+            return len(gone)
+
+    def fold_counts(self) -> int:
+        """Put up to FOLDED_ROWS_MAX rows of counts together, if there are many; how many rows there are fewer.
+
+        One statement takes the rows away and says what they were: a count that another process adds meanwhile stays.
+        """
+        table = schema.task_counts
+        with self._database.read() as connection:
+            if connection.execute(_ROWS_TO_FOLD).scalar_one() <= COUNT_ROWS_MIN:
+                return 0
+        oldest = sa.select(table.c.id).order_by(table.c.id).limit(FOLDED_ROWS_MAX)
+        taken = sa.delete(table).where(table.c.id.in_(oldest.scalar_subquery())).returning(table)
+        with self._database.write() as connection:
+            sums: collections.Counter[Kind] = collections.Counter()
+            rows = connection.execute(taken).all()
+            for row in rows:
+                sums[Kind(row.account, row.state, row.is_confirmed)] += row.tasks
+            add_counts(connection, sums)
+            return len(rows) - sum(1 for count in sums.values() if count)
 
     def bring_forward(self) -> int:
         """Make due what waits too long because the clock was set back; how many tasks, holds and sweeps. Too early does
@@ -204,11 +236,11 @@ def _prunable(connection: sa.Connection, *, now: int, rows_max: int) -> list[int
     row_ids = list(connection.execute(aged.limit(ROWS_MAX)).scalars())
     if row_ids:
         return row_ids
-    total = connection.execute(sa.select(sa.func.count()).select_from(table).where(unconfirmed)).scalar_one()
-    surplus = min(total - rows_max, ROWS_MAX)
+    counts = _unconfirmed(connection)
+    surplus = min(sum(counts.values()) - rows_max, ROWS_MAX)
     if surplus <= 0:
         return []
-    account = _most_unconfirmed(connection)
+    account = max(counts, key=counts.__getitem__)
     # The index on accounts would walk all of its ids, the many that the API has not denied among them.
     of_account = denied.where(text_without_index(table.c.account) == account)
     row_ids = list(connection.execute(of_account.limit(surplus)).scalars())
@@ -217,15 +249,13 @@ def _prunable(connection: sa.Connection, *, now: int, rows_max: int) -> list[int
     return list(connection.execute(oldest.where(table.c.account == account).limit(surplus)).scalars())
 
 
-def _most_unconfirmed(connection: sa.Connection) -> str | None:
-    """The account with the most unconfirmed ids."""
-    table = schema.tasks
-    counted = (
-        sa.select(table.c.account, sa.func.count())
-        .where(table.c.confirmed_at.is_(None))
-        .group_by(table.c.account)
-    )
-    return max(connection.execute(counted), key=lambda row: row[1], default=(None, 0))[0]
+def _unconfirmed(connection: sa.Connection) -> dict[str, int]:
+    """Account → how many ids the API has not confirmed."""
+    counts: dict[str, int] = {}
+    for kind, count in task_counts(connection).items():
+        if not kind.is_confirmed:
+            counts[kind.account] = counts.get(kind.account, 0) + count
+    return counts
 
 
 def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:

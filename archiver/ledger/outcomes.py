@@ -26,6 +26,7 @@ from archiver.failures import (
 from archiver.ledger.holds import set_hold
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.transitions import buried_again, still_failed, still_running
 from archiver.model import DAY_MS, Lease, State, StoredAsset, text
@@ -64,6 +65,7 @@ def _fenced(columns: frozenset[str]) -> sa.Update:
     return (
         sa.update(table)
         .where(table.c.id == sa.bindparam("task_row"), table.c.lease_token == sa.bindparam("token"))
+        .where(table.c.state == sa.bindparam("leased_state"))
         .values({name: sa.bindparam(f"new_{name}") for name in columns})
     )
 
@@ -204,9 +206,17 @@ def _write(connection: sa.Connection, lease: Lease, values: Mapping[str, Any]) -
     if computed:
         statement = statement.values(computed)
     parameters = {f"new_{name}": value for name, value in plain.items()}
-    parameters |= {"task_row": lease.row_id, "token": lease.token}
+    parameters |= {"task_row": lease.row_id, "token": lease.token, "leased_state": lease.state}
     if connection.execute(statement, parameters).rowcount != 1:
         raise LeaseLost(f"task {lease.task_id} is no longer ours")
+    if "state" in values:
+        tally = Tally()
+        tally.move(_kind(lease), _kind(lease)._replace(state=values["state"]))
+        tally.write(connection)
+
+
+def _kind(lease: Lease) -> Kind:
+    return Kind(lease.account, lease.state, lease.confirmed)
 
 
 def _buried(lease: Lease, error: Failure, decision: Bury, *, message: str, now: int) -> Mapping[str, Any]:
@@ -247,8 +257,12 @@ def _still_unknown(
         # It named no real task. If it was a genuine callback after all, the next one or the sweep brings the id back.
         table = schema.tasks
         fenced = sa.delete(table).where(table.c.id == lease.row_id, table.c.lease_token == lease.token)
+        fenced = fenced.where(table.c.state == lease.state)
         if connection.execute(fenced).rowcount != 1:
             raise LeaseLost(f"task {lease.task_id} is no longer ours")
+        tally = Tally()
+        tally.remove([_kind(lease)])
+        tally.write(connection)
         return State.UNKNOWN
     # No list page has shown it: from now on it is queried individually, once a day.
     unknown = {"state": State.UNKNOWN, "due_at": now + DAY_MS, "query_individually": True}

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from archiver.families import is_provisional
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import Kind, Tally, kind_of
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import find_all
 from archiver.ledger.transitions import (
@@ -75,10 +76,10 @@ class Records(Part):
         `asked_as`: the id that the query named. `behind_ms`: how far the API's clock is behind ours.
         """
         with self._database.write() as connection:
-            now = self._now()
+            now, tally = self._now(), Tally()
             for name, real_id in _names(tasks, asked_as=asked_as).items():
                 asked = name == asked_as
-                _merge(connection, account=account, name=name, real_id=real_id, asked=asked, now=now)
+                _merge(connection, tally, account=account, name=name, real_id=real_id, asked=asked, now=now)
             rows = find_all(connection, account=account, task_ids=[task.task_id for task in tasks])
             outcomes = []
             seen: set[str] = set()
@@ -89,13 +90,14 @@ class Records(Part):
                 row = rows.get(task.task_id)
                 if row is not None:
                     outcomes.append(
-                        _update(connection, row, task, discovered_by=discovered_by, now=now, rand=rand)
+                        _update(connection, tally, row, task, discovered_by=discovered_by, now=now, rand=rand)
                     )
                     continue
                 gone_before = now - behind_ms - RETENTION_MS
                 outcomes.append(
                     _insert(
                         connection,
+                        tally,
                         task,
                         account=account,
                         discovered_by=discovered_by,
@@ -103,6 +105,7 @@ class Records(Part):
                         gone_before=gone_before,
                     )
                 )
+            tally.write(connection)
             return outcomes
 
     def refresh_assets(self, lease: Lease, task: Task) -> None:
@@ -138,7 +141,14 @@ def _names(tasks: Sequence[Task], *, asked_as: str | None) -> dict[str, str]:
 
 
 def _merge(
-    connection: sa.Connection, *, account: str, name: str, real_id: str, asked: bool, now: int
+    connection: sa.Connection,
+    tally: Tally,
+    *,
+    account: str,
+    name: str,
+    real_id: str,
+    asked: bool,
+    now: int,
 ) -> None:
     """The row of an external id becomes the row of the real id, or is merged into it.
 
@@ -157,6 +167,7 @@ def _merge(
         connection.execute(change.values(task_id=real_id, external_task_id=name))
         return
     connection.execute(sa.delete(table).where(table.c.id == placeholder["id"]))
+    tally.remove([kind_of(placeholder)])
     connection.execute(sa.update(table).where(table.c.id == real["id"]).values(_merged(placeholder, real)))
     add_line(connection, real["id"], at=now, event="task.merged", detail="registered by its external id")
 
@@ -175,6 +186,7 @@ def _merged(placeholder: Row, real: Row) -> Changes:
 
 def _insert(
     connection: sa.Connection,
+    tally: Tally,
     task: Task,
     *,
     account: str,
@@ -206,6 +218,7 @@ def _insert(
     swept = {"swept_finished_at": now} if finished_in_sweep else {}
     insert = sa.insert(schema.tasks).values(blank | confirmed | moved | swept)
     row_id: int = connection.execute(insert.returning(schema.tasks.c.id)).scalar_one()
+    tally.add([Kind(account, moved["state"], is_confirmed=True)])
     if task.status is Status.SUCCEEDED:
         _unite_assets(connection, row_id, task.assets)
     detail = f"{moved['state']}, found by {discovered_by}"
@@ -214,7 +227,14 @@ def _insert(
 
 
 def _update(
-    connection: sa.Connection, row: Row, task: Task, *, discovered_by: DiscoveredBy, now: int, rand: float
+    connection: sa.Connection,
+    tally: Tally,
+    row: Row,
+    task: Task,
+    *,
+    discovered_by: DiscoveredBy,
+    now: int,
+    rand: float,
 ) -> RecordedTask:
     was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED) and row["due_at"] <= now
     names_all = True
@@ -223,6 +243,7 @@ def _update(
     changes = advance(row, task, discovered_by=discovered_by, now=now, rand=rand, names_all=names_all)
     if changes:
         connection.execute(sa.update(schema.tasks).where(schema.tasks.c.id == row["id"]).values(changes))
+        tally.change(row, changes)
     state = State(changes.get("state") or row["state"])
     has_moved = state != row["state"]
     if has_moved:

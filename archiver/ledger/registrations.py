@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from archiver.ledger.callbacks import unconfirmed_row
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import KIND_COLUMNS, Kind, Tally, kind_of
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import find
 from archiver.model import DAY_MS, RETENTION_MS, DiscoveredBy, State
@@ -60,7 +61,7 @@ class Registrations(Part):
         table = schema.tasks
         request_json = None if request is None else json.dumps(request)
         with self._database.write() as connection:
-            now = self._now()
+            now, tally = self._now(), Tally()
             row = find(connection, account=account, task_id=task_id)
             if row is None:
                 values = unconfirmed_row(
@@ -75,6 +76,8 @@ class Registrations(Part):
                     values["deadline_at"] = max(min(created_at, now) + RETENTION_MS, now + DAY_MS)
                 inserted = sa.insert(table).values(values).returning(table.c.id)
                 row_id: int = connection.execute(inserted).scalar_one()
+                tally.add([Kind(account, State.REPORTED, is_confirmed=False)])
+                tally.write(connection)
                 add_line(connection, row_id, at=now, event="task.registered", detail=family)
                 return True
             unconfirmed = row["confirmed_at"] is None
@@ -86,6 +89,10 @@ class Registrations(Part):
             if unconfirmed:  # also an id that was buried under another family
                 changes |= {"state": State.REPORTED, "due_at": now, "reason": None, "message": None}
                 changes |= {"asked": 0, "not_found_since": None, "query_individually": False}
+                # A worker that queries it under its old family must not settle it.
+                changes |= {"lease_token": None, "lease_until": None}
+                tally.change(row, changes)
+                tally.write(connection)
             connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
             return False
 
@@ -111,7 +118,11 @@ class Registrations(Part):
             table.c.callbacks == 0,
         )
         with self._database.write() as connection:
-            return connection.execute(sa.delete(table).where(*never_named)).rowcount > 0
+            deleted = sa.delete(table).where(*never_named).returning(*KIND_COLUMNS)
+            tally = Tally()
+            tally.remove(gone := [kind_of(row) for row in connection.execute(deleted).mappings()])
+            tally.write(connection)
+            return bool(gone)
 
     def enrol(self, found: Mapping[str, Sequence[str]], *, account: str) -> int:
         """Follow at most 500 ids that a collection of the API shows without families; how many were new.
@@ -119,20 +130,19 @@ class Registrations(Part):
         `found` gives the result arrays of each. An unconfirmed id that was unknown or buried is queried afresh.
         """
         table = schema.tasks
-        query = sa.select(table.c.id, table.c.task_id, table.c.state, table.c.confirmed_at).where(
+        query = sa.select(table.c.id, table.c.task_id, *KIND_COLUMNS).where(
             table.c.account == account, table.c.task_id.in_(found.keys())
         )
         with self._database.write() as connection:
-            now = self._now()
-            known = {row.task_id: row for row in connection.execute(query)}
+            now, tally = self._now(), Tally()
+            known = {row["task_id"]: row for row in connection.execute(query).mappings()}
             for task_id, row in known.items():
-                if row.confirmed_at is None and row.state in (State.UNKNOWN, State.BURIED):
-                    change = sa.update(table).where(table.c.id == row.id, table.c.lease_token.is_(None))
+                if row["confirmed_at"] is None and row["state"] in (State.UNKNOWN, State.BURIED):
+                    change = sa.update(table).where(table.c.id == row["id"], table.c.lease_token.is_(None))
                     again = {"state": State.REPORTED, "due_at": now, "asked": 0, "not_found_since": None}
-                    arrays = ",".join(found[task_id])
-                    connection.execute(
-                        change.values(**again, reason=None, message=None, result_arrays=arrays)
-                    )
+                    again |= {"reason": None, "message": None, "result_arrays": ",".join(found[task_id])}
+                    if connection.execute(change.values(again)).rowcount:
+                        tally.change(row, again)
             new = [
                 unconfirmed_row(
                     (account, task_id),
@@ -145,6 +155,8 @@ class Registrations(Part):
             ]
             if new:
                 connection.execute(sa.insert(table), new)
+            tally.add(Kind(account, State.REPORTED, is_confirmed=False) for _ in new)
+            tally.write(connection)
             return len(new)
 
     def retry(self, task_ids: Sequence[str], *, account: str) -> RetryResult:
@@ -178,6 +190,9 @@ def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -
     if state in (State.REPORTED, State.UNKNOWN):
         changes |= {"state": State.REPORTED, "not_found_since": None, "asked": 0}
     connection.execute(sa.update(schema.tasks).where(schema.tasks.c.id == row["id"]).values(changes))
+    tally = Tally()
+    tally.change(row, changes)
+    tally.write(connection)
     add_line(connection, row["id"], at=now, event="task.retry_requested", detail=state)
     trim(connection, row["id"])
     return state

@@ -11,6 +11,7 @@ from archiver.ledger.daemons import DaemonView, alive_daemons
 from archiver.ledger.holds import HoldView, all_holds
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import task_counts
 from archiver.ledger.tables.named_values import CLOCK_SKEW_MS, LAST_CALLBACK_AT, named_value
 from archiver.ledger.tables.rows import find
 from archiver.model import DiscoveredBy, State, rfc3339
@@ -218,10 +219,10 @@ def _last_swept(rows: Sequence[Mapping[Any, Any]]) -> int | None:
 
 
 def _states(connection: sa.Connection) -> dict[State, int]:
-    table = schema.tasks
-    query = sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
-    counts = {row[0]: row[1] for row in connection.execute(query)}
-    return {state: counts.get(state, 0) for state in State}
+    states = dict.fromkeys(State, 0)
+    for kind, count in task_counts(connection).items():
+        states[State(kind.state)] += count
+    return states
 
 
 def _earliest_deadline(connection: sa.Connection) -> int | None:

@@ -101,6 +101,8 @@ class Desk:
         self.path = folder / "ledger.db"
         self.clock = Clock()
         self._options = options
+        self.is_forged = False
+        """Whether a test has written past the ledger, which then could not count."""
         self.ledger = self._open()
 
     def _open(self) -> Ledger:
@@ -108,6 +110,27 @@ class Desk:
 
     def close(self) -> None:
         self.ledger.close()
+        if not self.is_forged:
+            assert self.counts() == self.counted(), "a transaction has not counted what it changed"
+
+    def counts(self) -> dict[tuple[str, str, bool], int]:
+        """What the ledger has counted, by account, state and whether it is confirmed."""
+        rows = self.rows(
+            "SELECT account, state, is_confirmed, sum(tasks) AS tasks FROM task_counts GROUP BY 1, 2, 3"
+        )
+        return {
+            (row["account"], row["state"], bool(row["is_confirmed"])): row["tasks"]
+            for row in rows
+            if row["tasks"]
+        }
+
+    def counted(self) -> dict[tuple[str, str, bool], int]:
+        """The same, by looking at every task."""
+        rows = self.rows(
+            "SELECT account, state, confirmed_at IS NOT NULL AS confirmed, count(*) AS tasks FROM tasks"
+            " GROUP BY 1, 2, 3"
+        )
+        return {(row["account"], row["state"], bool(row["confirmed"])): row["tasks"] for row in rows}
 
     def reopen(self) -> None:
         """The daemon has ended, whatever it held, and the next one starts."""
@@ -208,6 +231,7 @@ class Desk:
 
     def write(self, statement: str, *values: object) -> None:
         """Straight into the file, past the code that is tested: what would take a test too long to bring about."""
+        self.is_forged = True
         with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute(statement, values)
 

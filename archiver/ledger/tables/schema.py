@@ -152,6 +152,20 @@ _partial(
 sa.Index("tasks_by_due", tasks.c.queue, tasks.c.account, tasks.c.due_at)
 sa.Index("tasks_to_match", tasks.c.queue, tasks.c.account, tasks.c.query_individually, tasks.c.due_at)
 sa.Index("tasks_by_state", tasks.c.state, tasks.c.deadline_at)
+# A start frees leases: it must not look at every task.
+_partial("tasks_leased", tasks.c.lease_token, where=tasks.c.lease_token.is_not(None))
+
+task_counts = sa.Table(
+    "task_counts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("is_confirmed", sa.Boolean, nullable=False),
+    sa.Column(
+        "tasks", sa.BigInteger, nullable=False, comment="how many more, or fewer; the sum is the count"
+    ),
+)
 
 assets = sa.Table(
     "assets",
