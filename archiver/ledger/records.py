@@ -3,15 +3,15 @@
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
 from archiver.families import is_provisional
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
-from archiver.ledger.tables.counts import Kind, Tally, kind_of
-from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.batch import Batch, known_assets
+from archiver.ledger.tables.counts import Tally, kind_of
+from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.rows import find_all
 from archiver.ledger.transitions import (
     Changes,
@@ -22,7 +22,7 @@ from archiver.ledger.transitions import (
     entering,
     state_of,
 )
-from archiver.model import RETENTION_MS, Asset, DiscoveredBy, Lease, State, Status, Task
+from archiver.model import RETENTION_MS, DiscoveredBy, Lease, State, Status, Task
 
 
 class RecordOutcome(enum.StrEnum):
@@ -76,11 +76,10 @@ class Records(Part):
         `asked_as`: the id that the query named. `behind_ms`: how far the API's clock is behind ours.
         """
         with self._database.write() as connection:
-            now, tally = self._now(), Tally()
-            for name, real_id in _names(tasks, asked_as=asked_as).items():
-                asked = name == asked_as
-                _merge(connection, tally, account=account, name=name, real_id=real_id, asked=asked, now=now)
-            rows = find_all(connection, account=account, task_ids=[task.task_id for task in tasks])
+            now = self._now()
+            rows = _merged_rows(connection, tasks, account=account, asked_as=asked_as, now=now)
+            assets = known_assets(connection, _with_assets(tasks, rows))
+            batch = Batch(account=account, now=now)
             outcomes = []
             seen: set[str] = set()
             for task in tasks:
@@ -88,30 +87,24 @@ class Records(Part):
                     continue
                 seen.add(task.task_id)
                 row = rows.get(task.task_id)
-                if row is not None:
+                if row is None:
+                    gone_before = now - behind_ms - RETENTION_MS
                     outcomes.append(
-                        _update(connection, tally, row, task, discovered_by=discovered_by, now=now, rand=rand)
+                        _insert(batch, task, discovered_by=discovered_by, gone_before=gone_before)
                     )
-                    continue
-                gone_before = now - behind_ms - RETENTION_MS
-                outcomes.append(
-                    _insert(
-                        connection,
-                        tally,
-                        task,
-                        account=account,
-                        discovered_by=discovered_by,
-                        now=now,
-                        gone_before=gone_before,
-                    )
-                )
-            tally.write(connection)
+                else:
+                    known = assets.get(row["id"], {})
+                    outcomes.append(_update(batch, row, known, task, discovered_by=discovered_by, rand=rand))
+            batch.write(connection)
             return outcomes
 
     def refresh_assets(self, lease: Lease, task: Task) -> None:
         """A leased task was queried again: take fresher URLs and new assets, keep the others."""
         with self._database.write() as connection:
-            _unite_assets(connection, lease.row_id, task.assets)
+            batch = Batch(account=lease.account, now=self._now())
+            known = known_assets(connection, [lease.row_id])
+            batch.unite_assets(lease.row_id, known[lease.row_id], task.assets)
+            batch.write(connection)
 
     def states(self, *, account: str, task_ids: Sequence[str]) -> dict[str, State]:
         """The states of these ids (at most 500); unknown ids are left out."""
@@ -140,6 +133,44 @@ def _names(tasks: Sequence[Task], *, asked_as: str | None) -> dict[str, str]:
     return {name: task_id for name, task_id in names.items() if name != task_id}
 
 
+def _merged_rows(
+    connection: sa.Connection, tasks: Sequence[Task], *, account: str, asked_as: str | None, now: int
+) -> dict[str, Row]:
+    """The rows of these tasks, by id, after the rows of their external ids have been merged into them.
+
+    One look finds both: hardly ever is there anything to merge.
+    """
+    task_ids = [task.task_id for task in tasks]
+    names = _names(tasks, asked_as=asked_as)
+    rows = find_all(connection, account=account, task_ids=[*task_ids, *names])
+    if any(_is_placeholder(rows.get(name), asked=name == asked_as) for name in names):
+        tally = Tally()
+        for name, real_id in names.items():
+            asked = name == asked_as
+            _merge(connection, tally, account=account, name=name, real_id=real_id, asked=asked, now=now)
+        tally.write(connection)
+        rows = find_all(connection, account=account, task_ids=task_ids)
+    return rows
+
+
+def _with_assets(tasks: Sequence[Task], rows: Mapping[str, Row]) -> list[int]:
+    """The rows whose assets an answer may change."""
+    named = [rows[task.task_id] for task in tasks if _names_assets(task) and task.task_id in rows]
+    return [row["id"] for row in named if row["state"] != State.ARCHIVED]
+
+
+def _names_assets(task: Task) -> bool:
+    return task.status is Status.SUCCEEDED
+
+
+def _is_placeholder(row: Row | None, *, asked: bool) -> bool:
+    """Whether this is the row of an external id. Unless the query named that one (`asked`), only a registration's row
+    is: an id from a callback may be another task's."""
+    if row is None or row["confirmed_at"] is not None:
+        return False
+    return asked or row["discovered_by"] == DiscoveredBy.REGISTRATION
+
+
 def _merge(
     connection: sa.Connection,
     tally: Tally,
@@ -150,16 +181,11 @@ def _merge(
     asked: bool,
     now: int,
 ) -> None:
-    """The row of an external id becomes the row of the real id, or is merged into it.
-
-    Unless the query named that external id (`asked`), only a registration's row counts: an id from a callback may be
-    another task's. A crash before the commit leaves the placeholder, which is queried again.
-    """
+    """The row of an external id becomes the row of the real id, or is merged into it. A crash before the commit leaves
+    it, and it is queried again."""
     rows = find_all(connection, account=account, task_ids=[name, real_id])
     placeholder, real = rows.get(name), rows.get(real_id)
-    if placeholder is None or placeholder["confirmed_at"] is not None:
-        return
-    if not asked and placeholder["discovered_by"] != DiscoveredBy.REGISTRATION:
+    if placeholder is None or not _is_placeholder(placeholder, asked=asked):
         return
     table = schema.tasks
     if real is None:
@@ -184,23 +210,15 @@ def _merged(placeholder: Row, real: Row) -> Changes:
     }
 
 
-def _insert(
-    connection: sa.Connection,
-    tally: Tally,
-    task: Task,
-    *,
-    account: str,
-    discovered_by: DiscoveredBy,
-    now: int,
-    gone_before: int,
-) -> RecordedTask:
+def _insert(batch: Batch, task: Task, *, discovered_by: DiscoveredBy, gone_before: int) -> RecordedTask:
     """A new task. The sweep passes one by only when its time is up by our clock and by the API's: either may be wrong,
     and nothing might query the task again."""
+    now = batch.now
     created_at, created_at_from = created_at_of(task, first_seen_at=now, now=now)
     if discovered_by is DiscoveredBy.SWEEP and created_at <= gone_before:
         return RecordedTask(task.task_id, RecordOutcome.PASSED_BY, None)
     blank: Changes = {
-        "account": account,
+        "account": batch.account,
         "task_id": task.task_id,
         "family_hint": None,
         "result_arrays": "",
@@ -216,40 +234,34 @@ def _insert(
     moved = entering(state_of(task), task, deadline_at=created_at + RETENTION_MS, now=now)
     finished_in_sweep = discovered_by is DiscoveredBy.SWEEP and task.status is not Status.RUNNING
     swept = {"swept_finished_at": now} if finished_in_sweep else {}
-    insert = sa.insert(schema.tasks).values(blank | confirmed | moved | swept)
-    row_id: int = connection.execute(insert.returning(schema.tasks.c.id)).scalar_one()
-    tally.add([Kind(account, moved["state"], is_confirmed=True)])
-    if task.status is Status.SUCCEEDED:
-        _unite_assets(connection, row_id, task.assets)
+    assets = task.assets if _names_assets(task) else ()
     detail = f"{moved['state']}, found by {discovered_by}"
-    add_line(connection, row_id, at=now, event="task.recorded", detail=detail)
+    batch.insert(blank | confirmed | moved | swept, assets, detail=detail)
     return RecordedTask(task.task_id, RecordOutcome.NEW, moved["state"])
 
 
 def _update(
-    connection: sa.Connection,
-    tally: Tally,
+    batch: Batch,
     row: Row,
+    known_urls: Mapping[str, str],
     task: Task,
     *,
     discovered_by: DiscoveredBy,
-    now: int,
     rand: float,
 ) -> RecordedTask:
+    """A known task; `known_urls` are those of its assets, by stem."""
+    now = batch.now
     was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED) and row["due_at"] <= now
     names_all = True
-    if task.status is Status.SUCCEEDED and row["state"] != State.ARCHIVED:
-        names_all = _unite_assets(connection, row["id"], task.assets)
+    if _names_assets(task) and row["state"] != State.ARCHIVED:
+        names_all = batch.unite_assets(row["id"], known_urls, task.assets)
     changes = advance(row, task, discovered_by=discovered_by, now=now, rand=rand, names_all=names_all)
-    if changes:
-        connection.execute(sa.update(schema.tasks).where(schema.tasks.c.id == row["id"]).values(changes))
-        tally.change(row, changes)
+    batch.update(row, changes)
     state = State(changes.get("state") or row["state"])
     has_moved = state != row["state"]
     if has_moved:
         detail = f"{row['state']} → {state}" + (f": {changes['message']}" if changes.get("message") else "")
-        add_line(connection, row["id"], at=now, event="task.moved", detail=detail)
-        trim(connection, row["id"])
+        batch.add_recurring_line(row["id"], event="task.moved", detail=detail)
     is_fixed = row["family"] is not None and not is_provisional(row["family"], State(row["state"]))
     contradicted = is_fixed and row["family"] != task.family
     return RecordedTask(
@@ -259,29 +271,3 @@ def _update(
         waited_since=row["due_at"] if was_waiting else None,
         family_contradicted=task.family if contradicted else None,
     )
-
-
-def _unite_assets(connection: sa.Connection, row_id: int, answered: Sequence[Asset]) -> bool:
-    """Refresh URLs and add assets; none is removed or renamed. Whether `answered` names all known assets."""
-    table = schema.assets
-    query = sa.select(table.c.stem, table.c.url).where(table.c.task == row_id)
-    known = {row.stem: row.url for row in connection.execute(query)}
-    new: list[Mapping[str, Any]] = [
-        {
-            "task": row_id,
-            "stem": asset.stem,
-            "role": asset.role,
-            "api_index": asset.index,
-            "watermarked": asset.watermarked,
-            "url": asset.url,
-        }
-        for asset in answered
-        if asset.stem not in known
-    ]
-    if new:
-        connection.execute(sa.insert(table), new)
-    for asset in answered:
-        if known.get(asset.stem, asset.url) != asset.url:
-            change = sa.update(table).where(table.c.task == row_id, table.c.stem == asset.stem)
-            connection.execute(change.values(url=asset.url))
-    return known.keys() <= {asset.stem for asset in answered}

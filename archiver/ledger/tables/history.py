@@ -1,5 +1,7 @@
 """What happened to a task, for `show`: one line a decision, the last `LINES_MAX` kept."""
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from archiver.ledger.tables import schema
@@ -13,6 +15,25 @@ _INSERT = sa.insert(schema.history)
 def add_line(connection: sa.Connection, row_id: int, *, at: int, event: str, detail: str) -> None:
     """Add a line, within the caller's transaction."""
     connection.execute(_INSERT, {"task": row_id, "at": at, "event": event, "detail": detail})
+
+
+def add_lines(connection: sa.Connection, lines: Sequence[tuple[int, str, str]], *, at: int) -> None:
+    """Add lines of (row id, event, detail)."""
+    if lines:
+        rows = [
+            {"task": row_id, "at": at, "event": event, "detail": detail} for row_id, event, detail in lines
+        ]
+        connection.execute(_INSERT, rows)
+
+
+def trim_all(connection: sa.Connection, row_ids: Sequence[int]) -> None:
+    """Trim the lines of these rows: one look at all of them, since hardly any has too many."""
+    if not row_ids:
+        return
+    table = schema.history
+    too_long = sa.select(table.c.task).where(table.c.task.in_(row_ids)).group_by(table.c.task)
+    for row_id in connection.execute(too_long.having(sa.func.count() > LINES_MAX)).scalars().all():
+        trim(connection, row_id)
 
 
 def trim(connection: sa.Connection, row_id: int) -> None:

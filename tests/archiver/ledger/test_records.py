@@ -3,17 +3,19 @@
 import itertools
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from archiver.failures import ApiAnswerUnreadable, ApiRequestInvalid, NotMedia
 from archiver.kling import responses
 from archiver.kling.results import read_task
 from archiver.ledger import RecordOutcome
-from archiver.model import Callback, CallbackOutcome, DiscoveredBy, Stage, State, Status, api_time
+from archiver.model import Callback, CallbackOutcome, DiscoveredBy, Stage, State, Status, Task, api_time
 from tests.harness.ledgers import (
     ACCOUNT,
     DAY,
@@ -300,6 +302,91 @@ def test_whatever_an_answer_holds_it_is_refused_before_the_ledger_or_kept_by_it(
 
     assert json.loads(desk.row(task_id)["document"])["task_id"] == task_id
     assert desk.shown(task_id)["task_id"] == task_id
+
+
+# --- what a page costs -----------------------------------------------------------------------------------------
+
+
+def statements(work: Callable[[], object]) -> int:
+    """How many statements `work` executes."""
+    executed: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        executed.append(statement)
+
+    event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        work()
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", note)
+    return len(executed)
+
+
+@pytest.mark.parametrize("before", [None, Status.RUNNING, Status.SUCCEEDED])
+def test_a_page_of_500_is_as_many_statements_as_a_page_of_5(desk: Desk, before: Status | None) -> None:
+    """Callbacks wait for them. The external ids may be registrations' names."""
+
+    first, second = "https://cdn.klingai.com/first", "https://cdn.klingai.com/second"
+
+    def page(size: int, status: Status, url: str) -> list[Task]:
+        return [
+            answer(
+                f"{size}-{number}",
+                status,
+                external_task_id=f"mine-{size}-{number}",
+                assets=(asset("0", url), asset("1", url)) if status is Status.SUCCEEDED else None,
+            )
+            for number in range(size)
+        ]
+
+    def record(size: int, status: Status, url: str) -> int:
+        return statements(
+            lambda: desk.ledger.records.record(
+                page(size, status, url), account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND
+            )
+        )
+
+    if before is not None:
+        record(5, before, first)
+        record(500, before, first)
+
+    assert record(500, Status.SUCCEEDED, second) == record(5, Status.SUCCEEDED, second)
+
+
+def test_a_page_may_have_every_kind_of_row_and_news_for_each(desk: Desk) -> None:
+    desk.bring(State.ARCHIVED, "archived")
+    desk.say(answer("running", Status.RUNNING))
+    desk.say(answer("known", assets=(asset("0", "https://cdn.klingai.com/old"),)))
+    desk.tell("named")
+    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY)
+    page = [
+        answer("new", Status.RUNNING),
+        answer("running"),
+        answer("known", assets=(asset("0", "https://cdn.klingai.com/fresh"), asset("1"))),
+        answer("archived"),
+        answer("named", Status.FAILED, message="policy"),
+        answer("registered", external_task_id="mine"),
+        answer("new", Status.FAILED),
+    ]
+
+    recorded = desk.ledger.records.record(page, account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND)
+
+    assert [(task.task_id, task.outcome, task.state) for task in recorded] == [
+        ("new", RecordOutcome.NEW, State.RUNNING),
+        ("running", RecordOutcome.MOVED, State.SUCCEEDED),
+        ("known", RecordOutcome.UNCHANGED, State.SUCCEEDED),
+        ("archived", RecordOutcome.UNCHANGED, State.ARCHIVED),
+        ("named", RecordOutcome.MOVED, State.FAILED),
+        ("registered", RecordOutcome.MOVED, State.SUCCEEDED),
+    ]
+    urls = desk.rows("SELECT stem, url FROM assets JOIN tasks ON tasks.id = task WHERE task_id = 'known'")
+    assert [row["stem"] for row in urls] == ["0", "1"]
+    assert urls[0]["url"] == "https://cdn.klingai.com/fresh"
+    assert [line["event"] for line in desk.shown("registered")["history"]] == [
+        "task.registered",
+        "task.moved",
+    ]
+    assert [line["event"] for line in desk.shown("new")["history"]] == ["task.recorded"]
 
 
 # --- registrations and external ids ----------------------------------------------------------------------------
