@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
-from archiver.ledger.claims import LEASE_SECONDS
+from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.databases.dialect import text_without_index
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part
@@ -302,7 +302,7 @@ def _bring_forward(connection: sa.Connection, late: FutureDated, *, now: int) ->
     free = sa.update(tasks).where(chosen, tasks.c.lease_token.is_(None))
     connection.execute(free.values(due_at=now))
     leased = sa.update(tasks).where(chosen, tasks.c.lease_token.is_not(None))
-    connection.execute(leased.values(due_at=until, lease_until=until))
+    connection.execute(leased.values(due_at=until + TAKEOVER_MS, lease_until=until))
     connection.execute(sa.update(holds).where(holds.c.id.in_(late.holds)).values(probe_at=now))
     for account, family in late.sweeps:
         same = (sweeps.c.account == account, sweeps.c.family == family)

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger.callbacks import unconfirmed_row
+from archiver.ledger.claims import TAKEOVER_MS
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import KIND_COLUMNS, Kind, Tally, kind_of
@@ -181,7 +182,8 @@ def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -
     if row is None:
         return None
     state = State(row["state"])
-    if state is State.ARCHIVED or (row["lease_until"] is not None and row["lease_until"] > now):
+    is_leased = row["lease_until"] is not None and row["lease_until"] + TAKEOVER_MS > now
+    if state is State.ARCHIVED or is_leased:
         return state
     changes: dict[str, Any] = {"due_at": now, "held": 0, "query_individually": True}
     changes |= {"lease_token": None, "lease_until": None}

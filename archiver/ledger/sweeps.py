@@ -5,6 +5,7 @@ import uuid
 
 import sqlalchemy as sa
 
+from archiver.ledger.claims import TAKEOVER_MS
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 
@@ -47,7 +48,7 @@ class Sweeps(Part):
             if row is None:
                 connection.execute(sa.insert(table).values({**_blank(account, family), **lease}))
                 return token
-            if row.lease_until is not None and row.lease_until > now:
+            if row.lease_until is not None and row.lease_until + TAKEOVER_MS > now:
                 return None
             connection.execute(sa.update(table).where(*same).values(lease))
             return token

@@ -9,7 +9,7 @@ import pytest
 
 from archiver.failures import LeaseLost, LedgerUnavailable
 from archiver.leases import LeaseKeeper
-from archiver.ledger.claims import LEASE_SECONDS
+from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
 from archiver.model import Lease, Stage, State
 from tests.harness.ledgers import HOUR, SECOND, Desk
 
@@ -113,7 +113,9 @@ def test_renewal_keeps_it_for_as_long_as_the_work_takes(keeping: Keeping) -> Non
 
 def test_a_lease_that_another_worker_took_over_ends_at_the_next_renewal(keeping: Keeping) -> None:
     lease = keeping.claim()
-    keeping.desk.clock.advance(LEASE_SECONDS * SECOND)  # this process stood still, its own clock with it
+    keeping.desk.clock.advance(
+        (LEASE_SECONDS + TAKEOVER_SECONDS) * SECOND
+    )  # this process stood still, its own clock with it
     other = keeping.desk.claim(Stage.ARCHIVE)
     keeping.keeper.check(lease)
 
@@ -126,7 +128,7 @@ def test_a_lease_that_another_worker_took_over_ends_at_the_next_renewal(keeping:
 
 def test_confirming_detects_that_another_worker_holds_the_lease(keeping: Keeping) -> None:
     lease = keeping.claim()
-    keeping.desk.clock.advance(LEASE_SECONDS * SECOND)
+    keeping.desk.clock.advance((LEASE_SECONDS + TAKEOVER_SECONDS) * SECOND)
     keeping.desk.claim(Stage.ARCHIVE)
 
     with pytest.raises(LeaseLost):
@@ -183,13 +185,13 @@ def test_work_that_has_ended_is_renewed_no_more(keeping: Keeping) -> None:
     assert keeping.keeper.held() == []
     with pytest.raises(LeaseLost):
         keeping.keeper.check(lease)
-    keeping.pass_seconds(LEASE_SECONDS)
+    keeping.pass_seconds(LEASE_SECONDS + TAKEOVER_SECONDS)
     assert keeping.desk.claim(Stage.ARCHIVE).attempt == 2
 
 
 def test_the_end_of_an_old_lease_does_not_end_the_new_one_on_the_same_task(keeping: Keeping) -> None:
     old = keeping.claim()
-    keeping.pass_seconds(LEASE_SECONDS)
+    keeping.pass_seconds(LEASE_SECONDS + TAKEOVER_SECONDS)
     asked_at = keeping.keeper.asking()
     new = keeping.desk.claim(Stage.ARCHIVE)
     keeping.keeper.keep([new], asked_at=asked_at)

@@ -16,6 +16,7 @@ from archiver.ledger.claims.leasing import (
     QUEUE,
     SLOTS,
     STAGE_QUEUES,
+    TAKEOVER_MS,
     Request,
     free,
     lease_rows,
@@ -146,7 +147,7 @@ class Claims(Part):
                 statement = (
                     sa.update(table)
                     .where(table.c.id.in_(row_ids), table.c.lease_token == token)
-                    .values(lease_until=until, due_at=until)
+                    .values(lease_until=until, due_at=until + TAKEOVER_MS)
                     .returning(table.c.id)
                 )
                 held |= set(connection.execute(statement).scalars())

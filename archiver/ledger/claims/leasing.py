@@ -13,6 +13,10 @@ from archiver.ledger.tables.rows import assets_of, read_lease
 from archiver.model import Lease, Stage
 
 LEASE_SECONDS = 30
+TAKEOVER_SECONDS = 5
+"""For so long after its end a lease is left alone: clocks of two machines differ a little, and the last piece of a body
+may still be on its way."""
+TAKEOVER_MS = TAKEOVER_SECONDS * 1000
 
 STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
     Stage.VERIFY: (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED),
@@ -31,9 +35,9 @@ SLOTS = sa.bindparam("slots", type_=sa.Integer)
 
 
 def free(now: int | sa.BindParameter[int]) -> sa.ColumnElement[bool]:
-    """No worker holds a lease on the row."""
+    """No worker holds a lease on the row, or one that may be taken over."""
     until = schema.tasks.c.lease_until
-    return sa.or_(until.is_(None), until <= now)
+    return sa.or_(until.is_(None), until <= now - TAKEOVER_MS)
 
 
 def leasing(chosen: sa.Select[int]) -> ReturningUpdate[Any]:
@@ -46,7 +50,7 @@ def leasing(chosen: sa.Select[int]) -> ReturningUpdate[Any]:
         .values(
             lease_token=sa.bindparam("token", type_=sa.Text),
             lease_until=until,
-            due_at=until,
+            due_at=until + TAKEOVER_MS,
             attempts=table.c.attempts + 1,
             asked_at=NOW,
         )

@@ -24,6 +24,7 @@ from archiver.failures import (
     StoreError,
 )
 from archiver.ledger import Ledger
+from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.claims.lanes import shares
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, Lease, Stage, State, Status
@@ -59,7 +60,7 @@ def test_a_claim_is_written_down_before_any_work(desk: Desk) -> None:
 
     row = desk.row()
     assert (row["lease_token"], row["lease_until"]) == (lease.token, START + 30 * SECOND)
-    assert (row["attempts"], row["due_at"], lease.attempt) == (1, START + 30 * SECOND, 1)
+    assert (row["attempts"], row["due_at"], lease.attempt) == (1, START + 30 * SECOND + TAKEOVER_MS, 1)
 
 
 def test_a_leased_task_is_claimed_by_nobody_else(desk: Desk) -> None:
@@ -79,10 +80,35 @@ def test_what_a_dead_worker_held_is_claimable_within_a_minute_and_counts_as_trie
     desk.bring(State.SUCCEEDED if stage is Stage.ARCHIVE else State.REPORTED)
     desk.claim(stage)
 
-    desk.clock.advance(30 * SECOND)
+    desk.clock.advance(35 * SECOND)
 
     assert desk.ledger.claims.any_due(stage, account=ACCOUNT)
     assert desk.claim(stage).attempt == 2
+
+
+@pytest.mark.parametrize("stage", [Stage.VERIFY, Stage.ARCHIVE])
+def test_a_lease_is_left_alone_for_five_seconds_after_its_end(desk: Desk, stage: Stage) -> None:
+    """Its holder's clock may be a little behind, and the last piece of a body on its way."""
+    desk.bring(State.SUCCEEDED if stage is Stage.ARCHIVE else State.REPORTED)
+    lease = desk.claim(stage)
+
+    desk.clock.advance(35 * SECOND - 1)
+
+    assert not desk.ledger.claims.any_due(stage, account=ACCOUNT)
+    assert desk.claim_all(stage) == []
+    desk.ledger.registrations.retry(["t"], account=ACCOUNT)
+    desk.tell()
+    assert desk.claim_all(stage) == []
+    assert desk.ledger.claims.renew([lease]) == {lease.row_id}
+
+
+def test_a_starting_daemon_does_not_wait_for_the_leases_of_a_dead_one(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    desk.claim(Stage.ARCHIVE)
+
+    desk.reopen()
+
+    assert desk.claim(Stage.ARCHIVE).attempt == 2
 
 
 def test_a_renewed_lease_lasts_another_30_seconds(desk: Desk) -> None:
@@ -93,7 +119,7 @@ def test_a_renewed_lease_lasts_another_30_seconds(desk: Desk) -> None:
         assert desk.ledger.claims.renew([lease]) == {lease.row_id}
         assert desk.claim_all(Stage.ARCHIVE) == []
 
-    desk.clock.advance(30 * SECOND)
+    desk.clock.advance(LEASE_SECONDS * SECOND + TAKEOVER_MS)
     other = desk.claim(Stage.ARCHIVE)
 
     assert desk.ledger.claims.renew([lease, other]) == {other.row_id}
@@ -128,7 +154,7 @@ ENDINGS: dict[str, Callable[[Desk, Lease], object]] = {
 def test_a_worker_that_lost_its_lease_changes_nothing(desk: Desk, ending: str) -> None:
     desk.bring(State.SUCCEEDED)
     lost = desk.claim(Stage.ARCHIVE)
-    desk.clock.advance(30 * SECOND)
+    desk.clock.advance(LEASE_SECONDS * SECOND + TAKEOVER_MS)
     desk.claim(Stage.ARCHIVE)
     tables = ("tasks", "assets", "history", "holds")
     before = [desk.rows(f"SELECT * FROM {table}") for table in tables]  # noqa: S608 -- names from above
