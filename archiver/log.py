@@ -39,6 +39,7 @@ EVENTS: Final = frozenset(
         "callbacks.missed",
         "clock.set_back",
         "clock.skewed",
+        "clock.unchecked",
         "command.crashed",
         "daemon.draining",
         "daemon.started",

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from archiver import log
 from archiver.composition import Engine, build_engine, require_account
 from archiver.config.settings import Settings, SettingsError
+from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
@@ -196,7 +197,9 @@ def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threa
             for account in settings.accounts
             for token in account.callback_token
         },
-        signatures={account.name: _signatures(account) for account in settings.accounts},
+        signatures={
+            account.name: _signatures(account, engine.health.clocks) for account in settings.accounts
+        },
         families=FAMILIES,
         body_bytes_max=settings.callback_bytes_max,
         metrics=metrics,
@@ -227,10 +230,11 @@ def _api(settings: Settings, engine: Engine) -> list[Route]:
     return api.routes()
 
 
-def _signatures(account: Settings) -> Signatures:
+def _signatures(account: Settings, clocks: ApiClocks) -> Signatures:
     return Signatures(
         [secret.get_secret_value() for secret in account.signing_secret],
         required=account.signature == "required",
+        skew_ms=lambda: clocks.skew_ms(account.name),
     )
 
 

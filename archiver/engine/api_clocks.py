@@ -1,4 +1,4 @@
-"""Whether this machine's clock agrees with the APIs': no deadline is decided by a wrong clock."""
+"""Whether this machine's clock agrees with the APIs': no deadline is decided by a clock that is known to be wrong."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +9,18 @@ SKEW_MS_MAX = 5 * 60 * 1000
 """While the local clock and the API's differ by more, no deadline of the account is decided."""
 AGE_MS_MAX = 15 * 60 * 1000
 """How old the API's last answer may be, or two sweep intervals, for our clock to be believed."""
+UNDATED_ANSWERS_MIN = 10
+"""So many answers in a row without a `Date` make an API that sends none. One alone may be a proxy's error page, which
+must not let a wrong clock decide."""
 
-WHAT_TO_DO = "Set this machine's clock by NTP; until then no deadline is decided."
+WHAT_TO_DO = (
+    "Set this machine's clock by NTP; until then no deadline is decided, and the times of signed callbacks are judged "
+    "by the API's clock."
+)
+WHAT_TO_DO_UNCHECKED = (
+    "The API sends no Date header, so nothing checks this machine's clock, by which deadlines are decided: keep it "
+    "right by NTP."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,19 +34,39 @@ class ApiClocks:
 
     def widest_skew_ms(self) -> int | None:
         """The largest difference: how far that API's clock is ahead of ours; None before the first answer."""
-        skews = [client.skew_ms for client in self.clients.values() if client.skew_ms is not None]
+        skews = [
+            client.skew_ms
+            for account, client in self.clients.items()
+            if client.skew_ms is not None and not self.is_unchecked(account)
+        ]
         return max(skews, key=abs, default=None)
 
     def skewed(self) -> Iterator[tuple[str, int]]:
         """Accounts whose API's clock differs too much from ours, and by how many ms."""
         for account, client in self.clients.items():
-            if client.skew_ms is not None and abs(client.skew_ms) > SKEW_MS_MAX:
+            off = client.skew_ms is not None and abs(client.skew_ms) > SKEW_MS_MAX
+            if client.skew_ms is not None and off and not self.is_unchecked(account):
                 yield account, client.skew_ms
 
-    def has_answered(self, account: str) -> bool:
-        """Whether the account's API told its time lately. A local clock that was set since makes the age absurd."""
+    def skew_ms(self, account: str) -> int | None:
+        """How far the account's API's clock is ahead of ours; None while it has not told its time lately."""
         client = self.clients[account]
-        if client.skew_ms is None or client.skew_measured_at is None:
+        return client.skew_ms if self._is_recent(client.skew_measured_at) else None
+
+    def is_unchecked(self, account: str) -> bool:
+        """The account's API sends no `Date`: our clock cannot be compared with its."""
+        return self.clients[account].undated_answers >= UNDATED_ANSWERS_MIN
+
+    def may_decide(self, account: str) -> bool:
+        """Whether our clock may decide a deadline of the account: its API has answered lately and told a time like
+        ours, or tells none at all."""
+        if self.is_unchecked(account):
+            return self._is_recent(self.clients[account].answered_at)
+        skew_ms = self.skew_ms(account)
+        return skew_ms is not None and abs(skew_ms) <= SKEW_MS_MAX
+
+    def _is_recent(self, moment: float | None) -> bool:
+        """A local clock that was set since `moment` makes its age absurd."""
+        if moment is None:
             return False
-        age_ms = self.now() - client.skew_measured_at * 1000
-        return 0 <= age_ms <= max(AGE_MS_MAX, 2 * self.sweep_interval_ms)
+        return 0 <= self.now() - moment * 1000 <= max(AGE_MS_MAX, 2 * self.sweep_interval_ms)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from archiver.engine.api_clocks import WHAT_TO_DO, ApiClocks
+from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 
@@ -27,11 +27,21 @@ class Health:
             self.metrics.last_sweep_success_timestamp_seconds.labels(family=family).set(_seconds(swept))
 
     def degraded(self) -> list[object]:
-        """What does not work at the moment: holds, and a clock that is off."""
+        """What does not work at the moment: holds, and a clock that is off or unchecked."""
         found: list[object] = [hold.as_json() for hold in self.ledger.holds.all()]
         for account, skew_ms in self.clocks.skewed():
             clock = {"stage": "clock", "reason": "clock_skewed", "seconds": skew_ms / 1000}
             found.append({"account": account, **clock, "what_to_do": WHAT_TO_DO})
+        found += [
+            {
+                "account": account,
+                "stage": "clock",
+                "reason": "clock_unchecked",
+                "what_to_do": WHAT_TO_DO_UNCHECKED,
+            }
+            for account in self.clocks.clients
+            if self.clocks.is_unchecked(account)
+        ]
         return found
 
 

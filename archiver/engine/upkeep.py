@@ -5,7 +5,7 @@ import itertools
 import threading
 
 from archiver import log
-from archiver.engine.api_clocks import WHAT_TO_DO, ApiClocks
+from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
 from archiver.ledger import Expiry, Ledger
 from archiver.metrics import Metrics
 from archiver.model import State
@@ -27,12 +27,14 @@ class Upkeep:
     version: str
     started_at: int
     _logged_skews: set[str] = dataclasses.field(default_factory=set)
+    _logged_unchecked: set[str] = dataclasses.field(default_factory=set)
 
     def run_once(self) -> None:
         """One round. Each duty is one or more transactions of its own; a crash between two loses nothing."""
         self._beat()
         self._bring_forward()
-        unsound = [account for account in self.clocks.clients if not self._is_sound(account)]
+        self._log_clocks()
+        unsound = [account for account in self.clocks.clients if not self.clocks.may_decide(account)]
         self._decide_deadlines(unsound)
         self._prune(by_age=not unsound)
         self._count_missed_callbacks()
@@ -73,17 +75,17 @@ class Upkeep:
             self.metrics.missed_callbacks_total.labels(family=family).inc(count)
             log.get().warning("callbacks.missed", account=account, family=family, count=count)
 
-    def _is_sound(self, account: str) -> bool:
-        """Whether a deadline of the account may be decided: its API answered lately, by a clock like ours."""
-        if not self.clocks.has_answered(account):
-            return False
-        skew_ms = dict(self.clocks.skewed()).get(account)
-        if skew_ms is None:
-            self._logged_skews.discard(account)
-        elif account not in self._logged_skews:
-            log.get().error("clock.skewed", account=account, seconds=skew_ms / 1000, what_to_do=WHAT_TO_DO)
-            self._logged_skews.add(account)
-        return skew_ms is None
+    def _log_clocks(self) -> None:
+        """Once for each account whose API's clock differs from ours, or cannot be compared with it."""
+        skews = dict(self.clocks.skewed())
+        for account in skews.keys() - self._logged_skews:
+            seconds = skews[account] / 1000
+            log.get().error("clock.skewed", account=account, seconds=seconds, what_to_do=WHAT_TO_DO)
+        self._logged_skews = set(skews)
+        unchecked = {account for account in self.clocks.clients if self.clocks.is_unchecked(account)}
+        for account in unchecked - self._logged_unchecked:
+            log.get().warning("clock.unchecked", account=account, what_to_do=WHAT_TO_DO_UNCHECKED)
+        self._logged_unchecked = unchecked
 
     def _log_expiry(self, expiry: Expiry) -> None:
         fields = {"task_id": expiry.task_id, "family": expiry.family, "reason": expiry.reason}

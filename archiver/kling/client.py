@@ -115,6 +115,10 @@ class KlingClient:
         """The API's clock minus ours at its last answer, in ms: the smallest difference that explains the answer."""
         self.skew_measured_at: float | None = None
         """When that was: Unix seconds by our clock."""
+        self.answered_at: float | None = None
+        """When the API last answered at all: Unix seconds by our clock."""
+        self.undated_answers = 0
+        """How many answers in a row told no time."""
 
     def close(self) -> None:
         self._http.close()
@@ -262,8 +266,10 @@ class KlingClient:
         ) as response:
             received_at = self._now()
             skew = skew_ms(response.headers.get("date"), sent_at=sent_at, received_at=received_at)
+            self.answered_at = received_at
+            self.undated_answers += 1
             if skew is not None:
-                self.skew_ms, self.skew_measured_at = skew, received_at
+                self.skew_ms, self.skew_measured_at, self.undated_answers = skew, received_at, 0
             return response.status_code, self._body(question, response)
 
     def _timeouts(self) -> dict[str, object]:

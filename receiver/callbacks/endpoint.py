@@ -22,7 +22,7 @@ from archiver.metrics import CallbackResult, Metrics
 from archiver.model import FAMILY, Callback
 from receiver.callbacks import payload
 from receiver.callbacks.intake import Intake, IntakeUnavailable
-from receiver.callbacks.signatures import Signatures
+from receiver.callbacks.signatures import Signatures, SignatureVerdict
 from receiver.server import replies
 from receiver.server.bodies import BodyProblem, announced_bytes, read_body
 from receiver.server.replies import Reply
@@ -102,8 +102,10 @@ class CallbackEndpoint:
             return await replies.send_early(_PROBLEM_REPLIES[body], receive, send)
         verdict = self._signatures[account].check(headers, body)
         if verdict.refused:
-            self._refuse(CallbackResult.BAD_SIGNATURE, f"signature_{verdict.value}", account)
-            return await replies.send(replies.BAD_SIGNATURE, send)
+            is_unsure = verdict is SignatureVerdict.TIME_UNSURE
+            result = CallbackResult.UNAVAILABLE if is_unsure else CallbackResult.BAD_SIGNATURE
+            self._refuse(result, f"signature_{verdict.value}", account)
+            return await replies.send(replies.UNAVAILABLE if is_unsure else replies.BAD_SIGNATURE, send)
         callback = payload.parse(body, account=account, family_hint=address.family)
         if isinstance(callback, payload.Malformed):
             self._refuse(CallbackResult.MALFORMED, callback.reason, account)

@@ -12,7 +12,8 @@ import standardwebhooks
 
 SIGNATURE_TOLERANCE_SECONDS = 300
 
-_TIMESTAMP = re.compile(rb"[0-9]{1,12}")
+_TIMESTAMP = re.compile(rb"[0-9]{1,11}")
+"""To the year 5138: `datetime` ends in 9999."""
 _ID_HEADER, _TIME_HEADER, _SIGNATURE_HEADER = b"webhook-id", b"webhook-timestamp", b"webhook-signature"
 
 
@@ -26,12 +27,14 @@ class SignatureVerdict(enum.Enum):
     """There are no headers, but a signature is required."""
     INCOMPLETE = "incomplete"
     STALE = "stale"
-    """The time is malformed, or five minutes off: a replay, or a wrong clock here."""
+    """The time is malformed, or five minutes off by a clock that agrees with the sender's: a replay."""
+    TIME_UNSURE = "time_unsure"
+    """Signed by the secret, at a time that this machine cannot judge: its clock is off, or not compared yet."""
     WRONG = "wrong"
 
     @property
     def refused(self) -> bool:
-        """The reply must be 401."""
+        """The reply must be 401, or 503 for `TIME_UNSURE`."""
         return self not in _ACCEPTABLE
 
 
@@ -43,12 +46,22 @@ class Signatures:
 
     The library's `Webhook.verify` is not used: it reads the clock itself, and raises ValueError at a malformed entry
     even if a good one follows.
+
+    The scheme compares the sender's time with ours, to refuse replays. A clock of ours that is six minutes off would
+    refuse every callback. So a time is good that is near our clock or near the sender's, as its API tells it. Where the
+    two differ, or the API's is not known, another time is no proof of a replay: the reply is 503, and the sender tries
+    again. A replay that passes costs one question at most: a callback is only a hint to ask the API.
     """
 
     def __init__(
-        self, secrets: Sequence[str], *, required: bool, clock: Callable[[], float] = time.time
+        self,
+        secrets: Sequence[str],
+        *,
+        required: bool,
+        clock: Callable[[], float] = time.time,
+        skew_ms: Callable[[], int | None] = lambda: 0,
     ) -> None:
-        """`clock` gives Unix seconds.
+        """`clock` gives Unix seconds, `skew_ms` how far the sender's clock is ahead of it, None while that is unknown.
 
         Raises:
             ValueError: a secret is empty or not base64 (its value is not in the message).
@@ -56,6 +69,7 @@ class Signatures:
         self._webhooks = [_webhook(secret) for secret in secrets]
         self._required = required
         self._clock = clock
+        self._skew_ms = skew_ms
 
     def check(self, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> SignatureVerdict:
         if not self._webhooks:
@@ -66,28 +80,33 @@ class Signatures:
             return SignatureVerdict.MISSING if self._required else SignatureVerdict.ABSENT
         if len(present) < 3 or not all(sent[name] for name in present):
             return SignatureVerdict.INCOMPLETE
-        signed_at = self._recent_time(sent[_TIME_HEADER])
-        if signed_at is None:
+        if not _TIMESTAMP.fullmatch(sent[_TIME_HEADER]):
             return SignatureVerdict.STALE
+        signed_at = int(sent[_TIME_HEADER])
         expected = self._expected(message_id=sent[_ID_HEADER], signed_at=signed_at, body=body)
-        matches = _any_equal(expected, sent[_SIGNATURE_HEADER])
-        return SignatureVerdict.VALID if matches else SignatureVerdict.WRONG
+        if not _any_equal(expected, sent[_SIGNATURE_HEADER]):
+            return SignatureVerdict.WRONG
+        return self._verdict_on_time(signed_at)
 
-    def _recent_time(self, timestamp: bytes) -> datetime.datetime | None:
-        if not _TIMESTAMP.fullmatch(timestamp):
-            return None
-        seconds = int(timestamp)
-        if abs(self._clock() - seconds) > SIGNATURE_TOLERANCE_SECONDS:
-            return None
-        return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC)
+    def _verdict_on_time(self, signed_at: int) -> SignatureVerdict:
+        """The verdict on a right signature, made at this Unix second."""
+        late = self._clock() - signed_at
+        if abs(late) <= SIGNATURE_TOLERANCE_SECONDS:
+            return SignatureVerdict.VALID
+        skew_ms = self._skew_ms()
+        if skew_ms is not None and abs(late + skew_ms / 1000) <= SIGNATURE_TOLERANCE_SECONDS:
+            return SignatureVerdict.VALID
+        agrees = skew_ms is not None and abs(skew_ms) <= SIGNATURE_TOLERANCE_SECONDS * 1000
+        return SignatureVerdict.STALE if agrees else SignatureVerdict.TIME_UNSURE
 
-    def _expected(self, *, message_id: bytes, signed_at: datetime.datetime, body: bytes) -> list[bytes]:
+    def _expected(self, *, message_id: bytes, signed_at: int, body: bytes) -> list[bytes]:
         """Empty for a body that is not UTF-8, which is not JSON either."""
         try:
             text, name = body.decode(), message_id.decode()
         except UnicodeDecodeError:
             return []
-        return [webhook.sign(name, signed_at, text).encode() for webhook in self._webhooks]
+        moment = datetime.datetime.fromtimestamp(signed_at, tz=datetime.UTC)
+        return [webhook.sign(name, moment, text).encode() for webhook in self._webhooks]
 
 
 def _webhook(secret: str) -> standardwebhooks.Webhook:

@@ -214,7 +214,13 @@ _MACHINE = (
      "archiver/engine/test_worker.py::test_work_for_which_no_thread_can_be_had_is_given_back_and_costs_no_attempt"),
     ("clock wrong or set", "no deadline is decided while it differs from the API's",
      "archiver/engine/test_upkeep.py::test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once",
-     "archiver/engine/test_upkeep.py::test_a_clock_that_is_set_decides_nothing_before_the_api_has_answered_by_it"),
+     "archiver/engine/test_upkeep.py::test_a_clock_that_is_set_decides_nothing_before_the_api_has_answered_by_it",
+     "archiver/engine/test_upkeep.py::test_answers_without_a_date_do_not_let_a_clock_decide_that_is_known_to_be_wrong"),
+    ("clock wrong, callbacks signed", "judged by the API's clock; 503 where no clock can judge",
+     "receiver/callbacks/test_signatures.py::test_a_clock_of_ours_that_is_off_refuses_no_callback_of_now",
+     "receiver/callbacks/test_endpoint.py::test_a_signed_time_that_cannot_be_judged_is_asked_for_again_and_not_refused"),
+    ("API without `Date`", "the local clock decides, and `/readyz` says that nothing checks it",
+     "archiver/engine/test_upkeep.py::test_an_api_that_sends_no_date_leaves_the_deadlines_to_our_clock_and_that_is_said"),
 )  # fmt: skip
 
 _CRASH = (

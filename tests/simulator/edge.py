@@ -79,8 +79,9 @@ class Edge:
             for name in sent.intersection(PRIVATE_HEADERS):
                 self._log.complain(f"{name} sent to the CDN: {request.path}")
 
-    def _date(self) -> tuple[bytes, bytes]:
-        return (b"date", formatdate(self._account.now(), usegmt=True).encode())
+    def _date(self) -> list[tuple[bytes, bytes]]:
+        dated = self._account.switches.answers_dated
+        return [(b"date", formatdate(self._account.now(), usegmt=True).encode())] if dated else []
 
 
 def kind_of(method: str, path: str, prefix: str) -> Kind:
@@ -108,7 +109,7 @@ class _Exchange:
         receive: Receive,
         send: Send,
         request: LoggedRequest,
-        date: tuple[bytes, bytes],
+        date: list[tuple[bytes, bytes]],
     ) -> None:
         self._app = app
         self._scope = scope
@@ -122,7 +123,7 @@ class _Exchange:
         async def dated(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._request.status = message["status"]
-                message["headers"] = [self._date, *message["headers"]]
+                message["headers"] = [*self._date, *message["headers"]]
             await self._send(message)
 
         await self._app(self._scope, self._receive, dated)
@@ -142,13 +143,13 @@ class _Exchange:
 
     async def send(self, answer: Answer) -> None:
         self._request.status = answer.status
-        headers = [self._date, *answer.headers]
+        headers = [*self._date, *answer.headers]
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await self._send({"type": "http.response.body", "body": answer.body})
 
     async def send_head(self, answer: Answer, *, length: int | None) -> None:
         self._request.status = answer.status
-        headers = [self._date, (b"connection", b"close")]
+        headers = [*self._date, (b"connection", b"close")]
         headers += [pair for pair in answer.headers if pair[0] != b"content-length"]
         if length is not None:
             headers.append((b"content-length", str(length).encode()))

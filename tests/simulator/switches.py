@@ -39,6 +39,8 @@ class Switches:
     """Off: a gateway without `/tasks` and `/solutions`."""
     unoffered_answer: Literal["404", "405", "html"] = "404"
     """How such a gateway answers: with an error, or with its front page."""
+    answers_dated: bool = True
+    """Off: a gateway whose answers have no `Date`."""
     tokens_taken: bool = True
     """Off: a gateway that knows static keys only."""
     fresh_urls: bool = True

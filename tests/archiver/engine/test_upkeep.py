@@ -10,7 +10,7 @@ import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
-from archiver.engine.api_clocks import SKEW_MS_MAX, ApiClocks
+from archiver.engine.api_clocks import AGE_MS_MAX, SKEW_MS_MAX, UNDATED_ANSWERS_MIN, ApiClocks
 from archiver.engine.health import Health
 from archiver.engine.upkeep import Upkeep
 from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
@@ -103,6 +103,77 @@ def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
     upkeep.run_once()
     assert questions.desk.state() is State.LOST
     assert health.degraded() == []
+
+
+def test_an_api_that_sends_no_date_leaves_the_deadlines_to_our_clock_and_that_is_said(
+    questions: Questions, upkeep: Upkeep, health: Health, lines: list[EventDict]
+) -> None:
+    questions.sim.switches.answers_dated = False
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(31 * DAY)
+    for _ in range(UNDATED_ANSWERS_MIN - 1):
+        hear_the_api(questions)
+    upkeep.run_once()
+    assert (questions.desk.state(), health.degraded()) == (
+        State.SUCCEEDED,
+        [],
+    )  # it may have been an error page
+
+    hear_the_api(questions)
+    for _ in range(2):
+        upkeep.run_once()
+
+    assert questions.desk.state() is State.LOST
+    assert [line["event"] for line in lines].count("clock.unchecked") == 1
+    (shown,) = health.degraded()
+    assert isinstance(shown, dict)
+    assert shown.items() >= {"account": ACCOUNT, "stage": "clock", "reason": "clock_unchecked"}.items()
+
+
+def test_a_date_after_all_ends_that(questions: Questions, upkeep: Upkeep, health: Health) -> None:
+    questions.sim.switches.answers_dated = False
+    for _ in range(UNDATED_ANSWERS_MIN):
+        hear_the_api(questions)
+    questions.sim.switches.answers_dated = True
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(31 * DAY)
+    questions.sim.advance(SKEW_MS_MAX / 1000 + 2)
+
+    hear_the_api(questions)
+    upkeep.run_once()
+
+    assert questions.desk.state() is State.SUCCEEDED
+    assert [shown["reason"] for shown in health.degraded() if isinstance(shown, dict)] == ["clock_skewed"]
+
+
+def test_answers_without_a_date_do_not_let_a_clock_decide_that_is_known_to_be_wrong(
+    questions: Questions, upkeep: Upkeep
+) -> None:
+    questions.desk.bring(State.SUCCEEDED)
+    questions.clock.advance(31 * DAY)
+    questions.sim.advance(SKEW_MS_MAX / 1000 + 2)
+    hear_the_api(questions)
+    questions.sim.switches.answers_dated = False
+
+    for _ in range(UNDATED_ANSWERS_MIN - 1):
+        hear_the_api(questions)
+        upkeep.run_once()
+
+    assert questions.desk.state() is State.SUCCEEDED
+
+
+def test_the_clock_of_an_api_is_known_for_as_long_as_its_last_word_is_fresh(
+    questions: Questions, upkeep: Upkeep
+) -> None:
+    """By it the times of signed callbacks are judged."""
+    assert upkeep.clocks.skew_ms(ACCOUNT) is None
+    questions.sim.advance(3600)
+    hear_the_api(questions)
+    assert abs((upkeep.clocks.skew_ms(ACCOUNT) or 0) - 3_600_000) < 5 * SECOND
+
+    questions.clock.advance(AGE_MS_MAX + SECOND)
+
+    assert upkeep.clocks.skew_ms(ACCOUNT) is None
 
 
 def test_an_api_that_has_not_told_its_time_delays_the_verdicts_on_its_own_account_only(

@@ -310,6 +310,25 @@ def test_a_signature_is_checked_over_the_raw_body() -> None:
         assert len(edge.journal.callbacks) == 2
 
 
+def test_a_signed_callback_is_taken_on_a_machine_whose_clock_is_six_minutes_off() -> None:
+    signatures = Signatures([SECRET], required=True, clock=lambda: NOW + 360, skew_ms=lambda: -360_000)
+    with Edge(signatures=signatures) as edge:
+        body = legacy_body()
+
+        assert edge.post_callback(body, **signed(body)).status_code == 200
+
+
+def test_a_signed_time_that_cannot_be_judged_is_asked_for_again_and_not_refused() -> None:
+    signatures = Signatures([SECRET], required=True, clock=lambda: NOW + 360, skew_ms=lambda: None)
+    with Edge(signatures=signatures) as edge:
+        body = legacy_body()
+        answer = edge.post_callback(body, **signed(body))
+
+        assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        assert (edge.count("unavailable"), edge.count("bad_signature")) == (1, 0)
+        assert edge.journal.callbacks == []
+
+
 def test_a_required_signature_may_not_be_absent() -> None:
     with Edge(signatures=Signatures([SECRET], required=True, clock=lambda: NOW)) as edge:
         assert edge.post_callback(legacy_body()).status_code == 401

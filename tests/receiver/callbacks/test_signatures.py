@@ -26,8 +26,11 @@ def headers(
     return [(name, value) for name, value in sent if name != without]
 
 
-def signatures(*secrets: str, required: bool = False, now: float = SIGNED_AT) -> Signatures:
-    return Signatures(secrets or (SECRET,), required=required, clock=lambda: now)
+def signatures(
+    *secrets: str, required: bool = False, now: float = SIGNED_AT, skew_ms: int | None = 0
+) -> Signatures:
+    """`skew_ms`: how far the sender's clock is ahead of ours, None where it has not been compared."""
+    return Signatures(secrets or (SECRET,), required=required, clock=lambda: now, skew_ms=lambda: skew_ms)
 
 
 def test_the_published_signature_is_valid() -> None:
@@ -50,7 +53,45 @@ def test_an_older_or_newer_signature_is_stale(off: int) -> None:
     assert signatures(now=SIGNED_AT + off).check(headers(), SIGNED_BODY) is SignatureVerdict.STALE
 
 
-@pytest.mark.parametrize("at", [b"soon", b"-1", b"1e9", b"nan", b"9" * 400, "１".encode(), b"1781080794.5"])
+SIX_MINUTES = 360
+
+
+@pytest.mark.parametrize("ahead", [SIX_MINUTES, -SIX_MINUTES, 86_400])
+def test_a_clock_of_ours_that_is_off_refuses_no_callback_of_now(ahead: int) -> None:
+    """`ahead`: how far our clock is ahead of the sender's. The scheme's tolerance is kept by the sender's clock."""
+    wrong = signatures(now=SIGNED_AT + ahead, skew_ms=-ahead * 1000)
+    later = signatures(now=SIGNED_AT + ahead + 300, skew_ms=-ahead * 1000)
+
+    assert wrong.check(headers(), SIGNED_BODY) is SignatureVerdict.VALID
+    assert later.check(headers(), SIGNED_BODY) is SignatureVerdict.VALID
+
+
+@pytest.mark.parametrize("skew_ms", [SIX_MINUTES * 1000, -SIX_MINUTES * 1000, None])
+def test_an_old_signature_is_no_proof_of_a_replay_while_our_clock_is_off_or_not_compared(
+    skew_ms: int | None,
+) -> None:
+    unsure = signatures(now=SIGNED_AT + 3600, skew_ms=skew_ms)
+
+    assert unsure.check(headers(), SIGNED_BODY) is SignatureVerdict.TIME_UNSURE
+
+
+@pytest.mark.parametrize("skew_ms", [0, 300_000, -300_000])
+def test_an_old_signature_is_a_replay_where_the_clocks_agree(skew_ms: int) -> None:
+    sure = signatures(now=SIGNED_AT + 3600, skew_ms=skew_ms)
+
+    assert sure.check(headers(), SIGNED_BODY) is SignatureVerdict.STALE
+
+
+@pytest.mark.parametrize("skew_ms", [SIX_MINUTES * 1000, None])
+def test_a_wrong_signature_is_wrong_whatever_our_clock_says(skew_ms: int | None) -> None:
+    unsure = signatures(now=SIGNED_AT + 3600, skew_ms=skew_ms)
+
+    assert unsure.check(headers(signature=b"v1,AAAA"), SIGNED_BODY) is SignatureVerdict.WRONG
+
+
+@pytest.mark.parametrize(
+    "at", [b"soon", b"-1", b"1e9", b"nan", b"9" * 400, b"9" * 12, "１".encode(), b"1781080794.5"]
+)
 def test_a_malformed_time_is_stale(at: bytes) -> None:
     assert signatures().check(headers(at=at), SIGNED_BODY) is SignatureVerdict.STALE
 
@@ -103,13 +144,14 @@ def test_without_a_secret_nothing_is_checked() -> None:
     assert unchecked is SignatureVerdict.UNCHECKED
 
 
-def test_four_verdicts_refuse() -> None:
+def test_five_verdicts_refuse() -> None:
     refused = {verdict for verdict in SignatureVerdict if verdict.refused}
 
     assert refused == {
         SignatureVerdict.MISSING,
         SignatureVerdict.INCOMPLETE,
         SignatureVerdict.STALE,
+        SignatureVerdict.TIME_UNSURE,
         SignatureVerdict.WRONG,
     }
 
