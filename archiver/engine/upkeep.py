@@ -12,8 +12,8 @@ from archiver.model import State
 
 UPKEEP_SECONDS = 5.0
 BATCHES_MAX = 20
-"""Batches brought forward or pruned a round: faster than callbacks can bring new ids, and quick enough that the other
-duties do not wait."""
+"""Batches brought forward or pruned a round: quick enough that the other duties do not wait. New ids make their own
+room (`callbacks`)."""
 
 
 @dataclasses.dataclass
@@ -65,7 +65,7 @@ class Upkeep:
 
     def _prune(self, *, by_age: bool) -> None:
         batches = (self.ledger.deadlines.prune(by_age=by_age) for _ in range(BATCHES_MAX))
-        count = sum(itertools.takewhile(bool, batches))
+        count = sum(itertools.takewhile(bool, batches)) + self.ledger.dropped.take()
         if count:
             log.get().info("ids.dropped", count=count)
 

@@ -1,26 +1,32 @@
 """Callbacks: unproven claims that only name an id to query."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from archiver.families import FAMILIES
+from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.named_values import LAST_CALLBACK_AT, set_named_value
 from archiver.ledger.tables.rows import CONSOLE_TEST
+from archiver.ledger.tables.unconfirmed import DropCount, drop_surplus, unconfirmed_counts
 from archiver.model import RETENTION_MS, TERMINAL, Callback, CallbackOutcome, DiscoveredBy, State, Status
 
 UNKNOWN_QUERY_MS_MIN = 10 * 60 * 1000
 """An unknown id is queried at most once in this time, however many callbacks name it."""
+
+_ROOM_MAX = 10_000
+"""By so many may each process exceed the maximum."""
 
 Row = dict[str, Any]
 
 _REPEAT_COLUMNS = (
     "callbacks",
     "last_callback_at",
+    "named_at",
     "callback_status",
     "family_hint",
     "result_arrays",
@@ -36,12 +42,25 @@ _UPDATE = (
 
 
 class Callbacks(Part):
-    """Recording callbacks."""
+    """Recording callbacks.
+
+    A new id makes its own room: no flood can bring more than `unconfirmed_max` unconfirmed ids, however fast it comes.
+    """
+
+    def __init__(
+        self, database: Database, *, now: Callable[[], int], unconfirmed_max: int, dropped: DropCount
+    ) -> None:
+        super().__init__(database, now=now)
+        self._unconfirmed_max = unconfirmed_max
+        self._dropped = dropped
+        self._room = 0
+        """New ids until the count has to be looked at again. Other processes take from the same room: hence
+        `_ROOM_MAX`."""
 
     def record(self, callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
         """Record callbacks durably, with one fsync for all of them; the outcome of each."""
         with self._database.write() as connection:
-            now = self._now()
+            now, dropped = self._now(), 0
             rows = _rows_of(connection, callbacks)
             outcomes = []
             new: dict[tuple[str, str], Row] = {}
@@ -69,10 +88,28 @@ class Callbacks(Part):
                 tally = Tally()
                 tally.add(Kind(account, State.REPORTED, is_confirmed=False) for account, _ in new)
                 tally.write(connection)
+                dropped = self._make_room(connection, len(new), now=now)
             if changed:
                 connection.execute(_UPDATE, [_repeated(row) for row in changed.values()])
             set_named_value(connection, LAST_CALLBACK_AT, now)
-            return outcomes
+        self._dropped.add(dropped)
+        return outcomes
+
+    def _make_room(self, connection: sa.Connection, new_ids: int, *, now: int) -> int:
+        """Drop as many unconfirmed ids as are too many, with `new_ids` just inserted; how many.
+
+        At most twice as many as have come: the sender waits. What a lowered maximum leaves over is upkeep's.
+        """
+        self._room -= new_ids
+        if self._room > 0:
+            return 0
+        counts = unconfirmed_counts(connection)
+        self._room = min(_ROOM_MAX, self._unconfirmed_max - sum(counts.values()))
+        surplus = min(-self._room, 2 * new_ids)
+        if surplus <= 0:
+            return 0
+        account = max(counts, key=counts.__getitem__)
+        return drop_surplus(connection, account=account, rows_max=surplus, now=now)
 
 
 def unconfirmed_row(
@@ -103,6 +140,7 @@ def unconfirmed_row(
         "due_at": now,
         "deadline_at": now + RETENTION_MS,
         "first_seen_at": now,
+        "named_at": now,
         "asked": 0,
         "query_individually": family_hint is not None and family_hint not in FAMILIES,
         "discovered_by": discovered_by,
@@ -151,6 +189,7 @@ def _changes(row: Row, callback: Callback, *, now: int) -> Row:
     return {
         "callbacks": row["callbacks"] + 1,
         "last_callback_at": now,
+        "named_at": now,
         "callback_status": row["callback_status"] if has_ended else _status_of(callback),
         "family_hint": _better_hint(row["family_hint"], callback.family_hint),
         "result_arrays": row["result_arrays"] or ",".join(callback.result_arrays),

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
-from archiver.ledger.databases.dialect import text_without_index
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema
-from archiver.ledger.tables.counts import KIND_COLUMNS, Kind, Tally, add_counts, kind_of, task_counts
+from archiver.ledger.tables.counts import Kind, Tally, add_counts
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.named_values import FIRST_STARTED_AT, named_value
+from archiver.ledger.tables.unconfirmed import drop_aged, drop_surplus, has_aged, unconfirmed_counts
 from archiver.model import DAY_MS, RETENTION_MS, Stage, State, Status
 
 UNCONFIRMED_MAX = 1_000_000
@@ -107,22 +107,27 @@ class Deadlines(Part):
 
     def prune(self, *, by_age: bool = True) -> int:
         """Drop up to ROWS_MAX unconfirmed ids that are too old (`by_age`: the clock can be trusted) or too many; how
-        many. A read looks for them: callbacks must not wait while a million rows are counted.
+        many.
+
+        Too old is one that the API has denied and nobody has named for 30 days. The surplus is taken from the account
+        that has most: a flood of forged ids costs no other account a genuine one.
         """
-        table = schema.tasks
         with self._database.read() as connection:
-            now = self._now() if by_age else 0
-            row_ids = _prunable(connection, now=now, rows_max=self._unconfirmed_max)
-        if not row_ids:
+            now = self._now()
+            named_before = now - RETENTION_MS
+            counts = unconfirmed_counts(connection)
+            surplus = min(sum(counts.values()) - self._unconfirmed_max, ROWS_MAX)
+            aged = by_age and next(
+                (name for name in counts if has_aged(connection, account=name, named_before=named_before)),
+                None,
+            )
+        if not aged and surplus <= 0:
             return 0
-        # Unless the API has confirmed one since the read, or a worker queries it.
-        still = (table.c.queue == schema.QUEUE_UNCONFIRMED, table.c.lease_token.is_(None))
         with self._database.write() as connection:
-            deleted = sa.delete(table).where(table.c.id.in_(row_ids), *still).returning(*KIND_COLUMNS)
-            tally = Tally()
-            tally.remove(gone := [kind_of(row) for row in connection.execute(deleted).mappings()])
-            tally.write(connection)
-            return len(gone)
+            if aged:
+                return drop_aged(connection, account=aged, named_before=named_before, rows_max=ROWS_MAX)
+            largest = max(counts, key=counts.__getitem__)
+            return drop_surplus(connection, account=largest, rows_max=surplus, now=now)
 
     def fold_counts(self) -> int:
         """Put up to FOLDED_ROWS_MAX rows of counts together, if there are many; how many rows there are fewer.
@@ -219,43 +224,6 @@ def _expiry(row: Mapping[Any, Any], *, hold: str | None, now: int) -> dict[str, 
     if row["confirmed_at"] is None:  # buried, and the API has never confirmed it
         return unknown | {"due_at": now + DAY_MS}
     return lost | {"due_at": None if reason == "asset_gone" else now}
-
-
-def _prunable(connection: sa.Connection, *, now: int, rows_max: int) -> list[int]:
-    """Up to ROWS_MAX rows of unconfirmed ids that are older than 30 days, or exceed `rows_max`.
-
-    Too old is only an id that the API has denied: not one that came while the clock was a year behind. The surplus is
-    taken from the account that has most, so that a flood of forged ids costs no other account a genuine one: denied ids
-    first, then the oldest.
-    """
-    table = schema.tasks
-    unconfirmed = table.c.confirmed_at.is_(None)
-    oldest = sa.select(table.c.id).where(unconfirmed).order_by(table.c.first_seen_at, table.c.id)
-    denied = oldest.where(table.c.not_found_since.is_not(None))
-    aged = denied.where(table.c.first_seen_at <= now - RETENTION_MS)
-    row_ids = list(connection.execute(aged.limit(ROWS_MAX)).scalars())
-    if row_ids:
-        return row_ids
-    counts = _unconfirmed(connection)
-    surplus = min(sum(counts.values()) - rows_max, ROWS_MAX)
-    if surplus <= 0:
-        return []
-    account = max(counts, key=counts.__getitem__)
-    # The index on accounts would walk all of its ids, the many that the API has not denied among them.
-    of_account = denied.where(text_without_index(table.c.account) == account)
-    row_ids = list(connection.execute(of_account.limit(surplus)).scalars())
-    if row_ids:
-        return row_ids
-    return list(connection.execute(oldest.where(table.c.account == account).limit(surplus)).scalars())
-
-
-def _unconfirmed(connection: sa.Connection) -> dict[str, int]:
-    """Account → how many ids the API has not confirmed."""
-    counts: dict[str, int] = {}
-    for kind, count in task_counts(connection).items():
-        if not kind.is_confirmed:
-            counts[kind.account] = counts.get(kind.account, 0) + count
-    return counts
 
 
 def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:

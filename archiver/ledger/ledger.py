@@ -27,6 +27,7 @@ from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.sweeps import Sweeps
+from archiver.ledger.tables.unconfirmed import DropCount
 from archiver.ledger.views import Views
 
 
@@ -39,6 +40,7 @@ class Ledger:
     """One open ledger. Thread-safe. The parts, in the order of a task's life."""
 
     database: Database
+    dropped: DropCount
     callbacks: Callbacks
     registrations: Registrations
     claims: Claims
@@ -57,7 +59,8 @@ class Ledger:
     ) -> None:
         """`now` gives Unix ms."""
         self.database = database
-        self.callbacks = Callbacks(database, now=now)
+        self.dropped = DropCount()
+        self.callbacks = Callbacks(database, now=now, unconfirmed_max=unconfirmed_max, dropped=self.dropped)
         self.registrations = Registrations(database, now=now)
         self.claims = Claims(database, now=now)
         self.records = Records(database, now=now)

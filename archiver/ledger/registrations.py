@@ -89,6 +89,7 @@ class Registrations(Part):
             }
             if unconfirmed:  # also an id that was buried under another family
                 changes |= {"state": State.REPORTED, "due_at": now, "reason": None, "message": None}
+                changes |= {"named_at": now}
                 changes |= {"asked": 0, "not_found_since": None, "query_individually": False}
                 # A worker that queries it under its old family must not settle it.
                 changes |= {"lease_token": None, "lease_until": None}
@@ -141,7 +142,12 @@ class Registrations(Part):
                 if row["confirmed_at"] is None and row["state"] in (State.UNKNOWN, State.BURIED):
                     change = sa.update(table).where(table.c.id == row["id"], table.c.lease_token.is_(None))
                     again = {"state": State.REPORTED, "due_at": now, "asked": 0, "not_found_since": None}
-                    again |= {"reason": None, "message": None, "result_arrays": ",".join(found[task_id])}
+                    again |= {
+                        "named_at": now,
+                        "reason": None,
+                        "message": None,
+                        "result_arrays": ",".join(found[task_id]),
+                    }
                     if connection.execute(change.values(again)).rowcount:
                         tally.change(row, again)
             new = [

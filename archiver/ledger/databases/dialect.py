@@ -6,8 +6,3 @@ import sqlalchemy as sa
 def without_index(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
     """`column + 0`: SQLite does not choose an index for an expression, so it takes the one that gives the order."""
     return column + 0
-
-
-def text_without_index(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
-    """`column || ''`: as `without_index`, for text."""
-    return column + ""

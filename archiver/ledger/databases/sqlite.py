@@ -61,6 +61,7 @@ _NEW_ID_COLUMNS = (
     "due_at",
     "deadline_at",
     "first_seen_at",
+    "named_at",
     "callbacks",
     "callback_status",
     "last_callback_at",

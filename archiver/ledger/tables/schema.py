@@ -66,6 +66,11 @@ tasks = sa.Table(
     sa.Column("manifest_key", sa.Text),
     sa.Column("archived_at", sa.BigInteger),
     sa.Column("running_at", sa.BigInteger, comment="when the API last said that it runs, to the hour"),
+    sa.Column(
+        "named_at",
+        sa.BigInteger,
+        comment="when anybody last named an id that the API has not confirmed",
+    ),
     sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
     # A CHECK that is NULL has passed, hence the coalesce wherever NULL would be wrong.
     sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),
@@ -124,18 +129,18 @@ for _name, _order in _LANES.items():
     _partial(
         _name, tasks.c.queue, tasks.c.account, _order, *_PASSED_OVER, where=tasks.c.confirmed_at.is_not(None)
     )
-# For `deadlines.prune`: all columns of its queries, so that it does not touch the table.
+# For `unconfirmed`: it takes a few rows from an end, past no other account's.
 _partial(
     "tasks_unconfirmed",
     tasks.c.account,
-    tasks.c.first_seen_at,
+    tasks.c.named_at,
     tasks.c.confirmed_at,
     where=tasks.c.confirmed_at.is_(None),
 )
 _partial(
     "tasks_denied",
-    tasks.c.first_seen_at,
     tasks.c.account,
+    tasks.c.named_at,
     tasks.c.confirmed_at,
     tasks.c.not_found_since,
     where=sa.and_(tasks.c.confirmed_at.is_(None), tasks.c.not_found_since.is_not(None)),

@@ -1,10 +1,12 @@
 """What time alone does, and what people are told: deadlines, pruning, missed callbacks, `show` and `status`."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from archiver.failures import (
     ApiCredentialsRefused,
@@ -16,6 +18,8 @@ from archiver.failures import (
     StoreError,
 )
 from archiver.ledger import Expiry
+from archiver.ledger.databases.protocol import Database
+from archiver.ledger.deadlines import Deadlines
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,
@@ -293,7 +297,8 @@ def test_above_the_most_the_oldest_unconfirmed_ids_are_dropped_and_counted(small
         small.tell(f"t{number}")
         small.clock.advance(1)
 
-    assert (small.ledger.deadlines.prune(), small.ledger.deadlines.prune()) == (2, 0)
+    assert (small.ledger.dropped.take(), small.ledger.dropped.take()) == (2, 0)
+    assert small.ledger.deadlines.prune() == 0
     left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
     assert left == ["archived", "t2", "t3", "t4"]
 
@@ -304,7 +309,7 @@ def test_above_the_most_a_flood_on_one_account_drops_no_id_of_another(small: Des
         small.clock.advance(1)
         small.tell(f"forged-{number}")
 
-    assert (small.ledger.deadlines.prune(), small.ledger.deadlines.prune()) == (2, 0)
+    assert small.ledger.dropped.take() == 2
     left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
     assert left == ["genuine", "forged-2", "forged-3"]
 
@@ -316,11 +321,12 @@ def test_above_the_most_what_the_api_has_denied_goes_before_what_is_older(small:
     small.tell("denied")
     small.ledger.outcomes.not_found(small.claim(Stage.VERIFY), rand=RAND)
     small.ledger.outcomes.give_back(lease)
+    small.clock.advance(10 * MINUTE)
     for number in range(2):
         small.clock.advance(1)
         small.tell(f"t{number}")
 
-    assert (small.ledger.deadlines.prune(), small.ledger.deadlines.prune()) == (1, 0)
+    assert small.ledger.dropped.take() == 1
     left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
     assert left == ["older", "t0", "t1"]
 
@@ -335,12 +341,67 @@ def test_dropping_an_id_takes_its_history_along(small: Desk) -> None:
 
 
 def test_an_id_that_is_being_asked_for_is_not_dropped_meanwhile(small: Desk) -> None:
-    for number in range(4):
+    for number in range(3):
         small.tell(f"t{number}")
         small.clock.advance(1)
     (lease,) = small.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
 
-    assert (lease.task_id, small.ledger.deadlines.prune()) == ("t0", 0)
+    small.tell("t3")
+
+    left = [row["task_id"] for row in small.rows("SELECT task_id FROM tasks ORDER BY id")]
+    assert (lease.task_id, left) == ("t0", ["t0", "t2", "t3"])
+
+
+def test_ids_are_never_too_many_however_fast_they_come(tmp_path: pathlib.Path) -> None:
+    desk = Desk(tmp_path, unconfirmed_max=1000)
+    for batch in range(20):
+        forged = [Callback(ACCOUNT, f"{batch}-{number}", Status.SUCCEEDED, FAMILY) for number in range(500)]
+        desk.clock.advance(1)
+        desk.ledger.callbacks.record(forged)
+        assert sum(desk.counted().values()) <= 1000
+
+    assert desk.ledger.dropped.take() == 19 * 500 - 500
+    assert {row["task_id"] for row in desk.rows("SELECT task_id FROM tasks")} == {
+        f"{batch}-{number}" for batch in (18, 19) for number in range(500)
+    }
+    desk.close()
+
+
+def test_an_old_id_that_a_callback_names_again_is_asked_about_again_and_not_dropped(desk: Desk) -> None:
+    desk.bring(State.UNKNOWN)
+    desk.clock.advance(30 * DAY)
+    desk.tell()
+
+    assert desk.ledger.deadlines.prune() == 0
+    desk.ledger.outcomes.not_found(desk.claim(Stage.VERIFY), rand=RAND)
+    desk.clock.advance(30 * DAY)
+    assert desk.ledger.deadlines.prune() == 1
+
+
+class Interrupted:
+    """A database in which something happens between a look and the transaction that it is for."""
+
+    def __init__(self, database: Database, happens: Callable[[], object]) -> None:
+        self._database = database
+        self._happens = happens
+        self.read = database.read
+        self.begin_daemon = database.begin_daemon
+        self.insert_new_ids = database.insert_new_ids
+        self.close = database.close
+
+    def write(self) -> AbstractContextManager[sa.Connection]:
+        self._happens()
+        return self._database.write()
+
+
+def test_an_id_that_a_callback_names_while_it_is_being_dropped_stays(desk: Desk) -> None:
+    desk.bring(State.UNKNOWN)
+    desk.clock.advance(30 * DAY)
+    database = Interrupted(desk.ledger.database, desk.tell)
+    deadlines = Deadlines(database, now=desk.clock, unconfirmed_max=1000)
+
+    assert deadlines.prune() == 0
+    assert desk.state() is State.UNKNOWN
 
 
 # --- missed callbacks -------------------------------------------------------------------------------------------
