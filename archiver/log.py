@@ -54,6 +54,7 @@ EVENTS: Final = frozenset(
         "ids.unconfirmed",
         "intake.failed",
         "lease.lost",
+        "ledger.overgrown",
         "ledger.unavailable",
         "ledger.unmounted",
         "library.logged",

@@ -12,7 +12,7 @@ from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import AsJson, invocation_of
 from archiver.commands.terminal.printing import console, print_json, print_line, properties, span, table, when
 from archiver.families import swept
-from archiver.ledger import DaemonView, HoldView, StatusView
+from archiver.ledger import DaemonView, HoldView, Obstacle, StatusView
 
 
 def status(
@@ -44,6 +44,7 @@ def status(
     with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
         view = ledger.views.status(accounts=families if several else None)
         found = problems(ledger, view, families=families, now=now) if check else []
+        obstacle = ledger.database.obstacle()
     if json:
         document = view.as_json(several_accounts=several)
         print_json({**document, "problems": found} if check else document)
@@ -51,7 +52,7 @@ def status(
         for problem in found:
             print_line(problem)
     else:
-        _print_status(view, families=_all(families), several=several, now=now)
+        _print_status(view, obstacle, families=_all(families), several=several, now=now)
     if found:
         raise typer.Exit(WRONG)
 
@@ -60,7 +61,9 @@ def _all(families: Mapping[str, Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(itertools.chain.from_iterable(families.values())))
 
 
-def _print_status(status: StatusView, *, families: Sequence[str], several: bool, now: int) -> None:
+def _print_status(
+    status: StatusView, obstacle: Obstacle | None, *, families: Sequence[str], several: bool, now: int
+) -> None:
     screen = console()
     states = status.states
     screen.print(table(list(states), [list(states.values())], numbers=list(states)))
@@ -81,6 +84,7 @@ def _print_status(status: StatusView, *, families: Sequence[str], several: bool,
                 *_hold_properties(status.holds, several=several, now=now),
                 *_clock_properties(status.clock_skew_ms),
                 *_daemon_properties(status.daemons, now=now),
+                *([("ledger", obstacle.message), ("", obstacle.what_to_do)] if obstacle else []),
             ]
         )
     )

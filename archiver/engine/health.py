@@ -27,7 +27,8 @@ class Health:
             self.metrics.last_sweep_success_timestamp_seconds.labels(family=family).set(_seconds(swept))
 
     def degraded(self) -> list[object]:
-        """What does not work at the moment: holds, and a clock that is off or unchecked."""
+        """What does not work at the moment: holds, a clock that is off or unchecked, and what keeps the ledger's log
+        from being shortened."""
         found: list[object] = [hold.as_json() for hold in self.ledger.holds.all()]
         for account, skew_ms in self.clocks.skewed():
             clock = {"stage": "clock", "reason": "clock_skewed", "seconds": skew_ms / 1000}
@@ -42,6 +43,8 @@ class Health:
             for account in self.clocks.clients
             if self.clocks.is_unchecked(account)
         ]
+        if obstacle := self.ledger.database.obstacle():
+            found.append({"stage": "ledger", **dataclasses.asdict(obstacle)})
         return found
 
 

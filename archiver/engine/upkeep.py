@@ -28,6 +28,7 @@ class Upkeep:
     started_at: int
     _logged_skews: set[str] = dataclasses.field(default_factory=set)
     _logged_unchecked: set[str] = dataclasses.field(default_factory=set)
+    _has_logged_obstacle: bool = False
 
     def run_once(self) -> None:
         """One round. Each duty is one or more transactions of its own; a crash between two loses nothing."""
@@ -39,6 +40,7 @@ class Upkeep:
         self._prune(by_age=not unsound)
         self._count_missed_callbacks()
         self.ledger.deadlines.fold_counts()
+        self._keep_ledger_bounded()
 
     def _beat(self) -> None:
         self.ledger.daemons.beat(
@@ -86,6 +88,19 @@ class Upkeep:
         for account in unchecked - self._logged_unchecked:
             log.get().warning("clock.unchecked", account=account, what_to_do=WHAT_TO_DO_UNCHECKED)
         self._logged_unchecked = unchecked
+
+    def _keep_ledger_bounded(self) -> None:
+        """Say once what is in the way."""
+        self.ledger.database.keep_bounded()
+        obstacle = self.ledger.database.obstacle()
+        if obstacle is not None and not self._has_logged_obstacle:
+            log.get().warning(
+                "ledger.overgrown",
+                reason=obstacle.reason,
+                message=obstacle.message,
+                what_to_do=obstacle.what_to_do,
+            )
+        self._has_logged_obstacle = obstacle is not None
 
     def _log_expiry(self, expiry: Expiry) -> None:
         fields = {"task_id": expiry.task_id, "family": expiry.family, "reason": expiry.reason}

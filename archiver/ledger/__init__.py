@@ -5,6 +5,7 @@
 
 from archiver.ledger.claims import PendingCounts
 from archiver.ledger.daemons import DaemonView, new_daemon_id
+from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.databases.sqlite import LedgerMissing, LedgerUnusable
 from archiver.ledger.deadlines import Expiry
 from archiver.ledger.holds import HoldView
@@ -24,6 +25,7 @@ __all__ = [
     "Ledger",
     "LedgerMissing",
     "LedgerUnusable",
+    "Obstacle",
     "PendingCounts",
     "RecordOutcome",
     "RecordedTask",

@@ -20,6 +20,7 @@ from archiver.ledger.claims import Claims
 from archiver.ledger.daemons import Daemons, begin_daemon
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.databases.sqlite import BUSY_SECONDS, SqliteDatabase, open_file
+from archiver.ledger.databases.wal import BYTES_MAX as LOG_BYTES_MAX
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
 from archiver.ledger.holds import Holds
 from archiver.ledger.migrations import upgrade
@@ -82,6 +83,7 @@ class Ledger:
         create: bool = True,
         busy_seconds: float = BUSY_SECONDS,
         unconfirmed_max: int = UNCONFIRMED_MAX,
+        log_bytes_max: int = LOG_BYTES_MAX,
         now: Callable[[], int] = unix_ms,
     ) -> Self:
         """Open (and where needed create and migrate) the ledger at `url` (`sqlite:///…`).
@@ -90,7 +92,7 @@ class Ledger:
         for the operator (LedgerMissing without `create`), LedgerUnavailable when the ledger is busy.
         """
         path = open_file(url, create=create)
-        database = SqliteDatabase(path, daemon=daemon, busy_seconds=busy_seconds)
+        database = SqliteDatabase(path, daemon=daemon, busy_seconds=busy_seconds, log_bytes_max=log_bytes_max)
         try:
             with database.write() as connection:
                 upgrade.migrate(connection, path=path)

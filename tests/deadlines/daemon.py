@@ -36,7 +36,7 @@ from archiver.kling.credentials import ApiKey
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_id
-from archiver.ledger.databases.protocol import Database
+from archiver.ledger.databases.protocol import Database, Obstacle
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
 from tests.deadlines.outside import Api, Bucket, Cdn
@@ -88,6 +88,12 @@ class _MortalDatabase:
 
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         self._living().insert_new_ids(connection, rows)
+
+    def keep_bounded(self) -> None:
+        self._living().keep_bounded()
+
+    def obstacle(self) -> Obstacle | None:
+        return self._living().obstacle()
 
     def close(self) -> None:
         self._living().close()

@@ -1,10 +1,20 @@
 """What the ledger needs of a database. All other SQL of the ledger is SQLAlchemy Core."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import sqlalchemy as sa
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps the database from doing its work for long, for an operator."""
+
+    reason: str
+    message: str
+    what_to_do: str
 
 
 class Database(Protocol):
@@ -21,6 +31,12 @@ class Database(Protocol):
 
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Insert the rows of ids that a batch of callbacks named first (`callbacks.unconfirmed_row`)."""
+
+    def keep_bounded(self) -> None:
+        """Give back room on the disk that the database does not need. Raises LedgerUnavailable."""
+
+    def obstacle(self) -> Obstacle | None:
+        """What an operator has to do, if anything. Cheap, and right in any process."""
 
     def close(self) -> None:
         """Close every connection."""

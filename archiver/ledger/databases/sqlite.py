@@ -6,7 +6,8 @@ Rules:
    COMMIT leaves nothing.
 2. Within a process, a lock hands the writer connection around, so no thread meets SQLITE_BUSY from its own process.
    Between processes, `busy_timeout` waits.
-3. Only the daemon checkpoints (automatically, on its writer), so no callback waits for a command's checkpoint.
+3. Only the daemon checkpoints (automatically, on its writer; `wal` cuts the log), so no callback waits for a command's
+   checkpoint.
 4. Every driver error leaves here as `LedgerUnavailable`; nothing was written then.
 5. Nothing is committed to a file that was deleted or replaced: SQLite would report success, and the data would end with
    the process.
@@ -27,6 +28,7 @@ import contextlib
 import fcntl
 import json
 import pathlib
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
@@ -38,6 +40,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from archiver.failures import LedgerUnavailable
 from archiver.ledger.claims import LEASE_SECONDS
+from archiver.ledger.databases.protocol import Obstacle
+from archiver.ledger.databases.wal import BYTES_MAX, WriteAheadLog
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, State
 
@@ -96,8 +100,16 @@ class LedgerMissing(LedgerUnusable):
 class SqliteDatabase:
     """The one writer and the readers of one SQLite ledger file."""
 
-    def __init__(self, path: pathlib.Path, *, daemon: bool, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        *,
+        daemon: bool,
+        busy_seconds: float = BUSY_SECONDS,
+        log_bytes_max: int = BYTES_MAX,
+    ) -> None:
         self.path = path
+        self._log = WriteAheadLog(path, bytes_max=log_bytes_max)
         self._busy_seconds = busy_seconds
         self._lock = threading.Lock()
         self._daemon_lock = _lock_for_daemon(path) if daemon else None
@@ -149,6 +161,15 @@ class SqliteDatabase:
         """
         rows_json = json.dumps([[row[name] for name in _NEW_ID_COLUMNS] for row in rows])
         connection.execute(_INSERT_NEW_IDS, {"rows": rows_json})
+
+    def keep_bounded(self) -> None:
+        """Shorten the write-ahead log."""
+        with _translated(self.path):
+            self._log.shorten(self._lock)
+
+    def obstacle(self) -> Obstacle | None:
+        """A reader that keeps the write-ahead log long."""
+        return self._log.obstacle()
 
     def close(self) -> None:
         """Close every connection and let the next daemon in."""
@@ -207,6 +228,7 @@ def _prepare(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute(f"PRAGMA wal_autocheckpoint={checkpoint_pages:d}")
+        cursor.execute(f"PRAGMA journal_size_limit={BYTES_MAX:d}")
         cursor.close()
 
     def begin_transaction(connection: sa.Connection) -> None:
@@ -225,6 +247,8 @@ def _translated(path: pathlib.Path) -> Iterator[None]:
         raise
     except exc.DatabaseError as error:
         raise LedgerUnavailable(f"the ledger {path} cannot be used: {error.orig}") from error
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(f"the ledger {path} cannot be used: {error}") from error
     except exc.TimeoutError as error:
         raise LedgerUnavailable(f"the ledger {path} is busy: too many are reading it") from error
 

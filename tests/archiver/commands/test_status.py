@@ -167,7 +167,8 @@ def nearly_expire_one(line: CommandLine) -> None:
 
 DEFECTS: dict[str, tuple[Callable[[CommandLine], None], str]] = {
     "buried": (bury_one, "1 task buried: 4. "),
-    "lost": (lose_one, "1 task lost: 4. "),
+    # 2 was running, and nobody has asked about it since.
+    "lost": (lose_one, "2 tasks lost: 2, 4. "),
     "deadline": (
         nearly_expire_one,
         "the nearest deadline of a task that is not in the bucket is in 6.9 days",

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -17,8 +18,9 @@ from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority
+from archiver.metrics import Metrics
 from archiver.model import DiscoveredBy, Stage, State, Status
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, answer
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, Desk, answer
 from tests.harness.questions import Questions
 
 
@@ -358,3 +360,36 @@ def test_readiness_tells_of_every_hold(questions: Questions, health: Health) -> 
 
     assert isinstance(degraded, dict)
     assert degraded.items() >= {"stage": "archive", "reason": "bucket_missing"}.items()
+
+
+def test_a_reader_that_keeps_the_ledgers_log_long_is_logged_once_and_stands_in_readyz(
+    tmp_path: pathlib.Path, lines: list[EventDict]
+) -> None:
+    desk = Desk(tmp_path, log_bytes_max=20_000)
+    clocks = ApiClocks({}, 5 * MINUTE, now=desk.clock)
+    upkeep = Upkeep(desk.ledger, Metrics(), clocks, daemon_id="d1", version="0.1.0", started_at=START)
+    health = Health(desk.ledger, Metrics(), clocks)
+    reader = sqlite3.connect(desk.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM tasks").fetchone()
+    for number in range(20):
+        desk.tell(f"t{number}")
+
+    upkeep.run_once()
+    upkeep.run_once()
+
+    (said,) = [line for line in lines if line["event"] == "ledger.overgrown"]
+    assert (said["log_level"], said["reason"]) == ("warning", "ledger_log_large")
+    assert said["what_to_do"].startswith(f"Find it (fuser -v {desk.path})")
+    (shown,) = health.degraded()
+    assert shown == {
+        "stage": "ledger",
+        "reason": "ledger_log_large",
+        "message": said["message"],
+        "what_to_do": said["what_to_do"],
+    }
+
+    reader.close()
+    upkeep.run_once()
+    assert health.degraded() == []
+    desk.close()

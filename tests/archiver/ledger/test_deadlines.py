@@ -387,6 +387,8 @@ class Interrupted:
         self.read = database.read
         self.begin_daemon = database.begin_daemon
         self.insert_new_ids = database.insert_new_ids
+        self.keep_bounded = database.keep_bounded
+        self.obstacle = database.obstacle
         self.close = database.close
 
     def write(self) -> AbstractContextManager[sa.Connection]:
