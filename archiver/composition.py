@@ -101,6 +101,7 @@ def build_account(settings: Settings, metrics: Metrics, *, stop: threading.Event
             image_bytes_max=settings.asset_bytes_max, video_bytes_max=settings.video_bytes_max
         ),
         prefix=settings.s3_prefix,
+        former_names=settings.account_former_names,
         full_sweep_interval_ms=int(settings.sweep_full_interval_seconds * 1000),
     )
 

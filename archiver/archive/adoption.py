@@ -1,7 +1,8 @@
 """A manifest that an earlier attempt left: before a crash, or before the ledger was lost.
 
-It is final if it names the same task, family and `created_at`. Every object that it names must be there in its size; a
-missing one is fetched again, and put only if its digest agrees.
+It is final if it is this task's (`Manifest.matches`), names at least one file, and only files of the task's folder. Any
+other is refused aloud and never overwritten: an operator must look. Every object that it names must be there in its
+size; a missing one is fetched again, and put only if its digest agrees.
 """
 
 import dataclasses
@@ -16,17 +17,17 @@ from archiver.model import Lease, StoredAsset
 
 @dataclasses.dataclass(frozen=True)
 class Adopter:
+    """`accounts` are the names that the account has and had."""
+
     transfer: Transfer
+    accounts: frozenset[str]
 
     def adopt(
         self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]
     ) -> tuple[Manifest, tuple[StoredAsset, ...]]:
         """The folder's manifest and its assets, all of them there. Raises Failure, LeaseLost."""
         manifest = folder.read_manifest()
-        if not manifest.matches(
-            task_id=lease.task_id, family=lease.family or "", created_at=lease.created_at or 0
-        ):
-            raise ForeignObject(f"{folder.manifest_key} belongs to another task")
+        self._require_ours(lease, folder, manifest)
         stems = {leased.asset.stem for leased in lease.assets}
         assets = tuple(_with_stem(asset, stems) for asset in manifest.assets)
         for asset in assets:
@@ -36,6 +37,23 @@ class Adopter:
             elif size != asset.bytes:
                 raise ForeignObject(f"{asset.key} has {size} bytes where the manifest says {asset.bytes}")
         return manifest, assets
+
+    def _require_ours(self, lease: Lease, folder: TaskFolder, manifest: Manifest) -> None:
+        key = folder.manifest_key
+        if not manifest.matches(
+            task_id=lease.task_id, family=lease.family or "", created_at=lease.created_at or 0
+        ):
+            raise ForeignObject(f"{key} belongs to another task")
+        if manifest.account not in self.accounts:
+            raise ForeignObject(
+                f"{key} belongs to the account {manifest.account}. If that is a former name of this account, set "
+                "KLING_ACCOUNT_FORMER_NAMES (`former_names` under [[accounts]])"
+            )
+        if not manifest.assets:
+            raise ForeignObject(f"{key} names no file")
+        for asset in manifest.assets:
+            if not asset.key.startswith(folder.path) or asset.key in (folder.path, key):
+                raise ForeignObject(f"{key} names {asset.key}, which is no file of its folder")
 
     def _bring_back(self, lease: Lease, asset: StoredAsset, folder: TaskFolder) -> None:
         leased = next((leased for leased in lease.assets if leased.asset.stem == asset.stem), None)

@@ -22,7 +22,7 @@ def rename_account(
     """Rename an account in the ledger.
 
     Stop kling-receiver first. The bucket is not changed: existing manifests keep the
-    old name, and all keys stay. Two accounts cannot be merged. Exit status 1 if the
+    old name, and all keys stay: set KLING_ACCOUNT_FORMER_NAMES. Two accounts cannot be merged. Exit status 1 if the
     ledger does not know OLD or already has NEW.
 
     \b
@@ -45,6 +45,12 @@ def rename_account(
         print_json({"old": old, "new": new, "tasks": moved})
     else:
         print_line(f"{count_of(moved, 'task')} moved from {old} to {new}.")
+    ours = {account.name: account.account_former_names for account in settings.accounts}
+    if old not in ours.get(new, ()):
+        print_note(
+            f"manifests in the bucket keep the name {old}: add it to KLING_ACCOUNT_FORMER_NAMES, or to `former_names` "
+            f"of {new} under [[accounts]]. Else they count as another account's if the ledger is ever lost."
+        )
     if new not in {account.name for account in settings.accounts}:
         print_note(
             f"the settings name no account {new} yet: set KLING_ACCOUNT, or `name` under [[accounts]]."

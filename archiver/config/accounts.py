@@ -17,8 +17,12 @@ from archiver.config.sources import AccountSources, KnownSettings, Layer, Settin
 
 NAME: Final = "account"
 """A table calls this setting `name`."""
+FORMER_NAMES: Final = "account_former_names"
+"""A table calls this setting `former_names`."""
+ALIASES: Final = {"name": NAME, "former_names": FORMER_NAMES}
 OWN: Final = (
     NAME,
+    FORMER_NAMES,
     "access_key",
     "secret_key",
     "api_key",
@@ -29,7 +33,7 @@ OWN: Final = (
 """Settings that belong to one account."""
 SHARED: Final = ("base_url", "families", "signature", "query_rate_per_second", "public_url")
 """Settings that may be inside a table or outside."""
-KEYS: Final = ("name", *OWN[1:], *SHARED)
+KEYS: Final = (*ALIASES, *OWN[2:], *SHARED)
 """What a table may contain; for secrets also `<key>_file`."""
 
 
@@ -39,7 +43,7 @@ def known(settings: KnownSettings) -> KnownSettings:
         names=[*OWN, *SHARED],
         secrets=[name for name in settings.secrets if name in OWN],
         needed_secrets=[name for name in settings.needed_secrets if name in OWN],
-        aliases={"name": NAME},
+        aliases=ALIASES,
     )
 
 

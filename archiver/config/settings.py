@@ -88,6 +88,11 @@ class Settings(BaseSettings):
         expects="a name of 1 to 64 letters, digits, `.`, `_` or `-`",
         pattern=f"^{ACCOUNT_NAME.pattern}$",
     )
+    account_former_names: Annotated[tuple[str, ...], BeforeValidator(values.account_names)] = _setting(
+        (),
+        "Names that the account had before: manifests that bear one are still its own. A comma list.",
+        expects="a comma-separated list of names",
+    )
     families: Annotated[tuple[str, ...], BeforeValidator(values.families)] = _setting(
         ("images/generations", "images/editing/expand", "images/multi-image2image", "images/omni-image"),
         "The families to sweep and to try; a comma list.",

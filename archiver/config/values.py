@@ -90,6 +90,16 @@ def families(value: object) -> list[str]:
     return entries
 
 
+def account_names(value: object) -> list[str]:
+    entries = comma_list(value)
+    for entry in entries:
+        if not model.ACCOUNT_NAME.fullmatch(entry):
+            raise ValueError(
+                f"must be names of 1 to 64 letters, digits, `.`, `_` or `-`; {entry[:100]!r} is not one"
+            )
+    return entries
+
+
 def callback_tokens(value: object) -> list[str]:
     entries = comma_list(value)
     if not all(_TOKEN.fullmatch(entry) for entry in entries):

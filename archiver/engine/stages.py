@@ -50,6 +50,8 @@ class Account:
     limits: TransferLimits
     prefix: str = ""
     """What each of its keys in the bucket begins with."""
+    former_names: tuple[str, ...] = ()
+    """Manifests that bear one of these are its own."""
     full_sweep_interval_ms: int = DAY_MS
 
 
@@ -146,7 +148,7 @@ def build_stages(
             ledger=ledger,
             store=store,
             transfer=transfer,
-            adopter=Adopter(transfer),
+            adopter=Adopter(transfer, frozenset({account.name, *account.former_names})),
             keeper=keeper,
             pool=transfer_pool,
             metrics=metrics,

@@ -170,6 +170,8 @@ class Engine:
         self._limits = limits
         self._ledger_class = ledger_class
         self._families = tuple(families)
+        self.former_names: tuple[str, ...] = ()
+        """Of the account, from the next restart on."""
         self._credential = ApiKey(sim.api_key) if api_key else KeyPair(sim.access_key, sim.secret_key)
         self._open()
 
@@ -222,6 +224,7 @@ class Engine:
             client=self.client,
             limits=self._limits,
             prefix="kling/",
+            former_names=self.former_names,
             full_sweep_interval_ms=10**12,
         )
         return build_stages(

@@ -409,7 +409,11 @@ def test_a_manifest_that_lists_show_late_is_adopted_and_not_replaced(engine: Eng
     assert engine.show(task_id)["state"] == "archived"
 
 
-@pytest.mark.parametrize("change", [{"task_id": "another"}, {"family": "images/omni-image"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"task_id": "another"}, {"family": "images/omni-image"}, {"account": "somebody-else"}, {"assets": []}],
+    ids=lambda change: next(iter(change)),
+)
 def test_a_manifest_of_something_else_buries_the_task_loudly(
     engine: Engine, logged: Callable[[], list[str]], change: dict[str, str]
 ) -> None:
@@ -422,6 +426,30 @@ def test_a_manifest_of_something_else_buries_the_task_loudly(
     assert engine.show(task_id)["state"] == "buried"
     assert engine.store.content(key) == foreign
     assert logged() == ["task.buried"]
+
+
+def test_a_manifest_that_names_an_object_outside_of_its_folder_buries_the_task_loudly(engine: Engine) -> None:
+    task_id = archived_then_forgotten(engine)
+    key = engine.folder(task_id) + "manifest.json"
+    found = engine.manifest(task_id)
+    engine.store.place("elsewhere/0.png", b"12345")
+    found["assets"][0] |= {"key": "elsewhere/0.png", "bytes": 5}
+    engine.store.place(key, foreign := json.dumps(found).encode())
+
+    assert isinstance(engine.attempt(), ForeignObject)
+    assert engine.show(task_id)["state"] == "buried"
+    assert engine.store.content(key) == foreign
+
+
+def test_a_manifest_with_a_former_name_of_the_account_is_adopted(engine: Engine) -> None:
+    task_id = archived_then_forgotten(engine)
+    found = engine.manifest(task_id) | {"account": "its-old-name"}
+    engine.store.place(engine.folder(task_id) + "manifest.json", json.dumps(found).encode())
+    engine.former_names = ("its-old-name",)
+    engine.restart()
+
+    assert engine.attempt() is None
+    assert engine.show(task_id)["state"] == "archived"
 
 
 def test_a_manifest_that_is_none_is_left_for_an_operator(engine: Engine) -> None:

@@ -182,12 +182,20 @@ def test_a_command_that_writes_refuses_a_ledger_of_another_account_and_names_the
 
 
 def test_rename_account_moves_everything_to_the_name_in_the_settings(renamed: CommandLine) -> None:
-    result = renamed.run("rename-account", "default", "team-eu", KLING_ACCOUNT="team-eu")
+    names = {"KLING_ACCOUNT": "team-eu", "KLING_ACCOUNT_FORMER_NAMES": "default"}
+    result = renamed.run("rename-account", "default", "team-eu", **names)
 
     assert (result.exit_code, result.stdout) == (0, "2 tasks moved from default to team-eu.\n")
     assert result.stderr == ""
     assert renamed.run("show", "1", KLING_ACCOUNT="team-eu").exit_code == 0
     assert renamed.run("retry", "1", KLING_ACCOUNT="team-eu").exit_code == 0
+
+
+def test_rename_account_says_to_set_the_former_name(renamed: CommandLine) -> None:
+    result = renamed.run("rename-account", "default", "team-eu", KLING_ACCOUNT="team-eu")
+
+    assert result.exit_code == 0
+    assert "add it to KLING_ACCOUNT_FORMER_NAMES" in result.stderr
 
 
 def test_rename_account_says_that_the_settings_still_have_the_old_name(renamed: CommandLine) -> None:

@@ -124,7 +124,7 @@ def test_a_command_reads_only_the_secret_files_it_needs(path: pathlib.Path) -> N
 def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
     names = {setting.name.removeprefix("KLING_").lower() for setting in SETTINGS}
 
-    assert set(KEYS) - {"name"} <= names
+    assert set(KEYS) - {"name", "former_names"} <= names
 
 
 @pytest.mark.parametrize(
