@@ -47,6 +47,8 @@ class VerifyLoop:
         self._on_verified = on_verified
         self._monotonic = monotonic
         self._matched_at = -math.inf
+        self._batches = self._singles = 0
+        """Started so far. Two counters: with one, single queries might always miss the slots of unconfirmed ids."""
 
     def step(self) -> None:
         """Claim what is due and hand it to threads; wait a little where nothing is."""
@@ -78,8 +80,11 @@ class VerifyLoop:
         """Lease ids that one question may answer together, for one thread. It may take several calls, so the next batch
         waits for a free thread."""
         asked_at = self._stages.keeper.asking()
-        batch = self._stages.ledger.claims.batch(count=IDS_MAX, due_before=due_before, account=self._account)
+        batch = self._stages.ledger.claims.batch(
+            count=IDS_MAX, offset=self._batches, due_before=due_before, account=self._account
+        )
         if batch:
+            self._batches += 1
             self._work.hand_over_together(
                 batch, asked_at=asked_at, start=lambda: self.pool.run(self._verify_batch, batch)
             )
@@ -92,11 +97,12 @@ class VerifyLoop:
         asked_at = self._stages.keeper.asking()
         leases = self._stages.ledger.claims.verify(
             count=free,
-            offset=self.pool.started,
+            offset=self._singles,
             due_before=due_before,
             own_paths_only=own_paths_only,
             account=self._account,
         )
+        self._singles += len(leases)
         self._work.hand_over(
             leases, asked_at=asked_at, start=lambda lease: self.pool.run(self._verify, lease)
         )

@@ -162,7 +162,7 @@ class Questions:
 
     def ask_batch(self, *, due_before: int | None = None) -> list[State | Exception]:
         """Ask for as many ids as one batch query answers."""
-        batch = self.desk.ledger.claims.batch(count=IDS_MAX, due_before=due_before, account=ACCOUNT)
+        batch = self.desk.ledger.claims.batch(count=IDS_MAX, offset=0, due_before=due_before, account=ACCOUNT)
         if not batch:
             return []
         answers: Mapping[str, NewStandardTask | Failure] | None = None

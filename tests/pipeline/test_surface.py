@@ -150,7 +150,7 @@ class Surface:
     def _ask(self, verifier: Verifier, lookup: BatchQuery) -> None:
         many = lookup.is_offered()
         shown: Mapping[str, NewStandardTask | Failure] | None = None
-        crowd = self.ledger.claims.batch(count=20, account=ACCOUNT) if many else []
+        crowd = self.ledger.claims.batch(count=20, offset=0, account=ACCOUNT) if many else []
         if crowd:
             shown = lookup.ask(crowd)
         singly = self.ledger.claims.verify(count=4, offset=0, own_paths_only=many, account=ACCOUNT)

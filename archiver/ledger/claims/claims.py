@@ -3,12 +3,13 @@
 After a crash the row is due again when its lease ends: no process has to notice the dead worker or clean up.
 """
 
+import functools
 from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
 from archiver.ledger.claims import matching
-from archiver.ledger.claims.lanes import claim_lanes
+from archiver.ledger.claims.lanes import claim_lanes, unconfirmed_share
 from archiver.ledger.claims.leasing import (
     ACCOUNT,
     LEASE_SECONDS,
@@ -76,40 +77,47 @@ class Claims(Part):
         due_before: int | None = None,
         own_paths_only: bool = False,
     ) -> list[Lease]:
-        """Lease up to `count` ids for individual queries: due probes of holds, then confirmed ids, then unconfirmed
-        ones, first come first served.
+        """Lease up to `count` ids for individual queries: due probes of holds, then confirmed ids, but in each fourth
+        slot first an unconfirmed one, first come first served. What one kind leaves free is the other's.
 
-        `due_before` (Unix ms) leaves later ids to a list page, `own_paths_only` leaves to `batch` what it can lease.
+        `offset` is the number of the first slot. `due_before` (Unix ms) leaves later ids to a list page,
+        `own_paths_only` leaves to `batch` what it can lease.
         """
         with self._database.write() as connection:
             now = self._now()
             due_before = now if due_before is None else min(now, due_before)
             holds = holds_of(connection, Stage.VERIFY, account=account)
-            probes = claim_probes(connection, holds, count=count, now=now)
-            count -= len(probes)
+            leases = claim_probes(connection, holds, count=count, now=now)
             allowed = [~covers(hold) for hold in holds]
-            confirmed = claim_lanes(
-                connection,
-                Request(schema.QUEUE_VERIFY, account, now=now, due_before=due_before),
-                [*allowed, ~is_batchable(schema.tasks.c)] if own_paths_only else allowed,
-                count=count,
-                offset=offset,
-            )
-            count -= len(confirmed)
-            if count <= 0:
-                return probes + confirmed
-            rest = Request(schema.QUEUE_UNCONFIRMED, account, now=now, due_before=due_before)
             waiting = LONGEST_DUE.where(*allowed)
             chosen = waiting.with_only_columns(schema.tasks.c.id).limit(SLOTS)
             if own_paths_only:
                 scanned = waiting.limit(BATCH_SCAN_ROWS_MAX).subquery()
                 chosen = sa.select(scanned.c.id).where(~is_batchable(scanned.c)).limit(SLOTS)
-            return probes + confirmed + lease_rows(connection, leasing(chosen), rest, slots=count)
+            unconfirmed = functools.partial(
+                lease_rows,
+                connection,
+                leasing(chosen),
+                Request(schema.QUEUE_UNCONFIRMED, account, now=now, due_before=due_before),
+            )
+            if share := unconfirmed_share(count - len(leases), offset=offset):
+                leases += unconfirmed(slots=share)
+            leases += claim_lanes(
+                connection,
+                Request(schema.QUEUE_VERIFY, account, now=now, due_before=due_before),
+                [*allowed, ~is_batchable(schema.tasks.c)] if own_paths_only else allowed,
+                count=count - len(leases),
+                offset=offset - unconfirmed_share(offset, offset=0),
+            )
+            if len(leases) < count:
+                leases += unconfirmed(slots=count - len(leases))
+            return leases
 
-    def batch(self, *, account: str, count: int, due_before: int | None = None) -> list[Lease]:
+    def batch(self, *, account: str, count: int, offset: int, due_before: int | None = None) -> list[Lease]:
         """Lease up to `count` ids that one batch query can answer, longest due first.
 
-        Confirmed ids, else unconfirmed ones, never both: they are queried at different priorities.
+        Confirmed ids, else unconfirmed ones, never both: they are queried at different priorities. In each fourth batch
+        (`offset` is its number) unconfirmed ones come first.
         """
         with self._database.write() as connection:
             now = self._now()
@@ -117,7 +125,8 @@ class Claims(Part):
             allowed = [~covers(hold) for hold in holds_of(connection, Stage.VERIFY, account=account)]
             scanned = LONGEST_DUE.where(*allowed).limit(BATCH_SCAN_ROWS_MAX).subquery()
             claim = leasing(sa.select(scanned.c.id).where(is_batchable(scanned.c)).limit(SLOTS))
-            for queue in STAGE_QUEUES[Stage.VERIFY]:
+            queues = STAGE_QUEUES[Stage.VERIFY]
+            for queue in reversed(queues) if unconfirmed_share(1, offset=offset) else queues:
                 request = Request(queue, account, now=now, due_before=due_before)
                 if leases := lease_rows(connection, claim, request, slots=count):
                     return leases

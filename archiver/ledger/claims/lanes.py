@@ -24,6 +24,10 @@ from archiver.model import Lease
 LANES = ("deadline", "attempts", "deadline", "newest")
 """Slot by slot: half to the nearest deadline, a quarter to the fewest attempts, a quarter to the newest."""
 
+UNCONFIRMED_EVERY = 4
+"""The last of each four slots of verification is first an unconfirmed id's: where many tasks run and no list can be
+read, running ones alone would take every question, and a new callback would never be asked about."""
+
 
 def _lane(*order: sa.ColumnElement[Any]) -> sa.Select[int]:
     table = schema.tasks
@@ -53,6 +57,11 @@ def shares(count: int, *, offset: int) -> dict[str, int]:
     """How many of `count` slots, the first being slot number `offset`, go to each lane."""
     lanes = [LANES[(offset + slot) % len(LANES)] for slot in range(count)]
     return {lane: lanes.count(lane) for lane in dict.fromkeys(lanes)}
+
+
+def unconfirmed_share(count: int, *, offset: int) -> int:
+    """How many of `count` slots, the first being slot number `offset`, are first unconfirmed ids'."""
+    return (offset + count) // UNCONFIRMED_EVERY - offset // UNCONFIRMED_EVERY
 
 
 def claim_lanes(

@@ -318,6 +318,47 @@ def test_known_ids_are_asked_for_first_then_first_come_first_served(desk: Desk) 
     assert order == ["known", "first", "second", "third"]
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_however_many_running_tasks_are_due_each_fourth_question_is_an_unconfirmed_ids(
+    desk: Desk, threads: int
+) -> None:
+    for number in range(40):
+        desk.say(answer(f"running-{number}", Status.RUNNING))
+    desk.clock.advance(MINUTE)
+    for number in range(4):
+        desk.tell(f"new-{number}")
+
+    claimed: list[str] = []
+    while len(claimed) < 12:
+        leases = desk.ledger.claims.verify(count=threads, offset=len(claimed), account=ACCOUNT)
+        assert len(leases) == threads
+        claimed += [lease.task_id for lease in leases]
+
+    assert [task_id for task_id in claimed if task_id.startswith("new")] == ["new-0", "new-1", "new-2"]
+
+
+def test_what_one_kind_of_id_leaves_free_is_the_others(desk: Desk) -> None:
+    desk.say(answer("running", Status.RUNNING))
+    desk.clock.advance(MINUTE)
+    desk.tell("new-0")
+    desk.tell("new-1")
+    claims = desk.ledger.claims
+
+    assert len(claims.verify(count=3, offset=0, account=ACCOUNT)) == 3
+    assert claims.verify(count=3, offset=0, account=ACCOUNT) == []
+
+
+def test_each_fourth_batch_is_of_unconfirmed_ids_while_running_tasks_are_due(desk: Desk) -> None:
+    for number in range(40):
+        desk.say(answer(f"running-{number}", Status.RUNNING, family="tasks/image"))
+    desk.clock.advance(MINUTE)
+    desk.tell("new", family=None)
+
+    batches = [desk.ledger.claims.batch(count=5, offset=number, account=ACCOUNT) for number in range(4)]
+
+    assert [batch[0].confirmed for batch in batches] == [True, True, True, False]
+
+
 def test_what_came_after_a_list_was_read_is_left_to_the_next_list(desk: Desk) -> None:
     desk.tell("before")
     desk.clock.advance(1)
@@ -419,7 +460,7 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "claims.verify, own paths only": lambda ledger: ledger.claims.verify(
         count=4, offset=0, own_paths_only=True, account=ACCOUNT
     ),
-    "claims.batch": lambda ledger: ledger.claims.batch(count=20, account=ACCOUNT),
+    "claims.batch": lambda ledger: ledger.claims.batch(count=20, offset=0, account=ACCOUNT),
     "known_states": lambda ledger: ledger.records.known_states(account=ACCOUNT, task_ids=["t1", "t2"]),
     "enrol": lambda ledger: ledger.registrations.enrol({"t1": ["videos"], "new": []}, account=ACCOUNT),
     "any_due": lambda ledger: ledger.claims.any_due(Stage.ARCHIVE, account=ACCOUNT),
@@ -481,7 +522,7 @@ OF_AN_IDLE_ACCOUNT: dict[str, Callable[[Ledger], object]] = {
     "claims.verify, own paths only": lambda ledger: ledger.claims.verify(
         count=4, offset=0, own_paths_only=True, account="idle"
     ),
-    "claims.batch": lambda ledger: ledger.claims.batch(count=20, account="idle"),
+    "claims.batch": lambda ledger: ledger.claims.batch(count=20, offset=0, account="idle"),
     "any_due": lambda ledger: ledger.claims.any_due(Stage.VERIFY, account="idle"),
     "pending": lambda ledger: ledger.claims.pending(account="idle", rows_max=5000),
     "query_individually": lambda ledger: ledger.claims.query_individually(
