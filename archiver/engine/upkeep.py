@@ -40,6 +40,7 @@ class Upkeep:
         self._prune(by_age=not unsound)
         self._count_missed_callbacks()
         self.ledger.deadlines.fold_counts()
+        self._slim_archived()
         self._keep_ledger_bounded()
 
     def _beat(self) -> None:
@@ -88,6 +89,11 @@ class Upkeep:
         for account in unchecked - self._logged_unchecked:
             log.get().warning("clock.unchecked", account=account, what_to_do=WHAT_TO_DO_UNCHECKED)
         self._logged_unchecked = unchecked
+
+    def _slim_archived(self) -> None:
+        batches = (self.ledger.deadlines.slim_archived() for _ in range(BATCHES_MAX))
+        for _ in itertools.takewhile(bool, batches):
+            pass
 
     def _keep_ledger_bounded(self) -> None:
         """Say once what is in the way."""

@@ -13,9 +13,16 @@ from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.archived import slim_tasks
 from archiver.ledger.tables.counts import Kind, Tally, add_counts
 from archiver.ledger.tables.history import add_line
-from archiver.ledger.tables.named_values import FIRST_STARTED_AT, named_value
+from archiver.ledger.tables.named_values import (
+    FIRST_STARTED_AT,
+    ROWS_TO_SLIM,
+    forget_named_value,
+    named_value,
+    set_named_value,
+)
 from archiver.ledger.tables.unconfirmed import drop_aged, drop_surplus, has_aged, unconfirmed_counts
 from archiver.model import DAY_MS, RETENTION_MS, Stage, State, Status
 
@@ -23,6 +30,8 @@ UNCONFIRMED_MAX = 1_000_000
 ROWS_MAX = 500
 """A transaction, which callbacks wait for."""
 
+SLIMMED_ROWS_MAX = 200
+"""A transaction, of which upkeep does up to 20 a round."""
 COUNT_ROWS_MIN = 200
 """Fewer rows of counts than these are left: a sum over them takes no time."""
 FOLDED_ROWS_MAX = 10_000
@@ -128,6 +137,22 @@ class Deadlines(Part):
                 return drop_aged(connection, account=aged, named_before=named_before, rows_max=ROWS_MAX)
             largest = max(counts, key=counts.__getitem__)
             return drop_surplus(connection, account=largest, rows_max=surplus, now=now)
+
+    def slim_archived(self) -> int:
+        """Drop what archived tasks of an earlier version need no more, SLIMMED_ROWS_MAX rows at a time; how many rows
+        are left to look at. Once through the ledger, the newest first."""
+        with self._database.read() as connection:
+            if not named_value(connection, ROWS_TO_SLIM):
+                return 0
+        with self._database.write() as connection:
+            until = named_value(connection, ROWS_TO_SLIM) or 0
+            after = max(0, until - SLIMMED_ROWS_MAX)
+            slim_tasks(connection, after=after, until=until)
+            if after:
+                set_named_value(connection, ROWS_TO_SLIM, after)
+            else:
+                forget_named_value(connection, ROWS_TO_SLIM)
+            return after
 
     def fold_counts(self) -> int:
         """Put up to FOLDED_ROWS_MAX rows of counts together, if there are many; how many rows there are fewer.

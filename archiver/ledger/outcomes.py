@@ -26,6 +26,7 @@ from archiver.failures import (
 from archiver.ledger.holds import set_hold
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.transitions import buried_again, still_failed, still_running
@@ -191,11 +192,13 @@ class Outcomes(Part):
             "message": None,
             "manifest_key": manifest_key,
             "archived_at": archived_at,
+            **TASK_LEFT,
         }
         with self._database.write() as connection:
             _write(connection, lease, values)
             add_line(connection, lease.row_id, at=self._now(), event="task.archived", detail=manifest_key)
             _save_stored(connection, lease, stored)
+            slim_assets(connection, [lease.row_id])
 
 
 def _write(connection: sa.Connection, lease: Lease, values: Mapping[str, Any]) -> None:

@@ -235,6 +235,12 @@ class Desk:
         with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
             connection.execute(statement, values)
 
+    def write_script(self, script: str) -> None:
+        """The same for many statements."""
+        self.is_forged = True
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.executescript(script)
+
     def row(self, task_id: str = "t") -> dict[str, Any]:
         (row,) = self.rows("SELECT * FROM tasks WHERE task_id = ?", task_id)
         return row

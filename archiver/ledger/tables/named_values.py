@@ -11,6 +11,10 @@ LAST_CALLBACK_AT = "last_callback_at"
 CLOCK_SKEW_MS = "clock_skew_ms"
 """The API's clock minus ours, as the daemon last measured it; absent before."""
 
+ROWS_TO_SLIM = "rows_to_slim"
+"""Row ids up to this one may be of tasks that an earlier version archived, with all that it kept of them; absent when
+all are done."""
+
 
 def named_value(connection: sa.Connection, name: str) -> int | None:
     """The value, or None."""

@@ -1,0 +1,44 @@
+"""What the ledger keeps of an archived task: what a repeated callback, a sweep's row and `show` need.
+
+These are its ids and times, the names of its assets as the API and the bucket have them, and their digests. The API's
+document and the signed URLs were four fifths of a row; the manifest in the bucket has the former.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger.tables import schema
+
+TASK_LEFT: Mapping[str, Any] = {"document": "{}", "asset_host": None, "result_arrays": ""}
+_ASSET_LEFT: Mapping[str, Any] = {
+    "url": "",
+    "source_url": "",
+    "incomplete_sha256": None,
+    "incomplete_at": None,
+}
+
+_SLIM_ASSETS = (
+    sa.update(schema.assets)
+    .where(
+        schema.assets.c.task.in_(sa.bindparam("task_rows", expanding=True)),
+        schema.assets.c.name.is_not(None),
+    )
+    .values(_ASSET_LEFT)
+)
+
+
+def slim_assets(connection: sa.Connection, row_ids: Sequence[int]) -> None:
+    """Drop what the assets of these archived tasks need no more."""
+    connection.execute(_SLIM_ASSETS, {"task_rows": row_ids})
+
+
+def slim_tasks(connection: sa.Connection, *, after: int, until: int) -> None:
+    """The same for archived tasks with row ids above `after`, up to `until`, and for their assets. Those with an asset
+    that is not stored are left: there is work to do."""
+    tasks, assets = schema.tasks, schema.assets
+    waits = sa.exists().where(assets.c.task == tasks.c.id, assets.c.name.is_(None))
+    old = (tasks.c.id > after, tasks.c.id <= until, tasks.c.state == "archived", ~waits)
+    slimmed = sa.update(tasks).where(*old).values(TASK_LEFT).returning(tasks.c.id)
+    slim_assets(connection, list(connection.execute(slimmed).scalars()))
