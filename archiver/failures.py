@@ -78,6 +78,20 @@ class ApiAnswerUnreadable(Failure):
     reason = "api_answer_unreadable"
 
 
+class ApiAnswerTooLarge(ApiAnswerUnreadable):
+    """More bytes than any answer may have."""
+
+
+class ListTooLong(Failure):
+    """Page 1000 of a list is full, and its newest tasks may lie behind it."""
+
+    reason = "api_list_too_long"
+    what_to_do = (
+        "Kling's list of this family has more than 1000 pages: tasks without a callback may not be found. Check that "
+        "every create names the callback URL, or register its task (kling-archiver register)."
+    )
+
+
 class ApiRateLimited(Failure):
     """1302: the limiter halves its rate."""
 

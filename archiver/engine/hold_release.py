@@ -17,12 +17,12 @@ class HoldRelease:
         self._wake = wake
 
     def after_work(self, lease: Lease) -> None:
-        """Work on this lease succeeded: its account, family and host do."""
-        stages = (Stage.ARCHIVE,) if lease.stage is Stage.ARCHIVE else (Stage.VERIFY, Stage.SWEEP)
-        self._release(stages, family=lease.family or lease.family_hint, host=lease.asset_host)
+        """Work on this lease succeeded: its account, family and host do. That says nothing of lists: a gateway may
+        refuse them alone."""
+        self._release((lease.stage,), family=lease.family or lease.family_hint, host=lease.asset_host)
 
     def after_sweep(self, family: str) -> None:
-        """A sweep of this family came to its end: the API answers."""
+        """A sweep of this family came to its end: the API answers, lists too."""
         self._release((Stage.VERIFY, Stage.SWEEP), family=family)
 
     def _release(self, stages: Sequence[Stage], *, family: str | None, host: str | None = None) -> None:

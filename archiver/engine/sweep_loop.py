@@ -1,25 +1,27 @@
 """When which family is swept. A sweep has no row in the ledger that waits, so this loop keeps the times itself.
 
-Two rules:
+Three rules:
 
 1. A failed sweep does not delay the next family.
-2. A failure of the account (refused keys, arrears) holds all of its sweeps but one probe every `HOLD_PROBE_SECONDS`,
-   however short the interval and however many the families.
+2. Sweeps under way take turns, page by page: one family's full sweep of a thousand pages does not delay the others.
+3. A failure of the account (refused keys, arrears) holds all of its sweeps but one probe every `HOLD_PROBE_SECONDS`,
+   however short the interval and however many the families. Only a list that answers ends that, and it goes on itself.
 
 A restart sweeps every family at once, which costs a few list calls.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from archiver import log
 from archiver.engine.failure_handling import log_hold
-from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure, Stopped
+from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure, LedgerUnavailable, Stopped
 from archiver.ledger import Ledger
 from archiver.model import Stage
 from archiver.sweep.counts import SweepEnd
-from archiver.sweep.stage import Sweeper
+from archiver.sweep.stage import FamilySweep, Sweeper
 
 RETRY_SECONDS = 30.0
 """After a failed sweep, or one that another sweeper was in the way of; at most the interval. Doubles with each failure
@@ -52,53 +54,104 @@ class SweepLoop:
         self._on_swept = on_swept
         self._monotonic = monotonic
         self._due_at = dict.fromkeys(families, monotonic())
+        self._begun_at = dict.fromkeys(families, float("-inf"))
         self._failed_in_a_row = dict.fromkeys(families, 0)
+        self._refused: set[str] = set()
+        """Families whose last sweep set a hold."""
+        self._held_until = float("-inf")
+        self._is_held = False
+        """Whether the account's lists are refused, as far as the last of them has told."""
+        self._under_way: dict[str, FamilySweep] = {}
         self._resumed = threading.Event()
 
     def resume(self) -> None:
-        """The hold is gone: sweep now."""
+        """The hold is gone: what it has held back goes on now."""
         self._resumed.set()
 
     def step(self) -> None:
-        """Sweep what is due, then wait a little. Raises Stopped."""
-        if self._resumed.is_set():
-            self._resumed.clear()
-            self._due_at = dict.fromkeys(self._due_at, self._monotonic())
-        for family in self._due_at:
+        """Sweep what is due, in turns, then wait a little. Raises Stopped."""
+        try:
+            self._begin_due()
+            while self._under_way and not self._stop.is_set():
+                for family in tuple(self._under_way):
+                    if not self._stop.is_set() and family in self._under_way:
+                        self._read_page(family)
+                self._begin_due()
+        finally:
             if self._stop.is_set():
-                return
-            if self._due_at[family] <= self._monotonic():
-                self._sweep(family)
-        soonest = min(self._due_at.values(), default=self._monotonic() + WAIT_SECONDS_MAX)
+                self._leave(*self._under_way)
+        soonest = min(map(self._due, self._due_at), default=self._monotonic() + WAIT_SECONDS_MAX)
         self._stop.wait(min(max(0.05, soonest - self._monotonic()), WAIT_SECONDS_MAX))
 
-    def _sweep(self, family: str) -> None:
+    def _due(self, family: str) -> float:
+        return max(self._due_at[family], self._held_until)
+
+    def _begin_due(self) -> None:
+        """Begin what is due; while the account is held, one sweep: the one that has waited longest."""
+        if self._resumed.is_set():
+            self._resumed.clear()
+            self._is_held, self._held_until = False, float("-inf")
+            self._due_at |= dict.fromkeys(self._refused, self._monotonic())
+            self._refused.clear()
+        for family in sorted(self._due_at, key=self._begun_at.__getitem__):
+            if self._stop.is_set() or (self._is_held and self._under_way):
+                return
+            if family not in self._under_way and self._due(family) <= self._monotonic():
+                self._begin(family)
+
+    def _begin(self, family: str) -> None:
         failed = min(self._failed_in_a_row[family], DOUBLINGS_MAX)
+        self._begun_at[family] = self._monotonic()
         self._due_at[family] = self._monotonic() + min(RETRY_SECONDS * 2**failed, self._interval_seconds)
         self._failed_in_a_row[family] += 1  # until the sweep has succeeded
-        try:
+        with self._handled(family):
             if self._sweeper.is_unavailable(family):
                 self._due_at[family] = self._monotonic() + self._interval_seconds
                 return
-            counts = self._sweeper.sweep(family, full=self._sweeper.is_full_due(family))
+            self._under_way[family] = self._sweeper.begin(family, full=self._sweeper.is_full_due(family))
+
+    def _read_page(self, family: str) -> None:
+        under_way = self._under_way.pop(family)
+        with self._handled(family):
+            if under_way.step():
+                self._under_way[family] = under_way
+                self._is_held = False
+                return
+            self._refused.discard(family)
+            self._failed_in_a_row[family] = 0
+            if under_way.counts.end is SweepEnd.FINISHED:
+                self._due_at[family] = self._monotonic() + self._interval_seconds
+                self._on_swept(family)
+
+    @contextlib.contextmanager
+    def _handled(self, family: str) -> Iterator[None]:
+        """Failures are this family's own. Raises Stopped."""
+        try:
+            yield
         except Stopped:
             raise
         except Failure as error:
             self._failed(family, error)
         except Exception:  # noqa: BLE001 -- the other families go on; logged with its traceback
             log.get().exception("worker.crashed", loop="sweep-loop", family=family)
-        else:
-            self._failed_in_a_row[family] = 0
-            if counts.end is SweepEnd.FINISHED:
-                self._due_at[family] = self._monotonic() + self._interval_seconds
-                self._on_swept(family)
 
     def _failed(self, family: str, error: Failure) -> None:
         if not self._sweeper.note_failure(family, error) or error.disposition is not Disposition.HOLD:
             return
         account = self._sweeper.account
         probe_at = self._monotonic() + HOLD_PROBE_SECONDS
-        for held in self._due_at if error.family is None else (family,):
-            self._due_at[held] = max(self._due_at[held], probe_at)
+        self._refused.add(family)
+        self._due_at[family] = max(self._due_at[family], probe_at)
+        if error.family is None:
+            self._is_held, self._held_until = True, probe_at
+            self._leave(*(other for other, sweep in self._under_way.items() if not sweep.counts.pages))
         if self._ledger.holds.set(error, account=account, stage=Stage.SWEEP):
             log_hold(error, account=account, stage=Stage.SWEEP)
+
+    def _leave(self, *families: str) -> None:
+        """Give up sweeps between two pages. Where the ledger is away, their leases end by themselves."""
+        for family in families:
+            with contextlib.suppress(LedgerUnavailable):
+                self._under_way.pop(family).leave()
+            self._failed_in_a_row[family] -= 1
+            self._due_at[family] = self._begun_at[family]

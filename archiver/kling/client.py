@@ -297,7 +297,10 @@ class KlingClient:
         except httpx2.DecodingError:
             raise self._unreadable(question, response, "a broken compressed body") from None
         if len(body) > self._body_bytes_max:
-            raise self._unreadable(question, response, f"more than {self._body_bytes_max} bytes")
+            self._observe(question.endpoint, f"http_{response.status_code}")
+            raise failures.ApiAnswerTooLarge(
+                f"The API answered {question} with more than {self._body_bytes_max} bytes."
+            )
         return bytes(body)
 
     def _unreadable(

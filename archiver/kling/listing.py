@@ -8,7 +8,10 @@ What API.md 5.2 leaves undocumented is assumed in its worst form:
   tasks vanish (oldest first, read backwards). Either way a row shows twice, and none is missed.
 - A list that shifts by exactly a page shows a page again. A server that ignores `pageNum` does so for ever, which is
   the end (`stands_still`).
-- A full page 1000 hides older tasks (`overflows`).
+- A full page 1000 hides the tasks behind it (`overflows`): the oldest, or, of a list that does not run newest first,
+  perhaps the newest (`hides_newest`).
+- Pages may have to be smaller (`PagesRenumbered`): a number then names other rows, so the reading begins anew. What was
+  read shows twice, and no row is skipped, whether or not the server obeys the size.
 """
 
 import dataclasses
@@ -62,6 +65,20 @@ def steps_of(page: Page) -> Steps:
     return Steps(up=sum(step > 0 for step in steps), down=sum(step < 0 for step in steps))
 
 
+class PagesRenumbered(Exception):
+    """Raised by `read` from a page that had to be asked for in smaller pages. All later reads are of that size."""
+
+    def __init__(self, *, rows_before: int, rows: int) -> None:
+        super().__init__()
+        self.rows_before = rows_before
+        self.rows = rows
+
+
+def page_at(number: int, *, rows_before: int, rows: int) -> int:
+    """The page of `rows` in which the first row of page `number` of `rows_before` lies."""
+    return (number - 1) * rows_before // rows + 1
+
+
 @dataclasses.dataclass
 class Listing:
     """One reading of a family's list; the fields say what it finds out."""
@@ -73,6 +90,8 @@ class Listing:
     """The last page with rows, of a list that runs oldest first."""
     stands_still: bool = False
     """The server answers every page number with the same page."""
+    readings: int = 1
+    """How often the reading has begun."""
     _steps: Steps = Steps(0, 0)
     """Of all pages so far: one short page shows too little."""
     _turned: bool = False
@@ -86,10 +105,13 @@ class Listing:
 
     def pages(self) -> Iterator[Page]:
         """Every page, from the newest end where there is one. Stop iterating at any time."""
-        if self.oldest_first:
-            yield from self._backwards()
-        else:
-            yield from self._forwards()
+        while True:
+            try:
+                yield from self._backwards() if self.oldest_first else self._forwards()
+            except PagesRenumbered as change:
+                self._begin_anew(change)
+            else:
+                return
 
     @property
     def order(self) -> Order:
@@ -105,6 +127,20 @@ class Listing:
     def overflows(self) -> bool:
         """Page 1000 has rows, and no page had more: the server chooses the size of its pages."""
         return 0 < self._rows_max <= self._rows_of_last_page
+
+    @property
+    def hides_newest(self) -> bool:
+        """Whether the newest tasks may lie behind page 1000."""
+        return self.overflows and self.order is not Order.NEWEST_FIRST
+
+    def _begin_anew(self, change: PagesRenumbered) -> None:
+        if self.last_page is not None:
+            number = page_at(self.last_page, rows_before=change.rows_before, rows=change.rows)
+            self.last_page = min(PAGES_MAX, number)
+        self._turned, self._kept = False, None
+        self._ids_before, self._repeats, self.stands_still = (), 0, False
+        self._rows_max = self._rows_of_last_page = 0
+        self.readings += 1
 
     def _forwards(self) -> Iterator[Page]:
         empty = 0
@@ -144,7 +180,7 @@ class Listing:
 
     def _is_standing_still(self, page: Page) -> bool:
         """Whether the same page came `REPEATS_MAX` times again; fewer may be a list that shifted by a page."""
-        repeated = page.rows > 0 and page.ids == self._ids_before
+        repeated = page.ids != () and page.ids == self._ids_before
         self._repeats = self._repeats + 1 if repeated else 0
         self._ids_before = page.ids
         self.stands_still = self._repeats >= REPEATS_MAX

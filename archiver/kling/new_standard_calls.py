@@ -98,10 +98,17 @@ class WindowPage:
 
 
 def ask_window(
-    client: KlingClient, collection: str, *, start: int, end: int, cursor: str, priority: Priority
+    client: KlingClient,
+    collection: str,
+    *,
+    start: int,
+    end: int,
+    cursor: str,
+    priority: Priority,
+    rows_max: int = WINDOW_ROWS,
 ) -> WindowPage:
     """A page of what changed from `start` to `end` (Unix ms), or was created then: API.md 5.3. Raises Failure."""
-    body: dict[str, object] = {"start_time": str(start), "end_time": str(end), "limit": WINDOW_ROWS}
+    body: dict[str, object] = {"start_time": str(start), "end_time": str(end), "limit": rows_max}
     if cursor:
         body["cursor"] = cursor
     answer = client.collection(collection, body=body, priority=priority)

@@ -22,6 +22,21 @@ class Page:
     reasons: tuple[str, ...] = ()
     """One sentence for each malformed row."""
 
+    def require_readable(self) -> None:
+        """Raises ApiAnswerUnreadable where most rows cannot be read: each may be a task that nothing else names."""
+        if is_mostly_unreadable(rows=self.rows, malformed=self.malformed):
+            raise unreadable_page(rows=self.rows, malformed=self.malformed)
+
+
+def is_mostly_unreadable(*, rows: int, malformed: int) -> bool:
+    """Whether more than half of a page's rows cannot be read: not a few odd rows, but another format."""
+    return 2 * malformed > rows
+
+
+def unreadable_page(*, rows: int, malformed: int) -> failures.ApiAnswerUnreadable:
+    """What a page is that is mostly unreadable."""
+    return failures.ApiAnswerUnreadable(f"{malformed} of the {rows} rows of a page could not be read.")
+
 
 def task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task:
     if not rows and family.startswith(("tasks/", "solutions/")):

@@ -21,6 +21,8 @@ class SweepMemory:
     oldest_first: bool
     last_page: int | None
     """The last page with rows, where the list runs oldest first."""
+    page_rows: int | None = None
+    """How many rows a page may be asked for, where that has been found out."""
 
 
 class Sweeps(Part):
@@ -34,7 +36,13 @@ class Sweeps(Part):
             row = connection.execute(query).mappings().first()
         if row is None:
             return SweepMemory(None, None, oldest_first=False, last_page=None)
-        return SweepMemory(row["last_success_at"], row["last_full_at"], row["oldest_first"], row["last_page"])
+        return SweepMemory(
+            row["last_success_at"],
+            row["last_full_at"],
+            row["oldest_first"],
+            row["last_page"],
+            row["page_rows"],
+        )
 
     def begin(self, *, account: str, family: str) -> str | None:
         """Lease the family: a token, or None while another sweeper holds the lease."""
@@ -62,16 +70,33 @@ class Sweeps(Part):
             return connection.execute(statement.values(lease_until=until)).rowcount == 1
 
     def end(
-        self, token: str, *, succeeded_at: int | None, full: bool, oldest_first: bool, last_page: int | None
+        self,
+        token: str,
+        *,
+        succeeded_at: int | None,
+        full: bool,
+        oldest_first: bool,
+        last_page: int | None,
+        read_at: int | None = None,
+        page_rows: int | None = None,
     ) -> None:
         """Give the family back. `succeeded_at` (Unix ms, when the sweep began) only for a whole sweep: its findings are
-        remembered."""
+        remembered.
+
+        `read_at` is the same of a sweep that read all there was and yet is no success: to read it all again before a
+        day has passed would show no more. `page_rows` is None where the sweep has not learned it.
+        """
         table = schema.sweeps
         values: dict[str, object] = {"lease_token": None, "lease_until": None}
+        came_to_end_at = read_at if succeeded_at is None else succeeded_at
         if succeeded_at is not None:
-            values |= {"last_success_at": succeeded_at, "oldest_first": oldest_first, "last_page": last_page}
+            values["last_success_at"] = succeeded_at
+        if came_to_end_at is not None:
+            values |= {"oldest_first": oldest_first, "last_page": last_page}
             if full:
-                values["last_full_at"] = succeeded_at
+                values["last_full_at"] = came_to_end_at
+        if page_rows is not None:
+            values["page_rows"] = page_rows
         with self._database.write() as connection:
             connection.execute(sa.update(table).where(table.c.lease_token == token).values(values))
 

@@ -6,27 +6,41 @@ from collections.abc import Callable
 from archiver import log
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
-from archiver.kling.listing import Listing
+from archiver.kling.listing import PAGES_MAX, Listing, PagesRenumbered, page_at
 from archiver.kling.pages import PAGE_ROWS, Page
 from archiver.ledger import Ledger, RecordOutcome, SweepMemory
 from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
 from archiver.record import ROWS_MAX, Recorder
 from archiver.sweep.counts import PageCounts
-from archiver.sweep.loop import ask_again
+from archiver.sweep.page_rows import PageRows
 
 QUIET_PAGES = 2
 """Pages in a row without anything open that end an incremental sweep. The second one is the overlap."""
 
 
-def listing_of(family: str, *, client: KlingClient, memory: SweepMemory) -> Listing:
+def listing_of(family: str, *, client: KlingClient, memory: SweepMemory, page_rows: PageRows) -> Listing:
     """The list of `family`, read in the order that earlier sweeps found out."""
 
     def read(number: int) -> Page:
-        return ask_again(
-            lambda: client.list_page(family, page=number, size=PAGE_ROWS, priority=Priority.BACKGROUND)
-        )
+        before = page_rows.rows
 
-    return Listing(read, oldest_first=memory.oldest_first, last_page=memory.last_page)
+        def page_of(rows: int) -> int:
+            return page_at(number, rows_before=before, rows=rows)
+
+        page = page_rows.ask(
+            lambda rows: client.list_page(
+                family, page=page_of(rows), size=rows, priority=Priority.BACKGROUND
+            ),
+            may_ask_for=lambda rows: page_of(rows) <= PAGES_MAX,
+        )
+        if page_rows.rows != before:
+            raise PagesRenumbered(rows_before=before, rows=page_rows.rows)
+        return page
+
+    last_page = memory.last_page
+    if last_page is not None:
+        last_page = page_at(last_page, rows_before=memory.page_rows or PAGE_ROWS, rows=page_rows.rows)
+    return Listing(read, oldest_first=memory.oldest_first, last_page=last_page)
 
 
 def is_older(task: Task, moment: int) -> bool:
@@ -111,8 +125,11 @@ class QuietPages:
     full: bool
     horizon: Callable[[], int]
     _in_a_row: int = 0
+    _reading: int = 1
 
     def __call__(self, page: Page, counts: PageCounts) -> bool:
+        if self._reading != self.listing.readings:
+            self._reading, self._in_a_row = self.listing.readings, 0
         horizon = self.horizon()
         is_old = all(is_older(task, horizon) for task in page.tasks)
         is_quiet = is_old or (counts.open == 0 and not self.full)

@@ -1,13 +1,17 @@
 """The one loop of every sweep."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Protocol, TypeVar
 
 from archiver.failures import Disposition, Failure
+from archiver.kling.pages import is_mostly_unreadable, unreadable_page
 from archiver.sweep.counts import PageCounts, SweepCounts, SweepEnd
 
 PAGE_TRIES = 4
 """How often a page is asked for. Should that outlast the lease, the next renewal tells."""
+
+UNREADABLE_PAGES_MAX = 3
+"""This many pages in a row of which no row can be read end a sweep: the list has another format."""
 
 Answer = TypeVar("Answer")
 Page = TypeVar("Page")
@@ -58,16 +62,28 @@ def sweep(
     counts: SweepCounts,
     *,
     until: StopRule[Page],
-    on_page: Callable[[SweepCounts], None],
-) -> None:
-    """Read `source` into `sink`, and add each page to `counts` before `on_page`. Without its lease a sweep takes no
-    further page, and ends OVERTAKEN. Raises Failure and Stopped."""
+) -> Generator[PageCounts, None, Failure | None]:
+    """Read `source` into `sink`, page by page: each is in `counts` when it is yielded. Raises Failure and Stopped.
+
+    A page that is mostly unreadable hides none of those behind it. The failure that it is of the whole sweep is
+    returned in the end, and raised after `UNREADABLE_PAGES_MAX` in a row with nothing to read. Without its lease a
+    sweep takes no further page, and ends OVERTAKEN.
+    """
+    failure: Failure | None = None
+    unreadable = 0
     for page in source:
         if not lease.renew():
             counts.end = SweepEnd.OVERTAKEN
-            return
-        page_counts = sink.take(page)
-        counts.add(page_counts)
-        on_page(counts)
-        if until(page, page_counts):
-            return
+            return None
+        taken = sink.take(page)
+        counts.add(taken)
+        is_last = until(page, taken)
+        if is_mostly_unreadable(rows=taken.rows, malformed=taken.malformed):
+            failure = failure or unreadable_page(rows=taken.rows, malformed=taken.malformed)
+        unreadable = unreadable + 1 if 0 < taken.rows == taken.malformed else 0
+        yield taken
+        if failure is not None and unreadable == UNREADABLE_PAGES_MAX:
+            raise failure
+        if is_last:
+            break
+    return failure

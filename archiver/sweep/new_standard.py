@@ -23,14 +23,14 @@ from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
 from archiver.record import ROWS_MAX, Recorder
 from archiver.sweep.counts import PageCounts
 from archiver.sweep.lists import is_older, log_skipped_rows
-from archiver.sweep.loop import ask_again
+from archiver.sweep.page_rows import PageRows
 
 OVERLAP_MS = 6 * 60 * 60 * 1000
 """How far a window reaches back before the last sweep. Tasks that run longer are left to the day's full sweep."""
 
 
 def windows_since(
-    since: int | None, *, collection: str, client: KlingClient, now: Callable[[], int]
+    since: int | None, *, collection: str, client: KlingClient, page_rows: PageRows, now: Callable[[], int]
 ) -> Iterator[WindowPage]:
     """What `collection` has shown since a moment (Unix ms; None: 30 days), page by page. Raises Failure."""
     # Each bound goes by the clock, ours or the API's, that shows more tasks; `since` is by ours.
@@ -40,9 +40,15 @@ def windows_since(
         start = max(oldest, min(since, end) - client.behind_ms - OVERLAP_MS)
 
     def read(first: int, last: int, cursor: str) -> WindowPage:
-        return ask_again(
-            lambda: ask_window(
-                client, collection, start=first, end=last, cursor=cursor, priority=Priority.BACKGROUND
+        return page_rows.ask(
+            lambda rows: ask_window(
+                client,
+                collection,
+                start=first,
+                end=last,
+                cursor=cursor,
+                priority=Priority.BACKGROUND,
+                rows_max=rows,
             ),
             except_for=(ApiBadParameter, ApiRequestInvalid),  # a refused cursor or window stays refused
         )

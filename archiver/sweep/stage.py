@@ -8,15 +8,16 @@ pages not yet read.
 """
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Generator, Iterator
 
 from archiver import log
-from archiver.failures import Failure
+from archiver.failures import Failure, ListTooLong, Stopped
 from archiver.families import collection_of
 from archiver.kling.client import KlingClient
-from archiver.kling.listing import Listing
+from archiver.kling.listing import PAGES_MAX, Listing
 from archiver.kling.new_standard_calls import WindowPage
-from archiver.kling.pages import Page
+from archiver.kling.pages import PAGE_ROWS, Page, is_mostly_unreadable
 from archiver.ledger import Ledger, SweepMemory
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, Stage
@@ -25,6 +26,7 @@ from archiver.sweep.counts import PageCounts, SweepCounts, SweepEnd
 from archiver.sweep.lists import ListForecast, ListRecorder, QuietPages, listing_of
 from archiver.sweep.loop import NoLease, Sink, SweepLease, sweep
 from archiver.sweep.new_standard import Selector, WindowForecast, WindowRecorder, windows_since
+from archiver.sweep.page_rows import PageRows
 from archiver.verify.availability import Availability
 
 HORIZON_MS = RETENTION_MS + DAY_MS
@@ -34,6 +36,10 @@ OnPage = Callable[[SweepCounts], None]
 
 
 def _ignore(_counts: SweepCounts) -> None:
+    pass
+
+
+def _ignore_end(_error: BaseException | None) -> None:
     pass
 
 
@@ -51,16 +57,54 @@ class _LedgerLease:
         return self.ledger.sweeps.renew(self.token)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Reading:
-    """One sweep of one family under way, real or dry."""
+    """One reading of one family, real or dry."""
 
     listing: Listing
     """Of a collection it stays unread."""
     since: int | None
     lease: SweepLease
     counts: SweepCounts
-    on_page: OnPage
+    page_rows: PageRows
+    came_to_end: bool = False
+    """All that can be seen was read, whether or not that is a success."""
+
+
+class FamilySweep:
+    """A sweep under way, page by page. After a crash its lease ends by itself, and what it has read is recorded."""
+
+    def __init__(
+        self,
+        counts: SweepCounts,
+        pages: Iterator[PageCounts],
+        *,
+        on_page: OnPage,
+        on_end: Callable[[BaseException | None], None],
+    ) -> None:
+        """`on_end` is called once with the failure, or None."""
+        self.counts = counts
+        self._pages = pages
+        self._on_page = on_page
+        self._on_end = on_end
+
+    def step(self) -> bool:
+        """Read a page; False once there is none. After False, or an exception, call it no more. Raises Failure and
+        Stopped."""
+        try:
+            page = next(self._pages, None)
+            if page is not None:
+                self._on_page(self.counts)
+        except BaseException as error:
+            self._on_end(error)
+            raise
+        if page is None:
+            self._on_end(None)
+        return page is not None
+
+    def leave(self) -> None:
+        """Give it up between two pages."""
+        self._on_end(Stopped())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,37 +132,76 @@ class Sweeper:
 
     def sweep(self, family: str, *, full: bool, on_page: OnPage = _ignore) -> SweepCounts:
         """Sweep one family; `on_page` is called after each page. Raises Failure and Stopped."""
+        under_way = self.begin(family, full=full, on_page=on_page)
+        while under_way.step():
+            continue
+        return under_way.counts
+
+    def begin(self, family: str, *, full: bool, on_page: OnPage = _ignore) -> FamilySweep:
+        """The same, page by page."""
         counts = SweepCounts(family, full)
         token = self.ledger.sweeps.begin(account=self.account, family=family)
         if token is None:
             counts.end = SweepEnd.BUSY
-            return counts
-        began = self.now()
+            return FamilySweep(counts, iter(()), on_page=_ignore, on_end=_ignore_end)
+        reading = self._reading(counts, _LedgerLease(self.ledger, token))
+        return FamilySweep(
+            counts,
+            self._pages(reading),
+            on_page=on_page,
+            on_end=functools.partial(self._end, token, reading, self.now()),
+        )
 
-        def after_page(counts: SweepCounts) -> None:
-            self.availability.answered(family)
-            on_page(counts)
+    def _pages(self, reading: _Reading) -> Iterator[PageCounts]:
+        family = reading.counts.family
+        if collection := collection_of(family):
+            selector = self._selector(collection)
+            pages = self._read_windows(collection, WindowRecorder(selector, self.recorder), reading)
+        else:
+            pages = self._read_list(ListRecorder(family, self.client, self.recorder), reading)
+        return self._noted(pages, reading)
 
-        reading = self._reading(counts, _LedgerLease(self.ledger, token), after_page)
-        succeeded = False
-        try:
-            if collection := collection_of(family):
-                selector = self._selector(collection)
-                self._read_windows(collection, WindowRecorder(selector, self.recorder), reading)
-            else:
-                self._read_list(ListRecorder(family, self.client, self.recorder), reading)
-            succeeded = counts.end is SweepEnd.FINISHED
-        finally:
-            self.ledger.sweeps.end(
-                token,
-                succeeded_at=began if succeeded else None,
-                full=full,
-                oldest_first=reading.listing.oldest_first,
-                last_page=reading.listing.last_page,
+    def _noted(
+        self, pages: Generator[PageCounts, None, Failure | None], reading: _Reading
+    ) -> Iterator[PageCounts]:
+        """Raises Failure after the last page where what was read is no success."""
+        family = reading.counts.family
+        failure: Failure | None = None
+        while True:
+            try:
+                page = next(pages)
+            except StopIteration as end:
+                failure = end.value
+                break
+            if not is_mostly_unreadable(rows=page.rows, malformed=page.malformed):
+                self.availability.answered(family)
+            yield page
+        if reading.counts.end is not SweepEnd.FINISHED:
+            return
+        reading.came_to_end = True
+        if reading.listing.overflows:
+            self._log_overflow(reading)
+        if reading.listing.hides_newest:
+            failure = failure or ListTooLong(
+                f"Page {PAGES_MAX} of the list of {family} is full, and its newest tasks may lie behind it."
             )
-        self.availability.answered(family)
-        self._log(counts, reading.listing, began=began)
-        return counts
+        if failure is not None:
+            raise failure
+
+    def _end(self, token: str, reading: _Reading, began: int, error: BaseException | None) -> None:
+        """Give the family back, and say what a whole sweep has brought."""
+        has_ended = reading.came_to_end
+        self.ledger.sweeps.end(
+            token,
+            succeeded_at=began if has_ended and error is None else None,
+            read_at=began if has_ended else None,
+            full=reading.counts.full,
+            oldest_first=reading.listing.oldest_first,
+            last_page=reading.listing.last_page,
+            page_rows=reading.page_rows.rows if has_ended or reading.page_rows.has_shrunk else None,
+        )
+        if error is None:
+            self._log(reading, began=began)
 
     def dry_run(
         self, family: str, *, full: bool, on_page: OnPage = _ignore, counted: set[str] | None = None
@@ -127,11 +210,16 @@ class Sweeper:
         count again; new ones are added to it. Raises Failure."""
         counts = SweepCounts(family, full)
         counted = set() if counted is None else counted
-        reading = self._reading(counts, NoLease(), on_page)
+        reading = self._reading(counts, NoLease())
         if collection := collection_of(family):
-            self._read_windows(collection, WindowForecast(self._selector(collection), counted), reading)
+            pages = self._read_windows(
+                collection, WindowForecast(self._selector(collection), counted), reading
+            )
         else:
-            self._read_list(ListForecast(self.account, self.client, self.ledger, self.now, counted), reading)
+            forecast = ListForecast(self.account, self.client, self.ledger, self.now, counted)
+            pages = self._read_list(forecast, reading)
+        for _ in pages:
+            on_page(counts)
         return counts
 
     def note_failure(self, family: str, error: Failure) -> bool:
@@ -144,24 +232,33 @@ class Sweeper:
         )
         return True
 
-    def _reading(self, counts: SweepCounts, lease: SweepLease, on_page: OnPage) -> _Reading:
+    def _reading(self, counts: SweepCounts, lease: SweepLease) -> _Reading:
         memory = self._memory(counts.family)
+        # The day's full sweep finds out whether pages can be larger again.
+        page_rows = PageRows(PAGE_ROWS if counts.full else memory.page_rows or PAGE_ROWS)
         return _Reading(
-            listing=listing_of(counts.family, client=self.client, memory=memory),
+            listing=listing_of(counts.family, client=self.client, memory=memory, page_rows=page_rows),
             since=None if counts.full else memory.last_success_at,
             lease=lease,
             counts=counts,
-            on_page=on_page,
+            page_rows=page_rows,
         )
 
-    def _read_list(self, sink: Sink[Page], reading: _Reading) -> None:
+    def _read_list(self, sink: Sink[Page], reading: _Reading) -> Generator[PageCounts, None, Failure | None]:
         until = QuietPages(reading.listing, full=reading.counts.full, horizon=self._horizon)
-        pages = reading.listing.pages()
-        sweep(pages, sink, reading.lease, reading.counts, until=until, on_page=reading.on_page)
+        return sweep(reading.listing.pages(), sink, reading.lease, reading.counts, until=until)
 
-    def _read_windows(self, collection: str, sink: Sink[WindowPage], reading: _Reading) -> None:
-        pages = windows_since(reading.since, collection=collection, client=self.client, now=self.now)
-        sweep(pages, sink, reading.lease, reading.counts, until=_never, on_page=reading.on_page)
+    def _read_windows(
+        self, collection: str, sink: Sink[WindowPage], reading: _Reading
+    ) -> Generator[PageCounts, None, Failure | None]:
+        pages = windows_since(
+            reading.since,
+            collection=collection,
+            client=self.client,
+            page_rows=reading.page_rows,
+            now=self.now,
+        )
+        return sweep(pages, sink, reading.lease, reading.counts, until=_never)
 
     def _selector(self, collection: str) -> Selector:
         return Selector(self.account, self.families, self.client, self.ledger, collection, self.now)
@@ -173,7 +270,8 @@ class Sweeper:
         """By the slower of the two clocks: a fast one must not hide what is not deleted yet."""
         return self.now() - self.client.behind_ms - HORIZON_MS
 
-    def _log(self, counts: SweepCounts, listing: Listing, *, began: int) -> None:
+    def _log(self, reading: _Reading, *, began: int) -> None:
+        counts, listing = reading.counts, reading.listing
         fields = dataclasses.asdict(counts) | {"order": listing.order, "seconds": (self.now() - began) / 1000}
         for unwanted in ("to_archive", "files"):
             fields.pop(unwanted)
@@ -181,13 +279,6 @@ class Sweeper:
         if counts.end is SweepEnd.FINISHED:
             gauge = self.metrics.last_sweep_success_timestamp_seconds.labels(family=counts.family)
             gauge.set(began / 1000)
-        if listing.overflows:
-            log.get().error(
-                "sweep.overflowed",
-                account=self.account,
-                family=counts.family,
-                message="page 1000 of the list is full: older tasks cannot be seen by a sweep",
-            )
         if listing.stands_still:
             log.get().warning(
                 "sweep.stood_still",
@@ -195,3 +286,12 @@ class Sweeper:
                 family=counts.family,
                 message="the list answered the same page for another page number",
             )
+
+    def _log_overflow(self, reading: _Reading) -> None:
+        hidden = "newer tasks may be" if reading.listing.hides_newest else "older tasks are"
+        log.get().error(
+            "sweep.overflowed",
+            account=self.account,
+            family=reading.counts.family,
+            message=f"page {PAGES_MAX} of the list is full: {hidden} out of a sweep's reach",
+        )

@@ -26,8 +26,9 @@ class FamilyLists:
 
     def open(self, family: str, priority: Priority) -> Listing:
         memory = self.ledger.sweeps.memory(account=self.account, family=family)
+        rows = memory.page_rows or PAGE_ROWS
         return Listing(
-            lambda number: self.client.list_page(family, page=number, size=PAGE_ROWS, priority=priority),
+            lambda number: self.client.list_page(family, page=number, size=rows, priority=priority),
             oldest_first=memory.oldest_first,
             last_page=memory.last_page,
         )

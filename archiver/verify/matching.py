@@ -135,8 +135,9 @@ class ListMatcher:
             listing = self.lists.open(family, family_plan.priority)
             for number, page in enumerate(listing.pages(), start=1):
                 recorded = self.recorder.record_page(page.tasks, behind_ms=self.lists.client.behind_ms)
-                self.lists.availability.answered(family)
                 matched += sum(_waited_before(result, began) for result in recorded)
+                page.require_readable()
+                self.lists.availability.answered(family)
                 result = PageResult(
                     pages=number,
                     matched=matched,

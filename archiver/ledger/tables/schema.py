@@ -237,6 +237,9 @@ sweeps = sa.Table(
     sa.Column("last_full_at", sa.BigInteger),
     sa.Column("last_page", sa.Integer, comment="the last page with rows, where the list runs oldest first"),
     sa.Column("oldest_first", sa.Boolean, nullable=False),
+    sa.Column(
+        "page_rows", sa.Integer, comment="that the API can answer with at a time; NULL: the most there can be"
+    ),
     sa.Column("missed_callbacks", sa.BigInteger, nullable=False),
     sa.Column("lease_token", sa.Text),
     sa.Column("lease_until", sa.BigInteger),

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from archiver.engine.api_clocks import ApiClocks
+from archiver.engine.hold_release import HoldRelease
 from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import (
+    ApiCredentialsRefused,
     AssetGone,
     BodyIncomplete,
     BucketMissing,
@@ -457,8 +459,7 @@ def test_refused_credentials_hold_verify_and_sweep_and_both_go_on_when_one_is_le
     assert engine.show(named)["state"] == "reported"
 
     sim.clear_faults()
-    # The probe of verify is due by the ledger's clock; the sweeps' own has not moved, and yet they go on.
-    engine.clock.set_ahead(seconds=31)
+    engine.clock.advance(seconds=31)
     run.worker.wake(Stage.VERIFY)
     run.wait_archived(named, missed)
     assert run.worker.stop(seconds=PATIENCE_SECONDS)
@@ -661,7 +662,7 @@ def test_a_family_that_the_key_may_not_read_stops_no_other(engine: Engine, sweep
     assert (hold.stage, hold.reason, hold.family) == ("sweep", "api_forbidden", FAMILY)
 
 
-def test_when_a_question_is_let_in_again_the_sweeps_do_not_wait_for_their_probe(
+def test_when_a_list_is_let_in_again_the_others_do_not_wait_for_their_probe(
     engine: Engine, sweeps: Sweeps
 ) -> None:
     loop, swept = sweeps
@@ -670,7 +671,54 @@ def test_when_a_question_is_let_in_again_the_sweeps_do_not_wait_for_their_probe(
     loop.resume()
     loop.step()
 
-    assert swept == [FAMILY, OTHER_FAMILY]
+    assert sorted(swept) == sorted([FAMILY, OTHER_FAMILY])
+
+
+def test_a_question_that_is_answered_ends_no_hold_that_a_list_has_set(engine: Engine) -> None:
+    stages, woken = engine.stages, list[Stage]()
+    holds = HoldRelease(engine.ledger, account=ACCOUNT, wake=woken.append)
+    for stage in (Stage.VERIFY, Stage.SWEEP):
+        engine.ledger.holds.set(ApiCredentialsRefused("no"), account=ACCOUNT, stage=stage)
+    task_id = engine.sim.create_task(status="succeed")
+    engine.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY)])
+    engine.clock.advance(seconds=31)
+    (lease,) = engine.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
+    stages.verifier.ask(lease)
+
+    holds.after_work(lease)
+    assert ([hold.stage for hold in engine.ledger.holds.all()], woken) == ([Stage.SWEEP], [Stage.VERIFY])
+    holds.after_sweep(FAMILY)
+    assert engine.ledger.holds.all() == ()
+
+
+def test_a_list_that_alone_is_refused_costs_no_other_family_a_sweep_and_none_an_extra_one(
+    engine: Engine, sweeps: Sweeps
+) -> None:
+    loop, swept = sweeps
+    engine.sim.fault("list", faults.ErrorCode(401, 1002), match=FAMILY)
+    loop._interval_seconds = 300  # noqa: SLF001 -- the fixture's is a second
+    for _ in range(20):
+        loop.step()
+        if swept:
+            loop.resume()  # as a hold does that ends
+        engine.clock.advance(seconds=30)
+
+    assert swept == [OTHER_FAMILY] * 2
+
+
+def test_a_full_sweep_of_many_pages_delays_no_other_family_by_more_than_a_page_of_each(
+    engine: Engine, sweeps: Sweeps
+) -> None:
+    loop, swept = sweeps
+    engine.sim.switches.list_page_rows_max = 1
+    for _ in range(30):
+        engine.sim.create_task(status="succeed")
+    engine.sim.create_task(family=OTHER_FAMILY, status="succeed")
+    loop.step()
+
+    families = [request.path for request in engine.sim.log if request.kind == "list"]
+    assert max(place for place, path in enumerate(families) if path.endswith(OTHER_FAMILY)) < 10
+    assert swept == [OTHER_FAMILY, FAMILY]
 
 
 def test_a_stop_ends_the_step_between_two_families(engine: Engine) -> None:

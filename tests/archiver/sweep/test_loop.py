@@ -46,14 +46,12 @@ def never(_page: int, _counts: PageCounts) -> bool:
 
 
 def run(source: Source, sink: Sink, counts: SweepCounts, **named: object) -> list[tuple[int, int]]:
-    """(pages, rows) as `on_page` saw them."""
-    seen: list[tuple[int, int]] = []
+    """(pages, rows) after each page."""
     lease = named.get("lease", NoLease())
     until = named.get("until", never)
     assert isinstance(lease, NoLease | Lease)
     assert callable(until)
-    sweep(source, sink, lease, counts, until=until, on_page=lambda sums: seen.append((sums.pages, sums.rows)))
-    return seen
+    return [(counts.pages, counts.rows) for _ in sweep(source, sink, lease, counts, until=until)]
 
 
 @pytest.fixture
