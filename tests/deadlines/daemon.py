@@ -295,12 +295,14 @@ class Daemon:
         sweep_interval_seconds: float = 300,
         transfer_seconds: float = 1.0,
         slots: int = 16,
+        families: Sequence[str] = FAMILIES,
     ) -> None:
         self.skew_ms = skew_ms
         self.deaths = 0
         self._timeline = world.timeline
         self._path = folder / "ledger.db"
         self._rand = rand
+        self._families = tuple(families)
         self._lookings: list[Looking] = []
         self.ledger = MortalLedger.open(f"sqlite:///{self._path}", daemon=True, now=self.now)
         self._stop = _Stop(world.timeline)
@@ -375,7 +377,7 @@ class Daemon:
     def _stages(self, bucket: Bucket) -> Stages:
         account = Account(
             name=ACCOUNT,
-            families=FAMILIES,
+            families=self._families,
             client=self._client,
             limits=TransferLimits(image_bytes_max=64 * MIB, video_bytes_max=64 * MIB),
         )

@@ -126,19 +126,22 @@ class Cdn(Fetcher):
         if kind == "silent":
             self._world.timeline.sleep(5)
             raise httpcore2.ConnectTimeout("silent")
+        task = self._world.tasks[vetted.target.decode().partition("/bs2/")[2].partition(".png")[0]]
+        if task.trouble == "dripping":
+            self._world.timeline.sleep(deadline - self._world.timeline.now / 1000)
+            raise httpcore2.ReadTimeout("too slow as a whole")
         self._world.timeline.sleep(self._transfer_seconds)
         transfer = Allowance(until=deadline, idle_seconds=1, clock=lambda: self._world.timeline.now / 1000)
         if kind == "unreachable":
             raise httpcore2.ConnectError("refused")
-        task = self._world.tasks[vetted.target.decode().partition("/bs2/")[2].partition(".png")[0]]
         stream = SplitStream(BoundedStream(httpcore2.MockStream([])))
-        yield HttpExchange(self._answer(kind, task), stream, transfer=transfer)
+        yield HttpExchange(self._answer(kind or task.trouble, task), stream, transfer=transfer)
 
     def _answer(self, kind: str | None, task: Upstream) -> httpcore2.Response:
         now = self._world.timeline.now
-        if now >= task.deadline_at:
+        if now >= task.deadline_at or kind == "gone":
             return httpcore2.Response(404)
-        if kind is not None:
+        if kind is not None and kind != "unstorable":
             status = {"server_error": 503, "forbidden": 403, "html": 200}[kind]
             return httpcore2.Response(status, content=HTML)
         if now < task.heals_at:
@@ -171,11 +174,16 @@ class Bucket(FakeStore):
         self.calls += 1
         self._world.timeline.sleep(STORE_SECONDS)
         kind = self._world.trouble(Part.STORE)
+        if kind is None and operation == "put" and self._task_of(key).trouble == "unstorable":
+            kind = "forbidden"
         if kind is None:
             return True, None
         error = STORE_FAILURES[kind](f"{operation} {key}: {kind}")
         has_happened = kind == "slow_down" and operation == "put" and self._rand.random() < 0.5
         return has_happened, error
+
+    def _task_of(self, key: str) -> Upstream:
+        return self._world.tasks[key.rpartition("/")[0].rpartition("/")[2]]
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:
         done = super().put(upload, look_first=look_first)
@@ -191,6 +199,6 @@ class Bucket(FakeStore):
         folder, _, name = key.rpartition("/")
         self._folders.setdefault(f"{folder}/", {})[key] = done.bytes
         if name == "manifest.json":
-            task = self._world.tasks[folder.rpartition("/")[2]]
+            task = self._task_of(key)
             task.archived_at = task.archived_at or self._world.timeline.now
         return done

@@ -60,6 +60,9 @@ class Upstream:
     archived_at: int | None = None
     """When its manifest was put."""
     body: bytes = b""
+    trouble: str | None = None
+    """What is wrong with its file alone, whatever its host does: `gone`, `forbidden`, `html`, or `dripping` (it takes
+    as long as a fetch may, and never ends). `unstorable`: the store refuses its objects."""
 
     @property
     def deadline_at(self) -> int:
@@ -80,10 +83,11 @@ class Upstream:
 
     def _json(self, status: str, *, updated_at: int) -> bytes:
         times = {"created_at": self.created_at, "updated_at": updated_at}
-        images = [{"index": 0, "url": self.url}] if status == "succeed" else []
+        files = [{"index": 0, "id": self.task_id, "url": self.url}] if status == "succeed" else []
+        array = "videos" if self.family.startswith("videos/") else "images"
         shown = {name: time for name, time in times.items() if name in self.times}
         document = {"task_id": self.task_id, "task_status": status, "task_status_msg": ""} | shown
-        return json.dumps(document | {"task_info": {}, "task_result": {"images": images}}).encode()
+        return json.dumps(document | {"task_info": {}, "task_result": {array: files}}).encode()
 
 
 class World:
@@ -112,12 +116,14 @@ class World:
         has_failed: bool = False,
         heals_at: int = 0,
         times: tuple[str, ...] = ("created_at", "updated_at"),
+        trouble: str | None = None,
     ) -> Upstream:
         """A task that begins at `created_at` (Unix ms) and takes `seconds`. Call in the order of `created_at`."""
         finished_at = created_at + int(seconds * 1000)
         task = Upstream(
             str(next(self._numbers)), family, created_at, finished_at, host, has_failed, heals_at, times
         )
+        task.trouble = trouble
         self.tasks[task.task_id] = task
         self._by_family.setdefault(family, []).append(task)
         return task

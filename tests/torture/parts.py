@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.torture import deadlines, effects, floods, kills, power
+from tests.torture import crowds, deadlines, effects, floods, kills, power
 from tests.torture.figures import Figure
 from tests.torture.options import Options
 
@@ -13,6 +13,9 @@ PARTS: Mapping[str, Part] = {
     "power": power.measure,
     "flood": floods.measure,
     "deadlines": deadlines.measure,
+    "hopeless": crowds.measure_hopeless,
+    "storm": crowds.measure_storm,
+    "lost": crowds.measure_lost,
     "kills": kills.measure,
 }
 """Each by name. An exception counts as a failure of the part."""
