@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from archiver.families import FAMILIES
 from archiver.ledger.databases.protocol import Database
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.named_values import LAST_CALLBACK_AT, set_named_value
@@ -36,7 +36,8 @@ _REPEAT_COLUMNS = (
 
 _UPDATE = (
     sa.update(schema.tasks)
-    .where(schema.tasks.c.id == sa.bindparam("row_id"))
+    .where(schema.tasks.c.id == sa.bindparam("row_id"), schema.tasks.c.state == sa.bindparam("state_read"))
+    .where(schema.tasks.c.callbacks == sa.bindparam("callbacks_read"))
     .values({name: sa.bindparam(f"new_{name}") for name in _REPEAT_COLUMNS})
 )
 
@@ -57,6 +58,7 @@ class Callbacks(Part):
         """New ids until the count has to be looked at again. Other processes take from the same room: hence
         `_ROOM_MAX`."""
 
+    @retried
     def record(self, callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
         """Record callbacks durably, with one fsync for all of them; the outcome of each."""
         with self._database.write() as connection:
@@ -83,14 +85,16 @@ class Callbacks(Part):
                 row |= _changes(row, callback, now=now)
                 if identity not in new:
                     changed[row["id"]] = row
+            if changed:
+                repeats = [_repeated(changed[row_id]) for row_id in sorted(changed)]
+                require_written(connection.execute(_UPDATE, repeats).rowcount, len(repeats))
             if new:
-                self._database.insert_new_ids(connection, list(new.values()))
+                written = self._database.insert_new_ids(connection, list(new.values()))
+                require_written(written, len(new))
                 tally = Tally()
                 tally.add(Kind(account, State.REPORTED, is_confirmed=False) for account, _ in new)
                 tally.write(connection)
                 dropped = self._make_room(connection, len(new), now=now)
-            if changed:
-                connection.execute(_UPDATE, [_repeated(row) for row in changed.values()])
             set_named_value(connection, LAST_CALLBACK_AT, now)
         self._dropped.add(dropped)
         return outcomes
@@ -168,7 +172,10 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
         table.c.account.in_({callback.account for callback in callbacks}),
         table.c.task_id.in_({callback.task_id for callback in callbacks}),
     )
-    return {(row["account"], row["task_id"]): dict(row) for row in connection.execute(query).mappings()}
+    return {
+        (row["account"], row["task_id"]): {**row, "callbacks_read": row["callbacks"]}
+        for row in connection.execute(query).mappings()
+    }
 
 
 def _outcome(row: Mapping[str, Any] | None, callback: Callback) -> CallbackOutcome:
@@ -198,7 +205,8 @@ def _changes(row: Row, callback: Callback, *, now: int) -> Row:
 
 
 def _repeated(row: Row) -> Row:
-    return {"row_id": row["id"], **{f"new_{name}": row[name] for name in _REPEAT_COLUMNS}}
+    as_read = {"row_id": row["id"], "state_read": row["state"], "callbacks_read": row["callbacks_read"]}
+    return as_read | {f"new_{name}": row[name] for name in _REPEAT_COLUMNS}
 
 
 def _better_hint(known: str | None, given: str | None) -> str | None:

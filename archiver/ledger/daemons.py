@@ -7,6 +7,7 @@ import uuid
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import upsert
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
@@ -67,11 +68,10 @@ class Daemons(Part):
                 forget_named_value(connection, CLOCK_SKEW_MS)
             else:
                 set_named_value(connection, CLOCK_SKEW_MS, clock_skew_ms)
-            statement = sa.update(table).where(table.c.id == daemon_id).values(seen_at=now)
-            if connection.execute(statement).rowcount == 0:
-                row = {"id": daemon_id, "host": platform.node(), "pid": os.getpid(), "version": version}
-                connection.execute(sa.insert(table).values(**row, started_at=started_at, seen_at=now))
-                connection.execute(sa.delete(table).where(table.c.seen_at < now - DAEMON_SEEN_MS))
+            row = {"id": daemon_id, "host": platform.node(), "pid": os.getpid(), "version": version}
+            row |= {"started_at": started_at, "seen_at": now}
+            upsert(connection, table, row, update=["seen_at"])
+            connection.execute(sa.delete(table).where(table.c.seen_at < now - DAEMON_SEEN_MS))
 
     def leave(self, daemon_id: str) -> None:
         """This daemon has ended in good order."""

@@ -30,7 +30,7 @@ UNCONFIRMED_MAX = 1_000_000
 ROWS_MAX = 500
 """A transaction, which callbacks wait for."""
 
-SLIMMED_ROWS_MAX = 200
+SLIMMED_ROWS_MAX = 50
 """A transaction, of which upkeep does up to 20 a round."""
 COUNT_ROWS_MIN = 200
 """Fewer rows of counts than these are left: a sum over them takes no time."""
@@ -106,7 +106,10 @@ class Deadlines(Part):
                     overdue = overdue.where(had_its_try)
                 for row in connection.execute(overdue).mappings().all():
                     changes = _expiry(row, hold=held.get(row["account"]), now=now)
-                    connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
+                    change = sa.update(table).where(table.c.id == row["id"], table.c.state == state)
+                    change = change.where(table.c.lease_token.is_(None), table.c.deadline_at <= now)
+                    if not connection.execute(change.values(changes)).rowcount:
+                        continue  # another process has moved or leased it since
                     tally.change(row, changes)
                     verdict, reason = changes["state"], changes["reason"]
                     add_line(connection, row["id"], at=now, event=f"task.{verdict}", detail=reason)

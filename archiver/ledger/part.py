@@ -1,8 +1,22 @@
 """What every part of the ledger is built on."""
 
+import contextlib
+import functools
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
+from archiver.failures import LedgerUnavailable
 from archiver.ledger.databases.protocol import Database
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+TRIES_MAX = 5
+"""Of a transaction that other processes come before."""
+
+
+class WriteConflict(Exception):
+    """Another process has written a row between our look at it and our write. The transaction is undone."""
 
 
 class Part:
@@ -11,3 +25,23 @@ class Part:
     def __init__(self, database: Database, *, now: Callable[[], int]) -> None:
         self._database = database
         self._now = now
+
+
+def retried(transaction: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """Begin a transaction again after a `WriteConflict`: for those that read rows and then write them. On SQLite, whose
+    one writer reads under its lock, there is none."""
+
+    @functools.wraps(transaction)
+    def tried_again(*args: _Given.args, **options: _Given.kwargs) -> _Result:
+        for _ in range(TRIES_MAX):
+            with contextlib.suppress(WriteConflict):
+                return transaction(*args, **options)
+        raise LedgerUnavailable("other processes write the same rows again and again")
+
+    return tried_again
+
+
+def require_written(written: int, rows: int = 1) -> None:
+    """Raises WriteConflict unless a statement has found all the rows that were read."""
+    if written != rows:
+        raise WriteConflict

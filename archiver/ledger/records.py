@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from archiver.families import is_provisional
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.batch import Batch, known_assets
 from archiver.ledger.tables.counts import Tally, kind_of
@@ -61,6 +61,7 @@ class KnownState:
 class Records(Part):
     """The API's word: the only way into a confirmed state."""
 
+    @retried
     def record(
         self,
         tasks: Sequence[Task],
@@ -98,6 +99,7 @@ class Records(Part):
             batch.write(connection)
             return outcomes
 
+    @retried
     def refresh_assets(self, lease: Lease, task: Task) -> None:
         """A leased task was queried again: take fresher URLs and new assets, keep the others."""
         with self._database.write() as connection:
@@ -189,13 +191,20 @@ def _merge(
         return
     table = schema.tasks
     if real is None:
-        change = sa.update(table).where(table.c.id == placeholder["id"])
-        connection.execute(change.values(task_id=real_id, external_task_id=name))
+        change = sa.update(table).where(*_as_read(placeholder))
+        renamed = connection.execute(change.values(task_id=real_id, external_task_id=name))
+        require_written(renamed.rowcount)
         return
-    connection.execute(sa.delete(table).where(table.c.id == placeholder["id"]))
+    require_written(connection.execute(sa.delete(table).where(*_as_read(placeholder))).rowcount)
     tally.remove([kind_of(placeholder)])
-    connection.execute(sa.update(table).where(table.c.id == real["id"]).values(_merged(placeholder, real)))
+    merging = sa.update(table).where(*_as_read(real)).values(_merged(placeholder, real))
+    require_written(connection.execute(merging).rowcount)
     add_line(connection, real["id"], at=now, event="task.merged", detail="registered by its external id")
+
+
+def _as_read(row: Row) -> tuple[sa.ColumnElement[bool], ...]:
+    table = schema.tasks
+    return (table.c.id == row["id"], table.c.state == row["state"], table.c.callbacks == row["callbacks"])
 
 
 def _merged(placeholder: Row, real: Row) -> Changes:

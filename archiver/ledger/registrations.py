@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from archiver.ledger.callbacks import unconfirmed_row
 from archiver.ledger.claims import TAKEOVER_MS
-from archiver.ledger.part import Part
+from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import KIND_COLUMNS, Kind, Tally, kind_of
 from archiver.ledger.tables.history import add_line, trim
@@ -43,6 +44,7 @@ class RetryResult:
 class Registrations(Part):
     """Following ids without a callback."""
 
+    @retried
     def register(
         self,
         task_id: str,
@@ -75,8 +77,10 @@ class Registrations(Part):
                 values |= {"external_task_id": external_task_id, "request": request_json}
                 if created_at is not None:
                     values["deadline_at"] = max(min(created_at, now) + RETENTION_MS, now + DAY_MS)
-                inserted = sa.insert(table).values(values).returning(table.c.id)
-                row_id: int = connection.execute(inserted).scalar_one()
+                inserted = insert_missing(connection, table).values(values).returning(table.c.id)
+                row_ids = connection.execute(inserted).scalars().all()
+                require_written(len(row_ids))
+                (row_id,) = row_ids
                 tally.add([Kind(account, State.REPORTED, is_confirmed=False)])
                 tally.write(connection)
                 add_line(connection, row_id, at=now, event="task.registered", detail=family)
@@ -95,7 +99,8 @@ class Registrations(Part):
                 changes |= {"lease_token": None, "lease_until": None}
                 tally.change(row, changes)
                 tally.write(connection)
-            connection.execute(sa.update(table).where(table.c.id == row["id"]).values(changes))
+            change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
+            require_written(connection.execute(change.values(changes)).rowcount)
             return False
 
     def known(self, task_id: str, *, account: str) -> ExistingTask | None:
@@ -126,6 +131,7 @@ class Registrations(Part):
             tally.write(connection)
             return bool(gone)
 
+    @retried
     def enrol(self, found: Mapping[str, Sequence[str]], *, account: str) -> int:
         """Follow at most 500 ids that a collection of the API shows without families; how many were new.
 
@@ -140,7 +146,8 @@ class Registrations(Part):
             known = {row["task_id"]: row for row in connection.execute(query).mappings()}
             for task_id, row in known.items():
                 if row["confirmed_at"] is None and row["state"] in (State.UNKNOWN, State.BURIED):
-                    change = sa.update(table).where(table.c.id == row["id"], table.c.lease_token.is_(None))
+                    change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
+                    change = change.where(table.c.lease_token.is_(None))
                     again = {"state": State.REPORTED, "due_at": now, "asked": 0, "not_found_since": None}
                     again |= {
                         "named_at": now,
@@ -161,11 +168,13 @@ class Registrations(Part):
                 for task_id in found.keys() - known.keys()
             ]
             if new:
-                connection.execute(sa.insert(table), new)
+                written = connection.execute(insert_missing(connection, table), new)
+                require_written(written.rowcount, len(new))
             tally.add(Kind(account, State.REPORTED, is_confirmed=False) for _ in new)
             tally.write(connection)
             return len(new)
 
+    @retried
     def retry(self, task_ids: Sequence[str], *, account: str) -> RetryResult:
         """An operator wants these ids or external ids tried now. At most 500 a call."""
         with self._database.write() as connection:
@@ -197,7 +206,10 @@ def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -
         changes |= {"queue": schema.QUEUE_VERIFY}
     if state in (State.REPORTED, State.UNKNOWN):
         changes |= {"state": State.REPORTED, "not_found_since": None, "asked": 0}
-    connection.execute(sa.update(schema.tasks).where(schema.tasks.c.id == row["id"]).values(changes))
+    table = schema.tasks
+    change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
+    same_lease = table.c.lease_token.is_not_distinct_from(row["lease_token"])
+    require_written(connection.execute(change.where(same_lease).values(changes)).rowcount)
     tally = Tally()
     tally.change(row, changes)
     tally.write(connection)

@@ -6,6 +6,7 @@ import uuid
 import sqlalchemy as sa
 
 from archiver.ledger.claims import TAKEOVER_MS
+from archiver.ledger.databases.dialect import insert_missing
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 
@@ -52,14 +53,10 @@ class Sweeps(Part):
         with self._database.write() as connection:
             now = self._now()
             lease = {"lease_token": token, "lease_until": now + SWEEP_LEASE_SECONDS * 1000}
-            row = connection.execute(sa.select(table.c.lease_until).where(*same)).first()
-            if row is None:
-                connection.execute(sa.insert(table).values({**_blank(account, family), **lease}))
-                return token
-            if row.lease_until is not None and row.lease_until + TAKEOVER_MS > now:
-                return None
-            connection.execute(sa.update(table).where(*same).values(lease))
-            return token
+            connection.execute(insert_missing(connection, table).values(_blank(account, family)))
+            free = sa.or_(table.c.lease_until.is_(None), table.c.lease_until <= now - TAKEOVER_MS)
+            leased = connection.execute(sa.update(table).where(*same, free).values(lease))
+            return token if leased.rowcount else None
 
     def renew(self, token: str) -> bool:
         """Keep the family for another `SWEEP_LEASE_SECONDS`; False when another sweeper has it now."""
@@ -104,9 +101,9 @@ class Sweeps(Part):
 def add_missed(connection: sa.Connection, *, account: str, family: str, count: int) -> None:
     """Count callbacks that never came. List matching may find some of a family that was never swept."""
     table = schema.sweeps
+    connection.execute(insert_missing(connection, table).values(_blank(account, family)))
     same = sa.update(table).where(table.c.account == account, table.c.family == family)
-    if connection.execute(same.values(missed_callbacks=table.c.missed_callbacks + count)).rowcount == 0:
-        connection.execute(sa.insert(table).values({**_blank(account, family), "missed_callbacks": count}))
+    connection.execute(same.values(missed_callbacks=table.c.missed_callbacks + count))
 
 
 def _blank(account: str, family: str) -> dict[str, object]:

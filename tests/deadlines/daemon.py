@@ -86,8 +86,8 @@ class _MortalDatabase:
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
         self._living().begin_daemon(connection, now=now)
 
-    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-        self._living().insert_new_ids(connection, rows)
+    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
+        return self._living().insert_new_ids(connection, rows)
 
     def keep_bounded(self) -> None:
         self._living().keep_bounded()

@@ -29,8 +29,9 @@ class Database(Protocol):
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
         """A daemon starts: free the leases that dead daemons have left."""
 
-    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert the rows of ids that a batch of callbacks named first (`callbacks.unconfirmed_row`)."""
+    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
+        """Insert the rows of ids that a batch of callbacks named first (`callbacks.unconfirmed_row`); how many. Those
+        that another process has inserted meanwhile are left as they are."""
 
     def keep_bounded(self) -> None:
         """Give back room on the disk that the database does not need. Raises LedgerUnavailable."""

@@ -36,6 +36,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc, pool
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from archiver.failures import LedgerUnavailable
@@ -75,17 +76,21 @@ _NEW_ID_COLUMNS = (
 
 _ROWS = sa.func.json_each(sa.bindparam("rows", type_=sa.Text)).table_valued("value", name="rows")
 
-_INSERT_NEW_IDS = sa.insert(schema.tasks).from_select(
-    [*_NEW_ID_COLUMNS, "state", "queue", "attempts", "held", "asked", "discovered_by"],
-    sa.select(
-        *(sa.func.json_extract(_ROWS.c.value, f"$[{place}]") for place in range(len(_NEW_ID_COLUMNS))),
-        sa.literal_column(f"'{State.REPORTED}'"),
-        sa.literal_column(f"'{schema.QUEUE_UNCONFIRMED}'"),
-        sa.literal_column("0"),
-        sa.literal_column("0"),
-        sa.literal_column("0"),
-        sa.literal_column(f"'{DiscoveredBy.CALLBACK}'"),
-    ),
+_INSERT_NEW_IDS = (
+    sqlite_insert(schema.tasks)
+    .from_select(
+        [*_NEW_ID_COLUMNS, "state", "queue", "attempts", "held", "asked", "discovered_by"],
+        sa.select(
+            *(sa.func.json_extract(_ROWS.c.value, f"$[{place}]") for place in range(len(_NEW_ID_COLUMNS))),
+            sa.literal_column(f"'{State.REPORTED}'"),
+            sa.literal_column(f"'{schema.QUEUE_UNCONFIRMED}'"),
+            sa.literal_column("0"),
+            sa.literal_column("0"),
+            sa.literal_column("0"),
+            sa.literal_column(f"'{DiscoveredBy.CALLBACK}'"),
+        ).where(sa.text("true")),  # else SQLite reads ON CONFLICT as a join's ON
+    )
+    .on_conflict_do_nothing()
 )
 
 
@@ -155,12 +160,12 @@ class SqliteDatabase:
         connection.execute(freed.values(lease_token=None, lease_until=None, due_at=now + wait))
         connection.execute(sa.update(schema.sweeps).values(lease_token=None, lease_until=None))
 
-    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         """Insert them by one statement: for each row of an `executemany` the driver releases the GIL, and contends for
         it with the event loop, which takes the next callbacks.
         """
         rows_json = json.dumps([[row[name] for name in _NEW_ID_COLUMNS] for row in rows])
-        connection.execute(_INSERT_NEW_IDS, {"rows": rows_json})
+        return connection.execute(_INSERT_NEW_IDS, {"rows": rows_json}).rowcount
 
     def keep_bounded(self) -> None:
         """Shorten the write-ahead log."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.part import require_written
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Tally, kind_of
 from archiver.ledger.tables.history import add_lines, trim_all
@@ -81,11 +83,14 @@ class Batch:
         other, and neither for ever."""
         self._insert(connection)
         for columns, rows in self._updates.items():
-            connection.execute(_update_of(columns), sorted(rows, key=lambda row: row["row_id"]))
+            written = connection.execute(_update_of(columns), sorted(rows, key=lambda row: row["row_id"]))
+            require_written(written.rowcount, len(rows))
         if self._urls:
             connection.execute(_URL, sorted(self._urls, key=lambda row: (row["task_row"], row["of_stem"])))
         if self._assets:
-            connection.execute(sa.insert(schema.assets), [_asset_row(*asset) for asset in self._assets])
+            inserts = [_asset_row(*asset) for asset in self._assets]
+            written = connection.execute(insert_missing(connection, schema.assets), inserts)
+            require_written(written.rowcount, len(inserts))
         add_lines(connection, self._lines, at=self.now)
         trim_all(connection, self._trimmed)
         self.tally.write(connection)
@@ -96,7 +101,7 @@ class Batch:
         table = schema.tasks
         columns = {name for values, _, _ in self._inserts for name in values}
         rows = [dict.fromkeys(columns) | dict(values) for values, _, _ in self._inserts]
-        connection.execute(sa.insert(table), rows)
+        require_written(connection.execute(insert_missing(connection, table), rows).rowcount, len(rows))
         query = sa.select(table.c.task_id, table.c.id).where(
             table.c.account == self.account, table.c.task_id.in_([row["task_id"] for row in rows])
         )

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import upsert
 from archiver.ledger.tables import schema
 
 FIRST_STARTED_AT = "first_started_at"
@@ -25,10 +26,7 @@ def named_value(connection: sa.Connection, name: str) -> int | None:
 
 def set_named_value(connection: sa.Connection, name: str, value: int) -> None:
     """Insert or replace the value."""
-    table = schema.named_values
-    statement = sa.update(table).where(table.c.name == name).values(value=str(value))
-    if connection.execute(statement).rowcount == 0:
-        connection.execute(sa.insert(table).values(name=name, value=str(value)))
+    upsert(connection, schema.named_values, {"name": name, "value": str(value)}, update=["value"])
 
 
 def forget_named_value(connection: sa.Connection, name: str) -> None:

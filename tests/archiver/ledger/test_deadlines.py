@@ -378,6 +378,19 @@ def test_an_old_id_that_a_callback_names_again_is_asked_about_again_and_not_drop
     assert desk.ledger.deadlines.prune() == 1
 
 
+def test_an_old_id_that_the_same_batch_names_again_is_not_what_makes_room_for_the_others(small: Desk) -> None:
+    for number in range(3):
+        small.tell(f"t{number}")
+        small.clock.advance(1)
+
+    small.ledger.callbacks.record(
+        [Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY) for task_id in ("new-0", "t0", "new-1")]
+    )
+
+    left = {row["task_id"] for row in small.rows("SELECT task_id FROM tasks")}
+    assert left == {"t0", "new-0", "new-1"}
+
+
 class Interrupted:
     """A database in which something happens between a look and the transaction that it is for."""
 

@@ -212,8 +212,8 @@ def test_what_is_stored_of_an_asset_stays_when_its_url_changes(desk: Desk) -> No
 
     desk.say(answer(assets=(asset(url="https://a/fresh"),)), by=DiscoveredBy.SWEEP)
 
-    assert desk.rows("SELECT name, source_url FROM assets") == [
-        {"name": "0.png", "source_url": stored().source_url}
+    assert desk.rows("SELECT name, sha256, url FROM assets") == [
+        {"name": "0.png", "sha256": stored().sha256, "url": ""}
     ]
 
 

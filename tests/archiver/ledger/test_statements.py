@@ -1,0 +1,186 @@
+"""What each statement of the ledger assumes. With several processes, a row may change between a look at it and a write.
+
+A write is safe by itself (it names the state, the lease or what else it relies on, in its own WHERE; or it inserts what
+is not there), or its whole transaction begins again. What still assumes that there is one writer stands in
+`SINGLE_WRITER` with its reason.
+"""
+
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from archiver.failures import LedgerUnavailable
+from archiver.ledger.part import Part, WriteConflict, require_written, retried
+from archiver.model import DiscoveredBy, Stage, State
+from tests.harness.histories import History
+from tests.harness.ledgers import ACCOUNT, FAMILY, RAND, START, Desk, answer
+
+SINGLE_WRITER: dict[str, str] = {
+    r"INSERT INTO (history|task_counts) ": "only ever adds rows: nothing to be relied on",
+    r"UPDATE assets SET .* WHERE assets.task = \? AND assets.stem = \?": (
+        "of a task whose row this transaction has written before, and so holds"
+    ),
+    r"UPDATE assets SET .* WHERE assets.task IN ": "of tasks that this transaction has just moved to `archived`",
+    r"UPDATE tasks SET (attempts|lease_token).* WHERE tasks.id IN \(SELECT": (
+        "a claim: on SQLite one writer; the second database adds FOR UPDATE SKIP LOCKED to its subquery"
+    ),
+    r"UPDATE tasks SET swept_finished_at=\? ": "what is counted twice or not at all is one missed callback",
+    r"UPDATE tasks SET due_at=.* WHERE tasks.lease_token IS NOT NULL": (
+        "a start on SQLite, which lets one daemon in; elsewhere leases end by themselves"
+    ),
+    r"UPDATE (tasks|task_counts|sweeps) SET account=": "a command that runs while no daemon does",
+    r"UPDATE (holds|sweeps|daemons|facts) SET ": "rows that are set to a value whatever they were before",
+    r"INSERT INTO holds ": "two processes that set the same hold: the second is told by the UNIQUE constraint",
+    r"DELETE FROM (holds|daemons|facts|task_counts|history) ": "to delete what is gone already does no harm",
+}
+
+SAFE = (
+    r"^INSERT INTO .* ON CONFLICT",
+    r"^(UPDATE|DELETE FROM) tasks .*WHERE .*tasks\.state (=|IN) ",
+    r"^(UPDATE|DELETE FROM) tasks .*WHERE .*tasks\.lease_token (=|IS NULL)",
+    r"^DELETE FROM tasks .*WHERE .*tasks\.confirmed_at IS NULL AND .*tasks\.callbacks =",
+)
+
+
+@pytest.fixture
+def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
+    made = Desk(tmp_path, unconfirmed_max=25)
+    yield made
+    made.close()
+
+
+def writes(work: Callable[[], object]) -> set[str]:
+    """The different statements with which `work` writes."""
+    found: set[str] = set()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if re.match("INSERT|UPDATE|DELETE", statement):
+            found.add(" ".join(statement.split()))
+
+    event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        work()
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", note)
+    return found
+
+
+def a_life_of_a_ledger(desk: Desk) -> None:
+    history = History(desk, 7)
+    for _ in range(600):
+        history.go()
+    desk.ledger.deadlines.fold_counts()
+    desk.ledger.deadlines.count_missed(patience_ms=0)
+    token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
+    assert token is not None
+    desk.ledger.sweeps.renew(token)
+    desk.ledger.sweeps.end(token, succeeded_at=START, full=True, oldest_first=False, last_page=None)
+    desk.ledger.daemons.beat("d1", version="0.1.0", started_at=START)
+    desk.ledger.daemons.leave("d1")
+    desk.ledger.claims.query_individually(account=ACCOUNT, family=FAMILY, due_before=desk.clock())
+    desk.ledger.claims.batch(account=ACCOUNT, count=1, offset=0)
+    desk.ledger.claims.renew(desk.claim_all(Stage.VERIFY))
+    desk.ledger.availability.note(account=ACCOUNT, name=FAMILY, unavailable_at=START)
+    desk.ledger.availability.note(account=ACCOUNT, name=FAMILY, unavailable_at=None)
+    desk.reopen()
+    desk.ledger.accounts.rename(ACCOUNT, "renamed")
+
+
+def test_every_write_names_what_it_relies_on_or_says_why_it_need_not(desk: Desk) -> None:
+    statements = writes(lambda: a_life_of_a_ledger(desk))
+    assert len(statements) > 40
+
+    unsafe = {statement for statement in statements if not any(re.search(rule, statement) for rule in SAFE)}
+    unexplained = {
+        statement for statement in unsafe if not any(re.match(known, statement) for known in SINGLE_WRITER)
+    }
+    unused = {known for known in SINGLE_WRITER if not any(re.match(known, each) for each in unsafe)}
+
+    assert unexplained == set()
+    assert unused == set()
+
+
+# --- another process in between -----------------------------------------------------------------------------------
+
+
+def when_first(statement: str, happens: Callable[[sa.Connection], object]) -> Callable[[], None]:
+    """Once, before the first statement that begins so, something happens to the rows: what another process could do.
+    Returns how to stop."""
+    waiting = [True]
+
+    def interrupt(connection: sa.Connection, _cursor: object, text: str, *_: object) -> None:
+        if waiting and text.startswith(statement):
+            waiting.clear()
+            happens(connection)
+
+    event.listen(sa.Engine, "before_cursor_execute", interrupt)
+    return lambda: event.remove(sa.Engine, "before_cursor_execute", interrupt)
+
+
+def test_a_transaction_whose_row_has_moved_meanwhile_begins_again_and_sees_it(desk: Desk) -> None:
+    """The other process's change is undone with our transaction here, which shows as well that nothing was written."""
+    desk.bring(State.RUNNING)
+    stop = when_first(
+        "UPDATE tasks",
+        lambda connection: connection.exec_driver_sql("UPDATE tasks SET state = 'failed', reason = 'x'"),
+    )
+    try:
+        recorded = desk.say(answer(), by=DiscoveredBy.SWEEP)
+    finally:
+        stop()
+
+    assert (recorded.state, desk.state()) == (State.SUCCEEDED, State.SUCCEEDED)
+    assert [line["event"] for line in desk.shown()["history"]] == ["task.recorded", "task.moved"]
+
+
+def test_a_callback_and_an_answer_that_insert_the_same_id_at_once_are_one_row(desk: Desk) -> None:
+    def insert(connection: sa.Connection) -> None:
+        values = {**desk.row("known"), "id": 99, "task_id": "t"}
+        marks = ", ".join("?" for _ in values)
+        connection.exec_driver_sql(
+            f"INSERT INTO tasks ({', '.join(values)}) VALUES ({marks})",  # noqa: S608 -- column names
+            tuple(values.values()),
+        )
+
+    desk.tell("known")
+    for call in (desk.tell, lambda: desk.say(answer(), by=DiscoveredBy.SWEEP)):
+        stop = when_first("INSERT INTO tasks", insert)
+        try:
+            call()
+        finally:
+            stop()
+
+    assert len(desk.rows("SELECT id FROM tasks WHERE task_id = 't'")) == 1
+
+
+def test_what_is_overtaken_again_and_again_is_unavailable_and_not_half_done(desk: Desk) -> None:
+    class Overtaken(Part):
+        tries = 0
+
+        @retried
+        def write(self) -> None:
+            self.tries += 1
+            require_written(0)
+
+    part = Overtaken(desk.ledger.database, now=desk.clock)
+
+    with pytest.raises(LedgerUnavailable):
+        part.write()
+    assert part.tries > 1
+
+
+def test_an_outcome_finds_only_the_row_that_it_leased(desk: Desk) -> None:
+    desk.tell()
+    (lease,) = desk.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
+    desk.ledger.registrations.register("t", account=ACCOUNT, family="images/omni-image")
+
+    with pytest.raises(Exception, match="no longer ours"):
+        desk.ledger.outcomes.not_found(lease, rand=RAND)
+
+    assert desk.row()["asked"] == 0
+    with pytest.raises(WriteConflict):
+        require_written(0)
