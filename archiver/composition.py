@@ -17,9 +17,9 @@ from archiver.config.settings import Settings, SettingsError
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.health import Health
 from archiver.engine.pools import PrestartedPool
+from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Account, build_stages
 from archiver.engine.threads import Guard, Threads
-from archiver.engine.transfer_slots import TransferSlots
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import Failure
@@ -148,7 +148,14 @@ def build_engine(
         _warn_of_unreadable(account)
         pools.append(_transfer_pool(account, threads=settings.transfer_concurrency))
         stages = build_stages(
-            account, ledger=ledger, store=store, fetcher=fetcher, metrics=metrics, transfer_pool=pools[-1]
+            account,
+            ledger=ledger,
+            store=store,
+            fetcher=fetcher,
+            metrics=metrics,
+            transfer_pool=pools[-1],
+            transfers=settings.transfer_concurrency,
+            accounts=len(accounts),
         )
         workers[account.name] = Worker(
             stages,
@@ -216,5 +223,4 @@ def _worker_limits(settings: Settings) -> WorkerLimits:
     return WorkerLimits(
         transfer_concurrency=settings.transfer_concurrency,
         sweep_interval_seconds=settings.sweep_interval_seconds,
-        accounts=len(settings.accounts),
     )

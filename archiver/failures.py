@@ -21,6 +21,8 @@ RETRY_FIRST_SECONDS = 2.0
 RETRY_SECONDS_MAX = 15 * 60.0
 RUNNING_FIRST_SECONDS = 10.0
 RUNNING_SECONDS_MAX = 5 * 60.0
+FRESH_MS_MAX = 60 * 60 * 1000
+"""How long the archive stage waits for fresh URLs before it tries the old ones again."""
 BURIED_MS_MIN = 15 * 60 * 1000
 LOST_HOURLY_MS = 3 * DAY_MS
 LOST_DAILY_MS = 7 * DAY_MS
@@ -32,12 +34,26 @@ class Disposition(enum.StrEnum):
     BURY = "bury"
 
 
+class HostVerdict(enum.Enum):
+    """What a failed fetch says of the file's host."""
+
+    UNTOLD = enum.auto()
+    """The host was not asked, or is not at fault."""
+    DOWN = enum.auto()
+    """No file could have been had from it."""
+    REFUSES = enum.auto()
+    """It answered and gave nothing: its access rule may be at fault, or this URL."""
+    ANSWERS = enum.auto()
+    """It answered; this file alone is at fault."""
+
+
 class Failure(Exception):
     """`str(failure)` is a sentence for people, safe to log and to store."""
 
     reason: ClassVar[str] = "unexpected"
     disposition: ClassVar[Disposition] = Disposition.RETRY
     what_to_do: ClassVar[str] = ""
+    host_verdict: ClassVar[HostVerdict] = HostVerdict.UNTOLD
 
     def __init__(self, message: str, *, family: str | None = None, host: str | None = None) -> None:
         super().__init__(message)
@@ -253,34 +269,45 @@ class UrlRefused(Failure):
 
 
 class AssetGone(Failure):
-    """403, 404 or 410: archive asks the API once for a fresh URL, then buries the task."""
+    """404 or 410. Final only at a fresh URL."""
 
     reason = "asset_gone"
     disposition = Disposition.BURY
     what_to_do = "The CDN no longer has this file, even at a fresh URL: look for it in Kling's console."
+    host_verdict = HostVerdict.ANSWERS
 
 
-class FreshUrlMissing(Failure):
-    """The URL no longer works, and the API cannot be asked for a fresh one now. No downloads are held, even if the
-    API's own failure is a hold: neither store nor CDN is at fault."""
+class FetchRefused(Failure):
+    """400, 401, 403 or another 4xx. Never final: an access rule between us and the file must not end its task."""
 
-    reason = "fresh_url_missing"
+    reason = "fetch_refused"
+    host_verdict = HostVerdict.REFUSES
 
 
 class FetchTimeout(Failure):
     reason = "fetch_timeout"
+    host_verdict = HostVerdict.DOWN
 
 
 class FetchFailed(Failure):
-    """Refused, reset, TLS, an unexpected status, too many redirects."""
+    """No connection, reset, TLS, 429 or 5xx."""
 
     reason = "fetch_failed"
+    host_verdict = HostVerdict.DOWN
+
+
+class FileUnusable(Failure):
+    """An answer that is no file: a redirect to nowhere, an encoding that nobody asked for, an odd status."""
+
+    reason = "file_unusable"
+    host_verdict = HostVerdict.ANSWERS
 
 
 class BodyIncomplete(Failure):
     """Shorter than announced, or a truncated file."""
 
     reason = "body_incomplete"
+    host_verdict = HostVerdict.ANSWERS
 
     def __init__(self, message: str, *, host: str | None = None, sha256: str | None = None) -> None:
         super().__init__(message, host=host)
@@ -289,16 +316,25 @@ class BodyIncomplete(Failure):
 
 
 class NotMedia(Failure):
+    """Retried at first: an error page with status 200 may be over soon."""
+
     reason = "not_media"
-    disposition = Disposition.BURY
     what_to_do = (
         "The CDN sent no image, video or audio file of a known type: look at the task in Kling's console."
     )
+    host_verdict = HostVerdict.REFUSES
+
+
+class NeverMedia(NotMedia):
+    """No media for an hour."""
+
+    disposition = Disposition.BURY
 
 
 class TooLarge(Failure):
     reason = "too_large"
     disposition = Disposition.BURY
+    host_verdict = HostVerdict.ANSWERS
     what_to_do = (
         "The file is larger than KLING_ASSET_BYTES_MAX (KLING_VIDEO_BYTES_MAX for video and audio): raise the setting, "
         "then retry. Images of more than 100 megapixels are always refused."
@@ -311,12 +347,23 @@ class SpoolFull(Failure):
     what_to_do = "Free space in KLING_SPOOL_DIR, or set it to a folder on a larger file system."
 
 
+class HostDown(Failure):
+    """Five tasks in a row had no answer: holds that host only."""
+
+    reason = "host_down"
+    disposition = Disposition.HOLD
+    what_to_do = "A CDN host gives no file: do nothing, work resumes when it answers."
+
+
 class HostRefusing(Failure):
-    """Five tasks in a row: holds that host only."""
+    """Ten tasks in a row, each at its first try, were refused: holds that host only."""
 
     reason = "host_refusing"
     disposition = Disposition.HOLD
-    what_to_do = "A CDN host refuses every download: do nothing, work resumes when it answers."
+    what_to_do = (
+        "A CDN host refuses every file. If this machine's address is not banned there (try one of the URLs in a "
+        "browser), do nothing: work resumes with the first whole file."
+    )
 
 
 # --- the store -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ import datetime
 import enum
 import re
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 DAY_MS = 86_400_000
 RETENTION_MS = 30 * DAY_MS
@@ -49,6 +50,15 @@ class Stage(enum.StrEnum):
     ARCHIVE = "archive"
     SWEEP = "sweep"
     FORWARD = "forward"
+
+
+class Lane(enum.StrEnum):
+    """An order in which the archive stage takes tasks."""
+
+    DEADLINE = "deadline"
+    ATTEMPTS = "attempts"
+    NEWEST = "newest"
+    LOST = "lost"
 
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
@@ -154,6 +164,14 @@ class Asset:
     """The API's own."""
     watermarked: bool
 
+    @property
+    def host(self) -> str:
+        """The CDN host of its URL; empty where the URL has none."""
+        try:
+            return urlsplit(self.url).hostname or ""
+        except ValueError:
+            return ""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
@@ -242,6 +260,9 @@ class LeasedAsset:
     incomplete_sha256: str | None
     """Digest of a complete body whose file is truncated, and when it was first seen (Unix ms)."""
     incomplete_at: int | None
+    reason: str | None = None
+    """Why it is not stored, after a try, and since when for that reason (Unix ms)."""
+    failing_since: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -280,3 +301,11 @@ class Lease:
     """Of the last callback."""
     is_probe: bool = False
     """Claimed despite a hold, to test it."""
+    lane: Lane | None = None
+    """The lane of the archive stage that took it; None for a probe."""
+    is_first_try: bool = False
+    """Never tried on its CDN host before."""
+    fresh_wanted_at: int | None = None
+    """Since when its URLs do not work, while verification asks for others."""
+    fresh_asked_at: int | None = None
+    """When the API last answered that."""

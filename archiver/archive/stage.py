@@ -25,23 +25,19 @@ from archiver.archive.adoption import Adopter
 from archiver.archive.folder import TaskFolder
 from archiver.archive.manifest import Manifest
 from archiver.archive.transfer import Transfer
+from archiver.archive.transfers import TransferQueue
 from archiver.failures import (
-    AssetGone,
     Disposition,
     Failure,
-    FreshUrlMissing,
     LeaseLost,
     PartlyDone,
     ResultsMissing,
     Stopped,
-    TaskNotFound,
 )
-from archiver.kling.client import KlingClient
-from archiver.kling.limiter import Priority
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
-from archiver.model import Lease, LeasedAsset, Stage, Status, StoredAsset, task_folder
+from archiver.model import Lease, LeasedAsset, StoredAsset, task_folder
 from archiver.store import PutOutcome, Store
 
 _GRAVITY = {Disposition.HOLD: 0, Disposition.RETRY: 1, Disposition.BURY: 2}
@@ -53,14 +49,13 @@ class Archiver:
 
     account: str
     prefix: str
-    client: KlingClient
     ledger: Ledger
     store: Store
     transfer: Transfer
     adopter: Adopter
     keeper: LeaseKeeper
-    pool: concurrent.futures.Executor
-    """Runs the transfers of all tasks; its size is KLING_TRANSFER_CONCURRENCY."""
+    transfers: TransferQueue
+    """Runs the transfers of all tasks, at most KLING_TRANSFER_CONCURRENCY at a time."""
     metrics: Metrics
     now: Callable[[], int]
 
@@ -109,23 +104,8 @@ class Archiver:
         """Bring every wanted asset and add it to `stored`; else raise PartlyDone with the gravest failure."""
         more, failed = self._transfer(lease, wanted, folder=folder, contents=contents)
         stored += more
-        try:
-            again = self._second_round(lease, failed)
-        except Failure as error:
-            raise PartlyDone(gravest([*failed.values(), error]), stored=stored, failed=failed) from error
-        more, still_failed = self._transfer(lease, again, folder=folder, contents=contents)
-        stored += more
-        tried_again = {leased.asset.stem for leased in again}
-        failed = {stem: error for stem, error in failed.items() if stem not in tried_again} | still_failed
         if failed:
             raise PartlyDone(gravest(failed.values()), stored=stored, failed=failed)
-
-    def _second_round(self, lease: Lease, failed: Mapping[str, Exception]) -> Sequence[LeasedAsset]:
-        """The assets that were gone, if they now have fresh URLs."""
-        gone = {stem for stem, error in failed.items() if isinstance(error, AssetGone)}
-        if not gone or not self._refresh(lease):
-            return ()
-        return [leased for leased in self.keeper.confirm(lease) if leased.asset.stem in gone]
 
     def _transfer(
         self, lease: Lease, assets: Sequence[LeasedAsset], *, folder: TaskFolder, contents: Mapping[str, int]
@@ -141,9 +121,10 @@ class Archiver:
             if leased.stored is not None and contents.get(leased.stored.key) == leased.stored.bytes:
                 stored.append(leased.stored)
                 continue
-            future = self.pool.submit(
+            bring = functools.partial(
                 self.transfer.bring, lease, leased, folder=folder.path, look_first=look_first
             )
+            future = self.transfers.submit(leased.asset.host, bring)
             futures[future] = leased.asset.stem
         concurrent.futures.wait(futures)
         failed: dict[str, Exception] = {}
@@ -156,32 +137,6 @@ class Archiver:
             else:
                 failed[stem] = error
         return stored, failed
-
-    def _refresh(self, lease: Lease) -> bool:
-        """Ask the API once for fresh URLs: a signature may end before its file does. True if it gave some.
-
-        Raises FreshUrlMissing. If the API refuses us, verify and sweep will hold; this stage does not, because the
-        downloads of other tasks need no API.
-        """
-        family = lease.family or ""
-        asking = (Stage.VERIFY, Stage.SWEEP)
-        if any(
-            self.ledger.holds.is_held(account=lease.account, stage=stage, family=family) for stage in asking
-        ):
-            raise FreshUrlMissing("its URL no longer works, and questions to the API are held")
-        try:
-            task = self.client.query(family, lease.task_id, priority=Priority.VERIFY)
-        except TaskNotFound:
-            return False
-        except Failure as error:
-            if error.disposition is Disposition.BURY:
-                return False
-            raise FreshUrlMissing(f"its URL no longer works, and the API gave no other: {error}") from error
-        # Our id may be another task's external id: once our task is purged, the API answers with that one.
-        if task.status is not Status.SUCCEEDED or task.task_id != lease.task_id:
-            return False
-        self.ledger.records.refresh_assets(lease, task)
-        return bool(task.assets)
 
     # --- manifest -----------------------------------------------------------------------------------------
 

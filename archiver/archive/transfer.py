@@ -9,7 +9,8 @@ import functools
 from collections.abc import Callable
 
 from archiver import log
-from archiver.failures import StoreMismatch
+from archiver.archive.transfers import HostJudge
+from archiver.failures import Failure, NeverMedia, NotMedia, StoreMismatch
 from archiver.fetch.fetcher import FetchedFile, Fetcher
 from archiver.kling.results import file_name
 from archiver.leases import LeaseKeeper
@@ -18,6 +19,9 @@ from archiver.store import Digests, PutOutcome, Store, Upload
 
 SUSPECT_AFTER_MS = 60 * 60 * 1000
 """Incomplete bytes that are unchanged after this time are all that upstream has."""
+
+NOT_MEDIA_MS = 60 * 60 * 1000
+"""How long a file may be no media before its task is buried: an error page with status 200 passes."""
 
 _LONG_ROLES = frozenset({Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER})
 """Fetched with the larger caps. OTHER, a kind unknown to this version, may be a video."""
@@ -41,6 +45,7 @@ class Transfer:
     store: Store
     keeper: LeaseKeeper
     limits: TransferLimits
+    hosts: HostJudge
     now: Callable[[], int]
 
     def bring(
@@ -49,7 +54,7 @@ class Transfer:
         """Fetch one asset and put it into `folder`, if it matches `sha256`. Raises Failure, LeaseLost."""
         asset = leased.asset
         self.keeper.check(lease)
-        with self._fetch(leased, sha256=sha256) as fetched:
+        with self._fetch(lease, leased, sha256=sha256) as fetched:
             if sha256 is not None and fetched.sha256 != sha256:
                 raise StoreMismatch(
                     f"{asset.stem} of the manifest is missing, and upstream now has other bytes"
@@ -89,7 +94,26 @@ class Transfer:
                 suspect=fetched.suspect,
             )
 
-    def _fetch(self, leased: LeasedAsset, *, sha256: str | None) -> FetchedFile:
+    def _fetch(self, lease: Lease, leased: LeasedAsset, *, sha256: str | None) -> FetchedFile:
+        """Tells the host watch how it went, before the store has its say."""
+        host = leased.asset.host
+        try:
+            fetched = self._try(leased, sha256=sha256)
+        except NotMedia as error:
+            error.host = host
+            self.hosts.failed(lease, error)
+            if _has_lasted(leased, error, now=self.now()):
+                raise NeverMedia(str(error), host=host) from error
+            raise
+        except Failure as error:
+            # By the URL's own host, also behind a redirect: that is the one that claims know the task by.
+            error.host = host if error.host is not None else None
+            self.hosts.failed(lease, error)
+            raise
+        self.hosts.came(host)
+        return fetched
+
+    def _try(self, leased: LeasedAsset, *, sha256: str | None) -> FetchedFile:
         """Accepts bytes that match a manifest's `sha256`, whole or not."""
         long = leased.asset.role in _LONG_ROLES
         first_seen_at = leased.incomplete_at
@@ -100,3 +124,9 @@ class Transfer:
             seconds_max=self.limits.video_seconds_max if long else self.limits.image_seconds_max,
             suspect_sha256=leased.incomplete_sha256 if accepted else sha256,
         )
+
+
+def _has_lasted(leased: LeasedAsset, error: Failure, *, now: int) -> bool:
+    """Whether the file has failed for this reason for an hour."""
+    since = leased.failing_since
+    return leased.reason == error.reason and since is not None and since + NOT_MEDIA_MS <= now

@@ -1,16 +1,17 @@
 """Claims succeeded tasks for the transfer slots that are free."""
 
+import collections
 import concurrent.futures
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
-from archiver.engine.host_watch import HostWatch
 from archiver.engine.leased_work import LeasedWork
 from archiver.engine.pools import WorkPool
+from archiver.engine.slots.lane_slots import lane_slots
+from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Stages
 from archiver.engine.threads import IDLE_SECONDS
-from archiver.engine.transfer_slots import TransferSlots
-from archiver.model import Lease, Stage
+from archiver.model import Lane, Lease, Stage
 
 
 class ArchiveLoop:
@@ -26,17 +27,25 @@ class ArchiveLoop:
         *,
         threads: int,
         slots: TransferSlots,
-        hosts: HostWatch,
         wake: threading.Event,
+        on_recovered: Callable[[Mapping[str, Set[str]]], None],
     ) -> None:
-        """`executor` has `threads` threads; `slots` are those of the process, shared with other accounts."""
+        """`executor` has `threads` threads; `slots` are those of the process, shared with other accounts.
+
+        `on_recovered` is called after each task with the hosts that have answered, as `HostWatch.take_recovered` has
+        them.
+        """
         self._stages = stages
         self._account = stages.account.name
         self._work = work
         self._slots = slots
-        self._hosts = hosts
+        self._hosts = stages.hosts
         self._wake = wake
+        self._on_recovered = on_recovered
         self.pool = WorkPool(executor, threads, on_free=self._freed)
+        self._running: collections.Counter[Lane] = collections.Counter()
+        """Tasks under way, by the lane that took them."""
+        self._lock = threading.Lock()
         self._has_backlog = False
         """The last claim got as many tasks as it asked for: there are more, most likely, and no need to look first."""
         slots.join(self._account, wake=wake.set)
@@ -75,9 +84,10 @@ class ArchiveLoop:
         leases = list[Lease]()
         try:
             leases = self._stages.ledger.claims.archive(
-                count=count,
-                offset=self.pool.started,
+                slots=self._lane_slots(count),
+                count_max=count,
                 hosts_avoided=self._hosts.avoided(),
+                hosts_first_tries_only=self._hosts.first_tries_only(),
                 account=self._account,
             )
         finally:
@@ -86,15 +96,30 @@ class ArchiveLoop:
                 self._slots.give_back(self._account, count - len(leases))
         return leases
 
+    def _lane_slots(self, count: int) -> dict[Lane, int]:
+        with self._lock:
+            return lane_slots(count, running=self._running, started=self.pool.started)
+
     def _start_one(self, lease: Lease) -> None:
-        self._hosts.began(lease.asset_host)
-        self.pool.run(self._archive, lease)
+        self._count(lease, 1)
+        try:
+            self.pool.run(self._archive, lease)
+        except BaseException:
+            self._count(lease, -1)
+            raise
 
     def _archive(self, lease: Lease) -> None:
         try:
             self._work.run(lease, lambda: self._stages.archiver.archive(lease))
+            self._on_recovered(self._hosts.take_recovered())
         finally:
-            self._hosts.ended(lease.asset_host)
+            self._count(lease, -1)
+
+    def _count(self, lease: Lease, change: int) -> None:
+        (self._hosts.began if change > 0 else self._hosts.ended)(lease)
+        if lease.lane is not None:
+            with self._lock:
+                self._running[lease.lane] += change
 
     def _freed(self) -> None:
         """A transfer has ended: its slot goes to the account with the fewest."""

@@ -7,10 +7,12 @@ import dataclasses
 from collections.abc import Callable
 
 from archiver import log
+from archiver.archive.fresh_urls import wants_fresh_urls
+from archiver.engine.host_watch import HostWatch
 from archiver.failures import Bury, Failure, Hold, LeaseLost, PartlyDone, Retry, decide, reason_of
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
-from archiver.model import Lease
+from archiver.model import Lease, Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,14 +21,21 @@ class FailureHandler:
 
     ledger: Ledger
     metrics: Metrics
+    hosts: HostWatch
     now: Callable[[], int]
     rand: Callable[[], float]
 
     def handle(self, lease: Lease, error: Exception) -> Retry | Hold | Bury | None:
-        """End `lease`, which failed with `error`; the decision, or None where the lease was lost.
+        """End `lease`, which failed with `error`; the decision, or None where the lease was lost, or where verification
+        asks the API for fresh URLs.
 
         Raises LedgerUnavailable: then nothing was written, and the lease's end brings the task back.
         """
+        if lease.stage is Stage.ARCHIVE:
+            error = self.hosts.judged(lease, error)
+            if wants_fresh_urls(lease, error, now=self.now()):
+                self._want_fresh_urls(lease, error)
+                return None
         partly = error if isinstance(error, PartlyDone) else PartlyDone(error, stored=(), failed={})
         cause = partly.cause
         decision = decide(
@@ -50,6 +59,24 @@ class FailureHandler:
             self.ledger.outcomes.bury(lease, cause, decision, stored=stored, failed=failed)
         elif isinstance(decision, Retry):
             self.ledger.outcomes.retry(lease, cause, decision, stored=stored, failed=failed)
+
+    def _want_fresh_urls(self, lease: Lease, error: Exception) -> None:
+        partly = error if isinstance(error, PartlyDone) else PartlyDone(error, stored=(), failed={})
+        try:
+            self.ledger.outcomes.want_fresh(lease, partly.cause, stored=partly.stored, failed=partly.failed)
+        except LeaseLost:
+            log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
+            return
+        self.metrics.failures_total.labels(stage=lease.stage, reason=reason_of(partly.cause)).inc()
+        log.get().warning(
+            "task.retried",
+            task_id=lease.task_id,
+            family=lease.family,
+            stage=lease.stage,
+            reason=reason_of(partly.cause),
+            message=f"{partly.cause}; the API is asked for a fresh URL",
+            attempt=lease.attempt,
+        )
 
     def _log(self, lease: Lease, cause: Exception, decision: Retry | Hold | Bury) -> None:
         fields = {

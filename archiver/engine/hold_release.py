@@ -1,6 +1,6 @@
 """A success ends the holds that it disproves: what was held goes on at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from archiver import log
 from archiver.ledger import Ledger
@@ -17,20 +17,29 @@ class HoldRelease:
         self._wake = wake
 
     def after_work(self, lease: Lease) -> None:
-        """Work on this lease succeeded: its account, family and host do. That says nothing of lists: a gateway may
-        refuse them alone."""
-        self._release((lease.stage,), family=lease.family or lease.family_hint, host=lease.asset_host)
+        """Work on this lease succeeded: its account and family do. That says nothing of lists: a gateway may refuse
+        them alone. Its files' hosts are told by `after_files`."""
+        self._release((lease.stage,), family=lease.family or lease.family_hint)
+
+    def after_files(self, recovered: Mapping[str, Set[str]]) -> None:
+        """Hosts have answered: end their holds of these reasons."""
+        if not recovered or not self._ledger.holds.any():
+            return
+        for host, reasons in recovered.items():
+            for reason in self._ledger.holds.release_host(account=self._account, host=host, reasons=reasons):
+                log.get().info(
+                    "hold.released", account=self._account, stage=Stage.ARCHIVE, host=host, reason=reason
+                )
+                self._wake(Stage.ARCHIVE)
 
     def after_sweep(self, family: str) -> None:
         """A sweep of this family came to its end: the API answers, lists too."""
         self._release((Stage.VERIFY, Stage.SWEEP), family=family)
 
-    def _release(self, stages: Sequence[Stage], *, family: str | None, host: str | None = None) -> None:
+    def _release(self, stages: Sequence[Stage], *, family: str | None) -> None:
         if not self._ledger.holds.any():
             return
-        ended = self._ledger.holds.release(
-            account=self._account, stages=tuple(stages), family=family, host=host
-        )
+        ended = self._ledger.holds.release(account=self._account, stages=tuple(stages), family=family)
         for reason in ended:
             log.get().info(
                 "hold.released", account=self._account, stage=stages[0], family=family, reason=reason

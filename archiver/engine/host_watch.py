@@ -1,81 +1,183 @@
-"""Watches CDN hosts: which ones fail, how many slots each may take, and when one is held.
+"""Watches CDN hosts: which ones fail, how much each may take, and when one is held.
 
-A failing host gets at most a quarter of the slots, so its timeouts never starve the other hosts. Five tasks in a row
-that a host refused are the host's fault: the host is held, and its tasks are not buried.
-In memory only: after a restart five tasks are needed to detect it again.
+Three cases, told apart by each file (`HostVerdict`):
+
+- *Down*: no file could have been had from the host. Five different tasks in a row hold it; any answer about a file
+  lifts that.
+- *Refusing*: the host answers and gives nothing. Ten tasks in a row, each at its first try there, hold it; one whole
+  file lifts that. Tasks that were tried before do not count: their files may be gone for good.
+- *One file*: gone, too large, not whole. That says nothing about the host.
+
+A failing host takes at most a quarter of the transfers and of the tasks under way, so its time-outs never starve other
+hosts; half of that quarter is for first tries, so a crowd of hopeless tasks never starves the healthy ones of its own
+host. A host that has not answered yet takes at most half.
+
+In memory only: after a restart five tasks are needed to detect it again. The hold itself is in the ledger.
 """
 
 import collections
+import dataclasses
 import threading
+from collections.abc import Iterable
 
-from archiver.failures import AssetGone, Failure, FetchFailed, FetchTimeout, HostRefusing, PartlyDone
+from archiver.failures import Failure, HostDown, HostRefusing, HostVerdict, PartlyDone
 from archiver.model import Lease, State
 
-REFUSALS_IN_A_ROW = 5
+DOWN_IN_A_ROW = 5
+REFUSED_IN_A_ROW = 10
+TRIES_KEPT = 20
 
-_REFUSALS = (AssetGone, FetchFailed, FetchTimeout)
+
+@dataclasses.dataclass
+class _Host:
+    tries: collections.deque[bool] = dataclasses.field(
+        default_factory=lambda: collections.deque(maxlen=TRIES_KEPT)
+    )
+    """Of the last files, whether each failed."""
+    down: set[int] = dataclasses.field(default_factory=set)
+    """Row ids of the tasks without any answer since the last one."""
+    refused: set[int] = dataclasses.field(default_factory=set)
+    """Row ids of the tasks that were refused at their first try since the last whole file."""
+    running: int = 0
+    """Tasks under way."""
+    running_again: int = 0
+    """Those of them that were tried on this host before."""
+
+    @property
+    def is_failing(self) -> bool:
+        return 2 * sum(self.tries) > len(self.tries)
+
+    @property
+    def is_down(self) -> bool:
+        return len(self.down) >= DOWN_IN_A_ROW
+
+    @property
+    def is_refusing(self) -> bool:
+        return len(self.refused) >= REFUSED_IN_A_ROW
 
 
 class HostWatch:
     """Counts by host. Thread-safe."""
 
-    def __init__(self, *, slots: int) -> None:
-        self._slots = slots
-        self._quarter = max(1, slots // 4)
+    def __init__(self, *, transfers: int) -> None:
+        """`transfers` is how many files, and tasks, may be under way at a time."""
+        self._transfers = transfers
+        self._quarter = max(1, -(-transfers // 4))
+        self._retries_max = max(1, self._quarter // 2)
+        self._half = max(1, -(-transfers // 2))
         self._lock = threading.Lock()
-        self._running: collections.Counter[str] = collections.Counter()
-        self._refusals: dict[str, set[int]] = {}
-        """Host → row ids of the tasks that it refused since it last gave one whole."""
+        self._hosts: dict[str, _Host] = {}
+        self._recovered: dict[str, set[str]] = {}
+        """Host → reasons of holds that an answer has disproved since `take_recovered`."""
 
-    def began(self, host: str | None) -> None:
-        """A task of this host took a slot."""
-        with self._lock:
-            self._running[host or ""] += 1
+    # --- tasks --------------------------------------------------------------------------------------------
 
-    def ended(self, host: str | None) -> None:
-        """A task of this host gave its slot back."""
-        with self._lock:
-            self._running[host or ""] -= 1
+    def began(self, lease: Lease) -> None:
+        """A task took a slot."""
+        self._count(lease, 1)
 
-    def succeeded(self, host: str | None) -> None:
-        """A task was archived: the host is healthy."""
-        with self._lock:
-            self._refusals.pop(host or "", None)
+    def ended(self, lease: Lease) -> None:
+        """A task gave its slot back."""
+        self._count(lease, -1)
 
     def avoided(self) -> set[str]:
-        """Failing hosts that already have their quarter of the slots."""
+        """Failing hosts that already have their quarter of the tasks."""
         with self._lock:
-            return {host for host in self._refusals if host and self._running[host] >= self._quarter}
+            return {name for name, host in self._failing() if host.running >= self._quarter}
+
+    def first_tries_only(self) -> set[str]:
+        """Failing hosts whose retries already have their part of the quarter."""
+        with self._lock:
+            return {name for name, host in self._failing() if host.running_again >= self._retries_max}
 
     def room(self) -> int:
         """How many tasks may be claimed at once without any failing host exceeding its quarter."""
         with self._lock:
-            left = [self._quarter - self._running[host] for host in self._refusals if host]
-        return min((free for free in left if free > 0), default=self._slots)
+            left = [self._quarter - host.running for _, host in self._failing()]
+            left += [self._retries_max - host.running_again for _, host in self._failing()]
+        return min((free for free in left if free > 0), default=self._transfers)
+
+    # --- files --------------------------------------------------------------------------------------------
+
+    def transfers_max(self, host: str) -> int:
+        """How many files of `host` may be under way now."""
+        with self._lock:
+            known = self._hosts.get(host)
+            if known is None or not known.tries:
+                return self._half
+            return self._quarter if known.is_failing else self._transfers
+
+    def came(self, host: str) -> None:
+        """A whole file came from `host`."""
+        with self._lock:
+            known = self._host(host)
+            known.tries.append(False)
+            known.down.clear()
+            known.refused.clear()
+            self._recovered.setdefault(host, set()).update((HostDown.reason, HostRefusing.reason))
+
+    def failed(self, lease: Lease, failure: Failure) -> None:
+        """A file of `lease` did not come from `failure.host`. Those of a lost task say nothing: they may be deleted."""
+        verdict, host = failure.host_verdict, failure.host
+        if verdict is HostVerdict.UNTOLD or host is None:
+            return
+        with self._lock:
+            known = self._host(host)
+            if verdict is not HostVerdict.DOWN:
+                known.down.clear()
+                self._recovered.setdefault(host, set()).add(HostDown.reason)
+            if lease.state is State.LOST:
+                return
+            known.tries.append(True)
+            if verdict is HostVerdict.DOWN:
+                known.down.add(lease.row_id)
+            elif verdict is HostVerdict.REFUSES and lease.is_first_try:
+                known.refused.add(lease.row_id)
+
+    def take_recovered(self) -> dict[str, set[str]]:
+        """Host → reasons of holds that are disproved, since the last call."""
+        with self._lock:
+            recovered, self._recovered = self._recovered, {}
+        return recovered
+
+    # --- verdicts -----------------------------------------------------------------------------------------
 
     def judged(self, lease: Lease, error: Exception) -> Exception:
-        """`error`, or HostRefusing in its place when the host has refused five tasks in a row.
+        """`error`, or a hold of the host in its place, where the host is at fault.
 
-        A lost task does not count: its files are gone, which says nothing about the host.
+        A lost task's failure is its own: it is tried hourly whatever its host does.
         """
         cause = error.cause if isinstance(error, PartlyDone) else error
-        if not isinstance(cause, _REFUSALS) or lease.state is State.LOST:
+        if not isinstance(cause, Failure) or cause.host is None or lease.state is State.LOST:
             return error
-        host = lease.asset_host or cause.host or ""
         with self._lock:
-            tasks = self._refusals.setdefault(host, set())
-            if len(tasks) < REFUSALS_IN_A_ROW:
-                tasks.add(lease.row_id)
-            refusals = len(tasks)
-        if refusals < REFUSALS_IN_A_ROW or not host:
+            held = _hold(cause, cause.host, self._host(cause.host))
+        if held is None:
             return error
-        return _as_hold(cause, error, host=host)
+        if isinstance(error, PartlyDone):
+            return PartlyDone(held, stored=error.stored, failed=error.failed)
+        return held
+
+    def _host(self, name: str) -> _Host:
+        return self._hosts.setdefault(name, _Host())
+
+    def _failing(self) -> Iterable[tuple[str, _Host]]:
+        return [(name, host) for name, host in self._hosts.items() if host.is_failing]
+
+    def _count(self, lease: Lease, change: int) -> None:
+        if lease.asset_host is None:
+            return
+        with self._lock:
+            host = self._host(lease.asset_host)
+            host.running += change
+            host.running_again += 0 if lease.is_first_try else change
 
 
-def _as_hold(cause: Failure, error: Exception, *, host: str) -> Exception:
-    held = HostRefusing(
-        f"{host} refused {REFUSALS_IN_A_ROW} tasks in a row, the last with: {cause}", host=host
-    )
-    if isinstance(error, PartlyDone):
-        return PartlyDone(held, stored=error.stored, failed=error.failed)
-    return held
+def _hold(cause: Failure, name: str, host: _Host) -> Failure | None:
+    if cause.host_verdict is HostVerdict.DOWN and host.is_down:
+        said = f"{name} gave no answer to {DOWN_IN_A_ROW} tasks in a row"
+        return HostDown(f"{said}, the last with: {cause}", host=name)
+    if cause.host_verdict is HostVerdict.REFUSES and host.is_refusing:
+        said = f"{name} refused {REFUSED_IN_A_ROW} tasks in a row"
+        return HostRefusing(f"{said}, the last with: {cause}", host=name)
+    return None

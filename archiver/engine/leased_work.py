@@ -4,11 +4,10 @@ import functools
 from collections.abc import Callable, Sequence
 
 from archiver import log
-from archiver.engine.host_watch import HostWatch
 from archiver.engine.stages import Stages
 from archiver.engine.threads import Guard
 from archiver.failures import LeaseLost, LedgerUnavailable, Stopped
-from archiver.model import Lease, Stage
+from archiver.model import Lease
 
 
 class LeasedWork:
@@ -19,14 +18,12 @@ class LeasedWork:
         stages: Stages,
         guard: Guard,
         *,
-        hosts: HostWatch,
         on_success: Callable[[Lease], None],
     ) -> None:
         """`on_success(lease)` is called after work that succeeded."""
         self._ledger, self._keeper = stages.ledger, stages.keeper
         self._failure_handler = stages.failure_handler
         self._guard = guard
-        self._hosts = hosts
         self._on_success = on_success
 
     def hand_over(self, leases: Sequence[Lease], *, asked_at: float, start: Callable[[Lease], None]) -> None:
@@ -69,13 +66,11 @@ class LeasedWork:
             return False
         finally:
             self._keeper.drop(lease)
-        if lease.stage is Stage.ARCHIVE:
-            self._hosts.succeeded(lease.asset_host)
         self._guard.attempt("hold-release", lambda: self._on_success(lease))
         return True
 
     def _handle(self, lease: Lease, error: Exception) -> None:
-        self._failure_handler.handle(lease, self._hosts.judged(lease, error))
+        self._failure_handler.handle(lease, error)
 
     def let_go(self, leases: Sequence[Lease]) -> None:
         """Give back leases. A thread that still works on one puts nothing more."""

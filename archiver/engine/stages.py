@@ -8,8 +8,10 @@ from collections.abc import Callable
 from archiver.archive.adoption import Adopter
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
+from archiver.archive.transfers import TransferQueue
 from archiver.clock import seconds_passed
 from archiver.engine.failure_handling import FailureHandler
+from archiver.engine.host_watch import HostWatch
 from archiver.families import swept
 from archiver.fetch.fetcher import Fetcher
 from archiver.kling.client import KlingClient
@@ -26,6 +28,9 @@ from archiver.verify.matching import ListMatcher
 from archiver.verify.new_standard import BatchQuery
 from archiver.verify.stage import Verifier
 from archiver.verify.unknown_ids import UnknownIdAlarm
+
+TRANSFERS = 16
+"""The default of KLING_TRANSFER_CONCURRENCY."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Stages:
     archiver: Archiver
     sweeper: Sweeper
     failure_handler: FailureHandler
+    hosts: HostWatch
     metrics: Metrics
     swept_families: tuple[str, ...]
     """The lists that the account's credentials can read."""
@@ -104,17 +110,23 @@ def build_stages(
     fetcher: Fetcher,
     metrics: Metrics,
     transfer_pool: concurrent.futures.Executor,
+    transfers: int = TRANSFERS,
+    accounts: int = 1,
     clock: Clock | None = None,
 ) -> Stages:
-    """The stages of one account. `transfer_pool` should be its own: in a common queue its files
-    would wait behind those of another account's slow host."""
+    """The stages of one account. `transfer_pool`, of `transfers` threads, should be its own: in a common queue its
+    files would wait behind those of another account's slow host. `accounts` share the transfers, and so what one
+    failing host may take of them."""
     clock = clock or Clock()
     keeper = LeaseKeeper(ledger, monotonic=clock.monotonic)
     availability = Availability(account=account.name, ledger=ledger, now=clock.now_ms)
     lists = FamilyLists(account.name, account.client, ledger, availability, metrics)
     recorder = Recorder(account.name, ledger, metrics, clock.random)
     alarm = UnknownIdAlarm()
-    transfer = Transfer(fetcher=fetcher, store=store, keeper=keeper, limits=account.limits, now=clock.now_ms)
+    hosts = HostWatch(transfers=max(1, transfers // accounts))
+    transfer = Transfer(
+        fetcher=fetcher, store=store, keeper=keeper, limits=account.limits, hosts=hosts, now=clock.now_ms
+    )
     return Stages(
         account=account,
         ledger=ledger,
@@ -144,20 +156,20 @@ def build_stages(
         archiver=Archiver(
             account=account.name,
             prefix=account.prefix,
-            client=account.client,
             ledger=ledger,
             store=store,
             transfer=transfer,
             adopter=Adopter(transfer, frozenset({account.name, *account.former_names})),
             keeper=keeper,
-            pool=transfer_pool,
+            transfers=TransferQueue(transfer_pool, threads=transfers, hosts=hosts),
             metrics=metrics,
             now=clock.now_ms,
         ),
         sweeper=build_sweeper(
             account, ledger=ledger, metrics=metrics, clock=clock, availability=availability
         ),
-        failure_handler=FailureHandler(ledger=ledger, metrics=metrics, now=clock.now_ms, rand=clock.random),
+        failure_handler=FailureHandler(ledger, metrics, hosts, now=clock.now_ms, rand=clock.random),
+        hosts=hosts,
         metrics=metrics,
         swept_families=swept(account.families, has_api_key=account.client.has_api_key),
     )

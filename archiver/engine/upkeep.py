@@ -38,6 +38,7 @@ class Upkeep:
         unsound = [account for account in self.clocks.clients if not self.clocks.may_decide(account)]
         self._decide_deadlines(unsound)
         self._prune(by_age=not unsound)
+        self._drop_idle_holds()
         self._count_missed_callbacks()
         self.ledger.deadlines.fold_counts()
         self._slim_archived()
@@ -71,6 +72,18 @@ class Upkeep:
         count = sum(itertools.takewhile(bool, batches)) + self.ledger.dropped.take()
         if count:
             log.get().info("ids.dropped", count=count)
+
+    def _drop_idle_holds(self) -> None:
+        for hold in self.ledger.holds.drop_idle():
+            log.get().info(
+                "hold.released",
+                account=hold.account,
+                stage=hold.stage,
+                family=hold.family,
+                host=hold.host,
+                reason=hold.reason,
+                message="no task is left for it",
+            )
 
     def _count_missed_callbacks(self) -> None:
         missed = self.ledger.deadlines.count_missed(patience_ms=self.clocks.sweep_interval_ms)

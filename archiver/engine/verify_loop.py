@@ -49,6 +49,8 @@ class VerifyLoop:
         self._matched_at = -math.inf
         self._batches = self._singles = 0
         """Started so far. Two counters: with one, single queries might always miss the slots of unconfirmed ids."""
+        self._refreshing = threading.Event()
+        """Set while a thread asks for fresh URLs."""
 
     def step(self) -> None:
         """Claim what is due and hand it to threads; wait a little where nothing is."""
@@ -61,8 +63,9 @@ class VerifyLoop:
         self._matched_at = self._monotonic()
         asks_many = self._stages.batch_query.is_offered()
         batch = self._start_batch(due_before) if asks_many and self.pool.free() else []
+        fresh = self._start_fresh()
         leases = self._start_singles(due_before, own_paths_only=asks_many)
-        if not leases and not batch:
+        if not leases and not batch and not fresh:
             self._wake.wait(IDLE_SECONDS)
 
     def _match(self) -> int | None:
@@ -90,6 +93,24 @@ class VerifyLoop:
             )
         return batch
 
+    def _start_fresh(self) -> Sequence[Lease]:
+        """Lease a task that needs fresh URLs, one at a time: they wait for a quarter of the query rate, and a crowd of
+        them must not take the threads of verification."""
+        if self._refreshing.is_set() or not self.pool.free():
+            return []
+        asked_at = self._stages.keeper.asking()
+        leases = self._stages.ledger.claims.fresh(account=self._account, count=1)
+        self._work.hand_over(leases, asked_at=asked_at, start=self._start_refresh)
+        return leases
+
+    def _start_refresh(self, lease: Lease) -> None:
+        self._refreshing.set()
+        try:
+            self.pool.run(self._refresh, lease)
+        except BaseException:
+            self._refreshing.clear()
+            raise
+
     def _start_singles(self, due_before: int | None, *, own_paths_only: bool) -> Sequence[Lease]:
         free = self.pool.free()
         if not free:
@@ -111,6 +132,13 @@ class VerifyLoop:
     def _verify(self, lease: Lease) -> None:
         if self._work.run(lease, lambda: self._stages.verifier.ask(lease)):
             self._on_verified()
+
+    def _refresh(self, lease: Lease) -> None:
+        try:
+            self._work.run(lease, lambda: self._stages.verifier.refresh(lease))
+        finally:
+            self._refreshing.clear()
+        self._on_verified()
 
     def _verify_batch(self, batch: Sequence[Lease]) -> None:
         shown: Mapping[str, NewStandardTask | Failure] | None = None

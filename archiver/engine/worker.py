@@ -20,13 +20,12 @@ from typing import Protocol
 from archiver import log
 from archiver.engine.archive_loop import ArchiveLoop
 from archiver.engine.hold_release import HoldRelease
-from archiver.engine.host_watch import HostWatch
 from archiver.engine.leased_work import LeasedWork
 from archiver.engine.pools import WorkPool
+from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Stages
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.threads import Guard, Threads
-from archiver.engine.transfer_slots import TransferSlots
 from archiver.engine.verify_loop import VerifyLoop
 from archiver.leases import RENEW_SECONDS
 from archiver.model import Stage
@@ -40,8 +39,6 @@ class WorkerLimits:
 
     transfer_concurrency: int
     sweep_interval_seconds: float
-    accounts: int = 1
-    """How many accounts share the transfers, and so what one failing host may take of them."""
 
 
 class Loop(Protocol):
@@ -78,8 +75,7 @@ class Worker:
         self._bind = functools.partial(log.bind, account=account)
         self._wakes = {stage: threads.event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
         self._holds = HoldRelease(stages.ledger, account=account, wake=self.wake)
-        self._hosts = HostWatch(slots=max(1, limits.transfer_concurrency // limits.accounts))
-        self._work = LeasedWork(stages, self.guard, hosts=self._hosts, on_success=self._holds.after_work)
+        self._work = LeasedWork(stages, self.guard, on_success=self._holds.after_work)
         self._sweep_loop = self._make_sweep_loop()
         verify_loop = self._make_verify_loop(threads)
         self.archive_loop = self._make_archive_loop(
@@ -116,8 +112,8 @@ class Worker:
             threads.pool(concurrency, name="archive", begin=self._bind),
             threads=concurrency,
             slots=slots,
-            hosts=self._hosts,
             wake=self._wakes[Stage.ARCHIVE],
+            on_recovered=self._holds.after_files,
         )
 
     def _make_sweep_loop(self) -> SweepLoop:

@@ -25,7 +25,9 @@ from archiver.failures import (
     BodyIncomplete,
     Failure,
     FetchFailed,
+    FetchRefused,
     FetchTimeout,
+    FileUnusable,
     SpoolFull,
     TooLarge,
 )
@@ -40,8 +42,10 @@ from archiver.media.identify import Media, identify
 SUSPECT_INCOMPLETE = "incomplete_upstream"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_GONE = frozenset({403, 404, 410})
+_GONE = frozenset({404, 410})
+_TOO_MANY_REQUESTS = 429
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_WHOLE_RANGE = re.compile(rb"bytes 0-([0-9]{1,20})/([0-9]{1,20})")
 _LENGTH = re.compile(rb"[0-9]{1,20}")
 
 
@@ -128,7 +132,8 @@ class Fetcher:
         `suspect_sha256` is the digest of an earlier BodyIncomplete. The same bytes again are all that the CDN has, and
         are returned as suspect.
 
-        Raises UrlRefused, AssetGone, FetchTimeout, FetchFailed, BodyIncomplete, NotMedia, TooLarge, SpoolFull.
+        Raises UrlRefused, AssetGone, FetchRefused, FetchTimeout, FetchFailed, FileUnusable, BodyIncomplete, NotMedia,
+        TooLarge, SpoolFull.
         """
         deadline = self._clock() + seconds_max
         vetted = self._policy.vet(url)
@@ -144,7 +149,7 @@ class Fetcher:
                     )
                 vetted = self._follow(vetted, exchange)
         host = vetted.origin.host
-        raise FetchFailed(f"more than {self._limits.redirects_max} redirects, the last to {host}", host=host)
+        raise FileUnusable(f"more than {self._limits.redirects_max} redirects, the last to {host}", host=host)
 
     def _get(self, vetted: VettedUrl, deadline: float) -> contextlib.AbstractContextManager[HttpExchange]:
         transfer = Allowance(until=deadline, idle_seconds=self._limits.idle_seconds, clock=self._clock)
@@ -154,7 +159,7 @@ class Fetcher:
         """Vetted like the first URL. From https to http is refused even to a listed origin."""
         location = _header(exchange, b"location")
         if not location:
-            raise FetchFailed(f"{vetted.origin.host} redirects (HTTP {exchange.status}) to nowhere")
+            raise FileUnusable(f"{vetted.origin.host} redirects (HTTP {exchange.status}) to nowhere")
         # Browsers percent-encode bytes outside ASCII too.
         ascii_ = _NOT_ASCII.sub(lambda byte: b"%%%02X" % byte[0][0], location).decode("ascii")
         following = self._policy.vet(redirected(vetted, ascii_))
@@ -216,22 +221,38 @@ def _failures_of(host: str) -> Iterator[None]:
 def _announced_length(exchange: HttpExchange, *, host: str, bytes_max: int) -> int | None:
     """Checks status and headers first.
 
-    Raises AssetGone, FetchFailed, TooLarge.
+    Raises AssetGone, FetchRefused, FetchFailed, FileUnusable, TooLarge.
     """
-    if exchange.status in _GONE:
-        raise AssetGone(f"{host} no longer has the file (HTTP {exchange.status})")
-    if exchange.status != 200:
-        raise FetchFailed(f"{host} answers HTTP {exchange.status}")
+    _require_success(exchange, host=host)
     if (_header(exchange, b"content-encoding") or b"identity").strip().lower() != b"identity":
-        raise FetchFailed(f"{host} sends an encoding that was not asked for")
+        raise FileUnusable(f"{host} sends an encoding that was not asked for")
     length = _header(exchange, b"content-length")
     if length is None or _header(exchange, b"transfer-encoding") is not None:
         return None
     if not _LENGTH.fullmatch(length):
-        raise FetchFailed(f"{host} announces a length that is no number")
+        raise FileUnusable(f"{host} announces a length that is no number")
     if int(length) > bytes_max:
         raise TooLarge(f"{int(length)} bytes announced, {bytes_max} are allowed")
     return int(length)
+
+
+def _require_success(exchange: HttpExchange, *, host: str) -> None:
+    status = exchange.status
+    if status in (200, 203) or (status == 206 and _is_whole(exchange)):
+        return
+    if status in _GONE:
+        raise AssetGone(f"{host} no longer has the file (HTTP {status})")
+    if status == _TOO_MANY_REQUESTS or status >= 500:
+        raise FetchFailed(f"{host} answers HTTP {status}")
+    if status >= 400:
+        raise FetchRefused(f"{host} refuses the file (HTTP {status})")
+    raise FileUnusable(f"{host} answers HTTP {status}")
+
+
+def _is_whole(exchange: HttpExchange) -> bool:
+    """Whether a 206 covers the whole file: `bytes 0-(N-1)/N`."""
+    covered = _WHOLE_RANGE.fullmatch(_header(exchange, b"content-range") or b"")
+    return covered is not None and int(covered[1]) + 1 == int(covered[2])
 
 
 def _header(exchange: HttpExchange, name: bytes) -> bytes | None:

@@ -66,6 +66,8 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _URL = re.compile(r"(?P<scheme>[A-Za-z]+)://(?P<authority>[^/?#]*)(?P<target>[^#]*)(?:#.*)?")
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[^\[\]:]+)(?::(?P<port>[0-9]{0,5}))?")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_EXPIRES = re.compile(r"[?&]Expires=([0-9]{10})(?![0-9])")
+_KS_TIME = re.compile(r"[?&]ksTime=([0-9a-f]{8})(?![0-9a-f])")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -139,6 +141,14 @@ def redirected(vetted: VettedUrl, location: str) -> str:
         return base + path + location
     # RFC 3986 would remove dot segments. They are left to the server: the policy does not judge paths.
     return f"{base}{path[: path.rindex('/') + 1]}{location}"
+
+
+def expires_at(url: str) -> int | None:
+    """When the URL's own signature ends (Unix ms); None where it does not say. API.md 8.3 has the two ways."""
+    for pattern, base in ((_EXPIRES, 10), (_KS_TIME, 16)):
+        if found := pattern.search(url):
+            return int(found[1], base) * 1000
+    return None
 
 
 def _split(url: str) -> re.Match[str]:

@@ -5,9 +5,11 @@
 2. The background gets at most half of the rate. List pages read for unconfirmed ids may use the other half while no
    verification wants it: with half, a flood of forged ids would delay a genuine callback by more than 5 s
    (tests/torture/flood.py). Where both wait, every third of their turns is the background's.
-3. `acquire` raises `Stopped` at once when the process ends.
+3. Fresh URLs get at most a quarter of the rate: a crowd of files that are gone must not delay the sweep.
+4. `acquire` raises `Stopped` at once when the process ends.
 
-Two token buckets hold the rate: one for everything, one of half the rate for the background. There is no queue: a
+Token buckets hold the rate: one for everything, one of half the rate for the background, one of a quarter for fresh
+URLs. There is no queue: a
 thread without a token sleeps and looks again. With reservations a verification could not overtake an earlier sweep.
 """
 
@@ -16,7 +18,7 @@ import dataclasses
 import enum
 import threading
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 
 from archiver.failures import Stopped
 
@@ -44,6 +46,12 @@ class Priority(enum.Enum):
     """A list page, read for ids that only an unsigned callback has named."""
     BACKGROUND = "background"
     """The sweep, and single queries for such ids."""
+    FRESH = "fresh"
+    """A single query for URLs that work, of a task that has succeeded."""
+
+
+_PARTS: Mapping[Priority, float] = {Priority.BACKGROUND: 1 / 2, Priority.FRESH: 1 / 4}
+"""The part of the rate that a priority may have at most; the others may have all of it."""
 
 
 @dataclasses.dataclass
@@ -53,16 +61,21 @@ class Turns:
     verifications: int = 0
     """In a row, while others waited."""
     lists: int = LISTS_IN_A_ROW
-    """Since the background's last turn."""
+    """Since the last turn of the background or of a fresh URL."""
+    last: Priority = Priority.FRESH
+    """Which of those two had it."""
 
     def next(self, waiting: Set[Priority]) -> Priority:
         """Who goes next of `waiting`, which is not empty."""
         others_wait = waiting - {Priority.VERIFY}
         if Priority.VERIFY in waiting and (not others_wait or self.verifications < VERIFICATIONS_IN_A_ROW):
             return Priority.VERIFY
-        if Priority.MATCH in waiting and (Priority.BACKGROUND not in waiting or self.lists < LISTS_IN_A_ROW):
+        last_two = others_wait - {Priority.MATCH}
+        if Priority.MATCH in waiting and (not last_two or self.lists < LISTS_IN_A_ROW):
             return Priority.MATCH
-        return Priority.BACKGROUND
+        if len(last_two) == 2:
+            return Priority.BACKGROUND if self.last is Priority.FRESH else Priority.FRESH
+        return next(iter(last_two))
 
     def count(self, priority: Priority, *, waiting: Set[Priority]) -> None:
         """Note a turn of `priority` while `waiting` waited."""
@@ -70,7 +83,10 @@ class Turns:
             self.verifications += bool(waiting - {Priority.VERIFY})
             return
         self.verifications = 0
-        self.lists = 0 if priority is Priority.BACKGROUND else self.lists + 1
+        if priority is Priority.MATCH:
+            self.lists += 1
+        else:
+            self.lists, self.last = 0, priority
 
 
 class _Bucket:
@@ -108,7 +124,9 @@ class RateLimiter:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._all = _Bucket(burst=max(1.0, rate_per_second))
-        self._background = _Bucket(burst=max(1.0, rate_per_second / 2))
+        self._parts = {
+            priority: _Bucket(burst=max(1.0, rate_per_second * part)) for priority, part in _PARTS.items()
+        }
         self._counted_until = monotonic()
         self._halved_at = float("-inf")
         self._waiting = dict.fromkeys(Priority, 0)
@@ -149,7 +167,8 @@ class RateLimiter:
             self._halved_at = now
             self._rate = max(self._rate / 2, self._full_rate / FLOOR_DIVISOR)
             self._all.empty()
-            self._background.empty()
+            for bucket in self._parts.values():
+                bucket.empty()
 
     def unanswered(self) -> None:
         """A request had no answer of the API: a time-out, a broken connection, a server error, a gateway's page."""
@@ -168,20 +187,20 @@ class RateLimiter:
         """Take a token and return 0, or return the seconds after which to look again."""
         with self._lock:
             self._refill()
-            in_background = priority is Priority.BACKGROUND
+            part = self._parts.get(priority)
             waiting = {each for each, count in self._waiting.items() if count}
-            # A turn left to a background without a token would be lost.
-            able = waiting if self._background.tokens >= 1 else waiting - {Priority.BACKGROUND}
+            # A turn left to a priority without a token would be lost.
+            able = waiting - {each for each, bucket in self._parts.items() if bucket.tokens < 1}
             if self._turns.next(able | {priority}) is not priority:
                 return self._bounded(1 / self._rate)
             missing = 1 - self._all.tokens
-            if in_background:
-                missing = max(missing, 2 * (1 - self._background.tokens))
+            if part is not None:
+                missing = max(missing, (1 - part.tokens) / _PARTS[priority])
             if missing > 1e-9:
                 return self._bounded(missing / self._rate)
             self._all.tokens -= 1
-            if in_background:
-                self._background.tokens -= 1
+            if part is not None:
+                part.tokens -= 1
             self._turns.count(priority, waiting=waiting)
             return 0.0
 
@@ -194,7 +213,8 @@ class RateLimiter:
         tokens = seconds * (self._rate + grown) / 2
         self._rate = grown
         self._all.add(tokens)
-        self._background.add(tokens / 2)
+        for priority, bucket in self._parts.items():
+            bucket.add(tokens * _PARTS[priority])
 
     @contextlib.contextmanager
     def _queued(self, priority: Priority) -> Iterator[None]:

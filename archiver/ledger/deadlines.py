@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.failures import HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
+from archiver.failures import FRESH_MS_MAX, HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part
@@ -40,7 +40,7 @@ _ROWS_TO_FOLD = sa.select(sa.func.count()).select_from(schema.task_counts)
 SLACK_MS = 60_000
 WAITS_MS_MAX = (
     # queue, states, the longest that such a row ever has to wait
-    (schema.QUEUE_ARCHIVE, (State.SUCCEEDED,), RETRY_SECONDS_MAX * 1000),
+    (schema.QUEUE_ARCHIVE, (State.SUCCEEDED,), FRESH_MS_MAX),
     (schema.QUEUE_ARCHIVE, (State.LOST,), DAY_MS),
     (schema.QUEUE_VERIFY, (State.RUNNING,), RETRY_SECONDS_MAX * 1000),
     (schema.QUEUE_VERIFY, (State.BURIED, State.FAILED), DAY_MS),
@@ -237,10 +237,12 @@ def _expiry(row: Mapping[Any, Any], *, hold: str | None, now: int) -> dict[str, 
     reason = row["reason"] or "deadline_passed"
     state = State(row["state"])
     lost = {"state": State.LOST, "queue": schema.QUEUE_ARCHIVE, "due_at": now, "reason": reason}
+    lost |= {"claim_group": None, "fresh_wanted_at": None, "fresh_due_at": None}
     unknown = {"state": State.UNKNOWN, "queue": schema.QUEUE_UNCONFIRMED, "reason": reason}
     if state is State.RUNNING:
         if now - (row["running_at"] or 0) <= DAY_MS:
-            return {"state": State.FAILED, "queue": None, "due_at": None, "reason": "never_finished"}
+            failed = {"state": State.FAILED, "queue": None, "due_at": None, "claim_group": None}
+            return failed | {"reason": "never_finished"}
         # Nobody could look: it may have succeeded.
         message = row["message"] or "the API has not answered about it for a day before its deadline"
         return lost | {"reason": row["reason"] or hold or "deadline_passed", "message": message}

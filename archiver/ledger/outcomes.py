@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.failures import (
+    FRESH_MS_MAX,
     HOLD_PROBE_SECONDS,
     RETRY_SECONDS_MAX,
     AssetGone,
@@ -30,12 +31,14 @@ from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.transitions import buried_again, still_failed, still_running
-from archiver.model import DAY_MS, Lease, State, StoredAsset, text
+from archiver.model import DAY_MS, Lease, Stage, State, StoredAsset, text
 
 GRACE_MS = 10 * 60 * 1000
 """How long the API may not know an id, from the first definite not-found, before the id is `unknown`."""
 
 _RELEASED: Mapping[str, Any] = {"lease_token": None, "lease_until": None}
+
+_NOT_WANTED: Mapping[str, Any] = {"fresh_wanted_at": None, "fresh_due_at": None}
 
 _STORED_COLUMNS = (
     "name",
@@ -54,7 +57,10 @@ _SAVE_STORED = (
     .where(
         schema.assets.c.task == sa.bindparam("task_row"), schema.assets.c.stem == sa.bindparam("asset_stem")
     )
-    .values({"reason": sa.null()} | {name: sa.bindparam(f"new_{name}") for name in _STORED_COLUMNS})
+    .values(
+        {"reason": sa.null(), "failing_since": sa.null()}
+        | {name: sa.bindparam(f"new_{name}") for name in _STORED_COLUMNS}
+    )
 )
 
 
@@ -102,7 +108,7 @@ class Outcomes(Part):
             values: dict[str, Any] = {**_RELEASED, "due_at": due_at, "held": 0, "query_individually": False}
             if lease.state not in (State.BURIED, State.FAILED):
                 values |= {"reason": reason, "message": message}
-            _write(connection, lease, values)
+            _write(connection, lease, values | _host_columns(lease, error) | _fresh_columns(lease, values))
             add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
             trim(connection, lease.row_id)
             _save_stored(connection, lease, stored)
@@ -128,7 +134,7 @@ class Outcomes(Part):
                     held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, seconds_max=RETRY_SECONDS_MAX
                 )
                 values |= {"held": held + 1, "due_at": max(decision.due_at, now + wait)}
-            _write(connection, lease, values)
+            _write(connection, lease, values | _host_columns(lease, error) | _fresh_columns(lease, values))
             _save_stored(connection, lease, stored)
             return is_new
 
@@ -149,12 +155,54 @@ class Outcomes(Part):
         with self._database.write() as connection:
             now = self._now()
             message = text(str(error))
-            _write(connection, lease, _buried(lease, error, decision, message=message, now=now))
+            values = _buried(lease, error, decision, message=message, now=now)
+            _write(connection, lease, {**values, **_host_columns(lease, error), **_NOT_WANTED})
             detail = f"{error.reason}: {message}"
             add_line(connection, lease.row_id, at=now, event="task.buried", detail=detail)
             trim(connection, lease.row_id)
             _save_stored(connection, lease, stored)
             _save_failed(connection, lease, failed or {}, now=now)
+
+    def want_fresh(
+        self,
+        lease: Lease,
+        error: Exception,
+        *,
+        stored: Sequence[StoredAsset] = (),
+        failed: Mapping[str, Exception] | None = None,
+    ) -> None:
+        """The task's URLs do not work: verification asks the API for others. After `FRESH_MS_MAX` without its word the
+        archive stage tries the old ones again."""
+        with self._database.write() as connection:
+            now = self._now()
+            reason, message = reason_of(error), text(str(error))
+            values: dict[str, Any] = {
+                **_RELEASED,
+                "due_at": now + FRESH_MS_MAX,
+                "fresh_wanted_at": now,
+                "fresh_due_at": now,
+                "held": 0,
+                "reason": reason,
+                "message": message,
+            }
+            _write(connection, lease, values | _host_columns(lease, error))
+            add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
+            trim(connection, lease.row_id)
+            _save_stored(connection, lease, stored)
+            _save_failed(connection, lease, failed or {}, now=now)
+
+    def refreshed(self, lease: Lease, *, got_urls: bool) -> None:
+        """The API has answered the question for fresh URLs: the archive stage tries again.
+
+        A lost task of which the API names no file keeps its slow rhythm.
+        """
+        with self._database.write() as connection:
+            now = self._now()
+            due_at: int | None = now
+            if lease.state is State.LOST and not got_urls:
+                due_at = lost_due(now=now, deadline=lease.deadline_at)
+            values = {**_RELEASED, **_NOT_WANTED, "due_at": due_at, "fresh_asked_at": now, "attempts": 1}
+            _write(connection, lease, values)
 
     def not_found(self, lease: Lease, *, rand: float) -> State:
         """The API definitely does not know this id; the state that the task is in now.
@@ -193,6 +241,7 @@ class Outcomes(Part):
             "manifest_key": manifest_key,
             "archived_at": archived_at,
             **TASK_LEFT,
+            **_NOT_WANTED,
         }
         with self._database.write() as connection:
             _write(connection, lease, values)
@@ -220,6 +269,21 @@ def _write(connection: sa.Connection, lease: Lease, values: Mapping[str, Any]) -
 
 def _kind(lease: Lease) -> Kind:
     return Kind(lease.account, lease.state, lease.confirmed)
+
+
+def _host_columns(lease: Lease, error: Exception) -> dict[str, Any]:
+    """The task waits for the host that failed, and was tried there."""
+    host = error.host if isinstance(error, Failure) else None
+    if lease.stage is not Stage.ARCHIVE or not host:
+        return {}
+    return {"asset_host": host, "host_tried": True}
+
+
+def _fresh_columns(lease: Lease, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Verification could not ask for fresh URLs: it asks again when `values` say, and the archive stage waits on."""
+    if lease.stage is not Stage.VERIFY or lease.fresh_wanted_at is None:
+        return {}
+    return {"fresh_due_at": values["due_at"], "due_at": lease.fresh_wanted_at + FRESH_MS_MAX}
 
 
 def _buried(lease: Lease, error: Failure, decision: Bury, *, message: str, now: int) -> Mapping[str, Any]:
@@ -295,7 +359,9 @@ def _save_failed(
     table = schema.assets
     for stem, error in failed.items():
         where = (table.c.task == lease.row_id, table.c.stem == stem)
-        connection.execute(sa.update(table).where(*where).values(reason=reason_of(error)))
+        reason = reason_of(error)
+        since = sa.case((table.c.reason == reason, table.c.failing_since), else_=now)
+        connection.execute(sa.update(table).where(*where).values(reason=reason, failing_since=since))
         sha256 = getattr(error, "sha256", None)
         if sha256 is not None:
             first = sa.or_(table.c.incomplete_sha256.is_(None), table.c.incomplete_sha256 != sha256)

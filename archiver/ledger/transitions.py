@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from archiver.failures import ResultsMissing, buried_due, running_due
 from archiver.families import is_provisional
-from archiver.ledger.tables import schema
+from archiver.ledger.tables import groups, schema
 from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, DiscoveredBy, State, Status, Task
+
+_FREE: Mapping[str, Any] = {"lease_token": None, "lease_until": None, "claim_group": None}
 
 Row = Mapping[Any, Any]
 Changes = dict[str, Any]
@@ -99,8 +101,7 @@ def buried_again(*, now: int, deadline: int) -> Changes:
         "due_at": buried_due(now=now, deadline=deadline),
         "asked_at": now,
         "query_individually": False,
-        "lease_token": None,
-        "lease_until": None,
+        **_FREE,
     }
 
 
@@ -119,14 +120,13 @@ def still_running(row: Row, *, now: int, rand: float) -> Changes:
         "reason": None,
         "message": None,
         "due_at": running_due(asked, now=now, rand=rand),
-        "lease_token": None,
-        "lease_until": None,
+        **_FREE,
     }
 
 
 def still_failed(*, now: int) -> Changes:
     """A failed task that an operator retried has not succeeded: it rests as before."""
-    return {"queue": None, "due_at": None, "asked_at": now, "lease_token": None, "lease_until": None}
+    return {"queue": None, "due_at": None, "asked_at": now, **_FREE}
 
 
 def state_of(task: Task) -> State:
@@ -176,14 +176,18 @@ def entering(state: State, task: Task, *, deadline_at: int, now: int) -> Changes
         "asked_at": now,
         "query_individually": False,
         "due_at": None,
-        "lease_token": None,
-        "lease_until": None,
+        "host_tried": False,
+        "fresh_wanted_at": None,
+        "fresh_due_at": None,
+        **_FREE,
     }
     if state is State.RUNNING:
         changes |= {"queue": schema.QUEUE_VERIFY, "asked": 1, "due_at": running_due(1, now=now, rand=0.5)}
         changes |= {"running_at": now}
     elif state is State.SUCCEEDED:
-        changes |= {"queue": schema.QUEUE_ARCHIVE, "due_at": now, "asset_host": _host_of(task.assets)}
+        host = _host_of(task.assets)
+        changes |= {"queue": schema.QUEUE_ARCHIVE, "due_at": now, "asset_host": host}
+        changes["claim_group"] = groups.untried(host)
     elif state is State.BURIED:
         changes |= {
             "queue": schema.QUEUE_VERIFY,
@@ -201,7 +205,11 @@ def _refreshed(row: Row, task: Task) -> Changes:
     document = document_json(task)
     if document == row["document"]:
         return {}
-    changes: Changes = {"document": document, "asset_host": _host_of(task.assets)}
+    changes: Changes = {"document": document}
+    host = _host_of(task.assets)
+    if row["asset_host"] not in {_hostname(asset.url) for asset in task.assets} and host is not None:
+        # It waits for a host that none of its files is on any more.
+        changes |= {"asset_host": host, "host_tried": False, "claim_group": None}
     if task.updated_at is not None:
         changes["updated_at"] = task.updated_at
     return changes

@@ -78,6 +78,29 @@ class Verifier:
         self.alarm.confirmed()
         return recorded.state or lease.state
 
+    def refresh(self, lease: Lease) -> None:
+        """Ask for URLs that work, of a task that the archive stage has handed back, and end its lease.
+
+        Raises Failure where the API has not said anything about the task; the caller ends the lease.
+        """
+        self.ledger.outcomes.refreshed(lease, got_urls=self._refresh(lease))
+
+    def _refresh(self, lease: Lease) -> bool:
+        """Whether the API named files. A crash after they are recorded costs one more question."""
+        try:
+            task = self.client.query(lease.family or "", lease.task_id, priority=Priority.FRESH)
+        except TaskNotFound:
+            return False
+        except Failure as error:
+            if error.disposition is Disposition.BURY:
+                return False
+            raise
+        # Our id may be another task's external id: once our task is purged, the API answers with that one.
+        if task.status is not Status.SUCCEEDED or task.task_id != lease.task_id or not task.assets:
+            return False
+        self.ledger.records.refresh_assets(lease, task)
+        return True
+
     def _find(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None) -> Task | NotThere:
         shown = None if batch is None else batch.get(lease.task_id)
         if isinstance(shown, Failure):

@@ -13,7 +13,7 @@ from archiver.ledger import Ledger
 from archiver.ledger.tables import schema
 from archiver.model import Stage
 from tests.deadlines.simulation import in_memory
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, START, Desk
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, START, Desk, claim_archive
 
 HOST = "s15-kling.klingai.com"
 TIMES = 20
@@ -38,19 +38,19 @@ def measure_claims(rows: int) -> ClaimFigures:
     """Fill a ledger with `rows` succeeded tasks and claim from it."""
     with in_memory() as folder, contextlib.closing(Desk(folder)) as desk:
         _fill(desk, rows, due_at=START)
-        single = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
-        sixteen = _median(lambda: desk.ledger.claims.archive(count=16, offset=0, account=ACCOUNT))
+        single = _median(lambda: claim_archive(desk.ledger, count=1, account=ACCOUNT))
+        sixteen = _median(lambda: claim_archive(desk.ledger, count=16, account=ACCOUNT))
         refused = HostRefusing("refused", host=HOST)
         desk.ledger.holds.set(refused, account=ACCOUNT, stage=Stage.ARCHIVE)
-        held = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
+        held = _median(lambda: claim_archive(desk.ledger, count=1, account=ACCOUNT))
         _release(desk.ledger)
         _fill(desk, rows, due_at=START + DAY)
-        none_due = _median(lambda: desk.ledger.claims.archive(count=1, offset=0, account=ACCOUNT))
+        none_due = _median(lambda: claim_archive(desk.ledger, count=1, account=ACCOUNT))
     return ClaimFigures(rows, single, sixteen, none_due, held)
 
 
 def _release(ledger: Ledger) -> None:
-    ledger.holds.release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=FAMILY, host=HOST)
+    ledger.holds.release_host(account=ACCOUNT, host=HOST, reasons=[HostRefusing.reason])
 
 
 def _median(call: Callable[[], object]) -> float:

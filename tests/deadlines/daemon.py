@@ -25,6 +25,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.archive.transfer import TransferLimits
+from archiver.archive.transfers import HostJudge, TransferQueue
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.stages import Account, Clock, Stages, build_stages
 from archiver.engine.threads import Threads
@@ -260,14 +261,16 @@ class _FiberPool(concurrent.futures.Executor):
         return future
 
 
-class _InPlace(concurrent.futures.Executor):
-    """Does at once, in the fiber that asks, what the transfers' threads would do side by side."""
+class _InPlace(TransferQueue):
+    """Does at once, in the fiber that asks, what the transfers' threads would do side by side. A file that waited for
+    another fiber would stop the timeline."""
 
-    def submit(
-        self, work: Callable[..., Any], /, *args: Any, **named: Any
-    ) -> "concurrent.futures.Future[Any]":
+    def __init__(self, hosts: HostJudge) -> None:
+        super().__init__(concurrent.futures.Executor(), threads=1, hosts=hosts)
+
+    def submit(self, host: str, work: Callable[[], Any]) -> "concurrent.futures.Future[Any]":  # noqa: ARG002 -- the base's signature
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        _fulfil(future, lambda: work(*args, **named))
+        _fulfil(future, work)
         return future
 
 
@@ -317,7 +320,7 @@ class Daemon:
             transport=api,
         )
         self.metrics = Metrics()
-        stages = self._stages(bucket)
+        stages = self._stages(bucket, slots=slots)
         self._fibers = Fibers(world.timeline, self._looking, stages.keeper)
         self.worker = Worker(
             stages,
@@ -374,7 +377,7 @@ class Daemon:
         self._lookings.append(looking)
         return looking
 
-    def _stages(self, bucket: Bucket) -> Stages:
+    def _stages(self, bucket: Bucket, *, slots: int) -> Stages:
         account = Account(
             name=ACCOUNT,
             families=self._families,
@@ -387,10 +390,12 @@ class Daemon:
             store=bucket,
             fetcher=self.cdn,
             metrics=self.metrics,
-            transfer_pool=_InPlace(),
+            transfer_pool=concurrent.futures.Executor(),
+            transfers=slots,
             clock=Clock(self.now, self.monotonic, self._rand.random),
         )
-        return dataclasses.replace(stages, swept_families=FAMILIES)
+        archiver = dataclasses.replace(stages.archiver, transfers=_InPlace(stages.hosts))
+        return dataclasses.replace(stages, archiver=archiver, swept_families=FAMILIES)
 
     def _upkeep(self, *, sweep_interval_seconds: float) -> Upkeep:
         self._daemon_id = new_daemon_id()

@@ -16,6 +16,7 @@ from archiver.commands.terminal.invocation import Invocation
 from archiver.failures import Bury, Failure
 from archiver.ledger import Ledger
 from archiver.model import Asset, DiscoveredBy, Lease, Role, Status, StoredAsset, Task
+from tests.harness.ledgers import claim_archive
 from tests.project.secret_watch import WATCH
 from tests.simulator import KlingSimulator
 
@@ -168,7 +169,7 @@ def bury(ledger: Ledger, task_id: str, error: Failure, *, account: str = ACCOUNT
 
 def lease_of(ledger: Ledger, task_id: str, *, account: str = ACCOUNT) -> Lease:
     """Claim this task for archiving, and give the others back."""
-    leases = ledger.claims.archive(count=50, offset=0, account=account)
+    leases = claim_archive(ledger, count=50, account=account)
     for lease in leases:
         if lease.task_id != task_id:
             ledger.outcomes.give_back(lease)

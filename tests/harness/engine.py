@@ -28,7 +28,7 @@ from archiver.ledger.claims import Claims
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.outcomes import Outcomes
 from archiver.metrics import Metrics
-from archiver.model import Callback, DiscoveredBy, Lease, LeasedAsset, Status, StoredAsset
+from archiver.model import Callback, DiscoveredBy, Lane, Lease, LeasedAsset, Stage, Status, StoredAsset
 from tests.harness.fake_store import FakeStore
 from tests.simulator import KlingSimulator
 
@@ -37,6 +37,9 @@ FAMILY = "images/generations"
 _SSL_CONTEXT = ssl.create_default_context()
 """Made once: reading the certificates takes longer than a whole attempt."""
 LIMITS = TransferLimits(image_bytes_max=1024 * 1024, video_bytes_max=4 * 1024 * 1024)
+
+
+TRANSFERS = 8
 
 
 class EngineClock:
@@ -166,7 +169,7 @@ class Engine:
         self.space: Space | None = None
         """What the spool's file system says it has; None: the truth."""
         self.metrics = Metrics()
-        self._folder = folder
+        self.ledger_folder = folder
         self._limits = limits
         self._ledger_class = ledger_class
         self._families = tuple(families)
@@ -190,14 +193,14 @@ class Engine:
         """A new process; with `ledger_lost`, on a new ledger."""
         self._close()
         if ledger_lost:
-            for path in self._folder.glob("ledger.db*"):
+            for path in self.ledger_folder.glob("ledger.db*"):
                 path.unlink()
         self.effects.plan.clear()
         self._open()
 
     def _open(self) -> None:
         sim, clock = self.sim, self.clock
-        url = f"sqlite:///{self._folder}/ledger.db"
+        url = f"sqlite:///{self.ledger_folder}/ledger.db"
         HookedClaims.effects = HookedOutcomes.effects = HookedFetcher.effects = self.effects
         self.ledger = self._ledger_class.open(url, daemon=True, now=clock.now)
         self.client = KlingClient(
@@ -206,12 +209,12 @@ class Engine:
             RateLimiter(1000, wait=lambda _seconds: False),
             now=self._client_now,
         )
-        self.spool_folder = self._folder / "spool"
+        self.spool_folder = self.ledger_folder / "spool"
         self.spool = Spool(self.spool_folder, space=lambda folder: self.space or disk_space(folder))
         self.fetcher = HookedFetcher(
             policy=EgressPolicy.parse([sim.origin]), spool=self.spool, ssl_context=_SSL_CONTEXT
         )
-        self._pool = concurrent.futures.ThreadPoolExecutor(4)
+        self._pool = concurrent.futures.ThreadPoolExecutor(TRANSFERS)
         self.stages = self.stages_for(self._families)
         self.keeper, self.archiver = self.stages.keeper, self.stages.archiver
         self.transfer, self.failure_handler = self.archiver.transfer, self.stages.failure_handler
@@ -234,6 +237,7 @@ class Engine:
             fetcher=self.fetcher,
             metrics=self.metrics,
             transfer_pool=self._pool,
+            transfers=TRANSFERS,
             clock=Clock(self.clock.now, self.clock.monotonic, lambda: 0.5),
         )
 
@@ -269,10 +273,14 @@ class Engine:
             tasks = [self.client.query(family, task_id, priority=Priority.VERIFY)]
         self.ledger.records.record(tasks, account=ACCOUNT, discovered_by=by, rand=0.5)
 
+    def due(self) -> int:
+        """How many tasks the archive stage could take now; it takes none."""
+        return int(self.ledger.claims.any_due(Stage.ARCHIVE, account=ACCOUNT))
+
     def claim(self) -> Lease:
         """Lease the one task that is due."""
         asked_at = self.keeper.asking()
-        (lease,) = self.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)
+        (lease,) = self.ledger.claims.archive(slots=dict.fromkeys(Lane, 1), count_max=1, account=ACCOUNT)
         self.keeper.keep([lease], asked_at=asked_at)
         return lease
 
@@ -290,9 +298,24 @@ class Engine:
             self.keeper.drop(lease)
         return None
 
+    def refresh(self) -> bool:
+        """Ask for fresh URLs as verification does, where a task wants them; whether one did."""
+        asked_at = self.keeper.asking()
+        leases = self.ledger.claims.fresh(account=ACCOUNT, count=1)
+        self.keeper.keep(leases, asked_at=asked_at)
+        for lease in leases:
+            try:
+                self.stages.verifier.refresh(lease)
+            except Exception as error:  # noqa: BLE001 -- as the worker's: whatever it is, it is settled
+                self.failure_handler.handle(lease, error)
+            finally:
+                self.keeper.drop(lease)
+        return bool(leases)
+
     def attempt_again(self) -> Exception | None:
-        """The next try, once it is due."""
+        """The next try, once it is due; verification has asked for fresh URLs where the last one wanted some."""
         self.clock.advance(seconds=16 * 60)
+        self.refresh()
         return self.attempt()
 
     def use_api_key(self) -> None:

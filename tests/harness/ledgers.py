@@ -5,7 +5,8 @@ import pathlib
 import sqlite3
 from typing import Any
 
-from archiver.failures import Failure, NotMedia, decide
+from archiver.engine.slots.lane_slots import lane_slots
+from archiver.failures import Failure, NeverMedia, decide
 from archiver.ledger import Ledger, RecordedTask
 from archiver.model import (
     Asset,
@@ -28,6 +29,16 @@ START = 1_790_000_000_000
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 RAND = 0.5
 """Jitter takes a random half: with this one, a delay is three quarters of its cap."""
+
+
+def claim_archive(ledger: Ledger, *, count: int, account: str, started: int = 0) -> list[Lease]:
+    """Lease up to `count` tasks for the archive stage, each lane its share, as an idle engine does.
+
+    `started` is the number of the first slot.
+    """
+    return ledger.claims.archive(
+        slots=lane_slots(count, running={}, started=started), count_max=count, account=account
+    )
 
 
 class Clock:
@@ -164,7 +175,7 @@ class Desk:
 
     def claim_all(self, stage: Stage, *, count: int = 10) -> list[Lease]:
         if stage is Stage.ARCHIVE:
-            return self.ledger.claims.archive(count=count, offset=0, account=ACCOUNT)
+            return claim_archive(self.ledger, count=count, account=ACCOUNT)
         return self.ledger.claims.verify(count=count, offset=0, account=ACCOUNT)
 
     def fail(self, lease: Lease, error: Failure) -> None:
@@ -205,7 +216,7 @@ class Desk:
 
     def _bring_buried(self, task_id: str) -> None:
         self.say(answer(task_id))
-        self.fail(self.claim(Stage.ARCHIVE), NotMedia("a web page"))
+        self.fail(self.claim(Stage.ARCHIVE), NeverMedia("a web page"))
 
     def _bring_unknown(self, task_id: str) -> None:
         self.tell(task_id)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from archiver.archive.transfers import TransferQueue
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.archive_loop import ArchiveLoop
 from archiver.engine.stages import Stages
@@ -25,7 +26,7 @@ from archiver.engine.worker import Loop, Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger, new_daemon_id
 from archiver.model import Callback, State, Status
-from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
+from tests.harness.engine import ACCOUNT, FAMILY, TRANSFERS, Died, Engine
 from tests.pipeline.effects import Mishap, Mishaps
 from tests.simulator import KlingSimulator
 
@@ -123,8 +124,9 @@ class Pipeline:
         self.mishaps.hook_ledger(engine.ledger)
         for owner in ("client", "fetcher", "spool"):
             self.mishaps.hook(owner, getattr(engine, owner))
+        transfers = TransferQueue(Inline(), threads=TRANSFERS, hosts=engine.stages.hosts)
         stages = dataclasses.replace(
-            engine.stages, archiver=dataclasses.replace(engine.archiver, pool=Inline())
+            engine.stages, archiver=dataclasses.replace(engine.archiver, transfers=transfers)
         )
         upkeep = Upkeep(
             clocks=ApiClocks({ACCOUNT: engine.client}, 1000, now=clock.now),

@@ -34,7 +34,7 @@ from archiver.ledger import Ledger, new_daemon_id
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
 from tests.harness.fake_store import FakeStore
-from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, SECOND, Clock
+from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, SECOND, Clock, claim_archive
 from tests.simulator import KlingSimulator
 
 RATE_PER_SECOND = 2.0
@@ -130,6 +130,7 @@ class Service:
         self.keeper, self.verifier, self.archiver = stages.keeper, stages.verifier, stages.archiver
         self.list_matcher = stages.list_matcher
         self.failure_handler = stages.failure_handler
+        self._hosts = stages.hosts
         self.sweeps = SweepLoop(
             sweeper=stages.sweeper,
             families=(FAMILY,),
@@ -194,9 +195,9 @@ class Service:
         """Ask for whatever waits, and fetch nothing yet. Questions take time: `until` (Unix ms) it may go on."""
         while self.clock() < until and self.ledger.claims.any_due(Stage.VERIFY, account=ACCOUNT):
             began = self.list_matcher.match().began
-            if not self._each(
-                self.ledger.claims.verify(count=4, offset=0, due_before=began, account=ACCOUNT), Stage.VERIFY
-            ):
+            claims = self.ledger.claims
+            leases = claims.verify(count=4, offset=0, due_before=began, account=ACCOUNT)
+            if not self._each([*leases, *claims.fresh(account=ACCOUNT, count=1)]):
                 return
 
     # --- the worker's steps -------------------------------------------------------------------------------
@@ -207,15 +208,17 @@ class Service:
             self.upkeep.run_once()
         self.sweeps.step()
         self.verify_all(until=until)
-        while leases := self.ledger.claims.archive(count=8, offset=0, account=ACCOUNT):
-            self._each(leases, Stage.ARCHIVE)
+        while leases := claim_archive(self.ledger, count=8, account=ACCOUNT):
+            self._each(leases)
 
-    def _each(self, leases: list[Lease], stage: Stage) -> bool:
+    def _each(self, leases: list[Lease]) -> bool:
         self.keeper.keep(leases, asked_at=self._seconds())
         for lease in leases:
             self.keeper.renew()
             try:
-                if stage is Stage.VERIFY:
+                if lease.fresh_wanted_at is not None and lease.stage is Stage.VERIFY:
+                    self.verifier.refresh(lease)
+                elif lease.stage is Stage.VERIFY:
                     self.verifier.ask(lease)
                     self._lift(Stage.VERIFY, Stage.SWEEP)
                 else:
@@ -227,6 +230,8 @@ class Service:
                 self.failure_handler.handle(lease, error)
             finally:
                 self.keeper.drop(lease)
+                for host, reasons in self._hosts.take_recovered().items():
+                    self.ledger.holds.release_host(account=ACCOUNT, host=host, reasons=reasons)
         return bool(leases)
 
     def _lift(self, *stages: Stage) -> None:

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 
+from archiver.engine.host_watch import DOWN_IN_A_ROW
 from archiver.failures import BucketMissing, LedgerUnavailable, Stopped
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
@@ -26,6 +27,12 @@ def everyday(pipeline: Pipeline) -> None:
 def cdn_fails_once(pipeline: Pipeline) -> None:
     pipeline.sim.fault("cdn", faults.Raw(500), times=1)
     pipeline.tell(pipeline.task(images=2))
+
+
+def cdn_is_down(pipeline: Pipeline) -> None:
+    """Five tasks have no answer: their host is held until a whole file comes."""
+    pipeline.sim.fault("cdn", faults.Raw(500), times=2 * DOWN_IN_A_ROW)
+    pipeline.tell(*(pipeline.task(listed=False) for _ in range(DOWN_IN_A_ROW)))
 
 
 def bucket_is_missing(pipeline: Pipeline) -> None:
@@ -50,8 +57,8 @@ def keys_are_refused(pipeline: Pipeline) -> None:
 
 
 def an_operator_digs_up(pipeline: Pipeline) -> None:
-    """A web page instead of an image buries the task; the operator asks for another try once that is known."""
-    pipeline.sim.fault("cdn", faults.Html(), times=1)
+    """A file over the limit buries the task; the operator asks for another try once that is known."""
+    pipeline.sim.fault("cdn", faults.Endless(), times=1)
     task_id = pipeline.task()
     pipeline.tell(task_id)
 
@@ -151,6 +158,9 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.outcomes.not_found": a_forged_id,
     "ledger.deadlines.prune": an_old_forged_id,
     "ledger.records.refresh_assets": signatures_have_ended,
+    "ledger.outcomes.want_fresh": signatures_have_ended,
+    "ledger.outcomes.refreshed": signatures_have_ended,
+    "ledger.holds.release_host": cdn_is_down,
     "ledger.outcomes.give_back": a_stop_while_waiting,
     "ledger.claims.renew": a_slow_file,
     "ledger.deadlines.expire": a_deadline_in_an_outage,

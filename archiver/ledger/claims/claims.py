@@ -4,12 +4,12 @@ After a crash the row is due again when its lease ends: no process has to notice
 """
 
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from archiver.ledger.claims import matching
-from archiver.ledger.claims.lanes import claim_lanes, unconfirmed_share
+from archiver.ledger.claims.lanes import claim_in_turns, claim_lane, unconfirmed_share
 from archiver.ledger.claims.leasing import (
     ACCOUNT,
     LEASE_SECONDS,
@@ -22,13 +22,15 @@ from archiver.ledger.claims.leasing import (
     free,
     lease_rows,
     leasing,
+    run_claim,
 )
 from archiver.ledger.claims.matching import LONGEST_DUE, PendingCounts, is_batchable
-from archiver.ledger.claims.probes import WHOLE_HOLD, claim_probes, covers, holds_of
+from archiver.ledger.claims.probes import WHOLE_HOLD, allowed, claim_probes, holds_of, is_whole
+from archiver.ledger.claims.promotion import promote
 from archiver.ledger.part import Part
-from archiver.ledger.tables import schema
+from archiver.ledger.tables import groups, schema
 from archiver.ledger.tables.rows import read_asset
-from archiver.model import Lease, LeasedAsset, Stage
+from archiver.model import Lane, Lease, LeasedAsset, Stage
 
 BATCH_SCAN_ROWS_MAX = 2000
 """Rows that a claim looks at to tell batch ids from others. It stops there even if it finds none: callbacks must not
@@ -40,6 +42,13 @@ _ANY_DUE = (
     .where(schema.tasks.c.due_at <= NOW, free(NOW))
     .limit(1)
 )
+
+_WANTS_FRESH = (
+    sa.select(schema.tasks.c.id)
+    .where(schema.tasks.c.account == ACCOUNT, schema.tasks.c.fresh_due_at <= NOW, free(NOW))
+    .order_by(schema.tasks.c.fresh_due_at)
+)
+_CLAIM_FRESH = leasing(_WANTS_FRESH.limit(SLOTS))
 
 _ASSETS_IF_LEASED = (
     sa.select(schema.assets)
@@ -53,20 +62,53 @@ class Claims(Part):
     """Taking leases and keeping them."""
 
     def archive(
-        self, *, account: str, count: int, offset: int, hosts_avoided: Collection[str] = ()
+        self,
+        *,
+        account: str,
+        slots: Mapping[Lane, int],
+        count_max: int,
+        hosts_avoided: Collection[str] = (),
+        hosts_first_tries_only: Collection[str] = (),
     ) -> list[Lease]:
-        """Lease up to `count` succeeded tasks: first due probes of holds, then a share for each lane. `offset` is the
-        number of the first slot; it decides the lanes."""
-        host = schema.tasks.c.asset_host
+        """Lease up to `count_max` tasks: first due probes of holds, then at most `slots` of each lane, in their order.
+
+        Of a held host, and of `hosts_first_tries_only`, only tasks that were never tried there; none of
+        `hosts_avoided`.
+        """
+        excluded = {rank + host for host in hosts_avoided for rank in groups.RANKS}
+        excluded |= {rank + host for host in hosts_first_tries_only for rank in (groups.TRIED, groups.LOST)}
         with self._database.write() as connection:
             now = self._now()
+            promote(connection, schema.QUEUE_ARCHIVE, account=account, now=now)
             holds = holds_of(connection, Stage.ARCHIVE, account=account)
-            probes = claim_probes(connection, holds, count=count, now=now)
-            allowed = [~covers(hold) for hold in holds]
-            if hosts_avoided:
-                allowed.append(sa.or_(host.is_(None), host.not_in(hosts_avoided)))
-            rest = Request(schema.QUEUE_ARCHIVE, account, now=now, due_before=now)
-            return probes + claim_lanes(connection, rest, allowed, count=count - len(probes), offset=offset)
+            leases = claim_probes(connection, holds, count=count_max, now=now)
+            if any(is_whole(hold) for hold in holds):
+                return leases
+            excluded |= {name for hold in holds for name in groups.covered_by(hold)}
+            request = Request(schema.QUEUE_ARCHIVE, account, now=now, due_before=now)
+            for lane, of_lane in slots.items():
+                count = min(of_lane, count_max - len(leases))
+                leases += claim_lane(connection, lane, request, excluded=excluded, slots=count)
+            return leases
+
+    def fresh(self, *, account: str, count: int) -> list[Lease]:
+        """Lease up to `count` tasks whose URLs do not work, for verification to ask for others. A read looks first:
+        nearly always there are none."""
+        with self._database.read() as connection:
+            wanting = {"of_account": account, "now": self._now()}
+            if connection.execute(_WANTS_FRESH.limit(1), wanting).first() is None:
+                return []
+        with self._database.write() as connection:
+            now = self._now()
+            holds = holds_of(connection, Stage.VERIFY, account=account)
+            if any(is_whole(hold) for hold in holds):
+                return []
+            held = [hold["family"] for hold in holds]
+            claim = _CLAIM_FRESH
+            if held:
+                claim = leasing(_WANTS_FRESH.where(schema.tasks.c.family.not_in(held)).limit(SLOTS))
+            parameters = {"of_account": account, "slots": count}
+            return run_claim(connection, claim, parameters, now=now, stage=Stage.VERIFY)
 
     def verify(
         self,
@@ -86,14 +128,16 @@ class Claims(Part):
         with self._database.write() as connection:
             now = self._now()
             due_before = now if due_before is None else min(now, due_before)
+            promote(connection, schema.QUEUE_VERIFY, account=account, now=now)
             holds = holds_of(connection, Stage.VERIFY, account=account)
             leases = claim_probes(connection, holds, count=count, now=now)
-            allowed = [~covers(hold) for hold in holds]
-            waiting = LONGEST_DUE.where(*allowed)
-            chosen = waiting.with_only_columns(schema.tasks.c.id).limit(SLOTS)
+            if any(is_whole(hold) for hold in holds):
+                return leases
+            held = [hold["family"] for hold in holds]
+            scanned = LONGEST_DUE.where(*allowed(held)).limit(BATCH_SCAN_ROWS_MAX).subquery()
+            chosen = sa.select(scanned.c.id).limit(SLOTS)
             if own_paths_only:
-                scanned = waiting.limit(BATCH_SCAN_ROWS_MAX).subquery()
-                chosen = sa.select(scanned.c.id).where(~is_batchable(scanned.c)).limit(SLOTS)
+                chosen = chosen.where(~is_batchable(scanned.c))
             unconfirmed = functools.partial(
                 lease_rows,
                 connection,
@@ -102,10 +146,11 @@ class Claims(Part):
             )
             if share := unconfirmed_share(count - len(leases), offset=offset):
                 leases += unconfirmed(slots=share)
-            leases += claim_lanes(
+            leases += claim_in_turns(
                 connection,
                 Request(schema.QUEUE_VERIFY, account, now=now, due_before=due_before),
-                [*allowed, ~is_batchable(schema.tasks.c)] if own_paths_only else allowed,
+                excluded=[groups.UNTRIED + family for family in held],
+                batchable_excluded=own_paths_only,
                 count=count - len(leases),
                 offset=offset - unconfirmed_share(offset, offset=0),
             )
@@ -122,8 +167,11 @@ class Claims(Part):
         with self._database.write() as connection:
             now = self._now()
             due_before = now if due_before is None else min(now, due_before)
-            allowed = [~covers(hold) for hold in holds_of(connection, Stage.VERIFY, account=account)]
-            scanned = LONGEST_DUE.where(*allowed).limit(BATCH_SCAN_ROWS_MAX).subquery()
+            holds = holds_of(connection, Stage.VERIFY, account=account)
+            if any(is_whole(hold) for hold in holds):
+                return []
+            held = [hold["family"] for hold in holds]
+            scanned = LONGEST_DUE.where(*allowed(held)).limit(BATCH_SCAN_ROWS_MAX).subquery()
             claim = leasing(sa.select(scanned.c.id).where(is_batchable(scanned.c)).limit(SLOTS))
             queues = STAGE_QUEUES[Stage.VERIFY]
             for queue in reversed(queues) if unconfirmed_share(1, offset=offset) else queues:
@@ -143,6 +191,11 @@ class Claims(Part):
                 parameters = {"of_queue": queue, "of_account": account, "now": now}
                 if connection.execute(_ANY_DUE, parameters).first() is not None:
                     return True
+            if stage is Stage.VERIFY:
+                wants_fresh = _WANTS_FRESH.limit(1)
+                return (
+                    connection.execute(wants_fresh, {"of_account": account, "now": now}).first() is not None
+                )
             return False
 
     def renew(self, leases: Sequence[Lease]) -> set[int]:

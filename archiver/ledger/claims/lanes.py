@@ -1,62 +1,105 @@
-"""Lanes: in which order the due tasks of a queue are leased."""
+"""Lanes: in which order the due tasks of a queue are leased.
 
-from collections.abc import Mapping, Sequence
+Each statement leases one row: the best by the lane's order among the best of each claim group. So it takes one step
+along an index for each group, however long the backlog is.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from archiver.ledger.claims.leasing import (
-    ACCOUNT,
-    DUE_BEFORE,
-    NOW,
-    QUEUE,
-    SLOTS,
-    Request,
-    free,
-    lease_rows,
-    leasing,
-)
-from archiver.ledger.databases.dialect import without_index
-from archiver.ledger.tables import schema
-from archiver.model import Lease
+from archiver.ledger.claims.leasing import ACCOUNT, DUE_BEFORE, NOW, QUEUE, Request, free, leasing, run_claim
+from archiver.ledger.tables import groups, schema
+from archiver.model import Lane, Lease
 
-LANES = ("deadline", "attempts", "deadline", "newest")
+TURNS = (Lane.DEADLINE, Lane.ATTEMPTS, Lane.DEADLINE, Lane.NEWEST)
 """Slot by slot: half to the nearest deadline, a quarter to the fewest attempts, a quarter to the newest."""
 
 UNCONFIRMED_EVERY = 4
 """The last of each four slots of verification is first an unconfirmed id's: where many tasks run and no list can be
 read, running ones alone would take every question, and a new callback would never be asked about."""
 
+_LOWEST = sa.bindparam("lowest_group", type_=sa.Text)
+_BELOW = sa.bindparam("below_group", type_=sa.Text)
+_EXCLUDED = sa.bindparam("excluded_groups", type_=sa.Text, expanding=True)
 
-def _lane(*order: sa.ColumnElement[Any]) -> sa.Select[int]:
-    table = schema.tasks
-    return (
-        sa.select(table.c.id)
-        # The index must give the order: one on due_at would make SQLite sort the whole backlog.
-        .where(table.c.queue == QUEUE, without_index(table.c.due_at) <= DUE_BEFORE, free(NOW))
-        .where(table.c.confirmed_at.is_not(None))  # always true here; allows the partial indexes
-        .where(table.c.account == ACCOUNT)
-        .order_by(*order)
-        .limit(SLOTS)
+
+def _of_queue(table: sa.FromClause) -> Sequence[sa.ColumnElement[bool]]:
+    return (table.c.queue == QUEUE, table.c.account == ACCOUNT, table.c.claim_group < _BELOW)
+
+
+def _groups() -> sa.CTE:
+    """The names of the groups that have rows: one step along an index for each, then NULL."""
+    first, following = schema.tasks.alias(), schema.tasks.alias()
+    names = sa.select(sa.func.min(first.c.claim_group).label("name")).where(
+        *_of_queue(first), first.c.claim_group >= _LOWEST
     )
+    cte = names.cte("group_names", recursive=True)
+    next_name = sa.select(sa.func.min(following.c.claim_group)).where(
+        *_of_queue(following), following.c.claim_group > cte.c.name
+    )
+    return cte.union_all(sa.select(next_name.scalar_subquery()).where(cte.c.name.is_not(None)))
 
 
-_LANE_ROWS: Mapping[str, sa.Select[int]] = {
-    "deadline": _lane(schema.tasks.c.deadline_at),
-    "attempts": _lane(schema.tasks.c.attempts, schema.tasks.c.due_at),
+def _lane(*order: str, descending: bool = False) -> ReturningUpdate[Any]:
+    """Lease the first row by the columns `order`."""
+
+    def ordered(table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
+        return [table.c[name].desc() if descending else table.c[name] for name in order]
+
+    names, row, best = _groups(), schema.tasks.alias(), schema.tasks.alias()
+    first_of_group = (
+        sa.select(row.c.id)
+        .where(row.c.queue == QUEUE, row.c.account == ACCOUNT, row.c.claim_group == names.c.name)
+        .where(row.c.due_at <= DUE_BEFORE, free(NOW, row))
+        .order_by(*ordered(row))
+        .limit(1)
+        .scalar_subquery()
+    )
+    firsts = (
+        sa.select(first_of_group.label("id"))
+        .where(names.c.name.is_not(None), names.c.name.not_in(_EXCLUDED))
+        .subquery()
+    )
+    chosen = (
+        sa.select(best.c.id)
+        .select_from(firsts.join(best, best.c.id == firsts.c.id))
+        .order_by(*ordered(best), best.c.id)
+        .limit(1)
+    )
+    return leasing(chosen)
+
+
+CLAIMS: Mapping[Lane, ReturningUpdate[Any]] = {
+    Lane.DEADLINE: _lane("deadline_at"),
+    Lane.ATTEMPTS: _lane("attempts", "due_at"),
     # Not by first sight: all of a backlog that a sweep finds would be newer than the callback before it.
-    "newest": _lane(schema.tasks.c.deadline_at.desc()),
+    Lane.NEWEST: _lane("deadline_at", descending=True),
+    Lane.LOST: _lane("attempts", "due_at"),
 }
 
-CLAIMS: Mapping[str, ReturningUpdate[Any]] = {lane: leasing(rows) for lane, rows in _LANE_ROWS.items()}
-"""The claim of each lane while nothing is held."""
 
-
-def shares(count: int, *, offset: int) -> dict[str, int]:
-    """How many of `count` slots, the first being slot number `offset`, go to each lane."""
-    lanes = [LANES[(offset + slot) % len(LANES)] for slot in range(count)]
-    return {lane: lanes.count(lane) for lane in dict.fromkeys(lanes)}
+def claim_lane(
+    connection: sa.Connection, lane: Lane, request: Request, *, excluded: Collection[str], slots: int
+) -> list[Lease]:
+    """Lease up to `slots` rows in the order of `lane`, none of the `excluded` groups."""
+    parameters = {
+        "of_queue": request.queue,
+        "of_account": request.account,
+        "due_before": request.due_before,
+        "lowest_group": groups.LOST if lane is Lane.LOST else groups.UNTRIED,
+        "below_group": groups.END if lane is Lane.LOST else groups.LOST,
+        "excluded_groups": sorted(excluded),
+    }
+    leases: list[Lease] = []
+    for _ in range(slots):
+        leased = run_claim(connection, CLAIMS[lane], parameters, now=request.now, lane=lane)
+        if not leased:
+            break
+        leases += leased
+    return leases
 
 
 def unconfirmed_share(count: int, *, offset: int) -> int:
@@ -64,16 +107,48 @@ def unconfirmed_share(count: int, *, offset: int) -> int:
     return (offset + count) // UNCONFIRMED_EVERY - offset // UNCONFIRMED_EVERY
 
 
-def claim_lanes(
+def claim_in_turns(
     connection: sa.Connection,
     request: Request,
-    allowed: Sequence[sa.ColumnElement[bool]],
     *,
+    excluded: Collection[str],
+    batchable_excluded: bool,
     count: int,
     offset: int,
 ) -> list[Lease]:
+    """Lease up to `count` rows, each slot in the order of its turn; `offset` is the number of the first slot.
+
+    `batchable_excluded` leaves out the families that one query answers for many ids.
+    """
+    if batchable_excluded and count > 0:
+        excluded = [*excluded, *_batchable_groups(connection, request)]
     leases: list[Lease] = []
-    for lane, slots in shares(count, offset=offset).items():
-        claim = leasing(_LANE_ROWS[lane].where(*allowed)) if allowed else CLAIMS[lane]
-        leases += lease_rows(connection, claim, request, slots=slots)
+    for slot in range(offset, offset + count):
+        leased = claim_lane(connection, TURNS[slot % len(TURNS)], request, excluded=excluded, slots=1)
+        if not leased:
+            break
+        leases += leased
     return leases
+
+
+_BATCHABLE_GROUPS = (
+    sa.select((names := _groups()).c.name)
+    .where(names.c.name.is_not(None))
+    .where(
+        sa.or_(
+            names.c.name == groups.UNTRIED,
+            names.c.name.like(groups.UNTRIED + "tasks/%"),
+            names.c.name.like(groups.UNTRIED + "solutions/%"),
+        )
+    )
+)
+
+
+def _batchable_groups(connection: sa.Connection, request: Request) -> list[str]:
+    parameters = {
+        "of_queue": request.queue,
+        "of_account": request.account,
+        "lowest_group": groups.UNTRIED,
+        "below_group": groups.END,
+    }
+    return list(connection.execute(_BATCHABLE_GROUPS, parameters).scalars())

@@ -10,7 +10,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of, read_lease
-from archiver.model import Lease, Stage
+from archiver.model import Lane, Lease, Stage
 
 LEASE_SECONDS = 30
 TAKEOVER_SECONDS = 5
@@ -34,9 +34,9 @@ QUEUE = sa.bindparam("of_queue", type_=sa.Text)
 SLOTS = sa.bindparam("slots", type_=sa.Integer)
 
 
-def free(now: int | sa.BindParameter[int]) -> sa.ColumnElement[bool]:
-    """No worker holds a lease on the row, or one that may be taken over."""
-    until = schema.tasks.c.lease_until
+def free(now: int | sa.BindParameter[int], table: sa.FromClause = schema.tasks) -> sa.ColumnElement[bool]:
+    """No worker holds a lease on the row of `table`, or one that may be taken over."""
+    until = table.c.lease_until
     return sa.or_(until.is_(None), until <= now - TAKEOVER_MS)
 
 
@@ -53,6 +53,7 @@ def leasing(chosen: sa.Select[int]) -> ReturningUpdate[Any]:
             due_at=until + TAKEOVER_MS,
             attempts=table.c.attempts + 1,
             asked_at=NOW,
+            claim_group=None,
         )
         .returning(table)
     )
@@ -72,7 +73,7 @@ class Request:
 def lease_rows(
     connection: sa.Connection, claim: ReturningUpdate[Any], request: Request, *, slots: int
 ) -> list[Lease]:
-    parameters: dict[str, int | str] = {
+    parameters: dict[str, object] = {
         "of_queue": request.queue,
         "of_account": request.account,
         "due_before": request.due_before,
@@ -84,12 +85,17 @@ def lease_rows(
 def run_claim(
     connection: sa.Connection,
     claim: ReturningUpdate[Any],
-    parameters: Mapping[str, int | str],
+    parameters: Mapping[str, object],
     *,
     now: int,
     is_probe: bool = False,
+    lane: Lane | None = None,
+    stage: Stage | None = None,
 ) -> list[Lease]:
-    lease: dict[str, int | str] = {"token": uuid.uuid4().hex, "until": now + LEASE_SECONDS * 1000, "now": now}
+    """Run a claim; the leases, of the stage of their rows' queue unless `stage` is another."""
+    lease: dict[str, object] = {"token": uuid.uuid4().hex, "until": now + LEASE_SECONDS * 1000, "now": now}
     rows = connection.execute(claim, {**parameters, **lease}).mappings().all()
     assets = assets_of(connection, [row["id"] for row in rows if row["queue"] == schema.QUEUE_ARCHIVE])
-    return [read_lease(row, assets.get(row["id"], ()), is_probe=is_probe) for row in rows]
+    return [
+        read_lease(row, assets.get(row["id"], ()), is_probe=is_probe, lane=lane, stage=stage) for row in rows
+    ]

@@ -10,6 +10,7 @@ from archiver.ledger.tables import schema
 from archiver.model import (
     Asset,
     DiscoveredBy,
+    Lane,
     Lease,
     LeasedAsset,
     Role,
@@ -89,15 +90,24 @@ def read_asset(row: Mapping[Any, Any]) -> LeasedAsset:
             source_url=row["source_url"],
             suspect=row["suspect"],
         )
-    return LeasedAsset(asset, stored, row["incomplete_sha256"], row["incomplete_at"])
+    return LeasedAsset(
+        asset, stored, row["incomplete_sha256"], row["incomplete_at"], row["reason"], row["failing_since"]
+    )
 
 
-def read_lease(row: Mapping[Any, Any], assets: tuple[LeasedAsset, ...], *, is_probe: bool) -> Lease:
-    """A leased row of `tasks`, as the worker gets it."""
+def read_lease(
+    row: Mapping[Any, Any],
+    assets: tuple[LeasedAsset, ...],
+    *,
+    is_probe: bool,
+    lane: Lane | None = None,
+    stage: Stage | None = None,
+) -> Lease:
+    """A leased row of `tasks`, as the worker gets it; of its queue's stage, unless `stage` is another."""
     return Lease(
         row_id=row["id"],
         token=row["lease_token"],
-        stage=Stage.ARCHIVE if row["queue"] == schema.QUEUE_ARCHIVE else Stage.VERIFY,
+        stage=stage or (Stage.ARCHIVE if row["queue"] == schema.QUEUE_ARCHIVE else Stage.VERIFY),
         account=row["account"],
         task_id=row["task_id"],
         external_task_id=row["external_task_id"],
@@ -118,4 +128,8 @@ def read_lease(row: Mapping[Any, Any], assets: tuple[LeasedAsset, ...], *, is_pr
         assets=assets,
         is_console_test=row["callback_status"] == CONSOLE_TEST,
         is_probe=is_probe,
+        lane=lane,
+        is_first_try=not row["host_tried"],
+        fresh_wanted_at=row["fresh_wanted_at"],
+        fresh_asked_at=row["fresh_asked_at"],
     )

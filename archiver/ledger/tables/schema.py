@@ -61,6 +61,13 @@ tasks = sa.Table(
     sa.Column("last_callback_at", sa.BigInteger),
     sa.Column("swept_finished_at", sa.BigInteger, comment="when the sweep was first to find it finished"),
     sa.Column("asset_host", sa.Text),
+    sa.Column(
+        "host_tried", sa.Boolean, nullable=False, server_default=sa.false(), comment="and has failed at"
+    ),
+    sa.Column("claim_group", sa.Text, comment="what a hold stops together; NULL unless due and free"),
+    sa.Column("fresh_wanted_at", sa.BigInteger, comment="since when its URLs do not work"),
+    sa.Column("fresh_due_at", sa.BigInteger, comment="when to ask the API for others"),
+    sa.Column("fresh_asked_at", sa.BigInteger, comment="when the API last answered that"),
     sa.Column("document", sa.Text, comment="the API's own object, as JSON"),
     sa.Column("request", sa.Text, comment="what was asked for, as JSON, where we were told"),
     sa.Column("manifest_key", sa.Text),
@@ -105,30 +112,41 @@ tasks = sa.Table(
     sa.CheckConstraint("attempts >= 0 AND asked >= 0 AND held >= 0 AND callbacks >= 0", name="counts"),
 )
 
-# Every claim walks one index in the order of its lane, and only its account's part: another account's backlog of a
-# hundred thousand rows cost 35 ms a lane. The further columns let it pass over rows that are not due, leased or held
-# without touching the table. Indexes are partial where they can be: a callback's 200 waits for each that its row is in.
-_PASSED_OVER = (
-    tasks.c.due_at,
-    tasks.c.lease_until,
-    tasks.c.asset_host,
-    tasks.c.confirmed_at,
-)
-_LANES = {
-    "tasks_by_deadline": tasks.c.deadline_at,
-    "tasks_by_attempts": tasks.c.attempts,
-}
-
 
 def _partial(name: str, *columns: sa.ColumnElement[object], where: sa.ColumnElement[bool]) -> sa.Index:
     """An index of the rows that `where` names. Only a query with the same words in its WHERE uses it."""
     return sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
+# Claims take one step along these for each claim group. Partial: a callback's 200 waits for each index that its row is
+# in.
+_LANES = {
+    "tasks_by_deadline": (tasks.c.deadline_at,),
+    "tasks_by_attempts": (tasks.c.attempts, tasks.c.due_at),
+}
 for _name, _order in _LANES.items():
     _partial(
-        _name, tasks.c.queue, tasks.c.account, _order, *_PASSED_OVER, where=tasks.c.confirmed_at.is_not(None)
+        _name,
+        tasks.c.queue,
+        tasks.c.account,
+        tasks.c.claim_group,
+        *_order,
+        where=tasks.c.claim_group.is_not(None),
     )
+_partial(
+    "tasks_to_promote",
+    tasks.c.queue,
+    tasks.c.account,
+    tasks.c.due_at,
+    tasks.c.asset_host,
+    where=sa.and_(tasks.c.claim_group.is_(None), tasks.c.confirmed_at.is_not(None)),
+)
+_partial(
+    "tasks_wanting_fresh_urls",
+    tasks.c.account,
+    tasks.c.fresh_due_at,
+    where=tasks.c.fresh_due_at.is_not(None),
+)
 # For `unconfirmed`: it takes a few rows from an end, past no other account's.
 _partial(
     "tasks_unconfirmed",
@@ -183,6 +201,7 @@ assets = sa.Table(
     sa.Column("watermarked", sa.Boolean, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, comment="why it is not stored, after a try"),
+    sa.Column("failing_since", sa.BigInteger, comment="since when for that reason"),
     sa.Column("incomplete_sha256", sa.Text, comment="of a body that only the wholeness check refused"),
     sa.Column("incomplete_at", sa.BigInteger),
     sa.Column("name", sa.Text, comment="file name, extension included; NULL until stored, like all below"),

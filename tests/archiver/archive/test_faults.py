@@ -41,9 +41,9 @@ RETRIED: Mapping[str, tuple[faults.Fault, str]] = {
     "a length one too small": (faults.LyingLength(-1), "body_incomplete"),
     "a length far too small": (faults.LyingLength(-1000), "body_incomplete"),
     "nothing, and 200": (faults.Empty(), "body_incomplete"),
-    "a compression bomb": (faults.Bomb(64), "fetch_failed"),
+    "a compression bomb": (faults.Bomb(64), "file_unusable"),
     "a server error": (faults.Raw(503), "fetch_failed"),
-    "a redirect to itself": (faults.Redirect("/cdn/again"), "fetch_failed"),
+    "a redirect to itself": (faults.Redirect("/cdn/again"), "file_unusable"),
     "a redirect to plain http": (faults.Redirect("http://cdn.klingai.com/0.png"), "url_refused"),
     "a redirect to another port of ours": (faults.Redirect("http://127.0.0.1:1/"), "url_refused"),
     "a redirect to a private address": (faults.Redirect("https://10.0.0.1/0.png"), "url_refused"),
@@ -51,10 +51,11 @@ RETRIED: Mapping[str, tuple[faults.Fault, str]] = {
         faults.Redirect("http://169.254.169.254/latest/meta-data/"),
         "url_refused",
     ),
-}
-BURIED: Mapping[str, tuple[faults.Fault, str]] = {
+    "a refusal": (faults.Raw(403), "fetch_refused"),
     "a page, and 200": (faults.Html(), "not_media"),
     "json, and 200": (faults.Json({"code": 0}), "not_media"),
+}
+BURIED: Mapping[str, tuple[faults.Fault, str]] = {
     "more than the largest image": (faults.Endless(), "too_large"),
 }
 HARMLESS: Mapping[str, faults.Fault] = {
@@ -101,6 +102,26 @@ def test_what_is_no_image_at_all_is_buried_and_asked_for_again_by_itself(engine:
     engine.assert_archived(task_id)
 
 
+@pytest.mark.parametrize("fault", [faults.Html(), faults.Json({"code": 0})], ids=["html", "json"])
+def test_what_is_no_media_for_an_hour_is_buried_and_before_that_tried_again(
+    engine: Engine, fault: faults.Fault
+) -> None:
+    task_id = engine.succeeded()
+    engine.sim.fault("cdn", fault)
+    engine.attempt()
+    for _ in range(3):
+        assert reason(engine.attempt_again()) == "not_media"
+        assert engine.show(task_id)["state"] == "succeeded"
+
+    assert reason(engine.attempt_again()) == "not_media"
+    assert (engine.show(task_id)["state"], engine.names(task_id)) == ("buried", [])
+    engine.sim.clear_faults()
+    engine.clock.advance(seconds=DAY_SECONDS)
+    engine.verify(task_id)
+    assert engine.attempt() is None
+    engine.assert_archived(task_id)
+
+
 @pytest.mark.parametrize("name", HARMLESS)
 def test_a_wrong_type_in_the_headers_is_not_believed(engine: Engine, name: str) -> None:
     task_id = engine.succeeded()
@@ -118,6 +139,8 @@ def test_files_that_are_purged_before_day_30_are_buried_loudly_and_lost_at_the_d
     task_id = engine.succeeded()
     sim.purge_assets(task_id)
 
+    assert reason(engine.attempt()) == "asset_gone"
+    assert engine.refresh()
     assert reason(engine.attempt()) == "asset_gone"
     shown = engine.show(task_id)
     assert (shown["state"], shown["reason"]) == ("buried", "asset_gone")

@@ -22,9 +22,9 @@ from archiver.failures import (
     BucketMissing,
     Failure,
     FetchFailed,
+    FetchRefused,
     FetchTimeout,
     ForeignObject,
-    FreshUrlMissing,
     LeaseLost,
     LedgerUnavailable,
     NotMedia,
@@ -40,6 +40,7 @@ from archiver.model import Callback, DiscoveredBy, Stage, Status, rfc3339
 from archiver.store import ConditionalPut
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
 from tests.harness.fake_store import FakeStore
+from tests.harness.ledgers import claim_archive
 from tests.harness.repository import DEPLOY
 from tests.simulator import KlingSimulator, Switches, faults
 
@@ -585,16 +586,19 @@ def test_what_is_stored_already_is_not_fetched_again(engine: Engine, sim: KlingS
 # --- upstream no longer has it ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
-def test_a_dead_url_is_exchanged_for_a_fresh_one_by_one_question(
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_a_dead_url_is_exchanged_for_a_fresh_one_by_one_question_of_verification(
     engine: Engine, sim: KlingSimulator, status: int
 ) -> None:
     task_id = engine.succeeded(images=2)
     sim.fault("cdn", faults.Raw(status), times=2)
     asked = sim.requests["query"]
 
-    assert engine.attempt() is None
+    assert isinstance(engine.attempt(), AssetGone | FetchRefused)
+    assert (engine.due(), sim.requests["query"]) == (0, asked)
+    assert engine.refresh()
     assert sim.requests["query"] == asked + 1
+    assert engine.attempt() is None
     engine.assert_archived(task_id)
 
 
@@ -602,6 +606,8 @@ def test_a_revoked_url_is_followed_by_the_fresh_one_of_the_api(engine: Engine, s
     task_id = engine.succeeded(images=2)
     sim.revoke_urls(task_id)
 
+    engine.attempt()
+    assert engine.refresh()
     assert engine.attempt() is None
     engine.assert_archived(task_id)
     assert [asset["source_url"] for asset in engine.manifest(task_id)["assets"]] == [
@@ -610,7 +616,7 @@ def test_a_revoked_url_is_followed_by_the_fresh_one_of_the_api(engine: Engine, s
     ]
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
+@pytest.mark.parametrize("status", [404, 410])
 def test_what_is_gone_with_a_fresh_url_too_buries_the_task_its_other_assets_saved(
     engine: Engine, sim: KlingSimulator, status: int, logged: Callable[[], list[str]]
 ) -> None:
@@ -620,6 +626,8 @@ def test_what_is_gone_with_a_fresh_url_too_buries_the_task_its_other_assets_save
     asked = sim.requests["query"]
 
     assert isinstance(engine.attempt(), AssetGone)
+    assert engine.refresh()
+    assert isinstance(engine.attempt(), AssetGone)
     assert sim.requests["query"] == asked + 1
     assert engine.names(task_id) == ["0.png", "2.png"]
     shown = engine.show(task_id)
@@ -627,7 +635,47 @@ def test_what_is_gone_with_a_fresh_url_too_buries_the_task_its_other_assets_save
     assert [asset["stored"] for asset in shown["assets"]] == [True, False, True]
     assert [asset["reason"] for asset in shown["assets"]] == [None, "asset_gone", None]
     assert logged() == ["task.buried"]
-    assert engine.failures() == {"asset_gone": 1.0}
+    assert engine.failures() == {"asset_gone": 2.0}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 451])
+def test_a_refusal_ends_no_task_it_is_tried_until_the_deadline_and_as_a_lost_one_after_it(
+    engine: Engine, sim: KlingSimulator, status: int
+) -> None:
+    task_id = engine.succeeded()
+    sim.fault("cdn", faults.Raw(status))
+    engine.attempt()
+    engine.refresh()
+    for _ in range(20):
+        assert isinstance(engine.attempt_again(), FetchRefused)
+    assert engine.show(task_id)["state"] == "succeeded"
+
+    engine.clock.advance(seconds=30 * DAY)
+    engine.ledger.deadlines.expire()
+    for _ in range(5):
+        assert isinstance(engine.attempt(), FetchRefused)
+        engine.refresh()
+        engine.clock.advance(seconds=3601)
+    assert engine.show(task_id)["state"] == "lost"
+
+    sim.clear_faults()
+    assert engine.attempt() is None
+    engine.assert_archived(task_id)
+
+
+def test_a_task_is_asked_about_once_a_day_however_often_its_file_is_refused(
+    engine: Engine, sim: KlingSimulator
+) -> None:
+    engine.succeeded()
+    sim.fault("cdn", faults.Raw(403))
+    asked = sim.requests["query"]
+    for _ in range(3 * 24 * 4):
+        if engine.due():
+            engine.attempt()
+        engine.refresh()
+        engine.clock.advance(seconds=15 * 60)
+
+    assert sim.requests["query"] - asked == 3
 
 
 def test_a_buried_task_that_can_be_had_again_is_archived_by_its_own_retry(
@@ -635,7 +683,10 @@ def test_a_buried_task_that_can_be_had_again_is_archived_by_its_own_retry(
 ) -> None:
     task_id = engine.succeeded()
     sim.fault("cdn", faults.Raw(404), times=2)
+    engine.attempt()
+    engine.refresh()
     assert isinstance(engine.attempt(), AssetGone)
+    assert engine.show(task_id)["state"] == "buried"
     engine.clock.advance(seconds=DAY + 1)
     engine.verify(task_id)
 
@@ -662,23 +713,29 @@ def test_an_api_that_gives_no_fresh_url_delays_this_task_only_and_costs_nothing_
     sim.fault("cdn", faults.Raw(403), match=path, times=1)
     sim.fault("query", fault, times=1)
 
-    assert isinstance(engine.attempt(), FreshUrlMissing)
-    assert engine.ledger.views.status().holds == ()
+    engine.attempt()
+    assert engine.refresh()
     assert [asset["stored"] for asset in engine.show(task_id)["assets"]] == [True, False]
-    assert engine.attempt_again() is None
+    engine.clock.advance(seconds=3601)
+    assert engine.attempt() is None
     engine.assert_archived(task_id)
 
 
-def test_an_account_whose_questions_are_held_is_not_asked_for_fresh_urls(
+def test_while_questions_are_held_the_old_url_is_tried_again_after_an_hour(
     engine: Engine, sim: KlingSimulator
 ) -> None:
     task_id = engine.succeeded()
-    sim.revoke_urls(task_id)
-    engine.ledger.holds.set(ApiCredentialsRefused("simulated"), account=ACCOUNT, stage=Stage.SWEEP)
+    sim.fault("cdn", faults.Raw(403), times=1)
+    engine.attempt()
+    engine.ledger.holds.set(ApiCredentialsRefused("simulated"), account=ACCOUNT, stage=Stage.VERIFY)
     asked = sim.requests["query"]
 
-    assert isinstance(engine.attempt(), FreshUrlMissing)
+    assert not engine.refresh()
+    assert engine.due() == 0
+    engine.clock.advance(seconds=3601)
+    assert engine.attempt() is None
     assert sim.requests["query"] == asked
+    engine.assert_archived(task_id)
 
 
 def test_the_files_of_a_task_whose_external_id_is_ours_are_not_ours(
@@ -693,6 +750,9 @@ def test_the_files_of_a_task_whose_external_id_is_ours_are_not_ours(
 
     for _ in range(2):
         engine.attempt()
+    engine.refresh()
+    engine.clock.advance(seconds=60)
+    engine.attempt()
 
     assert engine.show(ours)["state"] == "buried"
     assert engine.names(ours) == []
@@ -702,11 +762,15 @@ def test_the_files_of_a_task_whose_external_id_is_ours_are_not_ours(
 def test_a_dead_url_of_a_task_that_the_api_no_longer_knows_is_a_burial(
     engine: Engine, sim: KlingSimulator
 ) -> None:
-    engine.succeeded()
+    task_id = engine.succeeded()
     sim.fault("cdn", faults.Raw(404))
     sim.fault("query", faults.ErrorCode(400, 1201, "task not found"))
+    engine.attempt()
+    engine.refresh()
+    engine.clock.advance(seconds=60)
 
     assert isinstance(engine.attempt(), AssetGone)
+    assert engine.show(task_id)["state"] == "buried"
 
 
 def test_a_success_without_results_is_buried_and_puts_nothing(engine: Engine, sim: KlingSimulator) -> None:
@@ -723,14 +787,17 @@ def test_a_success_without_results_is_buried_and_puts_nothing(engine: Engine, si
 # --- what upstream sends -----------------------------------------------------------------------------------------
 
 
-def test_a_page_instead_of_an_image_is_buried_and_not_stored(engine: Engine, sim: KlingSimulator) -> None:
+def test_a_page_instead_of_an_image_is_not_stored_and_asked_for_again(
+    engine: Engine, sim: KlingSimulator
+) -> None:
     task_id = engine.succeeded(images=2)
     sim.fault("cdn", faults.Html(), times=1)
 
     assert isinstance(engine.attempt(), NotMedia)
     assert len(engine.names(task_id)) == 1
-    assert engine.show(task_id)["state"] == "buried"
     engine.assert_clean()
+    assert engine.attempt_again() is None
+    engine.assert_archived(task_id)
 
 
 def test_an_image_over_the_limit_is_buried_and_leaves_no_byte_in_the_spool(engine: Engine) -> None:
@@ -834,13 +901,13 @@ def test_a_task_is_not_buried_for_one_asset_while_another_may_still_come(
     engine: Engine, sim: KlingSimulator
 ) -> None:
     task_id = engine.succeeded(images=3)
-    sim.fault("cdn", faults.Html(), times=1)
+    sim.fault("cdn", faults.Endless(), times=1)
     sim.fault("cdn", faults.Raw(500), times=1)
 
     assert isinstance(engine.attempt(), FetchFailed)
     shown = engine.show(task_id)
     assert shown["state"] == "succeeded"
-    assert sorted(str(asset["reason"]) for asset in shown["assets"]) == ["None", "fetch_failed", "not_media"]
+    assert sorted(str(asset["reason"]) for asset in shown["assets"]) == ["None", "fetch_failed", "too_large"]
 
 
 # --- leases -----------------------------------------------------------------------------------------------------
@@ -888,7 +955,7 @@ def test_no_manifest_is_put_when_another_worker_has_the_task(engine: Engine) -> 
     def taken_over() -> None:
         # The wall clock jumps ahead: by the monotonic clock our lease has time left, in the ledger it has ended.
         engine.clock.set_ahead(seconds=31)
-        assert engine.ledger.claims.archive(count=1, offset=0, account=ACCOUNT)
+        assert claim_archive(engine.ledger, count=1, account=ACCOUNT)
 
     at_label(engine, "list #2", taken_over)
 

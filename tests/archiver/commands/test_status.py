@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from archiver.failures import ApiForbidden, BucketMissing, NotMedia
+from archiver.failures import ApiForbidden, BucketMissing, NeverMedia
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, Callback, Stage, Status
 from tests.harness.command_line import (
@@ -145,7 +145,7 @@ def test_the_check_is_silent_and_ends_with_0_while_all_is_well(healthy: CommandL
 def bury_one(line: CommandLine) -> None:
     with line.ledger() as ledger:
         record(ledger, api_task("4"))
-        bury(ledger, "4", NotMedia("HTML"))
+        bury(ledger, "4", NeverMedia("HTML"))
 
 
 def lose_one(line: CommandLine) -> None:

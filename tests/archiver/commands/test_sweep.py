@@ -10,6 +10,7 @@ from archiver.failures import ApiForbidden
 from archiver.ledger.records import Records
 from archiver.model import DAY_MS
 from tests.harness.command_line import ACCOUNT, FAMILY, OTHER_FAMILY, CommandLine
+from tests.harness.ledgers import claim_archive
 from tests.simulator import KlingSimulator, faults
 
 
@@ -36,7 +37,7 @@ def test_a_sweep_records_what_it_finds_for_the_daemon(line: CommandLine) -> None
     assert result.exit_code == 0
     assert "3 new tasks found, 0 changed state." in result.stdout
     with line.ledger() as ledger:
-        assert len(ledger.claims.archive(count=10, offset=0, account=ACCOUNT)) == 2
+        assert len(claim_archive(ledger, count=10, account=ACCOUNT)) == 2
 
 
 def test_a_sweep_says_when_no_daemon_is_there_to_archive(line: CommandLine) -> None:

@@ -8,7 +8,7 @@ import structlog.testing
 
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.upkeep import Upkeep
-from archiver.failures import ApiUnreachable, BucketMissing, NotMedia, StoreError
+from archiver.failures import ApiUnreachable, BucketMissing, NeverMedia, StoreError
 from archiver.model import Callback, Stage, State, Status
 from tests.harness.engine import ACCOUNT, FAMILY
 from tests.harness.ledgers import DAY, HOUR, MINUTE, SECOND, START, Desk, answer
@@ -144,7 +144,7 @@ def test_a_full_sweep_of_a_clock_ahead_does_not_stand_for_the_next_year(desk: De
 
 def test_nothing_is_brought_forward_by_a_clock_that_only_goes_on(desk: Desk) -> None:
     """However often anything fails, in whatever way: nothing ever waits for longer than what is taken for absurd."""
-    for number, error in enumerate((StoreError("500"), BucketMissing("gone"), NotMedia("html"))):
+    for number, error in enumerate((StoreError("500"), BucketMissing("gone"), NeverMedia("html"))):
         desk.say(answer(f"t{number}"))
         for _ in range(14):
             desk.clock.advance(16 * MINUTE)

@@ -1,125 +1,239 @@
-"""Which CDN host is to blame: five tasks in a row hold it, a quarter of the slots is all it gets before."""
+"""Which CDN host is to blame: down, refusing, or one file only; and how much a failing host may take."""
 
-import dataclasses
-import pathlib
-from collections.abc import Iterator
+import itertools
 
 import pytest
 
-from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
+from archiver.engine.host_watch import DOWN_IN_A_ROW, REFUSED_IN_A_ROW, HostWatch
 from archiver.failures import (
     AssetGone,
+    BodyIncomplete,
+    BucketMissing,
+    Failure,
     FetchFailed,
+    FetchRefused,
     FetchTimeout,
+    FileUnusable,
+    HostDown,
     HostRefusing,
     NotMedia,
     PartlyDone,
     StoreError,
+    TooLarge,
+    UrlRefused,
 )
-from archiver.model import Lease, Stage, State
-from tests.harness.ledgers import DAY, Desk, answer, asset
+from archiver.model import DiscoveredBy, Lease, Stage, State
 
 HOST = "cdn.klingai.com"
+OTHER_HOST = "other.klingai.com"
+ROW_IDS = itertools.count(1)
+
+DOWN = (FetchFailed, FetchTimeout)
+REFUSES = (FetchRefused, NotMedia)
+ONE_FILE = (AssetGone, BodyIncomplete, TooLarge, FileUnusable)
+
+
+def task(*, first_try: bool = True, state: State = State.SUCCEEDED, host: str = HOST) -> Lease:
+    return Lease(
+        row_id=next(ROW_IDS),
+        token="t",
+        stage=Stage.ARCHIVE,
+        account="default",
+        task_id="1",
+        external_task_id=None,
+        state=state,
+        attempt=1,
+        asked=0,
+        family="images/generations",
+        family_hint=None,
+        result_arrays=(),
+        confirmed=True,
+        created_at=0,
+        updated_at=0,
+        deadline_at=0,
+        discovered_by=DiscoveredBy.SWEEP,
+        asset_host=host,
+        document={},
+        request=None,
+        is_first_try=first_try,
+    )
+
+
+def fail(watch: HostWatch, kind: type[Failure], lease: Lease | None = None, *, host: str = HOST) -> str:
+    """A task's file fails so; the reason that its lease ends by."""
+    lease = lease or task()
+    error = kind("as the host said", host=host)
+    watch.failed(lease, error)
+    judged = watch.judged(lease, error)
+    assert isinstance(judged, Failure)
+    return judged.reason
 
 
 @pytest.fixture
-def leases(tmp_path: pathlib.Path) -> Iterator[list[Lease]]:
-    """Ten tasks of one host, leased."""
-    desk = Desk(tmp_path)
-    for number in range(10):
-        desk.say(answer(f"t{number}"))
-    yield desk.claim_all(Stage.ARCHIVE)
-    desk.close()
+def watch() -> HostWatch:
+    return HostWatch(transfers=16)
 
 
-def judge(watch: HostWatch, leases: list[Lease], error: Exception) -> list[bool]:
-    """For each task that fails so: whether its host is blamed."""
-    return [isinstance(watch.judged(lease, error), HostRefusing) for lease in leases]
+@pytest.mark.parametrize("kind", DOWN)
+def test_the_fifth_task_in_a_row_without_an_answer_finds_the_host_down(
+    watch: HostWatch, kind: type[Failure]
+) -> None:
+    reasons = [fail(watch, kind) for _ in range(7)]
+
+    assert reasons == [kind.reason] * (DOWN_IN_A_ROW - 1) + [HostDown.reason] * 3
 
 
-@pytest.mark.parametrize("error", [AssetGone("404"), FetchFailed("reset"), FetchTimeout("slow")])
-def test_the_fifth_task_in_a_row_is_the_hosts_fault(leases: list[Lease], error: Exception) -> None:
-    assert judge(HostWatch(slots=16), leases, error) == [False] * 4 + [True] * 6
+@pytest.mark.parametrize("kind", REFUSES)
+def test_the_tenth_first_try_in_a_row_that_is_refused_finds_the_host_refusing(
+    watch: HostWatch, kind: type[Failure]
+) -> None:
+    reasons = [fail(watch, kind) for _ in range(12)]
+
+    assert reasons == [kind.reason] * (REFUSED_IN_A_ROW - 1) + [HostRefusing.reason] * 3
 
 
-def test_the_hold_names_the_host_and_what_it_said_last(leases: list[Lease]) -> None:
-    watch = HostWatch(slots=16)
-    judge(watch, leases[:4], FetchFailed("reset"))
-
-    held = watch.judged(leases[4], FetchTimeout("slow"))
-
-    assert isinstance(held, HostRefusing)
-    assert held.host == HOST
-    assert (HOST in str(held), "slow" in str(held)) == (True, True)
+@pytest.mark.parametrize("kind", REFUSES)
+def test_tasks_that_were_refused_before_do_not_count_against_the_host(
+    watch: HostWatch, kind: type[Failure]
+) -> None:
+    assert {fail(watch, kind, task(first_try=False)) for _ in range(50)} == {kind.reason}
 
 
-def test_one_task_that_fails_again_and_again_is_not_five_tasks(leases: list[Lease]) -> None:
-    watch = HostWatch(slots=16)
-
-    assert judge(watch, leases[:1] * 50, AssetGone("404")) == [False] * 50
-    assert judge(watch, leases[1:], AssetGone("404")) == [False] * 3 + [True] * 6
+@pytest.mark.parametrize("kind", ONE_FILE)
+def test_one_file_says_nothing_about_its_host(watch: HostWatch, kind: type[Failure]) -> None:
+    assert {fail(watch, kind) for _ in range(50)} == {kind.reason}
 
 
-def test_lost_tasks_are_refused_because_their_files_are_gone(leases: list[Lease]) -> None:
-    lost = [dataclasses.replace(lease, state=State.LOST) for lease in leases]
-    watch = HostWatch(slots=16)
-
-    assert judge(watch, lost, AssetGone("404")) == [False] * 10
-    assert watch.avoided() == set()
+@pytest.mark.parametrize("kind", [StoreError, BucketMissing, UrlRefused])
+def test_what_is_not_about_a_host_is_left_as_it_is(watch: HostWatch, kind: type[Failure]) -> None:
+    assert {fail(watch, kind) for _ in range(50)} == {kind.reason}
+    assert watch.transfers_max(HOST) == 8  # it was never asked
 
 
-def test_a_success_begins_the_count_anew(leases: list[Lease]) -> None:
-    watch = HostWatch(slots=16)
-    judge(watch, leases[:4], FetchFailed("reset"))
+def test_a_mistake_of_ours_is_no_host_s(watch: HostWatch) -> None:
+    error = ValueError("a mistake of ours")
 
-    watch.succeeded(HOST)
-
-    assert judge(watch, leases[4:], FetchFailed("reset")) == [False] * 4 + [True] * 2
+    assert watch.judged(task(), error) is error
 
 
-@pytest.mark.parametrize("error", [NotMedia("html"), StoreError("500"), ValueError("a mistake of ours")])
-def test_what_no_host_can_help_is_left_as_it_is(leases: list[Lease], error: Exception) -> None:
-    watch = HostWatch(slots=16)
+@pytest.mark.parametrize("answer", [*REFUSES, *ONE_FILE])
+def test_any_answer_about_a_file_ends_the_row_of_no_answers(watch: HostWatch, answer: type[Failure]) -> None:
+    for _ in range(3):
+        assert {fail(watch, FetchTimeout) for _ in range(DOWN_IN_A_ROW - 1)} == {FetchTimeout.reason}
+        fail(watch, answer, task(first_try=False))
 
-    assert [watch.judged(lease, error) for lease in leases] == [error] * 10
+    assert watch.take_recovered() == {HOST: {HostDown.reason}}
 
 
-def test_what_was_stored_is_kept_when_the_host_is_blamed(leases: list[Lease]) -> None:
-    watch = HostWatch(slots=16)
-    gone = AssetGone("404")
-    for lease in leases[: REFUSALS_IN_A_ROW - 1]:
-        watch.judged(lease, PartlyDone(gone, stored=(), failed={"0": gone}))
+def test_only_a_whole_file_ends_the_row_of_refusals(watch: HostWatch) -> None:
+    for _ in range(REFUSED_IN_A_ROW - 1):
+        fail(watch, FetchRefused)
+    fail(watch, AssetGone)
+    assert fail(watch, NotMedia) == HostRefusing.reason
 
-    held = watch.judged(leases[-1], PartlyDone(gone, stored=(), failed={"0": gone}))
+    watch.came(HOST)
+
+    assert fail(watch, FetchRefused) == FetchRefused.reason
+    assert watch.take_recovered() == {HOST: {HostDown.reason, HostRefusing.reason}}
+    assert watch.take_recovered() == {}
+
+
+def test_one_task_that_fails_again_and_again_is_not_five_tasks(watch: HostWatch) -> None:
+    poisonous = task()
+
+    assert {fail(watch, FetchFailed, poisonous) for _ in range(50)} == {FetchFailed.reason}
+    assert {fail(watch, FetchRefused, poisonous) for _ in range(50)} == {FetchRefused.reason}
+
+
+@pytest.mark.parametrize("kind", [*DOWN, *REFUSES])
+def test_a_lost_task_s_files_may_be_deleted_and_say_nothing_about_the_host(
+    watch: HostWatch, kind: type[Failure]
+) -> None:
+    watch.came(HOST)
+
+    assert {fail(watch, kind, task(state=State.LOST)) for _ in range(50)} == {kind.reason}
+    assert watch.transfers_max(HOST) == 16
+
+
+def test_hosts_do_not_answer_for_each_other(watch: HostWatch) -> None:
+    hosts = [HOST, OTHER_HOST] * (DOWN_IN_A_ROW - 1)
+
+    assert {fail(watch, FetchFailed, host=host) for host in hosts} == {FetchFailed.reason}
+
+
+def test_the_hold_names_the_file_s_own_host_not_that_of_the_task_s_first_file(watch: HostWatch) -> None:
+    for _ in range(DOWN_IN_A_ROW):
+        lease, error = task(host=HOST), FetchTimeout("slow", host=OTHER_HOST)
+        watch.failed(lease, error)
+        judged = watch.judged(lease, error)
+
+    assert isinstance(judged, HostDown)
+    assert judged.host == OTHER_HOST
+    assert "slow" in str(judged)
+    assert watch.transfers_max(HOST) == 8
+
+
+def test_what_was_stored_is_kept_when_the_host_is_blamed(watch: HostWatch) -> None:
+    error = FetchFailed("reset", host=HOST)
+    partly = PartlyDone(error, stored=(), failed={"0": error})
+    for _ in range(DOWN_IN_A_ROW):
+        watch.failed(task(), error)
+
+    held = watch.judged(task(), partly)
 
     assert isinstance(held, PartlyDone)
-    assert isinstance(held.cause, HostRefusing)
-    assert held.failed == {"0": gone}
+    assert isinstance(held.cause, HostDown)
+    assert held.failed == {"0": error}
 
 
-def test_hosts_do_not_answer_for_each_other(tmp_path: pathlib.Path) -> None:
-    desk = Desk(tmp_path)
-    for number in range(8):
-        url = f"https://{'one' if number % 2 else 'two'}.klingai.com/0.png"
-        desk.say(answer(f"t{number}", assets=(asset(url=url),), created_at=desk.clock() - DAY))
-    watch = HostWatch(slots=16)
-
-    assert judge(watch, desk.claim_all(Stage.ARCHIVE), FetchFailed("reset")) == [False] * 8
-    desk.close()
+# --- shares -------------------------------------------------------------------------------------------------------
 
 
-def test_a_failing_host_gets_a_quarter_of_the_slots_at_most(leases: list[Lease]) -> None:
-    watch = HostWatch(slots=16)
-    for _ in range(8):
-        watch.began(HOST)
-    assert watch.avoided() == set()  # nothing is wrong with it
+@pytest.mark.parametrize(
+    ("transfers", "unproven", "failing"), [(16, 8, 4), (8, 4, 2), (4, 2, 1), (3, 2, 1), (1, 1, 1)]
+)
+def test_a_host_that_has_not_answered_yet_gets_half_of_the_transfers_and_a_failing_one_a_quarter(
+    transfers: int, unproven: int, failing: int
+) -> None:
+    watch = HostWatch(transfers=transfers)
+    assert watch.transfers_max(HOST) == unproven
 
-    judge(watch, leases[:1], FetchFailed("reset"))
-    assert watch.avoided() == {HOST}
-    for _ in range(5):
-        watch.ended(HOST)
-    assert (watch.avoided(), watch.room()) == (set(), 1)
-    watch.began(HOST)
-    assert watch.avoided() == {HOST}
-    watch.succeeded(HOST)
+    fail(watch, FetchTimeout)
+    assert watch.transfers_max(HOST) == failing
+
+    watch.came(HOST)
+    assert watch.transfers_max(HOST) == transfers  # half of its tries are not over half
+
+
+def test_a_host_is_judged_by_its_last_twenty_files(watch: HostWatch) -> None:
+    for _ in range(100):
+        watch.came(HOST)
+    for failed in range(1, 12):
+        fail(watch, AssetGone)
+        assert watch.transfers_max(HOST) == (4 if failed > 10 else 16)
+
+
+def test_a_failing_host_with_its_quarter_of_the_tasks_is_avoided(watch: HostWatch) -> None:
+    leases = [task() for _ in range(4)]
+    for lease in leases:
+        watch.began(lease)
     assert (watch.avoided(), watch.room()) == (set(), 16)
+
+    fail(watch, FetchTimeout)
+    assert (watch.avoided(), watch.room()) == ({HOST}, 2)
+    watch.ended(leases[0])
+    assert (watch.avoided(), watch.room()) == (set(), 1)
+    watch.came(HOST)
+    assert (watch.avoided(), watch.room()) == (set(), 16)
+
+
+def test_half_of_a_failing_host_s_quarter_is_for_first_tries(watch: HostWatch) -> None:
+    fail(watch, FetchRefused)
+    again = [task(first_try=False) for _ in range(2)]
+    watch.began(again[0])
+    assert (watch.first_tries_only(), watch.room()) == (set(), 1)
+
+    watch.began(again[1])
+    assert (watch.first_tries_only(), watch.avoided(), watch.room()) == ({HOST}, set(), 2)
+    watch.ended(again[0])
+    assert watch.first_tries_only() == set()

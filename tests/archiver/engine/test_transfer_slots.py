@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from archiver.engine.transfer_slots import TransferSlots
+from archiver.engine.slots.transfer_slots import TransferSlots
 
 
 def test_an_account_that_is_alone_may_have_every_slot() -> None:

@@ -14,7 +14,7 @@ from structlog.typing import EventDict
 from archiver.engine.api_clocks import AGE_MS_MAX, SKEW_MS_MAX, UNDATED_ANSWERS_MIN, ApiClocks
 from archiver.engine.health import Health
 from archiver.engine.upkeep import Upkeep
-from archiver.failures import ApiTokenRefused, BucketMissing, NotMedia
+from archiver.failures import ApiTokenRefused, BucketMissing, NeverMedia
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority
@@ -235,7 +235,7 @@ def test_a_clock_that_ran_ahead_and_was_set_right_keeps_no_task_waiting(
     desk.bring(State.SUCCEEDED, "waiting")
     questions.clock.advance(AHEAD)
     upkeep.run_once()
-    desk.fail(desk.claim(Stage.ARCHIVE), NotMedia("a web page"))
+    desk.fail(desk.claim(Stage.ARCHIVE), NeverMedia("a web page"))
     desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.VERIFY)
     questions.clock.advance(-AHEAD)
 

@@ -3,37 +3,32 @@
 Its threads are real, its clocks are the test's. A test waits for a log event, or until a loop finds nothing to do.
 """
 
+import contextlib
 import dataclasses
-import itertools
 import pathlib
+import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.hold_release import HoldRelease
-from archiver.engine.host_watch import REFUSALS_IN_A_ROW, HostWatch
+from archiver.engine.host_watch import DOWN_IN_A_ROW, REFUSED_IN_A_ROW
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import (
     ApiCredentialsRefused,
-    AssetGone,
-    BodyIncomplete,
     BucketMissing,
-    FetchFailed,
-    FetchTimeout,
-    HostRefusing,
     LedgerUnavailable,
-    PartlyDone,
 )
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
 from archiver.ledger import new_daemon_id
 from archiver.ledger import sweeps as ledger_sweeps
 from archiver.ledger.databases.protocol import Database
-from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
+from archiver.model import Callback, DiscoveredBy, Lane, Lease, Stage, Status
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Effects, Engine, HookedClaims, HookedLedger
 from tests.harness.journal import Impatient, Journal
 from tests.simulator import KlingSimulator, faults
@@ -60,9 +55,21 @@ class WatchedClaims(HookedClaims):
         return due
 
     def archive(
-        self, *, count: int, offset: int, account: str, hosts_avoided: Collection[str] = ()
+        self,
+        *,
+        account: str,
+        slots: Mapping[Lane, int],
+        count_max: int,
+        hosts_avoided: Collection[str] = (),
+        hosts_first_tries_only: Collection[str] = (),
     ) -> list[Lease]:
-        leases = super().archive(count=count, offset=offset, hosts_avoided=hosts_avoided, account=account)
+        leases = super().archive(
+            account=account,
+            slots=slots,
+            count_max=count_max,
+            hosts_avoided=hosts_avoided,
+            hosts_first_tries_only=hosts_first_tries_only,
+        )
         self._note(Stage.ARCHIVE, idle=not leases)
         return leases
 
@@ -161,6 +168,22 @@ class Running:
             seconds -= step
         for stage in (Stage.VERIFY, Stage.ARCHIVE):
             self.worker.wake(stage)
+
+    def wait_quiet(self) -> None:
+        """Return once no task is leased, and the archive loop finds none to take."""
+        self.ledger.wait_idle()
+        while self.engine.keeper.held():
+            self.ledger.wait_idle()
+        self.ledger.wait_idle()
+
+    def fresh_urls_asked_for(self) -> int:
+        """For how many tasks."""
+        with contextlib.closing(sqlite3.connect(self.engine.ledger_folder / "ledger.db")) as connection:
+            asked = (
+                "SELECT count(*) FROM tasks WHERE fresh_asked_at IS NOT NULL OR fresh_wanted_at IS NOT NULL"
+            )
+            (count,) = connection.execute(asked).fetchone()
+        return int(count)
 
     def wait_archived(self, *task_ids: str) -> None:
         for task_id in task_ids:
@@ -292,98 +315,51 @@ def test_a_failing_host_gets_a_quarter_of_the_slots(running: Running) -> None:
     running.wait_archived(failing)
 
 
-def test_five_refusals_in_a_row_hold_the_host_until_a_probe_succeeds(running: Running) -> None:
+def test_a_host_without_an_answer_to_five_tasks_is_held_and_a_fresh_task_is_tried_once_all_the_same(
+    running: Running,
+) -> None:
     running.sim.fault("cdn", faults.Raw(503))
-    for number in range(REFUSALS_IN_A_ROW):
+    for number in range(DOWN_IN_A_ROW):
         running.called_back()
-        if number < REFUSALS_IN_A_ROW - 1:
+        if number < DOWN_IN_A_ROW - 1:
             running.journal.wait("task.retried", times=number + 1, reason="fetch_failed")
-    running.journal.wait("hold.set", reason="host_refusing", host="127.0.0.1")
+    running.journal.wait("hold.set", reason="host_down", host="127.0.0.1")
     fetched = running.sim.requests["cdn"]
     running.called_back(3)
-    running.advance(seconds=29)  # the first four are due again, and so are the three
-    running.ledger.wait_idle()
-    assert running.sim.requests["cdn"] == fetched
+    running.wait_quiet()
+    assert running.sim.requests["cdn"] == fetched + 3
+    running.advance(seconds=20)
+    running.wait_quiet()
+    assert running.sim.requests["cdn"] == fetched + 3
 
     running.sim.clear_faults("cdn")
-    running.advance(seconds=2)
-    running.journal.wait("task.archived", times=REFUSALS_IN_A_ROW + 2)
-    running.journal.wait("hold.released", reason="host_refusing")
+    running.advance(seconds=31)
+    running.journal.wait("hold.released", reason="host_down")
     running.advance(seconds=60)
-    running.journal.wait("task.archived", times=REFUSALS_IN_A_ROW + 3)
+    running.journal.wait("task.archived", times=DOWN_IN_A_ROW + 3)
     assert running.holds() == []
 
 
-ROW_IDS = itertools.count(1)
+def test_a_host_that_refuses_ten_tasks_is_held_buries_nobody_and_goes_on_with_the_first_whole_file(
+    running: Running,
+) -> None:
+    running.sim.fault("cdn", faults.Raw(403))
+    for number in range(REFUSED_IN_A_ROW):
+        running.called_back()
+        if number < REFUSED_IN_A_ROW - 1:
+            running.journal.wait("task.retried", times=number + 1, reason="fetch_refused")
+    running.journal.wait("hold.set", reason="host_refusing", host="127.0.0.1")
+    running.called_back(20)
+    running.wait_quiet()
+    assert running.fresh_urls_asked_for() < REFUSED_IN_A_ROW
+    assert running.journal.find("task.buried") == []
 
-
-def refusal(error: Exception, *, host: str | None = "cdn.example", watch: HostWatch) -> Exception:
-    """The host refuses one more task."""
-    lease = Lease(
-        row_id=next(ROW_IDS),
-        token="t",
-        stage=Stage.ARCHIVE,
-        account=ACCOUNT,
-        task_id="1",
-        external_task_id=None,
-        state=State.SUCCEEDED,
-        attempt=1,
-        asked=0,
-        family=FAMILY,
-        family_hint=None,
-        result_arrays=(),
-        confirmed=True,
-        created_at=0,
-        updated_at=0,
-        deadline_at=0,
-        discovered_by=DiscoveredBy.SWEEP,
-        asset_host=host,
-        document={},
-        request=None,
-    )
-    return watch.judged(lease, error)
-
-
-def test_only_what_a_host_can_help_counts_against_it() -> None:
-    watch = HostWatch(slots=16)
-    for error in [BodyIncomplete("x"), BucketMissing("x"), ValueError("x")] * 3:
-        assert refusal(error, watch=watch) is error
-
-    assert watch.room() == 16
-
-
-def test_a_success_between_refusals_starts_the_count_again() -> None:
-    watch = HostWatch(slots=16)
-    for _ in range(3):
-        for error in (AssetGone("x"), FetchFailed("x"), FetchTimeout("x"), FetchFailed("x")):
-            assert refusal(error, watch=watch) is error
-        watch.succeeded("cdn.example")
-
-
-def test_what_was_stored_before_the_fifth_refusal_is_kept() -> None:
-    watch = HostWatch(slots=16)
-    partly = PartlyDone(FetchFailed("x"), stored=(), failed={"1": FetchFailed("x")})
-    judged = [refusal(partly, watch=watch) for _ in range(REFUSALS_IN_A_ROW)]
-
-    assert judged[:-1] == [partly] * (REFUSALS_IN_A_ROW - 1)
-    assert isinstance(judged[-1], PartlyDone)
-    assert isinstance(judged[-1].cause, HostRefusing)
-    assert judged[-1].failed == partly.failed
-
-
-@pytest.mark.parametrize(("slots", "most"), [(1, 1), (3, 1), (4, 1), (16, 4)])
-def test_the_quarter_counts_what_runs_already_and_is_never_nothing(slots: int, most: int) -> None:
-    watch = HostWatch(slots=slots)
-    refusal(FetchFailed("x"), watch=watch)
-    rooms = []
-    while "cdn.example" not in watch.avoided():
-        rooms.append(watch.room())
-        watch.began("cdn.example")
-
-    assert rooms == list(range(most, 0, -1))
-    assert watch.room() == slots  # a host that is avoided takes nobody's place
-    watch.ended("cdn.example")
-    assert watch.avoided() == set()
+    running.sim.clear_faults("cdn")
+    running.advance(seconds=31)
+    running.journal.wait("hold.released", reason="host_refusing")
+    running.advance(seconds=60)
+    running.journal.wait("task.archived", times=REFUSED_IN_A_ROW + 20)
+    assert running.holds() == []
 
 
 # --- holds --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,10 @@ from archiver.failures import (
     BodyIncomplete,
     Failure,
     FetchFailed,
+    FetchRefused,
     FetchTimeout,
+    FileUnusable,
+    HostVerdict,
     NotMedia,
     SpoolFull,
     TooLarge,
@@ -160,7 +163,7 @@ def test_a_large_body_stays_out_of_memory(serve: Serve, spool: Spool) -> None:
 # --- what the answer's head says ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "410 Gone"])
+@pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
 def test_a_missing_file_is_gone(status: str, serve: Serve, spool: Spool) -> None:
     with pytest.raises(AssetGone) as raised:
         fetch(serve(answer(b"no", status=status)), spool)
@@ -169,20 +172,56 @@ def test_a_missing_file_is_gone(status: str, serve: Serve, spool: Spool) -> None
 
 
 @pytest.mark.parametrize(
-    "status",
-    ["201 Created", "204 No Content", "206 Partial Content", "300 Choices", "304 Not Modified",
-     "400 Bad", "401 Unauthorized", "416 Range", "429 Slow", "500 Oops", "503 Busy", "999 What"],
-)  # fmt: skip
-def test_any_other_status_fails(status: str, serve: Serve, spool: Spool) -> None:
-    with pytest.raises(FetchFailed, match=status[:3]) as raised:
+    ("status", "failure", "verdict"),
+    [
+        ("201 Created", FileUnusable, HostVerdict.ANSWERS),
+        ("204 No Content", FileUnusable, HostVerdict.ANSWERS),
+        ("206 Partial Content", FileUnusable, HostVerdict.ANSWERS),
+        ("300 Choices", FileUnusable, HostVerdict.ANSWERS),
+        ("304 Not Modified", FileUnusable, HostVerdict.ANSWERS),
+        ("400 Bad", FetchRefused, HostVerdict.REFUSES),
+        ("401 Unauthorized", FetchRefused, HostVerdict.REFUSES),
+        ("403 Forbidden", FetchRefused, HostVerdict.REFUSES),
+        ("416 Range", FetchRefused, HostVerdict.REFUSES),
+        ("451 Unavailable For Legal Reasons", FetchRefused, HostVerdict.REFUSES),
+        ("429 Slow", FetchFailed, HostVerdict.DOWN),
+        ("500 Oops", FetchFailed, HostVerdict.DOWN),
+        ("503 Busy", FetchFailed, HostVerdict.DOWN),
+        ("999 What", FetchFailed, HostVerdict.DOWN),
+    ],
+)
+def test_any_other_status_fails_and_says_what_it_means_for_the_host(
+    status: str, failure: type[Failure], verdict: HostVerdict, serve: Serve, spool: Spool
+) -> None:
+    with pytest.raises(failure, match=status[:3]) as raised:
         fetch(serve(answer(png(), status=status)), spool)
 
-    assert raised.value.host == "127.0.0.1"
+    assert (raised.value.host, raised.value.host_verdict) == ("127.0.0.1", verdict)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("203 Non-Authoritative Information", ()),
+        ("206 Partial Content", (f"Content-Range: bytes 0-{len(png()) - 1}/{len(png())}",)),
+    ],
+)
+def test_another_status_with_the_whole_file_is_a_success(
+    status: str, headers: tuple[str, ...], serve: Serve, spool: Spool
+) -> None:
+    with fetch(serve(answer(png(), *headers, status=status)), spool) as fetched:
+        assert fetched.bytes == len(png())
+
+
+@pytest.mark.parametrize("covered", ["bytes 0-9/100", "bytes 1-99/100", "bytes */100", "items 0-99/100", ""])
+def test_a_part_of_a_file_is_no_file(covered: str, serve: Serve, spool: Spool) -> None:
+    with pytest.raises(FileUnusable):
+        fetch(serve(answer(png(), f"Content-Range: {covered}", status="206 Partial Content")), spool)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "zstd", "x"])
 def test_a_content_encoding_is_refused(encoding: str, serve: Serve, spool: Spool) -> None:
-    with pytest.raises(FetchFailed, match="encoding"):
+    with pytest.raises(FileUnusable, match="encoding"):
         fetch(serve(answer(png(), f"Content-Encoding: {encoding}")), spool)
 
 
@@ -417,7 +456,7 @@ def test_three_redirects_are_followed_and_a_fourth_is_not(serve: Serve, spool: S
     fetch(serve(*[redirect("/n")] * 3, answer(png())), spool).close()
 
     server = serve(redirect("/n"))
-    with pytest.raises(FetchFailed, match="more than 3 redirects") as raised:
+    with pytest.raises(FileUnusable, match="more than 3 redirects") as raised:
         fetch(server, spool)
     assert len(server.requests) == 4
     assert raised.value.host == "127.0.0.1"
@@ -460,7 +499,7 @@ def test_a_redirect_goes_through_the_same_gate(location: str, serve: Serve, spoo
 
 @pytest.mark.parametrize("headers", [[], ["Location:"], ["Location: "]])
 def test_a_redirect_to_nowhere_fails(headers: list[str], serve: Serve, spool: Spool) -> None:
-    with pytest.raises(FetchFailed, match="nowhere"):
+    with pytest.raises(FileUnusable, match="nowhere"):
         fetch(serve(answer(b"", *headers, status="302 Found")), spool)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from archiver.failures import UrlRefused
 from archiver.fetch.addresses import AddressClass, classify
-from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, redirected
+from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, expires_at, redirected
 from tests.archiver.fetch.address_table import ADDRESSES, RANGES, URLS
 
 V = AddressClass
@@ -230,3 +230,23 @@ def test_a_location_is_resolved_against_the_url_that_sent_it(location: str, expe
     vetted = POLICY.vet("https://cdn.klingai.com/a/b.png?from=/x/y")
 
     assert redirected(vetted, location) == expected
+
+
+# --- expiry -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "expires"),
+    [
+        ("https://cdn.klingai.com/0.png?Expires=1768112080&Signature=x", 1_768_112_080_000),
+        ("https://cdn.klingai.com/0.png?cacheKey=a&Expires=1768112080", 1_768_112_080_000),
+        ("https://v1.kwimgs.com/0.mp4?pkey=x&ksTime=694fa816", 0x694FA816 * 1000),
+        ("https://cdn.klingai.com/0.png", None),
+        ("https://cdn.klingai.com/0.png?Expires=soon", None),
+        ("https://cdn.klingai.com/0.png?Expires=17681120801768112080", None),
+        ("https://cdn.klingai.com/0.png?NotExpires=1768112080", None),
+        ("", None),
+    ],
+)
+def test_a_url_tells_when_its_signature_ends(url: str, expires: int | None) -> None:
+    assert expires_at(url) == expires

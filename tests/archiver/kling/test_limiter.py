@@ -103,6 +103,14 @@ def test_lists_may_take_what_verification_leaves_and_the_background_still_only_h
     assert seconds_for(clock, limits, Priority.BACKGROUND, requests=20) == pytest.approx(19.5, rel=0.05)
 
 
+def test_fresh_urls_get_a_quarter_of_the_rate_and_the_background_keeps_its_half(clock: Clock) -> None:
+    limits = limiter(clock)
+    limits.acquire(Priority.FRESH)
+
+    assert seconds_for(clock, limits, Priority.FRESH, requests=20) == pytest.approx(40, rel=0.03)
+    assert seconds_for(clock, limits, Priority.BACKGROUND, requests=20) == pytest.approx(20, rel=0.1)
+
+
 def test_nothing_of_a_list_goes_while_a_verification_waits(clock: Clock) -> None:
     limits = limiter(clock)
     seconds_for(clock, limits, Priority.VERIFY, requests=2)
@@ -143,6 +151,22 @@ def test_when_both_wait_every_third_turn_is_the_background_s() -> None:
     assert turns.count(Priority.BACKGROUND) == pytest.approx(len(turns) / 3, rel=0.03)
 
 
+def test_a_crowd_that_needs_fresh_urls_leaves_the_sweep_three_quarters() -> None:
+    turns = turns_in_ten_minutes(Priority.FRESH, Priority.FRESH, Priority.BACKGROUND, Priority.MATCH)
+
+    assert len(turns) == pytest.approx(1194, rel=0.01)
+    assert 0 < turns.count(Priority.FRESH) <= len(turns) / 4
+    assert turns.count(Priority.BACKGROUND) >= len(turns) / 6
+
+
+def test_fresh_urls_and_the_background_take_turns_where_verification_leaves_few() -> None:
+    turns = turns_in_ten_minutes(*[Priority.VERIFY] * 4, Priority.FRESH, Priority.BACKGROUND)
+    others = [priority for priority in turns if priority is not Priority.VERIFY]
+
+    assert len(others) == pytest.approx(len(turns) / 8, rel=0.03)
+    assert others.count(Priority.FRESH) == pytest.approx(len(others) / 2, rel=0.05)
+
+
 def test_while_verification_always_waits_every_eighth_turn_is_one_of_the_others() -> None:
     verify = [Priority.VERIFY] * 4
     turns = turns_in_ten_minutes(*verify, Priority.MATCH, Priority.MATCH, Priority.BACKGROUND)
@@ -153,7 +177,7 @@ def test_while_verification_always_waits_every_eighth_turn_is_one_of_the_others(
     assert others.count(Priority.BACKGROUND) == pytest.approx(len(others) / 3, rel=0.05)
 
 
-@pytest.mark.parametrize("other", [Priority.MATCH, Priority.BACKGROUND])
+@pytest.mark.parametrize("other", [Priority.MATCH, Priority.BACKGROUND, Priority.FRESH])
 def test_one_alone_gets_its_eighth_beside_verification_and_no_turn_is_lost(other: Priority) -> None:
     turns = turns_in_ten_minutes(*[Priority.VERIFY] * 4, other)
 

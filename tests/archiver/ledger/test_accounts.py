@@ -8,7 +8,7 @@ import pytest
 from archiver.failures import ApiCredentialsRefused
 from archiver.ledger import Ledger
 from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
-from tests.harness.ledgers import DAY, FAMILY, RAND, START, Desk, answer
+from tests.harness.ledgers import DAY, FAMILY, RAND, START, Desk, answer, claim_archive
 
 EU, US = "eu", "us"
 
@@ -27,7 +27,7 @@ def say(desk: Desk, account: str, *task_ids: str) -> None:
 
 
 def archive(desk: Desk, account: str, task_id: str) -> None:
-    (lease,) = desk.ledger.claims.archive(count=1, offset=0, account=account)
+    (lease,) = claim_archive(desk.ledger, count=1, account=account)
     assert lease.task_id == task_id
     desk.ledger.outcomes.archived(
         lease, manifest_key=f"{account}/manifest.json", archived_at=START, stored=[]
@@ -64,7 +64,7 @@ def test_a_claim_takes_the_tasks_of_its_account_only(desk: Desk, stage: Stage) -
 
     def claim(count: int, account: str) -> list[Lease]:
         if stage is Stage.ARCHIVE:
-            return desk.ledger.claims.archive(count=count, offset=0, account=account)
+            return claim_archive(desk.ledger, count=count, account=account)
         return desk.ledger.claims.verify(count=count, offset=0, account=account)
 
     assert not desk.ledger.claims.any_due(stage, account="nobody")
@@ -80,10 +80,10 @@ def test_a_hold_of_one_account_stops_no_other_and_is_probed_by_its_own(desk: Des
     desk.ledger.holds.set(ApiCredentialsRefused("1102"), account=EU, stage=Stage.ARCHIVE)
 
     assert not desk.ledger.claims.any_due(Stage.ARCHIVE, account=EU)
-    assert desk.ledger.claims.archive(count=4, offset=0, account=EU) == []
+    assert claim_archive(desk.ledger, count=4, account=EU) == []
     desk.clock.advance(30_000)
-    assert [lease.task_id for lease in desk.ledger.claims.archive(count=4, offset=0, account=US)] == ["u"]
-    (probe,) = desk.ledger.claims.archive(count=4, offset=0, account=EU)
+    assert [lease.task_id for lease in claim_archive(desk.ledger, count=4, account=US)] == ["u"]
+    (probe,) = claim_archive(desk.ledger, count=4, account=EU)
     assert (probe.task_id, probe.is_probe) == ("e", True)
 
 
@@ -129,7 +129,7 @@ def test_a_ledger_knows_the_accounts_it_has_tasks_or_sweeps_of(desk: Desk) -> No
 
 def test_what_nobody_works_for_any_more_is_counted_by_what_still_waits(desk: Desk) -> None:
     say(desk, US, "done", "waiting")
-    (first, _) = desk.ledger.claims.archive(count=2, offset=0, account=US)
+    (first, _) = claim_archive(desk.ledger, count=2, account=US)
     desk.ledger.outcomes.archived(first, manifest_key="m", archived_at=START, stored=[])
     say(desk, EU, "e")
 
@@ -148,7 +148,7 @@ def test_holds_of_accounts_that_nobody_works_for_go(desk: Desk) -> None:
 
 def test_a_renamed_account_keeps_every_task_its_sweeps_and_its_history(desk: Desk) -> None:
     say(desk, EU, "done", "waiting")
-    (first, second) = desk.ledger.claims.archive(count=2, offset=0, account=EU)
+    (first, second) = claim_archive(desk.ledger, count=2, account=EU)
     desk.ledger.outcomes.archived(first, manifest_key="m", archived_at=START, stored=[])
     desk.ledger.outcomes.give_back(second)
     desk.ledger.callbacks.record([Callback(EU, "new", None, FAMILY)])
@@ -160,7 +160,7 @@ def test_a_renamed_account_keeps_every_task_its_sweeps_and_its_history(desk: Des
     assert desk.ledger.accounts.names() == ["team-eu"]
     assert desk.rows("SELECT * FROM history") == history
     assert (state(desk, "team-eu", first.task_id), state(desk, EU, first.task_id)) == ("archived", None)
-    assert len(desk.ledger.claims.archive(count=9, offset=0, account="team-eu")) == 1
+    assert len(claim_archive(desk.ledger, count=9, account="team-eu")) == 1
     assert desk.ledger.holds.all() == ()
     assert desk.rows("SELECT DISTINCT account FROM sweeps") == [{"account": "team-eu"}]
 

@@ -14,7 +14,7 @@ from archiver.failures import (
     ApiTimeout,
     AssetGone,
     BucketMissing,
-    NotMedia,
+    NeverMedia,
     StoreError,
 )
 from archiver.ledger import Expiry
@@ -87,7 +87,7 @@ def test_a_deadline_means_nothing_to_what_is_settled(desk: Desk, past: State) ->
 
 def test_a_buried_id_that_nobody_confirmed_is_unknown_after_its_deadline_and_not_lost(desk: Desk) -> None:
     desk.tell()
-    desk.fail(desk.claim(Stage.VERIFY), NotMedia("cannot be asked for"))
+    desk.fail(desk.claim(Stage.VERIFY), NeverMedia("cannot be asked for"))
     desk.clock.advance(30 * DAY)
 
     assert [expiry.verdict for expiry in desk.ledger.deadlines.expire()] == [State.UNKNOWN]
@@ -171,7 +171,7 @@ def test_what_was_buried_as_gone_is_lost_without_another_try(desk: Desk) -> None
 @pytest.mark.parametrize("way", ["bury", "hold", "retry"])
 def test_a_lost_task_stays_lost_until_it_is_in_the_bucket(desk: Desk, way: str) -> None:
     desk.bring(State.LOST)
-    errors = {"bury": NotMedia("html"), "hold": BucketMissing("gone"), "retry": StoreError("500")}
+    errors = {"bury": NeverMedia("html"), "hold": BucketMissing("gone"), "retry": StoreError("500")}
     desk.fail(desk.claim(Stage.ARCHIVE), errors[way])
     assert desk.state() is State.LOST
 

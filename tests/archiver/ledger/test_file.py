@@ -23,7 +23,7 @@ from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, migrations
 from archiver.ledger.databases.sqlite import APPLICATION_ID, BUSY_SECONDS
 from archiver.ledger.tables import schema
 from archiver.model import Callback, Stage, State, Status
-from tests.harness.ledgers import ACCOUNT, FAMILY, Clock, Desk
+from tests.harness.ledgers import ACCOUNT, FAMILY, Clock, Desk, claim_archive
 from tests.harness.repository import SAMPLES
 
 
@@ -503,7 +503,7 @@ def test_a_ledger_that_an_earlier_version_wrote_goes_on_where_it_was(tmp_path: p
     }
     ledger.callbacks.record([Callback(ACCOUNT, "new", Status.SUCCEEDED, FAMILY)])
     assert [hold.reason for hold in ledger.holds.all()] == ["bucket_missing"]
-    (lease,) = ledger.claims.archive(count=4, offset=0, account=ACCOUNT)
+    (lease,) = claim_archive(ledger, count=4, account=ACCOUNT)
     ledger.outcomes.archived(lease, manifest_key="m", archived_at=Clock()(), stored=())
     shown = ledger.views.show("succeeded", account=ACCOUNT)
     assert shown is not None

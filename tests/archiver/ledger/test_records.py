@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from archiver.failures import ApiAnswerUnreadable, ApiRequestInvalid, NotMedia
+from archiver.failures import ApiAnswerUnreadable, ApiRequestInvalid, NeverMedia
 from archiver.kling import responses
 from archiver.kling.results import read_task
 from archiver.ledger import RecordOutcome
@@ -513,7 +513,7 @@ def test_history_tells_what_happened_and_does_not_grow_for_ever(desk: Desk) -> N
         desk.ledger.registrations.retry(["t"], account=ACCOUNT)
         desk.claim(Stage.VERIFY)
         desk.say(answer())
-        desk.fail(desk.claim(Stage.ARCHIVE), NotMedia("a web page"))
+        desk.fail(desk.claim(Stage.ARCHIVE), NeverMedia("a web page"))
 
     events = [line["event"] for line in desk.shown()["history"]]
     assert len(events) <= 110

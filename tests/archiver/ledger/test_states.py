@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.failures import ApiTimeout, AssetGone, Bury, NotMedia, StoreError
+from archiver.failures import ApiTimeout, AssetGone, Bury, NeverMedia, StoreError
 from archiver.ledger import RecordOutcome
 from archiver.model import TRANSITIONS, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import (
@@ -214,7 +214,7 @@ def test_a_burial_lasts_a_quarter_of_the_time_left_within_15_minutes_and_a_day(
 ) -> None:
     desk.say(answer(created_at=START - 30 * DAY + int(days_left * DAY)))
 
-    desk.fail(desk.claim(Stage.ARCHIVE), NotMedia("a web page"))
+    desk.fail(desk.claim(Stage.ARCHIVE), NeverMedia("a web page"))
 
     assert desk.row()["due_at"] == START + wait
 
@@ -296,7 +296,7 @@ def test_a_question_that_fails_does_not_hide_why_a_task_was_buried(desk: Desk) -
 def test_an_id_that_cannot_be_asked_for_is_buried_although_nobody_confirmed_it(desk: Desk) -> None:
     desk.tell()
     lease = desk.claim(Stage.VERIFY)
-    desk.ledger.outcomes.bury(lease, NotMedia("not really"), Bury(due_at=START + HOUR))
+    desk.ledger.outcomes.bury(lease, NeverMedia("not really"), Bury(due_at=START + HOUR))
     assert desk.state() is State.BURIED
 
     desk.say(answer(), by=DiscoveredBy.SWEEP)
@@ -382,7 +382,7 @@ def test_a_failed_task_stays_failed_whatever_a_retry_brings_but_success(desk: De
         case "no answer":
             desk.fail(lease, ApiTimeout("no answer"))
         case "invalid":
-            desk.ledger.outcomes.bury(lease, NotMedia("1200"), Bury(due_at=START + HOUR))
+            desk.ledger.outcomes.bury(lease, NeverMedia("1200"), Bury(due_at=START + HOUR))
         case "nothing: it crashed":
             desk.clock.advance(MINUTE)
         case _:

@@ -1,0 +1,1 @@
+"""How transfer slots are shared: between accounts, and between the lanes of one."""
