@@ -10,6 +10,7 @@ finds the leases over, and nothing is written. `confirm` precedes the manifest; 
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from archiver import log
 from archiver.clock import seconds_passed
@@ -24,11 +25,28 @@ CONFIRMED_SECONDS = 15.0
 """Time left when the manifest is put. Renewed every 10 s, a lease has 20 s unless the ledger is slow."""
 
 
+class Leases(Protocol):
+    """The part of the ledger that has the leases."""
+
+    def renew(self, leases: Sequence[Lease]) -> set[int]:
+        """Give them more time; the row ids of those that still hold."""
+
+    def assets(self, lease: Lease) -> tuple[LeasedAsset, ...] | None:
+        """The task's present assets; None when the lease has ended."""
+
+
 class LeaseKeeper:
     """The leases of this process. Thread-safe."""
 
-    def __init__(self, ledger: Ledger, *, monotonic: Callable[[], float] = seconds_passed) -> None:
-        self._ledger = ledger
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        monotonic: Callable[[], float] = seconds_passed,
+        leases: Leases | None = None,
+    ) -> None:
+        """`leases` are those of tasks, unless another part's are given: row ids are unique in one part only."""
+        self._leases = leases or ledger.claims
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._held: dict[int, tuple[Lease, float]] = {}
@@ -69,7 +87,7 @@ class LeaseKeeper:
         if self._left(lease) < CONFIRMED_SECONDS:
             self._renew([lease])
             self.check(lease)
-        assets = self._ledger.claims.assets(lease)
+        assets = self._leases.assets(lease)
         if assets is None:
             self.drop(lease)
             raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
@@ -93,7 +111,7 @@ class LeaseKeeper:
 
     def _renew(self, leases: Sequence[Lease]) -> None:
         asked_at = self._monotonic()
-        renewed = self._ledger.claims.renew(leases)
+        renewed = self._leases.renew(leases)
         with self._lock:
             for lease in leases:
                 known = self._held.get(lease.row_id)

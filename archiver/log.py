@@ -31,6 +31,8 @@ Logger = FilteringBoundLogger
 EVENTS: Final = frozenset(
     {
         "account.stranded",
+        "amendment.dropped",
+        "amendment.retried",
         "asset.stored",
         "asset.suspected",
         "callback.accepted",
@@ -67,9 +69,11 @@ EVENTS: Final = frozenset(
         "sweep.row_skipped",
         "sweep.stood_still",
         "task.adopted",
+        "task.amended",
         "task.archived",
         "task.buried",
         "task.failed",
+        "task.incomplete",
         "task.lost",
         "task.moved",
         "task.not_found",

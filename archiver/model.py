@@ -61,6 +61,15 @@ class Lane(enum.StrEnum):
     LOST = "lost"
 
 
+class FolderWorkKind(enum.StrEnum):
+    """What is put into the folder of a task that the archive stage is done with."""
+
+    AMEND = "amend"
+    """`amendment-1.json`, …: what the API names beyond the manifest."""
+    INCOMPLETE = "incomplete"
+    """`incomplete.json`: what was saved of a lost task, and what was not."""
+
+
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.REPORTED: frozenset(
         {State.RUNNING, State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.BURIED, State.LOST}

@@ -15,6 +15,16 @@ from archiver.failures import ForeignObject, StoreMismatch
 from archiver.model import Lease, StoredAsset
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Documented:
+    """What the documents of a folder say."""
+
+    manifest: Manifest
+    assets: tuple[StoredAsset, ...]
+    """Of the manifest and all amendments."""
+    amendment_keys: tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Adopter:
     """`accounts` are the names that the account has and had."""
@@ -22,24 +32,32 @@ class Adopter:
     transfer: Transfer
     accounts: frozenset[str]
 
-    def adopt(
-        self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]
-    ) -> tuple[Manifest, tuple[StoredAsset, ...]]:
-        """The folder's manifest and its assets, all of them there. Raises Failure, LeaseLost."""
-        manifest = folder.read_manifest()
-        self._require_ours(lease, folder, manifest)
-        stems = {leased.asset.stem for leased in lease.assets}
-        assets = tuple(_with_stem(asset, stems) for asset in manifest.assets)
-        for asset in assets:
+    def adopt(self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]) -> Documented:
+        """The folder's manifest, its amendments, and their assets, all of them there. Raises Failure, LeaseLost."""
+        found = self.read(lease, folder, contents)
+        for asset in found.assets:
             size = folder.size_of(asset.key, contents)
             if size is None:
                 self._bring_back(lease, asset, folder)
             elif size != asset.bytes:
                 raise ForeignObject(f"{asset.key} has {size} bytes where the manifest says {asset.bytes}")
-        return manifest, assets
+        return found
 
-    def _require_ours(self, lease: Lease, folder: TaskFolder, manifest: Manifest) -> None:
-        key = folder.manifest_key
+    def read(self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]) -> Documented:
+        """What manifest and amendments name, whether or not it is there. Raises Failure."""
+        manifest = folder.read_manifest()
+        self._require_ours(lease, folder, manifest, key=folder.manifest_key)
+        keys: list[str] = []
+        named = list(manifest.assets)
+        while folder.size_of(key := folder.amendment_key(len(keys) + 1), contents) is not None:
+            amendment = folder.read(key)
+            self._require_ours(lease, folder, amendment, key=key)
+            keys.append(key)
+            named += amendment.assets
+        stems = {leased.asset.stem for leased in lease.assets}
+        return Documented(manifest, tuple(_with_stem(asset, stems) for asset in named), tuple(keys))
+
+    def _require_ours(self, lease: Lease, folder: TaskFolder, manifest: Manifest, *, key: str) -> None:
         if not manifest.matches(
             task_id=lease.task_id, family=lease.family or "", created_at=lease.created_at or 0
         ):
@@ -49,6 +67,8 @@ class Adopter:
                 f"{key} belongs to the account {manifest.account}. If that is a former name of this account, set "
                 "KLING_ACCOUNT_FORMER_NAMES (`former_names` under [[accounts]])"
             )
+        if (manifest.amends is None) != (key == folder.manifest_key) or manifest.missing is not None:
+            raise ForeignObject(f"{key} is not what its name says")
         if not manifest.assets:
             raise ForeignObject(f"{key} names no file")
         for asset in manifest.assets:

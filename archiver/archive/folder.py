@@ -43,17 +43,25 @@ class TaskFolder:
 
     def read_manifest(self) -> Manifest:
         """Raises ManifestUnreadable, or StoreMismatch."""
-        return Manifest.from_bytes(self.store.read(self.manifest_key, bytes_max=manifest.BYTES_MAX))
+        return self.read(self.manifest_key)
 
-    def put_manifest(self, content: Manifest, *, look_first: bool) -> PutOutcome:
-        """Put it and see it there. ADOPTED: another attempt's manifest was there first, and counts.
+    def read(self, key: str) -> Manifest:
+        """A manifest or an amendment. Raises ManifestUnreadable, or StoreMismatch."""
+        return Manifest.from_bytes(self.store.read(key, bytes_max=manifest.BYTES_MAX))
+
+    def amendment_key(self, number: int) -> str:
+        return self.path + manifest.amendment_name(number)
+
+    def put_manifest(self, content: Manifest, *, look_first: bool, key: str | None = None) -> PutOutcome:
+        """Put it (at `key`, an amendment) and see it there. ADOPTED: another attempt's was there first, and counts.
 
         Some stores answer a put with the right ETag and keep nothing. Only this HEAD can find that: an archived task is
         never visited again. Raises StoreMismatch.
         """
         body = content.to_bytes()
+        key = key or self.manifest_key
         upload = Upload(
-            key=self.manifest_key,
+            key=key,
             file=io.BytesIO(body),
             digests=digests_of(body),
             content_type=manifest.CONTENT_TYPE,
@@ -64,7 +72,7 @@ class TaskFolder:
         outcome = self.store.put(upload, look_first=look_first).outcome
         if outcome is PutOutcome.ADOPTED:
             return outcome
-        found = self.store.head(self.manifest_key)
+        found = self.store.head(key)
         if found is None or found.bytes != len(body):
-            raise StoreMismatch(f"{self.manifest_key} was put, and the store does not have it")
+            raise StoreMismatch(f"{key} was put, and the store does not have it")
         return outcome

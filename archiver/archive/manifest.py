@@ -19,6 +19,7 @@ from archiver.model import RETENTION_MS, DiscoveredBy, Role, StoredAsset, rfc333
 SCHEMA_VERSION = 1
 STATUS = "succeed"
 FILE_NAME = "manifest.json"
+INCOMPLETE_NAME = "incomplete.json"
 CONTENT_TYPE = "application/json"
 BYTES_MAX = 16 * 1024 * 1024
 """Readers refuse more."""
@@ -120,6 +121,17 @@ FIELDS: Mapping[str, Field] = {
     "request": _nullable(_OBJECT),
     "task": _OBJECT,
 }
+MISSING_FIELDS: Mapping[str, Field] = {"name": _TEXT, "reason": _TEXT}
+OPTIONAL_FIELDS: Mapping[str, Field] = {
+    # of an amendment, and of `incomplete.json`
+    "amends": _one_of(FILE_NAME),
+    "missing": _ARRAY,
+}
+
+
+def amendment_name(number: int) -> str:
+    """Of the amendment with this number, from 1."""
+    return f"amendment-{number}.json"
 
 
 def _schema_of(fields: Mapping[str, Field]) -> dict[str, Any]:
@@ -135,6 +147,17 @@ def schema() -> dict[str, object]:
     asset = _schema_of(ASSET_FIELDS)
     whole = _schema_of(FIELDS)
     whole["properties"] |= {"assets": {"type": "array", "items": asset}}
+    whole["properties"] |= {
+        "amends": {
+            **OPTIONAL_FIELDS["amends"].schema,
+            "description": "In amendment-1.json, …: `assets` are those that the API named after the manifest was put.",
+        },
+        "missing": {
+            "type": "array",
+            "items": _schema_of(MISSING_FIELDS),
+            "description": "In incomplete.json: what could not be had of a lost task. `name` has no extension.",
+        },
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "kling-archiver manifest.json",
@@ -143,13 +166,18 @@ def schema() -> dict[str, object]:
     }
 
 
-def _check(document: object, fields: Mapping[str, Field], what: str) -> None:
+def _check(
+    document: object, fields: Mapping[str, Field], what: str, optional: Mapping[str, Field] | None = None
+) -> None:
     if not isinstance(document, dict):
         raise ManifestUnreadable(f"{what} is not an object")
     for name, field in fields.items():
         if name not in document:
             raise ManifestUnreadable(f"{what} has no {name}")
         if not field.holds(document[name]):
+            raise ManifestUnreadable(f"{what} has an invalid {name}")
+    for name, field in (optional or {}).items():
+        if name in document and not field.holds(document[name]):
             raise ManifestUnreadable(f"{what} has an invalid {name}")
 
 
@@ -160,6 +188,10 @@ def _asset(row: Mapping[str, Any]) -> StoredAsset:
     """The format has no stem: it is the name without its extension."""
     values = {name: row[name] for name in ASSET_FIELDS} | {"role": Role(row["role"])}
     return StoredAsset(stem=row["name"].rpartition(".")[0] or row["name"], **values)
+
+
+def _only(fields: Mapping[str, Field], row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in fields}
 
 
 def _carried(document: Mapping[str, object]) -> object:
@@ -177,8 +209,20 @@ def _encoded(document: dict[str, object]) -> bytes:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MissingFile:
+    """A file that could not be had."""
+
+    name: str
+    """Its stem: what is not there has no extension."""
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Manifest:
-    """One complete task. Times are Unix ms here, RFC 3339 in the file."""
+    """One complete task; with `amends`, what was added to one; with `missing`, what is left of a lost one.
+
+    Times are Unix ms here, RFC 3339 in the file.
+    """
 
     account: str
     """The account's name in the settings."""
@@ -194,6 +238,10 @@ class Manifest:
     """The body of the create, if known, without image data."""
     task: Mapping[str, object]
     """The API's own object."""
+    amends: str | None = None
+    """`manifest.json` in an amendment."""
+    missing: tuple[MissingFile, ...] | None = None
+    """Of `incomplete.json` only."""
 
     @property
     def expires_at(self) -> int:
@@ -217,12 +265,16 @@ class Manifest:
             document = json.loads(data)
         except (ValueError, RecursionError) as error:
             raise ManifestUnreadable(f"the manifest is not JSON ({type(error).__name__})") from error
-        _check(document, FIELDS, "the manifest")
+        _check(document, FIELDS, "the manifest", OPTIONAL_FIELDS)
+        for place, row in enumerate(document.get("missing", [])):
+            _check(row, MISSING_FIELDS, f"missing file {place} of the manifest")
         for place, row in enumerate(document["assets"]):
             _check(row, ASSET_FIELDS, f"asset {place} of the manifest")
         return cls._of_document(document)
 
     def _document(self) -> dict[str, object]:
+        amends = {} if self.amends is None else {"amends": self.amends}
+        missing = {} if self.missing is None else {"missing": list(map(dataclasses.asdict, self.missing))}
         return {
             "schema_version": SCHEMA_VERSION,
             "account": self.account,
@@ -238,11 +290,14 @@ class Manifest:
             "assets": [{name: getattr(asset, name) for name in ASSET_FIELDS} for asset in self.assets],
             "request": None if self.request is None else _carried(self.request),
             "task": _carried(self.task),
+            **amends,
+            **missing,
         }
 
     @classmethod
     def _of_document(cls, document: dict[str, Any]) -> Self:
         updated_at = document["updated_at"]
+        missing = document.get("missing")
         return cls(
             account=document["account"],
             family=document["family"],
@@ -255,4 +310,8 @@ class Manifest:
             assets=tuple(_asset(row) for row in document["assets"]),
             request=document["request"],
             task=document["task"],
+            amends=document.get("amends"),
+            missing=None
+            if missing is None
+            else tuple(MissingFile(**_only(MISSING_FIELDS, row)) for row in missing),
         )

@@ -7,7 +7,8 @@ The order is the guarantee:
 3. List the folder again: every object must be there in its size.
 4. Ask the ledger whether the lease is still ours, and whether the API has named more assets since: a sweep's row may
    name more than the single answer did. Bring those first, and list again.
-5. Put the manifest, see it there, then complete the lease.
+5. Put the manifest, see it there, then complete the lease. What the API names after 4 becomes an amendment
+   (`folder_work`): the ledger queues it in the transaction that archives the task.
 
 A crash after 2 leaves objects without a manifest; the next attempt finds them and continues. A crash after the put of
 5 leaves a manifest that the ledger does not know; the next attempt adopts it. At no moment does a manifest exist
@@ -172,12 +173,18 @@ class Archiver:
         )
 
     def _adopt(self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]) -> None:
-        manifest, stored = self.adopter.adopt(lease, folder, contents)
+        found = self.adopter.adopt(lease, folder, contents)
         self.keeper.confirm(lease)
         self.ledger.outcomes.archived(
-            lease, manifest_key=folder.manifest_key, archived_at=manifest.archived_at, stored=stored
+            lease,
+            manifest_key=folder.manifest_key,
+            archived_at=found.manifest.archived_at,
+            stored=found.assets,
+            amendment_keys=found.amendment_keys,
         )
-        self._log_archived(lease, folder, stored, archived_at=manifest.archived_at, event="task.adopted")
+        self._log_archived(
+            lease, folder, found.assets, archived_at=found.manifest.archived_at, event="task.adopted"
+        )
 
     def _log_archived(
         self, lease: Lease, folder: TaskFolder, stored: Sequence[StoredAsset], *, archived_at: int, event: str

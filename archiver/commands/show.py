@@ -102,6 +102,8 @@ def _properties(task: TaskView, *, now: int) -> Iterator[tuple[str, object]]:
         yield "expires (UTC)", when(task.expires_at, now=now)
     yield "found by", f"{task.discovered_by}, callbacks: {task.callbacks}"
     yield "manifest", task.manifest_key
+    if task.amendment_keys:
+        yield "amendments", "\n".join(task.amendment_keys)
 
 
 def _where(asset: AssetView) -> str:

@@ -1,8 +1,8 @@
 """What `status --check` reports, for cron and monitoring: one sentence a problem, and what to do about it.
 
 The list is a contract: lost or buried tasks, a hold of over an hour, a deadline in under 7 days, a configured family
-without a successful sweep for a day, tasks of an account that the settings do not name. On a new ledger, sweeps are due
-a day after the first daemon started.
+without a successful sweep for a day, an amendment that waits for over an hour, tasks of an account that the settings do
+not name. On a new ledger, sweeps are due a day after the first daemon started.
 """
 
 import itertools
@@ -14,6 +14,7 @@ from archiver.ledger import HoldView, Ledger, StatusView
 from archiver.model import DAY_MS, State
 
 HOLD_MS_MAX = 3_600_000
+AMENDMENT_MS_MAX = 3_600_000
 DEADLINE_MS_MIN = 7 * DAY_MS
 SWEEP_MS_MAX = DAY_MS
 IDS_SHOWN = 5
@@ -28,6 +29,7 @@ def problems(
         *_set_aside(ledger, status, accounts=families),
         *_held(status, now=now, several=several),
         *_running_out(status, now=now),
+        *_amendments_waiting(ledger, accounts=families, now=now),
         *_stranded(ledger, accounts=families),
         *(
             f"{account}: {sentence}" if several else sentence
@@ -72,6 +74,19 @@ def _running_out(status: StatusView, *, now: int) -> Iterator[str]:
         yield (
             f"the nearest deadline of a task that is not in the bucket {verb} {distance(left)}. "
             "To see what is held: kling-archiver status"
+        )
+
+
+def _amendments_waiting(ledger: Ledger, *, accounts: Collection[str], now: int) -> Iterator[str]:
+    """`amendment_waiting`: files that the API named after the manifest was put, and that are not in the bucket yet."""
+    found = ledger.folder_work.waiting(since_before=now - AMENDMENT_MS_MAX)
+    waiting = [amendment for amendment in found if amendment.account in accounts]
+    if waiting:
+        ids = [amendment.task_id for amendment in waiting[:IDS_SHOWN]]
+        names = ", ".join(ids) + (", …" if len(waiting) > len(ids) else ".")
+        yield (
+            f"files of {count_of(len(waiting), 'archived task')} that the API named later wait for "
+            f"{span(now - waiting[0].since)} (amendment_waiting): {names} To see why: kling-archiver show ID"
         )
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from archiver.archive.adoption import Adopter
+from archiver.archive.folder_work import FolderWorker
 from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
 from archiver.archive.transfers import TransferQueue
@@ -72,6 +73,7 @@ class Stages:
     verifier: Verifier
     batch_query: BatchQuery
     archiver: Archiver
+    folder_worker: FolderWorker
     sweeper: Sweeper
     failure_handler: FailureHandler
     hosts: HostWatch
@@ -124,9 +126,12 @@ def build_stages(
     recorder = Recorder(account.name, ledger, metrics, clock.random)
     alarm = UnknownIdAlarm()
     hosts = HostWatch(transfers=max(1, transfers // accounts))
+    adopter_accounts = frozenset({account.name, *account.former_names})
+    folder_keeper = LeaseKeeper(ledger, monotonic=clock.monotonic, leases=ledger.folder_work)
     transfer = Transfer(
         fetcher=fetcher, store=store, keeper=keeper, limits=account.limits, hosts=hosts, now=clock.now_ms
     )
+    folder_transfer = dataclasses.replace(transfer, keeper=folder_keeper)
     return Stages(
         account=account,
         ledger=ledger,
@@ -159,11 +164,23 @@ def build_stages(
             ledger=ledger,
             store=store,
             transfer=transfer,
-            adopter=Adopter(transfer, frozenset({account.name, *account.former_names})),
+            adopter=Adopter(transfer, adopter_accounts),
             keeper=keeper,
             transfers=TransferQueue(transfer_pool, threads=transfers, hosts=hosts),
             metrics=metrics,
             now=clock.now_ms,
+        ),
+        folder_worker=FolderWorker(
+            account=account.name,
+            prefix=account.prefix,
+            ledger=ledger,
+            store=store,
+            transfer=folder_transfer,
+            adopter=Adopter(folder_transfer, adopter_accounts),
+            keeper=folder_keeper,
+            metrics=metrics,
+            now=clock.now_ms,
+            random=clock.random,
         ),
         sweeper=build_sweeper(
             account, ledger=ledger, metrics=metrics, clock=clock, availability=availability

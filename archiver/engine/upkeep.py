@@ -6,9 +6,9 @@ import threading
 
 from archiver import log
 from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
-from archiver.ledger import Expiry, Ledger
+from archiver.ledger import DroppedAmendment, Expiry, Ledger
 from archiver.metrics import Metrics
-from archiver.model import State
+from archiver.model import Stage, State
 
 UPKEEP_SECONDS = 5.0
 BATCHES_MAX = 20
@@ -66,6 +66,8 @@ class Upkeep:
         if len(unsound) < len(self.clocks.clients):
             for expiry in self.ledger.deadlines.expire(except_accounts=unsound):
                 self._log_expiry(expiry)
+            for dropped in self.ledger.folder_work.expire(except_accounts=unsound):
+                self._log_dropped(dropped)
 
     def _prune(self, *, by_age: bool) -> None:
         batches = (self.ledger.deadlines.prune(by_age=by_age) for _ in range(BATCHES_MAX))
@@ -120,6 +122,16 @@ class Upkeep:
                 what_to_do=obstacle.what_to_do,
             )
         self._has_logged_obstacle = obstacle is not None
+
+    def _log_dropped(self, dropped: DroppedAmendment) -> None:
+        self.metrics.failures_total.labels(stage=Stage.ARCHIVE, reason="amendment_dropped").inc()
+        log.get().error(
+            "amendment.dropped",
+            account=dropped.account,
+            task_id=dropped.task_id,
+            family=dropped.family,
+            reason=dropped.reason,
+        )
 
     def _log_expiry(self, expiry: Expiry) -> None:
         fields = {"task_id": expiry.task_id, "family": expiry.family, "reason": expiry.reason}

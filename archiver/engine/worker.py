@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from archiver import log
+from archiver.archive.folder_work import FolderWorkLoop
 from archiver.engine.archive_loop import ArchiveLoop
 from archiver.engine.hold_release import HoldRelease
 from archiver.engine.leased_work import LeasedWork
@@ -82,7 +83,8 @@ class Worker:
             threads, slots or TransferSlots(limits.transfer_concurrency)
         )
         self._pools = (self.archive_loop.pool, verify_loop.pool)
-        self.loops: Sequence[Loop] = (verify_loop, self.archive_loop, self._sweep_loop)
+        folder_work_loop = FolderWorkLoop(stages.folder_worker, stop=stop)
+        self.loops: Sequence[Loop] = (verify_loop, self.archive_loop, self._sweep_loop, folder_work_loop)
         self._threads = [self.guard.thread(threads, loop.name, loop.step) for loop in self.loops]
         # Renewal outlives the stop event: running work keeps its lease until it has ended.
         self._renewal_ends = threads.event()
@@ -154,6 +156,7 @@ class Worker:
             thread.join(max(0.0, deadline - self._monotonic()))
         ended = [pool.close(seconds=max(0.0, deadline - self._monotonic())) for pool in self._pools]
         self._work.let_go(self._stages.keeper.held())
+        self._stages.folder_worker.let_go(self._stages.folder_worker.keeper.held())
         self._renewal_ends.set()
         self._renewer.join(1.0)
         return all(ended)
@@ -167,3 +170,4 @@ class Worker:
     def _renew(self) -> None:
         if not self._renewal_ends.wait(self._renew_seconds):
             self._stages.keeper.renew()
+            self._stages.folder_worker.keeper.renew()

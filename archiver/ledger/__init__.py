@@ -8,6 +8,7 @@ from archiver.ledger.daemons import DaemonView, new_daemon_id
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.databases.sqlite import LedgerMissing, LedgerUnusable
 from archiver.ledger.deadlines import Expiry
+from archiver.ledger.folder_work import DroppedAmendment, FolderLease, WaitingAmendment
 from archiver.ledger.holds import HoldView
 from archiver.ledger.ledger import Ledger, unix_ms
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
@@ -18,8 +19,10 @@ from archiver.ledger.views import AssetView, StatusView, TaskView
 __all__ = [
     "AssetView",
     "DaemonView",
+    "DroppedAmendment",
     "ExistingTask",
     "Expiry",
+    "FolderLease",
     "HoldView",
     "KnownState",
     "Ledger",
@@ -33,6 +36,7 @@ __all__ = [
     "StatusView",
     "SweepMemory",
     "TaskView",
+    "WaitingAmendment",
     "new_daemon_id",
     "unix_ms",
 ]

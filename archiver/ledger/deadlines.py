@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from archiver.failures import FRESH_MS_MAX, HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.databases.protocol import Database
+from archiver.ledger.folder_work.queueing import queue_incomplete
 from archiver.ledger.part import Part
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema
@@ -111,6 +112,8 @@ class Deadlines(Part):
                     if not connection.execute(change.values(changes)).rowcount:
                         continue  # another process has moved or leased it since
                     tally.change(row, changes)
+                    if changes["state"] is State.LOST and changes["due_at"] is None:
+                        queue_incomplete(connection, row["id"], now=now)
                     verdict, reason = changes["state"], changes["reason"]
                     add_line(connection, row["id"], at=now, event=f"task.{verdict}", detail=reason)
                     expired.append(Expiry(row["account"], row["task_id"], row["family"], verdict, reason))

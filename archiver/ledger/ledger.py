@@ -22,6 +22,7 @@ from archiver.ledger.databases.protocol import Database
 from archiver.ledger.databases.sqlite import BUSY_SECONDS, SqliteDatabase, open_file
 from archiver.ledger.databases.wal import BYTES_MAX as LOG_BYTES_MAX
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
+from archiver.ledger.folder_work import FolderWork
 from archiver.ledger.holds import Holds
 from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
@@ -47,6 +48,7 @@ class Ledger:
     claims: Claims
     records: Records
     outcomes: Outcomes
+    folder_work: FolderWork
     holds: Holds
     sweeps: Sweeps
     availability: EndpointRefusals
@@ -66,6 +68,7 @@ class Ledger:
         self.claims = Claims(database, now=now)
         self.records = Records(database, now=now)
         self.outcomes = Outcomes(database, now=now)
+        self.folder_work = FolderWork(database, now=now)
         self.holds = Holds(database, now=now)
         self.sweeps = Sweeps(database, now=now)
         self.availability = EndpointRefusals(database, now=now)

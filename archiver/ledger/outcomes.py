@@ -24,12 +24,20 @@ from archiver.failures import (
     lost_due,
     reason_of,
 )
+from archiver.ledger.folder_work.queueing import (
+    all_assets_accounted_for,
+    drop_incomplete,
+    queue_incomplete,
+    queue_missing,
+)
+from archiver.ledger.folder_work.work import save_amendment_keys
 from archiver.ledger.holds import set_hold
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.stored import save_stored
 from archiver.ledger.transitions import buried_again, still_failed, still_running
 from archiver.model import DAY_MS, Lease, Stage, State, StoredAsset, text
 
@@ -39,29 +47,6 @@ GRACE_MS = 10 * 60 * 1000
 _RELEASED: Mapping[str, Any] = {"lease_token": None, "lease_until": None}
 
 _NOT_WANTED: Mapping[str, Any] = {"fresh_wanted_at": None, "fresh_due_at": None}
-
-_STORED_COLUMNS = (
-    "name",
-    "key",
-    "bytes",
-    "sha256",
-    "content_type",
-    "width",
-    "height",
-    "source_url",
-    "suspect",
-)
-
-_SAVE_STORED = (
-    sa.update(schema.assets)
-    .where(
-        schema.assets.c.task == sa.bindparam("task_row"), schema.assets.c.stem == sa.bindparam("asset_stem")
-    )
-    .values(
-        {"reason": sa.null(), "failing_since": sa.null()}
-        | {name: sa.bindparam(f"new_{name}") for name in _STORED_COLUMNS}
-    )
-)
 
 
 @functools.cache
@@ -111,8 +96,9 @@ class Outcomes(Part):
             _write(connection, lease, values | _host_columns(lease, error) | _fresh_columns(lease, values))
             add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
             trim(connection, lease.row_id)
-            _save_stored(connection, lease, stored)
+            save_stored(connection, lease.row_id, stored)
             _save_failed(connection, lease, failed or {}, now=now)
+            _queue_if_finally_lost(connection, lease, values, now=now)
 
     def hold(
         self, lease: Lease, error: Failure, decision: Hold, *, stored: Sequence[StoredAsset] = ()
@@ -135,7 +121,7 @@ class Outcomes(Part):
                 )
                 values |= {"held": held + 1, "due_at": max(decision.due_at, now + wait)}
             _write(connection, lease, values | _host_columns(lease, error) | _fresh_columns(lease, values))
-            _save_stored(connection, lease, stored)
+            save_stored(connection, lease.row_id, stored)
             return is_new
 
     def bury(
@@ -160,8 +146,9 @@ class Outcomes(Part):
             detail = f"{error.reason}: {message}"
             add_line(connection, lease.row_id, at=now, event="task.buried", detail=detail)
             trim(connection, lease.row_id)
-            _save_stored(connection, lease, stored)
+            save_stored(connection, lease.row_id, stored)
             _save_failed(connection, lease, failed or {}, now=now)
+            _queue_if_finally_lost(connection, lease, values, now=now)
 
     def want_fresh(
         self,
@@ -188,7 +175,7 @@ class Outcomes(Part):
             _write(connection, lease, values | _host_columns(lease, error))
             add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
             trim(connection, lease.row_id)
-            _save_stored(connection, lease, stored)
+            save_stored(connection, lease.row_id, stored)
             _save_failed(connection, lease, failed or {}, now=now)
 
     def refreshed(self, lease: Lease, *, got_urls: bool) -> None:
@@ -203,6 +190,7 @@ class Outcomes(Part):
                 due_at = lost_due(now=now, deadline=lease.deadline_at)
             values = {**_RELEASED, **_NOT_WANTED, "due_at": due_at, "fresh_asked_at": now, "attempts": 1}
             _write(connection, lease, values)
+            _queue_if_finally_lost(connection, lease, values, now=now)
 
     def not_found(self, lease: Lease, *, rand: float) -> State:
         """The API definitely does not know this id; the state that the task is in now.
@@ -228,9 +216,20 @@ class Outcomes(Part):
             return state
 
     def archived(
-        self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]
+        self,
+        lease: Lease,
+        *,
+        manifest_key: str,
+        archived_at: int,
+        stored: Sequence[StoredAsset],
+        amendment_keys: Sequence[str] = (),
     ) -> None:
-        """The manifest is in the bucket. After a crash before this commit, the next attempt adopts it."""
+        """The manifest is in the bucket. After a crash before this commit, the next attempt adopts it.
+
+        `stored` is what it and its amendments name, all of it in the bucket. A manifest is final: what the API has
+        named beyond it becomes an amendment in this transaction. The statement itself refuses to archive a task with
+        an asset that is neither stored nor to be amended.
+        """
         values = {
             **_RELEASED,
             "state": State.ARCHIVED,
@@ -244,19 +243,33 @@ class Outcomes(Part):
             **_NOT_WANTED,
         }
         with self._database.write() as connection:
-            _write(connection, lease, values)
-            add_line(connection, lease.row_id, at=self._now(), event="task.archived", detail=manifest_key)
-            _save_stored(connection, lease, stored)
-            slim_assets(connection, [lease.row_id])
+            now = self._now()
+            save_stored(connection, lease.row_id, stored)
+            documented = {asset.stem for asset in stored}
+            is_whole = not queue_missing(connection, lease.row_id, documented=documented, now=now)
+            _write(connection, lease, values, only_if=all_assets_accounted_for(lease.row_id))
+            drop_incomplete(connection, lease.row_id)
+            add_line(connection, lease.row_id, at=now, event="task.archived", detail=manifest_key)
+            save_amendment_keys(connection, lease.row_id, amendment_keys, now=now)
+            if is_whole:
+                slim_assets(connection, [lease.row_id])
 
 
-def _write(connection: sa.Connection, lease: Lease, values: Mapping[str, Any]) -> None:
+def _write(
+    connection: sa.Connection,
+    lease: Lease,
+    values: Mapping[str, Any],
+    *,
+    only_if: sa.ColumnElement[bool] | None = None,
+) -> None:
     """Write columns of the leased row. Raises LeaseLost."""
     plain = {name: value for name, value in values.items() if not isinstance(value, sa.ColumnElement)}
     computed = {name: value for name, value in values.items() if name not in plain}
     statement = _fenced(frozenset(plain))
     if computed:
         statement = statement.values(computed)
+    if only_if is not None:
+        statement = statement.where(only_if)
     parameters = {f"new_{name}": value for name, value in plain.items()}
     parameters |= {"task_row": lease.row_id, "token": lease.token, "leased_state": lease.state}
     if connection.execute(statement, parameters).rowcount != 1:
@@ -265,6 +278,13 @@ def _write(connection: sa.Connection, lease: Lease, values: Mapping[str, Any]) -
         tally = Tally()
         tally.move(_kind(lease), _kind(lease)._replace(state=values["state"]))
         tally.write(connection)
+
+
+def _queue_if_finally_lost(
+    connection: sa.Connection, lease: Lease, values: Mapping[str, Any], *, now: int
+) -> None:
+    if lease.state is State.LOST and values["due_at"] is None:
+        queue_incomplete(connection, lease.row_id, now=now)
 
 
 def _kind(lease: Lease) -> Kind:
@@ -338,17 +358,6 @@ def _still_unknown(
         add_line(connection, lease.row_id, at=now, event="task.not_found", detail=message)
         trim(connection, lease.row_id)
     return State.UNKNOWN
-
-
-def _save_stored(connection: sa.Connection, lease: Lease, stored: Sequence[StoredAsset]) -> None:
-    """Record the assets that are in the bucket."""
-    if stored:
-        rows = [
-            {"task_row": lease.row_id, "asset_stem": asset.stem}
-            | {f"new_{name}": getattr(asset, name) for name in _STORED_COLUMNS}
-            for asset in stored
-        ]
-        connection.execute(_SAVE_STORED, rows)
 
 
 def _save_failed(

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from archiver.families import is_provisional
+from archiver.ledger.folder_work.queueing import queue_amendment
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
-from archiver.ledger.tables.batch import Batch, known_assets
+from archiver.ledger.tables.batch import Batch, known_assets, stored_assets
 from archiver.ledger.tables.counts import Tally, kind_of
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.rows import find_all
@@ -19,6 +20,7 @@ from archiver.ledger.transitions import (
     advance,
     confirmation,
     created_at_of,
+    document_json,
     entering,
     state_of,
 )
@@ -80,6 +82,7 @@ class Records(Part):
             now = self._now()
             rows = _merged_rows(connection, tasks, account=account, asked_as=asked_as, now=now)
             assets = known_assets(connection, _with_assets(tasks, rows))
+            archived = stored_assets(connection, _archived(tasks, rows))
             batch = Batch(account=account, now=now)
             outcomes = []
             seen: set[str] = set()
@@ -94,6 +97,8 @@ class Records(Part):
                         _insert(batch, task, discovered_by=discovered_by, gone_before=gone_before)
                     )
                 else:
+                    if row["id"] in archived:
+                        _amend(connection, batch, row, archived[row["id"]], task)
                     known = assets.get(row["id"], {})
                     outcomes.append(_update(batch, row, known, task, discovered_by=discovered_by, rand=rand))
             batch.write(connection)
@@ -159,6 +164,12 @@ def _with_assets(tasks: Sequence[Task], rows: Mapping[str, Row]) -> list[int]:
     """The rows whose assets an answer may change."""
     named = [rows[task.task_id] for task in tasks if _names_assets(task) and task.task_id in rows]
     return [row["id"] for row in named if row["state"] != State.ARCHIVED]
+
+
+def _archived(tasks: Sequence[Task], rows: Mapping[str, Row]) -> list[int]:
+    """The rows of archived tasks of which an answer may name more than their manifest does."""
+    named = [rows[task.task_id] for task in tasks if _names_assets(task) and task.task_id in rows]
+    return [row["id"] for row in named if row["state"] == State.ARCHIVED]
 
 
 def _names_assets(task: Task) -> bool:
@@ -247,6 +258,20 @@ def _insert(batch: Batch, task: Task, *, discovered_by: DiscoveredBy, gone_befor
     detail = f"{moved['state']}, found by {discovered_by}"
     batch.insert(blank | confirmed | moved | swept, assets, detail=detail)
     return RecordedTask(task.task_id, RecordOutcome.NEW, moved["state"])
+
+
+def _amend(connection: sa.Connection, batch: Batch, row: Row, known: Mapping[str, bool], task: Task) -> None:
+    """An answer about an archived task: what it names for the first time is amended. `known` says of each stem whether
+    it is stored; only of one that is not, a fresh URL is news."""
+    new = [asset for asset in task.assets if asset.stem not in known]
+    unstored = [asset for asset in task.assets if known.get(asset.stem) is False]
+    batch.add_assets(row["id"], new)
+    batch.renew_urls(row["id"], unstored)
+    if new:
+        document = document_json(task)
+        queue_amendment(
+            connection, row["id"], document=document, deadline_at=row["deadline_at"], now=batch.now
+        )
 
 
 def _update(

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger.daemons import DaemonView, alive_daemons
+from archiver.ledger.folder_work.work import amendment_keys
 from archiver.ledger.holds import HoldView, all_holds
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
@@ -77,6 +78,7 @@ class TaskView:
     discovered_by: DiscoveredBy
     callbacks: int
     manifest_key: str | None
+    amendment_keys: tuple[str, ...]
     assets: tuple[AssetView, ...]
     history: tuple[HistoryLine, ...]
 
@@ -98,6 +100,7 @@ class TaskView:
             "discovered_by": self.discovered_by,
             "callbacks": self.callbacks,
             "manifest_key": self.manifest_key,
+            "amendment_keys": list(self.amendment_keys),
             "assets": [asset.as_json() for asset in self.assets],
             "history": [line.as_json() for line in self.history],
         }
@@ -150,6 +153,7 @@ class Views(Part):
                 return None
             assets = _of_task(connection, schema.assets, row["id"])
             history = _of_task(connection, schema.history, row["id"])
+            amended = amendment_keys(connection, row["id"])
         return TaskView(
             task_id=row["task_id"],
             account=row["account"],
@@ -166,6 +170,7 @@ class Views(Part):
             discovered_by=DiscoveredBy(row["discovered_by"]),
             callbacks=row["callbacks"],
             manifest_key=row["manifest_key"],
+            amendment_keys=amended,
             assets=tuple(
                 AssetView(asset["name"], asset["key"], asset["bytes"], asset["sha256"], asset["reason"])
                 for asset in assets

@@ -106,11 +106,23 @@ class HookedOutcomes(Outcomes):
     effects = Effects()
 
     def archived(
-        self, lease: Lease, *, manifest_key: str, archived_at: int, stored: Sequence[StoredAsset]
+        self,
+        lease: Lease,
+        *,
+        manifest_key: str,
+        archived_at: int,
+        stored: Sequence[StoredAsset],
+        amendment_keys: Sequence[str] = (),
     ) -> None:
         apply, error = self.effects("archived")
         if apply:
-            super().archived(lease, manifest_key=manifest_key, archived_at=archived_at, stored=stored)
+            super().archived(
+                lease,
+                manifest_key=manifest_key,
+                archived_at=archived_at,
+                stored=stored,
+                amendment_keys=amendment_keys,
+            )
         if error is not None:
             raise error
 
@@ -358,11 +370,16 @@ class Engine:
         folder = self.folder(task_id, family)
         expected = self.sim.expected_names(task_id)
 
+        names = self.names(task_id, family)
+        amendments = [name for name in names if name.startswith("amendment-")]
         assert self.show(task_id)["state"] == "archived"
-        assert self.names(task_id, family) == sorted([*expected, "manifest.json"])
+        assert names == sorted([*expected, "manifest.json", *amendments])
+        assert self.show(task_id)["amendment_keys"] == [folder + name for name in amendments]
         for name in expected:
             assert self.store.content(folder + name) == self.sim.expected_bytes(task_id, name)
-        assert sorted(asset["name"] for asset in self.manifest(task_id, family)["assets"]) == expected
+        documents = [json.loads(self.store.content(folder + name)) for name in ("manifest.json", *amendments)]
+        named = [asset["name"] for document in documents for asset in document["assets"]]
+        assert sorted(named) == expected
         assert [asset["stored"] for asset in self.show(task_id)["assets"]] == [True] * len(expected)
         self.assert_clean()
 

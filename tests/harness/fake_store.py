@@ -46,11 +46,19 @@ class FakeStore:
         self.objects: dict[str, FakeObject] = {}
         self.unlisted: set[str] = set()
         """Keys that listings do not show yet."""
-        self.complaints: list[str] = []
+        self._complaints: list[str] = []
+        self._unnamed: set[str] = set()
+        """Files that came after their manifest, and that no amendment names yet."""
         self._conditional = conditional
         self._lock = threading.RLock()
 
     # --- what a test does behind the program's back ---------------------------------------------------------
+
+    @property
+    def complaints(self) -> list[str]:
+        """All that was wrong so far."""
+        late = (f"{key} came after its manifest, which does not name it" for key in sorted(self._unnamed))
+        return [*self._complaints, *late]
 
     def place(self, key: str, content: bytes, *, task_id: str | None = None) -> None:
         """A foreign object; with `task_id`, an earlier attempt of that task."""
@@ -146,32 +154,33 @@ class FakeStore:
         if found is not None and (look_first or self._conditional is not ConditionalPut.IGNORED):
             return _already_there(key, offered, found)
         if found is not None and found.content != offered.content:
-            self.complaints.append(f"{key} is immutable and was overwritten with other bytes")
+            self._complaints.append(f"{key} is immutable and was overwritten with other bytes")
         self._complain_of_order(key, offered)
         self.objects[key] = offered
         return _as_put(PutOutcome.CREATED, offered)
 
     def _complain_of_order(self, key: str, offered: FakeObject) -> None:
         folder, _, name = key.rpartition("/")
-        if name == "manifest.json":
+        if name in ("manifest.json", "incomplete.json") or name.startswith("amendment-"):
             self._complain_of_manifest(key, json.loads(offered.content))
         elif f"{folder}/manifest.json" in self.objects:
             named = json.loads(self.objects[f"{folder}/manifest.json"].content)["assets"]
             if key not in [asset["key"] for asset in named]:
-                self.complaints.append(f"{key} came after its manifest, which does not name it")
+                self._unnamed.add(key)
 
     def _complain_of_manifest(self, key: str, manifest: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
         if not manifest["assets"]:
-            self.complaints.append(f"{key} has no assets")
+            self._complaints.append(f"{key} has no assets")
         for asset in manifest["assets"]:
+            self._unnamed.discard(str(asset["key"]))
             found = self.objects.get(str(asset["key"]))
             if found is None:
-                self.complaints.append(f"{key} came before {asset['key']}")
+                self._complaints.append(f"{key} came before {asset['key']}")
             elif (len(found.content), hashlib.sha256(found.content).hexdigest()) != (
                 asset["bytes"],
                 asset["sha256"],
             ):
-                self.complaints.append(f"{key} describes {asset['key']} wrongly")
+                self._complaints.append(f"{key} describes {asset['key']} wrongly")
 
 
 def _already_there(key: str, offered: FakeObject, found: FakeObject) -> Put:

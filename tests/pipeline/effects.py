@@ -71,6 +71,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     **dict.fromkeys(
         ("ledger.registrations.known", "ledger.registrations.withdraw", "client.create"), _SUBMIT
     ),
+    "ledger.folder_work.waiting": _FOR_PEOPLE,
     "ledger.availability.note": _GATEWAYS,
     "ledger.daemons.alive": _FOR_PEOPLE,
     "ledger.daemons.ping": "changes nothing; /readyz asks by it",
@@ -108,6 +109,7 @@ READS = frozenset(
     for owner, names in {
         "ledger.claims": "any_due assets pending",
         "ledger.records": "known_states",
+        "ledger.folder_work": "assets",
         "ledger.holds": "is_held any",
         "ledger.sweeps": "memory",
         "ledger.availability": "unavailable",

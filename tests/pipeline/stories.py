@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 
 from archiver.engine.host_watch import DOWN_IN_A_ROW
-from archiver.failures import BucketMissing, LedgerUnavailable, Stopped
+from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopped, StoreUnreachable
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.engine import ACCOUNT, FAMILY, Died
 from tests.harness.pipeline import Pipeline
 from tests.pipeline.effects import READS, Mishap, failure_of
 from tests.simulator import KlingSimulator, faults
+
+EXPAND = "images/editing/expand"
+"""Only rows of its list name the watermarked files."""
 
 
 def everyday(pipeline: Pipeline) -> None:
@@ -147,7 +150,56 @@ def an_api_key(pipeline: Pipeline) -> None:
     pipeline.engine.clock.advance(seconds=60)
 
 
+def a_file_named_later(pipeline: Pipeline) -> None:
+    """A row of the list names a watermarked file, after the manifest is there without it."""
+    task_id = pipeline.task(family=EXPAND, watermark=True, listed=False)
+    pipeline.tell(task_id, family=EXPAND)
+
+    def name_it(ledger: Ledger) -> None:
+        if ledger.records.states(account=ACCOUNT, task_ids=[task_id]).get(task_id) is not State.ARCHIVED:
+            raise LedgerUnavailable("its row does not show yet")
+        pipeline.sim.hide_from_list(task_id, hidden=False)
+        pipeline.engine.verify(task_id, family=EXPAND, listed=True)
+
+    pipeline.errand(name_it)
+
+
+def a_slow_amendment(pipeline: Pipeline) -> None:
+    """So slow that its lease must be renewed before it is put."""
+    a_file_named_later(pipeline)
+    slow = faults.Call(lambda: pipeline.engine.clock.advance(seconds=20))
+    pipeline.sim.fault("cdn", slow, times=2)  # the file of the manifest is slow too
+
+
+def a_stop_at_an_amendment(pipeline: Pipeline) -> None:
+    a_file_named_later(pipeline)
+    pipeline.mishaps.plan.append(Mishap("fetcher.fetch", 2, happens=False, error=Stopped()))
+
+
+def a_store_out_at_an_amendment(pipeline: Pipeline) -> None:
+    a_file_named_later(pipeline)
+    unreachable = StoreUnreachable("simulated")
+    pipeline.mishaps.plan.append(Mishap("store.read", 1, happens=False, error=unreachable))
+
+
+def a_file_that_is_gone(pipeline: Pipeline) -> None:
+    """Of two files one is gone, and the deadline is near: the task is lost, and the bucket says what is missing."""
+    created_at = pipeline.sim.now_ms() - RETENTION_MS + 90_000
+    task_id = pipeline.task(images=2, listed=False, created_at=created_at, ends=State.LOST)
+    pipeline.incomplete.append(task_id)
+    for occurrence in (1, 3):  # and again with a fresh URL
+        gone = AssetGone("simulated")
+        pipeline.mishaps.plan.append(Mishap("fetcher.fetch", occurrence, happens=False, error=gone))
+    pipeline.tell(task_id)
+
+
 STORIES: Mapping[str, Callable[[Pipeline], None]] = {
+    "ledger.folder_work.amended": a_file_named_later,
+    "ledger.folder_work.assets": a_file_named_later,
+    "ledger.folder_work.renew": a_slow_amendment,
+    "ledger.folder_work.give_back": a_stop_at_an_amendment,
+    "ledger.folder_work.retry": a_store_out_at_an_amendment,
+    "ledger.folder_work.finish": a_file_that_is_gone,
     "ledger.registrations.register": a_registration,
     "ledger.outcomes.retry": cdn_fails_once,
     "ledger.outcomes.hold": bucket_is_missing,
@@ -174,6 +226,9 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
 }
 """Effect → the story that comes by it; of all others, it is `everyday`."""
 
+PUTS: Mapping[Callable[[Pipeline], None], int] = {a_file_named_later: 4, a_file_that_is_gone: 2}
+"""Story → which of its puts is the one that it is about: an amendment, an `incomplete.json`."""
+
 
 # --- and what goes wrong in them --------------------------------------------------------------------------------------
 
@@ -185,15 +240,23 @@ def migrated_ledger(folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def suffer(sim: KlingSimulator, folder: pathlib.Path, mishap: Mishap, *, template: pathlib.Path) -> bool:
+def suffer(
+    sim: KlingSimulator,
+    folder: pathlib.Path,
+    mishap: Mishap,
+    *,
+    template: pathlib.Path,
+    story: Callable[[Pipeline], None] | None = None,
+) -> bool:
     """Tell the story of this effect, in which it goes wrong when it comes up for the `occurrence`-th time, and see it
     end as if nothing had. False when it never comes up so often.
 
-    Raises AssertionError when the end is another one. `folder` must be empty; `template` is a `migrated_ledger`.
+    `story` is told in place of the effect's. Raises AssertionError when the end is another one. `folder` must be empty;
+    `template` is a `migrated_ledger`.
     """
     shutil.copy(template, folder / "ledger.db")
     with forgetting(sim), Pipeline(sim, folder) as pipeline:
-        STORIES.get(mishap.label, everyday)(pipeline)
+        (story or STORIES.get(mishap.label, everyday))(pipeline)
         before = pipeline.mishaps.counts[mishap.label]
         planned = dataclasses.replace(mishap, occurrence=before + mishap.occurrence)
         pipeline.run(planned)

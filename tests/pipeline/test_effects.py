@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness.pipeline import Pipeline
 from tests.pipeline.effects import EFFECTS, METHODS, READS, WITHOUT_A_ROW, Mishap
-from tests.pipeline.stories import STORIES, everyday, forgetting, migrated_ledger, mishaps, suffer
+from tests.pipeline.stories import PUTS, STORIES, everyday, forgetting, migrated_ledger, mishaps, suffer
 from tests.simulator import KlingSimulator, Switches
 
 
@@ -59,3 +59,21 @@ def test_whatever_goes_wrong_at_an_effect_the_end_is_the_same(
     came_up = suffer(sim, tmp_path, mishap, template=template)
 
     assert came_up, f"no story comes by {mishap.label}: give it one in tests/pipeline/stories.py"
+
+
+DOCUMENTS = [
+    (story, one) for story, number in PUTS.items() for one in mishaps("store.put", occurrence=number)
+]
+
+
+@pytest.mark.parametrize(
+    ("story", "mishap"), DOCUMENTS, ids=lambda value: getattr(value, "__name__", str(value))
+)
+def test_whatever_goes_wrong_at_a_put_beside_or_instead_of_a_manifest_the_end_is_the_same(
+    sim: KlingSimulator,
+    tmp_path: pathlib.Path,
+    template: pathlib.Path,
+    story: Callable[[Pipeline], None],
+    mishap: Mishap,
+) -> None:
+    assert suffer(sim, tmp_path, mishap, template=template, story=story)

@@ -37,8 +37,11 @@ def slim_assets(connection: sa.Connection, row_ids: Sequence[int]) -> None:
 def slim_tasks(connection: sa.Connection, *, after: int, until: int) -> None:
     """The same for archived tasks with row ids above `after`, up to `until`, and for their assets. Those with an asset
     that is not stored are left: there is work to do. Columns of indexes stay: they would cost most of the time."""
-    tasks, assets = schema.tasks, schema.assets
-    waits = sa.exists().where(assets.c.task == tasks.c.id, assets.c.name.is_(None))
+    tasks, assets, work = schema.tasks, schema.assets, schema.folder_work
+    waits = sa.or_(
+        sa.exists().where(assets.c.task == tasks.c.id, assets.c.name.is_(None)),
+        sa.exists().where(work.c.task == tasks.c.id),
+    )
     old = (tasks.c.id > after, tasks.c.id <= until, tasks.c.state == "archived", ~waits)
     slimmed = sa.update(tasks).where(*old).values(document=TASK_LEFT["document"]).returning(tasks.c.id)
     slim_assets(connection, list(connection.execute(slimmed).scalars()))

@@ -78,6 +78,14 @@ class Batch:
                 self._urls.append({"task_row": row_id, "of_stem": asset.stem, "new_url": asset.url})
         return known.keys() <= {asset.stem for asset in answered}
 
+    def add_assets(self, row_id: int, assets: Sequence[Asset]) -> None:
+        """New assets of a known row."""
+        self._assets += [(row_id, asset) for asset in assets]
+
+    def renew_urls(self, row_id: int, assets: Sequence[Asset]) -> None:
+        """The URLs of known assets."""
+        self._urls += [{"task_row": row_id, "of_stem": asset.stem, "new_url": asset.url} for asset in assets]
+
     def write(self, connection: sa.Connection) -> None:
         """Write everything, rows in the order of their ids: two processes that write the same ones wait for each
         other, and neither for ever."""
@@ -121,6 +129,17 @@ def known_assets(connection: sa.Connection, row_ids: Iterable[int]) -> dict[int,
         for row in connection.execute(query):
             known[row.task][row.stem] = row.url
     return known
+
+
+def stored_assets(connection: sa.Connection, row_ids: Iterable[int]) -> dict[int, dict[str, bool]]:
+    """The assets of these rows: row id → stem → whether it is stored."""
+    table = schema.assets
+    found: dict[int, dict[str, bool]] = {row_id: {} for row_id in row_ids}
+    if found:
+        query = sa.select(table.c.task, table.c.stem, table.c.name.is_not(None).label("is_stored"))
+        for row in connection.execute(query.where(table.c.task.in_(found))):
+            found[row.task][row.stem] = row.is_stored
+    return found
 
 
 def _asset_row(row_id: int, asset: Asset) -> dict[str, Any]:

@@ -221,6 +221,34 @@ assets = sa.Table(
     ),
 )
 
+folder_work = sa.Table(
+    "folder_work",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("task", sa.Integer, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False, comment="amend | incomplete"),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("deadline_at", sa.BigInteger, comment="dropped after it; NULL: never"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, comment="why the last try failed"),
+    sa.Column("document", sa.Text, comment="the answer that named what is amended; NULL: the task's"),
+    sa.Column("lease_token", sa.Text),
+    sa.Column("lease_until", sa.BigInteger),
+    sa.UniqueConstraint("task", "kind", name="folder_work_identity"),
+)
+
+amendments = sa.Table(
+    "amendments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("task", sa.Integer, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("amended_at", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("task", "number", name="amendments_identity"),
+)
+
 history = sa.Table(
     "history",
     metadata,

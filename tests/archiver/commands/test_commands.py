@@ -53,6 +53,7 @@ def test_show_prints_exactly_the_shape_of_the_contract(filled: CommandLine) -> N
         "discovered_by",
         "callbacks",
         "manifest_key",
+        "amendment_keys",
         "assets",
         "history",
     ]

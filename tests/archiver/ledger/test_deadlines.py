@@ -527,6 +527,7 @@ def test_show_tells_of_a_task_in_the_agreed_shape(desk: Desk) -> None:
         "discovered_by": "callback",
         "callbacks": 1,
         "manifest_key": None,
+        "amendment_keys": [],
         "assets": [nothing, nothing],
     }
 

@@ -34,8 +34,13 @@ SINGLE_WRITER: dict[str, str] = {
     ),
     r"UPDATE (tasks|task_counts|sweeps) SET account=": "a command that runs while no daemon does",
     r"UPDATE (holds|sweeps|daemons|facts) SET ": "rows that are set to a value whatever they were before",
+    r"UPDATE folder_work SET .* WHERE folder_work.task = ": "set to these values whatever they were before",
+    r"INSERT INTO (folder_work|amendments) ": "of two processes, the second is told by the UNIQUE constraint",
+    r"UPDATE folder_work SET .* WHERE folder_work.lease_token IS NOT NULL": (
+        "a start on SQLite, which lets one daemon in; elsewhere leases end by themselves"
+    ),
     r"INSERT INTO holds ": "two processes that set the same hold: the second is told by the UNIQUE constraint",
-    r"DELETE FROM (holds|daemons|facts|task_counts|history) ": "to delete what is gone already does no harm",
+    r"DELETE FROM (folder_work|holds|daemons|facts|task_counts|history) ": "to delete what is gone does no harm",
 }
 
 SAFE = (

@@ -1,0 +1,234 @@
+"""Puts amendments and `incomplete.json` into folders of tasks that the archive stage is done with.
+
+1. An amendment is put last, like a manifest: after its files, seen in the folder, and create-only. It names only what
+   neither the manifest nor an earlier amendment names.
+2. The bucket is the record. Each attempt reads the manifest and the amendments first, so one that was put before a
+   crash is found, and no second one with the same content follows it.
+3. Files that can be had do not wait for those that cannot: they are amended now, the others by a later amendment.
+
+One piece of work at a time for each account, beside the transfer slots: so it takes none from a fresh task, and a
+backlog of fresh tasks does not keep it waiting.
+"""
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable, Sequence
+
+from archiver import log
+from archiver.archive import manifest
+from archiver.archive.adoption import Adopter
+from archiver.archive.folder import TaskFolder
+from archiver.archive.manifest import Manifest, MissingFile
+from archiver.archive.transfer import Transfer
+from archiver.failures import (
+    Failure,
+    LeaseLost,
+    LedgerUnavailable,
+    ResultsMissing,
+    Stopped,
+    StoreMismatch,
+    decide,
+    reason_of,
+)
+from archiver.leases import LeaseKeeper
+from archiver.ledger import FolderLease, Ledger
+from archiver.metrics import Metrics
+from archiver.model import FolderWorkKind, Lease, LeasedAsset, Stage, StoredAsset, task_folder
+from archiver.store import PutOutcome, Store
+
+IDLE_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderWorker:
+    """Does the folder work of one account. `now` gives Unix ms, `random` numbers in [0, 1)."""
+
+    account: str
+    prefix: str
+    ledger: Ledger
+    store: Store
+    transfer: Transfer
+    adopter: Adopter
+    keeper: LeaseKeeper
+    """Of the leases of folder work."""
+    metrics: Metrics
+    now: Callable[[], int]
+    random: Callable[[], float]
+
+    def work_once(self) -> bool:
+        """Claim one piece of work and do it; False where none is due. Raises LedgerUnavailable."""
+        asked_at = self.keeper.asking()
+        claimed = self.ledger.folder_work.claim(account=self.account)
+        if claimed is None:
+            return False
+        lease = claimed.lease
+        self.keeper.keep([lease], asked_at=asked_at)
+        try:
+            self._do(claimed)
+        except LeaseLost:
+            log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
+        except Stopped:
+            self.let_go([lease])
+        except LedgerUnavailable:
+            raise  # the lease's end brings it back
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is tried again; logged with its traceback
+            self.ledger.folder_work.retry(lease, error, due_at=self._retry_at(lease, error))
+            self._log_retry(lease, error)
+        finally:
+            self.keeper.drop(lease)
+        return True
+
+    def let_go(self, leases: Sequence[Lease]) -> None:
+        """Give back leases: due again at once."""
+        for lease in leases:
+            self.keeper.drop(lease)
+            try:
+                self.ledger.folder_work.give_back(lease)
+            except LeaseLost:
+                continue  # it ended after all
+            except LedgerUnavailable as error:  # the lease's own end brings it back
+                log.get().warning("ledger.unavailable", message=str(error))
+
+    def _do(self, claimed: FolderLease) -> None:
+        folder = self._folder(claimed.lease)
+        if claimed.kind is FolderWorkKind.AMEND:
+            self._amend(claimed.lease, folder)
+        else:
+            self._describe(claimed, folder)
+
+    def _folder(self, lease: Lease) -> TaskFolder:
+        if lease.family is None or lease.created_at is None:
+            raise ResultsMissing("the API has not confirmed this task")  # the ledger's CHECKs rule it out
+        path = task_folder(
+            prefix=self.prefix, family=lease.family, created_at=lease.created_at, task_id=lease.task_id
+        )
+        return TaskFolder(self.store, path, check=functools.partial(self.keeper.check, lease))
+
+    # --- amendments -------------------------------------------------------------------------------------------
+
+    def _amend(self, lease: Lease, folder: TaskFolder) -> None:
+        contents = folder.contents()
+        if folder.size_of(folder.manifest_key, contents) is None:
+            raise StoreMismatch(f"{folder.manifest_key} is to be amended, and is missing")
+        found = self.adopter.read(lease, folder, contents)
+        named = {asset.stem for asset in found.assets}
+        wanted = [leased for leased in lease.assets if leased.asset.stem not in named]
+        brought, error = self._bring(lease, wanted, folder)
+        keys = list(found.amendment_keys)
+        if brought:
+            keys.append(self._put_amendment(lease, folder, brought, number=len(keys) + 1))
+        due_at = None if error is None else self._retry_at(lease, error)
+        stored = [*found.assets, *brought]
+        self.ledger.folder_work.amended(lease, keys=keys, stored=stored, error=error, due_at=due_at)
+        if brought:
+            self._log_amended(lease, keys[-1], brought)
+        if error is not None:
+            self._log_retry(lease, error)
+
+    def _bring(
+        self, lease: Lease, wanted: Sequence[LeasedAsset], folder: TaskFolder
+    ) -> tuple[list[StoredAsset], Exception | None]:
+        """What can be had, and why the rest cannot."""
+        brought: list[StoredAsset] = []
+        failed: Exception | None = None
+        for leased in wanted:
+            try:
+                brought.append(self.transfer.bring(lease, leased, folder=folder.path, look_first=True))
+            except Failure as error:
+                failed = failed or error
+        return brought, failed
+
+    def _put_amendment(
+        self, lease: Lease, folder: TaskFolder, brought: Sequence[StoredAsset], *, number: int
+    ) -> str:
+        folder.require(brought)
+        self.keeper.confirm(lease)
+        key = folder.amendment_key(number)
+        content = dataclasses.replace(self._manifest(lease, brought), amends=manifest.FILE_NAME)
+        if folder.put_manifest(content, look_first=True, key=key) is PutOutcome.ADOPTED:
+            raise StoreMismatch(f"{key} has just been put by another attempt: to be read first")
+        return key
+
+    # --- incomplete.json --------------------------------------------------------------------------------------
+
+    def _describe(self, claimed: FolderLease, folder: TaskFolder) -> None:
+        """Say what there is of a lost task. A manifest that is there says it better, and nothing says nothing."""
+        lease, contents = claimed.lease, folder.contents()
+        finish = functools.partial(self.ledger.folder_work.finish, lease, event="task.incomplete")
+        if folder.size_of(folder.manifest_key, contents) is not None:
+            finish(detail="a manifest is there")
+            return
+        saved = [leased.stored for leased in lease.assets if leased.stored is not None]
+        present = [asset for asset in saved if folder.size_of(asset.key, contents) == asset.bytes]
+        if not present:
+            finish(detail="no file is there")
+            return
+        stems = {asset.stem for asset in present}
+        missing = tuple(
+            MissingFile(stem, claimed.reasons.get(stem, "object_missing"))
+            for stem in (leased.asset.stem for leased in lease.assets)
+            if stem not in stems
+        )
+        self.keeper.confirm(lease)
+        content = dataclasses.replace(self._manifest(lease, present), missing=missing)
+        key = folder.path + manifest.INCOMPLETE_NAME
+        folder.put_manifest(content, look_first=True, key=key)
+        finish(detail=key)
+        log.get().error("task.incomplete", task_id=lease.task_id, key=key, missing=len(missing))
+
+    # --- both -------------------------------------------------------------------------------------------------
+
+    def _manifest(self, lease: Lease, assets: Sequence[StoredAsset]) -> Manifest:
+        return Manifest(
+            account=self.account,
+            family=lease.family or "",
+            task_id=lease.task_id,
+            external_task_id=lease.external_task_id,
+            created_at=lease.created_at or 0,
+            updated_at=lease.updated_at,
+            archived_at=self.now(),
+            discovered_by=lease.discovered_by,
+            assets=tuple(assets),
+            request=lease.request,
+            task=lease.document,
+        )
+
+    def _retry_at(self, lease: Lease, error: Exception) -> int:
+        """As for a task: what is gone comes back after a quarter of the time left, all else after a back-off."""
+        decision = decide(
+            error, attempt=lease.attempt, now=self.now(), deadline=lease.deadline_at, rand=self.random()
+        )
+        return decision.due_at
+
+    def _log_amended(self, lease: Lease, key: str, brought: Sequence[StoredAsset]) -> None:
+        family = lease.family or ""
+        self.metrics.assets_archived_total.labels(family=family).inc(len(brought))
+        self.metrics.asset_bytes_total.labels(family=family).inc(sum(asset.bytes for asset in brought))
+        log.get().info("task.amended", task_id=lease.task_id, family=family, key=key, assets=len(brought))
+
+    def _log_retry(self, lease: Lease, error: Exception) -> None:
+        self.metrics.failures_total.labels(stage=Stage.ARCHIVE, reason=reason_of(error)).inc()
+        log.get().warning(
+            "amendment.retried",
+            task_id=lease.task_id,
+            reason=reason_of(error),
+            message=str(error),
+            attempt=lease.attempt,
+            exc_info=None if isinstance(error, Failure) else error,
+        )
+
+
+class FolderWorkLoop:
+    """The folder work of one account. `step` belongs to one thread."""
+
+    name = "folder-work-loop"
+
+    def __init__(self, worker: FolderWorker, *, stop: threading.Event) -> None:
+        self._worker = worker
+        self._stop = stop
+
+    def step(self) -> None:
+        """Do one piece of work; wait a little where there is none."""
+        if not self._worker.work_once():
+            self._stop.wait(IDLE_SECONDS)

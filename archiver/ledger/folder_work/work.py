@@ -1,0 +1,261 @@
+"""Claims of folder work, and how they end. The lease is of the row of work, not of the task: an archived task has none.
+
+A `Lease` of this part has the id of that row in `row_id`; only this part understands it.
+"""
+
+import dataclasses
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.failures import LeaseLost, reason_of
+from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
+from archiver.ledger.part import Part
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.archived import slim_assets
+from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.rows import assets_of, read_lease
+from archiver.ledger.tables.stored import save_stored
+from archiver.model import DAY_MS, FolderWorkKind, Lease, LeasedAsset, StoredAsset
+
+ROWS_MAX = 500
+"""A transaction, which callbacks wait for."""
+WAIT_MS_MAX = DAY_MS + 60_000
+"""No work waits longer by itself: what is due later was put off by a clock that has been set back since."""
+
+_WORK = schema.folder_work
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FolderLease:
+    """The right to put one document into a task's folder."""
+
+    kind: FolderWorkKind
+    lease: Lease
+    reasons: Mapping[str, str]
+    """Why assets (by stem) are not stored."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WaitingAmendment:
+    """An amendment that waits since Unix ms `since`."""
+
+    account: str
+    task_id: str
+    since: int
+    reason: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DroppedAmendment:
+    """One that could not be had by its deadline."""
+
+    account: str
+    task_id: str
+    family: str | None
+    reason: str
+
+
+class FolderWork(Part):
+    """Amendments and `incomplete.json`. What ends a lease raises LeaseLost."""
+
+    def claim(self, *, account: str) -> FolderLease | None:
+        """Lease one piece of work, fewest attempts first; None where none is due. Idle, it only reads."""
+        due = _due(account)
+        with self._database.read() as connection:
+            if connection.execute(due, {"now": self._now()}).first() is None:
+                return None
+        token = uuid.uuid4().hex
+        with self._database.write() as connection:
+            now = self._now()
+            until = now + LEASE_SECONDS * 1000
+            claim = sa.update(_WORK).where(_WORK.c.id.in_(due.scalar_subquery())).returning(_WORK)
+            claim = claim.values(
+                lease_token=token,
+                lease_until=until,
+                due_at=until + TAKEOVER_MS,
+                attempts=_WORK.c.attempts + 1,
+            )
+            work = connection.execute(claim, {"now": now}).mappings().first()
+            return None if work is None else _leased(connection, work)
+
+    def renew(self, leases: Sequence[Lease]) -> set[int]:
+        """Give leases another `LEASE_SECONDS`; the row ids of those that still hold."""
+        with self._database.write() as connection:
+            until = self._now() + LEASE_SECONDS * 1000
+            values = {"lease_until": until, "due_at": until + TAKEOVER_MS}
+            held = [
+                lease.row_id
+                for lease in leases
+                if connection.execute(sa.update(_WORK).where(*_ours(lease)).values(values)).rowcount
+            ]
+            return set(held)
+
+    def assets(self, lease: Lease) -> tuple[LeasedAsset, ...] | None:
+        """The task's present assets; None when the lease has ended."""
+        with self._database.read() as connection:
+            query = sa.select(_WORK.c.task).where(*_ours(lease))
+            row_id = connection.execute(query).scalar()
+            return None if row_id is None else assets_of(connection, [row_id]).get(row_id, ())
+
+    def amended(
+        self,
+        lease: Lease,
+        *,
+        keys: Sequence[str],
+        stored: Sequence[StoredAsset],
+        error: Exception | None = None,
+        due_at: int | None = None,
+    ) -> bool:
+        """Manifest and amendments (`keys`, in their order) name `stored`, and all of it is in the bucket. True when
+        that is all of the task; else the rest is tried at `due_at` because of `error`, or at once if it is new."""
+        with self._database.write() as connection:
+            now = self._now()
+            row_id = _task_of(connection, lease)
+            _save_keys(connection, row_id, keys, now=now)
+            save_stored(connection, row_id, stored)
+            query = sa.select(schema.assets.c.stem).where(schema.assets.c.task == row_id)
+            named = {asset.stem for asset in stored}
+            done = named.issuperset(connection.execute(query).scalars())
+            if done:
+                connection.execute(sa.delete(_WORK).where(*_ours(lease)))
+                slim_assets(connection, [row_id])
+            else:
+                _release(connection, lease, due_at=now if due_at is None else due_at, error=error)
+            return done
+
+    def finish(self, lease: Lease, *, event: str, detail: str) -> None:
+        """Nothing of this work is left; `event` goes into the task's history."""
+        with self._database.write() as connection:
+            row_id = _task_of(connection, lease)
+            connection.execute(sa.delete(_WORK).where(*_ours(lease)))
+            add_line(connection, row_id, at=self._now(), event=event, detail=detail)
+            trim(connection, row_id)
+
+    def retry(self, lease: Lease, error: Exception, *, due_at: int) -> None:
+        """Try it again at `due_at`."""
+        with self._database.write() as connection:
+            _release(connection, lease, due_at=due_at, error=error)
+
+    def give_back(self, lease: Lease) -> None:
+        """Nothing was done: due at once, attempt not counted."""
+        with self._database.write() as connection:
+            values: dict[str, Any] = {"due_at": self._now(), "lease_token": None, "lease_until": None}
+            values |= {"attempts": sa.case((_WORK.c.attempts > 0, _WORK.c.attempts - 1), else_=0)}
+            if not connection.execute(sa.update(_WORK).where(*_ours(lease)).values(values)).rowcount:
+                raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
+
+    def expire(self, *, except_accounts: Collection[str] = ()) -> list[DroppedAmendment]:
+        """Drop up to ROWS_MAX amendments that have been tried and whose deadline has passed."""
+        tasks = schema.tasks
+        overdue = (
+            sa.select(_WORK, tasks.c.account, tasks.c.task_id, tasks.c.family)
+            .join(tasks, tasks.c.id == _WORK.c.task)
+            .where(_WORK.c.deadline_at <= sa.bindparam("now"), _WORK.c.attempts > 0)
+            .where(_WORK.c.lease_token.is_(None), tasks.c.account.not_in(except_accounts))
+            .order_by(_WORK.c.id)
+            .limit(ROWS_MAX)
+        )
+        with self._database.read() as connection:
+            if connection.execute(overdue, {"now": self._now()}).first() is None:
+                return []
+        with self._database.write() as connection:
+            now = self._now()
+            dropped = []
+            for row in connection.execute(overdue, {"now": now}).mappings().all():
+                reason = row["reason"] or "deadline_passed"
+                connection.execute(
+                    sa.delete(_WORK).where(_WORK.c.id == row["id"], _WORK.c.lease_token.is_(None))
+                )
+                add_line(connection, row["task"], at=now, event="amendment.dropped", detail=reason)
+                dropped.append(DroppedAmendment(row["account"], row["task_id"], row["family"], reason))
+            return dropped
+
+    def waiting(self, *, since_before: int) -> list[WaitingAmendment]:
+        """Amendments that wait since before then (Unix ms), longest first; at most ROWS_MAX."""
+        tasks = schema.tasks
+        query = (
+            sa.select(tasks.c.account, tasks.c.task_id, _WORK.c.since, _WORK.c.reason)
+            .join(tasks, tasks.c.id == _WORK.c.task)
+            .where(_WORK.c.kind == FolderWorkKind.AMEND, _WORK.c.since < since_before)
+            .order_by(_WORK.c.since)
+            .limit(ROWS_MAX)
+        )
+        with self._database.read() as connection:
+            return [WaitingAmendment(**row) for row in connection.execute(query).mappings()]
+
+
+def _due(account: str) -> sa.Select[int]:
+    now = sa.bindparam("now", type_=sa.BigInteger)
+    until = _WORK.c.lease_until
+    return (
+        sa.select(_WORK.c.id)
+        .join(schema.tasks, schema.tasks.c.id == _WORK.c.task)
+        .where(schema.tasks.c.account == account)
+        .where(sa.or_(_WORK.c.due_at <= now, _WORK.c.due_at > now + WAIT_MS_MAX))
+        .where(sa.or_(until.is_(None), until <= now - TAKEOVER_MS, until > now + WAIT_MS_MAX))
+        .order_by(_WORK.c.attempts, _WORK.c.due_at, _WORK.c.id)
+        .limit(1)
+    )
+
+
+def _ours(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+    return _WORK.c.id == lease.row_id, _WORK.c.lease_token == lease.token
+
+
+def _task_of(connection: sa.Connection, lease: Lease) -> int:
+    """The task's row. Raises LeaseLost."""
+    row_id = connection.execute(sa.select(_WORK.c.task).where(*_ours(lease))).scalar()
+    if row_id is None:
+        raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
+    return int(row_id)
+
+
+def _release(connection: sa.Connection, lease: Lease, *, due_at: int, error: Exception | None) -> None:
+    values = {"due_at": due_at, "lease_token": None, "lease_until": None}
+    reason = {} if error is None else {"reason": reason_of(error)}
+    if not connection.execute(sa.update(_WORK).where(*_ours(lease)).values(values | reason)).rowcount:
+        raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
+
+
+def _save_keys(connection: sa.Connection, row_id: int, keys: Sequence[str], *, now: int) -> None:
+    table = schema.amendments
+    query = sa.select(table.c.key).where(table.c.task == row_id)
+    known = set(connection.execute(query).scalars())
+    for number, key in enumerate(keys, start=1):
+        if key not in known:
+            row = {"task": row_id, "number": number, "key": key, "amended_at": now}
+            connection.execute(sa.insert(table).values(row))
+            add_line(connection, row_id, at=now, event="task.amended", detail=key)
+
+
+def _leased(connection: sa.Connection, work: Mapping[Any, Any]) -> FolderLease:
+    query = sa.select(schema.tasks).where(schema.tasks.c.id == work["task"])
+    task = connection.execute(query).mappings().one()
+    of_work = {name: work[name] for name in ("id", "lease_token", "attempts")} | {
+        "queue": schema.QUEUE_ARCHIVE,
+        "document": work["document"] or task["document"],
+        "deadline_at": work["deadline_at"] or task["deadline_at"],
+    }
+    assets = assets_of(connection, [work["task"]]).get(work["task"], ())
+    table = schema.assets
+    unstored = sa.select(table.c.stem, table.c.reason).where(
+        table.c.task == work["task"], table.c.name.is_(None)
+    )
+    reasons = {row.stem: row.reason or task["reason"] or "unknown" for row in connection.execute(unstored)}
+    lease = read_lease({**task, **of_work}, assets, is_probe=False)
+    return FolderLease(FolderWorkKind(work["kind"]), lease, reasons)
+
+
+def amendment_keys(connection: sa.Connection, row_id: int) -> tuple[str, ...]:
+    """The keys of a task's amendments, in their order."""
+    table = schema.amendments
+    query = sa.select(table.c.key).where(table.c.task == row_id).order_by(table.c.number)
+    return tuple(connection.execute(query).scalars())
+
+
+def save_amendment_keys(connection: sa.Connection, row_id: int, keys: Sequence[str], *, now: int) -> None:
+    """Amendments that were found beside an adopted manifest."""
+    _save_keys(connection, row_id, keys, now=now)
