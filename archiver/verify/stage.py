@@ -4,6 +4,7 @@ The answer comes from `/tasks` (`BatchQuery`) or from a family's own path (`plac
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from archiver import log
@@ -34,6 +35,9 @@ from archiver.verify.unknown_ids import UnknownIdAlarm
 DELAY_ATTEMPTS_MAX = 3
 """A list that may name watermarked files, or a family's own path, can fail this many attempts. Later attempts go on
 without it."""
+
+WATERMARK_PAGES_MAX = 10
+"""5,000 tasks back. Each page costs a question of the budget that fresh tasks need, too."""
 
 _CONCERNS_ALL = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
 """Another family's path would only meet these again."""
@@ -149,24 +153,38 @@ class Verifier:
         return NotThere(refusal)
 
     def _with_watermarks(self, lease: Lease, task: Task) -> Task:
-        """The task, or its row on the newest list page where that names more files. Raises Failure.
+        """The task, or its row of the list where that names more files. Raises Failure.
 
         Individual answers of some families (images/editing/expand) never name the watermarked files, and the manifest
-        is final.
+        is final. What is missed here is amended when a sweep's row names it.
         """
         if not _may_lack_watermarks(task) or collection_of(task.family) is not None:
             return task
         if self.lists.availability.is_unavailable(task.family):
             return task
         try:
-            newest = next(self.lists.open(task.family, Priority.VERIFY).pages(), None)
+            row = self._listed_row(task)
         except Failure as error:
             if _is_worth_a_delay(error, lease):
                 raise
             self.lists.log_unreadable(task.family, error)
             return task
-        rows = [] if newest is None else [row for row in newest.tasks if row.task_id == task.task_id]
-        return max([task, *rows], key=lambda candidate: len(candidate.assets))
+        return max([task, *filter(None, [row])], key=lambda candidate: len(candidate.assets))
+
+    def _listed_row(self, task: Task) -> Task | None:
+        """The task's row on the newest list page, or further back while the order of the list says that it must be
+        older than all rows so far."""
+        listing = self.lists.open(task.family, Priority.VERIFY)
+        for page in itertools.islice(listing.pages(), WATERMARK_PAGES_MAX):
+            for row in page.tasks:
+                if row.task_id == task.task_id:
+                    return row
+            times = [row.created_at for row in page.tasks if row.created_at is not None]
+            if not (
+                listing.sorted and task.created_at is not None and times and task.created_at < min(times)
+            ):
+                return None
+        return None
 
     def _record_not_found(self, lease: Lease) -> State:
         state = self.ledger.outcomes.not_found(lease, rand=self.random())
