@@ -106,7 +106,8 @@ _CDN = (
      "archiver/fetch/test_fetcher.py::test_a_server_that_drips_does_not_get_past_the_deadline",
      "archiver/fetch/test_fetcher.py::test_a_silent_server_is_left_after_the_idle_time"),
     ("HTML with 200", "is never an image",
-     "archiver/archive/test_stage.py::test_a_page_instead_of_an_image_is_buried_and_not_stored",
+     "archiver/archive/test_stage.py::test_a_page_instead_of_an_image_is_not_stored_and_asked_for_again",
+     "archiver/archive/test_faults.py::test_what_is_no_media_for_an_hour_is_buried_and_before_that_tried_again",
      "archiver/fetch/test_fetcher.py::test_an_error_page_is_not_media_whatever_its_content_type"),
     ("wrong type", "the bytes decide",
      "archiver/archive/test_faults.py::test_a_wrong_type_in_the_headers_is_not_believed",
@@ -132,14 +133,15 @@ _CDN = (
      "archiver/fetch/test_connecting.py::test_a_resolver_that_never_answers_does_not_hold_the_caller"),
     ("403 until asked for again", "one question to the API brings the fresh URL",
      "archiver/archive/test_stage.py::test_a_revoked_url_is_followed_by_the_fresh_one_of_the_api",
-     "archiver/archive/test_stage.py::test_a_dead_url_is_exchanged_for_a_fresh_one_by_one_question"),
+     "archiver/archive/test_stage.py::test_a_dead_url_is_exchanged_for_a_fresh_one_by_one_question_of_verification"),
     ("purge before day 30", "buried with its other files saved, lost at the deadline, loudly",
      "archiver/archive/test_faults.py::test_files_that_are_purged_before_day_30_are_buried_loudly_and_lost_at_the_deadline",
      "archiver/archive/test_stage.py::test_what_is_gone_with_a_fresh_url_too_buries_the_task_its_other_assets_saved",
      "archiver/engine/test_upkeep.py::test_a_lost_task_is_loud"),
-    ("one host that fails", "a quarter of the slots at most; held after five refusals in a row",
+    ("one host that fails", "a quarter of the slots at most; held when it is down or refuses everything",
      "archiver/engine/test_worker.py::test_a_failing_host_gets_a_quarter_of_the_slots",
-     "archiver/engine/test_worker.py::test_five_refusals_in_a_row_hold_the_host_until_a_probe_succeeds"),
+     "archiver/engine/test_worker.py::test_a_host_without_an_answer_to_five_tasks_is_held_and_a_fresh_task_is_tried_once_all_the_same",
+     "archiver/engine/test_worker.py::test_a_host_that_refuses_ten_tasks_is_held_buries_nobody_and_goes_on_with_the_first_whole_file"),
 )  # fmt: skip
 
 _STORE = (
