@@ -6,7 +6,6 @@ tasks, and the process ends with `os._exit`: Python would otherwise join every t
 
 import contextlib
 import os
-import pathlib
 import signal
 import sys
 import threading
@@ -23,7 +22,7 @@ from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
 from archiver.ledger import Ledger, LedgerUnusable, unix_ms
-from archiver.ledger.mounts import outlives_container
+from archiver.ledger.databases.opening import perishable_file
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.version import VERSION
@@ -86,11 +85,10 @@ def _configure_log(settings: Settings) -> None:
     )
     for sentence in settings.warnings:
         log.get().warning("setting.unknown", message=sentence)
-    ledger_path = settings.ledger_url.removeprefix("sqlite:///")
-    if not outlives_container(pathlib.Path(ledger_path)):
+    if path := perishable_file(settings.ledger_url):
         log.get().warning(
             "ledger.unmounted",
-            path=ledger_path,
+            path=str(path),
             what_to_do="The ledger will vanish with this container: mount a volume at its folder (KLING_LEDGER_URL).",
         )
 

@@ -18,8 +18,9 @@ from archiver.ledger.availability import EndpointRefusals
 from archiver.ledger.callbacks import Callbacks
 from archiver.ledger.claims import Claims
 from archiver.ledger.daemons import Daemons, begin_daemon
+from archiver.ledger.databases.opening import open_database
 from archiver.ledger.databases.protocol import Database
-from archiver.ledger.databases.sqlite import BUSY_SECONDS, SqliteDatabase, open_file
+from archiver.ledger.databases.sqlite import BUSY_SECONDS
 from archiver.ledger.databases.wal import BYTES_MAX as LOG_BYTES_MAX
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
 from archiver.ledger.folder_work import FolderWork
@@ -94,11 +95,12 @@ class Ledger:
         A daemon locks it against other daemons and frees the leases of dead ones. Raises LedgerUnusable with a sentence
         for the operator (LedgerMissing without `create`), LedgerUnavailable when the ledger is busy.
         """
-        path = open_file(url, create=create)
-        database = SqliteDatabase(path, daemon=daemon, busy_seconds=busy_seconds, log_bytes_max=log_bytes_max)
+        database = open_database(
+            url, daemon=daemon, create=create, busy_seconds=busy_seconds, log_bytes_max=log_bytes_max
+        )
         try:
             with database.write() as connection:
-                upgrade.migrate(connection, path=path)
+                upgrade.migrate(connection, name=database.name)
                 if daemon:
                     begin_daemon(database, connection, now=now())
         except BaseException:

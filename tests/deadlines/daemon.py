@@ -68,6 +68,7 @@ class MortalLedger(Ledger):
 class _MortalDatabase:
     def __init__(self, database: Database) -> None:
         self._database: Database | None = database
+        self.name = database.name
 
     def die(self) -> None:
         self.close()

@@ -20,6 +20,9 @@ class Obstacle:
 class Database(Protocol):
     """One open ledger database. Thread-safe."""
 
+    name: str
+    """For messages to the operator: without secrets."""
+
     def write(self) -> AbstractContextManager[sa.Connection]:
         """One write transaction: durable when the block ends, undone when it raises. Raises LedgerUnavailable."""
 

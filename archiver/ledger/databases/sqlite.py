@@ -114,6 +114,7 @@ class SqliteDatabase:
         log_bytes_max: int = BYTES_MAX,
     ) -> None:
         self.path = path
+        self.name = str(path)
         self._log = WriteAheadLog(path, bytes_max=log_bytes_max)
         self._busy_seconds = busy_seconds
         self._lock = threading.Lock()
@@ -260,9 +261,14 @@ def _translated(path: pathlib.Path) -> Iterator[None]:
         raise LedgerUnavailable(f"the ledger {path} is busy: too many are reading it") from error
 
 
+def file_of(url: str) -> pathlib.Path:
+    """The file that a `sqlite:///…` URL names."""
+    return pathlib.Path(url.removeprefix("sqlite:///"))
+
+
 def open_file(url: str, *, create: bool = True) -> pathlib.Path:
     """The file that a `sqlite:///…` URL names, once it is known to be ours or new. Raises LedgerUnusable."""
-    path = pathlib.Path(url.removeprefix("sqlite:///"))
+    path = file_of(url)
     try:
         header = _header_of(path, create=create)
     except OSError as error:

@@ -16,7 +16,7 @@ from archiver.ledger.databases.sqlite import APPLICATION_ID, LedgerUnusable
 _SCRIPTS = pathlib.Path(__file__).parent
 
 
-def migrate(connection: sa.Connection, *, path: pathlib.Path) -> str | None:
+def migrate(connection: sa.Connection, *, name: str) -> str | None:
     """Upgrade to the newest revision; the revision it came from, or None where nothing had to be done.
 
     Raises LedgerUnusable for a file that a newer version has written; whose it is, `open_file` has looked at.
@@ -29,7 +29,7 @@ def migrate(connection: sa.Connection, *, path: pathlib.Path) -> str | None:
         return None
     if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
         raise LedgerUnusable(
-            f"the ledger {path} was written by a newer version (schema {current}): run that version, or a newer one"
+            f"the ledger {name} was written by a newer version (schema {current}): run that version, or a newer one"
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from archiver.ledger.mounts import outlives_container
+from archiver.ledger.databases.mounts import outlives_container
 
 CONTAINER = """\
 overlay / overlay rw,relatime,lowerdir=/a:/b 0 0

@@ -28,6 +28,7 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE tasks SET (attempts|lease_token).* WHERE tasks.id IN \(SELECT": (
         "a claim: on SQLite one writer; the second database adds FOR UPDATE SKIP LOCKED to its subquery"
     ),
+    r"UPDATE tasks SET claim_group=": "computed from the row as it is at the moment of the write",
     r"UPDATE tasks SET swept_finished_at=\? ": "what is counted twice or not at all is one missed callback",
     r"UPDATE tasks SET due_at=.* WHERE tasks.lease_token IS NOT NULL": (
         "a start on SQLite, which lets one daemon in; elsewhere leases end by themselves"
