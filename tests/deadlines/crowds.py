@@ -138,7 +138,7 @@ def hopeless_crowd(hopeless: int, healthy: int, order: Order) -> Waits:
         Order.ALONE: [],
         Order.HOPELESS_FIRST: [START] * hopeless,
         Order.HEALTHY_FIRST: [(since + until) // 2] * hopeless,
-        Order.MIXED: _every(healthy / hopeless, hopeless, since=since),
+        Order.MIXED: _every(healthy / max(1, hopeless), hopeless, since=since),
     }[order]
     # Lists are in the order of creation.
     crowd.create(came_at, age_ms=DAY_MS, troubles=HOPELESS)

@@ -81,7 +81,11 @@ class Claims(Part):
             now = self._now()
             promote(connection, schema.QUEUE_ARCHIVE, account=account, now=now)
             holds = holds_of(connection, Stage.ARCHIVE, account=account)
-            leases = claim_probes(connection, holds, count=count_max, now=now)
+            # Tasks under way are probes already. One that drips takes half an hour: one more every 30 s would fill all
+            # slots.
+            busy = {*hosts_avoided, *hosts_first_tries_only}
+            probed = [hold for hold in holds if hold["host"] not in busy]
+            leases = claim_probes(connection, probed, count=count_max, now=now)
             if any(is_whole(hold) for hold in holds):
                 return leases
             excluded |= {name for hold in holds for name in groups.covered_by(hold)}

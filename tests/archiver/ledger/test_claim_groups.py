@@ -78,6 +78,16 @@ def test_a_failing_host_may_be_left_to_first_tries_only_or_altogether(desk: Desk
     assert claimed(desk) == {"tried": False}
 
 
+def test_a_held_host_that_has_its_share_of_the_slots_is_not_probed_beyond_it(desk: Desk) -> None:
+    refused(desk, "tried")
+    desk.ledger.holds.set(HostDown("down", host=ONE), account=ACCOUNT, stage=Stage.ARCHIVE)
+    desk.clock.advance(MINUTE)
+
+    assert claimed(desk, hosts_avoided={ONE}) == {}
+    assert claimed(desk, hosts_first_tries_only={ONE}) == {}
+    assert [lease.is_probe for lease in desk.claim_all(Stage.ARCHIVE)] == [True]
+
+
 def test_a_task_waits_for_the_host_that_failed_and_not_for_that_of_its_first_file(desk: Desk) -> None:
     files = (asset("0", url=f"https://{ONE}/0.png"), asset("1", url=f"https://{TWO}/1.png"))
     desk.say(answer("two files", assets=files))
