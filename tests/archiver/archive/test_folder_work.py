@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from archiver.commands.status_checks import problems
 from archiver.failures import FetchTimeout, LedgerUnavailable, StoreUnreachable
 from archiver.model import DAY_MS, RETENTION_MS
 from tests.harness.engine import ACCOUNT, Died, Engine
@@ -201,6 +202,21 @@ def test_an_amendment_that_cannot_be_had_by_its_deadline_is_dropped(engine: Engi
     assert (dropped.task_id, dropped.reason) == (task_id, "asset_gone")
     assert engine.ledger.folder_work.claim(account=ACCOUNT) is None
     assert engine.show(task_id)["state"] == "archived"
+
+
+def test_an_amendment_that_waits_for_an_hour_is_a_problem(engine: Engine) -> None:
+    task_id = archived_without_its_watermark(engine)
+    engine.verify(task_id, family=EXPAND, listed=True)
+
+    def said() -> list[str]:
+        status, now = engine.ledger.views.status(), engine.clock.now()
+        return problems(engine.ledger, status, families={ACCOUNT: ()}, now=now)
+
+    assert said() == []
+    engine.clock.advance(seconds=3601)
+    (problem,) = said()
+    assert "amendment_waiting" in problem
+    assert task_id in problem
 
 
 def test_an_amendment_is_not_put_once_its_lease_is_over(engine: Engine) -> None:
