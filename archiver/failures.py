@@ -241,6 +241,15 @@ class TaskNotFound(Failure):
     reason = "task_not_found"
 
 
+class TaskNotShown(Failure):
+    """To a question for one task, 404, 1203 or an answer without a task: "no such task" in other words.
+
+    A gateway may say it of every task for an hour, so it counts as `TaskNotFound` only where the API answers well.
+    """
+
+    reason = "task_not_shown"
+
+
 # --- the API's statement about a task ----------------------------------------------------------------------
 
 

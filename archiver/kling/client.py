@@ -115,6 +115,9 @@ class KlingClient:
         """The API's clock minus ours at its last answer, in ms: the smallest difference that explains the answer."""
         self.skew_measured_at: float | None = None
         """When that was: Unix seconds by our clock."""
+        self.answered_well_at: dict[str, float] = {}
+        """Family → when its own path last showed a task, or said as documented that it does not know one. Unix seconds
+        by our clock."""
         self.answered_at: float | None = None
         """When the API last answered at all: Unix seconds by our clock."""
         self.undated_answers = 0
@@ -162,17 +165,26 @@ class KlingClient:
         Compare `task_id` before recording: the id may be another task's external id. `tasks/…` and `solutions/…` take
         ids only, and need an API Key.
 
-        Raises `TaskNotFound` when this path does not know the id, perhaps in a wrong family, and `ApiAnswerUnreadable`
-        when the answer is about another task.
+        Raises `TaskNotFound` when this path does not know the id, perhaps in a wrong family, `TaskNotShown` when it
+        seems so, and `ApiAnswerUnreadable` when the answer is about another task.
         """
         question = Question.task(family, identifier, has_api_key=self._has_api_key)
-        answer = self._ask(question, priority=priority)
-        return task_asked_for(responses.rows_of(answer), family=family, identifier=identifier)
+        try:
+            answer = self._ask(question, priority=priority)
+            task = task_asked_for(responses.rows_of(answer), family=family, identifier=identifier)
+        except failures.TaskNotFound:
+            self.answered_well_at[family] = self._now()
+            raise
+        self.answered_well_at[family] = self._now()
+        return task
 
     def list_page(self, family: str, *, page: int, size: int = PAGE_ROWS, priority: Priority) -> Page:
         """Page `page` (from 1) of a `/v1` family. A row that cannot be read is skipped and counted."""
         answer = self._ask(Question.list_page(family, page=page, size=size), priority=priority)
-        return read_page(responses.rows_of(answer), family=family)
+        read = read_page(responses.rows_of(answer), family=family)
+        if read.tasks:
+            self.answered_well_at[family] = self._now()
+        return read
 
     @property
     def has_api_key(self) -> bool:

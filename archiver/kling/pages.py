@@ -42,6 +42,8 @@ def task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task:
     if not rows and family.startswith(("tasks/", "solutions/")):
         # These paths leave out an id they do not know; a `/v1` path answers 1201.
         raise failures.TaskNotFound(f"The API knows no task of that id under {family}.")
+    if not rows:
+        raise failures.TaskNotShown(f"The API answered a question for one task of {family} without a task.")
     unreadable: failures.ApiAnswerUnreadable | None = None
     for row in rows:
         try:

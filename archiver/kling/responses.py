@@ -118,6 +118,9 @@ def failure(
     buried.
     """
     kind = _kind(status=status, code=code)
+    is_absent = status in (404, 410) and kind is failures.ApiBadParameter and code != 1201
+    if by_id and (is_absent or kind is failures.ApiModelMissing):
+        kind = failures.TaskNotShown
     if by_id and code == 1201 and kind is failures.ApiBadParameter:
         kind = failures.TaskNotFound
     return kind(message, family=family if kind is failures.ApiForbidden else None)

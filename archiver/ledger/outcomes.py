@@ -43,6 +43,8 @@ from archiver.model import DAY_MS, Lease, Stage, State, StoredAsset, text
 
 GRACE_MS = 10 * 60 * 1000
 """How long the API may not know an id, from the first definite not-found, before the id is `unknown`."""
+UNCERTAIN_GRACE_MS = DAY_MS
+"""The same where nothing shows that the API answers well: a gateway may be at fault."""
 
 _RELEASED: Mapping[str, Any] = {"lease_token": None, "lease_until": None}
 
@@ -192,8 +194,11 @@ class Outcomes(Part):
             _write(connection, lease, values)
             _queue_if_finally_lost(connection, lease, values, now=now)
 
-    def not_found(self, lease: Lease, *, rand: float) -> State:
-        """The API definitely does not know this id; the state that the task is in now.
+    def not_found(self, lease: Lease, *, rand: float, is_certain: bool = True) -> State:
+        """The API does not know this id; the state that the task is in now.
+
+        `is_certain`: it said so as documented, or in other words while it answered other questions well. Else it takes
+        `UNCERTAIN_GRACE_MS`.
 
         A confirmed task does not become unknown: its row may vanish upstream before its results do
         (archiver/kling/API.md 5.2). An unconfirmed one is queried again after 2, 4, 8 … 120 s, until `GRACE_MS`.
@@ -212,7 +217,8 @@ class Outcomes(Part):
             elif lease.confirmed:
                 _write(connection, lease, still_running(row, now=now, rand=rand))
             else:
-                return _still_unknown(connection, lease, row, now=now, rand=rand)
+                grace_ms = GRACE_MS if is_certain else UNCERTAIN_GRACE_MS
+                return _still_unknown(connection, lease, row, grace_ms=grace_ms, now=now, rand=rand)
             return state
 
     def archived(
@@ -322,7 +328,13 @@ def _buried(lease: Lease, error: Failure, decision: Bury, *, message: str, now: 
 
 
 def _still_unknown(
-    connection: sa.Connection, lease: Lease, row: Mapping[Any, Any], *, now: int, rand: float
+    connection: sa.Connection,
+    lease: Lease,
+    row: Mapping[Any, Any],
+    *,
+    grace_ms: int,
+    now: int,
+    rand: float,
 ) -> State:
     since, asked = row["not_found_since"] or now, row["asked"] + 1
     message = "the API does not know this id"
@@ -336,8 +348,10 @@ def _still_unknown(
         "reason": TaskNotFound.reason,
         "message": message,
     }
-    if now - since < GRACE_MS:
-        due_at = now + backoff_ms(asked, rand=rand, first_seconds=2, seconds_max=120)
+    if now - since < grace_ms:
+        # Past the short grace only one that may yet be a gateway's bad hour is left: rarely, but the same day.
+        seconds_max = 120 if now - since < GRACE_MS else 3600
+        due_at = now + backoff_ms(asked, rand=rand, first_seconds=2, seconds_max=seconds_max)
         _write(connection, lease, {**values, "due_at": due_at, "query_individually": False})
         return State(row["state"])
     if lease.is_console_test:

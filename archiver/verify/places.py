@@ -16,6 +16,8 @@ genuine id, and a forged one costs few questions."""
 class NotThere:
     refusal: Failure | None = None
     """The first of a known family: it may hide the task."""
+    not_shown: tuple[str, ...] = ()
+    """Known families that said it in other words than documented."""
     searched_all: bool = True
     """False when the hinted family ended the search."""
 

@@ -18,6 +18,7 @@ from archiver.failures import (
     LedgerUnavailable,
     NeedsApiKey,
     TaskNotFound,
+    TaskNotShown,
 )
 from archiver.families import collection_of, is_provisional
 from archiver.kling.client import KlingClient
@@ -38,6 +39,10 @@ without it."""
 
 WATERMARK_PAGES_MAX = 10
 """5,000 tasks back. Each page costs a question of the budget that fresh tasks need, too."""
+
+ANSWERED_WELL_MS_MAX = 10 * 60 * 1000
+"""For so long a good answer of a family vouches for its path. No longer than the grace of an id: an id that is first
+denied when a bad hour begins then has no grace left to pass by that answer."""
 
 _CONCERNS_ALL = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
 """Another family's path would only meet these again."""
@@ -73,7 +78,7 @@ class Verifier:
             failure = verdict(lease, found, has_api_key=self.client.has_api_key)
             if failure is not None:
                 raise failure
-            return self._record_not_found(lease)
+            return self._record_not_found(lease, is_certain=self._is_certain(found))
         if lease.confirmed and found.task_id != lease.task_id:
             # Another task has our id as its external id.
             raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
@@ -139,18 +144,29 @@ class Verifier:
         """
         priority = Priority.VERIFY if lease.confirmed else Priority.BACKGROUND
         refusal: Failure | None = None
+        not_shown: list[str] = []
         for family in families:
             try:
                 return self.client.query(family, lease.task_id, priority=priority)
             except TaskNotFound:
                 if ends_search(lease, family, self.families):
                     return NotThere(searched_all=False)
+            except TaskNotShown:
+                if family == lease.family:
+                    raise
+                not_shown += [family] if is_known(family, self.families) else []
             except Failure as error:
                 if family == lease.family or isinstance(error, _CONCERNS_ALL):
                     raise
                 if is_known(family, self.families) or isinstance(error, NeedsApiKey):
                     refusal = refusal or error
-        return NotThere(refusal)
+        return NotThere(refusal, tuple(not_shown))
+
+    def _is_certain(self, found: NotThere) -> bool:
+        """Whether the API has denied the id: as documented, or in other words while it answered well otherwise. A
+        family that shows or denies other tasks just now is not having a bad hour."""
+        times = [self.client.answered_well_at.get(family, 0.0) for family in found.not_shown]
+        return all(0 <= self.now() - at * 1000 <= ANSWERED_WELL_MS_MAX for at in times)
 
     def _with_watermarks(self, lease: Lease, task: Task) -> Task:
         """The task, or its row of the list where that names more files. Raises Failure.
@@ -186,8 +202,8 @@ class Verifier:
                 return None
         return None
 
-    def _record_not_found(self, lease: Lease) -> State:
-        state = self.ledger.outcomes.not_found(lease, rand=self.random())
+    def _record_not_found(self, lease: Lease, *, is_certain: bool) -> State:
+        state = self.ledger.outcomes.not_found(lease, rand=self.random(), is_certain=is_certain)
         self.metrics.verifications_total.labels(result="unknown").inc()
         if lease.is_console_test:
             return state

@@ -310,12 +310,20 @@ def test_an_id_that_would_ask_for_something_else_is_not_asked_for(
 
 @pytest.mark.parametrize(
     "data",
-    [row("828338674605228999"), [row("1"), row("2")], [], {}, None, "x", 7, {"task_status": "succeed"}],
+    [row("828338674605228999"), [row("1"), row("2")], "x", 7, {"task_status": "succeed"}],
 )
 def test_an_answer_about_anything_else_does_not_count(api: Api, clients: Clients, data: object) -> None:
     api.says(envelope(data))
 
     with pytest.raises(failures.ApiAnswerUnreadable):
+        query(clients())
+
+
+@pytest.mark.parametrize("data", [[], {}, None])
+def test_an_answer_without_a_task_shows_none(api: Api, clients: Clients, data: object) -> None:
+    api.says(envelope(data))
+
+    with pytest.raises(failures.TaskNotShown):
         query(clients())
 
 
@@ -388,7 +396,7 @@ TABLE = [
     (400, 1200, failures.ApiRequestInvalid),
     (400, 1201, failures.TaskNotFound),
     (404, 1202, failures.ApiRequestInvalid),
-    (404, 1203, failures.ApiModelMissing),
+    (404, 1203, failures.TaskNotShown),
     (400, 1300, failures.ApiPolicyTriggered),
     (400, 1301, failures.ApiContentRefused),
     (429, 1302, failures.ApiRateLimited),
@@ -411,7 +419,7 @@ TABLE = [
     (502, 1000, failures.ApiServerError),
     (503, 5999, failures.ApiServerError),
     (500, 1302, failures.ApiRateLimited),
-    (404, 0, failures.ApiBadParameter),
+    (404, 0, failures.TaskNotShown),
     (429, 1399, failures.ApiRateLimited),
 ]
 
@@ -441,7 +449,7 @@ HTML = b"<html>no</html>"
         (400, failures.ApiBadParameter),
         (401, failures.ApiCredentialsRefused),
         (403, failures.ApiAnswerUnreadable),
-        (404, failures.ApiBadParameter),
+        (404, failures.TaskNotShown),
         (408, failures.ApiTimeout),
         (429, failures.ApiRateLimited),
         (446, failures.ApiBadParameter),
