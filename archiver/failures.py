@@ -1,8 +1,8 @@
 """Every way in which the outside can fail, and the pure function that decides what happens next. No I/O.
 
 - **Retry**: this task, later. Every unlisted exception is retried, so it can delay a task but never lose it.
-- **Hold**: not this task's fault. A part of the pipeline stops, except for one probe every 30 s; no task is charged an
-  attempt. Work resumes as soon as a probe succeeds.
+- **Hold**: not this task's fault. A part of the pipeline stops but for probes, after 2 s, doubling to 30 s; no task is
+  charged an attempt. Work resumes as soon as a probe succeeds.
 - **Bury**: this task only. It is set aside with its reason, and still retried automatically before its deadline.
 
 `reason` is a slug (metric, `show`, log). `what_to_do` is the sentence that an operator reads. Messages never contain a
@@ -477,9 +477,8 @@ class Retry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hold:
-    """The task that caused it gets its attempt back, and is due behind the others."""
+    """The task that caused it gets its attempt back, and is due with the next probe."""
 
-    due_at: int
     family: str | None
     host: str | None
 
@@ -527,7 +526,7 @@ def decide(error: Exception, *, attempt: int, now: int, deadline: int, rand: flo
     """What happens to a task whose `attempt` (from 1) ended in `error`. Times are Unix ms."""
     disposition = error.disposition if isinstance(error, Failure) else Disposition.RETRY
     if disposition is Disposition.HOLD and isinstance(error, Failure):
-        return Hold(due_at=now + HOLD_PROBE_SECONDS * 1000, family=error.family, host=error.host)
+        return Hold(family=error.family, host=error.host)
     if disposition is Disposition.BURY:
         return Bury(due_at=buried_due(now=now, deadline=deadline))
     return Retry(due_at=retry_due(attempt, now=now, rand=rand))

@@ -22,7 +22,9 @@ from archiver.archive.folder import TaskFolder
 from archiver.archive.manifest import Manifest, MissingFile
 from archiver.archive.transfer import Transfer
 from archiver.failures import (
+    HOLD_PROBE_SECONDS,
     Failure,
+    Hold,
     LeaseLost,
     LedgerUnavailable,
     ResultsMissing,
@@ -199,7 +201,7 @@ class FolderWorker:
         decision = decide(
             error, attempt=lease.attempt, now=self.now(), deadline=lease.deadline_at, rand=self.random()
         )
-        return decision.due_at
+        return self.now() + HOLD_PROBE_SECONDS * 1000 if isinstance(decision, Hold) else decision.due_at
 
     def _log_amended(self, lease: Lease, key: str, brought: Sequence[StoredAsset]) -> None:
         family = lease.family or ""

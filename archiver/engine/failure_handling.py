@@ -10,7 +10,7 @@ from archiver import log
 from archiver.archive.fresh_urls import wants_fresh_urls
 from archiver.engine.host_watch import HostWatch
 from archiver.failures import Bury, Failure, Hold, LeaseLost, PartlyDone, Retry, decide, reason_of
-from archiver.ledger import Ledger
+from archiver.ledger import HoldOutcome, Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
 
@@ -53,8 +53,11 @@ class FailureHandler:
     def _write(self, lease: Lease, partly: PartlyDone, decision: Retry | Hold | Bury) -> None:
         cause, stored, failed = partly.cause, partly.stored, partly.failed
         if isinstance(decision, Hold) and isinstance(cause, Failure):
-            if self.ledger.outcomes.hold(lease, cause, decision, stored=stored):
+            outcome = self.ledger.outcomes.hold(lease, cause, stored=stored)
+            if outcome is HoldOutcome.NEW:
                 log_hold(cause, account=lease.account, stage=lease.stage)
+            elif outcome is HoldOutcome.OWN:
+                log.get().warning("task.retried", **_fields(lease, cause))
         elif isinstance(decision, Bury) and isinstance(cause, Failure):
             self.ledger.outcomes.bury(lease, cause, decision, stored=stored, failed=failed)
         elif isinstance(decision, Retry):
@@ -79,14 +82,7 @@ class FailureHandler:
         )
 
     def _log(self, lease: Lease, cause: Exception, decision: Retry | Hold | Bury) -> None:
-        fields = {
-            "task_id": lease.task_id,
-            "family": lease.family or lease.family_hint,
-            "stage": lease.stage,
-            "reason": reason_of(cause),
-            "message": str(cause),
-            "attempt": lease.attempt,
-        }
+        fields = _fields(lease, cause)
         if isinstance(decision, Bury):
             what = cause.what_to_do if isinstance(cause, Failure) else ""
             log.get().error("task.buried", **fields, what_to_do=what)
@@ -94,6 +90,17 @@ class FailureHandler:
             unexpected = not isinstance(cause, Failure)
             # Only a bug of ours needs its traceback.
             log.get().warning("task.retried", **fields, exc_info=cause if unexpected else None)
+
+
+def _fields(lease: Lease, cause: Exception) -> dict[str, object]:
+    return {
+        "task_id": lease.task_id,
+        "family": lease.family or lease.family_hint,
+        "stage": lease.stage,
+        "reason": reason_of(cause),
+        "message": str(cause),
+        "attempt": lease.attempt,
+    }
 
 
 def log_hold(error: Failure, *, account: str, stage: str) -> None:

@@ -37,7 +37,7 @@ class HoldRelease:
         self._release((Stage.VERIFY, Stage.SWEEP), family=family)
 
     def _release(self, stages: Sequence[Stage], *, family: str | None) -> None:
-        if not self._ledger.holds.any():
+        if not self._ledger.holds.are_disprovable():
             return
         ended = self._ledger.holds.release(account=self._account, stages=tuple(stages), family=family)
         for reason in ended:

@@ -11,6 +11,7 @@ from archiver.ledger.deadlines import Expiry
 from archiver.ledger.folder_work import DroppedAmendment, FolderLease, WaitingAmendment
 from archiver.ledger.holds import HoldView
 from archiver.ledger.ledger import Ledger, unix_ms
+from archiver.ledger.outcomes import HoldOutcome
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
 from archiver.ledger.registrations import ExistingTask, RetryResult
 from archiver.ledger.sweeps import SweepMemory
@@ -23,6 +24,7 @@ __all__ = [
     "ExistingTask",
     "Expiry",
     "FolderLease",
+    "HoldOutcome",
     "HoldView",
     "KnownState",
     "Ledger",

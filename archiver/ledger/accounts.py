@@ -43,7 +43,8 @@ class Accounts(Part):
             names = _names(connection)
             if old not in names or new in names:
                 return None
-            connection.execute(sa.delete(schema.holds).where(schema.holds.c.account.in_([old, new])))
+            for table in (schema.holds, schema.doubts, schema.passed_over):
+                connection.execute(sa.delete(table).where(table.c.account.in_([old, new])))
             moved = 0
             for table in (schema.sweeps, schema.task_counts, schema.tasks):
                 change = sa.update(table).where(table.c.account == old).values(account=new)

@@ -1,4 +1,21 @@
-"""Holds: rows that stop a part of the pipeline. Claims obey them."""
+"""Holds: rows that stop a part of the pipeline. Claims obey them.
+
+A failure of something shared (arrears, a missing bucket) is believed at once: the first task that meets it sets a hold,
+which stops the others and costs none of them an attempt. Probes test it after 2 s, doubling to 30 s, each with another
+task; the first success lifts it.
+
+A task may also fail so by itself, beside others that succeed. Two hundred of those would set one hold after the other.
+So each task that fails so is blamed (`tasks.held`). When a blamed task fails so again and no hold is in force, another
+task's success has lifted the last one: now the failure is the task's own, and it waits by itself, 30 s doubling to
+15 min. The others go on. N such tasks cost the others at most N holds of a few seconds, once.
+
+A real outage may meet nothing but blamed tasks, where it comes and goes. `doubts` remembers the first failure that was
+taken for a task's own, and each success forgets it. Once `DOUBT_SECONDS` have passed without any success, the next such
+failure holds: nothing goes on anyway. So an outage is a hold within a minute, also then.
+
+Two exceptions: the hold of a CDN host has the evidence of many tasks already (engine/host_watch.py), and a hold that
+the sweep sets has no task.
+"""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -6,12 +23,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.failures import HOLD_PROBE_SECONDS, Failure
+from archiver.failures import HOLD_PROBE_SECONDS, Failure, backoff_ms
+from archiver.ledger.databases.dialect import insert_missing
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
-from archiver.model import Stage, rfc3339
+from archiver.model import Lease, Stage, rfc3339
+
+PROBE_FIRST_SECONDS = 2
+DOUBT_SECONDS = 30
 
 _ANY = sa.select(schema.holds.c.id).limit(1)
+_ANY_DOUBT = sa.select(schema.doubts.c.since).limit(1)
 
 _NARROW = sa.select(schema.holds).where(
     schema.holds.c.stage != Stage.SWEEP, sa.or_(schema.holds.c.family != "", schema.holds.c.host != "")
@@ -56,16 +78,25 @@ class Holds(Part):
 
     def release(self, *, account: str, stages: tuple[Stage, ...], family: str | None) -> list[str]:
         """Work of this account and family succeeded: lift every hold of `stages` that covers it, but for those of hosts
-        (`release_host`); the reasons of the lifted holds."""
-        table = schema.holds
-        covering = sa.delete(table).where(
-            table.c.account == account,
-            table.c.stage.in_(stages),
-            table.c.family.in_(["", family or ""]),
-            table.c.host == "",
-        )
+        (`release_host`), and every doubt; the reasons of the lifted holds."""
+        holds, doubts = schema.holds, schema.doubts
+        families = ["", family or ""]
         with self._database.write() as connection:
-            return list(connection.execute(covering.returning(table.c.reason)).scalars())
+            connection.execute(
+                sa.delete(doubts).where(
+                    doubts.c.account == account, doubts.c.stage.in_(stages), doubts.c.family.in_(families)
+                )
+            )
+            disproved = sa.delete(holds).where(
+                holds.c.account == account,
+                holds.c.stage.in_(stages),
+                holds.c.family.in_(families),
+                holds.c.host == "",
+            )
+            reasons = list(connection.execute(disproved.returning(holds.c.reason)).scalars())
+            if reasons:
+                forget_passed_over(connection, accounts=[account])
+            return reasons
 
     def release_host(self, *, account: str, host: str, reasons: Collection[str]) -> list[str]:
         """A file, or an answer about one, came from `host`: lift its holds of these reasons; the reasons lifted."""
@@ -93,6 +124,7 @@ class Holds(Part):
         with self._database.write() as connection:
             dropped = sa.delete(schema.holds).where(schema.holds.c.id.in_([row_id for row_id, _ in idle]))
             connection.execute(dropped)
+            forget_passed_over(connection, accounts={view.account for _, view in idle})
         return [view for _, view in idle]
 
     def is_held(self, *, account: str, stage: Stage, family: str) -> bool:
@@ -108,6 +140,11 @@ class Holds(Part):
         """Whether there is a hold at all."""
         with self._database.read() as connection:
             return connection.execute(_ANY).first() is not None
+
+    def are_disprovable(self) -> bool:
+        """Whether there is a hold or a doubt that a success may end."""
+        with self._database.read() as connection:
+            return any(connection.execute(query).first() is not None for query in (_ANY, _ANY_DOUBT))
 
     def all(self) -> tuple[HoldView, ...]:
         """Every hold, the oldest first."""
@@ -137,10 +174,71 @@ def set_hold(connection: sa.Connection, error: Failure, *, account: str, stage: 
         "family": family,
         "host": host,
         "since": now,
-        "probe_at": now + HOLD_PROBE_SECONDS * 1000,
+        "probe_at": now + PROBE_FIRST_SECONDS * 1000,
     }
     connection.execute(sa.insert(table).values({**row, **why}))
     return True
+
+
+def covering(lease: Lease, *, family: str | None, host: str | None) -> list[sa.ColumnElement[bool]]:
+    """Conditions for the holds that stop work of this family on this host, at the lease's stage and account."""
+    table = schema.holds
+    return [
+        table.c.account == lease.account,
+        table.c.stage == lease.stage,
+        table.c.family.in_({"", family or ""}),
+        table.c.host.in_({"", host or ""}),
+    ]
+
+
+def next_probe_at(connection: sa.Connection, lease: Lease, *, host: str | None, now: int) -> int:
+    """When the holds that stop this task on `host` are probed next; now, where none does.
+
+    If the task was their probe, that is set here: 2 s after the last one ended, doubling to 30 s.
+    """
+    table = schema.holds
+    conditions = covering(lease, family=lease.family or lease.family_hint, host=host)
+    due = [now]
+    for hold in connection.execute(sa.select(table).where(*conditions)).mappings().all():
+        probe_at: int = hold["probe_at"]
+        if lease.is_probe:
+            probe_at = now + _probe_wait_ms(hold["probes"])
+            connection.execute(sa.update(table).where(table.c.id == hold["id"]).values(probe_at=probe_at))
+        due.append(probe_at)
+    return max(due)
+
+
+def _probe_wait_ms(probes: int) -> int:
+    return backoff_ms(probes + 1, rand=1, first_seconds=PROBE_FIRST_SECONDS, seconds_max=HOLD_PROBE_SECONDS)
+
+
+def is_own_failure(connection: sa.Connection, lease: Lease, error: Failure, *, blamed: int, now: int) -> bool:
+    """Whether a failure that would hold is the task's own (module docstring). `blamed`: `tasks.held`."""
+    if not blamed or error.host:
+        return False
+    held = sa.select(schema.holds.c.id).where(*covering(lease, family=error.family, host=None))
+    if connection.execute(held.limit(1)).first() is not None:
+        return False
+    return not _is_shared(connection, lease, error.family or "", now=now)
+
+
+def _is_shared(connection: sa.Connection, lease: Lease, family: str, *, now: int) -> bool:
+    """Note the doubt; whether nothing has succeeded for `DOUBT_SECONDS` since it arose."""
+    table = schema.doubts
+    same = (table.c.account == lease.account, table.c.stage == lease.stage, table.c.family == family)
+    since: int | None = connection.execute(sa.select(table.c.since).where(*same)).scalar_one_or_none()
+    if since is None:
+        row = {"account": lease.account, "stage": lease.stage, "family": family, "since": now}
+        connection.execute(insert_missing(connection, table), row)
+        return False
+    # Also where the clock was set back: a hold too many is probed in 2 s.
+    return abs(now - since) >= DOUBT_SECONDS * 1000
+
+
+def forget_passed_over(connection: sa.Connection, *, accounts: Collection[str]) -> None:
+    """Holds of these accounts are gone: claims look for their ids from the front again."""
+    table = schema.passed_over
+    connection.execute(sa.delete(table).where(table.c.account.in_(accounts)))
 
 
 def all_holds(connection: sa.Connection) -> tuple[HoldView, ...]:

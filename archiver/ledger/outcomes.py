@@ -3,6 +3,7 @@
 Where no row matches, `LeaseLost` undoes the transaction: a worker that was paused for an hour changes nothing.
 """
 
+import enum
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,6 @@ from archiver.failures import (
     AssetGone,
     Bury,
     Failure,
-    Hold,
     LeaseLost,
     Retry,
     TaskNotFound,
@@ -31,7 +31,7 @@ from archiver.ledger.folder_work.queueing import (
     queue_missing,
 )
 from archiver.ledger.folder_work.work import save_amendment_keys
-from archiver.ledger.holds import set_hold
+from archiver.ledger.holds import is_own_failure, next_probe_at, set_hold
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
@@ -62,6 +62,16 @@ def _fenced(columns: frozenset[str]) -> sa.Update:
         .where(table.c.state == sa.bindparam("leased_state"))
         .values({name: sa.bindparam(f"new_{name}") for name in columns})
     )
+
+
+class HoldOutcome(enum.StrEnum):
+    """What came of a failure that holds."""
+
+    NEW = "new"
+    CONFIRMED = "confirmed"
+    """There was such a hold already."""
+    OWN = "own"
+    """It is the task's own failure: no hold."""
 
 
 class Outcomes(Part):
@@ -96,35 +106,39 @@ class Outcomes(Part):
             if lease.state not in (State.BURIED, State.FAILED):
                 values |= {"reason": reason, "message": message}
             _write(connection, lease, values | _host_columns(lease, error) | _fresh_columns(lease, values))
+            if lease.is_probe:  # it said nothing about the hold
+                next_probe_at(connection, lease, host=lease.asset_host, now=now)
             add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
             trim(connection, lease.row_id)
             save_stored(connection, lease.row_id, stored)
             _save_failed(connection, lease, failed or {}, now=now)
             _queue_if_finally_lost(connection, lease, values, now=now)
 
-    def hold(
-        self, lease: Lease, error: Failure, decision: Hold, *, stored: Sequence[StoredAsset] = ()
-    ) -> bool:
-        """Set a hold because of this task, whose attempt does not count; True when the hold is new.
+    def hold(self, lease: Lease, error: Failure, *, stored: Sequence[StoredAsset] = ()) -> HoldOutcome:
+        """Set or confirm a hold because of this task, whose attempt does not count; it is due with the next probe.
 
-        A task that sets new holds in a row waits twice as long each time, to 15 min: if it is the only one that fails,
-        the others work meanwhile. In an outage only the first task sets a new hold; the others do not wait longer.
+        Unless the failure is the task's own (`holds`): then it is retried after 30 s, doubling to 15 min.
         """
         table = schema.tasks
         with self._database.write() as connection:
             now = self._now()
-            is_new = set_hold(connection, error, account=lease.account, stage=lease.stage, now=now)
-            values = {**_RELEASED, "due_at": max(decision.due_at, now), "attempts": table.c.attempts - 1}
-            if is_new:
-                query = sa.select(table.c.held).where(table.c.id == lease.row_id)
-                held: int = connection.execute(query).scalar_one_or_none() or 0
-                wait = backoff_ms(
-                    held + 1, rand=1, first_seconds=HOLD_PROBE_SECONDS, seconds_max=RETRY_SECONDS_MAX
-                )
-                values |= {"held": held + 1, "due_at": max(decision.due_at, now + wait)}
+            query = sa.select(table.c.held).where(table.c.id == lease.row_id)
+            blamed: int = connection.execute(query).scalar_one_or_none() or 0
+            values: dict[str, Any] = {**_RELEASED, "held": blamed + 1}
+            if is_own_failure(connection, lease, error, blamed=blamed, now=now):
+                outcome = HoldOutcome.OWN
+                values |= _own_failure(lease, error, now=now)
+                detail = f"{error.reason}: {error}"
+                add_line(connection, lease.row_id, at=now, event="task.retried", detail=text(detail))
+                trim(connection, lease.row_id)
+            else:
+                is_new = set_hold(connection, error, account=lease.account, stage=lease.stage, now=now)
+                outcome = HoldOutcome.NEW if is_new else HoldOutcome.CONFIRMED
+                due_at = next_probe_at(connection, lease, host=error.host or lease.asset_host, now=now)
+                values |= {"due_at": due_at, "attempts": table.c.attempts - 1}
             _write(connection, lease, values | _host_columns(lease, error) | _fresh_columns(lease, values))
             save_stored(connection, lease.row_id, stored)
-            return is_new
+            return outcome
 
     def bury(
         self,
@@ -145,6 +159,8 @@ class Outcomes(Part):
             message = text(str(error))
             values = _buried(lease, error, decision, message=message, now=now)
             _write(connection, lease, {**values, **_host_columns(lease, error), **_NOT_WANTED})
+            if lease.is_probe:  # it said nothing about the hold
+                next_probe_at(connection, lease, host=lease.asset_host, now=now)
             detail = f"{error.reason}: {message}"
             add_line(connection, lease.row_id, at=now, event="task.buried", detail=detail)
             trim(connection, lease.row_id)
@@ -310,6 +326,16 @@ def _fresh_columns(lease: Lease, values: Mapping[str, Any]) -> dict[str, Any]:
     if lease.stage is not Stage.VERIFY or lease.fresh_wanted_at is None:
         return {}
     return {"fresh_due_at": values["due_at"], "due_at": lease.fresh_wanted_at + FRESH_MS_MAX}
+
+
+def _own_failure(lease: Lease, error: Failure, *, now: int) -> dict[str, Any]:
+    """A failure that is no hold: 30 s doubling to 15 min. What is lost or buried keeps its rhythm or its reason."""
+    if lease.state is State.LOST:
+        return {"due_at": lost_due(now=now, deadline=lease.deadline_at)}
+    wait = backoff_ms(lease.attempt, rand=1, first_seconds=HOLD_PROBE_SECONDS, seconds_max=RETRY_SECONDS_MAX)
+    if lease.state in (State.BURIED, State.FAILED):
+        return {"due_at": now + wait}
+    return {"due_at": now + wait, "reason": error.reason, "message": text(str(error))}
 
 
 def _buried(lease: Lease, error: Failure, decision: Bury, *, message: str, now: int) -> Mapping[str, Any]:

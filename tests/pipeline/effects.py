@@ -110,7 +110,7 @@ READS = frozenset(
         "ledger.claims": "any_due assets pending",
         "ledger.records": "known_states",
         "ledger.folder_work": "assets",
-        "ledger.holds": "is_held any",
+        "ledger.holds": "is_held any are_disprovable",
         "ledger.sweeps": "memory",
         "ledger.availability": "unavailable",
         "client": "query list_page collection",

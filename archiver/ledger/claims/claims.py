@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import sqlalchemy as sa
 
 from archiver.ledger.claims import matching
+from archiver.ledger.claims.held_ids import longest_due
 from archiver.ledger.claims.lanes import claim_in_turns, claim_lane, unconfirmed_share
 from archiver.ledger.claims.leasing import (
     ACCOUNT,
@@ -24,17 +25,13 @@ from archiver.ledger.claims.leasing import (
     leasing,
     run_claim,
 )
-from archiver.ledger.claims.matching import LONGEST_DUE, PendingCounts, is_batchable
-from archiver.ledger.claims.probes import WHOLE_HOLD, allowed, claim_probes, holds_of, is_whole
+from archiver.ledger.claims.matching import PendingCounts, is_batchable
+from archiver.ledger.claims.probes import WHOLE_HOLD, claim_probes, holds_of, is_whole
 from archiver.ledger.claims.promotion import promote
 from archiver.ledger.part import Part
 from archiver.ledger.tables import groups, schema
 from archiver.ledger.tables.rows import read_asset
 from archiver.model import Lane, Lease, LeasedAsset, Stage
-
-BATCH_SCAN_ROWS_MAX = 2000
-"""Rows that a claim looks at to tell batch ids from others. It stops there even if it finds none: callbacks must not
-wait for a walk through a million forged ids."""
 
 _ANY_DUE = (
     sa.select(schema.tasks.c.id)
@@ -138,15 +135,12 @@ class Claims(Part):
             if any(is_whole(hold) for hold in holds):
                 return leases
             held = [hold["family"] for hold in holds]
-            scanned = LONGEST_DUE.where(*allowed(held)).limit(BATCH_SCAN_ROWS_MAX).subquery()
-            chosen = sa.select(scanned.c.id).limit(SLOTS)
-            if own_paths_only:
-                chosen = chosen.where(~is_batchable(scanned.c))
             unconfirmed = functools.partial(
-                lease_rows,
+                _claim_unconfirmed,
                 connection,
-                leasing(chosen),
                 Request(schema.QUEUE_UNCONFIRMED, account, now=now, due_before=due_before),
+                held=held,
+                own_paths_only=own_paths_only,
             )
             if share := unconfirmed_share(count - len(leases), offset=offset):
                 leases += unconfirmed(slots=share)
@@ -175,11 +169,12 @@ class Claims(Part):
             if any(is_whole(hold) for hold in holds):
                 return []
             held = [hold["family"] for hold in holds]
-            scanned = LONGEST_DUE.where(*allowed(held)).limit(BATCH_SCAN_ROWS_MAX).subquery()
-            claim = leasing(sa.select(scanned.c.id).where(is_batchable(scanned.c)).limit(SLOTS))
             queues = STAGE_QUEUES[Stage.VERIFY]
             for queue in reversed(queues) if unconfirmed_share(1, offset=offset) else queues:
                 request = Request(queue, account, now=now, due_before=due_before)
+                waiting = longest_due(connection, request, held)
+                batchable = waiting.where(is_batchable(waiting.selected_columns))
+                claim = leasing(batchable.with_only_columns(waiting.selected_columns.id).limit(SLOTS))
                 if leases := lease_rows(connection, claim, request, slots=count):
                     return leases
             return []
@@ -241,3 +236,13 @@ class Claims(Part):
             return matching.query_individually(
                 connection, account=account, family=family, due_before=due_before
             )
+
+
+def _claim_unconfirmed(
+    connection: sa.Connection, request: Request, *, held: Collection[str], own_paths_only: bool, slots: int
+) -> list[Lease]:
+    waiting = longest_due(connection, request, held)
+    chosen = waiting.with_only_columns(waiting.selected_columns.id).limit(SLOTS)
+    if own_paths_only:
+        chosen = chosen.where(~is_batchable(waiting.selected_columns))
+    return lease_rows(connection, leasing(chosen), request, slots=slots)

@@ -107,6 +107,16 @@ def unconfirmed_share(count: int, *, offset: int) -> int:
     return (offset + count) // UNCONFIRMED_EVERY - offset // UNCONFIRMED_EVERY
 
 
+_ALL_GROUPS = sa.select((every := _groups()).c.name).where(every.c.name.is_not(None))
+
+
+def group_names(connection: sa.Connection, queue: str, *, account: str) -> list[str]:
+    """The claim groups of a queue that have rows."""
+    bounds = {"lowest_group": groups.UNTRIED, "below_group": groups.END}
+    parameters = {"of_queue": queue, "of_account": account, **bounds}
+    return list(connection.execute(_ALL_GROUPS, parameters).scalars())
+
+
 def claim_in_turns(
     connection: sa.Connection,
     request: Request,

@@ -5,23 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.base import ColumnCollection
 
-from archiver.ledger.claims.leasing import ACCOUNT, DUE_BEFORE, NOW, QUEUE, STAGE_QUEUES, free
+from archiver.ledger.claims.leasing import STAGE_QUEUES
 from archiver.ledger.claims.probes import asked_family
 from archiver.ledger.tables import schema
 from archiver.model import Stage
 
 QUERY_INDIVIDUALLY_MAX = 500
 """A call."""
-
-
-LONGEST_DUE: sa.Select[Any] = (
-    sa.select(schema.tasks.c.id, schema.tasks.c.family, schema.tasks.c.family_hint, schema.tasks.c.asked)
-    .where(schema.tasks.c.queue == QUEUE, schema.tasks.c.account == ACCOUNT)
-    .where(schema.tasks.c.due_at <= DUE_BEFORE, free(NOW))
-    .order_by(schema.tasks.c.due_at, schema.tasks.c.id)
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,7 +28,7 @@ class PendingCounts:
     """Those that no list page shows, counted up to the limit."""
 
 
-def is_batchable(columns: ReadOnlyColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
+def is_batchable(columns: ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
     """Ids that are queried at `/tasks` or `/solutions`, many at a time: also those whose family is unknown or was
     wrong."""
     family = sa.func.coalesce(columns.family, columns.family_hint, "")

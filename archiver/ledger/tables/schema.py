@@ -123,6 +123,7 @@ def _partial(name: str, *columns: sa.ColumnElement[object], where: sa.ColumnElem
 _LANES = {
     "tasks_by_deadline": (tasks.c.deadline_at,),
     "tasks_by_attempts": (tasks.c.attempts, tasks.c.due_at),
+    "tasks_to_probe": (tasks.c.held, tasks.c.due_at),
 }
 for _name, _order in _LANES.items():
     _partial(
@@ -272,7 +273,27 @@ holds = sa.Table(
     sa.Column("what_to_do", sa.Text, nullable=False),
     sa.Column("since", sa.BigInteger, nullable=False),
     sa.Column("probe_at", sa.BigInteger, nullable=False),
+    sa.Column("probes", sa.Integer, nullable=False, server_default="0", comment="in a row, without success"),
+    sa.Column("probed_at", sa.BigInteger, comment="when the last probe began"),
     sa.UniqueConstraint("account", "stage", "family", "host", name="holds_identity"),
+)
+
+doubts = sa.Table(
+    "doubts",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("stage", sa.Text, primary_key=True),
+    sa.Column("family", sa.Text, primary_key=True, comment="'' for every family"),
+    sa.Column("since", sa.BigInteger, nullable=False),
+)
+
+passed_over = sa.Table(
+    "passed_over",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("queue", sa.Text, primary_key=True),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("task", sa.Integer, nullable=False),
 )
 
 sweeps = sa.Table(

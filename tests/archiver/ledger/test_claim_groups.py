@@ -1,8 +1,7 @@
 """What a claim may take beside held and failing hosts, for whom fresh URLs are asked, and what it costs."""
 
 import pathlib
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,10 +20,21 @@ from archiver.failures import (
     HostRefusing,
     StoreError,
 )
-from archiver.ledger.databases.sqlite import SqliteDatabase
 from archiver.ledger.tables import schema
 from archiver.model import Lane, Lease, Stage, State, Status, Task
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, START, Desk, answer, asset
+from tests.harness.ledgers import (
+    ACCOUNT,
+    DAY,
+    FAMILY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    START,
+    Desk,
+    answer,
+    asset,
+    steps,
+)
 
 
 @pytest.fixture
@@ -206,25 +216,6 @@ def test_while_queries_are_held_no_fresh_url_is_asked_for(desk: Desk, family: st
 
 
 # --- a claim costs the same beside any backlog ------------------------------------------------------------------
-
-
-def steps(desk: Desk, work: Callable[[], object]) -> int:
-    """How many hundreds of instructions SQLite's machine takes for `work`."""
-    count = 0
-
-    def step() -> None:
-        nonlocal count
-        count += 1
-
-    database = desk.ledger.database
-    assert isinstance(database, SqliteDatabase)
-    with database.write() as connection:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.set_progress_handler(step, 100)
-    work()
-    driver.set_progress_handler(None, 0)
-    return count
 
 
 def backlog_of(folder: pathlib.Path, shape: str, rows: int) -> Desk:
