@@ -916,7 +916,7 @@ def test_a_task_is_not_buried_for_one_asset_while_another_may_still_come(
 def test_nothing_is_put_once_the_lease_is_over(engine: Engine, sim: KlingSimulator) -> None:
     task_id = engine.succeeded()
     lease = engine.claim()
-    sim.fault("cdn", faults.Call(lambda: engine.clock.advance(seconds=31)), times=1)
+    sim.fault("cdn", faults.Call(lambda: engine.clock.advance(seconds=36)), times=1)
 
     assert isinstance(engine.attempt(lease), LeaseLost)
     assert engine.store.objects == {}
@@ -954,7 +954,7 @@ def test_no_manifest_is_put_when_another_worker_has_the_task(engine: Engine) -> 
 
     def taken_over() -> None:
         # The wall clock jumps ahead: by the monotonic clock our lease has time left, in the ledger it has ended.
-        engine.clock.set_ahead(seconds=31)
+        engine.clock.set_ahead(seconds=36)
         assert claim_archive(engine.ledger, count=1, account=ACCOUNT)
 
     at_label(engine, "list #2", taken_over)
