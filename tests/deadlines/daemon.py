@@ -9,6 +9,7 @@ Some loops poll, and mostly find nothing; 120 days have 20 million half seconds:
   the ledger was not written since, and no row has come due.
 - The renewal of leases is skipped while there are none (`Renewing`).
 - The sweep loop polls its schedule every half second; here every `SWEEP_LOOK_SECONDS`, so sweeps begin late.
+- The loop of amendments polls every few seconds; here every `FOLDER_LOOK_SECONDS`, so amendments come late.
 - The upkeep runs every 5 s, mostly as a heartbeat; here every `UPKEEP_SECONDS`, so tasks expire late.
 """
 
@@ -48,9 +49,14 @@ ACCOUNT = "default"
 MIB = 1024 * 1024
 UPKEEP_SECONDS = 1800.0
 SWEEP_LOOK_SECONDS = 60.0
+FOLDER_LOOK_SECONDS = 300.0
 GIVE_BACK_SECONDS = 200.0
 """After a stop: longer than any wait of what still runs."""
-_STRETCHED = {"upkeep-loop": UPKEEP_SECONDS, "sweep-loop": SWEEP_LOOK_SECONDS}
+_STRETCHED = {
+    "upkeep-loop": UPKEEP_SECONDS,
+    "sweep-loop": SWEEP_LOOK_SECONDS,
+    "folder-work-loop": FOLDER_LOOK_SECONDS,
+}
 _LOOKING = {"verify-loop": ("verify", "inquire"), "archive-loop": ("archive",)}
 
 

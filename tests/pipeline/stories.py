@@ -85,7 +85,7 @@ def an_old_forged_id(pipeline: Pipeline) -> None:
     """It has had its 30 days, and is dropped."""
     a_forged_id(pipeline)
     pipeline.run()
-    pipeline.write("UPDATE tasks SET first_seen_at = first_seen_at - ?", 31 * DAY_MS)
+    pipeline.write("UPDATE tasks SET named_at = named_at - ?", 31 * DAY_MS)
     pipeline.expected["forged-1"] = None
 
 
