@@ -9,14 +9,14 @@ import enum
 import pathlib
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from archiver.model import DAY_MS, RETENTION_MS
+from archiver.model import DAY_MS, RETENTION_MS, State
 from tests.deadlines.daemon import Daemon
 from tests.deadlines.outside import Api, Bucket
 from tests.deadlines.simulation import START, in_memory, quietly
 from tests.deadlines.timeline import Timeline
-from tests.deadlines.world import FAMILIES, HOSTS, HOUR_MS, Upstream, World
+from tests.deadlines.world import FAMILIES, HOSTS, HOUR_MS, Outage, Part, Upstream, World
 
 MINUTE_MS = 60_000
 VIDEOS = "videos/text2video"
@@ -46,6 +46,8 @@ class Crowd:
     rand: random.Random = dataclasses.field(default_factory=lambda: random.Random(1))
     api: Api = dataclasses.field(init=False)
     bucket: Bucket = dataclasses.field(init=False)
+    states: Mapping[State, int] = dataclasses.field(default_factory=dict)
+    """How many tasks were in each state of the ledger at the end."""
     _callbacks: list[tuple[int, Upstream]] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -87,6 +89,7 @@ class Crowd:
         )
         self.world.timeline.spawn(lambda: self._call_back(daemon), name="callbacks")
         self.world.timeline.run(until=until)
+        self.states = daemon.ledger.views.status().states
         daemon.kill()
 
     def _call_back(self, daemon: Daemon) -> None:
@@ -145,6 +148,34 @@ def hopeless_crowd(hopeless: int, healthy: int, order: Order) -> Waits:
     tasks = crowd.create(_every(1, healthy, since=since))
     crowd.play(until=until + HEAD_START_MS)
     return crowd.waits(tasks)
+
+
+# --- a host that refuses everything for a while ---------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class BanFigures:
+    """What `banned` found."""
+
+    states: Mapping[State, int]
+    """At the end."""
+    archived: int
+    longest: float
+    """Seconds of the timeline from the end of the ban to the last manifest."""
+    api_calls: int
+
+
+def banned(tasks: int, *, kind: str, hours: float, hours_after: float) -> BanFigures:
+    """`tasks` are called back while their host refuses each file for `hours`; then it serves them again. What becomes
+    of them within `hours_after`. The `kind` is `forbidden`, or `html` with status 200."""
+    ends_at = START + int(hours * HOUR_MS)
+    outage = Outage(Part.CDN, kind, START, ends_at)
+    crowd = Crowd(World(Timeline(START), outages=[outage], page_rows=500))
+    waiting = crowd.create(_every(0.5, tasks, since=START))
+    crowd.play(until=ends_at + int(hours_after * HOUR_MS))
+    archived = [task.archived_at for task in waiting if task.archived_at is not None]
+    longest = (max(archived, default=ends_at) - ends_at) / 1000
+    return BanFigures(crowd.states, len(archived), longest, crowd.api.calls)
 
 
 # --- tasks that each set a hold of the account ----------------------------------------------------------------------

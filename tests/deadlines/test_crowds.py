@@ -2,9 +2,12 @@
 
 import pytest
 
+from archiver.model import State
 from tests.deadlines.crowds import (
     SLOTS_OF_FIRST_TRIES,
     Order,
+    banned,
+    hold_storm,
     hopeless_crowd,
     lost_videos,
 )
@@ -37,3 +40,25 @@ def test_lost_videos_on_a_dripping_host_make_no_other_task_lost() -> None:
     assert figures.near_in_time == 20
     assert figures.fresh.archived == figures.fresh.tasks
     assert figures.fresh.median <= SLACK_SECONDS
+
+
+@pytest.mark.parametrize(("kind", "hours"), [("forbidden", 3.0), ("html", 1.0)])
+def test_a_host_that_refuses_everything_for_hours_buries_nobody_and_delays_all_by_no_more_than_that(
+    kind: str, hours: float
+) -> None:
+    during = banned(60, kind=kind, hours=hours, hours_after=-0.05)
+    after = banned(60, kind=kind, hours=hours, hours_after=0.2)
+    healthy = banned(60, kind=kind, hours=0, hours_after=hours)
+
+    assert during.states[State.SUCCEEDED] == 60
+    assert after.states[State.ARCHIVED] == 60
+    assert after.longest <= 60
+    # each of twelve sweeps an hour reads a page more; fresh URLs are asked for until the host is found out, not after
+    assert during.api_calls <= healthy.api_calls + 12 * hours + 10
+
+
+def test_tasks_that_each_set_a_hold_of_the_account_delay_the_healthy_ones_beside_them_by_seconds() -> None:
+    waits = hold_storm(20, 60)
+
+    assert waits.archived == 60
+    assert waits.median <= SLACK_SECONDS

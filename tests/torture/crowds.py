@@ -3,13 +3,22 @@
 Independent of rounds and seed: the figures are the same at each run.
 """
 
-from tests.deadlines.crowds import SLOTS_OF_FIRST_TRIES, Order, Waits, hold_storm, hopeless_crowd, lost_videos
+from tests.deadlines.crowds import (
+    SLOTS_OF_FIRST_TRIES,
+    Order,
+    Waits,
+    banned,
+    hold_storm,
+    hopeless_crowd,
+    lost_videos,
+)
 from tests.torture.figures import Figure, none_of
 from tests.torture.options import Options
 
 HOPELESS, HEALTHY = 2000, 200
 HOLD_SETTERS, BESIDE_THEM = 200, 601
 LOST, NEAR = 100, 200
+BANNED = 2000
 SLACK_SECONDS = 10
 """Later than alone by so much is as soon as if alone."""
 MEDIAN_SECONDS = 10
@@ -30,6 +39,21 @@ def measure_hopeless(options: Options) -> list[Figure]:
         turns = 0 if order is Order.HOPELESS_FIRST else HOPELESS / SLOTS_OF_FIRST_TRIES
         figures += _figures(waits, order, longest_max=alone.longest + turns + SLACK_SECONDS)
         options.on_progress(done, len(orders))
+    return figures
+
+
+def measure_ban(options: Options) -> list[Figure]:
+    """A host refuses everything for a day, or sends web pages for an hour; then it serves again."""
+    figures = [Figure("tasks that wait", BANNED)]
+    for done, (kind, hours) in enumerate((("forbidden", 24.0), ("html", 1.0)), start=1):
+        found = banned(BANNED, kind=kind, hours=hours, hours_after=1)
+        figures += [
+            none_of(f"{kind}: not archived within the hour after", BANNED - found.archived),
+            Figure(f"{kind}: seconds from its end to the last manifest", round(found.longest)),
+            # list pages of the sweeps, a question for each task, and fresh URLs within a quarter of the query rate
+            Figure(f"{kind}: calls of the API", found.api_calls),
+        ]
+        options.on_progress(done, 2)
     return figures
 
 

@@ -14,6 +14,7 @@ PARTS: Mapping[str, Part] = {
     "flood": floods.measure,
     "deadlines": deadlines.measure,
     "hopeless": crowds.measure_hopeless,
+    "ban": crowds.measure_ban,
     "storm": crowds.measure_storm,
     "lost": crowds.measure_lost,
     "kills": kills.measure,

@@ -997,3 +997,24 @@ def test_the_time_to_the_manifest_is_not_that_to_its_adoption(engine: Engine) ->
 
 def test_the_name_of_the_manifest_is_the_contracts() -> None:
     assert manifest.FILE_NAME == "manifest.json"
+
+
+# --- lost before the API named a file ---------------------------------------------------------------------------
+
+
+def test_a_task_that_nobody_could_ask_about_until_its_deadline_is_archived_when_the_api_answers_again(
+    engine: Engine, sim: KlingSimulator
+) -> None:
+    task_id = sim.create_task()
+    sim.process(task_id)
+    engine.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.RUNNING, FAMILY)])
+    engine.verify(task_id)
+    engine.clock.advance(seconds=31 * DAY)
+    engine.ledger.deadlines.expire()
+    assert engine.show(task_id)["state"] == "lost"
+    sim.succeed(task_id)
+
+    assert isinstance(engine.attempt(), ResultsMissing)
+    assert engine.refresh()
+    assert engine.attempt() is None
+    engine.assert_archived(task_id)
