@@ -230,12 +230,12 @@ def questions(desk: Desk, *, seconds: int) -> int:
 
 
 def test_forged_ids_of_forbidden_families_cost_one_question_an_hour_each(desk: Desk) -> None:
-    forbidden = [family for family in FAMILIES if family.startswith("videos/")]
+    forbidden = [family for family in FAMILIES if family.startswith("videos/")][:4]
     for family in forbidden:
         desk.tell("forged-" + family.replace("/", "."), family=family)
     questions(desk, seconds=2 * 3600)
 
-    assert questions(desk, seconds=6 * 3600) <= 6 * len(forbidden)
+    assert questions(desk, seconds=3 * 3600) <= 3 * len(forbidden)
 
 
 def test_a_confirmed_task_of_a_held_family_is_probed_every_30_seconds_beside_forged_ids(desk: Desk) -> None:
