@@ -105,7 +105,8 @@ class Outcomes(Part):
             values: dict[str, Any] = {**_RELEASED, "due_at": due_at, "held": 0, "query_individually": False}
             if lease.state not in (State.BURIED, State.FAILED):
                 values |= {"reason": reason, "message": message}
-            _write(connection, lease, values | _host_columns(lease, error) | _fresh_columns(lease, values))
+            values |= _host_columns(lease, error) | _fresh_columns(lease, values)
+            _write(connection, lease, values)
             if lease.is_probe:  # it said nothing about the hold
                 next_probe_at(connection, lease, host=lease.asset_host, now=now)
             add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
@@ -136,8 +137,10 @@ class Outcomes(Part):
                 outcome = HoldOutcome.NEW if is_new else HoldOutcome.CONFIRMED
                 due_at = next_probe_at(connection, lease, host=error.host or lease.asset_host, now=now)
                 values |= {"due_at": due_at, "attempts": table.c.attempts - 1}
-            _write(connection, lease, values | _host_columns(lease, error) | _fresh_columns(lease, values))
+            values |= _host_columns(lease, error) | _fresh_columns(lease, values)
+            _write(connection, lease, values)
             save_stored(connection, lease.row_id, stored)
+            _queue_if_finally_lost(connection, lease, values, now=now)
             return outcome
 
     def bury(

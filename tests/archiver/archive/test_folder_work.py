@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from archiver.commands.status_checks import problems
-from archiver.failures import FetchTimeout, LedgerUnavailable, StoreUnreachable
-from archiver.model import DAY_MS, RETENTION_MS
+from archiver.failures import BucketMissing, FetchTimeout, LedgerUnavailable, StoreUnreachable
+from archiver.model import DAY_MS, RETENTION_MS, Stage
 from tests.harness.engine import ACCOUNT, Died, Engine
 from tests.harness.repository import DEPLOY
 from tests.simulator import KlingSimulator, Switches, faults
@@ -301,3 +301,45 @@ def test_a_ledger_that_fails_at_the_claim_leaves_the_work(engine: Engine) -> Non
     work(engine)
 
     assert "incomplete.json" in engine.names(task_id)
+
+
+def test_a_lost_task_whose_last_failure_would_hold_the_others_gets_incomplete_json(engine: Engine) -> None:
+    task_id = engine.succeeded(images=2, created_at=engine.sim.now_ms() - RETENTION_MS + DAY_MS)
+    engine.effects.plan["fetch"] = (False, FetchTimeout("simulated"))
+    engine.attempt()
+    engine.clock.advance(seconds=9 * DAY)
+    engine.ledger.deadlines.expire()
+
+    def refuse(_operation: str, _key: str) -> tuple[bool, BaseException | None]:
+        return False, BucketMissing("simulated")
+
+    engine.store.hook = refuse
+    engine.attempt()  # a hold, which another task's success lifts: the next failure is the task's own
+    engine.ledger.holds.release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family="images/generations")
+    engine.clock.advance(seconds=60)
+    engine.attempt()
+    assert engine.show(task_id)["due_at"] is None
+    engine.store.hook = engine.effects
+
+    work(engine)
+
+    assert "incomplete.json" in engine.names(task_id)
+
+
+def test_a_lost_task_is_not_described_before_its_last_try(engine: Engine) -> None:
+    task_id = engine.succeeded(images=2, created_at=engine.sim.now_ms() - RETENTION_MS + DAY_MS)
+    path = engine.sim.url(task_id, "1").partition("?")[0].removeprefix(engine.sim.origin)
+    engine.sim.fault("cdn", faults.Raw(403), match=path)
+    engine.clock.advance(seconds=2 * DAY)
+    engine.ledger.deadlines.expire()
+    engine.attempt()
+    engine.clock.advance(seconds=7 * DAY)
+    engine.sim.fault("query", faults.server_error())
+    assert engine.refresh()  # the API cannot be asked; the old URL has its turn an hour after it was refused
+
+    work(engine)
+    assert "incomplete.json" not in engine.names(task_id)
+
+    engine.sim.clear_faults()
+    assert engine.attempt() is None
+    engine.assert_archived(task_id)
