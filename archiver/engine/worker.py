@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Protocol
 
 from archiver import log
@@ -115,7 +115,7 @@ class Worker:
             threads=concurrency,
             slots=slots,
             wake=self._wakes[Stage.ARCHIVE],
-            on_recovered=self._holds.after_files,
+            on_recovered=self._end_holds_of_hosts,
         )
 
     def _make_sweep_loop(self) -> SweepLoop:
@@ -160,6 +160,10 @@ class Worker:
         self._renewal_ends.set()
         self._renewer.join(1.0)
         return all(ended)
+
+    def _end_holds_of_hosts(self, recovered: Mapping[str, Set[str]]) -> None:
+        """Where the ledger cannot be written now, the next file from the host ends its hold."""
+        self.guard.attempt("hold-release", functools.partial(self._holds.after_files, recovered))
 
     def _swept(self, family: str) -> None:
         """A sweep came to its end, and may have found new work."""

@@ -22,6 +22,7 @@ from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import (
     ApiCredentialsRefused,
     BucketMissing,
+    HostDown,
     LedgerUnavailable,
 )
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
@@ -723,3 +724,23 @@ def test_a_stop_ends_the_step_between_two_families(engine: Engine) -> None:
     loop.step()
 
     assert swept == [FAMILY]
+
+
+def test_a_ledger_that_cannot_end_a_host_s_hold_now_crashes_nothing_and_the_next_file_ends_it(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds = running.engine.ledger.holds
+    holds.set(HostDown("simulated", host="127.0.0.1"), account=ACCOUNT, stage=Stage.ARCHIVE)
+
+    def unavailable(**_: object) -> list[str]:
+        raise LedgerUnavailable("simulated")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(holds, "release_host", unavailable)
+        running.wait_archived(*running.called_back())
+        running.journal.wait("ledger.unavailable", loop="hold-release")
+        running.wait_quiet()
+    running.wait_archived(*running.called_back())
+    running.journal.wait("hold.released", reason="host_down")
+
+    assert running.journal.find("worker.crashed") == []
