@@ -306,7 +306,7 @@ class FetchFailed(Failure):
 
 
 class FileUnusable(Failure):
-    """An answer that is no file: a redirect to nowhere, an encoding that nobody asked for, an odd status."""
+    """An answer that is no file: a redirect to nowhere, an encoding that we did not ask for, an odd status."""
 
     reason = "file_unusable"
     host_verdict = HostVerdict.ANSWERS
@@ -389,7 +389,7 @@ class StoreError(Failure):
 
 
 class UploadTooLarge(Failure):
-    """413, mostly of a proxy before the store. It concerns large files only, so nobody else is held."""
+    """413, mostly of a proxy before the store. It concerns large files only, so it holds no other task."""
 
     reason = "upload_too_large"
     disposition = Disposition.BURY

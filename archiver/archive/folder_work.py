@@ -74,7 +74,7 @@ class FolderWorker:
             self.let_go([lease])
         except LedgerUnavailable:
             raise  # the lease's end brings it back
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is tried again; logged with its traceback
+        except Exception as error:  # noqa: BLE001 -- any failure is retried; logged with its traceback
             self.ledger.folder_work.retry(lease, error, due_at=self._retry_at(lease, error))
             self._log_retry(lease, error)
         finally:

@@ -49,7 +49,7 @@ class _Work:
 class TransferQueue:
     """A queue for each host in front of one executor. Thread-safe.
 
-    A crash loses nothing: whoever waits for a file holds its task's lease.
+    A crash loses nothing: the task's lease ends, and its next attempt transfers the files again.
     """
 
     def __init__(self, executor: concurrent.futures.Executor, *, threads: int, hosts: HostJudge) -> None:

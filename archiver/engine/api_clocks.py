@@ -10,8 +10,8 @@ SKEW_MS_MAX = 5 * 60 * 1000
 AGE_MS_MAX = 15 * 60 * 1000
 """How old the API's last answer may be, or two sweep intervals, for our clock to be believed."""
 UNDATED_ANSWERS_MIN = 10
-"""So many answers in a row without a `Date` make an API that sends none. One alone may be a proxy's error page, which
-must not let a wrong clock decide."""
+"""After this many answers in a row without a `Date`, the API counts as one that sends none. One alone may be a proxy's
+error page, which must not let a wrong clock decide."""
 
 WHAT_TO_DO = (
     "Set this machine's clock by NTP; until then no deadline is decided, and the times of signed callbacks are judged "

@@ -145,7 +145,7 @@ class HostWatch:
     def judged(self, lease: Lease, error: Exception) -> Exception:
         """`error`, or a hold of the host in its place, where the host is at fault.
 
-        A lost task's failure is its own: it is tried hourly whatever its host does.
+        A lost task keeps its own failure: its files may be deleted, which says nothing about the host.
         """
         cause = error.cause if isinstance(error, PartlyDone) else error
         if not isinstance(cause, Failure) or cause.host is None or lease.state is State.LOST:

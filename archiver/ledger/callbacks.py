@@ -19,7 +19,7 @@ UNKNOWN_QUERY_MS_MIN = 10 * 60 * 1000
 """An unknown id is queried at most once in this time, however many callbacks name it."""
 
 _ROOM_MAX = 10_000
-"""By so many may each process exceed the maximum."""
+"""By how much each process may exceed the maximum."""
 
 Row = dict[str, Any]
 

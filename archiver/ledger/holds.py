@@ -262,7 +262,7 @@ def _view(row: Mapping[Any, Any]) -> HoldView:
 
 
 def _has_tasks(connection: sa.Connection, hold: Mapping[Any, Any]) -> bool:
-    """Whether any task waits for what the hold stops. Reads the waiting part of an index at most."""
+    """Whether any task waits for what the hold stops. A read: it may walk the account's part of a queue."""
     table = schema.tasks
     of_account = sa.select(table.c.id).where(table.c.account == hold["account"]).limit(1)
     covered = sa.func.coalesce(table.c.family, table.c.family_hint) == hold["family"]

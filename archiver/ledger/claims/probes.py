@@ -119,7 +119,7 @@ def _of_groups(
     rows: list[Any] = []
     for name in _groups_of(connection, hold, queue=queue):
         group = {"of_queue": queue, "of_account": hold["account"], "name": name}
-        for candidates in {_LEAST_BLAMED, turn}:
+        for candidates in dict.fromkeys((_LEAST_BLAMED, turn)):
             rows += connection.execute(candidates, group).all()
     return rows
 

@@ -23,7 +23,8 @@ from archiver.failures import (
     TooLarge,
     UrlRefused,
 )
-from archiver.model import DAY_MS, Asset, DiscoveredBy, Lease, LeasedAsset, Role, Stage, State
+from archiver.model import DAY_MS, Asset, Lease, LeasedAsset, Role
+from tests.harness.leases import archive_lease
 
 NOW = 1_800_000_000_000
 SOON, AGO = (NOW // 1000 + 3600), (NOW // 1000 - 60)
@@ -34,30 +35,7 @@ def task(*urls: str, asked_at: int | None = None) -> Lease:
         LeasedAsset(Asset(str(place), url, Role.IMAGE, place, watermarked=False), None, None, None)
         for place, url in enumerate(urls or ("https://cdn.klingai.com/0.png",))
     )
-    return Lease(
-        row_id=1,
-        token="t",
-        stage=Stage.ARCHIVE,
-        account="default",
-        task_id="1",
-        external_task_id=None,
-        state=State.SUCCEEDED,
-        attempt=1,
-        asked=0,
-        family="images/generations",
-        family_hint=None,
-        result_arrays=(),
-        confirmed=True,
-        created_at=0,
-        updated_at=0,
-        deadline_at=0,
-        discovered_by=DiscoveredBy.SWEEP,
-        asset_host="cdn.klingai.com",
-        document={},
-        request=None,
-        assets=assets,
-        fresh_asked_at=asked_at,
-    )
+    return archive_lease(assets=assets, fresh_asked_at=asked_at)
 
 
 def failed(*kinds: type[Failure], cause: Failure | None = None) -> PartlyDone:

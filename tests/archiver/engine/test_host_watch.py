@@ -22,7 +22,8 @@ from archiver.failures import (
     TooLarge,
     UrlRefused,
 )
-from archiver.model import DiscoveredBy, Lease, Stage, State
+from archiver.model import Lease, State
+from tests.harness.leases import archive_lease
 
 HOST = "cdn.klingai.com"
 OTHER_HOST = "other.klingai.com"
@@ -34,29 +35,7 @@ ONE_FILE = (AssetGone, BodyIncomplete, TooLarge, FileUnusable)
 
 
 def task(*, first_try: bool = True, state: State = State.SUCCEEDED, host: str = HOST) -> Lease:
-    return Lease(
-        row_id=next(ROW_IDS),
-        token="t",
-        stage=Stage.ARCHIVE,
-        account="default",
-        task_id="1",
-        external_task_id=None,
-        state=state,
-        attempt=1,
-        asked=0,
-        family="images/generations",
-        family_hint=None,
-        result_arrays=(),
-        confirmed=True,
-        created_at=0,
-        updated_at=0,
-        deadline_at=0,
-        discovered_by=DiscoveredBy.SWEEP,
-        asset_host=host,
-        document={},
-        request=None,
-        is_first_try=first_try,
-    )
+    return archive_lease(row_id=next(ROW_IDS), state=state, asset_host=host, is_first_try=first_try)
 
 
 def fail(watch: HostWatch, kind: type[Failure], lease: Lease | None = None, *, host: str = HOST) -> str:
