@@ -30,7 +30,7 @@ from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, Credential, KeyPair
 from archiver.kling.limiter import RateLimiter
-from archiver.ledger import Ledger, new_daemon_id, unix_ms
+from archiver.ledger import Ledger, new_daemon_name, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Stage
 from archiver.store import S3Store
@@ -135,7 +135,16 @@ def build_engine(
     clients = {account.name: account.client for account in accounts}
     fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=_spool(settings))
     clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=unix_ms)
-    upkeep = Upkeep(ledger, metrics, clocks, daemon_id=new_daemon_id(), version=VERSION, started_at=unix_ms())
+    workers: dict[str, Worker] = {}
+    upkeep = Upkeep(
+        ledger,
+        metrics,
+        clocks,
+        daemon_name=new_daemon_name(),
+        version=VERSION,
+        started_at=unix_ms(),
+        leases=lambda: sum(worker.leases() for worker in workers.values()),
+    )
     upkeep_loop = UpkeepLoop(upkeep, stop=stop)
     # The upkeep is the process's. With one account its log lines name it; with several they would name a wrong one.
     bound = {"account": accounts[0].name} if len(accounts) == 1 else None
@@ -143,7 +152,6 @@ def build_engine(
     store = build_store(settings)
     slots = TransferSlots(settings.transfer_concurrency)
     pools: list[PrestartedPool] = []
-    workers: dict[str, Worker] = {}
     for account in accounts:
         _warn_of_unreadable(account)
         pools.append(_transfer_pool(account, threads=settings.transfer_concurrency))

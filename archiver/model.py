@@ -223,6 +223,24 @@ class StoredAsset:
     """Why the file is doubted although upstream has the same bytes."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """What an operator must know of, and what he can do about it."""
+
+    code: str
+    message: str
+    what_to_do: str
+    account: str | None = None
+    """None for what concerns every account."""
+    since: int | None = None
+    """Unix ms; None where nobody knows."""
+
+    def as_json(self) -> dict[str, object]:
+        """As `status --check --json` prints it."""
+        since = None if self.since is None else rfc3339(self.since)
+        return {**dataclasses.asdict(self), "since": since}
+
+
 def api_time(value: object) -> int | None:
     """Unix milliseconds from an integer, integral float or decimal string of the API; seconds are scaled.
 

@@ -175,7 +175,7 @@ def _stop(engine: Engine, closing: _Closing) -> bool:
         signal.signal(number, signal.SIG_IGN)
     ended = engine.stop(seconds=closing.seconds_left())
     with contextlib.suppress(LedgerUnavailable):  # `status` would then list this daemon for another minute
-        engine.ledger.daemons.leave(engine.upkeep.daemon_id)
+        engine.ledger.daemons.leave(engine.upkeep.daemon_name)
     return ended
 
 

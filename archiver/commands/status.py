@@ -126,4 +126,4 @@ def _daemon_properties(daemons: Sequence[DaemonView], *, now: int) -> Iterator[t
         yield "daemon", "none runs on this ledger: nothing is verified or archived"
     for daemon in daemons:
         started = when(daemon.started_at, now=now)
-        yield "daemon", f"{daemon.version} on {daemon.host}, process {daemon.pid}, since {started}"
+        yield "daemon", f"{daemon.name}, version {daemon.version}, process {daemon.pid}, since {started}"

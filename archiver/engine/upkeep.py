@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 import threading
+from collections.abc import Callable, Sequence
 
 from archiver import log
 from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
 from archiver.ledger import DroppedAmendment, Expiry, Ledger
 from archiver.metrics import Metrics
-from archiver.model import Stage, State
+from archiver.model import Problem, Stage, State
 
 UPKEEP_SECONDS = 5.0
 BATCHES_MAX = 20
@@ -23,9 +24,14 @@ class Upkeep:
     ledger: Ledger
     metrics: Metrics
     clocks: ApiClocks
-    daemon_id: str
+    daemon_name: str
     version: str
     started_at: int
+    leases: Callable[[], int] = lambda: 0
+    """How many leases on tasks the process holds."""
+    warnings: Sequence[Callable[[], Sequence[Problem]]] = ()
+    """Where the process's warnings come from. Each is asked at every round and must not wait for anything."""
+    _warned: list[Problem] = dataclasses.field(default_factory=list)
     _logged_skews: set[str] = dataclasses.field(default_factory=set)
     _logged_unchecked: set[str] = dataclasses.field(default_factory=set)
     _has_logged_obstacle: bool = False
@@ -46,11 +52,17 @@ class Upkeep:
 
     def _beat(self) -> None:
         self.ledger.daemons.beat(
-            self.daemon_id,
+            self.daemon_name,
             version=self.version,
             started_at=self.started_at,
+            accounts=list(self.clocks.clients),
+            leases=self.leases(),
             clock_skew_ms=self.clocks.widest_skew_ms(),
         )
+        warnings = [warning for source in self.warnings for warning in source()]
+        if warnings != self._warned:
+            self.ledger.daemons.warn(self.daemon_name, warnings)
+            self._warned = warnings
 
     def _bring_forward(self) -> None:
         batches = (self.ledger.deadlines.bring_forward() for _ in range(BATCHES_MAX))

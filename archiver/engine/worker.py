@@ -161,6 +161,11 @@ class Worker:
         self._renewer.join(1.0)
         return all(ended)
 
+    def leases(self) -> int:
+        """How many leases on tasks it holds."""
+        stages = self._stages
+        return len(stages.keeper.held()) + len(stages.folder_worker.keeper.held())
+
     def _end_holds_of_hosts(self, recovered: Mapping[str, Set[str]]) -> None:
         """Where the ledger cannot be written now, the next file from the host ends its hold."""
         self.guard.attempt("hold-release", functools.partial(self._holds.after_files, recovered))

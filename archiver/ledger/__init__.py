@@ -4,7 +4,7 @@
 """
 
 from archiver.ledger.claims import PendingCounts
-from archiver.ledger.daemons import DaemonView, new_daemon_id
+from archiver.ledger.daemons import DaemonView, new_daemon_name
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.databases.sqlite import LedgerMissing, LedgerUnusable
 from archiver.ledger.deadlines import Expiry
@@ -39,6 +39,6 @@ __all__ = [
     "SweepMemory",
     "TaskView",
     "WaitingAmendment",
-    "new_daemon_id",
+    "new_daemon_name",
     "unix_ms",
 ]

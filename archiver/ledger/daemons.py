@@ -1,9 +1,12 @@
 """Which daemons are alive, and whether the ledger can be written."""
 
 import dataclasses
+import enum
+import json
 import os
 import platform
-import uuid
+import secrets
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -18,31 +21,60 @@ from archiver.ledger.tables.named_values import (
     named_value,
     set_named_value,
 )
-from archiver.model import rfc3339
+from archiver.model import DAY_MS, Problem, rfc3339
 
-DAEMON_SEEN_MS = 60_000
+BEAT_MS_MAX = 120_000
+"""A daemon without a sign of life for so long counts as dead."""
+KEPT_MS = 30 * DAY_MS
+"""Rows of dead daemons tell since when nobody works."""
+
+
+class Service(enum.StrEnum):
+    """What a daemon does."""
+
+    DOOR = "door"
+    """It takes callbacks."""
+    GATEWAY = "gateway"
+    WORK = "work"
+    """It verifies, archives and sweeps."""
+
+
+WHOLE = (Service.DOOR, Service.WORK)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DaemonView:
     """One daemon, times in Unix ms."""
 
-    id: str
-    host: str
+    name: str
     pid: int
     version: str
+    serves: tuple[Service, ...]
     started_at: int
     seen_at: int
+    accounts: tuple[str, ...]
+    """Those whose questions it asks."""
+    leases: int
+    """On tasks, when it was last seen."""
+    warnings: tuple[Problem, ...]
+    left_at: int | None
+    """When it ended in good order."""
+
+    def is_alive(self, *, now: int) -> bool:
+        """Whether it runs, as far as the ledger knows."""
+        return self.left_at is None and self.seen_at > now - BEAT_MS_MAX
 
     def as_json(self) -> dict[str, object]:
         """As `status --json` prints it."""
         return {
-            "id": self.id,
-            "host": self.host,
+            "name": self.name,
             "pid": self.pid,
             "version": self.version,
-            "started_at": rfc3339(self.started_at),
+            "serves": list(self.serves),
+            "since": rfc3339(self.started_at),
             "seen_at": rfc3339(self.seen_at),
+            "accounts": list(self.accounts),
+            "leases": self.leases,
         }
 
 
@@ -57,7 +89,15 @@ class Daemons(Part):
             connection.execute(unchanged)
 
     def beat(
-        self, daemon_id: str, *, version: str, started_at: int, clock_skew_ms: int | None = None
+        self,
+        name: str,
+        *,
+        version: str,
+        started_at: int,
+        serves: Sequence[Service] = WHOLE,
+        accounts: Sequence[str] = (),
+        leases: int = 0,
+        clock_skew_ms: int | None = None,
     ) -> None:
         """This daemon is alive. `clock_skew_ms` is how far the API's clock is ahead of its own, None before it was
         measured."""
@@ -68,18 +108,28 @@ class Daemons(Part):
                 forget_named_value(connection, CLOCK_SKEW_MS)
             else:
                 set_named_value(connection, CLOCK_SKEW_MS, clock_skew_ms)
-            row = {"id": daemon_id, "host": platform.node(), "pid": os.getpid(), "version": version}
-            row |= {"started_at": started_at, "seen_at": now}
-            upsert(connection, table, row, update=["seen_at"])
-            connection.execute(sa.delete(table).where(table.c.seen_at < now - DAEMON_SEEN_MS))
+            said = {"serves": json.dumps(serves), "accounts": json.dumps(accounts), "leases": leases}
+            said |= {"seen_at": now, "left_at": None}
+            row = {"name": name, "host": platform.node(), "pid": os.getpid(), "version": version}
+            upsert(connection, table, {**row, **said, "started_at": started_at}, update=list(said))
+            connection.execute(sa.delete(table).where(table.c.seen_at < now - KEPT_MS))
 
-    def leave(self, daemon_id: str) -> None:
-        """This daemon has ended in good order."""
+    def warn(self, name: str, warnings: Sequence[Problem]) -> None:
+        """What this daemon warns of at present, in place of all that it warned of before. It must have beaten."""
+        table = schema.daemons
+        said = json.dumps([dataclasses.asdict(warning) for warning in warnings])
         with self._database.write() as connection:
-            connection.execute(sa.delete(schema.daemons).where(schema.daemons.c.id == daemon_id))
+            connection.execute(sa.update(table).where(table.c.name == name).values(warnings=said))
+
+    def leave(self, name: str) -> None:
+        """This daemon has ended in good order."""
+        table = schema.daemons
+        with self._database.write() as connection:
+            ended = sa.update(table).where(table.c.name == name)
+            connection.execute(ended.values(left_at=self._now(), leases=0))
 
     def alive(self) -> tuple[DaemonView, ...]:
-        """The daemons seen within a minute: cheap enough to ask again and again."""
+        """The daemons that run: cheap enough to ask again and again."""
         with self._database.read() as connection:
             return alive_daemons(connection, now=self._now())
 
@@ -97,12 +147,32 @@ def begin_daemon(database: Database, connection: sa.Connection, *, now: int) -> 
 
 
 def alive_daemons(connection: sa.Connection, *, now: int) -> tuple[DaemonView, ...]:
-    """The daemons seen within a minute."""
+    """The daemons that run."""
+    return tuple(daemon for daemon in all_daemons(connection) if daemon.is_alive(now=now))
+
+
+def all_daemons(connection: sa.Connection) -> tuple[DaemonView, ...]:
+    """Also those that ran within `KEPT_MS`, the longest running first."""
     table = schema.daemons
-    rows = connection.execute(sa.select(table).where(table.c.seen_at > now - DAEMON_SEEN_MS)).mappings()
-    return tuple(DaemonView(**row) for row in rows)
+    rows = connection.execute(sa.select(table).order_by(table.c.started_at, table.c.name)).mappings()
+    return tuple(_view(row) for row in rows)
 
 
-def new_daemon_id() -> str:
-    """An id for one run of a daemon."""
-    return uuid.uuid4().hex
+def new_daemon_name() -> str:
+    """A name for one run of a daemon."""
+    return f"{platform.node()}-{secrets.token_hex(4)}"
+
+
+def _view(row: sa.RowMapping) -> DaemonView:
+    return DaemonView(
+        name=row["name"],
+        pid=row["pid"],
+        version=row["version"],
+        serves=tuple(map(Service, json.loads(row["serves"]))),
+        started_at=row["started_at"],
+        seen_at=row["seen_at"],
+        accounts=tuple(json.loads(row["accounts"])),
+        leases=row["leases"],
+        warnings=tuple(Problem(**warning) for warning in json.loads(row["warnings"])),
+        left_at=row["left_at"],
+    )

@@ -37,7 +37,7 @@ from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
-from archiver.ledger import Ledger, new_daemon_id
+from archiver.ledger import Ledger, new_daemon_name
 from archiver.ledger.databases.protocol import Database, Obstacle
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
@@ -364,7 +364,7 @@ class Daemon:
         """SIGTERM by an impatient supervisor: running work is given back and may not put anything more."""
         self.worker.stop(seconds=0)
         self._timeline.run(until=self._timeline.now + int(GIVE_BACK_SECONDS * 1000))
-        self.ledger.daemons.leave(self._daemon_id)
+        self.ledger.daemons.leave(self._daemon_name)
         self.ledger.die()
         self._end()
 
@@ -405,12 +405,12 @@ class Daemon:
         return dataclasses.replace(stages, archiver=archiver, swept_families=FAMILIES)
 
     def _upkeep(self, *, sweep_interval_seconds: float) -> Upkeep:
-        self._daemon_id = new_daemon_id()
+        self._daemon_name = new_daemon_name()
         return Upkeep(
             clocks=ApiClocks({ACCOUNT: self._client}, int(sweep_interval_seconds * 1000), now=self.now),
             ledger=self.ledger,
             metrics=self.metrics,
-            daemon_id=self._daemon_id,
+            daemon_name=self._daemon_name,
             version="simulated",
             started_at=self.now(),
         )

@@ -24,8 +24,8 @@ from archiver.engine.threads import Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.worker import Loop, Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import Ledger, new_daemon_id
-from archiver.model import Callback, State, Status
+from archiver.ledger import Ledger, new_daemon_name
+from archiver.model import Callback, Problem, State, Status
 from tests.harness.engine import ACCOUNT, FAMILY, TRANSFERS, Died, Engine
 from tests.pipeline.effects import Mishap, Mishaps
 from tests.simulator import KlingSimulator
@@ -134,9 +134,10 @@ class Pipeline:
             clocks=ApiClocks({ACCOUNT: engine.client}, 1000, now=clock.now),
             ledger=engine.ledger,
             metrics=engine.metrics,
-            daemon_id=new_daemon_id(),
+            daemon_name=new_daemon_name(),
             version="test",
             started_at=clock.now(),
+            warnings=[lambda: [Problem("settings", "a setting", "set it")]],
         )
         self._worker = ByHand(stages, upkeep, monotonic=clock.monotonic)
 

@@ -30,7 +30,7 @@ from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import RateLimiter
-from archiver.ledger import Ledger, new_daemon_id
+from archiver.ledger import Ledger, new_daemon_name
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
 from tests.harness.fake_store import FakeStore
@@ -142,7 +142,7 @@ class Service:
         )
         self.upkeep = Upkeep(
             clocks=ApiClocks({ACCOUNT: self.client}, int(SWEEP_SECONDS * 1000), now=self.clock),
-            daemon_id=new_daemon_id(),
+            daemon_name=new_daemon_name(),
             version="test",
             started_at=self.clock(),
             ledger=self.ledger,

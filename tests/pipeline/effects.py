@@ -75,7 +75,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "ledger.availability.note": _GATEWAYS,
     "ledger.daemons.alive": _FOR_PEOPLE,
     "ledger.daemons.ping": "changes nothing; /readyz asks by it",
-    "ledger.daemons.leave": "the last word of an orderly exit; after a minute nobody is shown that has not said it",
+    "ledger.daemons.leave": "the last word of an orderly exit; two minutes later a daemon that has not said it is dead",
     **dict.fromkeys(("ledger.close", "client.close", "fetcher.close", "reservation.close"), _ENDS),
     **dict.fromkeys(
         ("spool.grant_memory", "spool.give_memory_back", "spool.promise", "spool.forget"), _BOOKED

@@ -316,12 +316,17 @@ sweeps = sa.Table(
 daemons = sa.Table(
     "daemons",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", sa.Text, key="name", primary_key=True),  # its older name
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("started_at", sa.BigInteger, nullable=False),
     sa.Column("seen_at", sa.BigInteger, nullable=False),
+    sa.Column("serves", sa.Text, nullable=False, server_default='["door", "work"]', comment="as JSON"),
+    sa.Column("accounts", sa.Text, nullable=False, server_default="[]", comment="as JSON"),
+    sa.Column("leases", sa.Integer, nullable=False, server_default="0", comment="that it holds on tasks"),
+    sa.Column("warnings", sa.Text, nullable=False, server_default="[]", comment="problems, as JSON"),
+    sa.Column("left_at", sa.BigInteger, comment="when it ended in good order"),
 )
 
 named_values = sa.Table(

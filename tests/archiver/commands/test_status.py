@@ -130,7 +130,7 @@ def test_status_says_whether_a_daemon_runs(healthy: CommandLine) -> None:
 
     assert "none runs on this ledger" in without
     assert "none runs on this ledger" not in beside
-    assert "0.1.0 on " in beside
+    assert "daemon, version 0.1.0, process " in beside
 
 
 # --- the check ---

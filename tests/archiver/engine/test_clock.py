@@ -175,7 +175,7 @@ def tender_of(questions: Questions) -> Upkeep:
         clocks=ApiClocks({ACCOUNT: questions.client}, 5 * MINUTE, now=questions.clock),
         ledger=questions.desk.ledger,
         metrics=questions.metrics,
-        daemon_id="d1",
+        daemon_name="d1",
         version="0.1.0",
         started_at=START,
     )

@@ -43,7 +43,7 @@ def upkeep(questions: Questions) -> Upkeep:
         clocks=ApiClocks({ACCOUNT: questions.client}, 5 * MINUTE, now=questions.clock),
         ledger=questions.desk.ledger,
         metrics=questions.metrics,
-        daemon_id="d1",
+        daemon_name="d1",
         version="0.1.0",
         started_at=START,
     )
@@ -258,7 +258,7 @@ def test_a_daemon_that_starts_with_the_right_clock_makes_good_what_a_wrong_one_h
     questions.clock.advance(-AHEAD)
     questions.desk.reopen()
 
-    dataclasses.replace(upkeep, ledger=questions.desk.ledger, daemon_id="d2").run_once()
+    dataclasses.replace(upkeep, ledger=questions.desk.ledger, daemon_name="d2").run_once()
 
     assert len(questions.desk.claim_all(Stage.VERIFY, count=2000)) == 1200
 
@@ -333,7 +333,7 @@ def test_missed_callbacks_are_counted_and_said(
 def test_a_round_is_a_sign_of_life(questions: Questions, upkeep: Upkeep) -> None:
     upkeep.run_once()
 
-    assert [daemon.id for daemon in questions.desk.ledger.views.status().daemons] == ["d1"]
+    assert [daemon.name for daemon in questions.desk.ledger.views.status().daemons] == ["d1"]
 
 
 def test_gauges_say_what_the_ledger_says(questions: Questions, health: Health) -> None:
@@ -367,7 +367,7 @@ def test_a_reader_that_keeps_the_ledgers_log_long_is_logged_once_and_stands_in_r
 ) -> None:
     desk = Desk(tmp_path, log_bytes_max=20_000)
     clocks = ApiClocks({}, 5 * MINUTE, now=desk.clock)
-    upkeep = Upkeep(desk.ledger, Metrics(), clocks, daemon_id="d1", version="0.1.0", started_at=START)
+    upkeep = Upkeep(desk.ledger, Metrics(), clocks, daemon_name="d1", version="0.1.0", started_at=START)
     health = Health(desk.ledger, Metrics(), clocks)
     reader = sqlite3.connect(desk.path, isolation_level=None)
     reader.execute("BEGIN")

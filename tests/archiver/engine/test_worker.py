@@ -26,7 +26,7 @@ from archiver.failures import (
     LedgerUnavailable,
 )
 from archiver.leases import RENEW_SECONDS, LeaseKeeper
-from archiver.ledger import new_daemon_id
+from archiver.ledger import new_daemon_name
 from archiver.ledger import sweeps as ledger_sweeps
 from archiver.ledger.databases.protocol import Database
 from archiver.model import Callback, DiscoveredBy, Lane, Lease, Stage, Status
@@ -142,7 +142,7 @@ class Running:
             clocks=ApiClocks({ACCOUNT: engine.client}, 1000, now=clock.now),
             ledger=engine.ledger,
             metrics=engine.metrics,
-            daemon_id=new_daemon_id(),
+            daemon_name=new_daemon_name(),
             version="test",
             started_at=clock.now(),
         )

@@ -1,5 +1,6 @@
 """What time alone does, and what people are told: deadlines, pruning, missed callbacks, `show` and `status`."""
 
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,9 +19,10 @@ from archiver.failures import (
     StoreError,
 )
 from archiver.ledger import Expiry
+from archiver.ledger.daemons import Service
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.deadlines import Deadlines
-from archiver.model import Callback, DiscoveredBy, Stage, State, Status
+from archiver.model import Callback, DiscoveredBy, Problem, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,
     DAY,
@@ -579,12 +581,7 @@ def test_status_names_every_state_and_all_that_an_operator_needs(desk: Desk) -> 
     view = desk.ledger.views.status()
     status: dict[str, Any] = view.as_json(several_accounts=False)
 
-    (daemon,) = status.pop("daemons")
-    assert (daemon["id"], daemon["version"], daemon["started_at"]) == (
-        "d1",
-        "0.1.0",
-        "2026-09-21T14:13:20.000Z",
-    )
+    assert [daemon["name"] for daemon in status.pop("daemons")] == ["d1"]
     (hold,) = status.pop("holds")
     assert hold.items() >= {"stage": "archive", "reason": "bucket_missing"}.items()
     assert (hold["since"], hold["what_to_do"]) == ("2026-09-21T14:13:20.001Z", BucketMissing.what_to_do)
@@ -623,14 +620,48 @@ def test_a_fresh_ledger_has_nothing_to_say_and_says_it(desk: Desk) -> None:
 
 def test_a_daemon_is_listed_while_it_gives_signs_of_life(desk: Desk) -> None:
     desk.ledger.daemons.beat("d1", version="1", started_at=START)
-    desk.clock.advance(59 * SECOND)
+    desk.clock.advance(119 * SECOND)
     desk.ledger.daemons.beat("d2", version="1", started_at=START)
-    assert [daemon.id for daemon in desk.ledger.views.status().daemons] == ["d1", "d2"]
+    assert [daemon.name for daemon in desk.ledger.views.status().daemons] == ["d1", "d2"]
 
     desk.clock.advance(SECOND)
-    assert [daemon.id for daemon in desk.ledger.views.status().daemons] == ["d2"]
+    assert [daemon.name for daemon in desk.ledger.views.status().daemons] == ["d2"]
     desk.ledger.daemons.leave("d2")
     assert desk.ledger.views.status().daemons == ()
+    desk.ledger.daemons.beat("d2", version="1", started_at=START)
+    assert [daemon.name for daemon in desk.ledger.daemons.alive()] == ["d2"]
+
+
+def test_status_tells_scripts_what_each_daemon_does(desk: Desk) -> None:
+    desk.ledger.daemons.beat("d1", version="0.1.0", started_at=START)
+    desk.clock.advance(5 * SECOND)
+    desk.ledger.daemons.beat(
+        "d1", version="0.1.0", started_at=START, serves=[Service.WORK], accounts=["a"], leases=3
+    )
+
+    (daemon,) = desk.ledger.views.status().daemons
+
+    assert daemon.as_json() == {
+        "serves": ["work"],
+        "accounts": ["a"],
+        "leases": 3,
+        "name": "d1",
+        "pid": os.getpid(),
+        "version": "0.1.0",
+        "since": "2026-09-21T14:13:20.000Z",
+        "seen_at": "2026-09-21T14:13:25.000Z",
+    }
+
+
+def test_a_daemon_warns_until_it_says_otherwise(desk: Desk) -> None:
+    warning = Problem("settings", "the clock is unchecked", "keep it right by NTP", ACCOUNT, START)
+    desk.ledger.daemons.beat("d1", version="1", started_at=START)
+    desk.ledger.daemons.warn("d1", [warning])
+    desk.ledger.daemons.beat("d1", version="1", started_at=START)
+    assert desk.ledger.views.status().daemons[0].warnings == (warning,)
+
+    desk.ledger.daemons.warn("d1", [])
+    assert desk.ledger.views.status().daemons[0].warnings == ()
 
 
 def test_ids_in_a_state_come_nearest_deadline_first(desk: Desk) -> None:

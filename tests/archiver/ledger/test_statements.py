@@ -88,6 +88,7 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.sweeps.renew(token)
     desk.ledger.sweeps.end(token, succeeded_at=START, full=True, oldest_first=False, last_page=None)
     desk.ledger.daemons.beat("d1", version="0.1.0", started_at=START)
+    desk.ledger.daemons.warn("d1", [])
     desk.ledger.daemons.leave("d1")
     desk.ledger.claims.query_individually(account=ACCOUNT, family=FAMILY, due_before=desk.clock())
     desk.ledger.claims.batch(account=ACCOUNT, count=1, offset=0)
