@@ -16,12 +16,20 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpcore2
 
 from archiver.fetch.connecting import Allowance, BoundedStream, Timeout, seconds_of
+from archiver.fetch.heads import (
+    HEAD_BYTES_MAX,
+    Head,
+    HeadRefused,
+    is_about_trailers,
+    read_head,
+    says_close,
+)
 from archiver.fetch.urls import Origin
 
 READ_BYTES = 128 * 1024
@@ -35,21 +43,21 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
 class SplitStream(httpcore2.NetworkStream):
-    """A connection that gives the library the head of each response, and the caller the body."""
+    """A connection that gives the library the framing of each response, and the caller the body."""
 
     def __init__(self, stream: BoundedStream) -> None:
         self._stream = stream
         self._socket: socket.socket = stream.get_extra_info("socket")
         self.is_closed = False
+        self.head = Head()
+        """The last one that the library has read."""
         self._in_head = True
-        self._head_tail = b""
-        """Its last bytes so far: two reads may split the empty line that ends it."""
         self._ahead = b""
         """Read from the socket, not handed out yet."""
 
     def begin_head(self) -> None:
         """Call before each request."""
-        self._in_head, self._head_tail = True, b""
+        self._in_head = True
 
     def end_head(self) -> None:
         """Call when the library has read the head."""
@@ -63,22 +71,24 @@ class SplitStream(httpcore2.NetworkStream):
 
     def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
         """For the library."""
-        data, self._ahead = self._ahead, b""
-        if not data:
-            data = self._stream.read(max(max_bytes, READ_BYTES), timeout)
         if self._in_head:
-            data, self._ahead = self._split(data)
-        return data
+            return self._read_head(max_bytes, timeout)
+        data, self._ahead = self._ahead, b""
+        return data or self._stream.read(max(max_bytes, READ_BYTES), timeout)
 
-    def _split(self, data: bytes) -> tuple[bytes, bytes]:
-        """The head's part, and the rest. An interim response (1xx) has a head of its own."""
-        tail_and_data = self._head_tail + data
-        end = _END_OF_HEAD.search(tail_and_data)
-        if end is None:
-            self._head_tail = tail_and_data[-2:]
-            return data, b""
-        head_bytes, self._head_tail = end.end() - len(self._head_tail), b""
-        return data[:head_bytes], data[head_bytes:]
+    def _read_head(self, max_bytes: int, timeout: Timeout) -> bytes:
+        """A whole head; an interim response (1xx) has one of its own. What remains where the connection ends in it."""
+        head, self._ahead = self._ahead, b""
+        while (end := _END_OF_HEAD.search(head)) is None:
+            if len(head) > HEAD_BYTES_MAX:
+                raise HeadRefused(f"headers of more than {HEAD_BYTES_MAX} bytes")
+            data = self._stream.read(max(max_bytes, READ_BYTES), timeout)
+            if not data:
+                return head
+            head += data
+        self._ahead = head[end.end() :]
+        self.head, framing = read_head(head[: end.end()])
+        return framing
 
     def read_into(self, view: memoryview, timeout: Timeout = None) -> int:
         """Returns the number of bytes, 0 at the end of the connection. May raise OSError."""
@@ -101,50 +111,44 @@ class SplitStream(httpcore2.NetworkStream):
 
 
 class HttpExchange:
-    """A response whose head has been read. Read its body by `pieces` or, if `length` is known, by `read_into`."""
+    """A response whose head has been read. Read its body by `pieces` or, if its length is known, by `read_into`."""
 
     def __init__(self, response: httpcore2.Response, stream: SplitStream, *, transfer: Allowance) -> None:
         self.status = response.status
-        self.headers = response.headers
-        self.length = _length(response)
-        """Of the body, as announced, in bytes."""
+        self.head = stream.head
         self.stream = stream
         self._response = response
         self._transfer = transfer
         self._bytes_read = 0
 
     def pieces(self) -> Iterator[bytes]:
-        """In any framing, read by the library."""
-        return self._response.iter_stream()
+        """In any framing, read by the library.
+
+        Trailers are lines as any other in a head: a malformed one costs nothing, since the last chunk has come.
+        """
+        try:
+            yield from self._response.iter_stream()
+        except httpcore2.RemoteProtocolError as error:
+            if not is_about_trailers(error):
+                raise
+            self.stream.close()
 
     def read_into(self, view: memoryview) -> int:
-        """Returns the number of bytes, 0 at the end of the connection. `view` must not reach beyond `length`."""
+        """Returns the number of bytes, 0 at the end of the connection. `view` must not reach beyond the
+        length."""
         count = self.stream.read_into(view, self._transfer)
         self._bytes_read += count
         return count
 
     def finish(self) -> bool:
         """Ends the reading of the body. Returns whether the connection may serve another request."""
-        if self._bytes_read == self.length and self._is_persistent():
+        if self._bytes_read == self.head.length and self._is_persistent():
             return self.stream.is_drained
         self._response.close()  # closes the stream unless the library has read the whole body
         return not self.stream.is_closed and self.stream.is_drained
 
     def _is_persistent(self) -> bool:
-        return self._response.extensions["http_version"] == b"HTTP/1.1" and not _says_close(self.headers)
-
-
-def _length(response: httpcore2.Response) -> int | None:
-    """h11 has refused contradicting lengths. Chunked framing overrides a length."""
-    headers = {name.lower(): value for name, value in response.headers}
-    length = headers.get(b"content-length", b"")
-    is_known = length.isdigit() and len(length) <= 20 and b"transfer-encoding" not in headers
-    return int(length) if is_known else None
-
-
-def _says_close(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    tokens = b",".join(value for name, value in headers if name.lower() == b"connection").lower().split(b",")
-    return b"close" in {token.strip() for token in tokens}
+        return self._response.extensions["http_version"] == b"HTTP/1.1" and not says_close(self.head.headers)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

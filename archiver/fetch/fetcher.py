@@ -28,6 +28,7 @@ from archiver.failures import (
     FetchRefused,
     FetchTimeout,
     FileUnusable,
+    NotMedia,
     SpoolFull,
     TooLarge,
 )
@@ -35,6 +36,7 @@ from archiver.fetch.body import GROWTH_BYTES, RunningDigests, store_announced, s
 from archiver.fetch.connecting import Allowance, Resolver, resolve
 from archiver.fetch.connections import HttpExchange
 from archiver.fetch.egress import EgressTransport
+from archiver.fetch.heads import HeadRefused
 from archiver.fetch.spool import Reservation, Spool
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, VettedUrl, redirected
 from archiver.media.identify import Media, identify
@@ -45,8 +47,10 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410})
 _TOO_MANY_REQUESTS = 429
 _NOT_ASCII = re.compile(rb"[\x80-\xff]")
-_WHOLE_RANGE = re.compile(rb"bytes 0-([0-9]{1,20})/([0-9]{1,20})")
-_LENGTH = re.compile(rb"[0-9]{1,20}")
+_WHOLE_RANGE = re.compile(rb"bytes +0-([0-9]{1,20})/([0-9]{1,20})", re.IGNORECASE)
+_LABEL = re.compile(r"[a-z0-9_-]{1,20}")
+_ENCODED = frozenset({"gzip", "x-gzip", "br", "deflate", "zstd"})
+"""The bytes decide what any other label of Content-Encoding is worth, as with Content-Type."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ class Fetcher:
 
     def _follow(self, vetted: VettedUrl, exchange: HttpExchange) -> VettedUrl:
         """Vetted like the first URL. From https to http is refused even to a listed origin."""
-        location = _header(exchange, b"location")
+        location = exchange.head.value(b"location")
         if not location:
             raise FileUnusable(f"{vetted.origin.host} redirects (HTTP {exchange.status}) to nowhere")
         # Browsers percent-encode bytes outside ASCII too.
@@ -190,7 +194,8 @@ class Fetcher:
                 )
             else:
                 digests = store_announced(exchange, reservation, length=length)
-            media, suspect = _judge(reservation.file, digests, suspect_sha256=suspect_sha256)
+            with _named_if_no_media(_encodings(exchange)):
+                media, suspect = _judge(reservation.file, digests, suspect_sha256=suspect_sha256)
             on_failure.pop_all()
         return FetchedFile(reservation, digests=digests, media=media, suspect=suspect, host=host)
 
@@ -212,6 +217,8 @@ def _failures_of(host: str) -> Iterator[None]:
         raise FetchTimeout(f"{host} was too slow: {str(error) or type(error).__name__}", host=host) from error
     except (httpcore2.NetworkError, OSError) as error:
         raise FetchFailed(f"{host} cannot be read: {str(error)[:200]}", host=host) from error
+    except HeadRefused as error:
+        raise FetchFailed(f"{host} sends {error}", host=host) from error
     except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, httpcore2.ProxyError) as error:
         raise FetchFailed(f"{host} does not speak HTTP ({type(error).__name__})", host=host) from error
     except ValueError as error:  # of ssl and the IDNA codec, for names that they refuse
@@ -224,16 +231,32 @@ def _announced_length(exchange: HttpExchange, *, host: str, bytes_max: int) -> i
     Raises AssetGone, FetchRefused, FetchFailed, FileUnusable, TooLarge.
     """
     _require_success(exchange, host=host)
-    if (_header(exchange, b"content-encoding") or b"identity").strip().lower() != b"identity":
-        raise FileUnusable(f"{host} sends an encoding that was not asked for")
-    length = _header(exchange, b"content-length")
-    if length is None or _header(exchange, b"transfer-encoding") is not None:
-        return None
-    if not _LENGTH.fullmatch(length):
-        raise FileUnusable(f"{host} announces a length that is no number")
-    if int(length) > bytes_max:
-        raise TooLarge(f"{int(length)} bytes announced, {bytes_max} are allowed")
-    return int(length)
+    encodings = _encodings(exchange)
+    if refused := next((encoding for encoding in encodings if encoding in _ENCODED), None):
+        raise FileUnusable(f"{host} sends Content-Encoding: {refused}, which was not asked for")
+    length = exchange.head.length
+    if length is not None and length > bytes_max:
+        raise TooLarge(f"{length} bytes announced, {bytes_max} are allowed")
+    return length
+
+
+def _encodings(exchange: HttpExchange) -> list[str]:
+    """Of Content-Encoding, but for what says that there is none."""
+    value = exchange.head.value(b"content-encoding") or b""
+    labels = (label.strip().lower() for label in value.decode("ascii", "replace").split(","))
+    return [label for label in labels if label not in ("", "identity")]
+
+
+@contextlib.contextmanager
+def _named_if_no_media(encodings: list[str]) -> Iterator[None]:
+    """Names Content-Encoding where the body is no media: its bytes may well be encoded."""
+    try:
+        yield
+    except NotMedia as error:
+        labels = ", ".join(label for label in encodings if _LABEL.fullmatch(label))
+        if not labels:
+            raise
+        raise NotMedia(f"{error} (Content-Encoding: {labels})") from error
 
 
 def _require_success(exchange: HttpExchange, *, host: str) -> None:
@@ -251,14 +274,8 @@ def _require_success(exchange: HttpExchange, *, host: str) -> None:
 
 def _is_whole(exchange: HttpExchange) -> bool:
     """Whether a 206 covers the whole file: `bytes 0-(N-1)/N`."""
-    covered = _WHOLE_RANGE.fullmatch(_header(exchange, b"content-range") or b"")
+    covered = _WHOLE_RANGE.fullmatch(exchange.head.value(b"content-range") or b"")
     return covered is not None and int(covered[1]) + 1 == int(covered[2])
-
-
-def _header(exchange: HttpExchange, name: bytes) -> bytes | None:
-    """All values, joined by commas."""
-    values = [value for key, value in exchange.headers if key.lower() == name]
-    return b", ".join(values) if values else None
 
 
 def _judge(

@@ -113,7 +113,7 @@ _CDN = (
      "archiver/archive/test_faults.py::test_a_wrong_type_in_the_headers_is_not_believed",
      "archiver/archive/test_transfer.py::test_the_bytes_give_the_extension_whatever_the_url_ends_in"),
     ("compression bomb", "an encoding that nobody asked for is refused, and so is a picture of too many pixels",
-     "archiver/fetch/test_fetcher.py::test_a_content_encoding_is_refused",
+     "archiver/fetch/test_heads.py::test_a_content_encoding_is_refused_by_name",
      "archiver/fetch/test_fetcher.py::test_a_picture_that_declares_too_many_pixels_is_too_large"),
     ("redirect loop", "three are followed",
      "archiver/fetch/test_fetcher.py::test_three_redirects_are_followed_and_a_fourth_is_not"),
