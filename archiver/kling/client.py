@@ -235,7 +235,7 @@ class KlingClient:
             status, body = self._fetch(question, bearer=bearer)
         try:
             answer = responses.read_answer(body)
-        except failures.ApiAnswerUnreadable as error:
+        except failures.ApiEnvelopeMissing as error:
             self._observe(question.endpoint, f"http_{status}")
             raise self._refusal(question, status=status, said=str(error)) from None
         self._observe(question.endpoint, _label(answer.code, status=status))
@@ -317,9 +317,9 @@ class KlingClient:
 
     def _unreadable(
         self, question: Question, response: httpx2.Response, what: str
-    ) -> failures.ApiAnswerUnreadable:
+    ) -> failures.ApiEnvelopeMissing:
         self._observe(question.endpoint, f"http_{response.status_code}")
-        return failures.ApiAnswerUnreadable(f"The API answered {question} with {what}.")
+        return failures.ApiEnvelopeMissing(f"The API answered {question} with {what}.")
 
     @contextlib.contextmanager
     def _failures_of(self, question: Question) -> Iterator[None]:

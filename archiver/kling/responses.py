@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 
 from archiver import failures
-from archiver.failures import ApiAnswerUnreadable, Failure
+from archiver.failures import ApiAnswerUnreadable, ApiEnvelopeMissing, Failure
 
 DEPTH_MAX = 64
 DIGITS_MAX = 1000
@@ -62,13 +62,13 @@ class Unsound:
 
 
 def read_answer(body: bytes) -> ApiResponse:
-    """Raises `ApiAnswerUnreadable` unless it is an object with a numeric `code`, perhaps in a string."""
+    """Raises `ApiEnvelopeMissing` unless it is an object with a numeric `code`, perhaps in a string."""
     envelope = _parse(body)
     if not isinstance(envelope, dict):
-        raise ApiAnswerUnreadable("The API's answer is JSON but no object.")
+        raise ApiEnvelopeMissing("The API's answer is JSON but no object.")
     code = _code(envelope.get("code"))
     if code is None:
-        raise ApiAnswerUnreadable("The API's answer has no numeric code.")
+        raise ApiEnvelopeMissing("The API's answer has no numeric code.")
     message, request_id = envelope.get("message"), envelope.get("request_id")
     return ApiResponse(
         code=code,
@@ -118,7 +118,7 @@ def failure(
     buried.
     """
     kind = _kind(status=status, code=code)
-    is_absent = status in (404, 410) and kind is failures.ApiBadParameter and code != 1201
+    is_absent = status in (404, 410) and issubclass(kind, failures.ApiBadParameter) and code != 1201
     if by_id and (is_absent or kind is failures.ApiModelMissing):
         kind = failures.TaskNotShown
     if by_id and code == 1201 and kind is failures.ApiBadParameter:
@@ -135,24 +135,28 @@ def _kind(*, status: int, code: int | None) -> type[Failure]:
         return FAILURES[code]
     if status >= 500:
         return failures.ApiServerError
-    return _kind_of_status(status) if status >= 400 else _kind_of_unlisted(code)
+    return _kind_of_status(status, code=code) if status >= 400 else _kind_of_unlisted(code)
 
 
-def _kind_of_status(status: int) -> type[Failure]:
-    """For a 4xx without a known code. 403 is no `ApiForbidden`: the API sends 1103, firewalls send HTML."""
+def _kind_of_status(status: int, *, code: int | None) -> type[Failure]:
+    """For a 4xx without a known code; `code` is None where there is none at all.
+
+    403 is no `ApiForbidden`: the API sends 1103, firewalls send HTML.
+    """
     by_status: Mapping[int, type[Failure]] = {
         401: failures.ApiCredentialsRefused,
-        403: failures.ApiAnswerUnreadable,
+        403: failures.ApiEnvelopeMissing,
         408: failures.ApiTimeout,
         429: failures.ApiRateLimited,
     }
-    return by_status.get(status, failures.ApiBadParameter)
+    by_code = failures.ApiRefusedWithoutCode if code is None else failures.ApiBadParameter
+    return by_status.get(status, by_code)
 
 
 def _kind_of_unlisted(code: int | None) -> type[Failure]:
     """For a success status with an unknown code."""
     if code is None:
-        return failures.ApiAnswerUnreadable
+        return failures.ApiEnvelopeMissing
     return failures.ApiServerError if code >= 5000 else failures.ApiBadParameter
 
 
@@ -162,7 +166,7 @@ def _kind_of_unlisted(code: int | None) -> type[Failure]:
 def _parse(body: bytes) -> object:
     text = body.decode("utf-8-sig", errors="replace")
     if not text.strip():
-        raise ApiAnswerUnreadable("The API's answer is empty.")
+        raise ApiEnvelopeMissing("The API's answer is empty.")
     try:
         parsed: object = json.loads(
             text,
@@ -172,7 +176,7 @@ def _parse(body: bytes) -> object:
             parse_constant=lambda word: Unsound(f"JSON with {word}, which is no number."),
         )
     except (ValueError, RecursionError):
-        raise ApiAnswerUnreadable("The API's answer is no JSON.") from None
+        raise ApiEnvelopeMissing("The API's answer is no JSON.") from None
     return parsed
 
 

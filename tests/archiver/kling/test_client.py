@@ -443,16 +443,16 @@ HTML = b"<html>no</html>"
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (200, failures.ApiAnswerUnreadable),
-        (204, failures.ApiAnswerUnreadable),
-        (302, failures.ApiAnswerUnreadable),
-        (400, failures.ApiBadParameter),
+        (200, failures.ApiEnvelopeMissing),
+        (204, failures.ApiEnvelopeMissing),
+        (302, failures.ApiEnvelopeMissing),
+        (400, failures.ApiRefusedWithoutCode),
         (401, failures.ApiCredentialsRefused),
-        (403, failures.ApiAnswerUnreadable),
+        (403, failures.ApiEnvelopeMissing),
         (404, failures.TaskNotShown),
         (408, failures.ApiTimeout),
         (429, failures.ApiRateLimited),
-        (446, failures.ApiBadParameter),
+        (446, failures.ApiRefusedWithoutCode),
         (500, failures.ApiServerError),
         (503, failures.ApiServerError),
     ],
@@ -466,6 +466,7 @@ def test_without_a_readable_code_the_http_status_decides(
     with pytest.raises(failures.Failure) as refusal:
         query(clients())
     assert type(refusal.value) is expected
+    assert refusal.value.outside is (None if status in (401, 404, 429) else failures.Outside.API)
     assert len(api.asked) == 1
     assert clients.observed == [("query", f"http_{status}")]
 

@@ -1,0 +1,98 @@
+"""What a failure is: its slug, its disposition, what the operator has to do."""
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
+
+from archiver.model import StoredAsset
+
+
+class Disposition(enum.StrEnum):
+    RETRY = "retry"
+    HOLD = "hold"
+    BURY = "bury"
+
+
+class HostVerdict(enum.Enum):
+    """What a failed fetch says of the file's host."""
+
+    UNTOLD = enum.auto()
+    """The host was not asked, or is not at fault."""
+    DOWN = enum.auto()
+    """No file could have been had from it."""
+    REFUSES = enum.auto()
+    """It answered and gave nothing: its access rule may be at fault, or this URL."""
+    ANSWERS = enum.auto()
+    """It answered; this file alone is at fault."""
+
+
+class Outside(enum.StrEnum):
+    """What all tasks of an account share."""
+
+    API = "api"
+    STORE = "store"
+
+
+class Failure(Exception):
+    """`str(failure)` is a sentence for people, safe to log and to store."""
+
+    reason: ClassVar[str] = "unexpected"
+    disposition: Disposition = Disposition.RETRY
+    outside: ClassVar[Outside | None] = None
+    """Set where one such failure may be the task's own, and several in a row without a success are not: then all of the
+    API or the store fails, and `as_hold` says so. None where `disposition` alone decides."""
+    what_to_do: str = ""
+    host_verdict: ClassVar[HostVerdict] = HostVerdict.UNTOLD
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        family: str | None = None,
+        host: str | None = None,
+        what_to_do: str | None = None,
+    ) -> None:
+        """`what_to_do` is for a sentence that names what was seen; the class has the usual one."""
+        super().__init__(message)
+        if what_to_do is not None:
+            self.what_to_do = what_to_do
+        self.family = family
+        """Set if the hold concerns this family only."""
+        self.host = host
+        """The CDN host that failed."""
+
+    def as_hold(self) -> Self:
+        """This failure, which now holds: others like it have shown that no task can go on."""
+        self.disposition = Disposition.HOLD
+        return self
+
+
+class LeaseLost(Exception):
+    """Another worker may hold the lease: write nothing. Not a failure of the task."""
+
+
+class LedgerUnavailable(Failure):
+    """Locked, full, read-only or unreachable: nothing was written. Callbacks get 503, the engine waits."""
+
+    reason = "ledger_unavailable"
+
+
+def reason_of(error: Exception) -> str:
+    """The failure's slug; `unexpected` for any other exception."""
+    return error.reason if isinstance(error, Failure) else Failure.reason
+
+
+class PartlyDone(Exception):
+    """A task failed with `cause` after some of its assets were stored."""
+
+    def __init__(
+        self, cause: Exception, *, stored: Sequence[StoredAsset], failed: Mapping[str, Exception]
+    ) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.stored = tuple(stored)
+        self.failed = dict(failed)
+
+
+class Stopped(Exception):
+    """The process is stopping: the lease is given back, and costs no attempt."""
