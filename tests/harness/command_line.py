@@ -16,6 +16,7 @@ from archiver.commands.terminal.invocation import Invocation
 from archiver.failures import Bury, Failure
 from archiver.ledger import Ledger
 from archiver.model import Asset, DiscoveredBy, Lease, Role, Status, StoredAsset, Task
+from tests.harness.blank_ledger import lay_blank_ledger
 from tests.harness.ledgers import claim_archive
 from tests.project.secret_watch import WATCH
 from tests.simulator import KlingSimulator
@@ -103,6 +104,7 @@ class CommandLine:
     @contextlib.contextmanager
     def ledger(self, *, daemon: bool = True) -> Iterator[Ledger]:
         """The ledger, as a daemon has it."""
+        lay_blank_ledger(self.path)
         with contextlib.closing(
             Ledger.open(f"sqlite:///{self.path}", daemon=daemon, now=lambda: self.now)
         ) as ledger:

@@ -29,6 +29,7 @@ from archiver.ledger.databases.protocol import Database
 from archiver.ledger.outcomes import Outcomes
 from archiver.metrics import Metrics
 from archiver.model import Callback, DiscoveredBy, Lane, Lease, LeasedAsset, Stage, Status, StoredAsset
+from tests.harness.blank_ledger import lay_blank_ledger
 from tests.harness.fake_store import FakeStore
 from tests.simulator import KlingSimulator
 
@@ -212,9 +213,10 @@ class Engine:
 
     def _open(self) -> None:
         sim, clock = self.sim, self.clock
-        url = f"sqlite:///{self.ledger_folder}/ledger.db"
+        path = self.ledger_folder / "ledger.db"
+        lay_blank_ledger(path)
         HookedClaims.effects = HookedOutcomes.effects = HookedFetcher.effects = self.effects
-        self.ledger = self._ledger_class.open(url, daemon=True, now=clock.now)
+        self.ledger = self._ledger_class.open(f"sqlite:///{path}", daemon=True, now=clock.now)
         self.client = KlingClient(
             sim.base_url,
             self._credential,
@@ -354,7 +356,7 @@ class Engine:
     def names(self, task_id: str, family: str = FAMILY) -> list[str]:
         """What lies in the task's folder."""
         folder = self.folder(task_id, family)
-        return sorted(key.removeprefix(folder) for key in self.store.objects if key.startswith(folder))
+        return sorted(key.removeprefix(folder) for key in self.store.all_keys() if key.startswith(folder))
 
     def failures(self) -> Mapping[str, float]:
         """`kling_failures_total` of the archive stage, by reason."""

@@ -23,6 +23,7 @@ from archiver.model import (
     StoredAsset,
     Task,
 )
+from tests.harness.blank_ledger import lay_blank_ledger
 
 ACCOUNT = "default"
 FAMILY = "images/generations"
@@ -119,6 +120,7 @@ class Desk:
         self.ledger = self._open()
 
     def _open(self) -> Ledger:
+        lay_blank_ledger(self.path)
         return Ledger.open(f"sqlite:///{self.path}", daemon=True, now=self.clock, **self._options)
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from archiver.kling.limiter import RateLimiter
 from archiver.ledger import Ledger, new_daemon_name
 from archiver.metrics import Metrics
 from archiver.model import Callback, Lease, Stage, Status
+from tests.harness.blank_ledger import lay_blank_ledger
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, SECOND, Clock, claim_archive
 from tests.simulator import KlingSimulator
@@ -98,6 +99,7 @@ class Service:
         self.metrics = Metrics()
         self._folder = folder
         self._pool = concurrent.futures.ThreadPoolExecutor(4)
+        lay_blank_ledger(folder / "ledger.db")
         self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
         self.client = KlingClient(
             self.sim.base_url,

@@ -3,6 +3,7 @@
 Runs at every start, within one transaction: a crash in the middle leaves the old schema.
 """
 
+import functools
 import pathlib
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from alembic.script import ScriptDirectory
 
 from archiver.ledger.databases.sqlite import APPLICATION_ID, LedgerUnusable
 
-_SCRIPTS = pathlib.Path(__file__).parent
+_FOLDER = pathlib.Path(__file__).parent
 
 
 def migrate(connection: sa.Connection, *, name: str) -> str | None:
@@ -21,9 +22,7 @@ def migrate(connection: sa.Connection, *, name: str) -> str | None:
 
     Raises LedgerUnusable for a file that a newer version has written; whose it is, `open_file` has looked at.
     """
-    config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
+    scripts = _scripts()
     current = MigrationContext.configure(connection).get_current_revision()
     if current == scripts.get_current_head():
         return None
@@ -31,8 +30,21 @@ def migrate(connection: sa.Connection, *, name: str) -> str | None:
         raise LedgerUnusable(
             f"the ledger {name} was written by a newer version (schema {current}): run that version, or a newer one"
         )
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
     return current or "nothing"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    return config
+
+
+@functools.cache
+def _scripts() -> ScriptDirectory:
+    """Read once a process: Alembic imports every revision to find the newest."""
+    return ScriptDirectory.from_config(_config())

@@ -14,6 +14,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, State, Status
 from receiver.api.tasks import BODY_BYTES_MAX, LEDGER_CALLS_MAX, Api
+from tests.harness.blank_ledger import lay_blank_ledger
 from tests.harness.edge import SECONDS_MAX, Edge
 from tests.harness.ledgers import ACCOUNT, DAY, START, Clock
 
@@ -27,6 +28,7 @@ class Desk:
 
     def __init__(self, folder: pathlib.Path, *accounts: str) -> None:
         self.clock = Clock()
+        lay_blank_ledger(folder / "ledger.db")
         self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
         self.registered: list[str] = []
         api = Api(
