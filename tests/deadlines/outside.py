@@ -191,7 +191,7 @@ class Bucket(FakeStore):
         return done
 
     def list(self, folder: str) -> dict[str, int]:
-        self._ask("list", folder)
+        self.ask("list", folder)
         return dict(self._folders.get(folder, {}))
 
     def _put(self, key: str, offered: FakeObject, *, look_first: bool) -> Put:

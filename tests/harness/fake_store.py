@@ -69,35 +69,31 @@ class FakeStore:
         """The object is lost."""
         del self.objects[key]
 
+    def all_keys(self) -> list[str]:
+        """What is in the bucket."""
+        return sorted(self.objects)
+
     def content(self, key: str) -> bytes:
         return self.objects[key].content
 
     # --- the protocol ---------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        self._ask("check", "")
+        self.ask("check", "")
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:
         key = upload.key
         apply, error = self.hook("put", key)
         if not apply:
             raise error or AssertionError("a put that neither happens nor fails")
-        upload.file.seek(0)
         upload.check()
-        content = upload.file.read()
-        if upload.digests != digests_of(content):
-            raise StoreError(f"put {key}: the bytes are not those of their digests")
-        offered = FakeObject(
-            content, upload.content_type, upload.task_id, upload.family, upload.digests.sha256
-        )
-        with self._lock:
-            done = self._put(key, offered, look_first=look_first)
+        done = self.remember(upload, look_first=look_first)
         if error is not None:
             raise error
         return done
 
     def head(self, key: str) -> StoredObject | None:
-        self._ask("head", key)
+        self.ask("head", key)
         found = self.objects.get(key)
         if found is None:
             return None
@@ -112,7 +108,7 @@ class FakeStore:
         )
 
     def list(self, folder: str) -> dict[str, int]:
-        self._ask("list", folder)
+        self.ask("list", folder)
         return dict(self.walk(folder))
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
@@ -122,14 +118,14 @@ class FakeStore:
         yield from sizes
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
-        self._ask("read", key)
+        self.ask("read", key)
         content = self._existing(key).content
         if len(content) > bytes_max:
             raise StoreMismatch(f"read {key}: larger than the {bytes_max} bytes allowed")
         return content
 
     def digest(self, key: str) -> tuple[str, int]:
-        self._ask("digest", key)
+        self.ask("digest", key)
         content = self._existing(key).content
         return hashlib.sha256(content).hexdigest(), len(content)
 
@@ -138,7 +134,19 @@ class FakeStore:
 
     # --- inside ---------------------------------------------------------------------------------------------
 
-    def _ask(self, operation: str, key: str) -> None:
+    def remember(self, upload: Upload, *, look_first: bool = True) -> Put:
+        """Put the object, and complain where it does not fit what is there."""
+        upload.file.seek(0)
+        content = upload.file.read()
+        if upload.digests != digests_of(content):
+            raise StoreError(f"put {upload.key}: the bytes are not those of their digests")
+        offered = FakeObject(
+            content, upload.content_type, upload.task_id, upload.family, upload.digests.sha256
+        )
+        with self._lock:
+            return self._put(upload.key, offered, look_first=look_first)
+
+    def ask(self, operation: str, key: str) -> None:
         _, error = self.hook(operation, key)
         if error is not None:
             raise error

@@ -12,7 +12,10 @@ from archiver.commands.status_checks import problems
 from archiver.failures import BucketMissing, FetchTimeout, LedgerUnavailable, StoreUnreachable
 from archiver.model import DAY_MS, RETENTION_MS, Stage
 from tests.harness.engine import ACCOUNT, Died, Engine
+from tests.harness.fake_store import FakeStore
+from tests.harness.real_bucket import RealBucket
 from tests.harness.repository import DEPLOY
+from tests.s3_servers import S3Server
 from tests.simulator import KlingSimulator, Switches, faults
 
 SCHEMA = json.loads((DEPLOY / "manifest.schema.json").read_text())
@@ -27,11 +30,21 @@ def account() -> Iterator[KlingSimulator]:
         yield simulator
 
 
+@pytest.fixture(params=["checked", "swift", "ceph", "rclone"])
+def store(request: pytest.FixtureRequest) -> FakeStore:
+    """The store that checks every put against those before it, and each real server."""
+    if request.param == "checked":
+        return FakeStore()
+    server = request.getfixturevalue(f"{request.param}_server")
+    assert isinstance(server, S3Server)
+    return RealBucket(server.store(server.create_bucket()))
+
+
 @pytest.fixture
-def engine(account: KlingSimulator, tmp_path: pathlib.Path) -> Iterator[Engine]:
+def engine(account: KlingSimulator, tmp_path: pathlib.Path, store: FakeStore) -> Iterator[Engine]:
     account.clear_faults()
     account.complaints.clear()
-    with Engine(account, tmp_path) as running:
+    with Engine(account, tmp_path, store=store) as running:
         yield running
 
 

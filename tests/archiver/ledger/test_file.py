@@ -23,7 +23,7 @@ from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, migrations
 from archiver.ledger.databases.sqlite import APPLICATION_ID, BUSY_SECONDS
 from archiver.ledger.tables import schema
 from archiver.model import Callback, Stage, State, Status
-from tests.harness.ledgers import ACCOUNT, FAMILY, Clock, Desk, claim_archive
+from tests.harness.ledgers import ACCOUNT, FAMILY, START, Clock, Desk, claim_archive
 from tests.harness.repository import SAMPLES
 
 
@@ -511,6 +511,50 @@ def test_a_ledger_that_an_earlier_version_wrote_goes_on_where_it_was(tmp_path: p
     asked = ledger.claims.verify(count=4, offset=0, account=ACCOUNT)
     assert {lease.task_id for lease in asked} == {"reported", "new"}
     ledger.close()
+
+
+def test_what_an_earlier_version_left_undone_in_finished_folders_is_work_after_the_upgrade(
+    tmp_path: pathlib.Path,
+) -> None:
+    """An archived task that lacks a file is amended; a lost one of which a file was saved is described."""
+    path = tmp_path / "ledger.db"
+    with sqlite(path) as connection:
+        connection.executescript((SAMPLES / "ledger_0002.sql").read_text())
+        copy_task(connection, "archived", 11, task_id="one file short")
+        copy_task(connection, "archived", 12, task_id="whole")
+        lost = {"state": "lost", "reason": "deadline_passed", "due_at": None}
+        copy_task(connection, "succeeded", 13, task_id="lost, one file saved", **lost)
+        copy_task(connection, "succeeded", 14, task_id="lost, nothing saved", **lost)
+        copy_task(connection, "succeeded", 15, task_id="lost, still tried", **lost | {"due_at": START})
+        for asset, task in ((1, 11), (2, 11), (1, 12), (1, 13), (2, 13), (2, 14), (1, 15), (2, 15)):
+            copy_asset(connection, asset, stem=f"{asset}", task=task)
+
+    open_at(path).close()
+
+    with sqlite(path) as connection:
+        work = connection.execute(
+            "SELECT tasks.task_id, folder_work.kind, folder_work.deadline_at = tasks.deadline_at"
+            " FROM folder_work JOIN tasks ON tasks.id = folder_work.task ORDER BY 1"
+        ).fetchall()
+    assert work == [("lost, one file saved", "incomplete", None), ("one file short", "amend", 1)]
+
+
+def copy_task(connection: sqlite3.Connection, copied: str, number: int, **changed: object) -> None:
+    """One more task as the old version wrote it, but for what is changed."""
+    copy_row(connection, "SELECT * FROM tasks WHERE task_id = ?", copied, id=number, **changed)
+
+
+def copy_asset(connection: sqlite3.Connection, copied: int, **changed: object) -> None:
+    copy_row(connection, "SELECT * FROM assets WHERE id = ?", copied, id=None, **changed)
+
+
+def copy_row(connection: sqlite3.Connection, query: str, copied: object, **changed: object) -> None:
+    found = connection.execute(query, (copied,))
+    names = [description[0] for description in found.description]
+    row = dict(zip(names, found.fetchone(), strict=True)) | changed
+    table = query.split()[3]
+    insert = f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})"  # noqa: S608 -- a table of this file
+    connection.execute(insert, [row[name] for name in names])
 
 
 RELEASED = {
