@@ -164,9 +164,7 @@ class Fetcher:
         location = exchange.head.value(b"location")
         if not location:
             raise FileUnusable(f"{vetted.origin.host} redirects (HTTP {exchange.status}) to nowhere")
-        # Browsers percent-encode bytes outside ASCII too.
-        ascii_ = _NOT_ASCII.sub(lambda byte: b"%%%02X" % byte[0][0], location).decode("ascii")
-        following = self._policy.vet(redirected(vetted, ascii_))
+        following = self._policy.vet(redirected(vetted, _text(location)))
         if vetted.origin.scheme == "https" and following.origin.scheme != "https":
             raise PolicyRefusal(RefusalCause.DOWNGRADE, f"{vetted.origin.host} redirects from https to http")
         return following
@@ -198,6 +196,14 @@ class Fetcher:
                 media, suspect = _judge(reservation.file, digests, suspect_sha256=suspect_sha256)
             on_failure.pop_all()
         return FetchedFile(reservation, digests=digests, media=media, suspect=suspect, host=host)
+
+
+def _text(location: bytes) -> str:
+    """As browsers read it: UTF-8, or bytes that are percent-encoded one by one."""
+    try:
+        return location.decode("utf-8")
+    except UnicodeDecodeError:
+        return _NOT_ASCII.sub(lambda byte: b"%%%02X" % byte[0][0], location).decode("ascii")
 
 
 @contextlib.contextmanager

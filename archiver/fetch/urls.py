@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Self
 
+import idna
+
 from archiver.failures import UrlRefused
 
 URL_CHARACTERS_MAX = 16_384
@@ -69,6 +71,8 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _EXPIRES = re.compile(r"[?&]Expires=([0-9]{10})(?![0-9])")
 _KS_TIME = re.compile(r"[?&]ksTime=([0-9a-f]{8})(?![0-9a-f])")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_REFUSED_CHARACTERS = re.compile("[\\x00-\\x1f\\x7f\\\\\ud800-\udfff]")
+"""Control characters, backslashes and lone surrogates: parsers disagree on them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class EgressPolicy:
 
     def vet(self, url: str) -> VettedUrl:
         """Raises PolicyRefusal."""
-        parts = _split(url)
+        parts = _split(url.strip(" "))
         origin = _origin(parts["scheme"], parts["authority"])
         target = parts["target"]
         if not target.startswith("/"):
@@ -162,20 +166,22 @@ def _split(url: str) -> re.Match[str]:
 
 
 def _check_characters(url: str) -> None:
-    """Refuses control characters, whitespace, backslashes and lone surrogates: parsers disagree on them.
-
-    `isprintable` is true for no whitespace but the space.
-    """
-    if not url.isprintable() or " " in url or "\\" in url:
-        raise PolicyRefusal(RefusalCause.CHARACTERS, "the URL has characters that no URL may have")
+    found = _REFUSED_CHARACTERS.search(url)
+    if found is not None:
+        name = {"\\": "a backslash"}.get(
+            found[0], "a control character" if found[0] <= "\x7f" else "half a character"
+        )
+        raise PolicyRefusal(RefusalCause.CHARACTERS, f"the URL has {name}")
 
 
 def _target_bytes(target: str) -> bytes:
-    """Percent-encodes characters outside ASCII, as every client does, and changes nothing else."""
-    if target.isascii():
+    """Percent-encodes blanks and characters outside ASCII, as browsers do, and changes nothing else."""
+    if target.isascii() and " " not in target:
         return target.encode("ascii")
     return "".join(
-        character if character.isascii() else "".join(f"%{byte:02X}" for byte in character.encode("utf-8"))
+        character
+        if "!" <= character <= "~"
+        else "".join(f"%{byte:02X}" for byte in character.encode("utf-8"))
         for character in target
     ).encode("ascii")
 
@@ -196,19 +202,31 @@ def _origin(scheme: str, authority: str) -> Origin:
 
 
 def _host(text: str) -> str:
-    """Lower case, without brackets and without one trailing dot, which means the same name.
-
-    Names outside ASCII are refused, not encoded: two encoders may disagree on the host.
-    """
+    """Lower case, without brackets and without one trailing dot, which means the same name."""
     if text.startswith("["):
         try:
             return str(ipaddress.IPv6Address(text[1:-1]))
         except ValueError:
             raise PolicyRefusal(RefusalCause.MALFORMED, "the URL's IPv6 address cannot be read") from None
-    host = text.lower().removesuffix(".") if text.isascii() else ""
+    host = _ascii_name(text).removesuffix(".")
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
-        raise PolicyRefusal(RefusalCause.HOST_NAME, "the URL's host is no ASCII host name")
+        raise PolicyRefusal(RefusalCause.HOST_NAME, "the URL's host is no host name")
     return host
+
+
+def _ascii_name(name: str) -> str:
+    """As browsers ask DNS for it (UTS 46). Every check below sees this name, and so does the server."""
+    if name.isascii():
+        return name.lower()
+    try:
+        labels = idna.uts46_remap(name, std3_rules=False).split(".")
+    except (idna.IDNAError, UnicodeError):
+        raise PolicyRefusal(
+            RefusalCause.HOST_NAME, "the URL's host has characters that no host name may have"
+        ) from None
+    return ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii") for label in labels
+    )
 
 
 def _is_address(host: str) -> bool:

@@ -57,6 +57,7 @@ OWNERS = {
     "httpcore2": r"archiver/fetch/.*",
     "httptools": r"receiver/server/.*",
     "httpx2": r"archiver/(kling|fetch|forward)/.*",
+    "idna": r"archiver/fetch/urls\.py",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling/.*",
     "mypy_boto3_s3": STORE,

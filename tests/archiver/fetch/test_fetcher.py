@@ -437,11 +437,29 @@ def test_a_redirect_is_followed(status: str, serve: Serve, spool: Spool) -> None
     assert b"Referer" not in server.requests[1]
 
 
-def test_a_location_outside_ascii_is_asked_for_byte_by_byte(serve: Serve, spool: Spool) -> None:
-    server = serve(redirect("/\xe5\x9b\xbe\xff"), answer(png()))
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/\xe5\x9b\xbe\xff", b"/%E5%9B%BE%FF"),
+        ("/\xf0\x9f\xab\xa9 \xc2\xa0", b"/%F0%9F%AB%A9%20%C2%A0"),
+        ("/a b?c d", b"/a%20b?c%20d"),
+        ("\xa0", b"/%A0"),
+    ],
+)
+def test_a_location_with_blanks_and_outside_ascii_is_asked_for_as_browsers_do(
+    location: str, target: bytes, serve: Serve, spool: Spool
+) -> None:
+    server = serve(redirect(location), answer(png()))
     fetch(server, spool).close()
 
-    assert server.requests[1].startswith(b"GET /%E5%9B%BE%FF HTTP/1.1\r\n")
+    assert server.requests[1].startswith(b"GET %b HTTP/1.1\r\n" % target)
+
+
+def test_a_location_may_name_an_international_host(serve: Serve, spool: Spool) -> None:
+    server = serve(redirect("//b\xc3\xbccher.example:80/"))
+
+    with pytest.raises(UrlRefused, match=r"xn--bcher-kva\.example"):
+        fetch(server, spool)
 
 
 def test_three_redirects_are_followed_and_a_fourth_is_not(serve: Serve, spool: Spool) -> None:
@@ -473,7 +491,6 @@ def test_a_redirect_to_another_listed_origin_names_that_one(serve: Serve, spool:
         "data:image/png;base64,AAAA",
         "javascript:alert(1)",
         "http://user@127.0.0.1/",
-        "/a b",
         "/a\tb",
         "\\\\evil.example\\a",
         "http://[::1",
