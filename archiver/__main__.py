@@ -70,6 +70,8 @@ for command in (sweep, status, show, retry, register, submit, rename_account):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _exit)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under `nohup`
+        signal.signal(signal.SIGHUP, _exit)
     _prepare_streams()
     run = typer.main.get_command(app)
     try:
@@ -89,7 +91,7 @@ def _prepare_streams() -> None:
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
-    """At SIGTERM, leave through every `finally`: a sweep then releases its family."""
+    """At a signal, leave through every `finally`: a sweep then releases its family."""
     sys.exit(128 + number)
 
 

@@ -31,7 +31,7 @@ from receiver.app import AppParts, build_app
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
-from receiver.server.server import CannotListen, HttpServer
+from receiver.server.server import CannotListen, HttpServer, stop_signals
 
 WAITING_MAX = 4096
 """Callbacks waiting for a commit; further ones get 503."""
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, LedgerUnusable, CannotListen, ThreadsRefused) as error:
         return _refuse(str(error))
     except LedgerUnavailable as error:
-        return _refuse(f"{error}. Is another program writing to it, or is its disk full or read-only?")
+        return _refuse(f"{error}. {error.what_to_do}")
 
 
 def _refuse(message: str) -> int:
@@ -138,7 +138,7 @@ def _serve(settings: Settings, ledger: Ledger) -> int:
             on_draining=draining.set,
             on_closing=closing.begin,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):  # until the server has handlers of its own
+        for number in stop_signals():  # until the server has handlers of its own
             signal.signal(number, lambda *_: server.stop())
         engine.start()
         try:
@@ -171,7 +171,7 @@ class _Closing:
 
 def _stop(engine: Engine, closing: _Closing) -> bool:
     """Ignores further signals. Returns whether all threads of the engine have ended."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
     ended = engine.stop(seconds=closing.seconds_left())
     with contextlib.suppress(LedgerUnavailable):  # `status` would then list this daemon for another minute

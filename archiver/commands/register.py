@@ -57,7 +57,7 @@ def register(
     invocation = invocation_of(context)
     settings = invocation.settings()
     name = chosen_account(context, settings, name=account).name
-    with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
+    with contextlib.closing(invocation.ledger(settings)) as ledger:
         require_account(ledger, settings)
         new = ledger.registrations.register(
             task_id, account=name, family=family, external_task_id=external_task_id, request=kept

@@ -51,7 +51,7 @@ def retry(
         context.fail("Give either the ids of tasks or --buried.")
     invocation = invocation_of(context)
     settings = invocation.settings()
-    with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
+    with contextlib.closing(invocation.ledger(settings)) as ledger:
         require_account(ledger, settings)
         accounts = chosen_accounts(context, settings, name=account)
         names = [chosen.name for chosen in accounts]

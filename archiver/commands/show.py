@@ -48,7 +48,7 @@ def show(
     """
     invocation = invocation_of(context)
     settings = invocation.settings()
-    with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
+    with contextlib.closing(invocation.ledger(settings)) as ledger:
         accounts = chosen_accounts(context, settings, name=account)
         found = [ledger.views.show(task_id, account=each.name) for each in accounts if is_identifier(task_id)]
     tasks = [task for task in found if task is not None]

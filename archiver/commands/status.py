@@ -41,7 +41,7 @@ def status(
         for account in settings.accounts
     }
     several = len(families) > 1
-    with contextlib.closing(invocation.ledger(settings, create=False)) as ledger:
+    with contextlib.closing(invocation.ledger(settings)) as ledger:
         view = ledger.views.status(accounts=families if several else None)
         found = problems(ledger, view, families=families, now=now) if check else []
         obstacle = ledger.database.obstacle()

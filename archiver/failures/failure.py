@@ -75,6 +75,19 @@ class LedgerUnavailable(Failure):
     """Locked, full, read-only or unreachable: nothing was written. Callbacks get 503, the engine waits."""
 
     reason = "ledger_unavailable"
+    what_to_do = (
+        "Check that no other program writes to the ledger, and that its disk is not full and not read-only."
+    )
+
+
+class LedgerMalformed(LedgerUnavailable):
+    """SQLite finds its own file damaged."""
+
+    reason = "ledger_malformed"
+    what_to_do = (
+        "Stop kling-receiver. Move the ledger away together with its -wal and -shm files, or restore a copy, and start "
+        "again: nothing in the bucket is lost, and a new ledger finds the tasks of the last 30 days again."
+    )
 
 
 def reason_of(error: Exception) -> str:

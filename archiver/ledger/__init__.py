@@ -5,8 +5,8 @@
 
 from archiver.ledger.claims import PendingCounts
 from archiver.ledger.daemons import DaemonView, new_daemon_name
+from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.protocol import Obstacle
-from archiver.ledger.databases.sqlite import LedgerMissing, LedgerUnusable
 from archiver.ledger.deadlines import Expiry
 from archiver.ledger.folder_work import DroppedAmendment, FolderLease, WaitingAmendment
 from archiver.ledger.holds import HoldView

@@ -84,25 +84,32 @@ class Ledger:
         url: str,
         *,
         daemon: bool,
-        create: bool = True,
+        create: bool | None = None,
         busy_seconds: float = BUSY_SECONDS,
         unconfirmed_max: int = UNCONFIRMED_MAX,
         log_bytes_max: int = LOG_BYTES_MAX,
         now: Callable[[], int] = unix_ms,
     ) -> Self:
-        """Open (and where needed create and migrate) the ledger at `url` (`sqlite:///…`).
+        """Open the ledger at `url` (`sqlite:///…`); with `create` (by default: as `daemon`), create and migrate it.
 
         A daemon locks it against other daemons and frees the leases of dead ones. Raises LedgerUnusable with a sentence
-        for the operator (LedgerMissing without `create`), LedgerUnavailable when the ledger is busy.
+        for the operator (without `create` also for an older ledger, and LedgerMissing), LedgerUnavailable when the
+        ledger is busy.
         """
+        create = daemon if create is None else create
         database = open_database(
             url, daemon=daemon, create=create, busy_seconds=busy_seconds, log_bytes_max=log_bytes_max
         )
         try:
-            with database.write() as connection:
-                upgrade.migrate(connection, name=database.name)
-                if daemon:
-                    begin_daemon(database, connection, now=now())
+            if not create:
+                with database.read() as connection:
+                    upgrade.require_current(connection, name=database.name)
+            if create or daemon:
+                with database.write() as connection:
+                    if create:
+                        upgrade.migrate(connection, name=database.name)
+                    if daemon:
+                        begin_daemon(database, connection, now=now())
         except BaseException:
             database.close()
             raise

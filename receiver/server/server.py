@@ -1,8 +1,8 @@
 """The HTTP server: uvicorn, listening, draining and stopping in our order.
 
-1. First signal (SIGTERM or SIGINT): the process becomes unready (`on_draining`) but answers for `drain_seconds` more,
-   so that load balancers notice before a connection is refused. Then `on_closing` runs, the listener closes, requests
-   in progress get `shutdown_seconds`, the application's lifespan ends, and `run` returns.
+1. First signal (SIGTERM, SIGINT or SIGHUP): the process becomes unready (`on_draining`) but answers for
+   `drain_seconds` more, so that load balancers notice before a connection is refused. Then `on_closing` runs, the
+   listener closes, requests in progress get `shutdown_seconds`, the application's lifespan ends, and `run` returns.
 2. Second signal: skip the drain. Third signal: do not wait for requests.
 
 No 200 depends on this order. The socket is bound when the server is built: a port in use is an error before anything
@@ -167,9 +167,8 @@ class _Server(uvicorn.Server):
             self._loop = loop
         for _ in range(self._early_interrupts):
             self._interrupt()
-        handled: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread():
-            handled = ()
+        is_main = threading.current_thread() is threading.main_thread()
+        handled = stop_signals() if is_main else ()
         for number in handled:
             loop.add_signal_handler(number, self._interrupt)
         try:
@@ -211,6 +210,12 @@ class _Server(uvicorn.Server):
             now=asyncio.get_running_loop().time(),
             seconds_max=self._stall_seconds(len(connections)),
         )
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that stop this process: SIGHUP not under `nohup`, which ignores it."""
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT, *(() if is_ignored else (signal.SIGHUP,)))
 
 
 def _url_of(bound: socket.socket) -> str:

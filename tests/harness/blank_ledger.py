@@ -20,7 +20,7 @@ def lay_blank_ledger(path: pathlib.Path) -> None:
 def _blank() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "ledger.db"
-        Ledger.open(f"sqlite:///{path}", daemon=False).close()
+        Ledger.open(f"sqlite:///{path}", daemon=False, create=True).close()
         assert [file.name for file in pathlib.Path(folder).iterdir()] == [path.name], (
             "all of it is in one file"
         )

@@ -101,12 +101,17 @@ class CommandLine:
             output, errors = process.communicate(timeout=PROCESS_SECONDS_MAX)
         return process.returncode, output, errors
 
+    def with_ledger(self) -> "CommandLine":
+        """Itself, with an empty ledger that no daemon has opened yet."""
+        with self.ledger(daemon=False):
+            return self
+
     @contextlib.contextmanager
     def ledger(self, *, daemon: bool = True) -> Iterator[Ledger]:
         """The ledger, as a daemon has it."""
         lay_blank_ledger(self.path)
         with contextlib.closing(
-            Ledger.open(f"sqlite:///{self.path}", daemon=daemon, now=lambda: self.now)
+            Ledger.open(f"sqlite:///{self.path}", daemon=daemon, create=True, now=lambda: self.now)
         ) as ledger:
             yield ledger
 

@@ -132,7 +132,7 @@ def submit(
         slots=request.slots_of(family, submission.body),
         redact=Redaction(settings.secrets()).text,
     )
-    with contextlib.closing(invocation.ledger(settings, create=True)) as ledger:
+    with contextlib.closing(invocation.ledger(settings)) as ledger:
         require_account(ledger, all_settings)
         run = SubmitRun(settings, ledger, progress, submission, as_json=as_json)
         with progress:

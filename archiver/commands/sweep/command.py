@@ -81,11 +81,13 @@ def _open(
 ) -> Ledger:
     """A dry run before the first start gets an empty, temporary ledger."""
     try:
-        ledger = invocation.ledger(settings, create=not dry_run)
+        ledger = invocation.ledger(settings)
     except LedgerMissing:
+        if not dry_run:
+            raise
         print_note("there is no ledger yet, so every task counts as new.")
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kling-archiver-"))
-        ledger = Ledger.open(f"sqlite:///{folder}/empty.db", daemon=False, now=invocation.now)
+        ledger = Ledger.open(f"sqlite:///{folder}/empty.db", daemon=True, now=invocation.now)
     stack.callback(ledger.close)
     return ledger
 

@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from archiver import log
 from archiver.commands.terminal.printing import print_note
 from archiver.config.settings import SettingsError
-from archiver.failures import Failure, LedgerUnavailable, Stopped
+from archiver.failures import Failure, Stopped
 from archiver.ledger import LedgerUnusable
 
 WRONG = 1
@@ -45,9 +45,6 @@ def _ending() -> Iterator[None]:
     except (SettingsError, LedgerUnusable) as error:
         print_note(str(error))
         raise typer.Exit(USAGE) from error
-    except LedgerUnavailable as error:
-        print_note(f"{error}. Is another program writing to it, or is its disk full or read-only?")
-        raise typer.Exit(WRONG) from error
     except Failure as error:
         print_note(sentence_of(error))
         raise typer.Exit(WRONG) from error

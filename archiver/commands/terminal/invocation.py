@@ -1,7 +1,8 @@
 """What a command starts from: its environment, the settings, and a ledger opened beside the daemon.
 
 1. A command requires only the settings that it uses, so `status` works without credentials.
-2. A command that only reads never creates a ledger: an empty one at a misspelled path would look healthy.
+2. A command never creates or migrates a ledger: an empty one at a misspelled path would look healthy, and the daemon
+   beside it may be older.
 """
 
 import dataclasses
@@ -39,9 +40,9 @@ class Invocation:
             print_note(warning)
         return settings
 
-    def ledger(self, settings: Settings, *, create: bool) -> Ledger:
-        """Raises LedgerUnusable, LedgerUnavailable."""
-        return Ledger.open(settings.ledger_url, daemon=False, create=create, now=self.now)
+    def ledger(self, settings: Settings) -> Ledger:
+        """Raises LedgerUnusable (LedgerMissing before a daemon's first start), LedgerUnavailable."""
+        return Ledger.open(settings.ledger_url, daemon=False, now=self.now)
 
 
 def invocation_of(context: typer.Context) -> Invocation:

@@ -2,9 +2,10 @@
 
 import pathlib
 
+from archiver.ledger.databases.file import file_of, open_file
 from archiver.ledger.databases.mounts import outlives_container
 from archiver.ledger.databases.protocol import Database
-from archiver.ledger.databases.sqlite import SqliteDatabase, file_of, open_file
+from archiver.ledger.databases.sqlite import SqliteDatabase
 
 
 def open_database(

@@ -25,29 +25,25 @@ there. A backup takes ledger and log at one moment (a file system snapshot, or `
 """
 
 import contextlib
-import fcntl
 import json
 import pathlib
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
-from urllib.parse import quote
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event, exc, pool
+from sqlalchemy import event, pool
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from archiver.failures import LedgerUnavailable
 from archiver.ledger.claims import LEASE_SECONDS
+from archiver.ledger.databases.errors import translated
+from archiver.ledger.databases.file import identity_of, lock_for_daemon
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.databases.wal import BYTES_MAX, WriteAheadLog
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, State
-
-APPLICATION_ID = 0x4B4C4E47
-"""Written into the file's header ("KLNG"): marks an SQLite file as our ledger."""
 
 BUSY_SECONDS = 4.0
 """How long a transaction waits for other threads, then again for other processes: together less than the 10 s within
@@ -94,14 +90,6 @@ _INSERT_NEW_IDS = (
 )
 
 
-class LedgerUnusable(Exception):
-    """The ledger cannot be used; the message says which file, why, and what to do."""
-
-
-class LedgerMissing(LedgerUnusable):
-    """There is no ledger file, and the caller does not create one."""
-
-
 class SqliteDatabase:
     """The one writer and the readers of one SQLite ledger file."""
 
@@ -118,7 +106,7 @@ class SqliteDatabase:
         self._log = WriteAheadLog(path, bytes_max=log_bytes_max)
         self._busy_seconds = busy_seconds
         self._lock = threading.Lock()
-        self._daemon_lock = _lock_for_daemon(path) if daemon else None
+        self._daemon_lock = lock_for_daemon(path) if daemon else None
         url = sa.URL.create("sqlite", database=str(path))
         arguments = {"check_same_thread": False, "timeout": busy_seconds}
         self._writing = sa.create_engine(url, poolclass=pool.StaticPool, connect_args=arguments)
@@ -129,7 +117,7 @@ class SqliteDatabase:
         pages = _CHECKPOINT_PAGES if daemon else 0
         _prepare(self._writing, begin="BEGIN IMMEDIATE", checkpoint_pages=pages)
         _prepare(self._reading, begin="BEGIN", checkpoint_pages=0)
-        self._identity = _identity(path)
+        self._identity = identity_of(path)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -137,7 +125,7 @@ class SqliteDatabase:
         if not self._lock.acquire(timeout=self._busy_seconds):
             raise LedgerUnavailable(f"the ledger {self.path} is busy: a transaction has not ended in time")
         try:
-            with _translated(self.path), self._writing.begin() as connection:
+            with translated(self.path), self._writing.begin() as connection:
                 self._require_file()
                 yield connection
         finally:
@@ -146,7 +134,7 @@ class SqliteDatabase:
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent snapshot; never waits for the writer."""
-        with _translated(self.path), self._reading.begin() as connection:
+        with translated(self.path), self._reading.begin() as connection:
             yield connection
 
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
@@ -172,7 +160,7 @@ class SqliteDatabase:
 
     def keep_bounded(self) -> None:
         """Shorten the write-ahead log."""
-        with _translated(self.path):
+        with translated(self.path):
             self._log.shorten(self._lock)
 
     def obstacle(self) -> Obstacle | None:
@@ -188,41 +176,11 @@ class SqliteDatabase:
 
     def _require_file(self) -> None:
         """Raises LedgerUnavailable unless the path still leads to the file that was opened."""
-        if _identity(self.path) != self._identity:
+        if identity_of(self.path) != self._identity:
             raise LedgerUnavailable(
                 f"the ledger {self.path} was deleted, moved or replaced under this process: put the file back, or "
                 "restart to begin with what is there now"
             )
-
-
-def _identity(path: pathlib.Path) -> tuple[int, int] | None:
-    """Device and inode of the file at this path; None for no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
-    """Lock `<ledger>.lock` for a daemon's lifetime. The kernel drops the lock with the process, even at a kill -9."""
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        handle = lock_path.open("ab")
-    except OSError as error:
-        raise LedgerUnusable(
-            f"cannot write {lock_path}: {error.strerror}. The ledger's folder must exist and be writable "
-            "(KLING_LEDGER_URL)."
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.close()
-        raise LedgerUnusable(
-            f"another kling-receiver already works on the ledger {path}. One SQLite ledger takes one daemon: stop "
-            "the other one, or give this one a KLING_LEDGER_URL of its own."
-        ) from error
-    return handle
 
 
 def _prepare(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
@@ -244,77 +202,3 @@ def _prepare(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", begin_transaction)
-
-
-@contextlib.contextmanager
-def _translated(path: pathlib.Path) -> Iterator[None]:
-    """Driver errors as `LedgerUnavailable`; IntegrityError and the like are bugs of ours and pass through."""
-    try:
-        yield
-    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
-        raise
-    except exc.DatabaseError as error:
-        raise LedgerUnavailable(f"the ledger {path} cannot be used: {error.orig}") from error
-    except sqlite3.Error as error:
-        raise LedgerUnavailable(f"the ledger {path} cannot be used: {error}") from error
-    except exc.TimeoutError as error:
-        raise LedgerUnavailable(f"the ledger {path} is busy: too many are reading it") from error
-
-
-def file_of(url: str) -> pathlib.Path:
-    """The file that a `sqlite:///…` URL names."""
-    return pathlib.Path(url.removeprefix("sqlite:///"))
-
-
-def open_file(url: str, *, create: bool = True) -> pathlib.Path:
-    """The file that a `sqlite:///…` URL names, once it is known to be ours or new. Raises LedgerUnusable."""
-    path = file_of(url)
-    try:
-        header = _header_of(path, create=create)
-    except OSError as error:
-        raise LedgerUnusable(f"cannot open the ledger {path}: {error.strerror} (KLING_LEDGER_URL)") from error
-    if header and not header.startswith(b"SQLite format 3\0"):
-        raise LedgerUnusable(
-            f"{path} is not a ledger (not an SQLite file); name another file in KLING_LEDGER_URL"
-        )
-    if header and not _is_ours(path):
-        raise LedgerUnusable(f"{path} belongs to another program; name another file in KLING_LEDGER_URL")
-    return path
-
-
-def _is_ours(path: pathlib.Path) -> bool:
-    """Whether an SQLite file carries our mark, or no table yet (a crash before the first commit).
-
-    Opened read-only, so that another program's file is not switched to WAL. Raises LedgerUnavailable while it is
-    locked.
-    """
-    with (
-        _translated(path),
-        sa.create_engine(_read_only(path), poolclass=pool.NullPool).connect() as connection,
-    ):
-        if connection.exec_driver_sql("PRAGMA application_id").scalar_one() == APPLICATION_ID:
-            return True
-        return not sa.inspect(connection).get_table_names()
-
-
-def _read_only(path: pathlib.Path) -> sa.URL:
-    return sa.URL.create(
-        "sqlite", database=f"file:{quote(str(path.absolute()))}", query={"mode": "ro", "uri": "true"}
-    )
-
-
-def _header_of(path: pathlib.Path, *, create: bool) -> bytes:
-    """The first bytes of a writable file; empty for a new one. Raises OSError as well."""
-    if not path.parent.is_dir():
-        raise LedgerUnusable(
-            f"the folder {path.parent} of the ledger does not exist (KLING_LEDGER_URL): make it first"
-        )
-    if path.is_dir():
-        raise LedgerUnusable(f"{path} is a folder, not a ledger file (KLING_LEDGER_URL)")
-    if not create and not path.exists():
-        raise LedgerMissing(
-            f"there is no ledger at {path.absolute()}: set KLING_LEDGER_URL to the one that kling-receiver uses"
-        )
-    with path.open("ab+") as handle:
-        handle.seek(0)
-        return handle.read(72)

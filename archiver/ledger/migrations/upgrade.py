@@ -1,6 +1,7 @@
-"""Brings a ledger file to this version's schema (Alembic), or says in a sentence why it cannot be done.
+"""Brings a ledger to this version's schema (Alembic), or says in a sentence why it cannot be done.
 
-Runs at every start, within one transaction: a crash in the middle leaves the old schema.
+Only a daemon migrates, at its start and within one transaction: a crash in the middle leaves the old schema. A command
+may be newer than the daemon beside it, which would then write to a schema that it does not know.
 """
 
 import functools
@@ -12,7 +13,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from archiver.ledger.databases.sqlite import APPLICATION_ID, LedgerUnusable
+from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
+from archiver.ledger.databases.file import APPLICATION_ID, missing
 
 _FOLDER = pathlib.Path(__file__).parent
 
@@ -20,22 +22,36 @@ _FOLDER = pathlib.Path(__file__).parent
 def migrate(connection: sa.Connection, *, name: str) -> str | None:
     """Upgrade to the newest revision; the revision it came from, or None where nothing had to be done.
 
-    Raises LedgerUnusable for a file that a newer version has written; whose it is, `open_file` has looked at.
+    Raises LedgerUnusable for a ledger that a newer version has written; whose it is, `open_file` has looked at.
     """
     scripts = _scripts()
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = _current(connection)
     if current == scripts.get_current_head():
         return None
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise LedgerUnusable(
-            f"the ledger {name} was written by a newer version (schema {current}): run that version, or a newer one"
-        )
+    _refuse_newer(current, scripts, name=name)
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
     return current or "nothing"
+
+
+def require_current(connection: sa.Connection, *, name: str) -> None:
+    """Change nothing. Raises LedgerUnusable unless the ledger has exactly this version's schema, LedgerMissing if it
+    has none: a daemon has made the file and not got further.
+    """
+    scripts = _scripts()
+    current = _current(connection)
+    if current == scripts.get_current_head():
+        return
+    if current is None:
+        raise LedgerMissing(missing(name))
+    _refuse_newer(current, scripts, name=name)
+    raise LedgerUnusable(
+        f"the ledger {name} was written by an older version (schema {current}) and was left as it is: start this "
+        "version's kling-receiver, which migrates it, or use the kling-archiver of the version that runs"
+    )
 
 
 def _config() -> Config:
@@ -48,3 +64,14 @@ def _config() -> Config:
 def _scripts() -> ScriptDirectory:
     """Read once a process: Alembic imports every revision to find the newest."""
     return ScriptDirectory.from_config(_config())
+
+
+def _current(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_newer(current: str | None, scripts: ScriptDirectory, *, name: str) -> None:
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise LedgerUnusable(
+            f"the ledger {name} was written by a newer version (schema {current}): run that version, or a newer one"
+        )

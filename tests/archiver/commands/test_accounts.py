@@ -50,6 +50,7 @@ def line(tmp_path: pathlib.Path) -> Iterator[TwoAccounts]:
             for name, sim in made.sims.items()
         )
         (tmp_path / "kling.toml").write_text("".join(tables))
+        made.with_ledger()
         yield made
 
 

@@ -1,7 +1,9 @@
 """`show`, `retry`, `register`, and rules that all commands share."""
 
+import contextlib
 import json
 import pathlib
+import sqlite3
 
 import pytest
 
@@ -15,7 +17,7 @@ COMMANDS = ("sweep", "status", "show", "retry", "register", "submit", "rename-ac
 
 @pytest.fixture
 def line(tmp_path: pathlib.Path) -> CommandLine:
-    return CommandLine(tmp_path / "ledger.db")
+    return CommandLine(tmp_path / "ledger.db").with_ledger()
 
 
 @pytest.fixture
@@ -243,7 +245,8 @@ def test_register_refuses_an_impossible_id(line: CommandLine, task_id: str) -> N
 
     assert result.exit_code == 2
     assert "ID must be" in result.stderr
-    assert not line.path.exists()
+    with line.ledger(daemon=False) as ledger:
+        assert ledger.views.status().states[State.REPORTED] == 0
 
 
 @pytest.mark.parametrize(
@@ -290,23 +293,64 @@ def test_help_names_every_command_and_no_other(line: CommandLine) -> None:
     assert tuple(text.split()[0] for text in listed.splitlines()) == COMMANDS
 
 
-@pytest.mark.parametrize("command", [["status"], ["show", "1"], ["retry", "1"], ["retry", "--buried"]])
-def test_a_command_for_existing_tasks_creates_no_ledger(line: CommandLine, command: list[str]) -> None:
-    result = line.run(*command)
+ON_A_LEDGER = (
+    ["status"],
+    ["status", "--check"],
+    ["show", "1"],
+    ["retry", "1"],
+    ["retry", "--buried"],
+    ["register", "1", "--family", FAMILY],
+    ["submit", FAMILY, "--prompt", "a red fox"],
+    ["sweep"],
+    ["sweep", "--full"],
+    ["rename-account", "a", "b"],
+)
+KEYS = {"KLING_API_KEY": "a-key", "KLING_BASE_URL": "http://127.0.0.1:9"}
 
-    assert result.exit_code == 2
-    assert f"there is no ledger at {line.path}" in result.stderr.replace("\n", "")
-    assert "KLING_LEDGER_URL" in result.stderr
-    assert list(line.path.parent.iterdir()) == []
+
+def test_no_command_creates_a_ledger(tmp_path: pathlib.Path) -> None:
+    line = CommandLine(tmp_path / "ledger.db")
+    for command in ON_A_LEDGER:
+        result = line.run(*command, **KEYS)
+
+        assert result.exit_code == 2, command
+        assert f"there is no ledger at {line.path}" in result.stderr.replace("\n", ""), command
+        assert "start kling-receiver, which makes it, or set KLING_LEDGER_URL" in result.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_ledger_is_a_sentence_and_status_2(line: CommandLine) -> None:
-    line.path.write_text("shopping list")
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [("0002", "was written by an older version"), ("9999", "was written by a newer version")],
+)
+def test_no_command_changes_the_ledger_of_another_version(line: CommandLine, schema: str, said: str) -> None:
+    with contextlib.closing(sqlite3.connect(line.path, isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (schema,))
+    before = line.path.read_bytes()
+    for command in (*ON_A_LEDGER, ["sweep", "--dry-run"]):
+        result = line.run(*command, **KEYS)
 
-    result = line.run("status")
+        assert (result.exit_code, said in result.stderr) == (2, True), command
+        assert line.path.read_bytes() == before
 
-    assert result.exit_code == 2
-    assert "is not a ledger" in result.stderr
+
+@pytest.mark.parametrize(
+    ("content", "status", "said"),
+    [
+        (b"shopping list", 2, "is not a ledger (not an SQLite file)"),
+        (b"SQLite format 3\0" + bytes(8176), 1, "is damaged"),
+    ],
+)
+def test_a_file_that_is_no_ledger_or_damaged_is_a_sentence_for_every_command(
+    line: CommandLine, content: bytes, status: int, said: str
+) -> None:
+    line.path.write_bytes(content)
+    for command in ON_A_LEDGER:
+        result = line.run(*command, **KEYS)
+
+        assert (result.exit_code, said in result.stderr) == (status, True), result.stderr
+        assert "nothing in the bucket is lost" in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_all_wrong_settings_are_printed_at_once_with_status_2(line: CommandLine) -> None:

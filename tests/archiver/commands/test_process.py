@@ -127,7 +127,7 @@ def test_status_and_show_fit_into_80_columns(line: CommandLine) -> None:
 def test_a_sweep_shows_a_bar_at_a_terminal_and_none_in_a_pipe(
     tmp_path: pathlib.Path, simulator: KlingSimulator
 ) -> None:
-    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator).with_ledger()
 
     at_screen = at_terminal(line, "sweep")
     in_pipe = line.finish("sweep", "--full")
@@ -139,7 +139,7 @@ def test_a_sweep_shows_a_bar_at_a_terminal_and_none_in_a_pipe(
 
 
 def test_a_sweep_waits_for_the_one_that_is_running(tmp_path: pathlib.Path, simulator: KlingSimulator) -> None:
-    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator).with_ledger()
     with line.ledger() as ledger:
         token = ledger.sweeps.begin(account=ACCOUNT, family=FAMILY) or ""
         process = line.start("sweep")
@@ -158,7 +158,7 @@ def test_a_sweep_waits_for_the_one_that_is_running(tmp_path: pathlib.Path, simul
 def test_a_waiting_sweep_ends_at_a_signal(
     tmp_path: pathlib.Path, simulator: KlingSimulator, number: signal.Signals, status: int
 ) -> None:
-    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator).with_ledger()
     with line.ledger() as ledger:
         ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
         process = line.start("sweep")
@@ -175,7 +175,7 @@ def test_a_waiting_sweep_ends_at_a_signal(
 def test_a_sweep_ended_by_a_signal_releases_its_family_and_keeps_what_it_read(
     tmp_path: pathlib.Path, simulator: KlingSimulator, number: signal.Signals, status: int
 ) -> None:
-    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator).with_ledger()
     asked, ended = threading.Event(), threading.Event()
 
     def hang() -> None:

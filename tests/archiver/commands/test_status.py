@@ -234,7 +234,7 @@ def test_on_a_new_ledger_sweeps_are_due_after_a_day(tmp_path: pathlib.Path, hour
 
 
 def test_the_check_fails_on_a_ledger_that_no_daemon_ever_opened(tmp_path: pathlib.Path) -> None:
-    lonely = CommandLine(tmp_path / "lonely.db")
+    lonely = CommandLine(tmp_path / "lonely.db").with_ledger()
     lonely.run("register", "1", "--family", FAMILY)
 
     assert lonely.run("status", "--check").exit_code == 1

@@ -153,7 +153,7 @@ def test_missing_keys_are_a_wrong_setting(tmp_path: pathlib.Path) -> None:
 
 
 def test_it_says_that_no_daemon_runs(tmp_path: pathlib.Path, simulator: KlingSimulator) -> None:
-    result = CommandLine(tmp_path / "ledger.db", simulator=simulator).run(*FOX)
+    result = CommandLine(tmp_path / "ledger.db", simulator=simulator).with_ledger().run(*FOX)
 
     assert result.exit_code == 0
     assert "No kling-receiver has been seen on this ledger" in result.stderr

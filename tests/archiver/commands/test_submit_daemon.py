@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from archiver.ledger import Ledger
 from tests.harness.command_line import CommandLine
 from tests.harness.daemons import FAMILY, Site, until
 from tests.harness.terminal import at_terminal, ended_in_time, wait_until_printed
@@ -24,6 +25,7 @@ LOST = faults.Happened(faults.Hang())
 def site(tmp_path: pathlib.Path, rclone_server: S3Server) -> Iterator[Site]:
     with Site(tmp_path, rclone_server) as made:
         made.environment["KLING_PUBLIC_URL"] = f"http://127.0.0.1:{made.port}"
+        Ledger.open(made.environment["KLING_LEDGER_URL"], daemon=False, create=True).close()
         yield made
 
 

@@ -28,7 +28,7 @@ def line(tmp_path: pathlib.Path, simulator: KlingSimulator) -> CommandLine:
         simulator.create_task(images=2, status="succeed")
     simulator.create_task(family=OTHER_FAMILY, status="failed")
     # The clock of now and not of the import, minutes ago: leases and deadlines are compared with the simulator's.
-    return CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator)
+    return CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator).with_ledger()
 
 
 def test_a_sweep_records_what_it_finds_for_the_daemon(line: CommandLine) -> None:
@@ -67,6 +67,9 @@ def test_the_first_sweep_is_a_full_one_and_the_next_is_not_unless_asked_for(line
 
 
 def test_a_dry_run_counts_tasks_and_files_and_makes_no_ledger(line: CommandLine) -> None:
+    for file in line.path.parent.iterdir():
+        file.unlink()
+
     result = line.run("sweep", "--dry-run")
 
     assert result.exit_code == 0

@@ -6,6 +6,7 @@ import os
 import pathlib
 import resource
 import sqlite3
+import stat
 import subprocess
 import sys
 import textwrap
@@ -18,9 +19,10 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from archiver.failures import LedgerUnavailable
+from archiver.failures import LedgerMalformed, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, migrations
-from archiver.ledger.databases.sqlite import APPLICATION_ID, BUSY_SECONDS
+from archiver.ledger.databases.file import APPLICATION_ID
+from archiver.ledger.databases.sqlite import BUSY_SECONDS
 from archiver.ledger.tables import schema
 from archiver.model import Callback, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, FAMILY, START, Clock, Desk, claim_archive
@@ -184,11 +186,84 @@ def test_a_folder_is_no_ledger(tmp_path: pathlib.Path) -> None:
         open_at(tmp_path)
 
 
-def test_a_command_does_not_create_a_ledger_by_mistake(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(LedgerMissing, match="there is no ledger at"):
-        Ledger.open(f"sqlite:///{tmp_path / 'typo.db'}", daemon=False, create=False)
+def test_a_command_does_not_create_a_ledger(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(
+        LedgerMissing, match=r"there is no ledger at .*: start kling-receiver, which makes it"
+    ):
+        open_at(tmp_path / "typo.db", daemon=False)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_does_not_fill_an_empty_file(tmp_path: pathlib.Path) -> None:
+    """A daemon that was killed at its first start leaves one."""
+    path = tmp_path / "ledger.db"
+    path.touch()
+    with pytest.raises(LedgerMissing, match="there is no ledger at"):
+        open_at(path, daemon=False)
+
+    assert path.read_bytes() == b""
+
+
+def test_a_command_leaves_an_older_ledger_as_it_is(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ledger.db"
+    write_old_ledger(path)
+    before = path.read_bytes()
+    for daemon in (False, True):  # `rename-account` opens as a daemon does
+        with pytest.raises(
+            LedgerUnusable, match=r"older version \(schema 0002\).* start this version's kling-rec"
+        ):
+            Ledger.open(f"sqlite:///{path}", daemon=daemon, create=False)
+
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} <= {"ledger.db", "ledger.db.lock"}
+
+
+def write_old_ledger(path: pathlib.Path) -> None:
+    """A ledger of revision 0002, as its version left it."""
+    with sqlite(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript((SAMPLES / "ledger_0002.sql").read_text())
+
+
+# --- who may read it -----------------------------------------------------------------------------------------------
+
+
+def modes(folder: pathlib.Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_only_its_user_may_read_a_ledger(tmp_path: pathlib.Path) -> None:
+    with contextlib.closing(open_at(tmp_path / "ledger.db")) as ledger:
+        ledger.callbacks.record([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+        names = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.db.lock")
+
+        assert modes(tmp_path) == dict.fromkeys(names, 0o600)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(0o644, 0o600), (0o604, 0o600), (0o664, 0o660), (0o600, 0o600)]
+)
+def test_a_daemon_takes_the_rights_of_others_from_an_older_ledger_but_not_those_of_a_group_that_writes(
+    tmp_path: pathlib.Path, before: int, after: int
+) -> None:
+    path = tmp_path / "ledger.db"
+    open_at(path).close()
+    for file in tmp_path.iterdir():
+        file.chmod(before)
+    open_at(path, daemon=False).close()
+    assert set(modes(tmp_path).values()) == {before}
+
+    with contextlib.closing(open_at(path)):
+        assert set(modes(tmp_path).values()) == {after}
 
 
 @pytest.mark.parametrize("content", [b"hello", b"SQLite format 2\0" + bytes(100), bytes(200)])
@@ -287,6 +362,48 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: pathlib.Path) -> 
     tmp_path.chmod(0o755)
 
 
+def test_a_folder_that_may_not_be_entered_is_not_called_missing(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0)
+
+    with (
+        without_the_rights_of_root(),
+        pytest.raises(LedgerUnusable, match=r"Permission denied.* Give this user"),
+    ):
+        open_at(folder / "deeper" / "ledger.db")
+
+
+# --- damaged ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_ledger_is_called_damaged_with_what_to_do(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ledger.db"
+    open_at(path).close()
+    whole = path.read_bytes()
+    damages = {
+        "the schema's page": whole[:100] + bytes(4000) + whole[4100:],
+        "all pages but the first": whole[:4096] + b"\xff" * (len(whole) - 4096),
+        "cut": whole[:8192],
+    }
+    for name, damaged in damages.items():
+        path.write_bytes(damaged)
+        for daemon in (False, True):
+            with pytest.raises(LedgerMalformed, match="is damaged: ") as caught:
+                open_at(path, daemon=daemon)
+            assert "nothing in the bucket is lost" in caught.value.what_to_do, name
+
+
+def test_a_ledger_whose_header_is_gone_is_not_told_to_use_another_file_only(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ledger.db"
+    open_at(path).close()
+    path.write_bytes(bytes(100) + path.read_bytes()[100:])
+
+    with pytest.raises(
+        LedgerUnusable, match=r"If it was a ledger, it is damaged.*nothing in the bucket is lost"
+    ):
+        open_at(path)
+
+
 # --- not now ---------------------------------------------------------------------------------------------------------
 
 
@@ -303,10 +420,12 @@ def test_a_ledger_that_another_program_has_locked_is_not_available_now(desk: Des
 
 
 def test_a_ledger_that_is_locked_at_the_start_is_not_available_now(desk: Desk) -> None:
+    desk.close()
     with sqlite(desk.path) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerUnavailable):
-            open_at(desk.path, daemon=False)
+            open_at(desk.path)
+        open_at(desk.path, daemon=False).close()  # a command may only want to read
 
 
 def test_a_transaction_that_does_not_end_keeps_no_other_thread_waiting_for_ever(desk: Desk) -> None:

@@ -1,13 +1,16 @@
 """The server: binding, overload, and the order in which it stops."""
 
+import asyncio
+import contextlib
 import dataclasses
 import logging
+import os
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx2
 import pytest
@@ -82,6 +85,32 @@ def test_an_overloaded_server_answers_503_but_not_to_health_checks() -> None:
     assert answer.headers["connection"] == "close"
     assert int(answer.headers["retry-after"]) > 0
     assert again.status_code == 200
+
+
+@pytest.mark.parametrize(("handler", "stops"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_hangup_stops_the_server_unless_it_is_ignored_as_under_nohup(
+    handler: signal.Handlers, *, stops: bool
+) -> None:
+    closing: list[str] = []
+    stopped: list[bool] = []
+
+    @contextlib.asynccontextmanager
+    async def hung_up(_: Starlette) -> AsyncIterator[None]:
+        os.kill(os.getpid(), signal.SIGHUP)
+        for _turn in range(20):  # of the event loop, which takes the signal in one of them
+            await asyncio.sleep(0)
+        stopped.append(bool(closing))
+        started.stop()
+        yield
+
+    before = signal.signal(signal.SIGHUP, handler)
+    started = server(port=0, app=Starlette(lifespan=hung_up), on_closing=lambda: closing.append("closing"))
+    try:
+        assert started.run() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert (stopped, closing) == ([stops], ["closing"])
 
 
 DAEMON = textwrap.dedent("""

@@ -1,0 +1,42 @@
+"""A driver's errors as sentences for an operator."""
+
+import contextlib
+import pathlib
+import sqlite3
+from collections.abc import Iterator
+
+from sqlalchemy import exc
+
+from archiver.failures import LedgerMalformed, LedgerUnavailable
+
+_MALFORMED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class LedgerUnusable(Exception):
+    """The ledger cannot be used; the message says which file, why, and what to do."""
+
+
+class LedgerMissing(LedgerUnusable):
+    """There is no ledger yet, and the caller does not create one."""
+
+
+@contextlib.contextmanager
+def translated(path: pathlib.Path) -> Iterator[None]:
+    """Driver errors as `LedgerUnavailable`; IntegrityError and the like are bugs of ours and pass through."""
+    try:
+        yield
+    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
+        raise
+    except exc.DatabaseError as error:
+        raise _failure(path, error.orig) from error
+    except sqlite3.Error as error:
+        raise _failure(path, error) from error
+    except exc.TimeoutError as error:
+        raise LedgerUnavailable(f"the ledger {path} is busy: too many are reading it") from error
+
+
+def _failure(path: pathlib.Path, error: BaseException | None) -> LedgerUnavailable:
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(code, int) and code & 0xFF in _MALFORMED:  # the low byte of an extended code
+        return LedgerMalformed(f"the ledger {path} is damaged: {error}")
+    return LedgerUnavailable(f"the ledger {path} cannot be used: {error}")
