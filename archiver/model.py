@@ -241,22 +241,39 @@ class Problem:
         return {**dataclasses.asdict(self), "since": since}
 
 
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
 def api_time(value: object) -> int | None:
-    """Unix milliseconds from an integer, integral float or decimal string of the API; seconds are scaled.
+    """Unix milliseconds from a number or decimal string of the API, or from RFC 3339 text; seconds and microseconds are
+    scaled.
 
     None if missing or absurd: outside 2020–2100.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,20}", value):
-        return None
-    if isinstance(value, float) and not 0 <= value < 1e15:
+        return _sane(_of_rfc3339(value))
+    if isinstance(value, float) and not 0 <= value < 1e18:
         return None
     number = int(value)
-    for scaled in (number, number * 1000):
-        if 1_577_836_800_000 <= scaled < 4_102_444_800_000:
-            return scaled
-    return None
+    return _sane(number) or _sane(number * 1000) or _sane(number // 1000)
+
+
+def _sane(milliseconds: int | None) -> int | None:
+    is_sane = milliseconds is not None and 1_577_836_800_000 <= milliseconds < 4_102_444_800_000
+    return milliseconds if is_sane else None
+
+
+def _of_rfc3339(text: str) -> int | None:
+    """None without an offset, too: it may be anywhere within a day."""
+    try:
+        moment = datetime.datetime.fromisoformat(text.strip().upper()) if len(text) <= 64 else None
+    except ValueError:
+        return None
+    if moment is None or moment.tzinfo is None:
+        return None
+    return (moment - _EPOCH) // datetime.timedelta(milliseconds=1)
 
 
 def rfc3339(milliseconds: int) -> str:

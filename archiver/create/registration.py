@@ -6,7 +6,6 @@ and its `callback_url`, which has the token in it, is left out.
 """
 
 import dataclasses
-import datetime
 import json
 from collections.abc import Iterator, Mapping
 
@@ -140,18 +139,8 @@ def _created_at(value: object, *, now: int) -> int | None:
     if value is None:
         return None
     moment = api_time(value)
-    if isinstance(value, str) and moment is None:
-        moment = _rfc3339(value)
     if moment is None or isinstance(value, bool) or moment > now + DAY_MS:
         raise NotARegistration(
             "created_at must be a time in the past: Unix milliseconds as in Kling's answer, or RFC 3339."
         )
     return moment
-
-
-def _rfc3339(value: str) -> int | None:
-    try:
-        moment = datetime.datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return round(moment.timestamp() * 1000) if moment.tzinfo is not None else None

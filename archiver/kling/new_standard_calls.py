@@ -39,7 +39,7 @@ def _ask_batch(
 ) -> Answers:
     query = {"external_task_ids" if external else "task_ids": ",".join(ids)}
     try:
-        rows = _rows(client.collection(collection, query=query, priority=priority))
+        rows = responses.rows_of(client.collection(collection, query=query, priority=priority))
     except (ApiBadParameter, ApiRequestInvalid):
         if len(ids) == 1:
             raise
@@ -112,7 +112,7 @@ def ask_window(
     if cursor:
         body["cursor"] = cursor
     answer = client.collection(collection, body=body, priority=priority)
-    rows = _rows(answer)
+    rows = responses.rows_of(answer)
     shown, reasons = [], []
     for row in rows:
         try:
@@ -125,10 +125,3 @@ def ask_window(
     more = data.get("has_more")
     has_more = more if isinstance(more, bool) else bool(next_cursor)
     return WindowPage(tuple(shown), len(rows), tuple(reasons), next_cursor, has_more)
-
-
-def _rows(answer: responses.ApiResponse) -> list[object]:
-    data = answer.data
-    if isinstance(data, dict) and "result" in data and data["result"] is None:
-        return []
-    return responses.rows_of(answer)

@@ -1,8 +1,9 @@
 """An answer of the Kling API: bytes → envelope → data or failure. No I/O.
 
 1. For any bytes the outcome is an `ApiResponse` or one of `failures`.
-2. One bad row must not cost a page. What parses but cannot be stored in a manifest (NaN, endless digits, a key with two
-   values, absurd nesting) is marked while parsing; `sound` refuses only the row that has it.
+2. One bad row must not cost a page. What parses but cannot be stored in a manifest (a key with two values, absurd
+   nesting) is marked while parsing; `sound` refuses only the row that has it. A number that JSON cannot hold (NaN,
+   Infinity, 1e999, endless digits) becomes null: it costs a task only where the task needs it.
 3. Broken text is mended with U+FFFD: a message cut inside an emoji must not keep a finished task out of the bucket.
 4. API.md 3 has the error table. The code overrides the HTTP status: 429 is "too fast" or "pay your bill".
 """
@@ -17,7 +18,8 @@ from archiver.failures import ApiAnswerUnreadable, ApiEnvelopeMissing, Failure
 
 DEPTH_MAX = 64
 DIGITS_MAX = 1000
-"""Longer integers are marked: Python refuses to write more than 4300 digits into a manifest."""
+"""Longer integers are no value: Python refuses to write more than 4300 digits into a manifest."""
+_WINDOW_FIELDS = frozenset({"count", "has_more", "next_cursor"})
 
 FAILURES: Mapping[int, type[Failure]] = {
     1000: failures.ApiCredentialsRefused,
@@ -80,10 +82,14 @@ def read_answer(body: bytes) -> ApiResponse:
 
 def rows_of(answer: ApiResponse) -> list[object]:
     """The task objects of an answer. `data` is an array, one object (for a list, too, on one page of the
-    documentation), the object of `/tasks` around `result`, or null. Raises `ApiAnswerUnreadable` otherwise."""
+    documentation), the object of `/tasks` around `result` (left out or null where there are no rows), or null. Raises
+    `ApiAnswerUnreadable` otherwise."""
     data = answer.data
-    if isinstance(data, dict) and isinstance(data.get("result"), list) and "task_id" not in data:
-        data = data["result"]
+    if isinstance(data, dict) and "task_id" not in data:
+        if isinstance(data.get("result"), list):
+            data = data["result"]
+        elif data.get("result") is None and data.keys() & _WINDOW_FIELDS and not data.get("count"):
+            data = None
     if data is None or data == {}:
         return []
     if isinstance(data, list):
@@ -173,7 +179,7 @@ def _parse(body: bytes) -> object:
             object_pairs_hook=_object,
             parse_int=_integer,
             parse_float=_real,
-            parse_constant=lambda word: Unsound(f"JSON with {word}, which is no number."),
+            parse_constant=lambda _: None,
         )
     except (ValueError, RecursionError):
         raise ApiEnvelopeMissing("The API's answer is no JSON.") from None
@@ -191,12 +197,12 @@ def _object(pairs: list[tuple[str, object]]) -> object:
 
 
 def _integer(digits: str) -> object:
-    return int(digits) if len(digits) <= DIGITS_MAX else Unsound(f"A number of {len(digits)} digits.")
+    return int(digits) if len(digits) <= DIGITS_MAX else None
 
 
 def _real(digits: str) -> object:
     value = float(digits)
-    return value if abs(value) != float("inf") else Unsound("A number beyond every float.")
+    return value if abs(value) != float("inf") else None
 
 
 def _code(value: object) -> int | None:

@@ -1,6 +1,7 @@
 """One task object of an answer → a `Task`: where its results sit, and what their files are called. No I/O.
 
-1. Nothing is dropped: a URL in a place that no table knows becomes an asset too, reported in `unknown_fields`.
+1. Nothing is dropped: a URL in a place that no table knows becomes an asset too, reported in `unknown_fields`. Only a
+   watermark's field may hold something else, "None" or "-", and then there is no watermark: most tasks have none.
 2. For any JSON `read_task` returns a `Task` or raises `ApiAnswerUnreadable`.
 
 A row's place gives the stem of a name (`0`, `series-0`), the field adds to it (`0.watermark`, `0-1`). Stems are unique
@@ -24,6 +25,7 @@ INDEX_MAX = 999_999
 """A larger index is none: it would make absurd file names."""
 UNKNOWN_FIELDS_MAX = 20
 NAME_CHARACTERS_MAX = 64
+_WEB = re.compile(r"\s*https?://[^\s/?#]", re.IGNORECASE)
 _FORMATS = ("mp3", "wav")
 """Formats that a field's name, and so a stem, may contain."""
 
@@ -247,6 +249,8 @@ def _url(path: tuple[str, ...], value: str) -> _Found | None:
     dotted = ".".join(path)
     for rank, field in enumerate(URL_FIELDS):
         if matched := field.path.fullmatch(dotted):
+            if field.watermarked and not _is_web(url):
+                return None
             return _Found(rank, dotted, _sound(url), matched.expand(field.suffix), field.watermarked)
     if _is_web(url) and any("url" in name.lower() for name in path):
         suffix = "." + ".".join(_safe(name) for name in path)
@@ -262,7 +266,8 @@ def _sound(url: str) -> str:
 
 
 def _is_web(value: str) -> bool:
-    return value.strip()[:8].lower().startswith(("http://", "https://"))
+    """Whether it begins as an absolute URL with a host."""
+    return _WEB.match(value) is not None
 
 
 def _draft(base: str, found: _Found, *, role: Role, index: int | None) -> _Draft:

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from typing import NoReturn
 
 from archiver.model import STATUS_WORDS, TASK_ID, Callback, api_time
 
@@ -31,15 +30,17 @@ class Malformed:
 
 
 def parse(body: bytes, *, account: str, family_hint: str | None) -> Callback | Malformed:
-    """The callback in `body`: a bare task object (as documented), else one under `data`."""
+    """The callback in `body`: a bare task object (as documented), or the task under `data`, whose envelope may have an
+    id and a status of its own."""
     document = _decode(body)
     if isinstance(document, Malformed):
         return document
     callback = _read(document, account=account, family_hint=family_hint)
     wrapped = document.get("data")
-    if isinstance(callback, Malformed) and isinstance(wrapped, dict):
-        return _read(wrapped, account=account, family_hint=family_hint)
-    return callback
+    if not isinstance(wrapped, dict):
+        return callback
+    inner = _read(wrapped, account=account, family_hint=family_hint)
+    return callback if isinstance(inner, Malformed) and isinstance(callback, Callback) else inner
 
 
 def _decode(body: bytes) -> dict[str, object] | Malformed:
@@ -124,9 +125,9 @@ def _integer(digits: str) -> float | int:
     return int(digits) if len(digits) <= INTEGER_DIGITS_MAX else float("inf")
 
 
-def _refuse_constant(_name: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")
+def _no_value(_name: str) -> None:
+    """NaN and Infinity are not JSON. They cost a callback only where it needs the field."""
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_PATIENT_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_no_value)
+_PATIENT_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_no_value)

@@ -220,6 +220,8 @@ class Api:
             rows.sort(key=self._order(window), reverse=switches.list_order == "newest_first")
             page = rows[start_at : start_at + size]
             more = start_at + size < len(rows)
+            if not page:
+                return envelope({"count": 0, "has_more": False})  # seen on a live account: no `result` at all
             return envelope(
                 {
                     "result": [self._document(collection, task) for task in page if task.listed],

@@ -619,8 +619,8 @@ def test_a_window_of_tasks_has_the_order_the_bounds_and_the_cursor_that_the_swit
         found, cursor = [], ""
         while True:
             data = page(cursor=cursor).json()["data"]
-            found += [task["id"] for task in data["result"]]
-            cursor = data["next_cursor"]
+            found += [task["id"] for task in data.get("result", [])]
+            cursor = data.get("next_cursor")
             if not data["has_more"]:
                 return found
 

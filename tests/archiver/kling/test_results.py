@@ -393,3 +393,66 @@ def test_an_array_of_results_may_stand_beside_task_result(beside: dict[str, obje
 
     assert [(asset.stem, asset.role) for asset in task.assets] == [("0", Role.IMAGE)]
     assert task.unknown_fields == ()
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        *(
+            None,
+            "",
+            " ",
+            "null",
+            "None",
+            "none",
+            "-",
+            "N/A",
+            "/bs2/a.png",
+            "a.png",
+            "//cdn.klingai.com/a.png",
+        ),
+        *(
+            "https://",
+            "http:/a",
+            "data:image/png;base64,AAAA",
+            "ftp://cdn.klingai.com/a.png",
+            0,
+            False,
+            [],
+            {},
+        ),
+    ],
+)
+@pytest.mark.parametrize("field", ["watermark_url", "watermark_url_1"])
+def test_a_watermark_that_is_no_url_is_no_watermark(nothing: object, field: str) -> None:
+    task = task_of({"images": [{"index": 0, "url": URL, field: nothing}]})
+
+    assert stems(task) == ["0"]
+    assert task.unknown_fields == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "milliseconds"),
+    [
+        (1_765_520_056_123, 1_765_520_056_123),
+        (1_765_520_056, 1_765_520_056_000),
+        (1_765_520_056_123_456, 1_765_520_056_123),
+        ("1765520056123456", 1_765_520_056_123),
+        (1.765520056123456e15, 1_765_520_056_123),
+        ("2025-12-12T06:14:16.123Z", 1_765_520_056_123),
+        ("2025-12-12T06:14:16.123999999z", 1_765_520_056_123),
+        ("2025-12-12t14:14:16+08:00", 1_765_520_056_000),
+        ("2025-12-12 06:14:16.1Z", 1_765_520_056_100),
+        ("2025-12-12T06:14:16", None),
+        ("2025-12-12", None),
+        ("2025-13-12T06:14:16Z", None),
+        ("1999-12-12T06:14:16Z", None),
+        ("0001-01-01T00:00:00+23:59", None),
+        ("9999-12-31T23:59:59-23:59", None),
+        ("soon", None),
+        ("2025-12-12T06:14:16Z" + " " * 10_000, None),
+        (1_765_520_056_123_456_789, None),
+    ],
+)
+def test_a_time_is_read_in_every_unit_and_as_text(written: object, milliseconds: int | None) -> None:
+    assert task_of({}, created_at=written).created_at == milliseconds

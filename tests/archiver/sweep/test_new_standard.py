@@ -226,6 +226,18 @@ def test_the_sweep_of_solutions_finds_them_under_their_name(open_account: Callab
     assert questions.desk.shown(finished[0])["family"] == SOLUTION
 
 
+@pytest.mark.parametrize("name", [TASKS, SOLUTIONS])
+def test_an_empty_window_has_no_row_and_no_warning(
+    open_account: Callable[..., Questions], name: str, lines: list[EventDict]
+) -> None:
+    questions = open_account(FAMILY, SOLUTION)
+
+    counts = questions.sweeper.sweep(name, full=True)
+
+    assert (counts.end, counts.rows, counts.malformed) == (SweepEnd.FINISHED, 0, 0)
+    assert [line for line in lines if line["log_level"] in ("warning", "error")] == []
+
+
 def test_a_dry_run_counts_a_task_once_though_list_and_tasks_show_it(questions: Questions) -> None:
     questions.history(3)
     counted: set[str] = set()

@@ -192,11 +192,13 @@ def test_an_id_that_the_api_will_not_take_keeps_no_other_from_its_answer(questio
     assert questions.states("poison") == {State.REPORTED}
 
 
+def _nested(depth: int) -> list[object]:
+    return [_nested(depth - 1)] if depth else []
+
+
 def test_a_row_that_cannot_be_read_is_not_taken_for_an_id_that_is_not_known(questions: Questions) -> None:
     broken, sound = questions.history(2, family=VIDEO)
-    questions.sim.override(
-        broken, {"id": broken, "status": "succeeded", "outputs": [], "create_time": 10**2000}
-    )
+    questions.sim.override(broken, {"id": broken, "status": "succeeded", "outputs": [], "x": _nested(100)})
     questions.tell(broken, sound, family=VIDEO)
 
     answers = questions.ask_batch()

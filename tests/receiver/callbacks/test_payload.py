@@ -80,10 +80,22 @@ def test_one_object_under_data_is_unwrapped() -> None:
     assert callback({"code": 0, "data": {"task_id": "inner", "task_status": "succeed"}}).task_id == "inner"
 
 
-def test_a_task_at_the_top_wins_over_one_under_data() -> None:
-    body = {"id": "outer", "status": "succeeded", "data": {"id": "inner", "status": "failed"}}
+@pytest.mark.parametrize("inner", [{"id": "inner", "status": "x"}, {"task_id": "inner", "task_status": "x"}])
+def test_an_envelope_with_an_id_of_its_own_is_about_the_task_inside(inner: dict[str, str]) -> None:
+    assert callback({"id": "outer", "status": "succeeded", "data": inner}).task_id == "inner"
 
-    assert callback(body).task_id == "outer"
+
+@pytest.mark.parametrize("inner", [{}, {"id": "inner"}, {"id": "a/b", "status": "x"}, [], "x", None])
+def test_data_that_is_no_task_leaves_the_one_at_the_top(inner: object) -> None:
+    assert callback({"id": "outer", "status": "succeeded", "data": inner}).task_id == "outer"
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_a_number_that_json_cannot_hold_costs_nothing_in_a_field_that_is_not_used(number: bytes) -> None:
+    found = read(b'{"task_id":"1","task_status":"succeed","updated_at":%b,"x":[%b]}' % (number, number))
+
+    assert isinstance(found, Callback)
+    assert found.updated_at is None
 
 
 def test_data_is_unwrapped_once_only() -> None:
@@ -156,8 +168,8 @@ def test_no_other_status_is_taken(written: bytes) -> None:
         b"5",
         b'{"task_id":"1","task_status":"succeed"',
         b'{"task_id":"1","task_status":"succeed"}}',
-        b'{"task_id":"1","task_status":"succeed","x":NaN}',
-        b'{"task_id":"1","task_status":"succeed","x":-Infinity}',
+        b'{"task_id":"1","task_status":NaN}',
+        b'{"task_id":-Infinity,"task_status":"succeed"}',
         b'{"task_id":"1","task_status":"\xff"}',
         '{"task_id":"1","task_status":"succeed"}'.encode("utf-16"),
         b"[" * 200_000,

@@ -1,5 +1,8 @@
 """Signatures of callbacks: what is valid, what is refused, and that no header raises."""
 
+import base64
+import hmac
+
 import pytest
 
 from receiver.callbacks.signatures import Signatures, SignatureVerdict
@@ -107,6 +110,25 @@ def test_a_good_entry_counts_whatever_stands_before_it(before: bytes) -> None:
     both = headers(signature=before + b" " + SIGNATURE)
 
     assert signatures().check(both, SIGNED_BODY) is SignatureVerdict.VALID
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_several_lines_of_signatures_count_together(place: int) -> None:
+    lines = [b"v1,AAAA", b""]
+    lines.insert(place, SIGNATURE)
+    sent = [*headers(without=b"webhook-signature"), *[(b"Webhook-Signature", line) for line in lines]]
+
+    assert signatures().check(sent, SIGNED_BODY) is SignatureVerdict.VALID
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b'{"id":"1","status":"\xe4"}', b"\x80"])
+def test_a_body_that_is_not_utf_8_can_be_rightly_signed(body: bytes) -> None:
+    key = base64.b64decode(SECRET.removeprefix("whsec_"))
+    mac = hmac.digest(key, b"9876543210.1781080794." + body, "sha256")
+    sent = headers(signature=b"v1," + base64.b64encode(mac))
+
+    assert signatures().check(sent, body) is SignatureVerdict.VALID
+    assert signatures().check(sent, body + b"\n") is SignatureVerdict.WRONG
 
 
 @pytest.mark.parametrize("signature", [b"v1,AAAA", b"v2" + SIGNATURE[2:], SIGNATURE[3:], b"\xff", b","])
