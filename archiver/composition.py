@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from archiver import log
 from archiver.archive.transfer import TransferLimits
+from archiver.config import doubts
 from archiver.config.settings import Settings, SettingsError
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.health import Health
@@ -23,7 +24,6 @@ from archiver.engine.threads import Guard, Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import Failure
-from archiver.families import collection_of
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy
@@ -144,6 +144,7 @@ def build_engine(
         version=VERSION,
         started_at=unix_ms(),
         leases=lambda: sum(worker.leases() for worker in workers.values()),
+        warnings=(functools.partial(doubts.problems, settings),),
     )
     upkeep_loop = UpkeepLoop(upkeep, stop=stop)
     # The upkeep is the process's. With one account its log lines name it; with several they would name a wrong one.
@@ -153,7 +154,6 @@ def build_engine(
     slots = TransferSlots(settings.transfer_concurrency)
     pools: list[PrestartedPool] = []
     for account in accounts:
-        _warn_of_unreadable(account)
         pools.append(_transfer_pool(account, threads=settings.transfer_concurrency))
         stages = build_stages(
             account,
@@ -190,13 +190,6 @@ def build_engine(
 
 def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:
     return PrestartedPool(threads, name="transfer", begin=functools.partial(log.bind, account=account.name))
-
-
-def _warn_of_unreadable(account: Account) -> None:
-    unreadable = [family for family in account.families if collection_of(family) is not None]
-    if unreadable and not account.client.has_api_key:
-        what = f"KLING_FAMILIES names {', '.join(unreadable)}, which can be read with KLING_API_KEY only."
-        log.get().warning("setting.unknown", account=account.name, message=what)
 
 
 def build_store(settings: Settings) -> S3Store:

@@ -6,6 +6,7 @@ its tasks are read: `tasks/…` at `/tasks` only, `solutions/…` at `/solutions
 """
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Mapping, Sequence, Set
 
@@ -16,6 +17,10 @@ SOLUTIONS = "solutions"
 COLLECTION_SWEEPS = {SOLUTIONS: "solutions/all", TASKS: "tasks/all"}
 """Collection → its sweep's name in the ledger, `status` and metrics. In the order of sweeping: `/tasks` may show
 solutions too, without their name."""
+
+
+_SIMILAR, _NEARLY_THE_SAME = 0.7, 0.85
+"""Of difflib: the share of letters that two names have in common."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,6 +114,22 @@ def collection_of(family: str | None) -> str | None:
     """`tasks` or `solutions`; None for a family with a path below `/v1/`."""
     first = (family or "").partition("/")[0]
     return first if first in COLLECTION_SWEEPS else None
+
+
+def similar(family: str) -> str | None:
+    """The known family whose name is most like this one; None if there is none."""
+    near = difflib.get_close_matches(family, sorted(FAMILIES), n=1, cutoff=_SIMILAR)
+    return near[0] if near else None
+
+
+def misspelled(family: str) -> str | None:
+    """The known family that an unknown one nearly is; None for one that Kling may have added.
+
+    Kling's names of new versions differ in their digits.
+    """
+    near = difflib.get_close_matches(family, sorted(FAMILIES), n=1, cutoff=_NEARLY_THE_SAME)
+    digits = [re.sub(r"[^0-9]", "", name) for name in (family, *near)]
+    return near[0] if near and digits[0] == digits[1] and family not in FAMILIES else None
 
 
 def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:

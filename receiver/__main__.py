@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from archiver import log
 from archiver.composition import Engine, build_engine, require_account
+from archiver.config import doubts
 from archiver.config.settings import Settings, SettingsError
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.pools import ThreadsRefused
@@ -83,7 +84,7 @@ def _configure_log(settings: Settings) -> None:
         level=settings.log_level,
         secrets=settings.secrets(),
     )
-    for sentence in settings.warnings:
+    for sentence in doubts.sentences(settings):
         log.get().warning("setting.unknown", message=sentence)
     if path := perishable_file(settings.ledger_url):
         log.get().warning(

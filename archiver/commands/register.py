@@ -1,7 +1,6 @@
 """`register`: follow a task whose callback may never come."""
 
 import contextlib
-import difflib
 from json import loads
 from typing import Annotated
 
@@ -23,7 +22,7 @@ from archiver.create.registration import (
     is_identifier,
     kept_request,
 )
-from archiver.families import FAMILIES
+from archiver.families import FAMILIES, similar
 
 
 def register(
@@ -104,6 +103,6 @@ def print_family_advice(family: str) -> None:
     """An unknown family may be misspelled."""
     if family in FAMILIES:
         return
-    near = difflib.get_close_matches(family, sorted(FAMILIES), n=1, cutoff=0.75)
-    hint = f"; did you mean {near[0]}?" if near else "."
+    near = similar(family)
+    hint = f"; did you mean {near}?" if near else "."
     print_note(f"this version does not know the family {family} and will ask for /v1/{family}{hint}")

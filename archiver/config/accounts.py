@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from archiver.config import values
+from archiver.config.checks import tokens_of
 from archiver.config.sources import AccountSources, KnownSettings, Layer, SettingsSources
 
 NAME: Final = "account"
@@ -77,19 +77,12 @@ def conflicts(accounts: Sequence[AccountSources]) -> Iterator[str]:
         name = first.given.value(NAME)
         if name is not None and name == second.given.value(NAME):
             yield f"{pair} have the same 'name': give each account its own name."
-        if _tokens(first) & _tokens(second):
+        if tokens_of(first.given) & tokens_of(second.given):
             yield (
                 f"{pair} have the same 'callback_token', but the token tells which account a callback is for: make a "
                 "different token for each."
             )
         yield from _prefix_conflict(_prefix(first), _prefix(second), pair=pair)
-
-
-def _tokens(account: AccountSources) -> set[str]:
-    try:
-        return set(values.comma_list(account.given.value("callback_token")))
-    except ValueError:
-        return set()
 
 
 def _prefix(account: AccountSources) -> object:

@@ -41,6 +41,32 @@ def missing_of_account(given: SettingsSources, need: Collection[Need]) -> Iterat
         )
 
 
+def corrections(given: SettingsSources) -> Iterator[str]:
+    """A sentence for each setting that is read otherwise than it was written."""
+    written = given.value("base_url")
+    if isinstance(written, str) and written.rstrip("/").endswith("/v1"):
+        yield f"{given.label('base_url')} ends in /v1, which every path of the API begins with: it is used without it."
+
+
+def shared_tokens(given: SettingsSources) -> Iterator[str]:
+    """A problem if the callback token, which every callback URL shows, opens the API too."""
+    admin = given.value("admin_token")
+    several = [account.given for account in given.accounts or ()]
+    if isinstance(admin, str) and any(admin in tokens_of(each) for each in (given, *several)):
+        yield (
+            f"{given.label('admin_token')} is also a callback token, which stands in the URL that Kling is given: make "
+            f"another one with {values.MAKE_A_TOKEN}"
+        )
+
+
+def tokens_of(given: SettingsSources) -> set[str]:
+    """The callback tokens as they were written; empty if they cannot be read."""
+    try:
+        return set(values.comma_list(given.value("callback_token")))
+    except ValueError:
+        return set()
+
+
 def contradictions(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     """A problem for each pair of settings that contradict each other."""
     access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))

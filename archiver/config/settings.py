@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     )
     base_url: Annotated[str, AfterValidator(values.base_url)] = _setting(
         "https://api-singapore.klingai.com",
-        "The URL of the API; may have a path. Plain http only to this machine.",
+        "The URL of the API, without `/v1`; may have a path. Plain http only to this machine.",
         expects="a URL such as https://api-singapore.klingai.com",
     )
     account: str = _setting(
@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     )
     families: Annotated[tuple[str, ...], BeforeValidator(values.families)] = _setting(
         ("images/generations", "images/editing/expand", "images/multi-image2image", "images/omni-image"),
-        "The families to sweep and to try; a comma list.",
+        "The families to sweep and to try; a comma list, or `all`.",
         expects="a comma-separated list of families",
         shown="images/generations,images/editing/expand,images/multi-image2image,images/omni-image",
     )
@@ -173,10 +173,10 @@ class Settings(BaseSettings):
         shown="klingai.com,kechuangai.com,inkwai.com,kwimgs.com",
     )
     asset_bytes_max: _Bytes = _setting(
-        64 * _MIB,
-        "The largest image accepted.",
+        512 * _MIB,
+        "The largest image accepted; an 8K PNG may have over 100 MiB.",
         expects="from 1 KiB to 1024 GiB",
-        shown="64 MiB",
+        shown="512 MiB",
         ge=1024,
         le=2**40,
     )
@@ -233,11 +233,8 @@ class Settings(BaseSettings):
         ge=0,
         le=3600,
     )
-    host: str = _setting(
-        "127.0.0.1",
-        "The address to listen on.",
-        expects="an IP address or a host name",
-        pattern=r"^[A-Za-z0-9.:_%-]{1,253}$",
+    host: Annotated[str, AfterValidator(values.host)] = _setting(
+        "127.0.0.1", "The address to listen on.", expects="an IP address or a host name"
     )
     port: Annotated[int, BeforeValidator(values.port)] = _setting(
         8080,
@@ -256,7 +253,11 @@ class Settings(BaseSettings):
     ] = _setting("info", "debug, info, warning or error.", expects="debug, info, warning or error")
 
     unknown: Annotated[tuple[str, ...], Field(exclude=True)] = ()
-    """A warning for each `KLING_…` variable that is not a setting."""
+    """A sentence for each `KLING_…` variable that is not a setting."""
+    misspelled: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    """A sentence for each that nearly is one."""
+    corrected: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    """A sentence for each setting that is read otherwise than it was written."""
     several: Annotated[tuple["Settings", ...], Field(exclude=True)] = ()
     """Of each table under `[[accounts]]`. Use `accounts`."""
 
@@ -280,6 +281,7 @@ class Settings(BaseSettings):
                 several.extend(settings_of_account)
                 problems += map(account.problem, found)
             problems += accounts.conflicts(given.accounts)
+        problems += checks.shared_tokens(given)
         try:
             settings = cls._build(given, several=tuple(several))
         except ValidationError as error:
@@ -310,7 +312,12 @@ class Settings(BaseSettings):
     def _build(cls, given: SettingsSources, *, several: tuple["Settings", ...] = ()) -> Self:
         """Raises ValidationError."""
         layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
-        own = {"unknown": tuple(given.unknown), "several": several}
+        own = {
+            "unknown": tuple(given.unknown),
+            "misspelled": tuple(given.misspelled),
+            "corrected": tuple(dict.fromkeys((*checks.corrections(given), *_corrected(several)))),
+            "several": several,
+        }
         sources = [InitSettingsSource(cls, layer) for layer in (own, *layers)]
         # Instead of the library's own sources, which read `os.environ`. mypy does not know this argument.
         arguments: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
@@ -325,36 +332,6 @@ class Settings(BaseSettings):
     def accounts(self) -> tuple["Settings", ...]:
         """The settings of each account; without `[[accounts]]`, only these."""
         return self.several or (self,)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Allowed settings that are probably a mistake, each as a sentence."""
-        idle = {
-            "KLING_FORWARD_SECRET": self.forward_secret is not None,
-            "KLING_FORWARD_LINKS": self.forward_links != "s3",
-        }
-        without_effect = (
-            f"{name} has no effect in this version yet." for name, is_set in idle.items() if is_set
-        )
-        prefixes = (
-            values.prefix_warning(account.s3_prefix, setting=self._label_of("s3_prefix", account))
-            for account in self.accounts
-        )
-        return (*self.unknown, *filter(None, prefixes), *self._duplicates(), *without_effect)
-
-    def _duplicates(self) -> Iterator[str]:
-        """A warning for each pair of accounts that are probably one: a copied table."""
-        for first, second in itertools.combinations(self.several, 2):
-            key = first.access_key or first.api_key
-            same_key = key is not None and key == (second.access_key or second.api_key)
-            if same_key and not set(first.families).isdisjoint(second.families):
-                yield (
-                    f"the accounts {first.name!r} and {second.name!r} have the same key and share families: their "
-                    "results are archived twice, once for each account."
-                )
-
-    def _label_of(self, name: str, account: "Settings") -> str:
-        return f"{name!r} of the account {account.name!r}" if self.several else PREFIX + name.upper()
 
     def secrets(self) -> tuple[str, ...]:
         """The values of all secrets."""
@@ -419,6 +396,10 @@ def _known(need: Collection[Need]) -> sources.KnownSettings:
         secrets=SECRET_NAMES,
         needed_secrets=[name for name, part in _SECRET_NEEDS.items() if part in need],
     )
+
+
+def _corrected(several: Iterable[Settings]) -> Iterator[str]:
+    return itertools.chain.from_iterable(account.corrected for account in several)
 
 
 def _invalid(

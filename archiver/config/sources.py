@@ -4,6 +4,7 @@ The environment overrides the file. Within either, a secret is given directly or
 name the source (`KLING_PORT`, or `port` in which file) but never repeat a value.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import pathlib
@@ -60,6 +61,9 @@ class SettingsSources:
     """The first layer that has a name wins."""
     problems: list[str] = dataclasses.field(default_factory=list)
     unknown: list[str] = dataclasses.field(default_factory=list)
+    """A sentence for each variable that is not a setting."""
+    misspelled: list[str] = dataclasses.field(default_factory=list)
+    """A sentence for each that nearly is one."""
     written: dict[str, str] = dataclasses.field(default_factory=dict)
     """Key → how messages name it."""
     accounts: list["AccountSources"] | None = None
@@ -100,7 +104,7 @@ def read(
     config = environ.get(CONFIG_NAME, "").strip()
     if not config:
         return given
-    path = pathlib.Path(config)
+    path = _at_home(config)
     document = _read_config(given, path)
     tables = document.pop(ACCOUNTS_KEY, None)
     _add_table(given, document, known=known, label=lambda key: f"{key!r} in {path}", where=f"in {path}")
@@ -126,10 +130,11 @@ def _read_environment(given: SettingsSources, environ: Mapping[str, str], *, kno
         if name.startswith(PREFIX) and name.isupper() and name != CONFIG_NAME and value.strip()
     }
     keys = frozenset(known.keys())
-    given.unknown.extend(
-        f"{_variable(key)} is not a setting{_did_you_mean(key, keys, spelled=_variable)}"
-        for key in sorted(own.keys() - keys)
-    )
+    for key in sorted(own.keys() - keys):
+        guess = _did_you_mean(key, keys, spelled=_variable)
+        (given.misspelled if guess else given.unknown).append(
+            f"{_variable(key)} is not a setting{guess or '.'}"
+        )
     _add_layer(given, {key: own[key] for key in own.keys() & keys}, known=known, label=_variable)
 
 
@@ -166,7 +171,7 @@ def _add_table(
     """Add a TOML table as a layer."""
     keys = frozenset(known.keys())
     given.problems.extend(
-        f"{key!r} {where} is not a setting{_did_you_mean(key, keys, spelled=repr)} Correct or remove it."
+        f"{key!r} {where} is not a setting{_did_you_mean(key, keys, spelled=repr) or '.'} Correct or remove it."
         for key in table
         if key not in keys
     )
@@ -199,7 +204,7 @@ def _secret(given: SettingsSources, path: object, *, label: str) -> str | None:
         given.problems.append(f"{label} must be the path of a file.")
         return None
     try:
-        with pathlib.Path(path).open("rb") as file:
+        with _at_home(path).open("rb") as file:
             text = file.read(_SECRET_BYTES_MAX).decode("utf-8").strip()
     except (OSError, ValueError) as error:
         given.problems.append(f"{label} names a file that {_unreadable(error, 'text')}.")
@@ -207,6 +212,13 @@ def _secret(given: SettingsSources, path: object, *, label: str) -> str | None:
     if not text:
         given.problems.append(f"{label} names a file that is empty: put the secret into it.")
     return text
+
+
+def _at_home(path: str) -> pathlib.Path:
+    """`~/x` as a shell reads it; raises nothing, because the path as it is will not be found."""
+    with contextlib.suppress(RuntimeError):
+        return pathlib.Path(path).expanduser()
+    return pathlib.Path(path)
 
 
 def _unreadable(error: Exception, kind: str) -> str:
@@ -221,4 +233,4 @@ def _unreadable(error: Exception, kind: str) -> str:
 
 def _did_you_mean(key: str, keys: Collection[str], *, spelled: _Label) -> str:
     near = difflib.get_close_matches(key, sorted(keys), n=1, cutoff=0.75)
-    return f"; did you mean {spelled(near[0])}?" if near else "."
+    return f"; did you mean {spelled(near[0])}?" if near else ""

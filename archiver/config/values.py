@@ -7,22 +7,25 @@ Each returns the value or raises `ValueError`. The message completes a sentence 
 import base64
 import binascii
 import ipaddress
+import pathlib
 import re
 import urllib.parse
 from collections.abc import Iterable
 
 from archiver import model
+from archiver.families import FAMILIES, misspelled
 from archiver.fetch.urls import EgressPolicy
 
 TOKEN_LENGTH_MIN = 16
 MAKE_A_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, not a token
-_UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_SIZE = re.compile(r"([0-9]{1,15})\s*(KiB|MiB|GiB|)", re.IGNORECASE)
+_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE = re.compile(r"([0-9]{1,15})\s*(KB|MB|GB|KiB|MiB|GiB|)", re.IGNORECASE)
 _URL = re.compile(r"[\x21-\x7e]{1,2000}")
 _TOKEN = re.compile(rf"[A-Za-z0-9_~.-]{{{TOKEN_LENGTH_MIN},256}}")
 _SECRET = re.compile(r"[\x21\x23-\x26\x28-\x7e]{1,4096}")
 """Visible ASCII without quotes, which are a mistake in an env file."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:[A-Za-z0-9:/._-]{1,1000}")
+_HOST = re.compile(r"[A-Za-z0-9.:_%-]{1,253}")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=@+,:/-]{0,400}")
 
 
@@ -42,7 +45,9 @@ def size_bytes(value: object) -> int:
     """`64 MiB`, `65536` or 65536 → a number of bytes."""
     written = _SIZE.fullmatch(str(value).strip()) if isinstance(value, str | int) else None
     if isinstance(value, bool) or written is None:
-        raise ValueError("must be a number of bytes, also with KiB, MiB or GiB: for example 64 MiB")
+        raise ValueError(
+            "must be a number of bytes, also with KB, KiB, MB, MiB, GB or GiB: for example 64 MiB"
+        )
     return int(written[1]) * _UNITS[written[2].lower()]
 
 
@@ -67,7 +72,26 @@ def folder(value: object) -> object:
     """Whether the folder exists is checked when it is used."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("must be the path of a folder")
-    return value
+    return at_home(value)
+
+
+def at_home(path: str) -> str:
+    """`~/x` as a shell reads it: no shell has read a unit file, a compose file or TOML."""
+    try:
+        return str(pathlib.Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError as error:
+        raise ValueError("begins with ~, and the home folder is not known: write the whole path") from error
+
+
+def host(written: str) -> str:
+    """An IP address or a host name, without a port."""
+    name, _, port_ = written.rpartition(":")
+    if port_.isdecimal() and (":" not in name or name.endswith("]")):
+        raise ValueError("must be an IP address or a host name alone: write the port into KLING_PORT")
+    is_name = ":" not in written
+    if not _HOST.fullmatch(written) or not (is_name or _is_address(written)):
+        raise ValueError("must be an IP address or a host name, for example 0.0.0.0 or ::")
+    return written
 
 
 def in_lower_case(value: object) -> object:
@@ -78,12 +102,16 @@ def in_lower_case(value: object) -> object:
 def families(value: object) -> list[str]:
     """API paths of families, each as in the callback URL."""
     entries = comma_list(value)
+    if entries == ["all"]:
+        return list(FAMILIES)
     for entry in entries:
         bare = entry.strip("/").removeprefix("v1/")
-        if model.FAMILY.fullmatch(entry) and bare == entry:
+        if model.FAMILY.fullmatch(entry) and bare == entry and not misspelled(entry):
             continue
-        if model.FAMILY.fullmatch(bare):
+        if model.FAMILY.fullmatch(bare) and bare != entry:
             raise ValueError(f"must name families without /v1: write {bare}, not {entry[:100]!r}")
+        if meant := misspelled(bare):
+            raise ValueError(f"must name families as Kling does: write {meant}, not {entry[:100]!r}")
         raise ValueError(
             f"must be a comma-separated list of families such as images/generations; {entry[:100]!r} is not a family"
         )
@@ -137,11 +165,11 @@ def admin_token(value: object) -> str:
 
 
 def base_url(written: str) -> str:
-    """https, or http to this machine only."""
+    """https, or http to this machine only; without the `/v1` that the client adds itself."""
     parts = _split(written)
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise ValueError("must begin with https:// (plain http is for this machine only, 127.0.0.1)")
-    return written.rstrip("/")
+    return written.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 def web_url(written: str) -> str:
@@ -166,16 +194,6 @@ def prefix(written: str) -> str:
     return written
 
 
-def prefix_warning(written: str, *, setting: str) -> str | None:
-    """A prefix without a trailing slash is allowed, but rarely intended."""
-    if not written or written.endswith("/"):
-        return None
-    return (
-        f"{setting} does not end with a slash, so keys begin with {written}images/…: "
-        f"write {written}/ to make a folder."
-    )
-
-
 def ledger_url(written: str) -> str:
     """`sqlite:///` and the path of a file."""
     scheme, _, path = written.partition("://")
@@ -185,7 +203,7 @@ def ledger_url(written: str) -> str:
         )
     if scheme != "sqlite" or not path.startswith("/") or len(path) < 2 or not _is_file(path[1:]):
         raise ValueError("must be sqlite:/// and the path of a file, for example sqlite:////data/ledger.db")
-    return written
+    return f"sqlite:///{at_home(path[1:])}"
 
 
 def forward_url(_written: str) -> str:
@@ -228,6 +246,14 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_file(path: str) -> bool:

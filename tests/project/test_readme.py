@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from archiver.__main__ import app
+from archiver.config import doubts
 from archiver.config.settings import SETTINGS, Settings
 from tests.harness.repository import ROOT
 
@@ -37,7 +38,8 @@ def test_the_example_of_several_accounts_is_one_that_starts(tmp_path: Path) -> N
     settings = Settings.load({"KLING_CONFIG": str(config)})
 
     assert [account.name for account in settings.accounts] == ["team-eu", "team-cn"]
-    assert settings.warnings == ()
+    assert [problem.account for problem in doubts.problems(settings)] == ["team-eu"], "its token is public"
+    assert doubts.notes(settings) == ()
 
 
 def test_the_commands_table_has_every_command() -> None:

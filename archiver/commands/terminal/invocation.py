@@ -36,7 +36,7 @@ class Invocation:
         """Load the settings and configure the log. Raises SettingsError, also if `need` is missing."""
         settings = Settings.load(self.environment, need=need)
         configure_log(settings)
-        for warning in settings.unknown:
+        for warning in (*settings.unknown, *settings.misspelled):
             print_note(warning)
         return settings
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from archiver.config import doubts
 from archiver.config.accounts import KEYS
 from archiver.config.settings import SETTINGS, Need, Settings, SettingsError
 
@@ -68,7 +69,7 @@ def test_each_account_has_settings_as_if_it_were_the_only_one(path: pathlib.Path
     assert {(each.port, each.s3_bucket, each.families) for each in (settings, eu, us)} == {
         (9000, "results", ("images/omni-image",))
     }
-    assert settings.warnings == ()
+    assert doubts.sentences(settings) == ()
 
 
 def test_one_account_by_environment_is_its_own_only_account() -> None:
@@ -314,7 +315,7 @@ def test_the_problems_of_all_accounts_come_at_once(path: pathlib.Path) -> None:
 
 
 def test_the_warning_about_a_prefix_without_slash_names_the_account(path: pathlib.Path) -> None:
-    (warning,) = load(path, EU.replace('"eu/"', '"eu"') + US).warnings
+    (warning,) = doubts.sentences(load(path, EU.replace('"eu/"', '"eu"') + US))
 
     assert warning.startswith("'s3_prefix' of the account 'eu' does not end with a slash")
 
@@ -361,6 +362,6 @@ def test_two_accounts_with_one_key_are_a_warning_since_everything_would_be_archi
     twin = US.replace(f'access_key = "{HIDDEN}-ak"', f'api_key = "{HIDDEN}-eu"')
     twin = twin.replace(f'secret_key = "{HIDDEN}-sk"', "")
 
-    (warning,) = load(path, EU + twin).warnings
+    (warning,) = doubts.sentences(load(path, EU + twin))
     assert warning.startswith("the accounts 'eu' and 'us' have the same key and share families")
-    assert load(path, EU + twin + 'families = "videos/text2video"').warnings == ()
+    assert doubts.sentences(load(path, EU + twin + 'families = "videos/text2video"')) == ()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from archiver.config.settings import SETTINGS, Need, Settings, SettingsError
+from archiver.families import FAMILIES
 from archiver.fetch import urls
 
 TOKEN = "a-token-of-24-characters"
@@ -63,7 +64,7 @@ def test_four_variables_are_enough_and_the_rest_has_the_defaults_of_the_contract
     assert settings.ledger_url == "sqlite:///kling-ledger.db"
     assert (settings.sweep_interval_seconds, settings.sweep_full_interval_seconds) == (300, 86_400)
     assert (settings.query_rate_per_second, settings.transfer_concurrency) == (2, 16)
-    assert (settings.asset_bytes_max, settings.video_bytes_max) == (64 * 2**20, 2 * 2**30)
+    assert (settings.asset_bytes_max, settings.video_bytes_max) == (512 * 2**20, 2 * 2**30)
     assert settings.callback_bytes_max == 256 * 2**10
     assert settings.asset_hosts == ("klingai.com", "kechuangai.com", "inkwai.com", "kwimgs.com")
     assert (settings.drain_seconds, settings.shutdown_seconds) == (2, 20)
@@ -122,7 +123,7 @@ def test_the_defaults_written_in_the_table_are_the_defaults() -> None:
     }
     defaults, spelled_out = Settings.load(ENOUGH), Settings.load(ENOUGH | written)
 
-    assert written["KLING_ASSET_BYTES_MAX"] == "64 MiB"
+    assert written["KLING_ASSET_BYTES_MAX"] == "512 MiB"
     assert defaults == spelled_out
 
 
@@ -203,18 +204,9 @@ def test_an_empty_variable_is_an_unset_one() -> None:
 def test_an_unknown_variable_is_a_warning_with_a_guess_and_without_its_value() -> None:
     settings = load(SWEEP_INTERVAL="the-value", QUITE_ELSE="the-value")
 
-    assert settings.warnings == (
-        "KLING_QUITE_ELSE is not a setting.",
+    assert settings.unknown == ("KLING_QUITE_ELSE is not a setting.",)
+    assert settings.misspelled == (
         "KLING_SWEEP_INTERVAL is not a setting; did you mean KLING_SWEEP_INTERVAL_SECONDS?",
-    )
-
-
-def test_a_setting_of_what_is_not_built_yet_is_warned_about() -> None:
-    settings = load(FORWARD_SECRET="a-secret", FORWARD_LINKS="presigned")
-
-    assert settings.warnings == (
-        "KLING_FORWARD_SECRET has no effect in this version yet.",
-        "KLING_FORWARD_LINKS has no effect in this version yet.",
     )
 
 
@@ -379,15 +371,22 @@ def test_whatever_stands_in_the_environment_the_answer_is_settings_or_sentences(
 
 @pytest.mark.parametrize(
     ("written", "read"),
-    [("65536", 65536), ("64 KiB", 65536), ("64KiB", 65536), ("1 mib", 2**20), ("3 GiB", 3 * 2**30)],
+    [
+        ("65536", 65536),
+        ("64 KiB", 65536),
+        ("64KiB", 65536),
+        ("1 mib", 2**20),
+        ("3 GiB", 3 * 2**30),
+        ("64 KB", 64_000),
+        ("64MB", 64_000_000),
+        ("2 gb", 2_000_000_000),
+    ],
 )
-def test_sizes_are_bytes_or_have_a_binary_unit(written: str, read: int) -> None:
+def test_sizes_are_bytes_or_have_a_binary_or_a_decimal_unit(written: str, read: int) -> None:
     assert load(ASSET_BYTES_MAX=written).asset_bytes_max == read
 
 
-@pytest.mark.parametrize(
-    "written", ["64 MB", "64k", "-1", "1.5 GiB", "MiB", "9" * 400, "1", "99999 GiB", "٣"]
-)
+@pytest.mark.parametrize("written", ["64 M", "64k", "-1", "1.5 GiB", "MiB", "9" * 400, "1", "99999 GiB", "٣"])
 def test_other_sizes_are_refused(written: str) -> None:
     assert problem(VIDEO_BYTES_MAX=written).startswith("KLING_VIDEO_BYTES_MAX must be ")
 
@@ -408,7 +407,8 @@ def test_other_sizes_are_refused(written: str) -> None:
         ("S3_ADDRESSING_STYLE", ["auto", "path", "virtual"], ["host"]),
         ("S3_REGION", ["eu-central-1", "auto", "garage"], ["a b", "../x"]),
         ("ACCOUNT", ["default", "team-2.eu"], ["", ".", "a/b", "a b", "ä", "x" * 65]),
-        ("HOST", ["0.0.0.0", "::", "localhost"], ["http://x", "a b", "[::1]"]),  # noqa: S104 - only parsed
+        ("HOST", ["0.0.0.0", "::", "fe80::1%eth0", "localhost"], ["http://x", "a b", "[::1]", "a:b:c"]),  # noqa: S104 - only parsed
+        ("HOST", [], ["127.0.0.1:8080", "localhost:80", "[::1]:8080", ":8080"]),
         ("SPOOL_DIR", ["/var/spool/kling", "relative"], []),
         ("S3_BUCKET", ["results", "my.bucket-1", "arn:aws:s3:eu-west-1:1:accesspoint/x"], ["s3://b", "a/b"]),
         ("S3_PREFIX", ["kling/", "a/b/c/", "kling-", "day=1/"], ["/a/", "a//b/", "../", "a/./", "//", "a b/"]),
@@ -440,6 +440,76 @@ def test_a_family_with_v1_before_it_is_told_how_to_write_it() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("images/generation", "images/generations"),
+        ("image/generations", "images/generations"),
+        ("images/genrations", "images/generations"),
+        ("images/edit/expand", "images/editing/expand"),
+        ("images/omniimage", "images/omni-image"),
+        ("video/text2video", "videos/text2video"),
+        ("tasks/videos", "tasks/video"),
+    ],
+)
+def test_a_family_that_is_nearly_a_known_one_is_refused_with_that_one(written: str, meant: str) -> None:
+    assert problem(FAMILIES=f"images/generations,{written}") == (
+        f"KLING_FAMILIES must name families as Kling does: write {meant}, not '{written}'."
+    )
+
+
+@pytest.mark.parametrize(
+    "written", ["images/omni-image2", "videos/image3video", "solutions/new", "audio/music"]
+)
+def test_a_family_that_kling_may_have_added_is_taken(written: str) -> None:
+    assert load(FAMILIES=written).families == (written,)
+
+
+def test_all_families_are_those_that_this_version_knows() -> None:
+    assert load(FAMILIES="all").families == tuple(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("https://api-singapore.klingai.com/v1", "https://api-singapore.klingai.com"),
+        ("https://gateway/kling/v1/", "https://gateway/kling"),
+    ],
+)
+def test_a_base_url_that_ends_in_v1_is_used_without_it_and_that_is_said(written: str, read: str) -> None:
+    settings = load(BASE_URL=written)
+
+    assert settings.base_url == read
+    assert settings.corrected == (
+        "KLING_BASE_URL ends in /v1, which every path of the API begins with: it is used without it.",
+    )
+    assert load(BASE_URL=read).corrected == ()
+
+
+def test_an_admin_token_that_is_a_callback_token_is_refused() -> None:
+    assert problem(ADMIN_TOKEN=TOKEN, CALLBACK_TOKEN=f"another-token-0123456789,{TOKEN}").startswith(
+        "KLING_ADMIN_TOKEN is also a callback token"
+    )
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No shell has read a unit file, a compose file or TOML."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "token").write_text("token-out-of-a-file-in-the-home")
+    config(tmp_path, 'spool_dir = "~/spool"\nledger_url = "sqlite:///~/kling.db"')
+    environ = {name: text for name, text in ENOUGH.items() if name != "KLING_CALLBACK_TOKEN"}
+    settings = Settings.load(
+        environ | {"KLING_CONFIG": "~/kling.toml", "KLING_CALLBACK_TOKEN_FILE": "~/token"}
+    )
+
+    assert settings.spool_dir == tmp_path / "spool"
+    assert settings.ledger_url == f"sqlite:///{tmp_path}/kling.db"
+    assert settings.callback_token[0].get_secret_value() == "token-out-of-a-file-in-the-home"
+    assert "home folder is not known" in problem(SPOOL_DIR="~nobody-of-this-name/spool")
+
+
 def test_lists_lose_spaces_and_repetitions_and_keep_their_order() -> None:
     settings = load(FAMILIES=" images/omni-image ,, images/generations,images/omni-image ")
 
@@ -462,14 +532,6 @@ def test_the_asset_hosts_taken_are_those_the_address_policy_takes() -> None:
     settings = load(ASSET_HOSTS="klingai.com,http://127.0.0.1:9000")
 
     assert urls.EgressPolicy.parse(settings.asset_hosts).suffixes == {"klingai.com"}
-
-
-def test_a_prefix_without_its_slash_is_taken_literally_and_warned_about() -> None:
-    settings = load(S3_PREFIX="kling")
-
-    assert settings.s3_prefix == "kling"
-    assert [text for text in settings.warnings if "write kling/" in text] == list(settings.warnings)
-    assert load(S3_PREFIX="kling/").warnings == ()
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])

@@ -1,0 +1,178 @@
+"""Settings that are allowed and probably a mistake. Pure functions.
+
+What cannot be meant is refused (`values`, `checks`, `accounts`). What may be meant, and does quiet harm where it is
+not, is a problem `settings`: `status --check` shows it until the setting is changed. What the daemon has put right by
+itself, or is a matter of taste, is a note: only the log says it.
+"""
+
+import ipaddress
+import itertools
+import re
+import urllib.parse
+from collections.abc import Iterator
+
+from pydantic import SecretStr
+
+from archiver.config import values
+from archiver.config.settings import Settings
+from archiver.config.sources import PREFIX
+from archiver.families import FAMILIES, collection_of, similar
+from archiver.model import Problem
+
+CODE = "settings"
+OUR_PATHS = frozenset({"api", "callbacks", "console", "files", "healthz", "metrics", "readyz", "v1"})
+"""First segments of what the daemon serves."""
+_MAKE_A_TOKEN = f"Make one of your own: {values.MAKE_A_TOKEN}"
+_EXAMPLE = re.compile(
+    r"a-token-of-its-own|change.?me|example|placeholder|replace.?me|your.?(own.?)?token", re.IGNORECASE
+)
+"""In the tokens of README and of other people's instructions."""
+_PRIVATE_NAMES = ("localhost", "local", "internal", "test", "home.arpa")
+
+
+def sentences(settings: Settings) -> tuple[str, ...]:
+    """All of it, for the log and `--check`."""
+    return (*notes(settings), *map(_sentence, problems(settings)))
+
+
+def _sentence(problem: Problem) -> str:
+    end = "" if problem.message.endswith("?") else "."
+    return f"{problem.message}{end} {problem.what_to_do}"
+
+
+def notes(settings: Settings) -> tuple[str, ...]:
+    """What needs no action."""
+    return (*settings.unknown, *settings.corrected, *_prefixes(settings))
+
+
+def problems(settings: Settings) -> tuple[Problem, ...]:
+    """What an operator should change."""
+    return (
+        *(
+            _problem(sentence, "Correct the name, or remove the variable.")
+            for sentence in settings.misspelled
+        ),
+        *itertools.chain.from_iterable(_of_account(account, settings) for account in settings.accounts),
+        *_of_admin_token(settings),
+        *_twins(settings),
+        *_idle(settings),
+    )
+
+
+def _problem(message: str, what_to_do: str, *, account: str | None = None) -> Problem:
+    return Problem(code=CODE, message=message, what_to_do=what_to_do, account=account)
+
+
+def _label(name: str, account: Settings, settings: Settings) -> str:
+    return f"{name!r} of the account {account.name!r}" if settings.several else PREFIX + name.upper()
+
+
+def _of_account(account: Settings, settings: Settings) -> Iterator[Problem]:
+    name = account.name if settings.several else None
+    for message, what_to_do in itertools.chain(
+        _unknown_families(account, _label("families", account, settings)),
+        _unreadable_families(account, _label("families", account, settings)),
+        _public_url(account.public_url, _label("public_url", account, settings)),
+        _example_tokens(account, _label("callback_token", account, settings)),
+    ):
+        yield _problem(message, what_to_do, account=name)
+
+
+def _unknown_families(account: Settings, label: str) -> Iterator[tuple[str, str]]:
+    for family in account.families:
+        if family not in FAMILIES:
+            near = similar(family)
+            guess = f": did you mean {near}?" if near else ""
+            yield (
+                f"{label} names {family}, a family that this version does not know{guess}",
+                "Correct it, or take it out; if Kling has a new family of this name, take a newer version.",
+            )
+
+
+def _unreadable_families(account: Settings, label: str) -> Iterator[tuple[str, str]]:
+    unreadable = [family for family in account.families if collection_of(family) is not None]
+    is_all = set(account.families).issuperset(FAMILIES)
+    if unreadable and not is_all and account.api_key is None and account.access_key is not None:
+        yield (
+            f"{label} names {', '.join(unreadable)}, which can be read with an API Key only",
+            "Set KLING_API_KEY instead of the pair of keys, or take them out.",
+        )
+
+
+def _public_url(url: str | None, label: str) -> Iterator[tuple[str, str]]:
+    """The path is not repeated: it may hold the token."""
+    if url is None:
+        return
+    parts = urllib.parse.urlsplit(url)
+    segments = [segment for segment in parts.path.split("/") if segment]
+    ours = sorted(OUR_PATHS.intersection(segments))
+    if ours:
+        yield (
+            f"{label} ends in a path of the daemon's own ({'/'.join(ours)}), so callbacks would not arrive",
+            "Leave out what follows the host: the daemon adds /callbacks, the token and the family itself.",
+        )
+    elif segments:
+        yield (
+            f"{label} has a path, and the daemon does not know it",
+            "Take it out, unless a proxy removes it before the daemon.",
+        )
+    if parts.scheme == "http" and not _is_private(parts.hostname or ""):
+        yield (
+            f"{label} is plain http at a public address, so the callback token travels unencrypted",
+            "Put a proxy with TLS in front of the daemon (deploy/ has examples), and write https://.",
+        )
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith(tuple(f".{name}" for name in _PRIVATE_NAMES))
+
+
+def _example_tokens(account: Settings, label: str) -> Iterator[tuple[str, str]]:
+    if any(_is_example(token) for token in account.callback_token):
+        yield f"{label} is a token from an example, which others know too", _MAKE_A_TOKEN
+
+
+def _of_admin_token(settings: Settings) -> Iterator[Problem]:
+    if settings.admin_token is not None and _is_example(settings.admin_token):
+        yield _problem("KLING_ADMIN_TOKEN is a token from an example, which others know too", _MAKE_A_TOKEN)
+
+
+def _is_example(token: SecretStr) -> bool:
+    return _EXAMPLE.search(token.get_secret_value()) is not None
+
+
+def _twins(settings: Settings) -> Iterator[Problem]:
+    """Each pair of accounts that are probably one: a copied table."""
+    for first, second in itertools.combinations(settings.several, 2):
+        key = first.access_key or first.api_key
+        same_key = key is not None and key == (second.access_key or second.api_key)
+        if same_key and not set(first.families).isdisjoint(second.families):
+            yield _problem(
+                f"the accounts {first.name!r} and {second.name!r} have the same key and share families: their "
+                "results are archived twice, once for each account",
+                "Remove one of the tables, or give each its own key or families.",
+            )
+
+
+def _idle(settings: Settings) -> Iterator[Problem]:
+    idle = {
+        "KLING_FORWARD_SECRET": settings.forward_secret is not None,
+        "KLING_FORWARD_LINKS": settings.forward_links != "s3",
+    }
+    for name, is_set in idle.items():
+        if is_set:
+            yield _problem(f"{name} has no effect in this version yet", "Remove it.")
+
+
+def _prefixes(settings: Settings) -> Iterator[str]:
+    """A prefix without a trailing slash is allowed, but rarely intended."""
+    for account in settings.accounts:
+        prefix = account.s3_prefix
+        if prefix and not prefix.endswith("/"):
+            yield (
+                f"{_label('s3_prefix', account, settings)} does not end with a slash, so keys begin with "
+                f"{prefix}images/…: write {prefix}/ to make a folder."
+            )

@@ -1,0 +1,148 @@
+"""Settings that are allowed and probably a mistake: what is said of each, and that nothing is said of the others."""
+
+import pathlib
+import re
+
+import pytest
+
+from archiver.config import doubts
+from archiver.config.settings import Settings
+from tests.harness.repository import ROOT
+
+ENOUGH = {
+    "KLING_API_KEY": "an-api-key",
+    "KLING_CALLBACK_TOKEN": "0123456789abcdef0123456789abcdef",
+    "KLING_S3_BUCKET": "results",
+}
+PAIR = {"KLING_API_KEY": "", "KLING_ACCESS_KEY": "ak", "KLING_SECRET_KEY": "sk"}
+
+
+def said(**more: str) -> list[str]:
+    """The problems of a sufficient environment with `more`, whose names lack the prefix."""
+    settings = Settings.load(ENOUGH | {f"KLING_{name}": value for name, value in more.items()})
+    found = doubts.problems(settings)
+    assert {problem.code for problem in found} <= {"settings"}
+    assert all(problem.what_to_do for problem in found)
+    assert {problem.account for problem in found} <= {None}, "it is clear which, where there is one"
+    return [problem.message for problem in found]
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "message"),
+    [
+        ("FAMILIES", "images/new", "KLING_FAMILIES names images/new, a family that this version does not know"),
+        ("FAMILIES", "images/expand", "a family that this version does not know: did you mean images/editing/expand?"),
+        ("PUBLIC_URL", "https://kling.example.com/callbacks", "ends in a path of the daemon's own (callbacks)"),
+        ("PUBLIC_URL", "https://kling.example.com/x/callbacks/hidden", "of the daemon's own (callbacks)"),
+        ("PUBLIC_URL", "https://kling.example.com/v1", "ends in a path of the daemon's own (v1)"),
+        ("PUBLIC_URL", "https://kling.example.com/hidden", "has a path, and the daemon does not know it"),
+        ("PUBLIC_URL", "http://kling.example.com", "plain http at a public address"),
+        ("PUBLIC_URL", "http://8.8.8.8:8080", "plain http at a public address"),
+        ("CALLBACK_TOKEN", "change-me-0123456789", "KLING_CALLBACK_TOKEN is a token from an example"),
+        ("CALLBACK_TOKEN", "0123456789abcdef,your-token-0123456789", "is a token from an example"),
+        ("ADMIN_TOKEN", "example-admin-token", "KLING_ADMIN_TOKEN is a token from an example"),
+        ("SWEEP_INTERVAL", "60", "is not a setting; did you mean KLING_SWEEP_INTERVAL_SECONDS?"),
+        ("FORWARD_SECRET", "a-secret", "KLING_FORWARD_SECRET has no effect in this version yet"),
+        ("FORWARD_LINKS", "presigned", "KLING_FORWARD_LINKS has no effect in this version yet"),
+    ],
+)  # fmt: skip
+def test_what_may_be_meant_and_does_quiet_harm_is_a_problem_without_a_secret(
+    name: str, written: str, message: str
+) -> None:
+    (only,) = said(**{name: written})
+
+    assert message in only
+    assert "hidden" not in only
+    assert "0123456789" not in only
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("FAMILIES", "images/generations,videos/text2video"),
+        ("FAMILIES", "tasks/image,solutions/virtual_try_on"),
+        ("FAMILIES", "all"),
+        ("PUBLIC_URL", "https://kling.example.com/"),
+        ("PUBLIC_URL", "http://127.0.0.1:8080"),
+        ("PUBLIC_URL", "http://10.0.0.1:8080"),
+        ("PUBLIC_URL", "http://receiver:8080"),
+        ("PUBLIC_URL", "http://kling.internal"),
+        ("CALLBACK_TOKEN", "KDvJ1oYlqWnqZ5tPZ8m3Qk2x7Ww0aBcD"),
+        ("ADMIN_TOKEN", "0123456789abcdef"),
+        ("BASE_URL", "https://api-singapore.klingai.com/v1"),
+        ("S3_PREFIX", "kling"),
+        ("QUITE_ELSE", "of another program"),
+    ],
+)
+def test_what_works_as_it_is_meant_is_no_problem(name: str, written: str) -> None:
+    assert said(**{name: written}) == []
+
+
+def test_families_of_the_new_standard_need_an_api_key_unless_all_are_named() -> None:
+    pair = {name.removeprefix("KLING_"): value for name, value in PAIR.items()}
+
+    assert said(**pair, FAMILIES="images/generations,tasks/image") == [
+        "KLING_FAMILIES names tasks/image, which can be read with an API Key only"
+    ]
+    assert said(**pair, FAMILIES="all") == []
+
+
+def test_what_the_daemon_puts_right_or_leaves_to_taste_is_only_logged() -> None:
+    settings = Settings.load(
+        ENOUGH
+        | {
+            "KLING_S3_PREFIX": "kling",
+            "KLING_BASE_URL": "https://gateway/v1",
+            "KLING_QUITE_ELSE": "x",
+        }
+    )
+
+    assert settings.s3_prefix == "kling"
+    assert [re.split(r" (?:is|ends|does) ", note)[0] for note in doubts.notes(settings)] == [
+        "KLING_QUITE_ELSE",
+        "KLING_BASE_URL",
+        "KLING_S3_PREFIX",
+    ]
+    assert doubts.sentences(settings) == doubts.notes(settings)
+
+
+def test_of_several_accounts_each_problem_names_its_own(tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "kling.toml"
+    config.write_text(
+        """
+        [[accounts]]
+        name = "eu"
+        api_key = "key-of-eu"
+        callback_token = "token-0123456789-of-eu"
+        s3_prefix = "eu/"
+        base_url = "https://gateway/v1"
+
+        [[accounts]]
+        name = "us"
+        api_key = "key-of-us"
+        callback_token = "token-0123456789-of-us"
+        s3_prefix = "us/"
+        families = ["images/generations", "images/new"]
+        """
+    )
+    settings = Settings.load({"KLING_CONFIG": str(config), "KLING_S3_BUCKET": "results"})
+
+    (problem,) = doubts.problems(settings)
+    assert problem.account == "us"
+    assert problem.message.startswith("'families' of the account 'us' names images/new")
+    assert doubts.notes(settings) == (
+        "'base_url' ends in /v1, which every path of the API begins with: it is used without it.",
+    )
+
+
+def test_every_token_written_out_in_the_documents_is_known_as_an_example() -> None:
+    texts = [path.read_text() for path in (ROOT / "README.md", *(ROOT / "deploy").glob("*.*"))]
+    written = [
+        token
+        for text in texts
+        for token in re.findall(r"(?i)(?:callback|admin)_token\W{1,4}([A-Za-z0-9_~.-]{16,256})", text)
+    ]
+
+    assert written, "this test looks for nothing"
+    for token in written:
+        assert said(CALLBACK_TOKEN=token) != []
