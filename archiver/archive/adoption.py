@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from archiver.archive.folder import TaskFolder
 from archiver.archive.manifest import Manifest
 from archiver.archive.transfer import Transfer
-from archiver.failures import ForeignObject, StoreMismatch
+from archiver.failures import ForeignObject, ObjectUnexpected
 from archiver.model import Lease, StoredAsset
 
 
@@ -78,7 +78,7 @@ class Adopter:
     def _bring_back(self, lease: Lease, asset: StoredAsset, folder: TaskFolder) -> None:
         leased = next((leased for leased in lease.assets if leased.asset.stem == asset.stem), None)
         if leased is None:
-            raise StoreMismatch(f"{asset.key} of the manifest is missing, and upstream no longer names it")
+            raise ObjectUnexpected(f"{asset.key} of the manifest is missing, and upstream no longer names it")
         self.transfer.bring(lease, leased, folder=folder.path, look_first=True, sha256=asset.sha256)
 
 

@@ -27,9 +27,9 @@ from archiver.failures import (
     Hold,
     LeaseLost,
     LedgerUnavailable,
+    ObjectUnexpected,
     ResultsMissing,
     Stopped,
-    StoreMismatch,
     decide,
     reason_of,
 )
@@ -112,7 +112,7 @@ class FolderWorker:
     def _amend(self, lease: Lease, folder: TaskFolder) -> None:
         contents = folder.contents()
         if folder.size_of(folder.manifest_key, contents) is None:
-            raise StoreMismatch(f"{folder.manifest_key} is to be amended, and is missing")
+            raise ObjectUnexpected(f"{folder.manifest_key} is to be amended, and is missing")
         found = self.adopter.read(lease, folder, contents)
         named = {asset.stem for asset in found.assets}
         wanted = [leased for leased in lease.assets if leased.asset.stem not in named]
@@ -149,7 +149,7 @@ class FolderWorker:
         key = folder.amendment_key(number)
         content = dataclasses.replace(self._manifest(lease, brought), amends=manifest.FILE_NAME)
         if folder.put_manifest(content, look_first=True, key=key) is PutOutcome.ADOPTED:
-            raise StoreMismatch(f"{key} has just been put by another attempt: to be read first")
+            raise ObjectUnexpected(f"{key} has just been put by another attempt: to be read first")
         return key
 
     # --- incomplete.json --------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """How the store fails."""
 
+from typing import ClassVar
+
 from archiver.failures.failure import Disposition, Failure, Outside
 
 
@@ -23,10 +25,49 @@ class StoreError(Failure):
     )
 
 
+class StoreAnswerUnreadable(StoreError):
+    reason = "store_answer_unreadable"
+    what_to_do = (
+        "What answers at KLING_S3_ENDPOINT_URL is no S3 store (a web page, another service's port, a proxy): set it to "
+        "the store's S3 endpoint."
+    )
+
+
+class StoreRefused(Failure):
+    """A 4xx or 501 that is about the request, not about rights or the bucket. Every put gets it, most likely."""
+
+    reason = "store_refused"
+    disposition = Disposition.HOLD
+    what_to_do = (
+        "The store, or a proxy before it, refuses the request itself (the message has its words): check that "
+        "KLING_S3_ENDPOINT_URL is an S3 endpoint, and what the bucket (KLING_S3_BUCKET) and any proxy between allow."
+    )
+
+
+class StoreEncryptionRefused(StoreRefused):
+    reason = "store_encryption_refused"
+    what_to_do = (
+        "The store cannot encrypt objects of the bucket (KLING_S3_BUCKET): look at the bucket's default encryption and "
+        "its KMS key (there, enabled, not about to be deleted), and grant these credentials kms:GenerateDataKey and "
+        "kms:Decrypt on it."
+    )
+
+
+class StoreAddressingRefused(StoreRefused):
+    """Aliyun OSS, Tencent COS, Huawei OBS, Volcengine TOS."""
+
+    reason = "store_addressing_refused"
+    what_to_do = (
+        "The store wants the bucket's name in the host name: set KLING_S3_ADDRESSING_STYLE=virtual, with "
+        "KLING_S3_ENDPOINT_URL without the bucket."
+    )
+
+
 class UploadTooLarge(Failure):
-    """413, mostly of a proxy before the store. It concerns large files only, so it holds no other task."""
+    """413, mostly of a proxy before the store. Small files may pass, so one alone holds no other task."""
 
     reason = "upload_too_large"
+    outside = Outside.STORE
     disposition = Disposition.BURY
     what_to_do = (
         "The store, or a proxy before it, accepts no upload of this size: raise the proxy's limit (nginx: "
@@ -55,6 +96,18 @@ class StoreMismatch(Failure):
     """The store answered 200, but has other bytes, another size or nothing."""
 
     reason = "store_mismatch"
+    outside: ClassVar[Outside | None] = Outside.STORE
+    what_to_do = (
+        "The store (KLING_S3_ENDPOINT_URL) acknowledges objects, and then has other bytes or none: check that it is "
+        "the store itself and no cache or proxy that changes bodies, and that nothing deletes or rewrites them."
+    )
+
+
+class ObjectUnexpected(StoreMismatch):
+    """What lies there is not what a manifest or an earlier attempt says: no fault of the store now."""
+
+    outside: ClassVar[Outside | None] = None
+    what_to_do = ""
 
 
 class BucketMissing(Failure):
@@ -63,12 +116,38 @@ class BucketMissing(Failure):
     what_to_do = "Create the bucket, or correct KLING_S3_BUCKET, KLING_S3_ENDPOINT_URL and KLING_S3_REGION."
 
 
+class StoreRegionWrong(BucketMissing):
+    reason = "store_region_wrong"
+    what_to_do = (
+        "The bucket (KLING_S3_BUCKET) is in another region: set KLING_S3_REGION to it (the message names it where the "
+        "store told it), and KLING_S3_ENDPOINT_URL to that region's endpoint where it is set."
+    )
+
+
 class BucketForbidden(Failure):
     reason = "bucket_forbidden"
     disposition = Disposition.HOLD
     what_to_do = (
         "The store refuses these credentials for the bucket (KLING_S3_BUCKET): check the AWS credentials and their "
         "policy (deploy/iam-policy.json lists the rights needed)."
+    )
+
+
+class StoreCredentialsMissing(BucketForbidden):
+    """boto3 found none, or could not get any. Nothing was asked."""
+
+    reason = "store_credentials_missing"
+    what_to_do = (
+        "No usable AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile "
+        "(AWS_PROFILE, with AWS_SHARED_CREDENTIALS_FILE readable for this user), or give the machine a role."
+    )
+
+
+class StoreCredentialsExpired(BucketForbidden):
+    reason = "store_credentials_expired"
+    what_to_do = (
+        "The AWS credentials have expired: renew them (AWS_SESSION_TOKEN with its key, or `aws sso login`), or use "
+        "ones that renew themselves (a role). What stands in the environment is read at start only: restart."
     )
 
 

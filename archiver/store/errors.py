@@ -1,8 +1,11 @@
 """boto3's exceptions → `Failure`. For answers that are not S3's, boto3 leaks parser errors and plain ValueErrors."""
 
 import contextlib
+import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
+from urllib.parse import urlsplit
 
 from boto3.exceptions import Boto3Error
 from botocore import exceptions as aws
@@ -15,31 +18,44 @@ from archiver.failures import (
     BucketMissing,
     Failure,
     ObjectInColdStorage,
+    StoreAddressingRefused,
+    StoreAnswerUnreadable,
     StoreClockSkewed,
+    StoreCredentialsExpired,
+    StoreCredentialsMissing,
+    StoreEncryptionRefused,
     StoreError,
     StoreFull,
+    StoreRefused,
+    StoreRegionWrong,
     StoreUnreachable,
     UploadTooLarge,
 )
 
 _CODES: Mapping[str, type[Failure]] = {
-    # Also the wrong region, and a name that no bucket can have.
     "NoSuchBucket": BucketMissing,
-    "InvalidBucketName": BucketMissing,
-    "PermanentRedirect": BucketMissing,
-    "AuthorizationHeaderMalformed": BucketMissing,
-    "IllegalLocationConstraintException": BucketMissing,
+    "InvalidBucketName": BucketMissing,  # a name that no bucket can have
+    "PermanentRedirect": StoreRegionWrong,
+    "TemporaryRedirect": StoreRegionWrong,
+    "IllegalLocationConstraintException": StoreRegionWrong,
+    "AuthorizationHeaderMalformed": StoreRegionWrong,
     "AccessDenied": BucketForbidden,
     "AccountProblem": BucketForbidden,
     "AllAccessDisabled": BucketForbidden,
-    "ExpiredToken": BucketForbidden,
     "InvalidAccessKeyId": BucketForbidden,
     "InvalidSecurity": BucketForbidden,
     "InvalidToken": BucketForbidden,
     "NotSignedUp": BucketForbidden,
     "SignatureDoesNotMatch": BucketForbidden,
-    "TokenRefreshRequired": BucketForbidden,
+    "ExpiredToken": StoreCredentialsExpired,
+    "ExpiredTokenException": StoreCredentialsExpired,
+    "SecurityTokenExpired": StoreCredentialsExpired,  # Aliyun
+    "TokenRefreshRequired": StoreCredentialsExpired,
     "RequestTimeTooSkewed": StoreClockSkewed,
+    "SecondLevelDomainForbidden": StoreAddressingRefused,  # Aliyun OSS
+    "PathStyleDomainForbidden": StoreAddressingRefused,  # Tencent COS
+    "VirtualHostDomainRequired": StoreAddressingRefused,  # Huawei OBS
+    "InvalidPathAccess": StoreAddressingRefused,  # Volcengine TOS
     "EntityTooLarge": UploadTooLarge,
     "InvalidObjectState": ObjectInColdStorage,
     # Ceph, generic 507, MinIO.
@@ -47,15 +63,36 @@ _CODES: Mapping[str, type[Failure]] = {
     "InsufficientStorage": StoreFull,
     "XMinioStorageFull": StoreFull,
     "XMinioAdminBucketQuotaExceeded": StoreFull,
+    # Of the line or of the moment, with the status of a refusal.
+    "RequestTimeout": StoreError,
+    "IncompleteBody": StoreError,
+    "BadDigest": StoreError,
+    "XAmzContentSHA256Mismatch": StoreError,
+    "SlowDown": StoreError,
+    "Throttling": StoreError,
+    "RequestLimitExceeded": StoreError,
 }
 _STATUSES: Mapping[int, type[Failure]] = {
-    301: BucketMissing,
     401: BucketForbidden,
     403: BucketForbidden,
+    404: BucketMissing,
+    408: StoreError,
+    409: StoreError,
+    412: StoreError,
     413: UploadTooLarge,
+    423: StoreError,
+    425: StoreError,
+    429: StoreError,
+    501: StoreRefused,
+    505: StoreRefused,
     507: StoreFull,
+    511: StoreRefused,
 }
-"""For answers without a code, such as every answer to HEAD. Anything else is a `StoreError`."""
+"""For answers without a known code, such as every answer to HEAD. A 404 about an object never gets here."""
+
+_ENCRYPTION = re.compile(r"\bkms|encrypt", re.IGNORECASE)
+_KMS_RIGHT = re.compile(r"\bkms:\w")
+_VIRTUAL_HOST = re.compile(r"virtual[- ]?(host|style)", re.IGNORECASE)
 
 _UNREACHABLE = (
     aws.ConnectionError,
@@ -87,29 +124,106 @@ PARSE_ERRORS = (
 """What boto3 raises over an answer that is not S3's: its own parser errors, and Python's (a length of 400 digits)."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class StorePlace:
+    """Where the store is, as the settings say."""
+
+    endpoint_url: str
+    bucket: str
+
+    def doubt(self) -> str:
+        """A sentence for the operator where the endpoint holds what no endpoint should; else empty."""
+        parts = urlsplit(self.endpoint_url)
+        if parts.path.strip("/"):
+            return (
+                f"KLING_S3_ENDPOINT_URL ends in the path {parts.path}, which hardly belongs there: set scheme and host "
+                "alone (the bucket's name stands in KLING_S3_BUCKET only). Otherwise: "
+            )
+        if (parts.hostname or "").startswith(f"{self.bucket.lower()}."):
+            return (
+                f"KLING_S3_ENDPOINT_URL begins with the bucket's name ({self.bucket}): take it out of the host, it "
+                "stands in KLING_S3_BUCKET. Otherwise: "
+            )
+        return ""
+
+
 @contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated(what: str, place: StorePlace) -> Iterator[None]:
     """Raise a `Failure` for what boto3 raises; its message begins with `what`."""
     try:
         yield
     except aws.ClientError as error:
-        raise _failure_of(error, what) from error
+        raise _failure_of(error, what, place) from error
     except _UNREACHABLE as error:
         raise StoreUnreachable(f"{what}: {described(error)}") from error
     except NO_CREDENTIALS as error:
-        raise BucketForbidden(f"{what}: {described(error)}") from error
+        raise StoreCredentialsMissing(f"{what}: {described(error)}") from error
     except aws.ParamValidationError as error:
         # Nearly always the bucket's name: all else that we pass is made of safe characters.
         wrong = BucketMissing if "bucket" in str(error).lower() else StoreError
         raise wrong(f"{what}: {described(error)}") from error
     except PARSE_ERRORS as error:
-        raise StoreError(f"{what}: the answer is not one of an S3 store ({described(error)})") from error
+        message = f"{what}: the answer is not one of an S3 store ({described(error)})"
+        raise _doubted(StoreAnswerUnreadable, message, place) from error
 
 
-def _failure_of(error: aws.ClientError, what: str) -> Failure:
-    kind = _CODES.get(code(error)) or _STATUSES.get(status(error)) or StoreError
+def bucket_missing(what: str, place: StorePlace) -> Failure:
+    """For a 404 that says no more."""
+    return _doubted(BucketMissing, f"{what}: the store has no such bucket", place)
+
+
+def _failure_of(error: aws.ClientError, what: str, place: StorePlace) -> Failure:
     words = model.text(error.response.get("Error", {}).get("Message"), limit=300)
-    return kind(f"{what}: the store answered {status(error)} {code(error)} {words}".rstrip())
+    kind = _kind(code(error), status(error), words)
+    if kind is StoreError and _is_web_page(error):
+        kind = StoreAnswerUnreadable
+    message = f"{what}: the store answered {status(error)} {code(error)} {words}".rstrip()
+    if region := _region(error):
+        message += f" (the bucket's region: {region})"
+    return _doubted(kind, message, place)
+
+
+def _is_web_page(error: aws.ClientError) -> bool:
+    """boto3 tells a web page with status 200 as a 500."""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return code(error) == str(status(error)) and headers.get("content-type", "").startswith("text/html")
+
+
+def _kind(code: str, status: int, words: str) -> type[Failure]:
+    known = _CODES.get(code)
+    if code.startswith("KMS.") or (known is BucketForbidden and _KMS_RIGHT.search(words)):
+        return StoreEncryptionRefused
+    if known is not None:
+        return known
+    refused = _STATUSES.get(status) or _kind_of_status(status)
+    if issubclass(refused, StoreRefused | BucketForbidden):
+        if _VIRTUAL_HOST.search(words):
+            return StoreAddressingRefused
+        if _ENCRYPTION.search(f"{code} {words}"):
+            return StoreEncryptionRefused
+    return refused
+
+
+def _kind_of_status(status: int) -> type[Failure]:
+    if 300 <= status < 400:
+        return BucketMissing
+    return StoreRefused if 400 <= status < 500 else StoreError
+
+
+def _doubted(kind: type[Failure], message: str, place: StorePlace) -> Failure:
+    """`kind`, which names the endpoint first where that looks wrong and would explain it."""
+    explained = issubclass(kind, BucketMissing | BucketForbidden | StoreRefused | StoreAnswerUnreadable)
+    if not explained or issubclass(kind, StoreEncryptionRefused | StoreCredentialsExpired | StoreClockSkewed):
+        return kind(message)
+    return kind(message, what_to_do=place.doubt() + kind.what_to_do)
+
+
+def _region(error: aws.ClientError) -> str:
+    """Where the store says that the bucket is; empty where it does not say."""
+    # The stubs know only the fields that every error has.
+    told: Mapping[str, object] = {**error.response.get("Error", {})}
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return model.text(told.get("Region") or headers.get("x-amz-bucket-region"), limit=40)
 
 
 def code(error: aws.ClientError) -> str:

@@ -90,8 +90,7 @@ class Store(Protocol):
     are strongly consistent, except that `list` lags behind `put` on some stores: ask `head` before you count an
     unlisted object as missing.
 
-    Every method raises only `Failure`: `StoreUnreachable`, `BucketMissing`, `BucketForbidden` (also for missing
-    credentials), `StoreClockSkewed`, `StoreFull`, `ObjectInColdStorage`, `StoreError`, and those named with the method.
+    Every method raises only `Failure`: those of `failures.store`, of which some are said with their method.
     """
 
     def check(self) -> None:

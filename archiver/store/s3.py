@@ -29,11 +29,11 @@ import boto3
 from botocore import exceptions as aws
 
 from archiver.clock import seconds_passed
-from archiver.failures import BucketMissing, ForeignObject, PutTimeout, StoreError, StoreMismatch
+from archiver.failures import ForeignObject, ObjectUnexpected, PutTimeout, StoreError, StoreMismatch
 from archiver.store import expect_continue
 from archiver.store.body import Body, raising_its_cause
 from archiver.store.client import CONNECT_SECONDS, open_client, sign_by_digest
-from archiver.store.errors import code, status, translated
+from archiver.store.errors import StorePlace, bucket_missing, code, status, translated
 from archiver.store.protocol import (
     PRESIGNED_SECONDS_MAX,
     ConditionalPut,
@@ -63,6 +63,7 @@ class S3Store:
         self._client = client
         self._bucket = bucket
         self._clock = clock
+        self._place = StorePlace(endpoint_url=client.meta.endpoint_url, bucket=bucket)
         sign_by_digest(client)
         expect_continue.register(client)
         # Once: each new paginator searches botocore's folders for the service's model.
@@ -106,19 +107,19 @@ class S3Store:
 
     def check(self) -> None:
         """HEAD; if refused, LIST one key, because only an answer with a body names the reason."""
-        with translated(f"bucket {self._bucket}"):
+        with self._translated(f"bucket {self._bucket}"):
             try:
                 self._client.head_bucket(Bucket=self._bucket)
             except aws.ClientError as error:
                 if status(error) == 404:
-                    raise BucketMissing(f"bucket {self._bucket}: the store has no such bucket") from error
+                    raise bucket_missing(f"bucket {self._bucket}", self._place) from error
                 if status(error) in {400, 401, 403}:
                     self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 raise
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:
         upload = self._ending_in_time(upload)
-        with translated(f"put {upload.key}"):
+        with self._translated(f"put {upload.key}"):
             if look_first or not self._conditional:
                 found = self._look(upload.key)
                 if found is not None:
@@ -126,7 +127,7 @@ class S3Store:
             return self._create(upload, is_retry=look_first)
 
     def head(self, key: str) -> StoredObject | None:
-        with translated(f"head {key}"):
+        with self._translated(f"head {key}"):
             return self._look(key)
 
     def list(self, folder: str) -> dict[str, int]:
@@ -134,25 +135,25 @@ class S3Store:
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         pages = self._listing.paginate(Bucket=self._bucket, Prefix=prefix)
-        with translated(f"list {prefix}"):
+        with self._translated(f"list {prefix}"):
             for page in pages:
                 yield from [(row["Key"], row["Size"]) for row in page.get("Contents", [])]
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         content = bytearray()
-        with translated(f"read {key}"):
+        with self._translated(f"read {key}"):
             for chunk in self._chunks(key):
                 content += chunk
                 if len(content) > bytes_max:
-                    raise StoreMismatch(f"read {key}: larger than the {bytes_max} bytes allowed")
+                    raise ObjectUnexpected(f"read {key}: larger than the {bytes_max} bytes allowed")
         return bytes(content)
 
     def digest(self, key: str) -> tuple[str, int]:
-        with translated(f"read {key}"):
+        with self._translated(f"read {key}"):
             return self._digest(key)
 
     def presigned(self, key: str, *, seconds: int) -> str:
-        with translated(f"presign {key}"):
+        with self._translated(f"presign {key}"):
             return self._client.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": self._bucket, "Key": key},
@@ -174,7 +175,7 @@ class S3Store:
             family="probe",
             check=lambda: None,
         )
-        with translated(f"probe {key}"):
+        with self._translated(f"probe {key}"):
             for _ in range(2):
                 try:
                     self._put_object(upload, conditional=True, is_retry=True)
@@ -185,6 +186,9 @@ class S3Store:
                         return ConditionalPut.REFUSED
                     raise
         return ConditionalPut.IGNORED
+
+    def _translated(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return translated(what, self._place)
 
     def _ending_in_time(self, upload: Upload) -> Upload:
         """The upload, whose check also raises once the put has lasted `PUT_SECONDS_MAX`."""
@@ -200,12 +204,13 @@ class S3Store:
         return dataclasses.replace(upload, check=check)
 
     def _create(self, upload: Upload, *, is_retry: bool) -> Put:
+        conditional = self._conditional  # another thread's put may clear it meanwhile
         try:
-            etag = self._put_object(upload, conditional=self._conditional, is_retry=is_retry)
+            etag = self._put_object(upload, conditional=conditional, is_retry=is_retry)
         except aws.ClientError as error:
             if status(error) == 412:
                 return self._overtaken(upload)
-            if status(error) == 501 and self._conditional:
+            if status(error) == 501 and conditional:
                 return self._create_without_condition(upload, is_retry=is_retry)
             raise
         return self._confirmed(upload, etag)
@@ -310,7 +315,7 @@ class S3Store:
 def _adopted(key: str, found: StoredObject, *, sha256: str, size: int) -> Put:
     """Our earlier attempt, if its bytes match its own sha256."""
     if found.sha256 != sha256:
-        raise StoreMismatch(
+        raise ObjectUnexpected(
             f"put {key}: an earlier attempt left a damaged object (its bytes do not match its own sha256); "
             "remove it"
         )
