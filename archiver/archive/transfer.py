@@ -33,8 +33,6 @@ class TransferLimits:
 
     image_bytes_max: int
     video_bytes_max: int
-    image_seconds_max: float = 120.0
-    video_seconds_max: float = 1800.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +119,6 @@ class Transfer:
         return self.fetcher.fetch(
             leased.asset.url,
             bytes_max=self.limits.video_bytes_max if long else self.limits.image_bytes_max,
-            seconds_max=self.limits.video_seconds_max if long else self.limits.image_seconds_max,
             suspect_sha256=leased.incomplete_sha256 if accepted else sha256,
         )
 

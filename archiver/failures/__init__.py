@@ -47,6 +47,7 @@ from archiver.failures.api import (
 from archiver.failures.cdn import (
     AssetGone,
     BodyIncomplete,
+    FetchEnded,
     FetchFailed,
     FetchRefused,
     FetchTimeout,
@@ -155,6 +156,7 @@ __all__ = [
     "Disposition",
     "ExternalIdTaken",
     "Failure",
+    "FetchEnded",
     "FetchFailed",
     "FetchRefused",
     "FetchTimeout",

@@ -31,6 +31,12 @@ class FetchTimeout(Failure):
     host_verdict = HostVerdict.DOWN
 
 
+class FetchEnded(FetchTimeout):
+    """Bytes came steadily up to the end of the time for one file: the host is slow, not down."""
+
+    host_verdict = HostVerdict.ANSWERS
+
+
 class FetchFailed(Failure):
     """No connection, reset, TLS, 429 or 5xx."""
 

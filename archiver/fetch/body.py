@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import httpcore2
 
-from archiver.failures import BodyIncomplete, FetchTimeout, TooLarge
+from archiver.failures import BodyIncomplete, TooLarge
 from archiver.fetch.connections import HttpExchange
 from archiver.fetch.spool import BLOCK_BYTES, Reservation
 
@@ -70,18 +70,17 @@ def _fill(view: memoryview, exchange: HttpExchange) -> None:
 
 
 def store_unannounced(
-    exchange: HttpExchange, reservation: Reservation, *, bytes_max: int, is_overdue: Callable[[], bool]
+    exchange: HttpExchange, reservation: Reservation, *, bytes_max: int, check: Callable[[], object]
 ) -> RunningDigests:
-    """Block by block. `is_overdue`: the fetch is past its deadline.
+    """Block by block. `check` raises where the time is up: one read may give thousands of pieces.
 
-    Raises BodyIncomplete, FetchTimeout, SpoolFull, TooLarge.
+    Raises BodyIncomplete, SpoolFull, TooLarge.
     """
     digests = RunningDigests()
     received, block = 0, list[bytes]()
     for piece in _pieces(exchange):
         received += len(piece)
-        if is_overdue():
-            raise FetchTimeout(f"{received} bytes had come when the time for the whole fetch was up")
+        check()
         if received > bytes_max:
             raise TooLarge(f"the body is larger than {bytes_max} bytes")
         block.append(piece)

@@ -6,7 +6,6 @@
 """
 
 import _thread
-import dataclasses
 import ipaddress
 import socket
 import ssl
@@ -17,44 +16,11 @@ from typing import Any
 import httpcore2
 
 from archiver.fetch.addresses import AddressClass, classify
+from archiver.fetch.pace import Timeout, note_bytes, seconds_of
 from archiver.fetch.urls import PolicyRefusal, RefusalCause
 
 RESOLUTIONS_MAX = 64
 """Name look-ups under way at once. getaddrinfo has no timeout: while DNS is dead, each leaves a waiting thread."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Allowance:
-    """How long a blocking call may take: `idle_seconds`, and never past `until`.
-
-    httpcore2 carries it in place of a number of seconds. It is asked before each call, so a server that drips single
-    bytes does not get past the deadline.
-    """
-
-    until: float
-    idle_seconds: float
-    clock: Callable[[], float]
-
-    def within(self, seconds: float) -> "Allowance":
-        """For a step that may take `seconds` in all."""
-        return Allowance(
-            until=min(self.until, self.clock() + seconds), idle_seconds=seconds, clock=self.clock
-        )
-
-    def seconds(self) -> float:
-        """More than 0. Raises httpcore2.TimeoutException if none are left."""
-        left = min(self.idle_seconds, self.until - self.clock())
-        if left <= 0:
-            raise httpcore2.TimeoutException("the time allowed is used up")
-        return left
-
-
-Timeout = float | Allowance | None
-
-
-def seconds_of(timeout: Timeout) -> float | None:
-    """Raises httpcore2.TimeoutException if none are left."""
-    return timeout.seconds() if isinstance(timeout, Allowance) else timeout
 
 
 Resolver = Callable[[str, int], Sequence[str]]
@@ -72,7 +38,9 @@ class BoundedStream(httpcore2.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: Timeout = None) -> bytes:
-        return self._stream.read(max_bytes, timeout=seconds_of(timeout))
+        data = self._stream.read(max_bytes, timeout=seconds_of(timeout))
+        note_bytes(timeout, len(data))
+        return data
 
     def write(self, buffer: bytes, timeout: Timeout = None) -> None:
         self._stream.write(buffer, timeout=seconds_of(timeout))

@@ -21,7 +21,7 @@ from typing import Any
 
 import httpcore2
 
-from archiver.fetch.connecting import Allowance, BoundedStream, Timeout, seconds_of
+from archiver.fetch.connecting import BoundedStream
 from archiver.fetch.heads import (
     HEAD_BYTES_MAX,
     Head,
@@ -30,6 +30,7 @@ from archiver.fetch.heads import (
     read_head,
     says_close,
 )
+from archiver.fetch.pace import Allowance, Timeout, note_bytes, seconds_of
 from archiver.fetch.urls import Origin
 
 READ_BYTES = 128 * 1024
@@ -97,7 +98,9 @@ class SplitStream(httpcore2.NetworkStream):
             view[:count], self._ahead = self._ahead[:count], self._ahead[count:]
             return count
         self._socket.settimeout(seconds_of(timeout))
-        return self._socket.recv_into(view)
+        count = self._socket.recv_into(view)
+        note_bytes(timeout, count)
+        return count
 
     def write(self, buffer: bytes, timeout: Timeout = None) -> None:
         self._stream.write(buffer, timeout)

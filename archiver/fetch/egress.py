@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import httpcore2
 
-from archiver.fetch.connecting import Allowance, PinnedBackend, Resolver, resolve
+from archiver.fetch.connecting import PinnedBackend, Resolver, resolve
 from archiver.fetch.connections import HttpExchange, IdleConnections, Peer, SplitStream
+from archiver.fetch.pace import Allowance
 from archiver.fetch.urls import VettedUrl
 from archiver.version import USER_AGENT
 

@@ -1,7 +1,8 @@
 """A URL becomes a checked file in the spool, or a `Failure` that says why not. Two rules:
 
 1. `fetch` returns when length, digests, format and wholeness are known.
-2. Every wait ends: each blocking call after the idle time, the whole fetch, redirects included, at its deadline.
+2. Every wait ends: each blocking call after the idle time, a body that does not keep the pace after two minutes, the
+   whole fetch, redirects included, after half an hour.
 
 Every failure carries its host, except `SpoolFull`: it holds the whole stage, and a host would narrow that hold.
 
@@ -24,6 +25,7 @@ from archiver.failures import (
     AssetGone,
     BodyIncomplete,
     Failure,
+    FetchEnded,
     FetchFailed,
     FetchRefused,
     FetchTimeout,
@@ -33,14 +35,17 @@ from archiver.failures import (
     TooLarge,
 )
 from archiver.fetch.body import GROWTH_BYTES, RunningDigests, store_announced, store_unannounced
-from archiver.fetch.connecting import Allowance, Resolver, resolve
+from archiver.fetch.connecting import Resolver, resolve
 from archiver.fetch.connections import HttpExchange
 from archiver.fetch.egress import EgressTransport
 from archiver.fetch.heads import HeadRefused
+from archiver.fetch.pace import Allowance
 from archiver.fetch.spool import Reservation, Spool
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, VettedUrl, redirected
 from archiver.media.identify import Media, identify
 
+SECONDS_MAX = 1800.0
+"""Of one fetch. What keeps the pace all the time has 18 MB by then, what needs longer is too slow to be had."""
 SUSPECT_INCOMPLETE = "incomplete_upstream"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -129,7 +134,7 @@ class Fetcher:
         self._transport.close()
 
     def fetch(
-        self, url: str, *, bytes_max: int, seconds_max: float = 120.0, suspect_sha256: str | None = None
+        self, url: str, *, bytes_max: int, seconds_max: float = SECONDS_MAX, suspect_sha256: str | None = None
     ) -> FetchedFile:
         """The file at `url`. The caller closes it.
 
@@ -139,24 +144,25 @@ class Fetcher:
         Raises UrlRefused, AssetGone, FetchRefused, FetchTimeout, FetchFailed, FileUnusable, BodyIncomplete, NotMedia,
         TooLarge, SpoolFull.
         """
-        deadline = self._clock() + seconds_max
+        transfer = Allowance(
+            until=self._clock() + seconds_max, idle_seconds=self._limits.idle_seconds, clock=self._clock
+        )
         vetted = self._policy.vet(url)
         for _ in range(self._limits.redirects_max + 1):
-            with _failures_of(vetted.origin.host), self._get(vetted, deadline) as exchange:
+            with _failures_of(vetted.origin.host, transfer), self._get(vetted, transfer) as exchange:
                 if exchange.status not in _REDIRECTS:
                     return self._receive(
                         exchange,
                         host=vetted.origin.host,
                         bytes_max=bytes_max,
                         suspect_sha256=suspect_sha256,
-                        deadline=deadline,
+                        transfer=transfer,
                     )
                 vetted = self._follow(vetted, exchange)
         host = vetted.origin.host
         raise FileUnusable(f"more than {self._limits.redirects_max} redirects, the last to {host}", host=host)
 
-    def _get(self, vetted: VettedUrl, deadline: float) -> contextlib.AbstractContextManager[HttpExchange]:
-        transfer = Allowance(until=deadline, idle_seconds=self._limits.idle_seconds, clock=self._clock)
+    def _get(self, vetted: VettedUrl, transfer: Allowance) -> contextlib.AbstractContextManager[HttpExchange]:
         return self._transport.get(vetted, connect_seconds=self._limits.connect_seconds, transfer=transfer)
 
     def _follow(self, vetted: VettedUrl, exchange: HttpExchange) -> VettedUrl:
@@ -176,9 +182,10 @@ class Fetcher:
         host: str,
         bytes_max: int,
         suspect_sha256: str | None,
-        deadline: float,
+        transfer: Allowance,
     ) -> FetchedFile:
         length = _announced_length(exchange, host=host, bytes_max=bytes_max)
+        transfer.begin_body()
         with contextlib.ExitStack() as on_failure:
             reservation = on_failure.enter_context(
                 self._spool.reserve(min(bytes_max, GROWTH_BYTES) if length is None else length)
@@ -188,7 +195,7 @@ class Fetcher:
                     exchange,
                     reservation,
                     bytes_max=bytes_max,
-                    is_overdue=lambda: self._clock() >= deadline,
+                    check=transfer.seconds,
                 )
             else:
                 digests = store_announced(exchange, reservation, length=length)
@@ -207,7 +214,7 @@ def _text(location: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _failures_of(host: str) -> Iterator[None]:
+def _failures_of(host: str, transfer: Allowance) -> Iterator[None]:
     """Adds the host to failures, and turns other exceptions into failures.
 
     Only network errors keep their message: protocol errors quote the peer.
@@ -220,6 +227,9 @@ def _failures_of(host: str) -> Iterator[None]:
         failure.host = failure.host or host
         raise
     except (httpcore2.TimeoutException, TimeoutError) as error:
+        if transfer.ended_alive:
+            came = f"{transfer.bytes} bytes had come from {host}"
+            raise FetchEnded(f"{came} when the time for one file was up", host=host) from error
         raise FetchTimeout(f"{host} was too slow: {str(error) or type(error).__name__}", host=host) from error
     except (httpcore2.NetworkError, OSError) as error:
         raise FetchFailed(f"{host} cannot be read: {str(error)[:200]}", host=host) from error

@@ -14,9 +14,10 @@ import httpcore2
 import httpx2
 
 from archiver.failures import BucketForbidden, BucketMissing, Failure, StoreError, StoreUnreachable
-from archiver.fetch.connecting import Allowance, BoundedStream
+from archiver.fetch.connecting import BoundedStream
 from archiver.fetch.connections import HttpExchange, SplitStream
-from archiver.fetch.fetcher import Fetcher
+from archiver.fetch.fetcher import SECONDS_MAX, Fetcher
+from archiver.fetch.pace import Allowance
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy, VettedUrl
 from archiver.store import Put, Upload
@@ -119,7 +120,7 @@ class Cdn(Fetcher):
         self._transfer_seconds = transfer_seconds
 
     @contextlib.contextmanager
-    def _get(self, vetted: VettedUrl, deadline: float) -> Iterator[HttpExchange]:
+    def _get(self, vetted: VettedUrl, transfer: Allowance) -> Iterator[HttpExchange]:
         self.calls += 1
         host = vetted.origin.host
         kind = self._world.trouble(Part.CDN, host=host)
@@ -128,10 +129,9 @@ class Cdn(Fetcher):
             raise httpcore2.ConnectTimeout("silent")
         task = self._world.tasks[vetted.target.decode().partition("/bs2/")[2].partition(".png")[0]]
         if task.trouble == "dripping":
-            self._world.timeline.sleep(deadline - self._world.timeline.now / 1000)
+            self._world.timeline.sleep(SECONDS_MAX)
             raise httpcore2.ReadTimeout("too slow as a whole")
         self._world.timeline.sleep(self._transfer_seconds)
-        transfer = Allowance(until=deadline, idle_seconds=1, clock=lambda: self._world.timeline.now / 1000)
         if kind == "unreachable":
             raise httpcore2.ConnectError("refused")
         stream = SplitStream(BoundedStream(httpcore2.MockStream([])))

@@ -17,7 +17,7 @@ from typing import Any, Self
 from archiver.archive.transfer import TransferLimits
 from archiver.engine.stages import Account, Clock, Stages, build_stages
 from archiver.failures import LeaseLost, PartlyDone
-from archiver.fetch.fetcher import FetchedFile, Fetcher
+from archiver.fetch.fetcher import SECONDS_MAX, FetchedFile, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
 from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
@@ -143,7 +143,7 @@ class HookedFetcher(Fetcher):
     effects = Effects()
 
     def fetch(
-        self, url: str, *, bytes_max: int, seconds_max: float = 120.0, suspect_sha256: str | None = None
+        self, url: str, *, bytes_max: int, seconds_max: float = SECONDS_MAX, suspect_sha256: str | None = None
     ) -> FetchedFile:
         apply, error = self.effects("fetch")
         if error is not None and not apply:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -149,12 +150,14 @@ def fetcher_for(
     resolver: Callable[[str, int], Sequence[str]] = to_loopback,
     context: ssl.SSLContext | None = None,
     idle_seconds: float = 5.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Fetcher]:
     fetcher = Fetcher(
         policy=EgressPolicy.parse(allowed),
         spool=spool,
         resolver=resolver,
         ssl_context=context,
+        clock=clock,
         limits=FetchLimits(connect_seconds=5.0, idle_seconds=idle_seconds),
     )
     with contextlib.closing(fetcher):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import httpcore2
 import pytest
 
-from archiver.fetch.connecting import Allowance, PinnedBackend
+from archiver.fetch.connecting import PinnedBackend
+from archiver.fetch.pace import Allowance
 from archiver.fetch.urls import PolicyRefusal, RefusalCause
 
 

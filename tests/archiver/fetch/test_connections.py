@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.failures import BodyIncomplete, FetchFailed, FetchTimeout
-from archiver.fetch.connecting import Allowance, BoundedStream
+from archiver.fetch.connecting import BoundedStream
 from archiver.fetch.connections import (
     KEEPALIVE_CONNECTIONS_MAX,
     KEEPALIVE_SECONDS,
@@ -23,11 +23,12 @@ from archiver.fetch.connections import (
     Peer,
     SplitStream,
 )
+from archiver.fetch.pace import Allowance
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import Origin
 from tests.harness.server import MIB, Serve, answer, fetch, fetcher_for, png
 
-ALLOWANCE = Allowance(until=float("inf"), idle_seconds=5.0, clock=time.monotonic)
+ALLOWANCE = Allowance(until=float("inf"), idle_seconds=5.0, clock=lambda: 0.0)
 
 
 @pytest.fixture(params=["in memory", "on disk"])
