@@ -10,6 +10,7 @@
     create        tasks that we create, and tasks that another program says it created
     fetch         a result URL → a checked file in the spool; which addresses are refused
     record        an answer of the API → the ledger, counted and logged: no other way makes a task known
+    problems      one snapshot of the ledger → what an operator must know of, and what to do about it
     leases        renews the leases of this process (ledger claims them; engine/leased_work ends them)
     ledger        every task and what it waits for, in SQL: claims, outcomes (due again when), holds; databases/
     kling         the API client: questions, answers, rate limit; lists: order, repeats, end; API.md has the facts
@@ -20,6 +21,7 @@
     log           one event a line
     failures      every way the outside fails: retry (and when), hold or bury; what the operator has to do
     redaction     takes secrets out of the log
+    phrases       numbers and times as people read them
     clock         seconds that pass, also while the machine is suspended
     model         what a task is: states, transitions, assets, bucket keys
     version       of this program

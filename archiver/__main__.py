@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from archiver.commands.acknowledge import acknowledge
 from archiver.commands.register import register
 from archiver.commands.rename_account import rename_account
 from archiver.commands.retry import retry
@@ -64,7 +65,7 @@ def _program(
     """
 
 
-for command in (sweep, status, show, retry, register, submit, rename_account):
+for command in (sweep, status, show, retry, acknowledge, register, submit, rename_account):
     app.command()(command)
 
 

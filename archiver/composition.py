@@ -5,6 +5,7 @@ slots. Nothing here opens a connection: a missing API, bucket or network is foun
 no reason to be down.
 """
 
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -23,7 +24,8 @@ from archiver.engine.stages import Account, build_stages
 from archiver.engine.threads import Guard, Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.worker import Worker, WorkerLimits
-from archiver.failures import Failure
+from archiver.failures import Failure, LedgerUnavailable
+from archiver.families import swept
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import EgressPolicy
@@ -33,6 +35,7 @@ from archiver.kling.limiter import RateLimiter
 from archiver.ledger import Ledger, new_daemon_name, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Stage
+from archiver.problems import Expected
 from archiver.store import S3Store
 from archiver.version import VERSION
 
@@ -55,7 +58,9 @@ class Engine:
     _closes: tuple[Callable[[], None], ...]
 
     def start(self) -> None:
-        """Start every worker, and the upkeep."""
+        """Start every worker, and the upkeep. The first sign of life is given before the door opens."""
+        with contextlib.suppress(LedgerUnavailable):
+            self.upkeep.beat()
         for worker in self.workers.values():
             worker.start()
         self._upkeep_thread.start()
@@ -104,6 +109,15 @@ def build_account(settings: Settings, metrics: Metrics, *, stop: threading.Event
         former_names=settings.account_former_names,
         full_sweep_interval_ms=int(settings.sweep_full_interval_seconds * 1000),
     )
+
+
+def expected_of(settings: Settings) -> Expected:
+    """What problems are measured by."""
+    families = {
+        account.name: swept(account.families, has_api_key=account.api_key is not None)
+        for account in settings.accounts
+    }
+    return Expected(families, int(settings.sweep_interval_seconds * 1000))
 
 
 def require_account(ledger: Ledger, settings: Settings) -> None:
@@ -181,7 +195,7 @@ def build_engine(
     return Engine(
         workers,
         upkeep,
-        Health(ledger, metrics, clocks),
+        Health(ledger, metrics, clocks, expected_of(settings)),
         ledger,
         guard.thread(Threads(), upkeep_loop.name, upkeep_loop.step),
         closes,

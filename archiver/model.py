@@ -234,11 +234,26 @@ class Problem:
     """None for what concerns every account."""
     since: int | None = None
     """Unix ms; None where nobody knows."""
+    stage: str | None = None
+    reason: str | None = None
+    subject: str = ""
+    """What it is about, where an account may have several problems of one code: a family, a host."""
+
+    @property
+    def key(self) -> str:
+        """The same for as long as the problem lasts, whatever its message says."""
+        return ":".join((self.code, self.account or "", self.stage or "", self.subject))
 
     def as_json(self) -> dict[str, object]:
         """As `status --check --json` prints it."""
+        names = ("code", "message", "what_to_do", "account")
         since = None if self.since is None else rfc3339(self.since)
-        return {**dataclasses.asdict(self), "since": since}
+        return {name: getattr(self, name) for name in names} | {"since": since}
+
+    def as_degraded(self) -> dict[str, object]:
+        """As `/readyz` lists it: with the stage and the reason of a hold."""
+        of_hold = {"stage": self.stage, "reason": self.reason}
+        return self.as_json() | {name: value for name, value in of_hold.items() if value is not None}
 
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

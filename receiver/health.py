@@ -17,12 +17,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archiver.failures import Failure
+from archiver.problems import door_closed
 
 READING_SECONDS_MAX = 5.0
 READINGS_MAX = 4
 """Threads for them: one for each kind, and a spare."""
 
 _Value = TypeVar("_Value")
+
+
+_CLOSED: object = door_closed("the ledger does not commit").as_degraded()
 
 
 class HealthRoutes:
@@ -43,7 +47,7 @@ class HealthRoutes:
         self._is_open = is_open
         self._render_metrics = render_metrics
         self._probe = _Reading(functools.partial(_succeeds, probe), otherwise=False)
-        unreadable: Sequence[object] = ("ledger_unavailable",)
+        unreadable: Sequence[object] = (_CLOSED,)
         self._degraded = _Reading(degraded, otherwise=unreadable)
         self._refresh = _Reading(refresh_metrics, otherwise=None)
 
@@ -61,11 +65,14 @@ class HealthRoutes:
         """`{"ready":…,"draining":…,"committing":…,"degraded":[…]}`; 503 unless `ready`."""
         draining = self._is_draining()
         committing = self._is_open() and await self._probe.value()
+        degraded = list(await self._degraded.value())
+        if not committing and _CLOSED not in degraded:
+            degraded.insert(0, _CLOSED)
         content = {
             "ready": committing and not draining,
             "draining": draining,
             "committing": committing,
-            "degraded": list(await self._degraded.value()),
+            "degraded": degraded,
         }
         return JSONResponse(content, status_code=200 if content["ready"] else 503)
 

@@ -7,9 +7,10 @@ import typer
 
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import AsJson, invocation_of
-from archiver.commands.terminal.printing import count_of, print_json, print_line, print_note
+from archiver.commands.terminal.printing import print_json, print_line, print_note
 from archiver.ledger import Ledger
 from archiver.model import ACCOUNT_NAME
+from archiver.phrases import count_of
 
 
 def rename_account(

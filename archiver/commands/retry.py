@@ -18,11 +18,12 @@ from archiver.commands.terminal.invocation import (
     no_daemon_sentence,
     of_accounts,
 )
-from archiver.commands.terminal.printing import console, count_of, print_json, print_line, print_note
+from archiver.commands.terminal.printing import console, print_json, print_line, print_note
 from archiver.composition import require_account
 from archiver.create.registration import is_identifier
 from archiver.ledger import Ledger, RetryResult
 from archiver.model import State
+from archiver.phrases import count_of
 
 BATCH_ROWS = 500
 """Ids a transaction: a callback never waits longer than one batch takes."""

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
-from archiver.commands.status_checks import part_of, problems
 from archiver.commands.terminal.exit_status import WRONG
-from archiver.commands.terminal.invocation import AsJson, invocation_of
-from archiver.commands.terminal.printing import console, print_json, print_line, properties, span, table, when
-from archiver.families import swept
-from archiver.ledger import DaemonView, HoldView, Obstacle, StatusView
+from archiver.commands.terminal.invocation import AsJson, Invocation, invocation_of
+from archiver.commands.terminal.printing import console, print_json, print_line, properties, table, when
+from archiver.composition import expected_of
+from archiver.config.settings import Settings
+from archiver.failures import LedgerUnavailable
+from archiver.ledger import DaemonView, HoldView, StatusView
+from archiver.model import Problem
+from archiver.phrases import span
+from archiver.problems import Expected, door_closed, look, part_of, verdict
 
 
 def status(
@@ -25,10 +29,12 @@ def status(
 ) -> None:
     """Show the whole ledger at a glance.
 
-    Counts tasks by state, and shows what is held and what to do about it.
+    Begins with whether all is well, then lists the problems and what to do about each. Counts tasks by state.
 
-    With --check, these are problems: a lost or buried task, a hold of over an hour, a deadline in under 7 days, a
-    family without a successful sweep for a day, tasks of an account that the settings do not name.
+    With --check only the problems, each with its code: no_worker, no_door (no daemon has given a sign of life for two
+    minutes), account_unasked, door_closed (callbacks cannot be committed), hold, waiting (a succeeded task is not in
+    the bucket after an hour), lost (for a week) and buried (both until acknowledged), deadline (in under 7 days),
+    sweep_late (none in three intervals, an hour at least), amendment_waiting, disk_low, settings.
 
     \b
     Example: for cron; prints nothing while all is well
@@ -36,36 +42,46 @@ def status(
     """
     invocation = invocation_of(context)
     settings, now = invocation.settings(), invocation.now()
-    families = {
-        account.name: swept(account.families, has_api_key=account.api_key is not None)
-        for account in settings.accounts
-    }
-    several = len(families) > 1
-    with contextlib.closing(invocation.ledger(settings)) as ledger:
-        view = ledger.views.status(accounts=families if several else None)
-        found = problems(ledger, view, families=families, now=now) if check else []
-        obstacle = ledger.database.obstacle()
+    expected = expected_of(settings)
+    several = len(expected.families) > 1
+    view, problems = _look(invocation, settings, expected, is_script=check and json)
+    if view is not None and several:
+        view = view.only(expected.families)
     if json:
-        document = view.as_json(several_accounts=several)
-        print_json({**document, "problems": found} if check else document)
-    elif check:
-        for problem in found:
-            print_line(problem)
+        document = view.as_json(several_accounts=several) if view else {}
+        print_json({**document, "problems": [problem.as_json() for problem in problems]})
     else:
-        _print_status(view, obstacle, families=_all(families), several=several, now=now)
-    if found:
+        if not check:
+            print_line(verdict(problems))
+        for problem in problems:
+            print_line(f"{problem.code}: {problem.message}. {problem.what_to_do}".rstrip())
+        if view is not None and not check:
+            _print_status(view, families=_all(expected.families), several=several, now=now)
+    if view is None or (check and problems):
         raise typer.Exit(WRONG)
+
+
+def _look(
+    invocation: Invocation, settings: Settings, expected: Expected, *, is_script: bool
+) -> tuple[StatusView | None, list[Problem]]:
+    """For a script, a ledger that cannot be opened is a problem like others."""
+    try:
+        with contextlib.closing(invocation.ledger(settings)) as ledger:
+            return look(ledger, expected)
+    except LedgerUnavailable as error:
+        if not is_script:
+            raise
+        return None, [door_closed(str(error))]
 
 
 def _all(families: Mapping[str, Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(itertools.chain.from_iterable(families.values())))
 
 
-def _print_status(
-    status: StatusView, obstacle: Obstacle | None, *, families: Sequence[str], several: bool, now: int
-) -> None:
+def _print_status(status: StatusView, *, families: Sequence[str], several: bool, now: int) -> None:
     screen = console()
     states = status.states
+    print_line()
     screen.print(table(list(states), [list(states.values())], numbers=list(states)))
     print_line()
     screen.print(
@@ -83,8 +99,7 @@ def _print_status(
                 ("last callback (UTC)", when(status.last_callback_at, now=now)),
                 *_hold_properties(status.holds, several=several, now=now),
                 *_clock_properties(status.clock_skew_ms),
-                *_daemon_properties(status.daemons, now=now),
-                *([("ledger", obstacle.message), ("", obstacle.what_to_do)] if obstacle else []),
+                *_daemon_properties(status.alive_daemons, now=now),
             ]
         )
     )
@@ -111,7 +126,6 @@ def _hold_properties(holds: Sequence[HoldView], *, several: bool, now: int) -> I
             "held",
             f"{part_of(hold, several=several)}: {hold.reason}, since {when(hold.since, now=now)}",
         )
-        yield from (("", sentence) for sentence in (hold.message, hold.what_to_do) if sentence)
 
 
 def _clock_properties(skew_ms: int | None) -> Iterator[tuple[str, object]]:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 from archiver.kling.client import KlingClient
+from archiver.model import Problem
+from archiver.phrases import span
 
 SKEW_MS_MAX = 5 * 60 * 1000
 """While the local clock and the API's differ by more, no deadline of the account is decided."""
@@ -18,8 +20,7 @@ WHAT_TO_DO = (
     "by the API's clock."
 )
 WHAT_TO_DO_UNCHECKED = (
-    "The API sends no Date header, so nothing checks this machine's clock, by which deadlines are decided: keep it "
-    "right by NTP."
+    "Nothing checks this machine's clock, by which deadlines are decided: keep it right by NTP."
 )
 
 
@@ -57,6 +58,17 @@ class ApiClocks:
         """The account's API sends no `Date`: our clock cannot be compared with its."""
         return self.clients[account].undated_answers >= UNDATED_ANSWERS_MIN
 
+    def problems(self) -> Iterator[Problem]:
+        """The accounts whose API's clock differs from ours, or cannot be compared with it."""
+        for account, skew_ms in self.skewed():
+            side = "behind" if skew_ms > 0 else "ahead of"
+            message = f"this machine's clock is {span(abs(skew_ms))} {side} the API's"
+            yield _problem(account, "clock_skewed", message, WHAT_TO_DO)
+        for account in self.clients:
+            if self.is_unchecked(account):
+                message = "the API sends no Date header, so nothing checks this machine's clock"
+                yield _problem(account, "clock_unchecked", message, WHAT_TO_DO_UNCHECKED)
+
     def may_decide(self, account: str) -> bool:
         """Whether our clock may decide a deadline of the account: its API has answered lately and told a time like
         ours, or tells none at all."""
@@ -70,3 +82,7 @@ class ApiClocks:
         if moment is None:
             return False
         return 0 <= self.now() - moment * 1000 <= max(AGE_MS_MAX, 2 * self.sweep_interval_ms)
+
+
+def _problem(account: str, reason: str, message: str, what_to_do: str) -> Problem:
+    return Problem("settings", message, what_to_do, account, stage="clock", reason=reason)

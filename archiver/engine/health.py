@@ -3,9 +3,10 @@
 import dataclasses
 import math
 
-from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
+from archiver.engine.api_clocks import ApiClocks
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
+from archiver.problems import Expected, find_problems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Health:
     ledger: Ledger
     metrics: Metrics
     clocks: ApiClocks
+    expected: Expected
 
     def refresh_gauges(self) -> None:
         """Bring the gauges that mirror the ledger up to date; called for each scrape."""
@@ -27,25 +29,9 @@ class Health:
             self.metrics.last_sweep_success_timestamp_seconds.labels(family=family).set(_seconds(swept))
 
     def degraded(self) -> list[object]:
-        """What does not work at the moment: holds, a clock that is off or unchecked, and what keeps the ledger's log
-        from being shortened."""
-        found: list[object] = [hold.as_json() for hold in self.ledger.holds.all()]
-        for account, skew_ms in self.clocks.skewed():
-            clock = {"stage": "clock", "reason": "clock_skewed", "seconds": skew_ms / 1000}
-            found.append({"account": account, **clock, "what_to_do": WHAT_TO_DO})
-        found += [
-            {
-                "account": account,
-                "stage": "clock",
-                "reason": "clock_unchecked",
-                "what_to_do": WHAT_TO_DO_UNCHECKED,
-            }
-            for account in self.clocks.clients
-            if self.clocks.is_unchecked(account)
-        ]
-        if obstacle := self.ledger.database.obstacle():
-            found.append({"stage": "ledger", **dataclasses.asdict(obstacle)})
-        return found
+        """Every problem."""
+        view = self.ledger.views.status()
+        return [problem.as_degraded() for problem in find_problems(view, self.expected)]
 
 
 def _seconds(moment: int | None) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from archiver import log
 from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
@@ -29,7 +29,7 @@ class Upkeep:
     started_at: int
     leases: Callable[[], int] = lambda: 0
     """How many leases on tasks the process holds."""
-    warnings: Sequence[Callable[[], Sequence[Problem]]] = ()
+    warnings: Sequence[Callable[[], Iterable[Problem]]] = ()
     """Where the process's warnings come from. Each is asked at every round and must not wait for anything."""
     _warned: list[Problem] = dataclasses.field(default_factory=list)
     _logged_skews: set[str] = dataclasses.field(default_factory=set)
@@ -38,7 +38,7 @@ class Upkeep:
 
     def run_once(self) -> None:
         """One round. Each duty is one or more transactions of its own; a crash between two loses nothing."""
-        self._beat()
+        self.beat()
         self._bring_forward()
         self._log_clocks()
         unsound = [account for account in self.clocks.clients if not self.clocks.may_decide(account)]
@@ -50,7 +50,8 @@ class Upkeep:
         self._slim_archived()
         self._keep_ledger_bounded()
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Give a sign of life, and say what the process warns of."""
         self.ledger.daemons.beat(
             self.daemon_name,
             version=self.version,
@@ -59,7 +60,17 @@ class Upkeep:
             leases=self.leases(),
             clock_skew_ms=self.clocks.widest_skew_ms(),
         )
-        warnings = [warning for source in self.warnings for warning in source()]
+        self._warn()
+
+    def _warn(self) -> None:
+        """Write what the process warns of, if that has changed. Each warning keeps the time when it was first said."""
+        said = {warning.key: warning.since for warning in self._warned}
+        sources = (self.clocks.problems, *self.warnings)
+        warnings = [
+            dataclasses.replace(warning, since=warning.since or said.get(warning.key) or self.clocks.now())
+            for source in sources
+            for warning in source()
+        ]
         if warnings != self._warned:
             self.ledger.daemons.warn(self.daemon_name, warnings)
             self._warned = warnings

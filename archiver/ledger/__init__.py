@@ -4,20 +4,23 @@
 """
 
 from archiver.ledger.claims import PendingCounts
-from archiver.ledger.daemons import DaemonView, new_daemon_name
+from archiver.ledger.daemons import DaemonView, Service, new_daemon_name
 from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.deadlines import Expiry
-from archiver.ledger.folder_work import DroppedAmendment, FolderLease, WaitingAmendment
+from archiver.ledger.folder_work import DroppedAmendment, FolderLease
 from archiver.ledger.holds import HoldView
 from archiver.ledger.ledger import Ledger, unix_ms
 from archiver.ledger.outcomes import HoldOutcome
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
 from archiver.ledger.registrations import ExistingTask, RetryResult
+from archiver.ledger.status.acknowledgements import Acknowledged
+from archiver.ledger.status.view import StatusView, SweepView, TaskInTime, TasksInTime
 from archiver.ledger.sweeps import SweepMemory
-from archiver.ledger.views import AssetView, StatusView, TaskView
+from archiver.ledger.views import AssetView, TaskView
 
 __all__ = [
+    "Acknowledged",
     "AssetView",
     "DaemonView",
     "DroppedAmendment",
@@ -35,10 +38,13 @@ __all__ = [
     "RecordOutcome",
     "RecordedTask",
     "RetryResult",
+    "Service",
     "StatusView",
     "SweepMemory",
+    "SweepView",
+    "TaskInTime",
     "TaskView",
-    "WaitingAmendment",
+    "TasksInTime",
     "new_daemon_name",
     "unix_ms",
 ]

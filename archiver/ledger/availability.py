@@ -29,3 +29,11 @@ class EndpointRefusals(Part):
                 forget_named_value(connection, key)
             else:
                 set_named_value(connection, key, unavailable_at)
+
+
+def unavailable_lists(connection: sa.Connection) -> frozenset[tuple[str, str]]:
+    """Account and name of every endpoint that was found unavailable."""
+    table = schema.named_values
+    query = sa.select(table.c.name).where(table.c.name.startswith(_UNAVAILABLE, autoescape=True))
+    pairs = (name.removeprefix(_UNAVAILABLE).split(":", 1) for name in connection.execute(query).scalars())
+    return frozenset((account, name) for account, name in pairs)

@@ -13,7 +13,7 @@ from archiver.ledger.databases.protocol import Database
 from archiver.ledger.folder_work.queueing import queue_incomplete
 from archiver.ledger.part import Part
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
-from archiver.ledger.tables import schema
+from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import slim_tasks
 from archiver.ledger.tables.counts import Kind, Tally, add_counts
 from archiver.ledger.tables.history import add_line
@@ -241,7 +241,8 @@ def _expiry(row: Mapping[Any, Any], *, hold: str | None, now: int) -> dict[str, 
     state = State(row["state"])
     lost = {"state": State.LOST, "queue": schema.QUEUE_ARCHIVE, "due_at": now, "reason": reason}
     lost |= {"claim_group": None, "fresh_wanted_at": None, "fresh_due_at": None}
-    unknown = {"state": State.UNKNOWN, "queue": schema.QUEUE_UNCONFIRMED, "reason": reason}
+    lost |= set_aside.lost(row, now=now)
+    unknown = {"state": State.UNKNOWN, "queue": schema.QUEUE_UNCONFIRMED, "reason": reason, **set_aside.SEEN}
     if state is State.RUNNING:
         if now - (row["running_at"] or 0) <= DAY_MS:
             failed = {"state": State.FAILED, "queue": None, "due_at": None, "claim_group": None}

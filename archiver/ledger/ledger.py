@@ -29,6 +29,7 @@ from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
+from archiver.ledger.status.acknowledgements import Acknowledgements
 from archiver.ledger.sweeps import Sweeps
 from archiver.ledger.tables.unconfirmed import DropCount
 from archiver.ledger.views import Views
@@ -57,6 +58,7 @@ class Ledger:
     daemons: Daemons
     accounts: Accounts
     views: Views
+    acknowledgements: Acknowledgements
 
     def __init__(
         self, database: Database, *, now: Callable[[], int], unconfirmed_max: int = UNCONFIRMED_MAX
@@ -77,6 +79,7 @@ class Ledger:
         self.daemons = Daemons(database, now=now)
         self.accounts = Accounts(database, now=now)
         self.views = Views(database, now=now)
+        self.acknowledgements = Acknowledgements(database, now=now)
 
     @classmethod
     def open(

@@ -33,7 +33,7 @@ from archiver.ledger.folder_work.queueing import (
 from archiver.ledger.folder_work.work import save_amendment_keys
 from archiver.ledger.holds import is_own_failure, next_probe_at, set_hold
 from archiver.ledger.part import Part
-from archiver.ledger.tables import schema
+from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.history import add_line, trim
@@ -266,6 +266,7 @@ class Outcomes(Part):
             "archived_at": archived_at,
             **TASK_LEFT,
             **_NOT_WANTED,
+            **set_aside.SEEN,
         }
         with self._database.write() as connection:
             now = self._now()
@@ -353,6 +354,7 @@ def _buried(lease: Lease, error: Failure, decision: Bury, *, message: str, now: 
         "queue": schema.QUEUE_VERIFY if lease.confirmed else schema.QUEUE_UNCONFIRMED,
         "due_at": decision.due_at,
         "query_individually": True,
+        **set_aside.buried_in_sql(reason=error.reason, now=now),
     }
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from archiver.families import is_provisional
 from archiver.ledger.folder_work.queueing import queue_amendment
 from archiver.ledger.part import Part, require_written, retried
-from archiver.ledger.tables import schema
+from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.batch import Batch, known_assets, stored_assets
 from archiver.ledger.tables.counts import Tally, kind_of
 from archiver.ledger.tables.history import add_line
@@ -252,6 +252,8 @@ def _insert(batch: Batch, task: Task, *, discovered_by: DiscoveredBy, gone_befor
     }
     confirmed = confirmation(task, created_at=created_at, created_at_from=created_at_from, now=now)
     moved = entering(state_of(task), task, deadline_at=created_at + RETENTION_MS, now=now)
+    if moved["state"] is State.BURIED:
+        moved |= set_aside.buried(blank | confirmed, reason=moved["reason"], now=now)
     finished_in_sweep = discovered_by is DiscoveredBy.SWEEP and task.status is not Status.RUNNING
     swept = {"swept_finished_at": now} if finished_in_sweep else {}
     assets = task.assets if _names_assets(task) else ()

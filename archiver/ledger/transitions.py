@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from archiver.failures import ResultsMissing, buried_due, running_due
 from archiver.families import is_provisional
-from archiver.ledger.tables import groups, schema
+from archiver.ledger.tables import groups, schema, set_aside
 from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, DiscoveredBy, State, Status, Task
 
 _FREE: Mapping[str, Any] = {"lease_token": None, "lease_until": None, "claim_group": None}
@@ -46,6 +46,7 @@ def advance(
     elif target in _reachable_states(current):
         changes |= entering(target, task, deadline_at=deadline_at, now=now)
         changes |= {"document": document_json(task), "updated_at": task.updated_at or row["updated_at"]}
+        changes |= _set_aside({**row, **changes}, now=now)
         if row["family"] is not None and is_provisional(row["family"], current):
             changes["family"] = task.family
     elif current is State.RUNNING and target is State.RUNNING:
@@ -55,6 +56,13 @@ def advance(
     elif current in (State.SUCCEEDED, State.LOST) and target is State.SUCCEEDED and names_all:
         changes |= _refreshed(row, task)
     return changes | _swept(row, task, discovered_by=discovered_by, now=now)
+
+
+def _set_aside(moved: Row, *, now: int) -> Changes:
+    """Whether an operator has still to see the task. While a buried one is tried again, that stays as it is."""
+    if moved["state"] is State.BURIED:
+        return set_aside.buried(moved, reason=moved["reason"], now=now)
+    return {} if moved["state"] is State.SUCCEEDED else dict(set_aside.SEEN)
 
 
 def _reachable_states(current: State) -> frozenset[State]:
@@ -187,7 +195,7 @@ def entering(state: State, task: Task, *, deadline_at: int, now: int) -> Changes
     elif state is State.SUCCEEDED:
         host = _host_of(task.assets)
         changes |= {"queue": schema.QUEUE_ARCHIVE, "due_at": now, "asset_host": host}
-        changes["claim_group"] = groups.untried(host)
+        changes |= {"claim_group": groups.untried(host), "succeeded_at": now}
     elif state is State.BURIED:
         changes |= {
             "queue": schema.QUEUE_VERIFY,

@@ -1,19 +1,16 @@
-"""What `show`, `status`, metrics and readiness read, typed. Times are Unix ms; `as_json` gives the contract's shapes.
-Changes nothing."""
+"""What `show` reads, typed. Times are Unix ms; `as_json` gives the contract's shapes. Changes nothing. For `status`,
+metrics, readiness and alerts: `status/`."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
 
-from archiver.ledger.daemons import DaemonView, alive_daemons
 from archiver.ledger.folder_work.work import amendment_keys
-from archiver.ledger.holds import HoldView, all_holds
 from archiver.ledger.part import Part
+from archiver.ledger.status.reading import read_status
+from archiver.ledger.status.view import StatusView
 from archiver.ledger.tables import schema
-from archiver.ledger.tables.counts import task_counts
-from archiver.ledger.tables.named_values import CLOCK_SKEW_MS, LAST_CALLBACK_AT, named_value
 from archiver.ledger.tables.rows import find
 from archiver.model import DiscoveredBy, State, rfc3339
 
@@ -106,42 +103,6 @@ class TaskView:
         }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StatusView:
-    """The whole ledger at a glance."""
-
-    states: Mapping[State, int]
-    """How many tasks are in each state; every state is named."""
-    earliest_deadline: int | None
-    """Of confirmed tasks that are not in the bucket."""
-    last_callback_at: int | None
-    last_sweep: Mapping[str, int | None]
-    """By family: the oldest of the accounts' last sweeps; None where an account has had none. An alert is about the
-    worst."""
-    missed_callbacks: Mapping[str, int]
-    """By family, of all accounts."""
-    holds: tuple[HoldView, ...]
-    clock_skew_ms: int | None
-    """The API's clock minus ours."""
-    daemons: tuple[DaemonView, ...]
-
-    def as_json(self, *, several_accounts: bool) -> dict[str, object]:
-        """As `status --json` prints it: of a hold only what scripts may rely on, with its account where there are
-        several. `/readyz` tells scripts about the clock."""
-        account = ("account",) if several_accounts else ()
-        names = (*account, "stage", "reason", "since", "what_to_do")
-        holds = [hold.as_json() for hold in self.holds]
-        return {
-            "states": {state.value: count for state, count in self.states.items()},
-            "earliest_deadline": _time(self.earliest_deadline),
-            "last_callback_at": _time(self.last_callback_at),
-            "last_sweep": {family: _time(at) for family, at in self.last_sweep.items()},
-            "missed_callbacks": dict(self.missed_callbacks),
-            "holds": [{name: hold[name] for name in names} for hold in holds],
-            "daemons": [daemon.as_json() for daemon in self.daemons],
-        }
-
-
 class Views(Part):
     """Reading for people, metrics and readiness."""
 
@@ -180,26 +141,9 @@ class Views(Part):
 
     def status(self, *, accounts: Collection[str] | None = None) -> StatusView:
         """Everything at a glance; of the sweeps only those of `accounts`, where given."""
-        sweeps = schema.sweeps
-        query = sa.select(sweeps).order_by(sweeps.c.family)
-        if accounts is not None:
-            query = query.where(sweeps.c.account.in_(accounts))
         with self._database.read() as connection:
-            families: dict[str, list[Mapping[Any, Any]]] = {}
-            for row in connection.execute(query).mappings():
-                families.setdefault(row["family"], []).append(row)
-            return StatusView(
-                states=_states(connection),
-                earliest_deadline=_earliest_deadline(connection),
-                last_callback_at=named_value(connection, LAST_CALLBACK_AT),
-                last_sweep={family: _last_swept(rows) for family, rows in families.items()},
-                missed_callbacks={
-                    family: sum(row["missed_callbacks"] for row in rows) for family, rows in families.items()
-                },
-                holds=all_holds(connection),
-                clock_skew_ms=named_value(connection, CLOCK_SKEW_MS),
-                daemons=alive_daemons(connection, now=self._now()),
-            )
+            view = read_status(self._database, connection, now=self._now())
+        return view if accounts is None else view.only(accounts)
 
     def ids_in(self, state: State, *, account: str, count_max: int | None = None) -> list[str]:
         """The ids of the tasks in `state`, nearest deadline first."""
@@ -216,28 +160,3 @@ def _time(value: int | None) -> str | None:
 def _of_task(connection: sa.Connection, table: sa.Table, row_id: int) -> Sequence[sa.RowMapping]:
     query = sa.select(table).where(table.c.task == row_id).order_by(table.c.id)
     return connection.execute(query).mappings().all()
-
-
-def _last_swept(rows: Sequence[Mapping[Any, Any]]) -> int | None:
-    times = [row["last_success_at"] for row in rows]
-    return None if None in times else min(times)
-
-
-def _states(connection: sa.Connection) -> dict[State, int]:
-    states = dict.fromkeys(State, 0)
-    for kind, count in task_counts(connection).items():
-        states[State(kind.state)] += count
-    return states
-
-
-def _earliest_deadline(connection: sa.Connection) -> int | None:
-    """One step along an index for each state."""
-    table = schema.tasks
-    nearest = [
-        sa.select(sa.func.min(table.c.deadline_at))
-        .where(table.c.state == state, table.c.confirmed_at.is_not(None))
-        .scalar_subquery()
-        for state in (State.RUNNING, State.SUCCEEDED, State.BURIED)
-    ]
-    deadlines = connection.execute(sa.select(*nearest)).one()
-    return min((deadline for deadline in deadlines if deadline is not None), default=None)

@@ -307,7 +307,7 @@ def test_a_daemon_that_leaves_is_no_longer_listed(site: Site) -> None:
 
     def listed() -> int:
         with site.ledger() as ledger:
-            return len(ledger.views.status().daemons)
+            return len(ledger.views.status().alive_daemons)
 
     until(lambda: listed() == 1, what="its sign of life")
     daemon.stop()

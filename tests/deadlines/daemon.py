@@ -38,7 +38,7 @@ from archiver.kling.credentials import ApiKey
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_name
-from archiver.ledger.databases.protocol import Database, Obstacle
+from archiver.ledger.databases.protocol import Database, Disk, Obstacle
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
 from tests.deadlines.outside import Api, Bucket, Cdn
@@ -99,6 +99,9 @@ class _MortalDatabase:
 
     def keep_bounded(self) -> None:
         self._living().keep_bounded()
+
+    def disk(self) -> Disk | None:
+        return self._living().disk()
 
     def obstacle(self) -> Obstacle | None:
         return self._living().obstacle()

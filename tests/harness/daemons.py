@@ -110,6 +110,10 @@ class Daemon:
         until(ready_or_dead, what=f"/readyz of {self.url}")
 
     def holds(self) -> list[dict[str, Any]]:
+        """The holds that `/readyz` tells of."""
+        return [problem for problem in self.degraded() if problem["code"] == "hold"]
+
+    def degraded(self) -> list[dict[str, Any]]:
         """What `/readyz` calls degraded."""
         found = self.readyz()
         return [] if found is None else list(found[1]["degraded"])

@@ -48,6 +48,7 @@ OWNERS: Mapping[str, tuple[type, type[Failure]]] = {
 }
 
 _FOR_PEOPLE = "read by people and by commands only"
+_FOR_PEOPLE_TO_DO = "one transaction of a command, which no worker reads"
 _AT_REST = "one transaction of a command or of a start, before or after which there is no work"
 _SUBMIT = "of `submit`: how each of its steps goes wrong, create/test_submitter and commands/test_submit say"
 _GATEWAYS = "of APIs that do not offer everything: test_gateway says how it goes wrong"
@@ -71,7 +72,8 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     **dict.fromkeys(
         ("ledger.registrations.known", "ledger.registrations.withdraw", "client.create"), _SUBMIT
     ),
-    "ledger.folder_work.waiting": _FOR_PEOPLE,
+    "ledger.acknowledgements.acknowledge": _FOR_PEOPLE_TO_DO,
+    "ledger.acknowledgements.acknowledge_lost": _FOR_PEOPLE_TO_DO,
     "ledger.availability.note": _GATEWAYS,
     "ledger.daemons.alive": _FOR_PEOPLE,
     "ledger.daemons.ping": "changes nothing; /readyz asks by it",

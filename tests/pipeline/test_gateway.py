@@ -1,17 +1,17 @@
 """A gateway passes on questions for one task, and perhaps nothing else: it is used for what it offers."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
-from archiver.commands.status_checks import problems
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, NotOffered
-from archiver.model import State
+from archiver.model import Problem, State
+from archiver.problems import Expected, find_problems
 from archiver.sweep.loop import PAGE_TRIES
 from archiver.verify.availability import STRIKES, Availability
 from tests.harness.journal import Impatient
@@ -51,6 +51,9 @@ class Gateway(Questions):
             on_swept=self.swept.append,
             monotonic=lambda: self.clock() / 1000,
         )
+
+    def problems(self, families: Sequence[str]) -> list[Problem]:
+        return find_problems(self.desk.ledger.views.status(), Expected({ACCOUNT: families}, 300_000))
 
     def sweep(self, *, minutes: int) -> None:
         """The sweep loop's turns in so many minutes."""
@@ -104,20 +107,16 @@ def test_what_it_does_not_list_is_said_once_and_asked_for_ever_more_rarely(
 def test_what_it_does_not_list_is_no_problem_to_be_told_of_every_day(gateway: Gateway) -> None:
     gateway.sweep(minutes=5)
     gateway.clock.advance(3 * DAY)
-    ledger = gateway.desk.ledger
 
-    assert problems(ledger, ledger.views.status(), families={ACCOUNT: NAMES}, now=gateway.clock()) == []
+    assert "sweep_late" not in {problem.code for problem in gateway.problems(NAMES)}
 
 
 def test_a_family_that_neither_we_nor_the_api_know_stays_a_problem(gateway: Gateway) -> None:
     gateway.availability.refused("images/generation", NotOffered("404"))
     gateway.clock.advance(3 * DAY)
-    ledger = gateway.desk.ledger
-    (problem,) = problems(
-        ledger, ledger.views.status(), families={ACCOUNT: ("images/generation",)}, now=gateway.clock()
-    )
+    (problem,) = [found for found in gateway.problems(["images/generation"]) if found.code == "settings"]
 
-    assert problem.startswith("the API has no list of images/generation,")
+    assert problem.message.startswith("the API has no list of images/generation,")
 
 
 def test_a_crowd_of_ids_is_asked_for_singly_and_the_list_is_left_in_peace(

@@ -27,12 +27,12 @@ FLOORS = (
     {"archive", "sweep"},
     {"verify", "create", "fetch", "forward"},
     {"record"},
-    {"leases"},
+    {"leases", "problems"},
     {"ledger"},
     {"kling", "store", "media"},
     {"families", "metrics", "log"},
     {"failures", "redaction"},
-    {"clock", "model", "version"},
+    {"clock", "model", "phrases", "version"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 COMING = {"audit", "forward"}

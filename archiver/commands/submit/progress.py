@@ -10,10 +10,11 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from archiver.commands.terminal.live import LiveDisplay
 from archiver.commands.terminal.printing import clean as printable
-from archiver.commands.terminal.printing import console, count_of, print_note
+from archiver.commands.terminal.printing import console, print_note
 from archiver.failures import ApiConcurrencyExceeded, CreateOutcomeUnknown, Failure
 from archiver.ledger import TaskView
 from archiver.model import State
+from archiver.phrases import count_of
 
 TICK_SECONDS = 1.0
 POLL_SECONDS = 0.5

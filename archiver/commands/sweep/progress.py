@@ -6,7 +6,8 @@ The number of pages is unknown until the last one, so the bar only shows that so
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from archiver.commands.terminal.live import LiveDisplay
-from archiver.commands.terminal.printing import clean, console, count_of, print_note
+from archiver.commands.terminal.printing import clean, console, print_note
+from archiver.phrases import count_of
 from archiver.sweep.counts import SweepCounts
 
 

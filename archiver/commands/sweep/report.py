@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from archiver.commands.terminal.printing import console, count_of, print_line, table
+from archiver.commands.terminal.printing import console, print_line, table
 from archiver.failures import Failure
+from archiver.phrases import count_of
 from archiver.sweep.counts import SweepCounts
 
 _SWEPT = ("pages", "rows", "found", "moved", "passed_by", "malformed")

@@ -15,9 +15,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-PIPE_WIDTH = 100_000
+from archiver.phrases import distance
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+PIPE_WIDTH = 100_000
 
 
 class _Console(Console):
@@ -92,25 +92,3 @@ def when(time: int | None, *, now: int) -> str | None:
     if time is None:
         return None
     return f"{moment(time)[:-3]} ({distance(time - now)})"
-
-
-def distance(difference_ms: int) -> str:
-    """`in 6.9 days` or `4 minutes ago`."""
-    length = span(abs(difference_ms))
-    return f"in {length}" if difference_ms > 0 else f"{length} ago"
-
-
-def span(length_ms: int) -> str:
-    """In the largest unit of which there are two or more; else in seconds."""
-    seconds = length_ms // 1000
-    if seconds >= 2 * _DAY:
-        return f"{seconds * 10 // _DAY / 10:.1f} days"  # rounded down: 6.97 days are not 7
-    for unit, name in ((_HOUR, "hours"), (_MINUTE, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds // unit} {name}"
-    return "1 second" if seconds == 1 else f"{seconds} seconds"
-
-
-def count_of(count: int, noun: str) -> str:
-    """`1 task`, `3 tasks`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

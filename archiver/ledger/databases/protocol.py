@@ -17,6 +17,15 @@ class Obstacle:
     what_to_do: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Disk:
+    """The file system that a database file is on."""
+
+    path: str
+    free_bytes: int
+    total_bytes: int
+
+
 class Database(Protocol):
     """One open ledger database. Thread-safe."""
 
@@ -41,6 +50,9 @@ class Database(Protocol):
 
     def obstacle(self) -> Obstacle | None:
         """What an operator has to do, if anything. Cheap, and right in any process."""
+
+    def disk(self) -> Disk | None:
+        """The disk that it fills; None where that is another machine's."""
 
     def close(self) -> None:
         """Close every connection."""

@@ -27,6 +27,7 @@ there. A backup takes ledger and log at one moment (a file system snapshot, or `
 import contextlib
 import json
 import pathlib
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -40,7 +41,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger.claims import LEASE_SECONDS
 from archiver.ledger.databases.errors import translated
 from archiver.ledger.databases.file import identity_of, lock_for_daemon
-from archiver.ledger.databases.protocol import Obstacle
+from archiver.ledger.databases.protocol import Disk, Obstacle
 from archiver.ledger.databases.wal import BYTES_MAX, WriteAheadLog
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, State
@@ -166,6 +167,14 @@ class SqliteDatabase:
     def obstacle(self) -> Obstacle | None:
         """A reader that keeps the write-ahead log long."""
         return self._log.obstacle()
+
+    def disk(self) -> Disk | None:
+        """The disk of the ledger's folder."""
+        try:
+            usage = shutil.disk_usage(self.path.parent)
+        except OSError:
+            return None
+        return Disk(str(self.path.parent), usage.free, usage.total)
 
     def close(self) -> None:
         """Close every connection and let the next daemon in."""

@@ -39,16 +39,6 @@ class FolderLease:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class WaitingAmendment:
-    """An amendment that waits since Unix ms `since`."""
-
-    account: str
-    task_id: str
-    since: int
-    reason: str | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class DroppedAmendment:
     """One that could not be had by its deadline."""
 
@@ -172,19 +162,6 @@ class FolderWork(Part):
                 add_line(connection, row["task"], at=now, event="amendment.dropped", detail=reason)
                 dropped.append(DroppedAmendment(row["account"], row["task_id"], row["family"], reason))
             return dropped
-
-    def waiting(self, *, since_before: int) -> list[WaitingAmendment]:
-        """Amendments that wait since before then (Unix ms), longest first; at most ROWS_MAX."""
-        tasks = schema.tasks
-        query = (
-            sa.select(tasks.c.account, tasks.c.task_id, _WORK.c.since, _WORK.c.reason)
-            .join(tasks, tasks.c.id == _WORK.c.task)
-            .where(_WORK.c.kind == FolderWorkKind.AMEND, _WORK.c.since < since_before)
-            .order_by(_WORK.c.since)
-            .limit(ROWS_MAX)
-        )
-        with self._database.read() as connection:
-            return [WaitingAmendment(**row) for row in connection.execute(query).mappings()]
 
 
 def _due(account: str) -> sa.Select[int]:

@@ -78,6 +78,9 @@ tasks = sa.Table(
         sa.BigInteger,
         comment="when anybody last named an id that the API has not confirmed",
     ),
+    sa.Column("succeeded_at", sa.BigInteger, comment="when the API first said that it succeeded"),
+    sa.Column("unseen_since", sa.BigInteger, comment="since when it is lost or buried; NULL: acknowledged"),
+    sa.Column("set_aside_for", sa.Text, comment="the reason of its last burial"),
     sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
     # A CHECK that is NULL has passed, hence the coalesce wherever NULL would be wrong.
     sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),
@@ -172,6 +175,19 @@ _partial(
 )
 _partial(
     "tasks_finished_unannounced", tasks.c.swept_finished_at, where=tasks.c.swept_finished_at.is_not(None)
+)
+_partial(
+    "tasks_succeeded",
+    tasks.c.account,
+    tasks.c.succeeded_at,
+    where=tasks.c.state == sa.literal_column("'succeeded'"),
+)
+_partial(
+    "tasks_unseen",
+    tasks.c.account,
+    tasks.c.state,
+    tasks.c.deadline_at,
+    where=tasks.c.unseen_since.is_not(None),
 )
 sa.Index("tasks_by_due", tasks.c.queue, tasks.c.account, tasks.c.due_at)
 sa.Index("tasks_to_match", tasks.c.queue, tasks.c.account, tasks.c.query_individually, tasks.c.due_at)

@@ -7,12 +7,13 @@ import sqlite3
 
 import pytest
 
-from archiver.commands.terminal.printing import clean, distance, span
+from archiver.commands.terminal.printing import clean
 from archiver.failures import NotMedia
 from archiver.model import Callback, State, Status
+from archiver.phrases import distance, span
 from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_task, archive, bury, record
 
-COMMANDS = ("sweep", "status", "show", "retry", "register", "submit", "rename-account")
+COMMANDS = ("sweep", "status", "show", "retry", "acknowledge", "register", "submit", "rename-account")
 
 
 @pytest.fixture

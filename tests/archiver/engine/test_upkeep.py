@@ -6,6 +6,7 @@ import math
 import pathlib
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog.testing
@@ -19,9 +20,12 @@ from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority
 from archiver.metrics import Metrics
-from archiver.model import DiscoveredBy, Stage, State, Status
+from archiver.model import DiscoveredBy, Stage, State, Status, rfc3339
+from archiver.problems import Expected
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, Desk, answer
 from tests.harness.questions import Questions
+
+EXPECTED = Expected({ACCOUNT: ()}, 5 * MINUTE)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +55,13 @@ def upkeep(questions: Questions) -> Upkeep:
 
 @pytest.fixture
 def health(questions: Questions, upkeep: Upkeep) -> Health:
-    return Health(questions.desk.ledger, questions.metrics, upkeep.clocks)
+    return Health(questions.desk.ledger, questions.metrics, upkeep.clocks, EXPECTED)
+
+
+def degraded(health: Health, *, stage: str) -> list[Any]:
+    """What `/readyz` says of this stage."""
+    shown: list[Any] = health.degraded()
+    return [entry for entry in shown if entry.get("stage") == stage]
 
 
 def hear_the_api(questions: Questions) -> None:
@@ -95,16 +105,18 @@ def test_no_deadline_is_decided_while_the_clocks_differ_and_that_is_said_once(
 
     assert questions.desk.state() is State.SUCCEEDED
     assert [line["event"] for line in lines].count("clock.skewed") == 1
-    (shown,) = health.degraded()
-    assert isinstance(shown, dict)
-    assert shown["reason"] == "clock_skewed"
-    assert shown["seconds"] == (questions.desk.ledger.views.status().clock_skew_ms or 0) / SECOND
-    assert abs(shown["seconds"] - ahead * SKEW_MS_MAX / SECOND) < 5
+    (shown,) = degraded(health, stage="clock")
+    side = "behind" if ahead > 0 else "ahead of"
+    assert (shown["code"], shown["reason"], shown["message"]) == (
+        "settings",
+        "clock_skewed",
+        f"this machine's clock is 5 minutes {side} the API's",
+    )
     questions.sim.advance(-ahead * (SKEW_MS_MAX / 1000 + 2))
     hear_the_api(questions)
     upkeep.run_once()
     assert questions.desk.state() is State.LOST
-    assert health.degraded() == []
+    assert degraded(health, stage="clock") == []
 
 
 def test_an_api_that_sends_no_date_leaves_the_deadlines_to_our_clock_and_that_is_said(
@@ -116,10 +128,8 @@ def test_an_api_that_sends_no_date_leaves_the_deadlines_to_our_clock_and_that_is
     for _ in range(UNDATED_ANSWERS_MIN - 1):
         hear_the_api(questions)
     upkeep.run_once()
-    assert (questions.desk.state(), health.degraded()) == (
-        State.SUCCEEDED,
-        [],
-    )  # it may have been an error page
+    assert questions.desk.state() is State.SUCCEEDED
+    assert degraded(health, stage="clock") == []  # it may have been an error page
 
     hear_the_api(questions)
     for _ in range(2):
@@ -127,9 +137,8 @@ def test_an_api_that_sends_no_date_leaves_the_deadlines_to_our_clock_and_that_is
 
     assert questions.desk.state() is State.LOST
     assert [line["event"] for line in lines].count("clock.unchecked") == 1
-    (shown,) = health.degraded()
-    assert isinstance(shown, dict)
-    assert shown.items() >= {"account": ACCOUNT, "stage": "clock", "reason": "clock_unchecked"}.items()
+    (shown,) = degraded(health, stage="clock")
+    assert shown.items() >= {"account": ACCOUNT, "reason": "clock_unchecked"}.items()
 
 
 def test_a_date_after_all_ends_that(questions: Questions, upkeep: Upkeep, health: Health) -> None:
@@ -145,7 +154,7 @@ def test_a_date_after_all_ends_that(questions: Questions, upkeep: Upkeep, health
     upkeep.run_once()
 
     assert questions.desk.state() is State.SUCCEEDED
-    assert [shown["reason"] for shown in health.degraded() if isinstance(shown, dict)] == ["clock_skewed"]
+    assert [shown["reason"] for shown in degraded(health, stage="clock")] == ["clock_skewed"]
 
 
 def test_answers_without_a_date_do_not_let_a_clock_decide_that_is_known_to_be_wrong(
@@ -333,7 +342,7 @@ def test_missed_callbacks_are_counted_and_said(
 def test_a_round_is_a_sign_of_life(questions: Questions, upkeep: Upkeep) -> None:
     upkeep.run_once()
 
-    assert [daemon.name for daemon in questions.desk.ledger.views.status().daemons] == ["d1"]
+    assert [daemon.name for daemon in questions.desk.ledger.views.status().alive_daemons] == ["d1"]
 
 
 def test_gauges_say_what_the_ledger_says(questions: Questions, health: Health) -> None:
@@ -356,10 +365,10 @@ def test_gauges_say_what_the_ledger_says(questions: Questions, health: Health) -
 def test_readiness_tells_of_every_hold(questions: Questions, health: Health) -> None:
     questions.desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
 
-    (degraded,) = health.degraded()
+    (shown,) = degraded(health, stage="archive")
 
-    assert isinstance(degraded, dict)
-    assert degraded.items() >= {"stage": "archive", "reason": "bucket_missing"}.items()
+    assert shown.items() >= {"code": "hold", "account": ACCOUNT, "reason": "bucket_missing"}.items()
+    assert shown["since"] == rfc3339(START)
 
 
 def test_a_reader_that_keeps_the_ledgers_log_long_is_logged_once_and_stands_in_readyz(
@@ -368,7 +377,7 @@ def test_a_reader_that_keeps_the_ledgers_log_long_is_logged_once_and_stands_in_r
     desk = Desk(tmp_path, log_bytes_max=20_000)
     clocks = ApiClocks({}, 5 * MINUTE, now=desk.clock)
     upkeep = Upkeep(desk.ledger, Metrics(), clocks, daemon_name="d1", version="0.1.0", started_at=START)
-    health = Health(desk.ledger, Metrics(), clocks)
+    health = Health(desk.ledger, Metrics(), clocks, EXPECTED)
     reader = sqlite3.connect(desk.path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM tasks").fetchone()
@@ -381,15 +390,11 @@ def test_a_reader_that_keeps_the_ledgers_log_long_is_logged_once_and_stands_in_r
     (said,) = [line for line in lines if line["event"] == "ledger.overgrown"]
     assert (said["log_level"], said["reason"]) == ("warning", "ledger_log_large")
     assert said["what_to_do"].startswith(f"Find it (fuser -v {desk.path})")
-    (shown,) = health.degraded()
-    assert shown == {
-        "stage": "ledger",
-        "reason": "ledger_log_large",
-        "message": said["message"],
-        "what_to_do": said["what_to_do"],
-    }
+    (shown,) = degraded(health, stage="ledger")
+    assert (shown["code"], shown["reason"]) == ("disk_low", "ledger_log_large")
+    assert (shown["message"], shown["what_to_do"]) == (said["message"], said["what_to_do"])
 
     reader.close()
     upkeep.run_once()
-    assert health.degraded() == []
+    assert degraded(health, stage="ledger") == []
     desk.close()

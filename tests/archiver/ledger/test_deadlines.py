@@ -405,6 +405,7 @@ class Interrupted:
         self.insert_new_ids = database.insert_new_ids
         self.keep_bounded = database.keep_bounded
         self.obstacle = database.obstacle
+        self.disk = database.disk
         self.close = database.close
 
     def write(self) -> AbstractContextManager[sa.Connection]:
@@ -622,12 +623,12 @@ def test_a_daemon_is_listed_while_it_gives_signs_of_life(desk: Desk) -> None:
     desk.ledger.daemons.beat("d1", version="1", started_at=START)
     desk.clock.advance(119 * SECOND)
     desk.ledger.daemons.beat("d2", version="1", started_at=START)
-    assert [daemon.name for daemon in desk.ledger.views.status().daemons] == ["d1", "d2"]
+    assert [daemon.name for daemon in desk.ledger.views.status().alive_daemons] == ["d1", "d2"]
 
     desk.clock.advance(SECOND)
-    assert [daemon.name for daemon in desk.ledger.views.status().daemons] == ["d2"]
+    assert [daemon.name for daemon in desk.ledger.views.status().alive_daemons] == ["d2"]
     desk.ledger.daemons.leave("d2")
-    assert desk.ledger.views.status().daemons == ()
+    assert desk.ledger.views.status().alive_daemons == ()
     desk.ledger.daemons.beat("d2", version="1", started_at=START)
     assert [daemon.name for daemon in desk.ledger.daemons.alive()] == ["d2"]
 
@@ -639,7 +640,7 @@ def test_status_tells_scripts_what_each_daemon_does(desk: Desk) -> None:
         "d1", version="0.1.0", started_at=START, serves=[Service.WORK], accounts=["a"], leases=3
     )
 
-    (daemon,) = desk.ledger.views.status().daemons
+    (daemon,) = desk.ledger.views.status().alive_daemons
 
     assert daemon.as_json() == {
         "serves": ["work"],
@@ -658,10 +659,10 @@ def test_a_daemon_warns_until_it_says_otherwise(desk: Desk) -> None:
     desk.ledger.daemons.beat("d1", version="1", started_at=START)
     desk.ledger.daemons.warn("d1", [warning])
     desk.ledger.daemons.beat("d1", version="1", started_at=START)
-    assert desk.ledger.views.status().daemons[0].warnings == (warning,)
+    assert desk.ledger.views.status().alive_daemons[0].warnings == (warning,)
 
     desk.ledger.daemons.warn("d1", [])
-    assert desk.ledger.views.status().daemons[0].warnings == ()
+    assert desk.ledger.views.status().alive_daemons[0].warnings == ()
 
 
 def test_ids_in_a_state_come_nearest_deadline_first(desk: Desk) -> None:

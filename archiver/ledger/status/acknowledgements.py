@@ -1,0 +1,70 @@
+"""What an operator has seen: a lost or buried task that is acknowledged is no problem any more. It stays as it is."""
+
+import enum
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from archiver.ledger.part import Part
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.rows import find
+from archiver.model import State
+
+ROWS_MAX = 500
+
+
+class Acknowledged(enum.Enum):
+    """What came of an id."""
+
+    DONE = enum.auto()
+    ALREADY = enum.auto()
+    NO_PROBLEM = enum.auto()
+    """It is neither lost nor buried."""
+    UNKNOWN = enum.auto()
+
+
+class Acknowledgements(Part):
+    """Ends the problems of lost and buried tasks."""
+
+    def acknowledge(self, task_ids: Collection[str], *, account: str) -> dict[str, Acknowledged]:
+        """These ids or external ids, at most ROWS_MAX: what came of each."""
+        with self._database.write() as connection:
+            return {task_id: self._one(connection, account=account, task_id=task_id) for task_id in task_ids}
+
+    def acknowledge_lost(self, *, account: str) -> list[str]:
+        """Up to ROWS_MAX lost tasks that nobody has acknowledged: their ids. None are left when it is empty."""
+        table = schema.tasks
+        query = (
+            sa.select(table.c.id, table.c.task_id)
+            .where(table.c.account == account, table.c.state == State.LOST)
+            .where(table.c.unseen_since.is_not(None))
+            .order_by(table.c.deadline_at)
+            .limit(ROWS_MAX)
+        )
+        with self._database.write() as connection:
+            rows = connection.execute(query).all()
+            return [row.task_id for row in sorted(rows) if self._mark(connection, row.id)]
+
+    def _one(self, connection: sa.Connection, *, account: str, task_id: str) -> Acknowledged:
+        row = find(connection, account=account, task_id=task_id)
+        if row is None:
+            return Acknowledged.UNKNOWN
+        if row["unseen_since"] is not None and self._mark(connection, row["id"]):
+            return Acknowledged.DONE
+        return Acknowledged.ALREADY if row["state"] in _SET_ASIDE else Acknowledged.NO_PROBLEM
+
+    def _mark(self, connection: sa.Connection, row_id: int) -> bool:
+        """False where another process has moved the task since."""
+        table = schema.tasks
+        unseen = (table.c.id == row_id, table.c.unseen_since.is_not(None), table.c.state.in_(_UNSEEN))
+        if not connection.execute(sa.update(table).where(*unseen).values(unseen_since=None)).rowcount:
+            return False
+        add_line(connection, row_id, at=self._now(), event="task.acknowledged", detail="")
+        trim(connection, row_id)
+        return True
+
+
+_SET_ASIDE = (State.LOST, State.BURIED)
+_UNSEEN = (*_SET_ASIDE, State.SUCCEEDED)
+"""A buried task that is being tried again has succeeded upstream."""

@@ -1,0 +1,139 @@
+"""What `status`, metrics, readiness and alerts read of the ledger, typed: one snapshot. Times are Unix ms; `as_json`
+gives the contract's shapes."""
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from archiver.ledger.daemons import DaemonView
+from archiver.ledger.databases.protocol import Disk, Obstacle
+from archiver.ledger.holds import HoldView
+from archiver.model import State, rfc3339
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SweepView:
+    """The sweeps of one family of one account."""
+
+    account: str
+    family: str
+    last_success_at: int | None
+    missed_callbacks: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskInTime:
+    """The one task that comes first by some time, `at`."""
+
+    account: str
+    task_id: str
+    at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TasksInTime:
+    """Tasks of one account with something in common, `since` when, and the ids of the first few."""
+
+    account: str
+    count: int
+    is_more: bool
+    """There are more than `count`."""
+    since: int
+    task_ids: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StatusView:
+    """The whole ledger at a glance."""
+
+    now: int
+    """When it was read."""
+    counts: Mapping[tuple[str, State], int]
+    """How many tasks of an account are in a state; 0 is left out."""
+    earliest_deadline: int | None
+    """Of confirmed tasks that are not in the bucket."""
+    nearest_deadline: TaskInTime | None
+    """The same, but for buried tasks that an operator has acknowledged."""
+    oldest_succeeded: tuple[TaskInTime, ...]
+    """Of each account: the task that has been succeeded for longest without being in the bucket."""
+    lost: tuple[TasksInTime, ...]
+    """Of each account: those that nobody has acknowledged, lost within `LOST_MS`."""
+    buried: tuple[TasksInTime, ...]
+    """Of each account: those that nobody has acknowledged."""
+    amendments: tuple[TasksInTime, ...]
+    """Of each account: archived tasks with files named later that are not in the bucket yet."""
+    last_callback_at: int | None
+    sweeps: tuple[SweepView, ...]
+    unavailable: frozenset[tuple[str, str]]
+    """Account and family of lists that the API does not offer."""
+    holds: tuple[HoldView, ...]
+    clock_skew_ms: int | None
+    """The API's clock minus ours."""
+    daemons: tuple[DaemonView, ...]
+    """Also those that do not run any more."""
+    first_started_at: int | None
+    """When a daemon first worked on this ledger; None when none ever has."""
+    disk: Disk | None
+    """Where the ledger is; None where that is not this machine's business."""
+    obstacle: Obstacle | None
+
+    @property
+    def states(self) -> dict[State, int]:
+        """How many tasks are in each state; every state is named."""
+        states = dict.fromkeys(State, 0)
+        for (_, state), count in self.counts.items():
+            states[state] += count
+        return states
+
+    @property
+    def last_sweep(self) -> dict[str, int | None]:
+        """By family: the oldest of the accounts' last sweeps; None where an account has had none. An alert is about
+        the worst."""
+        return {family: _oldest(sweep.last_success_at for sweep in of) for family, of in self._families()}
+
+    @property
+    def missed_callbacks(self) -> dict[str, int]:
+        """By family, of all accounts."""
+        return {family: sum(sweep.missed_callbacks for sweep in of) for family, of in self._families()}
+
+    @property
+    def alive_daemons(self) -> tuple[DaemonView, ...]:
+        """Those that run."""
+        return tuple(daemon for daemon in self.daemons if daemon.is_alive(now=self.now))
+
+    def as_json(self, *, several_accounts: bool) -> dict[str, object]:
+        """As `status --json` prints it: of a hold only what scripts may rely on, with its account where there are
+        several."""
+        account = ("account",) if several_accounts else ()
+        names = (*account, "stage", "reason", "since", "what_to_do")
+        holds = [hold.as_json() for hold in self.holds]
+        return {
+            "states": {state.value: count for state, count in self.states.items()},
+            "earliest_deadline": _time(self.earliest_deadline),
+            "last_callback_at": _time(self.last_callback_at),
+            "last_sweep": {family: _time(at) for family, at in self.last_sweep.items()},
+            "missed_callbacks": self.missed_callbacks,
+            "holds": [{name: hold[name] for name in names} for hold in holds],
+            "daemons": [daemon.as_json() for daemon in self.alive_daemons],
+        }
+
+    def only(self, accounts: Collection[str]) -> "StatusView":
+        """With the sweeps of these accounts only."""
+        return dataclasses.replace(
+            self, sweeps=tuple(sweep for sweep in self.sweeps if sweep.account in accounts)
+        )
+
+    def _families(self) -> Iterable[tuple[str, list[SweepView]]]:
+        families: dict[str, list[SweepView]] = {}
+        for sweep in self.sweeps:
+            families.setdefault(sweep.family, []).append(sweep)
+        return families.items()
+
+
+def _time(value: int | None) -> str | None:
+    return None if value is None else rfc3339(value)
+
+
+def _oldest(times: Iterable[int | None]) -> int | None:
+    known: list[Any] = list(times)
+    return None if None in known else min(known)

@@ -1,0 +1,50 @@
+"""Which lost and buried tasks an operator has still to see.
+
+`unseen_since` says so: set when a task is buried or lost, cleared when an operator acknowledges it, when it is archived
+and when it turns out to have failed. A buried task is tried again by itself, and may be buried again: `set_aside_for`
+remembers its last reason, so that the same one is no news. While it is tried it counts as unseen, or the problem would
+end and begin with each try.
+
+What is lost at first sight was lost before we could do anything: no problem.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger.tables import schema
+
+SEEN: Mapping[str, Any] = {"unseen_since": None, "set_aside_for": None}
+"""Of a task that is neither lost nor buried any more."""
+
+
+def buried(row: Mapping[Any, Any], *, reason: str, now: int) -> dict[str, Any]:
+    """The columns of a row that is buried now. It may be a row that is about to be inserted."""
+    unseen_since = row.get("unseen_since")
+    if _lost_at_first_sight(row):
+        unseen_since = None
+    elif row.get("set_aside_for") != reason:
+        unseen_since = unseen_since or now
+    return {"unseen_since": unseen_since, "set_aside_for": reason}
+
+
+def buried_in_sql(*, reason: str, now: int) -> dict[str, Any]:
+    """The same where the row is not at hand."""
+    table = schema.tasks
+    unseen_since = sa.case(
+        (table.c.first_seen_at >= table.c.deadline_at, None),
+        (table.c.set_aside_for == reason, table.c.unseen_since),
+        else_=sa.func.coalesce(table.c.unseen_since, now),
+    )
+    return {"unseen_since": unseen_since, "set_aside_for": reason}
+
+
+def lost(row: Mapping[Any, Any], *, now: int) -> dict[str, Any]:
+    """The columns of a row that is lost now."""
+    return {**SEEN, "unseen_since": None if _lost_at_first_sight(row) else now}
+
+
+def _lost_at_first_sight(row: Mapping[Any, Any]) -> bool:
+    deadline_at: int | None = row.get("deadline_at")
+    return deadline_at is not None and row["first_seen_at"] >= deadline_at

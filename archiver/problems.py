@@ -1,0 +1,257 @@
+"""What an operator must know of, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all say this
+list: they cannot disagree.
+
+The codes are a contract. Three more have no source yet: `objects_missing` (the ledger does not know it),
+`forwards_dead`, and whatever a later stage adds.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from archiver.failures import LedgerUnavailable
+from archiver.families import FAMILIES, collection_of
+from archiver.ledger import HoldView, Ledger, Service, StatusView, TasksInTime
+from archiver.ledger.daemons import BEAT_MS_MAX
+from archiver.model import DAY_MS, Problem, State
+from archiver.phrases import count_of, distance, listing, span
+
+WAITING_MS_MAX = 3_600_000
+"""How long a succeeded task, or an amendment, may wait for the bucket."""
+DEADLINE_MS_MIN = 7 * DAY_MS
+SWEEP_INTERVALS_MAX = 3
+SWEEP_MS_MAX = 3_600_000
+"""A sweep is late after that many intervals, and this at least."""
+DISK_BYTES_MIN = 2**30
+DISK_SHARE_MIN = 0.05
+"""Free on the ledger's disk: what is the smaller of the two."""
+
+SEE = "To see why: kling-archiver show ID."
+ACKNOWLEDGE = "Where nothing can be done any more: kling-archiver acknowledge ID."
+
+_UNARCHIVED = (State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED, State.LOST)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expected:
+    """What the settings ask for."""
+
+    families: Mapping[str, Sequence[str]]
+    """Account → the families that are swept for it."""
+    sweep_interval_ms: int
+
+
+def door_closed(why: str) -> Problem:
+    """Callbacks cannot be committed. A ledger in that state cannot say it."""
+    return Problem(
+        "door_closed",
+        f"callbacks cannot be committed: {why}",
+        "Make room on the ledger's disk, and let the daemon write to its folder. Until then Kling's callbacks are "
+        "answered 503; the sweep finds what they would have named.",
+    )
+
+
+def find_problems(view: StatusView, expected: Expected) -> list[Problem]:
+    """Everything that is wrong; empty while all is well."""
+    return list(itertools.chain.from_iterable(find(view, expected) for find in _FINDERS))
+
+
+def look(ledger: Ledger, expected: Expected) -> tuple[StatusView | None, list[Problem]]:
+    """A snapshot, and what is wrong: also whether callbacks can be committed. None where even reading fails."""
+    closed: list[Problem] = []
+    try:
+        ledger.daemons.ping()
+    except LedgerUnavailable as error:
+        closed = [door_closed(str(error))]
+    try:
+        view = ledger.views.status()
+    except LedgerUnavailable as error:
+        return None, closed or [door_closed(str(error))]
+    return view, [*closed, *find_problems(view, expected)]
+
+
+def verdict(problems: Sequence[Problem]) -> str:
+    """All of it in a line."""
+    if not problems:
+        return "All is well."
+    codes = ", ".join(dict.fromkeys(problem.code for problem in problems))
+    return f"{count_of(len(problems), 'problem')}: {codes}."
+
+
+def part_of(hold: HoldView, *, several: bool) -> str:
+    """`archive`, `sweep (images/generations)`; with the account if there are several."""
+    account = hold.account if several else None
+    where = ", ".join(part for part in (account, hold.family, hold.host) if part)
+    return f"{hold.stage} ({where})" if where else hold.stage
+
+
+def _dead(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    """An orderly end counts from its last sign of life too: an upgrade takes less than two minutes."""
+    del expected
+    for service, code, what in (
+        (Service.WORK, "no_worker", "nothing is verified, archived or swept"),
+        (Service.DOOR, "no_door", "no callback is taken"),
+    ):
+        seen = [daemon.seen_at for daemon in view.daemons if service in daemon.serves]
+        last = max(seen, default=None)
+        if last is None or view.now - last >= BEAT_MS_MAX:
+            ago = "ever" if last is None else f"for {span(view.now - last)}"
+            message = f"no daemon has given a sign of life {ago}: {what}"
+            yield Problem(code, message, "Start kling-receiver, and read its log.", since=last)
+
+
+def _unasked(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    unarchived: dict[str, int] = {}
+    for (account, state), count in view.counts.items():
+        if state in _UNARCHIVED:
+            unarchived[account] = unarchived.get(account, 0) + count
+    for account, count in unarchived.items():
+        if account not in expected.families:
+            yield Problem(
+                "account_unasked",
+                f"{count_of(count, 'task')} of the account {account}, which the settings do not name",
+                f"Add it to the settings, or rename it: kling-archiver rename-account {account} NEW.",
+                account,
+            )
+    workers = [daemon for daemon in view.alive_daemons if Service.WORK in daemon.serves]
+    asked = {account for daemon in workers for account in daemon.accounts}
+    for account in expected.families if workers else ():
+        if account not in asked:
+            message = f"no running daemon asks for the account {account}"
+            what = "Restart kling-receiver with the settings that name it."
+            yield Problem("account_unasked", message, what, account)
+
+
+def _held(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    several = len(expected.families) > 1
+    for hold in view.holds:
+        yield Problem(
+            "hold",
+            f"{part_of(hold, several=several)} is held: {hold.reason}" + f": {hold.message}".rstrip(": "),
+            hold.what_to_do,
+            hold.account,
+            hold.since,
+            stage=hold.stage,
+            reason=hold.reason,
+            subject=f"{hold.family or ''} {hold.host or ''}".strip(),
+        )
+
+
+def _waiting(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    del expected
+    for task in view.oldest_succeeded:
+        if view.now - task.at > WAITING_MS_MAX:
+            count = view.counts.get((task.account, State.SUCCEEDED), 0)
+            message = (
+                f"{count_of(count, 'succeeded task')} not in the bucket yet; {task.task_id} has waited longest, "
+                f"{span(view.now - task.at)}"
+            )
+            yield Problem("waiting", message, SEE, task.account, task.at)
+
+
+def _lost(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    del expected
+    what = f"{SEE} It is tried until a week after its deadline. When you have seen it: "
+    return (
+        _of_tasks("lost", "lost", tasks, f"{what}kling-archiver acknowledge --lost.") for tasks in view.lost
+    )
+
+
+def _buried(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    del expected
+    what = f"{SEE} After removing the cause: kling-archiver retry --buried. {ACKNOWLEDGE}"
+    return (_of_tasks("buried", "buried", tasks, what) for tasks in view.buried)
+
+
+def _amendments(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    """Files that the API named after the manifest was put."""
+    del expected
+    for tasks in view.amendments:
+        length = view.now - tasks.since
+        if length > WAITING_MS_MAX:
+            what = f"with files that the API named later, which wait for {span(length)}"
+            yield _of_tasks("amendment_waiting", what, tasks, SEE)
+
+
+def _of_tasks(code: str, what: str, tasks: TasksInTime, what_to_do: str) -> Problem:
+    count = count_of(tasks.count, "task") if not tasks.is_more else f"{tasks.count} tasks or more"
+    ids = listing(tasks.task_ids, count=tasks.count)
+    return Problem(code, f"{count} {what}: {ids}", what_to_do, tasks.account, tasks.since)
+
+
+def _deadline(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    del expected
+    task = view.nearest_deadline
+    if task is not None and task.at - view.now < DEADLINE_MS_MIN:
+        verb = "is" if task.at > view.now else "was"
+        yield Problem(
+            "deadline",
+            f"the nearest deadline of a task that is not in the bucket {verb} {distance(task.at - view.now)}: "
+            f"{task.task_id}",
+            "See what is held, and why the task waits: kling-archiver show ID.",
+            task.account,
+            task.at - DEADLINE_MS_MIN,
+        )
+
+
+def _swept_late(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    patience_ms = max(SWEEP_INTERVALS_MAX * expected.sweep_interval_ms, SWEEP_MS_MAX)
+    last = {(sweep.account, sweep.family): sweep.last_success_at for sweep in view.sweeps}
+    wanted = ((account, family) for account, families in expected.families.items() for family in families)
+    for account, family in wanted:
+        if (account, family) in view.unavailable:
+            yield from _unoffered(account, family)
+            continue
+        success_at = last.get((account, family))
+        since = success_at or view.first_started_at
+        if since is None or view.now - since <= patience_ms:
+            continue
+        message = f"{family} has never been swept successfully"
+        if success_at is not None:
+            message = f"the last successful sweep of {family} was {distance(success_at - view.now)}"
+        what = "To see why: kling-archiver sweep."
+        yield Problem("sweep_late", message, what, account, since, subject=family)
+
+
+def _unoffered(account: str, family: str) -> Iterator[Problem]:
+    """An operator cannot change what a gateway offers, but an unknown family may be misspelled."""
+    if family not in FAMILIES and collection_of(family) is None:
+        message = f"the API has no list of {family}, a family that this version does not know"
+        yield Problem("settings", message, "Check KLING_FAMILIES.", account, subject=family)
+
+
+def _disk(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    del expected
+    disk = view.disk
+    if disk is not None and disk.free_bytes < min(DISK_BYTES_MIN, DISK_SHARE_MIN * disk.total_bytes):
+        free = f"{disk.free_bytes // 1_000_000} MB of {disk.total_bytes // 1_000_000} MB"
+        message = f"the ledger's disk is nearly full: {free} are free at {disk.path}"
+        yield Problem("disk_low", message, "Make room: a full disk closes the door for callbacks.")
+    if view.obstacle is not None:
+        obstacle = view.obstacle
+        yield Problem(
+            "disk_low", obstacle.message, obstacle.what_to_do, stage="ledger", reason=obstacle.reason
+        )
+
+
+def _warned(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    """What the running daemons say of themselves."""
+    del expected
+    warnings = itertools.chain.from_iterable(daemon.warnings for daemon in view.alive_daemons)
+    return iter({warning.key + warning.message: warning for warning in warnings}.values())
+
+
+_FINDERS: Sequence[Callable[[StatusView, Expected], Iterator[Problem]]] = (
+    _dead,
+    _lost,
+    _held,
+    _deadline,
+    _buried,
+    _waiting,
+    _unasked,
+    _swept_late,
+    _amendments,
+    _disk,
+    _warned,
+)
+"""The worst first."""

@@ -1,0 +1,273 @@
+"""What is a problem and since when: each code, just before and just after, on a real ledger."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from archiver.failures import AssetGone, BucketMissing, ResultsMissing
+from archiver.ledger import Service, StatusView
+from archiver.ledger.databases.protocol import Disk
+from archiver.model import Problem, Stage, State
+from archiver.problems import Expected, find_problems, verdict
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, START, Desk, answer
+
+EXPECTED = Expected({ACCOUNT: [FAMILY]}, 5 * MINUTE)
+
+
+@pytest.fixture
+def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+def live(desk: Desk, *, accounts: tuple[str, ...] = (ACCOUNT,), serves: tuple[Service, ...] = ()) -> None:
+    """A daemon beats, and its sweep has just succeeded."""
+    serves = serves or (Service.DOOR, Service.WORK)
+    desk.ledger.daemons.beat("d1", version="1", started_at=START, accounts=accounts, serves=serves)
+    token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
+    assert token is not None
+    now = desk.clock()
+    desk.ledger.sweeps.end(token, succeeded_at=now, full=True, oldest_first=False, last_page=None)
+
+
+def problems(desk: Desk, expected: Expected = EXPECTED) -> list[Problem]:
+    return find_problems(desk.ledger.views.status(), expected)
+
+
+def codes(desk: Desk, expected: Expected = EXPECTED) -> list[str]:
+    return [problem.code for problem in problems(desk, expected)]
+
+
+def test_nothing_is_wrong_on_a_ledger_whose_daemon_lives(desk: Desk) -> None:
+    live(desk)
+
+    assert (codes(desk), verdict(problems(desk))) == ([], "All is well.")
+
+
+def hold(desk: Desk) -> None:
+    desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+
+
+def wait_for_the_bucket(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+
+
+def bury(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    desk.fail(desk.claim(Stage.ARCHIVE), AssetGone("404"))
+
+
+def lose(desk: Desk) -> None:
+    desk.say(answer(created_at=START - 30 * DAY + SECOND))
+    desk.clock.advance(SECOND)
+    desk.ledger.deadlines.expire()
+
+
+def near_a_deadline(desk: Desk) -> None:
+    desk.say(answer(created_at=START - 23 * DAY))
+
+
+def nothing(_desk: Desk) -> None:
+    pass
+
+
+CASES: dict[str, tuple[Callable[[Desk], None], int, set[str]]] = {
+    # what happens, how long after it, what is said
+    "a hold at once": (hold, 0, {"hold"}),
+    "a succeeded task within an hour": (wait_for_the_bucket, HOUR, set()),
+    "a succeeded task after an hour": (wait_for_the_bucket, HOUR + 1, {"waiting"}),
+    "a buried task at once": (bury, 0, {"buried"}),
+    "a lost task within a week": (lose, 7 * DAY - SECOND, {"lost"}),
+    "a lost task after a week": (lose, 7 * DAY + 1, set()),
+    "a deadline in a week": (near_a_deadline, 0, set()),
+    "a deadline in less than a week": (near_a_deadline, 1, {"deadline"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_problem_begins_at_its_time_and_not_before(desk: Desk, case: str) -> None:
+    happen, passed, said = CASES[case]
+    happen(desk)
+    desk.clock.advance(passed)
+    live(desk)
+
+    assert set(codes(desk)) == said
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "passed", "late"),
+    [
+        (5 * MINUTE, HOUR, False),
+        (5 * MINUTE, HOUR + 1, True),
+        (HOUR, 3 * HOUR, False),
+        (HOUR, 3 * HOUR + 1, True),
+    ],
+)
+@pytest.mark.parametrize("was_swept", [True, False])
+def test_a_sweep_is_late_after_three_intervals_and_an_hour_at_least(
+    desk: Desk, interval_ms: int, passed: int, late: bool, was_swept: bool
+) -> None:
+    if was_swept:
+        live(desk)
+    desk.clock.advance(passed)
+    desk.ledger.daemons.beat("d1", version="1", started_at=START, accounts=[ACCOUNT])
+
+    found = problems(desk, Expected({ACCOUNT: [FAMILY]}, interval_ms))
+
+    assert [(problem.code, problem.since) for problem in found] == ([("sweep_late", START)] if late else [])
+
+
+@pytest.mark.parametrize(
+    ("serves", "said"), [((Service.DOOR,), ["no_worker"]), ((Service.WORK,), ["no_door"])]
+)
+def test_a_door_is_no_worker_and_a_worker_no_door(
+    desk: Desk, serves: tuple[Service, ...], said: list[str]
+) -> None:
+    live(desk, serves=serves)
+
+    assert codes(desk) == said
+
+
+def test_an_account_that_no_daemon_asks_for_is_a_problem(desk: Desk) -> None:
+    live(desk, accounts=("other",))
+    desk.bring(State.RUNNING)
+
+    (problem,) = problems(desk)
+
+    assert (problem.code, problem.account) == ("account_unasked", ACCOUNT)
+
+
+def test_tasks_of_an_account_that_the_settings_do_not_name_are_a_problem(desk: Desk) -> None:
+    live(desk)
+    desk.bring(State.SUCCEEDED)
+
+    (problem,) = problems(desk, Expected({}, 5 * MINUTE))
+
+    assert (problem.code, problem.account) == ("account_unasked", ACCOUNT)
+
+
+def test_what_is_lost_at_first_sight_is_counted_and_no_problem(desk: Desk) -> None:
+    live(desk)
+    desk.tell()
+    desk.say(answer(created_at=START - 31 * DAY))
+    desk.fail(desk.claim(Stage.ARCHIVE), AssetGone("404"))
+    assert codes(desk) == []
+    desk.ledger.deadlines.expire()
+
+    assert desk.ledger.views.status().states[State.LOST] == 1
+    assert codes(desk) == []
+
+
+def test_a_problem_of_a_buried_task_outlasts_its_retries(desk: Desk) -> None:
+    bury(desk)
+    since = desk.clock()
+    desk.clock.advance(8 * DAY)
+    live(desk)
+    desk.claim(Stage.VERIFY)
+    desk.say(answer())
+    assert desk.state() is State.SUCCEEDED
+
+    assert [(problem.code, problem.since) for problem in problems(desk)] == [("buried", since)]
+
+
+def test_a_warning_of_a_running_daemon_is_a_problem_and_one_of_a_dead_daemon_is_none(desk: Desk) -> None:
+    warning = Problem("settings", "an example token", "make your own", ACCOUNT, START)
+    desk.ledger.daemons.beat("dead", version="1", started_at=START)
+    desk.ledger.daemons.warn("dead", [warning, dataclasses.replace(warning, message="old")])
+    desk.clock.advance(2 * MINUTE)
+    live(desk)
+    assert codes(desk) == []
+    desk.ledger.daemons.warn("d1", [warning])
+
+    assert problems(desk) == [warning]
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "said"),
+    [
+        (2**30, 100 * 2**30, []),
+        (2**30 - 1, 100 * 2**30, ["disk_low"]),
+        (2**29, 2**30, []),
+        (2**20, 2**30, ["disk_low"]),
+    ],
+)
+def test_a_disk_that_is_nearly_full_is_a_problem(desk: Desk, free: int, total: int, said: list[str]) -> None:
+    live(desk)
+    view: StatusView = dataclasses.replace(desk.ledger.views.status(), disk=Disk("/data", free, total))
+
+    assert [problem.code for problem in find_problems(view, EXPECTED)] == said
+
+
+# --- acknowledged -----------------------------------------------------------------------------------------------
+
+
+def acknowledge(desk: Desk, task_id: str = "t") -> None:
+    desk.ledger.acknowledgements.acknowledge([task_id], account=ACCOUNT)
+
+
+def test_an_acknowledged_task_is_no_problem_and_stays_as_it_is(desk: Desk) -> None:
+    bury(desk)
+    live(desk)
+    before = desk.row()
+    acknowledge(desk)
+
+    assert codes(desk) == []
+    changed = {name for name, value in desk.row().items() if value != before[name]}
+    assert changed == {"unseen_since"}
+
+
+def bury_again(desk: Desk, *, gone: bool) -> None:
+    """Its own retry shows it again, and it cannot be had again."""
+    desk.clock.advance(8 * DAY)
+    desk.claim(Stage.VERIFY)
+    desk.say(answer())
+    error = AssetGone("404") if gone else ResultsMissing("nothing")
+    desk.fail(desk.claim(Stage.ARCHIVE), error)
+    live(desk)
+
+
+def test_only_another_reason_makes_an_acknowledged_task_a_problem_again(desk: Desk) -> None:
+    bury(desk)
+    acknowledge(desk)
+    bury_again(desk, gone=True)
+    assert codes(desk) == []
+
+    bury_again(desk, gone=False)
+    assert codes(desk) == ["buried"]
+
+
+def test_an_acknowledged_task_that_is_lost_is_a_problem_until_that_is_acknowledged(desk: Desk) -> None:
+    bury(desk)
+    acknowledge(desk)
+    desk.clock.advance(30 * DAY)
+    desk.ledger.deadlines.expire()
+    live(desk)
+    assert codes(desk) == ["lost"]
+
+    assert desk.ledger.acknowledgements.acknowledge_lost(account=ACCOUNT) == ["t"]
+    assert (codes(desk), desk.state()) == ([], State.LOST)
+    assert desk.ledger.acknowledgements.acknowledge_lost(account=ACCOUNT) == []
+
+
+def test_an_acknowledged_task_has_no_deadline_to_warn_of(desk: Desk) -> None:
+    bury(desk)
+    desk.clock.advance(24 * DAY)
+    live(desk)
+    assert set(codes(desk)) == {"buried", "deadline"}
+    acknowledge(desk)
+
+    assert codes(desk) == []
+
+
+def test_a_task_that_is_archived_after_all_is_no_problem(desk: Desk) -> None:
+    bury(desk)
+    live(desk)
+    desk.ledger.registrations.retry(["t"], account=ACCOUNT)
+    desk.claim(Stage.VERIFY)
+    desk.say(answer())
+    desk.archived(desk.claim(Stage.ARCHIVE))
+
+    assert codes(desk) == []
