@@ -9,7 +9,8 @@
 import enum
 import re
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 import prometheus_client
@@ -19,8 +20,6 @@ from archiver import failures, model
 from archiver.version import VERSION
 
 OTHER = "other"
-NOTHING_YET = float("nan")
-"""Of a timestamp before its first event: NaN keeps an alert on ``time() - x > …`` quiet, a zero would fire it."""
 DISTINCT_VALUES_MAX = 100
 
 _API_CODE = re.compile(r"[0-9]{1,6}|http_[0-9]{3}|timeout|connection")
@@ -68,14 +67,40 @@ class Labelled(Generic[_Metric]):
         return self._series(**bounded)
 
 
+class Mirror(Labelled[prometheus_client.Gauge]):
+    """A gauge of something that comes and goes: a series without a value is no series."""
+
+    def __init__(self, gauge: prometheus_client.Gauge, **bounds: _Bound) -> None:
+        super().__init__(gauge.labels, **bounds)
+        self._gauge = gauge
+        self._shown: set[tuple[str, ...]] = set()
+
+    def show(self, values: Mapping[tuple[str, ...], float]) -> None:
+        """Show these values and no others. Their keys are label values in the order of the labels. One thread."""
+        bounds = self._bounds.values()
+        bounded: dict[tuple[str, ...], float] = {}
+        for key, value in values.items():
+            labels = tuple(bound(label) for bound, label in zip(bounds, key, strict=True))
+            bounded[labels] = bounded.get(labels, 0) + value
+        for labels, value in bounded.items():
+            self._gauge.labels(*labels).set(value)
+        for labels in self._shown - bounded.keys():
+            self._gauge.remove(*labels)
+        self._shown = set(bounded)
+
+
 class Metrics:
     """Every metric; an attribute is the metric's name without `kling_`. Thread-safe.
 
     With labels: ``metrics.callbacks_total.labels(result="accepted").inc()``; without:
     ``metrics.tasks_lost_total.inc()``. Timestamps are Unix seconds.
+
+    No gauge is ever NaN: one NaN silences an alert on the `max` or `min` of all accounts. A time that has not come yet
+    is the daemon's first start, and the deadline of no task is that of a task made now.
     """
 
-    def __init__(self, *, version: str | None = None) -> None:
+    def __init__(self, *, version: str | None = None, now: Callable[[], float] = time.time) -> None:
+        self._started_at = now()
         # Else each counter has a second series, `_created`.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped in the library
         self.registry = prometheus_client.CollectorRegistry()
@@ -130,18 +155,27 @@ class Metrics:
         )
 
     def _build_watch(self, version: str) -> None:
-        self.tasks = self._gauge("tasks", "Tasks in the ledger by state.", state=only(model.State))
-        for state in model.State:
-            self.tasks.labels(state=state)
+        self.tasks = self._gauge(
+            "tasks", "Tasks in the ledger by state.", account=account_name(), state=only(model.State)
+        )
+        self.holds = self._mirror(
+            "holds",
+            "Holds: parts of the work that are stopped.",
+            account=account_name(),
+            stage=only(model.Stage),
+            reason=only(failure_reasons()),
+        )
         self.failures_total = self._counter(
             "failures_total",
             "Failed attempts by stage and reason.",
+            account=account_name(),
             stage=only(model.Stage),
             reason=only(failure_reasons()),
         )
         self.missed_callbacks_total = self._counter(
             "missed_callbacks_total",
             "Finished tasks that the sweep found and no callback named.",
+            account=account_name(),
             family=first_matching(model.FAMILY),
         )
         self.tasks_lost_total = prometheus_client.Counter(
@@ -154,20 +188,31 @@ class Metrics:
     def _build_timestamps(self, version: str) -> None:
         self.earliest_deadline_timestamp_seconds = prometheus_client.Gauge(
             "kling_earliest_deadline_timestamp_seconds",
-            "Nearest deadline of a task not yet archived; NaN when none waits.",
+            "Nearest deadline of a task not yet archived; in 30 days when none waits.",
             registry=self.registry,
         )
         self.last_callback_timestamp_seconds = prometheus_client.Gauge(
             "kling_last_callback_timestamp_seconds",
-            "When the last callback was accepted; NaN before the first.",
+            "When the last callback was accepted; before the first, the daemon's first start.",
             registry=self.registry,
         )
-        self.earliest_deadline_timestamp_seconds.set(NOTHING_YET)
-        self.last_callback_timestamp_seconds.set(NOTHING_YET)
+        self.oldest_unarchived_age_seconds = prometheus_client.Gauge(
+            "kling_oldest_unarchived_age_seconds",
+            "For how long a task has been succeeded that is not in the bucket; 0 when there is none.",
+            registry=self.registry,
+        )
+        self.earliest_deadline_timestamp_seconds.set(self._started_at + model.RETENTION_MS / 1000)
+        self.last_callback_timestamp_seconds.set(self._started_at)
         self.last_sweep_success_timestamp_seconds = self._gauge(
             "last_sweep_success_timestamp_seconds",
-            "When a sweep of the family last came to its end.",
+            "When a sweep of the family last came to its end; before the first, the daemon's first start.",
+            account=account_name(),
             family=first_matching(model.FAMILY),
+        )
+        self.clock_skew_seconds = self._mirror(
+            "clock_skew_seconds",
+            "The API's clock minus this machine's, where the API has told its time.",
+            account=account_name(),
         )
         build = self._gauge("build_info", "1, labelled with the version that runs.", version=str)
         build.labels(version=version).set(1)
@@ -179,6 +224,16 @@ class Metrics:
     def _gauge(self, name: str, meaning: str, **bounds: _Bound) -> Labelled[prometheus_client.Gauge]:
         gauge = prometheus_client.Gauge(f"kling_{name}", meaning, tuple(bounds), registry=self.registry)
         return Labelled(gauge.labels, **bounds)
+
+    def _mirror(self, name: str, meaning: str, **bounds: _Bound) -> Mirror:
+        return Mirror(
+            prometheus_client.Gauge(f"kling_{name}", meaning, tuple(bounds), registry=self.registry), **bounds
+        )
+
+
+def account_name() -> _Bound:
+    """A bound for names of accounts."""
+    return first_matching(model.ACCOUNT_NAME)
 
 
 def only(values: Iterable[str]) -> _Bound:

@@ -210,7 +210,8 @@ class FolderWorker:
         log.get().info("task.amended", task_id=lease.task_id, family=family, key=key, assets=len(brought))
 
     def _log_retry(self, lease: Lease, error: Exception) -> None:
-        self.metrics.failures_total.labels(stage=Stage.ARCHIVE, reason=reason_of(error)).inc()
+        labels = {"account": lease.account, "stage": Stage.ARCHIVE, "reason": reason_of(error)}
+        self.metrics.failures_total.labels(**labels).inc()
         log.get().warning(
             "amendment.retried",
             task_id=lease.task_id,

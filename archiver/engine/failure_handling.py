@@ -46,7 +46,7 @@ class FailureHandler:
         except LeaseLost:
             log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
             return None
-        self.metrics.failures_total.labels(stage=lease.stage, reason=reason_of(cause)).inc()
+        self._count(lease, cause)
         self._log(lease, cause, decision)
         return decision
 
@@ -70,7 +70,7 @@ class FailureHandler:
         except LeaseLost:
             log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
             return
-        self.metrics.failures_total.labels(stage=lease.stage, reason=reason_of(partly.cause)).inc()
+        self._count(lease, partly.cause)
         log.get().warning(
             "task.retried",
             task_id=lease.task_id,
@@ -80,6 +80,10 @@ class FailureHandler:
             message=f"{partly.cause}; the API is asked for a fresh URL",
             attempt=lease.attempt,
         )
+
+    def _count(self, lease: Lease, cause: Exception) -> None:
+        labels = {"account": lease.account, "stage": lease.stage, "reason": reason_of(cause)}
+        self.metrics.failures_total.labels(**labels).inc()
 
     def _log(self, lease: Lease, cause: Exception, decision: Retry | Hold | Bury) -> None:
         fields = _fields(lease, cause)

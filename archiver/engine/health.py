@@ -1,11 +1,13 @@
 """What `/readyz` and `/metrics` say of the engine."""
 
+import collections
 import dataclasses
-import math
+import itertools
 
 from archiver.engine.api_clocks import ApiClocks
-from archiver.ledger import Ledger
+from archiver.ledger import Ledger, StatusView
 from archiver.metrics import Metrics
+from archiver.model import RETENTION_MS, State
 from archiver.problems import Expected, find_problems
 
 
@@ -20,20 +22,35 @@ class Health:
 
     def refresh_gauges(self) -> None:
         """Bring the gauges that mirror the ledger up to date; called for each scrape."""
-        status = self.ledger.views.status(accounts=self.clocks.clients)
-        for state, count in status.states.items():
-            self.metrics.tasks.labels(state=state).set(count)
-        self.metrics.earliest_deadline_timestamp_seconds.set(_seconds(status.earliest_deadline))
-        self.metrics.last_callback_timestamp_seconds.set(_seconds(status.last_callback_at))
-        for family, swept in status.last_sweep.items():
-            self.metrics.last_sweep_success_timestamp_seconds.labels(family=family).set(_seconds(swept))
+        view, metrics = self.ledger.views.status(), self.metrics
+        begun_at = view.first_started_at or view.now
+        for account, state in itertools.product({*self.clocks.clients, *view.accounts}, State):
+            metrics.tasks.labels(account=account, state=state).set(view.counts.get((account, state), 0))
+        metrics.holds.show(
+            collections.Counter((hold.account, hold.stage, hold.reason) for hold in view.holds)
+        )
+        deadline = view.earliest_deadline or view.now + RETENTION_MS
+        metrics.earliest_deadline_timestamp_seconds.set(deadline / 1000)
+        metrics.last_callback_timestamp_seconds.set((view.last_callback_at or begun_at) / 1000)
+        oldest = min((task.at for task in view.oldest_succeeded), default=view.now)
+        metrics.oldest_unarchived_age_seconds.set(max(0, view.now - oldest) / 1000)
+        self._refresh_sweeps(view, begun_at=begun_at)
+        skews = {account: self.clocks.skew_ms(account) for account in self.clocks.clients}
+        metrics.clock_skew_seconds.show(
+            {(account,): skew_ms / 1000 for account, skew_ms in skews.items() if skew_ms is not None}
+        )
+
+    def _refresh_sweeps(self, view: StatusView, *, begun_at: int) -> None:
+        """Those of families that the settings name, and that the API offers: an alert on others could never end."""
+        last = {(sweep.account, sweep.family): sweep.last_success_at for sweep in view.sweeps}
+        for account, families in self.expected.families.items():
+            for family in families:
+                if (account, family) not in view.unavailable:
+                    gauge = self.metrics.last_sweep_success_timestamp_seconds
+                    success_at = last.get((account, family)) or begun_at
+                    gauge.labels(account=account, family=family).set(success_at / 1000)
 
     def degraded(self) -> list[object]:
         """Every problem."""
         view = self.ledger.views.status()
         return [problem.as_degraded() for problem in find_problems(view, self.expected)]
-
-
-def _seconds(moment: int | None) -> float:
-    """Unix ms as seconds; NaN, which no alert compares with, for None."""
-    return math.nan if moment is None else moment / 1000

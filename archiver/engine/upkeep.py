@@ -113,7 +113,7 @@ class Upkeep:
     def _count_missed_callbacks(self) -> None:
         missed = self.ledger.deadlines.count_missed(patience_ms=self.clocks.sweep_interval_ms)
         for (account, family), count in missed.items():
-            self.metrics.missed_callbacks_total.labels(family=family).inc(count)
+            self.metrics.missed_callbacks_total.labels(account=account, family=family).inc(count)
             log.get().warning("callbacks.missed", account=account, family=family, count=count)
 
     def _log_clocks(self) -> None:
@@ -147,7 +147,9 @@ class Upkeep:
         self._has_logged_obstacle = obstacle is not None
 
     def _log_dropped(self, dropped: DroppedAmendment) -> None:
-        self.metrics.failures_total.labels(stage=Stage.ARCHIVE, reason="amendment_dropped").inc()
+        self.metrics.failures_total.labels(
+            account=dropped.account, stage=Stage.ARCHIVE, reason="amendment_dropped"
+        ).inc()
         log.get().error(
             "amendment.dropped",
             account=dropped.account,

@@ -226,7 +226,7 @@ class Sweeper:
         """Count and log a failed sweep. False, and neither, where the API turns out not to offer it."""
         if self.availability.refused(family, error):
             return False
-        self.metrics.failures_total.labels(stage=Stage.SWEEP, reason=error.reason).inc()
+        self.metrics.failures_total.labels(account=self.account, stage=Stage.SWEEP, reason=error.reason).inc()
         log.get().warning(
             "sweep.failed", account=self.account, family=family, reason=error.reason, message=str(error)
         )
@@ -277,7 +277,9 @@ class Sweeper:
             fields.pop(unwanted)
         log.get().info("sweep.finished", account=self.account, **fields)
         if counts.end is SweepEnd.FINISHED:
-            gauge = self.metrics.last_sweep_success_timestamp_seconds.labels(family=counts.family)
+            gauge = self.metrics.last_sweep_success_timestamp_seconds.labels(
+                account=self.account, family=counts.family
+            )
             gauge.set(began / 1000)
         if listing.stands_still:
             log.get().warning(

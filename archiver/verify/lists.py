@@ -39,7 +39,9 @@ class FamilyLists:
         A list sets no hold: individual queries, which answer instead, set it where the refusal concerns the account.
         A gateway may refuse lists alone, and each individual answer would lift the hold that each list sets.
         """
-        self.metrics.failures_total.labels(stage=Stage.VERIFY, reason=error.reason).inc()
+        self.metrics.failures_total.labels(
+            account=self.account, stage=Stage.VERIFY, reason=error.reason
+        ).inc()
         if error.disposition is Disposition.HOLD:
             self.availability.back_off(family)
         log.get().warning("list.unreadable", family=family, reason=error.reason, message=str(error))

@@ -6,7 +6,7 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from archiver import failures, model
+from archiver import failures
 from archiver.metrics import DISTINCT_VALUES_MAX, Metrics
 
 
@@ -31,16 +31,18 @@ def touched() -> Metrics:
     metrics.callback_ack_seconds.observe(0.01)
     metrics.api_requests_total.labels(endpoint="query", code="0").inc()
     metrics.verifications_total.labels(result="succeeded").inc()
-    metrics.tasks.labels(state="running").set(3)
+    metrics.tasks.labels(account="a", state="running").set(3)
     metrics.assets_archived_total.labels(family="images/generations").inc()
     metrics.asset_bytes_total.labels(family="images/generations").inc(1024)
     metrics.archive_seconds.observe(5)
-    metrics.failures_total.labels(stage="archive", reason="not_media").inc()
-    metrics.missed_callbacks_total.labels(family="images/generations").inc()
+    metrics.failures_total.labels(account="a", stage="archive", reason="not_media").inc()
+    metrics.missed_callbacks_total.labels(account="a", family="images/generations").inc()
     metrics.tasks_lost_total.inc()
+    metrics.holds.show({("a", "archive", "bucket_missing"): 1})
+    metrics.clock_skew_seconds.show({("a",): -1.5})
     metrics.earliest_deadline_timestamp_seconds.set(1.0)
     metrics.last_callback_timestamp_seconds.set(2.0)
-    metrics.last_sweep_success_timestamp_seconds.labels(family="images/generations").set(3.0)
+    metrics.last_sweep_success_timestamp_seconds.labels(account="a", family="images/generations").set(3.0)
     return metrics
 
 
@@ -58,16 +60,25 @@ def test_every_metric_of_the_contract_is_rendered_with_its_labels_and_none_besid
         ("kling_api_requests_total", "endpoint"),
         ("kling_api_requests_total", "code"),
         ("kling_verifications_total", "result"),
+        ("kling_tasks", "account"),
         ("kling_tasks", "state"),
+        ("kling_holds", "account"),
+        ("kling_holds", "stage"),
+        ("kling_holds", "reason"),
+        ("kling_oldest_unarchived_age_seconds", ""),
+        ("kling_clock_skew_seconds", "account"),
         ("kling_assets_archived_total", "family"),
         ("kling_asset_bytes_total", "family"),
         ("kling_archive_seconds", ""),
+        ("kling_failures_total", "account"),
         ("kling_failures_total", "stage"),
         ("kling_failures_total", "reason"),
+        ("kling_missed_callbacks_total", "account"),
         ("kling_missed_callbacks_total", "family"),
         ("kling_tasks_lost_total", ""),
         ("kling_earliest_deadline_timestamp_seconds", ""),
         ("kling_last_callback_timestamp_seconds", ""),
+        ("kling_last_sweep_success_timestamp_seconds", "account"),
         ("kling_last_sweep_success_timestamp_seconds", "family"),
         ("kling_build_info", "version"),
     }
@@ -78,7 +89,7 @@ def test_counts_are_rendered_as_counted() -> None:
 
     assert value(metrics, "kling_callbacks_total", result="accepted") == 1
     assert value(metrics, "kling_asset_bytes_total", family="images/generations") == 1024
-    assert value(metrics, "kling_tasks", state="running") == 3
+    assert value(metrics, "kling_tasks", account="a", state="running") == 3
     assert value(metrics, "kling_build_info", version="1.2.3") == 1
 
 
@@ -90,15 +101,28 @@ def test_known_label_values_stand_at_zero_before_anything_happens() -> None:
     metrics = Metrics()
 
     assert value(metrics, "kling_callbacks_total", result="unavailable") == 0
-    assert {value(metrics, "kling_tasks", state=state) for state in model.State} == {0}
     assert value(metrics, "kling_tasks_lost_total") == 0
 
 
-def test_times_are_nan_and_not_1970_before_there_is_one() -> None:
-    metrics = Metrics()
+def test_a_time_that_has_not_come_yet_is_the_first_start() -> None:
+    frozen = 1_000_000.0
+    metrics = Metrics(now=lambda: frozen)
 
-    assert math.isnan(value(metrics, "kling_earliest_deadline_timestamp_seconds"))
-    assert math.isnan(value(metrics, "kling_last_callback_timestamp_seconds"))
+    assert value(metrics, "kling_last_callback_timestamp_seconds") == frozen
+    assert value(metrics, "kling_earliest_deadline_timestamp_seconds") == frozen + 30 * 86_400
+    assert not any(math.isnan(number) for number in samples(metrics).values())
+
+
+def test_a_hold_that_ended_has_no_series_any_more() -> None:
+    metrics = touched()
+    metrics.holds.show({("a", "sweep", "api_forbidden"): 2})
+
+    held = {
+        dict(labels)["reason"]: number
+        for (name, labels), number in samples(metrics).items()
+        if name == "kling_holds"
+    }
+    assert held == {"api_forbidden": 2}
 
 
 def test_two_objects_share_nothing() -> None:
@@ -111,21 +135,21 @@ def test_two_objects_share_nothing() -> None:
 @pytest.mark.parametrize("reason", ["837654321098765432", "not_media\n", "", "\ud800", "x" * 10_000])
 def test_a_value_out_of_bounds_is_counted_as_other(reason: str) -> None:
     metrics = Metrics()
-    metrics.failures_total.labels(stage=reason, reason=reason).inc()
+    metrics.failures_total.labels(account="a", stage=reason, reason=reason).inc()
     metrics.assets_archived_total.labels(family=reason).inc()
 
-    assert value(metrics, "kling_failures_total", stage="other", reason="other") == 1
+    assert value(metrics, "kling_failures_total", account="a", stage="other", reason="other") == 1
     assert value(metrics, "kling_assets_archived_total", family="other") == 1
 
 
 def test_a_stranger_who_invents_families_cannot_multiply_the_series() -> None:
     metrics = Metrics()
     for number in range(DISTINCT_VALUES_MAX + 50):
-        metrics.missed_callbacks_total.labels(family=f"images/made-up-{number}").inc()
+        metrics.missed_callbacks_total.labels(account="a", family=f"images/made-up-{number}").inc()
 
     series = [name for name, _ in samples(metrics) if name == "kling_missed_callbacks_total"]
     assert len(series) == DISTINCT_VALUES_MAX + 1
-    assert value(metrics, "kling_missed_callbacks_total", family="other") == 50
+    assert value(metrics, "kling_missed_callbacks_total", account="a", family="other") == 50
 
 
 @pytest.mark.parametrize("code", ["0", "1201", "http_502", "timeout", "connection"])
@@ -146,9 +170,9 @@ def test_a_400_digit_code_is_other() -> None:
 @pytest.mark.parametrize("failure", [failures.Failure, failures.NotMedia, failures.HostRefusing])
 def test_every_failure_is_counted_under_its_own_reason(failure: type[failures.Failure]) -> None:
     metrics = Metrics()
-    metrics.failures_total.labels(stage="verify", reason=failure.reason).inc()
+    metrics.failures_total.labels(account="a", stage="verify", reason=failure.reason).inc()
 
-    assert value(metrics, "kling_failures_total", stage="verify", reason=failure.reason) == 1
+    assert value(metrics, "kling_failures_total", account="a", stage="verify", reason=failure.reason) == 1
 
 
 def test_a_wrong_label_name_is_our_mistake_and_raises() -> None:

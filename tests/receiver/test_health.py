@@ -71,14 +71,14 @@ def test_a_probe_that_hangs_is_503_and_is_not_started_twice(
 
 def test_metrics_are_refreshed_before_they_are_read(parts: AppParts) -> None:
     def refresh() -> None:
-        parts.metrics.tasks.labels(state="lost").set(7)
+        parts.metrics.tasks.labels(account="a", state="lost").set(7)
 
     with client(parts, refresh_metrics=refresh) as running:
         answer = running.get("/metrics")
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == parts.metrics.render()[1]
-    assert 'kling_tasks{state="lost"} 7.0' in answer.text
+    assert 'kling_tasks{account="a",state="lost"} 7.0' in answer.text
 
 
 def test_metrics_are_served_when_they_cannot_be_refreshed(parts: AppParts) -> None:

@@ -86,6 +86,11 @@ class StatusView:
         return states
 
     @property
+    def accounts(self) -> list[str]:
+        """Those that have tasks."""
+        return sorted({account for account, _ in self.counts})
+
+    @property
     def last_sweep(self) -> dict[str, int | None]:
         """By family: the oldest of the accounts' last sweeps; None where an account has had none. An alert is about
         the worst."""

@@ -254,6 +254,7 @@ folder_work = sa.Table(
     sa.Column("lease_until", sa.BigInteger),
     sa.UniqueConstraint("task", "kind", name="folder_work_identity"),
 )
+sa.Index("folder_work_by_kind", folder_work.c.kind, folder_work.c.since)
 
 amendments = sa.Table(
     "amendments",

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import pathlib
 import sqlite3
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ from archiver.kling.limiter import Priority
 from archiver.metrics import Metrics
 from archiver.model import DiscoveredBy, Stage, State, Status, rfc3339
 from archiver.problems import Expected
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, Desk, answer
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, START, Desk, answer
 from tests.harness.questions import Questions
 
-EXPECTED = Expected({ACCOUNT: ()}, 5 * MINUTE)
+EXPECTED = Expected({ACCOUNT: [FAMILY]}, 5 * MINUTE)
 
 
 @pytest.fixture(autouse=True)
@@ -336,7 +335,7 @@ def test_missed_callbacks_are_counted_and_said(
     upkeep.run_once()
 
     assert [line["count"] for line in lines if line["event"] == "callbacks.missed"] == [1]
-    assert value(questions, f'kling_missed_callbacks_total{{family="{FAMILY}"}}') == 1
+    assert value(questions, f'kling_missed_callbacks_total{{account="{ACCOUNT}",family="{FAMILY}"}}') == 1
 
 
 def test_a_round_is_a_sign_of_life(questions: Questions, upkeep: Upkeep) -> None:
@@ -346,20 +345,63 @@ def test_a_round_is_a_sign_of_life(questions: Questions, upkeep: Upkeep) -> None
 
 
 def test_gauges_say_what_the_ledger_says(questions: Questions, health: Health) -> None:
-    health.refresh_gauges()
-    assert math.isnan(value(questions, "kling_earliest_deadline_timestamp_seconds"))
     questions.desk.bring(State.SUCCEEDED)
     questions.tell("other")
+    questions.sweeper.sweep(FAMILY, full=True)
+    questions.desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+    questions.clock.advance(MINUTE)
+
+    health.refresh_gauges()
+
+    of = f'account="{ACCOUNT}"'
+    assert value(questions, f'kling_tasks{{{of},state="succeeded"}}') == 1
+    assert value(questions, f'kling_tasks{{{of},state="lost"}}') == 0
+    assert value(questions, "kling_earliest_deadline_timestamp_seconds") == (START + 30 * DAY) / SECOND
+    assert value(questions, "kling_last_callback_timestamp_seconds") == START / SECOND
+    swept = f'kling_last_sweep_success_timestamp_seconds{{{of},family="{FAMILY}"}}'
+    assert value(questions, swept) == START / SECOND
+    assert value(questions, f'kling_holds{{{of},reason="bucket_missing",stage="archive"}}') == 1
+    assert value(questions, "kling_oldest_unarchived_age_seconds") == MINUTE / SECOND
+
+
+def test_no_gauge_is_nan_and_a_time_that_has_not_come_is_the_first_start(
+    questions: Questions, health: Health
+) -> None:
+    questions.clock.advance(HOUR)
+    health.refresh_gauges()
+
+    assert not [text for text in questions.metrics.render()[0].decode().splitlines() if "nan" in text.lower()]
+    of_family = f'{{account="{ACCOUNT}",family="{FAMILY}"}}'
+    assert value(questions, f"kling_last_sweep_success_timestamp_seconds{of_family}") == START / SECOND
+    assert value(questions, "kling_last_callback_timestamp_seconds") == START / SECOND
+    in_30_days = (START + HOUR + 30 * DAY) / SECOND
+    assert value(questions, "kling_earliest_deadline_timestamp_seconds") == in_30_days
+    assert value(questions, "kling_oldest_unarchived_age_seconds") == 0
+
+
+def test_a_family_that_was_never_swept_does_not_hide_another_accounts(
+    questions: Questions, upkeep: Upkeep
+) -> None:
+    expected = Expected({"new": [FAMILY], ACCOUNT: [FAMILY]}, 5 * MINUTE)
+    health = Health(questions.desk.ledger, questions.metrics, upkeep.clocks, expected)
+    questions.clock.advance(DAY)
     questions.sweeper.sweep(FAMILY, full=True)
 
     health.refresh_gauges()
 
-    assert value(questions, 'kling_tasks{state="succeeded"}') == 1
-    assert value(questions, 'kling_tasks{state="lost"}') == 0
-    assert value(questions, "kling_earliest_deadline_timestamp_seconds") == (START + 30 * DAY) / SECOND
-    assert value(questions, "kling_last_callback_timestamp_seconds") == START / SECOND
-    swept = f'kling_last_sweep_success_timestamp_seconds{{family="{FAMILY}"}}'
-    assert value(questions, swept) == START / SECOND
+    name = "kling_last_sweep_success_timestamp_seconds"
+    found = [
+        value(questions, f'{name}{{account="{account}",family="{FAMILY}"}}') for account in expected.families
+    ]
+    assert found == [START / SECOND, (START + DAY) / SECOND]
+
+
+def test_the_clocks_differences_are_a_gauge_of_each_account(questions: Questions, health: Health) -> None:
+    questions.sim.advance(90)
+    hear_the_api(questions)
+    health.refresh_gauges()
+
+    assert abs(value(questions, f'kling_clock_skew_seconds{{account="{ACCOUNT}"}}') - 90) < 5
 
 
 def test_readiness_tells_of_every_hold(questions: Questions, health: Health) -> None:

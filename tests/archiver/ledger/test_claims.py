@@ -465,6 +465,8 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "show": lambda ledger: ledger.views.show("mine-7", account=ACCOUNT),
     "register": lambda ledger: ledger.registrations.register("mine-8", account=ACCOUNT, family=FAMILY),
     "retry": lambda ledger: ledger.registrations.retry(["mine-9"], account=ACCOUNT),
+    "acknowledge": lambda ledger: ledger.acknowledgements.acknowledge(["mine-9"], account=ACCOUNT),
+    "acknowledge_lost": lambda ledger: ledger.acknowledgements.acknowledge_lost(account=ACCOUNT),
     "states": lambda ledger: ledger.records.states(account=ACCOUNT, task_ids=["t1", "t2"]),
 }
 

@@ -37,6 +37,7 @@ def upgrade() -> None:
     op.execute(lost.values(unseen_since=tasks.c.deadline_at))
     succeeded = change.where(tasks.c.state == "succeeded")
     op.execute(succeeded.values(succeeded_at=tasks.c.confirmed_at))
+    op.create_index("folder_work_by_kind", "folder_work", ["kind", "since"])
     for name, columns, where in (
         ("tasks_succeeded", ["account", "succeeded_at"], "state = 'succeeded'"),
         ("tasks_unseen", ["account", "state", "deadline_at"], "unseen_since IS NOT NULL"),
