@@ -22,6 +22,7 @@
     failures      every way the outside fails: retry (and when), hold or bury; what the operator has to do
     redaction     takes secrets out of the log
     phrases       numbers and times as people read them
+    loglines      one event of the log as lines for a person
     clock         seconds that pass, also while the machine is suspended
     model         what a task is: states, transitions, assets, bucket keys
     version       of this program

@@ -22,6 +22,7 @@ from typing import Final, Literal, TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from archiver.loglines import lines_of
 from archiver.redaction import Redaction
 from archiver.version import VERSION
 
@@ -133,7 +134,7 @@ def configure(
     sink = _Sink(stream or sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=_processors(format, redaction=Redaction(secrets), strict=strict, colors=sink.is_terminal),
+        processors=_processors(format, redaction=Redaction(secrets), strict=strict, colors=sink.has_colours),
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: sink,
         cache_logger_on_first_use=not strict,
@@ -166,8 +167,11 @@ def _processors(format_: Format, *, redaction: Redaction, strict: bool, colors: 
     ]
     if format_ == "json":
         return [*chain, _json]
-    plain = structlog.dev.plain_traceback  # the exception is text already; Rich would print local variables
-    return [*chain, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+    def for_a_terminal(_: WrappedLogger, __: str, event: EventDict) -> str:
+        return lines_of(event, colours=colors)
+
+    return [*chain, for_a_terminal]
 
 
 def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
@@ -177,10 +181,12 @@ def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def _timestamped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """structlog's TimeStamper, with the text of a second cached: saves 0.9 µs, 0.6 % of a callback."""
+    """The fields that a reader of many lines looks for come first. Instead of structlog's TimeStamper, with the text of
+    a second cached: saves 0.9 µs, 0.6 % of a callback."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    event["timestamp"] = f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
-    return event
+    ordered = {"timestamp": "", "level": event["level"], "event": event["event"], **event}
+    ordered["timestamp"] = f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
+    return ordered
 
 
 @functools.lru_cache(maxsize=16)
@@ -224,7 +230,7 @@ class _Sink:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self.is_terminal = stream.isatty()
+        self.has_colours = stream.isatty()
 
     def msg(self, line: str) -> None:
         encoding = self._stream.encoding or "utf-8"

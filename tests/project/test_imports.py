@@ -31,7 +31,7 @@ FLOORS = (
     {"ledger"},
     {"kling", "store", "media"},
     {"families", "metrics", "log"},
-    {"failures", "redaction"},
+    {"failures", "redaction", "loglines"},
     {"clock", "model", "phrases", "version"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
