@@ -11,16 +11,7 @@ from typing import Annotated
 
 import typer
 
-from archiver.commands.acknowledge import acknowledge
-from archiver.commands.register import register
-from archiver.commands.rename_account import rename_account
-from archiver.commands.retry import retry
-from archiver.commands.show import show
-from archiver.commands.status import status
-from archiver.commands.submit.command import submit
-from archiver.commands.sweep.command import sweep
-from archiver.commands.terminal.exit_status import Commands
-from archiver.commands.terminal.invocation import Invocation
+from archiver.commands.terminal.group import Commands, add_first_lines
 from archiver.version import VERSION
 
 NAME = "kling-archiver"
@@ -33,6 +24,7 @@ app = typer.Typer(
     # Plain help and plain tracebacks: Typer's show local variables, and some of ours are secrets.
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -65,8 +57,7 @@ def _program(
     """
 
 
-for command in (sweep, status, show, retry, acknowledge, register, submit, rename_account):
-    app.command()(command)
+add_first_lines(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_streams()
     run = typer.main.get_command(app)
     try:
-        run.main(args=arguments, prog_name=NAME, obj=Invocation(os.environ))
+        run.main(args=arguments, prog_name=NAME, obj=os.environ)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

@@ -13,10 +13,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from archiver import log
 from archiver.commands.terminal.printing import print_note
@@ -31,14 +29,9 @@ READER_GONE = 141
 """128 + SIGPIPE, as a shell reports it."""
 
 
-class Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        with _ending():
-            return super().invoke(ctx)
-
-
 @contextlib.contextmanager
-def _ending() -> Iterator[None]:
+def ending() -> Iterator[None]:
+    """What a command raises becomes its message and its exit status."""
     try:
         yield
         sys.stdout.flush()

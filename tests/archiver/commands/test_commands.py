@@ -4,9 +4,12 @@ import contextlib
 import json
 import pathlib
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
+from archiver.commands.terminal import group
 from archiver.commands.terminal.printing import clean
 from archiver.failures import NotMedia
 from archiver.model import Callback, State, Status
@@ -292,6 +295,50 @@ def test_help_names_every_command_and_no_other(line: CommandLine) -> None:
     listed = line.run("--help").stdout.partition("Commands:\n")[2]
 
     assert tuple(text.split()[0] for text in listed.splitlines()) == COMMANDS
+
+
+def test_the_help_of_a_command_begins_as_the_list_of_commands_says(line: CommandLine) -> None:
+    for name, (_, first_line) in group.COMMANDS.items():
+        assert line.run(name, "-h").stdout.splitlines()[2].strip() == first_line
+
+
+def test_help_and_version_import_nothing_that_takes_long() -> None:
+    """They answer within 0.2 s; the ledger and the store take over a second to import."""
+    script = (
+        "import sys; from archiver.__main__ import main;"
+        "assert {main([argument]) for argument in sys.argv[1:]} == {0};"
+        "print(*({'sqlalchemy', 'pydantic', 'boto3', 'structlog', 'rich'} & sys.modules.keys()), 'done')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--version", "--help", "-h"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done"), done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_wrong_usage_and_wrong_settings_are_status_2_for_every_command(
+    line: CommandLine, command: str
+) -> None:
+    given = {
+        "show": ["1"],
+        "retry": ["1"],
+        "acknowledge": ["1"],
+        "register": ["1", "--family", FAMILY],
+        "submit": [FAMILY, "--prompt", "a red fox"],
+        "rename-account": ["a", "b"],
+    }.get(command, [])
+    usage = line.run(command, *given, "--nonsense")
+    settings = line.run(command, *given, **KEYS, KLING_PORT="high", KLING_FAMILIES="images/generation")
+
+    assert (usage.exit_code, settings.exit_code) == (2, 2)
+    assert "No such option" in usage.stderr
+    assert "2 problems with the settings:" in settings.stderr
+    assert "KLING_PORT must be" in settings.stderr
+    assert "KLING_FAMILIES must name families as Kling does: write images/generations" in settings.stderr
 
 
 ON_A_LEDGER = (

@@ -224,7 +224,10 @@ DECODERS = {
 
 
 def test_no_library_that_decodes_pictures_is_loaded_by_daemon_or_commands() -> None:
-    program = "import json, sys, archiver.__main__, receiver.__main__; print(json.dumps(sorted(sys.modules)))"
+    program = (
+        "import json, sys, receiver.__main__; from archiver.commands.terminal.group import COMMANDS, command;"
+        "[command(name) for name in COMMANDS]; print(json.dumps(sorted(sys.modules)))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

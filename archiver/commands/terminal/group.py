@@ -1,0 +1,63 @@
+"""The commands by name. A command is imported when it is run, so that `--help` and `--version` answer within 0.2 s:
+the ledger, the settings and the store take ten times as long to import.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+COMMANDS: Final = {
+    "sweep": ("archiver.commands.sweep.command", "Find tasks whose callbacks are missing."),
+    "status": ("archiver.commands.status", "Show the whole ledger at a glance."),
+    "show": ("archiver.commands.show", "Show one task."),
+    "retry": ("archiver.commands.retry", "Ask the API for some tasks again, now."),
+    "acknowledge": (
+        "archiver.commands.acknowledge",
+        "End the problem of lost or buried tasks that you have seen.",
+    ),
+    "register": ("archiver.commands.register", "Follow a task."),
+    "submit": ("archiver.commands.submit.command", "Create a task, and follow it into the bucket."),
+    "rename-account": ("archiver.commands.rename_account", "Rename an account in the ledger."),
+}
+"""Name → the module of its function, and the first line of its help. A test compares the two."""
+
+
+class Commands(TyperGroup):
+    """Knows names and first lines; the rest is imported at need."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """With the command itself in place of its first line."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, command(str(name)), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """`ctx.obj` is an `Invocation`, or the environment to make one of."""
+        # Imported here for the reason at the head.
+        from archiver.commands.terminal.exit_status import ending  # noqa: PLC0415
+        from archiver.commands.terminal.invocation import Invocation  # noqa: PLC0415
+
+        if isinstance(ctx.obj, Mapping):
+            ctx.obj = Invocation(ctx.obj)
+        with ending():
+            return super().invoke(ctx)
+
+
+def command(name: str) -> Any:
+    """The whole command, imported."""
+    module = importlib.import_module(COMMANDS[name][0])
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    alone.command(name)(getattr(module, name.replace("-", "_")))
+    return typer.main.get_command(alone)
+
+
+def add_first_lines(app: typer.Typer) -> None:
+    """Make every command known to `app`."""
+    for name, (_, first_line) in COMMANDS.items():
+        app.command(name, help=first_line)(_not_imported)
+
+
+def _not_imported() -> None:
+    """`Commands` runs the command itself instead."""
