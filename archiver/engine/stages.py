@@ -27,6 +27,7 @@ from archiver.verify.availability import Availability
 from archiver.verify.lists import FamilyLists
 from archiver.verify.matching import ListMatcher
 from archiver.verify.new_standard import BatchQuery
+from archiver.verify.own_paths import OwnPaths
 from archiver.verify.stage import Verifier
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
@@ -151,6 +152,7 @@ def build_stages(
             client=account.client,
             ledger=ledger,
             lists=lists,
+            own_paths=OwnPaths(account=account.name, ledger=ledger, availability=availability),
             recorder=recorder,
             alarm=alarm,
             metrics=metrics,

@@ -292,7 +292,7 @@ class KlingClient:
         return {"connect": connect, "pool": self._answer_seconds, "write": connect, "read": left}
 
     def _create_timeouts(self) -> dict[str, object]:
-        """The API looks at up to ten megabytes of image before it answers, and giving up costs more than waiting."""
+        """The API looks at up to thirty megabytes of image before it answers, and giving up costs more than waiting."""
         left = TimeLeft(
             idle_seconds=self._create_seconds, answer_seconds=self._create_seconds, monotonic=self._monotonic
         )

@@ -79,8 +79,8 @@ def guess_family(shown: NewStandardTask, preferred: Sequence[str | None]) -> str
 
     The guess is the first of `preferred` that belongs to the collection and makes what the task has made. Otherwise, at
     `/solutions`, it is virtual try-on, the only solution this version knows. At `/tasks` it goes by what the task has
-    made, video before image before the rest; a task that has made nothing is taken for a video, as the new standard's
-    own paths make nothing else (see `is_provisional`).
+    made, video before image before the rest. A task that has made nothing yet is taken for a video until it ends (see
+    `is_provisional`).
     """
     roles = roles_of(shown.document)
     for family in preferred:

@@ -4,6 +4,7 @@ The answer comes from `/tasks` (`BatchQuery`) or from a family's own path (`plac
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -30,6 +31,7 @@ from archiver.metrics import Metrics
 from archiver.model import Lease, State, Status, Task
 from archiver.record import Recorder
 from archiver.verify.lists import FamilyLists
+from archiver.verify.own_paths import OwnPaths
 from archiver.verify.places import NotThere, ends_search, is_known, places, verdict
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
@@ -62,6 +64,7 @@ class Verifier:
     client: KlingClient
     ledger: Ledger
     lists: FamilyLists
+    own_paths: OwnPaths
     recorder: Recorder
     alarm: UnknownIdAlarm
     metrics: Metrics
@@ -128,16 +131,23 @@ class Verifier:
             return dataclasses.replace(task, family=lease.family)
         if task.status is Status.RUNNING:
             return dataclasses.replace(task, family=lease.family or task.family)
-        own = own_paths(lease.family_hint, self.families, roles_of(shown.document))
-        found = self._first_answer(lease, own)
+        roles = roles_of(shown.document)
+        may_have_it = own_paths(lease.family_hint, self.families, roles)
+        asked = self.own_paths.to_ask(lease, task, may_have_it, roles)
+        found = self._first_answer(lease, asked, denied=functools.partial(self.own_paths.denied, lease))
         if isinstance(found, Task):
+            self.own_paths.found(lease, found.family, roles)
             return found
         if found.refusal is not None and _delays_shown_task(found.refusal, lease):
             raise found.refusal
+        if asked and found == NotThere():
+            self.own_paths.denied_by_all(lease, roles)
         return task
 
-    def _first_answer(self, lease: Lease, families: Sequence[str]) -> Task | NotThere:
-        """The first answer. Raises Failure.
+    def _first_answer(
+        self, lease: Lease, families: Sequence[str], *, denied: Callable[[str], None] = lambda _family: None
+    ) -> Task | NotThere:
+        """The first answer. `denied` gets each family that does not know the id. Raises Failure.
 
         A wrong family's path may answer anything: a refusal counts only if no other family has the task, that of a
         made-up family never.
@@ -149,6 +159,7 @@ class Verifier:
             try:
                 return self.client.query(family, lease.task_id, priority=priority)
             except TaskNotFound:
+                denied(family)
                 if ends_search(lease, family, self.families):
                     return NotThere(searched_all=False)
             except TaskNotShown:

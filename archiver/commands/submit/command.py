@@ -36,7 +36,7 @@ def submit(
     model: Annotated[_Text, typer.Option(help=f"{', '.join(rules.MODELS)}.")] = None,
     image: Annotated[
         _Text,
-        typer.Option(metavar="FILE", help="PNG or JPEG file (at most 10 MB), or a URL, or Base64."),
+        typer.Option(metavar="FILE", help="PNG or JPEG file (at most 30 MB), or a URL, or Base64."),
     ] = None,
     image_reference: Annotated[
         _Text, typer.Option(help="What the image is a reference for: subject or face.")

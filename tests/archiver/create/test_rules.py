@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from archiver.create import images, request, rules
 from archiver.create.rules import MODELS, RATIOS, problems
+from tests.harness.server import chunk
 from tests.simulator.account import Account
 from tests.simulator.creating import CreateRefused, create
 from tests.simulator.families import FAMILIES
@@ -268,6 +269,13 @@ def test_an_image_by_url_or_in_base64_within_the_limits_passes(image: str) -> No
     assert of_generation(model_name="kling-v3", image=image) == []
 
 
+def test_an_image_of_thirty_megabytes_may_be_sent() -> None:
+    small = media("input", "png", (300, 300))
+    image = small[:-12] + chunk(b"laRg", bytes(29_000_000)) + small[-12:]
+
+    assert of_generation(model_name="kling-v3", image=images.encode(image)) == []
+
+
 @pytest.mark.parametrize(
     ("image", "rule"),
     [
@@ -277,7 +285,7 @@ def test_an_image_by_url_or_in_base64_within_the_limits_passes(image: str) -> No
         (encoded((300, 300), "webp"), "must be a PNG or JPEG image, not image/webp"),
         (images.encode(b"<html>" * 100), "must be a PNG or JPEG image: the bytes are no image"),
         (images.encode(media("input", "png", (300, 300))[:-30]), "must be a whole image"),
-        (images.encode(bytes(10 * 1024 * 1024 + 3)), "must be at most 10 MB, not 10.0 MB"),
+        (images.encode(bytes(30 * 1024 * 1024 + 3)), "must be at most 30 MB, not 30.0 MB"),
         ("dog.png", "must be a URL (http:// or https://), or Base64"),
         (encoded((300, 300)) + "\n", "must be a URL (http:// or https://), or Base64 without line breaks"),
         ("https://", "must be a URL with a host"),

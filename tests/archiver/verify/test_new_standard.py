@@ -171,6 +171,67 @@ def test_a_legacy_task_that_ran_when_it_was_called_back_is_read_by_its_own_path_
     assert events(lines, "family.contradicted") == []
 
 
+IMAGE = "tasks/image"
+
+
+@pytest.mark.parametrize("how", ["callbacks", "sweep"])
+def test_an_image_that_only_tasks_knows_does_not_cost_a_question_at_every_image_path(
+    questions: Questions, how: str
+) -> None:
+    ids = questions.history(60, family=IMAGE)
+    if how == "callbacks":
+        questions.tell(*ids, family=None)
+    else:
+        questions.clock.advance(SECOND)
+        questions.sweeper.sweep("tasks/all", full=True)
+    questions.verify_all()
+
+    assert questions.states(*ids) == {State.SUCCEEDED}
+    assert {questions.desk.shown(task_id)["family"] for task_id in ids} == {IMAGE}
+    assert questions.calls["query"] <= len(FAMILIES) * (5 + 60 // 20)
+
+
+def test_a_legacy_image_among_those_that_only_tasks_knows_is_still_read_by_its_own_path(
+    questions: Questions,
+) -> None:
+    """Its list could not show it yet: the last sweep of the list began before the task was created."""
+    questions.tell(*questions.history(20, family=IMAGE), family=None)
+    questions.verify_all()
+    for family in FAMILIES:
+        questions.sweeper.sweep(family, full=True)
+    questions.clock.advance(MINUTE)
+    legacy = questions.sim.create_task(images=2, indexes=[4, 2], status="succeed")
+    questions.clock.advance(SECOND)
+    questions.sweeper.sweep("tasks/all", full=False)
+    questions.verify_all()
+
+    assert questions.desk.shown(legacy)["family"] == FAMILY
+
+
+def test_the_family_that_answered_last_is_asked_first(questions: Questions) -> None:
+    omni = [questions.sim.create_task(family="images/omni-image", status="succeed") for _ in range(2)]
+    for task_id in omni:
+        questions.tell(task_id, family=None)
+        before = questions.calls.get("query", 0)
+        questions.verify_all()
+
+    assert {questions.desk.shown(task_id)["family"] for task_id in omni} == {"images/omni-image"}
+    assert questions.calls["query"] - before == 1
+
+
+def test_a_path_that_has_denied_a_task_is_not_asked_for_it_again(questions: Questions) -> None:
+    (task_id,) = questions.history(1, family=IMAGE)
+    last = FAMILIES[-1]
+    questions.sim.fault("query", faults.ErrorCode(500, 5000), times=2, match=last)
+    questions.tell(task_id, family=None)
+    for _ in range(4):
+        questions.verify_all()
+        questions.clock.advance(MINUTE)
+
+    assert questions.desk.shown(task_id)["family"] == IMAGE
+    assert questions.calls["query"] == len(FAMILIES) + 2
+
+
 def test_a_registered_external_id_is_found_by_that_name(questions: Questions) -> None:
     task_id = questions.sim.create_task(family=VIDEO, status="succeed", external_task_id="order-7")
     questions.desk.ledger.registrations.register("order-7", account=ACCOUNT, family=VIDEO)

@@ -1,0 +1,105 @@
+"""Which families' own paths are worth a question about a task that `/tasks` shows.
+
+`/tasks` shows the tasks of both standards alike. A legacy task must be read by its own path, which tells its family. A
+task of the new standard has none (Kling 4.0 makes images so): every configured family would have to deny it, four
+questions for each image. What the account's recent tasks have shown decides, for each kind of result:
+
+1. The family that answered last is asked first.
+2. A path that has denied a task is not asked for it again.
+3. After `DENIED_IN_A_ROW` tasks that every path has denied, the answer of `/tasks` counts at once, unless the task may
+   be a legacy one that no list could show yet. One in `ASK_ANYWAY_EVERY` is still looked for: the account may create
+   both.
+
+In memory only: after a restart, `DENIED_IN_A_ROW` tasks cost their questions again.
+"""
+
+import collections
+import threading
+from collections.abc import Sequence
+
+from archiver.families import OUTPUTS
+from archiver.ledger import Ledger
+from archiver.model import Lease, Role, Task
+from archiver.verify.availability import Availability
+
+DENIED_IN_A_ROW = 5
+ASK_ANYWAY_EVERY = 20
+TASKS_MAX = 10_000
+"""Tasks whose denials are remembered: those that wait for a path that has not answered."""
+
+_Kind = frozenset[Role]
+
+
+class OwnPaths:
+    """Of one account. Thread-safe."""
+
+    def __init__(self, *, account: str, ledger: Ledger, availability: Availability) -> None:
+        self._account = account
+        self._ledger = ledger
+        self._availability = availability
+        self._lock = threading.Lock()
+        self._answered: dict[_Kind, list[str]] = {}
+        """The families that had a task, the last one first."""
+        self._denied_in_a_row: collections.Counter[_Kind] = collections.Counter()
+        self._passed_by: collections.Counter[_Kind] = collections.Counter()
+        """Tasks in a row that were not looked for."""
+        self._denied_by: collections.OrderedDict[str, set[str]] = collections.OrderedDict()
+
+    def to_ask(self, lease: Lease, task: Task, families: Sequence[str], kind: _Kind) -> list[str]:
+        """Those of `families` to ask about `task`, in order; none where the answer of `/tasks` counts."""
+        if lease.family_hint is None and self._is_of_new_standard(lease, task, families, kind):
+            return []
+        with self._lock:
+            denied = self._denied_by.get(lease.task_id, set())
+            recent = self._answered.get(kind, [])
+        last = len(recent)
+        left = [family for family in families if family not in denied]
+        return sorted(
+            left,
+            key=lambda family: (
+                family != lease.family_hint,
+                recent.index(family) if family in recent else last,
+            ),
+        )
+
+    def denied(self, lease: Lease, family: str) -> None:
+        """The path of `family` does not know the task."""
+        with self._lock:
+            self._denied_by.setdefault(lease.task_id, set()).add(family)
+            self._denied_by.move_to_end(lease.task_id)
+            if len(self._denied_by) > TASKS_MAX:
+                self._denied_by.popitem(last=False)
+
+    def found(self, lease: Lease, family: str, kind: _Kind) -> None:
+        """The path of `family` has the task."""
+        with self._lock:
+            self._denied_by.pop(lease.task_id, None)
+            self._denied_in_a_row[kind] = 0
+            others = [other for other in self._answered.get(kind, []) if other != family]
+            self._answered[kind] = [family, *others]
+
+    def denied_by_all(self, lease: Lease, kind: _Kind) -> None:
+        """Every path that was worth a question has denied the task."""
+        with self._lock:
+            self._denied_by.pop(lease.task_id, None)
+            self._denied_in_a_row[kind] += 1
+
+    def _is_of_new_standard(self, lease: Lease, task: Task, families: Sequence[str], kind: _Kind) -> bool:
+        with self._lock:
+            if self._denied_in_a_row[kind] < DENIED_IN_A_ROW:
+                return False
+        if tuple(lease.result_arrays) != (OUTPUTS,) and not self._lists_could_show(task, families):
+            return False
+        with self._lock:
+            self._passed_by[kind] += 1
+            return self._passed_by[kind] % ASK_ANYWAY_EVERY != 0
+
+    def _lists_could_show(self, task: Task, families: Sequence[str]) -> bool:
+        """Whether the sweeps have read these families' lists since the task was created: what they showed is known by
+        its family already. A list that was never swept, or is not offered, says nothing."""
+        for family in families:
+            swept_at = self._ledger.sweeps.memory(account=self._account, family=family).last_success_at
+            is_behind = swept_at is not None and (task.created_at is None or swept_at <= task.created_at)
+            if is_behind and not self._availability.is_unavailable(family):
+                return False
+        return True
