@@ -10,6 +10,7 @@
     create        tasks that we create, and tasks that another program says it created
     fetch         a result URL → a checked file in the spool; which addresses are refused
     record        an answer of the API → the ledger, counted and logged: no other way makes a task known
+    alerts        tells KLING_ALERT_URL of problems that last, and of their ends
     problems      one snapshot of the ledger → what an operator must know of, and what to do about it
     leases        renews the leases of this process (ledger claims them; engine/leased_work ends them)
     ledger        every task and what it waits for, in SQL: claims, outcomes (due again when), holds; databases/

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from archiver import log
+from archiver.alerts.loop import AlertLoop
+from archiver.alerts.sender import AlertSender
 from archiver.archive.transfer import TransferLimits
 from archiver.config import doubts
 from archiver.config.settings import Settings, SettingsError
@@ -41,6 +43,8 @@ from archiver.version import VERSION
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
 """For each transfer; as many again for all accounts, since each task may list and put its manifest meanwhile."""
+_LAST_ROUND_SECONDS = 3.0
+"""For a round of upkeep or alerts that is under way at a stop."""
 SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
 """Holds sixteen images of a usual size, which then never touch the disk."""
 
@@ -54,7 +58,8 @@ class Engine:
     upkeep: Upkeep
     health: Health
     ledger: Ledger
-    _upkeep_thread: threading.Thread
+    _threads: tuple[threading.Thread, ...]
+    """Of the process: its upkeep, and its alerts where an operator wants them."""
     _closes: tuple[Callable[[], None], ...]
 
     def start(self) -> None:
@@ -63,7 +68,8 @@ class Engine:
             self.upkeep.beat()
         for worker in self.workers.values():
             worker.start()
-        self._upkeep_thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wake(self, stage: Stage, accounts: Iterable[str]) -> None:
         """There is something new for `stage` of these accounts; cheap, from any thread."""
@@ -75,8 +81,10 @@ class Engine:
         work goes on."""
         until = monotonic() + seconds
         ended = [worker.stop(seconds=max(0.0, until - monotonic())) for worker in self.workers.values()]
-        self._upkeep_thread.join(max(0.0, until - monotonic()))
-        return all(ended)
+        for thread in self._threads:
+            # A consumer of alerts that hangs is not waited for.
+            thread.join(max(0.0, min(_LAST_ROUND_SECONDS, until - monotonic())))
+        return all(ended) and not any(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
         """Close connections; after `stop`."""
@@ -191,13 +199,18 @@ def build_engine(
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    loops: list[UpkeepLoop | AlertLoop] = [upkeep_loop]
+    if settings.alert_url is not None:
+        loops.append(
+            AlertLoop(ledger, expected_of(settings), _alert_sender(settings), now=unix_ms, stop=stop)
+        )
     closes = (close_pools, fetcher.close, *(client.close for client in clients.values()))
     return Engine(
         workers,
         upkeep,
         Health(ledger, metrics, clocks, expected_of(settings)),
         ledger,
-        guard.thread(Threads(), upkeep_loop.name, upkeep_loop.step),
+        tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops),
         closes,
     )
 
@@ -219,6 +232,11 @@ def build_store(settings: Settings) -> S3Store:
         )
     except Failure as error:
         raise SettingsError([f"KLING_S3_… or the AWS configuration: {error}"]) from error
+
+
+def _alert_sender(settings: Settings) -> AlertSender:
+    url = settings.alert_url.get_secret_value() if settings.alert_url else ""
+    return AlertSender(url, secrets=[secret.get_secret_value() for secret in settings.alert_secret])
 
 
 def _credential(settings: Settings) -> Credential:

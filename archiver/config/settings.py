@@ -219,6 +219,14 @@ class Settings(BaseSettings):
     forward_links: str = _setting(
         "s3", "The form of forwarded URLs. Not supported by this version yet.", expects="s3"
     )
+    alert_url: Annotated[SecretStr, BeforeValidator(values.hook_url)] | None = _setting(
+        None,
+        "Gets a JSON POST when a problem of `status` has lasted 5 minutes, and when it ends; tried for an hour.",
+        expects="a URL such as https://hooks.example.com/…",
+    )
+    alert_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(values.signing_secrets)] = _setting(
+        (), "Signs alerts by Standard Webhooks (`whsec_…`); a comma list during rotation.", expects="a secret"
+    )
     drain_seconds: _Seconds = _setting(
         2,
         "How long the daemon is unready before its listener closes.",
@@ -370,6 +378,8 @@ _SECRET_NEEDS: Final[Mapping[str, Need]] = {
     "signing_secret": Need.CALLBACKS,
     "admin_token": Need.CALLBACKS,
     "forward_secret": Need.CALLBACKS,
+    "alert_url": Need.CALLBACKS,
+    "alert_secret": Need.CALLBACKS,
 }
 SECRET_NAMES: Final = tuple(_SECRET_NEEDS)
 

@@ -147,7 +147,7 @@ def signing_secrets(value: object) -> list[str]:
         except (binascii.Error, ValueError):
             key = b""
         if not entry.startswith("whsec_") or not key:
-            raise ValueError("must be `whsec_` followed by base64, copied completely from Kling's console")
+            raise ValueError("must be `whsec_` followed by base64, copied completely")
     return entries
 
 
@@ -176,6 +176,13 @@ def web_url(written: str) -> str:
     """Without credentials, query or fragment."""
     _split(written)
     return written.rstrip("/")
+
+
+def hook_url(value: object) -> str:
+    """As `web_url`, but with the query that some chat hooks have. The path may be a secret."""
+    written = secret(value)
+    _split(written.partition("?")[0])
+    return written
 
 
 def bucket(written: str) -> str:

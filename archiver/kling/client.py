@@ -19,13 +19,14 @@ from urllib.parse import urlsplit
 import httpx2
 
 from archiver import failures, model
+from archiver.clock import TimeLeft
 from archiver.kling import responses, results
 from archiver.kling.credentials import ApiKey, Bearer, Credential, secrets_of
 from archiver.kling.limiter import Priority, RateLimiter
 from archiver.kling.pages import PAGE_ROWS, Page, read_page, task_asked_for
 from archiver.kling.questions import Question
 from archiver.kling.responses import ApiResponse
-from archiver.kling.timing import TimeLeft, skew_ms
+from archiver.kling.timing import skew_ms
 from archiver.model import Task
 from archiver.redaction import Redaction
 from archiver.version import USER_AGENT

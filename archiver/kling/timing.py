@@ -1,28 +1,6 @@
-"""How long an answer may take, and how far the API's clock is from ours."""
+"""How far the API's clock is from ours."""
 
 import email.utils
-import math
-from collections.abc import Callable
-
-
-class TimeLeft:
-    """A read timeout that shrinks: the seconds until the next byte must come, at most `idle_seconds`, and none past the
-    deadline of the whole answer.
-
-    The HTTP client applies one timeout to each read, so a server that drips bytes would hold a thread for ever. It
-    hands the value to `socket.settimeout`, which asks any integer-like object for its value anew.
-    """
-
-    def __init__(self, *, idle_seconds: float, answer_seconds: float, monotonic: Callable[[], float]) -> None:
-        self._idle_seconds = idle_seconds
-        self._monotonic = monotonic
-        self._ends_at = monotonic() + answer_seconds
-
-    def __index__(self) -> int:
-        left = self._ends_at - self._monotonic()
-        if left <= 0:
-            raise TimeoutError("The answer as a whole took too long.")
-        return math.ceil(min(left, self._idle_seconds))
 
 
 def skew_ms(date: str | None, *, sent_at: float, received_at: float) -> int | None:

@@ -15,12 +15,15 @@ from archiver.ledger.outcomes import HoldOutcome
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
 from archiver.ledger.registrations import ExistingTask, RetryResult
 from archiver.ledger.status.acknowledgements import Acknowledged
+from archiver.ledger.status.alerts import Alert, AlertMessage
 from archiver.ledger.status.view import StatusView, SweepView, TaskInTime, TasksInTime
 from archiver.ledger.sweeps import SweepMemory
 from archiver.ledger.views import AssetView, TaskView
 
 __all__ = [
     "Acknowledged",
+    "Alert",
+    "AlertMessage",
     "AssetView",
     "DaemonView",
     "DroppedAmendment",

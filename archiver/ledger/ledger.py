@@ -30,6 +30,7 @@ from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.status.acknowledgements import Acknowledgements
+from archiver.ledger.status.alerts import Alerts
 from archiver.ledger.sweeps import Sweeps
 from archiver.ledger.tables.unconfirmed import DropCount
 from archiver.ledger.views import Views
@@ -59,6 +60,7 @@ class Ledger:
     accounts: Accounts
     views: Views
     acknowledgements: Acknowledgements
+    alerts: Alerts
 
     def __init__(
         self, database: Database, *, now: Callable[[], int], unconfirmed_max: int = UNCONFIRMED_MAX
@@ -80,6 +82,7 @@ class Ledger:
         self.accounts = Accounts(database, now=now)
         self.views = Views(database, now=now)
         self.acknowledgements = Acknowledgements(database, now=now)
+        self.alerts = Alerts(database, now=now)
 
     @classmethod
     def open(

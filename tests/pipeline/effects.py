@@ -51,6 +51,7 @@ _FOR_PEOPLE = "read by people and by commands only"
 _FOR_PEOPLE_TO_DO = "one transaction of a command, which no worker reads"
 _AT_REST = "one transaction of a command or of a start, before or after which there is no work"
 _SUBMIT = "of `submit`: how each of its steps goes wrong, create/test_submitter and commands/test_submit say"
+_ALERTS = "of the alert loop, which no task waits for: how each step goes wrong, alerts/test_loop says"
 _GATEWAYS = "of APIs that do not offer everything: test_gateway says how it goes wrong"
 _ENDS = "gives back what ends with the process anyway"
 _BOOKED = "a number in memory, which ends with the process; what it can meet, `reserve` and `write` meet too"
@@ -72,6 +73,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     **dict.fromkeys(
         ("ledger.registrations.known", "ledger.registrations.withdraw", "client.create"), _SUBMIT
     ),
+    **dict.fromkeys(("ledger.alerts.load", "ledger.alerts.save"), _ALERTS),
     "ledger.acknowledgements.acknowledge": _FOR_PEOPLE_TO_DO,
     "ledger.acknowledgements.acknowledge_lost": _FOR_PEOPLE_TO_DO,
     "ledger.availability.note": _GATEWAYS,

@@ -26,7 +26,7 @@ FLOORS = (
     {"engine", "audit"},
     {"archive", "sweep"},
     {"verify", "create", "fetch", "forward"},
-    {"record"},
+    {"record", "alerts"},
     {"leases", "problems"},
     {"ledger"},
     {"kling", "store", "media"},
@@ -56,7 +56,7 @@ OWNERS = {
     "botocore": STORE,
     "httpcore2": r"archiver/fetch/.*",
     "httptools": r"receiver/server/.*",
-    "httpx2": r"archiver/(kling|fetch|forward)/.*",
+    "httpx2": r"archiver/(kling|fetch|forward|alerts)/.*",
     "idna": r"archiver/fetch/urls\.py",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling/.*",
@@ -67,14 +67,15 @@ OWNERS = {
     "rich": COMMANDS,
     "sqlalchemy": LEDGER,
     "sqlite3": LEDGER,
-    "standardwebhooks": r"receiver/callbacks/.*|archiver/forward/.*",
+    "standardwebhooks": r"receiver/callbacks/.*|archiver/(forward|alerts)/.*",
     "starlette": r"receiver/.*",
     "structlog": r"archiver/log\.py",
     "typer": COMMANDS,
     "urllib3": STORE,
     "uvicorn": r"receiver/.*",
 }
-"""`sqlite3` is the standard library's, but SQL all the same."""
+"""`sqlite3` is the standard library's, but SQL all the same. `alerts` posts to the operator's own URL, which no other
+client may ask: it shares nothing with the API's or the CDN's rules."""
 
 NAMED_OTHERWISE = {"jwt": "pyjwt"}
 COMES_WITH = {

@@ -346,6 +346,27 @@ daemons = sa.Table(
     sa.Column("left_at", sa.BigInteger, comment="when it ended in good order"),
 )
 
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("problem", sa.Text, nullable=False, comment="as JSON"),
+    sa.Column("began_at", sa.BigInteger, nullable=False),
+    sa.Column("is_told", sa.Boolean, nullable=False),
+)
+
+alert_messages = sa.Table(
+    "alert_messages",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True, comment="the webhook-id"),
+    sa.Column("number", sa.Integer, nullable=False, comment="their order"),
+    sa.Column("key", sa.Text, nullable=False, comment="of the problem"),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("made_at", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+)
+
 named_values = sa.Table(
     "facts",  # its older name
     metadata,

@@ -105,6 +105,8 @@ def test_the_table_has_a_row_for_every_setting_of_the_contract_with_default_and_
         "KLING_FORWARD_URL",
         "KLING_FORWARD_SECRET",
         "KLING_FORWARD_LINKS",
+        "KLING_ALERT_URL",
+        "KLING_ALERT_SECRET",
         "KLING_DRAIN_SECONDS",
         "KLING_SHUTDOWN_SECONDS",
         "KLING_HOST",
@@ -169,7 +171,12 @@ def test_a_secret_in_the_environment_wins_over_its_file_named_in_the_config(tmp_
 
 @pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if setting.secret])
 def test_every_secret_has_its_file(name: str, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "secret").write_text(WHSEC if name == "KLING_SIGNING_SECRET" else "s" * 30)
+    special = {
+        "KLING_SIGNING_SECRET": WHSEC,
+        "KLING_ALERT_SECRET": WHSEC,
+        "KLING_ALERT_URL": "https://hooks.example.com/T0/B0?key=s",
+    }
+    (tmp_path / "secret").write_text(special.get(name, "s" * 30))
     environ = {key: value for key, value in ENOUGH.items() if key != name}
     if name == "KLING_API_KEY":
         environ = {key: value for key, value in environ.items() if not key.endswith("_KEY")}
@@ -329,6 +336,8 @@ SECRETS = {
     "KLING_PUBLIC_URL": "https://host/?token=hidden9",
     "KLING_LEDGER_URL": "postgresql://user:hidden10@host/db",
     "KLING_PORT": "tcp://user:hidden11@host",
+    "KLING_ALERT_URL": "https://user:hidden12@host/",
+    "KLING_ALERT_SECRET": "alert hidden13",
 }
 
 

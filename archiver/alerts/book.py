@@ -1,0 +1,89 @@
+"""Which problems last, which of them have been told of, and which messages are still to be sent. Pure."""
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+
+from archiver.ledger import Alert, AlertMessage
+from archiver.model import Problem, rfc3339
+
+LASTING_MS = 5 * 60_000
+"""How long a problem lasts before it is told of."""
+TRIED_MS = 3_600_000
+"""How long a message is tried."""
+WAIT_MS_FIRST, WAIT_MS_MAX = 2_000, 5 * 60_000
+
+BEGAN, ENDED = "problem.began", "problem.ended"
+
+
+class AlertBook:
+    """The state of all alerts. Times are Unix ms."""
+
+    def __init__(self, alerts: Sequence[Alert], messages: Sequence[AlertMessage]) -> None:
+        """Go on from what the ledger has."""
+        self._alerts = {alert.problem.key: alert for alert in alerts}
+        self._messages = list(messages)
+
+    @property
+    def alerts(self) -> list[Alert]:
+        return list(self._alerts.values())
+
+    @property
+    def messages(self) -> list[AlertMessage]:
+        """Those still to be sent, oldest first."""
+        return list(self._messages)
+
+    def observe(self, problems: Sequence[Problem], *, is_complete: bool, now: int) -> None:
+        """These are the problems now; without `is_complete`, others may last unseen."""
+        present = {problem.key: problem for problem in problems}
+        for key, problem in present.items():
+            known = self._alerts.get(key, Alert(problem, now, is_told=False))
+            if not known.is_told:
+                # `min`: the clock may have been set back since.
+                self._alerts[key] = Alert(problem, min(known.began_at, now), is_told=False)
+        for alert in list(self._alerts.values()):
+            if not alert.is_told and alert.problem.key in present and now - alert.began_at >= LASTING_MS:
+                self._alerts[alert.problem.key] = dataclasses.replace(alert, is_told=True)
+                self._messages.append(_message(BEGAN, alert.problem, now=now))
+            elif is_complete and alert.problem.key not in present:
+                del self._alerts[alert.problem.key]
+                if alert.is_told:
+                    self._messages.append(_message(ENDED, alert.problem, now=now))
+
+    def due(self, now: int) -> Iterator[AlertMessage]:
+        """What to send now: of each problem the oldest message, so that its end never comes before its beginning."""
+        seen: set[str] = set()
+        for message in list(self._messages):
+            is_first = message.key not in seen
+            seen.add(message.key)
+            # What is due later than any message waits was put off by a clock that has been set back since.
+            if is_first and not now < message.due_at <= now + WAIT_MS_MAX:
+                yield message
+
+    def taken(self, message: AlertMessage) -> None:
+        """It was delivered."""
+        self._messages = [kept for kept in self._messages if kept.id != message.id]
+
+    def refused(self, message: AlertMessage, *, now: int) -> bool:
+        """It was not: try it again later. False when it has been tried for long enough, and is dropped."""
+        if now - message.made_at >= TRIED_MS:
+            self.taken(message)
+            return False
+        wait_ms = min(WAIT_MS_FIRST * 2 ** min(message.attempts, 16), WAIT_MS_MAX)
+        again = dataclasses.replace(message, attempts=message.attempts + 1, due_at=now + wait_ms)
+        self._messages = [again if kept.id == message.id else kept for kept in self._messages]
+        return True
+
+
+def _message(kind: str, problem: Problem, *, now: int) -> AlertMessage:
+    account = f" ({problem.account})" if problem.account else ""
+    text = f"kling-archiver{account}: "
+    text += (
+        f"{problem.message}. {problem.what_to_do}".rstrip() if kind == BEGAN else f"over: {problem.message}."
+    )
+    document = {"type": kind, "timestamp": rfc3339(now), "data": problem.as_json(), "text": text}
+    body = json.dumps(document, separators=(",", ":"))
+    return AlertMessage(
+        id=f"alrt_{uuid.uuid4().hex}", key=problem.key, body=body, made_at=now, due_at=now, attempts=0
+    )

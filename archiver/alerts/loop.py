@@ -1,0 +1,73 @@
+"""The loop that looks for problems and sends what is to be told of them."""
+
+import threading
+from collections.abc import Callable
+
+from archiver import log
+from archiver.alerts.book import AlertBook
+from archiver.alerts.sender import AlertSender, Undelivered
+from archiver.failures import LedgerUnavailable
+from archiver.ledger import AlertMessage, Ledger
+from archiver.problems import Expected, look
+
+ROUND_SECONDS = 5.0
+
+
+class AlertLoop:
+    """Only in the process that does the upkeep. `step` belongs to one thread; `now` gives Unix ms."""
+
+    name = "alert-loop"
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        expected: Expected,
+        sender: AlertSender,
+        *,
+        now: Callable[[], int],
+        stop: threading.Event,
+    ) -> None:
+        self._ledger = ledger
+        self._expected = expected
+        self._sender = sender
+        self._now = now
+        self._stop = stop
+        self._book: AlertBook | None = None
+
+    def step(self) -> None:
+        """One round, then a pause."""
+        self.run_once()
+        self._stop.wait(ROUND_SECONDS)
+
+    def run_once(self) -> None:
+        """Look, note, send. After a message that was not taken the others wait for the next round: the consumer is
+        down, and each would take its whole time. Raises LedgerUnavailable until the state could be read once."""
+        if self._book is None:
+            self._book = AlertBook(*self._ledger.alerts.load())
+        view, problems = look(self._ledger, self._expected)
+        self._book.observe(problems, is_complete=view is not None, now=self._now())
+        self._save(self._book)
+        for message in self._book.due(self._now()):
+            taken = not self._stop.is_set() and self._send(self._book, message)
+            self._save(self._book)
+            if not taken:
+                break
+
+    def _send(self, book: AlertBook, message: AlertMessage) -> bool:
+        try:
+            self._sender.send(message.id, message.body)
+        except Undelivered as error:
+            if book.refused(message, now=self._now()):
+                log.get().warning("alert.refused", problem=message.key, message=str(error))
+            else:
+                log.get().error("alert.dropped", problem=message.key, message=str(error))
+            return False
+        book.taken(message)
+        log.get().info("alert.sent", problem=message.key)
+        return True
+
+    def _save(self, book: AlertBook) -> None:
+        try:
+            self._ledger.alerts.save(book.alerts, book.messages)
+        except LedgerUnavailable as error:
+            log.get().warning("ledger.unavailable", loop=self.name, message=str(error))
