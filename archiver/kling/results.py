@@ -26,6 +26,8 @@ INDEX_MAX = 999_999
 UNKNOWN_FIELDS_MAX = 20
 NAME_CHARACTERS_MAX = 64
 _WEB = re.compile(r"\s*https?://[^\s/?#]", re.IGNORECASE)
+_URL_ENDS = "".join(map(chr, range(0x21)))
+"""What browsers cut off at the ends of a URL. A no-break space there belongs to it."""
 _FORMATS = ("mp3", "wav")
 """Formats that a field's name, and so a stem, may contain."""
 
@@ -243,8 +245,8 @@ def _strings(row: object) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _url(path: tuple[str, ...], value: str) -> _Found | None:
-    url = value.replace("\0", "").strip()
-    if not url:
+    url = value.replace("\0", "").strip(_URL_ENDS)
+    if not url.strip():
         return None
     dotted = ".".join(path)
     for rank, field in enumerate(URL_FIELDS):

@@ -10,6 +10,7 @@ from archiver.failures import (
     BodyIncomplete,
     BucketMissing,
     Failure,
+    FetchEnded,
     FetchFailed,
     FetchRefused,
     FetchTimeout,
@@ -31,7 +32,7 @@ ROW_IDS = itertools.count(1)
 
 DOWN = (FetchFailed, FetchTimeout)
 REFUSES = (FetchRefused, NotMedia)
-ONE_FILE = (AssetGone, BodyIncomplete, TooLarge, FileUnusable)
+ONE_FILE = (AssetGone, BodyIncomplete, TooLarge, FileUnusable, FetchEnded)
 
 
 def task(*, first_try: bool = True, state: State = State.SUCCEEDED, host: str = HOST) -> Lease:

@@ -204,6 +204,7 @@ def test_any_other_status_fails_and_says_what_it_means_for_the_host(
     [
         ("203 Non-Authoritative Information", ()),
         ("206 Partial Content", (f"Content-Range: bytes 0-{len(png()) - 1}/{len(png())}",)),
+        ("206 Partial Content", (f"content-range: Bytes  0-{len(png()) - 1}/{len(png())} ",)),
     ],
 )
 def test_another_status_with_the_whole_file_is_a_success(

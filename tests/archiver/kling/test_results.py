@@ -305,7 +305,14 @@ def test_any_json_is_a_task_or_unreadable(document: object) -> None:
     outcome(document)
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\0", " \0\t\0 "])
+@pytest.mark.parametrize("end", ["\u00a0", "\u3000", "\u2003"])
+def test_a_space_that_browsers_keep_at_the_end_of_a_url_is_kept(end: str) -> None:
+    task = task_of({"images": [{"index": 0, "url": f" \t{URL}{end}\n "}]})
+
+    assert [asset.url for asset in task.assets] == [URL + end]
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\0", " \0\t\0 ", "\u00a0"])
 def test_a_url_of_nothing_is_no_asset(blank: str) -> None:
     row = {"index": 0, "url": URL, "watermark_url": blank}
     task = outcome({"task_id": "7", "task_status": "succeed", "task_result": {"images": [row]}})
