@@ -32,12 +32,7 @@ _PRIVATE_NAMES = ("localhost", "local", "internal", "test", "home.arpa")
 
 def sentences(settings: Settings) -> tuple[str, ...]:
     """All of it, for the log and `--check`."""
-    return (*notes(settings), *map(_sentence, problems(settings)))
-
-
-def _sentence(problem: Problem) -> str:
-    end = "" if problem.message.endswith("?") else "."
-    return f"{problem.message}{end} {problem.what_to_do}"
+    return (*notes(settings), *(f"{problem.message}. {problem.what_to_do}" for problem in problems(settings)))
 
 
 def notes(settings: Settings) -> tuple[str, ...]:
@@ -48,10 +43,7 @@ def notes(settings: Settings) -> tuple[str, ...]:
 def problems(settings: Settings) -> tuple[Problem, ...]:
     """What an operator should change."""
     return (
-        *(
-            _problem(sentence, "Correct the name, or remove the variable.")
-            for sentence in settings.misspelled
-        ),
+        *map(_misspelled, settings.misspelled),
         *itertools.chain.from_iterable(_of_account(account, settings) for account in settings.accounts),
         *_of_admin_token(settings),
         *_twins(settings),
@@ -61,6 +53,11 @@ def problems(settings: Settings) -> tuple[Problem, ...]:
 
 def _problem(message: str, what_to_do: str, *, account: str | None = None) -> Problem:
     return Problem(code=CODE, message=message, what_to_do=what_to_do, account=account)
+
+
+def _misspelled(sentence: str) -> Problem:
+    message, _, guess = sentence.partition("; ")
+    return _problem(message, f"{guess[:1].upper()}{guess[1:]} Correct the name, or remove the variable.")
 
 
 def _label(name: str, account: Settings, settings: Settings) -> str:
@@ -82,10 +79,10 @@ def _unknown_families(account: Settings, label: str) -> Iterator[tuple[str, str]
     for family in account.families:
         if family not in FAMILIES:
             near = similar(family)
-            guess = f": did you mean {near}?" if near else ""
+            guess = f"Did you mean {near}? " if near else ""
             yield (
-                f"{label} names {family}, a family that this version does not know{guess}",
-                "Correct it, or take it out; if Kling has a new family of this name, take a newer version.",
+                f"{label} names {family}, a family that this version does not know",
+                f"{guess}Correct it, or take it out; if Kling has a new family of this name, take a newer version.",
             )
 
 

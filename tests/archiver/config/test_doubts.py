@@ -24,14 +24,15 @@ def said(**more: str) -> list[str]:
     assert {problem.code for problem in found} <= {"settings"}
     assert all(problem.what_to_do for problem in found)
     assert {problem.account for problem in found} <= {None}, "it is clear which, where there is one"
-    return [problem.message for problem in found]
+    assert not any(problem.message.endswith((".", "?")) for problem in found), "a list goes on after it"
+    return [f"{problem.message}. {problem.what_to_do}" for problem in found]
 
 
 @pytest.mark.parametrize(
     ("name", "written", "message"),
     [
         ("FAMILIES", "images/new", "KLING_FAMILIES names images/new, a family that this version does not know"),
-        ("FAMILIES", "images/expand", "a family that this version does not know: did you mean images/editing/expand?"),
+        ("FAMILIES", "images/expand", "that this version does not know. Did you mean images/editing/expand?"),
         ("PUBLIC_URL", "https://kling.example.com/callbacks", "ends in a path of the daemon's own (callbacks)"),
         ("PUBLIC_URL", "https://kling.example.com/x/callbacks/hidden", "of the daemon's own (callbacks)"),
         ("PUBLIC_URL", "https://kling.example.com/v1", "ends in a path of the daemon's own (v1)"),
@@ -41,7 +42,7 @@ def said(**more: str) -> list[str]:
         ("CALLBACK_TOKEN", "change-me-0123456789", "KLING_CALLBACK_TOKEN is a token from an example"),
         ("CALLBACK_TOKEN", "0123456789abcdef,your-token-0123456789", "is a token from an example"),
         ("ADMIN_TOKEN", "example-admin-token", "KLING_ADMIN_TOKEN is a token from an example"),
-        ("SWEEP_INTERVAL", "60", "is not a setting; did you mean KLING_SWEEP_INTERVAL_SECONDS?"),
+        ("SWEEP_INTERVAL", "60", "is not a setting. Did you mean KLING_SWEEP_INTERVAL_SECONDS?"),
         ("FORWARD_SECRET", "a-secret", "KLING_FORWARD_SECRET has no effect in this version yet"),
         ("FORWARD_LINKS", "presigned", "KLING_FORWARD_LINKS has no effect in this version yet"),
     ],
@@ -81,9 +82,8 @@ def test_what_works_as_it_is_meant_is_no_problem(name: str, written: str) -> Non
 def test_families_of_the_new_standard_need_an_api_key_unless_all_are_named() -> None:
     pair = {name.removeprefix("KLING_"): value for name, value in PAIR.items()}
 
-    assert said(**pair, FAMILIES="images/generations,tasks/image") == [
-        "KLING_FAMILIES names tasks/image, which can be read with an API Key only"
-    ]
+    (only,) = said(**pair, FAMILIES="images/generations,tasks/image")
+    assert only.startswith("KLING_FAMILIES names tasks/image, which can be read with an API Key only.")
     assert said(**pair, FAMILIES="all") == []
 
 
