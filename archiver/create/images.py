@@ -61,7 +61,7 @@ def read(content: bytes) -> InputImage:
     if media.content_type not in _TYPES:
         raise ValueError(f"must be a PNG or JPEG image, not {media.content_type}")
     if not media.whole or media.width is None or media.height is None:
-        raise ValueError("must be a whole image: this one is cut off")
+        raise ValueError(f"must be a whole image: this one is not ({media.flaw or 'no size'})")
     if min(media.width, media.height) < PIXELS_MIN:
         raise ValueError(
             f"must be at least {PIXELS_MIN} pixels wide and high, not {media.width}×{media.height}"

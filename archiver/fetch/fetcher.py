@@ -310,7 +310,7 @@ def _judge(
         return media, None
     if digests.sha256 != suspect_sha256:
         raise BodyIncomplete(
-            f"the {media.extension} file ends before its own end, after {digests.bytes} bytes",
+            f"the {media.extension} file of {digests.bytes} bytes is not whole: {media.flaw}",
             sha256=digests.sha256,
         )
     return media, SUSPECT_INCOMPLETE

@@ -1,61 +1,38 @@
-"""PNG, JPEG, GIF, BMP and TIFF."""
+"""GIF, BMP and TIFF. None has checksums: whole is what has a picture that lies in the file."""
 
-import re
+import dataclasses
 import struct
 
-from archiver.media.reader import WINDOW_BYTES, FileReader, Format, Shape
+from archiver.media.reader import FileReader, Format, Shape
 
-_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8}
-_TIFF_SEGMENTS = ((273, 279), (324, 325))
-"""Tags of offsets and lengths: of strips, of tiles."""
+_GIF_ZEROS_MAX = 16
+"""Padding between blocks, which viewers skip."""
+_BMP_UNCOMPRESSED = (0, 3, 6)
+_TIFF_SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
+_TIFF_INTEGERS = frozenset((1, 2, 3, 4, 7, 13, 16))
+_TIFF_SEGMENTS = ((273, 279), (324, 325), (513, 514))
+"""Tags of offsets and lengths: of strips, of tiles, of a JPEG."""
 _TIFF_IMAGES_MAX = 100
 """The directories form a linked list, which may be a circle."""
-_TIFF_TAGS = frozenset({256, 257, 273, 279, 324, 325})
-
-
-def _png(reader: FileReader) -> Shape:
-    """https://www.w3.org/TR/png-3/#5DataRep"""
-    has_header = reader.read(12, 4) == b"IHDR"
-    width = reader.number(16, 4) if has_header else None
-    height = reader.number(20, 4) if has_header else None
-    offset = 8
-    while len(header := reader.read(offset, 8)) == 8:
-        offset += 12 + int.from_bytes(header[:4], "big")
-        if header[4:] == b"IEND":
-            return Shape(offset <= reader.size, width, height)
-    return Shape(False, width, height)
-
-
-def _jpeg(reader: FileReader) -> Shape:
-    """https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B.
-
-    The segments are walked, not searched: an embedded thumbnail has its own end-of-image marker.
-    """
-    width = height = None
-    offset, marker = _jpeg_marker(reader, 2)
-    while marker not in (None, 0xD9):
-        if marker in _JPEG_SIZES and width is None:
-            height, width = reader.number(offset + 3, 2), reader.number(offset + 5, 2)
-        if marker not in _JPEG_BARE:
-            offset += max(reader.number(offset, 2) or 0, 2)
-        offset, marker = _jpeg_marker(reader, offset)
-    return Shape(marker == 0xD9, width, height)
-
-
-def _jpeg_marker(reader: FileReader, offset: int) -> tuple[int, int | None]:
-    """Where the next segment starts at or after `offset`, and its marker. Skips entropy-coded data."""
-    count = 16  # between segments the marker is at `offset`; inside a scan it may be megabytes away
-    while chunk := reader.read(offset, count):
-        found = _JPEG_MARKER.search(chunk)
-        if found is not None:
-            return offset + found.end(), found[1][0]
-        # A marker may straddle two chunks: read the last byte again.
-        offset += max(len(chunk) - 1, 1)
-        count = WINDOW_BYTES // 2
-    return offset, None
+_TIFF_BITS = 258
+_TIFF_TAGS = frozenset({256, 257, _TIFF_BITS, 273, 279, 324, 325, 513, 514})
 
 
 def _gif(reader: FileReader) -> Shape:
@@ -65,18 +42,27 @@ def _gif(reader: FileReader) -> Shape:
     """
     width, height = reader.number(6, 2, little=True) or 0, reader.number(8, 2, little=True) or 0
     offset = 13 + _gif_palette_bytes(reader, 10)
+    frames = zeros = 0
     while block := reader.read(offset, 1):
         if block == b"\x3b":
-            return Shape(True, width, height)
+            return Shape(None if frames else "no frame", width, height)
         if block == b"\x21":
-            offset = _gif_sub_blocks_end(reader, offset + 2)
+            offset, _ = _gif_sub_blocks(reader, offset + 2)
         elif block == b"\x2c":
             left, top, frame_width, frame_height = _gif_frame(reader, offset + 1)
             width, height = max(width, left + frame_width), max(height, top + frame_height)
-            offset = _gif_sub_blocks_end(reader, offset + 10 + _gif_palette_bytes(reader, offset + 9) + 1)
+            offset, data_bytes = _gif_sub_blocks(
+                reader, offset + 10 + _gif_palette_bytes(reader, offset + 9) + 1
+            )
+            if not data_bytes:
+                return Shape("a frame without data", width, height)
+            frames += 1
+        elif block == b"\0" and zeros < _GIF_ZEROS_MAX:
+            offset += 1
+            zeros += 1
         else:
-            offset += 1  # padding, which every viewer ignores
-    return Shape(False, width, height)
+            return Shape(f"no block at byte {offset}", width, height)
+    return Shape("no trailer", width, height)
 
 
 def _gif_frame(reader: FileReader, offset: int) -> tuple[int, int, int, int]:
@@ -90,23 +76,32 @@ def _gif_palette_bytes(reader: FileReader, flags_offset: int) -> int:
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _gif_sub_blocks_end(reader: FileReader, offset: int) -> int:
+def _gif_sub_blocks(reader: FileReader, offset: int) -> tuple[int, int]:
+    """The offset behind them, and how many bytes they hold."""
+    total = 0
     while length := reader.number(offset, 1):
         offset += 1 + length
-    return offset + 1
+        total += length
+    return offset + 1, total
 
 
 def _bmp(reader: FileReader) -> Shape:
     """Some writers leave the file size 0, so uncompressed pixels are counted too."""
     head = reader.read(0, 34)
-    if len(head) < 34:
-        return Shape(False)
-    declared, _, pixels_offset, _, width, height, _, depth, compression = struct.unpack(
-        "<IIIIiiHHI", head[2:34]
-    )
+    if head[14:15] == b"\x0c" and len(head) == 34:  # OS/2
+        width, height, _, depth = struct.unpack("<HHHH", head[18:26])
+        compression = 0
+    elif len(head) == 34:
+        width, height, _, depth, compression = struct.unpack("<iiHHI", head[18:34])
+    else:
+        return Shape("its header is cut")
+    declared, _, pixels_offset = struct.unpack("<III", head[2:14])
     row_bytes = (abs(width) * depth + 31) // 32 * 4
-    needed = pixels_offset + row_bytes * abs(height) if compression == 0 else 0
-    return Shape(max(declared, needed) <= reader.size, abs(width), abs(height))
+    needed = pixels_offset + (row_bytes * abs(height) if compression in _BMP_UNCOMPRESSED else 1)
+    shape = Shape(None, abs(width), abs(height))
+    if not width or not height:
+        return dataclasses.replace(shape, flaw="no pixels")
+    return dataclasses.replace(shape, flaw="it is cut" if max(declared, needed) > reader.size else None)
 
 
 def _tiff(reader: FileReader) -> Shape:
@@ -114,39 +109,52 @@ def _tiff(reader: FileReader) -> Shape:
     little = reader.read(0, 1) == b"I"
     directory = reader.number(4, 4, little=little)
     if not directory:
-        return Shape(False)
-    whole = True
+        return Shape("no directory")
+    flaws: list[str] = []
     sizes: list[tuple[int, int]] = []
     while directory and len(sizes) < _TIFF_IMAGES_MAX:
         image, directory = _tiff_image(reader, directory, little=little)
-        whole = whole and image.whole
+        flaws += [image.flaw] if image.flaw else []
         sizes.append((image.width or 0, image.height or 0))
-    return Shape.of_largest(sizes, whole=whole)
+    return Shape.of_largest(sizes, flaw=next(iter(flaws), None))
 
 
 def _tiff_image(reader: FileReader, directory: int, *, little: bool) -> tuple[Shape, int | None]:
     """The image of one directory, and the offset of the next directory, if any."""
     entries = reader.number(directory, 2, little=little)
     if entries is None or directory + 2 + 12 * entries > reader.size:
-        return Shape(False), None
+        return Shape("a directory is cut"), None
     tags = dict(_tiff_entry(reader, directory + 2 + 12 * number, little=little) for number in range(entries))
-    ends = [
-        offset + length
-        for offsets, lengths in _TIFF_SEGMENTS
-        for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False)
-    ]
-    width, height = (next(iter(tags.get(tag, ())), None) for tag in (256, 257))
-    shape = Shape(max(ends, default=0) <= reader.size, width, height)
-    return shape, reader.number(directory + 2 + 12 * entries, 4, little=little)
+    width, height = (next(iter(tags.get(tag) or ()), None) for tag in (256, 257))
+    flaw = _tiff_flaw(reader, tags) if width and height else "no size"
+    return Shape(flaw, width, height), reader.number(directory + 2 + 12 * entries, 4, little=little)
 
 
-def _tiff_entry(reader: FileReader, offset: int, *, little: bool) -> tuple[int, tuple[int, ...]]:
-    """A tag and its values; no values if they are not integers or not in the file."""
+def _tiff_flaw(reader: FileReader, tags: dict[int, tuple[int, ...] | None]) -> str | None:
+    if None in tags.values():
+        return "a tag lies outside the file"
+    if not all(tags.get(_TIFF_BITS) or (1,)):
+        return "samples without bits"
+    segments = 0
+    for of_offsets, of_lengths in _TIFF_SEGMENTS:
+        offsets, lengths = tags.get(of_offsets) or (), tags.get(of_lengths) or ()
+        segments += len(offsets)
+        if len(offsets) != len(lengths) or not all(offsets + lengths):
+            return "a strip without data"
+        if any(offset + length > reader.size for offset, length in zip(offsets, lengths, strict=True)):
+            return "a strip lies outside the file"
+    return None if segments else "no strips"
+
+
+def _tiff_entry(reader: FileReader, offset: int, *, little: bool) -> tuple[int, tuple[int, ...] | None]:
+    """A tag and its values; None if they are not in the file. Values that nobody here reads stay out."""
     tag, kind = reader.number(offset, 2, little=little) or 0, reader.number(offset + 2, 2, little=little) or 0
     count, size = reader.number(offset + 4, 4, little=little) or 0, _TIFF_SIZES.get(kind, 0)
-    if not size or tag not in _TIFF_TAGS:
-        return tag, ()
     values_offset = offset + 8 if size * count <= 4 else reader.number(offset + 8, 4, little=little) or 0
+    if values_offset + size * count > reader.size:
+        return tag, None
+    if kind not in _TIFF_INTEGERS or tag not in _TIFF_TAGS:
+        return tag, ()
     values: list[int] = []
     while len(values) < count:
         value = reader.number(values_offset + size * len(values), size, little=little)
@@ -156,8 +164,6 @@ def _tiff_entry(reader: FileReader, offset: int, *, little: bool) -> tuple[int, 
     return tag, tuple(values)
 
 
-PNG = Format("png", "image/png", _png)
-JPEG = Format("jpg", "image/jpeg", _jpeg)
 GIF = Format("gif", "image/gif", _gif)
 BMP = Format("bmp", "image/bmp", _bmp)
 TIFF = Format("tiff", "image/tiff", _tiff)

@@ -10,10 +10,13 @@ from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal, redirected
 from archiver.kling.responses import read_answer, rows_of, sound
 from archiver.kling.results import file_name, read_task
-from archiver.media.identify import PIXELS_MAX, identify
+from archiver.media.identify import identify
+from archiver.media.reader import PIXELS_MAX, SIDE_MAX
 from archiver.model import TASK_ID, Callback
 from receiver.callbacks.payload import RESULT_ARRAYS_MAX, Malformed, parse
 from receiver.callbacks.signatures import Signatures, SignatureVerdict
+from tests.harness import media_samples
+from tests.media_corpus.table import files as corpus_files
 
 CONTENT_TYPES = {
     "png": "image/png",
@@ -32,6 +35,7 @@ CONTENT_TYPES = {
 }
 """Every content type that we store."""
 
+_CORPUS_BYTES_MAX = 8192
 _SIGNATURES = Signatures(["whsec_dGVzdHNlY3JldHRlc3RzZWNyZXQ="], required=False, clock=lambda: 1781080794.0)
 _POLICY = EgressPolicy.parse(["klingai.com", "http://127.0.0.1:9000"])
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -82,6 +86,7 @@ def media(data: bytes) -> None:
         return
     assert CONTENT_TYPES[found.extension] == found.content_type
     assert (found.width or 0) * (found.height or 0) <= PIXELS_MAX
+    assert max(found.width or 0, found.height or 0) <= SIDE_MAX
 
 
 def urls(data: bytes) -> None:
@@ -157,19 +162,11 @@ TARGETS: Mapping[str, Target] = {
     "media": Target(
         media,
         [
-            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\3\0\0\0\2\x08\2\0\0\0CRC_\0\0\0\0IEND\xaeB`\x82",
-            b"\xff\xd8\xff\xc2\0\x0b\x08\0\2\0\3\1\1\x11\0\xff\xda\0\x08xxxxxx\x12\xff\0\xff\xd9",
-            b"GIF89a\3\0\2\0\x80\0\0abcdef!\xfe\3abc\0,\0\0\0\0\3\0\2\0\0\2\1a\0;",
-            b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\2\0\0\1\0\0VP8 ",
-            b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0" + bytes(24),
-            b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\3\0\0\0\2\0\0\0\1\0\x18\0" + bytes(24),
-            b"II*\0\x08\0\0\0\2\0\0\1\3\0\1\0\0\0\3\0\0\0\1\1\4\0\1\0\0\0\2\0\0\0",
-            b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x10moov\0\0\0\x08trak\0\0\0\x10mdat" + bytes(8),
-            b"\0\0\0\x14ftypavif\0\0\0\0mif1\0\0\0\x0cmeta\0\0\0\0",
-            b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff\x16\x54\xae\x6b\x80",
-            b"ID3\4\0\0\0\0\0\0\xff\xfb\x90\0" + bytes(413) + b"\xff\xfb\x90\0" + bytes(413),
+            *media_samples.SAMPLES,
+            *(path.read_bytes() for path in corpus_files() if path.stat().st_size <= _CORPUS_BYTES_MAX),
         ],
-        [b"IHDR", b"IEND", b"IDAT", b"ftyp", b"moov", b"ispe", b"ipco", b"iprp", b"tkhd", b"VP8L", b"\xff\xd9",
+        [b"IHDR", b"IEND", b"IDAT", b"ftyp", b"moov", b"stsz", b"stsc", b"stco", b"trun", b"iloc", b"ipma",
+         b"ispe", b"ipco", b"iprp", b"tkhd", b"VP8L", b"\xff\xd9",
          b"\xff\xda", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\1", b"\x7f\xff\xff\xff", b"<html>"],
     ),
     "urls": Target(

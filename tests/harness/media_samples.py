@@ -10,8 +10,10 @@ def chunk(kind: bytes, content: bytes = b"") -> bytes:
 
 
 def png(width: int = 3, height: int = 2) -> bytes:
+    """Without its pixels where they are many."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"pixels") + chunk(b"IEND")
+    rows = bytes((1 + 3 * width) * height) if width * height < 1_000_000 else b""
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND")
 
 
 def segment(marker: int, content: bytes) -> bytes:
@@ -20,17 +22,20 @@ def segment(marker: int, content: bytes) -> bytes:
 
 def jpeg(width: int = 3, height: int = 2) -> bytes:
     thumbnail = b"\xff\xd8\xff\xd9"
-    frame = struct.pack(">BHHB", 8, height, width, 3) + bytes(9)
-    scan = b"\x12\xff\x00\x34\xff\xd0\x56" * 9
+    frame = struct.pack(">BHHB", 8, height, width, 3) + b"\x01\x11\x00\x02\x11\x00\x03\x11\x00"
+    scan = b"\x12\xff\x00\x34\xff\xd0\x56" * (
+        9 + (width * height // 100 if width * height < 1_000_000 else 0)
+    )
+    one_code = b"\x01" + bytes(16)
     return (
         b"\xff\xd8"
         + segment(0xE1, b"Exif\0\0" + thumbnail)
-        + segment(0xC4, bytes(20))
+        + segment(0xDB, b"\0" + b"\1" * 64)
+        + segment(0xC4, b"\x00" + one_code + b"\x10" + one_code)
         + segment(0xC2, frame)
-        + segment(0xDA, bytes(6))
+        + segment(0xDA, b"\x03\x01\x00\x02\x00\x03\x00\x00\x00\x00")
         + scan
-        + segment(0xDA, bytes(6))
-        + scan
+        + b"".join(segment(0xDA, b"\x01%c\x00\x01\x3f\x00" % component) + scan for component in (1, 2, 3))
         + b"\xff\xff\xd9"
     )
 
@@ -61,11 +66,12 @@ def webp_lossless(width: int = 3, height: int = 2) -> bytes:
 
 def webp_extended(width: int = 3, height: int = 2) -> bytes:
     sizes = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    return riff(b"WEBP", b"VP8X\x0a\0\0\0\x10\0\0\0" + sizes)
+    return riff(b"WEBP", b"VP8X\x0a\0\0\0\x10\0\0\0" + sizes + webp_lossless(width, height)[12:])
 
 
-def wav() -> bytes:
-    return riff(b"WAVE", b"fmt \x10\0\0\0" + bytes(16) + b"data\x08\0\0\0" + bytes(8))
+def wav(samples: bytes = b"\1\2\3\4\5\6\7\x08") -> bytes:
+    form = struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)
+    return riff(b"WAVE", b"fmt \x10\0\0\0" + form + b"data" + struct.pack("<I", len(samples)) + samples)
 
 
 def bmp(width: int = 3, height: int = 2) -> bytes:
@@ -99,12 +105,37 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
     return box(b"ftyp", major, bytes(4), *compatible)
 
 
-def still(major: bytes, *compatible: bytes, width: int = 3, height: int = 2) -> bytes:
-    def ispe(width: int, height: int) -> bytes:
-        return box(b"ispe", bytes(4), struct.pack(">II", width, height))
+def full_box(kind: bytes, *content: bytes, version: int = 0) -> bytes:
+    """With version and flags."""
+    return box(kind, struct.pack(">B3x", version), *content)
 
-    properties = box(b"iprp", box(b"ipco", ispe(1, 1), ispe(width, height), ispe(1, 2)))
-    return ftyp(major, *compatible) + box(b"meta", bytes(4), properties) + box(b"mdat", bytes(40))
+
+PAYLOAD = b"\x12" * 40
+
+
+def still(major: bytes, *compatible: bytes, width: int = 3, height: int = 2, codec: bytes = b"") -> bytes:
+    """One coded item, after a thumbnail's size and before an alpha plane's."""
+    codec = codec or (b"av01" if major == b"avif" else b"hvc1")
+
+    def ispe(width: int, height: int) -> bytes:
+        return full_box(b"ispe", struct.pack(">II", width, height))
+
+    def meta(offset: int) -> bytes:
+        configuration = box({b"av01": b"av1C", b"hvc1": b"hvcC"}.get(codec, b"jpgC"), bytes(4))
+        sizes = box(b"ipco", ispe(1, 1), ispe(width, height), ispe(1, 2), configuration)
+        entry = full_box(b"infe", struct.pack(">HH", 1, 0), codec, b"\0", version=2)
+        place = struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, offset, len(PAYLOAD))
+        return full_box(
+            b"meta",
+            full_box(b"hdlr", bytes(4), b"pict", bytes(13)),
+            full_box(b"pitm", struct.pack(">H", 1)),
+            full_box(b"iloc", place),
+            full_box(b"iinf", struct.pack(">H", 1), entry),
+            box(b"iprp", sizes, full_box(b"ipma", struct.pack(">IHBBB", 1, 1, 2, 2, 4))),
+        )
+
+    head = ftyp(major, *compatible)
+    return head + meta(len(head) + len(meta(0)) + 8) + box(b"mdat", PAYLOAD)
 
 
 def avif(width: int = 3, height: int = 2) -> bytes:
@@ -115,19 +146,54 @@ def heic(width: int = 3, height: int = 2) -> bytes:
     return still(b"heic", b"mif1", width=width, height=height)
 
 
-def movie(width: int = 3, height: int = 2) -> bytes:
-    picture = box(b"tkhd", bytes(76), struct.pack(">II", width << 16, height << 16))
-    sound = box(b"tkhd", bytes(84))
-    tracks = box(b"trak", sound), box(b"trak", picture)
-    return box(b"moov", box(b"mvhd", bytes(100)), *tracks) + box(b"mdat", bytes(40))
+def tables(codec: bytes, *, sizes: bytes, per_chunk: int, offsets: bytes) -> bytes:
+    """Of one track: `sizes` and `offsets` as they stand in the file, 4 bytes each."""
+    count = len(sizes) // 4
+    return box(
+        b"stbl",
+        full_box(b"stsd", struct.pack(">I", 1), box(codec, bytes(28))),
+        full_box(b"stts", struct.pack(">III", 1, count, 100)),
+        full_box(b"stsc", struct.pack(">IIII", 1, 1, per_chunk, 1)),
+        full_box(b"stsz", struct.pack(">II", 0, count), sizes),
+        full_box(b"stco", struct.pack(">I", len(offsets) // 4), offsets),
+    )
+
+
+def track(handler: bytes, table: bytes, *, width: int = 0, height: int = 0) -> bytes:
+    media = box(
+        b"mdia",
+        full_box(b"mdhd", bytes(20)),
+        full_box(b"hdlr", bytes(4), handler, bytes(13)),
+        box(b"minf", table),
+    )
+    header = box(b"tkhd", bytes(76), struct.pack(">II", width << 16, height << 16))
+    return box(b"trak", header, media)
+
+
+def one_sample(codec: bytes, offset: int) -> bytes:
+    """The tables of a track with one sample, of 20 bytes."""
+    return tables(codec, sizes=struct.pack(">I", 20), per_chunk=1, offsets=struct.pack(">I", offset))
+
+
+def movie(width: int = 3, height: int = 2, *, at: int = 0) -> bytes:
+    """Sound and picture. `at` is how many bytes of the file stand before it."""
+
+    def moov(offset: int) -> bytes:
+        sound = track(b"soun", one_sample(b"sowt", offset))
+        picture = track(b"vide", one_sample(b"mjpa", offset + 20), width=width, height=height)
+        return box(b"moov", box(b"mvhd", bytes(100)), sound, picture)
+
+    return moov(at + len(moov(0)) + 8) + box(b"mdat", PAYLOAD)
 
 
 def mp4(width: int = 3, height: int = 2) -> bytes:
-    return ftyp(b"isom", b"mp42") + movie(width, height)
+    head = ftyp(b"isom", b"mp42")
+    return head + movie(width, height, at=len(head))
 
 
 def mov(width: int = 3, height: int = 2) -> bytes:
-    return ftyp(b"qt  ") + movie(width, height)
+    head = ftyp(b"qt  ")
+    return head + movie(width, height, at=len(head))
 
 
 def element(name: int, *content: bytes) -> bytes:
@@ -148,13 +214,16 @@ def tracks(width: int, height: int) -> bytes:
     return element(0x1654AE6B, element(0xAE, element(0xD7, b"\x01"), video))
 
 
+CLUSTER = element(0x1F43B675, element(0xE7, b"\0"), element(0xA3, b"\x81\0\0\x80frame"))
+
+
 def webm(width: int = 3, height: int = 2) -> bytes:
-    return ebml(b"webm") + element(0x18538067, tracks(width, height), element(0x1F43B675, bytes(40)))
+    return ebml(b"webm") + element(0x18538067, tracks(width, height), CLUSTER)
 
 
 def webm_live(width: int = 3, height: int = 2) -> bytes:
     head = ebml(b"webm\0") + b"\x18\x53\x80\x67\x01" + b"\xff" * 7
-    return head + tracks(width, height) + element(0x1F43B675, bytes(40))
+    return head + tracks(width, height) + CLUSTER
 
 
 MP3_FRAME = b"\xff\xfb\x90\x00" + bytes(413)

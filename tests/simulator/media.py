@@ -108,13 +108,45 @@ def _mp4_box(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data) + 8) + kind + data
 
 
+def _full_box(kind: bytes, data: bytes) -> bytes:
+    return _mp4_box(kind, bytes(4) + data)
+
+
 def _mp4(noise: bytes) -> bytes:
-    header = struct.pack(">IIIII", 0, 0, 0, 1000, 5000)
+    """A sound of 16-bit samples in one chunk."""
+    samples = noise[: len(noise) // 2 * 2]
+    brands = _mp4_box(b"ftyp", b"isom" + struct.pack(">I", 512) + b"isomiso2mp41")
+    offset = len(brands) + len(_movie(len(samples) // 2, 0)) + 8
+    return brands + _movie(len(samples) // 2, offset) + _mp4_box(b"mdat", samples)
+
+
+def _movie(count: int, offset: int) -> bytes:
+    """`count` samples in one chunk at `offset`."""
     fixed = struct.pack(">IH10x", 0x00010000, 0x0100)
     matrix = struct.pack(">9I", 0x00010000, 0, 0, 0, 0x00010000, 0, 0, 0, 0x40000000)
-    movie = _mp4_box(b"mvhd", header + fixed + matrix + bytes(24) + struct.pack(">I", 2))
-    brands = b"isom" + struct.pack(">I", 512) + b"isomiso2mp41"
-    return _mp4_box(b"ftyp", brands) + _mp4_box(b"moov", movie) + _mp4_box(b"mdat", noise)
+    header = struct.pack(">IIII", 0, 0, 44100, count)
+    entry = _mp4_box(b"sowt", struct.pack(">6xH8xHHHHI", 1, 1, 16, 0, 0, 44100 << 16))
+    table = (
+        _full_box(b"stsd", struct.pack(">I", 1) + entry)
+        + _full_box(b"stts", struct.pack(">III", 1, count, 1))
+        + _full_box(b"stsc", struct.pack(">IIII", 1, 1, count, 1))
+        + _full_box(b"stsz", struct.pack(">II", 2, count))
+        + _full_box(b"stco", struct.pack(">II", 1, offset))
+    )
+    reference = _full_box(b"dref", struct.pack(">I", 1) + struct.pack(">I4sI", 12, b"url ", 1))
+    information = _full_box(b"smhd", bytes(4)) + _mp4_box(b"dinf", reference) + _mp4_box(b"stbl", table)
+    media = (
+        _full_box(b"mdhd", header + struct.pack(">HH", 0x55C4, 0))
+        + _full_box(b"hdlr", bytes(4) + b"soun" + bytes(13))
+        + _mp4_box(b"minf", information)
+    )
+    placed = struct.pack(">IIIIII8xHHHH", 3, 0, 0, 1, 0, count, 0, 0, 0x0100, 0)
+    track = _mp4_box(b"tkhd", placed + matrix + bytes(8))
+    return _mp4_box(
+        b"moov",
+        _full_box(b"mvhd", header + fixed + matrix + bytes(24) + struct.pack(">I", 2))
+        + _mp4_box(b"trak", track + _mp4_box(b"mdia", media)),
+    )
 
 
 def _mp3(noise: bytes) -> bytes:

@@ -42,6 +42,7 @@ from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import claim_archive
 from tests.harness.repository import DEPLOY
+from tests.media_corpus import table as media_corpus
 from tests.simulator import KlingSimulator, Switches, faults
 
 SCHEMA = json.loads((DEPLOY / "manifest.schema.json").read_text())
@@ -862,6 +863,38 @@ def test_a_file_that_is_incomplete_twice_an_hour_apart_is_stored_and_marked(
     assert asset["suspect"] == "incomplete_upstream"
     assert engine.store.content(asset["key"]) == whole[: len(whole) // 2]
     engine.assert_clean()
+
+
+BROKEN = sorted((media_corpus.FOLDER / "broken").iterdir())
+
+
+@pytest.mark.parametrize("file", BROKEN, ids=lambda file: file.name)
+def test_a_file_that_is_no_picture_film_or_sound_is_fetched_again(
+    engine: Engine, sim: KlingSimulator, file: pathlib.Path
+) -> None:
+    task_id = engine.succeeded()
+    sim.fault("cdn", faults.Raw(200, file.read_bytes()), times=1)
+
+    assert isinstance(engine.attempt(), BodyIncomplete)
+    assert engine.names(task_id) == []
+    assert engine.attempt_again() is None
+    engine.assert_archived(task_id)
+    assert engine.manifest(task_id)["assets"][0]["suspect"] is None
+
+
+@pytest.mark.parametrize("file", BROKEN[::3], ids=lambda file: file.name)
+def test_a_file_that_stays_broken_for_an_hour_is_stored_and_marked(
+    engine: Engine, sim: KlingSimulator, file: pathlib.Path
+) -> None:
+    sim.fault("cdn", faults.Raw(200, file.read_bytes()))
+    task_id = engine.succeeded()
+    assert isinstance(engine.attempt(), BodyIncomplete)
+    engine.clock.advance(seconds=2 * HOUR)
+
+    assert engine.attempt() is None
+    (asset,) = engine.manifest(task_id)["assets"]
+    assert asset["suspect"] == "incomplete_upstream"
+    assert engine.store.content(asset["key"]) == file.read_bytes()
 
 
 def test_incomplete_bytes_that_differ_each_time_are_never_believed(

@@ -32,6 +32,7 @@ from archiver.fetch.fetcher import SUSPECT_INCOMPLETE
 from archiver.fetch.spool import Space, Spool
 from archiver.fetch.urls import PolicyRefusal
 from archiver.version import USER_AGENT
+from tests.harness import media_samples
 from tests.harness.server import MIB, Handler, Serve, Server, answer, fetch, fetcher_for, png
 
 
@@ -334,7 +335,7 @@ def test_an_error_page_is_not_media_whatever_its_content_type(serve: Serve, spoo
 
 
 def test_a_picture_that_declares_too_many_pixels_is_too_large(serve: Serve, spool: Spool) -> None:
-    bomb = png()[:16] + struct.pack(">II", 100_000, 100_000) + png()[24:]
+    bomb = media_samples.png(100_000, 100_000)
     with pytest.raises(TooLarge, match="megapixels") as raised:
         fetch(serve(answer(bomb)), spool)
 
