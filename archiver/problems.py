@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from archiver.failures import LedgerUnavailable
+from archiver.failures import LedgerMalformed, LedgerUnavailable
 from archiver.families import FAMILIES, collection_of
 from archiver.ledger import HoldView, Ledger, Service, StatusView, TasksInTime
 from archiver.ledger.daemons import BEAT_MS_MAX
@@ -41,13 +41,15 @@ class Expected:
     sweep_interval_ms: int
 
 
-def door_closed(why: str) -> Problem:
+def door_closed(why: str | LedgerUnavailable) -> Problem:
     """Callbacks cannot be committed. A ledger in that state cannot say it."""
+    what_to_do = "Make room on the ledger's disk, and let the daemon write to its folder."
+    if isinstance(why, LedgerMalformed):
+        what_to_do = why.what_to_do
     return Problem(
         "door_closed",
         f"callbacks cannot be committed: {why}",
-        "Make room on the ledger's disk, and let the daemon write to its folder. Until then Kling's callbacks are "
-        "answered 503; the sweep finds what they would have named.",
+        f"{what_to_do} Until then Kling's callbacks are answered 503; the sweep finds what they would have named.",
     )
 
 
@@ -62,11 +64,11 @@ def look(ledger: Ledger, expected: Expected) -> tuple[StatusView | None, list[Pr
     try:
         ledger.daemons.ping()
     except LedgerUnavailable as error:
-        closed = [door_closed(str(error))]
+        closed = [door_closed(error)]
     try:
         view = ledger.views.status()
     except LedgerUnavailable as error:
-        return None, closed or [door_closed(str(error))]
+        return None, closed or [door_closed(error)]
     return view, [*closed, *find_problems(view, expected)]
 
 

@@ -71,7 +71,7 @@ def _look(
     except LedgerUnavailable as error:
         if not is_script:
             raise
-        return None, [door_closed(str(error))]
+        return None, [door_closed(error)]
 
 
 def _all(families: Mapping[str, Sequence[str]]) -> list[str]:

@@ -382,6 +382,17 @@ def test_no_command_changes_the_ledger_of_another_version(line: CommandLine, sch
         assert line.path.read_bytes() == before
 
 
+def test_a_damaged_ledger_is_a_problem_of_its_own_advice_for_scripts(line: CommandLine) -> None:
+    line.path.write_bytes(b"SQLite format 3\0" + bytes(8176))
+    result = line.run("status", "--check", "--json")
+    (problem,) = json.loads(result.stdout)["problems"]
+
+    assert (result.exit_code, problem["code"]) == (1, "door_closed")
+    assert "is damaged" in problem["message"]
+    assert "Move the ledger away" in problem["what_to_do"]
+    assert "nothing in the bucket is lost" in problem["what_to_do"]
+
+
 @pytest.mark.parametrize(
     ("content", "status", "said"),
     [
