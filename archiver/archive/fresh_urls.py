@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from archiver.failures import (
     AssetGone,
+    AssetHostUnlisted,
     Disposition,
     Failure,
     FetchRefused,
@@ -28,7 +29,8 @@ def wants_fresh_urls(lease: Lease, error: Exception, *, now: int) -> bool:
     cause = partly.cause
     if isinstance(cause, ResultsMissing):
         return True
-    if isinstance(cause, Failure) and cause.disposition is Disposition.HOLD:
+    is_hold = isinstance(cause, Failure) and cause.disposition is Disposition.HOLD
+    if is_hold and not isinstance(cause, AssetHostUnlisted):
         return False  # the host or the store is at fault, not the URL
     failed = {stem for stem, failure in partly.failed.items() if isinstance(failure, _FRESH_URL_MAY_HELP)}
     if not failed:

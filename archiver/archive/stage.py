@@ -28,6 +28,7 @@ from archiver.archive.manifest import Manifest
 from archiver.archive.transfer import Transfer
 from archiver.archive.transfers import TransferQueue
 from archiver.failures import (
+    AssetHostUnlisted,
     Disposition,
     Failure,
     LeaseLost,
@@ -41,7 +42,9 @@ from archiver.metrics import Metrics
 from archiver.model import Lease, LeasedAsset, StoredAsset, task_folder
 from archiver.store import PutOutcome, Store
 
-_GRAVITY = {Disposition.HOLD: 0, Disposition.RETRY: 1, Disposition.BURY: 2}
+_GRAVITY = {Disposition.HOLD: 0, Disposition.RETRY: 1, Disposition.BURY: 3}
+_GRAVITY_OF_UNLISTED = 2
+"""What the task's other files still wait for comes first: until the daemon's next start nothing is tried again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +226,11 @@ def _attaching(stored: Sequence[StoredAsset]) -> Iterator[None]:
 
 def gravest(failures: Iterable[Exception]) -> Exception:
     """Decides for the whole task: hold before retry before bury, because waiting may still bring the other assets."""
-    return min(failures, key=lambda error: _GRAVITY[_disposition(error)])
+    return min(failures, key=_gravity)
+
+
+def _gravity(error: Exception) -> int:
+    return _GRAVITY_OF_UNLISTED if isinstance(error, AssetHostUnlisted) else _GRAVITY[_disposition(error)]
 
 
 def _disposition(error: Exception) -> Disposition:

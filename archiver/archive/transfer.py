@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from archiver import log
 from archiver.archive.transfers import HostJudge
-from archiver.failures import Failure, NeverMedia, NotMedia, ObjectUnexpected
+from archiver.failures import AssetHostUnlisted, Failure, NeverMedia, NotMedia, ObjectUnexpected
 from archiver.fetch.fetcher import FetchedFile, Fetcher
 from archiver.kling.results import file_name
 from archiver.leases import LeaseKeeper
@@ -105,7 +105,8 @@ class Transfer:
             raise
         except Failure as error:
             # By the URL's own host, also behind a redirect: that is the one that claims know the task by.
-            error.host = host if error.host is not None else None
+            if not isinstance(error, AssetHostUnlisted):
+                error.host = host if error.host is not None else None
             self.hosts.failed(lease, error)
             raise
         self.hosts.came(host)

@@ -168,7 +168,8 @@ class Settings(BaseSettings):
     )
     asset_hosts: Annotated[tuple[str, ...], BeforeValidator(values.asset_hosts)] = _setting(
         ("klingai.com", "kechuangai.com", "inkwai.com", "kwimgs.com"),
-        "Domains that results are fetched from, with subdomains; `http://127.0.0.1:9000` allows only that origin.",
+        "Domains that results are fetched from, with subdomains; `http://127.0.0.1:9000` allows only that origin. A "
+        "result elsewhere is the hold `asset_host_unlisted`, which names the host: add its domain, restart.",
         expects="a comma-separated list of hosts",
         shown="klingai.com,kechuangai.com,inkwai.com,kwimgs.com",
     )

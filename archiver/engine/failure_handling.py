@@ -53,7 +53,7 @@ class FailureHandler:
     def _write(self, lease: Lease, partly: PartlyDone, decision: Retry | Hold | Bury) -> None:
         cause, stored, failed = partly.cause, partly.stored, partly.failed
         if isinstance(decision, Hold) and isinstance(cause, Failure):
-            outcome = self.ledger.outcomes.hold(lease, cause, stored=stored)
+            outcome = self.ledger.outcomes.hold(lease, cause, stored=stored, failed=failed)
             if outcome is HoldOutcome.NEW:
                 log_hold(cause, account=lease.account, stage=lease.stage)
             elif outcome is HoldOutcome.OWN:
@@ -114,7 +114,7 @@ def log_hold(error: Failure, *, account: str, stage: str) -> None:
         account=account,
         stage=stage,
         family=error.family,
-        host=error.host,
+        host=error.host if error.is_probed else None,
         reason=error.reason,
         message=str(error),
         what_to_do=error.what_to_do,

@@ -1,11 +1,13 @@
 """Watches CDN hosts: which ones fail, how much each may take, and when one is held.
 
-Three cases, told apart by each file (`HostVerdict`):
+Four cases, told apart by each file (`HostVerdict`):
 
 - *Down*: no file could have been had from the host. Five different tasks in a row hold it; any answer about a file
   lifts that.
 - *Refusing*: the host answers and gives nothing. Ten tasks in a row, each at its first try there, hold it; one whole
   file lifts that. Tasks that were tried before do not count: their files may be gone for good.
+- *Misled*: its name has an address that is refused. Five tasks in a row, of all hosts together, hold each host that
+  meets it; any answer from one lifts its hold. A single one keeps its own failure.
 - *One file*: gone, too large, not whole. That says nothing about the host.
 
 A failing host takes at most a quarter of the transfers and of the tasks under way, so its time-outs never starve other
@@ -20,11 +22,22 @@ import dataclasses
 import threading
 from collections.abc import Iterable
 
-from archiver.failures import Failure, HostDown, HostRefusing, HostVerdict, PartlyDone
+from archiver.failures import (
+    UNLISTED_NAMES_MAX,
+    AssetAddressRefused,
+    AssetHostUnlisted,
+    Disposition,
+    Failure,
+    HostDown,
+    HostRefusing,
+    HostVerdict,
+    PartlyDone,
+)
 from archiver.model import Lease, State
 
 DOWN_IN_A_ROW = 5
 REFUSED_IN_A_ROW = 10
+MISLED_IN_A_ROW = 5
 TRIES_KEPT = 20
 
 
@@ -69,6 +82,10 @@ class HostWatch:
         self._hosts: dict[str, _Host] = {}
         self._recovered: dict[str, set[str]] = {}
         """Host → reasons of holds that an answer has disproved since `take_recovered`."""
+        self._misled: set[int] = set()
+        """Row ids of the tasks whose host had a refused address, since the last answer from any host."""
+        self._unlisted: dict[str, None] = {}
+        """Hosts that the settings do not list, in the order they were seen."""
 
     # --- tasks --------------------------------------------------------------------------------------------
 
@@ -114,7 +131,9 @@ class HostWatch:
             known.tries.append(False)
             known.down.clear()
             known.refused.clear()
-            self._recovered.setdefault(host, set()).update((HostDown.reason, HostRefusing.reason))
+            self._misled.clear()
+            reasons = (HostDown.reason, HostRefusing.reason, AssetAddressRefused.reason)
+            self._recovered.setdefault(host, set()).update(reasons)
 
     def failed(self, lease: Lease, failure: Failure) -> None:
         """A file of `lease` did not come from `failure.host`. Those of a lost task say nothing: they may be deleted."""
@@ -123,14 +142,18 @@ class HostWatch:
             return
         with self._lock:
             known = self._host(host)
-            if verdict is not HostVerdict.DOWN:
+            if verdict not in (HostVerdict.DOWN, HostVerdict.ADDRESS):
                 known.down.clear()
-                self._recovered.setdefault(host, set()).add(HostDown.reason)
+                self._misled.clear()
+                reasons = (HostDown.reason, AssetAddressRefused.reason)
+                self._recovered.setdefault(host, set()).update(reasons)
             if lease.state is State.LOST:
                 return
             known.tries.append(True)
             if verdict is HostVerdict.DOWN:
                 known.down.add(lease.row_id)
+            elif verdict is HostVerdict.ADDRESS:
+                self._misled.add(lease.row_id)
             elif verdict is HostVerdict.REFUSES and lease.is_first_try:
                 known.refused.add(lease.row_id)
 
@@ -148,15 +171,30 @@ class HostWatch:
         A lost task keeps its own failure: its files may be deleted, which says nothing about the host.
         """
         cause = error.cause if isinstance(error, PartlyDone) else error
-        if not isinstance(cause, Failure) or cause.host is None or lease.state is State.LOST:
+        if not isinstance(cause, Failure) or cause.host is None:
+            return error
+        if lease.state is State.LOST:
+            if isinstance(cause, AssetHostUnlisted):
+                cause.disposition = Disposition.BURY  # tried in the rhythm of lost tasks
             return error
         with self._lock:
-            held = _hold(cause, cause.host, self._host(cause.host))
+            held = self._hold(error, cause, cause.host)
         if held is None:
             return error
         if isinstance(error, PartlyDone):
             return PartlyDone(held, stored=error.stored, failed=error.failed)
         return held
+
+    def _hold(self, error: Exception, cause: Failure, name: str) -> Failure | None:
+        if isinstance(cause, AssetHostUnlisted):
+            others = error.failed.values() if isinstance(error, PartlyDone) else ()
+            for one in (cause, *others):
+                if isinstance(one, AssetHostUnlisted) and len(self._unlisted) <= UNLISTED_NAMES_MAX:
+                    self._unlisted.update(dict.fromkeys(one.hosts))
+            return AssetHostUnlisted(tuple(self._unlisted))
+        if cause.host_verdict is HostVerdict.ADDRESS and len(self._misled) >= MISLED_IN_A_ROW:
+            return cause.as_hold()
+        return _hold_of_host(cause, name, self._host(name))
 
     def _host(self, name: str) -> _Host:
         return self._hosts.setdefault(name, _Host())
@@ -173,7 +211,7 @@ class HostWatch:
             host.running_again += 0 if lease.is_first_try else change
 
 
-def _hold(cause: Failure, name: str, host: _Host) -> Failure | None:
+def _hold_of_host(cause: Failure, name: str, host: _Host) -> Failure | None:
     if cause.host_verdict is HostVerdict.DOWN and host.is_down:
         said = f"{name} gave no answer to {DOWN_IN_A_ROW} tasks in a row"
         return HostDown(f"{said}, the last with: {cause}", host=name)

@@ -1,13 +1,66 @@
 """How fetching a file fails: its URL, its host, the file itself, the spool."""
 
+from collections.abc import Sequence
+
 from archiver.failures.failure import Disposition, Failure, HostVerdict
+
+UNLISTED_HOSTS = "*"
+"""Stands for all hosts that the settings do not list, in place of a host."""
+UNLISTED_NAMES_MAX = 10
 
 
 class UrlRefused(Failure):
-    """The URL or address policy refuses. DNS or settings may change, so it is retried, not buried."""
+    """The URL is none that is fetched: its scheme, its form, an address in place of a name. Final only if fresh."""
 
     reason = "url_refused"
-    what_to_do = "If the host is Kling's, add its domain to KLING_ASSET_HOSTS."
+    disposition = Disposition.BURY
+    what_to_do = (
+        "The API names a URL that is never fetched (the message says why), even when asked afresh: look at the task in "
+        "Kling's console."
+    )
+
+
+class RedirectRefused(UrlRefused):
+    """The CDN redirects to a URL that is none for us. It has answered."""
+
+    what_to_do = (
+        "The CDN redirects to where this program does not go (the message says where): if that host is Kling's, add "
+        "its domain to KLING_ASSET_HOSTS and restart, then retry."
+    )
+    host_verdict = HostVerdict.ANSWERS
+
+
+class AssetAddressRefused(UrlRefused):
+    """The host is listed, and its name has an address that is refused. Held when five tasks in a row meet it."""
+
+    reason = "asset_address_refused"
+    host_verdict = HostVerdict.ADDRESS
+    what_to_do = (
+        "The name of a CDN host leads to an address that is never connected to, such as 198.18.0.0/15, the fake DNS of "
+        "proxies: let this machine resolve the name by real DNS (exclude it from the proxy's fake addresses), or set "
+        "HTTPS_PROXY to a proxy that takes CONNECT. Work resumes when the name has public addresses."
+    )
+
+
+class AssetHostUnlisted(Failure):
+    """The files of this task on listed hosts are fetched; for the others it waits until the daemon starts again."""
+
+    reason = "asset_host_unlisted"
+    disposition = Disposition.HOLD
+    is_probed = False
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        """`hosts` are those seen so far."""
+        self.hosts = tuple(hosts)
+        named = ", ".join(self.hosts[:UNLISTED_NAMES_MAX])
+        if len(self.hosts) > UNLISTED_NAMES_MAX:
+            named += " and others"
+        super().__init__(
+            f"results are on hosts that KLING_ASSET_HOSTS does not list: {named}",
+            host=UNLISTED_HOSTS,
+            what_to_do=f"If they are Kling's, add {named} (or their domains) to KLING_ASSET_HOSTS, and restart the "
+            "daemon: it judges the waiting tasks anew when it starts.",
+        )
 
 
 class AssetGone(Failure):

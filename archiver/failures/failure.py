@@ -20,6 +20,8 @@ class HostVerdict(enum.Enum):
     """The host was not asked, or is not at fault."""
     DOWN = enum.auto()
     """No file could have been had from it."""
+    ADDRESS = enum.auto()
+    """Its name has an address that is refused."""
     REFUSES = enum.auto()
     """It answered and gave nothing: its access rule may be at fault, or this URL."""
     ANSWERS = enum.auto()
@@ -41,6 +43,8 @@ class Failure(Exception):
     outside: ClassVar[Outside | None] = None
     """Set where one such failure may be the task's own, and several in a row without a success are not: then all of the
     API or the store fails, and `as_hold` says so. None where `disposition` alone decides."""
+    is_probed: ClassVar[bool] = True
+    """Of a hold: whether tasks test it. Else only a start of the daemon ends it, and its tasks are judged anew."""
     what_to_do: str = ""
     host_verdict: ClassVar[HostVerdict] = HostVerdict.UNTOLD
 

@@ -22,7 +22,9 @@ from typing import BinaryIO, Self
 import httpcore2
 
 from archiver.failures import (
+    AssetAddressRefused,
     AssetGone,
+    AssetHostUnlisted,
     BodyIncomplete,
     Failure,
     FetchEnded,
@@ -31,6 +33,7 @@ from archiver.failures import (
     FetchTimeout,
     FileUnusable,
     NotMedia,
+    RedirectRefused,
     SpoolFull,
     TooLarge,
 )
@@ -141,15 +144,19 @@ class Fetcher:
         `suspect_sha256` is the digest of an earlier BodyIncomplete. The same bytes again are all that the CDN has, and
         are returned as suspect.
 
-        Raises UrlRefused, AssetGone, FetchRefused, FetchTimeout, FetchFailed, FileUnusable, BodyIncomplete, NotMedia,
-        TooLarge, SpoolFull.
+        Raises the failures of `failures.cdn`, but for those of a host as a whole.
         """
         transfer = Allowance(
             until=self._clock() + seconds_max, idle_seconds=self._limits.idle_seconds, clock=self._clock
         )
-        vetted = self._policy.vet(url)
-        for _ in range(self._limits.redirects_max + 1):
-            with _failures_of(vetted.origin.host, transfer), self._get(vetted, transfer) as exchange:
+        with _refusals_told():
+            vetted = self._policy.vet(url)
+        for hop in range(self._limits.redirects_max + 1):
+            with (
+                _refusals_told(is_redirect=hop > 0),
+                _failures_of(vetted.origin.host, transfer),
+                self._get(vetted, transfer) as exchange,
+            ):
                 if exchange.status not in _REDIRECTS:
                     return self._receive(
                         exchange,
@@ -170,9 +177,12 @@ class Fetcher:
         location = exchange.head.value(b"location")
         if not location:
             raise FileUnusable(f"{vetted.origin.host} redirects (HTTP {exchange.status}) to nowhere")
-        following = self._policy.vet(redirected(vetted, _text(location)))
-        if vetted.origin.scheme == "https" and following.origin.scheme != "https":
-            raise PolicyRefusal(RefusalCause.DOWNGRADE, f"{vetted.origin.host} redirects from https to http")
+        with _refusals_told(is_redirect=True):
+            following = self._policy.vet(redirected(vetted, _text(location)))
+            if vetted.origin.scheme == "https" and following.origin.scheme != "https":
+                raise PolicyRefusal(
+                    RefusalCause.DOWNGRADE, f"{vetted.origin.host} redirects from https to http"
+                )
         return following
 
     def _receive(
@@ -211,6 +221,21 @@ def _text(location: bytes) -> str:
         return location.decode("utf-8")
     except UnicodeDecodeError:
         return _NOT_ASCII.sub(lambda byte: b"%%%02X" % byte[0][0], location).decode("ascii")
+
+
+@contextlib.contextmanager
+def _refusals_told(*, is_redirect: bool = False) -> Iterator[None]:
+    """Turns a refusal by the policy into the failure that it is for the task."""
+    try:
+        yield
+    except PolicyRefusal as refusal:
+        if is_redirect:
+            raise RedirectRefused(str(refusal), host=refusal.host) from refusal
+        if refusal.cause is RefusalCause.HOST_NOT_ALLOWED and refusal.host is not None:
+            raise AssetHostUnlisted([refusal.host]) from refusal
+        if refusal.cause is RefusalCause.ADDRESS:
+            raise AssetAddressRefused(str(refusal), host=refusal.host) from refusal
+        raise
 
 
 @contextlib.contextmanager

@@ -29,7 +29,10 @@ class RefusalCause(enum.StrEnum):
 
 
 class PolicyRefusal(UrlRefused):
-    """The message quotes nothing of the URL but a well-formed host."""
+    """`Fetcher` makes it the failure that it is for a task.
+
+    The message quotes nothing of the URL but a well-formed host.
+    """
 
     def __init__(self, cause: RefusalCause, message: str, *, host: str | None = None) -> None:
         super().__init__(f"{message} ({cause})", host=host)
@@ -115,16 +118,17 @@ class EgressPolicy:
             raise PolicyRefusal(
                 RefusalCause.IP_LITERAL, "the URL names an IP address instead of a host", host=host
             )
-        if not any(host == suffix or host.endswith("." + suffix) for suffix in self.suffixes):
-            raise PolicyRefusal(
-                RefusalCause.HOST_NOT_ALLOWED, f"{host} is not among the allowed hosts", host=host
-            )
         if origin.scheme != "https":
             raise PolicyRefusal(
                 RefusalCause.SCHEME, f"{host} is asked for over plain {origin.scheme}", host=host
             )
         if origin.port != 443:
             raise PolicyRefusal(RefusalCause.PORT, f"{host} is asked for on port {origin.port}", host=host)
+        if not any(host == suffix or host.endswith("." + suffix) for suffix in self.suffixes):
+            # Last: all else is right about it, and one entry in the settings would allow it.
+            raise PolicyRefusal(
+                RefusalCause.HOST_NOT_ALLOWED, f"{host} is not among the allowed hosts", host=host
+            )
 
 
 def redirected(vetted: VettedUrl, location: str) -> str:

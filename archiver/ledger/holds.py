@@ -14,7 +14,8 @@ taken for a task's own, and each success forgets it. Once `DOUBT_SECONDS` have p
 failure holds: nothing goes on anyway. So an outage is a hold within a minute, also then.
 
 Two exceptions: the hold of a CDN host has the evidence of many tasks already (engine/host_watch.py), and a hold that
-the sweep sets has no task.
+the sweep sets has no task. The hold of all hosts that the settings do not list is none to test: nobody probes it, only
+its own tasks wait, and the daemon drops it when it starts, perhaps with other settings.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.failures import HOLD_PROBE_SECONDS, Failure, backoff_ms
+from archiver.failures import HOLD_PROBE_SECONDS, UNLISTED_HOSTS, Failure, backoff_ms
 from archiver.ledger.databases.dialect import insert_missing
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
@@ -31,6 +32,8 @@ from archiver.model import Lease, Stage, rfc3339
 
 PROBE_FIRST_SECONDS = 2
 DOUBT_SECONDS = 30
+NEVER = 2**53
+"""When a hold is probed that no task can test. Unix ms."""
 
 _ANY = sa.select(schema.holds.c.id).limit(1)
 _ANY_DOUBT = sa.select(schema.doubts.c.since).limit(1)
@@ -174,7 +177,7 @@ def set_hold(connection: sa.Connection, error: Failure, *, account: str, stage: 
         "family": family,
         "host": host,
         "since": now,
-        "probe_at": now + PROBE_FIRST_SECONDS * 1000,
+        "probe_at": now + PROBE_FIRST_SECONDS * 1000 if error.is_probed else NEVER,
     }
     connection.execute(sa.insert(table).values({**row, **why}))
     return True
@@ -201,6 +204,8 @@ def next_probe_at(connection: sa.Connection, lease: Lease, *, host: str | None, 
     due = [now]
     for hold in connection.execute(sa.select(table).where(*conditions)).mappings().all():
         probe_at: int = hold["probe_at"]
+        if probe_at == NEVER:
+            continue  # its tasks are due, and wait in their claim group
         if lease.is_probe:
             probe_at = now + _probe_wait_ms(hold["probes"])
             connection.execute(sa.update(table).where(table.c.id == hold["id"]).values(probe_at=probe_at))
@@ -235,6 +240,11 @@ def _is_shared(connection: sa.Connection, lease: Lease, family: str, *, now: int
     return abs(now - since) >= DOUBT_SECONDS * 1000
 
 
+def judge_anew(connection: sa.Connection) -> None:
+    """A daemon starts: drop the holds that only other settings can end. What is still wrong sets them again."""
+    connection.execute(sa.delete(schema.holds).where(schema.holds.c.probe_at == NEVER))
+
+
 def forget_passed_over(connection: sa.Connection, *, accounts: Collection[str]) -> None:
     """Holds of these accounts are gone: claims look for their ids from the front again."""
     table = schema.passed_over
@@ -257,7 +267,7 @@ def _view(row: Mapping[Any, Any]) -> HoldView:
         what_to_do=row["what_to_do"],
         message=row["message"],
         family=row["family"] or None,
-        host=row["host"] or None,
+        host=None if row["host"] in ("", UNLISTED_HOSTS) else row["host"],
     )
 
 

@@ -24,7 +24,7 @@ from archiver.ledger.databases.sqlite import BUSY_SECONDS
 from archiver.ledger.databases.wal import BYTES_MAX as LOG_BYTES_MAX
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
 from archiver.ledger.folder_work import FolderWork
-from archiver.ledger.holds import Holds
+from archiver.ledger.holds import Holds, judge_anew
 from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
@@ -98,9 +98,9 @@ class Ledger:
     ) -> Self:
         """Open the ledger at `url` (`sqlite:///…`); with `create` (by default: as `daemon`), create and migrate it.
 
-        A daemon locks it against other daemons and frees the leases of dead ones. Raises LedgerUnusable with a sentence
-        for the operator (without `create` also for an older ledger, and LedgerMissing), LedgerUnavailable when the
-        ledger is busy.
+        A daemon locks it against other daemons, frees the leases of dead ones and drops holds that only new settings
+        end. Raises LedgerUnusable with a sentence for the operator (without `create` also for an older ledger, and
+        LedgerMissing), LedgerUnavailable when the ledger is busy.
         """
         create = daemon if create is None else create
         database = open_database(
@@ -116,6 +116,7 @@ class Ledger:
                         upgrade.migrate(connection, name=database.name)
                     if daemon:
                         begin_daemon(database, connection, now=now())
+                        judge_anew(connection)
         except BaseException:
             database.close()
             raise

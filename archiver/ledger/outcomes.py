@@ -15,6 +15,7 @@ from archiver.failures import (
     HOLD_PROBE_SECONDS,
     RETRY_SECONDS_MAX,
     AssetGone,
+    AssetHostUnlisted,
     Bury,
     Failure,
     LeaseLost,
@@ -115,7 +116,14 @@ class Outcomes(Part):
             _save_failed(connection, lease, failed or {}, now=now)
             _queue_if_finally_lost(connection, lease, values, now=now)
 
-    def hold(self, lease: Lease, error: Failure, *, stored: Sequence[StoredAsset] = ()) -> HoldOutcome:
+    def hold(
+        self,
+        lease: Lease,
+        error: Failure,
+        *,
+        stored: Sequence[StoredAsset] = (),
+        failed: Mapping[str, Exception] | None = None,
+    ) -> HoldOutcome:
         """Set or confirm a hold because of this task, whose attempt does not count; it is due with the next probe.
 
         Unless the failure is the task's own (`holds`): then it is retried after 30 s, doubling to 15 min.
@@ -137,9 +145,12 @@ class Outcomes(Part):
                 outcome = HoldOutcome.NEW if is_new else HoldOutcome.CONFIRMED
                 due_at = next_probe_at(connection, lease, host=error.host or lease.asset_host, now=now)
                 values |= {"due_at": due_at, "attempts": table.c.attempts - 1}
+                if not error.is_probed:  # it may wait for long, and `show` must say for what
+                    values |= {"reason": error.reason, "message": text(str(error))}
             values |= _host_columns(lease, error) | _fresh_columns(lease, values)
             _write(connection, lease, values)
             save_stored(connection, lease.row_id, stored)
+            _save_failed(connection, lease, failed or {}, now=now)
             _queue_if_finally_lost(connection, lease, values, now=now)
             return outcome
 
@@ -193,7 +204,9 @@ class Outcomes(Part):
                 "reason": reason,
                 "message": message,
             }
-            _write(connection, lease, values | _host_columns(lease, error))
+            if not isinstance(error, AssetHostUnlisted):  # its other files are to be tried again
+                values |= _host_columns(lease, error)
+            _write(connection, lease, values)
             add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
             trim(connection, lease.row_id)
             save_stored(connection, lease.row_id, stored)

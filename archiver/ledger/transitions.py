@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from archiver.failures import ResultsMissing, buried_due, running_due
+from archiver.failures import UNLISTED_HOSTS, ResultsMissing, buried_due, running_due
 from archiver.families import is_provisional
 from archiver.ledger.tables import groups, schema, set_aside
 from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, DiscoveredBy, State, Status, Task
@@ -215,7 +215,12 @@ def _refreshed(row: Row, task: Task) -> Changes:
         return {}
     changes: Changes = {"document": document}
     host = _host_of(task.assets)
-    if row["asset_host"] not in {_hostname(asset.url) for asset in task.assets} and host is not None:
+    hosts = {_hostname(asset.url) for asset in task.assets} - {None}
+    if row["asset_host"] == UNLISTED_HOSTS:
+        has_moved = any(f"//{name}" not in row["document"] for name in hosts)
+    else:
+        has_moved = row["asset_host"] not in hosts
+    if has_moved and host is not None:
         # It waits for a host that none of its files is on any more.
         changes |= {"asset_host": host, "host_tried": False, "claim_group": None}
     if task.updated_at is not None:

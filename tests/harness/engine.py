@@ -17,6 +17,7 @@ from typing import Any, Self
 from archiver.archive.transfer import TransferLimits
 from archiver.engine.stages import Account, Clock, Stages, build_stages
 from archiver.failures import LeaseLost, PartlyDone
+from archiver.fetch.connecting import Resolver, resolve
 from archiver.fetch.fetcher import SECONDS_MAX, FetchedFile, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
 from archiver.fetch.urls import EgressPolicy
@@ -186,6 +187,10 @@ class Engine:
         self._limits = limits
         self._ledger_class = ledger_class
         self._families = tuple(families)
+        self.asset_hosts: tuple[str, ...] = ()
+        """KLING_ASSET_HOSTS besides the simulator, from the next restart on."""
+        self.resolver: Resolver = resolve
+        """Of the fetcher, from the next restart on."""
         self.former_names: tuple[str, ...] = ()
         """Of the account, from the next restart on."""
         self._credential = ApiKey(sim.api_key) if api_key else KeyPair(sim.access_key, sim.secret_key)
@@ -226,7 +231,10 @@ class Engine:
         self.spool_folder = self.ledger_folder / "spool"
         self.spool = Spool(self.spool_folder, space=lambda folder: self.space or disk_space(folder))
         self.fetcher = HookedFetcher(
-            policy=EgressPolicy.parse([sim.origin]), spool=self.spool, ssl_context=_SSL_CONTEXT
+            policy=EgressPolicy.parse([sim.origin, *self.asset_hosts]),
+            spool=self.spool,
+            resolver=self.resolver,
+            ssl_context=_SSL_CONTEXT,
         )
         self._pool = concurrent.futures.ThreadPoolExecutor(TRANSFERS)
         self.stages = self.stages_for(self._families)

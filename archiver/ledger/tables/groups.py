@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.failures import UNLISTED_HOSTS
 from archiver.ledger.tables import schema
 from archiver.model import State
 
@@ -40,7 +41,9 @@ def group_of() -> sa.ColumnElement[str]:
 
 def covered_by(hold: Mapping[Any, Any]) -> list[str]:
     """The groups that a hold of one host or family stops. A task that was never tried on a held host gets its first
-    try."""
+    try. Lost tasks wait for no settings: they keep their own slow rhythm."""
+    if hold["host"] == UNLISTED_HOSTS:
+        return [TRIED + hold["host"]]
     if hold["host"]:
         return [TRIED + hold["host"], LOST + hold["host"]]
     return [UNTRIED + hold["family"]]

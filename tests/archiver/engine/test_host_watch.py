@@ -6,6 +6,7 @@ import pytest
 
 from archiver.engine.host_watch import DOWN_IN_A_ROW, REFUSED_IN_A_ROW, HostWatch
 from archiver.failures import (
+    AssetAddressRefused,
     AssetGone,
     BodyIncomplete,
     BucketMissing,
@@ -102,7 +103,7 @@ def test_any_answer_about_a_file_ends_the_row_of_no_answers(watch: HostWatch, an
         assert {fail(watch, FetchTimeout) for _ in range(DOWN_IN_A_ROW - 1)} == {FetchTimeout.reason}
         fail(watch, answer, task(first_try=False))
 
-    assert watch.take_recovered() == {HOST: {HostDown.reason}}
+    assert watch.take_recovered() == {HOST: {HostDown.reason, AssetAddressRefused.reason}}
 
 
 def test_only_a_whole_file_ends_the_row_of_refusals(watch: HostWatch) -> None:
@@ -114,7 +115,8 @@ def test_only_a_whole_file_ends_the_row_of_refusals(watch: HostWatch) -> None:
     watch.came(HOST)
 
     assert fail(watch, FetchRefused) == FetchRefused.reason
-    assert watch.take_recovered() == {HOST: {HostDown.reason, HostRefusing.reason}}
+    reasons = {HostDown.reason, HostRefusing.reason, AssetAddressRefused.reason}
+    assert watch.take_recovered() == {HOST: reasons}
     assert watch.take_recovered() == {}
 
 

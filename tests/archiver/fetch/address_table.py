@@ -283,7 +283,7 @@ URLS = [
     ("https://com/a", RefusalCause.HOST_NOT_ALLOWED),
     ("https://localhost/a", RefusalCause.HOST_NOT_ALLOWED),
     ("https://gateway.example/a", RefusalCause.HOST_NOT_ALLOWED),
-    ("http://gateway.example:8443/a", RefusalCause.HOST_NOT_ALLOWED),
+    ("http://gateway.example:8443/a", RefusalCause.SCHEME),
     ("https://cdn..klingai.com/a", RefusalCause.HOST_NAME),
     ("https://.klingai.com/a", RefusalCause.HOST_NAME),
     ("https://cdn.klingai.com../a", RefusalCause.HOST_NAME),

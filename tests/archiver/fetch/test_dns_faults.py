@@ -165,12 +165,12 @@ def test_the_address_that_was_judged_is_the_one_that_is_connected_to(
 def test_a_name_that_resolves_to_anything_but_public_addresses_is_not_connected_to(
     results: Mapping[str, Any], name: str
 ) -> None:
-    assert results[name] == {"outcomes": ["url_refused"], "asked": {CDN: 1}, "connections": {}}
+    assert results[name] == {"outcomes": ["asset_address_refused"], "asked": {CDN: 1}, "connections": {}}
 
 
 def test_every_connection_looks_its_name_up_and_judges_it_anew(results: Mapping[str, Any]) -> None:
     assert results["twice"] == {
-        "outcomes": ["fetched", "url_refused"],
+        "outcomes": ["fetched", "asset_address_refused"],
         "asked": {CDN: 2},
         "connections": {PUBLIC: 1},
     }

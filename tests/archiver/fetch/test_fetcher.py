@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from archiver.failures import (
+    AssetAddressRefused,
     AssetGone,
     BodyIncomplete,
     Failure,
@@ -24,13 +25,13 @@ from archiver.failures import (
     FileUnusable,
     HostVerdict,
     NotMedia,
+    RedirectRefused,
     SpoolFull,
     TooLarge,
     UrlRefused,
 )
 from archiver.fetch.fetcher import SUSPECT_INCOMPLETE
 from archiver.fetch.spool import Space, Spool
-from archiver.fetch.urls import PolicyRefusal
 from archiver.version import USER_AGENT
 from tests.harness import media_samples
 from tests.harness.server import MIB, Handler, Serve, Server, answer, fetch, fetcher_for, png
@@ -521,7 +522,7 @@ def test_an_allowed_name_that_resolves_to_us_is_refused(serve: Serve, spool: Spo
     server = serve(answer(png()))
     with (
         fetcher_for("klingai.com", spool=spool) as fetcher,
-        pytest.raises(PolicyRefusal, match=r"127\.0\.0\.1, which is loopback") as raised,
+        pytest.raises(AssetAddressRefused, match=r"127\.0\.0\.1, which is loopback") as raised,
     ):
         fetcher.fetch("https://cdn.klingai.com/a?Signature=SECRET", bytes_max=MIB)
 
@@ -606,7 +607,7 @@ def test_a_redirect_from_https_to_http_is_refused_even_to_a_listed_origin(
     origin = f"https://cdn.example.test:{tls.port}"
     with (
         fetcher_for(origin, plain.origin, spool=spool, context=trusting) as fetcher,
-        pytest.raises(PolicyRefusal, match="from https to http"),
+        pytest.raises(RedirectRefused, match="from https to http"),
     ):
         fetcher.fetch(origin + "/a", bytes_max=MIB)
 
