@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from archiver.failures import FetchFailed, FileUnusable, NotMedia
+from archiver.fetch.heads import Head, HeadRefused, read_head
 from archiver.fetch.spool import Spool
 from tests.harness.server import MIB, Serve, answer, fetch, fetcher_for, png
 
@@ -130,3 +133,28 @@ def test_framing_that_has_no_one_meaning_is_refused_by_name(
 ) -> None:
     with pytest.raises(FetchFailed, match=named):
         fetch(serve(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (lines, png()), closing=True), spool)
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Content-Length : 5", b"Connection: close"]
+    )
+    | st.binary(max_size=20).map(lambda noise: noise.replace(b"\n", b"")),
+    max_size=6,
+)
+
+
+@given(LINES)
+def test_any_head_is_refused_by_name_or_has_one_framing(lines: list[bytes]) -> None:
+    raw = b"\r\n".join([b"HTTP/1.1 200 OK", *(line for line in lines if line.strip(b"\r")), b"", b""])
+    message = ""
+    try:
+        head, framing = read_head(raw)
+    except HeadRefused as refused:
+        head, framing, message = Head(), b"", str(refused)
+    assert not message or "Content-Length" in message or "Transfer-Encoding" in message
+    assert framing.lower().count(b"content-length") + framing.lower().count(b"transfer-encoding") <= 1
+    assert (b"Content-Length: 5" in framing) == (head.length == 5)
+    assert set(framing.lower().split(b"\r\n")) <= {
+        *(b"http/1.1 200", b"content-length: 5", b"transfer-encoding: chunked", b"connection: close", b"")
+    }
