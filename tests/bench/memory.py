@@ -31,7 +31,7 @@ def measure(folder: Path) -> list[str]:
             "KLING_TRANSFER_CONCURRENCY": str(BODIES),
             "KLING_SPOOL_DIR": str(folder),
         }
-        ledger = Ledger.open(environ["KLING_LEDGER_URL"], daemon=False)
+        ledger = Ledger.open(environ["KLING_LEDGER_URL"], daemon=False, create=True)
         tasks = [_task(number, f"http://127.0.0.1:{cdn_port}/image.png") for number in range(BODIES)]
         ledger.records.record(tasks, account="default", discovered_by=DiscoveredBy.CALLBACK, rand=0.5)
         with python(["-m", "receiver"], port=port, log=log, environ=environ) as daemon:

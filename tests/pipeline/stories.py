@@ -236,7 +236,7 @@ PUTS: Mapping[Callable[[Pipeline], None], int] = {a_file_named_later: 4, a_file_
 def migrated_ledger(folder: pathlib.Path) -> pathlib.Path:
     """An empty ledger, to begin with a copy of it: migrating takes as long as a whole story."""
     path = folder / "ledger.db"
-    Ledger.open(f"sqlite:///{path}", daemon=False).close()
+    Ledger.open(f"sqlite:///{path}", daemon=False, create=True).close()
     return path
 
 
