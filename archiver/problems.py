@@ -1,8 +1,7 @@
 """What an operator must know of, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all say this
 list: they cannot disagree.
 
-The codes are a contract. Three more have no source yet: `objects_missing` (the ledger does not know it),
-`forwards_dead`, and whatever a later stage adds.
+The codes are a contract. `objects_missing` and `forwards_dead` belong to it too; nothing in the ledger tells of them yet.
 """
 
 import dataclasses
@@ -97,8 +96,9 @@ def _dead(view: StatusView, expected: Expected) -> Iterator[Problem]:
         seen = [daemon.seen_at for daemon in view.daemons if service in daemon.serves]
         last = max(seen, default=None)
         if last is None or view.now - last >= BEAT_MS_MAX:
-            ago = "ever" if last is None else f"for {span(view.now - last)}"
-            message = f"no daemon has given a sign of life {ago}: {what}"
+            message = f"no daemon has ever given a sign of life: {what}"
+            if last is not None:
+                message = f"no daemon has given a sign of life for {span(view.now - last)}: {what}"
             yield Problem(code, message, "Start kling-receiver, and read its log.", since=last)
 
 

@@ -89,4 +89,4 @@ def no_daemon_sentence(daemons: Collection[object]) -> str | None:
     """A note if no daemon runs to do the work."""
     if daemons:
         return None
-    return "No kling-receiver has been seen on this ledger for a minute; the work waits until one runs."
+    return "No kling-receiver has been seen on this ledger for two minutes; the work waits until one runs."

@@ -151,6 +151,8 @@ class SqliteDatabase:
         connection.execute(sa.update(schema.sweeps).values(lease_token=None, lease_until=None))
         work = sa.update(schema.folder_work).where(schema.folder_work.c.lease_token.is_not(None))
         connection.execute(work.values(lease_token=None, lease_until=None, due_at=now + LEASE_SECONDS * 1000))
+        ended = sa.update(schema.daemons).where(schema.daemons.c.left_at.is_(None))
+        connection.execute(ended.values(left_at=now, leases=0))
 
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         """Insert them by one statement: for each row of an `executemany` the driver releases the GIL, and contends for

@@ -64,6 +64,7 @@ def hold_bucket(ledger: Ledger) -> None:
 def test_status_prints_exactly_the_shape_of_the_contract(healthy: CommandLine) -> None:
     with healthy.ledger() as ledger:
         hold_bucket(ledger)
+        beat(ledger)
 
     found = json.loads(healthy.run("status", "--json").stdout)
 

@@ -603,7 +603,7 @@ def test_wait_gives_up_at_the_timeout_and_says_how_to_go_on(
 
 
 def test_wait_says_when_the_daemon_has_gone(line: CommandLine) -> None:
-    result = line.run(*FOX, "--wait", "--timeout", "90")
+    result = line.run(*FOX, "--wait", "--timeout", "150")
 
     assert result.stderr.count("No kling-receiver has been seen on this ledger") == 1
     assert len(line.pauses) > 100

@@ -633,6 +633,14 @@ def test_a_daemon_is_listed_while_it_gives_signs_of_life(desk: Desk) -> None:
     assert [daemon.name for daemon in desk.ledger.daemons.alive()] == ["d2"]
 
 
+def test_a_daemon_that_was_killed_is_not_listed_beside_the_next(desk: Desk) -> None:
+    desk.ledger.daemons.beat("killed", version="1", started_at=START)
+    desk.reopen()
+    desk.ledger.daemons.beat("next", version="1", started_at=START)
+
+    assert [daemon.name for daemon in desk.ledger.daemons.alive()] == ["next"]
+
+
 def test_status_tells_scripts_what_each_daemon_does(desk: Desk) -> None:
     desk.ledger.daemons.beat("d1", version="0.1.0", started_at=START)
     desk.clock.advance(5 * SECOND)
