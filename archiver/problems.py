@@ -1,7 +1,8 @@
 """What an operator must know of, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all say this
 list: they cannot disagree.
 
-The codes are a contract. `objects_missing` and `forwards_dead` belong to it too; nothing in the ledger tells of them yet.
+The codes are a contract. `objects_missing` and `forwards_dead` belong to it too: nothing in the ledger tells of them
+yet.
 """
 
 import dataclasses

@@ -3,34 +3,41 @@
 import contextlib
 import pathlib
 import threading
+import time
 
 import pytest
 
 from archiver.composition import build_engine
 from archiver.config.settings import Settings
-from archiver.ledger import Ledger
+from archiver.ledger import AlertMessage, Ledger, unix_ms
 from archiver.metrics import Metrics
 from tests.harness.blank_ledger import lay_blank_ledger
+from tests.harness.consumer import SECRET, consumer
 
 
-def test_doubtful_settings_are_written_into_the_ledger_by_the_first_sign_of_life(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def settings_in(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
+    """Settings of an API that nobody reaches, with an empty ledger."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "of-no-account")
-    settings = Settings.load(
+    lay_blank_ledger(folder / "ledger.db")
+    return Settings.load(
         {
             "KLING_API_KEY": "an-api-key",
             "KLING_BASE_URL": "http://127.0.0.1:9",
             "KLING_CALLBACK_TOKEN": "0123456789abcdef",
             "KLING_S3_BUCKET": "results",
             "KLING_S3_REGION": "eu-central-1",
-            "KLING_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db",
-            "KLING_FAMILIES": "images/new",
+            "KLING_LEDGER_URL": f"sqlite:///{folder}/ledger.db",
             "KLING_TRANSFER_CONCURRENCY": "1",
+            **changes,
         }
     )
-    lay_blank_ledger(tmp_path / "ledger.db")
+
+
+def test_doubtful_settings_are_written_into_the_ledger_by_the_first_sign_of_life(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path, monkeypatch, KLING_FAMILIES="images/new")
     stop = threading.Event()
     with contextlib.closing(Ledger.open(settings.ledger_url, daemon=True)) as ledger:
         engine = build_engine(settings, ledger, Metrics(), stop=stop, on_death=stop.set)
@@ -42,3 +49,32 @@ def test_doubtful_settings_are_written_into_the_ledger_by_the_first_sign_of_life
     assert (warning.code, warning.account) == ("settings", None)
     assert "KLING_FAMILIES" in warning.message
     assert warning.what_to_do
+
+
+def test_an_alert_consumer_that_hangs_delays_neither_the_work_nor_the_stop(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, asked, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(_: object) -> None:
+        asked.set()
+        gone.wait(60)
+
+    with consumer() as hook:
+        hook.answer = hang
+        settings = settings_in(tmp_path, monkeypatch, KLING_ALERT_URL=hook.url, KLING_ALERT_SECRET=SECRET)
+        with contextlib.closing(Ledger.open(settings.ledger_url, daemon=True)) as ledger:
+            now = unix_ms()
+            ledger.alerts.save(
+                [], [AlertMessage("alrt_1", "hold", "{}", made_at=now, due_at=now, attempts=0)]
+            )
+            engine = build_engine(settings, ledger, Metrics(), stop=stop, on_death=stop.set)
+            with contextlib.closing(engine):
+                engine.start()
+                assert asked.wait(30)
+                engine.upkeep.run_once()
+                began = time.monotonic()
+                engine.stop(seconds=20)
+                assert time.monotonic() - began < 10
+        gone.set()
+        assert [headers["webhook-id"] for headers, _ in hook.requests] == ["alrt_1"]
