@@ -20,6 +20,7 @@ from archiver.config import doubts
 from archiver.config.settings import Settings, SettingsError
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.health import Health
+from archiver.engine.looks.machine import MachineLook, MachineLoop
 from archiver.engine.pools import PrestartedPool
 from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Account, build_stages
@@ -59,11 +60,11 @@ class Engine:
     health: Health
     ledger: Ledger
     _threads: tuple[threading.Thread, ...]
-    """Of the process: its upkeep, and its alerts where an operator wants them."""
+    """Of the process: its upkeep, the look at the machine, and its alerts where an operator wants them."""
     _closes: tuple[Callable[[], None], ...]
 
     def start(self) -> None:
-        """Start every worker, and the upkeep. The first sign of life is given before the door opens."""
+        """Start every worker, and the process's own loops. The first sign of life is given before the door opens."""
         with contextlib.suppress(LedgerUnavailable):
             self.upkeep.beat()
         for worker in self.workers.values():
@@ -155,7 +156,9 @@ def build_engine(
     """The whole engine. Raises SettingsError when boto3 refuses its part of the settings."""
     accounts = [build_account(account, metrics, stop=stop) for account in settings.accounts]
     clients = {account.name: account.client for account in accounts}
-    fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=_spool(settings))
+    spool = build_spool(settings)
+    fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=spool)
+    machine_loop = MachineLoop(MachineLook(spool, settings.ledger_url), stop=stop)
     clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=unix_ms)
     workers: dict[str, Worker] = {}
     upkeep = Upkeep(
@@ -166,7 +169,7 @@ def build_engine(
         version=VERSION,
         started_at=unix_ms(),
         leases=lambda: sum(worker.leases() for worker in workers.values()),
-        warnings=(functools.partial(doubts.problems, settings),),
+        warnings=(functools.partial(doubts.problems, settings), machine_loop.problems),
     )
     upkeep_loop = UpkeepLoop(upkeep, stop=stop)
     # The upkeep is the process's. With one account its log lines name it; with several they would name a wrong one.
@@ -199,7 +202,7 @@ def build_engine(
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    loops: list[UpkeepLoop | AlertLoop] = [upkeep_loop]
+    loops: list[UpkeepLoop | MachineLoop | AlertLoop] = [upkeep_loop, machine_loop]
     if settings.alert_url is not None:
         loops.append(
             AlertLoop(ledger, expected_of(settings), _alert_sender(settings), now=unix_ms, stop=stop)
@@ -248,7 +251,8 @@ def _credential(settings: Settings) -> Credential:
     return KeyPair(access_key.get_secret_value(), secret_key.get_secret_value())
 
 
-def _spool(settings: Settings) -> Spool:
+def build_spool(settings: Settings) -> Spool:
+    """Where this process's downloads wait."""
     return Spool(settings.spool_dir, memory_bytes_max=SPOOL_MEMORY_BYTES_MAX)
 
 

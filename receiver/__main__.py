@@ -15,7 +15,14 @@ from collections.abc import Sequence
 from starlette.routing import Route
 
 from archiver import log
-from archiver.composition import Engine, build_engine, require_account
+from archiver.composition import (
+    Engine,
+    build_account,
+    build_engine,
+    build_spool,
+    build_store,
+    require_account,
+)
 from archiver.config import doubts
 from archiver.config.settings import Settings, SettingsError
 from archiver.engine.api_clocks import ApiClocks
@@ -23,10 +30,11 @@ from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
 from archiver.ledger import Ledger, LedgerUnusable, unix_ms
-from archiver.ledger.databases.opening import perishable_file
+from archiver.ledger.databases.opening import absolute_file, perishable_file
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.version import VERSION
+from receiver import check
 from receiver.api.tasks import Api
 from receiver.app import AppParts, build_app
 from receiver.callbacks.endpoint import CallbackEndpoint
@@ -38,11 +46,13 @@ WAITING_MAX = 4096
 """Callbacks waiting for a commit; further ones get 503."""
 
 USAGE = """\
-usage: kling-receiver [--edge-only] [--help] [--version]
+usage: kling-receiver [--check] [--edge-only] [--help] [--version]
 
 Receives Kling's callbacks, verifies each task with the API and saves its images in your S3 bucket. Settings come
 from KLING_… environment variables, or from the TOML file that KLING_CONFIG names. README lists them all.
 
+  --check       look at API, bucket, ledger, spool and clock as the daemon does when it starts, print what is found
+                and end: 0 all is well, 1 something has failed, 2 wrong settings. Writes nothing
   --edge-only   only receive callbacks; `kling-archiver work` does the rest on the same ledger. Needs PostgreSQL,
                 which this version does not support yet
   --help        print this text
@@ -54,17 +64,23 @@ example:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 stopped in order, 1 broken, 2 refused (usage, settings, a system limit)."""
+    """Returns the exit status: 0 stopped in order or checked, 1 broken, 2 refused (usage, settings, a limit)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["--help"], ["-h"], ["--version"]):
         sys.stdout.write(f"kling-receiver {VERSION}\n" if given == ["--version"] else USAGE)
         return 0
     if given == ["--edge-only"]:
         return _refuse("--edge-only needs a PostgreSQL ledger, which this version does not support yet")
-    if given:
+    if given not in ([], ["--check"]):
         return _refuse(f"unknown arguments: {' '.join(given)}\n\n{USAGE}")
+    return _run_with_settings(is_check=bool(given))
+
+
+def _run_with_settings(*, is_check: bool) -> int:
     try:
         settings = Settings.load(os.environ)
+        if is_check:
+            return _check(settings)
         _configure_log(settings)
         return _run(settings)
     except (SettingsError, LedgerUnusable, CannotListen, ThreadsRefused) as error:
@@ -76,6 +92,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refuse(message: str) -> int:
     sys.stderr.write(f"kling-receiver: {message}\n")
     return 2
+
+
+def _check(settings: Settings) -> int:
+    with contextlib.ExitStack() as opened:
+        accounts = [
+            build_account(account, Metrics(), stop=threading.Event()) for account in settings.accounts
+        ]
+        for account in accounts:
+            opened.callback(account.client.close)
+        checked = check.Checked(
+            doubts=doubts.sentences(settings),
+            ledger_url=settings.ledger_url,
+            spool=build_spool(settings),
+            accounts=accounts,
+            bucket=settings.s3_bucket,
+            store=build_store(settings),
+        )
+        return check.run(checked, write=sys.stdout.write)
 
 
 def _configure_log(settings: Settings) -> None:
@@ -97,11 +131,26 @@ def _configure_log(settings: Settings) -> None:
 def _run(settings: Settings) -> int:
     ledger = Ledger.open(settings.ledger_url, daemon=True)
     try:
+        _log_start(settings)
         require_account(ledger, settings)
         _warn_of_stranded_accounts(settings, ledger)
         return _serve(settings, ledger)
     finally:
         ledger.close()
+
+
+def _log_start(settings: Settings) -> None:
+    """What this daemon works with, for whoever reads the log from its beginning."""
+    log.get().info(
+        "daemon.started",
+        version=VERSION,
+        ledger=str(absolute_file(settings.ledger_url)),
+        bucket=settings.s3_bucket,
+        endpoint=settings.s3_endpoint_url,
+        accounts=[account.name for account in settings.accounts],
+        families=list(dict.fromkeys(family for account in settings.accounts for family in account.families)),
+        public_url=settings.public_url,
+    )
 
 
 def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:

@@ -110,7 +110,8 @@ class ArchiveLoop:
 
     def _archive(self, lease: Lease) -> None:
         try:
-            self._work.run(lease, lambda: self._stages.archiver.archive(lease))
+            with self._stages.outages.at(Stage.ARCHIVE).under_way():
+                self._work.run(lease, lambda: self._stages.archiver.archive(lease))
             self._on_recovered(self._hosts.take_recovered())
         finally:
             self._count(lease, -1)

@@ -9,7 +9,18 @@ from collections.abc import Callable
 from archiver import log
 from archiver.archive.fresh_urls import wants_fresh_urls
 from archiver.engine.host_watch import HostWatch
-from archiver.failures import Bury, Failure, Hold, LeaseLost, PartlyDone, Retry, decide, reason_of
+from archiver.engine.looks.outage import Outages
+from archiver.failures import (
+    Bury,
+    Disposition,
+    Failure,
+    Hold,
+    LeaseLost,
+    PartlyDone,
+    Retry,
+    decide,
+    reason_of,
+)
 from archiver.ledger import HoldOutcome, Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, Stage
@@ -22,6 +33,7 @@ class FailureHandler:
     ledger: Ledger
     metrics: Metrics
     hosts: HostWatch
+    outages: Outages
     now: Callable[[], int]
     rand: Callable[[], float]
 
@@ -38,6 +50,7 @@ class FailureHandler:
                 return None
         partly = error if isinstance(error, PartlyDone) else PartlyDone(error, stored=(), failed={})
         cause = partly.cause
+        self._hold_in_outage(lease, cause)
         decision = decide(
             cause, attempt=lease.attempt, now=self.now(), deadline=lease.deadline_at, rand=self.rand()
         )
@@ -49,6 +62,18 @@ class FailureHandler:
         self._count(lease, cause)
         self._log(lease, cause, decision)
         return decision
+
+    def _hold_in_outage(self, lease: Lease, cause: Exception) -> None:
+        """Make it a hold where others like it have failed, or are held already."""
+        if (
+            not isinstance(cause, Failure)
+            or cause.outside is None
+            or cause.disposition is not Disposition.RETRY
+        ):
+            return
+        is_outage = self.outages.of(cause.outside).failed(cause, task_id=lease.task_id)
+        if is_outage or self.ledger.holds.is_stopped(account=lease.account, stage=lease.stage):
+            cause.as_hold()
 
     def _write(self, lease: Lease, partly: PartlyDone, decision: Retry | Hold | Bury) -> None:
         cause, stored, failed = partly.cause, partly.stored, partly.failed

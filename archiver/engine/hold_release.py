@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 
 from archiver import log
+from archiver.engine.looks.outage import Outages
+from archiver.failures import Outside
 from archiver.ledger import Ledger
 from archiver.model import Lease, Stage
 
@@ -10,15 +12,19 @@ from archiver.model import Lease, Stage
 class HoldRelease:
     """Ends the holds of one account."""
 
-    def __init__(self, ledger: Ledger, *, account: str, wake: Callable[[Stage], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, outages: Outages, *, account: str, wake: Callable[[Stage], None]
+    ) -> None:
         """`wake(stage)` is called for each stage whose hold has ended."""
         self._ledger = ledger
+        self._outages = outages
         self._account = account
         self._wake = wake
 
     def after_work(self, lease: Lease) -> None:
         """Work on this lease succeeded: its account and family do. That says nothing of lists: a gateway may refuse
         them alone. Its files' hosts are told by `after_files`."""
+        self._outages.at(lease.stage).worked()
         self._release((lease.stage,), family=lease.family or lease.family_hint)
 
     def after_files(self, recovered: Mapping[str, Set[str]]) -> None:
@@ -34,6 +40,7 @@ class HoldRelease:
 
     def after_sweep(self, family: str) -> None:
         """A sweep of this family came to its end: the API answers, lists too."""
+        self._outages.of(Outside.API).worked()
         self._release((Stage.VERIFY, Stage.SWEEP), family=family)
 
     def _release(self, stages: Sequence[Stage], *, family: str | None) -> None:

@@ -13,6 +13,7 @@ from archiver.archive.transfers import TransferQueue
 from archiver.clock import seconds_passed
 from archiver.engine.failure_handling import FailureHandler
 from archiver.engine.host_watch import HostWatch
+from archiver.engine.looks.outage import Outages
 from archiver.families import swept
 from archiver.fetch.fetcher import Fetcher
 from archiver.kling.client import KlingClient
@@ -78,6 +79,8 @@ class Stages:
     sweeper: Sweeper
     failure_handler: FailureHandler
     hosts: HostWatch
+    outages: Outages
+    store: Store
     metrics: Metrics
     swept_families: tuple[str, ...]
     """The lists that the account's credentials can read."""
@@ -126,6 +129,7 @@ def build_stages(
     lists = FamilyLists(account.name, account.client, ledger, availability, metrics)
     recorder = Recorder(account.name, ledger, metrics, clock.random)
     alarm = UnknownIdAlarm()
+    outages = Outages(monotonic=clock.monotonic)
     hosts = HostWatch(transfers=max(1, transfers // accounts))
     adopter_accounts = frozenset({account.name, *account.former_names})
     folder_keeper = LeaseKeeper(ledger, monotonic=clock.monotonic, leases=ledger.folder_work)
@@ -187,8 +191,10 @@ def build_stages(
         sweeper=build_sweeper(
             account, ledger=ledger, metrics=metrics, clock=clock, availability=availability
         ),
-        failure_handler=FailureHandler(ledger, metrics, hosts, now=clock.now_ms, rand=clock.random),
+        failure_handler=FailureHandler(ledger, metrics, hosts, outages, now=clock.now_ms, rand=clock.random),
         hosts=hosts,
+        outages=outages,
+        store=store,
         metrics=metrics,
         swept_families=swept(account.families, has_api_key=account.client.has_api_key),
     )

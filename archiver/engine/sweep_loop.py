@@ -17,7 +17,16 @@ from collections.abc import Callable, Iterator
 
 from archiver import log
 from archiver.engine.failure_handling import log_hold
-from archiver.failures import HOLD_PROBE_SECONDS, Disposition, Failure, LedgerUnavailable, Stopped
+from archiver.engine.looks.outage import Outage, Outages
+from archiver.failures import (
+    HOLD_PROBE_SECONDS,
+    ApiAnswerUnreadable,
+    Disposition,
+    Failure,
+    LedgerUnavailable,
+    Outside,
+    Stopped,
+)
 from archiver.ledger import Ledger
 from archiver.model import Stage
 from archiver.sweep.counts import SweepEnd
@@ -28,6 +37,8 @@ RETRY_SECONDS = 30.0
 in a row: an API that is down must not be asked more often than one that is up."""
 DOUBLINGS_MAX = 20
 WAIT_SECONDS_MAX = 0.5
+_LISTS = "lists"
+"""In the place of a task: all lists together count as one."""
 
 
 class SweepLoop:
@@ -44,11 +55,15 @@ class SweepLoop:
         interval_seconds: float,
         stop: threading.Event,
         on_swept: Callable[[str], None],
+        outages: Outages | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_swept(family)` is called after each finished sweep."""
+        """`on_swept(family)` is called after each finished sweep; `outages` are those of the account."""
         self._sweeper = sweeper
         self._ledger = ledger
+        self._outages = outages or Outages(monotonic=monotonic)
+        self._lists = Outage(monotonic=monotonic)
+        """A gateway's lists may fail alone."""
         self._interval_seconds = interval_seconds
         self._stop = stop
         self._on_swept = on_swept
@@ -116,7 +131,9 @@ class SweepLoop:
             if under_way.step():
                 self._under_way[family] = under_way
                 self._is_held = False
+                self._lists.worked()
                 return
+            self._lists.worked()
             self._refused.discard(family)
             self._failed_in_a_row[family] = 0
             if under_way.counts.end is SweepEnd.FINISHED:
@@ -136,9 +153,11 @@ class SweepLoop:
             log.get().exception("worker.crashed", loop="sweep-loop", family=family)
 
     def _failed(self, family: str, error: Failure) -> None:
+        account = self._sweeper.account
+        if error.outside is Outside.API and self._is_outage(error, account):
+            error.as_hold()
         if not self._sweeper.note_failure(family, error) or error.disposition is not Disposition.HOLD:
             return
-        account = self._sweeper.account
         probe_at = self._monotonic() + HOLD_PROBE_SECONDS
         self._refused.add(family)
         self._due_at[family] = max(self._due_at[family], probe_at)
@@ -147,6 +166,13 @@ class SweepLoop:
             self._leave(*(other for other, sweep in self._under_way.items() if not sweep.counts.pages))
         if self._ledger.holds.set(error, account=account, stage=Stage.SWEEP):
             log_hold(error, account=account, stage=Stage.SWEEP)
+
+    def _is_outage(self, error: Failure, account: str) -> bool:
+        """Pages that cannot be read may only say that this API offers no such list: looks tell."""
+        is_outage = self._outages.of(Outside.API).failed(error, task_id=_LISTS)
+        if not isinstance(error, ApiAnswerUnreadable):
+            is_outage |= self._lists.failed(error)
+        return is_outage or self._ledger.holds.is_stopped(account=account, stage=Stage.SWEEP)
 
     def _leave(self, *families: str) -> None:
         """Give up sweeps between two pages. Where the ledger is away, their leases end by themselves."""

@@ -22,6 +22,8 @@ from archiver.archive.folder_work import FolderWorkLoop
 from archiver.engine.archive_loop import ArchiveLoop
 from archiver.engine.hold_release import HoldRelease
 from archiver.engine.leased_work import LeasedWork
+from archiver.engine.looks.look import ApiLook, Look, StoreLook
+from archiver.engine.looks.loop import LookLoop
 from archiver.engine.pools import WorkPool
 from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Stages
@@ -75,7 +77,7 @@ class Worker:
         self._monotonic = monotonic
         self._bind = functools.partial(log.bind, account=account)
         self._wakes = {stage: threads.event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
-        self._holds = HoldRelease(stages.ledger, account=account, wake=self.wake)
+        self._holds = HoldRelease(stages.ledger, stages.outages, account=account, wake=self.wake)
         self._work = LeasedWork(stages, self.guard, on_success=self._holds.after_work)
         self._sweep_loop = self._make_sweep_loop()
         verify_loop = self._make_verify_loop(threads)
@@ -85,7 +87,10 @@ class Worker:
         self._pools = (self.archive_loop.pool, verify_loop.pool)
         folder_work_loop = FolderWorkLoop(stages.folder_worker, stop=stop)
         self.loops: Sequence[Loop] = (verify_loop, self.archive_loop, self._sweep_loop, folder_work_loop)
-        self._threads = [self.guard.thread(threads, loop.name, loop.step) for loop in self.loops]
+        self._look_wakes = list[threading.Event]()
+        self.look_loops: Sequence[Loop] = [self._make_look_loop(look, threads) for look in self._looks()]
+        every_loop: Sequence[Loop] = (*self.loops, *self.look_loops)
+        self._threads = [self.guard.thread(threads, loop.name, loop.step) for loop in every_loop]
         # Renewal outlives the stop event: running work keeps its lease until it has ended.
         self._renewal_ends = threads.event()
         self._renew_seconds = renew_seconds
@@ -123,9 +128,31 @@ class Worker:
             sweeper=self._stages.sweeper,
             families=self._stages.swept_families,
             ledger=self._stages.ledger,
+            outages=self._stages.outages,
             interval_seconds=self._limits.sweep_interval_seconds,
             stop=self.guard.stop,
             on_swept=self._swept,
+            monotonic=self._monotonic,
+        )
+
+    def _looks(self) -> Sequence[Look]:
+        account = self._stages.account
+        return [
+            ApiLook(account.client, account.families),
+            StoreLook(self._stages.store, account.prefix),
+        ]
+
+    def _make_look_loop(self, look: Look, threads: Threads) -> LookLoop:
+        wake = threads.event()
+        self._look_wakes.append(wake)
+        return LookLoop(
+            look,
+            self._stages.outages.of(look.outside),
+            account=self._stages.account.name,
+            ledger=self._stages.ledger,
+            metrics=self._stages.metrics,
+            wake=wake,
+            wake_stage=self.wake,
             monotonic=self._monotonic,
         )
 
@@ -150,7 +177,7 @@ class Worker:
         """
         deadline = self._monotonic() + seconds
         self.guard.stop.set()
-        for wake in self._wakes.values():
+        for wake in (*self._wakes.values(), *self._look_wakes):
             wake.set()
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._monotonic()))

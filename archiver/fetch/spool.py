@@ -27,6 +27,7 @@ MEMORY_EACH_MAX = 4 * 1024 * 1024
 """A larger file goes to disk even if memory is free."""
 BLOCK_BYTES = 256 * 1024
 """Of one write to disk. Each write releases the GIL, for which sixteen threads contend. 64 such blocks are 16 MiB."""
+CHECK_BYTES = 4096
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
 """A twentieth of the file system, at most 64 MiB, is left to its other users."""
@@ -86,6 +87,19 @@ class Spool:
             reservation.close()
             raise
         return reservation
+
+    def check(self) -> None:
+        """Write a block and drop it. Raises SpoolFull where that fails, or no room is left to give away."""
+        space = self._probe()
+        if space.free <= _margin(space):
+            raise SpoolFull(
+                f"the spool's disk is full: {space.free // 1_000_000} of {space.total // 1_000_000} MB are free"
+            )
+        with self.open_file() as file:
+            try:
+                file.write(bytes(CHECK_BYTES))
+            except OSError as error:
+                raise SpoolFull(f"the spool cannot be written ({error.strerror})") from error
 
     def grant_memory(self, bytes_: int, *, held: int) -> bool:
         """Whether a file that has `held` bytes of memory may have `bytes_`. For reservations."""

@@ -13,6 +13,9 @@ A real outage may meet nothing but blamed tasks, where it comes and goes. `doubt
 taken for a task's own, and each success forgets it. Once `DOUBT_SECONDS` have passed without any success, the next such
 failure holds: nothing goes on anyway. So an outage is a hold within a minute, also then.
 
+Looks (engine/looks) set holds as well, with no task at hand, and end those that they have met. One that only tasks have
+met is ended by a task: a store may answer every look and refuse every put.
+
 Two exceptions: the hold of a CDN host has the evidence of many tasks already (engine/host_watch.py), and a hold that
 the sweep sets has no task. The hold of all hosts that the settings do not list is none to test: nobody probes it, only
 its own tasks wait, and the daemon drops it when it starts, perhaps with other settings.
@@ -20,7 +23,7 @@ its own tasks wait, and the daemon drops it when it starts, perhaps with other s
 
 import dataclasses
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -38,10 +41,10 @@ NEVER = 2**53
 _ANY = sa.select(schema.holds.c.id).limit(1)
 _ANY_DOUBT = sa.select(schema.doubts.c.since).limit(1)
 
-_NARROW = sa.select(schema.holds).where(
-    schema.holds.c.stage != Stage.SWEEP, sa.or_(schema.holds.c.family != "", schema.holds.c.host != "")
+_ENDED_BY_TASKS = sa.select(schema.holds).where(
+    schema.holds.c.stage != Stage.SWEEP, sa.not_(schema.holds.c.seen_by_look)
 )
-"""Holds of one family or host. A sweep waits for no task, and tries by itself."""
+"""Holds that only a task can end. A sweep waits for no task, and tries by itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +82,28 @@ class Holds(Part):
         with self._database.write() as connection:
             return set_hold(connection, error, account=account, stage=stage, now=self._now())
 
+    def set_by_look(self, error: Failure, *, account: str, stages: Collection[Stage]) -> list[Stage]:
+        """A look has failed: stop these stages as a whole; those that were not held before."""
+        with self._database.write() as connection:
+            now = self._now()
+            new = [
+                stage
+                for stage in stages
+                if set_hold(connection, error, account=account, stage=stage, now=now)
+            ]
+            connection.execute(_whole(sa.update(schema.holds), account, stages).values(seen_by_look=True))
+        return new
+
+    def release_by_look(self, *, account: str, stages: Collection[Stage]) -> list[tuple[Stage, str]]:
+        """A look has succeeded: lift the holds that looks have met; the stage and reason of each."""
+        table = schema.holds
+        disproved = _whole(sa.delete(table), account, stages).where(table.c.seen_by_look)
+        with self._database.write() as connection:
+            lifted = connection.execute(disproved.returning(table.c.stage, table.c.reason)).all()
+            if lifted:
+                forget_passed_over(connection, accounts=[account])
+        return [(Stage(stage), reason) for stage, reason in lifted]
+
     def release(self, *, account: str, stages: tuple[Stage, ...], family: str | None) -> list[str]:
         """Work of this account and family succeeded: lift every hold of `stages` that covers it, but for those of hosts
         (`release_host`), and every doubt; the reasons of the lifted holds."""
@@ -114,12 +139,12 @@ class Holds(Part):
             return list(connection.execute(disproved.returning(table.c.reason)).scalars())
 
     def drop_idle(self) -> list[HoldView]:
-        """Drop holds of one host or family that no task is left for: nothing would ever lift them. A task that comes
-        later sets again what is still wrong."""
+        """Drop holds that no task is left for, unless a look has met them too: nothing would ever lift them. A task
+        that comes later sets again what is still wrong."""
         with self._database.read() as connection:
             idle = [
                 (row["id"], _view(row))
-                for row in connection.execute(_NARROW).mappings()
+                for row in connection.execute(_ENDED_BY_TASKS).mappings()
                 if not _has_tasks(connection, row)
             ]
         if not idle:
@@ -129,6 +154,12 @@ class Holds(Part):
             connection.execute(dropped)
             forget_passed_over(connection, accounts={view.account for _, view in idle})
         return [view for _, view in idle]
+
+    def is_stopped(self, *, account: str, stage: Stage) -> bool:
+        """Whether a hold stops all of this stage."""
+        query = _whole(sa.select(schema.holds.c.id), account, [stage])
+        with self._database.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def is_held(self, *, account: str, stage: Stage, family: str) -> bool:
         """Whether a hold stops this stage for this family."""
@@ -274,12 +305,23 @@ def _view(row: Mapping[Any, Any]) -> HoldView:
 def _has_tasks(connection: sa.Connection, hold: Mapping[Any, Any]) -> bool:
     """Whether any task waits for what the hold stops. A read: it may walk the account's part of a queue."""
     table = schema.tasks
-    of_account = sa.select(table.c.id).where(table.c.account == hold["account"]).limit(1)
-    covered = sa.func.coalesce(table.c.family, table.c.family_hint) == hold["family"]
-    queues = [schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED]
+    waiting = sa.select(table.c.id).where(table.c.account == hold["account"]).limit(1)
     if hold["host"]:
-        covered, queues = table.c.asset_host == hold["host"], [schema.QUEUE_ARCHIVE]
+        waiting = waiting.where(table.c.asset_host == hold["host"])
+    if hold["family"]:
+        waiting = waiting.where(sa.func.coalesce(table.c.family, table.c.family_hint) == hold["family"])
     return any(
-        connection.execute(of_account.where(table.c.queue == queue, covered)).first() is not None
-        for queue in queues
+        connection.execute(waiting.where(table.c.queue == queue)).first() is not None
+        for queue in schema.STAGE_QUEUES[Stage(hold["stage"])]
+    )
+
+
+_Statement = TypeVar("_Statement", sa.Select[Any], sa.Update, sa.Delete)
+
+
+def _whole(statement: _Statement, account: str, stages: Collection[Stage]) -> _Statement:
+    """Of the holds that stop all of these stages."""
+    table = schema.holds
+    return statement.where(
+        table.c.account == account, table.c.stage.in_(stages), table.c.family == "", table.c.host == ""
     )

@@ -3,12 +3,15 @@
 - `PutObject` is signed over the SHA-256 of the download, so that the store refuses bytes that have changed since.
   botocore would hash the file a second time and sign what it finds.
 - Dates stay text: we read none, and a store's odd date cannot fail a listing.
+- Credentials may come later, as a role of the machine does: botocore looks for them once, when a client is made, and
+  that client would fail for ever.
 
 urllib3 sends a body in pieces of 16 KiB. Rejected: pieces of 64 KiB or growing to 1 MiB (images/s and CPU
 per image within 4 %, which is noise), and a body in one piece (on a slow line it exceeds `CONNECT_SECONDS`).
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import boto3
@@ -16,6 +19,8 @@ import botocore.session
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
+from botocore.exceptions import NoCredentialsError
 
 from archiver.failures import StoreError
 from archiver.store.body import Body
@@ -44,6 +49,34 @@ _DIGEST_SIGNATURE = "kling-archiver-s3v4"
 AUTH_TYPE_MAPS[_DIGEST_SIGNATURE] = _DigestAuth
 
 
+class _LateCredentials(Credentials):
+    """Stand in where the chain has found no credentials: it is asked again for each request until it finds some."""
+
+    def __init__(self, find: Callable[[], Credentials | None]) -> None:
+        super().__init__("", "")
+        self._find = find
+        self._found: Credentials | None = None
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        self._found = self._found or self._find()
+        if self._found is None:
+            raise NoCredentialsError
+        return self._found.get_frozen_credentials()
+
+
+class _LateProvider(CredentialProvider):
+    """The end of botocore's chain of providers."""
+
+    METHOD = "kling-archiver-late"
+
+    def __init__(self, chain: CredentialResolver) -> None:
+        super().__init__()
+        self._before = CredentialResolver(list(chain.providers))
+
+    def load(self) -> Credentials:
+        return _LateCredentials(self._before.load_credentials)
+
+
 def sign_by_digest(client: "S3Client") -> None:
     """Sign `PutObject` of this client over its body's digest."""
 
@@ -63,11 +96,11 @@ def open_client(
     attempts_max: int,
     connect_timeout_seconds: float,
     read_timeout_seconds: float,
-    session: boto3.Session | None,
+    session: boto3.Session,
 ) -> "S3Client":
     """Opens no connection. Raises `StoreError` when boto3 rejects the settings or its own configuration files."""
     style = addressing_style or ("path" if endpoint_url else "auto")
-    try:
+    with _rejections():
         config = Config(
             signature_version="s3v4",
             request_checksum_calculation="when_required",
@@ -82,17 +115,28 @@ def open_client(
             user_agent=f"{USER_AGENT} boto3/{boto3.__version__}",
             parameter_validation=False,  # of types, which mypy has checked
         )
-        return (session or open_session()).client(
+        return session.client(
             "s3", endpoint_url=endpoint_url or None, region_name=region or None, config=config
         )
-    except (*NO_CREDENTIALS, *PARSE_ERRORS) as error:
-        raise StoreError(f"boto3 rejects the store's settings: {described(error)}") from error
 
 
 def open_session(*, access_key: str | None = None, secret_key: str | None = None) -> boto3.Session:
-    """Without credentials given, boto3's own chain finds them. Clients of the session leave dates as text."""
-    core = botocore.session.get_session()
-    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
-    return boto3.Session(
-        aws_access_key_id=access_key, aws_secret_access_key=secret_key, botocore_session=core
-    )
+    """Without credentials given, boto3's own chain finds them, sooner or later. Clients of the session leave dates as
+    text. Raises `StoreError` as `open_client` does."""
+    with _rejections():
+        core = botocore.session.get_session()
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
+        session = boto3.Session(
+            aws_access_key_id=access_key, aws_secret_access_key=secret_key, botocore_session=core
+        )
+        chain = core.get_component("credential_provider")
+        chain.providers.append(_LateProvider(chain))
+        return session
+
+
+@contextlib.contextmanager
+def _rejections() -> Iterator[None]:
+    try:
+        yield
+    except (*NO_CREDENTIALS, *PARSE_ERRORS) as error:
+        raise StoreError(f"boto3 rejects the store's settings: {described(error)}") from error

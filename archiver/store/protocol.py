@@ -93,8 +93,8 @@ class Store(Protocol):
     Every method raises only `Failure`: those of `failures.store`, of which some are said with their method.
     """
 
-    def check(self) -> None:
-        """Return if the bucket exists and accepts our credentials. Writes nothing."""
+    def check(self, prefix: str = "") -> None:
+        """Return if the bucket exists and lets us list below `prefix`. Writes nothing, and tells within seconds."""
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:
         """Create the object. Every attempt but the first must set `look_first`.

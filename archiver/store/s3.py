@@ -20,6 +20,7 @@ boto3 (it would hide outages from the holds, and the ledger retries anyway).
 import base64
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ from archiver.clock import seconds_passed
 from archiver.failures import ForeignObject, ObjectUnexpected, PutTimeout, StoreError, StoreMismatch
 from archiver.store import expect_continue
 from archiver.store.body import Body, raising_its_cause
-from archiver.store.client import CONNECT_SECONDS, open_client, sign_by_digest
+from archiver.store.client import CONNECT_SECONDS, open_client, open_session, sign_by_digest
 from archiver.store.errors import StorePlace, bucket_missing, code, status, translated
 from archiver.store.protocol import (
     PRESIGNED_SECONDS_MAX,
@@ -53,14 +54,26 @@ PUT_SECONDS_MAX = 30 * 60.0
 """One put as a whole, with the looks around it. A store that takes a piece now and then would hold a slot for days."""
 
 
+CHECK_CONNECT_SECONDS = 5.0
+CHECK_READ_SECONDS = 10.0
+"""A check must tell within seconds what a put finds out in minutes."""
+CHECK_CONNECTIONS = 2
+
+
 class S3Store:
     """`Store` on one bucket of AWS or of anything that speaks its protocol."""
 
     def __init__(
-        self, client: "S3Client", *, bucket: str, clock: Callable[[], float] = seconds_passed
+        self,
+        client: "S3Client",
+        *,
+        bucket: str,
+        check_client: "S3Client | None" = None,
+        clock: Callable[[], float] = seconds_passed,
     ) -> None:
-        """`clock` gives seconds, by which a put ends."""
+        """`check_client` is the one that `check` asks with; `clock` gives seconds, by which a put ends."""
         self._client = client
+        self._check_client = check_client or client
         self._bucket = bucket
         self._clock = clock
         self._place = StorePlace(endpoint_url=client.meta.endpoint_url, bucket=bucket)
@@ -93,28 +106,36 @@ class S3Store:
 
         Raises `StoreError` when boto3 rejects the settings or its own configuration files.
         """
-        client = open_client(
+        opened = functools.partial(
+            open_client,
             endpoint_url=endpoint_url,
             region=region,
             addressing_style=addressing_style,
+            session=session or open_session(),
+        )
+        client = opened(
             max_pool_connections=max_pool_connections,
             attempts_max=attempts_max,
             connect_timeout_seconds=connect_timeout_seconds,
             read_timeout_seconds=read_timeout_seconds,
-            session=session,
         )
-        return cls(client, bucket=bucket, clock=clock)
+        check_client = opened(
+            max_pool_connections=CHECK_CONNECTIONS,
+            attempts_max=1,
+            connect_timeout_seconds=min(CHECK_CONNECT_SECONDS, connect_timeout_seconds),
+            read_timeout_seconds=min(CHECK_READ_SECONDS, read_timeout_seconds),
+        )
+        return cls(client, bucket=bucket, check_client=check_client, clock=clock)
 
-    def check(self) -> None:
-        """HEAD; if refused, LIST one key, because only an answer with a body names the reason."""
+    def check(self, prefix: str = "") -> None:
+        """LIST one key: the answer has a body, which names the reason; a policy may allow it below a prefix only, and
+        refuse HEAD."""
         with self._translated(f"bucket {self._bucket}"):
             try:
-                self._client.head_bucket(Bucket=self._bucket)
+                self._check_client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=1)
             except aws.ClientError as error:
                 if status(error) == 404:
                     raise bucket_missing(f"bucket {self._bucket}", self._place) from error
-                if status(error) in {400, 401, 403}:
-                    self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1)
                 raise
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:

@@ -78,7 +78,7 @@ class FakeStore:
 
     # --- the protocol ---------------------------------------------------------------------------------------
 
-    def check(self) -> None:
+    def check(self, prefix: str = "") -> None:  # noqa: ARG002 -- the protocol's signature
         self.ask("check", "")
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:

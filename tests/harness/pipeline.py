@@ -80,7 +80,11 @@ class ByHand:
             monotonic=monotonic,
             threads=InlineThreads(),
         )
-        self._loops: list[Loop] = [*self._worker.loops, UpkeepLoop(upkeep, stop=stop)]
+        self._loops: list[Loop] = [
+            *self._worker.loops,
+            *self._worker.look_loops,
+            UpkeepLoop(upkeep, stop=stop),
+        ]
 
     def steps(self, *, archiving: bool) -> list[Callable[[], None]]:
         """Every loop's step, guarded as the loops guard it; two of the archive's, which takes four tasks at a time."""

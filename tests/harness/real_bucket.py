@@ -32,9 +32,9 @@ class RealBucket(FakeStore):
             raise error
         return done
 
-    def check(self) -> None:
+    def check(self, prefix: str = "") -> None:
         self.ask("check", "")
-        self._store.check()
+        self._store.check(prefix)
 
     def head(self, key: str) -> StoredObject | None:
         self.ask("head", key)

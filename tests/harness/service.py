@@ -132,7 +132,7 @@ class Service:
         self.keeper, self.verifier, self.archiver = stages.keeper, stages.verifier, stages.archiver
         self.list_matcher = stages.list_matcher
         self.failure_handler = stages.failure_handler
-        self._hosts = stages.hosts
+        self._hosts, self._outages = stages.hosts, stages.outages
         self.sweeps = SweepLoop(
             sweeper=stages.sweeper,
             families=(FAMILY,),
@@ -140,6 +140,7 @@ class Service:
             interval_seconds=SWEEP_SECONDS,
             stop=Patient(),
             on_swept=lambda _family: self._lift(Stage.VERIFY, Stage.SWEEP),
+            outages=stages.outages,
             monotonic=self._seconds,
         )
         self.upkeep = Upkeep(
@@ -237,6 +238,7 @@ class Service:
         return bool(leases)
 
     def _lift(self, *stages: Stage) -> None:
+        self._outages.at(stages[0]).worked()
         if self.ledger.holds.release(account=ACCOUNT, stages=stages, family=FAMILY) and Stage.SWEEP in stages:
             self.sweeps.resume()
 

@@ -86,7 +86,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     ),
     "reservation.resize": _BOOKED,
     "reservation.in_place": "memory that it has already; nothing outside is asked",
-    "store.check": "nothing in the pipeline calls it",
+    "spool.check": "of looks at the machine, which warn: engine/test_looks says how it goes wrong",
     "store.presigned": "asks nobody",
     "store.walk": "what `list` is made of",
     "store.digest": "what `put` is made of: how it fails there, store/test_s3 says",
@@ -114,11 +114,11 @@ READS = frozenset(
         "ledger.claims": "any_due assets pending",
         "ledger.records": "known_states",
         "ledger.folder_work": "assets",
-        "ledger.holds": "is_held any are_disprovable",
+        "ledger.holds": "is_held is_stopped any are_disprovable",
         "ledger.sweeps": "memory",
         "ledger.availability": "unavailable",
         "client": "query list_page collection",
-        "store": "head list read",
+        "store": "check head list read",
     }.items()
     for name in names.split()
 )

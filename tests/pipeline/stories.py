@@ -53,6 +53,19 @@ def bucket_is_missing(pipeline: Pipeline) -> None:
     pipeline.errand(tell_later)
 
 
+def store_fails_once(pipeline: Pipeline) -> None:
+    """One failure may be the task's own; the handler looks for a hold that says otherwise."""
+    pipeline.mishaps.plan.append(Mishap("store.put", 1, happens=False, error=StoreUnreachable("simulated")))
+    pipeline.tell(pipeline.task())
+
+
+def store_is_down_at_start(pipeline: Pipeline) -> None:
+    """The first look holds the archive stage, and the next one lets it go on. A hold that outlives both is ended by the
+    task's own probe."""
+    pipeline.mishaps.plan.append(Mishap("store.check", 1, happens=False, error=StoreUnreachable("simulated")))
+    pipeline.tell(pipeline.task())
+
+
 def keys_are_refused(pipeline: Pipeline) -> None:
     """The sweep holds; the first question that is answered lets it go on."""
     pipeline.sim.fault("list", faults.ErrorCode(401, 1002), times=1)
@@ -205,6 +218,9 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.outcomes.hold": bucket_is_missing,
     "ledger.holds.release": bucket_is_missing,
     "ledger.holds.set": keys_are_refused,
+    "ledger.holds.is_stopped": store_fails_once,
+    "ledger.holds.set_by_look": store_is_down_at_start,
+    "ledger.holds.release_by_look": store_is_down_at_start,
     "ledger.outcomes.bury": an_operator_digs_up,
     "ledger.registrations.retry": an_operator_digs_up,
     "ledger.outcomes.not_found": a_forged_id,

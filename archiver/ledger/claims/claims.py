@@ -17,7 +17,6 @@ from archiver.ledger.claims.leasing import (
     NOW,
     QUEUE,
     SLOTS,
-    STAGE_QUEUES,
     TAKEOVER_MS,
     Request,
     free,
@@ -169,7 +168,7 @@ class Claims(Part):
             if any(is_whole(hold) for hold in holds):
                 return []
             held = [hold["family"] for hold in holds]
-            queues = STAGE_QUEUES[Stage.VERIFY]
+            queues = schema.STAGE_QUEUES[Stage.VERIFY]
             for queue in reversed(queues) if unconfirmed_share(1, offset=offset) else queues:
                 request = Request(queue, account, now=now, due_before=due_before)
                 waiting = longest_due(connection, request, held)
@@ -186,7 +185,7 @@ class Claims(Part):
             held = connection.execute(WHOLE_HOLD, {"stage": stage, "of_account": account}).first()
             if held is not None and held.probe_at > now:
                 return False
-            for queue in STAGE_QUEUES[stage]:
+            for queue in schema.STAGE_QUEUES[stage]:
                 parameters = {"of_queue": queue, "of_account": account, "now": now}
                 if connection.execute(_ANY_DUE, parameters).first() is not None:
                     return True

@@ -18,11 +18,6 @@ TAKEOVER_SECONDS = 5
 may still be on its way."""
 TAKEOVER_MS = TAKEOVER_SECONDS * 1000
 
-STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
-    Stage.VERIFY: (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED),
-    Stage.ARCHIVE: (schema.QUEUE_ARCHIVE,),
-}
-
 # --- statements ---------------------------------------------------------------------------------------------------
 # Made once: to build them for each task took 2.2 of the 3.7 ms of processor time that the ledger needed per task. Only
 # conditions for holds and hosts are added at run time.

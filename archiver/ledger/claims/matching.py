@@ -7,7 +7,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.base import ColumnCollection
 
-from archiver.ledger.claims.leasing import STAGE_QUEUES
 from archiver.ledger.claims.probes import asked_family
 from archiver.ledger.tables import schema
 from archiver.model import Stage
@@ -42,7 +41,7 @@ def pending(connection: sa.Connection, *, account: str, rows_max: int, now: int)
     counts: dict[str | None, int] = {}
     families: dict[str, set[str | None]] = {}
     individually = 0
-    for queue in STAGE_QUEUES[Stage.VERIFY]:
+    for queue in schema.STAGE_QUEUES[Stage.VERIFY]:
         due = (
             sa.select(asked_family().label("family"))
             .where(table.c.queue == queue, table.c.due_at <= now)
@@ -71,7 +70,7 @@ def query_individually(
     unseen = (
         sa.select(table.c.id)
         .where(
-            table.c.queue.in_(STAGE_QUEUES[Stage.VERIFY]),
+            table.c.queue.in_(schema.STAGE_QUEUES[Stage.VERIFY]),
             table.c.account == account,
             asked_family().is_(None) if family is None else asked_family() == family,
             table.c.due_at <= due_before,

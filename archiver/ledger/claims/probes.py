@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, backoff_ms
 from archiver.ledger.claims.lanes import group_names
-from archiver.ledger.claims.leasing import ACCOUNT, QUEUE, STAGE_QUEUES, free, leasing, run_claim
+from archiver.ledger.claims.leasing import ACCOUNT, QUEUE, free, leasing, run_claim
 from archiver.ledger.holds import PROBE_FIRST_SECONDS
 from archiver.ledger.tables import groups, schema
 from archiver.model import Lease, Stage
@@ -77,7 +77,7 @@ def _probe_of(connection: sa.Connection, hold: Mapping[Any, Any], *, now: int) -
     """
     turn = _TURNS[hold["probes"] % len(_TURNS)]
     rows: list[Any] = []
-    for queue in STAGE_QUEUES[Stage(hold["stage"])]:
+    for queue in schema.STAGE_QUEUES[Stage(hold["stage"])]:
         if queue != schema.QUEUE_UNCONFIRMED:
             rows += _of_groups(connection, hold, queue=queue, turn=turn)
         elif not hold["host"] and (not rows or not hold["family"]) and _may_be_unconfirmed(hold, now=now):

@@ -1,9 +1,11 @@
 """From a ledger's URL to its database: the only place that knows which URLs mean which."""
 
+import os
 import pathlib
 
+from archiver.ledger.databases.errors import LedgerUnusable
 from archiver.ledger.databases.file import file_of, open_file
-from archiver.ledger.databases.mounts import outlives_container
+from archiver.ledger.databases.mounts import network_kind_of, outlives_container
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.databases.sqlite import SqliteDatabase
 
@@ -20,3 +22,25 @@ def perishable_file(url: str) -> pathlib.Path | None:
     """The ledger's file, if it would vanish with the container that this process runs in."""
     path = file_of(url)
     return None if outlives_container(path) else path
+
+
+def network_file_system(url: str) -> str | None:
+    """The kind of file system that the ledger's file is on, if another machine, or a program, provides it."""
+    return network_kind_of(file_of(url))
+
+
+def require_usable(url: str) -> pathlib.Path:
+    """The ledger's absolute path, if a daemon could use it or make it; creates nothing. Raises LedgerUnusable."""
+    path = file_of(url).absolute()
+    if path.exists():
+        return open_file(url, create=False).absolute()
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise LedgerUnusable(
+            f"the folder {path.parent} of the ledger does not exist or cannot be written (KLING_LEDGER_URL)"
+        )
+    return path
+
+
+def absolute_file(url: str) -> pathlib.Path:
+    """Where the ledger's file is, or will be."""
+    return file_of(url).absolute()

@@ -7,15 +7,22 @@ Times are Unix ms. Nothing waits in memory: `queue` says which stage works on a 
 does not slow the scans of the other queues.
 """
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
-from archiver.model import State
+from archiver.model import Stage, State
 
 QUEUE_VERIFY = "verify"
 """Confirmed tasks that must be queried again: running and buried ones."""
 QUEUE_UNCONFIRMED = "inquire"
 """Unconfirmed ids: only a callback or a registration has named them."""
 QUEUE_ARCHIVE = "archive"
+STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
+    Stage.VERIFY: (QUEUE_VERIFY, QUEUE_UNCONFIRMED),
+    Stage.ARCHIVE: (QUEUE_ARCHIVE,),
+}
+"""Where a stage's tasks wait. The sweep has none."""
 
 metadata = sa.MetaData()
 
@@ -292,6 +299,9 @@ holds = sa.Table(
     sa.Column("probe_at", sa.BigInteger, nullable=False),
     sa.Column("probes", sa.Integer, nullable=False, server_default="0", comment="in a row, without success"),
     sa.Column("probed_at", sa.BigInteger, comment="when the last probe began"),
+    sa.Column(
+        "seen_by_look", sa.Boolean, nullable=False, server_default=sa.false(), comment="a look may end it"
+    ),
     sa.UniqueConstraint("account", "stage", "family", "host", name="holds_identity"),
 )
 

@@ -659,7 +659,7 @@ def test_when_a_list_is_let_in_again_the_others_do_not_wait_for_their_probe(
 
 def test_a_question_that_is_answered_ends_no_hold_that_a_list_has_set(engine: Engine) -> None:
     stages, woken = engine.stages, list[Stage]()
-    holds = HoldRelease(engine.ledger, account=ACCOUNT, wake=woken.append)
+    holds = HoldRelease(engine.ledger, stages.outages, account=ACCOUNT, wake=woken.append)
     for stage in (Stage.VERIFY, Stage.SWEEP):
         engine.ledger.holds.set(ApiCredentialsRefused("no"), account=ACCOUNT, stage=stage)
     task_id = engine.sim.create_task(status="succeed")

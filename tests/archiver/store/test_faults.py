@@ -167,8 +167,8 @@ class Bucket(FakeStore):
         super().__init__()
         self._store = store
 
-    def check(self) -> None:
-        self._store.check()
+    def check(self, prefix: str = "") -> None:
+        self._store.check(prefix)
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:
         return self._store.put(upload, look_first=look_first)

@@ -1,0 +1,118 @@
+"""What a look does: the cheapest question that shows whether work could go on. It writes nothing outside.
+
+Each look returns, or raises the `Failure` that work would meet.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+from archiver.failures import (
+    ApiForbidden,
+    ApiNotReached,
+    ApiRateLimited,
+    ApiRefusedWithoutCode,
+    Disposition,
+    Failure,
+    NotOffered,
+    Outside,
+    TaskNotFound,
+    TaskNotShown,
+)
+from archiver.families import FAMILIES, TASKS, collection_of
+from archiver.kling.client import KlingClient
+from archiver.kling.limiter import Priority
+from archiver.kling.new_standard_calls import ask_window
+from archiver.ledger import unix_ms
+from archiver.model import DAY_MS
+from archiver.store import Store
+
+PAGE_ROWS = 1
+NO_TASK_ID = "0"
+"""An id that no task has: the API says so, a gateway that knows nothing of Kling does not."""
+
+
+class Look(Protocol):
+    """One look. `outside` is what it looks at."""
+
+    @property
+    def outside(self) -> Outside: ...
+
+    def look(self) -> None:
+        """Raises Failure, and Stopped."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ApiLook:
+    """One list page of one row, with the account's own keys and within its query rate."""
+
+    client: KlingClient
+    families: tuple[str, ...]
+    """Those of the settings."""
+    now: Callable[[], int] = unix_ms
+    outside: Outside = Outside.API
+
+    def look(self) -> None:
+        family = self._family()
+        if family is None and self.client.has_api_key:
+            self._look_at_tasks()
+            return
+        family = family or next(iter(FAMILIES))
+        try:
+            self.client.list_page(family, page=1, size=PAGE_ROWS, priority=Priority.VERIFY)
+        except (ApiForbidden, ApiRateLimited):
+            return  # it answers; a family's right is for its own sweep to find out
+        except ApiNotReached:
+            raise
+        except Failure as error:
+            if error.disposition is Disposition.HOLD:
+                raise
+            self._look_at_task(family, error)
+
+    def _family(self) -> str | None:
+        """One whose list every account may read; None where only the new standard is configured."""
+        own_paths = [family for family in self.families if collection_of(family) is None]
+        known = [family for family in own_paths if family in FAMILIES]
+        return next(iter([*known, *own_paths]), None)
+
+    def _look_at_task(self, family: str, error: Failure) -> None:
+        """Gateways may serve queries for one task only; lists that fail alone are the sweep's to say. What knows
+        neither is no API of Kling's."""
+        try:
+            self.client.query(family, NO_TASK_ID, priority=Priority.VERIFY)
+        except (TaskNotFound, ApiForbidden, ApiRateLimited):
+            return
+        except TaskNotShown as not_shown:
+            if self.client.answered_well_at:
+                return
+            if isinstance(error, NotOffered):
+                raise ApiRefusedWithoutCode(f"{error}; {not_shown}") from None
+        except Failure:
+            raise error from None
+        raise error
+
+    def _look_at_tasks(self) -> None:
+        now = self.now()
+        with contextlib.suppress(ApiForbidden, ApiRateLimited, NotOffered):
+            ask_window(
+                self.client,
+                TASKS,
+                start=now - DAY_MS,
+                end=now,
+                cursor="",
+                priority=Priority.VERIFY,
+                rows_max=PAGE_ROWS,
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreLook:
+    """One LIST of one key below the account's prefix: the archive stage needs that right too."""
+
+    store: Store
+    prefix: str
+    outside: Outside = Outside.STORE
+
+    def look(self) -> None:
+        self.store.check(self.prefix)

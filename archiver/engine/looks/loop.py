@@ -1,0 +1,92 @@
+"""Looks, and the holds that they set and end: what has stopped is said although no task has met it yet."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from archiver import log
+from archiver.engine.failure_handling import log_hold
+from archiver.engine.looks.look import Look
+from archiver.engine.looks.outage import STAGES, Outage
+from archiver.engine.looks.pace import Pace
+from archiver.engine.threads import IDLE_SECONDS
+from archiver.failures import Disposition, Failure
+from archiver.ledger import Ledger
+from archiver.metrics import Metrics
+from archiver.model import Stage
+
+
+class LookLoop:
+    """Looks at one thing for one account. `step` belongs to one thread."""
+
+    def __init__(
+        self,
+        look: Look,
+        outage: Outage,
+        *,
+        account: str,
+        ledger: Ledger,
+        metrics: Metrics,
+        wake: threading.Event,
+        wake_stage: Callable[[Stage], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`wake_stage(stage)` is called for each stage that a look lets go on."""
+        self.name = f"{look.outside}-look-loop"
+        self._look = look
+        self._outage = outage
+        self._stages = STAGES[look.outside]
+        self._account = account
+        self._ledger = ledger
+        self._metrics = metrics
+        self._wake = wake
+        self._wake_stage = wake_stage
+        self._pace = Pace(outage, monotonic=monotonic)
+        outage.on_doubt = self._doubt
+
+    def step(self) -> None:
+        """Look if it is time, else wait a little. Raises Stopped."""
+        if not self._pace.is_due():
+            self._wake.wait(IDLE_SECONDS)
+            self._wake.clear()
+            return
+        is_regular = self._pace.begin()
+        try:
+            self._look.look()
+        except Failure as error:
+            self._failed(error, is_regular=is_regular)
+        else:
+            self._succeeded()
+
+    def _doubt(self) -> None:
+        self._pace.doubt()
+        self._wake.set()
+
+    def _succeeded(self) -> None:
+        """The pace is told last: where the ledger is away, the next look comes as soon as after a failure."""
+        self._outage.looked_well()
+        ended = list[tuple[Stage, str]]()
+        if self._ledger.holds.any():
+            ended = self._ledger.holds.release_by_look(account=self._account, stages=self._stages)
+        self._pace.succeeded()
+        for stage, reason in ended:
+            log.get().info("hold.released", account=self._account, stage=stage, reason=reason)
+            self._wake_stage(stage)
+
+    def _failed(self, error: Failure, *, is_regular: bool) -> None:
+        self._pace.failed(error)
+        is_outage = self._outage.failed(error, is_look=True)
+        for stage in self._stages:
+            self._metrics.failures_total.labels(account=self._account, stage=stage, reason=error.reason).inc()
+        if not (is_outage or is_regular or error.disposition is Disposition.HOLD):
+            log.get().warning(
+                "look.failed",
+                account=self._account,
+                outside=self._look.outside,
+                reason=error.reason,
+                message=str(error),
+            )
+            return
+        self._outage.believe()
+        for stage in self._ledger.holds.set_by_look(error, account=self._account, stages=self._stages):
+            log_hold(error, account=self._account, stage=stage)
