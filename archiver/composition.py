@@ -157,7 +157,8 @@ def build_engine(
     accounts = [build_account(account, metrics, stop=stop) for account in settings.accounts]
     clients = {account.name: account.client for account in accounts}
     spool = build_spool(settings)
-    fetcher = Fetcher(policy=EgressPolicy.parse(settings.asset_hosts), spool=spool)
+    policy = EgressPolicy.parse(settings.asset_hosts)
+    fetcher = Fetcher(policy=policy, spool=spool, proxy=settings.proxy)
     machine_loop = MachineLoop(MachineLook(spool, settings.ledger_url), stop=stop)
     clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=unix_ms)
     workers: dict[str, Worker] = {}

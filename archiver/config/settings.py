@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDi
 from archiver.config import accounts, checks, sources, values
 from archiver.config.checks import Need
 from archiver.config.sources import PREFIX, AccountSources, SettingsSources
+from archiver.fetch.proxy import Proxy
 from archiver.model import ACCOUNT_NAME
 
 __all__ = ["EVERYTHING", "SECRET_NAMES", "SETTINGS", "Need", "Setting", "Settings", "SettingsError"]
@@ -267,6 +268,8 @@ class Settings(BaseSettings):
     """A sentence for each that nearly is one."""
     corrected: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """A sentence for each setting that is read otherwise than it was written."""
+    proxy: Annotated[Proxy | None, Field(exclude=True)] = None
+    """Of the environment's own variables, for the CDN; the clients of API and store read them by themselves."""
     several: Annotated[tuple["Settings", ...], Field(exclude=True)] = ()
     """Of each table under `[[accounts]]`. Use `accounts`."""
 
@@ -291,8 +294,14 @@ class Settings(BaseSettings):
                 problems += map(account.problem, found)
             problems += accounts.conflicts(given.accounts)
         problems += checks.shared_tokens(given)
+        proxy: Proxy | None = None
+        if Need.KLING in need:
+            try:
+                proxy = Proxy.from_environment(environ)
+            except ValueError as error:
+                problems.append(str(error))
         try:
-            settings = cls._build(given, several=tuple(several))
+            settings = cls._build(given, several=tuple(several), proxy=proxy)
         except ValidationError as error:
             raise SettingsError([*problems, *_invalid(given, error)]) from None
         if problems:
@@ -318,7 +327,13 @@ class Settings(BaseSettings):
             return [], [*problems, *_invalid(given, error, names=account.given.layers[0].values.keys())]
 
     @classmethod
-    def _build(cls, given: SettingsSources, *, several: tuple["Settings", ...] = ()) -> Self:
+    def _build(
+        cls,
+        given: SettingsSources,
+        *,
+        several: tuple["Settings", ...] = (),
+        proxy: Proxy | None = None,
+    ) -> Self:
         """Raises ValidationError."""
         layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
         own = {
@@ -326,6 +341,7 @@ class Settings(BaseSettings):
             "misspelled": tuple(given.misspelled),
             "corrected": tuple(dict.fromkeys((*checks.corrections(given), *_corrected(several)))),
             "several": several,
+            "proxy": proxy,
         }
         sources = [InitSettingsSource(cls, layer) for layer in (own, *layers)]
         # Instead of the library's own sources, which read `os.environ`. mypy does not know this argument.

@@ -214,7 +214,7 @@ class HostWatch:
 def _hold_of_host(cause: Failure, name: str, host: _Host) -> Failure | None:
     if cause.host_verdict is HostVerdict.DOWN and host.is_down:
         said = f"{name} gave no answer to {DOWN_IN_A_ROW} tasks in a row"
-        return HostDown(f"{said}, the last with: {cause}", host=name)
+        return HostDown(f"{said}, the last with: {cause}", host=name, what_to_do=cause.what_to_do or None)
     if cause.host_verdict is HostVerdict.REFUSES and host.is_refusing:
         said = f"{name} refused {REFUSED_IN_A_ROW} tasks in a row"
         return HostRefusing(f"{said}, the last with: {cause}", host=name)

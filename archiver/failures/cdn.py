@@ -37,8 +37,8 @@ class AssetAddressRefused(UrlRefused):
     host_verdict = HostVerdict.ADDRESS
     what_to_do = (
         "The name of a CDN host leads to an address that is never connected to, such as 198.18.0.0/15, the fake DNS of "
-        "proxies: let this machine resolve the name by real DNS (exclude it from the proxy's fake addresses), or set "
-        "HTTPS_PROXY to a proxy that takes CONNECT. Work resumes when the name has public addresses."
+        "proxy programs: exclude the CDN's names from the fake addresses, or let this machine use a real DNS server. "
+        "Work resumes when the name has public addresses."
     )
 
 
@@ -95,6 +95,17 @@ class FetchFailed(Failure):
 
     reason = "fetch_failed"
     host_verdict = HostVerdict.DOWN
+
+
+class ProxyFailed(FetchFailed):
+    """The proxy of HTTPS_PROXY gives no way to the host."""
+
+    reason = "proxy_failed"
+    what_to_do = (
+        "The proxy that HTTPS_PROXY names gives no way to a CDN host (the message says why): let it CONNECT to the "
+        "domains of KLING_ASSET_HOSTS on port 443, correct HTTPS_PROXY, or name those domains in NO_PROXY. Work "
+        "resumes with the first answer."
+    )
 
 
 class FileUnusable(Failure):

@@ -88,7 +88,7 @@ class PinnedBackend(httpcore2.NetworkBackend):
 
         Raises PolicyRefusal, httpcore2.ConnectError, httpcore2.TimeoutException.
         """
-        addresses = self._vetted_addresses(host, port, timeout)
+        addresses = self.vet(host, port, timeout)
         for untried in range(len(addresses), 0, -1):
             seconds = seconds_of(timeout)
             try:
@@ -106,7 +106,8 @@ class PinnedBackend(httpcore2.NetworkBackend):
                 return BoundedStream(stream)
         raise httpcore2.ConnectError(f"{host} has no address")
 
-    def _vetted_addresses(self, host: str, port: int, timeout: Timeout) -> list[str]:
+    def vet(self, host: str, port: int, timeout: Timeout) -> list[str]:
+        """The host's addresses, each judged. Raises PolicyRefusal, httpcore2.ConnectError, httpcore2.ConnectTimeout."""
         addresses = []
         for answer in self._resolve(host, port, timeout):
             try:

@@ -13,22 +13,35 @@ from collections.abc import Iterator
 
 import httpcore2
 
-from archiver.fetch.connecting import PinnedBackend, Resolver, resolve
+from archiver.fetch.connecting import BoundedStream, PinnedBackend, Resolver, resolve
 from archiver.fetch.connections import HttpExchange, IdleConnections, Peer, SplitStream
 from archiver.fetch.pace import Allowance
+from archiver.fetch.proxy import Proxy
 from archiver.fetch.urls import VettedUrl
 from archiver.version import USER_AGENT
+
+VETTING_SECONDS = 1.0
+"""For the addresses of a host behind a proxy: without DNS for names outside, the proxy is to have most of the time."""
 
 
 class EgressTransport:
     """Sends GET requests for vetted URLs over kept-alive HTTP/1.1 connections. Thread-safe."""
 
-    def __init__(self, *, resolver: Resolver = resolve, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        resolver: Resolver = resolve,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self._context = ssl_context or httpcore2.default_ssl_context()
         self._context.set_alpn_protocols(["http/1.1"])
         self._backends = {
             listed: PinnedBackend(resolver=resolver, private_allowed=listed) for listed in (False, True)
         }
+        self._proxy = proxy
+        # It is the operator's: any address will do, and `resolver` is for hosts of URLs.
+        self._way_to_proxy = PinnedBackend(resolver=resolve, private_allowed=True)
         self._idle = IdleConnections()
 
     @contextlib.contextmanager
@@ -69,10 +82,31 @@ class EgressTransport:
 
     def _connect(self, peer: Peer, connect: Allowance) -> SplitStream:
         origin = peer.origin
-        stream = self._backends[peer.listed].connect_tcp(origin.host, origin.port, timeout=connect)
+        if self._proxy is not None and self._proxy.serves(origin):
+            stream = self._tunnel(self._proxy, peer, connect)
+        else:
+            stream = self._backends[peer.listed].connect_tcp(origin.host, origin.port, timeout=connect)
         if origin.scheme == "https":
             stream = stream.start_tls(self._context, server_hostname=origin.host, timeout=connect)
         return SplitStream(stream)
+
+    def _tunnel(self, proxy: Proxy, peer: Peer, connect: Allowance) -> BoundedStream:
+        """A way through the proxy to a host whose addresses are judged first, where they can be had here."""
+        origin = peer.origin
+        with contextlib.suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
+            self._backends[peer.listed].vet(origin.host, origin.port, connect.within(VETTING_SECONDS))
+        try:
+            stream = self._way_to_proxy.connect_tcp(proxy.origin.host, proxy.origin.port, timeout=connect)
+            if proxy.origin.scheme == "https":
+                stream = stream.start_tls(self._context, server_hostname=proxy.origin.host, timeout=connect)
+        except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+            raise httpcore2.ProxyError(f"the proxy cannot be reached: {str(error)[:200]}") from error
+        try:
+            proxy.open_tunnel(stream, origin, connect)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
 
     def close(self) -> None:
         """No request may be under way."""

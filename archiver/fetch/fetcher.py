@@ -33,6 +33,7 @@ from archiver.failures import (
     FetchTimeout,
     FileUnusable,
     NotMedia,
+    ProxyFailed,
     RedirectRefused,
     SpoolFull,
     TooLarge,
@@ -43,6 +44,7 @@ from archiver.fetch.connections import HttpExchange
 from archiver.fetch.egress import EgressTransport
 from archiver.fetch.heads import HeadRefused
 from archiver.fetch.pace import Allowance
+from archiver.fetch.proxy import Proxy
 from archiver.fetch.spool import Reservation, Spool
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, VettedUrl, redirected
 from archiver.media.identify import Media, identify
@@ -125,12 +127,13 @@ class Fetcher:
         resolver: Resolver = resolve,
         clock: Callable[[], float] = time.monotonic,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._policy = policy
         self._spool = spool
         self._limits = limits or FetchLimits()
         self._clock = clock
-        self._transport = EgressTransport(resolver=resolver, ssl_context=ssl_context)
+        self._transport = EgressTransport(resolver=resolver, ssl_context=ssl_context, proxy=proxy)
 
     def close(self) -> None:
         """Stop the threads first: closing a socket does not wake its reader."""
@@ -260,7 +263,9 @@ def _failures_of(host: str, transfer: Allowance) -> Iterator[None]:
         raise FetchFailed(f"{host} cannot be read: {str(error)[:200]}", host=host) from error
     except HeadRefused as error:
         raise FetchFailed(f"{host} sends {error}", host=host) from error
-    except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, httpcore2.ProxyError) as error:
+    except httpcore2.ProxyError as error:
+        raise ProxyFailed(f"{host} cannot be asked: {str(error)[:250]}", host=host) from error
+    except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol) as error:
         raise FetchFailed(f"{host} does not speak HTTP ({type(error).__name__})", host=host) from error
     except ValueError as error:  # of ssl and the IDNA codec, for names that they refuse
         raise FetchFailed(f"{host} cannot be asked ({type(error).__name__})", host=host) from error

@@ -196,7 +196,7 @@ def test_five_tasks_in_a_row_with_refused_addresses_are_a_hold_about_dns_and_bur
     (hold,) = holds(misled)
     assert hold["reason"] == "asset_address_refused"
     assert "DNS" in hold["what_to_do"]
-    assert "HTTPS_PROXY" in hold["what_to_do"]
+    assert "proxy" in hold["what_to_do"]
     assert "KLING_ASSET_HOSTS" not in hold["what_to_do"]
     for number, task_id in enumerate(tasks[:4]):
         refresh(misled, task_id, _0=f"https://cdn{number}.new.example/0.png?fresh")

@@ -20,6 +20,7 @@ from archiver.failures import (
     HostRefusing,
     NotMedia,
     PartlyDone,
+    ProxyFailed,
     StoreError,
     TooLarge,
     UrlRefused,
@@ -219,3 +220,15 @@ def test_half_of_a_failing_host_s_quarter_is_for_first_tries(watch: HostWatch) -
     assert (watch.first_tries_only(), watch.avoided(), watch.room()) == ({HOST}, set(), 2)
     watch.ended(again[0])
     assert watch.first_tries_only() == set()
+
+
+def test_a_host_that_is_down_for_want_of_a_way_through_the_proxy_tells_about_the_proxy(
+    watch: HostWatch,
+) -> None:
+    for _ in range(DOWN_IN_A_ROW):
+        lease, error = task(), ProxyFailed("the proxy refuses a way", host=HOST)
+        watch.failed(lease, error)
+        judged = watch.judged(lease, error)
+
+    assert isinstance(judged, HostDown)
+    assert "HTTPS_PROXY" in judged.what_to_do
