@@ -304,8 +304,8 @@ class Site:
 
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        """The ledger, opened beside the daemon as a command does."""
-        opened = Ledger.open(self.environment["KLING_LEDGER_URL"], daemon=False)
+        """The ledger, opened beside the daemon as a command does; made where the daemon has not got that far."""
+        opened = Ledger.open(self.environment["KLING_LEDGER_URL"], daemon=False, create=True)
         try:
             yield opened
         finally:
