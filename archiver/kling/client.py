@@ -278,7 +278,8 @@ class KlingClient:
             extensions={"timeout": self._create_timeouts() if is_create else self._timeouts()},
         ) as response:
             received_at = self._now()
-            skew = skew_ms(response.headers.get("date"), sent_at=sent_at, received_at=received_at)
+            date, age = response.headers.get("date"), response.headers.get("age")
+            skew = skew_ms(date, sent_at=sent_at, received_at=received_at, age=age)
             self.answered_at = received_at
             self.undated_answers += 1
             if skew is not None:

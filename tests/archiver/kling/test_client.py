@@ -639,6 +639,22 @@ def test_the_clocks_are_compared_as_far_as_whole_seconds_tell(
     assert client.skew_ms == (expected if expected >= 0 else expected + 999)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "age", "expected"),
+    [(-600, "600", 0), (-86_400, "86400", 0), (-900, "600", -300_000), (0, "0", 0), (-600, "", -600_000)]
+    + [(-600, age, -600_000) for age in ("-600", "ten minutes", "9" * 10, "9" * 5000)],
+)
+def test_an_answer_from_a_cache_tells_the_time_that_it_was_made_at_and_its_age(
+    api: Api, clients: Clients, seconds: int, age: str, expected: int
+) -> None:
+    headers = {"Date": email.utils.formatdate(NOW + seconds, usegmt=True), "Age": age}
+    api.says(Reply(envelope(row()), headers=headers))
+    client = clients()
+    query(client)
+
+    assert client.skew_ms == (expected if expected >= 0 else expected + 999)
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Mon, 99 Foo 99999 99:99:99 GMT", "9" * 5000])
 def test_a_date_that_is_none_is_ignored(api: Api, clients: Clients, date: str) -> None:
     api.says(Reply(envelope(row()), headers={"Date": date}))
