@@ -3,7 +3,7 @@
     commands      `kling-archiver`: what an operator types, one file a command
     composition   settings → `Engine`, for both entry points
     config        the settings; the entry points, commands and composition read them
-    engine        runs the stages: loops, slots, host watch, failure handling, upkeep every 5 s, gauges of /metrics
+    engine        runs the stages: loops, slots, host watch, failure handling, looks, upkeep every 5 s, gauges
     archive       a succeeded task → its files in the bucket, then its manifest
     sweep         task lists → the tasks that no callback named
     verify        a task id from a callback or a registration → the API's answer about it

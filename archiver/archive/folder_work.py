@@ -57,6 +57,8 @@ class FolderWorker:
     metrics: Metrics
     now: Callable[[], int]
     random: Callable[[], float]
+    on_failure: Callable[[Exception], object] = lambda _error: None
+    """Told of each failure: the store may be down."""
 
     def work_once(self) -> bool:
         """Claim one piece of work and do it; False where none is due. Raises LedgerUnavailable."""
@@ -75,6 +77,7 @@ class FolderWorker:
         except LedgerUnavailable:
             raise  # the lease's end brings it back
         except Exception as error:  # noqa: BLE001 -- any failure is retried; logged with its traceback
+            self.on_failure(error)
             self.ledger.folder_work.retry(lease, error, due_at=self._retry_at(lease, error))
             self._log_retry(lease, error)
         finally:

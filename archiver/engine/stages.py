@@ -187,6 +187,7 @@ def build_stages(
             metrics=metrics,
             now=clock.now_ms,
             random=clock.random,
+            on_failure=outages.note,
         ),
         sweeper=build_sweeper(
             account, ledger=ledger, metrics=metrics, clock=clock, availability=availability

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Generator, Iterator
 
 from archiver import log
-from archiver.failures import Failure, ListTooLong, Stopped
+from archiver.failures import Disposition, Failure, ListTooLong, Stopped
 from archiver.families import collection_of
 from archiver.kling.client import KlingClient
 from archiver.kling.listing import PAGES_MAX, Listing
@@ -223,8 +223,10 @@ class Sweeper:
         return counts
 
     def note_failure(self, family: str, error: Failure) -> bool:
-        """Count and log a failed sweep. False, and neither, where the API turns out not to offer it."""
-        if self.availability.refused(family, error):
+        """Count and log a failed sweep. False, and neither, where the API turns out not to offer it: an outage does not
+        tell."""
+        is_outage = error.outside is not None and error.disposition is Disposition.HOLD
+        if not is_outage and self.availability.refused(family, error):
             return False
         self.metrics.failures_total.labels(account=self.account, stage=Stage.SWEEP, reason=error.reason).inc()
         log.get().warning(

@@ -11,6 +11,7 @@ from archiver.engine.looks.look import ApiLook, Look, StoreLook
 from archiver.engine.looks.loop import LookLoop
 from archiver.engine.looks.machine import LOOK_SECONDS, MachineLook, MachineLoop
 from archiver.engine.looks.outage import Outages
+from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import ApiTimeout, Failure, Outside, StoreError, StoreUnreachable
 from archiver.fetch.spool import Space, Spool
 from archiver.kling.client import KlingClient
@@ -499,6 +500,63 @@ def test_a_hold_that_only_tasks_have_met_goes_with_the_last_of_them(engine: Engi
 
     assert [hold.stage for hold in holds.drop_idle()] == [Stage.ARCHIVE]
     assert [hold.stage for hold in holds.all()] == [Stage.VERIFY]
+
+
+def sweeps_of(engine: Engine) -> SweepLoop:
+    return SweepLoop(
+        sweeper=engine.stages.sweeper,
+        families=(FAMILY, "images/editing/expand", "images/omni-image"),
+        ledger=engine.ledger,
+        interval_seconds=300,
+        stop=Unwaiting(),
+        on_swept=lambda _family: None,
+        outages=engine.stages.outages,
+        monotonic=engine.clock.monotonic,
+    )
+
+
+def test_lists_that_fail_alone_are_a_hold_of_the_sweep_alone(engine: Engine) -> None:
+    sweeps = sweeps_of(engine)
+    engine.sim.fault("list", faults.server_error())
+    right_look(engine.sim).look()
+
+    sweeps.step()
+
+    assert [(hold.stage, hold.reason) for hold in engine.ledger.holds.all()] == [
+        (Stage.SWEEP, "api_server_error")
+    ]
+
+
+def test_lists_that_a_gateway_does_not_offer_are_no_hold(engine: Engine) -> None:
+    sweeps = sweeps_of(engine)
+    engine.sim.fault("list", faults.Html(200))
+    for _ in range(10):
+        sweeps.step()
+        engine.clock.advance(seconds=60)
+
+    assert engine.ledger.holds.all() == ()
+
+
+def test_an_outage_that_answers_with_pages_does_not_make_lists_unavailable(engine: Engine) -> None:
+    for endpoint_name in ("list", "query"):
+        engine.sim.fault(endpoint_name, faults.Html(200))
+    sweeps, families = sweeps_of(engine), (FAMILY, "images/editing/expand", "images/omni-image")
+    engine.ledger.holds.set_by_look(
+        ApiTimeout("no answer"), account=ACCOUNT, stages=[Stage.VERIFY, Stage.SWEEP]
+    )
+    for _ in range(30):
+        sweeps.step()
+        engine.clock.advance(seconds=60)
+    engine.sim.clear_faults()
+
+    assert not any(engine.stages.sweeper.is_unavailable(family) for family in families)
+
+
+def test_a_store_that_fails_at_an_amendment_is_looked_at(engine: Engine) -> None:
+    outage = engine.stages.outages.of(Outside.STORE)
+    engine.stages.folder_worker.on_failure(StoreUnreachable("no connection"))
+
+    assert outage.is_doubtful
 
 
 # --- the machine ----------------------------------------------------------------------------------------------------

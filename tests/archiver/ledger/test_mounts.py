@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from archiver.ledger.databases.mounts import outlives_container
+from archiver.ledger.databases.mounts import network_kind_of, outlives_container
 
 CONTAINER = """\
 overlay / overlay rw,relatime,lowerdir=/a:/b 0 0
@@ -41,3 +41,28 @@ def test_what_lies_in_the_containers_own_layer_goes_with_it(
 
 def test_where_nobody_can_tell_there_is_nothing_to_warn_of(tmp_path: pathlib.Path) -> None:
     assert outlives_container(tmp_path / "ledger.db", mounts=tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_network"),
+    [
+        *(
+            (kind, True)
+            for kind in ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse", "fuseblk", "fuse.sshfs")
+        ),
+        *(
+            (kind, False)
+            for kind in ("ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuse.fuse-overlayfs")
+        ),
+    ],
+)
+def test_a_file_system_that_another_machine_or_a_program_provides_is_told_from_a_disk(
+    tmp_path: pathlib.Path, kind: str, *, is_network: bool
+) -> None:
+    table = tmp_path / "mounts"
+    table.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/share /data {kind} rw 0 0\n")
+
+    found = network_kind_of(pathlib.Path("/data/ledger/kling-ledger.db"), mounts=table)
+
+    assert found == (kind if is_network else None)
+    assert network_kind_of(pathlib.Path("/other/kling-ledger.db"), mounts=table) is None
