@@ -244,7 +244,16 @@ def test_the_check_fails_two_minutes_after_the_daemons_last_sign_of_life(healthy
     assert worker["since"] == rfc3339(NOW)
 
 
+def test_a_ledger_that_another_process_writes_is_no_closed_door_while_the_daemon_beats(
+    healthy: CommandLine,
+) -> None:
+    healthy.now = NOW + MINUTE_MS // 2 - 1
+    with healthy.ledger() as ledger, ledger.database.write():
+        assert healthy.run("status", "--check").exit_code == 0
+
+
 def test_the_check_says_that_callbacks_cannot_be_committed(healthy: CommandLine) -> None:
+    healthy.now = NOW + MINUTE_MS // 2
     with healthy.ledger() as ledger, ledger.database.write():
         result = healthy.run("status", "--check", "--json")
 
