@@ -23,6 +23,7 @@ from archiver.archive.manifest import Manifest, MissingFile
 from archiver.archive.transfer import Transfer
 from archiver.failures import (
     HOLD_PROBE_SECONDS,
+    RETRY_SECONDS_MAX,
     Failure,
     Hold,
     LeaseLost,
@@ -204,7 +205,10 @@ class FolderWorker:
         decision = decide(
             error, attempt=lease.attempt, now=self.now(), deadline=lease.deadline_at, rand=self.random()
         )
-        return self.now() + HOLD_PROBE_SECONDS * 1000 if isinstance(decision, Hold) else decision.due_at
+        if not isinstance(decision, Hold):
+            return decision.due_at
+        is_probed = isinstance(error, Failure) and error.is_probed
+        return self.now() + int(HOLD_PROBE_SECONDS if is_probed else RETRY_SECONDS_MAX) * 1000
 
     def _log_amended(self, lease: Lease, key: str, brought: Sequence[StoredAsset]) -> None:
         family = lease.family or ""

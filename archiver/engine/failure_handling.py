@@ -65,11 +65,7 @@ class FailureHandler:
 
     def _hold_in_outage(self, lease: Lease, cause: Exception) -> None:
         """Make it a hold where others like it have failed, or are held already."""
-        if (
-            not isinstance(cause, Failure)
-            or cause.outside is None
-            or cause.disposition is not Disposition.RETRY
-        ):
+        if not isinstance(cause, Failure) or cause.outside is None or cause.disposition is Disposition.HOLD:
             return
         is_outage = self.outages.of(cause.outside).failed(cause, task_id=lease.task_id)
         if is_outage or self.ledger.holds.is_stopped(account=lease.account, stage=lease.stage):
