@@ -15,6 +15,8 @@ _START, _END, _SCAN, _TABLES_HUFFMAN, _TABLES_QUANTIZATION = 0xD8, 0xD9, 0xDA, 0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN_SEQUENTIAL, _HUFFMAN_PROGRESSIVE = frozenset({0xC0, 0xC1}), frozenset({0xC2})
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_READS_A_SCAN = 10
+"""What checking its header costs."""
 _COMPONENTS_MAX = 4
 _TABLES_MAX = 8
 """In one segment: two classes of four."""
@@ -199,6 +201,7 @@ def _flaws(reader: FileReader, picture: _Picture) -> Iterator[str]:
         start = offset
         if marker == _SCAN:
             offset, following = _next_marker(reader, offset)
+            reader.spend(_READS_A_SCAN)
             yield from picture.flaws_of_scan(content, max(offset - 2 - start, 0))
         else:
             yield from picture.flaws_of(marker or 0, content)

@@ -18,7 +18,7 @@ _TAGS_MAX = 16
 _CHAIN = 4
 """So many frames must follow each other where junk stands in front: eleven bits of sync are weak evidence."""
 _CANDIDATES_MAX = 200
-_FREE_BYTES_MAX = 8192
+_FREE_BYTES_MIN, _FREE_BYTES_MAX = 20, 8192
 
 _ID3 = re.compile(rb"ID3[\x02-\x04].{2}[\0-\x7f]{4}", re.DOTALL)
 _SYNC = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
@@ -115,7 +115,7 @@ def _free_bytes(reader: FileReader, offset: int) -> int:
     ):
         return 0
     data = reader.read(offset, _FREE_BYTES_MAX)
-    at = 3
+    at = _FREE_BYTES_MIN
     while (at := data.find(header[:2], at + 1)) > 0:
         reader.spend(1)
         if at + 2 < len(data) and data[at + 2] & 0xFD == header[2] & 0xFD:
@@ -146,12 +146,15 @@ def _search(reader: FileReader, start: int, count: int) -> _Start | None:
     candidates = 0
     while start < end:
         data = reader.read(start, min(WINDOW_BYTES // 2, end - start + 1))
+        if not data:
+            break
         for sync in _SYNC.finditer(data):
             candidates += 1
             if candidates > _CANDIDATES_MAX:
                 return None
             if found := _chain(reader, start + sync.start(), count=_CHAIN):
                 return found
+        # A header may straddle two pieces: read the last byte again.
         start += max(len(data) - 1, 1)
     return None
 
@@ -164,7 +167,8 @@ def is_mp3(reader: FileReader) -> bool:
 
 
 def _declared_frames(reader: FileReader, start: _Start) -> int:
-    """By the first frame, which has no sound then; 0 if it does not say."""
+    """By the first frame, which has no sound then, and but which some writers count in;
+    0 if it does not say."""
     head = reader.read(start.offset, 192)
     at = max(head.find(b"Info", 4, 48), head.find(b"Xing", 4, 48))
     if at < 0 or at + 12 > len(head) or not head[at + 7] & 1:
@@ -188,8 +192,8 @@ def _read_shape(reader: FileReader) -> Shape:
     declared = _declared_frames(reader, start)
     if offset > reader.size:
         return Shape("its last frame or tag is cut")
-    if declared and frames - 1 < declared:
-        return Shape(f"{frames - 1} frames of {declared}")
+    if frames - bool(foreign) < declared:
+        return Shape(f"{frames} frames of {declared}")
     if foreign > FOREIGN_BYTES_MAX and not (declared and start.is_sure):
         return Shape(f"{foreign} bytes are no sound")
     return Shape(None)

@@ -70,12 +70,12 @@ class FileReader:
             offset += len(piece)
 
     def has(self, wanted: bytes, offset: int, count: int) -> bool:
-        """Whether `wanted` stands somewhere in these bytes. Costs 0.1 ns a byte."""
+        """Whether `wanted` stands somewhere in these bytes. Costs 0.2 ns a byte."""
         tail = b""
         for piece in self.pieces(offset, count):
-            if wanted in tail + piece:
+            if wanted in piece or wanted in tail + piece[: len(wanted)]:
                 return True
-            tail = piece[-len(wanted) + 1 :]
+            tail = piece[-len(wanted) :]
         return False
 
     def table(self, offset: int, count: int, *, bytes_each: int) -> Iterator[int]:

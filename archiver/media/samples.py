@@ -2,7 +2,8 @@
 a chunk) and stco (where each chunk starts).
 
 The tables are read in windows of 64 KiB side by side, so a film of 2 GiB costs as much memory as a short one. Every
-sample must lie in the file. A few are looked at, since a file whose end is missing is often filled up with zeros.
+sample must lie in the file. Some are looked at, since what is missing of a file is often zeros: their first bytes, and
+all of H.264 and HEVC.
 """
 
 import itertools
@@ -12,7 +13,9 @@ from archiver.media.boxes import Box, below, inside
 from archiver.media.reader import FileReader
 
 GLANCES_MAX = 2048
-"""Samples looked at in one track, evenly spread. A film of 50 MB takes 5 ms, beside 180 for its digests."""
+"""Samples looked at in one track, evenly spread."""
+SCAN_BYTES_MAX = 64 * 1024 * 1024
+"""Of H.264 and HEVC read through for holes. A film of 50 MB takes 20 ms, beside 95 for its digests."""
 _BLOCK = 4096
 _ZEROS = 16
 _SAMPLE_BYTES_MIN = 4
@@ -21,7 +24,8 @@ _COMPRESSED = frozenset(
 )
 """No sample of these begins with 16 zeros. Samples of PCM, text and time codes may be all zeros."""
 _NAL = frozenset(b"avc1 avc2 avc3 avc4 hvc1 hev1 dvh1 dvhe dvav dva1".split())
-"""Nor does one of these end so: the last byte of a NAL unit is not 0."""
+"""Nor have these three zeros anywhere but in the lengths of their parts, and encoders pad to 64 bytes at most."""
+_NAL_ZEROS = 64
 _CONFIGURATIONS = {
     b"avc1": b"avcC",
     b"avc3": b"avcC",
@@ -74,6 +78,7 @@ class Track:
         self.codec = self._describe()
         self._every = max((self.count + GLANCES_MAX - 1) // GLANCES_MAX, 1)
         self._seen = 0
+        self._scan_bytes_left = SCAN_BYTES_MAX
 
     def _describe(self) -> bytes:
         box = self._boxes.get(b"stsd")
@@ -147,8 +152,8 @@ class Track:
             start, size = starts[index], block[index]
             if size >= _SAMPLE_BYTES_MIN and not any(self._reader.glance(start, min(size, _ZEROS))):
                 yield f"zeros in place of a sample at byte {start}"
-            if self.codec in _NAL and size >= 2 * _ZEROS:
-                end = start + size
-                if not any(self._reader.glance(end - _ZEROS, _ZEROS)):
-                    yield f"zeros in place of a sample's end at byte {end}"
+            if self.codec in _NAL and self._scan_bytes_left >= size:
+                self._scan_bytes_left -= size
+                if self._reader.has(bytes(_NAL_ZEROS), start, size):
+                    yield f"zeros in the sample at byte {start}"
         self._seen += len(block)

@@ -13,6 +13,13 @@ MAGIC = b"\x1a\x45\xdf\xa3"
 _DOCTYPE, _SEGMENT = 0x4282, 0x18538067
 _TRACKS, _TRACK, _VIDEO, _WIDTH, _HEIGHT = 0x1654AE6B, 0xAE, 0xE0, 0xB0, 0xBA
 _CLUSTER, _GROUP, _BLOCK, _SIMPLE_BLOCK = 0x1F43B675, 0xA0, 0xA1, 0xA3
+_KNOWN = frozenset((
+    0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1F43B675, 0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF,
+    0xE7, 0x5854, 0x58D7, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF,
+    0xA1, 0xA2, 0x75A1, 0xA6, 0xEE, 0xA5, 0x9B, 0xFA, 0xFB, 0xFD, 0xA4, 0x75A2, 0x8E, 0xE8, 0xCC, 0xCD, 0xCB, 0xCE,
+    0xCF, 0xC8, 0xC9, 0xCA,
+))  # fmt: skip
+"""All elements of segments, clusters and block groups."""
 _BLOCK_HEADER_BYTES = 4
 _PADDING_BYTES_MAX = 64
 _EMPTY_BYTES = 16
@@ -99,6 +106,8 @@ def _flaws(reader: FileReader, start: int, segment_end: int | None) -> Iterator[
             if segment_end is not None or len(padding) > _PADDING_BYTES_MAX or any(padding):
                 yield f"no element at byte {start}"
             break
+        if element.id not in _KNOWN:
+            yield f"no element at byte {start}"
         if (element.end or 0) > reader.size:
             yield f"the element at byte {start} is cut"
         if element.id in (_SIMPLE_BLOCK, _BLOCK):

@@ -9,11 +9,11 @@ def chunk(kind: bytes, content: bytes = b"") -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(width: int = 3, height: int = 2) -> bytes:
-    """Without its pixels where they are many."""
+def png(width: int = 3, height: int = 2, *, pixels: bytes = b"") -> bytes:
+    """Without its pixels where they are many, unless they are given."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     rows = bytes((1 + 3 * width) * height) if width * height < 1_000_000 else b""
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND")
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels or zlib.compress(rows)) + chunk(b"IEND")
 
 
 def segment(marker: int, content: bytes) -> bytes:
@@ -113,8 +113,10 @@ def full_box(kind: bytes, *content: bytes, version: int = 0) -> bytes:
 PAYLOAD = b"\x12" * 40
 
 
-def still(major: bytes, *compatible: bytes, width: int = 3, height: int = 2, codec: bytes = b"") -> bytes:
-    """One coded item, after a thumbnail's size and before an alpha plane's."""
+def still(
+    major: bytes, *compatible: bytes, width: int = 3, height: int = 2, codec: bytes = b"", places: bytes = b""
+) -> bytes:
+    """One coded item, after a thumbnail's size and before an alpha plane's. `places` in the stead of its own."""
     codec = codec or (b"av01" if major == b"avif" else b"hvc1")
 
     def ispe(width: int, height: int) -> bytes:
@@ -129,7 +131,7 @@ def still(major: bytes, *compatible: bytes, width: int = 3, height: int = 2, cod
             b"meta",
             full_box(b"hdlr", bytes(4), b"pict", bytes(13)),
             full_box(b"pitm", struct.pack(">H", 1)),
-            full_box(b"iloc", place),
+            full_box(b"iloc", places or place),
             full_box(b"iinf", struct.pack(">H", 1), entry),
             box(b"iprp", sizes, full_box(b"ipma", struct.pack(">IHBBB", 1, 1, 2, 2, 4))),
         )

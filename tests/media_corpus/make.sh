@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes `encoded/` anew, with the encoders of Debian 12:
 #   apt-get install ffmpeg imagemagick libjpeg-turbo-progs optipng webp libavif-bin libheif-examples sox libsox-fmt-mp3 \
-#     lame gifsicle libtiff-tools apngasm
+#     lame gifsicle libtiff-tools apngasm graphicsmagick libvips-tools espeak-ng mkvtoolnix vpx-tools \
+#     gstreamer1.0-tools gstreamer1.0-plugins-{base,good,bad,ugly} gstreamer1.0-libav
 # Then `python -m tests.media_corpus` writes the table anew. Test pictures, sweeps of colour and sine tones only.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -22,6 +23,9 @@ ff "${PICTURE[@]}" -frames:v 1 -pix_fmt rgba -vf "format=rgba,colorchannelmixer=
 ff "${PICTURE[@]}" -frames:v 1 -pix_fmt rgb24 "$work/a.ppm"
 ff -f lavfi -i color=gray:size=64x48 -frames:v 1 -pix_fmt rgb24 "$work/flat.ppm"
 ff "${PICTURE[@]}" -frames:v 4 "$work/frame%d.png"
+ff "${PICTURE[@]}" -frames:v 5 "$work/film.y4m"
+"$convert" -size 1200x800 xc:black "$work/black.png"
+"$convert" -size 64x200 gradient: "$work/ramp.png"
 sox -n -r 22050 -b 16 -c 1 "$work/tone.wav" synth 0.6 sine 440 vol 0.5
 
 # PNG
@@ -164,4 +168,22 @@ ff "${SHORT[@]}" "${EXACT[@]}" -c:a pcm_f32le wav_ffmpeg_float.wav
 ff "${SHORT[@]}" "${EXACT[@]}" -c:a adpcm_ms wav_ffmpeg_adpcm.wav
 ff "${SHORT[@]}" "${EXACT[@]}" -c:a pcm_mulaw wav_ffmpeg_mulaw.wav
 ff "${SHORT[@]}" "${EXACT[@]}" -c:a libmp3lame -ar 16000 wav_ffmpeg_mp3.wav
+# Others
+cwebp -quiet -lossless -m 0 "$work/ramp.png" -o webp_cwebp_ramp.webp
+cwebp -quiet -q 1 "$work/black.png" -o webp_cwebp_black.webp
+gm convert "$work/a.png" jpg_graphicsmagick.jpg
+gm convert "$work/a.png" png_graphicsmagick.png
+vips copy "$work/a.png" "jpg_vips_progressive.jpg[optimize_coding,interlace]"
+vips copy "$work/a.png" "tiff_vips_pyramid.tiff[tile,pyramid,compression=jpeg]"
+espeak-ng --stdout hm | head -c 6044 > wav_espeak_pipe.wav
+gst() { timeout 60 gst-launch-1.0 -q "$@"; }
+TEST=(videotestsrc num-buffers=5 ! video/x-raw,width=64,height=48)
+gst "${TEST[@]}" ! x264enc ! mp4mux ! filesink location=mp4_gstreamer.mp4
+gst "${TEST[@]}" ! x264enc key-int-max=2 ! h264parse ! mp4mux fragment-duration=80 streamable=true ! filesink location=mp4_gstreamer_fragments.mp4
+gst "${TEST[@]}" ! jpegenc ! qtmux ! filesink location=mov_gstreamer_jpeg.mov
+gst "${TEST[@]}" ! vp8enc ! webmmux streamable=true ! filesink location=webm_gstreamer.webm
+gst audiotestsrc num-buffers=20 ! lamemp3enc ! xingmux ! filesink location=mp3_gstreamer_xing.mp3
+gst audiotestsrc num-buffers=4 ! wavenc ! fdsink fd=1 > wav_gstreamer_pipe.wav
+mkvmerge -q -w -o webm_mkvmerge.webm webm_vp9_opus.webm
+vpxenc --quiet --codec=vp9 --cpu-used=8 --rt -o webm_vpxenc.webm "$work/film.y4m"
 du -sb . && find . -type f | wc -l

@@ -3,6 +3,7 @@
 import io
 import pathlib
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -10,13 +11,25 @@ import pytest
 
 from archiver.failures import NotMedia
 from archiver.media.identify import Media, identify
-from tests.harness.media_samples import PAYLOAD, box, chunk, ftyp, movie, png, still, tables, track
+from tests.harness.media_samples import PAYLOAD, box, chunk, ftyp, full_box, movie, png, still, tables, track
 from tests.media_corpus.table import FOLDER
 
 ID3 = b"ID3\x03\0\0\0\0\0\x10TIT2\0\0\0\x06\0\0\0hello"
 APE_HEADER = b"APETAGEX" + struct.pack("<IIII8x", 2000, 32 + 40, 1, 0xA000_0000)
 APE_FOOTER = b"APETAGEX" + struct.pack("<IIII8x", 2000, 32 + 40, 1, 0x8000_0000)
 JUNK = bytes(range(1, 200)) * 41
+
+
+ENDLESS = box(
+    b"stbl",
+    full_box(b"stsd", struct.pack(">I", 1), box(b"raw ", bytes(28))),
+    full_box(b"stts", bytes(4)),
+    full_box(b"stsc", struct.pack(">IIII", 1, 1, 2**32 - 1, 1)),
+    full_box(b"stsz", struct.pack(">II", 1, 2**32 - 1)),
+    full_box(b"stco", struct.pack(">II", 1, 0)),
+)
+SECONDS_MAX = 2.0
+"""Ten times what it takes: each was a loop without end, or of minutes."""
 
 
 def encoded(name: str) -> bytes:
@@ -186,7 +199,32 @@ def test_a_film_of_two_gibibytes_costs_little_memory(tmp_path: pathlib.Path) -> 
     assert peak < 2_000_000
 
 
-def test_a_page_of_65_535_rows_is_taken() -> None:
-    page = png(1, 65_535)
+@pytest.mark.parametrize(("width", "height"), [(1, 65_535), (7680, 4320)])
+def test_a_very_tall_page_and_a_picture_of_8k_are_taken(width: int, height: int) -> None:
+    rows = zlib.compressobj(1)
+    pixels = b"".join(rows.compress(bytes(1 + 3 * width)) for _ in range(height)) + rows.flush()
+    found = of(png(width, height, pixels=pixels))
 
-    assert (of(page).width, of(page).height, of(page).flaw) == (1, 65_535, None)
+    assert (found.width, found.height, found.flaw) == (width, height, None)
+
+
+HOSTILE = {
+    "MP4 of tracks that claim four thousand million samples": ftyp(b"isom")
+    + box(b"mdat", b"x")
+    + box(b"moov", box(b"mvhd", bytes(100)), *[track(b"vide", ENDLESS)] * 3000),
+    "HEIC of extents without fields": still(
+        b"heic", places=struct.pack(">BBH", 0, 0, 65_535) + struct.pack(">HHH", 1, 0, 65_535) * 65_535
+    ),
+    "MP3 of gaps full of free headers": (encoded("mp3_ffmpeg_bare.mp3")[:2000] + b"\xff\xfb\0\0" * 2048)
+    * 1000,
+    "MP3 of free headers": ID3 + b"\xff\xfb\0\0\xff\xfb\2\1" * 1_000_000,
+    "JPEG of scans": JPEG[:SCAN] + JPEG[SCAN : SCAN + 30] * 300_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_file_keeps_the_processor_busy(name: str) -> None:
+    began = time.process_time()
+    identify(io.BytesIO(HOSTILE[name]), reads_max=100_000)
+
+    assert time.process_time() - began < SECONDS_MAX
