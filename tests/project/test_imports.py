@@ -45,8 +45,8 @@ LEDGER = r"archiver/ledger/.*"
 ENTRIES = r"(archiver|receiver)/__main__\.py"
 STORE = r"archiver/store/.*"
 CONFIG = r"archiver/config/.*"
-WIRING = r"archiver/composition\.py"
-"""Turns settings into objects for both entry points."""
+WIRING = r"archiver/composition\.py|receiver/daemon\.py"
+"""Turns settings into objects for the entry points."""
 COMMANDS = r"archiver/__main__\.py|archiver/commands/.*"
 
 OWNERS = {

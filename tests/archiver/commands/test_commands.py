@@ -302,12 +302,13 @@ def test_the_help_of_a_command_begins_as_the_list_of_commands_says(line: Command
         assert line.run(name, "-h").stdout.splitlines()[2].strip() == first_line
 
 
-def test_help_and_version_import_nothing_that_takes_long() -> None:
+@pytest.mark.parametrize("program", ["archiver", "receiver"])
+def test_help_and_version_import_nothing_that_takes_long(program: str) -> None:
     """They answer within 0.2 s; the ledger and the store take over a second to import."""
     script = (
-        "import sys; from archiver.__main__ import main;"
+        f"import sys; from {program}.__main__ import main;"
         "assert {main([argument]) for argument in sys.argv[1:]} == {0};"
-        "print(*({'sqlalchemy', 'pydantic', 'boto3', 'structlog', 'rich'} & sys.modules.keys()), 'done')"
+        "print(*({'sqlalchemy', 'pydantic', 'boto3', 'structlog', 'rich', 'uvicorn'} & sys.modules.keys()), 'done')"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "--version", "--help", "-h"],

@@ -225,7 +225,7 @@ DECODERS = {
 
 def test_no_library_that_decodes_pictures_is_loaded_by_daemon_or_commands() -> None:
     program = (
-        "import json, sys, receiver.__main__; from archiver.commands.terminal.group import COMMANDS, command;"
+        "import json, sys, receiver.daemon; from archiver.commands.terminal.group import COMMANDS, command;"
         "[command(name) for name in COMMANDS]; print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run(
