@@ -72,7 +72,7 @@ def look(ledger: Ledger, expected: Expected) -> tuple[StatusView | None, list[Pr
         if not _has_just_beaten(view):
             ledger.daemons.ping()
     except LedgerUnavailable as error:
-        closed = door_closed(str(error))
+        closed = door_closed(error)
         try:
             view = ledger.views.status()
         except LedgerUnavailable:
