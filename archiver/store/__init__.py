@@ -1,7 +1,7 @@
 """Where results go for good: the only package that speaks S3.
 
-`protocol` says what a store promises, `s3` keeps it. `client`, `body` and `expect_continue` make boto3 send it;
-`errors` turns boto3's exceptions into failures.
+`protocol` says what a store promises, `s3` keeps it. `client`, `body`, `expect_continue` and `redirects` make boto3
+send it; `errors` turns boto3's exceptions into failures.
 """
 
 from archiver.store.protocol import (

@@ -31,7 +31,7 @@ from botocore import exceptions as aws
 
 from archiver.clock import seconds_passed
 from archiver.failures import ForeignObject, ObjectUnexpected, PutTimeout, StoreError, StoreMismatch
-from archiver.store import expect_continue
+from archiver.store import expect_continue, redirects
 from archiver.store.body import Body, raising_its_cause
 from archiver.store.client import CONNECT_SECONDS, open_client, open_session, sign_by_digest
 from archiver.store.errors import StorePlace, bucket_missing, code, status, translated
@@ -79,6 +79,8 @@ class S3Store:
         self._place = StorePlace(endpoint_url=client.meta.endpoint_url, bucket=bucket)
         sign_by_digest(client)
         expect_continue.register(client)
+        for one in {self._client, self._check_client}:
+            redirects.follow_no_second(one)
         # Once: each new paginator searches botocore's folders for the service's model.
         self._listing = client.get_paginator("list_objects_v2")
         self._conditional = True

@@ -191,6 +191,21 @@ def test_an_endpoint_with_a_path_is_named_as_the_likely_cause(
         assert failure.what_to_do.startswith(f"KLING_S3_ENDPOINT_URL ends in the path /{path}")
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_an_endpoint_that_redirects_everything_is_asked_twice_at_most_and_named(
+    status: int, proxy: FaultyProxy, session: boto3.Session
+) -> None:
+    proxy.on_all(error(status, ""))
+    store = store_at(proxy.endpoint_url, session)
+
+    for act in (store.check, lambda: put(store), lambda: store.list("archive/")):
+        before = len(proxy.requests)
+        failure = failure_of(act)
+        assert (failure.reason, failure.disposition) == ("bucket_missing", Disposition.HOLD)
+        assert "KLING_S3_ENDPOINT_URL" in failure.what_to_do
+        assert len(proxy.requests) - before <= 2
+
+
 def test_the_region_that_the_store_tells_stands_in_the_message(
     proxy: FaultyProxy, session: boto3.Session
 ) -> None:
@@ -221,8 +236,7 @@ def test_credentials_that_cannot_be_had_hold_too(
     def fail(*_: object, **__: object) -> None:
         raise CredentialRetrievalError(provider="sso", error_msg="the token has expired")
 
-    monkeypatch.setattr(store._client, "list_objects_v2", fail)  # noqa: SLF001 -- no role to be had here
-    monkeypatch.setattr(store._client, "head_bucket", fail)  # noqa: SLF001
+    monkeypatch.setattr(store._check_client, "list_objects_v2", fail)  # noqa: SLF001 -- no role to be had here
     failure = failure_of(store.check)
     assert (failure.reason, failure.disposition) == ("store_credentials_missing", Disposition.HOLD)
     assert "the token has expired" in str(failure)
