@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from archiver.store import S3Store
+from tests.postgres import BlankDatabase, PostgresServer, running_postgres
 from tests.s3_servers import (
     CephServer,
     FaultyProxy,
@@ -125,3 +126,22 @@ def swift_proxy(swift_server: S3Server) -> Iterator[FaultyProxy]:
     """A proxy before Swift that fails on demand."""
     with FaultyProxy(swift_server.port).serving() as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """PostgreSQL."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _session_database(postgres_server: PostgresServer) -> BlankDatabase:
+    return BlankDatabase(postgres_server)
+
+
+@pytest.fixture
+def blank_database(_session_database: BlankDatabase) -> BlankDatabase:
+    """An empty ledger in PostgreSQL."""
+    _session_database.empty()
+    return _session_database

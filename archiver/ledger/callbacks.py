@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.families import FAMILIES
+from archiver.ledger.databases.dialect import locking
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
@@ -89,13 +90,16 @@ class Callbacks(Part):
                 repeats = [_repeated(changed[row_id]) for row_id in sorted(changed)]
                 require_written(connection.execute(_UPDATE, repeats).rowcount, len(repeats))
             if new:
-                written = self._database.insert_new_ids(connection, list(new.values()))
+                # Of two processes with the same ids, the second waits for the first.
+                written = self._database.insert_new_ids(
+                    connection, [new[identity] for identity in sorted(new)]
+                )
                 require_written(written, len(new))
                 tally = Tally()
                 tally.add(Kind(account, State.REPORTED, is_confirmed=False) for account, _ in new)
                 tally.write(connection)
                 dropped = self._make_room(connection, len(new), now=now)
-            set_named_value(connection, LAST_CALLBACK_AT, now)
+            set_named_value(connection, LAST_CALLBACK_AT, now, even_if_locked=False)
         self._dropped.add(dropped)
         return outcomes
 
@@ -174,7 +178,7 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
     )
     return {
         (row["account"], row["task_id"]): {**row, "callbacks_read": row["callbacks"]}
-        for row in connection.execute(query).mappings()
+        for row in connection.execute(locking(connection, query, table)).mappings()
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import upsert
+from archiver.ledger.databases.dialect import insert_missing, upsert
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
@@ -142,8 +142,8 @@ class Daemons(Part):
 def begin_daemon(database: Database, connection: sa.Connection, *, now: int) -> None:
     """A daemon starts: free the leases of dead ones, and record the ledger's first start."""
     database.begin_daemon(connection, now=now)
-    if named_value(connection, FIRST_STARTED_AT) is None:
-        set_named_value(connection, FIRST_STARTED_AT, now)
+    first = insert_missing(connection, schema.named_values)
+    connection.execute(first.values(name=FIRST_STARTED_AT, value=str(now)))
 
 
 def alive_daemons(connection: sa.Connection, *, now: int) -> tuple[DaemonView, ...]:

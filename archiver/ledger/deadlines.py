@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from archiver.failures import FRESH_MS_MAX, HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
+from archiver.ledger.databases.dialect import locking
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.folder_work.queueing import queue_incomplete
 from archiver.ledger.part import Part
@@ -209,7 +210,7 @@ class Deadlines(Part):
                 .where(table.c.swept_finished_at.is_not(None), table.c.swept_finished_at <= now - patience_ms)
                 .limit(ROWS_MAX)
             )
-            rows = connection.execute(query).mappings().all()
+            rows = connection.execute(locking(connection, query, table)).mappings().all()
             missed: dict[tuple[str, str], int] = {}
             for row in rows:
                 could_come = (row["updated_at"] or 0) >= first_started_at

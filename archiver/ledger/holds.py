@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, UNLISTED_HOSTS, Failure, backoff_ms
-from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.databases.dialect import insert_missing, locking
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 from archiver.model import Lease, Stage, rfc3339
@@ -210,8 +210,10 @@ def set_hold(connection: sa.Connection, error: Failure, *, account: str, stage: 
         "since": now,
         "probe_at": now + PROBE_FIRST_SECONDS * 1000 if error.is_probed else NEVER,
     }
-    connection.execute(sa.insert(table).values({**row, **why}))
-    return True
+    if connection.execute(insert_missing(connection, table).values({**row, **why})).rowcount:
+        return True
+    connection.execute(sa.update(table).where(*same).values(why))  # another process has set it meanwhile
+    return False
 
 
 def covering(lease: Lease, *, family: str | None, host: str | None) -> list[sa.ColumnElement[bool]]:
@@ -233,7 +235,8 @@ def next_probe_at(connection: sa.Connection, lease: Lease, *, host: str | None, 
     table = schema.holds
     conditions = covering(lease, family=lease.family or lease.family_hint, host=host)
     due = [now]
-    for hold in connection.execute(sa.select(table).where(*conditions)).mappings().all():
+    holds = locking(connection, sa.select(table).where(*conditions), table)
+    for hold in connection.execute(holds).mappings().all():
         probe_at: int = hold["probe_at"]
         if probe_at == NEVER:
             continue  # its tasks are due, and wait in their claim group

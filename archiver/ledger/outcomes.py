@@ -25,6 +25,7 @@ from archiver.failures import (
     lost_due,
     reason_of,
 )
+from archiver.ledger.databases.dialect import lock_row
 from archiver.ledger.folder_work.queueing import (
     all_assets_accounted_for,
     drop_incomplete,
@@ -283,6 +284,8 @@ class Outcomes(Part):
         }
         with self._database.write() as connection:
             now = self._now()
+            # First of all, as every transaction takes them: the task's row, then its assets.
+            lock_row(connection, schema.tasks, lease.row_id)
             save_stored(connection, lease.row_id, stored)
             documented = {asset.stem for asset in stored}
             is_whole = not queue_missing(connection, lease.row_id, documented=documented, now=now)

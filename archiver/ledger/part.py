@@ -6,17 +6,13 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger.databases.protocol import Database
+from archiver.ledger.databases.protocol import Database, WriteConflict
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 TRIES_MAX = 5
 """Of a transaction that other processes come before."""
-
-
-class WriteConflict(Exception):
-    """Another process has written a row between our look at it and our write. The transaction is undone."""
 
 
 class Part:
@@ -44,4 +40,4 @@ def retried(transaction: Callable[_Given, _Result]) -> Callable[_Given, _Result]
 def require_written(written: int, rows: int = 1) -> None:
     """Raises WriteConflict unless a statement has found all the rows that were read."""
     if written != rows:
-        raise WriteConflict
+        raise WriteConflict("another process has written the same rows")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from archiver.ledger.callbacks import unconfirmed_row
 from archiver.ledger.claims import TAKEOVER_MS
-from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.databases.dialect import insert_missing, locking
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import KIND_COLUMNS, Kind, Tally, kind_of
@@ -65,7 +65,7 @@ class Registrations(Part):
         request_json = None if request is None else json.dumps(request)
         with self._database.write() as connection:
             now, tally = self._now(), Tally()
-            row = find(connection, account=account, task_id=task_id)
+            row = find(connection, account=account, task_id=task_id, to_write=True)
             if row is None:
                 values = unconfirmed_row(
                     (account, task_id),
@@ -143,7 +143,8 @@ class Registrations(Part):
         )
         with self._database.write() as connection:
             now, tally = self._now(), Tally()
-            known = {row["task_id"]: row for row in connection.execute(query).mappings()}
+            rows = connection.execute(locking(connection, query, table)).mappings()
+            known = {row["task_id"]: row for row in rows}
             for task_id, row in known.items():
                 if row["confirmed_at"] is None and row["state"] in (State.UNKNOWN, State.BURIED):
                     change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
@@ -165,7 +166,7 @@ class Registrations(Part):
                     discovered_by=DiscoveredBy.SWEEP,
                     now=now,
                 )
-                for task_id in found.keys() - known.keys()
+                for task_id in sorted(found.keys() - known.keys())
             ]
             if new:
                 written = connection.execute(insert_missing(connection, table), new)
@@ -180,7 +181,8 @@ class Registrations(Part):
         with self._database.write() as connection:
             now = self._now()
             states = {
-                task_id: _retry(connection, account=account, task_id=task_id, now=now) for task_id in task_ids
+                task_id: _retry(connection, account=account, task_id=task_id, now=now)
+                for task_id in sorted(task_ids)
             }
         archived = tuple(task_id for task_id, state in states.items() if state is State.ARCHIVED)
         not_known = tuple(task_id for task_id, state in states.items() if state is None)
@@ -193,7 +195,7 @@ def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -
     Leaves alone an archived task, whose manifest is final, and a leased one. A failed one stays failed while it is
     queried. A succeeded one is fetched at once: the archive stage queries again if its URLs have expired.
     """
-    row = find(connection, account=account, task_id=task_id)
+    row = find(connection, account=account, task_id=task_id, to_write=True)
     if row is None:
         return None
     state = State(row["state"])

@@ -85,9 +85,10 @@ class History:
     def enrol(self) -> None:
         self.ledger.registrations.enrol({self.an_id(): ["images"], self.an_id(): []}, account=ACCOUNT)
 
-    def claim(self) -> None:
+    def claim(self) -> object:
         stage = self.random.choice([Stage.VERIFY, Stage.ARCHIVE])
         self.leases += self.desk.claim_all(stage, count=5)
+        return None
 
     def settle(self) -> None:
         if not self.leases:
@@ -122,7 +123,8 @@ class History:
         for stage in (Stage.VERIFY, Stage.ARCHIVE):
             self.ledger.holds.release(account=ACCOUNT, stages=(stage,), family=FAMILY)
 
-    def upkeep(self) -> None:
+    def upkeep(self) -> object:
         self.ledger.deadlines.expire()
         self.ledger.deadlines.prune()
         self.ledger.deadlines.bring_forward()
+        return None

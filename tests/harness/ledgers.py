@@ -1,6 +1,5 @@
 """A ledger on a clock of its own, and the few words in which its tests speak. Real SQLite, no sleeps."""
 
-import contextlib
 import pathlib
 import sqlite3
 from collections.abc import Callable
@@ -23,7 +22,8 @@ from archiver.model import (
     StoredAsset,
     Task,
 )
-from tests.harness.blank_ledger import lay_blank_ledger
+from tests.harness.by_hand import PostgresByHand, SqliteByHand
+from tests.postgres import BlankDatabase
 
 ACCOUNT = "default"
 FAMILY = "images/generations"
@@ -108,25 +108,41 @@ def answer(
     )
 
 
+Place = pathlib.Path | BlankDatabase
+"""Where a `Desk` has its ledger: a folder, for SQLite, or a PostgreSQL database."""
+
+
 class Desk:
     """One ledger, worked by hand: `tell` (a callback), `say` (the API's word), claims, and looks at rows."""
 
-    def __init__(self, folder: pathlib.Path, **options: Any) -> None:
-        self.path = folder / "ledger.db"
+    def __init__(self, place: Place, **options: Any) -> None:
+        self.by_hand: SqliteByHand | PostgresByHand
+        if isinstance(place, BlankDatabase):
+            self.by_hand = PostgresByHand(place)
+        else:
+            self.by_hand = SqliteByHand(place / "ledger.db")
         self.clock = Clock()
         self._options = options
         self.is_forged = False
         """Whether a test has written past the ledger, which then could not count."""
         self.ledger = self._open()
 
+    @property
+    def path(self) -> pathlib.Path:
+        """The file, on SQLite."""
+        assert isinstance(self.by_hand, SqliteByHand)
+        return self.by_hand.path
+
     def _open(self) -> Ledger:
-        lay_blank_ledger(self.path)
-        return Ledger.open(f"sqlite:///{self.path}", daemon=True, now=self.clock, **self._options)
+        return self.by_hand.open(now=self.clock, **self._options)
 
     def close(self) -> None:
         self.ledger.close()
-        if not self.is_forged:
-            assert self.counts() == self.counted(), "a transaction has not counted what it changed"
+        try:
+            if not self.is_forged:
+                assert self.counts() == self.counted(), "a transaction has not counted what it changed"
+        finally:
+            self.by_hand.close()
 
     def counts(self) -> dict[tuple[str, str, bool], int]:
         """What the ledger has counted, by account, state and whether it is confirmed."""
@@ -240,25 +256,18 @@ class Desk:
     # --- what is written down ---------------------------------------------------------------------------
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
-        """Rows straight from the file, past the code that is tested."""
-        connection = sqlite3.connect(self.path)
-        try:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(query, values)]
-        finally:
-            connection.close()
+        """Rows straight from the database, past the code that is tested."""
+        return self.by_hand.rows(query, *values)
 
     def write(self, statement: str, *values: object) -> None:
-        """Straight into the file, past the code that is tested: what would take a test too long to bring about."""
+        """Straight into the database, past the code that is tested: what would take a test too long to bring about."""
         self.is_forged = True
-        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
-            connection.execute(statement, values)
+        self.by_hand.write(statement, *values)
 
     def write_script(self, script: str) -> None:
         """The same for many statements."""
         self.is_forged = True
-        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            connection.executescript(script)
+        self.by_hand.write_script(script)
 
     def row(self, task_id: str = "t") -> dict[str, Any]:
         (row,) = self.rows("SELECT * FROM tasks WHERE task_id = ?", task_id)

@@ -27,7 +27,8 @@ from archiver.ledger.claims.leasing import (
 from archiver.ledger.claims.matching import PendingCounts, is_batchable
 from archiver.ledger.claims.probes import WHOLE_HOLD, claim_probes, holds_of, is_whole
 from archiver.ledger.claims.promotion import promote
-from archiver.ledger.part import Part
+from archiver.ledger.databases.dialect import first_unlocked, skipping_locked
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import groups, schema
 from archiver.ledger.tables.rows import read_asset
 from archiver.model import Lane, Lease, LeasedAsset, Stage
@@ -44,7 +45,7 @@ _WANTS_FRESH = (
     .where(schema.tasks.c.account == ACCOUNT, schema.tasks.c.fresh_due_at <= NOW, free(NOW))
     .order_by(schema.tasks.c.fresh_due_at)
 )
-_CLAIM_FRESH = leasing(_WANTS_FRESH.limit(SLOTS))
+_CLAIM_FRESH = leasing(skipping_locked(_WANTS_FRESH.limit(SLOTS), schema.tasks))
 
 _ASSETS_IF_LEASED = (
     sa.select(schema.assets)
@@ -106,7 +107,8 @@ class Claims(Part):
             held = [hold["family"] for hold in holds]
             claim = _CLAIM_FRESH
             if held:
-                claim = leasing(_WANTS_FRESH.where(schema.tasks.c.family.not_in(held)).limit(SLOTS))
+                wanting_fresh = _WANTS_FRESH.where(schema.tasks.c.family.not_in(held)).limit(SLOTS)
+                claim = leasing(skipping_locked(wanting_fresh, schema.tasks))
             parameters = {"of_account": account, "slots": count}
             return run_claim(connection, claim, parameters, now=now, stage=Stage.VERIFY)
 
@@ -173,7 +175,7 @@ class Claims(Part):
                 request = Request(queue, account, now=now, due_before=due_before)
                 waiting = longest_due(connection, request, held)
                 batchable = waiting.where(is_batchable(waiting.selected_columns))
-                claim = leasing(batchable.with_only_columns(waiting.selected_columns.id).limit(SLOTS))
+                claim = leasing(first_unlocked(connection, batchable, schema.tasks, limit=SLOTS))
                 if leases := lease_rows(connection, claim, request, slots=count):
                     return leases
             return []
@@ -196,6 +198,7 @@ class Claims(Part):
                 )
             return False
 
+    @retried
     def renew(self, leases: Sequence[Lease]) -> set[int]:
         """Give leases another `LEASE_SECONDS`; the row ids of those that still hold."""
         table = schema.tasks
@@ -241,7 +244,7 @@ def _claim_unconfirmed(
     connection: sa.Connection, request: Request, *, held: Collection[str], own_paths_only: bool, slots: int
 ) -> list[Lease]:
     waiting = longest_due(connection, request, held)
-    chosen = waiting.with_only_columns(waiting.selected_columns.id).limit(SLOTS)
     if own_paths_only:
-        chosen = chosen.where(~is_batchable(waiting.selected_columns))
+        waiting = waiting.where(~is_batchable(waiting.selected_columns))
+    chosen = first_unlocked(connection, waiting, schema.tasks, limit=SLOTS)
     return lease_rows(connection, leasing(chosen), request, slots=slots)

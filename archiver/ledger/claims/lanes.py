@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from archiver.ledger.claims.leasing import ACCOUNT, DUE_BEFORE, NOW, QUEUE, Request, free, leasing, run_claim
+from archiver.ledger.databases.dialect import skipping_locked
 from archiver.ledger.tables import groups, schema
 from archiver.model import Lane, Lease
 
@@ -56,10 +57,9 @@ def _lane(*order: str, descending: bool = False) -> ReturningUpdate[Any]:
         .where(row.c.due_at <= DUE_BEFORE, free(NOW, row))
         .order_by(*ordered(row))
         .limit(1)
-        .scalar_subquery()
     )
     firsts = (
-        sa.select(first_of_group.label("id"))
+        sa.select(skipping_locked(first_of_group, row).scalar_subquery().label("id"))
         .where(names.c.name.is_not(None), names.c.name.not_in(_EXCLUDED))
         .subquery()
     )

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from archiver.ledger.databases.dialect import is_one_of
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of, read_lease
 from archiver.model import Lane, Lease, Stage
@@ -36,12 +37,12 @@ def free(now: int | sa.BindParameter[int], table: sa.FromClause = schema.tasks) 
 
 
 def leasing(chosen: sa.Select[int]) -> ReturningUpdate[Any]:
-    """The statement that leases the rows of `chosen` and returns them."""
+    """The statement that leases the rows of `chosen`, which must skip locked ones, and returns them."""
     table = schema.tasks
     until = sa.bindparam("until", type_=sa.BigInteger)
     return (
         sa.update(table)
-        .where(table.c.id.in_(chosen.scalar_subquery()))
+        .where(is_one_of(table.c.id, chosen.scalar_subquery()))
         .values(
             lease_token=sa.bindparam("token", type_=sa.Text),
             lease_until=until,

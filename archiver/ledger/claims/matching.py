@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.base import ColumnCollection
 
 from archiver.ledger.claims.probes import asked_family
+from archiver.ledger.databases.dialect import is_one_of, skipping_locked
 from archiver.ledger.tables import schema
 from archiver.model import Stage
 
@@ -79,5 +80,6 @@ def query_individually(
         )
         .limit(QUERY_INDIVIDUALLY_MAX)
     )
-    marked = sa.update(table).where(table.c.id.in_(unseen.scalar_subquery()))
+    chosen = skipping_locked(unseen, table).scalar_subquery()
+    marked = sa.update(table).where(is_one_of(table.c.id, chosen))
     return connection.execute(marked.values(query_individually=True)).rowcount

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, backoff_ms
 from archiver.ledger.claims.lanes import group_names
-from archiver.ledger.claims.leasing import ACCOUNT, QUEUE, free, leasing, run_claim
+from archiver.ledger.claims.leasing import ACCOUNT, NOW, QUEUE, free, leasing, run_claim
+from archiver.ledger.databases.dialect import skipping_locked
 from archiver.ledger.holds import PROBE_FIRST_SECONDS
 from archiver.ledger.tables import groups, schema
 from archiver.model import Lease, Stage
@@ -17,7 +18,12 @@ CANDIDATES_MAX = 20
 
 UNCONFIRMED_PROBE_SECONDS_MAX = 3600
 
-_CLAIM_ROW = leasing(sa.select(schema.tasks.c.id).where(schema.tasks.c.id == sa.bindparam("row_id")))
+_CLAIM_ROW = leasing(
+    skipping_locked(
+        sa.select(schema.tasks.c.id).where(schema.tasks.c.id == sa.bindparam("row_id"), free(NOW)),
+        schema.tasks,
+    )
+)
 
 _CANDIDATE = (
     schema.tasks.c.id,
@@ -63,7 +69,11 @@ def claim_probes(
             continue
         # The next one, should this one never end. `holds.next_probe_at` sets a nearer time when it fails.
         begun = {"probe_at": now + HOLD_PROBE_SECONDS * 1000, "probed_at": now, "probes": hold["probes"] + 1}
-        connection.execute(sa.update(schema.holds).where(schema.holds.c.id == hold["id"]).values(begun))
+        due = sa.update(schema.holds).where(
+            schema.holds.c.id == hold["id"], schema.holds.c.probe_at == hold["probe_at"]
+        )
+        if not connection.execute(due.values(begun)).rowcount:
+            continue  # another process probes it
         leases += run_claim(connection, _CLAIM_ROW, {"row_id": row_id}, now=now, is_probe=True)
     return leases
 

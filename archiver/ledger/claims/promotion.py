@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from archiver.ledger.claims.leasing import ACCOUNT, NOW, QUEUE, free
+from archiver.ledger.databases.dialect import is_one_of, skipping_locked
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.groups import group_of
 
@@ -21,12 +22,15 @@ WAITING = (
 _PROMOTE = (
     sa.update(schema.tasks)
     .where(
-        schema.tasks.c.id.in_(
-            sa.select(schema.tasks.c.id)
-            .where(*WAITING, schema.tasks.c.due_at <= NOW, free(NOW))
-            .order_by(schema.tasks.c.due_at)
-            .limit(ROWS_MAX)
-            .scalar_subquery()
+        is_one_of(
+            schema.tasks.c.id,
+            skipping_locked(
+                sa.select(schema.tasks.c.id)
+                .where(*WAITING, schema.tasks.c.due_at <= NOW, free(NOW))
+                .order_by(schema.tasks.c.due_at)
+                .limit(ROWS_MAX),
+                schema.tasks,
+            ).scalar_subquery(),
         )
     )
     .values(claim_group=group_of())

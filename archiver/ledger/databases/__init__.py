@@ -1,1 +1,1 @@
-"""The databases that can hold the ledger: `protocol` is what each must offer, `sqlite` is the one there is."""
+"""The databases that can hold the ledger, `sqlite` and `postgres`; `protocol` is what each must offer."""

@@ -1,15 +1,19 @@
 """SQL that is not the same in every database, and SQL that one needs and the others must tolerate."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVarTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+_TURN = 0x6B6C696E67
+"""("kling"). Of a lock that all programs on the database share by its number."""
 
 
-def without_index(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    """`column + 0`: SQLite does not choose an index for an expression, so it takes the one that gives the order."""
-    return column + 0
+_Columns = TypeVarTuple("_Columns")
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table) -> sa.Insert:
@@ -31,3 +35,89 @@ def upsert(
             set_={name: statement.excluded[name] for name in update},
         )
     )
+
+
+def upsert_unless_locked(
+    connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], *, update: Sequence[str]
+) -> None:
+    """The same, but a row that another transaction is writing is left to that one."""
+    if connection.dialect.name != "postgresql":
+        upsert(connection, table, values, update=update)
+        return
+    (key,) = table.primary_key.columns
+    free = skipping_locked(sa.select(key).where(key == values[key.name]), table).scalar_subquery()
+    changed = sa.update(table).where(is_one_of(key, free))
+    if connection.execute(changed.values({name: values[name] for name in update})).rowcount:
+        return
+    # ON CONFLICT alone would wait for the transaction that is writing the row.
+    if connection.execute(sa.select(key).where(key == values[key.name])).first() is None:
+        connection.execute(insert_missing(connection, table), values)
+
+
+def take_turns(connection: sa.Connection) -> None:
+    """Wait until no other process is in a transaction that has called this. On SQLite there is one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TURN)))
+
+
+def locking(connection: sa.Connection, query: sa.Select[*_Columns], table: sa.Table) -> sa.Select[*_Columns]:
+    """`query` of rows of `table` that this transaction is going to write: it waits for other writers of them, and they
+    for it. In the order of their ids, so that no two wait for each other.
+
+    SQLite's writer has locked everything already.
+    """
+    if connection.dialect.name == "postgresql":
+        # NO KEY UPDATE: lines of history and assets may be added to a row at the same time.
+        return query.order_by(table.c.id).with_for_update(key_share=True, of=table)
+    return query
+
+
+def lock_row(connection: sa.Connection, table: sa.Table, row_id: int) -> None:
+    """The same for one row of which nothing needs to be known."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(locking(connection, sa.select(table.c.id).where(table.c.id == row_id), table))
+
+
+def skipping_locked(query: sa.Select[*_Columns], table: sa.FromClause) -> sa.Select[*_Columns]:
+    """`query` without the rows of `table` that other transactions are writing; the others are locked. So processes that
+    claim at once get different rows, and none waits.
+
+    SQLite knows no such words and needs none: SQLAlchemy leaves them out.
+    """
+    return query.with_for_update(key_share=True, skip_locked=True, of=table)
+
+
+def first_unlocked(
+    connection: sa.Connection, found: sa.Select[Any], table: sa.Table, *, limit: sa.BindParameter[int]
+) -> sa.Select[int]:
+    """The ids of the first rows that `found` selects from a subquery, in the order of its columns `due_at` and `id`.
+    Only those are locked, not all that the subquery has looked at."""
+    if connection.dialect.name != "postgresql":
+        return found.with_only_columns(found.selected_columns.id).limit(limit)
+    columns, row = found.subquery().c, table.alias()
+    first = sa.select(row.c.id).where(row.c.id == columns.id, row.c.due_at == columns.due_at)
+    return skipping_locked(first.order_by(columns.due_at, columns.id).limit(limit), row)
+
+
+class is_one_of(FunctionElement[Any]):  # noqa: N801 -- used as a function
+    """`is_one_of(column, chosen)`: the column is among the rows of a subquery that is evaluated once.
+
+    PostgreSQL may evaluate `IN (SELECT …)` for every row; with `unlocked` and LIMIT that takes more rows than the
+    limit.
+    """
+
+    # Of a Boolean, SQLAlchemy makes `… = 1` for SQLite, which then uses no index.
+    type = sa.types.NULLTYPE
+    inherit_cache = True
+
+
+@compiles(is_one_of)
+def _in(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
+    column, chosen = element.clauses
+    return f"{compiler.process(column, **options)} IN {compiler.process(chosen, **options)}"
+
+
+@compiles(is_one_of, "postgresql")
+def _any(element: is_one_of, compiler: SQLCompiler, **options: Any) -> str:
+    column, chosen = element.clauses
+    return f"{compiler.process(column, **options)} = ANY (ARRAY{compiler.process(chosen, **options)})"

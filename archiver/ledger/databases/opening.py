@@ -6,6 +6,7 @@ import pathlib
 from archiver.ledger.databases.errors import LedgerUnusable
 from archiver.ledger.databases.file import file_of, open_file
 from archiver.ledger.databases.mounts import network_kind_of, outlives_container
+from archiver.ledger.databases.postgres import PostgresDatabase
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.databases.sqlite import SqliteDatabase
 
@@ -13,20 +14,27 @@ from archiver.ledger.databases.sqlite import SqliteDatabase
 def open_database(
     url: str, *, daemon: bool, create: bool, busy_seconds: float, log_bytes_max: int
 ) -> Database:
-    """Open the ledger at `url` (`sqlite:///…`), whatever its schema. Raises LedgerUnusable, LedgerUnavailable."""
+    """Open the ledger at `url` (`sqlite:///…`, `postgresql://…`), whatever its schema.
+
+    Raises LedgerUnusable, LedgerUnavailable.
+    """
+    if _is_postgres(url):
+        return PostgresDatabase(url, busy_seconds=busy_seconds)
     path = open_file(url, create=create)
     return SqliteDatabase(path, daemon=daemon, busy_seconds=busy_seconds, log_bytes_max=log_bytes_max)
 
 
 def perishable_file(url: str) -> pathlib.Path | None:
     """The ledger's file, if it would vanish with the container that this process runs in."""
+    if _is_postgres(url):
+        return None
     path = file_of(url)
     return None if outlives_container(path) else path
 
 
 def network_file_system(url: str) -> str | None:
     """The kind of file system that the ledger's file is on, if another machine, or a program, provides it."""
-    return network_kind_of(file_of(url))
+    return None if _is_postgres(url) else network_kind_of(file_of(url))
 
 
 def require_usable(url: str) -> pathlib.Path:
@@ -44,3 +52,7 @@ def require_usable(url: str) -> pathlib.Path:
 def absolute_file(url: str) -> pathlib.Path:
     """Where the ledger's file is, or will be."""
     return file_of(url).absolute()
+
+
+def _is_postgres(url: str) -> bool:
+    return url.startswith("postgresql://")

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from archiver.failures import LedgerUnavailable
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Obstacle:
@@ -26,6 +28,10 @@ class Disk:
     total_bytes: int
 
 
+class WriteConflict(LedgerUnavailable):
+    """Another process came before: the transaction is undone, and may begin again at once."""
+
+
 class Database(Protocol):
     """One open ledger database. Thread-safe."""
 
@@ -43,7 +49,7 @@ class Database(Protocol):
 
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         """Insert the rows of ids that a batch of callbacks named first (`callbacks.unconfirmed_row`); how many. Those
-        that another process has inserted meanwhile are left as they are."""
+        that another process has inserted meanwhile are left as they are. In the order given, else two deadlock."""
 
     def keep_bounded(self) -> None:
         """Give back room on the disk that the database does not need. Raises LedgerUnavailable."""

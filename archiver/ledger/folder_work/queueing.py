@@ -4,6 +4,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.part import require_written
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.history import add_line, trim
 from archiver.model import DAY_MS, FolderWorkKind
@@ -71,6 +73,5 @@ def _queue(
     same = (table.c.task == row_id, table.c.kind == kind)
     if connection.execute(sa.update(table).where(*same).values(values)).rowcount:
         return
-    connection.execute(
-        sa.insert(table).values({"task": row_id, "kind": kind, "since": now, "attempts": 0} | values)
-    )
+    row = {"task": row_id, "kind": kind, "since": now, "attempts": 0} | values
+    require_written(connection.execute(insert_missing(connection, table).values(row)).rowcount)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from archiver.failures import LeaseLost, reason_of
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
+from archiver.ledger.databases.dialect import is_one_of, locking, skipping_locked
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import slim_assets
@@ -61,7 +62,8 @@ class FolderWork(Part):
         with self._database.write() as connection:
             now = self._now()
             until = now + LEASE_SECONDS * 1000
-            claim = sa.update(_WORK).where(_WORK.c.id.in_(due.scalar_subquery())).returning(_WORK)
+            chosen = skipping_locked(due, _WORK).scalar_subquery()
+            claim = sa.update(_WORK).where(is_one_of(_WORK.c.id, chosen)).returning(_WORK)
             claim = claim.values(
                 lease_token=token,
                 lease_until=until,
@@ -156,9 +158,9 @@ class FolderWork(Part):
             dropped = []
             for row in connection.execute(overdue, {"now": now}).mappings().all():
                 reason = row["reason"] or "deadline_passed"
-                connection.execute(
-                    sa.delete(_WORK).where(_WORK.c.id == row["id"], _WORK.c.lease_token.is_(None))
-                )
+                free = (_WORK.c.id == row["id"], _WORK.c.lease_token.is_(None))
+                if not connection.execute(sa.delete(_WORK).where(*free)).rowcount:
+                    continue  # another process has dropped or leased it since
                 add_line(connection, row["task"], at=now, event="amendment.dropped", detail=reason)
                 dropped.append(DroppedAmendment(row["account"], row["task_id"], row["family"], reason))
             return dropped
@@ -184,7 +186,8 @@ def _ours(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
 
 def _task_of(connection: sa.Connection, lease: Lease) -> int:
     """The task's row. Raises LeaseLost."""
-    row_id = connection.execute(sa.select(_WORK.c.task).where(*_ours(lease))).scalar()
+    query = locking(connection, sa.select(_WORK.c.task).where(*_ours(lease)), _WORK)
+    row_id = connection.execute(query).scalar()
     if row_id is None:
         raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
     return int(row_id)

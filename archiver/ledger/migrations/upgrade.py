@@ -13,8 +13,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from archiver.ledger.databases.dialect import take_turns
 from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.file import APPLICATION_ID, missing
+from archiver.ledger.tables.schema import metadata
 
 _FOLDER = pathlib.Path(__file__).parent
 
@@ -25,13 +27,18 @@ def migrate(connection: sa.Connection, *, name: str) -> str | None:
     Raises LedgerUnusable for a ledger that a newer version has written; whose it is, `open_file` has looked at.
     """
     scripts = _scripts()
+    take_turns(connection)
     current = _current(connection)
     if current == scripts.get_current_head():
         return None
     _refuse_newer(current, scripts, name=name)
-    config = _config()
+    config = alembic_config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    if current is None and connection.dialect.name == "postgresql":
+        metadata.create_all(connection)
+        command.stamp(config, "head")
+    else:
+        command.upgrade(config, "head")
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
     return current or "nothing"
@@ -54,7 +61,8 @@ def require_current(connection: sa.Connection, *, name: str) -> None:
     )
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
+    """Of the revisions; it wants a connection in its attributes."""
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     return config
@@ -63,7 +71,7 @@ def _config() -> Config:
 @functools.cache
 def _scripts() -> ScriptDirectory:
     """Read once a process: Alembic imports every revision to find the newest."""
-    return ScriptDirectory.from_config(_config())
+    return ScriptDirectory.from_config(alembic_config())
 
 
 def _current(connection: sa.Connection) -> str | None:

@@ -109,6 +109,7 @@ class Batch:
         table = schema.tasks
         columns = {name for values, _, _ in self._inserts for name in values}
         rows = [dict.fromkeys(columns) | dict(values) for values, _, _ in self._inserts]
+        rows.sort(key=lambda row: str(row["task_id"]))
         require_written(connection.execute(insert_missing(connection, table), rows).rowcount, len(rows))
         query = sa.select(table.c.task_id, table.c.id).where(
             table.c.account == self.account, table.c.task_id.in_([row["task_id"] for row in rows])

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import upsert
+from archiver.ledger.databases.dialect import upsert, upsert_unless_locked
 from archiver.ledger.tables import schema
 
 FIRST_STARTED_AT = "first_started_at"
@@ -24,9 +24,12 @@ def named_value(connection: sa.Connection, name: str) -> int | None:
     return None if value is None else int(value)
 
 
-def set_named_value(connection: sa.Connection, name: str, value: int) -> None:
-    """Insert or replace the value."""
-    upsert(connection, schema.named_values, {"name": name, "value": str(value)}, update=["value"])
+def set_named_value(connection: sa.Connection, name: str, value: int, *, even_if_locked: bool = True) -> None:
+    """Insert or replace the value. Unless `even_if_locked`, only if no other transaction is replacing it: of a value
+    that all processes set all the time, none waits for the others."""
+    row = {"name": name, "value": str(value)}
+    set_row = upsert if even_if_locked else upsert_unless_locked
+    set_row(connection, schema.named_values, row, update=["value"])
 
 
 def forget_named_value(connection: sa.Connection, name: str) -> None:

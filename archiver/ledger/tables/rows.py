@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import locking
 from archiver.ledger.tables import schema
 from archiver.model import (
     Asset,
@@ -29,7 +30,9 @@ _ASSETS_OF = (
 )
 
 
-def find(connection: sa.Connection, *, account: str, task_id: str) -> sa.RowMapping | None:
+def find(
+    connection: sa.Connection, *, account: str, task_id: str, to_write: bool = False
+) -> sa.RowMapping | None:
     """The row of a task, by its id or else by its external id; None when the ledger has neither.
 
     Two queries instead of one OR: each takes one step along an index. The OR reads every row of the account, within
@@ -38,6 +41,8 @@ def find(connection: sa.Connection, *, account: str, task_id: str) -> sa.RowMapp
     table = schema.tasks
     for column in (table.c.task_id, table.c.external_task_id):
         query = sa.select(table).where(table.c.account == account, column == task_id).order_by(table.c.id)
+        if to_write:
+            query = locking(connection, query, table)
         row = connection.execute(query.limit(1)).mappings().first()
         if row is not None:
             return row
@@ -47,11 +52,10 @@ def find(connection: sa.Connection, *, account: str, task_id: str) -> sa.RowMapp
 def find_all(
     connection: sa.Connection, *, account: str, task_ids: Sequence[str]
 ) -> dict[str, Mapping[Any, Any]]:
-    """The rows of these tasks (not external ids), by id; unknown ids are left out."""
-    query = sa.select(schema.tasks).where(
-        schema.tasks.c.account == account, schema.tasks.c.task_id.in_(task_ids)
-    )
-    return {row["task_id"]: row for row in connection.execute(query).mappings()}
+    """The rows of these tasks (not external ids), by id, to be written; unknown ids are left out."""
+    table = schema.tasks
+    query = sa.select(table).where(table.c.account == account, table.c.task_id.in_(task_ids))
+    return {row["task_id"]: row for row in connection.execute(locking(connection, query, table)).mappings()}
 
 
 def assets_of(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, tuple[LeasedAsset, ...]]:

@@ -24,6 +24,9 @@ STAGE_QUEUES: Mapping[Stage, tuple[str, ...]] = {
 }
 """Where a stage's tasks wait. The sweep has none."""
 
+ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""SQLite numbers rows by itself in a column that is called INTEGER, of 8 bytes too."""
+
 metadata = sa.MetaData()
 
 _STATES = ", ".join(f"'{state}'" for state in State)
@@ -31,7 +34,7 @@ _STATES = ", ".join(f"'{state}'" for state in State)
 tasks = sa.Table(
     "tasks",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", ROW_ID, primary_key=True),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("task_id", sa.Text, nullable=False),
     sa.Column("external_task_id", sa.Text),
@@ -205,7 +208,7 @@ _partial("tasks_leased", tasks.c.lease_token, where=tasks.c.lease_token.is_not(N
 task_counts = sa.Table(
     "task_counts",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", ROW_ID, primary_key=True),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("is_confirmed", sa.Boolean, nullable=False),
@@ -217,8 +220,8 @@ task_counts = sa.Table(
 assets = sa.Table(
     "assets",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task", sa.Integer, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("id", ROW_ID, primary_key=True),
+    sa.Column("task", ROW_ID, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
     sa.Column("stem", sa.Text, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("api_index", sa.Integer),
@@ -248,8 +251,8 @@ assets = sa.Table(
 folder_work = sa.Table(
     "folder_work",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task", sa.Integer, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("id", ROW_ID, primary_key=True),
+    sa.Column("task", ROW_ID, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
     sa.Column("kind", sa.Text, nullable=False, comment="amend | incomplete"),
     sa.Column("since", sa.BigInteger, nullable=False),
     sa.Column("due_at", sa.BigInteger, nullable=False),
@@ -266,8 +269,8 @@ sa.Index("folder_work_by_kind", folder_work.c.kind, folder_work.c.since)
 amendments = sa.Table(
     "amendments",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task", sa.Integer, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("id", ROW_ID, primary_key=True),
+    sa.Column("task", ROW_ID, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("amended_at", sa.BigInteger, nullable=False),
@@ -277,8 +280,8 @@ amendments = sa.Table(
 history = sa.Table(
     "history",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("task", sa.Integer, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("id", ROW_ID, primary_key=True),
+    sa.Column("task", ROW_ID, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
@@ -287,7 +290,7 @@ history = sa.Table(
 holds = sa.Table(
     "holds",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("id", ROW_ID, primary_key=True),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("stage", sa.Text, nullable=False),
     sa.Column("family", sa.Text, nullable=False, comment="'' for every family"),
@@ -320,7 +323,7 @@ passed_over = sa.Table(
     sa.Column("account", sa.Text, primary_key=True),
     sa.Column("queue", sa.Text, primary_key=True),
     sa.Column("due_at", sa.BigInteger, nullable=False),
-    sa.Column("task", sa.Integer, nullable=False),
+    sa.Column("task", ROW_ID, nullable=False),
 )
 
 sweeps = sa.Table(

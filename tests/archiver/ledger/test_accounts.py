@@ -1,21 +1,19 @@
 """Several accounts in one ledger: each task is one account's, whatever its id; and an account can be renamed."""
 
-import pathlib
 from collections.abc import Iterator
 
 import pytest
 
 from archiver.failures import ApiCredentialsRefused
-from archiver.ledger import Ledger
 from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
-from tests.harness.ledgers import DAY, FAMILY, RAND, START, Desk, answer, claim_archive
+from tests.harness.ledgers import DAY, FAMILY, RAND, START, Desk, Place, answer, claim_archive
 
 EU, US = "eu", "us"
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
     yield made
     made.close()
 
@@ -175,6 +173,7 @@ def test_two_accounts_never_become_one(desk: Desk, old: str, new: str) -> None:
     assert desk.rows("SELECT * FROM tasks") == before
 
 
+@pytest.mark.sqlite_only("a trigger in SQLite's words")
 def test_a_rename_that_fails_has_renamed_nothing(desk: Desk) -> None:
     say(desk, EU, "t")
     desk.ledger.sweeps.begin(account=EU, family=FAMILY)
@@ -183,5 +182,5 @@ def test_a_rename_that_fails_has_renamed_nothing(desk: Desk) -> None:
     with pytest.raises(Exception, match="no"):
         desk.ledger.accounts.rename(EU, "team-eu")
     desk.close()
-    desk.ledger = Ledger.open(f"sqlite:///{desk.path}", daemon=True)
+    desk.reopen()
     assert desk.ledger.accounts.names() == [EU]

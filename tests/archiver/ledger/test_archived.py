@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from archiver.model import CallbackOutcome, DiscoveredBy, Stage, State
-from tests.harness.ledgers import DAY, Desk, answer, stored
+from tests.harness.ledgers import DAY, Desk, Place, answer, stored
 from tests.harness.repository import SAMPLES
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
     yield made
     made.close()
 
@@ -86,6 +86,7 @@ def test_upkeep_drops_them_of_tasks_that_an_earlier_version_archived_and_then_re
     desk.close()
 
 
+@pytest.mark.sqlite_only("changes ids that others refer to")
 def test_thousands_of_old_tasks_are_done_a_few_at_a_time(desk: Desk) -> None:
     for number in range(3):
         desk.bring(State.ARCHIVED, f"t{number}")

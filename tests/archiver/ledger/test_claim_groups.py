@@ -31,6 +31,7 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
+    Place,
     answer,
     asset,
     steps,
@@ -38,8 +39,8 @@ from tests.harness.ledgers import (
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
     yield made
     made.close()
 
@@ -198,6 +199,7 @@ def test_while_the_api_cannot_be_asked_it_is_asked_again_and_after_an_hour_the_o
     assert claimed(desk) == {"t1": False}
 
 
+@pytest.mark.sqlite_only("a start frees leases on SQLite only")
 def test_a_worker_that_dies_while_it_asks_for_fresh_urls_costs_one_more_question(desk: Desk) -> None:
     wanting(desk)
     desk.reopen()
@@ -249,10 +251,8 @@ def backlog_of(folder: pathlib.Path, shape: str, rows: int) -> Desk:
         }
         for number in range(rows)
     ]
-    engine = sa.create_engine(f"sqlite:///{made.path}")
-    with engine.begin() as connection:
+    with made.ledger.database.write() as connection:
         connection.execute(sa.insert(schema.tasks), values)
-    engine.dispose()
     hold: Failure = HostDown("x", host=host)
     if shape == "held family":
         hold = ApiForbidden("x", family=family)

@@ -1,6 +1,5 @@
 """Taking work and ending it: leases, lanes, fences, holds."""
 
-import pathlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,6 +35,7 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
+    Place,
     answer,
     asset,
     claim_archive,
@@ -44,8 +44,8 @@ from tests.harness.ledgers import (
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
     yield made
     made.close()
 
@@ -102,6 +102,7 @@ def test_a_lease_is_left_alone_for_five_seconds_after_its_end(desk: Desk, stage:
     assert desk.ledger.claims.renew([lease]) == {lease.row_id}
 
 
+@pytest.mark.sqlite_only("a start frees leases on SQLite only")
 def test_a_starting_daemon_does_not_wait_for_the_leases_of_a_dead_one(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     desk.claim(Stage.ARCHIVE)
@@ -209,6 +210,7 @@ def test_a_leased_task_without_files_has_none_and_a_lost_lease_has_no_say(desk: 
     assert desk.ledger.claims.assets(lease) is None
 
 
+@pytest.mark.sqlite_only("a start frees leases on SQLite only")
 def test_a_starting_daemon_frees_every_lease(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED, "a")
     desk.bring(State.REPORTED, "b")
@@ -220,6 +222,7 @@ def test_a_starting_daemon_frees_every_lease(desk: Desk) -> None:
     assert [desk.claim(stage).attempt for stage in (Stage.ARCHIVE, Stage.VERIFY)] == [2, 2]
 
 
+@pytest.mark.sqlite_only("a start frees leases on SQLite only")
 def test_a_task_whose_work_kills_the_process_is_not_first_for_ever(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     waits = []
@@ -236,7 +239,7 @@ def test_a_command_beside_the_daemon_frees_no_lease(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     lease = desk.claim(Stage.ARCHIVE)
 
-    command = Ledger.open(f"sqlite:///{desk.path}", daemon=False, now=desk.clock)
+    command = Ledger.open(desk.by_hand.url, daemon=False, now=desk.clock)
     command.close()
 
     assert desk.ledger.claims.renew([lease]) == {lease.row_id}
@@ -372,9 +375,9 @@ def test_tasks_of_avoided_hosts_are_left_where_they_are(desk: Desk) -> None:
 
 
 @pytest.fixture
-def backlog(tmp_path: pathlib.Path) -> Iterator[Desk]:
+def backlog(place: Place) -> Iterator[Desk]:
     """3,000 tasks that wait, some of them due."""
-    made = Desk(tmp_path)
+    made = Desk(place)
     made.is_forged = True
     shapes = {
         "archive": ("succeeded", FAMILY),
@@ -409,10 +412,8 @@ def backlog(tmp_path: pathlib.Path) -> Iterator[Desk]:
                 "callbacks": 1,
             }
         )
-    engine = sa.create_engine(f"sqlite:///{made.path}")
-    with engine.begin() as connection:
+    with made.ledger.database.write() as connection:
         connection.execute(sa.insert(schema.tasks), rows)
-    engine.dispose()
     yield made
     made.close()
 
@@ -473,6 +474,7 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
 
 @pytest.mark.parametrize("name", list(ON_EVERY_ROUND))
 @pytest.mark.parametrize("held", [False, True])
+@pytest.mark.sqlite_only("how SQLite goes about it")
 def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
     backlog: Desk, name: str, held: bool
 ) -> None:
@@ -490,6 +492,7 @@ def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
         assert "USE TEMP B-TREE FOR ORDER BY" not in plan or "RECURSIVE STEP" in plan
 
 
+@pytest.mark.sqlite_only("how SQLite goes about it")
 def test_a_start_looks_for_leases_among_leased_tasks_only(backlog: Desk) -> None:
     leased = backlog.claim_all(Stage.ARCHIVE)
 
@@ -516,6 +519,7 @@ OF_AN_IDLE_ACCOUNT: dict[str, Callable[[Ledger], object]] = {
 
 
 @pytest.mark.parametrize("name", list(OF_AN_IDLE_ACCOUNT))
+@pytest.mark.sqlite_only("how SQLite goes about it")
 def test_no_account_walks_past_what_is_due_for_another(backlog: Desk, name: str) -> None:
     searched = [
         search
@@ -565,6 +569,7 @@ def test_a_probe_that_succeeds_lets_everything_go_on_at_once(desk: Desk) -> None
     assert len(desk.claim_all(Stage.ARCHIVE)) == 1
 
 
+@pytest.mark.sqlite_only("hours of claims: thousands of statements")
 def test_a_poisonous_task_goes_further_back_each_time_and_never_keeps_the_others_for_long(desk: Desk) -> None:
     desk.say(answer("poison", created_at=START - 29 * DAY))  # the nearest deadline: always first
     healthy = 0

@@ -1,23 +1,23 @@
 """Counts of tasks: what the transactions have counted is what is there, and to read it costs nothing."""
 
-import pathlib
 from collections.abc import Iterator
 
 import pytest
 
 from archiver.model import State, Status
 from tests.harness.histories import History
-from tests.harness.ledgers import ACCOUNT, Desk, answer
+from tests.harness.ledgers import ACCOUNT, Desk, Place, answer
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path, unconfirmed_max=25)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place, unconfirmed_max=25)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.sqlite_only("test_two_databases has such histories on both")
 def test_whatever_happens_the_counts_are_what_a_look_at_every_task_would_give(desk: Desk, seed: int) -> None:
     history = History(desk, seed)
     seen: set[State] = set()

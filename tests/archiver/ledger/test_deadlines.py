@@ -1,7 +1,6 @@
 """What time alone does, and what people are told: deadlines, pruning, missed callbacks, `show` and `status`."""
 
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -33,14 +32,15 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
+    Place,
     answer,
     asset,
 )
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
     yield made
     made.close()
 
@@ -205,6 +205,7 @@ def test_a_running_task_that_only_the_sweep_has_seen_lately_fails_as_never_finis
     assert [expiry.reason for expiry in desk.ledger.deadlines.expire()] == ["never_finished"]
 
 
+@pytest.mark.sqlite_only("a month of claims: thousands of statements")
 def test_a_running_task_that_nobody_could_ask_about_is_lost_at_its_deadline_and_not_failed(
     desk: Desk,
 ) -> None:
@@ -242,6 +243,7 @@ def test_a_task_lost_unasked_is_fetched_as_soon_as_an_answer_names_its_files(des
     assert [leased.asset.stem for leased in desk.claim(Stage.ARCHIVE).assets] == ["0"]
 
 
+@pytest.mark.sqlite_only("a thousand tasks one by one")
 def test_a_thousand_deadlines_are_judged_500_at_a_time(desk: Desk) -> None:
     tasks = [answer(f"t{number}") for number in range(1000)]
     for half in (tasks[:500], tasks[500:]):
@@ -255,9 +257,9 @@ def test_a_thousand_deadlines_are_judged_500_at_a_time(desk: Desk) -> None:
 
 
 @pytest.fixture
-def small(tmp_path: pathlib.Path) -> Iterator[Desk]:
+def small(place: Place) -> Iterator[Desk]:
     """A ledger that keeps at most 3 ids that nobody has confirmed."""
-    made = Desk(tmp_path, unconfirmed_max=3)
+    made = Desk(place, unconfirmed_max=3)
     yield made
     made.close()
 
@@ -354,8 +356,8 @@ def test_an_id_that_is_being_asked_for_is_not_dropped_meanwhile(small: Desk) -> 
     assert (lease.task_id, left) == ("t0", ["t0", "t2", "t3"])
 
 
-def test_ids_are_never_too_many_however_fast_they_come(tmp_path: pathlib.Path) -> None:
-    desk = Desk(tmp_path, unconfirmed_max=1000)
+def test_ids_are_never_too_many_however_fast_they_come(place: Place) -> None:
+    desk = Desk(place, unconfirmed_max=1000)
     for batch in range(20):
         forged = [Callback(ACCOUNT, f"{batch}-{number}", Status.SUCCEEDED, FAMILY) for number in range(500)]
         desk.clock.advance(1)
@@ -633,6 +635,7 @@ def test_a_daemon_is_listed_while_it_gives_signs_of_life(desk: Desk) -> None:
     assert [daemon.name for daemon in desk.ledger.daemons.alive()] == ["d2"]
 
 
+@pytest.mark.sqlite_only("on PostgreSQL daemons work beside each other")
 def test_a_daemon_that_was_killed_is_not_listed_beside_the_next(desk: Desk) -> None:
     desk.ledger.daemons.beat("killed", version="1", started_at=START)
     desk.reopen()
@@ -717,6 +720,7 @@ def test_a_sweeper_that_was_overtaken_writes_nothing_about_its_sweep(desk: Desk)
     assert desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY) is None
 
 
+@pytest.mark.sqlite_only("a start frees leases on SQLite only")
 def test_a_starting_daemon_takes_the_sweep_of_a_dead_one_over(desk: Desk) -> None:
     desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
 

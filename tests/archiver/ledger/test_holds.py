@@ -1,6 +1,5 @@
 """Holds: what sets them, what probes them, what lifts them, and whose failure is nobody else's."""
 
-import pathlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +16,7 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
+    Place,
     answer,
     claim_archive,
     steps,
@@ -24,8 +24,8 @@ from tests.harness.ledgers import (
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
     yield made
     made.close()
 
@@ -77,6 +77,7 @@ def test_a_failure_that_another_task_s_success_disproves_is_the_task_s_own_the_s
 
 
 @pytest.mark.parametrize("where", ["oldest", "newest", "mixed"])
+@pytest.mark.sqlite_only("a day of claims: tens of thousands of statements")
 def test_a_hundred_tasks_that_each_set_a_hold_delay_the_others_by_minutes_at_most(
     desk: Desk, where: str
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_hundred_tasks_that_each_set_a_hold_delay_the_others_by_minutes_at_mos
 # --- an outage --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sqlite_only("thousands of claims")
 def test_an_outage_holds_at_its_first_failure_and_costs_nobody_an_attempt(desk: Desk) -> None:
     for number in range(20):
         desk.say(answer(f"t{number}"))
@@ -202,6 +204,7 @@ def test_a_probe_that_says_nothing_about_the_hold_is_followed_by_another_soon(
     assert desk.claim(Stage.ARCHIVE).is_probe
 
 
+@pytest.mark.sqlite_only("hundreds of claims")
 def test_every_task_gets_its_turn_as_a_probe(desk: Desk) -> None:
     for number in range(30):
         desk.say(answer(f"t{number}", created_at=START + number))
@@ -229,6 +232,7 @@ def questions(desk: Desk, *, seconds: int) -> int:
     return count
 
 
+@pytest.mark.sqlite_only("a day of claims: tens of thousands of statements")
 def test_forged_ids_of_forbidden_families_cost_one_question_an_hour_each(desk: Desk) -> None:
     forbidden = [family for family in FAMILIES if family.startswith("videos/")][:4]
     for family in forbidden:
@@ -238,6 +242,7 @@ def test_forged_ids_of_forbidden_families_cost_one_question_an_hour_each(desk: D
     assert questions(desk, seconds=3 * 3600) <= 3 * len(forbidden)
 
 
+@pytest.mark.sqlite_only("a day of claims: tens of thousands of statements")
 def test_a_confirmed_task_of_a_held_family_is_probed_every_30_seconds_beside_forged_ids(desk: Desk) -> None:
     desk.tell("forged")
     questions(desk, seconds=4 * 3600)
@@ -250,6 +255,7 @@ def test_a_confirmed_task_of_a_held_family_is_probed_every_30_seconds_beside_for
 # --- a crowd behind a hold --------------------------------------------------------------------------------------
 
 
+@pytest.mark.sqlite_only("counts SQLite's steps")
 def test_ids_of_a_held_family_at_the_front_are_passed_over_once_and_taken_when_the_hold_is_lifted(
     desk: Desk,
 ) -> None:

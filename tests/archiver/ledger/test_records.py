@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import pathlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -25,6 +24,7 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
+    Place,
     answer,
     asset,
     stored,
@@ -34,8 +34,8 @@ ACCEPTED, DUPLICATE = CallbackOutcome.ACCEPTED, CallbackOutcome.DUPLICATE
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
     yield made
     made.close()
 
@@ -507,6 +507,7 @@ def test_a_confirmed_task_is_never_merged_into_another(desk: Desk) -> None:
 # --- history ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sqlite_only("hundreds of claims")
 def test_history_tells_what_happened_and_does_not_grow_for_ever(desk: Desk) -> None:
     desk.bring(State.BURIED)
     for _ in range(60):

@@ -1,10 +1,10 @@
 """State only moves forward: every transition of the table, and the refusal of every other one."""
 
 import itertools
-import pathlib
 import sqlite3
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from archiver.failures import ApiTimeout, AssetGone, Bury, NeverMedia, StoreError
@@ -20,6 +20,7 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
+    Place,
     answer,
     asset,
     stored,
@@ -30,8 +31,8 @@ PASTS = list(State)
 
 
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
     yield made
     made.close()
 
@@ -519,23 +520,19 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("past", "change"), BROKEN)
+@pytest.mark.sqlite_only("test_postgres compares the constraints")
 def test_a_row_of_a_wrong_shape_cannot_be_committed(desk: Desk, past: str, change: str) -> None:
     desk.bring(State(past))
-    connection = sqlite3.connect(desk.path)
 
-    with pytest.raises(sqlite3.IntegrityError, match="CHECK constraint"):
-        connection.execute(f"UPDATE tasks SET {change}")  # noqa: S608 -- from the table above
-
-    connection.close()
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError), match=r"(?i)check constraint"):
+        desk.write(f"UPDATE tasks SET {change}")  # noqa: S608 -- from the table above
 
 
 def test_an_asset_is_stored_wholly_or_not_at_all(desk: Desk) -> None:
     desk.bring(State.ARCHIVED)
-    connection = sqlite3.connect(desk.path)
     for column in ("name", "key", "bytes", "sha256", "content_type", "source_url"):
-        with pytest.raises(sqlite3.IntegrityError, match="stored_whole"):
-            connection.execute(f"UPDATE assets SET {column} = NULL")  # noqa: S608 -- one of the above
-    connection.close()
+        with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError), match="stored_whole"):
+            desk.write(f"UPDATE assets SET {column} = NULL")  # noqa: S608 -- one of the above
 
 
 @pytest.mark.parametrize("past", PASTS)

@@ -1,0 +1,145 @@
+"""The ledger in PostgreSQL: any number of processes, each killed at any time.
+
+Rules:
+
+1. A transaction that returned is committed as durably as the server is set up to (`synchronous_commit`).
+2. Writes run at READ COMMITTED, reads in one REPEATABLE READ snapshot. A transaction locks the rows that it has read
+   and is going to write, in the order of their ids (`dialect.locking`).
+3. A deadlock or a serialization failure leaves here as `WriteConflict`: the transaction begins again. Every other error
+   of the server or the connection is `LedgerUnavailable`. Errors in what we say (SQLSTATE classes 22, 23 and 42) are
+   bugs of ours and pass through.
+4. Leases end by themselves: a start frees none.
+5. Nothing is set for a connection, all for a transaction: a pooler may give each transaction another connection.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
+from archiver.failures import LedgerUnavailable
+from archiver.ledger.databases.protocol import Disk, Obstacle, WriteConflict
+from archiver.ledger.tables import schema
+
+CONNECTIONS_MAX = 20
+CONNECT_SECONDS = 5
+
+_LOCK_SECONDS = 5
+"""How long a transaction waits for others' rows. The receiver must answer 503 within 10 s."""
+
+_CONFLICTS = frozenset({"40001", "40P01"})
+"""Serialization failure, deadlock."""
+
+_OURS = ("22", "23", "42")
+_NOT_OURS = frozenset({"42P01", "42501"})
+"""A table that is not there (another process has moved the ledger), a right that was taken away."""
+
+_NEW_ID_COLUMNS: tuple[tuple[str, type[sa.types.TypeEngine[Any]]], ...] = (
+    ("account", sa.Text),
+    ("task_id", sa.Text),
+    ("family_hint", sa.Text),
+    ("result_arrays", sa.Text),
+    ("state", sa.Text),
+    ("queue", sa.Text),
+    ("attempts", sa.Integer),
+    ("held", sa.Integer),
+    ("due_at", sa.BigInteger),
+    ("deadline_at", sa.BigInteger),
+    ("first_seen_at", sa.BigInteger),
+    ("named_at", sa.BigInteger),
+    ("asked", sa.Integer),
+    ("query_individually", sa.Boolean),
+    ("discovered_by", sa.Text),
+    ("callbacks", sa.Integer),
+    ("callback_status", sa.Text),
+    ("last_callback_at", sa.BigInteger),
+)
+
+_ROWS = (
+    sa.func.json_to_recordset(sa.cast(sa.bindparam("rows", type_=sa.Text), sa.JSON))
+    .table_valued(*(sa.column(name, type_()) for name, type_ in _NEW_ID_COLUMNS), name="rows")
+    .render_derived(with_types=True)
+)
+
+_INSERT_NEW_IDS = (
+    postgres_insert(schema.tasks)
+    .from_select(
+        [name for name, _ in _NEW_ID_COLUMNS], sa.select(*(_ROWS.c[name] for name, _ in _NEW_ID_COLUMNS))
+    )
+    .on_conflict_do_nothing()
+)
+
+
+class PostgresDatabase:
+    """A pool of connections to one PostgreSQL database."""
+
+    def __init__(self, url: str, *, busy_seconds: float = _LOCK_SECONDS) -> None:
+        location = sa.make_url(url).set(drivername="postgresql+psycopg")
+        self.name = location.render_as_string(hide_password=True).replace("+psycopg", "", 1)
+        engine = sa.create_engine(
+            location,
+            pool_size=CONNECTIONS_MAX,
+            max_overflow=0,
+            pool_use_lifo=True,
+            pool_timeout=busy_seconds,
+            connect_args={"connect_timeout": CONNECT_SECONDS},
+            execution_options={"preserve_rowcount": True},  # of an INSERT that leaves some rows alone
+        )
+        self._engine = engine
+        self._writing = engine.execution_options(isolation_level="READ COMMITTED")
+        self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
+        self._set_lock_timeout = f"SET LOCAL lock_timeout = {int(busy_seconds * 1000)}"
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One write transaction: committed when the block ends, undone when it raises."""
+        with self._translated(), self._writing.begin() as connection:
+            connection.exec_driver_sql(self._set_lock_timeout)
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One consistent snapshot; never waits for a writer."""
+        with self._translated(), self._reading.begin() as connection:
+            yield connection
+
+    def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
+        """Other daemons may be at work: nothing is freed."""
+
+    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
+        """Insert them by one statement."""
+        given = json.dumps([{name: row[name] for name, _ in _NEW_ID_COLUMNS} for row in rows])
+        return connection.execute(_INSERT_NEW_IDS, {"rows": given}).rowcount
+
+    def keep_bounded(self) -> None:
+        """The server keeps its own files."""
+
+    def obstacle(self) -> Obstacle | None:
+        """None that can be seen from here."""
+        return None
+
+    def disk(self) -> Disk | None:
+        """The server's own."""
+        return None
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.TimeoutError as error:
+            raise LedgerUnavailable(f"the ledger {self.name} is busy: all connections are in use") from error
+        except exc.DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None) or ""
+            if state in _CONFLICTS:
+                raise WriteConflict(f"the ledger {self.name}: {error.orig}") from error
+            if state.startswith(_OURS) and state not in _NOT_OURS:
+                raise
+            raise LedgerUnavailable(f"the ledger {self.name} cannot be used: {error.orig}") from error

