@@ -2,7 +2,7 @@
 or fragments (`moof`) after it that do. Players start from these tables, and nothing else says what the bytes of `mdat`
 are.
 
-A film of fragments may have been cut between two of them: nothing shows that.
+A film of fragments may have been cut between two of them: an index (`sidx`) shows that, nothing else does.
 """
 
 import dataclasses
@@ -103,6 +103,8 @@ def _movie_flaws(reader: FileReader, top: _Top, box: Box) -> Iterator[str]:
 def _fragments_flaws(reader: FileReader, top: _Top) -> Iterator[str]:
     runs = 0
     for box in boxes(reader, 0, reader.size):
+        if box.kind == b"sidx" and _indexed_end(reader, box) > reader.size:
+            yield "its index points outside the file"
         if box.kind == b"moof":
             for start, end in _runs(reader, box):
                 runs += end > start
@@ -114,6 +116,17 @@ def _fragments_flaws(reader: FileReader, top: _Top) -> Iterator[str]:
         yield "no samples"
     if reader.size - top.end > _TRAILING_BYTES_MAX:
         yield f"no box at byte {top.end}"
+
+
+def _indexed_end(reader: FileReader, box: Box) -> int:
+    """Where the last fragment of a `sidx` ends: its lengths follow each other from the end of the box on."""
+    offset_bytes = 4 if reader.number(box.content_start, 1) == 0 else 8
+    at = box.content_start + 12 + offset_bytes
+    first = reader.number(at, offset_bytes) or 0
+    entries = reader.table(
+        at + offset_bytes + 4, 3 * (reader.number(at + offset_bytes + 2, 2) or 0), bytes_each=4
+    )
+    return box.end + first + sum(entry & 0x7FFF_FFFF for index, entry in enumerate(entries) if index % 3 == 0)
 
 
 def _runs(reader: FileReader, fragment: Box) -> Iterator[tuple[int, int]]:

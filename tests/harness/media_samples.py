@@ -116,7 +116,7 @@ PAYLOAD = b"\x12" * 40
 def still(
     major: bytes, *compatible: bytes, width: int = 3, height: int = 2, codec: bytes = b"", places: bytes = b""
 ) -> bytes:
-    """One coded item, after a thumbnail's size and before an alpha plane's. `places` in the stead of its own."""
+    """One coded item, after a thumbnail's size and before an alpha plane's. `places`: another box `iloc`."""
     codec = codec or (b"av01" if major == b"avif" else b"hvc1")
 
     def ispe(width: int, height: int) -> bytes:
@@ -131,7 +131,7 @@ def still(
             b"meta",
             full_box(b"hdlr", bytes(4), b"pict", bytes(13)),
             full_box(b"pitm", struct.pack(">H", 1)),
-            full_box(b"iloc", places or place),
+            places or full_box(b"iloc", place),
             full_box(b"iinf", struct.pack(">H", 1), entry),
             box(b"iprp", sizes, full_box(b"ipma", struct.pack(">IHBBB", 1, 1, 2, 2, 4))),
         )

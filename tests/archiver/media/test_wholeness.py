@@ -54,6 +54,7 @@ def without(data: bytes, kind: bytes) -> bytes:
 
 MP3, WAV, WEBP = encoded("mp3_ffmpeg_bare.mp3"), encoded("wav_ffmpeg.wav"), encoded("webp_cwebp.webp")
 MP4, AVIF, HEIC = encoded("mp4_x264_aac.mp4"), encoded("avif_avifenc.avif"), encoded("heic_heif_enc.heic")
+CMAF = encoded("mp4_x264_cmaf.mp4")
 JPEG, GIF = encoded("jpg_cjpeg.jpg"), encoded("gif_imagemagick.gif")
 SCAN = JPEG.index(b"\xff\xda")
 
@@ -134,6 +135,7 @@ NOT_WHOLE = {
     "MP4 whose samples lie behind its end": ftyp(b"isom") + movie(at=40),
     "fragments without moov": without(encoded("mp4_x264_fragmented.mp4"), b"moov"),
     "fragments without one": without(encoded("mp4_x264_fragmented.mp4"), b"moof"),
+    "fragments that are fewer than their index says": CMAF[: CMAF.rindex(b"moof") - 4],
     "AVIF without meta": without(AVIF, b"meta"),
     "AVIF of ftyp and mdat": ftyp(b"avif") + box(b"mdat", PAYLOAD),
     "AVIF without iloc": without(AVIF, b"iloc"),
@@ -213,7 +215,13 @@ HOSTILE = {
     + box(b"mdat", b"x")
     + box(b"moov", box(b"mvhd", bytes(100)), *[track(b"vide", ENDLESS)] * 3000),
     "HEIC of extents without fields": still(
-        b"heic", places=struct.pack(">BBH", 0, 0, 65_535) + struct.pack(">HHH", 1, 0, 65_535) * 65_535
+        b"heic",
+        places=full_box(
+            b"iloc",
+            struct.pack(">BBH", 0, 0, 65_535),
+            struct.pack(">HHHH", 1, 2, 0, 65_535) * 65_535,
+            version=1,
+        ),
     ),
     "MP3 of gaps full of free headers": (encoded("mp3_ffmpeg_bare.mp3")[:2000] + b"\xff\xfb\0\0" * 2048)
     * 1000,
