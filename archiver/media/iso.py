@@ -18,7 +18,7 @@ _LEADING_MAX = 16
 
 def _still(reader: FileReader) -> Shape:
     """A sequence of pictures is a film too."""
-    kinds = {box.kind for box in boxes(reader, 0, reader.size)}
+    kinds = {box.kind for box in boxes(reader, 0, reader.size) if box.kind in (b"moov", b"meta")}
     meta = still.meta_of(reader)
     if meta is None:
         # A box without its handler is damaged.

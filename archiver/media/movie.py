@@ -26,12 +26,14 @@ _RUN_FIELDS = (0x100, 0x200, 0x400, 0x800)
 def read_shape(reader: FileReader) -> Shape:
     """Track headers end with width and height as 16.16 fixed point; both are 0 for sound."""
     top = _Top.of(reader)
-    sizes = []
-    for track in _tracks(reader, top.movie):
-        if (header := below(reader, track, b"tkhd")) is not None:
-            width, height = reader.number(header.end - 8, 4) or 0, reader.number(header.end - 4, 4) or 0
-            sizes.append((width >> 16, height >> 16))
-    return Shape.of_largest(sizes, flaw=next(flaws(reader, top), None))
+    headers = (below(reader, track, b"tkhd") for track in _tracks(reader, top.movie))
+    sizes = (
+        ((reader.number(box.end - 8, 4) or 0) >> 16, (reader.number(box.end - 4, 4) or 0) >> 16)
+        for box in headers
+        if box is not None
+    )
+    shape = Shape.of_largest(sizes, flaw=None)
+    return dataclasses.replace(shape, flaw=next(flaws(reader, top), None))
 
 
 @dataclasses.dataclass(slots=True)

@@ -7,7 +7,7 @@ every loop in this package reads or spends, so no file can crash or hang it.
 import dataclasses
 import itertools
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Self
 
 WINDOW_BYTES = 64 * 1024
@@ -103,7 +103,7 @@ class Shape:
     height: int | None = None
 
     @classmethod
-    def of_largest(cls, sizes: Sequence[tuple[int, int]], *, flaw: str | None) -> Self:
+    def of_largest(cls, sizes: Iterable[tuple[int, int]], *, flaw: str | None) -> Self:
         """The picture is the largest: thumbnails, tiles and alpha planes declare sizes too."""
         width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
         return cls(flaw, width or None, height or None)

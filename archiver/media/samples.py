@@ -24,7 +24,7 @@ _COMPRESSED = frozenset(
 )
 """No sample of these begins with 16 zeros. Samples of PCM, text and time codes may be all zeros."""
 _NAL = frozenset(b"avc1 avc2 avc3 avc4 hvc1 hev1 dvh1 dvhe dvav dva1".split())
-"""Nor have these three zeros anywhere but in the lengths of their parts, and encoders pad to 64 bytes at most."""
+"""Nor have these three zeros anywhere but in the lengths of their parts, and padding is shorter than 64 bytes."""
 _NAL_ZEROS = 64
 _CONFIGURATIONS = {
     b"avc1": b"avcC",
@@ -36,6 +36,7 @@ _CONFIGURATIONS = {
 }
 """Without its own, no decoder can start."""
 _NEEDED = (b"stsd", b"stts", b"stsc")
+_TABLES = frozenset((*_NEEDED, b"stsz", b"stz2", b"stco", b"co64"))
 
 
 class _Sizes:
@@ -58,11 +59,14 @@ class _Sizes:
 
     def take(self, count: int) -> tuple[int, list[int]]:
         """How many were taken of `count`, and their lengths; where all are equal, one in place of all."""
-        count = min(count, self.left, count if self._each is not None else _BLOCK)
+        count = min(count, self.left)
+        if self._each is None:
+            count = min(count, _BLOCK)
+            lengths = list(itertools.islice(self._table, count))
+        else:
+            lengths = [self._each * count]
         self.left -= count
-        return count, [self._each * count] if self._each is not None else list(
-            itertools.islice(self._table, count)
-        )
+        return count, lengths
 
 
 class Track:
@@ -71,7 +75,8 @@ class Track:
     def __init__(self, reader: FileReader, track: Box) -> None:
         self._reader = reader
         table = below(reader, track, b"mdia", b"minf", b"stbl")
-        self._boxes = {box.kind: box for box in inside(reader, table)} if table else {}
+        found = inside(reader, table) if table else ()
+        self._boxes = {box.kind: box for box in found if box.kind in _TABLES}
         sizes = self._boxes.get(b"stsz") or self._boxes.get(b"stz2")
         self._sizes = _Sizes(reader, sizes) if sizes else None
         self.count = self._sizes.left if self._sizes else 0

@@ -5,6 +5,7 @@ that is not zeros. The primary item of a large picture is a grid of others.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 from archiver.media.boxes import Box, below, boxes, inside
@@ -14,7 +15,9 @@ _CONFIGURATIONS = {b"av01": b"av1C", b"hvc1": b"hvcC", b"avc1": b"avcC"}
 _DERIVED = frozenset((b"grid", b"iovl", b"iden"))
 _NEEDED = (b"pitm", b"iinf", b"iloc", b"iprp")
 _ZEROS = 64
+_PARTS = frozenset((*_NEEDED, b"idat", b"iref"))
 _ITEMS_MAX = 65_536
+_PROPERTIES_MAX = 32_767
 _IN_FILE, _IN_META = 0, 1
 
 
@@ -47,9 +50,9 @@ def has_item(reader: FileReader, meta: Box, kind: bytes) -> bool:
 
 def read_shape(reader: FileReader, meta: Box) -> Shape:
     """The `ispe` properties hold the sizes."""
-    parts = {box.kind: box for box in inside(reader, meta, skip=4)}
+    parts = {box.kind: box for box in inside(reader, meta, skip=4) if box.kind in _PARTS}
     properties = below(reader, parts[b"iprp"], b"ipco") if b"iprp" in parts else None
-    listed = list(inside(reader, properties)) if properties else []
+    listed = list(itertools.islice(inside(reader, properties), _PROPERTIES_MAX)) if properties else []
     sizes = [
         (reader.number(box.content_start + 4, 4) or 0, reader.number(box.content_start + 8, 4) or 0)
         for box in listed
@@ -99,7 +102,7 @@ def _properties_flaws(
     reader: FileReader, box: Box, listed: list[bytes], kinds: dict[int, bytes], primary: int
 ) -> Iterator[str]:
     """The primary item needs a size, each coded item its decoder's configuration."""
-    named = _named_properties(reader, box, listed)
+    named = _named_properties(reader, box, listed, kinds)
     if b"ispe" not in named.get(primary, ()):
         yield "no size of the picture"
     for item, kind in kinds.items():
@@ -108,7 +111,9 @@ def _properties_flaws(
             yield f"an item without {configuration.decode()}"
 
 
-def _named_properties(reader: FileReader, parent: Box, listed: list[bytes]) -> dict[int, set[bytes]]:
+def _named_properties(
+    reader: FileReader, parent: Box, listed: list[bytes], kinds: dict[int, bytes]
+) -> dict[int, set[bytes]]:
     """The kinds of the properties of each item, by `ipma`."""
     named: dict[int, set[bytes]] = {}
     for box in inside(reader, parent):
@@ -121,7 +126,7 @@ def _named_properties(reader: FileReader, parent: Box, listed: list[bytes]) -> d
             item = fields.take(id_bytes)
             for _ in range(fields.take(1)):
                 index = fields.take(index_bytes) & (0x7FFF if index_bytes == 2 else 0x7F)
-                if 0 < index <= len(listed):
+                if 0 < index <= len(listed) and item in kinds:
                     named.setdefault(item, set()).add(listed[index - 1])
             if fields.is_over:
                 break

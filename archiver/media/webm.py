@@ -91,8 +91,8 @@ def _webm(reader: FileReader) -> Shape:
         track.id != _TRACK for track in _elements(reader, tracks.start, tracks.end or reader.size)
     ):
         return Shape("no tracks")
-    flaw = next(_flaws(reader, segment.start, segment.end), None)
-    return Shape.of_largest(list(_webm_sizes(reader, tracks)), flaw=flaw)
+    shape = Shape.of_largest(_webm_sizes(reader, tracks), flaw=None)
+    return dataclasses.replace(shape, flaw=next(_flaws(reader, segment.start, segment.end), None))
 
 
 def _flaws(reader: FileReader, start: int, segment_end: int | None) -> Iterator[str]:
