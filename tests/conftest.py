@@ -136,8 +136,10 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def _session_database(postgres_server: PostgresServer) -> BlankDatabase:
-    return BlankDatabase(postgres_server)
+def _session_database(postgres_server: PostgresServer) -> Iterator[BlankDatabase]:
+    database = BlankDatabase(postgres_server)
+    yield database
+    database.close()
 
 
 @pytest.fixture

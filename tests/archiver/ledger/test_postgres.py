@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
@@ -19,7 +18,14 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import LAST_CALLBACK_AT, set_named_value
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, FAMILY, RAND, SECOND, START, Clock, Desk, answer, claim_archive
-from tests.postgres import SUITE_VERSION, BlankDatabase, PostgresServer, installed_versions, running_postgres
+from tests.postgres import (
+    SUITE_VERSION,
+    BlankDatabase,
+    PostgresServer,
+    installed_versions,
+    plain_engine,
+    running_postgres,
+)
 
 
 @pytest.fixture
@@ -51,20 +57,27 @@ _CONSTRAINTS = (
 _ROW_IDS = {"id", "task"}
 
 
+def asked(url: str, query: str) -> list[tuple[Any, ...]]:
+    engine = plain_engine(url)
+    with engine.connect() as connection:
+        rows = [tuple(row) for row in connection.exec_driver_sql(query)]
+    engine.dispose()
+    return rows
+
+
 def schema_at(url: str) -> list[set[tuple[Any, ...]]]:
     """Columns, indexes and constraints, but for how wide the numbers of rows are."""
-    with psycopg.connect(url) as connection:
-        columns = {
-            (table, name, "bigint" if name in _ROW_IDS and kind == "integer" else kind, *rest)
-            for table, name, kind, *rest in connection.execute(_COLUMNS)
-        }
-        return [columns, set(connection.execute(_INDEXES)), set(connection.execute(_CONSTRAINTS))]
+    columns = {
+        (table, name, "bigint" if name in _ROW_IDS and kind == "integer" else kind, *rest)
+        for table, name, kind, *rest in asked(url, _COLUMNS)
+    }
+    return [columns, set(asked(url, _INDEXES)), set(asked(url, _CONSTRAINTS))]
 
 
 def test_a_new_ledger_has_the_schema_that_all_revisions_together_make(
     blank_database: BlankDatabase, empty_url: str
 ) -> None:
-    engine = sa.create_engine(empty_url.replace("postgresql:", "postgresql+psycopg:"))
+    engine = plain_engine(empty_url)
     with engine.begin() as connection:
         config = upgrade.alembic_config()
         config.attributes["connection"] = connection
@@ -75,8 +88,8 @@ def test_a_new_ledger_has_the_schema_that_all_revisions_together_make(
 
 
 def test_rows_are_numbered_by_eight_bytes(blank_database: BlankDatabase) -> None:
-    with psycopg.connect(blank_database.url) as connection:
-        widths = {(name, kind) for _, name, kind, *_ in connection.execute(_COLUMNS) if name in _ROW_IDS}
+    columns = asked(blank_database.url, _COLUMNS)
+    widths = {(name, kind) for _, name, kind, *_ in columns if name in _ROW_IDS}
 
     assert widths == {("id", "bigint"), ("task", "bigint"), ("id", "text")}
 
@@ -99,8 +112,7 @@ def test_daemons_that_start_at_once_on_an_empty_database_make_one_ledger(empty_u
         thread.join()
 
     assert errors == []
-    with psycopg.connect(empty_url) as connection:
-        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+    assert asked(empty_url, "SELECT count(*) FROM alembic_version") == [(1,)]
 
 
 def test_a_command_makes_no_ledger_and_an_older_program_touches_no_newer_one(
@@ -122,11 +134,13 @@ def test_a_command_makes_no_ledger_and_an_older_program_touches_no_newer_one(
 )
 def test_a_task_lives_on_every_version_that_is_installed(version: int) -> None:
     with running_postgres(version=version) as server:
-        desk = Desk(BlankDatabase(server))
+        database = BlankDatabase(server)
+        desk = Desk(database)
         for state in (State.UNKNOWN, State.BURIED, State.FAILED, State.ARCHIVED, State.LOST):
             desk.bring(state, state)
         assert desk.ledger.views.status().states[State.ARCHIVED] == 1
         desk.close()
+        database.close()
 
 
 # --- several daemons --------------------------------------------------------------------------------------------
@@ -232,6 +246,7 @@ def test_a_server_that_goes_away_is_unavailable_and_all_goes_on_when_it_is_back(
             "new": State.REPORTED,
         }
         ledger.close()
+        database.close()
 
 
 def test_sessions_that_the_server_has_ended_are_replaced_after_one_failure(desk: Desk) -> None:
