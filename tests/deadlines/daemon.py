@@ -10,6 +10,7 @@ Some loops poll, and mostly find nothing; 120 days have 20 million half seconds:
 - The renewal of leases is skipped while there are none (`Renewing`).
 - The sweep loop polls its schedule every half second; here every `SWEEP_LOOK_SECONDS`, so sweeps begin late.
 - The loop of amendments polls every few seconds; here every `FOLDER_LOOK_SECONDS`, so amendments come late.
+- Looks poll their pace every half second; here every `LOOK_SECONDS`, or when work fails, so they end holds late.
 - The upkeep runs every 5 s, mostly as a heartbeat; here every `UPKEEP_SECONDS`, so tasks expire late.
 """
 
@@ -50,12 +51,15 @@ MIB = 1024 * 1024
 UPKEEP_SECONDS = 1800.0
 SWEEP_LOOK_SECONDS = 60.0
 FOLDER_LOOK_SECONDS = 300.0
+LOOK_SECONDS = 3600.0
 GIVE_BACK_SECONDS = 200.0
 """After a stop: longer than any wait of what still runs."""
 _STRETCHED = {
     "upkeep-loop": UPKEEP_SECONDS,
     "sweep-loop": SWEEP_LOOK_SECONDS,
     "folder-work-loop": FOLDER_LOOK_SECONDS,
+    "api-look-loop": LOOK_SECONDS,
+    "store-look-loop": LOOK_SECONDS,
 }
 _LOOKING = {"verify-loop": ("verify", "inquire"), "archive-loop": ("archive",)}
 
@@ -192,6 +196,8 @@ class _Wake(Signal):
 
     def wait(self, timeout: float | None = None, **_: object) -> bool:
         loop = "" if self._timeline.current is None else self._timeline.current.name
+        if loop in _STRETCHED:
+            return super().wait(None if timeout is None else max(timeout, _STRETCHED[loop]))
         if loop not in _LOOKING:
             return super().wait(timeout, rest=self._renewing)
         self._looking.rest(loop)

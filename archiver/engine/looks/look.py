@@ -10,9 +10,10 @@ from typing import Protocol
 
 from archiver.failures import (
     ApiForbidden,
-    ApiNotReached,
     ApiRateLimited,
     ApiRefusedWithoutCode,
+    ApiTimeout,
+    ApiUnreachable,
     Disposition,
     Failure,
     NotOffered,
@@ -63,8 +64,8 @@ class ApiLook:
             self.client.list_page(family, page=1, size=PAGE_ROWS, priority=Priority.VERIFY)
         except (ApiForbidden, ApiRateLimited):
             return  # it answers; a family's right is for its own sweep to find out
-        except ApiNotReached:
-            raise
+        except (ApiTimeout, ApiUnreachable):
+            raise  # a second question would wait as long
         except Failure as error:
             if error.disposition is Disposition.HOLD:
                 raise

@@ -227,6 +227,15 @@ def test_a_look_that_succeeds_ends_the_hold_that_looks_have_set_and_wakes_what_i
     assert set(daemon.woken) == {Stage.VERIFY, Stage.SWEEP}
 
 
+def test_an_api_that_hangs_costs_a_look_one_wait(sim: KlingSimulator) -> None:
+    for endpoint_name in ("list", "query"):
+        sim.fault(endpoint_name, faults.Hang())
+
+    with pytest.raises(ApiTimeout):
+        right_look(sim).look()
+    assert sim.requests["query"] == 0
+
+
 def test_a_gateway_without_lists_is_no_outage(sim: KlingSimulator, started: Callable[[Look], Daemon]) -> None:
     for fault in (faults.Html(200), faults.Html(404), faults.server_error()):
         sim.fault("list", fault)
