@@ -44,7 +44,7 @@ WAITS_MS_MAX = (
     # queue, states, the longest that such a row ever has to wait
     (schema.QUEUE_ARCHIVE, (State.SUCCEEDED,), FRESH_MS_MAX),
     (schema.QUEUE_ARCHIVE, (State.LOST,), DAY_MS),
-    (schema.QUEUE_VERIFY, (State.RUNNING,), RETRY_SECONDS_MAX * 1000),
+    (schema.QUEUE_VERIFY, (State.RUNNING,), int(RETRY_SECONDS_MAX * 1000)),
     (schema.QUEUE_VERIFY, (State.BURIED, State.FAILED), DAY_MS),
     # Reported ids wait for less, but to find them among a million unknown ones costs too much.
     (schema.QUEUE_UNCONFIRMED, (State.REPORTED, State.UNKNOWN, State.BURIED), DAY_MS),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from archiver.ledger.claims.leasing import ACCOUNT, DUE_BEFORE, NOW, QUEUE, Request, free, leasing, run_claim
-from archiver.ledger.databases.dialect import skipping_locked
+from archiver.ledger.databases.dialect import in_index_order, skipping_locked
 from archiver.ledger.tables import groups, schema
 from archiver.model import Lane, Lease
 
@@ -34,14 +34,15 @@ def _of_queue(table: sa.FromClause) -> Sequence[sa.ColumnElement[bool]]:
 def _groups() -> sa.CTE:
     """The names of the groups that have rows: one step along an index for each, then NULL."""
     first, following = schema.tasks.alias(), schema.tasks.alias()
-    names = sa.select(sa.func.min(first.c.claim_group).label("name")).where(
-        *_of_queue(first), first.c.claim_group >= _LOWEST
-    )
+    names = sa.select(_first_group(first, first.c.claim_group >= _LOWEST).label("name"))
     cte = names.cte("group_names", recursive=True)
-    next_name = sa.select(sa.func.min(following.c.claim_group)).where(
-        *_of_queue(following), following.c.claim_group > cte.c.name
-    )
-    return cte.union_all(sa.select(next_name.scalar_subquery()).where(cte.c.name.is_not(None)))
+    next_name = _first_group(following, following.c.claim_group > cte.c.name)
+    return cte.union_all(sa.select(next_name).where(cte.c.name.is_not(None)))
+
+
+def _first_group(table: sa.FromClause, bound: sa.ColumnElement[bool]) -> sa.ScalarSelect[str]:
+    names = sa.select(table.c.claim_group).where(*_of_queue(table), bound)
+    return names.order_by(table.c.claim_group).limit(1).scalar_subquery()
 
 
 def _lane(*order: str, descending: bool = False) -> ReturningUpdate[Any]:
@@ -114,7 +115,8 @@ def group_names(connection: sa.Connection, queue: str, *, account: str) -> list[
     """The claim groups of a queue that have rows."""
     bounds = {"lowest_group": groups.UNTRIED, "below_group": groups.END}
     parameters = {"of_queue": queue, "of_account": account, **bounds}
-    return list(connection.execute(_ALL_GROUPS, parameters).scalars())
+    with in_index_order(connection):
+        return list(connection.execute(_ALL_GROUPS, parameters).scalars())
 
 
 def claim_in_turns(
@@ -161,4 +163,5 @@ def _batchable_groups(connection: sa.Connection, request: Request) -> list[str]:
         "lowest_group": groups.UNTRIED,
         "below_group": groups.END,
     }
-    return list(connection.execute(_BATCHABLE_GROUPS, parameters).scalars())
+    with in_index_order(connection):
+        return list(connection.execute(_BATCHABLE_GROUPS, parameters).scalars())

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from archiver.ledger.databases.dialect import is_one_of
+from archiver.ledger.databases.dialect import in_index_order, is_one_of
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of, read_lease
 from archiver.model import Lane, Lease, Stage
@@ -90,7 +90,8 @@ def run_claim(
 ) -> list[Lease]:
     """Run a claim; the leases, of the stage of their rows' queue unless `stage` is another."""
     lease: dict[str, object] = {"token": uuid.uuid4().hex, "until": now + LEASE_SECONDS * 1000, "now": now}
-    rows = connection.execute(claim, {**parameters, **lease}).mappings().all()
+    with in_index_order(connection):
+        rows = connection.execute(claim, {**parameters, **lease}).mappings().all()
     assets = assets_of(connection, [row["id"] for row in rows if row["queue"] == schema.QUEUE_ARCHIVE])
     return [
         read_lease(row, assets.get(row["id"], ()), is_probe=is_probe, lane=lane, stage=stage) for row in rows

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from archiver.failures import HOLD_PROBE_SECONDS, backoff_ms
 from archiver.ledger.claims.lanes import group_names
 from archiver.ledger.claims.leasing import ACCOUNT, NOW, QUEUE, free, leasing, run_claim
-from archiver.ledger.databases.dialect import skipping_locked
+from archiver.ledger.databases.dialect import in_index_order, skipping_locked
 from archiver.ledger.holds import PROBE_FIRST_SECONDS
 from archiver.ledger.tables import groups, schema
 from archiver.model import Lease, Stage
@@ -130,7 +130,8 @@ def _of_groups(
     for name in _groups_of(connection, hold, queue=queue):
         group = {"of_queue": queue, "of_account": hold["account"], "name": name}
         for candidates in dict.fromkeys((_LEAST_BLAMED, turn)):
-            rows += connection.execute(candidates, group).all()
+            with in_index_order(connection):
+                rows += connection.execute(candidates, group).all()
     return rows
 
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from archiver.ledger.claims.leasing import ACCOUNT, NOW, QUEUE, free
-from archiver.ledger.databases.dialect import is_one_of, skipping_locked
+from archiver.ledger.databases.dialect import in_index_order, is_one_of, skipping_locked
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.groups import group_of
 
@@ -39,4 +39,5 @@ _PROMOTE = (
 
 def promote(connection: sa.Connection, queue: str, *, account: str, now: int) -> None:
     """Put the longest due rows of `queue` into their groups."""
-    connection.execute(_PROMOTE, {"of_queue": queue, "of_account": account, "now": now})
+    with in_index_order(connection):
+        connection.execute(_PROMOTE, {"of_queue": queue, "of_account": account, "now": now})

@@ -41,6 +41,7 @@ from tests.harness.ledgers import (
     claim_archive,
     stored,
 )
+from tests.postgres import BlankDatabase
 
 
 @pytest.fixture
@@ -374,11 +375,9 @@ def test_tasks_of_avoided_hosts_are_left_where_they_are(desk: Desk) -> None:
 # --- what a claim costs -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def backlog(place: Place) -> Iterator[Desk]:
+def fill(desk: Desk) -> None:
     """3,000 tasks that wait, some of them due."""
-    made = Desk(place)
-    made.is_forged = True
+    desk.is_forged = True
     shapes = {
         "archive": ("succeeded", FAMILY),
         "verify": ("running", FAMILY),
@@ -412,8 +411,14 @@ def backlog(place: Place) -> Iterator[Desk]:
                 "callbacks": 1,
             }
         )
-    with made.ledger.database.write() as connection:
+    with desk.ledger.database.write() as connection:
         connection.execute(sa.insert(schema.tasks), rows)
+
+
+@pytest.fixture
+def backlog(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
+    fill(made)
     yield made
     made.close()
 
@@ -490,6 +495,39 @@ def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
         assert not re.search(r"SCAN tasks(?! USING INDEX tasks_unconfirmed)", plan)
         # the lanes sort the first row of each group, of which there are few
         assert "USE TEMP B-TREE FOR ORDER BY" not in plan or "RECURSIVE STEP" in plan
+
+
+def test_postgresql_reads_no_whole_table_either(blank_database: BlankDatabase) -> None:
+    """Nor does it sort a queue for its first row. What it knows of the queues is from before they were filled."""
+    desk = Desk(blank_database)
+    statements: list[tuple[str, Any]] = []
+    fill(desk)
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    for do in ON_EVERY_ROUND.values():
+        do(desk.ledger)
+    event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        for do in ON_EVERY_ROUND.values():
+            do(desk.ledger)
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", note)
+
+    with blank_database.kept.write() as connection:
+        for statement, parameters in statements:
+            if "set_config" in statement:  # as the transaction did
+                connection.exec_driver_sql(statement, parameters)
+            elif re.match(r"SELECT|UPDATE|DELETE|WITH", statement) and "tasks" in statement:
+                given = parameters[0] if isinstance(parameters, list) else parameters
+                plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", given).scalars())
+                assert not re.search(
+                    r"Seq Scan on tasks|Bitmap Heap Scan on tasks|Hash Join|Merge Join", plan
+                ), plan
+                of_group = re.search(r"Sort Key: tasks_\d\.(attempts|deadline_at)(?!.*\.id)", plan)
+                assert not of_group, plan
+    desk.close()
 
 
 @pytest.mark.sqlite_only("how SQLite goes about it")

@@ -7,6 +7,7 @@ is not there), or its whole transaction begins again. What still assumes that th
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -114,6 +115,26 @@ def test_every_write_names_what_it_relies_on_or_says_why_it_need_not(desk: Desk)
 
     assert unexplained == set()
     assert unused == set()
+
+
+@pytest.mark.sqlite_only("the values are the same on both")
+def test_no_time_or_number_is_a_fraction(desk: Desk) -> None:
+    """PostgreSQL compares a whole column with one as fractions, without an index."""
+    fractions: set[str] = set()
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        rows = parameters if isinstance(parameters, list) else [parameters]
+        values = [value for row in rows for value in (row.values() if isinstance(row, dict) else row)]
+        if any(isinstance(value, float) for value in values):
+            fractions.add(statement)
+
+    event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        a_life_of_a_ledger(desk)
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", note)
+
+    assert fractions == set()
 
 
 # --- another process in between -----------------------------------------------------------------------------------
