@@ -23,7 +23,7 @@ from receiver.server.server import HttpServer
 from tests.project.secret_watch import WATCH
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-OTHER_TOKEN = "fedcba9876543210fedcba9876543210"
+OTHER_TOKEN = "fedcba9876543210-other-token-0123"
 BODY_BYTES_MAX = 4096
 SECONDS_MAX = 10.0
 
