@@ -102,15 +102,18 @@ def part_of(hold: HoldView, *, several: bool) -> str:
 
 
 def _dead(view: StatusView, expected: Expected) -> Iterator[Problem]:
-    """An orderly end counts from its last sign of life too: an upgrade takes less than two minutes."""
+    """An orderly end counts from its last sign of life too: an upgrade takes less than two minutes. A kill counts at
+    once where it can be seen, unless the next daemon has begun."""
     del expected
     for service, code, what in (
         (Service.WORK, "no_worker", "nothing is verified, archived or swept"),
         (Service.DOOR, "no_door", "no callback is taken"),
     ):
-        seen = [daemon.seen_at for daemon in view.daemons if service in daemon.serves]
-        last = max(seen, default=None)
-        if last is None or view.now - last >= BEAT_MS_MAX:
+        serving = [daemon for daemon in view.daemons if service in daemon.serves]
+        latest = max(serving, key=lambda daemon: daemon.seen_at, default=None)
+        last = latest.seen_at if latest else None
+        is_killed = latest is not None and latest.is_gone and not view.alive_daemons
+        if last is None or is_killed or view.now - last >= BEAT_MS_MAX:
             message = f"no daemon has ever given a sign of life: {what}"
             if last is not None:
                 message = f"no daemon has given a sign of life for {span(view.now - last)}: {what}"

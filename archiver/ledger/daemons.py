@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import json
 import os
+import pathlib
 import platform
 import secrets
 from collections.abc import Sequence
@@ -59,10 +60,12 @@ class DaemonView:
     warnings: tuple[Problem, ...]
     left_at: int | None
     """When it ended in good order."""
+    is_gone: bool
+    """It has ended in no order: this machine has no such process any more. False where this process cannot see it."""
 
     def is_alive(self, *, now: int) -> bool:
         """Whether it runs, as far as the ledger knows."""
-        return self.left_at is None and self.seen_at > now - BEAT_MS_MAX
+        return self.left_at is None and not self.is_gone and self.seen_at > now - BEAT_MS_MAX
 
     def as_json(self) -> dict[str, object]:
         """As `status --json` prints it."""
@@ -111,6 +114,7 @@ class Daemons(Part):
             said = {"serves": json.dumps(serves), "accounts": json.dumps(accounts), "leases": leases}
             said |= {"seen_at": now, "left_at": None}
             row = {"name": name, "host": platform.node(), "pid": os.getpid(), "version": version}
+            row["pid_namespace"] = _pid_namespace()
             upsert(connection, table, {**row, **said, "started_at": started_at}, update=list(said))
             connection.execute(sa.delete(table).where(table.c.seen_at < now - KEPT_MS))
 
@@ -175,4 +179,27 @@ def _view(row: sa.RowMapping) -> DaemonView:
         leases=row["leases"],
         warnings=tuple(Problem(**warning) for warning in json.loads(row["warnings"])),
         left_at=row["left_at"],
+        is_gone=row["left_at"] is None and _is_gone(row),
     )
+
+
+def _is_gone(row: sa.RowMapping) -> bool:
+    """Whether a process of this machine has ended. A number that another process has taken since hides it."""
+    namespace = _pid_namespace()
+    if namespace is None or (row["host"], row["pid_namespace"]) != (platform.node(), namespace):
+        return False
+    try:
+        os.kill(row["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # of another user
+        return False
+    return False
+
+
+def _pid_namespace() -> str | None:
+    """Containers count their processes anew, and may share a host's name. None where the system does not tell."""
+    try:
+        return str(pathlib.Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -171,6 +172,48 @@ def test_a_problem_of_a_buried_task_outlasts_its_retries(desk: Desk) -> None:
     assert desk.state() is State.SUCCEEDED
 
     assert [(problem.code, problem.since) for problem in problems(desk)] == [("buried", since)]
+
+
+def killed_process() -> int:
+    """The number of a process that this machine has had."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        process.kill()
+    return process.pid
+
+
+def test_a_daemon_that_was_killed_on_this_machine_is_missed_at_once_until_the_next_one_beats(
+    desk: Desk,
+) -> None:
+    live(desk)
+    assert codes(desk) == []
+    desk.write("UPDATE daemons SET pid = ?", killed_process())
+    assert codes(desk) == ["no_worker", "no_door"]
+
+    desk.ledger.daemons.beat("d2", version="1", started_at=START, accounts=[ACCOUNT])
+
+    assert codes(desk) == []
+
+
+@pytest.mark.parametrize("elsewhere", [("host", "another-machine"), ("pid_namespace", "pid:[1]"), ("pid", 1)])
+def test_a_daemon_of_another_machine_or_container_or_user_is_missed_after_two_minutes(
+    desk: Desk, elsewhere: tuple[str, object]
+) -> None:
+    live(desk)
+    desk.write("UPDATE daemons SET pid = ?", killed_process())
+    column, value = elsewhere
+    desk.write(f"UPDATE daemons SET {column} = ?", value)  # noqa: S608 -- a column of this file
+
+    assert codes(desk) == []
+    desk.clock.advance(2 * MINUTE)
+    assert codes(desk)[:2] == ["no_worker", "no_door"]
+
+
+def test_a_daemon_that_has_ended_in_good_order_is_missed_after_two_minutes(desk: Desk) -> None:
+    live(desk)
+    desk.ledger.daemons.leave("d1")
+    desk.write("UPDATE daemons SET pid = ?", killed_process())
+
+    assert "no_worker" not in codes(desk)
 
 
 def test_a_warning_of_a_running_daemon_is_a_problem_and_one_of_a_dead_daemon_is_none(desk: Desk) -> None:

@@ -357,6 +357,7 @@ daemons = sa.Table(
     sa.Column("leases", sa.Integer, nullable=False, server_default="0", comment="that it holds on tasks"),
     sa.Column("warnings", sa.Text, nullable=False, server_default="[]", comment="problems, as JSON"),
     sa.Column("left_at", sa.BigInteger, comment="when it ended in good order"),
+    sa.Column("pid_namespace", sa.Text, comment="where pid counts"),
 )
 
 alerts = sa.Table(
