@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tests.torture import crowds, deadlines, effects, floods, kills, power
+from tests.torture import blind, crowds, deadlines, effects, floods, kills, power
 from tests.torture.figures import Figure
 from tests.torture.options import Options
 
@@ -17,6 +17,7 @@ PARTS: Mapping[str, Part] = {
     "ban": crowds.measure_ban,
     "storm": crowds.measure_storm,
     "lost": crowds.measure_lost,
+    "blind": blind.measure,
     "kills": kills.measure,
 }
 """Each by name. An exception counts as a failure of the part."""
