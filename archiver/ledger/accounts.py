@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import task_counts
 from archiver.model import State
@@ -33,6 +33,7 @@ class Accounts(Part):
                     unarchived[kind.account] += count
             return dict(sorted(unarchived.items()))
 
+    @retried
     def rename(self, old: str, new: str) -> int | None:
         """Rename an account; how many tasks moved. None when there is no `old`, or a `new` already: two accounts never
         become one. Only for a process that holds the daemon's lock.
@@ -51,6 +52,7 @@ class Accounts(Part):
                 moved = connection.execute(change).rowcount
             return moved
 
+    @retried
     def forget_holds(self, *, known: Collection[str]) -> None:
         """Drop the holds of all accounts but `known`: nothing could ever lift them."""
         with self._database.write() as connection:

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import forget_named_value, set_named_value
 
@@ -21,6 +21,7 @@ class EndpointRefusals(Part):
         with self._database.read() as connection:
             return {row.name.removeprefix(prefix): int(row.value) for row in connection.execute(query)}
 
+    @retried
     def note(self, *, account: str, name: str, unavailable_at: int | None) -> None:
         """Record when (Unix ms) the API was found not to offer `name`; None: it offers it."""
         key = f"{_UNAVAILABLE}{account}:{name}"

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing, upsert
 from archiver.ledger.databases.protocol import Database
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import (
     CLOCK_SKEW_MS,
@@ -84,6 +84,7 @@ class DaemonView:
 class Daemons(Part):
     """The daemons' signs of life."""
 
+    @retried
     def ping(self) -> None:
         """Prove that a transaction can begin and commit, changing nothing. Raises LedgerUnavailable."""
         table = schema.named_values
@@ -91,6 +92,7 @@ class Daemons(Part):
         with self._database.write() as connection:
             connection.execute(unchanged)
 
+    @retried
     def beat(
         self,
         name: str,
@@ -118,6 +120,7 @@ class Daemons(Part):
             upsert(connection, table, {**row, **said, "started_at": started_at}, update=list(said))
             connection.execute(sa.delete(table).where(table.c.seen_at < now - KEPT_MS))
 
+    @retried
     def warn(self, name: str, warnings: Sequence[Problem]) -> None:
         """What this daemon warns of at present, in place of all that it warned of before. It must have beaten."""
         table = schema.daemons
@@ -125,6 +128,7 @@ class Daemons(Part):
         with self._database.write() as connection:
             connection.execute(sa.update(table).where(table.c.name == name).values(warnings=said))
 
+    @retried
     def leave(self, name: str) -> None:
         """This daemon has ended in good order."""
         table = schema.daemons

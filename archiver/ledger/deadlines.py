@@ -12,7 +12,7 @@ from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.databases.dialect import locking
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.folder_work.queueing import queue_incomplete
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import slim_tasks
@@ -86,6 +86,7 @@ class Deadlines(Part):
         super().__init__(database, now=now)
         self._unconfirmed_max = unconfirmed_max
 
+    @retried
     def expire(self, *, except_accounts: Collection[str] = ()) -> list[Expiry]:
         """Expire up to ROWS_MAX overdue tasks of each state, except those of `except_accounts`.
 
@@ -121,6 +122,7 @@ class Deadlines(Part):
             tally.write(connection)
         return expired
 
+    @retried
     def prune(self, *, by_age: bool = True) -> int:
         """Drop up to ROWS_MAX unconfirmed ids that are too old (`by_age`: the clock can be trusted) or too many; how
         many.
@@ -145,6 +147,7 @@ class Deadlines(Part):
             largest = max(counts, key=counts.__getitem__)
             return drop_surplus(connection, account=largest, rows_max=surplus, now=now)
 
+    @retried
     def slim_archived(self) -> int:
         """Drop what archived tasks of an earlier version need no more, SLIMMED_ROWS_MAX rows at a time; how many rows
         are left to look at. Once through the ledger, the newest first."""
@@ -161,6 +164,7 @@ class Deadlines(Part):
                 forget_named_value(connection, ROWS_TO_SLIM)
             return after
 
+    @retried
     def fold_counts(self) -> int:
         """Put up to FOLDED_ROWS_MAX rows of counts together, if there are many; how many rows there are fewer.
 
@@ -180,6 +184,7 @@ class Deadlines(Part):
             add_counts(connection, sums)
             return len(rows) - sum(1 for count in sums.values() if count)
 
+    @retried
     def bring_forward(self) -> int:
         """Make due what waits too long because the clock was set back; how many tasks, holds and sweeps. Too early does
         no harm, and too late may be after day 30.
@@ -193,6 +198,7 @@ class Deadlines(Part):
                 _bring_forward(connection, late, now=self._now())
         return late.count
 
+    @retried
     def count_missed(self, *, patience_ms: int) -> dict[tuple[str, str], int]:
         """Callbacks found missing since the last call: {(account, family): how many}.
 

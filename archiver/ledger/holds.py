@@ -29,7 +29,7 @@ import sqlalchemy as sa
 
 from archiver.failures import HOLD_PROBE_SECONDS, UNLISTED_HOSTS, Failure, backoff_ms
 from archiver.ledger.databases.dialect import insert_missing, locking
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.model import Lease, Stage, rfc3339
 
@@ -77,11 +77,13 @@ class HoldView:
 class Holds(Part):
     """Setting and lifting holds. `outcomes.hold` sets one together with the end of a lease."""
 
+    @retried
     def set(self, error: Failure, *, account: str, stage: Stage) -> bool:
         """Stop a stage where no task is at hand (the sweep); True when the hold is new."""
         with self._database.write() as connection:
             return set_hold(connection, error, account=account, stage=stage, now=self._now())
 
+    @retried
     def set_by_look(self, error: Failure, *, account: str, stages: Collection[Stage]) -> list[Stage]:
         """A look has failed: stop these stages as a whole; those that were not held before."""
         with self._database.write() as connection:
@@ -94,6 +96,7 @@ class Holds(Part):
             connection.execute(_whole(sa.update(schema.holds), account, stages).values(seen_by_look=True))
         return new
 
+    @retried
     def release_by_look(self, *, account: str, stages: Collection[Stage]) -> list[tuple[Stage, str]]:
         """A look has succeeded: lift the holds that looks have met; the stage and reason of each."""
         table = schema.holds
@@ -104,6 +107,7 @@ class Holds(Part):
                 forget_passed_over(connection, accounts=[account])
         return [(Stage(stage), reason) for stage, reason in lifted]
 
+    @retried
     def release(self, *, account: str, stages: tuple[Stage, ...], family: str | None) -> list[str]:
         """Work of this account and family succeeded: lift every hold of `stages` that covers it, but for those of hosts
         (`release_host`), and every doubt; the reasons of the lifted holds."""
@@ -126,6 +130,7 @@ class Holds(Part):
                 forget_passed_over(connection, accounts=[account])
             return reasons
 
+    @retried
     def release_host(self, *, account: str, host: str, reasons: Collection[str]) -> list[str]:
         """A file, or an answer about one, came from `host`: lift its holds of these reasons; the reasons lifted."""
         table = schema.holds
@@ -138,6 +143,7 @@ class Holds(Part):
         with self._database.write() as connection:
             return list(connection.execute(disproved.returning(table.c.reason)).scalars())
 
+    @retried
     def drop_idle(self) -> list[HoldView]:
         """Drop holds that no task is left for, unless a look has met them too: nothing would ever lift them. A task
         that comes later sets again what is still wrong."""

@@ -34,7 +34,7 @@ from archiver.ledger.folder_work.queueing import (
 )
 from archiver.ledger.folder_work.work import save_amendment_keys
 from archiver.ledger.holds import is_own_failure, next_probe_at, set_hold
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
 from archiver.ledger.tables.counts import Kind, Tally
@@ -79,12 +79,14 @@ class HoldOutcome(enum.StrEnum):
 class Outcomes(Part):
     """The ways in which a lease ends. All raise LeaseLost."""
 
+    @retried
     def give_back(self, lease: Lease) -> None:
         """Nothing was done (a shutdown, a full pool): due at once, attempt not counted."""
         attempts = schema.tasks.c.attempts - 1
         with self._database.write() as connection:
             _write(connection, lease, {**_RELEASED, "due_at": self._now(), "attempts": attempts})
 
+    @retried
     def retry(
         self,
         lease: Lease,
@@ -117,6 +119,7 @@ class Outcomes(Part):
             _save_failed(connection, lease, failed or {}, now=now)
             _queue_if_finally_lost(connection, lease, values, now=now)
 
+    @retried
     def hold(
         self,
         lease: Lease,
@@ -155,6 +158,7 @@ class Outcomes(Part):
             _queue_if_finally_lost(connection, lease, values, now=now)
             return outcome
 
+    @retried
     def bury(
         self,
         lease: Lease,
@@ -183,6 +187,7 @@ class Outcomes(Part):
             _save_failed(connection, lease, failed or {}, now=now)
             _queue_if_finally_lost(connection, lease, values, now=now)
 
+    @retried
     def want_fresh(
         self,
         lease: Lease,
@@ -213,6 +218,7 @@ class Outcomes(Part):
             save_stored(connection, lease.row_id, stored)
             _save_failed(connection, lease, failed or {}, now=now)
 
+    @retried
     def refreshed(self, lease: Lease, *, got_urls: bool) -> None:
         """The API has answered the question for fresh URLs: the archive stage tries again.
 
@@ -227,6 +233,7 @@ class Outcomes(Part):
             _write(connection, lease, values)
             _queue_if_finally_lost(connection, lease, values, now=now)
 
+    @retried
     def not_found(self, lease: Lease, *, rand: float, is_certain: bool = True) -> State:
         """The API does not know this id; the state that the task is in now.
 
@@ -254,6 +261,7 @@ class Outcomes(Part):
                 return _still_unknown(connection, lease, row, grace_ms=grace_ms, now=now, rand=rand)
             return state
 
+    @retried
     def archived(
         self,
         lease: Lease,

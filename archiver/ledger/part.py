@@ -24,8 +24,8 @@ class Part:
 
 
 def retried(transaction: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """Begin a transaction again after a `WriteConflict`: for those that read rows and then write them. On SQLite, whose
-    one writer reads under its lock, there is none."""
+    """Begin a transaction again after a `WriteConflict`: for every method that writes. On SQLite, whose one writer
+    reads under its lock, there is none; PostgreSQL also ends one of two transactions that wait for each other."""
 
     @functools.wraps(transaction)
     def tried_again(*args: _Given.args, **options: _Given.kwargs) -> _Result:

@@ -113,6 +113,7 @@ class Registrations(Part):
         family = row["family"] or row["family_hint"]
         return ExistingTask(row["task_id"], row["confirmed_at"] is not None, family, request)
 
+    @retried
     def withdraw(self, task_id: str, *, account: str) -> bool:
         """Delete a registration that neither the API nor a callback has named; whether there was one. Only for its
         maker, who knows that the task was never created. A worker that queries the id now loses its lease."""

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from archiver.ledger.claims import TAKEOVER_MS
 from archiver.ledger.databases.dialect import insert_missing
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 
 SWEEP_LEASE_SECONDS = 60
@@ -45,6 +45,7 @@ class Sweeps(Part):
             row["page_rows"],
         )
 
+    @retried
     def begin(self, *, account: str, family: str) -> str | None:
         """Lease the family: a token, or None while another sweeper holds the lease."""
         table = schema.sweeps
@@ -58,6 +59,7 @@ class Sweeps(Part):
             leased = connection.execute(sa.update(table).where(*same, free).values(lease))
             return token if leased.rowcount else None
 
+    @retried
     def renew(self, token: str) -> bool:
         """Keep the family for another `SWEEP_LEASE_SECONDS`; False when another sweeper has it now."""
         table = schema.sweeps
@@ -66,6 +68,7 @@ class Sweeps(Part):
             statement = sa.update(table).where(table.c.lease_token == token)
             return connection.execute(statement.values(lease_until=until)).rowcount == 1
 
+    @retried
     def end(
         self,
         token: str,

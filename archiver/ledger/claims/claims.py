@@ -58,6 +58,7 @@ _ASSETS_IF_LEASED = (
 class Claims(Part):
     """Taking leases and keeping them."""
 
+    @retried
     def archive(
         self,
         *,
@@ -92,6 +93,7 @@ class Claims(Part):
                 leases += claim_lane(connection, lane, request, excluded=excluded, slots=count)
             return leases
 
+    @retried
     def fresh(self, *, account: str, count: int) -> list[Lease]:
         """Lease up to `count` tasks whose URLs do not work, for verification to ask for others. A read looks first:
         nearly always there are none."""
@@ -112,6 +114,7 @@ class Claims(Part):
             parameters = {"of_account": account, "slots": count}
             return run_claim(connection, claim, parameters, now=now, stage=Stage.VERIFY)
 
+    @retried
     def verify(
         self,
         *,
@@ -157,6 +160,7 @@ class Claims(Part):
                 leases += unconfirmed(slots=count - len(leases))
             return leases
 
+    @retried
     def batch(self, *, account: str, count: int, offset: int, due_before: int | None = None) -> list[Lease]:
         """Lease up to `count` ids that one batch query can answer, longest due first.
 
@@ -231,6 +235,7 @@ class Claims(Part):
         with self._database.read() as connection:
             return matching.pending(connection, account=account, rows_max=rows_max, now=self._now())
 
+    @retried
     def query_individually(self, *, account: str, family: str | None, due_before: int) -> int:
         """Mark ids of `family` that were due before its list was read (`due_before`, Unix ms) and that no page has
         shown; how many."""

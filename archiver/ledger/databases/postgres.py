@@ -22,6 +22,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 
 from archiver.failures import LedgerUnavailable
+from archiver.ledger.databases.errors import LedgerUnusable
 from archiver.ledger.databases.protocol import Disk, Obstacle, WriteConflict
 from archiver.ledger.tables import schema
 
@@ -88,7 +89,7 @@ class PostgresDatabase:
     """A pool of connections to one PostgreSQL database."""
 
     def __init__(self, url: str, *, busy_seconds: float = _LOCK_SECONDS) -> None:
-        location = sa.make_url(url).set(drivername="postgresql+psycopg")
+        location, options = _parsed(url)
         self.name = location.render_as_string(hide_password=True).replace("+psycopg", "", 1)
         engine = sa.create_engine(
             location,
@@ -96,7 +97,7 @@ class PostgresDatabase:
             max_overflow=0,
             pool_use_lifo=True,
             pool_timeout=busy_seconds,
-            connect_args={"connect_timeout": CONNECT_SECONDS},
+            connect_args={"connect_timeout": CONNECT_SECONDS, **options},
             execution_options={"preserve_rowcount": True},  # of an INSERT that leaves some rows alone
         )
         self._engine = engine
@@ -155,3 +156,21 @@ class PostgresDatabase:
             if state.startswith(_OURS) and state not in _NOT_OURS:
                 raise
             raise LedgerUnavailable(f"the ledger {self.name} cannot be used: {error.orig}") from error
+
+
+def _parsed(url: str) -> tuple[sa.URL, dict[str, int | None]]:
+    """Where to connect, and what else the driver is told. Raises LedgerUnusable.
+
+    Behind a pooler that does not keep prepared statements, `prepare_threshold=none` makes none.
+    """
+    try:
+        location = sa.make_url(url).set(drivername="postgresql+psycopg")
+    except (exc.ArgumentError, ValueError):  # its words may contain the password
+        raise LedgerUnusable("KLING_LEDGER_URL is no URL of a PostgreSQL database") from None
+    threshold = location.query.get("prepare_threshold")
+    if threshold is None:
+        return location, {}
+    if not isinstance(threshold, str) or not (threshold == "none" or threshold.isdecimal()):
+        raise LedgerUnusable("prepare_threshold in KLING_LEDGER_URL must be a number, or none")
+    location = location.difference_update_query(["prepare_threshold"])
+    return location, {"prepare_threshold": None if threshold == "none" else int(threshold)}

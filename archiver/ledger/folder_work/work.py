@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from archiver.failures import LeaseLost, reason_of
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.databases.dialect import is_one_of, locking, skipping_locked
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import slim_assets
 from archiver.ledger.tables.history import add_line, trim
@@ -52,6 +52,7 @@ class DroppedAmendment:
 class FolderWork(Part):
     """Amendments and `incomplete.json`. What ends a lease raises LeaseLost."""
 
+    @retried
     def claim(self, *, account: str) -> FolderLease | None:
         """Lease one piece of work, fewest attempts first; None where none is due. Idle, it only reads."""
         due = _due(account)
@@ -73,6 +74,7 @@ class FolderWork(Part):
             work = connection.execute(claim, {"now": now}).mappings().first()
             return None if work is None else _leased(connection, work)
 
+    @retried
     def renew(self, leases: Sequence[Lease]) -> set[int]:
         """Give leases another `LEASE_SECONDS`; the row ids of those that still hold."""
         with self._database.write() as connection:
@@ -92,6 +94,7 @@ class FolderWork(Part):
             row_id = connection.execute(query).scalar()
             return None if row_id is None else assets_of(connection, [row_id]).get(row_id, ())
 
+    @retried
     def amended(
         self,
         lease: Lease,
@@ -118,6 +121,7 @@ class FolderWork(Part):
                 _release(connection, lease, due_at=now if due_at is None else due_at, error=error)
             return done
 
+    @retried
     def finish(self, lease: Lease, *, event: str, detail: str) -> None:
         """Nothing of this work is left; `event` goes into the task's history."""
         with self._database.write() as connection:
@@ -126,11 +130,13 @@ class FolderWork(Part):
             add_line(connection, row_id, at=self._now(), event=event, detail=detail)
             trim(connection, row_id)
 
+    @retried
     def retry(self, lease: Lease, error: Exception, *, due_at: int) -> None:
         """Try it again at `due_at`."""
         with self._database.write() as connection:
             _release(connection, lease, due_at=due_at, error=error)
 
+    @retried
     def give_back(self, lease: Lease) -> None:
         """Nothing was done: due at once, attempt not counted."""
         with self._database.write() as connection:
@@ -139,6 +145,7 @@ class FolderWork(Part):
             if not connection.execute(sa.update(_WORK).where(*_ours(lease)).values(values)).rowcount:
                 raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
 
+    @retried
     def expire(self, *, except_accounts: Collection[str] = ()) -> list[DroppedAmendment]:
         """Drop up to ROWS_MAX amendments that have been tried and whose deadline has passed."""
         tasks = schema.tasks

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import find
@@ -27,11 +27,13 @@ class Acknowledged(enum.Enum):
 class Acknowledgements(Part):
     """Ends the problems of lost and buried tasks."""
 
+    @retried
     def acknowledge(self, task_ids: Collection[str], *, account: str) -> dict[str, Acknowledged]:
         """These ids or external ids, at most ROWS_MAX: what came of each."""
         with self._database.write() as connection:
             return {task_id: self._one(connection, account=account, task_id=task_id) for task_id in task_ids}
 
+    @retried
     def acknowledge_lost(self, *, account: str) -> list[str]:
         """Up to ROWS_MAX lost tasks that nobody has acknowledged: their ids. None are left when it is empty."""
         table = schema.tasks

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from archiver.ledger.part import Part
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.model import Problem
 
@@ -51,6 +51,7 @@ class Alerts(Part):
             ],
         )
 
+    @retried
     def save(self, alerts: Sequence[Alert], messages: Sequence[AlertMessage]) -> None:
         """Replace what is there, if it differs."""
         alerts = sorted(alerts, key=lambda alert: alert.problem.key)

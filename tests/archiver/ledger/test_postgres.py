@@ -12,6 +12,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
 from archiver.ledger.databases.opening import perishable_file
+from archiver.ledger.databases.postgres import PostgresDatabase
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.migrations import upgrade
 from archiver.ledger.tables import schema
@@ -219,6 +220,30 @@ def test_a_deadlock_is_undone_and_begun_again(desk: Desk) -> None:
         thread.join()
 
     assert sorted(ended) == ["conflict", "written"]
+
+
+@pytest.mark.parametrize(("option", "has_some"), [("", True), ("&prepare_threshold=none", False)])
+def test_statements_are_prepared_unless_the_url_says_not_to(
+    blank_database: BlankDatabase, option: str, has_some: bool
+) -> None:
+    database = PostgresDatabase(blank_database.url + option)
+    prepared = sa.select(sa.func.count()).select_from(sa.table("pg_prepared_statements"))
+    for _ in range(8):
+        with database.read() as connection:
+            count = connection.execute(prepared).scalar_one()
+    database.close()
+
+    assert (count > 0) is has_some
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:hidden@host:port/db", "postgresql:///db?prepare_threshold=x"]
+)
+def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(LedgerUnusable, match="KLING_LEDGER_URL") as caught:
+        Ledger.open(url, daemon=True)
+
+    assert "hidden" not in str(caught.value)
 
 
 # --- the server -------------------------------------------------------------------------------------------------

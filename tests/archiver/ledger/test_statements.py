@@ -5,6 +5,7 @@ is not there), or its whole transaction begins again. What still assumes that th
 `SINGLE_WRITER` with its reason.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -135,6 +136,19 @@ def test_no_time_or_number_is_a_fraction(desk: Desk) -> None:
         event.remove(sa.Engine, "before_cursor_execute", note)
 
     assert fractions == set()
+
+
+def test_every_method_that_writes_begins_again_after_a_conflict() -> None:
+    """Found by its words: a private method is called by one that has begun the transaction."""
+    writing = {
+        f"{part.__name__}.{name}": method
+        for part in Part.__subclasses__()
+        for name, method in vars(part).items()
+        if inspect.isfunction(method) and "_database.write()" in inspect.getsource(method)
+    }
+
+    assert len(writing) > 40
+    assert {name for name, method in writing.items() if not hasattr(method, "__wrapped__")} == set()
 
 
 # --- another process in between -----------------------------------------------------------------------------------

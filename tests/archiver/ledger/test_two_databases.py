@@ -31,7 +31,7 @@ from tests.harness.ledgers import (
 )
 from tests.postgres import BlankDatabase
 
-CALLS_MAX = 80
+CALLS_MAX = 60
 NO_TIES = (
     "UPDATE tasks SET {column} = {column} / 1000 * 1000 + CAST(substr(task_id, 2) AS INTEGER)"
     " WHERE {column} IS NOT NULL"
@@ -252,7 +252,7 @@ def desks(
 
 
 @hypothesis.settings(
-    max_examples=5, phases=[hypothesis.Phase.generate], suppress_health_check=[*hypothesis.HealthCheck]
+    max_examples=4, phases=[hypothesis.Phase.generate], suppress_health_check=[*hypothesis.HealthCheck]
 )
 @hypothesis.given(seed=strategies.integers(0, 2**32))
 def test_both_databases_answer_the_same_and_hold_the_same(
