@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from archiver.failures import FRESH_MS_MAX, HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
-from archiver.ledger.databases.dialect import locking
+from archiver.ledger.databases.dialect import skipping_locked
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.folder_work.queueing import queue_incomplete
 from archiver.ledger.part import Part, retried
@@ -107,7 +107,7 @@ class Deadlines(Part):
                 )
                 if state is State.SUCCEEDED:
                     overdue = overdue.where(had_its_try)
-                for row in connection.execute(overdue).mappings().all():
+                for row in connection.execute(skipping_locked(overdue, table)).mappings().all():
                     changes = _expiry(row, hold=held.get(row["account"]), now=now)
                     change = sa.update(table).where(table.c.id == row["id"], table.c.state == state)
                     change = change.where(table.c.lease_token.is_(None), table.c.deadline_at <= now)
@@ -216,7 +216,7 @@ class Deadlines(Part):
                 .where(table.c.swept_finished_at.is_not(None), table.c.swept_finished_at <= now - patience_ms)
                 .limit(ROWS_MAX)
             )
-            rows = connection.execute(locking(connection, query, table)).mappings().all()
+            rows = connection.execute(skipping_locked(query, table)).mappings().all()
             missed: dict[tuple[str, str], int] = {}
             for row in rows:
                 could_come = (row["updated_at"] or 0) >= first_started_at

@@ -72,7 +72,8 @@ def locking(connection: sa.Connection, query: sa.Select[*_Columns], table: sa.Ta
     """
     if connection.dialect.name == "postgresql":
         # NO KEY UPDATE: lines of history and assets may be added to a row at the same time.
-        return query.order_by(table.c.id).with_for_update(key_share=True, of=table)
+        # By an expression, lest it walks along all ids there are.
+        return query.order_by(table.c.id + 0).with_for_update(key_share=True, of=table)
     return query
 
 
