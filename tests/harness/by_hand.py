@@ -55,7 +55,7 @@ class PostgresByHand:
         self._connection = database.engine.connect()
 
     def open(self, *, now: Callable[[], int], **options: Any) -> Ledger:
-        """As a daemon does, but with the statements that earlier tests have compiled: half of what a test takes."""
+        """As a daemon does, on a database that is kept open."""
         with self._database.kept.write() as connection:
             begin_daemon(self._database.kept, connection, now=now())
             judge_anew(connection)
