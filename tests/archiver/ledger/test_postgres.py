@@ -1,5 +1,7 @@
 """What is PostgreSQL's own: its schema, several daemons, a server that goes away and comes back."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +11,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable
+from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, unix_ms
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
 from archiver.ledger.databases.opening import perishable_file
 from archiver.ledger.databases.postgres import PostgresDatabase
@@ -244,6 +246,54 @@ def test_a_url_that_is_none_is_refused_without_its_password(url: str) -> None:
         Ledger.open(url, daemon=True)
 
     assert "hidden" not in str(caught.value)
+
+
+WORK_IN_A_LOOP = """
+import itertools, sys
+from archiver.ledger import Ledger, unix_ms
+from archiver.model import DiscoveredBy
+from tests.harness.ledgers import RAND, answer, claim_archive, stored
+
+ledger = Ledger.open(sys.argv[1], daemon=True)
+for number in itertools.count():
+    task_id = f"{sys.argv[2]}-{number}"
+    task = answer(task_id, created_at=unix_ms())
+    ledger.records.record([task], account="default", discovered_by=DiscoveredBy.SWEEP, rand=RAND)
+    print("recorded", task_id, flush=True)
+    for lease in claim_archive(ledger, count=2, account="default")[:1]:  # the other one stays leased
+        ledger.outcomes.archived(lease, manifest_key="m", archived_at=1, stored=[stored()])
+        print("archived", lease.task_id, flush=True)
+"""
+
+
+def test_processes_that_are_killed_lose_nothing_and_hold_nothing_up(desk: Desk) -> None:
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORK_IN_A_LOOP, desk.by_hand.url, name], stdout=subprocess.PIPE, text=True
+        )
+        for name in "abc"
+    ]
+    said = []
+    for worker in workers:
+        assert worker.stdout is not None
+        said += [worker.stdout.readline() for _ in range(20)]
+        worker.kill()
+    for worker in workers:
+        assert worker.stdout is not None
+        said += worker.stdout.read().splitlines(keepends=True)
+        worker.stdout.close()
+        worker.wait()
+    words = [line.split() for line in said if line.endswith("\n")]
+    recorded = {task_id for word, task_id in words if word == "recorded"}
+    archived = [task_id for word, task_id in words if word == "archived"]
+
+    states = {row["task_id"]: row["state"] for row in desk.rows("SELECT task_id, state FROM tasks")}
+    assert recorded <= states.keys()
+    assert {states[task_id] for task_id in archived} == {State.ARCHIVED}
+    assert len(archived) == len(set(archived))
+    desk.clock.now = unix_ms() + (LEASE_SECONDS + TAKEOVER_SECONDS) * SECOND
+    left = [lease.task_id for lease in desk.claim_all(Stage.ARCHIVE, count=len(states))]
+    assert sorted(left) == sorted(task_id for task_id, state in states.items() if state == State.SUCCEEDED)
 
 
 # --- the server -------------------------------------------------------------------------------------------------
