@@ -32,6 +32,9 @@ Logger = FilteringBoundLogger
 EVENTS: Final = frozenset(
     {
         "account.stranded",
+        "alert.dropped",
+        "alert.refused",
+        "alert.sent",
         "amendment.dropped",
         "amendment.retried",
         "asset.stored",
@@ -62,6 +65,8 @@ EVENTS: Final = frozenset(
         "ledger.unmounted",
         "library.logged",
         "list.unreadable",
+        "look.failed",
+        "machine.doubted",
         "request.failed",
         "setting.unknown",
         "sweep.failed",
