@@ -53,7 +53,8 @@ class ConnectProxy:
         self.heads.append(head)
         client.sendall(self._says)
         if b" 200 " not in self._says:
-            client.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # the client may have gone
+                client.shutdown(socket.SHUT_RDWR)
             return
         upstream = socket.create_connection(("127.0.0.1", self._port))
         self._start(self._pump, upstream, client)
