@@ -9,11 +9,11 @@ from tests.s3_servers import RcloneServer, running
 from tests.torture import kills
 from tests.torture.kills import Victim
 
-ROUNDS = 20
+ROUNDS = 12
 SEED = 20_261_120
 
 
-def test_twenty_kills_of_daemon_and_store_lose_nothing_that_was_answered_200(tmp_path: pathlib.Path) -> None:
+def test_twelve_kills_of_daemon_and_store_lose_nothing_that_was_answered_200(tmp_path: pathlib.Path) -> None:
     with running(RcloneServer) as server:
         tally = kills.besiege(tmp_path, server, rounds=ROUNDS, seed=SEED)
 

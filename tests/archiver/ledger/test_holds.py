@@ -239,13 +239,13 @@ def test_forged_ids_of_forbidden_families_cost_one_question_an_hour_each(desk: D
         desk.tell("forged-" + family.replace("/", "."), family=family)
     questions(desk, seconds=2 * 3600)
 
-    assert questions(desk, seconds=3 * 3600) <= 3 * len(forbidden)
+    assert questions(desk, seconds=2 * 3600) <= 2 * len(forbidden)
 
 
 @pytest.mark.sqlite_only("a day of claims: tens of thousands of statements")
 def test_a_confirmed_task_of_a_held_family_is_probed_every_30_seconds_beside_forged_ids(desk: Desk) -> None:
     desk.tell("forged")
-    questions(desk, seconds=4 * 3600)
+    questions(desk, seconds=2 * 3600)
     desk.bring(State.RUNNING, "genuine")
     desk.clock.advance(20 * SECOND)
 
