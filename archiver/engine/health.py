@@ -24,7 +24,7 @@ class Health:
         """Bring the gauges that mirror the ledger up to date; called for each scrape."""
         view, metrics = self.ledger.views.status(), self.metrics
         begun_at = view.first_started_at or view.now
-        for account, state in itertools.product({*self.clocks.clients, *view.accounts}, State):
+        for account, state in itertools.product(sorted({*self.clocks.clients, *view.accounts}), State):
             metrics.tasks.labels(account=account, state=state).set(view.counts.get((account, state), 0))
         metrics.holds.show(
             collections.Counter((hold.account, hold.stage, hold.reason) for hold in view.holds)

@@ -79,8 +79,9 @@ class S3Store:
         self._place = StorePlace(endpoint_url=client.meta.endpoint_url, bucket=bucket)
         sign_by_digest(client)
         expect_continue.register(client)
-        for one in {self._client, self._check_client}:
-            redirects.follow_no_second(one)
+        redirects.follow_no_second(client)
+        if check_client is not None:
+            redirects.follow_no_second(check_client)
         # Once: each new paginator searches botocore's folders for the service's model.
         self._listing = client.get_paginator("list_objects_v2")
         self._conditional = True
