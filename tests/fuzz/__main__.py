@@ -4,13 +4,16 @@ import argparse
 import importlib
 import itertools
 import pathlib
+import resource
 import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
 BYTES_MAX = 8192
-RSS_MEGABYTES_MAX = 1024
+MEMORY_BYTES_MAX = 1024 * 1024 * 1024
+"""Of this process. More is a `MemoryError`, which is a finding with its bytes. Not libFuzzer's `-rss_limit_mb`: that
+measures `ru_maxrss`, which a child process inherits from whoever started it."""
 
 
 def _coverage_guided() -> Any:
@@ -40,6 +43,7 @@ def main() -> int:
     if options.target not in targets:
         parser.error(f"there is no target {options.target}, only {', '.join(targets)}")
     target = targets[options.target]
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     check = _reporting(target.check, again=f"--seed {options.seed}")
     if atheris is None:
         mutants = importlib.import_module("tests.fuzz.mutation").mutants(target, seed=options.seed)
@@ -80,7 +84,7 @@ def _guided(
         f"-seed={options.seed}",
         f"-max_len={BYTES_MAX}",
         f"-dict={words}",
-        f"-rss_limit_mb={RSS_MEGABYTES_MAX}",
+        "-rss_limit_mb=0",
         f"-artifact_prefix={folder}/",
         "-timeout=10",
         "-print_final_stats=1",

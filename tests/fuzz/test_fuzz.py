@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.fuzz.__main__ import MEMORY_BYTES_MAX
 from tests.fuzz.targets import TARGETS
 from tests.harness.repository import ROOT
 
@@ -25,6 +26,19 @@ def test_nothing_is_found_in_a_short_run(target: str) -> None:
 def test_every_target_passes_on_its_own_samples(target: str) -> None:
     for sample in TARGETS[target].samples:
         TARGETS[target].check(sample)
+
+
+def test_memory_that_the_starting_process_has_used_is_not_counted() -> None:
+    start = (
+        f"kept = bytearray({MEMORY_BYTES_MAX + 2**26}); kept[::4096] = bytes(len(kept[::4096])); del kept\n"
+    )
+    command = [sys.executable, "-m", "tests.fuzz", "urls", "--runs", "40000", "--seed", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import subprocess\n{start}raise SystemExit(subprocess.run({command!r}).returncode)"],
+        cwd=ROOT, capture_output=True, text=True, errors="replace", check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_an_unknown_target_is_a_usage_error() -> None:
