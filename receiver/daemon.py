@@ -198,7 +198,7 @@ def _stop(engine: Engine, closing: _Closing) -> bool:
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
     ended = engine.stop(seconds=closing.seconds_left())
-    with contextlib.suppress(LedgerUnavailable):  # `status` would then list this daemon for another minute
+    with contextlib.suppress(LedgerUnavailable):  # then `status` lists this daemon for two minutes
         engine.ledger.daemons.leave(engine.upkeep.daemon_name)
     return ended
 

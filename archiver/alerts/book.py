@@ -9,9 +9,9 @@ from archiver.ledger import Alert, AlertMessage
 from archiver.model import Problem, rfc3339
 
 LASTING_MS = 5 * 60_000
-"""How long a problem lasts before it is told of."""
+"""How long a problem must last before the daemon sends it."""
 TRIED_MS = 3_600_000
-"""How long a message is tried."""
+"""How long the daemon tries to deliver a message."""
 WAIT_MS_FIRST, WAIT_MS_MAX = 2_000, 5 * 60_000
 
 BEGAN, ENDED = "problem.began", "problem.ended"

@@ -32,9 +32,10 @@ def status(
     Begins with whether all is well, then lists the problems and what to do about each. Counts tasks by state.
 
     With --check only the problems, each with its code: no_worker, no_door (no daemon has given a sign of life for two
-    minutes), account_unasked, door_closed (callbacks cannot be committed), hold, waiting (a succeeded task is not in
-    the bucket after an hour), lost (for a week) and buried (both until acknowledged), deadline (in under 7 days),
-    sweep_late (none in three intervals, an hour at least), amendment_waiting, disk_low, settings.
+    minutes, or it was killed on this machine), account_unasked, door_closed (callbacks cannot be committed), hold,
+    waiting (a succeeded task is not in the bucket after an hour), lost (for a week) and buried (both until
+    acknowledged), deadline (in under 7 days), sweep_late (none in three intervals, an hour at least),
+    amendment_waiting, disk_low, settings.
 
     \b
     Example: for cron; prints nothing while all is well

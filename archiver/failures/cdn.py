@@ -149,7 +149,7 @@ class TooLarge(Failure):
     host_verdict = HostVerdict.ANSWERS
     what_to_do = (
         "The file is larger than KLING_ASSET_BYTES_MAX (KLING_VIDEO_BYTES_MAX for video and audio): raise the setting, "
-        "then retry. Images of more than 100 megapixels are always refused."
+        "then retry. Images of more than 200 megapixels, or 65,535 pixels on a side, are always refused."
     )
 
 

@@ -1,11 +1,11 @@
 """The proxy that the environment names (HTTPS_PROXY), asked to CONNECT to a CDN host.
 
-The policy holds for what it is told. The name is on the list, as every URL's; where this machine can resolve it, each
-of its addresses is judged, and a refused one refuses the URL before the proxy hears of it. Behind such a proxy there is
-often no DNS for names outside: then the proxy resolves. It is told the name in either case, because proxies judge names
-too. A proxy that ends up elsewhere gains nothing: TLS goes through it to whoever has the certificate of that name.
+The address policy applies to what we tell the proxy. Every host name must be on the list. Where this machine can
+resolve the name, the policy judges each address, and refuses the URL before the proxy hears of it. Behind such a proxy
+there is often no DNS for outside names: then the proxy resolves. We always send the name, because proxies filter by
+names. A proxy that connects to another host gains nothing: TLS runs end to end and checks the certificate of that name.
 
-Plain http goes past it: only origins that the settings name are asked for without TLS.
+Plain http does not use the proxy: only origins that the settings name are fetched without TLS.
 """
 
 import base64

@@ -63,7 +63,7 @@ class LookLoop:
         self._wake.set()
 
     def _succeeded(self) -> None:
-        """The pace is told last: where the ledger is away, the next look comes as soon as after a failure."""
+        """Tells the pace last: where the ledger raises, the next look comes as after a failure."""
         self._outage.looked_well()
         ended = list[tuple[Stage, str]]()
         if self._ledger.holds.any():

@@ -1,7 +1,9 @@
 """When to look next.
 
-At start, then every hour whatever else happens. Between: where nothing has succeeded for five minutes; every ten
-seconds while something is in doubt, the first time at once; and where work goes on for long without a success.
+At start and every hour. Between these also:
+- after five minutes in which nothing has succeeded;
+- after a failure of something shared: at once, then every ten seconds until a look or some work succeeds;
+- when work goes on for long without a success.
 """
 
 import time
