@@ -14,7 +14,7 @@ from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.looks.look import ApiLook, StoreLook
 from archiver.engine.looks.machine import MachineLook
 from archiver.engine.stages import Account
-from archiver.failures import Failure
+from archiver.failures import Failure, LedgerUnavailable
 from archiver.fetch.spool import Spool
 from archiver.ledger import LedgerUnusable, unix_ms
 from archiver.ledger.databases.opening import perishable_file, require_usable
@@ -83,11 +83,13 @@ def _looked(what: str, look: Callable[[], None]) -> Finding:
 
 def _ledger(url: str) -> Iterator[Finding]:
     try:
-        path = require_usable(url)
+        ledger = require_usable(url)
     except LedgerUnusable as error:
         yield Finding(FAILED, str(error))
+    except LedgerUnavailable as error:
+        yield Finding(FAILED, str(error), error.what_to_do)
     else:
-        yield Finding(OK, f"ledger {path}" + ("" if path.exists() else ", which the daemon will make"))
+        yield Finding(OK, f"ledger {ledger.name}" + ("" if ledger.exists else ", which the daemon will make"))
     if perishable := perishable_file(url):
         what_to_do = "Mount a volume at its folder (KLING_LEDGER_URL)."
         yield Finding(WARNING, f"the ledger {perishable} will vanish with this container", what_to_do)

@@ -30,7 +30,7 @@ from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
 from archiver.ledger import Ledger, LedgerUnusable, unix_ms
-from archiver.ledger.databases.opening import absolute_file, perishable_file
+from archiver.ledger.databases.opening import name_of, perishable_file
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.version import VERSION
@@ -117,7 +117,7 @@ def _log_start(settings: Settings) -> None:
     log.get().info(
         "daemon.started",
         version=VERSION,
-        ledger=str(absolute_file(settings.ledger_url)),
+        ledger=name_of(settings.ledger_url),
         bucket=settings.s3_bucket,
         endpoint=settings.s3_endpoint_url,
         accounts=[account.name for account in settings.accounts],

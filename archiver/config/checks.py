@@ -15,7 +15,11 @@ class Need(enum.Enum):
     STORE = "store"
     """The bucket."""
     CALLBACKS = "callbacks"
-    """The callback token, and other settings of the HTTP server."""
+    """The callback token, and what else the door needs."""
+    ADMIN = "admin"
+    """The token of `/api`."""
+    ALERTS = "alerts"
+    """Where to tell of problems."""
 
 
 def missing(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:

@@ -5,8 +5,8 @@
 3. Nothing is silently ignored. An unknown key in the TOML file is a problem; an unknown `KLING_…` variable is a
    warning, because other programs share the environment.
 
-Precedence: environment variable (or its `_FILE`), TOML file, default. Settings that a command does not `Need` may be
-missing, and their secret files unreadable. A setting that is set must be valid for every command.
+Precedence: environment variable (or its `_FILE`), TOML file, default. Settings that a role or a command does not `Need`
+may be missing, and those that are secrets are not read. Any other setting that is set must be valid for all.
 
 `accounts` has one `Settings` for each table under `[[accounts]]`, as if it were the only account, so most code knows of
 one account only. Rejected: a separate class, because every setting of an account would be declared twice.
@@ -140,9 +140,13 @@ class Settings(BaseSettings):
     )
     ledger_url: Annotated[str, AfterValidator(values.ledger_url)] = _setting(
         "sqlite:///kling-ledger.db",
-        "The ledger: sqlite:/// and the path of its file (four slashes for an absolute path).",
-        expects="sqlite:/// and the path of a file",
+        "The ledger: sqlite:/// and the path of its file (four slashes for an absolute path), or, for many processes, "
+        "postgresql://user:password@host/database.",
+        expects="sqlite:/// and the path of a file, or postgresql://user:password@host/database",
+        repr=False,
+        exclude=True,
     )
+    """May hold a password: neither shown nor dumped. In messages the ledger has a name (`databases.opening`)."""
     sweep_interval_seconds: _Seconds = _setting(
         300,
         "How often the newest pages of each family are read.",
@@ -365,6 +369,7 @@ class Settings(BaseSettings):
             value = getattr(self, name)
             secrets = value if isinstance(value, tuple) else (value,) if value else ()
             found.extend(secret.get_secret_value() for secret in secrets)
+        found.extend(values.passwords(self.ledger_url))
         for account in self.several:
             found.extend(account.secrets())
         return tuple(dict.fromkeys(found))
@@ -384,7 +389,7 @@ class Setting:
     meaning: str
     expects: str
     secret: bool
-    """May also be read from a file."""
+    """May also be read from a file, as a URL with a password may."""
 
 
 _SECRET_NEEDS: Final[Mapping[str, Need]] = {
@@ -393,12 +398,14 @@ _SECRET_NEEDS: Final[Mapping[str, Need]] = {
     "api_key": Need.KLING,
     "callback_token": Need.CALLBACKS,
     "signing_secret": Need.CALLBACKS,
-    "admin_token": Need.CALLBACKS,
-    "forward_secret": Need.CALLBACKS,
-    "alert_url": Need.CALLBACKS,
-    "alert_secret": Need.CALLBACKS,
+    "admin_token": Need.ADMIN,
+    "forward_secret": Need.ALERTS,
+    "alert_url": Need.ALERTS,
+    "alert_secret": Need.ALERTS,
 }
 SECRET_NAMES: Final = tuple(_SECRET_NEEDS)
+_WITH_PASSWORDS: Final = ("ledger_url",)
+"""Settings that may hold a secret, which every role and command needs."""
 
 
 def _table() -> Iterator[Setting]:
@@ -420,8 +427,11 @@ SETTINGS: Final[tuple[Setting, ...]] = tuple(_table())
 def _known(need: Collection[Need]) -> sources.KnownSettings:
     return sources.KnownSettings(
         names=[setting.name.removeprefix(PREFIX).lower() for setting in SETTINGS],
-        secrets=SECRET_NAMES,
-        needed_secrets=[name for name, part in _SECRET_NEEDS.items() if part in need],
+        secrets=[*SECRET_NAMES, *_WITH_PASSWORDS],
+        needed_secrets=[
+            *(name for name, part in _SECRET_NEEDS.items() if part in need),
+            *_WITH_PASSWORDS,
+        ],
     )
 
 

@@ -33,7 +33,7 @@ class KnownSettings:
     secrets: Collection[str]
     """May also come from a file, as `<name>_file`."""
     needed_secrets: Collection[str]
-    """Secrets whose files are read; other files may be unreadable."""
+    """Other secrets are not read, wherever they are: their files may be unreadable, their values wrong."""
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Written key → the setting that it means."""
 
@@ -182,14 +182,15 @@ def _add_table(
 def _add_layer(
     given: SettingsSources, written: Mapping[str, object], *, known: KnownSettings, label: _Label
 ) -> None:
-    direct = {name: written[name] for name in written.keys() & set(known.names)}
+    unread = set(known.secrets) - set(known.needed_secrets)
+    direct = {name: written[name] for name in written.keys() & set(known.names) - unread}
     layer = Layer(values=direct, labels={name: label(name) for name in direct})
     given.layers.append(layer)
     for key in written:
         given.written.setdefault(key, label(key))
     for name in known.secrets:
         key = f"{name}_file"
-        if key in written and name in direct:
+        if key in written and name in written:
             given.problems.append(f"{label(name)} and {label(key)} are both set: remove one of them.")
         elif key in written and name in known.needed_secrets:
             text = _secret(given, written[key], label=label(key))

@@ -26,6 +26,7 @@ _SECRET = re.compile(r"[\x21\x23-\x26\x28-\x7e]{1,4096}")
 """Visible ASCII without quotes, which are a mistake in an env file."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}|arn:[A-Za-z0-9:/._-]{1,1000}")
 _HOST = re.compile(r"[A-Za-z0-9.:_%-]{1,253}")
+_DATABASE = re.compile(r"/[^/]{1,63}")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()=@+,:/-]{0,400}")
 
 
@@ -202,15 +203,42 @@ def prefix(written: str) -> str:
 
 
 def ledger_url(written: str) -> str:
-    """`sqlite:///` and the path of a file."""
+    """`sqlite:///` and the path of a file, or `postgresql://` and where a database is."""
     scheme, _, path = written.partition("://")
+    if scheme == "postgresql":
+        return _database_url(written)
     if scheme.startswith("postgres"):
-        raise ValueError(
-            "names PostgreSQL, which is not supported by this version yet: use sqlite:///kling-ledger.db"
-        )
+        raise ValueError("must begin with postgresql:// to name a PostgreSQL database")
     if scheme != "sqlite" or not path.startswith("/") or len(path) < 2 or not _is_file(path[1:]):
-        raise ValueError("must be sqlite:/// and the path of a file, for example sqlite:////data/ledger.db")
+        raise ValueError(
+            "must be sqlite:/// and the path of a file, for example sqlite:////data/ledger.db, or "
+            "postgresql://user:password@host/database"
+        )
     return f"sqlite:///{at_home(path[1:])}"
+
+
+def _database_url(written: str) -> str:
+    try:
+        parts = urllib.parse.urlsplit(written)
+        is_sound = _URL.fullmatch(written) and _DATABASE.fullmatch(parts.path) and not parts.fragment
+        is_sound = is_sound and (parts.port is None or parts.port > 0)
+    except ValueError:  # an invalid port or address
+        is_sound = False
+    if not is_sound:
+        raise ValueError(
+            "must be postgresql://user:password@host/database (in a password, write %40 for @, %2F for /, %3F for ? "
+            "and %23 for #)"
+        )
+    return written
+
+
+def passwords(url: str) -> tuple[str, ...]:
+    """Those in the URL of a database, as they are written and as they are meant."""
+    parts = urllib.parse.urlsplit(url)
+    written = [parts.password or "", *urllib.parse.parse_qs(parts.query).get("password", ())]
+    return tuple(
+        dict.fromkeys(form for text in written if text for form in (text, urllib.parse.unquote(text)))
+    )
 
 
 def forward_url(_written: str) -> str:

@@ -84,6 +84,12 @@ class LedgerUnavailable(Failure):
     )
 
 
+class LedgerNotReached(LedgerUnavailable):
+    """The database server does not answer, or answers that it cannot now."""
+
+    what_to_do = "Start the PostgreSQL server, or correct KLING_LEDGER_URL."
+
+
 class LedgerMalformed(LedgerUnavailable):
     """SQLite finds its own file damaged."""
 

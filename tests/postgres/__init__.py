@@ -2,6 +2,7 @@
 
 from tests.postgres.blank import BlankDatabase
 from tests.postgres.server import (
+    GUARDED,
     SUITE_VERSION,
     PostgresServer,
     installed_versions,
@@ -10,6 +11,7 @@ from tests.postgres.server import (
 )
 
 __all__ = [
+    "GUARDED",
     "SUITE_VERSION",
     "BlankDatabase",
     "PostgresServer",

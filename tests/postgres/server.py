@@ -37,6 +37,9 @@ _SETTINGS = {
     "logging_collector": "off",
 }
 
+GUARDED = "guarded"
+"""A user who needs a password, once it is created."""
+
 _NOBODY = 65534
 
 
@@ -93,6 +96,8 @@ class PostgresServer:
             initdb += ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
             made = subprocess.run(initdb, capture_output=True, text=True, check=False)
             assert made.returncode == 0, made.stderr
+            rules = self._data / "pg_hba.conf"
+            rules.write_text(f"local all {GUARDED} scram-sha-256\n{rules.read_text()}")
         # Left by a kill -9; its number may be another process by now.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         command = [*prefix, str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder)]

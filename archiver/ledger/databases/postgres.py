@@ -13,8 +13,9 @@ Rules:
 """
 
 import contextlib
+import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from archiver.failures import LedgerUnavailable
 from archiver.ledger.databases.errors import LedgerUnusable
 from archiver.ledger.databases.protocol import Disk, Obstacle, WriteConflict
+from archiver.ledger.databases.reaching import require_fit
 from archiver.ledger.tables import schema
 
 CONNECTIONS_MAX = 20
@@ -89,15 +91,15 @@ class PostgresDatabase:
     """A pool of connections to one PostgreSQL database."""
 
     def __init__(self, url: str, *, busy_seconds: float = _LOCK_SECONDS) -> None:
-        location, options = _parsed(url)
-        self.name = location.render_as_string(hide_password=True).replace("+psycopg", "", 1)
+        location = location_of(url)
+        self.name = location.name
         engine = sa.create_engine(
-            location,
+            location.url,
             pool_size=CONNECTIONS_MAX,
             max_overflow=0,
             pool_use_lifo=True,
             pool_timeout=busy_seconds,
-            connect_args={"connect_timeout": CONNECT_SECONDS, **options},
+            connect_args={"connect_timeout": CONNECT_SECONDS, **location.options},
             execution_options={"preserve_rowcount": True},  # of an INSERT that leaves some rows alone
         )
         self._engine = engine
@@ -119,6 +121,11 @@ class PostgresDatabase:
         with self._translated(), self._reading.begin() as connection:
             connection.execute(self._set)
             yield connection
+
+    def require_fit(self, *, create: bool) -> bool:
+        """Whether there is a ledger. Raises LedgerUnusable if the server cannot hold one (with `create`: cannot be
+        given one), LedgerUnavailable while it is not reached."""
+        return require_fit(self._engine, name=self.name, create=create)
 
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
         """Other daemons may be at work: nothing is freed."""
@@ -158,8 +165,25 @@ class PostgresDatabase:
             raise LedgerUnavailable(f"the ledger {self.name} cannot be used: {error.orig}") from error
 
 
-def _parsed(url: str) -> tuple[sa.URL, dict[str, int | None]]:
-    """Where to connect, and what else the driver is told. Raises LedgerUnusable.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Location:
+    """Where to connect."""
+
+    url: sa.URL
+    options: Mapping[str, int | None]
+    """What else the driver is told."""
+
+    @property
+    def name(self) -> str:
+        """For messages: without password and options."""
+        shown = self.url.set(drivername="postgresql", query={})
+        if host := self.url.query.get("host"):
+            shown = shown.set(query={"host": host})
+        return shown.render_as_string(hide_password=True)
+
+
+def location_of(url: str) -> Location:
+    """What the URL names. Raises LedgerUnusable.
 
     Behind a pooler that does not keep prepared statements, `prepare_threshold=none` makes none.
     """
@@ -169,8 +193,8 @@ def _parsed(url: str) -> tuple[sa.URL, dict[str, int | None]]:
         raise LedgerUnusable("KLING_LEDGER_URL is no URL of a PostgreSQL database") from None
     threshold = location.query.get("prepare_threshold")
     if threshold is None:
-        return location, {}
+        return Location(location, {})
     if not isinstance(threshold, str) or not (threshold == "none" or threshold.isdecimal()):
         raise LedgerUnusable("prepare_threshold in KLING_LEDGER_URL must be a number, or none")
     location = location.difference_update_query(["prepare_threshold"])
-    return location, {"prepare_threshold": None if threshold == "none" else int(threshold)}
+    return Location(location, {"prepare_threshold": None if threshold == "none" else int(threshold)})

@@ -260,9 +260,9 @@ def test_a_config_file_that_is_not_there_is_a_problem_and_not_an_empty_one(tmp_p
 def test_a_value_of_the_wrong_type_in_the_file_is_a_problem_that_names_file_and_key(
     name: str, value: str, tmp_path: pathlib.Path
 ) -> None:
-    environ = {key: text for key, text in ENOUGH.items() if key != "KLING_CALLBACK_TOKEN"}
+    environ = {key: text for key, text in ENOUGH.items() if key != f"KLING_{name.upper()}"}
     path = config(tmp_path, f"{name} = {value}\n")
-    found = problems(environ | {"KLING_CONFIG": path}, Need.STORE)
+    found = problems(environ | {"KLING_CONFIG": path}, Need.STORE, Need.CALLBACKS)
 
     assert [text.startswith(f"{name!r} in {path} must ") for text in found] == [True]
 
@@ -334,7 +334,7 @@ SECRETS = {
     "KLING_BASE_URL": "https://user:hidden7@host",
     "KLING_S3_ENDPOINT_URL": "https://user:hidden8@host",
     "KLING_PUBLIC_URL": "https://host/?token=hidden9",
-    "KLING_LEDGER_URL": "postgresql://user:hidden10@host/db",
+    "KLING_LEDGER_URL": "postgres://user:hidden10@host/db",
     "KLING_PORT": "tcp://user:hidden11@host",
     "KLING_ALERT_URL": "https://user:hidden12@host/",
     "KLING_ALERT_SECRET": "alert hidden13",
@@ -543,9 +543,63 @@ def test_the_asset_hosts_taken_are_those_the_address_policy_takes() -> None:
     assert urls.EgressPolicy.parse(settings.asset_hosts).suffixes == {"klingai.com"}
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_postgresql_is_told_apart_from_nonsense(scheme: str) -> None:
-    assert "not supported by this version yet" in problem(LEDGER_URL=f"{scheme}://host/db")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://host/db",
+        "postgresql://user:p%40ss@[::1]:5433/db?sslmode=require",
+        "postgresql:///db?host=/run/postgresql",
+    ],
+)
+def test_a_postgresql_ledger_is_taken_as_it_was_written(url: str) -> None:
+    assert load(LEDGER_URL=url).ledger_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://host/db",
+        "postgresql+psycopg://host/db",
+        "postgresql://host",
+        "postgresql://host/",
+        "postgresql://host/a/b",
+        "postgresql://host:none/db",
+        "postgresql://[host/db",
+        "postgresql://user:pass#word@host/db",
+        "postgresql://user:pass word@host/db",
+    ],
+)
+def test_what_is_no_url_of_a_postgresql_database_is_told_what_one_is(url: str) -> None:
+    assert "postgresql://" in problem(LEDGER_URL=url)
+
+
+def test_a_secret_that_is_not_needed_is_not_read_wherever_it_is(tmp_path: pathlib.Path) -> None:
+    path = config(tmp_path, 'admin_token = "short"\n')
+    settings = Settings.load(
+        {
+            "KLING_CALLBACK_TOKEN": TOKEN,
+            "KLING_SECRET_KEY": "not read",
+            "KLING_API_KEY": "not read",
+            "KLING_ALERT_URL": "not read",
+            "KLING_CONFIG": path,
+        },
+        need=[Need.CALLBACKS],
+    )
+
+    assert settings.secrets() == (TOKEN,)
+
+
+def test_the_password_of_the_ledger_is_a_secret_in_both_its_spellings_and_may_come_from_a_file(
+    tmp_path: pathlib.Path,
+) -> None:
+    secret = tmp_path / "ledger-url"
+    secret.write_text("postgresql://user:hidden%2Fword@host/db?password=another-one\n")
+    settings = load(LEDGER_URL_FILE=str(secret))
+    told = repr(settings) + str(settings) + settings.model_dump_json()
+
+    assert {"hidden%2Fword", "hidden/word", "another-one"} <= set(settings.secrets())
+    assert "hidden" not in told
+    assert "another-one" not in told
 
 
 def test_forwarding_is_refused_and_not_silently_left_undone() -> None:

@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from archiver.failures import LedgerUnavailable
+from archiver.failures import LedgerNotReached, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, unix_ms
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
-from archiver.ledger.databases.opening import perishable_file
+from archiver.ledger.databases import reaching
+from archiver.ledger.databases.opening import perishable_file, require_usable
 from archiver.ledger.databases.postgres import PostgresDatabase
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.migrations import upgrade
@@ -22,6 +23,7 @@ from archiver.ledger.tables.named_values import LAST_CALLBACK_AT, set_named_valu
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import ACCOUNT, FAMILY, RAND, SECOND, START, Clock, Desk, answer, claim_archive
 from tests.postgres import (
+    GUARDED,
     SUITE_VERSION,
     BlankDatabase,
     PostgresServer,
@@ -364,6 +366,82 @@ def test_tables_that_are_moved_away_are_unavailable_and_no_bug(desk: Desk) -> No
             desk.tell()
     finally:
         desk.by_hand.write("ALTER TABLE moved RENAME TO tasks")
+
+
+# --- what is said when a ledger cannot be opened -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def refusing(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
+    """URLs, each of which has something wrong."""
+    engine, name = plain_engine(postgres_server.url("postgres")), postgres_server.create_database()
+    latin = f"{name}_latin"
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {GUARDED} LOGIN PASSWORD 'right'; CREATE ROLE plain LOGIN")
+        connection.exec_driver_sql(f"CREATE DATABASE {latin} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    where = f"@/{name}?host={postgres_server.folder}"
+    yield {
+        "wrong password": f"postgresql://{GUARDED}:hidden{where}",
+        "no password": f"postgresql://{GUARDED}{where}",
+        "no such user": f"postgresql://nobody-here:hidden{where}",
+        "no such database": f"postgresql://postgres:hidden@/nowhere?host={postgres_server.folder}",
+        "no right to create": f"postgresql://plain:hidden{where}",
+        "another encoding": f"postgresql://postgres:hidden@/{latin}?host={postgres_server.folder}",
+        "not reached": "postgresql://postgres:hidden@127.0.0.1:1/ledger",
+        "no such host": "postgresql://postgres:hidden@host.invalid/ledger",
+        "too old": f"postgresql://postgres:hidden{where}",
+    }
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP ROLE {GUARDED}; DROP ROLE plain")
+        connection.exec_driver_sql(f"DROP DATABASE {latin}")
+    engine.dispose()
+    postgres_server.drop_database(name)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words", "is_for_good"),
+    [
+        ("wrong password", "password authentication failed", True),
+        ("no password", "no password supplied", True),
+        ("no such user", 'role "nobody-here" does not exist', True),
+        ("no such database", "CREATE DATABASE", True),
+        ("no right to create", "GRANT CREATE ON SCHEMA public TO plain", True),
+        ("another encoding", "ENCODING 'UTF8'", True),
+        ("not reached", "Connection refused", False),
+        ("no such host", "host.invalid", False),
+        ("too old", "of version 99 or newer", True),
+    ],
+)
+def test_a_ledger_that_cannot_be_opened_says_what_to_do_and_names_the_setting(
+    refusing: dict[str, str],
+    wrong: str,
+    words: str,
+    is_for_good: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if wrong == "too old":
+        monkeypatch.setattr(reaching, "VERSION_MIN", 99)
+    told = []
+    for use in (lambda url: Ledger.open(url, daemon=True), require_usable):
+        with pytest.raises(LedgerUnusable if is_for_good else LedgerNotReached) as caught:
+            use(refusing[wrong])
+        error = caught.value
+        told.append(f"{error} {getattr(error, 'what_to_do', '')}")
+
+    assert told[0] == told[1]
+    assert words in told[0]
+    assert "KLING_LEDGER_URL" in told[0]
+    assert "hidden" not in told[0]
+
+
+def test_a_check_tells_a_ledger_from_a_database_without_one_and_makes_none(
+    empty_url: str, blank_database: BlankDatabase
+) -> None:
+    assert [require_usable(url).exists for url in (empty_url, empty_url, blank_database.url)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_messages_name_the_database_without_its_password() -> None:
