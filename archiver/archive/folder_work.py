@@ -7,7 +7,7 @@
 3. Files that can be had do not wait for those that cannot: they are amended now, the others by a later amendment.
 
 One piece of work at a time for each account, beside the transfer slots: so it takes none from a fresh task, and a
-backlog of fresh tasks does not keep it waiting.
+backlog of fresh tasks does not keep it waiting. A hold of the store stops both, and either may end it.
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from archiver.archive.transfer import Transfer
 from archiver.failures import (
     HOLD_PROBE_SECONDS,
     RETRY_SECONDS_MAX,
+    Disposition,
     Failure,
     Hold,
     LeaseLost,
@@ -35,7 +36,7 @@ from archiver.failures import (
     reason_of,
 )
 from archiver.leases import LeaseKeeper
-from archiver.ledger import FolderLease, Ledger
+from archiver.ledger import FolderLease, HoldOutcome, Ledger
 from archiver.metrics import Metrics
 from archiver.model import FolderWorkKind, Lease, LeasedAsset, Stage, StoredAsset, task_folder
 from archiver.store import PutOutcome, Store
@@ -58,11 +59,16 @@ class FolderWorker:
     metrics: Metrics
     now: Callable[[], int]
     random: Callable[[], float]
-    on_failure: Callable[[Exception], object] = lambda _error: None
-    """Told of each failure: the store may be down."""
+    hold_in_outage: Callable[[Lease, Exception], object]
+    """Told of each failure, which it makes a hold where the store is down for all."""
+    on_hold: Callable[[Failure], object]
+    """Told of each failure that has set a hold."""
 
-    def work_once(self) -> bool:
-        """Claim one piece of work and do it; False where none is due. Raises LedgerUnavailable."""
+    def work_once(self, *, on_stored: Callable[[Lease], object] = lambda _lease: None) -> bool:
+        """Claim one piece of work and do it; False where none is due. Raises LedgerUnavailable.
+
+        `on_stored` is told of work that has put something: the store takes it.
+        """
         asked_at = self.keeper.asking()
         claimed = self.ledger.folder_work.claim(account=self.account)
         if claimed is None:
@@ -70,7 +76,8 @@ class FolderWorker:
         lease = claimed.lease
         self.keeper.keep([lease], asked_at=asked_at)
         try:
-            self._do(claimed)
+            if self._do(claimed):
+                on_stored(lease)
         except LeaseLost:
             log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
         except Stopped:
@@ -78,9 +85,7 @@ class FolderWorker:
         except LedgerUnavailable:
             raise  # the lease's end brings it back
         except Exception as error:  # noqa: BLE001 -- any failure is retried; logged with its traceback
-            self.on_failure(error)
-            self.ledger.folder_work.retry(lease, error, due_at=self._retry_at(lease, error))
-            self._log_retry(lease, error)
+            self._failed(lease, error)
         finally:
             self.keeper.drop(lease)
         return True
@@ -96,12 +101,25 @@ class FolderWorker:
             except LedgerUnavailable as error:  # the lease's own end brings it back
                 log.get().warning("ledger.unavailable", message=str(error))
 
-    def _do(self, claimed: FolderLease) -> None:
+    def _do(self, claimed: FolderLease) -> bool:
+        """Whether it has put something."""
         folder = self._folder(claimed.lease)
         if claimed.kind is FolderWorkKind.AMEND:
-            self._amend(claimed.lease, folder)
+            return self._amend(claimed.lease, folder)
+        return self._describe(claimed, folder)
+
+    def _failed(self, lease: Lease, error: Exception) -> None:
+        self.hold_in_outage(lease, error)
+        if isinstance(error, Failure) and _stops_all(error):
+            outcome = self.ledger.folder_work.hold(lease, error)
+            if outcome is HoldOutcome.NEW:
+                self.on_hold(error)
         else:
-            self._describe(claimed, folder)
+            self.ledger.folder_work.retry(lease, error, due_at=self._retry_at(lease, error))
+            outcome = HoldOutcome.OWN
+        self._count(lease, error)
+        if outcome is HoldOutcome.OWN:
+            self._log_retry(lease, error)
 
     def _folder(self, lease: Lease) -> TaskFolder:
         if lease.family is None or lease.created_at is None:
@@ -113,7 +131,7 @@ class FolderWorker:
 
     # --- amendments -------------------------------------------------------------------------------------------
 
-    def _amend(self, lease: Lease, folder: TaskFolder) -> None:
+    def _amend(self, lease: Lease, folder: TaskFolder) -> bool:
         contents = folder.contents()
         if folder.size_of(folder.manifest_key, contents) is None:
             raise ObjectUnexpected(f"{folder.manifest_key} is to be amended, and is missing")
@@ -130,18 +148,22 @@ class FolderWorker:
         if brought:
             self._log_amended(lease, keys[-1], brought)
         if error is not None:
+            self._count(lease, error)
             self._log_retry(lease, error)
+        return bool(brought)
 
     def _bring(
         self, lease: Lease, wanted: Sequence[LeasedAsset], folder: TaskFolder
     ) -> tuple[list[StoredAsset], Exception | None]:
-        """What can be had, and why the rest cannot."""
+        """What can be had, and why the rest cannot. Raises what no other file could be stored for."""
         brought: list[StoredAsset] = []
         failed: Exception | None = None
         for leased in wanted:
             try:
                 brought.append(self.transfer.bring(lease, leased, folder=folder.path, look_first=True))
             except Failure as error:
+                if _stops_all(error):
+                    raise
                 failed = failed or error
         return brought, failed
 
@@ -158,18 +180,18 @@ class FolderWorker:
 
     # --- incomplete.json --------------------------------------------------------------------------------------
 
-    def _describe(self, claimed: FolderLease, folder: TaskFolder) -> None:
+    def _describe(self, claimed: FolderLease, folder: TaskFolder) -> bool:
         """Say what there is of a lost task. A manifest that is there says it better, and nothing says nothing."""
         lease, contents = claimed.lease, folder.contents()
         finish = functools.partial(self.ledger.folder_work.finish, lease, event="task.incomplete")
         if folder.size_of(folder.manifest_key, contents) is not None:
             finish(detail="a manifest is there")
-            return
+            return False
         saved = [leased.stored for leased in lease.assets if leased.stored is not None]
         present = [asset for asset in saved if folder.size_of(asset.key, contents) == asset.bytes]
         if not present:
             finish(detail="no file is there")
-            return
+            return False
         stems = {asset.stem for asset in present}
         missing = tuple(
             MissingFile(stem, claimed.reasons.get(stem, "object_missing"))
@@ -182,6 +204,7 @@ class FolderWorker:
         folder.put_manifest(content, look_first=True, key=key)
         finish(detail=key)
         log.get().error("task.incomplete", task_id=lease.task_id, key=key, missing=len(missing))
+        return True
 
     # --- both -------------------------------------------------------------------------------------------------
 
@@ -216,9 +239,11 @@ class FolderWorker:
         self.metrics.asset_bytes_total.labels(family=family).inc(sum(asset.bytes for asset in brought))
         log.get().info("task.amended", task_id=lease.task_id, family=family, key=key, assets=len(brought))
 
-    def _log_retry(self, lease: Lease, error: Exception) -> None:
+    def _count(self, lease: Lease, error: Exception) -> None:
         labels = {"account": lease.account, "stage": Stage.ARCHIVE, "reason": reason_of(error)}
         self.metrics.failures_total.labels(**labels).inc()
+
+    def _log_retry(self, lease: Lease, error: Exception) -> None:
         log.get().warning(
             "amendment.retried",
             task_id=lease.task_id,
@@ -229,16 +254,25 @@ class FolderWorker:
         )
 
 
+def _stops_all(error: Failure) -> bool:
+    """Whether all tasks of the account would meet it; a hold of one host is for its own files."""
+    return error.disposition is Disposition.HOLD and error.host is None
+
+
 class FolderWorkLoop:
     """The folder work of one account. `step` belongs to one thread."""
 
     name = "folder-work-loop"
 
-    def __init__(self, worker: FolderWorker, *, stop: threading.Event) -> None:
+    def __init__(
+        self, worker: FolderWorker, *, stop: threading.Event, on_stored: Callable[[Lease], object]
+    ) -> None:
+        """`on_stored(lease)` is called after work that has put something."""
         self._worker = worker
+        self._on_stored = on_stored
         self._stop = stop
 
     def step(self) -> None:
         """Do one piece of work; wait a little where there is none."""
-        if not self._worker.work_once():
+        if not self._worker.work_once(on_stored=self._on_stored):
             self._stop.wait(IDLE_SECONDS)

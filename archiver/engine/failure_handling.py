@@ -50,7 +50,7 @@ class FailureHandler:
                 return None
         partly = error if isinstance(error, PartlyDone) else PartlyDone(error, stored=(), failed={})
         cause = partly.cause
-        self._hold_in_outage(lease, cause)
+        self.hold_in_outage(lease, cause)
         decision = decide(
             cause, attempt=lease.attempt, now=self.now(), deadline=lease.deadline_at, rand=self.rand()
         )
@@ -63,7 +63,7 @@ class FailureHandler:
         self._log(lease, cause, decision)
         return decision
 
-    def _hold_in_outage(self, lease: Lease, cause: Exception) -> None:
+    def hold_in_outage(self, lease: Lease, cause: Exception) -> None:
         """Make it a hold where others like it have failed, or are held already."""
         if not isinstance(cause, Failure) or cause.outside is None or cause.disposition is Disposition.HOLD:
             return

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import random
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from archiver.archive.stage import Archiver
 from archiver.archive.transfer import Transfer, TransferLimits
 from archiver.archive.transfers import TransferQueue
 from archiver.clock import seconds_passed
-from archiver.engine.failure_handling import FailureHandler
+from archiver.engine.failure_handling import FailureHandler, log_hold
 from archiver.engine.host_watch import HostWatch
 from archiver.engine.looks.outage import Outages
 from archiver.families import swept
@@ -20,7 +21,7 @@ from archiver.kling.client import KlingClient
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics
-from archiver.model import DAY_MS
+from archiver.model import DAY_MS, Stage
 from archiver.record import Recorder
 from archiver.store import Store
 from archiver.sweep.stage import Sweeper
@@ -137,6 +138,7 @@ def build_stages(
         fetcher=fetcher, store=store, keeper=keeper, limits=account.limits, hosts=hosts, now=clock.now_ms
     )
     folder_transfer = dataclasses.replace(transfer, keeper=folder_keeper)
+    failure_handler = FailureHandler(ledger, metrics, hosts, outages, now=clock.now_ms, rand=clock.random)
     return Stages(
         account=account,
         ledger=ledger,
@@ -187,12 +189,13 @@ def build_stages(
             metrics=metrics,
             now=clock.now_ms,
             random=clock.random,
-            on_failure=outages.note,
+            hold_in_outage=failure_handler.hold_in_outage,
+            on_hold=functools.partial(log_hold, account=account.name, stage=Stage.ARCHIVE),
         ),
         sweeper=build_sweeper(
             account, ledger=ledger, metrics=metrics, clock=clock, availability=availability
         ),
-        failure_handler=FailureHandler(ledger, metrics, hosts, outages, now=clock.now_ms, rand=clock.random),
+        failure_handler=failure_handler,
         hosts=hosts,
         outages=outages,
         store=store,

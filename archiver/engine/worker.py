@@ -85,7 +85,7 @@ class Worker:
             threads, slots or TransferSlots(limits.transfer_concurrency)
         )
         self._pools = (self.archive_loop.pool, verify_loop.pool)
-        folder_work_loop = FolderWorkLoop(stages.folder_worker, stop=stop)
+        folder_work_loop = FolderWorkLoop(stages.folder_worker, stop=stop, on_stored=self._holds.after_work)
         self.loops: Sequence[Loop] = (verify_loop, self.archive_loop, self._sweep_loop, folder_work_loop)
         self._look_wakes = list[threading.Event]()
         self.look_loops: Sequence[Loop] = [self._make_look_loop(look, threads) for look in self._looks()]

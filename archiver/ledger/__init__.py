@@ -9,9 +9,8 @@ from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.deadlines import Expiry
 from archiver.ledger.folder_work import DroppedAmendment, FolderLease
-from archiver.ledger.holds import HoldView
+from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger, unix_ms
-from archiver.ledger.outcomes import HoldOutcome
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
 from archiver.ledger.registrations import ExistingTask, RetryResult
 from archiver.ledger.status.acknowledgements import Acknowledged

@@ -22,6 +22,7 @@ its own tasks wait, and the daemon drops it when it starts, perhaps with other s
 """
 
 import dataclasses
+import enum
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
@@ -72,6 +73,16 @@ class HoldView:
             "family": self.family,
             "host": self.host,
         }
+
+
+class HoldOutcome(enum.StrEnum):
+    """What came of a failure that holds."""
+
+    NEW = "new"
+    CONFIRMED = "confirmed"
+    """There was such a hold already."""
+    OWN = "own"
+    """It is the task's own failure: no hold."""
 
 
 class Holds(Part):
@@ -312,9 +323,14 @@ def _view(row: Mapping[Any, Any]) -> HoldView:
 
 
 def _has_tasks(connection: sa.Connection, hold: Mapping[Any, Any]) -> bool:
-    """Whether any task waits for what the hold stops. A read: it may walk the account's part of a queue."""
+    """Whether any task, or the folder of one, waits for what the hold stops. A read: it may walk the account's part of
+    a queue."""
     table = schema.tasks
     waiting = sa.select(table.c.id).where(table.c.account == hold["account"]).limit(1)
+    if hold["stage"] == Stage.ARCHIVE and not hold["host"] and not hold["family"]:
+        work = schema.folder_work
+        if connection.execute(waiting.join(work, work.c.task == table.c.id)).first() is not None:
+            return True
     if hold["host"]:
         waiting = waiting.where(table.c.asset_host == hold["host"])
     if hold["family"]:

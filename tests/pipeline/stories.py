@@ -195,6 +195,11 @@ def a_store_out_at_an_amendment(pipeline: Pipeline) -> None:
     pipeline.mishaps.plan.append(Mishap("store.read", 1, happens=False, error=unreachable))
 
 
+def a_bucket_gone_at_an_amendment(pipeline: Pipeline) -> None:
+    a_file_named_later(pipeline)
+    pipeline.mishaps.plan.append(Mishap("store.read", 1, happens=False, error=BucketMissing("simulated")))
+
+
 def a_file_that_is_gone(pipeline: Pipeline) -> None:
     """Of two files one is gone, and the deadline is near: the task is lost, and the bucket says what is missing."""
     created_at = pipeline.sim.now_ms() - RETENTION_MS + 90_000
@@ -212,6 +217,7 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.folder_work.renew": a_slow_amendment,
     "ledger.folder_work.give_back": a_stop_at_an_amendment,
     "ledger.folder_work.retry": a_store_out_at_an_amendment,
+    "ledger.folder_work.hold": a_bucket_gone_at_an_amendment,
     "ledger.folder_work.finish": a_file_that_is_gone,
     "ledger.registrations.register": a_registration,
     "ledger.outcomes.retry": cdn_fails_once,

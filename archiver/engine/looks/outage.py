@@ -141,11 +141,6 @@ class Outages:
     def of(self, outside: Outside) -> Outage:
         return self._of[outside]
 
-    def note(self, error: Exception) -> None:
-        """Count a failure of work that has no lease on a task."""
-        if isinstance(error, Failure) and error.outside is not None:
-            self.of(error.outside).failed(error)
-
     def at(self, stage: Stage) -> Outage:
         """Of what the stage cannot work without."""
         return self._of[next(outside for outside, stages in STAGES.items() if stage in stages)]

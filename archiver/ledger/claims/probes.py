@@ -67,15 +67,20 @@ def claim_probes(
         row_id = _probe_of(connection, hold, now=now) if len(leases) < count else None
         if row_id is None:
             continue
-        # The next one, should this one never end. `holds.next_probe_at` sets a nearer time when it fails.
-        begun = {"probe_at": now + HOLD_PROBE_SECONDS * 1000, "probed_at": now, "probes": hold["probes"] + 1}
-        due = sa.update(schema.holds).where(
-            schema.holds.c.id == hold["id"], schema.holds.c.probe_at == hold["probe_at"]
-        )
-        if not connection.execute(due.values(begun)).rowcount:
-            continue  # another process probes it
+        if not begin_probe(connection, hold, now=now):
+            continue
         leases += run_claim(connection, _CLAIM_ROW, {"row_id": row_id}, now=now, is_probe=True)
     return leases
+
+
+def begin_probe(connection: sa.Connection, hold: Mapping[Any, Any], *, now: int) -> bool:
+    """Take the turn to probe a hold; False where another process has it."""
+    # The next one, should this one never end. `holds.next_probe_at` sets a nearer time when it fails.
+    begun = {"probe_at": now + HOLD_PROBE_SECONDS * 1000, "probed_at": now, "probes": hold["probes"] + 1}
+    due = sa.update(schema.holds).where(
+        schema.holds.c.id == hold["id"], schema.holds.c.probe_at == hold["probe_at"]
+    )
+    return bool(connection.execute(due.values(begun)).rowcount)
 
 
 def _probe_of(connection: sa.Connection, hold: Mapping[Any, Any], *, now: int) -> int | None:

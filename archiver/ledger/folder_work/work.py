@@ -1,5 +1,8 @@
 """Claims of folder work, and how they end. The lease is of the row of work, not of the task: an archived task has none.
 
+A hold that stops the whole archive stage stops folder work too, but for its share of the probes: what comes first when
+one is due, a task or a piece of folder work, takes it. A hold of one host stops none: it waits by itself (`retry`).
+
 A `Lease` of this part has the id of that row in `row_id`; only this part understands it.
 """
 
@@ -10,16 +13,25 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.failures import LeaseLost, reason_of
+from archiver.failures import (
+    HOLD_PROBE_SECONDS,
+    RETRY_SECONDS_MAX,
+    Failure,
+    LeaseLost,
+    backoff_ms,
+    reason_of,
+)
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
+from archiver.ledger.claims.probes import WHOLE_HOLD, begin_probe
 from archiver.ledger.databases.dialect import is_one_of, locking, skipping_locked
+from archiver.ledger.holds import HoldOutcome, is_own_failure, next_probe_at, set_hold
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import slim_assets
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import assets_of, read_lease
 from archiver.ledger.tables.stored import save_stored
-from archiver.model import DAY_MS, FolderWorkKind, Lease, LeasedAsset, StoredAsset
+from archiver.model import DAY_MS, FolderWorkKind, Lease, LeasedAsset, Stage, StoredAsset
 
 ROWS_MAX = 500
 """A transaction, which callbacks wait for."""
@@ -54,14 +66,25 @@ class FolderWork(Part):
 
     @retried
     def claim(self, *, account: str) -> FolderLease | None:
-        """Lease one piece of work, fewest attempts first; None where none is due. Idle, it only reads."""
+        """Lease one piece of work, the least blamed first; None where none is due. Idle or held, it only reads."""
         due = _due(account)
         with self._database.read() as connection:
-            if connection.execute(due, {"now": self._now()}).first() is None:
+            now = self._now()
+            hold = _hold_of(connection, account)
+            if hold is not None and hold["probe_at"] > now:
+                return None
+            if connection.execute(due, {"now": now}).first() is None:
                 return None
         token = uuid.uuid4().hex
         with self._database.write() as connection:
             now = self._now()
+            hold = _hold_of(connection, account)
+            if hold is not None and not (
+                hold["probe_at"] <= now
+                and connection.execute(due, {"now": now}).first() is not None
+                and begin_probe(connection, hold, now=now)
+            ):
+                return None
             until = now + LEASE_SECONDS * 1000
             chosen = skipping_locked(due, _WORK).scalar_subquery()
             claim = sa.update(_WORK).where(is_one_of(_WORK.c.id, chosen)).returning(_WORK)
@@ -72,7 +95,7 @@ class FolderWork(Part):
                 attempts=_WORK.c.attempts + 1,
             )
             work = connection.execute(claim, {"now": now}).mappings().first()
-            return None if work is None else _leased(connection, work)
+            return None if work is None else _leased(connection, work, is_probe=hold is not None)
 
     @retried
     def renew(self, leases: Sequence[Lease]) -> set[int]:
@@ -119,6 +142,7 @@ class FolderWork(Part):
                 slim_assets(connection, [row_id])
             else:
                 _release(connection, lease, due_at=now if due_at is None else due_at, error=error)
+                _end_probe(connection, lease, now=now)
             return done
 
     @retried
@@ -135,6 +159,30 @@ class FolderWork(Part):
         """Try it again at `due_at`."""
         with self._database.write() as connection:
             _release(connection, lease, due_at=due_at, error=error)
+            _end_probe(connection, lease, now=self._now())
+
+    @retried
+    def hold(self, lease: Lease, error: Failure) -> HoldOutcome:
+        """Set or confirm the hold of the archive stage. The attempt does not count; it is due with the next probe.
+
+        Unless the failure is this work's own (`holds`): then it is retried after 30 s, doubling to 15 min.
+        """
+        with self._database.write() as connection:
+            now = self._now()
+            query = locking(connection, sa.select(_WORK.c.held).where(*_ours(lease)), _WORK)
+            blamed: int = connection.execute(query).scalar() or 0
+            if is_own_failure(connection, lease, error, blamed=blamed, now=now):
+                due_at = now + backoff_ms(
+                    lease.attempt, rand=1, first_seconds=HOLD_PROBE_SECONDS, seconds_max=RETRY_SECONDS_MAX
+                )
+                _release(connection, lease, due_at=due_at, error=error, held=blamed + 1)
+                return HoldOutcome.OWN
+            is_new = set_hold(connection, error, account=lease.account, stage=lease.stage, now=now)
+            due_at = next_probe_at(connection, lease, host=None, now=now)
+            _release(
+                connection, lease, due_at=due_at, error=error, held=blamed + 1, attempts=_WORK.c.attempts - 1
+            )
+            return HoldOutcome.NEW if is_new else HoldOutcome.CONFIRMED
 
     @retried
     def give_back(self, lease: Lease) -> None:
@@ -182,9 +230,15 @@ def _due(account: str) -> sa.Select[int]:
         .where(schema.tasks.c.account == account)
         .where(sa.or_(_WORK.c.due_at <= now, _WORK.c.due_at > now + WAIT_MS_MAX))
         .where(sa.or_(until.is_(None), until <= now - TAKEOVER_MS, until > now + WAIT_MS_MAX))
-        .order_by(_WORK.c.attempts, _WORK.c.due_at, _WORK.c.id)
+        .order_by(_WORK.c.held, _WORK.c.attempts, _WORK.c.due_at, _WORK.c.id)
         .limit(1)
     )
+
+
+def _hold_of(connection: sa.Connection, account: str) -> Mapping[Any, Any] | None:
+    """What stops the whole archive stage."""
+    stopped = {"stage": Stage.ARCHIVE, "of_account": account}
+    return connection.execute(WHOLE_HOLD, stopped).mappings().first()
 
 
 def _ours(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
@@ -200,11 +254,25 @@ def _task_of(connection: sa.Connection, lease: Lease) -> int:
     return int(row_id)
 
 
-def _release(connection: sa.Connection, lease: Lease, *, due_at: int, error: Exception | None) -> None:
-    values = {"due_at": due_at, "lease_token": None, "lease_until": None}
+def _release(
+    connection: sa.Connection,
+    lease: Lease,
+    *,
+    due_at: int,
+    error: Exception | None,
+    held: int = 0,
+    **columns: Any,
+) -> None:
+    values = {"due_at": due_at, "lease_token": None, "lease_until": None, "held": held, **columns}
     reason = {} if error is None else {"reason": reason_of(error)}
     if not connection.execute(sa.update(_WORK).where(*_ours(lease)).values(values | reason)).rowcount:
         raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
+
+
+def _end_probe(connection: sa.Connection, lease: Lease, *, now: int) -> None:
+    """It said nothing about the hold."""
+    if lease.is_probe:
+        next_probe_at(connection, lease, host=None, now=now)
 
 
 def _save_keys(connection: sa.Connection, row_id: int, keys: Sequence[str], *, now: int) -> None:
@@ -218,7 +286,7 @@ def _save_keys(connection: sa.Connection, row_id: int, keys: Sequence[str], *, n
             add_line(connection, row_id, at=now, event="task.amended", detail=key)
 
 
-def _leased(connection: sa.Connection, work: Mapping[Any, Any]) -> FolderLease:
+def _leased(connection: sa.Connection, work: Mapping[Any, Any], *, is_probe: bool) -> FolderLease:
     query = sa.select(schema.tasks).where(schema.tasks.c.id == work["task"])
     task = connection.execute(query).mappings().one()
     of_work = {name: work[name] for name in ("id", "lease_token", "attempts")} | {
@@ -232,7 +300,7 @@ def _leased(connection: sa.Connection, work: Mapping[Any, Any]) -> FolderLease:
         table.c.task == work["task"], table.c.name.is_(None)
     )
     reasons = {row.stem: row.reason or task["reason"] or "unknown" for row in connection.execute(unstored)}
-    lease = read_lease({**task, **of_work}, assets, is_probe=False)
+    lease = read_lease({**task, **of_work}, assets, is_probe=is_probe)
     return FolderLease(FolderWorkKind(work["kind"]), lease, reasons)
 
 

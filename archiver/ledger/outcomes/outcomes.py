@@ -1,6 +1,5 @@
 """The ways in which the lease on a task ends."""
 
-import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from archiver.ledger.folder_work.queueing import (
     queue_missing,
 )
 from archiver.ledger.folder_work.work import save_amendment_keys
-from archiver.ledger.holds import is_own_failure, next_probe_at, set_hold
+from archiver.ledger.holds import HoldOutcome, is_own_failure, next_probe_at, set_hold
 from archiver.ledger.outcomes.failed import (
     buried,
     fresh_columns,
@@ -41,16 +40,6 @@ from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.stored import save_stored
 from archiver.ledger.transitions import buried_again, still_failed, still_running
 from archiver.model import Lease, State, StoredAsset, text
-
-
-class HoldOutcome(enum.StrEnum):
-    """What came of a failure that holds."""
-
-    NEW = "new"
-    CONFIRMED = "confirmed"
-    """There was such a hold already."""
-    OWN = "own"
-    """It is the task's own failure: no hold."""
 
 
 class Outcomes(Part):

@@ -262,6 +262,7 @@ folder_work = sa.Table(
     sa.Column("document", sa.Text, comment="the answer that named what is amended; NULL: the task's"),
     sa.Column("lease_token", sa.Text),
     sa.Column("lease_until", sa.BigInteger),
+    sa.Column("held", sa.Integer, nullable=False, server_default="0", comment="failures that held, in a row"),
     sa.UniqueConstraint("task", "kind", name="folder_work_identity"),
 )
 sa.Index("folder_work_by_kind", folder_work.c.kind, folder_work.c.since)

@@ -561,13 +561,6 @@ def test_an_outage_that_answers_with_pages_does_not_make_lists_unavailable(engin
     assert not any(engine.stages.sweeper.is_unavailable(family) for family in families)
 
 
-def test_a_store_that_fails_at_an_amendment_is_looked_at(engine: Engine) -> None:
-    outage = engine.stages.outages.of(Outside.STORE)
-    engine.stages.folder_worker.on_failure(StoreUnreachable("no connection"))
-
-    assert outage.is_doubtful
-
-
 # --- the machine ----------------------------------------------------------------------------------------------------
 
 

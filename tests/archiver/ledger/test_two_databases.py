@@ -112,13 +112,15 @@ class FullHistory(History):
         if work is None:
             return None
         named = [stored(leased.asset.stem) for leased in work.lease.assets]
-        way = self.random.randrange(4)
+        way = self.random.randrange(5)
         if way == 0:
             return self.ledger.folder_work.amended(work.lease, keys=["a1"], stored=named)
         if way == 1:
             self.ledger.folder_work.retry(work.lease, BucketMissing("x"), due_at=self.desk.clock() + HOUR)
         elif way == 2:
             self.ledger.folder_work.give_back(work.lease)
+        elif way == 3:
+            return self.ledger.folder_work.hold(work.lease, BucketMissing("x"))
         return (work.kind, work.lease.task_id, work.reasons)
 
     def of_lists(self) -> object:
