@@ -17,6 +17,7 @@ from archiver.alerts.loop import AlertLoop
 from archiver.alerts.sender import AlertSender
 from archiver.archive.transfer import TransferLimits
 from archiver.config import doubts
+from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings, SettingsError
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.health import Health
@@ -74,7 +75,7 @@ class Engine:
 
     def wake(self, stage: Stage, accounts: Iterable[str]) -> None:
         """There is something new for `stage` of these accounts; cheap, from any thread."""
-        for account in accounts:
+        for account in self.workers.keys() & set(accounts):
             self.workers[account].wake(stage)
 
     def stop(self, *, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
@@ -120,8 +121,10 @@ def build_account(settings: Settings, metrics: Metrics, *, stop: threading.Event
     )
 
 
-def expected_of(settings: Settings) -> Expected:
-    """What problems are measured by."""
+def expected_of(settings: Settings, role: ProcessRole = ProcessRole.WHOLE) -> Expected:
+    """What problems are measured by. A door knows the names of accounts only: what is swept, the workers say."""
+    if not role.works:
+        return Expected({account.name: () for account in settings.accounts}, 0)
     families = {
         account.name: swept(account.families, has_api_key=account.api_key is not None)
         for account in settings.accounts
@@ -150,10 +153,14 @@ def build_engine(
     ledger: Ledger,
     metrics: Metrics,
     *,
+    role: ProcessRole = ProcessRole.WHOLE,
     stop: threading.Event,
     on_death: Callable[[], None],
 ) -> Engine:
-    """The whole engine. Raises SettingsError when boto3 refuses its part of the settings."""
+    """The engine of a process: of one that only takes callbacks, its sign of life. Raises SettingsError when boto3
+    refuses its part of the settings."""
+    if not role.works:
+        return _build_idle(settings, ledger, metrics, role=role, stop=stop, on_death=on_death)
     accounts = [build_account(account, metrics, stop=stop) for account in settings.accounts]
     clients = {account.name: account.client for account in accounts}
     spool = build_spool(settings)
@@ -169,6 +176,7 @@ def build_engine(
         daemon_name=new_daemon_name(),
         version=VERSION,
         started_at=unix_ms(),
+        serves=role.serves,
         leases=lambda: sum(worker.leases() for worker in workers.values()),
         warnings=(functools.partial(doubts.problems, settings), machine_loop.problems),
     )
@@ -217,6 +225,32 @@ def build_engine(
         tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops),
         closes,
     )
+
+
+def _build_idle(
+    settings: Settings,
+    ledger: Ledger,
+    metrics: Metrics,
+    *,
+    role: ProcessRole,
+    stop: threading.Event,
+    on_death: Callable[[], None],
+) -> Engine:
+    clocks = ApiClocks({}, 0, now=unix_ms)
+    upkeep = Upkeep(
+        ledger,
+        metrics,
+        clocks,
+        daemon_name=new_daemon_name(),
+        version=VERSION,
+        started_at=unix_ms(),
+        serves=role.serves,
+        warnings=(functools.partial(doubts.problems, settings),),
+    )
+    loop = UpkeepLoop(upkeep, stop=stop)
+    thread = Guard(stop=stop, on_death=on_death).thread(Threads(), loop.name, loop.step)
+    health = Health(ledger, metrics, clocks, expected_of(settings, role))
+    return Engine({}, upkeep, health, ledger, (thread,), ())
 
 
 def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:

@@ -101,6 +101,12 @@ def part_of(hold: HoldView, *, several: bool) -> str:
     return f"{hold.stage} ({where})" if where else hold.stage
 
 
+_STARTED_BY = {
+    Service.WORK: "Start kling-receiver (beside a door: kling-archiver work)",
+    Service.DOOR: "Start kling-receiver (beside workers: kling-receiver --edge-only)",
+}
+
+
 def _dead(view: StatusView, expected: Expected) -> Iterator[Problem]:
     """An orderly end counts from its last sign of life too: an upgrade takes less than two minutes. A kill counts at
     once where it can be seen, unless the next daemon has begun."""
@@ -110,35 +116,36 @@ def _dead(view: StatusView, expected: Expected) -> Iterator[Problem]:
         (Service.DOOR, "no_door", "no callback is taken"),
     ):
         serving = [daemon for daemon in view.daemons if service in daemon.serves]
+        if any(daemon.is_alive(now=view.now) for daemon in serving):
+            continue
         latest = max(serving, key=lambda daemon: daemon.seen_at, default=None)
         last = latest.seen_at if latest else None
-        is_killed = latest is not None and latest.is_gone and not view.alive_daemons
-        if last is None or is_killed or view.now - last >= BEAT_MS_MAX:
+        if latest is None or latest.is_gone or view.now - latest.seen_at >= BEAT_MS_MAX:
             message = f"no daemon has ever given a sign of life: {what}"
             if last is not None:
                 message = f"no daemon has given a sign of life for {span(view.now - last)}: {what}"
-            yield Problem(code, message, "Start kling-receiver, and read its log.", since=last)
+            yield Problem(code, message, f"{_STARTED_BY[service]}, and read its log.", since=last)
 
 
 def _unasked(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    workers = [daemon for daemon in view.alive_daemons if Service.WORK in daemon.serves]
+    asked = {account for daemon in workers for account in daemon.accounts}
     unarchived: dict[str, int] = {}
     for (account, state), count in view.counts.items():
         if state in _UNARCHIVED:
             unarchived[account] = unarchived.get(account, 0) + count
     for account, count in unarchived.items():
-        if account not in expected.families:
+        if account not in expected.families and account not in asked:
             yield Problem(
                 "account_unasked",
                 f"{count_of(count, 'task')} of the account {account}, which the settings do not name",
                 f"Add it to the settings, or rename it: kling-archiver rename-account {account} NEW.",
                 account,
             )
-    workers = [daemon for daemon in view.alive_daemons if Service.WORK in daemon.serves]
-    asked = {account for daemon in workers for account in daemon.accounts}
     for account in expected.families if workers else ():
         if account not in asked:
             message = f"no running daemon asks for the account {account}"
-            what = "Restart kling-receiver with the settings that name it."
+            what = "Restart a worker (kling-receiver, or kling-archiver work) with the settings that name it."
             yield Problem("account_unasked", message, what, account)
 
 

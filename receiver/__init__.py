@@ -1,7 +1,8 @@
 """The HTTP edge, from the top floor down. It imports the engine; the engine never imports it.
 
     __main__      `kling-receiver`: its arguments
-    daemon        settings → edge and engine in one process
+    daemon        settings → edge and engine in one process, in one of three roles
+    parts         settings and engine → what the application is made of
     check         `kling-receiver --check`: what the daemon would look at, printed
     app, health   the routes · /healthz, /readyz, /metrics
     callbacks     POST /callbacks/…: body → signature → payload → committed in the ledger → 200

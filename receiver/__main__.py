@@ -16,8 +16,8 @@ from KLING_… environment variables, or from the TOML file that KLING_CONFIG na
 
   --check       look at API, bucket, ledger, spool and clock as the daemon does when it starts, print what is found
                 and end: 0 all is well, 1 something has failed, 2 wrong settings. Writes nothing
-  --edge-only   only receive callbacks; `kling-archiver work` does the rest on the same ledger. Needs PostgreSQL,
-                which this version does not support yet
+  --edge-only   only receive callbacks; `kling-archiver work` does the rest on the same ledger, any number of each.
+                Needs a ledger in PostgreSQL and a callback token, and no credentials of Kling or the bucket
   --help        print this text
   --version     print the version
 
@@ -32,14 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given in (["--help"], ["-h"], ["--version"]):
         sys.stdout.write(f"kling-receiver {VERSION}\n" if given == ["--version"] else USAGE)
         return 0
-    if given == ["--edge-only"]:
-        return _refuse("--edge-only needs a PostgreSQL ledger, which this version does not support yet")
-    if given not in ([], ["--check"]):
+    if len(set(given)) < len(given) or not set(given) <= {"--check", "--edge-only"}:
         return _refuse(f"unknown arguments: {' '.join(given)}\n\n{USAGE}")
-    from receiver import daemon  # noqa: PLC0415 -- for the reason at the head
+    # For the reason at the head.
+    from archiver.config.roles import ProcessRole  # noqa: PLC0415
+    from receiver import daemon  # noqa: PLC0415
 
+    role = ProcessRole.DOOR if "--edge-only" in given else ProcessRole.WHOLE
     try:
-        return daemon.run(os.environ, is_check=bool(given))
+        return daemon.run(os.environ, role=role, is_check="--check" in given)
     except daemon.Refused as refusal:
         return _refuse(str(refusal))
 

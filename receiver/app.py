@@ -34,11 +34,19 @@ _log = log.get()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AppParts:
-    """The callables may block and may raise a `Failure`, except `draining`."""
+class Door:
+    """What takes callbacks."""
 
     callbacks: CallbackEndpoint
     intake: Intake
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AppParts:
+    """The callables may block and may raise a `Failure`, except `draining`."""
+
+    door: Door | None
+    """None in a process that takes no callbacks."""
     metrics: Metrics
     draining: Callable[[], bool]
     probe: Callable[[], None]
@@ -52,9 +60,10 @@ class AppParts:
 
 def build_app(parts: AppParts) -> ASGIApp:
     """Its lifespan opens and drains the intake, once. Raises `ThreadsRefused`."""
+    door = parts.door
     health = HealthRoutes(
         is_draining=parts.draining,
-        is_open=lambda: parts.intake.is_open,
+        is_open=lambda: door is None or door.intake.is_open,
         probe=parts.probe,
         degraded=parts.degraded,
         refresh_metrics=parts.refresh_metrics,
@@ -67,7 +76,7 @@ def build_app(parts: AppParts) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(pool)
-        async with parts.intake:
+        async with door.intake if door is not None else contextlib.nullcontext():
             yield
 
     inner = Starlette(
@@ -76,7 +85,8 @@ def build_app(parts: AppParts) -> ASGIApp:
         lifespan=lifespan,
     )
     inner.router.redirect_slashes = False
-    return _callbacks_first(parts.callbacks, _last_handler(inner))
+    others = _last_handler(inner)
+    return others if door is None else _callbacks_first(door.callbacks, others)
 
 
 def _callbacks_first(callbacks: ASGIApp, others: ASGIApp) -> ASGIApp:

@@ -44,10 +44,11 @@ class Checked:
     doubts: Sequence[str]
     """Sentences about the settings themselves."""
     ledger_url: str
-    spool: Spool
+    spool: Spool | None
     accounts: Sequence[Account]
+    """Whose API is asked; none by a door, which has no spool and no store either."""
     bucket: str
-    store: Store
+    store: Store | None
 
 
 def run(checked: Checked, *, write: Callable[[str], object]) -> int:
@@ -64,10 +65,13 @@ def _findings(checked: Checked) -> Iterator[Finding]:
     for sentence in checked.doubts:
         yield Finding(WARNING, sentence)
     yield from _ledger(checked.ledger_url)
-    yield from _machine(MachineLook(checked.spool, checked.ledger_url))
+    if checked.spool is not None:
+        yield from _machine(MachineLook(checked.spool, checked.ledger_url))
     for account in checked.accounts:
         yield _looked(f"API of {account.name}", ApiLook(account.client, account.families).look)
         yield from _clock(account)
+    if checked.store is None:
+        return
     for account in checked.accounts:
         name = f"bucket {checked.bucket}" + (f", {account.prefix}" if account.prefix else "")
         yield _looked(name, StoreLook(checked.store, account.prefix).look)

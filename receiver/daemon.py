@@ -1,4 +1,5 @@
-"""The daemon: starts settings, log, ledger, engine and HTTP server, and stops them in reverse order.
+"""The daemon, in each of its roles: starts settings, log, ledger, engine and HTTP server, and stops them in reverse
+order.
 
 Once the listener closes, requests and transfers have KLING_SHUTDOWN_SECONDS. Then the engine gives back unfinished
 tasks, and the process ends with `os._exit`: Python would otherwise join every thread, and a fetch may take minutes.
@@ -10,9 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-
-from starlette.routing import Route
+from collections.abc import Mapping
 
 from archiver import log
 from archiver.composition import (
@@ -24,64 +23,67 @@ from archiver.composition import (
     require_account,
 )
 from archiver.config import doubts
+from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings, SettingsError
-from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
-from archiver.families import FAMILIES
-from archiver.ledger import Ledger, LedgerUnusable, unix_ms
-from archiver.ledger.databases.opening import name_of, perishable_file
+from archiver.ledger import Ledger, LedgerUnusable
+from archiver.ledger.databases.opening import is_postgres, name_of, perishable_file
 from archiver.metrics import Metrics
-from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.version import VERSION
 from receiver import check
-from receiver.api.tasks import Api
-from receiver.app import AppParts, build_app
-from receiver.callbacks.endpoint import CallbackEndpoint
-from receiver.callbacks.intake import Intake
-from receiver.callbacks.signatures import Signatures
+from receiver.app import build_app
+from receiver.parts import build_parts
 from receiver.server.server import CannotListen, HttpServer, stop_signals
 
-WAITING_MAX = 4096
-"""Callbacks waiting for a commit; further ones get 503."""
+_NEEDS_POSTGRES = (
+    "`{}` works beside other processes, and an SQLite ledger takes one whole daemon: set KLING_LEDGER_URL to "
+    "postgresql://user:password@host/database, or start kling-receiver alone"
+)
 
 
 class Refused(Exception):
     """The daemon does not start; the message says why and what to do."""
 
 
-def run(environment: Mapping[str, str], *, is_check: bool) -> int:
+def run(
+    environment: Mapping[str, str], *, role: ProcessRole = ProcessRole.WHOLE, is_check: bool = False
+) -> int:
     """Run until stopped, or check and end. Returns the exit status: 0 stopped in order or checked, 1 broken.
 
     Raises:
         Refused: wrong settings, an unusable ledger, a limit of the system.
     """
     try:
-        settings = Settings.load(environment)
+        settings = Settings.load(environment, need=role.need)
+        if role is not ProcessRole.WHOLE and not is_postgres(settings.ledger_url):
+            raise Refused(_NEEDS_POSTGRES.format(role.value))
         if is_check:
-            return _check(settings)
+            return _check(settings, role)
         _configure_log(settings)
-        return _run(settings)
+        return _run(settings, role)
     except (SettingsError, LedgerUnusable, CannotListen, ThreadsRefused) as error:
         raise Refused(str(error)) from error
     except LedgerUnavailable as error:
         raise Refused(f"{error}. {error.what_to_do}") from error
 
 
-def _check(settings: Settings) -> int:
+def _check(settings: Settings, role: ProcessRole) -> int:
     with contextlib.ExitStack() as opened:
         accounts = [
-            build_account(account, Metrics(), stop=threading.Event()) for account in settings.accounts
+            build_account(account, Metrics(), stop=threading.Event())
+            for account in settings.accounts
+            if role.works
         ]
         for account in accounts:
             opened.callback(account.client.close)
         checked = check.Checked(
             doubts=doubts.sentences(settings),
             ledger_url=settings.ledger_url,
-            spool=build_spool(settings),
+            spool=build_spool(settings) if role.works else None,
             accounts=accounts,
             bucket=settings.s3_bucket,
-            store=build_store(settings),
+            store=build_store(settings) if role.works else None,
         )
         return check.run(checked, write=sys.stdout.write)
 
@@ -102,26 +104,32 @@ def _configure_log(settings: Settings) -> None:
         )
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, role: ProcessRole) -> int:
     ledger = Ledger.open(settings.ledger_url, daemon=True)
     try:
         require_account(ledger, settings)
-        _warn_of_stranded_accounts(settings, ledger)
-        return _serve(settings, ledger)
+        if role.works:
+            _warn_of_stranded_accounts(settings, ledger)
+        return _serve(settings, ledger, role)
     finally:
         ledger.close()
 
 
-def _log_start(settings: Settings) -> None:
-    """What this daemon works with, for whoever reads the log from its beginning."""
+def _log_start(settings: Settings, role: ProcessRole) -> None:
+    """What this daemon works with, for an operator who reads the log from its beginning."""
+    families = dict.fromkeys(family for account in settings.accounts for family in account.families)
+    of_work = {
+        "bucket": settings.s3_bucket,
+        "endpoint": settings.s3_endpoint_url,
+        "families": list(families),
+    }
     log.get().info(
         "daemon.started",
         version=VERSION,
+        serves=list(role.serves),
         ledger=name_of(settings.ledger_url),
-        bucket=settings.s3_bucket,
-        endpoint=settings.s3_endpoint_url,
+        **(of_work if role.works else {}),
         accounts=[account.name for account in settings.accounts],
-        families=list(dict.fromkeys(family for account in settings.accounts for family in account.families)),
         public_url=settings.public_url,
     )
 
@@ -139,7 +147,7 @@ def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:
         )
 
 
-def _serve(settings: Settings, ledger: Ledger) -> int:
+def _serve(settings: Settings, ledger: Ledger, role: ProcessRole) -> int:
     metrics = Metrics()
     draining, died = threading.Event(), threading.Event()
     closing = _Closing(seconds=settings.shutdown_seconds)
@@ -150,10 +158,10 @@ def _serve(settings: Settings, ledger: Ledger) -> int:
         server.stop()
 
     with contextlib.ExitStack() as opened:
-        engine = build_engine(settings, ledger, metrics, stop=closing.begun, on_death=die)
+        engine = build_engine(settings, ledger, metrics, role=role, stop=closing.begun, on_death=die)
         opened.callback(engine.close)
         server = HttpServer(
-            build_app(_parts(settings, engine, metrics, draining)),
+            build_app(build_parts(settings, engine, metrics, role=role, draining=draining)),
             host=settings.host,
             port=settings.port,
             drain_seconds=settings.drain_seconds,
@@ -163,7 +171,9 @@ def _serve(settings: Settings, ledger: Ledger) -> int:
         )
         for number in stop_signals():  # until the server has handlers of its own
             signal.signal(number, lambda *_: server.stop())
-        _log_start(settings)  # not before: a daemon that is refused has one sentence, and it is the last
+        _log_start(
+            settings, role
+        )  # not before: a daemon that is refused has one sentence, and it is the last
         engine.start()
         try:
             status = server.run()
@@ -201,60 +211,3 @@ def _stop(engine: Engine, closing: _Closing) -> bool:
     with contextlib.suppress(LedgerUnavailable):  # then `status` lists this daemon for two minutes
         engine.ledger.daemons.leave(engine.upkeep.daemon_name)
     return ended
-
-
-def _parts(settings: Settings, engine: Engine, metrics: Metrics, draining: threading.Event) -> AppParts:
-    ledger = engine.ledger
-
-    def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
-        outcomes = ledger.callbacks.record(callbacks)
-        engine.wake(Stage.VERIFY, {callback.account for callback in callbacks})
-        return outcomes
-
-    intake = Intake(record, waiting_max=WAITING_MAX)
-    callbacks = CallbackEndpoint(
-        intake=intake,
-        tokens={
-            token.get_secret_value(): account.name
-            for account in settings.accounts
-            for token in account.callback_token
-        },
-        signatures={
-            account.name: _signatures(account, engine.health.clocks) for account in settings.accounts
-        },
-        families=FAMILIES,
-        body_bytes_max=settings.callback_bytes_max,
-        metrics=metrics,
-    )
-    return AppParts(
-        callbacks=callbacks,
-        intake=intake,
-        metrics=metrics,
-        draining=draining.is_set,
-        probe=ledger.daemons.ping,
-        degraded=engine.health.degraded,
-        refresh_metrics=engine.health.refresh_gauges,
-        routes=_api(settings, engine),
-    )
-
-
-def _api(settings: Settings, engine: Engine) -> list[Route]:
-    if settings.admin_token is None:
-        return []
-    api = Api(
-        engine.ledger.registrations,
-        engine.ledger.views,
-        token=settings.admin_token.get_secret_value(),
-        accounts=[account.name for account in settings.accounts],
-        now=unix_ms,
-        on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
-    )
-    return api.routes()
-
-
-def _signatures(account: Settings, clocks: ApiClocks) -> Signatures:
-    return Signatures(
-        [secret.get_secret_value() for secret in account.signing_secret],
-        required=account.signature == "required",
-        skew_ms=lambda: clocks.skew_ms(account.name),
-    )

@@ -8,9 +8,14 @@ import typer
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import AsJson, invocation_of
 from archiver.commands.terminal.printing import print_json, print_line, print_note
-from archiver.ledger import Ledger
+from archiver.ledger import Ledger, LedgerUnusable
 from archiver.model import ACCOUNT_NAME
-from archiver.phrases import count_of
+from archiver.phrases import count_of, listing
+
+_STOP_FIRST = (
+    "processes work on this ledger and would go on writing under the old name: stop them first ({}). One that was "
+    "killed counts for two minutes"
+)
 
 
 def rename_account(
@@ -34,9 +39,13 @@ def rename_account(
         context.fail("NEW must be another name, of 1 to 64 letters, digits, `.`, `_` or `-`.")
     invocation = invocation_of(context)
     settings = invocation.settings()
-    # With the daemon's lock: a running daemon would go on writing under the old name.
+    # With the daemon's lock, where there is one.
     opened = Ledger.open(settings.ledger_url, daemon=True, create=False, now=invocation.now)
     with contextlib.closing(opened) as ledger:
+        if running := ledger.daemons.alive():
+            raise LedgerUnusable(
+                _STOP_FIRST.format(listing([one.name for one in running], count=len(running)))
+            )
         known = ledger.accounts.names()
         moved = ledger.accounts.rename(old, new)
     if moved is None:

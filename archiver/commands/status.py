@@ -140,5 +140,6 @@ def _daemon_properties(daemons: Sequence[DaemonView], *, now: int) -> Iterator[t
     if not daemons:
         yield "daemon", "none runs on this ledger: nothing is verified or archived"
     for daemon in daemons:
+        name = daemon.name if len(daemon.serves) > 1 else f"{daemon.name} ({', '.join(daemon.serves)} only)"
         started = when(daemon.started_at, now=now)
-        yield "daemon", f"{daemon.name}, version {daemon.version}, process {daemon.pid}, since {started}"
+        yield "daemon", f"{name}, version {daemon.version}, process {daemon.pid}, since {started}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from archiver import log
 from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
-from archiver.ledger import DroppedAmendment, Expiry, Ledger
+from archiver.ledger import DroppedAmendment, Expiry, Ledger, Service
 from archiver.metrics import Metrics
 from archiver.model import Problem, Stage, State
 
@@ -27,6 +27,7 @@ class Upkeep:
     daemon_name: str
     version: str
     started_at: int
+    serves: Sequence[Service] = (Service.DOOR, Service.WORK)
     leases: Callable[[], int] = lambda: 0
     """How many leases on tasks the process holds."""
     warnings: Sequence[Callable[[], Iterable[Problem]]] = ()
@@ -37,8 +38,11 @@ class Upkeep:
     _has_logged_obstacle: bool = False
 
     def run_once(self) -> None:
-        """One round. Each duty is one or more transactions of its own; a crash between two loses nothing."""
+        """One round. Each duty is one or more transactions of its own; a crash between two loses nothing. A process
+        that does no work has no duty but its sign of life."""
         self.beat()
+        if Service.WORK not in self.serves:
+            return
         self._bring_forward()
         self._log_clocks()
         unsound = [account for account in self.clocks.clients if not self.clocks.may_decide(account)]
@@ -56,6 +60,7 @@ class Upkeep:
             self.daemon_name,
             version=self.version,
             started_at=self.started_at,
+            serves=self.serves,
             accounts=list(self.clocks.clients),
             leases=self.leases(),
             clock_skew_ms=self.clocks.widest_skew_ms(),

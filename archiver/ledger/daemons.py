@@ -109,7 +109,9 @@ class Daemons(Part):
         table = schema.daemons
         with self._database.write() as connection:
             now = self._now()
-            if clock_skew_ms is None:
+            if Service.WORK not in serves:
+                pass  # a door asks no API
+            elif clock_skew_ms is None:
                 forget_named_value(connection, CLOCK_SKEW_MS)
             else:
                 set_named_value(connection, CLOCK_SKEW_MS, clock_skew_ms)

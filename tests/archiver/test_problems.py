@@ -142,12 +142,19 @@ def test_an_account_that_no_daemon_asks_for_is_a_problem(desk: Desk) -> None:
 
 
 def test_tasks_of_an_account_that_the_settings_do_not_name_are_a_problem(desk: Desk) -> None:
-    live(desk)
+    live(desk, accounts=())
     desk.bring(State.SUCCEEDED)
 
     (problem,) = problems(desk, Expected({}, 5 * MINUTE))
 
     assert (problem.code, problem.account) == ("account_unasked", ACCOUNT)
+
+
+def test_an_account_that_another_process_asks_for_is_no_problem_of_this_ones_settings(desk: Desk) -> None:
+    live(desk)
+    desk.bring(State.SUCCEEDED)
+
+    assert codes(desk, Expected({}, 0)) == []
 
 
 def test_what_is_lost_at_first_sight_is_counted_and_no_problem(desk: Desk) -> None:
@@ -192,6 +199,18 @@ def test_a_daemon_that_was_killed_on_this_machine_is_missed_at_once_until_the_ne
     desk.ledger.daemons.beat("d2", version="1", started_at=START, accounts=[ACCOUNT])
 
     assert codes(desk) == []
+
+
+@pytest.mark.parametrize(("killed", "said"), [("d1", []), ("door", ["no_door"])])
+def test_a_process_that_was_killed_is_missed_unless_another_serves_the_same(
+    desk: Desk, killed: str, said: list[str]
+) -> None:
+    live(desk, serves=(Service.WORK,))
+    desk.ledger.daemons.beat("w2", version="1", started_at=START, accounts=[ACCOUNT], serves=[Service.WORK])
+    desk.ledger.daemons.beat("door", version="1", started_at=START, serves=[Service.DOOR])
+    desk.write("UPDATE daemons SET pid = ? WHERE id = ?", killed_process(), killed)
+
+    assert codes(desk) == said
 
 
 @pytest.mark.parametrize("elsewhere", [("host", "another-machine"), ("pid_namespace", "pid:[1]"), ("pid", 1)])

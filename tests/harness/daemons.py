@@ -49,12 +49,18 @@ def until(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS,
 
 
 class Daemon:
-    """One `kling-receiver` process; its output lands in `log_path`, of which there is one for each start."""
+    """One process of `kling-receiver`, or of another program; its output lands in `log_path`, of which there is one for
+    each start."""
 
     def __init__(
-        self, environment: Mapping[str, str], *, log_path: pathlib.Path, prefix: Sequence[str] = ()
+        self,
+        environment: Mapping[str, str],
+        *,
+        log_path: pathlib.Path,
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = ("receiver",),
     ) -> None:
-        """`prefix` is a command that ends by becoming the one that follows it."""
+        """`prefix` is a command that ends by becoming the one that follows it; `program` a module and arguments."""
         self.url = f"http://127.0.0.1:{environment.get('KLING_PORT', '8080')}"
         WATCH.environment(environment)
         WATCH.door(self.url)
@@ -63,7 +69,7 @@ class Daemon:
         leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
         with log_path.open("wb") as output:
             self._process = subprocess.Popen(
-                [*leash, *prefix, sys.executable, "-W", "error", "-m", "receiver"],
+                [*leash, *prefix, sys.executable, "-W", "error", "-m", *program],
                 cwd=ROOT,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -223,11 +229,13 @@ class Site:
         *,
         without: tuple[str, ...] = (),
         prefix: Sequence[str] = (),
+        program: Sequence[str] = ("receiver",),
     ) -> Daemon:
         """A daemon with this site's settings, some changed or left out. Does not wait for it."""
         settings = {**self.environment, **(changes or {})}
         environment = {name: value for name, value in settings.items() if name not in without}
-        daemon = Daemon(environment, log_path=self.folder / f"daemon-{len(self.daemons)}.log", prefix=prefix)
+        log_path = self.folder / f"daemon-{len(self.daemons)}.log"
+        daemon = Daemon(environment, log_path=log_path, prefix=prefix, program=program)
         self.daemons.append(daemon)
         return daemon
 

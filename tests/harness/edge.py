@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome
-from receiver.app import AppParts, build_app
+from receiver.app import AppParts, Door, build_app
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
@@ -90,8 +90,7 @@ class Edge:
             metrics=self.metrics,
         )
         self.parts = AppParts(
-            callbacks=self.callbacks,
-            intake=self.intake,
+            door=Door(self.callbacks, self.intake),
             metrics=self.metrics,
             draining=self.draining.is_set,
             probe=lambda: None,

@@ -1,5 +1,7 @@
 """The application around the endpoints: unknown paths, and uncaught errors."""
 
+import dataclasses
+
 import pytest
 import structlog
 from starlette.exceptions import HTTPException
@@ -38,11 +40,23 @@ def test_an_error_of_ours_in_the_callback_endpoint_is_answered_the_same_way(part
     async def broken(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    with client(parts, callbacks=broken) as running:
+    assert parts.door is not None
+    door = dataclasses.replace(parts.door, callbacks=broken)  # type: ignore[arg-type]  # callable is enough
+    with client(parts, door=door) as running:
         answer = running.post("/callbacks/x")
 
     assert (answer.status_code, answer.json()["code"]) == (500, 5000)
     assert "detail" not in answer.text
+
+
+def test_a_process_that_takes_no_callbacks_says_how_it_is_and_knows_no_other_path(parts: AppParts) -> None:
+    with client(parts, door=None) as running:
+        answers = [
+            running.post("/callbacks/x"),
+            *(running.get(path) for path in ("/healthz", "/readyz", "/metrics")),
+        ]
+
+    assert [answer.status_code for answer in answers] == [404, 200, 200, 200]
 
 
 def test_another_refusal_is_json_and_keeps_its_headers(parts: AppParts) -> None:

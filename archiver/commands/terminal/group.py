@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 COMMANDS: Final = {
+    "work": ("archiver.commands.work", "Verify, archive and sweep on a PostgreSQL ledger."),
     "sweep": ("archiver.commands.sweep.command", "Find tasks whose callbacks are missing."),
     "status": ("archiver.commands.status", "Show the whole ledger at a glance."),
     "show": ("archiver.commands.show", "Show one task."),

@@ -16,7 +16,7 @@ import typer
 from archiver import log
 from archiver.commands.terminal.printing import print_note
 from archiver.config.settings import Need, Settings
-from archiver.ledger import Ledger, unix_ms
+from archiver.ledger import DaemonView, Ledger, Service, unix_ms
 
 AccountName = Annotated[
     str | None, typer.Option("--account", metavar="NAME", help="Which account, if there are several.")
@@ -85,8 +85,8 @@ def of_accounts(accounts: Collection[Settings]) -> str:
     return f"of the account{'s' if len(accounts) > 1 else ''} {names}"
 
 
-def no_daemon_sentence(daemons: Collection[object]) -> str | None:
+def no_daemon_sentence(daemons: Collection[DaemonView]) -> str | None:
     """A note if no daemon runs to do the work."""
-    if daemons:
+    if any(Service.WORK in daemon.serves for daemon in daemons):
         return None
     return "No kling-receiver has been seen on this ledger for two minutes; the work waits until one runs."

@@ -16,7 +16,7 @@ from archiver.model import Callback, State, Status
 from archiver.phrases import distance, span
 from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_task, archive, bury, record
 
-COMMANDS = ("sweep", "status", "show", "retry", "acknowledge", "register", "submit", "rename-account")
+COMMANDS = ("work", "sweep", "status", "show", "retry", "acknowledge", "register", "submit", "rename-account")
 
 
 @pytest.fixture
@@ -333,7 +333,8 @@ def test_wrong_usage_and_wrong_settings_are_status_2_for_every_command(
         "rename-account": ["a", "b"],
     }.get(command, [])
     usage = line.run(command, *given, "--nonsense")
-    settings = line.run(command, *given, **KEYS, KLING_PORT="high", KLING_FAMILIES="images/generation")
+    enough = {**KEYS, "KLING_S3_BUCKET": "results"}
+    settings = line.run(command, *given, **enough, KLING_PORT="high", KLING_FAMILIES="images/generation")
 
     assert (usage.exit_code, settings.exit_code) == (2, 2)
     assert "No such option" in usage.stderr

@@ -1,0 +1,84 @@
+"""Settings and engine → what the HTTP application is made of, for each role."""
+
+import threading
+from collections.abc import Sequence
+
+from starlette.routing import Route
+
+from archiver.composition import Engine
+from archiver.config.roles import ProcessRole
+from archiver.config.settings import Settings
+from archiver.engine.api_clocks import ApiClocks
+from archiver.families import FAMILIES
+from archiver.ledger import unix_ms
+from archiver.metrics import Metrics
+from archiver.model import Callback, CallbackOutcome, Stage
+from receiver.api.tasks import Api
+from receiver.app import AppParts, Door
+from receiver.callbacks.endpoint import CallbackEndpoint
+from receiver.callbacks.intake import Intake
+from receiver.callbacks.signatures import Signatures
+
+WAITING_MAX = 4096
+"""Callbacks waiting for a commit; further ones get 503."""
+
+
+def build_parts(
+    settings: Settings, engine: Engine, metrics: Metrics, *, role: ProcessRole, draining: threading.Event
+) -> AppParts:
+    """Every role says how it is; the door takes callbacks, and only a whole daemon has `/api`."""
+    return AppParts(
+        door=_door(settings, engine, metrics) if role.takes_callbacks else None,
+        metrics=metrics,
+        draining=draining.is_set,
+        probe=engine.ledger.daemons.ping,
+        degraded=engine.health.degraded,
+        refresh_metrics=engine.health.refresh_gauges,
+        routes=_api(settings, engine) if role is ProcessRole.WHOLE else [],
+    )
+
+
+def _door(settings: Settings, engine: Engine, metrics: Metrics) -> Door:
+    def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
+        outcomes = engine.ledger.callbacks.record(callbacks)
+        engine.wake(Stage.VERIFY, {callback.account for callback in callbacks})
+        return outcomes
+
+    intake = Intake(record, waiting_max=WAITING_MAX)
+    callbacks = CallbackEndpoint(
+        intake=intake,
+        tokens={
+            token.get_secret_value(): account.name
+            for account in settings.accounts
+            for token in account.callback_token
+        },
+        signatures={
+            account.name: _signatures(account, engine.health.clocks) for account in settings.accounts
+        },
+        families=FAMILIES,
+        body_bytes_max=settings.callback_bytes_max,
+        metrics=metrics,
+    )
+    return Door(callbacks, intake)
+
+
+def _api(settings: Settings, engine: Engine) -> list[Route]:
+    if settings.admin_token is None:
+        return []
+    api = Api(
+        engine.ledger.registrations,
+        engine.ledger.views,
+        token=settings.admin_token.get_secret_value(),
+        accounts=[account.name for account in settings.accounts],
+        now=unix_ms,
+        on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
+    )
+    return api.routes()
+
+
+def _signatures(account: Settings, clocks: ApiClocks) -> Signatures:
+    return Signatures(
+        [secret.get_secret_value() for secret in account.signing_secret],
+        required=account.signature == "required",
+        skew_ms=lambda: clocks.skew_ms(account.name),
+    )
