@@ -87,6 +87,7 @@ from archiver.failures.decision import (
     running_due,
 )
 from archiver.failures.failure import (
+    Deposed,
     Disposition,
     Failure,
     HostVerdict,
@@ -164,6 +165,7 @@ __all__ = [
     "BucketMissing",
     "Bury",
     "CreateOutcomeUnknown",
+    "Deposed",
     "Disposition",
     "ExternalIdTaken",
     "Failure",

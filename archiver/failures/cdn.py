@@ -43,7 +43,7 @@ class AssetAddressRefused(UrlRefused):
 
 
 class AssetHostUnlisted(Failure):
-    """The files of this task on listed hosts are fetched; for the others it waits until the daemon starts again."""
+    """The files of this task on listed hosts are fetched; the others wait for other settings."""
 
     reason = "asset_host_unlisted"
     disposition = Disposition.HOLD

@@ -119,3 +119,12 @@ class PartlyDone(Exception):
 
 class Stopped(Exception):
     """The process is stopping: the lease is given back, and costs no attempt."""
+
+
+class Deposed(Stopped):
+    """Another process asks for the account now: nothing was written, and what was under way goes back."""
+
+    def __init__(self, account: str) -> None:
+        super().__init__(
+            f"another process asks for the account {account}" if account else "another process has it"
+        )

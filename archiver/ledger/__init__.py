@@ -5,12 +5,14 @@
 
 from archiver.ledger.claims import PendingCounts
 from archiver.ledger.daemons import DaemonView, Service, new_daemon_name
+from archiver.ledger.databases.clock import unix_ms
 from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.deadlines import Expiry
+from archiver.ledger.duties import UPKEEP, Duty, DutyLease, DutyView, Round, asking
 from archiver.ledger.folder_work import DroppedAmendment, FolderLease
 from archiver.ledger.holds import HoldOutcome, HoldView
-from archiver.ledger.ledger import Ledger, unix_ms
+from archiver.ledger.ledger import Ledger
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
 from archiver.ledger.registrations import ExistingTask, RetryResult
 from archiver.ledger.status.acknowledgements import Acknowledged
@@ -20,12 +22,16 @@ from archiver.ledger.sweeps import SweepMemory
 from archiver.ledger.views import AssetView, TaskView
 
 __all__ = [
+    "UPKEEP",
     "Acknowledged",
     "Alert",
     "AlertMessage",
     "AssetView",
     "DaemonView",
     "DroppedAmendment",
+    "Duty",
+    "DutyLease",
+    "DutyView",
     "ExistingTask",
     "Expiry",
     "FolderLease",
@@ -40,6 +46,7 @@ __all__ = [
     "RecordOutcome",
     "RecordedTask",
     "RetryResult",
+    "Round",
     "Service",
     "StatusView",
     "SweepMemory",
@@ -47,6 +54,7 @@ __all__ = [
     "TaskInTime",
     "TaskView",
     "TasksInTime",
+    "asking",
     "new_daemon_name",
     "unix_ms",
 ]

@@ -38,13 +38,13 @@ class Accounts(Part):
         """Rename an account; how many tasks moved. None when there is no `old`, or a `new` already: two accounts never
         become one. Only for a process that holds the daemon's lock.
 
-        Holds are dropped: the next task sets again what is still wrong.
+        Holds are dropped: the next task sets again what is still wrong. So are duties, which no process has.
         """
         with self._database.write() as connection:
             names = _names(connection)
             if old not in names or new in names:
                 return None
-            for table in (schema.holds, schema.doubts, schema.passed_over):
+            for table in (schema.holds, schema.doubts, schema.passed_over, schema.duties):
                 connection.execute(sa.delete(table).where(table.c.account.in_([old, new])))
             moved = 0
             for table in (schema.sweeps, schema.task_counts, schema.tasks):

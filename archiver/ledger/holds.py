@@ -18,7 +18,7 @@ met is ended by a task: a store may answer every look and refuse every put.
 
 Two exceptions: the hold of a CDN host has the evidence of many tasks already (engine/host_watch.py), and a hold that
 the sweep sets has no task. The hold of all hosts that the settings do not list is none to test: nobody probes it, only
-its own tasks wait, and the daemon drops it when it starts, perhaps with other settings.
+its own tasks wait, and a process that begins to ask for the account drops it, perhaps with other settings.
 """
 
 import dataclasses
@@ -291,9 +291,11 @@ def _is_shared(connection: sa.Connection, lease: Lease, family: str, *, now: int
     return abs(now - since) >= DOUBT_SECONDS * 1000
 
 
-def judge_anew(connection: sa.Connection) -> None:
-    """A daemon starts: drop the holds that only other settings can end. What is still wrong sets them again."""
-    connection.execute(sa.delete(schema.holds).where(schema.holds.c.probe_at == NEVER))
+def judge_anew(connection: sa.Connection, *, account: str) -> None:
+    """A process begins to ask for the account, perhaps with other settings: drop the holds that only those can end.
+    What is still wrong sets them again."""
+    table = schema.holds
+    connection.execute(sa.delete(table).where(table.c.account == account, table.c.probe_at == NEVER))
 
 
 def forget_passed_over(connection: sa.Connection, *, accounts: Collection[str]) -> None:

@@ -9,7 +9,6 @@ Two promises:
 Functions that parts share take a connection and never open one. A second database implements `databases.protocol`.
 """
 
-import time
 from collections.abc import Callable
 from typing import Self
 
@@ -23,8 +22,9 @@ from archiver.ledger.databases.protocol import Database
 from archiver.ledger.databases.sqlite import BUSY_SECONDS
 from archiver.ledger.databases.wal import BYTES_MAX as LOG_BYTES_MAX
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
+from archiver.ledger.duties import Duties, Duty, FencedDatabase
 from archiver.ledger.folder_work import FolderWork
-from archiver.ledger.holds import Holds, judge_anew
+from archiver.ledger.holds import Holds
 from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
@@ -34,11 +34,6 @@ from archiver.ledger.status.alerts import Alerts
 from archiver.ledger.sweeps import Sweeps
 from archiver.ledger.tables.unconfirmed import DropCount
 from archiver.ledger.views import Views
-
-
-def unix_ms() -> int:
-    """Now in Unix ms: the clock of ledger and engine, unless a test gives another."""
-    return time.time_ns() // 1_000_000
 
 
 class Ledger:
@@ -57,6 +52,7 @@ class Ledger:
     availability: EndpointRefusals
     deadlines: Deadlines
     daemons: Daemons
+    duties: Duties
     accounts: Accounts
     views: Views
     acknowledgements: Acknowledgements
@@ -67,6 +63,8 @@ class Ledger:
     ) -> None:
         """`now` gives Unix ms."""
         self.database = database
+        self.now = now
+        self._unconfirmed_max = unconfirmed_max
         self.dropped = DropCount()
         self.callbacks = Callbacks(database, now=now, unconfirmed_max=unconfirmed_max, dropped=self.dropped)
         self.registrations = Registrations(database, now=now)
@@ -79,6 +77,7 @@ class Ledger:
         self.availability = EndpointRefusals(database, now=now)
         self.deadlines = Deadlines(database, now=now, unconfirmed_max=unconfirmed_max)
         self.daemons = Daemons(database, now=now)
+        self.duties = Duties(database, now=now)
         self.accounts = Accounts(database, now=now)
         self.views = Views(database, now=now)
         self.acknowledgements = Acknowledgements(database, now=now)
@@ -94,18 +93,19 @@ class Ledger:
         busy_seconds: float = BUSY_SECONDS,
         unconfirmed_max: int = UNCONFIRMED_MAX,
         log_bytes_max: int = LOG_BYTES_MAX,
-        now: Callable[[], int] = unix_ms,
+        now: Callable[[], int] | None = None,
     ) -> Self:
         """Open the ledger at `url` (`sqlite:///…`); with `create` (by default: as `daemon`), create and migrate it.
 
-        A daemon locks it against other daemons, frees the leases of dead ones and drops holds that only new settings
-        end. Raises LedgerUnusable with a sentence for the operator (without `create` also for an older ledger, and
-        LedgerMissing), LedgerUnavailable when the ledger is busy.
+        On SQLite a daemon locks it against other daemons and frees the leases of dead ones. `now` is the database's
+        clock unless a test gives another. Raises LedgerUnusable with a sentence for the operator (without `create` also
+        for an older ledger, and LedgerMissing), LedgerUnavailable when the ledger is busy.
         """
         create = daemon if create is None else create
         database = open_database(
             url, daemon=daemon, create=create, busy_seconds=busy_seconds, log_bytes_max=log_bytes_max
         )
+        now = now or database.now
         try:
             if not create:
                 with database.read() as connection:
@@ -116,11 +116,20 @@ class Ledger:
                         upgrade.migrate(connection, name=database.name)
                     if daemon:
                         begin_daemon(database, connection, now=now())
-                        judge_anew(connection)
         except BaseException:
             database.close()
             raise
         return cls(database, now=now, unconfirmed_max=unconfirmed_max)
+
+    def fenced(self, duty: Duty, token: Callable[[], str | None]) -> "Ledger":
+        """The same ledger for the holder of a duty: its writes raise Deposed once another process has the duty.
+
+        Leases of sweeps are fenced by their own tokens, and must be given back also by a process that was deposed.
+        """
+        database = FencedDatabase(self.database, duty, token)
+        fenced = Ledger(database, now=self.now, unconfirmed_max=self._unconfirmed_max)
+        fenced.sweeps = self.sweeps
+        return fenced
 
     def close(self) -> None:
         """Close the database; leases that are still held end by themselves."""

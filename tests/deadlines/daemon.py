@@ -95,6 +95,9 @@ class _MortalDatabase:
     def read(self) -> AbstractContextManager[sa.Connection]:
         return self._living().read()
 
+    def now(self) -> int:
+        return self._living().now()
+
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
         self._living().begin_daemon(connection, now=now)
 

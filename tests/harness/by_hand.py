@@ -9,7 +9,6 @@ from typing import Any
 
 from archiver.ledger import Ledger
 from archiver.ledger.daemons import begin_daemon
-from archiver.ledger.holds import judge_anew
 from tests.harness.blank_ledger import lay_blank_ledger
 from tests.postgres import BlankDatabase
 
@@ -58,7 +57,6 @@ class PostgresByHand:
         """As a daemon does, on a database that is kept open."""
         with self._database.kept.write() as connection:
             begin_daemon(self._database.kept, connection, now=now())
-            judge_anew(connection)
         return Ledger(self._database.kept, now=now, **options)
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:

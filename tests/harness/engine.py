@@ -222,6 +222,7 @@ class Engine:
         lay_blank_ledger(path)
         HookedClaims.effects = HookedOutcomes.effects = HookedFetcher.effects = self.effects
         self.ledger = self._ledger_class.open(f"sqlite:///{path}", daemon=True, now=clock.now)
+        self.ledger.duties.take_part("engine", accounts=[ACCOUNT])
         self.client = KlingClient(
             sim.base_url,
             self._credential,

@@ -52,6 +52,7 @@ _FOR_PEOPLE_TO_DO = "one transaction of a command, which no worker reads"
 _AT_REST = "one transaction of a command or of a start, before or after which there is no work"
 _SUBMIT = "of `submit`: how each of its steps goes wrong, create/test_submitter and commands/test_submit say"
 _ALERTS = "of the alert loop, which no task waits for: how each step goes wrong, alerts/test_loop says"
+_DUTIES = "which process works: how each step goes wrong, ledger/test_duties and engine/test_duties say"
 _GATEWAYS = "of APIs that do not offer everything: test_gateway says how it goes wrong"
 _ENDS = "gives back what ends with the process anyway"
 _BOOKED = "a number in memory, which ends with the process; what it can meet, `reserve` and `write` meet too"
@@ -77,6 +78,20 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "ledger.acknowledgements.acknowledge": _FOR_PEOPLE_TO_DO,
     "ledger.acknowledgements.acknowledge_lost": _FOR_PEOPLE_TO_DO,
     "ledger.availability.note": _GATEWAYS,
+    **dict.fromkeys(
+        (
+            "ledger.fenced",
+            "ledger.duties.take_part",
+            "ledger.duties.is_restless",
+            "ledger.duties.take",
+            "ledger.duties.renew",
+            "ledger.duties.release",
+            "ledger.duties.leave",
+            "ledger.duties.is_asked",
+            "ledger.duties.all",
+        ),
+        _DUTIES,
+    ),
     "ledger.daemons.alive": _FOR_PEOPLE,
     "ledger.daemons.ping": "changes nothing; /readyz asks by it",
     "ledger.daemons.leave": "the last word of an orderly exit; two minutes later a daemon that has not said it is dead",

@@ -9,7 +9,8 @@ Rules:
    of the server or the connection is `LedgerUnavailable`. Errors in what we say (SQLSTATE classes 22, 23 and 42) are
    bugs of ours and pass through.
 4. Leases end by themselves: a start frees none.
-5. Nothing is set for a connection, all for a transaction: a pooler may give each transaction another connection.
+5. Times are the server's: processes whose own clocks are minutes apart agree on when a lease ends.
+6. Nothing is set for a connection, all for a transaction: a pooler may give each transaction another connection.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 
 from archiver.failures import LedgerUnavailable
+from archiver.ledger.databases.clock import ServerClock
 from archiver.ledger.databases.errors import LedgerUnusable
 from archiver.ledger.databases.protocol import Disk, Obstacle, WriteConflict
 from archiver.ledger.databases.reaching import require_fit
@@ -43,6 +45,9 @@ _SETTINGS = {
     "jit": "off",  # what is switched off counts as very expensive where it cannot be done without
 }
 """Of each transaction."""
+
+_NOW = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1000, sa.BigInteger)
+"""Unix ms."""
 
 _CONFLICTS = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock."""
@@ -106,26 +111,31 @@ class PostgresDatabase:
         self._writing = engine.execution_options(isolation_level="READ COMMITTED")
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
         settings = _SETTINGS | {"lock_timeout": str(int(busy_seconds * 1000))}
-        self._set = sa.select(*(sa.func.set_config(*setting, True) for setting in settings.items()))
+        self._set = sa.select(_NOW, *(sa.func.set_config(*setting, True) for setting in settings.items()))
+        self._clock = ServerClock()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One write transaction: committed when the block ends, undone when it raises."""
         with self._translated(), self._writing.begin() as connection:
-            connection.execute(self._set)
+            self._begin(connection)
             yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent snapshot; never waits for a writer."""
         with self._translated(), self._reading.begin() as connection:
-            connection.execute(self._set)
+            self._begin(connection)
             yield connection
 
     def require_fit(self, *, create: bool) -> bool:
         """Whether there is a ledger. Raises LedgerUnusable if the server cannot hold one (with `create`: cannot be
         given one), LedgerUnavailable while it is not reached."""
         return require_fit(self._engine, name=self.name, create=create)
+
+    def now(self) -> int:
+        """Unix ms by the server's clock."""
+        return self._clock.now()
 
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
         """Other daemons may be at work: nothing is freed."""
@@ -149,6 +159,10 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    def _begin(self, connection: sa.Connection) -> None:
+        """Set what holds for the transaction. The answer also tells the server's time, which costs nothing so."""
+        self._clock.heard(connection.execute(self._set).scalar_one())
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -44,6 +44,9 @@ class Database(Protocol):
     def read(self) -> AbstractContextManager[sa.Connection]:
         """One consistent snapshot. Raises LedgerUnavailable."""
 
+    def now(self) -> int:
+        """Unix ms by the clock that all processes on the database share. Cheap."""
+
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
         """A daemon starts: free the leases that dead daemons have left."""
 

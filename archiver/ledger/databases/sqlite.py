@@ -39,10 +39,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from archiver.failures import LedgerUnavailable
 from archiver.ledger.claims import LEASE_SECONDS
+from archiver.ledger.databases.clock import unix_ms
 from archiver.ledger.databases.errors import translated
 from archiver.ledger.databases.file import identity_of, lock_for_daemon
 from archiver.ledger.databases.protocol import Disk, Obstacle
 from archiver.ledger.databases.wal import BYTES_MAX, WriteAheadLog
+from archiver.ledger.duties.duties import free_duties
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, State
 
@@ -138,6 +140,10 @@ class SqliteDatabase:
         with translated(self.path), self._reading.begin() as connection:
             yield connection
 
+    def now(self) -> int:
+        """Unix ms by this machine's clock: its processes have no other."""
+        return unix_ms()
+
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
         """Free every lease: only one daemon works on an SQLite ledger, so their holders are dead.
 
@@ -151,6 +157,7 @@ class SqliteDatabase:
         connection.execute(sa.update(schema.sweeps).values(lease_token=None, lease_until=None))
         work = sa.update(schema.folder_work).where(schema.folder_work.c.lease_token.is_not(None))
         connection.execute(work.values(lease_token=None, lease_until=None, due_at=now + LEASE_SECONDS * 1000))
+        free_duties(connection, now=now)
         ended = sa.update(schema.daemons).where(schema.daemons.c.left_at.is_(None))
         connection.execute(ended.values(left_at=now, leases=0))
 

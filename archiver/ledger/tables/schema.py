@@ -361,6 +361,26 @@ daemons = sa.Table(
     sa.Column("pid_namespace", sa.Text, comment="where pid counts"),
 )
 
+askers = sa.Table(
+    "askers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, comment="as in daemons"),
+    sa.Column("accounts", sa.Text, nullable=False, comment="that its settings name, as JSON"),
+    sa.Column("keeps_up", sa.Boolean, nullable=False, comment="whether it may have the upkeep"),
+    sa.Column("seen_at", sa.BigInteger, nullable=False),
+)
+
+duties = sa.Table(
+    "duties",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True, comment="ask | upkeep"),
+    sa.Column("account", sa.Text, primary_key=True, comment="'' for the upkeep"),
+    sa.Column("holder", sa.Text, comment="the last one"),
+    sa.Column("lease_token", sa.Text),
+    sa.Column("lease_until", sa.BigInteger, nullable=False, comment="or since when nobody has it"),
+    sa.Column("clock_sound_at", sa.BigInteger, comment="when the API's clock last agreed with the ledger's"),
+)
+
 alerts = sa.Table(
     "alerts",
     metadata,

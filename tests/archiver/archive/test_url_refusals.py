@@ -114,7 +114,7 @@ def test_files_of_the_same_task_on_listed_hosts_are_fetched_meanwhile(engine: En
     ]
 
 
-def test_a_start_of_the_daemon_judges_unlisted_hosts_anew(engine: Engine) -> None:
+def test_a_process_that_begins_to_ask_for_the_account_judges_unlisted_hosts_anew(engine: Engine) -> None:
     task_id = succeeded(engine, _0=NEW)
     engine.attempt()
     engine.restart()

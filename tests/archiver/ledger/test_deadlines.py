@@ -403,6 +403,7 @@ class Interrupted:
         self._happens = happens
         self.read = database.read
         self.name = database.name
+        self.now = database.now
         self.begin_daemon = database.begin_daemon
         self.insert_new_ids = database.insert_new_ids
         self.keep_bounded = database.keep_bounded

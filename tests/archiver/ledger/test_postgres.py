@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from archiver.failures import LedgerNotReached, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable, unix_ms
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
 from archiver.ledger.databases import reaching
+from archiver.ledger.databases.clock import ServerClock
 from archiver.ledger.databases.opening import perishable_file, require_usable
 from archiver.ledger.databases.postgres import PostgresDatabase
 from archiver.ledger.databases.protocol import WriteConflict
@@ -454,3 +456,38 @@ def test_messages_name_the_database_without_its_password() -> None:
 
 def test_a_database_does_not_vanish_with_a_container() -> None:
     assert perishable_file("postgresql://user@host/ledger") is None
+
+
+# --- clocks -----------------------------------------------------------------------------------------------------
+
+
+def test_a_process_whose_clock_is_ahead_takes_over_no_lease(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Ledger.open(desk.by_hand.url, daemon=False)
+    right.records.record(
+        [answer(created_at=unix_ms())], account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND
+    )
+    assert len(claim_archive(right, count=1, account=ACCOUNT)) == 1
+    assert len(right.duties.take_part("right", accounts=[ACCOUNT]).held) == 2
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 600 * 10**9)
+    wrong = Ledger.open(desk.by_hand.url, daemon=False)
+
+    assert claim_archive(wrong, count=1, account=ACCOUNT) == []
+    assert wrong.duties.take_part("wrong", accounts=[ACCOUNT]).held == ()
+    assert abs(wrong.now() - right.now()) < 60 * SECOND
+    right.close()
+    wrong.close()
+
+
+def test_the_servers_clock_goes_on_between_two_words_of_it() -> None:
+    passed = [100.0]
+    clock = ServerClock(monotonic=lambda: passed[0], local=lambda: 7)
+    assert clock.now() == 7
+
+    clock.heard(START)
+    passed[0] += 1.5
+    assert clock.now() == START + 1500
+    clock.heard(START - 1000)
+    assert clock.now() == START - 1000

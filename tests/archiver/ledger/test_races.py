@@ -304,3 +304,27 @@ def test_values_and_signs_of_life_that_all_write_at_once_are_written(
 
     assert desk.ledger.availability.unavailable(account=ACCOUNT) == {"x": START}
     assert len(desk.ledger.daemons.alive()) == PROCESSES
+
+
+# --- duties -------------------------------------------------------------------------------------------------------
+
+
+def test_each_duty_is_taken_by_one_process_and_none_by_none(desk: Desk, ledgers: list[Ledger]) -> None:
+    accounts = [f"account-{number}" for number in range(12)]
+
+    parts = at_once(ledgers, lambda ledger, number: ledger.duties.take_part(f"d{number}", accounts=accounts))
+
+    taken = Counter(lease.duty for part in parts for lease in part.held)
+    assert max(taken.values()) == 1
+    desk.ledger.duties.take_part("d0", accounts=accounts)
+    assert set(taken) == {view.duty for view in desk.ledger.duties.all() if view.holder}
+
+
+def test_one_of_all_that_are_followed_at_once_is_followed_by_one(desk: Desk, ledgers: list[Ledger]) -> None:
+    desk.ledger.duties.take_part("dead", accounts=[ACCOUNT])
+    desk.clock.advance((LEASE_SECONDS + TAKEOVER_SECONDS) * SECOND)
+
+    parts = at_once(ledgers, lambda ledger, number: ledger.duties.take_part(f"d{number}", accounts=[ACCOUNT]))
+
+    taken = Counter(lease.duty for part in parts for lease in part.held)
+    assert max(taken.values()) == 1

@@ -37,13 +37,13 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE (tasks|task_counts|sweeps) SET account=": "a command that runs while no daemon does",
     r"UPDATE (holds|sweeps|daemons|facts) SET ": "rows that are set to a value whatever they were before",
     r"UPDATE folder_work SET .* WHERE folder_work.task = ": "set to these values whatever they were before",
-    r"DELETE FROM (folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history) ": (
+    r"DELETE FROM (askers|folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
         "to delete what is gone already does no harm"
     ),
 }
 
 A_START_ON_SQLITE = {
-    r"UPDATE (tasks|folder_work) SET .* WHERE (tasks|folder_work).lease_token IS NOT NULL": (
+    r"UPDATE (tasks|folder_work|duties) SET .* WHERE (tasks|folder_work|duties).lease_token IS NOT NULL": (
         "SQLite lets one daemon in; elsewhere leases end by themselves"
     ),
 }
@@ -52,6 +52,7 @@ SAFE = (
     r"^INSERT INTO .* ON CONFLICT",
     r"^(UPDATE|DELETE FROM) tasks .*WHERE .*tasks\.state (=|IN) ",
     r"^(UPDATE|DELETE FROM) tasks .*WHERE .*tasks\.lease_token (=|IS NULL)",
+    r"^UPDATE duties .*WHERE .*duties\.lease_token (=|IS NULL)",
     r"^DELETE FROM tasks .*WHERE .*tasks\.confirmed_at IS NULL AND .*tasks\.callbacks =",
 )
 
@@ -92,6 +93,9 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.daemons.beat("d1", version="0.1.0", started_at=START)
     desk.ledger.daemons.warn("d1", [])
     desk.ledger.daemons.leave("d1")
+    held = desk.ledger.duties.take_part("d1", accounts=[ACCOUNT]).held
+    held = desk.ledger.duties.take_part("d1", accounts=[ACCOUNT], held=held, sound=[ACCOUNT]).held
+    desk.ledger.duties.leave("d1", held=held)
     desk.ledger.claims.query_individually(account=ACCOUNT, family=FAMILY, due_before=desk.clock())
     desk.ledger.claims.batch(account=ACCOUNT, count=1, offset=0)
     desk.ledger.claims.renew(desk.claim_all(Stage.VERIFY))

@@ -1,0 +1,80 @@
+"""Writes of a process that may have lost its duty: each looks, in its own transaction, whether it still has it.
+
+The row is locked against a takeover until the write is committed. So nothing is written for an account by a process
+that another one has followed, however long it slept and whatever its clock says.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.failures import Deposed
+from archiver.ledger.databases.protocol import Database, Disk, Obstacle
+from archiver.ledger.duties.leasing import Duty
+from archiver.ledger.tables import schema
+
+_HELD = (
+    sa.select(schema.duties.c.account)
+    .where(
+        schema.duties.c.kind == sa.bindparam("of_kind", type_=sa.Text),
+        schema.duties.c.account == sa.bindparam("of_account", type_=sa.Text),
+        schema.duties.c.lease_token == sa.bindparam("token", type_=sa.Text),
+    )
+    .with_for_update(read=True)
+)
+
+
+class FencedDatabase:
+    """The database of another ledger, for the holder of one duty. Reads are as ever."""
+
+    def __init__(self, database: Database, duty: Duty, token: Callable[[], str | None]) -> None:
+        """`token` tells that of the lease, None while the process has none."""
+        self.name = database.name
+        self._database = database
+        self._duty = duty
+        self._token = token
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Raises Deposed, and then writes nothing."""
+        token = self._token()
+        if token is None:
+            raise Deposed(self._duty.account)
+        held = {"of_kind": self._duty.kind, "of_account": self._duty.account, "token": token}
+        with self._database.write() as connection:
+            if connection.execute(_HELD, held).first() is None:
+                raise Deposed(self._duty.account)
+            yield connection
+
+    def read(self) -> contextlib.AbstractContextManager[sa.Connection]:
+        """One consistent snapshot."""
+        return self._database.read()
+
+    def now(self) -> int:
+        """Unix ms."""
+        return self._database.now()
+
+    def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
+        """As the database does."""
+        self._database.begin_daemon(connection, now=now)
+
+    def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
+        """As the database does."""
+        return self._database.insert_new_ids(connection, rows)
+
+    def keep_bounded(self) -> None:
+        """As the database does."""
+        self._database.keep_bounded()
+
+    def obstacle(self) -> Obstacle | None:
+        """Of the database."""
+        return self._database.obstacle()
+
+    def disk(self) -> Disk | None:
+        """Of the database."""
+        return self._database.disk()
+
+    def close(self) -> None:
+        """Whoever has opened the database closes it."""

@@ -1,0 +1,87 @@
+"""The statements by which duties are leased. Each names what it relies on, so processes that race get one lease.
+
+A duty's lease lasts `LEASE_SECONDS`, and is left alone for another `TAKEOVER_SECONDS` after its end. A process goes by
+the end of its lease on its own clock (`engine/duties`), so it has stopped before another one begins.
+"""
+
+import dataclasses
+import enum
+import uuid
+
+import sqlalchemy as sa
+
+from archiver.ledger.claims.leasing import LEASE_SECONDS, TAKEOVER_MS, free
+from archiver.ledger.tables import schema
+
+_TABLE = schema.duties
+
+
+class DutyKind(enum.StrEnum):
+    """What is to be done."""
+
+    ASK = "ask"
+    """All questions that the query budget of an account pays for."""
+    UPKEEP = "upkeep"
+    """Deadlines, pruning, missed callbacks, counts, alerts."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Duty:
+    """One duty. The upkeep is of no account."""
+
+    kind: DutyKind
+    account: str = ""
+
+
+UPKEEP = Duty(DutyKind.UPKEEP)
+
+
+def asking(account: str) -> Duty:
+    """To ask for this account."""
+    return Duty(DutyKind.ASK, account)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DutyLease:
+    """The right of one process to a duty."""
+
+    duty: Duty
+    token: str
+
+
+def is_of(duty: Duty) -> sa.ColumnElement[bool]:
+    return sa.and_(_TABLE.c.kind == duty.kind, _TABLE.c.account == duty.account)
+
+
+def take(connection: sa.Connection, duty: Duty, *, holder: str, now: int) -> DutyLease | None:
+    """Lease a duty that has a row; None while another process has it."""
+    lease = DutyLease(duty, uuid.uuid4().hex)
+    values = {"holder": holder, "lease_token": lease.token, "lease_until": _end(now)}
+    taken = sa.update(_TABLE).where(is_of(duty), is_free(now)).values(values)
+    return lease if connection.execute(taken).rowcount else None
+
+
+def renew(connection: sa.Connection, lease: DutyLease, *, now: int) -> bool:
+    """Keep a lease; False when another process has it."""
+    renewed = sa.update(_TABLE).where(is_of(lease.duty), _TABLE.c.lease_token == lease.token)
+    return connection.execute(renewed.values(lease_until=_end(now))).rowcount == 1
+
+
+def release(connection: sa.Connection, lease: DutyLease, *, now: int) -> None:
+    """Another process may take the duty at once."""
+    released = sa.update(_TABLE).where(is_of(lease.duty), _TABLE.c.lease_token == lease.token)
+    connection.execute(released.values(lease_token=None, lease_until=now))
+
+
+def is_free(now: int) -> sa.ColumnElement[bool]:
+    return sa.or_(_TABLE.c.lease_token.is_(None), free(now, _TABLE))
+
+
+def is_over(row: sa.RowMapping, *, now: int) -> bool:
+    """The same, of a row."""
+    until: int = row["lease_until"]
+    return row["lease_token"] is None or until <= now - TAKEOVER_MS
+
+
+def _end(now: int) -> int:
+    return now + LEASE_SECONDS * 1000
