@@ -241,7 +241,9 @@ def test_every_room_of_the_edge_stands_in_its_map() -> None:
 
 
 def test_no_folder_of_sources_has_more_modules_than_can_be_taken_in_at_a_glance() -> None:
+    """Revisions of the ledger only become more: each is written once and read on its own."""
     sizes = Counter(path.parent for path in sources() if path.name != "__init__.py")
+    sizes.pop(ROOT / "archiver/ledger/migrations/versions")
 
     assert {place(folder): size for folder, size in sizes.items() if size > MODULES_MAX} == {}
 
