@@ -7,6 +7,7 @@ it.
 """
 
 import collections
+import copy
 import dataclasses
 import inspect
 import io
@@ -181,7 +182,7 @@ class Mishaps:
                 if mishap.happens:
                     _forget(act())
                 self.dead = isinstance(mishap.error, Died)
-                raise mishap.error
+                raise copy.copy(mishap.error)  # its traceback would keep the whole pipeline in memory
         return act()
 
     def hook(self, owner: str, thing: object) -> None:
