@@ -37,7 +37,7 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE (tasks|task_counts|sweeps) SET account=": "a command that runs while no daemon does",
     r"UPDATE (holds|sweeps|daemons|facts) SET ": "rows that are set to a value whatever they were before",
     r"UPDATE folder_work SET .* WHERE folder_work.task = ": "set to these values whatever they were before",
-    r"DELETE FROM (askers|folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
+    r"DELETE FROM (askers|duties|folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
         "to delete what is gone already does no harm"
     ),
 }
