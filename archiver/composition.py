@@ -11,6 +11,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Self
 
 from archiver import log
 from archiver.alerts.loop import AlertLoop
@@ -27,7 +28,8 @@ from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Account, build_stages
 from archiver.engine.threads import Guard, Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
-from archiver.engine.worker import Worker, WorkerLimits
+from archiver.engine.wakeups import ReceiveLoop, SendLoop
+from archiver.engine.worker import Loop, Worker, WorkerLimits
 from archiver.failures import Failure, LedgerUnavailable
 from archiver.families import swept
 from archiver.fetch.fetcher import Fetcher
@@ -37,6 +39,8 @@ from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, Credential, KeyPair
 from archiver.kling.limiter import RateLimiter
 from archiver.ledger import Ledger, new_daemon_name, unix_ms
+from archiver.ledger.databases.notifications import Notifications
+from archiver.ledger.databases.opening import is_postgres
 from archiver.metrics import Metrics
 from archiver.model import Stage
 from archiver.problems import Expected
@@ -63,6 +67,8 @@ class Engine:
     _threads: tuple[threading.Thread, ...]
     """Of the process: its upkeep, the look at the machine, and its alerts where an operator wants them."""
     _closes: tuple[Callable[[], None], ...]
+    _tell: Callable[[Stage, Iterable[str]], None] | None = None
+    """Wakes other processes."""
 
     def start(self) -> None:
         """Start every worker, and the process's own loops. The first sign of life is given before the door opens."""
@@ -75,8 +81,9 @@ class Engine:
 
     def wake(self, stage: Stage, accounts: Iterable[str]) -> None:
         """There is something new for `stage` of these accounts; cheap, from any thread."""
-        for account in self.workers.keys() & set(accounts):
-            self.workers[account].wake(stage)
+        _wake(self.workers, stage, accounts)
+        if self._tell is not None:
+            self._tell(stage, accounts)
 
     def stop(self, *, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
         """Stop every worker as `Worker.stop` does, all within `seconds`: they share one stop event. False when some
@@ -92,6 +99,30 @@ class Engine:
         """Close connections; after `stop`."""
         for close in self._closes:
             close()
+
+
+def _wake(workers: Mapping[str, Worker], stage: Stage, accounts: Iterable[str] | None) -> None:
+    """Wake those of our workers; without `accounts`, all."""
+    for account in workers.keys() & (workers.keys() if accounts is None else set(accounts)):
+        workers[account].wake(stage)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WakeUps:
+    """What a process has to wake others, and be woken: nothing on a ledger that only one works on."""
+
+    loops: tuple[SendLoop | ReceiveLoop, ...] = ()
+    tell: Callable[[Stage, Iterable[str]], None] | None = None
+    close: Callable[[], None] = lambda: None
+
+    @classmethod
+    def build(cls, settings: Settings, workers: Mapping[str, Worker], *, stop: threading.Event) -> Self:
+        if not is_postgres(settings.ledger_url):
+            return cls()
+        channel = Notifications(settings.ledger_listen_url or settings.ledger_url)
+        sender = SendLoop(channel, stop=stop)
+        receiver = ReceiveLoop(channel, functools.partial(_wake, workers), stop=stop)
+        return cls((sender, receiver), sender.tell, channel.close)
 
 
 def build_client(account: Settings, metrics: Metrics, *, stop: threading.Event) -> KlingClient:
@@ -169,6 +200,7 @@ def build_engine(
     machine_loop = MachineLoop(MachineLook(spool, settings.ledger_url), stop=stop)
     clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=unix_ms)
     workers: dict[str, Worker] = {}
+    wake_ups = _WakeUps.build(settings, workers, stop=stop)
     upkeep = Upkeep(
         ledger,
         metrics,
@@ -178,7 +210,11 @@ def build_engine(
         started_at=unix_ms(),
         serves=role.serves,
         leases=lambda: sum(worker.leases() for worker in workers.values()),
-        warnings=(functools.partial(doubts.problems, settings), machine_loop.problems),
+        warnings=(
+            functools.partial(doubts.problems, settings),
+            machine_loop.problems,
+            *(loop.problems for loop in wake_ups.loops),
+        ),
     )
     upkeep_loop = UpkeepLoop(upkeep, stop=stop)
     # The upkeep is the process's. With one account its log lines name it; with several they would name a wrong one.
@@ -211,12 +247,12 @@ def build_engine(
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    loops: list[UpkeepLoop | MachineLoop | AlertLoop] = [upkeep_loop, machine_loop]
+    loops: list[Loop] = [upkeep_loop, machine_loop, *wake_ups.loops]
     if settings.alert_url is not None:
         loops.append(
             AlertLoop(ledger, expected_of(settings), _alert_sender(settings), now=unix_ms, stop=stop)
         )
-    closes = (close_pools, fetcher.close, *(client.close for client in clients.values()))
+    closes = (close_pools, fetcher.close, wake_ups.close, *(client.close for client in clients.values()))
     return Engine(
         workers,
         upkeep,
@@ -224,6 +260,7 @@ def build_engine(
         ledger,
         tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops),
         closes,
+        wake_ups.tell,
     )
 
 
@@ -237,6 +274,8 @@ def _build_idle(
     on_death: Callable[[], None],
 ) -> Engine:
     clocks = ApiClocks({}, 0, now=unix_ms)
+    wake_ups = _WakeUps.build(settings, {}, stop=stop)
+    sender = wake_ups.loops[:1]  # no loop of ours is woken
     upkeep = Upkeep(
         ledger,
         metrics,
@@ -245,12 +284,13 @@ def _build_idle(
         version=VERSION,
         started_at=unix_ms(),
         serves=role.serves,
-        warnings=(functools.partial(doubts.problems, settings),),
+        warnings=(functools.partial(doubts.problems, settings), *(loop.problems for loop in sender)),
     )
-    loop = UpkeepLoop(upkeep, stop=stop)
-    thread = Guard(stop=stop, on_death=on_death).thread(Threads(), loop.name, loop.step)
+    loops: list[Loop] = [UpkeepLoop(upkeep, stop=stop), *sender]
+    guard = Guard(stop=stop, on_death=on_death)
+    threads = tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops)
     health = Health(ledger, metrics, clocks, expected_of(settings, role))
-    return Engine({}, upkeep, health, ledger, (thread,), ())
+    return Engine({}, upkeep, health, ledger, threads, (wake_ups.close,), wake_ups.tell)
 
 
 def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:

@@ -88,6 +88,7 @@ EVENTS: Final = frozenset(
         "task.retried",
         "task.unrecorded",
         "task.verified",
+        "wakeups.failed",
         "worker.crashed",
     }
 )

@@ -147,6 +147,14 @@ class Settings(BaseSettings):
         exclude=True,
     )
     """May hold a password: neither shown nor dumped. In messages the ledger has a name (`databases.opening`)."""
+    ledger_listen_url: Annotated[str, AfterValidator(values.listen_url)] | None = _setting(
+        None,
+        "Where processes wake each other by LISTEN: the ledger's server itself, if KLING_LEDGER_URL is a pooler's.",
+        expects="postgresql://user:password@host/database",
+        shown="KLING_LEDGER_URL",
+        repr=False,
+        exclude=True,
+    )
     sweep_interval_seconds: _Seconds = _setting(
         300,
         "How often the newest pages of each family are read.",
@@ -369,7 +377,8 @@ class Settings(BaseSettings):
             value = getattr(self, name)
             secrets = value if isinstance(value, tuple) else (value,) if value else ()
             found.extend(secret.get_secret_value() for secret in secrets)
-        found.extend(values.passwords(self.ledger_url))
+        for url in (self.ledger_url, self.ledger_listen_url or ""):
+            found.extend(values.passwords(url))
         for account in self.several:
             found.extend(account.secrets())
         return tuple(dict.fromkeys(found))
@@ -404,7 +413,7 @@ _SECRET_NEEDS: Final[Mapping[str, Need]] = {
     "alert_secret": Need.ALERTS,
 }
 SECRET_NAMES: Final = tuple(_SECRET_NEEDS)
-_WITH_PASSWORDS: Final = ("ledger_url",)
+_WITH_PASSWORDS: Final = ("ledger_url", "ledger_listen_url")
 """Settings that may hold a secret, which every role and command needs."""
 
 

@@ -232,6 +232,13 @@ def _database_url(written: str) -> str:
     return written
 
 
+def listen_url(written: str) -> str:
+    """`postgresql://` and where a database is."""
+    if not written.startswith("postgresql://"):
+        raise ValueError("must begin with postgresql://")
+    return _database_url(written)
+
+
 def passwords(url: str) -> tuple[str, ...]:
     """Those in the URL of a database, as they are written and as they are meant."""
     parts = urllib.parse.urlsplit(url)

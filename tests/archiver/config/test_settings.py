@@ -91,6 +91,7 @@ def test_the_table_has_a_row_for_every_setting_of_the_contract_with_default_and_
         "KLING_S3_REGION",
         "KLING_S3_ADDRESSING_STYLE",
         "KLING_LEDGER_URL",
+        "KLING_LEDGER_LISTEN_URL",
         "KLING_SWEEP_INTERVAL_SECONDS",
         "KLING_SWEEP_FULL_INTERVAL_SECONDS",
         "KLING_QUERY_RATE_PER_SECOND",
@@ -121,7 +122,7 @@ def test_the_defaults_written_in_the_table_are_the_defaults() -> None:
     written = {
         setting.name: setting.default
         for setting in SETTINGS
-        if setting.default and " under " not in setting.default and "else" not in setting.default
+        if setting.default and not re.search(" under |else|KLING_", setting.default)
     }
     defaults, spelled_out = Settings.load(ENOUGH), Settings.load(ENOUGH | written)
 
@@ -636,3 +637,8 @@ def test_a_required_signature_needs_a_secret() -> None:
 def test_the_log_is_json_except_at_a_terminal_unless_set() -> None:
     assert [load().log_format_at(terminal=terminal) for terminal in (True, False)] == ["console", "json"]
     assert load(LOG_FORMAT="json").log_format_at(terminal=True) == "json"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///ledger.db", "postgresql://host", "postgres://host/db"])
+def test_wake_ups_travel_by_postgresql_only(url: str) -> None:
+    assert "postgresql://" in problem(LEDGER_LISTEN_URL=url)

@@ -1,0 +1,138 @@
+"""Wakes the loops of other processes when there is something new for them, and ours when others say so.
+
+A hint: a loop that is not woken looks twice a second. So what cannot be sent is dropped, and said once it has lasted.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from archiver import log
+from archiver.failures import LedgerUnavailable
+from archiver.model import Problem, Stage
+
+SEND_SECONDS = 0.02
+"""Between two messages of a process: what is new meanwhile goes with the next."""
+RECEIVE_SECONDS = 0.5
+PAUSE_SECONDS = 5.0
+"""After a failure."""
+FAILING_SECONDS_MAX = 60.0
+"""What fails for so long is a problem."""
+STAGES = (Stage.VERIFY, Stage.ARCHIVE)
+
+
+class Channel(Protocol):
+    """How wake-ups travel. Both raise LedgerUnavailable."""
+
+    def send(self, wakes: Mapping[str, Sequence[str]]) -> None:
+        """Wake these accounts of each stage in every other process."""
+
+    def receive(self, stages: Sequence[str], *, seconds: float) -> Sequence[tuple[str, Sequence[str]]]:
+        """What others have sent: stages and accounts, none for all. Waits for it at most so long."""
+
+
+class SendLoop:
+    """`tell` belongs to any thread, `step` to one."""
+
+    name = "wake-sender"
+
+    def __init__(self, channel: Channel, *, stop: threading.Event) -> None:
+        self._channel = channel
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._waiting: dict[Stage, set[str]] = {}
+        self._has_waiting = threading.Event()
+        self._trouble = _Trouble("sent")
+
+    def tell(self, stage: Stage, accounts: Iterable[str]) -> None:
+        """There is something new for these accounts. Cheap, and never waits for the channel."""
+        with self._lock:
+            self._waiting.setdefault(stage, set()).update(accounts)
+        self._has_waiting.set()
+
+    def step(self) -> None:
+        """Send what is waiting, then rest."""
+        if not self._has_waiting.wait(RECEIVE_SECONDS):
+            return
+        with self._lock:
+            taken, self._waiting = self._waiting, {}
+            self._has_waiting.clear()
+        try:
+            self._channel.send({stage: sorted(accounts) for stage, accounts in taken.items()})
+        except LedgerUnavailable as error:
+            self._trouble.began(error)
+            self._has_waiting.set()  # to see when it ends, also if nothing more is to be sent
+            self._stop.wait(PAUSE_SECONDS)
+        else:
+            self._trouble.ended()
+            self._stop.wait(SEND_SECONDS)
+
+    def problems(self) -> Sequence[Problem]:
+        """That it has failed for long."""
+        return self._trouble.problems()
+
+
+class ReceiveLoop:
+    """`step` belongs to one thread."""
+
+    name = "wake-receiver"
+
+    def __init__(
+        self,
+        channel: Channel,
+        wake: Callable[[Stage, Iterable[str] | None], object],
+        *,
+        stop: threading.Event,
+    ) -> None:
+        """`wake` gets a stage, and accounts or None for all."""
+        self._channel = channel
+        self._wake = wake
+        self._stop = stop
+        self._trouble = _Trouble("received")
+
+    def step(self) -> None:
+        """Wait a little for what others send, and pass it on."""
+        try:
+            heard = self._channel.receive(STAGES, seconds=RECEIVE_SECONDS)
+        except LedgerUnavailable as error:
+            self._trouble.began(error)
+            self._stop.wait(PAUSE_SECONDS)
+            return
+        self._trouble.ended()
+        for stage, accounts in heard:
+            if stage in STAGES:
+                self._wake(Stage(stage), accounts or None)
+
+    def problems(self) -> Sequence[Problem]:
+        """That it has failed for long."""
+        return self._trouble.problems()
+
+
+class _Trouble:
+    """How long the channel has failed. The log says its beginning and its end, `status` what lasts."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since: float | None = None
+        self._message = ""
+
+    def began(self, error: LedgerUnavailable) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+            log.get().warning("wakeups.failed", message=f"wake-ups are not {self._what}: {error}")
+        self._message = str(error)
+
+    def ended(self) -> None:
+        self._since = None
+
+    def problems(self) -> Sequence[Problem]:
+        since = self._since
+        if since is None or time.monotonic() - since < FAILING_SECONDS_MAX:
+            return ()
+        message = f"wake-ups between processes are not {self._what}: {self._message}"
+        what_to_do = (
+            "KLING_LEDGER_LISTEN_URL must lead to the ledger's server itself, not through a pooler. Until then work "
+            "begins half a second later."
+        )
+        return (Problem("settings", message, what_to_do, stage="ledger", reason="no_wakeups"),)
