@@ -4,7 +4,7 @@
     composition   settings → `Engine`, for both entry points
     config        the settings; the entry points, commands and composition read them
     engine        runs the stages: loops, slots, host watch, failure handling, looks, upkeep every 5 s, gauges
-    archive       a succeeded task → its files in the bucket, then its manifest
+    archive       a succeeded task → its files in the bucket, then its manifest; second looks at what lies there
     sweep         task lists → the tasks that no callback named
     verify        a task id from a callback or a registration → the API's answer about it
     create        tasks that we create, and tasks that another program says it created

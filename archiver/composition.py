@@ -16,6 +16,7 @@ from typing import Self
 from archiver import log
 from archiver.alerts.loop import AlertLoop
 from archiver.alerts.sender import AlertSender
+from archiver.archive.second_look import CALL_SECONDS, SecondLook, SecondLookLoop
 from archiver.archive.transfer import TransferLimits
 from archiver.config import doubts
 from archiver.config.roles import ProcessRole
@@ -30,7 +31,7 @@ from archiver.engine.threads import Guard, Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.wakeups import ReceiveLoop, SendLoop
 from archiver.engine.worker import Loop, Worker, WorkerLimits
-from archiver.failures import Failure, LedgerUnavailable
+from archiver.failures import Failure, LedgerUnavailable, Outside
 from archiver.families import swept
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
@@ -65,7 +66,7 @@ class Engine:
     health: Health
     ledger: Ledger
     _threads: tuple[threading.Thread, ...]
-    """Of the process: its upkeep, the look at the machine, and its alerts where an operator wants them."""
+    """Of the process: its upkeep, the look at the machine, second looks, and alerts where an operator wants them."""
     _closes: tuple[Callable[[], None], ...]
     _tell: Callable[[Stage, Iterable[str]], None] | None = None
     """Wakes other processes."""
@@ -201,6 +202,7 @@ def build_engine(
     clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=unix_ms)
     workers: dict[str, Worker] = {}
     wake_ups = _WakeUps.build(settings, workers, stop=stop)
+    outages: dict[str, Callable[[Failure], object]] = {}
     upkeep = Upkeep(
         ledger,
         metrics,
@@ -235,6 +237,7 @@ def build_engine(
             transfers=settings.transfer_concurrency,
             accounts=len(accounts),
         )
+        outages[account.name] = stages.outages.of(Outside.STORE).failed
         workers[account.name] = Worker(
             stages,
             _worker_limits(settings),
@@ -247,7 +250,9 @@ def build_engine(
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    loops: list[Loop] = [upkeep_loop, machine_loop, *wake_ups.loops]
+    second_look = SecondLook(ledger, store, metrics, outages, pause=lambda: not stop.wait(CALL_SECONDS))
+    second_look_loop = SecondLookLoop(second_look, stop=stop)
+    loops: list[Loop] = [upkeep_loop, machine_loop, second_look_loop, *wake_ups.loops]
     if settings.alert_url is not None:
         loops.append(
             AlertLoop(ledger, expected_of(settings), _alert_sender(settings), now=unix_ms, stop=stop)

@@ -67,6 +67,8 @@ EVENTS: Final = frozenset(
         "list.unreadable",
         "look.failed",
         "machine.doubted",
+        "object.missing",
+        "objects.unseen",
         "request.failed",
         "setting.unknown",
         "sweep.failed",

@@ -1,8 +1,7 @@
 """What an operator must know of, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all say this
 list: they cannot disagree.
 
-The codes are a contract. `objects_missing` and `forwards_dead` belong to it too: nothing in the ledger tells of them
-yet.
+The codes are a contract. `forwards_dead` belongs to it too: nothing in the ledger tells of it yet.
 """
 
 import dataclasses
@@ -200,6 +199,17 @@ def _amendments(view: StatusView, expected: Expected) -> Iterator[Problem]:
             yield _of_tasks("amendment_waiting", what, tasks, SEE)
 
 
+def _missing(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    """What was archived and is gone from the bucket."""
+    del expected
+    what_to_do = (
+        f"{SEE} Look for lifecycle rules, and for who may delete in the bucket. When you have seen it: "
+        "kling-archiver acknowledge ID."
+    )
+    for tasks in view.missing_objects:
+        yield _of_tasks("objects_missing", "with objects missing in the bucket", tasks, what_to_do)
+
+
 def _of_tasks(code: str, what: str, tasks: TasksInTime, what_to_do: str) -> Problem:
     count = count_of(tasks.count, "task") if not tasks.is_more else f"{tasks.count} tasks or more"
     ids = listing(tasks.task_ids, count=tasks.count)
@@ -273,6 +283,7 @@ _FINDERS: Sequence[Callable[[StatusView, Expected], Iterator[Problem]]] = (
     _lost,
     _held,
     _deadline,
+    _missing,
     _buried,
     _waiting,
     _unasked,

@@ -1,4 +1,4 @@
-"""`acknowledge`: an operator has seen that some tasks are lost or buried."""
+"""`acknowledge`: an operator has seen that some tasks are lost or buried, or that objects of theirs are missing."""
 
 import contextlib
 import itertools
@@ -35,10 +35,10 @@ def acknowledge(
     account: AccountName = None,
     json: AsJson = False,
 ) -> None:
-    """End the problem of lost or buried tasks that you have seen.
+    """End the problem of tasks that are lost or buried, or have objects missing in the bucket, and that you have seen.
 
     The tasks stay as they are, and are tried as before. A buried task is a problem again when another reason buries it,
-    or when it is lost. Exit status 1 if an id is unknown, or of a task that is neither lost nor buried.
+    or when it is lost. Exit status 1 if an id is unknown, or of a task that has no such problem.
 
     \b
     Example: after looking into what was lost
@@ -67,7 +67,7 @@ def acknowledge(
     else:
         print_line(f"{count_of(len(done), 'task')} acknowledged.")
     for task_id in no_problem:
-        print_note(f"{task_id} is neither lost nor buried.")
+        print_note(f"{task_id} is neither lost nor buried, and no object of it is missing.")
     for task_id in unknown:
         print_note(f"no task {of_accounts(accounts)} has the id or external id {task_id}.")
     if no_problem or unknown:

@@ -15,6 +15,13 @@ from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
 from archiver.ledger.registrations import ExistingTask, RetryResult
+from archiver.ledger.second_looks import (
+    Doubt,
+    DoubtedObject,
+    ExpectedFolder,
+    MissingObject,
+    MissingState,
+)
 from archiver.ledger.status.acknowledgements import Acknowledged
 from archiver.ledger.status.alerts import Alert, AlertMessage
 from archiver.ledger.status.view import StatusView, SweepView, TaskInTime, TasksInTime
@@ -28,11 +35,14 @@ __all__ = [
     "AlertMessage",
     "AssetView",
     "DaemonView",
+    "Doubt",
+    "DoubtedObject",
     "DroppedAmendment",
     "Duty",
     "DutyLease",
     "DutyView",
     "ExistingTask",
+    "ExpectedFolder",
     "Expiry",
     "FolderLease",
     "HoldOutcome",
@@ -41,6 +51,8 @@ __all__ = [
     "Ledger",
     "LedgerMissing",
     "LedgerUnusable",
+    "MissingObject",
+    "MissingState",
     "Obstacle",
     "PendingCounts",
     "RecordOutcome",

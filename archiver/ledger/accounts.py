@@ -47,7 +47,8 @@ class Accounts(Part):
             for table in (schema.holds, schema.doubts, schema.passed_over, schema.duties):
                 connection.execute(sa.delete(table).where(table.c.account.in_([old, new])))
             moved = 0
-            for table in (schema.sweeps, schema.task_counts, schema.tasks):
+            with_accounts = (schema.second_looks, schema.missing_objects, schema.sweeps, schema.task_counts)
+            for table in (*with_accounts, schema.tasks):
                 change = sa.update(table).where(table.c.account == old).values(account=new)
                 moved = connection.execute(change).rowcount
             return moved

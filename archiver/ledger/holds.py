@@ -174,9 +174,8 @@ class Holds(Part):
 
     def is_stopped(self, *, account: str, stage: Stage) -> bool:
         """Whether a hold stops all of this stage."""
-        query = _whole(sa.select(schema.holds.c.id), account, [stage])
         with self._database.read() as connection:
-            return connection.execute(query.limit(1)).first() is not None
+            return connection.execute(stops_stage(account, stage)).first() is not None
 
     def is_held(self, *, account: str, stage: Stage, family: str) -> bool:
         """Whether a hold stops this stage for this family."""
@@ -201,6 +200,11 @@ class Holds(Part):
         """Every hold, the oldest first."""
         with self._database.read() as connection:
             return all_holds(connection)
+
+
+def stops_stage(account: str, stage: Stage) -> sa.Select[int]:
+    """A hold that stops all of this stage."""
+    return _whole(sa.select(schema.holds.c.id), account, [stage]).limit(1)
 
 
 def set_hold(connection: sa.Connection, error: Failure, *, account: str, stage: Stage, now: int) -> bool:

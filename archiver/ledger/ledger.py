@@ -29,6 +29,7 @@ from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
+from archiver.ledger.second_looks import MissingObjects, SecondLooks
 from archiver.ledger.status.acknowledgements import Acknowledgements
 from archiver.ledger.status.alerts import Alerts
 from archiver.ledger.sweeps import Sweeps
@@ -47,6 +48,8 @@ class Ledger:
     records: Records
     outcomes: Outcomes
     folder_work: FolderWork
+    second_looks: SecondLooks
+    missing_objects: MissingObjects
     holds: Holds
     sweeps: Sweeps
     availability: EndpointRefusals
@@ -72,6 +75,8 @@ class Ledger:
         self.records = Records(database, now=now)
         self.outcomes = Outcomes(database, now=now)
         self.folder_work = FolderWork(database, now=now)
+        self.second_looks = SecondLooks(database, now=now)
+        self.missing_objects = MissingObjects(database, now=now)
         self.holds = Holds(database, now=now)
         self.sweeps = Sweeps(database, now=now)
         self.availability = EndpointRefusals(database, now=now)

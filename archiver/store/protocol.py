@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, Protocol
 
 PRESIGNED_SECONDS_MAX = 7 * 86_400
@@ -82,6 +82,16 @@ class StoredObject:
     family: str | None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListedPage:
+    """Part of a listing, in the store's order."""
+
+    sizes: Mapping[str, int]
+    """Key → bytes."""
+    is_last: bool
+    """No key follows."""
+
+
 class Store(Protocol):
     """Where objects go for good. Thread-safe.
 
@@ -112,6 +122,9 @@ class Store(Protocol):
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         """The same for a whole bucket, page by page, in the store's order."""
+
+    def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
+        """Up to `keys_max` of the keys that begin with `prefix` and come after `after`. One request."""
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         """The object's bytes. Raises `StoreMismatch` when it is missing or larger than `bytes_max`."""

@@ -38,6 +38,7 @@ from archiver.store.errors import StorePlace, bucket_missing, code, status, tran
 from archiver.store.protocol import (
     PRESIGNED_SECONDS_MAX,
     ConditionalPut,
+    ListedPage,
     Put,
     PutOutcome,
     StoredObject,
@@ -162,6 +163,14 @@ class S3Store:
         with self._translated(f"list {prefix}"):
             for page in pages:
                 yield from [(row["Key"], row["Size"]) for row in page.get("Contents", [])]
+
+    def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
+        with self._translated(f"list {prefix} after {after}"):
+            page = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=prefix, StartAfter=after, MaxKeys=keys_max
+            )
+        sizes = {row["Key"]: row["Size"] for row in page.get("Contents", [])}
+        return ListedPage(sizes, is_last=not page.get("IsTruncated", False))
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         content = bytearray()

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from archiver.archive.second_look import SecondLook
 from archiver.archive.transfer import TransferLimits
 from archiver.engine.stages import Account, Clock, Stages, build_stages
-from archiver.failures import LeaseLost, PartlyDone
+from archiver.failures import LeaseLost, Outside, PartlyDone
 from archiver.fetch.connecting import Resolver, resolve
 from archiver.fetch.fetcher import SECONDS_MAX, FetchedFile, Fetcher
 from archiver.fetch.spool import Space, Spool, disk_space
@@ -239,6 +240,13 @@ class Engine:
         )
         self._pool = concurrent.futures.ThreadPoolExecutor(TRANSFERS)
         self.stages = self.stages_for(self._families)
+        self.second_look = SecondLook(
+            self.ledger,
+            self.store,
+            self.metrics,
+            {ACCOUNT: self.stages.outages.of(Outside.STORE).failed},
+            pause=lambda: True,
+        )
         self.keeper, self.archiver = self.stages.keeper, self.stages.archiver
         self.transfer, self.failure_handler = self.archiver.transfer, self.stages.failure_handler
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from archiver.failures import ForeignObject, StoreError, StoreMismatch
-from archiver.store import ConditionalPut, Put, PutOutcome, StoredObject, Upload, digests_of
+from archiver.store import ConditionalPut, ListedPage, Put, PutOutcome, StoredObject, Upload, digests_of
 
 Hook = Callable[[str, str], tuple[bool, BaseException | None]]
-"""Takes the operation (`put`, `list`, `head`, `read`, `digest`, `check`) and the key or folder."""
+"""Takes the operation (`put`, `list`, `list_after`, `head`, `read`, `digest`, `check`) and the key or folder."""
 
 
 def no_fault(_operation: str, _key: str) -> tuple[bool, BaseException | None]:
@@ -116,6 +116,11 @@ class FakeStore:
             shown = sorted(self.objects.keys() - self.unlisted)
             sizes = [(key, len(self.objects[key].content)) for key in shown if key.startswith(prefix)]
         yield from sizes
+
+    def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
+        self.ask("list_after", prefix)
+        following = [(key, size) for key, size in self.walk(prefix) if key > after]
+        return ListedPage(dict(following[:keys_max]), is_last=len(following) <= keys_max)
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         self.ask("read", key)

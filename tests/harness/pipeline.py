@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from archiver.archive.second_look import SecondLook, SecondLookLoop
 from archiver.archive.transfers import TransferQueue
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.archive_loop import ArchiveLoop
@@ -70,7 +71,14 @@ class InlineThreads(Threads):
 class ByHand:
     """The real worker and the real upkeep, of which a test does the steps."""
 
-    def __init__(self, stages: Stages, upkeep: Upkeep, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        upkeep: Upkeep,
+        second_look: SecondLook,
+        *,
+        monotonic: Callable[[], float],
+    ) -> None:
         stop = Unwaiting()
         self._worker = Worker(
             stages,
@@ -84,6 +92,7 @@ class ByHand:
             *self._worker.loops,
             *self._worker.look_loops,
             UpkeepLoop(upkeep, stop=stop),
+            SecondLookLoop(second_look, stop=stop),
         ]
 
     def steps(self, *, archiving: bool) -> list[Callable[[], None]]:
@@ -143,7 +152,7 @@ class Pipeline:
             started_at=clock.now(),
             warnings=[lambda: [Problem("settings", "a setting", "set it")]],
         )
-        self._worker = ByHand(stages, upkeep, monotonic=clock.monotonic)
+        self._worker = ByHand(stages, upkeep, engine.second_look, monotonic=clock.monotonic)
 
     def use_api_key(self) -> None:
         """The next process has an API Key, and no pair of keys."""
@@ -217,11 +226,16 @@ class Pipeline:
         status = self.engine.ledger.views.status()
         missed = sum(status.missed_callbacks.values())
         waiting = self._errands or status.holds or self._count("SELECT count(*) FROM folder_work")
+        waiting = waiting or self._count("SELECT count(*) FROM missing_objects WHERE state = 'doubted'")
         return not waiting and (self.states(), missed) == (self.expected, self.missed)
 
     def _count(self, query: str) -> int:
+        return int(self.rows(query)[0][0])
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Straight from the file."""
         with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as connection:
-            return int(connection.execute(query).fetchone()[0])
+            return connection.execute(query).fetchall()
 
     def states(self) -> dict[str, State | None]:
         """Where every id is that somebody expects somewhere."""
@@ -248,4 +262,5 @@ class Pipeline:
         assert status.holds == ()
         assert self._count("SELECT count(*) FROM tasks WHERE lease_token IS NOT NULL") == 0
         assert self._count("SELECT count(*) FROM folder_work") == 0
+        assert self._count("SELECT count(*) FROM missing_objects") == 0
         self.engine.assert_clean()

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 
-from archiver.store import Put, S3Store, StoredObject, Upload
+from archiver.store import ListedPage, Put, S3Store, StoredObject, Upload
 from tests.harness.fake_store import FakeStore
 
 
@@ -21,6 +21,10 @@ class RealBucket(FakeStore):
         content = self._store.read(key, bytes_max=1024 * 1024)
         assert hashlib.sha256(content).digest() == hashlib.sha256(super().content(key)).digest()
         return content
+
+    def vanish(self, key: str) -> None:
+        super().vanish(key)
+        self._store._client.delete_object(Bucket=self._store._bucket, Key=key)  # noqa: SLF001 -- the product never deletes
 
     def put(self, upload: Upload, *, look_first: bool) -> Put:
         apply, error = self.hook("put", upload.key)
@@ -46,6 +50,10 @@ class RealBucket(FakeStore):
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
         return self._store.walk(prefix)
+
+    def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
+        self.ask("list_after", prefix)
+        return self._store.list_after(prefix, after=after, keys_max=keys_max)
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         self.ask("read", key)

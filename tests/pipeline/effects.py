@@ -134,7 +134,7 @@ READS = frozenset(
         "ledger.sweeps": "memory",
         "ledger.availability": "unavailable",
         "client": "query list_page collection",
-        "store": "check head list read",
+        "store": "check head list list_after read",
     }.items()
     for name in names.split()
 )

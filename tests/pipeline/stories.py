@@ -11,6 +11,7 @@ from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopp
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.engine import ACCOUNT, FAMILY, Died
+from tests.harness.fake_store import FakeObject
 from tests.harness.pipeline import Pipeline
 from tests.pipeline.effects import READS, Mishap, failure_of
 from tests.simulator import KlingSimulator, faults
@@ -211,6 +212,30 @@ def a_file_that_is_gone(pipeline: Pipeline) -> None:
     pipeline.tell(task_id)
 
 
+def an_object_that_seems_missing(pipeline: Pipeline) -> None:
+    """A listing lacks it, and HEAD: the store had a bad moment. The hours in between are written down at once."""
+    task_id = pipeline.task(listed=False)
+    pipeline.tell(task_id)
+    store = pipeline.engine.store
+
+    def let_it_seem_missing(_ledger: Ledger) -> None:
+        if pipeline.states()[task_id] is not State.ARCHIVED:
+            raise LedgerUnavailable("it is not in the bucket yet")
+        key = pipeline.engine.folder(task_id) + "0.png"
+        found = store.objects.pop(key, None)
+        pipeline.write("UPDATE second_looks SET due_at = 0")
+        if found is not None:
+            hidden[key] = found
+        doubts = pipeline.rows("SELECT state FROM missing_objects")
+        if not doubts:
+            raise LedgerUnavailable("nobody has looked yet")
+        store.objects |= hidden
+        pipeline.write("UPDATE missing_objects SET due_at = 0")
+
+    hidden: dict[str, FakeObject] = {}
+    pipeline.errand(let_it_seem_missing)
+
+
 STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.folder_work.amended": a_file_named_later,
     "ledger.folder_work.assets": a_file_named_later,
@@ -219,6 +244,11 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.folder_work.retry": a_store_out_at_an_amendment,
     "ledger.folder_work.hold": a_bucket_gone_at_an_amendment,
     "ledger.folder_work.finish": a_file_that_is_gone,
+    "ledger.second_looks.claim": an_object_that_seems_missing,
+    "ledger.second_looks.finish": an_object_that_seems_missing,
+    "ledger.missing_objects.claim": an_object_that_seems_missing,
+    "ledger.missing_objects.settle": an_object_that_seems_missing,
+    "store.list_after": an_object_that_seems_missing,
     "ledger.registrations.register": a_registration,
     "ledger.outcomes.retry": cdn_fails_once,
     "ledger.outcomes.hold": bucket_is_missing,

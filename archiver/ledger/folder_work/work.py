@@ -26,6 +26,7 @@ from archiver.ledger.claims.probes import WHOLE_HOLD, begin_probe
 from archiver.ledger.databases.dialect import is_one_of, locking, skipping_locked
 from archiver.ledger.holds import HoldOutcome, is_own_failure, next_probe_at, set_hold
 from archiver.ledger.part import Part, retried
+from archiver.ledger.second_looks.queueing import LOOK_AFTER_MS, queue_look
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import slim_assets
 from archiver.ledger.tables.history import add_line, trim
@@ -133,6 +134,7 @@ class FolderWork(Part):
             now = self._now()
             row_id = _task_of(connection, lease)
             _save_keys(connection, row_id, keys, now=now)
+            queue_look(connection, row_id, account=lease.account, due_at=now + LOOK_AFTER_MS)
             save_stored(connection, row_id, stored)
             query = sa.select(schema.assets.c.stem).where(schema.assets.c.task == row_id)
             named = {asset.stem for asset in stored}

@@ -34,6 +34,7 @@ from archiver.ledger.outcomes.failed import (
 from archiver.ledger.outcomes.fencing import NOT_WANTED, RELEASED, write
 from archiver.ledger.outcomes.not_found import GRACE_MS, UNCERTAIN_GRACE_MS, still_unknown
 from archiver.ledger.part import Part, retried
+from archiver.ledger.second_looks.queueing import LOOK_AFTER_MS, queue_look
 from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
 from archiver.ledger.tables.history import add_line, trim
@@ -267,5 +268,6 @@ class Outcomes(Part):
             drop_incomplete(connection, lease.row_id)
             add_line(connection, lease.row_id, at=now, event="task.archived", detail=manifest_key)
             save_amendment_keys(connection, lease.row_id, amendment_keys, now=now)
+            queue_look(connection, lease.row_id, account=lease.account, due_at=now + LOOK_AFTER_MS)
             if is_whole:
                 slim_assets(connection, [lease.row_id])

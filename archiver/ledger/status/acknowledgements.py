@@ -1,4 +1,5 @@
-"""What an operator has seen: a lost or buried task that is acknowledged is no problem any more. It stays as it is."""
+"""What an operator has seen: a lost or buried task that is acknowledged is no problem any more, nor is one with objects
+that are missing in the bucket. It stays as it is."""
 
 import enum
 from collections.abc import Collection
@@ -6,6 +7,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from archiver.ledger.part import Part, retried
+from archiver.ledger.second_looks import MissingState
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import find
@@ -20,12 +22,12 @@ class Acknowledged(enum.Enum):
     DONE = enum.auto()
     ALREADY = enum.auto()
     NO_PROBLEM = enum.auto()
-    """It is neither lost nor buried."""
+    """It is neither lost nor buried, and no object of it is missing."""
     UNKNOWN = enum.auto()
 
 
 class Acknowledgements(Part):
-    """Ends the problems of lost and buried tasks."""
+    """Ends the problems of lost and buried tasks, and of missing objects."""
 
     @retried
     def acknowledge(self, task_ids: Collection[str], *, account: str) -> dict[str, Acknowledged]:
@@ -54,7 +56,19 @@ class Acknowledgements(Part):
             return Acknowledged.UNKNOWN
         if row["unseen_since"] is not None and self._mark(connection, row["id"]):
             return Acknowledged.DONE
-        return Acknowledged.ALREADY if row["state"] in _SET_ASIDE else Acknowledged.NO_PROBLEM
+        if self._acknowledge_missing(connection, row["id"]):
+            return Acknowledged.DONE
+        is_known = row["state"] in _SET_ASIDE or _has_missing(connection, row["id"])
+        return Acknowledged.ALREADY if is_known else Acknowledged.NO_PROBLEM
+
+    def _acknowledge_missing(self, connection: sa.Connection, row_id: int) -> bool:
+        table = schema.missing_objects
+        unseen = (table.c.task == row_id, table.c.problem_since.is_not(None))
+        if not connection.execute(sa.update(table).where(*unseen).values(problem_since=None)).rowcount:
+            return False
+        add_line(connection, row_id, at=self._now(), event="task.acknowledged", detail="missing objects")
+        trim(connection, row_id)
+        return True
 
     def _mark(self, connection: sa.Connection, row_id: int) -> bool:
         """False where another process has moved the task since."""
@@ -65,6 +79,14 @@ class Acknowledgements(Part):
         add_line(connection, row_id, at=self._now(), event="task.acknowledged", detail="")
         trim(connection, row_id)
         return True
+
+
+def _has_missing(connection: sa.Connection, row_id: int) -> bool:
+    table = schema.missing_objects
+    missing = sa.select(table.c.id).where(
+        table.c.task == row_id, table.c.state.in_([MissingState.WANTED, MissingState.UNRECOVERABLE])
+    )
+    return connection.execute(missing.limit(1)).first() is not None
 
 
 _SET_ASIDE = (State.LOST, State.BURIED)

@@ -1,7 +1,7 @@
 """Reads `StatusView`. It costs the same on ten tasks and on ten million: each query takes a few steps along an index,
 and of what may be many, `TASKS_MAX` at most are looked at."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,6 +46,7 @@ def read_status(database: Database, connection: sa.Connection, *, now: int) -> S
         lost=tuple(_unseen(connection, accounts, (State.LOST,), since=now - LOST_MS)),
         buried=tuple(_unseen(connection, accounts, (State.BURIED, State.SUCCEEDED))),
         amendments=tuple(_amendments(connection)),
+        missing_objects=tuple(_missing_objects(connection, accounts, now=now)),
         last_callback_at=named_value(connection, LAST_CALLBACK_AT),
         sweeps=_sweeps(connection),
         unavailable=unavailable_lists(connection),
@@ -132,7 +133,29 @@ def _amendments(connection: sa.Connection) -> Iterator[TasksInTime]:
     return _grouped(accounts)
 
 
-def _grouped(accounts: Mapping[str, list[Mapping[Any, Any]]]) -> Iterator[TasksInTime]:
+def _missing_objects(
+    connection: sa.Connection, accounts: Iterable[str], *, now: int
+) -> Iterator[TasksInTime]:
+    missing = schema.missing_objects.c
+    query = (
+        sa.select(_TASKS.task_id, sa.func.min(missing.problem_since).label("since"))
+        .join(schema.tasks, _TASKS.id == missing.task)
+        .group_by(_TASKS.task_id)
+        .order_by(sa.func.min(missing.problem_since), _TASKS.task_id)
+    )
+    for account in accounts:
+        # By the first objects, whose index has an order: all of them may be a whole bucket.
+        first = (
+            sa.select(missing.id)
+            .where(missing.account == account, missing.problem_since <= now)
+            .order_by(missing.problem_since)
+            .limit(TASKS_MAX)
+        )
+        of_account = query.where(missing.id.in_(first))
+        yield from _grouped({account: list(connection.execute(of_account).mappings())})
+
+
+def _grouped(accounts: Mapping[str, Sequence[Mapping[Any, Any]]]) -> Iterator[TasksInTime]:
     for account, rows in accounts.items():
         if rows:
             since = min(row["since"] for row in rows)

@@ -62,6 +62,8 @@ class StatusView:
     """Of each account: those that nobody has acknowledged."""
     amendments: tuple[TasksInTime, ...]
     """Of each account: archived tasks with files named later that are not in the bucket yet."""
+    missing_objects: tuple[TasksInTime, ...]
+    """Of each account: archived tasks with objects that are gone from the bucket, and that nobody has acknowledged."""
     last_callback_at: int | None
     sweeps: tuple[SweepView, ...]
     unavailable: frozenset[tuple[str, str]]

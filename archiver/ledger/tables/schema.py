@@ -91,6 +91,7 @@ tasks = sa.Table(
     sa.Column("succeeded_at", sa.BigInteger, comment="when the API first said that it succeeded"),
     sa.Column("unseen_since", sa.BigInteger, comment="since when it is lost or buried; NULL: acknowledged"),
     sa.Column("set_aside_for", sa.Text, comment="the reason of its last burial"),
+    sa.Column("seen_again_at", sa.BigInteger, comment="when all of its objects were last seen in the bucket"),
     sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
     # A CHECK that is NULL has passed, hence the coalesce wherever NULL would be wrong.
     sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),
@@ -276,6 +277,48 @@ amendments = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("amended_at", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("task", "number", name="amendments_identity"),
+)
+
+second_looks = sa.Table(
+    "second_looks",
+    metadata,
+    sa.Column("id", ROW_ID, primary_key=True),
+    sa.Column("task", ROW_ID, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False, unique=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+)
+sa.Index("second_looks_by_due", second_looks.c.account, second_looks.c.due_at)
+
+missing_objects = sa.Table(
+    "missing_objects",
+    metadata,
+    sa.Column("id", ROW_ID, primary_key=True),
+    sa.Column("task", ROW_ID, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, comment="of MissingState"),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, comment="of its second HEAD"),
+    sa.Column("restored_at", sa.BigInteger, comment="when it was put back: that is done once"),
+    sa.Column("reason", sa.Text, comment="why it cannot be had again"),
+    sa.Column(
+        "problem_since",
+        sa.BigInteger,
+        comment="from when on it is a problem; NULL: it is none, or acknowledged",
+    ),
+    sa.UniqueConstraint("task", "key", name="missing_objects_identity"),
+)
+_partial(
+    "missing_objects_doubted",
+    missing_objects.c.account,
+    missing_objects.c.due_at,
+    where=missing_objects.c.state == sa.literal_column("'doubted'"),
+)
+_partial(
+    "missing_objects_unsettled",
+    missing_objects.c.account,
+    missing_objects.c.problem_since,
+    where=missing_objects.c.problem_since.is_not(None),
 )
 
 history = sa.Table(

@@ -15,13 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from archiver.failures import LedgerUnavailable
+from archiver.ledger import DoubtedObject
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, Stage, State
 from tests.harness.histories import History
-from tests.harness.ledgers import ACCOUNT, FAMILY, RAND, START, Desk, Place, answer
+from tests.harness.ledgers import ACCOUNT, FAMILY, HOUR, RAND, START, Desk, Place, answer
 
 SINGLE_WRITER: dict[str, str] = {
     r"INSERT INTO (history|task_counts) ": "only ever adds rows: nothing to be relied on",
@@ -34,9 +35,20 @@ SINGLE_WRITER: dict[str, str] = {
     ),
     r"UPDATE tasks SET claim_group=": "computed from the row as it is at the moment of the write",
     r"UPDATE tasks SET swept_finished_at=\? ": "what is counted twice or not at all is one missed callback",
-    r"UPDATE (tasks|task_counts|sweeps) SET account=": "a command that runs while no daemon does",
+    r"UPDATE (tasks|task_counts|sweeps|second_looks|missing_objects) SET account=": (
+        "a command that runs while no daemon does"
+    ),
     r"UPDATE (holds|sweeps|daemons|facts) SET ": "rows that are set to a value whatever they were before",
     r"UPDATE folder_work SET .* WHERE folder_work.task = ": "set to these values whatever they were before",
+    r"UPDATE second_looks SET due_at=\? WHERE second_looks.task = ": (
+        "put off until later, whatever it was before; or claimed, and still the row that was claimed"
+    ),
+    r"UPDATE second_looks SET due_at=\? WHERE second_looks.id (IN \(|= ANY \(ARRAY\()SELECT": (
+        "a claim: SQLite has one writer, and PostgreSQL has locked the rows of its subquery"
+    ),
+    r"UPDATE missing_objects SET due_at=\? WHERE missing_objects.id (IN \(|= ANY \(ARRAY\()SELECT": "the same",
+    r"(UPDATE|DELETE FROM) missing_objects .*missing_objects.state = ": "names the state that it relies on",
+    r"DELETE FROM second_looks WHERE .*second_looks.due_at = ": "names the claim that it ends",
     r"DELETE FROM (askers|duties|folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
         "to delete what is gone already does no harm"
     ),
@@ -80,10 +92,23 @@ def writes(work: Callable[[], object]) -> set[str]:
     return found
 
 
+def see_everything_again(desk: Desk) -> None:
+    """Of three objects that a listing lacks, one is there, one is missing, and one is another."""
+    looks, missing = desk.ledger.second_looks, desk.ledger.missing_objects
+    desk.clock.advance(HOUR)
+    folders = looks.claim(account=ACCOUNT)
+    doubted = [DoubtedObject(folder.row_id, min(folder.sizes)) for folder in folders[:3]]
+    looks.finish(folders[:4], unseen=folders[4:], doubted=doubted)
+    desk.clock.advance(HOUR)
+    first, second, third = missing.claim(account=ACCOUNT)
+    missing.settle(found=[first], missing=[second], changed=[third])
+
+
 def a_life_of_a_ledger(desk: Desk) -> None:
     history = History(desk, 5)
     for _ in range(600):
         history.go()
+    see_everything_again(desk)
     desk.ledger.deadlines.fold_counts()
     desk.ledger.deadlines.count_missed(patience_ms=0)
     token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies
 
 from archiver.failures import ApiForbidden, BucketMissing, HostDown, LeaseLost
+from archiver.ledger import Doubt, DoubtedObject
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, Lease, Stage
 from tests.harness.histories import History
@@ -123,6 +124,23 @@ class FullHistory(History):
             return self.ledger.folder_work.hold(work.lease, BucketMissing("x"))
         return (work.kind, work.lease.task_id, work.reasons)
 
+    def see_again(self) -> object:
+        claimed = self.ledger.second_looks.claim(account=ACCOUNT)
+        folders = sorted(claimed, key=lambda folder: folder.task_id)
+        seen = [folder for folder in folders if self.random.random() < 0.7]
+        keys = [(folder.row_id, key) for folder in seen for key in sorted(folder.sizes)]
+        doubted = [DoubtedObject(*each) for each in keys if self.random.random() < 0.5]
+        unseen = [folder for folder in folders if folder not in seen]
+        self.ledger.second_looks.finish(seen, unseen=unseen, doubted=doubted)
+        doubts = sorted(self.ledger.missing_objects.claim(account=ACCOUNT), key=lambda doubt: doubt.task_id)
+        kinds: list[list[Doubt]] = [[], [], []]
+        for doubt in doubts:
+            self.random.choice(kinds).append(doubt)
+        found, missing, changed = kinds
+        settled = self.ledger.missing_objects.settle(found=found, missing=missing, changed=changed)
+        asked = [(doubt.task_id, doubt.key, doubt.bytes) for doubt in doubts]
+        return [folder.sizes for folder in folders], asked, sorted(settled, key=repr)
+
     def of_lists(self) -> object:
         pending = self.ledger.claims.pending(account=ACCOUNT, rows_max=100)
         marked = self.ledger.claims.query_individually(
@@ -174,6 +192,7 @@ CALLS = (
     "lift",
     "sweep",
     "folder",
+    "see_again",
     "of_lists",
     "life",
     "retry",
