@@ -105,7 +105,7 @@ def _configure_log(settings: Settings) -> None:
 
 
 def _run(settings: Settings, role: ProcessRole) -> int:
-    ledger = Ledger.open(settings.ledger_url, daemon=True)
+    ledger = Ledger.open(settings.ledger_url, daemon=True, direct_url=settings.ledger_listen_url)
     try:
         require_account(ledger, settings)
         if role.works:

@@ -95,12 +95,14 @@ class Ledger:
         *,
         daemon: bool,
         create: bool | None = None,
+        direct_url: str | None = None,
         busy_seconds: float = BUSY_SECONDS,
         unconfirmed_max: int = UNCONFIRMED_MAX,
         log_bytes_max: int = LOG_BYTES_MAX,
         now: Callable[[], int] | None = None,
     ) -> Self:
         """Open the ledger at `url` (`sqlite:///…`); with `create` (by default: as `daemon`), create and migrate it.
+        `direct_url` leads to the same PostgreSQL server past any pooler, for what a migration builds beside writers.
 
         On SQLite a daemon locks it against other daemons and frees the leases of dead ones. `now` is the database's
         clock unless a test gives another. Raises LedgerUnusable with a sentence for the operator (without `create` also
@@ -108,19 +110,23 @@ class Ledger:
         """
         create = daemon if create is None else create
         database = open_database(
-            url, daemon=daemon, create=create, busy_seconds=busy_seconds, log_bytes_max=log_bytes_max
+            url,
+            daemon=daemon,
+            create=create,
+            direct_url=direct_url,
+            busy_seconds=busy_seconds,
+            log_bytes_max=log_bytes_max,
         )
         now = now or database.now
         try:
-            if not create:
+            if create:
+                upgrade.migrate(database)
+            else:
                 with database.read() as connection:
                     upgrade.require_current(connection, name=database.name)
-            if create or daemon:
+            if daemon:
                 with database.write() as connection:
-                    if create:
-                        upgrade.migrate(connection, name=database.name)
-                    if daemon:
-                        begin_daemon(database, connection, now=now())
+                    begin_daemon(database, connection, now=now())
         except BaseException:
             database.close()
             raise

@@ -29,7 +29,9 @@ class BlankDatabase:
 
     def empty(self) -> None:
         """Delete all rows and count ids from 1: 0.5 ms, where TRUNCATE takes 20 and a database of its own 30."""
-        tables = list(reversed(schema.metadata.sorted_tables))
+        tables = [
+            table for table in reversed(schema.metadata.sorted_tables) if table is not schema.schema_uses
+        ]
         statements = [f"DELETE FROM {table.name}" for table in tables]  # noqa: S608 -- our tables
         statements += [
             f"SELECT setval('{table.name}_id_seq', 1, false)"

@@ -58,10 +58,16 @@ def upsert_unless_locked(
         connection.execute(insert_missing(connection, table), values)
 
 
-def take_turns(connection: sa.Connection) -> None:
-    """Wait until no other process is in a transaction that has called this. On SQLite there is one writer anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TURN)))
+def try_to_take_turn(connection: sa.Connection) -> bool:
+    """Whether no other process is in a transaction that has had its turn: until its end, this one has it. SQLite has
+    one writer anyway. Whoever waits must not do so in a transaction: whose turn it is may wait for its end.
+    """
+    if connection.dialect.name != "postgresql":
+        return True
+    # What comes now may take long, and rest while another connection works.
+    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(sa.select(sa.func.set_config(limit, "0", True)))
+    return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_TURN))).scalar_one())
 
 
 def locking(connection: sa.Connection, query: sa.Select[*_Columns], table: sa.Table) -> sa.Select[*_Columns]:

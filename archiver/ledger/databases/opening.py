@@ -13,14 +13,20 @@ from archiver.ledger.databases.sqlite import SqliteDatabase
 
 
 def open_database(
-    url: str, *, daemon: bool, create: bool, busy_seconds: float, log_bytes_max: int
+    url: str,
+    *,
+    daemon: bool,
+    create: bool,
+    busy_seconds: float,
+    log_bytes_max: int,
+    direct_url: str | None = None,
 ) -> Database:
     """Open the ledger at `url` (`sqlite:///…`, `postgresql://…`), whatever its schema.
 
     Raises LedgerUnusable, LedgerUnavailable.
     """
     if is_postgres(url):
-        database = PostgresDatabase(url, busy_seconds=busy_seconds)
+        database = PostgresDatabase(url, busy_seconds=busy_seconds, direct_url=direct_url)
         try:
             database.require_fit(create=create)
         except BaseException:

@@ -91,12 +91,22 @@ _INSERT_NEW_IDS = (
     .on_conflict_do_nothing()
 )
 
+_UNFINISHED_INDEXES = sa.text(
+    "SELECT built.relname FROM pg_index JOIN pg_class AS built ON built.oid = pg_index.indexrelid"
+    " JOIN pg_class AS owner ON owner.oid = pg_index.indrelid WHERE NOT pg_index.indisvalid"
+    " AND owner.relnamespace = current_schema()::regnamespace AND owner.relname = ANY (:tables)"
+)
+
 
 class PostgresDatabase:
     """A pool of connections to one PostgreSQL database."""
 
-    def __init__(self, url: str, *, busy_seconds: float = _LOCK_SECONDS) -> None:
+    def __init__(
+        self, url: str, *, busy_seconds: float = _LOCK_SECONDS, direct_url: str | None = None
+    ) -> None:
+        """`direct_url` leads to the same database past any pooler."""
         location = location_of(url)
+        self._direct = location_of(direct_url) if direct_url else location
         self.name = location.name
         engine = sa.create_engine(
             location.url,
@@ -136,6 +146,18 @@ class PostgresDatabase:
     def now(self) -> int:
         """Unix ms by the server's clock."""
         return self._clock.now()
+
+    @contextlib.contextmanager
+    def direct(self) -> Iterator[sa.Connection]:
+        """A connection of its own, past any pooler, on which each statement commits by itself."""
+        engine = sa.create_engine(
+            self._direct.url,
+            poolclass=sa.NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"connect_timeout": CONNECT_SECONDS, **self._direct.options},
+        )
+        with self._translated(), engine.connect() as connection:
+            yield connection
 
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
         """Other daemons may be at work: nothing is freed."""
@@ -177,6 +199,19 @@ class PostgresDatabase:
             if state.startswith(_OURS) and state not in _NOT_OURS:
                 raise
             raise LedgerUnavailable(f"the ledger {self.name} cannot be used: {error.orig}") from error
+
+
+def drop_snapshot(connection: sa.Connection) -> None:
+    """A building of indexes waits for every older snapshot. The last SELECT keeps its own until the next statement, if
+    the driver has prepared it; this one takes none."""
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
+def drop_unfinished_indexes(direct: sa.Connection) -> None:
+    """Those that a process was building beside writers when it died: they are no use, and in the way."""
+    found = direct.execute(_UNFINISHED_INDEXES, {"tables": list(schema.metadata.tables)}).scalars()
+    for name in list(found):
+        direct.exec_driver_sql(f'DROP INDEX CONCURRENTLY IF EXISTS "{name}"')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

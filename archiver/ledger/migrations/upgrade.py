@@ -1,85 +1,137 @@
 """Brings a ledger to this version's schema (Alembic), or says in a sentence why it cannot be done.
 
-Only a daemon migrates, at its start and within one transaction: a crash in the middle leaves the old schema. A command
-may be newer than the daemon beside it, which would then write to a schema that it does not know.
+1. Only a daemon migrates, at its start, and `move-ledger`. A command may be newer than the daemon beside it, which
+   would then write to a schema that it does not know.
+2. Of several daemons that start at once, one migrates. The others wait for it without holding any lock that it needs.
+3. A step is one transaction: a crash in the middle leaves the schema from before. On SQLite there is one step. On
+   PostgreSQL, a revision that builds indexes beside writers is a step of its own; a crash there leaves an index that
+   is not valid, which the next start drops first.
+4. The ledger says which programs may use it (`schema_uses`): those that know the revision `oldest`. So a program goes
+   on beside a newer one, and starts again, where the newer revisions allow that.
 """
 
-import functools
-import pathlib
+import time
+from collections.abc import Callable
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
-from archiver.ledger.databases.dialect import take_turns
+from archiver.ledger.databases.dialect import try_to_take_turn
 from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.file import APPLICATION_ID, missing
-from archiver.ledger.tables.schema import metadata
+from archiver.ledger.databases.postgres import PostgresDatabase, drop_snapshot, drop_unfinished_indexes
+from archiver.ledger.databases.protocol import Database
+from archiver.ledger.migrations import revisions
+from archiver.ledger.tables import schema
 
-_FOLDER = pathlib.Path(__file__).parent
+_WAIT_SECONDS = 0.2
+"""Between two looks at whether another process has migrated the ledger."""
 
 
-def migrate(connection: sa.Connection, *, name: str) -> str | None:
-    """Upgrade to the newest revision; the revision it came from, or None where nothing had to be done.
+def migrate(database: Database, *, wait: Callable[[float], object] = time.sleep) -> None:
+    """Bring the ledger to this version's schema, or wait until another process has.
 
-    Raises LedgerUnusable for a ledger that a newer version has written; whose it is, `open_file` has looked at.
+    Raises LedgerUnusable for a ledger that only newer versions may use; whose file it is, `open_file` has looked at.
     """
-    scripts = _scripts()
-    take_turns(connection)
-    current = _current(connection)
-    if current == scripts.get_current_head():
-        return None
-    _refuse_newer(current, scripts, name=name)
-    config = alembic_config()
-    config.attributes["connection"] = connection
-    if current is None and connection.dialect.name == "postgresql":
-        metadata.create_all(connection)
-        command.stamp(config, "head")
+    with database.read() as connection:
+        if not _is_behind(connection, name=database.name):
+            return
+    while True:
+        with database.write() as connection:
+            if not _is_behind(connection, name=database.name):
+                return
+            has_turn = try_to_take_turn(connection)
+            # Another process may have ended its turn between the two.
+            if has_turn and _is_behind(connection, name=database.name):
+                _take_step(database, connection)
+        if not has_turn:
+            wait(_WAIT_SECONDS)
+
+
+def create(connection: sa.Connection) -> None:
+    """Make the newest schema where no table of the ledger is."""
+    if connection.dialect.name == "postgresql":
+        schema.metadata.create_all(connection)
+        revisions.stamp(connection, revisions.newest())
     else:
-        command.upgrade(config, "head")
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
-    return current or "nothing"
+        revisions.run(connection, revisions.newest())
+    _say_whose(connection)
 
 
 def require_current(connection: sa.Connection, *, name: str) -> None:
-    """Change nothing. Raises LedgerUnusable unless the ledger has exactly this version's schema, LedgerMissing if it
-    has none: a daemon has made the file and not got further.
+    """Change nothing. Raises LedgerUnusable unless this version may use the ledger as it is, LedgerMissing if it has no
+    tables: a daemon has made the file and not got further.
     """
-    scripts = _scripts()
-    current = _current(connection)
-    if current == scripts.get_current_head():
+    if not _is_behind(connection, name=name):
         return
+    current = _current(connection)
     if current is None:
         raise LedgerMissing(missing(name))
-    _refuse_newer(current, scripts, name=name)
     raise LedgerUnusable(
         f"the ledger {name} was written by an older version (schema {current}) and was left as it is: start this "
         "version's kling-receiver, which migrates it, or use the kling-archiver of the version that runs"
     )
 
 
-def alembic_config() -> Config:
-    """Of the revisions; it wants a connection in its attributes."""
-    config = Config()
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
-    return config
+def is_newer(connection: sa.Connection) -> bool:
+    """Whether a newer version has written the ledger. This version may use it all the same, or not."""
+    current = _current(connection)
+    return current is not None and not revisions.is_known(current)
 
 
-@functools.cache
-def _scripts() -> ScriptDirectory:
-    """Read once a process: Alembic imports every revision to find the newest."""
-    return ScriptDirectory.from_config(alembic_config())
+def _is_behind(connection: sa.Connection, *, name: str) -> bool:
+    """Whether the ledger lacks revisions of this version, or all. Raises LedgerUnusable where this version may not use
+    it."""
+    current = _current(connection)
+    if current is None or revisions.is_known(current):
+        return current != revisions.newest()
+    oldest = _oldest_user(connection, current)
+    if oldest is None or not revisions.is_known(oldest):
+        raise LedgerUnusable(
+            f"the ledger {name} was written by a newer version (schema {current}): run that version, or a newer one"
+        )
+    return False
+
+
+def _take_step(database: Database, connection: sa.Connection) -> None:
+    current = _current(connection)
+    if not isinstance(database, PostgresDatabase):
+        revisions.run(connection, revisions.newest())
+    elif current is None:
+        create(connection)
+        return
+    elif revisions.is_concurrent(following := revisions.following(current)):
+        # The transaction of `connection` keeps the turn.
+        drop_snapshot(connection)
+        with database.direct() as direct:
+            drop_unfinished_indexes(direct)
+            revisions.run(direct, following)
+            _say_whose(direct)
+        return
+    else:
+        revisions.run(connection, revisions.last_before_concurrent(following))
+    _say_whose(connection)
 
 
 def _current(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _refuse_newer(current: str | None, scripts: ScriptDirectory, *, name: str) -> None:
-    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        raise LedgerUnusable(
-            f"the ledger {name} was written by a newer version (schema {current}): run that version, or a newer one"
-        )
+def _say_whose(connection: sa.Connection) -> None:
+    """Mark the file as ours, and note which programs may use the ledger."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
+    current = _current(connection)
+    if current is None or not sa.inspect(connection).has_table(schema.schema_uses.name):
+        return  # on the way through revisions that did not have the table
+    connection.execute(sa.delete(schema.schema_uses))
+    row = {"revision": current, "oldest": revisions.oldest_user(current)}
+    connection.execute(sa.insert(schema.schema_uses), row)
+
+
+def _oldest_user(connection: sa.Connection, revision: str) -> str | None:
+    """What the newer program that wrote this schema has noted for it."""
+    table = schema.schema_uses
+    if not sa.inspect(connection).has_table(table.name):
+        return None
+    return connection.execute(sa.select(table.c.oldest).where(table.c.revision == revision)).scalar()

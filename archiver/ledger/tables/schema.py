@@ -451,3 +451,10 @@ named_values = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
+
+schema_uses = sa.Table(
+    "schema_uses",
+    metadata,
+    sa.Column("revision", sa.Text, primary_key=True),
+    sa.Column("oldest", sa.Text, nullable=False, comment="revision that a program must know at least"),
+)
