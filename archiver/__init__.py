@@ -24,6 +24,7 @@
     redaction     takes secrets out of the log
     phrases       numbers and times as people read them
     loglines      one event of the log as lines for a person
+    lookups       look-ups of names that end after 5 s
     clock         seconds that pass, also while the machine is suspended
     model         what a task is: states, transitions, assets, bucket keys
     version       of this program

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from archiver import lookups
 from archiver.commands.terminal.group import Commands, add_first_lines
 from archiver.version import VERSION
 
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _exit)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under `nohup`
         signal.signal(signal.SIGHUP, _exit)
+    lookups.bound_all()
     _prepare_streams()
     run = typer.main.get_command(app)
     try:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from archiver import log
+from archiver import log, lookups
 from archiver.composition import (
     Engine,
     build_account,
@@ -54,6 +54,7 @@ def run(
     Raises:
         Refused: wrong settings, an unusable ledger, a limit of the system.
     """
+    lookups.bound_all()
     try:
         settings = Settings.load(environment, need=role.need)
         if role is not ProcessRole.WHOLE and not is_postgres(settings.ledger_url):

@@ -5,11 +5,9 @@
 2. Every call on a socket asks the `Allowance` of its fetch (`BoundedStream`).
 """
 
-import _thread
 import ipaddress
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -18,10 +16,7 @@ import httpcore2
 from archiver.fetch.addresses import AddressClass, classify
 from archiver.fetch.pace import Timeout, note_bytes, seconds_of
 from archiver.fetch.urls import PolicyRefusal, RefusalCause
-
-RESOLUTIONS_MAX = 64
-"""Name look-ups under way at once. getaddrinfo has no timeout: while DNS is dead, each leaves a waiting thread."""
-
+from archiver.lookups import Lookups, system_getaddrinfo
 
 Resolver = Callable[[str, int], Sequence[str]]
 """Host and port → addresses as text, most preferred first. May raise OSError, UnicodeError."""
@@ -29,7 +24,7 @@ Resolver = Callable[[str, int], Sequence[str]]
 
 def resolve(host: str, port: int) -> Sequence[str]:
     """The system's resolver. Blocks without a limit."""
-    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    answers = system_getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
@@ -74,7 +69,7 @@ class PinnedBackend(httpcore2.NetworkBackend):
         self._resolver = resolver
         self._private_allowed = private_allowed
         self._sockets = httpcore2.SyncBackend()
-        self._resolutions = threading.BoundedSemaphore(RESOLUTIONS_MAX)
+        self._lookups = Lookups()
 
     def connect_tcp(
         self,
@@ -123,67 +118,9 @@ class PinnedBackend(httpcore2.NetworkBackend):
         return addresses
 
     def _resolve(self, host: str, port: int, timeout: Timeout) -> Sequence[str]:
-        if not self._resolutions.acquire(timeout=seconds_of(timeout)):
-            raise httpcore2.ConnectTimeout("too many name look-ups are waiting for an answer")
-        lookup = _NameLookup(self._resolver, host=host, port=port, on_end=self._resolutions.release)
         try:
-            lookup.start()
-        except RuntimeError as error:
-            self._resolutions.release()
-            raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
-        lookup.wait(seconds_of(timeout))
-        return lookup.addresses()
-
-
-class _NameLookup:
-    """One name look-up, in a thread of its own since getaddrinfo cannot be interrupted. Calls `on_end` once.
-
-    Not a `threading.Thread`: its `start()` waits for the new thread to report. If the thread dies of ENOMEM first,
-    `start()` never returns.
-    """
-
-    def __init__(self, resolver: Resolver, *, host: str, port: int, on_end: Callable[[], None]) -> None:
-        self._resolver = resolver
-        self._host = host
-        self._port = port
-        self._on_end = on_end
-        self._lock = threading.Lock()
-        self._has_begun = False
-        self._has_ended = False
-        self._done = threading.Event()
-        self._addresses: Sequence[str] | None = None
-        self._error: OSError | UnicodeError | None = None
-
-    def start(self) -> None:
-        """Raises RuntimeError if no thread can be had."""
-        _thread.start_new_thread(self._run, ())
-
-    def wait(self, seconds: float | None) -> None:
-        """A thread that has not begun after `seconds` is taken for dead."""
-        if not self._done.wait(seconds) and not self._has_begun:
-            self._end()
-
-    def _end(self) -> None:
-        """Once: a thread may begin after it was taken for dead."""
-        with self._lock:
-            had_ended, self._has_ended = self._has_ended, True
-        if not had_ended:
-            self._on_end()
-
-    def _run(self) -> None:
-        self._has_begun = True
-        try:
-            self._addresses = list(self._resolver(self._host, self._port))
+            return self._lookups.run(lambda: list(self._resolver(host, port)), seconds=seconds_of(timeout))
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout(f"{host} cannot be resolved: {error}") from error
         except (OSError, UnicodeError) as error:
-            self._error = error
-        finally:
-            self._end()
-            self._done.set()
-
-    def addresses(self) -> Sequence[str]:
-        """Raises httpcore2.ConnectError, httpcore2.ConnectTimeout."""
-        if self._error is not None:
-            raise httpcore2.ConnectError(f"{self._host} cannot be resolved: {self._error}") from self._error
-        if self._addresses is None:
-            raise httpcore2.ConnectTimeout(f"resolving {self._host} took too long")
-        return self._addresses
+            raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error

@@ -19,8 +19,9 @@ import pytest
 
 from archiver.engine.pools import PrestartedPool
 from archiver.failures import LedgerUnavailable
-from archiver.fetch.connecting import RESOLUTIONS_MAX, PinnedBackend
+from archiver.fetch.connecting import PinnedBackend
 from archiver.ledger.databases.sqlite import SqliteDatabase
+from archiver.lookups import LOOKUPS_MAX
 from archiver.model import Callback, Status
 from tests.harness.daemons import FAMILY, Daemon, Site, until
 from tests.harness.edge import Edge, legacy_body
@@ -254,7 +255,7 @@ def test_look_ups_whose_threads_never_began_do_not_use_up_the_number_of_look_ups
     backend = PinnedBackend(resolver=lambda _host, _port: ["93.184.216.34"], private_allowed=False)
     with monkeypatch.context() as patched:
         patched.setattr("_thread.start_new_thread", lambda _function, _arguments: 0)
-        for _ in range(RESOLUTIONS_MAX + 1):
+        for _ in range(LOOKUPS_MAX + 1):
             with pytest.raises(Exception, match="took too long"):
                 backend.connect_tcp("cdn.klingai.com", 443, timeout=0.0)
 

@@ -32,7 +32,7 @@ FLOORS = (
     {"kling", "store", "media"},
     {"families", "metrics", "log"},
     {"failures", "redaction", "loglines"},
-    {"clock", "model", "phrases", "version"},
+    {"clock", "lookups", "model", "phrases", "version"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 COMING = {"audit", "forward"}

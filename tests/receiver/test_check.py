@@ -1,10 +1,13 @@
 """`kling-receiver --check`: what the daemon would find at start, and an exit status; nothing is left behind."""
 
 import pathlib
+import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from archiver import lookups
 from receiver.__main__ import main
 from tests.s3_servers import S3Server
 from tests.simulator import KlingSimulator
@@ -89,6 +92,30 @@ def test_an_api_that_tells_no_time_is_a_warning(
     status, lines = checked()
 
     assert (status, verdicts(lines).count("warning")) == (0, 1)
+
+
+def test_name_servers_that_never_answer_do_not_keep_a_check(
+    checked: Callable[..., tuple[int, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up = threading.Event()
+
+    def never(*_arguments: object, **_named: object) -> None:
+        given_up.wait(20)
+        raise socket.gaierror(socket.EAI_AGAIN, "given up at last")
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    monkeypatch.setattr(lookups, "system_getaddrinfo", never)
+    monkeypatch.setattr(lookups, "LOOKUP_SECONDS", 0.05)
+    status, lines = checked(
+        KLING_BASE_URL="https://api.example.com", KLING_S3_ENDPOINT_URL="https://store.example.com"
+    )
+    given_up.set()
+
+    failed = [line for line in lines if line.startswith("failed")]
+    assert (status, len(failed)) == (1, 2)
+    assert "no name server answered within 0.05 s" in failed[0]
+    assert "cannot be reached" in failed[0]
+    assert "https://store.example.com" in failed[1]
 
 
 def test_wrong_settings_end_a_check_with_2(checked: Callable[..., tuple[int, list[str]]]) -> None:

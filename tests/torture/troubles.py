@@ -9,6 +9,7 @@ import functools
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Sequence
 
@@ -140,6 +141,10 @@ def api_gone_later(stage: Stage) -> None:
     stage.later(lambda: failing_api(faults.Raw(502, b"<html>Bad gateway</html>"))(stage))
 
 
+def hanging_api_later(stage: Stage) -> None:
+    stage.later(lambda: failing_api(faults.Hang())(stage))
+
+
 def wrong_keys(stage: Stage) -> None:
     stage.set(KLING_SECRET_KEY="the-secret-key-of-another-region")
 
@@ -170,6 +175,24 @@ def forbidding_cdn(stage: Stage) -> None:
 
 
 # --- the machine, the daemon and its settings -----------------------------------------------------------------
+
+
+def silent_name_servers(network: str) -> Callable[[Stage], None]:
+    """Three in `network` that never answer, and a search list: the system keeps one look-up for a minute."""
+    servers = [f"{network}.{number}" for number in (1, 2, 3)]
+
+    def arrange(stage: Stage) -> None:
+        for server in servers:
+            silent = stage.opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            silent.bind((server, 53))
+        resolv = stage.site.folder / "resolv.conf"
+        lines = [f"nameserver {server}\n" for server in servers]
+        resolv.write_text("".join([*lines, "search a.example.com b.example.com c.example.com\n"]))
+        stage.set(KLING_BASE_URL="https://api.example.com", KLING_S3_ENDPOINT_URL="http://s3.example.com")
+        script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        stage.prefix = ["unshare", "--mount", "sh", "-c", script, str(resolv)]
+
+    return arrange
 
 
 def full_ledger(stage: Stage) -> None:
@@ -241,6 +264,8 @@ TROUBLES: Sequence[Trouble] = (
     Trouble("API: 500 to everything", failing_api(faults.server_error()), Said(HOLD)),
     Trouble("API: HTML to everything", failing_api(faults.Raw(200, b"<html>login</html>")), Said(HOLD)),
     Trouble("API: fails from some moment on", api_gone_later, Said(HOLD)),
+    Trouble("API: accepts, and never answers", failing_api(faults.Hang()), Said(HOLD)),
+    Trouble("API: never answers from some moment on", hanging_api_later, Said(HOLD)),
     Trouble(
         "API: wrong keys, empty account", wrong_keys, Said(HOLD, "api_credentials_refused"), has_task=False
     ),
@@ -250,6 +275,16 @@ TROUBLES: Sequence[Trouble] = (
     Trouble("CDN: 403 to everything", forbidding_cdn, Said(HOLD, "host_refusing")),
     Trouble("machine: the ledger's disk is full", full_ledger, Said("door_closed")),
     Trouble("machine: the spool's disk is full", full_spool, Said(HOLD, "spool_full")),
+    Trouble(
+        "machine: no name server answers, the API",
+        silent_name_servers("127.0.7"),
+        Said(HOLD, "api_unreachable"),
+    ),
+    Trouble(
+        "machine: no name server answers, the store",
+        silent_name_servers("127.0.8"),
+        Said(HOLD, "store_unreachable"),
+    ),
     Trouble("daemon: killed", killed, Said("no_worker"), has_task=False, has_door=False),
     Trouble(
         "daemon: stopped by a signal", stopped, Said("no_worker"), False, False, seconds_max=SILENT_SECONDS
