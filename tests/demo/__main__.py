@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # typed as any TextIO
     terminal = sys.stdout.isatty()
     try:
-        problems = _perform(stop, terminal=terminal, once=options.once or not terminal)
+        once = options.once or not terminal
+        problems = _perform(stop, terminal=terminal, once=once, on_postgres=options.postgres)
     except DemoFailed as error:
         problems = [str(error)]
     for problem in problems:
@@ -36,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-def _perform(stop: StopRequest, *, terminal: bool, once: bool) -> list[str]:
+def _perform(stop: StopRequest, *, terminal: bool, once: bool, on_postgres: bool) -> list[str]:
     with held(Path.cwd()) as folder, View(sys.stdout, live=terminal) as view:
-        with performing(folder, view=view, stop=stop) as performance:
+        with performing(folder, view=view, stop=stop, on_postgres=on_postgres) as performance:
             problems = performance.run(once=once)
         if problems:
             view.print_event("wrong", "the demo found something wrong; see below")
@@ -57,9 +58,14 @@ def _ignore_proxies() -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make demo",
-        usage="make demo [ARGS=--once]",
+        usage='make demo [ARGS="--once --postgres"]',
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--postgres",
+        action="store_true",
+        help="two doors and two workers on a PostgreSQL of the demo's own, one of each killed on the way",
     )
     parser.add_argument("--once", action="store_true", help="end after the check, at a terminal too")
     return parser.parse_args(arguments)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx2
@@ -29,23 +29,26 @@ PrintEvent = Callable[[str, str], None]
 
 
 class Daemon:
-    """One daemon at `url`; `settings` are all the `KLING_…` and `AWS_…` variables it gets."""
+    """One daemon; `settings` are all the `KLING_…` and `AWS_…` variables it gets, `program` a module and arguments."""
 
     def __init__(
         self,
         *,
-        url: str,
         settings: Mapping[str, str],
         working_folder: Path,
         log: Path,
         print_event: PrintEvent,
+        name: str = "the daemon",
+        program: Sequence[str] = ("receiver",),
     ) -> None:
-        self.url = url
+        self.url = url = f"http://127.0.0.1:{settings['KLING_PORT']}"
+        self.log = log
+        self.name = name
+        self._program = program
         self.starts = 0
         self.is_ready = False
         self._environment = _environment(settings)
         self._working_folder = working_folder
-        self._log = log
         self._print_event = print_event
         self._http = httpx2.Client(base_url=url, trust_env=False, timeout=2.0)
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,9 +64,9 @@ class Daemon:
         self.starts += 1
         self.is_ready = False
         self._started_at = time.monotonic()
-        with self._log.open("ab") as output:
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                leashed([sys.executable, "-m", "receiver"]),
+                leashed([sys.executable, "-m", *self._program]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -83,20 +86,24 @@ class Daemon:
         elif not self.is_ready:
             self._look_whether_ready()
 
+    def terminate(self) -> None:
+        """SIGTERM, as a service is stopped. Also before `start`."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> list[str]:
-        """SIGTERM, as a service is stopped; what was wrong about how it ended. Also before `start`."""
+        """Wait for its end after `terminate`; what was wrong about that."""
         self._http.close()
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None:
             return []
-        self._process.send_signal(signal.SIGTERM)
         try:
             status = self._process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            return [f"the daemon did not end within {STOP_SECONDS_MAX} s of SIGTERM and was killed"]
+            return [f"{self.name} did not end within {STOP_SECONDS_MAX} s of SIGTERM and was killed"]
         too_early = status == -signal.SIGTERM and not self.is_ready  # it does not listen to signals yet
-        return [f"the daemon ended by {_ending(status)} on SIGTERM"] if status and not too_early else []
+        return [f"{self.name} ended by {_ending(status)} on SIGTERM"] if status and not too_early else []
 
     def answers(self, path: str, *, token: str = "") -> bool:
         """Whether a GET succeeds."""
@@ -120,7 +127,7 @@ class Daemon:
         }
 
     def log_tail(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
+        lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(
             line if len(line) < 500 else f"{line[:120]} … {line[-360:]}" for line in lines[-TAIL_LINES:]
         )
@@ -128,10 +135,10 @@ class Daemon:
     def _restart(self, status: int) -> None:
         if status >= 0 and not self.is_ready:
             raise DemoFailed(
-                f"the daemon did not start ({_ending(status)}). Its log ends with:\n{self.log_tail()}"
+                f"{self.name} did not start ({_ending(status)}). Its log ends with:\n{self.log_tail()}"
             )
         self._print_event(
-            "restart", f"the daemon (pid {self.pid}) ended by {_ending(status)}: starting it again"
+            "restart", f"{self.name} (pid {self.pid}) ended by {_ending(status)}: starting it again"
         )
         self.start()
 
@@ -139,10 +146,10 @@ class Daemon:
         seconds = time.monotonic() - self._started_at
         if self.answers("/readyz"):
             self.is_ready = True
-            self._print_event("ready", f"the daemon is ready after {seconds:.1f} s; try: kill -9 {self.pid}")
+            self._print_event("ready", f"{self.name} is ready after {seconds:.1f} s; try: kill -9 {self.pid}")
         elif seconds > START_SECONDS_MAX:
             raise DemoFailed(
-                f"the daemon is not ready after {START_SECONDS_MAX} s. Its log ends with:\n{self.log_tail()}"
+                f"{self.name} is not ready after {START_SECONDS_MAX} s. Its log ends with:\n{self.log_tail()}"
             )
 
 

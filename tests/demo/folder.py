@@ -29,10 +29,6 @@ class DemoFolder:
         return self.root / "ledger.db"
 
     @property
-    def daemon_log(self) -> Path:
-        return self.root / "daemon.log"
-
-    @property
     def spool(self) -> Path:
         return self.root / "spool"
 
@@ -40,6 +36,10 @@ class DemoFolder:
     def s3(self) -> Path:
         """The S3 server's own folder; its `data` has a folder for each bucket."""
         return self.root / "s3"
+
+    @property
+    def postgres(self) -> Path:
+        return self.root / "postgres"
 
     @property
     def environment(self) -> Path:

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.demo.arrivals import Arrival, Arrivals, LogTail
+from tests.demo.arrivals import Arrival, Arrivals
 from tests.demo.bucket import BUCKET, BucketServer, serving
 from tests.demo.check import Checker
-from tests.demo.daemon import Daemon
+from tests.demo.fleet import Fleet, postgres
 from tests.demo.folder import DemoFolder
 from tests.demo.stopping import DemoFailed, Interrupted, StopRequest
-from tests.demo.story import EXPAND, FIRST_BATCH, GENERATIONS, CreatedTask, Story, Twist, short
+from tests.demo.story import EXPAND, FIRST_BATCH, GENERATIONS, HISTORY, LIVE, CreatedTask, Story, Twist, short
 from tests.demo.view import Tally, View, count_of, megabytes
 from tests.s3_servers.process import free_port
 from tests.simulator import KlingSimulator, Switches
@@ -46,27 +46,30 @@ class Performance:
     """Everything that runs. Made by `performing`."""
 
     def __init__(
-        self, *, folder: DemoFolder, server: BucketServer, sim: KlingSimulator, view: View, stop: StopRequest
+        self,
+        *,
+        folder: DemoFolder,
+        server: BucketServer,
+        sim: KlingSimulator,
+        view: View,
+        stop: StopRequest,
+        ledger_url: str,
     ) -> None:
         self._folder = folder
         self._server = server
         self._sim = sim
         self._view = view
+        self._ledger_place = _short(folder.ledger) if ledger_url.startswith("sqlite") else ledger_url
         self._stop = stop
         self._token, self._admin_token = secrets.token_hex(16), secrets.token_hex(16)
         url = f"http://127.0.0.1:{free_port()}"
-        settings = self._settings(url)
+        settings = {**self._settings(url), "KLING_LEDGER_URL": ledger_url}
         folder.write_environment(settings)
-        self._daemon = Daemon(
-            url=url,
-            settings=settings,
-            working_folder=folder.root,
-            log=folder.daemon_log,
-            print_event=view.print_event,
-        )
-        self._story = Story(sim, callback_url=f"{url}/callbacks/{self._token}", print_event=view.print_event)
+        make = Fleet.of_one if ledger_url.startswith("sqlite") else Fleet.of_many
+        self._fleet = make(settings, folder=folder, print_event=view.print_event)
+        self._callback_urls = [f"{door.url}/callbacks/{self._token}" for door in self._fleet.doors]
+        self._story = Story(sim, callback_urls=self._callback_urls, print_event=view.print_event)
         self._arrivals = Arrivals(server.bucket_folder)
-        self._log = LogTail(folder.daemon_log)
         self._checker = Checker(server.client, bucket=BUCKET, sim=sim)
         self._checked: set[str] = set()
         self._server_seen_at = self._arrived_at = time.monotonic()
@@ -82,17 +85,17 @@ class Performance:
         except Interrupted:
             self._view.print_event("stopping", self._how_far())
         finally:
-            problems += self._daemon.stop()
+            problems += self._fleet.stop()
         return problems
 
     # --- the acts ---
 
     def _open(self) -> None:
         self._story.create_history()
-        self._daemon.start()
-        while not self._daemon.is_ready:
+        self._fleet.start()
+        while not self._fleet.is_ready:
             self._stop.pause()
-            self._daemon.supervise()
+            self._fleet.supervise()
         self._view.print_line()
         self._view.places(self._places())
         self._view.print_line()
@@ -124,15 +127,26 @@ class Performance:
 
     def _tick(self) -> None:
         self._stop.pause()
-        self._daemon.supervise()
+        self._fleet.supervise()
+        self._kill_some()
         self._story.proceed()
         for arrival in self._arrivals.look([task for task in self._story.created if task.names]):
             self._arrived_at = time.monotonic()
             self._view.print_event("archived", _sentence(arrival))
-        for event in self._log.read():
-            self._relay(event)
+        for log in self._fleet.logs:
+            for event in log.read():
+                self._relay(event)
         self._view.show(self._tally())
         self._demand_progress()
+
+    def _kill_some(self) -> None:
+        """Of many, the last worker and then the last door, each in the midst of it."""
+        if len(self._fleet.all) == 1:
+            return
+        if self._arrivals.arrived:
+            self._fleet.kill_once(self._fleet.workers[-1], self._view.print_event)
+        if len(self._story.created) > len(HISTORY) + len(LIVE) // 2:
+            self._fleet.kill_once(self._fleet.doors[-1], self._view.print_event)
 
     def _relay(self, event: Mapping[str, Any]) -> None:
         name, family = event.get("event"), event.get("family")
@@ -157,7 +171,7 @@ class Performance:
         elif now - self._arrived_at > QUIET_SECONDS_MAX:
             raise DemoFailed(
                 f"nothing was archived for {QUIET_SECONDS_MAX} s, and these tasks are missing: {', '.join(missing)}. "
-                f"The daemon's log ends with:\n{self._daemon.log_tail()}"
+                f"The log of {self._fleet.workers[0].name} ends with:\n{self._fleet.workers[0].log_tail()}"
             )
 
     # --- what is known ---
@@ -170,10 +184,10 @@ class Performance:
         ]
 
     def _is_all_done(self) -> bool:
-        if self._missing() or not self._daemon.is_ready:
+        if self._missing() or not self._fleet.is_ready:
             return False
         failed = sum(task.plan.twist is Twist.FAILED for task in self._story.created)
-        return self._daemon.tasks().get("failed", 0) >= failed
+        return self._fleet.tasks().get("failed", 0) >= failed
 
     def _check(self, task: CreatedTask) -> list[str]:
         self._stop.check()
@@ -190,7 +204,7 @@ class Performance:
             checked=len(self._checked & self._arrivals.arrived.keys()),
             tasks=max(len(tasks), FIRST_BATCH),
             bytes=sum(arrival.bytes for arrival in self._arrivals.arrived.values()),
-            daemon=f"pid {self._daemon.pid}" if self._daemon.is_ready else "starting",
+            daemon=self._fleet.words(),
         )
 
     def _how_far(self) -> str:
@@ -215,27 +229,27 @@ class Performance:
                 ".watermark." in name for task in self._story.created for name in task.names
             ),
             "callbacks answered 200": len(self._sim.deliveries) - undelivered,
-            "callbacks that found the daemon dead": undelivered,
+            "callbacks that found nobody there": undelivered,
             "tasks failed upstream, nothing archived": twists[Twist.FAILED],
             "forged ids, nothing fetched or archived": int(bool(self._story.forged_id)),
-            "starts of the daemon": self._daemon.starts,
+            f"starts of {self._fleet.noun}": self._fleet.starts,
             "complaints of the simulated account": len(self._sim.complaints),
         }
         return [(name, str(count)) for name, count in rows.items()]
 
     def _places(self) -> list[tuple[str, str]]:
-        url, admin = self._daemon.url, self._admin_token
+        url, admin = self._fleet.all[0].url, self._admin_token
         places = [
             ("bucket folder", _short(self._server.bucket_folder)),
             ("S3 server", f"{self._server.endpoint_url}  bucket {BUCKET}"),
-            ("ledger", _short(self._folder.ledger)),
-            ("daemon's log", _short(self._folder.daemon_log)),
-            ("callback URL", f"{url}/callbacks/{self._token}/{GENERATIONS}"),
-            ("health", f"{url}/healthz  {url}/readyz"),
+            ("ledger", self._ledger_place),
+            *((f"log of {daemon.name}", _short(daemon.log)) for daemon in self._fleet.all),
+            *(("callback URL", f"{each}/{GENERATIONS}") for each in self._callback_urls),
+            ("health", "  ".join(f"{daemon.url}/readyz" for daemon in self._fleet.all)),
             ("metrics", f"{url}/metrics"),
             ("Kling API", f"{self._sim.base_url}  (simulated)"),
         ]
-        if self._daemon.answers("/api/tasks", token=admin):
+        if self._fleet.all[0].answers("/api/tasks", token=admin):
             places.append(("operators' API", f'curl -H "Authorization: Bearer {admin}" {url}/api/tasks'))
         command = _short(Path(sys.executable).parent / "kling-archiver")
         places.append(("commands", f". {_short(self._folder.environment)} && {command} status"))
@@ -250,7 +264,6 @@ class Performance:
             "KLING_FAMILIES": f"{GENERATIONS},{EXPAND}",
             "KLING_CALLBACK_TOKEN": self._token,
             "KLING_ADMIN_TOKEN": self._admin_token,
-            "KLING_LEDGER_URL": f"sqlite:///{self._folder.ledger}",
             "KLING_SPOOL_DIR": str(self._folder.spool),
             "KLING_PORT": url.rpartition(":")[2],
             "KLING_PUBLIC_URL": url,
@@ -264,11 +277,18 @@ class Performance:
 
 
 @contextlib.contextmanager
-def performing(folder: DemoFolder, *, view: View, stop: StopRequest) -> Iterator[Performance]:
-    """Start account and S3 server, not yet the daemon. Raises `DemoFailed`."""
+def performing(
+    folder: DemoFolder, *, view: View, stop: StopRequest, on_postgres: bool = False
+) -> Iterator[Performance]:
+    """Start account, S3 server and perhaps PostgreSQL, not yet the daemon. Raises `DemoFailed`."""
     switches = Switches(progress_seconds=PROGRESS_SECONDS)
-    with serving(folder.s3) as server, KlingSimulator(switches=switches) as sim:
-        yield Performance(folder=folder, server=server, sim=sim, view=view, stop=stop)
+    sqlite = contextlib.nullcontext(f"sqlite:///{folder.ledger}")
+    with (
+        serving(folder.s3) as server,
+        postgres(folder.postgres) if on_postgres else sqlite as ledger_url,
+        KlingSimulator(switches=switches) as sim,
+    ):
+        yield Performance(folder=folder, server=server, sim=sim, view=view, stop=stop, ledger_url=ledger_url)
 
 
 def _sentence(arrival: Arrival) -> str:

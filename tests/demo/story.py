@@ -12,7 +12,7 @@ import functools
 import heapq
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.demo.daemon import PrintEvent
 from tests.demo.view import count_of
@@ -108,13 +108,13 @@ def short(family: str) -> str:
 
 
 class Story:
-    """Plays the story on `sim`; callbacks go to `callback_url` plus the family. `created` grows."""
+    """Plays the story on `sim`; callbacks go to `callback_urls` by turns, plus the family. `created` grows."""
 
-    def __init__(self, sim: KlingSimulator, *, callback_url: str, print_event: PrintEvent) -> None:
+    def __init__(self, sim: KlingSimulator, *, callback_urls: Sequence[str], print_event: PrintEvent) -> None:
         self.created: list[CreatedTask] = []
         self.forged_id = ""
         self._sim = sim
-        self._callback_url = callback_url
+        self._callback_urls = itertools.cycle(callback_urls)
         self._print_event = print_event
         self._steps: list[_Step] = []
         self._numbers = itertools.count()
@@ -169,7 +169,7 @@ class Story:
             watermark=plan.watermark,
             size=plan.size,
             created_at=created_at,
-            callback_url=f"{self._callback_url}/{plan.family}" if live else None,
+            callback_url=f"{next(self._callback_urls)}/{plan.family}" if live else None,
             status="submitted" if live else "succeed",
         )
         day = datetime.datetime.fromtimestamp(self._sim.task(task_id).created_at / 1000, tz=datetime.UTC)
@@ -214,7 +214,7 @@ class Story:
             "task_result": {"images": [{"index": 0, "url": url}]},
         }
         with contextlib.suppress(CallbackUndelivered):
-            self._sim.post_callback(f"{self._callback_url}/{GENERATIONS}", body)
+            self._sim.post_callback(f"{next(self._callback_urls)}/{GENERATIONS}", body)
             self._print_event("forged", f"{self.forged_id} an attacker claims that it succeeded")
             return
         self._after(LATER_SECONDS, self._forge)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,10 @@ SECONDS_MAX = 60
 class RunningDemo:
     """A demo whose output is a pipe."""
 
-    def __init__(self, working_folder: Path, *, import_path: str) -> None:
+    def __init__(self, working_folder: Path, *, import_path: str, arguments: Sequence[str] = ()) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            COMMAND,
+            [*COMMAND, *arguments],
             cwd=working_folder,
             env={**os.environ, "PYTHONPATH": import_path, "FORCE_COLOR": "1", "KLING_PORT": "not a port"},
             stdout=subprocess.PIPE,
@@ -60,9 +60,11 @@ class RunningDemo:
 
 
 @contextlib.contextmanager
-def running(working_folder: Path, *, import_path: str = str(ROOT)) -> Iterator[RunningDemo]:
+def running(
+    working_folder: Path, *, import_path: str = str(ROOT), arguments: Sequence[str] = ()
+) -> Iterator[RunningDemo]:
     """A demo that is always killed at the end."""
-    started = RunningDemo(working_folder, import_path=import_path)
+    started = RunningDemo(working_folder, import_path=import_path, arguments=arguments)
     try:
         yield started
     finally:
@@ -121,6 +123,20 @@ def test_a_killed_daemon_is_started_again_and_nothing_is_lost(demo: RunningDemo)
     assert status == 0, demo.text
     assert "all bytes right" in demo.text
     assert summary_count(demo.text, "starts of the daemon") == 2
+
+
+def test_two_doors_and_two_workers_on_postgresql_lose_nothing_though_one_of_each_is_killed(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, arguments=["--postgres"]) as demo:
+        status = demo.end()
+
+    assert status == 0, demo.text
+    assert "all bytes right" in demo.text
+    assert re.findall(r"killed +(\w+ \d) ", demo.text) in (["worker 2", "door 2"], ["door 2", "worker 2"])
+    assert summary_count(demo.text, "tasks archived") == 16
+    assert summary_count(demo.text, "starts of doors and workers") == 6
+    assert summary_count(demo.text, "complaints of the simulated account") == 0
 
 
 def test_stopped_while_the_daemon_starts_it_ends_in_good_order_too(demo: RunningDemo) -> None:

@@ -19,6 +19,7 @@ STYLES = {
     "archived": "green",
     "right": "bold green",
     "wrong": "bold red",
+    "killed": "bold yellow",
     "restart": "bold yellow",
     "ready": "bold",
     "forged": "magenta",

@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 
@@ -72,8 +72,16 @@ def plain_engine(url: str) -> sa.Engine:
 class PostgresServer:
     """One server. Not started by creating it."""
 
-    def __init__(self, folder: pathlib.Path, *, version: int = SUITE_VERSION) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        version: int = SUITE_VERSION,
+        leash: Callable[[list[str]], list[str]] = list,
+    ) -> None:
+        """`leash` makes of a command one that ends with this process."""
         self.folder = folder
+        self._leash = leash
         self.version = version
         self._programs = installed_versions()[version]
         self._names = (f"test{number}" for number in itertools.count())
@@ -100,9 +108,11 @@ class PostgresServer:
             rules.write_text(f"local all {GUARDED} scram-sha-256\n{rules.read_text()}")
         # Left by a kill -9; its number may be another process by now.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
-        command = [*prefix, str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
+        command = [str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
         for name, value in _SETTINGS.items():
             command += ["-c", f"{name}={value}"]
+        # A leash from outside would end where the user namespace begins.
+        command = [*prefix, *self._leash(command)]
         self._process = Process("PostgreSQL", command, log=self.folder / "server.log")
         self._process.wait_until(self._is_ready)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from archiver.config.roles import ProcessRole
 from archiver.config.settings import SETTINGS, Settings
 from tests.harness.repository import ROOT
 
@@ -22,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 KNOWN = (
     {setting.name for setting in SETTINGS}
     | {f"{setting.name}_FILE" for setting in SETTINGS if setting.secret}
-    | {"KLING_CONFIG"}
+    | {"KLING_CONFIG", "KLING_LEDGER_URL_FILE"}
 )
 SECRETS = {setting.name for setting in SETTINGS if setting.secret}
 OURS_ELSEWHERE = {"KLING_DOMAIN"}
@@ -49,9 +50,9 @@ def image_environment() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", final_stage()["ENV"]))
 
 
-def service(name: str) -> str:
-    """One service's block of the compose file, comments gone."""
-    text = re.sub(r"(?m)^\s*#.*\n", "", (DEPLOY / "compose.yaml").read_text())
+def service(name: str, *, file: str = "compose.yaml") -> str:
+    """One service's block of a compose file, comments gone."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", (DEPLOY / file).read_text())
     found = re.search(rf"(?ms)^  {name}:\n(.*?)(?=^  \w|^\w|\Z)", text)
     assert found, f"no service {name}"
     return found[1]
@@ -190,16 +191,25 @@ def test_the_health_check_fails_when_nobody_answers(door: http.server.HTTPServer
 # --- compose and the reverse proxy ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "Caddyfile", "kling-receiver.service"])
+@pytest.mark.parametrize(
+    "name", ["compose.yaml", "compose.postgres.yaml", "Caddyfile", "kling-receiver.service"]
+)
 def test_every_setting_named_in_a_shipped_file_exists(name: str) -> None:
     named = set(re.findall(r"\bKLING_[A-Z0-9_]+", (DEPLOY / name).read_text()))
 
     assert named - KNOWN - OURS_ELSEWHERE == set()
 
 
-@pytest.mark.parametrize("name", ["kling", "caddy"])
-def test_each_container_is_read_only_and_without_privileges(name: str) -> None:
-    block = service(name)
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("compose.yaml", "kling"),
+        ("compose.yaml", "caddy"),
+        *(("compose.postgres.yaml", name) for name in ("door", "work", "caddy")),
+    ],
+)
+def test_each_container_is_read_only_and_without_privileges(file: str, name: str) -> None:
+    block = service(name, file=file)
 
     for line in ("read_only: true", "cap_drop: [ALL]", 'security_opt: ["no-new-privileges:true"]'):
         assert f"    {line}\n" in block
@@ -231,6 +241,51 @@ def test_the_compose_file_gives_secrets_as_files_and_mounts_each_that_it_names()
     assert given & SECRETS == set()
     assert listed
     assert set(listed[1].split(", ")) == named == set(sources)
+
+
+MANY = "compose.postgres.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "role"), [("door", ProcessRole.DOOR), ("work", ProcessRole.WORK)], ids=["door", "work"]
+)
+def test_each_process_on_postgresql_is_given_what_its_role_needs_as_files_and_nothing_else(
+    name: str, role: ProcessRole, tmp_path: pathlib.Path
+) -> None:
+    block = service(name, file=MANY)
+    command = re.search(r"command: \[(.*)\]", block)
+    environ = dict(re.findall(r'^      (KLING_\w+): "?([^"\n]*)"?$', block, flags=re.MULTILINE))
+    mounted = set(re.findall(r"/run/secrets/(\w+)", block))
+    listed = re.search(r"secrets: \[(.*)\]", block)
+    assert command
+    assert listed
+    assert command[1].replace(", ", " ") == role.value
+    assert set(listed[1].split(", ")) == mounted
+    for file in mounted:
+        is_url = file == "ledger_url"
+        (tmp_path / file).write_text("postgresql://kling:word@postgres/kling" if is_url else f"{file}-" * 3)
+    environ = {key: value.replace("/run/secrets", str(tmp_path)) for key, value in environ.items()}
+    variables = {
+        key: "results" if "BUCKET" in value else "" for key, value in environ.items() if "${" in value
+    }
+    settings = Settings.load(image_environment() | environ | variables, need=role.need)
+
+    assert settings.ledger_url == "postgresql://kling:word@postgres/kling"
+    files = {key.removesuffix("_FILE") for key in environ if key.endswith("_FILE")} & SECRETS
+    assert len(files) == len(settings.secrets()) - 1, "one is the ledger's password"
+
+
+def test_on_postgresql_only_the_reverse_proxy_is_reachable_and_finds_the_doors() -> None:
+    names = ("door", "work", "postgres", "caddy")
+    blocks = {name: service(name, file=MANY) for name in names}
+
+    assert [name for name in names if "ports:" in blocks[name]] == ["caddy"]
+    assert "aliases: [kling]" in blocks["door"], "as the Caddyfile names it"
+    for name in ("door", "work"):
+        seconds = re.search(r"stop_grace_period: (\d+)s", blocks[name])
+        assert seconds
+        assert int(seconds[1]) == 40, "as in compose.yaml"
+        assert "scale: 2" in blocks[name]
 
 
 def test_the_compose_file_mounts_a_volume_where_the_image_keeps_its_ledger() -> None:
