@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from archiver.failures import LedgerMalformed, LedgerUnavailable
+from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES, collection_of
 from archiver.ledger import HoldView, Ledger, Service, StatusView, TasksInTime
 from archiver.ledger.daemons import BEAT_MS_MAX
@@ -45,9 +45,7 @@ class Expected:
 
 def door_closed(why: str | LedgerUnavailable) -> Problem:
     """Callbacks cannot be committed. A ledger in that state cannot say it."""
-    what_to_do = "Make room on the ledger's disk, and let the daemon write to its folder."
-    if isinstance(why, LedgerMalformed):
-        what_to_do = why.what_to_do
+    what_to_do = LedgerUnavailable.what_to_do if isinstance(why, str) else why.what_to_do
     return Problem(
         "door_closed",
         f"callbacks cannot be committed: {why}",

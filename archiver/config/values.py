@@ -221,7 +221,9 @@ def _database_url(written: str) -> str:
     try:
         parts = urllib.parse.urlsplit(written)
         is_sound = _URL.fullmatch(written) and _DATABASE.fullmatch(parts.path) and not parts.fragment
-        is_sound = is_sound and (parts.port is None or parts.port > 0)
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        ports = [urllib.parse.urlsplit(f"//{host}").port for host in hosts]
+        is_sound = is_sound and all(port is None or port > 0 for port in ports)
     except ValueError:  # an invalid port or address
         is_sound = False
     if not is_sound:

@@ -76,7 +76,8 @@ class LeaseLost(Exception):
 
 
 class LedgerUnavailable(Failure):
-    """Locked, full, read-only or unreachable: nothing was written. Callbacks get 503, the engine waits."""
+    """Locked, full, read-only or unreachable: nothing was written, unless a server's answer was lost. Callbacks get a
+    503, the engine waits."""
 
     reason = "ledger_unavailable"
     what_to_do = (

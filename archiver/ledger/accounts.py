@@ -4,6 +4,7 @@ An account's name is part of every task's identity. Under a new name in the sett
 would begin, and no daemon would work on the first.
 """
 
+import math
 from collections.abc import Collection
 
 import sqlalchemy as sa
@@ -40,7 +41,7 @@ class Accounts(Part):
 
         Holds are dropped: the next task sets again what is still wrong. So are duties, which no process has.
         """
-        with self._database.write() as connection:
+        with self._database.write(seconds_max=math.inf) as connection:
             names = _names(connection)
             if old not in names or new in names:
                 return None

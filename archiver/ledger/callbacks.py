@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from archiver.families import FAMILIES
 from archiver.ledger.databases.dialect import locking
-from archiver.ledger.databases.protocol import Database
+from archiver.ledger.databases.protocol import DOOR_SECONDS_MAX, Database
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Kind, Tally
@@ -62,7 +62,7 @@ class Callbacks(Part):
     @retried
     def record(self, callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
         """Record callbacks durably, with one fsync for all of them; the outcome of each."""
-        with self._database.write() as connection:
+        with self._database.write(seconds_max=DOOR_SECONDS_MAX) as connection:
             now, dropped = self._now(), 0
             rows = _rows_of(connection, callbacks)
             outcomes = []

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing, upsert
-from archiver.ledger.databases.protocol import Database
+from archiver.ledger.databases.protocol import DOOR_SECONDS_MAX, Database
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import (
@@ -89,7 +89,7 @@ class Daemons(Part):
         """Prove that a transaction can begin and commit, changing nothing. Raises LedgerUnavailable."""
         table = schema.named_values
         unchanged = sa.update(table).where(table.c.name == FIRST_STARTED_AT).values(name=FIRST_STARTED_AT)
-        with self._database.write() as connection:
+        with self._database.write(seconds_max=DOOR_SECONDS_MAX) as connection:
             connection.execute(unchanged)
 
     @retried

@@ -3,7 +3,8 @@
 Two promises:
 
 1. When a writing method returns, its changes are on the disk. When it raises, it changed nothing. `LedgerUnavailable`
-   means "not now": locked, full, read-only.
+   means "not now": locked, full, read-only. Only where a server's answer to COMMIT was lost may it all be changed: the
+   caller goes on as after a crash.
 2. The end of a lease is fenced by its token; `LeaseLost` means that another worker holds the lease now.
 
 Functions that parts share take a connection and never open one. A second database implements `databases.protocol`.

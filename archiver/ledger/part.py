@@ -1,7 +1,7 @@
 """What every part of the ledger is built on."""
 
-import contextlib
 import functools
+import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -13,6 +13,8 @@ _Result = TypeVar("_Result")
 
 TRIES_MAX = 5
 """Of a transaction that other processes come before."""
+TRIES_SECONDS_MAX = 5.0
+"""After that long it is not begun again: each try may wait for others' rows."""
 
 
 class Part:
@@ -29,10 +31,15 @@ def retried(transaction: Callable[_Given, _Result]) -> Callable[_Given, _Result]
 
     @functools.wraps(transaction)
     def tried_again(*args: _Given.args, **options: _Given.kwargs) -> _Result:
-        for _ in range(TRIES_MAX):
-            with contextlib.suppress(WriteConflict):
+        begun_at = time.monotonic()
+        for number in range(1, TRIES_MAX + 1):
+            try:
                 return transaction(*args, **options)
-        raise LedgerUnavailable("other processes write the same rows again and again")
+            except WriteConflict as error:
+                if number == TRIES_MAX or time.monotonic() - begun_at > TRIES_SECONDS_MAX:
+                    said = f"{error} (the last of {number} tries)"
+                    raise LedgerUnavailable(said, what_to_do=error.what_to_do) from error
+        raise AssertionError("unreachable")
 
     return tried_again
 

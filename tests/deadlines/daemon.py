@@ -39,7 +39,7 @@ from archiver.kling.credentials import ApiKey
 from archiver.kling.limiter import RateLimiter
 from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, new_daemon_name
-from archiver.ledger.databases.protocol import Database, Disk, Obstacle
+from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Database, Disk, Obstacle
 from archiver.metrics import Metrics
 from archiver.model import Callback, Stage, Status
 from tests.deadlines.outside import Api, Bucket, Cdn
@@ -89,8 +89,8 @@ class _MortalDatabase:
             raise Died
         return self._database
 
-    def write(self) -> AbstractContextManager[sa.Connection]:
-        return self._living().write()
+    def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> AbstractContextManager[sa.Connection]:
+        return self._living().write(seconds_max=seconds_max)
 
     def read(self) -> AbstractContextManager[sa.Connection]:
         return self._living().read()

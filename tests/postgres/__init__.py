@@ -1,6 +1,7 @@
 """Real PostgreSQL servers for the tests: started by the tests themselves, as any user, root included."""
 
 from tests.postgres.blank import BlankDatabase
+from tests.postgres.network import BadNetwork, Fate
 from tests.postgres.server import (
     GUARDED,
     SUITE_VERSION,
@@ -13,7 +14,9 @@ from tests.postgres.server import (
 __all__ = [
     "GUARDED",
     "SUITE_VERSION",
+    "BadNetwork",
     "BlankDatabase",
+    "Fate",
     "PostgresServer",
     "installed_versions",
     "plain_engine",

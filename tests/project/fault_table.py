@@ -245,12 +245,38 @@ _CRASH = (
      "archiver/archive/test_stage.py::test_a_lost_ledger_is_filled_from_manifests_without_a_single_fetch"),
 )  # fmt: skip
 
+_FAULTS_OF_POSTGRES = "archiver/ledger/test_postgres_faults.py::test_"
+
+_POSTGRES = (
+    ("connections or sessions that break while idle, or before COMMIT", "done again within the call",
+     f"{_FAULTS_OF_POSTGRES}what_certainly_did_not_happen_is_done_again_within_the_call"),
+    ("serialization failure, deadlock", "the transaction begins again",
+     f"{_FAULTS_OF_POSTGRES}what_certainly_did_not_happen_is_done_again_within_the_call",
+     "archiver/ledger/test_postgres.py::test_a_deadlock_is_undone_and_begun_again"),
+    ("connection broken at COMMIT", "unavailable, and done or not done; the caller goes on as after a crash",
+     f"{_FAULTS_OF_POSTGRES}a_commit_without_an_answer_is_unavailable_whether_or_not_it_happened",
+     f"{_FAULTS_OF_POSTGRES}a_callback_that_is_repeated_after_its_commit_had_no_answer_is_one_task"),
+    ("restart, kill -9 of the server", "unavailable until it is back",
+     "archiver/ledger/test_postgres.py::test_a_server_that_goes_away_is_unavailable_and_all_goes_on_when_it_is_back"),
+    ("not reached, hanging, locked, full, read-only, too many connections, shutting down, damaged, moved",
+     "door_closed with what to do; goes on by itself",
+     f"{_FAULTS_OF_POSTGRES}a_fault_that_lasts_is_not_now_with_what_to_do_and_ends_by_itself"),
+    ("failover to a standby", "views still work, the door is closed; new connections go to the server that writes",
+     f"{_FAULTS_OF_POSTGRES}a_server_that_only_reads_can_still_be_looked_at_and_its_door_is_closed",
+     f"{_FAULTS_OF_POSTGRES}of_several_servers_one_that_writes_is_taken"),
+    ("one session stands still", "left after 3 s, and another one taken",
+     f"{_FAULTS_OF_POSTGRES}one_session_of_the_server_that_stands_still_holds_up_nobody"),
+    ("a machine vanishes in a transaction", "the server ends it after 30 s, and frees its rows",
+     f"{_FAULTS_OF_POSTGRES}a_client_that_stands_still_in_a_transaction_loses_its_locks"),
+)  # fmt: skip
+
 TABLE: tuple[Row, ...] = tuple(
     _row(area, *row)
     for area, rows in (
         ("Kling", _KLING),
         ("CDN", _CDN),
         ("S3", _STORE),
+        ("PostgreSQL", _POSTGRES),
         ("machine", _MACHINE),
         ("crash", _CRASH),
     )

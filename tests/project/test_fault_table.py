@@ -12,7 +12,7 @@ from tests.harness.repository import ROOT
 from tests.project.fault_table import TABLE, Row
 
 PROGRAMME = "tests/**/test_*faults.py"
-AREAS = {"Kling", "CDN", "S3", "machine", "crash"}
+AREAS = {"Kling", "CDN", "S3", "PostgreSQL", "machine", "crash"}
 
 
 def nodes_in(file: pathlib.Path) -> set[str]:

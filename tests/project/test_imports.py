@@ -60,6 +60,7 @@ OWNERS = {
     "idna": r"archiver/fetch/urls\.py",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling/.*",
+    "psycopg": r"archiver/ledger/databases/.*",
     "mypy_boto3_s3": STORE,
     "prometheus_client": r"archiver/metrics\.py",
     "pydantic": CONFIG,
@@ -86,6 +87,7 @@ COMES_WITH = {
     "urllib3": "boto3",
     "pydantic": "pydantic-settings",
     "mypy_boto3_s3": "boto3-stubs[s3]",
+    "psycopg": "psycopg[binary]",
 }
 """Imported packages that another requirement brings along, because they are part of its API."""
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc, pool
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger.databases.postgres import CONNECT_SECONDS, location_of
+from archiver.ledger.databases.postgres import location_of
 
 _CHANNEL = "kling_"
 _PAYLOAD_CHARACTERS_MAX = 7000
@@ -36,7 +36,7 @@ class Notifications:
             location.url,
             isolation_level="AUTOCOMMIT",
             poolclass=pool.NullPool,
-            connect_args={"connect_timeout": CONNECT_SECONDS, **location.options},
+            connect_args=dict(location.options),
         )
         self._connections: dict[str, sa.Connection] = {}
 

@@ -5,17 +5,27 @@ Rules:
 1. A transaction that returned is committed as durably as the server is set up to (`synchronous_commit`).
 2. Writes run at READ COMMITTED, reads in one REPEATABLE READ snapshot. A transaction locks the rows that it has read
    and is going to write, in the order of their ids (`dialect.locking`).
-3. A deadlock or a serialization failure leaves here as `WriteConflict`: the transaction begins again. Every other error
-   of the server or the connection is `LedgerUnavailable`. Errors in what we say (SQLSTATE classes 22, 23 and 42) are
-   bugs of ours and pass through.
-4. Leases end by themselves: a start frees none.
-5. Times are the server's: processes whose own clocks are minutes apart agree on when a lease ends.
-6. Nothing is set for a connection, all for a transaction: a pooler may give each transaction another connection.
+3. What certainly did not happen and may succeed at once leaves here as `WriteConflict`, and begins again: a deadlock, a
+   serialization failure, a connection that broke before COMMIT was sent. A connection that has broken while it lay in
+   the pool is replaced before anybody hears of it. Every other error of the server or the connection is
+   `LedgerUnavailable` (`refusals`). Errors in what we say (SQLSTATE classes 22, 23 and 42) are bugs of ours and pass
+   through.
+4. A connection that breaks at COMMIT tells nothing: the transaction is undone, or it is durable. It is not repeated
+   here: who called finds out by the rows, as after a crash.
+5. Every answer has its time: `WRITE_SECONDS_MAX` for a transaction, less where a sender waits for it.
+6. A server that refuses to work (full, read-only, shutting down) gets no further question on the connections of now:
+   after a failover, new ones lead to another server.
+7. Leases end by themselves: a start frees none.
+8. Times are the server's: processes whose own clocks are minutes apart agree on when a lease ends.
+9. Nothing is set for a connection, all for a transaction: a pooler may give each transaction another connection.
 """
 
 import contextlib
 import dataclasses
 import json
+import math
+import time
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,12 +36,19 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from archiver.failures import LedgerUnavailable
 from archiver.ledger.databases.clock import ServerClock
 from archiver.ledger.databases.errors import LedgerUnusable
-from archiver.ledger.databases.protocol import Disk, Obstacle, WriteConflict
+from archiver.ledger.databases.limits import CONNECT_OPTIONS, limit_connections, set_limit
+from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Disk, Obstacle
 from archiver.ledger.databases.reaching import require_fit
+from archiver.ledger.databases.refusals import drop_connections_when_refused, failure_of, is_lost, lost
 from archiver.ledger.tables import schema
 
 CONNECTIONS_MAX = 20
-CONNECT_SECONDS = 5
+
+_READ_SECONDS_MAX = 60.0
+"""A view of a large ledger on a slow server takes seconds."""
+
+FIRST_ANSWER_SECONDS = 3.0
+"""After that long without an answer, a connection that lay in the pool is taken for dead, and another is tried."""
 
 _LOCK_SECONDS = 5
 """How long a transaction waits for others' rows. The receiver must answer 503 within 10 s."""
@@ -49,12 +66,9 @@ _SETTINGS = {
 _NOW = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1000, sa.BigInteger)
 """Unix ms."""
 
-_CONFLICTS = frozenset({"40001", "40P01"})
-"""Serialization failure, deadlock."""
-
-_OURS = ("22", "23", "42")
-_NOT_OURS = frozenset({"42P01", "42501"})
-"""A table that is not there (another process has moved the ledger), a right that was taken away."""
+_LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
+"""Of each transaction, how long it may take: a machine that vanishes in the middle of one must not keep its rows locked
+for hours."""
 
 _NEW_ID_COLUMNS: tuple[tuple[str, type[sa.types.TypeEngine[Any]]], ...] = (
     ("account", sa.Text),
@@ -102,9 +116,16 @@ class PostgresDatabase:
     """A pool of connections to one PostgreSQL database."""
 
     def __init__(
-        self, url: str, *, busy_seconds: float = _LOCK_SECONDS, direct_url: str | None = None
+        self,
+        url: str,
+        *,
+        busy_seconds: float = _LOCK_SECONDS,
+        direct_url: str | None = None,
+        first_answer_seconds: float = FIRST_ANSWER_SECONDS,
+        seconds_max: float = math.inf,
     ) -> None:
-        """`direct_url` leads to the same database past any pooler."""
+        """`busy_seconds`: how long a transaction waits for a connection, then for others' rows. `direct_url` leads
+        to the same database past any pooler. `seconds_max`: of every transaction."""
         location = location_of(url)
         self._direct = location_of(direct_url) if direct_url else location
         self.name = location.name
@@ -114,29 +135,78 @@ class PostgresDatabase:
             max_overflow=0,
             pool_use_lifo=True,
             pool_timeout=busy_seconds,
-            connect_args={"connect_timeout": CONNECT_SECONDS, **location.options},
+            connect_args=dict(location.options),
             execution_options={"preserve_rowcount": True},  # of an INSERT that leaves some rows alone
         )
+        limit_connections(engine)
+        drop_connections_when_refused(engine)
         self._engine = engine
         self._writing = engine.execution_options(isolation_level="READ COMMITTED")
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
         settings = _SETTINGS | {"lock_timeout": str(int(busy_seconds * 1000))}
-        self._set = sa.select(_NOW, *(sa.func.set_config(*setting, True) for setting in settings.items()))
+        self._first_answer_seconds = first_answer_seconds
+        self._seconds_max = seconds_max
         self._clock = ServerClock()
+        self._set = sa.select(
+            _NOW,
+            *(sa.func.set_config(*setting, True) for setting in settings.items()),
+            *(sa.func.set_config(name, sa.bindparam("limit_ms"), True) for name in _LIMITS),
+        )
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> Iterator[sa.Connection]:
         """One write transaction: committed when the block ends, undone when it raises."""
-        with self._translated(), self._writing.begin() as connection:
-            self._begin(connection)
-            yield connection
+        answer_by = time.monotonic() + min(seconds_max, self._seconds_max)
+        with self._begun(self._writing, answer_by=answer_by) as connection:
+            try:
+                yield connection
+            except exc.DBAPIError as error:
+                if is_lost(error) and time.monotonic() < answer_by:
+                    raise lost(error, name=self.name) from error
+                raise
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent snapshot; never waits for a writer."""
-        with self._translated(), self._reading.begin() as connection:
-            self._begin(connection)
+        answer_by = time.monotonic() + min(_READ_SECONDS_MAX, self._seconds_max)
+        with self._begun(self._reading, answer_by=answer_by) as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def _begun(self, engine: sa.Engine, *, answer_by: float) -> Iterator[sa.Connection]:
+        """A transaction that is committed when the block ends, undone when it raises."""
+        with self._translated():
+            connection = self._begin(engine, answer_by=answer_by)
+            try:
+                yield connection
+                connection.commit()  # also a read: the driver forgets its prepared statements when it undoes
+            finally:
+                with contextlib.suppress(exc.DBAPIError):  # of a broken connection
+                    connection.rollback()
+                connection.close()
+
+    def _begin(self, engine: sa.Engine, *, answer_by: float) -> sa.Connection:
+        first_answer_by = min(answer_by, time.monotonic() + self._first_answer_seconds)
+        try:
+            return self._begin_once(engine, first_answer_by=first_answer_by, answer_by=answer_by)
+        except exc.DBAPIError as error:
+            if not is_lost(error):
+                raise
+        # It had broken while nobody used it. The pool has given up all that are as old: this one is new.
+        return self._begin_once(engine, first_answer_by=answer_by, answer_by=answer_by)
+
+    def _begin_once(self, engine: sa.Engine, *, first_answer_by: float, answer_by: float) -> sa.Connection:
+        connection = engine.connect()
+        limit_ms = 0 if answer_by == math.inf else max(1, int((answer_by - time.monotonic()) * 1000))
+        try:
+            set_limit(connection, answer_by=first_answer_by)
+            # The answer also tells the server's time, which costs nothing so.
+            self._clock.heard(connection.execute(self._set, {"limit_ms": str(limit_ms)}).scalar_one())
+            set_limit(connection, answer_by=answer_by)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def require_fit(self, *, create: bool) -> bool:
         """Whether there is a ledger. Raises LedgerUnusable if the server cannot hold one (with `create`: cannot be
@@ -154,7 +224,7 @@ class PostgresDatabase:
             self._direct.url,
             poolclass=sa.NullPool,
             isolation_level="AUTOCOMMIT",
-            connect_args={"connect_timeout": CONNECT_SECONDS, **self._direct.options},
+            connect_args=dict(self._direct.options),
         )
         with self._translated(), engine.connect() as connection:
             yield connection
@@ -182,10 +252,6 @@ class PostgresDatabase:
         """Close every connection."""
         self._engine.dispose()
 
-    def _begin(self, connection: sa.Connection) -> None:
-        """Set what holds for the transaction. The answer also tells the server's time, which costs nothing so."""
-        self._clock.heard(connection.execute(self._set).scalar_one())
-
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -193,12 +259,10 @@ class PostgresDatabase:
         except exc.TimeoutError as error:
             raise LedgerUnavailable(f"the ledger {self.name} is busy: all connections are in use") from error
         except exc.DBAPIError as error:
-            state = getattr(error.orig, "sqlstate", None) or ""
-            if state in _CONFLICTS:
-                raise WriteConflict(f"the ledger {self.name}: {error.orig}") from error
-            if state.startswith(_OURS) and state not in _NOT_OURS:
+            failure = failure_of(error, name=self.name)
+            if failure is None:
                 raise
-            raise LedgerUnavailable(f"the ledger {self.name} cannot be used: {error.orig}") from error
+            raise failure from error
 
 
 def drop_snapshot(connection: sa.Connection) -> None:
@@ -219,7 +283,7 @@ class Location:
     """Where to connect."""
 
     url: sa.URL
-    options: Mapping[str, int | None]
+    options: Mapping[str, int | str | None]
     """What else the driver is told."""
 
     @property
@@ -237,13 +301,28 @@ def location_of(url: str) -> Location:
     Behind a pooler that does not keep prepared statements, `prepare_threshold=none` makes none.
     """
     try:
-        location = sa.make_url(url).set(drivername="postgresql+psycopg")
+        location = sa.make_url(_with_hosts_apart(url)).set(drivername="postgresql+psycopg")
     except (exc.ArgumentError, ValueError):  # its words may contain the password
         raise LedgerUnusable("KLING_LEDGER_URL is no URL of a PostgreSQL database") from None
+    options: dict[str, int | str | None] = {
+        name: value for name, value in CONNECT_OPTIONS.items() if name not in location.query
+    }
+    if isinstance(location.query.get("host"), tuple) and "target_session_attrs" not in location.query:
+        options["target_session_attrs"] = "read-write"
     threshold = location.query.get("prepare_threshold")
     if threshold is None:
-        return Location(location, {})
+        return Location(location, options)
     if not isinstance(threshold, str) or not (threshold == "none" or threshold.isdecimal()):
         raise LedgerUnusable("prepare_threshold in KLING_LEDGER_URL must be a number, or none")
-    location = location.difference_update_query(["prepare_threshold"])
-    return Location(location, {"prepare_threshold": None if threshold == "none" else int(threshold)})
+    options["prepare_threshold"] = None if threshold == "none" else int(threshold)
+    return Location(location.difference_update_query(["prepare_threshold"]), options)
+
+
+def _with_hosts_apart(url: str) -> str:
+    """`USER@HOST:PORT,HOST:PORT/…`, as libpq writes several hosts, in the way that SQLAlchemy knows."""
+    parts = urllib.parse.urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return url
+    query = "&".join([*filter(None, [parts.query]), *(f"host={host}" for host in hosts.split(","))])
+    return parts._replace(netloc=user + at, query=query).geturl()

@@ -9,6 +9,11 @@ import sqlalchemy as sa
 
 from archiver.failures import LedgerUnavailable
 
+WRITE_SECONDS_MAX = 30.0
+"""How long a transaction may take on a server."""
+DOOR_SECONDS_MAX = 8.0
+"""The same where a sender waits who must hear something within 10 s."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Obstacle:
@@ -29,7 +34,7 @@ class Disk:
 
 
 class WriteConflict(LedgerUnavailable):
-    """Another process came before: the transaction is undone, and may begin again at once."""
+    """Another process came before, or the connection broke: the transaction is undone, and may begin again at once."""
 
 
 class Database(Protocol):
@@ -38,8 +43,12 @@ class Database(Protocol):
     name: str
     """For messages to the operator: without secrets."""
 
-    def write(self) -> AbstractContextManager[sa.Connection]:
-        """One write transaction: durable when the block ends, undone when it raises. Raises LedgerUnavailable."""
+    def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> AbstractContextManager[sa.Connection]:
+        """One write transaction: durable when the block ends, undone when it raises. Raises LedgerUnavailable: a server
+        that cannot be reached while it commits may have committed.
+
+        `seconds_max` is how long a server has for all of it; `math.inf` for what rewrites a whole ledger.
+        """
 
     def read(self) -> AbstractContextManager[sa.Connection]:
         """One consistent snapshot. Raises LedgerUnavailable."""

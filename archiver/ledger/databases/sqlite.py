@@ -42,7 +42,7 @@ from archiver.ledger.claims import LEASE_SECONDS
 from archiver.ledger.databases.clock import unix_ms
 from archiver.ledger.databases.errors import translated
 from archiver.ledger.databases.file import identity_of, lock_for_daemon
-from archiver.ledger.databases.protocol import Disk, Obstacle
+from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Disk, Obstacle
 from archiver.ledger.databases.wal import BYTES_MAX, WriteAheadLog
 from archiver.ledger.duties.duties import free_duties
 from archiver.ledger.tables import schema
@@ -123,7 +123,7 @@ class SqliteDatabase:
         self._identity = identity_of(path)
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> Iterator[sa.Connection]:  # noqa: ARG002 -- there is no server
         """One write transaction: committed and durable when the block ends, undone when it raises."""
         if not self._lock.acquire(timeout=self._busy_seconds):
             raise LedgerUnavailable(f"the ledger {self.path} is busy: a transaction has not ended in time")

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.failures import Deposed
-from archiver.ledger.databases.protocol import Database, Disk, Obstacle
+from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Database, Disk, Obstacle
 from archiver.ledger.duties.leasing import Duty
 from archiver.ledger.tables import schema
 
@@ -37,13 +37,13 @@ class FencedDatabase:
         self._token = token
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> Iterator[sa.Connection]:
         """Raises Deposed, and then writes nothing."""
         token = self._token()
         if token is None:
             raise Deposed(self._duty.account)
         held = {"of_kind": self._duty.kind, "of_account": self._duty.account, "token": token}
-        with self._database.write() as connection:
+        with self._database.write(seconds_max=seconds_max) as connection:
             if connection.execute(_HELD, held).first() is None:
                 raise Deposed(self._duty.account)
             yield connection

@@ -10,6 +10,7 @@
    on beside a newer one, and starts again, where the newer revisions allow that.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -37,7 +38,7 @@ def migrate(database: Database, *, wait: Callable[[float], object] = time.sleep)
         if not _is_behind(connection, name=database.name):
             return
     while True:
-        with database.write() as connection:
+        with database.write(seconds_max=math.inf) as connection:
             if not _is_behind(connection, name=database.name):
                 return
             has_turn = try_to_take_turn(connection)

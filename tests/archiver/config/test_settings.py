@@ -550,6 +550,7 @@ def test_the_asset_hosts_taken_are_those_the_address_policy_takes() -> None:
         "postgresql://host/db",
         "postgresql://user:p%40ss@[::1]:5433/db?sslmode=require",
         "postgresql:///db?host=/run/postgresql",
+        "postgresql://user:password@one:5432,two:5433,[::1]/db",
     ],
 )
 def test_a_postgresql_ledger_is_taken_as_it_was_written(url: str) -> None:
@@ -565,6 +566,7 @@ def test_a_postgresql_ledger_is_taken_as_it_was_written(url: str) -> None:
         "postgresql://host/",
         "postgresql://host/a/b",
         "postgresql://host:none/db",
+        "postgresql://one,two:none/db",
         "postgresql://[host/db",
         "postgresql://user:pass#word@host/db",
         "postgresql://user:pass word@host/db",

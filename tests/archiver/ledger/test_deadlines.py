@@ -19,7 +19,7 @@ from archiver.failures import (
 )
 from archiver.ledger import Expiry
 from archiver.ledger.daemons import Service
-from archiver.ledger.databases.protocol import Database
+from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Database
 from archiver.ledger.deadlines import Deadlines
 from archiver.model import Callback, DiscoveredBy, Problem, Stage, State, Status
 from tests.harness.ledgers import (
@@ -411,9 +411,9 @@ class Interrupted:
         self.disk = database.disk
         self.close = database.close
 
-    def write(self) -> AbstractContextManager[sa.Connection]:
+    def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> AbstractContextManager[sa.Connection]:
         self._happens()
-        return self._database.write()
+        return self._database.write(seconds_max=seconds_max)
 
 
 def test_an_id_that_a_callback_names_while_it_is_being_dropped_stays(desk: Desk) -> None:

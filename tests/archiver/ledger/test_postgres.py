@@ -321,39 +321,6 @@ def test_a_server_that_goes_away_is_unavailable_and_all_goes_on_when_it_is_back(
         database.close()
 
 
-def test_sessions_that_the_server_has_ended_are_replaced_after_one_failure(desk: Desk) -> None:
-    desk.tell()
-    desk.by_hand.rows(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-
-    with pytest.raises(LedgerUnavailable, match="terminat"):
-        desk.tell("b")
-    desk.tell("b")
-
-    assert desk.state("b") is State.REPORTED
-
-
-def set_read_only(desk: Desk, value: str) -> None:
-    """For sessions that begin from now on."""
-    name = desk.rows("SELECT current_database() AS name")[0]["name"]
-    desk.by_hand.write(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
-
-
-def test_a_server_that_only_reads_is_unavailable(desk: Desk) -> None:
-    """As a standby is after a failover."""
-    set_read_only(desk, "on")
-    try:
-        standby = Ledger.open(desk.by_hand.url, daemon=False, now=desk.clock)
-        with pytest.raises(LedgerUnavailable, match="read-only"):
-            standby.callbacks.record([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
-        assert standby.views.status().states[State.REPORTED] == 0
-        standby.close()
-    finally:
-        set_read_only(desk, "off")
-
-
 def test_tables_that_are_moved_away_are_unavailable_and_no_bug(desk: Desk) -> None:
     desk.by_hand.write("ALTER TABLE tasks RENAME TO moved")
     try:

@@ -1,0 +1,64 @@
+"""Connections to PostgreSQL that give up a server which does not answer.
+
+A server that stands still, or a network that swallows what is sent, closes no connection: the driver would wait for
+hours. Time-outs of the server do not help, since it is the server that must keep them.
+"""
+
+import math
+import time
+from typing import Any, TypeVar, cast
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.abc import PQGen
+from sqlalchemy import event
+
+CONNECT_SECONDS = 5
+"""For each address of the server."""
+
+CONNECT_OPTIONS = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 30,  # firewalls forget a connection on which nothing was said for minutes
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""Libpq's names. By those of TCP the kernel notices that the other machine is gone."""
+
+_Value = TypeVar("_Value")
+
+
+class LimitedConnection(psycopg.Connection[Any]):
+    """A connection that closes itself when an answer has not come in time."""
+
+    answer_by = math.inf
+    """When the server must have answered (`time.monotonic`)."""
+
+    def wait(self, gen: PQGen[_Value], interval: float = 0.1, timeout: float | None = None) -> _Value:
+        """Wait for an answer until `answer_by`."""
+        if timeout is None and self.answer_by < math.inf:
+            timeout = max(0.0, self.answer_by - time.monotonic())
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.OperationalError:
+            if time.monotonic() >= self.answer_by:
+                self.close()  # else an answer that comes late would be taken for the next one's
+            raise
+
+
+def limit_connections(engine: sa.Engine) -> None:
+    """Let the engine make such connections."""
+
+    def connect(
+        _dialect: object, _record: object, positional: Any, named: dict[str, Any]
+    ) -> LimitedConnection:
+        connection = LimitedConnection.connect(*positional, **named)
+        connection.answer_by = time.monotonic() + CONNECT_SECONDS  # SQLAlchemy asks for the server's version
+        return connection
+
+    event.listen(engine, "do_connect", connect)
+
+
+def set_limit(connection: sa.Connection, *, answer_by: float) -> None:
+    """Every answer on this connection must have come by then."""
+    cast("LimitedConnection", connection.connection.driver_connection).answer_by = answer_by
