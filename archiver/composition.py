@@ -22,11 +22,13 @@ from archiver.config import doubts
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings, SettingsError
 from archiver.engine.api_clocks import ApiClocks
+from archiver.engine.duties.keeper import DutyKeeper, Tenure, build_keeper
+from archiver.engine.duties.loop import DutyLoop
 from archiver.engine.health import Health
 from archiver.engine.looks.machine import MachineLook, MachineLoop
 from archiver.engine.pools import PrestartedPool
 from archiver.engine.slots.transfer_slots import TransferSlots
-from archiver.engine.stages import Account, build_stages
+from archiver.engine.stages import Account, Clock, build_stages
 from archiver.engine.threads import Guard, Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.wakeups import ReceiveLoop, SendLoop
@@ -39,7 +41,7 @@ from archiver.fetch.urls import EgressPolicy
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, Credential, KeyPair
 from archiver.kling.limiter import RateLimiter
-from archiver.ledger import Ledger, new_daemon_name, unix_ms
+from archiver.ledger import UPKEEP, Ledger, asking, new_daemon_name, unix_ms
 from archiver.ledger.databases.notifications import Notifications
 from archiver.ledger.databases.opening import is_postgres
 from archiver.metrics import Metrics
@@ -62,18 +64,24 @@ class Engine:
 
     workers: Mapping[str, Worker]
     """By account."""
+    duties: DutyKeeper | None
+    """Of a process that may ask."""
     upkeep: Upkeep
     health: Health
     ledger: Ledger
     _threads: tuple[threading.Thread, ...]
-    """Of the process: its upkeep, the look at the machine, second looks, and alerts where an operator wants them."""
+    """Of the process: its duties, its upkeep, the look at the machine, second looks, and alerts where an operator wants
+    them."""
     _closes: tuple[Callable[[], None], ...]
     _tell: Callable[[Stage, Iterable[str]], None] | None = None
     """Wakes other processes."""
 
     def start(self) -> None:
-        """Start every worker, and the process's own loops. The first sign of life is given before the door opens."""
+        """Start every worker, and the process's own loops. The first sign of life is given before the door opens, by
+        one that has taken its duties already."""
         with contextlib.suppress(LedgerUnavailable):
+            if self.duties is not None:
+                self.duties.step()
             self.upkeep.beat()
         for worker in self.workers.values():
             worker.start()
@@ -88,12 +96,15 @@ class Engine:
 
     def stop(self, *, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
         """Stop every worker as `Worker.stop` does, all within `seconds`: they share one stop event. False when some
-        work goes on."""
+        work goes on: once its duties are others', the ledger refuses what it would write of them."""
         until = monotonic() + seconds
         ended = [worker.stop(seconds=max(0.0, until - monotonic())) for worker in self.workers.values()]
         for thread in self._threads:
             # A consumer of alerts that hangs is not waited for.
             thread.join(max(0.0, min(_LAST_ROUND_SECONDS, until - monotonic())))
+        if self.duties is not None:
+            with contextlib.suppress(LedgerUnavailable):  # then the leases end by themselves
+                self.duties.leave()
         return all(ended) and not any(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
@@ -126,7 +137,9 @@ class _WakeUps:
         return cls((sender, receiver), sender.tell, channel.close)
 
 
-def build_client(account: Settings, metrics: Metrics, *, stop: threading.Event) -> KlingClient:
+def build_client(
+    account: Settings, metrics: Metrics, *, stop: threading.Event, now: Callable[[], int] = unix_ms
+) -> KlingClient:
     """The API client of one account, with the limiter that all its questions share."""
     limiter = RateLimiter(account.query_rate_per_second, wait=stop.wait)
 
@@ -134,16 +147,23 @@ def build_client(account: Settings, metrics: Metrics, *, stop: threading.Event) 
         metrics.api_requests_total.labels(endpoint=endpoint, code=code).inc()
 
     return KlingClient(
-        account.base_url, _credential(account), limiter, observe=observe, secrets=account.secrets()
+        account.base_url,
+        _credential(account),
+        limiter,
+        observe=observe,
+        now=lambda: now() / 1000,
+        secrets=account.secrets(),
     )
 
 
-def build_account(settings: Settings, metrics: Metrics, *, stop: threading.Event) -> Account:
+def build_account(
+    settings: Settings, metrics: Metrics, *, stop: threading.Event, now: Callable[[], int] = unix_ms
+) -> Account:
     """What the stages need to know of one account; `settings` are those of this account alone."""
     return Account(
         name=settings.account,
         families=settings.families,
-        client=build_client(settings, metrics, stop=stop),
+        client=build_client(settings, metrics, stop=stop, now=now),
         limits=TransferLimits(
             image_bytes_max=settings.asset_bytes_max, video_bytes_max=settings.video_bytes_max
         ),
@@ -193,24 +213,29 @@ def build_engine(
     refuses its part of the settings."""
     if not role.works:
         return _build_idle(settings, ledger, metrics, role=role, stop=stop, on_death=on_death)
-    accounts = [build_account(account, metrics, stop=stop) for account in settings.accounts]
+    accounts = [build_account(account, metrics, stop=stop, now=ledger.now) for account in settings.accounts]
     clients = {account.name: account.client for account in accounts}
     spool = build_spool(settings)
     policy = EgressPolicy.parse(settings.asset_hosts)
     fetcher = Fetcher(policy=policy, spool=spool, proxy=settings.proxy)
     machine_loop = MachineLoop(MachineLook(spool, settings.ledger_url), stop=stop)
-    clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=unix_ms)
+    clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=ledger.now)
     workers: dict[str, Worker] = {}
     wake_ups = _WakeUps.build(settings, workers, stop=stop)
     outages: dict[str, Callable[[Failure], object]] = {}
+    duties = build_keeper(ledger, clients, clocks, workers)
+    kept = ledger.fenced(UPKEEP, functools.partial(duties.token, UPKEEP))
     upkeep = Upkeep(
         ledger,
         metrics,
         clocks,
-        daemon_name=new_daemon_name(),
+        daemon_name=duties.name,
         version=VERSION,
-        started_at=unix_ms(),
+        started_at=ledger.now(),
         serves=role.serves,
+        kept=kept,
+        keeps_up=duties.keeps_up,
+        asks_for=duties.accounts,
         leases=lambda: sum(worker.leases() for worker in workers.values()),
         warnings=(
             functools.partial(doubts.problems, settings),
@@ -218,7 +243,6 @@ def build_engine(
             *(loop.problems for loop in wake_ups.loops),
         ),
     )
-    upkeep_loop = UpkeepLoop(upkeep, stop=stop)
     # The upkeep is the process's. With one account its log lines name it; with several they would name a wrong one.
     bound = {"account": accounts[0].name} if len(accounts) == 1 else None
     guard = Guard(stop=stop, on_death=on_death, bound=bound)
@@ -236,6 +260,8 @@ def build_engine(
             transfer_pool=pools[-1],
             transfers=settings.transfer_concurrency,
             accounts=len(accounts),
+            clock=Clock(now_ms=ledger.now),
+            asking=ledger.fenced(asking(account.name), Tenure(duties, account.name).token),
         )
         outages[account.name] = stages.outages.of(Outside.STORE).failed
         workers[account.name] = Worker(
@@ -244,22 +270,37 @@ def build_engine(
             stop=stop,
             on_death=on_death,
             slots=slots,
+            may_ask=Tenure(duties, account.name).may_ask,
         )
 
     def close_pools() -> None:
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    second_look = SecondLook(ledger, store, metrics, outages, pause=lambda: not stop.wait(CALL_SECONDS))
-    second_look_loop = SecondLookLoop(second_look, stop=stop)
-    loops: list[Loop] = [upkeep_loop, machine_loop, second_look_loop, *wake_ups.loops]
+    second_look = SecondLook(kept, store, metrics, outages, pause=lambda: not stop.wait(CALL_SECONDS))
+    second_look_loop = SecondLookLoop(second_look, stop=stop, is_ours=duties.keeps_up)
+    loops: list[Loop] = [
+        DutyLoop(duties, stop=stop),
+        UpkeepLoop(upkeep, stop=stop),
+        machine_loop,
+        second_look_loop,
+        *wake_ups.loops,
+    ]
     if settings.alert_url is not None:
         loops.append(
-            AlertLoop(ledger, expected_of(settings), _alert_sender(settings), now=unix_ms, stop=stop)
+            AlertLoop(
+                kept,
+                expected_of(settings),
+                _alert_sender(settings),
+                now=ledger.now,
+                stop=stop,
+                is_ours=duties.keeps_up,
+            )
         )
     closes = (close_pools, fetcher.close, wake_ups.close, *(client.close for client in clients.values()))
     return Engine(
         workers,
+        duties,
         upkeep,
         Health(ledger, metrics, clocks, expected_of(settings)),
         ledger,
@@ -278,7 +319,7 @@ def _build_idle(
     stop: threading.Event,
     on_death: Callable[[], None],
 ) -> Engine:
-    clocks = ApiClocks({}, 0, now=unix_ms)
+    clocks = ApiClocks({}, 0, now=ledger.now)
     wake_ups = _WakeUps.build(settings, {}, stop=stop)
     sender = wake_ups.loops[:1]  # no loop of ours is woken
     upkeep = Upkeep(
@@ -287,7 +328,7 @@ def _build_idle(
         clocks,
         daemon_name=new_daemon_name(),
         version=VERSION,
-        started_at=unix_ms(),
+        started_at=ledger.now(),
         serves=role.serves,
         warnings=(functools.partial(doubts.problems, settings), *(loop.problems for loop in sender)),
     )
@@ -295,7 +336,7 @@ def _build_idle(
     guard = Guard(stop=stop, on_death=on_death)
     threads = tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops)
     health = Health(ledger, metrics, clocks, expected_of(settings, role))
-    return Engine({}, upkeep, health, ledger, threads, (wake_ups.close,), wake_ups.tell)
+    return Engine({}, None, upkeep, health, ledger, threads, (wake_ups.close,), wake_ups.tell)
 
 
 def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from archiver import log
-from archiver.failures import LedgerUnavailable
+from archiver.failures import LedgerUnavailable, Stopped
 from archiver.ledger import Ledger, RecordedTask, RecordOutcome
 from archiver.metrics import Metrics
 from archiver.model import DiscoveredBy, State, Task
@@ -77,7 +77,7 @@ class Recorder:
         that lies behind it."""
         try:
             return self._write(tasks, DiscoveredBy.SWEEP, behind_ms=behind_ms), []
-        except LedgerUnavailable:
+        except (LedgerUnavailable, Stopped):
             raise
         except Exception as error:  # noqa: BLE001 -- any defect a row can trigger; the caller logs it with its row
             if len(tasks) == 1:

@@ -26,7 +26,10 @@ class AlertLoop:
         *,
         now: Callable[[], int],
         stop: threading.Event,
+        is_ours: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`is_ours`: whether this process does the upkeep. The ledger refuses the writes of any other."""
+        self._is_ours = is_ours
         self._ledger = ledger
         self._expected = expected
         self._sender = sender
@@ -36,7 +39,10 @@ class AlertLoop:
 
     def step(self) -> None:
         """One round, then a pause."""
-        self.run_once()
+        if self._is_ours():
+            self.run_once()
+        else:
+            self._book = None  # the next time, the ledger says what others have sent
         self._stop.wait(ROUND_SECONDS)
 
     def run_once(self) -> None:

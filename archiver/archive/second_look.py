@@ -202,11 +202,19 @@ class SecondLookLoop:
 
     name = "second-look-loop"
 
-    def __init__(self, second_look: SecondLook, *, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        second_look: SecondLook,
+        *,
+        stop: threading.Event,
+        is_ours: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`is_ours`: whether this process does the upkeep. The ledger refuses the writes of any other."""
+        self._is_ours = is_ours
         self._second_look = second_look
         self._stop = stop
 
     def step(self) -> None:
         """One round; wait a little where there is nothing to do."""
-        if not self._second_look.look_once():
+        if not self._is_ours() or not self._second_look.look_once():
             self._stop.wait(IDLE_SECONDS)

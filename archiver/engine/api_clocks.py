@@ -77,6 +77,10 @@ class ApiClocks:
         skew_ms = self.skew_ms(account)
         return skew_ms is not None and abs(skew_ms) <= SKEW_MS_MAX
 
+    def is_lately(self, moment_ms: int | None) -> bool:
+        """Whether what was true then may still be gone by (Unix ms)."""
+        return self._is_recent(None if moment_ms is None else moment_ms / 1000)
+
     def _is_recent(self, moment: float | None) -> bool:
         """A local clock that was set since `moment` makes its age absurd."""
         if moment is None:

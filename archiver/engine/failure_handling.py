@@ -36,6 +36,8 @@ class FailureHandler:
     outages: Outages
     now: Callable[[], int]
     rand: Callable[[], float]
+    asking: Ledger | None = None
+    """For leases of verification, where it is another one."""
 
     def handle(self, lease: Lease, error: Exception) -> Retry | Hold | Bury | None:
         """End `lease`, which failed with `error`; the decision, or None where the lease was lost, or where verification
@@ -68,21 +70,25 @@ class FailureHandler:
         if not isinstance(cause, Failure) or cause.outside is None or cause.disposition is Disposition.HOLD:
             return
         is_outage = self.outages.of(cause.outside).failed(cause, task_id=lease.task_id)
-        if is_outage or self.ledger.holds.is_stopped(account=lease.account, stage=lease.stage):
+        if is_outage or self._ledger_of(lease).holds.is_stopped(account=lease.account, stage=lease.stage):
             cause.as_hold()
 
     def _write(self, lease: Lease, partly: PartlyDone, decision: Retry | Hold | Bury) -> None:
         cause, stored, failed = partly.cause, partly.stored, partly.failed
+        outcomes = self._ledger_of(lease).outcomes
         if isinstance(decision, Hold) and isinstance(cause, Failure):
-            outcome = self.ledger.outcomes.hold(lease, cause, stored=stored, failed=failed)
+            outcome = outcomes.hold(lease, cause, stored=stored, failed=failed)
             if outcome is HoldOutcome.NEW:
                 log_hold(cause, account=lease.account, stage=lease.stage)
             elif outcome is HoldOutcome.OWN:
                 log.get().warning("task.retried", **_fields(lease, cause))
         elif isinstance(decision, Bury) and isinstance(cause, Failure):
-            self.ledger.outcomes.bury(lease, cause, decision, stored=stored, failed=failed)
+            outcomes.bury(lease, cause, decision, stored=stored, failed=failed)
         elif isinstance(decision, Retry):
-            self.ledger.outcomes.retry(lease, cause, decision, stored=stored, failed=failed)
+            outcomes.retry(lease, cause, decision, stored=stored, failed=failed)
+
+    def _ledger_of(self, lease: Lease) -> Ledger:
+        return self.asking if self.asking is not None and lease.stage is Stage.VERIFY else self.ledger
 
     def _want_fresh_urls(self, lease: Lease, error: Exception) -> None:
         partly = error if isinstance(error, PartlyDone) else PartlyDone(error, stored=(), failed={})

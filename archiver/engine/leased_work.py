@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from archiver import log
 from archiver.engine.stages import Stages
 from archiver.engine.threads import Guard
-from archiver.failures import LeaseLost, LedgerUnavailable, Stopped
+from archiver.failures import Deposed, LeaseLost, LedgerUnavailable, Stopped
 from archiver.model import Lease
 
 
@@ -70,7 +70,10 @@ class LeasedWork:
         return True
 
     def _handle(self, lease: Lease, error: Exception) -> None:
-        self._failure_handler.handle(lease, error)
+        try:
+            self._failure_handler.handle(lease, error)
+        except Deposed:
+            self._give_back(lease)
 
     def let_go(self, leases: Sequence[Lease]) -> None:
         """Give back leases. A thread that still works on one puts nothing more."""

@@ -70,8 +70,11 @@ class Stages:
 
     account: Account
     ledger: Ledger
+    asking: Ledger
+    """The same for what asks the API: its writes are refused once another process asks for the account."""
     keeper: LeaseKeeper
     """For this account only: a stop gives back all leases that it holds."""
+    availability: Availability
     list_matcher: ListMatcher
     verifier: Verifier
     batch_query: BatchQuery
@@ -120,15 +123,18 @@ def build_stages(
     transfers: int = TRANSFERS,
     accounts: int = 1,
     clock: Clock | None = None,
+    asking: Ledger | None = None,
 ) -> Stages:
-    """The stages of one account. `transfer_pool`, of `transfers` threads, should be its own: in a common queue its
+    """The stages of one account. `asking` is the ledger of those that ask the API, where it is not the same.
+    `transfer_pool`, of `transfers` threads, should be its own: in a common queue its
     files would wait behind those of another account's slow host. `accounts` share the transfers, and so what one
     failing host may take of them."""
     clock = clock or Clock()
+    asking = asking or ledger
     keeper = LeaseKeeper(ledger, monotonic=clock.monotonic)
-    availability = Availability(account=account.name, ledger=ledger, now=clock.now_ms)
-    lists = FamilyLists(account.name, account.client, ledger, availability, metrics)
-    recorder = Recorder(account.name, ledger, metrics, clock.random)
+    availability = Availability(account=account.name, ledger=asking, now=clock.now_ms)
+    lists = FamilyLists(account.name, account.client, asking, availability, metrics)
+    recorder = Recorder(account.name, asking, metrics, clock.random)
     alarm = UnknownIdAlarm()
     outages = Outages(monotonic=clock.monotonic)
     hosts = HostWatch(transfers=max(1, transfers // accounts))
@@ -138,15 +144,19 @@ def build_stages(
         fetcher=fetcher, store=store, keeper=keeper, limits=account.limits, hosts=hosts, now=clock.now_ms
     )
     folder_transfer = dataclasses.replace(transfer, keeper=folder_keeper)
-    failure_handler = FailureHandler(ledger, metrics, hosts, outages, now=clock.now_ms, rand=clock.random)
+    failure_handler = FailureHandler(
+        ledger, metrics, hosts, outages, now=clock.now_ms, rand=clock.random, asking=asking
+    )
     return Stages(
         account=account,
         ledger=ledger,
+        asking=asking,
+        availability=availability,
         keeper=keeper,
         list_matcher=ListMatcher(
             account=account.name,
             families=account.families,
-            ledger=ledger,
+            ledger=asking,
             lists=lists,
             recorder=recorder,
             alarm=alarm,
@@ -156,9 +166,9 @@ def build_stages(
             account=account.name,
             families=account.families,
             client=account.client,
-            ledger=ledger,
+            ledger=asking,
             lists=lists,
-            own_paths=OwnPaths(account=account.name, ledger=ledger, availability=availability),
+            own_paths=OwnPaths(account=account.name, ledger=asking, availability=availability),
             recorder=recorder,
             alarm=alarm,
             metrics=metrics,
@@ -193,7 +203,7 @@ def build_stages(
             on_hold=functools.partial(log_hold, account=account.name, stage=Stage.ARCHIVE),
         ),
         sweeper=build_sweeper(
-            account, ledger=ledger, metrics=metrics, clock=clock, availability=availability
+            account, ledger=asking, metrics=metrics, clock=clock, availability=availability
         ),
         failure_handler=failure_handler,
         hosts=hosts,

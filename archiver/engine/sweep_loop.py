@@ -83,6 +83,18 @@ class SweepLoop:
         """The hold is gone: what it has held back goes on now."""
         self._resumed.set()
 
+    def begin(self) -> None:
+        """Sweep every family now, as after a start."""
+        self._due_at = dict.fromkeys(self._due_at, self._monotonic())
+        self._begun_at = dict.fromkeys(self._begun_at, float("-inf"))
+        self._failed_in_a_row = dict.fromkeys(self._failed_in_a_row, 0)
+        self._refused.clear()
+        self._is_held, self._held_until = False, float("-inf")
+
+    def end(self) -> None:
+        """Give up what is under way: another process reads on."""
+        self._leave(*self._under_way)
+
     def step(self) -> None:
         """Sweep what is due, in turns, then wait a little. Raises Stopped."""
         try:

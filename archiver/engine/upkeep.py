@@ -30,6 +30,12 @@ class Upkeep:
     serves: Sequence[Service] = (Service.DOOR, Service.WORK)
     leases: Callable[[], int] = lambda: 0
     """How many leases on tasks the process holds."""
+    kept: Ledger | None = None
+    """The ledger for the one process that does the upkeep, which refuses another one's writes."""
+    keeps_up: Callable[[], bool] = lambda: True
+    """Whether this process does the upkeep."""
+    asks_for: Callable[[], Sequence[str]] | None = None
+    """The accounts that it asks for; without it, all that it has clients of."""
     warnings: Sequence[Callable[[], Iterable[Problem]]] = ()
     """Where the process's warnings come from. Each is asked at every round and must not wait for anything."""
     _warned: list[Problem] = dataclasses.field(default_factory=list)
@@ -38,19 +44,22 @@ class Upkeep:
     _has_logged_obstacle: bool = False
 
     def run_once(self) -> None:
-        """One round. Each duty is one or more transactions of its own; a crash between two loses nothing. A process
-        that does no work has no duty but its sign of life."""
+        """One round. Each step is one or more transactions of its own; a crash between two loses nothing. A process
+        without the upkeep only gives its sign of life."""
         self.beat()
         if Service.WORK not in self.serves:
             return
-        self._bring_forward()
         self._log_clocks()
-        unsound = [account for account in self.clocks.clients if not self.clocks.may_decide(account)]
+        self._log_dropped_ids(self.ledger.dropped.take())
+        if not self.keeps_up():
+            return
+        self._bring_forward()
+        unsound = self._unsound()
         self._decide_deadlines(unsound)
         self._prune(by_age=not unsound)
         self._drop_idle_holds()
         self._count_missed_callbacks()
-        self.ledger.deadlines.fold_counts()
+        self._ledger.deadlines.fold_counts()
         self._slim_archived()
         self._keep_ledger_bounded()
 
@@ -61,11 +70,30 @@ class Upkeep:
             version=self.version,
             started_at=self.started_at,
             serves=self.serves,
-            accounts=list(self.clocks.clients),
+            accounts=self._asked(),
             leases=self.leases(),
             clock_skew_ms=self.clocks.widest_skew_ms(),
         )
         self._warn()
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self.kept or self.ledger
+
+    def _asked(self) -> Sequence[str]:
+        return list(self.clocks.clients) if self.asks_for is None else self.asks_for()
+
+    def _unsound(self) -> list[str]:
+        """Accounts whose deadlines no clock may decide now. Whoever asks for an account hears its API's clock."""
+        asked = self._asked()
+        sound = {account for account in asked if self.clocks.may_decide(account)}
+        if others := self.clocks.clients.keys() - set(asked):
+            sound |= {
+                view.duty.account
+                for view in self._ledger.duties.all()
+                if view.duty.account in others and self.clocks.is_lately(view.clock_sound_at)
+            }
+        return [account for account in self.clocks.clients if account not in sound]
 
     def _warn(self) -> None:
         """Write what the process warns of, if that has changed. Each warning keeps the time when it was first said."""
@@ -81,7 +109,7 @@ class Upkeep:
             self._warned = warnings
 
     def _bring_forward(self) -> None:
-        batches = (self.ledger.deadlines.bring_forward() for _ in range(BATCHES_MAX))
+        batches = (self._ledger.deadlines.bring_forward() for _ in range(BATCHES_MAX))
         count = sum(itertools.takewhile(bool, batches))
         if count:
             log.get().warning("clock.set_back", count=count)
@@ -92,19 +120,21 @@ class Upkeep:
         Accounts that left the settings have no API: their deadlines pass as soon as any account's clock is sound.
         """
         if len(unsound) < len(self.clocks.clients):
-            for expiry in self.ledger.deadlines.expire(except_accounts=unsound):
+            for expiry in self._ledger.deadlines.expire(except_accounts=unsound):
                 self._log_expiry(expiry)
-            for dropped in self.ledger.folder_work.expire(except_accounts=unsound):
+            for dropped in self._ledger.folder_work.expire(except_accounts=unsound):
                 self._log_dropped(dropped)
 
     def _prune(self, *, by_age: bool) -> None:
-        batches = (self.ledger.deadlines.prune(by_age=by_age) for _ in range(BATCHES_MAX))
-        count = sum(itertools.takewhile(bool, batches)) + self.ledger.dropped.take()
+        batches = (self._ledger.deadlines.prune(by_age=by_age) for _ in range(BATCHES_MAX))
+        self._log_dropped_ids(sum(itertools.takewhile(bool, batches)))
+
+    def _log_dropped_ids(self, count: int) -> None:
         if count:
             log.get().info("ids.dropped", count=count)
 
     def _drop_idle_holds(self) -> None:
-        for hold in self.ledger.holds.drop_idle():
+        for hold in self._ledger.holds.drop_idle():
             log.get().info(
                 "hold.released",
                 account=hold.account,
@@ -116,7 +146,7 @@ class Upkeep:
             )
 
     def _count_missed_callbacks(self) -> None:
-        missed = self.ledger.deadlines.count_missed(patience_ms=self.clocks.sweep_interval_ms)
+        missed = self._ledger.deadlines.count_missed(patience_ms=self.clocks.sweep_interval_ms)
         for (account, family), count in missed.items():
             self.metrics.missed_callbacks_total.labels(account=account, family=family).inc(count)
             log.get().warning("callbacks.missed", account=account, family=family, count=count)
@@ -134,14 +164,14 @@ class Upkeep:
         self._logged_unchecked = unchecked
 
     def _slim_archived(self) -> None:
-        batches = (self.ledger.deadlines.slim_archived() for _ in range(BATCHES_MAX))
+        batches = (self._ledger.deadlines.slim_archived() for _ in range(BATCHES_MAX))
         for _ in itertools.takewhile(bool, batches):
             pass
 
     def _keep_ledger_bounded(self) -> None:
         """Say once what is in the way."""
-        self.ledger.database.keep_bounded()
-        obstacle = self.ledger.database.obstacle()
+        self._ledger.database.keep_bounded()
+        obstacle = self._ledger.database.obstacle()
         if obstacle is not None and not self._has_logged_obstacle:
             log.get().warning(
                 "ledger.overgrown",

@@ -52,10 +52,18 @@ class VerifyLoop:
         self._refreshing = threading.Event()
         """Set while a thread asks for fresh URLs."""
 
+    def begin(self) -> None:
+        """Another process may have found out meanwhile what the API offers."""
+        self._stages.availability.forget()
+        self._matched_at = -math.inf
+
+    def end(self) -> None:
+        """Questions under way are answered; their leases on tasks end with them."""
+
     def step(self) -> None:
         """Claim what is due and hand it to threads; wait a little where nothing is."""
         self._wake.clear()
-        if not self._stages.ledger.claims.any_due(Stage.VERIFY, account=self._account):
+        if not self._stages.asking.claims.any_due(Stage.VERIFY, account=self._account):
             self._wake.wait(IDLE_SECONDS)
             return
         self._guard.stop.wait(max(0.0, self._matched_at + MATCH_SECONDS - self._monotonic()))
@@ -83,7 +91,7 @@ class VerifyLoop:
         """Lease ids that one question may answer together, for one thread. It may take several calls, so the next batch
         waits for a free thread."""
         asked_at = self._stages.keeper.asking()
-        batch = self._stages.ledger.claims.batch(
+        batch = self._stages.asking.claims.batch(
             count=IDS_MAX, offset=self._batches, due_before=due_before, account=self._account
         )
         if batch:
@@ -99,7 +107,7 @@ class VerifyLoop:
         if self._refreshing.is_set() or not self.pool.free():
             return []
         asked_at = self._stages.keeper.asking()
-        leases = self._stages.ledger.claims.fresh(account=self._account, count=1)
+        leases = self._stages.asking.claims.fresh(account=self._account, count=1)
         self._work.hand_over(leases, asked_at=asked_at, start=self._start_refresh)
         return leases
 
@@ -116,7 +124,7 @@ class VerifyLoop:
         if not free:
             return []
         asked_at = self._stages.keeper.asking()
-        leases = self._stages.ledger.claims.verify(
+        leases = self._stages.asking.claims.verify(
             count=free,
             offset=self._singles,
             due_before=due_before,

@@ -20,6 +20,7 @@ from typing import Protocol
 from archiver import log
 from archiver.archive.folder_work import FolderWorkLoop
 from archiver.engine.archive_loop import ArchiveLoop
+from archiver.engine.duties.gate import AskingLoop, Gate
 from archiver.engine.hold_release import HoldRelease
 from archiver.engine.leased_work import LeasedWork
 from archiver.engine.looks.look import ApiLook, Look, StoreLook
@@ -30,6 +31,7 @@ from archiver.engine.stages import Stages
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.engine.threads import Guard, Threads
 from archiver.engine.verify_loop import VerifyLoop
+from archiver.failures import Outside
 from archiver.leases import RENEW_SECONDS
 from archiver.model import Stage
 
@@ -67,8 +69,10 @@ class Worker:
         monotonic: Callable[[], float] = time.monotonic,
         renew_seconds: float = RENEW_SECONDS,
         threads: Threads | None = None,
+        may_ask: Callable[[], str | None] | None = None,
     ) -> None:
-        """`slots` are those of the process; without them this worker has its own."""
+        """`slots` are those of the process; without them this worker has its own. `may_ask` gives the token of the
+        account's lease while this process may ask for it; without it, it always may."""
         threads = threads or Threads()
         account = stages.account.name
         self.guard = Guard(stop=stop, on_death=on_death, bound={"account": account})
@@ -79,14 +83,22 @@ class Worker:
         self._wakes = {stage: threads.event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
         self._holds = HoldRelease(stages.ledger, stages.outages, account=account, wake=self.wake)
         self._work = LeasedWork(stages, self.guard, on_success=self._holds.after_work)
+        self._may_ask = may_ask
+        self._gates = list[Gate]()
         self._sweep_loop = self._make_sweep_loop()
         verify_loop = self._make_verify_loop(threads)
+        self._verifying = verify_loop.pool
         self.archive_loop = self._make_archive_loop(
             threads, slots or TransferSlots(limits.transfer_concurrency)
         )
         self._pools = (self.archive_loop.pool, verify_loop.pool)
         folder_work_loop = FolderWorkLoop(stages.folder_worker, stop=stop, on_stored=self._holds.after_work)
-        self.loops: Sequence[Loop] = (verify_loop, self.archive_loop, self._sweep_loop, folder_work_loop)
+        self.loops: Sequence[Loop] = (
+            self._gated(verify_loop),
+            self.archive_loop,
+            self._gated(self._sweep_loop),
+            folder_work_loop,
+        )
         self._look_wakes = list[threading.Event]()
         self.look_loops: Sequence[Loop] = [self._make_look_loop(look, threads) for look in self._looks()]
         every_loop: Sequence[Loop] = (*self.loops, *self.look_loops)
@@ -97,6 +109,12 @@ class Worker:
         self._renewer = self.guard.thread(
             threads, "lease-renewal", self._renew, goes_on=lambda: not self._renewal_ends.is_set()
         )
+
+    def _gated(self, loop: AskingLoop) -> Loop:
+        if self._may_ask is None:
+            return loop
+        self._gates.append(Gate(loop, self._may_ask, stop=self.guard.stop))
+        return self._gates[-1]
 
     def _make_verify_loop(self, threads: Threads) -> VerifyLoop:
         wake = self._wakes[Stage.VERIFY]
@@ -127,7 +145,7 @@ class Worker:
         return SweepLoop(
             sweeper=self._stages.sweeper,
             families=self._stages.swept_families,
-            ledger=self._stages.ledger,
+            ledger=self._stages.asking,
             outages=self._stages.outages,
             interval_seconds=self._limits.sweep_interval_seconds,
             stop=self.guard.stop,
@@ -142,19 +160,21 @@ class Worker:
             StoreLook(self._stages.store, account.prefix),
         ]
 
-    def _make_look_loop(self, look: Look, threads: Threads) -> LookLoop:
+    def _make_look_loop(self, look: Look, threads: Threads) -> Loop:
         wake = threads.event()
         self._look_wakes.append(wake)
-        return LookLoop(
+        asks = look.outside is Outside.API
+        loop = LookLoop(
             look,
             self._stages.outages.of(look.outside),
             account=self._stages.account.name,
-            ledger=self._stages.ledger,
+            ledger=self._stages.asking if asks else self._stages.ledger,
             metrics=self._stages.metrics,
             wake=wake,
             wake_stage=self.wake,
             monotonic=self._monotonic,
         )
+        return self._gated(loop) if asks else loop
 
     def start(self) -> None:
         """Start every loop."""
@@ -187,6 +207,10 @@ class Worker:
         self._renewal_ends.set()
         self._renewer.join(1.0)
         return all(ended)
+
+    def is_asking(self) -> bool:
+        """Whether questions are under way, in a process that has a lease to ask."""
+        return any(gate.is_open for gate in self._gates) or self._verifying.free() < VERIFY_THREADS
 
     def leases(self) -> int:
         """How many leases on tasks it holds."""

@@ -96,7 +96,7 @@ class KlingClient:
         self._has_api_key = isinstance(credential, ApiKey)
         self._bearer = Bearer(credential, now=now)
         self._redaction = Redaction([*secrets_of(credential), *secrets])
-        self._limiter = limiter
+        self.limiter = limiter
         self._observe = observe
         self._now = now
         self._monotonic = monotonic
@@ -219,16 +219,16 @@ class KlingClient:
         return self._ask_once(question, bearer=self._bearer.current(), priority=priority)
 
     def _ask_once(self, question: Question, *, bearer: str, priority: Priority) -> ApiResponse:
-        self._limiter.acquire(priority)
+        self.limiter.acquire(priority)
         try:
             answer = self._answer(question, bearer=bearer)
         except _SERVICE_FAILURES:
-            self._limiter.unanswered()
+            self.limiter.unanswered()
             raise
         except failures.Failure:
-            self._limiter.answered()
+            self.limiter.answered()
             raise
-        self._limiter.answered()
+        self.limiter.answered()
         return answer
 
     def _answer(self, question: Question, *, bearer: str) -> ApiResponse:
@@ -263,7 +263,7 @@ class KlingClient:
             # On a 5xx the task may have been created before the failure, whatever the code.
             return failures.CreateOutcomeUnknown(str(refusal)) if status >= 500 else refusal
         if isinstance(refusal, failures.ApiRateLimited):
-            self._limiter.halve()
+            self.limiter.halve()
         return refusal
 
     def _fetch(self, question: Question, *, bearer: str) -> tuple[int, bytes]:

@@ -166,9 +166,18 @@ class RateLimiter:
                 return
             self._halved_at = now
             self._rate = max(self._rate / 2, self._full_rate / FLOOR_DIVISOR)
-            self._all.empty()
-            for bucket in self._parts.values():
-                bucket.empty()
+            self._empty()
+
+    def spend_burst(self) -> None:
+        """Another process has asked until just now: begin without a burst."""
+        with self._lock:
+            self._refill()
+            self._empty()
+
+    def _empty(self) -> None:
+        self._all.empty()
+        for bucket in self._parts.values():
+            bucket.empty()
 
     def unanswered(self) -> None:
         """A request had no answer of the API: a time-out, a broken connection, a server error, a gateway's page."""

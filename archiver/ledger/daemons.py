@@ -105,16 +105,14 @@ class Daemons(Part):
         clock_skew_ms: int | None = None,
     ) -> None:
         """This daemon is alive. `clock_skew_ms` is how far the API's clock is ahead of its own, None before it was
-        measured."""
+        measured; one that asks for no account leaves it to those that do."""
         table = schema.daemons
         with self._database.write() as connection:
             now = self._now()
-            if Service.WORK not in serves:
-                pass  # a door asks no API
-            elif clock_skew_ms is None:
-                forget_named_value(connection, CLOCK_SKEW_MS)
-            else:
+            if clock_skew_ms is not None:
                 set_named_value(connection, CLOCK_SKEW_MS, clock_skew_ms)
+            elif accounts and Service.WORK in serves:
+                forget_named_value(connection, CLOCK_SKEW_MS)
             said = {"serves": json.dumps(serves), "accounts": json.dumps(accounts), "leases": leases}
             said |= {"seen_at": now, "left_at": None}
             row = {"name": name, "host": platform.node(), "pid": os.getpid(), "version": version}

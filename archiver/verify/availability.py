@@ -113,6 +113,11 @@ class Availability:
         self._lock = threading.Lock()
         self._endpoints: dict[str, EndpointStatus] | None = None
 
+    def forget(self) -> None:
+        """Go by what the ledger says from now on."""
+        with self._lock:
+            self._endpoints = None
+
     def is_unavailable(self, name: str) -> bool:
         """Whether `name` is not offered, and its pause still runs."""
         return self._endpoint(name).is_unavailable(self._now())

@@ -41,8 +41,16 @@ class LookLoop:
         self._metrics = metrics
         self._wake = wake
         self._wake_stage = wake_stage
+        self._monotonic = monotonic
         self._pace = Pace(outage, monotonic=monotonic)
         outage.on_doubt = self._doubt
+
+    def begin(self) -> None:
+        """Look now, as after a start: what another process has met is not what this one will meet."""
+        self._pace = Pace(self._outage, monotonic=self._monotonic)
+
+    def end(self) -> None:
+        """A look that is under way is answered soon."""
 
     def step(self) -> None:
         """Look if it is time, else wait a little. Raises Stopped."""

@@ -19,6 +19,7 @@ from archiver.ledger.duties.leasing import (
     DutyKind,
     DutyLease,
     asking,
+    duty_of,
     is_of,
     is_over,
     release,
@@ -91,7 +92,7 @@ class Duties(Part):
                 if lease is not None and not renew(connection, lease, now=now):
                     lease = None
                 if lease is None and duty in mine:
-                    lease = take(connection, duty, holder=name, now=now)
+                    lease = take(connection, rows[duty], holder=name, now=now)
                     if lease is not None and duty.kind is DutyKind.ASK:
                         judge_anew(connection, account=duty.account)
                 if lease is not None:
@@ -114,8 +115,8 @@ class Duties(Part):
     def take(self, duty: Duty, *, holder: str) -> DutyLease | None:
         """Lease one duty, past the plan: for a command. None while another process has it."""
         with self._database.write() as connection:
-            _with_rows(connection, [duty])
-            return take(connection, duty, holder=holder, now=self._now())
+            row = _with_rows(connection, [duty])[duty]
+            return take(connection, row, holder=holder, now=self._now())
 
     @retried
     def renew(self, lease: DutyLease) -> bool:
@@ -157,6 +158,8 @@ def free_duties(connection: sa.Connection, *, now: int) -> None:
     """The only process there may be starts: all others are dead."""
     held = sa.update(schema.duties).where(schema.duties.c.lease_token.is_not(None))
     connection.execute(held.values(lease_token=None, lease_until=now))
+    # No process has asked until just now: this one is the next, and has the burst of a start.
+    connection.execute(sa.update(schema.duties).values(holder=None))
     connection.execute(sa.delete(schema.askers))
 
 
@@ -196,7 +199,7 @@ def _living(connection: sa.Connection, *, now: int) -> dict[str, _Asker]:
 
 def _rows(connection: sa.Connection) -> dict[Duty, sa.RowMapping]:
     rows = connection.execute(sa.select(schema.duties)).mappings()
-    return {Duty(DutyKind(row["kind"]), row["account"]): row for row in rows}
+    return {duty_of(row): row for row in rows}
 
 
 def _with_rows(connection: sa.Connection, duties: Iterable[Duty]) -> dict[Duty, sa.RowMapping]:

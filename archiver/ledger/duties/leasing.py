@@ -13,6 +13,9 @@ import sqlalchemy as sa
 from archiver.ledger.claims.leasing import LEASE_SECONDS, TAKEOVER_MS, free
 from archiver.ledger.tables import schema
 
+JUST_NOW_MS = 10_000
+"""Within this time the API may still count the questions of the last asker."""
+
 _TABLE = schema.duties
 
 
@@ -47,15 +50,23 @@ class DutyLease:
 
     duty: Duty
     token: str
+    follows: bool = False
+    """Another process had the duty until just now."""
+
+
+def duty_of(row: sa.RowMapping) -> Duty:
+    return Duty(DutyKind(row["kind"]), row["account"])
 
 
 def is_of(duty: Duty) -> sa.ColumnElement[bool]:
     return sa.and_(_TABLE.c.kind == duty.kind, _TABLE.c.account == duty.account)
 
 
-def take(connection: sa.Connection, duty: Duty, *, holder: str, now: int) -> DutyLease | None:
-    """Lease a duty that has a row; None while another process has it."""
-    lease = DutyLease(duty, uuid.uuid4().hex)
+def take(connection: sa.Connection, row: sa.RowMapping, *, holder: str, now: int) -> DutyLease | None:
+    """Lease the duty of this row; None while another process has it."""
+    duty = duty_of(row)
+    follows = row["holder"] is not None and row["lease_until"] > now - JUST_NOW_MS
+    lease = DutyLease(duty, uuid.uuid4().hex, follows)
     values = {"holder": holder, "lease_token": lease.token, "lease_until": _end(now)}
     taken = sa.update(_TABLE).where(is_of(duty), is_free(now)).values(values)
     return lease if connection.execute(taken).rowcount else None

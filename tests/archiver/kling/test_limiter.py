@@ -334,3 +334,14 @@ def test_whose_turn_it_is_while_the_same_go_on_waiting(waiting: str, order: str)
         went.append(priority)
 
     assert went == [by_letter[letter] for letter in order]
+
+
+def test_who_follows_another_asker_begins_without_a_burst(clock: Clock) -> None:
+    fresh = limiter(clock, rate=2.0)
+    fresh.spend_burst()
+    began = clock.seconds
+
+    for _ in range(4):
+        fresh.acquire(Priority.VERIFY)
+
+    assert clock.seconds - began == pytest.approx(2.0)
