@@ -156,10 +156,9 @@ class Duties(Part):
 
 def free_duties(connection: sa.Connection, *, now: int) -> None:
     """The only process there may be starts: all others are dead."""
-    held = sa.update(schema.duties).where(schema.duties.c.lease_token.is_not(None))
-    connection.execute(held.values(lease_token=None, lease_until=now))
-    # No process has asked until just now: this one is the next, and has the burst of a start.
-    connection.execute(sa.update(schema.duties).values(holder=None))
+    # Nobody counts as the last holder: the next one has the burst of a start.
+    held = sa.update(schema.duties).where(schema.duties.c.holder.is_not(None))
+    connection.execute(held.values(holder=None, lease_token=None, lease_until=now))
     connection.execute(sa.delete(schema.askers))
 
 

@@ -55,7 +55,7 @@ SINGLE_WRITER: dict[str, str] = {
 }
 
 A_START_ON_SQLITE = {
-    r"UPDATE (tasks|folder_work|duties) SET .* WHERE (tasks|folder_work|duties).lease_token IS NOT NULL": (
+    r"UPDATE (tasks|folder_work|duties) SET .* WHERE (tasks|folder_work|duties).(lease_token|holder) IS NOT NULL": (
         "SQLite lets one daemon in; elsewhere leases end by themselves"
     ),
 }
