@@ -13,10 +13,11 @@ Shares of a callback are of its 160 µs of processor time.
 import functools
 import json
 import logging
+import math
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal, TextIO, cast
 
 import structlog
@@ -123,6 +124,28 @@ bound = structlog.contextvars.bound_contextvars
 def bind(**fields: object) -> None:
     """The same for every line that this thread logs from now on."""
     structlog.contextvars.bind_contextvars(**fields)
+
+
+class Sparing:
+    """For lines that an outage would repeat for hours: of each subject one every `seconds`. Thread-safe."""
+
+    def __init__(self, *, seconds: float = 30.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._written: dict[str, tuple[float, int]] = {}
+        """When there was a line about it, and how many were left out since."""
+
+    def fields(self, subject: str = "") -> dict[str, int] | None:
+        """None if the line is to be left out. Else write it, with these: how many were left out before it."""
+        now = self._monotonic()
+        with self._lock:
+            at, count = self._written.get(subject, (-math.inf, 0))
+            if now - at < self._seconds:
+                self._written[subject] = (at, count + 1)
+                return None
+            self._written[subject] = (now, 0)
+        return {"left_out": count} if count else {}
 
 
 class UndeclaredEvent(LookupError):

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from archiver.failures import Failure
+from archiver.failures import Failure, LedgerUnavailable
 from archiver.problems import door_closed
 
 READING_SECONDS_MAX = 5.0
@@ -46,7 +46,7 @@ class HealthRoutes:
         self._is_draining = is_draining
         self._is_open = is_open
         self._render_metrics = render_metrics
-        self._probe = _Reading(functools.partial(_succeeds, probe), otherwise=False)
+        self._closed = _Reading(functools.partial(_closed_by, probe), otherwise=_CLOSED)
         unreadable: Sequence[object] = (_CLOSED,)
         self._degraded = _Reading(degraded, otherwise=unreadable)
         self._refresh = _Reading(refresh_metrics, otherwise=None)
@@ -64,15 +64,17 @@ class HealthRoutes:
     async def readyz(self, _: Request) -> Response:
         """`{"ready":…,"draining":…,"committing":…,"degraded":[…]}`; 503 unless `ready`."""
         draining = self._is_draining()
-        committing = self._is_open() and await self._probe.value()
-        degraded = list(await self._degraded.value())
-        if not committing and _CLOSED not in degraded:
-            degraded.insert(0, _CLOSED)
+        # Together: a ledger that hangs would cost the time of both.
+        closed, degraded = await asyncio.gather(self._closed.value(), self._degraded.value())
+        if not self._is_open():
+            closed = closed or _CLOSED
+        if closed is not None:
+            degraded = [closed, *(problem for problem in degraded if problem != _CLOSED)]
         content = {
-            "ready": committing and not draining,
+            "ready": closed is None and not draining,
             "draining": draining,
-            "committing": committing,
-            "degraded": degraded,
+            "committing": closed is None,
+            "degraded": list(degraded),
         }
         return JSONResponse(content, status_code=200 if content["ready"] else 503)
 
@@ -106,6 +108,10 @@ class _Reading(Generic[_Value]):
             return self._otherwise
 
 
-def _succeeds(probe: Callable[[], None]) -> bool:
-    probe()
-    return True
+def _closed_by(probe: Callable[[], None]) -> object | None:
+    """The problem that keeps callbacks from being committed, with what to do about it."""
+    try:
+        probe()
+    except LedgerUnavailable as error:
+        return door_closed(error).as_degraded()
+    return None

@@ -42,6 +42,7 @@ class Guard:
         self.stop = stop
         self._on_death = on_death
         self._bound = bound or {}
+        self._sparing = log.Sparing()
 
     def attempt(self, name: str, step: Callable[[], object]) -> None:
         """One step; what it raises is logged."""
@@ -50,7 +51,11 @@ class Guard:
         except Stopped:
             self.stop.wait(IDLE_SECONDS)
         except LedgerUnavailable as error:
-            log.get().error("ledger.unavailable", loop=name, message=str(error))
+            fields = self._sparing.fields(name)
+            if fields is not None:
+                log.get().error(
+                    "ledger.unavailable", loop=name, message=str(error), what_to_do=error.what_to_do, **fields
+                )
             self.stop.wait(CRASH_PAUSE_SECONDS)
         except Exception:  # noqa: BLE001 -- a loop outlives an unexpected exception; it is logged with its traceback
             log.get().exception("worker.crashed", loop=name)

@@ -69,6 +69,7 @@ class Intake:
         self._gathering: collections.deque[_Batch] = collections.deque()
         self._committing: _Batch | None = None
         self._stuck = False
+        self._sparing = log.Sparing()
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -166,7 +167,15 @@ class Intake:
             recorded = zip(callbacks, self._record(callbacks), strict=True)
             return [outcome for _, outcome in recorded]
         except LedgerUnavailable as failure:
-            _log.error("ledger.unavailable", message=str(failure), callbacks=len(callbacks))
+            fields = self._sparing.fields()
+            if fields is not None:
+                _log.error(
+                    "ledger.unavailable",
+                    message=str(failure),
+                    what_to_do=failure.what_to_do,
+                    callbacks=len(callbacks),
+                    **fields,
+                )
             return [IntakeUnavailable(failure.reason) for _ in callbacks]
         except Exception as error:  # noqa: BLE001  # one bad row must not end the thread
             return self._commit_apart(callbacks, error)

@@ -337,3 +337,20 @@ def test_in_a_plain_process_lines_and_warnings_go_to_standard_error_only() -> No
         "daemon.started",
         "library.logged",
     ]
+
+
+def test_what_an_outage_repeats_is_written_now_and_then_with_how_often_it_was_not() -> None:
+    now = [0.0]
+    sparing = log.Sparing(seconds=30, monotonic=lambda: now[0])
+
+    said = []
+    for now[0] in (0.0, 1.0, 29.9, 30.0, 31.0, 90.0, 200.0):
+        said.append((now[0], sparing.fields("verify")))
+
+    assert [(at, fields) for at, fields in said if fields is not None] == [
+        (0.0, {}),
+        (30.0, {"left_out": 2}),
+        (90.0, {"left_out": 1}),
+        (200.0, {}),
+    ]
+    assert sparing.fields("sweep") == {}

@@ -11,7 +11,7 @@ from tests.harness.edge import READY, SECONDS_MAX, client
 
 
 def refuse() -> None:
-    raise LedgerUnavailable("locked")
+    raise LedgerUnavailable("locked", what_to_do="Unlock it.")
 
 
 def test_healthz_is_fine_whatever_else_is_not(parts: AppParts) -> None:
@@ -42,6 +42,20 @@ def test_readyz_is_503_when_the_ledger_cannot_commit(parts: AppParts) -> None:
     found = answer.json()
     assert (answer.status_code, found["ready"], found["committing"]) == (503, False, False)
     assert [problem["code"] for problem in found["degraded"]] == ["door_closed"]
+    assert "Unlock it." in found["degraded"][0]["what_to_do"]
+
+
+def test_readings_that_hang_cost_the_time_of_one(parts: AppParts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the two ends only once the other has begun."""
+    monkeypatch.setattr(health, "READING_SECONDS_MAX", SECONDS_MAX)
+    together = threading.Barrier(2)
+
+    def hang() -> list[object]:
+        together.wait(SECONDS_MAX / 2)
+        return []
+
+    with client(parts, probe=hang, degraded=hang) as running:
+        assert running.get("/readyz").status_code == 200
 
 
 def test_readyz_is_503_while_draining(parts: AppParts) -> None:
