@@ -25,6 +25,8 @@ DISK_BYTES_MIN = 2**30
 DISK_SHARE_MIN = 0.05
 """Free on the ledger's disk: what is the smaller of the two."""
 
+UNASKED_MS_MAX = 120_000
+"""While an account moves from one process to another, nobody asks for it: for less than a minute."""
 COMMITTED_MS_MAX = 30_000
 """Since a door's last sign of life: before that it shows that the ledger commits."""
 
@@ -127,6 +129,7 @@ def _dead(view: StatusView, expected: Expected) -> Iterator[Problem]:
 def _unasked(view: StatusView, expected: Expected) -> Iterator[Problem]:
     workers = [daemon for daemon in view.alive_daemons if Service.WORK in daemon.serves]
     asked = {account for daemon in workers for account in daemon.accounts}
+    asked |= {duty.account for duty in view.asked if view.now - duty.held_until < UNASKED_MS_MAX}
     unarchived: dict[str, int] = {}
     for (account, state), count in view.counts.items():
         if state in _UNARCHIVED:
@@ -139,11 +142,14 @@ def _unasked(view: StatusView, expected: Expected) -> Iterator[Problem]:
                 f"Add it to the settings, or rename it: kling-archiver rename-account {account} NEW.",
                 account,
             )
-    for account in expected.families if workers else ():
-        if account not in asked:
-            message = f"no running daemon asks for the account {account}"
+    begun_at = min((worker.started_at for worker in workers), default=view.now)
+    last = {duty.account: duty.held_until for duty in view.asked}
+    for account in expected.families:
+        since = max(last.get(account, 0), begun_at)
+        if account not in asked and view.now - since >= UNASKED_MS_MAX:
+            message = f"no running daemon has asked for the account {account} for {span(view.now - since)}"
             what = "Restart a worker (kling-receiver, or kling-archiver work) with the settings that name it."
-            yield Problem("account_unasked", message, what, account)
+            yield Problem("account_unasked", message, what, account, since)
 
 
 def _held(view: StatusView, expected: Expected) -> Iterator[Problem]:

@@ -132,13 +132,35 @@ def test_a_door_is_no_worker_and_a_worker_no_door(
     assert codes(desk) == said
 
 
-def test_an_account_that_no_daemon_asks_for_is_a_problem(desk: Desk) -> None:
+@pytest.mark.parametrize("was_asked", [True, False])
+def test_an_account_that_no_daemon_has_asked_for_in_two_minutes_is_a_problem(
+    desk: Desk, was_asked: bool
+) -> None:
+    """Less is a process that takes it over."""
     live(desk, accounts=("other",))
+    if was_asked:
+        held = desk.ledger.duties.take_part("d2", accounts=[ACCOUNT]).held
+        desk.clock.advance(MINUTE)
+        desk.ledger.duties.leave("d2", held=held)
+    since = desk.clock()
     desk.bring(State.RUNNING)
+    desk.clock.advance(2 * MINUTE - 1)
+    live(desk, accounts=("other",))
+    assert codes(desk) == []
+    desk.clock.advance(1)
 
     (problem,) = problems(desk)
 
-    assert (problem.code, problem.account) == ("account_unasked", ACCOUNT)
+    assert (problem.code, problem.account, problem.since) == ("account_unasked", ACCOUNT, since)
+
+
+def test_an_account_that_moves_to_another_process_is_no_problem(desk: Desk) -> None:
+    desk.bring(State.RUNNING)
+    desk.ledger.duties.take_part("killed", accounts=[ACCOUNT])
+    desk.clock.advance(35 * SECOND)
+    live(desk, accounts=())
+
+    assert codes(desk, Expected({}, 0)) == []
 
 
 def test_tasks_of_an_account_that_the_settings_do_not_name_are_a_problem(desk: Desk) -> None:

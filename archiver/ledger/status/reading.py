@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from archiver.ledger.availability import unavailable_lists
 from archiver.ledger.daemons import all_daemons
 from archiver.ledger.databases.protocol import Database
+from archiver.ledger.duties.duties import all_duties
+from archiver.ledger.duties.leasing import DutyKind
 from archiver.ledger.holds import all_holds
-from archiver.ledger.status.view import StatusView, SweepView, TaskInTime, TasksInTime
+from archiver.ledger.status.view import AskedAccount, StatusView, SweepView, TaskInTime, TasksInTime
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import task_counts
 from archiver.ledger.tables.named_values import (
@@ -53,6 +55,11 @@ def read_status(database: Database, connection: sa.Connection, *, now: int) -> S
         holds=all_holds(connection),
         clock_skew_ms=named_value(connection, CLOCK_SKEW_MS),
         daemons=all_daemons(connection),
+        asked=tuple(
+            AskedAccount(view.duty.account, view.held_until)
+            for view in all_duties(connection, now=now)
+            if view.duty.kind is DutyKind.ASK
+        ),
         first_started_at=named_value(connection, FIRST_STARTED_AT),
         disk=database.disk(),
         obstacle=database.obstacle(),

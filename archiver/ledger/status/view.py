@@ -43,6 +43,14 @@ class TasksInTime:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class AskedAccount:
+    """An account that a process asks for, or has asked for until `held_until`."""
+
+    account: str
+    held_until: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class StatusView:
     """The whole ledger at a glance."""
 
@@ -73,6 +81,8 @@ class StatusView:
     """The API's clock minus ours."""
     daemons: tuple[DaemonView, ...]
     """Also those that do not run any more."""
+    asked: tuple[AskedAccount, ...]
+    """Accounts that any process has ever asked for."""
     first_started_at: int | None
     """When a daemon first worked on this ledger; None when none ever has."""
     disk: Disk | None
