@@ -68,6 +68,8 @@ class FolderWorkKind(enum.StrEnum):
     """`amendment-1.json`, …: what the API names beyond the manifest."""
     INCOMPLETE = "incomplete"
     """`incomplete.json`: what was saved of a lost task, and what was not."""
+    RESTORE = "restore"
+    """Objects that were there and are missing now."""
 
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {

@@ -1,4 +1,5 @@
-"""Puts amendments and `incomplete.json` into folders of tasks that the archive stage is done with.
+"""Puts amendments and `incomplete.json` into folders of tasks that the archive stage is done with, and what is missing
+there back (`restoring`).
 
 1. An amendment is put last, like a manifest: after its files, seen in the folder, and create-only. It names only what
    neither the manifest nor an earlier amendment names.
@@ -20,6 +21,7 @@ from archiver.archive import manifest
 from archiver.archive.adoption import Adopter
 from archiver.archive.folder import TaskFolder
 from archiver.archive.manifest import Manifest, MissingFile
+from archiver.archive.restoring import Restorer
 from archiver.archive.transfer import Transfer
 from archiver.failures import (
     HOLD_PROBE_SECONDS,
@@ -42,6 +44,8 @@ from archiver.model import FolderWorkKind, Lease, LeasedAsset, Stage, StoredAsse
 from archiver.store import PutOutcome, Store
 
 IDLE_SECONDS = 5.0
+RESTORE_ATTEMPTS_MIN = 3
+"""Of an object whose task's deadline has passed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +110,8 @@ class FolderWorker:
         folder = self._folder(claimed.lease)
         if claimed.kind is FolderWorkKind.AMEND:
             return self._amend(claimed.lease, folder)
+        if claimed.kind is FolderWorkKind.RESTORE:
+            return self._restore(claimed, folder)
         return self._describe(claimed, folder)
 
     def _failed(self, lease: Lease, error: Exception) -> None:
@@ -206,6 +212,34 @@ class FolderWorker:
         log.get().error("task.incomplete", task_id=lease.task_id, key=key, missing=len(missing))
         return True
 
+    # --- objects that are missing -----------------------------------------------------------------------------
+
+    def _restore(self, claimed: FolderLease, folder: TaskFolder) -> bool:
+        lease = claimed.lease
+        restorer = Restorer(self.transfer, self.keeper, self.now, self._manifest)
+        result = restorer.restore(claimed, folder)
+        error = next(iter(result.failed.values()), None)
+        if error is not None and self.now() >= lease.deadline_at and lease.attempt >= RESTORE_ATTEMPTS_MIN:
+            result.give_up_failed()
+        self.ledger.restores.settle(
+            lease,
+            restored=result.put,
+            unrecoverable=result.unrecoverable,
+            error=error,
+            due_at=None if error is None else self._retry_at(lease, error),
+            ask_again=result.wants_fresh_urls,
+        )
+        for key in result.put:
+            log.get().warning("object.restored", task_id=lease.task_id, key=key)
+        for key, failure in result.unrecoverable.items():
+            log.get().error(
+                "object.given_up", task_id=lease.task_id, key=key, reason=failure.reason, message=str(failure)
+            )
+        if result.failed and error is not None:
+            self._count(lease, error)
+            self._log_retry(lease, error, event="restore.retried")
+        return bool(result.put)
+
     # --- both -------------------------------------------------------------------------------------------------
 
     def _manifest(self, lease: Lease, assets: Sequence[StoredAsset]) -> Manifest:
@@ -243,9 +277,9 @@ class FolderWorker:
         labels = {"account": lease.account, "stage": Stage.ARCHIVE, "reason": reason_of(error)}
         self.metrics.failures_total.labels(**labels).inc()
 
-    def _log_retry(self, lease: Lease, error: Exception) -> None:
+    def _log_retry(self, lease: Lease, error: Exception, *, event: str = "amendment.retried") -> None:
         log.get().warning(
-            "amendment.retried",
+            event,
             task_id=lease.task_id,
             reason=reason_of(error),
             message=str(error),

@@ -134,6 +134,11 @@ def amendment_name(number: int) -> str:
     return f"amendment-{number}.json"
 
 
+def is_amendment(name: str) -> bool:
+    """Whether an amendment has this name."""
+    return re.fullmatch(r"amendment-[1-9][0-9]*\.json", name) is not None
+
+
 def _schema_of(fields: Mapping[str, Field]) -> dict[str, Any]:
     return {
         "type": "object",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from archiver import log
 from archiver.archive.transfers import HostJudge
-from archiver.failures import AssetHostUnlisted, Failure, NeverMedia, NotMedia, ObjectUnexpected
+from archiver.failures import AssetHostUnlisted, Failure, NeverMedia, NotMedia, ObjectNotRestorable
 from archiver.fetch.fetcher import FetchedFile, Fetcher
 from archiver.kling.results import file_name
 from archiver.leases import LeaseKeeper
@@ -54,7 +54,7 @@ class Transfer:
         self.keeper.check(lease)
         with self._fetch(lease, leased, sha256=sha256) as fetched:
             if sha256 is not None and fetched.sha256 != sha256:
-                raise ObjectUnexpected(
+                raise ObjectNotRestorable(
                     f"{asset.stem} of the manifest is missing, and upstream now has other bytes"
                 )
             name = file_name(asset.stem, extension=fetched.media.extension)

@@ -30,6 +30,7 @@ from archiver.verify.lists import FamilyLists
 from archiver.verify.matching import ListMatcher
 from archiver.verify.new_standard import BatchQuery
 from archiver.verify.own_paths import OwnPaths
+from archiver.verify.restores import RestoreQuestions
 from archiver.verify.stage import Verifier
 from archiver.verify.unknown_ids import UnknownIdAlarm
 
@@ -80,6 +81,7 @@ class Stages:
     batch_query: BatchQuery
     archiver: Archiver
     folder_worker: FolderWorker
+    restore_questions: RestoreQuestions
     sweeper: Sweeper
     failure_handler: FailureHandler
     hosts: HostWatch
@@ -147,6 +149,19 @@ def build_stages(
     failure_handler = FailureHandler(
         ledger, metrics, hosts, outages, now=clock.now_ms, rand=clock.random, asking=asking
     )
+    verifier = Verifier(
+        account=account.name,
+        families=account.families,
+        client=account.client,
+        ledger=asking,
+        lists=lists,
+        own_paths=OwnPaths(account=account.name, ledger=asking, availability=availability),
+        recorder=recorder,
+        alarm=alarm,
+        metrics=metrics,
+        now=clock.now_ms,
+        random=clock.random,
+    )
     return Stages(
         account=account,
         ledger=ledger,
@@ -162,19 +177,7 @@ def build_stages(
             alarm=alarm,
             now=clock.now_ms,
         ),
-        verifier=Verifier(
-            account=account.name,
-            families=account.families,
-            client=account.client,
-            ledger=asking,
-            lists=lists,
-            own_paths=OwnPaths(account=account.name, ledger=asking, availability=availability),
-            recorder=recorder,
-            alarm=alarm,
-            metrics=metrics,
-            now=clock.now_ms,
-            random=clock.random,
-        ),
+        verifier=verifier,
         batch_query=BatchQuery(families=account.families, client=account.client, availability=availability),
         archiver=Archiver(
             account=account.name,
@@ -201,6 +204,17 @@ def build_stages(
             random=clock.random,
             hold_in_outage=failure_handler.hold_in_outage,
             on_hold=functools.partial(log_hold, account=account.name, stage=Stage.ARCHIVE),
+        ),
+        restore_questions=RestoreQuestions(
+            account=account.name,
+            asking=asking,
+            ledger=ledger,
+            keeper=folder_keeper,
+            ask=verifier.fresh_task,
+            metrics=metrics,
+            now=clock.now_ms,
+            random=clock.random,
+            hold_in_outage=failure_handler.hold_in_outage,
         ),
         sweeper=build_sweeper(
             account, ledger=asking, metrics=metrics, clock=clock, availability=availability

@@ -64,14 +64,15 @@ class VerifyLoop:
         """Claim what is due and hand it to threads; wait a little where nothing is."""
         self._wake.clear()
         if not self._stages.asking.claims.any_due(Stage.VERIFY, account=self._account):
-            self._wake.wait(IDLE_SECONDS)
+            if not self._start_restore():
+                self._wake.wait(IDLE_SECONDS)
             return
         self._guard.stop.wait(max(0.0, self._matched_at + MATCH_SECONDS - self._monotonic()))
         due_before = self._match()
         self._matched_at = self._monotonic()
         asks_many = self._stages.batch_query.is_offered()
         batch = self._start_batch(due_before) if asks_many and self.pool.free() else []
-        fresh = self._start_fresh()
+        fresh = self._start_fresh() or self._start_restore()
         leases = self._start_singles(due_before, own_paths_only=asks_many)
         if not leases and not batch and not fresh:
             self._wake.wait(IDLE_SECONDS)
@@ -110,6 +111,29 @@ class VerifyLoop:
         leases = self._stages.asking.claims.fresh(account=self._account, count=1)
         self._work.hand_over(leases, asked_at=asked_at, start=self._start_refresh)
         return leases
+
+    def _start_restore(self) -> Sequence[Lease]:
+        """The same for a task of which objects are missing in the bucket; those that were never archived come first."""
+        if self._refreshing.is_set() or not self.pool.free():
+            return []
+        questions = self._stages.restore_questions
+        lease = questions.claim()
+        if lease is None:
+            return []
+        self._refreshing.set()
+        try:
+            self.pool.run(self._ask_restore, lease)
+        except BaseException:
+            self._refreshing.clear()
+            questions.let_go(lease)
+            raise
+        return [lease]
+
+    def _ask_restore(self, lease: Lease) -> None:
+        try:
+            self._guard.attempt("restore-question", lambda: self._stages.restore_questions.answer(lease))
+        finally:
+            self._refreshing.clear()
 
     def _start_refresh(self, lease: Lease) -> None:
         self._refreshing.set()

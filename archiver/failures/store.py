@@ -110,6 +110,12 @@ class ObjectUnexpected(StoreMismatch):
     what_to_do = ""
 
 
+class ObjectNotRestorable(ObjectUnexpected):
+    """A missing object cannot be put back as it was: upstream has other bytes now, or the bucket has."""
+
+    reason = "object_changed"
+
+
 class BucketMissing(Failure):
     reason = "bucket_missing"
     disposition = Disposition.HOLD

@@ -10,7 +10,7 @@ from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.deadlines import Expiry
 from archiver.ledger.duties import UPKEEP, Duty, DutyLease, DutyView, Round, asking
-from archiver.ledger.folder_work import DroppedAmendment, FolderLease
+from archiver.ledger.folder_work import DroppedAmendment, FolderLease, WantedObject
 from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
@@ -66,6 +66,7 @@ __all__ = [
     "TaskInTime",
     "TaskView",
     "TasksInTime",
+    "WantedObject",
     "asking",
     "new_daemon_name",
     "unix_ms",

@@ -30,7 +30,7 @@ from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
-from archiver.ledger.second_looks import MissingObjects, SecondLooks
+from archiver.ledger.second_looks import MissingObjects, Restores, SecondLooks
 from archiver.ledger.status.acknowledgements import Acknowledgements
 from archiver.ledger.status.alerts import Alerts
 from archiver.ledger.sweeps import Sweeps
@@ -51,6 +51,7 @@ class Ledger:
     folder_work: FolderWork
     second_looks: SecondLooks
     missing_objects: MissingObjects
+    restores: Restores
     holds: Holds
     sweeps: Sweeps
     availability: EndpointRefusals
@@ -78,6 +79,7 @@ class Ledger:
         self.folder_work = FolderWork(database, now=now)
         self.second_looks = SecondLooks(database, now=now)
         self.missing_objects = MissingObjects(database, now=now)
+        self.restores = Restores(database, now=now)
         self.holds = Holds(database, now=now)
         self.sweeps = Sweeps(database, now=now)
         self.availability = EndpointRefusals(database, now=now)

@@ -99,19 +99,26 @@ class Verifier:
 
     def _refresh(self, lease: Lease) -> bool:
         """Whether the API named files. A crash after they are recorded costs one more question."""
+        task = self.fresh_task(lease)
+        if task is not None:
+            self.ledger.records.refresh_assets(lease, task)
+        return task is not None
+
+    def fresh_task(self, lease: Lease) -> Task | None:
+        """The task as the API names its files now; None where it names none. Raises Failure where it has not said
+        anything about it."""
         try:
             task = self.client.query(lease.family or "", lease.task_id, priority=Priority.FRESH)
         except TaskNotFound:
-            return False
+            return None
         except Failure as error:
             if error.disposition is Disposition.BURY:
-                return False
+                return None
             raise
         # Our id may be another task's external id: once our task is purged, the API answers with that one.
         if task.status is not Status.SUCCEEDED or task.task_id != lease.task_id or not task.assets:
-            return False
-        self.ledger.records.refresh_assets(lease, task)
-        return True
+            return None
+        return task
 
     def _find(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None) -> Task | NotThere:
         shown = None if batch is None else batch.get(lease.task_id)

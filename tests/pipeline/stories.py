@@ -236,6 +236,27 @@ def an_object_that_seems_missing(pipeline: Pipeline) -> None:
     pipeline.errand(let_it_seem_missing)
 
 
+def an_object_that_is_missing(pipeline: Pipeline) -> None:
+    """It is put back. The half hour in between is written down at once."""
+    task_id = pipeline.task(listed=False)
+    pipeline.tell(task_id)
+    store = pipeline.engine.store
+
+    def take_it_away(_ledger: Ledger) -> None:
+        if pipeline.states()[task_id] is not State.ARCHIVED:
+            raise LedgerUnavailable("it is not in the bucket yet")
+        states = {state for (state,) in pipeline.rows("SELECT state FROM missing_objects")}
+        if "restored" in states:
+            return
+        if not states:
+            store.objects.pop(pipeline.engine.folder(task_id) + "0.png", None)
+            pipeline.write("UPDATE second_looks SET due_at = 0")
+        pipeline.write("UPDATE missing_objects SET due_at = 0 WHERE state = 'doubted'")
+        raise LedgerUnavailable("it is not back yet")
+
+    pipeline.errand(take_it_away)
+
+
 STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.folder_work.amended": a_file_named_later,
     "ledger.folder_work.assets": a_file_named_later,
@@ -248,6 +269,9 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.second_looks.finish": an_object_that_seems_missing,
     "ledger.missing_objects.claim": an_object_that_seems_missing,
     "ledger.missing_objects.settle": an_object_that_seems_missing,
+    "ledger.restores.claim": an_object_that_is_missing,
+    "ledger.restores.answered": an_object_that_is_missing,
+    "ledger.restores.settle": an_object_that_is_missing,
     "store.list_after": an_object_that_seems_missing,
     "ledger.registrations.register": a_registration,
     "ledger.outcomes.retry": cdn_fails_once,

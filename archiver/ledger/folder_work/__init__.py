@@ -4,6 +4,6 @@ A table of its own: an archived task stays archived while its amendment waits, a
 over it.
 """
 
-from archiver.ledger.folder_work.work import DroppedAmendment, FolderLease, FolderWork
+from archiver.ledger.folder_work.work import DroppedAmendment, FolderLease, FolderWork, WantedObject
 
-__all__ = ["DroppedAmendment", "FolderLease", "FolderWork"]
+__all__ = ["DroppedAmendment", "FolderLease", "FolderWork", "WantedObject"]

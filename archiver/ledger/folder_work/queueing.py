@@ -49,6 +49,12 @@ def queue_incomplete(connection: sa.Connection, row_id: int, *, now: int) -> Non
         _queue(connection, row_id, FolderWorkKind.INCOMPLETE, {"due_at": now}, now=now)
 
 
+def queue_restore(connection: sa.Connection, row_id: int, *, now: int) -> None:
+    """An object of this archived task is missing. The API is asked first: what it said of the task is not kept, and its
+    URLs have ended."""
+    _queue(connection, row_id, FolderWorkKind.RESTORE, {"due_at": now, "document": None}, now=now)
+
+
 def drop_incomplete(connection: sa.Connection, row_id: int) -> None:
     """The task is archived after all. A worker that is about to put `incomplete.json` loses its lease."""
     table = schema.folder_work

@@ -26,11 +26,11 @@ from archiver.ledger.claims.probes import WHOLE_HOLD, begin_probe
 from archiver.ledger.databases.dialect import is_one_of, locking, skipping_locked
 from archiver.ledger.holds import HoldOutcome, is_own_failure, next_probe_at, set_hold
 from archiver.ledger.part import Part, retried
-from archiver.ledger.second_looks.queueing import LOOK_AFTER_MS, queue_look
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import slim_assets
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import assets_of, read_lease
+from archiver.ledger.tables.second_looks import LOOK_AFTER_MS, MissingState, queue_look
 from archiver.ledger.tables.stored import save_stored
 from archiver.model import DAY_MS, FolderWorkKind, Lease, LeasedAsset, Stage, StoredAsset
 
@@ -43,13 +43,24 @@ _WORK = schema.folder_work
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class WantedObject:
+    """An object that is missing in the bucket."""
+
+    key: str
+    stem: str | None
+    """None for a manifest or an amendment."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class FolderLease:
-    """The right to put one document into a task's folder."""
+    """The right to put something into a task's folder."""
 
     kind: FolderWorkKind
     lease: Lease
     reasons: Mapping[str, str]
     """Why assets (by stem) are not stored."""
+    wanted: tuple[WantedObject, ...] = ()
+    """What is to be restored."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,12 +74,12 @@ class DroppedAmendment:
 
 
 class FolderWork(Part):
-    """Amendments and `incomplete.json`. What ends a lease raises LeaseLost."""
+    """Amendments, `incomplete.json`, and what is restored. What ends a lease raises LeaseLost."""
 
     @retried
     def claim(self, *, account: str) -> FolderLease | None:
         """Lease one piece of work, the least blamed first; None where none is due. Idle or held, it only reads."""
-        due = _due(account)
+        due = due_work(account)
         with self._database.read() as connection:
             now = self._now()
             hold = _hold_of(connection, account)
@@ -107,14 +118,14 @@ class FolderWork(Part):
             held = [
                 lease.row_id
                 for lease in leases
-                if connection.execute(sa.update(_WORK).where(*_ours(lease)).values(values)).rowcount
+                if connection.execute(sa.update(_WORK).where(*held_by(lease)).values(values)).rowcount
             ]
             return set(held)
 
     def assets(self, lease: Lease) -> tuple[LeasedAsset, ...] | None:
         """The task's present assets; None when the lease has ended."""
         with self._database.read() as connection:
-            query = sa.select(_WORK.c.task).where(*_ours(lease))
+            query = sa.select(_WORK.c.task).where(*held_by(lease))
             row_id = connection.execute(query).scalar()
             return None if row_id is None else assets_of(connection, [row_id]).get(row_id, ())
 
@@ -132,7 +143,7 @@ class FolderWork(Part):
         that is all of the task; else the rest is tried at `due_at` because of `error`, or at once if it is new."""
         with self._database.write() as connection:
             now = self._now()
-            row_id = _task_of(connection, lease)
+            row_id = task_of(connection, lease)
             _save_keys(connection, row_id, keys, now=now)
             queue_look(connection, row_id, account=lease.account, due_at=now + LOOK_AFTER_MS)
             save_stored(connection, row_id, stored)
@@ -140,19 +151,19 @@ class FolderWork(Part):
             named = {asset.stem for asset in stored}
             done = named.issuperset(connection.execute(query).scalars())
             if done:
-                connection.execute(sa.delete(_WORK).where(*_ours(lease)))
+                connection.execute(sa.delete(_WORK).where(*held_by(lease)))
                 slim_assets(connection, [row_id])
             else:
-                _release(connection, lease, due_at=now if due_at is None else due_at, error=error)
-                _end_probe(connection, lease, now=now)
+                release(connection, lease, due_at=now if due_at is None else due_at, error=error)
+                end_probe(connection, lease, now=now)
             return done
 
     @retried
     def finish(self, lease: Lease, *, event: str, detail: str) -> None:
         """Nothing of this work is left; `event` goes into the task's history."""
         with self._database.write() as connection:
-            row_id = _task_of(connection, lease)
-            connection.execute(sa.delete(_WORK).where(*_ours(lease)))
+            row_id = task_of(connection, lease)
+            connection.execute(sa.delete(_WORK).where(*held_by(lease)))
             add_line(connection, row_id, at=self._now(), event=event, detail=detail)
             trim(connection, row_id)
 
@@ -160,8 +171,8 @@ class FolderWork(Part):
     def retry(self, lease: Lease, error: Exception, *, due_at: int) -> None:
         """Try it again at `due_at`."""
         with self._database.write() as connection:
-            _release(connection, lease, due_at=due_at, error=error)
-            _end_probe(connection, lease, now=self._now())
+            release(connection, lease, due_at=due_at, error=error)
+            end_probe(connection, lease, now=self._now())
 
     @retried
     def hold(self, lease: Lease, error: Failure) -> HoldOutcome:
@@ -171,17 +182,17 @@ class FolderWork(Part):
         """
         with self._database.write() as connection:
             now = self._now()
-            query = locking(connection, sa.select(_WORK.c.held).where(*_ours(lease)), _WORK)
+            query = locking(connection, sa.select(_WORK.c.held).where(*held_by(lease)), _WORK)
             blamed: int = connection.execute(query).scalar() or 0
             if is_own_failure(connection, lease, error, blamed=blamed, now=now):
                 due_at = now + backoff_ms(
                     lease.attempt, rand=1, first_seconds=HOLD_PROBE_SECONDS, seconds_max=RETRY_SECONDS_MAX
                 )
-                _release(connection, lease, due_at=due_at, error=error, held=blamed + 1)
+                release(connection, lease, due_at=due_at, error=error, held=blamed + 1)
                 return HoldOutcome.OWN
             is_new = set_hold(connection, error, account=lease.account, stage=lease.stage, now=now)
             due_at = next_probe_at(connection, lease, host=None, now=now)
-            _release(
+            release(
                 connection, lease, due_at=due_at, error=error, held=blamed + 1, attempts=_WORK.c.attempts - 1
             )
             return HoldOutcome.NEW if is_new else HoldOutcome.CONFIRMED
@@ -192,7 +203,7 @@ class FolderWork(Part):
         with self._database.write() as connection:
             values: dict[str, Any] = {"due_at": self._now(), "lease_token": None, "lease_until": None}
             values |= {"attempts": sa.case((_WORK.c.attempts > 0, _WORK.c.attempts - 1), else_=0)}
-            if not connection.execute(sa.update(_WORK).where(*_ours(lease)).values(values)).rowcount:
+            if not connection.execute(sa.update(_WORK).where(*held_by(lease)).values(values)).rowcount:
                 raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
 
     @retried
@@ -223,7 +234,9 @@ class FolderWork(Part):
             return dropped
 
 
-def _due(account: str) -> sa.Select[int]:
+def due_work(account: str, *, asks_api: bool = False) -> sa.Select[int]:
+    """The next piece of work at the parameter `now`: for a worker, or what asks the API first."""
+    asks = sa.and_(_WORK.c.kind == FolderWorkKind.RESTORE, _WORK.c.document.is_(None))
     now = sa.bindparam("now", type_=sa.BigInteger)
     until = _WORK.c.lease_until
     return (
@@ -232,6 +245,7 @@ def _due(account: str) -> sa.Select[int]:
         .where(schema.tasks.c.account == account)
         .where(sa.or_(_WORK.c.due_at <= now, _WORK.c.due_at > now + WAIT_MS_MAX))
         .where(sa.or_(until.is_(None), until <= now - TAKEOVER_MS, until > now + WAIT_MS_MAX))
+        .where(asks if asks_api else sa.not_(asks))
         .order_by(_WORK.c.held, _WORK.c.attempts, _WORK.c.due_at, _WORK.c.id)
         .limit(1)
     )
@@ -243,20 +257,20 @@ def _hold_of(connection: sa.Connection, account: str) -> Mapping[Any, Any] | Non
     return connection.execute(WHOLE_HOLD, stopped).mappings().first()
 
 
-def _ours(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+def held_by(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
     return _WORK.c.id == lease.row_id, _WORK.c.lease_token == lease.token
 
 
-def _task_of(connection: sa.Connection, lease: Lease) -> int:
+def task_of(connection: sa.Connection, lease: Lease) -> int:
     """The task's row. Raises LeaseLost."""
-    query = locking(connection, sa.select(_WORK.c.task).where(*_ours(lease)), _WORK)
+    query = locking(connection, sa.select(_WORK.c.task).where(*held_by(lease)), _WORK)
     row_id = connection.execute(query).scalar()
     if row_id is None:
         raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
     return int(row_id)
 
 
-def _release(
+def release(
     connection: sa.Connection,
     lease: Lease,
     *,
@@ -267,11 +281,11 @@ def _release(
 ) -> None:
     values = {"due_at": due_at, "lease_token": None, "lease_until": None, "held": held, **columns}
     reason = {} if error is None else {"reason": reason_of(error)}
-    if not connection.execute(sa.update(_WORK).where(*_ours(lease)).values(values | reason)).rowcount:
+    if not connection.execute(sa.update(_WORK).where(*held_by(lease)).values(values | reason)).rowcount:
         raise LeaseLost(f"another worker holds the lease on task {lease.task_id}")
 
 
-def _end_probe(connection: sa.Connection, lease: Lease, *, now: int) -> None:
+def end_probe(connection: sa.Connection, lease: Lease, *, now: int) -> None:
     """It said nothing about the hold."""
     if lease.is_probe:
         next_probe_at(connection, lease, host=None, now=now)
@@ -303,7 +317,21 @@ def _leased(connection: sa.Connection, work: Mapping[Any, Any], *, is_probe: boo
     )
     reasons = {row.stem: row.reason or task["reason"] or "unknown" for row in connection.execute(unstored)}
     lease = read_lease({**task, **of_work}, assets, is_probe=is_probe)
-    return FolderLease(FolderWorkKind(work["kind"]), lease, reasons)
+    kind = FolderWorkKind(work["kind"])
+    wanted = wanted_objects(connection, work["task"]) if kind is FolderWorkKind.RESTORE else ()
+    return FolderLease(kind, lease, reasons, wanted)
+
+
+def wanted_objects(connection: sa.Connection, row_id: int) -> tuple[WantedObject, ...]:
+    """The objects of this task that are to be restored."""
+    missing, assets = schema.missing_objects, schema.assets
+    query = (
+        sa.select(missing.c.key, assets.c.stem)
+        .outerjoin(assets, sa.and_(assets.c.task == missing.c.task, assets.c.key == missing.c.key))
+        .where(missing.c.task == row_id, missing.c.state == MissingState.WANTED)
+        .order_by(missing.c.id)
+    )
+    return tuple(WantedObject(*row) for row in connection.execute(query))
 
 
 def amendment_keys(connection: sa.Connection, row_id: int) -> tuple[str, ...]:

@@ -34,10 +34,10 @@ from archiver.ledger.outcomes.failed import (
 from archiver.ledger.outcomes.fencing import NOT_WANTED, RELEASED, write
 from archiver.ledger.outcomes.not_found import GRACE_MS, UNCERTAIN_GRACE_MS, still_unknown
 from archiver.ledger.part import Part, retried
-from archiver.ledger.second_looks.queueing import LOOK_AFTER_MS, queue_look
 from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
 from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.second_looks import LOOK_AFTER_MS, queue_look
 from archiver.ledger.tables.stored import save_stored
 from archiver.ledger.transitions import buried_again, still_failed, still_running
 from archiver.model import Lease, State, StoredAsset, text

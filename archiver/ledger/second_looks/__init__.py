@@ -11,7 +11,9 @@ A row of `second_looks` is a task whose folder is to be seen again; it goes when
 """
 
 from archiver.ledger.second_looks.looks import DoubtedObject, ExpectedFolder, SecondLooks
-from archiver.ledger.second_looks.missing import Doubt, MissingObject, MissingObjects, MissingState
+from archiver.ledger.second_looks.missing import Doubt, MissingObject, MissingObjects
+from archiver.ledger.second_looks.restores import Restores
+from archiver.ledger.tables.second_looks import MissingState
 
 __all__ = [
     "Doubt",
@@ -20,5 +22,6 @@ __all__ = [
     "MissingObject",
     "MissingObjects",
     "MissingState",
+    "Restores",
     "SecondLooks",
 ]

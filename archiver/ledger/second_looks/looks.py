@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from archiver.ledger.databases.dialect import insert_missing, is_one_of, locking, skipping_locked
 from archiver.ledger.holds import stops_stage
 from archiver.ledger.part import Part, retried
-from archiver.ledger.second_looks.missing import SECOND_HEAD_MS, MissingState
-from archiver.ledger.second_looks.queueing import LOOK_AFTER_MS
+from archiver.ledger.second_looks.missing import SECOND_HEAD_MS
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.second_looks import LOOK_AFTER_MS, MissingState
 from archiver.model import Stage, State
 
 TOGETHER_MS = 15 * 60_000

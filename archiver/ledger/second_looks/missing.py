@@ -1,18 +1,18 @@
 """Objects that were missing in the bucket: whether they are there after all, and what is done about them."""
 
 import dataclasses
-import enum
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import is_one_of, skipping_locked
+from archiver.ledger.folder_work.queueing import queue_restore
 from archiver.ledger.holds import stops_stage
 from archiver.ledger.part import Part, retried
-from archiver.ledger.second_looks.queueing import queue_look
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.second_looks import MissingState, queue_look
 from archiver.model import Stage
 
 SECOND_HEAD_MS = 10 * 60_000
@@ -26,21 +26,6 @@ CHANGED = "object_changed"
 _MISSING = schema.missing_objects
 _IS_DOUBTED = _MISSING.c.state == sa.literal_column("'doubted'")
 """With a literal: else SQLite cannot tell that the partial index has all the rows."""
-
-
-class MissingState(enum.StrEnum):
-    """How far it is with an object that a listing did not show."""
-
-    DOUBTED = "doubted"
-    """HEAD does not know it; asked again after 10 min."""
-    WANTED = "wanted"
-    """It is missing, and to be fetched again."""
-    RESTORED = "restored"
-    """It was put back, once."""
-    LEFT_ALONE = "left_alone"
-    """Missing again after that: the owner of the bucket has removed it."""
-    UNRECOVERABLE = "unrecoverable"
-    """It cannot be had again."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,6 +131,8 @@ def _confirm(connection: sa.Connection, doubt: Doubt, *, is_changed: bool, now: 
         values = {"state": MissingState.LEFT_ALONE}
     change = sa.update(_MISSING).where(*_doubted(doubt))
     connection.execute(change.values(values | {"due_at": None}))
+    if values["state"] is MissingState.WANTED:
+        queue_restore(connection, row.task, now=now)
     add_line(connection, row.task, at=now, event="object.missing", detail=doubt.key)
     trim(connection, row.task)
     return MissingObject(doubt.task_id, doubt.key, values["state"])

@@ -7,10 +7,10 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from archiver.ledger.part import Part, retried
-from archiver.ledger.second_looks import MissingState
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import find
+from archiver.ledger.tables.second_looks import MissingState
 from archiver.model import State
 
 ROWS_MAX = 500

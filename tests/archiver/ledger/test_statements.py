@@ -20,7 +20,7 @@ from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
-from archiver.model import DiscoveredBy, Stage, State
+from archiver.model import DiscoveredBy, FolderWorkKind, Stage, State
 from tests.harness.histories import History
 from tests.harness.ledgers import ACCOUNT, FAMILY, HOUR, RAND, START, Desk, Place, answer
 
@@ -43,6 +43,8 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE second_looks SET due_at=\? WHERE second_looks.task = ": (
         "put off until later, whatever it was before; or claimed, and still the row that was claimed"
     ),
+    r"UPDATE folder_work SET .* WHERE folder_work.id = \? AND folder_work.lease_token = ": "names its lease",
+    r"UPDATE folder_work SET .* WHERE folder_work.id (IN \(|= ANY \(ARRAY\()SELECT": "a claim, as of tasks",
     r"UPDATE second_looks SET due_at=\? WHERE second_looks.id (IN \(|= ANY \(ARRAY\()SELECT": (
         "a claim: SQLite has one writer, and PostgreSQL has locked the rows of its subquery"
     ),
@@ -102,6 +104,14 @@ def see_everything_again(desk: Desk) -> None:
     desk.clock.advance(HOUR)
     first, second, third = missing.claim(account=ACCOUNT)
     missing.settle(found=[first], missing=[second], changed=[third])
+    lease = desk.ledger.restores.claim(account=ACCOUNT)
+    assert lease is not None
+    desk.ledger.restores.answered(lease, answer(lease.task_id))
+    work = desk.ledger.folder_work.claim(account=ACCOUNT)
+    while work is not None and work.kind is not FolderWorkKind.RESTORE:
+        work = desk.ledger.folder_work.claim(account=ACCOUNT)
+    assert work is not None
+    desk.ledger.restores.settle(work.lease, restored=[wanted.key for wanted in work.wanted])
 
 
 def a_life_of_a_ledger(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies
 from archiver.failures import ApiForbidden, BucketMissing, HostDown, LeaseLost
 from archiver.ledger import Doubt, DoubtedObject
 from archiver.ledger.tables import schema
-from archiver.model import DiscoveredBy, Lease, Stage
+from archiver.model import DiscoveredBy, FolderWorkKind, Lease, Stage
 from tests.harness.histories import History
 from tests.harness.ledgers import (
     ACCOUNT,
@@ -114,6 +114,14 @@ class FullHistory(History):
             return None
         named = [stored(leased.asset.stem) for leased in work.lease.assets]
         way = self.random.randrange(5)
+        if work.kind is FolderWorkKind.RESTORE:
+            keys = sorted(wanted.key for wanted in work.wanted)
+            half = len(keys) // 2
+            gone = dict.fromkeys(keys[half:] if way else [], BucketMissing("x"))
+            self.ledger.restores.settle(
+                work.lease, restored=keys[:half], unrecoverable=gone, ask_again=way == 1
+            )
+            return (work.lease.task_id, keys)
         if way == 0:
             return self.ledger.folder_work.amended(work.lease, keys=["a1"], stored=named)
         if way == 1:
@@ -140,6 +148,16 @@ class FullHistory(History):
         settled = self.ledger.missing_objects.settle(found=found, missing=missing, changed=changed)
         asked = [(doubt.task_id, doubt.key, doubt.bytes) for doubt in doubts]
         return [folder.sizes for folder in folders], asked, sorted(settled, key=repr)
+
+    def ask_for_missing(self) -> object:
+        lease = self.ledger.restores.claim(account=ACCOUNT)
+        if lease is None:
+            return None
+        if self.random.random() < 0.5:
+            self.ledger.restores.answered(lease, answer(lease.task_id))
+        else:
+            self.ledger.restores.give_up(lease, BucketMissing("x"))
+        return lease.task_id
 
     def of_lists(self) -> object:
         pending = self.ledger.claims.pending(account=ACCOUNT, rows_max=100)
@@ -193,6 +211,7 @@ CALLS = (
     "sweep",
     "folder",
     "see_again",
+    "ask_for_missing",
     "of_lists",
     "life",
     "retry",

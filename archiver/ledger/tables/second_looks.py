@@ -1,5 +1,7 @@
 """How a second look comes to be: in the transaction that says what is in the bucket, so that no crash forgets it."""
 
+import enum
+
 import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing
@@ -9,6 +11,21 @@ from archiver.ledger.tables import schema
 LOOK_AFTER_MS = 20 * 60_000
 """After the last put. Late enough that a listing has caught up and one look serves many tasks; early enough that a
 second HEAD, 10 min after the first, falls within the hour."""
+
+
+class MissingState(enum.StrEnum):
+    """How far it is with an object that a listing did not show."""
+
+    DOUBTED = "doubted"
+    """HEAD does not know it; asked again after 10 min."""
+    WANTED = "wanted"
+    """It is missing, and to be fetched again."""
+    RESTORED = "restored"
+    """It was put back, once."""
+    LEFT_ALONE = "left_alone"
+    """Missing again after that: the owner of the bucket has removed it."""
+    UNRECOVERABLE = "unrecoverable"
+    """It cannot be had again."""
 
 
 def queue_look(connection: sa.Connection, row_id: int, *, account: str, due_at: int) -> None:
