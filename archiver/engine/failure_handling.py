@@ -16,8 +16,11 @@ from archiver.failures import (
     Failure,
     Hold,
     LeaseLost,
+    NotOffered,
+    Outside,
     PartlyDone,
     Retry,
+    TaskNotShown,
     decide,
     reason_of,
 )
@@ -67,6 +70,8 @@ class FailureHandler:
 
     def hold_in_outage(self, lease: Lease, cause: Exception) -> None:
         """Make it a hold where others like it have failed, or are held already."""
+        if isinstance(cause, TaskNotShown | NotOffered):
+            self.outages.of(Outside.API).suspect()
         if not isinstance(cause, Failure) or cause.outside is None or cause.disposition is Disposition.HOLD:
             return
         is_outage = self.outages.of(cause.outside).failed(cause, task_id=lease.task_id)

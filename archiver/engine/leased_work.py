@@ -20,7 +20,7 @@ class LeasedWork:
         *,
         on_success: Callable[[Lease], None],
     ) -> None:
-        """`on_success(lease)` is called after work that succeeded."""
+        """`on_success(lease)` is called after work that succeeded, and shows that the outside works."""
         self._ledger, self._keeper = stages.ledger, stages.keeper
         self._failure_handler = stages.failure_handler
         self._guard = guard
@@ -51,10 +51,11 @@ class LeasedWork:
             self.let_go(batch)
             raise
 
-    def run(self, lease: Lease, work: Callable[[], object]) -> bool:
-        """Do the work on one lease; whether it succeeded."""
+    def run(self, lease: Lease, work: Callable[[], bool | None]) -> bool:
+        """Do the work on one lease; whether it succeeded. `work` returns False where that says nothing of the
+        outside."""
         try:
-            work()
+            is_proof = work() is not False
         except LeaseLost:
             log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
             return False
@@ -66,7 +67,8 @@ class LeasedWork:
             return False
         finally:
             self._keeper.drop(lease)
-        self._guard.attempt("hold-release", lambda: self._on_success(lease))
+        if is_proof:
+            self._guard.attempt("hold-release", lambda: self._on_success(lease))
         return True
 
     def _handle(self, lease: Lease, error: Exception) -> None:

@@ -24,6 +24,7 @@ from archiver.failures import (
     Disposition,
     Failure,
     LedgerUnavailable,
+    NotOffered,
     Outside,
     Stopped,
 )
@@ -166,6 +167,8 @@ class SweepLoop:
 
     def _failed(self, family: str, error: Failure) -> None:
         account = self._sweeper.account
+        if isinstance(error, NotOffered):
+            self._outages.of(Outside.API).suspect()
         if error.outside is Outside.API and self._is_outage(error, account):
             error.as_hold()
         if not self._sweeper.note_failure(family, error) or error.disposition is not Disposition.HOLD:

@@ -162,8 +162,15 @@ class VerifyLoop:
         return leases
 
     def _verify(self, lease: Lease) -> None:
-        if self._work.run(lease, lambda: self._stages.verifier.ask(lease)):
+        if self._work.run(lease, lambda: self._ask(lease)):
             self._on_verified()
+
+    def _ask(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None = None) -> bool:
+        """Whether the answer shows that the API works."""
+        asked = self._stages.verifier.ask(lease, batch)
+        if not asked.is_proof:
+            self._stages.outages.at(Stage.VERIFY).suspect()
+        return asked.is_proof
 
     def _refresh(self, lease: Lease) -> None:
         try:
@@ -180,10 +187,10 @@ class VerifyLoop:
         except Exception as error:  # noqa: BLE001 -- it is each lease's own failure, and handled as such below
             failure = error
 
-        def answer(lease: Lease) -> None:
+        def answer(lease: Lease) -> bool:
             if failure is not None:
                 raise failure
-            self._stages.verifier.ask(lease, shown)
+            return self._ask(lease, shown)
 
         for lease in batch:
             if self._work.run(lease, functools.partial(answer, lease)):

@@ -119,6 +119,8 @@ class KlingClient:
         self.answered_well_at: dict[str, float] = {}
         """Family → when its own path last showed a task, or said as documented that it does not know one. Unix seconds
         by our clock."""
+        self.shown_last: tuple[str, str] | None = None
+        """Family and id of the last task that the API has shown."""
         self.answered_at: float | None = None
         """When the API last answered at all: Unix seconds by our clock."""
         self.undated_answers = 0
@@ -176,7 +178,7 @@ class KlingClient:
         except failures.TaskNotFound:
             self.answered_well_at[family] = self._now()
             raise
-        self.answered_well_at[family] = self._now()
+        self._showed(task)
         return task
 
     def list_page(self, family: str, *, page: int, size: int = PAGE_ROWS, priority: Priority) -> Page:
@@ -184,8 +186,12 @@ class KlingClient:
         answer = self._ask(Question.list_page(family, page=page, size=size), priority=priority)
         read = read_page(responses.rows_of(answer), family=family)
         if read.tasks:
-            self.answered_well_at[family] = self._now()
+            self._showed(read.tasks[0])
         return read
+
+    def _showed(self, task: Task) -> None:
+        self.answered_well_at[task.family] = self._now()
+        self.shown_last = task.family, task.task_id
 
     @property
     def has_api_key(self) -> bool:
@@ -206,7 +212,10 @@ class KlingClient:
         """
         if not self._has_api_key:
             raise failures.NeedsApiKey(f"/{name} answers to an API Key only.")
-        return self._ask(Question.collection(name, query=query, body=body), priority=priority)
+        question = Question.collection(name, query=query, body=body)
+        answer = self._ask(question, priority=priority)
+        self.answered_well_at[question.family] = self._now()
+        return answer
 
     def _ask(self, question: Question, *, priority: Priority) -> ApiResponse:
         """One request, and a second with a fresh token where the API refused the first."""

@@ -18,6 +18,7 @@ from archiver.failures import (
     Failure,
     LedgerUnavailable,
     NeedsApiKey,
+    NotOffered,
     TaskNotFound,
     TaskNotShown,
 )
@@ -28,7 +29,7 @@ from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths
 from archiver.kling.results import read_task
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
-from archiver.model import Lease, State, Status, Task
+from archiver.model import Lease, Stage, State, Status, Task
 from archiver.record import Recorder
 from archiver.verify.lists import FamilyLists
 from archiver.verify.own_paths import OwnPaths
@@ -55,6 +56,17 @@ _CHECK_ACCOUNT = (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of a question about one id."""
+
+    state: State
+    """The task's state now."""
+    is_proof: bool = True
+    """Whether the answer shows that the API works. "No such task" in other words than documented may come from any
+    web server."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Verifier:
     """`now` gives Unix ms, `random` numbers in [0, 1)."""
@@ -71,24 +83,27 @@ class Verifier:
     now: Callable[[], int]
     random: Callable[[], float]
 
-    def ask(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None = None) -> State:
-        """Ask for one leased id and record the answer; the task's state now.
+    def ask(self, lease: Lease, batch: Mapping[str, NewStandardTask | Failure] | None = None) -> Asked:
+        """Ask for one leased id and record the answer.
 
         `batch` is the answer of `BatchQuery`; None where it was not asked. Raises Failure; the caller ends the lease.
         """
-        found = self._find(lease, batch)
+        try:
+            found = self._find(lease, batch)
+        except NotOffered as error:
+            raise self._judged(error) from None
         if isinstance(found, NotThere):
             failure = verdict(lease, found, has_api_key=self.client.has_api_key)
             if failure is not None:
-                raise failure
-            return self._record_not_found(lease, is_certain=self._is_certain(found))
+                raise self._judged(failure)
+            return self._not_found(lease, found)
         if lease.confirmed and found.task_id != lease.task_id:
             # Another task has our id as its external id.
             raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
         task = self._with_watermarks(lease, found)
         (recorded,) = self.recorder.record([task], discovered_by=lease.discovered_by, asked_as=lease.task_id)
         self.alarm.confirmed()
-        return recorded.state or lease.state
+        return Asked(recorded.state or lease.state)
 
     def refresh(self, lease: Lease) -> None:
         """Ask for URLs that work, of a task that the archive stage has handed back, and end its lease.
@@ -219,6 +234,19 @@ class Verifier:
             ):
                 return None
         return None
+
+    def _judged(self, failure: Failure) -> Failure:
+        """What does not offer a path buries no task, unless it has answered another question as the API does."""
+        if isinstance(failure, NotOffered) and not self.client.answered_well_at:
+            return TaskNotShown(str(failure))
+        return failure
+
+    def _not_found(self, lease: Lease, found: NotThere) -> Asked:
+        is_proof = not found.not_shown
+        if not is_proof and self.ledger.holds.is_stopped(account=self.account, stage=Stage.VERIFY):
+            raise TaskNotShown("What answers shows no task, and may be none of Kling's API.")
+        state = self._record_not_found(lease, is_certain=self._is_certain(found))
+        return Asked(state, is_proof=is_proof)
 
     def _record_not_found(self, lease: Lease, *, is_certain: bool) -> State:
         state = self.ledger.outcomes.not_found(lease, rand=self.random(), is_certain=is_certain)

@@ -179,7 +179,7 @@ class Questions:
     ) -> State | Exception:
         """Ask for one leased id, and handle what goes wrong."""
         try:
-            return self.verifier.ask(lease, answers)
+            return self.verifier.ask(lease, answers).state
         except Exception as error:  # noqa: BLE001 -- the worker's own catch, which these tests stand in for
             self.failure_handler.handle(lease, error)
             return error

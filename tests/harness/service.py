@@ -222,8 +222,8 @@ class Service:
                 if lease.fresh_wanted_at is not None and lease.stage is Stage.VERIFY:
                     self.verifier.refresh(lease)
                 elif lease.stage is Stage.VERIFY:
-                    self.verifier.ask(lease)
-                    self._lift(Stage.VERIFY, Stage.SWEEP)
+                    if self.verifier.ask(lease).is_proof:
+                        self._lift(Stage.VERIFY, Stage.SWEEP)
                 else:
                     self.archiver.archive(lease)
                     self._lift(Stage.ARCHIVE)

@@ -145,6 +145,18 @@ def hanging_api_later(stage: Stage) -> None:
     stage.later(lambda: failing_api(faults.Hang())(stage))
 
 
+def api_not_found_later(stage: Stage) -> None:
+    """The API has answered well before."""
+
+    def begin() -> None:
+        first = stage.site.create_task()
+        stage.site.call_back(first)
+        stage.site.wait_archived(first)
+        failing_api(faults.Html(404))(stage)
+
+    stage.later(begin)
+
+
 def wrong_keys(stage: Stage) -> None:
     stage.set(KLING_SECRET_KEY="the-secret-key-of-another-region")
 
@@ -263,6 +275,8 @@ TROUBLES: Sequence[Trouble] = (
     Trouble("API: its name does not resolve", api_without_name, Said(HOLD, "api_unreachable")),
     Trouble("API: 500 to everything", failing_api(faults.server_error()), Said(HOLD)),
     Trouble("API: HTML to everything", failing_api(faults.Raw(200, b"<html>login</html>")), Said(HOLD)),
+    Trouble("API: 404 to everything, a wrong path or host", failing_api(faults.Html(404)), Said(HOLD)),
+    Trouble("API: 404 to everything from some moment on", api_not_found_later, Said(HOLD)),
     Trouble("API: fails from some moment on", api_gone_later, Said(HOLD)),
     Trouble("API: accepts, and never answers", failing_api(faults.Hang()), Said(HOLD)),
     Trouble("API: never answers from some moment on", hanging_api_later, Said(HOLD)),

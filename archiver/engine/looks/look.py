@@ -3,7 +3,6 @@
 Each look returns, or raises the `Failure` that work would meet.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Protocol
@@ -30,6 +29,10 @@ from archiver.model import DAY_MS
 from archiver.store import Store
 
 PAGE_ROWS = 1
+WRONG_SERVER = (
+    "What answers at KLING_BASE_URL knows none of Kling's paths (404 to a list and to a task): check its host and its "
+    "path."
+)
 NO_TASK_ID = "0"
 """An id that no task has: the API says so, a gateway that knows nothing of Kling does not."""
 
@@ -46,7 +49,10 @@ class Look(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ApiLook:
-    """One list page of one row, with the account's own keys and within its query rate."""
+    """One list page of one row, with the account's own keys and within its query rate.
+
+    Where no list is offered, one task: the last that the API has shown, which nothing else could know.
+    """
 
     client: KlingClient
     families: tuple[str, ...]
@@ -56,12 +62,13 @@ class ApiLook:
 
     def look(self) -> None:
         family = self._family()
-        if family is None and self.client.has_api_key:
-            self._look_at_tasks()
-            return
-        family = family or next(iter(FAMILIES))
+        of_new_standard = family is None and self.client.has_api_key
+        family = family or next(iter(self.families if of_new_standard else FAMILIES))
         try:
-            self.client.list_page(family, page=1, size=PAGE_ROWS, priority=Priority.VERIFY)
+            if of_new_standard:
+                self._look_at_tasks()
+            else:
+                self.client.list_page(family, page=1, size=PAGE_ROWS, priority=Priority.VERIFY)
         except (ApiForbidden, ApiRateLimited):
             return  # it answers; a family's right is for its own sweep to find out
         except (ApiTimeout, ApiUnreachable):
@@ -69,7 +76,7 @@ class ApiLook:
         except Failure as error:
             if error.disposition is Disposition.HOLD:
                 raise
-            self._look_at_task(family, error)
+            self._look_at_task(*(self.client.shown_last or (family, NO_TASK_ID)), error)
 
     def _family(self) -> str | None:
         """One whose list every account may read; None where only the new standard is configured."""
@@ -77,34 +84,32 @@ class ApiLook:
         known = [family for family in own_paths if family in FAMILIES]
         return next(iter([*known, *own_paths]), None)
 
-    def _look_at_task(self, family: str, error: Failure) -> None:
+    def _look_at_task(self, family: str, task_id: str, error: Failure) -> None:
         """Gateways may serve queries for one task only; lists that fail alone are the sweep's to say. What knows
         neither is no API of Kling's."""
         try:
-            self.client.query(family, NO_TASK_ID, priority=Priority.VERIFY)
+            self.client.query(family, task_id, priority=Priority.VERIFY)
         except (TaskNotFound, ApiForbidden, ApiRateLimited):
             return
-        except TaskNotShown as not_shown:
-            if self.client.answered_well_at:
-                return
+        except (TaskNotShown, NotOffered) as not_shown:
             if isinstance(error, NotOffered):
-                raise ApiRefusedWithoutCode(f"{error}; {not_shown}") from None
+                message = f"{error}; {not_shown}"
+                raise ApiRefusedWithoutCode(message, what_to_do=WRONG_SERVER) from None
+            raise error from None
         except Failure:
             raise error from None
-        raise error
 
     def _look_at_tasks(self) -> None:
         now = self.now()
-        with contextlib.suppress(ApiForbidden, ApiRateLimited, NotOffered):
-            ask_window(
-                self.client,
-                TASKS,
-                start=now - DAY_MS,
-                end=now,
-                cursor="",
-                priority=Priority.VERIFY,
-                rows_max=PAGE_ROWS,
-            )
+        ask_window(
+            self.client,
+            TASKS,
+            start=now - DAY_MS,
+            end=now,
+            cursor="",
+            priority=Priority.VERIFY,
+            rows_max=PAGE_ROWS,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

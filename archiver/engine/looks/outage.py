@@ -23,6 +23,8 @@ from archiver.model import Stage
 
 FAILURES_MAX = 3
 WINDOW_SECONDS = 60.0
+SUSPICION_SECONDS = 30.0
+"""Forged ids may be denied like that without end: they cost two questions of a look in this time."""
 SLOW_SECONDS = 20.0
 """Work that lasts longer without any success calls for a look: a put takes minutes to fail at a store that hangs."""
 
@@ -54,10 +56,11 @@ class Outage:
         self._is_outage = False
         self._begun: list[float] = []
         """When each piece of work that goes on now began."""
+        self._suspected_at = float("-inf")
         self.worked_at = float("-inf")
         """When work last succeeded."""
         self.on_doubt: Callable[[], None] = lambda: None
-        """Called at the first failure in a row."""
+        """Called at the first failure in a row, and at a suspicion."""
 
     def failed(self, error: Failure, *, task_id: str | None = None, is_look: bool = False) -> bool:
         """Count a failure; whether it is an outage. One exception counts once, however many tasks it answers."""
@@ -89,6 +92,15 @@ class Outage:
         with self._lock:
             self._counted = [counted for counted in self._counted if not counted.is_look]
             self._is_outage = len(self._counted) >= FAILURES_MAX
+
+    def suspect(self) -> None:
+        """An answer may come from another server. It is no failure, and calls for a look, now and then."""
+        with self._lock:
+            now = self._monotonic()
+            if now < self._suspected_at + SUSPICION_SECONDS:
+                return
+            self._suspected_at = now
+        self.on_doubt()
 
     @property
     def is_doubtful(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archiver.engine.looks.look import ApiLook, Look, StoreLook
+from archiver.engine.looks.look import NO_TASK_ID, ApiLook, Look, StoreLook
 from archiver.engine.looks.loop import LookLoop
 from archiver.engine.looks.machine import LOOK_SECONDS, MachineLook, MachineLoop
 from archiver.engine.looks.outage import Outages
@@ -15,8 +15,8 @@ from archiver.engine.sweep_loop import SweepLoop
 from archiver.failures import ApiTimeout, Failure, Outside, StoreError, StoreUnreachable
 from archiver.fetch.spool import Space, Spool
 from archiver.kling.client import KlingClient
-from archiver.kling.credentials import KeyPair
-from archiver.kling.limiter import RateLimiter
+from archiver.kling.credentials import ApiKey, KeyPair
+from archiver.kling.limiter import Priority, RateLimiter
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Stage
@@ -38,6 +38,12 @@ CLIENTS = list[KlingClient]()
 def client_of(url: str, *, secret_key: str = SECRET, access_key: str = "key") -> KlingClient:
     limiter = RateLimiter(1000, wait=lambda _seconds: False)
     CLIENTS.append(KlingClient(url, KeyPair(access_key, secret_key), limiter, read_seconds=1.0))
+    return CLIENTS[-1]
+
+
+def client_with_key(sim: KlingSimulator) -> KlingClient:
+    limiter = RateLimiter(1000, wait=lambda _seconds: False)
+    CLIENTS.append(KlingClient(sim.base_url, ApiKey(sim.api_key), limiter, read_seconds=1.0))
     return CLIENTS[-1]
 
 
@@ -161,6 +167,11 @@ API_TROUBLES: Mapping[str, tuple[Callable[[KlingSimulator], Look], set[str]]] = 
     "a page of HTML": (answering(faults.Html(200)), {"api_answer_unreadable"}),
     "a login page": (answering(faults.Html(403)), {"api_answer_unreadable", "api_bad_parameter"}),
     "a web server that is not Kling's": (answering(faults.Html(404)), {"api_bad_parameter"}),
+    "a web server that answers in JSON": (
+        answering(faults.Json({"detail": "Not Found"}, status=404)),
+        {"api_bad_parameter"},
+    ),
+    "a gateway with codes of its own": (answering(faults.ErrorCode(404, 404)), {"api_bad_parameter"}),
     "an empty body": (answering(faults.Empty(200)), {"api_answer_unreadable"}),
     "half an answer": (answering(faults.Cut()), {"api_answer_unreadable", "api_unreachable"}),
     "arrears": (answering(faults.ErrorCode(429, 1101)), {"api_account_in_arrears"}),
@@ -201,6 +212,63 @@ def test_an_api_that_fails_later_is_a_hold_within_a_minute_of_the_first_work_tha
 
     assert seconds < MINUTE
     assert daemon.held() == {"verify", "sweep"}
+
+
+@pytest.mark.parametrize("families", [(FAMILY,), ("tasks/image",)])
+def test_a_server_without_any_of_kling_s_paths_is_a_hold_that_names_the_base_url(
+    sim: KlingSimulator, started: Callable[[Look], Daemon], families: tuple[str, ...]
+) -> None:
+    for endpoint in ("list", "query", "tasks"):
+        sim.fault(endpoint, faults.Html(404))
+    daemon = started(ApiLook(client_with_key(sim), families))
+    daemon.begin()
+
+    assert daemon.held() == {"verify", "sweep"}
+    assert all("KLING_BASE_URL" in hold.what_to_do for hold in daemon.ledger.holds.all())
+    assert all("path" in hold.what_to_do for hold in daemon.ledger.holds.all())
+
+
+def test_a_path_that_is_lost_while_the_daemon_runs_is_a_hold_within_a_minute_of_the_first_task_that_is_denied(
+    sim: KlingSimulator, started: Callable[[Look], Daemon]
+) -> None:
+    look = right_look(sim)
+    look.client.query(FAMILY, sim.create_task(), priority=Priority.VERIFY)
+    daemon = started(look)
+    daemon.begin()
+    for endpoint in ("list", "query"):
+        sim.fault(endpoint, faults.Html(404))
+    daemon.outages.of(Outside.API).suspect()
+
+    assert daemon.pass_time(MINUTE, until=lambda: bool(daemon.held())) < MINUTE
+
+
+def test_a_gateway_without_lists_that_denies_ids_in_words_of_its_own_is_asked_for_a_task_that_it_knows(
+    sim: KlingSimulator, started: Callable[[Look], Daemon]
+) -> None:
+    look = right_look(sim)
+    look.client.query(FAMILY, sim.create_task(), priority=Priority.VERIFY)
+    sim.fault("list", faults.Html(404))
+    sim.fault("query", faults.Html(404), match=f"/{NO_TASK_ID}")
+    daemon = started(look)
+    daemon.begin()
+    for _ in range(10):
+        daemon.outages.of(Outside.API).suspect()
+        daemon.pass_time(MINUTE)
+
+    assert daemon.held() == set()
+    assert daemon.look.looks == 11
+
+
+def test_suspicions_without_end_call_for_two_looks_a_minute(
+    sim: KlingSimulator, started: Callable[[Look], Daemon]
+) -> None:
+    daemon = started(right_look(sim))
+    daemon.begin()
+    for _ in range(10 * MINUTE):
+        daemon.outages.of(Outside.API).suspect()
+        daemon.pass_time(1)
+
+    assert daemon.look.looks <= 21
 
 
 def test_an_idle_daemon_finds_out_within_five_minutes_and_then_within_one(

@@ -16,7 +16,9 @@ import pytest
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.hold_release import HoldRelease
 from archiver.engine.host_watch import DOWN_IN_A_ROW, REFUSED_IN_A_ROW
+from archiver.engine.leased_work import LeasedWork
 from archiver.engine.sweep_loop import SweepLoop
+from archiver.engine.threads import Guard
 from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import (
@@ -672,6 +674,19 @@ def test_a_question_that_is_answered_ends_no_hold_that_a_list_has_set(engine: En
     assert ([hold.stage for hold in engine.ledger.holds.all()], woken) == ([Stage.SWEEP], [Stage.VERIFY])
     holds.after_sweep(FAMILY)
     assert engine.ledger.holds.all() == ()
+
+
+@pytest.mark.parametrize(("is_proof", "told"), [(False, 0), (True, 1), (None, 1)])
+def test_work_that_proves_nothing_of_the_outside_ends_no_hold(
+    engine: Engine, is_proof: bool | None, told: int
+) -> None:
+    successes = list[Lease]()
+    guard = Guard(stop=threading.Event(), on_death=lambda: None)
+    work = LeasedWork(engine.stages, guard, on_success=successes.append)
+    engine.succeeded()
+
+    assert work.run(engine.claim(), lambda: is_proof)
+    assert len(successes) == told
 
 
 def test_a_list_that_alone_is_refused_costs_no_other_family_a_sweep_and_none_an_extra_one(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from archiver.failures import ApiRefusedWithoutCode, TaskNotShown
 from archiver.kling.limiter import Priority
 from archiver.model import Stage, State
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
@@ -100,6 +101,37 @@ def test_a_task_that_the_api_has_confirmed_is_neither_unknown_nor_buried_by_it(
 
     shown = questions.desk.shown(task_id)
     assert (shown["state"], shown["reason"]) == ("running", "task_not_shown")
+
+
+@pytest.mark.parametrize("words", IN_OTHER_WORDS)
+def test_a_server_that_is_none_of_kling_s_ends_no_id_and_no_hold_in_days(
+    questions: Questions, words: str
+) -> None:
+    (task_id,) = questions.history(1)
+    for endpoint in ("query", "list"):
+        questions.sim.fault(endpoint, IN_OTHER_WORDS[words])
+    questions.tell(task_id)
+    holds = questions.desk.ledger.holds
+    for _ in range(3 * 24):
+        holds.set_by_look(ApiRefusedWithoutCode("404 to a list"), account=ACCOUNT, stages=[Stage.VERIFY])
+        (lease,) = questions.desk.ledger.claims.verify(account=ACCOUNT, count=1, offset=0) or (None,)
+        if lease is not None:
+            assert isinstance(questions.ask(lease), TaskNotShown)
+        questions.clock.advance(HOUR)
+    assert questions.desk.state(task_id) is State.REPORTED
+
+    questions.sim.clear_faults()
+    holds.release_by_look(account=ACCOUNT, stages=[Stage.VERIFY])
+    live(questions, task_id, milliseconds=HOUR, is_well=False)
+    assert questions.desk.state(task_id) is State.SUCCEEDED
+
+
+def test_a_denial_in_other_words_proves_nothing_about_the_api(questions: Questions) -> None:
+    questions.sim.fault("query", faults.Html(404))
+    questions.tell("forged")
+    asked = questions.verifier.ask(questions.desk.claim(Stage.VERIFY))
+
+    assert not asked.is_proof
 
 
 def test_a_list_that_shows_tasks_vouches_for_its_family(questions: Questions) -> None:
