@@ -14,6 +14,10 @@ _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset, and waits for nothing."""
 
 
+_SESSION = b"K\x00\x00\x00\x0c"
+"""Begins the message BackendKeyData: the number of the session and a key."""
+
+
 class Fate(enum.Enum):
     """What becomes of bytes from the client."""
 
@@ -37,6 +41,8 @@ class BadNetwork:
         self.judge: Callable[[bytes], Fate] = pass_all
         """Asked for all bytes of a client, from several threads."""
         self.is_refusing = False
+        self.hides_sessions = False
+        """Tells clients of another session than the one that they have, as poolers do."""
         self.flows = threading.Event()
         """Cleared while nothing arrives."""
         self.flows.set()
@@ -180,4 +186,7 @@ class _Link:
             self._wait_for_flow()
             if self._is_unanswered:
                 return
+            if self._network.hides_sessions and (at := answer.find(_SESSION)) >= 0:
+                at += len(_SESSION)
+                answer = answer[:at] + bytes(4) + answer[at + 4 :]
             self._client.sendall(answer)

@@ -98,7 +98,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Return once it answers. Keeps what earlier starts have stored."""
-        prefix = _as_ordinary_user(self.folder)
+        prefix = as_ordinary_user(self.folder)
         if not self._data.exists():
             initdb = [*prefix, str(self._programs / "initdb"), "-D", str(self._data), "-U", "postgres"]
             initdb += ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
@@ -145,7 +145,7 @@ class PostgresServer:
             connection.exec_driver_sql(statement)
 
 
-def _as_ordinary_user(folder: pathlib.Path) -> list[str]:
+def as_ordinary_user(folder: pathlib.Path) -> list[str]:
     """PostgreSQL refuses to run as root. In a user namespace root's own files belong to an ordinary id. Where the
     kernel allows none, it runs as `nobody`, who must be able to reach the programs."""
     if os.geteuid() != 0:

@@ -265,6 +265,8 @@ _POSTGRES = (
     ("failover to a standby", "views still work, the door is closed; new connections go to the server that writes",
      f"{_FAULTS_OF_POSTGRES}a_server_that_only_reads_can_still_be_looked_at_and_its_door_is_closed",
      f"{_FAULTS_OF_POSTGRES}of_several_servers_one_that_writes_is_taken"),
+    ("a pooler that gives each transaction another session", "no statement is prepared",
+     f"{_FAULTS_OF_POSTGRES}behind_a_pooler_no_statement_is_prepared_unless_the_url_says_so"),
     ("one session stands still", "left after 3 s, and another one taken",
      f"{_FAULTS_OF_POSTGRES}one_session_of_the_server_that_stands_still_holds_up_nobody"),
     ("a machine vanishes in a transaction", "the server ends it after 30 s, and frees its rows",

@@ -59,6 +59,18 @@ def limit_connections(engine: sa.Engine) -> None:
     event.listen(engine, "do_connect", connect)
 
 
+def forgo_prepared_if_pooled(connection: sa.Connection, *, session: int) -> None:
+    """Prepare no statements where `session`, the server's, is another than the one that was connected to. A pooler that
+    gives each transaction another session would run another statement of the same name: a wrong one, silently."""
+    driver_connection = _driver_connection(connection)
+    if driver_connection.info.backend_pid != session:
+        driver_connection.prepare_threshold = None
+
+
 def set_limit(connection: sa.Connection, *, answer_by: float) -> None:
     """Every answer on this connection must have come by then."""
-    cast("LimitedConnection", connection.connection.driver_connection).answer_by = answer_by
+    _driver_connection(connection).answer_by = answer_by
+
+
+def _driver_connection(connection: sa.Connection) -> LimitedConnection:
+    return cast("LimitedConnection", connection.connection.driver_connection)

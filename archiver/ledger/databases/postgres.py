@@ -36,7 +36,12 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from archiver.failures import LedgerUnavailable
 from archiver.ledger.databases.clock import ServerClock
 from archiver.ledger.databases.errors import LedgerUnusable
-from archiver.ledger.databases.limits import CONNECT_OPTIONS, limit_connections, set_limit
+from archiver.ledger.databases.limits import (
+    CONNECT_OPTIONS,
+    forgo_prepared_if_pooled,
+    limit_connections,
+    set_limit,
+)
 from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Disk, Obstacle
 from archiver.ledger.databases.reaching import require_fit
 from archiver.ledger.databases.refusals import drop_connections_when_refused, failure_of, is_lost, lost
@@ -147,8 +152,10 @@ class PostgresDatabase:
         self._first_answer_seconds = first_answer_seconds
         self._seconds_max = seconds_max
         self._clock = ServerClock()
+        self._may_be_pooled = "prepare_threshold" not in location.options
         self._set = sa.select(
             _NOW,
+            sa.func.pg_backend_pid(),
             *(sa.func.set_config(*setting, True) for setting in settings.items()),
             *(sa.func.set_config(name, sa.bindparam("limit_ms"), True) for name in _LIMITS),
         )
@@ -201,7 +208,10 @@ class PostgresDatabase:
         try:
             set_limit(connection, answer_by=first_answer_by)
             # The answer also tells the server's time, which costs nothing so.
-            self._clock.heard(connection.execute(self._set, {"limit_ms": str(limit_ms)}).scalar_one())
+            now, session = connection.execute(self._set, {"limit_ms": str(limit_ms)}).one()[:2]
+            self._clock.heard(now)
+            if self._may_be_pooled:
+                forgo_prepared_if_pooled(connection, session=session)
             set_limit(connection, answer_by=answer_by)
         except BaseException:
             connection.close()
@@ -298,7 +308,7 @@ class Location:
 def location_of(url: str) -> Location:
     """What the URL names. Raises LedgerUnusable.
 
-    Behind a pooler that does not keep prepared statements, `prepare_threshold=none` makes none.
+    `prepare_threshold=none` makes no prepared statements, a number makes them behind a pooler too.
     """
     try:
         location = sa.make_url(_with_hosts_apart(url)).set(drivername="postgresql+psycopg")

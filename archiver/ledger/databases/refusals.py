@@ -55,6 +55,10 @@ def failure_of(error: exc.DBAPIError, *, name: str) -> LedgerUnavailable | None:
     said = _said(error)
     if state in _CONFLICTS:
         return WriteConflict(f"the ledger {name}: {said}")
+    if (
+        state.startswith("08") and "prepared statement" in said
+    ):  # a statement of another session by the same name
+        state = "26000"
     what_to_do = _what_to_do(_SAME.get(state, state))
     if what_to_do is None and state.startswith(_OURS):
         return None

@@ -368,6 +368,24 @@ def test_a_client_that_stands_still_in_a_transaction_loses_its_locks(remote: Rem
     assert (row["message"], row["callbacks"]) == (None, 2)
 
 
+@pytest.mark.parametrize(
+    ("is_pooled", "option", "has_some"),
+    [(False, "", True), (True, "", False), (True, "&prepare_threshold=1", True)],
+)
+def test_behind_a_pooler_no_statement_is_prepared_unless_the_url_says_so(
+    remote: Remote, option: str, *, is_pooled: bool, has_some: bool
+) -> None:
+    remote.network.hides_sessions = is_pooled
+    database = remote.connect(options=option)
+    prepared = sa.select(sa.func.count()).select_from(sa.table("pg_prepared_statements"))
+    for _ in range(8):
+        with database.read() as connection:
+            count = connection.execute(prepared).scalar_one()
+    database.close()
+
+    assert (count > 0) is has_some
+
+
 def test_of_several_servers_one_that_writes_is_taken(remote: Remote) -> None:
     """As libpq writes them, and with its option for the first one that is no standby."""
     several = remote.network.url(remote.name).replace("@", "@127.0.0.1:1,")
