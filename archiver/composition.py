@@ -11,7 +11,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Self
 
 from archiver import log
 from archiver.alerts.loop import AlertLoop
@@ -27,11 +26,12 @@ from archiver.engine.duties.loop import DutyLoop
 from archiver.engine.health import Health
 from archiver.engine.looks.machine import MachineLook, MachineLoop
 from archiver.engine.pools import PrestartedPool
+from archiver.engine.process_holds import ProcessHoldLoop, ProcessHolds
 from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Account, Clock, build_stages
 from archiver.engine.threads import Guard, Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
-from archiver.engine.wakeups import ReceiveLoop, SendLoop
+from archiver.engine.wakeups import WakeUps
 from archiver.engine.worker import Loop, Worker, WorkerLimits
 from archiver.failures import Failure, LedgerUnavailable, Outside
 from archiver.families import swept
@@ -42,7 +42,6 @@ from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, Credential, KeyPair
 from archiver.kling.limiter import RateLimiter
 from archiver.ledger import UPKEEP, Ledger, asking, new_daemon_name, unix_ms
-from archiver.ledger.databases.notifications import Notifications
 from archiver.ledger.databases.opening import is_postgres
 from archiver.metrics import Metrics
 from archiver.model import Stage
@@ -119,22 +118,9 @@ def _wake(workers: Mapping[str, Worker], stage: Stage, accounts: Iterable[str] |
         workers[account].wake(stage)
 
 
-@dataclasses.dataclass(frozen=True)
-class _WakeUps:
-    """What a process has to wake others, and be woken: nothing on a ledger that only one works on."""
-
-    loops: tuple[SendLoop | ReceiveLoop, ...] = ()
-    tell: Callable[[Stage, Iterable[str]], None] | None = None
-    close: Callable[[], None] = lambda: None
-
-    @classmethod
-    def build(cls, settings: Settings, workers: Mapping[str, Worker], *, stop: threading.Event) -> Self:
-        if not is_postgres(settings.ledger_url):
-            return cls()
-        channel = Notifications(settings.ledger_listen_url or settings.ledger_url)
-        sender = SendLoop(channel, stop=stop)
-        receiver = ReceiveLoop(channel, functools.partial(_wake, workers), stop=stop)
-        return cls((sender, receiver), sender.tell, channel.close)
+def _listen_url(settings: Settings) -> str | None:
+    """Where processes wake each other; None on a ledger that only one works on."""
+    return (settings.ledger_listen_url or settings.ledger_url) if is_postgres(settings.ledger_url) else None
 
 
 def build_client(
@@ -221,9 +207,10 @@ def build_engine(
     machine_loop = MachineLoop(MachineLook(spool, settings.ledger_url), stop=stop)
     clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=ledger.now)
     workers: dict[str, Worker] = {}
-    wake_ups = _WakeUps.build(settings, workers, stop=stop)
+    wake_ups = WakeUps.build(_listen_url(settings), functools.partial(_wake, workers), stop=stop)
     outages: dict[str, Callable[[Failure], object]] = {}
     duties = build_keeper(ledger, clients, clocks, workers)
+    process_holds = _build_process_holds(settings, ledger, duties)
     kept = ledger.fenced(UPKEEP, functools.partial(duties.token, UPKEEP))
     upkeep = Upkeep(
         ledger,
@@ -241,6 +228,7 @@ def build_engine(
             functools.partial(doubts.problems, settings),
             machine_loop.problems,
             *(loop.problems for loop in wake_ups.loops),
+            *([process_holds.problems] if process_holds is not None else []),
         ),
     )
     # The upkeep is the process's. With one account its log lines name it; with several they would name a wrong one.
@@ -262,6 +250,7 @@ def build_engine(
             accounts=len(accounts),
             clock=Clock(now_ms=ledger.now),
             asking=ledger.fenced(asking(account.name), Tenure(duties, account.name).token),
+            process_holds=process_holds,
         )
         outages[account.name] = stages.outages.of(Outside.STORE).failed
         workers[account.name] = Worker(
@@ -286,6 +275,8 @@ def build_engine(
         second_look_loop,
         *wake_ups.loops,
     ]
+    if process_holds is not None:
+        loops.append(ProcessHoldLoop(process_holds, ledger.daemons, name=duties.name, stop=stop))
     if settings.alert_url is not None:
         loops.append(
             AlertLoop(
@@ -310,6 +301,15 @@ def build_engine(
     )
 
 
+def _build_process_holds(settings: Settings, ledger: Ledger, duties: DutyKeeper) -> ProcessHolds | None:
+    """None on a ledger that only one process works on: all that holds it holds for all."""
+    if not is_postgres(settings.ledger_url):
+        return None
+    holds = ProcessHolds(ledger.daemons, name=duties.name, for_all=ledger.holds, now=ledger.now)
+    duties.shunned = holds.shunned
+    return holds
+
+
 def _build_idle(
     settings: Settings,
     ledger: Ledger,
@@ -320,7 +320,7 @@ def _build_idle(
     on_death: Callable[[], None],
 ) -> Engine:
     clocks = ApiClocks({}, 0, now=ledger.now)
-    wake_ups = _WakeUps.build(settings, {}, stop=stop)
+    wake_ups = WakeUps.build(_listen_url(settings), functools.partial(_wake, {}), stop=stop)
     sender = wake_ups.loops[:1]  # no loop of ours is woken
     upkeep = Upkeep(
         ledger,

@@ -67,12 +67,18 @@ class FolderWorker:
     """Told of each failure, which it makes a hold where the store is down for all."""
     on_hold: Callable[[Failure], object]
     """Told of each failure that has set a hold."""
+    is_of_process: Callable[[Failure], bool] = lambda _error: False
+    """Whether a failure that stops all work of the account does so in this process only."""
+    is_stopped: Callable[[], bool] = lambda: False
+    """Whether this process should begin nothing now."""
 
     def work_once(self, *, on_stored: Callable[[Lease], object] = lambda _lease: None) -> bool:
         """Claim one piece of work and do it; False where none is due. Raises LedgerUnavailable.
 
         `on_stored` is told of work that has put something: the store takes it.
         """
+        if self.is_stopped():
+            return False
         asked_at = self.keeper.asking()
         claimed = self.ledger.folder_work.claim(account=self.account)
         if claimed is None:
@@ -117,6 +123,9 @@ class FolderWorker:
     def _failed(self, lease: Lease, error: Exception) -> None:
         self.hold_in_outage(lease, error)
         if isinstance(error, Failure) and _stops_all(error):
+            if self.is_of_process(error):
+                self.let_go([lease])
+                return
             outcome = self.ledger.folder_work.hold(lease, error)
             if outcome is HoldOutcome.NEW:
                 self.on_hold(error)

@@ -40,6 +40,7 @@ class ArchiveLoop:
         self._work = work
         self._slots = slots
         self._hosts = stages.hosts
+        self._process_holds = stages.process_holds
         self._wake = wake
         self._on_recovered = on_recovered
         self.pool = WorkPool(executor, threads, on_free=self._freed)
@@ -54,6 +55,10 @@ class ArchiveLoop:
         """Claim tasks for free slots and hand them to threads; wait a little where there is nothing to claim."""
         self._wake.clear()
         if not self.pool.free():  # each transfer that ends wakes this loop
+            self._wake.wait(IDLE_SECONDS)
+            return
+        if self._process_holds is not None and self._process_holds.stops(self._account, Stage.ARCHIVE):
+            self._slots.idle(self._account)
             self._wake.wait(IDLE_SECONDS)
             return
         if not self._has_backlog and not self._stages.ledger.claims.any_due(
@@ -82,11 +87,15 @@ class ArchiveLoop:
     def _claim(self, count: int) -> list[Lease]:
         """Tasks for `count` slots; slots without a task are given back."""
         leases = list[Lease]()
+        avoided, wanted = self._hosts.avoided(), count
+        if self._process_holds is not None:
+            avoided |= self._process_holds.hosts(self._account)
+            wanted = self._process_holds.room(self._account, Stage.ARCHIVE, count)
         try:
             leases = self._stages.ledger.claims.archive(
-                slots=self._lane_slots(count),
-                count_max=count,
-                hosts_avoided=self._hosts.avoided(),
+                slots=self._lane_slots(wanted),
+                count_max=wanted,
+                hosts_avoided=avoided,
                 hosts_first_tries_only=self._hosts.first_tries_only(),
                 account=self._account,
             )

@@ -10,6 +10,7 @@ from archiver import log
 from archiver.archive.fresh_urls import wants_fresh_urls
 from archiver.engine.host_watch import HostWatch
 from archiver.engine.looks.outage import Outages
+from archiver.engine.process_holds import ProcessHolds
 from archiver.failures import (
     Bury,
     Disposition,
@@ -41,6 +42,8 @@ class FailureHandler:
     rand: Callable[[], float]
     asking: Ledger | None = None
     """For leases of verification, where it is another one."""
+    process_holds: ProcessHolds | None = None
+    """Where other processes may work on the same ledger."""
 
     def handle(self, lease: Lease, error: Exception) -> Retry | Hold | Bury | None:
         """End `lease`, which failed with `error`; the decision, or None where the lease was lost, or where verification
@@ -82,7 +85,8 @@ class FailureHandler:
         cause, stored, failed = partly.cause, partly.stored, partly.failed
         outcomes = self._ledger_of(lease).outcomes
         if isinstance(decision, Hold) and isinstance(cause, Failure):
-            outcome = outcomes.hold(lease, cause, stored=stored, failed=failed)
+            for_all = not self.is_of_process(cause, account=lease.account, stage=lease.stage)
+            outcome = outcomes.hold(lease, cause, stored=stored, failed=failed, for_all=for_all)
             if outcome is HoldOutcome.NEW:
                 log_hold(cause, account=lease.account, stage=lease.stage)
             elif outcome is HoldOutcome.OWN:
@@ -91,6 +95,11 @@ class FailureHandler:
             outcomes.bury(lease, cause, decision, stored=stored, failed=failed)
         elif isinstance(decision, Retry):
             outcomes.retry(lease, cause, decision, stored=stored, failed=failed)
+
+    def is_of_process(self, error: Failure, *, account: str, stage: Stage) -> bool:
+        """Whether a failure that holds is this process's alone. Raises LedgerUnavailable."""
+        holds = self.process_holds
+        return holds is not None and holds.takes(error, account=account, stage=stage)
 
     def _ledger_of(self, lease: Lease) -> Ledger:
         return self.asking if self.asking is not None and lease.stage is Stage.VERIFY else self.ledger

@@ -5,9 +5,9 @@ import dataclasses
 import itertools
 
 from archiver.engine.api_clocks import ApiClocks
-from archiver.ledger import Ledger, StatusView
+from archiver.ledger import HoldView, Ledger, StatusView
 from archiver.metrics import Metrics
-from archiver.model import RETENTION_MS, State
+from archiver.model import RETENTION_MS, Problem, State
 from archiver.problems import Expected, find_problems
 
 
@@ -26,8 +26,10 @@ class Health:
         begun_at = view.first_started_at or view.now
         for account, state in itertools.product(sorted({*self.clocks.clients, *view.accounts}), State):
             metrics.tasks.labels(account=account, state=state).set(view.counts.get((account, state), 0))
+        # A hold of one process counts once for each process that has it.
+        holds: list[HoldView | Problem] = [*view.holds, *view.process_holds]
         metrics.holds.show(
-            collections.Counter((hold.account, hold.stage, hold.reason) for hold in view.holds)
+            collections.Counter((hold.account or "", hold.stage or "", hold.reason or "") for hold in holds)
         )
         deadline = view.earliest_deadline or view.now + RETENTION_MS
         metrics.earliest_deadline_timestamp_seconds.set(deadline / 1000)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 
 from archiver import log
 from archiver.engine.looks.outage import Outages
+from archiver.engine.process_holds import ProcessHolds
 from archiver.failures import Outside
 from archiver.ledger import Ledger
 from archiver.model import Lease, Stage
@@ -13,22 +14,33 @@ class HoldRelease:
     """Ends the holds of one account."""
 
     def __init__(
-        self, ledger: Ledger, outages: Outages, *, account: str, wake: Callable[[Stage], None]
+        self,
+        ledger: Ledger,
+        outages: Outages,
+        *,
+        account: str,
+        wake: Callable[[Stage], None],
+        process_holds: ProcessHolds | None = None,
     ) -> None:
         """`wake(stage)` is called for each stage whose hold has ended."""
         self._ledger = ledger
         self._outages = outages
         self._account = account
         self._wake = wake
+        self._process_holds = process_holds
 
     def after_work(self, lease: Lease) -> None:
         """Work on this lease succeeded: its account and family do. That says nothing of lists: a gateway may refuse
         them alone. Its files' hosts are told by `after_files`."""
         self._outages.at(lease.stage).worked()
+        if self._process_holds is not None:
+            self._process_holds.worked(self._account, lease.stage, host=lease.asset_host)
         self._release((lease.stage,), family=lease.family or lease.family_hint)
 
     def after_files(self, recovered: Mapping[str, Set[str]]) -> None:
         """Hosts have answered: end their holds of these reasons."""
+        if self._process_holds is not None:
+            self._process_holds.answered(self._account, recovered)
         if not recovered or not self._ledger.holds.any():
             return
         for host, reasons in recovered.items():
@@ -41,6 +53,8 @@ class HoldRelease:
     def after_sweep(self, family: str) -> None:
         """A sweep of this family came to its end: the API answers, lists too."""
         self._outages.of(Outside.API).worked()
+        if self._process_holds is not None:
+            self._process_holds.worked(self._account, Stage.SWEEP)
         self._release((Stage.VERIFY, Stage.SWEEP), family=family)
 
     def _release(self, stages: Sequence[Stage], *, family: str | None) -> None:

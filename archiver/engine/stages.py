@@ -15,6 +15,7 @@ from archiver.clock import seconds_passed
 from archiver.engine.failure_handling import FailureHandler, log_hold
 from archiver.engine.host_watch import HostWatch
 from archiver.engine.looks.outage import Outages
+from archiver.engine.process_holds import ProcessHolds
 from archiver.families import swept
 from archiver.fetch.fetcher import Fetcher
 from archiver.kling.client import KlingClient
@@ -88,6 +89,8 @@ class Stages:
     outages: Outages
     store: Store
     metrics: Metrics
+    process_holds: ProcessHolds | None
+    """Where other processes may work on the same ledger."""
     swept_families: tuple[str, ...]
     """The lists that the account's credentials can read."""
 
@@ -126,6 +129,7 @@ def build_stages(
     accounts: int = 1,
     clock: Clock | None = None,
     asking: Ledger | None = None,
+    process_holds: ProcessHolds | None = None,
 ) -> Stages:
     """The stages of one account. `asking` is the ledger of those that ask the API, where it is not the same.
     `transfer_pool`, of `transfers` threads, should be its own: in a common queue its
@@ -147,7 +151,14 @@ def build_stages(
     )
     folder_transfer = dataclasses.replace(transfer, keeper=folder_keeper)
     failure_handler = FailureHandler(
-        ledger, metrics, hosts, outages, now=clock.now_ms, rand=clock.random, asking=asking
+        ledger,
+        metrics,
+        hosts,
+        outages,
+        now=clock.now_ms,
+        rand=clock.random,
+        asking=asking,
+        process_holds=process_holds,
     )
     verifier = Verifier(
         account=account.name,
@@ -204,6 +215,10 @@ def build_stages(
             random=clock.random,
             hold_in_outage=failure_handler.hold_in_outage,
             on_hold=functools.partial(log_hold, account=account.name, stage=Stage.ARCHIVE),
+            is_of_process=functools.partial(
+                failure_handler.is_of_process, account=account.name, stage=Stage.ARCHIVE
+            ),
+            is_stopped=functools.partial(_is_stopped, process_holds, account.name),
         ),
         restore_questions=RestoreQuestions(
             account=account.name,
@@ -224,5 +239,10 @@ def build_stages(
         outages=outages,
         store=store,
         metrics=metrics,
+        process_holds=process_holds,
         swept_families=swept(account.families, has_api_key=account.client.has_api_key),
     )
+
+
+def _is_stopped(holds: ProcessHolds | None, account: str) -> bool:
+    return holds is not None and holds.stops(account, Stage.ARCHIVE)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from archiver import log
 from archiver.engine.failure_handling import log_hold
 from archiver.engine.looks.outage import Outage, Outages
+from archiver.engine.process_holds import ProcessHolds
 from archiver.failures import (
     HOLD_PROBE_SECONDS,
     ApiAnswerUnreadable,
@@ -58,9 +59,11 @@ class SweepLoop:
         on_swept: Callable[[str], None],
         outages: Outages | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        process_holds: ProcessHolds | None = None,
     ) -> None:
         """`on_swept(family)` is called after each finished sweep; `outages` are those of the account."""
         self._sweeper = sweeper
+        self._process_holds = process_holds
         self._ledger = ledger
         self._outages = outages or Outages(monotonic=monotonic)
         self._lists = Outage(monotonic=monotonic)
@@ -179,6 +182,10 @@ class SweepLoop:
         if error.family is None:
             self._is_held, self._held_until = True, probe_at
             self._leave(*(other for other, sweep in self._under_way.items() if not sweep.counts.pages))
+        if self._process_holds is not None and self._process_holds.takes(
+            error, account=account, stage=Stage.SWEEP
+        ):
+            return
         if self._ledger.holds.set(error, account=account, stage=Stage.SWEEP):
             log_hold(error, account=account, stage=Stage.SWEEP)
 

@@ -63,6 +63,10 @@ class VerifyLoop:
     def step(self) -> None:
         """Claim what is due and hand it to threads; wait a little where nothing is."""
         self._wake.clear()
+        holds = self._stages.process_holds
+        if holds is not None and holds.stops(self._account, Stage.VERIFY):
+            self._wake.wait(IDLE_SECONDS)
+            return
         if not self._stages.asking.claims.any_due(Stage.VERIFY, account=self._account):
             if not self._start_restore():
                 self._wake.wait(IDLE_SECONDS)

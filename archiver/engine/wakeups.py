@@ -3,13 +3,15 @@
 A hint: a loop that is not woken looks twice a second. So what cannot be sent is dropped, and said once it has lasted.
 """
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from archiver import log
 from archiver.failures import LedgerUnavailable
+from archiver.ledger.databases.notifications import Notifications
 from archiver.model import Problem, Stage
 
 SEND_SECONDS = 0.02
@@ -107,6 +109,26 @@ class ReceiveLoop:
     def problems(self) -> Sequence[Problem]:
         """That it has failed for long."""
         return self._trouble.problems()
+
+
+@dataclasses.dataclass(frozen=True)
+class WakeUps:
+    """What a process has to wake others, and be woken: nothing on a ledger that only one works on."""
+
+    loops: tuple[SendLoop | ReceiveLoop, ...] = ()
+    tell: Callable[[Stage, Iterable[str]], None] | None = None
+    close: Callable[[], None] = lambda: None
+
+    @classmethod
+    def build(
+        cls, url: str | None, wake: Callable[[Stage, Iterable[str] | None], object], *, stop: threading.Event
+    ) -> Self:
+        """`url` is that of a PostgreSQL server; `wake` as in `ReceiveLoop`. Raises LedgerUnusable."""
+        if url is None:
+            return cls()
+        channel = Notifications(url)
+        sender, receiver = SendLoop(channel, stop=stop), ReceiveLoop(channel, wake, stop=stop)
+        return cls((sender, receiver), sender.tell, channel.close)
 
 
 class _Trouble:

@@ -81,7 +81,13 @@ class Worker:
         self._monotonic = monotonic
         self._bind = functools.partial(log.bind, account=account)
         self._wakes = {stage: threads.event() for stage in (Stage.VERIFY, Stage.ARCHIVE)}
-        self._holds = HoldRelease(stages.ledger, stages.outages, account=account, wake=self.wake)
+        self._holds = HoldRelease(
+            stages.ledger,
+            stages.outages,
+            account=account,
+            wake=self.wake,
+            process_holds=stages.process_holds,
+        )
         self._work = LeasedWork(stages, self.guard, on_success=self._holds.after_work)
         self._may_ask = may_ask
         self._gates = list[Gate]()
@@ -151,6 +157,7 @@ class Worker:
             stop=self.guard.stop,
             on_swept=self._swept,
             monotonic=self._monotonic,
+            process_holds=self._stages.process_holds,
         )
 
     def _looks(self) -> Sequence[Look]:
@@ -173,6 +180,7 @@ class Worker:
             wake=wake,
             wake_stage=self.wake,
             monotonic=self._monotonic,
+            process_holds=self._stages.process_holds,
         )
         return self._gated(loop) if asks else loop
 

@@ -5,6 +5,7 @@ from archiver.failures.failure import Disposition, Failure, Outside
 
 class ApiTimeout(Failure):
     reason = "api_timeout"
+    is_of_process = True
     outside = Outside.API
     what_to_do = (
         "The API at KLING_BASE_URL takes connections and does not answer in time: check the network and any proxy "
@@ -14,6 +15,7 @@ class ApiTimeout(Failure):
 
 class ApiUnreachable(Failure):
     reason = "api_unreachable"
+    is_of_process = True
     outside = Outside.API
     what_to_do = (
         "The API at KLING_BASE_URL cannot be reached: check the setting, this machine's network, DNS and firewall, and "
@@ -81,6 +83,7 @@ class ApiTokenRefused(Failure):
     """1003 or 1004, even with a fresh token: the clocks differ."""
 
     reason = "api_token_refused"
+    is_of_process = True
     outside = Outside.API
     what_to_do = "Set this machine's clock by NTP: the API refuses tokens signed at this time."
 
@@ -100,6 +103,7 @@ class ApiRefusedWithoutCode(ApiBadParameter):
 
 class ApiCredentialsRefused(Failure):
     reason = "api_credentials_refused"
+    is_of_process = True
     disposition = Disposition.HOLD
     what_to_do = (
         "Check KLING_ACCESS_KEY and KLING_SECRET_KEY (or KLING_API_KEY), and that KLING_BASE_URL belongs to the "
@@ -140,6 +144,7 @@ class ApiForbidden(Failure):
 
 class ApiAddressNotAllowed(Failure):
     reason = "api_address_not_allowed"
+    is_of_process = True
     disposition = Disposition.HOLD
     what_to_do = "This machine's IP address is not on the Kling account's allow-list (1304): add it there."
 

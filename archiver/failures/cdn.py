@@ -34,6 +34,7 @@ class AssetAddressRefused(UrlRefused):
     """The host is listed, and its name has an address that is refused. Held when five tasks in a row meet it."""
 
     reason = "asset_address_refused"
+    is_of_process = True
     host_verdict = HostVerdict.ADDRESS
     what_to_do = (
         "The name of a CDN host leads to an address that is never connected to, such as 198.18.0.0/15, the fake DNS of "
@@ -155,6 +156,7 @@ class TooLarge(Failure):
 
 class SpoolFull(Failure):
     reason = "spool_full"
+    is_of_process = True
     disposition = Disposition.HOLD
     what_to_do = "Free space in KLING_SPOOL_DIR, or set it to a folder on a larger file system."
 
@@ -163,6 +165,7 @@ class HostDown(Failure):
     """Five tasks in a row had no answer: holds that host only."""
 
     reason = "host_down"
+    is_of_process = True
     disposition = Disposition.HOLD
     what_to_do = "A CDN host gives no file: do nothing, work resumes when it answers."
 

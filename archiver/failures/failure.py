@@ -43,6 +43,8 @@ class Failure(Exception):
     outside: ClassVar[Outside | None] = None
     """Set where one such failure may be the task's own, and several in a row without a success are not: then all of the
     API or the store fails, and `as_hold` says so. None where `disposition` alone decides."""
+    is_of_process: ClassVar[bool] = False
+    """Of reach or credentials: it may be of one machine, or of one process's settings, while others work."""
     is_probed: ClassVar[bool] = True
     """Of a hold: whether tasks test it. Else only a start of the daemon ends it, and its tasks are judged anew."""
     what_to_do: str = ""

@@ -7,6 +7,7 @@ from archiver.failures.failure import Disposition, Failure, Outside
 
 class StoreUnreachable(Failure):
     reason = "store_unreachable"
+    is_of_process = True
     outside = Outside.STORE
     what_to_do = (
         "The store cannot be reached: check KLING_S3_ENDPOINT_URL (host and port), that the store runs, and this "
@@ -132,6 +133,7 @@ class StoreRegionWrong(BucketMissing):
 
 class BucketForbidden(Failure):
     reason = "bucket_forbidden"
+    is_of_process = True
     disposition = Disposition.HOLD
     what_to_do = (
         "The store refuses these credentials for the bucket (KLING_S3_BUCKET): check the AWS credentials and their "

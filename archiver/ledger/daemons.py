@@ -7,7 +7,7 @@ import os
 import pathlib
 import platform
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -127,6 +127,31 @@ class Daemons(Part):
         said = json.dumps([dataclasses.asdict(warning) for warning in warnings])
         with self._database.write() as connection:
             connection.execute(sa.update(table).where(table.c.name == name).values(warnings=said))
+
+    @retried
+    def tell_successes(self, name: str, ages_ms: Mapping[str, int]) -> None:
+        """What this daemon has succeeded at, and how long ago, in place of all that it told before. It must have
+        beaten."""
+        table = schema.daemons
+        with self._database.write() as connection:
+            now = self._now()
+            worked = json.dumps({thing: now - age for thing, age in ages_ms.items()})
+            connection.execute(sa.update(table).where(table.c.name == name).values(worked=worked))
+
+    def others(self, name: str, *, thing: str, within_ms: int) -> tuple[int, bool]:
+        """How many other daemons do work, and whether one of them has succeeded at `thing` within that time."""
+        table = schema.daemons
+        with self._database.read() as connection:
+            now = self._now()
+            others = [
+                daemon
+                for daemon in alive_daemons(connection, now=now)
+                if daemon.name != name and Service.WORK in daemon.serves
+            ]
+            worked = connection.execute(
+                sa.select(table.c.worked).where(table.c.name.in_([daemon.name for daemon in others]))
+            ).scalars()
+            return len(others), any(json.loads(told).get(thing, 0) >= now - within_ms for told in worked)
 
     @retried
     def leave(self, name: str) -> None:

@@ -53,6 +53,7 @@ _FOR_PEOPLE_TO_DO = "one transaction of a command, which no worker reads"
 _AT_REST = "one transaction of a command or of a start, before or after which there is no work"
 _SUBMIT = "of `submit`: how each of its steps goes wrong, create/test_submitter and commands/test_submit say"
 _ALERTS = "of the alert loop, which no task waits for: how each step goes wrong, alerts/test_loop says"
+_OF_PROCESSES = "one process has no holds of its own: engine/test_process_holds says how they go wrong"
 _DUTIES = "which process works: how each step goes wrong, ledger/test_duties and engine/test_duties say"
 _GATEWAYS = "of APIs that do not offer everything: test_gateway says how it goes wrong"
 _ENDS = "gives back what ends with the process anyway"
@@ -93,6 +94,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
         ),
         _DUTIES,
     ),
+    **dict.fromkeys(("ledger.daemons.others", "ledger.daemons.tell_successes"), _OF_PROCESSES),
     "ledger.daemons.alive": _FOR_PEOPLE,
     "ledger.daemons.ping": "changes nothing; /readyz asks by it",
     "ledger.daemons.leave": "the last word of an orderly exit; two minutes later a daemon that has not said it is dead",

@@ -49,6 +49,8 @@ class DutyKeeper:
         """Whether questions of the account are under way."""
         self.on_taken: Callable[[DutyLease], None] = lambda _lease: None
         """Called for each duty before it begins."""
+        self.shunned: Callable[[], Collection[str]] = frozenset
+        """Accounts whose API this process does not reach: others should ask for them."""
         self._ledger = ledger
         self._accounts = tuple(accounts)
         self._sound = sound
@@ -85,7 +87,7 @@ class DutyKeeper:
         LedgerUnavailable."""
         self._give_away()
         is_due = self._monotonic() >= self._round_at + RENEW_SECONDS
-        if is_due or self._ledger.duties.is_restless(self.name, accounts=self._accounts, held=self._leases()):
+        if is_due or self._ledger.duties.is_restless(self.name, accounts=self._wanted(), held=self._leases()):
             self._round()
 
     def leave(self) -> None:
@@ -94,6 +96,10 @@ class DutyKeeper:
         with self._lock:
             self._held.clear()
         self._ledger.duties.leave(self.name, held=leases)
+
+    def _wanted(self) -> list[str]:
+        shunned = self.shunned()
+        return [account for account in self._accounts if account not in shunned]
 
     def _leases(self) -> tuple[DutyLease, ...]:
         with self._lock:
@@ -121,7 +127,7 @@ class DutyKeeper:
         asked_at = self._monotonic()
         before = self._leases()
         part = self._ledger.duties.take_part(
-            self.name, accounts=self._accounts, held=before, sound=self._sound()
+            self.name, accounts=self._wanted(), held=before, sound=self._sound()
         )
         taken = [lease for lease in part.held if lease not in before]
         for lease in taken:

@@ -9,6 +9,7 @@ from archiver.engine.failure_handling import log_hold
 from archiver.engine.looks.look import Look
 from archiver.engine.looks.outage import STAGES, Outage
 from archiver.engine.looks.pace import Pace
+from archiver.engine.process_holds import ProcessHolds
 from archiver.engine.threads import IDLE_SECONDS
 from archiver.failures import Disposition, Failure
 from archiver.ledger import Ledger
@@ -30,6 +31,7 @@ class LookLoop:
         wake: threading.Event,
         wake_stage: Callable[[Stage], None],
         monotonic: Callable[[], float] = time.monotonic,
+        process_holds: ProcessHolds | None = None,
     ) -> None:
         """`wake_stage(stage)` is called for each stage that a look lets go on."""
         self.name = f"{look.outside}-look-loop"
@@ -41,6 +43,7 @@ class LookLoop:
         self._metrics = metrics
         self._wake = wake
         self._wake_stage = wake_stage
+        self._process_holds = process_holds
         self._monotonic = monotonic
         self._pace = Pace(outage, monotonic=monotonic)
         outage.on_doubt = self._doubt
@@ -73,6 +76,8 @@ class LookLoop:
     def _succeeded(self) -> None:
         """Tells the pace last: where the ledger raises, the next look comes as after a failure."""
         self._outage.looked_well()
+        if self._process_holds is not None:
+            self._process_holds.looked_well(self._account, self._stages[0])
         ended = list[tuple[Stage, str]]()
         if self._ledger.holds.any():
             ended = self._ledger.holds.release_by_look(account=self._account, stages=self._stages)
@@ -96,5 +101,9 @@ class LookLoop:
             )
             return
         self._outage.believe()
+        if self._process_holds is not None and self._process_holds.takes(
+            error, account=self._account, stage=self._stages[0], by_look=True
+        ):
+            return
         for stage in self._ledger.holds.set_by_look(error, account=self._account, stages=self._stages):
             log_hold(error, account=self._account, stage=stage)

@@ -94,8 +94,10 @@ class Outcomes(Part):
         *,
         stored: Sequence[StoredAsset] = (),
         failed: Mapping[str, Exception] | None = None,
+        for_all: bool = True,
     ) -> HoldOutcome:
-        """Set or confirm a hold because of this task, whose attempt does not count; it is due with the next probe.
+        """Set or confirm a hold because of this task, whose attempt does not count; it is due with the next probe. Not
+        `for_all`, the hold is of this process alone and stands elsewhere: the task is for other processes.
 
         Unless the failure is the task's own (`holds`): then it is retried after 30 s, doubling to 15 min.
         """
@@ -112,7 +114,9 @@ class Outcomes(Part):
                 add_line(connection, lease.row_id, at=now, event="task.retried", detail=text(detail))
                 trim(connection, lease.row_id)
             else:
-                is_new = set_hold(connection, error, account=lease.account, stage=lease.stage, now=now)
+                is_new = for_all and set_hold(
+                    connection, error, account=lease.account, stage=lease.stage, now=now
+                )
                 outcome = HoldOutcome.NEW if is_new else HoldOutcome.CONFIRMED
                 due_at = next_probe_at(connection, lease, host=error.host or lease.asset_host, now=now)
                 values |= {"due_at": due_at, "attempts": table.c.attempts - 1}

@@ -2,13 +2,14 @@
 gives the contract's shapes."""
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from archiver.ledger.daemons import DaemonView
 from archiver.ledger.databases.protocol import Disk, Obstacle
 from archiver.ledger.holds import HoldView
-from archiver.model import State, rfc3339
+from archiver.model import Problem, State, rfc3339
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,12 +119,19 @@ class StatusView:
         """Those that run."""
         return tuple(daemon for daemon in self.daemons if daemon.is_alive(now=self.now))
 
+    @property
+    def process_holds(self) -> tuple[Problem, ...]:
+        """What stops in one of the running daemons, and in no other."""
+        warnings = itertools.chain.from_iterable(daemon.warnings for daemon in self.alive_daemons)
+        return tuple(warning for warning in warnings if warning.code == "hold")
+
     def as_json(self, *, several_accounts: bool) -> dict[str, object]:
         """As `status --json` prints it: of a hold only what scripts may rely on, with its account where there are
         several."""
         account = ("account",) if several_accounts else ()
         names = (*account, "stage", "reason", "since", "what_to_do")
         holds = [hold.as_json() for hold in self.holds]
+        holds += [hold.as_degraded() for hold in self.process_holds]
         return {
             "states": {state.value: count for state, count in self.states.items()},
             "earliest_deadline": _time(self.earliest_deadline),

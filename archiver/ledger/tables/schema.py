@@ -402,6 +402,9 @@ daemons = sa.Table(
     sa.Column("warnings", sa.Text, nullable=False, server_default="[]", comment="problems, as JSON"),
     sa.Column("left_at", sa.BigInteger, comment="when it ended in good order"),
     sa.Column("pid_namespace", sa.Text, comment="where pid counts"),
+    sa.Column(
+        "worked", sa.Text, nullable=False, server_default="{}", comment="when it last succeeded at what"
+    ),
 )
 
 askers = sa.Table(

@@ -9,22 +9,20 @@ from typing import Any
 
 import pytest
 
-from archiver.archive.transfers import TransferQueue
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.duties.gate import Gate
-from archiver.engine.duties.keeper import LEAVE_SECONDS, DutyKeeper, Tenure
+from archiver.engine.duties.keeper import LEAVE_SECONDS, DutyKeeper
 from archiver.engine.duties.loop import LOOK_SECONDS
-from archiver.engine.stages import Account, Clock, build_stages
 from archiver.engine.upkeep import Upkeep
-from archiver.engine.worker import Worker, WorkerLimits
 from archiver.failures import Deposed
 from archiver.ledger import UPKEEP, DutyLease, asking
 from archiver.ledger.claims import LEASE_SECONDS
 from archiver.metrics import Metrics
 from archiver.model import Callback, DiscoveredBy, State, Status
-from tests.harness.engine import ACCOUNT, FAMILY, LIMITS, TRANSFERS, Engine
+from tests.harness.engine import ACCOUNT, FAMILY, Engine
 from tests.harness.ledgers import DAY, RAND, SECOND, Desk, answer
-from tests.harness.pipeline import Inline, InlineThreads, Unwaiting
+from tests.harness.pipeline import Unwaiting
+from tests.harness.processes import Process
 from tests.simulator import KlingSimulator, faults
 
 ACCOUNTS = ["a", "b", "c"]
@@ -201,47 +199,6 @@ def test_a_loop_begins_afresh_with_each_lease_and_rests_between_them() -> None:
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
-
-
-class Process:
-    """One of several on the ledger, bucket and simulator of `engine`, done by hand."""
-
-    def __init__(self, engine: Engine, name: str) -> None:
-        self.engine = engine
-        clock = engine.clock
-        self.keeper = DutyKeeper(engine.ledger, name=name, accounts=[ACCOUNT], monotonic=clock.monotonic)
-        tenure = Tenure(self.keeper, ACCOUNT)
-        account = Account(ACCOUNT, (FAMILY,), engine.client, LIMITS, full_sweep_interval_ms=10**12)
-        stages = build_stages(
-            account,
-            ledger=engine.ledger,
-            store=engine.store,
-            fetcher=engine.fetcher,
-            metrics=Metrics(),
-            transfer_pool=Inline(),
-            transfers=TRANSFERS,
-            clock=Clock(clock.now, clock.monotonic, lambda: 0.5),
-            asking=engine.ledger.fenced(asking(ACCOUNT), tenure.token),
-        )
-        transfers = TransferQueue(Inline(), threads=TRANSFERS, hosts=stages.hosts)
-        stages = dataclasses.replace(
-            stages, archiver=dataclasses.replace(stages.archiver, transfers=transfers)
-        )
-        self.worker = Worker(
-            stages,
-            WorkerLimits(transfer_concurrency=4, sweep_interval_seconds=1e9),
-            stop=Unwaiting(),
-            on_death=lambda: None,
-            monotonic=clock.monotonic,
-            threads=InlineThreads(),
-            may_ask=tenure.may_ask,
-        )
-        self.keeper.is_asking = lambda _account: self.worker.is_asking()
-
-    def round(self) -> None:
-        """A step of each loop."""
-        for loop in (*self.worker.loops, *self.worker.look_loops):
-            self.worker.guard.attempt(loop.name, loop.step)
 
 
 @pytest.fixture
