@@ -16,6 +16,8 @@ class Need(enum.Enum):
     """The bucket."""
     CALLBACKS = "callbacks"
     """The callback token, and what else the door needs."""
+    CALLBACK_URL = "callback_url"
+    """The callback token, if there is one: to name our callback URL."""
     ADMIN = "admin"
     """The token of `/api`."""
     ALERTS = "alerts"

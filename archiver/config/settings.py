@@ -401,17 +401,18 @@ class Setting:
     """May also be read from a file, as a URL with a password may."""
 
 
-_SECRET_NEEDS: Final[Mapping[str, Need]] = {
-    "access_key": Need.KLING,
-    "secret_key": Need.KLING,
-    "api_key": Need.KLING,
-    "callback_token": Need.CALLBACKS,
-    "signing_secret": Need.CALLBACKS,
-    "admin_token": Need.ADMIN,
-    "forward_secret": Need.ALERTS,
-    "alert_url": Need.ALERTS,
-    "alert_secret": Need.ALERTS,
+_SECRET_NEEDS: Final[Mapping[str, Collection[Need]]] = {
+    "access_key": (Need.KLING,),
+    "secret_key": (Need.KLING,),
+    "api_key": (Need.KLING,),
+    "callback_token": (Need.CALLBACKS, Need.CALLBACK_URL),
+    "signing_secret": (Need.CALLBACKS,),
+    "admin_token": (Need.ADMIN,),
+    "forward_secret": (Need.ALERTS,),
+    "alert_url": (Need.ALERTS,),
+    "alert_secret": (Need.ALERTS,),
 }
+"""Secret → for what it is read."""
 SECRET_NAMES: Final = tuple(_SECRET_NEEDS)
 _WITH_PASSWORDS: Final = ("ledger_url", "ledger_listen_url")
 """Settings that may hold a secret, which every role and command needs."""
@@ -438,7 +439,7 @@ def _known(need: Collection[Need]) -> sources.KnownSettings:
         names=[setting.name.removeprefix(PREFIX).lower() for setting in SETTINGS],
         secrets=[*SECRET_NAMES, *_WITH_PASSWORDS],
         needed_secrets=[
-            *(name for name, part in _SECRET_NEEDS.items() if part in need),
+            *(name for name, parts in _SECRET_NEEDS.items() if set(parts) & set(need)),
             *_WITH_PASSWORDS,
         ],
     )

@@ -119,7 +119,7 @@ def submit(
         context.fail(f"{error}.")
     _check_body(context, family, body, check=not no_check)
     invocation = invocation_of(context)
-    all_settings = invocation.settings(Need.KLING)
+    all_settings = invocation.settings(Need.KLING, Need.CALLBACK_URL)
     settings = chosen_account(context, all_settings, name=account)
     print_family_advice(family)
     if family in FAMILIES and family not in rules.RULES and not no_check:

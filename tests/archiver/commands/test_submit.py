@@ -120,6 +120,16 @@ def test_the_callback_url_is_ours_with_the_first_token_and_the_family(
     assert result.stderr == ""
 
 
+def test_the_token_of_the_callback_url_may_be_in_a_file(
+    line: CommandLine, simulator: KlingSimulator, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    public = {name: value for name, value in PUBLIC.items() if name != "KLING_CALLBACK_TOKEN"}
+    line.run(*FOX, **public, KLING_CALLBACK_TOKEN_FILE=str(tmp_path / "token"))
+
+    assert sent(simulator).callback_url == f"https://us.example/kling/callbacks/{TOKEN}/{FAMILY}"
+
+
 def test_without_a_public_url_it_says_that_no_callback_will_come(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:
