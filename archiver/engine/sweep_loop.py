@@ -31,7 +31,8 @@ from archiver.failures import (
 )
 from archiver.ledger import Ledger
 from archiver.model import Stage
-from archiver.sweep.counts import SweepEnd
+from archiver.sweep.counts import SweepCounts, SweepEnd
+from archiver.sweep.requested import RequestedSweeps
 from archiver.sweep.stage import FamilySweep, Sweeper
 
 RETRY_SECONDS = 30.0
@@ -82,6 +83,7 @@ class SweepLoop:
         """Whether the account's lists are refused, as far as the last of them has told."""
         self._under_way: dict[str, FamilySweep] = {}
         self._resumed = threading.Event()
+        self._requested = RequestedSweeps(ledger, account=sweeper.account)
 
     def resume(self) -> None:
         """The hold is gone: what it has held back goes on now."""
@@ -94,10 +96,12 @@ class SweepLoop:
         self._failed_in_a_row = dict.fromkeys(self._failed_in_a_row, 0)
         self._refused.clear()
         self._is_held, self._held_until = False, float("-inf")
+        self._requested.forget()
 
     def end(self) -> None:
         """Give up what is under way: another process reads on."""
         self._leave(*self._under_way)
+        self._requested.forget()
 
     def step(self) -> None:
         """Sweep what is due, in turns, then wait a little. Raises Stopped."""
@@ -115,6 +119,8 @@ class SweepLoop:
         self._stop.wait(min(max(0.05, soonest - self._monotonic()), WAIT_SECONDS_MAX))
 
     def _due(self, family: str) -> float:
+        if family in self._requested:  # an operator wants to see whether it works now
+            return self._due_at[family]
         return max(self._due_at[family], self._held_until)
 
     def _begin_due(self) -> None:
@@ -124,9 +130,14 @@ class SweepLoop:
             self._is_held, self._held_until = False, float("-inf")
             self._due_at |= dict.fromkeys(self._refused, self._monotonic())
             self._refused.clear()
+        busy = frozenset(self._under_way)
+        for family in self._requested.take(frozenset(self._due_at), busy=busy):
+            self._due_at[family] = self._monotonic()
         for family in sorted(self._due_at, key=self._begun_at.__getitem__):
-            if self._stop.is_set() or (self._is_held and self._under_way):
+            if self._stop.is_set():
                 return
+            if self._is_held and self._under_way and family not in self._requested:
+                continue
             if family not in self._under_way and self._due(family) <= self._monotonic():
                 self._begin(family)
 
@@ -136,28 +147,31 @@ class SweepLoop:
         self._due_at[family] = self._monotonic() + min(RETRY_SECONDS * 2**failed, self._interval_seconds)
         self._failed_in_a_row[family] += 1  # until the sweep has succeeded
         with self._handled(family):
-            if self._sweeper.is_unavailable(family):
+            if family not in self._requested and self._sweeper.is_unavailable(family):
                 self._due_at[family] = self._monotonic() + self._interval_seconds
                 return
-            self._under_way[family] = self._sweeper.begin(family, full=self._sweeper.is_full_due(family))
+            full = self._requested.is_full(family) or self._sweeper.is_full_due(family)
+            self._under_way[family] = self._sweeper.begin(family, full=full)
 
     def _read_page(self, family: str) -> None:
         under_way = self._under_way.pop(family)
-        with self._handled(family):
+        with self._handled(family, under_way.counts):
             if under_way.step():
                 self._under_way[family] = under_way
                 self._is_held = False
                 self._lists.worked()
+                self._requested.advance(under_way.counts)
                 return
             self._lists.worked()
             self._refused.discard(family)
             self._failed_in_a_row[family] = 0
             if under_way.counts.end is SweepEnd.FINISHED:
                 self._due_at[family] = self._monotonic() + self._interval_seconds
+                self._requested.end(under_way.counts)
                 self._on_swept(family)
 
     @contextlib.contextmanager
-    def _handled(self, family: str) -> Iterator[None]:
+    def _handled(self, family: str, counts: SweepCounts | None = None) -> Iterator[None]:
         """Failures are this family's own. Raises Stopped."""
         try:
             yield
@@ -165,8 +179,11 @@ class SweepLoop:
             raise
         except Failure as error:
             self._failed(family, error)
-        except Exception:  # noqa: BLE001 -- the other families go on; logged with its traceback
+            if not isinstance(error, LedgerUnavailable):
+                self._requested.end(counts or SweepCounts(family, full=False), error)
+        except Exception as error:  # noqa: BLE001 -- the other families go on; logged with its traceback
             log.get().exception("worker.crashed", loop="sweep-loop", family=family)
+            self._requested.end(counts or SweepCounts(family, full=False), error)
 
     def _failed(self, family: str, error: Failure) -> None:
         account = self._sweeper.account

@@ -25,6 +25,7 @@ from archiver.ledger.second_looks import (
 from archiver.ledger.status.acknowledgements import Acknowledged
 from archiver.ledger.status.alerts import Alert, AlertMessage
 from archiver.ledger.status.view import StatusView, SweepView, TaskInTime, TasksInTime
+from archiver.ledger.sweep_requests import RequestProgress, SweepRequest, ToldFailure
 from archiver.ledger.sweeps import SweepMemory
 from archiver.ledger.views import AssetView, TaskView
 
@@ -57,15 +58,18 @@ __all__ = [
     "PendingCounts",
     "RecordOutcome",
     "RecordedTask",
+    "RequestProgress",
     "RetryResult",
     "Round",
     "Service",
     "StatusView",
     "SweepMemory",
+    "SweepRequest",
     "SweepView",
     "TaskInTime",
     "TaskView",
     "TasksInTime",
+    "ToldFailure",
     "WantedObject",
     "asking",
     "new_daemon_name",

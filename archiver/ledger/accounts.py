@@ -45,7 +45,13 @@ class Accounts(Part):
             names = _names(connection)
             if old not in names or new in names:
                 return None
-            for table in (schema.holds, schema.doubts, schema.passed_over, schema.duties):
+            for table in (
+                schema.holds,
+                schema.doubts,
+                schema.passed_over,
+                schema.duties,
+                schema.sweep_requests,
+            ):
                 connection.execute(sa.delete(table).where(table.c.account.in_([old, new])))
             moved = 0
             with_accounts = (schema.second_looks, schema.missing_objects, schema.sweeps, schema.task_counts)

@@ -33,6 +33,7 @@ from archiver.ledger.registrations import Registrations
 from archiver.ledger.second_looks import MissingObjects, Restores, SecondLooks
 from archiver.ledger.status.acknowledgements import Acknowledgements
 from archiver.ledger.status.alerts import Alerts
+from archiver.ledger.sweep_requests import SweepRequests
 from archiver.ledger.sweeps import Sweeps
 from archiver.ledger.tables.unconfirmed import DropCount
 from archiver.ledger.views import Views
@@ -54,6 +55,7 @@ class Ledger:
     restores: Restores
     holds: Holds
     sweeps: Sweeps
+    sweep_requests: SweepRequests
     availability: EndpointRefusals
     deadlines: Deadlines
     daemons: Daemons
@@ -82,6 +84,7 @@ class Ledger:
         self.restores = Restores(database, now=now)
         self.holds = Holds(database, now=now)
         self.sweeps = Sweeps(database, now=now)
+        self.sweep_requests = SweepRequests(database, now=now)
         self.availability = EndpointRefusals(database, now=now)
         self.deadlines = Deadlines(database, now=now, unconfirmed_max=unconfirmed_max)
         self.daemons = Daemons(database, now=now)

@@ -82,6 +82,16 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "ledger.availability.note": _GATEWAYS,
     **dict.fromkeys(
         (
+            "ledger.sweep_requests.request",
+            "ledger.sweep_requests.withdraw",
+            "ledger.sweep_requests.advance",
+            "ledger.sweep_requests.end",
+            "ledger.sweep_requests.progress",
+        ),
+        "of the command `sweep`, which waits for it: sweep/test_requested says how it goes wrong",
+    ),
+    **dict.fromkeys(
+        (
             "ledger.fenced",
             "ledger.duties.take_part",
             "ledger.duties.is_restless",
@@ -90,6 +100,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
             "ledger.duties.release",
             "ledger.duties.leave",
             "ledger.duties.is_asked",
+            "ledger.duties.is_wanted",
             "ledger.duties.all",
         ),
         _DUTIES,
@@ -135,6 +146,7 @@ READS = frozenset(
         "ledger.folder_work": "assets",
         "ledger.holds": "is_held is_stopped any are_disprovable",
         "ledger.sweeps": "memory",
+        "ledger.sweep_requests": "open",
         "ledger.availability": "unavailable",
         "client": "query list_page collection",
         "store": "check head list list_after read",

@@ -2,13 +2,15 @@
 
 import contextlib
 import tempfile
-import threading
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from archiver.commands.sweep.asker import Asker
 from archiver.commands.sweep.progress import SweepProgress
 from archiver.commands.sweep.report import FamilySwept, as_json, print_report
+from archiver.commands.sweep.requests import show_request
 from archiver.commands.terminal.exit_status import WRONG, sentence_of
 from archiver.commands.terminal.invocation import (
     AccountName,
@@ -20,15 +22,13 @@ from archiver.commands.terminal.invocation import (
     no_daemon_sentence,
 )
 from archiver.commands.terminal.printing import print_json, print_note
-from archiver.composition import build_account, require_account
+from archiver.composition import require_account
 from archiver.config.settings import Need, Settings
-from archiver.engine.stages import Clock, build_sweeper
-from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure, LedgerUnavailable
+from archiver.failures import Failure, LedgerUnavailable
 from archiver.families import swept as families_swept
-from archiver.ledger import Ledger, LedgerMissing
-from archiver.metrics import Metrics
+from archiver.ledger import Ledger, LedgerMissing, ToldFailure
 from archiver.sweep.counts import SweepCounts, SweepEnd
-from archiver.sweep.stage import Sweeper
+from archiver.sweep.requested import concerns_every_family
 
 BUSY_POLL_SECONDS = 1.0
 
@@ -47,7 +47,8 @@ def sweep(
 
     Reads the newest list pages of every family in KLING_FAMILIES, or all pages if the day's full sweep is due. With an
     API Key it also reads /tasks (and /solutions, if KLING_FAMILIES names one), of the last hours or 30 days. Tasks
-    found are recorded in the ledger; kling-receiver brings them into the bucket.
+    found are recorded in the ledger; kling-receiver brings them into the bucket. A daemon that runs does the sweep,
+    within its query rate, and this shows its progress; only a dry run asks the API beside it.
 
     \b
     Example: count what a first start would archive
@@ -62,7 +63,14 @@ def sweep(
         results = [
             result
             for chosen in accounts
-            for result in _sweep_all(chosen, ledger, full=full, dry_run=dry_run, several=len(accounts) > 1)
+            for result in _sweep_all(
+                chosen,
+                ledger,
+                full=full,
+                dry_run=dry_run,
+                several=len(accounts) > 1,
+                wait=invocation.wait,
+            )
         ]
         daemons = ledger.daemons.alive()
     if json:
@@ -93,65 +101,76 @@ def _open(
 
 
 def _sweep_all(
-    account: Settings, ledger: Ledger, *, full: bool, dry_run: bool, several: bool
+    account: Settings,
+    ledger: Ledger,
+    *,
+    full: bool,
+    dry_run: bool,
+    several: bool,
+    wait: Callable[[float], object],
 ) -> list[FamilySwept]:
-    stop, metrics = threading.Event(), Metrics()
-    wired = build_account(account, metrics, stop=stop)
-    client = wired.client
-    sweeper = build_sweeper(wired, ledger=ledger, metrics=metrics, clock=Clock())
     results: list[FamilySwept] = []
-    name = account.name if several else None
-    seen: set[str] | None = set() if dry_run else None
-    with contextlib.closing(client), SweepProgress(account=name) as progress:
+    with contextlib.ExitStack() as opened:
+        families = families_swept(account.families, has_api_key=account.api_key is not None)
+        progress = opened.enter_context(SweepProgress(account=account.name if several else None))
         configure_log(account)  # again: the progress bar is on standard error now, and log lines go above it
-        for family in families_swept(account.families, has_api_key=client.has_api_key):
-            result = FamilySwept(SweepCounts(family, full), account=name)
+        asker = opened.enter_context(Asker(account, ledger, progress))
+        seen: set[str] = set()
+        for family in families:
+            result = FamilySwept(SweepCounts(family, full), account=account.name if several else None)
             results.append(result)
+            progress.begin(family)
             try:
-                result.counts = _sweep_family(
-                    sweeper, family, full=full, seen=seen, progress=progress, stop=stop
-                )
+                if dry_run:
+                    result.counts = asker.dry_run(family, full=full, counted=seen)
+                else:
+                    result.counts, result.failure = _sweep_family(
+                        ledger, asker, family, full=full, progress=progress, wait=wait
+                    )
             except LedgerUnavailable:
                 raise
             except Failure as error:
                 result.failure = error
-                result.counts = progress.last_of(family) or result.counts
-                progress.print_note(f"{family}: {sentence_of(error)}")
-                if _concerns_every_family(error):
-                    break
+            if result.failure is None:
+                progress.end(result.counts)
+                continue
+            result.counts = progress.last_of(family) or result.counts
+            progress.print_note(f"{family}: {sentence_of(result.failure)}")
+            if _concerns_every_family(result.failure):
+                break
     return results
 
 
 def _sweep_family(
-    sweeper: Sweeper,
+    ledger: Ledger,
+    asker: Asker,
     family: str,
     *,
     full: bool,
-    seen: set[str] | None,
     progress: SweepProgress,
-    stop: threading.Event,
-) -> SweepCounts:
-    """Wait if another sweep has the family. With `seen`, the ids counted so far, it is a dry run. Raises Failure."""
+    wait: Callable[[float], object],
+) -> tuple[SweepCounts, ToldFailure | None]:
+    """Leave it to the process that asks for the account; only where none does, ask here. Raises Failure."""
     earlier: list[SweepCounts] = []
-    progress.begin(family)
     while True:
-        is_full = full or sweeper.is_full_due(family)
-        if seen is not None:
-            counts = sweeper.dry_run(family, full=is_full, on_page=progress.page, counted=seen)
-        else:
-            counts = sweeper.sweep(family, full=is_full, on_page=progress.page)
+        if asker.has_another():
+            ended = show_request(ledger, asker, family, full=full, progress=progress, wait=wait)
+            if ended is not None:
+                counts, failure = ended
+                break
+            continue
+        counts, failure = asker.sweep(family, full=full), None
         if counts.end is SweepEnd.FINISHED:
             break
         earlier.append(counts)  # of an overtaken sweep: the next one no longer finds its tasks new
         progress.wait(family)
-        stop.wait(BUSY_POLL_SECONDS)
+        wait(BUSY_POLL_SECONDS)
     counts.found += sum(each.found for each in earlier)
     counts.moved += sum(each.moved for each in earlier)
-    progress.end(counts)
-    return counts
+    return counts, failure
 
 
-def _concerns_every_family(error: Failure) -> bool:
-    """Keys refused, or network down: every other family would fail the same way."""
-    of_account = error.disposition is Disposition.HOLD and error.family is None
-    return of_account or isinstance(error, ApiUnreachable | ApiTokenRefused)
+def _concerns_every_family(failure: Failure | ToldFailure) -> bool:
+    if isinstance(failure, ToldFailure):
+        return failure.concerns_account
+    return concerns_every_family(failure)

@@ -28,6 +28,7 @@ class SweepProgress(LiveDisplay):
         self._lines: dict[str, TaskID] = {}
         self._last: dict[str, SweepCounts] = {}
         self._waiting: set[str] = set()
+        self._is_daemons = False
 
     def begin(self, family: str) -> None:
         self._lines[family] = self._progress.add_task(clean(self._before + family), total=None, seen="")
@@ -45,6 +46,14 @@ class SweepProgress(LiveDisplay):
         self._waiting.add(family)
         self._progress.update(self._lines[family], seen="waiting")
         self.print_note(f"{family}: another sweep is running; waiting for its end (Ctrl-C to give up).")
+
+    def leave_to_daemon(self) -> None:
+        """Print, once, that the daemon sweeps."""
+        if not self._is_daemons:
+            self._is_daemons = True
+            self.print_note(
+                "the running daemon sweeps, within its query rate; Ctrl-C ends this display and not the sweep."
+            )
 
     def print_note(self, sentence: str) -> None:
         print_note(self._before + sentence, screen=self._progress.console)

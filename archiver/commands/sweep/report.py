@@ -4,6 +4,7 @@ import dataclasses
 
 from archiver.commands.terminal.printing import console, print_line, table
 from archiver.failures import Failure
+from archiver.ledger import ToldFailure
 from archiver.phrases import count_of
 from archiver.sweep.counts import SweepCounts
 
@@ -17,7 +18,7 @@ _SELDOM = ("passed_by", "malformed")
 @dataclasses.dataclass
 class FamilySwept:
     counts: SweepCounts
-    failure: Failure | None = None
+    failure: Failure | ToldFailure | None = None
     account: str | None = None
     """None if it is the only one."""
 
@@ -41,7 +42,7 @@ def as_json(swept: list[FamilySwept], *, dry_run: bool) -> dict[str, object]:
     }
 
 
-def _error(failure: Failure | None) -> dict[str, str] | None:
+def _error(failure: Failure | ToldFailure | None) -> dict[str, str] | None:
     if failure is None:
         return None
     return {"reason": failure.reason, "message": str(failure), "what_to_do": failure.what_to_do}

@@ -20,7 +20,7 @@ from archiver import log
 from archiver.commands.terminal.printing import print_note
 from archiver.config.settings import SettingsError
 from archiver.failures import Failure, Stopped
-from archiver.ledger import LedgerUnusable
+from archiver.ledger import LedgerUnusable, ToldFailure
 
 WRONG = 1
 USAGE = 2
@@ -61,7 +61,7 @@ def ending() -> Iterator[None]:
         raise typer.Exit(WRONG) from error
 
 
-def sentence_of(error: Failure) -> str:
+def sentence_of(error: Failure | ToldFailure) -> str:
     """The message, and what to do about it."""
     message = str(error)
     if error.what_to_do and not message.endswith((".", "!", "?")):

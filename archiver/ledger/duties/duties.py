@@ -148,6 +148,12 @@ class Duties(Part):
         is_held = row is not None and not is_over(row, now=now)
         return is_held or any(account in asker.accounts for asker in living.values())
 
+    def is_wanted(self, account: str) -> bool:
+        """Whether a process lives that may ask for this account, whoever has it now."""
+        with self._database.read() as connection:
+            living = _living(connection, now=self._now())
+        return any(account in asker.accounts for asker in living.values())
+
     def all(self) -> tuple[DutyView, ...]:
         """Every duty that any process has ever had."""
         with self._database.read() as connection:

@@ -427,6 +427,19 @@ duties = sa.Table(
     sa.Column("clock_sound_at", sa.BigInteger, comment="when the API's clock last agreed with the ledger's"),
 )
 
+sweep_requests = sa.Table(
+    "sweep_requests",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("family", sa.Text, nullable=False),
+    sa.Column("is_full", sa.Boolean, nullable=False, comment="whatever is due"),
+    sa.Column("requested_at", sa.BigInteger, nullable=False),
+    sa.Column("counts", sa.Text, comment="so far, as JSON"),
+    sa.Column("failure", sa.Text, comment="as JSON"),
+    sa.Column("ended_at", sa.BigInteger),
+)
+
 alerts = sa.Table(
     "alerts",
     metadata,

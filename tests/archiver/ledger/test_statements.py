@@ -25,7 +25,7 @@ from tests.harness.histories import History
 from tests.harness.ledgers import ACCOUNT, FAMILY, HOUR, RAND, START, Desk, Place, answer
 
 SINGLE_WRITER: dict[str, str] = {
-    r"INSERT INTO (history|task_counts) ": "only ever adds rows: nothing to be relied on",
+    r"INSERT INTO (history|task_counts|sweep_requests) ": "only ever adds rows: nothing to be relied on",
     r"UPDATE assets SET .* WHERE assets.task = \? AND assets.stem = \?": (
         "of a task whose row this transaction has written before, and so holds"
     ),
@@ -38,7 +38,9 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE (tasks|task_counts|sweeps|second_looks|missing_objects) SET account=": (
         "a command that runs while no daemon does"
     ),
-    r"UPDATE (holds|sweeps|daemons|facts) SET ": "rows that are set to a value whatever they were before",
+    r"UPDATE (holds|sweeps|sweep_requests|daemons|facts) SET ": (
+        "rows that are set to a value whatever they were before"
+    ),
     r"UPDATE folder_work SET .* WHERE folder_work.task = ": "set to these values whatever they were before",
     r"UPDATE second_looks SET due_at=\? WHERE second_looks.task = ": (
         "put off until later, whatever it was before; or claimed, and still the row that was claimed"
@@ -51,7 +53,8 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE missing_objects SET due_at=\? WHERE missing_objects.id (IN \(|= ANY \(ARRAY\()SELECT": "the same",
     r"(UPDATE|DELETE FROM) missing_objects .*missing_objects.state = ": "names the state that it relies on",
     r"DELETE FROM second_looks WHERE .*second_looks.due_at = ": "names the claim that it ends",
-    r"DELETE FROM (askers|duties|folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
+    r"DELETE FROM (askers|duties|sweep_requests) ?": "to delete what is gone already does no harm",
+    r"DELETE FROM (folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
         "to delete what is gone already does no harm"
     ),
 }
@@ -127,6 +130,10 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.sweeps.end(token, succeeded_at=START, full=True, oldest_first=False, last_page=None)
     desk.ledger.daemons.beat("d1", version="0.1.0", started_at=START)
     desk.ledger.daemons.warn("d1", [])
+    request = desk.ledger.sweep_requests.request(account=ACCOUNT, family=FAMILY, is_full=True)
+    desk.ledger.sweep_requests.advance(request, {})
+    desk.ledger.sweep_requests.end(request, {})
+    desk.ledger.sweep_requests.withdraw(request)
     desk.ledger.daemons.leave("d1")
     held = desk.ledger.duties.take_part("d1", accounts=[ACCOUNT]).held
     held = desk.ledger.duties.take_part("d1", accounts=[ACCOUNT], held=held, sound=[ACCOUNT]).held

@@ -1,0 +1,110 @@
+"""Sweeps that a command asks for, and how far they are: whoever asks for the account does them, within its budget."""
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger.part import Part, retried
+from archiver.ledger.tables import schema
+from archiver.model import DAY_MS
+
+_TABLE = schema.sweep_requests
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SweepRequest:
+    """One family, to be swept now."""
+
+    id: str
+    family: str
+    is_full: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ToldFailure:
+    """A failure that another process has met."""
+
+    reason: str
+    message: str
+    what_to_do: str
+    concerns_account: bool
+    """Every other family would fail the same way."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RequestProgress:
+    """How far a request is."""
+
+    counts: Mapping[str, Any] | None
+    """Of `SweepCounts`; None before the first page."""
+    failure: ToldFailure | None
+    has_ended: bool
+
+
+class SweepRequests(Part):
+    """Asking for sweeps, and answering."""
+
+    @retried
+    def request(self, *, account: str, family: str, is_full: bool) -> str:
+        """Ask for a sweep; what names the request. Those that nobody has waited for are dropped after a day."""
+        request_id = uuid.uuid4().hex
+        row = {"id": request_id, "account": account, "family": family, "is_full": is_full}
+        with self._database.write() as connection:
+            now = self._now()
+            connection.execute(sa.delete(_TABLE).where(_TABLE.c.requested_at < now - DAY_MS))
+            connection.execute(sa.insert(_TABLE), {**row, "requested_at": now})
+        return request_id
+
+    @retried
+    def withdraw(self, request_id: str) -> None:
+        """Nobody waits for it any more."""
+        with self._database.write() as connection:
+            connection.execute(sa.delete(_TABLE).where(_TABLE.c.id == request_id))
+
+    def open(self, *, account: str) -> list[SweepRequest]:
+        """What waits to be done, the oldest first."""
+        query = (
+            sa.select(_TABLE.c.id, _TABLE.c.family, _TABLE.c.is_full)
+            .where(_TABLE.c.account == account, _TABLE.c.ended_at.is_(None))
+            .order_by(_TABLE.c.requested_at, _TABLE.c.id)
+        )
+        with self._database.read() as connection:
+            return [SweepRequest(*row) for row in connection.execute(query)]
+
+    @retried
+    def advance(self, request_id: str, counts: Mapping[str, object]) -> None:
+        """Show how far it is."""
+        with self._database.write() as connection:
+            of_it = sa.update(_TABLE).where(_TABLE.c.id == request_id)
+            connection.execute(of_it.values(counts=json.dumps(counts)))
+
+    @retried
+    def end(
+        self, request_id: str, counts: Mapping[str, object], *, failure: ToldFailure | None = None
+    ) -> None:
+        """It is done, or has failed."""
+        told = None if failure is None else json.dumps(dataclasses.asdict(failure))
+        with self._database.write() as connection:
+            of_it = sa.update(_TABLE).where(_TABLE.c.id == request_id)
+            ended = {"counts": json.dumps(counts), "failure": told, "ended_at": self._now()}
+            connection.execute(of_it.values(ended))
+
+    def progress(self, request_id: str) -> RequestProgress | None:
+        """How far it is; None for one that was dropped."""
+        with self._database.read() as connection:
+            query = sa.select(_TABLE).where(_TABLE.c.id == request_id)
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            return None
+        return RequestProgress(
+            counts=None if row["counts"] is None else json.loads(row["counts"]),
+            failure=None if row["failure"] is None else ToldFailure(**json.loads(row["failure"])),
+            has_ended=row["ended_at"] is not None,
+        )

@@ -1,0 +1,74 @@
+"""Sweeps that a command has asked for: which of them wait, and what the command is shown."""
+
+import dataclasses
+
+from archiver.failures import ApiTokenRefused, ApiUnreachable, Disposition, Failure
+from archiver.ledger import Ledger, SweepRequest, ToldFailure
+from archiver.sweep.counts import SweepCounts
+
+
+def concerns_every_family(error: Failure) -> bool:
+    """Keys refused, or network down: every other family would fail the same way."""
+    of_account = error.disposition is Disposition.HOLD and error.family is None
+    return of_account or isinstance(error, ApiUnreachable | ApiTokenRefused)
+
+
+class RequestedSweeps:
+    """Those of one account. One request of a family at a time; the others wait for it. Raises LedgerUnavailable."""
+
+    def __init__(self, ledger: Ledger, *, account: str) -> None:
+        self._requests = ledger.sweep_requests
+        self._account = account
+        self._taken: dict[str, SweepRequest] = {}
+
+    def __contains__(self, family: str) -> bool:
+        return family in self._taken
+
+    def take(self, families: frozenset[str], *, busy: frozenset[str]) -> list[str]:
+        """Take what waits; the families to be swept now. One that is `busy` is taken afterwards: what is under way may
+        have read the newest page already."""
+        new: list[str] = []
+        for request in self._requests.open(account=self._account):
+            if request.family not in families:
+                self._requests.end(request.id, {}, failure=_unswept(request.family))
+            elif request.family not in self._taken and request.family not in busy:
+                self._taken[request.family] = request
+                new.append(request.family)
+        return new
+
+    def is_full(self, family: str) -> bool:
+        """Whether a full sweep of it was asked for."""
+        return family in self._taken and self._taken[family].is_full
+
+    def advance(self, counts: SweepCounts) -> None:
+        """A page was read."""
+        if request := self._taken.get(counts.family):
+            self._requests.advance(request.id, dataclasses.asdict(counts))
+
+    def end(self, counts: SweepCounts, error: Exception | None = None) -> None:
+        """The sweep has ended, well or with an error."""
+        if request := self._taken.get(counts.family):
+            told = None if error is None else _told(error)
+            self._requests.end(request.id, dataclasses.asdict(counts), failure=told)
+            del self._taken[counts.family]
+
+    def forget(self) -> None:
+        """Another process does what is left of them."""
+        self._taken.clear()
+
+
+def _told(error: Exception) -> ToldFailure:
+    if not isinstance(error, Failure):
+        message = f"an unexpected error, {type(error).__name__}"
+        return ToldFailure(Failure.reason, message, "See the daemon's log.", concerns_account=False)
+    concerns_account = concerns_every_family(error)
+    return ToldFailure(error.reason, str(error), error.what_to_do, concerns_account=concerns_account)
+
+
+def _unswept(family: str) -> ToldFailure:
+    return ToldFailure(
+        "family_unswept",
+        f"the daemon that asks for this account does not sweep {family}",
+        "Give it the same KLING_FAMILIES, and restart it.",
+        concerns_account=False,
+    )
