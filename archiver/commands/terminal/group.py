@@ -21,6 +21,7 @@ COMMANDS: Final = {
     ),
     "register": ("archiver.commands.register", "Follow a task."),
     "submit": ("archiver.commands.submit.command", "Create a task, and follow it into the bucket."),
+    "move-ledger": ("archiver.commands.move_ledger", "Move the ledger to another database."),
     "rename-account": ("archiver.commands.rename_account", "Rename an account in the ledger."),
 }
 """Name → the module of its function, and the first line of its help. A test compares the two."""

@@ -70,6 +70,12 @@ def try_to_take_turn(connection: sa.Connection) -> bool:
     return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_TURN))).scalar_one())
 
 
+def take_turn(connection: sa.Connection) -> None:
+    """The same, once no other process has its turn; at most as long as the transaction waits for locks."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TURN)))
+
+
 def locking(connection: sa.Connection, query: sa.Select[*_Columns], table: sa.Table) -> sa.Select[*_Columns]:
     """`query` of rows of `table` that this transaction is going to write: it waits for other writers of them, and they
     for it. In the order of their ids, so that no two wait for each other.

@@ -85,3 +85,8 @@ def require_usable(url: str) -> UsableLedger:
 def name_of(url: str) -> str:
     """For logs: the absolute path of a file, or where a database is, without password. Raises LedgerUnusable."""
     return location_of(url).name if is_postgres(url) else str(file_of(url).absolute())
+
+
+def shown_url(url: str) -> str:
+    """As an operator may write it, without password. Raises LedgerUnusable."""
+    return name_of(url) if is_postgres(url) else f"sqlite:///{name_of(url)}"

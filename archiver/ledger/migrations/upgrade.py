@@ -23,6 +23,7 @@ from archiver.ledger.databases.file import APPLICATION_ID, missing
 from archiver.ledger.databases.postgres import PostgresDatabase, drop_snapshot, drop_unfinished_indexes
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.migrations import revisions
+from archiver.ledger.moving.marks import read_mark, sentence_of
 from archiver.ledger.tables import schema
 
 _WAIT_SECONDS = 0.2
@@ -74,10 +75,17 @@ def require_current(connection: sa.Connection, *, name: str) -> None:
     )
 
 
-def is_newer(connection: sa.Connection) -> bool:
-    """Whether a newer version has written the ledger. This version may use it all the same, or not."""
+def has_ledger(connection: sa.Connection) -> bool:
+    """Of whatever revision."""
+    return _current(connection) is not None
+
+
+def require_not_newer(connection: sa.Connection, *, name: str) -> None:
+    """Raises LedgerUnusable for a ledger with tables that this version may not know, even if it may use it."""
     current = _current(connection)
-    return current is not None and not revisions.is_known(current)
+    _refuse_marked(connection, name=name)
+    if current is not None and not revisions.is_known(current):
+        raise _newer(current, name=name)
 
 
 def _is_behind(connection: sa.Connection, *, name: str) -> bool:
@@ -86,12 +94,22 @@ def _is_behind(connection: sa.Connection, *, name: str) -> bool:
     current = _current(connection)
     if current is None or revisions.is_known(current):
         return current != revisions.newest()
+    _refuse_marked(connection, name=name)
     oldest = _oldest_user(connection, current)
     if oldest is None or not revisions.is_known(oldest):
-        raise LedgerUnusable(
-            f"the ledger {name} was written by a newer version (schema {current}): run that version, or a newer one"
-        )
+        raise _newer(current, name=name)
     return False
+
+
+def _refuse_marked(connection: sa.Connection, *, name: str) -> None:
+    if mark := read_mark(connection):
+        raise LedgerUnusable(f"the ledger {name} {sentence_of(mark)}")
+
+
+def _newer(current: str, *, name: str) -> LedgerUnusable:
+    return LedgerUnusable(
+        f"the ledger {name} was written by a newer version (schema {current}): run that version, or a newer one"
+    )
 
 
 def _take_step(database: Database, connection: sa.Connection) -> None:

@@ -16,6 +16,9 @@ ROWS_TO_SLIM = "rows_to_slim"
 """Row ids up to this one may be of tasks that an earlier version archived, with all that it kept of them; absent when
 all are done."""
 
+LAST_MOVE = "last_move"
+"""Which move has brought the ledger to its database; absent where it has always been. A text."""
+
 
 def named_value(connection: sa.Connection, name: str) -> int | None:
     """The value, or None."""

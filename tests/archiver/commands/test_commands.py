@@ -16,7 +16,18 @@ from archiver.model import Callback, State, Status
 from archiver.phrases import distance, span
 from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_task, archive, bury, record
 
-COMMANDS = ("work", "sweep", "status", "show", "retry", "acknowledge", "register", "submit", "rename-account")
+COMMANDS = (
+    "work",
+    "sweep",
+    "status",
+    "show",
+    "retry",
+    "acknowledge",
+    "register",
+    "submit",
+    "move-ledger",
+    "rename-account",
+)
 
 
 @pytest.fixture
@@ -331,6 +342,7 @@ def test_wrong_usage_and_wrong_settings_are_status_2_for_every_command(
         "register": ["1", "--family", FAMILY],
         "submit": [FAMILY, "--prompt", "a red fox"],
         "rename-account": ["a", "b"],
+        "move-ledger": ["sqlite:///a.db", "sqlite:///b.db"],
     }.get(command, [])
     usage = line.run(command, *given, "--nonsense")
     enough = {**KEYS, "KLING_S3_BUCKET": "results"}

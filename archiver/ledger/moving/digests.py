@@ -1,0 +1,37 @@
+"""How two databases are known to hold the same rows: by counts and digests of each table.
+
+A digest is the sum of the digests of its rows: it does not depend on their order, in which texts may stand otherwise in
+another database.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+_MODULUS = 1 << 256
+
+
+@dataclasses.dataclass(slots=True)
+class TableDigest:
+    """Of the rows of one table."""
+
+    rows: int = 0
+    total: int = 0
+
+    def add(self, rows: Iterable[bytes]) -> None:
+        """Of `encoded` rows."""
+        for row in rows:
+            self.rows += 1
+            self.total += int.from_bytes(hashlib.sha256(row).digest())
+        self.total %= _MODULUS
+
+    @property
+    def hex(self) -> str:
+        """As 64 digits."""
+        return f"{self.total:064x}"
+
+
+def encoded(row: tuple[Any, ...]) -> bytes:
+    """`repr` writes every value that a ledger has in one way only."""
+    return repr(row).encode()
