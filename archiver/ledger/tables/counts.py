@@ -26,7 +26,8 @@ KIND_COLUMNS = (schema.tasks.c.account, schema.tasks.c.state, schema.tasks.c.con
 
 _KIND = (schema.task_counts.c.account, schema.task_counts.c.state, schema.task_counts.c.is_confirmed)
 _INSERT = sa.insert(schema.task_counts)
-_TOTALS = sa.select(*_KIND, sa.func.sum(schema.task_counts.c.tasks)).group_by(*_KIND)
+_SUM = sa.cast(sa.func.sum(schema.task_counts.c.tasks), sa.BigInteger)  # PostgreSQL's is a decimal number
+_TOTALS = sa.select(*_KIND, _SUM).group_by(*_KIND)
 
 
 class Tally:

@@ -1,5 +1,6 @@
 """Counts of tasks: what the transactions have counted is what is there, and to read it costs nothing."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,13 @@ def test_whatever_happens_the_counts_are_what_a_look_at_every_task_would_give(de
 
     assert desk.counts() == desk.counted()
     assert seen >= {State.REPORTED, State.SUCCEEDED, State.ARCHIVED, State.FAILED, State.BURIED}
+
+
+def test_what_status_counts_is_json_on_every_database(desk: Desk) -> None:
+    desk.bring(State.RUNNING)
+    shown = json.loads(json.dumps(desk.ledger.views.status().as_json(several_accounts=True)))
+
+    assert shown["states"][State.RUNNING] == 1
 
 
 def test_an_account_takes_its_counts_to_its_new_name(desk: Desk) -> None:
