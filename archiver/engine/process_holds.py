@@ -6,7 +6,8 @@ hold for all once none of the others has succeeded at the same thing for a minut
 the process (it is among the warnings in its row of `daemons`), and the others do the work.
 
 While it is held, the process tries one task after 2 s, doubling to 30 s, and goes on when that succeeds. An account
-whose API it does not reach it leaves to other processes, and asks again after five minutes.
+whose API it does not reach it leaves to other processes, and asks again after five minutes. While the API is held for
+all, those that may ask take turns: each that fails leaves the account to the next for half a minute.
 
 All of it is in memory: a process that has just started believes that it reaches everything.
 """
@@ -25,6 +26,8 @@ PATIENCE_SECONDS = 60.0
 """In which another process must have succeeded; else the hold is for all."""
 SHUN_SECONDS = 300.0
 """For which an account is left to others."""
+TURN_SECONDS = 30.0
+"""The same, while its API is held for all: whoever reaches it again ends the hold."""
 PROBE_FIRST_SECONDS = 2
 ROUND_SECONDS = 5.0
 _API = (Stage.VERIFY, Stage.SWEEP)
@@ -85,16 +88,23 @@ class ProcessHolds:
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._worked: dict[str, float] = {}
+        self._turns: dict[str, float] = {}
+        """Accounts whose API is held for all, and until when others should try it."""
 
     def takes(self, error: Failure, *, account: str, stage: Stage, by_look: bool = False) -> bool:
         """A failure that holds: whether it is this process's alone. Else it is for all. Raises LedgerUnavailable."""
-        if not error.is_of_process or self._for_all.is_stopped(account=account, stage=stage):
+        if not error.is_of_process:
             return False
         thing = thing_of(account, stage, error.host)
         others, has_worked = self._peers.others(
             self._name, thing=thing, within_ms=int(PATIENCE_SECONDS * 1000)
         )
         now = self._monotonic()
+        if others and self._for_all.is_stopped(account=account, stage=stage):
+            with self._lock:
+                if stage in _API:
+                    self._turns[account] = now + TURN_SECONDS
+            return False
         with self._lock:
             held = self._held.get(thing)
             is_new = held is None
@@ -165,8 +175,11 @@ class ProcessHolds:
 
     def shunned(self) -> frozenset[str]:
         """Accounts that other processes should ask for."""
+        now = self._monotonic()
         with self._lock:
-            return frozenset(held.account for held in self._held.values() if held.stage in _API)
+            self._turns = {account: until for account, until in self._turns.items() if now < until}
+            held = {held.account for held in self._held.values() if held.stage in _API}
+            return frozenset(held | self._turns.keys())
 
     def step(self) -> None:
         """Every few seconds: holds that no process disproves become holds for all, and shunned accounts get another

@@ -285,11 +285,38 @@ def test_a_machine_without_right_to_the_bucket_leaves_the_work_to_others_and_com
     assert problems(engine) == []
 
 
-def test_an_asker_with_wrong_keys_hands_its_account_over(engine: Engine) -> None:
+@pytest.fixture
+def refused_client(engine: Engine) -> Iterator[KlingClient]:
+    """Its keys are wrong."""
     limiter = RateLimiter(1000, wait=lambda _seconds: False)
     wrong = KeyPair(engine.sim.access_key, "another-secret-of-thirty-two-characters")
     client = KlingClient(engine.sim.base_url, wrong, limiter)
-    bad, good = Process(engine, "bad", client=client), Process(engine, "good")
+    yield client
+    client.close()
+
+
+def test_an_asker_with_wrong_keys_that_was_alone_lets_the_next_process_try(
+    engine: Engine, refused_client: KlingClient
+) -> None:
+    bad = Process(engine, "bad", client=refused_client)
+    beat(engine, bad)
+    task_id = told(engine)
+    bad.round()
+    assert {hold.reason for hold in engine.ledger.holds.all()} == {"api_credentials_refused"}
+
+    good = Process(engine, "good")
+    for _ in range(20):
+        beat(engine, bad, good)
+        bad.round()
+        good.round()
+
+    assert good.keeper.accounts() == (ACCOUNT,)
+    assert engine.show(task_id)["state"] == State.ARCHIVED
+    assert engine.ledger.holds.all() == ()
+
+
+def test_an_asker_with_wrong_keys_hands_its_account_over(engine: Engine, refused_client: KlingClient) -> None:
+    bad, good = Process(engine, "bad", client=refused_client), Process(engine, "good")
     beat(engine, bad, good, seconds=1)
     task_id = told(engine)
     assert bad.keeper.accounts() == (ACCOUNT,)
@@ -300,7 +327,6 @@ def test_an_asker_with_wrong_keys_hands_its_account_over(engine: Engine) -> None
         beat(engine, bad, good)
         bad.round()
         good.round()
-    client.close()
 
     assert (bad.keeper.accounts(), good.keeper.accounts()) == ((), (ACCOUNT,))
     assert engine.show(task_id)["state"] == State.ARCHIVED
