@@ -17,6 +17,7 @@ So there is never a moment in which two can be used, and none in which what was 
 
 import contextlib
 import dataclasses
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -127,11 +128,11 @@ def _bring_up_to_date(source: Database, *, name: str, now: int) -> None:
 
 
 def _copy(source: Database, target: Database, move: Move, watch: Watch, *, now: int) -> Copy:
-    with source.write() as old:
+    with source.write(seconds_max=math.inf) as old:
         whole.make_unhurried(old)
         whole.lock_tables(old)
         require_nobody(old, name=move.source, now=move.at)
-        with target.write() as new:
+        with target.write(seconds_max=math.inf) as new:
             whole.make_unhurried(new)
             require_room(new, move, now=now)
             whole.drop_tables(new)
@@ -150,7 +151,7 @@ def _copy(source: Database, target: Database, move: Move, watch: Watch, *, now: 
 def _take_into_use(target: Database, move: Move, watch: Watch) -> None:
     """Raises LedgerUnusable if this is not where the ledger was moved to."""
     watch(Progress(Phase.USE))
-    with target.write() as connection:
+    with target.write(seconds_max=math.inf) as connection:
         mark = marks.read_mark(connection)
         if mark == (MOVING, move):
             marks.unmark(connection, revision=revisions.newest())

@@ -14,6 +14,7 @@ from archiver.failures import BucketMissing, LedgerUnavailable
 from archiver.ledger import Ledger, LedgerMissing, LedgerUnusable
 from archiver.ledger.databases import whole
 from archiver.ledger.databases.file import APPLICATION_ID
+from archiver.ledger.databases.postgres import PostgresDatabase
 from archiver.ledger.moving.copying import Phase, Progress
 from archiver.ledger.moving.move import Moved, move_ledger
 from archiver.ledger.tables import schema
@@ -245,6 +246,16 @@ def test_rows_that_do_not_arrive_are_found_and_nothing_is_changed(
     monkeypatch.undo()
     move(source, target)
     assert content(target) == before
+
+
+def test_a_move_may_take_longer_than_any_other_transaction(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = places.filled(POSTGRESQL), places.empty(POSTGRESQL)
+    limits = vars(PostgresDatabase.write)["__wrapped__"].__kwdefaults__
+    monkeypatch.setitem(limits, "seconds_max", 0.001)
+
+    assert move(source, target).rows
 
 
 def test_an_older_ledger_is_migrated_first(places: Places) -> None:
