@@ -122,7 +122,7 @@ class Archiver:
         stored: list[StoredAsset] = []
         look_first = _looks_first(lease, contents)
         for leased in assets:
-            if leased.stored is not None and contents.get(leased.stored.key) == leased.stored.bytes:
+            if leased.stored is not None and _is_there(leased.stored, folder, contents):
                 stored.append(leased.stored)
                 continue
             bring = functools.partial(
@@ -210,9 +210,15 @@ class Archiver:
             self.metrics.archive_seconds.observe(max(0.0, (archived_at - lease.updated_at) / 1000))
 
 
+def _is_there(stored: StoredAsset, folder: TaskFolder, contents: Mapping[str, int]) -> bool:
+    return folder.size_of(stored.key, contents) == stored.bytes
+
+
 def _looks_first(lease: Lease, contents: Mapping[str, int]) -> bool:
-    """Whether an earlier attempt may have put something. Holds, shutdowns and a lost ledger leave no attempt count."""
-    return lease.attempt > 1 or bool(contents)
+    """Whether an earlier attempt may have put something. Holds, shutdowns and a lost ledger leave no attempt count, and
+    a listing may lag."""
+    was_tried = any(leased.stored is not None or leased.reason is not None for leased in lease.assets)
+    return lease.attempt > 1 or was_tried or bool(contents)
 
 
 @contextlib.contextmanager

@@ -6,22 +6,27 @@ object, which the next attempt recognises.
 
 import dataclasses
 import functools
+import io
 from collections.abc import Callable
 
 from archiver import log
 from archiver.archive.transfers import HostJudge
-from archiver.failures import AssetHostUnlisted, Failure, NeverMedia, NotMedia, ObjectNotRestorable
-from archiver.fetch.fetcher import FetchedFile, Fetcher
+from archiver.failures import AssetHostUnlisted, Failure, NeverMedia, NotMedia, ObjectNotRestorable, TooLarge
+from archiver.fetch.fetcher import SUSPECT_INCOMPLETE, FetchedFile, Fetcher
 from archiver.kling.results import file_name
 from archiver.leases import LeaseKeeper
+from archiver.media.identify import identify
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset
-from archiver.store import Digests, PutOutcome, Store, Upload
+from archiver.store import Digests, Put, PutOutcome, Store, Upload
 
 SUSPECT_AFTER_MS = 60 * 60 * 1000
 """Incomplete bytes that are unchanged after this time are all that upstream has."""
 
 NOT_MEDIA_MS = 60 * 60 * 1000
 """How long a file may be no media before its task is buried: an error page with status 200 passes."""
+
+READ_BACK_BYTES_MAX = 32 * 1024 * 1024
+"""An adopted object that is larger is not read into memory to be judged."""
 
 _LONG_ROLES = frozenset({Role.VIDEO, Role.AUDIO, Role.VOICE, Role.OTHER})
 """Fetched with the larger caps. OTHER, a kind unknown to this version, may be a video."""
@@ -33,6 +38,15 @@ class TransferLimits:
 
     image_bytes_max: int
     video_bytes_max: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Quality:
+    """What a manifest says of one object's bytes, beside their digest."""
+
+    width: int | None
+    height: int | None
+    suspect: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,27 +84,41 @@ class Transfer:
             )
             put = self.store.put(upload, look_first=look_first)
             log.get().debug("asset.stored", task_id=lease.task_id, key=folder + name, outcome=put.outcome)
-            if fetched.suspect is not None:
+            quality = _Quality(fetched.media.width, fetched.media.height, fetched.suspect)
+            if put.outcome is PutOutcome.ADOPTED:
+                quality = self._judge_adopted(leased, put, key=upload.key)
+            if quality.suspect is not None:
                 log.get().warning(
-                    "asset.suspected", task_id=lease.task_id, key=folder + name, reason=fetched.suspect
+                    "asset.suspected", task_id=lease.task_id, key=upload.key, reason=quality.suspect
                 )
-            # An adopted object has other bytes than those measured.
-            measured = put.outcome is not PutOutcome.ADOPTED
             return StoredAsset(
                 stem=asset.stem,
                 name=name,
-                key=folder + name,
+                key=upload.key,
                 role=asset.role,
                 index=asset.index,
                 watermarked=asset.watermarked,
                 bytes=put.bytes,
                 sha256=put.sha256,
                 content_type=put.content_type,
-                width=fetched.media.width if measured else None,
-                height=fetched.media.height if measured else None,
+                width=quality.width,
+                height=quality.height,
                 source_url=asset.url,
-                suspect=fetched.suspect,
+                suspect=quality.suspect,
             )
+
+    def _judge_adopted(self, leased: LeasedAsset, put: Put, *, key: str) -> _Quality:
+        """An adopted object has other bytes than those that were fetched and judged, so it is judged by its own. One
+        too large for the memory is suspect if the ledger knows its bytes as incomplete."""
+        if put.bytes > READ_BACK_BYTES_MAX:
+            is_cut = put.sha256 == leased.incomplete_sha256
+            return _Quality(None, None, SUSPECT_INCOMPLETE if is_cut else None)
+        content = self.store.read(key, bytes_max=READ_BACK_BYTES_MAX)
+        try:
+            media = identify(io.BytesIO(content))
+        except (NotMedia, TooLarge):
+            return _Quality(None, None, SUSPECT_INCOMPLETE)
+        return _Quality(media.width, media.height, None if media.whole else SUSPECT_INCOMPLETE)
 
     def _fetch(self, lease: Lease, leased: LeasedAsset, *, sha256: str | None) -> FetchedFile:
         """Tells the host watch how it went, before the store has its say."""

@@ -12,13 +12,14 @@ import pytest
 import structlog
 
 from archiver import log
-from archiver.archive import manifest
+from archiver.archive import manifest, transfer
 from archiver.archive.manifest import ManifestUnreadable
 from archiver.archive.stage import gravest
 from archiver.failures import (
     ApiCredentialsRefused,
     AssetGone,
     BodyIncomplete,
+    BucketForbidden,
     BucketMissing,
     Failure,
     FetchFailed,
@@ -483,8 +484,44 @@ def test_other_bytes_of_an_earlier_attempt_are_adopted_as_they_lie_there(engine:
     (asset,) = engine.manifest(task_id)["assets"]
     assert engine.store.content(key) == earlier
     assert (asset["bytes"], asset["sha256"]) == (len(earlier), hashlib.sha256(earlier).hexdigest())
-    assert (asset["width"], asset["height"]) == (None, None)  # those bytes were not measured
+    assert (asset["width"], asset["height"], asset["suspect"]) == (24, 24, None)
     engine.assert_clean()
+
+
+@pytest.mark.parametrize("read_back_bytes_max", [transfer.READ_BACK_BYTES_MAX, 10])
+def test_a_cut_file_of_an_earlier_attempt_is_marked_although_the_whole_one_comes_now(
+    engine: Engine, sim: KlingSimulator, monkeypatch: pytest.MonkeyPatch, read_back_bytes_max: int
+) -> None:
+    monkeypatch.setattr(transfer, "READ_BACK_BYTES_MAX", read_back_bytes_max)
+    task_id = engine.succeeded()
+    cut = sim.expected_bytes(task_id, "0")[:-40]
+    sim.fault("cdn", faults.Raw(200, cut))
+    assert isinstance(engine.attempt(), BodyIncomplete)
+    engine.clock.advance(seconds=HOUR + 60)
+    engine.effects.plan["put 0.png"] = (True, LeaseLost("taken over between the put and the settling"))
+    assert isinstance(engine.attempt(), LeaseLost)
+    sim.clear_faults()
+
+    engine.clock.advance(seconds=1200)
+    assert engine.attempt() is None
+    (asset,) = engine.manifest(task_id)["assets"]
+    assert engine.store.content(asset["key"]) == cut
+    assert asset["suspect"] == "incomplete_upstream"
+
+
+def test_a_whole_file_of_an_earlier_attempt_is_not_marked_although_a_cut_one_comes_now(
+    engine: Engine, sim: KlingSimulator
+) -> None:
+    task_id = engine.succeeded()
+    whole = sim.expected_bytes(task_id, "0")
+    sim.fault("cdn", faults.Raw(200, whole[:-40]))
+    assert isinstance(engine.attempt(), BodyIncomplete)
+    engine.store.place(engine.folder(task_id) + "0.png", whole, task_id=task_id)
+
+    engine.clock.advance(seconds=HOUR + 60)
+    assert engine.attempt() is None
+    (asset,) = engine.manifest(task_id)["assets"]
+    assert (asset["bytes"], asset["suspect"]) == (len(whole), None)
 
 
 def test_a_foreign_object_under_our_key_buries_the_task_loudly_and_stays(
@@ -570,6 +607,36 @@ def test_a_listing_that_lags_behind_is_no_reason_to_wait(engine: Engine) -> None
     engine.store.unlisted.add(engine.folder(task_id) + "0.png")
 
     assert engine.attempt() is None
+    engine.assert_archived(task_id)
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_nothing_is_overwritten_after_a_hold_where_lists_lag_and_the_store_knows_no_condition(
+    sim: KlingSimulator, tmp_path: pathlib.Path, happened: bool
+) -> None:
+    with Engine(sim, tmp_path, store=FakeStore(conditional=ConditionalPut.IGNORED)) as engine:
+        engine.succeeded(images=2)
+        engine.effects.plan["put 1.png"] = (happened, BucketForbidden("the answer of a broken gateway"))
+        assert isinstance(engine.attempt(), BucketForbidden)
+        engine.store.unlisted.update(engine.store.all_keys())
+        sim.fault("cdn", faults.Raw(200, sim.expected_bytes(engine.sim.create_task(), "0")))
+        engine.clock.advance(seconds=60)
+
+        lease = engine.claim()
+        assert lease.attempt == 1
+        engine.attempt(lease)
+        assert engine.store.complaints == []
+
+
+def test_what_lists_do_not_show_yet_is_not_fetched_again(engine: Engine, sim: KlingSimulator) -> None:
+    task_id = engine.succeeded(images=2)
+    engine.effects.plan["put 1.png"] = (False, StoreUnreachable("simulated"))
+    engine.attempt()
+    engine.store.unlisted.update(engine.store.all_keys())
+    fetched = sim.requests["cdn"]
+
+    assert engine.attempt_again() is None
+    assert sim.requests["cdn"] == fetched + 1
     engine.assert_archived(task_id)
 
 
