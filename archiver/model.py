@@ -202,6 +202,8 @@ class Task:
     """The API's object, unchanged: the manifest's `task`."""
     unknown_fields: tuple[str, ...] = ()
     """Unknown result arrays or URL fields: logged and counted, never dropped."""
+    is_unread: bool = False
+    """The API shows it in words that this version cannot read. `message` says why. `status` means nothing."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

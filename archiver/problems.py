@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from archiver.failures import LedgerUnavailable
+from archiver.failures import ApiAnswerUnreadable, LedgerUnavailable
 from archiver.families import FAMILIES, collection_of
 from archiver.ledger import HoldView, Ledger, Service, StatusView, TasksInTime
 from archiver.ledger.daemons import BEAT_MS_MAX
@@ -179,6 +179,16 @@ def _waiting(view: StatusView, expected: Expected) -> Iterator[Problem]:
             yield Problem("waiting", message, SEE, task.account, task.at)
 
 
+def _unread(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    """Nobody can tell whether they have succeeded."""
+    del expected
+    what_to_do = f"Install a newer version of kling-archiver, which may know these words. {SEE}"
+    for tasks in view.unread:
+        if view.now - tasks.since > WAITING_MS_MAX:
+            problem = _of_tasks("waiting", "that the API shows in words unknown here", tasks, what_to_do)
+            yield dataclasses.replace(problem, reason=ApiAnswerUnreadable.reason, subject="unread")
+
+
 def _lost(view: StatusView, expected: Expected) -> Iterator[Problem]:
     del expected
     what = f"{SEE} It is tried until a week after its deadline. When you have seen it: "
@@ -290,6 +300,7 @@ _FINDERS: Sequence[Callable[[StatusView, Expected], Iterator[Problem]]] = (
     _missing,
     _buried,
     _waiting,
+    _unread,
     _unasked,
     _swept_late,
     _amendments,

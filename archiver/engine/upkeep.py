@@ -200,6 +200,8 @@ class Upkeep:
             log.get().critical("task.lost", account=expiry.account, **fields)
         elif expiry.verdict is State.FAILED:
             log.get().warning("task.failed", account=expiry.account, **fields)
+        else:
+            log.get().warning("task.not_found", account=expiry.account, **fields)
 
 
 class UpkeepLoop:

@@ -1,6 +1,7 @@
 """How the Kling API fails (archiver/kling/API.md 3), and what it says of a task that cannot be archived."""
 
 from archiver.failures.failure import Disposition, Failure, Outside
+from archiver.model import Task
 
 
 class ApiTimeout(Failure):
@@ -41,6 +42,8 @@ class ApiAnswerUnreadable(Failure):
     """An answer that cannot be used, or one row of it: another task's id, an unknown status, a broken number."""
 
     reason = "api_answer_unreadable"
+    shown: Task | None = None
+    """The task of the row, `is_unread`, where its id and its creation time can be read: it exists."""
     what_to_do = (
         "What answers at KLING_BASE_URL is not Kling's API (a login page, a proxy's error page, half an answer): check "
         "the setting and any proxy or firewall between."

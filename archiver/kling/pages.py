@@ -21,6 +21,8 @@ class Page:
     malformed: int
     reasons: tuple[str, ...] = ()
     """One sentence for each malformed row."""
+    unread: tuple[Task, ...] = ()
+    """The tasks of malformed rows that show whose they are."""
 
     def require_readable(self) -> None:
         """Raises ApiAnswerUnreadable where most rows cannot be read: each may be a task that nothing else names."""
@@ -47,9 +49,10 @@ def task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task:
     unreadable: failures.ApiAnswerUnreadable | None = None
     for row in rows:
         try:
-            task = results.read_task(responses.sound(row), family=family)
+            task = _read_row(row, family=family)
         except failures.ApiAnswerUnreadable as error:
-            unreadable = error
+            if unreadable is None or error.shown is not None:
+                unreadable = error
             continue
         if identifier in (task.task_id, task.external_task_id):
             return task
@@ -62,11 +65,22 @@ def read_page(rows: list[object], *, family: str) -> Page:
     tasks: list[Task] = []
     ids: list[str] = []
     reasons: list[str] = []
+    unread: list[Task] = []
     for row in rows:
         readable_id = results.readable_id(row)
         ids += [readable_id] if readable_id else []
         try:
-            tasks.append(results.read_task(responses.sound(row), family=family))
+            tasks.append(_read_row(row, family=family))
         except failures.ApiAnswerUnreadable as error:
             reasons.append(str(error))
-    return Page(tuple(tasks), tuple(ids), rows=len(rows), malformed=len(reasons), reasons=tuple(reasons))
+            unread += [error.shown] if error.shown is not None else []
+    return Page(tuple(tasks), tuple(ids), len(rows), len(reasons), tuple(reasons), tuple(unread))
+
+
+def _read_row(row: object, *, family: str) -> Task:
+    try:
+        document = responses.sound(row)
+    except failures.ApiAnswerUnreadable as error:
+        error.shown = results.unread_task(responses.sound_fields(row), family=family, why=str(error))
+        raise
+    return results.read_task(document, family=family)

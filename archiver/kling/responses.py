@@ -8,6 +8,7 @@
 4. API.md 3 has the error table. The code overrides the HTTP status: 429 is "too fast" or "pay your bill".
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -112,6 +113,15 @@ def sound(value: object, *, depth: int = 0) -> object:
     if isinstance(value, dict):
         return {_mended(name): sound(inner, depth=depth + 1) for name, inner in value.items()}
     return value
+
+
+def sound_fields(row: object) -> dict[str, object]:
+    """The fields of a row that can be stored."""
+    fields: dict[str, object] = {}
+    for name, value in row.items() if isinstance(row, dict) else ():
+        with contextlib.suppress(ApiAnswerUnreadable):
+            fields[_mended(name)] = sound(value, depth=1)
+    return fields
 
 
 def failure(

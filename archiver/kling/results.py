@@ -65,6 +65,34 @@ def read_task(document: object, *, family: str) -> Task:
     """
     if not isinstance(document, dict):
         raise ApiAnswerUnreadable(f"A task that is no JSON object but {_kind(document)}.")
+    try:
+        return _read_task(document, family=family)
+    except ApiAnswerUnreadable as error:
+        error.shown = unread_task(document, family=family, why=str(error))
+        raise
+
+
+def unread_task(document: Mapping[str, object], *, family: str, why: str) -> Task | None:
+    """The task of a row that cannot be read; None without its id or its creation time."""
+    task_id = readable_id(document)
+    created_at = model.api_time(_first(document, "created_at", "create_time"))
+    if task_id is None or created_at is None:
+        return None
+    return Task(
+        task_id=task_id,
+        family=family,
+        status=Status.RUNNING,
+        message=why,
+        created_at=created_at,
+        updated_at=model.api_time(_first(document, "updated_at", "update_time")),
+        external_task_id=_external_id(document),
+        assets=(),
+        document=document,
+        is_unread=True,
+    )
+
+
+def _read_task(document: Mapping[str, object], *, family: str) -> Task:
     status = _status(_first(document, "task_status", "status"))
     task_id = _task_id(document)
     drafts, unknown = _scan(document)

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.failures import FRESH_MS_MAX, HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX
+from archiver.failures import FRESH_MS_MAX, HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX, ApiAnswerUnreadable
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.databases.dialect import skipping_locked
 from archiver.ledger.databases.protocol import Database
@@ -251,7 +251,8 @@ def _expiry(row: Mapping[Any, Any], *, hold: str | None, now: int) -> dict[str, 
     lost |= set_aside.lost(row, now=now)
     unknown = {"state": State.UNKNOWN, "queue": schema.QUEUE_UNCONFIRMED, "reason": reason, **set_aside.SEEN}
     if state is State.RUNNING:
-        if now - (row["running_at"] or 0) <= DAY_MS:
+        is_unread = reason == ApiAnswerUnreadable.reason
+        if not is_unread and now - (row["running_at"] or 0) <= DAY_MS:
             failed = {"state": State.FAILED, "queue": None, "due_at": None, "claim_group": None}
             return failed | {"reason": "never_finished"}
         # Nobody could look: it may have succeeded.

@@ -23,6 +23,7 @@ from archiver.ledger.transitions import (
     document_json,
     entering,
     state_of,
+    unread_columns,
 )
 from archiver.model import RETENTION_MS, DiscoveredBy, Lease, State, Status, Task
 
@@ -252,6 +253,8 @@ def _insert(batch: Batch, task: Task, *, discovered_by: DiscoveredBy, gone_befor
     }
     confirmed = confirmation(task, created_at=created_at, created_at_from=created_at_from, now=now)
     moved = entering(state_of(task), task, deadline_at=created_at + RETENTION_MS, now=now)
+    if task.is_unread:
+        moved |= unread_columns(task)
     if moved["state"] is State.BURIED:
         moved |= set_aside.buried(blank | confirmed, reason=moved["reason"], now=now)
     finished_in_sweep = discovered_by is DiscoveredBy.SWEEP and task.status is not Status.RUNNING
@@ -287,6 +290,8 @@ def _update(
 ) -> RecordedTask:
     """A known task; `known_urls` are those of its assets, by stem."""
     now = batch.now
+    if task.is_unread:  # whoever leases the task asks for it, and sees the same
+        return RecordedTask(task.task_id, RecordOutcome.UNCHANGED, State(row["state"]))
     was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED) and row["due_at"] <= now
     names_all = True
     if _names_assets(task) and row["state"] != State.ARCHIVED:

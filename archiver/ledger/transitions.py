@@ -9,10 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from archiver.failures import UNLISTED_HOSTS, ResultsMissing, buried_due, running_due
+from archiver.failures import UNLISTED_HOSTS, ApiAnswerUnreadable, ResultsMissing, buried_due, running_due
 from archiver.families import is_provisional
 from archiver.ledger.tables import groups, schema, set_aside
-from archiver.model import DAY_MS, RETENTION_MS, TRANSITIONS, Asset, DiscoveredBy, State, Status, Task
+from archiver.model import (
+    DAY_MS,
+    RETENTION_MS,
+    TRANSITIONS,
+    Asset,
+    DiscoveredBy,
+    State,
+    Status,
+    Task,
+    text,
+)
 
 _FREE: Mapping[str, Any] = {"lease_token": None, "lease_until": None, "claim_group": None}
 
@@ -206,6 +216,20 @@ def entering(state: State, task: Task, *, deadline_at: int, now: int) -> Changes
     elif state is State.FAILED:
         changes |= {"reason": "failed_upstream"}
     return changes
+
+
+def unread_columns(task: Task) -> Changes:
+    """What is another in `entering` for a task that the API shows and that cannot be read: it may have ended."""
+    return {"running_at": None, "reason": ApiAnswerUnreadable.reason, "message": text(task.message)}
+
+
+def shown_unread(row: Row, task: Task, *, now: int) -> Changes:
+    """The API shows an unconfirmed id, and that cannot be read: it is a task, whose deadline counts."""
+    created_at, source = created_at_of(task, first_seen_at=row["first_seen_at"], now=now)
+    changes = confirmation(task, created_at=created_at, created_at_from=source, now=now)
+    changes["external_task_id"] = task.external_task_id or row["external_task_id"]
+    changes |= entering(State.RUNNING, task, deadline_at=changes["deadline_at"], now=now)
+    return {**changes, **unread_columns(task), **set_aside.SEEN}
 
 
 def _refreshed(row: Row, task: Task) -> Changes:

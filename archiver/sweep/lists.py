@@ -7,7 +7,7 @@ from archiver import log
 from archiver.kling.client import KlingClient
 from archiver.kling.limiter import Priority
 from archiver.kling.listing import PAGES_MAX, Listing, PagesRenumbered, page_at
-from archiver.kling.pages import PAGE_ROWS, Page
+from archiver.kling.pages import PAGE_ROWS, Page, is_mostly_unreadable
 from archiver.ledger import Ledger, RecordOutcome, SweepMemory
 from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
 from archiver.record import ROWS_MAX, Recorder
@@ -63,7 +63,10 @@ class ListRecorder:
 
     def take(self, page: Page) -> PageCounts:
         """Record the page."""
-        recorded = self.recorder.record_page(page.tasks, behind_ms=self.client.behind_ms)
+        # Where most rows are unreadable the page may show no tasks at all, and the sweep fails.
+        is_readable = not is_mostly_unreadable(rows=page.rows, malformed=page.malformed)
+        tasks = [*page.tasks, *(page.unread if is_readable else ())]
+        recorded = self.recorder.record_page(tasks, behind_ms=self.client.behind_ms)
         if page.malformed:
             log_skipped_rows(
                 page.malformed, page.reasons[0], account=self.recorder.account, family=self.family

@@ -92,6 +92,10 @@ class Verifier:
             found = self._find(lease, batch)
         except NotOffered as error:
             raise self._judged(error) from None
+        except ApiAnswerUnreadable as error:
+            if _shows(error, lease):
+                self.alarm.confirmed()
+            raise
         if isinstance(found, NotThere):
             failure = verdict(lease, found, has_api_key=self.client.has_api_key)
             if failure is not None:
@@ -189,7 +193,7 @@ class Verifier:
                     raise
                 not_shown += [family] if is_known(family, self.families) else []
             except Failure as error:
-                if family == lease.family or isinstance(error, _CONCERNS_ALL):
+                if family == lease.family or isinstance(error, _CONCERNS_ALL) or _shows(error, lease):
                     raise
                 if is_known(family, self.families) or isinstance(error, NeedsApiKey):
                     refusal = refusal or error
@@ -262,6 +266,12 @@ class Verifier:
 
 def _is_worth_a_delay(error: Failure, lease: Lease) -> bool:
     return error.disposition is Disposition.RETRY and lease.attempt <= DELAY_ATTEMPTS_MAX
+
+
+def _shows(error: Failure, lease: Lease) -> bool:
+    """Whether the answer is about the task, though it cannot be read."""
+    shown = error.shown if isinstance(error, ApiAnswerUnreadable) else None
+    return shown is not None and shown.task_id == lease.task_id
 
 
 def _delays_shown_task(refusal: Failure, lease: Lease) -> bool:

@@ -9,6 +9,7 @@ from archiver.failures import (
     FRESH_MS_MAX,
     HOLD_PROBE_SECONDS,
     RETRY_SECONDS_MAX,
+    ApiAnswerUnreadable,
     AssetGone,
     Bury,
     Failure,
@@ -19,7 +20,7 @@ from archiver.failures import (
 from archiver.ledger.folder_work.queueing import queue_incomplete
 from archiver.ledger.outcomes.fencing import RELEASED
 from archiver.ledger.tables import schema, set_aside
-from archiver.ledger.transitions import still_failed
+from archiver.ledger.transitions import shown_unread, still_failed
 from archiver.model import Lease, Stage, State, text
 
 
@@ -36,6 +37,16 @@ def fresh_columns(lease: Lease, values: Mapping[str, Any]) -> dict[str, Any]:
     if lease.stage is not Stage.VERIFY or lease.fresh_wanted_at is None:
         return {}
     return {"fresh_due_at": values["due_at"], "due_at": lease.fresh_wanted_at + FRESH_MS_MAX}
+
+
+def unread_columns(connection: sa.Connection, lease: Lease, error: Exception, *, now: int) -> dict[str, Any]:
+    """The API shows the task, and that cannot be read: an unconfirmed id is a task from now on."""
+    shown = error.shown if isinstance(error, ApiAnswerUnreadable) else None
+    if shown is None or lease.confirmed or shown.task_id != lease.task_id:
+        return {}
+    query = sa.select(schema.tasks).where(schema.tasks.c.id == lease.row_id)
+    row = connection.execute(query).mappings().first()
+    return {} if row is None else shown_unread(row, shown, now=now)
 
 
 def own_failure(lease: Lease, error: Failure, *, now: int) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def write(
         raise LeaseLost(f"task {lease.task_id} is no longer ours")
     if "state" in values:
         tally = Tally()
-        tally.move(_kind(lease), _kind(lease)._replace(state=values["state"]))
+        is_confirmed = lease.confirmed or values.get("confirmed_at") is not None
+        tally.move(_kind(lease), Kind(lease.account, values["state"], is_confirmed))
         tally.write(connection)
 
 

@@ -30,6 +30,7 @@ from archiver.ledger.outcomes.failed import (
     own_failure,
     queue_if_finally_lost,
     save_failed,
+    unread_columns,
 )
 from archiver.ledger.outcomes.fencing import NOT_WANTED, RELEASED, write
 from archiver.ledger.outcomes.not_found import GRACE_MS, UNCERTAIN_GRACE_MS, still_unknown
@@ -65,7 +66,8 @@ class Outcomes(Part):
     ) -> None:
         """Try the task again at `decision.due_at`; `stored` and `failed` (by stem) are the assets of this attempt.
 
-        A lost task keeps its slow rhythm; a buried or failed one keeps its reason.
+        A lost task keeps its slow rhythm; a buried or failed one keeps its reason. An unconfirmed id that the API shows
+        in words that cannot be read is confirmed, and runs.
         """
         with self._database.write() as connection:
             now = self._now()
@@ -77,6 +79,7 @@ class Outcomes(Part):
             if lease.state not in (State.BURIED, State.FAILED):
                 values |= {"reason": reason, "message": message}
             values |= host_columns(lease, error) | fresh_columns(lease, values)
+            values = unread_columns(connection, lease, error, now=now) | values
             write(connection, lease, values)
             if lease.is_probe:  # it said nothing about the hold
                 next_probe_at(connection, lease, host=lease.asset_host, now=now)

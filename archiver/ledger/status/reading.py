@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.failures import ApiAnswerUnreadable
 from archiver.ledger.availability import unavailable_lists
 from archiver.ledger.daemons import all_daemons
 from archiver.ledger.databases.protocol import Database
@@ -45,6 +46,7 @@ def read_status(database: Database, connection: sa.Connection, *, now: int) -> S
         earliest_deadline=_earliest_deadline(connection),
         nearest_deadline=_nearest_deadline(connection, accounts),
         oldest_succeeded=tuple(_oldest_succeeded(connection, accounts)),
+        unread=tuple(_unread(connection, accounts)),
         lost=tuple(_unseen(connection, accounts, (State.LOST,), since=now - LOST_MS)),
         buried=tuple(_unseen(connection, accounts, (State.BURIED, State.SUCCEEDED))),
         amendments=tuple(_amendments(connection)),
@@ -97,6 +99,19 @@ def _oldest_succeeded(connection: sa.Connection, accounts: Iterable[str]) -> Ite
     )
     chosen = [query.where(_TASKS.account == account) for account in accounts]
     return _firsts(connection, chosen, _TASKS.succeeded_at)
+
+
+def _unread(connection: sa.Connection, accounts: Iterable[str]) -> Iterator[TasksInTime]:
+    """Since each was last seen well."""
+    since = sa.func.coalesce(_TASKS.running_at, _TASKS.confirmed_at).label("since")
+    query = sa.select(_TASKS.task_id, since).where(
+        # As literals: else SQLite cannot tell that the partial index has all the rows.
+        _TASKS.state == sa.literal_column(f"'{State.RUNNING}'"),
+        _TASKS.reason == sa.literal_column(f"'{ApiAnswerUnreadable.reason}'"),
+    )
+    for account in accounts:
+        rows = query.where(_TASKS.account == account).order_by(_TASKS.confirmed_at).limit(TASKS_MAX)
+        yield from _grouped({account: list(connection.execute(rows).mappings())})
 
 
 def _firsts(

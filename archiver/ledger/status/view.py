@@ -65,6 +65,8 @@ class StatusView:
     """The same, but for buried tasks that an operator has acknowledged."""
     oldest_succeeded: tuple[TaskInTime, ...]
     """Of each account: the task that has been succeeded for longest without being in the bucket."""
+    unread: tuple[TasksInTime, ...]
+    """Of each account: those that the API shows in words that this version cannot read."""
     lost: tuple[TasksInTime, ...]
     """Of each account: those that nobody has acknowledged, lost within `LOST_MS`."""
     buried: tuple[TasksInTime, ...]

@@ -194,6 +194,15 @@ _partial(
     where=tasks.c.state == sa.literal_column("'succeeded'"),
 )
 _partial(
+    "tasks_unread",
+    tasks.c.account,
+    tasks.c.confirmed_at,
+    where=sa.and_(
+        tasks.c.state == sa.literal_column("'running'"),
+        tasks.c.reason == sa.literal_column("'api_answer_unreadable'"),
+    ),
+)
+_partial(
     "tasks_unseen",
     tasks.c.account,
     tasks.c.state,
