@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
+from archiver.ledger.duties.duties import wanted_accounts
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import task_counts
@@ -26,9 +27,11 @@ class Accounts(Part):
             return _names(connection)
 
     def stranded(self, *, known: Collection[str]) -> dict[str, int]:
-        """Accounts that are not among `known`, and how many of their tasks are not in the bucket yet."""
+        """Accounts that are neither among `known` nor another living process's: how many of their tasks are not in the
+        bucket yet."""
         with self._database.read() as connection:
-            unarchived = dict.fromkeys(set(_names(connection)) - set(known), 0)
+            served = {*known, *wanted_accounts(connection, now=self._now())}
+            unarchived = dict.fromkeys(set(_names(connection)) - served, 0)
             for kind, count in task_counts(connection).items():
                 if kind.account in unarchived and kind.state in _UNARCHIVED:
                     unarchived[kind.account] += count
@@ -62,9 +65,11 @@ class Accounts(Part):
 
     @retried
     def forget_holds(self, *, known: Collection[str]) -> None:
-        """Drop the holds of all accounts but `known`: nothing could ever lift them."""
+        """Drop the holds of all accounts but `known` and those of other living processes: nothing could ever lift
+        them."""
         with self._database.write() as connection:
-            connection.execute(sa.delete(schema.holds).where(schema.holds.c.account.not_in(known)))
+            served = {*known, *wanted_accounts(connection, now=self._now())}
+            connection.execute(sa.delete(schema.holds).where(schema.holds.c.account.not_in(served)))
 
 
 def _names(connection: sa.Connection) -> list[str]:

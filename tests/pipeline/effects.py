@@ -99,7 +99,6 @@ WITHOUT_A_ROW: Mapping[str, str] = {
             "ledger.duties.renew",
             "ledger.duties.release",
             "ledger.duties.leave",
-            "ledger.duties.is_asked",
             "ledger.duties.is_wanted",
             "ledger.duties.all",
         ),

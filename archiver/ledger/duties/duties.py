@@ -139,20 +139,10 @@ class Duties(Part):
             for lease in sorted(held, key=lambda lease: lease.duty):
                 release(connection, lease, now=self._now())
 
-    def is_asked(self, account: str) -> bool:
-        """Whether a process lives that asks for this account, or is about to."""
-        with self._database.read() as connection:
-            now = self._now()
-            living = _living(connection, now=now)
-            row = _rows(connection).get(asking(account))
-        is_held = row is not None and not is_over(row, now=now)
-        return is_held or any(account in asker.accounts for asker in living.values())
-
     def is_wanted(self, account: str) -> bool:
         """Whether a process lives that may ask for this account, whoever has it now."""
         with self._database.read() as connection:
-            living = _living(connection, now=self._now())
-        return any(account in asker.accounts for asker in living.values())
+            return account in wanted_accounts(connection, now=self._now())
 
     def all(self) -> tuple[DutyView, ...]:
         """Every duty that any process has ever had."""
@@ -179,6 +169,11 @@ def all_duties(connection: sa.Connection, *, now: int) -> tuple[DutyView, ...]:
         )
         for duty, row in sorted(_rows(connection).items())
     )
+
+
+def wanted_accounts(connection: sa.Connection, *, now: int) -> frozenset[str]:
+    """Those that a living process may ask for."""
+    return frozenset[str]().union(*(asker.accounts for asker in _living(connection, now=now).values()))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

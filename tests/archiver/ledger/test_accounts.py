@@ -144,6 +144,17 @@ def test_holds_of_accounts_that_nobody_works_for_go(desk: Desk) -> None:
     assert [hold.account for hold in desk.ledger.holds.all()] == [US]
 
 
+def test_what_another_living_process_works_for_is_its_own_business(desk: Desk) -> None:
+    say(desk, EU, "e")
+    desk.ledger.holds.set(ApiCredentialsRefused("1002"), account=EU, stage=Stage.SWEEP)
+    desk.ledger.duties.take_part("other", accounts=[EU])
+
+    desk.ledger.accounts.forget_holds(known=[US])
+
+    assert [hold.account for hold in desk.ledger.holds.all()] == [EU]
+    assert desk.ledger.accounts.stranded(known=[US]) == {}
+
+
 def test_a_renamed_account_keeps_every_task_its_sweeps_and_its_history(desk: Desk) -> None:
     say(desk, EU, "done", "waiting")
     (first, second) = claim_archive(desk.ledger, count=2, account=EU)

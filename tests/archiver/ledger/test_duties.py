@@ -173,17 +173,17 @@ def test_a_command_takes_a_duty_that_nobody_has_and_no_other(desk: Desk) -> None
     assert "a" in process.round()
 
 
-def test_an_account_is_asked_for_while_a_process_lives_that_may(desk: Desk) -> None:
+def test_an_account_is_wanted_while_a_process_lives_that_may(desk: Desk) -> None:
     process = Process(desk.ledger, "first", accounts=["a"])
-    assert not desk.ledger.duties.is_asked("a")
+    assert not desk.ledger.duties.is_wanted("a")
     process.round()
-    assert desk.ledger.duties.is_asked("a")
-    assert not desk.ledger.duties.is_asked("b")
+    assert desk.ledger.duties.is_wanted("a")
+    assert not desk.ledger.duties.is_wanted("b")
     desk.clock.advance((LEASE_SECONDS + TAKEOVER_SECONDS) * SECOND)
-    assert not desk.ledger.duties.is_asked("a")
+    assert not desk.ledger.duties.is_wanted("a")
     process.round()
     process.leave()
-    assert not desk.ledger.duties.is_asked("a")
+    assert not desk.ledger.duties.is_wanted("a")
 
 
 def test_the_holds_that_only_other_settings_end_are_judged_anew_by_whoever_takes_the_account(
