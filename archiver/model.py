@@ -368,6 +368,8 @@ class Lease:
     """The lane of the archive stage that took it; None for a probe."""
     is_first_try: bool = False
     """Never tried on its CDN host before."""
+    was_running: bool = False
+    """The API has said to this ledger that it runs."""
     fresh_wanted_at: int | None = None
     """Since when its URLs do not work, while verification asks for others."""
     fresh_asked_at: int | None = None

@@ -112,7 +112,7 @@ class SecondLook:
             for key, size in folder.sizes.items()
             if not _fits(shown[key], size)
         ]
-        self.ledger.second_looks.finish(seen, unseen=unseen, doubted=doubted)
+        self.ledger.second_looks.finish(seen, place=self.store.location, unseen=unseen, doubted=doubted)
 
     def _fill(
         self,

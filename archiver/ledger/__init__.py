@@ -21,6 +21,7 @@ from archiver.ledger.second_looks import (
     ExpectedFolder,
     MissingObject,
     MissingState,
+    StoreTrust,
 )
 from archiver.ledger.status.acknowledgements import Acknowledged
 from archiver.ledger.status.alerts import Alert, AlertMessage
@@ -63,6 +64,7 @@ __all__ = [
     "Round",
     "Service",
     "StatusView",
+    "StoreTrust",
     "SweepMemory",
     "SweepRequest",
     "SweepView",

@@ -30,7 +30,7 @@ from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
-from archiver.ledger.second_looks import MissingObjects, Restores, SecondLooks
+from archiver.ledger.second_looks import MissingObjects, Restores, SecondLooks, Trust
 from archiver.ledger.status.acknowledgements import Acknowledgements
 from archiver.ledger.status.alerts import Alerts
 from archiver.ledger.sweep_requests import SweepRequests
@@ -53,6 +53,7 @@ class Ledger:
     second_looks: SecondLooks
     missing_objects: MissingObjects
     restores: Restores
+    trust: Trust
     holds: Holds
     sweeps: Sweeps
     sweep_requests: SweepRequests
@@ -82,6 +83,7 @@ class Ledger:
         self.second_looks = SecondLooks(database, now=now)
         self.missing_objects = MissingObjects(database, now=now)
         self.restores = Restores(database, now=now)
+        self.trust = Trust(database, now=now)
         self.holds = Holds(database, now=now)
         self.sweeps = Sweeps(database, now=now)
         self.sweep_requests = SweepRequests(database, now=now)

@@ -103,6 +103,11 @@ class Store(Protocol):
     Every method raises only `Failure`: those of `failures.store`, of which some are said with their method.
     """
 
+    location: str
+    """Endpoint and bucket."""
+    etags_are_md5: bool
+    """False once it has answered a put with another ETag than the MD5 of the bytes, as with KMS."""
+
     def check(self, prefix: str = "") -> None:
         """Return if the bucket exists and lets us list below `prefix`. Writes nothing, and tells within seconds."""
 
@@ -113,6 +118,9 @@ class Store(Protocol):
         store took the bytes and holds others, `UploadTooLarge` for a 413, `PutTimeout` when all of it takes longer
         than half an hour, and what `upload.check` raises.
         """
+
+    def put_again(self, upload: Upload) -> ConditionalPut:
+        """Put the same bytes under a key that has them: what the store does with it. Only for small objects."""
 
     def head(self, key: str) -> StoredObject | None:
         """None if there is no object."""

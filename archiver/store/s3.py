@@ -1,8 +1,8 @@
 """S3: the one real store. It creates objects and reads them; it never overwrites and never deletes.
 
 1. What `put` returns is proven: the store's ETag is our MD5, or the object was read back and hashed. A 200 alone proves
-   nothing, because some gateways keep other bytes. (The LIST before every manifest finds a gateway that answers with
-   the right ETag and keeps nothing.)
+   nothing, because some gateways keep other bytes. (A gateway that answers with the right ETag and keeps nothing is
+   found by the LIST before a manifest, or where trust is earned by the second look within the hour.)
 2. An object stays as it is. The same bytes are a success, our own earlier attempt is adopted, anything else is a
    `ForeignObject` for an operator. Real stores answer a second create-only put in four ways: 412, 412 with several
    winners in a race, 501, or by overwriting. So the condition only saves work; the ledger's lease and `look_first`
@@ -85,6 +85,8 @@ class S3Store:
             redirects.follow_no_second(check_client)
         # Once: each new paginator searches botocore's folders for the service's model.
         self._listing = client.get_paginator("list_objects_v2")
+        self.location = f"{client.meta.endpoint_url} {bucket}"
+        self.etags_are_md5 = True
         self._conditional = True
         """False once the store has answered 501 to the condition itself."""
         self._expect_continue = expect_continue.ExpectContinue()
@@ -208,16 +210,19 @@ class S3Store:
             family="probe",
             check=lambda: None,
         )
-        with self._translated(f"probe {key}"):
-            for _ in range(2):
-                try:
-                    self._put_object(upload, conditional=True, is_retry=True)
-                except aws.ClientError as error:
-                    if status(error) == 412:
-                        return ConditionalPut.RESPECTED
-                    if status(error) == 501:
-                        return ConditionalPut.REFUSED
-                    raise
+        self.put_again(upload)
+        return self.put_again(upload)
+
+    def put_again(self, upload: Upload) -> ConditionalPut:
+        with self._translated(f"put {upload.key}"):
+            try:
+                self._put_object(upload, conditional=True, is_retry=True)
+            except aws.ClientError as error:
+                if status(error) == 412:
+                    return ConditionalPut.RESPECTED
+                if status(error) == 501:
+                    return ConditionalPut.REFUSED
+                raise
         return ConditionalPut.IGNORED
 
     def _translated(self, what: str) -> contextlib.AbstractContextManager[None]:
@@ -279,6 +284,8 @@ class S3Store:
 
     def _confirmed(self, upload: Upload, etag: str) -> Put:
         """After a 200. An ETag other than our MD5 may be honest (encryption) or wrong: read the object back."""
+        if etag != upload.digests.md5:
+            self.etags_are_md5 = False
         if etag != upload.digests.md5 and self._digest(upload.key, check=upload.check) != (
             upload.digests.sha256,
             upload.digests.bytes,

@@ -50,6 +50,8 @@ class FakeStore:
         self._unnamed: set[str] = set()
         """Files that came after their manifest, and that no amendment names yet."""
         self._conditional = conditional
+        self.location = "fake bucket"
+        self.etags_are_md5 = True
         self._lock = threading.RLock()
 
     # --- what a test does behind the program's back ---------------------------------------------------------
@@ -91,6 +93,13 @@ class FakeStore:
         if error is not None:
             raise error
         return done
+
+    def put_again(self, upload: Upload) -> ConditionalPut:
+        self.ask("put_again", upload.key)
+        upload.file.seek(0)
+        if self._existing(upload.key).content != upload.file.read():
+            self._complaints.append(f"{upload.key} was put again with other bytes")
+        return self._conditional
 
     def head(self, key: str) -> StoredObject | None:
         self.ask("head", key)

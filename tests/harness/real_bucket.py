@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 
-from archiver.store import ListedPage, Put, S3Store, StoredObject, Upload
+from archiver.store import ConditionalPut, ListedPage, Put, S3Store, StoredObject, Upload
 from tests.harness.fake_store import FakeStore
 
 
@@ -13,6 +13,7 @@ class RealBucket(FakeStore):
     def __init__(self, store: S3Store) -> None:
         super().__init__()
         self._store = store
+        self.location = store.location
 
     def all_keys(self) -> list[str]:
         return [key for key, _ in self._store.walk("")]
@@ -35,6 +36,10 @@ class RealBucket(FakeStore):
         if error is not None:
             raise error
         return done
+
+    def put_again(self, upload: Upload) -> ConditionalPut:
+        self.ask("put_again", upload.key)
+        return self._store.put_again(upload)
 
     def check(self, prefix: str = "") -> None:
         self.ask("check", "")

@@ -143,6 +143,7 @@ READS = frozenset(
         "ledger.claims": "any_due assets pending",
         "ledger.records": "known_states",
         "ledger.folder_work": "assets",
+        "ledger.trust": "of",
         "ledger.holds": "is_held is_stopped any are_disprovable",
         "ledger.sweeps": "memory",
         "ledger.sweep_requests": "open",

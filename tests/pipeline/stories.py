@@ -257,6 +257,13 @@ def an_object_that_is_missing(pipeline: Pipeline) -> None:
     pipeline.errand(take_it_away)
 
 
+def a_store_that_has_earned_trust(pipeline: Pipeline) -> None:
+    """What it does with a second put of a manifest is not known yet."""
+    location = pipeline.engine.store.location
+    pipeline.write("INSERT INTO trust (place, objects) VALUES (?, 1000)", location)
+    pipeline.tell(pipeline.task())
+
+
 STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.folder_work.amended": a_file_named_later,
     "ledger.folder_work.assets": a_file_named_later,
@@ -273,6 +280,8 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.restores.answered": an_object_that_is_missing,
     "ledger.restores.settle": an_object_that_is_missing,
     "store.list_after": an_object_that_seems_missing,
+    "store.put_again": a_store_that_has_earned_trust,
+    "ledger.trust.note_second_put": a_store_that_has_earned_trust,
     "ledger.registrations.register": a_registration,
     "ledger.outcomes.retry": cdn_fails_once,
     "ledger.outcomes.hold": bucket_is_missing,

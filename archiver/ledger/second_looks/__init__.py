@@ -13,6 +13,7 @@ A row of `second_looks` is a task whose folder is to be seen again; it goes when
 from archiver.ledger.second_looks.looks import DoubtedObject, ExpectedFolder, SecondLooks
 from archiver.ledger.second_looks.missing import Doubt, MissingObject, MissingObjects
 from archiver.ledger.second_looks.restores import Restores
+from archiver.ledger.second_looks.trust import StoreTrust, Trust
 from archiver.ledger.tables.second_looks import MissingState
 
 __all__ = [
@@ -24,4 +25,6 @@ __all__ = [
     "MissingState",
     "Restores",
     "SecondLooks",
+    "StoreTrust",
+    "Trust",
 ]

@@ -13,6 +13,7 @@ from archiver.ledger.databases.dialect import insert_missing, is_one_of, locking
 from archiver.ledger.holds import stops_stage
 from archiver.ledger.part import Part, retried
 from archiver.ledger.second_looks.missing import SECOND_HEAD_MS
+from archiver.ledger.second_looks.trust import count_seen
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.second_looks import LOOK_AFTER_MS, MissingState
 from archiver.model import Stage, State
@@ -79,10 +80,12 @@ class SecondLooks(Part):
         self,
         seen: Sequence[ExpectedFolder],
         *,
+        place: str,
         unseen: Sequence[ExpectedFolder] = (),
         doubted: Sequence[DoubtedObject] = (),
     ) -> None:
-        """All of `seen` was looked at, and `doubted` are its objects that were missing. `unseen` is due at once."""
+        """All of `seen` was looked at, at this endpoint and bucket, and `doubted` are its objects that were missing.
+        `unseen` is due at once."""
         with self._database.write() as connection:
             now = self._now()
             doubtful = {each.row_id for each in doubted}
@@ -92,6 +95,9 @@ class SecondLooks(Part):
                 same = (_LOOKS.c.task == folder.row_id, _LOOKS.c.due_at == folder.due_at)
                 connection.execute(sa.delete(_LOOKS).where(*same))
             _put_forward(connection, unseen, now=now)
+            objects = sum(len(folder.sizes) for folder in seen)
+            if objects:
+                count_seen(connection, place, objects=objects, is_missing=bool(doubted))
             for each in sorted(doubted, key=lambda each: each.key):
                 _doubt(connection, each, now=now)
 

@@ -298,6 +298,14 @@ second_looks = sa.Table(
 )
 sa.Index("second_looks_by_due", second_looks.c.account, second_looks.c.due_at)
 
+trust = sa.Table(
+    "trust",
+    metadata,
+    sa.Column("place", sa.Text, primary_key=True, comment="endpoint and bucket"),
+    sa.Column("objects", sa.BigInteger, nullable=False, comment="seen again since the last miss"),
+    sa.Column("second_put", sa.Text, comment="what it does with a second create-only put"),
+)
+
 missing_objects = sa.Table(
     "missing_objects",
     metadata,

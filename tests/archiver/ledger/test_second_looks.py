@@ -31,7 +31,9 @@ def settle(desk: Desk, *, missing: bool) -> list[MissingState]:
 def doubt(desk: Desk) -> None:
     """The one task's one file is in no listing."""
     (folder,) = desk.ledger.second_looks.claim(account=ACCOUNT)
-    desk.ledger.second_looks.finish([folder], doubted=[DoubtedObject(folder.row_id, stored().key)])
+    desk.ledger.second_looks.finish(
+        [folder], place="bucket", doubted=[DoubtedObject(folder.row_id, stored().key)]
+    )
 
 
 def test_a_folder_is_due_after_twenty_minutes_and_brings_along_what_is_due_soon(desk: Desk) -> None:
@@ -62,7 +64,7 @@ def test_a_folder_that_gets_another_object_during_a_look_is_looked_at_again(desk
     (folder,) = desk.ledger.second_looks.claim(account=ACCOUNT)
     desk.write("UPDATE second_looks SET due_at = due_at + 1")
 
-    desk.ledger.second_looks.finish([folder])
+    desk.ledger.second_looks.finish([folder], place="bucket")
 
     desk.clock.advance(HOUR)
     assert claimed(desk) == ["t"]
@@ -132,3 +134,20 @@ def test_an_object_that_is_missing_again_after_it_was_put_back_is_left_alone(des
     )
     (folder,) = desk.ledger.second_looks.claim(account=ACCOUNT)
     assert list(folder.sizes) == ["f/manifest.json"]
+
+
+def test_trust_is_earned_by_a_thousand_objects_and_lost_by_the_first_that_is_missing(desk: Desk) -> None:
+    desk.bring(State.ARCHIVED)
+    desk.clock.advance(HOUR)
+    (folder,) = desk.ledger.second_looks.claim(account=ACCOUNT)
+    desk.ledger.second_looks.finish([folder], place="bucket")
+    assert desk.ledger.trust.of("bucket").objects == len(folder.sizes) == 2
+
+    desk.write("UPDATE trust SET objects = 998")
+    desk.ledger.second_looks.finish([folder], place="bucket")
+    assert desk.ledger.trust.of("bucket").is_earned
+    assert not desk.ledger.trust.of("another bucket").is_earned
+
+    missing = [DoubtedObject(folder.row_id, stored().key)]
+    desk.ledger.second_looks.finish([folder], place="bucket", doubted=missing)
+    assert desk.ledger.trust.of("bucket").objects == 0

@@ -52,6 +52,7 @@ SINGLE_WRITER: dict[str, str] = {
     ),
     r"UPDATE missing_objects SET due_at=\? WHERE missing_objects.id (IN \(|= ANY \(ARRAY\()SELECT": "the same",
     r"(UPDATE|DELETE FROM) missing_objects .*missing_objects.state = ": "names the state that it relies on",
+    r"UPDATE trust SET ": "counted by the one upkeep, or set to what the store does whatever it was before",
     r"DELETE FROM second_looks WHERE .*second_looks.due_at = ": "names the claim that it ends",
     r"DELETE FROM (askers|duties|sweep_requests) ?": "to delete what is gone already does no harm",
     r"DELETE FROM (folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
@@ -103,10 +104,11 @@ def see_everything_again(desk: Desk) -> None:
     desk.clock.advance(HOUR)
     folders = looks.claim(account=ACCOUNT)
     doubted = [DoubtedObject(folder.row_id, min(folder.sizes)) for folder in folders[:3]]
-    looks.finish(folders[:4], unseen=folders[4:], doubted=doubted)
+    looks.finish(folders[:4], place="bucket", unseen=folders[4:], doubted=doubted)
     desk.clock.advance(HOUR)
     first, second, third = missing.claim(account=ACCOUNT)
     missing.settle(found=[first], missing=[second], changed=[third])
+    desk.ledger.trust.note_second_put("bucket", "respected")
     lease = desk.ledger.restores.claim(account=ACCOUNT)
     assert lease is not None
     desk.ledger.restores.answered(lease, answer(lease.task_id))

@@ -139,7 +139,7 @@ class FullHistory(History):
         keys = [(folder.row_id, key) for folder in seen for key in sorted(folder.sizes)]
         doubted = [DoubtedObject(*each) for each in keys if self.random.random() < 0.5]
         unseen = [folder for folder in folders if folder not in seen]
-        self.ledger.second_looks.finish(seen, unseen=unseen, doubted=doubted)
+        self.ledger.second_looks.finish(seen, place="bucket", unseen=unseen, doubted=doubted)
         doubts = sorted(self.ledger.missing_objects.claim(account=ACCOUNT), key=lambda doubt: doubt.task_id)
         kinds: list[list[Doubt]] = [[], [], []]
         for doubt in doubts:
