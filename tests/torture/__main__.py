@@ -13,18 +13,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.torture.figures import Figure, table
 from tests.torture.options import Options
-from tests.torture.parts import PARTS, Part
+from tests.torture.parts import PARTS, PARTS_POSTGRESQL, Part
 
 ROUNDS = 300
 EXAMPLE = """\
 example:
   make torture ARGS="--only kills --rounds 40 --seed 7"
+  make torture ARGS="--ledger postgresql"
 """
 
 
-def main(arguments: Sequence[str] | None = None, *, parts: Mapping[str, Part] = PARTS) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    parts: Mapping[str, Part] = PARTS,
+    parts_postgresql: Mapping[str, Part] = PARTS_POSTGRESQL,
+) -> int:
     """Run the chosen parts one after the other, and return the exit status."""
-    chosen = _parser(parts).parse_args(arguments)
+    parser = _parser([*parts, *parts_postgresql])
+    chosen = parser.parse_args(arguments)
+    parts = parts_postgresql if chosen.ledger == "postgresql" else parts
+    if strange := [part for part in chosen.only or () if part not in parts]:
+        parser.error(f"with --ledger {chosen.ledger} there is no part {strange[0]}")
     seed = int(time.time()) if chosen.seed is None else chosen.seed
     sys.stdout.write(f"seed {seed}\n")
     sys.stdout.flush()
@@ -38,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, *, parts: Mapping[str, Part] = 
     return 0 if all(figure.holds for figures in measured.values() for figure in figures) else 1
 
 
-def _parser(parts: Mapping[str, Part]) -> argparse.ArgumentParser:
+def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make torture",
         description=__doc__,
@@ -55,7 +65,13 @@ def _parser(parts: Mapping[str, Part]) -> argparse.ArgumentParser:
         "--seed", type=int, help="of all random choices (default: a new one, which is printed)"
     )
     parser.add_argument(
-        "--only", action="append", choices=list(parts), metavar="PART", help=f"one part: {', '.join(parts)}"
+        "--ledger",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="with postgresql, many processes on one ledger (default sqlite)",
+    )
+    parser.add_argument(
+        "--only", action="append", choices=parts, metavar="PART", help=f"one part: {', '.join(parts)}"
     )
     return parser
 

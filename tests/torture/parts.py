@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from tests.torture import blind, crowds, deadlines, effects, floods, kills, power
 from tests.torture.figures import Figure
+from tests.torture.fleet import siege
 from tests.torture.options import Options
 
 Part = Callable[[Options], list[Figure]]
@@ -21,3 +22,6 @@ PARTS: Mapping[str, Part] = {
     "kills": kills.measure,
 }
 """Each by name. An exception counts as a failure of the part."""
+
+PARTS_POSTGRESQL: Mapping[str, Part] = {"fleet": siege.measure}
+"""Those of `--ledger postgresql`."""

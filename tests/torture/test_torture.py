@@ -7,6 +7,7 @@ import pytest
 
 from tests.torture import __main__ as torture
 from tests.torture.figures import Figure, none_of, table
+from tests.torture.fleet.siege import beyond_budget
 from tests.torture.options import Options
 from tests.torture.parts import Part
 
@@ -26,6 +27,14 @@ from tests.torture.parts import Part
 )
 def test_a_figure_knows_its_bounds(figure: Figure, *, holds: bool, must: str) -> None:
     assert (figure.holds, figure.must) == (holds, must)
+
+
+@pytest.mark.parametrize(
+    ("times", "beyond"),
+    [([0.0] * 4, 0), ([0.0] * 5, 1), ([0.0] * 4 + [1.0, 1.0, 1.0], 1), ([0.0] * 4 + [2.0] * 4, 0), ([], 0)],
+)
+def test_questions_beyond_a_budget_are_those_without_a_token(times: list[float], beyond: int) -> None:
+    assert beyond_budget(times, per_second=2) == beyond
 
 
 def test_the_table_marks_wrong_figures() -> None:
@@ -78,7 +87,15 @@ def test_a_part_is_given_a_folder_of_its_own_the_rounds_and_the_seed(
     assert capsys.readouterr().out.startswith("seed 5\n")
 
 
-@pytest.mark.parametrize("arguments", [["--rounds", "0"], ["--only", "nothing"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--rounds", "0"],
+        ["--only", "nothing"],
+        ["--ledger", "postgresql", "--only", "kills"],
+        ["--only", "fleet"],
+    ],
+)
 def test_a_mistake_in_the_options_is_exit_status_2(
     capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
