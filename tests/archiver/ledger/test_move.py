@@ -243,9 +243,7 @@ def test_rows_that_do_not_arrive_are_found_and_nothing_is_changed(
         move(source, target)
 
     assert content(source) == before
-    monkeypatch.undo()
-    move(source, target)
-    assert content(target) == before
+    assert not can_be_used(target)
 
 
 def test_a_move_may_take_longer_than_any_other_transaction(
@@ -276,7 +274,7 @@ def test_an_older_ledger_is_migrated_first(places: Places) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "other", "later"),
-    [(SQLITE, POSTGRESQL, 1), (POSTGRESQL, SQLITE, 1), (POSTGRESQL, SQLITE, 120_000)],
+    [(SQLITE, POSTGRESQL, 1), (POSTGRESQL, SQLITE, 120_000)],
 )
 def test_a_ledger_that_a_process_worked_on_within_two_minutes_is_not_moved_unless_it_said_goodbye(
     places: Places, kind: str, other: str, later: int
@@ -378,6 +376,8 @@ def test_while_a_ledger_is_moved_nobody_writes_to_it_and_nobody_sees_the_new_one
     refused = []
 
     def watch(progress: Progress) -> None:
+        if progress.phase in refused:
+            return
         if progress.phase is Phase.COPY or progress.phase is Phase.COMPARE:
             assert value(target, "SELECT to_regclass('tasks')") is None
             with pytest.raises(LedgerUnavailable):
@@ -399,7 +399,7 @@ def test_while_a_ledger_is_moved_to_a_file_no_daemon_starts_on_either(places: Pl
     refused = []
 
     def watch(progress: Progress) -> None:
-        for url in (source, target):
+        for url in (source, target) if progress.phase not in refused else ():
             with pytest.raises(LedgerUnusable, match="another kling-receiver already works"):
                 Ledger.open(url, daemon=True)
             refused.append(progress.phase)
