@@ -250,6 +250,13 @@ def test_no_folder_of_sources_has_more_modules_than_can_be_taken_in_at_a_glance(
     assert {place(folder): size for folder, size in sizes.items() if size > MODULES_MAX} == {}
 
 
+def test_no_two_revisions_of_the_ledger_bear_one_number() -> None:
+    folder = ROOT / "archiver/ledger/migrations/versions"
+    numbers = Counter(path.name.split("_")[0] for path in folder.glob("0*.py"))
+
+    assert [number for number, count in numbers.items() if count > 1] == []
+
+
 def test_no_two_public_classes_bear_one_name() -> None:
     defined = [
         (node.name, place(path))
