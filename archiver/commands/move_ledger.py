@@ -1,12 +1,11 @@
 """`move-ledger`: from SQLite to PostgreSQL, or back."""
 
 import time
-from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from archiver.commands.terminal.invocation import AsJson, invocation_of
+from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.live import LiveDisplay
 from archiver.commands.terminal.printing import console, print_json, print_line, print_note, table
 from archiver.config import values
@@ -17,26 +16,8 @@ from archiver.ledger.moving.move import move_ledger as move
 from archiver.phrases import count_of
 
 
-def move_ledger(
-    context: typer.Context,
-    source: Annotated[
-        str, typer.Argument(metavar="FROM", help="URL of the ledger, as KLING_LEDGER_URL names it.")
-    ],
-    target: Annotated[str, typer.Argument(metavar="TO", help="URL of a file or database without tasks.")],
-    *,
-    json: AsJson = False,
-) -> None:
-    """Move the ledger to another database.
-
-    Stop every kling-receiver and kling-archiver first; after a kill wait two minutes. Counts and digests of all tables
-    are compared before the old ledger is given up: its tables are renamed, and stay until you drop them. If the command
-    is killed, one of the two is whole: run it again. A password on a command line can be seen by other users of the
-    machine: leave it out of the URL, and put it into ~/.pgpass or the file that PGPASSFILE names.
-
-    \b
-    Example: from the default SQLite file to PostgreSQL
-      kling-archiver move-ledger sqlite:////data/ledger.db postgresql://db/kling
-    """
+def move_ledger(context: typer.Context, *, source: str, target: str, json: bool) -> None:
+    """What `usage.move_ledger` says."""
     invocation = invocation_of(context)
     settings = invocation.settings()
     urls = [_url(context, *given) for given in (("FROM", source), ("TO", target))]

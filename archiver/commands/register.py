@@ -2,13 +2,10 @@
 
 import contextlib
 from json import loads
-from typing import Annotated
 
 import typer
 
 from archiver.commands.terminal.invocation import (
-    AccountName,
-    AsJson,
     chosen_account,
     invocation_of,
     no_daemon_sentence,
@@ -27,30 +24,15 @@ from archiver.families import FAMILIES, similar
 
 def register(
     context: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task, or its external id.")],
     *,
-    family: Annotated[
-        str, typer.Option("--family", metavar="F", help="As in the API's path: images/generations.")
-    ],
-    external_task_id: Annotated[
-        str | None,
-        typer.Option("--external-task-id", "--external-id", metavar="X", help="Its external id."),
-    ] = None,
-    request: Annotated[
-        str | None,
-        typer.Option("--request", metavar="JSON", help="The body of the create call, for the manifest."),
-    ] = None,
-    account: AccountName = None,
-    json: AsJson = False,
+    task_id: str,
+    family: str,
+    external_task_id: str | None,
+    request: str | None,
+    account: str | None,
+    json: bool,
 ) -> None:
-    """Follow a task.
-
-    kling-receiver then asks the API for it, even if no callback and no sweep finds it.
-
-    \b
-    Example: right after creating a task
-      kling-archiver register 831768251064815642 --family images/generations
-    """
+    """What `usage.register` says."""
     _check(context, task_id=task_id, family=family, external_task_id=external_task_id)
     kept = _kept_request(context, request)
     invocation = invocation_of(context)
@@ -73,7 +55,13 @@ def register(
         print_note(advice)
 
 
-def _check(context: typer.Context, *, task_id: str, family: str, external_task_id: str | None) -> None:
+def _check(
+    context: typer.Context,
+    *,
+    task_id: str,
+    family: str,
+    external_task_id: str | None,
+) -> None:
     """Ends with a usage error if a value breaks its rule."""
     for name, value in (("ID", task_id), ("--external-task-id", external_task_id)):
         if value is not None and not is_identifier(value):

@@ -1,12 +1,11 @@
 """`rename-account`: move an account's history to the name that the settings use now."""
 
 import contextlib
-from typing import Annotated
 
 import typer
 
 from archiver.commands.terminal.exit_status import WRONG
-from archiver.commands.terminal.invocation import AsJson, invocation_of
+from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.printing import print_json, print_line, print_note
 from archiver.ledger import Ledger, LedgerUnusable
 from archiver.model import ACCOUNT_NAME
@@ -18,23 +17,8 @@ _STOP_FIRST = (
 )
 
 
-def rename_account(
-    context: typer.Context,
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The name in the ledger.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The name in the settings.")],
-    *,
-    json: AsJson = False,
-) -> None:
-    """Rename an account in the ledger.
-
-    Stop kling-receiver first. The bucket is not changed: existing manifests keep the
-    old name, and all keys stay: set KLING_ACCOUNT_FORMER_NAMES. Two accounts cannot be merged. Exit status 1 if the
-    ledger does not know OLD or already has NEW.
-
-    \b
-    Example: KLING_ACCOUNT is now team-eu
-      kling-archiver rename-account default team-eu
-    """
+def rename_account(context: typer.Context, *, old: str, new: str, json: bool) -> None:
+    """What `usage.rename_account` says."""
     if not ACCOUNT_NAME.fullmatch(new) or new == old:
         context.fail("NEW must be another name, of 1 to 64 letters, digits, `.`, `_` or `-`.")
     invocation = invocation_of(context)

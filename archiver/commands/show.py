@@ -2,14 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Annotated
 
 import typer
 
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import (
-    AccountName,
-    AsJson,
     chosen_accounts,
     invocation_of,
     of_accounts,
@@ -30,22 +27,8 @@ from archiver.ledger import AssetView, TaskView
 from archiver.model import State
 
 
-def show(
-    context: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id or external id of the task.")],
-    *,
-    account: AccountName = None,
-    json: AsJson = False,
-) -> None:
-    """Show one task.
-
-    Its state and the reason, its files and their keys in the bucket, and its history. Looks in all accounts. Exit
-    status 1 if no task has this id.
-
-    \b
-    Example: the key of its manifest in the bucket
-      kling-archiver show 831768251064815642 --json | jq -r .manifest_key
-    """
+def show(context: typer.Context, *, task_id: str, account: str | None, json: bool) -> None:
+    """What `usage.show` says."""
     invocation = invocation_of(context)
     settings = invocation.settings()
     with contextlib.closing(invocation.ledger(settings)) as ledger:

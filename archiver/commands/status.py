@@ -3,12 +3,11 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
 
 import typer
 
 from archiver.commands.terminal.exit_status import WRONG
-from archiver.commands.terminal.invocation import AsJson, Invocation, invocation_of
+from archiver.commands.terminal.invocation import Invocation, invocation_of
 from archiver.commands.terminal.printing import console, print_json, print_line, properties, table, when
 from archiver.composition import expected_of
 from archiver.config.settings import Settings
@@ -19,28 +18,8 @@ from archiver.phrases import span
 from archiver.problems import Expected, door_closed, look, part_of, verdict
 
 
-def status(
-    context: typer.Context,
-    *,
-    check: Annotated[
-        bool, typer.Option("--check", help="Print only problems; exit status 1 if there are any.")
-    ] = False,
-    json: AsJson = False,
-) -> None:
-    """Show the whole ledger at a glance.
-
-    Begins with whether all is well, then lists the problems and what to do about each. Counts tasks by state.
-
-    With --check only the problems, each with its code: no_worker, no_door (no daemon has given a sign of life for two
-    minutes, or it was killed on this machine), account_unasked, door_closed (callbacks cannot be committed), hold,
-    waiting (a succeeded task is not in the bucket after an hour), lost (for a week) and buried (both until
-    acknowledged), deadline (in under 7 days), sweep_late (none in three intervals, an hour at least),
-    amendment_waiting, disk_low, settings.
-
-    \b
-    Example: for cron; prints nothing while all is well
-      kling-archiver status --check || notify-operator
-    """
+def status(context: typer.Context, *, check: bool, json: bool) -> None:
+    """What `usage.status` says."""
     invocation = invocation_of(context)
     settings, now = invocation.settings(), invocation.now()
     expected = expected_of(settings)

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -11,7 +11,7 @@ from archiver.commands.register import print_family_advice
 from archiver.commands.submit.body import Sides, body_of
 from archiver.commands.submit.progress import SubmitProgress
 from archiver.commands.submit.run import SubmitRun
-from archiver.commands.terminal.invocation import AccountName, chosen_account, invocation_of
+from archiver.commands.terminal.invocation import chosen_account, invocation_of
 from archiver.commands.terminal.printing import print_note
 from archiver.composition import require_account
 from archiver.config.settings import Need, Settings, SettingsError
@@ -27,76 +27,35 @@ _Number = float | None
 
 def submit(
     context: typer.Context,
-    family: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="As in the API's path: images/generations.")
-    ],
     *,
-    prompt: Annotated[_Text, typer.Option(help="What to make; at most 2500 characters.")] = None,
-    negative_prompt: Annotated[_Text, typer.Option(help="What to avoid; not together with an image.")] = None,
-    model: Annotated[_Text, typer.Option(help=f"{', '.join(rules.MODELS)}.")] = None,
-    image: Annotated[
-        _Text,
-        typer.Option(metavar="FILE", help="PNG or JPEG file (at most 30 MB), or a URL, or Base64."),
-    ] = None,
-    image_reference: Annotated[
-        _Text, typer.Option(help="What the image is a reference for: subject or face.")
-    ] = None,
-    image_fidelity: Annotated[_Number, typer.Option(help="How closely to keep to the image: 0 to 1.")] = None,
-    human_fidelity: Annotated[_Number, typer.Option(help="How closely to keep to the face: 0 to 1.")] = None,
-    resolution: Annotated[_Text, typer.Option(help="1k or 2k.")] = None,
-    n: Annotated[int | None, typer.Option("--n", help="How many images: 1 to 9.")] = None,
-    aspect_ratio: Annotated[_Text, typer.Option(help=f"{', '.join(rules.RATIOS)}.")] = None,
-    watermark: Annotated[bool, typer.Option("--watermark", help="Make watermarked images too.")] = False,
-    up: Annotated[_Number, typer.Option(help="Expand upwards, in heights of the image: 0 to 2.")] = None,
-    down: Annotated[_Number, typer.Option(help="Expand downwards, in heights: 0 to 2.")] = None,
-    left: Annotated[_Number, typer.Option(help="Expand to the left, in widths of the image: 0 to 2.")] = None,
-    right: Annotated[_Number, typer.Option(help="Expand to the right, in widths: 0 to 2.")] = None,
-    target_ratio: Annotated[
-        _Text, typer.Option(metavar="W:H", help="Expand to this aspect ratio; calculates the four numbers.")
-    ] = None,
-    area: Annotated[
-        _Number,
-        typer.Option(help="Expand to this multiple of the image's area, at most 3."),
-    ] = None,
-    image_size: Annotated[
-        _Text,
-        typer.Option(metavar="WxH", help="Pixels of an image given by URL, for --target-ratio and --area."),
-    ] = None,
-    json: Annotated[
-        _Text,
-        typer.Option(
-            "--json", metavar="BODY", help="The API's own body: JSON, @FILE, or - for standard input."
-        ),
-    ] = None,
-    no_check: Annotated[bool, typer.Option("--no-check", help="Send the body unchecked.")] = False,
-    external_task_id: Annotated[
-        _Text, typer.Option("--external-task-id", metavar="X", help="Your own name for the task; unique.")
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the results, and print their keys in the bucket.")
-    ] = False,
-    timeout: Annotated[
-        _Number, typer.Option(metavar="SECONDS", min=0, help="Stop waiting for slots or results after this.")
-    ] = None,
-    account: AccountName = None,
-    as_json: Annotated[
-        bool, typer.Option("--as-json", help="Print JSON instead of text (--json is the body here).")
-    ] = False,
+    family: str,
+    prompt: _Text,
+    negative_prompt: _Text,
+    model: _Text,
+    image: _Text,
+    image_reference: _Text,
+    image_fidelity: _Number,
+    human_fidelity: _Number,
+    resolution: _Text,
+    n: int | None,
+    aspect_ratio: _Text,
+    watermark: bool,
+    up: _Number,
+    down: _Number,
+    left: _Number,
+    right: _Number,
+    target_ratio: _Text,
+    area: _Number,
+    image_size: _Text,
+    json: _Text,
+    no_check: bool,
+    external_task_id: _Text,
+    wait: bool,
+    timeout: _Number,
+    account: str | None,
+    as_json: bool,
 ) -> None:
-    """Create a task, and follow it into the bucket.
-
-    Checks the parameters before anything is paid, and registers the task before it creates it, so that no crash loses
-    it. The request goes into the manifest. kling-receiver brings the results into the bucket. For families other than
-    images/generations and images/editing/expand, give the body with --json.
-
-    Exit status 1 if the API refuses, if the outcome is unknown, or if the task failed.
-
-    \b
-    Example: four images and their keys in the bucket; a wider picture
-      kling-archiver submit images/generations --prompt "a red fox" --n 4 --wait
-      kling-archiver submit images/editing/expand --image fox.png \\
-          --target-ratio 16:9 --area 2.0 --wait
-    """
+    """What `usage.submit` says."""
     options = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
@@ -142,7 +101,10 @@ def submit(
         run.finish(waited=wait)
 
 
-def _check_family(context: typer.Context, family: str) -> None:
+def _check_family(
+    context: typer.Context,
+    family: str,
+) -> None:
     rule = family_rule(family)
     if rule:
         context.fail(f"FAMILY {rule}.")

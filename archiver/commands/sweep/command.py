@@ -3,7 +3,6 @@
 import contextlib
 import tempfile
 from collections.abc import Callable
-from typing import Annotated
 
 import typer
 
@@ -13,8 +12,6 @@ from archiver.commands.sweep.report import FamilySwept, as_json, print_report
 from archiver.commands.sweep.requests import show_request
 from archiver.commands.terminal.exit_status import WRONG, sentence_of
 from archiver.commands.terminal.invocation import (
-    AccountName,
-    AsJson,
     Invocation,
     chosen_accounts,
     configure_log,
@@ -33,27 +30,8 @@ from archiver.sweep.requested import concerns_every_family
 BUSY_POLL_SECONDS = 1.0
 
 
-def sweep(
-    context: typer.Context,
-    *,
-    full: Annotated[bool, typer.Option("--full", help="Read all pages of the last 31 days.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Change nothing; count what a sweep would find.")
-    ] = False,
-    account: AccountName = None,
-    json: AsJson = False,
-) -> None:
-    """Find tasks whose callbacks are missing.
-
-    Reads the newest list pages of every family in KLING_FAMILIES, or all pages if the day's full sweep is due. With an
-    API Key it also reads /tasks (and /solutions, if KLING_FAMILIES names one), of the last hours or 30 days. Tasks
-    found are recorded in the ledger; kling-receiver brings them into the bucket. A daemon that runs does the sweep,
-    within its query rate, and this shows its progress; only a dry run asks the API beside it.
-
-    \b
-    Example: count what a first start would archive
-      kling-archiver sweep --full --dry-run
-    """
+def sweep(context: typer.Context, *, full: bool, dry_run: bool, account: str | None, json: bool) -> None:
+    """What `usage.sweep` says."""
     invocation = invocation_of(context)
     settings = invocation.settings(Need.KLING)
     with contextlib.ExitStack() as stack:

@@ -1,9 +1,10 @@
-"""The commands by name. A command is imported when it is run, so that `--help` and `--version` answer within 0.2 s:
-the ledger, the settings and the store take ten times as long to import.
+"""The commands by name. A command is imported when it is run, so that every `--help` and `--version` answer within 0.2
+s: the ledger, the settings and the store take ten times as long to import. Its arguments and help are `usage`.
 """
 
+import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import typer
@@ -24,7 +25,7 @@ COMMANDS: Final = {
     "move-ledger": ("archiver.commands.move_ledger", "Move the ledger to another database."),
     "rename-account": ("archiver.commands.rename_account", "Rename an account in the ledger."),
 }
-"""Name → the module of its function, and the first line of its help. A test compares the two."""
+"""Name → the module that does it, and the first line of its help. A test compares the two."""
 
 
 class Commands(TyperGroup):
@@ -35,24 +36,31 @@ class Commands(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, command(str(name)), rest
 
-    def invoke(self, ctx: Any) -> Any:
-        """`ctx.obj` is an `Invocation`, or the environment to make one of."""
-        # Imported here for the reason at the head.
-        from archiver.commands.terminal.exit_status import ending  # noqa: PLC0415
-        from archiver.commands.terminal.invocation import Invocation  # noqa: PLC0415
-
-        if isinstance(ctx.obj, Mapping):
-            ctx.obj = Invocation(ctx.obj)
-        with ending():
-            return super().invoke(ctx)
-
 
 def command(name: str) -> Any:
-    """The whole command, imported."""
-    module = importlib.import_module(COMMANDS[name][0])
+    """The command with its usage; what it does is imported when it runs."""
+    function = name.replace("-", "_")
+    usage = getattr(importlib.import_module(f"archiver.commands.usage.{function}"), function)
+
+    @functools.wraps(usage)
+    def run(*, context: typer.Context, **given: Any) -> None:
+        _run(getattr(importlib.import_module(COMMANDS[name][0]), function), context, given)
+
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    alone.command(name)(getattr(module, name.replace("-", "_")))
+    alone.command(name)(run)
     return typer.main.get_command(alone)
+
+
+def _run(work: Callable[..., None], context: typer.Context, given: Mapping[str, Any]) -> None:
+    """`context.obj` is an `Invocation`, or the environment to make one of."""
+    # Imported here for the reason at the head.
+    from archiver.commands.terminal.exit_status import ending  # noqa: PLC0415
+    from archiver.commands.terminal.invocation import Invocation  # noqa: PLC0415
+
+    if isinstance(context.obj, Mapping):
+        context.obj = Invocation(context.obj)
+    with ending():
+        work(context, **given)
 
 
 def add_first_lines(app: typer.Typer) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, cast
+from typing import cast
 
 import typer
 
@@ -17,11 +17,6 @@ from archiver import log
 from archiver.commands.terminal.printing import print_note
 from archiver.config.settings import Need, Settings
 from archiver.ledger import DaemonView, Ledger, Service, unix_ms
-
-AccountName = Annotated[
-    str | None, typer.Option("--account", metavar="NAME", help="Which account, if there are several.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ import pathlib
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
 from archiver.commands.terminal import group
 from archiver.commands.terminal.printing import clean
+from archiver.create import rules
 from archiver.failures import NotMedia
 from archiver.model import Callback, State, Status
 from archiver.phrases import distance, span
@@ -313,22 +315,37 @@ def test_the_help_of_a_command_begins_as_the_list_of_commands_says(line: Command
         assert line.run(name, "-h").stdout.splitlines()[2].strip() == first_line
 
 
-@pytest.mark.parametrize("program", ["archiver", "receiver"])
-def test_help_and_version_import_nothing_that_takes_long(program: str) -> None:
+LONG_TO_IMPORT = {
+    "alembic", "boto3", "httpx2", "psycopg", "pydantic_settings", "rich", "sqlalchemy", "structlog", "uvicorn",
+    "archiver.composition", "archiver.config.settings", "archiver.ledger", "archiver.log", "archiver.store",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("program", "commands"), [("archiver", ()), ("archiver", COMMANDS), ("receiver", ())]
+)
+def test_help_and_version_import_nothing_that_takes_long(program: str, commands: Sequence[str]) -> None:
     """They answer within 0.2 s; the ledger and the store take over a second to import."""
+    asked = [["--version"], ["--help"], ["-h"], *([command, "--help"] for command in commands)]
     script = (
         f"import sys; from {program}.__main__ import main;"
-        "assert {main([argument]) for argument in sys.argv[1:]} == {0};"
-        "print(*({'sqlalchemy', 'pydantic', 'boto3', 'structlog', 'rich', 'uvicorn'} & sys.modules.keys()), 'done')"
+        f"assert {{main(words) for words in {asked!r}}} == {{0}};"
+        f"print(*({LONG_TO_IMPORT!r} & sys.modules.keys()), 'done')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "--version", "--help", "-h"],
+        [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done"), done.stderr
+
+
+def test_the_help_of_submit_names_every_model_and_aspect_ratio(line: CommandLine) -> None:
+    shown = line.run("submit", "--help").stdout
+
+    assert [word for word in (*rules.MODELS, *rules.RATIOS) if word not in shown] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,26 @@
+"""Usage of `rename-account`."""
+
+from typing import Annotated
+
+import typer
+
+from archiver.commands.usage.options import AsJson
+
+
+def rename_account(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The name in the ledger.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name in the settings.")],
+    *,
+    json: AsJson = False,
+) -> None:
+    """Rename an account in the ledger.
+
+    Stop kling-receiver first. The bucket is not changed: existing manifests keep the
+    old name, and all keys stay: set KLING_ACCOUNT_FORMER_NAMES. Two accounts cannot be merged. Exit status 1 if the
+    ledger does not know OLD or already has NEW.
+
+    \b
+    Example: KLING_ACCOUNT is now team-eu
+      kling-archiver rename-account default team-eu
+    """

@@ -1,0 +1,28 @@
+"""Usage of `retry`."""
+
+from typing import Annotated
+
+import typer
+
+from archiver.commands.usage.options import AccountName, AsJson
+
+
+def retry(
+    context: typer.Context,
+    task_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Ids or external ids of the tasks.")
+    ] = None,
+    *,
+    buried: Annotated[bool, typer.Option("--buried", help="All buried tasks.")] = False,
+    account: AccountName = None,
+    json: AsJson = False,
+) -> None:
+    """Ask the API for some tasks again, now.
+
+    The work goes on from its answer. Archived tasks do not change: their manifest is final. Exit status 1 if an id is
+    unknown; the other ids are retried.
+
+    \b
+    Example: after removing the cause
+      kling-archiver retry --buried
+    """

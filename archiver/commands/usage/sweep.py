@@ -1,0 +1,30 @@
+"""Usage of `sweep`."""
+
+from typing import Annotated
+
+import typer
+
+from archiver.commands.usage.options import AccountName, AsJson
+
+
+def sweep(
+    context: typer.Context,
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Read all pages of the last 31 days.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing; count what a sweep would find.")
+    ] = False,
+    account: AccountName = None,
+    json: AsJson = False,
+) -> None:
+    """Find tasks whose callbacks are missing.
+
+    Reads the newest list pages of every family in KLING_FAMILIES, or all pages if the day's full sweep is due. With an
+    API Key it also reads /tasks (and /solutions, if KLING_FAMILIES names one), of the last hours or 30 days. Tasks
+    found are recorded in the ledger; kling-receiver brings them into the bucket. A daemon that runs does the sweep,
+    within its query rate, and this shows its progress; only a dry run asks the API beside it.
+
+    \b
+    Example: count what a first start would archive
+      kling-archiver sweep --full --dry-run
+    """
