@@ -371,3 +371,11 @@ def test_everything_imported_is_among_the_projects_requirements() -> None:
         if COMES_WITH.get(name, NAMED_OTHERWISE.get(name, name)).replace("_", "-") not in names
     }
     assert lacking == set()
+
+
+def test_each_revision_of_the_ledger_has_a_number_of_its_own_and_follows_the_one_before() -> None:
+    """Two branches that each add one would else leave a ledger that nobody can open."""
+    folder = ROOT / "archiver/ledger/migrations/versions"
+    numbers = [path.name.partition("_")[0] for path in sorted(folder.glob("0*.py"))]
+
+    assert numbers == [f"{number:04d}" for number in range(1, len(numbers) + 1)]
