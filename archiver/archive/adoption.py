@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from archiver.archive.folder import TaskFolder
 from archiver.archive.manifest import Manifest
 from archiver.archive.transfer import Transfer
-from archiver.failures import ForeignObject, ObjectUnexpected
+from archiver.failures import Failure, ForeignAccount, ForeignObject, ObjectUnexpected, PartlyDone
 from archiver.model import Lease, StoredAsset
 
 
@@ -33,7 +33,8 @@ class Adopter:
     accounts: frozenset[str]
 
     def adopt(self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]) -> Documented:
-        """The folder's manifest, its amendments, and their assets, all of them there. Raises Failure, LeaseLost."""
+        """The folder's manifest, its amendments, and their assets, all of them there. Raises Failure, PartlyDone,
+        LeaseLost."""
         found = self.read(lease, folder, contents)
         for asset in found.assets:
             size = folder.size_of(asset.key, contents)
@@ -63,10 +64,7 @@ class Adopter:
         ):
             raise ForeignObject(f"{key} belongs to another task")
         if manifest.account not in self.accounts:
-            raise ForeignObject(
-                f"{key} belongs to the account {manifest.account}. If that is a former name of this account, set "
-                "KLING_ACCOUNT_FORMER_NAMES (`former_names` under [[accounts]])"
-            )
+            raise ForeignAccount(f"{key} belongs to the account {manifest.account}")
         if (manifest.amends is None) != (key == folder.manifest_key) or manifest.missing is not None:
             raise ForeignObject(f"{key} is not what its name says")
         if not manifest.assets:
@@ -79,7 +77,11 @@ class Adopter:
         leased = next((leased for leased in lease.assets if leased.asset.stem == asset.stem), None)
         if leased is None:
             raise ObjectUnexpected(f"{asset.key} of the manifest is missing, and upstream no longer names it")
-        self.transfer.bring(lease, leased, folder=folder.path, look_first=True, sha256=asset.sha256)
+        try:
+            self.transfer.bring(lease, leased, folder=folder.path, look_first=True, sha256=asset.sha256)
+        except Failure as error:
+            # By its stem, so that a fresh URL is asked for.
+            raise PartlyDone(error, stored=(), failed={leased.asset.stem: error}) from error
 
 
 def _with_stem(asset: StoredAsset, stems: Collection[str]) -> StoredAsset:

@@ -95,7 +95,7 @@ class FolderWorker:
         except LedgerUnavailable:
             raise  # the lease's end brings it back
         except Exception as error:  # noqa: BLE001 -- any failure is retried; logged with its traceback
-            self._failed(lease, error)
+            self._settle_failed(lease, error)
         finally:
             self.keeper.drop(lease)
         return True
@@ -119,6 +119,12 @@ class FolderWorker:
         if claimed.kind is FolderWorkKind.RESTORE:
             return self._restore(claimed, folder)
         return self._describe(claimed, folder)
+
+    def _settle_failed(self, lease: Lease, error: Exception) -> None:
+        try:
+            self._failed(lease, error)
+        except LeaseLost:
+            log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
 
     def _failed(self, lease: Lease, error: Exception) -> None:
         self.hold_in_outage(lease, error)

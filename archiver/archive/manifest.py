@@ -33,7 +33,10 @@ class ManifestUnreadable(Failure):
     """The object under a manifest's key is not one. Retried and never overwritten: an operator must look."""
 
     reason = "manifest_unreadable"
-    what_to_do = "Remove that manifest.json: the task's files are checked again and it is written anew."
+    what_to_do = (
+        "Something else has written the manifest that the message names. Of an archived task, put back what was there "
+        "before; of any other, remove it: the task's files are checked again and it is written anew."
+    )
 
 
 # --- the format ----------------------------------------------------------------------------------------

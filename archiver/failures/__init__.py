@@ -1,6 +1,6 @@
 """Every way in which the outside can fail, and the pure function that decides what happens next. No I/O.
 
-- **Retry**: this task, later. Every unlisted exception is retried, so it can delay a task but never lose it.
+- **Retry**: this task, later. Every unlisted exception is retried until the deadline: it never buries a task.
 - **Hold**: not this task's fault. A part of the pipeline stops but for probes, after 2 s, doubling to 30 s; no task is
   charged an attempt. Work resumes as soon as a probe succeeds.
 - **Bury**: this task only. It is set aside with its reason, and still retried automatically before its deadline.
@@ -62,7 +62,9 @@ from archiver.failures.cdn import (
     NotMedia,
     ProxyFailed,
     RedirectRefused,
+    SpoolBusy,
     SpoolFull,
+    SpoolTooSmall,
     TooLarge,
     UrlRefused,
 )
@@ -103,6 +105,7 @@ from archiver.failures.failure import (
 from archiver.failures.store import (
     BucketForbidden,
     BucketMissing,
+    ForeignAccount,
     ForeignObject,
     ObjectInColdStorage,
     ObjectNotRestorable,
@@ -175,6 +178,7 @@ __all__ = [
     "FetchRefused",
     "FetchTimeout",
     "FileUnusable",
+    "ForeignAccount",
     "ForeignObject",
     "Hold",
     "HostDown",
@@ -199,7 +203,9 @@ __all__ = [
     "RedirectRefused",
     "ResultsMissing",
     "Retry",
+    "SpoolBusy",
     "SpoolFull",
+    "SpoolTooSmall",
     "Stopped",
     "StoreAddressingRefused",
     "StoreAnswerUnreadable",

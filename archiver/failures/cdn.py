@@ -16,7 +16,8 @@ class UrlRefused(Failure):
     disposition = Disposition.BURY
     what_to_do = (
         "The API names a URL that is never fetched (the message says why), even when asked afresh: look at the task in "
-        "Kling's console."
+        "Kling's console. If it says that the CDN redirects to a host of Kling's, add its domain to KLING_ASSET_HOSTS "
+        "and restart, then retry."
     )
 
 
@@ -49,6 +50,10 @@ class AssetHostUnlisted(Failure):
     reason = "asset_host_unlisted"
     disposition = Disposition.HOLD
     is_probed = False
+    what_to_do = (
+        "If the hosts that the message names are Kling's, add them (or their domains) to KLING_ASSET_HOSTS, and "
+        "restart the daemon: it judges the waiting tasks anew when it starts."
+    )
 
     def __init__(self, hosts: Sequence[str]) -> None:
         """`hosts` are those seen so far."""
@@ -154,11 +159,33 @@ class TooLarge(Failure):
     )
 
 
+class SpoolTooSmall(TooLarge):
+    """The file system of the spool takes no file of this size, not even when it is empty."""
+
+    reason = "spool_too_small"
+    what_to_do = (
+        "The file does not fit into the file system of KLING_SPOOL_DIR (or exceeds its limit for one file, or `ulimit "
+        "-f`): set KLING_SPOOL_DIR to a folder on a larger file system, then retry."
+    )
+
+
 class SpoolFull(Failure):
     reason = "spool_full"
     is_of_process = True
     disposition = Disposition.HOLD
     what_to_do = "Free space in KLING_SPOOL_DIR, or set it to a folder on a larger file system."
+
+
+class SpoolBusy(SpoolFull):
+    """One large file does not fit now, or not beside those that are under way: others do."""
+
+    reason = "spool_busy"
+    is_of_process = False
+    disposition = Disposition.RETRY
+    what_to_do = (
+        "The file does not fit into the free space of KLING_SPOOL_DIR now. It is tried again by itself; if that goes "
+        "on, free space there, or set it to a folder on a larger file system."
+    )
 
 
 class HostDown(Failure):
@@ -167,7 +194,10 @@ class HostDown(Failure):
     reason = "host_down"
     is_of_process = True
     disposition = Disposition.HOLD
-    what_to_do = "A CDN host gives no file: do nothing, work resumes when it answers."
+    what_to_do = (
+        "A CDN host gives no answer: if the message speaks of certificates, set SSL_CERT_FILE; if of names or "
+        "connections, check DNS, firewall and HTTPS_PROXY; otherwise wait, work resumes when it answers."
+    )
 
 
 class HostRefusing(Failure):

@@ -11,7 +11,8 @@ class StoreUnreachable(Failure):
     outside = Outside.STORE
     what_to_do = (
         "The store cannot be reached: check KLING_S3_ENDPOINT_URL (host and port), that the store runs, and this "
-        "machine's network, DNS and firewall; work resumes when it answers."
+        "machine's network, DNS and firewall, or, where the message speaks of certificates, AWS_CA_BUNDLE; work "
+        "resumes when it answers."
     )
 
 
@@ -107,8 +108,12 @@ class StoreMismatch(Failure):
 class ObjectUnexpected(StoreMismatch):
     """What lies there is not what a manifest or an earlier attempt says: no fault of the store now."""
 
+    reason = "object_unexpected"
     outside: ClassVar[Outside | None] = None
-    what_to_do = ""
+    what_to_do = (
+        "What lies in the bucket is not what was recorded of this task (the message says which object). Nothing is "
+        "overwritten: find out what removes or rewrites objects there, and put the object back as it was."
+    )
 
 
 class ObjectNotRestorable(ObjectUnexpected):
@@ -177,4 +182,15 @@ class ForeignObject(Failure):
     disposition = Disposition.BURY
     what_to_do = (
         "Another program wrote below KLING_S3_PREFIX: remove that object or change the prefix, then retry."
+    )
+
+
+class ForeignAccount(ForeignObject):
+    """A manifest in our folder names an account that is none of ours."""
+
+    reason = "foreign_account"
+    what_to_do = (
+        "A manifest names another account (the message says which). If that is a former name of this account, set "
+        "KLING_ACCOUNT_FORMER_NAMES (`former_names` under [[accounts]]) and restart; else give this account another "
+        "KLING_S3_PREFIX. Then retry."
     )

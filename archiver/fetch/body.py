@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import httpcore2
 
-from archiver.failures import BodyIncomplete, TooLarge
+from archiver.failures import BodyIncomplete, SpoolFull, TooLarge
 from archiver.fetch.connections import HttpExchange
 from archiver.fetch.spool import BLOCK_BYTES, Reservation
 
@@ -105,6 +105,9 @@ def _pieces(exchange: HttpExchange) -> Iterator[bytes]:
 def _write(block: bytes, reservation: Reservation, digests: RunningDigests, *, bytes_max: int) -> None:
     wanted = digests.bytes + len(block)
     if wanted > reservation.bytes_reserved:
-        reservation.resize(min(bytes_max, wanted + GROWTH_BYTES))
+        try:
+            reservation.resize(min(bytes_max, wanted + GROWTH_BYTES))
+        except (SpoolFull, TooLarge):
+            reservation.resize(wanted)  # the rest may be shorter
     reservation.write(block)
     digests.update(block)

@@ -5,7 +5,8 @@
 2. A spool file lies in memory or has no name: it is made with O_TMPFILE, or unlinked at once. So kill -9, a power cut
    or an OOM kill leaves nothing to clean up. The price: `du` does not show the files (`df` and `lsof` do).
 
-Folders are made with mode 0700. An existing one keeps its mode: an operator may run as root with KLING_SPOOL_DIR=/tmp.
+The spool folder itself is made with mode 0700, folders above it with the usual mode. An existing one keeps its mode: an
+operator may run as root with KLING_SPOOL_DIR=/tmp.
 """
 
 import contextlib
@@ -21,16 +22,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from archiver.failures import SpoolFull, TooLarge
+from archiver.failures import SpoolBusy, SpoolFull, SpoolTooSmall, TooLarge
 
 MEMORY_EACH_MAX = 4 * 1024 * 1024
 """A larger file goes to disk even if memory is free."""
 BLOCK_BYTES = 256 * 1024
 """Of one write to disk. Each write releases the GIL, for which sixteen threads contend. 64 such blocks are 16 MiB."""
 CHECK_BYTES = 4096
+LARGE_BYTES = 256 * 1024 * 1024
+"""No room for a file of more says nothing about the others."""
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
 """A twentieth of the file system, at most 64 MiB, is left to its other users."""
+
+_ADVICE_OF_FOLDER = (
+    "KLING_SPOOL_DIR (without it, the system's temporary folder) is missing, is no folder, or may not be written by "
+    "this user: correct it, or its owner and mode."
+)
+_ADVICE_OF_FILES = "Too many files are open: raise the limit of this process (ulimit -n) or of the machine."
+_ADVICE_OF_DISK = (
+    "Check the disk of KLING_SPOOL_DIR (the message has the system's words), or use a folder on another."
+)
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), SpoolFull.what_to_do),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS), _ADVICE_OF_FOLDER
+    ),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _ADVICE_OF_FILES),
+}
+"""By the system's error number."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,7 +119,7 @@ class Spool:
             try:
                 file.write(bytes(CHECK_BYTES))
             except OSError as error:
-                raise SpoolFull(f"the spool cannot be written ({error.strerror})") from error
+                raise failure_of(error) from error
 
     def grant_memory(self, bytes_: int, *, held: int) -> bool:
         """Whether a file that has `held` bytes of memory may have `bytes_`. For reservations."""
@@ -122,7 +142,7 @@ class Spool:
             # Unbuffered: a buffer would report a full disk at close, too late to act on it.
             return tempfile.TemporaryFile(buffering=0, dir=self._folder())
         except OSError as error:
-            raise _failure(error) from error
+            raise failure_of(error) from error
 
     def promise(self, reservation: "Reservation", bytes_: int) -> None:
         """Reserve `bytes_` on disk, in all, for `reservation`. For reservations."""
@@ -147,7 +167,7 @@ class Spool:
         try:
             return self._space(self._folder())
         except OSError as error:
-            raise _failure(error) from error
+            raise failure_of(error) from error
 
     def _folder(self) -> Path:
         if self._directory is not None:
@@ -162,10 +182,12 @@ class Spool:
 def _check_room(space: Space, *, more: int, wanted: int, promised: int) -> None:
     margin = _margin(space)
     if wanted > space.total - margin:
-        raise TooLarge(f"{wanted} bytes will never fit into the spool, which has {space.total} in all")
+        raise SpoolTooSmall(f"{wanted} bytes will never fit into the spool, which has {space.total} in all")
     free = space.free - margin - promised
     if more > free:
-        raise SpoolFull(f"the spool needs {more} bytes more and has {max(free, 0)} to give away")
+        fits_later = more <= free + promised or more > LARGE_BYTES
+        kind = SpoolBusy if fits_later and space.free > margin else SpoolFull
+        raise kind(f"the spool needs {more} bytes more and has {max(free, 0)} to give away")
 
 
 class Reservation:
@@ -230,7 +252,7 @@ class Reservation:
             try:
                 count = self.file.write(view)
             except OSError as error:
-                raise _failure(error) from error
+                raise failure_of(error) from error
             view = view[count:]
             self.bytes_written += count
 
@@ -263,12 +285,13 @@ def _margin(space: Space) -> int:
     return min(MARGIN_BYTES_MAX, space.total // MARGIN_SHARE)
 
 
-def _failure(error: OSError) -> SpoolFull | TooLarge:
+def failure_of(error: OSError) -> SpoolFull | TooLarge:
     """A file size limit (`ulimit -f`, FAT) concerns this asset alone. Every other error stops all downloads: a hold."""
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     if error.errno == errno.EFBIG:
-        return TooLarge(f"the spool's file system takes no file this large ({reason})")
-    return SpoolFull(f"the spool cannot be written ({reason})")
+        return SpoolTooSmall(f"the spool's file system takes no file this large ({reason})")
+    message = f"the spool cannot be written ({reason})"
+    return SpoolFull(message, what_to_do=_ADVICE.get(error.errno or 0, _ADVICE_OF_DISK))
 
 
 def _own_folder() -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from archiver.failures import BucketMissing, FetchTimeout, LedgerUnavailable, StoreUnreachable
+from archiver.failures import BucketMissing, FetchTimeout, LeaseLost, LedgerUnavailable, StoreUnreachable
 from archiver.model import DAY_MS, RETENTION_MS, Stage
 from archiver.problems import Expected, find_problems
 from tests.harness.engine import ACCOUNT, Died, Engine
@@ -355,3 +355,21 @@ def test_a_lost_task_is_not_described_before_its_last_try(engine: Engine) -> Non
     engine.sim.clear_faults()
     assert engine.attempt() is None
     engine.assert_archived(task_id)
+
+
+def test_a_lease_that_ends_before_its_failure_is_settled_ends_the_work_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = archived_without_its_watermark(engine)
+    engine.verify(task_id, family=EXPAND, listed=True)
+    engine.effects.plan["read manifest.json"] = (False, StoreUnreachable("simulated"))
+
+    def taken_over(*_: object, **__: object) -> None:
+        raise LeaseLost("another worker holds the lease")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.ledger.folder_work, "retry", taken_over)
+        assert engine.stages.folder_worker.work_once()
+    engine.clock.advance(seconds=60)
+    work(engine)
+    assert_amended(engine, task_id)

@@ -15,6 +15,7 @@ from archiver import log
 from archiver.archive import manifest, transfer
 from archiver.archive.manifest import ManifestUnreadable
 from archiver.archive.stage import gravest
+from archiver.commands import show
 from archiver.failures import (
     ApiCredentialsRefused,
     AssetGone,
@@ -371,6 +372,20 @@ def test_an_object_that_only_the_listing_misses_is_not_fetched_again(
     assert sim.requests["cdn"] == fetched
 
 
+def test_a_missing_object_whose_url_is_dead_is_fetched_from_a_fresh_one(
+    engine: Engine, sim: KlingSimulator
+) -> None:
+    task_id = archived_then_forgotten(engine)
+    engine.store.vanish(engine.folder(task_id) + "0.png")
+    sim.fault("cdn", faults.Html(404), times=1)
+
+    assert isinstance(engine.attempt(), AssetGone)
+    engine.clock.advance(seconds=60)
+    assert engine.refresh()
+    assert engine.attempt() is None
+    engine.assert_archived(task_id)
+
+
 def test_other_bytes_are_not_put_in_the_place_of_what_the_manifest_names(
     engine: Engine, sim: KlingSimulator
 ) -> None:
@@ -453,6 +468,27 @@ def test_a_manifest_with_a_former_name_of_the_account_is_adopted(engine: Engine)
 
     assert engine.attempt() is None
     assert engine.show(task_id)["state"] == "archived"
+
+
+def test_a_manifest_of_another_account_names_the_setting_for_former_names(engine: Engine) -> None:
+    task_id = archived_then_forgotten(engine)
+    content = {**engine.manifest(task_id), "account": "its-old-name"}
+    key = engine.folder(task_id) + "manifest.json"
+    engine.store.place(key, json.dumps(content).encode(), task_id=task_id)
+
+    engine.attempt()
+    assert "KLING_ACCOUNT_FORMER_NAMES" in show.what_to_do(engine.show(task_id)["reason"])
+
+
+def test_a_missing_object_that_upstream_no_longer_names_is_told_with_what_to_do(engine: Engine) -> None:
+    task_id = archived_then_forgotten(engine)
+    content = engine.manifest(task_id)
+    key = engine.folder(task_id)
+    content["assets"].append({**content["assets"][0], "name": "7.png", "key": key + "7.png"})
+    engine.store.place(key + "manifest.json", json.dumps(content).encode(), task_id=task_id)
+
+    engine.attempt()
+    assert "put the object back" in show.what_to_do(engine.show(task_id)["reason"])
 
 
 def test_a_manifest_that_is_none_is_left_for_an_operator(engine: Engine) -> None:
@@ -898,6 +934,19 @@ def test_a_spool_without_room_holds_the_stage_and_costs_no_attempt(
     engine.space = None
     assert engine.attempt_again() is None
     engine.assert_archived(task_id)
+
+
+def test_a_large_file_without_room_in_the_spool_is_tried_again_and_holds_no_other(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = engine.succeeded()
+    reserve = engine.spool.reserve
+    engine.space = Space(free=600_000_000, total=10**10)
+    monkeypatch.setattr(engine.spool, "reserve", lambda _bytes: reserve(2 * 10**9))
+
+    assert isinstance(engine.attempt(), SpoolFull)
+    assert engine.ledger.views.status().holds == ()
+    assert (engine.show(task_id)["state"], engine.show(task_id)["attempts"]) == ("succeeded", 1)
 
 
 @pytest.mark.parametrize("fault", [faults.Cut(), faults.Cut(kept=0), faults.Cut(reset=True)])

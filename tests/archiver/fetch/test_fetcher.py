@@ -679,3 +679,14 @@ def test_no_message_or_log_line_contains_the_query(
 
     assert "SECRET" not in message
     assert "SECRET" not in caplog.text
+
+
+def test_a_body_of_unknown_length_that_just_fits_into_the_spool_is_taken(
+    serve: Serve, tmp_path: Path
+) -> None:
+    free = itertools.chain([56 * MIB], itertools.repeat(52 * MIB))
+    spool = Spool(tmp_path, space=lambda _directory: Space(free=next(free), total=1000 * MIB))
+    content = png(5 * MIB)
+
+    with fetch(serve(answer(content, length=None), closing=True), spool) as fetched:
+        assert fetched.bytes == len(content)

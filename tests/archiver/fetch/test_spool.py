@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.failures import SpoolFull, TooLarge
+from archiver.failures import SpoolBusy, SpoolFull, TooLarge
 from archiver.fetch.spool import MARGIN_BYTES_MAX, Space, Spool, disk_space
 
 GIB = 1024**3
@@ -326,3 +326,57 @@ def test_a_file_that_outgrows_its_memory_on_a_full_disk_is_a_hold_and_leaves_not
     assert spool.promised_bytes == 0
     with spool.reserve(100):
         pass
+
+
+@pytest.mark.parametrize(
+    ("free", "bytes_", "kind"),
+    [
+        (600, 2000, SpoolBusy),  # a large file, and room for others
+        (60, 2000, SpoolFull),
+        (66, 30, SpoolFull),  # no large file, and no room for it
+    ],
+)
+def test_a_large_file_waits_for_room_and_holds_no_other(
+    tmp_path: Path, free: int, bytes_: int, kind: type[SpoolFull]
+) -> None:
+    spool = Spool(tmp_path, space=Disk(free=free * 1024 * 1024, total=10_000 * 1024 * 1024))
+
+    with pytest.raises(SpoolFull) as raised:
+        spool.reserve(bytes_ * 1024 * 1024)
+    assert type(raised.value) is kind
+
+
+def test_a_file_that_fits_once_others_are_done_waits_and_holds_no_other(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+
+    with spool.reserve(600), pytest.raises(SpoolBusy):
+        spool.reserve(401)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free space"),
+        (errno.EDQUOT, "Free space"),
+        (errno.ENOENT, "missing"),
+        (errno.EEXIST, "no folder"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EIO, "Check the disk"),
+    ],
+)
+def test_a_spool_that_fails_says_what_helps_against_just_that(
+    tmp_path: Path, number: int, advice: str
+) -> None:
+    def failing(_directory: Path) -> Space:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SpoolFull) as raised:
+        Spool(tmp_path, space=failing).reserve(1)
+    assert advice in raised.value.what_to_do
+
+
+def test_what_never_fits_into_the_spool_is_told_of_the_spool(tmp_path: Path) -> None:
+    with pytest.raises(TooLarge) as raised:
+        Spool(tmp_path, space=Disk(free=500_000, total=1_000_000)).reserve(950_001)
+    assert "KLING_SPOOL_DIR" in raised.value.what_to_do
+    assert "KLING_ASSET_BYTES_MAX" not in raised.value.what_to_do
