@@ -54,7 +54,7 @@ class AlertSender:
                 extensions={"timeout": self._timeouts()},
             ) as response:
                 status = response.status_code
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             raise Undelivered(type(error).__name__) from None  # its text may have the URL
         if not 200 <= status < 300:
             raise Undelivered(f"HTTP {status}")

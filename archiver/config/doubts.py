@@ -27,6 +27,7 @@ _EXAMPLE = re.compile(
     r"a-token-of-its-own|change.?me|example|placeholder|replace.?me|your.?(own.?)?token", re.IGNORECASE
 )
 """In the tokens of README and of other people's instructions."""
+_SWEEP_SECONDS_MAX = 86_400
 _PRIVATE_NAMES = ("localhost", "local", "internal", "test", "home.arpa")
 
 
@@ -48,11 +49,13 @@ def problems(settings: Settings) -> tuple[Problem, ...]:
         *_of_admin_token(settings),
         *_twins(settings),
         *_idle(settings),
+        *_alerts(settings),
+        *_rare_sweeps(settings),
     )
 
 
 def _problem(message: str, what_to_do: str, *, account: str | None = None) -> Problem:
-    return Problem(code=CODE, message=message, what_to_do=what_to_do, account=account)
+    return Problem(code=CODE, message=message, what_to_do=what_to_do, account=account, subject=message)
 
 
 def _misspelled(sentence: str) -> Problem:
@@ -162,6 +165,29 @@ def _idle(settings: Settings) -> Iterator[Problem]:
     for name, is_set in idle.items():
         if is_set:
             yield _problem(f"{name} has no effect in this version yet", "Remove it.")
+
+
+def _alerts(settings: Settings) -> Iterator[Problem]:
+    if settings.alert_url is None:
+        if settings.alert_secret:
+            yield _problem(
+                "KLING_ALERT_SECRET has no effect without KLING_ALERT_URL", "Set both, or neither."
+            )
+        return
+    parts = urllib.parse.urlsplit(settings.alert_url.get_secret_value())
+    if parts.scheme == "http" and not _is_private(parts.hostname or ""):
+        yield _problem(
+            "KLING_ALERT_URL is plain http at a public address, so its path and the alerts travel unencrypted",
+            "Write https.",
+        )
+
+
+def _rare_sweeps(settings: Settings) -> Iterator[Problem]:
+    if settings.sweep_interval_seconds > _SWEEP_SECONDS_MAX:
+        yield _problem(
+            "KLING_SWEEP_INTERVAL_SECONDS is more than a day, so a task whose callback is lost is found late",
+            "Write 300.",
+        )
 
 
 def _prefixes(settings: Settings) -> Iterator[str]:

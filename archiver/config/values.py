@@ -170,7 +170,7 @@ def base_url(written: str) -> str:
     parts = _split(written)
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise ValueError("must begin with https:// (plain http is for this machine only, 127.0.0.1)")
-    return written.rstrip("/").removesuffix("/v1").rstrip("/")
+    return re.sub(r"(/+v1)*/*$", "", written)
 
 
 def web_url(written: str) -> str:
@@ -222,8 +222,9 @@ def _database_url(written: str) -> str:
         parts = urllib.parse.urlsplit(written)
         is_sound = _URL.fullmatch(written) and _DATABASE.fullmatch(parts.path) and not parts.fragment
         hosts = parts.netloc.rpartition("@")[2].split(",")
-        ports = [urllib.parse.urlsplit(f"//{host}").port for host in hosts]
-        is_sound = is_sound and all(port is None or port > 0 for port in ports)
+        places = [urllib.parse.urlsplit(f"//{host}") for host in hosts]
+        is_sound = is_sound and all(place.port is None or place.port > 0 for place in places)
+        is_sound = is_sound and all(_is_host(place.hostname) for place in places if place.hostname)
     except ValueError:  # an invalid port or address
         is_sound = False
     if not is_sound:
@@ -274,13 +275,24 @@ def _split(written: str) -> urllib.parse.SplitResult:
     if (
         not _URL.fullmatch(written)
         or parts.scheme not in {"http", "https"}
-        or not parts.hostname
+        or not _is_host(parts.hostname or "")
         or not port_is_sound
     ):
         raise ValueError("must be a URL such as https://host/path")
     if "@" in parts.netloc or "?" in written or "#" in written:
         raise ValueError("must be a URL without user name, password, query and fragment")
     return parts
+
+
+def _is_host(name: str) -> bool:
+    """Whether it can be looked up: no label is empty or longer than 63 characters, in the form that DNS has."""
+    labels = name.removesuffix(".").split(".")
+    try:
+        return all(label.isascii() or label.encode("idna") for label in labels) and all(
+            0 < len(label) <= 63 for label in labels
+        )
+    except UnicodeError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

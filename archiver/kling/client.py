@@ -349,7 +349,11 @@ class KlingClient:
         except httpx2.TimeoutException:
             self._observe(question.endpoint, "timeout")
             raise failures.ApiTimeout(f"{self._host} did not answer {question} in time.") from None
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+        except (
+            httpx2.TransportError,
+            httpx2.InvalidURL,
+            UnicodeError,
+        ) as error:  # the last by a broken host name
             self._observe(question.endpoint, "connection")
             cause = self._clean(f"{type(error).__name__}: {error}")
             raise failures.ApiUnreachable(f"{self._host} gave no answer to {question}: {cause}") from None

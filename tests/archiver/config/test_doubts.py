@@ -6,7 +6,7 @@ import re
 import pytest
 
 from archiver.config import doubts
-from archiver.config.settings import Settings
+from archiver.config.settings import Settings, SettingsError
 from tests.harness.repository import ROOT
 
 ENOUGH = {
@@ -45,6 +45,9 @@ def said(**more: str) -> list[str]:
         ("SWEEP_INTERVAL", "60", "is not a setting. Did you mean KLING_SWEEP_INTERVAL_SECONDS?"),
         ("FORWARD_SECRET", "a-secret", "KLING_FORWARD_SECRET has no effect in this version yet"),
         ("FORWARD_LINKS", "presigned", "KLING_FORWARD_LINKS has no effect in this version yet"),
+        ("ALERT_SECRET", "whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=", "KLING_ALERT_SECRET has no effect without"),
+        ("ALERT_URL", "http://hooks.example.com/hidden", "KLING_ALERT_URL is plain http at a public address"),
+        ("SWEEP_INTERVAL_SECONDS", "2592000", "KLING_SWEEP_INTERVAL_SECONDS is more than a day"),
     ],
 )  # fmt: skip
 def test_what_may_be_meant_and_does_quiet_harm_is_a_problem_without_a_secret(
@@ -104,6 +107,31 @@ def test_what_the_daemon_puts_right_or_leaves_to_taste_is_only_logged() -> None:
         "KLING_S3_PREFIX",
     ]
     assert doubts.sentences(settings) == doubts.notes(settings)
+
+
+@pytest.mark.parametrize(
+    "host", ["a..example.com", "a.." + "b" * 5, "b" * 64 + ".example.com", "é" * 64 + ".example.com"]
+)
+@pytest.mark.parametrize(
+    "written", ["BASE_URL=https://{}", "ALERT_URL=https://{}/x", "LEDGER_URL=postgresql://u:p@{}/db"]
+)
+def test_a_host_name_that_no_resolver_takes_is_refused(written: str, host: str) -> None:
+    name, _, value = written.format(host).partition("=")
+    with pytest.raises(SettingsError, match=f"KLING_{name}"):
+        Settings.load(ENOUGH | {f"KLING_{name}": value})
+
+
+def test_an_ending_that_every_path_begins_with_is_dropped_however_often_it_is_written() -> None:
+    settings = Settings.load(ENOUGH | {"KLING_BASE_URL": "https://gateway.example.com/v1/v1/"})
+    assert settings.base_url == "https://gateway.example.com"
+
+
+def test_each_problem_is_an_alert_of_its_own() -> None:
+    written = {"PUBLIC_URL": "http://8.8.8.8:8080", "FORWARD_SECRET": "x", "SWEEP_INTERVAL": "60"}
+    settings = Settings.load(ENOUGH | {f"KLING_{name}": value for name, value in written.items()})
+
+    found = doubts.problems(settings)
+    assert len({problem.key for problem in found}) == len(found) == 3
 
 
 def test_of_several_accounts_each_problem_names_its_own(tmp_path: pathlib.Path) -> None:
