@@ -51,6 +51,7 @@ EVENTS: Final = frozenset(
         "daemon.draining",
         "daemon.started",
         "daemon.stopped",
+        "door.opened",
         "duty.left",
         "duty.lost",
         "duty.taken",

@@ -245,7 +245,7 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """The same for as long as the problem lasts, whatever its message says."""
+        """The same for as long as the problem lasts; two problems at a time must differ in it."""
         return ":".join((self.code, self.account or "", self.stage or "", self.subject))
 
     def as_json(self) -> dict[str, object]:

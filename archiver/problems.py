@@ -1,5 +1,5 @@
-"""What an operator must know of, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all say this
-list: they cannot disagree.
+"""What an operator must know of, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all read this
+list; alerts tell only of what lasts five minutes.
 
 The codes are a contract. `forwards_dead` belongs to it too: nothing in the ledger tells of it yet.
 """
@@ -246,14 +246,16 @@ def _deadline(view: StatusView, expected: Expected) -> Iterator[Problem]:
 
 
 def _swept_late(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    """A family that the API has never listed is no problem: a gateway may offer no lists. One that it does not list any
+    more is."""
     patience_ms = max(SWEEP_INTERVALS_MAX * expected.sweep_interval_ms, SWEEP_MS_MAX)
     last = {(sweep.account, sweep.family): sweep.last_success_at for sweep in view.sweeps}
     wanted = ((account, family) for account, families in expected.families.items() for family in families)
     for account, family in wanted:
-        if (account, family) in view.unavailable:
+        success_at = last.get((account, family))
+        if success_at is None and (account, family) in view.unavailable:
             yield from _unoffered(account, family)
             continue
-        success_at = last.get((account, family))
         since = success_at or view.first_started_at
         if since is None or view.now - since <= patience_ms:
             continue

@@ -81,7 +81,8 @@ def _looked(what: str, look: Callable[[], None]) -> Finding:
     try:
         look()
     except Failure as error:
-        return Finding(FAILED, f"{what}: {error}", error.what_to_do)
+        said = str(error).removeprefix(f"{what.partition(',')[0]}: ")
+        return Finding(FAILED, f"{what}: {said}", error.what_to_do)
     return Finding(OK, what)
 
 

@@ -10,6 +10,8 @@ from archiver.model import Problem, rfc3339
 
 LASTING_MS = 5 * 60_000
 """How long a problem must last before the daemon sends it."""
+ABSENT_MS_MAX = 60_000
+"""How long one that has not been sent may be gone between, and counts as lasting: a probe ends a hold for a moment."""
 TRIED_MS = 3_600_000
 """How long the daemon tries to deliver a message."""
 WAIT_MS_FIRST, WAIT_MS_MAX = 2_000, 5 * 60_000
@@ -24,6 +26,8 @@ class AlertBook:
         """Go on from what the ledger has."""
         self._alerts = {alert.problem.key: alert for alert in alerts}
         self._messages = list(messages)
+        self._absent_since: dict[str, int] = {}
+        """Of problems that have not been sent."""
 
     @property
     def alerts(self) -> list[Alert]:
@@ -39,6 +43,8 @@ class AlertBook:
         present = {problem.key: problem for problem in problems}
         for key, problem in present.items():
             known = self._alerts.get(key, Alert(problem, now, is_told=False))
+            if now - self._absent_since.pop(key, now) >= ABSENT_MS_MAX:
+                known = Alert(problem, now, is_told=False)
             if not known.is_told:
                 # `min`: the clock may have been set back since.
                 self._alerts[key] = Alert(problem, min(known.began_at, now), is_told=False)
@@ -46,10 +52,15 @@ class AlertBook:
             if not alert.is_told and alert.problem.key in present and now - alert.began_at >= LASTING_MS:
                 self._alerts[alert.problem.key] = dataclasses.replace(alert, is_told=True)
                 self._messages.append(_message(BEGAN, alert.problem, now=now))
-            elif is_complete and alert.problem.key not in present:
+            elif is_complete and alert.problem.key not in present and self._is_over(alert, now=now):
                 del self._alerts[alert.problem.key]
+                self._absent_since.pop(alert.problem.key, None)
                 if alert.is_told:
                     self._messages.append(_message(ENDED, alert.problem, now=now))
+
+    def _is_over(self, alert: Alert, *, now: int) -> bool:
+        since = self._absent_since.setdefault(alert.problem.key, now)
+        return alert.is_told or not 0 <= now - since < ABSENT_MS_MAX
 
     def due(self, now: int) -> Iterator[AlertMessage]:
         """What to send now: of each problem the oldest message, so that its end never comes before its beginning."""

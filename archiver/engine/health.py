@@ -43,14 +43,15 @@ class Health:
         )
 
     def _refresh_sweeps(self, view: StatusView, *, begun_at: int) -> None:
-        """Those of families that the settings name, and that the API offers: an alert on others could never end."""
+        """Those of families that the settings name, and that the API has ever listed: an alert on others could never
+        end."""
         last = {(sweep.account, sweep.family): sweep.last_success_at for sweep in view.sweeps}
         for account, families in self.expected.families.items():
             for family in families:
-                if (account, family) not in view.unavailable:
+                success_at = last.get((account, family))
+                if success_at is not None or (account, family) not in view.unavailable:
                     gauge = self.metrics.last_sweep_success_timestamp_seconds
-                    success_at = last.get((account, family)) or begun_at
-                    gauge.labels(account=account, family=family).set(success_at / 1000)
+                    gauge.labels(account=account, family=family).set((success_at or begun_at) / 1000)
 
     def degraded(self) -> list[object]:
         """Every problem."""

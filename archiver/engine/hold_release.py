@@ -5,9 +5,36 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from archiver import log
 from archiver.engine.looks.outage import Outages
 from archiver.engine.process_holds import ProcessHolds
-from archiver.failures import Outside
+from archiver.failures import (
+    ApiAccountAbnormal,
+    ApiAccountInArrears,
+    ApiAddressNotAllowed,
+    ApiCredentialsRefused,
+    ApiForbidden,
+    ApiMaintenance,
+    ApiPackUsedUp,
+    ApiTokenRefused,
+    ApiUnreachable,
+    Outside,
+)
 from archiver.ledger import Ledger
 from archiver.model import Lease, Stage
+
+LISTS_DISPROVE: Set[str] = frozenset(
+    failure.reason
+    for failure in (
+        ApiUnreachable,
+        ApiTokenRefused,
+        ApiCredentialsRefused,
+        ApiAccountAbnormal,
+        ApiAccountInArrears,
+        ApiPackUsedUp,
+        ApiForbidden,
+        ApiAddressNotAllowed,
+        ApiMaintenance,
+    )
+)
+"""Why verification may be held and cannot be where a list is read."""
 
 
 class HoldRelease:
@@ -51,16 +78,22 @@ class HoldRelease:
                 self._wake(Stage.ARCHIVE)
 
     def after_sweep(self, family: str) -> None:
-        """A sweep of this family came to its end: the API answers, lists too."""
+        """A sweep of this family came to its end: the API is reached, takes the keys, and lists. It may still fail at
+        every question for one task."""
         self._outages.of(Outside.API).worked()
         if self._process_holds is not None:
             self._process_holds.worked(self._account, Stage.SWEEP)
-        self._release((Stage.VERIFY, Stage.SWEEP), family=family)
+        self._release((Stage.SWEEP,), family=family)
+        self._release((Stage.VERIFY,), family=family, reasons=LISTS_DISPROVE)
 
-    def _release(self, stages: Sequence[Stage], *, family: str | None) -> None:
+    def _release(
+        self, stages: Sequence[Stage], *, family: str | None, reasons: Set[str] | None = None
+    ) -> None:
         if not self._ledger.holds.are_disprovable():
             return
-        ended = self._ledger.holds.release(account=self._account, stages=tuple(stages), family=family)
+        ended = self._ledger.holds.release(
+            account=self._account, stages=tuple(stages), family=family, reasons=reasons
+        )
         for reason in ended:
             log.get().info(
                 "hold.released", account=self._account, stage=stages[0], family=family, reason=reason

@@ -22,6 +22,7 @@ from archiver.engine.process_holds import ProcessHolds
 from archiver.failures import (
     HOLD_PROBE_SECONDS,
     ApiAnswerUnreadable,
+    ApiPageUnreadable,
     Disposition,
     Failure,
     LedgerUnavailable,
@@ -38,6 +39,11 @@ from archiver.sweep.stage import FamilySweep, Sweeper
 RETRY_SECONDS = 30.0
 """After a failed sweep, or one that another sweeper was in the way of; at most the interval. Doubles with each failure
 in a row: an API that is down must not be asked more often than one that is up."""
+LIST_RETRY_SECONDS = 10.0
+"""After the first failure of a list that may be an outage: it is to be known within a minute."""
+API_FAILURES_MAX = 2
+"""So many in a row hold the family. Each stands for a page that was asked for `PAGE_TRIES` times, or for a list of
+rows that cannot be read."""
 DOUBLINGS_MAX = 20
 WAIT_SECONDS_MAX = 0.5
 _LISTS = "lists"
@@ -69,6 +75,8 @@ class SweepLoop:
         self._outages = outages or Outages(monotonic=monotonic)
         self._lists = Outage(monotonic=monotonic)
         """A gateway's lists may fail alone."""
+        self._api_failures = dict.fromkeys(families, 0)
+        """Failures of the API in a row: one list may fail alone."""
         self._interval_seconds = interval_seconds
         self._stop = stop
         self._on_swept = on_swept
@@ -165,6 +173,7 @@ class SweepLoop:
             self._lists.worked()
             self._refused.discard(family)
             self._failed_in_a_row[family] = 0
+            self._api_failures[family] = 0
             if under_way.counts.end is SweepEnd.FINISHED:
                 self._due_at[family] = self._monotonic() + self._interval_seconds
                 self._requested.end(under_way.counts)
@@ -189,8 +198,13 @@ class SweepLoop:
         account = self._sweeper.account
         if isinstance(error, NotOffered):
             self._outages.of(Outside.API).suspect()
-        if error.outside is Outside.API and self._is_outage(error, account):
-            error.as_hold()
+        if error.outside is Outside.API:
+            is_alone = self._fails_alone(family, error)
+            if self._is_outage(error, account):
+                error.as_hold()
+            elif is_alone:
+                error.family = family  # the other lists may answer
+                error.as_hold()
         if not self._sweeper.note_failure(family, error) or error.disposition is not Disposition.HOLD:
             return
         probe_at = self._monotonic() + HOLD_PROBE_SECONDS
@@ -206,8 +220,22 @@ class SweepLoop:
         if self._ledger.holds.set(error, account=account, stage=Stage.SWEEP):
             log_hold(error, account=account, stage=Stage.SWEEP)
 
+    def _fails_alone(self, family: str, error: Failure) -> bool:
+        """Count a failure of the API for one list; whether they are enough to hold the family. Until then it is asked
+        again soon. Answers that cannot be read may say that this API offers no such list."""
+        if isinstance(error, ApiAnswerUnreadable) and not isinstance(error, ApiPageUnreadable):
+            return False
+        self._api_failures[family] += 1
+        if self._api_failures[family] >= API_FAILURES_MAX:
+            return True
+        self._due_at[family] = min(self._due_at[family], self._monotonic() + LIST_RETRY_SECONDS)
+        return False
+
     def _is_outage(self, error: Failure, account: str) -> bool:
-        """Pages that cannot be read may only say that this API offers no such list: looks tell."""
+        """Whether all lists are refused. Answers that cannot be read may say that this API offers no such list: looks
+        tell. Rows that cannot be read say nothing of other lists."""
+        if isinstance(error, ApiPageUnreadable):
+            return False
         is_outage = self._outages.of(Outside.API).failed(error, task_id=_LISTS)
         if not isinstance(error, ApiAnswerUnreadable):
             is_outage |= self._lists.failed(error)

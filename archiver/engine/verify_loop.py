@@ -17,8 +17,8 @@ from archiver.model import Lease, Stage
 from archiver.verify.matching import MatchResult
 
 MATCH_SECONDS = 0.1
-"""Between two rounds. Every commit of callbacks wakes the loop. A hundred looks at the ledger a second would cost the
-door more than the API, at a few questions a second, could gain."""
+"""Between two rounds. Each commit of callbacks wakes the loop; a hundred looks a second would slow the door by more
+than the API, with its few answers a second, could win back."""
 
 
 class VerifyLoop:

@@ -50,6 +50,16 @@ class ApiAnswerUnreadable(Failure):
     )
 
 
+class ApiPageUnreadable(ApiAnswerUnreadable):
+    """Most rows of a list page: the API lists tasks in another format."""
+
+    outside = Outside.API
+    what_to_do = (
+        "The API at KLING_BASE_URL lists tasks in a format that this version cannot read: install a newer version of "
+        "kling-archiver, or check the setting."
+    )
+
+
 class ApiEnvelopeMissing(ApiAnswerUnreadable):
     """Nothing of the answer can be read: HTML, an empty body, half a response."""
 

@@ -9,8 +9,8 @@
 4. `acquire` raises `Stopped` at once when the process ends.
 
 Token buckets hold the rate: one for everything, one of half the rate for the background, one of a quarter for fresh
-URLs. There is no queue: a
-thread without a token sleeps and looks again. With reservations a verification could not overtake an earlier sweep.
+URLs. There is no queue: a thread without a token sleeps and looks again. With reservations a verification could
+not overtake an earlier sweep.
 """
 
 import contextlib

@@ -90,6 +90,8 @@ class Listing:
     """The last page with rows, of a list that runs oldest first."""
     stands_still: bool = False
     """The server answers every page number with the same page."""
+    still_page: Page | None = None
+    """That page."""
     readings: int = 1
     """How often the reading has begun."""
     _steps: Steps = Steps(0, 0)
@@ -139,6 +141,7 @@ class Listing:
             self.last_page = min(PAGES_MAX, number)
         self._turned, self._kept = False, None
         self._ids_before, self._repeats, self.stands_still = (), 0, False
+        self.still_page = None
         self._rows_max = self._rows_of_last_page = 0
         self.readings += 1
 
@@ -184,6 +187,7 @@ class Listing:
         self._repeats = self._repeats + 1 if repeated else 0
         self._ids_before = page.ids
         self.stands_still = self._repeats >= REPEATS_MAX
+        self.still_page = page if self.stands_still else None
         return self.stands_still
 
     def _find_last(self, start: int) -> int:

@@ -35,9 +35,9 @@ def is_mostly_unreadable(*, rows: int, malformed: int) -> bool:
     return 2 * malformed > rows
 
 
-def unreadable_page(*, rows: int, malformed: int) -> failures.ApiAnswerUnreadable:
+def unreadable_page(*, rows: int, malformed: int) -> failures.ApiPageUnreadable:
     """What a page is that is mostly unreadable."""
-    return failures.ApiAnswerUnreadable(f"{malformed} of the {rows} rows of a page could not be read.")
+    return failures.ApiPageUnreadable(f"{malformed} of the {rows} rows of a page could not be read.")
 
 
 def task_asked_for(rows: list[object], *, family: str, identifier: str) -> Task:

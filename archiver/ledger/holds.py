@@ -119,27 +119,37 @@ class Holds(Part):
         return [(Stage(stage), reason) for stage, reason in lifted]
 
     @retried
-    def release(self, *, account: str, stages: tuple[Stage, ...], family: str | None) -> list[str]:
+    def release(
+        self,
+        *,
+        account: str,
+        stages: tuple[Stage, ...],
+        family: str | None,
+        reasons: Collection[str] | None = None,
+    ) -> list[str]:
         """Work of this account and family succeeded: lift every hold of `stages` that covers it, but for those of hosts
-        (`release_host`), and every doubt; the reasons of the lifted holds."""
+        (`release_host`), and every doubt; the reasons of the lifted holds. With `reasons`, only holds of these."""
         holds, doubts = schema.holds, schema.doubts
         families = ["", family or ""]
         with self._database.write() as connection:
-            connection.execute(
-                sa.delete(doubts).where(
-                    doubts.c.account == account, doubts.c.stage.in_(stages), doubts.c.family.in_(families)
+            if reasons is None:
+                connection.execute(
+                    sa.delete(doubts).where(
+                        doubts.c.account == account, doubts.c.stage.in_(stages), doubts.c.family.in_(families)
+                    )
                 )
-            )
             disproved = sa.delete(holds).where(
                 holds.c.account == account,
                 holds.c.stage.in_(stages),
                 holds.c.family.in_(families),
                 holds.c.host == "",
             )
-            reasons = list(connection.execute(disproved.returning(holds.c.reason)).scalars())
-            if reasons:
+            if reasons is not None:
+                disproved = disproved.where(holds.c.reason.in_(reasons))
+            lifted = list(connection.execute(disproved.returning(holds.c.reason)).scalars())
+            if lifted:
                 forget_passed_over(connection, accounts=[account])
-            return reasons
+            return lifted
 
     @retried
     def release_host(self, *, account: str, host: str, reasons: Collection[str]) -> list[str]:

@@ -23,7 +23,7 @@ from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, Stage
 from archiver.record import Recorder
 from archiver.sweep.counts import PageCounts, SweepCounts, SweepEnd
-from archiver.sweep.lists import ListForecast, ListRecorder, QuietPages, listing_of
+from archiver.sweep.lists import ListForecast, ListRecorder, QuietPages, is_older, listing_of
 from archiver.sweep.loop import NoLease, Sink, SweepLease, sweep
 from archiver.sweep.new_standard import Selector, WindowForecast, WindowRecorder, windows_since
 from archiver.sweep.page_rows import PageRows
@@ -185,8 +185,23 @@ class Sweeper:
             failure = failure or ListTooLong(
                 f"Page {PAGES_MAX} of the list of {family} is full, and its newest tasks may lie behind it."
             )
+        if self._hides_pages(reading):
+            failure = failure or ListTooLong(
+                f"The list of {family} answers every page number with the same full page, and older tasks may lie "
+                "behind it.",
+                what_to_do="What answers at KLING_BASE_URL ignores pageNum: check the setting and any gateway between. "
+                "Tasks without a callback may not be found: register them (kling-archiver register).",
+            )
         if failure is not None:
             raise failure
+
+    def _hides_pages(self, reading: _Reading) -> bool:
+        """Whether tasks that are not deleted yet may lie behind the one page that a list shows."""
+        page = reading.listing.still_page
+        if page is None or page.rows < reading.page_rows.rows:
+            return False
+        horizon = self._horizon()
+        return not any(is_older(task, horizon) for task in page.tasks)
 
     def _end(self, token: str, reading: _Reading, began: int, error: BaseException | None) -> None:
         """Give the family back, and say what a whole sweep has brought."""

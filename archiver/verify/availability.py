@@ -17,6 +17,7 @@ from archiver.failures import (
     ApiAnswerUnreadable,
     ApiBadParameter,
     ApiForbidden,
+    ApiPageUnreadable,
     ApiRequestInvalid,
     Failure,
     NotOffered,
@@ -189,6 +190,8 @@ class Availability:
 
 
 def _event_of(name: str, error: Failure) -> Event | None:
+    if isinstance(error, ApiPageUnreadable):
+        return None  # it lists something
     if isinstance(error, NotOffered):
         return Event.NOT_OFFERED
     if isinstance(error, ApiForbidden) and name in COLLECTION_SWEEPS.values():

@@ -100,7 +100,7 @@ class HttpServer:
 
     def run(self) -> int:
         """Serve until stopped. Returns the exit status: 1 if the application could not start."""
-        _log.info("daemon.started", url=self.url)
+        _log.info("door.opened", url=self.url)
         # Unfrozen, every full collection walks the objects that exist now while all callbacks wait: measured, a
         # seventh of the processor time and twice the 99th percentile.
         gc.freeze()

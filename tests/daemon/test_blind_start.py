@@ -26,6 +26,7 @@ def test_a_daemon_that_reaches_neither_api_nor_store_opens_its_door_and_holds_be
         assert site.call_back(site.create_task()) == 200
         first = json.loads(daemon.output.splitlines()[0])
         assert (first["event"], first["version"]) == ("daemon.started", VERSION)
+        assert len(daemon.events("daemon.started")) == len(daemon.events("door.opened")) == 1
         assert first["ledger"] == str(tmp_path / "ledger.db")
         assert {"bucket", "families", "public_url"} <= first.keys()
         assert daemon.stop() == 0

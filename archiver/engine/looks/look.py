@@ -85,8 +85,9 @@ class ApiLook:
         return next(iter([*known, *own_paths]), None)
 
     def _look_at_task(self, family: str, task_id: str, error: Failure) -> None:
-        """Gateways may serve queries for one task only; lists that fail alone are the sweep's to say. What knows
-        neither is no API of Kling's."""
+        """Gateways may answer single questions only. Where the list fails and a single question is answered as
+        documented, the API is up, and the list's failure is the sweep's to say. What answers neither is no API of
+        Kling's."""
         try:
             self.client.query(family, task_id, priority=Priority.VERIFY)
         except (TaskNotFound, ApiForbidden, ApiRateLimited):
