@@ -19,6 +19,7 @@ auth_type = any
 pool_mode = transaction
 max_client_conn = 500
 default_pool_size = 15
+server_login_retry = 1
 logfile =
 pidfile =
 """

@@ -73,6 +73,7 @@ class Tally:
     interrupted: int = 0
     """Leases at the moments of the faults."""
     ended_by_themselves: int = 0
+    starts_refused: int = 0
     exits_wrong: int = 0
     is_pooled: bool = False
     takeover_seconds: list[float] = dataclasses.field(default_factory=list)
@@ -167,9 +168,7 @@ class _Siege:
         self._deeds[victim]()
         self._puts.fault_ends()
         self._tally.hits[victim] += 1
-        self._tally.ended_by_themselves += sum(
-            not daemon.is_running for daemon in [*self._doors, *self._workers]
-        )
+        self._supervise()
 
     def _kill_door(self) -> None:
         place = self._choose.randrange(len(self._doors))
@@ -183,7 +182,7 @@ class _Siege:
 
     def _terminate_worker(self) -> None:
         place = self._choose.randrange(len(self._workers))
-        self._workers[place].wait_ready()  # a process that starts has no handler yet
+        self._wait_started()  # a process that starts has no handler yet
         self._tally.exits_wrong += self._workers[place].stop() != 0
         self._workers[place] = self._start_worker(place)
 
@@ -212,10 +211,28 @@ class _Siege:
         self._fleet.set_read_only("off")
         self._fleet.dispose()
 
+    def _supervise(self) -> None:
+        """Start those again that met no server at their start, and ended with a sentence; no other may have ended."""
+        for daemons, start in ((self._doors, self._start_door), (self._workers, self._start_worker)):
+            for place, daemon in enumerate(daemons):
+                if daemon.is_running:
+                    continue
+                if daemon.events("daemon.started"):
+                    self._tally.ended_by_themselves += 1
+                else:
+                    assert "KLING_LEDGER_URL" in daemon.output, daemon.output
+                    self._tally.starts_refused += 1
+                daemons[place] = start(place)
+
     def _wait_started(self) -> None:
-        """A process that meets no server at its start ends with a sentence: its supervisor would start it again."""
-        for daemon in [*self._doors, *self._workers]:
-            daemon.wait_ready()
+        """Return once all of them are ready."""
+
+        def all_are_ready() -> bool:
+            self._supervise()
+            found = [daemon.readyz() for daemon in [*self._doors, *self._workers]]
+            return all(each is not None and each[0] == 200 for each in found)
+
+        until(all_are_ready, seconds=PATIENCE_SECONDS, what="all processes to be ready")
 
     def take_over(self) -> None:
         """Kill the asker, and start nothing until another one asks."""
@@ -234,8 +251,7 @@ class _Siege:
 
     def finish(self, load: Load) -> None:
         """As `kills` does: all acknowledged tasks, then the others called back again, then an orderly end."""
-        for daemon in [*self._doors, *self._workers]:
-            daemon.wait_ready()
+        self._wait_started()
         self._wait_archived(load.acknowledged)
         for task_id in set(load.created) - load.acknowledged:
             until(functools.partial(self._is_taken, task_id), what="an answer")
@@ -260,6 +276,7 @@ def _figures(tally: Tally, options: Options) -> list[Figure]:
         Figure("PgBouncer in transaction mode before a door and a worker (1: yes)", tally.is_pooled),
         Figure("tasks at work at the faults", tally.interrupted, minimum=options.rounds // 4),
         none_of("processes that ended by themselves", tally.ended_by_themselves),
+        Figure("processes that met no server at their start, and were started again", tally.starts_refused),
         none_of("SIGTERMs that did not end in exit status 0", tally.exits_wrong),
         Figure(
             "seconds until another process asks for a killed one's account, at most",
