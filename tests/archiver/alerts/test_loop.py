@@ -299,7 +299,7 @@ def test_a_ledger_that_cannot_be_written_is_told_of_all_the_same(
 ) -> None:
     alerting.round()
 
-    def full() -> None:
+    def full(**_: object) -> None:
         raise LedgerUnavailable("the disk is full")
 
     monkeypatch.setattr(alerting.desk.ledger.database, "write", full)

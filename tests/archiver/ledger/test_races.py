@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 
 from archiver.failures import BucketMissing
-from archiver.ledger import Ledger, deadlines
+from archiver.ledger import Ledger, deadlines, part
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import (
@@ -31,6 +31,12 @@ from tests.harness.ledgers import (
 
 PROCESSES = 8
 _Result = TypeVar("_Result")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of tries is what counts here, however slow the machine is."""
+    monkeypatch.setattr(part, "TRIES_SECONDS_MAX", 60.0)
 
 
 @pytest.fixture
