@@ -66,6 +66,7 @@ from archiver.failures.cdn import (
     SpoolBusy,
     SpoolFull,
     SpoolTooSmall,
+    SpoolUnreadable,
     TooLarge,
     UrlRefused,
 )
@@ -208,6 +209,7 @@ __all__ = [
     "SpoolBusy",
     "SpoolFull",
     "SpoolTooSmall",
+    "SpoolUnreadable",
     "Stopped",
     "StoreAddressingRefused",
     "StoreAnswerUnreadable",

@@ -176,6 +176,11 @@ class SpoolFull(Failure):
     what_to_do = "Free space in KLING_SPOOL_DIR, or set it to a folder on a larger file system."
 
 
+class SpoolUnreadable(SpoolFull):
+    reason = "spool_unreadable"
+    what_to_do = "What was written to KLING_SPOOL_DIR cannot be read back: check its disk, or use another."
+
+
 class SpoolBusy(SpoolFull):
     """One large file does not fit now, or not beside those that are under way: others do."""
 

@@ -36,6 +36,7 @@ from archiver.failures import (
     ProxyFailed,
     RedirectRefused,
     SpoolFull,
+    SpoolUnreadable,
     TooLarge,
 )
 from archiver.fetch.body import GROWTH_BYTES, RunningDigests, store_announced, store_unannounced
@@ -335,7 +336,7 @@ def _judge(
         media = identify(file)
         file.seek(0)
     except OSError as error:
-        raise SpoolFull(f"the spool cannot be read back ({error.strerror})") from error
+        raise SpoolUnreadable(f"the spool cannot be read back ({error.strerror})") from error
     if media.whole:
         return media, None
     if digests.sha256 != suspect_sha256:

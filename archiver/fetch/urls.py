@@ -102,7 +102,7 @@ class EgressPolicy:
 
     def vet(self, url: str) -> VettedUrl:
         """Raises PolicyRefusal."""
-        parts = _split(url.strip(" "))
+        parts = _split(url.strip(" \t\r\n"))
         origin = _origin(parts["scheme"], parts["authority"])
         target = parts["target"]
         if not target.startswith("/"):

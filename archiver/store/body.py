@@ -6,6 +6,8 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from archiver.failures import SpoolUnreadable
+
 
 class PutStopped(concurrent.futures.CancelledError):
     """`cause` stopped a put between two pieces of its body.
@@ -28,6 +30,15 @@ def raising_its_cause() -> Iterator[None]:
         raise stopped.cause from None
 
 
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """A disk that fails is no failure of the store."""
+    try:
+        yield
+    except OSError as error:
+        raise PutStopped(SpoolUnreadable(f"the spool cannot be read back ({error.strerror})")) from error
+
+
 class Body:
     """A file, the SHA-256 that the signature covers, and whether to send `Expect: 100-continue`.
 
@@ -47,10 +58,12 @@ class Body:
             self._check()
         except Exception as error:
             raise PutStopped(error) from error
-        return self._file.read(size)
+        with _reading():
+            return self._file.read(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        with _reading():
+            return self._file.seek(offset, whence)
 
     def tell(self) -> int:
         return self._file.tell()

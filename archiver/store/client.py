@@ -11,6 +11,7 @@ per image within 4 %, which is noise), and a body in one piece (on a slow line i
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -20,7 +21,14 @@ from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
+from urllib3.exceptions import HTTPError
 
 from archiver.failures import StoreError
 from archiver.store.body import Body
@@ -49,23 +57,37 @@ _DIGEST_SIGNATURE = "kling-archiver-s3v4"
 AUTH_TYPE_MAPS[_DIGEST_SIGNATURE] = _DigestAuth
 
 
-class _LateCredentials(Credentials):
-    """Stand in where the chain has found no credentials: it is asked again for each request until it finds some."""
+_UNAVAILABLE = (CredentialRetrievalError, TokenRetrievalError, SSOError, ClientError, HTTPError)
+"""Of a source of credentials that may serve later."""
 
-    def __init__(self, find: Callable[[], Credentials | None]) -> None:
+
+class _LateCredentials(Credentials):
+    """Where the chain has found no credentials yet, it is asked again for each request until it finds some.
+
+    Their source (a role's service, a token's file, a program) may fail: that is no failure of the store.
+    """
+
+    def __init__(self, find: Callable[[], Credentials | None], found: Credentials | None = None) -> None:
         super().__init__("", "")
         self._find = find
-        self._found: Credentials | None = None
+        self._found = found
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        self._found = self._found or self._find()
-        if self._found is None:
-            raise NoCredentialsError
-        return self._found.get_frozen_credentials()
+        try:
+            self._found = self._found or self._find()
+            if self._found is not None:
+                return self._found.get_frozen_credentials()
+        except NO_CREDENTIALS:
+            raise
+        except (*PARSE_ERRORS, ClientError, HTTPError, OSError) as error:
+            raise CredentialRetrievalError(
+                provider=_LateProvider.METHOD, error_msg=described(error)
+            ) from error
+        raise NoCredentialsError
 
 
 class _LateProvider(CredentialProvider):
-    """The end of botocore's chain of providers."""
+    """Botocore's chain of providers, as one that always has credentials."""
 
     METHOD = "kling-archiver-late"
 
@@ -74,7 +96,14 @@ class _LateProvider(CredentialProvider):
         self._before = CredentialResolver(list(chain.providers))
 
     def load(self) -> Credentials:
-        return _LateCredentials(self._before.load_credentials)
+        """What stands in the environment or a file is taken as it is. A source that fails now may serve later; what is
+        set wrongly raises."""
+        find = self._before.load_credentials
+        try:
+            found = find()
+        except (*_UNAVAILABLE, json.JSONDecodeError, OSError):
+            found = None
+        return found if type(found) is Credentials else _LateCredentials(find, found)
 
 
 def sign_by_digest(client: "S3Client") -> None:
@@ -130,7 +159,7 @@ def open_session(*, access_key: str | None = None, secret_key: str | None = None
             aws_access_key_id=access_key, aws_secret_access_key=secret_key, botocore_session=core
         )
         chain = core.get_component("credential_provider")
-        chain.providers.append(_LateProvider(chain))
+        chain.providers = [_LateProvider(chain)]
         return session
 
 

@@ -92,6 +92,7 @@ _STATUSES: Mapping[int, type[Failure]] = {
 
 _ENCRYPTION = re.compile(r"\bkms|encrypt", re.IGNORECASE)
 _KMS_RIGHT = re.compile(r"\bkms:\w")
+_FULL = re.compile(r"\b(storage (cap|limit)|storage quota|quota)\b.{0,40}\bexceeded", re.IGNORECASE)
 _VIRTUAL_HOST = re.compile(r"virtual[- ]?(host|style)", re.IGNORECASE)
 
 _UNREACHABLE = (
@@ -193,15 +194,21 @@ def _kind(code: str, status: int, words: str) -> type[Failure]:
     known = _CODES.get(code)
     if code.startswith("KMS.") or (known is BucketForbidden and _KMS_RIGHT.search(words)):
         return StoreEncryptionRefused
-    if known is not None:
+    if known is not None and not (known is BucketForbidden and _FULL.search(words)):
         return known
-    refused = _STATUSES.get(status) or _kind_of_status(status)
+    refused = known or _STATUSES.get(status) or _kind_of_status(status)
     if issubclass(refused, StoreRefused | BucketForbidden):
-        if _VIRTUAL_HOST.search(words):
-            return StoreAddressingRefused
-        if _ENCRYPTION.search(f"{code} {words}"):
-            return StoreEncryptionRefused
+        return _kind_by_words(code, words) or refused
     return refused
+
+
+def _kind_by_words(code: str, words: str) -> type[Failure] | None:
+    """Of a refusal whose code says no more."""
+    if _FULL.search(words):
+        return StoreFull
+    if _VIRTUAL_HOST.search(words):
+        return StoreAddressingRefused
+    return StoreEncryptionRefused if _ENCRYPTION.search(f"{code} {words}") else None
 
 
 def _kind_of_status(status: int) -> type[Failure]:

@@ -265,7 +265,6 @@ class S3Store:
 
     def _put_object(self, upload: Upload, *, conditional: bool, is_retry: bool) -> str:
         """The answer's ETag."""
-        upload.file.seek(0)
         expect = self._expect_continue.is_due(upload.digests.bytes, is_retry=is_retry)
         body = Body(upload.file, sha256=upload.digests.sha256, expect_continue=expect, check=upload.check)
         request: PutObjectRequestTypeDef = {
@@ -279,6 +278,7 @@ class S3Store:
         if conditional:
             request["IfNoneMatch"] = "*"
         with self._expect_continue.watching(), raising_its_cause():
+            body.seek(0)
             answer = self._client.put_object(**request)
         return _etag(answer.get("ETag"))
 

@@ -313,7 +313,7 @@ URLS = [
     ("https://cdn.klingai.com\\@evil.example/a", RefusalCause.CHARACTERS),
     ("https://evil.example\\.klingai.com/a", RefusalCause.CHARACTERS),
     ("https://cdn.klingai.com/a\r\nHost: evil.example", RefusalCause.CHARACTERS),
-    ("https://cdn.klingai.com/a\n", RefusalCause.CHARACTERS),
+    ("https://cdn.klingai.com/a\n/b", RefusalCause.CHARACTERS),
     ("https://cdn.kling\tai.com/a", RefusalCause.CHARACTERS),
     ("https://cdn.klingai.com/\x00", RefusalCause.CHARACTERS),
     ("https://cdn.klingai.com/\x7f", RefusalCause.CHARACTERS),

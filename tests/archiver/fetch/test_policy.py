@@ -78,6 +78,7 @@ POLICY = EgressPolicy.parse(
         ("https://cdn.klingai.com/图.png?名=é", "cdn.klingai.com", 443, b"/%E5%9B%BE.png?%E5%90%8D=%C3%A9"),
         ("https://cdn.klingai.com/a b.png?c= d", "cdn.klingai.com", 443, b"/a%20b.png?c=%20d"),
         (" https://cdn.klingai.com/a ", "cdn.klingai.com", 443, b"/a"),
+        ("\r\n\thttps://cdn.klingai.com/a\r\n", "cdn.klingai.com", 443, b"/a"),
         ("https://cdn.klingai.com/a\u00a0b\u3000", "cdn.klingai.com", 443, b"/a%C2%A0b%E3%80%80"),
         ("https://cdn.klingai.com/\u202e\ufeff\u0085", "cdn.klingai.com", 443, b"/%E2%80%AE%EF%BB%BF%C2%85"),
         ("https://cdn.klingai.com/\U0001f600", "cdn.klingai.com", 443, b"/%F0%9F%98%80"),

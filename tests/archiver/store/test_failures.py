@@ -3,6 +3,10 @@
 No server refuses all this on demand, so a proxy with nothing behind it answers in its place.
 """
 
+import errno
+import io
+import os
+import pathlib
 import threading
 from collections.abc import Callable, Iterator
 
@@ -12,7 +16,7 @@ import pytest
 from botocore.exceptions import CredentialRetrievalError
 
 from archiver.failures import Disposition, Failure
-from archiver.store import PutOutcome, S3Store
+from archiver.store import PutOutcome, S3Store, Upload, digests_of
 from archiver.store.client import open_session
 from tests.archiver.store.conformance import KEY, outcome, put
 from tests.s3_servers import FaultyProxy, S3Server, faulty
@@ -71,6 +75,12 @@ HOLDS = [
     (error(403, "AccessDenied"), "bucket_forbidden", "policy"),
     (error(403, ""), "bucket_forbidden", "policy"),
     (error(403, "SomethingNew"), "bucket_forbidden", "policy"),
+    (
+        error(403, "AccessDenied", "Cannot upload files, storage cap exceeded."),
+        "store_full",
+        "KLING_S3_BUCKET",
+    ),
+    (error(403, "SomethingNew", "Bucket quota has been exceeded"), "store_full", "KLING_S3_BUCKET"),
     (error(403, "SignatureDoesNotMatch"), "bucket_forbidden", "AWS credentials"),
     (error(403, "InvalidAccessKeyId"), "bucket_forbidden", "AWS credentials"),
     (error(403, "RequestTimeTooSkewed"), "store_clock_skewed", "NTP"),
@@ -240,6 +250,67 @@ def test_credentials_that_cannot_be_had_hold_too(
     failure = failure_of(store.check)
     assert (failure.reason, failure.disposition) == ("store_credentials_missing", Disposition.HOLD)
     assert "the token has expired" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("config", "environment"),
+    [
+        ("credential_process = /nonexistent/helper", {}),
+        ("credential_process = /bin/echo none", {}),
+        ("", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/role"}),
+        (
+            "",
+            {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/role",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/nonexistent/token",
+            },
+        ),
+        (
+            "",
+            {
+                "AWS_WEB_IDENTITY_TOKEN_FILE": "/nonexistent/token",
+                "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/archive",
+            },
+        ),
+    ],
+)
+def test_a_source_of_credentials_that_fails_is_a_hold_and_no_fault_of_the_store(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, config: str, environment: dict[str, str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "config").write_text(f"[default]\n{config}\n")
+    settings = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": str(tmp_path / "config")}
+    for name, value in (settings | {"AWS_SHARED_CREDENTIALS_FILE": "/dev/null"} | environment).items():
+        monkeypatch.setenv(name, value)
+    # Its own waits between tries.
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
+
+    failure = failure_of(store_at("http://127.0.0.1:9", open_session()).check)
+    assert (failure.reason, failure.disposition) == ("store_credentials_missing", Disposition.HOLD)
+
+
+def test_a_spool_that_cannot_be_read_is_no_fault_of_the_store(
+    proxy: FaultyProxy, session: boto3.Session
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, _size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    content = b"whole"
+    upload = Upload(
+        key="a",
+        file=Broken(content),
+        digests=digests_of(content),
+        content_type="text/plain",
+        task_id="1",
+        family="f",
+        check=lambda: None,
+    )
+    store = store_at(proxy.endpoint_url, session)
+
+    failure = failure_of(lambda: store.put(upload, look_first=False))
+    assert (failure.reason, failure.disposition) == ("spool_unreadable", Disposition.HOLD)
 
 
 def test_of_first_uploads_that_race_none_is_lost_to_a_store_without_conditional_puts(
