@@ -8,6 +8,7 @@ no reason to be down.
 import contextlib
 import dataclasses
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,7 @@ from archiver.metrics import Metrics
 from archiver.model import Stage
 from archiver.problems import Expected
 from archiver.store import S3Store
+from archiver.verify.stage import Verifier
 from archiver.version import VERSION
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
@@ -209,6 +211,7 @@ def build_engine(
     workers: dict[str, Worker] = {}
     wake_ups = WakeUps.build(_listen_url(settings), functools.partial(_wake, workers), stop=stop)
     outages: dict[str, Callable[[Failure], object]] = {}
+    verifiers: list[Verifier] = []
     duties = build_keeper(ledger, clients, clocks, workers)
     process_holds = _build_process_holds(settings, ledger, duties)
     kept = ledger.fenced(UPKEEP, functools.partial(duties.token, UPKEEP))
@@ -227,6 +230,7 @@ def build_engine(
         warnings=(
             functools.partial(doubts.problems, settings),
             machine_loop.problems,
+            lambda: itertools.chain.from_iterable(verifier.problems() for verifier in verifiers),
             *(loop.problems for loop in wake_ups.loops),
             *([process_holds.problems] if process_holds is not None else []),
         ),
@@ -252,6 +256,7 @@ def build_engine(
             asking=ledger.fenced(asking(account.name), Tenure(duties, account.name).token),
             process_holds=process_holds,
         )
+        verifiers.append(stages.verifier)
         outages[account.name] = stages.outages.of(Outside.STORE).failed
         workers[account.name] = Worker(
             stages,

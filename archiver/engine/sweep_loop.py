@@ -99,12 +99,31 @@ class SweepLoop:
 
     def begin(self) -> None:
         """Sweep every family now, as after a start."""
+        self._drop_holds_of_others()
         self._due_at = dict.fromkeys(self._due_at, self._monotonic())
         self._begun_at = dict.fromkeys(self._begun_at, float("-inf"))
         self._failed_in_a_row = dict.fromkeys(self._failed_in_a_row, 0)
         self._refused.clear()
         self._is_held, self._held_until = False, float("-inf")
         self._requested.forget()
+
+    def _drop_holds_of_others(self) -> None:
+        """End the holds of lists that are not swept any more: no sweep of them would."""
+        with contextlib.suppress(LedgerUnavailable):
+            for hold in self._ledger.holds.all():
+                is_other = hold.family is not None and hold.family not in self._due_at
+                if hold.account == self._sweeper.account and hold.stage is Stage.SWEEP and is_other:
+                    self._ledger.holds.release(
+                        account=hold.account, stages=(hold.stage,), family=hold.family, reasons=(hold.reason,)
+                    )
+                    log.get().info(
+                        "hold.released",
+                        account=hold.account,
+                        stage=hold.stage,
+                        family=hold.family,
+                        reason=hold.reason,
+                        message="the family is not swept any more",
+                    )
 
     def end(self) -> None:
         """Give up what is under way: another process reads on."""

@@ -153,7 +153,7 @@ class ListMatcher:
             if family not in self.families or not self.lists.availability.refused(family, error):
                 self.lists.log_unreadable(family, error)
         if matched:
-            self.alarm.confirmed()
+            self.alarm.confirmed(now=self.now())
         return matched
 
     def _leave_to_queries(self, family: str | None, *, due_before: int) -> None:

@@ -29,7 +29,7 @@ from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths
 from archiver.kling.results import read_task
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
-from archiver.model import Lease, Stage, State, Status, Task
+from archiver.model import Lease, Problem, Stage, State, Status, Task
 from archiver.record import Recorder
 from archiver.verify.lists import FamilyLists
 from archiver.verify.own_paths import OwnPaths
@@ -50,10 +50,11 @@ denied when a bad hour begins then has no grace left to pass by that answer."""
 _CONCERNS_ALL = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
 """Another family's path would only meet these again."""
 
-_CHECK_ACCOUNT = (
-    "Ten ids that callbacks named are unknown to the API and none was known: check that KLING_ACCESS_KEY (or"
-    " KLING_API_KEY) belongs to the account that creates the tasks, and that KLING_BASE_URL is its region."
+_CHECK_KEYS = (
+    "Check that KLING_ACCESS_KEY (or KLING_API_KEY) belongs to the account that creates the tasks, and that "
+    "KLING_BASE_URL is its region."
 )
+_CHECK_ACCOUNT = f"Ten ids that callbacks named are unknown to the API and none was known. {_CHECK_KEYS}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Verifier:
             raise self._judged(error) from None
         except ApiAnswerUnreadable as error:
             if _shows(error, lease):
-                self.alarm.confirmed()
+                self.alarm.confirmed(now=self.now())
             raise
         if isinstance(found, NotThere):
             failure = verdict(lease, found, has_api_key=self.client.has_api_key)
@@ -106,8 +107,17 @@ class Verifier:
             raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
         task = self._with_watermarks(lease, found)
         (recorded,) = self.recorder.record([task], discovered_by=lease.discovered_by, asked_as=lease.task_id)
-        self.alarm.confirmed()
+        self.alarm.confirmed(now=self.now())
         return Asked(recorded.state or lease.state)
+
+    def problems(self) -> Sequence[Problem]:
+        """That the API knows none of the ids that callbacks name."""
+        if not self.alarm.is_raised:
+            return ()
+        message = "ten ids that callbacks named are unknown to the API, and it has known none since"
+        return (
+            Problem("settings", message, _CHECK_KEYS, self.account, stage="verify", reason="ids_unconfirmed"),
+        )
 
     def refresh(self, lease: Lease) -> None:
         """Ask for URLs that work, of a task that the archive stage has handed back, and end its lease.

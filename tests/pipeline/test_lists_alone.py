@@ -6,7 +6,7 @@ from archiver.alerts.book import AlertBook
 from archiver.engine.health import Health
 from archiver.engine.hold_release import HoldRelease
 from archiver.engine.looks.outage import Outages
-from archiver.failures import ApiCredentialsRefused, ApiServerError, Failure
+from archiver.failures import ApiCredentialsRefused, ApiForbidden, ApiServerError, Failure
 from archiver.kling.limiter import Priority
 from archiver.kling.pages import Page
 from archiver.model import Problem, Stage
@@ -90,6 +90,16 @@ def test_a_list_of_which_no_row_can_be_read_is_a_hold_of_its_family_within_a_min
 
     (hold,) = service.ledger.holds.all()
     assert (hold.stage, hold.family, hold.reason) == (Stage.SWEEP, FAMILY, "api_answer_unreadable")
+
+
+def test_a_hold_of_a_family_that_is_not_swept_any_more_ends_at_a_start(service: Service) -> None:
+    for family in ("images/omni-image", FAMILY):
+        refusal = ApiForbidden("1103", family=family)
+        service.ledger.holds.set(refusal, account=ACCOUNT, stage=Stage.SWEEP)
+
+    service.sweeps.begin()
+
+    assert [hold.family for hold in service.ledger.holds.all()] == [FAMILY]
 
 
 @pytest.mark.parametrize(

@@ -270,12 +270,19 @@ def test_ten_unknown_ids_and_none_confirmed_within_an_hour_are_said_once(
     said = [line for line in lines if line["event"] == "ids.unconfirmed"]
     assert len(said) == 1
     assert "KLING_BASE_URL" in said[0]["what_to_do"]
+    (problem,) = questions.verifier.problems()
+    assert (problem.code, problem.account) == ("settings", ACCOUNT)
+
+    genuine = questions.sim.create_task(status="succeed")
+    questions.tell(genuine)
+    questions.ask_due()
+    assert questions.verifier.problems() == ()
 
 
 def test_the_watch_is_quiet_where_anything_was_confirmed_or_the_hour_was_over() -> None:
     watch = UnknownIdAlarm()
     assert [watch.unknown(now=number) for number in range(9)] == [False] * 9
-    watch.confirmed()
+    watch.confirmed(now=8)
     assert [watch.unknown(now=number) for number in range(9)] == [False] * 9
     assert not watch.unknown(now=HOUR)
     assert [watch.unknown(now=HOUR + number) for number in range(20)].count(True) == 1
