@@ -22,6 +22,7 @@ from tests.postgres import BadNetwork, PostgresServer, running_postgres
 from tests.postgres.pooler import find_pooler, running_pooler
 from tests.s3_servers import FaultyProxy, RcloneServer, running
 from tests.s3_servers.process import free_port
+from tests.simulator import faults
 from tests.torture.counting import PATIENCE_SECONDS, compare, not_archived
 from tests.torture.figures import Figure, none_of
 from tests.torture.fleet.clock import clock_environment
@@ -92,6 +93,7 @@ def measure(options: Options) -> list[Figure]:
         opened.callback(fleet.dispose)
         pooler_port = opened.enter_context(running_pooler(server)) if find_pooler() else None
         tally.is_pooled = pooler_port is not None
+        fleet.sim.fault("cdn", faults.Drip(piece_bytes=400, pause_seconds=0.05))
         siege = _Siege(fleet, server, network, puts, tally, random.Random(options.seed), pooler_port)
         load = Load(fleet, seed=options.seed, tasks_most=options.rounds * ROUND_TASKS)
         watch = opened.enter_context(ManifestWatch(s3.store(fleet.bucket, attempts_max=1)))
@@ -236,11 +238,13 @@ class _Siege:
 
     def take_over(self) -> None:
         """Kill the asker, and start nothing until another one asks."""
-        until(self._fleet.asker, seconds=PATIENCE_SECONDS, what="an asker")
-        asker = self._fleet.asker()
-        place = next((place for place, each in enumerate(self._workers) if each.pid == asker), None)
+        until(
+            lambda: self._place_of_asker() is not None, seconds=PATIENCE_SECONDS, what="an asker that lives"
+        )
+        place = self._place_of_asker()
         if place is None:  # it has changed meanwhile
             return
+        asker = self._workers[place].pid
         self._workers[place].kill()
         began = time.monotonic()
         until(
@@ -248,6 +252,10 @@ class _Siege:
         )
         self._tally.takeover_seconds.append(time.monotonic() - began)
         self._workers[place] = self._start_worker(place)
+
+    def _place_of_asker(self) -> int | None:
+        asker = self._fleet.asker()
+        return next((place for place, each in enumerate(self._workers) if each.pid == asker), None)
 
     def finish(self, load: Load) -> None:
         """As `kills` does: all acknowledged tasks, then the others called back again, then an orderly end."""
