@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from archiver import log
 from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
+from archiver.failures import AmendmentDropped
 from archiver.ledger import DroppedAmendment, Expiry, Ledger, Service
 from archiver.metrics import Metrics
 from archiver.model import Problem, Stage, State
@@ -183,7 +184,7 @@ class Upkeep:
 
     def _log_dropped(self, dropped: DroppedAmendment) -> None:
         self.metrics.failures_total.labels(
-            account=dropped.account, stage=Stage.ARCHIVE, reason="amendment_dropped"
+            account=dropped.account, stage=Stage.ARCHIVE, reason=AmendmentDropped.reason
         ).inc()
         log.get().error(
             "amendment.dropped",

@@ -48,6 +48,7 @@ from archiver.failures.api import (
 from archiver.failures.cdn import (
     UNLISTED_HOSTS,
     UNLISTED_NAMES_MAX,
+    AmendmentDropped,
     AssetAddressRefused,
     AssetGone,
     AssetHostUnlisted,
@@ -140,6 +141,7 @@ __all__ = [
     "RUNNING_SECONDS_MAX",
     "UNLISTED_HOSTS",
     "UNLISTED_NAMES_MAX",
+    "AmendmentDropped",
     "ApiAccountAbnormal",
     "ApiAccountInArrears",
     "ApiAddressNotAllowed",

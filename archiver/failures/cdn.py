@@ -193,6 +193,12 @@ class SpoolBusy(SpoolFull):
     )
 
 
+class AmendmentDropped(Failure):
+    """What the API named after the manifest could not be had by its deadline. Counted, and never raised."""
+
+    reason = "amendment_dropped"
+
+
 class HostDown(Failure):
     """Five tasks in a row had no answer: holds that host only."""
 

@@ -15,7 +15,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpcore2
 
@@ -26,6 +26,8 @@ from archiver.version import USER_AGENT
 
 VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 """The first that is there counts, as for the API."""
+PLAIN_VARIABLES = ("http_proxy", "HTTP_PROXY")
+"""For plain http, which uses none here; but the client of the API reads them all, and ends at one that is broken."""
 HEAD_BYTES_MAX = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\r\n]*)?\r?\n")
 _PORTS = {"http": 80, "https": 443}
@@ -44,28 +46,24 @@ class Proxy:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self | None:
         """None where there is none. Raises ValueError with a sentence for the operator, which quotes no value."""
+        for name in (*VARIABLES, *PLAIN_VARIABLES):
+            if environ.get(name, "").strip():
+                _split(name, environ[name].strip())
         variable = next((name for name in VARIABLES if name in environ), None)
         written = environ[variable].strip() if variable else ""
         entries = environ.get("no_proxy", environ.get("NO_PROXY", "")).lower().split(",")
         bypassed = tuple(filter(None, (entry.strip() for entry in entries)))
-        if not written or "*" in bypassed:
+        if variable is None or not written or "*" in bypassed:
             return None
-        refused = ValueError(
-            f"{variable} must be the URL of an HTTP proxy, such as http://proxy.example:3128 (SOCKS is not supported)."
-        )
-        try:
-            parts = urlsplit(written if "://" in written else f"http://{written}")
-            port = parts.port
-        except ValueError:
-            raise refused from None
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise refused
+        parts = _split(variable, written)
         authorization = None
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             authorization = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
         return cls(
-            Origin(parts.scheme, parts.hostname, port or _PORTS[parts.scheme]), authorization, bypassed
+            Origin(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]),
+            authorization,
+            bypassed,
         )
 
     def serves(self, origin: Origin) -> bool:
@@ -92,6 +90,20 @@ class Proxy:
             raise httpcore2.ProxyError(
                 f"the proxy refuses a way to {target.host}: HTTP {status}{wants_login}"
             )
+
+
+def _split(variable: str, written: str) -> SplitResult:
+    refused = ValueError(
+        f"{variable} must be the URL of an HTTP proxy, such as http://proxy.example:3128 (SOCKS is not supported)."
+    )
+    try:
+        parts = urlsplit(written if "://" in written else f"http://{written}")
+        is_sound = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        raise refused from None
+    if not is_sound:
+        raise refused
+    return parts
 
 
 def _read_head(stream: BoundedStream, allowed: Allowance) -> bytes:

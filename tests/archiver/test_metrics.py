@@ -132,6 +132,15 @@ def test_two_objects_share_nothing() -> None:
     assert (value(one, "kling_tasks_lost_total"), value(other, "kling_tasks_lost_total")) == (1, 0)
 
 
+def test_an_amendment_that_is_dropped_is_counted_by_its_own_reason() -> None:
+    metrics = Metrics()
+    metrics.failures_total.labels(account="a", stage="archive", reason="amendment_dropped").inc()
+
+    assert (
+        value(metrics, "kling_failures_total", account="a", stage="archive", reason="amendment_dropped") == 1
+    )
+
+
 @pytest.mark.parametrize("reason", ["837654321098765432", "not_media\n", "", "\ud800", "x" * 10_000])
 def test_a_value_out_of_bounds_is_counted_as_other(reason: str) -> None:
     metrics = Metrics()

@@ -241,3 +241,13 @@ def test_a_proxy_that_cannot_be_used_is_refused_at_start_by_its_name_and_without
     said = str(raised.value)
     assert "HTTPS_PROXY must be the URL of an HTTP proxy" in said
     assert "secret.test" not in said
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("written", ["http://proxy:port", "ftp://proxy", "socks5h://proxy:1080"])
+def test_each_variable_that_the_client_of_the_api_reads_must_name_an_http_proxy(
+    variable: str, written: str
+) -> None:
+    environ = {variable: written, "https_proxy": "http://proxy.example:3128"}
+    with pytest.raises(ValueError, match=f"{variable} must be the URL of an HTTP proxy"):
+        Proxy.from_environment(environ)
