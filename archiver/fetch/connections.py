@@ -49,6 +49,8 @@ class SplitStream(httpcore2.NetworkStream):
     def __init__(self, stream: BoundedStream) -> None:
         self._stream = stream
         self._socket: socket.socket = stream.get_extra_info("socket")
+        self._is_nested = isinstance(stream.get_extra_info("ssl_object"), ssl.SSLObject)
+        """TLS within the TLS of an `https://` proxy: the socket is the proxy's, and only the library decrypts."""
         self.is_closed = False
         self.head = Head()
         """The last one that the library has read."""
@@ -67,6 +69,8 @@ class SplitStream(httpcore2.NetworkStream):
     @property
     def is_drained(self) -> bool:
         """No byte waits here or in the TLS layer: it would pass for the next response."""
+        if self._is_nested:
+            return False  # what it has decrypted cannot be seen
         decrypted = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
         return not self._ahead and not decrypted
 
@@ -97,6 +101,10 @@ class SplitStream(httpcore2.NetworkStream):
             count = min(len(view), len(self._ahead))
             view[:count], self._ahead = self._ahead[:count], self._ahead[count:]
             return count
+        if self._is_nested:
+            data = self._stream.read(len(view), timeout)
+            view[: len(data)] = data
+            return len(data)
         self._socket.settimeout(seconds_of(timeout))
         count = self._socket.recv_into(view)
         note_bytes(timeout, count)

@@ -167,8 +167,7 @@ def is_mp3(reader: FileReader) -> bool:
 
 
 def _declared_frames(reader: FileReader, start: _Start) -> int:
-    """By the first frame, which has no sound then, and but which some writers count in;
-    0 if it does not say."""
+    """As the first frame declares them. That frame has no sound, but some writers count it. 0 if it does not say."""
     head = reader.read(start.offset, 192)
     at = max(head.find(b"Info", 4, 48), head.find(b"Xing", 4, 48))
     if at < 0 or at + 12 > len(head) or not head[at + 7] & 1:

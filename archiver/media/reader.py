@@ -18,7 +18,7 @@ SIDE_MAX = 65_535
 """What JPEG and GIF can declare at all. More is a damaged or hostile header: decoders allocate by it."""
 
 _READS_A_WINDOW = 10
-"""What it costs to fill the window, as many reads of a few bytes from it do: 10 µs."""
+"""What it costs to fill the window, as many reads of a few bytes from it do: 10 to 20 µs."""
 _BYTES_A_TABLE_READ = 8
 """A table costs as many reads as it has this many bytes: all tables of a file have at most 2 million entries of 4
 bytes. A film of two hours at 60 pictures a second has 0.8 million."""

@@ -58,8 +58,8 @@ class Wire(httpcore2.NetworkStream):
         assert timeout is not None, "every call has its limit"
 
     def get_extra_info(self, info: str) -> Any:
-        assert info == "socket"
-        return cast("socket.socket", self)
+        assert info in ("socket", "ssl_object")
+        return cast("socket.socket", self) if info == "socket" else None
 
     def settimeout(self, seconds: float | None) -> None:
         assert seconds is not None, "every call has its limit"
@@ -298,8 +298,8 @@ class Plain(httpcore2.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
             return bool(select.select([self._socket], [], [], 0)[0])
-        assert info == "socket"
-        return self._socket
+        assert info in ("socket", "ssl_object")
+        return self._socket if info == "socket" else None
 
     def close(self) -> None:
         self._socket.close()

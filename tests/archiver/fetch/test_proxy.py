@@ -1,6 +1,7 @@
 """HTTPS_PROXY for the CDN: a real CONNECT proxy on loopback, and the address policy before it."""
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -74,6 +75,39 @@ class ConnectProxy:
             thread.join(10)
         for one in (self._listener, *self._open):
             one.close()
+
+
+class TlsConnectProxy(ConnectProxy):
+    """One that is itself spoken to over TLS."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__(port)
+        self.url = self.url.replace("http://", "https://")
+
+    def _serve(self, client: socket.socket) -> None:
+        with (
+            contextlib.suppress(OSError),  # the client may have gone
+            self._context.wrap_socket(client, server_side=True) as tls,
+            socket.create_connection(("127.0.0.1", self._port)) as upstream,
+        ):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += tls.recv(4096)
+            self.heads.append(head)
+            tls.sendall(self._says)
+            _relay(tls, upstream)
+
+
+def _relay(tls: ssl.SSLSocket, upstream: socket.socket) -> None:
+    """In one thread: two may not use one TLS connection."""
+    while True:
+        ready = [tls] if tls.pending() else select.select([tls, upstream], [], [])[0]
+        for source in ready:
+            data = source.recv(65536)
+            if not data:
+                return
+            (upstream if source is tls else tls).sendall(data)
 
 
 @contextlib.contextmanager
@@ -251,3 +285,16 @@ def test_each_variable_that_the_client_of_the_api_reads_must_name_an_http_proxy(
     environ = {variable: written, "https_proxy": "http://proxy.example:3128"}
     with pytest.raises(ValueError, match=f"{variable} must be the URL of an HTTP proxy"):
         Proxy.from_environment(environ)
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_file_comes_through_a_proxy_that_is_spoken_to_over_tls(
+    certificate: Path, serve: Serve, spool: Spool, trusting: ssl.SSLContext, size: int
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    cdn = serve(answer(png(size)), context=context)
+
+    with contextlib.closing(TlsConnectProxy(cdn.port, context)) as proxy:
+        assert fetch({"https_proxy": proxy.url}, spool, trusting, public) == len(png(size))
+    assert proxy.heads[0].startswith(f"CONNECT {NAME}:443".encode())
