@@ -7,7 +7,7 @@ import typer
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.printing import print_json, print_line, print_note
-from archiver.ledger import Ledger, LedgerUnusable
+from archiver.ledger import Ledger, LedgerTaken, LedgerUnusable
 from archiver.model import ACCOUNT_NAME
 from archiver.phrases import count_of, listing
 
@@ -23,8 +23,12 @@ def rename_account(context: typer.Context, *, old: str, new: str, json: bool) ->
         context.fail("NEW must be another name, of 1 to 64 letters, digits, `.`, `_` or `-`.")
     invocation = invocation_of(context)
     settings = invocation.settings()
-    # With the daemon's lock, where there is one.
-    opened = Ledger.open(settings.ledger_url, daemon=True, create=False, now=invocation.now)
+    try:  # with the daemon's lock, where there is one
+        opened = Ledger.open(settings.ledger_url, daemon=True, create=False, now=invocation.now)
+    except LedgerTaken as error:
+        raise LedgerUnusable(
+            f"{error.said}, and would go on writing under the old name: stop it first."
+        ) from error
     with contextlib.closing(opened) as ledger:
         if running := ledger.daemons.alive():
             raise LedgerUnusable(

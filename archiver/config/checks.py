@@ -1,7 +1,10 @@
 """Settings that are missing or contradict each other. Pure functions that yield problems: whole sentences."""
 
 import enum
-from collections.abc import Collection, Iterator
+import os
+import pathlib
+import ssl
+from collections.abc import Collection, Iterator, Mapping
 
 from archiver.config import values
 from archiver.config.sources import SettingsSources
@@ -88,3 +91,20 @@ def contradictions(given: SettingsSources, need: Collection[Need]) -> Iterator[s
             f"{given.label('signature')} is `required`, but {given.label('signing_secret')} is missing: "
             "every callback would be refused."
         )
+
+
+def certificates(environ: Mapping[str, str]) -> Iterator[str]:
+    """A problem for each variable that names no certificates to trust. OpenSSL would end at it, or trust nobody."""
+    file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
+    if file:
+        try:
+            ssl.create_default_context(cafile=file)
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            why = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else _reason(error)
+            yield f"SSL_CERT_FILE cannot be used: {why}. Name a file of certificates in PEM, or unset it."
+    if folder and not any(pathlib.Path(path).is_dir() for path in folder.split(os.pathsep)):
+        yield "SSL_CERT_DIR names no folder. Name a folder of certificates, or unset it."
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -312,6 +312,7 @@ class Settings(BaseSettings):
                 proxy = Proxy.from_environment(environ)
             except ValueError as error:
                 problems.append(str(error))
+            problems += checks.certificates(environ)
         try:
             settings = cls._build(given, several=tuple(several), proxy=proxy)
         except ValidationError as error:

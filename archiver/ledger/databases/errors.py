@@ -20,6 +20,17 @@ class LedgerMissing(LedgerUnusable):
     """There is no ledger yet, and the caller does not create one."""
 
 
+class LedgerTaken(LedgerUnusable):
+    """A daemon works on this SQLite ledger, which takes one. `said` is that, without what to do."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(
+            f"{said}. One SQLite ledger takes one daemon: stop the other one, or give this one a KLING_LEDGER_URL of "
+            "its own."
+        )
+        self.said = said
+
+
 @contextlib.contextmanager
 def translated(path: pathlib.Path) -> Iterator[None]:
     """Driver errors as `LedgerUnavailable`; IntegrityError and the like are bugs of ours and pass through."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import pool
 
 from archiver.failures import LedgerMalformed
-from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable, translated
+from archiver.ledger.databases.errors import LedgerMissing, LedgerTaken, LedgerUnusable, translated
 
 APPLICATION_ID = 0x4B4C4E47
 """Written into the file's header ("KLNG"): marks an SQLite file as our ledger."""
@@ -49,10 +49,7 @@ def lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         handle.close()
-        raise LedgerUnusable(
-            f"another kling-receiver already works on the ledger {path}. One SQLite ledger takes one daemon: stop "
-            "the other one, or give this one a KLING_LEDGER_URL of its own."
-        ) from error
+        raise LedgerTaken(f"another kling-receiver already works on the ledger {path}") from error
     return handle
 
 

@@ -236,6 +236,8 @@ def test_rename_account_refuses_while_a_daemon_works_on_the_ledger(renamed: Comm
 
     assert result.exit_code == 2
     assert "another kling-receiver already works on the ledger" in result.stderr
+    assert "stop it first" in result.stderr
+    assert "KLING_LEDGER_URL" not in result.stderr
 
 
 def test_rename_account_makes_no_ledger(tmp_path: pathlib.Path) -> None:

@@ -41,6 +41,21 @@ def problem(**more: str) -> str:
     return only
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SSL_CERT_FILE", "/nowhere.pem", "No such file or directory"),
+        ("SSL_CERT_FILE", "/etc/passwd", "no certificate in PEM"),
+        ("SSL_CERT_DIR", "/nowhere", "names no folder"),
+    ],
+)
+def test_certificates_that_cannot_be_trusted_are_a_sentence(variable: str, value: str, said: str) -> None:
+    (only,) = problems(ENOUGH | {variable: value})
+
+    assert variable in only
+    assert said in only
+
+
 def config(tmp_path: pathlib.Path, text: str) -> str:
     path = tmp_path / "kling.toml"
     path.write_text(text)
