@@ -93,8 +93,8 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
         }
     ),
     State.LOST: frozenset({State.ARCHIVED}),
-    # Only a `succeed` of the API moves a failed task; nothing moves an archived one.
-    State.FAILED: frozenset({State.SUCCEEDED}),
+    # Only a `succeed` of the API moves a failed task, to `buried` where it has no URL; nothing moves an archived one.
+    State.FAILED: frozenset({State.SUCCEEDED, State.BURIED}),
     State.ARCHIVED: frozenset(),
 }
 
