@@ -596,9 +596,9 @@ def test_a_secret_that_is_not_needed_is_not_read_wherever_it_is(tmp_path: pathli
     settings = Settings.load(
         {
             "KLING_CALLBACK_TOKEN": TOKEN,
-            "KLING_SECRET_KEY": "not read",
-            "KLING_API_KEY": "not read",
-            "KLING_ALERT_URL": "not read",
+            "KLING_SECRET_KEY": "a-key-that-is-not-read",
+            "KLING_API_KEY": "a-key-that-is-not-read",
+            "KLING_ALERT_URL": "a-url-that-is-not-read",
             "KLING_CONFIG": path,
         },
         need=[Need.CALLBACKS],

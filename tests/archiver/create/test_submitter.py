@@ -45,7 +45,7 @@ class Bench:
             RateLimiter(1000, wait=threading.Event().wait),
             now=lambda: self.desk.clock() / 1000,
             read_seconds=5.0,
-            create_seconds=0.3,
+            create_seconds=2.0,
         )
         self.pauses: list[tuple[str, float]] = []
         self.on_pause: Callable[[], object] = lambda: None
