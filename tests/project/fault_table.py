@@ -235,7 +235,7 @@ _CRASH = (
     ("the process dies before or after any effect", "the next one finishes",
      "archiver/archive/test_stage.py::test_a_process_that_dies_at_an_effect_leaves_what_the_next_one_can_finish"),
     ("kill -9 of the daemon under load", "nothing that was answered 200 is lost",
-     "daemon/test_kill.py::test_twelve_kills_of_daemon_and_store_lose_nothing_that_was_answered_200"),
+     "daemon/test_kill.py::test_eight_kills_of_daemon_and_store_lose_nothing_that_was_answered_200"),
     ("kill -9 of a committing process, power loss", "every commit is on the disk",
      "archiver/ledger/test_file.py::test_kill_9_of_a_committing_process_loses_no_committed_row",
      "archiver/ledger/test_file.py::test_every_commit_is_synced_to_the_disk"),
