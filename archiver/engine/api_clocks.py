@@ -11,9 +11,9 @@ SKEW_MS_MAX = 5 * 60 * 1000
 """While the local clock and the API's differ by more, no deadline of the account is decided."""
 AGE_MS_MAX = 15 * 60 * 1000
 """How old the API's last answer may be, or two sweep intervals, for our clock to be believed."""
-UNDATED_ANSWERS_MIN = 10
-"""After this many answers in a row without a `Date`, the API counts as one that sends none. One alone may be a proxy's
-error page, which must not let a wrong clock decide."""
+UNDATED_ANSWERS_MIN = 3
+"""After this many answers of its own in a row without a `Date`, the API counts as one that sends none. A start with
+four families asks more than that."""
 
 WHAT_TO_DO = (
     "Set this machine's clock by NTP; until then no deadline is decided, and the times of signed callbacks are judged "
@@ -72,9 +72,9 @@ class ApiClocks:
     def may_decide(self, account: str) -> bool:
         """Whether our clock may decide a deadline of the account: its API has answered lately and told a time like
         ours, or tells none at all."""
-        if self.is_unchecked(account):
-            return self._is_recent(self.clients[account].answered_at)
         skew_ms = self.skew_ms(account)
+        if skew_ms is None and self.is_unchecked(account):
+            return self._is_recent(self.clients[account].answered_at)
         return skew_ms is not None and abs(skew_ms) <= SKEW_MS_MAX
 
     def is_lately(self, moment_ms: int | None) -> bool:

@@ -124,7 +124,8 @@ class KlingClient:
         self.answered_at: float | None = None
         """When the API last answered at all: Unix seconds by our clock."""
         self.undated_answers = 0
-        """How many answers in a row told no time."""
+        """How many answers of Kling's own form have told no time since the last one that did. Error pages of a proxy
+        do not count."""
 
     def close(self) -> None:
         self._http.close()
@@ -242,12 +243,13 @@ class KlingClient:
 
     def _answer(self, question: Question, *, bearer: str) -> ApiResponse:
         with self._failures_of(question):
-            status, body = self._fetch(question, bearer=bearer)
+            status, body, is_dated = self._fetch(question, bearer=bearer)
         try:
             answer = responses.read_answer(body)
         except failures.ApiEnvelopeMissing as error:
             self._observe(question.endpoint, f"http_{status}")
             raise self._refusal(question, status=status, said=str(error)) from None
+        self.undated_answers += not is_dated
         self._observe(question.endpoint, _label(answer.code, status=status))
         if answer.code == 0 and 200 <= status < 300:
             return answer
@@ -275,8 +277,8 @@ class KlingClient:
             self.limiter.halve()
         return refusal
 
-    def _fetch(self, question: Question, *, bearer: str) -> tuple[int, bytes]:
-        """(HTTP status, body)"""
+    def _fetch(self, question: Question, *, bearer: str) -> tuple[int, bytes, bool]:
+        """(HTTP status, body, whether it told the time)"""
         sent_at = self._now()
         is_create = question.endpoint == "create"
         with self._http.stream(
@@ -290,10 +292,9 @@ class KlingClient:
             date, age = response.headers.get("date"), response.headers.get("age")
             skew = skew_ms(date, sent_at=sent_at, received_at=received_at, age=age)
             self.answered_at = received_at
-            self.undated_answers += 1
             if skew is not None:
                 self.skew_ms, self.skew_measured_at, self.undated_answers = skew, received_at, 0
-            return response.status_code, self._body(question, response)
+            return response.status_code, self._body(question, response), skew is not None
 
     def _timeouts(self) -> dict[str, object]:
         left = TimeLeft(
