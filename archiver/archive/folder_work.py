@@ -75,7 +75,7 @@ class FolderWorker:
     def work_once(self, *, on_stored: Callable[[Lease], object] = lambda _lease: None) -> bool:
         """Claim one piece of work and do it; False where none is due. Raises LedgerUnavailable.
 
-        `on_stored` is told of work that has put something: the store takes it.
+        `on_stored` is called after work that has put an object, which shows that the store takes objects.
         """
         if self.is_stopped():
             return False

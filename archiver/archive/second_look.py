@@ -5,8 +5,8 @@
    that waits alone gets a HEAD.
 2. A listing may lag, and may be wrong. What it does not show is asked for by HEAD, and by HEAD again after 10 min. Only
    then it is `object.missing`, said aloud.
-3. At most `CALLS_PER_MINUTE_MAX` requests, one at a time, whatever is missing: an emptied bucket, or a wrong one, costs
-   the store no more than a quiet day.
+3. At most `CALLS_PER_MINUTE_MAX` requests, one at a time, however much is missing: also where the bucket was emptied,
+   or is another one.
 
 All that waits is in the ledger (`ledger/second_looks`). A crash anywhere costs the looks of one round, which are due
 again 5 min after their claim.

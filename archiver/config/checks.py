@@ -94,7 +94,7 @@ def contradictions(given: SettingsSources, need: Collection[Need]) -> Iterator[s
 
 
 def certificates(environ: Mapping[str, str]) -> Iterator[str]:
-    """A problem for each variable that names no certificates to trust. OpenSSL would end at it, or trust nobody."""
+    """A problem for each variable that names no certificates: OpenSSL would fail, or would trust no server."""
     file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
     if file:
         try:

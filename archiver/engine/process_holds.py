@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 60.0
 SHUN_SECONDS = 300.0
 """For which an account is left to others."""
 TURN_SECONDS = 30.0
-"""The same, while its API is held for all: whoever reaches it again ends the hold."""
+"""The same, while its API is held for all. The first process that reaches the API ends that hold."""
 PROBE_FIRST_SECONDS = 2
 ROUND_SECONDS = 5.0
 _API = (Stage.VERIFY, Stage.SWEEP)

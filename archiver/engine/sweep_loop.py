@@ -42,8 +42,8 @@ in a row: an API that is down must not be asked more often than one that is up."
 LIST_RETRY_SECONDS = 10.0
 """After the first failure of a list that may be an outage: it is to be known within a minute."""
 API_FAILURES_MAX = 2
-"""So many in a row hold the family. Each stands for a page that was asked for `PAGE_TRIES` times, or for a list of
-rows that cannot be read."""
+"""After this many failures in a row the family is held. Each failure is a page that was asked for `PAGE_TRIES` times,
+or a list whose rows cannot be read."""
 DOUBLINGS_MAX = 20
 WAIT_SECONDS_MAX = 0.5
 _LISTS = "lists"

@@ -85,7 +85,7 @@ class Upkeep:
         return list(self.clocks.clients) if self.asks_for is None else self.asks_for()
 
     def _unsound(self) -> list[str]:
-        """Accounts whose deadlines no clock may decide now. Whoever asks for an account hears its API's clock."""
+        """Accounts whose deadlines no clock may decide now. Only the asker of an account hears its API's clock."""
         asked = self._asked()
         sound = {account for account in asked if self.clocks.may_decide(account)}
         if others := self.clocks.clients.keys() - set(asked):
