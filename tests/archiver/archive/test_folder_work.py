@@ -1,8 +1,6 @@
 """Amendments and `incomplete.json` as a specification: what is put beside a manifest or in its place, and when."""
 
 import json
-import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -12,11 +10,8 @@ from archiver.failures import BucketMissing, FetchTimeout, LeaseLost, LedgerUnav
 from archiver.model import DAY_MS, RETENTION_MS, Stage
 from archiver.problems import Expected, find_problems
 from tests.harness.engine import ACCOUNT, Died, Engine
-from tests.harness.fake_store import FakeStore
-from tests.harness.real_bucket import RealBucket
 from tests.harness.repository import DEPLOY
-from tests.s3_servers import S3Server
-from tests.simulator import KlingSimulator, Switches, faults
+from tests.simulator import faults
 
 SCHEMA = json.loads((DEPLOY / "manifest.schema.json").read_text())
 EXPAND = "images/editing/expand"
@@ -24,28 +19,10 @@ EXPAND = "images/editing/expand"
 DAY = 86_400.0
 
 
-@pytest.fixture(scope="module")
-def account() -> Iterator[KlingSimulator]:
-    with KlingSimulator(switches=Switches(fresh_urls=False)) as simulator:
-        yield simulator
-
-
-@pytest.fixture(params=["checked", "swift", "ceph", "rclone"])
-def store(request: pytest.FixtureRequest) -> FakeStore:
-    """The store that checks every put against those before it, and each real server."""
-    if request.param == "checked":
-        return FakeStore()
-    server = request.getfixturevalue(f"{request.param}_server")
-    assert isinstance(server, S3Server)
-    return RealBucket(server.store(server.create_bucket()))
-
-
 @pytest.fixture
-def engine(account: KlingSimulator, tmp_path: pathlib.Path, store: FakeStore) -> Iterator[Engine]:
-    account.clear_faults()
-    account.complaints.clear()
-    with Engine(account, tmp_path, store=store) as running:
-        yield running
+def engine(engine_of_each: Engine) -> Engine:
+    """On each store: what these tests say holds for all of them."""
+    return engine_of_each
 
 
 def archived_without_its_watermark(engine: Engine) -> str:

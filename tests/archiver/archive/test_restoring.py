@@ -1,10 +1,7 @@
 """Objects that are missing in the bucket as a specification: put back once as they were, else said for good."""
 
-import contextlib
 import dataclasses
 import json
-import pathlib
-from collections.abc import Iterator
 
 import jsonschema
 import pytest
@@ -13,53 +10,14 @@ from archiver.failures import ApiCredentialsRefused, FetchTimeout, StoreUnreacha
 from archiver.model import Stage
 from archiver.problems import Expected, find_problems
 from tests.harness.engine import ACCOUNT, FAMILY, Died, Engine
-from tests.harness.fake_store import FakeStore
 from tests.harness.journal import Journal
-from tests.harness.real_bucket import RealBucket
 from tests.harness.repository import DEPLOY
-from tests.s3_servers import S3Server
-from tests.simulator import KlingSimulator, Switches, faults
+from tests.simulator import faults
 
 SCHEMA = json.loads((DEPLOY / "manifest.schema.json").read_text())
 EXPAND = "images/editing/expand"
 """Only rows of its list name the watermarked files."""
 MINUTE, DAY = 60.0, 86_400.0
-
-
-@pytest.fixture(scope="module")
-def account() -> Iterator[KlingSimulator]:
-    with KlingSimulator(switches=Switches(fresh_urls=False)) as simulator:
-        yield simulator
-
-
-@pytest.fixture(params=["checked", "swift", "ceph", "rclone"])
-def store(request: pytest.FixtureRequest) -> FakeStore:
-    """The store that checks every put against those before it, and each real server."""
-    if request.param == "checked":
-        return FakeStore()
-    server = request.getfixturevalue(f"{request.param}_server")
-    assert isinstance(server, S3Server)
-    return RealBucket(server.store(server.create_bucket()))
-
-
-@contextlib.contextmanager
-def running(account: KlingSimulator, folder: pathlib.Path, store: FakeStore) -> Iterator[Engine]:
-    account.clear_faults()
-    account.complaints.clear()
-    with Engine(account, folder, store=store) as engine:
-        yield engine
-
-
-@pytest.fixture
-def engine(account: KlingSimulator, tmp_path: pathlib.Path) -> Iterator[Engine]:
-    with running(account, tmp_path, FakeStore()) as engine:
-        yield engine
-
-
-@pytest.fixture
-def engine_of_each(account: KlingSimulator, tmp_path: pathlib.Path, store: FakeStore) -> Iterator[Engine]:
-    with running(account, tmp_path, store) as engine:
-        yield engine
 
 
 def archived(engine: Engine, *, images: int = 1) -> str:

@@ -1,50 +1,16 @@
 """Trust is earned: which looks a store that has never lost anything is spared, and when they are back."""
 
 import dataclasses
-import pathlib
-from collections.abc import Iterator
 
 import pytest
 
 from archiver.model import Callback, Status
 from archiver.store import ConditionalPut, Put, Upload
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
-from tests.harness.fake_store import FakeStore
-from tests.harness.real_bucket import RealBucket
-from tests.s3_servers import S3Server
-from tests.simulator import KlingSimulator, Switches
 
 BEFORE = ["list", "put 0.png", "list", "put manifest.json", "head manifest.json"]
 AFTER_PUTS_TRUSTED = ["list", "put 0.png", "put manifest.json"]
 ALL_TRUSTED = ["put 0.png", "put manifest.json"]
-
-
-@pytest.fixture(scope="module")
-def account() -> Iterator[KlingSimulator]:
-    with KlingSimulator(switches=Switches(fresh_urls=False)) as simulator:
-        yield simulator
-
-
-@pytest.fixture(params=["checked", "swift", "ceph", "rclone"])
-def store(request: pytest.FixtureRequest) -> FakeStore:
-    """The store that checks every put against those before it, and each real server."""
-    if request.param == "checked":
-        return FakeStore()
-    server = request.getfixturevalue(f"{request.param}_server")
-    assert isinstance(server, S3Server)
-    return RealBucket(server.store(server.create_bucket()))
-
-
-@pytest.fixture
-def engine(account: KlingSimulator, tmp_path: pathlib.Path) -> Iterator[Engine]:
-    with Engine(account, tmp_path, store=FakeStore()) as running:
-        yield running
-
-
-@pytest.fixture
-def engine_of_each(account: KlingSimulator, tmp_path: pathlib.Path, store: FakeStore) -> Iterator[Engine]:
-    with Engine(account, tmp_path, store=store) as running:
-        yield running
 
 
 def trust(engine: Engine, *, objects: int = 1000, second_put: str | None = None) -> None:
