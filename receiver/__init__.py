@@ -7,6 +7,7 @@
     app, health   the routes · /healthz, /readyz, /metrics
     callbacks     POST /callbacks/…: body → signature → payload → committed in the ledger → 200
     api           /api/tasks: register and show, for holders of the admin token
+    gateway       Kling's own paths: relayed to Kling, its results with links, also when Kling has deleted them
     server        uvicorn: listening, limits, draining; reading bodies, writing answers
 
 A callback enters at `callbacks/endpoint.py` and is committed by `callbacks/intake.py`; `archiver` does the rest.

@@ -1,0 +1,30 @@
+"""Blocking calls that a coroutine waits for, for a bounded time, on a bounded number of threads."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from archiver.engine.pools import PrestartedPool
+
+_Result = TypeVar("_Result")
+
+
+class BlockingCalls:
+    """A pool of threads, all started at once. A client waits for at most one of its calls."""
+
+    def __init__(self, threads: int, *, name: str) -> None:
+        """Raises ThreadsRefused."""
+        self._pool = PrestartedPool(threads, name=name)
+
+    async def run(self, call: Callable[[], _Result], *, seconds: float) -> _Result:
+        """What `call` returns or raises.
+
+        Raises TimeoutError after `seconds`. A call that had begun by then goes on and may still succeed; one that was
+        waiting for a thread never begins.
+        """
+        future = self._pool.submit(call)
+        return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+
+    def close(self) -> None:
+        """Start nothing more; what runs goes on."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,187 @@
+"""The words that the gateway's parts share: who asks for what, and what comes back.
+
+`endpoint` makes a `GatewayRequest` of what a client sent. `creates`, `queries` or `relay` make a `GatewayAnswer` of it,
+with the help of an `Upstream`, which is Kling.
+"""
+
+import dataclasses
+import enum
+import functools
+import json
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from archiver.fetch.spool import Reservation
+from receiver.gateway.blocking import BlockingCalls
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names in lower case."""
+
+BLOCK_BYTES = 256 * 1024
+"""Of one read of a spooled body."""
+SPOOL_SECONDS_MAX = 30.0
+"""For one read or write of the spool: a disk that hangs must not keep a client."""
+
+
+class Source(enum.StrEnum):
+    """Who an answer comes from: the header `Kling-Archiver-Source`."""
+
+    KLING = "kling"
+    MANIFEST = "manifest"
+    """At least one row of the answer was made from the archive."""
+    GATEWAY = "gateway"
+
+
+class RequestKind(enum.StrEnum):
+    """What a client wants: the label `kind` of `kling_gateway_requests_total`."""
+
+    CREATE = "create"
+    QUERY = "query"
+    """Of one task, or of tasks by their ids."""
+    LIST = "list"
+    OTHER = "other"
+
+
+class NotReached(Exception):
+    """Kling cannot have seen the request: there was no connection."""
+
+
+class NoAnswer(Exception):
+    """Kling may have acted on the request, and its answer is missing, late, cut or unreadable."""
+
+
+class AnswerUndecodable(NoAnswer):
+    """The answer came in an encoding that cannot be undone, or grows beyond the limit."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks, as their credentials say."""
+
+    account: str
+    authorization: bytes | None = dataclasses.field(repr=False)
+    """The Authorization header that goes on as it came; None for a gateway key, which is replaced by the account's own
+    credentials."""
+
+
+class RequestBody:
+    """The whole body of a request: in memory, or a file of the spool. Whoever made it closes it."""
+
+    def __init__(self, content: bytes | Reservation, files: BlockingCalls) -> None:
+        """`files` reads the spool."""
+        self._content = content
+        self._files = files
+        self.bytes_count = len(content) if isinstance(content, bytes) else content.bytes_written
+
+    @property
+    def is_in_memory(self) -> bool:
+        """False for a body of more than 1 MiB: `read` then takes as much memory."""
+        return isinstance(self._content, bytes)
+
+    async def read(self) -> bytes:
+        """All of it. Raises TimeoutError, OSError when the spool cannot be read."""
+        if isinstance(self._content, bytes):
+            return self._content
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """From the beginning, as often as wanted, by one reader at a time. Raises as `read` does."""
+        if isinstance(self._content, bytes):
+            yield self._content
+            return
+        file, offset = self._content.file, 0
+
+        def block(start: int) -> bytes:
+            file.seek(start)
+            return file.read(BLOCK_BYTES)
+
+        while offset < self.bytes_count:
+            data = await self._files.run(functools.partial(block, offset), seconds=SPOOL_SECONDS_MAX)
+            if not data:
+                raise OSError("the spool's file is shorter than what was written")
+            offset += len(data)
+            yield data
+
+    def close(self) -> None:
+        """Frees the spool's room."""
+        if not isinstance(self._content, bytes):
+            self._content.close()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GatewayRequest:
+    """A request of a client whose credentials have been checked.
+
+    `path` is Kling's own, raw, without `/kling` and with one `/v1`. It begins with `/` and has one to five segments.
+    """
+
+    method: str
+    path: bytes
+    raw_query: bytes
+    headers: Headers
+    """As they came, in their order. Which of them go on, the upstream decides."""
+    body: RequestBody
+    client: Client
+    kind: RequestKind
+    family: str | None = None
+    """Of a create, a single query or a list below `/v1/`, known to us or not: `images/generations`."""
+    identifier: str | None = None
+    """Of `GET /v1/<family>/{id}`, decoded: a task's id or an external one."""
+
+
+@dataclasses.dataclass(slots=True)
+class GatewayAnswer:
+    """What the client gets. `headers` hold neither `content-length` nor any header of the connection."""
+
+    status: int
+    headers: Headers
+    body: bytes | AsyncIterator[bytes]
+    """Bytes when the whole answer has come. An iterator only for answers of more than `Upstream.buffered_bytes_max`: it
+    raises NoAnswer when the rest does not come, and must be read to its end or closed (`aclose`)."""
+    source: Source
+    bytes_count: int | None = None
+    """Of a body that comes by iterator, where its length is announced."""
+
+
+class Upstream(Protocol):
+    """Kling, as the gateway asks it."""
+
+    @property
+    def buffered_bytes_max(self) -> int:
+        """Answers up to this many bytes are whole before `send` returns."""
+
+    async def send(
+        self,
+        request: GatewayRequest,
+        *,
+        answer_seconds: float,
+        body: bytes | None = None,
+        buffered_bytes_max: int | None = None,
+    ) -> GatewayAnswer:
+        """Send the request once, with its own body or with `body` in its place.
+
+        `answer_seconds` count from the body's last byte to the last byte of a buffered answer. An answer may have any
+        status; what Kling says is not judged here.
+
+        Raises:
+            NotReached: nothing was sent.
+            NoAnswer: the request may have been acted on.
+        """
+
+
+class Handler(Protocol):
+    """`Creates` and `Queries`."""
+
+    async def handle(self, request: GatewayRequest) -> GatewayAnswer:
+        """Raises NotReached, NoAnswer as `Upstream.send`; the endpoint answers for them."""
+
+
+def refusal(status: int, code: int, message: str, *, retry_after_seconds: int | None = None) -> GatewayAnswer:
+    """An answer of the gateway's own, in Kling's envelope; `message` says that it was the gateway."""
+    content = {"code": code, "message": message, "request_id": str(uuid.uuid4())}
+    headers = [(b"content-type", b"application/json")]
+    if retry_after_seconds is not None:
+        headers.append((b"retry-after", b"%d" % retry_after_seconds))
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return GatewayAnswer(status, headers, body, Source.GATEWAY)
