@@ -109,6 +109,37 @@ URL_FIELDS: Sequence[UrlField] = (
 )
 """One table for all families, because the API names URL fields alike everywhere."""
 
+CONTENT_TYPES: Mapping[str, str] = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "avif": "image/avif",
+    "heic": "image/heic",
+    "bmp": "image/bmp",
+    "tiff": "image/tiff",
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+}
+"""Extension of a stored file → its type; a test holds it against the formats of `media`."""
+EXTENSIONS = frozenset({*CONTENT_TYPES, "jpeg"})
+"""Those that a URL of a result may have."""
+STEM_FORMATS = ("mp3", "wav")
+"""Formats that a field's name, and so a stem, may contain."""
+
+
+def file_name(stem: str, *, extension: str) -> str:
+    """The file name of an asset whose bytes have shown the extension (`png`, `mp3`); unique within a task, as stems
+    are.
+
+    A stem that has the extension keeps it (`audio-0.mp3`), one with another format gets it (`audio-0.mp3.wav`).
+    """
+    has_extension = extension in STEM_FORMATS and stem.endswith(f".{extension}")
+    return stem if has_extension else f"{stem}.{extension}"
+
 
 def collection_of(family: str | None) -> str | None:
     """`tasks` or `solutions`; None for a family with a path below `/v1/`."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from archiver import log
 from archiver.archive.transfers import HostJudge
 from archiver.failures import AssetHostUnlisted, Failure, NeverMedia, NotMedia, ObjectNotRestorable, TooLarge
+from archiver.families import file_name
 from archiver.fetch.fetcher import SUSPECT_INCOMPLETE, FetchedFile, Fetcher
-from archiver.kling.results import file_name
 from archiver.leases import LeaseKeeper
 from archiver.media.identify import identify
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset

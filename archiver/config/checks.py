@@ -23,6 +23,8 @@ class Need(enum.Enum):
     """The callback token, if there is one: to name our callback URL."""
     ADMIN = "admin"
     """The token of `/api`."""
+    LINKS = "links"
+    """What signs links."""
     ALERTS = "alerts"
     """Where to tell of problems."""
 
@@ -57,21 +59,40 @@ def corrections(given: SettingsSources) -> Iterator[str]:
         yield f"{given.label('base_url')} ends in /v1, which every path of the API begins with: it is used without it."
 
 
-def shared_tokens(given: SettingsSources) -> Iterator[str]:
-    """A problem if the callback token, which every callback URL shows, opens the API too."""
+def shared_secrets(given: SettingsSources) -> Iterator[str]:
+    """A problem for each secret that opens something else too. The callback token stands in a URL that Kling is given,
+    a gateway key in the settings of other programs."""
+    each = (given, *(account.given for account in given.accounts or ()))
     admin = given.value("admin_token")
-    several = [account.given for account in given.accounts or ()]
-    if isinstance(admin, str) and any(admin in tokens_of(each) for each in (given, *several)):
+    if isinstance(admin, str) and any(admin in tokens_of(one) for one in each):
         yield (
             f"{given.label('admin_token')} is also a callback token, which stands in the URL that Kling is given: make "
             f"another one with {values.MAKE_A_TOKEN}"
+        )
+    links = _entries(given, "link_secret")
+    others = [(given.label("admin_token"), {admin} if isinstance(admin, str) else set())]
+    others += [(one.label("callback_token"), tokens_of(one)) for one in each]
+    others += [(one.label("gateway_key"), _gateway_keys(one)) for one in each]
+    for label in dict.fromkeys(label for label, secrets in others if links & secrets):
+        yield (
+            f"{given.label('link_secret')} and {label} are the same: make another link secret with "
+            f"{values.MAKE_A_LINK_SECRET}"
         )
 
 
 def tokens_of(given: SettingsSources) -> set[str]:
     """The callback tokens as they were written; empty if they cannot be read."""
+    return _entries(given, "callback_token")
+
+
+def _gateway_keys(given: SettingsSources) -> set[str]:
+    """Of `name:key`, the keys."""
+    return {entry.partition(":")[2] or entry for entry in _entries(given, "gateway_key")}
+
+
+def _entries(given: SettingsSources, name: str) -> set[str]:
     try:
-        return set(values.comma_list(given.value("callback_token")))
+        return set(values.comma_list(given.value(name)))
     except ValueError:
         return set()
 

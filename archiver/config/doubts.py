@@ -49,6 +49,7 @@ def problems(settings: Settings) -> tuple[Problem, ...]:
         *_of_admin_token(settings),
         *_twins(settings),
         *_idle(settings),
+        *_links(settings),
         *_alerts(settings),
         *_rare_sweeps(settings),
     )
@@ -165,6 +166,25 @@ def _idle(settings: Settings) -> Iterator[Problem]:
     for name, is_set in idle.items():
         if is_set:
             yield _problem(f"{name} has no effect in this version yet", "Remove it.")
+
+
+def _links(settings: Settings) -> Iterator[Problem]:
+    if not settings.link_secret:
+        if settings.link_mode is not None:
+            yield _problem("KLING_LINK_MODE has no effect without KLING_LINK_SECRET", "Set both, or neither.")
+        return
+    if any(_is_example(secret) for secret in settings.link_secret):
+        yield _problem(
+            "KLING_LINK_SECRET is a secret from an example, which others know too",
+            f"Make one of your own: {values.MAKE_A_LINK_SECRET}",
+        )
+    for account in settings.accounts:
+        if account.public_url is None:
+            yield _problem(
+                f"KLING_LINK_SECRET has no effect without {_label('public_url', account, settings)}",
+                "Set both, or neither.",
+                account=account.name if settings.several else None,
+            )
 
 
 def _alerts(settings: Settings) -> Iterator[Problem]:

@@ -224,6 +224,19 @@ class Settings(BaseSettings):
     admin_token: Annotated[SecretStr, BeforeValidator(values.admin_token)] | None = _setting(
         None, "The Bearer token for `/api`. Without it, `/api` does not exist.", expects="a token"
     )
+    link_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(values.link_secrets)] = _setting(
+        (),
+        "Signs links to files below KLING_PUBLIC_URL, which stay valid; a comma list: the first signs, all open. "
+        "Without it there are no links.",
+        expects="a secret",
+    )
+    link_mode: Annotated[str, AfterValidator(values.link_mode)] | None = _setting(
+        None,
+        "How a link leads to its file: `redirect` to the store, `stream` from here, or an https URL that keys are "
+        "appended to.",
+        expects="redirect, stream or a URL such as https://cdn.example.com/",
+        shown="stream if the store is private or plain http, else redirect",
+    )
     forward_url: Annotated[str, AfterValidator(values.forward_url)] | None = _setting(
         None, "Not supported by this version yet.", expects="left out"
     )
@@ -305,7 +318,7 @@ class Settings(BaseSettings):
                 several.extend(settings_of_account)
                 problems += map(account.problem, found)
             problems += accounts.conflicts(given.accounts)
-        problems += checks.shared_tokens(given)
+        problems += checks.shared_secrets(given)
         proxy: Proxy | None = None
         if Need.KLING in need:
             try:
@@ -409,6 +422,7 @@ _SECRET_NEEDS: Final[Mapping[str, Collection[Need]]] = {
     "callback_token": (Need.CALLBACKS, Need.CALLBACK_URL),
     "signing_secret": (Need.CALLBACKS,),
     "admin_token": (Need.ADMIN,),
+    "link_secret": (Need.LINKS,),
     "forward_secret": (Need.ALERTS,),
     "alert_url": (Need.ALERTS,),
     "alert_secret": (Need.ALERTS,),

@@ -18,6 +18,9 @@ from archiver.fetch.urls import EgressPolicy
 
 TOKEN_LENGTH_MIN = 16
 MAKE_A_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, not a token
+LINK_MODES = ("redirect", "stream")
+LINK_SECRET_LENGTH_MIN = 32
+MAKE_A_LINK_SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a command
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIZE = re.compile(r"([0-9]{1,15})\s*(KB|MB|GB|KiB|MiB|GiB|)", re.IGNORECASE)
 _URL = re.compile(r"[\x21-\x7e]{1,2000}")
@@ -163,6 +166,30 @@ def admin_token(value: object) -> str:
     if len(token := secret(value)) < TOKEN_LENGTH_MIN:
         raise ValueError(f"must have at least {TOKEN_LENGTH_MIN} characters; make one with: {MAKE_A_TOKEN}")
     return token
+
+
+def link_secrets(value: object) -> list[str]:
+    """Whoever knows one can open every file."""
+    entries = comma_list(value)
+    if not all(len(entry) >= LINK_SECRET_LENGTH_MIN and _is_plain(entry) for entry in entries):
+        raise ValueError(
+            f"must be one secret or several (separated by commas), each of at least {LINK_SECRET_LENGTH_MIN} plain "
+            f"characters without spaces or quotes; make one with: {MAKE_A_LINK_SECRET}"
+        )
+    return entries
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and _without(text, " \"'")
+
+
+def link_mode(written: str) -> str:
+    """`redirect`, `stream`, or a URL with a slash at its end: without one, a key could become part of the host."""
+    if written.lower() in LINK_MODES:
+        return written.lower()
+    if not written.startswith("https://"):
+        raise ValueError("must be redirect, stream or a URL such as https://cdn.example.com/")
+    return f"{web_url(written)}/"
 
 
 def base_url(written: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from archiver import model
 from archiver.failures import ApiAnswerUnreadable
-from archiver.families import OUTPUTS, PLACES, ROLE_OF_ARRAY, ROLE_OF_OUTPUT_TYPE, URL_FIELDS
+from archiver.families import OUTPUTS, PLACES, ROLE_OF_ARRAY, ROLE_OF_OUTPUT_TYPE, STEM_FORMATS, URL_FIELDS
 from archiver.model import Asset, Role, Status, Task
 
 URL_CHARACTERS_MAX = 65_536
@@ -28,8 +28,6 @@ NAME_CHARACTERS_MAX = 64
 _WEB = re.compile(r"\s*https?://[^\s/?#]", re.IGNORECASE)
 _URL_ENDS = "".join(map(chr, range(0x21)))
 """What browsers cut off at the ends of a URL. A no-break space there belongs to it."""
-_FORMATS = ("mp3", "wav")
-"""Formats that a field's name, and so a stem, may contain."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,16 +119,6 @@ def readable_id(document: object) -> str | None:
 def readable_external_id(document: object) -> str | None:
     """The external id of a row, malformed or not."""
     return _external_id(document) if isinstance(document, dict) else None
-
-
-def file_name(stem: str, *, extension: str) -> str:
-    """The file name of an asset whose bytes have shown the extension (`png`, `mp3`); unique within a task, as stems
-    are.
-
-    A stem that has the extension keeps it (`audio-0.mp3`), one with another format gets it (`audio-0.mp3.wav`).
-    """
-    has_extension = extension in _FORMATS and stem.endswith(f".{extension}")
-    return stem if has_extension else f"{stem}.{extension}"
 
 
 # --- id, status, message --------------------------------------------------------------------------------
@@ -351,8 +339,8 @@ def _named(drafts: Sequence[_Draft]) -> tuple[Asset, ...]:
         stems[place] = _free(drafts[place].stem, taken)
         taken.add(stems[place])
         # `audio-0` with MP3 bytes would be called audio-0.mp3, as `audio-0.mp3` is.
-        taken.update(f"{stems[place]}.{format_}" for format_ in _FORMATS)
-        taken.update(stems[place].removesuffix(f".{format_}") for format_ in _FORMATS)
+        taken.update(f"{stems[place]}.{format_}" for format_ in STEM_FORMATS)
+        taken.update(stems[place].removesuffix(f".{format_}") for format_ in STEM_FORMATS)
     return tuple(
         Asset(
             stem=stems[place],

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
+from archiver.families import file_name
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal, redirected
 from archiver.kling.responses import read_answer, rows_of, sound
-from archiver.kling.results import file_name, read_task
+from archiver.kling.results import read_task
 from archiver.media.identify import identify
 from archiver.media.reader import PIXELS_MAX, SIDE_MAX
 from archiver.model import TASK_ID, Callback

@@ -45,6 +45,8 @@ def said(**more: str) -> list[str]:
         ("SWEEP_INTERVAL", "60", "is not a setting. Did you mean KLING_SWEEP_INTERVAL_SECONDS?"),
         ("FORWARD_SECRET", "a-secret", "KLING_FORWARD_SECRET has no effect in this version yet"),
         ("FORWARD_LINKS", "presigned", "KLING_FORWARD_LINKS has no effect in this version yet"),
+        ("LINK_SECRET", "k" * 32, "KLING_LINK_SECRET has no effect without KLING_PUBLIC_URL"),
+        ("LINK_MODE", "stream", "KLING_LINK_MODE has no effect without KLING_LINK_SECRET"),
         ("ALERT_SECRET", "whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=", "KLING_ALERT_SECRET has no effect without"),
         ("ALERT_URL", "http://hooks.example.com/hidden", "KLING_ALERT_URL is plain http at a public address"),
         ("SWEEP_INTERVAL_SECONDS", "2592000", "KLING_SWEEP_INTERVAL_SECONDS is more than a day"),

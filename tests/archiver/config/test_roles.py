@@ -19,7 +19,10 @@ OF_WORK = {
     "KLING_ALERT_SECRET": "whsec_b2Z3b3Jrb2Z3b3Jrb2Z3b3Jrb2Y=",
 }
 OF_NO_SECRET = {"KLING_S3_BUCKET": "results"}
-OF_THE_WHOLE = {"KLING_ADMIN_TOKEN": "admin-token-of-a-whole-daemon"}
+OF_THE_WHOLE = {
+    "KLING_ADMIN_TOKEN": "admin-token-of-a-whole-daemon",
+    "KLING_LINK_SECRET": "link-secret-of-a-whole-daemon-and-more",
+}
 EVERYTHING = OF_ALL | OF_THE_DOOR | OF_WORK | OF_NO_SECRET | OF_THE_WHOLE
 
 

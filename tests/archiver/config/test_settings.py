@@ -15,6 +15,7 @@ from archiver.families import FAMILIES
 from archiver.fetch import urls
 
 TOKEN = "a-token-of-24-characters"
+LINK_SECRET = "a-link-secret-of-at-least-32-characters"
 WHSEC = "whsec_" + base64.b64encode(b"testsecrettestsecrettestsecret12").decode()
 ENOUGH = {
     "KLING_ACCESS_KEY": "ak-visible-0001",
@@ -118,6 +119,8 @@ def test_the_table_has_a_row_for_every_setting_of_the_contract_with_default_and_
         "KLING_SPOOL_DIR",
         "KLING_PUBLIC_URL",
         "KLING_ADMIN_TOKEN",
+        "KLING_LINK_SECRET",
+        "KLING_LINK_MODE",
         "KLING_FORWARD_URL",
         "KLING_FORWARD_SECRET",
         "KLING_FORWARD_LINKS",
@@ -190,6 +193,7 @@ def test_every_secret_has_its_file(name: str, tmp_path: pathlib.Path) -> None:
     special = {
         "KLING_SIGNING_SECRET": WHSEC,
         "KLING_ALERT_SECRET": WHSEC,
+        "KLING_LINK_SECRET": LINK_SECRET,
         "KLING_ALERT_URL": "https://hooks.example.com/T0/B0?key=s",
     }
     (tmp_path / "secret").write_text(special.get(name, "s" * 30))
@@ -354,6 +358,8 @@ SECRETS = {
     "KLING_PORT": "tcp://user:hidden11@host",
     "KLING_ALERT_URL": "https://user:hidden12@host/",
     "KLING_ALERT_SECRET": "alert hidden13",
+    "KLING_LINK_SECRET": "link hidden14",
+    "KLING_LINK_MODE": "https://user:hidden15@host",
 }
 
 
@@ -449,6 +455,10 @@ def test_other_sizes_are_refused(written: str) -> None:
         ("CALLBACK_TOKEN", [TOKEN, f"{TOKEN},{TOKEN}2"], ["short", TOKEN + "/x", f"{TOKEN},short", f'"{TOKEN}"']),
         ("SIGNING_SECRET", [WHSEC, f"{WHSEC},{WHSEC[:-4]}"], [WHSEC[6:], "whsec_", "whsec_!!!!", "whsec_abc"]),
         ("ADMIN_TOKEN", ["x" * 16], ["x" * 15, '"' + "x" * 16 + '"', "x" * 16 + " y"]),
+        ("LINK_SECRET", [LINK_SECRET, f"{LINK_SECRET},{LINK_SECRET}2", "ö" * 32], ["x" * 31, f"{LINK_SECRET},y"]),
+        ("LINK_SECRET", [], [f"{LINK_SECRET} x", f'"{LINK_SECRET}"']),
+        ("LINK_MODE", ["redirect", "Stream", "https://cdn.example.com", "https://cdn.example.com/A/"], ["proxy"]),
+        ("LINK_MODE", [], ["http://cdn.example.com/", "https://cdn.example.com/?x=", "https://", "https://u@h/"]),
         ("SECRET_KEY", ["anything+/="], ["two words", "'quoted'", "ключ"]),
     ],
 )  # fmt: skip
@@ -624,6 +634,20 @@ def test_forwarding_is_refused_and_not_silently_left_undone() -> None:
     assert problem(FORWARD_URL="https://app.example/hook") == (
         "KLING_FORWARD_URL is not supported by this version yet: leave it out."
     )
+
+
+@pytest.mark.parametrize("name", ["ADMIN_TOKEN", "CALLBACK_TOKEN"])
+def test_a_link_secret_that_opens_something_else_is_a_problem_that_names_both(name: str) -> None:
+    said = problem(LINK_SECRET=f"{LINK_SECRET},{LINK_SECRET}2", **{name: f"{LINK_SECRET}2"})
+
+    assert said.startswith(
+        f"KLING_LINK_SECRET and KLING_{name} are the same: make another link secret with python3"
+    )
+
+
+def test_a_prefix_of_links_ends_in_a_slash_so_that_no_key_becomes_part_of_the_host() -> None:
+    assert load(LINK_MODE="https://cdn.example.com").link_mode == "https://cdn.example.com/"
+    assert load(LINK_MODE="https://cdn.example.com/Kling/").link_mode == "https://cdn.example.com/Kling/"
 
 
 def test_the_token_message_has_a_command_that_makes_one() -> None:

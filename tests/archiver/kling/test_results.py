@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from archiver import model
 from archiver.failures import ApiAnswerUnreadable
-from archiver.families import FAMILIES, families_fitting
-from archiver.kling.results import file_name, read_task, readable_id
+from archiver.families import FAMILIES, families_fitting, file_name
+from archiver.kling.results import read_task, readable_id
 from archiver.model import Role, Status, Task
 from tests.harness.repository import SAMPLES
 
