@@ -57,7 +57,13 @@ class Accounts(Part):
             ):
                 connection.execute(sa.delete(table).where(table.c.account.in_([old, new])))
             moved = 0
-            with_accounts = (schema.second_looks, schema.missing_objects, schema.sweeps, schema.task_counts)
+            with_accounts = (
+                schema.second_looks,
+                schema.missing_objects,
+                schema.forwards,
+                schema.sweeps,
+                schema.task_counts,
+            )
             for table in (*with_accounts, schema.tasks):
                 change = sa.update(table).where(table.c.account == old).values(account=new)
                 moved = connection.execute(change).rowcount

@@ -225,6 +225,7 @@ def _merged(placeholder: Row, real: Row) -> Changes:
     return {
         "external_task_id": real["external_task_id"] or placeholder["task_id"],
         "request": real["request"] or placeholder["request"],
+        "client_callback_url": real["client_callback_url"] or placeholder["client_callback_url"],
         "callbacks": real["callbacks"] + placeholder["callbacks"],
         "discovered_by": first["discovered_by"],
         "first_seen_at": first["first_seen_at"],

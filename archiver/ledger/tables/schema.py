@@ -92,6 +92,7 @@ tasks = sa.Table(
     sa.Column("unseen_since", sa.BigInteger, comment="since when it is lost or buried; NULL: acknowledged"),
     sa.Column("set_aside_for", sa.Text, comment="the reason of its last burial"),
     sa.Column("seen_again_at", sa.BigInteger, comment="when all of its objects were last seen in the bucket"),
+    sa.Column("client_callback_url", sa.Text, comment="that a client of the gateway gave at the create"),
     sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
     # A CHECK that is NULL has passed, hence the coalesce wherever NULL would be wrong.
     sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),
@@ -336,6 +337,63 @@ _partial(
     missing_objects.c.account,
     missing_objects.c.problem_since,
     where=missing_objects.c.problem_since.is_not(None),
+)
+
+forwards = sa.Table(
+    "forwards",
+    metadata,
+    sa.Column("id", ROW_ID, primary_key=True),
+    sa.Column("task", ROW_ID, sa.ForeignKey("tasks.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False, comment="operator | client"),
+    sa.Column("consumer", sa.Text, nullable=False, comment="origin of a client's URL; '' for the operator's"),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False, comment="of the amendment, else 0"),
+    sa.Column("webhook_id", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column(
+        "document", sa.Text, comment="the API's own object, as JSON; NULL: the bucket or the task has it"
+    ),
+    sa.Column("queued_at", sa.BigInteger, nullable=False),
+    sa.Column("due_at", sa.BigInteger, comment="NULL: ended"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="the running one included"),
+    sa.Column("last_status", sa.Integer, comment="HTTP status of the last answer"),
+    sa.Column("reason", sa.Text, comment="why the last try failed"),
+    sa.Column("lease_token", sa.Text),
+    sa.Column("lease_until", sa.BigInteger),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("unseen_since", sa.BigInteger, comment="since when it is dead; NULL: acknowledged"),
+    sa.UniqueConstraint("task", "target", "event", "number", name="forwards_identity"),
+    sa.CheckConstraint("state IN ('waiting', 'delivered', 'dead')", name="forward_state_known"),
+    sa.CheckConstraint(
+        "(state = 'waiting') = (due_at IS NOT NULL) AND (state = 'waiting') = (ended_at IS NULL)",
+        name="forward_waits_or_ended",
+    ),
+    sa.CheckConstraint("(lease_token IS NULL) = (lease_until IS NULL)", name="forward_lease_whole"),
+)
+_partial(
+    "forwards_due",
+    forwards.c.consumer,
+    forwards.c.due_at,
+    where=forwards.c.state == sa.literal_column("'waiting'"),
+)
+_partial("forwards_dead", forwards.c.ended_at, where=forwards.c.state == sa.literal_column("'dead'"))
+_partial(
+    "forwards_unseen",
+    forwards.c.account,
+    forwards.c.unseen_since,
+    where=forwards.c.unseen_since.is_not(None),
+)
+sa.Index("forwards_by_end", forwards.c.ended_at)
+
+forward_counts = sa.Table(
+    "forward_counts",
+    metadata,
+    sa.Column("id", ROW_ID, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column(
+        "forwards", sa.BigInteger, nullable=False, comment="how many more, or fewer; the sum is the count"
+    ),
 )
 
 history = sa.Table(
