@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Self
 
 import idna
@@ -74,6 +74,7 @@ _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _EXPIRES = re.compile(r"[?&]Expires=([0-9]{10})(?![0-9])")
 _KS_TIME = re.compile(r"[?&]ksTime=([0-9a-f]{8})(?![0-9a-f])")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 _REFUSED_CHARACTERS = re.compile("[\\x00-\\x1f\\x7f\\\\\ud800-\udfff]")
 """Control characters, backslashes and lone surrogates: parsers disagree on them."""
 
@@ -102,15 +103,10 @@ class EgressPolicy:
 
     def vet(self, url: str) -> VettedUrl:
         """Raises PolicyRefusal."""
-        parts = _split(url.strip(" \t\r\n"))
-        origin = _origin(parts["scheme"], parts["authority"])
-        target = parts["target"]
-        if not target.startswith("/"):
-            target = "/" + target
-        listed = origin in self.origins
-        if not listed:
-            self._check_unlisted(origin)
-        return VettedUrl(origin=origin, target=_target_bytes(target), listed=listed)
+        vetted = _vetted(url.strip(" \t\r\n"), listed=self.origins)
+        if not vetted.listed:
+            self._check_unlisted(vetted.origin)
+        return vetted
 
     def _check_unlisted(self, origin: Origin) -> None:
         host = origin.host
@@ -129,6 +125,39 @@ class EgressPolicy:
             raise PolicyRefusal(
                 RefusalCause.HOST_NOT_ALLOWED, f"{host} is not among the allowed hosts", host=host
             )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConsumerPolicy:
+    """Allows callback URLs that clients of the gateway name: any public host by https, and single origins.
+
+    What the text leaves open, the addresses behind the name decide at each delivery.
+    """
+
+    origins: frozenset[Origin]
+
+    @classmethod
+    def parse(cls, entries: Sequence[str]) -> Self:
+        """Entries are origins. Raises ValueError with a message for the operator."""
+        return cls(origins=frozenset(_parse_origin(entry.strip()) for entry in entries))
+
+    def vet(self, url: str) -> VettedUrl:
+        """Raises PolicyRefusal."""
+        vetted = _vetted(url, listed=self.origins)
+        if not vetted.listed:
+            self._check_unlisted(vetted.origin)
+        return vetted
+
+    def _check_unlisted(self, origin: Origin) -> None:
+        host = origin.host
+        if _is_address(host):
+            raise PolicyRefusal(
+                RefusalCause.IP_LITERAL, "the URL names an IP address instead of a host", host=host
+            )
+        if host in _LOCAL_NAMES or host.endswith(".localhost"):
+            raise PolicyRefusal(RefusalCause.ADDRESS, "the URL names this machine", host=host)
+        if origin.scheme != "https":
+            raise PolicyRefusal(RefusalCause.SCHEME, f"{host} is named over plain {origin.scheme}", host=host)
 
 
 def redirected(vetted: VettedUrl, location: str) -> str:
@@ -157,6 +186,15 @@ def expires_at(url: str) -> int | None:
         if found := pattern.search(url):
             return int(found[1], base) * 1000
     return None
+
+
+def _vetted(url: str, *, listed: Set[Origin]) -> VettedUrl:
+    parts = _split(url)
+    origin = _origin(parts["scheme"], parts["authority"])
+    target = parts["target"]
+    if not target.startswith("/"):
+        target = "/" + target
+    return VettedUrl(origin=origin, target=_target_bytes(target), listed=origin in listed)
 
 
 def _split(url: str) -> re.Match[str]:

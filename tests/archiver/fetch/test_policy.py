@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from archiver.failures import UrlRefused
 from archiver.fetch.addresses import AddressClass, classify
-from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, expires_at, redirected
+from archiver.fetch.urls import (
+    ConsumerPolicy,
+    EgressPolicy,
+    PolicyRefusal,
+    RefusalCause,
+    expires_at,
+    redirected,
+)
 from tests.archiver.fetch.address_table import ADDRESSES, RANGES, URLS
 
 V = AddressClass
@@ -280,3 +287,22 @@ def test_a_location_is_resolved_against_the_url_that_sent_it(location: str, expe
 )
 def test_a_url_tells_when_its_signature_ends(url: str, expires: int | None) -> None:
     assert expires_at(url) == expires
+
+
+def test_a_consumer_may_be_any_host_by_https_but_is_refused_by_its_text_for_all_other_causes() -> None:
+    policy = ConsumerPolicy.parse(["http://127.0.0.1:9000", "https://hooks.internal"])
+    of_suffixes = (RefusalCause.HOST_NOT_ALLOWED, RefusalCause.PORT)
+    allowed_here = {url for url, _ in URLS if "//127.0.0.1:9000/" in url and url.startswith("http:")}
+    for url, cause in URLS:
+        local = "localhost" in url
+        if url in allowed_here or (
+            cause in of_suffixes and not local and ":0/" not in url and ":65536/" not in url
+        ):
+            continue
+        with pytest.raises(PolicyRefusal) as raised:
+            policy.vet(url)
+        assert raised.value.cause in (cause, RefusalCause.ADDRESS, RefusalCause.IP_LITERAL), url
+
+    assert policy.vet("https://app.example.com:8443/cb?job=1").target == b"/cb?job=1"
+    assert policy.vet("http://127.0.0.1:9000/cb").listed
+    assert policy.vet("https://hooks.internal/cb").listed

@@ -1,0 +1,35 @@
+"""The gateway's own callback tokens. No I/O.
+
+A task that was created through the gateway reports to a token of its own, so that a log or a proxy tells the two apart.
+It is derived from a callback token of the account, by which every door knows it without being told; it ends with the
+token that it was derived from.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+
+_LABEL = b"kling-archiver gateway callback token"
+GATEWAY_TOKEN_CHARACTERS = 43
+"""Of base64url without padding, from 32 bytes."""
+REFERENCE = re.compile(r"[A-Za-z0-9_-]{22}")
+"""For `fullmatch`."""
+SEPARATOR = "."
+
+
+def gateway_token(callback_token: str) -> str:
+    """HMAC-SHA256 of a fixed label under the callback token."""
+    digest = hmac.new(callback_token.encode(), _LABEL, hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def new_reference() -> str:
+    """128 random bits: what a callback URL names a create by."""
+    return secrets.token_urlsafe(16)
+
+
+def referring(token: str, reference: str) -> str:
+    """The token with the reference of one create behind it."""
+    return f"{token}{SEPARATOR}{reference}"
