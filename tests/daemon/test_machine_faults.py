@@ -36,7 +36,7 @@ NO_TMPFS = "no right to mount a small tmpfs for the ledger (run as root with CAP
 
 
 def process_id(daemon: Daemon) -> int:
-    return daemon._process.pid  # noqa: SLF001 -- nobody else needs it
+    return daemon.pid
 
 
 @dataclasses.dataclass

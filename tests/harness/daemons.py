@@ -29,6 +29,7 @@ import httpx2
 
 from archiver.ledger import Ledger
 from archiver.model import task_folder
+from tests.harness.forked import INHERITED, ForkedProcess, can_fork, fork
 from tests.harness.repository import ROOT
 from tests.project.secret_watch import WATCH
 from tests.s3_servers import S3Server
@@ -65,9 +66,13 @@ class Daemon:
         WATCH.environment(environment)
         WATCH.door(self.url)
         self.log_path = log_path
-        # The kernel ends it when the tests die without saying goodbye.
-        leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+        self._process: ForkedProcess | subprocess.Popen[bytes]
         with log_path.open("wb") as output:
+            if not prefix and can_fork(program, environment):
+                self._process = fork(program, environment=environment, output=output.fileno())
+                return
+            # The kernel ends it when the tests die without saying goodbye.
+            leash = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
             self._process = subprocess.Popen(
                 [*leash, *prefix, sys.executable, "-W", "error", "-m", *program],
                 cwd=ROOT,
@@ -186,7 +191,7 @@ class Site:
         self.port = free_port()
         self.daemons: list[Daemon] = []
         self.environment = {
-            **{name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ},
+            **{name: os.environ[name] for name in INHERITED if name in os.environ},
             **s3.environment(self.bucket),
             "KLING_ACCESS_KEY": self.sim.access_key,
             "KLING_SECRET_KEY": self.sim.secret_key,
