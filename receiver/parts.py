@@ -13,6 +13,7 @@ from archiver.families import FAMILIES
 from archiver.ledger import unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
+from archiver.store.links import links_of_shown, signer_of
 from receiver.api.tasks import Api
 from receiver.app import AppParts, Door
 from receiver.callbacks.endpoint import CallbackEndpoint
@@ -65,6 +66,9 @@ def _door(settings: Settings, engine: Engine, metrics: Metrics) -> Door:
 def _api(settings: Settings, engine: Engine) -> list[Route]:
     if settings.admin_token is None:
         return []
+    signers = {
+        account.name: signer_of(account.link_secrets(), account.public_url) for account in settings.accounts
+    }
     api = Api(
         engine.ledger.registrations,
         engine.ledger.views,
@@ -72,6 +76,7 @@ def _api(settings: Settings, engine: Engine) -> list[Route]:
         accounts=[account.name for account in settings.accounts],
         now=unix_ms,
         on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
+        links=lambda task: links_of_shown(signers.get(task.account), task),
     )
     return api.routes()
 

@@ -1,27 +1,21 @@
 """`show`: everything that the ledger knows about one task."""
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import typer
 
-from archiver.commands.terminal.exit_status import WRONG
-from archiver.commands.terminal.invocation import (
-    chosen_accounts,
-    invocation_of,
-    of_accounts,
-)
+from archiver.commands.found_task import found_task
+from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.printing import (
     console,
     moment,
     print_json,
     print_line,
-    print_note,
     properties,
     table,
     when,
 )
-from archiver.create.registration import is_identifier
+from archiver.config.settings import Need
 from archiver.failures import Failure
 from archiver.ledger import AssetView, TaskView
 from archiver.model import State
@@ -30,34 +24,24 @@ from archiver.model import State
 def show(context: typer.Context, *, task_id: str, account: str | None, json: bool) -> None:
     """What `usage.show` says."""
     invocation = invocation_of(context)
-    settings = invocation.settings()
-    with contextlib.closing(invocation.ledger(settings)) as ledger:
-        accounts = chosen_accounts(context, settings, name=account)
-        found = [ledger.views.show(task_id, account=each.name) for each in accounts if is_identifier(task_id)]
-    tasks = [task for task in found if task is not None]
-    if len(tasks) > 1:
-        names = " and ".join(task.account for task in tasks)
-        context.fail(f"The accounts {names} both have this task: choose with --account.")
-    if not tasks:
-        print_note(
-            f"no task {of_accounts(accounts)} has the id or external id {task_id}. To follow a "
-            "new task: kling-archiver register ID --family FAMILY"
-        )
-        raise typer.Exit(WRONG)
-    (task,) = tasks
+    settings = invocation.settings(Need.LINKS)
+    task = found_task(context, settings, task_id=task_id, account=account)
     if json:
-        print_json(task.as_json())
+        print_json(task.view.as_json(task.links()))
     else:
-        _print_task(task, now=invocation.now())
+        _print_task(task.view, task.links(), now=invocation.now())
 
 
-def _print_task(task: TaskView, *, now: int) -> None:
+def _print_task(task: TaskView, links: Mapping[str, str], *, now: int) -> None:
     screen = console()
     screen.print(properties(_properties(task, now=now)))
     if task.assets:
         print_line()
         rows = [[asset.name, asset.bytes, _where(asset)] for asset in task.assets]
         screen.print(table(["file", "bytes", "key"], rows, numbers=["bytes"]))
+    if links:
+        print_line()
+        screen.print(table(["link"], [[link] for link in links.values()]))
     if task.history:
         print_line()
         lines = [[moment(line.at), line.event, line.detail] for line in task.history]

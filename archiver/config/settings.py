@@ -397,6 +397,10 @@ class Settings(BaseSettings):
             found.extend(account.secrets())
         return tuple(dict.fromkeys(found))
 
+    def link_secrets(self) -> tuple[str, ...]:
+        """The first signs links, all open them."""
+        return tuple(secret.get_secret_value() for secret in self.link_secret)
+
     def log_format_at(self, *, terminal: bool) -> Literal["console", "json"]:
         """By default `console` at a terminal and `json` elsewhere."""
         return self.log_format or ("console" if terminal else "json")

@@ -2,7 +2,7 @@
 metrics, readiness and alerts: `status/`."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -11,14 +11,15 @@ from archiver.ledger.part import Part
 from archiver.ledger.status.reading import read_status
 from archiver.ledger.status.view import StatusView
 from archiver.ledger.tables import schema
-from archiver.ledger.tables.rows import find
-from archiver.model import DiscoveredBy, State, rfc3339
+from archiver.ledger.tables.rows import find, read_asset
+from archiver.model import Asset, DiscoveredBy, State, rfc3339
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AssetView:
-    """One file of a task; all but `reason` is None until it is stored."""
+    """One file of a task; `name` to `sha256` are None until it is stored."""
 
+    asset: Asset
     name: str | None
     key: str | None
     bytes: int | None
@@ -31,14 +32,16 @@ class AssetView:
         """Whether it is in the bucket."""
         return self.name is not None
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self, link: str | None) -> dict[str, object]:
         """As `show --json` prints it."""
         return {
             "name": self.name,
+            "stem": self.asset.stem,
             "key": self.key,
             "stored": self.is_stored,
             "bytes": self.bytes,
             "sha256": self.sha256,
+            "link": link,
             "reason": self.reason,
         }
 
@@ -79,8 +82,8 @@ class TaskView:
     assets: tuple[AssetView, ...]
     history: tuple[HistoryLine, ...]
 
-    def as_json(self) -> dict[str, object]:
-        """As `show --json` prints it."""
+    def as_json(self, links: Mapping[str, str] | None = None) -> dict[str, object]:
+        """As `show --json` prints it; `links` are those of its files, by stem."""
         return {
             "task_id": self.task_id,
             "account": self.account,
@@ -98,7 +101,7 @@ class TaskView:
             "callbacks": self.callbacks,
             "manifest_key": self.manifest_key,
             "amendment_keys": list(self.amendment_keys),
-            "assets": [asset.as_json() for asset in self.assets],
+            "assets": [asset.as_json((links or {}).get(asset.asset.stem)) for asset in self.assets],
             "history": [line.as_json() for line in self.history],
         }
 
@@ -133,7 +136,14 @@ class Views(Part):
             manifest_key=row["manifest_key"],
             amendment_keys=amended,
             assets=tuple(
-                AssetView(asset["name"], asset["key"], asset["bytes"], asset["sha256"], asset["reason"])
+                AssetView(
+                    read_asset(asset).asset,
+                    asset["name"],
+                    asset["key"],
+                    asset["bytes"],
+                    asset["sha256"],
+                    asset["reason"],
+                )
                 for asset in assets
             ),
             history=tuple(HistoryLine(line["at"], line["event"], line["detail"]) for line in history),

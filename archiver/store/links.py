@@ -13,18 +13,28 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from archiver import model
-from archiver.families import file_name
+from archiver.families import EXTENSIONS, STEM_FORMATS, file_name
+from archiver.model import Asset, Role
 
 MAC_CHARACTERS: Final = 22
 SECRET_CHARACTERS_MIN: Final = 32
 _FOLDER = re.compile(rf"(?:{model.FAMILY.pattern})/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}/{model.TASK_ID.pattern}")
 _STEM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 _EXTENSION = re.compile(r"(?:[a-z0-9]{1,8})?")
+_OF_ROLE: Mapping[Role, str] = {
+    Role.IMAGE: "png",
+    Role.SERIES_IMAGE: "png",
+    Role.ELEMENT: "png",
+    Role.VIDEO: "mp4",
+    Role.AUDIO: "mp3",
+    Role.VOICE: "mp3",
+}
+"""Its usual extension."""
 
 
 class LinkSigner:
@@ -72,6 +82,91 @@ class LinkSigner:
             expected = _mac(secret, account=account, folder=folder, stem=stem).encode()
             found |= hmac.compare_digest(given, expected)
         return found
+
+
+def signer_of(secrets: Sequence[str], public_url: str | None) -> LinkSigner | None:
+    """None without a secret or without a public URL: then there are no links. Raises ValueError."""
+    return LinkSigner(secrets, public_url=public_url) if secrets and public_url else None
+
+
+def links_of(
+    signer: LinkSigner | None,
+    assets: Iterable[Asset],
+    *,
+    account: str,
+    family: str | None,
+    created_at: int | None,
+    task_id: str,
+    names: Mapping[str, str],
+) -> dict[str, str]:
+    """The link of every asset of a task, by stem. `names` are the file names of those that are stored, by stem.
+
+    Empty without a signer, and for a task that the API has not confirmed: its folder is not known yet.
+    """
+    if signer is None or family is None or created_at is None:
+        return {}
+    folder = model.task_folder(prefix="", family=family, created_at=created_at, task_id=task_id).rstrip("/")
+    return {
+        asset.stem: signer.url(
+            account=account,
+            folder=folder,
+            stem=asset.stem,
+            extension=_extension(asset, names.get(asset.stem)),
+        )
+        for asset in assets
+    }
+
+
+class ShownAsset(Protocol):
+    """A file of a task; its name once it is stored."""
+
+    @property
+    def asset(self) -> Asset: ...
+    @property
+    def name(self) -> str | None: ...
+
+
+class ShownTask(Protocol):
+    """A task with its files, such as the ledger's `TaskView`."""
+
+    @property
+    def account(self) -> str: ...
+    @property
+    def family(self) -> str | None: ...
+    @property
+    def created_at(self) -> int | None: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def assets(self) -> Sequence[ShownAsset]: ...
+
+
+def links_of_shown(signer: LinkSigner | None, task: ShownTask) -> dict[str, str]:
+    """As `links_of`."""
+    return links_of(
+        signer,
+        [shown.asset for shown in task.assets],
+        account=task.account,
+        family=task.family,
+        created_at=task.created_at,
+        task_id=task.task_id,
+        names={shown.asset.stem: shown.name for shown in task.assets if shown.name is not None},
+    )
+
+
+def _extension(asset: Asset, name: str | None) -> str:
+    """Of the stored file; before it is stored that of its URL, else the usual one of its role."""
+    if name is not None:
+        return name.removeprefix(asset.stem).removeprefix(".")
+    try:
+        path = urlsplit(asset.url).path
+    except ValueError:
+        path = ""
+    extension = path.rpartition("/")[2].rpartition(".")[2].lower()
+    if extension in EXTENSIONS:
+        return extension
+    has_format = asset.stem.endswith(tuple(f".{format_}" for format_ in STEM_FORMATS))
+    return "" if has_format else _OF_ROLE.get(asset.role, "")
 
 
 def _mac(secret: bytes, *, account: str, folder: str, stem: str) -> str:

@@ -54,7 +54,8 @@ _Result = TypeVar("_Result")
 
 
 class Api:
-    """`now` gives Unix ms; `on_registered(account)` runs after each commit."""
+    """`now` gives Unix ms; `on_registered(account)` runs after each commit; `links(task)` has those of its files, by
+    stem."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Api:
         accounts: Sequence[str],
         now: Callable[[], int],
         on_registered: Callable[[str], None],
+        links: Callable[[TaskView], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self._registrations = registrations
         self._views = views
@@ -72,6 +74,7 @@ class Api:
         self._accounts = tuple(accounts)
         self._now = now
         self._on_registered = on_registered
+        self._links = links
         self._ledger_calls = asyncio.Semaphore(LEDGER_CALLS_MAX)
 
     def routes(self) -> list[Route]:
@@ -121,7 +124,8 @@ class Api:
             return _Refusal(NOT_NOW)
         if len(found) != 1:
             return _Refusal(AMBIGUOUS if found else UNKNOWN)
-        return Response(json.dumps(found[0].as_json()), media_type="application/json")
+        shown = found[0].as_json(self._links(found[0]))
+        return Response(json.dumps(shown), media_type="application/json")
 
     def _account_of(self, task: Registration) -> str:
         """The account that the registration names, or the only one. Raises NotARegistration."""

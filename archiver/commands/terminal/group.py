@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "sweep": ("archiver.commands.sweep.command", "Find tasks whose callbacks are missing."),
     "status": ("archiver.commands.status", "Show the whole ledger at a glance."),
     "show": ("archiver.commands.show", "Show one task."),
+    "link": ("archiver.commands.link", "Print the links of a task's files."),
     "retry": ("archiver.commands.retry", "Ask the API for some tasks again, now."),
     "acknowledge": (
         "archiver.commands.acknowledge",

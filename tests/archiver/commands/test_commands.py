@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import re
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +24,7 @@ COMMANDS = (
     "sweep",
     "status",
     "show",
+    "link",
     "retry",
     "acknowledge",
     "register",
@@ -76,8 +78,83 @@ def test_show_prints_exactly_the_shape_of_the_contract(filled: CommandLine) -> N
         "assets",
         "history",
     ]
-    assert list(shown["assets"][0]) == ["name", "key", "stored", "bytes", "sha256", "reason"]
+    assert list(shown["assets"][0]) == [
+        "name",
+        "stem",
+        "key",
+        "stored",
+        "bytes",
+        "sha256",
+        "link",
+        "reason",
+    ]
     assert list(shown["history"][0]) == ["at", "event", "detail"]
+
+
+LINKS = {
+    "KLING_LINK_SECRET": "a-link-secret-of-at-least-32-characters",
+    "KLING_PUBLIC_URL": "https://kling.example.com",
+}
+
+
+def test_show_has_the_links_of_files_where_there_is_a_secret(filled: CommandLine) -> None:
+    with_secret = json.loads(filled.run("show", "1", "--json", **LINKS).stdout)
+    without = json.loads(filled.run("show", "1", "--json").stdout)
+    (asset,) = with_secret["assets"]
+
+    assert re.fullmatch(
+        r"https://kling\.example\.com/files/[\w-]{22}/default/images/generations/2026/\d\d/\d\d/1/0\.png",
+        asset["link"],
+    )
+    assert asset["stem"] == "0"
+    assert asset["link"] in filled.run("show", "1", **LINKS).stdout
+    assert [asset["link"] for asset in without["assets"]] == [None]
+
+
+def test_a_link_is_the_same_before_the_file_is_stored_and_after(line: CommandLine) -> None:
+    with line.ledger() as ledger:
+        record(ledger, api_task("1"))
+    before = line.run("link", "1", **LINKS).stdout
+    with line.ledger() as ledger:
+        archive(ledger, "1")
+
+    assert before.endswith("/1/0.png\n")
+    assert line.run("link", "1", **LINKS).stdout == before
+
+
+@pytest.mark.parametrize("name", [None, "0", "0.png"])
+def test_link_prints_the_links_alone_one_a_line(filled: CommandLine, name: str | None) -> None:
+    result = filled.run("link", "order-1", *([] if name is None else [name]), **LINKS)
+    as_json = json.loads(filled.run("link", "order-1", "--json", **LINKS).stdout)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (as_json["task_id"], as_json["account"]) == ("1", "default")
+    assert as_json["links"] == [{"name": "0.png", "stem": "0", "link": result.stdout.strip()}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nobody"], "no task of the account default has the id or external id nobody"),
+        (["1", "1.png"], "the task 1 has no file called 1.png"),
+        (["3"], "the task 3 has no file"),
+    ],
+)
+def test_link_of_what_there_is_not_is_a_sentence_and_status_1(
+    filled: CommandLine, arguments: list[str], said: str
+) -> None:
+    result = filled.run("link", *arguments, **LINKS)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("lacking", LINKS)
+def test_link_without_its_settings_names_them_and_has_status_2(filled: CommandLine, lacking: str) -> None:
+    result = filled.run("link", "1", **{name: value for name, value in LINKS.items() if name != lacking})
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{lacking} is missing" in result.stderr
 
 
 def test_show_takes_an_external_id(filled: CommandLine) -> None:

@@ -12,6 +12,7 @@ from archiver.failures import ApiAnswerUnreadable
 from archiver.families import FAMILIES, families_fitting, file_name
 from archiver.kling.results import read_task, readable_id
 from archiver.model import Role, Status, Task
+from archiver.store.links import LinkSigner, links_of
 from tests.harness.repository import SAMPLES
 
 URL = "https://cdn.klingai.com/a.png"
@@ -24,6 +25,9 @@ def sample(name: str) -> Any:
 def task_of(result: object, **fields: object) -> Task:
     document = {"task_id": "1", "task_status": "succeed", "task_result": result, **fields}
     return read_task(document, family="images/generations")
+
+
+SIGNER = LinkSigner(["s" * 32], public_url="https://kling.example.com")
 
 
 def stems(task: Task) -> list[str]:
@@ -333,6 +337,16 @@ def test_any_result_of_a_task_gives_safe_unique_names(result: object, outputs: o
         assert set("/\\ \0").isdisjoint(asset.stem)
         assert asset.url.encode()
         assert file_name(asset.stem, extension="json") != "manifest.json"
+    links = links_of(
+        SIGNER,
+        task.assets,
+        account="default",
+        family=task.family,
+        created_at=1_795_651_200_000,
+        task_id=task.task_id,
+        names={},
+    )
+    assert len(set(links.values())) == len(task.assets), "every file has a link of its own"
 
 
 # --- which family to try first --------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from archiver import families
 from archiver.media import iso, jpeg, mp3, png, raster, riff, webm
 from archiver.media.reader import Format
-from archiver.store.links import LinkSigner
+from archiver.model import Asset, Role
+from archiver.store.links import LinkSigner, links_of, signer_of
 
 SECRET = "a-link-secret-of-at-least-32-characters"
 OLD = "an-old-link-secret-with-ümläut-in-it"
@@ -126,6 +127,72 @@ def test_what_no_link_may_contain_raises(wrong: dict[str, str]) -> None:
 
     with pytest.raises(ValueError, match="this is no"):
         signer().url(**good | wrong)
+
+
+URL = "https://cdn.klingai.com/bs2/upload/"
+
+
+@pytest.mark.parametrize(
+    ("stem", "role", "url", "stored", "name"),
+    [
+        # not stored yet: the URL's own extension
+        ("0", Role.IMAGE, URL + "0.png?Expires=1", None, "0.png"),
+        ("0", Role.IMAGE, URL + "0.JPEG", None, "0.jpeg"),
+        ("0", Role.VIDEO, URL + "a.b/x.webm", None, "0.webm"),
+        ("audio-0.mp3", Role.AUDIO, URL + "x.mp3", None, "audio-0.mp3"),
+        ("audio-0.mp3", Role.AUDIO, URL + "x.wav", None, "audio-0.mp3.wav"),
+        # else that of the role
+        ("0", Role.IMAGE, URL + "origin?name=x.webp", None, "0.png"),
+        ("series-0", Role.SERIES_IMAGE, URL + "v1.2/origin", None, "series-0.png"),
+        ("element-0", Role.ELEMENT, URL + "x.exe", None, "element-0.png"),
+        ("video-0", Role.VIDEO, URL, None, "video-0.mp4"),
+        ("audio-0", Role.AUDIO, "https://[::1", None, "audio-0.mp3"),
+        ("audio-0.wav", Role.AUDIO, URL, None, "audio-0.wav"),
+        ("voice-0", Role.VOICE, URL, None, "voice-0.mp3"),
+        ("covers-0", Role.OTHER, URL, None, "covers-0"),
+        # stored: the stored name's
+        ("0", Role.IMAGE, URL + "0.png", "0.jpg", "0.jpg"),
+        ("0.watermark", Role.IMAGE, URL + "0.png", "0.watermark.webp", "0.watermark.webp"),
+        ("audio-0.mp3", Role.AUDIO, URL + "x.mp3", "audio-0.mp3", "audio-0.mp3"),
+        ("audio-0.mp3", Role.AUDIO, URL + "x.mp3", "audio-0.mp3.wav", "audio-0.mp3.wav"),
+    ],
+)
+def test_the_extension_is_that_of_the_stored_file_else_of_its_url_else_of_its_role(
+    stem: str, role: Role, url: str, stored: str | None, name: str
+) -> None:
+    asset = Asset(stem=stem, url=url, role=role, index=None, watermarked=False)
+    links = links_of(
+        signer(),
+        [asset],
+        account="default",
+        family="images/generations",
+        created_at=1_795_651_200_000,
+        task_id="831768251064815642",
+        names={} if stored is None else {stem: stored},
+    )
+
+    mac = link(stem=stem, extension="").split("/")[4]
+    assert links == {stem: f"https://kling.example.com/files/{mac}/default/{FOLDER}/{name}"}
+
+
+@pytest.mark.parametrize("lacking", ["signer", "family", "created_at"])
+def test_without_a_secret_or_a_folder_there_is_no_link(lacking: str) -> None:
+    assert signer_of([], "https://kling.example.com") is None
+    assert signer_of([SECRET], None) is None
+    asset = Asset(stem="0", url=URL, role=Role.IMAGE, index=None, watermarked=False)
+
+    assert (
+        links_of(
+            None if lacking == "signer" else signer(),
+            [asset],
+            account="default",
+            family=None if lacking == "family" else "images/generations",
+            created_at=None if lacking == "created_at" else 1_795_651_200_000,
+            task_id="1",
+            names={},
+        )
+        == {}
+    )
 
 
 def test_every_format_that_is_stored_has_its_extension_and_type_in_the_table_of_families() -> None:

@@ -13,13 +13,16 @@ import pytest
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, State, Status
+from archiver.store.links import LinkSigner, links_of_shown
 from receiver.api.tasks import BODY_BYTES_MAX, LEDGER_CALLS_MAX, Api
 from tests.harness.blank_ledger import lay_blank_ledger
+from tests.harness.command_line import api_task, record
 from tests.harness.edge import SECONDS_MAX, Edge
 from tests.harness.ledgers import ACCOUNT, DAY, START, Clock
 
 ADMIN = "admin-token-0123456789"
 FAMILY = "images/generations"
+SIGNER = LinkSigner(["s" * 32], public_url="https://kling.example.com")
 BODY: dict[str, object] = {"task_id": "77", "family": FAMILY}
 
 
@@ -38,6 +41,7 @@ class Desk:
             accounts=accounts,
             now=self.clock,
             on_registered=self.registered.append,
+            links=lambda task: links_of_shown(SIGNER, task),
         )
         self.edge = Edge(routes=api.routes())
 
@@ -310,6 +314,14 @@ def test_a_task_is_shown_as_the_command_shows_it(desk: Desk) -> None:
 
     assert desk.get("/api/tasks/77").json() == desk.shown("77")
     assert desk.get("/api/tasks/order%207").json() == desk.shown("77")
+
+
+def test_a_shown_task_has_the_links_of_its_files(desk: Desk) -> None:
+    record(desk.ledger, api_task("77"))
+
+    (asset,) = desk.get("/api/tasks/77").json()["assets"]
+    assert asset["link"].startswith("https://kling.example.com/files/")
+    assert asset["link"].endswith("/77/0.png")
 
 
 @pytest.mark.parametrize("identifier", ["nobody", "%00", "%ff", "9" * 400, "..%20", "%5C"])
