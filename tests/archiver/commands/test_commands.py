@@ -431,6 +431,7 @@ def test_wrong_usage_and_wrong_settings_are_status_2_for_every_command(
 ) -> None:
     given = {
         "show": ["1"],
+        "link": ["1"],
         "retry": ["1"],
         "acknowledge": ["1"],
         "register": ["1", "--family", FAMILY],
