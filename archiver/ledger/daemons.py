@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
+from archiver.ledger.callbacks import unconfirmed_row
 from archiver.ledger.databases.dialect import insert_missing, upsert
-from archiver.ledger.databases.protocol import DOOR_SECONDS_MAX, Database
+from archiver.ledger.databases.protocol import PROBE_SECONDS_MAX, Database
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import (
@@ -22,7 +23,7 @@ from archiver.ledger.tables.named_values import (
     named_value,
     set_named_value,
 )
-from archiver.model import DAY_MS, Problem, rfc3339
+from archiver.model import DAY_MS, DiscoveredBy, Problem, rfc3339
 
 BEAT_MS_MAX = 120_000
 """A daemon without a sign of life for so long counts as dead."""
@@ -86,11 +87,13 @@ class Daemons(Part):
 
     @retried
     def ping(self) -> None:
-        """Prove that a transaction can begin and commit, changing nothing. Raises LedgerUnavailable."""
-        table = schema.named_values
-        unchanged = sa.update(table).where(table.c.name == FIRST_STARTED_AT).values(name=FIRST_STARTED_AT)
-        with self._database.write(seconds_max=DOOR_SECONDS_MAX) as connection:
-            connection.execute(unchanged)
+        """Prove that a callback could be recorded, changing nothing. Raises LedgerUnavailable."""
+        identity = ("", secrets.token_hex(8))
+        with self._database.write(seconds_max=PROBE_SECONDS_MAX) as connection:
+            row = unconfirmed_row(
+                identity, family_hint=None, arrays=(), discovered_by=DiscoveredBy.CALLBACK, now=self._now()
+            )
+            self._database.try_insert(connection, row)
 
     @retried
     def beat(

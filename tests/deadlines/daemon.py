@@ -79,6 +79,7 @@ class _MortalDatabase:
     def __init__(self, database: Database) -> None:
         self._database: Database | None = database
         self.name = database.name
+        self.has_one_writer = database.has_one_writer
 
     def die(self) -> None:
         self.close()
@@ -103,6 +104,9 @@ class _MortalDatabase:
 
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         return self._living().insert_new_ids(connection, rows)
+
+    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
+        self._living().try_insert(connection, row)
 
     def keep_bounded(self) -> None:
         self._living().keep_bounded()

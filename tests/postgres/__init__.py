@@ -2,6 +2,7 @@
 
 from tests.postgres.blank import BlankDatabase
 from tests.postgres.network import BadNetwork, Fate
+from tests.postgres.pair import PostgresPair, running_pair
 from tests.postgres.server import (
     GUARDED,
     SUITE_VERSION,
@@ -17,8 +18,10 @@ __all__ = [
     "BadNetwork",
     "BlankDatabase",
     "Fate",
+    "PostgresPair",
     "PostgresServer",
     "installed_versions",
     "plain_engine",
+    "running_pair",
     "running_postgres",
 ]

@@ -14,7 +14,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 
 import sqlalchemy as sa
 
@@ -78,10 +79,12 @@ class PostgresServer:
         *,
         version: int = SUITE_VERSION,
         leash: Callable[[list[str]], list[str]] = list,
+        settings: Mapping[str, str] = types.MappingProxyType({}),
     ) -> None:
-        """`leash` makes of a command one that ends with this process."""
+        """`leash` makes of a command one that ends with this process; `settings` are more of postgresql.conf."""
         self.folder = folder
         self._leash = leash
+        self._settings = {**_SETTINGS, **settings}
         self.version = version
         self._programs = installed_versions()[version]
         self._names = (f"test{number}" for number in itertools.count())
@@ -109,7 +112,7 @@ class PostgresServer:
         # Left by a kill -9; its number may be another process by now.
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         command = [str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
-        for name, value in _SETTINGS.items():
+        for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         # A leash from outside would end where the user namespace begins.
         command = [*prefix, *self._leash(command)]
@@ -117,12 +120,46 @@ class PostgresServer:
         self._process.wait_until(self._is_ready)
 
     def _is_ready(self) -> bool:
-        """What `pg_ctl -w` waits for."""
+        """What `pg_ctl -w` waits for; a standby that answers says so."""
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) > 7 and lines[7].strip() == "ready"
+        return len(lines) > 7 and lines[7].strip() in ("ready", "standby")
+
+    def copy(self, other: "PostgresServer") -> None:
+        """Become a standby of `other`, in place of all that is stored here. Not started by this."""
+        shutil.rmtree(self._data, ignore_errors=True)
+        command = [
+            *as_ordinary_user(self.folder),
+            str(self._programs / "pg_basebackup"),
+            "-D",
+            str(self._data),
+        ]
+        command += [
+            "-h",
+            str(other.folder),
+            "-U",
+            "postgres",
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "--no-sync",
+        ]
+        copied = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert copied.returncode == 0, copied.stderr
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Raises RuntimeError if it ends before, or takes too long."""
+        assert self._process is not None
+        self._process.wait_until(ready)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its first process lives: where it stumbles over its own files, it may end by itself."""
+        return self._process is not None and self._process.is_running
 
     def kill(self) -> None:
         """SIGKILL to every process of it."""
@@ -139,6 +176,11 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         """Delete it, whoever uses it."""
         self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def ask(self, query: str) -> list[sa.Row[tuple[object, ...]]]:
+        """Of the database `postgres`, on which nothing else is."""
+        with self._engine.connect() as connection:
+            return list(connection.exec_driver_sql(query))
 
     def _execute(self, statement: str) -> None:
         with self._engine.connect() as connection:

@@ -56,6 +56,10 @@ class Process:
     def logged(self, words: str) -> bool:
         return words in self._log.read_text(errors="replace")
 
+    @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
     def kill(self) -> None:
         """SIGKILL to the whole group, as a power cut would."""
         self._signal(signal.SIGKILL)
@@ -70,7 +74,7 @@ class Process:
             self.kill()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._popen.poll() is None:
+        if self.is_running:
             os.killpg(self._popen.pid, number)
 
 

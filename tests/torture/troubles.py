@@ -10,10 +10,10 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Sequence
 
 from tests.harness.daemons import FAMILY, Daemon, Site
+from tests.harness.disks import fill, small_disk
 from tests.s3_servers import FaultyProxy, faulty
 from tests.s3_servers.process import free_port
 from tests.simulator import faults
@@ -57,9 +57,7 @@ class Stage:
         """A small file system. Raises CalledProcessError where none can be mounted."""
         folder = self.site.folder / name
         folder.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", name, str(folder)]
-        subprocess.run(command, check=True, capture_output=True)
-        self.opened.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
+        self.opened.enter_context(small_disk(folder, megabytes=megabytes))
         return folder
 
 
@@ -218,13 +216,6 @@ def full_spool(stage: Stage) -> None:
     disk = stage.tmpfs("spool-disk", 48)
     stage.set(KLING_SPOOL_DIR=str(disk))
     stage.later(lambda: fill(disk))
-
-
-def fill(disk: pathlib.Path) -> None:
-    """Take every byte."""
-    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
 
 
 def killed(stage: Stage) -> None:

@@ -10,6 +10,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from archiver.ledger.databases.limits import limits_of
+
 _TURN = 0x6B6C696E67
 """("kling"). Of a lock that all programs on the database share by its number."""
 
@@ -65,8 +67,8 @@ def try_to_take_turn(connection: sa.Connection) -> bool:
     if connection.dialect.name != "postgresql":
         return True
     # What comes now may take long, and rest while another connection works.
-    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-        connection.execute(sa.select(sa.func.set_config(limit, "0", True)))
+    limits = limits_of(connection, limit="0")
+    connection.execute(sa.select(*(sa.func.set_config(*limit, True) for limit in limits.items())))
     return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_TURN))).scalar_one())
 
 

@@ -4,8 +4,11 @@ A server that stands still, or a network that swallows what is sent, closes no c
 hours. Time-outs of the server do not help, since it is the server that must keep them.
 """
 
+import contextlib
+import functools
 import math
 import time
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -25,6 +28,10 @@ CONNECT_OPTIONS = {
 }
 """Libpq's names. By those of TCP the kernel notices that the other machine is gone."""
 
+_LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
+_TRANSACTION_TIMEOUT_VERSION = 17_00_00
+"""Since when there is one: as libpq writes versions."""
+
 _Value = TypeVar("_Value")
 
 
@@ -33,6 +40,8 @@ class LimitedConnection(psycopg.Connection[Any]):
 
     answer_by = math.inf
     """When the server must have answered (`time.monotonic`)."""
+    warnings = 0
+    """Of the server, since `hear_unreplicated` began."""
 
     def wait(self, gen: PQGen[_Value], interval: float = 0.1, timeout: float | None = None) -> _Value:
         """Wait for an answer until `answer_by`."""
@@ -54,9 +63,19 @@ def limit_connections(engine: sa.Engine) -> None:
     ) -> LimitedConnection:
         connection = LimitedConnection.connect(*positional, **named)
         connection.answer_by = time.monotonic() + CONNECT_SECONDS  # SQLAlchemy asks for the server's version
+        connection.add_notice_handler(functools.partial(_count_warning, connection))
         return connection
 
     event.listen(engine, "do_connect", connect)
+
+
+def limits_of(connection: sa.Connection, *, limit: str) -> dict[str, str]:
+    """The settings that end a transaction, or a statement of one, which takes longer than `limit`: an operator may have
+    set each for the user or the database. "0" is without end."""
+    limits = dict.fromkeys(_LIMITS, limit)
+    if _driver_connection(connection).info.server_version >= _TRANSACTION_TIMEOUT_VERSION:
+        limits["transaction_timeout"] = "0"  # one that runs can be ended, and not be made longer
+    return limits
 
 
 def forgo_prepared_if_pooled(connection: sa.Connection, *, session: int) -> None:
@@ -65,6 +84,20 @@ def forgo_prepared_if_pooled(connection: sa.Connection, *, session: int) -> None
     driver_connection = _driver_connection(connection)
     if driver_connection.info.backend_pid != session:
         driver_connection.prepare_threshold = None
+
+
+@contextlib.contextmanager
+def hear_unreplicated(connection: sa.Connection) -> Iterator[Callable[[], bool]]:
+    """Around a COMMIT: whether the server has warned. It does only when an operator or a time-out has ended its wait
+    for a standby, and calls that a success. Of a transaction that began before, all warnings are forgotten."""
+    driver_connection = _driver_connection(connection)
+    driver_connection.warnings = 0
+    yield lambda: driver_connection.warnings > 0
+
+
+def _count_warning(connection: LimitedConnection, notice: psycopg.errors.Diagnostic) -> None:
+    # The severity that no language changes.
+    connection.warnings += notice.severity_nonlocalized == "WARNING"
 
 
 def set_limit(connection: sa.Connection, *, answer_by: float) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc, pool
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger.databases.postgres import location_of
+from archiver.ledger.databases.reaching import location_of
 
 _CHANNEL = "kling_"
 _PAYLOAD_CHARACTERS_MAX = 7000

@@ -7,8 +7,9 @@ import pathlib
 from archiver.ledger.databases.errors import LedgerUnusable
 from archiver.ledger.databases.file import file_of, open_file
 from archiver.ledger.databases.mounts import network_kind_of, outlives_container
-from archiver.ledger.databases.postgres import PostgresDatabase, location_of
+from archiver.ledger.databases.postgres import PostgresDatabase
 from archiver.ledger.databases.protocol import Database
+from archiver.ledger.databases.reaching import location_of
 from archiver.ledger.databases.sqlite import SqliteDatabase
 
 

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A transaction that returned is committed as durably as the server is set up to (`synchronous_commit`).
+1. A transaction that returned survives a crash of the server, and a failover to the standby that
+   `synchronous_standby_names` waits for.
 2. Writes run at READ COMMITTED, reads in one REPEATABLE READ snapshot. A transaction locks the rows that it has read
    and is going to write, in the order of their ids (`dialect.locking`).
 3. What certainly did not happen and may succeed at once leaves here as `WriteConflict`, and begins again: a deadlock, a
@@ -11,8 +12,9 @@ Rules:
    `LedgerUnavailable` (`refusals`). Errors in what we say (SQLSTATE classes 22, 23 and 42) are bugs of ours and pass
    through.
 4. A connection that breaks at COMMIT tells nothing: the transaction is undone, or it is durable. It is not repeated
-   here: who called finds out by the rows, as after a crash.
-5. Every answer has its time: `WRITE_SECONDS_MAX` for a transaction, less where a sender waits for it.
+   here: who called finds out by the rows, as after a crash. The same holds for a COMMIT that no standby has taken.
+5. Every answer has its time: `WRITE_SECONDS_MAX` for a transaction, less where a sender waits for it. So a machine that
+   vanishes in the middle of a transaction does not keep its rows locked for hours.
 6. A server that refuses to work (full, read-only, shutting down) gets no further question on the connections of now:
    after a failover, new ones lead to another server.
 7. Leases end by themselves: a start frees none.
@@ -21,12 +23,11 @@ Rules:
 """
 
 import contextlib
-import dataclasses
+import functools
 import json
 import math
 import time
-import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,16 +36,23 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 
 from archiver.failures import LedgerUnavailable
 from archiver.ledger.databases.clock import ServerClock
-from archiver.ledger.databases.errors import LedgerUnusable
 from archiver.ledger.databases.limits import (
-    CONNECT_OPTIONS,
     forgo_prepared_if_pooled,
+    hear_unreplicated,
     limit_connections,
+    limits_of,
     set_limit,
 )
 from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Disk, Obstacle
-from archiver.ledger.databases.reaching import require_fit
-from archiver.ledger.databases.refusals import drop_connections_when_refused, failure_of, is_lost, lost
+from archiver.ledger.databases.reaching import location_of, require_fit
+from archiver.ledger.databases.refusals import (
+    drop_connections_when_refused,
+    failure_of,
+    is_lost,
+    lost,
+    unanswered_commit,
+    unreplicated,
+)
 from archiver.ledger.tables import schema
 
 CONNECTIONS_MAX = 20
@@ -71,9 +79,11 @@ _SETTINGS = {
 _NOW = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1000, sa.BigInteger)
 """Unix ms."""
 
-_LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
-"""Of each transaction, how long it may take: a machine that vanishes in the middle of one must not keep its rows locked
-for hours."""
+_SYNCHRONOUS = sa.func.current_setting("synchronous_commit")
+_DURABLE = sa.func.set_config(
+    "synchronous_commit", sa.case((_SYNCHRONOUS == "off", "on"), else_=_SYNCHRONOUS), True
+)
+"""With `off`, which an operator may have set for speed, a crash of the server takes back what was answered 200."""
 
 _NEW_ID_COLUMNS: tuple[tuple[str, type[sa.types.TypeEngine[Any]]], ...] = (
     ("account", sa.Text),
@@ -120,6 +130,8 @@ _UNFINISHED_INDEXES = sa.text(
 class PostgresDatabase:
     """A pool of connections to one PostgreSQL database."""
 
+    has_one_writer = False
+
     def __init__(
         self,
         url: str,
@@ -148,17 +160,11 @@ class PostgresDatabase:
         self._engine = engine
         self._writing = engine.execution_options(isolation_level="READ COMMITTED")
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
-        settings = _SETTINGS | {"lock_timeout": str(int(busy_seconds * 1000))}
+        self._settings = _SETTINGS | {"lock_timeout": str(int(busy_seconds * 1000))}
         self._first_answer_seconds = first_answer_seconds
         self._seconds_max = seconds_max
         self._clock = ServerClock()
         self._may_be_pooled = "prepare_threshold" not in location.options
-        self._set = sa.select(
-            _NOW,
-            sa.func.pg_backend_pid(),
-            *(sa.func.set_config(*setting, True) for setting in settings.items()),
-            *(sa.func.set_config(name, sa.bindparam("limit_ms"), True) for name in _LIMITS),
-        )
 
     @contextlib.contextmanager
     def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> Iterator[sa.Connection]:
@@ -186,11 +192,23 @@ class PostgresDatabase:
             connection = self._begin(engine, answer_by=answer_by)
             try:
                 yield connection
-                connection.commit()  # also a read: the driver forgets its prepared statements when it undoes
+                self._commit(connection, answer_by=answer_by)
             finally:
                 with contextlib.suppress(exc.DBAPIError):  # of a broken connection
                     connection.rollback()
                 connection.close()
+
+    def _commit(self, connection: sa.Connection, *, answer_by: float) -> None:
+        """Also a read: the driver forgets its prepared statements when it undoes."""
+        try:
+            with hear_unreplicated(connection) as is_unreplicated:
+                connection.commit()
+        except exc.DBAPIError as error:
+            if is_lost(error) and time.monotonic() >= answer_by:
+                raise unanswered_commit(name=self.name) from error
+            raise
+        if is_unreplicated():
+            raise unreplicated(name=self.name)
 
     def _begin(self, engine: sa.Engine, *, answer_by: float) -> sa.Connection:
         first_answer_by = min(answer_by, time.monotonic() + self._first_answer_seconds)
@@ -208,7 +226,8 @@ class PostgresDatabase:
         try:
             set_limit(connection, answer_by=first_answer_by)
             # The answer also tells the server's time, which costs nothing so.
-            now, session = connection.execute(self._set, {"limit_ms": str(limit_ms)}).one()[:2]
+            settings = self._settings | limits_of(connection, limit=str(limit_ms))
+            now, session = connection.execute(_beginning(tuple(settings)), settings).one()[:2]
             self._clock.heard(now)
             if self._may_be_pooled:
                 forgo_prepared_if_pooled(connection, session=session)
@@ -237,6 +256,8 @@ class PostgresDatabase:
             connect_args=dict(self._direct.options),
         )
         with self._translated(), engine.connect() as connection:
+            for limit in (*limits_of(connection, limit="0"), "lock_timeout"):
+                connection.exec_driver_sql(f"SET {limit} = 0")
             yield connection
 
     def begin_daemon(self, connection: sa.Connection, *, now: int) -> None:
@@ -246,6 +267,13 @@ class PostgresDatabase:
         """Insert them by one statement."""
         given = json.dumps([{name: row[name] for name, _ in _NEW_ID_COLUMNS} for row in rows])
         return connection.execute(_INSERT_NEW_IDS, {"rows": given}).rowcount
+
+    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
+        """Insert it and undo that. A server whose disk is full still changes rows, if it finds room for them in their
+        pages: only a new one shows it. COMMIT waits for a standby all the same."""
+        undone = connection.begin_nested()
+        self.insert_new_ids(connection, [row])
+        undone.rollback()
 
     def keep_bounded(self) -> None:
         """The server keeps its own files."""
@@ -275,6 +303,13 @@ class PostgresDatabase:
             raise failure from error
 
 
+@functools.cache
+def _beginning(settings: tuple[str, ...]) -> sa.Select[Any]:
+    """What each transaction says first: the server's time and its session, and `settings` until its end."""
+    values = (sa.func.set_config(name, sa.bindparam(name), True) for name in settings)
+    return sa.select(_NOW, sa.func.pg_backend_pid(), _DURABLE, *values)
+
+
 def drop_snapshot(connection: sa.Connection) -> None:
     """A building of indexes waits for every older snapshot. The last SELECT keeps its own until the next statement, if
     the driver has prepared it; this one takes none."""
@@ -286,53 +321,3 @@ def drop_unfinished_indexes(direct: sa.Connection) -> None:
     found = direct.execute(_UNFINISHED_INDEXES, {"tables": list(schema.metadata.tables)}).scalars()
     for name in list(found):
         direct.exec_driver_sql(f'DROP INDEX CONCURRENTLY IF EXISTS "{name}"')
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Location:
-    """Where to connect."""
-
-    url: sa.URL
-    options: Mapping[str, int | str | None]
-    """What else the driver is told."""
-
-    @property
-    def name(self) -> str:
-        """For messages: without password and options."""
-        shown = self.url.set(drivername="postgresql", query={})
-        if host := self.url.query.get("host"):
-            shown = shown.set(query={"host": host})
-        return shown.render_as_string(hide_password=True)
-
-
-def location_of(url: str) -> Location:
-    """What the URL names. Raises LedgerUnusable.
-
-    `prepare_threshold=none` makes no prepared statements, a number makes them behind a pooler too.
-    """
-    try:
-        location = sa.make_url(_with_hosts_apart(url)).set(drivername="postgresql+psycopg")
-    except (exc.ArgumentError, ValueError):  # its words may contain the password
-        raise LedgerUnusable("KLING_LEDGER_URL is no URL of a PostgreSQL database") from None
-    options: dict[str, int | str | None] = {
-        name: value for name, value in CONNECT_OPTIONS.items() if name not in location.query
-    }
-    if isinstance(location.query.get("host"), tuple) and "target_session_attrs" not in location.query:
-        options["target_session_attrs"] = "read-write"
-    threshold = location.query.get("prepare_threshold")
-    if threshold is None:
-        return Location(location, options)
-    if not isinstance(threshold, str) or not (threshold == "none" or threshold.isdecimal()):
-        raise LedgerUnusable("prepare_threshold in KLING_LEDGER_URL must be a number, or none")
-    options["prepare_threshold"] = None if threshold == "none" else int(threshold)
-    return Location(location.difference_update_query(["prepare_threshold"]), options)
-
-
-def _with_hosts_apart(url: str) -> str:
-    """`USER@HOST:PORT,HOST:PORT/…`, as libpq writes several hosts, in the way that SQLAlchemy knows."""
-    parts = urllib.parse.urlsplit(url)
-    user, at, hosts = parts.netloc.rpartition("@")
-    if "," not in hosts:
-        return url
-    query = "&".join([*filter(None, [parts.query]), *(f"host={host}" for host in hosts.split(","))])
-    return parts._replace(netloc=user + at, query=query).geturl()

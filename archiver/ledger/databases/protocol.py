@@ -13,6 +13,8 @@ WRITE_SECONDS_MAX = 30.0
 """How long a transaction may take on a server."""
 DOOR_SECONDS_MAX = 8.0
 """The same where a sender waits who must hear something within 10 s."""
+PROBE_SECONDS_MAX = 4.0
+"""The same where `/readyz` waits, which is answered within 5 s."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Database(Protocol):
 
     name: str
     """For messages to the operator: without secrets."""
+    has_one_writer: bool
+    """Whether transactions that write wait for each other."""
 
     def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> AbstractContextManager[sa.Connection]:
         """One write transaction: durable when the block ends, undone when it raises. Raises LedgerUnavailable: a server
@@ -62,6 +66,9 @@ class Database(Protocol):
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         """Insert the rows of ids that a batch of callbacks named first (`callbacks.unconfirmed_row`); how many. Those
         that another process has inserted meanwhile are left as they are. In the order given, else two deadlock."""
+
+    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
+        """Prove that such a row could be inserted and committed; it is not kept."""
 
     def keep_bounded(self) -> None:
         """Give back room on the disk that the database does not need. Raises LedgerUnavailable."""

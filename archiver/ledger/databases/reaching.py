@@ -1,39 +1,20 @@
-"""Whether a PostgreSQL server can hold a ledger: looked at once when it is opened, and said in a sentence.
+"""Where a PostgreSQL ledger is, by its URL, and whether the server can hold one: looked at once when it is opened, and
+said in a sentence."""
 
-The driver has no code for a refused connection, only the server's words. They are English unless the server was set up
-otherwise, so words that are not known here are passed on with the setting to look at.
-"""
-
-import re
+import dataclasses
+import urllib.parse
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from archiver.failures import LedgerNotReached
+from archiver.failures import LedgerUnavailable
 from archiver.ledger.databases.errors import LedgerUnusable
+from archiver.ledger.databases.limits import CONNECT_OPTIONS
+from archiver.ledger.databases.refusals import failure_of, refusal_of
 
 VERSION_MIN = 15
 """The oldest that the tests run on."""
-
-_REFUSALS = (
-    (
-        re.compile(r"password authentication failed|no password supplied|role \".*\" does not exist"),
-        "Correct user and password in KLING_LEDGER_URL (in a password, write %40 for @ and %2F for /)",
-    ),
-    (
-        re.compile(r"no pg_hba\.conf entry"),
-        "Let the server's pg_hba.conf admit this machine and user, or name others in KLING_LEDGER_URL",
-    ),
-    (
-        re.compile(r"database \".*\" does not exist"),
-        "Create the database (CREATE DATABASE … ENCODING 'UTF8'), or name another in KLING_LEDGER_URL",
-    ),
-    (
-        re.compile(r"permission denied for database"),
-        "GRANT CONNECT on the database to the user, or name others in KLING_LEDGER_URL",
-    ),
-)
-"""What only an operator can change; anything else may pass."""
 
 _FACTS = sa.text(
     "SELECT current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding,"
@@ -45,7 +26,7 @@ _FACTS = sa.text(
 def require_fit(engine: sa.Engine, *, name: str, create: bool) -> bool:
     """Whether the server has a ledger, of whatever schema.
 
-    Raises LedgerUnusable if it cannot hold one (with `create`: cannot be given one), LedgerNotReached if it does not
+    Raises LedgerUnusable if it cannot hold one (with `create`: cannot be given one), LedgerUnavailable if it cannot
     answer now.
     """
     facts = _facts(engine, name=name)
@@ -74,9 +55,60 @@ def _facts(engine: sa.Engine, *, name: str) -> sa.Row[tuple[object, ...]]:
         with engine.connect() as connection:
             return connection.execute(_FACTS).one()
     except exc.DBAPIError as error:
-        # Of several addresses tried, the last; the server is named already.
-        said = " ".join(str(error.orig).replace("connection failed: ", "").split())
-        for words, what_to_do in _REFUSALS:
-            if words.search(said):
-                raise LedgerUnusable(f"the ledger {name} cannot be opened: {said}. {what_to_do}") from error
-        raise LedgerNotReached(f"the server of the ledger {name} is not reached: {said}") from error
+        if refusal := refusal_of(error):
+            raise LedgerUnusable(
+                f"the ledger {name} cannot be opened: {refusal.said}. {refusal.what_to_do.removesuffix('.')}"
+            ) from error
+        raise failure_of(error, name=name) or LedgerUnavailable(
+            f"the ledger {name} cannot be used: {error.orig}"
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Location:
+    """Where to connect."""
+
+    url: sa.URL
+    options: Mapping[str, int | str | None]
+    """What else the driver is told."""
+
+    @property
+    def name(self) -> str:
+        """For messages: without password and options."""
+        shown = self.url.set(drivername="postgresql", query={})
+        if host := self.url.query.get("host"):
+            shown = shown.set(query={"host": host})
+        return shown.render_as_string(hide_password=True)
+
+
+def location_of(url: str) -> Location:
+    """What the URL names. Raises LedgerUnusable.
+
+    `prepare_threshold=none` makes no prepared statements, a number makes them behind a pooler too.
+    """
+    try:
+        location = sa.make_url(_with_hosts_apart(url)).set(drivername="postgresql+psycopg")
+    except (exc.ArgumentError, ValueError):  # its words may contain the password
+        raise LedgerUnusable("KLING_LEDGER_URL is no URL of a PostgreSQL database") from None
+    options: dict[str, int | str | None] = {
+        name: value for name, value in CONNECT_OPTIONS.items() if name not in location.query
+    }
+    if isinstance(location.query.get("host"), tuple) and "target_session_attrs" not in location.query:
+        options["target_session_attrs"] = "read-write"
+    threshold = location.query.get("prepare_threshold")
+    if threshold is None:
+        return Location(location, options)
+    if not isinstance(threshold, str) or not (threshold == "none" or threshold.isdecimal()):
+        raise LedgerUnusable("prepare_threshold in KLING_LEDGER_URL must be a number, or none")
+    options["prepare_threshold"] = None if threshold == "none" else int(threshold)
+    return Location(location.difference_update_query(["prepare_threshold"]), options)
+
+
+def _with_hosts_apart(url: str) -> str:
+    """`USER@HOST:PORT,HOST:PORT/…`, as libpq writes several hosts, in the way that SQLAlchemy knows."""
+    parts = urllib.parse.urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return url
+    query = "&".join([*filter(None, [parts.query]), *(f"host={host}" for host in hosts.split(","))])
+    return parts._replace(netloc=user + at, query=query).geturl()

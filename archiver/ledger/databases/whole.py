@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from archiver.ledger.databases.dialect import take_turn
+from archiver.ledger.databases.limits import limits_of
 from archiver.ledger.tables import schema
 
 _WAIT_SECONDS = 60
@@ -19,8 +20,7 @@ TABLES = tuple(table for table in schema.metadata.sorted_tables if table is not 
 def make_unhurried(connection: sa.Connection) -> None:
     """This transaction may take hours and rest for minutes. It alone may migrate or move the ledger."""
     if connection.dialect.name == "postgresql":
-        limits = {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
-        limits["lock_timeout"] = f"{_WAIT_SECONDS}s"
+        limits = limits_of(connection, limit="0") | {"lock_timeout": f"{_WAIT_SECONDS}s"}
         connection.execute(sa.select(*(sa.func.set_config(*limit, True) for limit in limits.items())))
     else:
         driver: Any = connection.connection.driver_connection

@@ -32,6 +32,7 @@ class FencedDatabase:
     def __init__(self, database: Database, duty: Duty, token: Callable[[], str | None]) -> None:
         """`token` tells that of the lease, None while the process has none."""
         self.name = database.name
+        self.has_one_writer = database.has_one_writer
         self._database = database
         self._duty = duty
         self._token = token
@@ -63,6 +64,10 @@ class FencedDatabase:
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         """As the database does."""
         return self._database.insert_new_ids(connection, rows)
+
+    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
+        """As the database does."""
+        self._database.try_insert(connection, row)
 
     def keep_bounded(self) -> None:
         """As the database does."""

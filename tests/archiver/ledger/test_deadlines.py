@@ -406,6 +406,8 @@ class Interrupted:
         self.now = database.now
         self.begin_daemon = database.begin_daemon
         self.insert_new_ids = database.insert_new_ids
+        self.has_one_writer = database.has_one_writer
+        self.try_insert = database.try_insert
         self.keep_bounded = database.keep_bounded
         self.obstacle = database.obstacle
         self.disk = database.disk

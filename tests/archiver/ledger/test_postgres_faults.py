@@ -20,7 +20,7 @@ from archiver.ledger.databases.protocol import WriteConflict
 from archiver.model import Callback, DiscoveredBy, State, Status
 from archiver.problems import Expected, door_closed, look
 from tests.harness.ledgers import ACCOUNT, FAMILY, RAND, START, Desk, answer, claim_archive, stored
-from tests.postgres import BadNetwork, BlankDatabase, Fate, PostgresServer
+from tests.postgres import GUARDED, BadNetwork, BlankDatabase, Fate, PostgresServer, plain_engine
 
 FIRST_SECONDS = 0.15
 SECONDS_MAX = 0.5
@@ -274,22 +274,43 @@ def refuses(state: str) -> Callable[[Remote], contextlib.AbstractContextManager[
     return refusing
 
 
-@contextlib.contextmanager
-def there_are_too_many_connections(remote: Remote) -> Iterator[None]:
-    by_hand = remote.desk.by_hand
-    by_hand.write("CREATE ROLE limited LOGIN IN ROLE pg_read_all_data, pg_write_all_data")
-    try:
-        by_hand.write("ALTER ROLE limited CONNECTION LIMIT 0")
+def lets_nobody_in(
+    closes: str, opens: str, *, user: str = "limited"
+) -> Callable[[Remote], contextlib.AbstractContextManager[None]]:
+    """An operator says `closes` while a process runs, and its sessions end; `opens` takes that back."""
+
+    @contextlib.contextmanager
+    def closed(remote: Remote) -> Iterator[None]:
+        by_hand = remote.desk.by_hand
+        grants = "IN ROLE pg_read_all_data, pg_write_all_data"
+        by_hand.write(f"CREATE ROLE {user.partition(':')[0]} LOGIN PASSWORD 'right' {grants}")
+        ledger = Ledger(remote.connect(user=user), now=remote.desk.clock)
         remote.database.close()
-        remote.ledger = Ledger(remote.connect(user="limited"), now=remote.desk.clock)
-        yield
-        by_hand.write("ALTER ROLE limited CONNECTION LIMIT 9")
-        remote.ledger.daemons.ping()
-    finally:
-        remote.ledger.close()
-        remote.ledger = Ledger(remote.database, now=remote.desk.clock)
-        remote.end_sessions()
-        by_hand.write("DROP ROLE limited")
+        remote.ledger = ledger
+        try:
+            ledger.daemons.ping()
+            say(remote, closes)
+            remote.end_sessions()
+            yield
+            say(remote, opens)
+            ledger.daemons.ping()
+        finally:
+            say(remote, opens)
+            ledger.close()
+            remote.ledger = Ledger(remote.database, now=remote.desk.clock)
+            remote.end_sessions()
+            by_hand.write(f"DROP OWNED BY {user.partition(':')[0]}")
+            by_hand.write(f"DROP ROLE {user.partition(':')[0]}")
+
+    return closed
+
+
+def say(remote: Remote, statement: str) -> None:
+    """Of the server, in another database."""
+    beside = plain_engine(remote.desk.by_hand.url.replace(remote.name, "postgres"))
+    with beside.connect() as connection:
+        connection.exec_driver_sql(statement.replace("DATABASE d", f"DATABASE {remote.name}"))
+    beside.dispose()
 
 
 LASTING: dict[str, tuple[Callable[[Remote], contextlib.AbstractContextManager[None]], str]] = {
@@ -297,7 +318,29 @@ LASTING: dict[str, tuple[Callable[[Remote], contextlib.AbstractContextManager[No
     "hanging": (nothing_is_answered, "Start the PostgreSQL server"),
     "read-only": (the_server_is_read_only, "The server only reads"),
     "locked": (the_rows_are_locked, "Another program locks"),
-    "too many connections": (there_are_too_many_connections, "max_connections"),
+    "too many connections": (
+        lets_nobody_in("ALTER ROLE limited CONNECTION LIMIT 0", "ALTER ROLE limited CONNECTION LIMIT 9"),
+        "max_connections",
+    ),
+    "another password": (
+        lets_nobody_in(
+            f"ALTER ROLE {GUARDED} PASSWORD 'new'",
+            f"ALTER ROLE {GUARDED} PASSWORD 'right'",
+            user=f"{GUARDED}:right",
+        ),
+        "Correct user and password in KLING_LEDGER_URL",
+    ),
+    "no login": (
+        lets_nobody_in("ALTER ROLE limited NOLOGIN", "ALTER ROLE limited LOGIN"),
+        "ALTER ROLE … LOGIN",
+    ),
+    "no right to connect": (
+        lets_nobody_in(
+            "REVOKE CONNECT ON DATABASE d FROM PUBLIC",
+            "GRANT CONNECT ON DATABASE d TO PUBLIC",
+        ),
+        "GRANT CONNECT",
+    ),
     "disk full": (refuses("53100"), "Make room on the disk of the PostgreSQL server"),
     "out of memory": (refuses("53200"), "lacks something"),
     "shutting down": (refuses("57P01"), "Start the PostgreSQL server"),
@@ -393,7 +436,7 @@ def test_of_several_servers_one_that_writes_is_taken(remote: Remote) -> None:
     ledger = Ledger(database, now=remote.desk.clock)
 
     ledger.daemons.ping()
-    with the_server_is_read_only(remote), pytest.raises(LedgerNotReached, match="read-only"):
+    with the_server_is_read_only(remote), pytest.raises(LedgerUnavailable, match="read-only"):
         ledger.daemons.ping()
     ledger.daemons.ping()
     ledger.close()
