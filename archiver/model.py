@@ -154,6 +154,8 @@ class Callback:
     """Names of the non-empty result arrays (`images`, `videos`, `outputs`): which families to try first."""
     is_console_test: bool = False
     """It looks like the developer console's test, which names no task (archiver/kling/API.md 1.5)."""
+    create_reference: str | None = None
+    """Of the create that gave Kling this callback URL, where the gateway did."""
 
 
 class CallbackOutcome(enum.StrEnum):

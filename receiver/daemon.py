@@ -25,6 +25,7 @@ from archiver.composition import (
 from archiver.config import doubts
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings, SettingsError
+from archiver.create.callback_tokens import gateway_token
 from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger, LedgerUnusable
@@ -93,7 +94,7 @@ def _configure_log(settings: Settings) -> None:
     log.configure(
         format=settings.log_format_at(terminal=sys.stderr.isatty()),
         level=settings.log_level,
-        secrets=settings.secrets(),
+        secrets=(*settings.secrets(), *_gateway_tokens(settings)),
     )
     for sentence in doubts.sentences(settings):
         log.get().warning("setting.unknown", message=sentence)
@@ -103,6 +104,14 @@ def _configure_log(settings: Settings) -> None:
             path=str(path),
             what_to_do="The ledger will vanish with this container: mount a volume at its folder (KLING_LEDGER_URL).",
         )
+
+
+def _gateway_tokens(settings: Settings) -> list[str]:
+    return [
+        gateway_token(token.get_secret_value())
+        for account in settings.accounts
+        for token in account.callback_token
+    ]
 
 
 def _run(settings: Settings, role: ProcessRole) -> int:

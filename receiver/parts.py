@@ -8,6 +8,7 @@ from starlette.routing import Route
 from archiver.composition import Engine
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings
+from archiver.create.callback_tokens import gateway_token
 from archiver.engine.api_clocks import ApiClocks
 from archiver.families import FAMILIES
 from archiver.ledger import unix_ms
@@ -46,13 +47,15 @@ def _door(settings: Settings, engine: Engine, metrics: Metrics) -> Door:
         return outcomes
 
     intake = Intake(record, waiting_max=WAITING_MAX)
+    tokens = {
+        token.get_secret_value(): account.name
+        for account in settings.accounts
+        for token in account.callback_token
+    }
     callbacks = CallbackEndpoint(
         intake=intake,
-        tokens={
-            token.get_secret_value(): account.name
-            for account in settings.accounts
-            for token in account.callback_token
-        },
+        tokens=tokens,
+        gateway_tokens={gateway_token(token): account for token, account in tokens.items()},
         signatures={
             account.name: _signatures(account, engine.health.clocks) for account in settings.accounts
         },

@@ -54,6 +54,7 @@ class Upkeep:
         self._log_dropped_ids(self.ledger.dropped.take())
         if not self.keeps_up():
             return
+        self._join_creates()
         self._bring_forward()
         unsound = self._unsound()
         self._decide_deadlines(unsound)
@@ -108,6 +109,18 @@ class Upkeep:
         if warnings != self._warned:
             self.ledger.daemons.warn(self.daemon_name, warnings)
             self._warned = warnings
+
+    def _join_creates(self) -> None:
+        """Creates of the gateway's clients whose answer nobody heard."""
+        for joined in self._ledger.gateway_creates.match():
+            log.get().info("task.joined", **dataclasses.asdict(joined))
+        for given_up in self._ledger.gateway_creates.prune():
+            log.get().warning(
+                "create.given_up",
+                **dataclasses.asdict(given_up),
+                message="their tasks, if there are any, were not found by callback, external id or time",
+                what_to_do="If they are in the account's lists, tell the clients that made them.",
+            )
 
     def _bring_forward(self) -> None:
         batches = (self._ledger.deadlines.bring_forward() for _ in range(BATCHES_MAX))

@@ -61,6 +61,7 @@ class Accounts(Part):
                 schema.second_looks,
                 schema.missing_objects,
                 schema.forwards,
+                schema.gateway_creates,
                 schema.sweeps,
                 schema.task_counts,
             )

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from archiver.families import FAMILIES
 from archiver.ledger.databases.dialect import locking
 from archiver.ledger.databases.protocol import DOOR_SECONDS_MAX, Database
+from archiver.ledger.gateway_creates.joining import join_callbacks
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Kind, Tally
@@ -99,6 +100,8 @@ class Callbacks(Part):
                 tally.add(Kind(account, State.REPORTED, is_confirmed=False) for account, _ in new)
                 tally.write(connection)
                 dropped = self._make_room(connection, len(new), now=now)
+            if referring := _referring(callbacks, rows):
+                join_callbacks(connection, referring, now=now)
             set_named_value(connection, LAST_CALLBACK_AT, now, even_if_locked=False)
         self._dropped.add(dropped)
         return outcomes
@@ -172,6 +175,7 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
         table.c.callbacks,
         table.c.family_hint,
         table.c.result_arrays,
+        table.c.client_callback_url,
     ).where(
         table.c.account.in_({callback.account for callback in callbacks}),
         table.c.task_id.in_({callback.task_id for callback in callbacks}),
@@ -179,6 +183,22 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
     return {
         (row["account"], row["task_id"]): {**row, "callbacks_read": row["callbacks"]}
         for row in connection.execute(locking(connection, query, table)).mappings()
+    }
+
+
+def _referring(
+    callbacks: Sequence[Callback], rows: Mapping[tuple[str, str], Row]
+) -> dict[str, tuple[str, str]]:
+    """Reference of a create → account and id of its task, where nobody has registered that task yet."""
+    identities = {
+        callback.create_reference: (callback.account, callback.task_id)
+        for callback in callbacks
+        if callback.create_reference is not None
+    }
+    return {
+        reference: identity
+        for reference, identity in identities.items()
+        if rows[identity].get("client_callback_url") is None
     }
 
 

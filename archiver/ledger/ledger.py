@@ -25,6 +25,7 @@ from archiver.ledger.databases.wal import BYTES_MAX as LOG_BYTES_MAX
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
 from archiver.ledger.duties import Duties, Duty, FencedDatabase
 from archiver.ledger.folder_work import FolderWork
+from archiver.ledger.gateway_creates.creates import GatewayCreates
 from archiver.ledger.holds import Holds
 from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
@@ -46,6 +47,7 @@ class Ledger:
     dropped: DropCount
     callbacks: Callbacks
     registrations: Registrations
+    gateway_creates: GatewayCreates
     claims: Claims
     records: Records
     outcomes: Outcomes
@@ -76,6 +78,7 @@ class Ledger:
         self.dropped = DropCount()
         self.callbacks = Callbacks(database, now=now, unconfirmed_max=unconfirmed_max, dropped=self.dropped)
         self.registrations = Registrations(database, now=now)
+        self.gateway_creates = GatewayCreates(database, now=now)
         self.claims = Claims(database, now=now)
         self.records = Records(database, now=now)
         self.outcomes = Outcomes(database, now=now)

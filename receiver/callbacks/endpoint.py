@@ -2,7 +2,9 @@
 
 1. `CallbackEndpoint` is the contract, in its order: method, token, size, signature, shape, commit. Every case ends
    in one reply, one log line and one count.
-2. 200 is sent only after `Intake.put` has returned. The endpoint waits only for the body and for the ledger, each for
+2. A token is one of the settings, or one of the gateway's own, which may have the reference of a create behind it
+   (`archiver/create/callback_tokens.py`). Both are known from the start: a request derives nothing.
+3. 200 is sent only after `Intake.put` has returned. The endpoint waits only for the body and for the ledger, each for
    a bounded time.
 
 It is plain ASGI: Starlette's routing and middleware cost a fifth of the whole request. Starlette's body limit would
@@ -11,13 +13,14 @@ answer 413 before 404, and so tell the limit to clients without a token.
 
 import hmac
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import Receive, Scope, Send
 
 from archiver import log
+from archiver.create.callback_tokens import REFERENCE, SEPARATOR
 from archiver.metrics import CallbackResult, Metrics
 from archiver.model import FAMILY, Callback
 from receiver.callbacks import payload
@@ -58,15 +61,17 @@ class CallbackEndpoint:
         *,
         intake: Intake,
         tokens: Mapping[str, str],
+        gateway_tokens: Mapping[str, str],
         signatures: Mapping[str, Signatures],
         families: Collection[str],
         body_bytes_max: int,
         metrics: Metrics,
         body_seconds_max: float = BODY_SECONDS_MAX,
     ) -> None:
-        """`tokens` maps tokens to accounts. Callbacks for other `families` are accepted and logged."""
+        """Both kinds of tokens map to accounts. Callbacks for other `families` are accepted and logged."""
         self._intake = intake
         self._accounts = [(token.encode(), account) for token, account in tokens.items()]
+        self._gateway_accounts = [(token.encode(), account) for token, account in gateway_tokens.items()]
         self._signatures = {account: signatures[account] for account in tokens.values()}
         self._families = families
         self._families_logged: set[str] = set()
@@ -86,7 +91,7 @@ class CallbackEndpoint:
             return await replies.send_early(replies.NOT_FOUND, receive, send)
         if scope["method"] != "POST":
             return await replies.send_early(replies.NOT_POST, receive, send)
-        account = self._account(address.token)
+        account, reference = self._account(address.token)
         if account is None or not address.safe:
             self._refuse(CallbackResult.UNAUTHORIZED, "token_unknown" if account is None else "path_unsafe")
             return await replies.send_early(replies.NOT_FOUND, receive, send)
@@ -106,7 +111,9 @@ class CallbackEndpoint:
             result = CallbackResult.UNAVAILABLE if is_unsure else CallbackResult.BAD_SIGNATURE
             self._refuse(result, f"signature_{verdict.value}", account)
             return await replies.send(replies.UNAVAILABLE if is_unsure else replies.BAD_SIGNATURE, send)
-        callback = payload.parse(body, account=account, family_hint=address.family)
+        callback = payload.parse(
+            body, account=account, family_hint=address.family, create_reference=reference
+        )
         if isinstance(callback, payload.Malformed):
             self._refuse(CallbackResult.MALFORMED, callback.reason, account)
             return await replies.send(replies.malformed(callback.reason), send)
@@ -119,13 +126,16 @@ class CallbackEndpoint:
         self._accepted(callback, CallbackResult(outcome), seconds=time.perf_counter() - started)
         return None
 
-    def _account(self, token: bytes) -> str | None:
-        """Compares every token in constant time, even after a match."""
-        found = None
-        for known, account in self._accounts:
-            if hmac.compare_digest(known, token):
-                found = account
-        return found
+    def _account(self, token: bytes) -> tuple[str | None, str | None]:
+        """The account of a token, and the reference behind it."""
+        if (account := _owner(token, self._accounts)) is not None:
+            return account, None
+        bare, separator, rest = token.partition(SEPARATOR.encode())
+        reference = rest.decode("ascii", "replace") if separator else None
+        if reference is not None and not REFERENCE.fullmatch(reference):
+            return None, None
+        account = _owner(bare, self._gateway_accounts)
+        return account, reference if account is not None else None
 
     def _accepted(self, callback: Callback, result: CallbackResult, *, seconds: float) -> None:
         self._counts[result].inc()
@@ -150,6 +160,15 @@ class CallbackEndpoint:
     def _refuse(self, result: CallbackResult, reason: str, account: str | None = None) -> None:
         self._counts[result].inc()
         _log.warning("callback.refused", result=result, reason=reason, account=account)
+
+
+def _owner(token: bytes, accounts: Sequence[tuple[bytes, str]]) -> str | None:
+    """Compares every token in constant time, even after a match."""
+    found = None
+    for known, account in accounts:
+        if hmac.compare_digest(known, token):
+            found = account
+    return found
 
 
 def _address(scope: Scope) -> _Address:

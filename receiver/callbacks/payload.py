@@ -12,6 +12,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from archiver.model import STATUS_WORDS, TASK_ID, Callback, api_time
 
@@ -29,17 +30,28 @@ class Malformed:
     reason: str
 
 
-def parse(body: bytes, *, account: str, family_hint: str | None) -> Callback | Malformed:
+class _OfUrl(NamedTuple):
+    """What the callback's URL says."""
+
+    account: str
+    family_hint: str | None
+    create_reference: str | None
+
+
+def parse(
+    body: bytes, *, account: str, family_hint: str | None, create_reference: str | None = None
+) -> Callback | Malformed:
     """The callback in `body`: a bare task object (as documented), or the task under `data`, whose envelope may have an
     id and a status of its own."""
     document = _decode(body)
     if isinstance(document, Malformed):
         return document
-    callback = _read(document, account=account, family_hint=family_hint)
+    of_url = _OfUrl(account, family_hint, create_reference)
+    callback = _read(document, of_url)
     wrapped = document.get("data")
     if not isinstance(wrapped, dict):
         return callback
-    inner = _read(wrapped, account=account, family_hint=family_hint)
+    inner = _read(wrapped, of_url)
     return callback if isinstance(inner, Malformed) and isinstance(callback, Callback) else inner
 
 
@@ -57,7 +69,7 @@ def _decode(body: bytes) -> dict[str, object] | Malformed:
     return document
 
 
-def _read(document: Mapping[str, object], *, account: str, family_hint: str | None) -> Callback | Malformed:
+def _read(document: Mapping[str, object], of_url: _OfUrl) -> Callback | Malformed:
     task_id = _task_id(_either(document, "task_id", "id"))
     if isinstance(task_id, Malformed):
         return task_id
@@ -65,13 +77,14 @@ def _read(document: Mapping[str, object], *, account: str, family_hint: str | No
     if not isinstance(word, str) or not word:
         return Malformed("There is no status: task_status or status must be a non-empty string.")
     return Callback(
-        account=account,
+        account=of_url.account,
         task_id=task_id,
         status=STATUS_WORDS.get(word),
-        family_hint=family_hint,
+        family_hint=of_url.family_hint,
         updated_at=api_time(_either(document, "updated_at", "update_time")),
         result_arrays=_result_arrays(document),
         is_console_test=_is_console_test(document),
+        create_reference=of_url.create_reference,
     )
 
 

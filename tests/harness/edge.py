@@ -13,6 +13,7 @@ import httpx2
 from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 
+from archiver.create.callback_tokens import gateway_token
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome
 from receiver.app import AppParts, Door, build_app
@@ -83,6 +84,7 @@ class Edge:
         self.callbacks = CallbackEndpoint(
             intake=self.intake,
             tokens=accounts,
+            gateway_tokens={gateway_token(token): account for token, account in accounts.items()},
             signatures=dict.fromkeys(accounts.values(), unsigned),
             families=["images/generations", "images/editing/expand"],
             body_bytes_max=BODY_BYTES_MAX,

@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 
 from archiver.engine.host_watch import DOWN_IN_A_ROW
 from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopped, StoreUnreachable
 from archiver.ledger import Ledger
+from archiver.ledger.gateway_creates.creates import GatewayCreate
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.engine import ACCOUNT, FAMILY, Died
 from tests.harness.fake_store import FakeObject
@@ -136,6 +138,24 @@ def a_slow_file(pipeline: Pipeline) -> None:
 def a_registration(pipeline: Pipeline) -> None:
     task_id = pipeline.task(listed=False)
     pipeline.errand(lambda ledger: ledger.registrations.register(task_id, account=ACCOUNT, family=FAMILY))
+
+
+def a_create_by_the_gateway(pipeline: Pipeline) -> None:
+    """Of three creates, one is answered, one refused, and of one the answer is lost; the path takes no callback URL."""
+    external_id = uuid.uuid4().hex
+    task_id, lost = pipeline.task(listed=False), pipeline.task(external_task_id=external_id)
+    known = GatewayCreate("r-1", ACCOUNT, FAMILY, None, None, {"prompt": "a fox"})
+    refused = dataclasses.replace(known, reference="r-2")
+    unheard = dataclasses.replace(known, reference="r-3", external_task_id=external_id)
+
+    pipeline.errand(lambda ledger: ledger.gateway_creates.begin(known))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.register(known, task_id))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.begin(refused))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.refuse(refused.reference))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.abandon(refused))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.begin(unheard))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.note_callback_refused("/v1/images/generations"))
+    pipeline.tell(lost)
 
 
 def a_deadline_in_an_outage(pipeline: Pipeline) -> None:
@@ -283,6 +303,16 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "store.put_again": a_store_that_has_earned_trust,
     "ledger.trust.note_second_put": a_store_that_has_earned_trust,
     "ledger.registrations.register": a_registration,
+    **dict.fromkeys(
+        (
+            "ledger.gateway_creates.begin",
+            "ledger.gateway_creates.register",
+            "ledger.gateway_creates.refuse",
+            "ledger.gateway_creates.abandon",
+            "ledger.gateway_creates.note_callback_refused",
+        ),
+        a_create_by_the_gateway,
+    ),
     "ledger.outcomes.retry": cdn_fails_once,
     "ledger.outcomes.hold": bucket_is_missing,
     "ledger.holds.release": bucket_is_missing,

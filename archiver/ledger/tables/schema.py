@@ -515,6 +515,20 @@ sweep_requests = sa.Table(
     sa.Column("ended_at", sa.BigInteger),
 )
 
+gateway_creates = sa.Table(
+    "gateway_creates",
+    metadata,
+    sa.Column("reference", sa.Text, primary_key=True, comment="stands in the callback URL"),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("family", sa.Text, nullable=False),
+    sa.Column("external_task_id", sa.Text),
+    sa.Column("client_callback_url", sa.Text, comment="NULL: nobody is to be told"),
+    sa.Column("request", sa.Text, comment="what was asked for, as JSON"),
+    sa.Column("state", sa.Text, nullable=False, comment="open | abandoned"),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+sa.Index("gateway_creates_by_age", gateway_creates.c.created_at)
+
 alerts = sa.Table(
     "alerts",
     metadata,

@@ -62,11 +62,13 @@ def drop_aged(connection: sa.Connection, *, account: str, named_before: int, row
 
 def drop_surplus(connection: sa.Connection, *, account: str, rows_max: int, now: int) -> int:
     """Drop `rows_max` ids of the account, those first that the API has denied, then those that nobody has named for
-    longest; how many."""
+    longest; how many. Never one that a client of the gateway has created: that is genuine, and nothing else knows whom
+    to tell of it."""
     rested = _TASKS.c.named_at <= now - DENIED_REST_MS
-    dropped = _drop(connection, _longest_unnamed(account, rows_max=rows_max).where(_DENIED, rested))
+    unowned = _TASKS.c.client_callback_url.is_(None)
+    dropped = _drop(connection, _longest_unnamed(account, rows_max=rows_max).where(_DENIED, rested, unowned))
     if dropped < rows_max:
-        dropped += _drop(connection, _longest_unnamed(account, rows_max=rows_max - dropped))
+        dropped += _drop(connection, _longest_unnamed(account, rows_max=rows_max - dropped).where(unowned))
     return dropped
 
 

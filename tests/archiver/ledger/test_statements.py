@@ -18,6 +18,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import DoubtedObject
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
+from archiver.ledger.gateway_creates.creates import GatewayCreate
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, FolderWorkKind, Stage, State
@@ -35,7 +36,7 @@ SINGLE_WRITER: dict[str, str] = {
     ),
     r"UPDATE tasks SET claim_group=": "computed from the row as it is at the moment of the write",
     r"UPDATE tasks SET swept_finished_at=\? ": "what is counted twice or not at all is one missed callback",
-    r"UPDATE (tasks|task_counts|sweeps|second_looks|missing_objects) SET account=": (
+    r"UPDATE (tasks|task_counts|sweeps|second_looks|missing_objects|forwards|gateway_creates) SET account=": (
         "a command that runs while no daemon does"
     ),
     r"UPDATE (holds|sweeps|sweep_requests|daemons|facts) SET ": (
@@ -55,6 +56,7 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE trust SET ": "counted by the one upkeep, or set to what the store does whatever it was before",
     r"DELETE FROM second_looks WHERE .*second_looks.due_at = ": "names the claim that it ends",
     r"DELETE FROM (askers|duties|sweep_requests) ?": "to delete what is gone already does no harm",
+    r"DELETE FROM gateway_creates ": "to let go of what is gone does no harm; a join makes sure that it was there",
     r"DELETE FROM (folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
         "to delete what is gone already does no harm"
     ),
@@ -136,6 +138,19 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.sweep_requests.advance(request, {})
     desk.ledger.sweep_requests.end(request, {})
     desk.ledger.sweep_requests.withdraw(request)
+    create = GatewayCreate("r-1", ACCOUNT, FAMILY, "e-1", "https://app.example.com/cb", {})
+    for _ in range(2):
+        desk.ledger.gateway_creates.begin(create)
+        desk.ledger.gateway_creates.abandon(create)
+        desk.ledger.gateway_creates.refuse("r-1")
+    desk.ledger.gateway_creates.begin(create)
+    desk.say(answer("joined", external_task_id="e-1"))
+    desk.ledger.gateway_creates.match()
+    desk.ledger.gateway_creates.register(create, "registered")
+    desk.ledger.gateway_creates.begin(create)
+    desk.clock.advance(8 * 24 * HOUR)
+    desk.ledger.gateway_creates.prune()
+    desk.ledger.gateway_creates.note_callback_refused("/v1/images/generations")
     desk.ledger.daemons.leave("d1")
     held = desk.ledger.duties.take_part("d1", accounts=[ACCOUNT]).held
     held = desk.ledger.duties.take_part("d1", accounts=[ACCOUNT], held=held, sound=[ACCOUNT]).held

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 import structlog
 
+from archiver.create.callback_tokens import gateway_token, new_reference, referring
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger
 from archiver.model import Callback, CallbackOutcome, Status
@@ -347,6 +348,32 @@ def test_each_token_speaks_for_its_own_account() -> None:
         edge.post(f"/callbacks/{OTHER_TOKEN}", legacy_body("2"))
 
         assert [callback.account for callback in edge.journal.callbacks] == ["ours", "theirs"]
+
+
+def test_the_gateways_own_token_speaks_for_its_account_and_names_the_create_that_gave_it() -> None:
+    reference = new_reference()
+    with Edge(accounts={TOKEN: "first", OTHER_TOKEN: "second"}) as edge:
+        for number, segment in enumerate(
+            (gateway_token(TOKEN), referring(gateway_token(OTHER_TOKEN), reference))
+        ):
+            answer = edge.post(f"/callbacks/{segment}/images/generations", legacy_body(f"t-{number}"))
+            assert answer.status_code == 200
+        for wrong in (
+            referring(gateway_token(TOKEN), "short"),
+            referring(gateway_token(TOKEN), reference + "x"),
+            referring(gateway_token(TOKEN), "%2e" * 22),
+            gateway_token(TOKEN) + ".",
+            referring(TOKEN, reference),
+            gateway_token("another"),
+            "." + reference,
+        ):
+            answer = edge.post(f"/callbacks/{wrong}/images/generations", legacy_body("t-9"))
+            assert answer.status_code == 404, wrong
+
+        recorded = [
+            (found.account, found.task_id, found.create_reference) for found in edge.journal.callbacks
+        ]
+        assert recorded == [("first", "t-0", None), ("second", "t-1", reference)]
 
 
 def test_a_token_need_not_be_ascii() -> None:

@@ -1,0 +1,90 @@
+"""A task whose create was never answered gets what the create's reference knows: whom to tell, and what was asked."""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger.databases.dialect import locking
+from archiver.ledger.part import require_written
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.history import add_line
+from archiver.ledger.tables.rows import find_all
+
+OPEN = "open"
+"""Sent, and not heard of."""
+ABANDONED = "abandoned"
+"""Not sent with our callback URL: nobody is to be told by it."""
+
+Row = Mapping[Any, Any]
+
+_CREATES = schema.gateway_creates
+
+
+class JoinedBy(enum.StrEnum):
+    """How a task was found to be the one of a create."""
+
+    CALLBACK = "callback"
+    """Its callback named the reference."""
+    EXTERNAL_ID = "external_id"
+    TIME = "time"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """A task, and the create that made it."""
+
+    account: str
+    task_id: str
+    family: str
+    by: JoinedBy
+
+
+def join_callbacks(
+    connection: sa.Connection, named: Mapping[str, tuple[str, str]], *, now: int
+) -> list[Joined]:
+    """`named`: reference → account and id of the task whose callback named it. The rows of these tasks are there."""
+    query = sa.select(_CREATES).where(_CREATES.c.reference.in_(sorted(named)), _CREATES.c.state == OPEN)
+    joined = []
+    for create in connection.execute(query).mappings().all():
+        account, task_id = named[create["reference"]]
+        if create["account"] != account:
+            continue
+        rows = find_all(connection, account=account, task_ids=[task_id])
+        if task_id in rows:
+            joined.append(join(connection, create, rows[task_id], by=JoinedBy.CALLBACK, now=now))
+    return joined
+
+
+def join(connection: sa.Connection, create: Row, task: Row, *, by: JoinedBy, now: int) -> Joined:
+    """`task` is locked: a create's row is always written after its task's, lest two transactions wait for each other.
+
+    Raises WriteConflict where another process has let go of the reference.
+    """
+    take_over(connection, task, client_callback_url=create["client_callback_url"], request=create["request"])
+    gone = sa.delete(_CREATES).where(_CREATES.c.reference == create["reference"], _CREATES.c.state == OPEN)
+    require_written(connection.execute(gone).rowcount)
+    add_line(connection, task["id"], at=now, event="task.joined", detail=f"its create, by {by}")
+    return Joined(task["account"], task["task_id"], create["family"], by)
+
+
+def take_over(
+    connection: sa.Connection, task: Row, *, client_callback_url: str | None, request: str | None
+) -> None:
+    """What a locked row of `tasks` lacks."""
+    table = schema.tasks
+    given = {"client_callback_url": client_callback_url, "request": request}
+    lacking = {name: value for name, value in given.items() if value is not None and task[name] is None}
+    if not lacking:
+        return
+    change = sa.update(table).where(table.c.id == task["id"], table.c.state == task["state"])
+    require_written(connection.execute(change.values(lacking)).rowcount)
+
+
+def lock_tasks(connection: sa.Connection, row_ids: list[int]) -> dict[int, Row]:
+    """These rows of `tasks`, to be written."""
+    table = schema.tasks
+    query = locking(connection, sa.select(table).where(table.c.id.in_(sorted(row_ids))), table)
+    return {row["id"]: row for row in connection.execute(query).mappings()}

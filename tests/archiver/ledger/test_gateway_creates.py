@@ -1,0 +1,202 @@
+"""Creates of the gateway's clients: known before they are sent, and joined with their tasks whatever dies when."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from archiver.ledger.gateway_creates.creates import REFERENCE_DAYS_MAX, GatewayCreate, GivenUp
+from archiver.ledger.gateway_creates.joining import JoinedBy
+from archiver.ledger.gateway_creates.matching import AFTER_MS
+from archiver.model import Callback, DiscoveredBy, Status
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, Desk, Place, answer
+
+URL = "https://app.example.com/cb?job=1"
+
+
+@pytest.fixture
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
+    yield made
+    made.close()
+
+
+def create(reference: str = "r-1", url: str | None = URL, **fields: Any) -> GatewayCreate:
+    known: dict[str, Any] = {"external_task_id": None, "request": {"prompt": "a fox"}} | fields
+    return GatewayCreate(reference, ACCOUNT, FAMILY, client_callback_url=url, **known)
+
+
+def call_back(desk: Desk, task_id: str, reference: str, *, account: str = ACCOUNT) -> None:
+    callback = Callback(account, task_id, Status.RUNNING, FAMILY, create_reference=reference)
+    desk.ledger.callbacks.record([callback])
+
+
+def references(desk: Desk) -> list[str]:
+    rows = desk.rows("SELECT reference FROM gateway_creates WHERE state = 'open' ORDER BY reference")
+    return [row["reference"] for row in rows]
+
+
+def told(desk: Desk, task_id: str = "t") -> tuple[str | None, str | None]:
+    row = desk.row(task_id)
+    return row["client_callback_url"], row["request"]
+
+
+def test_a_created_task_is_registered_and_its_reference_let_go(desk: Desk) -> None:
+    creates = desk.ledger.gateway_creates
+    creates.begin(create(external_task_id="e-1"))
+    assert references(desk) == ["r-1"]
+
+    assert creates.register(create(external_task_id="e-1"), "t") is True
+    assert creates.register(create(external_task_id="e-1"), "t") is False
+
+    row = desk.row()
+    assert (row["state"], row["discovered_by"], row["due_at"]) == ("reported", "registration", START)
+    assert (row["family_hint"], row["external_task_id"]) == (FAMILY, "e-1")
+    assert told(desk) == (URL, '{"prompt": "a fox"}')
+    assert references(desk) == []
+    assert [line["event"] for line in desk.shown()["history"]] == ["task.registered"]
+
+
+def test_a_task_that_was_there_before_its_registration_takes_only_what_it_lacks(desk: Desk) -> None:
+    desk.say(answer(status=Status.SUCCEEDED))
+    desk.ledger.gateway_creates.begin(create())
+
+    assert desk.ledger.gateway_creates.register(create(), "t") is False
+
+    assert desk.row()["state"] == "succeeded"
+    assert told(desk) == (URL, '{"prompt": "a fox"}')
+    desk.ledger.gateway_creates.register(create("r-2", "https://other.example.com/", request={}), "t")
+    assert told(desk) == (URL, '{"prompt": "a fox"}')
+
+
+def test_a_create_that_kling_refused_leaves_nothing(desk: Desk) -> None:
+    desk.ledger.gateway_creates.begin(create())
+    desk.ledger.gateway_creates.refuse("r-1")
+
+    assert references(desk) == []
+    assert desk.rows("SELECT * FROM tasks") == []
+
+
+@pytest.mark.parametrize("known_before", [False, True])
+def test_a_callback_that_names_the_reference_of_a_lost_answer_brings_its_client(
+    desk: Desk, known_before: bool
+) -> None:
+    desk.ledger.gateway_creates.begin(create())
+    if known_before:
+        desk.say(answer(status=Status.SUCCEEDED), by=DiscoveredBy.SWEEP)
+    call_back(desk, "t", "r-1")
+    call_back(desk, "t", "r-1")
+
+    assert told(desk) == (URL, '{"prompt": "a fox"}')
+    assert references(desk) == []
+    assert "task.joined" in [line["event"] for line in desk.shown()["history"]]
+    assert desk.row()["callbacks"] == 2
+
+
+def test_a_reference_of_another_account_or_of_nobody_brings_nothing(desk: Desk) -> None:
+    desk.ledger.gateway_creates.begin(create())
+    call_back(desk, "t", "r-1", account="another")
+    call_back(desk, "u", "r-2")
+
+    assert told(desk, "t") == told(desk, "u") == (None, None)
+    assert references(desk) == ["r-1"]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_reference_whose_commit_nobody_waited_for_tells_nobody(desk: Desk, late: bool) -> None:
+    """The body went with the client's own URL, so Kling tells the client."""
+    creates = desk.ledger.gateway_creates
+    if late:
+        creates.abandon(create())
+    creates.begin(create())
+    creates.abandon(create())
+
+    call_back(desk, "t", "r-1")
+
+    assert told(desk) == (None, None)
+
+
+def test_an_external_id_joins_at_once_what_the_sweep_has_found(desk: Desk) -> None:
+    desk.ledger.gateway_creates.begin(create(external_task_id="e-1"))
+    assert desk.ledger.gateway_creates.match() == []
+    desk.say(answer(external_task_id="e-1"), by=DiscoveredBy.SWEEP)
+
+    (joined,) = desk.ledger.gateway_creates.match()
+
+    assert (joined.task_id, joined.by) == ("t", JoinedBy.EXTERNAL_ID)
+    assert told(desk)[0] == URL
+    assert desk.ledger.gateway_creates.match() == []
+
+
+def test_without_any_id_the_time_of_its_creation_joins_a_task_once_no_answer_can_come(desk: Desk) -> None:
+    creates = desk.ledger.gateway_creates
+    creates.begin(create())
+    desk.say(answer("mine", created_at=START + 2 * SECOND), by=DiscoveredBy.SWEEP)
+    desk.say(answer("too-early", created_at=START - MINUTE), by=DiscoveredBy.SWEEP)
+    desk.say(answer("named", created_at=START, external_task_id="e-2"), by=DiscoveredBy.SWEEP)
+    desk.say(answer("elsewhere", created_at=START, family="images/omni-image"), by=DiscoveredBy.SWEEP)
+    desk.tell("called-back")
+    desk.say(answer("called-back", created_at=START + SECOND))
+    assert creates.match() == []
+    desk.clock.advance(AFTER_MS)
+
+    (joined,) = creates.match()
+
+    assert (joined.task_id, joined.by) == ("mine", JoinedBy.TIME)
+    assert told(desk, "mine")[0] == URL
+    assert references(desk) == []
+
+
+def test_creates_of_one_application_share_the_tasks_of_their_time_and_those_of_two_get_none(
+    desk: Desk,
+) -> None:
+    creates = desk.ledger.gateway_creates
+    for number in range(3):
+        creates.begin(create(f"same-{number}"))
+    for number in range(2):
+        desk.say(answer(f"t-{number}", created_at=START + number), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(AFTER_MS)
+    assert {joined.task_id for joined in creates.match()} == {"t-0", "t-1"}
+    assert references(desk) == ["same-2"]
+
+    creates.begin(create("one", "https://one.example.com/"))
+    creates.begin(create("two", "https://two.example.com/"))
+    desk.say(answer("whose", created_at=desk.clock()), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(AFTER_MS)
+    assert creates.match() == []
+    assert told(desk, "whose") == (None, None)
+
+
+def test_old_references_are_dropped_and_those_whose_clients_are_not_told_are_counted(desk: Desk) -> None:
+    creates = desk.ledger.gateway_creates
+    creates.begin(create("r-1"))
+    creates.begin(create("r-2", None))
+    creates.abandon(create("r-3"))
+    assert creates.prune() == []
+    desk.clock.advance(REFERENCE_DAYS_MAX * DAY + 1)
+    creates.begin(create("r-4"))
+
+    assert creates.prune() == [GivenUp(ACCOUNT, FAMILY, 1)]
+    assert [row["reference"] for row in desk.rows("SELECT reference FROM gateway_creates")] == ["r-4"]
+
+
+def test_a_flood_of_forged_ids_does_not_drop_a_created_task(place: Place) -> None:
+    desk = Desk(place, unconfirmed_max=5)
+    desk.ledger.gateway_creates.register(create(), "t")
+    desk.clock.advance(MINUTE)
+    for number in range(30):
+        desk.clock.advance(1)
+        desk.tell(f"forged-{number}")
+
+    assert told(desk)[0] == URL
+    desk.close()
+
+
+def test_a_path_that_takes_no_callback_url_is_remembered(desk: Desk) -> None:
+    creates = desk.ledger.gateway_creates
+    assert creates.refuse_callbacks() == frozenset()
+    creates.note_callback_refused("/v1/images/generations")
+    creates.note_callback_refused("/v1/images/generations")
+    desk.reopen()
+
+    assert desk.ledger.gateway_creates.refuse_callbacks() == {"/v1/images/generations"}
