@@ -3,6 +3,7 @@ s: the ledger, the settings and the store take ten times as long to import. Its 
 """
 
 import functools
+import gc
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -58,6 +59,7 @@ def _run(work: Callable[..., None], context: typer.Context, given: Mapping[str, 
     from archiver.commands.terminal.exit_status import ending  # noqa: PLC0415
     from archiver.commands.terminal.invocation import Invocation  # noqa: PLC0415
 
+    gc.enable()  # `main` has switched it off
     if isinstance(context.obj, Mapping):
         context.obj = Invocation(context.obj)
     with ending():
