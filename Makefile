@@ -48,7 +48,7 @@ torture: .venv/installed ## crashes by the hundred, every effect failing, power 
 	@touch $@
 
 fuzz: .venv/fuzz-installed ## coverage-guided fuzzing of whatever reads strangers' bytes (RUNS=200000 each)
-	@for target in payload answers media urls; do $(BIN)/python -m tests.fuzz $$target --runs $(RUNS) || exit 1; done
+	@for target in payload answers places media urls; do $(BIN)/python -m tests.fuzz $$target --runs $(RUNS) || exit 1; done
 
 audit: .venv/installed ## asks the advisory database about every locked version (needs uv and the internet)
 	@uvx pip-audit@2.10.1 --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock -r $(LOCK) || { echo "make audit: pip-audit found something, or could not reach its database (see above)" >&2; exit 1; }

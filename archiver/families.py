@@ -24,7 +24,7 @@ _SIMILAR, _NEARLY_THE_SAME = 0.7, 0.85
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Place:
+class RolePlace:
     """Where an answer holds the results of one role, and how their files are called."""
 
     array: str
@@ -34,13 +34,13 @@ class Place:
     stem_prefix: str
 
 
-PLACES: Mapping[Role, Place] = {
-    Role.IMAGE: Place("images", "image", ""),
-    Role.SERIES_IMAGE: Place("series_images", "image", "series-"),
-    Role.VIDEO: Place("videos", "video", "video-"),
-    Role.AUDIO: Place("audios", "audio", "audio-"),
-    Role.VOICE: Place("voices", "voice", "voice-"),
-    Role.ELEMENT: Place("elements", "element", "element-"),
+PLACES: Mapping[Role, RolePlace] = {
+    Role.IMAGE: RolePlace("images", "image", ""),
+    Role.SERIES_IMAGE: RolePlace("series_images", "image", "series-"),
+    Role.VIDEO: RolePlace("videos", "video", "video-"),
+    Role.AUDIO: RolePlace("audios", "audio", "audio-"),
+    Role.VOICE: RolePlace("voices", "voice", "voice-"),
+    Role.ELEMENT: RolePlace("elements", "element", "element-"),
 }
 ROLE_OF_ARRAY = {place.array: role for role, place in PLACES.items()}
 ROLE_OF_OUTPUT_TYPE = {place.output_type: role for role, place in reversed(list(PLACES.items()))}

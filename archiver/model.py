@@ -30,6 +30,10 @@ ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """For `fullmatch`. Safe in a key, a message, a log line and a command."""
 
 
+Place = tuple[str | int, ...]
+"""A path inside a JSON value: names of objects, indexes of arrays."""
+
+
 class State(enum.StrEnum):
     """The values are a contract: ledger, `show`, `status`, metrics."""
 
@@ -176,6 +180,8 @@ class Asset:
     index: int | None
     """The API's own."""
     watermarked: bool
+    place: Place = dataclasses.field(default=(), compare=False)
+    """Where its URL stands in the task's document; the ledger does not keep it."""
 
     @property
     def host(self) -> str:

@@ -16,10 +16,12 @@ from collections.abc import Mapping
 
 from archiver import failures
 from archiver.failures import ApiAnswerUnreadable, ApiEnvelopeMissing, Failure
+from archiver.model import Place
 
 DEPTH_MAX = 64
 DIGITS_MAX = 1000
 """Longer integers are no value: Python refuses to write more than 4300 digits into a manifest."""
+DATA: Place = ("data",)
 _WINDOW_FIELDS = frozenset({"count", "has_more", "next_cursor"})
 
 FAILURES: Mapping[int, type[Failure]] = {
@@ -85,18 +87,23 @@ def rows_of(answer: ApiResponse) -> list[object]:
     """The task objects of an answer. `data` is an array, one object (for a list, too, on one page of the
     documentation), the object of `/tasks` around `result` (left out or null where there are no rows), or null. Raises
     `ApiAnswerUnreadable` otherwise."""
-    data = answer.data
+    return [row for _, row in placed_rows(answer)]
+
+
+def placed_rows(answer: ApiResponse) -> list[tuple[Place, object]]:
+    """`rows_of` with the place of each row in the answer. Raises `ApiAnswerUnreadable`."""
+    data, place = answer.data, DATA
     if isinstance(data, dict) and "task_id" not in data:
         if isinstance(data.get("result"), list):
-            data = data["result"]
+            data, place = data["result"], (*place, "result")
         elif data.get("result") is None and data.keys() & _WINDOW_FIELDS and not data.get("count"):
             data = None
     if data is None or data == {}:
         return []
     if isinstance(data, list):
-        return data
+        return [((*place, number), row) for number, row in enumerate(data)]
     if isinstance(data, dict):
-        return [data]
+        return [(place, data)]
     raise ApiAnswerUnreadable("The API's answer has data that is neither an object nor an array.")
 
 
@@ -107,11 +114,11 @@ def sound(value: object, *, depth: int = 0) -> object:
     if isinstance(value, Unsound):
         raise ApiAnswerUnreadable(value.reason)
     if isinstance(value, str):
-        return _mended(value)
+        return mended(value)
     if isinstance(value, list):
         return [sound(inner, depth=depth + 1) for inner in value]
     if isinstance(value, dict):
-        return {_mended(name): sound(inner, depth=depth + 1) for name, inner in value.items()}
+        return {mended(name): sound(inner, depth=depth + 1) for name, inner in value.items()}
     return value
 
 
@@ -120,7 +127,7 @@ def sound_fields(row: object) -> dict[str, object]:
     fields: dict[str, object] = {}
     for name, value in row.items() if isinstance(row, dict) else ():
         with contextlib.suppress(ApiAnswerUnreadable):
-            fields[_mended(name)] = sound(value, depth=1)
+            fields[mended(name)] = sound(value, depth=1)
     return fields
 
 
@@ -221,5 +228,6 @@ def _code(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _mended(text: str) -> str:
+def mended(text: str) -> str:
+    """`text` with broken characters replaced."""
     return text if text.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", text)

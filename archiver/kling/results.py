@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from archiver import model
 from archiver.failures import ApiAnswerUnreadable
 from archiver.families import OUTPUTS, PLACES, ROLE_OF_ARRAY, ROLE_OF_OUTPUT_TYPE, STEM_FORMATS, URL_FIELDS
-from archiver.model import Asset, Role, Status, Task
+from archiver.model import Asset, Place, Role, Status, Task
 
 URL_CHARACTERS_MAX = 65_536
 INDEX_MAX = 999_999
@@ -32,10 +32,12 @@ _URL_ENDS = "".join(map(chr, range(0x21)))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Found:
-    """A URL inside a row; `rank` is its place in `URL_FIELDS`, past the end if unknown."""
+    """A URL inside a row; `rank` says which of `URL_FIELDS` it is, past the end if unknown."""
 
     rank: int
     path: str
+    steps: Place
+    """Its place in the row."""
     url: str
     suffix: str
     watermarked: bool
@@ -53,6 +55,16 @@ class _Draft:
     found: _Found
     role: Role
     index: int | None
+    place: Place
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Array:
+    """Result rows, each with its place in the task object."""
+
+    name: str
+    rows: Sequence[object]
+    places: Sequence[Place]
 
 
 def read_task(document: object, *, family: str) -> Task:
@@ -176,34 +188,43 @@ def _kind(value: object) -> str:
 def _scan(document: Mapping[str, object]) -> tuple[list[_Draft], set[str]]:
     drafts: list[_Draft] = []
     unknown: set[str] = set()
-    for name, rows in _arrays(document):
-        place_is_name = not _indexes_name_rows(rows)
-        for place, row in enumerate(rows):
+    for array in _arrays(document):
+        name = array.name
+        number_is_name = not _indexes_name_rows(array.rows)
+        for number, row in enumerate(array.rows):
             role = _role(name, row)
             index = _index(row)
-            base = f"{_prefix(name, role)}{place if place_is_name else index}"
+            base = f"{_prefix(name, role)}{number if number_is_name else index}"
             found = _urls(row)
-            drafts += [_draft(base, url, role=role, index=index) for url in found]
-            unknown |= _surprises(name, place, found=found, role=role) | _links(name, row, found=found)
+            drafts += [_draft(base, url, role=role, index=index, row=array.places[number]) for url in found]
+            unknown |= _surprises(name, number, found=found, role=role) | _links(name, row, found=found)
     return drafts, unknown | _links("task_result", _scalars(document.get("task_result")), found=())
 
 
-def _arrays(document: Mapping[str, object]) -> Iterator[tuple[str, list[object]]]:
-    """(name, rows) of everything below `task_result`, then of `outputs`. Known arrays come first, others by name: file
-    names must not depend on the server's order.
+def _arrays(document: Mapping[str, object]) -> Iterator[_Array]:
+    """Everything below `task_result`, then `outputs`. Known arrays come first, others by name: file names must not
+    depend on the server's order.
 
     One object in place of an array counts as its only row, as one page of the documentation has it. A known array may
     stand beside `task_result`, where solutions perhaps put it.
     """
     result = document.get("task_result")
-    held = result if isinstance(result, dict) else {"task_result": result}
-    held = held | {
-        name: document[name] for name in ROLE_OF_ARRAY if document.get(name) and not held.get(name)
-    }
+    held: dict[str, tuple[object, Place]] = {"task_result": (result, ("task_result",))}
+    if isinstance(result, dict):
+        held = {name: (value, ("task_result", name)) for name, value in result.items()}
+    for name in ROLE_OF_ARRAY:
+        if document.get(name) and not held.get(name, (None,))[0]:
+            held[name] = document[name], (name,)
     order = {name: place for place, name in enumerate(ROLE_OF_ARRAY)}
     for name in sorted(held, key=lambda name: (order.get(name, len(order)), name)):
-        yield name, _rows(name, held[name])
-    yield OUTPUTS, _rows(OUTPUTS, document.get(OUTPUTS))
+        yield _array(name, *held[name])
+    yield _array(OUTPUTS, document.get(OUTPUTS), (OUTPUTS,))
+
+
+def _array(name: str, value: object, place: Place) -> _Array:
+    if isinstance(value, list):
+        return _Array(name, value, [(*place, number) for number in range(len(value))])
+    return _Array(name, _rows(name, value), [place])
 
 
 def _rows(name: str, value: object) -> list[object]:
@@ -242,37 +263,41 @@ def _indexes_name_rows(rows: Sequence[object]) -> bool:
 
 def _urls(row: object) -> list[_Found]:
     """The URLs of one row, known fields first. A bare string counts as its `url`."""
-    fields = {"url": row} if isinstance(row, str) and _is_web(row) else row
-    found = [url for path, value in _strings(fields) if (url := _url(path, value)) is not None]
+    if isinstance(row, str) and _is_web(row):
+        only = _url(("url",), row)
+        return [dataclasses.replace(only, steps=())] if only is not None else []
+    found = [url for steps, value in _strings(row) if (url := _url(steps, value)) is not None]
     return sorted(found, key=lambda url: (url.rank, url.path))
 
 
-def _strings(row: object) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(path, string) for every string inside a row; no recursion, since the API chooses the depth."""
-    waiting: list[tuple[tuple[str, ...], object]] = [((), row)]
+def _strings(row: object) -> Iterator[tuple[Place, str]]:
+    """(place, string) for every string inside a row; no recursion, since the API chooses the depth."""
+    waiting: list[tuple[Place, object]] = [((), row)]
     while waiting:
-        path, value = waiting.pop()
+        place, value = waiting.pop()
         if isinstance(value, str):
-            yield path, value
+            yield place, value
         elif isinstance(value, dict):
-            waiting += [((*path, str(name)), inner) for name, inner in value.items()]
+            waiting += [((*place, str(name)), inner) for name, inner in value.items()]
         elif isinstance(value, list):
-            waiting += [((*path, str(place)), inner) for place, inner in enumerate(value)]
+            waiting += [((*place, number), inner) for number, inner in enumerate(value)]
 
 
-def _url(path: tuple[str, ...], value: str) -> _Found | None:
+def _url(steps: Place, value: str) -> _Found | None:
     url = value.replace("\0", "").strip(_URL_ENDS)
     if not url.strip():
         return None
-    dotted = ".".join(path)
+    names = [str(step) for step in steps]
+    dotted = ".".join(names)
     for rank, field in enumerate(URL_FIELDS):
         if matched := field.path.fullmatch(dotted):
             if field.watermarked and not _is_web(url):
                 return None
-            return _Found(rank, dotted, _sound(url), matched.expand(field.suffix), field.watermarked)
-    if _is_web(url) and any("url" in name.lower() for name in path):
-        suffix = "." + ".".join(_safe(name) for name in path)
-        return _Found(len(URL_FIELDS), dotted, _sound(url), _short(suffix), "watermark" in dotted)
+            suffix = matched.expand(field.suffix)
+            return _Found(rank, dotted, steps, _sound(url), suffix, field.watermarked)
+    if _is_web(url) and any("url" in name.lower() for name in names):
+        suffix = "." + ".".join(_safe(name) for name in names)
+        return _Found(len(URL_FIELDS), dotted, steps, _sound(url), _short(suffix), "watermark" in dotted)
     return None
 
 
@@ -288,18 +313,19 @@ def _is_web(value: str) -> bool:
     return _WEB.match(value) is not None
 
 
-def _draft(base: str, found: _Found, *, role: Role, index: int | None) -> _Draft:
-    return _Draft(base + found.suffix, found, role if found.known else Role.OTHER, index)
+def _draft(base: str, found: _Found, *, role: Role, index: int | None, row: Place) -> _Draft:
+    known_role = role if found.known else Role.OTHER
+    return _Draft(base + found.suffix, found, known_role, index, (*row, *found.steps))
 
 
-def _surprises(name: str, place: int, *, found: Sequence[_Found], role: Role) -> set[str]:
+def _surprises(name: str, number: int, *, found: Sequence[_Found], role: Role) -> set[str]:
     """See `Task.unknown_fields`."""
     label = _safe(name)
     surprises = {f"{label}[].{_short(_safe(url.path))}" for url in found if not url.known}
     if role is Role.OTHER:
         surprises.add(f"{label}[]")
     if not any(url.known for url in found) and role is not Role.OTHER:
-        surprises.add(f"{label}[{place}] without a URL")
+        surprises.add(f"{label}[{number}] without a URL")
     return surprises
 
 
@@ -307,7 +333,7 @@ def _links(name: str, row: object, *, found: Sequence[_Found]) -> set[str]:
     """Links that no field name marks as results: reported, not fetched. A help page among a task's files would keep it
     from its manifest."""
     results = {url.path for url in found}
-    paths = [".".join(path) for path, value in _strings(row) if path and _is_web(value)]
+    paths = [".".join(map(str, steps)) for steps, value in _strings(row) if steps and _is_web(value)]
     return {f"{_safe(name)}[].{_short(_safe(path))} not fetched" for path in paths if path not in results}
 
 
@@ -348,6 +374,7 @@ def _named(drafts: Sequence[_Draft]) -> tuple[Asset, ...]:
             role=draft.role,
             index=draft.index,
             watermarked=draft.found.watermarked,
+            place=draft.place,
         )
         for place, draft in enumerate(drafts)
     )

@@ -33,7 +33,7 @@ def _coverage_guided() -> Any:
 def main() -> int:
     """Run one target."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("target", help="payload, answers, media or urls")
+    parser.add_argument("target", help="payload, answers, places, media or urls")
     parser.add_argument("--runs", type=int, default=100_000, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--plain", action="store_true", help="only change samples at random, atheris or not")

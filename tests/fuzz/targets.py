@@ -5,15 +5,17 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
 from archiver.families import file_name
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal, redirected
-from archiver.kling.responses import read_answer, rows_of, sound
+from archiver.kling.places import NotJson, replace_strings
+from archiver.kling.responses import mended, placed_rows, read_answer, sound
 from archiver.kling.results import read_task
 from archiver.media.identify import identify
 from archiver.media.reader import PIXELS_MAX, SIDE_MAX
-from archiver.model import TASK_ID, Callback
+from archiver.model import TASK_ID, Callback, Place
 from receiver.callbacks.payload import RESULT_ARRAYS_MAX, Malformed, parse
 from receiver.callbacks.signatures import Signatures, SignatureVerdict
 from tests.harness import media_samples
@@ -63,10 +65,10 @@ def payload(data: bytes) -> None:
 def answers(data: bytes) -> None:
     """The API's answer and each task in it."""
     try:
-        rows = rows_of(read_answer(data))
+        rows = placed_rows(read_answer(data))
     except ApiAnswerUnreadable:
         return
-    for row in rows:
+    for place, row in rows:
         try:
             task = read_task(sound(row), family="images/generations")
         except ApiAnswerUnreadable:
@@ -77,6 +79,73 @@ def answers(data: bytes) -> None:
         assert len(set(names)) == len(names)
         assert all(_SAFE_NAME.fullmatch(name) and not name.startswith(".") for name in names), names
         json.dumps(task.document, allow_nan=False).encode("utf-8")
+        links = {(*place, *asset.place): f"L{number}" for number, asset in enumerate(task.assets)}
+        relayed = replace_strings(data, links)
+        for found, link in links.items():
+            assert _at(json.loads(relayed.decode("utf-8-sig", "replace"), parse_int=str), found) == link
+
+
+def _at(value: Any, place: Place) -> object:
+    for step in place:
+        if isinstance(value, dict):
+            value = {mended(name): item for name, item in value.items()}
+        value = value[step]
+    return value
+
+
+def places(data: bytes) -> None:
+    """A JSON text whose strings are all replaced, and one whose strings all stay."""
+    try:
+        before = _pairs(data.decode("utf-8-sig", "replace"))
+    except RecursionError:
+        return
+    except ValueError:
+        before = NotJson
+    try:
+        assert replace_strings(data, {}) == data
+    except NotJson:
+        assert before is NotJson
+        return
+    links = dict.fromkeys(_places_of_strings(before), "L")
+    after = replace_strings(data, links)
+    assert _pairs(after.decode("utf-8-sig", "replace")) == _linked(before)
+    assert replace_strings(after, links) == after
+
+
+def _pairs(text: str) -> object:
+    """JSON with objects as tuples of pairs: a doubled name is there twice."""
+    return json.loads(
+        text, object_pairs_hook=tuple, parse_int=_Literal, parse_float=_Literal, parse_constant=_Literal
+    )
+
+
+class _Literal(str):
+    """A number as the text writes it."""
+
+    __slots__ = ()
+
+
+def _is_string(value: object) -> bool:
+    return isinstance(value, str) and not isinstance(value, _Literal)
+
+
+def _places_of_strings(value: object, place: Place = ()) -> list[Place]:
+    if _is_string(value):
+        return [place]
+    items: Any = value if isinstance(value, tuple) else enumerate(value) if isinstance(value, list) else ()
+    return [
+        found
+        for step, item in items
+        for found in _places_of_strings(item, (*place, mended(step) if isinstance(step, str) else step))
+    ]
+
+
+def _linked(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple((name, _linked(item)) for name, item in value)
+    if isinstance(value, list):
+        return [_linked(item) for item in value]
+    return "L" if _is_string(value) else value
 
 
 def media(data: bytes) -> None:
@@ -159,6 +228,16 @@ TARGETS: Mapping[str, Target] = {
             b'{"code":"1302","message":"too fast","data":null}',
         ],
         _JSON_WORDS,
+    ),
+    "places": Target(
+        places,
+        [
+            b'{"code":0,"data":[' + _TASK + b"," + _NEW_TASK + b"]}",
+            b' {"a" : [ "x" , 1.50, {"\\u0061\\n":"\\/", "a":"x"}, [] ], "a":{} }\n',
+            b'\xef\xbb\xbf[NaN,-Infinity,1e999,"\xff\\ud800",null,true]',
+            b"[" * 400 + b'"x"' + b"]" * 400,
+        ],
+        [*_JSON_WORDS, b"\\u0061", b'\\"', b"\\", b'"', b" ", b"\n"],
     ),
     "media": Target(
         media,

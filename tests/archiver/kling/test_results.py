@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from archiver import model
 from archiver.failures import ApiAnswerUnreadable
 from archiver.families import FAMILIES, families_fitting, file_name
+from archiver.kling.responses import ApiResponse, placed_rows
 from archiver.kling.results import read_task, readable_id
 from archiver.model import Role, Status, Task
 from archiver.store.links import LinkSigner, links_of
@@ -337,6 +338,7 @@ def test_any_result_of_a_task_gives_safe_unique_names(result: object, outputs: o
         assert set("/\\ \0").isdisjoint(asset.stem)
         assert asset.url.encode()
         assert file_name(asset.stem, extension="json") != "manifest.json"
+        assert model.text(url_at(document, asset.place), limit=99) == asset.url
     links = links_of(
         SIGNER,
         task.assets,
@@ -347,6 +349,52 @@ def test_any_result_of_a_task_gives_safe_unique_names(result: object, outputs: o
         names={},
     )
     assert len(set(links.values())) == len(task.assets), "every file has a link of its own"
+
+
+def url_at(document: Any, place: model.Place) -> str:
+    for step in place:
+        document = document[step]
+    assert isinstance(document, str)
+    return document.replace("\0", "").strip("".join(map(chr, range(33))))
+
+
+@pytest.mark.parametrize(
+    ("result", "beside", "expected"),
+    [
+        ({"images": [{}, {"index": 3, "url": URL}]}, {}, [("task_result", "images", 1, "url")]),
+        ({"images": {"url_2": URL}}, {}, [("task_result", "images", "url_2")]),
+        ({"images": [URL]}, {}, [("task_result", "images", 0)]),
+        ({"cover_url": URL}, {}, [("task_result", "cover_url")]),
+        ([{"url": URL}], {}, [("task_result", 0, "url")]),
+        ({"images": []}, {"images": [{"watermark_url": URL}]}, [("images", 0, "watermark_url")]),
+        ({"images": [{"more": {"urls": [None, URL]}}]}, {}, [("task_result", "images", 0, "more", "urls", 1)]),
+        (None, {"outputs": {"type": "video", "url": URL}}, [("outputs", "url")]),
+        (None, {"outputs": [{"type": "audio", "wav_url": URL}]}, [("outputs", 0, "wav_url")]),
+    ],
+)  # fmt: skip
+def test_each_asset_names_the_place_of_its_url_in_the_task_object(
+    result: object, beside: dict[str, object], expected: list[model.Place]
+) -> None:
+    assert [asset.place for asset in task_of(result, **beside).assets] == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"task_id": "1", "result": []}, [("data",)]),
+        ({"id": "1"}, [("data",)]),
+        ([{"id": "1"}, 2], [("data", 0), ("data", 1)]),
+        ({"result": [{"id": "1"}], "count": 1}, [("data", "result", 0)]),
+        ({"count": 0, "has_more": False}, []),
+        (None, []),
+    ],
+)
+def test_each_task_object_of_an_answer_is_found_with_its_place(
+    data: object, expected: list[model.Place]
+) -> None:
+    answer = ApiResponse(code=0, message="", request_id="", data=data)
+
+    assert [place for place, _ in placed_rows(answer)] == expected
 
 
 # --- which family to try first --------------------------------------------------------------------------

@@ -1,0 +1,194 @@
+"""Replaces strings of a JSON text by their place, and leaves every other byte as it is. No I/O.
+
+What we pass on is never parsed and written anew: numbers, escapes, white space and doubled keys stay as Kling wrote
+them. The text is read once, from left to right, without recursion. Beside the answer, memory holds one byte for each
+open bracket. An answer of 500 rows with 2,000 URLs (0.6 MB) takes 30 ms, 60 ms without the patterns that take a whole
+member, or many of them, at once.
+
+JSON is what `json.loads` takes for it: NaN and Infinity too, and UTF-8 with or without a byte order mark, broken or
+not, because `responses` mends it.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+
+from archiver.kling.responses import mended
+from archiver.model import Place
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WHITE = rb"[ \t\n\r]*+"
+_STRING = rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*+)*+"'
+_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+"
+_SCALAR = rb"(?:%b|%b|true|false|null|NaN|-?Infinity)" % (_STRING, _NUMBER)
+
+# Every repetition is possessive, so a failing match is linear too.
+_WHITE_TO_END = re.compile(_WHITE + rb"\Z")
+_VALUE = re.compile(_WHITE + rb"(?:(%b)|([\[{])%b([\]}])?+)" % (_SCALAR, _WHITE))
+_NAME = re.compile(_WHITE + rb"(%b)%b:" % (_STRING, _WHITE))
+_AFTER_VALUE = re.compile(_WHITE + rb"([,\]}])")
+_SCALAR_MEMBER = re.compile(rb"%b(%b)%b:%b(%b)%b," % (_WHITE, _STRING, _WHITE, _WHITE, _SCALAR, _WHITE))
+_SCALAR_ITEMS = re.compile(rb"(?:%b%b%b,)*+" % (_WHITE, _SCALAR, _WHITE))
+_SCALAR_MEMBERS = re.compile(rb"(?:%b%b%b:%b%b%b,)*+" % (_WHITE, _STRING, _WHITE, _WHITE, _SCALAR, _WHITE))
+_ANY_STRING = re.compile(_STRING)
+_PAIRS = (b"{}", b"[]")
+_OBJECT = b"{"[0]
+
+
+class NotJson(ValueError):
+    """Raised for a text that is no JSON."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Node:
+    """What is wanted at a place and below it."""
+
+    replacement: bytes | None = None
+    below: dict[bytes | int, "_Node"] = dataclasses.field(default_factory=dict)
+    """By name, as `_quoted` writes it, or by index."""
+
+    def member(self, name: bytes) -> "_Node | None":
+        """What is wanted of a member; its name as the text writes it."""
+        node = self.below.get(name)
+        if node is None and (b"\\" in name or not name.isascii()):
+            return self.below.get(_quoted(_read(name)))
+        return node
+
+
+@dataclasses.dataclass(slots=True)
+class _Level:
+    """An open object or array with wanted places below it."""
+
+    node: _Node
+    index: int = -1
+    """Of the current item of an array."""
+
+
+def replace_strings(text: bytes, replacements: Mapping[Place, str]) -> bytes:
+    """`text` with the strings at these places replaced.
+
+    A place is the path from the top: names of objects, indexes of arrays. Names are compared as `responses` reads them,
+    broken characters mended. Where an object has a name twice, every string at that place is replaced, since readers
+    differ in which one they take. A place that is not there, or holds no string, is passed by.
+
+    Raises NotJson, also where nothing is to be replaced.
+    """
+    root = _Node()
+    for place, replacement in replacements.items():
+        node = root
+        for step in place:
+            node = node.below.setdefault(_quoted(step) if isinstance(step, str) else step, _Node())
+        node.replacement = _quoted(replacement)
+    return _Reading(text, root).replaced()
+
+
+def replace_in_strings(text: bytes, replace: Callable[[str], str]) -> bytes:
+    """A JSON `text` with `replace` done to every string in it, names included; only those that change are written
+    anew."""
+
+    def replaced(found: re.Match[bytes]) -> bytes:
+        value = _read(found[0])
+        changed = replace(value)
+        return found[0] if changed == value else _quoted(changed)
+
+    return _ANY_STRING.sub(replaced, text)
+
+
+class _Reading:
+    """One reading of a text, which copies it."""
+
+    def __init__(self, text: bytes, root: _Node) -> None:
+        self._text = text
+        self._root = root
+        self._at = len(_BYTE_ORDER_MARK) if text.startswith(_BYTE_ORDER_MARK) else 0
+        self._open = bytearray()
+        """The bracket of each open object and array."""
+        self._levels: list[_Level] = []
+        """The outermost of these: those that lead to a wanted place."""
+        self._copied = 0
+        self._pieces: list[bytes] = []
+
+    def replaced(self) -> bytes:
+        """Raises NotJson."""
+        node: _Node | None = self._root
+        while True:
+            self._value(node)
+            if not self._open:
+                break
+            node = self._next()
+        if _WHITE_TO_END.match(self._text, self._at) is None:
+            raise self._no_json()
+        return b"".join((*self._pieces, self._text[self._copied :]))
+
+    def _value(self, node: _Node | None) -> None:
+        """Read a scalar to behind its comma, or a bracket that opens."""
+        value = self._match(_VALUE)
+        opening, closing = value[2], value[3]
+        if opening is not None and closing is None:
+            self._open += opening
+            if node is not None and node.below:
+                self._levels.append(_Level(node))
+            return
+        if opening is None:
+            self._replace(node, *value.span(1))
+        elif opening + closing not in _PAIRS:
+            raise self._no_json()
+        self._close()
+
+    def _close(self) -> None:
+        """Read from the end of a value, past the brackets that close there, to behind the comma."""
+        while self._open:
+            after = self._match(_AFTER_VALUE)[1]
+            if after == b",":
+                break
+            if bytes((self._open.pop(),)) + after not in _PAIRS:
+                raise self._no_json()
+        del self._levels[len(self._open) :]
+
+    def _next(self) -> _Node | None:
+        """Read up to the next value; what is wanted of it."""
+        is_object = self._open[-1] == _OBJECT
+        if len(self._levels) == len(self._open):
+            level = self._levels[-1]
+            if is_object:
+                return self._next_member(level.node)
+            level.index += 1
+            return level.node.below.get(level.index)
+        self._match(_SCALAR_MEMBERS if is_object else _SCALAR_ITEMS)
+        if is_object:
+            self._match(_NAME)
+        return None
+
+    def _next_member(self, node: _Node) -> _Node | None:
+        while (scalar := _SCALAR_MEMBER.match(self._text, self._at)) is not None:
+            self._replace(node.member(scalar[1]), *scalar.span(2))
+            self._at = scalar.end()
+        return node.member(self._match(_NAME)[1])
+
+    def _replace(self, node: _Node | None, start: int, end: int) -> None:
+        if node is not None and node.replacement is not None and self._text.startswith(b'"', start):
+            self._pieces += (self._text[self._copied : start], node.replacement)
+            self._copied = end
+
+    def _match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes]:
+        found = pattern.match(self._text, self._at)
+        if found is None:
+            raise self._no_json()
+        self._at = found.end()
+        return found
+
+    def _no_json(self) -> NotJson:
+        return NotJson(f"No JSON: it breaks at byte {self._at}.")
+
+
+def _read(string: bytes) -> str:
+    """The value of a JSON string, as `responses` reads it."""
+    if string.isascii() and b"\\" not in string:
+        return string[1:-1].decode("ascii")
+    value: str = json.loads(string.decode("utf-8", "replace"))
+    return mended(value)
+
+
+def _quoted(value: str) -> bytes:
+    return json.dumps(value).encode("ascii")
