@@ -4,6 +4,7 @@ from tests.postgres.blank import BlankDatabase
 from tests.postgres.network import BadNetwork, Fate
 from tests.postgres.pair import PostgresPair, running_pair
 from tests.postgres.server import (
+    DURABLE,
     GUARDED,
     SUITE_VERSION,
     PostgresServer,
@@ -13,6 +14,7 @@ from tests.postgres.server import (
 )
 
 __all__ = [
+    "DURABLE",
     "GUARDED",
     "SUITE_VERSION",
     "BadNetwork",

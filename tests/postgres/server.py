@@ -38,6 +38,15 @@ _SETTINGS = {
     "logging_collector": "off",
 }
 
+DURABLE = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "wal_level": "replica",
+    "autovacuum": "on",
+    "shared_buffers": "128MB",
+}
+"""What is committed outlives a power cut: as a server in service has it, where that is measured."""
+
 GUARDED = "guarded"
 """A user who needs a password, once it is created."""
 
@@ -200,11 +209,13 @@ def as_ordinary_user(folder: pathlib.Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def running_postgres(*, version: int = SUITE_VERSION) -> Iterator[PostgresServer]:
+def running_postgres(
+    *, version: int = SUITE_VERSION, settings: Mapping[str, str] = types.MappingProxyType({})
+) -> Iterator[PostgresServer]:
     """A started server with a folder of its own; both are gone afterwards. The folder's path is short: that of a socket
     has at most 107 bytes."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    server = PostgresServer(folder, version=version)
+    server = PostgresServer(folder, version=version, settings=settings)
     try:
         server.start()
         yield server
