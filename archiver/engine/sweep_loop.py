@@ -33,6 +33,7 @@ from archiver.failures import (
 from archiver.ledger import Ledger
 from archiver.model import Stage
 from archiver.sweep.counts import SweepCounts, SweepEnd
+from archiver.sweep.dry_run import RequestedDryRuns
 from archiver.sweep.requested import RequestedSweeps
 from archiver.sweep.stage import FamilySweep, Sweeper
 
@@ -92,6 +93,7 @@ class SweepLoop:
         self._under_way: dict[str, FamilySweep] = {}
         self._resumed = threading.Event()
         self._requested = RequestedSweeps(ledger, account=sweeper.account)
+        self._dry_runs = RequestedDryRuns(sweeper, ledger)
 
     def resume(self) -> None:
         """The hold is gone: what it has held back goes on now."""
@@ -105,7 +107,7 @@ class SweepLoop:
         self._failed_in_a_row = dict.fromkeys(self._failed_in_a_row, 0)
         self._refused.clear()
         self._is_held, self._held_until = False, float("-inf")
-        self._requested.forget()
+        self._forget_requests()
 
     def _drop_holds_of_others(self) -> None:
         """End the holds of lists that are not swept any more: no sweep of them would."""
@@ -128,16 +130,21 @@ class SweepLoop:
     def end(self) -> None:
         """Give up what is under way: another process reads on."""
         self._leave(*self._under_way)
+        self._forget_requests()
+
+    def _forget_requests(self) -> None:
         self._requested.forget()
+        self._dry_runs.forget()
 
     def step(self) -> None:
         """Sweep what is due, in turns, then wait a little. Raises Stopped."""
         try:
             self._begin_due()
-            while self._under_way and not self._stop.is_set():
+            while (self._under_way or self._requested.dry_runs) and not self._stop.is_set():
                 for family in tuple(self._under_way):
                     if not self._stop.is_set() and family in self._under_way:
                         self._read_page(family)
+                self._dry_runs.step(self._requested.dry_runs)
                 self._begin_due()
         finally:
             if self._stop.is_set():

@@ -26,11 +26,12 @@ from archiver.ledger.second_looks import (
 from archiver.ledger.status.acknowledgements import Acknowledged
 from archiver.ledger.status.alerts import Alert, AlertMessage
 from archiver.ledger.status.view import StatusView, SweepView, TaskInTime, TasksInTime
-from archiver.ledger.sweep_requests import RequestProgress, SweepRequest, ToldFailure
+from archiver.ledger.sweep_requests import DRY_RUN, RequestProgress, SweepRequest, ToldFailure
 from archiver.ledger.sweeps import SweepMemory
 from archiver.ledger.views import AssetView, TaskView
 
 __all__ = [
+    "DRY_RUN",
     "UPKEEP",
     "Acknowledged",
     "Alert",

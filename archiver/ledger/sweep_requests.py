@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,16 +12,26 @@ from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.model import DAY_MS
 
+DRY_RUN = "(dry run)"
+"""In the place of a family: an older version, which knows of no dry runs, then refuses it instead of sweeping."""
+
 _TABLE = schema.sweep_requests
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """One family, to be swept now."""
+    """One family, to be swept now; or a dry run of an account's families."""
 
     id: str
     family: str
+    """`DRY_RUN` for a dry run."""
     is_full: bool
+    dry_run_of: tuple[str, ...] = ()
+    """The families of a dry run."""
+
+    @property
+    def is_dry_run(self) -> bool:
+        return bool(self.dry_run_of)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,10 +62,12 @@ class SweepRequests(Part):
     """Asking for sweeps, and answering."""
 
     @retried
-    def request(self, *, account: str, family: str, is_full: bool) -> str:
-        """Ask for a sweep; what names the request. Those that nobody has waited for are dropped after a day."""
+    def request(self, *, account: str, family: str, is_full: bool, dry_run_of: Sequence[str] = ()) -> str:
+        """Ask for a sweep, or for a dry run of some families; what names the request. Those that nobody has waited for
+        are dropped after a day."""
         request_id = uuid.uuid4().hex
         row = {"id": request_id, "account": account, "family": family, "is_full": is_full}
+        row["dry_run_of"] = ",".join(dry_run_of) or None
         with self._database.write() as connection:
             now = self._now()
             connection.execute(sa.delete(_TABLE).where(_TABLE.c.requested_at < now - DAY_MS))
@@ -71,12 +83,15 @@ class SweepRequests(Part):
     def open(self, *, account: str) -> list[SweepRequest]:
         """What waits to be done, the oldest first."""
         query = (
-            sa.select(_TABLE.c.id, _TABLE.c.family, _TABLE.c.is_full)
+            sa.select(_TABLE.c.id, _TABLE.c.family, _TABLE.c.is_full, _TABLE.c.dry_run_of)
             .where(_TABLE.c.account == account, _TABLE.c.ended_at.is_(None))
             .order_by(_TABLE.c.requested_at, _TABLE.c.id)
         )
         with self._database.read() as connection:
-            return [SweepRequest(*row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return [
+            SweepRequest(*row[:3], tuple(row.dry_run_of.split(",")) if row.dry_run_of else ()) for row in rows
+        ]
 
     @retried
     def advance(self, request_id: str, counts: Mapping[str, object]) -> None:

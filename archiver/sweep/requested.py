@@ -20,6 +20,8 @@ class RequestedSweeps:
         self._requests = ledger.sweep_requests
         self._account = account
         self._taken: dict[str, SweepRequest] = {}
+        self.dry_runs: tuple[SweepRequest, ...] = ()
+        """Those that wait, as last seen."""
 
     def __contains__(self, family: str) -> bool:
         return family in self._taken
@@ -28,9 +30,13 @@ class RequestedSweeps:
         """Take what waits; the families to be swept now. One that is `busy` is taken afterwards: what is under way may
         have read the newest page already."""
         new: list[str] = []
-        for request in self._requests.open(account=self._account):
+        waiting = self._requests.open(account=self._account)
+        self.dry_runs = tuple(request for request in waiting if request.is_dry_run)
+        for request in waiting:
+            if request.is_dry_run:
+                continue
             if request.family not in families:
-                self._requests.end(request.id, {}, failure=_unswept(request.family))
+                self._requests.end(request.id, {}, failure=unswept(request.family))
             elif request.family not in self._taken and request.family not in busy:
                 self._taken[request.family] = request
                 new.append(request.family)
@@ -48,16 +54,18 @@ class RequestedSweeps:
     def end(self, counts: SweepCounts, error: Exception | None = None) -> None:
         """The sweep has ended, well or with an error."""
         if request := self._taken.get(counts.family):
-            told = None if error is None else _told(error)
-            self._requests.end(request.id, dataclasses.asdict(counts), failure=told)
+            failure = None if error is None else told(error)
+            self._requests.end(request.id, dataclasses.asdict(counts), failure=failure)
             del self._taken[counts.family]
 
     def forget(self) -> None:
         """Another process does what is left of them."""
         self._taken.clear()
+        self.dry_runs = ()
 
 
-def _told(error: Exception) -> ToldFailure:
+def told(error: Exception) -> ToldFailure:
+    """What the command is shown of it."""
     if not isinstance(error, Failure):
         message = f"an unexpected error, {type(error).__name__}"
         return ToldFailure(Failure.reason, message, "See the daemon's log.", concerns_account=False)
@@ -65,7 +73,8 @@ def _told(error: Exception) -> ToldFailure:
     return ToldFailure(error.reason, str(error), error.what_to_do, concerns_account=concerns_account)
 
 
-def _unswept(family: str) -> ToldFailure:
+def unswept(family: str) -> ToldFailure:
+    """The daemon knows nothing of the family."""
     return ToldFailure(
         "family_unswept",
         f"the daemon that asks for this account does not sweep {family}",

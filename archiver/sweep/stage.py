@@ -218,13 +218,10 @@ class Sweeper:
         if error is None:
             self._log(reading, began=began)
 
-    def dry_run(
-        self, family: str, *, full: bool, on_page: OnPage = _ignore, counted: set[str] | None = None
-    ) -> SweepCounts:
-        """Read as `sweep` does and write nothing: how many tasks and files it would bring. Ids in `counted` do not
-        count again; new ones are added to it. Raises Failure."""
+    def forecast(self, family: str, *, full: bool, counted: set[str]) -> Iterator[SweepCounts]:
+        """Read as `sweep` does and write nothing: how many tasks and files it would bring, after each page. Ids in
+        `counted` do not count again; new ones are added to it. Raises Failure."""
         counts = SweepCounts(family, full)
-        counted = set() if counted is None else counted
         reading = self._reading(counts, NoLease())
         if collection := collection_of(family):
             pages = self._read_windows(
@@ -234,8 +231,7 @@ class Sweeper:
             forecast = ListForecast(self.account, self.client, self.ledger, self.now, counted)
             pages = self._read_list(forecast, reading)
         for _ in pages:
-            on_page(counts)
-        return counts
+            yield counts
 
     def note_failure(self, family: str, error: Failure) -> bool:
         """Count and log a failed sweep. False, and neither, where the API turns out not to offer it: an outage does not

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +18,7 @@ from archiver.leases import RENEW_SECONDS
 from archiver.ledger import DutyLease, Ledger, asking
 from archiver.metrics import Metrics
 from archiver.sweep.counts import SweepCounts, SweepEnd
+from archiver.sweep.dry_run import DryRun, FamilyForecast
 
 
 class Asker:
@@ -58,19 +59,26 @@ class Asker:
         """Whether a daemon lives that asks for the account, or is about to."""
         return self._ledger.duties.is_wanted(self._duty.account)
 
-    def dry_run(self, family: str, *, full: bool, counted: set[str]) -> SweepCounts:
-        """Count what a sweep would find, writing nothing. Raises Failure."""
-        full = full or self._sweeper.is_full_due(family)
-        return self._sweeper.dry_run(family, full=full, on_page=self._progress.page, counted=counted)
+    def dry_run(self, families: Sequence[str], *, full: bool) -> list[FamilyForecast] | None:
+        """Count what a sweep would bring; None where another process has the account, or has begun to want it. Raises
+        LedgerUnavailable."""
+        if not self._has_taken():
+            return None
+        run = DryRun(self._sweeper, families, is_full=full)
+        try:
+            for counts in run.pages():
+                self._progress.page(counts)
+                self._keep()
+        except Deposed:
+            self._give_back()
+            return None
+        return run.forecasts
 
     def sweep(self, family: str, *, full: bool) -> SweepCounts:
         """Sweep it; BUSY where another process has the account or the family, OVERTAKEN where one has begun to want
         the account meanwhile. Raises Failure."""
-        if self._lease is None:
-            self._lease = self._ledger.duties.take(self._duty, holder=f"command-{os.getpid()}")
-            self._renewed_at = self._monotonic()
         counts = SweepCounts(family, full)
-        if self._lease is None:
+        if not self._has_taken():
             return dataclasses.replace(counts, end=SweepEnd.BUSY)
 
         def on_page(counted: SweepCounts) -> None:
@@ -86,6 +94,13 @@ class Asker:
         except Deposed:
             self._give_back()
             return dataclasses.replace(counts, end=SweepEnd.OVERTAKEN)
+
+    def _has_taken(self) -> bool:
+        """Whether the account is ours."""
+        if self._lease is None:
+            self._lease = self._ledger.duties.take(self._duty, holder=f"command-{os.getpid()}")
+            self._renewed_at = self._monotonic()
+        return self._lease is not None
 
     def _keep(self) -> None:
         """Raises Deposed where another process has the account, or should have it."""

@@ -2,14 +2,14 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import typer
 
 from archiver.commands.sweep.asker import Asker
 from archiver.commands.sweep.progress import SweepProgress
 from archiver.commands.sweep.report import FamilySwept, as_json, print_report
-from archiver.commands.sweep.requests import show_request
+from archiver.commands.sweep.requests import show_dry_run, show_request
 from archiver.commands.terminal.exit_status import WRONG, sentence_of
 from archiver.commands.terminal.invocation import (
     Invocation,
@@ -25,6 +25,7 @@ from archiver.failures import Failure, LedgerUnavailable
 from archiver.families import swept as families_swept
 from archiver.ledger import Ledger, LedgerMissing, ToldFailure
 from archiver.sweep.counts import SweepCounts, SweepEnd
+from archiver.sweep.dry_run import FamilyForecast
 from archiver.sweep.requested import concerns_every_family
 
 BUSY_POLL_SECONDS = 1.0
@@ -93,18 +94,18 @@ def _sweep_all(
         progress = opened.enter_context(SweepProgress(account=account.name if several else None))
         configure_log(account)  # again: the progress bar is on standard error now, and log lines go above it
         asker = opened.enter_context(Asker(account, ledger, progress))
-        seen: set[str] = set()
+        if dry_run:
+            forecasts = _forecast(ledger, asker, families, full=full, progress=progress, wait=wait)
+            name = account.name if several else None
+            return [FamilySwept(forecast.counts, forecast.failure, name) for forecast in forecasts]
         for family in families:
             result = FamilySwept(SweepCounts(family, full), account=account.name if several else None)
             results.append(result)
             progress.begin(family)
             try:
-                if dry_run:
-                    result.counts = asker.dry_run(family, full=full, counted=seen)
-                else:
-                    result.counts, result.failure = _sweep_family(
-                        ledger, asker, family, full=full, progress=progress, wait=wait
-                    )
+                result.counts, result.failure = _sweep_family(
+                    ledger, asker, family, full=full, progress=progress, wait=wait
+                )
             except LedgerUnavailable:
                 raise
             except Failure as error:
@@ -117,6 +118,35 @@ def _sweep_all(
             if _concerns_every_family(result.failure):
                 break
     return results
+
+
+def _forecast(
+    ledger: Ledger,
+    asker: Asker,
+    families: Sequence[str],
+    *,
+    full: bool,
+    progress: SweepProgress,
+    wait: Callable[[float], object],
+) -> list[FamilyForecast]:
+    """Leave it to the process that asks for the account; only where none does, ask here. Raises LedgerUnavailable."""
+    for family in families:
+        progress.begin(family)
+    while True:
+        if asker.has_another():
+            forecasts = show_dry_run(ledger, asker, families, full=full, progress=progress, wait=wait)
+        else:
+            forecasts = asker.dry_run(families, full=full)
+        if forecasts is not None:
+            break
+        progress.wait(families[0])
+        wait(BUSY_POLL_SECONDS)
+    for forecast in forecasts:
+        if forecast.failure is None:
+            progress.end(forecast.counts)
+        else:
+            progress.print_note(f"{forecast.counts.family}: {sentence_of(forecast.failure)}")
+    return forecasts
 
 
 def _sweep_family(

@@ -47,13 +47,11 @@ class SweepProgress(LiveDisplay):
         self._progress.update(self._lines[family], seen="waiting")
         self.print_note(f"{family}: another sweep is running; waiting for its end (Ctrl-C to give up).")
 
-    def leave_to_daemon(self) -> None:
-        """Print, once, that the daemon sweeps."""
+    def leave_to_daemon(self, sentence: str) -> None:
+        """Print, once, that the daemon does it."""
         if not self._is_daemons:
             self._is_daemons = True
-            self.print_note(
-                "the running daemon sweeps, within its query rate; Ctrl-C ends this display and not the sweep."
-            )
+            self.print_note(sentence)
 
     def print_note(self, sentence: str) -> None:
         print_note(self._before + sentence, screen=self._progress.console)

@@ -22,7 +22,7 @@ def sweep(
     Reads the newest list pages of every family in KLING_FAMILIES, or all pages if the day's full sweep is due. With an
     API Key it also reads /tasks (and /solutions, if KLING_FAMILIES names one), of the last hours or 30 days. Tasks
     found are recorded in the ledger; kling-receiver brings them into the bucket. A daemon that runs does the sweep,
-    within its query rate, and this shows its progress; only a dry run asks the API beside it.
+    or counts for a dry run, within its query rate, and this shows its progress.
 
     \b
     Example: count what a first start would archive

@@ -513,6 +513,7 @@ sweep_requests = sa.Table(
     sa.Column("counts", sa.Text, comment="so far, as JSON"),
     sa.Column("failure", sa.Text, comment="as JSON"),
     sa.Column("ended_at", sa.BigInteger),
+    sa.Column("dry_run_of", sa.Text, comment="the families of a dry run, a comma list"),
 )
 
 gateway_creates = sa.Table(

@@ -13,7 +13,7 @@ from archiver.config.settings import Need, Settings
 from archiver.engine.stages import Clock, build_sweeper
 from archiver.engine.sweep_loop import SweepLoop
 from archiver.families import swept
-from archiver.ledger import Ledger
+from archiver.ledger import DRY_RUN, Ledger
 from archiver.ledger.duties import asking
 from archiver.metrics import Metrics
 from tests.harness.command_line import ACCOUNT, FAMILY, OTHER_FAMILY, CommandLine
@@ -76,8 +76,8 @@ def daemon_of(line: CommandLine) -> Iterator[Callable[..., Daemon]]:
         yield make
 
 
-def report(line: CommandLine, *more: str, exit_code: int = 0) -> list[dict[str, object]]:
-    result = line.run("sweep", "--json", *more)
+def report(line: CommandLine, *more: str, exit_code: int = 0, **settings: str) -> list[dict[str, object]]:
+    result = line.run("sweep", "--json", *more, **settings)
     assert result.exit_code == exit_code
     families: list[dict[str, object]] = json.loads(result.stdout)["families"]
     return families
@@ -191,3 +191,105 @@ def test_a_daemon_that_starts_during_a_sweep_gets_the_account_and_does_the_rest(
     assert sum(daemon.ledger.views.status().states.values()) == 3
     (view,) = (view for view in daemon.ledger.duties.all() if view.duty == asking(ACCOUNT))
     assert view.holder == "daemon"
+
+
+# --- dry runs -------------------------------------------------------------------------------------------------------
+
+
+def forecast(line: CommandLine, *more: str, exit_code: int = 0) -> list[tuple[str, int, int]]:
+    """Of each family: how many tasks and files it would bring."""
+    families = report(line, "--dry-run", *more, exit_code=exit_code)
+    return [(str(row["family"]), int(str(row["to_archive"])), int(str(row["files"]))) for row in families]
+
+
+OF_ALL = [(FAMILY, 2, 4), (OTHER_FAMILY, 0, 0)]
+
+
+def test_a_dry_run_beside_a_daemon_asks_nothing_itself_and_shows_what_the_daemon_counts(
+    line: CommandLine, simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
+) -> None:
+    daemon = daemon_of()
+    daemon.loop.step()
+    daemon.live()
+    states, seen = daemon.ledger.views.status().states, [simulator.requests["list"]]
+
+    def work() -> None:
+        seen.append(simulator.requests["list"])
+        daemon.loop.step()
+        seen.append(simulator.requests["list"])
+
+    line.on_pause = work
+
+    assert forecast(line, "--full") == OF_ALL
+    assert seen[0] == seen[1] < seen[2]
+    assert simulator.requests["list"] == seen[-1]
+    assert daemon.ledger.views.status().states == states
+    assert daemon.ledger.sweep_requests.open(account=ACCOUNT) == []
+
+
+def test_a_dry_run_beside_a_daemon_says_what_the_daemon_could_not_read(
+    line: CommandLine, simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
+) -> None:
+    daemon = daemon_of(families=OTHER_FAMILY)
+    daemon.live()
+    line.on_pause = daemon.loop.step
+
+    (first, second) = report(line, "--dry-run", exit_code=1)
+
+    error = first["error"]
+    assert isinstance(error, dict)
+    assert (error["reason"], second["error"]) == ("family_unswept", None)
+
+    simulator.faults.arm("list", faults.ErrorCode(401, 1002))
+    (only,) = report(line, "--dry-run", KLING_FAMILIES=OTHER_FAMILY, exit_code=1)
+    error = only["error"]
+    assert isinstance(error, dict)
+    assert error["reason"] == "api_credentials_refused"
+
+
+def test_a_dry_run_whose_daemon_ends_is_done_here(
+    line: CommandLine, simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
+) -> None:
+    daemon = daemon_of()
+    held = daemon.ledger.duties.take_part("daemon", accounts=[ACCOUNT]).held
+    line.on_pause = lambda: daemon.ledger.duties.leave("daemon", held=held)
+
+    assert forecast(line) == OF_ALL
+    assert simulator.requests["list"]
+
+
+def test_a_daemon_that_starts_during_a_dry_run_does_it_anew(
+    line: CommandLine, simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
+) -> None:
+    daemon = daemon_of()
+    simulator.fault("list", faults.Call(daemon.live), times=1)
+
+    def work() -> None:
+        daemon.live()
+        daemon.loop.step()
+
+    line.on_pause = work
+
+    assert forecast(line) == [(FAMILY, 2, 4), (OTHER_FAMILY, 0, 0)]
+    (view,) = (view for view in daemon.ledger.duties.all() if view.duty == asking(ACCOUNT))
+    assert view.holder == "daemon"
+
+
+def test_a_dry_run_that_nobody_waits_for_ends_with_the_page_that_is_being_read(
+    simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
+) -> None:
+    for _ in range(3):
+        simulator.create_task(status="succeed")
+    simulator.switches.list_page_rows_max = 1
+    daemon = daemon_of()
+    daemon.loop.step()
+    requests = daemon.ledger.sweep_requests
+    request = requests.request(
+        account=ACCOUNT, family=DRY_RUN, is_full=True, dry_run_of=(FAMILY, OTHER_FAMILY)
+    )
+    simulator.fault("list", faults.Call(lambda: requests.withdraw(request)), times=1)
+    before = simulator.requests["list"]
+
+    daemon.loop.step()
+
+    assert simulator.requests["list"] == before + 1

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.ledger import SweepRequest, ToldFailure
+from archiver.families import FAMILIES
+from archiver.ledger import DRY_RUN, SweepRequest, ToldFailure
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, Desk, Place
 
 
@@ -34,6 +35,18 @@ def test_a_request_is_open_until_it_has_ended_and_shows_how_far_it_is(desk: Desk
     assert shown is not None
     assert (shown.counts, shown.failure, shown.has_ended) == ({"pages": 2}, told, True)
     assert requests.open(account=ACCOUNT) == waiting[1:]
+
+
+def test_a_dry_run_names_its_families_and_no_older_version_takes_it_for_a_sweep(desk: Desk) -> None:
+    families = (FAMILY, "other")
+    dry = desk.ledger.sweep_requests.request(
+        account=ACCOUNT, family=DRY_RUN, is_full=True, dry_run_of=families
+    )
+
+    (waiting,) = desk.ledger.sweep_requests.open(account=ACCOUNT)
+    assert (waiting.id, waiting.is_dry_run, waiting.dry_run_of) == (dry, True, families)
+    # An older version refuses a family that it does not sweep.
+    assert waiting.family not in FAMILIES
 
 
 def test_what_nobody_waits_for_is_dropped(desk: Desk) -> None:

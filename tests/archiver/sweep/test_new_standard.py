@@ -12,6 +12,7 @@ from structlog.typing import EventDict
 
 from archiver.model import Stage, State
 from archiver.sweep.counts import SweepEnd
+from archiver.sweep.dry_run import DryRun
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.harness.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest
@@ -240,11 +241,12 @@ def test_an_empty_window_has_no_row_and_no_warning(
 
 def test_a_dry_run_counts_a_task_once_though_list_and_tasks_show_it(questions: Questions) -> None:
     questions.history(3)
-    counted: set[str] = set()
-    forecasts = [questions.sweeper.dry_run(name, full=True, counted=counted) for name in (FAMILY, TASKS)]
+    run = DryRun(questions.sweeper, (FAMILY, TASKS), is_full=True)
+    for _ in run.pages():
+        pass
 
-    assert [counts.to_archive for counts in forecasts] == [3, 0]
-    assert [counts.files for counts in forecasts] == [3, 0]
+    assert [forecast.counts.to_archive for forecast in run.forecasts] == [3, 0]
+    assert [forecast.counts.files for forecast in run.forecasts] == [3, 0]
     assert questions.desk.rows("SELECT * FROM tasks") == []
 
 

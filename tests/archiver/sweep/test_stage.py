@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 from archiver.failures import ApiCredentialsRefused, ApiServerError
 from archiver.ledger import RecordedTask
 from archiver.model import Stage, State, Status, Task
-from archiver.sweep.counts import SweepEnd
+from archiver.sweep.counts import SweepCounts, SweepEnd
 from archiver.sweep.loop import PAGE_TRIES
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.harness.questions import Questions
@@ -332,6 +332,11 @@ def test_a_callback_that_comes_within_the_interval_is_late_and_not_missed(questi
 # --- dry run --------------------------------------------------------------------------------------------------------
 
 
+def forecast(questions: Questions, *, full: bool = True) -> SweepCounts:
+    *_, counts = questions.sweeper.forecast(FAMILY, full=full, counted=set())
+    return counts
+
+
 def test_a_dry_run_says_what_a_sweep_would_bring_and_writes_nothing(questions: Questions) -> None:
     questions.sim.switches.purge_rows = False
     questions.history(2, age=40 * DAY)
@@ -340,7 +345,7 @@ def test_a_dry_run_says_what_a_sweep_would_bring_and_writes_nothing(questions: Q
     for _ in range(5):
         questions.sim.create_task(images=2, watermark=True, status="succeed")
 
-    counts = questions.sweeper.dry_run(FAMILY, full=True)
+    counts = forecast(questions)
 
     assert (counts.found, counts.passed_by, counts.to_archive, counts.files) == (12, 2, 5, 20)
     assert questions.desk.rows("SELECT * FROM tasks") == []
@@ -354,7 +359,7 @@ def test_a_dry_run_counts_what_is_known_but_not_in_the_bucket(questions: Questio
     lease = questions.desk.claim_all(Stage.ARCHIVE, count=1)[0]
     questions.desk.ledger.outcomes.archived(lease, manifest_key="m", archived_at=0, stored=[])
 
-    counts = questions.sweeper.dry_run(FAMILY, full=True)
+    counts = forecast(questions)
 
     assert (counts.found, counts.to_archive, len(ids)) == (0, 2, 3)
 
@@ -368,13 +373,13 @@ def test_a_dry_run_counts_rows_that_shift_from_page_to_page_once(paged: Question
 
     paged.sim.on_request(push)
 
-    assert paged.sweeper.dry_run(FAMILY, full=True).to_archive == 50
+    assert forecast(paged).to_archive == 50
 
 
 def test_a_dry_run_stops_where_a_sweep_would(paged: Questions) -> None:
     settled_history(paged)
 
-    assert paged.sweeper.dry_run(FAMILY, full=False).pages == 2
+    assert forecast(paged, full=False).pages == 2
 
 
 def test_a_row_that_the_ledger_cannot_take_costs_no_other_row_of_its_page(
