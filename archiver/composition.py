@@ -70,6 +70,8 @@ class Engine:
     upkeep: Upkeep
     health: Health
     ledger: Ledger
+    spool: Spool | None
+    """Of a process that fetches files or takes large bodies."""
     _threads: tuple[threading.Thread, ...]
     """Of the process: its duties, its upkeep, the look at the machine, second looks, and alerts where an operator wants
     them."""
@@ -136,7 +138,7 @@ def build_client(
 
     return KlingClient(
         account.base_url,
-        _credential(account),
+        credential_of(account),
         limiter,
         observe=observe,
         now=lambda: now() / 1000,
@@ -197,7 +199,7 @@ def build_engine(
     stop: threading.Event,
     on_death: Callable[[], None],
 ) -> Engine:
-    """The engine of a process: of one that only takes callbacks, its sign of life. Raises SettingsError when boto3
+    """The engine of a process: of one that only answers others, its sign of life. Raises SettingsError when boto3
     refuses its part of the settings."""
     if not role.works:
         return _build_idle(settings, ledger, metrics, role=role, stop=stop, on_death=on_death)
@@ -222,7 +224,7 @@ def build_engine(
         daemon_name=duties.name,
         version=VERSION,
         started_at=ledger.now(),
-        serves=role.serves,
+        serves=role.serves(settings),
         kept=kept,
         keeps_up=duties.keeps_up,
         asks_for=duties.accounts,
@@ -300,6 +302,7 @@ def build_engine(
         upkeep,
         Health(ledger, metrics, clocks, expected_of(settings)),
         ledger,
+        spool,
         tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops),
         closes,
         wake_ups.tell,
@@ -334,14 +337,15 @@ def _build_idle(
         daemon_name=new_daemon_name(),
         version=VERSION,
         started_at=ledger.now(),
-        serves=role.serves,
+        serves=role.serves(settings),
         warnings=(functools.partial(doubts.problems, settings), *(loop.problems for loop in sender)),
     )
     loops: list[Loop] = [UpkeepLoop(upkeep, stop=stop), *sender]
     guard = Guard(stop=stop, on_death=on_death)
     threads = tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops)
     health = Health(ledger, metrics, clocks, expected_of(settings, role))
-    return Engine({}, None, upkeep, health, ledger, threads, (wake_ups.close,), wake_ups.tell)
+    spool = build_spool(settings) if role.relays(settings) else None
+    return Engine({}, None, upkeep, health, ledger, spool, threads, (wake_ups.close,), wake_ups.tell)
 
 
 def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:
@@ -368,7 +372,8 @@ def _alert_sender(settings: Settings) -> AlertSender:
     return AlertSender(url, secrets=[secret.get_secret_value() for secret in settings.alert_secret])
 
 
-def _credential(settings: Settings) -> Credential:
+def credential_of(settings: Settings) -> Credential:
+    """What the account asks Kling with: the API Key where there is one, since it opens all paths."""
     if settings.api_key is not None:
         return ApiKey(settings.api_key.get_secret_value())
     access_key, secret_key = settings.access_key, settings.secret_key

@@ -22,6 +22,7 @@ from archiver.version import VERSION
 OTHER = "other"
 DISTINCT_VALUES_MAX = 100
 
+_HTTP_STATUS = re.compile(r"[1-5][0-9]{2}")
 _API_CODE = re.compile(r"[0-9]{1,6}|http_[0-9]{3}|timeout|connection")
 _Metric = TypeVar("_Metric")
 _Bound = Callable[[str], str]
@@ -37,6 +38,16 @@ class CallbackResult(enum.StrEnum):
     BAD_SIGNATURE = "bad_signature"
     TOO_LARGE = "too_large"
     UNAVAILABLE = "unavailable"
+
+
+class GatewayKind(enum.StrEnum):
+    """What clients of the gateway want."""
+
+    CREATE = "create"
+    QUERY = "query"
+    """Of one task, or of tasks by their ids."""
+    LIST = "list"
+    OTHER = "other"
 
 
 class Endpoint(enum.StrEnum):
@@ -107,6 +118,7 @@ class Metrics:
         prometheus_client.ProcessCollector(registry=self.registry)
         self._build_callbacks()
         self._build_api()
+        self._build_gateway()
         self._build_archive()
         self._build_watch(version or VERSION)
 
@@ -138,6 +150,20 @@ class Metrics:
             "verifications_total",
             "What the API said of the tasks it was asked about.",
             result=only(("running", "succeeded", "failed", "unknown")),
+        )
+
+    def _build_gateway(self) -> None:
+        self.gateway_requests_total = self._counter(
+            "gateway_requests_total",
+            "Requests of the gateway's clients by the HTTP status they were answered with.",
+            kind=only(GatewayKind),
+            code=first_matching(_HTTP_STATUS),
+        )
+        self.gateway_overhead_seconds = prometheus_client.Histogram(
+            "kling_gateway_overhead_seconds",
+            "From the last byte of a client's request to the answer's first, less the time that Kling took.",
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+            registry=self.registry,
         )
 
     def _build_archive(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from archiver.version import VERSION
 
 USAGE = """\
-usage: kling-receiver [--check] [--edge-only] [--help] [--version]
+usage: kling-receiver [--check] [--edge-only | --gateway-only] [--help] [--version]
 
 Receives Kling's callbacks, verifies each task with the API and saves its images in your S3 bucket. Settings come
 from KLING_… environment variables, or from the TOML file that KLING_CONFIG names. README lists them all.
@@ -19,6 +19,8 @@ from KLING_… environment variables, or from the TOML file that KLING_CONFIG na
                 and end: 0 all is well, 1 something has failed, 2 wrong settings. Writes nothing
   --edge-only   only receive callbacks; `kling-archiver work` does the rest on the same ledger, any number of each.
                 Needs a ledger in PostgreSQL and a callback token, and no credentials of Kling or the bucket
+  --gateway-only  only answer Kling's own paths and links, as KLING_GATEWAY=on does in a whole daemon. Needs a ledger in
+                PostgreSQL, Kling's credentials, the bucket, KLING_LINK_SECRET and KLING_PUBLIC_URL
   --help        print this text
   --version     print the version
 
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given in (["--help"], ["-h"], ["--version"]):
         sys.stdout.write(f"kling-receiver {VERSION}\n" if given == ["--version"] else USAGE)
         return 0
-    if len(set(given)) < len(given) or not set(given) <= {"--check", "--edge-only"}:
+    roles = [argument for argument in given if argument in {"--edge-only", "--gateway-only"}]
+    if len(roles) > 1 or len(set(given)) < len(given) or not set(given) <= {"--check", *roles}:
         return _refuse(f"unknown arguments: {' '.join(given)}\n\n{USAGE}")
     gc.disable()  # collections would walk through all that is imported, again and again: 0.2 s
     # For the reason at the head.
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     gc.enable()
 
-    role = ProcessRole.DOOR if "--edge-only" in given else ProcessRole.WHOLE
+    role = ProcessRole(" ".join(["kling-receiver", *roles]))
     try:
         return daemon.run(os.environ, role=role, is_check="--check" in given)
     except daemon.Refused as refusal:

@@ -22,6 +22,8 @@ from archiver.metrics import Metrics
 from receiver.api.tasks import LEDGER_CALLS_MAX
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
+from receiver.gateway.endpoint import is_for_gateway
+from receiver.gateway.gateway import Gateway
 from receiver.health import READINGS_MAX, HealthRoutes
 from receiver.server import replies
 from receiver.server.replies import Reply
@@ -56,6 +58,8 @@ class AppParts:
     refresh_metrics: Callable[[], None]
     """Updates the gauges."""
     routes: Sequence[BaseRoute] = ()
+    gateway: Gateway | None = None
+    """None where Kling's own paths are not served."""
 
 
 def build_app(parts: AppParts) -> ASGIApp:
@@ -76,7 +80,11 @@ def build_app(parts: AppParts) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(pool)
-        async with door.intake if door is not None else contextlib.nullcontext():
+        async with contextlib.AsyncExitStack() as opened:
+            if door is not None:
+                await opened.enter_async_context(door.intake)
+            if parts.gateway is not None:
+                opened.push_async_callback(parts.gateway.close)
             yield
 
     inner = Starlette(
@@ -86,6 +94,8 @@ def build_app(parts: AppParts) -> ASGIApp:
     )
     inner.router.redirect_slashes = False
     others = _last_handler(inner)
+    if parts.gateway is not None:
+        others = _klings_paths(parts.gateway.endpoint, others)
     return others if door is None else _callbacks_first(door.callbacks, others)
 
 
@@ -103,6 +113,15 @@ def _callbacks_first(callbacks: ASGIApp, others: ASGIApp) -> ASGIApp:
         with contextlib.suppress(RuntimeError):  # the response had begun
             await replies.send(replies.UNEXPECTED, send)
         return None
+
+    return app
+
+
+def _klings_paths(gateway: ASGIApp, others: ASGIApp) -> ASGIApp:
+    """Paths that are none of ours are the gateway's, which handles its own errors."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (gateway if is_for_gateway(scope) else others)(scope, receive, send)
 
     return app
 

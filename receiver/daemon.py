@@ -75,17 +75,17 @@ def _check(settings: Settings, role: ProcessRole) -> int:
         accounts = [
             build_account(account, Metrics(), stop=threading.Event())
             for account in settings.accounts
-            if role.works
+            if role.uses_kling
         ]
         for account in accounts:
             opened.callback(account.client.close)
         checked = check.Checked(
             doubts=doubts.sentences(settings),
             ledger_url=settings.ledger_url,
-            spool=build_spool(settings) if role.works else None,
+            spool=build_spool(settings) if role.uses_kling else None,
             accounts=accounts,
             bucket=settings.s3_bucket,
-            store=build_store(settings) if role.works else None,
+            store=build_store(settings) if role.uses_kling else None,
         )
         return check.run(checked, write=sys.stdout.write)
 
@@ -136,7 +136,7 @@ def _log_start(settings: Settings, role: ProcessRole) -> None:
     log.get().info(
         "daemon.started",
         version=VERSION,
-        serves=list(role.serves),
+        serves=list(role.serves(settings)),
         ledger=name_of(settings.ledger_url),
         **(of_work if role.works else {}),
         accounts=[account.name for account in settings.accounts],

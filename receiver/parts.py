@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from starlette.routing import Route
 
-from archiver.composition import Engine
+from archiver.composition import Engine, build_spool, credential_of
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings
 from archiver.create.callback_tokens import gateway_token
 from archiver.engine.api_clocks import ApiClocks
 from archiver.families import FAMILIES
+from archiver.kling.client_credentials import AccountCredentials
 from archiver.ledger import unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
@@ -20,6 +21,8 @@ from receiver.app import AppParts, Door
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
+from receiver.gateway.gateway import Gateway, GatewayAccount
+from receiver.gateway.upstream import KlingAccess
 
 WAITING_MAX = 4096
 """Callbacks waiting for a commit; further ones get 503."""
@@ -37,6 +40,31 @@ def build_parts(
         degraded=engine.health.degraded,
         refresh_metrics=engine.health.refresh_gauges,
         routes=_api(settings, engine) if role is ProcessRole.WHOLE else [],
+        gateway=_gateway(settings, engine, metrics) if role.relays(settings) else None,
+    )
+
+
+def _gateway(settings: Settings, engine: Engine, metrics: Metrics) -> Gateway:
+    return Gateway(
+        [_gateway_account(account) for account in settings.accounts],
+        spool=engine.spool or build_spool(settings),
+        metrics=metrics,
+        now=lambda: unix_ms() / 1000,
+    )
+
+
+def _gateway_account(account: Settings) -> GatewayAccount:
+    keys = [secret.get_secret_value() for secret in account.gateway_key]
+    api_keys = [*account.client_api_keys, *([account.api_key] if account.api_key is not None else [])]
+    pair = (account.access_key, account.secret_key)
+    return GatewayAccount(
+        KlingAccess(account.base_url, credential_of(account)),
+        AccountCredentials(
+            account.name,
+            key_pairs={pair[0].get_secret_value(): pair[1].get_secret_value()} if pair[0] and pair[1] else {},
+            api_keys=[key.get_secret_value() for key in api_keys],
+            gateway_keys={name: key for name, _, key in (entry.partition(":") for entry in keys)},
+        ),
     )
 
 

@@ -28,6 +28,8 @@ OWN: Final = (
     "api_key",
     "callback_token",
     "signing_secret",
+    "gateway_key",
+    "client_api_keys",
     "s3_prefix",
 )
 """Settings that belong to one account."""

@@ -1,6 +1,7 @@
 """Settings that are missing or contradict each other. Pure functions that yield problems: whole sentences."""
 
 import enum
+import itertools
 import os
 import pathlib
 import ssl
@@ -25,6 +26,10 @@ class Need(enum.Enum):
     """The token of `/api`."""
     LINKS = "links"
     """What signs links."""
+    GATEWAY = "gateway"
+    """The keys of the gateway's clients, and what else it needs where it is on."""
+    GATEWAY_ALONE = "gateway_alone"
+    """The gateway is on, also where KLING_GATEWAY is not set."""
     ALERTS = "alerts"
     """Where to tell of problems."""
 
@@ -69,10 +74,15 @@ def shared_secrets(given: SettingsSources) -> Iterator[str]:
             f"{given.label('admin_token')} is also a callback token, which stands in the URL that Kling is given: make "
             f"another one with {values.MAKE_A_TOKEN}"
         )
+    if isinstance(admin, str) and any(admin in gateway_keys_of(one).values() for one in each):
+        yield (
+            f"{given.label('admin_token')} is also the key of a client of the gateway: make another one with "
+            f"{values.MAKE_A_TOKEN}"
+        )
     links = _entries(given, "link_secret")
     others = [(given.label("admin_token"), {admin} if isinstance(admin, str) else set())]
     others += [(one.label("callback_token"), tokens_of(one)) for one in each]
-    others += [(one.label("gateway_key"), _gateway_keys(one)) for one in each]
+    others += [(one.label("gateway_key"), set(gateway_keys_of(one).values())) for one in each]
     for label in dict.fromkeys(label for label, secrets in others if links & secrets):
         yield (
             f"{given.label('link_secret')} and {label} are the same: make another link secret with "
@@ -85,9 +95,47 @@ def tokens_of(given: SettingsSources) -> set[str]:
     return _entries(given, "callback_token")
 
 
-def _gateway_keys(given: SettingsSources) -> set[str]:
-    """Of `name:key`, the keys."""
-    return {entry.partition(":")[2] or entry for entry in _entries(given, "gateway_key")}
+def gateway_keys_of(given: SettingsSources) -> dict[str, str]:
+    """Application → key, as they were written."""
+    pairs = [entry.partition(":") for entry in sorted(_entries(given, "gateway_key"))]
+    return {name: key for name, _, key in pairs if key}
+
+
+def client_keys_of(given: SettingsSources) -> set[str]:
+    """What a client of the gateway may be recognised by: access key, API Keys, gateway keys and their names."""
+    own = {given.value(name) for name in ("access_key", "api_key")}
+    keys = gateway_keys_of(given)
+    return (
+        {key for key in own if isinstance(key, str)}
+        | _entries(given, "client_api_keys")
+        | {*keys, *keys.values()}
+    )
+
+
+def gateway(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
+    """A problem for each setting that the gateway lacks, and for what would make one client two."""
+    if Need.GATEWAY_ALONE in need and not _gateway_is_on(given):
+        yield f"{given.label('gateway')} is off, but the gateway is what --gateway-only serves: set it to on."
+    if Need.GATEWAY not in need or not _gateway_is_on(given):
+        return
+    if not given.has("link_secret"):
+        yield (
+            f"{given.label('link_secret')} is missing: the gateway answers with links, which it signs. Make one with "
+            f"{values.MAKE_A_LINK_SECRET}"
+        )
+    each = [account.given for account in given.accounts or ()] or [given]
+    if not all(one.has("public_url") or given.has("public_url") for one in each):
+        yield f"{given.label('public_url')} is missing: the gateway's links and callback URLs begin with it."
+    for first, second in itertools.combinations(given.accounts or (), 2):
+        if client_keys_of(first.given) & client_keys_of(second.given):
+            yield (
+                f"{first.label} and {second.label} have a key of their clients in common (an access key, an API Key, "
+                "or a gateway key or its name), and the gateway tells accounts by it: give each its own."
+            )
+
+
+def _gateway_is_on(given: SettingsSources) -> bool:
+    return str(given.value("gateway")).lower() in {"on", "true"}
 
 
 def _entries(given: SettingsSources, name: str) -> set[str]:
@@ -100,7 +148,8 @@ def _entries(given: SettingsSources, name: str) -> set[str]:
 def contradictions(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     """A problem for each pair of settings that contradict each other."""
     access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))
-    if api and (access or secret):
+    # Clients of the gateway may know either.
+    if api and (access or secret) and not _gateway_is_on(given):
         pair = given.label("access_key" if access else "secret_key")
         yield f"{given.label('api_key')} and {pair} are both set: keep either the API Key or the pair of keys."
     elif access != secret:

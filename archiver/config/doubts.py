@@ -50,6 +50,7 @@ def problems(settings: Settings) -> tuple[Problem, ...]:
         *_twins(settings),
         *_idle(settings),
         *_links(settings),
+        *_gateway(settings),
         *_alerts(settings),
         *_rare_sweeps(settings),
     )
@@ -185,6 +186,29 @@ def _links(settings: Settings) -> Iterator[Problem]:
                 "Set both, or neither.",
                 account=account.name if settings.several else None,
             )
+
+
+def _gateway(settings: Settings) -> Iterator[Problem]:
+    for account in settings.accounts:
+        if any(_is_example(key) for key in account.gateway_key):
+            yield _problem(
+                f"{_label('gateway_key', account, settings)} is a key from an example, which others know too",
+                _MAKE_A_TOKEN,
+                account=account.name if settings.several else None,
+            )
+    if settings.gateway == "on":
+        return
+    for account in settings.accounts:
+        for name, is_set in (
+            ("gateway_key", account.gateway_key),
+            ("client_api_keys", account.client_api_keys),
+        ):
+            if is_set:
+                yield _problem(
+                    f"{_label(name, account, settings)} has no effect while KLING_GATEWAY is off",
+                    "Set KLING_GATEWAY to on, or remove the keys.",
+                    account=account.name if settings.several else None,
+                )
 
 
 def _alerts(settings: Settings) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ SQLite takes one whole daemon. On PostgreSQL any number of processes of each rol
 import enum
 from collections.abc import Collection
 
-from archiver.config.settings import Need
+from archiver.config.settings import EVERYTHING, Need, Settings
 from archiver.ledger import Service
 
 
@@ -16,22 +16,37 @@ class ProcessRole(enum.Enum):
     WHOLE = "kling-receiver"
     DOOR = "kling-receiver --edge-only"
     """Takes callbacks. It knows no key of Kling's and no bucket."""
+    GATEWAY = "kling-receiver --gateway-only"
+    """Serves Kling's paths and links. It takes no callbacks."""
     WORK = "kling-archiver work"
     """Verifies, archives and sweeps. It knows no callback token."""
 
-    @property
-    def serves(self) -> tuple[Service, ...]:
+    def serves(self, settings: Settings) -> tuple[Service, ...]:
         """As `status` shows it."""
-        return _SERVES[self]
+        services = {
+            Service.DOOR: self.takes_callbacks,
+            Service.GATEWAY: self.relays(settings),
+            Service.WORK: self.works,
+        }
+        return tuple(service for service, is_served in services.items() if is_served)
 
     @property
     def works(self) -> bool:
-        """Whether it asks the API and fills the bucket."""
-        return Service.WORK in self.serves
+        """Whether it verifies, archives and sweeps."""
+        return self in {ProcessRole.WHOLE, ProcessRole.WORK}
 
     @property
     def takes_callbacks(self) -> bool:
-        return Service.DOOR in self.serves
+        return self in {ProcessRole.WHOLE, ProcessRole.DOOR}
+
+    def relays(self, settings: Settings) -> bool:
+        """Whether it serves Kling's own paths."""
+        return self in {ProcessRole.WHOLE, ProcessRole.GATEWAY} and settings.gateway == "on"
+
+    @property
+    def uses_kling(self) -> bool:
+        """Whether it has credentials of Kling and a bucket."""
+        return self is not ProcessRole.DOOR
 
     @property
     def need(self) -> Collection[Need]:
@@ -39,13 +54,11 @@ class ProcessRole(enum.Enum):
         return _NEED[self]
 
 
-_SERVES = {
-    ProcessRole.WHOLE: (Service.DOOR, Service.WORK),
-    ProcessRole.DOOR: (Service.DOOR,),
-    ProcessRole.WORK: (Service.WORK,),
-}
 _NEED = {
-    ProcessRole.WHOLE: frozenset(Need),
+    ProcessRole.WHOLE: EVERYTHING,
     ProcessRole.DOOR: frozenset({Need.CALLBACKS}),
+    ProcessRole.GATEWAY: frozenset(
+        {Need.KLING, Need.STORE, Need.LINKS, Need.CALLBACK_URL, Need.GATEWAY, Need.GATEWAY_ALONE}
+    ),
     ProcessRole.WORK: frozenset({Need.KLING, Need.STORE, Need.ALERTS}),
 }

@@ -29,7 +29,7 @@ from archiver.model import ACCOUNT_NAME
 
 __all__ = ["EVERYTHING", "SECRET_NAMES", "SETTINGS", "Need", "Setting", "Settings", "SettingsError"]
 
-EVERYTHING: Final = frozenset(Need)
+EVERYTHING: Final = frozenset(Need) - {Need.GATEWAY_ALONE}
 _MIB = 2**20
 _DAY_SECONDS = 86_400
 
@@ -237,6 +237,21 @@ class Settings(BaseSettings):
         expects="redirect, stream or a URL such as https://cdn.example.com/",
         shown="stream if the store is private or plain http, else redirect",
     )
+    gateway: Annotated[Literal["off", "on"], BeforeValidator(values.off_or_on)] = _setting(
+        "off",
+        "on: Kling's own paths are served too, and results have links of ours. Needs links and KLING_PUBLIC_URL.",
+        expects="off or on",
+    )
+    gateway_key: Annotated[tuple[SecretStr, ...], BeforeValidator(values.gateway_keys)] = _setting(
+        (),
+        "Keys of applications that use the gateway with the account's credentials: `name:key`, a comma list.",
+        expects="name:key",
+    )
+    client_api_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(values.client_api_keys)] = _setting(
+        (),
+        "Further API Keys of the account, with which clients may use the gateway. A comma list.",
+        expects="an API Key",
+    )
     forward_url: Annotated[str, AfterValidator(values.forward_url)] | None = _setting(
         None, "Not supported by this version yet.", expects="left out"
     )
@@ -307,6 +322,8 @@ class Settings(BaseSettings):
         """
         known = _known(need)
         given = sources.read(environ, known=known, known_of_account=accounts.known(known))
+        if Need.GATEWAY_ALONE in need and not given.has("gateway"):
+            given.layers.insert(0, sources.Layer({"gateway": "on"}, {}))
         problems = [*given.problems, *checks.missing(given, need)]
         several: list[Settings] = []
         if given.accounts is None:
@@ -319,6 +336,7 @@ class Settings(BaseSettings):
                 problems += map(account.problem, found)
             problems += accounts.conflicts(given.accounts)
         problems += checks.shared_secrets(given)
+        problems += checks.gateway(given, need)
         proxy: Proxy | None = None
         if Need.KLING in need:
             try:
@@ -427,6 +445,8 @@ _SECRET_NEEDS: Final[Mapping[str, Collection[Need]]] = {
     "signing_secret": (Need.CALLBACKS,),
     "admin_token": (Need.ADMIN,),
     "link_secret": (Need.LINKS,),
+    "gateway_key": (Need.GATEWAY,),
+    "client_api_keys": (Need.GATEWAY,),
     "forward_secret": (Need.ALERTS,),
     "alert_url": (Need.ALERTS,),
     "alert_secret": (Need.ALERTS,),

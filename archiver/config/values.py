@@ -18,6 +18,7 @@ from archiver.fetch.urls import EgressPolicy
 
 TOKEN_LENGTH_MIN = 16
 MAKE_A_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, not a token
+GATEWAY_KEY_LENGTH_MIN = 24
 LINK_MODES = ("redirect", "stream")
 LINK_SECRET_LENGTH_MIN = 32
 MAKE_A_LINK_SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a command
@@ -101,6 +102,13 @@ def host(written: str) -> str:
 def in_lower_case(value: object) -> object:
     """`INFO` → `info`."""
     return value.lower() if isinstance(value, str) else value
+
+
+def off_or_on(value: object) -> object:
+    """TOML's own words too, and `ON`."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return in_lower_case(value)
 
 
 def families(value: object) -> list[str]:
@@ -190,6 +198,28 @@ def link_mode(written: str) -> str:
     if not written.startswith("https://"):
         raise ValueError("must be redirect, stream or a URL such as https://cdn.example.com/")
     return f"{web_url(written)}/"
+
+
+def gateway_keys(value: object) -> list[str]:
+    """`name:key` for each application. Clients that only know key pairs use the name as access key."""
+    entries = comma_list(value)
+    pairs = [entry.partition(":") for entry in entries]
+    if not all(
+        model.ACCOUNT_NAME.fullmatch(name) and len(key) >= GATEWAY_KEY_LENGTH_MIN and _SECRET.fullmatch(key)
+        for name, _, key in pairs
+    ):
+        raise ValueError(
+            f"must be name:key or several (separated by commas), each key of at least {GATEWAY_KEY_LENGTH_MIN} plain "
+            f"characters without spaces or quotes; make one with: {MAKE_A_TOKEN}"
+        )
+    for what, ours in (("name", [name for name, _, _ in pairs]), ("key", [key for _, _, key in pairs])):
+        if len(set(ours)) < len(ours):
+            raise ValueError(f"must have a {what} of its own for each application")
+    return entries
+
+
+def client_api_keys(value: object) -> list[str]:
+    return [secret(entry) for entry in comma_list(value)]
 
 
 def base_url(written: str) -> str:

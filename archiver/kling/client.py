@@ -107,7 +107,7 @@ class KlingClient:
         self._body_bytes_max = body_bytes_max
         self._http = httpx2.Client(
             transport=transport,
-            trust_env=not _is_loopback(self._host),
+            trust_env=not is_loopback(self._host),
             headers={"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip"},
             cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
@@ -366,7 +366,7 @@ class KlingClient:
         return " ".join(cleaned.split())[:MESSAGE_CHARACTERS_MAX]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Requests to this machine must not go through a proxy of the environment."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback

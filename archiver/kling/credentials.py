@@ -48,7 +48,7 @@ def _require_plain(secret: str, *, what: str) -> None:
         raise ValueError(f"{what} must be printable ASCII without spaces, and not empty.")
 
 
-class _AnyKeyLength(HMACAlgorithm):
+class AnyKeyLength(HMACAlgorithm):
     """HS256 without PyJWT's warning about short keys: Kling chooses their length."""
 
     def check_key_length(self, key: bytes) -> str | None:  # noqa: ARG002 -- PyJWT's signature
@@ -56,7 +56,7 @@ class _AnyKeyLength(HMACAlgorithm):
 
 
 _signer = jwt.PyJWS(algorithms=[])
-_signer.register_algorithm("HS256", _AnyKeyLength(HMACAlgorithm.SHA256))
+_signer.register_algorithm("HS256", AnyKeyLength(HMACAlgorithm.SHA256))
 
 
 def mint_token(access_key: str, secret_key: str, *, now: int) -> str:

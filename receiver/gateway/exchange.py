@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from archiver.fetch.spool import Reservation
+from archiver.metrics import GatewayKind
 from receiver.gateway.blocking import BlockingCalls
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -31,16 +32,6 @@ class Source(enum.StrEnum):
     MANIFEST = "manifest"
     """At least one row of the answer was made from the archive."""
     GATEWAY = "gateway"
-
-
-class RequestKind(enum.StrEnum):
-    """What a client wants: the label `kind` of `kling_gateway_requests_total`."""
-
-    CREATE = "create"
-    QUERY = "query"
-    """Of one task, or of tasks by their ids."""
-    LIST = "list"
-    OTHER = "other"
 
 
 class NotReached(Exception):
@@ -109,6 +100,13 @@ class RequestBody:
             self._content.close()
 
 
+@dataclasses.dataclass(slots=True)
+class Waiting:
+    """How long a request has waited for others: what is left is the gateway's own time."""
+
+    seconds: float = 0.0
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class GatewayRequest:
     """A request of a client whose credentials have been checked.
@@ -123,11 +121,13 @@ class GatewayRequest:
     """As they came, in their order. Which of them go on, the upstream decides."""
     body: RequestBody
     client: Client
-    kind: RequestKind
+    kind: GatewayKind
     family: str | None = None
     """Of a create, a single query or a list below `/v1/`, known to us or not: `images/generations`."""
     identifier: str | None = None
     """Of `GET /v1/<family>/{id}`, decoded: a task's id or an external one."""
+    waited: Waiting = dataclasses.field(default_factory=Waiting)
+    """For Kling's answers; the upstream adds to it, and so does who waits for an answer that another request gets."""
 
 
 @dataclasses.dataclass(slots=True)

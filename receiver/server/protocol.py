@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol, with three holes closed: unbounded input, unbounded waiting, lost bodies.
 
 uvicorn limits only the pause *after* a request. Here a connection is closed if it sends no request, half a request, no
-body, or headers without end. `server.bodies` limits the time for a body that has begun.
+body, or headers without end, and if it does not read its answer. `server.bodies` limits the time for a body that has
+begun.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,11 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 IDLE_BYTES_MAX = 256 * 1024
+UNREAD_SECONDS_MAX = 30.0
+UNREAD_BYTES_MIN = 64 * 1024
+"""A client that reads less of a waiting answer in `UNREAD_SECONDS_MAX` is cut off."""
+BODY_HAS_OWN_LIMIT = "kling.body_has_own_limit"
+"""In a request's scope: the endpoint limits the time of its body, which may be long."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -23,6 +29,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _idle_bytes = 0
     """Bytes received since a request was last in progress."""
+    write_pauses = 0
+    """How often an answer had to wait for the client."""
+
+    def pause_writing(self) -> None:
+        self.write_pauses += 1
+        super().pause_writing()
 
     def data_received(self, data: bytes) -> None:
         self._parse(data)
@@ -71,6 +83,8 @@ class StallWatch:
     def __init__(self) -> None:
         self._waiting: dict[HttpToolsProtocol, tuple[RequestResponseCycle | None, float]] = {}
         """Connection → the request it waits in, and since when."""
+        self._unread: dict[BoundedProtocol, tuple[int, int, float]] = {}
+        """Connection → the pause in which its answer waits, the bytes that waited, and since when."""
 
     def close_stalled(self, connections: Iterable[object], *, now: float, seconds_max: float) -> None:
         """Close each connection that has waited `seconds_max` for one request or body."""
@@ -84,6 +98,22 @@ class StallWatch:
                 connection.transport.close()
         self._waiting = waiting
 
+    def cut_off_unread(self, connections: Iterable[object], *, now: float) -> None:
+        """Drop each connection that has an answer waiting and does not read it."""
+        unread: dict[BoundedProtocol, tuple[int, int, float]] = {}
+        for connection in connections:
+            if not isinstance(connection, BoundedProtocol) or not connection.flow.write_paused:
+                continue
+            left = connection.transport.get_write_buffer_size()
+            pause, waited, since = self._unread.get(connection, (-1, 0, now))
+            if pause != connection.write_pauses or left + UNREAD_BYTES_MIN <= waited:
+                unread[connection] = (connection.write_pauses, left, now)
+            elif now - since < UNREAD_SECONDS_MAX:
+                unread[connection] = (pause, waited, since)
+            else:
+                connection.transport.abort()  # to close it would wait for what is unread
+        self._unread = unread
+
 
 def _is_between_requests(connection: HttpToolsProtocol) -> bool:
     cycle: RequestResponseCycle | None = connection.cycle  # None before the first, despite its type
@@ -94,4 +124,5 @@ def _awaits_client(connection: HttpToolsProtocol) -> bool:
     """The client must finish a body, or send a request for which uvicorn runs no timer."""
     if _is_between_requests(connection):
         return connection.timeout_keep_alive_task is None
-    return connection.cycle.more_body
+    cycle: RequestResponseCycle = connection.cycle
+    return cycle.more_body and not cycle.scope.get(BODY_HAS_OWN_LIMIT, False)

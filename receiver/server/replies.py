@@ -17,6 +17,8 @@ from starlette.types import Receive, Send
 LINGER_BYTES_MAX = 4 * 1024 * 1024
 LINGER_SECONDS_MAX = 5.0
 RETRY_AFTER = (b"retry-after", b"5")
+FROM_GATEWAY = (b"kling-archiver-source", b"gateway")
+"""On what the gateway answers itself."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 

@@ -29,6 +29,8 @@ BACKLOG = 2048
 CONNECTIONS_MAX = 800
 """Beyond it requests get 503 and `Connection: close`. It leaves room below the usual limit of 1024 open files, and this
 many of the largest bodies fit a small machine's memory."""
+OTHERS_SHARE = 0.75
+"""Of the connections, beyond which all but callbacks get 503: clients of the gateway keep theirs open."""
 KEEP_ALIVE_SECONDS = 30
 """Longer than the pause between a sender's callbacks."""
 STALL_SECONDS = 15
@@ -37,7 +39,9 @@ OVERLOADED_STALL_SECONDS = 2
 HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 _OVERLOADED = dataclasses.replace(
-    replies.UNAVAILABLE, headers=(*replies.UNAVAILABLE.headers, (b"connection", b"close"))
+    replies.UNAVAILABLE,
+    message="The server has too many connections; please send it again.",
+    headers=(*replies.UNAVAILABLE.headers, (b"connection", b"close"), replies.FROM_GATEWAY),
 )
 _log = log.get()
 
@@ -124,15 +128,23 @@ class HttpServer:
 
     def _admit(self, app: ASGIApp) -> ASGIApp:
         """503 while overloaded. uvicorn's `limit_concurrency` sends no `Retry-After` and fails health checks."""
+        others_max = self._connections_max * OTHERS_SHARE
 
         async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
             connected = len(self._server.server_state.connections)
-            if connected > self._connections_max and scope.get("path") not in HEALTH_PATHS:
+            if connected > others_max and _is_refused(
+                scope.get("path", ""), connected > self._connections_max
+            ):
                 await replies.send(_OVERLOADED, send)
             else:
                 await app(scope, receive, send)
 
         return admitted
+
+
+def _is_refused(path: str, is_full: bool) -> bool:
+    """While connections are scarce."""
+    return path not in HEALTH_PATHS and (is_full or not path.startswith("/callbacks"))
 
 
 class _Server(uvicorn.Server):
@@ -204,10 +216,11 @@ class _Server(uvicorn.Server):
 
     async def close_stalled(self) -> None:
         """uvicorn calls it every second."""
-        connections = self.server_state.connections
+        connections, now = self.server_state.connections, asyncio.get_running_loop().time()
+        self._stalls.cut_off_unread(connections, now=now)
         self._stalls.close_stalled(
             connections,
-            now=asyncio.get_running_loop().time(),
+            now=now,
             seconds_max=self._stall_seconds(len(connections)),
         )
 

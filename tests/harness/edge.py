@@ -20,6 +20,7 @@ from receiver.app import AppParts, Door, build_app
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
+from receiver.gateway.gateway import Gateway
 from receiver.server.server import HttpServer
 from tests.project.secret_watch import WATCH
 
@@ -72,10 +73,12 @@ class Edge:
         body_seconds_max: float = SECONDS_MAX,
         drain_seconds: float = 0.0,
         routes: Sequence[BaseRoute] = (),
+        gateway: Gateway | None = None,
+        metrics: Metrics | None = None,
         **server: Any,
     ) -> None:
         self.journal = Journal()
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.draining = threading.Event()
         self.intake = Intake(record or self.journal.record, waiting_max=waiting_max, seconds_max=seconds_max)
         accounts = accounts or {TOKEN: "default", OTHER_TOKEN: "default"}
@@ -99,6 +102,7 @@ class Edge:
             degraded=list,
             refresh_metrics=lambda: None,
             routes=routes,
+            gateway=gateway,
         )
         self.server = HttpServer(
             build_app(self.parts),

@@ -28,6 +28,12 @@ secret_key = "{HIDDEN}-sk"
 callback_token = "{TOKENS["us"]}"
 s3_prefix = "us/"
 """
+GATEWAY = """
+gateway = "on"
+link_secret = "link-secret-0123456789-0123456789-0123456789"
+public_url = "https://kling.example.com"
+"""
+GATEWAY_KEY = f'gateway_key = ["shop:{HIDDEN}-of-the-shop"]\n'
 THE_EU = "the account 'eu' in FILE"
 THE_US = "the account 'us' in FILE"
 BOTH = f"{THE_EU} and {THE_US}"
@@ -228,6 +234,11 @@ def test_the_keys_of_a_table_are_settings_of_the_contract() -> None:
             EU.replace('s3_prefix = "eu/"', "") + US,
             (f"{BOTH} would mix their results: one account has no 's3_prefix', so the whole bucket belongs to it. Give "
             "each account its own folder, not inside the other's."),
+        ),
+        (
+            GATEWAY + EU + GATEWAY_KEY + US + GATEWAY_KEY,
+            (f"{BOTH} have a key of their clients in common (an access key, an API Key, or a gateway key or its name), "
+            "and the gateway tells accounts by it: give each its own."),
         ),
         # What stands beside the tables.
         (

@@ -47,6 +47,8 @@ def said(**more: str) -> list[str]:
         ("FORWARD_LINKS", "presigned", "KLING_FORWARD_LINKS has no effect in this version yet"),
         ("LINK_SECRET", "k" * 32, "KLING_LINK_SECRET has no effect without KLING_PUBLIC_URL"),
         ("LINK_MODE", "stream", "KLING_LINK_MODE has no effect without KLING_LINK_SECRET"),
+        ("GATEWAY_KEY", f"shop:{'k' * 24}", "KLING_GATEWAY_KEY has no effect while KLING_GATEWAY is off"),
+        ("CLIENT_API_KEYS", "api-key-1", "KLING_CLIENT_API_KEYS has no effect while KLING_GATEWAY is off"),
         ("ALERT_SECRET", "whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=", "KLING_ALERT_SECRET has no effect without"),
         ("ALERT_URL", "http://hooks.example.com/hidden", "KLING_ALERT_URL is plain http at a public address"),
         ("SWEEP_INTERVAL_SECONDS", "2592000", "KLING_SWEEP_INTERVAL_SECONDS is more than a day"),

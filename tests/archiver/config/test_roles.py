@@ -12,18 +12,22 @@ OF_THE_DOOR = {
     "KLING_CALLBACK_TOKEN": "token-of-the-door",
     "KLING_SIGNING_SECRET": "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXQ=",
 }
-OF_WORK = {
-    "KLING_ACCESS_KEY": "access-key-of-work",
-    "KLING_SECRET_KEY": "secret-key-of-work",
+OF_CALLBACK_URLS = {"KLING_CALLBACK_TOKEN": "token-of-the-door"}
+OF_KLING = {"KLING_ACCESS_KEY": "access-key-of-work", "KLING_SECRET_KEY": "secret-key-of-work"}
+OF_WORK = OF_KLING | {
     "KLING_ALERT_URL": "https://hooks.example/of-work",
     "KLING_ALERT_SECRET": "whsec_b2Z3b3Jrb2Z3b3Jrb2Z3b3Jrb2Y=",
 }
-OF_NO_SECRET = {"KLING_S3_BUCKET": "results"}
-OF_THE_WHOLE = {
-    "KLING_ADMIN_TOKEN": "admin-token-of-a-whole-daemon",
+OF_THE_GATEWAY = {
+    "KLING_GATEWAY_KEY": "shop:key-of-an-application-0123456789",
+    "KLING_CLIENT_API_KEYS": "api-key-of-a-client",
     "KLING_LINK_SECRET": "link-secret-of-a-whole-daemon-and-more",
 }
-EVERYTHING = OF_ALL | OF_THE_DOOR | OF_WORK | OF_NO_SECRET | OF_THE_WHOLE
+OF_NO_SECRET = {"KLING_S3_BUCKET": "results", "KLING_PUBLIC_URL": "https://kling.example.com"}
+OF_THE_WHOLE = {
+    "KLING_ADMIN_TOKEN": "admin-token-of-a-whole-daemon",
+}
+EVERYTHING = OF_ALL | OF_THE_DOOR | OF_WORK | OF_NO_SECRET | OF_THE_WHOLE | OF_THE_GATEWAY
 
 
 @pytest.mark.parametrize(
@@ -34,7 +38,15 @@ EVERYTHING = OF_ALL | OF_THE_DOOR | OF_WORK | OF_NO_SECRET | OF_THE_WHOLE
         (
             ProcessRole.WHOLE,
             {"KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_S3_BUCKET", "KLING_CALLBACK_TOKEN"},
-            OF_THE_DOOR | OF_WORK | OF_THE_WHOLE,
+            OF_THE_DOOR | OF_WORK | OF_THE_WHOLE | OF_THE_GATEWAY,
+        ),
+        (
+            ProcessRole.GATEWAY,
+            {
+                *("KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_S3_BUCKET"),
+                *("KLING_LINK_SECRET", "KLING_PUBLIC_URL"),
+            },
+            OF_THE_GATEWAY | OF_KLING | OF_CALLBACK_URLS,
         ),
     ],
 )
@@ -47,7 +59,9 @@ def test_a_role_starts_with_what_it_needs_and_reads_no_secret_of_another(
     assert set(of_all_that_is_set.secrets()) == {*read.values(), "of-the-ledger"}
 
 
-@pytest.mark.parametrize("arguments", [["--edge-only"], ["--check", "--edge-only"], ["work"]])
+@pytest.mark.parametrize(
+    "arguments", [["--edge-only"], ["--check", "--edge-only"], ["--gateway-only"], ["work"]]
+)
 def test_a_role_that_is_not_whole_refuses_an_sqlite_ledger_and_names_the_setting(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,7 +73,9 @@ def test_a_role_that_is_not_whole_refuses_an_sqlite_ledger_and_names_the_setting
     assert "set KLING_LEDGER_URL to postgresql://" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("arguments", [["--gateway-only"], ["--edge-only", "--edge-only"], ["work"]])
+@pytest.mark.parametrize(
+    "arguments", [["--gateway-only", "--edge-only"], ["--edge-only", "--edge-only"], ["work"]]
+)
 def test_other_arguments_of_the_receiver_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

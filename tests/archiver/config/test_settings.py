@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from archiver.config.settings import SETTINGS, Need, Settings, SettingsError
+from archiver.config.roles import ProcessRole
+from archiver.config.settings import EVERYTHING, SETTINGS, Need, Settings, SettingsError
 from archiver.families import FAMILIES
 from archiver.fetch import urls
 
 TOKEN = "a-token-of-24-characters"
 LINK_SECRET = "a-link-secret-of-at-least-32-characters"
+KEY = "key-of-an-application-0123456789"
 WHSEC = "whsec_" + base64.b64encode(b"testsecrettestsecrettestsecret12").decode()
 ENOUGH = {
     "KLING_ACCESS_KEY": "ak-visible-0001",
@@ -32,7 +34,7 @@ def load(**more: str) -> Settings:
 
 def problems(environ: Mapping[str, str], *need: Need) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as caught:
-        Settings.load(environ, need=need or list(Need))
+        Settings.load(environ, need=need or EVERYTHING)
     return caught.value.problems
 
 
@@ -121,6 +123,9 @@ def test_the_table_has_a_row_for_every_setting_of_the_contract_with_default_and_
         "KLING_ADMIN_TOKEN",
         "KLING_LINK_SECRET",
         "KLING_LINK_MODE",
+        "KLING_GATEWAY",
+        "KLING_GATEWAY_KEY",
+        "KLING_CLIENT_API_KEYS",
         "KLING_FORWARD_URL",
         "KLING_FORWARD_SECRET",
         "KLING_FORWARD_LINKS",
@@ -194,6 +199,7 @@ def test_every_secret_has_its_file(name: str, tmp_path: pathlib.Path) -> None:
         "KLING_SIGNING_SECRET": WHSEC,
         "KLING_ALERT_SECRET": WHSEC,
         "KLING_LINK_SECRET": LINK_SECRET,
+        "KLING_GATEWAY_KEY": "shop:" + "s" * 30,
         "KLING_ALERT_URL": "https://hooks.example.com/T0/B0?key=s",
     }
     (tmp_path / "secret").write_text(special.get(name, "s" * 30))
@@ -457,6 +463,10 @@ def test_other_sizes_are_refused(written: str) -> None:
         ("ADMIN_TOKEN", ["x" * 16], ["x" * 15, '"' + "x" * 16 + '"', "x" * 16 + " y"]),
         ("LINK_SECRET", [LINK_SECRET, f"{LINK_SECRET},{LINK_SECRET}2", "ö" * 32], ["x" * 31, f"{LINK_SECRET},y"]),
         ("LINK_SECRET", [], [f"{LINK_SECRET} x", f'"{LINK_SECRET}"']),
+        ("GATEWAY", ["off", "Off", "OFF"], ["yes", "1", "both"]),
+        ("GATEWAY_KEY", [f"a:{KEY}", f"a:{KEY},b.1-_:{KEY}:1"], [KEY, f"a:{KEY[:23]}", f":{KEY}", f"a b:{KEY}"]),
+        ("GATEWAY_KEY", [], [f"a:{KEY},a:{KEY}1", f"a:{KEY},b:{KEY}", f"a:{'ö' * 24}"]),
+        ("CLIENT_API_KEYS", ["api-key-1", "api-key-1,sk-2"], ["two words", "'quoted'"]),
         ("LINK_MODE", ["redirect", "Stream", "https://cdn.example.com", "https://cdn.example.com/A/"], ["proxy"]),
         ("LINK_MODE", [], ["http://cdn.example.com/", "https://cdn.example.com/?x=", "https://", "https://u@h/"]),
         ("SECRET_KEY", ["anything+/="], ["two words", "'quoted'", "ключ"]),
@@ -524,6 +534,37 @@ def test_a_base_url_that_ends_in_v1_is_used_without_it_and_that_is_said(written:
 def test_an_admin_token_that_is_a_callback_token_is_refused() -> None:
     assert problem(ADMIN_TOKEN=TOKEN, CALLBACK_TOKEN=f"another-token-0123456789,{TOKEN}").startswith(
         "KLING_ADMIN_TOKEN is also a callback token"
+    )
+
+
+WITH_GATEWAY = {"GATEWAY": "on", "LINK_SECRET": LINK_SECRET, "PUBLIC_URL": "https://kling.example.com"}
+
+
+@pytest.mark.parametrize("lacking", ["LINK_SECRET", "PUBLIC_URL"])
+def test_a_gateway_needs_links_and_says_what_is_missing(lacking: str) -> None:
+    assert load(**WITH_GATEWAY).gateway == "on"
+    assert problem(**WITH_GATEWAY | {lacking: ""}).startswith(f"KLING_{lacking} is missing: the gateway")
+
+
+def test_a_role_that_is_the_gateway_turns_it_on_and_refuses_to_have_it_off() -> None:
+    environ = ENOUGH | {f"KLING_{name}": value for name, value in WITH_GATEWAY.items() if name != "GATEWAY"}
+    need = ProcessRole.GATEWAY.need
+
+    assert Settings.load(environ, need=need).gateway == "on"
+    with pytest.raises(SettingsError, match="KLING_GATEWAY is off"):
+        Settings.load(environ | {"KLING_GATEWAY": "off"}, need=need)
+
+
+def test_beside_a_gateway_an_account_may_have_a_pair_and_an_api_key() -> None:
+    settings = load(**WITH_GATEWAY, API_KEY="api-key-0123456789")
+
+    assert settings.api_key is not None
+    assert settings.access_key is not None
+
+
+def test_an_admin_token_that_is_a_key_of_a_client_is_refused() -> None:
+    assert problem(ADMIN_TOKEN=KEY, GATEWAY_KEY=f"shop:{KEY}").startswith(
+        "KLING_ADMIN_TOKEN is also the key of a client"
     )
 
 

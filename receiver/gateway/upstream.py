@@ -1,0 +1,298 @@
+"""Asks Kling for a client, once, and passes on what it says.
+
+1. What a client sent goes on as it came: method, raw path, query, body, `Content-Type`, `Accept`, `User-Agent`, and its
+   own credentials if they are Kling's. Framing and connection are ours, so nothing can be smuggled through.
+2. Of the answer status, bytes, `Content-Type`, `Retry-After` and the id of the request go back. A short answer is whole
+   before the client gets any of it: one that is cut is no answer.
+3. Every wait ends: for a connection, for the body to be sent, for the answer.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import http.cookiejar
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from urllib.parse import urlsplit
+
+import httpx2
+
+from archiver.kling.client import is_loopback
+from archiver.kling.credentials import Bearer, Credential
+from receiver.gateway.blocking import BlockingCalls
+from receiver.gateway.decoding import DECODED_BYTES_MAX, Undecodable, decode, is_encoded
+from receiver.gateway.exchange import (
+    AnswerUndecodable,
+    GatewayAnswer,
+    GatewayRequest,
+    NoAnswer,
+    NotReached,
+    Source,
+)
+
+CONNECT_SECONDS = 3.0
+SEND_SECONDS_MIN = 30.0
+SEND_BYTES_PER_SECOND_MIN = 64 * 1024
+QUERY_SECONDS = 10.0
+CREATE_SECONDS = 120.0
+"""The API looks at the images of a create before it answers."""
+REST_SECONDS_MAX = 600.0
+"""For what is left of an answer that is passed on while it comes."""
+BUFFERED_BYTES_MAX = 1024 * 1024
+JUDGED_BYTES_MAX = 256 * 1024
+"""A JSON answer of more is not read to see whether it is whole: its framing has to say so."""
+DECODE_SECONDS_MAX = 10.0
+
+_GO_ON = frozenset({b"content-type", b"accept", b"user-agent"})
+_COME_BACK = frozenset({b"content-type", b"retry-after", b"request_id", b"request-id", b"x-request-id"})
+_NOT_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.LocalProtocolError,
+)
+"""No request has gone out after these."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KlingAccess:
+    """Where the API of an account is, and its own credentials."""
+
+    base_url: str
+    credential: Credential = dataclasses.field(repr=False)
+
+
+class KlingUpstream:
+    """The APIs of all accounts. One event loop."""
+
+    def __init__(
+        self,
+        accounts: Mapping[str, KlingAccess],
+        *,
+        connections_max: int,
+        decoder: BlockingCalls,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._apis = {
+            name: _Api(access, connections_max=connections_max, now=now) for name, access in accounts.items()
+        }
+        self._decoder = decoder
+
+    @property
+    def buffered_bytes_max(self) -> int:
+        return BUFFERED_BYTES_MAX
+
+    async def send(
+        self,
+        request: GatewayRequest,
+        *,
+        answer_seconds: float,
+        body: bytes | None = None,
+        buffered_bytes_max: int | None = None,
+    ) -> GatewayAnswer:
+        """See `Upstream`."""
+        began = time.perf_counter()
+        try:
+            return await self._send(request, answer_seconds, body, buffered_bytes_max or BUFFERED_BYTES_MAX)
+        finally:
+            request.waited.seconds += time.perf_counter() - began
+
+    async def _send(
+        self, request: GatewayRequest, answer_seconds: float, body: bytes | None, buffered_bytes_max: int
+    ) -> GatewayAnswer:
+        api = self._apis[request.client.account]
+        own = request.client.authorization is None
+        authorization = request.client.authorization or api.authorization()
+        answer = await self._ask(api, request, authorization, answer_seconds, body, buffered_bytes_max)
+        if own and answer.status == 401 and api.renew(authorization):
+            answer = await self._ask(
+                api, request, api.authorization(), answer_seconds, body, buffered_bytes_max
+            )
+        return answer
+
+    async def _ask(
+        self,
+        api: "_Api",
+        request: GatewayRequest,
+        authorization: bytes,
+        answer_seconds: float,
+        body: bytes | None,
+        buffered_bytes_max: int,
+    ) -> GatewayAnswer:
+        bytes_count = request.body.bytes_count if body is None else len(body)
+        loop = asyncio.get_running_loop()
+        with _translated():
+            async with asyncio.timeout(None) as limit:
+
+                def sent() -> None:
+                    limit.reschedule(loop.time() + answer_seconds)
+
+                sending = (
+                    SEND_SECONDS_MIN + bytes_count / SEND_BYTES_PER_SECOND_MIN
+                    if bytes_count
+                    else answer_seconds
+                )
+                limit.reschedule(loop.time() + CONNECT_SECONDS + sending)
+                content = _content(request, body, sent) if bytes_count else None
+                response = await api.open(request, authorization, content, bytes_count)
+                try:
+                    return await self._read(response, buffered_bytes_max)
+                except BaseException:
+                    await _close(response)
+                    raise
+
+    async def _read(self, response: httpx2.Response, buffered_bytes_max: int) -> GatewayAnswer:
+        encoding = response.headers.get("content-encoding", "")
+        if is_encoded(encoding):
+            buffered_bytes_max = DECODED_BYTES_MAX
+        pieces = response.aiter_raw()
+        whole, begun = await _read_at_most(pieces, buffered_bytes_max)
+        headers = [
+            (name.lower(), value) for name, value in response.headers.raw if name.lower() in _COME_BACK
+        ]
+        if whole:
+            await response.aclose()
+            content = await self._decoded(begun, encoding)
+            _require_whole_json(content, response)
+            return GatewayAnswer(response.status_code, headers, content, Source.KLING)
+        if is_encoded(encoding):
+            raise AnswerUndecodable("an encoded answer is too large")
+        rest = _rest(response, begun, pieces)
+        return GatewayAnswer(response.status_code, headers, rest, Source.KLING, _announced(response))
+
+    async def _decoded(self, content: bytes, encoding: str) -> bytes:
+        if not is_encoded(encoding) or not content:
+            return content
+        try:
+            return await self._decoder.run(lambda: decode(content, encoding), seconds=DECODE_SECONDS_MAX)
+        except Undecodable as error:
+            raise AnswerUndecodable(str(error)) from None
+
+    async def close(self) -> None:
+        for api in self._apis.values():
+            await api.close()
+
+
+class _Api:
+    """One account's API, with a pool of connections."""
+
+    def __init__(self, access: KlingAccess, *, connections_max: int, now: Callable[[], float]) -> None:
+        parts = urlsplit(access.base_url.rstrip("/"))
+        self._url = f"{parts.scheme}://{parts.netloc}/"
+        self._prefix = parts.path.encode("ascii")
+        self._bearer = Bearer(access.credential, now=now)
+        self._http = httpx2.AsyncClient(
+            trust_env=not is_loopback(parts.hostname or ""),
+            cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
+            follow_redirects=False,
+            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
+        )
+        self._http.headers.clear()  # what the client sent, and nothing of the library's
+
+    def authorization(self) -> bytes:
+        return f"Bearer {self._bearer.current()}".encode("ascii")
+
+    def renew(self, refused: bytes) -> bool:
+        """Whether a fresh token can be signed in place of one that was refused. Nothing has been created with it."""
+        return self._bearer.drop(refused.decode("ascii").removeprefix("Bearer "))
+
+    async def open(
+        self,
+        request: GatewayRequest,
+        authorization: bytes,
+        content: AsyncIterator[bytes] | None,
+        bytes_count: int,
+    ) -> httpx2.Response:
+        headers = [(name, value) for name, value in request.headers if name in _GO_ON]
+        headers += [(b"authorization", authorization), (b"accept-encoding", b"identity")]
+        if content is not None or request.method in {"POST", "PUT", "PATCH"}:
+            headers.append((b"content-length", b"%d" % bytes_count))
+        query = b"?" + request.raw_query if request.raw_query else b""
+        # The URL would be normalised; the target goes on as it came.
+        target = self._prefix + request.path + query
+        built = self._http.build_request(
+            request.method, self._url, headers=headers, content=content, extensions={"target": target}
+        )
+        return await self._http.send(built, stream=True)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+async def _content(
+    request: GatewayRequest, body: bytes | None, sent: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    if body is not None:
+        yield body
+    else:
+        async for chunk in request.body.chunks():
+            yield chunk
+    sent()
+
+
+async def _read_at_most(pieces: AsyncIterator[bytes], bytes_max: int) -> tuple[bool, bytes]:
+    """(whether that is all, what was read)"""
+    begun = bytearray()
+    async for piece in pieces:
+        begun += piece
+        if len(begun) > bytes_max:
+            return False, bytes(begun)
+    return True, bytes(begun)
+
+
+async def _rest(
+    response: httpx2.Response, begun: bytes, pieces: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    """What was read of an answer, then what follows as it comes."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + REST_SECONDS_MAX
+    try:
+        yield begun
+        while True:
+            with _translated():
+                async with asyncio.timeout_at(min(ends_at, loop.time() + QUERY_SECONDS)):
+                    piece = await anext(pieces, None)
+            if piece is None:
+                return
+            yield piece
+    finally:
+        await _close(response)
+
+
+async def _close(response: httpx2.Response) -> None:
+    with contextlib.suppress(httpx2.HTTPError):
+        await response.aclose()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Exceptions of the HTTP client → ours. Not chained: they hold the request with its credentials."""
+    try:
+        yield
+    except _NOT_SENT as error:
+        raise NotReached(type(error).__name__) from None
+    except TimeoutError:
+        raise NoAnswer("it took too long") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
+        raise NoAnswer(type(error).__name__) from None
+
+
+def _require_whole_json(content: bytes, response: httpx2.Response) -> None:
+    """Raises NoAnswer for half a JSON text: a proxy may have framed what it got as if it were all."""
+    if len(content) > JUDGED_BYTES_MAX or content[:1] not in {b"{", b"["}:
+        return
+    if "json" not in response.headers.get("content-type", "").lower():
+        return
+    with contextlib.suppress(RecursionError):
+        try:
+            json.loads(content)
+        except ValueError:
+            raise NoAnswer("the answer is half a JSON text") from None
+
+
+def _announced(response: httpx2.Response) -> int | None:
+    written = response.headers.get("content-length", "")
+    return int(written) if written.isdigit() else None
