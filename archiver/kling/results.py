@@ -59,12 +59,13 @@ class _Draft:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Array:
-    """Result rows, each with its place in the task object."""
+class ResultArray:
+    """The rows of one array of a task object."""
 
     name: str
     rows: Sequence[object]
     places: Sequence[Place]
+    """Of each row, in the task object."""
 
 
 def read_task(document: object, *, family: str) -> Task:
@@ -188,7 +189,7 @@ def _kind(value: object) -> str:
 def _scan(document: Mapping[str, object]) -> tuple[list[_Draft], set[str]]:
     drafts: list[_Draft] = []
     unknown: set[str] = set()
-    for array in _arrays(document):
+    for array in result_arrays(document):
         name = array.name
         number_is_name = not _indexes_name_rows(array.rows)
         for number, row in enumerate(array.rows):
@@ -201,7 +202,7 @@ def _scan(document: Mapping[str, object]) -> tuple[list[_Draft], set[str]]:
     return drafts, unknown | _links("task_result", _scalars(document.get("task_result")), found=())
 
 
-def _arrays(document: Mapping[str, object]) -> Iterator[_Array]:
+def result_arrays(document: Mapping[str, object]) -> Iterator[ResultArray]:
     """Everything below `task_result`, then `outputs`. Known arrays come first, others by name: file names must not
     depend on the server's order.
 
@@ -221,10 +222,10 @@ def _arrays(document: Mapping[str, object]) -> Iterator[_Array]:
     yield _array(OUTPUTS, document.get(OUTPUTS), (OUTPUTS,))
 
 
-def _array(name: str, value: object, place: Place) -> _Array:
+def _array(name: str, value: object, place: Place) -> ResultArray:
     if isinstance(value, list):
-        return _Array(name, value, [(*place, number) for number in range(len(value))])
-    return _Array(name, _rows(name, value), [place])
+        return ResultArray(name, value, [(*place, number) for number in range(len(value))])
+    return ResultArray(name, _rows(name, value), [place])
 
 
 def _rows(name: str, value: object) -> list[object]:
