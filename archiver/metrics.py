@@ -50,6 +50,22 @@ class GatewayKind(enum.StrEnum):
     OTHER = "other"
 
 
+class CreateResult(enum.StrEnum):
+    """What became of a create that came by the gateway."""
+
+    REGISTERED = "registered"
+    REFUSED = "refused"
+    """By Kling: nothing was created."""
+    REFUSED_URL = "refused_url"
+    """By us, for a callback URL that we would not call."""
+    UNREADABLE = "unreadable"
+    """Passed on untouched: its body is not one JSON object. The sweep finds the task."""
+    UNREFERENCED = "unreferenced"
+    """Passed on unchanged: the ledger could not be written. Kling itself calls the client."""
+    UNANSWERED = "unanswered"
+    """Kling may have created a task, and has not said so."""
+
+
 class Endpoint(enum.StrEnum):
     """Kinds of request to the API."""
 
@@ -165,6 +181,11 @@ class Metrics:
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
             registry=self.registry,
         )
+        self.gateway_creates_total = self._counter(
+            "gateway_creates_total", "Creates of the gateway's clients.", result=only(CreateResult)
+        )
+        for result in CreateResult:
+            self.gateway_creates_total.labels(result=result)
 
     def _build_archive(self) -> None:
         self.assets_archived_total = self._counter(

@@ -43,7 +43,7 @@ _SERVICE_FAILURES = (
 """These say that the service is not well, whatever the request was."""
 
 
-_REFUSED = (
+CREATED_NOTHING = (
     failures.ApiRateLimited,
     failures.ApiPolicyTriggered,
     failures.ApiContentRefused,
@@ -158,7 +158,7 @@ class KlingClient:
             if not rows:
                 raise failures.ApiAnswerUnreadable(f"The API answered {question} without naming the task.")
             return results.read_task(responses.sound(rows[0]), family=family)
-        except _REFUSED:
+        except CREATED_NOTHING:
             raise
         except failures.Failure as error:
             raise failures.CreateOutcomeUnknown(str(error)) from None

@@ -1,0 +1,324 @@
+"""A create: sent once, told to us, and registered before its client has the answer.
+
+The order is the guarantee.
+
+1. The body is read. What is not one JSON object in UTF-8 goes on untouched, and the sweep finds the task. A callback
+   URL that we would not call is refused without asking Kling.
+2. A reference is committed: whom to tell, and what was asked for. If that fails, the body goes on unchanged, and Kling
+   itself calls the client.
+3. The create is sent, with our callback URL in place of the client's. The URL names the reference behind our token:
+   `/callbacks/<token>.<reference>/<family>`. A crash from here on, or an answer that nobody hears, leaves it:
+   the callback joins it with its task, else the external id or the time do (`ledger/gateway_creates/matching.py`).
+   A path segment, because nobody promises to keep the query of a callback URL.
+4. It is sent once. Only where Kling has refused it for its callback URL, it is sent again without: nothing was created.
+5. The task is registered, in the transaction that lets go of the reference. If the ledger cannot do that within a
+   second, the client has its answer all the same, and it is tried again until it succeeds.
+
+From the first byte sent, all of this is a task of its own: a client that leaves does not cancel it.
+"""
+
+import asyncio
+import dataclasses
+import functools
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+
+from archiver import log
+from archiver.create.callback_tokens import new_reference, referring
+from archiver.create.paths import CreatePath, create_path
+from archiver.create.registration import REQUEST_BYTES_MAX, is_identifier
+from archiver.create.request import callback_url, request_of
+from archiver.failures import LedgerUnavailable
+from archiver.fetch.urls import ConsumerPolicy, PolicyRefusal
+from archiver.kling.places import replace_in_strings
+from archiver.ledger.gateway_creates.creates import GatewayCreate, GatewayCreates
+from archiver.metrics import CreateResult, Metrics
+from receiver.gateway.blocking import BlockingCalls
+from receiver.gateway.create_answer import AnswerMeaning, CreateVerdict, judge
+from receiver.gateway.create_body import CreateBody, Edit, Editor, bytes_added, read
+from receiver.gateway.exchange import (
+    GatewayAnswer,
+    GatewayRequest,
+    NoAnswer,
+    NotReached,
+    RequestBody,
+    Upstream,
+    refusal,
+)
+from receiver.gateway.later import Later
+from receiver.gateway.skimming import Skimmer, Unreadable
+
+ANSWER_SECONDS = 120.0
+COMMIT_SECONDS = 1.0
+"""A client waits at most so long for the ledger, before and after."""
+SKIM_BYTES = 256 * 1024
+"""Of one step of the event loop: about a millisecond."""
+CLOSE_SECONDS = 2.0
+
+_log = log.get()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallbackUrls:
+    """How Kling reaches us."""
+
+    public_url: str
+    tokens: Mapping[str, str]
+    """Account → the gateway's own token."""
+
+    def of(self, create: GatewayCreate) -> str:
+        """The reference is in it where there is a client to tell."""
+        token = self.tokens[create.account]
+        if create.client_callback_url is not None:
+            token = referring(token, create.reference)
+        return callback_url(self.public_url, token=token, family=create.family)
+
+
+class Creates:
+    """See `Handler`. One event loop."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        ledger: GatewayCreates,
+        calls: BlockingCalls,
+        *,
+        urls: CallbackUrls,
+        policy: ConsumerPolicy,
+        metrics: Metrics,
+        on_registered: Callable[[str], None],
+        refusing: Iterable[str] = (),
+        answer_seconds: float = ANSWER_SECONDS,
+        commit_seconds: float = COMMIT_SECONDS,
+    ) -> None:
+        """`refusing`: paths known to take no callback URL. `on_registered(account)` runs after each commit."""
+        self._upstream = upstream
+        self._ledger = ledger
+        self._calls = calls
+        self._urls = urls
+        self._policy = policy
+        self._counts = {
+            result: metrics.gateway_creates_total.labels(result=result) for result in CreateResult
+        }
+        self._on_registered = on_registered
+        self._refusing = set(refusing)
+        self._answer_seconds = answer_seconds
+        self._commit_seconds = commit_seconds
+        self._later = Later(calls)
+        self._under_way: set[asyncio.Task[GatewayAnswer]] = set()
+
+    async def handle(self, request: GatewayRequest) -> GatewayAnswer:
+        """Raises NotReached, NoAnswer. Goes on to its end when it is cancelled."""
+        path = create_path(request.path)
+        if path is None:
+            return await self._upstream.send(request, answer_seconds=self._answer_seconds)
+        task = asyncio.create_task(self._handle(request, path))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[GatewayAnswer]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # the client that it was for may have left
+
+    async def close(self, *, seconds: float = CLOSE_SECONDS) -> None:
+        """Nothing begins any more; what is under way gets a last moment, and so does what is written later."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=seconds)
+        await self._later.close(seconds=seconds)
+
+    async def _handle(self, request: GatewayRequest, path: CreatePath) -> GatewayAnswer:
+        try:
+            body = await _skim(request.body)
+        except Unreadable:
+            self._counts[CreateResult.UNREADABLE].inc()
+            _log.warning("create.unreadable", account=request.client.account, family=path.family)
+            return await self._upstream.send(request, answer_seconds=self._answer_seconds)
+        wrong = self._wrong_url(body)
+        if wrong is not None:
+            self._counts[CreateResult.REFUSED_URL].inc()
+            return refusal(400, 1201, f"The gateway does not take this callback_url: {wrong}")
+        create = _create(body, path, account=request.client.account)
+        if not await self._begin(create):
+            self._counts[CreateResult.UNREFERENCED].inc()
+            create = dataclasses.replace(create, client_callback_url=None)
+            answer = await self._upstream.send(request, answer_seconds=self._answer_seconds)
+            await self._settle(create, _verdict(answer))
+            return answer
+        return await self._referenced(request, path, body, create)
+
+    async def _referenced(
+        self, request: GatewayRequest, path: CreatePath, body: CreateBody, create: GatewayCreate
+    ) -> GatewayAnswer:
+        ours = self._urls.of(create)
+        name = request.path.removesuffix(b"/").decode("latin-1")
+        without = body.without_url()
+        takes_url = name not in self._refusing
+        edits = body.with_url(ours, place=path.place) if takes_url else without
+        try:
+            answer = await self._send(request, edits)
+            verdict = _verdict(answer)
+            if verdict.names_our_field and takes_url:
+                answer = await self._send(request, without)
+                verdict = _verdict(answer)
+                if verdict.meaning is AnswerMeaning.CREATED:
+                    self._note_refusing(name, create)
+        except NotReached:
+            self._later.do(
+                functools.partial(self._ledger.refuse, create.reference),
+                what="refuse",
+                account=create.account,
+            )
+            raise
+        except NoAnswer:
+            self._counts[CreateResult.UNANSWERED].inc()
+            raise
+        await self._settle(create, verdict)
+        return _with_clients_url(answer, ours, create.client_callback_url or "")
+
+    def _wrong_url(self, body: CreateBody) -> str | None:
+        """Why a callback URL in it is refused."""
+        for value in (value for values in body.callback_urls.values() for value in values):
+            if not isinstance(value, str):
+                return "it must be a string."
+            try:
+                if value:
+                    self._policy.vet(value)
+            except PolicyRefusal as error:
+                return f"{error}."
+        return None
+
+    async def _begin(self, create: GatewayCreate) -> bool:
+        """Whether the reference is committed, in time."""
+        try:
+            await self._calls.run(functools.partial(self._ledger.begin, create), seconds=self._commit_seconds)
+        except (LedgerUnavailable, TimeoutError) as error:
+            _log.warning(
+                "create.unreferenced", account=create.account, family=create.family, cause=str(error)
+            )
+            # It may yet be committed, and would tell a client that Kling tells already.
+            abandon = functools.partial(self._ledger.abandon, create)
+            self._later.do(abandon, what="abandon", account=create.account)
+            return False
+        return True
+
+    async def _send(self, request: GatewayRequest, edits: Sequence[Edit]) -> GatewayAnswer:
+        if edits:
+            request = dataclasses.replace(request, body=_EditedBody(request.body, edits))
+        return await self._upstream.send(request, answer_seconds=self._answer_seconds)
+
+    async def _settle(self, create: GatewayCreate, verdict: CreateVerdict) -> None:
+        """Register what was created. The reference of what is unknown stays, and waits for its task."""
+        if verdict.meaning is AnswerMeaning.REFUSED:
+            self._counts[CreateResult.REFUSED].inc()
+            refuse = functools.partial(self._ledger.refuse, create.reference)
+            self._later.do(refuse, what="refuse", account=create.account)
+        elif verdict.task_id is None:
+            self._counts[CreateResult.UNANSWERED].inc()
+            _log.warning("create.unanswered", account=create.account, family=create.family)
+        else:
+            await self._register(create, verdict.task_id)
+
+    async def _register(self, create: GatewayCreate, task_id: str) -> None:
+        self._counts[CreateResult.REGISTERED].inc()
+        register = functools.partial(self._registered, create, task_id)
+        try:
+            await self._calls.run(register, seconds=self._commit_seconds)
+        except (LedgerUnavailable, TimeoutError) as error:
+            _log.error(
+                "create.unregistered",
+                account=create.account,
+                task_id=task_id,
+                family=create.family,
+                cause=str(error),
+            )
+            self._later.do(register, what="register", account=create.account)
+
+    def _registered(self, create: GatewayCreate, task_id: str) -> None:
+        is_new = self._ledger.register(create, task_id)
+        _log.info(
+            "task.registered", account=create.account, task_id=task_id, family=create.family, new=is_new
+        )
+        self._on_registered(create.account)
+
+    def _note_refusing(self, name: str, create: GatewayCreate) -> None:
+        self._refusing.add(name)
+        _log.warning("create.callback_refused", account=create.account, family=create.family)
+        note = functools.partial(self._ledger.note_callback_refused, name)
+        self._later.do(note, what="note", account=create.account)
+
+
+class _EditedBody(RequestBody):
+    """A spooled body that is changed while it is sent."""
+
+    def __init__(self, body: RequestBody, edits: Sequence[Edit]) -> None:
+        self._body = body
+        self._edits = edits
+        self.bytes_count = body.bytes_count + bytes_added(edits)
+
+    @property
+    def is_in_memory(self) -> bool:
+        return False
+
+    async def read(self) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        editor = Editor(self._edits)
+        async for chunk in self._body.chunks():
+            if piece := editor.feed(chunk):
+                yield piece
+
+    def close(self) -> None:
+        self._body.close()
+
+
+async def _skim(body: RequestBody) -> CreateBody:
+    """Raises Unreadable."""
+    skimmer = Skimmer()
+    async for chunk in body.chunks():
+        for at in range(0, len(chunk), SKIM_BYTES):
+            if at:
+                await asyncio.sleep(0)
+            skimmer.feed(chunk[at : at + SKIM_BYTES])
+    return read(skimmer.finish())
+
+
+def _create(body: CreateBody, path: CreatePath, *, account: str) -> GatewayCreate:
+    external_id = body.external_task_id
+    given = body.callback_urls
+    urls = [value for place in sorted(given, key=lambda place: place == path.place) for value in given[place]]
+    return GatewayCreate(
+        reference=new_reference(),
+        account=account,
+        family=path.family,
+        external_task_id=external_id if external_id and is_identifier(external_id) else None,
+        client_callback_url=next((url for url in reversed(urls) if isinstance(url, str) and url), None),
+        request=_kept(body.document),
+    )
+
+
+def _kept(document: Mapping[str, object]) -> dict[str, object] | None:
+    """What ledger and manifest keep of it; None for one that is too large or too deep."""
+    try:
+        kept = request_of(document)
+        return kept if len(json.dumps(kept)) <= REQUEST_BYTES_MAX else None
+    except RecursionError:
+        return None
+
+
+def _verdict(answer: GatewayAnswer) -> CreateVerdict:
+    if not isinstance(answer.body, bytes):
+        return CreateVerdict(AnswerMeaning.UNKNOWN)
+    return judge(answer.status, answer.body)
+
+
+def _with_clients_url(answer: GatewayAnswer, ours: str, clients: str) -> GatewayAnswer:
+    """Where our URL stands in an answer, the client's own is put back."""
+    _, _, path = ours.partition("/callbacks/")
+    token = path.partition("/")[0].encode()
+    if not isinstance(answer.body, bytes) or token not in answer.body:
+        return answer
+    body = replace_in_strings(answer.body, lambda text: text.replace(ours, clients))
+    return dataclasses.replace(answer, body=body)

@@ -1,0 +1,60 @@
+"""What must still be written to the ledger when the client has its answer already."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from archiver import log
+from archiver.failures import LedgerUnavailable
+from receiver.gateway.blocking import BlockingCalls
+
+FIRST_SECONDS, SECONDS_MAX = 1.0, 30.0
+TRY_SECONDS_MAX = 10.0
+WAITING_MAX = 10_000
+"""A ledger that is away for an hour must not fill the memory: what is more is found by its reference."""
+
+_log = log.get()
+
+
+class Later:
+    """Tries again and again, until it is done or the process ends. Whatever is lost with the process, the reference of
+    its create is in the ledger."""
+
+    def __init__(self, calls: BlockingCalls, *, waiting_max: int = WAITING_MAX) -> None:
+        self._calls = calls
+        self._waiting_max = waiting_max
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._tasks)
+
+    def do(self, write: Callable[[], object], *, what: str, account: str) -> None:
+        """`write` may run more than once, also when an earlier try seems to have failed."""
+        if len(self._tasks) >= self._waiting_max:
+            _log.error("create.write_dropped", write=what, account=account)
+            return
+        task = asyncio.create_task(self._try(write, what=what, account=account))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try(self, write: Callable[[], object], *, what: str, account: str) -> None:
+        pause, tries = FIRST_SECONDS, 0
+        while True:
+            tries += 1
+            try:
+                await self._calls.run(write, seconds=TRY_SECONDS_MAX)
+            except (LedgerUnavailable, TimeoutError) as error:
+                _log.error("create.write_delayed", write=what, account=account, tries=tries, cause=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, SECONDS_MAX)
+            else:
+                return
+
+    async def close(self, *, seconds: float) -> None:
+        """Give what waits a last moment."""
+        if self._tasks:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait(self._tasks, timeout=seconds)
+        for task in list(self._tasks):
+            task.cancel()
