@@ -1,7 +1,8 @@
 """Settings and engine → what the HTTP application is made of, for each role."""
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from starlette.routing import Route
 
@@ -10,7 +11,9 @@ from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings
 from archiver.create.callback_tokens import gateway_token
 from archiver.engine.api_clocks import ApiClocks
+from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
+from archiver.fetch.urls import ConsumerPolicy
 from archiver.kling.client_credentials import AccountCredentials
 from archiver.ledger import unix_ms
 from archiver.metrics import Metrics
@@ -21,7 +24,8 @@ from receiver.app import AppParts, Door
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
-from receiver.gateway.gateway import Gateway, GatewayAccount
+from receiver.gateway.creates import CallbackAddress
+from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount
 from receiver.gateway.upstream import KlingAccess
 
 WAITING_MAX = 4096
@@ -47,9 +51,29 @@ def build_parts(
 def _gateway(settings: Settings, engine: Engine, metrics: Metrics) -> Gateway:
     return Gateway(
         [_gateway_account(account) for account in settings.accounts],
+        creates=_creates(settings, engine),
         spool=engine.spool or build_spool(settings),
         metrics=metrics,
         now=lambda: unix_ms() / 1000,
+    )
+
+
+def _creates(settings: Settings, engine: Engine) -> CreateParts:
+    addresses = {
+        account.name: CallbackAddress(
+            account.public_url or "", gateway_token(account.callback_token[0].get_secret_value())
+        )
+        for account in settings.accounts
+    }
+    refusing: Collection[str] = ()
+    with contextlib.suppress(LedgerUnavailable):  # each of them costs one more refusal
+        refusing = engine.ledger.gateway_creates.refuse_callbacks()
+    return CreateParts(
+        engine.ledger.gateway_creates,
+        addresses,
+        ConsumerPolicy.parse(()),
+        on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
+        refusing=refusing,
     )
 
 

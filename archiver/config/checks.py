@@ -126,6 +126,11 @@ def gateway(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     each = [account.given for account in given.accounts or ()] or [given]
     if not all(one.has("public_url") or given.has("public_url") for one in each):
         yield f"{given.label('public_url')} is missing: the gateway's links and callback URLs begin with it."
+    if Need.CALLBACKS not in need and not all(tokens_of(one) for one in each):
+        yield (
+            f"{given.label('callback_token')} is missing: the gateway makes its callback URLs with it. Give the one "
+            "that the door has."
+        )
     for first, second in itertools.combinations(given.accounts or (), 2):
         if client_keys_of(first.given) & client_keys_of(second.given):
             yield (

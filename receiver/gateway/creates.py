@@ -59,16 +59,16 @@ _log = log.get()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CallbackUrls:
-    """How Kling reaches us."""
+class CallbackAddress:
+    """How Kling reaches us about an account's tasks."""
 
     public_url: str
-    tokens: Mapping[str, str]
-    """Account → the gateway's own token."""
+    token: str
+    """The gateway's own."""
 
     def of(self, create: GatewayCreate) -> str:
         """The reference is in it where there is a client to tell."""
-        token = self.tokens[create.account]
+        token = self.token
         if create.client_callback_url is not None:
             token = referring(token, create.reference)
         return callback_url(self.public_url, token=token, family=create.family)
@@ -83,7 +83,7 @@ class Creates:
         ledger: GatewayCreates,
         calls: BlockingCalls,
         *,
-        urls: CallbackUrls,
+        addresses: Mapping[str, CallbackAddress],
         policy: ConsumerPolicy,
         metrics: Metrics,
         on_registered: Callable[[str], None],
@@ -91,11 +91,12 @@ class Creates:
         answer_seconds: float = ANSWER_SECONDS,
         commit_seconds: float = COMMIT_SECONDS,
     ) -> None:
-        """`refusing`: paths known to take no callback URL. `on_registered(account)` runs after each commit."""
+        """`addresses` by account. `refusing`: paths known to take no callback URL. `on_registered(account)` runs after
+        each commit."""
         self._upstream = upstream
         self._ledger = ledger
         self._calls = calls
-        self._urls = urls
+        self._addresses = addresses
         self._policy = policy
         self._counts = {
             result: metrics.gateway_creates_total.labels(result=result) for result in CreateResult
@@ -151,7 +152,7 @@ class Creates:
     async def _referenced(
         self, request: GatewayRequest, path: CreatePath, body: CreateBody, create: GatewayCreate
     ) -> GatewayAnswer:
-        ours = self._urls.of(create)
+        ours = self._addresses[create.account].of(create)
         name = request.path.removesuffix(b"/").decode("latin-1")
         without = body.without_url()
         takes_url = name not in self._refusing

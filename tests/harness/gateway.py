@@ -10,7 +10,7 @@ from archiver.fetch.spool import Spool
 from archiver.kling.client_credentials import AccountCredentials
 from archiver.kling.credentials import ApiKey, KeyPair
 from archiver.metrics import Metrics
-from receiver.gateway.gateway import Gateway, GatewayAccount
+from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount
 from receiver.gateway.upstream import KlingAccess
 from tests.harness.edge import Edge
 from tests.simulator.server import ACCESS_KEY, API_KEY, SECRET_KEY
@@ -38,11 +38,18 @@ def account_at(base_url: str, *, name: str = ACCOUNT, with_api_key: bool = True)
 
 @contextlib.contextmanager
 def gateway_to(
-    base_url: str, folder: pathlib.Path, *, with_api_key: bool = True, **edge: Any
+    base_url: str,
+    folder: pathlib.Path,
+    *,
+    with_api_key: bool = True,
+    creates: CreateParts | None = None,
+    **edge: Any,
 ) -> Iterator[Edge]:
-    """A receiver with a gateway whose account is at `base_url`."""
+    """A receiver with a gateway whose account is at `base_url`; creates go on as they came, unless told otherwise."""
     metrics = Metrics()
     account = account_at(base_url, with_api_key=with_api_key)
-    gateway = Gateway([account], spool=Spool(folder / "spool"), metrics=metrics, now=time.time)
+    gateway = Gateway(
+        [account], creates=creates, spool=Spool(folder / "spool"), metrics=metrics, now=time.time
+    )
     with Edge(gateway=gateway, metrics=metrics, **edge) as running:
         yield running

@@ -44,7 +44,7 @@ EVERYTHING = OF_ALL | OF_THE_DOOR | OF_WORK | OF_NO_SECRET | OF_THE_WHOLE | OF_T
             ProcessRole.GATEWAY,
             {
                 *("KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_S3_BUCKET"),
-                *("KLING_LINK_SECRET", "KLING_PUBLIC_URL"),
+                *("KLING_LINK_SECRET", "KLING_PUBLIC_URL", "KLING_CALLBACK_TOKEN"),
             },
             OF_THE_GATEWAY | OF_KLING | OF_CALLBACK_URLS,
         ),

@@ -19,7 +19,7 @@ from archiver.ledger import Ledger
 from archiver.metrics import CreateResult, Metrics
 from receiver.gateway import later
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.creates import CallbackUrls, Creates
+from receiver.gateway.creates import CallbackAddress, Creates
 from receiver.gateway.exchange import (
     Client,
     GatewayAnswer,
@@ -109,7 +109,7 @@ class Gate:
             self.kling,
             self.ledger.gateway_creates,
             self.calls,
-            urls=CallbackUrls(PUBLIC, {ACCOUNT: TOKEN}),
+            addresses={ACCOUNT: CallbackAddress(PUBLIC, TOKEN)},
             policy=ConsumerPolicy.parse(hosts),
             metrics=self.metrics,
             on_registered=self.woken.append,
