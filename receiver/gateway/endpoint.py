@@ -206,7 +206,9 @@ def _authorization(headers: Headers) -> bytes:
 
 
 def _unfit(http_version: str, headers: Headers) -> Reply | None:
-    """The refusal of headers that servers read differently, and of encoded bodies."""
+    """The refusal of what servers read differently, and of encoded bodies."""
+    if http_version not in {"1.0", "1.1"}:
+        return _AMBIGUOUS
     given = [(name, value.strip().lower()) for name, value in headers if name in _SINGLE]
     names = [name for name, _ in given]
     if len(set(names)) < len(names):

@@ -5,6 +5,9 @@ body, or headers without end, and if it does not read its answer. `server.bodies
 begun.
 """
 
+import contextlib
+import socket
+import struct
 from collections.abc import Iterable
 
 import httptools
@@ -111,8 +114,16 @@ class StallWatch:
             elif now - since < UNREAD_SECONDS_MAX:
                 unread[connection] = (pause, waited, since)
             else:
-                connection.transport.abort()  # to close it would wait for what is unread
+                _reset(connection)
         self._unread = unread
+
+
+def _reset(connection: BoundedProtocol) -> None:
+    """To close it would wait for what is unread; and the kernel too, unless told not to linger."""
+    at_once = struct.pack("ii", 1, 0)
+    with contextlib.suppress(OSError):
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    connection.transport.abort()
 
 
 def _is_between_requests(connection: HttpToolsProtocol) -> bool:
