@@ -1,4 +1,4 @@
-"""A door and workers on one PostgreSQL ledger, each with only its own settings."""
+"""A door, a gateway and workers on one PostgreSQL ledger, each with only its own settings."""
 
 import contextlib
 import pathlib
@@ -8,6 +8,7 @@ import httpx2
 from archiver.ledger import Ledger, Service, StatusView
 from archiver.problems import Expected, find_problems
 from tests.harness.daemons import FAMILY, TOKEN, Daemon, Site
+from tests.harness.gateway import GATEWAY_KEY
 from tests.postgres import PostgresServer
 from tests.s3_servers import S3Server
 from tests.s3_servers.process import free_port
@@ -37,6 +38,18 @@ def start_worker(site: Site) -> Daemon:
     return site.start(changes, without=OF_THE_DOOR, program=("archiver", "work"))
 
 
+def start_gateway(site: Site) -> Daemon:
+    changes = {
+        "KLING_PORT": str(free_port()),
+        "KLING_PUBLIC_URL": f"http://127.0.0.1:{site.port}",
+        "KLING_LINK_SECRET": "link-secret-0123456789-0123456789-01",
+        "KLING_GATEWAY_KEY": f"shop:{GATEWAY_KEY}",
+        "KLING_ADMIN_TOKEN": "x",
+        "KLING_SIGNING_SECRET": "none",
+    }
+    return site.start(changes, program=("receiver", "--gateway-only"))
+
+
 def status(url: str) -> StatusView:
     with contextlib.closing(Ledger.open(url, daemon=False)) as ledger:
         return ledger.views.status()
@@ -47,14 +60,14 @@ def serving(url: str) -> dict[int, tuple[tuple[Service, ...], tuple[str, ...]]]:
     return {daemon.pid: (daemon.serves, daemon.accounts) for daemon in status(url).alive_daemons}
 
 
-def test_a_door_and_workers_share_the_work_and_each_needs_only_its_own_settings(
+def test_door_gateway_and_workers_share_the_work_and_each_needs_only_its_own_settings(
     tmp_path: pathlib.Path, rclone_server: S3Server, postgres_server: PostgresServer
 ) -> None:
     url = postgres_server.url(postgres_server.create_database())
     with Site(tmp_path, rclone_server, KLING_LEDGER_URL=url) as site:
-        door, worker = start_door(site), start_worker(site)
-        door.wait_ready()
-        worker.wait_ready()
+        door, gateway, worker = start_door(site), start_gateway(site), start_worker(site)
+        for daemon in (door, gateway, worker):
+            daemon.wait_ready()
         first = site.create_task()
         site.sim.hide_from_list(first)
         assert site.call_back(first) == 200
@@ -62,19 +75,32 @@ def test_a_door_and_workers_share_the_work_and_each_needs_only_its_own_settings(
 
         assert serving(url) == {
             door.pid: ((Service.DOOR,), ()),
+            gateway.pid: ((Service.GATEWAY,), ()),
             worker.pid: ((Service.WORK,), ("default",)),
         }
-        assert [daemon.degraded() for daemon in (door, worker)] == [[], []]
+        assert [daemon.degraded() for daemon in (door, gateway, worker)] == [[], [], []]
+        created = httpx2.post(
+            f"{gateway.url}/kling/v1/{FAMILY}",
+            json={"prompt": "a cat", "model_name": "kling-v2"},
+            headers={"Authorization": f"Bearer {GATEWAY_KEY}"},
+            trust_env=False,
+        )
+        second = created.json()["data"]["task_id"]
+        site.sim.hide_from_list(second)
+        site.sim.succeed(second)  # and its callback goes to the door
+        site.wait_archived(second)
         answers = [
             httpx2.get(f"{worker.url}{path}", trust_env=False)
             for path in ("/healthz", "/metrics", f"/callbacks/{TOKEN}/{FAMILY}")
         ]
-        assert [answer.status_code for answer in answers] == [200, 200, 404]
+        answers.append(httpx2.get(f"{worker.url}/v1/{FAMILY}", trust_env=False))
+        answers.append(httpx2.get(f"{gateway.url}/callbacks/{TOKEN}/{FAMILY}", trust_env=False))
+        assert [answer.status_code for answer in answers] == [200, 200, 404, 404, 404]
         assert "kling_build_info" in answers[1].text
 
         door.kill()
         (problem, *_) = find_problems(status(url), Expected({}, 0))
         assert problem.code == "no_door"
-        assert worker.stop() == 0
-        site.assert_archived(first)
+        assert [daemon.stop() for daemon in (gateway, worker)] == [0, 0]
+        site.assert_archived(first, second)
         site.assert_silent_on_secrets()
