@@ -4,13 +4,14 @@ Order of the checks, as far as it is known: method, credentials, parameters, exi
 nothing else is raised on purpose, so that whatever else is raised is a defect of the simulator and complained of.
 """
 
+import asyncio
 import dataclasses
 import hashlib
 import json
 import re
 import urllib.parse
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,8 +29,8 @@ from tests.simulator.documents import (
     new_standard_document,
     solution_document,
 )
-from tests.simulator.families import LEGACY, Family
-from tests.simulator.request_log import RequestLog
+from tests.simulator.families import FAMILIES, LEGACY, Family
+from tests.simulator.request_log import RequestLog, SeenCreate
 from tests.simulator.signing import is_api_key, token_fault
 
 
@@ -82,6 +83,7 @@ class Api:
             path = f"{self._prefix}/v1/{family.path}"
             routes.append(Route(path, self._collection(family), methods=["GET", "POST"]))
             routes.append(Route(f"{path}/{{key:path}}", self._single(family)))
+        routes.append(Route(f"{self._prefix}/text-to-video/{{model}}", self._new_create, methods=["POST"]))
         for collection in ("tasks", "solutions"):
             path = f"{self._prefix}/{collection}"
             routes.append(Route(path, self._questions(collection), methods=["GET", "POST"]))
@@ -146,12 +148,25 @@ class Api:
             )
 
     async def _create(self, family: Family, request: Request) -> Response:
+        return envelope(created_document(await self._created(family, request)))
+
+    async def _new_create(self, request: Request) -> Response:
+        """Of the new standard: its answer says `id`."""
+        self._authorize(request)
+        if not is_api_key(request.headers.get("authorization"), self._credentials.api_key):
+            raise Refusal(401, 1002, "AK/SK is not supported on this path, use an API Key")
+        task = await self._created(FAMILIES["tasks/video"], request)
+        return envelope({"id": task.task_id, "status": "submitted", "create_time": task.created_at})
+
+    async def _created(self, family: Family, request: Request) -> SimulatedTask:
         body = await _json_object(request, self._log)
+        self._log.creates.append(seen_create(request.url.path, body))
         try:
             task = create(self._account, family, body, complain=self._log.complain)
         except CreateRefused as error:
             raise Refusal(error.status, error.code, error.message) from error
-        return envelope(created_document(task))
+        await asyncio.sleep(self._account.switches.create_seconds)
+        return task
 
     # --- the new standard's queries ---
 
@@ -294,6 +309,19 @@ async def _json_object(request: Request, log: RequestLog) -> dict[str, object]:
     if not isinstance(body, dict):
         raise Refusal(400, 1200, "the body is not a JSON object")
     return body
+
+
+def seen_create(path: str, body: Mapping[str, object]) -> SeenCreate:
+    """What is kept of a create, whatever else its body has."""
+    options = body.get("options")
+    given = {**(options if isinstance(options, dict) else {}), **body}
+    prompt, external_id = given.get("prompt"), given.get("external_task_id")
+    return SeenCreate(
+        path,
+        prompt if isinstance(prompt, str) else None,
+        external_id if isinstance(external_id, str) else None,
+        given.get("callback_url"),
+    )
 
 
 def _page(request: Request, log: RequestLog) -> tuple[int, int]:

@@ -39,7 +39,11 @@ def create(account: Account, family: Family, body: Body, *, complain: Callable[[
     if refused:
         raise CreateRefused(400, 1201, f"bad request parameter: {', '.join(refused)}")
     images = given.get("n", 1)
-    external_id, callback_url = given.get("external_task_id"), given.get("callback_url")
+    options = given.get("options") if family.standard == "new" else given
+    options = options if isinstance(options, dict) else {}
+    external_id, callback_url = options.get("external_task_id"), options.get("callback_url")
+    if callback_url is not None and family.path in account.switches.callback_urls_refused:
+        raise CreateRefused(400, 1201, "unknown parameter: callback_url")
     watermark = given.get("watermark_info")
     if not isinstance(images, int):
         raise CreateRefused(400, 1201, "bad request parameter: n")

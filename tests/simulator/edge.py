@@ -6,6 +6,7 @@ that uvicorn never sees an application that returned without answering.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from tests.simulator.request_log import Kind, LoggedRequest, RequestLog
 TRANSPORT = "simulator.transport"
 PRIVATE_HEADERS = ("authorization", "referer", "cookie")
 """None of these may ever reach the CDN."""
+NEW_CREATE = re.compile(r"/text-to-video/[^/]+")
 
 
 class TransportProtocol(HttpToolsProtocol):
@@ -95,6 +97,8 @@ def kind_of(method: str, path: str, prefix: str) -> Kind:
     rest = path.removeprefix(f"{prefix}/v1/")
     if rest in LEGACY and rest != path:
         return "create" if method == "POST" else "list"
+    if method == "POST" and NEW_CREATE.fullmatch(path.removeprefix(prefix)):
+        return "create"
     parent = rest.rpartition("/")[0]
     return "query" if parent in LEGACY and rest != path else "unknown"
 

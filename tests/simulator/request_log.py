@@ -24,6 +24,17 @@ class LoggedRequest:
     status: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SeenCreate:
+    """A create as it arrived, refused or not."""
+
+    path: str
+    prompt: str | None
+    external_task_id: str | None
+    callback_url: object
+    """None where the body has none."""
+
+
 class RequestLog:
     """Counts per endpoint and path, the requests in order, and the complaints."""
 
@@ -31,6 +42,7 @@ class RequestLog:
         self.requests: Counter[str] = Counter()
         self.paths: Counter[str] = Counter()
         self.log: list[LoggedRequest] = []
+        self.creates: list[SeenCreate] = []
         self.complaints: list[str] = []
 
     def note(self, entry: LoggedRequest) -> None:

@@ -27,7 +27,7 @@ from tests.simulator.documents import callback_document, json_bytes, new_standar
 from tests.simulator.edge import Edge, TransportProtocol
 from tests.simulator.faults import Fault, Faults
 from tests.simulator.media import ImageFormat
-from tests.simulator.request_log import Kind, LoggedRequest, RequestLog
+from tests.simulator.request_log import Kind, LoggedRequest, RequestLog, SeenCreate
 from tests.simulator.switches import Switches
 from tests.simulator.timetable import Timetable
 
@@ -116,6 +116,11 @@ class KlingSimulator:
     def log(self) -> list[LoggedRequest]:
         """Every request in order of arrival."""
         return self._log.log
+
+    @property
+    def creates(self) -> list[SeenCreate]:
+        """Every create in order of arrival."""
+        return self._log.creates
 
     @property
     def complaints(self) -> list[str]:

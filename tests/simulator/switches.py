@@ -61,6 +61,10 @@ class Switches:
     callback_delay_seconds: float = 0.0
     signing_secret: str | None = None
     """`whsec_…`: sign callbacks as Standard Webhooks."""
+    callback_urls_refused: frozenset[str] = frozenset()
+    """Families whose creates take no `callback_url`: 400/1201, and the text names it."""
+    create_seconds: float = 0.0
+    """Real seconds from when a create has made its task until it is answered."""
     slots_max: int | None = None
     """How many slots the account's pack has; a create beyond them is answered 429/1303. None: no end of them."""
     progress_seconds: tuple[float, float] | None = None

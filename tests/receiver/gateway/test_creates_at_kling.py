@@ -1,0 +1,154 @@
+"""Creates through the whole receiver, with the simulated Kling behind it and the client's callbacks to come."""
+
+import contextlib
+import json
+import pathlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from archiver.create.callback_tokens import gateway_token
+from archiver.fetch.urls import ConsumerPolicy
+from archiver.ledger import Ledger
+from receiver.gateway.creates import CallbackAddress
+from receiver.gateway.gateway import CreateParts
+from tests.harness.edge import TOKEN, Edge
+from tests.harness.gateway import ACCOUNT, BEARER, GATEWAY_KEY, gateway_to
+from tests.simulator import KlingSimulator, faults
+
+GENERATIONS = "/v1/images/generations"
+CLIENT = "https://app.example.com/cb?job=1"
+PATIENCE_SECONDS = 20.0
+
+
+class House:
+    """A receiver that is both the door and the gateway."""
+
+    def __init__(self, sim: KlingSimulator, edge: Edge, ledger: Ledger) -> None:
+        self.sim = sim
+        self.edge = edge
+        self.ledger = ledger
+
+    def create(self, path: str = GENERATIONS, **body: object) -> httpx2.Response:
+        headers = BEARER | {"Content-Type": "application/json"}
+        return self.edge.client.post(path, content=json.dumps({"prompt": "a fox"} | body), headers=headers)
+
+    def told(self, task_id: str) -> str | None:
+        """The callback URL of the task's client."""
+        with self.ledger.database.read() as connection:
+            query = "SELECT client_callback_url FROM tasks WHERE task_id = ?"
+            found: str | None = connection.exec_driver_sql(query, (task_id,)).scalar()
+            return found
+
+    def references(self) -> int:
+        with self.ledger.database.read() as connection:
+            return int(connection.exec_driver_sql("SELECT count(*) FROM gateway_creates").scalar_one())
+
+    def arrivals(self, prompt: str) -> list[object]:
+        """The callback URLs with which creates of this prompt have arrived at Kling."""
+        return [seen.callback_url for seen in self.sim.creates if seen.prompt == prompt]
+
+
+def eventually(check: Callable[[], Any]) -> Any:
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while not (found := check()) and time.monotonic() < ends_at:
+        time.sleep(0.02)
+    assert found
+    return found
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder: pathlib.Path = tmp_path_factory.mktemp("creates")
+    ledger = Ledger.open(f"sqlite:///{folder / 'ledger.db'}", daemon=False, create=True)
+    addresses: dict[str, CallbackAddress] = {}
+    parts = CreateParts(ledger.gateway_creates, addresses, ConsumerPolicy.parse(()), lambda _account: None)
+    with (
+        contextlib.closing(ledger),
+        KlingSimulator() as sim,
+        gateway_to(sim.base_url, folder, creates=parts, record=ledger.callbacks.record) as edge,
+    ):
+        addresses[ACCOUNT] = CallbackAddress(edge.server.url, gateway_token(TOKEN))
+        yield House(sim, edge, ledger)
+
+
+def test_a_created_task_is_in_the_ledger_before_its_client_hears_of_it_and_kling_calls_us(
+    house: House,
+) -> None:
+    answer = house.create(callback_url=CLIENT)
+
+    task_id = answer.json()["data"]["task_id"]
+    assert house.told(task_id) == CLIENT
+    assert answer.headers["Kling-Archiver-Source"] == "kling"
+    assert house.edge.server.url not in answer.text
+    house.sim.succeed(task_id)
+    eventually(
+        lambda: [sent.http_status for sent in house.sim.deliveries if sent.task_id == task_id][-1:] == [200]
+    )
+    assert house.references() == 0
+    assert house.sim.complaints == []
+
+
+def test_the_new_standard_and_a_gateway_key_work_alike(house: House) -> None:
+    headers = {"Authorization": f"Bearer {GATEWAY_KEY}", "Content-Type": "application/json"}
+    body = {"contents": [], "options": {"callback_url": CLIENT}}
+    answer = house.edge.client.post("/kling/text-to-video/kling-3.0", json=body, headers=headers)
+
+    task_id = answer.json()["data"]["id"]
+    assert house.told(task_id) == CLIENT
+    house.sim.succeed(task_id)
+    eventually(
+        lambda: any(sent.task_id == task_id and sent.http_status == 200 for sent in house.sim.deliveries)
+    )
+
+
+def test_a_path_that_takes_no_callback_url_is_asked_once_with_one(house: House) -> None:
+    house.sim.switches.callback_urls_refused = frozenset({"images/omni-image"})
+    for prompt in ("first", "second"):
+        answer = house.create("/v1/images/omni-image", callback_url=CLIENT, prompt=prompt)
+        assert answer.status_code == 200
+        assert house.told(answer.json()["data"]["task_id"]) == CLIENT
+
+    urls = house.arrivals("first")
+    assert len(urls) == 2
+    assert urls[1:] == house.arrivals("second") == [None]
+
+
+def test_a_create_whose_answer_is_cut_is_not_sent_again_and_its_callback_finds_its_client(
+    house: House,
+) -> None:
+    known = set(house.sim.task_ids())
+    house.sim.fault("create", faults.Cut(), times=1)
+    answer = house.create(callback_url=CLIENT, prompt="cut")
+
+    assert (answer.status_code, answer.json()["code"]) == (504, 5002)
+    assert len(house.arrivals("cut")) == 1
+    assert house.references() == 1
+    (task_id,) = set(house.sim.task_ids()) - known
+    assert house.told(task_id) is None
+    house.sim.succeed(task_id)
+    eventually(lambda: house.told(task_id) == CLIENT)
+    assert house.references() == 0
+
+
+def test_a_client_that_leaves_while_kling_is_slow_has_its_task_registered(house: House) -> None:
+    known = set(house.sim.task_ids())
+    house.sim.switches.create_seconds = 0.3
+    try:
+        body = json.dumps({"prompt": "left", "callback_url": CLIENT}).encode()
+        head = (
+            f"POST {GENERATIONS} HTTP/1.1\r\nHost: x\r\nAuthorization: {BEARER['Authorization']}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        host, port = house.edge.server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as connection:
+            connection.sendall(head.encode() + body)
+            (task_id,) = eventually(lambda: set(house.sim.task_ids()) - known)
+        eventually(lambda: house.told(task_id) == CLIENT)
+        assert len(house.arrivals("left")) == 1
+    finally:
+        house.sim.switches.create_seconds = 0.0
