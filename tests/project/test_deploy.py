@@ -16,9 +16,18 @@ import pytest
 
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import SETTINGS, Settings
+from tests.harness.deployment import (
+    DEPLOY,
+    command_of,
+    environment_of,
+    final_stage,
+    image_environment,
+    instructions,
+    interpolated,
+    service,
+)
 from tests.harness.repository import ROOT
 
-DEPLOY = ROOT / "deploy"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 KNOWN = (
     {setting.name for setting in SETTINGS}
@@ -30,32 +39,7 @@ OURS_ELSEWHERE = {"KLING_DOMAIN"}
 """Of the compose file and the Caddyfile; the daemon never sees it."""
 
 
-def instructions(path: pathlib.Path) -> list[tuple[str, str]]:
-    """The Dockerfile as (instruction, arguments), lines joined and comments gone."""
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
-    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in joined.splitlines()) if word]
-
-
-DOCKERFILE = instructions(ROOT / "Dockerfile")
-
-
-def final_stage() -> dict[str, str]:
-    """The last stage's instructions; of one that repeats, the last."""
-    starts = [place for place, (word, _) in enumerate(DOCKERFILE) if word == "FROM"]
-    return dict(DOCKERFILE[starts[-1] :])
-
-
-def image_environment() -> dict[str, str]:
-    return dict(re.findall(r"(\w+)=(\S+)", final_stage()["ENV"]))
-
-
-def service(name: str, *, file: str = "compose.yaml") -> str:
-    """One service's block of a compose file, comments gone."""
-    text = re.sub(r"(?m)^\s*#.*\n", "", (DEPLOY / file).read_text())
-    found = re.search(rf"(?ms)^  {name}:\n(.*?)(?=^  \w|^\w|\Z)", text)
-    assert found, f"no service {name}"
-    return found[1]
+DOCKERFILE = instructions()
 
 
 def unit() -> list[tuple[str, str]]:
@@ -253,22 +237,20 @@ def test_each_process_on_postgresql_is_given_what_its_role_needs_as_files_and_no
     name: str, role: ProcessRole, tmp_path: pathlib.Path
 ) -> None:
     block = service(name, file=MANY)
-    command = re.search(r"command: \[(.*)\]", block)
-    environ = dict(re.findall(r'^      (KLING_\w+): "?([^"\n]*)"?$', block, flags=re.MULTILINE))
     mounted = set(re.findall(r"/run/secrets/(\w+)", block))
     listed = re.search(r"secrets: \[(.*)\]", block)
-    assert command
     assert listed
-    assert command[1].replace(", ", " ") == role.value
+    assert " ".join(command_of(block)) == role.value
     assert set(listed[1].split(", ")) == mounted
     for file in mounted:
         is_url = file == "ledger_url"
         (tmp_path / file).write_text("postgresql://kling:word@postgres/kling" if is_url else f"{file}-" * 3)
-    environ = {key: value.replace("/run/secrets", str(tmp_path)) for key, value in environ.items()}
-    variables = {
-        key: "results" if "BUCKET" in value else "" for key, value in environ.items() if "${" in value
+    outside = {"KLING_S3_BUCKET": "results", "KLING_DOMAIN": "kling.example.com"}
+    environ = {
+        key: interpolated(value, outside).replace("/run/secrets", str(tmp_path))
+        for key, value in environment_of(block).items()
     }
-    settings = Settings.load(image_environment() | environ | variables, need=role.need)
+    settings = Settings.load(image_environment() | environ, need=role.need)
 
     assert settings.ledger_url == "postgresql://kling:word@postgres/kling"
     files = {key.removesuffix("_FILE") for key in environ if key.endswith("_FILE")} & SECRETS

@@ -1,10 +1,15 @@
 """What each role needs, and what it reads of all that is set."""
 
+import gc
+import pathlib
+import types
+from collections.abc import Iterator
+
 import pytest
 
 from archiver.__main__ import main as archiver_main
 from archiver.config.roles import ProcessRole
-from archiver.config.settings import Settings
+from archiver.config.settings import SECRET_NAMES, Settings
 from receiver.__main__ import main as receiver_main
 
 OF_ALL = {"KLING_LEDGER_URL": "postgresql://user:of-the-ledger@host/db"}
@@ -57,6 +62,40 @@ def test_a_role_starts_with_what_it_needs_and_reads_no_secret_of_another(
     of_all_that_is_set = Settings.load(EVERYTHING, need=role.need)
 
     assert set(of_all_that_is_set.secrets()) == {*read.values(), "of-the-ledger"}
+
+
+def texts_in(root: object) -> Iterator[str]:
+    """Every text that the program can reach from here."""
+    seen, waiting = {id(root)}, [root]
+    while waiting:
+        here = waiting.pop()
+        if isinstance(here, str):
+            yield here
+        for next_one in gc.get_referents(here):
+            if id(next_one) not in seen and not isinstance(
+                next_one, type | types.ModuleType | types.FunctionType
+            ):
+                seen.add(id(next_one))
+                waiting.append(next_one)
+
+
+@pytest.mark.parametrize("role", ProcessRole)
+@pytest.mark.parametrize("where", ["variables", "a file"])
+def test_what_a_role_does_not_need_is_nowhere_in_its_settings(
+    role: ProcessRole, where: str, tmp_path: pathlib.Path
+) -> None:
+    environ = EVERYTHING
+    if where == "a file":
+        lines = [f"{name.removeprefix('KLING_').lower()} = '{value}'" for name, value in EVERYTHING.items()]
+        (tmp_path / "kling.toml").write_text("\n".join(lines))
+        environ = {"KLING_CONFIG": str(tmp_path / "kling.toml")}
+    settings = Settings.load(environ, need=role.need)
+    held = "\n".join(texts_in(settings))
+
+    secret = {f"KLING_{name.upper()}" for name in SECRET_NAMES} & EVERYTHING.keys()
+    unneeded = {EVERYTHING[name] for name in secret} - set(settings.secrets())
+    assert [each for each in unneeded if each in held] == []
+    assert [secret for secret in settings.secrets() if secret not in held] == []
 
 
 @pytest.mark.parametrize(
