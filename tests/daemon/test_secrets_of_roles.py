@@ -100,3 +100,6 @@ def test_no_process_has_a_secret_of_another_role_in_its_memory(
         assert given.in_memory_of(worker) == given.wanted_by(ProcessRole.WORK) | {"aws"}
         assert given.in_memory_of(gateway) - {"aws"} == given.wanted_by(ProcessRole.GATEWAY)
         site.assert_silent_on_secrets()
+
+        worker.kill()
+        assert "no_worker" in {problem["code"] for problem in door.degraded()}
