@@ -12,6 +12,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from archiver import log
 from archiver.alerts.loop import AlertLoop
@@ -53,6 +54,8 @@ from archiver.version import VERSION
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
 """For each transfer; as many again for all accounts, since each task may list and put its manifest meanwhile."""
+_LINK_CONNECTIONS = 4
+_LINK_CONNECT_SECONDS, _LINK_READ_SECONDS = 2.0, 4.0
 _LAST_ROUND_SECONDS = 3.0
 """For a round of upkeep or alerts that is under way at a stop."""
 SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
@@ -354,14 +357,33 @@ def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:
 
 def build_store(settings: Settings) -> S3Store:
     """The bucket of the settings, for all accounts. Raises SettingsError."""
+    return _open_store(
+        settings,
+        connections=settings.transfer_concurrency
+        * (1 + len(settings.accounts) * _STORE_CONNECTIONS_PER_ACCOUNT),
+    )
+
+
+def build_link_store(settings: Settings) -> S3Store:
+    """The same bucket, for those who wait for a link: each call ends within seconds. Raises SettingsError."""
+    return _open_store(
+        settings,
+        connections=_LINK_CONNECTIONS,
+        attempts_max=1,
+        connect_timeout_seconds=_LINK_CONNECT_SECONDS,
+        read_timeout_seconds=_LINK_READ_SECONDS,
+    )
+
+
+def _open_store(settings: Settings, *, connections: int, **limits: Any) -> S3Store:
     try:
         return S3Store.from_settings(
             bucket=settings.s3_bucket,
             endpoint_url=settings.s3_endpoint_url,
             region=settings.s3_region,
             addressing_style=settings.s3_addressing_style,
-            max_pool_connections=settings.transfer_concurrency
-            * (1 + len(settings.accounts) * _STORE_CONNECTIONS_PER_ACCOUNT),
+            max_pool_connections=connections,
+            **limits,
         )
     except Failure as error:
         raise SettingsError([f"KLING_S3_… or the AWS configuration: {error}"]) from error

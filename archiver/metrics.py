@@ -66,6 +66,19 @@ class CreateResult(enum.StrEnum):
     """Kling may have created a task, and has not said so."""
 
 
+class LinkResult(enum.StrEnum):
+    """Where a link led."""
+
+    STORED = "stored"
+    """To the file."""
+    UPSTREAM = "upstream"
+    """To the API's own URL, because the file is not stored."""
+    GONE = "gone"
+    """Nowhere: the file is not stored, and not tried any more."""
+    REFUSED = "refused"
+    """Nowhere: it is no link of ours, or ledger and store could not be asked."""
+
+
 class Endpoint(enum.StrEnum):
     """Kinds of request to the API."""
 
@@ -137,6 +150,7 @@ class Metrics:
         self._build_gateway()
         self._build_archive()
         self._build_watch(version or VERSION)
+        self._build_links()
 
     def render(self) -> tuple[bytes, str]:
         """Body and content type of `GET /metrics`."""
@@ -200,6 +214,13 @@ class Metrics:
             buckets=(2, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400),
             registry=self.registry,
         )
+
+    def _build_links(self) -> None:
+        self.links_total = self._counter(
+            "links_total", "Links that were followed, by where they led.", result=only(LinkResult)
+        )
+        for result in LinkResult:
+            self.links_total.labels(result=result)
 
     def _build_watch(self, version: str) -> None:
         self.tasks = self._gauge(

@@ -60,6 +60,8 @@ class AppParts:
     routes: Sequence[BaseRoute] = ()
     gateway: Gateway | None = None
     """None where Kling's own paths are not served."""
+    services: Sequence[contextlib.AbstractAsyncContextManager[object]] = ()
+    """What the routes stand on: open for as long as the application serves."""
 
 
 def build_app(parts: AppParts) -> ASGIApp:
@@ -81,6 +83,8 @@ def build_app(parts: AppParts) -> ASGIApp:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_default_executor(pool)
         async with contextlib.AsyncExitStack() as opened:
+            for service in parts.services:
+                await opened.enter_async_context(service)
             if door is not None:
                 await opened.enter_async_context(door.intake)
             if parts.gateway is not None:

@@ -3,19 +3,21 @@
 import contextlib
 import threading
 from collections.abc import Collection, Sequence
+from urllib.parse import urlsplit
 
 from starlette.routing import Route
 
-from archiver.composition import Engine, build_spool, credential_of
+from archiver.composition import Engine, build_link_store, build_spool, credential_of
+from archiver.config import doubts
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings
 from archiver.create.callback_tokens import gateway_token
 from archiver.engine.api_clocks import ApiClocks
 from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
-from archiver.fetch.urls import ConsumerPolicy
+from archiver.fetch.urls import ConsumerPolicy, EgressPolicy
 from archiver.kling.client_credentials import AccountCredentials
-from archiver.ledger import unix_ms
+from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.store.links import links_of_shown, signer_of
@@ -27,6 +29,8 @@ from receiver.callbacks.signatures import Signatures
 from receiver.gateway.creates import CallbackAddress
 from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount
 from receiver.gateway.upstream import KlingAccess
+from receiver.links.finder import LinkedAccount
+from receiver.links.service import REDIRECT, STREAM, LinkService
 
 WAITING_MAX = 4096
 """Callbacks waiting for a commit; further ones get 503."""
@@ -36,6 +40,7 @@ def build_parts(
     settings: Settings, engine: Engine, metrics: Metrics, *, role: ProcessRole, draining: threading.Event
 ) -> AppParts:
     """Every role says how it is; the door takes callbacks, and only a whole daemon has `/api`."""
+    links = link_service(settings, engine.ledger, metrics) if role.serves_links else None
     return AppParts(
         door=_door(settings, engine, metrics) if role.takes_callbacks else None,
         metrics=metrics,
@@ -43,7 +48,11 @@ def build_parts(
         probe=engine.ledger.daemons.ping,
         degraded=engine.health.degraded,
         refresh_metrics=engine.health.refresh_gauges,
-        routes=_api(settings, engine) if role is ProcessRole.WHOLE else [],
+        routes=[
+            *(_api(settings, engine) if role is ProcessRole.WHOLE else []),
+            *(links.routes() if links is not None else []),
+        ],
+        services=[links] if links is not None else [],
         gateway=_gateway(settings, engine, metrics) if role.relays(settings) else None,
     )
 
@@ -90,6 +99,39 @@ def _gateway_account(account: Settings) -> GatewayAccount:
             gateway_keys={name: key for name, _, key in (entry.partition(":") for entry in keys)},
         ),
     )
+
+
+def link_service(settings: Settings, ledger: Ledger, metrics: Metrics) -> LinkService | None:
+    """What serves links, for a process of any role; None where the settings want none.
+
+    Raises SettingsError when boto3 refuses its part of the settings.
+    """
+    public_url = next((account.public_url for account in settings.accounts if account.public_url), None)
+    signer = signer_of(settings.link_secrets(), public_url)
+    if signer is None:
+        return None
+    store = build_link_store(settings)
+    linked = [(account, LinkedAccount(account.name, account.s3_prefix)) for account in settings.accounts]
+    accounts = {name: found for account, found in linked for name in account.account_former_names}
+    # A former name that another account has now is that account's.
+    accounts |= {found.name: found for _, found in linked}
+    return LinkService(
+        signer,
+        ledger.files.find,
+        store,
+        accounts=accounts,
+        mode=settings.link_mode or _link_mode(store.endpoint_url),
+        policy=EgressPolicy.parse(settings.asset_hosts),
+        metrics=metrics,
+        ca_bundle=store.ca_bundle,
+    )
+
+
+def _link_mode(endpoint_url: str) -> str:
+    """To a private store, or over plain http, no browser could be sent."""
+    parts = urlsplit(endpoint_url)
+    is_private = parts.scheme != "https" or doubts.is_private(parts.hostname or "")
+    return STREAM if is_private else REDIRECT
 
 
 def _door(settings: Settings, engine: Engine, metrics: Metrics) -> Door:

@@ -118,14 +118,15 @@ def _public_url(url: str | None, label: str) -> Iterator[tuple[str, str]]:
             f"{label} has a path, and the daemon does not know it",
             "Take it out, unless a proxy removes it before the daemon.",
         )
-    if parts.scheme == "http" and not _is_private(parts.hostname or ""):
+    if parts.scheme == "http" and not is_private(parts.hostname or ""):
         yield (
             f"{label} is plain http at a public address, so the callback token travels unencrypted",
             "Put a proxy with TLS in front of the daemon (deploy/ has examples), and write https://.",
         )
 
 
-def _is_private(host: str) -> bool:
+def is_private(host: str) -> bool:
+    """Whether a host of a URL is one that only some machines reach, by its text."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
@@ -219,7 +220,7 @@ def _alerts(settings: Settings) -> Iterator[Problem]:
             )
         return
     parts = urllib.parse.urlsplit(settings.alert_url.get_secret_value())
-    if parts.scheme == "http" and not _is_private(parts.hostname or ""):
+    if parts.scheme == "http" and not is_private(parts.hostname or ""):
         yield _problem(
             "KLING_ALERT_URL is plain http at a public address, so its path and the alerts travel unencrypted",
             "Write https.",

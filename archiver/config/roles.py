@@ -44,6 +44,11 @@ class ProcessRole(enum.Enum):
         return self in {ProcessRole.WHOLE, ProcessRole.GATEWAY} and settings.gateway == "on"
 
     @property
+    def serves_links(self) -> bool:
+        """Whether it serves `/files`, where the settings want links."""
+        return self in {ProcessRole.WHOLE, ProcessRole.GATEWAY}
+
+    @property
     def uses_kling(self) -> bool:
         """Whether it has credentials of Kling and a bucket."""
         return self is not ProcessRole.DOOR

@@ -10,6 +10,7 @@ from archiver.ledger.databases.errors import LedgerMissing, LedgerTaken, LedgerU
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.deadlines import Expiry
 from archiver.ledger.duties import UPKEEP, Duty, DutyLease, DutyView, Round, asking
+from archiver.ledger.files import FileView
 from archiver.ledger.folder_work import DroppedAmendment, FolderLease, WantedObject
 from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger
@@ -47,6 +48,7 @@ __all__ = [
     "ExistingTask",
     "ExpectedFolder",
     "Expiry",
+    "FileView",
     "FolderLease",
     "HoldOutcome",
     "HoldView",

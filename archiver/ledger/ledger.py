@@ -24,6 +24,7 @@ from archiver.ledger.databases.sqlite import BUSY_SECONDS
 from archiver.ledger.databases.wal import BYTES_MAX as LOG_BYTES_MAX
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
 from archiver.ledger.duties import Duties, Duty, FencedDatabase
+from archiver.ledger.files import Files
 from archiver.ledger.folder_work import FolderWork
 from archiver.ledger.gateway_creates.creates import GatewayCreates
 from archiver.ledger.holds import Holds
@@ -65,6 +66,7 @@ class Ledger:
     duties: Duties
     accounts: Accounts
     views: Views
+    files: Files
     acknowledgements: Acknowledgements
     alerts: Alerts
 
@@ -96,6 +98,7 @@ class Ledger:
         self.duties = Duties(database, now=now)
         self.accounts = Accounts(database, now=now)
         self.views = Views(database, now=now)
+        self.files = Files(database, now=now)
         self.acknowledgements = Acknowledgements(database, now=now)
         self.alerts = Alerts(database, now=now)
 

@@ -1,7 +1,8 @@
 """Where results go for good: the only package that speaks S3.
 
 `protocol` says what a store promises, `s3` keeps it. `client`, `body`, `expect_continue` and `redirects` make boto3
-send it; `errors` turns boto3's exceptions into failures.
+send it; `errors` turns boto3's exceptions into failures. `links` signs our own URLs, `object_streams` reads what they
+lead to.
 """
 
 from archiver.store.protocol import (
@@ -9,6 +10,7 @@ from archiver.store.protocol import (
     ConditionalPut,
     Digests,
     ListedPage,
+    Presigned,
     Put,
     PutOutcome,
     Store,
@@ -23,6 +25,7 @@ __all__ = [
     "ConditionalPut",
     "Digests",
     "ListedPage",
+    "Presigned",
     "Put",
     "PutOutcome",
     "S3Store",

@@ -11,6 +11,7 @@ per image within 4 %, which is noise), and a body in one piece (on a slow line i
 """
 
 import contextlib
+import datetime
 import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
@@ -72,6 +73,9 @@ class _LateCredentials(Credentials):
         self._find = find
         self._found = found
 
+    def ends_at(self) -> datetime.datetime | None:
+        return _end_of(self._found)
+
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         try:
             self._found = self._found or self._find()
@@ -84,6 +88,35 @@ class _LateCredentials(Credentials):
                 provider=_LateProvider.METHOD, error_msg=described(error)
             ) from error
         raise NoCredentialsError
+
+
+def _end_of(credentials: Credentials | None) -> datetime.datetime | None:
+    """botocore keeps the end of credentials to itself."""
+    if isinstance(credentials, _LateCredentials):
+        return credentials.ends_at()
+    end = getattr(credentials, "_expiry_time", None)
+    return end if isinstance(end, datetime.datetime) else None
+
+
+def seconds_left(session: boto3.Session) -> int | None:
+    """For how long the session's credentials are still good, once renewed where it is time; None: without an end.
+
+    Raises what botocore raises where there are none.
+    """
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise NoCredentialsError
+    credentials.get_frozen_credentials()
+    end = _end_of(credentials)
+    if end is None:
+        return None
+    return int((end - datetime.datetime.now(tz=end.tzinfo)).total_seconds())
+
+
+def ca_bundle_of(session: boto3.Session) -> str | None:
+    """AWS_CA_BUNDLE, or `ca_bundle` of the AWS configuration."""
+    path: object = session._session.get_config_variable("ca_bundle")  # noqa: SLF001 -- boto3 does not show it
+    return path if isinstance(path, str) else None
 
 
 class _LateProvider(CredentialProvider):

@@ -23,7 +23,10 @@ from archiver.model import Asset, Role
 
 MAC_CHARACTERS: Final = 22
 SECRET_CHARACTERS_MIN: Final = 32
-_FOLDER = re.compile(rf"(?:{model.FAMILY.pattern})/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}/{model.TASK_ID.pattern}")
+FOLDER: Final = re.compile(
+    rf"(?:{model.FAMILY.pattern})/[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}/{model.TASK_ID.pattern}"
+)
+"""For `fullmatch`: a task's folder below the prefix, as it stands in a link."""
 _STEM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 _EXTENSION = re.compile(r"(?:[a-z0-9]{1,8})?")
 _OF_ROLE: Mapping[Role, str] = {
@@ -63,7 +66,7 @@ class LinkSigner:
         """
         if not model.ACCOUNT_NAME.fullmatch(account):
             raise ValueError("this is no name of an account")
-        if not _FOLDER.fullmatch(folder):
+        if not FOLDER.fullmatch(folder):
             raise ValueError("this is no folder of a task below the prefix")
         if not _STEM.fullmatch(stem):
             raise ValueError("this is no stem of a file")

@@ -92,6 +92,15 @@ class ListedPage:
     """No key follows."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Presigned:
+    """A URL that needs no credentials. It is a secret while it is good."""
+
+    url: str = dataclasses.field(repr=False)
+    seconds: int
+    """For how long it is good."""
+
+
 class Store(Protocol):
     """Where objects go for good. Thread-safe.
 
@@ -141,4 +150,5 @@ class Store(Protocol):
         """The object's SHA-256 (hex) and size, by reading all of it. Raises `StoreMismatch` if it is missing."""
 
     def presigned(self, key: str, *, seconds: int) -> str:
-        """A link that reads the object without credentials, for at most `PRESIGNED_SECONDS_MAX`. No request."""
+        """A URL that reads the object without credentials, for at most `PRESIGNED_SECONDS_MAX`, and no longer than our
+        own credentials last. No request, but to the source of the credentials where they have to be renewed."""

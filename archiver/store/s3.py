@@ -24,7 +24,7 @@ import functools
 import hashlib
 import io
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING, Self, cast
+from typing import IO, TYPE_CHECKING, Literal, Self, cast
 
 import boto3
 from botocore import exceptions as aws
@@ -33,12 +33,20 @@ from archiver.clock import seconds_passed
 from archiver.failures import ForeignObject, ObjectUnexpected, PutTimeout, StoreError, StoreMismatch
 from archiver.store import expect_continue, redirects
 from archiver.store.body import Body, raising_its_cause
-from archiver.store.client import CONNECT_SECONDS, open_client, open_session, sign_by_digest
+from archiver.store.client import (
+    CONNECT_SECONDS,
+    ca_bundle_of,
+    open_client,
+    open_session,
+    seconds_left,
+    sign_by_digest,
+)
 from archiver.store.errors import StorePlace, bucket_missing, code, status, translated
 from archiver.store.protocol import (
     PRESIGNED_SECONDS_MAX,
     ConditionalPut,
     ListedPage,
+    Presigned,
     Put,
     PutOutcome,
     StoredObject,
@@ -70,10 +78,13 @@ class S3Store:
         *,
         bucket: str,
         check_client: "S3Client | None" = None,
+        session: boto3.Session | None = None,
         clock: Callable[[], float] = seconds_passed,
     ) -> None:
-        """`check_client` is the one that `check` asks with; `clock` gives seconds, by which a put ends."""
+        """`check_client` is the one that `check` asks with; `session` is the one of the client's credentials; `clock`
+        gives seconds, by which a put ends."""
         self._client = client
+        self._session = session
         self._check_client = check_client or client
         self._bucket = bucket
         self._clock = clock
@@ -112,12 +123,13 @@ class S3Store:
 
         Raises `StoreError` when boto3 rejects the settings or its own configuration files.
         """
+        session = session or open_session()
         opened = functools.partial(
             open_client,
             endpoint_url=endpoint_url,
             region=region,
             addressing_style=addressing_style,
-            session=session or open_session(),
+            session=session,
         )
         client = opened(
             max_pool_connections=max_pool_connections,
@@ -131,7 +143,17 @@ class S3Store:
             connect_timeout_seconds=min(CHECK_CONNECT_SECONDS, connect_timeout_seconds),
             read_timeout_seconds=min(CHECK_READ_SECONDS, read_timeout_seconds),
         )
-        return cls(client, bucket=bucket, check_client=check_client, clock=clock)
+        return cls(client, bucket=bucket, check_client=check_client, session=session, clock=clock)
+
+    @property
+    def endpoint_url(self) -> str:
+        """Scheme and host, as boto3 has found them."""
+        return self._place.endpoint_url
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """A file of certificates in place of the system's, where boto3's configuration names one."""
+        return None if self._session is None else ca_bundle_of(self._session)
 
     def check(self, prefix: str = "") -> None:
         """LIST one key: the answer has a body, which names the reason; a policy may allow it below a prefix only, and
@@ -188,12 +210,25 @@ class S3Store:
             return self._digest(key)
 
     def presigned(self, key: str, *, seconds: int) -> str:
+        return self.presign(key, seconds=seconds).url
+
+    def presign(
+        self, key: str, *, seconds: int, method: Literal["GET", "HEAD"] = "GET", file_name: str | None = None
+    ) -> Presigned:
+        """As `presigned`, for one method: a store refuses it for any other. With `file_name` the answer is an
+        attachment of this name, which must need no quoting.
+
+        Raises Failure.
+        """
+        params = {"Bucket": self._bucket, "Key": key}
+        if file_name is not None:
+            params["ResponseContentDisposition"] = f'attachment; filename="{file_name}"'
         with self._translated(f"presign {key}"):
-            return self._client.generate_presigned_url(
-                "get_object",
-                Params={"Bucket": self._bucket, "Key": key},
-                ExpiresIn=min(seconds, PRESIGNED_SECONDS_MAX),
-            )
+            left = seconds_left(self._session) if self._session is not None else None
+            good = max(1, min(seconds, PRESIGNED_SECONDS_MAX, *([] if left is None else [left])))
+            operation = "get_object" if method == "GET" else "head_object"
+            url = self._client.generate_presigned_url(operation, Params=params, ExpiresIn=good)
+        return Presigned(url, good)
 
     def probe(self, key: str) -> ConditionalPut:
         """Create `key` twice to learn what the server does. Leaves one small object behind.

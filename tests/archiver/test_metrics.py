@@ -78,6 +78,7 @@ def test_every_metric_of_the_contract_is_rendered_with_its_labels_and_none_besid
         ("kling_missed_callbacks_total", "account"),
         ("kling_missed_callbacks_total", "family"),
         ("kling_tasks_lost_total", ""),
+        ("kling_links_total", "result"),
         ("kling_earliest_deadline_timestamp_seconds", ""),
         ("kling_last_callback_timestamp_seconds", ""),
         ("kling_last_sweep_success_timestamp_seconds", "account"),

@@ -75,6 +75,7 @@ class Edge:
         routes: Sequence[BaseRoute] = (),
         gateway: Gateway | None = None,
         metrics: Metrics | None = None,
+        services: Sequence[contextlib.AbstractAsyncContextManager[object]] = (),
         **server: Any,
     ) -> None:
         self.journal = Journal()
@@ -103,6 +104,7 @@ class Edge:
             refresh_metrics=lambda: None,
             routes=routes,
             gateway=gateway,
+            services=services,
         )
         self.server = HttpServer(
             build_app(self.parts),

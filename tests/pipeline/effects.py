@@ -118,6 +118,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "spool.check": "of looks at the machine, which warn: engine/test_looks says how it goes wrong",
     "ledger.restores.give_up": "what `settle` does too: archive/test_restoring says when",
     "store.presigned": "asks nobody",
+    "ledger.files.find": "read by readers of links only",
     "store.walk": "what `list` is made of",
     "store.digest": "what `put` is made of: how it fails there, store/test_s3 says",
 }

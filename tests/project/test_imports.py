@@ -56,7 +56,9 @@ OWNERS = {
     "botocore": STORE,
     "httpcore2": r"archiver/fetch/.*",
     "httptools": r"receiver/server/.*",
-    "httpx2": r"archiver/(kling|fetch|forward|alerts)/.*|receiver/gateway/upstream\.py",
+    "httpx2": (
+        r"archiver/(kling|fetch|forward|alerts)/.*|archiver/store/object_streams\.py|receiver/gateway/upstream\.py"
+    ),
     "idna": r"archiver/fetch/urls\.py",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling/.*",

@@ -1,0 +1,5 @@
+"""`/files/…`: what a link leads to.
+
+`endpoint` answers; `paths` reads the path, `finder` finds the file, `delivery` sends it or says where it is; `ranges`
+reads what of it a client wants.
+"""
