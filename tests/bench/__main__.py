@@ -5,12 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import door, memory, transfers
+from tests.bench import door, gateway, memory, transfers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory"])
+    parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory", "gateway"])
     parser.add_argument("--seconds", type=float, default=5, help="length of each round at the door")
     parser.add_argument(
         "--images",
@@ -30,8 +30,10 @@ def main() -> None:
                 lines = transfers.measure(where, images=arguments.images)
             elif figure == "memory":
                 lines = memory.measure(where)
+            elif figure == "gateway":
+                lines = gateway.measure(where, seconds=arguments.seconds)
             else:
-                parser.error(f"no such figure: {figure} (door, transfers, memory)")
+                parser.error(f"no such figure: {figure} (door, transfers, memory, gateway)")
             sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()
 

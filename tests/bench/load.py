@@ -21,6 +21,10 @@ BODY = (
 )
 
 
+GATEWAY_BODY = b'{"model_name":"kling-v2","prompt":"%s %018d"}'
+_PROMPT = b"a cat on a roof, " * 60
+
+
 class Connection(asyncio.Protocol):
     """One keep-alive connection: in a closed loop at most one request under way, in an open loop any number."""
 
@@ -60,16 +64,25 @@ class Run:
         self.host, self.port, self.path = arguments.host, arguments.port, arguments.path
         self.connections, self.seconds, self.rate = arguments.connections, arguments.seconds, arguments.rate
         self.number = arguments.first_id
+        self.kind, self.authorization = arguments.kind, arguments.authorization
         self.going = True
         self.statuses: collections.Counter[str] = collections.Counter()
         self.latencies: list[float] = []
 
     def request(self) -> bytes:
         self.number += 1
-        now = int(time.time() * 1000)
-        body = BODY % (self.number, now, now)
-        head = f"POST {self.path} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
+        line = f"GET {self.path}/{self.number:018d}" if self.kind == "query" else f"POST {self.path}"
+        head = f"{line} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
+        if self.authorization:
+            head += f"Authorization: {self.authorization}\r\n"
+        body = self.body()
         return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    def body(self) -> bytes:
+        if self.kind == "callback":
+            now = int(time.time() * 1000)
+            return BODY % (self.number, now, now)
+        return GATEWAY_BODY % (_PROMPT, self.number) if self.kind == "create" else b""
 
     def answered(self, status: bytes, seconds: float) -> None:
         self.statuses[status.decode()] += 1
@@ -122,6 +135,8 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rate", type=float, default=0, help="requests a second; 0: as fast as answers come")
+    parser.add_argument("--kind", choices=["callback", "create", "query"], default="callback")
+    parser.add_argument("--authorization", default="", help="the value of the header")
     parser.add_argument("--first-id", type=int, default=0)
     uvloop.run(Run(parser.parse_args()).measure())
 

@@ -35,18 +35,18 @@ def measure(folder: Path) -> list[str]:
         tasks = [_task(number, f"http://127.0.0.1:{cdn_port}/image.png") for number in range(BODIES)]
         ledger.records.record(tasks, account="default", discovered_by=DiscoveredBy.CALLBACK, rand=0.5)
         with python(["-m", "receiver"], port=port, log=log, environ=environ) as daemon:
-            idle = _resident(daemon.pid, "VmRSS")
+            idle = resident(daemon.pid, "VmRSS")
             deadline = time.monotonic() + 600
             while ledger.views.status().states[State.ARCHIVED] < BODIES and time.monotonic() < deadline:
                 time.sleep(0.2)
             archived = ledger.views.status().states[State.ARCHIVED]
-            peak = _resident(daemon.pid, "VmHWM")
+            peak = resident(daemon.pid, "VmHWM")
         ledger.close()
     figures = f"{peak:8.0f} MB  idle     {idle:8.0f} MB  ratio {peak / idle:.2f}  (≤ 200 MB)"
     return [f"peak RSS, {BODIES} bodies of 50 MB {figures}  archived {archived} of {BODIES}"]
 
 
-def _resident(pid: int, name: str) -> float:
+def resident(pid: int, name: str) -> float:
     """Resident memory of a process in MB (Linux)."""
     if not os.path.exists(f"/proc/{pid}/status"):  # noqa: PTH110 -- procfs, not a path of ours
         return float("nan")
