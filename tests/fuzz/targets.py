@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from archiver.create.paths import CALLBACK_FIELD, LEGACY_PLACE, OPTIONS
 from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
 from archiver.families import file_name
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal, redirected
@@ -18,6 +19,9 @@ from archiver.media.reader import PIXELS_MAX, SIDE_MAX
 from archiver.model import TASK_ID, Callback, Place
 from receiver.callbacks.payload import RESULT_ARRAYS_MAX, Malformed, parse
 from receiver.callbacks.signatures import Signatures, SignatureVerdict
+from receiver.gateway.create_body import CreateBody, Editor, bytes_added
+from receiver.gateway.create_body import read as read_create
+from receiver.gateway.skimming import LONG_STRING_BYTES, Skimmer, Unreadable
 from tests.harness import media_samples
 from tests.media_corpus.table import files as corpus_files
 
@@ -41,6 +45,8 @@ CONTENT_TYPES = {
 _CORPUS_BYTES_MAX = 8192
 _SIGNATURES = Signatures(["whsec_dGVzdHNlY3JldHRlc3RzZWNyZXQ="], required=False, clock=lambda: 1781080794.0)
 _POLICY = EgressPolicy.parse(["klingai.com", "http://127.0.0.1:9000"])
+_DEPTH_CERTAIN = 500
+"""Python reads JSON that is nested so deeply, whoever calls."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _SAFE_TARGET = re.compile(rb"/[!-~]*")
 
@@ -110,6 +116,63 @@ def places(data: bytes) -> None:
     after = replace_strings(data, links)
     assert _pairs(after.decode("utf-8-sig", "replace")) == _linked(before)
     assert replace_strings(after, links) == after
+
+
+def creates(data: bytes) -> None:
+    """The body of a create, in one piece and byte by byte: read as JSON reads it, and changed at its callback URLs
+    only."""
+    try:
+        body = _create_body(data, step=len(data) + 1)
+    except Unreadable:
+        is_deep = data.count(b"[") + data.count(b"{") > _DEPTH_CERTAIN
+        assert is_deep or len(data) > LONG_STRING_BYTES or not _is_json_object(data)
+        return
+    in_bytes = _create_body(data, step=1)
+    for edits, again, expected in (
+        (
+            body.with_url("U", place=LEGACY_PLACE),
+            in_bytes.with_url("U", place=LEGACY_PLACE),
+            _called_back(_pairs(data.decode()), "U"),
+        ),
+        (body.without_url(), in_bytes.without_url(), _called_back(_pairs(data.decode()), None)),
+    ):
+        assert edits == again
+        editor = Editor(edits)
+        changed = b"".join(editor.feed(data[at : at + 7]) for at in range(0, len(data), 7))
+        assert _pairs(changed.decode()) == expected
+        assert len(changed) == len(data) + bytes_added(edits)
+
+
+def _create_body(data: bytes, *, step: int) -> CreateBody:
+    skimmer = Skimmer()
+    for at in range(0, len(data), step):
+        skimmer.feed(data[at : at + step])
+    return read_create(skimmer.finish())
+
+
+def _is_json_object(data: bytes) -> bool:
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        return isinstance(json.loads(data.decode(), parse_constant=refuse), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _called_back(top: Any, url: str | None, *, is_top: bool = True) -> object:
+    """The pairs of an object, as they are with `url` for callback URL, or without any."""
+    changed: list[tuple[Any, object]] = []
+    for name, value in top:
+        if name == CALLBACK_FIELD:
+            changed += [] if url is None else [(name, url)]
+        elif is_top and name == OPTIONS and isinstance(value, tuple):
+            changed.append((name, _called_back(value, url, is_top=False)))
+        else:
+            changed.append((name, value))
+    if is_top and url is not None and not any(name == CALLBACK_FIELD for name, _ in top):
+        changed.insert(0, (CALLBACK_FIELD, url))
+    return tuple(changed)
 
 
 def _pairs(text: str) -> object:
@@ -238,6 +301,18 @@ TARGETS: Mapping[str, Target] = {
             b"[" * 400 + b'"x"' + b"]" * 400,
         ],
         [*_JSON_WORDS, b"\\u0061", b'\\"', b"\\", b'"', b" ", b"\n"],
+    ),
+    "creates": Target(
+        creates,
+        [
+            b'{"prompt":"a fox", "callback_url" : "https://a.example/b" ,"n":1.0}',
+            b' {"options":{"callback_url":"x","k":[{"callback_url":1}]},"callb\\u0061ck_url":"\\/","options":{}} ',
+            b'{"callback_url":1,"callback_url":null,"a":"\xc3\xa9"}',
+            b'{"image":"' + b"A" * (LONG_STRING_BYTES + 9) + b'\\/","callback_url":""}',
+            _DEEP,
+            _LONG,
+        ],
+        [*_JSON_WORDS, b'"callback_url"', b'"options"', b'"callback_url":"x",', b"\\u0061", b'\\"', b"\\", b'"', b" "],
     ),
     "media": Target(
         media,
