@@ -1,7 +1,7 @@
 """The words that the gateway's parts share: who asks for what, and what comes back.
 
-`endpoint` makes a `GatewayRequest` of what a client sent. `creates`, `queries` or `relay` make a `GatewayAnswer` of it,
-with the help of an `Upstream`, which is Kling.
+`endpoint` makes a `GatewayRequest` of what a client sent. `creates`, `queries` or the relay of `upstream` make a
+`GatewayAnswer` of it, with the help of an `Upstream`, which is Kling.
 """
 
 import dataclasses

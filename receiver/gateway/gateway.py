@@ -12,8 +12,7 @@ from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.bodies import BodyReader
 from receiver.gateway.creates import CallbackAddress, Creates
 from receiver.gateway.endpoint import REQUESTS_MAX, GatewayEndpoint, Handlers
-from receiver.gateway.relay import Relay
-from receiver.gateway.upstream import KlingAccess, KlingUpstream
+from receiver.gateway.upstream import KlingAccess, KlingUpstream, Relay
 
 FILE_THREADS = 4
 """For the spool: a disk that hangs takes these, and no thread of the ledger's."""

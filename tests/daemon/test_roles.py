@@ -7,6 +7,7 @@ import httpx2
 
 from archiver.ledger import Ledger, Service, StatusView
 from archiver.problems import Expected, find_problems
+from archiver.store.links import LinkSigner
 from tests.harness.daemons import FAMILY, TOKEN, Daemon, Site
 from tests.harness.gateway import GATEWAY_KEY
 from tests.postgres import PostgresServer
@@ -38,11 +39,14 @@ def start_worker(site: Site) -> Daemon:
     return site.start(changes, without=OF_THE_DOOR, program=("archiver", "work"))
 
 
+LINK_SECRET = "link-secret-0123456789-0123456789-01"
+
+
 def start_gateway(site: Site) -> Daemon:
     changes = {
         "KLING_PORT": str(free_port()),
         "KLING_PUBLIC_URL": f"http://127.0.0.1:{site.port}",
-        "KLING_LINK_SECRET": "link-secret-0123456789-0123456789-01",
+        "KLING_LINK_SECRET": LINK_SECRET,
         "KLING_GATEWAY_KEY": f"shop:{GATEWAY_KEY}",
         "KLING_ADMIN_TOKEN": "x",
         "KLING_SIGNING_SECRET": "none",
@@ -89,6 +93,12 @@ def test_door_gateway_and_workers_share_the_work_and_each_needs_only_its_own_set
         site.sim.hide_from_list(second)
         site.sim.succeed(second)  # and its callback goes to the door
         site.wait_archived(second)
+        link = LinkSigner([LINK_SECRET], public_url=gateway.url).url(
+            account="default", folder=site.folder_of(second).strip("/"), stem="0", extension="png"
+        )
+        file = httpx2.get(link, trust_env=False)
+        assert (file.status_code, file.headers["content-type"]) == (200, "image/png")
+        assert file.content == site.content(f"{site.folder_of(second)}0.png")
         answers = [
             httpx2.get(f"{worker.url}{path}", trust_env=False)
             for path in ("/healthz", "/metrics", f"/callbacks/{TOKEN}/{FAMILY}")
