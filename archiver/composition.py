@@ -27,6 +27,7 @@ from archiver.engine.duties.keeper import DutyKeeper, Tenure, build_keeper
 from archiver.engine.duties.loop import DutyLoop
 from archiver.engine.health import Health
 from archiver.engine.looks.machine import MachineLook, MachineLoop
+from archiver.engine.looks.sharing import SharedStore
 from archiver.engine.pools import PrestartedPool
 from archiver.engine.process_holds import ProcessHoldLoop, ProcessHolds
 from archiver.engine.slots.transfer_slots import TransferSlots
@@ -213,6 +214,7 @@ def build_engine(
     fetcher = Fetcher(policy=policy, spool=spool, proxy=settings.proxy)
     machine_loop = MachineLoop(MachineLook(spool, settings.ledger_url), stop=stop)
     clocks = ApiClocks(clients, int(settings.sweep_interval_seconds * 1000), now=ledger.now)
+    store = build_store(settings)
     workers: dict[str, Worker] = {}
     wake_ups = WakeUps.build(_listen_url(settings), functools.partial(_wake, workers), stop=stop)
     outages: dict[str, Callable[[Failure], object]] = {}
@@ -237,13 +239,16 @@ def build_engine(
             machine_loop.problems,
             lambda: itertools.chain.from_iterable(verifier.problems() for verifier in verifiers),
             *(loop.problems for loop in wake_ups.loops),
-            *([process_holds.problems] if process_holds is not None else []),
+            *(
+                [process_holds.problems, SharedStore(ledger, store).problems]
+                if process_holds is not None
+                else []
+            ),
         ),
     )
     # The upkeep is the process's. With one account its log lines name it; with several they would name a wrong one.
     bound = {"account": accounts[0].name} if len(accounts) == 1 else None
     guard = Guard(stop=stop, on_death=on_death, bound=bound)
-    store = build_store(settings)
     slots = TransferSlots(settings.transfer_concurrency)
     pools: list[PrestartedPool] = []
     for account in accounts:

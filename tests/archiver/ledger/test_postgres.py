@@ -171,15 +171,6 @@ def test_no_door_waits_for_another_to_say_when_the_last_callback_came(desk: Desk
     assert desk.ledger.views.status().last_callback_at == START + 1
 
 
-def test_a_view_is_one_moment_however_long_it_reads(desk: Desk) -> None:
-    desk.tell("a")
-    count = sa.select(sa.func.count()).select_from(schema.tasks)
-    with desk.ledger.database.read() as connection:
-        before = connection.execute(count).scalar_one()
-        desk.tell("b")
-        assert connection.execute(count).scalar_one() == before
-
-
 def test_what_waits_for_a_row_too_long_is_unavailable_and_no_conflict(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     other = Ledger.open(desk.by_hand.url, daemon=False, now=desk.clock, busy_seconds=0.2)

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
+import sqlalchemy as sa
 
 from archiver.failures import BucketMissing
 from archiver.ledger import Ledger, deadlines, part
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
+from archiver.ledger.tables import schema
 from archiver.model import Callback, DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,
@@ -334,3 +336,12 @@ def test_one_of_all_that_are_followed_at_once_is_followed_by_one(desk: Desk, led
 
     taken = Counter(lease.duty for part in parts for lease in part.held)
     assert max(taken.values()) == 1
+
+
+def test_a_view_is_one_moment_however_long_it_reads(desk: Desk) -> None:
+    desk.tell("a")
+    count = sa.select(sa.func.count()).select_from(schema.tasks)
+    with desk.ledger.database.read() as connection:
+        before = connection.execute(count).scalar_one()
+        desk.tell("b")
+        assert connection.execute(count).scalar_one() == before

@@ -1,0 +1,44 @@
+"""That several workers share a store which cannot keep one of them from overwriting what another has just put.
+
+Leases keep two workers from one task. A worker that stood still for longer than its lease is stopped by its own clock,
+and last of all by the store, if that respects create-only puts.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from archiver.failures import LedgerUnavailable
+from archiver.ledger import Ledger, Service
+from archiver.model import Problem
+from archiver.store import ConditionalPut, Store
+
+_SAID: dict[str, str] = {
+    ConditionalPut.IGNORED: "overwrites an object although a put may only create it",
+    ConditionalPut.REFUSED: "knows no puts that only create an object",
+}
+_WHAT_TO_DO = (
+    "An object may be put twice, with the same content. Run one worker (kling-archiver work), or take a store that "
+    "respects If-None-Match: *."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedStore:
+    """Goes by what any worker has found out about the store."""
+
+    ledger: Ledger
+    store: Store
+
+    def problems(self) -> Sequence[Problem]:
+        """While the ledger is away there is a louder one."""
+        try:
+            said = _SAID.get(self.ledger.trust.of(self.store.location).second_put or "")
+            workers = 0
+            if said is not None:
+                workers = sum(Service.WORK in daemon.serves for daemon in self.ledger.daemons.alive())
+        except LedgerUnavailable:
+            return ()
+        if workers < 2:
+            return ()
+        message = f"{workers} workers share a store that {said}"
+        return [Problem("settings", message, _WHAT_TO_DO, stage="archive", reason="store_overwrites")]
