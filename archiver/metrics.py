@@ -201,6 +201,12 @@ class Metrics:
         for result in CreateResult:
             self.gateway_creates_total.labels(result=result)
 
+        self.gateway_unlinked_total = self._counter(
+            "gateway_unlinked_total",
+            "Answers to queries and lists that went out with URLs of Kling's: not recorded, or not in time.",
+            kind=only(GatewayKind),
+        )
+
     def _build_archive(self) -> None:
         self.assets_archived_total = self._counter(
             "assets_archived_total", "Files put into the bucket.", family=first_matching(model.FAMILY)

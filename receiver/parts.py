@@ -1,6 +1,7 @@
 """Settings and engine → what the HTTP application is made of, for each role."""
 
 import contextlib
+import random
 import threading
 from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
@@ -20,14 +21,16 @@ from archiver.kling.client_credentials import AccountCredentials
 from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
-from archiver.store.links import links_of_shown, signer_of
+from archiver.record import Recorder
+from archiver.store.links import LinkSigner, links_of_shown, signer_of
 from receiver.api.tasks import Api
 from receiver.app import AppParts, Door
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
 from receiver.gateway.creates import CallbackAddress
-from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount
+from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount, QueryParts
+from receiver.gateway.recorded_answers import AccountTasks
 from receiver.gateway.upstream import KlingAccess
 from receiver.links.finder import LinkedAccount
 from receiver.links.service import REDIRECT, STREAM, LinkService
@@ -61,6 +64,7 @@ def _gateway(settings: Settings, engine: Engine, metrics: Metrics) -> Gateway:
     return Gateway(
         [_gateway_account(account) for account in settings.accounts],
         creates=_creates(settings, engine),
+        queries=_queries(settings, engine, metrics),
         spool=engine.spool or build_spool(settings),
         metrics=metrics,
         now=lambda: unix_ms() / 1000,
@@ -84,6 +88,19 @@ def _creates(settings: Settings, engine: Engine) -> CreateParts:
         on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
         refusing=refusing,
     )
+
+
+def _queries(settings: Settings, engine: Engine, metrics: Metrics) -> QueryParts:
+    accounts = {
+        account.name: AccountTasks(
+            Recorder(account.name, engine.ledger, metrics, random.random),
+            tuple(account.families),
+            LinkSigner(account.link_secrets(), public_url=account.public_url or ""),
+            account.public_url or "",
+        )
+        for account in settings.accounts
+    }
+    return QueryParts(accounts, engine.ledger.views, engine.ledger.registrations, build_link_store(settings))
 
 
 def _gateway_account(account: Settings) -> GatewayAccount:

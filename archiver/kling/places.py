@@ -1,4 +1,4 @@
-"""Replaces strings of a JSON text by their place, and leaves every other byte as it is. No I/O.
+"""Changes a JSON text at given places, and leaves every other byte as it is. No I/O.
 
 What we pass on is never parsed and written anew: numbers, escapes, white space and doubled keys stay as Kling wrote
 them. The text is read once, from left to right, without recursion. Beside the answer, memory holds one byte for each
@@ -12,7 +12,7 @@ not, because `responses` mends it.
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from archiver.kling.responses import mended
 from archiver.model import Place
@@ -45,8 +45,17 @@ class _Node:
     """What is wanted at a place and below it."""
 
     replacement: bytes | None = None
+    items: bytes = b""
+    """To append to the array that is there."""
     below: dict[bytes | int, "_Node"] = dataclasses.field(default_factory=dict)
     """By name, as `_quoted` writes it, or by index."""
+
+    def at(self, place: Place) -> "_Node":
+        """The node of a place below this one, made where it is not there."""
+        node = self
+        for step in place:
+            node = node.below.setdefault(_quoted(step) if isinstance(step, str) else step, _Node())
+        return node
 
     def member(self, name: bytes) -> "_Node | None":
         """What is wanted of a member; its name as the text writes it."""
@@ -76,10 +85,15 @@ def replace_strings(text: bytes, replacements: Mapping[Place, str]) -> bytes:
     """
     root = _Node()
     for place, replacement in replacements.items():
-        node = root
-        for step in place:
-            node = node.below.setdefault(_quoted(step) if isinstance(step, str) else step, _Node())
-        node.replacement = _quoted(replacement)
+        root.at(place).replacement = _quoted(replacement)
+    return _Reading(text, root).replaced()
+
+
+def append_items(text: bytes, place: Place, items: Sequence[bytes]) -> bytes:
+    """`text` with these JSON texts appended to the array at this place; where no array is there, unchanged. Raises
+    NotJson."""
+    root = _Node()
+    root.at(place).items = b",".join(items)
     return _Reading(text, root).replaced()
 
 
@@ -127,13 +141,15 @@ class _Reading:
         opening, closing = value[2], value[3]
         if opening is not None and closing is None:
             self._open += opening
-            if node is not None and node.below:
+            if node is not None and (node.below or node.items):
                 self._levels.append(_Level(node))
             return
         if opening is None:
             self._replace(node, *value.span(1))
         elif opening + closing not in _PAIRS:
             raise self._no_json()
+        elif node is not None and opening == b"[":
+            self._append(node.items, value.start(3))
         self._close()
 
     def _close(self) -> None:
@@ -142,9 +158,11 @@ class _Reading:
             after = self._match(_AFTER_VALUE)[1]
             if after == b",":
                 break
+            if len(self._levels) == len(self._open):
+                node = self._levels.pop().node
+                self._append(b"," + node.items if node.items and after == b"]" else b"", self._at - 1)
             if bytes((self._open.pop(),)) + after not in _PAIRS:
                 raise self._no_json()
-        del self._levels[len(self._open) :]
 
     def _next(self) -> _Node | None:
         """Read up to the next value; what is wanted of it."""
@@ -170,6 +188,11 @@ class _Reading:
         if node is not None and node.replacement is not None and self._text.startswith(b'"', start):
             self._pieces += (self._text[self._copied : start], node.replacement)
             self._copied = end
+
+    def _append(self, items: bytes, at: int) -> None:
+        if items:
+            self._pieces += (self._text[self._copied : at], items)
+            self._copied = at
 
     def _match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes]:
         found = pattern.match(self._text, self._at)

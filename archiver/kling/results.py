@@ -267,13 +267,13 @@ def _urls(row: object) -> list[_Found]:
     if isinstance(row, str) and _is_web(row):
         only = _url(("url",), row)
         return [dataclasses.replace(only, steps=())] if only is not None else []
-    found = [url for steps, value in _strings(row) if (url := _url(steps, value)) is not None]
+    found = [url for steps, value in strings_in(row) if (url := _url(steps, value)) is not None]
     return sorted(found, key=lambda url: (url.rank, url.path))
 
 
-def _strings(row: object) -> Iterator[tuple[Place, str]]:
-    """(place, string) for every string inside a row; no recursion, since the API chooses the depth."""
-    waiting: list[tuple[Place, object]] = [((), row)]
+def strings_in(value: object) -> Iterator[tuple[Place, str]]:
+    """(place, string) for every string inside a JSON value; no recursion, since the API chooses the depth."""
+    waiting: list[tuple[Place, object]] = [((), value)]
     while waiting:
         place, value = waiting.pop()
         if isinstance(value, str):
@@ -334,7 +334,7 @@ def _links(name: str, row: object, *, found: Sequence[_Found]) -> set[str]:
     """Links that no field name marks as results: reported, not fetched. A help page among a task's files would keep it
     from its manifest."""
     results = {url.path for url in found}
-    paths = [".".join(map(str, steps)) for steps, value in _strings(row) if steps and _is_web(value)]
+    paths = [".".join(map(str, steps)) for steps, value in strings_in(row) if steps and _is_web(value)]
     return {f"{_safe(name)}[].{_short(_safe(path))} not fetched" for path in paths if path not in results}
 
 

@@ -11,8 +11,8 @@ from archiver.ledger.part import Part
 from archiver.ledger.status.reading import read_status
 from archiver.ledger.status.view import StatusView
 from archiver.ledger.tables import schema
-from archiver.ledger.tables.rows import find, read_asset
-from archiver.model import Asset, DiscoveredBy, State, rfc3339
+from archiver.ledger.tables.rows import assets_of, find, read_asset
+from archiver.model import Asset, DiscoveredBy, LeasedAsset, State, rfc3339
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,8 +106,47 @@ class TaskView:
         }
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class KnownTask:
+    """One task, as the gateway compares answers of the API with it."""
+
+    task_id: str
+    external_task_id: str | None
+    family: str | None
+    """None while the API has not confirmed it."""
+    family_hint: str | None
+    state: State
+    created_at: int | None
+    manifest_key: str | None
+    amendment_keys: tuple[str, ...]
+    client_callback_url: str | None
+    assets: tuple[LeasedAsset, ...]
+
+
 class Views(Part):
-    """Reading for people, metrics and readiness."""
+    """Reading for people, metrics, readiness and the gateway."""
+
+    def known_tasks(
+        self, *, account: str, task_ids: Sequence[str] = (), external_task_ids: Sequence[str] = ()
+    ) -> list[KnownTask]:
+        """The tasks that have one of these ids (at most 500 in all), without repetitions."""
+        table = schema.tasks
+        rows: dict[int, sa.RowMapping] = {}
+        with self._database.read() as connection:
+            for column, names in ((table.c.task_id, task_ids), (table.c.external_task_id, external_task_ids)):
+                if names:
+                    query = sa.select(*_KNOWN).where(table.c.account == account, column.in_(names))
+                    rows |= {row["id"]: row for row in connection.execute(query).mappings()}
+            assets = assets_of(connection, list(rows))
+            amended = {
+                row_id: amendment_keys(connection, row_id)
+                for row_id, row in rows.items()
+                if row["manifest_key"] is not None
+            }
+        return [
+            _known(row, assets=assets.get(row_id, ()), amended=amended.get(row_id, ()))
+            for row_id, row in rows.items()
+        ]
 
     def show(self, task_id: str, *, account: str) -> TaskView | None:
         """One task by id or external id; None when unknown."""
@@ -161,6 +200,30 @@ class Views(Part):
         query = sa.select(table.c.task_id).where(table.c.account == account, table.c.state == state)
         with self._database.read() as connection:
             return list(connection.execute(query.order_by(table.c.deadline_at).limit(count_max)).scalars())
+
+
+_KNOWN = [
+    schema.tasks.c[name]
+    for name in (
+        "id", "task_id", "external_task_id", "family", "family_hint", "state", "created_at", "manifest_key",
+        "client_callback_url",
+    )
+]  # fmt: skip
+
+
+def _known(row: sa.RowMapping, *, assets: tuple[LeasedAsset, ...], amended: tuple[str, ...]) -> KnownTask:
+    return KnownTask(
+        task_id=row["task_id"],
+        external_task_id=row["external_task_id"],
+        family=row["family"],
+        family_hint=row["family_hint"],
+        state=State(row["state"]),
+        created_at=row["created_at"],
+        manifest_key=row["manifest_key"],
+        amendment_keys=amended,
+        client_callback_url=row["client_callback_url"],
+        assets=assets,
+    )
 
 
 def _time(value: int | None) -> str | None:

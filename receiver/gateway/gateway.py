@@ -7,17 +7,29 @@ from archiver.fetch.spool import Spool
 from archiver.fetch.urls import ConsumerPolicy
 from archiver.kling.client_credentials import AccountCredentials, ClientCredentials
 from archiver.ledger.gateway_creates.creates import GatewayCreates
+from archiver.ledger.registrations import Registrations
+from archiver.ledger.views import Views
 from archiver.metrics import Metrics
+from archiver.store import Store
+from receiver.gateway.archived_tasks import ArchivedTasks
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.bodies import BodyReader
 from receiver.gateway.creates import CallbackAddress, Creates
 from receiver.gateway.endpoint import REQUESTS_MAX, GatewayEndpoint, Handlers
+from receiver.gateway.queries import Queries
+from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream, Relay
 
 FILE_THREADS = 4
 """For the spool: a disk that hangs takes these, and no thread of the ledger's."""
 LEDGER_THREADS = 4
 """For references and registrations of creates."""
+QUERY_THREADS = 4
+"""To record what queries and lists show: creates must not wait for that."""
+STORE_THREADS = 8
+"""To read manifests."""
+CLOSE_SECONDS = 1.0
+"""For each pool: a transaction of the ledger that is under way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +51,16 @@ class CreateParts:
     refusing: Collection[str] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class QueryParts:
+    """What queries and lists need beside Kling; see `Queries`."""
+
+    accounts: Mapping[str, AccountTasks]
+    views: Views
+    registrations: Registrations
+    store: Store
+
+
 class Gateway:
     """Kling's own paths. Close it when its last request has ended."""
 
@@ -47,13 +69,17 @@ class Gateway:
         accounts: Sequence[GatewayAccount],
         *,
         creates: CreateParts | None,
+        queries: QueryParts | None,
         spool: Spool,
         metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
-        """`now` is in Unix seconds. Without `creates`, they are passed on as they came. Raises ThreadsRefused."""
+        """`now` is in Unix seconds. Without `creates` or `queries`, these are passed on as they came. Raises
+        ThreadsRefused."""
         self._files = BlockingCalls(FILE_THREADS, name="gateway-files")
         self._ledger_calls = BlockingCalls(LEDGER_THREADS, name="gateway-ledger")
+        self._query_calls = BlockingCalls(QUERY_THREADS, name="gateway-queries")
+        self._store_calls = BlockingCalls(STORE_THREADS, name="gateway-store")
         self._upstream = KlingUpstream(
             {account.credentials.account: account.access for account in accounts},
             connections_max=REQUESTS_MAX,
@@ -64,7 +90,11 @@ class Gateway:
         self._creates = None if creates is None else self._build_creates(creates, metrics)
         self.endpoint = GatewayEndpoint(
             ClientCredentials([account.credentials for account in accounts], now=now),
-            Handlers(creates=self._creates or relay, queries=relay, others=relay),
+            Handlers(
+                creates=self._creates or relay,
+                queries=relay if queries is None else self._build_queries(queries, metrics),
+                others=relay,
+            ),
             BodyReader(spool, self._files),
             metrics,
         )
@@ -81,9 +111,23 @@ class Gateway:
             refusing=parts.refusing,
         )
 
+    def _build_queries(self, parts: QueryParts, metrics: Metrics) -> Queries:
+        archived = ArchivedTasks(
+            parts.views,
+            parts.store,
+            signers={name: account.signer for name, account in parts.accounts.items()},
+            ledger_calls=self._query_calls,
+            store_calls=self._store_calls,
+        )
+        recorder = AnswerRecorder(parts.accounts, parts.views, parts.registrations)
+        return Queries(self._upstream, recorder, archived, self._query_calls, metrics)
+
     async def close(self) -> None:
         if self._creates is not None:
             await self._creates.close()
         await self._upstream.close()
-        self._ledger_calls.close()
-        self._files.close()
+        pools = (self._ledger_calls, self._query_calls, self._store_calls, self._files)
+        for calls in pools:
+            calls.close()
+        for calls in pools:
+            await calls.wait_closed(seconds=CLOSE_SECONDS)

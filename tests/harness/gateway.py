@@ -10,7 +10,7 @@ from archiver.fetch.spool import Spool
 from archiver.kling.client_credentials import AccountCredentials
 from archiver.kling.credentials import ApiKey, KeyPair
 from archiver.metrics import Metrics
-from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount
+from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount, QueryParts
 from receiver.gateway.upstream import KlingAccess
 from tests.harness.edge import Edge
 from tests.simulator.server import ACCESS_KEY, API_KEY, SECRET_KEY
@@ -43,13 +43,20 @@ def gateway_to(
     *,
     with_api_key: bool = True,
     creates: CreateParts | None = None,
+    queries: QueryParts | None = None,
     **edge: Any,
 ) -> Iterator[Edge]:
-    """A receiver with a gateway whose account is at `base_url`; creates go on as they came, unless told otherwise."""
+    """A receiver with a gateway whose account is at `base_url`; creates, queries and lists go on as they came,
+    unless told otherwise."""
     metrics = Metrics()
     account = account_at(base_url, with_api_key=with_api_key)
     gateway = Gateway(
-        [account], creates=creates, spool=Spool(folder / "spool"), metrics=metrics, now=time.time
+        [account],
+        creates=creates,
+        queries=queries,
+        spool=Spool(folder / "spool"),
+        metrics=metrics,
+        now=time.time,
     )
     with Edge(gateway=gateway, metrics=metrics, **edge) as running:
         yield running

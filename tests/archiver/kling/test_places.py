@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archiver.kling.places import NotJson, replace_in_strings, replace_strings
+from archiver.kling.places import NotJson, append_items, replace_in_strings, replace_strings
 from archiver.model import Place
 
 LINK = 'https://kling.example.com/files/é"\\\n'
@@ -171,3 +171,18 @@ def test_text_is_replaced_inside_strings_however_they_write_it() -> None:
     )
 
     assert replaced == b'{"message":"to https://client!", "n": 1.50, "url" : "https://other.example"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"data": [ ] , "x": [1]}', b'{"data": [ 7,8] , "x": [1]}'),
+        (b'{"data": [{"data":[]} ] }', b'{"data": [{"data":[]} ,7,8] }'),
+        (b'{"data": [1, 2.50],"data":[]}', b'{"data": [1, 2.50,7,8],"data":[7,8]}'),
+        (b'{"data": {"a":[1]}}', b'{"data": {"a":[1]}}'),
+        (b'{"data": {}}', b'{"data": {}}'),
+        (b'{"data": null}', b'{"data": null}'),
+    ],
+)
+def test_items_are_appended_to_the_array_at_a_place(text: bytes, expected: bytes) -> None:
+    assert append_items(text, ("data",), [b"7", b"8"]) == expected

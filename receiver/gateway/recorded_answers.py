@@ -1,0 +1,312 @@
+"""What Kling says of tasks: recorded, and then given links in place of its URLs. Blocking.
+
+The order is the guarantee: links go into an answer only once its tasks are committed, so every link that a client has
+ever seen leads to a task that is followed. A crash in between has told the client nothing.
+
+An answer is changed in its strings only: the URL fields that the reader of results names, and our own callback URLs.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from archiver.failures import ApiAnswerUnreadable
+from archiver.families import PLACES, SOLUTIONS, collection_of
+from archiver.kling import responses, results
+from archiver.kling.dialects import Dialect, in_dialect
+from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths, roles_of
+from archiver.kling.places import replace_in_strings, replace_strings
+from archiver.ledger.registrations import Registrations
+from archiver.ledger.views import KnownTask, Views
+from archiver.model import Asset, DiscoveredBy, LeasedAsset, Place, Role, State, Status, Task
+from archiver.record import ROWS_MAX, Recorder
+from archiver.store.links import LinkSigner, links_of
+
+_CALLBACKS = b"callbacks"
+_NOT_SUCCEEDED = frozenset({State.REPORTED, State.UNKNOWN, State.RUNNING, State.FAILED})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnswerOrigin:
+    """Whose answer it is, and to which question."""
+
+    account: str
+    family: str | None
+    """Of a path below `/v1/`."""
+    collection: str | None
+    """`tasks` or `solutions`, for any other path."""
+    identifier: str | None
+    """That a single query below `/v1/` names: an answer about any other task does not count."""
+    is_list: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    """An answer as the client may have it."""
+
+    body: bytes
+    is_success: bool
+    """Whether Kling answered with `code` 0."""
+    names: frozenset[str] = frozenset()
+    """The ids and external ids of the tasks that it answers for."""
+    shown: frozenset[str] = frozenset()
+    """With those of succeeded tasks whose results are gone."""
+    rows_place: Place | None = None
+    """Of its array of tasks."""
+    unlinked: tuple[str, ...] = ()
+    """The ids of succeeded tasks that still have Kling's own URLs."""
+    at_own_path: tuple[tuple[str, str], ...] = ()
+    """(family, id) of those of `unlinked` that can be recorded by the answer of their family's own path."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Row:
+    """One task of an answer."""
+
+    place: Place
+    document: Mapping[str, object]
+    task: Task
+    known: KnownTask | None
+    is_recordable: bool = True
+    own_path: str | None = None
+    """The family that has a better answer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccountTasks:
+    """What is needed to record tasks of an account, and to link their files."""
+
+    recorder: Recorder
+    families: tuple[str, ...]
+    signer: LinkSigner
+    public_url: str
+    """How Kling reaches our callback door."""
+
+
+class AnswerRecorder:
+    """Thread-safe."""
+
+    def __init__(
+        self, accounts: Mapping[str, AccountTasks], views: Views, registrations: Registrations
+    ) -> None:
+        self._accounts = accounts
+        self._views = views
+        self._registrations = registrations
+        urls = sorted({re.escape(account.public_url) for account in accounts.values()})
+        self._our_url = re.compile(rf"(?:{'|'.join(urls)})/callbacks/[^\s\"'<>]*")
+
+    def take(self, body: bytes, origin: AnswerOrigin) -> RecordedAnswer:
+        """Record what an answer says. Raises LedgerUnavailable, and what else the ledger may raise: nothing was
+        recorded then."""
+        try:
+            answer = responses.read_answer(body)
+            if answer.code != 0:
+                return self.refused(body)
+            placed = responses.placed_rows(answer)
+        except ApiAnswerUnreadable:
+            return self.refused(body)
+        rows = list(self._rows(placed, origin))
+        self._record([row for row in rows if row.is_recordable], origin)
+        return self._linked(body, rows, placed, origin)
+
+    def refused(self, body: bytes) -> RecordedAnswer:
+        """An answer that says nothing of tasks."""
+        return RecordedAnswer(self._without_our_urls(body), is_success=False)
+
+    # --- reading ----------------------------------------------------------------------------------------
+
+    def _rows(self, placed: Sequence[tuple[Place, object]], origin: AnswerOrigin) -> Iterator[_Row]:
+        documents = []
+        for place, row in placed:
+            try:
+                document = responses.sound(row)
+            except ApiAnswerUnreadable:
+                continue
+            task_id = results.readable_id(document)
+            is_asked_for = origin.identifier in (None, task_id, results.readable_external_id(document))
+            if isinstance(document, dict) and task_id is not None and is_asked_for:
+                documents.append((place, document, task_id))
+        known = self._known(origin.account, [task_id for *_, task_id in documents])
+        for place, document, task_id in documents:
+            try:
+                yield self._row(place, document, known.get(task_id), origin)
+            except ApiAnswerUnreadable:
+                continue
+
+    def _known(self, account: str, task_ids: Sequence[str]) -> dict[str, KnownTask]:
+        found: dict[str, KnownTask] = {}
+        for start in range(0, len(task_ids), ROWS_MAX):
+            part = self._views.known_tasks(account=account, task_ids=task_ids[start : start + ROWS_MAX])
+            found |= {task.task_id: task for task in part}
+        return found
+
+    def _row(
+        self, place: Place, document: Mapping[str, object], known: KnownTask | None, origin: AnswerOrigin
+    ) -> _Row:
+        if origin.collection is None:
+            return _Row(place, document, results.read_task(document, family=origin.family or ""), known)
+        shown = NewStandardTask(origin.collection, document)
+        family = None if known is None else known.family or known.family_hint
+        families = self._accounts[origin.account].families
+        if family is None:
+            row = _Row(
+                place, document, results.read_task(document, family=guess_family(shown, families)), known
+            )
+            is_alone = origin.collection == SOLUTIONS or not own_paths(None, families, roles_of(document))
+            row.is_recordable = is_alone
+        elif collection_of(family) == origin.collection:
+            task = results.read_task(document, family=guess_family(shown, [family]))
+            row = _Row(place, document, task, known)
+        else:
+            task = _as_own_path_names(document, family, known)
+            own_path = family if collection_of(family) is None else None
+            row = _Row(place, document, task, known, is_recordable=False, own_path=own_path)
+        return row
+
+    # --- recording --------------------------------------------------------------------------------------
+
+    def _record(self, rows: Sequence[_Row], origin: AnswerOrigin) -> None:
+        news = [row for row in rows if _is_news(row.task, row.known)]
+        if not news:
+            return
+        recorder = self._accounts[origin.account].recorder
+        tasks = [row.task for row in news]
+        if origin.is_list or len(tasks) > ROWS_MAX:
+            recorder.record_page(tasks)
+        else:
+            recorder.record(tasks, discovered_by=DiscoveredBy.REGISTRATION, asked_as=origin.identifier)
+        known = self._known(origin.account, [task.task_id for task in tasks])
+        for row in rows:
+            row.known = known.get(row.task.task_id, row.known)
+
+    def _enrol(self, rows: Sequence[_Row], origin: AnswerOrigin) -> None:
+        """Have verification find the family of what only a collection has shown."""
+        found = {
+            row.task.task_id: sorted(
+                PLACES[role].array for role in roles_of(row.document) if role in PLACES
+            )
+            for row in rows
+            if row.known is None and row.own_path is None and not row.is_recordable
+        }  # fmt: skip
+        wanted = list(found.items())
+        for start in range(0, len(wanted), ROWS_MAX):
+            self._registrations.enrol(dict(wanted[start : start + ROWS_MAX]), account=origin.account)
+
+    # --- linking ----------------------------------------------------------------------------------------
+
+    def _linked(
+        self, body: bytes, rows: Sequence[_Row], placed: Sequence[tuple[Place, object]], origin: AnswerOrigin
+    ) -> RecordedAnswer:
+        strings: dict[Place, str] = {}
+        unlinked = []
+        has_our_url = _CALLBACKS in body
+        for row in rows:
+            links = self._links(row, origin.account)
+            strings |= {(*row.place, *place): link for place, link in links.items()}
+            if row.task.status is Status.SUCCEEDED and len(links) < len(row.task.assets):
+                unlinked.append(row)
+            if has_our_url:
+                strings |= self._clients_urls(row)
+        self._enrol(unlinked, origin)
+        body = replace_strings(body, strings) if strings else body
+        return RecordedAnswer(
+            self._without_our_urls(body),
+            is_success=True,
+            names=frozenset(name for row in rows if _says_something(row) for name in _names(row.task)),
+            shown=frozenset(name for row in rows for name in _names(row.task)),
+            rows_place=_array_place(placed),
+            unlinked=tuple(row.task.task_id for row in unlinked),
+            at_own_path=tuple(
+                (row.own_path, row.task.task_id) for row in unlinked if row.own_path is not None
+            ),
+        )
+
+    def _links(self, row: _Row, account: str) -> dict[Place, str]:
+        """Place in the task object → link, of each URL whose file the ledger knows."""
+        if row.known is None:
+            return {}
+        names = {
+            leased.asset.stem: leased.stored.name if leased.stored is not None else None
+            for leased in row.known.assets
+        }
+        assets = [asset for asset in row.task.assets if asset.stem in names]
+        links = links_of(
+            self._accounts[account].signer,
+            assets,
+            account=account,
+            family=row.known.family,
+            created_at=row.known.created_at,
+            task_id=row.known.task_id,
+            names={stem: name for stem, name in names.items() if name is not None},
+        )
+        return {asset.place: links[asset.stem] for asset in assets if asset.stem in links}
+
+    def _clients_urls(self, row: _Row) -> dict[Place, str]:
+        """Where our callback URL stands in a task, the client's own is put back."""
+        clients = (row.known.client_callback_url if row.known is not None else None) or ""
+        return {
+            (*row.place, *place): self._our_url.sub(lambda _: clients, text)
+            for place, text in results.strings_in(row.document)
+            if self._our_url.search(text)
+        }
+
+    def _without_our_urls(self, body: bytes) -> bytes:
+        """Wherever else it stands, in a message for one, nothing is left of it."""
+        if _CALLBACKS not in body:
+            return body
+        return replace_in_strings(body, lambda text: self._our_url.sub("", text))
+
+
+def _as_own_path_names(document: Mapping[str, object], family: str, known: KnownTask | None) -> Task:
+    """The task of a collection with the names that its files have at its family's own path."""
+    task = results.read_task(document, family=family)
+    if collection_of(family) is not None:
+        return task
+    roles = {leased.asset.role for leased in known.assets} if known is not None else set()
+    is_series = Role.SERIES_IMAGE in roles and Role.IMAGE not in roles
+    legacy = in_dialect(document, Dialect.LEGACY, is_series=is_series)
+    stems = {asset.url: asset.stem for asset in results.read_task(legacy, family=family).assets}
+    assets = [
+        dataclasses.replace(asset, stem=stems[asset.url]) for asset in task.assets if asset.url in stems
+    ]
+    return dataclasses.replace(task, assets=tuple(assets))
+
+
+def _is_news(task: Task, known: KnownTask | None) -> bool:
+    """Whether the ledger would change. A client that polls ten times a second must not write as often: callbacks wait
+    for each transaction."""
+    if known is None or known.family is None:
+        return True
+    if task.status is Status.RUNNING:
+        return False
+    if task.status is Status.FAILED:
+        return known.state is not State.FAILED
+    if known.state in _NOT_SUCCEEDED or known.state is State.BURIED:
+        return True
+    files = {leased.asset.stem: leased for leased in known.assets}
+    return any(_is_new_url(asset, files.get(asset.stem)) for asset in task.assets)
+
+
+def _is_new_url(asset: Asset, known: LeasedAsset | None) -> bool:
+    """Kling may sign a URL anew for each answer, which is of use only once a try has failed."""
+    if known is None:
+        return True
+    if known.stored is not None or asset.url == known.asset.url:
+        return False
+    return known.reason is not None or asset.url.partition("?")[0] != known.asset.url.partition("?")[0]
+
+
+def _says_something(row: _Row) -> bool:
+    """Not a succeeded task whose results are gone."""
+    return row.task.status is not Status.SUCCEEDED or bool(row.task.assets)
+
+
+def _names(task: Task) -> Iterator[str]:
+    yield task.task_id
+    if task.external_task_id is not None:
+        yield task.external_task_id
+
+
+def _array_place(placed: Sequence[tuple[Place, object]]) -> Place | None:
+    place = placed[0][0] if placed else responses.DATA
+    return place[:-1] if placed and isinstance(place[-1], int) else place

@@ -1,0 +1,525 @@
+"""What a client of the gateway reads of its tasks: Kling's words with links, and the archive's where Kling has none.
+
+The simulated account stands behind a real upstream; ledger and links are real.
+"""
+
+import asyncio
+import json
+import pathlib
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from archiver.failures import LedgerUnavailable, StoreUnreachable
+from archiver.kling.credentials import ApiKey
+from archiver.ledger.gateway_creates.creates import GatewayCreate
+from archiver.model import DAY_MS, State
+from archiver.record import Recorder
+from archiver.store.links import LinkSigner
+from receiver.gateway.archived_tasks import ArchivedTasks
+from receiver.gateway.blocking import BlockingCalls
+from receiver.gateway.exchange import (
+    Client,
+    GatewayAnswer,
+    GatewayRequest,
+    NoAnswer,
+    RequestBody,
+    Source,
+)
+from receiver.gateway.paths import read_path
+from receiver.gateway.queries import Queries
+from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
+from receiver.gateway.upstream import KlingAccess, KlingUpstream
+from tests.harness.engine import ACCOUNT, FAMILY, Engine
+from tests.simulator import KlingSimulator, faults
+from tests.simulator.server import API_KEY
+
+PUBLIC = "https://kling.example.com"
+SIGNER = LinkSigner(["a-link-secret-of-32-characters-or-more"], public_url=PUBLIC)
+OTHER = "other"
+EXPAND = "images/editing/expand"
+SERIES = "images/omni-image"
+CLIENTS_URL = "https://app.example.com/cb?a=b"
+
+
+class Gate:
+    """Queries of one process over a simulated account."""
+
+    def __init__(self, sim: KlingSimulator, engine: Engine, *, patience_seconds: float = 5.0) -> None:
+        self.sim, self.engine = sim, engine
+        self._runner = asyncio.Runner()
+        self._calls = [BlockingCalls(2, name=f"test-{number}") for number in range(3)]
+        self.upstream = KlingUpstream(
+            {name: KlingAccess(sim.base_url, ApiKey(API_KEY)) for name in (ACCOUNT, OTHER)},
+            connections_max=64,
+            decoder=self._calls[0],
+        )
+        accounts = {
+            name: AccountTasks(
+                Recorder(name, engine.ledger, engine.metrics, lambda: 0.5), (FAMILY,), SIGNER, PUBLIC
+            )
+            for name in (ACCOUNT, OTHER)
+        }
+        archived = ArchivedTasks(
+            engine.ledger.views,
+            engine.store,
+            signers={name: account.signer for name, account in accounts.items()},
+            ledger_calls=self._calls[1],
+            store_calls=self._calls[2],
+        )
+        recorder = AnswerRecorder(accounts, engine.ledger.views, engine.ledger.registrations)
+        self.queries = Queries(
+            self.upstream,
+            recorder,
+            archived,
+            self._calls[1],
+            engine.metrics,
+            patience_seconds=patience_seconds,
+            record_seconds=30.0,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self.upstream.close())
+        self._runner.close()
+        for calls in self._calls:
+            calls.close()
+
+    def ask(self, *targets: str, account: str = ACCOUNT, method: str = "GET", body: bytes = b"") -> Any:
+        """The answers to questions asked at once; of one question, its answer."""
+        requests = [
+            request(target, self._calls[0], account=account, method=method, body=body) for target in targets
+        ]
+
+        async def all_of_them() -> Sequence[GatewayAnswer]:
+            return await asyncio.gather(*map(self.queries.handle, requests))
+
+        answers = self._runner.run(all_of_them())
+        return answers[0] if len(answers) == 1 else answers
+
+    def unlinked(self, kind: str = "query") -> float | None:
+        return self.engine.metrics.registry.get_sample_value("kling_gateway_unlinked_total", {"kind": kind})
+
+    def state(self, task_id: str) -> State | None:
+        return self.engine.ledger.records.states(account=ACCOUNT, task_ids=[task_id]).get(task_id)
+
+    def archived(self, **task: Any) -> str:
+        task_id = self.engine.succeeded(**task)
+        assert self.engine.attempt() is None
+        return task_id
+
+
+def request(
+    target: str,
+    files: BlockingCalls,
+    *,
+    account: str,
+    method: str,
+    body: bytes,
+    authorization: bytes | None = None,
+) -> GatewayRequest:
+    path, _, query = target.partition("?")
+    read = read_path(method, path.encode(), query.encode())
+    assert read is not None
+    headers = [(b"content-type", b"application/json")]
+    return GatewayRequest(
+        method,
+        read.path,
+        query.encode(),
+        headers,
+        RequestBody(body, files),
+        Client(account, authorization),
+        read.kind,
+        read.family,
+        read.identifier,
+    )
+
+
+def said(answer: GatewayAnswer) -> Any:
+    assert isinstance(answer.body, bytes)
+    return json.loads(answer.body)
+
+
+def urls_of(row: Any) -> list[str]:
+    """Every URL in it, in order."""
+    return re.findall(r"https?://[^\"]+", json.dumps(row))
+
+
+def never(*_: object, **__: object) -> Any:
+    raise LedgerUnavailable("full")
+
+
+def folder_of(engine: Engine, task_id: str, family: str = FAMILY) -> str:
+    return engine.folder(task_id, family).removeprefix("kling/").rstrip("/")
+
+
+def link(engine: Engine, task_id: str, stem: str, *, family: str = FAMILY, extension: str = "png") -> str:
+    return SIGNER.url(
+        account=ACCOUNT, folder=folder_of(engine, task_id, family), stem=stem, extension=extension
+    )
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[KlingSimulator]:
+    with KlingSimulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def sim(account: KlingSimulator) -> Iterator[KlingSimulator]:
+    yield account
+    account.clear_faults()
+    account.complaints.clear()
+
+
+@pytest.fixture
+def engine(sim: KlingSimulator, tmp_path: pathlib.Path) -> Iterator[Engine]:
+    with Engine(sim, tmp_path, api_key=True) as made:
+        yield made
+
+
+@pytest.fixture
+def gate(sim: KlingSimulator, engine: Engine) -> Iterator[Gate]:
+    with Gate(sim, engine) as made:
+        yield made
+
+
+# --- Kling's word -----------------------------------------------------------------------------------------
+
+
+def test_the_first_succeed_that_a_client_sees_carries_links_and_is_recorded(gate: Gate) -> None:
+    task_id = gate.sim.create_task(images=2, watermark=True)
+    path = f"/v1/{FAMILY}/{task_id}"
+    before = gate.ask(path)
+    gate.sim.succeed(task_id)
+    gate.engine.clock.advance(seconds=5)
+    gate.queries._shared._entries.clear()  # noqa: SLF001 -- a second has passed
+    answer = gate.ask(path)
+
+    assert said(before)["data"]["task_status"] == "submitted"
+    assert gate.state(task_id) is State.SUCCEEDED
+    images = said(answer)["data"]["task_result"]["images"]
+    stems = [(f"{number}", f"{number}.watermark") for number in range(2)]
+    expected = [tuple(link(gate.engine, task_id, stem) for stem in pair) for pair in stems]
+    assert [(row["url"], row["watermark_url"]) for row in images] == expected
+    assert (answer.status, answer.source, gate.unlinked()) == (200, Source.KLING, 0.0)
+
+
+def test_nothing_but_the_urls_differs_from_what_kling_said(gate: Gate) -> None:
+    task_id = gate.sim.create_task(images=1)
+    url = "https://p1.klingai.com/a.png?x=1"
+    text = (
+        '{ "code" : 0,"data":{"task_id":"%s", "task_status":"succeed" ,"n":1.50,"task_info":{},"x":"\\u00e9\\/",\n'
+        '"task_result":{"images":[{"index":0,"url":"%s","note":"%s"}]}}, "code":0 }'
+    )
+    gate.sim.fault("query", faults.Json(text % (task_id, url.replace("/", "\\/"), url)))
+    answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+    folder = re.search(r"default/(images/.*)/0\.png", answer.body.decode())
+    assert folder is not None
+    linked = SIGNER.url(account=ACCOUNT, folder=folder[1], stem="0", extension="png")
+    assert answer.body.decode() == text % (task_id, linked, url)
+
+
+def test_a_poll_that_brings_no_news_writes_nothing(gate: Gate) -> None:
+    archived_id, succeeded_id = gate.archived(), gate.engine.succeeded()
+    task_ids = [gate.sim.create_task(), succeeded_id, archived_id]
+    paths = [f"/v1/{FAMILY}/{task_id}" for task_id in task_ids]
+    gate.ask(*paths)
+    gate.queries._shared._entries.clear()  # noqa: SLF001 -- a second has passed
+    gate.engine.ledger.records.record = never  # type: ignore[method-assign]  # the poll would write
+    running, succeeded, archived = gate.ask(*paths)
+
+    assert gate.unlinked() == 0.0
+    assert said(running)["data"]["task_status"] == "submitted"
+    assert [urls_of(said(answer)) for answer in (succeeded, archived)] == [
+        [link(gate.engine, task_id, "0")] for task_id in task_ids[1:]
+    ]
+
+
+def test_tasks_are_found_by_external_ids_and_recorded_once(gate: Gate) -> None:
+    name = "order 7/é"
+    task_id = gate.sim.create_task(external_task_id=name)
+    gate.sim.succeed(task_id)
+    by_path, by_query = gate.ask(
+        f"/v1/{FAMILY}/{quote(name.replace('/', '-'), safe='')}", f"/v1/{FAMILY}/{task_id}"
+    )
+
+    assert said(by_path)["code"] == 1201
+    assert urls_of(said(by_query)) == [link(gate.engine, task_id, "0")]
+    shown = gate.engine.show(task_id)
+    assert (shown["external_task_id"], shown["discovered_by"]) == (name, "registration")
+
+
+def test_kling_s_urls_go_out_and_are_counted_where_the_ledger_cannot_take_the_answer(gate: Gate) -> None:
+    task_id = gate.sim.create_task()
+    gate.sim.succeed(task_id)
+
+    gate.engine.ledger.records.record = never  # type: ignore[method-assign]  # the disk is full
+    answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+    assert [urlsplit(url).netloc for url in urls_of(said(answer))] == [urlsplit(gate.sim.origin).netloc]
+    assert (answer.status, gate.unlinked(), gate.state(task_id)) == (200, 1.0, None)
+
+
+def test_an_answer_that_the_ledger_takes_too_long_for_goes_out_as_it_came(
+    sim: KlingSimulator, engine: Engine
+) -> None:
+    task_id = sim.create_task()
+    sim.succeed(task_id)
+    goes_on, ended = threading.Event(), threading.Event()
+    record = engine.ledger.records.record
+
+    def slow(*args: Any, **options: Any) -> Any:
+        goes_on.wait(30)
+        try:
+            return record(*args, **options)
+        finally:
+            ended.set()
+
+    engine.ledger.records.record = slow  # type: ignore[method-assign]  # a lock that lasts
+    with Gate(sim, engine) as gate:
+        gate.queries._record_seconds = 0.05  # noqa: SLF001 -- instead of a second
+        answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
+        goes_on.set()
+        assert ended.wait(30), "it is recorded all the same"
+
+        assert PUBLIC not in answer.body.decode()
+        assert gate.unlinked() == 1.0
+
+
+def test_a_task_of_another_account_never_gets_a_link(gate: Gate) -> None:
+    task_id = gate.archived()
+    gate.sim.fault("query", faults.ErrorCode(400, 1201, "no such task"))
+    answer = gate.ask(f"/v1/{FAMILY}/{task_id}", account=OTHER)
+    by_batch = gate.ask(f"/tasks?task_ids={task_id}x", account=OTHER)
+
+    assert (said(answer)["code"], answer.source) == (1201, Source.KLING)
+    assert (said(by_batch)["data"], by_batch.source) == ([], Source.KLING)
+
+
+# --- our callback URLs ------------------------------------------------------------------------------------
+
+
+def test_our_callback_url_never_shows(gate: Gate) -> None:
+    ours = f"{PUBLIC}/callbacks/{'t' * 43}.ref/images/generations"
+    task_id = gate.sim.create_task()
+    create = GatewayCreate("r" * 22, ACCOUNT, FAMILY, None, CLIENTS_URL, None)
+    gate.engine.ledger.gateway_creates.register(create, task_id)
+    task = {"task_id": task_id, "task_status": "submitted", "task_info": {"callback_url": ours}}
+    gate.sim.fault("query", faults.Json({"code": 0, "message": f"for {ours}!", "data": task}))
+    answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
+    gate.sim.clear_faults()
+    gate.sim.fault("query", faults.ErrorCode(400, 1201, f"bad callback_url {ours}"))
+    refused = gate.ask(f"/v1/{FAMILY}/{task_id}x")
+
+    assert said(answer)["message"] == "for "
+    assert said(answer)["data"]["task_info"]["callback_url"] == CLIENTS_URL
+    assert said(refused)["message"] == "bad callback_url "
+
+
+# --- the new standard -------------------------------------------------------------------------------------
+
+
+def test_tasks_of_the_new_standard_get_links_at_the_first_succeed(gate: Gate) -> None:
+    task_id = gate.sim.create_task(family="tasks/video")
+    gate.engine.ledger.registrations.register(task_id, account=ACCOUNT, family="tasks/video")
+    gate.sim.succeed(task_id)
+    answer = gate.ask(f"/tasks?task_ids={task_id}")
+
+    assert urls_of(said(answer)) == [
+        link(gate.engine, task_id, "video-0", family="tasks/video", extension="mp4")
+    ]
+
+
+def test_a_task_of_a_v1_family_gets_the_names_of_its_own_path_at_tasks(gate: Gate) -> None:
+    task_id = gate.sim.create_task(family=SERIES, series=True, images=2)
+    gate.engine.ledger.registrations.register(task_id, account=ACCOUNT, family=SERIES)
+    gate.sim.succeed(task_id)
+    answer = gate.ask(f"/tasks?task_ids={task_id}")
+
+    assert urls_of(said(answer)) == [
+        link(gate.engine, task_id, f"series-{number}", family=SERIES) for number in range(2)
+    ]
+    assert gate.unlinked() == 0.0
+
+
+def test_what_only_tasks_has_shown_is_verified_before_it_gets_links(gate: Gate) -> None:
+    task_id = gate.sim.create_task()
+    gate.sim.succeed(task_id)
+    answer = gate.ask(f"/tasks?task_ids={task_id}")
+
+    assert PUBLIC not in answer.body.decode()
+    assert (gate.unlinked(), gate.state(task_id)) == (1.0, State.REPORTED)
+
+
+# --- lists ------------------------------------------------------------------------------------------------
+
+
+def test_lists_are_recorded_and_linked_row_by_row(gate: Gate) -> None:
+    family = "images/multi-image2image"
+    task_ids = [gate.sim.create_task(family=family, images=2) for _ in range(3)]
+    for task_id in task_ids[:2]:
+        gate.sim.succeed(task_id)
+    answer = gate.ask(f"/v1/{family}?pageNum=1&pageSize=30")
+
+    rows = {row["task_id"]: row for row in said(answer)["data"] if row["task_id"] in task_ids}
+    for task_id in task_ids[:2]:
+        assert urls_of(rows[task_id]) == [
+            link(gate.engine, task_id, f"{number}", family=family) for number in range(2)
+        ]
+    assert urls_of(rows[task_ids[2]]) == []
+    assert [gate.state(task_id) for task_id in task_ids] == [State.SUCCEEDED, State.SUCCEEDED, State.RUNNING]
+    assert gate.engine.show(task_ids[0])["discovered_by"] == "sweep"
+
+
+def test_windows_of_tasks_are_linked_too(gate: Gate) -> None:
+    task_id = gate.archived()
+    answer = gate.ask("/tasks", method="POST", body=b'{"limit": 500}')
+
+    (row,) = [row for row in said(answer)["data"]["result"] if row["id"] == task_id]
+    assert urls_of(row) == [link(gate.engine, task_id, "0")]
+
+
+# --- what Kling cannot say --------------------------------------------------------------------------------
+
+
+UNABLE: Sequence[faults.Fault] = (
+    faults.ErrorCode(400, 1201, "no such task"),
+    faults.ErrorCode(429, 1101, "in arrears"),
+    faults.ErrorCode(401, 1000, "revoked"),
+    faults.too_fast(),
+    faults.server_error(),
+    faults.Html(),
+    faults.Empty(),
+    faults.Drop(),
+    faults.Json({"code": 0, "data": {"task_id": "other", "task_status": "submitted"}}),
+    faults.Json({"code": 0, "data": None}),
+)
+
+
+def test_an_archived_task_is_answered_whatever_kling_says(gate: Gate) -> None:
+    task_id = gate.archived(images=2)
+    for fault in UNABLE:
+        gate.queries._shared._entries.clear()  # noqa: SLF001 -- a second has passed
+        gate.sim.clear_faults()
+        gate.sim.fault("query", fault)
+        answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+        body = said(answer)
+        assert (answer.status, answer.source) == (200, Source.MANIFEST), fault
+        assert (body["code"], body["message"]) == (0, "SUCCEED")
+        assert re.fullmatch(r"[0-9a-f-]{36}", body["request_id"])
+        assert body["data"]["task_id"] == task_id
+        assert body["data"]["task_status"] == "succeed"
+        assert urls_of(body) == [link(gate.engine, task_id, f"{number}") for number in range(2)]
+
+
+def test_a_succeed_whose_results_are_gone_is_answered_from_the_archive(gate: Gate) -> None:
+    task_id = gate.archived()
+    gone = {"task_id": task_id, "task_status": "succeed", "task_result": {"images": []}}
+    gate.sim.fault("query", faults.Json({"code": 0, "data": gone}))
+    answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+    assert answer.source is Source.MANIFEST
+    assert urls_of(said(answer)) == [link(gate.engine, task_id, "0")]
+
+
+def test_an_answer_that_takes_too_long_is_not_waited_for(sim: KlingSimulator, engine: Engine) -> None:
+    with Gate(sim, engine, patience_seconds=0.05) as gate:
+        task_id = gate.archived()
+        sim.fault("query", faults.Hang())
+        answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+        assert answer.source is Source.MANIFEST
+        assert urls_of(said(answer)) == [link(engine, task_id, "0")]
+
+
+def test_without_kling_and_its_ledger_or_bucket_there_is_no_answer(gate: Gate) -> None:
+    task_id, running = gate.archived(), gate.engine.succeeded()
+    gate.sim.fault("query", faults.Drop())
+
+    with pytest.raises(NoAnswer):
+        gate.ask(f"/v1/{FAMILY}/{running}")
+    gate.engine.effects.plan["read manifest.json"] = (False, StoreUnreachable("gone"))
+    with pytest.raises(NoAnswer):
+        gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+
+def test_a_path_of_another_family_says_what_kling_says(gate: Gate) -> None:
+    task_id = gate.archived()
+    answer = gate.ask(f"/v1/{EXPAND}/{task_id}")
+
+    assert (said(answer)["code"], answer.source) == (1201, Source.KLING)
+
+
+def test_tasks_appends_the_archived_ones_that_kling_leaves_out(gate: Gate) -> None:
+    task_id = gate.archived(images=1, external_task_id="mine-77")
+    running = gate.sim.create_task(external_task_id="mine-78")
+    expected = link(gate.engine, task_id, "0")
+    gate.sim.task(task_id).created_at -= 40 * DAY_MS  # Kling has purged it
+    by_id = gate.ask(f"/tasks?task_ids={task_id},{running}")
+    by_name = gate.ask("/tasks?external_task_ids=mine-78,mine-77,mine-79")
+    legacy = gate.ask(f"/v1/{FAMILY}/mine-77")
+
+    for answer in (by_id, by_name):
+        shown, appended = said(answer)["data"]
+        assert (shown["id"], appended["id"], appended["status"]) == (running, task_id, "succeeded")
+        assert appended["outputs"][0]["type"] == "image"
+        assert urls_of(appended) == [expected]
+        assert answer.source is Source.MANIFEST
+    assert said(legacy)["data"]["task_id"] == task_id
+    assert legacy.source is Source.MANIFEST
+
+
+def test_tasks_refuses_in_kling_s_words_unless_all_that_was_asked_for_is_archived(gate: Gate) -> None:
+    task_id, running = gate.archived(), gate.sim.create_task()
+    gate.sim.fault("tasks", faults.ErrorCode(429, 1101, "in arrears"))
+    both, one = gate.ask(f"/tasks?task_ids={task_id},{running}", f"/tasks?task_ids={task_id}")
+
+    assert (said(both)["code"], both.source) == (1101, Source.KLING)
+    assert ([row["id"] for row in said(one)["data"]], one.source) == ([task_id], Source.MANIFEST)
+
+
+def test_an_amended_task_is_answered_with_all_its_files(gate: Gate) -> None:
+    engine = gate.engine
+    task_id = gate.archived(family=EXPAND, watermark=True)
+    engine.verify(task_id, family=EXPAND, listed=True)
+    while engine.stages.folder_worker.work_once():
+        pass
+    gate.sim.fault("query", faults.Drop())
+    answer = gate.ask(f"/v1/{EXPAND}/{task_id}")
+
+    (row,) = said(answer)["data"]["task_result"]["images"]
+    assert row["url"] == link(engine, task_id, "0", family=EXPAND)
+    assert row["watermark_url"] == link(engine, task_id, "0.watermark", family=EXPAND)
+
+
+# --- sharing ----------------------------------------------------------------------------------------------
+
+
+def test_equal_queries_of_one_client_share_one_answer_and_others_do_not(gate: Gate) -> None:
+    task_id = gate.engine.succeeded()
+    before = gate.sim.requests["query"]
+    path = f"/v1/{FAMILY}/{task_id}"
+    answers = [*gate.ask(*[path] * 5), gate.ask(path)]
+    shared = gate.sim.requests["query"] - before
+    gate.ask(path, account=OTHER)
+
+    assert len({answer.body for answer in answers}) == 1
+    assert (shared, gate.sim.requests["query"] - before) == (1, 2)
+
+
+def test_what_was_not_found_is_asked_again_at_once(gate: Gate) -> None:
+    first = gate.ask(f"/v1/{FAMILY}/mine-1000")
+    task_id = gate.sim.create_task(external_task_id="mine-1000")
+    second = gate.ask(f"/v1/{FAMILY}/mine-1000")
+
+    assert said(first)["code"] == 1201
+    assert said(second)["data"]["task_id"] == task_id
