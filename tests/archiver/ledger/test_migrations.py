@@ -81,15 +81,10 @@ def start(engine: sa.Engine) -> Ledger:
 # --- from earlier versions --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("revision", RELEASED)
-def test_every_released_schema_is_brought_to_this_one_on_both_databases(
-    empty: sa.Engine, revision: str
-) -> None:
-    lay_old_ledger(empty, revision)
-
-    ledger = start(empty)
-
-    assert value(empty, "SELECT version_num FROM alembic_version") == revisions.newest()
+def assert_goes_on(engine: sa.Engine) -> None:
+    """This program finds in an old ledger what was there, and works on."""
+    ledger = start(engine)
+    assert value(engine, "SELECT version_num FROM alembic_version") == revisions.newest()
     states = {state: count for state, count in ledger.views.status().states.items() if count}
     assert states == {State.ARCHIVED: 1, State.SUCCEEDED: 1, State.FAILED: 1, State.REPORTED: 1}
     assert [hold.reason for hold in ledger.holds.all()] == ["bucket_missing"]
@@ -102,6 +97,27 @@ def test_every_released_schema_is_brought_to_this_one_on_both_databases(
     asked = ledger.claims.verify(count=4, offset=0, account=ACCOUNT)
     assert {lease.task_id for lease in asked} == {"reported", "new"}
     ledger.close()
+
+
+@pytest.mark.parametrize("revision", RELEASED)
+def test_every_released_schema_is_brought_to_this_one_on_both_databases(
+    empty: sa.Engine, revision: str
+) -> None:
+    lay_old_ledger(empty, revision)
+
+    assert_goes_on(empty)
+
+
+def test_a_ledger_that_each_revision_has_brought_on_by_itself_goes_on_like_one_that_all_did(
+    empty: sa.Engine,
+) -> None:
+    """As with a start of every version in between. All but the last were somebody's newest schema."""
+    lay_old_ledger(empty, RELEASED[-1])
+    for number in range(int(RELEASED[-1]) + 1, int(revisions.newest())):
+        with empty.begin() as connection:
+            revisions.run(connection, f"{number:04}")
+
+    assert_goes_on(empty)
 
 
 # --- beside other versions --------------------------------------------------------------------------------------
