@@ -43,7 +43,6 @@ def build_parts(
     settings: Settings, engine: Engine, metrics: Metrics, *, role: ProcessRole, draining: threading.Event
 ) -> AppParts:
     """Every role says how it is; the door takes callbacks, and only a whole daemon has `/api`."""
-    links = link_service(settings, engine.ledger, metrics) if role.serves_links else None
     return AppParts(
         door=_door(settings, engine, metrics) if role.takes_callbacks else None,
         metrics=metrics,
@@ -51,11 +50,8 @@ def build_parts(
         probe=engine.ledger.daemons.ping,
         degraded=engine.health.degraded,
         refresh_metrics=engine.health.refresh_gauges,
-        routes=[
-            *(_api(settings, engine) if role is ProcessRole.WHOLE else []),
-            *(links.routes() if links is not None else []),
-        ],
-        services=[links] if links is not None else [],
+        routes=_api(settings, engine) if role is ProcessRole.WHOLE else [],
+        links=link_service(settings, engine.ledger, metrics) if role.serves_links else None,
         gateway=_gateway(settings, engine, metrics) if role.relays(settings) else None,
     )
 

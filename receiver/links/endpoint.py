@@ -13,7 +13,6 @@
 
 from urllib.parse import parse_qs
 
-from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal
@@ -27,8 +26,8 @@ from receiver.links.paths import read_link
 from receiver.server.replies import Reply
 
 
-class LinkEndpoint(BaseRoute):
-    """Everything at `/files`: as one route, because a path is read raw."""
+class LinkEndpoint:
+    """Everything at `/files`, as an ASGI application: paths are read raw."""
 
     def __init__(
         self,
@@ -45,12 +44,12 @@ class LinkEndpoint(BaseRoute):
         self._policy = policy
         self._results = {result: metrics.links_total.labels(result=result) for result in LinkResult}
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+    def serves(self, scope: Scope) -> bool:
+        """Whether the request is for this endpoint."""
         path: str = scope.get("path", "")
-        is_ours = scope["type"] == "http" and (path == "/files" or path.startswith("/files/"))
-        return (Match.FULL if is_ours else Match.NONE), {}
+        return scope["type"] == "http" and (path.startswith("/files/") or path == "/files")
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
         if method == "OPTIONS":
             await send_options(send)

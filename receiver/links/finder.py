@@ -18,6 +18,7 @@ from archiver.model import StoredAsset
 from archiver.store import Presigned, StoredObject
 from receiver.gateway.blocking import BlockingCalls
 from receiver.links.paths import LinkedFile
+from receiver.links.recent import Recent
 
 LEDGER_CALLS_MAX = 4
 LEDGER_SECONDS_MAX = 1.0
@@ -116,6 +117,7 @@ class Finder:
         self._find = find
         self._store = store
         self._accounts = accounts
+        self._recent: Recent[Found] = Recent()
         self._ledger_calls = BlockingCalls(LEDGER_CALLS_MAX, name="link")
         self._store_calls = BlockingCalls(STORE_CALLS_MAX, name="link-store")
 
@@ -124,6 +126,18 @@ class Finder:
         account = self._accounts.get(link.account)
         if account is None:
             return None
+        key = (account.name, link.folder, link.stem, wanted)
+        recent = self._recent.get(key)
+        if recent is not None:
+            return recent
+        found = await self._look(link, account, wanted)
+        if isinstance(found, Found):
+            self._recent.put(key, found)
+        return found
+
+    async def _look(
+        self, link: LinkedFile, account: LinkedAccount, wanted: Wanted | None
+    ) -> Found | NotStored | None:
         in_ledger = functools.partial(self._in_ledger, link, account, wanted)
         is_known = True
         try:

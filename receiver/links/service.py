@@ -1,10 +1,6 @@
 """Everything that serves links, opened and closed together."""
 
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
-
-from starlette.routing import BaseRoute
+from collections.abc import Callable, Mapping
 
 from archiver.fetch.urls import EgressPolicy
 from archiver.ledger import FileView
@@ -19,7 +15,7 @@ REDIRECT, STREAM = "redirect", "stream"
 
 
 class LinkService:
-    """`/files`. Use as `async with` around the serving."""
+    """`/files`."""
 
     def __init__(
         self,
@@ -36,23 +32,16 @@ class LinkService:
         """`find` is `Files.find`, `mode` as KLING_LINK_MODE has it. Raises ThreadsRefused."""
         self._streams = ObjectStreams(connections_max=STREAMS_MAX, ca_bundle=ca_bundle)
         self._finder = Finder(find, store, accounts=accounts)
-        self._endpoint = LinkEndpoint(
+        self.endpoint = LinkEndpoint(
             signer, self._finder, self._delivery(mode), policy=policy, metrics=metrics
         )
-
-    def routes(self) -> Sequence[BaseRoute]:
-        return [self._endpoint]
 
     def _delivery(self, mode: str) -> Delivery:
         if mode == REDIRECT:
             return Redirect()
         return Stream(self._streams) if mode == STREAM else PrefixRedirect(mode)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
+        """Let no more readers wait; on the event loop that has served."""
         self._finder.close()
         await self._streams.close()

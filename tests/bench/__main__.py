@@ -5,12 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import door, gateway, memory, transfers
+from tests.bench import door, gateway, links, memory, transfers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory", "gateway"])
+    parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory", "gateway", "links"])
     parser.add_argument("--seconds", type=float, default=5, help="length of each round at the door")
     parser.add_argument(
         "--images",
@@ -32,8 +32,10 @@ def main() -> None:
                 lines = memory.measure(where)
             elif figure == "gateway":
                 lines = gateway.measure(where, seconds=arguments.seconds)
+            elif figure == "links":
+                lines = links.measure(where, seconds=arguments.seconds)
             else:
-                parser.error(f"no such figure: {figure} (door, transfers, memory, gateway)")
+                parser.error(f"no such figure: {figure} (door, transfers, memory, gateway, links)")
             sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()
 

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import collections
 import json
+import pathlib
 import sys
 import time
 from typing import cast
@@ -63,6 +64,9 @@ class Run:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.host, self.port, self.path = arguments.host, arguments.port, arguments.path
         self.connections, self.seconds, self.rate = arguments.connections, arguments.seconds, arguments.rate
+        self.links = (
+            [line.encode() for line in arguments.links.read_text().split()] if arguments.links else []
+        )
         self.number = arguments.first_id
         self.kind, self.authorization = arguments.kind, arguments.authorization
         self.going = True
@@ -71,6 +75,8 @@ class Run:
 
     def request(self) -> bytes:
         self.number += 1
+        if self.links:
+            return b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % self.links[self.number % len(self.links)]
         line = f"GET {self.path}/{self.number:018d}" if self.kind == "query" else f"POST {self.path}"
         head = f"{line} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
         if self.authorization:
@@ -131,7 +137,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--path", required=True)
+    parser.add_argument("--path", default="/")
+    parser.add_argument(
+        "--links", type=pathlib.Path, help="a file of paths to GET in turn, in place of --path"
+    )
     parser.add_argument("--connections", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rate", type=float, default=0, help="requests a second; 0: as fast as answers come")

@@ -21,6 +21,7 @@ from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
 from receiver.gateway.gateway import Gateway
+from receiver.links.service import LinkService
 from receiver.server.server import HttpServer
 from tests.project.secret_watch import WATCH
 
@@ -75,7 +76,7 @@ class Edge:
         routes: Sequence[BaseRoute] = (),
         gateway: Gateway | None = None,
         metrics: Metrics | None = None,
-        services: Sequence[contextlib.AbstractAsyncContextManager[object]] = (),
+        links: LinkService | None = None,
         **server: Any,
     ) -> None:
         self.journal = Journal()
@@ -104,7 +105,7 @@ class Edge:
             refresh_metrics=lambda: None,
             routes=routes,
             gateway=gateway,
-            services=services,
+            links=links,
         )
         self.server = HttpServer(
             build_app(self.parts),

@@ -139,7 +139,7 @@ class LinkDesk:
             "metrics": self.metrics,
         }
         self.service = LinkService(**made | service)
-        self.edge = Edge(routes=self.service.routes(), services=[self.service])
+        self.edge = Edge(links=self.service)
 
     @contextlib.contextmanager
     def running(self) -> Iterator["LinkDesk"]:

@@ -1,0 +1,37 @@
+"""Files that were found in the last seconds, so that a file that many ask for is looked up once.
+
+A gallery's picture, or the ranges of a film that is being sought in, come in bursts. Without this a redirect costs
+a thread, a query and a signature: 0.9 ms of processor time instead of 0.02. A file that is forgotten, or lost from the
+bucket, is still found for `SECONDS`.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+SECONDS = 10.0
+FILES_MAX = 4096
+"""About 4 MB."""
+
+_File = TypeVar("_File")
+
+
+class Recent(Generic[_File]):
+    """What was found, by what was asked for. For one thread."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._found: OrderedDict[Hashable, tuple[float, _File]] = OrderedDict()
+
+    def get(self, key: Hashable) -> _File | None:
+        """None when it was not found within `SECONDS`."""
+        until, file = self._found.get(key, (0.0, None))
+        return file if self._monotonic() < until else None
+
+    def put(self, key: Hashable, file: _File) -> None:
+        """Beyond `FILES_MAX` the one that was found first goes."""
+        self._found.pop(key, None)
+        self._found[key] = (self._monotonic() + SECONDS, file)
+        if len(self._found) > FILES_MAX:
+            self._found.popitem(last=False)
