@@ -66,8 +66,10 @@ class HealthRoutes:
         draining = self._is_draining()
         # Together: a ledger that hangs would cost the time of both.
         closed, degraded = await asyncio.gather(self._closed.value(), self._degraded.value())
-        if not self._is_open():
-            closed = closed or _CLOSED
+        if closed is None and not self._is_open():
+            closed = _CLOSED
+        if closed is _CLOSED:  # why, only a reading that ended can say
+            closed = self._closed.last or _CLOSED
         if closed is not None:
             degraded = [closed, *(problem for problem in degraded if problem != _CLOSED)]
         content = {
@@ -93,6 +95,8 @@ class _Reading(Generic[_Value]):
         self._read = read
         self._otherwise = otherwise
         self._running: asyncio.Task[_Value] | None = None
+        self.last: _Value | None = None
+        """What the latest reading that ended has found, however long it took."""
 
     async def value(self) -> _Value:
         if self._running is None or self._running.done():
@@ -103,9 +107,10 @@ class _Reading(Generic[_Value]):
 
     def _read_now(self) -> _Value:
         try:
-            return self._read()
+            self.last = self._read()
         except Failure:
-            return self._otherwise
+            self.last = self._otherwise
+        return self.last
 
 
 def _closed_by(probe: Callable[[], None]) -> object | None:

@@ -27,6 +27,8 @@ from archiver.failures import LedgerUnavailable
 from archiver.model import Callback, CallbackOutcome
 
 BATCH_MAX = 500
+WAIT_SECONDS_MAX = 9.0
+"""The sender hears something within 10 s."""
 
 _log = log.get()
 
@@ -59,7 +61,7 @@ class Intake:
         record: Callable[[Sequence[Callback]], Sequence[CallbackOutcome]],
         *,
         waiting_max: int,
-        seconds_max: float = 10.0,
+        seconds_max: float = WAIT_SECONDS_MAX,
     ) -> None:
         """`record` commits all of its callbacks or raises; it runs in one thread, never twice at once."""
         self._record = record

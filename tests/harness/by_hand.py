@@ -5,12 +5,14 @@ import contextlib
 import pathlib
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from archiver.ledger import Ledger
 from archiver.ledger.daemons import begin_daemon
 from tests.harness.blank_ledger import lay_blank_ledger
 from tests.postgres import BlankDatabase
+
+_Ledger = TypeVar("_Ledger", bound=Ledger)
 
 
 class SqliteByHand:
@@ -20,10 +22,21 @@ class SqliteByHand:
         self.path = path
         self.url = f"sqlite:///{path}"
 
-    def open(self, *, now: Callable[[], int], **options: Any) -> Ledger:
+    def open(
+        self,
+        *,
+        now: Callable[[], int],
+        kind: type[_Ledger],
+        **options: Any,
+    ) -> _Ledger:
         """As a daemon does, once there is at least a blank ledger."""
         lay_blank_ledger(self.path)
-        return Ledger.open(self.url, daemon=True, now=now, **options)
+        return kind.open(self.url, daemon=True, now=now, **options)
+
+    def lose(self) -> None:
+        """Delete it, while nothing has it open."""
+        for path in self.path.parent.glob(f"{self.path.name}*"):
+            path.unlink()
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         connection = sqlite3.connect(self.path)
@@ -53,11 +66,21 @@ class PostgresByHand:
         self._database = database
         self._connection = database.engine.connect()
 
-    def open(self, *, now: Callable[[], int], **options: Any) -> Ledger:
+    def open(
+        self,
+        *,
+        now: Callable[[], int],
+        kind: type[_Ledger],
+        **options: Any,
+    ) -> _Ledger:
         """As a daemon does, on a database that is kept open."""
         with self._database.kept.write() as connection:
             begin_daemon(self._database.kept, connection, now=now())
-        return Ledger(self._database.kept, now=now, **options)
+        return kind(self._database.kept, now=now, **options)
+
+    def lose(self) -> None:
+        """Empty it."""
+        self._database.empty()
 
     def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         found = self._connection.exec_driver_sql(_marked(query), values)

@@ -31,7 +31,7 @@ from archiver.ledger.databases.protocol import Database
 from archiver.ledger.outcomes import Outcomes
 from archiver.metrics import Metrics
 from archiver.model import Callback, DiscoveredBy, Lane, Lease, LeasedAsset, Stage, Status, StoredAsset
-from tests.harness.blank_ledger import lay_blank_ledger
+from tests.harness.by_hand import PostgresByHand, SqliteByHand
 from tests.harness.fake_store import FakeStore
 from tests.simulator import KlingSimulator
 
@@ -173,8 +173,10 @@ class Engine:
         api_key: bool = False,
         families: Sequence[str] = (FAMILY,),
         clock: EngineClock | None = None,
+        by_hand: SqliteByHand | PostgresByHand | None = None,
     ) -> None:
-        """`clock` is the simulator's too, where it is given; else the simulator and the client keep real time."""
+        """`clock` is the simulator's too, where it is given; else the simulator and the client keep real time.
+        `by_hand` is where the ledger is; by default a file in `folder`."""
         self.sim = sim
         self.clock = clock or EngineClock()
         self._client_now = time.time if clock is None else lambda: self.clock.now() / 1000
@@ -185,6 +187,7 @@ class Engine:
         """What the spool's file system says it has; None: the truth."""
         self.metrics = Metrics()
         self.ledger_folder = folder
+        self.by_hand = by_hand or SqliteByHand(folder / "ledger.db")
         self._limits = limits
         self._ledger_class = ledger_class
         self._families = tuple(families)
@@ -212,17 +215,14 @@ class Engine:
         """A new process; with `ledger_lost`, on a new ledger."""
         self._close()
         if ledger_lost:
-            for path in self.ledger_folder.glob("ledger.db*"):
-                path.unlink()
+            self.by_hand.lose()
         self.effects.plan.clear()
         self._open()
 
     def _open(self) -> None:
         sim, clock = self.sim, self.clock
-        path = self.ledger_folder / "ledger.db"
-        lay_blank_ledger(path)
         HookedClaims.effects = HookedOutcomes.effects = HookedFetcher.effects = self.effects
-        self.ledger = self._ledger_class.open(f"sqlite:///{path}", daemon=True, now=clock.now)
+        self.ledger = self.by_hand.open(now=clock.now, kind=self._ledger_class)
         self.ledger.duties.take_part("engine", accounts=[ACCOUNT])
         self.client = KlingClient(
             sim.base_url,

@@ -134,7 +134,7 @@ class Desk:
         return self.by_hand.path
 
     def _open(self) -> Ledger:
-        return self.by_hand.open(now=self.clock, **self._options)
+        return self.by_hand.open(now=self.clock, kind=Ledger, **self._options)
 
     def close(self) -> None:
         self.ledger.close()

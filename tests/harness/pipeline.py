@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-import sqlite3
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -27,6 +26,7 @@ from archiver.engine.worker import Loop, Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import Ledger, new_daemon_name
 from archiver.model import Callback, Problem, State, Status
+from tests.harness.by_hand import PostgresByHand
 from tests.harness.engine import ACCOUNT, FAMILY, TRANSFERS, Died, Engine
 from tests.pipeline.effects import Mishap, Mishaps
 from tests.simulator import KlingSimulator
@@ -107,11 +107,14 @@ class ByHand:
 class Pipeline:
     """Use as a context. Tell, `expect`, and `run`."""
 
-    def __init__(self, sim: KlingSimulator, folder: pathlib.Path) -> None:
+    def __init__(
+        self, sim: KlingSimulator, folder: pathlib.Path, *, by_hand: PostgresByHand | None = None
+    ) -> None:
+        """`by_hand` is where the ledger is; by default a file in `folder`."""
         self.sim = sim
         self.folder = folder
         self.mishaps = Mishaps()
-        self.engine = Engine(sim, folder)
+        self.engine = Engine(sim, folder, by_hand=by_hand)
         self.mishaps.hook("store", self.engine.store)
         self.expected: dict[str, State | None] = {}
         """Where each id ends; None: dropped from the ledger."""
@@ -186,9 +189,8 @@ class Pipeline:
         self._errands.append(errand)
 
     def write(self, statement: str, *values: object) -> None:
-        """Something that only time could write: straight into the file, past the code that is tested."""
-        with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as connection, connection:
-            connection.execute(statement, values)
+        """Something that only time could write: straight into the database, past the code that is tested."""
+        self.engine.by_hand.write(statement, *values)
 
     # --- what happens ---------------------------------------------------------------------------------------
 
@@ -233,9 +235,8 @@ class Pipeline:
         return int(self.rows(query)[0][0])
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Straight from the file."""
-        with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as connection:
-            return connection.execute(query).fetchall()
+        """Straight from the database."""
+        return [tuple(row.values()) for row in self.engine.by_hand.rows(query)]
 
     def states(self) -> dict[str, State | None]:
         """Where every id is that somebody expects somewhere."""

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import pathlib
-import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 
@@ -12,6 +11,7 @@ from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopp
 from archiver.ledger import Ledger
 from archiver.ledger.gateway_creates.creates import GatewayCreate
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
+from tests.harness.by_hand import PostgresByHand
 from tests.harness.engine import ACCOUNT, FAMILY, Died
 from tests.harness.fake_store import FakeObject
 from tests.harness.pipeline import Pipeline
@@ -348,29 +348,21 @@ PUTS: Mapping[Callable[[Pipeline], None], int] = {a_file_named_later: 4, a_file_
 # --- and what goes wrong in them --------------------------------------------------------------------------------------
 
 
-def migrated_ledger(folder: pathlib.Path) -> pathlib.Path:
-    """An empty ledger, to begin with a copy of it: migrating takes as long as a whole story."""
-    path = folder / "ledger.db"
-    Ledger.open(f"sqlite:///{path}", daemon=False, create=True).close()
-    return path
-
-
 def suffer(
     sim: KlingSimulator,
     folder: pathlib.Path,
     mishap: Mishap,
     *,
-    template: pathlib.Path,
+    by_hand: PostgresByHand | None = None,
     story: Callable[[Pipeline], None] | None = None,
 ) -> bool:
     """Tell the story of this effect, in which it goes wrong when it comes up for the `occurrence`-th time, and see it
     end as if nothing had. False when it never comes up so often.
 
-    `story` is told in place of the effect's. Raises AssertionError when the end is another one. `folder` must be empty;
-    `template` is a `migrated_ledger`.
+    `story` is told in place of the effect's. Raises AssertionError when the end is another one. `folder` must be empty.
+    `by_hand` is a PostgreSQL ledger in place of a file in it.
     """
-    shutil.copy(template, folder / "ledger.db")
-    with forgetting(sim), Pipeline(sim, folder) as pipeline:
+    with forgetting(sim), Pipeline(sim, folder, by_hand=by_hand) as pipeline:
         (story or STORIES.get(mishap.label, everyday))(pipeline)
         before = pipeline.mishaps.counts[mishap.label]
         planned = dataclasses.replace(mishap, occurrence=before + mishap.occurrence)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness.pipeline import Pipeline
 from tests.pipeline.effects import EFFECTS, METHODS, READS, WITHOUT_A_ROW, Mishap
-from tests.pipeline.stories import PUTS, STORIES, everyday, forgetting, migrated_ledger, mishaps, suffer
+from tests.pipeline.stories import PUTS, STORIES, everyday, forgetting, mishaps, suffer
 from tests.simulator import KlingSimulator, Switches
 
 
@@ -21,11 +21,6 @@ from tests.simulator import KlingSimulator, Switches
 def sim() -> Iterator[KlingSimulator]:
     with KlingSimulator(switches=Switches(fresh_urls=False)) as simulator:
         yield simulator
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return migrated_ledger(tmp_path_factory.mktemp("template"))
 
 
 def test_every_public_method_is_an_effect_or_has_a_reason_not_to_be() -> None:
@@ -53,10 +48,10 @@ CASES += mishaps("store.put", occurrence=3)  # a manifest, the first two being f
 
 @pytest.mark.parametrize("mishap", CASES, ids=str)
 def test_whatever_goes_wrong_at_an_effect_the_end_is_the_same(
-    sim: KlingSimulator, tmp_path: pathlib.Path, template: pathlib.Path, mishap: Mishap
+    sim: KlingSimulator, tmp_path: pathlib.Path, mishap: Mishap
 ) -> None:
     """The first time that the story comes by the effect; `make torture` does it at every time."""
-    came_up = suffer(sim, tmp_path, mishap, template=template)
+    came_up = suffer(sim, tmp_path, mishap)
 
     assert came_up, f"no story comes by {mishap.label}: give it one in tests/pipeline/stories.py"
 
@@ -72,8 +67,7 @@ DOCUMENTS = [
 def test_whatever_goes_wrong_at_a_put_beside_or_instead_of_a_manifest_the_end_is_the_same(
     sim: KlingSimulator,
     tmp_path: pathlib.Path,
-    template: pathlib.Path,
     story: Callable[[Pipeline], None],
     mishap: Mishap,
 ) -> None:
-    assert suffer(sim, tmp_path, mishap, template=template, story=story)
+    assert suffer(sim, tmp_path, mishap, story=story)

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+from tests.harness.disks import small_disk
 from tests.postgres.server import PostgresServer
 
 _SETTINGS = {
@@ -17,7 +18,10 @@ _SETTINGS = {
     "max_wal_size": "64MB",
     "min_wal_size": "32MB",
     "wal_retrieve_retry_interval": "100ms",
+    "deadlock_timeout": "200ms",
 }
+_SMALL_FILES = ("--wal-segsize=1",)
+"""A log of 1 MB a file needs room on the disk often."""
 
 
 class PostgresPair:
@@ -25,10 +29,10 @@ class PostgresPair:
     socket is."""
 
     def __init__(self, top: pathlib.Path) -> None:
-        """`top`/a and `top`/b, which must be there, are the servers'."""
+        """`top`/a and `top`/b, which must be there when they start, are the servers'."""
         self.folder = top / "address"
-        self.primary = PostgresServer(top / "a", settings=_SETTINGS)
-        self.standby = PostgresServer(top / "b", settings=_SETTINGS)
+        self.primary = PostgresServer(top / "a", settings=_SETTINGS, initdb_options=_SMALL_FILES)
+        self.standby = PostgresServer(top / "b", settings=_SETTINGS, initdb_options=_SMALL_FILES)
 
     def start(self) -> None:
         """Return once COMMIT has a standby to wait for."""
@@ -62,8 +66,17 @@ class PostgresPair:
 
     def url(self, database: str) -> str:
         """That names both, and leads to the one that writes."""
-        hosts = "&".join(f"host={server.folder}" for server in (self.primary, self.standby))
+        hosts = "&".join(f"host={server.folder}" for server in self.servers)
         return f"postgresql://postgres@/{database}?{hosts}&target_session_attrs=read-write"
+
+    @property
+    def servers(self) -> tuple[PostgresServer, PostgresServer]:
+        """The one that writes first."""
+        return self.primary, self.standby
+
+    def count_logged(self, words: str) -> int:
+        """In the logs of both since they were made."""
+        return sum(server.log.read_text(errors="replace").count(words) for server in self.servers)
 
     def create_database(self) -> str:
         """A fresh one; its name."""
@@ -76,15 +89,17 @@ class PostgresPair:
 
 
 @contextlib.contextmanager
-def running_pair() -> Iterator[PostgresPair]:
-    """Started, in folders of its own. All is gone afterwards."""
-    top = pathlib.Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    for name in ("a", "b"):
-        (top / name).mkdir()
-    pair = PostgresPair(top)
-    try:
+def running_pair(*, disk_megabytes: int | None = None) -> Iterator[PostgresPair]:
+    """Started, in folders of its own, which may be a small disk each. All is gone afterwards. Raises CalledProcessError
+    where no such disk can be mounted."""
+    with contextlib.ExitStack() as opened:
+        top = pathlib.Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+        opened.callback(shutil.rmtree, top, ignore_errors=True)
+        pair = PostgresPair(top)
+        for server in pair.servers:
+            server.folder.mkdir()
+            if disk_megabytes is not None:
+                opened.enter_context(small_disk(server.folder, megabytes=disk_megabytes))
+        opened.callback(pair.kill)
         pair.start()
         yield pair
-    finally:
-        pair.kill()
-        shutil.rmtree(top, ignore_errors=True)

@@ -1,10 +1,11 @@
 """PgBouncer in transaction mode before a server, where it is installed."""
 
 import contextlib
+import pathlib
 import shutil
 from collections.abc import Iterator
 
-from tests.postgres.server import PostgresServer, as_ordinary_user
+from tests.postgres.server import as_ordinary_user
 from tests.s3_servers.process import Process, free_port
 
 _SETTINGS = """\
@@ -31,15 +32,15 @@ def find_pooler() -> str | None:
 
 
 @contextlib.contextmanager
-def running_pooler(server: PostgresServer) -> Iterator[int]:
-    """Its port on loopback."""
+def running_pooler(folder: pathlib.Path) -> Iterator[int]:
+    """Its port on loopback. `folder` has the server's socket."""
     program = find_pooler()
     assert program is not None
     port = free_port()
-    settings = server.folder / "pgbouncer.ini"
-    settings.write_text(_SETTINGS.format(folder=server.folder, port=port))
-    command = [*as_ordinary_user(server.folder), program, str(settings)]
-    process = Process("PgBouncer", command, log=server.folder / "pgbouncer.log")
+    settings = folder / "pgbouncer.ini"
+    settings.write_text(_SETTINGS.format(folder=folder, port=port))
+    command = [*as_ordinary_user(folder), program, str(settings)]
+    process = Process("PgBouncer", command, log=folder / "pgbouncer.log")
     try:
         process.wait_until_port(port)
         yield port

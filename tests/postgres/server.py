@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -89,10 +89,12 @@ class PostgresServer:
         version: int = SUITE_VERSION,
         leash: Callable[[list[str]], list[str]] = list,
         settings: Mapping[str, str] = types.MappingProxyType({}),
+        initdb_options: Sequence[str] = (),
     ) -> None:
         """`leash` makes of a command one that ends with this process; `settings` are more of postgresql.conf."""
         self.folder = folder
         self._leash = leash
+        self._initdb_options = initdb_options
         self._settings = {**_SETTINGS, **settings}
         self.version = version
         self._programs = installed_versions()[version]
@@ -104,6 +106,10 @@ class PostgresServer:
     def _data(self) -> pathlib.Path:
         return self.folder / "data"
 
+    @property
+    def log(self) -> pathlib.Path:
+        return self.folder / "server.log"
+
     def url(self, database: str) -> str:
         """As KLING_LEDGER_URL names it."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
@@ -113,7 +119,7 @@ class PostgresServer:
         prefix = as_ordinary_user(self.folder)
         if not self._data.exists():
             initdb = [*prefix, str(self._programs / "initdb"), "-D", str(self._data), "-U", "postgres"]
-            initdb += ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+            initdb += ["-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", *self._initdb_options]
             made = subprocess.run(initdb, capture_output=True, text=True, check=False)
             assert made.returncode == 0, made.stderr
             rules = self._data / "pg_hba.conf"
@@ -125,7 +131,7 @@ class PostgresServer:
             command += ["-c", f"{name}={value}"]
         # A leash from outside would end where the user namespace begins.
         command = [*prefix, *self._leash(command)]
-        self._process = Process("PostgreSQL", command, log=self.folder / "server.log")
+        self._process = Process("PostgreSQL", command, log=self.log)
         self._process.wait_until(self._is_ready)
 
     def _is_ready(self) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from archiver.failures import LedgerUnavailable
 from receiver import health
 from receiver.app import AppParts
+from tests.harness.daemons import until
 from tests.harness.edge import READY, SECONDS_MAX, client
 
 
@@ -63,6 +64,26 @@ def test_readyz_is_503_while_draining(parts: AppParts) -> None:
         answer = running.get("/readyz")
 
     assert (answer.status_code, answer.json()) == (503, READY | {"ready": False, "draining": True})
+
+
+def test_a_probe_that_fails_late_says_why_at_the_next_question(
+    parts: AppParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "READING_SECONDS_MAX", 0.05)
+    gates, failed = [threading.Event(), threading.Event()], threading.Event()
+    begun = iter(gates)
+
+    def refuse_late() -> None:
+        next(begun).wait(SECONDS_MAX)
+        failed.set()
+        refuse()
+
+    with client(parts, probe=refuse_late) as running:
+        assert "Unlock it." not in running.get("/readyz").text
+        gates[0].set()
+        assert failed.wait(SECONDS_MAX)
+        until(lambda: "Unlock it." in running.get("/readyz").text, what="the reason")
+        gates[1].set()
 
 
 def test_a_probe_that_hangs_is_503_and_is_not_started_twice(

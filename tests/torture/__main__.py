@@ -6,14 +6,14 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.torture.figures import Figure, table
 from tests.torture.options import Options
-from tests.torture.parts import PARTS, PARTS_POSTGRESQL, Part
+from tests.torture.parts import NOT_ON_POSTGRESQL, PARTS, PARTS_POSTGRESQL, Part
 
 ROUNDS = 300
 EXAMPLE = """\
@@ -30,11 +30,12 @@ def main(
     parts_postgresql: Mapping[str, Part] = PARTS_POSTGRESQL,
 ) -> int:
     """Run the chosen parts one after the other, and return the exit status."""
-    parser = _parser([*parts, *parts_postgresql])
+    parser = _parser(dict.fromkeys([*parts, *parts_postgresql]))
     chosen = parser.parse_args(arguments)
     parts = parts_postgresql if chosen.ledger == "postgresql" else parts
     if strange := [part for part in chosen.only or () if part not in parts]:
-        parser.error(f"with --ledger {chosen.ledger} there is no part {strange[0]}")
+        why = NOT_ON_POSTGRESQL.get(strange[0], "many processes on one ledger")
+        parser.error(f"with --ledger {chosen.ledger} there is no part {strange[0]} ({why})")
     seed = int(time.time()) if chosen.seed is None else chosen.seed
     sys.stdout.write(f"seed {seed}\n")
     sys.stdout.flush()
@@ -48,11 +49,11 @@ def main(
     return 0 if all(figure.holds for figures in measured.values() for figure in figures) else 1
 
 
-def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(parts: Iterable[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make torture",
         description=__doc__,
-        epilog=EXAMPLE,
+        epilog=EXAMPLE + _parts_of_postgresql(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -68,12 +69,21 @@ def _parser(parts: Sequence[str]) -> argparse.ArgumentParser:
         "--ledger",
         choices=["sqlite", "postgresql"],
         default="sqlite",
-        help="with postgresql, many processes on one ledger (default sqlite)",
+        help="where the ledgers are (default sqlite)",
     )
     parser.add_argument(
-        "--only", action="append", choices=parts, metavar="PART", help=f"one part: {', '.join(parts)}"
+        "--only", action="append", choices=list(parts), metavar="PART", help=f"one part: {', '.join(parts)}"
     )
     return parser
+
+
+def _parts_of_postgresql() -> str:
+    parts_of: dict[str, list[str]] = {}
+    for part, why in NOT_ON_POSTGRESQL.items():
+        parts_of.setdefault(why, []).append(part)
+    lines = [f"with --ledger postgresql: {', '.join(PARTS_POSTGRESQL)}; not"]
+    lines += [f"  {', '.join(parts)}: {why}" for why, parts in parts_of.items()]
+    return "\n".join(["", *lines, ""])
 
 
 def _positive(text: str) -> int:

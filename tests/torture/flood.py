@@ -127,7 +127,14 @@ class _Ledger(Ledger):
 
 class _Flood:
     def __init__(
-        self, folder: pathlib.Path, sim: KlingSimulator, time: VirtualTime, *, ids: int, others: int
+        self,
+        folder: pathlib.Path,
+        sim: KlingSimulator,
+        time: VirtualTime,
+        *,
+        ids: int,
+        others: int,
+        ledger_url: str | None,
     ) -> None:
         self.others = others
         self.time, self.sim, self.ids = time, sim, ids
@@ -141,7 +148,10 @@ class _Flood:
             now=self._unix_seconds,
         )
         self.ledger = _Ledger.open(
-            f"sqlite:///{folder}/ledger.db", daemon=True, now=time.unix_ms, unconfirmed_max=self.rows_allowed
+            ledger_url or f"sqlite:///{folder}/ledger.db",
+            daemon=True,
+            now=time.unix_ms,
+            unconfirmed_max=self.rows_allowed,
         )
         self.ledger.watch(time)
         stages = build_stages(
@@ -258,9 +268,11 @@ class _Flood:
         )
 
 
-def flood(ids: int, *, seed: int = 1, tasks_in_the_last_hour: int = 0) -> Figures:
+def flood(
+    ids: int, *, seed: int = 1, tasks_in_the_last_hour: int = 0, ledger_url: str | None = None
+) -> Figures:
     """Flood a ledger that keeps at most half of the `ids`; 100,000 take 15 s. The account may also have tasks of the
-    last hour that the ledger does not know yet."""
+    last hour that the ledger does not know yet. `ledger_url` is a new ledger's; by default it is a file."""
     time = VirtualTime(start_ms=START, seed=seed)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -269,7 +281,14 @@ def flood(ids: int, *, seed: int = 1, tasks_in_the_last_hour: int = 0) -> Figure
         for number in range(tasks_in_the_last_hour):
             age = 3_600_000 * (tasks_in_the_last_hour - number) // (tasks_in_the_last_hour + 1)
             sim.create_task(created_at=time.unix_ms() - age, status="succeed")
-        attack = _Flood(pathlib.Path(folder), sim, time, ids=ids, others=tasks_in_the_last_hour)
+        attack = _Flood(
+            pathlib.Path(folder),
+            sim,
+            time,
+            ids=ids,
+            others=tasks_in_the_last_hour,
+            ledger_url=ledger_url,
+        )
         for work in (attack.forge, attack.call_back, attack.verify, attack.renew, attack.prune):
             time.spawn(work)
         try:

@@ -9,7 +9,7 @@ from tests.torture import __main__ as torture
 from tests.torture.figures import Figure, none_of, table
 from tests.torture.fleet.siege import beyond_budget
 from tests.torture.options import Options
-from tests.torture.parts import Part
+from tests.torture.parts import NOT_ON_POSTGRESQL, PARTS, PARTS_POSTGRESQL, Part
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,11 @@ def test_a_part_is_given_a_folder_of_its_own_the_rounds_and_the_seed(
     assert seen[0].folder != seen[1].folder
     assert not pathlib.Path(seen[0].folder).exists()
     assert capsys.readouterr().out.startswith("seed 5\n")
+
+
+def test_each_part_runs_on_postgresql_or_says_why_not() -> None:
+    assert {*PARTS_POSTGRESQL, *NOT_ON_POSTGRESQL} == {*PARTS, "fleet"}
+    assert not PARTS_POSTGRESQL.keys() & NOT_ON_POSTGRESQL
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from tests.harness.daemons import FAMILY, Daemon, Site
 from tests.harness.disks import fill, small_disk
+from tests.postgres import PostgresServer
 from tests.s3_servers import FaultyProxy, faulty
 from tests.s3_servers.process import free_port
 from tests.simulator import faults
@@ -23,10 +24,11 @@ Begin = Callable[[Daemon], object]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Said:
-    """The problem that has to be shown: its code, of a hold its reason."""
+    """The problem that has to be shown: its code, of a hold its reason, and words of what to do."""
 
     code: str
     reason: str = ""
+    advice: str = ""
 
 
 @dataclasses.dataclass
@@ -35,6 +37,8 @@ class Stage:
 
     site: Site
     opened: contextlib.ExitStack
+    server: PostgresServer | None = None
+    """Which has the site's ledger, if it is on PostgreSQL."""
     prefix: Sequence[str] = ()
     without: tuple[str, ...] = ()
     begin: Begin | None = None

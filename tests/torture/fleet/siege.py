@@ -1,24 +1,25 @@
 """Two doors and three workers on one PostgreSQL ledger, under load: any of them killed at any time, and PostgreSQL too.
 
-Their connections are cut, hang and are ended by the server, the server only reads for a while, and their clocks are
-minutes apart. One door and one worker go through PgBouncer where it is installed. Judged from outside, as `kills` is;
-the puts of all workers are counted before the bucket.
+The server has a standby, for which COMMIT waits. Their connections are cut, hang and are ended by the server, its disk
+is full, others lock its rows and take its connections, and the processes' clocks are minutes apart. One door and one
+worker go through PgBouncer where it is installed; one of each is told both servers, the others an address that moves at
+a failover. Judged from outside, as `kills` is; the puts of all workers are counted before the bucket.
 """
 
 import contextlib
-import dataclasses
-import enum
 import functools
 import itertools
 import math
 import random
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
 
 import sqlalchemy as sa
 
 from tests.harness.daemons import Daemon, Load, until
-from tests.postgres import BadNetwork, PostgresServer, running_postgres
+from tests.postgres import PostgresPair, running_pair
 from tests.postgres.pooler import find_pooler, running_pooler
 from tests.s3_servers import FaultyProxy, RcloneServer, running
 from tests.s3_servers.process import free_port
@@ -27,78 +28,44 @@ from tests.torture.counting import PATIENCE_SECONDS, compare, not_archived
 from tests.torture.figures import Figure, none_of
 from tests.torture.fleet.clock import clock_environment
 from tests.torture.fleet.puts import PutCount
-from tests.torture.fleet.site import DOORS_AHEAD_SECONDS, QUERY_RATE, WORKERS_AHEAD_SECONDS, Fleet
+from tests.torture.fleet.server_faults import ServerFaults
+from tests.torture.fleet.site import DOORS_AHEAD_SECONDS, QUERY_RATE, WORKERS_AHEAD_SECONDS, Fleet, Networks
+from tests.torture.fleet.victims import ANSWER_SECONDS_MAX, ORDER, Tally, Victim
 from tests.torture.options import Options
 from tests.torture.watch import ManifestWatch
 
 ROUND_TASKS = 6
 """Maximum of new tasks a round, on average."""
 TAKEOVERS = 3
-TAKEOVER_SECONDS_MAX = 60
+LOAD_THREADS = 6
 LOOK_SECONDS = 0.5
 """Between two looks at what is archived."""
-
-
-class Victim(enum.Enum):
-    """What suffers in a round."""
-
-    DOOR = "kill -9 of a door"
-    WORKER = "kill -9 of a worker"
-    SERVER = "kill -9 of PostgreSQL"
-    CUT = "all connections cut"
-    HUNG = "nothing answered for a while"
-    ENDED = "sessions ended by the server"
-    READ_ONLY = "a server that only reads for a while"
-    TERMINATED = "SIGTERM to a worker"
-
-
-ORDER = (
-    Victim.WORKER,
-    Victim.CUT,
-    Victim.DOOR,
-    Victim.ENDED,
-    Victim.SERVER,
-    Victim.WORKER,
-    Victim.HUNG,
-    Victim.READ_ONLY,
-    Victim.ENDED,
-    Victim.TERMINATED,
-)
-
-
-@dataclasses.dataclass
-class Tally:
-    """What was counted."""
-
-    hits: dict[Victim, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(Victim, 0))
-    interrupted: int = 0
-    """Leases at the moments of the faults."""
-    ended_by_themselves: int = 0
-    starts_refused: int = 0
-    exits_wrong: int = 0
-    is_pooled: bool = False
-    takeover_seconds: list[float] = dataclasses.field(default_factory=list)
+DISK_MEGABYTES = 300
 
 
 def measure(options: Options) -> list[Figure]:
     """`options.rounds` rounds, then the takeovers."""
-    tally = Tally()
     with contextlib.ExitStack() as opened:
         s3 = opened.enter_context(running(RcloneServer))
-        server = opened.enter_context(running_postgres())
-        network = opened.enter_context(BadNetwork(server.folder).working())
+        pair, tally = opened.enter_context(_pair())
+        networks = opened.enter_context(Networks(pair).working())
         proxy = opened.enter_context(FaultyProxy(s3.port).serving())
         puts = PutCount(proxy)
-        fleet = opened.enter_context(Fleet(options.folder, s3, server, proxy, network))
+        fleet = opened.enter_context(Fleet(options.folder, s3, pair, proxy, networks))
         opened.callback(fleet.dispose)
-        pooler_port = opened.enter_context(running_pooler(server)) if find_pooler() else None
+        pooler_port = opened.enter_context(running_pooler(pair.folder)) if find_pooler() else None
         tally.is_pooled = pooler_port is not None
         fleet.sim.fault("cdn", faults.Drip(piece_bytes=400, pause_seconds=0.05))
-        siege = _Siege(fleet, server, network, puts, tally, random.Random(options.seed), pooler_port)
-        load = Load(fleet, seed=options.seed, tasks_most=options.rounds * ROUND_TASKS)
+        choose = random.Random(options.seed)
+        server_faults = ServerFaults(fleet, pair, networks, tally, choose)
+        siege = _Siege(fleet, server_faults, puts, tally, choose, pooler_port)
+        load = Load(fleet, threads=LOAD_THREADS, seed=options.seed, tasks_most=options.rounds * ROUND_TASKS)
         watch = opened.enter_context(ManifestWatch(s3.store(fleet.bucket, attempts_max=1)))
+        victims = [victim for victim in ORDER if victim is not Victim.FULL or tally.has_small_disks]
         with load:
-            for done, victim in enumerate(itertools.islice(itertools.cycle(ORDER), options.rounds), start=1):
+            for done, victim in enumerate(
+                itertools.islice(itertools.cycle(victims), options.rounds), start=1
+            ):
                 siege.hit(victim)
                 options.on_progress(done, options.rounds + TAKEOVERS)
             for done in range(1, TAKEOVERS + 1):
@@ -106,7 +73,26 @@ def measure(options: Options) -> list[Figure]:
                 options.on_progress(options.rounds + done, options.rounds + TAKEOVERS)
         siege.finish(load)
         fleet.assert_silent_on_secrets()
-        return [*_figures(tally, options), *_outcome(fleet, load, watch), *puts.figures(tally.interrupted)]
+        return [*tally.figures(options), *_outcome(fleet, load, watch), *puts.figures(tally.interrupted)]
+
+
+@contextlib.contextmanager
+def _pair() -> Iterator[tuple[PostgresPair, Tally]]:
+    """On small disks where they can be mounted."""
+    with contextlib.ExitStack() as opened:
+        try:
+            pair = opened.enter_context(running_pair(disk_megabytes=DISK_MEGABYTES))
+            has_small_disks = True
+        except subprocess.CalledProcessError:
+            pair = opened.enter_context(running_pair())
+            has_small_disks = False
+        yield pair, Tally(has_small_disks=has_small_disks)
+
+
+_OF_ALL = frozenset(
+    (Victim.SERVER, Victim.FAILOVER, Victim.STANDBY, Victim.FULL, Victim.CROWDED, Victim.SERIALIZABLE)
+)
+"""All processes are to be at work when these begin."""
 
 
 class _Siege:
@@ -115,16 +101,13 @@ class _Siege:
     def __init__(
         self,
         fleet: Fleet,
-        server: PostgresServer,
-        network: BadNetwork,
+        server_faults: ServerFaults,
         puts: PutCount,
         tally: Tally,
         choose: random.Random,
         pooler_port: int | None,
     ) -> None:
         self._fleet = fleet
-        self._server = server
-        self._network = network
         self._puts = puts
         self._tally = tally
         self._choose = choose
@@ -134,11 +117,16 @@ class _Siege:
         self._deeds = {
             Victim.DOOR: self._kill_door,
             Victim.WORKER: self._kill_worker,
-            Victim.SERVER: self._kill_server,
-            Victim.CUT: network.cut,
-            Victim.HUNG: self._hang,
-            Victim.ENDED: self._end_sessions,
-            Victim.READ_ONLY: self._only_read,
+            Victim.SERVER: server_faults.kill,
+            Victim.FAILOVER: server_faults.fail_over,
+            Victim.STANDBY: server_faults.lose_standby,
+            Victim.FULL: server_faults.fill_disk,
+            Victim.CUT: server_faults.cut,
+            Victim.HUNG: server_faults.hang,
+            Victim.ENDED: server_faults.end_sessions,
+            Victim.CROWDED: server_faults.crowd,
+            Victim.LOCKED: server_faults.lock_backwards,
+            Victim.SERIALIZABLE: server_faults.set_for_others,
             Victim.TERMINATED: self._terminate_worker,
         }
         self._wait_started()
@@ -158,10 +146,14 @@ class _Siege:
         if place == 0 and self._pooler_port is not None:
             url = f"postgresql://postgres@127.0.0.1:{self._pooler_port}/{self._fleet.database}"
             changes["KLING_LEDGER_URL"] = url
+        elif place == 1:
+            changes["KLING_LEDGER_URL"] = self._fleet.url_of_both
         return self._fleet.start(changes, program=program)
 
     def hit(self, victim: Victim) -> None:
         """Wait for a random moment, then do it."""
+        if victim in _OF_ALL:
+            self._wait_started()
         # The random moment is the point, so this waits for time only.
         threading.Event().wait(self._choose.uniform(0.2, 2.0))
         with contextlib.suppress(sa.exc.DBAPIError):
@@ -188,31 +180,6 @@ class _Siege:
         self._tally.exits_wrong += self._workers[place].stop() != 0
         self._workers[place] = self._start_worker(place)
 
-    def _kill_server(self) -> None:
-        self._wait_started()
-        self._fleet.dispose()
-        self._server.kill()
-        threading.Event().wait(self._choose.uniform(0.0, 3.0))
-        self._server.start()
-
-    def _hang(self) -> None:
-        self._network.hang()
-        threading.Event().wait(self._choose.uniform(0.5, 12.0))
-        self._network.flow()
-
-    def _end_sessions(self) -> None:
-        self._fleet.ask(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-            " AND datname = current_database() AND random() < 0.5"
-        )
-
-    def _only_read(self) -> None:
-        self._wait_started()
-        self._fleet.set_read_only("on")
-        threading.Event().wait(self._choose.uniform(0.5, 3.0))
-        self._fleet.set_read_only("off")
-        self._fleet.dispose()
-
     def _supervise(self) -> None:
         """Start those again that met no server at their start, and ended with a sentence; no other may have ended."""
         for daemons, start in ((self._doors, self._start_door), (self._workers, self._start_worker)):
@@ -222,7 +189,7 @@ class _Siege:
                 if daemon.events("daemon.started"):
                     self._tally.ended_by_themselves += 1
                 else:
-                    assert "KLING_LEDGER_URL" in daemon.output, daemon.output
+                    assert "ledger postgresql://" in daemon.output, daemon.output
                     self._tally.starts_refused += 1
                 daemons[place] = start(place)
 
@@ -277,23 +244,6 @@ class _Siege:
             threading.Event().wait(LOOK_SECONDS)
 
 
-def _figures(tally: Tally, options: Options) -> list[Figure]:
-    return [
-        Figure("rounds", sum(tally.hits.values()), minimum=options.rounds),
-        *(Figure(f"  {victim.value}", count) for victim, count in tally.hits.items()),
-        Figure("PgBouncer in transaction mode before a door and a worker (1: yes)", tally.is_pooled),
-        Figure("tasks at work at the faults", tally.interrupted, minimum=options.rounds // 4),
-        none_of("processes that ended by themselves", tally.ended_by_themselves),
-        Figure("processes that met no server at their start, and were started again", tally.starts_refused),
-        none_of("SIGTERMs that did not end in exit status 0", tally.exits_wrong),
-        Figure(
-            "seconds until another process asks for a killed one's account, at most",
-            round(max(tally.takeover_seconds, default=math.nan), 1),
-            maximum=TAKEOVER_SECONDS_MAX,
-        ),
-    ]
-
-
 def _outcome(fleet: Fleet, load: Load, watch: ManifestWatch) -> list[Figure]:
     found = compare(fleet, load.created)
     unarchived = found.incomplete | not_archived(fleet, load.created)
@@ -303,6 +253,12 @@ def _outcome(fleet: Fleet, load: Load, watch: ManifestWatch) -> list[Figure]:
     ]
     return [
         Figure("callbacks answered 200", len(load.answered_200), minimum=1),
+        Figure("callbacks answered 503", fleet.refused),
+        Figure(
+            "seconds until a door answered, at most",
+            round(fleet.answer_seconds_max, 2),
+            maximum=ANSWER_SECONDS_MAX,
+        ),
         Figure("tasks acknowledged by them", len(acknowledged), minimum=1),
         none_of("acknowledged and lost", len(unarchived & acknowledged)),
         Figure("tasks archived", len(load.created) - len(unarchived), minimum=len(acknowledged)),
