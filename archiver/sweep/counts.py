@@ -3,6 +3,26 @@
 import dataclasses
 import enum
 
+COUNTED_MAX = 500_000
+"""About 60 MB of ids."""
+
+
+class CountedIds:
+    """What a dry run has counted, in the memory of the process that asks. Beyond `COUNTED_MAX` ids, a task that is
+    shown again counts again."""
+
+    def __init__(self, *, ids_max: int = COUNTED_MAX) -> None:
+        self._ids: set[str] = set()
+        self._ids_max = ids_max
+
+    def add(self, task_id: str) -> bool:
+        """Whether it is new."""
+        if task_id in self._ids:
+            return False
+        if len(self._ids) < self._ids_max:
+            self._ids.add(task_id)
+        return True
+
 
 class SweepEnd(enum.StrEnum):
     """How a sweep of one family ended."""

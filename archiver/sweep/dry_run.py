@@ -11,7 +11,7 @@ from typing import Any
 from archiver.failures import Failure, LedgerUnavailable, Stopped
 from archiver.families import swept
 from archiver.ledger import Ledger, SweepRequest, ToldFailure
-from archiver.sweep.counts import SweepCounts, SweepEnd
+from archiver.sweep.counts import CountedIds, SweepCounts, SweepEnd
 from archiver.sweep.requested import concerns_every_family, told, unswept
 from archiver.sweep.stage import Sweeper
 
@@ -38,7 +38,7 @@ class DryRun:
     def pages(self) -> Iterator[SweepCounts]:
         """Read them all; after each page what its family would bring. A family that fails does not stop the next.
         Raises Stopped and LedgerUnavailable."""
-        counted: set[str] = set()
+        counted = CountedIds()
         ours = swept(self._sweeper.families, has_api_key=self._sweeper.client.has_api_key)
         for family in self._families:
             forecast = FamilyForecast(SweepCounts(family, self._is_full))

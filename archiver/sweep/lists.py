@@ -11,7 +11,7 @@ from archiver.kling.pages import PAGE_ROWS, Page, is_mostly_unreadable
 from archiver.ledger import Ledger, RecordOutcome, SweepMemory
 from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
 from archiver.record import ROWS_MAX, Recorder
-from archiver.sweep.counts import PageCounts
+from archiver.sweep.counts import CountedIds, PageCounts
 from archiver.sweep.page_rows import PageRows
 
 QUIET_PAGES = 2
@@ -90,8 +90,8 @@ class ListForecast:
     client: KlingClient
     ledger: Ledger
     now: Callable[[], int]
-    counted: set[str]
-    """The ids counted so far, by forecasts of other families too."""
+    counted: CountedIds
+    """So far, by forecasts of other families too."""
 
     def take(self, page: Page) -> PageCounts:
         """Count the page."""
@@ -102,9 +102,8 @@ class ListForecast:
             state = states.get(task.task_id)
             is_gone = state is None and is_older(task, deleted_before)
             counts.open += not is_gone and state not in TERMINAL
-            if task.task_id in self.counted:
+            if not self.counted.add(task.task_id):
                 continue
-            self.counted.add(task.task_id)
             counts.passed_by += is_gone
             counts.found += state is None and not is_gone
             if task.status is Status.SUCCEEDED and state is not State.ARCHIVED and not is_gone:

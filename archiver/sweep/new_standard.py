@@ -21,7 +21,7 @@ from archiver.kling.windows import read_window
 from archiver.ledger import KnownState, Ledger, RecordOutcome
 from archiver.model import RETENTION_MS, TERMINAL, State, Status, Task
 from archiver.record import ROWS_MAX, Recorder
-from archiver.sweep.counts import PageCounts
+from archiver.sweep.counts import CountedIds, PageCounts
 from archiver.sweep.lists import is_older, log_skipped_rows
 from archiver.sweep.page_rows import PageRows
 
@@ -178,15 +178,14 @@ class WindowForecast:
     """Counts the tasks and files that a page would bring, and writes nothing."""
 
     selector: Selector
-    counted: set[str]
-    """The ids counted so far, by forecasts of other families too."""
+    counted: CountedIds
+    """So far, by forecasts of other families too."""
 
     def take(self, page: WindowPage) -> PageCounts:
         """Count the page."""
         selection = self.selector.select(page)
         counts = selection.counts(page)
-        missing = [task for task in selection.to_archive if task.task_id not in self.counted]
-        self.counted.update(task.task_id for task in missing)
+        missing = [task for task in selection.to_archive if self.counted.add(task.task_id)]
         counts.to_archive = len(missing)
         counts.files = sum(len(task.assets) for task in missing)
         return counts

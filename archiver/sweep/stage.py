@@ -22,7 +22,7 @@ from archiver.ledger import Ledger, SweepMemory
 from archiver.metrics import Metrics
 from archiver.model import DAY_MS, RETENTION_MS, Stage
 from archiver.record import Recorder
-from archiver.sweep.counts import PageCounts, SweepCounts, SweepEnd
+from archiver.sweep.counts import CountedIds, PageCounts, SweepCounts, SweepEnd
 from archiver.sweep.lists import ListForecast, ListRecorder, QuietPages, is_older, listing_of
 from archiver.sweep.loop import NoLease, Sink, SweepLease, sweep
 from archiver.sweep.new_standard import Selector, WindowForecast, WindowRecorder, windows_since
@@ -218,7 +218,7 @@ class Sweeper:
         if error is None:
             self._log(reading, began=began)
 
-    def forecast(self, family: str, *, full: bool, counted: set[str]) -> Iterator[SweepCounts]:
+    def forecast(self, family: str, *, full: bool, counted: CountedIds) -> Iterator[SweepCounts]:
         """Read as `sweep` does and write nothing: how many tasks and files it would bring, after each page. Ids in
         `counted` do not count again; new ones are added to it. Raises Failure."""
         counts = SweepCounts(family, full)

@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 from archiver.failures import ApiCredentialsRefused, ApiServerError
 from archiver.ledger import RecordedTask
 from archiver.model import Stage, State, Status, Task
-from archiver.sweep.counts import SweepCounts, SweepEnd
+from archiver.sweep.counts import CountedIds, SweepCounts, SweepEnd
 from archiver.sweep.loop import PAGE_TRIES
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.harness.questions import Questions
@@ -333,7 +333,7 @@ def test_a_callback_that_comes_within_the_interval_is_late_and_not_missed(questi
 
 
 def forecast(questions: Questions, *, full: bool = True) -> SweepCounts:
-    *_, counts = questions.sweeper.forecast(FAMILY, full=full, counted=set())
+    *_, counts = questions.sweeper.forecast(FAMILY, full=full, counted=CountedIds())
     return counts
 
 
@@ -374,6 +374,19 @@ def test_a_dry_run_counts_rows_that_shift_from_page_to_page_once(paged: Question
     paged.sim.on_request(push)
 
     assert forecast(paged).to_archive == 50
+
+
+def test_a_dry_run_remembers_no_more_ids_than_it_may() -> None:
+    counted = CountedIds(ids_max=2)
+
+    assert [counted.add(task_id) for task_id in ("a", "b", "a", "c", "c", "b")] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_a_dry_run_stops_where_a_sweep_would(paged: Questions) -> None:
