@@ -20,7 +20,7 @@ from typing import Self
 import httpx2
 import uvicorn
 
-from tests.simulator.account import TERMINAL, Account, SimulatedFile, SimulatedTask, file_bytes
+from tests.simulator.account import RETENTION_MS, TERMINAL, Account, SimulatedFile, SimulatedTask, file_bytes
 from tests.simulator.api import Api, Credentials
 from tests.simulator.callbacks import Callbacks, Delivery
 from tests.simulator.documents import callback_document, json_bytes, new_standard_document
@@ -97,8 +97,13 @@ class KlingSimulator:
     ) -> None:
         self._timetable.stop()
         self._callbacks.close()
-        self._server.stop()
-        self._thread.join()
+        self.switch_off()
+
+    def switch_off(self) -> None:
+        """From now on connections are refused, for good."""
+        if self._thread.is_alive():
+            self._server.stop()
+            self._thread.join()
 
     # --- what was asked ---
 
@@ -217,6 +222,12 @@ class KlingSimulator:
         """The files are gone for good: 404."""
         with self._account.lock:
             self._account.task(task_id).assets_purged = True
+
+    def purge(self, task_id: str) -> None:
+        """The task and its files are gone, as 30 days after it was created."""
+        with self._account.lock:
+            self._account.task(task_id).created_at -= RETENTION_MS
+        self.purge_assets(task_id)
 
     def revoke_urls(self, task_id: str) -> None:
         """URLs handed out so far answer 403; a new query hands out good ones."""
