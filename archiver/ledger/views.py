@@ -3,6 +3,7 @@ metrics, readiness and alerts: `status/`."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,7 +13,7 @@ from archiver.ledger.status.reading import read_status
 from archiver.ledger.status.view import StatusView
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of, find, read_asset
-from archiver.model import Asset, DiscoveredBy, LeasedAsset, State, rfc3339
+from archiver.model import Asset, DiscoveredBy, LeasedAsset, State, Status, Task, rfc3339
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,6 +123,28 @@ class KnownTask:
     client_callback_url: str | None
     assets: tuple[LeasedAsset, ...]
 
+    def is_changed_by(self, task: Task) -> bool:
+        """Whether it is worth recording what the API says of it now."""
+        if self.family is None:
+            return True
+        if task.status is Status.RUNNING:
+            return False
+        if task.status is Status.FAILED:
+            return self.state is not State.FAILED
+        if self.state not in (State.SUCCEEDED, State.ARCHIVED, State.LOST):
+            return True
+        files = {leased.asset.stem: leased for leased in self.assets}
+        return any(_is_news(asset, files.get(asset.stem)) for asset in task.assets)
+
+
+def _is_news(asset: Asset, known: LeasedAsset | None) -> bool:
+    """The API may sign a URL anew for each answer, which is of use only once a try has failed."""
+    if known is None:
+        return True
+    if known.stored is not None or asset.url == known.asset.url:
+        return False
+    return known.reason is not None or asset.url.partition("?")[0] != known.asset.url.partition("?")[0]
+
 
 class Views(Part):
     """Reading for people, metrics, readiness and the gateway."""
@@ -130,13 +153,12 @@ class Views(Part):
         self, *, account: str, task_ids: Sequence[str] = (), external_task_ids: Sequence[str] = ()
     ) -> list[KnownTask]:
         """The tasks that have one of these ids (at most 500 in all), without repetitions."""
-        table = schema.tasks
         rows: dict[int, sa.RowMapping] = {}
         with self._database.read() as connection:
-            for column, names in ((table.c.task_id, task_ids), (table.c.external_task_id, external_task_ids)):
+            for statement, names in ((_BY_IDS, task_ids), (_BY_EXTERNAL_IDS, external_task_ids)):
                 if names:
-                    query = sa.select(*_KNOWN).where(table.c.account == account, column.in_(names))
-                    rows |= {row["id"]: row for row in connection.execute(query).mappings()}
+                    found = connection.execute(statement, {"account": account, "names": list(names)})
+                    rows |= {row["id"]: row for row in found.mappings()}
             assets = assets_of(connection, list(rows))
             amended = {
                 row_id: amendment_keys(connection, row_id)
@@ -202,13 +224,22 @@ class Views(Part):
             return list(connection.execute(query.order_by(table.c.deadline_at).limit(count_max)).scalars())
 
 
-_KNOWN = [
-    schema.tasks.c[name]
-    for name in (
-        "id", "task_id", "external_task_id", "family", "family_hint", "state", "created_at", "manifest_key",
-        "client_callback_url",
+def _known_tasks(column: sa.Column[str]) -> sa.Select[Any]:
+    columns = [
+        schema.tasks.c[name]
+        for name in (
+            "id", "task_id", "external_task_id", "family", "family_hint", "state", "created_at", "manifest_key",
+            "client_callback_url",
+        )
+    ]  # fmt: skip
+    return sa.select(*columns).where(
+        schema.tasks.c.account == sa.bindparam("account"), column.in_(sa.bindparam("names", expanding=True))
     )
-]  # fmt: skip
+
+
+# Built once: building one anew takes a third of the time of a client's query.
+_BY_IDS = _known_tasks(schema.tasks.c.task_id)
+_BY_EXTERNAL_IDS = _known_tasks(schema.tasks.c.external_task_id)
 
 
 def _known(row: sa.RowMapping, *, assets: tuple[LeasedAsset, ...], amended: tuple[str, ...]) -> KnownTask:

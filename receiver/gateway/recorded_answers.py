@@ -18,12 +18,11 @@ from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths
 from archiver.kling.places import replace_in_strings, replace_strings
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.views import KnownTask, Views
-from archiver.model import Asset, DiscoveredBy, LeasedAsset, Place, Role, State, Status, Task
+from archiver.model import RETENTION_MS, DiscoveredBy, Place, Role, Status, Task
 from archiver.record import ROWS_MAX, Recorder
 from archiver.store.links import LinkSigner, links_of
 
 _CALLBACKS = b"callbacks"
-_NOT_SUCCEEDED = frozenset({State.REPORTED, State.UNKNOWN, State.RUNNING, State.FAILED})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -166,7 +165,8 @@ class AnswerRecorder:
     # --- recording --------------------------------------------------------------------------------------
 
     def _record(self, rows: Sequence[_Row], origin: AnswerOrigin) -> None:
-        news = [row for row in rows if _is_news(row.task, row.known)]
+        """A client that polls ten times a second must not write as often: callbacks wait for each transaction."""
+        news = [row for row in rows if row.known is None or row.known.is_changed_by(row.task)]
         if not news:
             return
         recorder = self._accounts[origin.account].recorder
@@ -180,13 +180,19 @@ class AnswerRecorder:
             row.known = known.get(row.task.task_id, row.known)
 
     def _enrol(self, rows: Sequence[_Row], origin: AnswerOrigin) -> None:
-        """Have verification find the family of what only a collection has shown."""
+        """Have verification find the family of what only a collection has shown. Of a list, not of what Kling has
+        deleted: as in the sweep, its files are gone."""
+        recorder = self._accounts[origin.account].recorder
+        deleted_before = recorder.ledger.now() - RETENTION_MS if origin.is_list else 0
         found = {
             row.task.task_id: sorted(
                 PLACES[role].array for role in roles_of(row.document) if role in PLACES
             )
             for row in rows
-            if row.known is None and row.own_path is None and not row.is_recordable
+            if row.known is None
+            and row.own_path is None
+            and not row.is_recordable
+            and (row.task.created_at or deleted_before) >= deleted_before
         }  # fmt: skip
         wanted = list(found.items())
         for start in range(0, len(wanted), ROWS_MAX):
@@ -270,30 +276,6 @@ def _as_own_path_names(document: Mapping[str, object], family: str, known: Known
         dataclasses.replace(asset, stem=stems[asset.url]) for asset in task.assets if asset.url in stems
     ]
     return dataclasses.replace(task, assets=tuple(assets))
-
-
-def _is_news(task: Task, known: KnownTask | None) -> bool:
-    """Whether the ledger would change. A client that polls ten times a second must not write as often: callbacks wait
-    for each transaction."""
-    if known is None or known.family is None:
-        return True
-    if task.status is Status.RUNNING:
-        return False
-    if task.status is Status.FAILED:
-        return known.state is not State.FAILED
-    if known.state in _NOT_SUCCEEDED or known.state is State.BURIED:
-        return True
-    files = {leased.asset.stem: leased for leased in known.assets}
-    return any(_is_new_url(asset, files.get(asset.stem)) for asset in task.assets)
-
-
-def _is_new_url(asset: Asset, known: LeasedAsset | None) -> bool:
-    """Kling may sign a URL anew for each answer, which is of use only once a try has failed."""
-    if known is None:
-        return True
-    if known.stored is not None or asset.url == known.asset.url:
-        return False
-    return known.reason is not None or asset.url.partition("?")[0] != known.asset.url.partition("?")[0]
 
 
 def _says_something(row: _Row) -> bool:
