@@ -22,7 +22,7 @@ from archiver.metrics import Metrics
 from receiver.api.tasks import LEDGER_CALLS_MAX
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
-from receiver.gateway.endpoint import is_for_gateway
+from receiver.gateway.front.endpoint import is_for_gateway
 from receiver.gateway.gateway import Gateway
 from receiver.health import READINGS_MAX, HealthRoutes
 from receiver.links.endpoint import LinkEndpoint

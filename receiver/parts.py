@@ -43,8 +43,9 @@ def build_parts(
     settings: Settings, engine: Engine, metrics: Metrics, *, role: ProcessRole, draining: threading.Event
 ) -> AppParts:
     """Every role says how it is; the door takes callbacks, and only a whole daemon has `/api`."""
+    door = _door(settings, engine, metrics) if role.takes_callbacks else None
     return AppParts(
-        door=_door(settings, engine, metrics) if role.takes_callbacks else None,
+        door=door,
         metrics=metrics,
         draining=draining.is_set,
         probe=engine.ledger.daemons.ping,
@@ -52,11 +53,11 @@ def build_parts(
         refresh_metrics=engine.health.refresh_gauges,
         routes=_api(settings, engine) if role is ProcessRole.WHOLE else [],
         links=link_service(settings, engine.ledger, metrics) if role.serves_links else None,
-        gateway=_gateway(settings, engine, metrics) if role.relays(settings) else None,
+        gateway=_gateway(settings, engine, metrics, door) if role.relays(settings) else None,
     )
 
 
-def _gateway(settings: Settings, engine: Engine, metrics: Metrics) -> Gateway:
+def _gateway(settings: Settings, engine: Engine, metrics: Metrics, door: Door | None) -> Gateway:
     return Gateway(
         [_gateway_account(account) for account in settings.accounts],
         creates=_creates(settings, engine),
@@ -64,6 +65,7 @@ def _gateway(settings: Settings, engine: Engine, metrics: Metrics) -> Gateway:
         spool=engine.spool or build_spool(settings),
         metrics=metrics,
         now=lambda: unix_ms() / 1000,
+        is_door_busy=lambda: door is not None and door.intake.is_busy,
     )
 
 

@@ -93,6 +93,11 @@ class Intake:
         """Whether a new callback would be admitted."""
         return not self._closing and not self._stuck
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether callbacks wait for their commit."""
+        return not self._idle.is_set()
+
     async def put(self, callback: Callback) -> CallbackOutcome:
         """Commit the callback. Raises IntakeUnavailable."""
         if self._closing:

@@ -13,9 +13,9 @@ from archiver.metrics import Metrics
 from archiver.store import Store
 from receiver.gateway.archived_tasks import ArchivedTasks
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.bodies import BodyReader
 from receiver.gateway.creates import CallbackAddress, Creates
-from receiver.gateway.endpoint import REQUESTS_MAX, GatewayEndpoint, Handlers
+from receiver.gateway.front.bodies import BodyReader
+from receiver.gateway.front.endpoint import REQUESTS_MAX, GatewayEndpoint, Handlers
 from receiver.gateway.queries import Queries
 from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream, Relay
@@ -73,6 +73,7 @@ class Gateway:
         spool: Spool,
         metrics: Metrics,
         now: Callable[[], float],
+        is_door_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """`now` is in Unix seconds. Without `creates` or `queries`, these are passed on as they came. Raises
         ThreadsRefused."""
@@ -97,6 +98,7 @@ class Gateway:
             ),
             BodyReader(spool, self._files),
             metrics,
+            is_door_busy=is_door_busy,
         )
 
     def _build_creates(self, parts: CreateParts, metrics: Metrics) -> Creates:

@@ -23,7 +23,7 @@ from archiver.kling.client import is_loopback
 from archiver.kling.credentials import Bearer, Credential
 from archiver.metrics import GatewayKind
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.bodies import DECODED_BYTES_MAX, Undecodable, decode, is_encoded
+from receiver.gateway.decoding import DECODED_BYTES_MAX, Undecodable, decode, is_encoded
 from receiver.gateway.exchange import (
     AnswerUndecodable,
     GatewayAnswer,

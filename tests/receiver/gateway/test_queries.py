@@ -30,7 +30,7 @@ from receiver.gateway.exchange import (
     RequestBody,
     Source,
 )
-from receiver.gateway.paths import read_path
+from receiver.gateway.front.paths import read_path
 from receiver.gateway.queries import Queries
 from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream

@@ -3,7 +3,7 @@
 import pytest
 
 from archiver.metrics import GatewayKind
-from receiver.gateway.paths import KlingPath, is_klings, read_path
+from receiver.gateway.front.paths import KlingPath, is_klings, read_path
 
 CREATE, QUERY, LIST, OTHER = GatewayKind.CREATE, GatewayKind.QUERY, GatewayKind.LIST, GatewayKind.OTHER
 GENERATIONS = b"/v1/images/generations"

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from archiver.kling.credentials import mint_token
-from receiver.gateway import bodies
+from receiver.gateway.front import bodies
 from receiver.server import protocol
 from tests.harness.edge import SECONDS_MAX, TOKEN, Edge, legacy_body
 from tests.harness.gateway import BEARER, gateway_to
@@ -273,7 +273,7 @@ def test_beyond_the_limit_of_requests_a_client_is_told_to_come_again(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "receiver.gateway.endpoint.GatewayEndpoint.__init__.__kwdefaults__", {"requests_max": 1}
+        "receiver.gateway.front.endpoint.GatewayEndpoint.__init__.__kwdefaults__", {"requests_max": 1}
     )
     arrived, gate = threading.Event(), threading.Event()
 

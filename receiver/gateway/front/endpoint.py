@@ -9,7 +9,7 @@ It is plain ASGI for the same reason as the callback endpoint. An answer of any 
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -17,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 from archiver import log
 from archiver.kling.client_credentials import ClientCredentials, CredentialProblem
 from archiver.metrics import GatewayKind, Metrics
-from receiver.gateway.bodies import BodyReader, SpoolUnusable
 from receiver.gateway.exchange import (
     AnswerUndecodable,
     Client,
@@ -30,7 +29,9 @@ from receiver.gateway.exchange import (
     RequestBody,
     refusal,
 )
-from receiver.gateway.paths import KlingPath, is_klings, read_path
+from receiver.gateway.front.bodies import BodyReader, SpoolUnusable
+from receiver.gateway.front.paths import KlingPath, is_klings, read_path
+from receiver.gateway.front.turns import RequestTurns
 from receiver.server import replies
 from receiver.server.bodies import BodyProblem
 from receiver.server.protocol import BODY_HAS_OWN_LIMIT
@@ -96,12 +97,15 @@ class GatewayEndpoint:
         metrics: Metrics,
         *,
         requests_max: int = REQUESTS_MAX,
+        is_door_busy: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_door_busy`: whether callbacks are being committed, which go first."""
         self._credentials = credentials
         self._handlers = handlers
         self._bodies = bodies
         self._metrics = metrics
         self._requests_max = requests_max
+        self._turns = RequestTurns(is_door_busy)
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,6 +149,7 @@ class GatewayEndpoint:
 
     async def _answer(self, request: GatewayRequest, send: Send) -> None:
         began = time.perf_counter()
+        await self._turns.take()
         answer = await self._answer_of(request)
         self._metrics.gateway_overhead_seconds.observe(
             max(0.0, time.perf_counter() - began - request.waited.seconds)

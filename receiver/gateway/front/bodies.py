@@ -1,4 +1,4 @@
-"""Bodies: of a client's request, read whole before anything is sent to Kling; of an encoded answer, decoded.
+"""Reads the body of a client's request: whole, before anything is sent to Kling.
 
 Up to `MEMORY_BYTES_MAX` it stays in memory, else it goes to the spool, where room is promised before it is used. Size
 and time are bounded: a client may send slowly, but not more slowly than `BYTES_PER_SECOND_MIN` after `GRACE_SECONDS`.
@@ -6,7 +6,6 @@ and time are bounded: a client may send slowly, but not more slowly than `BYTES_
 
 import asyncio
 import functools
-import zlib
 from collections.abc import Iterable
 
 from starlette.types import Message, Receive
@@ -23,10 +22,6 @@ GRACE_SECONDS = 30.0
 BYTES_PER_SECOND_MIN = 32 * 1024
 WRITE_BYTES = 1024 * 1024
 """Of one write to the spool: each takes a thread for a moment."""
-
-
-DECODED_BYTES_MAX = 32 * 1024 * 1024
-_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 class SpoolUnusable(Exception):
@@ -133,32 +128,3 @@ class _Incoming:
     def close(self) -> None:
         if self._spooled is not None:
             self._spooled.close()
-
-
-class Undecodable(Exception):
-    """An answer's encoding cannot be undone; the message says why."""
-
-
-def is_encoded(encoding: str) -> bool:
-    return encoding.strip().lower() not in {"", "identity"}
-
-
-def decode(content: bytes, encoding: str) -> bytes:
-    """Blocking. Raises Undecodable for an encoding that is none of gzip and deflate, for one that is broken or cut, and
-    for more than `DECODED_BYTES_MAX`."""
-    bits = _WINDOW_BITS.get(encoding.strip().lower())
-    if bits is None:
-        raise Undecodable("the answer has an encoding that nobody asked for")
-    decoded = bytearray()
-    while content:  # gzip may have several members
-        reader = zlib.decompressobj(bits)
-        try:
-            decoded += reader.decompress(content, DECODED_BYTES_MAX + 1 - len(decoded))
-        except zlib.error:
-            raise Undecodable("the encoded answer is broken") from None
-        if len(decoded) > DECODED_BYTES_MAX:
-            raise Undecodable("the encoded answer becomes too large")
-        if not reader.eof:
-            raise Undecodable("the encoded answer is cut")
-        content = reader.unused_data
-    return bytes(decoded)

