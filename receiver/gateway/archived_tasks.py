@@ -74,12 +74,16 @@ class ArchivedTasks:
         signers: Mapping[str, LinkSigner],
         ledger_calls: BlockingCalls,
         store_calls: BlockingCalls,
+        ledger_seconds: float = LEDGER_SECONDS_MAX,
+        store_seconds: float = STORE_SECONDS_MAX,
     ) -> None:
         self._views = views
         self._store = store
         self._signers = signers
         self._ledger_calls = ledger_calls
         self._store_calls = store_calls
+        self._ledger_seconds = ledger_seconds
+        self._store_seconds = store_seconds
         self._kept: collections.OrderedDict[tuple[str, ...], _Documents] = collections.OrderedDict()
         self._kept_bytes = 0
 
@@ -94,7 +98,7 @@ class ArchivedTasks:
             external_task_ids=external_task_ids[:_NAMES_MAX],
         )
         try:
-            known = await self._ledger_calls.run(read, seconds=LEDGER_SECONDS_MAX)
+            known = await self._ledger_calls.run(read, seconds=self._ledger_seconds)
         except (LedgerUnavailable, TimeoutError) as error:
             _log.warning("gateway.ledger_unread", account=account, cause=str(error) or type(error).__name__)
             return []
@@ -123,7 +127,7 @@ class ArchivedTasks:
             self._kept.move_to_end(keys)
             return self._kept[keys]
         read = functools.partial(_read, self._store, keys)
-        documents = await self._store_calls.run(read, seconds=STORE_SECONDS_MAX)
+        documents = await self._store_calls.run(read, seconds=self._store_seconds)
         self._keep(keys, documents)
         return documents
 

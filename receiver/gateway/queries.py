@@ -16,7 +16,7 @@ import functools
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl, quote
 
 from archiver import log
@@ -75,6 +75,7 @@ class Queries:
         *,
         patience_seconds: float = PATIENCE_SECONDS,
         record_seconds: float = RECORD_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`calls` does what the recorder does."""
         self._upstream = upstream
@@ -87,7 +88,7 @@ class Queries:
         }
         self._patience_seconds = patience_seconds
         self._record_seconds = record_seconds
-        self._shared = SharedAnswers()
+        self._shared = SharedAnswers(monotonic=monotonic)
 
     async def handle(self, request: GatewayRequest) -> GatewayAnswer:
         """Raises NotReached, NoAnswer."""
@@ -143,7 +144,8 @@ class Queries:
             appended = append_items(recorded.body, recorded.rows_place, items)
             if appended != recorded.body:
                 return dataclasses.replace(answer, body=appended, source=Source.MANIFEST)
-        if (is_collection and said) or not _are_all(wanted.names, found):
+        shows_others = is_collection and bool(said)
+        if shows_others or not (recorded.is_success or _are_all(wanted.names, found)):
             return answer
         return _made_of(request, found)
 

@@ -49,8 +49,16 @@ CLIENTS_URL = "https://app.example.com/cb?a=b"
 class Gate:
     """Queries of one process over a simulated account."""
 
-    def __init__(self, sim: KlingSimulator, engine: Engine, *, patience_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        sim: KlingSimulator,
+        engine: Engine,
+        *,
+        patience_seconds: float = 5.0,
+        record_seconds: float = 30.0,
+    ) -> None:
         self.sim, self.engine = sim, engine
+        self.seconds = 0.0
         self._runner = asyncio.Runner()
         self._calls = [BlockingCalls(2, name=f"test-{number}") for number in range(3)]
         self.upstream = KlingUpstream(
@@ -70,6 +78,8 @@ class Gate:
             signers={name: account.signer for name, account in accounts.items()},
             ledger_calls=self._calls[1],
             store_calls=self._calls[2],
+            ledger_seconds=30.0,
+            store_seconds=30.0,
         )
         recorder = AnswerRecorder(accounts, engine.ledger.views, engine.ledger.registrations)
         self.queries = Queries(
@@ -79,7 +89,8 @@ class Gate:
             self._calls[1],
             engine.metrics,
             patience_seconds=patience_seconds,
-            record_seconds=30.0,
+            record_seconds=record_seconds,
+            monotonic=lambda: self.seconds,
         )
 
     def __enter__(self) -> Self:
@@ -199,7 +210,7 @@ def test_the_first_succeed_that_a_client_sees_carries_links_and_is_recorded(gate
     before = gate.ask(path)
     gate.sim.succeed(task_id)
     gate.engine.clock.advance(seconds=5)
-    gate.queries._shared._entries.clear()  # noqa: SLF001 -- a second has passed
+    gate.seconds += 1.0
     answer = gate.ask(path)
 
     assert said(before)["data"]["task_status"] == "submitted"
@@ -232,7 +243,7 @@ def test_a_poll_that_brings_no_news_writes_nothing(gate: Gate) -> None:
     task_ids = [gate.sim.create_task(), succeeded_id, archived_id]
     paths = [f"/v1/{FAMILY}/{task_id}" for task_id in task_ids]
     gate.ask(*paths)
-    gate.queries._shared._entries.clear()  # noqa: SLF001 -- a second has passed
+    gate.seconds += 1.0
     gate.engine.ledger.records.record = never  # type: ignore[method-assign]  # the poll would write
     running, succeeded, archived = gate.ask(*paths)
 
@@ -284,8 +295,7 @@ def test_an_answer_that_the_ledger_takes_too_long_for_goes_out_as_it_came(
             ended.set()
 
     engine.ledger.records.record = slow  # type: ignore[method-assign]  # a lock that lasts
-    with Gate(sim, engine) as gate:
-        gate.queries._record_seconds = 0.05  # noqa: SLF001 -- instead of a second
+    with Gate(sim, engine, record_seconds=0.05) as gate:
         answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
         goes_on.set()
         assert ended.wait(30), "it is recorded all the same"
@@ -407,7 +417,7 @@ UNABLE: Sequence[faults.Fault] = (
 def test_an_archived_task_is_answered_whatever_kling_says(gate: Gate) -> None:
     task_id = gate.archived(images=2)
     for fault in UNABLE:
-        gate.queries._shared._entries.clear()  # noqa: SLF001 -- a second has passed
+        gate.seconds += 1.0
         gate.sim.clear_faults()
         gate.sim.fault("query", fault)
         answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
@@ -487,6 +497,15 @@ def test_tasks_refuses_in_kling_s_words_unless_all_that_was_asked_for_is_archive
     assert ([row["id"] for row in said(one)["data"]], one.source) == ([task_id], Source.MANIFEST)
 
 
+@pytest.mark.parametrize("data", [None, {"count": 0, "has_more": False}, {"result": None, "count": 0}])
+def test_archived_tasks_are_shown_at_tasks_where_kling_shows_none(gate: Gate, data: object) -> None:
+    task_id = gate.archived()
+    gate.sim.fault("tasks", faults.Json({"code": 0, "data": data}))
+    answer = gate.ask(f"/tasks?task_ids=1234,{task_id}")
+
+    assert ([row["id"] for row in said(answer)["data"]], answer.source) == ([task_id], Source.MANIFEST)
+
+
 def test_an_amended_task_is_answered_with_all_its_files(gate: Gate) -> None:
     engine = gate.engine
     task_id = gate.archived(family=EXPAND, watermark=True)
@@ -511,9 +530,11 @@ def test_equal_queries_of_one_client_share_one_answer_and_others_do_not(gate: Ga
     answers = [*gate.ask(*[path] * 5), gate.ask(path)]
     shared = gate.sim.requests["query"] - before
     gate.ask(path, account=OTHER)
+    gate.seconds += 1.0
+    gate.ask(path)
 
     assert len({answer.body for answer in answers}) == 1
-    assert (shared, gate.sim.requests["query"] - before) == (1, 2)
+    assert (shared, gate.sim.requests["query"] - before) == (1, 3)
 
 
 def test_what_was_not_found_is_asked_again_at_once(gate: Gate) -> None:
