@@ -15,6 +15,7 @@ from tests.s3_servers.process import free_port
 from tests.s3_servers.server import S3Server, ServerMissing, Weakness
 
 BINARIES = Path(sys.executable).parent
+CLUSTER_PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("swift_cluster.py")))
 LISTING_ROWS_MAX = 20
 """Rows in a page of a listing; S3 has 1,000. So few, that a test sees several pages without 3,000 objects."""
 
@@ -113,12 +114,9 @@ class SwiftServer(S3Server):
     def start(self) -> None:
         if not (self.folder / "etc" / "swift.conf").exists():
             self._prepare()
-        roles = [*self._ports, "proxy"]
-        processes = [
-            self._spawn(role, [str(BINARIES / f"swift-{role}-server"), str(self._config(role))])
-            for role in roles
-        ]
-        for process, port in zip(processes, [*self._ports.values(), self.port], strict=True):
+        configs = [f"{role}={self._config(role)}" for role in (*self._ports, "proxy")]
+        process = self._spawn("servers", [*CLUSTER_PROGRAM, "serve", *configs])
+        for port in (*self._ports.values(), self.port):
             process.wait_until_port(port)
 
     def _config(self, role: str) -> Path:
@@ -128,8 +126,8 @@ class SwiftServer(S3Server):
         (self.folder / "data" / "disk").mkdir()
         (self.folder / "recon").mkdir()
         self._demand_extended_attributes()
+        self._build_rings()
         for role, port in self._ports.items():
-            self._build_ring(role, port)
             text = BACKEND.format(common=self._common(port), folder=self.folder, role=role)
             self._config(role).write_text(text)
         self._config("proxy").write_text(
@@ -156,13 +154,11 @@ class SwiftServer(S3Server):
         user = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
         return COMMON.format(port=port, etc=self.folder / "etc", user=user, folder=self.folder)
 
-    def _build_ring(self, role: str, port: int) -> None:
-        """One partition power small enough to place at once: a cluster of one disk."""
-        builder = str(self.folder / "etc" / f"{role}.builder")
-        for step in (
-            ["create", "6", "1", "0"],
-            ["add", f"r1z1-127.0.0.1:{port}/disk", "1"],
-            ["rebalance"],
-        ):
-            command = [str(BINARIES / "swift-ring-builder"), builder, *step]
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
+    def _build_rings(self) -> None:
+        rings = [
+            word
+            for role, port in self._ports.items()
+            for word in (str(self.folder / "etc" / f"{role}.builder"), str(port))
+        ]
+        command = [*CLUSTER_PROGRAM, "prepare", *rings]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
