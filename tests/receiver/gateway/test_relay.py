@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from archiver.kling.credentials import mint_token
-from tests.harness.edge import Edge
+from receiver.gateway import upstream
+from tests.harness.edge import SECONDS_MAX, Edge
 from tests.harness.gateway import APPLICATION, BEARER, CLIENT_API_KEY, GATEWAY_KEY, gateway_to
 from tests.harness.server import answer
 from tests.simulator import KlingSimulator, faults
@@ -275,6 +276,40 @@ def test_an_api_that_is_not_there_is_told_by_the_gateway(tmp_path: pathlib.Path)
 
     assert (got.status_code, got.json()["code"], got.headers[SOURCE]) == (503, 5001, "gateway")
     assert int(got.headers["retry-after"]) > 0
+
+
+def test_a_kling_that_is_silent_is_told_by_the_gateway_once_its_time_is_over(
+    edge: Edge, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "QUERY_SECONDS", 0.2)
+    monkeypatch.setattr(upstream, "CREATE_SECONDS", 0.3)
+    gate = threading.Event()
+
+    def say_nothing(_: socket.socket) -> None:
+        gate.wait(SECONDS_MAX)
+
+    recorder.answer = say_nothing
+    query = edge.client.get("/account/costs", headers=BEARER)
+    create = edge.client.post("/novel/create", headers=BEARER, content=b"x" * (2 << 20))
+    gate.set()
+
+    for got in (query, create):
+        assert (got.status_code, got.json()["code"], got.headers[SOURCE]) == (504, 5002, "gateway")
+    assert [len(body) for body in recorder.bodies] == [0, 2 << 20]
+
+
+def test_kling_is_asked_through_the_proxy_of_the_environment(
+    recorder: Recorder, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://{recorder.host}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    recorder.answer = lambda connection: connection.sendall(answer(b"", status="403 Forbidden"))
+    with gateway_to("https://kling.example", tmp_path) as edge:
+        got = edge.client.get("/account/costs", headers=BEARER)
+
+    assert (got.status_code, got.json()["code"]) == (503, 5001)
+    assert recorder.heads[0].startswith(b"CONNECT kling.example:443 HTTP/1.1\r\n")
+    assert b"Bearer" not in recorder.heads[0]
 
 
 def test_a_large_answer_is_passed_on_while_it_comes_and_stays_without_its_end_if_it_is_cut(
