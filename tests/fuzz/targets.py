@@ -19,9 +19,9 @@ from archiver.media.reader import PIXELS_MAX, SIDE_MAX
 from archiver.model import TASK_ID, Callback, Place
 from receiver.callbacks.payload import RESULT_ARRAYS_MAX, Malformed, parse
 from receiver.callbacks.signatures import Signatures, SignatureVerdict
-from receiver.gateway.create_body import CreateBody, Editor, bytes_added
-from receiver.gateway.create_body import read as read_create
-from receiver.gateway.skimming import LONG_STRING_BYTES, Skimmer, Unreadable
+from receiver.gateway.creates.body import CreateBody, Editor, bytes_added
+from receiver.gateway.creates.body import read as read_create
+from receiver.gateway.creates.skimming import LONG_STRING_BYTES, Skimmer, Unreadable
 from tests.harness import media_samples
 from tests.media_corpus.table import files as corpus_files
 

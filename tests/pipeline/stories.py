@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from archiver.engine.host_watch import DOWN_IN_A_ROW
 from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopped, StoreUnreachable
 from archiver.ledger import Ledger
-from archiver.ledger.gateway_creates.creates import GatewayCreate
+from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.by_hand import PostgresByHand
 from tests.harness.engine import ACCOUNT, FAMILY, Died
@@ -148,12 +148,12 @@ def a_create_by_the_gateway(pipeline: Pipeline) -> None:
     refused = dataclasses.replace(known, reference="r-2")
     unheard = dataclasses.replace(known, reference="r-3", external_task_id=external_id)
 
-    pipeline.errand(lambda ledger: ledger.gateway_creates.begin(known))
-    pipeline.errand(lambda ledger: ledger.gateway_creates.register(known, task_id))
-    pipeline.errand(lambda ledger: ledger.gateway_creates.begin(refused))
-    pipeline.errand(lambda ledger: ledger.gateway_creates.refuse(refused.reference))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.commit(begun=[known]))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.commit(created=[CreatedTask(known, task_id)]))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.commit(begun=[refused]))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.commit(refused=[refused.reference]))
     pipeline.errand(lambda ledger: ledger.gateway_creates.abandon(refused))
-    pipeline.errand(lambda ledger: ledger.gateway_creates.begin(unheard))
+    pipeline.errand(lambda ledger: ledger.gateway_creates.commit(begun=[unheard]))
     pipeline.errand(lambda ledger: ledger.gateway_creates.note_callback_refused("/v1/images/generations"))
     pipeline.tell(lost)
 
@@ -305,9 +305,7 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
     "ledger.registrations.register": a_registration,
     **dict.fromkeys(
         (
-            "ledger.gateway_creates.begin",
-            "ledger.gateway_creates.register",
-            "ledger.gateway_creates.refuse",
+            "ledger.gateway_creates.commit",
             "ledger.gateway_creates.abandon",
             "ledger.gateway_creates.note_callback_refused",
         ),

@@ -5,13 +5,11 @@ ledger knows whom to tell, and finds the task by its callback (which names the r
 """
 
 import dataclasses
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.callbacks import unconfirmed_row
 from archiver.ledger.databases.dialect import insert_missing, upsert
 from archiver.ledger.gateway_creates import matching
 from archiver.ledger.gateway_creates.joining import (
@@ -20,15 +18,17 @@ from archiver.ledger.gateway_creates.joining import (
     Joined,
     join,
     lock_tasks,
-    take_over,
 )
-from archiver.ledger.part import Part, require_written, retried
+from archiver.ledger.gateway_creates.registering import (
+    CreatedTask,
+    GatewayCreate,
+    register_all,
+    request_json,
+)
+from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
-from archiver.ledger.tables.counts import Kind, Tally
-from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.named_values import set_named_value
-from archiver.ledger.tables.rows import find_all
-from archiver.model import DAY_MS, DiscoveredBy, State
+from archiver.model import DAY_MS
 
 SECONDS_MAX = 1.0
 """Of a transaction that a client waits for."""
@@ -38,20 +38,6 @@ _PRUNED_MAX = 500
 _REFUSES_CALLBACKS = "gateway_without_callback_url:"
 
 _TABLE = schema.gateway_creates
-_TASKS = schema.tasks
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GatewayCreate:
-    """What is known of a create before it is sent."""
-
-    reference: str
-    account: str
-    family: str
-    external_task_id: str | None
-    client_callback_url: str | None
-    request: Mapping[str, object] | None
-    """Without image data."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,56 +53,37 @@ class GatewayCreates(Part):
     """The creates of clients."""
 
     @retried
-    def begin(self, create: GatewayCreate) -> None:
-        """Commit the reference: the create is about to be sent."""
-        with self._database.write(seconds_max=SECONDS_MAX) as connection:
-            values = _columns(create) | {"created_at": self._now(), "state": OPEN}
-            connection.execute(insert_missing(connection, _TABLE), values)
+    def commit(
+        self,
+        *,
+        begun: Sequence[GatewayCreate] = (),
+        created: Sequence[CreatedTask] = (),
+        refused: Sequence[str] = (),
+        seconds_max: float = SECONDS_MAX,
+    ) -> list[bool]:
+        """One transaction for all that creates wait for; of each created task whether its id is new.
+
+        `begun` are about to be sent. `created` were answered: they are followed, and their references let go. A task
+        that a callback or the sweep has brought already only takes what it lacks. `refused` have created nothing.
+        """
+        with self._database.write(seconds_max=seconds_max) as connection:
+            now = self._now()
+            if begun:
+                rows = [_columns(create) | {"created_at": now, "state": OPEN} for create in begun]
+                rows.sort(key=lambda row: row["reference"])
+                connection.execute(insert_missing(connection, _TABLE), rows)
+            are_new = register_all(connection, created, now=now)
+            done = [*(task.create.reference for task in created), *refused]
+            if done:
+                connection.execute(sa.delete(_TABLE).where(_TABLE.c.reference.in_(sorted(done))))
+            return are_new
 
     @retried
     def abandon(self, create: GatewayCreate) -> None:
-        """Nobody is to be told by this reference, even if a `begin` that was not waited for is committed only now."""
+        """Nobody is to be told by this reference, even if the commit that was not waited for comes only now."""
         with self._database.write() as connection:
             values = _columns(create) | {"created_at": self._now(), "state": ABANDONED}
             upsert(connection, _TABLE, values, update=["state"])
-
-    @retried
-    def refuse(self, reference: str) -> None:
-        """Nothing was created."""
-        with self._database.write(seconds_max=SECONDS_MAX) as connection:
-            connection.execute(sa.delete(_TABLE).where(_TABLE.c.reference == reference))
-
-    @retried
-    def register(self, create: GatewayCreate, task_id: str, *, seconds_max: float = SECONDS_MAX) -> bool:
-        """Kling has created `task_id`: follow it, and let go of the reference; True when the id is new.
-
-        A task that a callback or the sweep has brought already only takes what it lacks.
-        """
-        request = None if create.request is None else json.dumps(create.request)
-        with self._database.write(seconds_max=seconds_max) as connection:
-            now = self._now()
-            row = find_all(connection, account=create.account, task_ids=[task_id]).get(task_id)
-            if row is None:
-                values = unconfirmed_row(
-                    (create.account, task_id),
-                    family_hint=create.family,
-                    arrays=(),
-                    discovered_by=DiscoveredBy.REGISTRATION,
-                    now=now,
-                )
-                values |= {"external_task_id": create.external_task_id, "request": request}
-                values |= {"client_callback_url": create.client_callback_url}
-                inserted = insert_missing(connection, _TASKS).values(values).returning(_TASKS.c.id)
-                row_ids = connection.execute(inserted).scalars().all()
-                require_written(len(row_ids))
-                tally = Tally()
-                tally.add([Kind(create.account, State.REPORTED, is_confirmed=False)])
-                tally.write(connection)
-                add_line(connection, row_ids[0], at=now, event="task.registered", detail=create.family)
-            else:
-                take_over(connection, row, client_callback_url=create.client_callback_url, request=request)
-            connection.execute(sa.delete(_TABLE).where(_TABLE.c.reference == create.reference))
-            return row is None
 
     @retried
     def match(self) -> list[Joined]:
@@ -169,5 +136,5 @@ class GatewayCreates(Part):
 
 def _columns(create: GatewayCreate) -> dict[str, Any]:
     values = dataclasses.asdict(create)
-    values["request"] = None if create.request is None else json.dumps(create.request)
+    values["request"] = request_json(create)
     return values

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from archiver.ledger.gateway_creates.creates import REFERENCE_DAYS_MAX, GatewayCreate, GivenUp
+from archiver.ledger.gateway_creates.creates import REFERENCE_DAYS_MAX, GivenUp
 from archiver.ledger.gateway_creates.joining import JoinedBy
 from archiver.ledger.gateway_creates.matching import AFTER_MS
+from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import Callback, DiscoveredBy, Status
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, Desk, Place, answer
 
@@ -43,11 +44,11 @@ def told(desk: Desk, task_id: str = "t") -> tuple[str | None, str | None]:
 
 def test_a_created_task_is_registered_and_its_reference_let_go(desk: Desk) -> None:
     creates = desk.ledger.gateway_creates
-    creates.begin(create(external_task_id="e-1"))
+    creates.commit(begun=[create(external_task_id="e-1")])
     assert references(desk) == ["r-1"]
 
-    assert creates.register(create(external_task_id="e-1"), "t") is True
-    assert creates.register(create(external_task_id="e-1"), "t") is False
+    assert creates.commit(created=[CreatedTask(create(external_task_id="e-1"), "t")]) == [True]
+    assert creates.commit(created=[CreatedTask(create(external_task_id="e-1"), "t")]) == [False]
 
     row = desk.row()
     assert (row["state"], row["discovered_by"], row["due_at"]) == ("reported", "registration", START)
@@ -59,19 +60,37 @@ def test_a_created_task_is_registered_and_its_reference_let_go(desk: Desk) -> No
 
 def test_a_task_that_was_there_before_its_registration_takes_only_what_it_lacks(desk: Desk) -> None:
     desk.say(answer(status=Status.SUCCEEDED))
-    desk.ledger.gateway_creates.begin(create())
+    desk.ledger.gateway_creates.commit(begun=[create()])
 
-    assert desk.ledger.gateway_creates.register(create(), "t") is False
+    assert desk.ledger.gateway_creates.commit(created=[CreatedTask(create(), "t")]) == [False]
 
     assert desk.row()["state"] == "succeeded"
     assert told(desk) == (URL, '{"prompt": "a fox"}')
-    desk.ledger.gateway_creates.register(create("r-2", "https://other.example.com/", request={}), "t")
+    desk.ledger.gateway_creates.commit(
+        created=[CreatedTask(create("r-2", "https://other.example.com/", request={}), "t")]
+    )
     assert told(desk) == (URL, '{"prompt": "a fox"}')
 
 
+def test_many_creates_are_one_transaction(desk: Desk) -> None:
+    creates = [create(f"r-{number}", external_task_id=f"e-{number}") for number in range(5)]
+    desk.say(answer("t-1"))
+    desk.ledger.gateway_creates.commit(begun=creates[:4])
+
+    created = [CreatedTask(creates[number], f"t-{number}") for number in (3, 1, 0)]
+    again = CreatedTask(creates[0], "t-0")
+    are_new = desk.ledger.gateway_creates.commit(
+        begun=creates[4:], created=[*created, again], refused=["r-2"]
+    )
+
+    assert are_new == [True, False, True, False]
+    assert references(desk) == ["r-4"]
+    assert {told(desk, task.task_id)[0] for task in created} == {URL}
+
+
 def test_a_create_that_kling_refused_leaves_nothing(desk: Desk) -> None:
-    desk.ledger.gateway_creates.begin(create())
-    desk.ledger.gateway_creates.refuse("r-1")
+    desk.ledger.gateway_creates.commit(begun=[create()])
+    desk.ledger.gateway_creates.commit(refused=["r-1"])
 
     assert references(desk) == []
     assert desk.rows("SELECT * FROM tasks") == []
@@ -81,7 +100,7 @@ def test_a_create_that_kling_refused_leaves_nothing(desk: Desk) -> None:
 def test_a_callback_that_names_the_reference_of_a_lost_answer_brings_its_client(
     desk: Desk, known_before: bool
 ) -> None:
-    desk.ledger.gateway_creates.begin(create())
+    desk.ledger.gateway_creates.commit(begun=[create()])
     if known_before:
         desk.say(answer(status=Status.SUCCEEDED), by=DiscoveredBy.SWEEP)
     call_back(desk, "t", "r-1")
@@ -94,7 +113,7 @@ def test_a_callback_that_names_the_reference_of_a_lost_answer_brings_its_client(
 
 
 def test_a_reference_of_another_account_or_of_nobody_brings_nothing(desk: Desk) -> None:
-    desk.ledger.gateway_creates.begin(create())
+    desk.ledger.gateway_creates.commit(begun=[create()])
     call_back(desk, "t", "r-1", account="another")
     call_back(desk, "u", "r-2")
 
@@ -108,7 +127,7 @@ def test_a_reference_whose_commit_nobody_waited_for_tells_nobody(desk: Desk, lat
     creates = desk.ledger.gateway_creates
     if late:
         creates.abandon(create())
-    creates.begin(create())
+    creates.commit(begun=[create()])
     creates.abandon(create())
 
     call_back(desk, "t", "r-1")
@@ -117,7 +136,7 @@ def test_a_reference_whose_commit_nobody_waited_for_tells_nobody(desk: Desk, lat
 
 
 def test_an_external_id_joins_at_once_what_the_sweep_has_found(desk: Desk) -> None:
-    desk.ledger.gateway_creates.begin(create(external_task_id="e-1"))
+    desk.ledger.gateway_creates.commit(begun=[create(external_task_id="e-1")])
     assert desk.ledger.gateway_creates.match() == []
     desk.say(answer(external_task_id="e-1"), by=DiscoveredBy.SWEEP)
 
@@ -130,7 +149,7 @@ def test_an_external_id_joins_at_once_what_the_sweep_has_found(desk: Desk) -> No
 
 def test_without_any_id_the_time_of_its_creation_joins_a_task_once_no_answer_can_come(desk: Desk) -> None:
     creates = desk.ledger.gateway_creates
-    creates.begin(create())
+    creates.commit(begun=[create()])
     desk.say(answer("mine", created_at=START + 2 * SECOND), by=DiscoveredBy.SWEEP)
     desk.say(answer("too-early", created_at=START - MINUTE), by=DiscoveredBy.SWEEP)
     desk.say(answer("named", created_at=START, external_task_id="e-2"), by=DiscoveredBy.SWEEP)
@@ -152,15 +171,15 @@ def test_creates_of_one_application_share_the_tasks_of_their_time_and_those_of_t
 ) -> None:
     creates = desk.ledger.gateway_creates
     for number in range(3):
-        creates.begin(create(f"same-{number}"))
+        creates.commit(begun=[create(f"same-{number}")])
     for number in range(2):
         desk.say(answer(f"t-{number}", created_at=START + number), by=DiscoveredBy.SWEEP)
     desk.clock.advance(AFTER_MS)
     assert {joined.task_id for joined in creates.match()} == {"t-0", "t-1"}
     assert references(desk) == ["same-2"]
 
-    creates.begin(create("one", "https://one.example.com/"))
-    creates.begin(create("two", "https://two.example.com/"))
+    creates.commit(begun=[create("one", "https://one.example.com/")])
+    creates.commit(begun=[create("two", "https://two.example.com/")])
     desk.say(answer("whose", created_at=desk.clock()), by=DiscoveredBy.SWEEP)
     desk.clock.advance(AFTER_MS)
     assert creates.match() == []
@@ -169,12 +188,12 @@ def test_creates_of_one_application_share_the_tasks_of_their_time_and_those_of_t
 
 def test_old_references_are_dropped_and_those_whose_clients_are_not_told_are_counted(desk: Desk) -> None:
     creates = desk.ledger.gateway_creates
-    creates.begin(create("r-1"))
-    creates.begin(create("r-2", None))
+    creates.commit(begun=[create("r-1")])
+    creates.commit(begun=[create("r-2", None)])
     creates.abandon(create("r-3"))
     assert creates.prune() == []
     desk.clock.advance(REFERENCE_DAYS_MAX * DAY + 1)
-    creates.begin(create("r-4"))
+    creates.commit(begun=[create("r-4")])
 
     assert creates.prune() == [GivenUp(ACCOUNT, FAMILY, 1)]
     assert [row["reference"] for row in desk.rows("SELECT reference FROM gateway_creates")] == ["r-4"]
@@ -182,7 +201,7 @@ def test_old_references_are_dropped_and_those_whose_clients_are_not_told_are_cou
 
 def test_a_flood_of_forged_ids_does_not_drop_a_created_task(place: Place) -> None:
     desk = Desk(place, unconfirmed_max=5)
-    desk.ledger.gateway_creates.register(create(), "t")
+    desk.ledger.gateway_creates.commit(created=[CreatedTask(create(), "t")])
     desk.clock.advance(MINUTE)
     for number in range(30):
         desk.clock.advance(1)

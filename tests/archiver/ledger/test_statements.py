@@ -18,7 +18,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import DoubtedObject
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
-from archiver.ledger.gateway_creates.creates import GatewayCreate
+from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, FolderWorkKind, Stage, State
@@ -140,14 +140,14 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.sweep_requests.withdraw(request)
     create = GatewayCreate("r-1", ACCOUNT, FAMILY, "e-1", "https://app.example.com/cb", {})
     for _ in range(2):
-        desk.ledger.gateway_creates.begin(create)
+        desk.ledger.gateway_creates.commit(begun=[create])
         desk.ledger.gateway_creates.abandon(create)
-        desk.ledger.gateway_creates.refuse("r-1")
-    desk.ledger.gateway_creates.begin(create)
+        desk.ledger.gateway_creates.commit(refused=["r-1"])
+    desk.ledger.gateway_creates.commit(begun=[create])
     desk.say(answer("joined", external_task_id="e-1"))
     desk.ledger.gateway_creates.match()
-    desk.ledger.gateway_creates.register(create, "registered")
-    desk.ledger.gateway_creates.begin(create)
+    desk.ledger.gateway_creates.commit(created=[CreatedTask(create, "registered")])
+    desk.ledger.gateway_creates.commit(begun=[create])
     desk.clock.advance(8 * 24 * HOUR)
     desk.ledger.gateway_creates.prune()
     desk.ledger.gateway_creates.note_callback_refused("/v1/images/generations")

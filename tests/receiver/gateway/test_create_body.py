@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.create.paths import LEGACY_PLACE, NEW_STANDARD_PLACE
-from receiver.gateway.create_body import CreateBody, Edit, Editor, bytes_added, read
-from receiver.gateway.skimming import LONG_STRING_BYTES, SKIMMED_BYTES_MAX, Skimmer, Unreadable
+from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added, read
+from receiver.gateway.creates.skimming import LONG_STRING_BYTES, SKIMMED_BYTES_MAX, Skimmer, Unreadable
 
 OURS = "https://kling.example.com/callbacks/t/images/generations"
 LONG = b"A" * (LONG_STRING_BYTES + 1)

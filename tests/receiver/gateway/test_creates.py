@@ -17,9 +17,9 @@ from archiver.fetch.spool import Spool
 from archiver.fetch.urls import ConsumerPolicy
 from archiver.ledger import Ledger
 from archiver.metrics import CreateResult, Metrics
-from receiver.gateway import later
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.creates import CallbackAddress, Creates
+from receiver.gateway.creates import later
+from receiver.gateway.creates.handler import CallbackAddress, Creates
 from receiver.gateway.exchange import (
     Client,
     GatewayAnswer,
@@ -298,13 +298,13 @@ def test_a_ledger_that_cannot_be_written_in_time_keeps_no_client_and_kling_calls
         async with gate(commit_seconds=0.05) as it:
             body = b'{"callback_url":"%b"}' % CLIENT.encode()
             hangs = threading.Event()
-            begin = it.ledger.gateway_creates.begin
+            commit = it.ledger.gateway_creates.commit
 
-            def late(create: Any) -> None:
+            def late(**changes: Any) -> list[bool]:
                 hangs.wait(PATIENCE_SECONDS)
-                begin(create)
+                return commit(**changes)
 
-            it.ledger.gateway_creates.begin = late  # type: ignore[method-assign]
+            it.ledger.gateway_creates.commit = late  # type: ignore[method-assign]
             answer = await it.post(body)
 
             assert answer.status == 200
@@ -429,19 +429,45 @@ def test_a_task_that_cannot_be_registered_in_time_is_registered_later(
 
     async def story() -> None:
         async with gate() as it:
-            register, failures = it.ledger.gateway_creates.register, iter(range(2))
+            commit, failures = it.ledger.gateway_creates.commit, iter(range(2))
 
-            def unlucky(create: Any, task_id: str) -> bool:
-                if next(failures, None) is not None:
+            def unlucky(**changes: Any) -> list[bool]:
+                if changes.get("created") and next(failures, None) is not None:
                     raise LedgerUnavailable("full")
-                return register(create, task_id)
+                return commit(**changes)
 
-            it.ledger.gateway_creates.register = unlucky  # type: ignore[method-assign, assignment]
+            it.ledger.gateway_creates.commit = unlucky  # type: ignore[method-assign]
             answer = await it.post({"callback_url": CLIENT})
             assert answer.status == 200
             await it.settle()
             assert it.told()[0] == CLIENT
             assert it.open_references() == []
+
+    run(story())
+
+
+def test_creates_that_come_together_are_committed_together_and_a_bad_one_fails_alone(gate: Opened) -> None:
+    async def story() -> None:
+        async with gate() as it:
+            commit, sizes = it.ledger.gateway_creates.commit, list[int]()
+
+            def counting(**changes: Any) -> list[bool]:
+                sizes.append(len(changes["begun"]) + len(changes["created"]))
+                if any(create.external_task_id == "bad" for create in changes["begun"]):
+                    raise ValueError("bad")
+                return commit(**changes)
+
+            it.ledger.gateway_creates.commit = counting  # type: ignore[method-assign]
+            answers = await asyncio.gather(*(it.post({"callback_url": CLIENT}) for _ in range(20)))
+            assert [answer.status for answer in answers] == [200] * 20
+            assert len(sizes) < 40
+            assert max(sizes) > 1
+            bad = it.post({"callback_url": CLIENT, "external_task_id": "bad"})
+            good = [it.post({"callback_url": CLIENT}) for _ in range(5)]
+            failed, *others = await asyncio.gather(bad, *good, return_exceptions=True)
+            assert isinstance(failed, ValueError)
+            assert all(isinstance(answer, GatewayAnswer) for answer in others)
+            assert it.told("t-25")[0] == CLIENT
 
     run(story())
 

@@ -16,7 +16,7 @@ import pytest
 
 from archiver.failures import LedgerUnavailable, StoreUnreachable
 from archiver.kling.credentials import ApiKey
-from archiver.ledger.gateway_creates.creates import GatewayCreate
+from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import DAY_MS, State
 from archiver.record import Recorder
 from archiver.store.links import LinkSigner
@@ -321,7 +321,7 @@ def test_our_callback_url_never_shows(gate: Gate) -> None:
     ours = f"{PUBLIC}/callbacks/{'t' * 43}.ref/images/generations"
     task_id = gate.sim.create_task()
     create = GatewayCreate("r" * 22, ACCOUNT, FAMILY, None, CLIENTS_URL, None)
-    gate.engine.ledger.gateway_creates.register(create, task_id)
+    gate.engine.ledger.gateway_creates.commit(created=[CreatedTask(create, task_id)])
     task = {"task_id": task_id, "task_status": "submitted", "task_info": {"callback_url": ours}}
     gate.sim.fault("query", faults.Json({"code": 0, "message": f"for {ours}!", "data": task}))
     answer = gate.ask(f"/v1/{FAMILY}/{task_id}")

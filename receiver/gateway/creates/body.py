@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from archiver.create.paths import CALLBACK_FIELD, LEGACY_PLACE, NEW_STANDARD_PLACE, OPTIONS
-from receiver.gateway.skimming import Skimmed, Unreadable
+from receiver.gateway.creates.skimming import Skimmed, Unreadable
 
 _WHITE = re.compile(r"[ \t\n\r]+")
 _EXTERNAL_ID = "external_task_id"

@@ -31,11 +31,15 @@ from archiver.create.request import callback_url, request_of
 from archiver.failures import LedgerUnavailable
 from archiver.fetch.urls import ConsumerPolicy, PolicyRefusal
 from archiver.kling.places import replace_in_strings
-from archiver.ledger.gateway_creates.creates import GatewayCreate, GatewayCreates
+from archiver.ledger.gateway_creates.creates import GatewayCreates
+from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.metrics import CreateResult, Metrics
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.create_answer import AnswerMeaning, CreateVerdict, judge
-from receiver.gateway.create_body import CreateBody, Edit, Editor, bytes_added, read
+from receiver.gateway.creates.answer import AnswerMeaning, CreateVerdict, judge
+from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added, read
+from receiver.gateway.creates.group_commit import GroupCommit
+from receiver.gateway.creates.later import Later
+from receiver.gateway.creates.skimming import Skimmer, Unreadable
 from receiver.gateway.exchange import (
     GatewayAnswer,
     GatewayRequest,
@@ -45,8 +49,6 @@ from receiver.gateway.exchange import (
     Upstream,
     refusal,
 )
-from receiver.gateway.later import Later
-from receiver.gateway.skimming import Skimmer, Unreadable
 
 ANSWER_SECONDS = 120.0
 COMMIT_SECONDS = 1.0
@@ -95,13 +97,12 @@ class Creates:
         each commit."""
         self._upstream = upstream
         self._ledger = ledger
-        self._calls = calls
         self._addresses = addresses
         self._policy = policy
         self._counts = {
             result: metrics.gateway_creates_total.labels(result=result) for result in CreateResult
         }
-        self._on_registered = on_registered
+        self._group = GroupCommit(ledger, calls, on_registered=on_registered)
         self._refusing = set(refusing)
         self._answer_seconds = answer_seconds
         self._commit_seconds = commit_seconds
@@ -166,11 +167,7 @@ class Creates:
                 if verdict.meaning is AnswerMeaning.CREATED:
                     self._note_refusing(name, create)
         except NotReached:
-            self._later.do(
-                functools.partial(self._ledger.refuse, create.reference),
-                what="refuse",
-                account=create.account,
-            )
+            self._refuse(create)
             raise
         except NoAnswer:
             self._counts[CreateResult.UNANSWERED].inc()
@@ -193,7 +190,7 @@ class Creates:
     async def _begin(self, create: GatewayCreate) -> bool:
         """Whether the reference is committed, in time."""
         try:
-            await self._calls.run(functools.partial(self._ledger.begin, create), seconds=self._commit_seconds)
+            await self._group.put(create, seconds=self._commit_seconds)
         except (LedgerUnavailable, TimeoutError) as error:
             _log.warning(
                 "create.unreferenced", account=create.account, family=create.family, cause=str(error)
@@ -213,35 +210,30 @@ class Creates:
         """Register what was created. The reference of what is unknown stays, and waits for its task."""
         if verdict.meaning is AnswerMeaning.REFUSED:
             self._counts[CreateResult.REFUSED].inc()
-            refuse = functools.partial(self._ledger.refuse, create.reference)
-            self._later.do(refuse, what="refuse", account=create.account)
+            self._refuse(create)
         elif verdict.task_id is None:
             self._counts[CreateResult.UNANSWERED].inc()
             _log.warning("create.unanswered", account=create.account, family=create.family)
         else:
             await self._register(create, verdict.task_id)
 
+    def _refuse(self, create: GatewayCreate) -> None:
+        """Let go of its reference: nothing was created."""
+        refuse = functools.partial(self._ledger.commit, refused=[create.reference])
+        self._later.do(refuse, what="refuse", account=create.account)
+
     async def _register(self, create: GatewayCreate, task_id: str) -> None:
         self._counts[CreateResult.REGISTERED].inc()
-        register = functools.partial(self._registered, create, task_id)
+        created = CreatedTask(create, task_id)
+        fields = {"account": create.account, "task_id": task_id, "family": create.family}
         try:
-            await self._calls.run(register, seconds=self._commit_seconds)
+            is_new = await self._group.put(created, seconds=self._commit_seconds)
         except (LedgerUnavailable, TimeoutError) as error:
-            _log.error(
-                "create.unregistered",
-                account=create.account,
-                task_id=task_id,
-                family=create.family,
-                cause=str(error),
-            )
+            _log.error("create.unregistered", **fields, cause=str(error))
+            register = functools.partial(self._group.write, [created])
             self._later.do(register, what="register", account=create.account)
-
-    def _registered(self, create: GatewayCreate, task_id: str) -> None:
-        is_new = self._ledger.register(create, task_id)
-        _log.info(
-            "task.registered", account=create.account, task_id=task_id, family=create.family, new=is_new
-        )
-        self._on_registered(create.account)
+        else:
+            _log.info("task.registered", **fields, new=is_new)
 
     def _note_refusing(self, name: str, create: GatewayCreate) -> None:
         self._refusing.add(name)

@@ -1,0 +1,96 @@
+"""Tasks that clients have created through the gateway become rows."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger.callbacks import unconfirmed_row
+from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.gateway_creates.joining import take_over
+from archiver.ledger.part import require_written
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import Kind, Tally
+from archiver.ledger.tables.history import add_lines
+from archiver.ledger.tables.rows import find_all
+from archiver.model import DiscoveredBy, State
+
+_TASKS = schema.tasks
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GatewayCreate:
+    """What is known of a create before it is sent."""
+
+    reference: str
+    account: str
+    family: str
+    external_task_id: str | None
+    client_callback_url: str | None
+    request: Mapping[str, object] | None
+    """Without image data."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CreatedTask:
+    """What Kling has answered to a create."""
+
+    create: GatewayCreate
+    task_id: str
+
+
+def register_all(connection: sa.Connection, created: Sequence[CreatedTask], *, now: int) -> list[bool]:
+    """Of each whether its id is new."""
+    known: dict[tuple[str, str], Mapping[Any, Any]] = {}
+    for account in sorted({task.create.account for task in created}):
+        ids = [task.task_id for task in created if task.create.account == account]
+        rows = find_all(connection, account=account, task_ids=ids)
+        known |= {(account, task_id): row for task_id, row in rows.items()}
+    new: dict[tuple[str, str], CreatedTask] = {}
+    are_new = []
+    for task in created:
+        identity = (task.create.account, task.task_id)
+        are_new.append(identity not in known and identity not in new)
+        if identity in known:
+            take_over(
+                connection,
+                known[identity],
+                client_callback_url=task.create.client_callback_url,
+                request=request_json(task.create),
+            )
+        else:
+            new.setdefault(identity, task)
+    if new:
+        _insert(connection, [new[identity] for identity in sorted(new)], now=now)
+    return are_new
+
+
+def request_json(create: GatewayCreate) -> str | None:
+    """As the ledger keeps it."""
+    return None if create.request is None else json.dumps(create.request)
+
+
+def _insert(connection: sa.Connection, created: Sequence[CreatedTask], *, now: int) -> None:
+    rows = [_row(task, now=now) for task in created]
+    inserted = insert_missing(connection, _TASKS).returning(_TASKS.c.id, _TASKS.c.family_hint)
+    found = connection.execute(inserted, rows).all()
+    require_written(len(found), len(rows))
+    tally = Tally()
+    tally.add(Kind(task.create.account, State.REPORTED, is_confirmed=False) for task in created)
+    tally.write(connection)
+    add_lines(connection, [(row.id, "task.registered", row.family_hint) for row in found], at=now)
+
+
+def _row(task: CreatedTask, *, now: int) -> dict[str, Any]:
+    create = task.create
+    row = unconfirmed_row(
+        (create.account, task.task_id),
+        family_hint=create.family,
+        arrays=(),
+        discovered_by=DiscoveredBy.REGISTRATION,
+        now=now,
+    )
+    given = {"external_task_id": create.external_task_id, "request": request_json(create)}
+    return {**row, **given, "client_callback_url": create.client_callback_url}

@@ -1,0 +1,1 @@
+"""Creates of clients: how they are read, changed, sent, registered. Entered at `handler`."""
