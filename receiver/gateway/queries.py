@@ -180,7 +180,7 @@ class Queries:
             refused = self._recorder.refused(answer.body)
             return dataclasses.replace(answer, body=refused.body), refused
         recorded = await self._take(answer.body, _origin(request))
-        if recorded is not None and recorded.at_own_path and request.kind is GatewayKind.QUERY:
+        if recorded is not None and recorded.at_own_paths and request.kind is GatewayKind.QUERY:
             await self._record_at_own_paths(request, recorded)
             recorded = await self._take(answer.body, _origin(request))
         if recorded is None or recorded.unlinked:
@@ -202,18 +202,23 @@ class Queries:
 
     async def _record_at_own_paths(self, request: GatewayRequest, recorded: RecordedAnswer) -> None:
         """Tasks of `/v1/` families, shown by `/tasks` as succeeded, are recorded by what their own paths say."""
-        questions = [
-            _at_own_path(request, family, task_id) for family, task_id in recorded.at_own_path[:IDS_MAX]
-        ]
-        await asyncio.gather(*(self._record_one(question) for question in questions))
+        await asyncio.gather(
+            *(self._record_one(request, *found) for found in recorded.at_own_paths[:IDS_MAX])
+        )
 
-    async def _record_one(self, question: GatewayRequest) -> None:
-        try:
-            answer = await self._send(question, seconds=self._patience_seconds)
-        except (NotReached, NoAnswer):
-            return
-        if isinstance(answer.body, bytes):
-            await self._take(answer.body, _origin(question))
+    async def _record_one(self, request: GatewayRequest, task_id: str, families: Sequence[str]) -> None:
+        """At the path of the first of these families that knows it."""
+        for family in families:
+            question = _at_own_path(request, family, task_id)
+            try:
+                answer = await self._send(question, seconds=self._patience_seconds)
+            except (NotReached, NoAnswer):
+                return
+            if not isinstance(answer.body, bytes):
+                return
+            recorded = await self._take(answer.body, _origin(question))
+            if recorded is None or task_id in recorded.names:
+                return
 
     async def _send(self, request: GatewayRequest, *, seconds: float = ANSWER_SECONDS) -> GatewayAnswer:
         return await self._upstream.send(

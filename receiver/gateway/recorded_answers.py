@@ -54,8 +54,8 @@ class RecordedAnswer:
     """Of its array of tasks."""
     unlinked: tuple[str, ...] = ()
     """The ids of succeeded tasks that still have Kling's own URLs."""
-    at_own_path: tuple[tuple[str, str], ...] = ()
-    """(family, id) of those of `unlinked` that can be recorded by the answer of their family's own path."""
+    at_own_paths: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(id, families) of those of `unlinked` that the first of these families whose own path knows them can record."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -67,8 +67,8 @@ class _Row:
     task: Task
     known: KnownTask | None
     is_recordable: bool = True
-    own_path: str | None = None
-    """The family that has a better answer."""
+    own_paths: tuple[str, ...] = ()
+    """Families one of which has a better answer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -148,18 +148,16 @@ class AnswerRecorder:
         family = None if known is None else known.family or known.family_hint
         families = self._accounts[origin.account].families
         if family is None:
-            row = _Row(
-                place, document, results.read_task(document, family=guess_family(shown, families)), known
-            )
-            is_alone = origin.collection == SOLUTIONS or not own_paths(None, families, roles_of(document))
-            row.is_recordable = is_alone
+            task = results.read_task(document, family=guess_family(shown, families))
+            paths = own_paths(None, families, roles_of(document)) if origin.collection != SOLUTIONS else []
+            row = _Row(place, document, task, known, is_recordable=not paths, own_paths=tuple(paths))
         elif collection_of(family) == origin.collection:
             task = results.read_task(document, family=guess_family(shown, [family]))
             row = _Row(place, document, task, known)
         else:
             task = _as_own_path_names(document, family, known)
-            own_path = family if collection_of(family) is None else None
-            row = _Row(place, document, task, known, is_recordable=False, own_path=own_path)
+            paths = [family] if collection_of(family) is None else []
+            row = _Row(place, document, task, known, is_recordable=False, own_paths=tuple(paths))
         return row
 
     # --- recording --------------------------------------------------------------------------------------
@@ -190,7 +188,6 @@ class AnswerRecorder:
             )
             for row in rows
             if row.known is None
-            and row.own_path is None
             and not row.is_recordable
             and (row.task.created_at or deleted_before) >= deleted_before
         }  # fmt: skip
@@ -222,9 +219,7 @@ class AnswerRecorder:
             shown=frozenset(name for row in rows for name in _names(row.task)),
             rows_place=_array_place(placed),
             unlinked=tuple(row.task.task_id for row in unlinked),
-            at_own_path=tuple(
-                (row.own_path, row.task.task_id) for row in unlinked if row.own_path is not None
-            ),
+            at_own_paths=tuple((row.task.task_id, row.own_paths) for row in unlinked if row.own_paths),
         )
 
     def _links(self, row: _Row, account: str) -> dict[Place, str]:

@@ -360,8 +360,17 @@ def test_a_task_of_a_v1_family_gets_the_names_of_its_own_path_at_tasks(gate: Gat
     assert gate.unlinked() == 0.0
 
 
-def test_what_only_tasks_has_shown_is_verified_before_it_gets_links(gate: Gate) -> None:
+def test_a_task_that_only_tasks_has_shown_is_looked_for_at_the_paths_of_the_families(gate: Gate) -> None:
     task_id = gate.sim.create_task()
+    gate.sim.succeed(task_id)
+    answer = gate.ask(f"/tasks?task_ids={task_id}")
+
+    assert urls_of(said(answer)) == [link(gate.engine, task_id, "0")]
+    assert (gate.unlinked(), gate.state(task_id)) == (0.0, State.SUCCEEDED)
+
+
+def test_a_task_that_no_family_of_the_account_knows_is_verified_before_it_gets_links(gate: Gate) -> None:
+    task_id = gate.sim.create_task(family="images/multi-image2image")
     gate.sim.succeed(task_id)
     answer = gate.ask(f"/tasks?task_ids={task_id}")
 
