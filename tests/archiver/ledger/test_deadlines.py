@@ -520,6 +520,7 @@ def test_show_tells_of_a_task_in_the_agreed_shape(desk: Desk) -> None:
         {"at": "2026-09-21T14:13:20.000Z", "event": "task.retried", "detail": "store_error: 500"},
     ]
     nothing = {"name": None, "key": None, "stored": False, "bytes": None, "sha256": None, "reason": None}
+    nothing["link"] = None
     assert shown == {
         "task_id": "t",
         "account": ACCOUNT,
@@ -537,7 +538,7 @@ def test_show_tells_of_a_task_in_the_agreed_shape(desk: Desk) -> None:
         "callbacks": 1,
         "manifest_key": None,
         "amendment_keys": [],
-        "assets": [nothing, nothing],
+        "assets": [{"stem": stem, **nothing} for stem in ("0", "0.watermark")],
     }
 
 
