@@ -92,6 +92,8 @@ def live(site: Site, lives: list[Life]) -> None:
         life.ask_until_done()
         life.files = [site.sim.expected_bytes(task_id, name) for name in site.sim.expected_names(task_id)]
         life.download("at once")
+        if life.client.reads_lists:
+            life.heard["list"] = life.client.list()
     tasks = [life.client.task_id for life in lives]
     site.wait_archived(*tasks)
     for task_id in tasks:
@@ -125,6 +127,7 @@ def test_the_first_result_that_it_reads_has_links_that_lead_to_its_files(life: L
     assert (done.source, done.data["task_status"]) == ("kling", "succeed")
     assert [link.split("/")[3] for link in done.urls] == ["files"] * len(life.files)
     assert life.downloaded["at once"] == life.files
+    assert "list" not in life.heard or life.heard["list"].urls_of_row(life.client.task_id) == done.urls
 
 
 @pytest.mark.parametrize("when", ["purged", "switched off"])

@@ -73,8 +73,17 @@ class Answer:
     @property
     def urls(self) -> list[str]:
         """Of all results."""
-        result = self.data["task_result"]
-        return [item["url"] for item in result.get("images") or result["videos"]]
+        return _urls(self.data)
+
+    def urls_of_row(self, task_id: str) -> list[str]:
+        """Of one task in a list."""
+        (row,) = (row for row in self._content["data"] if row["task_id"] == task_id)
+        return _urls(row)
+
+
+def _urls(task: dict[str, Any]) -> list[str]:
+    result = task["task_result"]
+    return [item["url"] for item in result.get("images") or result["videos"]]
 
 
 class PublicClient:
@@ -91,6 +100,10 @@ class PublicClient:
     def has_a_first_request(self) -> bool:
         return "first" in self._recorded
 
+    @property
+    def reads_lists(self) -> bool:
+        return "list" in self._recorded
+
     def try_key(self) -> Answer:
         """What the client asks before anything else."""
         return self._send("first")
@@ -100,6 +113,10 @@ class PublicClient:
 
     def query(self) -> Answer:
         return self._send("query")
+
+    def list(self) -> Answer:
+        """The newest tasks of the family."""
+        return self._send("list")
 
     def _send(self, request: str) -> Answer:
         text: str = self._recorded[request]
