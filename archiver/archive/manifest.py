@@ -108,6 +108,8 @@ ASSET_FIELDS: Mapping[str, Field] = {
     "source_url": _TEXT,
     "suspect": _nullable(_TEXT),
 }
+OPTIONAL_ASSET_FIELDS: Mapping[str, Field] = {"stem": _TEXT}
+"""Which earlier versions did not write."""
 FIELDS: Mapping[str, Field] = {
     "schema_version": _VERSION,
     "account": _TEXT,
@@ -153,6 +155,13 @@ def _schema_of(fields: Mapping[str, Field]) -> dict[str, Any]:
 def schema() -> dict[str, object]:
     """JSON schema 2020-12, published as `deploy/manifest.schema.json`."""
     asset = _schema_of(ASSET_FIELDS)
+    asset["properties"] |= {
+        name: {
+            **field.schema,
+            "description": "The name without the extension of its bytes: what links are signed for.",
+        }
+        for name, field in OPTIONAL_ASSET_FIELDS.items()
+    }
     whole = _schema_of(FIELDS)
     whole["properties"] |= {"assets": {"type": "array", "items": asset}}
     whole["properties"] |= {
@@ -193,9 +202,12 @@ def _check(
 
 
 def _asset(row: Mapping[str, Any]) -> StoredAsset:
-    """The format has no stem: it is the name without its extension."""
+    """Without a stem that the name begins with, it is the name without its extension."""
     values = {name: row[name] for name in ASSET_FIELDS} | {"role": Role(row["role"])}
-    return StoredAsset(stem=row["name"].rpartition(".")[0] or row["name"], **values)
+    stem, name = row.get("stem"), row["name"]
+    if not stem or name not in (stem, f"{stem}.{name.rpartition('.')[2]}"):
+        stem = name.rpartition(".")[0] or name
+    return StoredAsset(stem=stem, **values)
 
 
 def _only(fields: Mapping[str, Field], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,7 +289,7 @@ class Manifest:
         for place, row in enumerate(document.get("missing", [])):
             _check(row, MISSING_FIELDS, f"missing file {place} of the manifest")
         for place, row in enumerate(document["assets"]):
-            _check(row, ASSET_FIELDS, f"asset {place} of the manifest")
+            _check(row, ASSET_FIELDS, f"asset {place} of the manifest", OPTIONAL_ASSET_FIELDS)
         return cls._of_document(document)
 
     def _document(self) -> dict[str, object]:
@@ -295,7 +307,10 @@ class Manifest:
             "archived_at": rfc3339(self.archived_at),
             "expires_at": rfc3339(self.expires_at),
             "discovered_by": self.discovered_by,
-            "assets": [{name: getattr(asset, name) for name in ASSET_FIELDS} for asset in self.assets],
+            "assets": [
+                {name: getattr(asset, name) for name in (*ASSET_FIELDS, *OPTIONAL_ASSET_FIELDS)}
+                for asset in self.assets
+            ],
             "request": None if self.request is None else _carried(self.request),
             "task": _carried(self.task),
             **amends,

@@ -158,7 +158,32 @@ def test_a_manifest_has_exactly_the_fields_of_the_contract_in_their_order() -> N
         "height",
         "source_url",
         "suspect",
+        "stem",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "read"),
+    [
+        ("0.watermark.png", "0.watermark", "0.watermark"),
+        ("audio-0.mp3", "audio-0.mp3", "audio-0.mp3"),
+        ("audio-0.mp3", "audio-0", "audio-0"),
+        ("audio-0.mp3.wav", "audio-0.mp3", "audio-0.mp3"),
+        ("0.png", None, "0"),
+        ("0.png", "1", "0"),
+        ("0.png", "", "0"),
+    ],
+)
+def test_the_stem_of_a_file_is_kept_and_made_from_its_name_where_it_is_missing_or_another_files(
+    name: str, stem: str | None, read: str
+) -> None:
+    document = json.loads(a_manifest(assets=(an_asset(name=name),)).to_bytes())
+    document["assets"][0] |= {"stem": stem}
+    if stem is None:
+        del document["assets"][0]["stem"]
+    (asset,) = Manifest.from_bytes(json.dumps(document).encode()).assets
+
+    assert asset.stem == read
 
 
 def test_times_are_written_as_rfc_3339_and_results_expire_after_thirty_days() -> None:

@@ -143,6 +143,7 @@ def test_the_manifest_says_exactly_what_the_contract_names(engine: Engine) -> No
                 "height": 24,
                 "source_url": sim.url(task_id, stem),
                 "suspect": None,
+                "stem": stem,
             }
             for stem, watermarked in (("0", False), ("0.watermark", True))
         ],
