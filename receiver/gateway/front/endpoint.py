@@ -9,7 +9,7 @@ It is plain ASGI for the same reason as the callback endpoint. An answer of any 
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -254,7 +254,12 @@ async def _send(answer: GatewayAnswer, send: Send) -> None:
 
 async def _send_pieces(pieces: AsyncIterator[bytes], send: Send) -> None:
     """An answer that is cut on its way stays without its end, so that the client does not take it for whole."""
-    with contextlib.suppress(NoAnswer):
+    try:
         async for piece in pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+    except NoAnswer as error:
+        _log.warning("gateway.answer_cut", cause=str(error))
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()  # or the connection to Kling would stay open until it is collected
