@@ -11,7 +11,7 @@ from archiver.create.paths import CALLBACK_FIELD, LEGACY_PLACE, OPTIONS
 from archiver.failures import ApiAnswerUnreadable, NotMedia, TooLarge
 from archiver.families import file_name
 from archiver.fetch.urls import EgressPolicy, PolicyRefusal, redirected
-from archiver.kling.places import NotJson, replace_strings
+from archiver.kling.places import NotJson, append_items, replace_strings
 from archiver.kling.responses import mended, placed_rows, read_answer, sound
 from archiver.kling.results import read_task
 from archiver.media.identify import identify
@@ -116,6 +116,8 @@ def places(data: bytes) -> None:
     after = replace_strings(data, links)
     assert _pairs(after.decode("utf-8-sig", "replace")) == _linked(before)
     assert replace_strings(after, links) == after
+    appended = append_items(data, ("data",), [b"null", b"[]"])
+    assert _pairs(appended.decode("utf-8-sig", "replace")) == _appended_to(before)
 
 
 def creates(data: bytes) -> None:
@@ -186,6 +188,16 @@ class _Literal(str):
     """A number as the text writes it."""
 
     __slots__ = ()
+
+
+def _appended_to(value: object) -> object:
+    """`value` with two more items in each array called `data` at its top."""
+    if not isinstance(value, tuple):
+        return value
+    return tuple(
+        (name, [*item, None, []] if mended(name) == "data" and isinstance(item, list) else item)
+        for name, item in value
+    )
 
 
 def _is_string(value: object) -> bool:
