@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing, upsert
+from archiver.ledger.databases.protocol import DOOR_SECONDS_MAX
 from archiver.ledger.gateway_creates import matching
 from archiver.ledger.gateway_creates.joining import (
     ABANDONED,
@@ -30,8 +31,6 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import set_named_value
 from archiver.model import DAY_MS
 
-SECONDS_MAX = 1.0
-"""Of a transaction that a client waits for."""
 REFERENCE_DAYS_MAX = 7
 """A callback that has not come by then will not come, and a sweep has been there many times."""
 _PRUNED_MAX = 500
@@ -59,14 +58,13 @@ class GatewayCreates(Part):
         begun: Sequence[GatewayCreate] = (),
         created: Sequence[CreatedTask] = (),
         refused: Sequence[str] = (),
-        seconds_max: float = SECONDS_MAX,
     ) -> list[bool]:
         """One transaction for all that creates wait for; of each created task whether its id is new.
 
         `begun` are about to be sent. `created` were answered: they are followed, and their references let go. A task
         that a callback or the sweep has brought already only takes what it lacks. `refused` have created nothing.
         """
-        with self._database.write(seconds_max=seconds_max) as connection:
+        with self._database.write(seconds_max=DOOR_SECONDS_MAX) as connection:
             now = self._now()
             if begun:
                 rows = [_columns(create) | {"created_at": now, "state": OPEN} for create in begun]

@@ -4,6 +4,7 @@ While one batch commits, the next gathers. What its create does not wait for any
 """
 
 import asyncio
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -16,7 +17,15 @@ BATCH_MAX = 200
 BATCH_SECONDS_MAX = 10.0
 """After that a batch that hangs is given up, and the next one tried."""
 
-_Change = GatewayCreate | CreatedTask
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RefusedCreate:
+    """It has created nothing."""
+
+    reference: str
+
+
+_Change = GatewayCreate | CreatedTask | RefusedCreate
 _Waiting = tuple[_Change, asyncio.Future[bool]]
 
 
@@ -33,7 +42,7 @@ class GroupCommit:
         self._committing: asyncio.Task[None] | None = None
 
     async def put(self, change: _Change, *, seconds: float) -> bool:
-        """Commit a create that begins, or the task of one; for the latter whether its id is new.
+        """Commit a create that begins, the task of one, or its end; of a task whether its id is new.
 
         Raises LedgerUnavailable, or TimeoutError: then it may be committed all the same.
         """
@@ -44,11 +53,11 @@ class GroupCommit:
         async with asyncio.timeout(seconds):
             return await waiter
 
-    def write(self, changes: Sequence[_Change]) -> list[bool]:
-        """Commit these now; blocks. Raises LedgerUnavailable."""
+    def _write(self, changes: Sequence[_Change]) -> list[bool]:
         begun = [change for change in changes if isinstance(change, GatewayCreate)]
         created = [change for change in changes if isinstance(change, CreatedTask)]
-        are_new = iter(self._ledger.commit(begun=begun, created=created))
+        refused = [change.reference for change in changes if isinstance(change, RefusedCreate)]
+        are_new = iter(self._ledger.commit(begun=begun, created=created, refused=refused))
         for account in {task.create.account for task in created}:
             self._on_registered(account)
         return [isinstance(change, CreatedTask) and next(are_new) for change in changes]
@@ -65,7 +74,7 @@ class GroupCommit:
         """A failed batch is tried one by one: a bad change must not fail its neighbours."""
         if not batch:
             return
-        write = functools.partial(self.write, [change for change, _ in batch])
+        write = functools.partial(self._write, [change for change, _ in batch])
         try:
             results = await self._calls.run(write, seconds=BATCH_SECONDS_MAX)
         except (LedgerUnavailable, TimeoutError) as error:

@@ -21,7 +21,7 @@ import asyncio
 import dataclasses
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
 from archiver import log
 from archiver.create.callback_tokens import new_reference, referring
@@ -37,7 +37,7 @@ from archiver.metrics import CreateResult, Metrics
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.creates.answer import AnswerMeaning, CreateVerdict, judge
 from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added, read
-from receiver.gateway.creates.group_commit import GroupCommit
+from receiver.gateway.creates.group_commit import GroupCommit, RefusedCreate
 from receiver.gateway.creates.later import Later
 from receiver.gateway.creates.skimming import Skimmer, Unreadable
 from receiver.gateway.exchange import (
@@ -53,6 +53,8 @@ from receiver.gateway.exchange import (
 ANSWER_SECONDS = 120.0
 COMMIT_SECONDS = 1.0
 """A client waits at most so long for the ledger, before and after."""
+LATER_SECONDS = 10.0
+"""Of a try that no client waits for."""
 SKIM_BYTES = 256 * 1024
 """Of one step of the event loop: about a millisecond."""
 CLOSE_SECONDS = 2.0
@@ -106,7 +108,8 @@ class Creates:
         self._refusing = set(refusing)
         self._answer_seconds = answer_seconds
         self._commit_seconds = commit_seconds
-        self._later = Later(calls)
+        self._calls = calls
+        self._later = Later()
         self._under_way: set[asyncio.Task[GatewayAnswer]] = set()
 
     async def handle(self, request: GatewayRequest) -> GatewayAnswer:
@@ -196,7 +199,7 @@ class Creates:
                 "create.unreferenced", account=create.account, family=create.family, cause=str(error)
             )
             # It may yet be committed, and would tell a client that Kling tells already.
-            abandon = functools.partial(self._ledger.abandon, create)
+            abandon = self._in_thread(functools.partial(self._ledger.abandon, create))
             self._later.do(abandon, what="abandon", account=create.account)
             return False
         return True
@@ -219,7 +222,7 @@ class Creates:
 
     def _refuse(self, create: GatewayCreate) -> None:
         """Let go of its reference: nothing was created."""
-        refuse = functools.partial(self._ledger.commit, refused=[create.reference])
+        refuse = functools.partial(self._group.put, RefusedCreate(create.reference), seconds=LATER_SECONDS)
         self._later.do(refuse, what="refuse", account=create.account)
 
     async def _register(self, create: GatewayCreate, task_id: str) -> None:
@@ -230,7 +233,7 @@ class Creates:
             is_new = await self._group.put(created, seconds=self._commit_seconds)
         except (LedgerUnavailable, TimeoutError) as error:
             _log.error("create.unregistered", **fields, cause=str(error))
-            register = functools.partial(self._group.write, [created])
+            register = functools.partial(self._group.put, created, seconds=LATER_SECONDS)
             self._later.do(register, what="register", account=create.account)
         else:
             _log.info("task.registered", **fields, new=is_new)
@@ -238,8 +241,11 @@ class Creates:
     def _note_refusing(self, name: str, create: GatewayCreate) -> None:
         self._refusing.add(name)
         _log.warning("create.callback_refused", account=create.account, family=create.family)
-        note = functools.partial(self._ledger.note_callback_refused, name)
+        note = self._in_thread(functools.partial(self._ledger.note_callback_refused, name))
         self._later.do(note, what="note", account=create.account)
+
+    def _in_thread(self, write: Callable[[], object]) -> Callable[[], Awaitable[object]]:
+        return functools.partial(self._calls.run, write, seconds=LATER_SECONDS)
 
 
 class _EditedBody(RequestBody):

@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from archiver import log
 from archiver.failures import LedgerUnavailable
-from receiver.gateway.blocking import BlockingCalls
 
 FIRST_SECONDS, SECONDS_MAX = 1.0, 30.0
-TRY_SECONDS_MAX = 10.0
 WAITING_MAX = 10_000
 """A ledger that is away for an hour must not fill the memory: what is more is found by its reference."""
 
@@ -20,17 +18,13 @@ class Later:
     """Tries again and again, until it is done or the process ends. Whatever is lost with the process, the reference of
     its create is in the ledger."""
 
-    def __init__(self, calls: BlockingCalls, *, waiting_max: int = WAITING_MAX) -> None:
-        self._calls = calls
+    def __init__(self, *, waiting_max: int = WAITING_MAX) -> None:
         self._waiting_max = waiting_max
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def waiting(self) -> int:
-        return len(self._tasks)
-
-    def do(self, write: Callable[[], object], *, what: str, account: str) -> None:
-        """`write` may run more than once, also when an earlier try seems to have failed."""
+    def do(self, write: Callable[[], Awaitable[object]], *, what: str, account: str) -> None:
+        """`write` raises LedgerUnavailable or TimeoutError. It may run more than once, also when an earlier try seems
+        to have failed."""
         if len(self._tasks) >= self._waiting_max:
             _log.error("create.write_dropped", write=what, account=account)
             return
@@ -38,12 +32,12 @@ class Later:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _try(self, write: Callable[[], object], *, what: str, account: str) -> None:
+    async def _try(self, write: Callable[[], Awaitable[object]], *, what: str, account: str) -> None:
         pause, tries = FIRST_SECONDS, 0
         while True:
             tries += 1
             try:
-                await self._calls.run(write, seconds=TRY_SECONDS_MAX)
+                await write()
             except (LedgerUnavailable, TimeoutError) as error:
                 _log.error("create.write_delayed", write=what, account=account, tries=tries, cause=str(error))
                 await asyncio.sleep(pause)

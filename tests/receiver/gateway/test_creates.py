@@ -452,7 +452,7 @@ def test_creates_that_come_together_are_committed_together_and_a_bad_one_fails_a
             commit, sizes = it.ledger.gateway_creates.commit, list[int]()
 
             def counting(**changes: Any) -> list[bool]:
-                sizes.append(len(changes["begun"]) + len(changes["created"]))
+                sizes.append(sum(map(len, changes.values())))
                 if any(create.external_task_id == "bad" for create in changes["begun"]):
                     raise ValueError("bad")
                 return commit(**changes)
