@@ -6,11 +6,13 @@
     engine        runs the stages: loops, slots, host watch, failure handling, looks, upkeep every 5 s, gauges
     archive       a succeeded task → its files in the bucket, then its manifest; second looks at what lies there
     sweep         task lists → the tasks that no callback named
+    forward       tells applications of tasks that are archived, amended, failed or lost
+    alerts        tells KLING_ALERT_URL of problems that last, and of their ends
+    webhooks      posts one signed message to an application, within bounds
     verify        a task id from a callback or a registration → the API's answer about it
     create        tasks that we create, and tasks that another program says it created
     fetch         a result URL → a checked file in the spool; which addresses are refused
     record        an answer of the API → the ledger, counted and logged: no other way makes a task known
-    alerts        tells KLING_ALERT_URL of problems that last, and of their ends
     problems      one snapshot of the ledger → what an operator must know of, and what to do about it
     leases        renews the leases of this process (ledger claims them; engine/leased_work ends them)
     ledger        every task and what it waits for, in SQL: claims, outcomes (due again when), holds; databases/
@@ -29,6 +31,7 @@
     model         what a task is: states, transitions, assets, bucket keys
     version       of this program
 
-The stages are verify, archive and sweep, also in metrics and logs; each is entered at its `stage.py`. The life of a
-callback: receiver → ledger (committed); the engine wakes verify → record → ledger; then archive → fetch → store.
+The stages are verify, archive, sweep and forward, also in metrics and logs; each is entered at its `stage.py`. The
+life of a callback: receiver → ledger (committed); the engine wakes verify → record → ledger; then archive → fetch →
+store; then forward → webhooks → your application.
 """

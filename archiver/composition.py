@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,12 +20,14 @@ from archiver.alerts.loop import AlertLoop
 from archiver.alerts.sender import AlertSender
 from archiver.archive.second_look import CALL_SECONDS, SecondLook, SecondLookLoop
 from archiver.archive.transfer import TransferLimits
+from archiver.clock import seconds_passed
 from archiver.config import doubts
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings, SettingsError
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.duties.keeper import DutyKeeper, Tenure, build_keeper
 from archiver.engine.duties.loop import DutyLoop
+from archiver.engine.forwarding.loop import FORWARD_THREADS, ForwardLoop
 from archiver.engine.health import Health
 from archiver.engine.looks.machine import MachineLook, MachineLoop
 from archiver.engine.looks.sharing import SharedStore
@@ -40,7 +43,9 @@ from archiver.failures import Failure, LedgerUnavailable, Outside
 from archiver.families import swept
 from archiver.fetch.fetcher import Fetcher
 from archiver.fetch.spool import Spool
-from archiver.fetch.urls import EgressPolicy
+from archiver.fetch.urls import ConsumerPolicy, EgressPolicy, vet_own
+from archiver.forward.stage import ForwardAccount, Forwarder, Operator
+from archiver.forward.urls import DurableUrls, UrlKind
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import ApiKey, Credential, KeyPair
 from archiver.kling.limiter import RateLimiter
@@ -49,9 +54,11 @@ from archiver.ledger.databases.opening import is_postgres
 from archiver.metrics import Metrics
 from archiver.model import Stage
 from archiver.problems import Expected
-from archiver.store import S3Store
+from archiver.store import S3Store, Store
+from archiver.store.links import signer_of
 from archiver.verify.stage import Verifier
 from archiver.version import VERSION
+from archiver.webhooks.sender import Signing, WebhookSender
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
 """For each transfer; as many again for all accounts, since each task may list and put its manifest meanwhile."""
@@ -82,6 +89,8 @@ class Engine:
     _closes: tuple[Callable[[], None], ...]
     _tell: Callable[[Stage, Iterable[str]], None] | None = None
     """Wakes other processes."""
+    _forwards: ForwardLoop | None = None
+    """Its tries under way are waited for as the loops are."""
 
     def start(self) -> None:
         """Start every worker, and the process's own loops. The first sign of life is given before the door opens, by
@@ -109,6 +118,8 @@ class Engine:
         for thread in self._threads:
             # A consumer of alerts that hangs is not waited for.
             thread.join(max(0.0, min(_LAST_ROUND_SECONDS, until - monotonic())))
+        if self._forwards is not None:  # a try that goes on hangs, and is sent again
+            self._forwards.stop(seconds=max(0.0, min(_LAST_ROUND_SECONDS, until - monotonic())))
         if self.duties is not None:
             with contextlib.suppress(LedgerUnavailable):  # then the leases end by themselves
                 self.duties.leave()
@@ -283,10 +294,12 @@ def build_engine(
 
     second_look = SecondLook(kept, store, metrics, outages, pause=lambda: not stop.wait(CALL_SECONDS))
     second_look_loop = SecondLookLoop(second_look, stop=stop, is_ours=duties.keeps_up)
+    forward_loop = _forward_loop(settings, ledger, store, metrics, guard)
     loops: list[Loop] = [
         DutyLoop(duties, stop=stop),
         UpkeepLoop(upkeep, stop=stop),
         machine_loop,
+        forward_loop,
         second_look_loop,
         *wake_ups.loops,
     ]
@@ -314,6 +327,52 @@ def build_engine(
         tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops),
         closes,
         wake_ups.tell,
+        forward_loop,
+    )
+
+
+def _forward_loop(
+    settings: Settings, ledger: Ledger, store: Store, metrics: Metrics, guard: Guard
+) -> ForwardLoop:
+    operator = None
+    if settings.forward_url is not None:
+        secrets = [secret.get_secret_value() for secret in settings.forward_secret]
+        operator = Operator(vet_own(settings.forward_url.get_secret_value()), Signing(secrets))
+    forwarder = Forwarder(
+        ledger=ledger,
+        store=store,
+        sender=WebhookSender(proxy=settings.proxy),
+        accounts={
+            account.name: ForwardAccount(
+                durable_urls(account, store),
+                Signing([secret.get_secret_value() for secret in account.signing_secret]),
+            )
+            for account in settings.accounts
+        },
+        operator=operator,
+        policy=ConsumerPolicy.parse(settings.forward_hosts),
+        bucket=settings.s3_bucket,
+        metrics=metrics,
+        now=ledger.now,
+        monotonic=seconds_passed,
+        random=random.random,
+        retries=log.Sparing(),
+    )
+    pool = PrestartedPool(FORWARD_THREADS, name="forward")
+    return ForwardLoop(forwarder, pool, guard, wake=threading.Event())
+
+
+def durable_urls(account: Settings, store: Store) -> DurableUrls:
+    """What stands in forwards of this account in place of the API's URLs."""
+    signer = signer_of(account.link_secrets(), account.public_url)
+    chosen = account.forward_links or (UrlKind.S3 if signer is None else UrlKind.LINKS)
+    is_prefix = chosen.startswith("https://")
+    return DurableUrls(
+        kind=UrlKind.PREFIX if is_prefix else UrlKind(chosen),
+        bucket=account.s3_bucket,
+        store=store,
+        signer=signer,
+        prefix=chosen if is_prefix else "",
     )
 
 
@@ -396,7 +455,8 @@ def _open_store(settings: Settings, *, connections: int, **limits: Any) -> S3Sto
 
 def _alert_sender(settings: Settings) -> AlertSender:
     url = settings.alert_url.get_secret_value() if settings.alert_url else ""
-    return AlertSender(url, secrets=[secret.get_secret_value() for secret in settings.alert_secret])
+    secrets = [secret.get_secret_value() for secret in settings.alert_secret]
+    return AlertSender(url, WebhookSender(proxy=settings.proxy), secrets=secrets)
 
 
 def credential_of(settings: Settings) -> Credential:

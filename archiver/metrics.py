@@ -88,6 +88,15 @@ class Endpoint(enum.StrEnum):
     CREATE = "create"
 
 
+class ForwardResult(enum.StrEnum):
+    """What came of a try to tell an application."""
+
+    OK = "ok"
+    RETRY = "retry"
+    GONE = "gone"
+    REFUSED = "refused"
+
+
 class Labelled(Generic[_Metric]):
     """A metric with bounded label values."""
 
@@ -232,6 +241,16 @@ class Metrics:
         self.tasks = self._gauge(
             "tasks", "Tasks in the ledger by state.", account=account_name(), state=only(model.State)
         )
+        self.forwards = self._gauge(
+            "forwards", "What applications are told of tasks.", state=only(("waiting", "delivered", "dead"))
+        )
+        self.forward_deliveries_total = self._counter(
+            "forward_deliveries_total",
+            "Tries to tell an application.",
+            result=only(ForwardResult),
+        )
+        for result in ForwardResult:
+            self.forward_deliveries_total.labels(result=result)
         self.holds = self._mirror(
             "holds",
             "Holds: parts of the work that are stopped.",

@@ -1,7 +1,7 @@
 """What an operator must know of, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all read this
 list; alerts tell only of what lasts five minutes.
 
-The codes are a contract. `forwards_dead` belongs to it too: nothing in the ledger tells of it yet.
+The codes are a contract.
 """
 
 import dataclasses
@@ -224,6 +224,17 @@ def _missing(view: StatusView, expected: Expected) -> Iterator[Problem]:
         yield _of_tasks("objects_missing", "with objects missing in the bucket", tasks, what_to_do)
 
 
+def _dead_forwards(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    """What no application has taken in seven days."""
+    del expected
+    what_to_do = (
+        "See why: kling-archiver forwards list --state dead. When the application answers again: kling-archiver "
+        "forwards retry --dead. Where it need not be told: kling-archiver acknowledge ID."
+    )
+    for tasks in view.dead_forwards:
+        yield _of_tasks("forwards_dead", "that an application could not be told of", tasks, what_to_do)
+
+
 def _of_tasks(code: str, what: str, tasks: TasksInTime, what_to_do: str) -> Problem:
     count = count_of(tasks.count, "task") if not tasks.is_more else f"{tasks.count} tasks or more"
     ids = listing(tasks.task_ids, count=tasks.count)
@@ -306,6 +317,7 @@ _FINDERS: Sequence[Callable[[StatusView, Expected], Iterator[Problem]]] = (
     _unasked,
     _swept_late,
     _amendments,
+    _dead_forwards,
     _disk,
     _warned,
 )

@@ -120,6 +120,8 @@ def _run(settings: Settings, role: ProcessRole) -> int:
         require_account(ledger, settings)
         if role.works:
             _warn_of_stranded_accounts(settings, ledger)
+            # Before any task can end. A process that does not work does not know.
+            ledger.forwards.set_operator(is_told=settings.forward_url is not None)
         return _serve(settings, ledger, role)
     finally:
         ledger.close()

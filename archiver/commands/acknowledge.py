@@ -32,7 +32,9 @@ def acknowledge(
     else:
         print_line(f"{count_of(len(done), 'task')} acknowledged.")
     for task_id in no_problem:
-        print_note(f"{task_id} is neither lost nor buried, and no object of it is missing.")
+        print_note(
+            f"{task_id} is neither lost nor buried, no object of it is missing, and no forward is dead."
+        )
     chosen.print_unknown(unknown)
     if no_problem or unknown:
         raise typer.Exit(WRONG)

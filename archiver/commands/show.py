@@ -17,22 +17,22 @@ from archiver.commands.terminal.printing import (
 )
 from archiver.config.settings import Need
 from archiver.failures import Failure
-from archiver.ledger import AssetView, TaskView
+from archiver.ledger import AssetView, ForwardView, TaskView
 from archiver.model import State
 
 
 def show(context: typer.Context, *, task_id: str, account: str | None, json: bool) -> None:
     """What `usage.show` says."""
     invocation = invocation_of(context)
-    settings = invocation.settings(Need.LINKS)
+    settings = invocation.settings(Need.LINKS, Need.FORWARDS)
     task = found_task(context, settings, task_id=task_id, account=account)
     if json:
-        print_json(task.view.as_json(task.links()))
+        print_json(task.view.as_json(task.links(), operator_url=settings.operator_url()))
     else:
-        _print_task(task.view, task.links(), now=invocation.now())
+        _print_task(task.view, task.links(), operator_url=settings.operator_url(), now=invocation.now())
 
 
-def _print_task(task: TaskView, links: Mapping[str, str], *, now: int) -> None:
+def _print_task(task: TaskView, links: Mapping[str, str], *, operator_url: str | None, now: int) -> None:
     screen = console()
     screen.print(properties(_properties(task, now=now)))
     if task.assets:
@@ -42,10 +42,19 @@ def _print_task(task: TaskView, links: Mapping[str, str], *, now: int) -> None:
     if links:
         print_line()
         screen.print(table(["link"], [[link] for link in links.values()]))
+    if task.forwards:
+        print_line()
+        told = [_told(forward, operator_url=operator_url, now=now) for forward in task.forwards]
+        screen.print(table(["told", "to", "state", "attempts", "due (UTC)"], told, numbers=["attempts"]))
     if task.history:
         print_line()
         lines = [[moment(line.at), line.event, line.detail] for line in task.history]
         screen.print(table(["at (UTC)", "event", "detail"], lines))
+
+
+def _told(forward: ForwardView, *, operator_url: str | None, now: int) -> list[object]:
+    to = forward.shown_target(operator_url=operator_url)
+    return [forward.event, to, forward.state, forward.attempts, when(forward.due_at, now=now)]
 
 
 def _properties(task: TaskView, *, now: int) -> Iterator[tuple[str, object]]:

@@ -30,6 +30,8 @@ class Need(enum.Enum):
     """The keys of the gateway's clients, and what else it needs where it is on."""
     GATEWAY_ALONE = "gateway_alone"
     """The gateway is on, also where KLING_GATEWAY is not set."""
+    FORWARDS = "forwards"
+    """Whom to tell of tasks."""
     ALERTS = "alerts"
     """Where to tell of problems."""
 

@@ -48,7 +48,7 @@ def problems(settings: Settings) -> tuple[Problem, ...]:
         *itertools.chain.from_iterable(_of_account(account, settings) for account in settings.accounts),
         *_of_admin_token(settings),
         *_twins(settings),
-        *_idle(settings),
+        *_forwards(settings),
         *_links(settings),
         *_gateway(settings),
         *_alerts(settings),
@@ -160,14 +160,27 @@ def _twins(settings: Settings) -> Iterator[Problem]:
             )
 
 
-def _idle(settings: Settings) -> Iterator[Problem]:
-    idle = {
-        "KLING_FORWARD_SECRET": settings.forward_secret is not None,
-        "KLING_FORWARD_LINKS": settings.forward_links != "s3",
-    }
-    for name, is_set in idle.items():
-        if is_set:
-            yield _problem(f"{name} has no effect in this version yet", "Remove it.")
+def _forwards(settings: Settings) -> Iterator[Problem]:
+    if settings.forward_url is None and settings.forward_secret:
+        yield _problem(
+            "KLING_FORWARD_SECRET has no effect without KLING_FORWARD_URL", "Set both, or neither."
+        )
+    for account in settings.accounts:
+        has_links = bool(account.link_secrets()) and account.public_url is not None
+        if settings.forward_links == "links" and not has_links:
+            yield _problem(
+                "KLING_FORWARD_LINKS is `links`, and there are none: forwards name s3:// URLs",
+                "Set KLING_LINK_SECRET and KLING_PUBLIC_URL.",
+                account=account.name if settings.several else None,
+            )
+    if settings.forward_url is None:
+        return
+    parts = urllib.parse.urlsplit(settings.forward_url.get_secret_value())
+    if parts.scheme == "http" and not is_private(parts.hostname or ""):
+        yield _problem(
+            "KLING_FORWARD_URL is plain http at a public address, so what it is told travels unencrypted",
+            "Write https.",
+        )
 
 
 def _links(settings: Settings) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ class ProcessRole(enum.Enum):
     GATEWAY = "kling-receiver --gateway-only"
     """Serves Kling's paths and links. It takes no callbacks."""
     WORK = "kling-archiver work"
-    """Verifies, archives and sweeps. It knows no callback token."""
+    """Verifies, archives, sweeps and forwards. It knows no callback token."""
 
     def serves(self, settings: Settings) -> tuple[Service, ...]:
         """As `status` shows it."""
@@ -65,5 +65,5 @@ _NEED = {
     ProcessRole.GATEWAY: frozenset(
         {Need.KLING, Need.STORE, Need.LINKS, Need.CALLBACK_URL, Need.GATEWAY, Need.GATEWAY_ALONE}
     ),
-    ProcessRole.WORK: frozenset({Need.KLING, Need.STORE, Need.ALERTS}),
+    ProcessRole.WORK: frozenset({Need.KLING, Need.STORE, Need.ALERTS, Need.LINKS, Need.FORWARDS}),
 }

@@ -252,14 +252,29 @@ class Settings(BaseSettings):
         "Further API Keys of the account, with which clients may use the gateway. A comma list.",
         expects="an API Key",
     )
-    forward_url: Annotated[str, AfterValidator(values.forward_url)] | None = _setting(
-        None, "Not supported by this version yet.", expects="left out"
+    forward_url: Annotated[SecretStr, BeforeValidator(values.hook_url)] | None = _setting(
+        None,
+        "Your application: gets a POST when a task is archived, amended, failed or lost, in the shape of Kling's own "
+        "callback, with URLs that last.",
+        expects="a URL such as https://app.example.com/kling",
     )
-    forward_secret: _Secret | None = _setting(
-        None, "Signs forwarded callbacks. Not supported by this version yet.", expects="left out"
+    forward_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(values.signing_secrets)] = _setting(
+        (),
+        "Signs what is sent there by Standard Webhooks (`whsec_…`); a comma list during rotation.",
+        expects="a secret",
     )
-    forward_links: str = _setting(
-        "s3", "The form of forwarded URLs. Not supported by this version yet.", expects="s3"
+    forward_links: Annotated[str, AfterValidator(values.forward_links)] | None = _setting(
+        None,
+        "The URLs in it: `links`, `s3` (`s3://bucket/key`), `presigned` (for 7 days), or an https URL that keys are "
+        "appended to.",
+        expects="links, s3, presigned or a URL such as https://cdn.example.com/",
+        shown="links if there are links, else s3",
+    )
+    forward_hosts: Annotated[tuple[str, ...], BeforeValidator(values.origins)] = _setting(
+        (),
+        "Origins that callback URLs of the gateway's clients may name although they are private or plain http; a comma "
+        "list.",
+        expects="a comma-separated list of origins such as http://10.0.0.5:8000",
     )
     alert_url: Annotated[SecretStr, BeforeValidator(values.hook_url)] | None = _setting(
         None,
@@ -419,6 +434,10 @@ class Settings(BaseSettings):
         """The first signs links, all open them."""
         return tuple(secret.get_secret_value() for secret in self.link_secret)
 
+    def operator_url(self) -> str | None:
+        """Where the operator's application is told of tasks."""
+        return None if self.forward_url is None else self.forward_url.get_secret_value()
+
     def log_format_at(self, *, terminal: bool) -> Literal["console", "json"]:
         """By default `console` at a terminal and `json` elsewhere."""
         return self.log_format or ("console" if terminal else "json")
@@ -442,12 +461,13 @@ _SECRET_NEEDS: Final[Mapping[str, Collection[Need]]] = {
     "secret_key": (Need.KLING,),
     "api_key": (Need.KLING,),
     "callback_token": (Need.CALLBACKS, Need.CALLBACK_URL),
-    "signing_secret": (Need.CALLBACKS,),
+    "signing_secret": (Need.CALLBACKS, Need.FORWARDS),
     "admin_token": (Need.ADMIN,),
     "link_secret": (Need.LINKS,),
     "gateway_key": (Need.GATEWAY,),
     "client_api_keys": (Need.GATEWAY,),
-    "forward_secret": (Need.ALERTS,),
+    "forward_url": (Need.FORWARDS,),
+    "forward_secret": (Need.FORWARDS,),
     "alert_url": (Need.ALERTS,),
     "alert_secret": (Need.ALERTS,),
 }

@@ -14,12 +14,13 @@ from collections.abc import Iterable
 
 from archiver import model
 from archiver.families import FAMILIES, misspelled
-from archiver.fetch.urls import EgressPolicy
+from archiver.fetch.urls import ConsumerPolicy, EgressPolicy
 
 TOKEN_LENGTH_MIN = 16
 MAKE_A_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, not a token
 GATEWAY_KEY_LENGTH_MIN = 24
 LINK_MODES = ("redirect", "stream")
+FORWARD_LINKS = ("links", "s3", "presigned")
 LINK_SECRET_LENGTH_MIN = 32
 MAKE_A_LINK_SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a command
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -308,9 +309,25 @@ def passwords(url: str) -> tuple[str, ...]:
     )
 
 
-def forward_url(_written: str) -> str:
-    """Refused, not ignored: an operator who sets it expects forwarding."""
-    raise ValueError("is not supported by this version yet: leave it out")
+def forward_links(written: str) -> str:
+    """`links`, `s3`, `presigned`, or a URL with a slash at its end: keys are appended to it."""
+    if written.lower() in FORWARD_LINKS:
+        return written.lower()
+    if not written.startswith("https://"):
+        raise ValueError("must be links, s3, presigned or a URL such as https://cdn.example.com/")
+    return f"{web_url(written)}/"
+
+
+def origins(value: object) -> list[str]:
+    """Exact origins."""
+    entries = comma_list(value)
+    try:
+        ConsumerPolicy.parse(entries)
+    except ValueError:  # its message quotes the entry, which may have a password
+        raise ValueError(
+            "must be a comma-separated list of origins: scheme, host and port, such as http://10.0.0.5:8000"
+        ) from None
+    return entries
 
 
 def asset_hosts(value: object) -> list[str]:

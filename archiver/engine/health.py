@@ -26,6 +26,8 @@ class Health:
         begun_at = view.first_started_at or view.now
         for account, state in itertools.product(sorted({*self.clocks.clients, *view.accounts}), State):
             metrics.tasks.labels(account=account, state=state).set(view.counts.get((account, state), 0))
+        for forward_state, count in view.forward_counts.items():
+            metrics.forwards.labels(state=forward_state).set(count)
         # A hold of one process counts once for each process that has it.
         holds: list[HoldView | Problem] = [*view.holds, *view.process_holds]
         metrics.holds.show(

@@ -62,6 +62,7 @@ class Upkeep:
         self._drop_idle_holds()
         self._count_missed_callbacks()
         self._ledger.deadlines.fold_counts()
+        self._keep_forwards()
         self._slim_archived()
         self._keep_ledger_bounded()
 
@@ -146,6 +147,14 @@ class Upkeep:
     def _log_dropped_ids(self, count: int) -> None:
         if count:
             log.get().info("ids.dropped", count=count)
+
+    def _keep_forwards(self) -> None:
+        forwards = self._ledger.forward_upkeep
+        if count := forwards.expire():
+            log.get().error("forwards.dropped", count=count)
+        for _ in itertools.takewhile(bool, (forwards.prune() for _ in range(BATCHES_MAX))):
+            continue
+        forwards.fold_counts()
 
     def _drop_idle_holds(self) -> None:
         for hold in self._ledger.holds.drop_idle():

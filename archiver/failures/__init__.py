@@ -105,6 +105,7 @@ from archiver.failures.failure import (
     Stopped,
     reason_of,
 )
+from archiver.failures.forward import ConsumerNotAllowed, ConsumerNotReached, ConsumerRefused
 from archiver.failures.store import (
     BucketForbidden,
     BucketMissing,
@@ -173,6 +174,9 @@ __all__ = [
     "BucketForbidden",
     "BucketMissing",
     "Bury",
+    "ConsumerNotAllowed",
+    "ConsumerNotReached",
+    "ConsumerRefused",
     "CreateOutcomeUnknown",
     "Deposed",
     "Disposition",

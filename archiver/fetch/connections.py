@@ -25,7 +25,7 @@ from archiver.fetch.connecting import BoundedStream
 from archiver.fetch.heads import (
     HEAD_BYTES_MAX,
     Head,
-    HeadRefused,
+    HeadTooLong,
     is_about_trailers,
     read_head,
     says_close,
@@ -46,8 +46,9 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 class SplitStream(httpcore2.NetworkStream):
     """A connection that gives the library the framing of each response, and the caller the body."""
 
-    def __init__(self, stream: BoundedStream) -> None:
+    def __init__(self, stream: BoundedStream, *, head_bytes_max: int = HEAD_BYTES_MAX) -> None:
         self._stream = stream
+        self._head_bytes_max = head_bytes_max
         self._socket: socket.socket = stream.get_extra_info("socket")
         self._is_nested = isinstance(stream.get_extra_info("ssl_object"), ssl.SSLObject)
         """TLS within the TLS of an `https://` proxy: the socket is the proxy's, and only the library decrypts."""
@@ -85,9 +86,10 @@ class SplitStream(httpcore2.NetworkStream):
         """A whole head; an interim response (1xx) has one of its own. What remains where the connection ends in it."""
         head, self._ahead = self._ahead, b""
         while (end := _END_OF_HEAD.search(head)) is None:
-            if len(head) > HEAD_BYTES_MAX:
-                raise HeadRefused(f"headers of more than {HEAD_BYTES_MAX} bytes")
-            data = self._stream.read(max(max_bytes, READ_BYTES), timeout)
+            if len(head) > self._head_bytes_max:
+                raise HeadTooLong(head, self._head_bytes_max)
+            room = self._head_bytes_max + 1 - len(head)
+            data = self._stream.read(min(max(max_bytes, READ_BYTES), room), timeout)
             if not data:
                 return head
             head += data

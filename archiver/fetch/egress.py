@@ -1,4 +1,4 @@
-"""One GET request for a vetted URL. Two rules:
+"""One request for a vetted URL: a GET for a file, or a POST to an application. Two rules:
 
 1. A connection that may go to a private address never serves a host that may not (`Peer.listed`).
 2. The request target is sent byte for byte, because signatures cover it. Hence no httpx2 client: it would normalise
@@ -9,12 +9,13 @@ A crash here loses nothing: the only state is open sockets.
 
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpcore2
 
 from archiver.fetch.connecting import BoundedStream, PinnedBackend, Resolver, resolve
 from archiver.fetch.connections import HttpExchange, IdleConnections, Peer, SplitStream
+from archiver.fetch.heads import HEAD_BYTES_MAX, HeadTooLong
 from archiver.fetch.pace import Allowance
 from archiver.fetch.proxy import Proxy
 from archiver.fetch.urls import VettedUrl
@@ -24,8 +25,13 @@ VETTING_SECONDS = 1.0
 """For the addresses of a host behind a proxy: without DNS for names outside, the proxy is to have most of the time."""
 
 
+_GET_HEADERS = ((b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"))
+_CONTENT_PIECE_BYTES = 16 * 1024
+"""The allowance is asked again before each."""
+
+
 class EgressTransport:
-    """Sends GET requests for vetted URLs over kept-alive HTTP/1.1 connections. Thread-safe."""
+    """Sends requests for vetted URLs: GET over kept-alive HTTP/1.1 connections. Thread-safe."""
 
     def __init__(
         self,
@@ -69,6 +75,36 @@ class EgressTransport:
         else:
             exchange.stream.close()
 
+    def post(
+        self,
+        vetted: VettedUrl,
+        *,
+        headers: Sequence[tuple[bytes, bytes]],
+        content: bytes,
+        connect_seconds: float,
+        transfer: Allowance,
+        head_bytes_max: int,
+    ) -> int:
+        """The status of the answer, of which only the head is read, at most `head_bytes_max`.
+
+        Over a connection of its own: sent over one that its server has just closed, nobody could tell whether it came.
+
+        Raises PolicyRefusal, and httpcore2's exceptions.
+        """
+        stream = self._connect(
+            Peer(vetted.origin, vetted.listed), transfer.within(connect_seconds), head_bytes_max
+        )
+        length = (b"Content-Length", str(len(content)).encode("ascii"))
+        try:
+            closing = (*headers, length, (b"Connection", b"close"))
+            return _send(vetted, stream, transfer, method=b"POST", headers=closing, content=content).status
+        except HeadTooLong as error:
+            if error.status is None:
+                raise
+            return error.status  # it came in time, and nothing else counts
+        finally:
+            stream.close()
+
     def _send_over_idle(self, peer: Peer, vetted: VettedUrl, transfer: Allowance) -> HttpExchange | None:
         """None if there is no idle connection, or if its server has just closed it. The caller then sends the request
         again, over a new one: GET is idempotent."""
@@ -80,7 +116,7 @@ class EgressTransport:
         except (httpcore2.RemoteProtocolError, httpcore2.NetworkError):
             return None
 
-    def _connect(self, peer: Peer, connect: Allowance) -> SplitStream:
+    def _connect(self, peer: Peer, connect: Allowance, head_bytes_max: int = HEAD_BYTES_MAX) -> SplitStream:
         origin = peer.origin
         if self._proxy is not None and self._proxy.serves(origin):
             stream = self._tunnel(self._proxy, peer, connect)
@@ -88,7 +124,7 @@ class EgressTransport:
             stream = self._backends[peer.listed].connect_tcp(origin.host, origin.port, timeout=connect)
         if origin.scheme == "https":
             stream = stream.start_tls(self._context, server_hostname=origin.host, timeout=connect)
-        return SplitStream(stream)
+        return SplitStream(stream, head_bytes_max=head_bytes_max)
 
     def _tunnel(self, proxy: Proxy, peer: Peer, connect: Allowance) -> BoundedStream:
         """A way through the proxy to a host whose addresses are judged first, where they can be had here."""
@@ -113,19 +149,27 @@ class EgressTransport:
         self._idle.close()
 
 
-def _send(vetted: VettedUrl, stream: SplitStream, transfer: Allowance) -> HttpExchange:
+def _send(
+    vetted: VettedUrl,
+    stream: SplitStream,
+    transfer: Allowance,
+    *,
+    method: bytes = b"GET",
+    headers: Sequence[tuple[bytes, bytes]] = _GET_HEADERS,
+    content: bytes = b"",
+) -> HttpExchange:
     """Sends the request and reads the head of the response. Closes the connection on failure."""
     origin = vetted.origin
     url = httpcore2.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=vetted.target)
     request = httpcore2.Request(
-        method=b"GET",
+        method=method,
         url=url,
         headers=[
             (b"Host", origin.host_header),
             (b"User-Agent", USER_AGENT.encode("ascii")),
-            (b"Accept", b"*/*"),
-            (b"Accept-Encoding", b"identity"),
+            *headers,
         ],
+        content=_pieces(content),
         extensions={"timeout": {"read": transfer, "write": transfer}},
     )
     connection = httpcore2.HTTP11Connection(origin=url.origin, stream=stream)
@@ -137,3 +181,8 @@ def _send(vetted: VettedUrl, stream: SplitStream, transfer: Allowance) -> HttpEx
         raise
     stream.end_head()
     return HttpExchange(response, stream, transfer=transfer)
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), _CONTENT_PIECE_BYTES):
+        yield content[start : start + _CONTENT_PIECE_BYTES]

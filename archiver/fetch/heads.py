@@ -46,6 +46,15 @@ class HeadRefused(httpcore2.RemoteProtocolError):
     """The message names the header and quotes nothing of it."""
 
 
+class HeadTooLong(HeadRefused):
+    """It has no end within the bytes that were allowed; `status` is what it begins with, None where that is none."""
+
+    def __init__(self, head: bytes, bytes_max: int) -> None:
+        super().__init__(f"headers of more than {bytes_max} bytes")
+        found = _STATUS.match(head)
+        self.status = None if found is None else int(found[0][-3:])
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Head:
     headers: Sequence[tuple[bytes, bytes]] = ()

@@ -12,6 +12,11 @@ from archiver.ledger.deadlines import Expiry
 from archiver.ledger.duties import UPKEEP, Duty, DutyLease, DutyView, Round, asking
 from archiver.ledger.files import FileView
 from archiver.ledger.folder_work import DroppedAmendment, FolderLease, WantedObject
+from archiver.ledger.forwards import (
+    ForwardContent,
+    ForwardLease,
+    ForwardView,
+)
 from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
@@ -29,10 +34,20 @@ from archiver.ledger.status.alerts import Alert, AlertMessage
 from archiver.ledger.status.view import StatusView, SweepView, TaskInTime, TasksInTime
 from archiver.ledger.sweep_requests import DRY_RUN, RequestProgress, SweepRequest, ToldFailure
 from archiver.ledger.sweeps import SweepMemory
+from archiver.ledger.tables.forwards import (
+    OPERATOR_CONSUMER,
+    PASSED_ON,
+    ForwardEvent,
+    ForwardState,
+    ForwardTarget,
+    queue_for_client,
+)
 from archiver.ledger.views import AssetView, TaskView
 
 __all__ = [
     "DRY_RUN",
+    "OPERATOR_CONSUMER",
+    "PASSED_ON",
     "UPKEEP",
     "Acknowledged",
     "Alert",
@@ -50,6 +65,12 @@ __all__ = [
     "Expiry",
     "FileView",
     "FolderLease",
+    "ForwardContent",
+    "ForwardEvent",
+    "ForwardLease",
+    "ForwardState",
+    "ForwardTarget",
+    "ForwardView",
     "HoldOutcome",
     "HoldView",
     "KnownState",
@@ -79,5 +100,6 @@ __all__ = [
     "WantedObject",
     "asking",
     "new_daemon_name",
+    "queue_for_client",
     "unix_ms",
 ]

@@ -17,6 +17,7 @@ from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import slim_tasks
 from archiver.ledger.tables.counts import Kind, Tally, add_counts
+from archiver.ledger.tables.forwards import EVENT_OF_STATE, queue_forwards
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.named_values import (
     FIRST_STARTED_AT,
@@ -117,6 +118,9 @@ class Deadlines(Part):
                     if changes["state"] is State.LOST and changes["due_at"] is None:
                         queue_incomplete(connection, row["id"], now=now)
                     verdict, reason = changes["state"], changes["reason"]
+                    if verdict in EVENT_OF_STATE:
+                        is_row = table.c.id == row["id"]
+                        queue_forwards(connection, is_row, EVENT_OF_STATE[verdict], now=now)
                     add_line(connection, row["id"], at=now, event=f"task.{verdict}", detail=reason)
                     expired.append(Expiry(row["account"], row["task_id"], row["family"], verdict, reason))
             tally.write(connection)

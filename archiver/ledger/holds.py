@@ -16,9 +16,10 @@ failure holds: nothing goes on anyway. So an outage is a hold within a minute, a
 Looks (engine/looks) set holds as well, with no task at hand, and end those that they have met. One that only tasks have
 met is ended by a task: a store may answer every look and refuse every put.
 
-Two exceptions: the hold of a CDN host has the evidence of many tasks already (engine/host_watch.py), and a hold that
-the sweep sets has no task. The hold of all hosts that the settings do not list is none to test: nobody probes it, only
-its own tasks wait, and a process that begins to ask for the account drops it, perhaps with other settings.
+Three exceptions: the hold of a CDN host has the evidence of many tasks already (engine/host_watch.py), a hold that the
+sweep sets has no task, and that of the operator's application is obeyed by claims of forwards (ledger/forwards). The
+hold of all hosts that the settings do not list is none to test: nobody probes it, only its own tasks wait, and a
+process that begins to ask for the account drops it, perhaps with other settings.
 """
 
 import dataclasses
@@ -41,6 +42,12 @@ NEVER = 2**53
 
 _ANY = sa.select(schema.holds.c.id).limit(1)
 _ANY_DOUBT = sa.select(schema.doubts.c.since).limit(1)
+
+_FORWARDS_WAIT = (
+    sa.select(schema.forwards.c.id)
+    .where(schema.forwards.c.state == sa.literal_column("'waiting'"), schema.forwards.c.consumer == "")
+    .limit(1)
+)
 
 _ENDED_BY_TASKS = sa.select(schema.holds).where(
     schema.holds.c.stage != Stage.SWEEP, sa.not_(schema.holds.c.seen_by_look)
@@ -272,13 +279,14 @@ def next_probe_at(connection: sa.Connection, lease: Lease, *, host: str | None, 
         if probe_at == NEVER:
             continue  # its tasks are due, and wait in their claim group
         if lease.is_probe:
-            probe_at = now + _probe_wait_ms(hold["probes"])
+            probe_at = now + probe_wait_ms(hold["probes"])
             connection.execute(sa.update(table).where(table.c.id == hold["id"]).values(probe_at=probe_at))
         due.append(probe_at)
     return max(due)
 
 
-def _probe_wait_ms(probes: int) -> int:
+def probe_wait_ms(probes: int) -> int:
+    """After so many probes in a row."""
     return backoff_ms(probes + 1, rand=1, first_seconds=PROBE_FIRST_SECONDS, seconds_max=HOLD_PROBE_SECONDS)
 
 
@@ -341,6 +349,8 @@ def _view(row: Mapping[Any, Any]) -> HoldView:
 def _has_tasks(connection: sa.Connection, hold: Mapping[Any, Any]) -> bool:
     """Whether any task, or the folder of one, waits for what the hold stops. A read: it may walk the account's part of
     a queue."""
+    if hold["stage"] == Stage.FORWARD:
+        return connection.execute(_FORWARDS_WAIT).first() is not None
     table = schema.tasks
     waiting = sa.select(table.c.id).where(table.c.account == hold["account"]).limit(1)
     if hold["stage"] == Stage.ARCHIVE and not hold["host"] and not hold["family"]:

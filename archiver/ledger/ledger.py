@@ -26,6 +26,7 @@ from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
 from archiver.ledger.duties import Duties, Duty, FencedDatabase
 from archiver.ledger.files import Files
 from archiver.ledger.folder_work import FolderWork
+from archiver.ledger.forwards import ForwardOrders, Forwards, ForwardUpkeep
 from archiver.ledger.gateway_creates.creates import GatewayCreates
 from archiver.ledger.holds import Holds
 from archiver.ledger.migrations import upgrade
@@ -57,6 +58,9 @@ class Ledger:
     missing_objects: MissingObjects
     restores: Restores
     trust: Trust
+    forwards: Forwards
+    forward_orders: ForwardOrders
+    forward_upkeep: ForwardUpkeep
     holds: Holds
     sweeps: Sweeps
     sweep_requests: SweepRequests
@@ -89,6 +93,9 @@ class Ledger:
         self.missing_objects = MissingObjects(database, now=now)
         self.restores = Restores(database, now=now)
         self.trust = Trust(database, now=now)
+        self.forwards = Forwards(database, now=now)
+        self.forward_orders = ForwardOrders(database, now=now)
+        self.forward_upkeep = ForwardUpkeep(database, now=now)
         self.holds = Holds(database, now=now)
         self.sweeps = Sweeps(database, now=now)
         self.sweep_requests = SweepRequests(database, now=now)

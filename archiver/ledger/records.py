@@ -12,6 +12,7 @@ from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.batch import Batch, known_assets, stored_assets
 from archiver.ledger.tables.counts import Tally, kind_of
+from archiver.ledger.tables.forwards import PASSED_ON, ForwardEvent, queue_forwards, queue_passed_on
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.rows import find_all
 from archiver.ledger.transitions import (
@@ -23,6 +24,7 @@ from archiver.ledger.transitions import (
     document_json,
     entering,
     state_of,
+    status_word,
     unread_columns,
 )
 from archiver.model import RETENTION_MS, DiscoveredBy, Lease, State, Status, Task
@@ -59,6 +61,10 @@ class KnownState:
     state: State
     family: str | None
     """From the API; None while it has not confirmed the id."""
+
+
+_IS_NEWS = frozenset({RecordOutcome.NEW, RecordOutcome.MOVED})
+_MAY_RUN = frozenset({State.REPORTED, State.RUNNING, State.UNKNOWN})
 
 
 class Records(Part):
@@ -103,6 +109,7 @@ class Records(Part):
                     known = assets.get(row["id"], {})
                     outcomes.append(_update(batch, row, known, task, discovered_by=discovered_by, rand=rand))
             batch.write(connection)
+            _queue_forwards(connection, tasks, rows, outcomes, account=account, now=now)
             return outcomes
 
     @retried
@@ -131,6 +138,32 @@ class Records(Part):
             return {
                 row.task_id: KnownState(State(row.state), row.family) for row in connection.execute(query)
             }
+
+
+def _queue_forwards(
+    connection: sa.Connection,
+    tasks: Sequence[Task],
+    rows: Mapping[str, Row],
+    outcomes: Sequence[RecordedTask],
+    *,
+    account: str,
+    now: int,
+) -> None:
+    """What applications are to be told: who failed, and to clients what runs."""
+    failed = [told.task_id for told in outcomes if told.state is State.FAILED and told.outcome in _IS_NEWS]
+    if failed:
+        chosen = sa.and_(schema.tasks.c.account == account, schema.tasks.c.task_id.in_(failed))
+        queue_forwards(connection, chosen, ForwardEvent.FAILED, now=now)
+    shown = {
+        row["id"]: (ForwardEvent(word), document_json(task))
+        for task in tasks
+        if (row := rows.get(task.task_id)) is not None
+        and row["client_callback_url"] is not None
+        and row["state"] in _MAY_RUN
+        and (word := status_word(task)) in PASSED_ON
+    }
+    if shown:
+        queue_passed_on(connection, shown, now=now)
 
 
 def _names(tasks: Sequence[Task], *, asked_as: str | None) -> dict[str, str]:

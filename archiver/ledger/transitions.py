@@ -269,6 +269,12 @@ def document_json(task: Task) -> str:
     return json.dumps(task.document, separators=(",", ":"))
 
 
+def status_word(task: Task) -> str:
+    """The status as the API wrote it; empty where that cannot be read."""
+    word = task.document.get("task_status") or task.document.get("status")
+    return word.strip().lower() if isinstance(word, str) and not task.is_unread else ""
+
+
 def _host_of(assets: Sequence[Asset]) -> str | None:
     """The CDN host of a task, for holds and transfer slots of one host."""
     return next(filter(None, (_hostname(asset.url) for asset in assets)), None)

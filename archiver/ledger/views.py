@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger.folder_work.work import amendment_keys
+from archiver.ledger.forwards.orders import ForwardView, forwards_of
 from archiver.ledger.part import Part
 from archiver.ledger.status.reading import read_status
 from archiver.ledger.status.view import StatusView
@@ -81,10 +82,14 @@ class TaskView:
     manifest_key: str | None
     amendment_keys: tuple[str, ...]
     assets: tuple[AssetView, ...]
+    forwards: tuple[ForwardView, ...]
     history: tuple[HistoryLine, ...]
 
-    def as_json(self, links: Mapping[str, str] | None = None) -> dict[str, object]:
-        """As `show --json` prints it; `links` are those of its files, by stem."""
+    def as_json(
+        self, links: Mapping[str, str] | None = None, *, operator_url: str | None = None
+    ) -> dict[str, object]:
+        """As `show --json` prints it; `links` are those of its files, by stem, and `operator_url` is where the operator
+        is told."""
         return {
             "task_id": self.task_id,
             "account": self.account,
@@ -103,6 +108,7 @@ class TaskView:
             "manifest_key": self.manifest_key,
             "amendment_keys": list(self.amendment_keys),
             "assets": [asset.as_json((links or {}).get(asset.asset.stem)) for asset in self.assets],
+            "forwards": [forward.as_json(operator_url=operator_url) for forward in self.forwards],
             "history": [line.as_json() for line in self.history],
         }
 
@@ -179,6 +185,7 @@ class Views(Part):
             assets = _of_task(connection, schema.assets, row["id"])
             history = _of_task(connection, schema.history, row["id"])
             amended = amendment_keys(connection, row["id"])
+            forwards = forwards_of(connection, row["id"])
         return TaskView(
             task_id=row["task_id"],
             account=row["account"],
@@ -207,6 +214,7 @@ class Views(Part):
                 )
                 for asset in assets
             ),
+            forwards=forwards,
             history=tuple(HistoryLine(line["at"], line["event"], line["detail"]) for line in history),
         )
 

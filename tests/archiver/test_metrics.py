@@ -38,6 +38,8 @@ def touched() -> Metrics:
     metrics.failures_total.labels(account="a", stage="archive", reason="not_media").inc()
     metrics.missed_callbacks_total.labels(account="a", family="images/generations").inc()
     metrics.tasks_lost_total.inc()
+    metrics.forwards.labels(state="waiting").set(1)
+    metrics.forward_deliveries_total.labels(result="ok").inc()
     metrics.holds.show({("a", "archive", "bucket_missing"): 1})
     metrics.clock_skew_seconds.show({("a",): -1.5})
     metrics.earliest_deadline_timestamp_seconds.set(1.0)
@@ -57,6 +59,8 @@ def test_every_metric_of_the_contract_is_rendered_with_its_labels_and_none_besid
     assert rendered == {
         ("kling_callbacks_total", "result"),
         ("kling_callback_ack_seconds", ""),
+        ("kling_forwards", "state"),
+        ("kling_forward_deliveries_total", "result"),
         ("kling_api_requests_total", "endpoint"),
         ("kling_api_requests_total", "code"),
         ("kling_verifications_total", "result"),
@@ -118,6 +122,8 @@ def test_a_time_that_has_not_come_yet_is_the_first_start() -> None:
 
 def test_a_hold_that_ended_has_no_series_any_more() -> None:
     metrics = touched()
+    metrics.forwards.labels(state="waiting").set(1)
+    metrics.forward_deliveries_total.labels(result="ok").inc()
     metrics.holds.show({("a", "sweep", "api_forbidden"): 2})
 
     held = {

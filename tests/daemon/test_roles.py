@@ -35,7 +35,7 @@ def start_door(site: Site) -> Daemon:
 
 
 def start_worker(site: Site) -> Daemon:
-    not_read = {"KLING_CALLBACK_TOKEN_FILE": "/nowhere", "KLING_SIGNING_SECRET": "none"}
+    not_read = {"KLING_CALLBACK_TOKEN_FILE": "/nowhere", "KLING_ADMIN_TOKEN": "x"}
     changes = {"KLING_PORT": str(free_port()), **not_read}
     return site.start(changes, without=OF_THE_DOOR, program=("archiver", "work"))
 

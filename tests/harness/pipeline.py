@@ -15,18 +15,26 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from archiver import log
 from archiver.archive.second_look import SecondLook, SecondLookLoop
 from archiver.archive.transfers import TransferQueue
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.archive_loop import ArchiveLoop
+from archiver.engine.forwarding.loop import ForwardLoop
 from archiver.engine.stages import Stages
 from archiver.engine.threads import Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.worker import Loop, Worker, WorkerLimits
 from archiver.failures import LedgerUnavailable
+from archiver.fetch.urls import ConsumerPolicy, vet_own
+from archiver.forward.stage import ForwardAccount, Forwarder, Operator
+from archiver.forward.urls import DurableUrls, UrlKind
 from archiver.ledger import Ledger, new_daemon_name
 from archiver.model import Callback, Problem, State, Status
+from archiver.webhooks.sender import UNSIGNED, Signing, WebhookSender
 from tests.harness.by_hand import PostgresByHand
+from tests.harness.consumer import SECRET, Consumer
+from tests.harness.consumer import consumer as consuming
 from tests.harness.engine import ACCOUNT, FAMILY, TRANSFERS, Died, Engine
 from tests.pipeline.effects import Mishap, Mishaps
 from tests.simulator import KlingSimulator
@@ -76,6 +84,7 @@ class ByHand:
         stages: Stages,
         upkeep: Upkeep,
         second_look: SecondLook,
+        forwarder: Forwarder,
         *,
         monotonic: Callable[[], float],
     ) -> None:
@@ -93,6 +102,7 @@ class ByHand:
             *self._worker.look_loops,
             UpkeepLoop(upkeep, stop=stop),
             SecondLookLoop(second_look, stop=stop),
+            ForwardLoop(forwarder, Inline(), self._worker.guard, wake=stop, monotonic=monotonic),
         ]
 
     def steps(self, *, archiving: bool) -> list[Callable[[], None]]:
@@ -122,6 +132,10 @@ class Pipeline:
         """Lost tasks that end with an `incomplete.json`."""
         self.missed = 0
         """How many callbacks are counted as missed in the end."""
+        self.applications: list[Consumer] = []
+        """Told of every task that ends."""
+        self._operator: Operator | None = None
+        self._open = contextlib.ExitStack()
         self._errands: list[Callable[[Ledger], object]] = []
         self._begin()
 
@@ -134,6 +148,7 @@ class Pipeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._open.close()
         self.engine.__exit__(kind, error, trace)
 
     def _begin(self) -> None:
@@ -155,7 +170,32 @@ class Pipeline:
             started_at=clock.now(),
             warnings=[lambda: [Problem("settings", "a setting", "set it")]],
         )
-        self._worker = ByHand(stages, upkeep, engine.second_look, monotonic=clock.monotonic)
+        sender = WebhookSender()
+        self.mishaps.hook("sender", sender)
+        forwarder = Forwarder(
+            ledger=engine.ledger,
+            store=engine.store,
+            sender=sender,
+            accounts={ACCOUNT: ForwardAccount(DurableUrls(UrlKind.S3, "bucket", engine.store), UNSIGNED)},
+            operator=self._operator,
+            policy=ConsumerPolicy.parse([]),
+            bucket="bucket",
+            metrics=engine.metrics,
+            now=clock.now,
+            monotonic=clock.monotonic,
+            random=lambda: 0.5,
+            retries=log.Sparing(),
+        )
+        self._worker = ByHand(stages, upkeep, engine.second_look, forwarder, monotonic=clock.monotonic)
+
+    def use_application(self) -> Consumer:
+        """The next process has an application to tell."""
+        consumer = self._open.enter_context(consuming())
+        self._operator = Operator(vet_own(consumer.url), Signing([SECRET]))
+        self.applications.append(consumer)
+        self.restart()
+        self.engine.ledger.forwards.set_operator(is_told=True)
+        return consumer
 
     def use_api_key(self) -> None:
         """The next process has an API Key, and no pair of keys."""
@@ -229,6 +269,7 @@ class Pipeline:
         missed = sum(status.missed_callbacks.values())
         waiting = self._errands or status.holds or self._count("SELECT count(*) FROM folder_work")
         waiting = waiting or self._count("SELECT count(*) FROM missing_objects WHERE state = 'doubted'")
+        waiting = waiting or self._count("SELECT count(*) FROM forwards WHERE state = 'waiting'")
         return not waiting and (self.states(), missed) == (self.expected, self.missed)
 
     def _count(self, query: str) -> int:
@@ -264,4 +305,8 @@ class Pipeline:
         assert self._count("SELECT count(*) FROM tasks WHERE lease_token IS NOT NULL") == 0
         assert self._count("SELECT count(*) FROM folder_work") == 0
         assert self._count("SELECT count(*) FROM missing_objects WHERE state != 'restored'") == 0
+        for application in self.applications:
+            told = sorted(body["archive"]["task_id"] for body in application.taken)
+            assert told == sorted(self.expected)
+            assert self._count("SELECT count(*) FROM forwards") == len(told)
         self.engine.assert_clean()

@@ -16,7 +16,6 @@ from typing import Any, get_type_hints
 
 from archiver.failures import (
     ApiTimeout,
-    Failure,
     FetchTimeout,
     LedgerUnavailable,
     SpoolFull,
@@ -28,6 +27,7 @@ from archiver.kling.client import KlingClient
 from archiver.ledger import Ledger
 from archiver.ledger.part import Part
 from archiver.store import Store
+from archiver.webhooks.sender import Unanswered, WebhookSender
 from tests.harness.engine import Died
 
 PARTS: Mapping[str, type[Part]] = {
@@ -37,7 +37,7 @@ PARTS: Mapping[str, type[Part]] = {
 }
 """The parts of the ledger, by attribute. Each is an owner of its own: `ledger.records`."""
 
-OWNERS: Mapping[str, tuple[type, type[Failure]]] = {
+OWNERS: Mapping[str, tuple[type, type[Exception]]] = {
     # name in labels: whose methods, and how they fail
     "ledger": (Ledger, LedgerUnavailable),
     **{f"ledger.{name}": (part, LedgerUnavailable) for name, part in PARTS.items()},
@@ -46,6 +46,7 @@ OWNERS: Mapping[str, tuple[type, type[Failure]]] = {
     "fetcher": (Fetcher, FetchTimeout),
     "spool": (Spool, SpoolFull),
     "reservation": (Reservation, SpoolFull),
+    "sender": (WebhookSender, Unanswered),
 }
 
 _FOR_PEOPLE = "read by people and by commands only"
@@ -70,6 +71,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
             "ledger.accounts.stranded",
             "ledger.accounts.rename",
             "ledger.accounts.forget_holds",
+            "ledger.forwards.set_operator",
         ),
         _AT_REST,
     ),
@@ -109,7 +111,18 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "ledger.daemons.alive": _FOR_PEOPLE,
     "ledger.daemons.ping": "changes nothing; /readyz asks by it",
     "ledger.daemons.leave": "the last word of an orderly exit; two minutes later a daemon that has not said it is dead",
-    **dict.fromkeys(("ledger.close", "client.close", "fetcher.close", "reservation.close"), _ENDS),
+    **dict.fromkeys(
+        ("ledger.close", "client.close", "fetcher.close", "reservation.close", "sender.close"), _ENDS
+    ),
+    "ledger.forward_orders.list": _FOR_PEOPLE,
+    **dict.fromkeys(
+        (
+            "ledger.forward_orders.retry",
+            "ledger.forward_orders.retry_dead",
+            "ledger.forward_orders.send",
+        ),
+        _FOR_PEOPLE_TO_DO,
+    ),
     **dict.fromkeys(
         ("spool.grant_memory", "spool.give_memory_back", "spool.promise", "spool.forget"), _BOOKED
     ),
@@ -145,6 +158,7 @@ READS = frozenset(
         "ledger.claims": "any_due assets pending",
         "ledger.records": "known_states",
         "ledger.folder_work": "assets",
+        "ledger.forwards": "due_consumers content",
         "ledger.trust": "of",
         "ledger.holds": "is_held is_stopped any are_disprovable",
         "ledger.sweeps": "memory",
@@ -158,7 +172,7 @@ READS = frozenset(
 """Effects that change nothing: for those, a lost answer is all there is to "failed but happened"."""
 
 
-def failure_of(label: str) -> Failure:
+def failure_of(label: str) -> Exception:
     """How this effect fails when the other side is in trouble."""
     return OWNERS[label.rpartition(".")[0]][1]("simulated")
 

@@ -2,16 +2,19 @@
 
 import contextlib
 import dataclasses
+import http.server
 import pathlib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 
+from archiver.engine.forwarding.loop import HELD_FAILURES
 from archiver.engine.host_watch import DOWN_IN_A_ROW
 from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopped, StoreUnreachable
 from archiver.ledger import Ledger
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.by_hand import PostgresByHand
+from tests.harness.consumer import Consumer, answering
 from tests.harness.engine import ACCOUNT, FAMILY, Died
 from tests.harness.fake_store import FakeObject
 from tests.harness.pipeline import Pipeline
@@ -284,7 +287,70 @@ def a_store_that_has_earned_trust(pipeline: Pipeline) -> None:
     pipeline.tell(pipeline.task())
 
 
+def an_application(pipeline: Pipeline) -> None:
+    """It is told of a task once its file is in the bucket."""
+    pipeline.use_application()
+    pipeline.tell(pipeline.task(listed=False))
+
+
+def an_application_that_fails_once(pipeline: Pipeline) -> None:
+    application = pipeline.use_application()
+    _answer_first(application, 500)
+    pipeline.tell(pipeline.task(listed=False))
+
+
+def an_application_that_is_down(pipeline: Pipeline) -> None:
+    """Three tries in a row fail: it is held, and a probe ends that."""
+    application = pipeline.use_application()
+    _answer_first(application, *HELD_FAILURES * [503])
+    pipeline.tell(pipeline.task(listed=False))
+
+
+def an_application_that_wants_no_more(pipeline: Pipeline) -> None:
+    application = pipeline.use_application()
+    application.answer = answering(410)
+    pipeline.tell(pipeline.task(listed=False))
+
+
+def a_slow_bucket_before_a_forward(pipeline: Pipeline) -> None:
+    """An operator has a forward sent again. The bucket has what it says, and takes so long that the lease is nearly
+    over."""
+    an_application(pipeline)
+    store, read = pipeline.engine.store, pipeline.engine.store.read
+
+    def read_slowly(key: str, *, bytes_max: int) -> bytes:
+        store.read = read  # type: ignore[method-assign]  # as it was, after one slow answer
+        pipeline.engine.clock.advance(seconds=40)
+        return read(key, bytes_max=bytes_max)
+
+    def send_again(ledger: Ledger) -> None:
+        (task_id,) = pipeline.expected
+        if not pipeline.rows("SELECT 1 FROM forwards WHERE state = 'delivered'"):
+            raise LedgerUnavailable("it is not told yet")
+        store.read = read_slowly  # type: ignore[method-assign]
+        ledger.forward_orders.retry([task_id], account=ACCOUNT)
+
+    pipeline.errand(send_again)
+
+
+def _answer_first(application: Consumer, *statuses: int) -> None:
+    answers = iter(statuses)
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        answering(next(answers, 200))(request)
+
+    application.answer = answer
+
+
 STORIES: Mapping[str, Callable[[Pipeline], None]] = {
+    "ledger.forwards.claim": an_application,
+    "ledger.forwards.content": an_application,
+    "ledger.forwards.delivered": an_application,
+    "sender.post": an_application,
+    "ledger.forwards.retry": an_application_that_fails_once,
+    "ledger.forwards.hold": an_application_that_is_down,
+    "ledger.forwards.dead": an_application_that_wants_no_more,
+    "ledger.forwards.give_back": a_slow_bucket_before_a_forward,
     "ledger.folder_work.amended": a_file_named_later,
     "ledger.folder_work.assets": a_file_named_later,
     "ledger.folder_work.renew": a_slow_amendment,

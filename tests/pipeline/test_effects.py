@@ -2,14 +2,13 @@
 
 After each, and whatever it was, the pipeline comes to the same bucket and the same ledger as if nothing had gone wrong.
 The rows are the code's own list of effects (see `effects`), each with a story that comes by it (see `stories`).
-Forwarding to the user's application is not among them: this version does not have it. The module that brings it joins
-`effects.OWNERS`.
 """
 
 import pathlib
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 from tests.harness.pipeline import Pipeline
 from tests.pipeline.effects import EFFECTS, METHODS, READS, WITHOUT_A_ROW, Mishap
@@ -40,6 +39,13 @@ def test_a_story_ends_well_when_nothing_else_goes_wrong(
         pipeline.run()
 
         pipeline.assert_settled()
+
+
+@pytest.fixture(autouse=True)
+def plain_tracebacks() -> None:
+    """As the program writes them; the library's own, with every local variable, took a third of these tests' time."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 CASES = [one for effect in EFFECTS for one in mishaps(effect, occurrence=1)]

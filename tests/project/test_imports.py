@@ -24,9 +24,10 @@ FLOORS = (
     {"composition"},
     {"config"},
     {"engine", "audit"},
-    {"archive", "sweep"},
-    {"verify", "create", "fetch", "forward"},
-    {"record", "alerts"},
+    {"archive", "sweep", "alerts", "forward"},
+    {"webhooks"},
+    {"verify", "create", "fetch"},
+    {"record"},
     {"leases", "problems"},
     {"ledger"},
     {"kling", "store", "media"},
@@ -35,7 +36,7 @@ FLOORS = (
     {"clock", "lookups", "model", "phrases", "version"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-COMING = {"audit", "forward"}
+COMING = {"audit"}
 """Rooms that have their floor before they have a door."""
 
 MODULES_MAX = 16
@@ -54,11 +55,9 @@ OWNERS = {
     "alembic": LEDGER,
     "boto3": STORE,
     "botocore": STORE,
-    "httpcore2": r"archiver/fetch/.*",
+    "httpcore2": r"archiver/(fetch|webhooks)/.*",
     "httptools": r"receiver/server/.*",
-    "httpx2": (
-        r"archiver/(kling|fetch|forward|alerts)/.*|archiver/store/object_streams\.py|receiver/gateway/upstream\.py"
-    ),
+    "httpx2": r"archiver/kling/.*|archiver/store/object_streams\.py|receiver/gateway/upstream\.py",
     "idna": r"archiver/fetch/urls\.py",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling/.*",
@@ -70,15 +69,14 @@ OWNERS = {
     "rich": COMMANDS,
     "sqlalchemy": LEDGER,
     "sqlite3": LEDGER,
-    "standardwebhooks": r"receiver/callbacks/.*|archiver/(forward|alerts)/.*",
+    "standardwebhooks": r"receiver/callbacks/.*|archiver/webhooks/.*",
     "starlette": r"receiver/.*",
     "structlog": r"archiver/log\.py",
     "typer": COMMANDS,
     "urllib3": STORE,
     "uvicorn": r"receiver/.*",
 }
-"""`sqlite3` is the standard library's, but SQL all the same. `alerts` posts to the operator's own URL, which no other
-client may ask: it shares nothing with the API's or the CDN's rules."""
+"""`sqlite3` is the standard library's, but SQL all the same."""
 
 WORKS_WITH_THE_EDGE = r"archiver/commands/work\.py"
 """The one command that is a daemon: it serves HTTP, which is the edge's."""

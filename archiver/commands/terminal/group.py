@@ -12,11 +12,15 @@ import typer
 from typer.core import TyperGroup
 
 COMMANDS: Final = {
-    "work": ("archiver.commands.work", "Verify, archive and sweep on a PostgreSQL ledger."),
+    "work": ("archiver.commands.work", "Verify, archive, sweep and forward on a PostgreSQL ledger."),
     "sweep": ("archiver.commands.sweep.command", "Find tasks whose callbacks are missing."),
     "status": ("archiver.commands.status", "Show the whole ledger at a glance."),
     "show": ("archiver.commands.show", "Show one task."),
     "link": ("archiver.commands.link", "Print the links of a task's files."),
+    "forwards": (
+        "archiver.commands.forwards",
+        "List what applications are told of tasks, and tell them again.",
+    ),
     "retry": ("archiver.commands.retry", "Ask the API for some tasks again, now."),
     "acknowledge": (
         "archiver.commands.acknowledge",

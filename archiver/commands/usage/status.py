@@ -23,7 +23,8 @@ def status(
     minutes, or it was killed on this machine), account_unasked, door_closed (callbacks cannot be committed), hold,
     waiting (a succeeded task is not in the bucket after an hour), lost (for a week) and buried (both until
     acknowledged), deadline (in under 7 days), sweep_late (none in three intervals, an hour at least),
-    amendment_waiting, disk_low, settings.
+    amendment_waiting, objects_missing, forwards_dead (an application could not be told of tasks), disk_low,
+    settings.
 
     \b
     Example: for cron; prints nothing while all is well

@@ -4,7 +4,7 @@ import typer
 
 
 def work(context: typer.Context) -> None:
-    """Verify, archive and sweep on a PostgreSQL ledger.
+    """Verify, archive, sweep and forward on a PostgreSQL ledger.
 
     For several processes on one ledger, beside `kling-receiver --edge-only`: any number of each. Needs the
     credentials of Kling and of the bucket, and no callback token. Serves /healthz, /readyz and /metrics on

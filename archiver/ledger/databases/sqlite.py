@@ -159,6 +159,8 @@ class SqliteDatabase:
         connection.execute(sa.update(schema.sweeps).values(lease_token=None, lease_until=None))
         work = sa.update(schema.folder_work).where(schema.folder_work.c.lease_token.is_not(None))
         connection.execute(work.values(lease_token=None, lease_until=None, due_at=now + LEASE_SECONDS * 1000))
+        forwards = sa.update(schema.forwards).where(schema.forwards.c.lease_token.is_not(None))
+        connection.execute(forwards.values(lease_token=None, lease_until=None, due_at=now))
         free_duties(connection, now=now)
         ended = sa.update(schema.daemons).where(schema.daemons.c.left_at.is_(None))
         connection.execute(ended.values(left_at=now, leases=0))

@@ -7,6 +7,7 @@ A `Lease` of this part has the id of that row in `row_id`; only this part unders
 """
 
 import dataclasses
+import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ from archiver.ledger.holds import HoldOutcome, is_own_failure, next_probe_at, se
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import slim_assets
+from archiver.ledger.tables.forwards import ForwardEvent, queue_forwards
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import assets_of, read_lease
 from archiver.ledger.tables.second_looks import LOOK_AFTER_MS, MissingState, queue_look
@@ -144,7 +146,15 @@ class FolderWork(Part):
         with self._database.write() as connection:
             now = self._now()
             row_id = task_of(connection, lease)
-            _save_keys(connection, row_id, keys, now=now)
+            for number in _save_keys(connection, row_id, keys, now=now):
+                queue_forwards(
+                    connection,
+                    schema.tasks.c.id == row_id,
+                    ForwardEvent.AMENDED,
+                    now=now,
+                    number=number,
+                    document=json.dumps(dict(lease.document), separators=(",", ":")),
+                )
             queue_look(connection, row_id, account=lease.account, due_at=now + LOOK_AFTER_MS)
             save_stored(connection, row_id, stored)
             query = sa.select(schema.assets.c.stem).where(schema.assets.c.task == row_id)
@@ -291,15 +301,19 @@ def end_probe(connection: sa.Connection, lease: Lease, *, now: int) -> None:
         next_probe_at(connection, lease, host=None, now=now)
 
 
-def _save_keys(connection: sa.Connection, row_id: int, keys: Sequence[str], *, now: int) -> None:
+def _save_keys(connection: sa.Connection, row_id: int, keys: Sequence[str], *, now: int) -> list[int]:
+    """The numbers of those that are new."""
     table = schema.amendments
     query = sa.select(table.c.key).where(table.c.task == row_id)
     known = set(connection.execute(query).scalars())
+    new = []
     for number, key in enumerate(keys, start=1):
         if key not in known:
+            new.append(number)
             row = {"task": row_id, "number": number, "key": key, "amended_at": now}
             connection.execute(sa.insert(table).values(row))
             add_line(connection, row_id, at=now, event="task.amended", detail=key)
+    return new
 
 
 def _leased(connection: sa.Connection, work: Mapping[Any, Any], *, is_probe: bool) -> FolderLease:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from archiver.ledger.databases.dialect import locking
 from archiver.ledger.part import require_written
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.forwards import queue_for_client
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.rows import find_all
 
@@ -63,7 +64,8 @@ def join(connection: sa.Connection, create: Row, task: Row, *, by: JoinedBy, now
 
     Raises WriteConflict where another process has let go of the reference.
     """
-    take_over(connection, task, client_callback_url=create["client_callback_url"], request=create["request"])
+    given = {name: create[name] for name in ("client_callback_url", "request")}
+    take_over(connection, task, **given, now=now)
     gone = sa.delete(_CREATES).where(_CREATES.c.reference == create["reference"], _CREATES.c.state == OPEN)
     require_written(connection.execute(gone).rowcount)
     add_line(connection, task["id"], at=now, event="task.joined", detail=f"its create, by {by}")
@@ -71,9 +73,14 @@ def join(connection: sa.Connection, create: Row, task: Row, *, by: JoinedBy, now
 
 
 def take_over(
-    connection: sa.Connection, task: Row, *, client_callback_url: str | None, request: str | None
+    connection: sa.Connection,
+    task: Row,
+    *,
+    client_callback_url: str | None,
+    request: str | None,
+    now: int,
 ) -> None:
-    """What a locked row of `tasks` lacks."""
+    """What a locked row of `tasks` lacks. The client of a task that has ended already is still told."""
     table = schema.tasks
     given = {"client_callback_url": client_callback_url, "request": request}
     lacking = {name: value for name, value in given.items() if value is not None and task[name] is None}
@@ -81,6 +88,8 @@ def take_over(
         return
     change = sa.update(table).where(table.c.id == task["id"], table.c.state == task["state"])
     require_written(connection.execute(change.values(lacking)).rowcount)
+    if "client_callback_url" in lacking:
+        queue_for_client(connection, task["id"], now=now)
 
 
 def lock_tasks(connection: sa.Connection, row_ids: list[int]) -> dict[int, Row]:

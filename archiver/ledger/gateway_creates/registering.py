@@ -59,6 +59,7 @@ def register_all(connection: sa.Connection, created: Sequence[CreatedTask], *, n
                 known[identity],
                 client_callback_url=task.create.client_callback_url,
                 request=request_json(task.create),
+                now=now,
             )
         else:
             new.setdefault(identity, task)

@@ -37,6 +37,7 @@ from archiver.ledger.outcomes.not_found import GRACE_MS, UNCERTAIN_GRACE_MS, sti
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
+from archiver.ledger.tables.forwards import ForwardEvent, queue_forwards
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.second_looks import LOOK_AFTER_MS, queue_look
 from archiver.ledger.tables.stored import save_stored
@@ -271,6 +272,13 @@ class Outcomes(Part):
             save_stored(connection, lease.row_id, stored)
             documented = {asset.stem for asset in stored}
             is_whole = not queue_missing(connection, lease.row_id, documented=documented, now=now)
+            queue_forwards(  # before the row loses the API's document
+                connection,
+                schema.tasks.c.id == lease.row_id,
+                ForwardEvent.ARCHIVED,
+                now=now,
+                archived_at=archived_at,
+            )
             write(connection, lease, values, only_if=all_assets_accounted_for(lease.row_id))
             drop_incomplete(connection, lease.row_id)
             add_line(connection, lease.row_id, at=now, event="task.archived", detail=manifest_key)

@@ -1,5 +1,5 @@
 """What an operator has seen: a lost or buried task that is acknowledged is no problem any more, nor is one with objects
-that are missing in the bucket. It stays as it is."""
+that are missing in the bucket, or with dead forwards. It stays as it is."""
 
 import enum
 from collections.abc import Collection
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.forwards import ForwardState
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import find
 from archiver.ledger.tables.second_looks import MissingState
@@ -22,12 +23,12 @@ class Acknowledged(enum.Enum):
     DONE = enum.auto()
     ALREADY = enum.auto()
     NO_PROBLEM = enum.auto()
-    """It is neither lost nor buried, and no object of it is missing."""
+    """It is neither lost nor buried, no object of it is missing, and no forward is dead."""
     UNKNOWN = enum.auto()
 
 
 class Acknowledgements(Part):
-    """Ends the problems of lost and buried tasks, and of missing objects."""
+    """Ends the problems of lost and buried tasks, of missing objects and of dead forwards."""
 
     @retried
     def acknowledge(self, task_ids: Collection[str], *, account: str) -> dict[str, Acknowledged]:
@@ -56,9 +57,11 @@ class Acknowledgements(Part):
             return Acknowledged.UNKNOWN
         if row["unseen_since"] is not None and self._mark(connection, row["id"]):
             return Acknowledged.DONE
-        if self._acknowledge_missing(connection, row["id"]):
+        is_done = self._acknowledge_missing(connection, row["id"])
+        if self._acknowledge_forwards(connection, row["id"]) or is_done:
             return Acknowledged.DONE
         is_known = row["state"] in _SET_ASIDE or _has_missing(connection, row["id"])
+        is_known = is_known or _has_dead_forwards(connection, row["id"])
         return Acknowledged.ALREADY if is_known else Acknowledged.NO_PROBLEM
 
     def _acknowledge_missing(self, connection: sa.Connection, row_id: int) -> bool:
@@ -67,6 +70,19 @@ class Acknowledgements(Part):
         if not connection.execute(sa.update(table).where(*unseen).values(problem_since=None)).rowcount:
             return False
         add_line(connection, row_id, at=self._now(), event="task.acknowledged", detail="missing objects")
+        trim(connection, row_id)
+        return True
+
+    def _acknowledge_forwards(self, connection: sa.Connection, row_id: int) -> bool:
+        table = schema.forwards
+        unseen = (
+            table.c.task == row_id,
+            table.c.state == ForwardState.DEAD,
+            table.c.unseen_since.is_not(None),
+        )
+        if not connection.execute(sa.update(table).where(*unseen).values(unseen_since=None)).rowcount:
+            return False
+        add_line(connection, row_id, at=self._now(), event="task.acknowledged", detail="dead forwards")
         trim(connection, row_id)
         return True
 
@@ -87,6 +103,12 @@ def _has_missing(connection: sa.Connection, row_id: int) -> bool:
         table.c.task == row_id, table.c.state.in_([MissingState.WANTED, MissingState.UNRECOVERABLE])
     )
     return connection.execute(missing.limit(1)).first() is not None
+
+
+def _has_dead_forwards(connection: sa.Connection, row_id: int) -> bool:
+    table = schema.forwards
+    dead = sa.select(table.c.id).where(table.c.task == row_id, table.c.state == ForwardState.DEAD)
+    return connection.execute(dead.limit(1)).first() is not None
 
 
 _SET_ASIDE = (State.LOST, State.BURIED)

@@ -12,10 +12,12 @@ from archiver.ledger.daemons import all_daemons
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.duties.duties import all_duties
 from archiver.ledger.duties.leasing import DutyKind
+from archiver.ledger.forwards.orders import dead_forwards
 from archiver.ledger.holds import all_holds
 from archiver.ledger.status.view import AskedAccount, StatusView, SweepView, TaskInTime, TasksInTime
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import task_counts
+from archiver.ledger.tables.forwards import forward_counts
 from archiver.ledger.tables.named_values import (
     CLOCK_SKEW_MS,
     FIRST_STARTED_AT,
@@ -51,6 +53,8 @@ def read_status(database: Database, connection: sa.Connection, *, now: int) -> S
         buried=tuple(_unseen(connection, accounts, (State.BURIED, State.SUCCEEDED))),
         amendments=tuple(_amendments(connection)),
         missing_objects=tuple(_missing_objects(connection, accounts, now=now)),
+        dead_forwards=tuple(_dead_forwards(connection, accounts)),
+        forward_counts=forward_counts(connection),
         last_callback_at=named_value(connection, LAST_CALLBACK_AT),
         sweeps=_sweeps(connection),
         unavailable=unavailable_lists(connection),
@@ -175,6 +179,11 @@ def _missing_objects(
         )
         of_account = query.where(missing.id.in_(first))
         yield from _grouped({account: list(connection.execute(of_account).mappings())})
+
+
+def _dead_forwards(connection: sa.Connection, accounts: Iterable[str]) -> Iterator[TasksInTime]:
+    for account in accounts:
+        yield from _grouped({account: list(dead_forwards(connection, account, limit=TASKS_MAX))})
 
 
 def _grouped(accounts: Mapping[str, Sequence[Mapping[Any, Any]]]) -> Iterator[TasksInTime]:

@@ -9,6 +9,7 @@ from typing import Any
 from archiver.ledger.daemons import DaemonView
 from archiver.ledger.databases.protocol import Disk, Obstacle
 from archiver.ledger.holds import HoldView
+from archiver.ledger.tables.forwards import ForwardState
 from archiver.model import Problem, State, rfc3339
 
 
@@ -75,6 +76,9 @@ class StatusView:
     """Of each account: archived tasks with files named later that are not in the bucket yet."""
     missing_objects: tuple[TasksInTime, ...]
     """Of each account: archived tasks with objects that are gone from the bucket, and that nobody has acknowledged."""
+    dead_forwards: tuple[TasksInTime, ...]
+    """Of each account: those that no application has taken and nobody has acknowledged."""
+    forward_counts: Mapping[ForwardState, int]
     last_callback_at: int | None
     sweeps: tuple[SweepView, ...]
     unavailable: frozenset[tuple[str, str]]

@@ -16,6 +16,9 @@ ROWS_TO_SLIM = "rows_to_slim"
 """Row ids up to this one may be of tasks that an earlier version archived, with all that it kept of them; absent when
 all are done."""
 
+FORWARDS_TO_OPERATOR = "forwards_to_operator"
+"""Since when the operator's application is to be told of tasks (Unix ms); absent where it is not."""
+
 LAST_MOVE = "last_move"
 """Which move has brought the ledger to its database; absent where it has always been. A text."""
 

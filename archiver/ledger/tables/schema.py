@@ -377,14 +377,17 @@ _partial(
     forwards.c.due_at,
     where=forwards.c.state == sa.literal_column("'waiting'"),
 )
-_partial("forwards_dead", forwards.c.ended_at, where=forwards.c.state == sa.literal_column("'dead'"))
+_partial("forwards_waiting", forwards.c.queued_at, where=forwards.c.state == sa.literal_column("'waiting'"))
+for _state in ("delivered", "dead"):
+    _partial(
+        f"forwards_{_state}", forwards.c.ended_at, where=forwards.c.state == sa.literal_column(f"'{_state}'")
+    )
 _partial(
     "forwards_unseen",
     forwards.c.account,
     forwards.c.unseen_since,
     where=forwards.c.unseen_since.is_not(None),
 )
-sa.Index("forwards_by_end", forwards.c.ended_at)
 
 forward_counts = sa.Table(
     "forward_counts",

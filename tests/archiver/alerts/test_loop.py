@@ -17,6 +17,7 @@ from archiver.failures import BucketMissing, LedgerUnavailable
 from archiver.ledger.status.alerts import Alerts
 from archiver.model import Stage, rfc3339
 from archiver.problems import Expected
+from archiver.webhooks.sender import WebhookSender
 from tests.harness.consumer import SECRET, Consumer, answering, consumer
 from tests.harness.engine import Died
 from tests.harness.ledgers import ACCOUNT, HOUR, MINUTE, SECOND, START, Desk
@@ -47,7 +48,7 @@ class Alerting:
 
     def started(self) -> AlertLoop:
         """A process has started."""
-        sender = AlertSender(self.url, secrets=[SECRET], try_seconds=TRY_SECONDS)
+        sender = AlertSender(self.url, WebhookSender(try_seconds=TRY_SECONDS), secrets=[SECRET])
         expected = Expected({ACCOUNT: ()}, 5 * MINUTE)
         ledger, clock = self.desk.ledger, self.desk.clock
         return AlertLoop(ledger, expected, sender, now=clock, stop=threading.Event())
@@ -124,7 +125,7 @@ def test_a_problem_that_ends_within_five_minutes_is_not_told(alerting: Alerting,
 
 
 def test_without_a_secret_nothing_is_signed(hook: Consumer) -> None:
-    AlertSender(hook.url).send("alrt_1", "{}")
+    AlertSender(hook.url, WebhookSender()).send("alrt_1", "{}")
 
     ((headers, _),) = hook.requests
     assert "webhook-signature" not in headers

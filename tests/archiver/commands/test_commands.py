@@ -27,6 +27,7 @@ COMMANDS = (
     "status",
     "show",
     "link",
+    "forwards",
     "retry",
     "acknowledge",
     "register",
@@ -78,6 +79,7 @@ def test_show_prints_exactly_the_shape_of_the_contract(filled: CommandLine) -> N
         "manifest_key",
         "amendment_keys",
         "assets",
+        "forwards",
         "history",
     ]
     assert list(shown["assets"][0]) == [
@@ -457,6 +459,7 @@ def test_wrong_usage_and_wrong_settings_are_status_2_for_every_command(
     given = {
         "show": ["1"],
         "link": ["1"],
+        "forwards": ["list"],
         "retry": ["1"],
         "acknowledge": ["1"],
         "register": ["1", "--family", FAMILY],

@@ -43,8 +43,9 @@ def said(**more: str) -> list[str]:
         ("CALLBACK_TOKEN", "0123456789abcdef,your-token-0123456789", "is a token from an example"),
         ("ADMIN_TOKEN", "example-admin-token", "KLING_ADMIN_TOKEN is a token from an example"),
         ("SWEEP_INTERVAL", "60", "is not a setting. Did you mean KLING_SWEEP_INTERVAL_SECONDS?"),
-        ("FORWARD_SECRET", "a-secret", "KLING_FORWARD_SECRET has no effect in this version yet"),
-        ("FORWARD_LINKS", "presigned", "KLING_FORWARD_LINKS has no effect in this version yet"),
+        ("FORWARD_SECRET", "whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=", "KLING_FORWARD_SECRET has no effect without"),
+        ("FORWARD_LINKS", "links", "KLING_FORWARD_LINKS is `links`, and there are none"),
+        ("FORWARD_URL", "http://app.example.com/hidden", "KLING_FORWARD_URL is plain http at a public address"),
         ("LINK_SECRET", "k" * 32, "KLING_LINK_SECRET has no effect without KLING_PUBLIC_URL"),
         ("LINK_MODE", "stream", "KLING_LINK_MODE has no effect without KLING_LINK_SECRET"),
         ("GATEWAY_KEY", f"shop:{'k' * 24}", "KLING_GATEWAY_KEY has no effect while KLING_GATEWAY is off"),
@@ -131,7 +132,7 @@ def test_an_ending_that_every_path_begins_with_is_dropped_however_often_it_is_wr
 
 
 def test_each_problem_is_an_alert_of_its_own() -> None:
-    written = {"PUBLIC_URL": "http://8.8.8.8:8080", "FORWARD_SECRET": "x", "SWEEP_INTERVAL": "60"}
+    written = {"PUBLIC_URL": "http://8.8.8.8:8080", "FORWARD_LINKS": "links", "SWEEP_INTERVAL": "60"}
     settings = Settings.load(ENOUGH | {f"KLING_{name}": value for name, value in written.items()})
 
     found = doubts.problems(settings)

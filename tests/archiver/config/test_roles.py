@@ -23,6 +23,13 @@ OF_WORK = OF_KLING | {
     "KLING_ALERT_URL": "https://hooks.example/of-work",
     "KLING_ALERT_SECRET": "whsec_b2Z3b3Jrb2Z3b3Jrb2Z3b3Jrb2Y=",
 }
+OF_FORWARDS = {
+    "KLING_FORWARD_URL": "https://app.example/of-work",
+    "KLING_FORWARD_SECRET": "whsec_b2Zmb3J3YXJkc29mZm9yd2FyZHM=",
+    "KLING_LINK_SECRET": "link-secret-of-a-whole-daemon-and-more",
+    "KLING_SIGNING_SECRET": "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXQ=",
+}
+"""Whom a worker tells, and how: clients of the gateway by Kling's own secret."""
 OF_THE_GATEWAY = {
     "KLING_GATEWAY_KEY": "shop:key-of-an-application-0123456789",
     "KLING_CLIENT_API_KEYS": "api-key-of-a-client",
@@ -32,18 +39,22 @@ OF_NO_SECRET = {"KLING_S3_BUCKET": "results", "KLING_PUBLIC_URL": "https://kling
 OF_THE_WHOLE = {
     "KLING_ADMIN_TOKEN": "admin-token-of-a-whole-daemon",
 }
-EVERYTHING = OF_ALL | OF_THE_DOOR | OF_WORK | OF_NO_SECRET | OF_THE_WHOLE | OF_THE_GATEWAY
+EVERYTHING = OF_ALL | OF_THE_DOOR | OF_WORK | OF_FORWARDS | OF_NO_SECRET | OF_THE_WHOLE | OF_THE_GATEWAY
 
 
 @pytest.mark.parametrize(
     ("role", "needed", "read"),
     [
         (ProcessRole.DOOR, {"KLING_CALLBACK_TOKEN"}, OF_THE_DOOR),
-        (ProcessRole.WORK, {"KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_S3_BUCKET"}, OF_WORK),
+        (
+            ProcessRole.WORK,
+            {"KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_S3_BUCKET"},
+            OF_WORK | OF_FORWARDS,
+        ),
         (
             ProcessRole.WHOLE,
             {"KLING_ACCESS_KEY", "KLING_SECRET_KEY", "KLING_S3_BUCKET", "KLING_CALLBACK_TOKEN"},
-            OF_THE_DOOR | OF_WORK | OF_THE_WHOLE | OF_THE_GATEWAY,
+            OF_THE_DOOR | OF_WORK | OF_FORWARDS | OF_THE_WHOLE | OF_THE_GATEWAY,
         ),
         (
             ProcessRole.GATEWAY,

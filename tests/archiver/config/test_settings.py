@@ -87,7 +87,7 @@ def test_four_variables_are_enough_and_the_rest_has_the_defaults_of_the_contract
     assert settings.asset_hosts == ("klingai.com", "kechuangai.com", "inkwai.com", "kwimgs.com")
     assert (settings.drain_seconds, settings.shutdown_seconds) == (2, 20)
     assert (settings.host, settings.port) == ("127.0.0.1", 8080)
-    assert (settings.signature, settings.log_level, settings.forward_links) == ("optional", "info", "s3")
+    assert (settings.signature, settings.log_level, settings.forward_links) == ("optional", "info", None)
     assert (settings.spool_dir, settings.public_url, settings.admin_token) == (None, None, None)
 
 
@@ -129,6 +129,7 @@ def test_the_table_has_a_row_for_every_setting_of_the_contract_with_default_and_
         "KLING_FORWARD_URL",
         "KLING_FORWARD_SECRET",
         "KLING_FORWARD_LINKS",
+        "KLING_FORWARD_HOSTS",
         "KLING_ALERT_URL",
         "KLING_ALERT_SECRET",
         "KLING_DRAIN_SECONDS",
@@ -198,6 +199,8 @@ def test_every_secret_has_its_file(name: str, tmp_path: pathlib.Path) -> None:
     special = {
         "KLING_SIGNING_SECRET": WHSEC,
         "KLING_ALERT_SECRET": WHSEC,
+        "KLING_FORWARD_SECRET": WHSEC,
+        "KLING_FORWARD_URL": "https://app.example.com/a-path",
         "KLING_LINK_SECRET": LINK_SECRET,
         "KLING_GATEWAY_KEY": "shop:" + "s" * 30,
         "KLING_ALERT_URL": "https://hooks.example.com/T0/B0?key=s",
@@ -357,6 +360,9 @@ SECRETS = {
     "KLING_SIGNING_SECRET": "signing hidden4",
     "KLING_ADMIN_TOKEN": "admin hidden5",
     "KLING_FORWARD_SECRET": "forward hidden6",
+    "KLING_FORWARD_URL": "https://user:hidden16@host/",
+    "KLING_FORWARD_LINKS": "https://user:hidden17@host",
+    "KLING_FORWARD_HOSTS": "https://user:hidden18@host",
     "KLING_BASE_URL": "https://user:hidden7@host",
     "KLING_S3_ENDPOINT_URL": "https://user:hidden8@host",
     "KLING_PUBLIC_URL": "https://host/?token=hidden9",
@@ -671,10 +677,20 @@ def test_the_password_of_the_ledger_is_a_secret_in_both_its_spellings_and_may_co
     assert "another-one" not in told
 
 
-def test_forwarding_is_refused_and_not_silently_left_undone() -> None:
-    assert problem(FORWARD_URL="https://app.example/hook") == (
-        "KLING_FORWARD_URL is not supported by this version yet: leave it out."
+def test_forwards_have_a_target_a_kind_of_urls_and_origins_that_clients_may_name() -> None:
+    settings = load(
+        FORWARD_URL="http://127.0.0.1:9/hook?key=x",
+        FORWARD_LINKS="https://cdn.example.com/files",
+        FORWARD_HOSTS="http://10.0.0.5:8000, https://intern.example.com",
     )
+
+    assert settings.operator_url() == "http://127.0.0.1:9/hook?key=x"
+    assert settings.forward_links == "https://cdn.example.com/files/"
+    assert settings.forward_hosts == ("http://10.0.0.5:8000", "https://intern.example.com")
+    assert problem(FORWARD_LINKS="http://cdn.example.com") == (
+        "KLING_FORWARD_LINKS must be links, s3, presigned or a URL such as https://cdn.example.com/."
+    )
+    assert problem(FORWARD_HOSTS="intern.example.com").startswith("KLING_FORWARD_HOSTS must be a comma")
 
 
 @pytest.mark.parametrize("name", ["ADMIN_TOKEN", "CALLBACK_TOKEN"])

@@ -539,6 +539,7 @@ def test_show_tells_of_a_task_in_the_agreed_shape(desk: Desk) -> None:
         "manifest_key": None,
         "amendment_keys": [],
         "assets": [{"stem": stem, **nothing} for stem in ("0", "0.watermark")],
+        "forwards": [],
     }
 
 

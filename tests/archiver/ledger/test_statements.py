@@ -23,10 +23,10 @@ from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, FolderWorkKind, Stage, State
 from tests.harness.histories import History
-from tests.harness.ledgers import ACCOUNT, FAMILY, HOUR, RAND, START, Desk, Place, answer
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, RAND, START, Desk, Place, answer
 
 SINGLE_WRITER: dict[str, str] = {
-    r"INSERT INTO (history|task_counts|sweep_requests) ": "only ever adds rows: nothing to be relied on",
+    r"INSERT INTO (history|task_counts|forward_counts|sweep_requests) ": "only ever adds rows: nothing to be relied on",
     r"UPDATE assets SET .* WHERE assets.task = \? AND assets.stem = \?": (
         "of a task whose row this transaction has written before, and so holds"
     ),
@@ -53,6 +53,10 @@ SINGLE_WRITER: dict[str, str] = {
     ),
     r"UPDATE missing_objects SET due_at=\? WHERE missing_objects.id (IN \(|= ANY \(ARRAY\()SELECT": "the same",
     r"(UPDATE|DELETE FROM) missing_objects .*missing_objects.state = ": "names the state that it relies on",
+    r"UPDATE forwards SET .* WHERE forwards.id (IN \(|= ANY \(ARRAY\()SELECT": "a claim, as of tasks",
+    r"UPDATE forwards SET .* WHERE forwards.id = \? AND forwards.lease_token = ": "names its lease",
+    r"(UPDATE|DELETE FROM) forwards .*forwards.state = ": "names the state that it relies on",
+    r"DELETE FROM (forwards|forward_counts) ": "to delete what is gone already does no harm",
     r"UPDATE trust SET ": "counted by the one upkeep, or set to what the store does whatever it was before",
     r"DELETE FROM second_looks WHERE .*second_looks.due_at = ": "names the claim that it ends",
     r"DELETE FROM (askers|duties|sweep_requests) ?": "to delete what is gone already does no harm",
@@ -63,7 +67,7 @@ SINGLE_WRITER: dict[str, str] = {
 }
 
 A_START_ON_SQLITE = {
-    r"UPDATE (tasks|folder_work|duties) SET .* WHERE (tasks|folder_work|duties).(lease_token|holder) IS NOT NULL": (
+    r"UPDATE (\w+) SET .* WHERE (tasks|folder_work|forwards|duties).(lease_token|holder) IS NOT NULL": (
         "SQLite lets one daemon in; elsewhere leases end by themselves"
     ),
 }
@@ -121,11 +125,32 @@ def see_everything_again(desk: Desk) -> None:
     desk.ledger.restores.settle(work.lease, restored=[wanted.key for wanted in work.wanted])
 
 
+def tell_of_everything(desk: Desk) -> None:
+    """Of what has ended, one application hears, one does not answer, and one is told again."""
+    forwards, orders = desk.ledger.forwards, desk.ledger.forward_orders
+    first, second, third, fourth, *_ = forwards.claim("", accounts=[ACCOUNT], count=10)
+    forwards.delivered(first, status=200)
+    forwards.retry(second, due_at=desk.clock(), status=500, reason="http_500")
+    forwards.give_back(third)
+    forwards.dead(fourth, status=None, reason="timeout", is_problem=True)
+    orders.retry_dead(account=ACCOUNT)
+    orders.send(State.ARCHIVED, account=ACCOUNT, since=0, until=desk.clock(), after=(0, 0))
+    forwards.set_operator(is_told=False)
+    desk.clock.advance(31 * DAY)
+    desk.ledger.forward_upkeep.expire()
+    desk.clock.advance(91 * DAY)
+    desk.ledger.forward_upkeep.prune()
+    desk.ledger.forward_upkeep.fold_counts()
+    desk.clock.advance(-122 * DAY)
+
+
 def a_life_of_a_ledger(desk: Desk) -> None:
+    desk.ledger.forwards.set_operator(is_told=True)
     history = History(desk, 5)
     for _ in range(600):
         history.go()
     see_everything_again(desk)
+    tell_of_everything(desk)
     desk.ledger.deadlines.fold_counts()
     desk.ledger.deadlines.count_missed(patience_ms=0)
     token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)

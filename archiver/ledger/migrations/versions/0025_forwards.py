@@ -68,12 +68,13 @@ def upgrade() -> None:
     )
     for name, columns, condition in (
         ("forwards_due", ["consumer", "due_at"], "state = 'waiting'"),
+        ("forwards_waiting", ["queued_at"], "state = 'waiting'"),
+        ("forwards_delivered", ["ended_at"], "state = 'delivered'"),
         ("forwards_dead", ["ended_at"], "state = 'dead'"),
         ("forwards_unseen", ["account", "unseen_since"], "unseen_since IS NOT NULL"),
     ):
         where = sa.text(condition)
         op.create_index(name, "forwards", columns, sqlite_where=where, postgresql_where=where)
-    op.create_index("forwards_by_end", "forwards", ["ended_at"])
     op.create_table(
         "forward_counts",
         sa.Column("id", _ROW_ID, nullable=False),

@@ -1,0 +1,36 @@
+"""How an application fails that is told of tasks. Nothing of a task depends on it: its forward is tried again."""
+
+from archiver.failures.failure import Disposition, Failure
+
+
+class ConsumerNotReached(Failure):
+    """No status came within 15 s."""
+
+    reason = "consumer_not_reached"
+    disposition = Disposition.RETRY
+    what_to_do = (
+        "See that the application answers within 15 seconds. What it has not been told waits, at most 7 days, and goes "
+        "on by itself; after that: kling-archiver forwards retry --dead."
+    )
+
+
+class ConsumerRefused(Failure):
+    """It answered with something else than 2xx or 410."""
+
+    reason = "consumer_refused"
+    disposition = Disposition.RETRY
+    what_to_do = (
+        "See in the application's log why it refuses. What it has not taken is sent again, at most for 7 days; after "
+        "that: kling-archiver forwards retry --dead."
+    )
+
+
+class ConsumerNotAllowed(Failure):
+    """A client's callback URL leads where it may not."""
+
+    reason = "consumer_not_allowed"
+    disposition = Disposition.RETRY
+    what_to_do = (
+        "A client's callback URL must lead to a public address by https. If this one is your own, add its origin to "
+        "KLING_FORWARD_HOSTS."
+    )

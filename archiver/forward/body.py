@@ -1,0 +1,99 @@
+"""What an application is told: the task as Kling's own callback would show it, with URLs that last, and `archive`.
+
+Pure. A callback of Kling's has the task object at its top, in the dialect of the task's family; so has a forward.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from archiver.failures import ApiAnswerUnreadable
+from archiver.kling.dialects import dialect_of_family, in_dialect, with_strings
+from archiver.kling.results import read_task
+from archiver.ledger import PASSED_ON, ForwardContent, ForwardEvent, ForwardLease
+from archiver.model import Role, Status, StoredAsset
+
+AMENDED_FILE = "manifest.json"
+_MESSAGES = {"task_status": "task_status_msg", "status": "message"}
+"""Field of the status → field of what is said about it: of either dialect."""
+
+
+def body_of(
+    lease: ForwardLease,
+    content: ForwardContent,
+    document: str,
+    urls: Mapping[str, str],
+    *,
+    bucket: str,
+) -> str:
+    """JSON in ASCII. `document` is the API's own object as JSON, `urls` are the lasting ones, by stem."""
+    task = _shown(json.loads(document, parse_constant=lambda _: None), content, urls)
+    if lease.event is ForwardEvent.FAILED:
+        task |= _failed(task, content)
+    return json.dumps(task | {"archive": _archive(lease, content, urls, bucket=bucket)})
+
+
+def document_of(data: bytes) -> str | None:
+    """The API's object in a manifest or an amendment, as JSON; None where there is none."""
+    try:
+        task = json.loads(data)["task"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return json.dumps(task) if isinstance(task, dict) else None
+
+
+def key_of(lease: ForwardLease, content: ForwardContent) -> str | None:
+    """Of the manifest, or of the amendment that is told of."""
+    if lease.event is ForwardEvent.AMENDED:
+        known = lease.number <= len(content.amendment_keys)
+        return content.amendment_keys[lease.number - 1] if known else None
+    return content.manifest_key if lease.event is ForwardEvent.ARCHIVED else None
+
+
+def _shown(document: Mapping[str, Any], content: ForwardContent, urls: Mapping[str, str]) -> dict[str, Any]:
+    """With lasting URLs, in the dialect of the family."""
+    try:
+        assets = read_task(document, family=content.family).assets
+    except ApiAnswerUnreadable:
+        return dict(document)
+    lasting = with_strings(
+        document, {asset.place: urls[asset.stem] for asset in assets if asset.stem in urls}
+    )
+    is_series = any(asset.role is Role.SERIES_IMAGE for asset in assets)
+    return dict(in_dialect(lasting, dialect_of_family(content.family), is_series=is_series))
+
+
+def _failed(task: Mapping[str, Any], content: ForwardContent) -> dict[str, str]:
+    """The API may never have said so itself: the task never finished."""
+    status = next((name for name in _MESSAGES if name in task), "task_status")
+    if task.get(status) == Status.FAILED:
+        return {}
+    return {status: Status.FAILED, _MESSAGES[status]: content.message or content.reason or ""}
+
+
+def _archive(
+    lease: ForwardLease, content: ForwardContent, urls: Mapping[str, str], *, bucket: str
+) -> dict[str, object]:
+    stored = [leased.stored for leased in content.assets if leased.stored is not None]
+    return {
+        "account": content.account,
+        "family": content.family,
+        "task_id": content.task_id,
+        "state": "running" if lease.event in PASSED_ON else lease.event,
+        "reason": content.reason if lease.event in (ForwardEvent.FAILED, ForwardEvent.LOST) else None,
+        "manifest_key": key_of(lease, content),
+        "amends": AMENDED_FILE if lease.event is ForwardEvent.AMENDED else None,
+        "bucket": bucket,
+        "objects": [_object(asset, urls) for asset in stored],
+    }
+
+
+def _object(asset: StoredAsset, urls: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "name": asset.name,
+        "key": asset.key,
+        "url": urls.get(asset.stem),
+        "sha256": asset.sha256,
+        "bytes": asset.bytes,
+        "content_type": asset.content_type,
+    }

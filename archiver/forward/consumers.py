@@ -1,0 +1,91 @@
+"""Shares the threads of forwarding among consumers, so that one that hangs delays no other. In memory, no I/O.
+
+1. A consumer of a client that has not answered yet gets one try at a time, and all of those together half the threads.
+2. One that has failed twice in a row gets one try at a time, after 2 s doubling to 30 s, and all of those together a
+   quarter of the threads.
+3. No consumer gets more than half of the threads, and clients leave a quarter to the operator's application.
+
+After a restart, two tries find out again who is down.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Callable
+
+from archiver.ledger import OPERATOR_CONSUMER
+
+FAILURES_MIN = 2
+PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX = 2.0, 30.0
+CONSUMERS_MAX = 10_000
+"""Of which anything is remembered."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Consumer:
+    in_flight: int = 0
+    has_answered: bool = False
+    failures: int = 0
+    """In a row."""
+    resumes_at: float = 0.0
+
+    @property
+    def is_failing(self) -> bool:
+        return self.failures >= FAILURES_MIN
+
+
+class ConsumerShares:
+    """Thread-safe."""
+
+    def __init__(self, threads: int, *, monotonic: Callable[[], float]) -> None:
+        self._threads = threads
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._consumers: dict[str, _Consumer] = {}
+
+    def room(self, name: str) -> int:
+        """How many tries may begin now."""
+        with self._lock:
+            consumer = self._consumers.get(name, _Consumer())
+            limits = [self._threads - self._in_flight(), self._share(2) - consumer.in_flight]
+            if name != OPERATOR_CONSUMER:
+                clients = self._in_flight(lambda other, _: other != OPERATOR_CONSUMER)
+                limits.append(self._threads - self._share(4) - clients)
+            if consumer.is_failing:
+                if self._monotonic() < consumer.resumes_at:
+                    return 0
+                failing = self._in_flight(lambda _, other: other.is_failing)
+                limits += [1 - consumer.in_flight, self._share(4) - failing]
+            elif not consumer.has_answered and name != OPERATOR_CONSUMER:
+                new = self._in_flight(lambda _, other: not other.has_answered)
+                limits += [1 - consumer.in_flight, self._share(2) - new]
+            return max(0, min(limits))
+
+    def began(self, name: str) -> None:
+        """A try has begun."""
+        with self._lock:
+            self._consumers.setdefault(name, _Consumer()).in_flight += 1
+
+    def ended(self, name: str, *, was_taken: bool | None) -> int:
+        """A try has ended; None where that says nothing of the consumer. How many have failed in a row."""
+        with self._lock:
+            consumer = self._consumers.setdefault(name, _Consumer())
+            consumer.in_flight -= 1
+            if was_taken:
+                consumer.has_answered, consumer.failures = True, 0
+            elif was_taken is False:
+                consumer.failures += 1
+                pause = min(PAUSE_SECONDS_FIRST * 2.0 ** min(consumer.failures - 1, 10), PAUSE_SECONDS_MAX)
+                consumer.resumes_at = self._monotonic() + pause
+            self._forget_some()
+            return consumer.failures
+
+    def _share(self, divisor: int) -> int:
+        return max(1, self._threads // divisor)
+
+    def _in_flight(self, counts: Callable[[str, _Consumer], bool] = lambda _name, _consumer: True) -> int:
+        return sum(consumer.in_flight for name, consumer in self._consumers.items() if counts(name, consumer))
+
+    def _forget_some(self) -> None:
+        if len(self._consumers) > CONSUMERS_MAX:
+            idle = next(name for name, consumer in self._consumers.items() if not consumer.in_flight)
+            del self._consumers[idle]

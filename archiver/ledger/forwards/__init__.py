@@ -1,0 +1,25 @@
+"""Forwards: who is told what of which task. Rows are queued by `tables/forwards`, in the transaction that changes the
+task; here they are claimed and ended (`forwards`), kept bounded (`upkeep`), shown and queued again (`orders`)."""
+
+from archiver.ledger.forwards.forwards import (
+    LEASE_SECONDS,
+    DueConsumers,
+    ForwardContent,
+    ForwardLease,
+    Forwards,
+)
+from archiver.ledger.forwards.orders import ForwardOrders, ForwardView, SendProgress
+from archiver.ledger.forwards.upkeep import TRIED_MS, ForwardUpkeep
+
+__all__ = [
+    "LEASE_SECONDS",
+    "TRIED_MS",
+    "DueConsumers",
+    "ForwardContent",
+    "ForwardLease",
+    "ForwardOrders",
+    "ForwardUpkeep",
+    "ForwardView",
+    "Forwards",
+    "SendProgress",
+]

@@ -1,0 +1,257 @@
+"""What an operator sees of forwards, and orders: to send dead ones again, or what ended before anybody was told."""
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger.part import Part, retried
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.forwards import (
+    EVENT_OF_STATE,
+    PASSED_ON,
+    ForwardEvent,
+    ForwardState,
+    ForwardTally,
+    ForwardTarget,
+    insert,
+)
+from archiver.ledger.tables.rows import find
+from archiver.model import DAY_MS, RETENTION_MS, State, rfc3339
+
+ROWS_MAX = 500
+"""A transaction, which callbacks wait for."""
+_LATE_MS = 8 * DAY_MS
+"""How long after its deadline a lost task may still be archived, at most."""
+
+_FORWARDS, _TASKS = schema.forwards, schema.tasks
+_IS_SHOWN = _FORWARDS.c.event.not_in(PASSED_ON)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ForwardView:
+    """One forward, as people and scripts see it. Times are Unix ms."""
+
+    webhook_id: str
+    account: str
+    task_id: str
+    target: ForwardTarget
+    client_callback_url: str | None
+    event: ForwardEvent
+    number: int
+    state: ForwardState
+    attempts: int
+    queued_at: int
+    due_at: int | None
+    ended_at: int | None
+    last_status: int | None
+    reason: str | None
+
+    def as_json(self, *, operator_url: str | None) -> dict[str, object]:
+        """As `show --json` prints it; `operator_url` is the present one."""
+        return {
+            "target": self.shown_target(operator_url=operator_url),
+            "event": self.event,
+            "state": self.state,
+            "attempts": self.attempts,
+            "due_at": None if self.due_at is None else rfc3339(self.due_at),
+            "last_status": self.last_status,
+        }
+
+    def as_listed(self, *, operator_url: str | None) -> dict[str, object]:
+        """As `forwards list --json` prints it."""
+        return {
+            "webhook_id": self.webhook_id,
+            "account": self.account,
+            "task_id": self.task_id,
+            **self.as_json(operator_url=operator_url),
+            "reason": self.reason,
+            "queued_at": rfc3339(self.queued_at),
+            "ended_at": None if self.ended_at is None else rfc3339(self.ended_at),
+        }
+
+    def shown_target(self, *, operator_url: str | None) -> str:
+        """The URL without its query, which may hold a secret."""
+        url = operator_url if self.target is ForwardTarget.OPERATOR else self.client_callback_url
+        return self.target if url is None else url.partition("?")[0].partition("#")[0]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SendProgress:
+    """How far `send` is."""
+
+    looked_at: int
+    queued: int
+    after: tuple[int, int]
+    """Where the next batch goes on: deadline and row."""
+    is_done: bool
+
+
+class ForwardOrders(Part):
+    """Lists forwards, and queues them again."""
+
+    def list(
+        self, *, account: str, state: ForwardState | None = None, count_max: int | None = None
+    ) -> list[ForwardView]:
+        """The forwards of an account, the newest first."""
+        query = _VIEW.where(_FORWARDS.c.account == account, _IS_SHOWN).order_by(_FORWARDS.c.id.desc())
+        if state is not None:
+            # As a literal: else SQLite cannot tell that a partial index has all the rows.
+            query = query.where(_FORWARDS.c.state == sa.literal_column(f"'{state}'"))
+        with self._database.read() as connection:
+            return [_view(row) for row in connection.execute(query.limit(count_max)).mappings()]
+
+    @retried
+    def retry(self, names: Sequence[str], *, account: str) -> dict[str, int]:
+        """Send the ended forwards of these ids, external ids or webhook ids again, with another 7 days; how many of
+        each. Unknown ones are left out."""
+        retried_of: dict[str, int] = {}
+        with self._database.write() as connection:
+            for name in names:
+                chosen = self._named(connection, name, account=account)
+                if chosen is not None:
+                    ended = (ForwardState.DEAD, ForwardState.DELIVERED)
+                    retried_of[name] = self._requeue(connection, chosen, states=ended)
+        return retried_of
+
+    @retried
+    def retry_dead(self, *, account: str) -> int:
+        """Send up to ROWS_MAX dead forwards again; how many. None are left at 0."""
+        dead = (
+            sa.select(_FORWARDS.c.id)
+            .where(
+                _FORWARDS.c.account == account, _FORWARDS.c.state == sa.literal_column("'dead'"), _IS_SHOWN
+            )
+            .order_by(_FORWARDS.c.id)
+            .limit(ROWS_MAX)
+        )
+        with self._database.write() as connection:
+            ids = list(connection.execute(dead).scalars())
+            return self._requeue(connection, _FORWARDS.c.id.in_(ids), states=(ForwardState.DEAD,))
+
+    @retried
+    def send(
+        self, state: State, *, account: str, since: int, until: int, after: tuple[int, int]
+    ) -> SendProgress:
+        """Tell the operator's application of tasks that have come to `state` from `since` to `until`, also of those
+        that it has been told of: one batch of up to ROWS_MAX, from behind `after`."""
+        event = EVENT_OF_STATE[state]
+        query = _ended(state, account=account, since=since, until=until, after=after).limit(ROWS_MAX)
+        with self._database.write() as connection:
+            rows = connection.execute(query).mappings().all()
+            if not rows:
+                return SendProgress(0, 0, after, is_done=True)
+            known = sa.and_(
+                _FORWARDS.c.task.in_([row["id"] for row in rows]),
+                _FORWARDS.c.event == event,
+                _FORWARDS.c.target == ForwardTarget.OPERATOR,
+            )
+            ended = (ForwardState.DEAD, ForwardState.DELIVERED)
+            queued = self._requeue(connection, known, states=ended)
+            wanted = [(row, ForwardTarget.OPERATOR) for row in rows]
+            queued += insert(connection, wanted, event, number=0, now=self._now())
+        last = rows[-1]
+        return SendProgress(
+            len(rows), queued, (last["deadline_at"], last["id"]), is_done=len(rows) < ROWS_MAX
+        )
+
+    def _named(self, connection: sa.Connection, name: str, *, account: str) -> sa.ColumnElement[bool] | None:
+        if name.startswith("fwd_"):
+            chosen = sa.and_(_FORWARDS.c.account == account, _FORWARDS.c.webhook_id == name)
+            return chosen if connection.execute(sa.select(_FORWARDS.c.id).where(chosen)).first() else None
+        row = find(connection, account=account, task_id=name)
+        return None if row is None else sa.and_(_FORWARDS.c.task == row["id"], _IS_SHOWN)
+
+    def _requeue(
+        self, connection: sa.Connection, chosen: sa.ColumnElement[bool], *, states: Collection[ForwardState]
+    ) -> int:
+        query = sa.select(_FORWARDS.c.id, _FORWARDS.c.event, _FORWARDS.c.state)
+        rows = connection.execute(
+            query.where(chosen, _FORWARDS.c.state.in_(states)).order_by(_FORWARDS.c.id)
+        ).all()
+        now, tally, count = self._now(), ForwardTally(), 0
+        again: dict[str, Any] = {
+            "state": ForwardState.WAITING,
+            "due_at": now,
+            "queued_at": now,
+            "attempts": 0,
+        }
+        again |= {"ended_at": None, "unseen_since": None, "last_status": None, "reason": None}
+        for row in rows:
+            same = (_FORWARDS.c.id == row.id, _FORWARDS.c.state == row.state)
+            if connection.execute(sa.update(_FORWARDS).where(*same).values(again)).rowcount:
+                tally.move(row.event, row.state, ForwardState.WAITING)
+                count += 1
+        tally.write(connection)
+        return count
+
+
+_VIEW = sa.select(_FORWARDS, _TASKS.c.task_id, _TASKS.c.client_callback_url).join(
+    _TASKS, _TASKS.c.id == _FORWARDS.c.task
+)
+
+
+def _ended(state: State, *, account: str, since: int, until: int, after: tuple[int, int]) -> sa.Select[Any]:
+    """Along the index by state and deadline: a task has ended between its creation and a week after its deadline."""
+    columns = _TASKS.c
+    ended_at = {
+        State.ARCHIVED: columns.archived_at,
+        State.FAILED: sa.func.coalesce(columns.updated_at, columns.asked_at, columns.created_at),
+        State.LOST: columns.deadline_at,
+    }[state]
+    behind = sa.or_(
+        columns.deadline_at > after[0],
+        sa.and_(columns.deadline_at == after[0], columns.id > after[1]),
+    )
+    return (
+        sa.select(
+            columns.id,
+            columns.account,
+            columns.task_id,
+            columns.client_callback_url,
+            columns.document,
+            columns.deadline_at,
+        )
+        .where(columns.state == state, columns.account == account, columns.confirmed_at.is_not(None))
+        .where(columns.deadline_at >= since - _LATE_MS, columns.deadline_at <= until + RETENTION_MS + DAY_MS)
+        .where(ended_at >= since, ended_at <= until, behind)
+        .order_by(columns.deadline_at, columns.id)
+    )
+
+
+def forwards_of(connection: sa.Connection, row_id: int) -> tuple[ForwardView, ...]:
+    """Those of a task, in their order."""
+    query = _VIEW.where(_FORWARDS.c.task == row_id, _IS_SHOWN).order_by(_FORWARDS.c.id)
+    return tuple(map(_view, connection.execute(query).mappings()))
+
+
+def dead_forwards(connection: sa.Connection, account: str, *, limit: int) -> Iterator[Mapping[Any, Any]]:
+    """Of the first `limit` dead ones that nobody has acknowledged: task id and since when."""
+    query = (
+        sa.select(_TASKS.c.task_id, _FORWARDS.c.unseen_since.label("since"))
+        .join(_TASKS, _TASKS.c.id == _FORWARDS.c.task)
+        .where(_FORWARDS.c.account == account, _FORWARDS.c.unseen_since.is_not(None))
+        .order_by(_FORWARDS.c.unseen_since)
+        .limit(limit)
+    )
+    yield from connection.execute(query).mappings()
+
+
+def _view(row: Mapping[Any, Any]) -> ForwardView:
+    return ForwardView(
+        webhook_id=row["webhook_id"],
+        account=row["account"],
+        task_id=row["task_id"],
+        target=ForwardTarget(row["target"]),
+        client_callback_url=row["client_callback_url"],
+        event=ForwardEvent(row["event"]),
+        number=row["number"],
+        state=ForwardState(row["state"]),
+        attempts=row["attempts"],
+        queued_at=row["queued_at"],
+        due_at=row["due_at"],
+        ended_at=row["ended_at"],
+        last_status=row["last_status"],
+        reason=row["reason"],
+    )

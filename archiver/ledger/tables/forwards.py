@@ -1,0 +1,235 @@
+"""Forwards: what an application is still to be told of a task.
+
+A forward is queued in the transaction that changes the task, so no crash forgets one or makes one up. There is one for
+each task, target, event and amendment; its `webhook_id` is made from these, so a repeat can be recognised.
+
+Nothing is queued for a manifest that was found in the bucket, nor for the operator of a task that had ended before the
+ledger's first start: `forwards send` does that.
+"""
+
+import collections
+import enum
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+
+from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.named_values import FIRST_STARTED_AT, FORWARDS_TO_OPERATOR
+from archiver.model import State
+
+OPERATOR_CONSUMER = ""
+CONSUMER_CHARACTERS_MAX = 300
+_ROW = schema.tasks.c
+
+
+class ForwardTarget(enum.StrEnum):
+    """Whose application is told."""
+
+    OPERATOR = "operator"
+    CLIENT = "client"
+    """The one that created the task through the gateway."""
+
+
+class ForwardEvent(enum.StrEnum):
+    """What is told. The values are a contract, but for the first two, which are passed on to clients once."""
+
+    SUBMITTED = "submitted"
+    PROCESSING = "processing"
+    ARCHIVED = "archived"
+    FAILED = "failed"
+    LOST = "lost"
+    AMENDED = "amended"
+
+
+PASSED_ON = frozenset({ForwardEvent.SUBMITTED, ForwardEvent.PROCESSING})
+"""Tried once, neither listed nor counted."""
+
+EVENT_OF_STATE = {
+    State.ARCHIVED: ForwardEvent.ARCHIVED,
+    State.FAILED: ForwardEvent.FAILED,
+    State.LOST: ForwardEvent.LOST,
+}
+
+
+class ForwardState(enum.StrEnum):
+    """The values are a contract."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+class ForwardTally:
+    """How the numbers of forwards change in one transaction. `write` them before it ends."""
+
+    def __init__(self) -> None:
+        self._changes: collections.Counter[str] = collections.Counter()
+
+    def add(self, state: str, count: int = 1) -> None:
+        """There are `count` more in this state, or fewer."""
+        self._changes[state] += count
+
+    def move(self, event: str, before: str, after: str) -> None:
+        """A forward of this event has another state."""
+        if event not in PASSED_ON:
+            self._changes[before] -= 1
+            self._changes[after] += 1
+
+    def write(self, connection: sa.Connection) -> None:
+        """Add what has changed on the whole."""
+        rows = [{"state": state, "forwards": count} for state, count in self._changes.items() if count]
+        if rows:
+            connection.execute(_ADD_COUNTS, rows)
+
+
+_ADD_COUNTS = sa.insert(schema.forward_counts)
+_SUM = sa.cast(
+    sa.func.sum(schema.forward_counts.c.forwards), sa.BigInteger
+)  # PostgreSQL's is a decimal number
+_TOTALS = sa.select(schema.forward_counts.c.state, _SUM).group_by(schema.forward_counts.c.state)
+
+
+def forward_counts(connection: sa.Connection) -> dict[ForwardState, int]:
+    """How many forwards are in each state; every state is named."""
+    counts = {row[0]: row[1] for row in connection.execute(_TOTALS)}
+    return {state: counts.get(state, 0) for state in ForwardState}
+
+
+def webhook_id(*, account: str, task_id: str, target: str, event: str, number: int) -> str:
+    """The same for ever, whatever URL the target has."""
+    named = "\n".join((account, task_id, target, event, str(number)))
+    return f"fwd_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+
+
+def consumer_of(url: str) -> str:
+    """The origin of a client's URL: what is down, is down for all its paths."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname}:{parts.port or ''}".lower()[:CONSUMER_CHARACTERS_MAX]
+    except ValueError:
+        return "?"
+
+
+def _value_of(name: str) -> sa.ScalarSelect[str]:
+    table = schema.named_values
+    return sa.select(table.c.value).where(table.c.name == name).scalar_subquery()
+
+
+_WANTED = sa.select(
+    _ROW.id,
+    _ROW.account,
+    _ROW.task_id,
+    _ROW.client_callback_url,
+    _ROW.document,
+    _ROW.first_seen_at,
+    sa.func.coalesce(_ROW.updated_at, _ROW.created_at).label("ended_at"),
+    _value_of(FORWARDS_TO_OPERATOR).label("to_operator"),
+    _value_of(FIRST_STARTED_AT).label("first_started_at"),
+).where(sa.or_(_ROW.client_callback_url.is_not(None), _value_of(FORWARDS_TO_OPERATOR).is_not(None)))
+"""Tasks that anybody is to be told of, and what that depends on: one look for all of them."""
+
+
+def queue_forwards(
+    connection: sa.Connection,
+    chosen: sa.ColumnElement[bool],
+    event: ForwardEvent,
+    *,
+    now: int,
+    number: int = 0,
+    document: str | None = None,
+    archived_at: int | None = None,
+) -> None:
+    """These tasks have come to `event`: queue it for each of their targets.
+
+    `document` is the API's object, where the task's row has another. With `archived_at` a manifest that is older than
+    the row of the task was found, and nobody is told.
+    """
+    rows = connection.execute(_WANTED.where(chosen)).mappings().all()
+    found = [row for row in rows if archived_at is None or archived_at >= row["first_seen_at"]]
+    wanted = [(row, target) for row in found for target in ForwardTarget if _is_wanted(row, target)]
+    if wanted:
+        kept = {} if document is None else {"document": document}
+        insert(
+            connection, [({**row, **kept}, target) for row, target in wanted], event, number=number, now=now
+        )
+
+
+def _is_wanted(row: Mapping[Any, Any], target: ForwardTarget) -> bool:
+    if target is ForwardTarget.CLIENT:
+        return row["client_callback_url"] is not None
+    return row["to_operator"] is not None and (row["ended_at"] or 0) >= int(row["first_started_at"] or 0)
+
+
+def insert(
+    connection: sa.Connection,
+    wanted: Sequence[tuple[Mapping[Any, Any], ForwardTarget]],
+    event: ForwardEvent,
+    *,
+    number: int,
+    now: int,
+) -> int:
+    """Insert the forwards that are not there; how many."""
+    rows = [_forward(row, target, event, number=number, now=now) for row, target in wanted]
+    rows.sort(key=lambda row: (row["task"], row["target"]))
+    inserted = connection.execute(insert_missing(connection, schema.forwards), rows).rowcount
+    if event not in PASSED_ON:
+        tally = ForwardTally()
+        tally.add(ForwardState.WAITING, inserted)
+        tally.write(connection)
+    return inserted
+
+
+def _forward(
+    row: Mapping[Any, Any], target: ForwardTarget, event: ForwardEvent, *, number: int, now: int
+) -> dict[str, Any]:
+    is_client = target is ForwardTarget.CLIENT
+    document = row["document"]
+    named = webhook_id(
+        account=row["account"], task_id=row["task_id"], target=target, event=event, number=number
+    )
+    return {
+        "task": row["id"],
+        "account": row["account"],
+        "consumer": consumer_of(row["client_callback_url"]) if is_client else OPERATOR_CONSUMER,
+        "webhook_id": named,
+        "target": target,
+        "event": event,
+        "number": number,
+        "state": ForwardState.WAITING,
+        "document": None if document == "{}" else document,
+        "queued_at": now,
+        "due_at": now,
+    }
+
+
+def queue_passed_on(
+    connection: sa.Connection, shown: Mapping[int, tuple[ForwardEvent, str]], *, now: int
+) -> None:
+    """An answer of the API shows of these rows, which have a client's URL, this status by this document."""
+    table = schema.forwards
+    query = sa.select(table.c.task, table.c.event).where(
+        table.c.task.in_(shown), table.c.target == ForwardTarget.CLIENT
+    )
+    known = {(row.task, row.event) for row in connection.execute(query)}
+    new = [row_id for row_id, (event, _) in shown.items() if (row_id, event) not in known]
+    if not new:
+        return
+    columns = (_ROW.id, _ROW.account, _ROW.task_id, _ROW.client_callback_url)
+    rows = connection.execute(sa.select(*columns).where(_ROW.id.in_(new))).mappings().all()
+    for row in sorted(rows, key=lambda row: row["id"]):
+        event, document = shown[row["id"]]
+        told = {**row, "document": document}
+        insert(connection, [(told, ForwardTarget.CLIENT)], event, number=0, now=now)
+
+
+def queue_for_client(connection: sa.Connection, row_id: int, *, now: int) -> None:
+    """A client's URL has been written to this row: if the task has ended already, the client is still told."""
+    columns = (_ROW.id, _ROW.account, _ROW.task_id, _ROW.client_callback_url, _ROW.document, _ROW.state)
+    row = connection.execute(sa.select(*columns).where(_ROW.id == row_id)).mappings().one()
+    event = EVENT_OF_STATE.get(State(row["state"]))
+    if event is not None:
+        insert(connection, [(row, ForwardTarget.CLIENT)], event, number=0, now=now)

@@ -1,0 +1,159 @@
+"""The forward stage as a process runs it: threads of its own, and nobody who hangs delays others."""
+
+import concurrent.futures
+import dataclasses
+import http.server
+import pathlib
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from archiver import log
+from archiver.engine.forwarding.loop import FORWARD_THREADS, HELD_FAILURES, ForwardLoop
+from archiver.engine.threads import Guard
+from archiver.fetch.urls import ConsumerPolicy, vet_own
+from archiver.forward.stage import ForwardAccount, Forwarder, Operator
+from archiver.forward.urls import DurableUrls, UrlKind
+from archiver.metrics import Metrics
+from archiver.model import Stage, State
+from archiver.problems import Expected, find_problems
+from archiver.webhooks.sender import UNSIGNED, Signing, WebhookSender
+from tests.harness.consumer import SECRET, Consumer, answering, consumer
+from tests.harness.fake_store import FakeStore
+from tests.harness.ledgers import ACCOUNT, MINUTE, SECOND, Desk
+from tests.harness.pipeline import Inline, Unwaiting
+
+
+@pytest.fixture
+def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hook() -> Iterator[Consumer]:
+    with consumer() as listening:
+        yield listening
+
+
+def forwarder(desk: Desk, operator: Consumer | None, *clients: Consumer) -> Forwarder:
+    store = FakeStore()
+    return Forwarder(
+        ledger=desk.ledger,
+        store=store,
+        sender=WebhookSender(),
+        accounts={ACCOUNT: ForwardAccount(DurableUrls(UrlKind.S3, "results", store), UNSIGNED)},
+        operator=None if operator is None else Operator(vet_own(operator.url), Signing([SECRET])),
+        policy=ConsumerPolicy.parse([client.url.partition("/hook")[0] for client in clients]),
+        bucket="results",
+        metrics=Metrics(),
+        now=desk.clock,
+        monotonic=lambda: desk.clock() / 1000,
+        random=lambda: 1.0,
+        retries=log.Sparing(),
+    )
+
+
+def by_hand(desk: Desk, operator: Consumer | None) -> ForwardLoop:
+    """Its tries are made by whoever steps it."""
+    stop = Unwaiting()
+    guard = Guard(stop=stop, on_death=lambda: None)
+    monotonic = lambda: desk.clock() / 1000  # noqa: E731 -- as short as it gets
+    return ForwardLoop(forwarder(desk, operator), Inline(), guard, wake=stop, monotonic=monotonic)
+
+
+def created_through_the_gateway(desk: Desk, client: Consumer, *task_ids: str) -> None:
+    for task_id in task_ids:
+        desk.tell(task_id)
+        desk.write("UPDATE tasks SET client_callback_url = ? WHERE task_id = ?", client.url, task_id)
+        desk.bring(State.FAILED, task_id)
+
+
+def test_an_operators_application_that_is_down_is_held_and_goes_on_by_itself(
+    desk: Desk, hook: Consumer
+) -> None:
+    desk.ledger.forwards.set_operator(is_told=True)
+    for place in range(20):
+        desk.bring(State.FAILED, f"t{place}")
+    hook.answer = answering(500)
+    loop = by_hand(desk, hook)
+    seconds = 0
+    while not (holds := desk.ledger.views.status().holds):
+        loop.step()
+        desk.clock.advance(SECOND)
+        seconds += 1
+    tried = len(hook.requests)
+
+    assert (len(holds), holds[0].stage, holds[0].reason) == (1, Stage.FORWARD, "consumer_refused")
+    assert seconds <= 60
+    assert HELD_FAILURES <= tried <= FORWARD_THREADS
+    problems = find_problems(desk.ledger.views.status(), Expected({ACCOUNT: ()}, 1000))
+    assert any(problem.code == "hold" and problem.stage == "forward" for problem in problems)
+    for _ in range(60):
+        loop.step()
+        desk.clock.advance(SECOND)
+    assert 1 <= len(hook.requests) - tried <= 6  # probes alone, although 20 are due
+
+    hook.answer = answering(200)
+    for _ in range(60):
+        loop.step()
+        desk.clock.advance(2 * SECOND)
+    assert desk.ledger.views.status().holds == ()
+    assert len(hook.taken) == 20
+
+
+def test_the_hold_of_an_application_ends_with_what_waited_for_it_and_with_a_start(
+    desk: Desk, hook: Consumer
+) -> None:
+    desk.ledger.forwards.set_operator(is_told=True)
+    desk.bring(State.FAILED)
+    hook.answer = answering(500)
+    loop = by_hand(desk, hook)
+    for _ in range(MINUTE // SECOND):
+        loop.step()
+        desk.clock.advance(SECOND)
+    assert len(desk.ledger.views.status().holds) == 1
+    assert desk.ledger.holds.drop_idle() == []
+
+    desk.ledger.forwards.set_operator(is_told=True)  # a start, perhaps with another URL
+    assert desk.ledger.views.status().holds == ()
+
+
+def test_what_waits_for_an_operator_whose_url_this_process_does_not_know_is_left_alone(
+    desk: Desk,
+) -> None:
+    desk.ledger.forwards.set_operator(is_told=True)
+    desk.bring(State.FAILED)
+    by_hand(desk, None).step()
+
+    assert desk.rows("SELECT state, attempts FROM forwards") == [{"state": "waiting", "attempts": 0}]
+
+
+def test_a_client_that_hangs_delays_no_other(desk: Desk, hook: Consumer) -> None:
+    let_go = threading.Event()
+
+    def hang(request: http.server.BaseHTTPRequestHandler) -> None:
+        let_go.wait(60)
+        answering(200)(request)
+
+    with consumer() as hanging, concurrent.futures.ThreadPoolExecutor(FORWARD_THREADS) as threads:
+        hanging.answer = hang
+        created_through_the_gateway(desk, hanging, *(f"h{place}" for place in range(20)))
+        created_through_the_gateway(desk, hook, *(f"a{place}" for place in range(20)))
+        wake = threading.Event()
+        guard = Guard(stop=threading.Event(), on_death=lambda: None)
+        told = dataclasses.replace(forwarder(desk, None, hanging, hook), monotonic=time.monotonic)
+        loop = ForwardLoop(told, threads, guard, wake=wake)
+        try:
+            for _ in range(1000):  # each waits half a second at most, for a try to end
+                if len(hook.requests) == 20:
+                    break
+                loop.step()
+            assert len(hook.requests) == 20
+            assert len(hanging.requests) == 1
+        finally:
+            let_go.set()
+            loop.stop(seconds=30)
