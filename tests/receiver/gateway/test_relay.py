@@ -301,8 +301,9 @@ def test_a_kling_that_is_silent_is_told_by_the_gateway_once_its_time_is_over(
 def test_kling_is_asked_through_the_proxy_of_the_environment(
     recorder: Recorder, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("https_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", f"http://{recorder.host}")
-    monkeypatch.delenv("NO_PROXY", raising=False)
     recorder.answer = lambda connection: connection.sendall(answer(b"", status="403 Forbidden"))
     with gateway_to("https://kling.example", tmp_path) as edge:
         got = edge.client.get("/account/costs", headers=BEARER)
