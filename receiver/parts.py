@@ -135,14 +135,14 @@ def link_service(settings: Settings, ledger: Ledger, metrics: Metrics) -> LinkSe
         ledger.files.find,
         store,
         accounts=accounts,
-        mode=settings.link_mode or _link_mode(store.endpoint_url),
+        mode=settings.link_mode or default_link_mode(store.endpoint_url),
         policy=EgressPolicy.parse(settings.asset_hosts),
         metrics=metrics,
         ca_bundle=store.ca_bundle,
     )
 
 
-def _link_mode(endpoint_url: str) -> str:
+def default_link_mode(endpoint_url: str) -> str:
     """To a private store, or over plain http, no browser could be sent."""
     parts = urlsplit(endpoint_url)
     is_private = parts.scheme != "https" or doubts.is_private(parts.hostname or "")

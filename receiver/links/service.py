@@ -30,6 +30,7 @@ class LinkService:
         ca_bundle: str | None = None,
     ) -> None:
         """`find` is `Files.find`, `mode` as KLING_LINK_MODE has it. Raises ThreadsRefused."""
+        self.mode = mode
         self._streams = ObjectStreams(connections_max=STREAMS_MAX, ca_bundle=ca_bundle)
         self._finder = Finder(find, store, accounts=accounts)
         self.endpoint = LinkEndpoint(

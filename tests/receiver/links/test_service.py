@@ -1,0 +1,168 @@
+"""Links as the settings want them, and readers that leave or take nothing."""
+
+import asyncio
+import contextlib
+import pathlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from archiver.config.settings import Settings
+from archiver.metrics import Metrics
+from receiver.links import delivery
+from receiver.parts import default_link_mode, link_service
+from tests.harness.ledgers import Desk
+from tests.harness.links import PREFIX, SECRET, ScriptedStore, link_of, record_stored, serving
+
+ENOUGH = {
+    "KLING_API_KEY": "an-api-key",
+    "KLING_CALLBACK_TOKEN": "a-token-of-24-characters",
+    "KLING_S3_BUCKET": "results",
+    "KLING_S3_REGION": "eu-central-1",
+    "KLING_S3_PREFIX": PREFIX,
+    "KLING_PUBLIC_URL": "https://kling.example.com",
+}
+
+
+@pytest.mark.parametrize(
+    ("endpoint_url", "mode"),
+    [
+        ("https://s3.eu-central-1.amazonaws.com", "redirect"),
+        ("https://s3.example.com", "redirect"),
+        ("http://s3.example.com", "stream"),
+        ("https://minio:9000", "stream"),
+        ("https://10.0.0.7", "stream"),
+        ("https://[::1]:9000", "stream"),
+        ("https://s3.home.arpa", "stream"),
+    ],
+)
+def test_without_a_mode_files_are_streamed_where_no_browser_could_reach_the_store(
+    endpoint_url: str, mode: str
+) -> None:
+    assert default_link_mode(endpoint_url) == mode
+
+
+@pytest.mark.parametrize(
+    ("settings", "mode"),
+    [({}, "stream"), ({"KLING_LINK_MODE": "https://cdn.example.com"}, "https://cdn.example.com/")],
+)
+def test_the_mode_that_is_set_wins(
+    tmp_path: pathlib.Path, settings: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A" * 20)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s" * 40)
+    settings |= {"KLING_LINK_SECRET": SECRET, "KLING_S3_ENDPOINT_URL": "http://127.0.0.1:9"}
+    with contextlib.closing(Desk(tmp_path)) as desk:
+        service = link_service(Settings.load(ENOUGH | settings), desk.ledger, Metrics())
+        assert service is not None
+        asyncio.run(service.close())
+
+    assert service.mode == mode
+
+
+@pytest.mark.parametrize("lacking", ["KLING_LINK_SECRET", "KLING_PUBLIC_URL"])
+def test_without_a_secret_or_a_public_url_nothing_is_served(tmp_path: pathlib.Path, lacking: str) -> None:
+    environ = ENOUGH | {"KLING_LINK_SECRET": SECRET}
+    del environ[lacking]
+    with contextlib.closing(Desk(tmp_path)) as desk:
+        assert link_service(Settings.load(environ), desk.ledger, Metrics()) is None
+
+
+# --- readers ---
+
+
+class EndlessStore:
+    """Sends a film of zeros on each connection for as long as it is taken, and notes when it is hung up on."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.sent = 0
+        self.was_left = threading.Event()
+        self.is_stuck = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line, _ = self._socket.accept()
+                line.recv(65536)
+                line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % self._size)
+                self._send(line)
+
+    def _send(self, line: socket.socket) -> None:
+        """Each send that waits for half a second means that nobody takes anything."""
+        line.settimeout(0.5)
+        while self.sent < self._size:
+            try:
+                self.sent += line.send(bytes(65536))
+            except TimeoutError:
+                self.is_stuck.set()
+            except OSError:
+                return self.was_left.set()
+        return None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+SIZE = 2**30
+
+
+@pytest.fixture
+def endless() -> Iterator[EndlessStore]:
+    with contextlib.closing(EndlessStore(SIZE)) as store:
+        yield store
+
+
+def test_a_reader_that_waits_is_not_read_ahead_for_and_one_that_leaves_is_not_read_for(
+    tmp_path: pathlib.Path, endless: EndlessStore
+) -> None:
+    with serving(tmp_path, ScriptedStore(signed_url=endless.url), mode="stream") as desk:
+        stored = record_stored(desk.ledger, b"a film", extension="mp4")
+        desk.ledger.write("UPDATE assets SET bytes = ?", SIZE)
+        with desk.edge.connection() as line:
+            line.sendall(f"GET {link_of()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = line.recv(65536)
+            is_stuck = endless.is_stuck.wait(20)
+        was_left = endless.was_left.wait(20)
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert stored.sha256.encode() in head
+    assert is_stuck
+    assert endless.sent < 64 * 2**20, "what fills the buffers of the system"
+    assert was_left
+
+
+def test_a_reader_beyond_the_limit_is_asked_to_come_again(
+    tmp_path: pathlib.Path, endless: EndlessStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "STREAMS_MAX", 1)
+    with serving(tmp_path, ScriptedStore(signed_url=endless.url), mode="stream") as desk:
+        record_stored(desk.ledger, b"a film", extension="mp4")
+        desk.ledger.write("UPDATE assets SET bytes = ?", SIZE)
+        with desk.edge.connection() as line:
+            line.sendall(f"GET {link_of()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            line.recv(65536)
+            second = desk.get(link_of())
+            head = desk.ask("HEAD", link_of())
+
+    assert (second.status_code, second.headers["cache-control"]) == (503, "no-store")
+    assert head.status_code == 200
+
+
+def test_a_reader_that_takes_nothing_is_cut_off(
+    tmp_path: pathlib.Path, endless: EndlessStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SEND_SECONDS_MAX", 0.2)
+    with serving(tmp_path, ScriptedStore(signed_url=endless.url), mode="stream") as desk:
+        record_stored(desk.ledger, b"a film", extension="mp4")
+        desk.ledger.write("UPDATE assets SET bytes = ?", SIZE)
+        with desk.edge.connection() as line:
+            line.sendall(f"GET {link_of()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            line.recv(100)
+            assert endless.was_left.wait(20)
