@@ -13,7 +13,8 @@ from tests.demo.view import View
 
 DESCRIPTION = """\
 The main job end to end: a simulated Kling account, a real S3 server, the real daemon. Tasks appear, callbacks come,
-get lost, come twice or are forged, and every image ends up in the bucket, which is then compared byte for byte.
+get lost, come twice or are forged, and every image ends up in the bucket, which is then compared byte for byte. An
+application creates through the gateway, is told by forwards, and opens links, also once the account has deleted all.
 Needs no settings and no root; takes free ports of 127.0.0.1 and the folder .demo, which it empties first.
 In a pipe it ends by itself after the check; at a terminal it goes on with a new task every few seconds until Ctrl-C.
 """

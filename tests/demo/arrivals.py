@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.demo.story import CreatedTask
+from tests.demo.plans import CreatedTask
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

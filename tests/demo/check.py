@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.demo.story import CreatedTask, Twist
+from tests.demo.plans import CreatedTask, Twist
 from tests.simulator import KlingSimulator
 
 if TYPE_CHECKING:

@@ -8,19 +8,23 @@ import contextlib
 import secrets
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.demo.application import Application
 from tests.demo.arrivals import Arrival, Arrivals
 from tests.demo.bucket import BUCKET, BucketServer, serving
 from tests.demo.check import Checker
 from tests.demo.fleet import Fleet, postgres
 from tests.demo.folder import DemoFolder
+from tests.demo.plans import FIRST_BATCH, GENERATIONS, HISTORY, LIVE, CreatedTask, Twist, short
+from tests.demo.settings import settings_of_application, settings_of_daemon
 from tests.demo.stopping import DemoFailed, Interrupted, StopRequest
-from tests.demo.story import EXPAND, FIRST_BATCH, GENERATIONS, HISTORY, LIVE, CreatedTask, Story, Twist, short
+from tests.demo.story import Story
+from tests.demo.summary import rows
 from tests.demo.view import Tally, View, count_of, megabytes
+from tests.harness.consumer import Consumer, consumer
 from tests.s3_servers.process import free_port
 from tests.simulator import KlingSimulator, Switches
 
@@ -54,6 +58,7 @@ class Performance:
         view: View,
         stop: StopRequest,
         ledger_url: str,
+        consumer: Consumer,
     ) -> None:
         self._folder = folder
         self._server = server
@@ -63,12 +68,25 @@ class Performance:
         self._stop = stop
         self._token, self._admin_token = secrets.token_hex(16), secrets.token_hex(16)
         url = f"http://127.0.0.1:{free_port()}"
-        settings = {**self._settings(url), "KLING_LEDGER_URL": ledger_url}
+        is_one = ledger_url.startswith("sqlite")
+        self._application = Application(url, sim=sim, consumer=consumer) if is_one else None
+        settings = {
+            **settings_of_daemon(sim, url=url, token=self._token, admin_token=self._admin_token),
+            **(settings_of_application(consumer) if is_one else {}),
+            **server.environment(BUCKET),
+            "KLING_SPOOL_DIR": str(folder.spool),
+            "KLING_LEDGER_URL": ledger_url,
+        }
         folder.write_environment(settings)
-        make = Fleet.of_one if ledger_url.startswith("sqlite") else Fleet.of_many
+        make = Fleet.of_one if is_one else Fleet.of_many
         self._fleet = make(settings, folder=folder, print_event=view.print_event)
         self._callback_urls = [f"{door.url}/callbacks/{self._token}" for door in self._fleet.doors]
-        self._story = Story(sim, callback_urls=self._callback_urls, print_event=view.print_event)
+        self._story = Story(
+            sim,
+            callback_urls=self._callback_urls,
+            print_event=view.print_event,
+            application=self._application,
+        )
         self._arrivals = Arrivals(server.bucket_folder)
         self._checker = Checker(server.client, bucket=BUCKET, sim=sim)
         self._checked: set[str] = set()
@@ -86,6 +104,8 @@ class Performance:
             self._view.print_event("stopping", self._how_far())
         finally:
             problems += self._fleet.stop()
+            if self._application is not None:
+                self._application.close()
         return problems
 
     # --- the acts ---
@@ -107,11 +127,52 @@ class Performance:
         problems = [problem for task in self._story.created for problem in self._check(task)]
         problems += self._checker.unexpected_objects(self._story.created)
         problems += [f"the simulated account complains: {complaint}" for complaint in self._sim.complaints]
-        self._view.summary(self._summary())
+        self._view.summary(
+            rows(
+                arrived=self._arrivals.arrived.values(),
+                created=self._story.created,
+                objects=self._checker.objects,
+                is_forged=bool(self._story.forged_id),
+                fleet=self._fleet,
+                sim=self._sim,
+            )
+        )
         if not problems:
             objects, size = self._checker.objects, megabytes(self._checker.bytes)
             self._view.print_event("right", f"all bytes right: {objects} files, {size}, compared one by one")
+            problems = self._use_application(self._application) if self._application is not None else []
         return problems
+
+    def _use_application(self, application: Application) -> list[str]:
+        """What an application sees, also once the account has deleted everything. Returns the problems."""
+        tasks = [task for task in self._story.created if task.names]
+        opened = application.open_links(tasks)
+        self._view.print_event(
+            "links", f"{count_of(opened.pictures, 'picture')} opened by links of the gateway"
+        )
+        problems = opened.problems + self._await_forwards(application)
+        for task_id in self._sim.task_ids():
+            self._sim.purge(task_id)
+        self._view.print_event("deleted", "the account has deleted every task and every file")
+        opened = application.open_links(tasks)
+        answers = count_of(opened.sources["manifest"], "query answered", "queries answered")
+        self._view.print_event(
+            "links", f"{count_of(opened.pictures, 'picture')} opened again; {answers} from manifests"
+        )
+        return problems + opened.problems
+
+    def _await_forwards(self, application: Application) -> list[str]:
+        """Wait until the consumer has been told of every task that is newer than the daemon."""
+        began_at = time.monotonic()
+        while untold := application.untold(self._story.created):
+            if time.monotonic() - began_at > QUIET_SECONDS_MAX:
+                return [f"no forward has told: {', '.join(untold)}"]
+            self._tick()
+        told = sum(task.plan.twist is not Twist.HISTORY for task in self._story.created)
+        self._view.print_event(
+            "told", f"the application was told of {count_of(told, 'task')} by signed forwards"
+        )
+        return application.problems_of_forwards(self._story.created)
 
     def _go_on(self) -> list[str]:
         self._view.print_event("next", "a new task every few seconds until you press Ctrl-C")
@@ -211,32 +272,6 @@ class Performance:
         tally = self._tally()
         return f"{tally.archived} of {tally.tasks} tasks are archived, {tally.checked} of them checked"
 
-    def _summary(self) -> list[tuple[str, str]]:
-        arrived = self._arrivals.arrived.values()
-        found = Counter(arrival.found_by for arrival in arrived)
-        twists = Counter(task.plan.twist for task in self._story.created)
-        early = found["sweep"] - twists[Twist.HISTORY] - twists[Twist.DROPPED]
-        undelivered = sum(delivery.http_status is None for delivery in self._sim.deliveries)
-        rows = {
-            "tasks archived": len(arrived),
-            "  found by their callback": found["callback"],
-            "  found by the sweep": found["sweep"],
-            "    of these older than the daemon": twists[Twist.HISTORY],
-            "    of these with lost callbacks": twists[Twist.DROPPED],
-            "    others, their callback late or lost": early,
-            "files in the bucket": self._checker.objects,
-            "  watermarked ones": sum(
-                ".watermark." in name for task in self._story.created for name in task.names
-            ),
-            "callbacks answered 200": len(self._sim.deliveries) - undelivered,
-            "callbacks that found nobody there": undelivered,
-            "tasks failed upstream, nothing archived": twists[Twist.FAILED],
-            "forged ids, nothing fetched or archived": int(bool(self._story.forged_id)),
-            f"starts of {self._fleet.noun}": self._fleet.starts,
-            "complaints of the simulated account": len(self._sim.complaints),
-        }
-        return [(name, str(count)) for name, count in rows.items()]
-
     def _places(self) -> list[tuple[str, str]]:
         url, admin = self._fleet.all[0].url, self._admin_token
         places = [
@@ -248,32 +283,17 @@ class Performance:
             ("health", "  ".join(f"{daemon.url}/readyz" for daemon in self._fleet.all)),
             ("metrics", f"{url}/metrics"),
             ("Kling API", f"{self._sim.base_url}  (simulated)"),
+            *(
+                [("gateway", f"{url}  (Kling's own paths, for any Kling client)")]
+                if self._application
+                else []
+            ),
         ]
         if self._fleet.all[0].answers("/api/tasks", token=admin):
             places.append(("operators' API", f'curl -H "Authorization: Bearer {admin}" {url}/api/tasks'))
         command = _short(Path(sys.executable).parent / "kling-archiver")
         places.append(("commands", f". {_short(self._folder.environment)} && {command} status"))
         return places
-
-    def _settings(self, url: str) -> dict[str, str]:
-        return {
-            "KLING_ACCESS_KEY": self._sim.access_key,
-            "KLING_SECRET_KEY": self._sim.secret_key,
-            "KLING_BASE_URL": self._sim.base_url,
-            "KLING_ASSET_HOSTS": self._sim.origin,
-            "KLING_FAMILIES": f"{GENERATIONS},{EXPAND}",
-            "KLING_CALLBACK_TOKEN": self._token,
-            "KLING_ADMIN_TOKEN": self._admin_token,
-            "KLING_SPOOL_DIR": str(self._folder.spool),
-            "KLING_PORT": url.rpartition(":")[2],
-            "KLING_PUBLIC_URL": url,
-            "KLING_SWEEP_INTERVAL_SECONDS": "3",
-            "KLING_QUERY_RATE_PER_SECOND": "10",
-            "KLING_DRAIN_SECONDS": "0",
-            "KLING_SHUTDOWN_SECONDS": "5",
-            "KLING_LOG_FORMAT": "json",
-            **self._server.environment(BUCKET),
-        }
 
 
 @contextlib.contextmanager
@@ -284,11 +304,14 @@ def performing(
     switches = Switches(progress_seconds=PROGRESS_SECONDS)
     sqlite = contextlib.nullcontext(f"sqlite:///{folder.ledger}")
     with (
+        consumer() as told,
         serving(folder.s3) as server,
         postgres(folder.postgres) if on_postgres else sqlite as ledger_url,
         KlingSimulator(switches=switches) as sim,
     ):
-        yield Performance(folder=folder, server=server, sim=sim, view=view, stop=stop, ledger_url=ledger_url)
+        yield Performance(
+            folder=folder, server=server, sim=sim, view=view, stop=stop, ledger_url=ledger_url, consumer=told
+        )
 
 
 def _sentence(arrival: Arrival) -> str:

@@ -7,92 +7,22 @@ reach the daemon, because the user killed it, runs again later, so that the stor
 import contextlib
 import dataclasses
 import datetime
-import enum
 import functools
 import heapq
 import itertools
 import time
 from collections.abc import Callable, Sequence
 
+from tests.demo.application import Application, Unreachable
 from tests.demo.daemon import PrintEvent
+from tests.demo.plans import ENDLESS, GENERATIONS, HISTORY, LIVE, CreatedTask, Plan, Twist, short
 from tests.demo.view import count_of
 from tests.simulator import CallbackUndelivered, KlingSimulator
 
-GENERATIONS, EXPAND = "images/generations", "images/editing/expand"
-SMALL, MEDIUM, LARGE = (256, 256), (512, 400), (704, 704)
-"""Pixels: PNGs of about 200 KB, 600 KB and 1.5 MB."""
 HOUR_MS = 3_600_000
 BETWEEN_TASKS_SECONDS = 0.25
 LATER_SECONDS = 1.5
 BETWEEN_ENDLESS_SECONDS = 5.0
-
-
-class Twist(enum.StrEnum):
-    """What is special about a task, in words for the screen."""
-
-    HISTORY = "finished before the daemon's first start"
-    PLAIN = ""
-    DROPPED = "callbacks get lost"
-    DOUBLED = "callback comes twice"
-    FAILED = "fails upstream"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
-    """A task to create."""
-
-    family: str
-    images: int
-    size: tuple[int, int] = SMALL
-    watermark: bool = False
-    twist: Twist = Twist.PLAIN
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CreatedTask:
-    """A created task. `folder` is its key prefix in the bucket, slash included, by the contract."""
-
-    task_id: str
-    folder: str
-    plan: Plan
-    names: tuple[str, ...]
-    """All files that the bucket must have of it; none if it fails."""
-
-
-HISTORY = (
-    (700, Plan(GENERATIONS, 2, LARGE, twist=Twist.HISTORY)),
-    (300, Plan(EXPAND, 1, MEDIUM, watermark=True, twist=Twist.HISTORY)),
-    (47, Plan(GENERATIONS, 4, SMALL, twist=Twist.HISTORY)),
-    (5, Plan(EXPAND, 3, SMALL, twist=Twist.HISTORY)),
-    (1, Plan(GENERATIONS, 1, LARGE, watermark=True, twist=Twist.HISTORY)),
-)
-"""Each with its age in hours."""
-
-LIVE = (
-    Plan(GENERATIONS, 1, LARGE),
-    Plan(EXPAND, 2, MEDIUM, twist=Twist.DROPPED),
-    Plan(GENERATIONS, 9, SMALL),
-    Plan(GENERATIONS, 2, SMALL, watermark=True),
-    Plan(GENERATIONS, 1, SMALL, twist=Twist.FAILED),
-    Plan(EXPAND, 1, LARGE, twist=Twist.DOUBLED),
-    Plan(GENERATIONS, 3, SMALL, twist=Twist.DROPPED),
-    Plan(EXPAND, 4, SMALL, watermark=True),
-    Plan(GENERATIONS, 1, MEDIUM, watermark=True),
-    Plan(GENERATIONS, 5, SMALL),
-    Plan(EXPAND, 1, SMALL),
-    Plan(GENERATIONS, 2, MEDIUM, watermark=True),
-)
-
-FIRST_BATCH = len(HISTORY) + sum(plan.twist is not Twist.FAILED for plan in LIVE)
-"""Tasks that must be archived before the check."""
-
-ENDLESS = (
-    Plan(GENERATIONS, 1),
-    Plan(EXPAND, 2),
-    Plan(GENERATIONS, 1, watermark=True),
-    Plan(EXPAND, 1, twist=Twist.DROPPED),
-)
-"""Repeated until the user stops the demo; small, because that may take long."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -102,16 +32,22 @@ class _Step:
     run: Callable[[], None] = dataclasses.field(compare=False)
 
 
-def short(family: str) -> str:
-    """The last segment, for the screen: `expand`."""
-    return family.rpartition("/")[2]
-
-
 class Story:
-    """Plays the story on `sim`; callbacks go to `callback_urls` by turns, plus the family. `created` grows."""
+    """Plays the story on `sim`; callbacks go to `callback_urls` by turns, plus the family. `created` grows.
 
-    def __init__(self, sim: KlingSimulator, *, callback_urls: Sequence[str], print_event: PrintEvent) -> None:
+    `application` creates the tasks that go through the gateway; without one, they are created like all others.
+    """
+
+    def __init__(
+        self,
+        sim: KlingSimulator,
+        *,
+        callback_urls: Sequence[str],
+        print_event: PrintEvent,
+        application: Application | None,
+    ) -> None:
         self.created: list[CreatedTask] = []
+        self._application = application
         self.forged_id = ""
         self._sim = sim
         self._callback_urls = itertools.cycle(callback_urls)
@@ -172,12 +108,17 @@ class Story:
             callback_url=f"{next(self._callback_urls)}/{plan.family}" if live else None,
             status="submitted" if live else "succeed",
         )
+        return self._note(task_id, plan)
+
+    def _note(self, task_id: str, plan: Plan) -> str:
         day = datetime.datetime.fromtimestamp(self._sim.task(task_id).created_at / 1000, tz=datetime.UTC)
         names = () if plan.twist is Twist.FAILED else tuple(self._sim.expected_names(task_id))
         self.created.append(CreatedTask(task_id, f"{plan.family}/{day:%Y/%m/%d}/{task_id}/", plan, names))
         return task_id
 
     def _make_live(self, plan: Plan) -> None:
+        if plan.twist is Twist.GATEWAY and self._application is not None:
+            return self._create_by_gateway(self._application, plan, self._application.new_external_id())
         task_id = self._make(plan)
         if plan.twist is Twist.DROPPED:
             self._sim.drop_callbacks(task_id)
@@ -185,6 +126,23 @@ class Story:
             self._sim.fail(task_id)
         elif plan.twist is Twist.DOUBLED:
             self._after(LATER_SECONDS, functools.partial(self._repeat, task_id))
+        self._print_created(task_id, plan)
+        return None
+
+    def _create_by_gateway(self, application: Application, plan: Plan, external_id: str) -> None:
+        """A create whose answer is lost, because the user killed the daemon, is sent again only if it never arrived."""
+        try:
+            task_id: str | None = application.create(plan, external_id=external_id)
+        except Unreachable:
+            task_id = self._sim.find(external_id)
+        if task_id is None:
+            self._after(
+                LATER_SECONDS, functools.partial(self._create_by_gateway, application, plan, external_id)
+            )
+            return
+        self._print_created(self._note(task_id, plan), plan)
+
+    def _print_created(self, task_id: str, plan: Plan) -> None:
         images = count_of(plan.images, "image")
         marks = " + watermarked" if plan.watermark else ""
         twist = f": {plan.twist}" if plan.twist else ""

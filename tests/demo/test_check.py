@@ -9,7 +9,7 @@ import pytest
 from archiver.archive.manifest import Manifest
 from archiver.model import DiscoveredBy, Role, StoredAsset
 from tests.demo.check import Checker
-from tests.demo.story import EXPAND, GENERATIONS, CreatedTask, Plan, Twist
+from tests.demo.plans import EXPAND, GENERATIONS, CreatedTask, Plan, Twist
 from tests.s3_servers import S3Server
 from tests.simulator import KlingSimulator
 

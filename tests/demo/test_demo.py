@@ -105,9 +105,14 @@ def test_in_a_pipe_it_archives_everything_checks_every_byte_and_ends_by_itself(d
 
     assert status == 0, demo.text
     assert re.search(r"all bytes right: [1-9][0-9]+ files", demo.text)
-    assert summary_count(demo.text, "tasks archived") == 16
+    assert summary_count(demo.text, "tasks archived") == 18
     assert summary_count(demo.text, "found by the sweep") >= 7
     assert summary_count(demo.text, "complaints of the simulated account") == 0
+    assert "the application was told of 14 tasks by signed forwards" in demo.text
+    assert re.search(
+        "the account has deleted every task.*\n.* 56 pictures opened again; [1-9][0-9]* queries answered",
+        demo.text,
+    )
     assert "\x1b" not in demo.text
     assert "\r" not in demo.text
 
@@ -134,7 +139,7 @@ def test_two_doors_and_two_workers_on_postgresql_lose_nothing_though_one_of_each
     assert status == 0, demo.text
     assert "all bytes right" in demo.text
     assert re.findall(r"killed +(\w+ \d) ", demo.text) in (["worker 2", "door 2"], ["door 2", "worker 2"])
-    assert summary_count(demo.text, "tasks archived") == 16
+    assert summary_count(demo.text, "tasks archived") == 18
     assert summary_count(demo.text, "starts of doors and workers") == 6
     assert summary_count(demo.text, "complaints of the simulated account") == 0
 
@@ -170,7 +175,7 @@ def test_a_signal_ends_it_in_good_order_and_no_process_stays(demo: RunningDemo, 
     status = demo.end()
 
     assert status == 0, demo.text
-    assert re.search("stopping .* of 16 tasks are archived", demo.text)
+    assert re.search("stopping .* of 18 tasks are archived", demo.text)
     assert "Traceback" not in demo.text
     assert len(children) == 2
     await_gone(children)

@@ -26,6 +26,9 @@ STYLES = {
     "doubled": "magenta",
     "failed": "magenta",
     "created": "cyan",
+    "deleted": "magenta",
+    "links": "green",
+    "told": "green",
 }
 """By the first word of a line; other words are plain."""
 LABEL_COLUMNS = 16
@@ -125,6 +128,6 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def count_of(count: int, noun: str) -> str:
+def count_of(count: int, noun: str, plural: str = "") -> str:
     """`1 file`, `2 files`."""
-    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
+    return f"1 {noun}" if count == 1 else f"{count} {plural or noun + 's'}"

@@ -186,6 +186,11 @@ class KlingSimulator:
         """Ids of the visible tasks, in the order of the list switch."""
         return [task.task_id for task in self._account.tasks(family)]
 
+    def find(self, external_task_id: str) -> str | None:
+        """The id of the visible task with this external id."""
+        task = self._account.find(external_task_id)
+        return task.task_id if task is not None else None
+
     def process(self, task_id: str) -> None:
         """To `processing`."""
         self._account.move(task_id, "processing")
