@@ -189,6 +189,7 @@ def _api(settings: Settings, engine: Engine) -> list[Route]:
         now=unix_ms,
         on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
         links=lambda task: links_of_shown(signers.get(task.account), task),
+        operator_url=settings.operator_url(),
     )
     return api.routes()
 

@@ -32,6 +32,9 @@ from archiver.ledger import ForwardState, ForwardView, Ledger
 from archiver.ledger.tables.forwards import EVENT_OF_STATE
 from archiver.phrases import count_of
 
+NEVER = 2**52
+"""Unix ms."""
+
 
 def forwards(
     context: typer.Context,
@@ -91,7 +94,9 @@ def _span(
 ) -> tuple[int, int]:
     now = invocation.now()
     try:
-        return parse_time(since or "0s", now=now), parse_time(until or "0s", now=now)
+        # A clock may be behind the API's, so what is told until now has no upper end.
+        end = NEVER if until is None else parse_time(until, now=now)
+        return parse_time(since or "0s", now=now), end
     except ValueError as error:
         context.fail(f"--since and --until {error}.")
 

@@ -67,6 +67,7 @@ class Api:
         now: Callable[[], int],
         on_registered: Callable[[str], None],
         links: Callable[[TaskView], Mapping[str, str]] = lambda _: {},
+        operator_url: str | None = None,
     ) -> None:
         self._registrations = registrations
         self._views = views
@@ -75,6 +76,7 @@ class Api:
         self._now = now
         self._on_registered = on_registered
         self._links = links
+        self._operator_url = operator_url
         self._ledger_calls = asyncio.Semaphore(LEDGER_CALLS_MAX)
 
     def routes(self) -> list[Route]:
@@ -124,7 +126,7 @@ class Api:
             return _Refusal(NOT_NOW)
         if len(found) != 1:
             return _Refusal(AMBIGUOUS if found else UNKNOWN)
-        shown = found[0].as_json(self._links(found[0]))
+        shown = found[0].as_json(self._links(found[0]), operator_url=self._operator_url)
         return Response(json.dumps(shown), media_type="application/json")
 
     def _account_of(self, task: Registration) -> str:
