@@ -1,4 +1,4 @@
-"""Objects read by presigned URLs, on the event loop: a reader who waits costs no thread, and 64 KiB of memory.
+"""Objects read by presigned URLs, on the event loop: a reader who waits costs no thread, and 1 MB of buffers.
 
 boto3 would need a thread for each reader, for as long as he reads. Here boto3 only signs.
 """
