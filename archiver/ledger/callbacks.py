@@ -1,5 +1,6 @@
 """Callbacks: unproven claims that only name an id to query."""
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -92,13 +93,7 @@ class Callbacks(Part):
                 require_written(connection.execute(_UPDATE, repeats).rowcount, len(repeats))
             if new:
                 # Of two processes with the same ids, the second waits for the first.
-                written = self._database.insert_new_ids(
-                    connection, [new[identity] for identity in sorted(new)]
-                )
-                require_written(written, len(new))
-                tally = Tally()
-                tally.add(Kind(account, State.REPORTED, is_confirmed=False) for account, _ in new)
-                tally.write(connection)
+                _insert(self._database, connection, [new[identity] for identity in sorted(new)])
                 dropped = self._make_room(connection, len(new), now=now)
             if referring := _referring(callbacks, rows):
                 join_callbacks(connection, referring, now=now)
@@ -121,6 +116,21 @@ class Callbacks(Part):
             return 0
         account = max(counts, key=counts.__getitem__)
         return drop_surplus(connection, account=account, rows_max=surplus, now=now)
+
+
+def try_to_record(database: Database, connection: sa.Connection, *, now: int) -> None:
+    """Change all that a callback about a new id would change. To be undone."""
+    identity = ("", secrets.token_hex(8))
+    row = unconfirmed_row(identity, family_hint=None, arrays=(), discovered_by=DiscoveredBy.CALLBACK, now=now)
+    _insert(database, connection, [row])
+    set_named_value(connection, LAST_CALLBACK_AT, now, even_if_locked=False)
+
+
+def _insert(database: Database, connection: sa.Connection, rows: Sequence[Row]) -> None:
+    require_written(database.insert_new_ids(connection, rows), len(rows))
+    tally = Tally()
+    tally.add(Kind(row["account"], State.REPORTED, is_confirmed=False) for row in rows)
+    tally.write(connection)
 
 
 def unconfirmed_row(

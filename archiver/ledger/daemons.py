@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import functools
 import json
 import os
 import pathlib
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from archiver.ledger.callbacks import unconfirmed_row
+from archiver.ledger.callbacks import try_to_record
 from archiver.ledger.databases.dialect import insert_missing, upsert
 from archiver.ledger.databases.protocol import PROBE_SECONDS_MAX, Database
 from archiver.ledger.part import Part, retried
@@ -23,7 +24,7 @@ from archiver.ledger.tables.named_values import (
     named_value,
     set_named_value,
 )
-from archiver.model import DAY_MS, DiscoveredBy, Problem, rfc3339
+from archiver.model import DAY_MS, Problem, rfc3339
 
 BEAT_MS_MAX = 120_000
 """A daemon without a sign of life for so long counts as dead."""
@@ -88,12 +89,9 @@ class Daemons(Part):
     @retried
     def ping(self) -> None:
         """Prove that a callback could be recorded, changing nothing. Raises LedgerUnavailable."""
-        identity = ("", secrets.token_hex(8))
         with self._database.write(seconds_max=PROBE_SECONDS_MAX) as connection:
-            row = unconfirmed_row(
-                identity, family_hint=None, arrays=(), discovered_by=DiscoveredBy.CALLBACK, now=self._now()
-            )
-            self._database.try_insert(connection, row)
+            change = functools.partial(try_to_record, self._database, connection, now=self._now())
+            self._database.try_change(connection, change)
 
     @retried
     def beat(

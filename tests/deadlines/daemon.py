@@ -105,8 +105,8 @@ class _MortalDatabase:
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         return self._living().insert_new_ids(connection, rows)
 
-    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
-        self._living().try_insert(connection, row)
+    def try_change(self, connection: sa.Connection, change: Callable[[], object]) -> None:
+        self._living().try_change(connection, change)
 
     def keep_bounded(self) -> None:
         self._living().keep_bounded()

@@ -28,6 +28,8 @@ PATIENCE_SECONDS = 150
 """What has not been said by then counts as never said."""
 TOGETHER = 4
 """Daemons at a time: more would wait for the processor rather than for the outage."""
+REFUSED = 2
+"""Exit status of a command that cannot use its ledger with these settings."""
 CALLBACKS = 12
 """More than any rule counts in a row."""
 
@@ -116,11 +118,13 @@ def _is_said(entry: Mapping[str, Any], said: Said) -> bool:
 
 def _status_says(site: Site, said: Said) -> bool:
     status, found = _status(site)
+    if status == REFUSED and said.advice:
+        return said.advice in found["refused"]
     return status == 1 and any(_is_said(problem, said) for problem in found.get("problems", ()))
 
 
 def _status(site: Site) -> tuple[int, Mapping[str, Any]]:
-    """Exit status and content of `status --check --json`."""
+    """Exit status and content of `status --check --json`; in place of the content, why it was `refused`."""
     ended = subprocess.run(
         [sys.executable, "-m", "archiver", "status", "--check", "--json"],
         env=site.environment,
@@ -129,4 +133,6 @@ def _status(site: Site) -> tuple[int, Mapping[str, Any]]:
         check=False,
         timeout=60,
     )
-    return ended.returncode, json.loads(ended.stdout) if ended.stdout.startswith("{") else {}
+    if ended.stdout.startswith("{"):
+        return ended.returncode, json.loads(ended.stdout)
+    return ended.returncode, {"refused": ended.stderr}

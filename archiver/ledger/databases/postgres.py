@@ -27,7 +27,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -268,11 +268,11 @@ class PostgresDatabase:
         given = json.dumps([{name: row[name] for name, _ in _NEW_ID_COLUMNS} for row in rows])
         return connection.execute(_INSERT_NEW_IDS, {"rows": given}).rowcount
 
-    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
-        """Insert it and undo that. A server whose disk is full still changes rows, if it finds room for them in their
-        pages: only a new one shows it. COMMIT waits for a standby all the same."""
+    def try_change(self, connection: sa.Connection, change: Callable[[], object]) -> None:
+        """Do it and undo it. A server whose disk is full still does what it finds room for in the pages of the tables:
+        only the same in the same tables shows it. COMMIT waits for a standby all the same."""
         undone = connection.begin_nested()
-        self.insert_new_ids(connection, [row])
+        change()
         undone.rollback()
 
     def keep_bounded(self) -> None:

@@ -1,7 +1,7 @@
 """What the ledger needs of a database. All other SQL of the ledger is SQLAlchemy Core."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -67,8 +67,8 @@ class Database(Protocol):
         """Insert the rows of ids that a batch of callbacks named first (`callbacks.unconfirmed_row`); how many. Those
         that another process has inserted meanwhile are left as they are. In the order given, else two deadlock."""
 
-    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
-        """Prove that such a row could be inserted and committed; it is not kept."""
+    def try_change(self, connection: sa.Connection, change: Callable[[], object]) -> None:
+        """Prove that `change` could be done on this connection and committed; it is not kept."""
 
     def keep_bounded(self) -> None:
         """Give back room on the disk that the database does not need. Raises LedgerUnavailable."""

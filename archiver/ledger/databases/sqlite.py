@@ -29,7 +29,7 @@ import json
 import pathlib
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -172,9 +172,9 @@ class SqliteDatabase:
         rows_json = json.dumps([[row[name] for name in _NEW_ID_COLUMNS] for row in rows])
         return connection.execute(_INSERT_NEW_IDS, {"rows": rows_json}).rowcount
 
-    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
+    def try_change(self, connection: sa.Connection, change: Callable[[], object]) -> None:
         """Any change needs room in the log, also one that changes nothing."""
-        del row
+        del change
         table = schema.named_values
         connection.execute(sa.update(table).values(name=table.c.name))
 

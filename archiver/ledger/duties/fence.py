@@ -65,9 +65,9 @@ class FencedDatabase:
         """As the database does."""
         return self._database.insert_new_ids(connection, rows)
 
-    def try_insert(self, connection: sa.Connection, row: dict[str, Any]) -> None:
+    def try_change(self, connection: sa.Connection, change: Callable[[], object]) -> None:
         """As the database does."""
-        self._database.try_insert(connection, row)
+        self._database.try_change(connection, change)
 
     def keep_bounded(self) -> None:
         """As the database does."""

@@ -407,7 +407,7 @@ class Interrupted:
         self.begin_daemon = database.begin_daemon
         self.insert_new_ids = database.insert_new_ids
         self.has_one_writer = database.has_one_writer
-        self.try_insert = database.try_insert
+        self.try_change = database.try_change
         self.keep_bounded = database.keep_bounded
         self.obstacle = database.obstacle
         self.disk = database.disk

@@ -366,6 +366,8 @@ def test_a_fault_that_lasts_is_not_now_with_what_to_do_and_ends_by_itself(remote
         assert words in caught.value.what_to_do
         assert words in door_closed(caught.value).what_to_do
         assert not CALLS["callback"].has_happened(remote)
+        with pytest.raises(LedgerUnavailable):  # so `/readyz` and `status` know of it
+            remote.ledger.daemons.ping()
 
     assert time.monotonic() - began < LONG_SECONDS
     for name in ("callback", "answer", "beat"):
