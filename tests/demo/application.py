@@ -3,11 +3,12 @@
 It knows one base URL and the account's own keys, as any client of Kling does. Each problem is a sentence.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import httpx2
 import jwt
@@ -65,11 +66,13 @@ class Application:
             raise Unreachable(answer.text)
         return str(answer.json()["data"]["task_id"])
 
-    def open_links(self, tasks: Iterable[CreatedTask]) -> Opened:
-        """Query each task through the gateway, open every link that the answer has, and compare the bytes."""
+    def open_links(self, tasks: Iterable[CreatedTask], *, wait: Callable[[], None]) -> Opened:
+        """Query each task through the gateway, open every link that the answer has, and compare the bytes.
+
+        `wait` is called again and again while the daemon does not answer, because the user has killed it."""
         opened = Opened()
         for task in tasks:
-            for problem in self._open(task, opened):
+            for problem in self._open(task, opened, wait=wait):
                 opened.problems.append(f"task {task.task_id}, through the gateway: {problem}")
         return opened
 
@@ -96,8 +99,14 @@ class Application:
             *(f"a forward of task {task_id}, which is history" for task_id, _ in told if task_id in old),
         ]
 
-    def _open(self, task: CreatedTask, opened: Opened) -> Iterator[str]:
-        answer = self._http.get(f"/v1/{task.plan.family}/{task.task_id}", headers=self._authorization())
+    def _get(self, url: str, *, wait: Callable[[], None]) -> httpx2.Response:
+        while True:
+            with contextlib.suppress(*UNANSWERED):
+                return self._http.get(url, headers=self._authorization())
+            wait()
+
+    def _open(self, task: CreatedTask, opened: Opened, *, wait: Callable[[], None]) -> Iterator[str]:
+        answer = self._get(f"/v1/{task.plan.family}/{task.task_id}", wait=wait)
         opened.sources[answer.headers.get(SOURCE, "nobody")] += 1
         document = answer.json()
         if document.get("code") != 0:
@@ -119,7 +128,7 @@ class Application:
                 yield "a URL of an answer is none of ours"
                 continue
             name = link.rpartition("/")[2]
-            if self._http.get(link).content != self._sim.expected_bytes(task.task_id, name):
+            if self._get(link, wait=wait).content != self._sim.expected_bytes(task.task_id, name):
                 yield f"the link of {name} leads to other bytes"
             opened.pictures += 1
 

