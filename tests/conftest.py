@@ -9,7 +9,13 @@ import pytest
 import structlog
 
 from archiver.store import S3Store
-from tests.postgres import BlankDatabase, PostgresServer, running_postgres
+from tests.postgres import (
+    SUITE_VERSION,
+    BlankDatabase,
+    PostgresServer,
+    installed_versions,
+    running_postgres,
+)
 from tests.s3_servers import (
     CephServer,
     FaultyProxy,
@@ -54,6 +60,12 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)
+
+
+def pytest_report_header() -> str:
+    """Which versions of PostgreSQL are tried: the machine may have some of its own."""
+    others = [str(version) for version in sorted(installed_versions()) if version != SUITE_VERSION]
+    return f"PostgreSQL: {SUITE_VERSION}, and a task's life on {', '.join(others)}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
