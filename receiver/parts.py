@@ -82,7 +82,7 @@ def _creates(settings: Settings, engine: Engine) -> CreateParts:
     return CreateParts(
         engine.ledger.gateway_creates,
         addresses,
-        ConsumerPolicy.parse(()),
+        ConsumerPolicy.parse(settings.forward_hosts),
         on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
         refusing=refusing,
     )

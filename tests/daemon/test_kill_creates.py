@@ -21,6 +21,8 @@ CLIENTS = 4
 KILLS = 2
 CREATES_BETWEEN = 8
 """Answered before each kill; more are under way."""
+CLIENTS_ORIGIN = "http://127.0.0.1:9"
+"""Private and plain: KLING_FORWARD_HOSTS allows it. Nobody listens there."""
 HEADERS = {"Authorization": f"Bearer {GATEWAY_KEY}", "Content-Type": "application/json"}
 
 
@@ -37,7 +39,7 @@ class Clients:
 
     @staticmethod
     def callback_url(prompt: str) -> str:
-        return f"https://app.example.com/cb?job={prompt}"
+        return f"{CLIENTS_ORIGIN}/cb?job={prompt}"
 
     def work(self) -> None:
         with httpx2.Client(trust_env=False, timeout=30.0) as client:
@@ -66,6 +68,7 @@ def gateway_settings(site: Site) -> dict[str, str]:
         "KLING_GATEWAY_KEY": f"shop:{GATEWAY_KEY}",
         "KLING_PUBLIC_URL": f"http://127.0.0.1:{site.port}",
         "KLING_LINK_SECRET": "link-secret-0123456789-0123456789-01",
+        "KLING_FORWARD_HOSTS": CLIENTS_ORIGIN,
     }
 
 

@@ -112,6 +112,22 @@ def test_a_callback_that_names_the_reference_of_a_lost_answer_brings_its_client(
     assert desk.row()["callbacks"] == 2
 
 
+@pytest.mark.parametrize("way", ["answer", "callback", "external_id"])
+def test_a_client_that_is_found_after_its_task_has_ended_is_told_all_the_same(desk: Desk, way: str) -> None:
+    desk.ledger.gateway_creates.commit(begun=[create(external_task_id="e-1")])
+    desk.say(answer(status=Status.FAILED, external_task_id="e-1"), by=DiscoveredBy.SWEEP)
+    assert desk.rows("SELECT * FROM forwards") == []
+    if way == "answer":
+        desk.ledger.gateway_creates.commit(created=[CreatedTask(create(), "t")])
+    elif way == "callback":
+        call_back(desk, "t", "r-1")
+    else:
+        desk.ledger.gateway_creates.match()
+
+    (forward,) = desk.rows("SELECT target, event, state FROM forwards")
+    assert forward == {"target": "client", "event": "failed", "state": "waiting"}
+
+
 def test_a_reference_of_another_account_or_of_nobody_brings_nothing(desk: Desk) -> None:
     desk.ledger.gateway_creates.commit(begun=[create()])
     call_back(desk, "t", "r-1", account="another")
