@@ -62,7 +62,7 @@ class CreateResult(enum.StrEnum):
     """Passed on untouched: its body is not one JSON object. The sweep finds the task."""
     UNREFERENCED = "unreferenced"
     """Passed on unchanged: the ledger could not be written. Kling itself calls the client."""
-    UNANSWERED = "unanswered"
+    NO_ANSWER = "no_answer"
     """Kling may have created a task, and has not said so."""
 
 

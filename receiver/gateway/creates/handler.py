@@ -173,7 +173,7 @@ class Creates:
             self._refuse(create)
             raise
         except NoAnswer:
-            self._counts[CreateResult.UNANSWERED].inc()
+            self._counts[CreateResult.NO_ANSWER].inc()
             raise
         await self._settle(create, verdict)
         return _with_clients_url(answer, ours, create.client_callback_url or "")
@@ -215,7 +215,7 @@ class Creates:
             self._counts[CreateResult.REFUSED].inc()
             self._refuse(create)
         elif verdict.task_id is None:
-            self._counts[CreateResult.UNANSWERED].inc()
+            self._counts[CreateResult.NO_ANSWER].inc()
             _log.warning("create.unanswered", account=create.account, family=create.family)
         else:
             await self._register(create, verdict.task_id)

@@ -399,7 +399,7 @@ def test_an_unknown_outcome_keeps_the_reference_for_the_callback(gate: Opened, a
                 await it.post({"callback_url": CLIENT})
             assert it.open_references() == [CLIENT]
             assert len(it.kling.bodies) == 1
-            assert it.count(CreateResult.UNANSWERED) == 1
+            assert it.count(CreateResult.NO_ANSWER) == 1
 
     run(story())
 
