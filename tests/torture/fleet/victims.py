@@ -9,6 +9,8 @@ from tests.torture.options import Options
 
 TAKEOVER_SECONDS_MAX = 60
 ANSWER_SECONDS_MAX = 10
+_LOCKED_ROUNDS = 8
+"""Chance leaves fewer of them without any deadlock."""
 
 
 class Victim(enum.Enum):
@@ -72,7 +74,9 @@ class Tally:
             Figure("small disks for the servers, that can be full (1: yes, as root)", self.has_small_disks),
             Figure("servers that ended on a full disk, and were started again", self.servers_ended),
             Figure(
-                "deadlocks that the server ended", self.deadlocks, minimum=min(1, self.hits[Victim.LOCKED])
+                "deadlocks that the server ended",
+                self.deadlocks,
+                minimum=self.hits[Victim.LOCKED] // _LOCKED_ROUNDS,
             ),
             Figure("PgBouncer in transaction mode before a door and a worker (1: yes)", self.is_pooled),
             Figure("tasks at work at the faults", self.interrupted, minimum=options.rounds // 4),
