@@ -119,7 +119,7 @@ class Upkeep:
             log.get().warning(
                 "create.given_up",
                 **dataclasses.asdict(given_up),
-                message="their tasks, if there are any, were not found by callback, external id or time",
+                message="their tasks, if there are any, were not found by callback or external id",
                 what_to_do="If they are in the account's lists, tell the clients that made them.",
             )
 

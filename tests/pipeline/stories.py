@@ -11,6 +11,7 @@ from archiver.engine.forwarding.loop import HELD_FAILURES
 from archiver.engine.host_watch import DOWN_IN_A_ROW
 from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopped, StoreUnreachable
 from archiver.ledger import Ledger
+from archiver.ledger.gateway_creates.matching import AFTER_MS
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.by_hand import PostgresByHand
@@ -158,6 +159,7 @@ def a_create_by_the_gateway(pipeline: Pipeline) -> None:
     pipeline.errand(lambda ledger: ledger.gateway_creates.abandon(refused))
     pipeline.errand(lambda ledger: ledger.gateway_creates.commit(begun=[unheard]))
     pipeline.errand(lambda ledger: ledger.gateway_creates.note_callback_refused("/v1/images/generations"))
+    pipeline.engine.clock.advance(seconds=AFTER_MS / 1000)
     pipeline.tell(lost)
 
 

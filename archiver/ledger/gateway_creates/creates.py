@@ -1,7 +1,7 @@
 """References of creates: committed before a create is sent, gone once its task is known.
 
 A row is there from before the first byte of a create until its task is registered. So whatever dies in between, the
-ledger knows whom to tell, and finds the task by its callback (which names the reference), its external id or its time.
+ledger knows whom to tell, and finds the task by its callback, which names the reference, or by its external id.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from archiver.ledger.gateway_creates.joining import (
     ABANDONED,
     OPEN,
     Joined,
+    JoinedBy,
     join,
     lock_tasks,
 )
@@ -88,14 +89,14 @@ class GatewayCreates(Part):
         """Join tasks with the creates that made them, where nobody heard the answer."""
         with self._database.read() as connection:
             now = self._now()
-            found = [*matching.by_external_id(connection), *matching.by_time(connection, now=now)]
+            found = matching.by_external_id(connection, now=now)
         if not found:
             return []
         with self._database.write() as connection:
-            rows = lock_tasks(connection, [row_id for _, row_id, _ in found])
+            rows = lock_tasks(connection, [row_id for _, row_id in found])
             return [
-                join(connection, create, rows[row_id], by=by, now=now)
-                for create, row_id, by in found
+                join(connection, create, rows[row_id], by=JoinedBy.EXTERNAL_ID, now=now)
+                for create, row_id in found
                 if row_id in rows
             ]
 

@@ -30,7 +30,6 @@ class JoinedBy(enum.StrEnum):
     CALLBACK = "callback"
     """Its callback named the reference."""
     EXTERNAL_ID = "external_id"
-    TIME = "time"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ The order is the guarantee.
    itself calls the client.
 3. The create is sent, with our callback URL in place of the client's. The URL names the reference behind our token:
    `/callbacks/<token>.<reference>/<family>`. A crash from here on, or an answer that nobody hears, leaves it:
-   the callback joins it with its task, else the external id or the time do (`ledger/gateway_creates/matching.py`).
+   the callback joins it with its task, else the external id does (`ledger/gateway_creates/matching.py`).
    A path segment, because nobody promises to keep the query of a callback URL.
 4. It is sent once. Only where Kling has refused it for its callback URL, it is sent again without: nothing was created.
 5. The task is registered, in the transaction that lets go of the reference. If the ledger cannot do that within a

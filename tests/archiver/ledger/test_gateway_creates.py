@@ -122,6 +122,7 @@ def test_a_client_that_is_found_after_its_task_has_ended_is_told_all_the_same(de
     elif way == "callback":
         call_back(desk, "t", "r-1")
     else:
+        desk.clock.advance(AFTER_MS)
         desk.ledger.gateway_creates.match()
 
     (forward,) = desk.rows("SELECT target, event, state FROM forwards")
@@ -151,10 +152,11 @@ def test_a_reference_whose_commit_nobody_waited_for_tells_nobody(desk: Desk, lat
     assert told(desk) == (None, None)
 
 
-def test_an_external_id_joins_at_once_what_the_sweep_has_found(desk: Desk) -> None:
+def test_an_external_id_joins_what_the_sweep_has_found_once_no_answer_can_come(desk: Desk) -> None:
     desk.ledger.gateway_creates.commit(begun=[create(external_task_id="e-1")])
-    assert desk.ledger.gateway_creates.match() == []
     desk.say(answer(external_task_id="e-1"), by=DiscoveredBy.SWEEP)
+    assert desk.ledger.gateway_creates.match() == []
+    desk.clock.advance(AFTER_MS)
 
     (joined,) = desk.ledger.gateway_creates.match()
 
@@ -163,43 +165,51 @@ def test_an_external_id_joins_at_once_what_the_sweep_has_found(desk: Desk) -> No
     assert desk.ledger.gateway_creates.match() == []
 
 
-def test_without_any_id_the_time_of_its_creation_joins_a_task_once_no_answer_can_come(desk: Desk) -> None:
+def test_a_create_that_names_the_external_id_of_another_task_does_not_join_it(desk: Desk) -> None:
+    """Kling refuses such creates, and the answer that says so may be lost."""
     creates = desk.ledger.gateway_creates
-    creates.commit(begun=[create()])
-    desk.say(answer("mine", created_at=START + 2 * SECOND), by=DiscoveredBy.SWEEP)
-    desk.say(answer("too-early", created_at=START - MINUTE), by=DiscoveredBy.SWEEP)
-    desk.say(answer("named", created_at=START, external_task_id="e-2"), by=DiscoveredBy.SWEEP)
-    desk.say(answer("elsewhere", created_at=START, family="images/omni-image"), by=DiscoveredBy.SWEEP)
-    desk.tell("called-back")
-    desk.say(answer("called-back", created_at=START + SECOND))
+    desk.say(answer("old", external_task_id="e-old", created_at=START - 31 * SECOND), by=DiscoveredBy.SWEEP)
+    creates.commit(created=[CreatedTask(create(url=None, request=None, external_task_id="e-own"), "own")])
+    desk.say(answer("own", external_task_id="e-own"))
+    creates.commit(
+        begun=[create(f"r-{name}", external_task_id=name) for name in ("e-old", "e-own", "e-late")]
+    )
+    late = START + AFTER_MS + 1
+    desk.clock.advance(2 * AFTER_MS)
+    desk.say(answer("late", external_task_id="e-late", created_at=late), by=DiscoveredBy.SWEEP)
+
     assert creates.match() == []
-    desk.clock.advance(AFTER_MS)
-
-    (joined,) = creates.match()
-
-    assert (joined.task_id, joined.by) == ("mine", JoinedBy.TIME)
-    assert told(desk, "mine")[0] == URL
-    assert references(desk) == []
+    assert told(desk, "old") == told(desk, "own") == told(desk, "late") == (None, None)
 
 
-def test_creates_of_one_application_share_the_tasks_of_their_time_and_those_of_two_get_none(
-    desk: Desk,
-) -> None:
+def test_of_creates_with_one_external_id_the_task_gets_what_they_agree_on(desk: Desk) -> None:
     creates = desk.ledger.gateway_creates
-    for number in range(3):
-        creates.commit(begun=[create(f"same-{number}")])
-    for number in range(2):
-        desk.say(answer(f"t-{number}", created_at=START + number), by=DiscoveredBy.SWEEP)
+    alike = [create(f"alike-{number}", external_task_id="e-1") for number in range(2)]
+    creates.commit(begun=[*alike, create("one", external_task_id="e-2")])
+    creates.commit(begun=[create("two", "https://two.example.com/", external_task_id="e-2")])
+    desk.say(answer("t-1", external_task_id="e-1"), by=DiscoveredBy.SWEEP)
+    desk.say(answer("t-2", external_task_id="e-2"), by=DiscoveredBy.SWEEP)
     desk.clock.advance(AFTER_MS)
-    assert {joined.task_id for joined in creates.match()} == {"t-0", "t-1"}
-    assert references(desk) == ["same-2"]
 
-    creates.commit(begun=[create("one", "https://one.example.com/")])
-    creates.commit(begun=[create("two", "https://two.example.com/")])
-    desk.say(answer("whose", created_at=desk.clock()), by=DiscoveredBy.SWEEP)
-    desk.clock.advance(AFTER_MS)
-    assert creates.match() == []
+    assert [joined.task_id for joined in creates.match()] == ["t-1"]
+
+    assert told(desk, "t-1")[0] == URL
+    assert told(desk, "t-2") == (None, None)
+    desk.clock.advance(REFERENCE_DAYS_MAX * DAY + 1)
+    assert creates.prune() == [GivenUp(ACCOUNT, FAMILY, 3)]
+
+
+def test_a_task_that_only_its_time_speaks_for_is_nobodys(desk: Desk) -> None:
+    """Another application may have created it at Kling directly."""
+    desk.ledger.gateway_creates.commit(begun=[create()])
+    desk.say(answer("whose", created_at=START + SECOND), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(2 * AFTER_MS)
+
+    assert desk.ledger.gateway_creates.match() == []
+
     assert told(desk, "whose") == (None, None)
+    desk.clock.advance(REFERENCE_DAYS_MAX * DAY + 1)
+    assert desk.ledger.gateway_creates.prune() == [GivenUp(ACCOUNT, FAMILY, 1)]
 
 
 def test_old_references_are_dropped_and_those_whose_clients_are_not_told_are_counted(desk: Desk) -> None:

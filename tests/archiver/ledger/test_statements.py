@@ -18,6 +18,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import DoubtedObject
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
+from archiver.ledger.gateway_creates.matching import AFTER_MS
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
@@ -169,8 +170,9 @@ def a_life_of_a_ledger(desk: Desk) -> None:
         desk.ledger.gateway_creates.abandon(create)
         desk.ledger.gateway_creates.commit(refused=["r-1"])
     desk.ledger.gateway_creates.commit(begun=[create])
-    desk.say(answer("joined", external_task_id="e-1"))
-    desk.ledger.gateway_creates.match()
+    desk.say(answer("joined", external_task_id="e-1", created_at=desk.clock()), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(AFTER_MS)
+    assert desk.ledger.gateway_creates.match()
     desk.ledger.gateway_creates.commit(created=[CreatedTask(create, "registered")])
     desk.ledger.gateway_creates.commit(begun=[create])
     desk.clock.advance(8 * 24 * HOUR)
