@@ -205,6 +205,7 @@ class Archiver:
             archived_at=found.manifest.archived_at,
             stored=found.assets,
             amendment_keys=found.amendment_keys,
+            is_adopted=True,
         )
         self._log_archived(
             lease, folder, found.assets, archived_at=found.manifest.archived_at, event="task.adopted"

@@ -116,6 +116,7 @@ class HookedOutcomes(Outcomes):
         archived_at: int,
         stored: Sequence[StoredAsset],
         amendment_keys: Sequence[str] = (),
+        is_adopted: bool = False,
     ) -> None:
         apply, error = self.effects("archived")
         if apply:
@@ -125,6 +126,7 @@ class HookedOutcomes(Outcomes):
                 archived_at=archived_at,
                 stored=stored,
                 amendment_keys=amendment_keys,
+                is_adopted=is_adopted,
             )
         if error is not None:
             raise error

@@ -245,8 +245,9 @@ class Outcomes(Part):
         archived_at: int,
         stored: Sequence[StoredAsset],
         amendment_keys: Sequence[str] = (),
+        is_adopted: bool = False,
     ) -> None:
-        """The manifest is in the bucket. After a crash before this commit, the next attempt adopts it.
+        """The manifest is in the bucket. After a crash before this commit, the next attempt adopts it (`is_adopted`).
 
         `stored` is what it and its amendments name, all of it in the bucket. A manifest is final: what the API has
         named beyond it becomes an amendment in this transaction. The statement itself refuses to archive a task with
@@ -277,7 +278,7 @@ class Outcomes(Part):
                 schema.tasks.c.id == lease.row_id,
                 ForwardEvent.ARCHIVED,
                 now=now,
-                archived_at=archived_at,
+                adopted_from=archived_at if is_adopted else None,
             )
             write(connection, lease, values, only_if=all_assets_accounted_for(lease.row_id))
             drop_incomplete(connection, lease.row_id)

@@ -99,9 +99,9 @@ def forward_counts(connection: sa.Connection) -> dict[ForwardState, int]:
     return {state: counts.get(state, 0) for state in ForwardState}
 
 
-def webhook_id(*, account: str, task_id: str, target: str, event: str, number: int) -> str:
-    """The same for ever, whatever URL the target has."""
-    named = "\n".join((account, task_id, target, event, str(number)))
+def webhook_id(*, task_id: str, target: str, event: str, number: int) -> str:
+    """The same for ever, whatever URL the target has and whatever the account is called: task ids are the API's own."""
+    named = "\n".join((task_id, target, event, str(number)))
     return f"fwd_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
@@ -126,6 +126,7 @@ _WANTED = sa.select(
     _ROW.client_callback_url,
     _ROW.document,
     _ROW.first_seen_at,
+    _ROW.running_at,
     sa.func.coalesce(_ROW.updated_at, _ROW.created_at).label("ended_at"),
     _value_of(FORWARDS_TO_OPERATOR).label("to_operator"),
     _value_of(FIRST_STARTED_AT).label("first_started_at"),
@@ -141,15 +142,15 @@ def queue_forwards(
     now: int,
     number: int = 0,
     document: str | None = None,
-    archived_at: int | None = None,
+    adopted_from: int | None = None,
 ) -> None:
     """These tasks have come to `event`: queue it for each of their targets.
 
-    `document` is the API's object, where the task's row has another. With `archived_at` a manifest that is older than
-    the row of the task was found, and nobody is told.
+    `document` is the API's object, where the task's row has another. `adopted_from` is when a manifest that was found
+    in the bucket was made: nobody is told of one that is older than the row of the task.
     """
     rows = connection.execute(_WANTED.where(chosen)).mappings().all()
-    found = [row for row in rows if archived_at is None or archived_at >= row["first_seen_at"]]
+    found = [row for row in rows if adopted_from is None or adopted_from >= row["first_seen_at"]]
     wanted = [(row, target) for row in found for target in ForwardTarget if _is_wanted(row, target)]
     if wanted:
         kept = {} if document is None else {"document": document}
@@ -161,7 +162,9 @@ def queue_forwards(
 def _is_wanted(row: Mapping[Any, Any], target: ForwardTarget) -> bool:
     if target is ForwardTarget.CLIENT:
         return row["client_callback_url"] is not None
-    return row["to_operator"] is not None and (row["ended_at"] or 0) >= int(row["first_started_at"] or 0)
+    # `updated_at` may be when it began to run, or missing: what this ledger has seen running has ended since.
+    is_since = row["running_at"] is not None or (row["ended_at"] or 0) >= int(row["first_started_at"] or 0)
+    return row["to_operator"] is not None and is_since
 
 
 def insert(
@@ -188,9 +191,7 @@ def _forward(
 ) -> dict[str, Any]:
     is_client = target is ForwardTarget.CLIENT
     document = row["document"]
-    named = webhook_id(
-        account=row["account"], task_id=row["task_id"], target=target, event=event, number=number
-    )
+    named = webhook_id(task_id=row["task_id"], target=target, event=event, number=number)
     return {
         "task": row["id"],
         "account": row["account"],

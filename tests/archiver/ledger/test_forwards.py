@@ -122,10 +122,60 @@ def test_a_task_that_ended_before_the_first_start_is_told_to_a_client_only(desk:
 def test_a_manifest_that_was_found_in_the_bucket_is_told_to_nobody(desk: Desk) -> None:
     desk.say(answer())
     desk.ledger.outcomes.archived(
-        desk.claim(Stage.ARCHIVE), manifest_key="f/manifest.json", archived_at=START - 1, stored=[stored()]
+        desk.claim(Stage.ARCHIVE),
+        manifest_key="f/manifest.json",
+        archived_at=START - 1,
+        stored=[stored()],
+        is_adopted=True,
     )
 
     assert queued(desk) == []
+
+
+def test_a_clock_that_is_set_back_before_the_manifest_is_put_silences_nobody(desk: Desk) -> None:
+    desk.say(answer())
+    lease = desk.claim(Stage.ARCHIVE)
+    desk.clock.advance(-90 * SECOND)
+    desk.archived(lease)
+
+    assert queued(desk) == [("operator", "archived")]
+
+
+def test_a_task_that_still_ran_after_the_first_start_is_told_whatever_its_times_say(desk: Desk) -> None:
+    def say(task_id: str, status: Status, *, updated_at: int | None) -> None:
+        desk.say(answer(task_id, status, created_at=START - HOUR, updated_at=updated_at))
+
+    say("untimed", Status.RUNNING, updated_at=None)
+    say("failed", Status.RUNNING, updated_at=None)
+    say("unfinished", Status.RUNNING, updated_at=START - HOUR + SECOND)
+    desk.clock.advance(HOUR)
+    say("untimed", Status.SUCCEEDED, updated_at=None)
+    say("failed", Status.FAILED, updated_at=None)
+    desk.archived(desk.claim(Stage.ARCHIVE))
+    for _ in range(31):
+        desk.clock.advance(DAY)
+        say("unfinished", Status.RUNNING, updated_at=START - HOUR + SECOND)
+    desk.ledger.deadlines.expire()
+
+    assert desk.state("unfinished") is State.FAILED
+    assert queued(desk) == [("operator", "failed"), ("operator", "archived"), ("operator", "failed")]
+
+
+def test_an_event_has_the_same_id_after_its_account_was_renamed(desk: Desk) -> None:
+    desk.bring(State.ARCHIVED)
+    ids = []
+    for account in (ACCOUNT, "renamed"):
+        if account != ACCOUNT:
+            desk.write("DELETE FROM forwards")
+            desk.write("DELETE FROM forward_counts")
+            desk.ledger.accounts.rename(ACCOUNT, account)
+            desk.ledger.forward_orders.send(
+                State.ARCHIVED, account=account, since=0, until=desk.clock(), after=(0, 0)
+            )
+        ids += [row["webhook_id"] for row in desk.rows("SELECT webhook_id FROM forwards")]
+
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
 
 
 def test_each_amendment_is_told_and_what_lay_beside_an_adopted_manifest_is_not(desk: Desk) -> None:
@@ -143,6 +193,7 @@ def test_each_amendment_is_told_and_what_lay_beside_an_adopted_manifest_is_not(d
         archived_at=START - 1,
         stored=[stored()],
         amendment_keys=["g/amendment-1.json"],
+        is_adopted=True,
     )
 
     assert queued(desk) == [("operator", "archived"), ("operator", "amended")]
