@@ -1,7 +1,7 @@
 """The HTTP edge, from the top floor down. It imports the engine; the engine never imports it.
 
     __main__      `kling-receiver`: its arguments
-    daemon        settings → edge and engine in one process, in one of three roles
+    daemon        settings → edge and engine in one process, in one of four roles
     parts         settings and engine → what the application is made of
     check         `kling-receiver --check`: what the daemon would look at, printed
     app, health   the routes · /healthz, /readyz, /metrics

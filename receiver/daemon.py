@@ -14,14 +14,11 @@ import time
 from collections.abc import Mapping
 
 from archiver import log, lookups
-from archiver.composition import (
-    Engine,
-    build_account,
-    build_engine,
-    build_spool,
-    build_store,
-    require_account,
-)
+from archiver.composition.accounts import require_account
+from archiver.composition.build import build_engine
+from archiver.composition.clients import build_account
+from archiver.composition.outside import build_spool, build_store
+from archiver.composition.running import Engine
 from archiver.config import doubts
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings, SettingsError

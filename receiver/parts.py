@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from starlette.routing import Route
 
-from archiver.composition import Engine, build_link_store, build_spool, credential_of
+from archiver.composition.clients import credential_of
+from archiver.composition.outside import build_link_store, build_spool
+from archiver.composition.running import Engine
 from archiver.config import doubts
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings

@@ -8,7 +8,7 @@ import typer
 
 from archiver.commands.terminal.invocation import chosen_accounts, invocation_of, of_accounts
 from archiver.commands.terminal.printing import print_note
-from archiver.composition import require_account
+from archiver.composition.accounts import require_account
 from archiver.config.settings import Settings
 from archiver.create.registration import is_identifier
 from archiver.ledger import Ledger

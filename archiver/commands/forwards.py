@@ -26,7 +26,7 @@ from archiver.commands.terminal.printing import (
 )
 from archiver.commands.times import parse_time
 from archiver.commands.usage.forwards import ForwardAction, ShownState
-from archiver.composition import require_account
+from archiver.composition.accounts import require_account
 from archiver.config.settings import Need, Settings
 from archiver.ledger import ForwardState, ForwardView, Ledger
 from archiver.ledger.tables.forwards import EVENT_OF_STATE

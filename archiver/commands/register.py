@@ -11,7 +11,7 @@ from archiver.commands.terminal.invocation import (
     no_daemon_sentence,
 )
 from archiver.commands.terminal.printing import print_json, print_line, print_note
-from archiver.composition import require_account
+from archiver.composition.accounts import require_account
 from archiver.create.registration import (
     IDENTIFIER_RULE,
     NotARegistration,

@@ -9,7 +9,7 @@ import typer
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import Invocation, invocation_of
 from archiver.commands.terminal.printing import console, print_json, print_line, properties, table, when
-from archiver.composition import expected_of
+from archiver.composition.accounts import expected_of
 from archiver.config.settings import Settings
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import DaemonView, HoldView, StatusView

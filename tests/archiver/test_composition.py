@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from archiver.composition import build_engine
+from archiver.composition.build import build_engine
 from archiver.config.settings import Settings
 from archiver.ledger import AlertMessage, Ledger, unix_ms
 from archiver.metrics import Metrics

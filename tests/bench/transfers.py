@@ -25,7 +25,7 @@ import httpcore2
 from botocore.config import Config
 
 from archiver import log
-from archiver.composition import build_engine
+from archiver.composition.build import build_engine
 from archiver.config.settings import Settings
 from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics

@@ -46,7 +46,7 @@ LEDGER = r"archiver/ledger/.*"
 ENTRIES = r"(archiver|receiver)/__main__\.py"
 STORE = r"archiver/store/.*"
 CONFIG = r"archiver/config/.*"
-WIRING = r"archiver/composition\.py|receiver/(daemon|parts)\.py"
+WIRING = r"archiver/composition/.*|receiver/(daemon|parts)\.py"
 """Turns settings into objects for the entry points."""
 COMMANDS = r"archiver/__main__\.py|archiver/commands/.*"
 

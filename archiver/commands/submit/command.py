@@ -13,7 +13,7 @@ from archiver.commands.submit.progress import SubmitProgress
 from archiver.commands.submit.run import SubmitRun
 from archiver.commands.terminal.invocation import chosen_account, invocation_of
 from archiver.commands.terminal.printing import print_note
-from archiver.composition import require_account
+from archiver.composition.accounts import require_account
 from archiver.config.settings import Need, Settings, SettingsError
 from archiver.create import request, rules
 from archiver.create.registration import IDENTIFIER_RULE, family_rule, is_identifier

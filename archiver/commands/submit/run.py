@@ -13,7 +13,7 @@ from archiver.commands.submit.progress import SubmitProgress, TimeUp
 from archiver.commands.terminal.exit_status import INTERRUPTED, WRONG, sentence_of
 from archiver.commands.terminal.invocation import no_daemon_sentence
 from archiver.commands.terminal.printing import print_json, print_line
-from archiver.composition import build_client
+from archiver.composition.clients import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
 from archiver.ledger import Ledger, TaskView

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from archiver.commands.sweep.progress import SweepProgress
-from archiver.composition import build_account
+from archiver.composition.clients import build_account
 from archiver.config.settings import Settings
 from archiver.engine.stages import Clock, build_sweeper
 from archiver.failures import Deposed, LedgerUnavailable

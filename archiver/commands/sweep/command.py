@@ -19,7 +19,7 @@ from archiver.commands.terminal.invocation import (
     no_daemon_sentence,
 )
 from archiver.commands.terminal.printing import print_json, print_note
-from archiver.composition import require_account
+from archiver.composition.accounts import require_account
 from archiver.config.settings import Need, Settings
 from archiver.failures import Failure, LedgerUnavailable
 from archiver.families import swept as families_swept

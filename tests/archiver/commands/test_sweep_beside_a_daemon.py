@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from archiver.composition import build_account
+from archiver.composition.clients import build_account
 from archiver.config.settings import Need, Settings
 from archiver.engine.stages import Clock, build_sweeper
 from archiver.engine.sweep_loop import SweepLoop

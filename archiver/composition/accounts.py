@@ -1,0 +1,34 @@
+"""Which accounts the settings name, against what the ledger knows and what problems are measured by."""
+
+from archiver.config.roles import ProcessRole
+from archiver.config.settings import Settings, SettingsError
+from archiver.families import swept
+from archiver.ledger import Ledger
+from archiver.problems import Expected
+
+
+def expected_of(settings: Settings, role: ProcessRole = ProcessRole.WHOLE) -> Expected:
+    """What problems are measured by. A door knows the names of accounts only: what is swept, the workers say."""
+    if not role.works:
+        return Expected({account.name: () for account in settings.accounts}, 0)
+    families = {
+        account.name: swept(account.families, has_api_key=account.api_key is not None)
+        for account in settings.accounts
+    }
+    return Expected(families, int(settings.sweep_interval_seconds * 1000))
+
+
+def require_account(ledger: Ledger, settings: Settings) -> None:
+    """Raises SettingsError where the ledger knows accounts, and the settings name none of them: a second history would
+    begin beside the first, and no worker would serve the first."""
+    known, ours = ledger.accounts.names(), [account.name for account in settings.accounts]
+    if not known or not set(known).isdisjoint(ours):
+        return
+    old, new = (names[0] if len(names) == 1 else word for names, word in ((known, "OLD"), (ours, "NEW")))
+    where = "[[accounts]]" if settings.several else "KLING_ACCOUNT"
+    problem = (
+        f"the ledger {ledger.database.name} knows only the account {' and '.join(known)}, not {' or '.join(ours)}, as "
+        f"{where} has it. Where it is the same account by another name, run: kling-archiver rename-account {old} {new} "
+        "(the bucket stays as it is). For an account of its own, name another ledger in KLING_LEDGER_URL."
+    )
+    raise SettingsError([problem])

@@ -1,0 +1,63 @@
+"""Settings → bucket, spool and consumer of alerts."""
+
+from typing import Any
+
+from archiver.alerts.sender import AlertSender
+from archiver.config.settings import Settings, SettingsError
+from archiver.failures import Failure
+from archiver.fetch.spool import Spool
+from archiver.store import S3Store
+from archiver.webhooks.sender import WebhookSender
+
+_STORE_CONNECTIONS_PER_ACCOUNT = 1
+"""For each transfer; as many again for all accounts, since each task may list and put its manifest meanwhile."""
+_LINK_CONNECTIONS = 4
+_LINK_CONNECT_SECONDS, _LINK_READ_SECONDS = 2.0, 4.0
+SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
+"""Holds sixteen images of a usual size, which then never touch the disk."""
+
+
+def build_store(settings: Settings) -> S3Store:
+    """The bucket of the settings, for all accounts. Raises SettingsError."""
+    return _open_store(
+        settings,
+        connections=settings.transfer_concurrency
+        * (1 + len(settings.accounts) * _STORE_CONNECTIONS_PER_ACCOUNT),
+    )
+
+
+def build_link_store(settings: Settings) -> S3Store:
+    """The same bucket, for those who wait for a link: each call ends within seconds. Raises SettingsError."""
+    return _open_store(
+        settings,
+        connections=_LINK_CONNECTIONS,
+        attempts_max=1,
+        connect_timeout_seconds=_LINK_CONNECT_SECONDS,
+        read_timeout_seconds=_LINK_READ_SECONDS,
+    )
+
+
+def _open_store(settings: Settings, *, connections: int, **limits: Any) -> S3Store:
+    try:
+        return S3Store.from_settings(
+            bucket=settings.s3_bucket,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            addressing_style=settings.s3_addressing_style,
+            max_pool_connections=connections,
+            **limits,
+        )
+    except Failure as error:
+        raise SettingsError([f"KLING_S3_… or the AWS configuration: {error}"]) from error
+
+
+def build_spool(settings: Settings) -> Spool:
+    """Where this process's downloads wait."""
+    return Spool(settings.spool_dir, memory_bytes_max=SPOOL_MEMORY_BYTES_MAX)
+
+
+def alert_sender(settings: Settings) -> AlertSender:
+    """Posts to KLING_ALERT_URL."""
+    url = settings.alert_url.get_secret_value() if settings.alert_url else ""
+    secrets = [secret.get_secret_value() for secret in settings.alert_secret]
+    return AlertSender(url, WebhookSender(proxy=settings.proxy), secrets=secrets)
