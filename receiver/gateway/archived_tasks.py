@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from archiver import log
@@ -34,6 +34,10 @@ KEPT_BYTES_MAX = 16 * 1024 * 1024
 
 _log = log.get()
 _NAMES_MAX = 500
+
+
+class ArchiveUnread(Exception):
+    """The ledger, or what the bucket has of an archived task, cannot be read now."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,9 +92,16 @@ class ArchivedTasks:
         self._kept_bytes = 0
 
     async def find(
-        self, *, account: str, task_ids: Sequence[str] = (), external_task_ids: Sequence[str] = ()
+        self,
+        *,
+        account: str,
+        task_ids: Sequence[str] = (),
+        external_task_ids: Sequence[str] = (),
+        belongs: Callable[[str], bool],
     ) -> list[ArchivedTask]:
-        """Those of the account's tasks that are archived. Whatever cannot be read is left out, and logged."""
+        """Those of the account's tasks that are archived, of the families that `belongs` says. An external id means the
+        newest task that has it, archived or not; an id goes before an external id. Raises ArchiveUnread, which is
+        logged."""
         read = functools.partial(
             self._views.known_tasks,
             account=account,
@@ -101,8 +112,9 @@ class ArchivedTasks:
             known = await self._ledger_calls.run(read, seconds=self._ledger_seconds)
         except (LedgerUnavailable, TimeoutError) as error:
             _log.warning("gateway.ledger_unread", account=account, cause=str(error) or type(error).__name__)
-            return []
-        archived = [task for task in known if task.state is State.ARCHIVED]
+            raise ArchiveUnread from None
+        meant = _meant([task for task in known if _may_belong(task, belongs)], task_ids)
+        archived = [task for task in meant if task.state is State.ARCHIVED]
         found = await asyncio.gather(*(self._task(task, account) for task in archived))
         return [task for task in found if task is not None]
 
@@ -119,7 +131,7 @@ class ArchivedTasks:
                 task_id=known.task_id,
                 cause=str(error) or type(error).__name__,
             )
-            return None
+            raise ArchiveUnread from None
         return ArchivedTask(known.task_id, known.external_task_id, known.family, document)
 
     async def _documents(self, keys: tuple[str, ...]) -> _Documents:
@@ -158,6 +170,29 @@ class ArchivedTasks:
         return with_strings(
             document, {asset.place: links[asset.stem] for asset in assets if asset.stem in links}
         )
+
+
+def _may_belong(task: KnownTask, belongs: Callable[[str], bool]) -> bool:
+    """A task whose family is not known yet may be the one that is meant."""
+    family = task.family or task.family_hint
+    return family is None or belongs(family)
+
+
+def _meant(known: Sequence[KnownTask], task_ids: Sequence[str]) -> list[KnownTask]:
+    """The tasks with these ids, then the newest of each other external id: Kling lets an application use one again once
+    its first task is deleted."""
+    by_id = [task for task in known if task.task_id in task_ids]
+    taken = {task.task_id for task in by_id}
+    newest: dict[str, KnownTask] = {}
+    for task in sorted((task for task in known if task.task_id not in taken), key=_age):
+        if task.external_task_id is not None and task.external_task_id not in taken:
+            newest[task.external_task_id] = task
+    return [*by_id, *newest.values()]
+
+
+def _age(task: KnownTask) -> tuple[bool, int, str]:
+    """Older ones come first; what the API has not told the time of is new."""
+    return task.created_at is None, task.created_at or 0, task.task_id
 
 
 def _read(store: Store, keys: Sequence[str]) -> _Documents:

@@ -26,6 +26,8 @@ LEDGER_THREADS = 4
 """For references and registrations of creates."""
 QUERY_THREADS = 4
 """To record what queries and lists show: creates must not wait for that."""
+READ_THREADS = 4
+"""To read what the ledger knows of tasks: whoever only reads must not wait behind a write that waits for a lock."""
 STORE_THREADS = 8
 """To read manifests."""
 CLOSE_SECONDS = 1.0
@@ -80,6 +82,7 @@ class Gateway:
         self._files = BlockingCalls(FILE_THREADS, name="gateway-files")
         self._ledger_calls = BlockingCalls(LEDGER_THREADS, name="gateway-ledger")
         self._query_calls = BlockingCalls(QUERY_THREADS, name="gateway-queries")
+        self._read_calls = BlockingCalls(READ_THREADS, name="gateway-reads")
         self._store_calls = BlockingCalls(STORE_THREADS, name="gateway-store")
         self._upstream = KlingUpstream(
             {account.credentials.account: account.access for account in accounts},
@@ -118,17 +121,19 @@ class Gateway:
             parts.views,
             parts.store,
             signers={name: account.signer for name, account in parts.accounts.items()},
-            ledger_calls=self._query_calls,
+            ledger_calls=self._read_calls,
             store_calls=self._store_calls,
         )
         recorder = AnswerRecorder(parts.accounts, parts.views, parts.registrations)
-        return Queries(self._upstream, recorder, archived, self._query_calls, metrics)
+        return Queries(
+            self._upstream, recorder, archived, metrics, reads=self._read_calls, writes=self._query_calls
+        )
 
     async def close(self) -> None:
         if self._creates is not None:
             await self._creates.close()
         await self._upstream.close()
-        pools = (self._ledger_calls, self._query_calls, self._store_calls, self._files)
+        pools = (self._ledger_calls, self._query_calls, self._read_calls, self._store_calls, self._files)
         for calls in pools:
             calls.close()
         for calls in pools:

@@ -1,13 +1,15 @@
 """Single queries and lists: what Kling says, recorded and with links; where it cannot say it, what the archive has.
 
 1. Kling is asked first, and its word counts. It is recorded before the client has it (`recorded_answers`), so the first
-   `succeed` that a client sees has links. If the ledger cannot take it within a second, the answer goes out as it came,
-   and is counted.
+   `succeed` that a client sees has links. If the ledger cannot take it within a second, what is new goes out as it
+   came, and is counted.
 2. A task that Kling does not show, whatever the cause, is answered from the bucket if it is archived
-   (`archived_tasks`). After 3 s without an answer that is tried as well.
+   (`archived_tasks`). After 3 s without an answer that is tried as well. Where that cannot be read, Kling's "not found"
+   does not go out: it would be believed.
 3. Equal queries of one client within a second share one answer. No answer is shared between clients.
 
-The account's limiter is not asked: clients spend Kling's rate as if they had no gateway, and a 1302 is theirs.
+The account's limiter is not asked: clients spend Kling's rate nearly as if they had no gateway (`family_search`), and a
+1302 is theirs.
 """
 
 import asyncio
@@ -17,7 +19,8 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from urllib.parse import parse_qsl, quote
+from typing import TypeVar
+from urllib.parse import parse_qsl
 
 from archiver import log
 from archiver.families import SOLUTIONS, collection_of
@@ -25,7 +28,8 @@ from archiver.kling.dialects import Dialect
 from archiver.kling.places import append_items
 from archiver.metrics import GatewayKind, Metrics
 from archiver.model import TASK_ID
-from receiver.gateway.archived_tasks import ArchivedTask, ArchivedTasks
+from receiver.gateway.absence import JUDGED_BYTES_MAX, is_not_found
+from receiver.gateway.archived_tasks import ArchivedTask, ArchivedTasks, ArchiveUnread
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.exchange import (
     GatewayAnswer,
@@ -34,8 +38,15 @@ from receiver.gateway.exchange import (
     NotReached,
     Source,
     Upstream,
+    refusal,
 )
-from receiver.gateway.recorded_answers import AnswerOrigin, AnswerRecorder, RecordedAnswer
+from receiver.gateway.family_search import FamilySearch
+from receiver.gateway.recorded_answers import (
+    AnswerOrigin,
+    AnswerRecorder,
+    RecordedAnswer,
+    UnrecordedAnswer,
+)
 from receiver.gateway.sharing import SharedAnswers
 
 ANSWER_SECONDS = 10.0
@@ -51,6 +62,7 @@ IDS_MAX = 100
 _IDS, _EXTERNAL_IDS = "task_ids", "external_task_ids"
 _JSON = [(b"content-type", b"application/json")]
 _log = log.get()
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,18 +82,20 @@ class Queries:
         upstream: Upstream,
         recorder: AnswerRecorder,
         archived: ArchivedTasks,
-        calls: BlockingCalls,
         metrics: Metrics,
         *,
+        reads: BlockingCalls,
+        writes: BlockingCalls,
         patience_seconds: float = PATIENCE_SECONDS,
         record_seconds: float = RECORD_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`calls` does what the recorder does."""
+        """`reads` and `writes` do what the recorder does."""
         self._upstream = upstream
         self._recorder = recorder
         self._archived = archived
-        self._calls = calls
+        self._reads = reads
+        self._writes = writes
         self._unlinked = {
             kind: metrics.gateway_unlinked_total.labels(kind=kind)
             for kind in (GatewayKind.QUERY, GatewayKind.LIST)
@@ -89,6 +103,9 @@ class Queries:
         self._patience_seconds = patience_seconds
         self._record_seconds = record_seconds
         self._shared = SharedAnswers(monotonic=monotonic)
+        self._family_search = FamilySearch(
+            lambda question, seconds: self._send(question, seconds=seconds), self._take, monotonic=monotonic
+        )
 
     async def handle(self, request: GatewayRequest) -> GatewayAnswer:
         """Raises NotReached, NoAnswer."""
@@ -106,7 +123,7 @@ class Queries:
     # --- a single query ---------------------------------------------------------------------------------
 
     async def _query(self, request: GatewayRequest) -> GatewayAnswer:
-        wanted = _wanted(request)
+        wanted, began = _wanted(request), time.monotonic()
         sending = asyncio.ensure_future(self._send(request))
         try:
             await asyncio.wait({sending}, timeout=self._patience_seconds)
@@ -122,7 +139,8 @@ class Queries:
             return whole
         finally:
             sending.cancel()
-        answer, recorded = await self._recorded(request, answer)
+        left = began + self._patience_seconds - time.monotonic()
+        answer, recorded = await self._recorded(request, answer, own_path_seconds=left)
         if recorded is None:
             return answer
         return await self._completed(request, wanted, answer, recorded)
@@ -136,7 +154,10 @@ class Queries:
         missing = [name for name in wanted.names if name not in said]
         if not missing:
             return answer
-        found = await self._find(request, dataclasses.replace(wanted, names=tuple(missing)))
+        try:
+            found = await self._find(request, dataclasses.replace(wanted, names=tuple(missing)))
+        except ArchiveUnread:
+            return _unread() if recorded.is_success or is_not_found(answer) else answer
         if not found:
             return answer
         if recorded.is_success and is_collection and recorded.rows_place is not None:
@@ -151,7 +172,10 @@ class Queries:
 
     async def _from_archive(self, request: GatewayRequest, wanted: _Wanted) -> GatewayAnswer | None:
         """None unless every task that was asked for is archived: of the others only Kling can speak."""
-        found = await self._find(request, wanted)
+        try:
+            found = await self._find(request, wanted)
+        except ArchiveUnread:
+            return None
         return _made_of(request, found) if found and _are_all(wanted.names, found) else None
 
     async def _find(self, request: GatewayRequest, wanted: _Wanted) -> list[ArchivedTask]:
@@ -161,64 +185,65 @@ class Queries:
             account=request.client.account,
             task_ids=ids,
             external_task_ids=names if wanted.external is not False else (),
+            belongs=functools.partial(_belongs, request),
         )
-        found = [task for task in found if _belongs(task, request)]
-        if wanted.external is None:  # one task: an id goes before an external id
-            found = sorted(found, key=lambda task: task.task_id != names[0])[:1]
         return sorted(found, key=lambda task: _position(names, task))
 
     # --- recording --------------------------------------------------------------------------------------
 
     async def _recorded(
-        self, request: GatewayRequest, answer: GatewayAnswer
+        self, request: GatewayRequest, answer: GatewayAnswer, *, own_path_seconds: float = 0.0
     ) -> tuple[GatewayAnswer, RecordedAnswer | None]:
-        """The answer as the client may have it; without what was recorded where nothing could be."""
+        """The answer as the client may have it, and what it says of tasks, unless it is too long to be looked at."""
         if not isinstance(answer.body, bytes):
             self._unlinked[request.kind].inc()
             return answer, None
         if not 200 <= answer.status < 300:
             refused = self._recorder.refused(answer.body)
             return dataclasses.replace(answer, body=refused.body), refused
-        recorded = await self._take(answer.body, _origin(request))
-        if recorded is not None and recorded.at_own_paths and request.kind is GatewayKind.QUERY:
-            await self._record_at_own_paths(request, recorded)
-            recorded = await self._take(answer.body, _origin(request))
-        if recorded is None or recorded.unlinked:
+        recorded = await self._take(request, answer)
+        if recorded is not None and recorded.at_own_paths and own_path_seconds > 0:
+            wanted = recorded.at_own_paths[:IDS_MAX]
+            if await self._family_search.record(request, wanted, seconds=own_path_seconds):
+                recorded = await self._take(request, answer) or recorded
+        if recorded is None and request.kind is GatewayKind.QUERY and len(answer.body) <= JUDGED_BYTES_MAX:
+            recorded = self._recorder.unread(answer.body, _origin(request))
+        if recorded is None or recorded.unlinked or not recorded.is_recorded:
             self._unlinked[request.kind].inc()
         if recorded is None:
             return answer, None
         return dataclasses.replace(answer, body=recorded.body), recorded
 
-    async def _take(self, body: bytes, origin: AnswerOrigin) -> RecordedAnswer | None:
-        seconds = self._record_seconds + len(body) / READ_BYTES_PER_SECOND
-        take = functools.partial(self._recorder.take, body, origin)
-        try:
-            return await self._calls.run(take, seconds=seconds)
-        except TimeoutError:
-            _log.warning("gateway.unrecorded", account=origin.account, cause="the ledger took too long")
-        except Exception as error:  # noqa: BLE001 -- Kling has answered: whatever we cannot do with it, the client gets it
-            _log.warning("gateway.unrecorded", account=origin.account, cause=str(error), exc_info=error)
-        return None
-
-    async def _record_at_own_paths(self, request: GatewayRequest, recorded: RecordedAnswer) -> None:
-        """Tasks of `/v1/` families, shown by `/tasks` as succeeded, are recorded by what their own paths say."""
-        await asyncio.gather(
-            *(self._record_one(request, *found) for found in recorded.at_own_paths[:IDS_MAX])
+    async def _take(self, request: GatewayRequest, answer: GatewayAnswer) -> RecordedAnswer | None:
+        """None where the ledger cannot be read in time."""
+        if not isinstance(answer.body, bytes):
+            return None
+        seconds = self._record_seconds + len(answer.body) / READ_BYTES_PER_SECOND
+        began = time.monotonic()
+        read = functools.partial(self._recorder.read, answer.body, _origin(request))
+        found = await self._tried(self._reads, read, request, seconds)
+        if not isinstance(found, UnrecordedAnswer):
+            return found
+        left = began + seconds - time.monotonic()
+        recorded = await self._tried(
+            self._writes, functools.partial(self._recorder.record, found), request, left
         )
+        if recorded is not None:
+            return recorded
+        unrecorded = functools.partial(self._recorder.unrecorded, found)
+        return await self._tried(self._reads, unrecorded, request, seconds)
 
-    async def _record_one(self, request: GatewayRequest, task_id: str, families: Sequence[str]) -> None:
-        """At the path of the first of these families that knows it."""
-        for family in families:
-            question = _at_own_path(request, family, task_id)
-            try:
-                answer = await self._send(question, seconds=self._patience_seconds)
-            except (NotReached, NoAnswer):
-                return
-            if not isinstance(answer.body, bytes):
-                return
-            recorded = await self._take(answer.body, _origin(question))
-            if recorded is None or task_id in recorded.names:
-                return
+    async def _tried(
+        self, calls: BlockingCalls, call: Callable[[], _Result], request: GatewayRequest, seconds: float
+    ) -> _Result | None:
+        account = request.client.account
+        try:
+            return await calls.run(call, seconds=seconds)
+        except TimeoutError:
+            _log.warning("gateway.unrecorded", account=account, cause="the ledger took too long")
+        except Exception as error:  # noqa: BLE001 -- Kling has answered: whatever we cannot do with it, the client gets it
+            _log.warning("gateway.unrecorded", account=account, cause=str(error), exc_info=error)
+        return None
 
     async def _send(self, request: GatewayRequest, *, seconds: float = ANSWER_SECONDS) -> GatewayAnswer:
         return await self._upstream.send(
@@ -232,11 +257,6 @@ def _origin(request: GatewayRequest) -> AnswerOrigin:
     return AnswerOrigin(request.client.account, request.family, collection, request.identifier, is_list)
 
 
-def _at_own_path(request: GatewayRequest, family: str, task_id: str) -> GatewayRequest:
-    path = f"/v1/{family}/{quote(task_id, safe='')}".encode("ascii")
-    return dataclasses.replace(request, path=path, raw_query=b"", family=family, identifier=task_id)
-
-
 def _wanted(request: GatewayRequest) -> _Wanted:
     if request.identifier is not None:
         return _Wanted((request.identifier,), None)
@@ -246,12 +266,21 @@ def _wanted(request: GatewayRequest) -> _Wanted:
     return _Wanted(tuple(dict.fromkeys(filter(None, listed))), external)
 
 
-def _belongs(task: ArchivedTask, request: GatewayRequest) -> bool:
-    """Whether Kling would show it at this path. `/tasks` shows those of every family but solutions."""
+def _belongs(request: GatewayRequest, family: str) -> bool:
+    """Whether Kling would show a task of it at this path. `/tasks` shows those of every family but solutions."""
     if request.family is not None:
-        return task.family == request.family
-    is_solution = collection_of(task.family) == SOLUTIONS
+        return family == request.family
+    is_solution = collection_of(family) == SOLUTIONS
     return is_solution == (_origin(request).collection == SOLUTIONS)
+
+
+def _unread() -> GatewayAnswer:
+    return refusal(
+        503,
+        5001,
+        "The gateway could not read whether it has archived what Kling does not show.",
+        retry_after_seconds=5,
+    )
 
 
 def _are_all(names: Sequence[str], found: Sequence[ArchivedTask]) -> bool:

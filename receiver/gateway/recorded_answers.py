@@ -8,7 +8,7 @@ An answer is changed in its strings only: the URL fields that the reader of resu
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from archiver.failures import ApiAnswerUnreadable
 from archiver.families import PLACES, SOLUTIONS, collection_of
@@ -56,6 +56,7 @@ class RecordedAnswer:
     """The ids of succeeded tasks that still have Kling's own URLs."""
     at_own_paths: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """(id, families) of those of `unlinked` that the first of these families whose own path knows them can record."""
+    is_recorded: bool = True
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,6 +70,20 @@ class _Row:
     is_recordable: bool = True
     own_paths: tuple[str, ...] = ()
     """Families one of which has a better answer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnrecordedAnswer:
+    """An answer with something that the ledger has yet to take."""
+
+    body: bytes
+    origin: AnswerOrigin
+    placed: Sequence[tuple[Place, object]]
+    rows: Sequence[_Row]
+    news: Sequence[_Row]
+    """Those of `rows` to record."""
+    unverified: Mapping[str, Sequence[str]]
+    """Ids to enrol, with the arrays that say what they have made."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,19 +109,37 @@ class AnswerRecorder:
         urls = sorted({re.escape(account.public_url) for account in accounts.values()})
         self._our_url = re.compile(rf"(?:{'|'.join(urls)})/callbacks/[^\s\"'<>]*")
 
-    def take(self, body: bytes, origin: AnswerOrigin) -> RecordedAnswer:
-        """Record what an answer says. Raises LedgerUnavailable, and what else the ledger may raise: nothing was
-        recorded then."""
-        try:
-            answer = responses.read_answer(body)
-            if answer.code != 0:
-                return self.refused(body)
-            placed = responses.placed_rows(answer)
-        except ApiAnswerUnreadable:
+    def read(self, body: bytes, origin: AnswerOrigin) -> RecordedAnswer | UnrecordedAnswer:
+        """What an answer says, beside what the ledger knows of it. Writes nothing: where nothing is to be recorded, no
+        lock is waited for. Raises LedgerUnavailable, and what else the ledger may raise."""
+        placed = _placed(body)
+        if placed is None:
             return self.refused(body)
-        rows = list(self._rows(placed, origin))
-        self._record([row for row in rows if row.is_recordable], origin)
+        rows = list(self._rows(placed, origin, self._known))
+        news = [row for row in rows if row.is_recordable and _is_news(row)]
+        unverified = self._unverified(rows, origin)
+        if news or unverified:
+            return UnrecordedAnswer(body, origin, placed, rows, news, unverified)
         return self._linked(body, rows, placed, origin)
+
+    def record(self, answer: UnrecordedAnswer) -> RecordedAnswer:
+        """Raises LedgerUnavailable, and what else the ledger may raise."""
+        self._record(answer.news, answer.rows, answer.origin)
+        self._enrol(answer.unverified, answer.origin.account)
+        return self._linked(answer.body, answer.rows, answer.placed, answer.origin)
+
+    def unrecorded(self, answer: UnrecordedAnswer) -> RecordedAnswer:
+        """The answer, where the ledger cannot take it: links for the files that it knew before."""
+        linked = self._linked(answer.body, answer.rows, answer.placed, answer.origin)
+        return dataclasses.replace(linked, is_recorded=False)
+
+    def unread(self, body: bytes, origin: AnswerOrigin) -> RecordedAnswer:
+        """The answer, where the ledger cannot be read. Asks nothing."""
+        placed = _placed(body)
+        if placed is None:
+            return self.refused(body)
+        rows = list(self._rows(placed, origin, lambda *_: {}))
+        return dataclasses.replace(self._linked(body, rows, placed, origin), is_recorded=False)
 
     def refused(self, body: bytes) -> RecordedAnswer:
         """An answer that says nothing of tasks."""
@@ -114,7 +147,12 @@ class AnswerRecorder:
 
     # --- reading ----------------------------------------------------------------------------------------
 
-    def _rows(self, placed: Sequence[tuple[Place, object]], origin: AnswerOrigin) -> Iterator[_Row]:
+    def _rows(
+        self,
+        placed: Sequence[tuple[Place, object]],
+        origin: AnswerOrigin,
+        known_of: Callable[[str, Sequence[str]], Mapping[str, KnownTask]],
+    ) -> Iterator[_Row]:
         documents = []
         for place, row in placed:
             try:
@@ -125,7 +163,7 @@ class AnswerRecorder:
             is_asked_for = origin.identifier in (None, task_id, results.readable_external_id(document))
             if isinstance(document, dict) and task_id is not None and is_asked_for:
                 documents.append((place, document, task_id))
-        known = self._known(origin.account, [task_id for *_, task_id in documents])
+        known = known_of(origin.account, [task_id for *_, task_id in documents])
         for place, document, task_id in documents:
             try:
                 yield self._row(place, document, known.get(task_id), origin)
@@ -162,9 +200,7 @@ class AnswerRecorder:
 
     # --- recording --------------------------------------------------------------------------------------
 
-    def _record(self, rows: Sequence[_Row], origin: AnswerOrigin) -> None:
-        """A client that polls ten times a second must not write as often: callbacks wait for each transaction."""
-        news = [row for row in rows if row.known is None or row.known.is_changed_by(row.task)]
+    def _record(self, news: Sequence[_Row], rows: Sequence[_Row], origin: AnswerOrigin) -> None:
         if not news:
             return
         recorder = self._accounts[origin.account].recorder
@@ -177,23 +213,27 @@ class AnswerRecorder:
         for row in rows:
             row.known = known.get(row.task.task_id, row.known)
 
-    def _enrol(self, rows: Sequence[_Row], origin: AnswerOrigin) -> None:
-        """Have verification find the family of what only a collection has shown. Of a list, not of what Kling has
-        deleted: as in the sweep, its files are gone."""
+    def _unverified(self, rows: Sequence[_Row], origin: AnswerOrigin) -> dict[str, list[str]]:
+        """What only a collection has shown: verification finds its family. Of a list, not what Kling has deleted: as in
+        the sweep, its files are gone."""
         recorder = self._accounts[origin.account].recorder
         deleted_before = recorder.ledger.now() - RETENTION_MS if origin.is_list else 0
-        found = {
+        return {
             row.task.task_id: sorted(
                 PLACES[role].array for role in roles_of(row.document) if role in PLACES
             )
             for row in rows
             if row.known is None
             and not row.is_recordable
+            and row.task.status is Status.SUCCEEDED
+            and row.task.assets
             and (row.task.created_at or deleted_before) >= deleted_before
         }  # fmt: skip
-        wanted = list(found.items())
+
+    def _enrol(self, unverified: Mapping[str, Sequence[str]], account: str) -> None:
+        wanted = list(unverified.items())
         for start in range(0, len(wanted), ROWS_MAX):
-            self._registrations.enrol(dict(wanted[start : start + ROWS_MAX]), account=origin.account)
+            self._registrations.enrol(dict(wanted[start : start + ROWS_MAX]), account=account)
 
     # --- linking ----------------------------------------------------------------------------------------
 
@@ -210,7 +250,6 @@ class AnswerRecorder:
                 unlinked.append(row)
             if has_our_url:
                 strings |= self._clients_urls(row)
-        self._enrol(unlinked, origin)
         body = replace_strings(body, strings) if strings else body
         return RecordedAnswer(
             self._without_our_urls(body),
@@ -271,6 +310,20 @@ def _as_own_path_names(document: Mapping[str, object], family: str, known: Known
         dataclasses.replace(asset, stem=stems[asset.url]) for asset in task.assets if asset.url in stems
     ]
     return dataclasses.replace(task, assets=tuple(assets))
+
+
+def _placed(body: bytes) -> list[tuple[Place, object]] | None:
+    """The rows of an answer; None where Kling did not answer with `code` 0."""
+    try:
+        answer = responses.read_answer(body)
+        return responses.placed_rows(answer) if answer.code == 0 else None
+    except ApiAnswerUnreadable:
+        return None
+
+
+def _is_news(row: _Row) -> bool:
+    """A client that polls ten times a second must not write as often: callbacks wait for each transaction."""
+    return row.known is None or row.known.is_changed_by(row.task)
 
 
 def _says_something(row: _Row) -> bool:

@@ -4,6 +4,7 @@ The simulated account stands behind a real upstream; ledger and links are real.
 """
 
 import asyncio
+import concurrent.futures
 import json
 import pathlib
 import re
@@ -12,9 +13,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
+import httpx2
 import pytest
 
 from archiver.failures import LedgerUnavailable, StoreUnreachable
+from archiver.families import FAMILIES, collection_of
 from archiver.kling.credentials import ApiKey
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import DAY_MS, State
@@ -30,11 +33,16 @@ from receiver.gateway.exchange import (
     RequestBody,
     Source,
 )
+from receiver.gateway.family_search import REQUESTS_MAX
 from receiver.gateway.front.paths import read_path
+from receiver.gateway.gateway import QUERY_THREADS, QueryParts
 from receiver.gateway.queries import Queries
 from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream
+from tests.harness.daemons import until
+from tests.harness.edge import SECONDS_MAX
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
+from tests.harness.gateway import BEARER, gateway_to
 from tests.simulator import KlingSimulator, faults
 from tests.simulator.server import API_KEY
 
@@ -56,11 +64,12 @@ class Gate:
         *,
         patience_seconds: float = 5.0,
         record_seconds: float = 30.0,
+        families: tuple[str, ...] = (FAMILY,),
     ) -> None:
         self.sim, self.engine = sim, engine
         self.seconds = 0.0
         self._runner = asyncio.Runner()
-        self._calls = [BlockingCalls(2, name=f"test-{number}") for number in range(3)]
+        self._calls = [BlockingCalls(2, name=f"test-{number}") for number in range(4)]
         self.upstream = KlingUpstream(
             {name: KlingAccess(sim.base_url, ApiKey(API_KEY)) for name in (ACCOUNT, OTHER)},
             connections_max=64,
@@ -68,7 +77,7 @@ class Gate:
         )
         accounts = {
             name: AccountTasks(
-                Recorder(name, engine.ledger, engine.metrics, lambda: 0.5), (FAMILY,), SIGNER, PUBLIC
+                Recorder(name, engine.ledger, engine.metrics, lambda: 0.5), families, SIGNER, PUBLIC
             )
             for name in (ACCOUNT, OTHER)
         }
@@ -86,8 +95,9 @@ class Gate:
             self.upstream,
             recorder,
             archived,
-            self._calls[1],
             engine.metrics,
+            reads=self._calls[1],
+            writes=self._calls[3],
             patience_seconds=patience_seconds,
             record_seconds=record_seconds,
             monotonic=lambda: self.seconds,
@@ -527,6 +537,165 @@ def test_an_amended_task_is_answered_with_all_its_files(gate: Gate) -> None:
     (row,) = said(answer)["data"]["task_result"]["images"]
     assert row["url"] == link(engine, task_id, "0", family=EXPAND)
     assert row["watermark_url"] == link(engine, task_id, "0.watermark", family=EXPAND)
+
+
+# --- external ids that are used again ---------------------------------------------------------------------
+
+
+def used_again(gate: Gate, name: str, *, is_archived: bool) -> tuple[str, str]:
+    """An archived task that Kling has deleted, and a newer one with its external id."""
+    first = gate.archived(external_task_id=name)
+    gate.sim.purge(first)
+    gate.engine.clock.advance(seconds=60)
+    second = gate.sim.create_task(external_task_id=f"{name}, again")
+    gate.sim.task(second).external_task_id = name
+    if is_archived:
+        gate.sim.succeed(second)
+    gate.ask(f"/v1/{FAMILY}/{second}")
+    if is_archived:
+        assert gate.engine.attempt() is None
+    return first, second
+
+
+def test_an_archived_task_is_no_answer_for_an_external_id_that_a_newer_one_has(gate: Gate) -> None:
+    first, _ = used_again(gate, "order-7", is_archived=False)
+    gate.sim.fault("query", faults.too_fast())
+    gate.sim.fault("tasks", faults.server_error())
+    by_name, by_query, by_id = gate.ask(
+        f"/v1/{FAMILY}/order-7", "/tasks?external_task_ids=order-7", f"/v1/{FAMILY}/{first}"
+    )
+
+    assert (said(by_name)["code"], by_name.source) == (1302, Source.KLING)
+    assert (said(by_query)["code"], by_query.source) == (5000, Source.KLING)
+    assert (said(by_id)["data"]["task_id"], by_id.source) == (first, Source.MANIFEST)
+
+
+def test_an_external_id_means_the_newest_archived_task_that_has_it(gate: Gate) -> None:
+    _, second = used_again(gate, "order-8", is_archived=True)
+    gate.sim.fault("query", faults.Drop())
+    gate.sim.fault("tasks", faults.Json({"code": 0, "data": []}))
+    by_name, by_query = gate.ask(f"/v1/{FAMILY}/order-8", "/tasks?external_task_ids=order-8")
+
+    assert said(by_name)["data"]["task_id"] == second
+    assert [row["id"] for row in said(by_query)["data"]] == [second]
+
+
+# --- an archive that cannot be read -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["ledger", "bucket"])
+def test_kling_s_not_found_does_not_go_out_while_the_archive_cannot_be_read(
+    gate: Gate, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id, running = gate.archived(), gate.sim.create_task()
+    gate.sim.purge(task_id)
+    if part == "ledger":
+        monkeypatch.setattr(gate.engine.ledger.views, "known_tasks", never)
+    else:
+        monkeypatch.setattr(gate.engine.store, "read", never)
+    paths = f"/v1/{FAMILY}/{task_id}", f"/tasks?task_ids={task_id}", f"/tasks?task_ids={running},{task_id}"
+    for path in paths:
+        answer = gate.ask(path)
+        assert (answer.status, said(answer)["code"], answer.source) == (503, 5001, Source.GATEWAY)
+        assert dict(answer.headers)[b"retry-after"] == b"5"
+    shown = gate.ask(f"/v1/{FAMILY}/{running}")
+    gate.sim.fault("query", faults.ErrorCode(429, 1101, "in arrears"))
+    refused = gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+    assert (said(shown)["data"]["task_id"], shown.source) == (running, Source.KLING)
+    assert (said(refused)["code"], refused.source) == (1101, Source.KLING)
+
+
+def test_a_ledger_that_takes_nothing_hides_nothing_that_it_knows(gate: Gate) -> None:
+    deleted, archived, news = gate.archived(), gate.archived(), gate.sim.create_task(family="tasks/video")
+    gate.engine.ledger.registrations.register(news, account=ACCOUNT, family="tasks/video")
+    gate.sim.succeed(news)
+    links = {task_id: [link(gate.engine, task_id, "0")] for task_id in (archived, deleted)}
+    gate.sim.purge(deleted)
+    gate.engine.ledger.records.record = never  # type: ignore[method-assign]  # a write lock that lasts
+    answer = gate.ask(f"/tasks?task_ids={news},{archived},{deleted}")
+
+    urls = {row["id"]: urls_of(row) for row in said(answer)["data"]}
+    assert urls.pop(news)[0].startswith(gate.sim.origin)
+    assert urls == links
+    assert gate.unlinked() == 1.0
+
+
+def test_reads_do_not_wait_behind_writes_that_wait_for_a_lock(
+    sim: KlingSimulator, engine: Engine, tmp_path: pathlib.Path
+) -> None:
+    with Gate(sim, engine) as gate:
+        task_id = gate.archived()
+    expected = [link(engine, task_id, "0")]
+    sim.purge(task_id)
+    news = [sim.create_task() for _ in range(QUERY_THREADS)]
+    goes_on, waiting = threading.Event(), threading.Semaphore(0)
+
+    def locked(*_: object, **__: object) -> Any:
+        waiting.release()
+        goes_on.wait(SECONDS_MAX)
+        raise LedgerUnavailable("locked")
+
+    engine.ledger.records.record = locked  # type: ignore[method-assign]  # SQLite waits 5 s for a lock
+    account = AccountTasks(
+        Recorder(ACCOUNT, engine.ledger, engine.metrics, lambda: 0.5), (FAMILY,), SIGNER, PUBLIC
+    )
+    parts = QueryParts({ACCOUNT: account}, engine.ledger.views, engine.ledger.registrations, engine.store)
+    with (
+        gateway_to(sim.base_url, tmp_path / "gateway", queries=parts) as edge,
+        concurrent.futures.ThreadPoolExecutor(QUERY_THREADS) as clients,
+    ):
+
+        def ask(task_id: str) -> httpx2.Response:
+            return edge.client.get(f"/v1/{FAMILY}/{task_id}", headers=BEARER)
+
+        try:
+            polls = [clients.submit(ask, task_id) for task_id in news]
+            assert all(waiting.acquire(timeout=SECONDS_MAX) for _ in news)
+            until(lambda: urls_of(ask(task_id).json()) == expected)
+        finally:
+            goes_on.set()
+        assert {poll.result().status_code for poll in polls} == {200}
+
+
+# --- the paths of families --------------------------------------------------------------------------------
+
+
+OWN_FAMILIES = tuple(family for family in FAMILIES if collection_of(family) is None)
+
+
+def test_one_question_costs_few_requests_at_the_paths_of_families(
+    sim: KlingSimulator, engine: Engine
+) -> None:
+    with Gate(sim, engine, families=OWN_FAMILIES) as gate:
+        made = [sim.create_task(family="videos/motion-control") for _ in range(20)]
+        unknown = [sim.create_task(family="videos/video-extend") for _ in range(20)]
+        for task_id in (*made, *unknown):
+            sim.succeed(task_id)
+        asked = []
+
+        def ask(task_ids: Sequence[str]) -> float | None:
+            gate.seconds += 1.0
+            before = sim.requests["query"], gate.unlinked()
+            gate.ask(f"/tasks?task_ids={','.join(task_ids)}")
+            asked.append(sim.requests["query"] - before[0])
+            return gate.unlinked() == before[1]
+
+        sim.fault("query", faults.too_fast())
+        assert not ask(made)
+        sim.clear_faults()
+        assert ask(made), "all have links"
+        assert ask(made)
+        sim.fault("query", faults.ErrorCode(400, 1201, "no such task"))
+        assert not ask(unknown[:1])
+        assert not ask(unknown[:1])
+        assert not ask(unknown)
+
+    refused, found, known, one, again, many = asked
+    assert (refused, known, again) == (1, 0, 0)
+    assert 20 <= found <= REQUESTS_MAX
+    assert 1 < one <= len(OWN_FAMILIES)
+    assert many <= REQUESTS_MAX
 
 
 # --- sharing ----------------------------------------------------------------------------------------------
