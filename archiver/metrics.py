@@ -76,7 +76,7 @@ class LinkResult(enum.StrEnum):
     GONE = "gone"
     """Nowhere: the file is not stored, and not tried any more."""
     REFUSED = "refused"
-    """Nowhere: it is no link of ours, or ledger and store could not be asked."""
+    """Nowhere: it is no link of ours, the range is not in the file, or ledger or store could not give it."""
 
 
 class Endpoint(enum.StrEnum):

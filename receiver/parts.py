@@ -3,7 +3,7 @@
 import contextlib
 import random
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from urllib.parse import urlsplit
 
 from starlette.routing import Route
@@ -46,6 +46,7 @@ def build_parts(
 ) -> AppParts:
     """Every role says how it is; the door takes callbacks, and only a whole daemon has `/api`."""
     door = _door(settings, engine, metrics) if role.takes_callbacks else None
+    is_door_busy = _is_busy(door)
     return AppParts(
         door=door,
         metrics=metrics,
@@ -54,12 +55,23 @@ def build_parts(
         degraded=engine.health.degraded,
         refresh_metrics=engine.health.refresh_gauges,
         routes=_api(settings, engine) if role is ProcessRole.WHOLE else [],
-        links=link_service(settings, engine.ledger, metrics) if role.serves_links else None,
-        gateway=_gateway(settings, engine, metrics, door) if role.relays(settings) else None,
+        links=(
+            link_service(settings, engine.ledger, metrics, is_door_busy=is_door_busy)
+            if role.serves_links
+            else None
+        ),
+        gateway=_gateway(settings, engine, metrics, is_door_busy) if role.relays(settings) else None,
     )
 
 
-def _gateway(settings: Settings, engine: Engine, metrics: Metrics, door: Door | None) -> Gateway:
+def _is_busy(door: Door | None) -> Callable[[], bool]:
+    """Whether callbacks are being committed, which go before all else."""
+    return lambda: door is not None and door.intake.is_busy
+
+
+def _gateway(
+    settings: Settings, engine: Engine, metrics: Metrics, is_door_busy: Callable[[], bool]
+) -> Gateway:
     return Gateway(
         [_gateway_account(account) for account in settings.accounts],
         creates=_creates(settings, engine),
@@ -67,7 +79,7 @@ def _gateway(settings: Settings, engine: Engine, metrics: Metrics, door: Door | 
         spool=engine.spool or build_spool(settings),
         metrics=metrics,
         now=lambda: unix_ms() / 1000,
-        is_door_busy=lambda: door is not None and door.intake.is_busy,
+        is_door_busy=is_door_busy,
     )
 
 
@@ -118,7 +130,13 @@ def _gateway_account(account: Settings) -> GatewayAccount:
     )
 
 
-def link_service(settings: Settings, ledger: Ledger, metrics: Metrics) -> LinkService | None:
+def link_service(
+    settings: Settings,
+    ledger: Ledger,
+    metrics: Metrics,
+    *,
+    is_door_busy: Callable[[], bool] = lambda: False,
+) -> LinkService | None:
     """What serves links, for a process of any role; None where the settings want none.
 
     Raises SettingsError when boto3 refuses its part of the settings.
@@ -141,6 +159,7 @@ def link_service(settings: Settings, ledger: Ledger, metrics: Metrics) -> LinkSe
         policy=EgressPolicy.parse(settings.asset_hosts),
         metrics=metrics,
         ca_bundle=store.ca_bundle,
+        is_door_busy=is_door_busy,
     )
 
 

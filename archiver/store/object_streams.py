@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 
-from archiver.failures import Failure, StoreError, StoreMismatch, StoreUnreachable
+from archiver.failures import Failure, ObjectUnexpected, StoreError, StoreUnreachable
 from archiver.version import USER_AGENT
 
 CONNECT_SECONDS = 3.0
@@ -38,16 +38,18 @@ class ObjectStreams:
 
     @contextlib.asynccontextmanager
     async def open(
-        self, url: str, *, first: int, count: int, size: int
+        self, url: str, *, method: str = "GET", first: int, count: int, size: int
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The `count` bytes from `first` of an object of `size` bytes, once the store has begun to answer.
 
-        Raises StoreUnreachable, StoreMismatch where the object is missing or another, StoreError; the iterator too. No
-        message has the URL.
+        For HEAD, `url` is presigned for it, and there are none to take.
+
+        Raises StoreUnreachable, ObjectUnexpected where the object is missing or another, StoreError; the iterator too.
+        No message has the URL.
         """
         asked = {"Range": f"bytes={first}-{first + count - 1}"} if count < size else {}
         with _translated():
-            async with self._client.stream("GET", url, headers=asked) as answer:
+            async with self._client.stream(method, url, headers=asked) as answer:
                 skipped = _bytes_before(answer, first=first, count=count, size=size)
                 yield _cut(answer.aiter_raw(), skipped=skipped, count=count)
 
@@ -69,9 +71,9 @@ def _translated() -> Iterator[None]:
 
 
 def _bytes_before(answer: httpx2.Response, *, first: int, count: int, size: int) -> int:
-    """How many bytes of the answer come before those that were asked for. Raises StoreMismatch, StoreError."""
+    """How many bytes of the answer come before those that were asked for. Raises ObjectUnexpected, StoreError."""
     if answer.status_code == 404:
-        raise StoreMismatch("read an object: no object is there")
+        raise ObjectUnexpected("read an object: no object is there")
     if answer.headers.get("content-encoding", "identity") != "identity":
         raise StoreError("read an object: the store answers in an encoding that was not asked for")
     if answer.status_code not in {200, 206}:
@@ -82,7 +84,7 @@ def _bytes_before(answer: httpx2.Response, *, first: int, count: int, size: int)
             raise StoreError("read an object: the store answers with another range")
         return 0
     if answer.headers.get("content-length", str(size)) != str(size):
-        raise StoreMismatch("read an object: it has another size than the file")
+        raise ObjectUnexpected("read an object: it has another size than the file")
     return first
 
 

@@ -21,6 +21,7 @@ NO_STORE = (b"cache-control", b"no-store")
 NOT_FOUND = replies.NOT_FOUND
 GONE = Reply(410, 1203, "The file could not be saved, and nothing is tried any more.", has_request_id=False)
 NOT_NOW = Reply(503, 5001, "The file is not here yet; please try again.", (replies.RETRY_AFTER,))
+MISSING = Reply(503, 5001, "The file is missing in the bucket; it may be put back.", (replies.RETRY_AFTER,))
 BUSY = Reply(503, 5001, "Too many files are being read; please try again.", (replies.RETRY_AFTER,))
 WRONG_METHOD = Reply(405, 1202, "Links are for GET and HEAD.", ((b"allow", ALLOWED),))
 

@@ -7,28 +7,28 @@ lasts. A redirect of HEAD is cached by nobody: its URL would be refused for GET.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 from urllib.parse import quote
 
 from starlette.types import Receive, Send
 
 from archiver import log
-from archiver.failures import Failure
+from archiver.failures import Failure, ObjectUnexpected
+from archiver.metrics import LinkResult
 from archiver.store.object_streams import ObjectStreams
 from receiver.links import answers
 from receiver.links.answers import Headers, send_redirect, send_reply, send_whole
 from receiver.links.finder import File, Found, Wanted, download_name
 from receiver.links.paths import LinkedFile
 from receiver.links.ranges import ByteRange, NotSatisfiable, has_it, wanted_range
+from receiver.links.readers import PATIENCE_SECONDS, Reader, Readers
+from receiver.server.replies import Reply
+from receiver.server.turns import LoopTurns
 
-STREAMS_MAX = 256
-"""Readers at once; each has a connection to the store, and 1 MB of buffers (200 readers took 200 MB)."""
-PIECES_MAX = 4
-"""Pieces taken from the store at once, by all readers together: callbacks wait behind them in the event loop, with 200
-readers for 200 pieces, which is 20 ms each time."""
-SEND_SECONDS_MAX = 60.0
-"""For a client to take the next 64 KiB."""
+YIELD_SECONDS = 0.002
+"""Between two pieces of at most 64 KiB, of all readers together, while callbacks are being committed: 30 MB/s. Without
+it callbacks wait in the event loop behind a piece of each reader; with 200 readers that is 20 ms each time."""
 _KEY_CHARACTERS = "/!$&'()*+,;=:@~"
 """Which stand for themselves in a path."""
 
@@ -52,8 +52,8 @@ class Delivery(Protocol):
     def wanted(self, request: LinkRequest) -> Wanted | None:
         """The URL of the store's that this way needs."""
 
-    async def deliver(self, request: LinkRequest, found: Found, receive: Receive, send: Send) -> None:
-        """Answer. The URL of `found` is the one that was wanted."""
+    async def deliver(self, request: LinkRequest, found: Found, receive: Receive, send: Send) -> LinkResult:
+        """Answer: STORED, or REFUSED. The URL of `found` is the one that was wanted."""
 
 
 class Redirect:
@@ -62,11 +62,18 @@ class Redirect:
     def wanted(self, request: LinkRequest) -> Wanted | None:
         return Wanted("HEAD" if request.method == "HEAD" else "GET", request.is_download)
 
-    async def deliver(self, request: LinkRequest, found: Found, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- as in `Delivery`
+    async def deliver(
+        self,
+        request: LinkRequest,
+        found: Found,
+        receive: Receive,  # noqa: ARG002 -- as in `Delivery`
+        send: Send,
+    ) -> LinkResult:
         if found.presigned is None:
             raise AssertionError("no URL was presigned")
         caching = _caching(request, found.presigned.seconds)
         await send_redirect(send, found.presigned.url, caching)
+        return LinkResult.STORED
 
 
 class PrefixRedirect:
@@ -79,118 +86,154 @@ class PrefixRedirect:
     def wanted(self, request: LinkRequest) -> Wanted | None:  # noqa: ARG002 -- as in `Delivery`
         return None
 
-    async def deliver(self, request: LinkRequest, found: Found, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- as in `Delivery`
+    async def deliver(
+        self,
+        request: LinkRequest,
+        found: Found,
+        receive: Receive,  # noqa: ARG002 -- as in `Delivery`
+        send: Send,
+    ) -> LinkResult:
         url = self._prefix + quote(found.file.key, safe=_KEY_CHARACTERS)
         await send_redirect(send, url, _caching(request, found.file.seconds))
+        return LinkResult.STORED
 
 
 class Stream:
-    """The bytes, or a range of them. HEAD and conditions are answered without the store."""
+    """The bytes, or a range of them. HEAD asks the store too, so that it says what GET says; conditions do not."""
 
-    def __init__(self, streams: ObjectStreams) -> None:
+    def __init__(self, streams: ObjectStreams, *, is_door_busy: Callable[[], bool]) -> None:
+        """`is_door_busy`: whether callbacks are being committed, which go first."""
         self._streams = streams
-        self._reading = 0
-        self._pieces = asyncio.Semaphore(PIECES_MAX)
+        self._readers = Readers()
+        self._turns = LoopTurns(is_door_busy, yield_seconds=YIELD_SECONDS)
 
     def wanted(self, request: LinkRequest) -> Wanted | None:
-        return Wanted("GET") if request.method == "GET" else None
+        return Wanted("HEAD" if request.method == "HEAD" else "GET")
 
-    async def deliver(self, request: LinkRequest, found: Found, receive: Receive, send: Send) -> None:
+    async def deliver(self, request: LinkRequest, found: Found, receive: Receive, send: Send) -> LinkResult:
         file = found.file
         etag = None if file.sha256 is None else f'"{file.sha256}"'
         headers = _headers(file, etag)
         if has_it(request.headers, etag=etag):
-            return await send_whole(send, 304, headers)
-        if found.presigned is None:
-            length = (b"content-length", b"%d" % file.bytes)
-            return await send_whole(send, 200, [*headers, *_description(request, file), length])
+            await send_whole(send, 304, headers)
+            return LinkResult.STORED
         try:
-            part = wanted_range(request.headers, size=file.bytes, etag=etag)
+            part = _wanted_part(request, file, etag)
         except NotSatisfiable:
             refused = [(b"content-range", b"bytes */%d" % file.bytes), (b"content-length", b"0")]
-            return await send_whole(send, 416, [*refused, answers.NO_STORE])
-        if self._reading >= STREAMS_MAX:
-            return await send_reply(answers.BUSY, send)
-        self._reading += 1
+            await send_whole(send, 416, [*refused, answers.NO_STORE])
+            return LinkResult.REFUSED
+        reader = self._readers.enter(file.key)
+        if reader is None:
+            await send_reply(answers.BUSY, send)
+            return LinkResult.REFUSED
         try:
-            return await self._stream(request, found, part, headers, receive, send)
+            return await self._read(request, found, part, headers, reader, receive, send)
         finally:
-            self._reading -= 1
+            self._readers.leave(reader)
 
-    async def _stream(
+    async def _read(
         self,
         request: LinkRequest,
         found: Found,
         part: ByteRange | None,
         headers: Headers,
+        reader: Reader,
         receive: Receive,
         send: Send,
-    ) -> None:
+    ) -> LinkResult:
         file, url = found.file, found.presigned.url if found.presigned else ""
-        whole = ByteRange(0, file.bytes)
-        first, count = dataclasses.astuple(part or whole)
+        wanted = part or ByteRange(0, file.bytes)
+        sent = [*headers, *_description(request, file), (b"content-length", b"%d" % wanted.count)]
+        if part is not None:
+            sent.append((b"content-range", part.content_range(file.bytes).encode()))
+        start = {
+            "type": "http.response.start",
+            "status": 200 if part is None else 206,
+            "headers": [*sent, *answers.ALWAYS],
+        }
         has_begun = False
         try:
-            async with self._streams.open(url, first=first, count=count, size=file.bytes) as pieces:
-                sent = [*headers, *_description(request, file), (b"content-length", b"%d" % count)]
-                if part is not None:
-                    sent.append((b"content-range", part.content_range(file.bytes).encode()))
-                status = 200 if part is None else 206
+            async with (
+                reader.limited(),
+                _watched(reader, receive) as watching,
+                self._streams.open(
+                    url, method=request.method, first=wanted.first, count=wanted.count, size=file.bytes
+                ) as pieces,
+            ):
                 has_begun = True
-                await send(
-                    {
-                        "type": "http.response.start",
-                        "status": status,
-                        "headers": [*sent, *answers.ALWAYS],
-                    }
-                )
-                await _send_pieces(_in_turn(pieces, self._pieces), receive, send)
+                await send(start)
+                if request.method == "HEAD":
+                    await send({"type": "http.response.body", "body": b""})
+                else:
+                    await _send_pieces(self._in_turn(pieces), reader, send)
+                watching.cancel()
         except (Failure, TimeoutError) as error:
             # Once it has begun, the server closes the connection: the client sees that bytes are missing.
-            _log.warning(
-                "link.failed",
-                account=request.link.account,
-                task_id=request.link.task_id,
-                stem=request.link.stem,
-                message=str(error) or f"the client took nothing for {SEND_SECONDS_MAX:.0f} s",
-            )
+            if not reader.has_left:
+                _log_failed(request.link, file, error, reader)
             if not has_begun:
-                await send_reply(answers.NOT_NOW, send)
+                await send_reply(_reply_to(error, reader), send)
+                return LinkResult.REFUSED
+        return LinkResult.STORED
 
-
-async def _in_turn(pieces: AsyncIterator[bytes], turns: asyncio.Semaphore) -> AsyncIterator[bytes]:
-    """The same pieces, each taken while one of the turns is free."""
-    while True:
-        async with turns:
-            piece = await anext(pieces, None)
-        if piece is None:
-            return
-        yield piece
-
-
-async def _send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
-    """Each piece waits for the client to take the one before. Ends without an error when the client leaves.
-
-    Raises TimeoutError when the client takes nothing, and what the iterator raises.
-    """
-    left = asyncio.create_task(_has_left(receive))
-    try:
+    async def _in_turn(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same pieces. The store is waited for first, and without a turn: it may let anybody wait."""
         async for piece in pieces:
-            if left.done():
-                return
-            async with asyncio.timeout(SEND_SECONDS_MAX):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            await self._turns.take()
+            yield piece
+
+
+async def _send_pieces(pieces: AsyncIterator[bytes], reader: Reader, send: Send) -> None:
+    """Each piece waits for the client to take the one before. Raises what the iterator raises."""
+    async for piece in pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        reader.passed(len(piece))
+    await send({"type": "http.response.body", "body": b""})
+
+
+@contextlib.asynccontextmanager
+async def _watched(reader: Reader, receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
+    """When the client goes, the reader ends, though the store lets it wait. The task is to be cancelled at the end."""
+    watching = asyncio.create_task(_watch(reader, receive))
+    try:
+        yield watching
     finally:
-        left.cancel()
+        watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await left
+            await watching
 
 
-async def _has_left(receive: Receive) -> None:
-    """Returns when the client has gone."""
+async def _watch(reader: Reader, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    reader.client_left()
+
+
+def _wanted_part(request: LinkRequest, file: File, etag: str | None) -> ByteRange | None:
+    """None for the whole file; a range is for GET alone. Raises NotSatisfiable."""
+    if request.method == "HEAD":
+        return None
+    return wanted_range(request.headers, size=file.bytes, etag=etag)
+
+
+def _reply_to(error: Failure | TimeoutError, reader: Reader) -> Reply:
+    if isinstance(error, ObjectUnexpected):
+        return answers.MISSING
+    return answers.BUSY if reader.is_displaced else answers.NOT_NOW
+
+
+def _log_failed(link: LinkedFile, file: File, error: Failure | TimeoutError, reader: Reader) -> None:
+    named = {"account": link.account, "task_id": link.task_id, "stem": link.stem}
+    if isinstance(error, ObjectUnexpected):
+        _log.error("object.missing", **named, key=file.key, what_to_do=error.what_to_do)
+        return
+    slow = f"less than 64 KiB passed in {PATIENCE_SECONDS:.0f} s"
+    _log.warning(
+        "link.failed",
+        **named,
+        message=str(error) or ("a slow reader left its place to another" if reader.is_displaced else slow),
+    )
 
 
 def _caching(request: LinkRequest, seconds: int) -> tuple[bytes, bytes]:

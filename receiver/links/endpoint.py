@@ -71,8 +71,7 @@ class LinkEndpoint:
         if found is None:
             return await _refuse(answers.NOT_FOUND, send)
         if isinstance(found, Found):
-            await self._delivery.deliver(request, found, receive, send)
-            return LinkResult.STORED
+            return await self._delivery.deliver(request, found, receive, send)
         return await self._lead_upstream(found, send)
 
     async def _lead_upstream(self, found: NotStored, send: Send) -> LinkResult:

@@ -7,9 +7,10 @@ from archiver.ledger import FileView
 from archiver.metrics import Metrics
 from archiver.store.links import LinkSigner
 from archiver.store.object_streams import ObjectStreams
-from receiver.links.delivery import STREAMS_MAX, Delivery, PrefixRedirect, Redirect, Stream
+from receiver.links.delivery import Delivery, PrefixRedirect, Redirect, Stream
 from receiver.links.endpoint import LinkEndpoint
 from receiver.links.finder import Finder, LinkedAccount, LinkStore
+from receiver.links.readers import READERS_MAX
 
 REDIRECT, STREAM = "redirect", "stream"
 
@@ -28,10 +29,15 @@ class LinkService:
         policy: EgressPolicy,
         metrics: Metrics,
         ca_bundle: str | None = None,
+        is_door_busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`find` is `Files.find`, `mode` as KLING_LINK_MODE has it. Raises ThreadsRefused."""
+        """`find` is `Files.find`, `mode` as KLING_LINK_MODE has it, `is_door_busy` as in `LoopTurns`.
+
+        Raises ThreadsRefused.
+        """
+        self._is_door_busy = is_door_busy
         self.mode = mode
-        self._streams = ObjectStreams(connections_max=STREAMS_MAX, ca_bundle=ca_bundle)
+        self._streams = ObjectStreams(connections_max=READERS_MAX, ca_bundle=ca_bundle)
         self._finder = Finder(find, store, accounts=accounts)
         self.endpoint = LinkEndpoint(
             signer, self._finder, self._delivery(mode), policy=policy, metrics=metrics
@@ -40,7 +46,9 @@ class LinkService:
     def _delivery(self, mode: str) -> Delivery:
         if mode == REDIRECT:
             return Redirect()
-        return Stream(self._streams) if mode == STREAM else PrefixRedirect(mode)
+        if mode == STREAM:
+            return Stream(self._streams, is_door_busy=self._is_door_busy)
+        return PrefixRedirect(mode)
 
     async def close(self) -> None:
         """Let no more readers wait; on the event loop that has served."""

@@ -1,1 +1,1 @@
-"""The HTTP server: listening, limits, draining, and replies that every endpoint sends."""
+"""The HTTP server: listening, limits, draining, and what every endpoint uses: replies, bodies, turns."""

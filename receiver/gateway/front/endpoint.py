@@ -31,14 +31,16 @@ from receiver.gateway.exchange import (
 )
 from receiver.gateway.front.bodies import BodyReader, SpoolUnusable
 from receiver.gateway.front.paths import KlingPath, is_klings, read_path
-from receiver.gateway.front.turns import RequestTurns
 from receiver.server import replies
 from receiver.server.bodies import BodyProblem
 from receiver.server.protocol import BODY_HAS_OWN_LIMIT
 from receiver.server.replies import Reply
+from receiver.server.turns import LoopTurns
 
 REQUESTS_MAX = 256
 """Under way at once: each may hold a megabyte of body and one of answer."""
+YIELD_SECONDS = 0.02
+"""Between two that begin while callbacks are being committed."""
 SOURCE = b"kling-archiver-source"
 
 _log = log.get()
@@ -105,7 +107,7 @@ class GatewayEndpoint:
         self._bodies = bodies
         self._metrics = metrics
         self._requests_max = requests_max
-        self._turns = RequestTurns(is_door_busy)
+        self._turns = LoopTurns(is_door_busy, yield_seconds=YIELD_SECONDS)
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

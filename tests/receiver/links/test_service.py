@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.server
 import pathlib
 import socket
 import threading
@@ -11,10 +12,11 @@ import pytest
 
 from archiver.config.settings import Settings
 from archiver.metrics import Metrics
-from receiver.links import delivery
+from receiver.links import readers
 from receiver.parts import default_link_mode, link_service
+from tests.harness.edge import read_to_end
 from tests.harness.ledgers import Desk
-from tests.harness.links import PREFIX, SECRET, ScriptedStore, link_of, record_stored, serving
+from tests.harness.links import PREFIX, SECRET, LinkDesk, ScriptedStore, link_of, record_stored, serving
 
 ENOUGH = {
     "KLING_API_KEY": "an-api-key",
@@ -138,31 +140,136 @@ def test_a_reader_that_waits_is_not_read_ahead_for_and_one_that_leaves_is_not_re
     assert was_left
 
 
-def test_a_reader_beyond_the_limit_is_asked_to_come_again(
-    tmp_path: pathlib.Path, endless: EndlessStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(delivery, "STREAMS_MAX", 1)
-    with serving(tmp_path, ScriptedStore(signed_url=endless.url), mode="stream") as desk:
-        record_stored(desk.ledger, b"a film", extension="mp4")
-        desk.ledger.write("UPDATE assets SET bytes = ?", SIZE)
-        with desk.edge.connection() as line:
-            line.sendall(f"GET {link_of()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            line.recv(65536)
-            second = desk.get(link_of())
-            head = desk.ask("HEAD", link_of())
+@contextlib.contextmanager
+def reading(desk: LinkDesk, task_id: str = "t") -> Iterator[socket.socket]:
+    """A reader of a film, who has its head and takes nothing more."""
+    record_stored(desk.ledger, b"a film", task_id, extension="mp4")
+    desk.ledger.write("UPDATE assets SET bytes = ?", SIZE)
+    with asking(desk, task_id) as line:
+        yield line
 
-    assert (second.status_code, second.headers["cache-control"]) == (503, "no-store")
-    assert head.status_code == 200
+
+@contextlib.contextmanager
+def asking(desk: LinkDesk, task_id: str) -> Iterator[socket.socket]:
+    """A connection on which the file is asked for, and the answer has begun."""
+    with desk.edge.connection() as line:
+        line.sendall(f"GET {link_of(task_id)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert line.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+        yield line
+
+
+@pytest.mark.parametrize("limit", ["READERS_MAX", "READERS_OF_FILE_MAX"])
+def test_a_reader_beyond_a_limit_is_asked_to_come_again_and_head_says_the_same(
+    tmp_path: pathlib.Path, endless: EndlessStore, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(readers, limit, 1)
+    with (
+        serving(tmp_path, ScriptedStore(signed_url=endless.url), mode="stream") as desk,
+        reading(desk),
+    ):
+        refused = [desk.ask(method, link_of()) for method in ("GET", "HEAD")]
+        counted = desk.counted()
+
+    assert [(answer.status_code, answer.headers["cache-control"]) for answer in refused] == [
+        (503, "no-store")
+    ] * 2
+    assert counted == {"refused": 2}
+
+
+def test_a_redirect_takes_no_place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "READERS_MAX", 0)
+    with serving(tmp_path, ScriptedStore(), mode="redirect") as desk:
+        record_stored(desk.ledger, b"a picture")
+        assert desk.get(link_of()).status_code == 302
 
 
 def test_a_reader_that_takes_nothing_is_cut_off(
     tmp_path: pathlib.Path, endless: EndlessStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "SEND_SECONDS_MAX", 0.2)
-    with serving(tmp_path, ScriptedStore(signed_url=endless.url), mode="stream") as desk:
-        record_stored(desk.ledger, b"a film", extension="mp4")
-        desk.ledger.write("UPDATE assets SET bytes = ?", SIZE)
-        with desk.edge.connection() as line:
-            line.sendall(f"GET {link_of()} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            line.recv(100)
-            assert endless.was_left.wait(20)
+    monkeypatch.setattr(readers, "PATIENCE_SECONDS", 0.2)
+    with (
+        serving(tmp_path, ScriptedStore(signed_url=endless.url), mode="stream") as desk,
+        reading(desk),
+    ):
+        assert endless.was_left.wait(20)
+
+
+CONTENT = bytes(300_000)
+HANGING = [f"hanging-{number}" for number in range(8)]
+
+
+class StallingStore:
+    """Begins to send every object, and sends the rest of none but one until it is closed."""
+
+    def __init__(self, content: bytes, whole: str) -> None:
+        """`whole`: what stands in the URL of the object that is sent."""
+        released = self._released = threading.Event()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if whole not in self.path:
+                    self.wfile.write(content[:10])
+                    released.wait()
+                with contextlib.suppress(OSError):
+                    self.wfile.write(content if whole in self.path else content[10:])
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def close(self) -> None:
+        self._released.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def stalling(tmp_path: pathlib.Path) -> Iterator[LinkDesk]:
+    """Streams files of which only that of the task `whole` comes to its end."""
+    with (
+        contextlib.closing(StallingStore(CONTENT, "whole")) as store,
+        serving(tmp_path, ScriptedStore(signed_url=store.url), mode="stream") as desk,
+    ):
+        for task_id in ("whole", *HANGING):
+            record_stored(desk.ledger, CONTENT, task_id)
+        yield desk
+
+
+def test_reads_that_the_store_lets_hang_hold_up_no_other_reader(stalling: LinkDesk) -> None:
+    with contextlib.ExitStack() as lines:
+        for task_id in HANGING:
+            lines.enter_context(asking(stalling, task_id))
+        whole = stalling.get(link_of("whole"))
+
+    assert (whole.status_code, whole.content) == (200, CONTENT)
+
+
+def test_readers_of_one_file_leave_places_for_those_of_others(
+    stalling: LinkDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "READERS_OF_FILE_MAX", 2)
+    with asking(stalling, HANGING[0]), asking(stalling, HANGING[0]):
+        statuses = [stalling.get(link_of(task_id)).status_code for task_id in (HANGING[0], "whole")]
+
+    assert statuses == [503, 200]
+
+
+def test_a_slow_reader_leaves_its_place_to_another(
+    stalling: LinkDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "READERS_MAX", 1)
+    monkeypatch.setattr(readers, "SLOW_SECONDS", 0.0)
+    with asking(stalling, HANGING[0]) as slow:
+        whole = stalling.get(link_of("whole"))
+        rest = read_to_end(slow)
+
+    assert (whole.status_code, whole.content) == (200, CONTENT)
+    assert len(rest) < len(CONTENT)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+import structlog.testing
 
 from archiver.store import S3Store
 from tests.harness.links import PREFIX, LinkDesk, folder_of, link_of, put, record_stored, serving
@@ -71,6 +72,7 @@ def test_every_store_is_streamed_whole_and_in_ranges_with_our_own_type_and_etag(
     }
     parts = {value: streaming.get(path, range=value, if_range=ETAG) for value in cases}
     other = streaming.get(path, range="bytes=0-1", if_range='"other"')
+    head = streaming.ask("HEAD", path, range="bytes=0-1")
 
     assert (whole.status_code, whole.content, other.status_code, other.content) == (
         200,
@@ -81,10 +83,11 @@ def test_every_store_is_streamed_whole_and_in_ranges_with_our_own_type_and_etag(
     for value, (first, count) in cases.items():
         assert (parts[value].status_code, parts[value].content) == (206, CONTENT[first : first + count])
         assert parts[value].headers["content-range"] == f"bytes {first}-{first + count - 1}/{SIZE}"
-    for answer in (whole, *parts.values()):
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, str(SIZE), b"")
+    for answer in (whole, head, *parts.values()):
         assert answer.headers["etag"] == ETAG
         assert answer.headers["content-type"] == "video/mp4"
-        assert answer.headers["content-length"] == str(len(answer.content))
+        assert answer is head or answer.headers["content-length"] == str(len(answer.content))
         assert answer.headers["accept-ranges"] == "bytes"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
@@ -158,6 +161,23 @@ def test_what_a_store_says_instead_of_the_file_is_503_and_never_passed_on(
 
     assert (answer.status_code, answer.headers["cache-control"]) == (503, "no-store")
     assert answer.json()["code"] == 5001
+
+
+@pytest.mark.parametrize(
+    "fault", [answering(404, "NoSuchKey"), answering(200, headers={"Content-Length": "5"})]
+)
+def test_a_file_that_the_bucket_lacks_or_has_in_another_size_is_503_for_get_and_head_and_said_aloud(
+    faulty: LinkDesk, swift_proxy: FaultyProxy, fault: Fault
+) -> None:
+    swift_proxy.rule = lambda _: fault
+    with structlog.testing.capture_logs() as logged:
+        answers = [faulty.ask(method, link_of()) for method in ("GET", "HEAD")]
+
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert "missing in the bucket" in answers[0].json()["message"]
+    missing = [event for event in logged if event["event"] == "object.missing"]
+    assert [event["key"] for event in missing] == [f"{PREFIX}{folder_of('t')}/0.mp4"] * 2
+    assert faulty.counted() == {"refused": 2}
 
 
 def test_a_file_that_breaks_off_is_never_taken_for_whole(faulty: LinkDesk, swift_proxy: FaultyProxy) -> None:

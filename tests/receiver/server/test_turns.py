@@ -1,11 +1,11 @@
-"""When requests of the gateway may begin."""
+"""When requests of the gateway may begin, and pieces of files go on."""
 
 import asyncio
 
 import pytest
 
-from receiver.gateway.front import turns
-from receiver.gateway.front.turns import RequestTurns
+from receiver.server import turns
+from receiver.server.turns import LoopTurns
 
 ROUNDS = 50
 """Of the event loop: enough for all that waits here."""
@@ -27,7 +27,7 @@ def test_requests_that_come_together_begin_in_their_order_each_in_a_round_of_its
             await asyncio.sleep(0)
 
     async def main() -> None:
-        mine = RequestTurns(lambda: False)
+        mine = LoopTurns(lambda: False, yield_seconds=1000.0)
 
         async def begin(number: int) -> None:
             await mine.take()
@@ -44,13 +44,12 @@ def test_requests_that_come_together_begin_in_their_order_each_in_a_round_of_its
 def test_requests_wait_while_callbacks_are_committed_and_none_waits_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(turns, "YIELD_SECONDS_MAX", 1000.0)
     monkeypatch.setattr(turns, "_LOOK_SECONDS", 0.0)
     is_busy = True
 
     async def main() -> list[int]:
         begun: list[int] = []
-        mine = RequestTurns(lambda: is_busy)
+        mine = LoopTurns(lambda: is_busy, yield_seconds=1000.0)
 
         async def begin(number: int) -> None:
             await mine.take()
@@ -64,8 +63,8 @@ def test_requests_wait_while_callbacks_are_committed_and_none_waits_for_ever(
         is_busy = False
         await waiting[2]
         is_busy = True
-        monkeypatch.setattr(turns, "YIELD_SECONDS_MAX", 0.0)
-        await begin(3)
+        mine = LoopTurns(lambda: is_busy, yield_seconds=0.0)
+        await asyncio.gather(begin(3), begin(4))
         return begun
 
-    assert asyncio.run(main()) == [0, 2, 3]
+    assert asyncio.run(main()) == [0, 2, 3, 4]

@@ -1,0 +1,100 @@
+"""Who reads files from here at once, and who has to leave: places are few, and a slow reader keeps one for long."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+READERS_MAX = 256
+"""Each has a connection to the store, and 1 MB of buffers (200 readers took 200 MB)."""
+READERS_OF_FILE_MAX = READERS_MAX // 4
+"""Nobody can take all places with one link. There is no such limit for an address: behind a proxy all have one."""
+PATIENCE_SECONDS = 30.0
+END_BYTES_PER_SECOND = 64 * 1024 / PATIENCE_SECONDS
+"""A reader that takes less is cut off, as `receiver.server` does; one whose store sends less, too."""
+SLOW_BYTES_PER_SECOND = 64 * 1024
+"""A reader that takes less has to leave when others want its place,"""
+SLOW_SECONDS = 30.0
+"""but not within this time."""
+
+
+class Reader:
+    """One reader, from its entry on."""
+
+    def __init__(self, key: str, clock: Callable[[], float]) -> None:
+        """`key`: of the file in the bucket. `clock`: that of the event loop."""
+        self.key = key
+        self.is_displaced = False
+        """Whether its place is another's."""
+        self.has_left = False
+        """Whether the client has gone."""
+        self.slow_at = clock() + SLOW_SECONDS
+        """When it is slow, unless it takes more."""
+        self.ends_at = clock() + PATIENCE_SECONDS
+        """When it is cut off, unless it takes more."""
+        self._clock = clock
+        self._limit: asyncio.Timeout | None = None
+
+    @contextlib.asynccontextmanager
+    async def limited(self) -> AsyncIterator[None]:
+        """Raises TimeoutError when the reader has to leave."""
+        async with asyncio.timeout_at(self.ends_at) as self._limit:
+            yield
+
+    def passed(self, count: int) -> None:
+        """The client has taken so many bytes: each postpones both times a little, and none beyond those of an entry."""
+        now = self._clock()
+        self.slow_at = min(self.slow_at + count / SLOW_BYTES_PER_SECOND, now + SLOW_SECONDS)
+        self.ends_at = min(self.ends_at + count / END_BYTES_PER_SECOND, now + PATIENCE_SECONDS)
+        if self._limit is not None and not (self.is_displaced or self.has_left):
+            self._limit.reschedule(self.ends_at)
+
+    def displace(self) -> None:
+        """Cut the reader off: another has its place."""
+        self.is_displaced = True
+        self._cut_off()
+
+    def client_left(self) -> None:
+        """End the reader, whatever it waits for."""
+        self.has_left = True
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        if self._limit is not None:
+            self._limit.reschedule(self._clock())
+
+
+class Readers:
+    """The places. One event loop."""
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        """`clock`: of the event loop, by default that of the running one."""
+        self._clock = clock
+        self._readers: set[Reader] = set()
+
+    def enter(self, key: str) -> Reader | None:
+        """A place for one who wants this file; None when too many read it, or too many read, and none of them is slow.
+
+        Otherwise the slowest of them leaves.
+        """
+        clock = self._clock or asyncio.get_running_loop().time
+        rivals = self._rivals(key)
+        if rivals:
+            slowest = min(rivals, key=lambda reader: reader.slow_at)
+            if slowest.slow_at > clock():
+                return None
+            slowest.displace()
+            self._readers.discard(slowest)
+        reader = Reader(key, clock)
+        self._readers.add(reader)
+        return reader
+
+    def leave(self, reader: Reader) -> None:
+        """Also when it was displaced."""
+        self._readers.discard(reader)
+
+    def _rivals(self, key: str) -> set[Reader]:
+        """Those of whom one must leave before another may enter."""
+        of_file = {reader for reader in self._readers if reader.key == key}
+        if len(of_file) >= READERS_OF_FILE_MAX:
+            return of_file
+        return self._readers if len(self._readers) >= READERS_MAX else set()
