@@ -87,7 +87,7 @@ class SplitStream(httpcore2.NetworkStream):
         head, self._ahead = self._ahead, b""
         while (end := _END_OF_HEAD.search(head)) is None:
             if len(head) > self._head_bytes_max:
-                raise HeadTooLong(head, self._head_bytes_max)
+                raise HeadTooLong(self._head_bytes_max).of(head)
             room = self._head_bytes_max + 1 - len(head)
             data = self._stream.read(min(max(max_bytes, READ_BYTES), room), timeout)
             if not data:

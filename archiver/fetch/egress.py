@@ -15,8 +15,8 @@ import httpcore2
 
 from archiver.fetch.connecting import BoundedStream, PinnedBackend, Resolver, resolve
 from archiver.fetch.connections import HttpExchange, IdleConnections, Peer, SplitStream
-from archiver.fetch.heads import HEAD_BYTES_MAX, HeadTooLong
-from archiver.fetch.pace import Allowance
+from archiver.fetch.heads import HEAD_BYTES_MAX, HeadRefused
+from archiver.fetch.pace import Allowance, Timeout
 from archiver.fetch.proxy import Proxy
 from archiver.fetch.urls import VettedUrl
 from archiver.version import USER_AGENT
@@ -25,9 +25,23 @@ VETTING_SECONDS = 1.0
 """For the addresses of a host behind a proxy: without DNS for names outside, the proxy is to have most of the time."""
 
 
+ANSWER_SECONDS = 1.0
+"""For the answer of a server that does not read the request."""
+
 _GET_HEADERS = ((b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"))
 _CONTENT_PIECE_BYTES = 16 * 1024
 """The allowance is asked again before each."""
+
+
+class _PostStream(SplitStream):
+    """Its server may answer before it has read the request, and then read no more of it: the library reads the answer
+    after a failed write, but not after one that took too long."""
+
+    def write(self, buffer: bytes, timeout: Timeout = None) -> None:
+        try:
+            super().write(buffer, timeout)
+        except httpcore2.TimeoutException as error:
+            raise httpcore2.WriteError("the request was not read in time") from error
 
 
 class EgressTransport:
@@ -91,14 +105,17 @@ class EgressTransport:
 
         Raises PolicyRefusal, and httpcore2's exceptions.
         """
-        stream = self._connect(
-            Peer(vetted.origin, vetted.listed), transfer.within(connect_seconds), head_bytes_max
+        stream: SplitStream = self._connect(
+            Peer(vetted.origin, vetted.listed), transfer.within(connect_seconds), head_bytes_max, _PostStream
         )
         length = (b"Content-Length", str(len(content)).encode("ascii"))
         try:
             closing = (*headers, length, (b"Connection", b"close"))
-            return _send(vetted, stream, transfer, method=b"POST", headers=closing, content=content).status
-        except HeadTooLong as error:
+            write = transfer.within(transfer.seconds() - min(ANSWER_SECONDS, transfer.seconds() / 2))
+            return _send(
+                vetted, stream, transfer, write=write, method=b"POST", headers=closing, content=content
+            ).status
+        except HeadRefused as error:
             if error.status is None:
                 raise
             return error.status  # it came in time, and nothing else counts
@@ -116,7 +133,13 @@ class EgressTransport:
         except (httpcore2.RemoteProtocolError, httpcore2.NetworkError):
             return None
 
-    def _connect(self, peer: Peer, connect: Allowance, head_bytes_max: int = HEAD_BYTES_MAX) -> SplitStream:
+    def _connect(
+        self,
+        peer: Peer,
+        connect: Allowance,
+        head_bytes_max: int = HEAD_BYTES_MAX,
+        kind: type[SplitStream] = SplitStream,
+    ) -> SplitStream:
         origin = peer.origin
         if self._proxy is not None and self._proxy.serves(origin):
             stream = self._tunnel(self._proxy, peer, connect)
@@ -124,7 +147,7 @@ class EgressTransport:
             stream = self._backends[peer.listed].connect_tcp(origin.host, origin.port, timeout=connect)
         if origin.scheme == "https":
             stream = stream.start_tls(self._context, server_hostname=origin.host, timeout=connect)
-        return SplitStream(stream, head_bytes_max=head_bytes_max)
+        return kind(stream, head_bytes_max=head_bytes_max)
 
     def _tunnel(self, proxy: Proxy, peer: Peer, connect: Allowance) -> BoundedStream:
         """A way through the proxy to a host whose addresses are judged first, where they can be had here."""
@@ -154,6 +177,7 @@ def _send(
     stream: SplitStream,
     transfer: Allowance,
     *,
+    write: Allowance | None = None,
     method: bytes = b"GET",
     headers: Sequence[tuple[bytes, bytes]] = _GET_HEADERS,
     content: bytes = b"",
@@ -170,7 +194,7 @@ def _send(
             *headers,
         ],
         content=_pieces(content),
-        extensions={"timeout": {"read": transfer, "write": transfer}},
+        extensions={"timeout": {"read": transfer, "write": write or transfer}},
     )
     connection = httpcore2.HTTP11Connection(origin=url.origin, stream=stream)
     stream.begin_head()

@@ -9,6 +9,7 @@ Framing is strict: a line that may be about the framing and is not plain refuses
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 import httpcore2
 
@@ -43,16 +44,23 @@ _READ = frozenset(
 
 
 class HeadRefused(httpcore2.RemoteProtocolError):
-    """The message names the header and quotes nothing of it."""
+    """The message names the header and quotes nothing of it. `status` is what the head begins with, None where that is
+    no status line."""
+
+    status: int | None = None
+
+    def of(self, head: bytes) -> Self:
+        """This refusal, of this head."""
+        found = _STATUS.match(head)
+        self.status = None if found is None else int(found[0][-3:])
+        return self
 
 
 class HeadTooLong(HeadRefused):
-    """It has no end within the bytes that were allowed; `status` is what it begins with, None where that is none."""
+    """It has no end within the bytes that were allowed."""
 
-    def __init__(self, head: bytes, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int) -> None:
         super().__init__(f"headers of more than {bytes_max} bytes")
-        found = _STATUS.match(head)
-        self.status = None if found is None else int(found[0][-3:])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,12 +82,19 @@ def read_head(raw: bytes) -> tuple[Head, bytes]:
     status = _STATUS.match(status_line)
     if status is None:
         return Head(), raw  # h11 refuses it
+    try:
+        return _read_lines(status[0], lines)
+    except HeadRefused as refused:
+        raise refused.of(raw) from None
+
+
+def _read_lines(status_line: bytes, lines: Sequence[bytes]) -> tuple[Head, bytes]:
     headers = [header for line in _unfolded(lines) if (header := _header(line)) is not None]
     chunked = _is_chunked([value for name, value in headers if name == _TRANSFER_ENCODING])
     length = _length([value for name, value in headers if name == _CONTENT_LENGTH])
     return (
         Head(headers, None if chunked else length),
-        b"\r\n".join([status[0], *_framing(headers, chunked=chunked, length=length), b"", b""]),
+        b"\r\n".join([status_line, *_framing(headers, chunked=chunked, length=length), b"", b""]),
     )
 
 

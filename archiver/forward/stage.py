@@ -15,6 +15,7 @@ from archiver.failures import (
     ConsumerRefused,
     Failure,
     LeaseLost,
+    LedgerUnavailable,
     StoreMismatch,
     backoff_ms,
 )
@@ -80,18 +81,28 @@ class Forwarder:
         """One try; `asked_at` is when the lease was asked for. Raises LedgerUnavailable: then the lease ends by itself,
         and the same is sent again."""
         try:
+            return self._try(lease, asked_at=asked_at)
+        except LeaseLost:
+            log.get().warning("lease.lost", stage=Stage.FORWARD, webhook_id=lease.webhook_id)
+            return Taken.NOTHING, None
+
+    def _try(self, lease: ForwardLease, *, asked_at: float) -> tuple[Taken, Failure | None]:
+        content: ForwardContent | None = None
+        try:
             content = self.ledger.forwards.content(lease)
             body = self._body(lease, content)
             if self.monotonic() - asked_at > LEASE_SECONDS - TRY_SECONDS - _SLACK_SECONDS:
                 self.ledger.forwards.give_back(lease)
                 return Taken.NOTHING, None
             return self._post(lease, content, body)
-        except LeaseLost:
-            log.get().warning("lease.lost", stage=Stage.FORWARD, webhook_id=lease.webhook_id)
-            return Taken.NOTHING, None
+        except (LeaseLost, LedgerUnavailable):
+            raise
         except _Unread as unread:
-            self._failed(lease, unread.content, unread.failure, status=None)
-            return Taken.NOTHING, None
+            self._failed(lease, content, unread.failure, status=None)
+        except Exception as error:  # noqa: BLE001 -- else its forward, and what waits behind it, would never end
+            failure = Failure(f"unexpected: {type(error).__name__}")
+            self._failed(lease, content, failure, status=None, defect=error)
+        return Taken.NOTHING, None
 
     def _body(self, lease: ForwardLease, content: ForwardContent) -> str:
         try:
@@ -99,7 +110,7 @@ class Forwarder:
             account = self.accounts[lease.account]
             return body_of(lease, content, document, account.urls.of(content), bucket=self.bucket)
         except Failure as error:
-            raise _Unread(content, error) from error
+            raise _Unread(error) from error
 
     def _kept_document(self, lease: ForwardLease, content: ForwardContent) -> str:
         """The API's object as the bucket has it."""
@@ -154,13 +165,21 @@ class Forwarder:
         log.get().warning("forward.ended", **_fields(lease, content), status=GONE)
 
     def _failed(
-        self, lease: ForwardLease, content: ForwardContent, failure: Failure, *, status: int | None
+        self,
+        lease: ForwardLease,
+        content: ForwardContent | None,
+        failure: Failure,
+        *,
+        status: int | None,
+        defect: Exception | None = None,
     ) -> None:
+        """`defect` is an exception whose traceback is wanted."""
         is_refused = isinstance(failure, ConsumerNotAllowed)
         self._count(ForwardResult.REFUSED if is_refused else ForwardResult.RETRY)
         reason, stage = failure.reason, Stage.FORWARD
         self.metrics.failures_total.labels(account=lease.account, stage=stage, reason=reason).inc()
         fields = _fields(lease, content) | {"reason": reason, "message": str(failure)}
+        fields |= {} if defect is None else {"exc_info": defect}
         if lease.event in PASSED_ON:  # best effort
             self.ledger.forwards.dead(lease, status=status, reason=reason, is_problem=False)
             return
@@ -187,17 +206,16 @@ class Forwarder:
 class _Unread(Exception):
     """What is to be told could not be read now."""
 
-    def __init__(self, content: ForwardContent, failure: Failure) -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))
-        self.content = content
         self.failure = failure
 
 
-def _fields(lease: ForwardLease, content: ForwardContent) -> dict[str, object]:
+def _fields(lease: ForwardLease, content: ForwardContent | None) -> dict[str, object]:
     """For the log: of a client's URL its origin only."""
     return {
         "account": lease.account,
-        "task_id": content.task_id,
+        "task_id": None if content is None else content.task_id,
         "told": lease.event,
         "target": lease.target,
         "consumer": lease.consumer or None,

@@ -62,13 +62,16 @@ def in_dialect(document: Document, dialect: Dialect | None, *, is_series: bool =
 
 
 def with_strings(document: Document, strings: Mapping[Place, str]) -> Document:
-    """A copy with other strings at these places, which must be there."""
-    changed = copy.deepcopy(dict(document))
+    """The same with other strings at these places, which must be there; shares what does not change. Depth costs
+    nothing: the API chooses it."""
+    changed: dict[str, Any] = dict(document)
+    copied: dict[Place, Any] = {(): changed}
     for place, string in strings.items():
-        holder: Any = changed
-        for step in place[:-1]:
-            holder = holder[step]
-        holder[place[-1]] = string
+        for depth in range(1, len(place)):
+            if place[:depth] not in copied:
+                holder, step = copied[place[: depth - 1]], place[depth - 1]
+                holder[step] = copied[place[:depth]] = copy.copy(holder[step])
+        copied[place[:-1]][place[-1]] = string
     return changed
 
 

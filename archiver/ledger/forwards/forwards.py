@@ -19,6 +19,7 @@ from archiver.failures import Failure, LeaseLost
 from archiver.ledger.claims import TAKEOVER_MS
 from archiver.ledger.databases.dialect import is_one_of, skipping_locked
 from archiver.ledger.folder_work.work import amendment_keys
+from archiver.ledger.forwards.turns import EARLIER_WAITS, give_turn
 from archiver.ledger.holds import probe_wait_ms, set_hold
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
@@ -129,7 +130,7 @@ class Forwards(Part):
             due = (
                 sa.select(_FORWARDS.c.id)
                 .where(_IS_WAITING, _FORWARDS.c.consumer == consumer, _IS_DUE)
-                .where(_FORWARDS.c.account.in_(accounts), ~_EARLIER_WAITS)
+                .where(_FORWARDS.c.account.in_(accounts), ~EARLIER_WAITS)
                 .order_by(_FORWARDS.c.due_at, _FORWARDS.c.id)
                 .limit(count)
             )
@@ -214,7 +215,9 @@ class Forwards(Part):
             _write(connection, lease, {"due_at": self._now(), "attempts": _FORWARDS.c.attempts - 1})
 
     def _end(self, connection: sa.Connection, lease: ForwardLease, values: Mapping[str, Any]) -> None:
-        _write(connection, lease, {**values, "due_at": None, "ended_at": self._now()})
+        now = self._now()
+        _write(connection, lease, {**values, "due_at": None, "ended_at": now})
+        give_turn(connection, [(lease.task_row, lease.target)], now=now)
         tally = ForwardTally()
         tally.move(lease.event, ForwardState.WAITING, values["state"])
         tally.write(connection)
@@ -238,19 +241,6 @@ def _lift_holds(connection: sa.Connection) -> list[str]:
     table = schema.holds
     lifted = sa.delete(table).where(table.c.stage == Stage.FORWARD).returning(table.c.reason)
     return list(connection.execute(lifted).scalars())
-
-
-def _earlier_waits() -> sa.Exists:
-    earlier = _FORWARDS.alias("earlier")
-    return sa.exists().where(
-        earlier.c.task == _FORWARDS.c.task,
-        earlier.c.target == _FORWARDS.c.target,
-        earlier.c.id < _FORWARDS.c.id,
-        earlier.c.state == ForwardState.WAITING,
-    )
-
-
-_EARLIER_WAITS = _earlier_waits()
 
 
 def _walked_consumers() -> sa.Select[str, bool]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.forwards.turns import EARLIER_WAITS, give_turn
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.forwards import (
@@ -19,7 +20,7 @@ from archiver.model import DAY_MS
 ROWS_MAX = 500
 """A transaction, which callbacks wait for."""
 TRIED_MS = 7 * DAY_MS
-"""How long a forward is tried, from when it was queued."""
+"""How long a forward is tried, from when it was queued, or its turn came."""
 WAITED_MS_MAX = 2 * TRIED_MS
 """How long one may wait for its first try, behind a crowd of others to a consumer that hangs."""
 DELIVERED_KEPT_MS = 30 * DAY_MS
@@ -28,6 +29,7 @@ COUNT_ROWS_MIN = 200
 """Fewer rows of counts than these are left."""
 
 _FORWARDS = schema.forwards
+_GIVEN_UP = (_FORWARDS.c.task, _FORWARDS.c.target, _FORWARDS.c.event)
 _IS_COUNTED = _FORWARDS.c.event.not_in(PASSED_ON)
 
 
@@ -65,10 +67,11 @@ class ForwardUpkeep(Part):
         with self._database.read() as connection:
             now = self._now()
             is_told = named_value(connection, FORWARDS_TO_OPERATOR) is not None
-            waiting = sa.select(_FORWARDS.c.id).where(
-                _is(ForwardState.WAITING), _FORWARDS.c.lease_token.is_(None)
-            )
-            stuck = waiting.where(_FORWARDS.c.queued_at < now - WAITED_MS_MAX).limit(ROWS_MAX)
+            # What a process died of in each try has a lease that ended.
+            is_free = sa.or_(_FORWARDS.c.lease_token.is_(None), _FORWARDS.c.lease_until < now)
+            free = (_is(ForwardState.WAITING), is_free)
+            waiting = sa.select(_FORWARDS.c.id).where(*free)
+            stuck = waiting.where(_FORWARDS.c.queued_at < now - WAITED_MS_MAX, ~EARLIER_WAITS).limit(ROWS_MAX)
             unwanted = waiting.where(
                 _FORWARDS.c.queued_at < now - TRIED_MS, _FORWARDS.c.target == ForwardTarget.OPERATOR
             ).limit(ROWS_MAX)
@@ -76,23 +79,25 @@ class ForwardUpkeep(Part):
             unwanted_ids = [] if is_told else list(connection.execute(unwanted).scalars())
         if not stuck_ids and not unwanted_ids:
             return 0
-        free = (_is(ForwardState.WAITING), _FORWARDS.c.lease_token.is_(None))
         with self._database.write() as connection:
             dropped = _count_gone(
                 connection, sa.delete(_FORWARDS).where(_FORWARDS.c.id.in_(sorted(unwanted_ids)), *free)
             )
             given_up: dict[str, Any] = {"state": ForwardState.DEAD, "due_at": None, "ended_at": now}
             given_up |= {
+                "lease_token": None,
+                "lease_until": None,
                 "reason": sa.func.coalesce(_FORWARDS.c.reason, "never_tried"),
                 "unseen_since": sa.case((_IS_COUNTED, now), else_=None),
             }
             change = sa.update(_FORWARDS).where(_FORWARDS.c.id.in_(sorted(stuck_ids)), *free)
-            events = connection.execute(change.values(given_up).returning(_FORWARDS.c.event)).scalars().all()
+            ended = connection.execute(change.values(given_up).returning(*_GIVEN_UP)).all()
+            give_turn(connection, [(row.task, row.target) for row in ended], now=now)
             tally = ForwardTally()
-            for event in events:
-                tally.move(event, ForwardState.WAITING, ForwardState.DEAD)
+            for row in ended:
+                tally.move(row.event, ForwardState.WAITING, ForwardState.DEAD)
             tally.write(connection)
-        return dropped + len(events)
+        return dropped + len(ended)
 
     @retried
     def fold_counts(self) -> int:

@@ -375,6 +375,42 @@ def test_what_is_not_taken_is_tried_again_after_2_s_doubling_to_an_hour_for_seve
     assert hook.url.partition("?")[2] not in str(lines)
 
 
+def test_an_error_of_ours_is_a_failed_try_and_ends_after_seven_days(
+    desk: Desk, hook: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telling = Telling(desk, hook, kind=UrlKind.PRESIGNED)
+    archive(desk, legacy())
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(telling.store, "presigned", fail)
+    assert telling.try_all() == [Taken.NOTHING]
+    (view,) = desk.ledger.forward_orders.list(account=ACCOUNT)
+    assert (view.state, view.reason, view.due_at) == (
+        ForwardState.WAITING,
+        "unexpected",
+        desk.clock() + 2 * SECOND,
+    )
+    desk.clock.advance(7 * DAY)
+    telling.try_all()
+
+    assert telling.states() == [ForwardState.DEAD]
+    (problem,) = desk.ledger.views.status().dead_forwards
+    assert problem.task_ids == ("t",)
+    assert telling.results() == {"retry": 2}
+
+
+def test_a_task_that_is_deeply_nested_is_told_of(desk: Desk, telling: Telling) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(600):
+        deep = {"a": deep}
+    task = legacy()
+    archive(desk, dataclasses.replace(task, document={**task.document, "extra": deep}))
+
+    assert telling.try_all() == [Taken.YES]
+
+
 def test_after_three_days_of_500_an_application_hears_everything_under_the_first_ids(
     desk: Desk, telling: Telling, hook: Consumer
 ) -> None:

@@ -108,6 +108,17 @@ def test_strings_are_replaced_in_a_copy() -> None:
     assert document["task_result"]["images"][0]["url"] == URL
 
 
+def test_strings_are_replaced_beside_any_depth() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    document = {"deep": deep, "outputs": [{"url": URL}, {"url": URL}]}
+
+    changed = with_strings(document, {("outputs", 0, "url"): "0", ("outputs", 1, "url"): "1"})
+    assert changed["outputs"] == [{"url": "0"}, {"url": "1"}]
+    assert changed["deep"] is deep
+
+
 def test_each_family_has_the_dialect_of_its_own_path() -> None:
     assert dialect_of_family("images/generations") is Dialect.LEGACY
     assert dialect_of_family("tasks/image") is Dialect.NEW_STANDARD

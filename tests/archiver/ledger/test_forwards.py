@@ -239,6 +239,40 @@ def test_events_of_one_task_to_one_target_go_in_their_order(desk: Desk) -> None:
     assert claim_one(desk).event is ForwardEvent.ARCHIVED
 
 
+@pytest.mark.parametrize("way", ["dead", "delivered", "expired"])
+def test_the_seven_days_of_an_event_begin_with_its_turn(desk: Desk, way: str) -> None:
+    desk.bring(State.LOST)
+    desk.archived(desk.claim(Stage.ARCHIVE))
+    first = claim_one(desk)
+    desk.clock.advance(15 * DAY)
+    if way == "dead":
+        desk.ledger.forwards.dead(first, status=500, reason="http_500", is_problem=True)
+    elif way == "delivered":
+        desk.ledger.forwards.delivered(first, status=200)
+    else:
+        assert desk.ledger.forward_upkeep.expire() == 1
+
+    second = claim_one(desk)
+    assert (second.event, second.queued_at) == (ForwardEvent.ARCHIVED, desk.clock())
+    desk.clock.advance(DAY)
+    assert claim_one(desk).queued_at == second.queued_at
+
+
+def test_what_processes_die_of_is_given_up_though_its_last_lease_was_never_ended(desk: Desk) -> None:
+    desk.bring(State.FAILED)
+    late = claim_one(desk)
+    desk.clock.advance(15 * DAY)
+    again = claim_one(desk)
+    assert desk.ledger.forward_upkeep.expire() == 0  # it is being tried
+    desk.clock.advance((LEASE_SECONDS + 1) * SECOND)
+
+    assert desk.ledger.forward_upkeep.expire() == 1
+    assert counts(desk) == {"waiting": 0, "delivered": 0, "dead": 1}
+    for lease in (late, again):
+        with pytest.raises(LeaseLost):
+            desk.ledger.forwards.delivered(lease, status=200)
+
+
 def test_a_lease_that_nobody_ends_ends_by_itself_and_its_late_end_changes_nothing(desk: Desk) -> None:
     desk.bring(State.FAILED)
     late = claim_one(desk)

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -85,6 +86,9 @@ ANSWERED: dict[str, tuple[Handler, int]] = {
         200,
     ),
     "headers without an end": (again_and_again(b"a: b\r\n" * 1000, first=OK), 200),
+    "a length that is no number": (sending(OK + b"Content-Length: x\r\n\r\n"), 200),
+    "two lengths": (sending(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n"), 200),
+    "an unknown coding": (sending(b"HTTP/1.1 204 None\r\nTransfer-Encoding: gzip\r\n\r\n"), 204),
     "an interim answer": (
         sending(b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(b"", status="204 No Content")),
         204,
@@ -125,6 +129,21 @@ def test_a_try_ends_where_no_status_comes(serve: Serve, kind: str) -> None:
         sender.post(vet_own(f"{server.origin}/a-secret?key=hidden"), message_id="fwd_1", body=BODY)
     assert time.monotonic() - began < ENDS_SECONDS
     assert "hidden" not in str(caught.value)
+
+
+def test_what_is_answered_before_the_body_was_read_counts_though_nobody_reads_the_rest(serve: Serve) -> None:
+    let_go = threading.Event()
+
+    def answer_early(connection: socket.socket, _head: bytes) -> None:
+        connection.sendall(answer(b""))
+        let_go.wait(ENDS_SECONDS)
+
+    sender = WebhookSender(try_seconds=5)
+    try:
+        body = "\r\n\r\n" + "x" * 20_000_000
+        assert sender.post(vet_own(serve(answer_early).origin), message_id="fwd_1", body=body) == 200
+    finally:
+        let_go.set()
 
 
 def test_a_body_that_nobody_reads_and_a_port_that_speaks_no_tls_end_too(serve: Serve) -> None:
