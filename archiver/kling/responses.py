@@ -4,7 +4,8 @@
 2. One bad row must not cost a page. What parses but cannot be stored in a manifest (a key with two values, absurd
    nesting) is marked while parsing; `sound` refuses only the row that has it. A number that JSON cannot hold (NaN,
    Infinity, 1e999, endless digits) becomes null: it costs a task only where the task needs it.
-3. Broken text is mended with U+FFFD: a message cut inside an emoji must not keep a finished task out of the bucket.
+3. Broken text is mended with U+FFFD, and a raw line end in a string is taken: a message cut inside an emoji must not
+   keep a finished task out of the bucket.
 4. API.md 3 has the error table. The code overrides the HTTP status: 429 is "too fast" or "pay your bill".
 """
 
@@ -193,6 +194,7 @@ def _parse(body: bytes) -> object:
     try:
         parsed: object = json.loads(
             text,
+            strict=False,
             object_pairs_hook=_object,
             parse_int=_integer,
             parse_float=_real,

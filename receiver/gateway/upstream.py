@@ -110,7 +110,8 @@ class KlingUpstream:
         own = request.client.authorization is None
         authorization = request.client.authorization or api.authorization()
         answer = await self._ask(api, request, authorization, answer_seconds, body, buffered_bytes_max)
-        if own and answer.status == 401 and api.renew(authorization):
+        is_renewed = own and answer.status == 401 and api.renew(authorization)
+        if is_renewed and changes_nothing(request):
             answer = await self._ask(
                 api, request, api.authorization(), answer_seconds, body, buffered_bytes_max
             )
@@ -200,7 +201,7 @@ class _Api:
         return f"Bearer {self._bearer.current()}".encode("ascii")
 
     def renew(self, refused: bytes) -> bool:
-        """Whether a fresh token can be signed in place of one that was refused. Nothing has been created with it."""
+        """Whether a fresh token can be signed in place of one that was refused."""
         return self._bearer.drop(refused.decode("ascii").removeprefix("Bearer "))
 
     async def open(
@@ -285,14 +286,17 @@ def _translated() -> Iterator[None]:
 
 
 def _require_whole_json(content: bytes, response: httpx2.Response) -> None:
-    """Raises NoAnswer for half a JSON text: a proxy may have framed what it got as if it were all."""
+    """Raises NoAnswer for half a JSON text: a proxy may have framed what it got as if it were all.
+
+    What is broken inside of it, as a message that is cut inside an emoji, is no reason: the answer is whole.
+    """
     if len(content) > JUDGED_BYTES_MAX or content[:1] not in {b"{", b"["}:
         return
     if "json" not in response.headers.get("content-type", "").lower():
         return
     with contextlib.suppress(RecursionError):
         try:
-            json.loads(content)
+            json.loads(content.decode(errors="replace"), strict=False, parse_int=str)
         except ValueError:
             raise NoAnswer("the answer is half a JSON text") from None
 
@@ -302,10 +306,14 @@ def _announced(response: httpx2.Response) -> int | None:
     return int(written) if written.isdigit() else None
 
 
+def changes_nothing(request: GatewayRequest) -> bool:
+    """A path that this version does not know may create something."""
+    return request.method in _READING or request.kind in {GatewayKind.QUERY, GatewayKind.LIST}
+
+
 def answer_seconds_of(request: GatewayRequest) -> float:
-    """A path that this version does not know may create something, which Kling takes its time for."""
-    is_quick = request.method in _READING or request.kind in {GatewayKind.QUERY, GatewayKind.LIST}
-    return QUERY_SECONDS if is_quick else CREATE_SECONDS
+    """Kling takes its time for what creates."""
+    return QUERY_SECONDS if changes_nothing(request) else CREATE_SECONDS
 
 
 class Relay:

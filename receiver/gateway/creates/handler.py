@@ -29,7 +29,7 @@ from archiver.create.paths import CreatePath, create_path
 from archiver.create.registration import REQUEST_BYTES_MAX, is_identifier
 from archiver.create.request import callback_url, request_of
 from archiver.failures import LedgerUnavailable
-from archiver.fetch.urls import ConsumerPolicy, PolicyRefusal
+from archiver.fetch.urls import ConsumerPolicy, PolicyRefusal, VettedUrl, vet_own
 from archiver.kling.places import replace_in_strings
 from archiver.ledger.gateway_creates.creates import GatewayCreates
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
@@ -39,7 +39,7 @@ from receiver.gateway.creates.answer import AnswerMeaning, CreateVerdict, judge
 from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added, read
 from receiver.gateway.creates.group_commit import GroupCommit, RefusedCreate
 from receiver.gateway.creates.later import Later
-from receiver.gateway.creates.skimming import Skimmer, Unreadable
+from receiver.gateway.creates.skimming import LONG_STRING_BYTES, Skimmer, Unreadable
 from receiver.gateway.exchange import (
     GatewayAnswer,
     GatewayRequest,
@@ -59,6 +59,8 @@ SKIM_BYTES = 256 * 1024
 """Of one step of the event loop: about a millisecond."""
 CLOSE_SECONDS = 2.0
 
+_AWAY = (LedgerUnavailable, TimeoutError)
+
 _log = log.get()
 
 
@@ -69,6 +71,11 @@ class CallbackAddress:
     public_url: str
     token: str
     """The gateway's own."""
+
+    @property
+    def door(self) -> VettedUrl:
+        """Below it are all callback URLs that lead to us. Raises PolicyRefusal."""
+        return vet_own(f"{self.public_url.rstrip('/')}/callbacks/")
 
     def of(self, create: GatewayCreate) -> str:
         """The reference is in it where there is a client to tell."""
@@ -140,11 +147,12 @@ class Creates:
             self._counts[CreateResult.UNREADABLE].inc()
             _log.warning("create.unreadable", account=request.client.account, family=path.family)
             return await self._upstream.send(request, answer_seconds=self._answer_seconds)
-        wrong = self._wrong_url(body)
+        urls = self._clients_urls(body, path)
+        wrong = self._wrong_url(urls)
         if wrong is not None:
             self._counts[CreateResult.REFUSED_URL].inc()
             return refusal(400, 1201, f"The gateway does not take this callback_url: {wrong}")
-        create = _create(body, path, account=request.client.account)
+        create = _create(body, path, urls, account=request.client.account)
         if not await self._begin(create):
             self._counts[CreateResult.UNREFERENCED].inc()
             create = dataclasses.replace(create, client_callback_url=None)
@@ -178,14 +186,30 @@ class Creates:
         await self._settle(create, verdict)
         return _with_clients_url(answer, ours, create.client_callback_url or "")
 
-    def _wrong_url(self, body: CreateBody) -> str | None:
+    def _clients_urls(self, body: CreateBody, path: CreatePath) -> list[object]:
+        """What stands in the body as callback URLs, the one that Kling reads last. Ours is none of the client's: it
+        may have named our door itself when it still asked Kling directly."""
+        given = body.callback_urls
+        values = [value for place in sorted(given, key=lambda at: at == path.place) for value in given[place]]
+        return [value for value in values if value != "" and not self._is_our_door(value)]
+
+    def _is_our_door(self, value: object) -> bool:
+        if not isinstance(value, str):
+            return False
+        try:
+            named = vet_own(value)
+            doors = [address.door for address in self._addresses.values()]
+        except PolicyRefusal:
+            return False
+        return any(named.origin == door.origin and named.target.startswith(door.target) for door in doors)
+
+    def _wrong_url(self, urls: Sequence[object]) -> str | None:
         """Why a callback URL in it is refused."""
-        for value in (value for values in body.callback_urls.values() for value in values):
-            if not isinstance(value, str):
-                return "it must be a string."
+        for url in urls:
+            if not isinstance(url, str):
+                return f"it must be a string of at most {LONG_STRING_BYTES} bytes."
             try:
-                if value:
-                    self._policy.vet(value)
+                self._policy.vet(url)
             except PolicyRefusal as error:
                 return f"{error}."
         return None
@@ -194,9 +218,13 @@ class Creates:
         """Whether the reference is committed, in time."""
         try:
             await self._group.put(create, seconds=self._commit_seconds)
-        except (LedgerUnavailable, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever we cannot do with a create, Kling can
             _log.warning(
-                "create.unreferenced", account=create.account, family=create.family, cause=str(error)
+                "create.unreferenced",
+                account=create.account,
+                family=create.family,
+                cause=str(error),
+                exc_info=not isinstance(error, _AWAY),
             )
             # It may yet be committed, and would tell a client that Kling tells already.
             abandon = self._in_thread(functools.partial(self._ledger.abandon, create))
@@ -231,8 +259,10 @@ class Creates:
         fields = {"account": create.account, "task_id": task_id, "family": create.family}
         try:
             is_new = await self._group.put(created, seconds=self._commit_seconds)
-        except (LedgerUnavailable, TimeoutError) as error:
-            _log.error("create.unregistered", **fields, cause=str(error))
+        except Exception as error:  # noqa: BLE001 -- the task exists, so its client gets Kling's answer
+            _log.error(
+                "create.unregistered", **fields, cause=str(error), exc_info=not isinstance(error, _AWAY)
+            )
             register = functools.partial(self._group.put, created, seconds=LATER_SECONDS)
             self._later.do(register, what="register", account=create.account)
         else:
@@ -284,16 +314,15 @@ async def _skim(body: RequestBody) -> CreateBody:
     return read(skimmer.finish())
 
 
-def _create(body: CreateBody, path: CreatePath, *, account: str) -> GatewayCreate:
+def _create(body: CreateBody, path: CreatePath, urls: Sequence[object], *, account: str) -> GatewayCreate:
+    """`urls` are the client's, and may be called."""
     external_id = body.external_task_id
-    given = body.callback_urls
-    urls = [value for place in sorted(given, key=lambda place: place == path.place) for value in given[place]]
     return GatewayCreate(
         reference=new_reference(),
         account=account,
         family=path.family,
         external_task_id=external_id if external_id and is_identifier(external_id) else None,
-        client_callback_url=next((url for url in reversed(urls) if isinstance(url, str) and url), None),
+        client_callback_url=str(urls[-1]) if urls else None,
         request=_kept(body.document),
     )
 

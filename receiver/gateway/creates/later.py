@@ -8,6 +8,7 @@ from archiver import log
 from archiver.failures import LedgerUnavailable
 
 FIRST_SECONDS, SECONDS_MAX = 1.0, 30.0
+DEFECT_TRIES_MAX = 5
 WAITING_MAX = 10_000
 """A ledger that is away for an hour must not fill the memory: what is more is found by its reference."""
 
@@ -23,8 +24,8 @@ class Later:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def do(self, write: Callable[[], Awaitable[object]], *, what: str, account: str) -> None:
-        """`write` raises LedgerUnavailable or TimeoutError. It may run more than once, also when an earlier try seems
-        to have failed."""
+        """`write` raises LedgerUnavailable or TimeoutError while the ledger is away; anything else is a defect, which a
+        few tries must do for. It may run more than once, also when an earlier try seems to have failed."""
         if len(self._tasks) >= self._waiting_max:
             _log.error("create.write_dropped", write=what, account=account)
             return
@@ -38,7 +39,11 @@ class Later:
             tries += 1
             try:
                 await write()
-            except (LedgerUnavailable, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 -- it is in the log, and the reference is in the ledger
+                is_away = isinstance(error, LedgerUnavailable | TimeoutError)
+                if not is_away and tries == DEFECT_TRIES_MAX:
+                    _log.exception("create.write_dropped", write=what, account=account)
+                    return
                 _log.error("create.write_delayed", write=what, account=account, tries=tries, cause=str(error))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, SECONDS_MAX)

@@ -93,6 +93,25 @@ def test_a_created_task_is_in_the_ledger_before_its_client_hears_of_it_and_kling
     assert house.sim.complaints == []
 
 
+def test_a_whole_answer_with_something_broken_in_it_registers_its_task(house: House) -> None:
+    row = b'"data":{"task_id":"%b","task_status":"submitted","seed":%b}}'
+    broken = {
+        b"cut-emoji": (b'{"code":0,"message":"\xf0\x9f",' + row, b"1"),
+        b"long-number": (b'{"code":0,"message":"",' + row, b"9" * 5000),
+        b"line-end": (b'{"code":0,"message":"a\n\tb",' + row, b"1"),
+        b"mark": (b'\xef\xbb\xbf{"code":0,"message":"",' + row, b"1"),
+    }
+    for task_id, (text, number) in broken.items():
+        body = text % (task_id, number)
+        said = faults.Raw(200, body, {"content-type": "application/json"})
+        house.sim.fault("create", faults.Happened(said), times=1)
+
+        answer = house.create(callback_url=CLIENT)
+
+        assert (answer.status_code, answer.content) == (200, body), task_id
+        assert house.told(task_id.decode()) == CLIENT
+
+
 def test_the_new_standard_and_a_gateway_key_work_alike(house: House) -> None:
     headers = {"Authorization": f"Bearer {GATEWAY_KEY}", "Content-Type": "application/json"}
     body = {"contents": [], "options": {"callback_url": CLIENT}}

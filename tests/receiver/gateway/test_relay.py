@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
+from archiver.kling import credentials
 from archiver.kling.credentials import mint_token
 from receiver.gateway import upstream
 from tests.harness.edge import SECONDS_MAX, Edge
@@ -77,7 +78,9 @@ class Recorder:
 def says(
     body: bytes, *headers: str, status: str = "200 OK", length: int | None = -1
 ) -> Callable[[socket.socket], None]:
-    return lambda connection: connection.sendall(answer(body, *headers, status=status, length=length))
+    """The connection ends with the answer, which must say so: a client might send the next request on it."""
+    told = answer(body, *headers, "Connection: close", status=status, length=length)
+    return lambda connection: connection.sendall(told)
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +183,30 @@ def test_a_client_that_only_knows_key_pairs_signs_with_a_gateway_key(tmp_path: p
             got = edge.client.get(GENERATIONS, headers={"Authorization": f"Bearer {token}"})
             assert (got.status_code, got.json()["code"]) == (200, 0)
     assert sim.complaints == []
+
+
+def test_a_refused_token_is_renewed_at_once_for_what_changes_nothing_and_else_for_the_next(
+    edge: Edge, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def mint(*pair: str, now: int) -> str:
+        made.append(mint_token(*pair, now=now))
+        return made[-1]
+
+    monkeypatch.setattr(credentials, "mint_token", mint)
+    recorder.answer = says(b'{"code":1003}', "Content-Type: application/json", status="401 Unauthorized")
+    headers = {"Authorization": f"Bearer {GATEWAY_KEY}"}
+
+    for method, path, sent, minted in (
+        ("POST", GENERATIONS, 1, 0),
+        ("POST", "/v1/unknown/path", 1, 1),
+        ("GET", f"{GENERATIONS}/t", 2, 2),
+    ):
+        recorder.heads.clear()
+        made.clear()
+        got = edge.client.request(method, path, content=b"{}" if method == "POST" else None, headers=headers)
+        assert (got.status_code, len(recorder.heads), len(made)) == (401, sent, minted), path
 
 
 @pytest.mark.parametrize(
