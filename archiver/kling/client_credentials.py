@@ -14,7 +14,6 @@ import enum
 import hashlib
 import hmac
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeGuard
@@ -25,6 +24,7 @@ from jwt.algorithms import HMACAlgorithm
 from archiver.kling.credentials import AnyKeyLength
 
 TOKEN_SECONDS_MAX = 24 * 3600
+TIME_MAX = 2**53
 LEEWAY_SECONDS = 60
 """For clocks that differ."""
 BEARER_BYTES_MAX = 8192
@@ -127,8 +127,8 @@ def _is_current(claims: Mapping[str, object], *, now: float) -> bool:
 
 
 def _is_time(value: object) -> TypeGuard[int | float]:
-    """Unix seconds: any finite number, and `true` is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Unix seconds: a number, which JSON may write without end; `true` is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < TIME_MAX
 
 
 def _digest(secret: bytes) -> bytes:

@@ -162,7 +162,9 @@ class Queries:
             return answer
         if recorded.is_success and is_collection and recorded.rows_place is not None:
             items = [task.as_json(_dialect(request)) for task in found]
-            appended = append_items(recorded.body, recorded.rows_place, items)
+            rows = recorded.rows_place
+            count = (*rows[:-1], "count") if rows[-1:] == ("result",) else None
+            appended = append_items(recorded.body, rows, items, count=count)
             if appended != recorded.body:
                 return dataclasses.replace(answer, body=appended, source=Source.MANIFEST)
         shows_others = is_collection and bool(said)

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from archiver import log
 from archiver.kling.client_credentials import ClientCredentials, CredentialProblem
@@ -64,6 +64,7 @@ _TOO_LARGE = _reply(413, 1200, "The gateway takes bodies of at most 100 MiB.")
 _TOO_SLOW = _reply(408, 1200, "The gateway did not get the whole body in time.")
 _BUSY = _reply(503, 5001, "The gateway has too many requests under way.", retry_after=True)
 _NO_ROOM = _reply(503, 5001, "The gateway has no room for the body now.", retry_after=True)
+_FAILED = _reply(500, 5000, "An internal error of the gateway; it has been logged.")
 _BODY_PROBLEMS: Final[Mapping[BodyProblem, Reply]] = {
     BodyProblem.TOO_LARGE: _TOO_LARGE,
     BodyProblem.TOO_SLOW: _TOO_SLOW,
@@ -111,6 +112,24 @@ class GatewayEndpoint:
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whatever happens, the client is told by whom."""
+        has_begun = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, noting_send)
+        except Exception:
+            if has_begun:
+                raise
+            _log.exception("request.failed", method=scope["method"])
+            self._count(GatewayKind.OTHER, _FAILED.status)
+            await replies.send_early(_FAILED, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
         path = read_path(scope["method"], _raw_path(scope), scope["query_string"])
         kind = GatewayKind.OTHER if path is None else path.kind
@@ -157,10 +176,9 @@ class GatewayEndpoint:
             max(0.0, time.perf_counter() - began - request.waited.seconds)
         )
         self._count(request.kind, answer.status)
-        await _send(answer, send)
+        await _send(answer, send, has_body=request.method != "HEAD")
 
     async def _answer_of(self, request: GatewayRequest) -> GatewayAnswer:
-        """Whatever happens, the client is told by whom."""
         try:
             return await self._handlers.of(request.kind).handle(request)
         except NotReached as error:
@@ -174,7 +192,7 @@ class GatewayEndpoint:
             return refusal(
                 504, 5002, "The gateway got no whole answer from Kling; the request may have been acted on."
             )
-        except Exception:  # noqa: BLE001 -- the last handler of the gateway, with its traceback in the log
+        except Exception:  # noqa: BLE001 -- counted as what it was asked for, with its traceback in the log
             _log.exception("request.failed", method=request.method)
             return refusal(500, 5000, "An internal error of the gateway; it has been logged.")
 
@@ -242,10 +260,11 @@ def _request(scope: Scope, path: KlingPath, client: Client, body: RequestBody) -
     )
 
 
-async def _send(answer: GatewayAnswer, send: Send) -> None:
+async def _send(answer: GatewayAnswer, send: Send, *, has_body: bool) -> None:
+    """To HEAD no length is told: that of what GET would get is not known."""
     headers = [*answer.headers, (SOURCE, answer.source.encode())]
     length = len(answer.body) if isinstance(answer.body, bytes) else answer.bytes_count
-    if length is not None and answer.status not in {204, 304}:
+    if has_body and length is not None and answer.status not in {204, 304}:
         headers.append((b"content-length", b"%d" % length))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if isinstance(answer.body, bytes):

@@ -20,6 +20,7 @@ PATH_BYTES_MAX = 2048
 _SEGMENT = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _QUERY = re.compile(rb"[\x21-\x7e]*")
 _ID_PARAMETERS = frozenset({"task_ids", "external_task_ids"})
+_PAGE_PARAMETERS = frozenset({"pageNum", "pageSize"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def read_path(method: str, raw_path: bytes, raw_query: bytes) -> KlingPath | Non
     except UnicodeDecodeError:
         return KlingPath(path, GatewayKind.OTHER)
     if names[0] == "v1" and len(names) > 2:
-        return _below_v1(method, path, names[1:])
+        return _below_v1(method, path, names[1:], raw_query)
     return KlingPath(path, _kind_of_new_standard(method, names, raw_query))
 
 
@@ -76,13 +77,15 @@ def _is_safe(segment: bytes) -> bool:
     return not has_separator and segment.partition(b";")[0] not in {b"", b".", b".."}
 
 
-def _below_v1(method: str, path: bytes, names: list[str]) -> KlingPath:
-    """`names` follow `/v1/`. A family has two or three segments; after a known one of two, the third is an id."""
+def _below_v1(method: str, path: bytes, names: list[str], raw_query: bytes) -> KlingPath:
+    """`names` follow `/v1/`. A family has two or three segments. After a known one of two, the third is an id; so it is
+    after an unknown one, unless a page is asked for."""
     whole, last = "/".join(names), names[-1]
     above = "/".join(names[:-1])
     if method != "GET":
         return KlingPath(path, GatewayKind.OTHER)
-    if above in FAMILIES or (whole not in FAMILIES and FAMILY.fullmatch(above)):
+    is_page = FAMILY.fullmatch(whole) and not _PAGE_PARAMETERS.isdisjoint(_parameters(raw_query))
+    if above in FAMILIES or (whole not in FAMILIES and FAMILY.fullmatch(above) and not is_page):
         return KlingPath(path, GatewayKind.QUERY, above, last)
     if FAMILY.fullmatch(whole):
         return KlingPath(path, GatewayKind.LIST, whole)
@@ -92,8 +95,11 @@ def _below_v1(method: str, path: bytes, names: list[str]) -> KlingPath:
 def _kind_of_new_standard(method: str, names: list[str], raw_query: bytes) -> GatewayKind:
     """`POST /tasks` and `POST /solutions` are lists."""
     if names in ([TASKS], [SOLUTIONS]):
-        parameters = {name for name, _ in parse_qsl(raw_query.decode("ascii"), keep_blank_values=True)}
-        is_query = method == "GET" and not parameters.isdisjoint(_ID_PARAMETERS)
+        is_query = method == "GET" and not _ID_PARAMETERS.isdisjoint(_parameters(raw_query))
         is_list = method in {"GET", "POST"}
         return GatewayKind.QUERY if is_query else GatewayKind.LIST if is_list else GatewayKind.OTHER
     return GatewayKind.OTHER
+
+
+def _parameters(raw_query: bytes) -> set[str]:
+    return {name for name, _ in parse_qsl(raw_query.decode("ascii"), keep_blank_values=True)}

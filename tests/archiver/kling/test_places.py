@@ -186,3 +186,20 @@ def test_text_is_replaced_inside_strings_however_they_write_it() -> None:
 )
 def test_items_are_appended_to_the_array_at_a_place(text: bytes, expected: bytes) -> None:
     assert append_items(text, ("data",), [b"7", b"8"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"data":{"count":1,"result":[1]}}', b'{"data":{"count":3,"result":[1,7,8]}}'),
+        (b'{"data":{"result":[ ] , "count": 0 }}', b'{"data":{"result":[ 7,8] , "count": 2 }}'),
+        (b'{"data":{"result":[],"count":"1"}}', b'{"data":{"result":[7,8],"count":"1"}}'),
+        (
+            b'{"data":{"result":[],"count":1.0,"count":-1}}',
+            b'{"data":{"result":[7,8],"count":1.0,"count":-1}}',
+        ),
+        (b'{"data":{"result":null,"count":0}}', b'{"data":{"result":null,"count":0}}'),
+    ],
+)
+def test_a_count_grows_with_the_items_that_are_appended(text: bytes, expected: bytes) -> None:
+    assert append_items(text, ("data", "result"), [b"7", b"8"], count=("data", "count")) == expected

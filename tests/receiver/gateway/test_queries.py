@@ -525,6 +525,15 @@ def test_archived_tasks_are_shown_at_tasks_where_kling_shows_none(gate: Gate, da
     assert ([row["id"] for row in said(answer)["data"]], answer.source) == ([task_id], Source.MANIFEST)
 
 
+def test_a_count_of_rows_counts_the_archived_ones_too(gate: Gate) -> None:
+    task_id = gate.archived()
+    data = {"count": 1, "result": [{"id": "1234", "status": "submitted"}], "has_more": False}
+    gate.sim.fault("tasks", faults.Json({"code": 0, "data": data}))
+    shown = said(gate.ask(f"/tasks?task_ids=1234,{task_id}"))["data"]
+
+    assert ([row["id"] for row in shown["result"]], shown["count"]) == (["1234", task_id], 2)
+
+
 def test_an_amended_task_is_answered_with_all_its_files(gate: Gate) -> None:
     engine = gate.engine
     task_id = gate.archived(family=EXPAND, watermark=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from archiver.kling.client_credentials import ClientCredentials
 from archiver.kling.credentials import mint_token
 from receiver.gateway.front import bodies
 from receiver.server import protocol
@@ -337,6 +338,32 @@ def test_a_body_of_any_kind_is_klings_to_judge(sim: KlingSimulator, edge: Edge, 
     assert got.headers["Kling-Archiver-Source"] == "kling"
     assert [logged.path for logged in sim.log[before:]] == ["/v1/images/generations"]
     sim.complaints.clear()
+
+
+def test_a_request_that_breaks_the_gateway_is_told_so_in_kling_s_envelope_and_counted(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OverflowError("int too large to convert to float")
+
+    def counted() -> float:
+        labels = {"kind": "other", "code": "500"}
+        return edge.metrics.registry.get_sample_value("kling_gateway_requests_total", labels) or 0.0
+
+    before = counted()
+    monkeypatch.setattr(ClientCredentials, "recognise", broken)
+    got = edge.client.get(COSTS, headers=BEARER)
+
+    assert (got.status_code, got.json()["code"]) == (500, 5000)
+    assert got.headers["Kling-Archiver-Source"] == "gateway"
+    assert counted() == before + 1
+
+
+def test_to_head_no_length_is_told_that_get_would_not_have(edge: Edge) -> None:
+    got = edge.client.head(COSTS, headers=BEARER)
+
+    assert "content-length" not in got.headers
+    assert got.headers["Kling-Archiver-Source"] == "kling"
 
 
 def test_no_credential_path_query_or_body_stands_in_the_log(sim: KlingSimulator, edge: Edge) -> None:

@@ -49,6 +49,8 @@ GENERATIONS = b"/v1/images/generations"
         (b"GET /v1/images/generations/", GENERATIONS + b"/", LIST, "images/generations", None),
         (b"GET /v1/novel/family/8", b"/v1/novel/family/8", QUERY, "novel/family", "8"),
         (b"GET /v1/novel/family", b"/v1/novel/family", LIST, "novel/family", None),
+        (b"GET /v1/novel/made/family?pageNum=1", b"/v1/novel/made/family", LIST, "novel/made/family", None),
+        (b"GET /v1/images/generations/8?pageNum=1", GENERATIONS + b"/8", QUERY, "images/generations", "8"),
         (b"DELETE /v1/images/generations/8", GENERATIONS + b"/8", OTHER, None, None),
         (b"GET /tasks?task_ids=1,2", b"/tasks", QUERY, None, None),
         (b"GET /tasks?external_task_ids=a", b"/tasks", QUERY, None, None),
