@@ -6,6 +6,8 @@ import threading
 from archiver import log
 from archiver.clock import seconds_passed
 from archiver.config.settings import Settings
+from archiver.create.callback_tokens import gateway_token
+from archiver.create.callback_urls import CallbackUrls
 from archiver.engine.forwarding.loop import FORWARD_THREADS, ForwardLoop
 from archiver.engine.pools import PrestartedPool
 from archiver.engine.threads import Guard
@@ -27,6 +29,11 @@ def build_forward_loop(
     if settings.forward_url is not None:
         secrets = [secret.get_secret_value() for secret in settings.forward_secret]
         operator = Operator(vet_own(settings.forward_url.get_secret_value()), Signing(secrets))
+    tokens = [token.get_secret_value() for account in settings.accounts for token in account.callback_token]
+    ours = CallbackUrls(
+        {account.public_url for account in settings.accounts if account.public_url is not None},
+        [*tokens, *map(gateway_token, tokens)],
+    )
     forwarder = Forwarder(
         ledger=ledger,
         store=store,
@@ -35,6 +42,7 @@ def build_forward_loop(
             account.name: ForwardAccount(
                 durable_urls(account, store),
                 Signing([secret.get_secret_value() for secret in account.signing_secret]),
+                ours,
             )
             for account in settings.accounts
         },

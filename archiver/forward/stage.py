@@ -9,6 +9,7 @@ import enum
 from collections.abc import Callable, Mapping
 
 from archiver import log
+from archiver.create.callback_urls import CallbackUrls
 from archiver.failures import (
     ConsumerNotAllowed,
     ConsumerNotReached,
@@ -49,6 +50,8 @@ class ForwardAccount:
 
     urls: DurableUrls
     signing: Signing
+    callback_urls: CallbackUrls
+    """Ours, which no application may have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +111,12 @@ class Forwarder:
         try:
             document = content.document or self._kept_document(lease, content)
             account = self.accounts[lease.account]
-            return body_of(lease, content, document, account.urls.of(content), bucket=self.bucket)
+            body = body_of(lease, content, document, account.urls.of(content), bucket=self.bucket)
         except Failure as error:
             raise _Unread(error) from error
+        is_clients = lease.target is ForwardTarget.CLIENT
+        clients = (content.client_callback_url or "") if is_clients else ""
+        return account.callback_urls.replaced_in(body.encode(), clients).decode()
 
     def _kept_document(self, lease: ForwardLease, content: ForwardContent) -> str:
         """The API's object as the bucket has it."""

@@ -7,15 +7,15 @@ An answer is changed in its strings only: the URL fields that the reader of resu
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from archiver.create.callback_urls import CallbackUrls
 from archiver.failures import ApiAnswerUnreadable
 from archiver.families import PLACES, SOLUTIONS, collection_of
 from archiver.kling import responses, results
 from archiver.kling.dialects import Dialect, in_dialect
 from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths, roles_of
-from archiver.kling.places import replace_in_strings, replace_strings
+from archiver.kling.places import replace_strings
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.views import KnownTask, Views
 from archiver.model import RETENTION_MS, DiscoveredBy, Place, Role, Status, Task
@@ -106,8 +106,7 @@ class AnswerRecorder:
         self._accounts = accounts
         self._views = views
         self._registrations = registrations
-        urls = sorted({re.escape(account.public_url) for account in accounts.values()})
-        self._our_url = re.compile(rf"(?:{'|'.join(urls)})/callbacks/[^\s\"'<>]*")
+        self._ours = CallbackUrls({account.public_url for account in accounts.values()})
 
     def read(self, body: bytes, origin: AnswerOrigin) -> RecordedAnswer | UnrecordedAnswer:
         """What an answer says, beside what the ledger knows of it. Writes nothing: where nothing is to be recorded, no
@@ -285,16 +284,14 @@ class AnswerRecorder:
         """Where our callback URL stands in a task, the client's own is put back."""
         clients = (row.known.client_callback_url if row.known is not None else None) or ""
         return {
-            (*row.place, *place): self._our_url.sub(lambda _: clients, text)
+            (*row.place, *place): self._ours.replaced(text, clients)
             for place, text in results.strings_in(row.document)
-            if self._our_url.search(text)
+            if self._ours.stand_in(text)
         }
 
     def _without_our_urls(self, body: bytes) -> bytes:
         """Wherever else it stands, in a message for one, nothing is left of it."""
-        if _CALLBACKS not in body:
-            return body
-        return replace_in_strings(body, lambda text: self._our_url.sub("", text))
+        return self._ours.replaced_in(body, "")
 
 
 def _as_own_path_names(document: Mapping[str, object], family: str, known: KnownTask | None) -> Task:

@@ -18,6 +18,7 @@ from typing import Any, Self
 from archiver import log
 from archiver.archive.second_look import SecondLook, SecondLookLoop
 from archiver.archive.transfers import TransferQueue
+from archiver.create.callback_urls import CallbackUrls
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.archive_loop import ArchiveLoop
 from archiver.engine.forwarding.loop import ForwardLoop
@@ -176,7 +177,11 @@ class Pipeline:
             ledger=engine.ledger,
             store=engine.store,
             sender=sender,
-            accounts={ACCOUNT: ForwardAccount(DurableUrls(UrlKind.S3, "bucket", engine.store), UNSIGNED)},
+            accounts={
+                ACCOUNT: ForwardAccount(
+                    DurableUrls(UrlKind.S3, "bucket", engine.store), UNSIGNED, CallbackUrls([])
+                )
+            },
             operator=self._operator,
             policy=ConsumerPolicy.parse([]),
             bucket="bucket",

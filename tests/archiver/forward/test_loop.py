@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from archiver import log
+from archiver.create.callback_urls import CallbackUrls
 from archiver.engine.forwarding.loop import FORWARD_THREADS, HELD_FAILURES, ForwardLoop
 from archiver.engine.threads import Guard
 from archiver.fetch.urls import ConsumerPolicy, vet_own
@@ -45,7 +46,9 @@ def forwarder(desk: Desk, operator: Consumer | None, *clients: Consumer) -> Forw
         ledger=desk.ledger,
         store=store,
         sender=WebhookSender(),
-        accounts={ACCOUNT: ForwardAccount(DurableUrls(UrlKind.S3, "results", store), UNSIGNED)},
+        accounts={
+            ACCOUNT: ForwardAccount(DurableUrls(UrlKind.S3, "results", store), UNSIGNED, CallbackUrls([]))
+        },
         operator=None if operator is None else Operator(vet_own(operator.url), Signing([SECRET])),
         policy=ConsumerPolicy.parse([client.url.partition("/hook")[0] for client in clients]),
         bucket="results",

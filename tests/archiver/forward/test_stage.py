@@ -13,6 +13,7 @@ import structlog.testing
 
 from archiver import log
 from archiver.archive.manifest import Manifest
+from archiver.create.callback_urls import CallbackUrls
 from archiver.fetch.connecting import resolve
 from archiver.fetch.urls import ConsumerPolicy, vet_own
 from archiver.forward.stage import ForwardAccount, Forwarder, Operator, Taken
@@ -40,6 +41,7 @@ from tests.harness.ledgers import (
 CLIENT_SECRET = "whsec_" + base64.b64encode(b"kling's own for this account").decode()
 LINK_SECRET = "a-link-secret-of-at-least-32-characters"
 PUBLIC_URL = "https://kling.example.com"
+CALLBACK_TOKEN = "callback-token-of-our-door"
 
 
 @pytest.fixture
@@ -80,11 +82,12 @@ class Telling:
         self.metrics = Metrics()
         signer = LinkSigner([LINK_SECRET], public_url=PUBLIC_URL)
         urls = DurableUrls(kind, "results", self.store, signer=signer, prefix="https://cdn.example.com/")
+        ours = CallbackUrls([PUBLIC_URL], [CALLBACK_TOKEN])
         self.forwarder = Forwarder(
             ledger=desk.ledger,
             store=self.store,
             sender=WebhookSender(try_seconds=5, resolver=resolver),
-            accounts={ACCOUNT: ForwardAccount(urls, Signing([CLIENT_SECRET]))},
+            accounts={ACCOUNT: ForwardAccount(urls, Signing([CLIENT_SECRET]), ours)},
             operator=Operator(vet_own(hook.url), Signing([SECRET])),
             policy=ConsumerPolicy.parse(hosts),
             bucket="results",
@@ -328,6 +331,29 @@ def test_a_clients_url_is_judged_at_every_delivery(desk: Desk, hook: Consumer) -
 
     assert hook.requests == []
     assert telling.results() == {"refused": 4}
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [f"{PUBLIC_URL}/callbacks/another-token/f", f"http://10.0.0.1:8080/callbacks/{CALLBACK_TOKEN}.ref/f"],
+)
+def test_our_callback_url_is_told_to_nobody(desk: Desk, hook: Consumer, ours: str) -> None:
+    origin = hook.url.partition("/hook")[0]
+    telling = Telling(desk, hook, hosts=[origin])
+    clients = f"{origin}/of-a-client"
+    created_through_the_gateway(desk, clients)
+    desk.ledger.forwards.set_operator(is_told=True)
+    info = {"callback_url": ours, "parent": {"url": f"{PUBLIC_URL}/other"}}
+    failed = {"task_id": "t", "task_status": "failed", "task_status_msg": f"to {ours}: no", "task_info": info}
+    desk.say(dataclasses.replace(answer(status=Status.FAILED, message=f"to {ours}"), document=failed))
+    assert telling.try_all() == [Taken.YES] * 2
+
+    told = dict(zip(hook.paths, (json.loads(body) for _, body in hook.requests), strict=True))
+    assert "/callbacks/" not in json.dumps(told)
+    assert told.pop("/of-a-client")["task_info"] == {**info, "callback_url": clients}
+    (operator,) = told.values()
+    assert operator["task_info"] == {**info, "callback_url": ""}
+    assert operator["task_status_msg"] == "to  no"
 
 
 def test_what_runs_is_passed_on_once_and_without_trying_again(desk: Desk, hook: Consumer) -> None:

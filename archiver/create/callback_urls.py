@@ -1,0 +1,35 @@
+"""Where our callback URLs stand in what Kling says. They hold a token: who has it can post callbacks. No I/O."""
+
+import re
+from collections.abc import Collection
+
+from archiver.kling.places import replace_in_strings
+
+_PATH = "/callbacks/"
+
+
+class CallbackUrls:
+    """Of one installation. Shows no token."""
+
+    def __init__(self, public_urls: Collection[str], tokens: Collection[str] = ()) -> None:
+        """Ours are those below `public_urls`, and any with one of `tokens`: a door may have other names."""
+        names = [rf"{re.escape(url.rstrip('/'))}{_PATH}" for url in sorted(public_urls)]
+        if tokens:
+            named = "|".join(re.escape(token) for token in sorted(tokens))
+            names.append(rf"https?://[^\s\"'<>]{{0,300}}{_PATH}(?:{named})(?![A-Za-z0-9_-])")
+        rest = r"[^\s\"'<>]*"
+        self._pattern = re.compile(rf"(?:{'|'.join(names)}){rest}" if names else r"(?!)")
+
+    def stand_in(self, text: str) -> bool:
+        """Whether there is one in this text."""
+        return self._pattern.search(text) is not None
+
+    def replaced(self, text: str, instead: str) -> str:
+        """The text with `instead` in place of each."""
+        return self._pattern.sub(lambda _: instead, text)
+
+    def replaced_in(self, body: bytes, instead: str) -> bytes:
+        """The same in every string of a JSON text; only those that change are written anew."""
+        if _PATH.encode() not in body:
+            return body
+        return replace_in_strings(body, lambda text: self.replaced(text, instead))
