@@ -109,6 +109,7 @@ class Gateway:
             self._upstream,
             parts.ledger,
             self._ledger_calls,
+            self._files,
             addresses=parts.addresses,
             policy=parts.policy,
             metrics=metrics,

@@ -13,6 +13,10 @@ from collections.abc import Iterator, Sequence
 from archiver.create.paths import CALLBACK_FIELD, LEGACY_PLACE, NEW_STANDARD_PLACE, OPTIONS
 from receiver.gateway.creates.skimming import Skimmed, Unreadable
 
+MEMBERS_MAX = 1000
+"""At the top and in `options` together. The longest documented create has about twenty."""
+CALLBACK_URLS_MAX = 16
+
 _WHITE = re.compile(r"[ \t\n\r]+")
 _EXTERNAL_ID = "external_task_id"
 
@@ -136,22 +140,24 @@ class CreateBody:
 
 
 def read(skimmed: Skimmed) -> CreateBody:
-    """Raises Unreadable for what is not one JSON object."""
+    """Raises Unreadable for what is not one JSON object, or has too many members."""
     try:
         document = json.loads(skimmed.text.decode(), parse_constant=_refuse_constant)
         if not isinstance(document, dict):
             raise Unreadable("not an object")
         # Every byte is one character here; bytes beyond ASCII stand in strings only, so the structure is the same.
         text = skimmed.text.decode("latin-1")
-        top = _object(text, _skip_white(text, 0))
-        options = [
-            _object(text, member.value_start)
-            for member in top.called(OPTIONS)
-            if text[member.value_start] == "{"
-        ]
+        objects = [top := _object(text, _skip_white(text, 0), members_max=MEMBERS_MAX)]
+        left = MEMBERS_MAX - len(top.members)
+        for member in top.called(OPTIONS):
+            if text[member.value_start] == "{":
+                objects.append(_object(text, member.value_start, members_max=left))
+                left -= len(objects[-1].members)
+        if sum(len(inner.called(CALLBACK_FIELD)) for inner in objects) > CALLBACK_URLS_MAX:
+            raise Unreadable("too many callback URLs")
     except (ValueError, RecursionError) as error:
         raise Unreadable("not JSON") from error
-    return CreateBody(skimmed, document, top, options)
+    return CreateBody(skimmed, document, top, objects[1:])
 
 
 class Editor:
@@ -183,12 +189,14 @@ def bytes_added(edits: Sequence[Edit]) -> int:
     return sum(len(edit.text) - (edit.end - edit.start) for edit in edits)
 
 
-def _object(text: str, at: int) -> _Object:
-    """The object whose bracket is at `at`; `text` is JSON."""
+def _object(text: str, at: int, *, members_max: int) -> _Object:
+    """The object whose bracket is at `at`; `text` is JSON. Raises Unreadable."""
     opened = at + 1
-    members = []
+    members: list[_Member] = []
     at = _skip_white(text, opened)
     while text[at] != "}":
+        if len(members) >= members_max:
+            raise Unreadable("too many members")
         start = at
         name, at = _DECODER.raw_decode(text, start)
         value_start = _skip_white(text, _skip_white(text, at) + 1)

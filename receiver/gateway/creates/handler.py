@@ -39,7 +39,7 @@ from receiver.gateway.creates.answer import AnswerMeaning, CreateVerdict, judge
 from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added, read
 from receiver.gateway.creates.group_commit import GroupCommit, RefusedCreate
 from receiver.gateway.creates.later import Later
-from receiver.gateway.creates.skimming import LONG_STRING_BYTES, Skimmer, Unreadable
+from receiver.gateway.creates.skimming import LONG_STRING_BYTES, Skimmed, Skimmer, Unreadable
 from receiver.gateway.exchange import (
     GatewayAnswer,
     GatewayRequest,
@@ -55,8 +55,11 @@ COMMIT_SECONDS = 1.0
 """A client waits at most so long for the ledger, before and after."""
 LATER_SECONDS = 10.0
 """Of a try that no client waits for."""
-SKIM_BYTES = 256 * 1024
-"""Of one step of the event loop: about a millisecond."""
+SKIM_BYTES = 16 * 1024
+"""Of one step of the event loop: of image data much less than a millisecond, of the shortest strings a few."""
+READ_AT_ONCE_BYTES = 8 * 1024
+"""What more is left of a body without its long strings is read in another thread, while the loop goes on."""
+READ_SECONDS_MAX = 10.0
 CLOSE_SECONDS = 2.0
 
 _AWAY = (LedgerUnavailable, TimeoutError)
@@ -93,6 +96,7 @@ class Creates:
         upstream: Upstream,
         ledger: GatewayCreates,
         calls: BlockingCalls,
+        reading: BlockingCalls,
         *,
         addresses: Mapping[str, CallbackAddress],
         policy: ConsumerPolicy,
@@ -102,8 +106,8 @@ class Creates:
         answer_seconds: float = ANSWER_SECONDS,
         commit_seconds: float = COMMIT_SECONDS,
     ) -> None:
-        """`addresses` by account. `refusing`: paths known to take no callback URL. `on_registered(account)` runs after
-        each commit."""
+        """`calls` are the ledger's, `reading` those of long bodies. `addresses` by account. `refusing`: paths known to
+        take no callback URL. `on_registered(account)` runs after each commit."""
         self._upstream = upstream
         self._ledger = ledger
         self._addresses = addresses
@@ -116,6 +120,7 @@ class Creates:
         self._answer_seconds = answer_seconds
         self._commit_seconds = commit_seconds
         self._calls = calls
+        self._reading = reading
         self._later = Later()
         self._under_way: set[asyncio.Task[GatewayAnswer]] = set()
 
@@ -142,17 +147,15 @@ class Creates:
 
     async def _handle(self, request: GatewayRequest, path: CreatePath) -> GatewayAnswer:
         try:
-            body = await _skim(request.body)
-        except Unreadable:
+            read_body = await self._read(request, path)
+        except (Unreadable, TimeoutError):
             self._counts[CreateResult.UNREADABLE].inc()
             _log.warning("create.unreadable", account=request.client.account, family=path.family)
             return await self._upstream.send(request, answer_seconds=self._answer_seconds)
-        urls = self._clients_urls(body, path)
-        wrong = self._wrong_url(urls)
-        if wrong is not None:
+        if isinstance(read_body, str):
             self._counts[CreateResult.REFUSED_URL].inc()
-            return refusal(400, 1201, f"The gateway does not take this callback_url: {wrong}")
-        create = _create(body, path, urls, account=request.client.account)
+            return refusal(400, 1201, f"The gateway does not take this callback_url: {read_body}")
+        body, create = read_body
         if not await self._begin(create):
             self._counts[CreateResult.UNREFERENCED].inc()
             create = dataclasses.replace(create, client_callback_url=None)
@@ -160,6 +163,23 @@ class Creates:
             await self._settle(create, _verdict(answer))
             return answer
         return await self._referenced(request, path, body, create)
+
+    async def _read(
+        self, request: GatewayRequest, path: CreatePath
+    ) -> tuple[CreateBody, GatewayCreate] | str:
+        """What is asked for, or why a callback URL in it is refused. Raises Unreadable, TimeoutError."""
+        skimmed = await _skim(request.body)
+        understand = functools.partial(self._understand, skimmed, path, account=request.client.account)
+        if len(skimmed.text) <= READ_AT_ONCE_BYTES:
+            return understand()
+        return await self._reading.run(understand, seconds=READ_SECONDS_MAX)
+
+    def _understand(
+        self, skimmed: Skimmed, path: CreatePath, *, account: str
+    ) -> tuple[CreateBody, GatewayCreate] | str:
+        body = read(skimmed)
+        urls = self._clients_urls(body, path)
+        return self._wrong_url(urls) or (body, _create(body, path, urls, account=account))
 
     async def _referenced(
         self, request: GatewayRequest, path: CreatePath, body: CreateBody, create: GatewayCreate
@@ -303,7 +323,7 @@ class _EditedBody(RequestBody):
         self._body.close()
 
 
-async def _skim(body: RequestBody) -> CreateBody:
+async def _skim(body: RequestBody) -> Skimmed:
     """Raises Unreadable."""
     skimmer = Skimmer()
     async for chunk in body.chunks():
@@ -311,7 +331,7 @@ async def _skim(body: RequestBody) -> CreateBody:
             if at:
                 await asyncio.sleep(0)
             skimmer.feed(chunk[at : at + SKIM_BYTES])
-    return read(skimmer.finish())
+    return skimmer.finish()
 
 
 def _create(body: CreateBody, path: CreatePath, urls: Sequence[object], *, account: str) -> GatewayCreate:

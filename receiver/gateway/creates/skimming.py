@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LONG_STRING_BYTES = 8192
 """A string of more is image data: the longest prompt has 2500 characters."""
-SKIMMED_BYTES_MAX = 1024 * 1024
+SKIMMED_BYTES_MAX = 256 * 1024
 
 _QUOTE, _BACKSLASH = b'"', b"\\"
 _INSIDE = re.compile(rb'(?:[^"\\]++|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+')

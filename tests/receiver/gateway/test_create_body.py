@@ -1,5 +1,6 @@
 """What the body of a create says of callbacks, and how it is changed: by place, every other byte as it came."""
 
+import itertools
 import json
 from typing import Any
 
@@ -20,6 +21,10 @@ def skimmed(body: bytes, *, step: int = 1 << 20) -> CreateBody:
     for at in range(0, len(body), step):
         skimmer.feed(body[at : at + step])
     return read(skimmer.finish())
+
+
+def members(count: int) -> bytes:
+    return b"{%b}" % b",".join(b'"%d":1' % number for number in range(count))
 
 
 def edited(body: bytes, edits: list[Edit], *, step: int = 1 << 20) -> bytes:
@@ -149,10 +154,14 @@ def test_an_external_id_is_read_from_either_dialect(body: bytes, external_id: st
         b"[" * 100_000 + b"]" * 100_000,
         b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"a":[' + b"1," * SKIMMED_BYTES_MAX + b"1]}",
+        members(1001),
+        b'{"a":1,"options":' + members(1000) + b"}",
+        b'{"callback_url":"", "options":{%b}}' % b",".join([b'"callback_url":"https://a.b/"'] * 16),
+        b"{%b}" % b",".join([b'"options":{"callback_url":""}'] * 17),
         b"\x1f\x8b\x08\x00",
         b"--boundary\r\nContent-Disposition: form-data\r\n",
     ],
-    ids=range(24),
+    ids=itertools.count(),
 )
 def test_what_is_not_one_json_object_in_utf_8_is_unreadable_and_nothing_worse(body: bytes) -> None:
     for step in (3, 1 << 20):

@@ -18,8 +18,10 @@ from archiver.fetch.urls import ConsumerPolicy
 from archiver.ledger import Ledger
 from archiver.metrics import CreateResult, Metrics
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.creates import later
+from receiver.gateway.creates import handler, later
+from receiver.gateway.creates.body import CreateBody, read
 from receiver.gateway.creates.handler import CallbackAddress, Creates
+from receiver.gateway.creates.skimming import Skimmed
 from receiver.gateway.exchange import (
     Client,
     GatewayAnswer,
@@ -108,6 +110,7 @@ class Gate:
         self.creates = Creates(
             self.kling,
             self.ledger.gateway_creates,
+            self.calls,
             self.calls,
             addresses={ACCOUNT: CallbackAddress(PUBLIC, TOKEN)},
             policy=ConsumerPolicy.parse(hosts),
@@ -564,10 +567,37 @@ def test_a_spooled_body_is_changed_on_its_way(gate: Opened, tmp_path: pathlib.Pa
     run(story())
 
 
+def test_a_body_of_many_members_is_read_beside_the_event_loop_or_goes_on_untouched(
+    gate: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+
+    def noting(skimmed: Skimmed) -> CreateBody:
+        readers.append(threading.current_thread())
+        return read(skimmed)
+
+    monkeypatch.setattr(handler, "read", noting)
+
+    async def story() -> None:
+        async with gate() as it:
+            await it.post({"callback_url": CLIENT, "few": "words"})
+            await it.post({"callback_url": CLIENT, "many": ["a word"] * 10_000})
+            assert [thread is threading.current_thread() for thread in readers] == [True, False]
+            assert it.told("t-2")[0] == CLIENT
+            await it.post({"callback_url": "http://127.0.0.1/", "many": ["a word"] * 10_000})
+            assert it.count(CreateResult.REFUSED_URL) == 1
+            body = json.dumps({"callback_url": CLIENT} | {f"name-{n}": n for n in range(1000)}).encode()
+            await it.post(body)
+            assert it.kling.bodies[-1] == body
+            assert it.count(CreateResult.UNREADABLE) == 1
+
+    run(story())
+
+
 def test_what_is_too_much_to_keep_of_a_request_is_left_out(gate: Opened) -> None:
     async def story() -> None:
         async with gate() as it:
-            await it.post({"words": ["a b"] * 60_000, "callback_url": CLIENT})
+            await it.post({"words": ["a b"] * 30_000, "callback_url": CLIENT})
             assert it.told() == (CLIENT, None)
             nested: object = 1
             for _ in range(400):
