@@ -8,6 +8,8 @@ READERS_MAX = 256
 """Each has a connection to the store, and 1 MB of buffers (200 readers took 200 MB)."""
 READERS_OF_FILE_MAX = READERS_MAX // 4
 """Nobody can take all places with one link. There is no such limit for an address: behind a proxy all have one."""
+FIRST_SECONDS = 30.0
+"""For the store to begin, and the first bytes to be taken."""
 PATIENCE_SECONDS = 30.0
 END_BYTES_PER_SECOND = 64 * 1024 / PATIENCE_SECONDS
 """A reader that takes less is cut off, as `receiver.server` does; one whose store sends less, too."""
@@ -29,7 +31,7 @@ class Reader:
         """Whether the client has gone."""
         self.slow_at = clock() + SLOW_SECONDS
         """When it is slow, unless it takes more."""
-        self.ends_at = clock() + PATIENCE_SECONDS
+        self.ends_at = clock() + FIRST_SECONDS
         """When it is cut off, unless it takes more."""
         self._clock = clock
         self._limit: asyncio.Timeout | None = None
@@ -41,7 +43,7 @@ class Reader:
             yield
 
     def passed(self, count: int) -> None:
-        """The client has taken so many bytes: each postpones both times a little, and none beyond those of an entry."""
+        """The client has taken so many bytes: each postpones both times a little, and none beyond 30 s from now."""
         now = self._clock()
         self.slow_at = min(self.slow_at + count / SLOW_BYTES_PER_SECOND, now + SLOW_SECONDS)
         self.ends_at = min(self.ends_at + count / END_BYTES_PER_SECOND, now + PATIENCE_SECONDS)

@@ -273,3 +273,27 @@ def test_a_slow_reader_leaves_its_place_to_another(
 
     assert (whole.status_code, whole.content) == (200, CONTENT)
     assert len(rest) < len(CONTENT)
+
+
+def test_while_callbacks_are_committed_files_go_on_piece_by_piece(tmp_path: pathlib.Path) -> None:
+    asked = 0
+
+    def is_door_busy() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    with (
+        contextlib.closing(StallingStore(CONTENT, "whole")) as store,
+        serving(
+            tmp_path,
+            ScriptedStore(signed_url=store.url),
+            mode="stream",
+            is_door_busy=is_door_busy,
+        ) as desk,
+    ):
+        record_stored(desk.ledger, CONTENT, "whole")
+        whole = desk.get(link_of("whole"))
+
+    assert whole.content == CONTENT
+    assert asked >= len(CONTENT) // 65536
