@@ -130,6 +130,7 @@ def _with_links(value: Any, chosen: set[Place], place: Place = ()) -> Any:
         (b'["x"]', ("0",), b'["x"]'),
         (b'["x"]', (0, "url"), b'["x"]'),
         (b' "x"\n', (), b' "L"\n'),
+        (b'{"a\n":"x\t","b":"\0"}', ("a\n",), b'{"a\n":"L","b":"\0"}'),
         (b"12", (), b"12"),
         (b'{"a":{},"b":[ ],"c":"x"}', ("c",), b'{"a":{},"b":[ ],"c":"L"}'),
     ],
@@ -145,7 +146,7 @@ def test_a_place_names_every_string_that_a_reader_may_find_there(
     [
         b"", b" ", b"{", b"[", b'"', b'"a', b"{]", b"[}", b"[1}", b'{"a":1]', b'{"a":1,}', b"[1,]", b"[,1]", b"{,}",
         b'{"a"}', b'{"a":}', b"{1:1}", b"1 1", b"01", b"1.", b"-", b"+1", b".5", b"1e", b"tru", b"nan", b"--Infinity",
-        b'"\n"', b'"\\x"', b'"\\u12g4"', b'"\\u12"', b"'a'", b"\xff", b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf1",
+        b'"\\x"', b'"\\u12g4"', b'"\\u12"', b"'a'", b"\xff", b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf1",
         b"\xa01", b"\x0c1", b"[]]", b"{}}", "1".encode("utf-16"), b"[" * 100_000, b'{"a":' * 100_000,
     ],
 )  # fmt: skip
@@ -165,12 +166,16 @@ def test_nesting_of_100_000_levels_is_read_beside_the_place_and_on_the_way_to_it
 
 
 def test_text_is_replaced_inside_strings_however_they_write_it() -> None:
-    text = b'{"message":"to https:\\/\\/ours.example\\/x!", "n": 1.50, "url" : "https://other.example"}'
+    text = (
+        b'{"a":"\n","message":"to https:\\/\\/ours.example\\/x!", "n": 1.50, "url" : "https://other.example"}'
+    )
     replaced = replace_in_strings(
         text, lambda value: value.replace("https://ours.example/x", "https://client")
     )
 
-    assert replaced == b'{"message":"to https://client!", "n": 1.50, "url" : "https://other.example"}'
+    assert (
+        replaced == b'{"a":"\n","message":"to https://client!", "n": 1.50, "url" : "https://other.example"}'
+    )
 
 
 @pytest.mark.parametrize(

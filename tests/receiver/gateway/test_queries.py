@@ -248,6 +248,26 @@ def test_nothing_but_the_urls_differs_from_what_kling_said(gate: Gate) -> None:
     assert answer.body.decode() == text % (task_id, linked, url)
 
 
+@pytest.mark.parametrize(
+    "broken", [b"\xf0\x9f", b"a\tb\n", b'","n":' + b"7" * 5000 + b',"m":"'], ids=lambda _: ""
+)
+def test_a_whole_answer_with_something_broken_in_it_is_recorded_and_linked(gate: Gate, broken: bytes) -> None:
+    task_id = gate.sim.create_task()
+    ours = f"{PUBLIC}/callbacks/{'t' * 43}.ref/images/generations".encode()
+    text = (
+        b'{"code":0,"message":"%b","data":{"task_id":"%b","task_status":"succeed","task_status_msg":"%b",'
+        b'"task_info":{"callback_url":"%b"},'
+        b'"task_result":{"images":[{"index":0,"url":"https://p1.klingai.com/a.png?x=1"}]}}}'
+    )
+    body = text % (broken, task_id.encode(), broken, ours)
+    gate.sim.fault("query", faults.Raw(200, body, {"content-type": "application/json"}))
+    answer = gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+    assert gate.state(task_id) is State.SUCCEEDED
+    (linked,) = re.findall(rb'"(https://kling.example.com/files/[^"]*)"', answer.body)
+    assert answer.body == body.replace(b"https://p1.klingai.com/a.png?x=1", linked).replace(ours, b"")
+
+
 def test_a_poll_that_brings_no_news_writes_nothing(gate: Gate) -> None:
     archived_id, succeeded_id = gate.archived(), gate.engine.succeeded()
     task_ids = [gate.sim.create_task(), succeeded_id, archived_id]
