@@ -30,7 +30,7 @@ from receiver.app import AppParts, Door
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
-from receiver.gateway.creates.handler import CallbackAddress
+from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount, QueryParts
 from receiver.gateway.recorded_answers import AccountTasks
 from receiver.gateway.upstream import KlingAccess

@@ -13,7 +13,8 @@ from archiver.metrics import Metrics
 from archiver.store import Store
 from receiver.gateway.archived_tasks import ArchivedTasks
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.creates.handler import CallbackAddress, Creates
+from receiver.gateway.creates.handler import Creates
+from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.front.bodies import BodyReader
 from receiver.gateway.front.endpoint import REQUESTS_MAX, GatewayEndpoint, Handlers
 from receiver.gateway.queries import Queries

@@ -20,26 +20,23 @@ From the first byte sent, all of this is a task of its own: a client that leaves
 import asyncio
 import dataclasses
 import functools
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
 from archiver import log
-from archiver.create.callback_tokens import new_reference, referring
 from archiver.create.paths import CreatePath, create_path
-from archiver.create.registration import REQUEST_BYTES_MAX, is_identifier
-from archiver.create.request import callback_url, request_of
 from archiver.failures import LedgerUnavailable
-from archiver.fetch.urls import ConsumerPolicy, PolicyRefusal, VettedUrl, vet_own
+from archiver.fetch.urls import ConsumerPolicy
 from archiver.kling.places import replace_in_strings
 from archiver.ledger.gateway_creates.creates import GatewayCreates
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.metrics import CreateResult, Metrics
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.creates.answer import AnswerMeaning, CreateVerdict, judge
-from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added, read
+from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added
 from receiver.gateway.creates.group_commit import GroupCommit, RefusedCreate
 from receiver.gateway.creates.later import Later
-from receiver.gateway.creates.skimming import LONG_STRING_BYTES, Skimmed, Skimmer, Unreadable
+from receiver.gateway.creates.reading import CallbackAddress, CallbackUrlRefused, CreateReader
+from receiver.gateway.creates.skimming import Unreadable
 from receiver.gateway.exchange import (
     GatewayAnswer,
     GatewayRequest,
@@ -55,37 +52,11 @@ COMMIT_SECONDS = 1.0
 """A client waits at most so long for the ledger, before and after."""
 LATER_SECONDS = 10.0
 """Of a try that no client waits for."""
-SKIM_BYTES = 16 * 1024
-"""Of one step of the event loop: of image data much less than a millisecond, of the shortest strings a few."""
-READ_AT_ONCE_BYTES = 8 * 1024
-"""What more is left of a body without its long strings is read in another thread, while the loop goes on."""
-READ_SECONDS_MAX = 10.0
 CLOSE_SECONDS = 2.0
 
 _AWAY = (LedgerUnavailable, TimeoutError)
 
 _log = log.get()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class CallbackAddress:
-    """How Kling reaches us about an account's tasks."""
-
-    public_url: str
-    token: str
-    """The gateway's own."""
-
-    @property
-    def door(self) -> VettedUrl:
-        """Below it are all callback URLs that lead to us. Raises PolicyRefusal."""
-        return vet_own(f"{self.public_url.rstrip('/')}/callbacks/")
-
-    def of(self, create: GatewayCreate) -> str:
-        """The reference is in it where there is a client to tell."""
-        token = self.token
-        if create.client_callback_url is not None:
-            token = referring(token, create.reference)
-        return callback_url(self.public_url, token=token, family=create.family)
 
 
 class Creates:
@@ -111,7 +82,7 @@ class Creates:
         self._upstream = upstream
         self._ledger = ledger
         self._addresses = addresses
-        self._policy = policy
+        self._reader = CreateReader(addresses, policy, reading)
         self._counts = {
             result: metrics.gateway_creates_total.labels(result=result) for result in CreateResult
         }
@@ -120,7 +91,6 @@ class Creates:
         self._answer_seconds = answer_seconds
         self._commit_seconds = commit_seconds
         self._calls = calls
-        self._reading = reading
         self._later = Later()
         self._under_way: set[asyncio.Task[GatewayAnswer]] = set()
 
@@ -147,15 +117,14 @@ class Creates:
 
     async def _handle(self, request: GatewayRequest, path: CreatePath) -> GatewayAnswer:
         try:
-            read_body = await self._read(request, path)
-        except (Unreadable, TimeoutError):
+            body, create = await self._reader.read(request, path)
+        except Unreadable:
             self._counts[CreateResult.UNREADABLE].inc()
             _log.warning("create.unreadable", account=request.client.account, family=path.family)
             return await self._upstream.send(request, answer_seconds=self._answer_seconds)
-        if isinstance(read_body, str):
+        except CallbackUrlRefused as error:
             self._counts[CreateResult.REFUSED_URL].inc()
-            return refusal(400, 1201, f"The gateway does not take this callback_url: {read_body}")
-        body, create = read_body
+            return refusal(400, 1201, f"The gateway does not take this callback_url: {error}")
         if not await self._begin(create):
             self._counts[CreateResult.UNREFERENCED].inc()
             create = dataclasses.replace(create, client_callback_url=None)
@@ -163,23 +132,6 @@ class Creates:
             await self._settle(create, _verdict(answer))
             return answer
         return await self._referenced(request, path, body, create)
-
-    async def _read(
-        self, request: GatewayRequest, path: CreatePath
-    ) -> tuple[CreateBody, GatewayCreate] | str:
-        """What is asked for, or why a callback URL in it is refused. Raises Unreadable, TimeoutError."""
-        skimmed = await _skim(request.body)
-        understand = functools.partial(self._understand, skimmed, path, account=request.client.account)
-        if len(skimmed.text) <= READ_AT_ONCE_BYTES:
-            return understand()
-        return await self._reading.run(understand, seconds=READ_SECONDS_MAX)
-
-    def _understand(
-        self, skimmed: Skimmed, path: CreatePath, *, account: str
-    ) -> tuple[CreateBody, GatewayCreate] | str:
-        body = read(skimmed)
-        urls = self._clients_urls(body, path)
-        return self._wrong_url(urls) or (body, _create(body, path, urls, account=account))
 
     async def _referenced(
         self, request: GatewayRequest, path: CreatePath, body: CreateBody, create: GatewayCreate
@@ -205,34 +157,6 @@ class Creates:
             raise
         await self._settle(create, verdict)
         return _with_clients_url(answer, ours, create.client_callback_url or "")
-
-    def _clients_urls(self, body: CreateBody, path: CreatePath) -> list[object]:
-        """What stands in the body as callback URLs, the one that Kling reads last. Ours is none of the client's: it
-        may have named our door itself when it still asked Kling directly."""
-        given = body.callback_urls
-        values = [value for place in sorted(given, key=lambda at: at == path.place) for value in given[place]]
-        return [value for value in values if value != "" and not self._is_our_door(value)]
-
-    def _is_our_door(self, value: object) -> bool:
-        if not isinstance(value, str):
-            return False
-        try:
-            named = vet_own(value)
-            doors = [address.door for address in self._addresses.values()]
-        except PolicyRefusal:
-            return False
-        return any(named.origin == door.origin and named.target.startswith(door.target) for door in doors)
-
-    def _wrong_url(self, urls: Sequence[object]) -> str | None:
-        """Why a callback URL in it is refused."""
-        for url in urls:
-            if not isinstance(url, str):
-                return f"it must be a string of at most {LONG_STRING_BYTES} bytes."
-            try:
-                self._policy.vet(url)
-            except PolicyRefusal as error:
-                return f"{error}."
-        return None
 
     async def _begin(self, create: GatewayCreate) -> bool:
         """Whether the reference is committed, in time."""
@@ -321,39 +245,6 @@ class _EditedBody(RequestBody):
 
     def close(self) -> None:
         self._body.close()
-
-
-async def _skim(body: RequestBody) -> Skimmed:
-    """Raises Unreadable."""
-    skimmer = Skimmer()
-    async for chunk in body.chunks():
-        for at in range(0, len(chunk), SKIM_BYTES):
-            if at:
-                await asyncio.sleep(0)
-            skimmer.feed(chunk[at : at + SKIM_BYTES])
-    return skimmer.finish()
-
-
-def _create(body: CreateBody, path: CreatePath, urls: Sequence[object], *, account: str) -> GatewayCreate:
-    """`urls` are the client's, and may be called."""
-    external_id = body.external_task_id
-    return GatewayCreate(
-        reference=new_reference(),
-        account=account,
-        family=path.family,
-        external_task_id=external_id if external_id and is_identifier(external_id) else None,
-        client_callback_url=str(urls[-1]) if urls else None,
-        request=_kept(body.document),
-    )
-
-
-def _kept(document: Mapping[str, object]) -> dict[str, object] | None:
-    """What ledger and manifest keep of it; None for one that is too large or too deep."""
-    try:
-        kept = request_of(document)
-        return kept if len(json.dumps(kept)) <= REQUEST_BYTES_MAX else None
-    except RecursionError:
-        return None
 
 
 def _verdict(answer: GatewayAnswer) -> CreateVerdict:

@@ -18,9 +18,10 @@ from archiver.fetch.urls import ConsumerPolicy
 from archiver.ledger import Ledger
 from archiver.metrics import CreateResult, Metrics
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.creates import handler, later
+from receiver.gateway.creates import later, reading
 from receiver.gateway.creates.body import CreateBody, read
-from receiver.gateway.creates.handler import CallbackAddress, Creates
+from receiver.gateway.creates.handler import Creates
+from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.creates.skimming import Skimmed
 from receiver.gateway.exchange import (
     Client,
@@ -576,7 +577,7 @@ def test_a_body_of_many_members_is_read_beside_the_event_loop_or_goes_on_untouch
         readers.append(threading.current_thread())
         return read(skimmed)
 
-    monkeypatch.setattr(handler, "read", noting)
+    monkeypatch.setattr(reading, "read", noting)
 
     async def story() -> None:
         async with gate() as it:

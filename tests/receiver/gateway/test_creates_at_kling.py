@@ -14,7 +14,7 @@ import pytest
 from archiver.create.callback_tokens import gateway_token
 from archiver.fetch.urls import ConsumerPolicy
 from archiver.ledger import Ledger
-from receiver.gateway.creates.handler import CallbackAddress
+from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.gateway import CreateParts
 from tests.harness.edge import TOKEN, Edge
 from tests.harness.gateway import ACCOUNT, BEARER, GATEWAY_KEY, gateway_to

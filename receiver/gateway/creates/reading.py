@@ -1,0 +1,142 @@
+"""What a client asks for in a create: its body read, its callback URLs looked at, and what is kept of both.
+
+Bodies of megabytes pass by in steps of the event loop; what is long beside their long strings is read in a thread.
+"""
+
+import asyncio
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+
+from archiver.create.callback_tokens import new_reference, referring
+from archiver.create.paths import CreatePath
+from archiver.create.registration import REQUEST_BYTES_MAX, is_identifier
+from archiver.create.request import callback_url, request_of
+from archiver.fetch.urls import ConsumerPolicy, PolicyRefusal, VettedUrl, vet_own
+from archiver.ledger.gateway_creates.registering import GatewayCreate
+from receiver.gateway.blocking import BlockingCalls
+from receiver.gateway.creates.body import CreateBody, read
+from receiver.gateway.creates.skimming import LONG_STRING_BYTES, Skimmed, Skimmer, Unreadable
+from receiver.gateway.exchange import GatewayRequest, RequestBody
+
+SKIM_BYTES = 16 * 1024
+"""Of one step of the event loop: of image data much less than a millisecond, of the shortest strings a few."""
+READ_AT_ONCE_BYTES = 8 * 1024
+"""What more is left of a body without its long strings is read in another thread, while the loop goes on."""
+READ_SECONDS_MAX = 10.0
+
+
+class CallbackUrlRefused(Exception):
+    """A callback URL that we would not call; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CallbackAddress:
+    """How Kling reaches us about an account's tasks."""
+
+    public_url: str
+    token: str
+    """The gateway's own."""
+
+    @property
+    def door(self) -> VettedUrl:
+        """Below it are all callback URLs that lead to us. Raises PolicyRefusal."""
+        return vet_own(f"{self.public_url.rstrip('/')}/callbacks/")
+
+    def of(self, create: GatewayCreate) -> str:
+        """The reference is in it where there is a client to tell."""
+        token = self.token
+        if create.client_callback_url is not None:
+            token = referring(token, create.reference)
+        return callback_url(self.public_url, token=token, family=create.family)
+
+
+class CreateReader:
+    """One event loop."""
+
+    def __init__(
+        self, addresses: Mapping[str, CallbackAddress], policy: ConsumerPolicy, threads: BlockingCalls
+    ) -> None:
+        self._addresses = addresses
+        self._policy = policy
+        self._threads = threads
+
+    async def read(self, request: GatewayRequest, path: CreatePath) -> tuple[CreateBody, GatewayCreate]:
+        """Raises Unreadable, CallbackUrlRefused."""
+        skimmed = await _skim(request.body)
+        understand = functools.partial(self._understand, skimmed, path, account=request.client.account)
+        if len(skimmed.text) <= READ_AT_ONCE_BYTES:
+            return understand()
+        try:
+            return await self._threads.run(understand, seconds=READ_SECONDS_MAX)
+        except TimeoutError:
+            raise Unreadable("no thread has read it in time") from None
+
+    def _understand(
+        self, skimmed: Skimmed, path: CreatePath, *, account: str
+    ) -> tuple[CreateBody, GatewayCreate]:
+        body = read(skimmed)
+        urls = self._clients_urls(body, path)
+        self._vet(urls)
+        return body, _create(body, path, urls, account=account)
+
+    def _clients_urls(self, body: CreateBody, path: CreatePath) -> list[object]:
+        """What stands in the body as callback URLs, the one that Kling reads last. Ours is none of the client's: it
+        may have named our door itself when it still asked Kling directly."""
+        given = body.callback_urls
+        values = [value for place in sorted(given, key=lambda at: at == path.place) for value in given[place]]
+        return [value for value in values if value != "" and not self._is_our_door(value)]
+
+    def _is_our_door(self, value: object) -> bool:
+        if not isinstance(value, str):
+            return False
+        try:
+            named = vet_own(value)
+            doors = [address.door for address in self._addresses.values()]
+        except PolicyRefusal:
+            return False
+        return any(named.origin == door.origin and named.target.startswith(door.target) for door in doors)
+
+    def _vet(self, urls: Sequence[object]) -> None:
+        """Raises CallbackUrlRefused."""
+        for url in urls:
+            if not isinstance(url, str):
+                raise CallbackUrlRefused(f"it must be a string of at most {LONG_STRING_BYTES} bytes.")
+            try:
+                self._policy.vet(url)
+            except PolicyRefusal as error:
+                raise CallbackUrlRefused(f"{error}.") from None
+
+
+async def _skim(body: RequestBody) -> Skimmed:
+    """Raises Unreadable."""
+    skimmer = Skimmer()
+    async for chunk in body.chunks():
+        for at in range(0, len(chunk), SKIM_BYTES):
+            if at:
+                await asyncio.sleep(0)
+            skimmer.feed(chunk[at : at + SKIM_BYTES])
+    return skimmer.finish()
+
+
+def _create(body: CreateBody, path: CreatePath, urls: Sequence[object], *, account: str) -> GatewayCreate:
+    """`urls` are the client's, and may be called."""
+    external_id = body.external_task_id
+    return GatewayCreate(
+        reference=new_reference(),
+        account=account,
+        family=path.family,
+        external_task_id=external_id if external_id and is_identifier(external_id) else None,
+        client_callback_url=str(urls[-1]) if urls else None,
+        request=_kept(body.document),
+    )
+
+
+def _kept(document: Mapping[str, object]) -> dict[str, object] | None:
+    """What ledger and manifest keep of it; None for one that is too large or too deep."""
+    try:
+        kept = request_of(document)
+        return kept if len(json.dumps(kept)) <= REQUEST_BYTES_MAX else None
+    except RecursionError:
+        return None
