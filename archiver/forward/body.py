@@ -3,6 +3,7 @@
 Pure. A callback of Kling's has the task object at its top, in the dialect of the task's family; so has a forward.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -26,20 +27,33 @@ def body_of(
     *,
     bucket: str,
 ) -> str:
-    """JSON in ASCII. `document` is the API's own object as JSON, `urls` are the lasting ones, by stem."""
-    task = _shown(json.loads(document, parse_constant=lambda _: None), content, urls)
+    """JSON in ASCII. `document` is the API's own object as JSON, `{}` where nobody has it; `urls` are the lasting ones,
+    by stem."""
+    own = json.loads(document, parse_constant=lambda _: None)
+    task = _shown(own, content, urls) if own else _bare(lease, content)
     if lease.event is ForwardEvent.FAILED:
         task |= _failed(task, content)
     return json.dumps(task | {"archive": _archive(lease, content, urls, bucket=bucket)})
 
 
-def document_of(data: bytes) -> str | None:
-    """The API's object in a manifest or an amendment, as JSON; None where there is none."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kept:
+    """What a manifest or an amendment says."""
+
+    document: str
+    """The API's object, as JSON."""
+    names: frozenset[str]
+    """Of its files."""
+
+
+def kept_in(data: bytes) -> Kept | None:
+    """None where this is neither."""
     try:
-        task = json.loads(data)["task"]
+        manifest = json.loads(data)
+        task, names = manifest["task"], frozenset(asset["name"] for asset in manifest["assets"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    return json.dumps(task) if isinstance(task, dict) else None
+    return Kept(json.dumps(task), names) if isinstance(task, dict) else None
 
 
 def key_of(lease: ForwardLease, content: ForwardContent) -> str | None:
@@ -63,6 +77,15 @@ def _shown(document: Mapping[str, Any], content: ForwardContent, urls: Mapping[s
     return dict(in_dialect(lasting, dialect_of_family(content.family), is_series=is_series))
 
 
+def _bare(lease: ForwardLease, content: ForwardContent) -> dict[str, Any]:
+    """What is known without the API's object."""
+    has_ended_well = lease.event not in {*PASSED_ON, ForwardEvent.FAILED}
+    legacy = {"task_id": content.task_id, "task_status": "succeed" if has_ended_well else lease.event}
+    if lease.event is ForwardEvent.FAILED:
+        legacy["task_status_msg"] = content.message or content.reason or ""
+    return dict(in_dialect(legacy, dialect_of_family(content.family)))
+
+
 def _failed(task: Mapping[str, Any], content: ForwardContent) -> dict[str, str]:
     """The API may never have said so itself: the task never finished."""
     status = next((name for name in _MESSAGES if name in task), "task_status")
@@ -74,7 +97,8 @@ def _failed(task: Mapping[str, Any], content: ForwardContent) -> dict[str, str]:
 def _archive(
     lease: ForwardLease, content: ForwardContent, urls: Mapping[str, str], *, bucket: str
 ) -> dict[str, object]:
-    stored = [leased.stored for leased in content.assets if leased.stored is not None]
+    files = [leased for leased in content.assets if leased.asset.stem in content.told_stems]
+    stored = [leased.stored for leased in files if leased.stored is not None]
     return {
         "account": content.account,
         "family": content.family,

@@ -21,9 +21,9 @@ from archiver.failures import (
     backoff_ms,
 )
 from archiver.fetch.urls import ConsumerPolicy, PolicyRefusal, VettedUrl
-from archiver.forward.body import body_of, document_of, key_of
+from archiver.forward.body import body_of, kept_in, key_of
 from archiver.forward.urls import DurableUrls
-from archiver.ledger import PASSED_ON, ForwardContent, ForwardLease, ForwardTarget, Ledger
+from archiver.ledger import PASSED_ON, ForwardContent, ForwardEvent, ForwardLease, ForwardTarget, Ledger
 from archiver.ledger.forwards import LEASE_SECONDS, TRIED_MS
 from archiver.metrics import ForwardResult, Metrics
 from archiver.model import Stage
@@ -109,7 +109,9 @@ class Forwarder:
 
     def _body(self, lease: ForwardLease, content: ForwardContent) -> str:
         try:
-            document = content.document or self._kept_document(lease, content)
+            document = content.document
+            if document is None:
+                document, content = self._kept_document(lease, content)
             account = self.accounts[lease.account]
             body = body_of(lease, content, document, account.urls.of(content), bucket=self.bucket)
         except Failure as error:
@@ -118,15 +120,19 @@ class Forwarder:
         clients = (content.client_callback_url or "") if is_clients else ""
         return account.callback_urls.replaced_in(body.encode(), clients).decode()
 
-    def _kept_document(self, lease: ForwardLease, content: ForwardContent) -> str:
-        """The API's object as the bucket has it."""
+    def _kept_document(self, lease: ForwardLease, content: ForwardContent) -> tuple[str, ForwardContent]:
+        """The API's object as the bucket has it; of a manifest, without the files that it does not name."""
         key = key_of(lease, content)
         if key is None:
-            return "{}"
-        document = document_of(self.store.read(key, bytes_max=MANIFEST_BYTES_MAX))
-        if document is None:
+            return "{}", content
+        kept = kept_in(self.store.read(key, bytes_max=MANIFEST_BYTES_MAX))
+        if kept is None:
             raise StoreMismatch(f"{key} is no manifest")
-        return document
+        if lease.event is ForwardEvent.ARCHIVED:
+            stored = [leased.stored for leased in content.assets if leased.stored is not None]
+            named = {asset.stem for asset in stored if asset.name in kept.names}
+            content = dataclasses.replace(content, told_stems=content.told_stems & named)
+        return kept.document, content
 
     def _post(self, lease: ForwardLease, content: ForwardContent, body: str) -> tuple[Taken, Failure | None]:
         status: int | None = None

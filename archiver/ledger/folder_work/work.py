@@ -153,6 +153,7 @@ class FolderWork(Part):
                     ForwardEvent.AMENDED,
                     now=now,
                     number=number,
+                    stems={asset.stem for asset in stored},
                     document=json.dumps(dict(lease.document), separators=(",", ":")),
                 )
             queue_look(connection, row_id, account=lease.account, due_at=now + LOOK_AFTER_MS)

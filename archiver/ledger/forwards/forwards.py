@@ -8,6 +8,7 @@ The events of one task to one target go in their order: a forward is not claimed
 """
 
 import dataclasses
+import json
 import sys
 import uuid
 from collections.abc import Collection, Mapping
@@ -42,6 +43,9 @@ WAIT_MS_MAX = 3_600_000 + 60_000
 CONSUMERS_MAX = 200
 """Looked at in one round."""
 
+_IN_BUCKET = frozenset({*PASSED_ON, ForwardEvent.ARCHIVED, ForwardEvent.AMENDED})
+"""Events whose document is kept elsewhere, or never sent again."""
+
 _FORWARDS = schema.forwards
 _IS_WAITING = _FORWARDS.c.state == sa.literal_column(f"'{ForwardState.WAITING}'")
 """As a literal: else SQLite cannot tell that the partial index has all the rows."""
@@ -70,7 +74,8 @@ class ForwardLease:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ForwardContent:
-    """What is known of the task of a forward. Times are Unix ms."""
+    """What is known of the task of a forward; its reason, message and `told_stems` are as they were when it was queued.
+    Times are Unix ms."""
 
     task_id: str
     account: str
@@ -84,6 +89,8 @@ class ForwardContent:
     manifest_key: str | None
     amendment_keys: tuple[str, ...]
     assets: tuple[LeasedAsset, ...]
+    told_stems: frozenset[str]
+    """Of the files that it tells of."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -148,29 +155,36 @@ class Forwards(Part):
     def content(self, lease: ForwardLease) -> ForwardContent:
         """What is told. Raises LeaseLost where the task is gone."""
         tasks, assets = schema.tasks, schema.assets
-        kept = sa.select(_FORWARDS.c.document).where(_FORWARDS.c.id == lease.row_id)
+        kept = sa.select(_FORWARDS.c.document, _FORWARDS.c.facts).where(_FORWARDS.c.id == lease.row_id)
         with self._database.read() as connection:
             task = connection.execute(sa.select(tasks).where(tasks.c.id == lease.task_row)).mappings().first()
             if task is None:
                 raise LeaseLost("the task of a forward is gone")
-            document = connection.execute(kept).scalar()
+            row = connection.execute(kept).first()
+            if row is None:
+                raise LeaseLost("a forward is gone")
+            document = row.document
             query = sa.select(assets).where(assets.c.task == lease.task_row).order_by(assets.c.id)
             files = connection.execute(query).mappings().all()
             amended = amendment_keys(connection, lease.task_row)
         if document is None and task["document"] != "{}":
             document = task["document"]
+        facts = (
+            json.loads(row.facts) if row.facts is not None else {**task, "stems": [f["stem"] for f in files]}
+        )
         return ForwardContent(
             task_id=task["task_id"],
             account=task["account"],
             family=task["family"] or task["family_hint"] or "",
-            reason=task["reason"],
-            message=task["message"],
+            reason=facts["reason"],
+            message=facts["message"],
             created_at=task["created_at"] or task["first_seen_at"],
             client_callback_url=task["client_callback_url"],
             document=document,
             manifest_key=task["manifest_key"],
             amendment_keys=amended,
             assets=tuple(map(read_asset, files)),
+            told_stems=frozenset(facts["stems"]),
         )
 
     @retried
@@ -183,13 +197,9 @@ class Forwards(Part):
     def delivered(self, lease: ForwardLease, *, status: int) -> list[str]:
         """The consumer has taken it; the reasons of the holds that this has lifted."""
         with self._database.write() as connection:
-            # What it said is in the bucket; to send it again, it is read there.
-            values = {
-                "state": ForwardState.DELIVERED,
-                "last_status": status,
-                "reason": None,
-                "document": None,
-            }
+            values = {"state": ForwardState.DELIVERED, "last_status": status, "reason": None}
+            if lease.event in _IN_BUCKET:  # to send it again, it is read there
+                values["document"] = None
             self._end(connection, lease, values)
             return _lift_holds(connection) if lease.target is ForwardTarget.OPERATOR else []
 

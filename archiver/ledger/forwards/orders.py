@@ -211,6 +211,8 @@ def _ended(state: State, *, account: str, since: int, until: int, after: tuple[i
             columns.task_id,
             columns.client_callback_url,
             columns.document,
+            columns.reason,
+            columns.message,
             columns.deadline_at,
         )
         .where(columns.state == state, columns.account == account, columns.confirmed_at.is_not(None))

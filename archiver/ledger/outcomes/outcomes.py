@@ -278,6 +278,7 @@ class Outcomes(Part):
                 schema.tasks.c.id == lease.row_id,
                 ForwardEvent.ARCHIVED,
                 now=now,
+                stems=documented,
                 adopted_from=archived_at if is_adopted else None,
             )
             write(connection, lease, values, only_if=all_assets_accounted_for(lease.row_id))

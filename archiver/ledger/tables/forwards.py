@@ -10,7 +10,8 @@ ledger's first start: `forwards send` does that.
 import collections
 import enum
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -125,6 +126,8 @@ _WANTED = sa.select(
     _ROW.task_id,
     _ROW.client_callback_url,
     _ROW.document,
+    _ROW.reason,
+    _ROW.message,
     _ROW.first_seen_at,
     _ROW.running_at,
     sa.func.coalesce(_ROW.updated_at, _ROW.created_at).label("ended_at"),
@@ -142,21 +145,22 @@ def queue_forwards(
     now: int,
     number: int = 0,
     document: str | None = None,
+    stems: Collection[str] | None = None,
     adopted_from: int | None = None,
 ) -> None:
     """These tasks have come to `event`: queue it for each of their targets.
 
-    `document` is the API's object, where the task's row has another. `adopted_from` is when a manifest that was found
-    in the bucket was made: nobody is told of one that is older than the row of the task.
+    `stems` are those of the files that it tells of; else of all that are stored. `document` is the API's object, where
+    the task's row has another. `adopted_from` is when a manifest that was found in the bucket was made: nobody is told
+    of one that is older than the row of the task.
     """
     rows = connection.execute(_WANTED.where(chosen)).mappings().all()
     found = [row for row in rows if adopted_from is None or adopted_from >= row["first_seen_at"]]
     wanted = [(row, target) for row in found for target in ForwardTarget if _is_wanted(row, target)]
     if wanted:
         kept = {} if document is None else {"document": document}
-        insert(
-            connection, [({**row, **kept}, target) for row, target in wanted], event, number=number, now=now
-        )
+        told = [({**row, **kept}, target) for row, target in wanted]
+        insert(connection, told, event, number=number, now=now, stems=stems)
 
 
 def _is_wanted(row: Mapping[Any, Any], target: ForwardTarget) -> bool:
@@ -174,9 +178,16 @@ def insert(
     *,
     number: int,
     now: int,
+    stems: Collection[str] | None = None,
 ) -> int:
     """Insert the forwards that are not there; how many."""
-    rows = [_forward(row, target, event, number=number, now=now) for row, target in wanted]
+    tasks = {row["id"] for row, _ in wanted}
+    stored = {} if event in PASSED_ON or stems is not None else _stored_stems(connection, tasks)
+    rows = [
+        _forward(row, target, event, number=number, now=now)
+        | {"facts": _facts(row, stored.get(row["id"], ()) if stems is None else stems)}
+        for row, target in wanted
+    ]
     rows.sort(key=lambda row: (row["task"], row["target"]))
     inserted = connection.execute(insert_missing(connection, schema.forwards), rows).rowcount
     if event not in PASSED_ON:
@@ -184,6 +195,20 @@ def insert(
         tally.add(ForwardState.WAITING, inserted)
         tally.write(connection)
     return inserted
+
+
+def _stored_stems(connection: sa.Connection, tasks: Collection[int]) -> dict[int, list[str]]:
+    table = schema.assets
+    query = sa.select(table.c.task, table.c.stem).where(table.c.task.in_(tasks), table.c.name.is_not(None))
+    stems: dict[int, list[str]] = {}
+    for row in connection.execute(query):
+        stems.setdefault(row.task, []).append(row.stem)
+    return stems
+
+
+def _facts(row: Mapping[Any, Any], stems: Collection[str]) -> str:
+    facts = {"reason": row.get("reason"), "message": row.get("message"), "stems": sorted(stems)}
+    return json.dumps(facts, separators=(",", ":"))
 
 
 def _forward(
@@ -229,8 +254,7 @@ def queue_passed_on(
 
 def queue_for_client(connection: sa.Connection, row_id: int, *, now: int) -> None:
     """A client's URL has been written to this row: if the task has ended already, the client is still told."""
-    columns = (_ROW.id, _ROW.account, _ROW.task_id, _ROW.client_callback_url, _ROW.document, _ROW.state)
-    row = connection.execute(sa.select(*columns).where(_ROW.id == row_id)).mappings().one()
+    row = connection.execute(sa.select(schema.tasks).where(_ROW.id == row_id)).mappings().one()
     event = EVENT_OF_STATE.get(State(row["state"]))
     if event is not None:
         insert(connection, [(row, ForwardTarget.CLIENT)], event, number=0, now=now)

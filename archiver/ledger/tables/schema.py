@@ -363,6 +363,11 @@ forwards = sa.Table(
     sa.Column("lease_until", sa.BigInteger),
     sa.Column("ended_at", sa.BigInteger),
     sa.Column("unseen_since", sa.BigInteger, comment="since when it is dead; NULL: acknowledged"),
+    sa.Column(
+        "facts",
+        sa.Text,
+        comment="of the task when it was queued, as JSON: reason, message, stems of stored files",
+    ),
     sa.UniqueConstraint("task", "target", "event", "number", name="forwards_identity"),
     sa.CheckConstraint("state IN ('waiting', 'delivered', 'dead')", name="forward_state_known"),
     sa.CheckConstraint(

@@ -305,6 +305,84 @@ def test_what_is_sent_again_a_year_later_is_read_in_the_bucket(desk: Desk, telli
     assert len(set(ids)) == 1
 
 
+@pytest.mark.parametrize("new_standard", [False, True])
+def test_what_failed_is_told_late_and_again_as_it_was_though_the_task_was_archived_since(
+    desk: Desk, telling: Telling, hook: Consumer, new_standard: bool
+) -> None:
+    failed: dict[str, Any] = {"task_id": "t", "task_status": "failed", "task_status_msg": "policy"}
+    task, family = legacy(), FAMILY
+    if new_standard:
+        failed = {"id": "t", "status": "failed", "message": "policy"}
+        family = "tasks/image"
+        document = {"id": "t", "status": "succeeded", "outputs": [{"type": "image", "url": "https://c/0"}]}
+        task = dataclasses.replace(answer(family=family), document=document)
+    said = answer(status=Status.FAILED, message="policy", family=family)
+    desk.say(dataclasses.replace(said, document=failed))
+    desk.ledger.registrations.retry(["t"], account=ACCOUNT)
+    archive(desk, task)
+    assert telling.try_all() == [Taken.YES]
+    told = telling.told()
+    assert {name: told[name] for name in failed} == failed
+    archived = told["archive"]
+    assert (archived["state"], archived["reason"], archived["objects"]) == ("failed", "failed_upstream", [])
+    assert archived["manifest_key"] is None
+
+    telling.try_all()
+    hook.requests.clear()
+    desk.ledger.forward_orders.retry(["t"], account=ACCOUNT)
+    telling.try_all()
+    assert telling.told() == told
+    desk.write("UPDATE forwards SET document = NULL")  # as an earlier version left it
+    desk.ledger.forward_orders.retry(["t"], account=ACCOUNT)
+    hook.requests.clear()
+    telling.try_all()
+    bare = telling.told()
+    assert {name: bare[name] for name in failed} == failed
+
+
+def test_what_was_lost_is_told_late_and_again_as_it_was(desk: Desk, telling: Telling, hook: Consumer) -> None:
+    task = legacy()
+    desk.say(task)
+    desk.clock.advance(30 * DAY)
+    desk.ledger.deadlines.expire()
+    lease = desk.claim(Stage.ARCHIVE)
+    desk.ledger.outcomes.archived(lease, manifest_key="m", archived_at=desk.clock(), stored=[stored()])
+    telling.try_all()
+    told = telling.told()
+    assert (told["task_id"], told["task_status"]) == ("t", "succeed")
+    archived = told["archive"]
+    assert (archived["state"], archived["reason"], archived["objects"]) == ("lost", "deadline_passed", [])
+
+    telling.try_all()
+    hook.requests.clear()
+    desk.ledger.forward_orders.retry(["t"], account=ACCOUNT)
+    telling.try_all()
+    assert telling.told() == told
+
+
+@pytest.mark.parametrize("is_sent_by_order", [False, True])
+def test_a_manifest_is_told_of_with_its_own_files_though_it_was_amended_since(
+    desk: Desk, telling: Telling, is_sent_by_order: bool
+) -> None:
+    archive(desk, legacy())
+    desk.say(legacy(urls=["https://cdn.klingai.com/0.png", "https://cdn.klingai.com/1.png"]))
+    work = desk.ledger.folder_work.claim(account=ACCOUNT)
+    assert work is not None
+    files = [stored("0"), stored("1")]
+    desk.ledger.folder_work.amended(work.lease, keys=["f/amendment-1.json"], stored=files)
+    if is_sent_by_order:
+        desk.write("DELETE FROM forwards")
+        orders, until = desk.ledger.forward_orders, desk.clock()
+        orders.send(State.ARCHIVED, account=ACCOUNT, since=0, until=until, after=(0, 0))
+        manifest = {"task": dict(legacy().document), "assets": [{"name": "0.png"}]}
+        telling.store.place("f/manifest.json", json.dumps(manifest).encode())
+    telling.try_all()
+
+    archived = telling.told()["archive"]
+    assert (archived["state"], archived["manifest_key"]) == ("archived", "f/manifest.json")
+    assert [each["name"] for each in archived["objects"]] == ["0.png"]
+
+
 # --- clients of the gateway ------------------------------------------------------------------------------------------
 
 

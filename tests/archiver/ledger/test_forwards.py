@@ -346,7 +346,7 @@ def test_what_is_told_is_read_with_every_file_and_amendment(desk: Desk) -> None:
     assert (file.asset.stem, file.stored.key) == ("0", stored().key)
 
 
-def test_a_delivered_forward_keeps_no_document_and_a_dead_one_is_a_problem_until_it_is_sent_again(
+def test_a_delivered_forward_keeps_only_what_the_bucket_has_not_and_a_dead_one_is_a_problem_until_it_is_sent_again(
     desk: Desk,
 ) -> None:
     desk.bring(State.FAILED, "f")
@@ -356,12 +356,16 @@ def test_a_delivered_forward_keeps_no_document_and_a_dead_one_is_a_problem_until
     desk.ledger.forwards.dead(second, status=500, reason="http_500", is_problem=True)
 
     (delivered,) = desk.rows("SELECT document, last_status FROM forwards WHERE state = 'delivered'")
-    assert (delivered["document"], delivered["last_status"]) == (None, 204)
+    assert delivered["last_status"] == 204
+    assert '"task_id":"f"' in delivered["document"]
     (dead,) = desk.ledger.views.status().dead_forwards
     assert (dead.account, dead.count, dead.task_ids) == (ACCOUNT, 1, ("a",))
     assert desk.ledger.forward_orders.retry(["a", "nobody"], account=ACCOUNT) == {"a": 1}
     assert desk.ledger.views.status().dead_forwards == ()
-    assert claim_one(desk).attempt == 1
+    again = claim_one(desk)
+    assert again.attempt == 1
+    desk.ledger.forwards.delivered(again, status=200)
+    assert desk.rows("SELECT document FROM forwards WHERE event = 'archived'") == [{"document": None}]
 
 
 def test_dead_forwards_are_sent_again_by_their_ids_or_all_together(desk: Desk) -> None:
