@@ -224,8 +224,9 @@ def _ended(state: State, *, account: str, since: int, until: int, after: tuple[i
 
 def forwards_of(connection: sa.Connection, row_id: int) -> tuple[ForwardView, ...]:
     """Those of a task, in their order."""
-    query = _VIEW.where(_FORWARDS.c.task == row_id, _IS_SHOWN).order_by(_FORWARDS.c.id)
-    return tuple(map(_view, connection.execute(query).mappings()))
+    query = _VIEW.where(_FORWARDS.c.task == row_id, _IS_SHOWN)
+    rows = connection.execute(query).mappings()  # few: the index by task is in another order
+    return tuple(map(_view, sorted(rows, key=lambda row: int(row["id"]))))
 
 
 def dead_forwards(connection: sa.Connection, account: str, *, limit: int) -> Iterator[Mapping[Any, Any]]:
