@@ -178,7 +178,7 @@ def admin_token(value: object) -> str:
 
 
 def link_secrets(value: object) -> list[str]:
-    """Whoever knows one can open every file."""
+    """A program that knows one can make a link to every file."""
     entries = comma_list(value)
     if not all(len(entry) >= LINK_SECRET_LENGTH_MIN and _is_plain(entry) for entry in entries):
         raise ValueError(

@@ -112,7 +112,7 @@ class Upkeep:
             self._warned = warnings
 
     def _join_creates(self) -> None:
-        """Creates of the gateway's clients whose answer nobody heard."""
+        """Creates of the gateway's clients whose answers were lost."""
         for joined in self._ledger.gateway_creates.match():
             log.get().info("task.joined", **dataclasses.asdict(joined))
         for given_up in self._ledger.gateway_creates.prune():

@@ -101,7 +101,7 @@ class EgressTransport:
     ) -> int:
         """The status of the answer, of which only the head is read, at most `head_bytes_max`.
 
-        Over a connection of its own: sent over one that its server has just closed, nobody could tell whether it came.
+        Over a connection of its own: on one that its server has just closed, it could not be told whether it came.
 
         Raises PolicyRefusal, and httpcore2's exceptions.
         """

@@ -27,7 +27,7 @@ def body_of(
     *,
     bucket: str,
 ) -> str:
-    """JSON in ASCII. `document` is the API's own object as JSON, `{}` where nobody has it; `urls` are the lasting ones,
+    """JSON in ASCII. `document` is the API's own object as JSON, `{}` where it is lost; `urls` are the lasting ones,
     by stem."""
     own = json.loads(document, parse_constant=lambda _: None)
     task = _shown(own, content, urls) if own else _bare(lease, content)

@@ -171,7 +171,7 @@ class Forwarder:
         log.get().info("forward.delivered", **_fields(lease, content), status=status)
 
     def _gone(self, lease: ForwardLease, content: ForwardContent) -> None:
-        """The application wants no more of it: nobody need look."""
+        """The application wants no more of it: no operator need look."""
         self._count(ForwardResult.GONE)
         self.ledger.forwards.dead(lease, status=GONE, reason="gone", is_problem=False)
         log.get().warning("forward.ended", **_fields(lease, content), status=GONE)

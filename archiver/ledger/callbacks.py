@@ -199,7 +199,7 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
 def _referring(
     callbacks: Sequence[Callback], rows: Mapping[tuple[str, str], Row]
 ) -> dict[str, tuple[str, str]]:
-    """Reference of a create → account and id of its task, where nobody has registered that task yet."""
+    """Reference of a create → account and id of its task, where that task is not registered yet."""
     identities = {
         callback.create_reference: (callback.account, callback.task_id)
         for callback in callbacks

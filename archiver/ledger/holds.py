@@ -18,7 +18,7 @@ met is ended by a task: a store may answer every look and refuse every put.
 
 Three exceptions: the hold of a CDN host has the evidence of many tasks already (engine/host_watch.py), a hold that the
 sweep sets has no task, and that of the operator's application is obeyed by claims of forwards (ledger/forwards). The
-hold of all hosts that the settings do not list is none to test: nobody probes it, only its own tasks wait, and a
+hold of all hosts that the settings do not list is none to test: no worker probes it, only its own tasks wait, and a
 process that begins to ask for the account drops it, perhaps with other settings.
 """
 

@@ -1,4 +1,6 @@
-"""What a sweep of an account would bring, counted for a command by whoever asks for the account. Nothing is written.
+"""What a sweep of an account would bring, counted for a command by the process that asks for the account.
+
+Nothing is written.
 
 A task counts once, though `/tasks` shows it as well as its family's own list: so a dry run is one run over all
 families. Another process that takes the account over begins it anew.
@@ -105,7 +107,7 @@ class RequestedDryRuns:
         self.forget()
 
     def forget(self) -> None:
-        """Another process does what is left, or nobody waits for it."""
+        """Another process does what is left, or no command waits for it."""
         self._begin(None)
 
     def _begin(self, request: SweepRequest | None) -> None:

@@ -57,7 +57,7 @@ class Client:
 
 
 class RequestBody:
-    """The whole body of a request: in memory, or a file of the spool. Whoever made it closes it."""
+    """The whole body of a request: in memory, or a file of the spool. The endpoint that made it closes it."""
 
     def __init__(self, content: bytes | Reservation, files: BlockingCalls) -> None:
         """`files` reads the spool."""

@@ -105,7 +105,7 @@ otherwise, so words that are not known here are passed on with the setting to lo
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a server lets nobody in, and what an operator can do about it."""
+    """Why a server refuses all logins, and what an operator can do about it."""
 
     said: str
     what_to_do: str

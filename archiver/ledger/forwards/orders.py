@@ -230,7 +230,7 @@ def forwards_of(connection: sa.Connection, row_id: int) -> tuple[ForwardView, ..
 
 
 def dead_forwards(connection: sa.Connection, account: str, *, limit: int) -> Iterator[Mapping[Any, Any]]:
-    """Of the first `limit` dead ones that nobody has acknowledged: task id and since when."""
+    """Of the first `limit` dead ones that no operator has acknowledged: task id and since when."""
     query = (
         sa.select(_TASKS.c.task_id, _FORWARDS.c.unseen_since.label("since"))
         .join(_TASKS, _TASKS.c.id == _FORWARDS.c.task)

@@ -79,14 +79,14 @@ class GatewayCreates(Part):
 
     @retried
     def abandon(self, create: GatewayCreate) -> None:
-        """Nobody is to be told by this reference, even if the commit that was not waited for comes only now."""
+        """No client is to be told by this reference, even if the commit that was not waited for comes only now."""
         with self._database.write() as connection:
             values = _columns(create) | {"created_at": self._now(), "state": ABANDONED}
             upsert(connection, _TABLE, values, update=["state"])
 
     @retried
     def match(self) -> list[Joined]:
-        """Join tasks with the creates that made them, where nobody heard the answer."""
+        """Join tasks with the creates that made them, where the answer was lost."""
         with self._database.read() as connection:
             now = self._now()
             found = matching.by_external_id(connection, now=now)

@@ -17,7 +17,7 @@ from archiver.ledger.tables.rows import find_all
 OPEN = "open"
 """Sent, and not heard of."""
 ABANDONED = "abandoned"
-"""Not sent with our callback URL: nobody is to be told by it."""
+"""Not sent with our callback URL: no callback will name it."""
 
 Row = Mapping[Any, Any]
 

@@ -1,4 +1,4 @@
-"""Which task a create has made whose answer nobody heard, and whose callback nobody heard either. No writing.
+"""Which task a create has made whose answer was lost, and whose callback as well. No writing.
 
 Only the external id says it: Kling takes each only once for an account. Nothing else does: a task that only the sweep
 has found looks the same whether it is a client's of ours or of an application that creates at Kling directly, and no

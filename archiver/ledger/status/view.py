@@ -77,7 +77,7 @@ class StatusView:
     missing_objects: tuple[TasksInTime, ...]
     """Of each account: archived tasks with objects that are gone from the bucket, and that nobody has acknowledged."""
     dead_forwards: tuple[TasksInTime, ...]
-    """Of each account: those that no application has taken and nobody has acknowledged."""
+    """Of each account: those that no application has taken and no operator has acknowledged."""
     forward_counts: Mapping[ForwardState, int]
     last_callback_at: int | None
     sweeps: tuple[SweepView, ...]

@@ -7,9 +7,9 @@ The order is the guarantee.
 2. A reference is committed: whom to tell, and what was asked for. If that fails, the body goes on unchanged, and Kling
    itself calls the client.
 3. The create is sent, with our callback URL in place of the client's. The URL names the reference behind our token:
-   `/callbacks/<token>.<reference>/<family>`. A crash from here on, or an answer that nobody hears, leaves it:
+   `/callbacks/<token>.<reference>/<family>`. A crash from here on, or an answer that is lost, leaves it:
    the callback joins it with its task, else the external id does (`ledger/gateway_creates/matching.py`).
-   A path segment, because nobody promises to keep the query of a callback URL.
+   A path segment, because Kling does not promise to keep the query of a callback URL.
 4. It is sent once. Only where Kling has refused it for its callback URL, it is sent again without: nothing was created.
 5. The task is registered, in the transaction that lets go of the reference. If the ledger cannot do that within a
    second, the client has its answer all the same, and it is tried again until it succeeds.
