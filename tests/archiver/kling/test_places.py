@@ -131,6 +131,7 @@ def _with_links(value: Any, chosen: set[Place], place: Place = ()) -> Any:
         (b'["x"]', (0, "url"), b'["x"]'),
         (b' "x"\n', (), b' "L"\n'),
         (b'{"a\n":"x\t","b":"\0"}', ("a\n",), b'{"a\n":"L","b":"\0"}'),
+        (b'{"a\x7f":"x"}', ("a\x7f",), b'{"a\x7f":"L"}'),
         (b"12", (), b"12"),
         (b'{"a":{},"b":[ ],"c":"x"}', ("c",), b'{"a":{},"b":[ ],"c":"L"}'),
     ],

@@ -131,19 +131,26 @@ def test_a_try_ends_where_no_status_comes(serve: Serve, kind: str) -> None:
     assert "hidden" not in str(caught.value)
 
 
-def test_what_is_answered_before_the_body_was_read_counts_though_nobody_reads_the_rest(serve: Serve) -> None:
+def test_what_is_answered_before_the_body_was_read_counts_though_the_rest_is_not_read() -> None:
     let_go = threading.Event()
 
-    def answer_early(connection: socket.socket, _head: bytes) -> None:
-        connection.sendall(answer(b""))
-        let_go.wait(ENDS_SECONDS)
+    def answer_early(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1)
+            connection.sendall(answer(b""))
+            let_go.wait(ENDS_SECONDS)
 
-    sender = WebhookSender(try_seconds=5)
-    try:
-        body = "\r\n\r\n" + "x" * 20_000_000
-        assert sender.post(vet_own(serve(answer_early).origin), message_id="fwd_1", body=body) == 200
-    finally:
-        let_go.set()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer_early, args=[listening])
+        thread.start()
+        try:
+            url = vet_own(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+            sender = WebhookSender(try_seconds=2)
+            assert sender.post(url, message_id="fwd_1", body="x" * 20_000_000) == 200
+        finally:
+            let_go.set()
+            thread.join()
 
 
 def test_a_body_that_nobody_reads_and_a_port_that_speaks_no_tls_end_too(serve: Serve) -> None:
