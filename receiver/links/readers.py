@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 READERS_MAX = 256
 """Each has a connection to the store, and 1 MB of buffers (200 readers took 200 MB)."""
-READERS_OF_FILE_MAX = READERS_MAX // 4
-"""Nobody can take all places with one link. There is no such limit for an address: behind a proxy all have one."""
+READERS_OF_FILE_MAX = READERS_MAX - 32
+"""Readers of one link cannot take all places, and 200 of a popular picture are served. There is no such limit for an
+address: behind a proxy all readers have one."""
 FIRST_SECONDS = 30.0
 """For the store to begin, and the first bytes to be taken."""
 PATIENCE_SECONDS = 30.0
