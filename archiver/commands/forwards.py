@@ -94,7 +94,7 @@ def _span(
 ) -> tuple[int, int]:
     now = invocation.now()
     try:
-        # A clock may be behind the API's, so what is told until now has no upper end.
+        # Our clock may be behind the API's, so a `send` up to now has no upper bound.
         end = NEVER if until is None else parse_time(until, now=now)
         return parse_time(since or "0s", now=now), end
     except ValueError as error:

@@ -31,7 +31,7 @@ class Need(enum.Enum):
     GATEWAY_ALONE = "gateway_alone"
     """The gateway is on, also where KLING_GATEWAY is not set."""
     FORWARDS = "forwards"
-    """Whom to tell of tasks."""
+    """The application that is told of tasks."""
     ALERTS = "alerts"
     """Where to tell of problems."""
 

@@ -33,7 +33,7 @@ def forwards(
     ] = None,
     *,
     state: Annotated[ShownState | None, typer.Option("--state", help="list: only these.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="list: the newest so many.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="list: how many, newest first.")] = 100,
     dead: Annotated[bool, typer.Option("--dead", help="retry: all dead ones.")] = False,
     since: Annotated[
         str | None,

@@ -80,7 +80,7 @@ class GroupCommit:
         except (LedgerUnavailable, TimeoutError) as error:
             for _, waiter in batch:
                 _fail(waiter, error)
-        except Exception as error:  # noqa: BLE001 -- whoever waits raises it
+        except Exception as error:  # noqa: BLE001 -- the coroutine that waits raises it
             if len(batch) == 1:
                 _fail(batch[0][1], error)
                 return
