@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from archiver.commands.chosen_tasks import BATCH_ROWS
+from archiver.commands.tasks.chosen_tasks import BATCH_ROWS
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import (
     Invocation,

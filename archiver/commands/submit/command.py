@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from archiver.commands.register import print_family_advice
 from archiver.commands.submit.body import Sides, body_of
 from archiver.commands.submit.progress import SubmitProgress
 from archiver.commands.submit.run import SubmitRun
+from archiver.commands.tasks.register import print_family_advice
 from archiver.commands.terminal.invocation import chosen_account, invocation_of
 from archiver.commands.terminal.printing import print_note
 from archiver.composition.accounts import require_account

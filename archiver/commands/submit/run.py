@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import typer
 
-from archiver.commands.show import what_to_do
 from archiver.commands.submit.progress import SubmitProgress, TimeUp
+from archiver.commands.tasks.show import what_to_do
 from archiver.commands.terminal.exit_status import INTERRUPTED, WRONG, sentence_of
 from archiver.commands.terminal.invocation import no_daemon_sentence
 from archiver.commands.terminal.printing import print_json, print_line

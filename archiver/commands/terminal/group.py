@@ -15,21 +15,21 @@ COMMANDS: Final = {
     "work": ("archiver.commands.work", "Verify, archive, sweep and forward on a PostgreSQL ledger."),
     "sweep": ("archiver.commands.sweep.command", "Find tasks whose callbacks are missing."),
     "status": ("archiver.commands.status", "Show the whole ledger at a glance."),
-    "show": ("archiver.commands.show", "Show one task."),
-    "link": ("archiver.commands.link", "Print the links of a task's files."),
+    "show": ("archiver.commands.tasks.show", "Show one task."),
+    "link": ("archiver.commands.tasks.link", "Print the links of a task's files."),
     "forwards": (
         "archiver.commands.forwards",
         "List what applications are told of tasks, and tell them again.",
     ),
-    "retry": ("archiver.commands.retry", "Ask the API for some tasks again, now."),
+    "retry": ("archiver.commands.tasks.retry", "Ask the API for some tasks again, now."),
     "acknowledge": (
-        "archiver.commands.acknowledge",
+        "archiver.commands.tasks.acknowledge",
         "End the problem of lost or buried tasks that you have seen.",
     ),
-    "register": ("archiver.commands.register", "Follow a task."),
+    "register": ("archiver.commands.tasks.register", "Follow a task."),
     "submit": ("archiver.commands.submit.command", "Create a task, and follow it into the bucket."),
-    "move-ledger": ("archiver.commands.move_ledger", "Move the ledger to another database."),
-    "rename-account": ("archiver.commands.rename_account", "Rename an account in the ledger."),
+    "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
+    "rename-account": ("archiver.commands.ledger.rename_account", "Rename an account in the ledger."),
 }
 """Name → the module that does it, and the first line of its help. A test compares the two."""
 
@@ -46,15 +46,20 @@ class Commands(TyperGroup):
 def command(name: str) -> Any:
     """The command with its usage; what it does is imported when it runs."""
     function = name.replace("-", "_")
-    usage = getattr(importlib.import_module(f"archiver.commands.usage.{function}"), function)
+    module = COMMANDS[name][0]
+    usage = getattr(importlib.import_module(_usage_of(module)), function)
 
     @functools.wraps(usage)
     def run(*, context: typer.Context, **given: Any) -> None:
-        _run(getattr(importlib.import_module(COMMANDS[name][0]), function), context, given)
+        _run(getattr(importlib.import_module(module), function), context, given)
 
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     alone.command(name)(run)
     return typer.main.get_command(alone)
+
+
+def _usage_of(module: str) -> str:
+    return module.removesuffix(".command").replace("archiver.commands.", "archiver.commands.usage.")
 
 
 def _run(work: Callable[..., None], context: typer.Context, given: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from archiver import log
 from archiver.archive import manifest, transfer
 from archiver.archive.manifest import ManifestUnreadable
 from archiver.archive.stage import gravest
-from archiver.commands import show
+from archiver.commands.tasks import show
 from archiver.failures import (
     ApiCredentialsRefused,
     AssetGone,

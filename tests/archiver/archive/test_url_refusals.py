@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from archiver.commands import show
+from archiver.commands.tasks import show
 from archiver.fetch.connecting import resolve
 from archiver.kling.limiter import Priority
 from archiver.model import Callback, DiscoveredBy, Lane, Status

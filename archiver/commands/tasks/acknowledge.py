@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import typer
 
-from archiver.commands.chosen_tasks import ChosenTasks, batches, chosen_tasks
+from archiver.commands.tasks.chosen_tasks import ChosenTasks, batches, chosen_tasks
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.printing import print_json, print_line, print_note
 from archiver.ledger import Acknowledged
@@ -15,7 +15,7 @@ from archiver.phrases import count_of
 def acknowledge(
     context: typer.Context, *, task_ids: list[str] | None, lost: bool, account: str | None, json: bool
 ) -> None:
-    """What `usage.acknowledge` says."""
+    """What `usage.tasks.acknowledge` says."""
     with chosen_tasks(context, task_ids, all_of_kind=lost, option="--lost", account=account) as chosen:
         outcomes = (
             dict.fromkeys(_all_lost(chosen), Acknowledged.DONE)

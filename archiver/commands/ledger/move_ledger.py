@@ -17,7 +17,7 @@ from archiver.phrases import count_of
 
 
 def move_ledger(context: typer.Context, *, source: str, target: str, json: bool) -> None:
-    """What `usage.move_ledger` says."""
+    """What `usage.ledger.move_ledger` says."""
     invocation = invocation_of(context)
     settings = invocation.settings()
     urls = [_url(context, *given) for given in (("FROM", source), ("TO", target))]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import typer
 
-from archiver.commands.found_task import found_task
+from archiver.commands.tasks.found_task import found_task
 from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.printing import (
     console,
@@ -22,7 +22,7 @@ from archiver.model import State
 
 
 def show(context: typer.Context, *, task_id: str, account: str | None, json: bool) -> None:
-    """What `usage.show` says."""
+    """What `usage.tasks.show` says."""
     invocation = invocation_of(context)
     settings = invocation.settings(Need.LINKS, Need.FORWARDS)
     task = found_task(context, settings, task_id=task_id, account=account)

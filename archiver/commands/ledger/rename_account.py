@@ -18,7 +18,7 @@ _STOP_FIRST = (
 
 
 def rename_account(context: typer.Context, *, old: str, new: str, json: bool) -> None:
-    """What `usage.rename_account` says."""
+    """What `usage.ledger.rename_account` says."""
     if not ACCOUNT_NAME.fullmatch(new) or new == old:
         context.fail("NEW must be another name, of 1 to 64 letters, digits, `.`, `_` or `-`.")
     invocation = invocation_of(context)

@@ -32,7 +32,7 @@ def register(
     account: str | None,
     json: bool,
 ) -> None:
-    """What `usage.register` says."""
+    """What `usage.tasks.register` says."""
     _check(context, task_id=task_id, family=family, external_task_id=external_task_id)
     kept = _kept_request(context, request)
     invocation = invocation_of(context)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 from rich.progress import track
 
-from archiver.commands.chosen_tasks import ChosenTasks, batches, chosen_tasks
+from archiver.commands.tasks.chosen_tasks import ChosenTasks, batches, chosen_tasks
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import no_daemon_sentence
 from archiver.commands.terminal.printing import console, print_json, print_line, print_note
@@ -19,7 +19,7 @@ from archiver.phrases import count_of
 def retry(
     context: typer.Context, *, task_ids: list[str] | None, buried: bool, account: str | None, json: bool
 ) -> None:
-    """What `usage.retry` says."""
+    """What `usage.tasks.retry` says."""
     with chosen_tasks(context, task_ids, all_of_kind=buried, option="--buried", account=account) as chosen:
         result = _retry_all(chosen)
         daemons = chosen.ledger.daemons.alive()

@@ -2,7 +2,7 @@
 
 import typer
 
-from archiver.commands.found_task import found_task
+from archiver.commands.tasks.found_task import found_task
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.printing import print_json, print_line, print_note
@@ -11,7 +11,7 @@ from archiver.ledger import AssetView
 
 
 def link(context: typer.Context, *, task_id: str, name: str | None, account: str | None, json: bool) -> None:
-    """What `usage.link` says."""
+    """What `usage.tasks.link` says."""
     settings = invocation_of(context).settings(Need.LINKS)
     task = found_task(context, settings, task_id=task_id, account=account)
     _require_links(task.account)

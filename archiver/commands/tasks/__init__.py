@@ -1,0 +1,1 @@
+"""Commands about single tasks: find them, see them, ask for them again."""
