@@ -225,8 +225,14 @@ def test_a_circle_is_found_and_named() -> None:
     assert circle(files | {"archiver/ledger/rows.py": "import archiver.model"}) == []
 
 
+def _rooms_in(folder: pathlib.Path) -> set[str]:
+    """Modules and packages; a README and `py.typed` are neither."""
+    found = [path for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()]
+    return {path.stem for path in found if not path.name.startswith(("_", "."))}
+
+
 def test_every_room_has_a_floor_and_stands_in_the_map() -> None:
-    rooms = {path.stem for path in (ROOT / "archiver").iterdir() if not path.name.startswith(("_", "."))}
+    rooms = _rooms_in(ROOT / "archiver")
     described = set(re.findall(r"^    ([a-z]+)  ", archiver.__doc__ or "", re.MULTILINE))
 
     assert rooms == set(FLOOR_OF) - COMING - {"receiver"}
@@ -234,11 +240,7 @@ def test_every_room_has_a_floor_and_stands_in_the_map() -> None:
 
 
 def test_every_room_of_the_edge_stands_in_its_map() -> None:
-    rooms = {
-        path.stem
-        for path in (ROOT / "receiver").iterdir()
-        if path.name not in {"__init__.py", "__pycache__", "README.md"}
-    }
+    rooms = _rooms_in(ROOT / "receiver") | {"__main__"}
     described = set(re.findall(r"^    ([a-z_, ]+?)  ", receiver.__doc__ or "", re.MULTILINE))
 
     assert {room for rooms in described for room in rooms.split(", ")} == rooms
