@@ -311,8 +311,12 @@ def rfc3339(milliseconds: int) -> str:
 
 def task_folder(*, prefix: str, family: str, created_at: int, task_id: str) -> str:
     """`<prefix><family>/<yyyy>/<mm>/<dd>/<task_id>/`, by `created_at` in UTC."""
-    day = datetime.datetime.fromtimestamp(created_at / 1000, tz=datetime.UTC)
-    return f"{prefix}{family}/{day:%Y/%m/%d}/{task_id}/"
+    return f"{prefix}{family}/{folder_day(created_at)}/{task_id}/"
+
+
+def folder_day(created_at: int) -> str:
+    """`2026/11/20`, in UTC."""
+    return f"{datetime.datetime.fromtimestamp(created_at / 1000, tz=datetime.UTC):%Y/%m/%d}"
 
 
 def text(value: object, *, limit: int = 2000) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from archiver.failures import Failure
-from archiver.model import RETENTION_MS, DiscoveredBy, Role, StoredAsset, rfc3339
+from archiver.model import RETENTION_MS, DiscoveredBy, Role, StoredAsset, folder_day, rfc3339
 
 SCHEMA_VERSION = 1
 STATUS = "succeed"
@@ -267,6 +267,11 @@ class Manifest:
     def expires_at(self) -> int:
         """When upstream deletes the results, Unix ms."""
         return self.created_at + RETENTION_MS
+
+    @property
+    def day(self) -> str:
+        """Of its folder: `2026/11/20`."""
+        return folder_day(self.created_at)
 
     def matches(self, *, task_id: str, family: str, created_at: int) -> bool:
         return (self.task_id, self.family, self.created_at) == (task_id, family, created_at)

@@ -137,8 +137,8 @@ class Store(Protocol):
     def list(self, folder: str) -> dict[str, int]:
         """Every key that begins with `folder`, with its bytes. Meant for one task's folder."""
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """The same for a whole bucket, page by page, in the store's order."""
+    def walk(self, prefix: str, *, after: str = "") -> Iterator[tuple[str, int]]:
+        """The same for a whole bucket, page by page, in the store's order; only what comes after `after`."""
 
     def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
         """Up to `keys_max` of the keys that begin with `prefix` and come after `after`. One request."""
@@ -146,8 +146,11 @@ class Store(Protocol):
     def read(self, key: str, *, bytes_max: int) -> bytes:
         """The object's bytes. Raises `StoreMismatch` when it is missing or larger than `bytes_max`."""
 
-    def digest(self, key: str) -> tuple[str, int]:
-        """The object's SHA-256 (hex) and size, by reading all of it. Raises `StoreMismatch` if it is missing."""
+    def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
+        """The object's SHA-256 (hex) and size, by reading all of it. Raises `StoreMismatch` if it is missing.
+
+        `on_piece` is called with the bytes of each piece; what it raises ends the reading, and passes.
+        """
 
     def presigned(self, key: str, *, seconds: int) -> str:
         """A URL that reads the object without credentials, for at most `PRESIGNED_SECONDS_MAX`, and no longer than our

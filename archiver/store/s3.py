@@ -182,11 +182,15 @@ class S3Store:
     def list(self, folder: str) -> dict[str, int]:
         return dict(self.walk(folder))
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        pages = self._listing.paginate(Bucket=self._bucket, Prefix=prefix)
+    def walk(self, prefix: str, *, after: str = "") -> Iterator[tuple[str, int]]:
+        list_pages = functools.partial(self._listing.paginate, Bucket=self._bucket, Prefix=prefix)
+        pages = list_pages(StartAfter=after) if after else list_pages()
         with self._translated(f"list {prefix}"):
             for page in pages:
-                yield from [(row["Key"], row["Size"]) for row in page.get("Contents", [])]
+                # Some gateways ignore StartAfter.
+                yield from [
+                    (row["Key"], row["Size"]) for row in page.get("Contents", []) if row["Key"] > after
+                ]
 
     def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
         with self._translated(f"list {prefix} after {after}"):
@@ -205,9 +209,9 @@ class S3Store:
                     raise ObjectUnexpected(f"read {key}: larger than the {bytes_max} bytes allowed")
         return bytes(content)
 
-    def digest(self, key: str) -> tuple[str, int]:
+    def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         with self._translated(f"read {key}"):
-            return self._digest(key)
+            return self._digest(key, on_piece=on_piece)
 
     def presigned(self, key: str, *, seconds: int) -> str:
         return self.presign(key, seconds=seconds).url
@@ -321,7 +325,7 @@ class S3Store:
         """After a 200. An ETag other than our MD5 may be honest (encryption) or wrong: read the object back."""
         if etag != upload.digests.md5:
             self.etags_are_md5 = False
-        if etag != upload.digests.md5 and self._digest(upload.key, check=upload.check) != (
+        if etag != upload.digests.md5 and self._digest(upload.key, on_piece=lambda _: upload.check()) != (
             upload.digests.sha256,
             upload.digests.bytes,
         ):
@@ -340,7 +344,7 @@ class S3Store:
             return upload.as_put(PutOutcome.SAME)
         is_ours = found.task_id == upload.task_id
         if is_ours or found.bytes == upload.digests.bytes:
-            sha256, size = self._digest(upload.key, check=upload.check)
+            sha256, size = self._digest(upload.key, on_piece=lambda _: upload.check())
             if (sha256, size) == (upload.digests.sha256, upload.digests.bytes):
                 return upload.as_put(PutOutcome.SAME)
             if is_ours:
@@ -366,11 +370,10 @@ class S3Store:
             family=claims.get("family"),
         )
 
-    def _digest(self, key: str, *, check: Callable[[], None] = lambda: None) -> tuple[str, int]:
-        """`check` is called after each chunk; what it raises passes."""
+    def _digest(self, key: str, *, on_piece: Callable[[int], object]) -> tuple[str, int]:
         running, size = hashlib.sha256(), 0
         for chunk in self._chunks(key):
-            check()
+            on_piece(len(chunk))
             running.update(chunk)
             size += len(chunk)
         return running.hexdigest(), size

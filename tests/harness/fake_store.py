@@ -120,15 +120,15 @@ class FakeStore:
         self.ask("list", folder)
         return dict(self.walk(folder))
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def walk(self, prefix: str, *, after: str = "") -> Iterator[tuple[str, int]]:
         with self._lock:
             shown = sorted(self.objects.keys() - self.unlisted)
             sizes = [(key, len(self.objects[key].content)) for key in shown if key.startswith(prefix)]
-        yield from sizes
+        yield from [(key, size) for key, size in sizes if key > after]
 
     def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
         self.ask("list_after", prefix)
-        following = [(key, size) for key, size in self.walk(prefix) if key > after]
+        following = list(self.walk(prefix, after=after))
         return ListedPage(dict(following[:keys_max]), is_last=len(following) <= keys_max)
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
@@ -138,9 +138,10 @@ class FakeStore:
             raise StoreMismatch(f"read {key}: larger than the {bytes_max} bytes allowed")
         return content
 
-    def digest(self, key: str) -> tuple[str, int]:
+    def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         self.ask("digest", key)
         content = self._existing(key).content
+        on_piece(len(content))
         return hashlib.sha256(content).hexdigest(), len(content)
 
     def presigned(self, key: str, *, seconds: int) -> str:

@@ -1,7 +1,7 @@
 """`FakeStore` before a bucket on a real S3 server: the server answers, the fake one complains."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from archiver.store import ConditionalPut, ListedPage, Put, S3Store, StoredObject, Upload
 from tests.harness.fake_store import FakeStore
@@ -53,8 +53,8 @@ class RealBucket(FakeStore):
         self.ask("list", folder)
         return self._store.list(folder)
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        return self._store.walk(prefix)
+    def walk(self, prefix: str, *, after: str = "") -> Iterator[tuple[str, int]]:
+        return self._store.walk(prefix, after=after)
 
     def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
         self.ask("list_after", prefix)
@@ -64,9 +64,9 @@ class RealBucket(FakeStore):
         self.ask("read", key)
         return self._store.read(key, bytes_max=bytes_max)
 
-    def digest(self, key: str) -> tuple[str, int]:
+    def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         self.ask("digest", key)
-        return self._store.digest(key)
+        return self._store.digest(key, on_piece=on_piece)
 
     def presigned(self, key: str, *, seconds: int) -> str:
         return self._store.presigned(key, seconds=seconds)

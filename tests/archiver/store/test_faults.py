@@ -179,14 +179,14 @@ class Bucket(FakeStore):
     def list(self, folder: str) -> dict[str, int]:
         return self._store.list(folder)
 
-    def walk(self, prefix: str) -> Iterator[tuple[str, int]]:
-        return self._store.walk(prefix)
+    def walk(self, prefix: str, *, after: str = "") -> Iterator[tuple[str, int]]:
+        return self._store.walk(prefix, after=after)
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         return self._store.read(key, bytes_max=bytes_max)
 
-    def digest(self, key: str) -> tuple[str, int]:
-        return self._store.digest(key)
+    def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
+        return self._store.digest(key, on_piece=on_piece)
 
 
 class Works:

@@ -29,6 +29,7 @@ from archiver.failures import (
     Failure,
     ForeignObject,
     ObjectInColdStorage,
+    Stopped,
     StoreClockSkewed,
     StoreError,
     StoreFull,
@@ -860,3 +861,27 @@ def test_a_web_page_in_place_of_an_answer_is_never_a_success(
 
     with pytest.raises(Failure):
         METHODS[method](faulty_store)
+
+
+def test_a_listing_may_begin_after_any_key(store: S3Store) -> None:
+    keys = [f"881/{number:03}.png" for number in range(LISTING_ROWS_MAX + 5)]
+    for key in keys:
+        put(store, b"x", key=key)
+
+    assert [key for key, _ in store.walk("881/", after=keys[3])] == keys[4:]
+    assert [key for key, _ in store.walk("881/", after="881/0030")] == keys[4:]
+    assert list(store.walk("881/", after="8810")) == []
+
+
+def test_a_reader_of_a_digest_sees_each_piece_and_may_stop(store: S3Store) -> None:
+    put(store)
+    pieces: list[int] = []
+
+    store.digest(KEY, on_piece=pieces.append)
+
+    def stop(_size: int) -> None:
+        raise Stopped
+
+    assert sum(pieces) == len(CONTENT)
+    with pytest.raises(Stopped):
+        store.digest(KEY, on_piece=stop)

@@ -1,0 +1,195 @@
+"""The folders of a bucket with their manifests, in the order of their keys: for every command that reads all of it.
+
+One listing finds the folders; their documents (`manifest.json`, `amendment-1.json`, …, `incomplete.json`) are read
+several at once. Memory does not grow with the bucket.
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+
+from archiver.archive.manifest import (
+    BYTES_MAX,
+    FILE_NAME,
+    INCOMPLETE_NAME,
+    Manifest,
+    ManifestUnreadable,
+    is_amendment,
+)
+from archiver.audit.ordered import in_order
+from archiver.audit.patience import PatientStore
+from archiver.audit.places import Span, TaskPlace
+from archiver.failures import Failure, ForeignObject, ObjectInColdStorage, StoreMismatch
+
+THREADS = 8
+FOLDERS_AHEAD_PER_THREAD = 4
+FOLDER_KEYS_MAX = 10_000
+"""Of a folder's keys that are kept: ours have a few dozen at most."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListedFolder:
+    """What a listing shows of one folder. It may lag behind puts."""
+
+    path: str
+    """With the prefix, and a slash at the end."""
+    place: TaskPlace | None
+    """None where it is no task's."""
+    sizes: Mapping[str, int]
+    """Key → bytes, at most `FOLDER_KEYS_MAX` of them, all documents among them."""
+    keys: int
+    """How many there are."""
+
+    @property
+    def end(self) -> str:
+        """Every key of the folder comes before this one; a walk `after` it begins with the next folder."""
+        return self.path.removesuffix("/") + "0"  # the character after the slash
+
+    @property
+    def document_keys(self) -> list[str]:
+        """The manifest first, then the amendments by number."""
+        return sorted(filter(self._is_document, self.sizes), key=self._document_order)
+
+    def _is_document(self, key: str) -> bool:
+        name = key.removeprefix(self.path)
+        return self.place is not None and is_document_name(name)
+
+    def _document_order(self, key: str) -> tuple[bool, int, str]:
+        name = key.removeprefix(self.path)
+        return name != FILE_NAME, int("0" + re.sub(r"\D", "", name)), name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """One manifest, amendment or `incomplete.json`."""
+
+    key: str
+    manifest: Manifest | None
+    """None with a failure."""
+    sha256: str = ""
+    """Of its own bytes; empty where there are none."""
+    failure: Failure | None = None
+    """Why it cannot be used: unreadable, another task's, gone since the listing, in cold storage."""
+
+    @property
+    def is_manifest(self) -> bool:
+        return self.key.endswith(f"/{FILE_NAME}")
+
+    @property
+    def is_incomplete(self) -> bool:
+        return self.key.endswith(f"/{INCOMPLETE_NAME}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DocumentedFolder:
+    """A folder with its documents, the manifest first."""
+
+    listed: ListedFolder
+    documents: tuple[Document, ...]
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest that completes the task, where there is one that can be read."""
+        return next((each.manifest for each in self.documents if each.is_manifest), None)
+
+
+def is_document_name(name: str) -> bool:
+    """Whether the program writes a document of this name into a task's folder."""
+    return name in (FILE_NAME, INCOMPLETE_NAME) or is_amendment(name)
+
+
+def read_folders(
+    store: PatientStore,
+    *,
+    prefix: str,
+    span: Span | None = None,
+    after: str = "",
+    threads: int = THREADS,
+    is_meant: Callable[[ListedFolder], bool] = lambda _: True,
+) -> Generator[DocumentedFolder, None, None]:
+    """Every folder of the span that `is_meant` and whose keys come after `after`. Folders of no task come without
+    documents. Raises the Failure that ends it all, and Stopped.
+    """
+    folders = filter(is_meant, list_folders(store, prefix=prefix, span=span or Span(), after=after))
+    return in_order(
+        lambda folder: read_documents(store, folder),
+        folders,
+        threads=threads,
+        ahead=FOLDERS_AHEAD_PER_THREAD * threads,
+    )
+
+
+def list_folders(store: PatientStore, *, prefix: str, span: Span, after: str = "") -> Iterator[ListedFolder]:
+    """The same without their documents. Folders of no task are left out where the span is not everything."""
+    path, place, sizes, keys = "", None, dict[str, int](), 0
+    for key, size, here in _keys(store, prefix=prefix, span=span, after=after):
+        there = here.path if here is not None else key[: key.rfind("/") + 1]
+        if there != path and sizes:
+            yield ListedFolder(path, place, sizes, keys)
+            sizes, keys = {}, 0
+        path, place = there, here
+        keys += 1
+        if len(sizes) < FOLDER_KEYS_MAX or is_document_name(key.removeprefix(path)):
+            sizes[key] = size
+    if sizes:
+        yield ListedFolder(path, place, sizes, keys)
+
+
+def read_documents(store: PatientStore, folder: ListedFolder) -> DocumentedFolder:
+    """Raises the Failure of the store as a whole, and Stopped."""
+    return DocumentedFolder(folder, tuple(_read(store, folder, key) for key in folder.document_keys))
+
+
+def _keys(
+    store: PatientStore, *, prefix: str, span: Span, after: str
+) -> Iterator[tuple[str, int, TaskPlace | None]]:
+    """Key, bytes and place of what is meant. What is not is leapt over where one can tell how far."""
+    while True:
+        for key, size in store.walk(span.root(prefix), after=after):
+            place = TaskPlace.of_key(key, prefix=prefix)
+            if place is None:
+                if span.is_everything and not _is_folder_mark(key, size):
+                    yield key, size, None
+            elif span.covers(place):
+                yield key, size, place
+            elif (leap := span.next_after(place)) > key:
+                after = leap
+                break
+        else:
+            return
+
+
+def _is_folder_mark(key: str, size: int) -> bool:
+    """Consoles of some stores make an empty object to show a folder."""
+    return size == 0 and key.endswith("/")
+
+
+def _read(store: PatientStore, folder: ListedFolder, key: str) -> Document:
+    sha256 = ""
+    try:
+        content = store.read(key, bytes_max=BYTES_MAX)
+        sha256 = hashlib.sha256(content).hexdigest()
+        manifest = Manifest.from_bytes(content)
+        _require_of_folder(manifest, folder, key)
+    except (ManifestUnreadable, StoreMismatch, ForeignObject, ObjectInColdStorage) as error:
+        return Document(key, None, sha256, error)
+    return Document(key, manifest, sha256)
+
+
+def _require_of_folder(manifest: Manifest, folder: ListedFolder, key: str) -> None:
+    """Raises ForeignObject. Whether the account is ours, callers know."""
+    place = folder.place
+    if place is None:
+        return
+    if (manifest.family, manifest.day, manifest.task_id) != (place.family, place.day, place.task_id):
+        raise ForeignObject(f"{key} belongs to another task")
+    name = key.removeprefix(folder.path)
+    is_of_kind = (manifest.amends is not None, manifest.missing is not None)
+    if is_of_kind != (is_amendment(name), name == INCOMPLETE_NAME):
+        raise ForeignObject(f"{key} is not what its name says")
+    if not manifest.assets:
+        raise ForeignObject(f"{key} names no file")
+    for asset in manifest.assets:
+        if not asset.key.startswith(folder.path) or asset.key in (folder.path, key):
+            raise ForeignObject(f"{key} names {asset.key}, which is no file of its folder")

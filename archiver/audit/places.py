@@ -1,0 +1,71 @@
+"""Where a key of the bucket belongs: `<prefix><family>/<yyyy>/<mm>/<dd>/<task_id>/<name>`. No I/O."""
+
+import dataclasses
+import re
+from typing import Self
+
+from archiver.model import FAMILY, TASK_ID, folder_day
+
+_KEY = re.compile(
+    r"(?P<family>[^/]+(?:/[^/]+){1,2}?)/(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/(?P<task_id>[^/]+)/(?P<name>.+)",
+    re.DOTALL,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskPlace:
+    """The task whose folder a key is in."""
+
+    family: str
+    day: str
+    """`2026/11/20`: the task's `created_at`, in UTC."""
+    task_id: str
+    path: str
+    """Of the folder: prefix included, with a slash at the end."""
+
+    @classmethod
+    def of_key(cls, key: str, *, prefix: str) -> Self | None:
+        """None for a key that this program does not make."""
+        found = _KEY.fullmatch(key.removeprefix(prefix)) if key.startswith(prefix) else None
+        if found is None or not FAMILY.fullmatch(found["family"]) or not TASK_ID.fullmatch(found["task_id"]):
+            return None
+        return cls(found["family"], found["day"], found["task_id"], key.removesuffix(found["name"]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """Which folders are meant. Days are inclusive, in UTC, as keys have them: `2026/11/20`."""
+
+    family: str | None = None
+    since_day: str | None = None
+    until_day: str | None = None
+
+    @classmethod
+    def of_times(cls, *, family: str | None, since: int | None, until: int | None) -> Self:
+        """Of Unix ms: whole days."""
+        since_day = None if since is None else folder_day(since)
+        return cls(family, since_day, None if until is None else folder_day(until))
+
+    @property
+    def is_everything(self) -> bool:
+        return self == type(self)()
+
+    def root(self, prefix: str) -> str:
+        """What all keys begin with."""
+        return prefix if self.family is None else f"{prefix}{self.family}/"
+
+    def covers(self, place: TaskPlace) -> bool:
+        return (
+            self.family in (None, place.family)
+            and (self.since_day is None or place.day >= self.since_day)
+            and (self.until_day is None or place.day <= self.until_day)
+        )
+
+    def next_after(self, place: TaskPlace) -> str:
+        """Of a place that is not meant: nothing up to this key is meant either. Empty if that cannot be told."""
+        of_family = place.path.removesuffix(f"{place.day}/{place.task_id}/")
+        if self.since_day is not None and place.day < self.since_day:
+            return f"{of_family}{self.since_day}"
+        if self.until_day is not None and place.day > self.until_day:
+            return of_family.removesuffix("/") + "0"  # the character after the slash
+        return ""
