@@ -34,6 +34,7 @@ pytest_plugins = [
     "tests.harness.journal",
     "tests.harness.server",
     "tests.harness.service",
+    "tests.harness.wheel",
     "tests.project.secret_watch",
 ]
 

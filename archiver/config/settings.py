@@ -12,14 +12,22 @@ may be missing, and those that are secrets are not read. Any other setting that 
 one account only. Rejected: a separate class, because every setting of an account would be declared twice.
 """
 
+import collections
 import dataclasses
 import itertools
 import pathlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from archiver.config import accounts, checks, sources, values
 from archiver.config.checks import Need
@@ -59,15 +67,13 @@ _Bytes = Annotated[int, BeforeValidator(values.size_bytes)]
 _WebUrl = Annotated[str, AfterValidator(values.web_url)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Each attribute is the variable's name in lower case without `KLING_`.
 
     Secrets are `SecretStr`: call `.get_secret_value()` only where they are used.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     access_key: _Secret | None = _setting(
         None, "Access key of the Kling account; together with the secret key.", expects="an access key"
@@ -394,18 +400,15 @@ class Settings(BaseSettings):
         proxy: Proxy | None = None,
     ) -> Self:
         """Raises ValidationError."""
-        layers: list[dict[str, Any]] = [layer.values for layer in given.layers]
-        own = {
+        own: dict[str, object] = {
             "unknown": tuple(given.unknown),
             "misspelled": tuple(given.misspelled),
             "corrected": tuple(dict.fromkeys((*checks.corrections(given), *_corrected(several)))),
             "several": several,
             "proxy": proxy,
         }
-        sources = [InitSettingsSource(cls, layer) for layer in (own, *layers)]
-        # Instead of the library's own sources, which read `os.environ`. mypy does not know this argument.
-        arguments: dict[str, Any] = {"_build_sources": (tuple(sources), {})}
-        return cls(**arguments)
+        layers = [own, *(layer.values for layer in given.layers)]
+        return cls.model_validate(dict(collections.ChainMap(*layers)))
 
     @property
     def name(self) -> str:

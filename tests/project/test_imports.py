@@ -63,7 +63,6 @@ OWNERS = {
     "mypy_boto3_s3": STORE,
     "prometheus_client": r"archiver/metrics\.py",
     "pydantic": CONFIG,
-    "pydantic_settings": CONFIG,
     "rich": COMMANDS,
     "sqlalchemy": LEDGER,
     "sqlite3": LEDGER,
@@ -83,11 +82,17 @@ NAMED_OTHERWISE = {"jwt": "pyjwt"}
 COMES_WITH = {
     "botocore": "boto3",
     "urllib3": "boto3",
-    "pydantic": "pydantic-settings",
     "mypy_boto3_s3": "boto3-stubs[s3]",
     "psycopg": "psycopg[binary]",
 }
 """Imported packages that another requirement brings along, because they are part of its API."""
+ONLY_FOR_TYPES = {"boto3-stubs[s3]"}
+NOT_IMPORTED = {
+    "h11": "httpcore2's own; bounded, because the wording of its errors is read",
+    "jinja2": "the console's",
+    "uvloop": "uvicorn takes it where it is installed",
+}
+"""Requirements that no code imports, and why they stand there."""
 
 
 def sources() -> list[pathlib.Path]:
@@ -356,23 +361,34 @@ def test_a_file_inside_the_picture_is_left_alone(where: str, source: str) -> Non
     assert violations(where, source) == set()
 
 
-def test_everything_imported_is_among_the_projects_requirements() -> None:
+def test_the_imports_of_the_code_are_the_projects_requirements_both_ways() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = [*project["dependencies"], *project["optional-dependencies"]["development"]]
-    names = {re.split(r"[>=<; ]", text)[0] for text in required}
+    required = {re.split(r"[>=<;]", text)[0] for text in project["dependencies"]}
     third_party = {
         module.partition(".")[0]
         for path in sources()
         for module in imported(ast.parse(path.read_text()))
         if module.partition(".")[0] in OWNERS
     } - {"sqlite3"}
+    needed = {COMES_WITH.get(name, NAMED_OTHERWISE.get(name, name)).replace("_", "-") for name in third_party}
 
-    lacking = {
-        name
-        for name in third_party
-        if COMES_WITH.get(name, NAMED_OTHERWISE.get(name, name)).replace("_", "-") not in names
-    }
-    assert lacking == set()
+    assert needed - ONLY_FOR_TYPES - required == set()
+    assert required - needed <= NOT_IMPORTED.keys()
+
+
+def test_what_types_alone_need_is_among_the_requirements_of_development() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert set(project["optional-dependencies"]["development"]) >= ONLY_FOR_TYPES
+
+
+def test_every_upper_bound_has_its_reason() -> None:
+    lines = re.findall(
+        r'(?m)^    "([a-z0-9\[\]-]+)>=[^"]*<\d[^"]*",(.*)$', (ROOT / "pyproject.toml").read_text()
+    )
+
+    assert len(lines) >= 6
+    assert [name for name, reason in lines if not re.match(r" *# \w", reason)] == []
 
 
 def test_each_revision_of_the_ledger_has_a_number_of_its_own_and_follows_the_one_before() -> None:

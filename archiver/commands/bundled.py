@@ -1,0 +1,13 @@
+"""Files of the project that are no code: `deploy/`, and what the demo plays.
+
+A wheel has them as `archiver/bundled`, in the folders that they have in a checkout (pyproject.toml says which).
+"""
+
+import importlib.resources
+import pathlib
+from typing import Final
+
+_ARCHIVER = importlib.resources.files("archiver")
+_BUNDLED = _ARCHIVER / "bundled"
+ROOT: Final = pathlib.Path(str(_BUNDLED if _BUNDLED.is_dir() else _ARCHIVER / "..")).resolve()
+"""The folder that has `deploy` and `tests`. Installed packages are folders, never a zip file."""
