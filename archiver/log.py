@@ -48,6 +48,8 @@ EVENTS: Final = frozenset(
         "clock.skewed",
         "clock.unchecked",
         "command.crashed",
+        "console.opened",
+        "console.refused",
         "create.callback_refused",
         "create.given_up",
         "create.unanswered",

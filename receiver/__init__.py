@@ -8,6 +8,7 @@
     callbacks     POST /callbacks/…: body → signature → payload → committed in the ledger → 200
     links         GET /files/…: a file that is stored, or where it is until then
     api           /api/tasks: register and show, for holders of the admin token
+    console       /console: pages for an operator who has the admin token
     gateway       Kling's own paths: relayed to Kling, its results with links, also when Kling has deleted them
     server        uvicorn: listening, limits, draining; reading bodies, writing answers
 

@@ -22,6 +22,9 @@ from archiver.metrics import Metrics
 from receiver.api.tasks import LEDGER_CALLS_MAX
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
+from receiver.console.console import build_console, serves
+from receiver.console.parts import ConsoleParts
+from receiver.console.readings import READINGS_MAX as CONSOLE_READINGS_MAX
 from receiver.gateway.front.endpoint import is_for_gateway
 from receiver.gateway.gateway import Gateway
 from receiver.health import READINGS_MAX, HealthRoutes
@@ -64,6 +67,8 @@ class AppParts:
     """None where Kling's own paths are not served."""
     links: LinkService | None = None
     """None where `/files` is not served."""
+    console: ConsoleParts | None = None
+    """None where `/console` is not served."""
 
 
 def build_app(parts: AppParts) -> ASGIApp:
@@ -78,8 +83,9 @@ def build_app(parts: AppParts) -> ASGIApp:
         render_metrics=parts.metrics.render,
     )
     # Not in the lifespan, because uvicorn would log a traceback of `ThreadsRefused` there. Enough threads for the
-    # readings while the API uses all of its own.
-    pool = PrestartedPool(READINGS_MAX + LEDGER_CALLS_MAX, name="look")
+    # readings while API and console use all of theirs.
+    calls_max = LEDGER_CALLS_MAX + (0 if parts.console is None else CONSOLE_READINGS_MAX)
+    pool = PrestartedPool(READINGS_MAX + calls_max, name="look")
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -99,7 +105,8 @@ def build_app(parts: AppParts) -> ASGIApp:
         lifespan=lifespan,
     )
     inner.router.redirect_slashes = False
-    others = _last_handler(inner if parts.links is None else _links_first(parts.links.endpoint, inner))
+    others: ASGIApp = inner if parts.console is None else _console_first(build_console(parts.console), inner)
+    others = _last_handler(others if parts.links is None else _links_first(parts.links.endpoint, others))
     if parts.gateway is not None:
         others = _klings_paths(parts.gateway.endpoint, others)
     return others if door is None else _callbacks_first(door.callbacks, others)
@@ -119,6 +126,16 @@ def _callbacks_first(callbacks: ASGIApp, others: ASGIApp) -> ASGIApp:
         with contextlib.suppress(RuntimeError):  # the response had begun
             await replies.send(replies.UNEXPECTED, send)
         return None
+
+    return app
+
+
+def _console_first(console: ASGIApp, others: ASGIApp) -> ASGIApp:
+    """The console answers in HTML, also where it has nothing."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        is_page = scope["type"] == "http" and serves(scope["path"])
+        await (console if is_page else others)(scope, receive, send)
 
     return app
 

@@ -3,11 +3,12 @@
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.routing import Route
 
+from archiver.composition.accounts import expected_of
 from archiver.composition.clients import credential_of
 from archiver.composition.outside import build_link_store, build_spool
 from archiver.composition.running import Engine
@@ -20,7 +21,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
 from archiver.fetch.urls import ConsumerPolicy, EgressPolicy
 from archiver.kling.client_credentials import AccountCredentials
-from archiver.ledger import Ledger, unix_ms
+from archiver.ledger import Ledger, TaskView, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.record import Recorder
@@ -30,6 +31,7 @@ from receiver.app import AppParts, Door
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
+from receiver.console.parts import ConsoleAccount, ConsoleParts
 from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount, QueryParts
 from receiver.gateway.recorded_answers import AccountTasks
@@ -44,7 +46,7 @@ WAITING_MAX = 4096
 def build_parts(
     settings: Settings, engine: Engine, metrics: Metrics, *, role: ProcessRole, draining: threading.Event
 ) -> AppParts:
-    """Every role says how it is; the door takes callbacks, and only a whole daemon has `/api`."""
+    """Every role says how it is; the door takes callbacks, and only a whole daemon has `/api` and `/console`."""
     door = _door(settings, engine, metrics) if role.takes_callbacks else None
     is_door_busy = _is_busy(door)
     return AppParts(
@@ -61,6 +63,7 @@ def build_parts(
             else None
         ),
         gateway=_gateway(settings, engine, metrics, is_door_busy) if role.relays(settings) else None,
+        console=_console(settings, engine) if role is ProcessRole.WHOLE else None,
     )
 
 
@@ -199,9 +202,6 @@ def _door(settings: Settings, engine: Engine, metrics: Metrics) -> Door:
 def _api(settings: Settings, engine: Engine) -> list[Route]:
     if settings.admin_token is None:
         return []
-    signers = {
-        account.name: signer_of(account.link_secrets(), account.public_url) for account in settings.accounts
-    }
     api = Api(
         engine.ledger.registrations,
         engine.ledger.views,
@@ -209,10 +209,45 @@ def _api(settings: Settings, engine: Engine) -> list[Route]:
         accounts=[account.name for account in settings.accounts],
         now=unix_ms,
         on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
-        links=lambda task: links_of_shown(signers.get(task.account), task),
+        links=_links_of(settings),
         operator_url=settings.operator_url(),
     )
     return api.routes()
+
+
+def _console(settings: Settings, engine: Engine) -> ConsoleParts | None:
+    if settings.admin_token is None:
+        return None
+    expected = expected_of(settings)
+    return ConsoleParts(
+        token=settings.admin_token.get_secret_value(),
+        ledger=engine.ledger,
+        expected=expected,
+        accounts=[
+            ConsoleAccount(
+                name=account.name,
+                families=expected.families[account.name],
+                base_url=account.base_url,
+                credentials="pair of keys" if account.api_key is None else "API Key",
+                prefix=account.s3_prefix,
+            )
+            for account in settings.accounts
+        ],
+        bucket=settings.s3_bucket,
+        public_url=next((account.public_url for account in settings.accounts if account.public_url), None),
+        operator_url=settings.operator_url(),
+        trusted_proxies=settings.trusted_proxies,
+        wake=engine.wake,
+        links=_links_of(settings),
+    )
+
+
+def _links_of(settings: Settings) -> Callable[[TaskView], Mapping[str, str]]:
+    """Of the files of a task, by stem."""
+    signers = {
+        account.name: signer_of(account.link_secrets(), account.public_url) for account in settings.accounts
+    }
+    return lambda task: links_of_shown(signers.get(task.account), task)
 
 
 def _signatures(account: Settings, clocks: ApiClocks) -> Signatures:

@@ -29,6 +29,7 @@ from tests.s3_servers import (
 pytest.register_assert_rewrite("tests.archiver.store.conformance")
 pytest_plugins = [
     "pytester",
+    "tests.harness.browser",
     "tests.harness.certificates",
     "tests.harness.compiled_statements",
     "tests.harness.journal",

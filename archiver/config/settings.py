@@ -228,7 +228,9 @@ class Settings(BaseModel):
         expects="a URL such as https://kling.example.com",
     )
     admin_token: Annotated[SecretStr, BeforeValidator(values.admin_token)] | None = _setting(
-        None, "The Bearer token for `/api`. Without it, `/api` does not exist.", expects="a token"
+        None,
+        "Opens `/console`, and is the Bearer token for `/api`. Without it, neither exists.",
+        expects="a token",
     )
     link_secret: Annotated[tuple[SecretStr, ...], BeforeValidator(values.link_secrets)] = _setting(
         (),
@@ -281,6 +283,12 @@ class Settings(BaseModel):
         "Origins that callback URLs of the gateway's clients may name although they are private or plain http; a comma "
         "list.",
         expects="a comma-separated list of origins such as http://10.0.0.5:8000",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(values.networks)] = _setting(
+        (),
+        "Addresses and networks of proxies whose `X-Forwarded-For` is believed: the console slows down wrong tokens by "
+        "address. A comma list.",
+        expects="a comma-separated list of addresses or networks such as 10.0.0.0/8",
     )
     alert_url: Annotated[SecretStr, BeforeValidator(values.hook_url)] | None = _setting(
         None,

@@ -330,6 +330,14 @@ def origins(value: object) -> list[str]:
     return entries
 
 
+def networks(value: object) -> list[str]:
+    """Addresses and networks: `192.0.2.1`, `10.0.0.0/8`."""
+    entries = comma_list(value)
+    for entry in entries:
+        ipaddress.ip_network(entry)
+    return entries
+
+
 def asset_hosts(value: object) -> list[str]:
     """Domains and exact http origins."""
     entries = comma_list(value)

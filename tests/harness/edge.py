@@ -20,6 +20,7 @@ from receiver.app import AppParts, Door, build_app
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
+from receiver.console.parts import ConsoleParts
 from receiver.gateway.gateway import Gateway
 from receiver.links.service import LinkService
 from receiver.server.server import HttpServer
@@ -77,6 +78,7 @@ class Edge:
         gateway: Gateway | None = None,
         metrics: Metrics | None = None,
         links: LinkService | None = None,
+        console: ConsoleParts | None = None,
         **server: Any,
     ) -> None:
         self.journal = Journal()
@@ -106,6 +108,7 @@ class Edge:
             routes=routes,
             gateway=gateway,
             links=links,
+            console=console,
         )
         self.server = HttpServer(
             build_app(self.parts),

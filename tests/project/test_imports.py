@@ -60,6 +60,7 @@ OWNERS = {
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling/.*",
     "psycopg": r"archiver/ledger/databases/.*",
+    "markupsafe": r"receiver/console/.*",
     "mypy_boto3_s3": STORE,
     "prometheus_client": r"archiver/metrics\.py",
     "pydantic": CONFIG,
@@ -81,6 +82,7 @@ WORKS_WITH_THE_EDGE = r"archiver/commands/work\.py"
 NAMED_OTHERWISE = {"jwt": "pyjwt"}
 COMES_WITH = {
     "botocore": "boto3",
+    "markupsafe": "jinja2",
     "urllib3": "boto3",
     "mypy_boto3_s3": "boto3-stubs[s3]",
     "psycopg": "psycopg[binary]",

@@ -130,6 +130,7 @@ def test_the_table_has_a_row_for_every_setting_of_the_contract_with_default_and_
         "KLING_FORWARD_SECRET",
         "KLING_FORWARD_LINKS",
         "KLING_FORWARD_HOSTS",
+        "KLING_TRUSTED_PROXIES",
         "KLING_ALERT_URL",
         "KLING_ALERT_SECRET",
         "KLING_DRAIN_SECONDS",

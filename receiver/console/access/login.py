@@ -1,0 +1,146 @@
+"""Login and logout."""
+
+import asyncio
+import hmac
+import re
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from archiver import log
+from receiver.console.access.addresses import ClientAddresses
+from receiver.console.access.sessions import SESSION_SECONDS, Session, SessionKind
+from receiver.console.access.slowing import Slowing
+from receiver.console.frame import COOKIE, Frame, form_of
+from receiver.console.rendering import ROOT, relative_root
+
+_PAGE = re.compile(r"/console(?:[/?][\x21-\x5b\x5d-\x7e]*)?")
+"""Where a login may lead: a page of the console."""
+_RETRY_AFTER = "5"
+_log = log.get()
+
+
+class Login:
+    """The page, and what its form does."""
+
+    def __init__(
+        self,
+        frame: Frame,
+        token: str,
+        *,
+        is_https: bool,
+        addresses: ClientAddresses,
+        slowing: Slowing,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`is_https`: browsers reach us by https, and keep the cookie from plain http."""
+        self._frame = frame
+        self._token = token.encode()
+        self._is_https = is_https
+        self._addresses = addresses
+        self._slowing = slowing
+        self._sleep = sleep
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/console/login", self.show, methods=["GET"]),
+            Route("/console/login", self.log_in, methods=["POST"]),
+            Route("/console/logout", self.log_out, methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        session = self._frame.session_of(request)
+        target = request.query_params.get("next", "")
+        if session is not None and session.is_admin:
+            return self._onward(request, target)
+        message = "Your session has ended. Log in again." if "ended" in request.query_params else ""
+        return self._form(request, session, target=target, message=message)
+
+    async def log_in(self, request: Request) -> Response:
+        session, form = self._frame.session_of(request), await form_of(request)
+        target = (form or {}).get("next", "")
+        if session is not None and session.is_admin:  # by another tab
+            return self._onward(request, target)
+        if session is None or form is None or not self._frame.is_ours(form, session):
+            message = "Your browser sent no cookie, or an old one: the page is new now, please try again."
+            if self._is_https:
+                message += " The console works by https only, as KLING_PUBLIC_URL says."
+            return self._form(request, None, target=target, message=message, status=403)
+        address = self._addresses.of(request.scope)
+        is_right = hmac.compare_digest(form.get("token", "").strip().encode(), self._token)
+        seconds = self._slowing.seconds(address)
+        if not is_right:
+            return await self._refuse(request, session, target=target, address=address, seconds=seconds)
+        await self._sleep(seconds)
+        self._slowing.note_right(address)
+        _log.info("console.opened", address=address)
+        answer = self._onward(request, target)
+        self._set_cookie(answer, self._frame.sessions.begin(SessionKind.ADMIN))
+        return answer
+
+    async def log_out(self, request: Request) -> Response:
+        session, form = self._frame.session_of(request), await form_of(request)
+        if session is not None and session.is_admin:
+            if form is None or not self._frame.is_ours(form, session):
+                return self._frame.refused(request, session)
+            self._frame.sessions.end(session)
+        answer = RedirectResponse(f"{relative_root(request.scope['path'])}/login", status_code=303)
+        answer.set_cookie(
+            COOKIE, "", max_age=0, path=None, secure=self._is_https, httponly=True, samesite="strict"
+        )
+        return answer
+
+    async def _refuse(
+        self, request: Request, session: Session, *, target: str, address: str, seconds: float
+    ) -> Response:
+        self._slowing.note_wrong(address)
+        if not self._slowing.begin_waiting(address):
+            message = (
+                "Too many wrong tokens from your address are waiting for an answer. Try again in a moment."
+            )
+            return self._form(request, session, target=target, message=message, status=429)
+        try:
+            await self._sleep(seconds)
+        finally:
+            self._slowing.end_waiting(address)
+        _log.warning("console.refused", address=address)
+        message = "This is not the admin token (KLING_ADMIN_TOKEN)."
+        return self._form(request, session, target=target, message=message, status=403)
+
+    def _form(
+        self, request: Request, session: Session | None, *, target: str, message: str, status: int = 200
+    ) -> Response:
+        session = session or self._frame.sessions.begin(SessionKind.GUEST)
+        answer = self._frame.render(
+            request,
+            "login.html",
+            session=session,
+            status=status,
+            headers={"retry-after": _RETRY_AFTER} if status == 429 else {},
+            target=target if _PAGE.fullmatch(target) else "",
+            message=message,
+        )
+        self._set_cookie(answer, session)
+        return answer
+
+    def _onward(self, request: Request, target: str) -> Response:
+        """To the page that was asked for, else the first."""
+        parts = urlsplit(target if _PAGE.fullmatch(target) else ROOT)
+        below = parts.path.removeprefix(ROOT) + (f"?{parts.query}" if parts.query else "")
+        place = relative_root(request.scope["path"]) + below
+        return RedirectResponse(place, status_code=303, headers={"cache-control": "no-store"})
+
+    def _set_cookie(self, answer: Response, session: Session) -> None:
+        """Without a path: the browser takes that of the request, `/console`, below whatever a proxy puts before it."""
+        answer.set_cookie(
+            COOKIE,
+            session.cookie,
+            max_age=SESSION_SECONDS,
+            path=None,
+            secure=self._is_https,
+            httponly=True,
+            samesite="strict",
+        )

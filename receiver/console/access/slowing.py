@@ -1,0 +1,85 @@
+"""Slows down those who try wrong tokens, by address. Nobody is locked out: the right token always gets in, later.
+
+A proxy that is not trusted gives all its clients one address, and so does a company's network.
+"""
+
+import collections
+import dataclasses
+import ipaddress
+from collections.abc import Callable
+
+FIRST_SECONDS = 0.25
+"""After one wrong token; doubling with each further one."""
+SECONDS_MAX = 8.0
+FORGET_SECONDS = 900.0
+ADDRESSES_MAX = 4096
+"""The one that has been quiet for longest is forgotten first."""
+WAITING_MAX = 16
+"""Wrong tokens of one address that wait for their answers; further ones are answered 429 at once."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Wrongs:
+    count: int
+    last_at: float
+    waiting: int = 0
+
+
+class Slowing:
+    """Used from the event loop only."""
+
+    def __init__(self, *, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._wrongs: collections.OrderedDict[str, _Wrongs] = collections.OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._wrongs)
+
+    def seconds(self, address: str) -> float:
+        """How long the next answer to this address waits."""
+        wrongs = self._of(_block(address))
+        return min(SECONDS_MAX, FIRST_SECONDS * 2.0 ** min(wrongs.count - 1, 30)) if wrongs else 0.0
+
+    def note_wrong(self, address: str) -> None:
+        block = _block(address)
+        wrongs = self._of(block) or _Wrongs(0, 0.0)
+        wrongs.count += 1
+        wrongs.last_at = self._monotonic()
+        self._wrongs[block] = wrongs
+        self._wrongs.move_to_end(block)
+        if len(self._wrongs) > ADDRESSES_MAX:
+            self._wrongs.popitem(last=False)
+
+    def note_right(self, address: str) -> None:
+        self._wrongs.pop(_block(address), None)
+
+    def begin_waiting(self, address: str) -> bool:
+        """False where too many of this address wait already. Else `end_waiting` follows."""
+        wrongs = self._wrongs.get(_block(address))
+        if wrongs is None:
+            return True
+        if wrongs.waiting >= WAITING_MAX:
+            return False
+        wrongs.waiting += 1
+        return True
+
+    def end_waiting(self, address: str) -> None:
+        wrongs = self._wrongs.get(_block(address))
+        if wrongs is not None:
+            wrongs.waiting = max(0, wrongs.waiting - 1)
+
+    def _of(self, block: str) -> _Wrongs | None:
+        wrongs = self._wrongs.get(block)
+        is_over = wrongs is not None and self._monotonic() - wrongs.last_at > FORGET_SECONDS
+        return None if is_over else wrongs
+
+
+def _block(address: str) -> str:
+    """An IPv6 customer has a whole /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

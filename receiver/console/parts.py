@@ -1,0 +1,47 @@
+"""What the console is made of."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from archiver.ledger import Ledger, TaskView
+from archiver.model import Stage
+from archiver.problems import Expected
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConsoleAccount:
+    """An account as the settings have it."""
+
+    name: str
+    families: Sequence[str]
+    """Those that are swept."""
+    base_url: str
+    credentials: str
+    """What kind: `API Key` or `pair of keys`."""
+    prefix: str
+    """Of its keys in the bucket."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConsoleParts:
+    """The callables may block."""
+
+    token: str
+    """The admin token."""
+    ledger: Ledger
+    expected: Expected
+    accounts: Sequence[ConsoleAccount]
+    bucket: str
+    public_url: str | None
+    operator_url: str | None
+    """Where forwards of the operator go."""
+    trusted_proxies: Sequence[str]
+    wake: Callable[[Stage, Iterable[str]], None]
+    """There is work for this stage of these accounts."""
+    links: Callable[[TaskView], Mapping[str, str]] = lambda _: {}
+    """Those of a task's files, by stem; empty without a link secret."""
+
+    @property
+    def several(self) -> bool:
+        """Whether pages must say which account they speak of."""
+        return len(self.accounts) > 1
