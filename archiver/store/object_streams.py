@@ -4,37 +4,60 @@ boto3 would need a thread for each reader, for as long as he reads. Here boto3 o
 """
 
 import contextlib
+import functools
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import unquote, urlsplit
 
-import httpx2
+import httpcore2
+from botocore.utils import get_environ_proxies
 
 from archiver.failures import Failure, ObjectUnexpected, StoreError, StoreUnreachable
+from archiver.store.object_bodies import BodyStream, BodyStreams
 from archiver.version import USER_AGENT
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 20.0
 """For the store's next bytes, while a reader waits for them."""
 POOL_SECONDS = 3.0
+PARSED_BYTES_MAX = 512 * 1024
+"""Of an answer that is read by the HTTP parser, which keeps the connection for the next reader."""
+
+_HEADERS: dict[bytes | str, bytes | str] = {
+    "User-Agent": USER_AGENT,
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+}
+_TRANSPORT_ERRORS = (
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.TimeoutException,
+    httpcore2.UnsupportedProtocol,
+)
+_TIMEOUT = {"connect": CONNECT_SECONDS, "read": READ_SECONDS, "write": CONNECT_SECONDS, "pool": POOL_SECONDS}
 
 
 class ObjectStreams:
     """Connections to the store. Belongs to one event loop."""
 
-    def __init__(self, *, connections_max: int, ca_bundle: str | None = None) -> None:
-        """`ca_bundle` is a file of certificates in PEM, in place of the system's. Opens no connection.
+    def __init__(
+        self,
+        *,
+        connections_max: int,
+        ca_bundle: str | None = None,
+        network: httpcore2.AsyncNetworkBackend | None = None,
+    ) -> None:
+        """`network` connects, by default to the internet. `ca_bundle` is a file of certificates in PEM.
+
+        The default is the system's. Opens no connection.
 
         Raises OSError when it cannot be read.
         """
-        self._client = httpx2.AsyncClient(
-            headers={"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
-            verify=True if ca_bundle is None else ssl.create_default_context(cafile=ca_bundle),
-            timeout=httpx2.Timeout(
-                connect=CONNECT_SECONDS, read=READ_SECONDS, write=CONNECT_SECONDS, pool=POOL_SECONDS
-            ),
-            limits=httpx2.Limits(max_connections=connections_max, max_keepalive_connections=16),
-            follow_redirects=False,
-        )
+        self._connections_max = connections_max
+        self._trust = _trust(ca_bundle)
+        self._network = BodyStreams(network or httpcore2.AnyIOBackend())
+        self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
 
     @contextlib.asynccontextmanager
     async def open(
@@ -47,15 +70,47 @@ class ObjectStreams:
         Raises StoreUnreachable, ObjectUnexpected where the object is missing or another, StoreError; the iterator too.
         No message has the URL.
         """
-        asked = {"Range": f"bytes={first}-{first + count - 1}"} if count < size else {}
+        asked: dict[bytes | str, bytes | str] = (
+            {"Range": f"bytes={first}-{first + count - 1}"} if count < size else {}
+        )
         with _translated():
-            async with self._client.stream(method, url, headers=asked) as answer:
+            async with self._pool(url).stream(
+                method, url, headers=_HEADERS | asked, extensions={"timeout": _TIMEOUT}
+            ) as answer:
                 skipped = _bytes_before(answer, first=first, count=count, size=size)
-                yield _cut(answer.aiter_raw(), skipped=skipped, count=count)
+                yield _cut(_pieces(answer), skipped=skipped, count=count)
+
+    def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
+        """Through the proxy that boto3 goes through, by the environment."""
+        proxy = get_environ_proxies(url).get(urlsplit(url).scheme)
+        if proxy not in self._pools:
+            self._pools[proxy] = httpcore2.AsyncConnectionPool(
+                ssl_context=self._trust,
+                proxy=None if proxy is None else _proxy(proxy),
+                max_connections=self._connections_max,
+                max_keepalive_connections=16,
+                network_backend=self._network,
+            )
+        return self._pools[proxy]
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+@functools.cache
+def _trust(ca_bundle: str | None) -> ssl.SSLContext:
+    """Takes a sixth of a second."""
+    return (
+        httpcore2.default_ssl_context() if ca_bundle is None else ssl.create_default_context(cafile=ca_bundle)
+    )
+
+
+def _proxy(address: str) -> httpcore2.Proxy:
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return httpcore2.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=user)
 
 
 @contextlib.contextmanager
@@ -64,28 +119,47 @@ def _translated() -> Iterator[None]:
         yield
     except Failure:
         raise
-    except httpx2.TransportError as error:
+    except _TRANSPORT_ERRORS as error:
         raise StoreUnreachable(f"read an object: {type(error).__name__}") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-        raise StoreError(f"read an object: {type(error).__name__}") from error
 
 
-def _bytes_before(answer: httpx2.Response, *, first: int, count: int, size: int) -> int:
+def _bytes_before(answer: httpcore2.Response, *, first: int, count: int, size: int) -> int:
     """How many bytes of the answer come before those that were asked for. Raises ObjectUnexpected, StoreError."""
-    if answer.status_code == 404:
+    headers = _headers(answer)
+    if answer.status == 404:
         raise ObjectUnexpected("read an object: no object is there")
-    if answer.headers.get("content-encoding", "identity") != "identity":
+    if headers.get(b"content-encoding", b"identity") != b"identity":
         raise StoreError("read an object: the store answers in an encoding that was not asked for")
-    if answer.status_code not in {200, 206}:
-        raise StoreError(f"read an object: the store answered {answer.status_code}")
-    part = answer.headers.get("content-range")
-    if part is not None or answer.status_code == 206:  # rclone sends the part that was asked for with 200
-        if part != f"bytes {first}-{first + count - 1}/{size}":
+    if answer.status not in {200, 206}:
+        raise StoreError(f"read an object: the store answered {answer.status}")
+    part = headers.get(b"content-range")
+    if part is not None or answer.status == 206:  # rclone sends the part that was asked for with 200
+        if part != b"bytes %d-%d/%d" % (first, first + count - 1, size):
             raise StoreError("read an object: the store answers with another range")
         return 0
-    if answer.headers.get("content-length", str(size)) != str(size):
+    if headers.get(b"content-length", b"%d" % size) != b"%d" % size:
         raise ObjectUnexpected("read an object: it has another size than the file")
     return first
+
+
+def _pieces(answer: httpcore2.Response) -> AsyncIterator[bytes]:
+    """The body: past the parser where the answer says its length, and that is worth a connection."""
+    headers = _headers(answer)
+    stream = answer.extensions["network_stream"]
+    length = headers.get(b"content-length", b"")
+    if (
+        length.isdigit()
+        and int(length) > PARSED_BYTES_MAX
+        and b"transfer-encoding" not in headers
+        and isinstance(stream, BodyStream)
+        and stream.is_at_body
+    ):
+        return stream.body(int(length), read_seconds=READ_SECONDS)
+    return answer.aiter_stream()
+
+
+def _headers(answer: httpcore2.Response) -> dict[bytes, bytes]:
+    return {name.lower(): value for name, value in answer.headers}
 
 
 async def _cut(chunks: AsyncIterator[bytes], *, skipped: int, count: int) -> AsyncIterator[bytes]:
