@@ -103,6 +103,7 @@ from archiver.failures.failure import (
     Outside,
     PartlyDone,
     Stopped,
+    TaskForgotten,
     reason_of,
 )
 from archiver.failures.forward import ConsumerNotAllowed, ConsumerNotReached, ConsumerRefused
@@ -229,6 +230,7 @@ __all__ = [
     "StoreRefused",
     "StoreRegionWrong",
     "StoreUnreachable",
+    "TaskForgotten",
     "TaskNotFound",
     "TaskNotShown",
     "TooLarge",

@@ -77,6 +77,13 @@ class LeaseLost(Exception):
     """Another worker may hold the lease: write nothing. Not a failure of the task."""
 
 
+class TaskForgotten(Failure):
+    """An operator has forgotten the task: it is not followed again, whoever names it."""
+
+    reason = "task_forgotten"
+    what_to_do = "Nothing was changed or created. A new task needs another id or external id."
+
+
 class LedgerUnavailable(Failure):
     """Locked, full, read-only or unreachable: nothing was written, unless a server's answer was lost. Callbacks get a
     503, the engine waits."""

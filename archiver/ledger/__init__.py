@@ -42,6 +42,7 @@ from archiver.ledger.tables.forwards import (
     ForwardTarget,
     queue_for_client,
 )
+from archiver.ledger.tombstones import Forgotten, Tombstone
 from archiver.ledger.views import AssetView, TaskView
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Expiry",
     "FileView",
     "FolderLease",
+    "Forgotten",
     "ForwardContent",
     "ForwardEvent",
     "ForwardLease",
@@ -97,6 +99,7 @@ __all__ = [
     "TaskView",
     "TasksInTime",
     "ToldFailure",
+    "Tombstone",
     "WantedObject",
     "asking",
     "new_daemon_name",

@@ -64,6 +64,7 @@ class Accounts(Part):
                 schema.gateway_creates,
                 schema.sweeps,
                 schema.task_counts,
+                schema.forgotten,
             )
             for table in (*with_accounts, schema.tasks):
                 change = sa.update(table).where(table.c.account == old).values(account=new)

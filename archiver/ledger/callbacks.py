@@ -1,7 +1,7 @@
 """Callbacks: unproven claims that only name an id to query."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.named_values import LAST_CALLBACK_AT, set_named_value
 from archiver.ledger.tables.rows import CONSOLE_TEST
+from archiver.ledger.tables.tombstones import forgotten_ids
 from archiver.ledger.tables.unconfirmed import DropCount, drop_surplus, unconfirmed_counts
 from archiver.model import RETENTION_MS, TERMINAL, Callback, CallbackOutcome, DiscoveredBy, State, Status
 
@@ -93,8 +94,9 @@ class Callbacks(Part):
                 require_written(connection.execute(_UPDATE, repeats).rowcount, len(repeats))
             if new:
                 # Of two processes with the same ids, the second waits for the first.
-                _insert(self._database, connection, [new[identity] for identity in sorted(new)])
-                dropped = self._make_room(connection, len(new), now=now)
+                forgotten = _insert(self._database, connection, [new[identity] for identity in sorted(new)])
+                dropped = self._make_room(connection, len(new) - len(forgotten), now=now)
+                outcomes = _without_forgotten(outcomes, callbacks, forgotten)
             if referring := _referring(callbacks, rows):
                 join_callbacks(connection, referring, now=now)
             set_named_value(connection, LAST_CALLBACK_AT, now, even_if_locked=False)
@@ -126,11 +128,43 @@ def try_to_record(database: Database, connection: sa.Connection, *, now: int) ->
     set_named_value(connection, LAST_CALLBACK_AT, now, even_if_locked=False)
 
 
-def _insert(database: Database, connection: sa.Connection, rows: Sequence[Row]) -> None:
-    require_written(database.insert_new_ids(connection, rows), len(rows))
+def _insert(database: Database, connection: sa.Connection, rows: Sequence[Row]) -> frozenset[tuple[str, str]]:
+    """The identities of those that are forgotten, and not inserted."""
+    inserted = database.insert_new_ids(connection, rows)
+    forgotten = frozenset[tuple[str, str]]()
+    if inserted < len(rows):
+        forgotten = _forgotten_among(connection, rows)
+    new = [row for row in rows if (row["account"], row["task_id"]) not in forgotten]
+    require_written(inserted, len(new))
     tally = Tally()
-    tally.add(Kind(row["account"], State.REPORTED, is_confirmed=False) for row in rows)
+    tally.add(Kind(row["account"], State.REPORTED, is_confirmed=False) for row in new)
     tally.write(connection)
+    return forgotten
+
+
+def _forgotten_among(connection: sa.Connection, rows: Sequence[Row]) -> frozenset[tuple[str, str]]:
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        named.setdefault(row["account"], []).append(row["task_id"])
+    return frozenset(
+        (account, task_id)
+        for account, task_ids in named.items()
+        for task_id in forgotten_ids(connection, account=account, task_ids=task_ids)
+    )
+
+
+def _without_forgotten(
+    outcomes: list[CallbackOutcome],
+    callbacks: Sequence[Callback],
+    forgotten: Collection[tuple[str, str]],
+) -> list[CallbackOutcome]:
+    """A callback about a forgotten task brings nothing new."""
+    if not forgotten:
+        return outcomes
+    return [
+        CallbackOutcome.DUPLICATE if (callback.account, callback.task_id) in forgotten else outcome
+        for outcome, callback in zip(outcomes, callbacks, strict=True)
+    ]
 
 
 def unconfirmed_row(

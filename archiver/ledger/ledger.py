@@ -39,6 +39,7 @@ from archiver.ledger.status.alerts import Alerts
 from archiver.ledger.sweep_requests import SweepRequests
 from archiver.ledger.sweeps import Sweeps
 from archiver.ledger.tables.unconfirmed import DropCount
+from archiver.ledger.tombstones import Tombstones
 from archiver.ledger.views import Views
 
 
@@ -71,6 +72,7 @@ class Ledger:
     accounts: Accounts
     views: Views
     files: Files
+    tombstones: Tombstones
     acknowledgements: Acknowledgements
     alerts: Alerts
 
@@ -106,6 +108,7 @@ class Ledger:
         self.accounts = Accounts(database, now=now)
         self.views = Views(database, now=now)
         self.files = Files(database, now=now)
+        self.tombstones = Tombstones(database, now=now)
         self.acknowledgements = Acknowledgements(database, now=now)
         self.alerts = Alerts(database, now=now)
 

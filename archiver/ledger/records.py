@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -15,6 +15,7 @@ from archiver.ledger.tables.counts import Tally, kind_of
 from archiver.ledger.tables.forwards import PASSED_ON, ForwardEvent, queue_forwards, queue_passed_on
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.rows import find_all
+from archiver.ledger.tables.tombstones import forgotten_tasks
 from archiver.ledger.transitions import (
     Changes,
     Row,
@@ -38,6 +39,8 @@ class RecordOutcome(enum.StrEnum):
     UNCHANGED = "unchanged"
     PASSED_BY = "passed_by"
     """The sweep found it after its deadline: its files are gone."""
+    FORGOTTEN = "forgotten"
+    """An operator has forgotten it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class RecordedTask:
     task_id: str
     outcome: RecordOutcome
     state: State | None
-    """None when it was passed by."""
+    """None when it was passed by, or is forgotten."""
     waited_since: int | None = None
     """Since when (Unix ms) it had been due for a query, if it was."""
     family_contradicted: str | None = None
@@ -88,6 +91,8 @@ class Records(Part):
         with self._database.write() as connection:
             now = self._now()
             rows = _merged_rows(connection, tasks, account=account, asked_as=asked_as, now=now)
+            forgotten = forgotten_tasks(connection, tasks, rows, account=account)
+            rows = _without_forgotten(connection, rows, forgotten)
             assets = known_assets(connection, _with_assets(tasks, rows))
             archived = stored_assets(connection, _archived(tasks, rows))
             batch = Batch(account=account, now=now)
@@ -98,7 +103,9 @@ class Records(Part):
                     continue
                 seen.add(task.task_id)
                 row = rows.get(task.task_id)
-                if row is None:
+                if task.task_id in forgotten:
+                    outcomes.append(RecordedTask(task.task_id, RecordOutcome.FORGOTTEN, None))
+                elif row is None:
                     gone_before = now - behind_ms - RETENTION_MS
                     outcomes.append(
                         _insert(batch, task, discovered_by=discovered_by, gone_before=gone_before)
@@ -192,6 +199,18 @@ def _merged_rows(
         tally.write(connection)
         rows = find_all(connection, account=account, task_ids=task_ids)
     return rows
+
+
+def _without_forgotten(
+    connection: sa.Connection, rows: Mapping[str, Row], forgotten: Collection[str]
+) -> dict[str, Row]:
+    """Nothing is left of what came under another name, or was inserted while it was forgotten."""
+    table, tally = schema.tasks, Tally()
+    for row in sorted((rows[task_id] for task_id in forgotten if task_id in rows), key=lambda row: row["id"]):
+        require_written(connection.execute(sa.delete(table).where(*_as_read(row))).rowcount)
+        tally.remove([kind_of(row)])
+    tally.write(connection)
+    return {task_id: row for task_id, row in rows.items() if task_id not in forgotten}
 
 
 def _with_assets(tasks: Sequence[Task], rows: Mapping[str, Row]) -> list[int]:

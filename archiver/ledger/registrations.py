@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import KIND_COLUMNS, Kind, Tally, kind_of
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.rows import find
+from archiver.ledger.tables.tombstones import forgotten_ids, require_not_forgotten
 from archiver.model import DAY_MS, RETENTION_MS, DiscoveredBy, State
 
 
@@ -59,7 +60,7 @@ class Registrations(Part):
 
         A confirmed task only takes what it lacks. An unconfirmed one is queried afresh under this family: the user
         knows better than the callback URL. A new id's deadline is counted from `created_at` (Unix ms), but is at least
-        a day away, so that the id gets a try.
+        a day away, so that the id gets a try. Raises TaskForgotten.
         """
         table = schema.tasks
         request_json = None if request is None else json.dumps(request)
@@ -67,6 +68,7 @@ class Registrations(Part):
             now, tally = self._now(), Tally()
             row = find(connection, account=account, task_id=task_id, to_write=True)
             if row is None:
+                require_not_forgotten(connection, account=account, task_id=task_id)
                 values = unconfirmed_row(
                     (account, task_id),
                     family_hint=family,
@@ -136,7 +138,8 @@ class Registrations(Part):
     def enrol(self, found: Mapping[str, Sequence[str]], *, account: str) -> int:
         """Follow at most 500 ids that a collection of the API shows without families; how many were new.
 
-        `found` gives the result arrays of each. An unconfirmed id that was unknown or buried is queried afresh.
+        `found` gives the result arrays of each. An unconfirmed id that was unknown or buried is queried afresh;
+        forgotten ones are left alone.
         """
         table = schema.tasks
         query = sa.select(table.c.id, table.c.task_id, *KIND_COLUMNS).where(
@@ -167,7 +170,7 @@ class Registrations(Part):
                     discovered_by=DiscoveredBy.SWEEP,
                     now=now,
                 )
-                for task_id in sorted(found.keys() - known.keys())
+                for task_id in _new_ids(connection, found.keys() - known.keys(), account=account)
             ]
             if new:
                 written = connection.execute(insert_missing(connection, table), new)
@@ -188,6 +191,12 @@ class Registrations(Part):
         archived = tuple(task_id for task_id, state in states.items() if state is State.ARCHIVED)
         not_known = tuple(task_id for task_id, state in states.items() if state is None)
         return RetryResult(len(states) - len(archived) - len(not_known), not_known, archived)
+
+
+def _new_ids(connection: sa.Connection, unknown: Set[str], *, account: str) -> list[str]:
+    if not unknown:
+        return []
+    return sorted(unknown - forgotten_ids(connection, account=account, task_ids=unknown))
 
 
 def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -> State | None:

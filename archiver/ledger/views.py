@@ -14,6 +14,7 @@ from archiver.ledger.status.reading import read_status
 from archiver.ledger.status.view import StatusView
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of, find, read_asset
+from archiver.ledger.tables.tombstones import Tombstone, find_tombstone
 from archiver.model import Asset, DiscoveredBy, LeasedAsset, State, Status, Task, rfc3339
 
 
@@ -217,6 +218,11 @@ class Views(Part):
             forwards=forwards,
             history=tuple(HistoryLine(line["at"], line["event"], line["detail"]) for line in history),
         )
+
+    def forgotten(self, task_id: str, *, account: str) -> Tombstone | None:
+        """A forgotten task by id or external id: what there is instead of `show`."""
+        with self._database.read() as connection:
+            return find_tombstone(connection, account=account, task_id=task_id)
 
     def status(self, *, accounts: Collection[str] | None = None) -> StatusView:
         """Everything at a glance; of the sweeps only those of `accounts`, where given."""

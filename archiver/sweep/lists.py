@@ -95,10 +95,13 @@ class ListForecast:
 
     def take(self, page: Page) -> PageCounts:
         """Count the page."""
-        states = self._states([task.task_id for task in page.tasks])
+        ids = [task.task_id for task in page.tasks]
+        states, forgotten = self._states(ids), self._forgotten(ids)
         deleted_before = self.now() - self.client.behind_ms - RETENTION_MS
         counts = PageCounts(rows=page.rows, malformed=page.malformed)
         for task in page.tasks:
+            if task.task_id in forgotten:
+                continue
             state = states.get(task.task_id)
             is_gone = state is None and is_older(task, deleted_before)
             counts.open += not is_gone and state not in TERMINAL
@@ -110,6 +113,13 @@ class ListForecast:
                 counts.to_archive += 1
                 counts.files += len(task.assets)
         return counts
+
+    def _forgotten(self, ids: list[str]) -> set[str]:
+        forgotten: set[str] = set()
+        for start in range(0, len(ids), ROWS_MAX):
+            part = ids[start : start + ROWS_MAX]
+            forgotten |= self.ledger.tombstones.ids(account=self.account, task_ids=part)
+        return forgotten
 
     def _states(self, ids: list[str]) -> dict[str, State]:
         states: dict[str, State] = {}

@@ -95,9 +95,12 @@ class Selector:
                 rows.append((shown, read_task(shown.document, family=family)))
             except ApiAnswerUnreadable as error:
                 selection.unreadable.append(str(error))
-        known = self._known([task.task_id for _, task in rows])
+        ids = [task.task_id for _, task in rows]
+        known, forgotten = self._known(ids), self._forgotten(ids)
         deleted_before = self.now() - self.client.behind_ms - RETENTION_MS
         for shown, task in rows:
+            if task.task_id in forgotten:
+                continue
             if is_older(task, deleted_before) and task.task_id not in known:
                 selection.passed_by += 1
             else:
@@ -118,6 +121,13 @@ class Selector:
                 account=self.account, task_ids=ids[start : start + ROWS_MAX]
             )
         return known
+
+    def _forgotten(self, ids: list[str]) -> set[str]:
+        forgotten: set[str] = set()
+        for start in range(0, len(ids), ROWS_MAX):
+            part = ids[start : start + ROWS_MAX]
+            forgotten |= self.ledger.tombstones.ids(account=self.account, task_ids=part)
+        return forgotten
 
     def _sort(
         self, shown: NewStandardTask, task: Task, known: KnownState | None, selection: Selection

@@ -24,8 +24,8 @@ from starlette.types import Receive, Scope, Send
 from archiver import log
 from archiver.create import registration
 from archiver.create.registration import NotARegistration, Registration
-from archiver.failures import LedgerUnavailable
-from archiver.ledger import TaskView
+from archiver.failures import LedgerUnavailable, TaskForgotten
+from archiver.ledger import TaskView, Tombstone
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.views import Views
 from receiver.api.auth import AdminToken
@@ -45,6 +45,7 @@ UNAUTHORIZED = Reply(
 )
 UNKNOWN = Reply(404, 1203, "No task has this id or external id.")
 AMBIGUOUS = replies.malformed("Several accounts have this id: say which with ?account=.")
+FORGOTTEN = Reply(409, 1201, "This task was forgotten, and is not followed again.")
 INVALID = replies.malformed("The body is no registration.")
 NOT_NOW = Reply(503, 5001, "The ledger cannot be used now; please try again.", (replies.RETRY_AFTER,))
 _PROBLEMS = {BodyProblem.TOO_LARGE: replies.TOO_LARGE, BodyProblem.TOO_SLOW: replies.TOO_SLOW}
@@ -98,6 +99,8 @@ class Api:
             return _Refusal(replies.malformed(str(error)))
         try:
             is_new = await self._call_ledger(functools.partial(self._commit, task, account=account))
+        except TaskForgotten:
+            return _Refusal(FORGOTTEN)
         except LedgerUnavailable as error:
             _log.error("ledger.unavailable", message=str(error))
             return _Refusal(NOT_NOW)
@@ -120,10 +123,13 @@ class Api:
         if not registration.is_identifier(identifier) or not set(accounts) <= set(self._accounts):
             return _Refusal(UNKNOWN)
         try:
-            found = await self._call_ledger(functools.partial(self._find, identifier, accounts=accounts))
+            find = functools.partial(self._find, identifier, accounts=accounts)
+            found, forgotten = await self._call_ledger(find)
         except LedgerUnavailable as error:
             _log.error("ledger.unavailable", message=str(error))
             return _Refusal(NOT_NOW)
+        if not found and forgotten:
+            return Response(json.dumps(forgotten[0].as_json()), media_type="application/json")
         if len(found) != 1:
             return _Refusal(AMBIGUOUS if found else UNKNOWN)
         shown = found[0].as_json(self._links(found[0]), operator_url=self._operator_url)
@@ -152,9 +158,13 @@ class Api:
         self._on_registered(account)
         return is_new
 
-    def _find(self, identifier: str, *, accounts: Sequence[str]) -> list[TaskView]:
+    def _find(self, identifier: str, *, accounts: Sequence[str]) -> tuple[list[TaskView], list[Tombstone]]:
         shown = (self._views.show(identifier, account=account) for account in accounts)
-        return [task for task in shown if task is not None]
+        found = [task for task in shown if task is not None]
+        if found:
+            return found, []
+        tombstones = (self._views.forgotten(identifier, account=account) for account in accounts)
+        return [], [tombstone for tombstone in tombstones if tombstone is not None]
 
     async def _call_ledger(self, call: Callable[[], _Result]) -> _Result:
         """A disconnect does not cancel a call that has begun."""

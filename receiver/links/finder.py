@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from archiver import log
-from archiver.failures import Failure, LedgerUnavailable
+from archiver.failures import Failure, LedgerUnavailable, TaskForgotten
 from archiver.families import CONTENT_TYPES
 from archiver.ledger import FileView
 from archiver.model import StoredAsset
@@ -144,6 +144,8 @@ class Finder:
             found = await self._ledger_calls.run(in_ledger, seconds=LEDGER_SECONDS_MAX)
         except (LedgerUnavailable, TimeoutError):
             found, is_known = None, False
+        except TaskForgotten:
+            return None
         except Failure as error:  # of the store's credentials
             raise _not_now(link, error) from error
         if found is not None:

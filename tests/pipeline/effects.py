@@ -82,6 +82,9 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "ledger.acknowledgements.acknowledge": _FOR_PEOPLE_TO_DO,
     "ledger.acknowledgements.acknowledge_lost": _FOR_PEOPLE_TO_DO,
     "ledger.availability.note": _GATEWAYS,
+    "ledger.views.forgotten": _FOR_PEOPLE,
+    "ledger.tombstones.forget": _FOR_PEOPLE_TO_DO,
+    "ledger.tombstones.ids": "read by sweeps: what is forgotten is not recorded either, as `record` says",
     "ledger.views.known_tasks": "read by the gateway: gateway/test_queries says how it fails",
     "ledger.gateway_creates.refuse_callbacks": "read when the gateway starts: gateway/test_creates says how it fails",
     **dict.fromkeys(

@@ -2,16 +2,17 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import typer
 
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import chosen_accounts, invocation_of, of_accounts
-from archiver.commands.terminal.printing import print_note
+from archiver.commands.terminal.printing import moment, print_note
 from archiver.config.settings import Settings
 from archiver.create.registration import is_identifier
-from archiver.ledger import TaskView
+from archiver.failures import TaskForgotten
+from archiver.ledger import TaskView, Tombstone
 from archiver.store.links import links_of_shown, signer_of
 
 
@@ -28,9 +29,26 @@ class FoundTask:
         return links_of_shown(signer_of(self.account.link_secrets(), self.account.public_url), self.view)
 
 
+class ForgottenTask(TaskForgotten):
+    """The task was forgotten."""
+
+    def __init__(self, tombstone: Tombstone) -> None:
+        at = moment(tombstone.forgotten_at)
+        super().__init__(f"{tombstone.task_id} was forgotten on {at} (UTC).", what_to_do="")
+        self.tombstone = tombstone
+
+
+def only_one(context: typer.Context, accounts: Sequence[Settings]) -> Settings | None:
+    """Of the accounts that have a task. Ends with a usage error where there are several."""
+    if len(accounts) > 1:
+        names = " and ".join(account.name for account in accounts)
+        context.fail(f"The accounts {names} both have this task: choose with --account.")
+    return accounts[0] if accounts else None
+
+
 def found_task(context: typer.Context, settings: Settings, *, task_id: str, account: str | None) -> FoundTask:
     """The task with this id or external id. Ends with a usage error where several accounts have it, and with exit
-    status 1 where none has."""
+    status 1 where none has. Raises ForgottenTask where the one that had it is forgotten."""
     with contextlib.closing(invocation_of(context).ledger(settings)) as ledger:
         accounts = chosen_accounts(context, settings, name=account)
         shown = [
@@ -38,10 +56,15 @@ def found_task(context: typer.Context, settings: Settings, *, task_id: str, acco
             for each in accounts
             if is_identifier(task_id)
         ]
+        forgotten = [
+            tombstone
+            for view, each in shown
+            if view is None and (tombstone := ledger.views.forgotten(task_id, account=each.name)) is not None
+        ]
     found = [FoundTask(view, each) for view, each in shown if view is not None]
-    if len(found) > 1:
-        names = " and ".join(task.account.name for task in found)
-        context.fail(f"The accounts {names} both have this task: choose with --account.")
+    only_one(context, [task.account for task in found])
+    if not found and forgotten:
+        raise ForgottenTask(forgotten[0])
     if not found:
         print_note(
             f"no task {of_accounts(accounts)} has the id or external id {task_id}. To follow a "

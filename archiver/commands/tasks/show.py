@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import typer
 
-from archiver.commands.tasks.found_task import found_task
+from archiver.commands.tasks.found_task import ForgottenTask, found_task
 from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.printing import (
     console,
@@ -17,7 +17,7 @@ from archiver.commands.terminal.printing import (
 )
 from archiver.config.settings import Need
 from archiver.failures import Failure
-from archiver.ledger import AssetView, ForwardView, TaskView
+from archiver.ledger import AssetView, ForwardView, TaskView, Tombstone
 from archiver.model import State
 
 
@@ -25,11 +25,30 @@ def show(context: typer.Context, *, task_id: str, account: str | None, json: boo
     """What `usage.tasks.show` says."""
     invocation = invocation_of(context)
     settings = invocation.settings(Need.LINKS, Need.FORWARDS)
-    task = found_task(context, settings, task_id=task_id, account=account)
+    try:
+        task = found_task(context, settings, task_id=task_id, account=account)
+    except ForgottenTask as error:
+        _print_forgotten(error.tombstone, json=json)
+        return
     if json:
         print_json(task.view.as_json(task.links(), operator_url=settings.operator_url()))
     else:
         _print_task(task.view, task.links(), operator_url=settings.operator_url(), now=invocation.now())
+
+
+def _print_forgotten(task: Tombstone, *, json: bool) -> None:
+    if json:
+        print_json(task.as_json())
+        return
+    rows = {
+        "task": task.task_id,
+        "external id": task.external_task_id,
+        "account": task.account,
+        "family": task.family,
+        "state": "forgotten",
+        "forgotten (UTC)": moment(task.forgotten_at),
+    }
+    console().print(properties(rows.items()))
 
 
 def _print_task(task: TaskView, links: Mapping[str, str], *, operator_url: str | None, now: int) -> None:

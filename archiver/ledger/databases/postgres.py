@@ -54,6 +54,7 @@ from archiver.ledger.databases.refusals import (
     unreplicated,
 )
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.tombstones import is_forgotten
 
 CONNECTIONS_MAX = 20
 
@@ -115,7 +116,10 @@ _ROWS = (
 _INSERT_NEW_IDS = (
     postgres_insert(schema.tasks)
     .from_select(
-        [name for name, _ in _NEW_ID_COLUMNS], sa.select(*(_ROWS.c[name] for name, _ in _NEW_ID_COLUMNS))
+        [name for name, _ in _NEW_ID_COLUMNS],
+        sa.select(*(_ROWS.c[name] for name, _ in _NEW_ID_COLUMNS)).where(
+            ~is_forgotten(_ROWS.c.account, _ROWS.c.task_id)
+        ),
     )
     .on_conflict_do_nothing()
 )

@@ -65,7 +65,8 @@ class Database(Protocol):
 
     def insert_new_ids(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> int:
         """Insert the rows of ids that a batch of callbacks named first (`callbacks.unconfirmed_row`); how many. Those
-        that another process has inserted meanwhile are left as they are. In the order given, else two deadlock."""
+        that another process has inserted meanwhile are left as they are, and forgotten ones are left out. In the order
+        given, else two deadlock."""
 
     def try_change(self, connection: sa.Connection, change: Callable[[], object]) -> None:
         """Prove that `change` could be done on this connection and committed; it is not kept."""

@@ -46,6 +46,7 @@ from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Disk, Obstacle
 from archiver.ledger.databases.wal import BYTES_MAX, WriteAheadLog
 from archiver.ledger.duties.duties import free_duties
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.tombstones import is_forgotten
 from archiver.model import DiscoveredBy, State
 
 BUSY_SECONDS = 4.0
@@ -87,7 +88,9 @@ _INSERT_NEW_IDS = (
             sa.literal_column("0"),
             sa.literal_column("0"),
             sa.literal_column(f"'{DiscoveredBy.CALLBACK}'"),
-        ).where(sa.text("true")),  # else SQLite reads ON CONFLICT as a join's ON
+        ).where(  # without any, SQLite would read ON CONFLICT as a join's ON
+            ~is_forgotten(*(sa.func.json_extract(_ROWS.c.value, f"$[{place}]") for place in (0, 1)))
+        ),
     )
     .on_conflict_do_nothing()
 )

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from archiver.ledger.part import Part
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import read_asset
+from archiver.ledger.tables.tombstones import require_not_forgotten
 from archiver.model import Asset, FolderWorkKind, State, StoredAsset
 
 _FILE = (
@@ -44,12 +45,14 @@ class Files(Part):
     """Reading for links."""
 
     def find(self, *, account: str, task_id: str, stem: str) -> FileView | None:
-        """None when the ledger knows no such file. The id is the API's own, not an external one."""
+        """None when the ledger knows no such file. The id is the API's own, not an external one. Raises
+        TaskForgotten."""
         given = {"account": account, "task_id": task_id, "stem": stem}
         with self._database.read() as connection:
             row = connection.execute(_FILE, given).mappings().first()
-        if row is None:
-            return None
+            if row is None:
+                require_not_forgotten(connection, account=account, task_id=task_id)
+                return None
         leased = read_asset(row)
         is_archived = row["state"] == State.ARCHIVED
         # An archived task waits for nothing; a file that the API named later waits as its amendment.

@@ -15,6 +15,7 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.ledger.tables.history import add_lines
 from archiver.ledger.tables.rows import find_all
+from archiver.ledger.tables.tombstones import forgotten_ids
 from archiver.model import DiscoveredBy, State
 
 _TASKS = schema.tasks
@@ -42,17 +43,23 @@ class CreatedTask:
 
 
 def register_all(connection: sa.Connection, created: Sequence[CreatedTask], *, now: int) -> list[bool]:
-    """Of each whether its id is new."""
+    """Of each whether its id is new; a forgotten one is not."""
     known: dict[tuple[str, str], Mapping[Any, Any]] = {}
+    forgotten: set[tuple[str, str]] = set()
     for account in sorted({task.create.account for task in created}):
         ids = [task.task_id for task in created if task.create.account == account]
         rows = find_all(connection, account=account, task_ids=ids)
         known |= {(account, task_id): row for task_id, row in rows.items()}
+        if unknown := set(ids) - rows.keys():
+            gone = forgotten_ids(connection, account=account, task_ids=unknown)
+            forgotten |= {(account, task_id) for task_id in gone}
     new: dict[tuple[str, str], CreatedTask] = {}
     are_new = []
     for task in created:
         identity = (task.create.account, task.task_id)
-        are_new.append(identity not in known and identity not in new)
+        are_new.append(identity not in known and identity not in new and identity not in forgotten)
+        if identity in forgotten:
+            continue
         if identity in known:
             take_over(
                 connection,

@@ -538,6 +538,23 @@ gateway_creates = sa.Table(
 )
 sa.Index("gateway_creates_by_age", gateway_creates.c.created_at)
 
+forgotten = sa.Table(
+    "forgotten",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("external_task_id", sa.Text),
+    sa.Column("family", sa.Text, comment="NULL: the API had not confirmed it"),
+    sa.Column("created_at", sa.BigInteger, comment="of the task; NULL as its family"),
+    sa.Column("forgotten_at", sa.BigInteger, nullable=False),
+)
+_partial(
+    "forgotten_by_external",
+    forgotten.c.account,
+    forgotten.c.external_task_id,
+    where=forgotten.c.external_task_id.is_not(None),
+)
+
 alerts = sa.Table(
     "alerts",
     metadata,

@@ -1083,6 +1083,33 @@ def test_nothing_is_put_once_the_keeper_has_dropped_the_lease(engine: Engine, si
     assert engine.store.objects == {}
 
 
+def test_nothing_is_put_once_the_task_is_forgotten(engine: Engine, sim: KlingSimulator) -> None:
+    task_id = engine.succeeded()
+    lease = engine.claim()
+
+    def forgotten() -> None:
+        engine.ledger.tombstones.forget(task_id, account=ACCOUNT)
+        engine.keeper.renew()  # as it does every few seconds
+
+    sim.fault("cdn", faults.Call(forgotten), times=1)
+
+    assert isinstance(engine.attempt(lease), LeaseLost)
+    assert engine.store.objects == {}
+
+
+def test_no_manifest_is_put_of_a_task_that_is_forgotten_between_its_files_and_that(engine: Engine) -> None:
+    task_id = engine.succeeded()
+    lease = engine.claim()
+
+    def forgotten() -> None:
+        engine.ledger.tombstones.forget(task_id, account=ACCOUNT)
+
+    at_label(engine, "list #2", forgotten)
+
+    assert isinstance(engine.attempt(lease), LeaseLost)
+    assert engine.names(task_id) == ["0.png"]
+
+
 def test_a_lease_that_is_renewed_lasts_as_long_as_the_fetch(engine: Engine, sim: KlingSimulator) -> None:
     task_id = engine.succeeded()
     lease = engine.claim()

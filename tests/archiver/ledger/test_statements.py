@@ -37,7 +37,7 @@ SINGLE_WRITER: dict[str, str] = {
     ),
     r"UPDATE tasks SET claim_group=": "computed from the row as it is at the moment of the write",
     r"UPDATE tasks SET swept_finished_at=\? ": "what is counted twice or not at all is one missed callback",
-    r"UPDATE (tasks|task_counts|sweeps|second_looks|missing_objects|forwards|gateway_creates) SET account=": (
+    r"UPDATE (tasks|task_counts|sweeps|second_looks|missing_objects|forwards|gateway_creates|forgotten) SET account=": (
         "a command that runs while no daemon does"
     ),
     r"UPDATE (holds|sweeps|sweep_requests|daemons|facts) SET ": (
@@ -187,6 +187,10 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.claims.renew(desk.claim_all(Stage.VERIFY))
     desk.ledger.availability.note(account=ACCOUNT, name=FAMILY, unavailable_at=START)
     desk.ledger.availability.note(account=ACCOUNT, name=FAMILY, unavailable_at=None)
+    for row in desk.rows("SELECT task_id FROM tasks ORDER BY id LIMIT 3"):
+        desk.ledger.tombstones.forget(row["task_id"], account=ACCOUNT)
+        desk.say(answer(row["task_id"]), by=DiscoveredBy.SWEEP)
+    desk.tell("renamed soon")
     desk.reopen()
     desk.ledger.accounts.rename(ACCOUNT, "renamed")
 

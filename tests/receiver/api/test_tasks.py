@@ -316,6 +316,17 @@ def test_a_task_is_shown_as_the_command_shows_it(desk: Desk) -> None:
     assert desk.get("/api/tasks/order%207").json() == desk.shown("77")
 
 
+def test_a_forgotten_task_is_shown_as_that_and_registered_by_nobody(desk: Desk) -> None:
+    record(desk.ledger, api_task("1"))
+    desk.ledger.tombstones.forget("1", account=ACCOUNT)
+
+    shown, registered = desk.get("/api/tasks/1"), desk.post(BODY | {"task_id": "1"})
+
+    assert (shown.status_code, shown.json()["state"]) == (200, "forgotten")
+    assert (registered.status_code, registered.json()["code"]) == (409, 1201)
+    assert desk.registered == []
+
+
 def test_a_shown_task_has_the_links_of_its_files(desk: Desk) -> None:
     record(desk.ledger, api_task("77"))
 

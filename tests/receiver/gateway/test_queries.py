@@ -501,6 +501,21 @@ def test_without_kling_and_its_ledger_or_bucket_there_is_no_answer(gate: Gate) -
         gate.ask(f"/v1/{FAMILY}/{task_id}")
 
 
+def test_a_forgotten_task_has_no_links_and_no_answer_but_kling_s(gate: Gate) -> None:
+    task_id = gate.archived()
+    gate.engine.ledger.tombstones.forget(task_id, account=ACCOUNT)
+
+    answered = gate.ask(f"/v1/{FAMILY}/{task_id}")
+    gate.seconds += 1.0
+    gate.sim.fault("query", faults.ErrorCode(404, 1203, "no such task"))
+    lost = gate.ask(f"/v1/{FAMILY}/{task_id}")
+
+    assert answered.source is Source.KLING
+    assert [url for url in urls_of(said(answered)) if url.startswith(PUBLIC)] == []
+    assert (lost.source, said(lost)["code"]) == (Source.KLING, 1203)
+    assert gate.state(task_id) is None
+
+
 def test_a_path_of_another_family_says_what_kling_says(gate: Gate) -> None:
     task_id = gate.archived()
     answer = gate.ask(f"/v1/{EXPAND}/{task_id}")

@@ -383,3 +383,14 @@ def test_a_store_that_is_down_is_503_and_not_logged_with_a_url(
     assert event["message"] == "read an object: ConnectError"
     assert store.signed_url not in str(event)
     assert PUBLIC_URL not in str(event)
+
+
+def test_a_forgotten_file_is_404_though_it_lies_in_the_bucket(desk: LinkDesk, store: ScriptedStore) -> None:
+    stored = record_stored(desk.ledger, CONTENT)
+    store.objects[stored.key] = StoredObject(len(CONTENT), "", "image/png", stored.sha256, "t", None)
+    desk.ledger.ledger.tombstones.forget("t", account=ACCOUNT)
+
+    answered = desk.get(link_of())
+
+    assert (answered.status_code, answered.content) == (404, NOT_FOUND)
+    assert store.asked == []

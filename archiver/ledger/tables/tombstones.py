@@ -1,0 +1,117 @@
+"""Tombstones: what an operator has forgotten. The row of the task is gone; a row of `forgotten` keeps its identity, so
+that whatever names it again finds it, and writes nothing.
+
+So every statement that reads `tasks` passes it by, and only those that insert there have to look here. On PostgreSQL
+one may look, see nothing, and insert the row after another process has inserted and forgotten it: then the API's first
+answer about that row finds the tombstone (`forgotten_tasks`).
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.failures import TaskForgotten
+from archiver.ledger.tables import schema
+from archiver.model import Task, rfc3339
+
+_TABLE = schema.forgotten
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Of a forgotten task. Times are Unix ms."""
+
+    account: str
+    task_id: str
+    external_task_id: str | None
+    family: str | None
+    """None where the API had not confirmed it."""
+    created_at: int | None
+    forgotten_at: int
+
+    def as_json(self) -> dict[str, object]:
+        """As `show --json` prints it: the keys of every task, with nothing but the identity behind them."""
+        nothing = dict.fromkeys(
+            (
+                "reason", "message", "due_at", "updated_at", "expires_at", "discovered_by", "manifest_key",
+            )
+        )  # fmt: skip
+        forgotten_at = rfc3339(self.forgotten_at)
+        return {
+            "task_id": self.task_id,
+            "account": self.account,
+            "family": self.family,
+            "external_task_id": self.external_task_id,
+            "state": "forgotten",
+            **nothing,
+            "attempts": 0,
+            "callbacks": 0,
+            "created_at": None if self.created_at is None else rfc3339(self.created_at),
+            "forgotten_at": forgotten_at,
+            "amendment_keys": [],
+            "assets": [],
+            "forwards": [],
+            "history": [{"at": forgotten_at, "event": "task.forgotten", "detail": ""}],
+        }
+
+
+def is_forgotten(account: sa.ColumnElement[str], task_id: sa.ColumnElement[str]) -> sa.Exists:
+    """For a statement that inserts what callbacks name: they wait for no other."""
+    return sa.exists().where(_TABLE.c.account == account, _TABLE.c.task_id == task_id)
+
+
+def find_tombstone(connection: sa.Connection, *, account: str, task_id: str) -> Tombstone | None:
+    """By id, else the newest with this external id."""
+    for column in (_TABLE.c.task_id, _TABLE.c.external_task_id):
+        query = sa.select(_TABLE).where(_TABLE.c.account == account, column == task_id)
+        row = connection.execute(query.order_by(_TABLE.c.forgotten_at.desc()).limit(1)).first()
+        if row is not None:
+            return Tombstone(**row._mapping)  # noqa: SLF001 -- the public name of what a row holds
+    return None
+
+
+def forgotten_ids(connection: sa.Connection, *, account: str, task_ids: Collection[str]) -> frozenset[str]:
+    """Those of at most 1,000 ids that are forgotten."""
+    return frozenset(_forgotten_at(connection, account=account, task_ids=task_ids))
+
+
+def require_not_forgotten(connection: sa.Connection, *, account: str, task_id: str) -> None:
+    """Raises TaskForgotten."""
+    if forgotten_ids(connection, account=account, task_ids=[task_id]):
+        raise TaskForgotten(f"{task_id} of the account {account} was forgotten, and stays so.")
+
+
+def forgotten_tasks(
+    connection: sa.Connection, tasks: Sequence[Task], rows: Mapping[str, Mapping[Any, Any]], *, account: str
+) -> frozenset[str]:
+    """Those ids of `tasks` that are forgotten, of those that the API has not confirmed in `rows` (by id) before.
+
+    A task that was forgotten under its external id, before its own was known, is found by that; another task that was
+    created with the same external id since is not meant.
+    """
+    new = [task for task in tasks if _is_new(rows.get(task.task_id))]
+    if not new:
+        return frozenset()
+    names = {name for task in new for name in (task.task_id, task.external_task_id) if name is not None}
+    forgotten_at = _forgotten_at(connection, account=account, task_ids=names)
+    return frozenset(task.task_id for task in new if forgotten_at and _is_meant(task, forgotten_at))
+
+
+def _is_new(row: Mapping[Any, Any] | None) -> bool:
+    return row is None or row["confirmed_at"] is None
+
+
+def _is_meant(task: Task, forgotten_at: Mapping[str, int]) -> bool:
+    if task.task_id in forgotten_at:
+        return True
+    under_its_external_id = forgotten_at.get(task.external_task_id or "")
+    return under_its_external_id is not None and (task.created_at or 0) <= under_its_external_id
+
+
+def _forgotten_at(connection: sa.Connection, *, account: str, task_ids: Collection[str]) -> dict[str, int]:
+    query = sa.select(_TABLE.c.task_id, _TABLE.c.forgotten_at).where(
+        _TABLE.c.account == account, _TABLE.c.task_id.in_(sorted(task_ids))
+    )
+    return {row.task_id: row.forgotten_at for row in connection.execute(query)}
