@@ -49,7 +49,8 @@ def _program(
 ) -> None:
     """Look after what kling-receiver archives, beside it on the same ledger.
 
-    Settings come from KLING_… environment variables or from the TOML file that KLING_CONFIG names; README lists them.
+    Settings come from KLING_… environment variables or from the TOML file that KLING_CONFIG names;
+    deploy/settings.md lists them.
 
     \b
     Exit status:

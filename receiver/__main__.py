@@ -13,7 +13,7 @@ USAGE = """\
 usage: kling-receiver [--check] [--edge-only | --gateway-only] [--help] [--version]
 
 Receives Kling's callbacks, verifies each task with the API and saves its images in your S3 bucket. Settings come
-from KLING_… environment variables, or from the TOML file that KLING_CONFIG names. README lists them all.
+from KLING_… environment variables, or from the TOML file that KLING_CONFIG names. deploy/settings.md lists them all.
 
   --check       look at API, bucket, ledger, spool and clock as the daemon does when it starts, print what is found
                 and end: 0 all is well, 1 something has failed, 2 wrong settings. Writes nothing

@@ -456,7 +456,7 @@ class Settings(BaseModel):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
-    """A row of the README's table."""
+    """A row of the table in deploy/settings.md."""
 
     name: str
     default: str
@@ -501,7 +501,7 @@ def _table() -> Iterator[Setting]:
 
 
 SETTINGS: Final[tuple[Setting, ...]] = tuple(_table())
-"""In the order of the contract. A test compares the README's table with them."""
+"""In the order of the contract. A test compares the table in deploy/settings.md with them."""
 
 
 def _known(need: Collection[Need]) -> sources.KnownSettings:

@@ -1,4 +1,4 @@
-"""README's tables agree with the code."""
+"""The READMEs agree with the code, and lead where they say."""
 
 import re
 import textwrap
@@ -12,12 +12,23 @@ from archiver.config import doubts
 from archiver.config.settings import SETTINGS, Settings
 from tests.harness.repository import ROOT
 
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for folder, pattern in (
+        (".", "*.md"),
+        ("archiver", "*.md"),
+        ("receiver", "*.md"),
+        ("deploy", "**/*.md"),
+        ("tests", "*.md"),
+    )
+    for path in sorted((ROOT / folder).glob(pattern))
+}
+FRONT_PAGE_LINES_MAX = 150
 
 
 def table(name: str) -> list[list[str]]:
-    """The cells of the table behind the comment `<!-- name: …`, without its head."""
-    _, _, rest = README.partition(f"<!-- {name}:")
+    """The cells of the table behind the comment `<!-- name: …` in one of the documents, without its head."""
+    (rest,) = (text.partition(f"<!-- {name}:")[2] for text in DOCUMENTS.values() if f"<!-- {name}:" in text)
     rows = re.findall(r"^\|(.*)\|$", rest[rest.index("\n| ") :].split("\n\n")[0], re.MULTILINE)
     return [[cell.strip() for cell in row.split("|")] for row in rows[2:]]
 
@@ -29,7 +40,9 @@ def test_the_settings_table_has_every_setting_with_its_default_and_meaning() -> 
 
 
 def test_the_example_of_several_accounts_is_one_that_starts(tmp_path: Path) -> None:
-    example = README.partition("has a table for each:\n\n")[2].partition("\n\nKeys,")[0]
+    example = (
+        DOCUMENTS["deploy/settings.md"].partition("has a table for each:\n\n")[2].partition("\n\nKeys,")[0]
+    )
     secret = tmp_path / "secret"
     text = re.sub(r'"/run/secrets/[\w-]+"', f'"{secret}"', textwrap.dedent(example).replace("…", "key"))
     secret.write_text("a-secret-out-of-a-file")
@@ -65,7 +78,44 @@ def test_the_table_of_secrets_has_every_setting_that_is_one() -> None:
     assert named == {setting.name for setting in SETTINGS if setting.secret}
 
 
-def test_every_make_target_that_readme_names_exists() -> None:
+def test_every_make_target_that_a_document_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        target
+        for text in DOCUMENTS.values()
+        for target in re.findall(r"^ +make ([a-z]+)", text, re.MULTILINE)
+    }
 
-    assert set(re.findall(r"^ +make ([a-z]+)", README, re.MULTILINE)) <= targets
+    assert {"demo", "test", "check", "bench"} <= named <= targets
+
+
+def test_every_link_to_a_file_leads_to_one() -> None:
+    dead = [
+        (name, link)
+        for name, text in DOCUMENTS.items()
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+        if not (ROOT / name).parent.joinpath(link).exists()
+    ]
+
+    assert dead == []
+
+
+def test_every_link_to_a_heading_leads_to_one() -> None:
+    dead = [
+        (name, link, heading)
+        for name, text in DOCUMENTS.items()
+        for link, heading in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", text)
+        if heading not in headings(((ROOT / name).parent / link) if link else ROOT / name)
+    ]
+
+    assert dead == []
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors of its headings."""
+    found = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_the_front_page_is_one_that_is_read_to_its_end() -> None:
+    assert len(DOCUMENTS["README.md"].splitlines()) <= FRONT_PAGE_LINES_MAX
