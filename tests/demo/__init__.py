@@ -1,6 +1,6 @@
-"""`make demo`: the main job end to end, on the screen, and checked from outside. Needs no root and no settings.
+"""`make demo` and `kling-archiver demo`: the main job end to end, on the screen, and checked from outside.
 
-Three rules:
+Needs no root and no settings. Lies in the wheel too, with all that it imports (pyproject.toml). Three rules:
 
 1. The daemon is the real one in a process of its own, the S3 server is a real one from a wheel, and only Kling is
    simulated. Nothing here reaches into the daemon: what it did is read from the bucket, its log and its metrics.

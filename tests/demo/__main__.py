@@ -1,4 +1,7 @@
-"""`python -m tests.demo`, which is `make demo`. Exit status: 0 all right or stopped by you, 1 something is wrong."""
+"""`python -m tests.demo`: `make demo` runs it, and `kling-archiver demo` calls `main`.
+
+Exit status: 0 all right or stopped by you, 1 something is wrong.
+"""
 
 import argparse
 import os
@@ -45,7 +48,7 @@ def _perform(stop: StopRequest, *, terminal: bool, once: bool, on_postgres: bool
         if problems:
             view.print_event("wrong", "the demo found something wrong; see below")
         else:
-            view.print_event("ended", "in good order; .demo stays until `make clean` or a new demo")
+            view.print_event("ended", "in good order; .demo stays until the next demo")
         return problems
 
 

@@ -33,7 +33,8 @@ class Unreachable(Exception):
 class Opened:
     """What came of opening the links of all tasks."""
 
-    pictures: int = 0
+    links: list[str] = dataclasses.field(default_factory=list)
+    """Each led to its picture, or `problems` says what it led to."""
     sources: Counter[str] = dataclasses.field(default_factory=Counter)
     """Who answered the queries: `kling` or `manifest`."""
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -130,7 +131,7 @@ class Application:
             name = link.rpartition("/")[2]
             if self._get(link, wait=wait).content != self._sim.expected_bytes(task.task_id, name):
                 yield f"the link of {name} leads to other bytes"
-            opened.pictures += 1
+            opened.links.append(link)
 
     def _told(self) -> Iterator[tuple[str, str]]:
         for body in self._consumer.taken:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tests.demo.leash import leashed
 from tests.demo.stopping import DemoFailed
-from tests.s3_servers import RcloneServer, ServerMissing
 from tests.s3_servers.process import Process, listens
+from tests.s3_servers.rclone import RcloneServer
+from tests.s3_servers.server import ServerMissing
 
 BUCKET = "kling-results"
 

@@ -11,7 +11,6 @@ from tests.demo.daemon import Daemon, PrintEvent
 from tests.demo.folder import DemoFolder
 from tests.demo.leash import leashed
 from tests.demo.stopping import DemoFailed
-from tests.postgres import PostgresServer
 from tests.s3_servers.process import free_port
 
 DOORS = WORKERS = 2
@@ -115,6 +114,8 @@ class Fleet:
 @contextlib.contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """The URL of a ledger in a PostgreSQL server that runs meanwhile. Raises `DemoFailed`."""
+    from tests.postgres import PostgresServer  # noqa: PLC0415 -- a wheel plays the demo without it
+
     if len(os.fsencode(folder / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES_MAX:
         raise DemoFailed(
             f"the path of {folder} is too long for a PostgreSQL socket: start in another folder."

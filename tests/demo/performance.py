@@ -32,6 +32,7 @@ PROGRESS_SECONDS = (0.3, 0.9)
 LEISURELY_PROGRESS_SECONDS = (1.0, 3.0)
 QUIET_SECONDS_MAX = 90
 """The longest time without progress while tasks are missing."""
+LINKS_SHOWN = 3
 NOTABLE = frozenset(
     {
         "hold.set",
@@ -148,8 +149,9 @@ class Performance:
         tasks = [task for task in self._story.created if task.names]
         opened = application.open_links(tasks, wait=self._tick)
         self._view.print_event(
-            "links", f"{count_of(opened.pictures, 'picture')} opened by links of the gateway"
+            "links", f"{count_of(len(opened.links), 'picture')} opened by links of the gateway, such as"
         )
+        self._view.places([("picture", link) for link in opened.links[:LINKS_SHOWN]])
         problems = opened.problems + self._await_forwards(application)
         for task_id in self._sim.task_ids():
             self._sim.purge(task_id)
@@ -157,7 +159,7 @@ class Performance:
         opened = application.open_links(tasks, wait=self._tick)
         answers = count_of(opened.sources["manifest"], "query answered", "queries answered")
         self._view.print_event(
-            "links", f"{count_of(opened.pictures, 'picture')} opened again; {answers} from manifests"
+            "links", f"{count_of(len(opened.links), 'picture')} opened again; {answers} from manifests"
         )
         return problems + opened.problems
 
@@ -291,6 +293,8 @@ class Performance:
         ]
         if self._fleet.all[0].answers("/api/tasks", token=admin):
             places.append(("operators' API", f'curl -H "Authorization: Bearer {admin}" {url}/api/tasks'))
+        if self._fleet.all[0].answers("/console/login"):
+            places.append(("console", f"{url}/console  token {admin}"))
         command = _short(Path(sys.executable).parent / "kling-archiver")
         places.append(("commands", f". {_short(self._folder.environment)} && {command} status"))
         return places

@@ -14,19 +14,22 @@ import pytest
 
 from tests.demo.leash import leashed
 from tests.harness.repository import ROOT
+from tests.harness.wheel import Installed
 from tests.project.secret_watch import WATCH
 
 COMMAND = [sys.executable, "-m", "tests.demo"]
+LINKS = re.compile(r"(?m)^  picture +http://127[.]0[.]0[.]1:.*/files/.*$")
+"""Meant to be seen here."""
 SECONDS_MAX = 60
 
 
 class RunningDemo:
     """A demo whose output is a pipe."""
 
-    def __init__(self, working_folder: Path, *, import_path: str, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, working_folder: Path, *, import_path: str, command: Sequence[str]) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
+            command,
             cwd=working_folder,
             env={**os.environ, "PYTHONPATH": import_path, "FORCE_COLOR": "1", "KLING_PORT": "not a port"},
             stdout=subprocess.PIPE,
@@ -61,16 +64,16 @@ class RunningDemo:
 
 @contextlib.contextmanager
 def running(
-    working_folder: Path, *, import_path: str = str(ROOT), arguments: Sequence[str] = ()
+    working_folder: Path, *, import_path: str = str(ROOT), command: Sequence[str] = COMMAND
 ) -> Iterator[RunningDemo]:
     """A demo that is always killed at the end."""
-    started = RunningDemo(working_folder, import_path=import_path, arguments=arguments)
+    started = RunningDemo(working_folder, import_path=import_path, command=command)
     try:
         yield started
     finally:
         started.process.kill()
         started.process.communicate()
-        WATCH.said("output of the demo", started.text)
+        WATCH.said("output of the demo", LINKS.sub("", started.text))
 
 
 @pytest.fixture
@@ -100,8 +103,12 @@ def summary_count(text: str, name: str) -> int:
     return int(found[1])
 
 
-def test_in_a_pipe_it_archives_everything_checks_every_byte_and_ends_by_itself(demo: RunningDemo) -> None:
-    status = demo.end()
+def test_out_of_the_wheel_it_archives_everything_checks_every_byte_and_ends_by_itself(
+    installed: Installed, tmp_path: Path
+) -> None:
+    command = [str(installed.programs / "kling-archiver"), "demo"]
+    with running(tmp_path, import_path="", command=command) as demo:
+        status = demo.end()
 
     assert status == 0, demo.text
     assert re.search(r"all bytes right: [1-9][0-9]+ files", demo.text)
@@ -112,6 +119,7 @@ def test_in_a_pipe_it_archives_everything_checks_every_byte_and_ends_by_itself(d
     # Of `expand`, a list names watermarked pictures that a query does not: how many links there are, timing decides.
     assert re.search(r"the account has deleted every task.*\n.* [45][0-9] pictures opened again", demo.text)
     assert re.search(r"opened again; [1-9][0-9]* (query|queries) answered from manifests", demo.text)
+    assert len(LINKS.findall(demo.text)) == 3
     assert "\x1b" not in demo.text
     assert "\r" not in demo.text
 
@@ -132,7 +140,7 @@ def test_a_killed_daemon_is_started_again_and_nothing_is_lost(demo: RunningDemo)
 def test_two_doors_and_two_workers_on_postgresql_lose_nothing_though_one_of_each_is_killed(
     tmp_path: Path,
 ) -> None:
-    with running(tmp_path, arguments=["--postgres"]) as demo:
+    with running(tmp_path, command=[*COMMAND, "--postgres"]) as demo:
         status = demo.end()
 
     assert status == 0, demo.text

@@ -93,6 +93,7 @@ def install(wheel: pathlib.Path, target: pathlib.Path) -> Installed:
     (packages,) = target.glob("lib/python*/site-packages")
     # Of this folder only its packages: .pth files in it, such as ours that leads to the checkout, are not read.
     (packages / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (installed.programs / "rclone").symlink_to(pathlib.Path(sys.executable).with_name("rclone"))
     return installed
 
 

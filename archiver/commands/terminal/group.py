@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "submit": ("archiver.commands.submit.command", "Create a task, and follow it into the bucket."),
     "forget": ("archiver.commands.tasks.forget", "Erase a task from the ledger, for good."),
     "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
+    "demo": ("archiver.commands.demo", "Watch the main job, with a simulated Kling account."),
     "deploy": ("archiver.commands.deploy", "Print files for running it: unit, compose, policies, schema."),
     "rename-account": ("archiver.commands.ledger.rename_account", "Rename an account in the ledger."),
 }

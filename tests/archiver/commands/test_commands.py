@@ -33,10 +33,11 @@ COMMANDS = (
     "register",
     "submit",
     "move-ledger",
+    "demo",
     "deploy",
     "rename-account",
 )
-WITHOUT_SETTINGS = {"deploy"}
+WITHOUT_SETTINGS = {"demo", "deploy"}
 
 
 @pytest.fixture
