@@ -120,6 +120,7 @@ def test_out_of_the_wheel_it_archives_everything_checks_every_byte_and_ends_by_i
     assert re.search(r"the account has deleted every task.*\n.* [45][0-9] pictures opened again", demo.text)
     assert re.search(r"opened again; [1-9][0-9]* (query|queries) answered from manifests", demo.text)
     assert len(LINKS.findall(demo.text)) == 3
+    assert re.search(r"  console +http://127[.]0[.]0[.]1:[0-9]+/console  token [0-9a-f]{32}\n", demo.text)
     assert "\x1b" not in demo.text
     assert "\r" not in demo.text
 

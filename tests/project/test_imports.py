@@ -91,7 +91,6 @@ COMES_WITH = {
 ONLY_FOR_TYPES = {"boto3-stubs[s3]"}
 NOT_IMPORTED = {
     "h11": "httpcore2's own; bounded, because the wording of its errors is read",
-    "jinja2": "the console's",
     "uvloop": "uvicorn takes it where it is installed",
 }
 """Requirements that no code imports, and why they stand there."""
