@@ -32,6 +32,7 @@ COMMANDS = (
     "acknowledge",
     "register",
     "submit",
+    "forget",
     "move-ledger",
     "demo",
     "deploy",
@@ -467,6 +468,7 @@ def test_wrong_usage_and_wrong_settings_are_status_2_for_every_command(
         "acknowledge": ["1"],
         "register": ["1", "--family", FAMILY],
         "submit": [FAMILY, "--prompt", "a red fox"],
+        "forget": ["1"],
         "rename-account": ["a", "b"],
         "move-ledger": ["sqlite:///a.db", "sqlite:///b.db"],
     }.get(command, [])

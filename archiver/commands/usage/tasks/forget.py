@@ -23,5 +23,5 @@ def forget(
     \b
     Example: and delete what lies in the bucket
       kling-archiver forget 831768251064815642
-      aws s3 rm --recursive s3://my-results/images/generations/2026/11/26/831768251064815642/
+      aws s3 rm --recursive s3://my-results/images/generations/2026/11/26/8317…/
     """
