@@ -82,6 +82,7 @@ def _gateway(
         spool=engine.spool or build_spool(settings),
         metrics=metrics,
         now=lambda: unix_ms() / 1000,
+        proxy=settings.proxy,
         is_door_busy=is_door_busy,
     )
 

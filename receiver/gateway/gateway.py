@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from archiver.fetch.proxy import Proxy
 from archiver.fetch.spool import Spool
 from archiver.fetch.urls import ConsumerPolicy
 from archiver.kling.client_credentials import AccountCredentials, ClientCredentials
@@ -76,10 +77,11 @@ class Gateway:
         spool: Spool,
         metrics: Metrics,
         now: Callable[[], float],
+        proxy: Proxy | None = None,
         is_door_busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`now` is in Unix seconds. Without `creates` or `queries`, these are passed on as they came. Raises
-        ThreadsRefused."""
+        """`now` is in Unix seconds; `proxy` is the one of the environment. Without `creates` or `queries`, these are
+        passed on as they came. Raises ThreadsRefused."""
         self._files = BlockingCalls(FILE_THREADS, name="gateway-files")
         self._ledger_calls = BlockingCalls(LEDGER_THREADS, name="gateway-ledger")
         self._query_calls = BlockingCalls(QUERY_THREADS, name="gateway-queries")
@@ -89,6 +91,7 @@ class Gateway:
             {account.credentials.account: account.access for account in accounts},
             connections_max=REQUESTS_MAX,
             decoder=self._files,
+            proxy=proxy,
             now=now,
         )
         relay = Relay(self._upstream)

@@ -10,19 +10,19 @@
 import asyncio
 import contextlib
 import dataclasses
-import http.cookiejar
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
-import httpx2
+import httpcore2
 
-from archiver.kling.client import is_loopback
+from archiver.fetch.proxy import Proxy
+from archiver.fetch.urls import vet_own
 from archiver.kling.credentials import Bearer, Credential
 from archiver.metrics import GatewayKind
 from receiver.gateway.blocking import BlockingCalls
+from receiver.gateway.connections import ApiAnswer, ApiConnections
 from receiver.gateway.decoding import DECODED_BYTES_MAX, Undecodable, decode, is_encoded
 from receiver.gateway.exchange import (
     AnswerUndecodable,
@@ -51,11 +51,10 @@ _GO_ON = frozenset({b"content-type", b"accept", b"user-agent"})
 _COME_BACK = frozenset({b"content-type", b"retry-after", b"request_id", b"request-id", b"x-request-id"})
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _NOT_SENT = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.PoolTimeout,
-    httpx2.ProxyError,
-    httpx2.LocalProtocolError,
+    httpcore2.ConnectError,
+    httpcore2.ConnectTimeout,
+    httpcore2.ProxyError,
+    httpcore2.LocalProtocolError,
 )
 """No request has gone out after these."""
 
@@ -77,10 +76,22 @@ class KlingUpstream:
         *,
         connections_max: int,
         decoder: BlockingCalls,
+        proxy: Proxy | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """`proxy`: the one of the environment."""
         self._apis = {
-            name: _Api(access, connections_max=connections_max, now=now) for name, access in accounts.items()
+            name: _Api(
+                access,
+                ApiConnections(
+                    vet_own(access.base_url).origin,
+                    connections_max=connections_max,
+                    connect_seconds=CONNECT_SECONDS,
+                    proxy=proxy,
+                ),
+                now=now,
+            )
+            for name, access in accounts.items()
         }
         self._decoder = decoder
 
@@ -141,31 +152,29 @@ class KlingUpstream:
                 )
                 limit.reschedule(loop.time() + CONNECT_SECONDS + sending)
                 content = _content(request, body, sent) if bytes_count else None
-                response = await api.open(request, authorization, content, bytes_count)
+                answer = await api.open(request, authorization, content, bytes_count)
                 try:
-                    return await self._read(response, buffered_bytes_max)
+                    return await self._read(answer, buffered_bytes_max)
                 except BaseException:
-                    await _close(response)
+                    await answer.close()
                     raise
 
-    async def _read(self, response: httpx2.Response, buffered_bytes_max: int) -> GatewayAnswer:
-        encoding = response.headers.get("content-encoding", "")
+    async def _read(self, answer: ApiAnswer, buffered_bytes_max: int) -> GatewayAnswer:
+        encoding = answer.header(b"content-encoding")
         if is_encoded(encoding):
             buffered_bytes_max = DECODED_BYTES_MAX
-        pieces = response.aiter_raw()
+        pieces = answer.pieces()
         whole, begun = await _read_at_most(pieces, buffered_bytes_max)
-        headers = [
-            (name.lower(), value) for name, value in response.headers.raw if name.lower() in _COME_BACK
-        ]
+        headers = [(name, value) for name, value in answer.headers if name in _COME_BACK]
         if whole:
-            await response.aclose()
+            await answer.close()
             content = await self._decoded(begun, encoding)
-            _require_whole_json(content, response)
-            return GatewayAnswer(response.status_code, headers, content, Source.KLING)
+            _require_whole_json(content, answer)
+            return GatewayAnswer(answer.status, headers, content, Source.KLING)
         if is_encoded(encoding):
             raise AnswerUndecodable("an encoded answer is too large")
-        rest = _rest(response, begun, pieces)
-        return GatewayAnswer(response.status_code, headers, rest, Source.KLING, _announced(response))
+        rest = _rest(answer, begun, pieces)
+        return GatewayAnswer(answer.status, headers, rest, Source.KLING, _announced(answer))
 
     async def _decoded(self, content: bytes, encoding: str) -> bytes:
         if not is_encoded(encoding) or not content:
@@ -181,21 +190,12 @@ class KlingUpstream:
 
 
 class _Api:
-    """One account's API, with a pool of connections."""
+    """One account's API, with its connections."""
 
-    def __init__(self, access: KlingAccess, *, connections_max: int, now: Callable[[], float]) -> None:
-        parts = urlsplit(access.base_url.rstrip("/"))
-        self._url = f"{parts.scheme}://{parts.netloc}/"
-        self._prefix = parts.path.encode("ascii")
+    def __init__(self, access: KlingAccess, connections: ApiConnections, *, now: Callable[[], float]) -> None:
+        self._prefix = vet_own(access.base_url).target.rstrip(b"/")
         self._bearer = Bearer(access.credential, now=now)
-        self._http = httpx2.AsyncClient(
-            trust_env=not is_loopback(parts.hostname or ""),
-            cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
-            limits=httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max),
-        )
-        self._http.headers.clear()  # what the client sent, and nothing of the library's
+        self._connections = connections
 
     def authorization(self) -> bytes:
         return f"Bearer {self._bearer.current()}".encode("ascii")
@@ -210,21 +210,18 @@ class _Api:
         authorization: bytes,
         content: AsyncIterator[bytes] | None,
         bytes_count: int,
-    ) -> httpx2.Response:
+    ) -> ApiAnswer:
         headers = [(name, value) for name, value in request.headers if name in _GO_ON]
         headers += [(b"authorization", authorization), (b"accept-encoding", b"identity")]
         if content is not None or request.method in {"POST", "PUT", "PATCH"}:
             headers.append((b"content-length", b"%d" % bytes_count))
         query = b"?" + request.raw_query if request.raw_query else b""
-        # The URL would be normalised; the target goes on as it came.
-        target = self._prefix + request.path + query
-        built = self._http.build_request(
-            request.method, self._url, headers=headers, content=content, extensions={"target": target}
+        return await self._connections.send(
+            request.method, self._prefix + request.path + query, headers, content
         )
-        return await self._http.send(built, stream=True)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._connections.close()
 
 
 async def _content(
@@ -248,9 +245,7 @@ async def _read_at_most(pieces: AsyncIterator[bytes], bytes_max: int) -> tuple[b
     return True, bytes(begun)
 
 
-async def _rest(
-    response: httpx2.Response, begun: bytes, pieces: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
+async def _rest(answer: ApiAnswer, begun: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """What was read of an answer, then what follows as it comes."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + REST_SECONDS_MAX
@@ -264,12 +259,7 @@ async def _rest(
                 return
             yield piece
     finally:
-        await _close(response)
-
-
-async def _close(response: httpx2.Response) -> None:
-    with contextlib.suppress(httpx2.HTTPError):
-        await response.aclose()
+        await answer.close()
 
 
 @contextlib.contextmanager
@@ -281,18 +271,18 @@ def _translated() -> Iterator[None]:
         raise NotReached(type(error).__name__) from None
     except TimeoutError:
         raise NoAnswer("it took too long") from None
-    except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
+    except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
         raise NoAnswer(type(error).__name__) from None
 
 
-def _require_whole_json(content: bytes, response: httpx2.Response) -> None:
+def _require_whole_json(content: bytes, answer: ApiAnswer) -> None:
     """Raises NoAnswer for half a JSON text: a proxy may have framed what it got as if it were all.
 
     What is broken inside of it, as a message that is cut inside an emoji, is no reason: the answer is whole.
     """
     if len(content) > JUDGED_BYTES_MAX or content[:1] not in {b"{", b"["}:
         return
-    if "json" not in response.headers.get("content-type", "").lower():
+    if "json" not in answer.header(b"content-type").lower():
         return
     with contextlib.suppress(RecursionError):
         try:
@@ -301,8 +291,8 @@ def _require_whole_json(content: bytes, response: httpx2.Response) -> None:
             raise NoAnswer("the answer is half a JSON text") from None
 
 
-def _announced(response: httpx2.Response) -> int | None:
-    written = response.headers.get("content-length", "")
+def _announced(answer: ApiAnswer) -> int | None:
+    written = answer.header(b"content-length")
     return int(written) if written.isdigit() else None
 
 

@@ -1,11 +1,13 @@
 """A gateway on a real socket, in front of whatever answers at a URL."""
 
 import contextlib
+import os
 import pathlib
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from archiver.fetch.proxy import Proxy
 from archiver.fetch.spool import Spool
 from archiver.kling.client_credentials import AccountCredentials
 from archiver.kling.credentials import ApiKey, KeyPair
@@ -57,6 +59,7 @@ def gateway_to(
         spool=Spool(folder / "spool"),
         metrics=metrics,
         now=time.time,
+        proxy=Proxy.from_environment(os.environ),
     )
     with Edge(gateway=gateway, metrics=metrics, **edge) as running:
         yield running

@@ -53,9 +53,12 @@ OWNERS = {
     "alembic": LEDGER,
     "boto3": STORE,
     "botocore": STORE,
-    "httpcore2": r"archiver/(fetch|webhooks)/.*|archiver/store/object_(bodies|streams)\.py",
+    "httpcore2": (
+        r"archiver/(fetch|webhooks)/.*|archiver/store/object_(bodies|streams)\.py"
+        r"|receiver/gateway/(connections|upstream)\.py"
+    ),
     "httptools": r"receiver/server/.*",
-    "httpx2": r"archiver/kling/.*|receiver/gateway/upstream\.py",
+    "httpx2": r"archiver/kling/.*",
     "idna": r"archiver/fetch/urls\.py",
     "jinja2": r"receiver/.*",
     "jwt": r"archiver/kling/.*",
