@@ -210,6 +210,15 @@ _partial(
     tasks.c.deadline_at,
     where=tasks.c.unseen_since.is_not(None),
 )
+# For pages of tasks. Partial, so that no callback waits for it.
+_partial(
+    "tasks_by_family",
+    tasks.c.account,
+    tasks.c.family,
+    tasks.c.state,
+    tasks.c.deadline_at,
+    where=tasks.c.family.is_not(None),
+)
 sa.Index("tasks_by_due", tasks.c.queue, tasks.c.account, tasks.c.due_at)
 sa.Index("tasks_to_match", tasks.c.queue, tasks.c.account, tasks.c.query_individually, tasks.c.due_at)
 sa.Index("tasks_by_state", tasks.c.state, tasks.c.deadline_at)

@@ -15,6 +15,8 @@ from archiver.ledger.status.view import StatusView
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of, find, read_asset
 from archiver.ledger.tables.tombstones import Tombstone, find_tombstone
+from archiver.ledger.views.filters import TaskFilter
+from archiver.ledger.views.pages import TaskPage, read_page
 from archiver.model import Asset, DiscoveredBy, LeasedAsset, State, Status, Task, rfc3339
 
 
@@ -229,6 +231,13 @@ class Views(Part):
         with self._database.read() as connection:
             view = read_status(self._database, connection, now=self._now())
         return view if accounts is None else view.only(accounts)
+
+    def tasks(
+        self, chosen: TaskFilter, *, page: str | None = None, limit: int, with_files: bool = False
+    ) -> TaskPage:
+        """Up to `limit` (at most 500) of the tasks that are meant, the newest first, from `page` on. Several
+        transactions where a text is searched for. Raises FilterProblem for a page that is none."""
+        return read_page(self._database, chosen, page=page, limit=limit, with_files=with_files)
 
     def ids_in(self, state: State, *, account: str, count_max: int | None = None) -> list[str]:
         """The ids of the tasks in `state`, nearest deadline first."""

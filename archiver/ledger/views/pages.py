@@ -1,0 +1,250 @@
+"""Pages of tasks, the newest first. A page costs the same on a thousand tasks and on a million.
+
+A search by text looks at the newest `LOOKED_AT_MAX` rows that match the other filters, in steps that are transactions
+of their own: none is held for long, neither is the GIL.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger.databases.protocol import Database
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.rows import assets_of
+from archiver.ledger.views.filters import Position, TaskFilter
+from archiver.ledger.views.walks import Walk, is_meant, merged, values_of, walks_of
+from archiver.ledger.views.words import Words
+from archiver.model import RETENTION_MS, DiscoveredBy, Role, State, rfc3339
+
+ROWS_MAX = 500
+"""A page."""
+LOOKED_AT_MAX = 50_000
+"""By a search by text, on all of its pages; and on one page for what no index tells."""
+STEP_ROWS = 2_000
+CANDIDATES_MAX = 1_000
+"""Rows of a step that may have the text."""
+PROMPT_CHARACTERS_MAX = 500
+REQUEST_CHARACTERS_MAX = 16 * 1024
+"""Longer ones are not read here, where there may be a thousand of them; a search leaves them to SQL."""
+
+_TASKS = schema.tasks.c
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file of a listed task that is in the bucket."""
+
+    stem: str
+    name: str
+    key: str
+    role: Role
+    content_type: str
+    width: int | None
+    height: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListedTask:
+    """One task of a page. Times are Unix ms."""
+
+    task_id: str
+    account: str
+    family: str | None
+    external_task_id: str | None
+    state: State
+    reason: str | None
+    message: str | None
+    created_at: int | None
+    updated_at: int | None
+    archived_at: int | None
+    expires_at: int
+    discovered_by: DiscoveredBy
+    manifest_key: str | None
+    prompt: str | None
+    """At most PROMPT_CHARACTERS_MAX of it."""
+    files: tuple[ListedFile, ...]
+    """Empty unless they were asked for."""
+
+    def as_json(self) -> dict[str, object]:
+        """As `list --format jsonl` prints it."""
+        return {
+            "task_id": self.task_id,
+            "account": self.account,
+            "family": self.family,
+            "external_task_id": self.external_task_id,
+            "state": self.state,
+            "reason": self.reason,
+            "message": self.message,
+            "created_at": _time(self.created_at),
+            "updated_at": _time(self.updated_at),
+            "archived_at": _time(self.archived_at),
+            "expires_at": _time(self.expires_at),
+            "discovered_by": self.discovered_by,
+            "manifest_key": self.manifest_key,
+            "prompt": self.prompt,
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Some tasks, the newest first."""
+
+    rows: tuple[ListedTask, ...]
+    next_page: str | None
+    """Where the next page begins; None on the last one."""
+    searched_back_to: int | None
+    """The creation time of the oldest row that was looked at (Unix ms), where older ones were not."""
+
+
+def read_page(
+    database: Database, chosen: TaskFilter, *, page: str | None, limit: int, with_files: bool
+) -> TaskPage:
+    """Up to `limit` tasks, at most ROWS_MAX, from `page` on. Raises FilterProblem for a page that is none."""
+    search = _Search(database, chosen, after=None if page is None else Position.parse(page))
+    rows = search.first(min(limit, ROWS_MAX))
+    files = _files(database, [row["id"] for row in rows]) if with_files else {}
+    return TaskPage(
+        tuple(_listed(row, files.get(row["id"], ())) for row in rows),
+        None if search.is_over else str(search.at),
+        None if search.is_at_end or search.at is None else search.at.deadline_at - RETENTION_MS,
+    )
+
+
+class _Search:
+    """Goes through the rows of a filter. `at` is the last one that it has looked at."""
+
+    def __init__(self, database: Database, chosen: TaskFilter, *, after: Position | None) -> None:
+        self._database = database
+        self._chosen = chosen
+        self._words = Words(chosen.text) if chosen.text else None
+        self._walks: tuple[Walk, ...] = ()
+        self._looked_at = after.looked_at if after and self._words else 0
+        self.at = after
+        self.is_at_end = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no further page."""
+        return self.is_at_end or (self._words is not None and self._looked_at >= LOOKED_AT_MAX)
+
+    def first(self, limit: int) -> list[sa.RowMapping]:
+        """The next rows that are meant, up to `limit`."""
+        rows: list[sa.RowMapping] = []
+        step_rows = limit
+        while len(rows) < limit and not self.is_at_end and self._looked_at < LOOKED_AT_MAX:
+            rows += self._step(limit - len(rows), step_rows=min(step_rows, LOOKED_AT_MAX - self._looked_at))
+            step_rows = min(4 * step_rows, STEP_ROWS)
+        return rows
+
+    def _step(self, limit: int, *, step_rows: int) -> list[sa.RowMapping]:
+        """Look at up to `step_rows` rows, in one transaction, until `limit` are found."""
+        count_max = CANDIDATES_MAX if self._words else limit
+        with self._database.read() as connection:
+            self._walks = self._walks or walks_of(connection, self._chosen)
+            walked = merged(self._walks, self._chosen, self.at)
+            # One row more, of which is known only that it is there.
+            values = values_of(self._walks, self._chosen, self.at, rows=step_rows + 1)
+            candidates = connection.execute(self._query(walked).limit(count_max), values).mappings().all()
+            found = [row for row in candidates if self._words is None or self._words.are_in(row)][:limit]
+            if len(found) == limit:
+                last = found[-1]["position"]
+            else:
+                last = candidates[-1]["position"] if len(candidates) == count_max else step_rows
+            ends = connection.execute(_from(walked), {**values, "first": last}).mappings().all()
+        self._move_to(*ends)
+        return found
+
+    def _query(self, walked: sa.Subquery) -> sa.Select[Any]:
+        query = sa.select(*_COLUMNS, walked.c.position).join(schema.tasks, _TASKS.id == walked.c.id)
+        query = query.where(walked.c.position < sa.bindparam("rows"))
+        meant = is_meant(self._walks, self._chosen, walked)
+        if meant is not None:
+            query = query.where(meant)
+        if self._words is not None:
+            query = query.where(self._words.may_be_in_row())
+        return query.order_by(walked.c.position)
+
+    def _move_to(
+        self, last: Mapping[Any, Any] | None = None, following: Mapping[Any, Any] | None = None
+    ) -> None:
+        self.is_at_end = following is None
+        if last is not None:
+            self._looked_at += int(last["position"])
+            self.at = Position(last["deadline_at"], last["id"], self._looked_at if self._words else 0)
+
+
+_COLUMNS = (
+    *(
+        _TASKS[name]
+        for name in (
+            "id", "task_id", "account", "family", "family_hint", "external_task_id", "state", "reason", "message",
+            "created_at", "updated_at", "archived_at", "deadline_at", "discovered_by", "manifest_key",
+        )
+    ),
+    sa.case((sa.func.length(_TASKS.request) <= REQUEST_CHARACTERS_MAX, _TASKS.request)).label("request"),
+    (sa.func.length(_TASKS.request) > REQUEST_CHARACTERS_MAX).label("is_request_long"),
+)  # fmt: skip
+
+
+def _from(walked: sa.Subquery) -> sa.Select[Any]:
+    """The row at the position `first`, and the one behind it."""
+    first = sa.bindparam("first", type_=sa.Integer)
+    return sa.select(walked).where(walked.c.position.between(first, first + 1)).order_by(walked.c.position)
+
+
+def _listed(row: Mapping[Any, Any], files: Sequence[ListedFile]) -> ListedTask:
+    return ListedTask(
+        task_id=row["task_id"],
+        account=row["account"],
+        family=row["family"] or row["family_hint"],
+        external_task_id=row["external_task_id"],
+        state=State(row["state"]),
+        reason=row["reason"],
+        message=row["message"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        archived_at=row["archived_at"],
+        expires_at=row["deadline_at"],
+        discovered_by=DiscoveredBy(row["discovered_by"]),
+        manifest_key=row["manifest_key"],
+        prompt=_prompt(row["request"]),
+        files=tuple(files),
+    )
+
+
+def _prompt(request: str | None) -> str | None:
+    """What was asked for, in words."""
+    asked_for = json.loads(request) if request else None
+    prompt = asked_for.get("prompt") if isinstance(asked_for, dict) else None
+    if not isinstance(prompt, str) or not prompt:
+        return None
+    return prompt if len(prompt) <= PROMPT_CHARACTERS_MAX else prompt[: PROMPT_CHARACTERS_MAX - 1] + "…"
+
+
+def _files(database: Database, row_ids: Sequence[int]) -> dict[int, list[ListedFile]]:
+    """Those in the bucket, by row."""
+    with database.read() as connection:
+        assets = assets_of(connection, row_ids)
+    return {
+        row_id: [
+            ListedFile(
+                found.asset.stem,
+                found.stored.name,
+                found.stored.key,
+                found.stored.role,
+                found.stored.content_type,
+                found.stored.width,
+                found.stored.height,
+            )
+            for found in of_task
+            if found.stored is not None
+        ]
+        for row_id, of_task in assets.items()
+    }
+
+
+def _time(value: int | None) -> str | None:
+    return None if value is None else rfc3339(value)
