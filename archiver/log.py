@@ -94,6 +94,7 @@ EVENTS: Final = frozenset(
         "link.failed",
         "list.unreadable",
         "look.failed",
+        "loops.stalled",
         "machine.doubted",
         "object.given_up",
         "object.missing",

@@ -258,6 +258,12 @@ class Metrics:
             stage=only(model.Stage),
             reason=only(failure_reasons()),
         )
+        self.problems = self._mirror(
+            "problems",
+            "What `kling-archiver status --check` finds wrong, by its code.",
+            account=account_or_none(),
+            code=only(model.PROBLEM_CODES),
+        )
         self.failures_total = self._counter(
             "failures_total",
             "Failed attempts by stage and reason.",
@@ -322,6 +328,12 @@ class Metrics:
         return Mirror(
             prometheus_client.Gauge(f"kling_{name}", meaning, tuple(bounds), registry=self.registry), **bounds
         )
+
+
+def account_or_none() -> _Bound:
+    """A bound for names of accounts; empty for what concerns all of them."""
+    bound = account_name()
+    return lambda value: bound(value) if value else ""
 
 
 def account_name() -> _Bound:

@@ -235,6 +235,26 @@ class StoredAsset:
     """Why the file is doubted although upstream has the same bytes."""
 
 
+PROBLEM_CODES = (
+    "no_worker",
+    "no_door",
+    "account_unasked",
+    "door_closed",
+    "hold",
+    "waiting",
+    "lost",
+    "buried",
+    "deadline",
+    "sweep_late",
+    "amendment_waiting",
+    "objects_missing",
+    "forwards_dead",
+    "disk_low",
+    "settings",
+)
+"""Every code that a problem has."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
     """What an operator must know of, and what he can do about it."""

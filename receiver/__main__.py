@@ -30,7 +30,9 @@ example:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 stopped in order or checked, 1 broken, 2 refused (usage, settings, a limit)."""
+    """Returns the exit status: 0 stopped in order or checked, 1 broken, or kept from starting by what may pass, 2 usage
+    or settings.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["--help"], ["-h"], ["--version"]):
         sys.stdout.write(f"kling-receiver {VERSION}\n" if given == ["--version"] else USAGE)
@@ -49,14 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return daemon.run(os.environ, role=role, is_check="--check" in given)
     except daemon.Refused as refusal:
-        return _refuse(str(refusal))
+        return _refuse(str(refusal), status=refusal.status)
     finally:
         gc.freeze()  # a last collection at the end of the process finds nothing either: 0.3 s
 
 
-def _refuse(message: str) -> int:
+def _refuse(message: str, *, status: int = 2) -> int:
     sys.stderr.write(f"kling-receiver: {message}\n")
-    return 2
+    return status
 
 
 if __name__ == "__main__":

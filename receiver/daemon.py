@@ -32,7 +32,8 @@ from archiver.version import VERSION
 from receiver import check
 from receiver.app import build_app
 from receiver.parts import build_parts
-from receiver.server.server import CannotListen, HttpServer, stop_signals
+from receiver.server.notify import Supervisor
+from receiver.server.server import CannotListen, HttpServer, NoSuchAddress, stop_signals
 
 _NEEDS_POSTGRES = (
     "`{}` works beside other processes, and an SQLite ledger takes one whole daemon: set KLING_LEDGER_URL to "
@@ -40,8 +41,18 @@ _NEEDS_POSTGRES = (
 )
 
 
+SETTINGS_STATUS = 2
+"""Of a daemon that does not start. A supervisor need not try again: the same settings are refused again."""
+PASSING_STATUS = 1
+"""What keeps it from starting may pass: a server that is down, a full disk, a taken port. It should be tried again."""
+
+
 class Refused(Exception):
-    """The daemon does not start; the message says why and what to do."""
+    """The daemon does not start; the message says why and what to do, `status` is that of the process."""
+
+    def __init__(self, message: str, *, status: int = SETTINGS_STATUS) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def run(
@@ -60,11 +71,13 @@ def run(
         if is_check:
             return _check(settings, role)
         _configure_log(settings)
-        return _run(settings, role)
-    except (SettingsError, LedgerUnusable, CannotListen, ThreadsRefused) as error:
+        return _run(settings, role, environment)
+    except (SettingsError, LedgerUnusable, NoSuchAddress) as error:
         raise Refused(str(error)) from error
+    except (CannotListen, ThreadsRefused) as error:
+        raise Refused(str(error), status=PASSING_STATUS) from error
     except LedgerUnavailable as error:
-        raise Refused(f"{error}. {error.what_to_do}") from error
+        raise Refused(f"{error}. {error.what_to_do}", status=PASSING_STATUS) from error
 
 
 def _check(settings: Settings, role: ProcessRole) -> int:
@@ -111,7 +124,7 @@ def _gateway_tokens(settings: Settings) -> list[str]:
     ]
 
 
-def _run(settings: Settings, role: ProcessRole) -> int:
+def _run(settings: Settings, role: ProcessRole, environment: Mapping[str, str]) -> int:
     ledger = Ledger.open(settings.ledger_url, daemon=True, direct_url=settings.ledger_listen_url)
     try:
         require_account(ledger, settings)
@@ -119,7 +132,7 @@ def _run(settings: Settings, role: ProcessRole) -> int:
             _warn_of_stranded_accounts(settings, ledger)
             # Before any task can end. A process that does not work does not know.
             ledger.forwards.set_operator(is_told=settings.forward_url is not None)
-        return _serve(settings, ledger, role)
+        return _serve(settings, ledger, role, environment)
     finally:
         ledger.close()
 
@@ -156,7 +169,7 @@ def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:
         )
 
 
-def _serve(settings: Settings, ledger: Ledger, role: ProcessRole) -> int:
+def _serve(settings: Settings, ledger: Ledger, role: ProcessRole, environment: Mapping[str, str]) -> int:
     metrics = Metrics()
     draining, died = threading.Event(), threading.Event()
     closing = _Closing(seconds=settings.shutdown_seconds)
@@ -177,6 +190,7 @@ def _serve(settings: Settings, ledger: Ledger, role: ProcessRole) -> int:
             shutdown_seconds=settings.shutdown_seconds,
             on_draining=draining.set,
             on_closing=closing.begin,
+            supervisor=Supervisor(environment, stalled=engine.pulses.stalled),
         )
         for number in stop_signals():  # until the server has handlers of its own
             signal.signal(number, lambda *_: server.stop())

@@ -2,7 +2,6 @@
 
 import typer
 
-from archiver.commands.terminal.exit_status import USAGE
 from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.printing import print_note
 from archiver.config.roles import ProcessRole
@@ -17,5 +16,5 @@ def work(context: typer.Context) -> None:
         status = daemon.run(invocation_of(context).environment, role=ProcessRole.WORK)
     except daemon.Refused as refusal:
         print_note(str(refusal))
-        raise typer.Exit(USAGE) from refusal
+        raise typer.Exit(refusal.status) from refusal
     raise typer.Exit(status)

@@ -27,7 +27,7 @@ from archiver.engine.pools import PrestartedPool
 from archiver.engine.process_holds import ProcessHoldLoop, ProcessHolds
 from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Account, Clock, Stages, build_stages
-from archiver.engine.threads import Guard, Threads
+from archiver.engine.threads import Guard, Pulses, Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.wakeups import WakeUps
 from archiver.engine.worker import Loop, Worker, WorkerLimits
@@ -68,9 +68,10 @@ class _Process:
     role: ProcessRole
     stop: threading.Event
     on_death: Callable[[], None]
+    pulses: Pulses = dataclasses.field(default_factory=Pulses)
 
     def guard(self, *, bound: Mapping[str, str] | None = None) -> Guard:
-        return Guard(stop=self.stop, on_death=self.on_death, bound=bound)
+        return Guard(stop=self.stop, on_death=self.on_death, bound=bound, pulses=self.pulses)
 
     def wake_ups(self, workers: Mapping[str, Worker]) -> WakeUps:
         """Only a ledger that several processes work on has any to send."""
@@ -147,6 +148,7 @@ def _build_working(process: _Process) -> Engine:
         (close_pools, shared.fetcher.close, wake_ups.close, *(client.close for client in clients.values())),
         wake_ups.tell,
         forward_loop,
+        process.pulses,
     )
 
 
@@ -206,6 +208,7 @@ def _worker_of(stages: Stages, process: _Process, shared: _Shared) -> Worker:
         on_death=process.on_death,
         slots=shared.slots,
         may_ask=Tenure(shared.duties, stages.account.name).may_ask,
+        pulses=process.pulses,
     )
 
 
@@ -300,5 +303,14 @@ def _build_idle(process: _Process) -> Engine:
     threads = tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops)
     spool = build_spool(settings) if process.role.relays(settings) else None
     return Engine(
-        {}, None, upkeep, process.health(clocks), ledger, spool, threads, (wake_ups.close,), wake_ups.tell
+        {},
+        None,
+        upkeep,
+        process.health(clocks),
+        ledger,
+        spool,
+        threads,
+        (wake_ups.close,),
+        wake_ups.tell,
+        pulses=process.pulses,
     )

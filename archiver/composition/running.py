@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from archiver.engine.duties.keeper import DutyKeeper
 from archiver.engine.forwarding.loop import ForwardLoop
 from archiver.engine.health import Health
+from archiver.engine.threads import Pulses
 from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Worker
 from archiver.failures import LedgerUnavailable
@@ -41,6 +42,8 @@ class Engine:
     """Wakes other processes."""
     _forwards: ForwardLoop | None = None
     """Its tries under way are waited for as the loops are."""
+    pulses: Pulses = dataclasses.field(default_factory=Pulses)
+    """Of the loops of the process and its workers."""
 
     def start(self) -> None:
         """Start every worker, and the process's own loops. The first sign of life is given before the door opens, by

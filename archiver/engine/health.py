@@ -8,7 +8,7 @@ from archiver.engine.api_clocks import ApiClocks
 from archiver.ledger import HoldView, Ledger, StatusView
 from archiver.metrics import Metrics
 from archiver.model import RETENTION_MS, Problem, State
-from archiver.problems import Expected, find_problems
+from archiver.problems import Expected, find_problems, look
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +21,17 @@ class Health:
     expected: Expected
 
     def refresh_gauges(self) -> None:
-        """Bring the gauges that mirror the ledger up to date; called for each scrape."""
-        view, metrics = self.ledger.views.status(), self.metrics
+        """Bring the gauges that mirror the ledger up to date; called for each scrape.
+
+        Where the ledger cannot be read, only its problem is shown: the last values of the others beat none.
+        """
+        metrics = self.metrics
+        view, problems = look(self.ledger, self.expected)
+        metrics.problems.show(
+            collections.Counter((problem.account or "", problem.code) for problem in problems)
+        )
+        if view is None:
+            return
         begun_at = view.first_started_at or view.now
         for account, state in itertools.product(sorted({*self.clocks.clients, *view.accounts}), State):
             metrics.tasks.labels(account=account, state=state).set(view.counts.get((account, state), 0))

@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from archiver import log
@@ -11,6 +12,28 @@ from archiver.failures import LedgerUnavailable, Stopped
 
 IDLE_SECONDS = 0.5
 CRASH_PAUSE_SECONDS = 1.0
+WATCHED = frozenset({"archive-loop", "lease-renewal", "upkeep-loop"})
+"""The loops whose steps are short, whatever is down outside: calls of the ledger, each of which has an end."""
+STALLED_SECONDS = 600.0
+"""A watched loop that has begun no step for so long hangs. A round of upkeep on a slow disk takes a tenth of it."""
+
+
+class Pulses:
+    """When each of the watched loops of a process has last begun a step. Thread-safe."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._begun: dict[tuple[str, str], float] = {}
+
+    def beat(self, name: str, *, account: str) -> None:
+        """The loop begins a step."""
+        if name in WATCHED:
+            self._begun[name, account] = self._monotonic()
+
+    def stalled(self) -> list[str]:
+        """The loops that hang."""
+        oldest = self._monotonic() - STALLED_SECONDS
+        return sorted({name for (name, _), begun_at in self._begun.copy().items() if begun_at < oldest})
 
 
 class Threads:
@@ -36,10 +59,16 @@ class Guard:
     """Runs steps so that an exception never ends a loop. A loop that ends all the same ends the process."""
 
     def __init__(
-        self, *, stop: threading.Event, on_death: Callable[[], None], bound: Mapping[str, str] | None = None
+        self,
+        *,
+        stop: threading.Event,
+        on_death: Callable[[], None],
+        bound: Mapping[str, str] | None = None,
+        pulses: Pulses | None = None,
     ) -> None:
         """`on_death` is called when a loop ends before the stop; `bound` are fields of its log lines."""
         self.stop = stop
+        self._pulses = pulses or Pulses()
         self._on_death = on_death
         self._bound = bound or {}
         self._sparing = log.Sparing()
@@ -69,6 +98,7 @@ class Guard:
         goes_on = goes_on or (lambda: not self.stop.is_set())
         try:
             while goes_on():
+                self._pulses.beat(name, account=self._bound.get("account", ""))
                 self.attempt(name, step)
         finally:
             if goes_on():

@@ -29,7 +29,7 @@ from archiver.engine.pools import WorkPool
 from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Stages
 from archiver.engine.sweep_loop import SweepLoop
-from archiver.engine.threads import Guard, Threads
+from archiver.engine.threads import Guard, Pulses, Threads
 from archiver.engine.verify_loop import VerifyLoop
 from archiver.failures import Outside
 from archiver.leases import RENEW_SECONDS
@@ -70,12 +70,13 @@ class Worker:
         renew_seconds: float = RENEW_SECONDS,
         threads: Threads | None = None,
         may_ask: Callable[[], str | None] | None = None,
+        pulses: Pulses | None = None,
     ) -> None:
         """`slots` are those of the process; without them this worker has its own. `may_ask` gives the token of the
         account's lease while this process may ask for it; without it, it always may."""
         threads = threads or Threads()
         account = stages.account.name
-        self.guard = Guard(stop=stop, on_death=on_death, bound={"account": account})
+        self.guard = Guard(stop=stop, on_death=on_death, bound={"account": account}, pulses=pulses)
         self._stages = stages
         self._limits = limits
         self._monotonic = monotonic

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from archiver import log
 from receiver.server import replies
+from receiver.server.notify import Supervisor
 from receiver.server.protocol import BoundedProtocol, StallWatch
 
 BACKLOG = 2048
@@ -47,7 +48,11 @@ _log = log.get()
 
 
 class CannotListen(Exception):
-    """The message is a sentence for the operator."""
+    """The message is a sentence for the operator. The port is taken, or the address is not there yet."""
+
+
+class NoSuchAddress(CannotListen):
+    """It will never be there."""
 
 
 class HttpServer:
@@ -63,6 +68,7 @@ class HttpServer:
         shutdown_seconds: float,
         on_draining: Callable[[], None],
         on_closing: Callable[[], None],
+        supervisor: Supervisor | None = None,
         connections_max: int = CONNECTIONS_MAX,
         stall_seconds: int = STALL_SECONDS,
     ) -> None:
@@ -96,11 +102,12 @@ class HttpServer:
             drain_seconds=drain_seconds,
             on_draining=on_draining,
             on_closing=on_closing,
+            supervisor=supervisor or Supervisor({}),
             stall_seconds=lambda connected: (
                 OVERLOADED_STALL_SECONDS if connected > connections_max else stall_seconds
             ),
         )
-        config.callback_notify = self._server.close_stalled
+        config.callback_notify = self._server.every_second
 
     def run(self) -> int:
         """Serve until stopped. Returns the exit status: 1 if the application could not start."""
@@ -157,6 +164,7 @@ class _Server(uvicorn.Server):
         drain_seconds: float,
         on_draining: Callable[[], None],
         on_closing: Callable[[], None],
+        supervisor: Supervisor,
         stall_seconds: Callable[[int], float],
     ) -> None:
         """`stall_seconds` takes the number of connections."""
@@ -166,6 +174,7 @@ class _Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._on_draining = on_draining
         self._on_closing = on_closing
+        self._supervisor = supervisor
         self._interrupts = 0
         self._early_interrupts = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -203,6 +212,7 @@ class _Server(uvicorn.Server):
         if self._interrupts == 1:
             _log.info("daemon.draining", drain_seconds=self._drain_seconds)
             self._on_draining()
+            self._supervisor.stopping()
             asyncio.get_running_loop().call_later(self._drain_seconds, self._close)
         elif not self.should_exit:
             self._close()
@@ -214,8 +224,18 @@ class _Server(uvicorn.Server):
             self._on_closing()
             self.should_exit = True
 
-    async def close_stalled(self) -> None:
-        """uvicorn calls it every second."""
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the listener and tell the supervisor."""
+        await super().startup(sockets)
+        if self.started:
+            self._supervisor.ready()
+
+    async def every_second(self) -> None:
+        """Called by uvicorn."""
+        self._supervisor.tick()
+        self._close_stalled()
+
+    def _close_stalled(self) -> None:
         connections, now = self.server_state.connections, asyncio.get_running_loop().time()
         self._stalls.cut_off_unread(connections, now=now)
         self._stalls.close_stalled(
@@ -238,7 +258,7 @@ def _url_of(bound: socket.socket) -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:  # Python would read 65536 as 0 in one call and leak a socket in the next
-        raise CannotListen(f"cannot listen on {host}:{port}: there is no such port")
+        raise NoSuchAddress(f"cannot listen on {host}:{port}: there is no such port")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
@@ -247,5 +267,6 @@ def _listen(host: str, port: int) -> socket.socket:
             (address[0], port), family=family, backlog=BACKLOG, dualstack_ipv6=everywhere
         )
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "this is no host name"
-        raise CannotListen(f"cannot listen on {host}:{port}: {reason}") from error
+        if isinstance(error, UnicodeError):
+            raise NoSuchAddress(f"cannot listen on {host}:{port}: this is no host name") from error
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror}") from error

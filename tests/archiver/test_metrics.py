@@ -41,6 +41,7 @@ def touched() -> Metrics:
     metrics.forwards.labels(state="waiting").set(1)
     metrics.forward_deliveries_total.labels(result="ok").inc()
     metrics.holds.show({("a", "archive", "bucket_missing"): 1})
+    metrics.problems.show({("a", "hold"): 1, ("", "no_door"): 1})
     metrics.clock_skew_seconds.show({("a",): -1.5})
     metrics.earliest_deadline_timestamp_seconds.set(1.0)
     metrics.last_callback_timestamp_seconds.set(2.0)
@@ -69,6 +70,8 @@ def test_every_metric_of_the_contract_is_rendered_with_its_labels_and_none_besid
         ("kling_holds", "account"),
         ("kling_holds", "stage"),
         ("kling_holds", "reason"),
+        ("kling_problems", "account"),
+        ("kling_problems", "code"),
         ("kling_oldest_unarchived_age_seconds", ""),
         ("kling_clock_skew_seconds", "account"),
         ("kling_assets_archived_total", "family"),

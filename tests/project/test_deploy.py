@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -40,12 +39,6 @@ OURS_ELSEWHERE = {"KLING_DOMAIN"}
 
 
 DOCKERFILE = instructions()
-
-
-def unit() -> list[tuple[str, str]]:
-    """The unit's (key, value) pairs, in their order."""
-    lines = (DEPLOY / "kling-receiver.service").read_text().splitlines()
-    return [(key, value) for key, _, value in (line.partition("=") for line in lines if line[:1].isalpha())]
 
 
 # --- the image ------------------------------------------------------------------------------------------
@@ -175,9 +168,7 @@ def test_the_health_check_fails_when_nobody_answers(door: http.server.HTTPServer
 # --- compose and the reverse proxy ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["compose.yaml", "compose.postgres.yaml", "Caddyfile", "kling-receiver.service"]
-)
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.postgres.yaml", "Caddyfile"])
 def test_every_setting_named_in_a_shipped_file_exists(name: str) -> None:
     named = set(re.findall(r"\bKLING_[A-Z0-9_]+", (DEPLOY / name).read_text()))
 
@@ -274,9 +265,8 @@ def test_the_compose_file_mounts_a_volume_where_the_image_keeps_its_ledger() -> 
     assert "      - kling-data:/data\n" in service("kling")
 
 
-@pytest.mark.parametrize("found", [r"stop_grace_period: (\d+)s", r"TimeoutStopSec=(\d+)"])
-def test_whoever_stops_the_daemon_waits_longer_than_it_takes_by_default(found: str) -> None:
-    seconds = re.search(found, service("kling") + (DEPLOY / "kling-receiver.service").read_text())
+def test_compose_waits_longer_for_the_end_of_the_daemon_than_it_takes_by_default() -> None:
+    seconds = re.search(r"stop_grace_period: (\d+)s", service("kling"))
     settings = Settings.load({}, need=[])
 
     assert seconds
@@ -296,50 +286,3 @@ def test_the_reverse_proxy_logs_no_callback_url() -> None:
     text = (DEPLOY / "Caddyfile").read_text()
 
     assert "request>uri delete" in text[: text.index("{$KLING_DOMAIN}")]
-
-
-# --- the unit -------------------------------------------------------------------------------------------
-
-
-def test_the_unit_starts_a_command_of_the_project() -> None:
-    assert pathlib.Path(dict(unit())["ExecStart"]).name in PROJECT["scripts"]
-
-
-def test_the_unit_restarts_for_ever_whatever_the_exit_status() -> None:
-    keys = dict(unit())
-
-    assert (keys["Restart"], keys["StartLimitIntervalSec"]) == ("always", "0")
-    assert [key for key in keys if key.startswith(("RestartPrevent", "SuccessExit"))] == []
-
-
-def test_every_credential_that_the_unit_names_is_loaded_and_none_stands_in_it() -> None:
-    named = {value.rpartition("%d/")[2] for key, value in unit() if key == "Environment" and "%d/" in value}
-    loaded = {value.partition(":")[0] for key, value in unit() if key == "LoadCredential"}
-    set_directly = {value.partition("=")[0] for key, value in unit() if key == "Environment"}
-
-    assert named == loaded
-    assert set_directly & SECRETS == set()
-
-
-def test_the_settings_in_the_unit_are_sound() -> None:
-    environ = dict(
-        value.replace("%S", "/var/lib").split("=", 1)
-        for key, value in unit()
-        if key == "Environment" and "%d" not in value
-    )
-    settings = Settings.load(environ, need=[])
-
-    assert settings.ledger_url == "sqlite:////var/lib/kling-archiver/kling-ledger.db"
-    assert settings.unknown == ()
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
-def test_systemd_finds_nothing_to_say_about_the_unit(tmp_path: pathlib.Path) -> None:
-    text = (DEPLOY / "kling-receiver.service").read_text()
-    path = tmp_path / "kling-receiver.service"
-    path.write_text(re.sub(r"(?m)^ExecStart=.*$", "ExecStart=/bin/true", text))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False
-    )
-
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")

@@ -6,6 +6,7 @@ write keeps its rights: an operator has let another user run commands.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -16,13 +17,26 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy import pool
 
-from archiver.failures import LedgerMalformed
+from archiver.failures import LedgerMalformed, LedgerUnavailable
 from archiver.ledger.databases.errors import LedgerMissing, LedgerTaken, LedgerUnusable, translated
 
 APPLICATION_ID = 0x4B4C4E47
 """Written into the file's header ("KLNG"): marks an SQLite file as our ledger."""
 
 _HEADER_BYTES = 72
+_PASSING = frozenset(
+    {
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.ENFILE,
+        errno.EMFILE,
+        errno.ENOMEM,
+        errno.ESTALE,
+    }
+)
+"""A disk that is full, or that its system has made read-only after an error; a limit of the machine."""
 _PRIVATE, _SHARED_WITH_GROUP = 0o600, 0o660
 
 
@@ -41,6 +55,7 @@ def lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
     try:
         handle = _open(lock_path, create=True)
     except OSError as error:
+        _raise_passing(error, lock_path)
         raise LedgerUnusable(
             f"cannot write {lock_path}: {error.strerror}. The ledger's folder must exist and be writable "
             "(KLING_LEDGER_URL)."
@@ -51,6 +66,12 @@ def lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
         handle.close()
         raise LedgerTaken(f"another kling-receiver already works on the ledger {path}") from error
     return handle
+
+
+def _raise_passing(error: OSError, path: pathlib.Path) -> None:
+    """Raise LedgerUnavailable for what may pass without a change of the settings."""
+    if error.errno in _PASSING:
+        raise LedgerUnavailable(f"cannot open the ledger {path}: {error.strerror}") from error
 
 
 def file_of(url: str) -> pathlib.Path:
@@ -69,6 +90,7 @@ def open_file(url: str, *, create: bool) -> pathlib.Path:
     except FileNotFoundError as error:
         raise LedgerMissing(missing(path.absolute())) from error
     except OSError as error:
+        _raise_passing(error, path)
         raise LedgerUnusable(
             f"cannot open the ledger {path}: {error.strerror}. Give this user the right to read and write it and "
             "its folder, or name another file in KLING_LEDGER_URL"

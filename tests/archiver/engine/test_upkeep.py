@@ -14,7 +14,7 @@ from structlog.typing import EventDict
 from archiver.engine.api_clocks import AGE_MS_MAX, SKEW_MS_MAX, UNDATED_ANSWERS_MIN, ApiClocks
 from archiver.engine.health import Health
 from archiver.engine.upkeep import Upkeep
-from archiver.failures import ApiTokenRefused, BucketMissing, Failure, NeverMedia
+from archiver.failures import ApiTokenRefused, BucketMissing, Failure, LedgerUnavailable, NeverMedia
 from archiver.kling.client import KlingClient
 from archiver.kling.credentials import KeyPair
 from archiver.kling.limiter import Priority
@@ -445,3 +445,38 @@ def test_a_reader_that_keeps_the_ledgers_log_long_is_logged_once_and_stands_in_r
     upkeep.run_once()
     assert degraded(health, stage="ledger") == []
     desk.close()
+
+
+def test_problems_are_a_gauge_by_account_and_code_until_they_end(
+    questions: Questions, health: Health
+) -> None:
+    hold = questions.desk.ledger.holds
+    hold.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
+    health.refresh_gauges()
+
+    assert value(questions, f'kling_problems{{account="{ACCOUNT}",code="hold"}}') == 1
+    assert value(questions, 'kling_problems{account="",code="no_worker"}') == 1
+    hold.release(account=ACCOUNT, stages=(Stage.ARCHIVE,), family=None)
+    health.refresh_gauges()
+    assert 'code="hold"' not in questions.metrics.render()[0].decode()
+
+
+def test_a_ledger_that_does_not_commit_is_a_problem_in_the_gauge_too(
+    questions: Questions, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions.desk.bring(State.SUCCEEDED)
+    health.refresh_gauges()
+
+    def fail() -> None:
+        raise LedgerUnavailable("full")
+
+    monkeypatch.setattr(questions.desk.ledger.daemons, "ping", fail)
+    health.refresh_gauges()
+    assert value(questions, 'kling_problems{account="",code="door_closed"}') == 1
+
+    monkeypatch.setattr(questions.desk.ledger.views, "status", fail)
+    health.refresh_gauges()
+    assert value(questions, 'kling_problems{account="",code="door_closed"}') == 1
+    assert value(questions, f'kling_tasks{{account="{ACCOUNT}",state="succeeded"}}') == 1, (
+        "the last value stays"
+    )
