@@ -29,6 +29,10 @@ COMMANDS: Final = {
     "register": ("archiver.commands.tasks.register", "Follow a task."),
     "submit": ("archiver.commands.submit.command", "Create a task, and follow it into the bucket."),
     "forget": ("archiver.commands.tasks.forget", "Erase a task from the ledger, for good."),
+    "backup": (
+        "archiver.commands.ledger.backup",
+        "Copy an SQLite ledger into a file, beside the running daemon.",
+    ),
     "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
     "demo": ("archiver.commands.demo", "Watch the main job, with a simulated Kling account."),
     "deploy": ("archiver.commands.deploy", "Print files for running it: unit, compose, policies, schema."),

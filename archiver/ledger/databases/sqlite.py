@@ -21,7 +21,7 @@ What is on the disk when (seen with strace, and tested by `tests/daemon/test_pow
 - `<ledger>-shm`, an index of the log, is never synced: the first process that opens the ledger rebuilds it.
 
 After a power failure the log's last transaction may be torn; its checksum shows that, and the next open reads up to
-there. A backup takes ledger and log at one moment (a file system snapshot, or `sqlite3 ledger.db .backup`).
+there. A backup takes ledger and log at one moment (a file system snapshot, or `moving/backup`).
 """
 
 import contextlib

@@ -33,6 +33,7 @@ COMMANDS = (
     "register",
     "submit",
     "forget",
+    "backup",
     "move-ledger",
     "demo",
     "deploy",
@@ -469,6 +470,7 @@ def test_wrong_usage_and_wrong_settings_are_status_2_for_every_command(
         "register": ["1", "--family", FAMILY],
         "submit": [FAMILY, "--prompt", "a red fox"],
         "forget": ["1"],
+        "backup": ["a.db"],
         "rename-account": ["a", "b"],
         "move-ledger": ["sqlite:///a.db", "sqlite:///b.db"],
     }.get(command, [])
