@@ -3,7 +3,7 @@
     commands      `kling-archiver`: what an operator types, one file a command
     composition   settings → `Engine`, for both entry points
     config        the settings; the entry points, commands and composition read them
-    audit         what operators look into: the bucket against manifests and ledger
+    audit         what operators look into: the bucket against manifests and ledger; `doctor`
     engine        runs the stages: loops, slots, host watch, failure handling, looks, upkeep every 5 s, gauges
     archive       a succeeded task → its files in the bucket, then its manifest; second looks at what lies there
     sweep         task lists → the tasks that no callback named

@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from archiver import log, lookups
 from archiver.composition.accounts import require_account
 from archiver.composition.build import build_engine
-from archiver.composition.clients import build_account
-from archiver.composition.outside import build_spool, build_store
+from archiver.composition.examined import examined
 from archiver.composition.running import Engine
 from archiver.config import doubts
 from archiver.config.roles import ProcessRole
@@ -69,7 +68,7 @@ def run(
         if role is not ProcessRole.WHOLE and not is_postgres(settings.ledger_url):
             raise Refused(_NEEDS_POSTGRES.format(role.value))
         if is_check:
-            return _check(settings, role)
+            return _check(settings, role, environment)
         _configure_log(settings)
         return _run(settings, role, environment)
     except (SettingsError, LedgerUnusable, NoSuchAddress) as error:
@@ -80,24 +79,9 @@ def run(
         raise Refused(f"{error}. {error.what_to_do}", status=PASSING_STATUS) from error
 
 
-def _check(settings: Settings, role: ProcessRole) -> int:
-    with contextlib.ExitStack() as opened:
-        accounts = [
-            build_account(account, Metrics(), stop=threading.Event())
-            for account in settings.accounts
-            if role.uses_kling
-        ]
-        for account in accounts:
-            opened.callback(account.client.close)
-        checked = check.Checked(
-            doubts=doubts.sentences(settings),
-            ledger_url=settings.ledger_url,
-            spool=build_spool(settings) if role.uses_kling else None,
-            accounts=accounts,
-            bucket=settings.s3_bucket,
-            store=build_store(settings) if role.uses_kling else None,
-        )
-        return check.run(checked, write=sys.stdout.write)
+def _check(settings: Settings, role: ProcessRole, environment: Mapping[str, str]) -> int:
+    with examined(settings, role, environ=environment, may_write=False) as subject:
+        return check.run(subject, secrets=settings.secrets(), write=sys.stdout.write)
 
 
 def _configure_log(settings: Settings) -> None:

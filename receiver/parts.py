@@ -4,7 +4,6 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from urllib.parse import urlsplit
 
 from starlette.routing import Route
 
@@ -169,9 +168,7 @@ def link_service(
 
 def default_link_mode(endpoint_url: str) -> str:
     """To a private store, or over plain http, no browser could be sent."""
-    parts = urlsplit(endpoint_url)
-    is_private = parts.scheme != "https" or doubts.is_private(parts.hostname or "")
-    return STREAM if is_private else REDIRECT
+    return STREAM if doubts.is_hidden(endpoint_url) else REDIRECT
 
 
 def _door(settings: Settings, engine: Engine, metrics: Metrics) -> Door:

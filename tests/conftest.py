@@ -161,6 +161,12 @@ def swift_proxy(swift_server: S3Server) -> Iterator[FaultyProxy]:
         yield proxy
 
 
+@pytest.fixture
+def faulty_store(swift_server: S3Server, swift_bucket: str, swift_proxy: FaultyProxy) -> S3Store:
+    """The store with the faulty proxy between it and Swift."""
+    return swift_server.store(swift_bucket, endpoint_url=swift_proxy.endpoint_url, attempts_max=1)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """PostgreSQL."""

@@ -1,1 +1,2 @@
-"""What operators look into, and what lies in the bucket: it reads what the stages have left, and asks them for work."""
+"""What operators look into: what lies in the bucket and what the stages have left, and whether this machine can work
+(`doctor`). It asks the stages for work."""

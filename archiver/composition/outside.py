@@ -13,6 +13,9 @@ _STORE_CONNECTIONS_PER_ACCOUNT = 1
 """For each transfer; as many again for all accounts, since each task may list and put its manifest meanwhile."""
 _LINK_CONNECTIONS = 4
 _LINK_CONNECT_SECONDS, _LINK_READ_SECONDS = 2.0, 4.0
+_PROBE_CONNECTIONS = 4
+_PROBE_CONNECT_SECONDS, _PROBE_READ_SECONDS = 3.0, 6.0
+"""Less than the 10 s that a check of `doctor` may last, so that the store's own failure is what it shows."""
 SPOOL_MEMORY_BYTES_MAX = 32 * 1024 * 1024
 """Holds sixteen images of a usual size, which then never touch the disk."""
 
@@ -34,6 +37,17 @@ def build_link_store(settings: Settings) -> S3Store:
         attempts_max=1,
         connect_timeout_seconds=_LINK_CONNECT_SECONDS,
         read_timeout_seconds=_LINK_READ_SECONDS,
+    )
+
+
+def build_probe_store(settings: Settings) -> S3Store:
+    """The same bucket, for one look at it: no call is tried twice. Raises SettingsError."""
+    return _open_store(
+        settings,
+        connections=_PROBE_CONNECTIONS,
+        attempts_max=1,
+        connect_timeout_seconds=_PROBE_CONNECT_SECONDS,
+        read_timeout_seconds=_PROBE_READ_SECONDS,
     )
 
 

@@ -133,6 +133,12 @@ def is_private(host: str) -> bool:
         return "." not in host or host.endswith(tuple(f".{name}" for name in _PRIVATE_NAMES))
 
 
+def is_hidden(url: str) -> bool:
+    """Whether a browser outside could not go there: the host is private, or it is plain http."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme != "https" or is_private(parts.hostname or "")
+
+
 def _example_tokens(account: Settings, label: str) -> Iterator[tuple[str, str]]:
     if any(_is_example(token) for token in account.callback_token):
         yield f"{label} is a token from an example, which others know too", _MAKE_A_TOKEN

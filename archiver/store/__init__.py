@@ -2,7 +2,7 @@
 
 `protocol` says what a store promises, `s3` keeps it. `client`, `body`, `expect_continue` and `redirects` make boto3
 send it; `errors` turns boto3's exceptions into failures. `links` signs our own URLs, `object_streams` reads what they
-lead to.
+lead to. `probing` finds out what a store can do.
 """
 
 from archiver.store.protocol import (

@@ -22,7 +22,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Literal, Self, cast
 
@@ -234,24 +233,6 @@ class S3Store:
             url = self._client.generate_presigned_url(operation, Params=params, ExpiresIn=good)
         return Presigned(url, good)
 
-    def probe(self, key: str) -> ConditionalPut:
-        """Create `key` twice to learn what the server does. Leaves one small object behind.
-
-        Both puts carry the same bytes, so a server that overwrites loses nothing.
-        """
-        content = b"kling-archiver writes this object to see whether the store refuses to overwrite it.\n"
-        upload = Upload(
-            key=key,
-            file=io.BytesIO(content),
-            digests=digests_of(content),
-            content_type="text/plain",
-            task_id="probe",
-            family="probe",
-            check=lambda: None,
-        )
-        self.put_again(upload)
-        return self.put_again(upload)
-
     def put_again(self, upload: Upload) -> ConditionalPut:
         with self._translated(f"put {upload.key}"):
             try:
@@ -263,6 +244,21 @@ class S3Store:
                     return ConditionalPut.REFUSED
                 raise
         return ConditionalPut.IGNORED
+
+    def refuses_damage(self, upload: Upload) -> bool:
+        """Put the bytes that the key has already, with the `Content-MD5` of others: whether the store refuses them.
+
+        One that does not has put the same bytes once more.
+        """
+        other = dataclasses.replace(upload.digests, md5=digests_of(b"other bytes").md5)
+        with self._translated(f"put {upload.key}"):
+            try:
+                self._put_object(dataclasses.replace(upload, digests=other), conditional=False, is_retry=True)
+            except aws.ClientError as error:
+                if status(error) == 400:
+                    return True
+                raise
+        return False
 
     def _translated(self, what: str) -> contextlib.AbstractContextManager[None]:
         return translated(what, self._place)

@@ -33,6 +33,7 @@ COMMANDS: Final = {
         "archiver.commands.ledger.backup",
         "Copy an SQLite ledger into a file, beside the running daemon.",
     ),
+    "doctor": ("archiver.commands.doctor", "Look at everything that the daemon depends on."),
     "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
     "demo": ("archiver.commands.demo", "Watch the main job, with a simulated Kling account."),
     "deploy": ("archiver.commands.deploy", "Print files for running it: unit, compose, policies, schema."),
@@ -85,7 +86,7 @@ def _run(work: Callable[..., None], context: typer.Context, given: Mapping[str, 
 def add_first_lines(app: typer.Typer) -> None:
     """Make every command known to `app`."""
     for name, (_, first_line) in COMMANDS.items():
-        app.command(name, help=first_line)(_not_imported)
+        app.command(name, short_help=first_line)(_not_imported)
 
 
 def _not_imported() -> None:

@@ -5,7 +5,7 @@ import dataclasses
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.databases.dialect import insert_missing, upsert
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import FIRST_STARTED_AT, named_value
@@ -54,10 +54,10 @@ class Trust(Part):
 
     @retried
     def note_second_put(self, place: str, outcome: str) -> None:
-        """What the store did with a second create-only put."""
+        """What the store did with a second create-only put: to a worker, or to `doctor` before any work."""
+        row = {"place": place, "objects": 0, "second_put": outcome}
         with self._database.write() as connection:
-            noted = sa.update(_TRUST).where(_TRUST.c.place == place).values(second_put=outcome)
-            connection.execute(noted)
+            upsert(connection, _TRUST, row, update=["second_put"])
 
 
 def count_seen(connection: sa.Connection, place: str, *, objects: int, is_missing: bool) -> None:

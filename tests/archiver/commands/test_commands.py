@@ -21,24 +21,8 @@ from archiver.model import Callback, State, Status
 from archiver.phrases import distance, span
 from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_task, archive, bury, record
 
-COMMANDS = (
-    "work",
-    "sweep",
-    "status",
-    "show",
-    "link",
-    "forwards",
-    "retry",
-    "acknowledge",
-    "register",
-    "submit",
-    "forget",
-    "backup",
-    "move-ledger",
-    "demo",
-    "deploy",
-    "rename-account",
-)
+COMMANDS = tuple(group.COMMANDS)
+"""README's table has the same (tests/project/test_readme.py)."""
 WITHOUT_SETTINGS = {"demo", "deploy"}
 
 
@@ -393,7 +377,8 @@ def test_help_has_a_worked_example(line: CommandLine, command: str) -> None:
 def test_help_names_every_command_and_no_other(line: CommandLine) -> None:
     listed = line.run("--help").stdout.partition("Commands:\n")[2]
 
-    assert tuple(text.split()[0] for text in listed.splitlines()) == COMMANDS
+    assert tuple(re.findall(r"(?m)^  (\S+)  ", listed)) == COMMANDS
+    assert "..." not in listed, "a first line is cut"
 
 
 def test_the_help_of_a_command_begins_as_the_list_of_commands_says(line: CommandLine) -> None:

@@ -151,3 +151,11 @@ def test_trust_is_earned_by_a_thousand_objects_and_lost_by_the_first_that_is_mis
     missing = [DoubtedObject(folder.row_id, stored().key)]
     desk.ledger.second_looks.finish([folder], place="bucket", doubted=missing)
     assert desk.ledger.trust.of("bucket").objects == 0
+
+
+def test_what_doctor_learns_of_a_store_is_known_before_any_work_and_earns_no_trust(desk: Desk) -> None:
+    desk.ledger.trust.note_second_put("bucket", "refused")
+    desk.ledger.trust.note_second_put("bucket", "respected")
+
+    known = desk.ledger.trust.of("bucket")
+    assert (known.second_put, known.objects, known.is_earned) == ("respected", 0, False)

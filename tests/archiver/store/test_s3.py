@@ -38,7 +38,7 @@ from archiver.failures import (
     StoreUnreachable,
     UploadTooLarge,
 )
-from archiver.store import ConditionalPut, Put, PutOutcome, S3Store, StoredObject
+from archiver.store import ConditionalPut, Put, PutOutcome, S3Store, StoredObject, probing
 from archiver.store.expect_continue import UNASKED_BYTES_MAX
 from tests.archiver.store.conformance import CONTENT, KEY, LONGER, OTHER, outcome, put, stored_bytes
 from tests.harness.repository import DEPLOY
@@ -247,7 +247,8 @@ def test_a_presigned_link_reads_the_object_without_credentials(store: S3Store) -
 def test_the_probe_tells_what_a_second_create_only_put_does(store: S3Store, s3_server: S3Server) -> None:
     ignored = Weakness.CONDITION_IGNORED in s3_server.weaknesses
 
-    assert store.probe("archive/probe") == (ConditionalPut.IGNORED if ignored else ConditionalPut.RESPECTED)
+    expected = ConditionalPut.IGNORED if ignored else ConditionalPut.RESPECTED
+    assert probing.probe(store, "archive/").second_put == expected
 
 
 def test_what_was_stored_outlives_the_death_of_the_server(store: S3Store, s3_server: S3Server) -> None:
@@ -476,12 +477,6 @@ def test_over_tls_the_payload_is_signed_and_sent_as_it_is(
 # --- failures that no server produces on demand -----------------------------------------------------------
 
 
-@pytest.fixture
-def faulty_store(swift_server: S3Server, swift_bucket: str, swift_proxy: FaultyProxy) -> S3Store:
-    """The store with the faulty proxy between it and Swift."""
-    return swift_server.store(swift_bucket, endpoint_url=swift_proxy.endpoint_url, attempts_max=1)
-
-
 def retried(fault: faulty.Fault, proxy: FaultyProxy, store: S3Store) -> Put:
     """The first attempt fails with this fault; the answer to the next."""
     proxy.on("PUT", fault, times=1)
@@ -640,7 +635,7 @@ def test_the_probe_tells_a_server_that_refuses_the_condition(
 ) -> None:
     swift_proxy.rule = refusing_conditions
 
-    assert faulty_store.probe(KEY) is ConditionalPut.REFUSED
+    assert probing.probe(faulty_store, "").second_put is ConditionalPut.REFUSED
 
 
 @pytest.mark.parametrize("body_bytes", [0, 100, len(CONTENT) - 1])

@@ -1,0 +1,67 @@
+"""What a check is, and what it finds."""
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable
+
+SECONDS_MAX = 10.0
+"""Of one check."""
+
+
+class Verdict(enum.StrEnum):
+    """The words are a contract: `--json` and `--check` print them."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check has shown."""
+
+    verdict: Verdict
+    message: str
+    what_to_do: str = ""
+    check: str = ""
+    """Its name, where one check finds several things; else empty."""
+    account: str | None = None
+    """None for what concerns every account."""
+
+    def as_json(self) -> dict[str, object]:
+        """A row of `doctor --json`."""
+        return {
+            "check": self.check,
+            "result": self.verdict.value,
+            "message": self.message,
+            "what_to_do": self.what_to_do,
+            "account": self.account,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One thing to look at. `find` may block and may raise; `running` gives it an end."""
+
+    name: str
+    group: str
+    """The heading it stands below."""
+    what: str
+    """What it looks at, for people: begins the message where it raises or does not end."""
+    find: Callable[[], Iterable[Finding]]
+    account: str | None = None
+    seconds_max: float = SECONDS_MAX
+    late: str = ""
+    """What to do where it does not end in time."""
+
+
+def ok(message: str, *, check: str = "") -> Finding:
+    return Finding(Verdict.OK, message, check=check)
+
+
+def warning(message: str, what_to_do: str, *, check: str = "") -> Finding:
+    return Finding(Verdict.WARNING, message, what_to_do, check)
+
+
+def failed(message: str, what_to_do: str, *, check: str = "") -> Finding:
+    return Finding(Verdict.FAILED, message, what_to_do, check)

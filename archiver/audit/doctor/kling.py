@@ -1,0 +1,108 @@
+"""Kling's API as each account meets it: credentials, clock, and the list of every configured family."""
+
+from collections.abc import Iterator, Mapping
+
+from archiver.audit.doctor.finding import Finding, Verdict, failed, ok, warning
+from archiver.engine.api_clocks import ApiClocks
+from archiver.engine.looks.look import ApiLook
+from archiver.engine.stages import Account
+from archiver.failures import ApiForbidden, ApiRateLimited, Failure, NotOffered
+from archiver.families import TASKS, collection_of, swept
+from archiver.kling.limiter import Priority
+from archiver.kling.new_standard_calls import ask_window
+from archiver.ledger import unix_ms
+from archiver.model import DAY_MS
+
+PAGE_ROWS = 1
+_NO_LIST = (
+    "Its callbacks still work, but the sweep finds nothing. Check its name in KLING_FAMILIES, or use a base URL that "
+    "offers lists."
+)
+
+
+def api_and_clock(account: Account) -> Iterator[Finding]:
+    """The look at start, and what its answer said of the time."""
+    what = f"API of {account.name}"
+    try:
+        ApiLook(account.client, account.families).look()
+    except Failure as error:
+        yield failed(f"{what}: {error}", error.what_to_do)
+    else:
+        yield ok(what)
+    yield from _clock(account)
+
+
+def _clock(account: Account) -> Iterator[Finding]:
+    client = account.client
+    if client.answered_at is None:
+        return
+    clocks = ApiClocks({account.name: client}, 0, now=unix_ms)
+    for _, skew_ms in clocks.skewed():
+        message = f"this machine's clock differs from the API's by {abs(skew_ms) / 1000:.0f} s"
+        yield failed(message, "Set this machine's clock by NTP.", check="clock")
+        return
+    if client.skew_ms is None:
+        message = f"the API of {account.name} sends no Date: nothing checks this machine's clock"
+        yield warning(message, "Keep this machine's clock right by NTP.", check="clock")
+        return
+    yield ok("clock", check="clock")
+
+
+def credentials(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
+    """What kind they are, and so what is swept with them."""
+    families = swept(account.families, has_api_key=account.client.has_api_key)
+    yield ok(f"asks with {kinds.get(account.name, 'credentials')}; sweeps {', '.join(families) or 'nothing'}")
+
+
+def family_list(account: Account, family: str) -> Iterator[Finding]:
+    """One page of one row, as the sweep reads it."""
+    collection = collection_of(family)
+    if collection is not None and not account.client.has_api_key:
+        yield warning(
+            f"{family}: only an API Key can list it", "Set KLING_API_KEY, or take it out of KLING_FAMILIES."
+        )
+        return
+    try:
+        if collection is None:
+            account.client.list_page(family, page=1, size=PAGE_ROWS, priority=Priority.VERIFY)
+        else:
+            _window(account, collection)
+    except NotOffered as error:
+        yield warning(f"{family}: {error}", _NO_LIST)
+    except ApiForbidden as error:
+        yield warning(f"{family}: {error}", error.what_to_do)
+    except ApiRateLimited as error:
+        yield warning(f"{family}: {error}", "The API asks for fewer questions: run it again in a minute.")
+    except Failure as error:
+        yield failed(f"{family}: {error}", error.what_to_do)
+    else:
+        yield ok(f"list of {family}")
+
+
+def tasks(account: Account) -> Iterator[Finding]:
+    """`/tasks`, which knows every task of the new standard, and only API Keys open."""
+    if not account.client.has_api_key:
+        yield Finding(Verdict.OK, f"/{TASKS} is not asked: it needs an API Key")
+        return
+    try:
+        _window(account, TASKS)
+    except Failure as error:
+        what_to_do = (
+            error.what_to_do or "Tasks are then asked for by their own paths, which costs more questions."
+        )
+        yield warning(f"/{TASKS}: {error}", what_to_do)
+    else:
+        yield ok(f"/{TASKS} answers the API Key")
+
+
+def _window(account: Account, collection: str) -> None:
+    now = unix_ms()
+    ask_window(
+        account.client,
+        collection,
+        start=now - DAY_MS,
+        end=now,
+        cursor="",
+        priority=Priority.VERIFY,
+        rows_max=PAGE_ROWS,
+    )

@@ -1,0 +1,28 @@
+"""What may be wrong about the settings themselves; what cannot be meant has been refused before."""
+
+from collections.abc import Iterator
+
+from archiver.audit.doctor.finding import Finding, Verdict, ok, warning
+from archiver.audit.doctor.subject import Subject
+from archiver.phrases import count_of
+
+
+def doubts(subject: Subject) -> Iterator[Finding]:
+    """For the look at start: nothing where nothing is doubtful."""
+    for sentence in subject.notes:
+        yield Finding(Verdict.WARNING, sentence)
+    for problem in subject.doubts:
+        yield Finding(Verdict.WARNING, problem.message, problem.what_to_do, account=problem.account)
+
+
+def settings(subject: Subject) -> Iterator[Finding]:
+    """The same, and that all is well."""
+    found = list(doubts(subject))
+    if not subject.has_token:
+        found.append(
+            warning(
+                "KLING_CALLBACK_TOKEN is not set: kling-receiver does not start without it",
+                "Set it, or run `kling-archiver work` only.",
+            )
+        )
+    yield from found or [ok(f"{count_of(len(subject.accounts), 'account')}, no doubt about the settings")]

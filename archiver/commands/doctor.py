@@ -1,0 +1,82 @@
+"""`doctor`: every check of `audit.doctor`, printed."""
+
+import collections
+import sys
+from collections.abc import Iterable, Iterator
+
+import typer
+from rich.text import Text
+
+from archiver.audit import doctor as checks
+from archiver.audit.doctor import Check, Finding, Verdict
+from archiver.commands.terminal.exit_status import WRONG
+from archiver.commands.terminal.invocation import invocation_of
+from archiver.commands.terminal.printing import clean, console, print_json
+from archiver.composition.examined import examined
+from archiver.config.settings import Need
+from archiver.phrases import count_of
+
+_NEED = (
+    Need.KLING,
+    Need.STORE,
+    Need.CALLBACK_URL,
+    Need.ADMIN,
+    Need.LINKS,
+    Need.GATEWAY,
+    Need.FORWARDS,
+    Need.ALERTS,
+)
+_STYLE = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bold red"}
+
+
+def doctor(context: typer.Context, *, no_writes: bool, json: bool) -> None:
+    """What `usage.doctor` says."""
+    invocation = invocation_of(context)
+    settings = invocation.settings(*_NEED)
+    with examined(settings, environ=invocation.environment, may_write=not no_writes) as subject:
+        found = checks.run(checks.all_checks(subject), secrets=settings.secrets())
+        if json:
+            findings = [finding for _, each in found for finding in each]
+            print_json([finding.as_json() for finding in findings])
+        else:
+            findings = list(_printed(found, several=len(settings.accounts) > 1))
+    if any(finding.verdict is Verdict.FAILED for finding in findings):
+        raise typer.Exit(WRONG)
+
+
+def _printed(found: Iterable[tuple[Check, list[Finding]]], *, several: bool) -> Iterator[Finding]:
+    """Print each as soon as it is known, below its heading, and the count at the end."""
+    screen = console()
+    group = ""
+    counts = collections.Counter[Verdict]()
+    for check, findings in found:
+        if check.group != group:
+            screen.print(Text(f"\n{check.group}" if group else check.group, style="bold"))
+            group = check.group
+        for finding in findings:
+            counts[finding.verdict] += 1
+            screen.print(_line(finding, several=several))
+            yield finding
+        sys.stdout.flush()
+    screen.print(_summary(counts))
+
+
+def _line(finding: Finding, *, several: bool) -> Text:
+    account = f"{finding.account}: " if several and finding.account else ""
+    line = Text("  ")
+    line.append(f"{finding.verdict:<8}", style=_STYLE[finding.verdict])
+    line.append(f" {clean(account + finding.message)}")
+    if finding.what_to_do:
+        line.append(f"\n  {'':<8} {clean(finding.what_to_do)}", style="dim")
+    return line
+
+
+def _summary(counts: "collections.Counter[Verdict]") -> Text:
+    total = count_of(counts.total(), "check")
+    failed, warned = counts[Verdict.FAILED], counts[Verdict.WARNING]
+    if not failed and not warned:
+        return Text(f"\nAll is well: {total}.", style=_STYLE[Verdict.OK])
+    parts = [f"{failed} failed"] if failed else []
+    parts += [count_of(warned, "warning")] if warned else []
+    worst = Verdict.FAILED if failed else Verdict.WARNING
+    return Text(f"\n{', '.join(parts)} of {total}.", style=_STYLE[worst])

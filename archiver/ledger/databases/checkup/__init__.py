@@ -1,0 +1,9 @@
+"""Whether a database is sound, and set up as a ledger needs it. Reads only.
+
+`sqlite_file` reads a file through, `postgres_server` asks a server for its settings.
+"""
+
+from archiver.ledger.databases.checkup.postgres_server import ServerFacts, facts_of_server
+from archiver.ledger.databases.checkup.sqlite_file import Integrity, integrity_of_file
+
+__all__ = ["Integrity", "ServerFacts", "facts_of_server", "integrity_of_file"]
