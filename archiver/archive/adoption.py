@@ -56,7 +56,7 @@ class Adopter:
             keys.append(key)
             named += amendment.assets
         stems = {leased.asset.stem for leased in lease.assets}
-        return Documented(manifest, tuple(_with_stem(asset, stems) for asset in named), tuple(keys))
+        return Documented(manifest, tuple(with_stem(asset, stems) for asset in named), tuple(keys))
 
     def _require_ours(self, lease: Lease, folder: TaskFolder, manifest: Manifest, *, key: str) -> None:
         if not manifest.matches(
@@ -84,6 +84,6 @@ class Adopter:
             raise PartlyDone(error, stored=(), failed={leased.asset.stem: error}) from error
 
 
-def _with_stem(asset: StoredAsset, stems: Collection[str]) -> StoredAsset:
+def with_stem(asset: StoredAsset, stems: Collection[str]) -> StoredAsset:
     """Manifests hold names, not stems, and a stem may end like an extension (`audio-0.mp3`)."""
     return dataclasses.replace(asset, stem=asset.name) if asset.name in stems else asset

@@ -19,6 +19,8 @@ from archiver.ledger.forwards import (
 )
 from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger
+from archiver.ledger.rebuilding import TASKS_MAX as REBUILT_TASKS_MAX
+from archiver.ledger.rebuilding import FolderContents, RebuiltTask
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
 from archiver.ledger.registrations import ExistingTask, RetryResult
 from archiver.ledger.second_looks import (
@@ -49,6 +51,7 @@ __all__ = [
     "DRY_RUN",
     "OPERATOR_CONSUMER",
     "PASSED_ON",
+    "REBUILT_TASKS_MAX",
     "UPKEEP",
     "Acknowledged",
     "Alert",
@@ -65,6 +68,7 @@ __all__ = [
     "ExpectedFolder",
     "Expiry",
     "FileView",
+    "FolderContents",
     "FolderLease",
     "Forgotten",
     "ForwardContent",
@@ -84,6 +88,7 @@ __all__ = [
     "MissingState",
     "Obstacle",
     "PendingCounts",
+    "RebuiltTask",
     "RecordOutcome",
     "RecordedTask",
     "RequestProgress",

@@ -31,6 +31,7 @@ from archiver.ledger.gateway_creates.creates import GatewayCreates
 from archiver.ledger.holds import Holds
 from archiver.ledger.migrations import upgrade
 from archiver.ledger.outcomes import Outcomes
+from archiver.ledger.rebuilding import Rebuilding
 from archiver.ledger.records import Records
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.second_looks import MissingObjects, Restores, SecondLooks, Trust
@@ -73,6 +74,7 @@ class Ledger:
     views: Views
     files: Files
     tombstones: Tombstones
+    rebuilding: Rebuilding
     acknowledgements: Acknowledgements
     alerts: Alerts
 
@@ -109,6 +111,7 @@ class Ledger:
         self.views = Views(database, now=now)
         self.files = Files(database, now=now)
         self.tombstones = Tombstones(database, now=now)
+        self.rebuilding = Rebuilding(database, now=now)
         self.acknowledgements = Acknowledgements(database, now=now)
         self.alerts = Alerts(database, now=now)
 

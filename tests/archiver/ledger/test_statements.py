@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import DoubtedObject
+from archiver.ledger import DoubtedObject, RebuiltTask
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
 from archiver.ledger.gateway_creates.matching import AFTER_MS
@@ -24,7 +24,7 @@ from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, FolderWorkKind, Stage, State
 from tests.harness.histories import History
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, RAND, START, Desk, Place, answer
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, RAND, START, Desk, Place, answer, stored
 
 SINGLE_WRITER: dict[str, str] = {
     r"INSERT INTO (history|task_counts|forward_counts|sweep_requests) ": "only ever adds rows: nothing to be relied on",
@@ -145,6 +145,26 @@ def tell_of_everything(desk: Desk) -> None:
     desk.clock.advance(-122 * DAY)
 
 
+def rebuilt(amendments: dict[int, str], *, is_lost: bool = False) -> RebuiltTask:
+    """A task that lies in the bucket, though not all of it."""
+    return RebuiltTask(
+        task_id="rebuilt and lost" if is_lost else "rebuilt",
+        external_task_id=None,
+        family=FAMILY,
+        created_at=START,
+        updated_at=None,
+        archived_at=START,
+        discovered_by=DiscoveredBy.SWEEP,
+        request=None,
+        document={},
+        manifest_key=None if is_lost else "f/manifest.json",
+        amendment_keys=amendments,
+        stored=[stored()],
+        missing={"1": "asset_gone"} if is_lost else {},
+        is_whole=False,
+    )
+
+
 def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.forwards.set_operator(is_told=True)
     history = History(desk, 5)
@@ -190,6 +210,8 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     for row in desk.rows("SELECT task_id FROM tasks ORDER BY id LIMIT 3"):
         desk.ledger.tombstones.forget(row["task_id"], account=ACCOUNT)
         desk.say(answer(row["task_id"]), by=DiscoveredBy.SWEEP)
+    for amendments in ({}, {1: "f/amendment-1.json"}):
+        desk.ledger.rebuilding.add([rebuilt(amendments), rebuilt({}, is_lost=True)], account=ACCOUNT)
     desk.tell("renamed soon")
     desk.reopen()
     desk.ledger.accounts.rename(ACCOUNT, "renamed")

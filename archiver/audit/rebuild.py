@@ -1,0 +1,296 @@
+"""Manifests, amendments and `incomplete.json` of a bucket → the tasks that a ledger lacks.
+
+A document counts under the rules of adoption: it is of the account, of the folder's task, and names files of the folder
+only. A broken one is said, and the rest goes on. What the ledger has is not read: after an interruption the listing is
+all that is done again. Nothing is fetched from Kling, and nobody is told.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+
+from archiver.archive.adoption import with_stem
+from archiver.archive.manifest import FILE_NAME, Manifest, is_amendment
+from archiver.audit.manifests import (
+    THREADS,
+    Document,
+    DocumentedFolder,
+    ListedFolder,
+    list_folders,
+    read_documents,
+)
+from archiver.audit.ordered import in_order
+from archiver.audit.patience import PatientStore
+from archiver.audit.places import Span, TaskPlace
+from archiver.failures import ApiAnswerUnreadable, ForeignAccount
+from archiver.kling.results import read_task
+from archiver.ledger import REBUILT_TASKS_MAX, FolderContents, Ledger, RebuiltTask
+from archiver.model import Role, StoredAsset
+
+FOLDERS_TOGETHER = 500
+"""That the ledger is asked about at once."""
+FOLDERS_AHEAD_PER_THREAD = 4
+SHORTENED_EVERY = 50
+"""Transactions between two looks at the length of the ledger's log."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RebuiltAccount:
+    """An account whose tasks are rebuilt, by the name that it has now."""
+
+    name: str
+    names: frozenset[str]
+    """That it has and had: manifests bear any of them."""
+    prefix: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RebuildProblem:
+    """Something in the bucket that is not as it should be."""
+
+    key: str
+    message: str
+    what_to_do: str
+
+
+@dataclasses.dataclass(slots=True)
+class RebuildCounts:
+    """So far; all but the last two count folders."""
+
+    folders: int = 0
+    added: int = 0
+    lost: int = 0
+    """Of those that were added: tasks of which only some files could be saved."""
+    amended: int = 0
+    """The ledger had them without their amendments."""
+    known: int = 0
+    in_work: int = 0
+    """The ledger has them in another state: the daemon adopts their manifests itself."""
+    forgotten: int = 0
+    unfinished: int = 0
+    """Without any document: a task was at work, or will be again."""
+    broken: int = 0
+    """Documents that could not be used."""
+    missing: int = 0
+    """Files that a document names and the bucket does not have."""
+
+
+class Rebuild:
+    """One run. `counts` may be read by another thread."""
+
+    def __init__(
+        self,
+        store: PatientStore,
+        ledger: Ledger,
+        accounts: Sequence[RebuiltAccount],
+        *,
+        span: Span | None = None,
+        threads: int = THREADS,
+        on_folder: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`on_folder` is told of each that is done with."""
+        self.counts = RebuildCounts()
+        self._store = store
+        self._ledger = ledger
+        self._accounts = accounts
+        self._span = span or Span()
+        self._threads = threads
+        self._on_folder = on_folder
+        self._transactions = 0
+
+    def count_folders(self) -> int:
+        """How many there are: as many listings as the run itself takes, but no document is read. Thread-safe."""
+        return sum(1 for account in self._accounts for _ in self._listed(account))
+
+    def run(self) -> Generator[RebuildProblem, None, None]:
+        """Add what the ledger lacks. Raises the Failure that ends it all, and Stopped; what was added stays."""
+        for account in self._accounts:
+            yield from self._rebuild(account)
+
+    def _rebuild(self, account: RebuiltAccount) -> Iterator[RebuildProblem]:
+        waiting: list[RebuiltTask] = []
+        folders = in_order(
+            lambda folder: read_documents(self._store, folder),
+            self._lacking(account),
+            threads=self._threads,
+            ahead=FOLDERS_AHEAD_PER_THREAD * self._threads,
+        )
+        with contextlib.closing(folders):
+            for folder in folders:
+                task, problems = self._task_of(folder, account)
+                yield from problems
+                if task is not None:
+                    waiting.append(task)
+                if len(waiting) >= REBUILT_TASKS_MAX:
+                    self._add(waiting, account)
+                    waiting = []
+                self._count_folder()
+        self._add(waiting, account)
+
+    def _listed(self, account: RebuiltAccount) -> Iterator[tuple[ListedFolder, TaskPlace]]:
+        for folder in list_folders(self._store, prefix=account.prefix, span=self._span):
+            if folder.place is not None:
+                yield folder, folder.place
+
+    def _lacking(self, account: RebuiltAccount) -> Iterator[ListedFolder]:
+        """The folders whose documents are to be read."""
+        listed = self._listed(account)
+        while batch := list(itertools.islice(listed, FOLDERS_TOGETHER)):
+            contents = [FolderContents(place.task_id, _amendments(folder)) for folder, place in batch]
+            known = self._ledger.rebuilding.known(contents, account=account.name)
+            for folder, place in batch:
+                if place.task_id in known.forgotten:
+                    self.counts.forgotten += 1
+                elif place.task_id in known.complete:
+                    self.counts.known += 1
+                elif place.task_id in known.other:
+                    self.counts.in_work += 1
+                elif not folder.document_keys:
+                    self.counts.unfinished += 1
+                else:
+                    yield folder
+                    continue
+                self._count_folder()
+
+    def _count_folder(self) -> None:
+        self.counts.folders += 1
+        self._on_folder()
+
+    def _add(self, tasks: Sequence[RebuiltTask], account: RebuiltAccount) -> None:
+        added = self._ledger.rebuilding.add(tasks, account=account.name)
+        self.counts.added += added.tasks
+        self.counts.lost += added.lost
+        self.counts.amended += added.amended
+        self.counts.known += len(tasks) - added.tasks - added.amended
+        self._transactions += 1
+        if self._transactions % SHORTENED_EVERY == 0 and not self._ledger.daemons.alive():
+            # A daemon does it itself, where there is one.
+            self._ledger.database.keep_bounded()
+
+    # --- one folder ---------------------------------------------------------------------------------------
+
+    def _task_of(
+        self, folder: DocumentedFolder, account: RebuiltAccount
+    ) -> tuple[RebuiltTask | None, list[RebuildProblem]]:
+        documents = [_of_account(document, account.names) for document in folder.documents]
+        problems = [_broken(document) for document in documents if document.manifest is None]
+        self.counts.broken += len(problems)
+        main = _main(documents)
+        if main is None or main.manifest is None:
+            if not problems:
+                problems.append(_without_manifest(folder))
+                self.counts.broken += 1
+            return None, problems
+        of_task = [main] if main.is_incomplete else [each for each in documents if not each.is_incomplete]
+        stored = _stored(of_task)
+        missing = list(self._missing(folder.listed, stored))
+        self.counts.missing += len(missing)
+        task = _task(main.manifest, main, of_task, stored, is_whole=not missing)
+        return task, [*problems, *missing]
+
+    def _missing(self, listed: ListedFolder, stored: Sequence[StoredAsset]) -> Iterator[RebuildProblem]:
+        """A listing may lag: HEAD decides. Raises the Failure of the store as a whole, and Stopped."""
+        for asset in stored:
+            size = listed.sizes.get(asset.key)
+            if size is None:
+                found = self._store.head(asset.key)
+                size = None if found is None else found.bytes
+            if size is None:
+                yield RebuildProblem(asset.key, "it is not there, and its manifest names it", _LOOKED_AT)
+            elif size != asset.bytes:
+                message = f"it has {size} bytes where its manifest says {asset.bytes}"
+                yield RebuildProblem(asset.key, message, _LOOKED_AT)
+
+
+_LOOKED_AT = (
+    "The daemon looks at it again, and fetches it again if Kling still has it; "
+    "`kling-archiver verify` says more about the bucket."
+)
+
+
+def _amendments(folder: ListedFolder) -> int:
+    return sum(is_amendment(key.removeprefix(folder.path)) for key in folder.document_keys)
+
+
+def _of_account(document: Document, names: frozenset[str]) -> Document:
+    if document.manifest is None or document.manifest.account in names:
+        return document
+    failure = ForeignAccount(f"{document.key} belongs to the account {document.manifest.account}")
+    return dataclasses.replace(document, manifest=None, failure=failure)
+
+
+def _broken(document: Document) -> RebuildProblem:
+    failure = document.failure
+    return RebuildProblem(document.key, str(failure), "" if failure is None else failure.what_to_do)
+
+
+def _without_manifest(folder: DocumentedFolder) -> RebuildProblem:
+    key = folder.listed.path + FILE_NAME
+    return RebuildProblem(key, "it is not there, and there are amendments of it", "Put it back from a copy.")
+
+
+def _main(documents: Sequence[Document]) -> Document | None:
+    """The manifest; without one, what says that there will be none."""
+    usable = [document for document in documents if document.manifest is not None]
+    manifest = next((document for document in usable if document.is_manifest), None)
+    has_broken_one = any(document.is_manifest for document in documents)
+    if manifest is not None or has_broken_one:
+        return manifest
+    return next((document for document in usable if document.is_incomplete), None)
+
+
+def _stored(documents: Sequence[Document]) -> tuple[StoredAsset, ...]:
+    """Of each stem the file that was named first."""
+    found: dict[str, StoredAsset] = {}
+    for document in documents:
+        if document.manifest is not None:
+            stems = _stems_with_extensions(document.manifest)
+            for asset in document.manifest.assets:
+                named = with_stem(asset, stems)
+                found.setdefault(named.stem, named)
+    return tuple(found.values())
+
+
+def _stems_with_extensions(manifest: Manifest) -> frozenset[str]:
+    """Manifests of earlier versions hold no stems, and those of sounds may end like an extension."""
+    if not any(asset.role is Role.AUDIO for asset in manifest.assets):
+        return frozenset()
+    try:
+        return frozenset(asset.stem for asset in read_task(manifest.task, family=manifest.family).assets)
+    except ApiAnswerUnreadable:
+        return frozenset()
+
+
+def _task(
+    manifest: Manifest,
+    main: Document,
+    documents: Sequence[Document],
+    stored: tuple[StoredAsset, ...],
+    *,
+    is_whole: bool,
+) -> RebuiltTask:
+    amendments = [
+        document for document in documents if document.manifest is not None and document is not main
+    ]
+    return RebuiltTask(
+        task_id=manifest.task_id,
+        external_task_id=manifest.external_task_id,
+        family=manifest.family,
+        created_at=manifest.created_at,
+        updated_at=manifest.updated_at,
+        archived_at=manifest.archived_at,
+        discovered_by=manifest.discovered_by,
+        request=manifest.request,
+        document=manifest.task,
+        manifest_key=None if main.is_incomplete else main.key,
+        amendment_keys={_number(document.key): document.key for document in amendments},
+        stored=stored,
+        missing={file.name: file.reason for file in manifest.missing or ()},
+        is_whole=is_whole,
+    )
+
+
+def _number(key: str) -> int:
+    return int(re.sub(r"\D", "", key.rpartition("/")[2]))
