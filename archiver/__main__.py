@@ -15,9 +15,10 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from typer.completion import completion_init  # type: ignore[attr-defined]  # Typer imports it from a private module
 
 from archiver import lookups
-from archiver.commands.terminal.group import Commands, add_first_lines
+from archiver.commands.terminal.group import COMPLETE_VARIABLE, Commands, add_first_lines
 from archiver.version import VERSION
 
 NAME = "kling-archiver"
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGHUP, _exit)
     lookups.bound_all()
     _prepare_streams()
+    if COMPLETE_VARIABLE in os.environ:
+        completion_init()
     run = typer.main.get_command(app)
     try:
         run.main(args=arguments, prog_name=NAME, obj=os.environ)

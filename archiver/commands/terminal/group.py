@@ -11,6 +11,9 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
+COMPLETE_VARIABLE = "_KLING_ARCHIVER_COMPLETE"
+"""In the environment when a shell asks at TAB: Typer's name for this program."""
+
 COMMANDS: Final = {
     "work": ("archiver.commands.work", "Verify, archive, sweep and forward on a PostgreSQL ledger."),
     "sweep": ("archiver.commands.sweep.command", "Find tasks whose callbacks are missing."),
@@ -37,6 +40,7 @@ COMMANDS: Final = {
     "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
     "demo": ("archiver.commands.demo", "Watch the main job, with a simulated Kling account."),
     "deploy": ("archiver.commands.deploy", "Print files for running it: unit, compose, policies, schema."),
+    "completion": ("archiver.commands.completion", "Print what makes TAB complete in bash, zsh or fish."),
     "rename-account": ("archiver.commands.ledger.rename_account", "Rename an account in the ledger."),
 }
 """Name → the module that does it, and the first line of its help. A test compares the two."""
@@ -45,10 +49,12 @@ COMMANDS: Final = {
 class Commands(TyperGroup):
     """Knows names and first lines; the rest is imported at need."""
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """With the command itself in place of its first line."""
-        name, _, rest = super().resolve_command(ctx, args)
-        return name, command(str(name)), rest
+        name, listed, rest = super().resolve_command(ctx, args)
+        if name is None:  # at a TAB behind an unknown name
+            return None, listed, rest
+        return name, command(name), rest
 
 
 def command(name: str) -> Any:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from archiver.commands.usage.completing import families
 from archiver.commands.usage.options import AccountName
 
 _Text = str | None
@@ -13,7 +14,10 @@ _Number = float | None
 def submit(
     context: typer.Context,
     family: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="As in the API's path: images/generations.")
+        str,
+        typer.Argument(
+            metavar="FAMILY", help="As in the API's path: images/generations.", autocompletion=families
+        ),
     ],
     *,
     prompt: Annotated[_Text, typer.Option(help="What to make; at most 2500 characters.")] = None,

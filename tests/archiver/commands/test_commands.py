@@ -23,7 +23,7 @@ from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_ta
 
 COMMANDS = tuple(group.COMMANDS)
 """README's table has the same (tests/project/test_readme.py)."""
-WITHOUT_SETTINGS = {"demo", "deploy"}
+WITHOUT_SETTINGS = {"completion", "demo", "deploy"}
 
 
 @pytest.fixture

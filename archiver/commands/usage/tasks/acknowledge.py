@@ -4,14 +4,12 @@ from typing import Annotated
 
 import typer
 
-from archiver.commands.usage.options import AccountName, AsJson
+from archiver.commands.usage.options import AccountName, AsJson, TaskIds
 
 
 def acknowledge(
     context: typer.Context,
-    task_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="ID", help="Ids or external ids of the tasks.")
-    ] = None,
+    task_ids: TaskIds = None,
     *,
     lost: Annotated[bool, typer.Option("--lost", help="All lost tasks.")] = False,
     account: AccountName = None,

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from archiver.commands.usage.options import AccountName, AsJson
+from archiver.commands.usage.options import AccountName, AsJson, TaskId
 
 
 def link(
     context: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id or external id of the task.")],
+    task_id: TaskId,
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="One of its files, such as 0.png or 0.")
     ] = None,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from archiver.commands.usage.completing import families
 from archiver.commands.usage.options import AccountName, AsJson
 
 
@@ -12,7 +13,10 @@ def register(
     task_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the task, or its external id.")],
     *,
     family: Annotated[
-        str, typer.Option("--family", metavar="F", help="As in the API's path: images/generations.")
+        str,
+        typer.Option(
+            "--family", metavar="F", help="As in the API's path: images/generations.", autocompletion=families
+        ),
     ],
     external_task_id: Annotated[
         str | None,

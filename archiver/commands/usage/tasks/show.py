@@ -1,15 +1,13 @@
 """Usage of `show`."""
 
-from typing import Annotated
-
 import typer
 
-from archiver.commands.usage.options import AccountName, AsJson
+from archiver.commands.usage.options import AccountName, AsJson, TaskId
 
 
 def show(
     context: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="ID", help="Id or external id of the task.")],
+    task_id: TaskId,
     *,
     account: AccountName = None,
     json: AsJson = False,

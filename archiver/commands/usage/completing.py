@@ -1,0 +1,57 @@
+"""What a shell offers at TAB for a value. Any failure offers nothing: a message would stand in the operator's line.
+
+Ids and accounts are looked up with the settings of the shell that asks, which takes half a second.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
+import typer
+
+TASKS_MAX = 200
+"""The newest, of which ids are offered."""
+_BUSY_SECONDS = 1.0
+
+
+def families(incomplete: str) -> list[str]:
+    """Those that this version knows."""
+    from archiver.families import FAMILIES  # noqa: PLC0415 -- only at a TAB
+
+    return [family for family in FAMILIES if family.startswith(incomplete)]
+
+
+def accounts(context: typer.Context, incomplete: str) -> list[str]:
+    """Those of the settings."""
+    return [name for name in _quietly(_accounts, context.obj) if name.startswith(incomplete)]
+
+
+def task_ids(context: typer.Context, incomplete: str) -> list[str]:
+    """Of the newest tasks, by id and by external id."""
+    return [name for name in _quietly(_task_ids, context.obj) if name.startswith(incomplete)]
+
+
+def _quietly(find: Callable[[Mapping[str, str]], Iterator[str]], environment: Mapping[str, str]) -> list[str]:
+    with contextlib.suppress(Exception):
+        return list(find(environment))
+    return []
+
+
+def _accounts(environment: Mapping[str, str]) -> Iterator[str]:
+    from archiver.config.settings import Settings  # noqa: PLC0415 -- only at a TAB
+
+    for account in Settings.load(environment, need=()).accounts:
+        yield account.name
+
+
+def _task_ids(environment: Mapping[str, str]) -> Iterator[str]:
+    from archiver.config.settings import Settings  # noqa: PLC0415 -- only at a TAB
+    from archiver.ledger import Ledger  # noqa: PLC0415
+    from archiver.ledger.views import TaskFilter  # noqa: PLC0415
+
+    url = Settings.load(environment, need=()).ledger_url
+    with contextlib.closing(Ledger.open(url, daemon=False, busy_seconds=_BUSY_SECONDS)) as ledger:
+        rows = ledger.views.tasks(TaskFilter(), page=None, limit=TASKS_MAX).rows
+    for row in rows:
+        yield row.task_id
+        if row.external_task_id:
+            yield row.external_task_id
