@@ -26,6 +26,7 @@
     failures      every way the outside fails: retry (and when), hold or bury; what the operator has to do
     redaction     takes secrets out of the log
     phrases       numbers and times as people read them
+    times         times as people write them
     loglines      one event of the log as lines for a person
     lookups       look-ups of names that end after 5 s
     clock         seconds that pass, also while the machine is suspended

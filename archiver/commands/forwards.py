@@ -24,13 +24,13 @@ from archiver.commands.terminal.printing import (
     table,
     when,
 )
-from archiver.commands.times import parse_time
 from archiver.commands.usage.forwards import ForwardAction, ShownState
 from archiver.composition.accounts import require_account
 from archiver.config.settings import Need, Settings
 from archiver.ledger import ForwardState, ForwardView, Ledger
 from archiver.ledger.tables.forwards import EVENT_OF_STATE
 from archiver.phrases import count_of
+from archiver.times import parse_time
 
 NEVER = 2**52
 """Unix ms."""

@@ -34,7 +34,7 @@ FLOORS = (
     {"kling", "store", "media"},
     {"families", "metrics", "log"},
     {"failures", "redaction", "loglines"},
-    {"clock", "lookups", "model", "phrases", "version"},
+    {"clock", "lookups", "model", "phrases", "times", "version"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "work": ("archiver.commands.work", "Verify, archive, sweep and forward on a PostgreSQL ledger."),
     "sweep": ("archiver.commands.sweep.command", "Find tasks whose callbacks are missing."),
     "status": ("archiver.commands.status", "Show the whole ledger at a glance."),
+    "list": ("archiver.commands.tasks.list", "List tasks, the newest first."),
     "show": ("archiver.commands.tasks.show", "Show one task."),
     "link": ("archiver.commands.tasks.link", "Print the links of a task's files."),
     "forwards": (

@@ -2,9 +2,11 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Self
 
-from archiver.model import State
+from archiver.model import ACCOUNT_NAME, FAMILY, State
+from archiver.times import parse_time
 
 TEXT_CHARACTERS_MAX = 500
 _PAGE = re.compile(r"([0-9]{1,15})\.([0-9]{1,18})\.([0-9]{1,9})")
@@ -27,14 +29,36 @@ class TaskFilter:
     until: int | None = None
     """Not included."""
     text: str | None = None
-    """Case does not count. Raises FilterProblem for what no text can contain."""
+    """Case does not count."""
 
     def __post_init__(self) -> None:
+        """Raises FilterProblem for what no task can have."""
+        if self.family is not None and not FAMILY.fullmatch(self.family):
+            raise FilterProblem("family must be one such as images/generations.")
+        if self.account is not None and not ACCOUNT_NAME.fullmatch(self.account):
+            raise FilterProblem("account must be the name of an account.")
         text = self.text or ""
         if len(text) > TEXT_CHARACTERS_MAX:
             raise FilterProblem(f"text must have at most {TEXT_CHARACTERS_MAX} characters.")
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
             raise FilterProblem("text must be text without NUL.")
+
+    @classmethod
+    def parse(cls, written: Mapping[str, str], *, now: int) -> Self:
+        """Of what somebody wrote into a form or a query, by the names of the fields; what is empty is any. Raises
+        FilterProblem."""
+        given = {name: value.strip() for name, value in written.items() if value.strip()}
+        state = given.get("state")
+        if state is not None and state not in set(State):
+            raise FilterProblem(f"state must be one of: {', '.join(State)}.")
+        return cls(
+            state=None if state is None else State(state),
+            family=given.get("family"),
+            account=given.get("account"),
+            since=_time("since", given, now=now),
+            until=_time("until", given, now=now),
+            text=given.get("text"),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,3 +81,10 @@ class Position:
 
     def __str__(self) -> str:
         return f"{self.deadline_at}.{self.row_id}.{self.looked_at}"
+
+
+def _time(name: str, given: Mapping[str, str], *, now: int) -> int | None:
+    try:
+        return parse_time(given[name], now=now) if name in given else None
+    except ValueError as error:
+        raise FilterProblem(f"{name} {error}.") from None

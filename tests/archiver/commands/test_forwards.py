@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
-from archiver.commands.times import parse_time
 from archiver.ledger import Ledger
 from archiver.model import DAY_MS, Status
+from archiver.times import parse_time
 from tests.harness.command_line import NOW, CommandLine, api_task, record
 
 URL = {"KLING_FORWARD_URL": "https://app.example.com/kling?key=hidden-query"}

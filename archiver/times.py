@@ -1,4 +1,4 @@
-"""Times that an operator types."""
+"""Times as people write them."""
 
 import datetime
 import re
