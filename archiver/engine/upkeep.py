@@ -62,6 +62,7 @@ class Upkeep:
         self._drop_idle_holds()
         self._count_missed_callbacks()
         self._ledger.deadlines.fold_counts()
+        self._ledger.trends.note_hour()
         self._keep_forwards()
         self._slim_archived()
         self._keep_ledger_bounded()

@@ -33,6 +33,7 @@ from archiver.ledger.second_looks import (
 )
 from archiver.ledger.status.acknowledgements import Acknowledged
 from archiver.ledger.status.alerts import Alert, AlertMessage
+from archiver.ledger.status.trends import HourView
 from archiver.ledger.status.view import StatusView, SweepView, TaskInTime, TasksInTime
 from archiver.ledger.sweep_requests import DRY_RUN, RequestProgress, SweepRequest, ToldFailure
 from archiver.ledger.sweeps import SweepMemory
@@ -79,6 +80,7 @@ __all__ = [
     "ForwardView",
     "HoldOutcome",
     "HoldView",
+    "HourView",
     "KnownState",
     "Ledger",
     "LedgerMissing",

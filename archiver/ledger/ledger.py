@@ -37,6 +37,7 @@ from archiver.ledger.registrations import Registrations
 from archiver.ledger.second_looks import MissingObjects, Restores, SecondLooks, Trust
 from archiver.ledger.status.acknowledgements import Acknowledgements
 from archiver.ledger.status.alerts import Alerts
+from archiver.ledger.status.trends import Trends
 from archiver.ledger.sweep_requests import SweepRequests
 from archiver.ledger.sweeps import Sweeps
 from archiver.ledger.tables.unconfirmed import DropCount
@@ -72,6 +73,7 @@ class Ledger:
     duties: Duties
     accounts: Accounts
     views: Views
+    trends: Trends
     files: Files
     tombstones: Tombstones
     rebuilding: Rebuilding
@@ -109,6 +111,7 @@ class Ledger:
         self.duties = Duties(database, now=now)
         self.accounts = Accounts(database, now=now)
         self.views = Views(database, now=now)
+        self.trends = Trends(database, now=now)
         self.files = Files(database, now=now)
         self.tombstones = Tombstones(database, now=now)
         self.rebuilding = Rebuilding(database, now=now)

@@ -1,7 +1,8 @@
 """The routes of the console, and its pages for what is not there or has failed."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,6 +16,8 @@ from receiver.console.access.login import Login
 from receiver.console.access.sessions import Sessions
 from receiver.console.access.slowing import Slowing
 from receiver.console.frame import Frame
+from receiver.console.pages.accounts import AccountPages
+from receiver.console.pages.forwards import ForwardPages
 from receiver.console.pages.overview import Overview
 from receiver.console.parts import ConsoleParts
 from receiver.console.readings import Readings
@@ -22,7 +25,9 @@ from receiver.console.rendering import Renderer
 from receiver.console.static_files import StaticFiles
 
 
-def build_console(parts: ConsoleParts) -> ASGIApp:
+def build_console(
+    parts: ConsoleParts, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> ASGIApp:
     """Answers every path that `serves` names. Its pages run on the event loop's default executor."""
     static = StaticFiles()
     sessions = Sessions(parts.token, now=lambda: parts.ledger.now() / 1000)
@@ -33,12 +38,15 @@ def build_console(parts: ConsoleParts) -> ASGIApp:
         is_https=(parts.public_url or "").startswith("https://"),
         addresses=ClientAddresses(parts.trusted_proxies),
         slowing=Slowing(monotonic=time.monotonic),
+        sleep=sleep,
     )
     routes: list[BaseRoute] = [
         Route("/console/", _without_slash),
         *static.routes(),
         *login.routes(),
         *Overview(parts).routes(frame),
+        *ForwardPages(parts).routes(frame),
+        *AccountPages(parts).routes(frame),
     ]
     app = Starlette(
         routes=routes, exception_handlers={HTTPException: _refused(frame), Exception: _crashed(frame)}

@@ -43,7 +43,9 @@ class Renderer:
             span=phrases.span,
             time=_time,
         )
-        self._templates.globals.update(static=static.path, navigation=NAVIGATION, version=VERSION)
+        self._templates.globals.update(
+            static=static.path, navigation=NAVIGATION, task_path=task_path, version=VERSION
+        )
 
     def page(
         self,
@@ -63,6 +65,11 @@ class Renderer:
 
         text = self._templates.get_template(template).render(values, url=url, here=path)
         return HTMLResponse(text, status, {**security_headers(media), **(headers or {})})
+
+
+def task_path(account: str, task_id: str) -> str:
+    """The page of a task, below ROOT. Both are of characters that need no escaping."""
+    return f"tasks/{account}/{task_id}"
 
 
 def relative_root(path: str) -> str:

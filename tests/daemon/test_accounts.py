@@ -251,6 +251,7 @@ def test_a_registered_id_is_archived_though_the_daemon_is_killed_and_neither_cal
     shown = httpx2.get(f"{daemon.url}/api/tasks/order-7", headers=bearer, trust_env=False).json()
     assert (shown["task_id"], shown["account"], shown["state"]) == (task_id, "us", "archived")
     assert httpx2.get(f"{daemon.url}/api/tasks/order-7", trust_env=False).status_code == 401
+    assert "Admin token" in httpx2.get(f"{daemon.url}/console/login", trust_env=False).text
     assert daemon.stop() == 0
     two.assert_silent_on_secrets()
 

@@ -109,7 +109,8 @@ def test_door_gateway_and_workers_share_the_work_and_each_needs_only_its_own_set
         ]
         answers.append(httpx2.get(f"{worker.url}/v1/{FAMILY}", trust_env=False))
         answers.append(httpx2.get(f"{gateway.url}/callbacks/{TOKEN}/{FAMILY}", trust_env=False))
-        assert [answer.status_code for answer in answers] == [200, 200, 404, 404, 404]
+        answers += [httpx2.get(f"{each.url}/console", trust_env=False) for each in (door, gateway, worker)]
+        assert [answer.status_code for answer in answers] == [200, 200, *[404] * 6]
         assert "kling_build_info" in answers[1].text
 
         door.kill()

@@ -120,7 +120,16 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     **dict.fromkeys(
         ("ledger.close", "client.close", "fetcher.close", "reservation.close", "sender.close"), _ENDS
     ),
-    "ledger.forward_orders.list": _FOR_PEOPLE,
+    **dict.fromkeys(
+        (
+            "ledger.forward_orders.list",
+            "ledger.forward_orders.page",
+            "ledger.forward_orders.counts",
+            "ledger.trends.last_day",
+            "ledger.trends.nearest_deadlines",
+        ),
+        _FOR_PEOPLE,
+    ),
     **dict.fromkeys(
         (
             "ledger.forward_orders.retry",

@@ -1,6 +1,7 @@
 """What an operator sees of forwards, and orders: to send dead ones again, or what ended before anybody was told."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from archiver.ledger.tables.forwards import (
     ForwardState,
     ForwardTally,
     ForwardTarget,
+    forward_counts,
     insert,
 )
 from archiver.ledger.tables.rows import find
@@ -78,6 +80,14 @@ class ForwardView:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ForwardPage:
+    """Some forwards of all accounts, and where the next ones begin: None at the end."""
+
+    rows: Sequence[ForwardView]
+    next_page: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class SendProgress:
     """How far `send` is."""
 
@@ -101,6 +111,28 @@ class ForwardOrders(Part):
             query = query.where(_FORWARDS.c.state == sa.literal_column(f"'{state}'"))
         with self._database.read() as connection:
             return [_view(row) for row in connection.execute(query.limit(count_max)).mappings()]
+
+    def counts(self) -> dict[ForwardState, int]:
+        """How many there are in each state."""
+        with self._database.read() as connection:
+            return forward_counts(connection)
+
+    def page(self, state: ForwardState, *, page: str | None, limit: int) -> ForwardPage:
+        """Of those in `state`, the ones that came there last, of all accounts; along an index, however many there are.
+        `page` is the `next_page` of another one; anything else is the first page."""
+        at = _FORWARDS.c.queued_at if state is ForwardState.WAITING else _FORWARDS.c.ended_at
+        # As a literal: else SQLite cannot tell that a partial index has all the rows.
+        query = _VIEW.where(_FORWARDS.c.state == sa.literal_column(f"'{state}'"), _IS_SHOWN)
+        if place := re.fullmatch(r"(\d{1,15})-(\d{1,15})", page or ""):
+            last_at, last_id = map(int, place.groups())
+            is_behind = sa.or_(at < last_at, sa.and_(at == last_at, _FORWARDS.c.id < last_id))
+            query = query.where(at <= last_at, is_behind)
+        with self._database.read() as connection:
+            query = query.order_by(at.desc(), _FORWARDS.c.id.desc()).limit(limit + 1)
+            rows = connection.execute(query).mappings().all()
+        last = rows[limit - 1] if len(rows) > limit else None
+        next_page = None if last is None else f"{last[at.name]}-{last['id']}"
+        return ForwardPage([_view(row) for row in rows[:limit]], next_page)
 
     @retried
     def retry(self, names: Sequence[str], *, account: str) -> dict[str, int]:

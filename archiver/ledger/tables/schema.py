@@ -237,6 +237,13 @@ task_counts = sa.Table(
     ),
 )
 
+hourly_counts = sa.Table(
+    "hourly_counts",
+    metadata,
+    sa.Column("hour_at", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("archived", sa.BigInteger, nullable=False, comment="by the first look in that hour, ever"),
+)
+
 assets = sa.Table(
     "assets",
     metadata,

@@ -1,6 +1,5 @@
 """Login and logout."""
 
-import asyncio
 import hmac
 import re
 from collections.abc import Awaitable, Callable
@@ -34,7 +33,7 @@ class Login:
         is_https: bool,
         addresses: ClientAddresses,
         slowing: Slowing,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]],
     ) -> None:
         """`is_https`: browsers reach us by https, and keep the cookie from plain http."""
         self._frame = frame

@@ -22,7 +22,7 @@ from archiver.failures import (
     Retry,
     StoreError,
 )
-from archiver.ledger import Ledger
+from archiver.ledger import ForwardState, Ledger
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.tables import schema
 from archiver.model import DiscoveredBy, Lane, Lease, Stage, State, Status
@@ -467,6 +467,10 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
     "count_missed": lambda ledger: ledger.deadlines.count_missed(patience_ms=SECOND),
     "bring_forward": lambda ledger: ledger.deadlines.bring_forward(),
     "status": lambda ledger: ledger.views.status(),
+    "charts": lambda ledger: (ledger.trends.last_day(), ledger.trends.nearest_deadlines()),
+    "forwards of the console": lambda ledger: [
+        ledger.forward_orders.page(state, page="5-5", limit=50) for state in ForwardState
+    ],
     "stranded": lambda ledger: ledger.accounts.stranded(known=()),
     "show": lambda ledger: ledger.views.show("mine-7", account=ACCOUNT),
     "register": lambda ledger: ledger.registrations.register("mine-8", account=ACCOUNT, family=FAMILY),

@@ -62,7 +62,7 @@ SINGLE_WRITER: dict[str, str] = {
     r"DELETE FROM second_looks WHERE .*second_looks.due_at = ": "names the claim that it ends",
     r"DELETE FROM (askers|duties|sweep_requests) ?": "to delete what is gone already does no harm",
     r"DELETE FROM gateway_creates ": "to let go of what is gone does no harm; a join makes sure that it was there",
-    r"DELETE FROM (folder_work|holds|doubts|passed_over|daemons|facts|task_counts|history)( |$)": (
+    r"DELETE FROM (folder_work|holds|doubts|passed_over|daemons|facts|task_counts|hourly_counts|history)( |$)": (
         "to delete what is gone already does no harm"
     ),
 }
@@ -173,6 +173,7 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     see_everything_again(desk)
     tell_of_everything(desk)
     desk.ledger.deadlines.fold_counts()
+    desk.ledger.trends.note_hour()
     desk.ledger.deadlines.count_missed(patience_ms=0)
     token = desk.ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
     assert token is not None

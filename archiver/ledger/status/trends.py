@@ -1,0 +1,85 @@
+"""What the charts of the console show: when tasks were archived, and when the deadlines are. Both cost the same on ten
+tasks and on ten million."""
+
+import dataclasses
+import heapq
+
+import sqlalchemy as sa
+
+from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.part import Part, retried
+from archiver.ledger.tables import schema
+from archiver.model import DAY_MS, State
+
+HOUR_MS = 3_600_000
+KEPT_MS = 8 * DAY_MS
+"""For how long hours are kept."""
+HOURS = 24
+DEADLINES_MAX = 500
+
+_HOURLY, _TASKS = schema.hourly_counts.c, schema.tasks.c
+_ARCHIVED = sa.select(
+    sa.cast(sa.func.coalesce(sa.func.sum(schema.task_counts.c.tasks), 0), sa.BigInteger)
+).where(schema.task_counts.c.state == State.ARCHIVED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HourView:
+    """What happened in the hour that begins at `hour_at` (Unix ms)."""
+
+    hour_at: int
+    archived: int
+
+
+class Trends(Part):
+    """Counts by time. Nobody walks the tasks for them: once in an hour, what is counted anyway is written down."""
+
+    @retried
+    def note_hour(self) -> None:
+        """At the first call in an hour, write down how many tasks are archived, and drop what is too old. Rows of the
+        future are from a clock that was set back since."""
+        with self._database.read() as connection:
+            known = sa.select(_HOURLY.hour_at).where(_HOURLY.hour_at == _hour_of(self._now()))
+            if connection.execute(known).first() is not None:
+                return
+        with self._database.write() as connection:
+            hour_at = _hour_of(self._now())
+            archived = connection.execute(_ARCHIVED).scalar_one()
+            values = {"hour_at": hour_at, "archived": archived}
+            connection.execute(insert_missing(connection, schema.hourly_counts), values)
+            is_useless = sa.or_(_HOURLY.hour_at < hour_at - KEPT_MS, _HOURLY.hour_at > hour_at)
+            connection.execute(sa.delete(schema.hourly_counts).where(is_useless))
+
+    def last_day(self) -> list[HourView]:
+        """The last 24 hours, the present one last; fewer where the ledger has not counted for so long."""
+        with self._database.read() as connection:
+            now_hour = _hour_of(self._now())
+            counted = sa.select(_HOURLY.hour_at, _HOURLY.archived).where(_HOURLY.hour_at <= now_hour)
+            rows = connection.execute(counted.order_by(_HOURLY.hour_at)).all()
+            total = connection.execute(_ARCHIVED).scalar_one()
+        if not rows:
+            return []
+        begun = [row.hour_at for row in rows]
+        ended = [row.archived for row in rows[1:]] + [total]
+        # What a daemon archived before it was down for hours belongs to the hour of its last look.
+        archived = {row.hour_at: max(0, end - row.archived) for row, end in zip(rows, ended, strict=True)}
+        first = max(begun[0], now_hour - (HOURS - 1) * HOUR_MS)
+        return [HourView(hour, archived.get(hour, 0)) for hour in range(first, now_hour + 1, HOUR_MS)]
+
+    def nearest_deadlines(self, *, count_max: int = DEADLINES_MAX) -> list[int]:
+        """Of confirmed tasks that are not in the bucket, nearest first (Unix ms)."""
+        with self._database.read() as connection:
+            each = [
+                connection.execute(
+                    sa.select(_TASKS.deadline_at)
+                    .where(_TASKS.state == state, _TASKS.confirmed_at.is_not(None))
+                    .order_by(_TASKS.deadline_at)
+                    .limit(count_max)
+                ).scalars()
+                for state in (State.RUNNING, State.SUCCEEDED, State.BURIED)
+            ]
+            return list(heapq.merge(*(rows.all() for rows in each)))[:count_max]
+
+
+def _hour_of(milliseconds: int) -> int:
+    return milliseconds // HOUR_MS * HOUR_MS
