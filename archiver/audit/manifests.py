@@ -7,7 +7,7 @@ several at once. Memory does not grow with the bucket.
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 from archiver.archive.manifest import (
     BYTES_MAX,
@@ -21,6 +21,7 @@ from archiver.audit.ordered import in_order
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
 from archiver.failures import Failure, ForeignObject, ObjectInColdStorage, StoreMismatch
+from archiver.model import StoredAsset
 
 THREADS = 8
 FOLDERS_AHEAD_PER_THREAD = 4
@@ -92,6 +93,13 @@ class DocumentedFolder:
     def manifest(self) -> Manifest | None:
         """The manifest that completes the task, where there is one that can be read."""
         return next((each.manifest for each in self.documents if each.is_manifest), None)
+
+
+def assets_of(documents: Iterable[Document]) -> Iterator[StoredAsset]:
+    """Every file that those of them name which can be read."""
+    for document in documents:
+        if document.manifest is not None:
+            yield from document.manifest.assets
 
 
 def is_document_name(name: str) -> bool:
@@ -168,13 +176,20 @@ def _is_folder_mark(key: str, size: int) -> bool:
 def _read(store: PatientStore, folder: ListedFolder, key: str) -> Document:
     sha256 = ""
     try:
-        content = store.read(key, bytes_max=BYTES_MAX)
-        sha256 = hashlib.sha256(content).hexdigest()
-        manifest = Manifest.from_bytes(content)
+        found = store.get(key, bytes_max=BYTES_MAX)
+        sha256 = hashlib.sha256(found.content).hexdigest()
+        _require_as_put(key, sha256, claimed=found.claimed_sha256)
+        manifest = Manifest.from_bytes(found.content)
         _require_of_folder(manifest, folder, key)
     except (ManifestUnreadable, StoreMismatch, ForeignObject, ObjectInColdStorage) as error:
         return Document(key, None, sha256, error)
     return Document(key, manifest, sha256)
+
+
+def _require_as_put(key: str, sha256: str, *, claimed: str | None) -> None:
+    """Raises ManifestUnreadable. No other record has a manifest's digest."""
+    if claimed is not None and claimed.lower() != sha256:
+        raise ManifestUnreadable(f"{key} has other bytes than were put: its metadata name another digest")
 
 
 def _require_of_folder(manifest: Manifest, folder: ListedFolder, key: str) -> None:

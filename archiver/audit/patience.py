@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from archiver.clock import seconds_passed
 from archiver.failures import Disposition, Failure, Outside, Stopped, StoreMismatch
-from archiver.store import Store, StoredObject
+from archiver.store import ListedPage, ReadObject, Store, StoredObject
 
 PATIENCE_SECONDS = 300.0
 """Counted from the first failure in a row."""
@@ -66,8 +66,11 @@ class PatientStore:
     def head(self, key: str) -> StoredObject | None:
         return self._patiently(lambda: self._store.head(key))
 
-    def read(self, key: str, *, bytes_max: int) -> bytes:
-        return self._patiently(lambda: self._store.read(key, bytes_max=bytes_max))
+    def get(self, key: str, *, bytes_max: int) -> ReadObject:
+        return self._patiently(lambda: self._store.get(key, bytes_max=bytes_max))
+
+    def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
+        return self._patiently(lambda: self._store.list_after(prefix, after=after, keys_max=keys_max))
 
     def digest(self, key: str, *, on_piece: Callable[[int], object]) -> tuple[str, int]:
         """`on_piece` is told of no byte twice: what a second try reads again is not counted."""

@@ -1,10 +1,11 @@
 """Where a key of the bucket belongs: `<prefix><family>/<yyyy>/<mm>/<dd>/<task_id>/<name>`. No I/O."""
 
 import dataclasses
+import datetime
 import re
 from typing import Self
 
-from archiver.model import FAMILY, TASK_ID, folder_day
+from archiver.model import DAY_MS, FAMILY, TASK_ID, folder_day
 
 _KEY = re.compile(
     r"(?P<family>[^/]+(?:/[^/]+){1,2}?)/(?P<day>[0-9]{4}/[0-9]{2}/[0-9]{2})/(?P<task_id>[^/]+)/(?P<name>.+)",
@@ -50,6 +51,16 @@ class Span:
     def is_everything(self) -> bool:
         return self == type(self)()
 
+    @property
+    def since(self) -> int | None:
+        """The first `created_at` that is meant, Unix ms."""
+        return None if self.since_day is None else _start_of(self.since_day)
+
+    @property
+    def until(self) -> int | None:
+        """The first `created_at` that is not meant any more, Unix ms."""
+        return None if self.until_day is None else _start_of(self.until_day) + DAY_MS
+
     def root(self, prefix: str) -> str:
         """What all keys begin with."""
         return prefix if self.family is None else f"{prefix}{self.family}/"
@@ -69,3 +80,8 @@ class Span:
         if self.until_day is not None and place.day > self.until_day:
             return of_family.removesuffix("/") + "0"  # the character after the slash
         return ""
+
+
+def _start_of(day: str) -> int:
+    year, month, of_month = map(int, day.split("/"))
+    return round(datetime.datetime(year, month, of_month, tzinfo=datetime.UTC).timestamp() * 1000)

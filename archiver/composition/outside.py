@@ -51,6 +51,11 @@ def build_probe_store(settings: Settings) -> S3Store:
     )
 
 
+def build_reading_store(settings: Settings, *, transfers: int) -> S3Store:
+    """The same bucket, for a command that reads so many objects at once. Raises SettingsError."""
+    return _open_store(settings, connections=transfers + 1)
+
+
 def _open_store(settings: Settings, *, connections: int, **limits: Any) -> S3Store:
     try:
         return S3Store.from_settings(

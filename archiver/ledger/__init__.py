@@ -3,6 +3,7 @@
 `ledger.Ledger` opens the database and holds the parts, one module each; `outcomes` writes when a task is due again.
 """
 
+from archiver.ledger.audits import AuditedTask, AuditTotals, RecordedObject, WantedBack
 from archiver.ledger.claims import PendingCounts
 from archiver.ledger.daemons import DaemonView, Service, new_daemon_name
 from archiver.ledger.databases.clock import unix_ms
@@ -58,6 +59,8 @@ __all__ = [
     "Alert",
     "AlertMessage",
     "AssetView",
+    "AuditTotals",
+    "AuditedTask",
     "DaemonView",
     "Doubt",
     "DoubtedObject",
@@ -92,6 +95,7 @@ __all__ = [
     "PendingCounts",
     "RebuiltTask",
     "RecordOutcome",
+    "RecordedObject",
     "RecordedTask",
     "RequestProgress",
     "RetryResult",
@@ -107,6 +111,7 @@ __all__ = [
     "TasksInTime",
     "ToldFailure",
     "Tombstone",
+    "WantedBack",
     "WantedObject",
     "asking",
     "new_daemon_name",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Self
 
 from archiver.ledger.accounts import Accounts
+from archiver.ledger.audits import Audits
 from archiver.ledger.availability import EndpointRefusals
 from archiver.ledger.callbacks import Callbacks
 from archiver.ledger.claims import Claims
@@ -77,6 +78,7 @@ class Ledger:
     files: Files
     tombstones: Tombstones
     rebuilding: Rebuilding
+    audits: Audits
     acknowledgements: Acknowledgements
     alerts: Alerts
 
@@ -115,6 +117,7 @@ class Ledger:
         self.files = Files(database, now=now)
         self.tombstones = Tombstones(database, now=now)
         self.rebuilding = Rebuilding(database, now=now)
+        self.audits = Audits(database, now=now)
         self.acknowledgements = Acknowledgements(database, now=now)
         self.alerts = Alerts(database, now=now)
 

@@ -83,6 +83,15 @@ class StoredObject:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ReadObject:
+    """An object that was read."""
+
+    content: bytes = dataclasses.field(repr=False)
+    claimed_sha256: str | None
+    """In its metadata, from the put; None where a store or a copy has lost it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ListedPage:
     """Part of a listing, in the store's order."""
 
@@ -145,6 +154,9 @@ class Store(Protocol):
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         """The object's bytes. Raises `StoreMismatch` when it is missing or larger than `bytes_max`."""
+
+    def get(self, key: str, *, bytes_max: int) -> ReadObject:
+        """The same with what its metadata claim."""
 
     def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         """The object's SHA-256 (hex) and size, by reading all of it. Raises `StoreMismatch` if it is missing.

@@ -22,7 +22,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Literal, Self, cast
 
 import boto3
@@ -48,14 +48,16 @@ from archiver.store.protocol import (
     Presigned,
     Put,
     PutOutcome,
+    ReadObject,
     StoredObject,
     Upload,
     digests_of,
 )
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, PutObjectRequestTypeDef
 
 CHUNK_BYTES = 1024 * 1024
 PUT_SECONDS_MAX = 30 * 60.0
@@ -200,13 +202,17 @@ class S3Store:
         return ListedPage(sizes, is_last=not page.get("IsTruncated", False))
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
+        return self.get(key, bytes_max=bytes_max).content
+
+    def get(self, key: str, *, bytes_max: int) -> ReadObject:
         content = bytearray()
         with self._translated(f"read {key}"):
-            for chunk in self._chunks(key):
+            answer = self._get_object(key)
+            for chunk in _chunks(answer["Body"]):
                 content += chunk
                 if len(content) > bytes_max:
                     raise ObjectUnexpected(f"read {key}: larger than the {bytes_max} bytes allowed")
-        return bytes(content)
+        return ReadObject(bytes(content), _claims(answer.get("Metadata", {})).get("sha256"))
 
     def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         with self._translated(f"read {key}"):
@@ -355,8 +361,7 @@ class S3Store:
             if status(error) == 404:
                 return None
             raise
-        # Some gateways change the case of metadata names.
-        claims = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+        claims = _claims(answer.get("Metadata", {}))
         return StoredObject(
             bytes=answer["ContentLength"],
             etag=_etag(answer.get("ETag")),
@@ -368,22 +373,30 @@ class S3Store:
 
     def _digest(self, key: str, *, on_piece: Callable[[int], object]) -> tuple[str, int]:
         running, size = hashlib.sha256(), 0
-        for chunk in self._chunks(key):
+        for chunk in _chunks(self._get_object(key)["Body"]):
             on_piece(len(chunk))
             running.update(chunk)
             size += len(chunk)
         return running.hexdigest(), size
 
-    def _chunks(self, key: str) -> Iterator[bytes]:
-        """A body that ends early raises: boto3 checks Content-Length."""
+    def _get_object(self, key: str) -> "GetObjectOutputTypeDef":
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            return self._client.get_object(Bucket=self._bucket, Key=key)
         except aws.ClientError as error:
             if status(error) == 404 and code(error) != "NoSuchBucket":
                 raise StoreMismatch(f"read {key}: no object is there") from error
             raise
-        with contextlib.closing(answer["Body"]) as body:
-            yield from body.iter_chunks(CHUNK_BYTES)
+
+
+def _chunks(body: "StreamingBody") -> Iterator[bytes]:
+    """A body that ends early raises: boto3 checks Content-Length."""
+    with contextlib.closing(body):
+        yield from body.iter_chunks(CHUNK_BYTES)
+
+
+def _claims(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Some gateways change the case of metadata names."""
+    return {name.lower(): value for name, value in metadata.items()}
 
 
 def _adopted(key: str, found: StoredObject, *, sha256: str, size: int) -> Put:

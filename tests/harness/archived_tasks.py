@@ -6,9 +6,10 @@ import io
 
 from archiver.archive import manifest
 from archiver.archive.manifest import Manifest, MissingFile
+from archiver.ledger import Ledger
 from archiver.model import DiscoveredBy, Role, StoredAsset, task_folder
 from archiver.store import Store, Upload, digests_of
-from tests.harness.ledgers import ACCOUNT, FAMILY, SECOND, START
+from tests.harness.ledgers import ACCOUNT, FAMILY, RAND, SECOND, START, answer, asset, claim_archive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,26 @@ class ArchivedTask:
             self.put_object(store, f"{number}.png", self.content(number))
             amendment = self.manifest(self.asset(number), amends=manifest.FILE_NAME)
             self.put_object(store, manifest.amendment_name(place + 1), amendment.to_bytes())
+
+    def record(self, ledger: Ledger, *, files: int = 1, amended: int = 0) -> None:
+        """In the ledger: archived, with these files."""
+        assets = [self.asset(number) for number in range(files + amended)]
+        task = answer(
+            self.task_id,
+            family=self.family,
+            created_at=self.created_at,
+            assets=tuple(asset(each.stem, each.source_url) for each in assets),
+        )
+        ledger.records.record([task], account=self.account, discovered_by=DiscoveredBy.SWEEP, rand=RAND)
+        (lease,) = claim_archive(ledger, count=1, account=self.account)
+        amendments = [self.folder + manifest.amendment_name(number + 1) for number in range(amended)]
+        ledger.outcomes.archived(
+            lease,
+            manifest_key=self.folder + manifest.FILE_NAME,
+            archived_at=self.created_at + 2 * SECOND,
+            stored=assets,
+            amendment_keys=amendments,
+        )
 
     def put_object(self, store: Store, name: str, content: bytes) -> None:
         """Into the task's folder."""

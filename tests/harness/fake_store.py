@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from archiver.failures import ForeignObject, StoreError, StoreMismatch
-from archiver.store import ConditionalPut, ListedPage, Put, PutOutcome, StoredObject, Upload, digests_of
+from archiver.store import (
+    ConditionalPut,
+    ListedPage,
+    Put,
+    PutOutcome,
+    ReadObject,
+    StoredObject,
+    Upload,
+    digests_of,
+)
 
 Hook = Callable[[str, str], tuple[bool, BaseException | None]]
 """Takes the operation (`put`, `list`, `list_after`, `head`, `read`, `digest`, `check`) and the key or folder."""
@@ -132,11 +141,14 @@ class FakeStore:
         return ListedPage(dict(following[:keys_max]), is_last=len(following) <= keys_max)
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
+        return self.get(key, bytes_max=bytes_max).content
+
+    def get(self, key: str, *, bytes_max: int) -> ReadObject:
         self.ask("read", key)
-        content = self._existing(key).content
-        if len(content) > bytes_max:
+        found = self._existing(key)
+        if len(found.content) > bytes_max:
             raise StoreMismatch(f"read {key}: larger than the {bytes_max} bytes allowed")
-        return content
+        return ReadObject(found.content, found.sha256)
 
     def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         self.ask("digest", key)

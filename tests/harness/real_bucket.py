@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 
-from archiver.store import ConditionalPut, ListedPage, Put, S3Store, StoredObject, Upload
+from archiver.store import ConditionalPut, ListedPage, Put, ReadObject, S3Store, StoredObject, Upload
 from tests.harness.fake_store import FakeStore
 
 
@@ -63,6 +63,10 @@ class RealBucket(FakeStore):
     def read(self, key: str, *, bytes_max: int) -> bytes:
         self.ask("read", key)
         return self._store.read(key, bytes_max=bytes_max)
+
+    def get(self, key: str, *, bytes_max: int) -> ReadObject:
+        self.ask("read", key)
+        return self._store.get(key, bytes_max=bytes_max)
 
     def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         self.ask("digest", key)

@@ -38,6 +38,14 @@ COMMANDS: Final = {
         "Copy an SQLite ledger into a file, beside the running daemon.",
     ),
     "doctor": ("archiver.commands.doctor", "Look at everything that the daemon depends on."),
+    "verify": (
+        "archiver.commands.bucket.verify",
+        "Compare every object in the bucket with manifests and ledger.",
+    ),
+    "sums": (
+        "archiver.commands.bucket.sums",
+        "Print the SHA-256 of every file in the bucket, as its manifest has it.",
+    ),
     "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
     "demo": ("archiver.commands.demo", "Watch the main job, with a simulated Kling account."),
     "deploy": ("archiver.commands.deploy", "Print files for running it: unit, compose, policies, schema."),

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import DoubtedObject, RebuiltTask
+from archiver.ledger import DoubtedObject, RebuiltTask, WantedBack
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
 from archiver.ledger.gateway_creates.matching import AFTER_MS
@@ -54,6 +54,9 @@ SINGLE_WRITER: dict[str, str] = {
     ),
     r"UPDATE missing_objects SET due_at=\? WHERE missing_objects.id (IN \(|= ANY \(ARRAY\()SELECT": "the same",
     r"(UPDATE|DELETE FROM) missing_objects .*missing_objects.state = ": "names the state that it relies on",
+    r"UPDATE missing_objects SET .* WHERE missing_objects.task = \? AND missing_objects.\"?key\"? = \?$": (
+        "an operator wants it back, whatever it was before"
+    ),
     r"UPDATE forwards SET .* WHERE forwards.id (IN \(|= ANY \(ARRAY\()SELECT": "a claim, as of tasks",
     r"UPDATE forwards SET .* WHERE forwards.id = \? AND forwards.lease_token = ": "names its lease",
     r"(UPDATE|DELETE FROM) forwards .*forwards.state = ": "names the state that it relies on",
@@ -124,6 +127,11 @@ def see_everything_again(desk: Desk) -> None:
         work = desk.ledger.folder_work.claim(account=ACCOUNT)
     assert work is not None
     desk.ledger.restores.settle(work.lease, restored=[wanted.key for wanted in work.wanted])
+    audits = desk.ledger.audits
+    task = audits.archived_after(0, account=ACCOUNT)[0]
+    audits.want_back([WantedBack(task.row_id, key) for key in task.keys])
+    audits.save_progress("verify", {})
+    audits.forget_progress("verify")
 
 
 def tell_of_everything(desk: Desk) -> None:

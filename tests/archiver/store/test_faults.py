@@ -12,7 +12,7 @@ import pytest
 import structlog.testing
 
 from archiver.failures import Failure, StoreError, StoreMismatch, StoreUnreachable
-from archiver.store import Put, PutOutcome, S3Store, StoredObject, Upload
+from archiver.store import Put, PutOutcome, ReadObject, S3Store, StoredObject, Upload
 from tests.archiver.store.conformance import put
 from tests.harness.engine import Engine
 from tests.harness.fake_store import FakeStore
@@ -184,6 +184,9 @@ class Bucket(FakeStore):
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         return self._store.read(key, bytes_max=bytes_max)
+
+    def get(self, key: str, *, bytes_max: int) -> ReadObject:
+        return self._store.get(key, bytes_max=bytes_max)
 
     def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         return self._store.digest(key, on_piece=on_piece)

@@ -1,0 +1,295 @@
+"""All of a bucket against manifests and ledger, each account in two passes: what the bucket has, then what the ledger
+has and the bucket has nothing of.
+
+How far it is stands in the ledger, not in a file: a run goes on from any machine, also from a container that keeps
+nothing, and no path has to be chosen. It is saved every `SAVE_SECONDS`, after what was found until then has been
+printed. So a killed run loses those seconds, of which the next one prints some lines again.
+
+A store that fails is waited for (`patience`). If it stays away, the run ends with what is wrong, and can go on later.
+"""
+
+import copy
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from archiver.audit.absent import absent, by_day
+from archiver.audit.manifests import FOLDERS_AHEAD_PER_THREAD, THREADS, ListedFolder, list_folders
+from archiver.audit.objects import CheckedFolder, ObjectChecker, ObjectFinding, Symbol
+from archiver.audit.ordered import in_order
+from archiver.audit.patience import PatientStore
+from archiver.audit.places import Span, TaskPlace
+from archiver.audit.sample import Sample
+from archiver.clock import seconds_passed
+from archiver.ledger import AuditedTask, Ledger, WantedBack
+
+_Item = TypeVar("_Item")
+
+SAVE_SECONDS = 5.0
+TOGETHER = 100
+"""Folders whose tasks are looked up at once, and objects that one transaction wants back."""
+ERRORS_IN_A_ROW_MAX = 20
+"""Of single objects, while the bucket itself answers: then no object can be read."""
+
+
+@dataclasses.dataclass(slots=True)
+class VerifyCounts:
+    """What was found so far, also before an interruption."""
+
+    folders: int = 0
+    bytes: int = 0
+    """Of the objects that are right."""
+    same: int = 0
+    different: int = 0
+    missing: int = 0
+    extra: int = 0
+    errors: int = 0
+    wanted_back: int = 0
+    """Objects that are to be fetched again."""
+    in_work: int = 0
+    """Folders of tasks that are not archived yet."""
+    unknown: int = 0
+    """Folders of tasks that the ledger does not have."""
+    forgotten: int = 0
+    """Folders of tasks that were forgotten: their objects are the owner's affair, and are passed over."""
+    suspect: int = 0
+    """Files that are as they came, and are doubted."""
+
+    @property
+    def faults(self) -> int:
+        return self.different + self.missing + self.errors
+
+    def add(self, folder: CheckedFolder) -> None:
+        self.folders += 1
+        self.in_work += folder.is_in_work
+        self.unknown += folder.is_unknown
+        self.forgotten += folder.is_forgotten
+        self.suspect += folder.suspects
+        self.add_findings(folder.findings)
+
+    def add_findings(self, findings: Iterable[ObjectFinding]) -> None:
+        for finding in findings:
+            name = _COUNTED[finding.symbol]
+            setattr(self, name, getattr(self, name) + 1)
+            self.bytes += finding.bytes
+
+
+_COUNTED = {
+    Symbol.SAME: "same",
+    Symbol.DIFFERENT: "different",
+    Symbol.MISSING: "missing",
+    Symbol.EXTRA: "extra",
+    Symbol.ERROR: "errors",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VerifiedAccount:
+    """One account whose objects are verified."""
+
+    name: str
+    names: frozenset[str]
+    """That one and those it had."""
+    prefix: str
+
+
+@dataclasses.dataclass(slots=True)
+class Reached:
+    """How far a run is."""
+
+    account: str
+    is_ledgers_turn: bool = False
+    """The bucket is done; the second pass."""
+    after_key: str = ""
+    after_row: int = 0
+    counts: VerifyCounts = dataclasses.field(default_factory=VerifyCounts)
+
+    def as_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of_json(cls, saved: dict[str, Any]) -> "Reached":
+        """Raises TypeError for what another version has saved."""
+        return cls(**saved | {"counts": VerifyCounts(**saved["counts"])})
+
+
+class Verification:
+    """One run, perhaps the rest of one. `run` belongs to one thread; `now` gives Unix ms."""
+
+    def __init__(
+        self,
+        store: PatientStore,
+        ledger: Ledger,
+        accounts: Sequence[VerifiedAccount],
+        *,
+        span: Span,
+        sample: Sample,
+        repair: bool,
+        now: Callable[[], int],
+        on_bytes: Callable[[int], object],
+        flush: Callable[[], object],
+        threads: int = THREADS,
+        clock: Callable[[], float] = seconds_passed,
+    ) -> None:
+        """`flush` has to bring what was printed out of the process; `on_bytes` is told of each piece that was read."""
+        self._store = store
+        self._ledger = ledger
+        self._accounts = accounts
+        self._span = span
+        self._sample = sample
+        self._repair = repair
+        self._now = now
+        self._on_bytes = on_bytes
+        self._flush = flush
+        self._threads = threads
+        self._clock = clock
+        self._saved_at = clock()
+        self._errors_in_a_row = 0
+        self.reached = Reached(accounts[0].name)
+
+    @property
+    def counts(self) -> VerifyCounts:
+        return self.reached.counts
+
+    def resume(self) -> bool:
+        """Go on where a run with the same choices was interrupted; False where there is none."""
+        saved = self._ledger.audits.progress(self._name)
+        if saved is None:
+            return False
+        try:
+            self.reached = Reached.of_json(saved)
+        except (TypeError, KeyError):
+            return False
+        return self.reached.account in [account.name for account in self._accounts]
+
+    def run(self) -> Generator[ObjectFinding, None, None]:
+        """Each object, in the order of the keys of each account. Raises Failure and Stopped; it can go on then."""
+        names = [account.name for account in self._accounts]
+        for account in self._accounts[names.index(self.reached.account) :]:
+            if account.name != self.reached.account:
+                self.reached = Reached(account.name, counts=self.counts)
+            yield from self._account(account)
+        self._ledger.audits.forget_progress(self._name)
+
+    def bytes_expected(self) -> int:
+        """By what the ledger knows. Reads every archived task there."""
+        span = self._span
+        totals = [
+            self._ledger.audits.totals(
+                account=account.name, family=span.family, since=span.since, until=span.until
+            )
+            for account in self._accounts
+        ]
+        return round(sum(each.bytes for each in totals) * self._sample.percent / 100)
+
+    def save(self) -> None:
+        """Keep how far it is. What was printed must be out of the process by then."""
+        self._flush()
+        self._ledger.audits.save_progress(self._name, self.reached.as_json())
+        self._saved_at = self._clock()
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        """Of what is saved: runs with other choices do not meet. Repairing or not is no other choice of objects."""
+        accounts = [(account.name, account.prefix) for account in self._accounts]
+        choices = [accounts, *dataclasses.astuple(self._span), *dataclasses.astuple(self._sample)]
+        return f"verify {hashlib.sha256(json.dumps(choices).encode()).hexdigest()[:16]}"
+
+    def _account(self, account: VerifiedAccount) -> Iterator[ObjectFinding]:
+        if not self.reached.is_ledgers_turn:
+            yield from self._bucket(account)
+            self.reached = dataclasses.replace(self.reached, is_ledgers_turn=True)
+        yield from self._ledgers(account)
+
+    def _bucket(self, account: VerifiedAccount) -> Iterator[ObjectFinding]:
+        checker = ObjectChecker(self._store, account.names, self._on_bytes, self._now)
+        folders = list_folders(
+            self._store, prefix=account.prefix, span=self._span, after=self.reached.after_key
+        )
+        chosen = (folder for folder in folders if self._sample.covers(folder.path))
+        checked = in_order(
+            lambda each: CheckedFolder.forgotten(each[0]) if each[2] else checker.check(*each[:2]),
+            self._with_tasks(chosen, account),
+            threads=self._threads,
+            ahead=FOLDERS_AHEAD_PER_THREAD * self._threads,
+        )
+        try:
+            for folder in checked:
+                self._require_store(folder, account)
+                yield from folder.findings
+                counts = copy.copy(self.counts)
+                counts.add(folder)
+                counts.wanted_back += self._want_back(folder.findings, row_id=folder.row_id)
+                # Replaced as a whole: an interruption finds the counts that belong to the place.
+                self.reached = dataclasses.replace(self.reached, after_key=folder.end, counts=counts)
+                self._save_now_and_then()
+        finally:
+            checked.close()
+
+    def _with_tasks(
+        self, folders: Iterable[ListedFolder], account: VerifiedAccount
+    ) -> Iterator[tuple[ListedFolder, AuditedTask | None, bool]]:
+        """Each with its task in the ledger, and whether that was forgotten."""
+        for together in _batches(folders):
+            ids = {folder.place.task_id for folder in together if folder.place is not None}
+            known = self._ledger.audits.known(ids, account=account.name)
+            forgotten = self._ledger.tombstones.ids(account=account.name, task_ids=ids - known.keys())
+            for folder in together:
+                task_id = "" if folder.place is None else folder.place.task_id
+                yield folder, known.get(task_id), task_id in forgotten
+
+    def _ledgers(self, account: VerifiedAccount) -> Iterator[ObjectFinding]:
+        checker = ObjectChecker(self._store, account.names, self._on_bytes, self._now)
+        while tasks := self._ledger.audits.archived_after(self.reached.after_row, account=account.name):
+            days = by_day(task for task in tasks if self._is_meant(task, account))
+            of_days = in_order(
+                lambda day: absent(self._store, day), days, threads=self._threads, ahead=2 * self._threads
+            )
+            counts = copy.copy(self.counts)
+            for task in itertools.chain.from_iterable(of_days):
+                findings = [checker.missing(key, task) for key in sorted(task.keys)]
+                yield from findings
+                counts.add_findings(findings)
+                counts.wanted_back += self._want_back(findings, row_id=task.row_id)
+            self.reached = dataclasses.replace(self.reached, after_row=tasks[-1].row_id, counts=counts)
+            self._save_now_and_then()
+
+    def _is_meant(self, task: AuditedTask, account: VerifiedAccount) -> bool:
+        """A key below another prefix is meant too: the settings may have changed."""
+        key = task.manifest_key or ""
+        place = TaskPlace.of_key(key, prefix=account.prefix)
+        is_in_span = self._span.is_everything if place is None else self._span.covers(place)
+        return is_in_span and self._sample.covers(key.rpartition("/")[0] + "/")
+
+    def _require_store(self, folder: CheckedFolder, account: VerifiedAccount) -> None:
+        """Tell an object that cannot be read from a store that cannot. Raises Failure."""
+        failures = [finding.failure for finding in folder.findings if finding.failure is not None]
+        if not failures:
+            self._errors_in_a_row = 0
+            return
+        self._store.check(account.prefix)
+        self._errors_in_a_row += len(failures)
+        if self._errors_in_a_row >= ERRORS_IN_A_ROW_MAX:
+            raise failures[-1]
+
+    def _want_back(self, findings: Sequence[ObjectFinding], *, row_id: int | None) -> int:
+        """How many of them will be fetched again."""
+        if not self._repair or row_id is None:
+            return 0
+        fetchable = [WantedBack(row_id, finding.key) for finding in findings if finding.can_be_fetched]
+        return sum(self._ledger.audits.want_back(together) for together in _batches(fetchable))
+
+    def _save_now_and_then(self) -> None:
+        if self._clock() - self._saved_at >= SAVE_SECONDS:
+            self.save()
+
+
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    taken = iter(items)
+    while batch := list(itertools.islice(taken, TOGETHER)):
+        yield batch

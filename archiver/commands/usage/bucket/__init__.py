@@ -1,0 +1,1 @@
+"""Usage of the commands about the bucket."""

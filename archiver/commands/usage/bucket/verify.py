@@ -1,0 +1,62 @@
+"""Usage of `verify`."""
+
+from typing import Annotated
+
+import typer
+
+from archiver.commands.usage.options import AccountName, AsJson
+
+FamilyName = Annotated[
+    str | None, typer.Option("--family", metavar="F", help="Only this family, such as images/generations.")
+]
+SinceDay = Annotated[
+    str | None,
+    typer.Option(
+        "--since", metavar="T", help="Only tasks created on this day (UTC) or later: 2026-11-20, 7d."
+    ),
+]
+UntilDay = Annotated[
+    str | None, typer.Option("--until", metavar="T", help="Only tasks created on this day (UTC) or earlier.")
+]
+
+
+def verify(
+    context: typer.Context,
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have what is missing fetched again, while Kling has it.")
+    ] = False,
+    differences: Annotated[
+        bool, typer.Option("--differences", help="Leave out what is as it should be (=).")
+    ] = False,
+    sample: Annotated[
+        str,
+        typer.Option("--sample", metavar="N%", help="Only this share of the tasks, chosen by their keys."),
+    ] = "100%",
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            help="Which share: with 10 %, 0 to 9 are all tasks. By default it changes each day.",
+        ),
+    ] = None,
+    transfers: Annotated[int, typer.Option("--transfers", min=1, max=64, help="Folders at once.")] = 8,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget where a run was interrupted.")] = False,
+    family: FamilyName = None,
+    since: SinceDay = None,
+    until: UntilDay = None,
+    account: AccountName = None,
+    json: AsJson = False,
+) -> None:
+    """Compare every object in the bucket with manifests and ledger.
+
+    Reads and hashes what KLING_S3_BUCKET holds. One line an object, as rclone has them: = as it should be, * other
+    bytes, + missing, - named nowhere (no fault), ! cannot be read. Exit status 1 if there is any *, + or !.
+
+    A run that is interrupted goes on where it was when it is started again with the same choices.
+
+    \b
+    Example: every night a tenth, and fetch again what is missing
+      kling-archiver verify --sample 10% --differences --repair
+    """

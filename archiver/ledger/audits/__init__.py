@@ -1,0 +1,5 @@
+"""What the ledger says of the bucket, for the commands that compare the two, and what they ask to be put back."""
+
+from archiver.ledger.audits.audits import AuditedTask, Audits, AuditTotals, RecordedObject, WantedBack
+
+__all__ = ["AuditTotals", "AuditedTask", "Audits", "RecordedObject", "WantedBack"]

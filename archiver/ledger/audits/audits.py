@@ -1,0 +1,216 @@
+"""The tasks whose files are in the bucket, as the ledger knows them; how far a command is; what it wants back."""
+
+import dataclasses
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from archiver.ledger.databases.dialect import insert_missing, locking, upsert
+from archiver.ledger.folder_work.queueing import queue_restore
+from archiver.ledger.part import Part, require_written, retried
+from archiver.ledger.second_looks.missing import RESTORE_MS_MAX
+from archiver.ledger.tables import schema
+from archiver.ledger.tables.history import add_line, trim
+from archiver.ledger.tables.named_values import forget_named_value
+from archiver.ledger.tables.second_looks import MissingState
+from archiver.model import DAY_MS, State
+
+ROWS_MAX = 500
+"""Of one call: callbacks wait for a transaction that writes."""
+PROGRESS_MS_MAX = 30 * DAY_MS
+"""After that long the place where a command was interrupted is forgotten."""
+
+_PROGRESS = "progress of "
+_MISSING = schema.missing_objects
+_COLUMNS = [schema.tasks.c[name] for name in ("id", "task_id", "state", "created_at", "manifest_key")]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecordedObject:
+    """A file as it was stored."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AuditedTask:
+    """What must be in the bucket of one task."""
+
+    row_id: int
+    task_id: str
+    state: State
+    created_at: int | None
+    """Unix ms."""
+    manifest_key: str | None
+    """Of an archived task."""
+    amendment_keys: tuple[str, ...]
+    files: Mapping[str, RecordedObject]
+    """Key → the file, of all that are stored: tasks that are not archived may have some too."""
+
+    @property
+    def is_archived(self) -> bool:
+        return self.state is State.ARCHIVED
+
+    @property
+    def document_keys(self) -> frozenset[str]:
+        """Of its manifest and amendments."""
+        return frozenset({*self.amendment_keys, *([] if self.manifest_key is None else [self.manifest_key])})
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Of all that is known to be in the bucket."""
+        return self.document_keys | self.files.keys()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WantedBack:
+    """An object of an archived task that is missing in the bucket. `row_id` is the task's."""
+
+    row_id: int
+    key: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AuditTotals:
+    """How much there is to look at."""
+
+    tasks: int
+    bytes: int
+
+
+class Audits(Part):
+    """Reads for comparing; writes only what a command is asked to."""
+
+    def known(self, task_ids: Collection[str], *, account: str) -> dict[str, AuditedTask]:
+        """These tasks, at most ROWS_MAX, by id. Ids that the ledger does not have are missing."""
+        table = schema.tasks
+        named = sa.select(*_COLUMNS).where(table.c.account == account, table.c.task_id.in_(task_ids))
+        with self._database.read() as connection:
+            return {task.task_id: task for task in _read(connection, named)}
+
+    def archived_after(self, row_id: int, *, account: str) -> list[AuditedTask]:
+        """The next ROWS_MAX archived tasks with row ids above `row_id`, by row id."""
+        table = schema.tasks
+        following = (table.c.id > row_id, table.c.account == account, table.c.state == State.ARCHIVED)
+        with self._database.read() as connection:
+            query = sa.select(*_COLUMNS).where(*following).order_by(table.c.id).limit(ROWS_MAX)
+            return _read(connection, query)
+
+    def totals(
+        self, *, account: str, family: str | None, since: int | None, until: int | None
+    ) -> AuditTotals:
+        """Archived tasks with `created_at` from `since` until before `until` (Unix ms). Reads every one of them."""
+        tasks, assets = schema.tasks, schema.assets
+        chosen = [tasks.c.account == account, tasks.c.state == State.ARCHIVED]
+        chosen += [] if family is None else [tasks.c.family == family]
+        chosen += [] if since is None else [tasks.c.created_at >= since]
+        chosen += [] if until is None else [tasks.c.created_at < until]
+        counted = sa.select(sa.func.count(tasks.c.id)).where(*chosen)
+        size = sa.select(sa.func.coalesce(sa.func.sum(assets.c.bytes), 0)).join(tasks).where(*chosen)
+        with self._database.read() as connection:
+            return AuditTotals(
+                connection.execute(counted).scalar_one(), int(connection.execute(size).scalar_one())
+            )
+
+    # --- what is wanted back ----------------------------------------------------------------------------------
+
+    @retried
+    def want_back(self, objects: Sequence[WantedBack]) -> int:
+        """Have these objects, at most ROWS_MAX, fetched again against the digest that the ledger has, whatever was
+        decided of them before: how many. What is not of an archived task, or not known of it, is passed over."""
+        with self._database.write() as connection:
+            now = self._now()
+            table = schema.tasks
+            chosen = sa.select(*_COLUMNS, table.c.account).where(
+                table.c.id.in_({each.row_id for each in objects}), table.c.state == State.ARCHIVED
+            )
+            rows = connection.execute(locking(connection, chosen, table)).mappings().all()
+            accounts = {row["id"]: row["account"] for row in rows}
+            keys = {task.row_id: task.keys for task in _with_files(connection, rows)}
+            wanted = [each for each in objects if each.key in keys.get(each.row_id, ())]
+            for each in sorted(wanted, key=lambda each: (each.row_id, each.key)):
+                _want(connection, each, account=accounts[each.row_id], now=now)
+            return len(wanted)
+
+    # --- how far a command is ---------------------------------------------------------------------------------
+
+    def progress(self, name: str) -> dict[str, Any] | None:
+        """What `save_progress` was last given under this name."""
+        table = schema.named_values
+        query = sa.select(table.c.value).where(table.c.name == _PROGRESS + name)
+        with self._database.read() as connection:
+            value = connection.execute(query).scalar()
+        found = None if value is None else json.loads(value)
+        if found is None or self._now() - found["saved_at"] > PROGRESS_MS_MAX:
+            return None
+        reached: dict[str, Any] = found["reached"]
+        return reached
+
+    @retried
+    def save_progress(self, name: str, reached: Mapping[str, object]) -> None:
+        """Keep how far a command is, as JSON."""
+        with self._database.write() as connection:
+            value = json.dumps({"saved_at": self._now(), "reached": dict(reached)})
+            row = {"name": _PROGRESS + name, "value": value}
+            upsert(connection, schema.named_values, row, update=["value"])
+
+    @retried
+    def forget_progress(self, name: str) -> None:
+        """The command has come to its end; also forget what others left long ago."""
+        table = schema.named_values
+        with self._database.write() as connection:
+            kept = sa.select(table.c.name, table.c.value).where(table.c.name.startswith(_PROGRESS))
+            for each, value in connection.execute(kept).all():
+                age = self._now() - json.loads(value)["saved_at"]
+                if each == _PROGRESS + name or age > PROGRESS_MS_MAX:
+                    forget_named_value(connection, each)
+
+
+def _read(connection: sa.Connection, query: sa.Select[Any]) -> list[AuditedTask]:
+    return _with_files(connection, connection.execute(query).mappings().all())
+
+
+def _with_files(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[AuditedTask]:
+    files: dict[int, dict[str, RecordedObject]] = {row["id"]: {} for row in rows}
+    amendments: dict[int, list[str]] = {row["id"]: [] for row in rows}
+    table = schema.assets
+    stored = sa.select(table.c.task, table.c.key, table.c.bytes, table.c.sha256)
+    stored = stored.where(table.c.task.in_(files), table.c.name.is_not(None))
+    for task, key, size, sha256 in connection.execute(stored):
+        files[task][key] = RecordedObject(size, sha256)
+    added = sa.select(schema.amendments.c.task, schema.amendments.c.key)
+    added = added.where(schema.amendments.c.task.in_(files)).order_by(schema.amendments.c.number)
+    for task, key in connection.execute(added):
+        amendments[task].append(key)
+    return [
+        AuditedTask(
+            row_id=row["id"],
+            task_id=row["task_id"],
+            state=State(row["state"]),
+            created_at=row["created_at"],
+            manifest_key=row["manifest_key"],
+            amendment_keys=tuple(amendments[row["id"]]),
+            files=files[row["id"]],
+        )
+        for row in rows
+    ]
+
+
+def _want(connection: sa.Connection, each: WantedBack, *, account: str, now: int) -> None:
+    same = (_MISSING.c.task == each.row_id, _MISSING.c.key == each.key)
+    values = {
+        "state": MissingState.WANTED,
+        "due_at": None,
+        "restored_at": None,
+        "reason": None,
+        "problem_since": now + RESTORE_MS_MAX,
+    }
+    if not connection.execute(sa.update(_MISSING).where(*same).values(values)).rowcount:
+        row = {"task": each.row_id, "account": account, "key": each.key, "since": now} | values
+        require_written(connection.execute(insert_missing(connection, _MISSING).values(row)).rowcount)
+    queue_restore(connection, each.row_id, now=now)
+    add_line(connection, each.row_id, at=now, event="object.missing", detail=each.key)
+    trim(connection, each.row_id)

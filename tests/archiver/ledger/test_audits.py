@@ -1,0 +1,118 @@
+"""What the ledger says of the bucket, and what a command asks it to have fetched again."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from archiver.ledger import WantedBack
+from archiver.model import FolderWorkKind, State
+from tests.harness.archived_tasks import ArchivedTask
+from tests.harness.ledgers import ACCOUNT, DAY, HOUR, START, Desk, Place, answer
+
+
+@pytest.fixture
+def desk(place: Place) -> Iterator[Desk]:
+    made = Desk(place)
+    yield made
+    made.close()
+
+
+def test_a_task_is_known_with_all_that_must_be_in_the_bucket(desk: Desk) -> None:
+    task = ArchivedTask("881")
+    task.record(desk.ledger, files=2, amended=1)
+    desk.say(answer("882"))
+
+    known = desk.ledger.audits.known(["881", "882", "883"], account=ACCOUNT)
+
+    assert known.keys() == {"881", "882"}
+    found = known["881"]
+    assert found.is_archived
+    assert found.keys == {
+        task.folder + name for name in ("0.png", "1.png", "2.png", "manifest.json", "amendment-1.json")
+    }
+    assert {(each.bytes, each.sha256) for each in found.files.values()} == {
+        (task.asset(number).bytes, task.asset(number).sha256) for number in range(3)
+    }
+    assert known["882"].state is State.SUCCEEDED
+    assert known["882"].keys == frozenset()
+
+
+def test_archived_tasks_come_by_row_each_once(desk: Desk) -> None:
+    for number in range(3):
+        ArchivedTask(f"88{number}").record(desk.ledger)
+    desk.say(answer("not archived"))
+
+    first, second, third = desk.ledger.audits.archived_after(0, account=ACCOUNT)
+    assert desk.ledger.audits.archived_after(first.row_id, account=ACCOUNT) == [second, third]
+    assert desk.ledger.audits.archived_after(third.row_id, account=ACCOUNT) == []
+    assert desk.ledger.audits.archived_after(0, account="other") == []
+
+
+def test_the_bytes_of_a_span_are_counted(desk: Desk) -> None:
+    ArchivedTask("881", file_bytes=100).record(desk.ledger, files=2)
+    ArchivedTask("882", created_at=START + DAY, file_bytes=50).record(desk.ledger)
+    totals = desk.ledger.audits.totals
+
+    everything = totals(account=ACCOUNT, family=None, since=None, until=None)
+    assert (everything.tasks, everything.bytes) == (2, 250)
+    assert totals(account=ACCOUNT, family=None, since=START + 1, until=None).bytes == 50
+    assert totals(account=ACCOUNT, family=None, since=None, until=START + DAY).bytes == 200
+    assert totals(account=ACCOUNT, family="videos/text2video", since=None, until=None).bytes == 0
+
+
+def test_a_missing_object_is_wanted_back_whatever_was_decided_of_it_before(desk: Desk) -> None:
+    task = ArchivedTask("881")
+    task.record(desk.ledger)
+    (known,) = desk.ledger.audits.archived_after(0, account=ACCOUNT)
+    key = task.asset(0).key
+    wanted = [WantedBack(known.row_id, key)]
+
+    for state in (None, "left_alone", "restored", "unrecoverable", "doubted", "wanted"):
+        if state is not None:
+            desk.write("UPDATE missing_objects SET state = ?, reason = ?, restored_at = 1", state, "r")
+        assert desk.ledger.audits.want_back(wanted) == 1
+        rows = desk.rows("SELECT key, state, reason, restored_at FROM missing_objects")
+        assert [tuple(row.values()) for row in rows] == [(key, "wanted", None, None)]
+
+    lease = desk.ledger.restores.claim(account=ACCOUNT)
+    assert lease is not None
+    desk.ledger.restores.answered(lease, answer("881"))
+    work = desk.ledger.folder_work.claim(account=ACCOUNT)
+    assert work is not None
+    assert work.kind is FolderWorkKind.RESTORE
+    assert [each.key for each in work.wanted] == [key]
+
+
+def test_only_what_is_known_of_an_archived_task_can_be_wanted_back(desk: Desk) -> None:
+    task = ArchivedTask("881")
+    task.record(desk.ledger)
+    desk.say(answer("882"))
+    rows = {row["task_id"]: row["id"] for row in desk.rows("SELECT id, task_id FROM tasks")}
+
+    wanted = [
+        WantedBack(rows["881"], task.folder + "7.png"),
+        WantedBack(rows["882"], task.asset(0).key),
+        WantedBack(rows["882"] + 1, task.asset(0).key),
+    ]
+
+    assert desk.ledger.audits.want_back(wanted) == 0
+    assert desk.rows("SELECT id FROM missing_objects") == []
+    assert desk.rows("SELECT id FROM folder_work") == []
+
+
+def test_the_place_of_an_interrupted_command_is_kept_for_thirty_days(desk: Desk) -> None:
+    audits = desk.ledger.audits
+    audits.save_progress("verify a", {"after": "x"})
+    audits.save_progress("verify a", {"after": "y"})
+    audits.save_progress("verify b", {"after": "z"})
+
+    assert audits.progress("verify a") == {"after": "y"}
+    assert audits.progress("verify c") is None
+    audits.forget_progress("verify a")
+    assert audits.progress("verify a") is None
+    assert audits.progress("verify b") == {"after": "z"}
+
+    desk.clock.advance(30 * DAY + HOUR)
+    assert audits.progress("verify b") is None
+    audits.forget_progress("verify a")
+    assert desk.rows("SELECT name FROM facts WHERE name LIKE 'progress of %'") == []
