@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from archiver.failures import ApiAnswerUnreadable, LedgerUnavailable
 from archiver.families import FAMILIES, collection_of
-from archiver.ledger import HoldView, Ledger, Service, StatusView, TasksInTime
+from archiver.ledger import HoldView, Ledger, LedgerRefused, Service, StatusView, TasksInTime
 from archiver.ledger.daemons import BEAT_MS_MAX
 from archiver.model import DAY_MS, Problem, State
 from archiver.phrases import count_of, distance, listing, span
@@ -45,12 +45,12 @@ class Expected:
     sweep_interval_ms: int
 
 
-def door_closed(why: str | LedgerUnavailable) -> Problem:
+def door_closed(why: str | LedgerUnavailable | LedgerRefused) -> Problem:
     """Callbacks cannot be committed. A ledger in that state cannot say it."""
     what_to_do = LedgerUnavailable.what_to_do if isinstance(why, str) else why.what_to_do
     return Problem(
         "door_closed",
-        f"callbacks cannot be committed: {why}",
+        f"callbacks cannot be committed: {why.said if isinstance(why, LedgerRefused) else why}",
         f"{what_to_do} Until then Kling's callbacks are answered 503; the sweep finds what they would have named.",
     )
 

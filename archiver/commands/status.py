@@ -12,7 +12,7 @@ from archiver.commands.terminal.printing import console, print_json, print_line,
 from archiver.composition.accounts import expected_of
 from archiver.config.settings import Settings
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import DaemonView, HoldView, StatusView
+from archiver.ledger import DaemonView, HoldView, LedgerRefused, StatusView
 from archiver.model import Problem
 from archiver.phrases import span
 from archiver.problems import Expected, door_closed, look, part_of, verdict
@@ -32,7 +32,7 @@ def status(context: typer.Context, *, check: bool, json: bool) -> None:
         print_json({**document, "problems": [problem.as_json() for problem in problems]})
     else:
         if not check:
-            print_line(verdict(problems))
+            print_line(verdict(problems), style="bold red" if problems else "bold green")
         for problem in problems:
             print_line(f"{problem.code}: {problem.message}. {problem.what_to_do}".rstrip())
         if view is not None and not check:
@@ -48,7 +48,7 @@ def _look(
     try:
         with contextlib.closing(invocation.ledger(settings)) as ledger:
             return look(ledger, expected)
-    except LedgerUnavailable as error:
+    except (LedgerUnavailable, LedgerRefused) as error:
         if not is_script:
             raise
         return None, [door_closed(error)]

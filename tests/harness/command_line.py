@@ -44,6 +44,8 @@ class CommandLine:
     path: pathlib.Path
     now: int = NOW
     simulator: KlingSimulator | None = None
+    screen: Mapping[str, str | None] = dataclasses.field(default_factory=lambda: {"NO_COLOR": "1"})
+    """What the environment of commands in this process says of colours; None removes a variable."""
     pauses: list[float] = dataclasses.field(default_factory=list)
     """The sleeps of commands in this process, in seconds; none really happens."""
     on_pause: Callable[[], object] = lambda: None
@@ -66,7 +68,7 @@ class CommandLine:
         WATCH.environment(self.settings | settings)
         invocation = Invocation(self.settings | settings, now=lambda: self.now, wait=self._wait)
         result = CliRunner().invoke(
-            app, arguments, obj=invocation, prog_name="kling-archiver", env={"NO_COLOR": "1"}, input=stdin
+            app, arguments, obj=invocation, prog_name="kling-archiver", env=self.screen, input=stdin
         )
         WATCH.said("output of a command", result.output)
         return result

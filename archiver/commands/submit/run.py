@@ -12,7 +12,7 @@ from archiver.commands.submit.progress import SubmitProgress, TimeUp
 from archiver.commands.tasks.show import what_to_do
 from archiver.commands.terminal.exit_status import INTERRUPTED, WRONG, sentence_of
 from archiver.commands.terminal.invocation import no_daemon_sentence
-from archiver.commands.terminal.printing import print_json, print_line
+from archiver.commands.terminal.printing import object_url, print_json, print_line
 from archiver.composition.clients import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
@@ -137,7 +137,8 @@ class SubmitRun:
             sentence = (
                 f"{self.name} {there or 'is created and registered'}; see: kling-archiver show {self.name}"
             )
-            for line in keys or [sentence]:
+            urls = [object_url(key, bucket=self.settings.s3_bucket) or key for key in keys]
+            for line in urls or [sentence]:
                 print_line(line)
 
     def _end(self, sentence: str, *, reason: str | None) -> None:

@@ -8,7 +8,7 @@ import typer
 from archiver.commands.tasks.found_task import only_one
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import chosen_accounts, invocation_of, of_accounts
-from archiver.commands.terminal.printing import moment, print_json, print_line, print_note
+from archiver.commands.terminal.printing import moment, object_url, print_json, print_line, print_note
 from archiver.composition.accounts import require_account
 from archiver.config.settings import Settings
 from archiver.create.registration import is_identifier
@@ -59,7 +59,7 @@ def _folder(forgotten: Forgotten, account: Settings) -> str | None:
 
 
 def _url(key: str, account: Settings) -> str:
-    return f"s3://{account.s3_bucket}/{key}" if account.s3_bucket else key
+    return object_url(key, bucket=account.s3_bucket) or key
 
 
 def _as_json(forgotten: Forgotten, account: Settings) -> dict[str, object]:

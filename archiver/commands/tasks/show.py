@@ -1,14 +1,15 @@
 """`show`: everything that the ledger knows about one task."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import typer
 
-from archiver.commands.tasks.found_task import ForgottenTask, found_task
+from archiver.commands.tasks.found_task import ForgottenTask, FoundTask, found_task
 from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.printing import (
     console,
     moment,
+    object_url,
     print_json,
     print_line,
     properties,
@@ -33,7 +34,7 @@ def show(context: typer.Context, *, task_id: str, account: str | None, json: boo
     if json:
         print_json(task.view.as_json(task.links(), operator_url=settings.operator_url()))
     else:
-        _print_task(task.view, task.links(), operator_url=settings.operator_url(), now=invocation.now())
+        _print_task(task, operator_url=settings.operator_url(), now=invocation.now())
 
 
 def _print_forgotten(task: Tombstone, *, json: bool) -> None:
@@ -51,13 +52,14 @@ def _print_forgotten(task: Tombstone, *, json: bool) -> None:
     console().print(properties(rows.items()))
 
 
-def _print_task(task: TaskView, links: Mapping[str, str], *, operator_url: str | None, now: int) -> None:
+def _print_task(found: FoundTask, *, operator_url: str | None, now: int) -> None:
     screen = console()
-    screen.print(properties(_properties(task, now=now)))
+    task, links, bucket = found.view, found.links(), found.account.s3_bucket
+    screen.print(properties(_properties(task, bucket=bucket, now=now)))
     if task.assets:
         print_line()
-        rows = [[asset.name, asset.bytes, _where(asset)] for asset in task.assets]
-        screen.print(table(["file", "bytes", "key"], rows, numbers=["bytes"]))
+        rows = [[asset.name, asset.bytes, _where(asset, bucket=bucket)] for asset in task.assets]
+        screen.print(table(["file", "bytes", "object"], rows, numbers=["bytes"]))
     if links:
         print_line()
         screen.print(table(["link"], [[link] for link in links.values()]))
@@ -76,7 +78,7 @@ def _told(forward: ForwardView, *, operator_url: str | None, now: int) -> list[o
     return [forward.event, to, forward.state, forward.attempts, when(forward.due_at, now=now)]
 
 
-def _properties(task: TaskView, *, now: int) -> Iterator[tuple[str, object]]:
+def _properties(task: TaskView, *, bucket: str, now: int) -> Iterator[tuple[str, object]]:
     yield "task", task.task_id
     yield "external id", task.external_task_id
     yield "account", task.account
@@ -96,14 +98,15 @@ def _properties(task: TaskView, *, now: int) -> Iterator[tuple[str, object]]:
     if task.state not in (State.ARCHIVED, State.FAILED):
         yield "expires (UTC)", when(task.expires_at, now=now)
     yield "found by", f"{task.discovered_by}, callbacks: {task.callbacks}"
-    yield "manifest", task.manifest_key
+    yield "manifest", object_url(task.manifest_key, bucket=bucket)
     if task.amendment_keys:
-        yield "amendments", "\n".join(task.amendment_keys)
+        urls = [object_url(key, bucket=bucket) or key for key in task.amendment_keys]
+        yield "amendments", "\n".join(urls)
 
 
-def _where(asset: AssetView) -> str:
+def _where(asset: AssetView, *, bucket: str) -> str:
     if asset.is_stored:
-        return str(asset.key)
+        return str(object_url(asset.key, bucket=bucket))
     return f"not stored: {asset.reason or 'not tried yet'}"
 
 

@@ -1,7 +1,8 @@
 """How a command ends: one message on standard error, and an exit status for scripts.
 
     0 done
-    1 something is wrong with the data, the API refused, or the ledger cannot be used now
+    1 something is wrong with the data, the API refused, or the ledger cannot be used now (also where its server refuses
+      the login: nothing is known of the data)
     2 usage or settings
     130 interrupted
     141 the reader of our output has gone
@@ -20,7 +21,7 @@ from archiver import log
 from archiver.commands.terminal.printing import print_note
 from archiver.config.settings import SettingsError
 from archiver.failures import Failure, Stopped
-from archiver.ledger import LedgerUnusable, ToldFailure
+from archiver.ledger import LedgerRefused, LedgerUnusable, ToldFailure
 
 WRONG = 1
 USAGE = 2
@@ -35,6 +36,9 @@ def ending() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
+    except LedgerRefused as error:
+        print_note(str(error))
+        raise typer.Exit(WRONG) from error
     except (SettingsError, LedgerUnusable) as error:
         print_note(str(error))
         raise typer.Exit(USAGE) from error

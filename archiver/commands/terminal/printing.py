@@ -49,8 +49,14 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-def print_line(line: str = "") -> None:
-    console().print(clean(line))
+def print_line(line: str = "", *, style: str | None = None) -> None:
+    """`style` is Rich's, and shows at a terminal with colours only."""
+    console().print(clean(line), style=style)
+
+
+def object_url(key: str | None, *, bucket: str) -> str | None:
+    """As other programs take it: `s3://bucket/key`; the key alone where the settings name no bucket."""
+    return f"s3://{bucket}/{key}" if key and bucket else key
 
 
 def clean(text: str) -> str:

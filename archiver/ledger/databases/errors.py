@@ -20,6 +20,15 @@ class LedgerMissing(LedgerUnusable):
     """There is no ledger yet, and the caller does not create one."""
 
 
+class LedgerRefused(LedgerUnusable):
+    """A server lets nobody in by these settings. The ledger behind it may be well: nothing is known of it."""
+
+    def __init__(self, said: str, *, what_to_do: str) -> None:
+        super().__init__(f"{said}. {what_to_do.removesuffix('.')}")
+        self.said = said
+        self.what_to_do = what_to_do
+
+
 class LedgerTaken(LedgerUnusable):
     """A daemon works on this SQLite ledger, which takes one. `said` is that, without what to do."""
 

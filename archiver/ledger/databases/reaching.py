@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger.databases.errors import LedgerUnusable
+from archiver.ledger.databases.errors import LedgerRefused, LedgerUnusable
 from archiver.ledger.databases.limits import CONNECT_OPTIONS
 from archiver.ledger.databases.refusals import failure_of, refusal_of
 
@@ -56,9 +56,8 @@ def _facts(engine: sa.Engine, *, name: str) -> sa.Row[tuple[object, ...]]:
             return connection.execute(_FACTS).one()
     except exc.DBAPIError as error:
         if refusal := refusal_of(error):
-            raise LedgerUnusable(
-                f"the ledger {name} cannot be opened: {refusal.said}. {refusal.what_to_do.removesuffix('.')}"
-            ) from error
+            said = f"the ledger {name} cannot be opened: {refusal.said}"
+            raise LedgerRefused(said, what_to_do=refusal.what_to_do) from error
         raise failure_of(error, name=name) or LedgerUnavailable(
             f"the ledger {name} cannot be used: {error.orig}"
         ) from error

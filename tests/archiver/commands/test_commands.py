@@ -84,6 +84,13 @@ def test_show_prints_exactly_the_shape_of_the_contract(filled: CommandLine) -> N
     assert list(shown["history"][0]) == ["at", "event", "detail"]
 
 
+def test_show_prints_objects_as_other_programs_take_them(filled: CommandLine) -> None:
+    shown = filled.run("show", "1", KLING_S3_BUCKET="results").stdout
+
+    assert f"s3://results/kling/{FAMILY}/2026/11/20/1/0.png" in shown
+    assert f"s3://results/kling/{FAMILY}/2026/11/20/1/manifest.json" in shown
+
+
 LINKS = {
     "KLING_LINK_SECRET": "a-link-secret-of-at-least-32-characters",
     "KLING_PUBLIC_URL": "https://kling.example.com",

@@ -21,6 +21,7 @@ from tests.harness.command_line import (
     record,
     swept,
 )
+from tests.postgres import PostgresServer
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
@@ -281,3 +282,31 @@ def test_the_check_names_the_first_five_of_many_ids(healthy: CommandLine) -> Non
     output = healthy.run("status", "--check").stdout
 
     assert output.startswith("buried: 9 tasks buried: b0, b1, b2, b3, b4 and 4 more. ")
+
+
+def test_the_verdict_has_a_colour_at_a_terminal_and_none_with_no_color(healthy: CommandLine) -> None:
+    healthy.screen = {"FORCE_COLOR": "1", "TERM": "xterm", "NO_COLOR": None}
+    well = healthy.run("status").stdout
+    bury_one(healthy)
+    bad = healthy.run("status").stdout
+    healthy.screen = {"FORCE_COLOR": "1", "TERM": "xterm", "NO_COLOR": "1"}
+    plain = healthy.run("status").stdout
+
+    assert well.splitlines()[0] == "\x1b[1;32mAll is well.\x1b[0m"
+    assert bad.splitlines()[0] == "\x1b[1;31m1 problem: buried.\x1b[0m"
+    assert "\x1b" not in plain
+
+
+@pytest.mark.parametrize("how", [["--check", "--json"], ["--check"], []])
+def test_a_server_that_refuses_logins_is_a_problem_and_not_a_wrong_setting(
+    healthy: CommandLine, postgres_server: PostgresServer, how: list[str]
+) -> None:
+    url = f"postgresql://nobody-here:hidden@/postgres?host={postgres_server.folder}"
+    result = healthy.run("status", *how, KLING_LEDGER_URL=url)
+
+    assert result.exit_code == 1, "nothing is known of the data"
+    assert "nobody-here" in result.output
+    assert "does not exist" in result.output
+    assert "KLING_LEDGER_URL" in result.output
+    assert ("door_closed" in result.stdout) == ("--json" in how)
+    assert "hidden" not in result.output

@@ -75,7 +75,8 @@ def test_submit_and_wait_ends_with_the_keys_that_are_in_the_bucket(site: Site) -
     task_id = created(site)
     folder = site.folder_of(task_id)
     assert process.returncode == 0, errors
-    assert output.splitlines() == [f"{folder}{n}.png" for n in range(4)] + [f"{folder}manifest.json"]
+    names = [*(f"{n}.png" for n in range(4)), "manifest.json"]
+    assert output.splitlines() == [f"s3://{site.bucket}/{folder}{name}" for name in names]
     assert f"kling-archiver: {task_id} is being generated\n" in errors
     site.assert_archived(task_id)
     assert request_in_the_manifest(site, task_id) == {"prompt": "a red fox", "n": 4, "aspect_ratio": "16:9"}
