@@ -6,27 +6,35 @@
 #
 # For builds that are the same in a year, give the base image by digest:
 #   --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
+# Any base will do that has python3 (3.11 or newer) with venv, and useradd: `make image` takes one of Debian's packages.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 # Dependencies first: this layer changes only with the locks. Wheels only, so that no compiler is needed, and
-# every byte by its hash.
+# every byte by its hash. What is installed gets no pip of its own.
 COPY requirements.lock deploy/build.lock ./
-RUN python -m venv /opt/kling \
- && /opt/kling/bin/pip install --require-hashes --only-binary :all: -r requirements.lock \
- && pip install --require-hashes --only-binary :all: -r build.lock
+RUN python3 -m venv /build && python3 -m venv --without-pip /opt/kling \
+ && /build/bin/pip install --require-hashes --only-binary :all: -r build.lock \
+ && /build/bin/pip --python /opt/kling/bin/python install --require-hashes --only-binary :all: -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY archiver archiver
 COPY receiver receiver
-RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /dist . \
- && /opt/kling/bin/pip install --no-index --no-deps /dist/*.whl
+COPY deploy deploy
+# Of the tests, the wheel takes what `kling-archiver demo` plays.
+COPY tests tests
+RUN /build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /dist . \
+ && /build/bin/pip --python /opt/kling/bin/python install --no-index --no-deps /dist/*.whl
 
 FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="kling-archiver" \
+      org.opencontainers.image.description="Keeps every Kling AI result: callbacks in, verified images and manifests in your S3 bucket." \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="MIT"
 # A number, so that Kubernetes' runAsNonRoot can see that it is not root.
-RUN groupadd --system --gid 10001 kling \
- && useradd --system --uid 10001 --gid kling --home-dir /data --no-create-home --shell /usr/sbin/nologin kling \
+RUN groupadd --gid 10001 kling \
+ && useradd --uid 10001 --gid kling --home-dir /data --no-create-home --shell /usr/sbin/nologin kling \
  && install -d -o kling -g kling -m 0700 /data
 COPY --from=build /opt/kling /opt/kling
 ENV PATH=/opt/kling/bin:$PATH \

@@ -6,7 +6,7 @@ FUZZ_LOCK := tests/fuzz/requirements.lock
 RUNS ?= 200000
 WORKERS ?= 3
 
-.PHONY: help demo test check lint types run bench torture fuzz audit licences lock clean
+.PHONY: help demo image pythons test check lint types run bench torture fuzz audit licences lock clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -62,5 +62,11 @@ lock: ## write the locks anew (needs uv)
 	echo hatchling | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links -c $(LOCK) - -o deploy/build.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links $(FUZZ_LOCK:.lock=.in) -o $(FUZZ_LOCK)
 
+image: .venv/installed ## build the image with buildah, start it read-only as no root, look at it (root, 3 min; ARGS="--base IMAGE")
+	@$(BIN)/python -m tests.image $(ARGS)
+
+pythons: .venv/installed ## install wheel and locks under every Python 3.11 to 3.13 that is here, and play the demo there
+	@$(BIN)/python -m tests.pythons
+
 clean: ## remove what demo and tests have made (the .venv stays)
-	rm -rf .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .demo .image .pytest_cache .mypy_cache .ruff_cache .hypothesis

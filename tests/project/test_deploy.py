@@ -86,6 +86,24 @@ def test_the_image_runs_as_a_numeric_user_who_is_not_root() -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", final_stage()["USER"])
 
 
+def test_the_image_says_what_it_is_as_the_package_does() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', final_stage()["LABEL"]))
+
+    assert labels == {
+        "title": PROJECT["name"],
+        "description": PROJECT["description"],
+        "version": PROJECT["version"],
+        "licenses": PROJECT["license"],
+    }
+
+
+def test_what_is_installed_in_the_image_has_no_installer_of_its_own() -> None:
+    made = [rest for word, rest in DOCKERFILE if word == "RUN" and "/opt/kling" in rest and "-m venv" in rest]
+
+    assert len(made) == 1
+    assert "-m venv --without-pip /opt/kling" in made[0]
+
+
 def test_the_image_makes_no_volume_by_itself() -> None:
     assert "VOLUME" not in dict(DOCKERFILE)
 

@@ -4,7 +4,6 @@ import email
 import email.message
 import pathlib
 import re
-import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -12,10 +11,10 @@ import zipfile
 import pytest
 
 from archiver.version import VERSION
+from tests.harness.interpreters import PYTHONS, interpreter
 from tests.harness.repository import DEPLOY, ROOT
 from tests.harness.wheel import Built, Installed, build, unpacked
 
-PYTHONS = ("3.11", "3.12", "3.13")
 NOT_FOR_USERS = re.compile(r"(^|/)(test_[^/]*\.py|conftest\.py|__pycache__|\.[^/]*|.*\.(pyc|db|lock))(/|$)")
 PLAYED = {"demo", "harness", "s3_servers", "simulator"}
 """Folders of `tests` that the demo plays."""
@@ -134,17 +133,3 @@ def test_the_code_compiles_under_every_python_that_is_named(version: str, tmp_pa
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def interpreter(version: str) -> str | None:
-    """One of this version: on the PATH, or pyenv's."""
-    candidates = [
-        shutil.which(f"python{version}"),
-        *map(str, pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
-    ]
-    for candidate in filter(None, candidates):
-        # pyenv's own `python3.12` on the PATH may lead nowhere.
-        asked = subprocess.run([candidate, "-V"], check=False, capture_output=True, text=True)
-        if asked.stdout.startswith(f"Python {version}."):
-            return candidate
-    return None
