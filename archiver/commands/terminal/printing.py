@@ -50,8 +50,9 @@ def print_json(value: object) -> None:
 
 
 def print_line(line: str = "", *, style: str | None = None) -> None:
-    """`style` is Rich's, and shows at a terminal with colours only."""
-    console().print(clean(line), style=style)
+    """`style` is Rich's, and shows at a terminal with colours only. A line without a space, such as a URL, is broken by
+    the terminal and not by us: it is copied whole."""
+    console().print(clean(line), style=style, soft_wrap=" " not in line)
 
 
 def object_url(key: str | None, *, bucket: str) -> str | None:
