@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from tests.harness.daemons import FAMILY, TOKEN, Daemon, Site
-from tests.harness.deployment import command_of, environment_of, image_environment, interpolated, service
+from tests.harness.deployment import environment_of, image_environment, service, settings_of_compose
 from tests.postgres import PostgresServer
 from tests.s3_servers import S3Server
 from tests.s3_servers.process import free_port
@@ -20,38 +20,36 @@ class Composition:
     def __init__(self, folder: pathlib.Path, s3: S3Server, site: Site, *, ledger_url: str) -> None:
         self._folder = folder
         self._site = site
-        self._outside = {
-            "KLING_DOMAIN": "kling.example.com",
+        here = {
             "KLING_S3_BUCKET": site.bucket,
             "KLING_S3_ENDPOINT_URL": s3.endpoint_url,
             "KLING_S3_REGION": s3.region,
         }
+        self._settings = settings_of_compose() | here
         aws = f"[default]\naws_access_key_id = {s3.access_key}\naws_secret_access_key = {s3.secret_key}\n"
         secrets = {
-            "ledger_url": ledger_url,
-            "callback_token": TOKEN,
-            "access_key": site.sim.access_key,
-            "secret_key": site.sim.secret_key,
-            "aws_credentials": aws,
+            "ledger/url": ledger_url,
+            "door/callback_token": TOKEN,
+            "kling/access_key": site.sim.access_key,
+            "kling/secret_key": site.sim.secret_key,
+            "store/aws_credentials": aws,
         }
         for name, text in secrets.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(f"{text}\n")
 
     def environment(self, name: str) -> dict[str, str]:
         """Of the image and the file; only the account is a simulated one."""
-        written = image_environment() | environment_of(service(name, file=FILE))
+        written = image_environment() | environment_of(service(name, file=FILE), self._settings)
         written.pop("PATH")
-        given = {
-            key: interpolated(value, self._outside).replace("/run/secrets", str(self._folder))
-            for key, value in written.items()
-        }
+        given = {key: value.replace("/run/secrets", str(self._folder)) for key, value in written.items()}
         here = {"KLING_HOST": "127.0.0.1", "KLING_SPOOL_DIR": str(self._site.spool)}
         account = {"KLING_BASE_URL": self._site.sim.base_url, "KLING_ASSET_HOSTS": self._site.sim.origin}
         return given | here | (account if name == "work" else {}) | {"KLING_PORT": str(free_port())}
 
     def start(self, name: str, *, command: tuple[str, ...] = ()) -> Daemon:
         """A container of the service, or `docker compose exec` in it."""
-        program, *arguments = command or command_of(service(name, file=FILE))
+        program, *arguments = command or service(name, file=FILE)["command"]
         of_the_site = tuple(key for key in self._site.environment if key.startswith(("KLING_", "AWS_")))
         return self._site.start(
             self.environment(name),

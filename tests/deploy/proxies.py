@@ -37,10 +37,10 @@ class Caddy:
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(folder),
-                "KLING_DOMAIN": self.url,
+                "KLING_PUBLIC_URL": self.url,
                 "KLING_DOOR": f"127.0.0.1:{upstream}",
                 "KLING_LINKS": f"127.0.0.1:{upstream}",
-                **({"KLING_ROUTES": "gateway"} if gateway else {}),
+                **({"KLING_GATEWAY": "on"} if gateway else {}),
             },
         )
         self._process.wait_until_port(port)

@@ -11,7 +11,7 @@ from typing import Any
 
 from archiver import model
 from archiver.metrics import Metrics, failure_reasons
-from tests.deploy import documents
+from tests.harness import documents
 from tests.harness.deployment import DEPLOY
 from tests.harness.programs import needs
 

@@ -1,8 +1,10 @@
 """The shipped Dockerfile and compose files, as tests read them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
+from tests.harness import documents
 from tests.harness.repository import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -27,24 +29,31 @@ def image_environment() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", final_stage()["ENV"]))
 
 
-def service(name: str, *, file: str = "compose.yaml") -> str:
-    """One service's block of a compose file, comments gone."""
-    text = re.sub(r"(?m)^\s*#.*\n", "", (DEPLOY / file).read_text())
-    found = re.search(rf"(?ms)^  {name}:\n(.*?)(?=^  \w|^\w|\Z)", text)
-    assert found, f"no service {name}"
-    return found[1]
+def service(name: str, *, file: str = "compose.yaml") -> dict[str, Any]:
+    """One service of a compose file."""
+    found = documents.read(DEPLOY / file)["services"][name]
+    assert isinstance(found, dict)
+    return found
 
 
-def command_of(block: str) -> list[str]:
-    """What the service runs."""
-    found = re.search(r"command: \[(.*)\]", block)
-    assert found
-    return found[1].split(", ")
+def settings_of_compose(
+    *, uncommented: Collection[str] = (), without: Collection[str] = ()
+) -> dict[str, str]:
+    """`kling.env.example` as an operator fills it in: some lines of it with their comment sign removed."""
+    lines = (DEPLOY / "kling.env.example").read_text().splitlines()
+    pairs = [line.removeprefix("#").split("=", 1) for line in lines if re.match(r"#?[A-Z_0-9]+=", line)]
+    commented = {line.removeprefix("#").split("=", 1)[0] for line in lines if re.match(r"#[A-Z_0-9]+=", line)}
+    assert set(uncommented) <= commented
+    kept = {name: value for name, value in pairs if name not in commented or name in uncommented}
+    return {name: value for name, value in kept.items() if name not in without}
 
 
-def environment_of(block: str) -> dict[str, str]:
-    """The variables that the compose file gives the service, as they are written."""
-    return dict(re.findall(r'^      ((?:KLING|AWS)_\w+): "?([^"\n]*)"?$', block, flags=re.MULTILINE))
+def environment_of(described: Mapping[str, Any], settings: Mapping[str, str]) -> dict[str, str]:
+    """The variables that compose gives the service, `settings` being those of kling.env."""
+    from_file = settings if described.get("env_file") == ["kling.env"] else {}
+    return dict(from_file) | {
+        name: interpolated(value, settings) for name, value in described.get("environment", {}).items()
+    }
 
 
 def interpolated(text: str, given: Mapping[str, str]) -> str:

@@ -13,17 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.config.roles import ProcessRole
 from archiver.config.settings import SETTINGS, Settings
 from tests.harness.deployment import (
     DEPLOY,
-    command_of,
-    environment_of,
     final_stage,
     image_environment,
     instructions,
-    interpolated,
-    service,
 )
 from tests.harness.repository import ROOT
 
@@ -181,117 +176,3 @@ def test_the_health_check_fails_when_nobody_answers(door: http.server.HTTPServer
     door.server_close()
 
     assert health(port) != 0
-
-
-# --- compose and the reverse proxy ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.postgres.yaml", "Caddyfile"])
-def test_every_setting_named_in_a_shipped_file_exists(name: str) -> None:
-    named = set(re.findall(r"\bKLING_[A-Z0-9_]+", (DEPLOY / name).read_text()))
-
-    assert named - KNOWN - OURS_ELSEWHERE == set()
-
-
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("compose.yaml", "kling"),
-        ("compose.yaml", "caddy"),
-        *(("compose.postgres.yaml", name) for name in ("door", "work", "caddy")),
-    ],
-)
-def test_each_container_is_read_only_and_without_privileges(file: str, name: str) -> None:
-    block = service(name, file=file)
-
-    for line in ("read_only: true", "cap_drop: [ALL]", 'security_opt: ["no-new-privileges:true"]'):
-        assert f"    {line}\n" in block
-    assert "restart: unless-stopped" in block
-
-
-def test_the_daemon_s_container_can_write_to_its_volume_and_a_small_temporary_folder_only() -> None:
-    block = service("kling")
-    mounts = re.findall(r"(?m)^      - (\S+)$", block)
-
-    assert mounts == ["kling-data:/data"]
-    assert re.findall(r'tmpfs: \["([^"]+)"\]', block) == ["/tmp:size=64m,mode=1777"]  # noqa: S108 -- the container's
-    assert not re.search(r"(?m)^    (privileged|cap_add|user|userns_mode|pid|ipc|devices):", block)
-
-
-def test_only_the_reverse_proxy_is_reachable_from_outside() -> None:
-    assert "ports:" not in service("kling")
-    assert "network_mode" not in service("kling") + service("caddy")
-    assert "443:443" in service("caddy")
-
-
-def test_the_compose_file_gives_secrets_as_files_and_mounts_each_that_it_names() -> None:
-    block = service("kling")
-    given = set(re.findall(r"^      (KLING_\w+):", block, flags=re.MULTILINE))
-    named = set(re.findall(r"/run/secrets/(\w+)", block))
-    listed = re.search(r"secrets: \[(.*)\]", block)
-    sources = dict(re.findall(r"(?m)^  (\w+):\n    file: (\S+)", (DEPLOY / "compose.yaml").read_text()))
-
-    assert given & SECRETS == set()
-    assert listed
-    assert set(listed[1].split(", ")) == named == set(sources)
-
-
-MANY = "compose.postgres.yaml"
-
-
-@pytest.mark.parametrize(
-    ("name", "role"), [("door", ProcessRole.DOOR), ("work", ProcessRole.WORK)], ids=["door", "work"]
-)
-def test_each_process_on_postgresql_is_given_what_its_role_needs_as_files_and_nothing_else(
-    name: str, role: ProcessRole, tmp_path: pathlib.Path
-) -> None:
-    block = service(name, file=MANY)
-    mounted = set(re.findall(r"/run/secrets/(\w+)", block))
-    listed = re.search(r"secrets: \[(.*)\]", block)
-    assert listed
-    assert " ".join(command_of(block)) == role.value
-    assert set(listed[1].split(", ")) == mounted
-    for file in mounted:
-        is_url = file == "ledger_url"
-        (tmp_path / file).write_text("postgresql://kling:word@postgres/kling" if is_url else f"{file}-" * 3)
-    outside = {"KLING_S3_BUCKET": "results", "KLING_DOMAIN": "kling.example.com"}
-    environ = {
-        key: interpolated(value, outside).replace("/run/secrets", str(tmp_path))
-        for key, value in environment_of(block).items()
-    }
-    settings = Settings.load(image_environment() | environ, need=role.need)
-
-    assert settings.ledger_url == "postgresql://kling:word@postgres/kling"
-    files = {key.removesuffix("_FILE") for key in environ if key.endswith("_FILE")} & SECRETS
-    assert len(files) == len(settings.secrets()) - 1, "one is the ledger's password"
-
-
-def test_on_postgresql_only_the_reverse_proxy_is_reachable_and_finds_the_doors() -> None:
-    names = ("door", "work", "postgres", "caddy")
-    blocks = {name: service(name, file=MANY) for name in names}
-
-    assert [name for name in names if "ports:" in blocks[name]] == ["caddy"]
-    assert "aliases: [kling]" in blocks["door"], "as the Caddyfile names it"
-    for name in ("door", "work"):
-        seconds = re.search(r"stop_grace_period: (\d+)s", blocks[name])
-        assert seconds
-        assert int(seconds[1]) == 40, "as in compose.yaml"
-        assert "scale: 2" in blocks[name]
-
-
-def test_the_compose_file_mounts_a_volume_where_the_image_keeps_its_ledger() -> None:
-    assert "      - kling-data:/data\n" in service("kling")
-
-
-def test_compose_waits_longer_for_the_end_of_the_daemon_than_it_takes_by_default() -> None:
-    seconds = re.search(r"stop_grace_period: (\d+)s", service("kling"))
-    settings = Settings.load({}, need=[])
-
-    assert seconds
-    assert int(seconds[1]) > settings.drain_seconds + settings.shutdown_seconds + 5
-
-
-def test_the_reverse_proxy_logs_no_callback_url() -> None:
-    text = (DEPLOY / "Caddyfile").read_text()
-
-    assert "request>uri delete" in text[: text.index("{$KLING_DOMAIN}")]
