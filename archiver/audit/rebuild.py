@@ -24,7 +24,7 @@ from archiver.audit.manifests import (
 from archiver.audit.ordered import in_order
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
-from archiver.failures import ApiAnswerUnreadable, ForeignAccount
+from archiver.failures import ApiAnswerUnreadable, ForeignAccount, Stopped
 from archiver.kling.results import read_task
 from archiver.ledger import REBUILT_TASKS_MAX, FolderContents, Ledger, RebuiltTask
 from archiver.model import Role, StoredAsset
@@ -99,15 +99,26 @@ class Rebuild:
         self._threads = threads
         self._on_folder = on_folder
         self._transactions = 0
+        self._is_over = False
 
     def count_folders(self) -> int:
-        """How many there are: as many listings as the run itself takes, but no document is read. Thread-safe."""
-        return sum(1 for account in self._accounts for _ in self._listed(account))
+        """How many there are: as many listings as the run itself takes, but no document is read. For another thread;
+        raises Stopped once the run is over."""
+        count = 0
+        for account in self._accounts:
+            for _ in self._listed(account):
+                if self._is_over:
+                    raise Stopped
+                count += 1
+        return count
 
     def run(self) -> Generator[RebuildProblem, None, None]:
         """Add what the ledger lacks. Raises the Failure that ends it all, and Stopped; what was added stays."""
-        for account in self._accounts:
-            yield from self._rebuild(account)
+        try:
+            for account in self._accounts:
+                yield from self._rebuild(account)
+        finally:
+            self._is_over = True
 
     def _rebuild(self, account: RebuiltAccount) -> Iterator[RebuildProblem]:
         waiting: list[RebuiltTask] = []

@@ -46,6 +46,10 @@ COMMANDS: Final = {
         "archiver.commands.bucket.sums",
         "Print the SHA-256 of every file in the bucket, as its manifest has it.",
     ),
+    "rebuild": (
+        "archiver.commands.ledger.rebuild",
+        "Add the tasks that the ledger lacks, from the manifests in the bucket.",
+    ),
     "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
     "demo": ("archiver.commands.demo", "Watch the main job, with a simulated Kling account."),
     "deploy": ("archiver.commands.deploy", "Print files for running it: unit, compose, policies, schema."),
