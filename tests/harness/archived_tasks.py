@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+from collections.abc import Mapping
 
 from archiver.archive import manifest
 from archiver.archive.manifest import Manifest, MissingFile
@@ -22,6 +23,8 @@ class ArchivedTask:
     account: str = ACCOUNT
     prefix: str = ""
     file_bytes: int = 100
+    task: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    """What the API's object has beside id and status."""
 
     @property
     def folder(self) -> str:
@@ -66,7 +69,7 @@ class ArchivedTask:
             discovered_by=DiscoveredBy.CALLBACK,
             assets=assets,
             request=None,
-            task={"task_id": self.task_id, "task_status": "succeed"},
+            task={"task_id": self.task_id, "task_status": "succeed", **self.task},
             amends=amends,
             missing=None if missing is None else (MissingFile(missing, "asset_gone"),),
         )
