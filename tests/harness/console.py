@@ -81,9 +81,18 @@ class HttpConsole:
         self.app = build_console(self.parts, sleep=self._sleep)
         self.client = self.browser()
 
-    def browser(self, origin: str = "http://testserver") -> TestClient:
-        """Another one."""
-        return TestClient(self.app, base_url=origin, follow_redirects=False, client=("127.0.0.1", 50000))
+    def browser(
+        self, origin: str = "http://testserver", *, like: TestClient | None = None, raises: bool = True
+    ) -> TestClient:
+        """Another one, with the cookies of `like`; where it does not raise, a crash is a 500 as on a socket."""
+        return TestClient(
+            self.app,
+            base_url=origin,
+            raise_server_exceptions=raises,
+            cookies=None if like is None else like.cookies,
+            follow_redirects=False,
+            client=("127.0.0.1", 50000),
+        )
 
     async def _sleep(self, seconds: float) -> None:
         self.waited.append(seconds)

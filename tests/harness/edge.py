@@ -79,6 +79,7 @@ class Edge:
         metrics: Metrics | None = None,
         links: LinkService | None = None,
         console: ConsoleParts | None = None,
+        port: int = 0,
         **server: Any,
     ) -> None:
         self.journal = Journal()
@@ -113,7 +114,7 @@ class Edge:
         self.server = HttpServer(
             build_app(self.parts),
             host="127.0.0.1",
-            port=0,
+            port=port,
             drain_seconds=drain_seconds,
             shutdown_seconds=SECONDS_MAX,
             on_draining=self.draining.set,

@@ -53,7 +53,7 @@ class Line:
 class Chart:
     """What `chart.html` draws."""
 
-    shapes: Sequence[DrawnBar]
+    bars: Sequence[DrawnBar]
     lines: Sequence[Line]
     width: int = WIDTH
     height: int = HEIGHT
@@ -66,11 +66,11 @@ def chart_of(bars: Sequence[Bar]) -> Chart:
     top = nice_ceiling(max((bar.value or 0 for bar in bars), default=0))
     place = (WIDTH - LEFT - RIGHT) / max(1, len(bars))
     room = HEIGHT - TOP - BOTTOM
-    shapes = []
+    drawn = []
     for number, bar in enumerate(bars):
         height = max(_BAR_HEIGHT_MIN, room * bar.value / top) if bar.value else 0.0
         x = LEFT + number * place + place * _GAP_SHARE / 2
-        shapes.append(
+        drawn.append(
             DrawnBar(
                 bar,
                 x=round(x, 1),
@@ -83,7 +83,7 @@ def chart_of(bars: Sequence[Bar]) -> Chart:
     lines = [
         Line(round(HEIGHT - BOTTOM - room * value / top, 1), value) for value in (top // 2, top) if value
     ]
-    return Chart(shapes, lines)
+    return Chart(drawn, lines)
 
 
 def nice_ceiling(value: int) -> int:

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from receiver.console.access import slowing
 from receiver.console.access.addresses import UNKNOWN, ClientAddresses
 from receiver.console.access.sessions import SESSION_SECONDS, derived_key
 from receiver.console.access.slowing import ADDRESSES_MAX, FORGET_SECONDS, SECONDS_MAX, WAITING_MAX, Slowing
@@ -84,41 +85,51 @@ def test_who_tries_wrong_tokens_slows_down_nobody_else(console: HttpConsole) -> 
 
 def test_an_address_that_is_quiet_for_long_or_has_the_right_token_is_slowed_no_more() -> None:
     now = [0.0]
-    slowing = Slowing(monotonic=lambda: now[0])
+    made = Slowing(monotonic=lambda: now[0])
     for address in ("192.0.2.1", "192.0.2.2"):
-        slowing.note_wrong(address)
-    slowing.note_right("192.0.2.2")
-    assert (slowing.seconds("192.0.2.1"), slowing.seconds("192.0.2.2")) == (0.25, 0)
+        made.note_wrong(address)
+    made.note_right("192.0.2.2")
+    assert (made.seconds("192.0.2.1"), made.seconds("192.0.2.2")) == (0.25, 0)
 
     now[0] = FORGET_SECONDS + 1
 
-    assert slowing.seconds("192.0.2.1") == 0
+    assert made.seconds("192.0.2.1") == 0
 
 
 def test_what_is_remembered_of_addresses_is_bounded() -> None:
-    slowing = Slowing(monotonic=lambda: 0.0)
+    made = Slowing(monotonic=lambda: 0.0)
     for number in range(ADDRESSES_MAX + 10):
-        slowing.note_wrong(f"2001:db8:{number // 65536:x}:{number % 65536:x}::1")
-    assert len(slowing) == ADDRESSES_MAX
+        made.note_wrong(f"2001:db8:{number // 65536:x}:{number % 65536:x}::1")
+    assert len(made) == ADDRESSES_MAX
 
     for _ in range(2000):
-        slowing.note_wrong("2001:db8:ffff:ffff::1")
-    slowing.note_wrong("2001:db8:ffff:ffff::2")  # another address of the same customer
+        made.note_wrong("2001:db8:ffff:ffff::1")
+    made.note_wrong("2001:db8:ffff:ffff::2")  # another address of the same customer
 
-    assert len(slowing) == ADDRESSES_MAX
-    assert slowing.seconds("2001:db8:ffff:ffff:1::9") == SECONDS_MAX
+    assert len(made) == ADDRESSES_MAX
+    assert made.seconds("2001:db8:ffff:ffff:1::9") == SECONDS_MAX
 
 
 def test_only_some_answers_of_an_address_wait_at_a_time() -> None:
-    slowing = Slowing(monotonic=lambda: 0.0)
-    slowing.note_wrong("192.0.2.1")
-    assert [slowing.begin_waiting("192.0.2.1") for _ in range(WAITING_MAX + 1)] == [True] * WAITING_MAX + [
-        False
-    ]
+    made = Slowing(monotonic=lambda: 0.0)
+    made.note_wrong("192.0.2.1")
+    assert [made.begin_waiting("192.0.2.1") for _ in range(WAITING_MAX + 1)] == [True] * WAITING_MAX + [False]
 
-    slowing.end_waiting("192.0.2.1")
+    made.end_waiting("192.0.2.1")
 
-    assert slowing.begin_waiting("192.0.2.1")
+    assert made.begin_waiting("192.0.2.1")
+
+
+def test_a_crowd_of_wrong_tokens_is_answered_at_once_and_keeps_nobody_out(
+    console: HttpConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slowing, "WAITING_MAX", 0)
+
+    answer = console.log_in("a-wrong-token-0123456789abcdef")
+
+    assert (answer.status_code, answer.headers["retry-after"], console.waited) == (429, "5", [])
+    assert console.log_in().status_code == 303
+    assert console.is_in()
 
 
 @pytest.mark.parametrize(
