@@ -120,6 +120,7 @@ EVENTS: Final = frozenset(
         "task.not_found",
         "task.recorded",
         "task.registered",
+        "task.retry_requested",
         "task.retried",
         "task.unrecorded",
         "task.verified",

@@ -201,12 +201,11 @@ def _api(settings: Settings, engine: Engine) -> list[Route]:
     if settings.admin_token is None:
         return []
     api = Api(
-        engine.ledger.registrations,
-        engine.ledger.views,
+        engine.ledger,
         token=settings.admin_token.get_secret_value(),
-        accounts=[account.name for account in settings.accounts],
+        expected=expected_of(settings),
         now=unix_ms,
-        on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
+        on_wanted=lambda account: engine.wake(Stage.VERIFY, [account]),
         links=_links_of(settings),
         operator_url=settings.operator_url(),
     )

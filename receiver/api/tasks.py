@@ -1,111 +1,154 @@
-"""`/api`: register and show tasks. It exists only if KLING_ADMIN_TOKEN is set.
+"""`/api`: tasks for programs that have the admin token. It exists only if KLING_ADMIN_TOKEN is set.
 
-    POST /api/tasks           {"task_id", "family", "external_task_id"?, "account"?, "request"?, "created_at"?}
-    GET  /api/tasks/{id}      the same JSON as `kling-archiver show ID --json`; ?account= if several have the id
+    GET  /api/tasks             a page of tasks: filters as of `kling-archiver list`, and `limit` and `page`
+    POST /api/tasks             {"task_id", "family", "external_task_id"?, "account"?, "request"?, "created_at"?}
+    GET  /api/tasks/{id}        the same JSON as `kling-archiver show ID --json`; ?account= if several have the id
+    POST /api/tasks/{id}/retry  asks the API for it again, now
+    GET  /api/stats             the same JSON as `kling-archiver status --json`
+    GET  /api/openapi.json      all of this for programs (`openapi`)
 
 1. The token is checked first: without it, a client learns neither what exists nor whether its body was well-formed.
-2. 200 is sent only after the commit. Registering is idempotent: a client without an answer repeats.
+2. 200 is sent only after the commit. Registering and retrying are idempotent: a client without an answer repeats.
 3. At most `LEDGER_CALLS_MAX` calls to the ledger run at once, in threads, so that callbacks hardly wait for the API.
+   A page of tasks is made there too.
 """
 
 import asyncio
 import contextlib
 import functools
 import json
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from archiver import log
 from archiver.create import registration
 from archiver.create.registration import NotARegistration, Registration
 from archiver.failures import LedgerUnavailable, TaskForgotten
-from archiver.ledger import TaskView, Tombstone
-from archiver.ledger.registrations import Registrations
-from archiver.ledger.views import Views
+from archiver.ledger import Ledger, TaskView, Tombstone
+from archiver.ledger.views import FilterProblem
+from archiver.model import rfc3339
+from archiver.problems import Expected, look
+from receiver.api.answers import (
+    ALREADY_ARCHIVED,
+    AMBIGUOUS,
+    FORGOTTEN,
+    INVALID,
+    NOT_NOW,
+    OF_BODY,
+    UNAUTHORIZED,
+    UNKNOWN,
+    ApiRefusal,
+    answer,
+    success,
+)
 from receiver.api.auth import AdminToken
+from receiver.api.openapi import document
+from receiver.api.queries import read_query
 from receiver.server import replies
 from receiver.server.bodies import BodyProblem, announced_bytes, read_body
-from receiver.server.replies import Reply
 
 BODY_BYTES_MAX = 256 * 1024
 BODY_SECONDS_MAX = 10.0
 LEDGER_CALLS_MAX = 4
 
-UNAUTHORIZED = Reply(
-    401,
-    1000,
-    "The admin token is missing or wrong: Authorization: Bearer.",
-    ((b"www-authenticate", b"Bearer"),),
-)
-UNKNOWN = Reply(404, 1203, "No task has this id or external id.")
-AMBIGUOUS = replies.malformed("Several accounts have this id: say which with ?account=.")
-FORGOTTEN = Reply(409, 1201, "This task was forgotten, and is not followed again.")
-INVALID = replies.malformed("The body is no registration.")
-NOT_NOW = Reply(503, 5001, "The ledger cannot be used now; please try again.", (replies.RETRY_AFTER,))
-_PROBLEMS = {BodyProblem.TOO_LARGE: replies.TOO_LARGE, BodyProblem.TOO_SLOW: replies.TOO_SLOW}
-
 _log = log.get()
 _Result = TypeVar("_Result")
+_Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
-    """`now` gives Unix ms; `on_registered(account)` runs after each commit; `links(task)` has those of its files, by
-    stem."""
+    """`now` gives Unix ms; `on_wanted(account)` runs after each commit that has the API asked; `links(task)` has those
+    of its files, by stem."""
 
     def __init__(
         self,
-        registrations: Registrations,
-        views: Views,
+        ledger: Ledger,
         *,
         token: str,
-        accounts: Sequence[str],
+        expected: Expected,
         now: Callable[[], int],
-        on_registered: Callable[[str], None],
+        on_wanted: Callable[[str], None],
         links: Callable[[TaskView], Mapping[str, str]] = lambda _: {},
         operator_url: str | None = None,
     ) -> None:
-        self._registrations = registrations
-        self._views = views
+        self._ledger = ledger
         self._token = AdminToken(token)
-        self._accounts = tuple(accounts)
+        self._expected = expected
+        self._accounts = tuple(expected.families)
         self._now = now
-        self._on_registered = on_registered
+        self._on_wanted = on_wanted
         self._links = links
         self._operator_url = operator_url
         self._ledger_calls = asyncio.Semaphore(LEDGER_CALLS_MAX)
 
     def routes(self) -> list[Route]:
+        """One for each path, so that a refused method names all that there are."""
+        handlers: Mapping[str, Mapping[str, _Handler]] = {
+            "/api/tasks": {"GET": self.page, "POST": self.register},
+            "/api/tasks/{id}": {"GET": self.show},
+            "/api/tasks/{id}/retry": {"POST": self.retry},
+            "/api/stats": {"GET": self.stats},
+            "/api/openapi.json": {"GET": self.describe},
+        }
         return [
-            Route("/api/tasks", self.register, methods=["POST"]),
-            Route("/api/tasks/{id}", self.show, methods=["GET"]),
+            Route(path, self._guarded(by_method), methods=[*by_method])
+            for path, by_method in handlers.items()
         ]
 
+    def _guarded(self, by_method: Mapping[str, _Handler]) -> _Handler:
+        """Only for holders of the token; a ledger that cannot be used is a refusal."""
+
+        async def respond(request: Request) -> Response:
+            if not self._token.is_in(request.headers.raw):
+                return ApiRefusal(UNAUTHORIZED)
+            try:
+                return await by_method["GET" if request.method == "HEAD" else request.method](request)
+            except LedgerUnavailable as error:
+                _log.error("ledger.unavailable", message=str(error))
+                return ApiRefusal(NOT_NOW)
+
+        return respond
+
+    async def page(self, request: Request) -> Response:
+        """A page of tasks."""
+        try:
+            query = read_query(request.query_params.multi_items(), now=self._now())
+            page = await self._call_ledger(
+                functools.partial(self._ledger.views.tasks, query.chosen, page=query.page, limit=query.limit)
+            )
+        except FilterProblem as problem:
+            return ApiRefusal(replies.malformed(str(problem)))
+        back_to = page.searched_back_to
+        return answer(
+            {
+                "tasks": [task.as_json() for task in page.rows],
+                "next_page": page.next_page,
+                "searched_back_to": None
+                if back_to is None or query.chosen.text is None
+                else rfc3339(back_to),
+            }
+        )
+
     async def register(self, request: Request) -> Response:
-        if not self._token.is_in(request.headers.raw):
-            return _Refusal(UNAUTHORIZED)
+        """Follow a task."""
         body = await _body_of(request)
         if isinstance(body, BodyProblem):
-            return _Refusal(_PROBLEMS.get(body, INVALID))
+            return ApiRefusal(OF_BODY.get(body, INVALID))
         try:
             task = registration.read(_json(body), now=self._now())
             account = self._account_of(task)
         except NotARegistration as error:
-            return _Refusal(replies.malformed(str(error)))
+            return ApiRefusal(replies.malformed(str(error)), is_body_read=True)
         try:
             is_new = await self._call_ledger(functools.partial(self._commit, task, account=account))
         except TaskForgotten:
-            return _Refusal(FORGOTTEN)
-        except LedgerUnavailable as error:
-            _log.error("ledger.unavailable", message=str(error))
-            return _Refusal(NOT_NOW)
+            return ApiRefusal(FORGOTTEN, is_body_read=True)
         _log.info("task.registered", account=account, task_id=task.task_id, family=task.family, new=is_new)
-        return _success(
+        return success(
             {
                 "task_id": task.task_id,
                 "account": account,
@@ -116,24 +159,46 @@ class Api:
         )
 
     async def show(self, request: Request) -> Response:
-        if not self._token.is_in(request.headers.raw):
-            return _Refusal(UNAUTHORIZED)
+        """One task."""
+        found, forgotten = await self._asked_for(request)
+        if not found and forgotten:
+            return answer(forgotten[0].as_json())
+        if len(found) != 1:
+            return ApiRefusal(AMBIGUOUS if found else UNKNOWN)
+        return answer(found[0].as_json(self._links(found[0]), operator_url=self._operator_url))
+
+    async def retry(self, request: Request) -> Response:
+        """Try a task now."""
+        found, forgotten = await self._asked_for(request)
+        if len(found) != 1:
+            return ApiRefusal(AMBIGUOUS if found else FORGOTTEN if forgotten else UNKNOWN)
+        task = found[0]
+        retry = functools.partial(self._ledger.registrations.retry, [task.task_id], account=task.account)
+        result = await self._call_ledger(retry)
+        if not result.retried:
+            return ApiRefusal(ALREADY_ARCHIVED if result.archived else UNKNOWN)
+        self._on_wanted(task.account)
+        _log.info("task.retry_requested", account=task.account, task_id=task.task_id)
+        return success({"task_id": task.task_id, "account": task.account, "was": task.state})
+
+    async def stats(self, _: Request) -> Response:
+        """The whole ledger at a glance."""
+        view, problems = await self._call_ledger(functools.partial(look, self._ledger, self._expected))
+        if view is None:
+            return ApiRefusal(NOT_NOW)
+        shown = view.as_json(several_accounts=len(self._accounts) > 1)
+        return answer({**shown, "problems": [problem.as_json() for problem in problems]})
+
+    async def describe(self, _: Request) -> Response:
+        """The API, for programs."""
+        return answer(document())
+
+    async def _asked_for(self, request: Request) -> tuple[Sequence[TaskView], Sequence[Tombstone]]:
         identifier, account = request.path_params["id"], request.query_params.get("account")
         accounts = self._accounts if account is None else (account,)
         if not registration.is_identifier(identifier) or not set(accounts) <= set(self._accounts):
-            return _Refusal(UNKNOWN)
-        try:
-            find = functools.partial(self._find, identifier, accounts=accounts)
-            found, forgotten = await self._call_ledger(find)
-        except LedgerUnavailable as error:
-            _log.error("ledger.unavailable", message=str(error))
-            return _Refusal(NOT_NOW)
-        if not found and forgotten:
-            return Response(json.dumps(forgotten[0].as_json()), media_type="application/json")
-        if len(found) != 1:
-            return _Refusal(AMBIGUOUS if found else UNKNOWN)
-        shown = found[0].as_json(self._links(found[0]), operator_url=self._operator_url)
-        return Response(json.dumps(shown), media_type="application/json")
+            return (), ()
+        return await self._call_ledger(functools.partial(self._find, identifier, accounts=accounts))
 
     def _account_of(self, task: Registration) -> str:
         """The account that the registration names, or the only one. Raises NotARegistration."""
@@ -147,7 +212,7 @@ class Api:
         return task.account
 
     def _commit(self, task: Registration, *, account: str) -> bool:
-        is_new = self._registrations.register(
+        is_new = self._ledger.registrations.register(
             task.task_id,
             account=account,
             family=task.family,
@@ -155,15 +220,15 @@ class Api:
             request=task.request,
             created_at=task.created_at,
         )
-        self._on_registered(account)
+        self._on_wanted(account)
         return is_new
 
     def _find(self, identifier: str, *, accounts: Sequence[str]) -> tuple[list[TaskView], list[Tombstone]]:
-        shown = (self._views.show(identifier, account=account) for account in accounts)
+        shown = (self._ledger.views.show(identifier, account=account) for account in accounts)
         found = [task for task in shown if task is not None]
         if found:
             return found, []
-        tombstones = (self._views.forgotten(identifier, account=account) for account in accounts)
+        tombstones = (self._ledger.views.forgotten(identifier, account=account) for account in accounts)
         return [], [tombstone for tombstone in tombstones if tombstone is not None]
 
     async def _call_ledger(self, call: Callable[[], _Result]) -> _Result:
@@ -187,20 +252,3 @@ def _json(body: bytes) -> object:
 
 def _refuse_constant(_name: str) -> None:
     raise ValueError("NaN and Infinity are not JSON")
-
-
-class _Refusal(Response):
-    """Sent so that a client with unsent body bytes can still read it."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(status_code=reply.status)
-        self._reply = reply
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- as in Response
-        await replies.send_early(self._reply, receive, send)
-
-
-def _success(data: Mapping[str, object]) -> Response:
-    """`data` in the envelope of Kling's own API."""
-    envelope = {"code": 0, "message": "ok", "request_id": str(uuid.uuid4())}
-    return Response(json.dumps({**envelope, "data": data}), media_type="application/json")

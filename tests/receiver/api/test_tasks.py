@@ -1,92 +1,32 @@
 """`/api`: who is let in, what a registration may say, and that 200 means committed. Real HTTP, a real ledger."""
 
-import contextlib
-import json
 import pathlib
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-import httpx2
 import pytest
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import Ledger
 from archiver.model import Callback, State, Status
-from archiver.store.links import LinkSigner, links_of_shown
-from receiver.api.tasks import BODY_BYTES_MAX, LEDGER_CALLS_MAX, Api
-from tests.harness.blank_ledger import lay_blank_ledger
+from receiver.api.tasks import BODY_BYTES_MAX, LEDGER_CALLS_MAX
+from tests.harness.api import ADMIN, FAMILY, ApiDesk, bearer
 from tests.harness.command_line import api_task, record
 from tests.harness.edge import SECONDS_MAX, Edge
-from tests.harness.ledgers import ACCOUNT, DAY, START, Clock
+from tests.harness.ledgers import ACCOUNT, DAY, START
 
-ADMIN = "admin-token-0123456789"
-FAMILY = "images/generations"
-SIGNER = LinkSigner(["s" * 32], public_url="https://kling.example.com")
 BODY: dict[str, object] = {"task_id": "77", "family": FAMILY}
 
 
-class Desk:
-    """A receiver with the API of some accounts, and the ledger behind it."""
-
-    def __init__(self, folder: pathlib.Path, *accounts: str) -> None:
-        self.clock = Clock()
-        lay_blank_ledger(folder / "ledger.db")
-        self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db", daemon=True, now=self.clock)
-        self.registered: list[str] = []
-        api = Api(
-            self.ledger.registrations,
-            self.ledger.views,
-            token=ADMIN,
-            accounts=accounts,
-            now=self.clock,
-            on_registered=self.registered.append,
-            links=lambda task: links_of_shown(SIGNER, task),
-        )
-        self.edge = Edge(routes=api.routes())
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator["Desk"]:
-        with contextlib.closing(self.ledger), self.edge:
-            yield self
-
-    def post(self, body: object, *, token: str | None = ADMIN) -> httpx2.Response:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.edge.client.post("/api/tasks", content=content, headers=bearer(token))
-
-    def get(self, path: str, *, token: str | None = ADMIN) -> httpx2.Response:
-        return self.edge.client.get(path, headers=bearer(token))
-
-    def said(self, body: object) -> str:
-        """The sentence that comes with a 400."""
-        answer = self.post(body)
-        content = answer.json()
-        assert (answer.status_code, content["code"], set(content)) == (
-            400,
-            1200,
-            {"code", "message", "request_id"},
-        )
-        return str(content["message"])
-
-    def shown(self, task_id: str, account: str = "default") -> dict[str, Any] | None:
-        task = self.ledger.views.show(task_id, account=account)
-        return None if task is None else task.as_json()
-
-
-def bearer(token: str | None) -> Mapping[str, str]:
-    return {} if token is None else {"Authorization": f"Bearer {token}"}
-
-
 @pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    with Desk(tmp_path, "default").running() as made:
+def desk(tmp_path: pathlib.Path) -> Iterator[ApiDesk]:
+    with ApiDesk(tmp_path, "default").running() as made:
         yield made
 
 
 @pytest.fixture
-def two(tmp_path: pathlib.Path) -> Iterator[Desk]:
+def two(tmp_path: pathlib.Path) -> Iterator[ApiDesk]:
     """Two accounts."""
-    with Desk(tmp_path, "eu", "us").running() as made:
+    with ApiDesk(tmp_path, "eu", "us").running() as made:
         yield made
 
 
@@ -109,7 +49,7 @@ def two(tmp_path: pathlib.Path) -> Iterator[Desk]:
     ],
 )
 @pytest.mark.parametrize("path", ["/api/tasks", "/api/tasks/77"])
-def test_without_the_token_a_client_learns_nothing(desk: Desk, header: bytes | None, path: str) -> None:
+def test_without_the_token_a_client_learns_nothing(desk: ApiDesk, header: bytes | None, path: str) -> None:
     headers = [] if header is None else [(b"authorization", header)]
     method = "POST" if path == "/api/tasks" else "GET"
     answer = desk.edge.client.request(method, path, headers=headers, content=b"{")
@@ -119,7 +59,7 @@ def test_without_the_token_a_client_learns_nothing(desk: Desk, header: bytes | N
     assert desk.ledger.accounts.names() == []
 
 
-def test_the_scheme_has_no_case_and_two_headers_are_refused(desk: Desk) -> None:
+def test_the_scheme_has_no_case_and_two_headers_are_refused(desk: ApiDesk) -> None:
     header = (b"authorization", b"bearer " + ADMIN.encode())
 
     assert desk.edge.client.get("/api/tasks/77", headers=[header]).status_code == 404
@@ -135,7 +75,7 @@ def test_without_an_admin_token_there_is_no_api() -> None:
 # --- registering ------------------------------------------------------------------------------------------------
 
 
-def test_a_registration_is_in_the_ledger_when_it_is_answered(desk: Desk) -> None:
+def test_a_registration_is_in_the_ledger_when_it_is_answered(desk: ApiDesk) -> None:
     request = {"prompt": "a cat", "n": 2, "callback_url": "https://me/callbacks/the-token/x"}
     answer = desk.post({**BODY, "external_task_id": "order 7/ü", "request": request})
     shown = desk.shown("order 7/ü")
@@ -155,14 +95,14 @@ def test_a_registration_is_in_the_ledger_when_it_is_answered(desk: Desk) -> None
     assert desk.registered == ["default"]
 
 
-def test_the_same_registration_again_is_no_second_task(desk: Desk) -> None:
+def test_the_same_registration_again_is_no_second_task(desk: ApiDesk) -> None:
     answers = [desk.post(BODY) for _ in range(3)]
 
     assert [answer.json()["data"]["new"] for answer in answers] == [True, False, False]
     assert desk.ledger.views.status().states[State.REPORTED] == 1
 
 
-def test_a_callback_that_came_first_is_joined(desk: Desk) -> None:
+def test_a_callback_that_came_first_is_joined(desk: ApiDesk) -> None:
     desk.ledger.callbacks.record([Callback("default", "77", Status.SUCCEEDED, None)])
 
     assert desk.post(BODY).json()["data"]["new"] is False
@@ -182,7 +122,7 @@ def test_a_callback_that_came_first_is_joined(desk: Desk) -> None:
     ],
 )
 def test_the_deadline_is_counted_from_when_the_task_was_created_and_is_never_over_at_once(
-    desk: Desk, created_at: object, days_left: int
+    desk: ApiDesk, created_at: object, days_left: int
 ) -> None:
     assert desk.post({**BODY, "created_at": created_at}).status_code == 200
     (lease,) = desk.ledger.claims.verify(count=1, offset=0, account=ACCOUNT)
@@ -226,14 +166,14 @@ def test_the_deadline_is_counted_from_when_the_task_was_created_and_is_never_ove
     ],
 )  # fmt: skip
 def test_an_invalid_registration_is_a_400_that_says_why_and_writes_nothing(
-    desk: Desk, body: object, said: str
+    desk: ApiDesk, body: object, said: str
 ) -> None:
     assert said in desk.said(body)
     assert desk.ledger.accounts.names() == []
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_a_body_that_is_too_large_is_413(desk: Desk, announced: bool) -> None:
+def test_a_body_that_is_too_large_is_413(desk: ApiDesk, announced: bool) -> None:
     body = b" " * (BODY_BYTES_MAX + 1)
     content = body if announced else iter([body])
     answer = desk.edge.client.post("/api/tasks", content=content, headers=bearer(ADMIN))
@@ -247,7 +187,7 @@ def test_a_ledger_that_cannot_commit_is_503_and_says_when_to_come_back(
     def refuse(*_: object, **__: object) -> bool:
         raise LedgerUnavailable("locked")
 
-    with Desk(tmp_path, "default").running() as desk:
+    with ApiDesk(tmp_path, "default").running() as desk:
         monkeypatch.setattr(desk.ledger.registrations, "register", refuse)
         answer = desk.post(BODY)
 
@@ -266,7 +206,7 @@ def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(
         asked.release()
         assert gate.wait(SECONDS_MAX)
 
-    with Desk(tmp_path, "default").running() as desk:
+    with ApiDesk(tmp_path, "default").running() as desk:
         monkeypatch.setattr(desk.ledger.views, "show", hang)
         callers = [
             threading.Thread(target=desk.get, args=("/api/tasks/77",)) for _ in range(LEDGER_CALLS_MAX + 3)
@@ -288,14 +228,14 @@ def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(
 # --- several accounts -------------------------------------------------------------------------------------------
 
 
-def test_a_registration_says_whose_it_is_where_there_are_several(two: Desk) -> None:
+def test_a_registration_says_whose_it_is_where_there_are_several(two: ApiDesk) -> None:
     assert two.said(BODY) == "account is missing, and there are several: eu, us."
     assert two.post({**BODY, "account": "us"}).json()["data"]["account"] == "us"
 
     assert (two.shown("77", "eu"), two.registered) == (None, ["us"])
 
 
-def test_one_id_of_two_accounts_is_two_tasks(two: Desk) -> None:
+def test_one_id_of_two_accounts_is_two_tasks(two: ApiDesk) -> None:
     for account in ("eu", "us"):
         two.post({**BODY, "account": account, "external_task_id": f"order-{account}"})
 
@@ -309,14 +249,14 @@ def test_one_id_of_two_accounts_is_two_tasks(two: Desk) -> None:
 # --- looking ----------------------------------------------------------------------------------------------------
 
 
-def test_a_task_is_shown_as_the_command_shows_it(desk: Desk) -> None:
+def test_a_task_is_shown_as_the_command_shows_it(desk: ApiDesk) -> None:
     desk.post({**BODY, "external_task_id": "order 7"})
 
     assert desk.get("/api/tasks/77").json() == desk.shown("77")
     assert desk.get("/api/tasks/order%207").json() == desk.shown("77")
 
 
-def test_a_forgotten_task_is_shown_as_that_and_registered_by_nobody(desk: Desk) -> None:
+def test_a_forgotten_task_is_shown_as_that_and_registered_by_nobody(desk: ApiDesk) -> None:
     record(desk.ledger, api_task("1"))
     desk.ledger.tombstones.forget("1", account=ACCOUNT)
 
@@ -327,7 +267,7 @@ def test_a_forgotten_task_is_shown_as_that_and_registered_by_nobody(desk: Desk) 
     assert desk.registered == []
 
 
-def test_a_shown_task_has_the_links_of_its_files(desk: Desk) -> None:
+def test_a_shown_task_has_the_links_of_its_files(desk: ApiDesk) -> None:
     record(desk.ledger, api_task("77"))
 
     (asset,) = desk.get("/api/tasks/77").json()["assets"]
@@ -336,7 +276,7 @@ def test_a_shown_task_has_the_links_of_its_files(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("identifier", ["nobody", "%00", "%ff", "9" * 400, "..%20", "%5C"])
-def test_an_unknown_id_is_404(desk: Desk, identifier: str) -> None:
+def test_an_unknown_id_is_404(desk: ApiDesk, identifier: str) -> None:
     answer = desk.get(f"/api/tasks/{identifier}")
 
     assert (answer.status_code, answer.json()["code"]) == (404, 1203)
