@@ -123,7 +123,7 @@ class AnswerRecorder:
 
     def record(self, answer: UnrecordedAnswer) -> RecordedAnswer:
         """Raises LedgerUnavailable, and what else the ledger may raise."""
-        self._record(answer.news, answer.rows, answer.origin)
+        self._record(answer)
         self._enrol(answer.unverified, answer.origin.account)
         return self._linked(answer.body, answer.rows, answer.placed, answer.origin)
 
@@ -199,17 +199,20 @@ class AnswerRecorder:
 
     # --- recording --------------------------------------------------------------------------------------
 
-    def _record(self, news: Sequence[_Row], rows: Sequence[_Row], origin: AnswerOrigin) -> None:
-        if not news:
+    def _record(self, answer: UnrecordedAnswer) -> None:
+        if not answer.news:
             return
+        origin = answer.origin
         recorder = self._accounts[origin.account].recorder
-        tasks = [row.task for row in news]
+        tasks = [row.task for row in answer.news]
         if origin.is_list or len(tasks) > ROWS_MAX:
             recorder.record_page(tasks)
         else:
             recorder.record(tasks, discovered_by=DiscoveredBy.REGISTRATION, asked_as=origin.identifier)
+        if _CALLBACKS not in answer.body and not any(task.assets for task in tasks):
+            return  # nothing of what is known now would be told
         known = self._known(origin.account, [task.task_id for task in tasks])
-        for row in rows:
+        for row in answer.rows:
             row.known = known.get(row.task.task_id, row.known)
 
     def _unverified(self, rows: Sequence[_Row], origin: AnswerOrigin) -> dict[str, list[str]]:

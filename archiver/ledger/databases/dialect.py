@@ -1,6 +1,7 @@
 """SQL that is not the same in every database, and SQL that one needs and the others must tolerate."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVarTuple
 
@@ -24,7 +25,12 @@ _Columns = TypeVarTuple("_Columns")
 
 def insert_missing(connection: sa.Connection, table: sa.Table) -> sa.Insert:
     """An INSERT that leaves rows alone which another process has inserted first. Its `rowcount` tells how many."""
-    if connection.dialect.name == "postgresql":
+    return _insert_missing(connection.dialect.name, table)
+
+
+@functools.cache
+def _insert_missing(dialect: str, table: sa.Table) -> sa.Insert:
+    if dialect == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
 
@@ -84,7 +90,12 @@ def locking(connection: sa.Connection, query: sa.Select[*_Columns], table: sa.Ta
 
     SQLite's writer has locked everything already.
     """
-    if connection.dialect.name == "postgresql":
+    return locking_on(connection.dialect.name, query, table)
+
+
+def locking_on(dialect: str, query: sa.Select[*_Columns], table: sa.Table) -> sa.Select[*_Columns]:
+    """The same, for a query that is built once for each dialect."""
+    if dialect == "postgresql":
         # NO KEY UPDATE: lines of history and assets may be added to a row at the same time.
         # By an expression, lest it walks along all ids there are.
         return query.order_by(table.c.id + 0).with_for_update(key_share=True, of=table)

@@ -42,6 +42,11 @@ WAIT_MS_MAX = DAY_MS + 60_000
 """No work waits longer by itself: what is due later was put off by a clock that has been set back since."""
 
 _WORK = schema.folder_work
+_AMENDMENT_KEYS = (
+    sa.select(schema.amendments.c.key)
+    .where(schema.amendments.c.task == sa.bindparam("task_row"))
+    .order_by(schema.amendments.c.number)
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -351,9 +356,7 @@ def wanted_objects(connection: sa.Connection, row_id: int) -> tuple[WantedObject
 
 def amendment_keys(connection: sa.Connection, row_id: int) -> tuple[str, ...]:
     """The keys of a task's amendments, in their order."""
-    table = schema.amendments
-    query = sa.select(table.c.key).where(table.c.task == row_id).order_by(table.c.number)
-    return tuple(connection.execute(query).scalars())
+    return tuple(connection.execute(_AMENDMENT_KEYS, {"task_row": row_id}).scalars())
 
 
 def save_amendment_keys(connection: sa.Connection, row_id: int, keys: Sequence[str], *, now: int) -> None:

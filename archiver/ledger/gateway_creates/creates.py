@@ -38,6 +38,7 @@ _PRUNED_MAX = 500
 _REFUSES_CALLBACKS = "gateway_without_callback_url:"
 
 _TABLE = schema.gateway_creates
+_LET_GO = sa.delete(_TABLE).where(_TABLE.c.reference.in_(sa.bindparam("references", expanding=True)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class GatewayCreates(Part):
             are_new = register_all(connection, created, now=now)
             done = [*(task.create.reference for task in created), *refused]
             if done:
-                connection.execute(sa.delete(_TABLE).where(_TABLE.c.reference.in_(sorted(done))))
+                connection.execute(_LET_GO, {"references": sorted(done)})
             return are_new
 
     @retried
@@ -134,6 +135,5 @@ class GatewayCreates(Part):
 
 
 def _columns(create: GatewayCreate) -> dict[str, Any]:
-    values = dataclasses.asdict(create)
-    values["request"] = request_json(create)
-    return values
+    names = [field.name for field in dataclasses.fields(create)]
+    return {name: getattr(create, name) for name in names} | {"request": request_json(create)}

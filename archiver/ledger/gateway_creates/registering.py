@@ -1,6 +1,7 @@
 """Tasks that clients have created through the gateway become rows."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,13 +83,17 @@ def request_json(create: GatewayCreate) -> str | None:
 
 def _insert(connection: sa.Connection, created: Sequence[CreatedTask], *, now: int) -> None:
     rows = [_row(task, now=now) for task in created]
-    inserted = insert_missing(connection, _TASKS).returning(_TASKS.c.id, _TASKS.c.family_hint)
-    found = connection.execute(inserted, rows).all()
+    found = connection.execute(_with_ids(insert_missing(connection, _TASKS)), rows).all()
     require_written(len(found), len(rows))
     tally = Tally()
     tally.add(Kind(task.create.account, State.REPORTED, is_confirmed=False) for task in created)
     tally.write(connection)
     add_lines(connection, [(row.id, "task.registered", row.family_hint) for row in found], at=now)
+
+
+@functools.cache
+def _with_ids(insert: sa.Insert) -> sa.Executable:
+    return insert.returning(_TASKS.c.id, _TASKS.c.family_hint)
 
 
 def _row(task: CreatedTask, *, now: int) -> dict[str, Any]:

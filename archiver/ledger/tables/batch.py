@@ -23,6 +23,15 @@ _URL = (
     .where(schema.assets.c.task == sa.bindparam("task_row"), schema.assets.c.stem == sa.bindparam("of_stem"))
     .values(url=sa.bindparam("new_url"))
 )
+_ROW_IDS = sa.select(schema.tasks.c.task_id, schema.tasks.c.id).where(
+    schema.tasks.c.account == sa.bindparam("account_is"),
+    schema.tasks.c.task_id.in_(sa.bindparam("named", expanding=True)),
+)
+_OF_THESE = schema.assets.c.task.in_(sa.bindparam("task_rows", expanding=True))
+_URLS = sa.select(schema.assets.c.task, schema.assets.c.stem, schema.assets.c.url).where(_OF_THESE)
+_STORED = sa.select(
+    schema.assets.c.task, schema.assets.c.stem, schema.assets.c.name.is_not(None).label("is_stored")
+).where(_OF_THESE)
 
 
 @functools.cache
@@ -111,10 +120,8 @@ class Batch:
         rows = [dict.fromkeys(columns) | dict(values) for values, _, _ in self._inserts]
         rows.sort(key=lambda row: str(row["task_id"]))
         require_written(connection.execute(insert_missing(connection, table), rows).rowcount, len(rows))
-        query = sa.select(table.c.task_id, table.c.id).where(
-            table.c.account == self.account, table.c.task_id.in_([row["task_id"] for row in rows])
-        )
-        row_ids = {row.task_id: row.id for row in connection.execute(query)}
+        named = {"account_is": self.account, "named": [row["task_id"] for row in rows]}
+        row_ids = {row.task_id: row.id for row in connection.execute(_ROW_IDS, named)}
         for values, assets, detail in self._inserts:
             row_id = row_ids[values["task_id"]]
             self._assets += [(row_id, asset) for asset in assets]
@@ -123,22 +130,18 @@ class Batch:
 
 def known_assets(connection: sa.Connection, row_ids: Iterable[int]) -> dict[int, dict[str, str]]:
     """The assets of these rows: row id → stem → URL."""
-    table = schema.assets
     known: dict[int, dict[str, str]] = {row_id: {} for row_id in row_ids}
     if known:
-        query = sa.select(table.c.task, table.c.stem, table.c.url).where(table.c.task.in_(known))
-        for row in connection.execute(query):
+        for row in connection.execute(_URLS, {"task_rows": list(known)}):
             known[row.task][row.stem] = row.url
     return known
 
 
 def stored_assets(connection: sa.Connection, row_ids: Iterable[int]) -> dict[int, dict[str, bool]]:
     """The assets of these rows: row id → stem → whether it is stored."""
-    table = schema.assets
     found: dict[int, dict[str, bool]] = {row_id: {} for row_id in row_ids}
     if found:
-        query = sa.select(table.c.task, table.c.stem, table.c.name.is_not(None).label("is_stored"))
-        for row in connection.execute(query.where(table.c.task.in_(found))):
+        for row in connection.execute(_STORED, {"task_rows": list(found)}):
             found[row.task][row.stem] = row.is_stored
     return found
 

@@ -10,6 +10,12 @@ LINES_MAX = 100
 """Per task: a month of retries at their slowest; a bound for a task that never ends."""
 
 _INSERT = sa.insert(schema.history)
+_TOO_LONG = (
+    sa.select(schema.history.c.task)
+    .where(schema.history.c.task.in_(sa.bindparam("task_rows", expanding=True)))
+    .group_by(schema.history.c.task)
+    .having(sa.func.count() > LINES_MAX)
+)
 
 
 def add_line(connection: sa.Connection, row_id: int, *, at: int, event: str, detail: str) -> None:
@@ -30,9 +36,7 @@ def trim_all(connection: sa.Connection, row_ids: Sequence[int]) -> None:
     """Trim the lines of these rows: one look at all of them, since hardly any has too many."""
     if not row_ids:
         return
-    table = schema.history
-    too_long = sa.select(table.c.task).where(table.c.task.in_(row_ids)).group_by(table.c.task)
-    for row_id in connection.execute(too_long.having(sa.func.count() > LINES_MAX)).scalars().all():
+    for row_id in connection.execute(_TOO_LONG, {"task_rows": list(row_ids)}).scalars().all():
         trim(connection, row_id)
 
 

@@ -1,12 +1,13 @@
 """Rows of tasks and assets: found by an id, and read as leases."""
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import locking
+from archiver.ledger.databases.dialect import locking, locking_on
 from archiver.ledger.tables import schema
 from archiver.model import (
     Asset,
@@ -53,9 +54,19 @@ def find_all(
     connection: sa.Connection, *, account: str, task_ids: Sequence[str]
 ) -> dict[str, Mapping[Any, Any]]:
     """The rows of these tasks (not external ids), by id, to be written; unknown ids are left out."""
+    named = {"account_is": account, "named": list(task_ids)}
+    found = connection.execute(_rows_to_write(connection.dialect.name), named)
+    return {row["task_id"]: row for row in found.mappings()}
+
+
+@functools.cache
+def _rows_to_write(dialect: str) -> sa.Select[Any]:
     table = schema.tasks
-    query = sa.select(table).where(table.c.account == account, table.c.task_id.in_(task_ids))
-    return {row["task_id"]: row for row in connection.execute(locking(connection, query, table)).mappings()}
+    query = sa.select(table).where(
+        table.c.account == sa.bindparam("account_is"),
+        table.c.task_id.in_(sa.bindparam("named", expanding=True)),
+    )
+    return locking_on(dialect, query, table)
 
 
 def assets_of(connection: sa.Connection, row_ids: Sequence[int]) -> dict[int, tuple[LeasedAsset, ...]]:

@@ -17,6 +17,10 @@ from archiver.ledger.tables import schema
 from archiver.model import Task, rfc3339
 
 _TABLE = schema.forgotten
+_FORGOTTEN = sa.select(_TABLE.c.task_id, _TABLE.c.forgotten_at).where(
+    _TABLE.c.account == sa.bindparam("account_is"),
+    _TABLE.c.task_id.in_(sa.bindparam("named", expanding=True)),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,7 +115,5 @@ def _is_meant(task: Task, forgotten_at: Mapping[str, int]) -> bool:
 
 
 def _forgotten_at(connection: sa.Connection, *, account: str, task_ids: Collection[str]) -> dict[str, int]:
-    query = sa.select(_TABLE.c.task_id, _TABLE.c.forgotten_at).where(
-        _TABLE.c.account == account, _TABLE.c.task_id.in_(sorted(task_ids))
-    )
-    return {row.task_id: row.forgotten_at for row in connection.execute(query)}
+    found = connection.execute(_FORGOTTEN, {"account_is": account, "named": sorted(task_ids)})
+    return {row.task_id: row.forgotten_at for row in found}
