@@ -5,12 +5,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import door, gateway, links, memory, transfers
+from tests.bench import door, gateway, idle, links, memory, transfers
+
+FIGURES = ["door", "transfers", "memory", "gateway", "links", "idle"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("figures", nargs="*", default=["door", "transfers", "memory", "gateway", "links"])
+    parser.add_argument("figures", nargs="*", default=FIGURES)
     parser.add_argument("--seconds", type=float, default=5, help="length of each round at the door")
     parser.add_argument(
         "--images",
@@ -34,8 +36,10 @@ def main() -> None:
                 lines = gateway.measure(where, seconds=arguments.seconds)
             elif figure == "links":
                 lines = links.measure(where, seconds=arguments.seconds)
+            elif figure == "idle":
+                lines = idle.measure(where, seconds=arguments.seconds, images=arguments.images)
             else:
-                parser.error(f"no such figure: {figure} (door, transfers, memory, gateway, links)")
+                parser.error(f"no such figure: {figure} ({', '.join(FIGURES)})")
             sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()
 

@@ -51,9 +51,9 @@ def _measure(door: Door, ledger_url: str, folder: Path, *, seconds: float) -> li
         python(door.arguments, port=door_port, log=log, environ=environ),
     ):
         for number in range(ROUNDS):
-            bare.append(_load(bare_port, path, seconds=seconds, first_id=0))
-            durable.append(_load(door_port, path, seconds=seconds, first_id=number * 10**9))
-        steady = _load(
+            bare.append(load(bare_port, path, seconds=seconds, first_id=0))
+            durable.append(load(door_port, path, seconds=seconds, first_id=number * 10**9))
+        steady = load(
             door_port, path, seconds=2 * seconds, rate=STEADY_PER_SECOND, first_id=10**12, connections=32
         )
     baseline, ours = _best(bare), _best(durable)
@@ -69,9 +69,10 @@ def _best(rounds: list[dict[str, Any]]) -> float:
     return float(max(figures["per_second"] for figures in rounds))
 
 
-def _load(
+def load(
     port: int, path: str, *, seconds: float, first_id: int, rate: float = 0, connections: int = 256
 ) -> dict[str, Any]:
+    """Send callbacks, each of which must be answered 200."""
     command = [sys.executable, "-m", "tests.bench.load", "--port", str(port), "--path", path]
     command += ["--seconds", str(seconds), "--rate", str(rate), "--first-id", str(first_id)]
     command += ["--connections", str(connections)]

@@ -80,20 +80,20 @@ def _figures(folder: Path, *, images: int, rounds: int, distance_ms: int, where:
     bare, engine = list[Figure](), list[Figure]()
     for number in range(rounds):
         # Fresh servers each time: one that holds gigabytes is slower for both sides.
-        with _place(folder, distance_ms=distance_ms) as place:
+        with a_place(folder, distance_ms=distance_ms) as place:
             bare.append(_bare(place, images))
-        with _place(folder, distance_ms=distance_ms) as place:
-            engine.append(_engine(place, folder / f"round-{number}", images))
-    rate = _compared(
+        with a_place(folder, distance_ms=distance_ms) as place:
+            engine.append(archiving(place, folder / f"round-{number}", images))
+    rate = compared(
         [figure.images_per_second for figure in engine], [figure.images_per_second for figure in bare]
     )
-    cpu = _compared(
+    cpu = compared(
         [figure.cpu_ms_per_image for figure in engine], [figure.cpu_ms_per_image for figure in bare]
     )
     return [f"images/s, {where:<17}   {rate}  (≥ 0.80)", f"CPU ms per image              {cpu}"]
 
 
-def _compared(ours: Sequence[float], baseline: Sequence[float]) -> str:
+def compared(ours: Sequence[float], baseline: Sequence[float]) -> str:
     """The medians of both sides, and of the ratios round by round, with the lowest and the highest."""
     ratios = [mine / theirs for mine, theirs in zip(ours, baseline, strict=True)]
     medians = f"{statistics.median(ours):8.1f}  baseline {statistics.median(baseline):8.1f}"
@@ -101,7 +101,7 @@ def _compared(ours: Sequence[float], baseline: Sequence[float]) -> str:
 
 
 @contextlib.contextmanager
-def _place(folder: Path, *, distance_ms: int) -> Iterator[Place]:
+def a_place(folder: Path, *, distance_ms: int) -> Iterator[Place]:
     cdn_port = free_port()
     with (
         running(RcloneInMemory) as server,
@@ -184,9 +184,10 @@ def _bare(place: Place, images: int) -> Figure:
         return figure
 
 
-def _engine(place: Place, folder: Path, images: int) -> Figure:
+def archiving(place: Place, folder: Path, images: int, **more: str) -> Figure:
+    """One round of the engine, with `more` settings."""
     folder.mkdir()
-    settings = _settings(place, folder)
+    settings = _settings(place, folder, **more)
     ledger = Ledger.open(settings.ledger_url, daemon=True)
     stop, metrics = threading.Event(), Metrics()
     engine = build_engine(settings, ledger, metrics, stop=stop, on_death=stop.set)
@@ -213,14 +214,14 @@ def _engine(place: Place, folder: Path, images: int) -> Figure:
     return figure
 
 
-def _settings(place: Place, folder: Path) -> Settings:
+def _settings(place: Place, folder: Path, **more: str) -> Settings:
     bucket = place.server.create_bucket()
     environ = daemon_environment(folder, port=free_port()) | place.server.environment(bucket)
     origin = place.image_url.rsplit("/", 1)[0]
     os.environ.update({name: value for name, value in environ.items() if name.startswith("AWS_")})
     environ |= {"KLING_ASSET_HOSTS": origin, "KLING_TRANSFER_CONCURRENCY": str(THREADS)}
     environ["KLING_S3_ENDPOINT_URL"] = place.endpoint_url
-    return Settings.load(environ)
+    return Settings.load(environ | more)
 
 
 def _task(number: int, url: str) -> Task:
