@@ -36,7 +36,7 @@ from receiver.gateway.exchange import (
 from receiver.gateway.family_search import REQUESTS_MAX
 from receiver.gateway.front.paths import read_path
 from receiver.gateway.gateway import QUERY_THREADS, QueryParts
-from receiver.gateway.queries import Queries
+from receiver.gateway.queries import REPLACED_BYTES_MAX, Queries
 from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream
 from tests.harness.daemons import until
@@ -44,6 +44,7 @@ from tests.harness.edge import SECONDS_MAX
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
 from tests.harness.gateway import BEARER, gateway_to
 from tests.simulator import KlingSimulator, faults
+from tests.simulator.request_log import Kind
 from tests.simulator.server import API_KEY
 
 PUBLIC = "https://kling.example.com"
@@ -51,6 +52,7 @@ SIGNER = LinkSigner(["a-link-secret-of-32-characters-or-more"], public_url=PUBLI
 OTHER = "other"
 EXPAND = "images/editing/expand"
 SERIES = "images/omni-image"
+TRY_ON = "solutions/virtual_try_on"
 CLIENTS_URL = "https://app.example.com/cb?a=b"
 
 
@@ -123,6 +125,17 @@ class Gate:
 
         answers = self._runner.run(all_of_them())
         return answers[0] if len(answers) == 1 else answers
+
+    def read(self, target: str) -> tuple[GatewayAnswer, bytes]:
+        """An answer that comes in pieces, and all of them."""
+
+        async def all_of_it() -> tuple[GatewayAnswer, bytes]:
+            asked = request(target, self._calls[0], account=ACCOUNT, method="GET", body=b"")
+            answer = await self.queries.handle(asked)
+            assert not isinstance(answer.body, bytes)
+            return answer, b"".join([piece async for piece in answer.body])
+
+        return self._runner.run(all_of_it())
 
     def unlinked(self, kind: str = "query") -> float | None:
         return self.engine.metrics.registry.get_sample_value("kling_gateway_unlinked_total", {"kind": kind})
@@ -408,6 +421,35 @@ def test_a_task_that_no_family_of_the_account_knows_is_verified_before_it_gets_l
     assert (gate.unlinked(), gate.state(task_id)) == (1.0, State.REPORTED)
 
 
+# --- solutions --------------------------------------------------------------------------------------------
+
+
+def test_a_solution_gets_links_at_the_first_succeed_and_its_answer_from_the_archive_once_it_is_gone(
+    gate: Gate,
+) -> None:
+    task_id = gate.sim.create_task(family=TRY_ON, external_task_id="fitting-1")
+    path = f"/solutions?task_ids={task_id}"
+    before = gate.ask(path)
+    gate.sim.succeed(task_id)
+    gate.seconds += 1.0
+    shown = gate.ask(path)
+    assert gate.engine.attempt() is None
+    gate.sim.purge(task_id)
+    gate.seconds += 1.0
+    gone, by_name, at_tasks = gate.ask(
+        path, "/solutions?external_task_ids=fitting-1", f"/tasks?task_ids={task_id}"
+    )
+
+    assert [row["status"] for row in said(before)["data"]] == ["submitted"]
+    linked = urls_of(said(shown))
+    assert [urlsplit(url).netloc for url in linked] == [urlsplit(PUBLIC).netloc]
+    assert (shown.source, gate.unlinked()) == (Source.KLING, 0.0)
+    for answer in (gone, by_name):
+        assert ([row["id"] for row in said(answer)["data"]], answer.source) == ([task_id], Source.MANIFEST)
+        assert urls_of(said(answer)) == linked
+    assert (said(at_tasks)["data"], at_tasks.source) == ([], Source.KLING)
+
+
 # --- lists ------------------------------------------------------------------------------------------------
 
 
@@ -434,6 +476,25 @@ def test_windows_of_tasks_are_linked_too(gate: Gate) -> None:
 
     (row,) = [row for row in said(answer)["data"]["result"] if row["id"] == task_id]
     assert urls_of(row) == [link(gate.engine, task_id, "0")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [("query", f"/v1/{FAMILY}/{{task_id}}"), ("list", f"/v1/{FAMILY}?pageNum=1&pageSize=500")],
+)
+def test_an_answer_of_more_than_32_mib_goes_out_as_it_came_and_is_counted(
+    gate: Gate, kind: Kind, path: str
+) -> None:
+    task_id = gate.archived()
+    url = "https://p1.klingai.com/a.png?x=1"
+    task = {"task_id": task_id, "task_status": "succeed", "task_result": {"images": [{"url": url}]}}
+    body = json.dumps({"code": 0, "message": "x" * REPLACED_BYTES_MAX, "data": task}).encode()
+    gate.sim.fault(kind, faults.Raw(200, body, {"content-type": "application/json"}))
+
+    answer, received = gate.read(path.format(task_id=task_id))
+
+    assert (answer.status, answer.source, gate.unlinked(kind)) == (200, Source.KLING, 1.0)
+    assert received == body
 
 
 # --- what Kling cannot say --------------------------------------------------------------------------------
