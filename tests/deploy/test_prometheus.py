@@ -204,7 +204,7 @@ def _test_of(firing: Firing) -> dict[str, Any]:
 
 
 def _test_of_health() -> dict[str, Any]:
-    moments = ("10m", "201m", "400m")
+    moments = ("10m", "201m")
     return {
         "interval": "1m",
         "input_series": [{"series": series, "values": values} for series, values in HEALTHY.items()],
