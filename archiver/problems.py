@@ -6,6 +6,7 @@ The codes are a contract.
 
 import dataclasses
 import itertools
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from archiver.failures import ApiAnswerUnreadable, LedgerUnavailable
@@ -30,7 +31,8 @@ UNASKED_MS_MAX = 120_000
 COMMITTED_MS_MAX = 30_000
 """Since a door's last sign of life: before that it shows that the ledger commits."""
 
-SEE = "To see why: kling-archiver show ID."
+SHOW = "kling-archiver show ID"
+SEE = f"To see why: {SHOW}."
 ACKNOWLEDGE = "Where nothing can be done any more: kling-archiver acknowledge ID."
 
 _UNARCHIVED = (State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED, State.LOST)
@@ -176,7 +178,7 @@ def _waiting(view: StatusView, expected: Expected) -> Iterator[Problem]:
                 f"{count_of(count, 'succeeded task')} not in the bucket yet; {task.task_id} has waited longest, "
                 f"{span(view.now - task.at)}"
             )
-            yield Problem("waiting", message, SEE, task.account, task.at)
+            yield Problem("waiting", message, _about(task.task_id, SEE), task.account, task.at)
 
 
 def _unread(view: StatusView, expected: Expected) -> Iterator[Problem]:
@@ -238,7 +240,13 @@ def _dead_forwards(view: StatusView, expected: Expected) -> Iterator[Problem]:
 def _of_tasks(code: str, what: str, tasks: TasksInTime, what_to_do: str) -> Problem:
     count = count_of(tasks.count, "task") if not tasks.is_more else f"{tasks.count} tasks or more"
     ids = listing(tasks.task_ids, count=tasks.count)
+    what_to_do = _about(tasks.task_ids[0], what_to_do) if tasks.task_ids else what_to_do
     return Problem(code, f"{count} {what}: {ids}", what_to_do, tasks.account, tasks.since)
+
+
+def _about(task_id: str, what_to_do: str) -> str:
+    """With the id of the first task in the command that shows it, to be copied as it is."""
+    return what_to_do.replace(SHOW, SHOW.replace("ID", shlex.quote(task_id)))
 
 
 def _deadline(view: StatusView, expected: Expected) -> Iterator[Problem]:
@@ -250,7 +258,7 @@ def _deadline(view: StatusView, expected: Expected) -> Iterator[Problem]:
             "deadline",
             f"the nearest deadline of a task that is not in the bucket {verb} {distance(task.at - view.now)}: "
             f"{task.task_id}",
-            "See what is held, and why the task waits: kling-archiver show ID.",
+            _about(task.task_id, f"See what is held, and why the task waits: {SHOW}."),
             task.account,
             task.at - DEADLINE_MS_MIN,
         )

@@ -282,6 +282,7 @@ def test_the_check_names_the_first_five_of_many_ids(healthy: CommandLine) -> Non
     output = healthy.run("status", "--check").stdout
 
     assert output.startswith("buried: 9 tasks buried: b0, b1, b2, b3, b4 and 4 more. ")
+    assert "kling-archiver show b0." in output, "to be copied as it is"
 
 
 def test_the_verdict_has_a_colour_at_a_terminal_and_none_with_no_color(healthy: CommandLine) -> None:
