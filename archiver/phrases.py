@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+SHOWN_ID_LENGTH_MAX = 80
 
 
 def distance(difference_ms: int) -> str:
@@ -31,3 +32,11 @@ def listing(ids: Sequence[str], *, count: int) -> str:
     """The first few ids of `count`: `1, 2 and 7 more`."""
     more = count - len(ids)
     return ", ".join(ids) + (f" and {more} more" if more > 0 else "")
+
+
+def shown_id(name: str) -> str:
+    """An id as an operator has typed it, told apart from the sentence around it, and cut where none is as long."""
+    if name and len(name) <= SHOWN_ID_LENGTH_MAX and not any(map(str.isspace, name)):
+        return name
+    rest = "…" if len(name) > SHOWN_ID_LENGTH_MAX else ""
+    return f"'{name[:SHOWN_ID_LENGTH_MAX]}{rest}'"

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from archiver.audit import doctor as checks
@@ -26,6 +27,7 @@ _NEED = (
     Need.FORWARDS,
     Need.ALERTS,
 )
+_VERDICT_WIDTH = 10
 _STYLE = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "bold red"}
 
 
@@ -55,20 +57,23 @@ def _printed(found: Iterable[tuple[Check, list[Finding]]], *, several: bool) -> 
             group = check.group
         for finding in findings:
             counts[finding.verdict] += 1
-            screen.print(_line(finding, several=several))
+            screen.print(_row(finding, several=several))
             yield finding
         sys.stdout.flush()
     screen.print(_summary(counts))
 
 
-def _line(finding: Finding, *, several: bool) -> Text:
+def _row(finding: Finding, *, several: bool) -> Table:
+    """The verdict, and beside it what is said, each line of it."""
     account = f"{finding.account}: " if several and finding.account else ""
-    line = Text("  ")
-    line.append(f"{finding.verdict:<8}", style=_STYLE[finding.verdict])
-    line.append(f" {clean(account + finding.message)}")
+    said = Text(clean(account + finding.message))
     if finding.what_to_do:
-        line.append(f"\n  {'':<8} {clean(finding.what_to_do)}", style="dim")
-    return line
+        said.append(f"\n{clean(finding.what_to_do)}", style="dim")
+    row = Table.grid(padding=(0, 1))
+    row.add_column(width=_VERDICT_WIDTH)
+    row.add_column(overflow="fold")
+    row.add_row(Text(f"  {finding.verdict}", style=_STYLE[finding.verdict]), said)
+    return row
 
 
 def _summary(counts: "collections.Counter[Verdict]") -> Text:

@@ -29,7 +29,7 @@ from archiver.composition.accounts import require_account
 from archiver.config.settings import Need, Settings
 from archiver.ledger import ForwardState, ForwardView, Ledger
 from archiver.ledger.tables.forwards import EVENT_OF_STATE
-from archiver.phrases import count_of
+from archiver.phrases import count_of, shown_id
 from archiver.times import parse_time
 
 NEVER = 2**52
@@ -166,7 +166,7 @@ def _retry(ledger: Ledger, accounts: Sequence[Settings], names: list[str] | None
                 display.show(queued)
     _print_queued(ledger, queued, json=json, unknown=list(unknown))
     for name in unknown:
-        print_note(f"no task or forward {of_accounts(accounts)} has the id {name}.")
+        print_note(f"no task or forward {of_accounts(accounts)} has the id {shown_id(name)}.")
     if unknown:
         raise typer.Exit(WRONG)
 

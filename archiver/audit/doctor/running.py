@@ -32,11 +32,21 @@ def run(
     waiting: queue.SimpleQueue[_Running] = queue.SimpleQueue()
     for one in running:
         waiting.put(one)
-    for _ in range(min(CHECKS_AT_ONCE, len(running))):
-        threading.Thread(target=_work, args=(waiting,), name="doctor", daemon=True).start()
+    _start(waiting, min(CHECKS_AT_ONCE, len(running)))
     ends_at = time.monotonic() + seconds_max
     for one in running:
         yield one.check, [_safe(finding, one.check, redaction) for finding in one.result(ends_at=ends_at)]
+
+
+def _start(waiting: "queue.SimpleQueue[_Running]", count: int) -> None:
+    """As many threads as the system gives. Where it gives none, this one does it all."""
+    for started in range(count):
+        try:
+            threading.Thread(target=_work, args=(waiting,), name="doctor", daemon=True).start()
+        except RuntimeError:  # a limit of memory or of processes
+            if started == 0:
+                _work(waiting)
+            return
 
 
 class _Running:

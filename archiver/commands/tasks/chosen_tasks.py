@@ -12,6 +12,7 @@ from archiver.composition.accounts import require_account
 from archiver.config.settings import Settings
 from archiver.create.registration import is_identifier
 from archiver.ledger import Ledger
+from archiver.phrases import shown_id
 
 BATCH_ROWS = 500
 """Ids a transaction: a callback never waits longer than one batch takes."""
@@ -32,7 +33,7 @@ class ChosenTasks:
     def print_unknown(self, task_ids: Sequence[str]) -> None:
         """Note ids that no account has."""
         for task_id in task_ids:
-            print_note(f"no task {of_accounts(self.accounts)} has the id or external id {task_id}.")
+            print_note(f"no task {of_accounts(self.accounts)} has the id or external id {shown_id(task_id)}.")
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from archiver.config.settings import Settings
 from archiver.create.registration import is_identifier
 from archiver.ledger import Forgotten, Ledger
 from archiver.model import rfc3339, task_folder
+from archiver.phrases import shown_id
 
 TRANSFER_SECONDS = 60
 """Within this time a worker that was putting a file of the task has noticed, and stopped."""
@@ -31,8 +32,8 @@ def forget(context: typer.Context, *, task_id: str, account: str | None, json: b
         forgotten = None if chosen is None else ledger.tombstones.forget(task_id, account=chosen.name)
     if chosen is None or forgotten is None:
         print_note(
-            f"no task {of_accounts(accounts)} has the id or external id {task_id}: there is nothing to forget. "
-            "One that the next sweep would bring can be forgotten once it is there."
+            f"no task {of_accounts(accounts)} has the id or external id {shown_id(task_id)}: there is nothing to "
+            "forget. One that the next sweep would bring can be forgotten once it is there."
         )
         raise typer.Exit(WRONG)
     if json:

@@ -13,6 +13,7 @@ from archiver.config.settings import Settings
 from archiver.create.registration import is_identifier
 from archiver.failures import TaskForgotten
 from archiver.ledger import TaskView, Tombstone
+from archiver.phrases import shown_id
 from archiver.store.links import links_of_shown, signer_of
 
 
@@ -67,7 +68,7 @@ def found_task(context: typer.Context, settings: Settings, *, task_id: str, acco
         raise ForgottenTask(forgotten[0])
     if not found:
         print_note(
-            f"no task {of_accounts(accounts)} has the id or external id {task_id}. To follow a "
+            f"no task {of_accounts(accounts)} has the id or external id {shown_id(task_id)}. To follow a "
             "new task: kling-archiver register ID --family FAMILY"
         )
         raise typer.Exit(WRONG)

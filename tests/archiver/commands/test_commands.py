@@ -18,7 +18,7 @@ from archiver.commands.terminal.printing import clean
 from archiver.create import rules
 from archiver.failures import NotMedia
 from archiver.model import Callback, State, Status
-from archiver.phrases import distance, span
+from archiver.phrases import distance, shown_id, span
 from tests.harness.command_line import ACCOUNT, FAMILY, NOW, CommandLine, api_task, archive, bury, record
 
 COMMANDS = tuple(group.COMMANDS)
@@ -194,7 +194,10 @@ def test_an_unknown_id_is_a_sentence_and_status_1(filled: CommandLine, task_id: 
 
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert f"no task of the account default has the id or external id {clean(task_id)}." in result.stderr
+    assert (
+        f"no task of the account default has the id or external id {clean(shown_id(task_id))}."
+        in result.stderr
+    )
 
 
 def test_a_message_of_the_api_cannot_move_the_cursor(line: CommandLine) -> None:
@@ -584,3 +587,18 @@ def test_wrong_usage_ends_with_2(line: CommandLine, arguments: list[str]) -> Non
 def test_a_span_is_printed_in_its_largest_useful_unit(milliseconds: int, text: str) -> None:
     assert span(milliseconds) == text
     assert distance(-milliseconds) == f"{text} ago"
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [("", "''"), ("a b", "'a b'"), ("9" * 5000, f"'{'9' * 80}…'"), ("\x1b[31m", "\\x1b[31m")],
+)
+@pytest.mark.parametrize("command", ["show", "retry", "forget"])
+def test_an_id_that_none_can_have_is_told_apart_from_the_sentence(
+    line: CommandLine, command: str, typed: str, shown: str
+) -> None:
+    result = line.run(command, typed)
+
+    assert result.exit_code == 1
+    assert f"has the id or external id {shown}" in result.stderr
+    assert "\x1b" not in result.stderr

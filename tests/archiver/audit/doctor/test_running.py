@@ -82,3 +82,14 @@ def test_no_secret_is_in_a_finding() -> None:
     [(_, [finding])] = run([check("a", "token is abcdefgh")], secrets=["abcdefgh"])
 
     assert finding.message == "token is ***"
+
+
+def test_where_the_system_gives_no_thread_the_checks_run_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+
+    assert [findings[0].message for _, findings in run([check("a", "1"), check("b", "2")])] == ["1", "2"]
