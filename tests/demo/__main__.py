@@ -69,7 +69,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--postgres",
         action="store_true",
-        help="two doors and two workers on a PostgreSQL of the demo's own, one of each killed on the way",
+        help="two doors, a gateway and two workers on a PostgreSQL of the demo's own, some killed on the way",
     )
     parser.add_argument("--once", action="store_true", help="end after the check, at a terminal too")
     return parser.parse_args(arguments)

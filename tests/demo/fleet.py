@@ -1,9 +1,9 @@
-"""The processes of the product that the demo runs: one whole daemon, or doors and workers on PostgreSQL."""
+"""The processes of the product that the demo runs: one whole daemon, or doors, a gateway and workers on PostgreSQL."""
 
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.demo.arrivals import LogTail
@@ -15,17 +15,21 @@ from tests.s3_servers.process import free_port
 
 DOORS = WORKERS = 2
 SOCKET_PATH_BYTES_MAX = 107
-OF_A_DOOR = ("KLING_CALLBACK_TOKEN",)
 OF_ALL = ("KLING_LEDGER_URL", "KLING_DRAIN_SECONDS", "KLING_SHUTDOWN_SECONDS", "KLING_LOG_FORMAT")
+OF_A_DOOR = frozenset({*OF_ALL, "KLING_CALLBACK_TOKEN"})
+NOT_OF_A_WORKER = frozenset({"KLING_CALLBACK_TOKEN", "KLING_GATEWAY", "KLING_ADMIN_TOKEN"})
+NOT_OF_A_GATEWAY = frozenset({"KLING_ADMIN_TOKEN"})
+"""Names of settings, by what a process is for."""
 
 
 class Fleet:
-    """All of them are supervised alike; `doors` take callbacks, `workers` do the rest."""
+    """All of them are supervised alike; `doors` take callbacks, `gateway` serves clients, `workers` do the rest."""
 
-    def __init__(self, doors: Sequence[Daemon], workers: Sequence[Daemon]) -> None:
+    def __init__(self, doors: Sequence[Daemon], gateway: Daemon, workers: Sequence[Daemon]) -> None:
         self.doors = doors
+        self.gateway = gateway
         self.workers = workers
-        self.all = tuple(dict.fromkeys((*doors, *workers)))
+        self.all = tuple(dict.fromkeys((*doors, gateway, *workers)))
         self.logs = [LogTail(daemon.log) for daemon in self.all]
         self._killed: set[Daemon] = set()
 
@@ -38,32 +42,35 @@ class Fleet:
             log=folder.root / "daemon.log",
             print_event=print_event,
         )
-        return cls([daemon], [daemon])
+        return cls([daemon], daemon, [daemon])
 
     @classmethod
     def of_many(cls, settings: Mapping[str, str], *, folder: DemoFolder, print_event: PrintEvent) -> "Fleet":
-        """Doors and workers, each with its own settings only."""
+        """Doors, a gateway and workers, each with its own settings only."""
 
-        def member(role: str, number: int, program: Sequence[str]) -> Daemon:
-            is_door = role == "door"
-            port = settings["KLING_PORT"] if is_door and not number else str(free_port())
-            own = {
-                name: value
-                for name, value in settings.items()
-                if name in OF_ALL or (name in OF_A_DOOR) is is_door
-            }
+        def member(name: str, program: Sequence[str], own: Collection[str]) -> Daemon:
+            given = {setting: value for setting, value in settings.items() if setting in own}
             return Daemon(
-                settings={**own, "KLING_PORT": port},
+                settings={**given, "KLING_PORT": str(free_port())},
                 working_folder=folder.root,
-                log=folder.root / f"{role}-{number + 1}.log",
+                log=folder.root / f"{name.replace(' ', '-')}.log",
                 print_event=print_event,
-                name=f"{role} {number + 1}",
+                name=name,
                 program=program,
             )
 
-        doors = [member("door", number, ("receiver", "--edge-only")) for number in range(DOORS)]
-        workers = [member("worker", number, ("archiver", "work")) for number in range(WORKERS)]
-        return cls(doors, workers)
+        of_a_gateway, of_a_worker = settings.keys() - NOT_OF_A_GATEWAY, settings.keys() - NOT_OF_A_WORKER
+        return cls(
+            [
+                member(f"door {number}", ("receiver", "--edge-only"), OF_A_DOOR)
+                for number in range(1, DOORS + 1)
+            ],
+            member("gateway", ("receiver", "--gateway-only"), of_a_gateway),
+            [
+                member(f"worker {number}", ("archiver", "work"), of_a_worker)
+                for number in range(1, WORKERS + 1)
+            ],
+        )
 
     @property
     def is_ready(self) -> bool:
@@ -101,7 +108,7 @@ class Fleet:
 
     @property
     def noun(self) -> str:
-        return "the daemon" if len(self.all) == 1 else "doors and workers"
+        return "the daemon" if len(self.all) == 1 else "doors, gateway and workers"
 
     def words(self) -> str:
         """For the screen."""

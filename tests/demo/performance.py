@@ -18,6 +18,7 @@ from tests.demo.bucket import BUCKET, BucketServer, serving
 from tests.demo.check import Checker
 from tests.demo.fleet import Fleet, postgres
 from tests.demo.folder import DemoFolder
+from tests.demo.front import Front, fronting
 from tests.demo.plans import FIRST_BATCH, GENERATIONS, HISTORY, LIVE, CreatedTask, Twist, short
 from tests.demo.settings import settings_of_application, settings_of_daemon
 from tests.demo.stopping import DemoFailed, Interrupted, StopRequest
@@ -60,7 +61,9 @@ class Performance:
         stop: StopRequest,
         ledger_url: str,
         consumer: Consumer,
+        front: Front | None,
     ) -> None:
+        """`front` stands before several processes; one daemon needs none."""
         self._folder = folder
         self._server = server
         self._sim = sim
@@ -68,19 +71,20 @@ class Performance:
         self._ledger_place = _short(folder.ledger) if ledger_url.startswith("sqlite") else ledger_url
         self._stop = stop
         self._token, self._admin_token = secrets.token_hex(16), secrets.token_hex(16)
-        url = f"http://127.0.0.1:{free_port()}"
-        is_one = ledger_url.startswith("sqlite")
-        self._application = Application(url, sim=sim, consumer=consumer) if is_one else None
+        self._url = url = front.url if front else f"http://127.0.0.1:{free_port()}"
+        self._application = Application(url, sim=sim, consumer=consumer)
         settings = {
             **settings_of_daemon(sim, url=url, token=self._token, admin_token=self._admin_token),
-            **(settings_of_application(consumer) if is_one else {}),
+            **settings_of_application(consumer),
             **server.environment(BUCKET),
             "KLING_SPOOL_DIR": str(folder.spool),
             "KLING_LEDGER_URL": ledger_url,
         }
         folder.write_environment(settings)
-        make = Fleet.of_one if is_one else Fleet.of_many
+        make = Fleet.of_many if front else Fleet.of_one
         self._fleet = make(settings, folder=folder, print_event=view.print_event)
+        if front:
+            front.doors, front.gateway = [door.url for door in self._fleet.doors], self._fleet.gateway.url
         self._callback_urls = [f"{door.url}/callbacks/{self._token}" for door in self._fleet.doors]
         self._story = Story(
             sim,
@@ -105,8 +109,7 @@ class Performance:
             self._view.print_event("stopping", self._how_far())
         finally:
             problems += self._fleet.stop()
-            if self._application is not None:
-                self._application.close()
+            self._application.close()
         return problems
 
     # --- the acts ---
@@ -141,11 +144,12 @@ class Performance:
         if not problems:
             objects, size = self._checker.objects, megabytes(self._checker.bytes)
             self._view.print_event("right", f"all bytes right: {objects} files, {size}, compared one by one")
-            problems = self._use_application(self._application) if self._application is not None else []
+            problems = self._use_application()
         return problems
 
-    def _use_application(self, application: Application) -> list[str]:
+    def _use_application(self) -> list[str]:
         """What an application sees, also once the account has deleted everything. Returns the problems."""
+        application = self._application
         tasks = [task for task in self._story.created if task.names]
         opened = application.open_links(tasks, wait=self._tick)
         self._view.print_event(
@@ -285,11 +289,7 @@ class Performance:
             ("health", "  ".join(f"{daemon.url}/readyz" for daemon in self._fleet.all)),
             ("metrics", f"{url}/metrics"),
             ("Kling API", f"{self._sim.base_url}  (simulated)"),
-            *(
-                [("gateway", f"{url}  (Kling's own paths, for any Kling client)")]
-                if self._application
-                else []
-            ),
+            ("gateway", f"{self._url}  (Kling's own paths, for any Kling client)"),
         ]
         if self._fleet.all[0].answers("/api/tasks", token=admin):
             places.append(("operators' API", f'curl -H "Authorization: Bearer {admin}" {url}/api/tasks'))
@@ -307,14 +307,23 @@ def performing(
     """Start account, S3 server and perhaps PostgreSQL, not yet the daemon. Raises `DemoFailed`."""
     switches = Switches(progress_seconds=PROGRESS_SECONDS)
     sqlite = contextlib.nullcontext(f"sqlite:///{folder.ledger}")
+    none = contextlib.nullcontext(None)
     with (
         consumer() as told,
         serving(folder.s3) as server,
         postgres(folder.postgres) if on_postgres else sqlite as ledger_url,
+        fronting() if on_postgres else none as front,
         KlingSimulator(switches=switches) as sim,
     ):
         yield Performance(
-            folder=folder, server=server, sim=sim, view=view, stop=stop, ledger_url=ledger_url, consumer=told
+            folder=folder,
+            server=server,
+            sim=sim,
+            view=view,
+            stop=stop,
+            ledger_url=ledger_url,
+            consumer=told,
+            front=front,
         )
 
 

@@ -35,7 +35,7 @@ class _Step:
 class Story:
     """Plays the story on `sim`; callbacks go to `callback_urls` by turns, plus the family. `created` grows.
 
-    `application` creates the tasks that go through the gateway; without one, they are created like all others.
+    `application` creates the tasks that go through the gateway.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Story:
         *,
         callback_urls: Sequence[str],
         print_event: PrintEvent,
-        application: Application | None,
+        application: Application,
     ) -> None:
         self.created: list[CreatedTask] = []
         self._application = application
@@ -117,7 +117,7 @@ class Story:
         return task_id
 
     def _make_live(self, plan: Plan) -> None:
-        if plan.twist is Twist.GATEWAY and self._application is not None:
+        if plan.twist is Twist.GATEWAY:
             return self._create_by_gateway(self._application, plan, self._application.new_external_id())
         task_id = self._make(plan)
         if plan.twist is Twist.DROPPED:

@@ -138,7 +138,7 @@ def test_a_killed_daemon_is_started_again_and_nothing_is_lost(demo: RunningDemo)
     assert summary_count(demo.text, "starts of the daemon") == 2
 
 
-def test_two_doors_and_two_workers_on_postgresql_lose_nothing_though_one_of_each_is_killed(
+def test_doors_a_gateway_and_workers_on_postgresql_lose_nothing_though_a_door_and_a_worker_are_killed(
     tmp_path: Path,
 ) -> None:
     with running(tmp_path, command=[*COMMAND, "--postgres"]) as demo:
@@ -148,7 +148,10 @@ def test_two_doors_and_two_workers_on_postgresql_lose_nothing_though_one_of_each
     assert "all bytes right" in demo.text
     assert re.findall(r"killed +(\w+ \d) ", demo.text) in (["worker 2", "door 2"], ["door 2", "worker 2"])
     assert summary_count(demo.text, "tasks archived") == 18
-    assert summary_count(demo.text, "starts of doors and workers") == 6
+    assert summary_count(demo.text, "created through the gateway") == 2
+    assert summary_count(demo.text, "starts of doors, gateway and workers") == 7
+    assert "the application was told of 14 tasks by signed forwards" in demo.text
+    assert re.search(r"opened again; [1-9][0-9]* (query|queries) answered from manifests", demo.text)
     assert summary_count(demo.text, "complaints of the simulated account") == 0
 
 
