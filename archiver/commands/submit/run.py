@@ -16,6 +16,7 @@ from archiver.commands.terminal.printing import object_url, print_json, print_li
 from archiver.composition.clients import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
+from archiver.failures import TaskForgotten
 from archiver.ledger import Ledger, TaskView
 from archiver.metrics import Metrics
 from archiver.model import State
@@ -74,10 +75,18 @@ class SubmitRun:
         with self._printing_when_interrupted(self._how_to_go_on):
             try:
                 while (task := self._read_task()) is None or task.state not in _FINAL:
+                    if task is None:
+                        self._end_if_forgotten()
                     self.progress.follow(self.name, task)
                     self._print_daemon_advice()
             except TimeUp:
                 self._end(f"the results are not there yet. {self._how_to_go_on()}", reason="timeout")
+
+    def _end_if_forgotten(self) -> None:
+        """Nothing would ever come."""
+        names = (self.name, self.submission.external_id)
+        if any(self.ledger.views.forgotten(name, account=self.settings.name) for name in names):
+            self._end(f"{self.name} was forgotten meanwhile.", reason=TaskForgotten.reason)
 
     def _print_daemon_advice(self) -> None:
         """Print once each time that the last daemon has gone."""

@@ -35,6 +35,21 @@ def _insert_missing(dialect: str, table: sa.Table) -> sa.Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
+@contextlib.contextmanager
+def overwriting_what_is_deleted(connection: sa.Connection) -> Iterator[None]:
+    """SQLite leaves the bytes of deleted rows in the file until it needs the room; within the block it overwrites them.
+    PostgreSQL's vacuum does so when it comes by."""
+    if connection.dialect.name == "postgresql":
+        yield
+        return
+    before = connection.exec_driver_sql("PRAGMA secure_delete").scalar_one()
+    connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA secure_delete={before:d}")
+
+
 def upsert(
     connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], *, update: Sequence[str]
 ) -> None:

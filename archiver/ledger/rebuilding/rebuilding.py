@@ -205,7 +205,7 @@ def _task_row(task: RebuiltTask, *, account: str, now: int) -> dict[str, Any]:
 
 def _insert_assets(connection: sa.Connection, tasks: Iterable[tuple[int, RebuiltTask]]) -> None:
     rows = [row for row_id, task in tasks for row in _asset_rows(row_id, task)]
-    rows.sort(key=lambda row: (row["task"], row["stem"]))
+    rows.sort(key=lambda row: row["task"])  # of a task in the order of its documents, as `show` has them
     stored = [row for row in rows if row["name"] is not None]
     for some in (stored, [row for row in rows if row["name"] is None]):
         if some:

@@ -3,6 +3,9 @@
 With the row go the prompt and the request, the API's document, all URLs, the history, what is to be told of it, what is
 to be seen again, put back or amended. A worker that holds a lease on any of that finds the lease lost at its next look,
 and writes nothing more. A crash before the commit has forgotten nothing.
+
+The bytes of deleted rows are overwritten too. What earlier changes of the row have left in free pages of the file, in
+the write-ahead log and in backups is not.
 """
 
 import dataclasses
@@ -12,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.databases.dialect import insert_missing, overwriting_what_is_deleted
 from archiver.ledger.folder_work.work import amendment_keys
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
@@ -55,8 +58,9 @@ class Tombstones(Part):
                 forgotten_at=self._now(),
             )
             connection.execute(insert_missing(connection, schema.forgotten), dataclasses.asdict(tombstone))
-            _forget_creates(connection, row)
-            _erase(connection, row)
+            with overwriting_what_is_deleted(connection):
+                _forget_creates(connection, row)
+                _erase(connection, row)
             return Forgotten(tombstone, State(row["state"]), keys)
 
     def ids(self, *, account: str, task_ids: Collection[str]) -> frozenset[str]:

@@ -600,6 +600,22 @@ def test_wait_ends_with_status_1_if_the_task_fails_or_is_buried(
     assert printed["reason"] == ("failed_upstream" if state is State.FAILED else "not_media")
 
 
+def test_wait_ends_with_status_1_once_the_task_is_forgotten(
+    line: CommandLine, simulator: KlingSimulator
+) -> None:
+    def forget() -> None:
+        ledger = _other(line)
+        ledger.tombstones.forget(sent(simulator).task_id, account=ACCOUNT)
+        ledger.close()
+
+    line.on_pause = forget
+    result = line.run(*FOX, "--wait", "--as-json")
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["reason"] == "task_forgotten"
+    assert len(line.pauses) == 1
+
+
 def test_wait_gives_up_at_the_timeout_and_says_how_to_go_on(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:

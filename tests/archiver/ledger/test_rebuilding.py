@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,16 @@ from archiver.archive.manifest import INCOMPLETE_NAME
 from archiver.audit.places import Span
 from archiver.audit.rebuild import FOLDERS_TOGETHER, Rebuild, RebuildCounts, RebuildProblem, RebuiltAccount
 from archiver.failures import LedgerUnavailable
+from archiver.families import collection_of
 from archiver.ledger import REBUILT_TASKS_MAX
 from archiver.model import DiscoveredBy, Role, Stage, State
 from tests.harness.archived_tasks import ArchivedTask
+from tests.harness.engine import Engine
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import ACCOUNT, DAY, START, Desk, Place, answer, asset
 from tests.harness.patience import patient
+from tests.simulator import KlingSimulator
+from tests.simulator.families import FAMILIES
 
 OURS = RebuiltAccount(ACCOUNT, frozenset({ACCOUNT, "former"}), "kling/")
 
@@ -81,6 +86,37 @@ def test_a_task_is_again_what_it_was_with_its_files_and_digests(desk: Desk, stor
     assert found is not None
     assert found.stored is not None
     assert unworked(desk)
+
+
+def test_the_ledger_of_a_real_archive_is_what_the_lost_one_was_for_every_family(
+    tmp_path: pathlib.Path,
+) -> None:
+    families = [family for family in FAMILIES if collection_of(family) is None]
+    with KlingSimulator() as sim, Engine(sim, tmp_path, families=families) as engine:
+        archived = {engine.succeeded(family=family): family for family in families}
+        for _ in archived:
+            assert engine.attempt() is None
+        before = {task_id: kept_of(engine, task_id) for task_id in archived}
+        engine.restart(ledger_lost=True)
+
+        run = Rebuild(patient(engine.store), engine.ledger, (OURS,))
+        problems = list(run.run())
+        after = {task_id: kept_of(engine, task_id) for task_id in archived}
+        for task_id, family in archived.items():
+            engine.verify(task_id, family=family)
+
+        assert (counted(run.counts), problems) == ({"folders": len(families), "added": len(families)}, [])
+        assert after == before
+        assert engine.by_hand.rows("SELECT task FROM folder_work") == []
+        assert engine.due() == 0
+
+
+def kept_of(engine: Engine, task_id: str) -> dict[str, Any]:
+    """What is to be the same: not what has happened to it."""
+    shown = dict(engine.show(task_id))
+    for name in ("history", "attempts", "callbacks", "message"):
+        shown.pop(name)
+    return shown
 
 
 def test_what_the_api_says_of_it_later_is_no_news(desk: Desk, store: FakeStore) -> None:

@@ -280,6 +280,20 @@ def test_neither_its_prompt_nor_its_urls_nor_its_document_are_left_anywhere(desk
     assert SECRET not in str(everything)
 
 
+@pytest.mark.sqlite_only("it is a file that can be looked into")
+def test_not_a_byte_of_its_prompt_is_left_in_the_file(desk: Desk) -> None:
+    desk.ledger.registrations.register("t", account=ACCOUNT, family=FAMILY, request={"prompt": SECRET})
+    desk.ledger.close()  # the log goes into the file
+    is_there = SECRET.encode() in desk.path.read_bytes()
+    desk.reopen()
+
+    forget(desk)
+    desk.ledger.close()
+
+    assert is_there
+    assert SECRET.encode() not in desk.path.read_bytes()
+
+
 def test_a_row_that_was_inserted_while_it_was_forgotten_goes_with_its_first_answer(desk: Desk) -> None:
     """Two processes on PostgreSQL can do that."""
     desk.bring(State.REPORTED)
