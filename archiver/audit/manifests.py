@@ -22,6 +22,7 @@ from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
 from archiver.failures import Failure, ForeignObject, ObjectInColdStorage, StoreMismatch
 from archiver.model import StoredAsset
+from archiver.store import probing
 
 THREADS = 8
 FOLDERS_AHEAD_PER_THREAD = 4
@@ -157,7 +158,7 @@ def _keys(
         for key, size in store.walk(span.root(prefix), after=after):
             place = TaskPlace.of_key(key, prefix=prefix)
             if place is None:
-                if span.is_everything and not _is_folder_mark(key, size):
+                if span.is_everything and key != prefix + probing.KEY and not _is_folder_mark(key, size):
                     yield key, size, None
             elif span.covers(place):
                 yield key, size, place

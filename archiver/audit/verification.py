@@ -245,8 +245,11 @@ class Verification:
 
     def _ledgers(self, account: VerifiedAccount) -> Iterator[ObjectFinding]:
         checker = ObjectChecker(self._store, account.names, self._on_bytes, self._now)
-        while tasks := self._ledger.audits.archived_after(self.reached.after_row, account=account.name):
-            days = by_day(task for task in tasks if self._is_meant(task, account))
+        while True:
+            page = self._ledger.audits.archived_after(self.reached.after_row, account=account.name)
+            if page.last_row_id is None:
+                return
+            days = by_day(task for task in page.tasks if self._is_meant(task, account))
             of_days = in_order(
                 lambda day: absent(self._store, day), days, threads=self._threads, ahead=2 * self._threads
             )
@@ -256,7 +259,7 @@ class Verification:
                 yield from findings
                 counts.add_findings(findings)
                 counts.wanted_back += self._want_back(findings, row_id=task.row_id)
-            self.reached = dataclasses.replace(self.reached, after_row=tasks[-1].row_id, counts=counts)
+            self.reached = dataclasses.replace(self.reached, after_row=page.last_row_id, counts=counts)
             self._save_now_and_then()
 
     def _is_meant(self, task: AuditedTask, account: VerifiedAccount) -> bool:

@@ -66,6 +66,15 @@ class AuditedTask:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Some archived tasks, by row id."""
+
+    tasks: tuple[AuditedTask, ...]
+    last_row_id: int | None
+    """The next page begins after it; None when there are no more rows."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class WantedBack:
     """An object of an archived task that is missing in the bucket. `row_id` is the task's."""
 
@@ -91,13 +100,16 @@ class Audits(Part):
         with self._database.read() as connection:
             return {task.task_id: task for task in _read(connection, named)}
 
-    def archived_after(self, row_id: int, *, account: str) -> list[AuditedTask]:
-        """The next ROWS_MAX archived tasks with row ids above `row_id`, by row id."""
+    def archived_after(self, row_id: int, *, account: str) -> AuditPage:
+        """The archived tasks among the next ROWS_MAX rows above `row_id`."""
         table = schema.tasks
-        following = (table.c.id > row_id, table.c.account == account, table.c.state == State.ARCHIVED)
+        # State and account are looked at here: by a condition, databases take its index and sort all archived tasks by
+        # id for each page.
+        query = sa.select(*_COLUMNS, table.c.account).where(table.c.id > row_id)
         with self._database.read() as connection:
-            query = sa.select(*_COLUMNS).where(*following).order_by(table.c.id).limit(ROWS_MAX)
-            return _read(connection, query)
+            rows = connection.execute(query.order_by(table.c.id).limit(ROWS_MAX)).mappings().all()
+            chosen = [row for row in rows if (row["account"], row["state"]) == (account, State.ARCHIVED)]
+            return AuditPage(tuple(_with_files(connection, chosen)), rows[-1]["id"] if rows else None)
 
     def totals(
         self, *, account: str, family: str | None, since: int | None, until: int | None

@@ -132,11 +132,12 @@ def test_a_manifest_that_cannot_be_used_comes_with_the_reason(
     assert words in str(document.failure)
 
 
-def test_what_is_no_tasks_comes_without_documents_and_marks_of_folders_do_not_come() -> None:
+def test_what_is_no_tasks_comes_without_documents_and_marks_of_folders_and_of_doctor_do_not_come() -> None:
     store = FakeStore()
     for key in ("kling/readme.txt", "kling/a/manifest.json", "kling/images/generations/2026/9/1/x/0.png"):
         store.place(key, b"x")
     store.place("kling/images/", b"")
+    store.place("kling/kling-archiver/doctor.txt", b"of `doctor`")
     task("881").put(store)
 
     found = walked(store)

@@ -1,8 +1,11 @@
 """What the ledger says of the bucket, and what a command asks it to have fetched again."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
 
 from archiver.ledger import WantedBack
 from archiver.model import FolderWorkKind, State
@@ -42,10 +45,15 @@ def test_archived_tasks_come_by_row_each_once(desk: Desk) -> None:
         ArchivedTask(f"88{number}").record(desk.ledger)
     desk.say(answer("not archived"))
 
-    first, second, third = desk.ledger.audits.archived_after(0, account=ACCOUNT)
-    assert desk.ledger.audits.archived_after(first.row_id, account=ACCOUNT) == [second, third]
-    assert desk.ledger.audits.archived_after(third.row_id, account=ACCOUNT) == []
-    assert desk.ledger.audits.archived_after(0, account="other") == []
+    page = desk.ledger.audits.archived_after(0, account=ACCOUNT)
+    first, second, third = page.tasks
+    assert [task.task_id for task in page.tasks] == ["880", "881", "882"]
+    assert desk.ledger.audits.archived_after(first.row_id, account=ACCOUNT).tasks == (second, third)
+    assert desk.ledger.audits.archived_after(third.row_id, account=ACCOUNT).tasks == ()
+    assert page.last_row_id is not None
+    assert page.last_row_id > third.row_id
+    assert desk.ledger.audits.archived_after(page.last_row_id, account=ACCOUNT).last_row_id is None
+    assert desk.ledger.audits.archived_after(0, account="other").tasks == ()
 
 
 def test_the_bytes_of_a_span_are_counted(desk: Desk) -> None:
@@ -63,7 +71,7 @@ def test_the_bytes_of_a_span_are_counted(desk: Desk) -> None:
 def test_a_missing_object_is_wanted_back_whatever_was_decided_of_it_before(desk: Desk) -> None:
     task = ArchivedTask("881")
     task.record(desk.ledger)
-    (known,) = desk.ledger.audits.archived_after(0, account=ACCOUNT)
+    (known,) = desk.ledger.audits.archived_after(0, account=ACCOUNT).tasks
     key = task.asset(0).key
     wanted = [WantedBack(known.row_id, key)]
 
@@ -116,3 +124,31 @@ def test_the_place_of_an_interrupted_command_is_kept_for_thirty_days(desk: Desk)
     assert audits.progress("verify b") is None
     audits.forget_progress("verify a")
     assert desk.rows("SELECT name FROM facts WHERE name LIKE 'progress of %'") == []
+
+
+@pytest.mark.sqlite_only(
+    "PostgreSQL plans by the numbers of a real table; there is no other way for it than by ids"
+)
+def test_a_page_of_archived_tasks_is_read_along_their_ids_and_sorts_nothing(desk: Desk) -> None:
+    ArchivedTask("881").record(desk.ledger)
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        desk.ledger.audits.archived_after(0, account=ACCOUNT)
+        desk.ledger.audits.known(["881"], account=ACCOUNT)
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", note)
+
+    plans = [
+        str(row["detail"])
+        for statement, parameters in statements
+        if statement.startswith("SELECT")
+        for row in desk.rows(f"EXPLAIN QUERY PLAN {statement}", *parameters)
+    ]
+    assert "SEARCH tasks USING INTEGER PRIMARY KEY (rowid>?)" in plans
+    assert "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (account=? AND task_id=?)" in plans
+    assert [plan for plan in plans if plan.startswith(("SCAN", "USE TEMP"))] == []
