@@ -14,10 +14,11 @@ FOLDER = ROOT / "deploy"
 _LEFT_OUT = {"build.lock"}
 """For building the image out of a checkout only."""
 _TITLES = (
+    re.compile(r'\A"""(\w.*?)(?:"""|$)', re.MULTILINE),
     re.compile(r"^(?:#|//|--|<!--) *(\w.*?)(?: *-->)?$", re.MULTILINE),
     re.compile(r'^ +"title": "(.*?)",?$', re.MULTILINE),
 )
-"""Where a file says what it is: its first comment or heading, or what JSON has in its place."""
+"""Where a file says what it is: its first comment or heading, or what Python and JSON have in its place."""
 _SENTENCE = re.compile(r".+?(?=[.:;](?:\s|$)|$)")
 
 
@@ -58,6 +59,7 @@ def _list(*, json: bool) -> None:
 
 
 def _show(context: typer.Context, name: str) -> None:
+    name = name.removeprefix("deploy/")  # as the documents have it
     found = [each for each in names() if each == name] or [
         each for each in names() if f"/{each}".endswith(f"/{name}")
     ]

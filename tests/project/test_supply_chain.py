@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import tomllib
 from collections.abc import Iterator
 
 import pytest
@@ -61,6 +62,19 @@ def test_a_line_that_pins_nothing_or_names_an_index_is_noticed(tmp_path: pathlib
 
     is_sound = PIN.fullmatch(words[0]) and len(words) > 1 and all(HASH.fullmatch(word) for word in words[1:])
     assert not is_sound
+
+
+def test_every_lower_bound_is_the_version_that_is_locked_and_so_tried() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = [re.match(r"([\w-]+).*?>=([\d.]+)", text) for text in project["dependencies"]]
+    lower = {found[1]: found[2] for found in bounds if found}
+
+    assert len(lower) == len(bounds)
+    assert {
+        name: f"{locked()[name]}."
+        for name, low in lower.items()
+        if not f"{locked()[name]}.".startswith(f"{low}.")
+    } == {}
 
 
 def test_no_lock_is_left_out_here() -> None:

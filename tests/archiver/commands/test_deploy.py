@@ -30,6 +30,7 @@ def test_list_names_every_file(line: CommandLine) -> None:
         ("#!/bin/sh\n# Copies the ledger. Daily.\n", "Copies the ledger"),
         ("# Running it (v2.1)\n\nText\n", "Running it (v2.1)"),
         ('{\n  "title": "manifest.json",\n  "type": "object"\n}\n', "manifest.json"),
+        ('"""Reads all. Twice."""\n\n# Not this\nimport json\n', "Reads all"),
         ("key = 1\n", ""),
     ],
 )
@@ -62,7 +63,8 @@ def test_the_end_of_a_name_is_enough_where_one_file_has_it(
         (tmp_path / name).write_text(name)
     monkeypatch.setattr(deploy, "FOLDER", tmp_path)
 
-    assert line.run("deploy", "show", "unit.conf").stdout == "one/unit.conf"
+    for name in ("unit.conf", "one/unit.conf", "deploy/one/unit.conf"):
+        assert line.run("deploy", "show", name).stdout == "one/unit.conf"
     refused = line.run("deploy", "show", "both.conf")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "one/both.conf, two/both.conf" in refused.stderr
