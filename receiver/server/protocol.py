@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol, with three holes closed: unbounded input, unbounded waiting, lost bodies.
+"""uvicorn's HTTP protocol, with four holes closed: unbounded input, unbounded waiting, lost bodies, and a refusal that
+no client of Kling's API can read.
 
 uvicorn limits only the pause *after* a request. Here a connection is closed if it sends no request, half a request, no
 body, or headers without end, and if it does not read its answer. `server.bodies` limits the time for a body that has
@@ -13,21 +14,30 @@ from collections.abc import Iterable
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from receiver.server import replies
+from receiver.server.replies import Reply
+
 IDLE_BYTES_MAX = 256 * 1024
 UNREAD_SECONDS_MAX = 30.0
 UNREAD_BYTES_MIN = 64 * 1024
 """A client that reads less of a waiting answer in `UNREAD_SECONDS_MAX` is cut off."""
 BODY_HAS_OWN_LIMIT = "kling.body_has_own_limit"
 """In a request's scope: the endpoint limits the time of its body, which may be long."""
+_NOT_HTTP = Reply(
+    400, 1200, "This is no request of HTTP/1.1.", (replies.FROM_GATEWAY, (b"connection", b"close"))
+)
+"""Whose path it was cannot be said: the gateway's clients read the envelope, and others the status."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with two fixes.
+    """uvicorn's protocol, with three fixes.
 
     Input: uvicorn limits neither a request's headers nor what arrives after its response. `IDLE_BYTES_MAX` limits both.
 
     Upgrades: when a client offers to switch protocols, uvicorn loses the body (github.com/Kludex/uvicorn/issues/2722).
     Java's own client offers `Upgrade: h2c` on every plain HTTP request, and Kling or a relay may use it.
+
+    Refusals: what is no HTTP gets an answer in Kling's envelope, as everything else does.
     """
 
     _idle_bytes = 0
@@ -47,6 +57,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle_bytes += len(data)
         if self._idle_bytes > IDLE_BYTES_MAX:
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        del msg
+        self.transport.write(replies.written(_NOT_HTTP))
+        self.transport.close()
 
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()

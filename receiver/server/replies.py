@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import json
 import uuid
+from http import HTTPStatus
 
 from starlette.types import Receive, Send
 
@@ -57,14 +58,26 @@ UNAVAILABLE = Reply(
 )
 
 
-async def send(reply: Reply, send_message: Send, *, more_follows: bool = False) -> None:
-    """With `more_follows` the exchange stays open, although the client has the whole reply."""
+def written(reply: Reply) -> bytes:
+    """As HTTP/1.1, where no application sends it."""
     body = reply.body()
-    headers = [
+    lines = [b"HTTP/1.1 %d %b" % (reply.status, HTTPStatus(reply.status).phrase.encode("ascii"))]
+    lines += [name + b": " + value for name, value in _headers(reply, body)]
+    return b"\r\n".join([*lines, b"", body])
+
+
+def _headers(reply: Reply, body: bytes) -> list[tuple[bytes, bytes]]:
+    return [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         *reply.headers,
     ]
+
+
+async def send(reply: Reply, send_message: Send, *, more_follows: bool = False) -> None:
+    """With `more_follows` the exchange stays open, although the client has the whole reply."""
+    body = reply.body()
+    headers = _headers(reply, body)
     await send_message({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send_message({"type": "http.response.body", "body": body, "more_body": more_follows})
 

@@ -114,6 +114,26 @@ def test_a_request_whose_end_can_be_read_in_two_ways_goes_nowhere(
 
 
 @pytest.mark.parametrize(
+    "head",
+    [
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        f"POST {COSTS} HTTP/1.1\r\nHost: x\r\n{AUTHORIZED}\r\nContent-Length: +4\r\n\r\n{{ }} ".encode(),
+        f"GET {COSTS} HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n".encode(),
+    ],
+    ids=["line", "TLS", "length", "NUL"],
+)
+def test_what_is_no_http_is_refused_in_kling_s_envelope_and_ends_the_connection(
+    edge: Edge, head: bytes
+) -> None:
+    received = edge.raw(head)
+
+    assert statuses(received) == [400]
+    assert b"\r\nconnection: close\r\n" in received
+    assert envelope(received)["code"] == 1200
+
+
+@pytest.mark.parametrize(
     "request_line",
     [
         "GET http://elsewhere.example/account/costs HTTP/1.1",
