@@ -57,12 +57,14 @@ class Client:
 
 
 class RequestBody:
-    """The whole body of a request: in memory, or a file of the spool. The endpoint that made it closes it."""
+    """The whole body of a request: in memory, or a file of the spool. The endpoint that made it closes it; what goes on
+    longer than the endpoint waits keeps it until then."""
 
     def __init__(self, content: bytes | Reservation, files: BlockingCalls) -> None:
         """`files` reads the spool."""
         self._content = content
         self._files = files
+        self._users = 1
         self.bytes_count = len(content) if isinstance(content, bytes) else content.bytes_written
 
     @property
@@ -94,9 +96,14 @@ class RequestBody:
             offset += len(data)
             yield data
 
+    def keep(self) -> None:
+        """It stays until it is closed once more."""
+        self._users += 1
+
     def close(self) -> None:
-        """Frees the spool's room."""
-        if not isinstance(self._content, bytes):
+        """Frees the spool's room, unless somebody keeps it."""
+        self._users -= 1
+        if self._users == 0 and not isinstance(self._content, bytes):
             self._content.close()
 
 

@@ -14,7 +14,8 @@ The order is the guarantee.
 5. The task is registered, in the transaction that lets go of the reference. If the ledger cannot do that within a
    second, the client has its answer all the same, and it is tried again until it succeeds.
 
-From the first byte sent, all of this is a task of its own: a client that leaves does not cancel it.
+From the first byte sent, all of this is a task of its own: a client that leaves does not cancel it, nor does a server
+that stops waiting for its requests. What is still under way when the process ends is said: its reference stays.
 """
 
 import asyncio
@@ -99,12 +100,27 @@ class Creates:
         path = create_path(request.path)
         if path is None:
             return await self._upstream.send(request, answer_seconds=self._answer_seconds)
-        task = asyncio.create_task(self._handle(request, path))
+        request.body.keep()
+        task = asyncio.create_task(self._whole(request, path))
         self._under_way.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(functools.partial(self._ended, request.body))
         return await asyncio.shield(task)
 
-    def _ended(self, task: asyncio.Task[GatewayAnswer]) -> None:
+    async def _whole(self, request: GatewayRequest, path: CreatePath) -> GatewayAnswer:
+        try:
+            return await self._handle(request, path)
+        except asyncio.CancelledError:  # by `close`: nobody else knows this task
+            self._counts[CreateResult.NO_ANSWER].inc()
+            _log.warning(
+                "create.unanswered",
+                account=request.client.account,
+                family=path.family,
+                cause="the process has ended before it",
+            )
+            raise
+
+    def _ended(self, body: RequestBody, task: asyncio.Task[GatewayAnswer]) -> None:
+        body.close()
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # the client that it was for may have left
@@ -112,7 +128,11 @@ class Creates:
     async def close(self, *, seconds: float = CLOSE_SECONDS) -> None:
         """Nothing begins any more; what is under way gets a last moment, and so does what is written later."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=seconds)
+            _, left = await asyncio.wait(self._under_way, timeout=seconds)
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left, timeout=seconds)
         await self._later.close(seconds=seconds)
 
     async def _handle(self, request: GatewayRequest, path: CreatePath) -> GatewayAnswer:
@@ -242,6 +262,9 @@ class _EditedBody(RequestBody):
         async for chunk in self._body.chunks():
             if piece := editor.feed(chunk):
                 yield piece
+
+    def keep(self) -> None:
+        self._body.keep()
 
     def close(self) -> None:
         self._body.close()

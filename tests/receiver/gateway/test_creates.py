@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import pytest
+import structlog
 
 from archiver.create.callback_tokens import gateway_token
 from archiver.failures import LedgerUnavailable
@@ -442,6 +443,27 @@ def test_a_client_that_leaves_has_its_task_registered_all_the_same(gate: Opened)
 
             assert it.told()[0] == CLIENT
             assert it.open_references() == []
+
+    run(story())
+
+
+def test_a_create_that_kling_does_not_answer_before_the_process_ends_is_said_and_keeps_its_reference(
+    gate: Opened,
+) -> None:
+    async def story() -> None:
+        async with gate() as it:
+            it.kling.may_answer = asyncio.Event()
+            left = asyncio.create_task(it.post({"callback_url": CLIENT}))
+            await it.kling.begun.wait()
+            with structlog.testing.capture_logs() as lines:
+                await it.creates.close(seconds=0.01)
+            with pytest.raises(asyncio.CancelledError):
+                await left
+
+            said = [(line["event"], line["account"], line["family"]) for line in lines]
+            assert said == [("create.unanswered", ACCOUNT, "images/generations")]
+            assert it.count(CreateResult.NO_ANSWER) == 1
+            assert it.open_references() == [CLIENT]
 
     run(story())
 

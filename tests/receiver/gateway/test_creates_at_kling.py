@@ -3,7 +3,9 @@
 import contextlib
 import json
 import pathlib
+import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,10 +16,12 @@ import pytest
 from archiver.create.callback_tokens import gateway_token
 from archiver.fetch.urls import ConsumerPolicy
 from archiver.ledger import Ledger
+from receiver.gateway.creates.handler import Creates
 from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.gateway import CreateParts
 from tests.harness.edge import TOKEN, Edge
 from tests.harness.gateway import ACCOUNT, BEARER, GATEWAY_KEY, gateway_to
+from tests.harness.server import answer
 from tests.simulator import KlingSimulator, faults
 
 GENERATIONS = "/v1/images/generations"
@@ -38,19 +42,27 @@ class House:
         return self.edge.client.post(path, content=json.dumps({"prompt": "a fox"} | body), headers=headers)
 
     def told(self, task_id: str) -> str | None:
-        """The callback URL of the task's client."""
-        with self.ledger.database.read() as connection:
-            query = "SELECT client_callback_url FROM tasks WHERE task_id = ?"
-            found: str | None = connection.exec_driver_sql(query, (task_id,)).scalar()
-            return found
+        return told(self.ledger, task_id)
 
     def references(self) -> int:
-        with self.ledger.database.read() as connection:
-            return int(connection.exec_driver_sql("SELECT count(*) FROM gateway_creates").scalar_one())
+        return references(self.ledger)
 
     def arrivals(self, prompt: str) -> list[object]:
         """The callback URLs with which creates of this prompt have arrived at Kling."""
         return [seen.callback_url for seen in self.sim.creates if seen.prompt == prompt]
+
+
+def told(ledger: Ledger, task_id: str) -> str | None:
+    """The callback URL of the task's client."""
+    with ledger.database.read() as connection:
+        query = "SELECT client_callback_url FROM tasks WHERE task_id = ?"
+        found: str | None = connection.exec_driver_sql(query, (task_id,)).scalar()
+        return found
+
+
+def references(ledger: Ledger) -> int:
+    with ledger.database.read() as connection:
+        return int(connection.exec_driver_sql("SELECT count(*) FROM gateway_creates").scalar_one())
 
 
 def eventually(check: Callable[[], Any]) -> Any:
@@ -171,3 +183,64 @@ def test_a_client_that_leaves_while_kling_is_slow_has_its_task_registered(house:
         assert len(house.arrivals("left")) == 1
     finally:
         house.sim.switches.create_seconds = 0.0
+
+
+class SlowKling:
+    """Takes one create, the rest of its body once it may."""
+
+    def __init__(self) -> None:
+        self.begun, self.goes_on = threading.Event(), threading.Event()
+        self.body = bytearray()
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection, self._listener:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(1024)
+            self.begun.set()
+            assert self.goes_on.wait(PATIENCE_SECONDS)
+            announced = re.search(rb"(?i)content-length: *([0-9]+)", head)
+            assert announced is not None
+            self.body += head.partition(b"\r\n\r\n")[2]
+            while len(self.body) < int(announced[1]) and (piece := connection.recv(1 << 20)):
+                self.body += piece
+            task = {"task_id": "897", "task_status": "submitted"}
+            connection.sendall(answer(json.dumps({"code": 0, "data": task}).encode()))
+
+
+def test_a_large_create_that_outlasts_the_shutdown_goes_to_kling_whole_and_is_registered(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Creates.close, "__kwdefaults__", {"seconds": PATIENCE_SECONDS})
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", daemon=False, create=True)
+    addresses = {ACCOUNT: CallbackAddress("https://door.example", gateway_token(TOKEN))}
+    parts = CreateParts(ledger.gateway_creates, addresses, ConsumerPolicy.parse(()), lambda _account: None)
+    kling = SlowKling()
+    image = "A" * (16 << 20)
+
+    def create(edge: Edge) -> None:
+        """The client hears that the server stops before Kling goes on."""
+        body = json.dumps({"image": image, "callback_url": CLIENT}).encode()
+        with contextlib.suppress(httpx2.HTTPError):
+            edge.client.post(GENERATIONS, content=body, headers=BEARER, timeout=PATIENCE_SECONDS)
+        kling.goes_on.set()
+
+    with contextlib.closing(ledger):
+        with gateway_to(kling.url, tmp_path, creates=parts, shutdown_seconds=0.05) as edge:
+            client = threading.Thread(target=create, args=(edge,))
+            client.start()
+            assert kling.begun.wait(PATIENCE_SECONDS)
+            edge.server.stop()
+            edge.server.stop()
+            client.join()
+
+        assert json.loads(kling.body)["image"] == image
+        assert (told(ledger, "897"), references(ledger)) == (CLIENT, 0)
