@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 import sqlalchemy as sa
 
-from archiver.failures import BucketMissing
+from archiver.failures import BucketMissing, LeaseLost, TaskForgotten
 from archiver.ledger import Ledger, deadlines, part
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
 from archiver.ledger.tables import schema
@@ -219,6 +219,47 @@ def test_a_task_is_archived_while_answers_about_it_come_and_nothing_is_lost(
 
     assert {row["state"] for row in desk.rows("SELECT state FROM tasks")} == {State.ARCHIVED}
     assert len(desk.rows("SELECT id FROM folder_work WHERE kind = 'amend'")) == 4
+
+
+def test_tasks_that_are_forgotten_while_everybody_is_at_them_do_not_come_back(
+    desk: Desk, ledgers: list[Ledger]
+) -> None:
+    """Two processes on PostgreSQL may insert a row anew within the same moment; its first answer ends it."""
+    record(desk.ledger, range(6), Status.SUCCEEDED)
+    leases = claim_archive(desk.ledger, count=6, account=ACCOUNT)
+    ids = [f"t{number}" for number in range(6)]
+
+    def forget(ledger: Ledger) -> None:
+        for task_id in ids:
+            ledger.tombstones.forget(task_id, account=ACCOUNT)
+
+    def archive(ledger: Ledger) -> None:
+        for lease in leases:
+            with contextlib.suppress(LeaseLost):
+                ledger.outcomes.archived(lease, manifest_key="m", archived_at=START, stored=[stored()])
+
+    def register(ledger: Ledger) -> None:
+        for task_id in reversed(ids):
+            with contextlib.suppress(TaskForgotten):
+                ledger.registrations.register(task_id, account=ACCOUNT, family=FAMILY)
+
+    def work(ledger: Ledger, number: int) -> None:
+        callbacks = [Callback(ACCOUNT, task_id, Status.SUCCEEDED, FAMILY) for task_id in ids]
+        steps: list[Callable[[], object]] = [
+            lambda: forget(ledger),
+            lambda: archive(ledger),
+            lambda: register(ledger),
+            lambda: ledger.callbacks.record(callbacks),
+            lambda: ledger.registrations.enrol({task_id: [] for task_id in ids}, account=ACCOUNT),
+            lambda: record(ledger, range(6), Status.SUCCEEDED),
+        ]
+        steps[number % len(steps)]()
+
+    at_once(ledgers, work)
+    record(desk.ledger, range(6), Status.SUCCEEDED)
+
+    assert desk.rows("SELECT task_id FROM tasks") == []
+    assert {row["task_id"] for row in desk.rows("SELECT task_id FROM forgotten")} == set(ids)
 
 
 # --- callbacks, registrations -----------------------------------------------------------------------------------
