@@ -8,6 +8,7 @@ import itertools
 import pathlib
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,8 @@ def code_of(text: str) -> Iterator[str]:
     # The backslash of `\|` is that of a table.
     spans = (span.replace("\\|", "|") for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose))
     yield from (line.strip() for line in blocks.splitlines())
-    yield from (span.replace("\n", " ") for span in spans if span.startswith(PROGRAMS))
+    ours = (span.replace("\n", " ") for span in spans if any(program in span for program in PROGRAMS))
+    yield from ours
 
 
 def comments_of(text: str) -> Iterator[str]:
@@ -132,6 +134,15 @@ def test_every_command_line_in_the_readmes_is_one_that_the_program_takes(
 
     assert refused == []
     assert len(tried) > 30
+
+
+def test_every_block_of_shell_in_the_readmes_can_be_read_by_a_shell() -> None:
+    for document in DOCUMENTS:
+        for block in re.findall(
+            r"(?ms)^ *```(?:sh|bash|console)\n(.*?)^ *```", (ROOT / document).read_text()
+        ):
+            done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, ""), f"{document}:\n{block}"
 
 
 @pytest.mark.parametrize(
