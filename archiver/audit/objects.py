@@ -2,7 +2,7 @@
 
 1. Every file that any of them names must be there with the bytes that they name. Where ledger and manifest differ, the
    file is held against the manifest, and the difference is said.
-2. What is there and named nowhere is said too; nothing is lost by it, so it is no fault.
+2. What is there and named nowhere is said too, but for what `doctor` has put; nothing is lost by it, so it is no fault.
 3. Nothing is written, and nothing is read twice. A listing may lag, so HEAD decides that an object is missing.
 """
 
@@ -17,6 +17,7 @@ from archiver.audit.patience import PatientStore
 from archiver.failures import Failure, ForeignAccount, ForeignObject, ObjectInColdStorage, StoreMismatch
 from archiver.ledger import AuditedTask
 from archiver.model import DAY_MS, RETENTION_MS, rfc3339
+from archiver.store import probing
 
 FETCHABLE_MS = RETENTION_MS + 7 * DAY_MS
 """After `created_at`: the engine tries lost tasks for as long."""
@@ -267,7 +268,7 @@ def _named(documents: list[Document], path: str, task: AuditedTask | None) -> di
 def _extras(listed: ListedFolder, named: set[str], task: AuditedTask | None) -> Iterator[ObjectFinding]:
     is_left_behind = listed.place is not None and task is None and not listed.document_keys
     for key in listed.sizes:
-        if key not in named:
+        if key not in named and not (listed.place is None and key.endswith(probing.KEY)):
             yield ObjectFinding(Symbol.EXTRA, key, 0, _UNNAMED if is_left_behind else _EXTRA)
 
 

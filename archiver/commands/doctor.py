@@ -12,7 +12,7 @@ from archiver.audit import doctor as checks
 from archiver.audit.doctor import Check, Finding, Verdict
 from archiver.commands.terminal.exit_status import WRONG
 from archiver.commands.terminal.invocation import invocation_of
-from archiver.commands.terminal.printing import clean, console, print_json
+from archiver.commands.terminal.printing import clean, console, print_json, print_line
 from archiver.composition.examined import examined
 from archiver.config.settings import Need
 from archiver.phrases import count_of
@@ -57,16 +57,25 @@ def _printed(found: Iterable[tuple[Check, list[Finding]]], *, several: bool) -> 
             group = check.group
         for finding in findings:
             counts[finding.verdict] += 1
-            screen.print(_row(finding, several=several))
+            if screen.is_terminal:
+                screen.print(_row(finding, several=several))
+            else:
+                _print_plain(finding, several=several)
             yield finding
         sys.stdout.flush()
     screen.print(_summary(counts))
 
 
+def _print_plain(finding: Finding, *, several: bool) -> None:
+    """Without a space at the end of a line, for `diff` and mails."""
+    print_line(f"  {finding.verdict:<8} {_said(finding, several=several)}")
+    if finding.what_to_do:
+        print_line(f"  {'':<8} {finding.what_to_do}")
+
+
 def _row(finding: Finding, *, several: bool) -> Table:
     """The verdict, and beside it what is said, each line of it."""
-    account = f"{finding.account}: " if several and finding.account else ""
-    said = Text(clean(account + finding.message))
+    said = Text(clean(_said(finding, several=several)))
     if finding.what_to_do:
         said.append(f"\n{clean(finding.what_to_do)}", style="dim")
     row = Table.grid(padding=(0, 1))
@@ -74,6 +83,10 @@ def _row(finding: Finding, *, several: bool) -> Table:
     row.add_column(overflow="fold")
     row.add_row(Text(f"  {finding.verdict}", style=_STYLE[finding.verdict]), said)
     return row
+
+
+def _said(finding: Finding, *, several: bool) -> str:
+    return f"{finding.account}: {finding.message}" if several and finding.account else finding.message
 
 
 def _summary(counts: "collections.Counter[Verdict]") -> Text:

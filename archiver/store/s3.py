@@ -186,7 +186,7 @@ class S3Store:
     def walk(self, prefix: str, *, after: str = "") -> Iterator[tuple[str, int]]:
         list_pages = functools.partial(self._listing.paginate, Bucket=self._bucket, Prefix=prefix)
         pages = list_pages(StartAfter=after) if after else list_pages()
-        with self._translated(f"list {prefix}"):
+        with self._translated(f"list {prefix}".rstrip()):
             for page in pages:
                 # Some gateways ignore StartAfter.
                 yield from [
@@ -194,7 +194,7 @@ class S3Store:
                 ]
 
     def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
-        with self._translated(f"list {prefix} after {after}"):
+        with self._translated(f"list {prefix} after {after}".replace("  ", " ")):
             page = self._client.list_objects_v2(
                 Bucket=self._bucket, Prefix=prefix, StartAfter=after, MaxKeys=keys_max
             )

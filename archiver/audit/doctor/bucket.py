@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Callable, Iterator
 
 from archiver.audit.doctor.asking import Unreached, ask
-from archiver.audit.doctor.finding import Finding, failed, ok, warning
+from archiver.audit.doctor.finding import Finding, failed, named, ok, warning
 from archiver.engine.looks.look import StoreLook
 from archiver.store import ConditionalPut, S3Store
 from archiver.store.probing import CONTENT, Abilities, probe
@@ -17,6 +17,20 @@ def listed(store: S3Store, prefix: str, *, what: str) -> Iterator[Finding]:
     """One LIST."""
     StoreLook(store, prefix).look()
     yield ok(what)
+
+
+def everything(
+    store: S3Store,
+    prefix: str,
+    *,
+    what: str,
+    bucket: str,
+    has_links: bool,
+    note: Callable[[ConditionalPut], None],
+) -> Iterator[Finding]:
+    """Where a LIST fails, no put is tried: the reason is the same."""
+    yield from listed(store, prefix, what=what)
+    yield from named("bucket_put", abilities(store, prefix, bucket=bucket, has_links=has_links, note=note))
 
 
 def abilities(

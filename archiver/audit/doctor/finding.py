@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 SECONDS_MAX = 10.0
 """Of one check."""
@@ -65,3 +65,9 @@ def warning(message: str, what_to_do: str, *, check: str = "") -> Finding:
 
 def failed(message: str, what_to_do: str, *, check: str = "") -> Finding:
     return Finding(Verdict.FAILED, message, what_to_do, check)
+
+
+def named(check: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Those that have no name of their own get this one."""
+    for finding in findings:
+        yield finding if finding.check else dataclasses.replace(finding, check=check)

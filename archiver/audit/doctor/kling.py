@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from archiver.audit.doctor.finding import Finding, Verdict, failed, ok, warning
+from archiver.audit.doctor.finding import Finding, Verdict, failed, named, ok, warning
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.looks.look import ApiLook
 from archiver.engine.stages import Account
@@ -18,6 +18,18 @@ _NO_LIST = (
     "Its callbacks still work, but the sweep finds nothing. Check its name in KLING_FAMILIES, or use a base URL that "
     "offers lists."
 )
+
+
+def everything(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
+    """Where the API does not answer at all, no list is asked for: the reason is the same."""
+    yield from named("credentials", credentials(account, kinds))
+    found = list(api_and_clock(account))
+    yield from found
+    if any(finding.verdict is Verdict.FAILED and not finding.check for finding in found):
+        return
+    for family in dict.fromkeys(account.families):
+        yield from named("list", family_list(account, family))
+    yield from named("tasks", tasks(account))
 
 
 def api_and_clock(account: Account) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from archiver.audit.doctor.finding import Finding, Verdict, failed, ok, warning
+from archiver.audit.doctor.finding import Finding, Verdict, failed, named, ok, warning
 from archiver.audit.doctor.subject import Subject
 from archiver.failures import Failure, LedgerMalformed
 from archiver.ledger import DaemonView, Ledger, LedgerMissing, LedgerUnusable
@@ -21,6 +21,15 @@ INTEGRITY_SECONDS = 7.0
 CONNECTIONS_FREE_MIN = 25
 """A process holds up to 20."""
 CLOCKS_APART_MS_MAX = 60_000
+
+
+def everything(subject: Subject) -> Iterator[Finding]:
+    """What can be used is looked into."""
+    found = list(usable(subject))
+    yield from found
+    if all(finding.verdict is not Verdict.FAILED for finding in found):
+        yield from named("ledger_integrity", integrity(subject))
+        yield from schema_and_daemons(subject)
 
 
 def usable(subject: Subject) -> Iterator[Finding]:

@@ -19,8 +19,8 @@ SETTINGS, LEDGER, MACHINE, KLING, BUCKET, OUTSIDE, VERSIONS = (
     "Outside",
     "Versions",
 )
-PUBLIC_SECONDS_MAX = 20.0
-"""Four questions, one after the other."""
+LEDGER_SECONDS_MAX = BUCKET_SECONDS_MAX = PUBLIC_SECONDS_MAX = 20.0
+"""Several looks, one after the other."""
 _NO_STORE = "Check KLING_S3_ENDPOINT_URL, and the way to it: name, firewall, proxy."
 _NO_API = "Check KLING_BASE_URL, and the way to it: name, firewall, proxy."
 _SLOW_DISK = "The disk or the server of the ledger does not answer: look at it first."
@@ -38,21 +38,19 @@ def start_checks(subject: Subject) -> list[Check]:
 
 
 def all_checks(subject: Subject) -> list[Check]:
-    """Those, and what takes longer or writes an object of some bytes."""
-    ledger_checks = (
-        ("ledger", "ledger", ledger.usable),
-        ("ledger_integrity", "quick check of the ledger", ledger.integrity),
-        ("ledger_schema", "state of the ledger", ledger.schema_and_daemons),
-    )
+    """Those, and what takes longer or writes an object of some bytes. What depends on one another is one check."""
     return [
         Check("settings", SETTINGS, "settings", functools.partial(settings.settings, subject)),
-        *(
-            Check(name, LEDGER, what, functools.partial(find, subject), late=_SLOW_DISK)
-            for name, what, find in ledger_checks
+        Check(
+            "ledger",
+            LEDGER,
+            "ledger",
+            functools.partial(ledger.everything, subject),
+            seconds_max=LEDGER_SECONDS_MAX,
+            late=_SLOW_DISK,
         ),
-        *(check for account in subject.accounts for check in _of_account(account, subject)),
-        *_listed(subject),
-        *_probes(subject),
+        *(_kling(account, subject) for account in subject.accounts),
+        *_buckets(subject),
         *_public(subject),
         *(
             Check(_slug(name), OUTSIDE, name, functools.partial(outside.hook, name, url))
@@ -90,53 +88,46 @@ def _api(account: Account) -> Check:
     return Check("api", KLING, f"API of {account.name}", find, account.name, late=_NO_API)
 
 
-def _of_account(account: Account, subject: Subject) -> Iterator[Check]:
-    """The questions share the account's query rate, so a later one has more time."""
-    yield Check(
-        "credentials",
-        KLING,
-        "credentials",
-        functools.partial(kling.credentials, account, subject.credentials),
-        account.name,
-    )
-    yield _api(account)
-    families = tuple(dict.fromkeys(account.families))
-    lists = [
-        ("list", f"list of {family}", functools.partial(kling.family_list, account, family))
-        for family in families
-    ]
-    for place, (name, what, find) in enumerate(
-        [*lists, ("tasks", "/tasks", functools.partial(kling.tasks, account))]
-    ):
-        seconds_max = SECONDS_MAX + (place + 2) / subject.query_rate
-        yield Check(name, KLING, what, find, account.name, seconds_max=seconds_max, late=_NO_API)
+def _kling(account: Account, subject: Subject) -> Check:
+    """Its questions share the account's query rate."""
+    find = functools.partial(kling.everything, account, subject.credentials)
+    seconds_max = SECONDS_MAX + (len(account.families) + 3) / subject.query_rate
+    what = f"API of {account.name}"
+    return Check("api", KLING, what, find, account.name, seconds_max=seconds_max, late=_NO_API)
 
 
 def _listed(subject: Subject) -> Iterator[Check]:
     if subject.store is None:
         return
     for account in subject.accounts:
-        what = f"bucket {subject.bucket}" + (f", {account.prefix}" if account.prefix else "")
+        what = _bucket_of(account, subject)
         find = functools.partial(bucket.listed, subject.store, account.prefix, what=what)
         yield Check("bucket", BUCKET, what, find, account.name, late=_NO_STORE)
 
 
-def _probes(subject: Subject) -> Iterator[Check]:
+def _buckets(subject: Subject) -> Iterator[Check]:
     if subject.store is None:
         return
     if not subject.may_write:
+        yield from _listed(subject)
         yield Check("bucket_put", BUCKET, "puts", _not_tried)
         return
     for account in subject.accounts:
+        what = _bucket_of(account, subject)
         find = functools.partial(
-            bucket.abilities,
+            bucket.everything,
             subject.store,
             account.prefix,
+            what=what,
             bucket=subject.bucket,
             has_links=subject.has_links,
             note=functools.partial(ledger.note_second_put, subject),
         )
-        yield Check("bucket_put", BUCKET, f"bucket {subject.bucket}", find, account.name, late=_NO_STORE)
+        yield Check("bucket", BUCKET, what, find, account.name, BUCKET_SECONDS_MAX, _NO_STORE)
+
+
+def _bucket_of(account: Account, subject: Subject) -> str:
+    return f"bucket {subject.bucket}" + (f", {account.prefix}" if account.prefix else "")
 
 
 def _not_tried() -> Iterator[Finding]:

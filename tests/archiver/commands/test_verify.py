@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from archiver.store import S3Store
+from archiver.store import S3Store, probing
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.command_line import CommandLine
 from tests.harness.ledgers import DAY, START
@@ -80,6 +80,7 @@ def test_every_fault_is_said_with_its_reason_and_status_1(bench: Bench) -> None:
     bench.spoil(broken, b'{"schema_version": 1')
     extra = f"{bench.tasks[0].folder}extra.bin"
     bench.spoil(extra, b"extra")
+    bench.spoil(probing.KEY, probing.CONTENT)
 
     status, lines, notes = bench.run("verify", "--differences", "--repair")
 

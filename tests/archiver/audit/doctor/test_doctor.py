@@ -183,4 +183,4 @@ def test_people_read_headings_verdicts_and_a_count(run: Callable[..., Result]) -
     headings = [line for line in lines[:-1] if line and not line.startswith(" ")]
     assert headings == ["Settings", "Ledger", "Kling", "Bucket", "Outside", "Machine", "Versions"]
     assert any(line.startswith("  failed   bucket not-there: ") for line in lines)
-    assert lines[-1].startswith("2 failed, 2 warnings of ")
+    assert lines[-1].startswith("1 failed, 2 warnings of ")
