@@ -14,14 +14,15 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from archiver.audit.absent import absent, by_day
 from archiver.audit.manifests import FOLDERS_AHEAD_PER_THREAD, THREADS, ListedFolder, list_folders
-from archiver.audit.objects import CheckedFolder, ObjectChecker, ObjectFinding, Symbol
+from archiver.audit.objects import CheckedFolder, ObjectChecker, ObjectFinding
 from archiver.audit.ordered import in_order
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
+from archiver.audit.reached import Reached, VerifyCounts
 from archiver.audit.sample import Sample
 from archiver.clock import seconds_passed
 from archiver.ledger import AuditedTask, Ledger, WantedBack
@@ -35,57 +36,6 @@ ERRORS_IN_A_ROW_MAX = 20
 """Of single objects, while the bucket itself answers: then no object can be read."""
 
 
-@dataclasses.dataclass(slots=True)
-class VerifyCounts:
-    """What was found so far, also before an interruption."""
-
-    folders: int = 0
-    bytes: int = 0
-    """Of the objects that are right."""
-    same: int = 0
-    different: int = 0
-    missing: int = 0
-    extra: int = 0
-    errors: int = 0
-    wanted_back: int = 0
-    """Objects that are to be fetched again."""
-    in_work: int = 0
-    """Folders of tasks that are not archived yet."""
-    unknown: int = 0
-    """Folders of tasks that the ledger does not have."""
-    forgotten: int = 0
-    """Folders of tasks that were forgotten: their objects are the owner's affair, and are passed over."""
-    suspect: int = 0
-    """Files that are as they came, and are doubted."""
-
-    @property
-    def faults(self) -> int:
-        return self.different + self.missing + self.errors
-
-    def add(self, folder: CheckedFolder) -> None:
-        self.folders += 1
-        self.in_work += folder.is_in_work
-        self.unknown += folder.is_unknown
-        self.forgotten += folder.is_forgotten
-        self.suspect += folder.suspects
-        self.add_findings(folder.findings)
-
-    def add_findings(self, findings: Iterable[ObjectFinding]) -> None:
-        for finding in findings:
-            name = _COUNTED[finding.symbol]
-            setattr(self, name, getattr(self, name) + 1)
-            self.bytes += finding.bytes
-
-
-_COUNTED = {
-    Symbol.SAME: "same",
-    Symbol.DIFFERENT: "different",
-    Symbol.MISSING: "missing",
-    Symbol.EXTRA: "extra",
-    Symbol.ERROR: "errors",
-}
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class VerifiedAccount:
     """One account whose objects are verified."""
@@ -94,26 +44,6 @@ class VerifiedAccount:
     names: frozenset[str]
     """That one and those it had."""
     prefix: str
-
-
-@dataclasses.dataclass(slots=True)
-class Reached:
-    """How far a run is."""
-
-    account: str
-    is_ledgers_turn: bool = False
-    """The bucket is done; the second pass."""
-    after_key: str = ""
-    after_row: int = 0
-    counts: VerifyCounts = dataclasses.field(default_factory=VerifyCounts)
-
-    def as_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def of_json(cls, saved: dict[str, Any]) -> "Reached":
-        """Raises TypeError for what another version has saved."""
-        return cls(**saved | {"counts": VerifyCounts(**saved["counts"])})
 
 
 class Verification:
@@ -164,6 +94,10 @@ class Verification:
         except (TypeError, KeyError):
             return False
         return self.reached.account in [account.name for account in self._accounts]
+
+    def restart(self) -> None:
+        """Forget where a run with the same choices was interrupted."""
+        self._ledger.audits.forget_progress(self._name)
 
     def run(self) -> Generator[ObjectFinding, None, None]:
         """Each object, in the order of the keys of each account. Raises Failure and Stopped; it can go on then."""

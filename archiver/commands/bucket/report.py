@@ -4,7 +4,7 @@ import dataclasses
 import json as json_format
 
 from archiver.audit.objects import ObjectFinding, Symbol
-from archiver.audit.verification import VerifyCounts
+from archiver.audit.reached import VerifyCounts
 from archiver.commands.bucket.progress import VerifyProgress
 from archiver.commands.terminal.printing import clean
 from archiver.phrases import count_of

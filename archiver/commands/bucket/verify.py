@@ -58,7 +58,9 @@ def verify(
             flush=sys.stdout.flush,
             threads=transfers,
         )
-        if not restart and verification.resume():
+        if restart:
+            verification.restart()
+        elif verification.resume():
             progress.print_note(resumed_sentence(verification.counts))
         if progress.is_shown:
             progress.begin(verification.bytes_expected(), done=verification.counts.bytes)

@@ -49,7 +49,7 @@ class Audited:
         self.store.place(key, content)
         assert found.content != content
 
-    def verification(self, **changed: Any) -> Verification:
+    def verification(self, *accounts: VerifiedAccount, **changed: Any) -> Verification:
         values: dict[str, Any] = {
             "span": Span(),
             "sample": Sample(),
@@ -59,7 +59,7 @@ class Audited:
         return Verification(
             patient(self.store),
             self.desk.ledger,
-            [VerifiedAccount(ACCOUNT, frozenset({ACCOUNT, "former"}), "")],
+            accounts or [VerifiedAccount(ACCOUNT, frozenset({ACCOUNT, "former"}), "")],
             now=self.desk.clock,
             on_bytes=self._count,
             flush=self._flush,
@@ -296,7 +296,7 @@ def test_only_the_span_is_looked_at_in_bucket_and_ledger(audited: Audited) -> No
 
 
 def test_samples_side_by_side_are_everything(audited: Audited) -> None:
-    for number in range(40):
+    for number in range(16):
         audited.archive(f"{number}")
     _lose_all(audited, ArchivedTask("7"))
     everything = sorted(audited.lines())
@@ -448,6 +448,27 @@ def test_a_run_with_other_choices_is_another_run(audited: Audited) -> None:
     assert not audited.verification().resume()
     assert not audited.verification(span=Span(family=FAMILY), sample=Sample(10)).resume()
     assert audited.verification(span=Span(family=FAMILY), repair=True).resume()
+
+
+def test_of_several_accounts_the_run_goes_on_with_the_one_it_was_at(audited: Audited) -> None:
+    names = ("team-a", "team-b")
+    accounts = [VerifiedAccount(name, frozenset({name}), f"{name}/") for name in names]
+    tasks = [
+        audited.archive(f"88{place}", account=name, prefix=f"{name}/") for place, name in enumerate(names)
+    ]
+    _lose_all(audited, audited.archive("9", account="team-a", prefix="team-a/"))
+    first = audited.verification(*accounts)
+    for finding in first.run():
+        if finding.key.startswith("team-b/"):
+            break
+    first.save()
+
+    second = audited.verification(*accounts)
+    assert second.resume()
+    rest = [finding.key for finding in second.run()]
+
+    assert rest == [tasks[1].folder + "0.png", tasks[1].folder + FILE_NAME]
+    assert (second.counts.same, second.counts.missing) == (4, 2)
 
 
 def test_a_run_goes_on_in_the_ledgers_turn(audited: Audited) -> None:

@@ -1,0 +1,78 @@
+"""How far `verify` is, and what it has found until there."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, Self
+
+from archiver.audit.objects import CheckedFolder, ObjectFinding, Symbol
+
+
+@dataclasses.dataclass(slots=True)
+class VerifyCounts:
+    """What was found so far, also before an interruption."""
+
+    folders: int = 0
+    bytes: int = 0
+    """Of the objects that are right."""
+    same: int = 0
+    different: int = 0
+    missing: int = 0
+    extra: int = 0
+    errors: int = 0
+    wanted_back: int = 0
+    """Objects that are to be fetched again."""
+    in_work: int = 0
+    """Folders of tasks that are not archived yet."""
+    unknown: int = 0
+    """Folders of tasks that the ledger does not have."""
+    forgotten: int = 0
+    """Folders of tasks that were forgotten: their objects are the owner's affair, and are passed over."""
+    suspect: int = 0
+    """Files that are as they came, and are doubted."""
+
+    @property
+    def faults(self) -> int:
+        return self.different + self.missing + self.errors
+
+    def add(self, folder: CheckedFolder) -> None:
+        self.folders += 1
+        self.in_work += folder.is_in_work
+        self.unknown += folder.is_unknown
+        self.forgotten += folder.is_forgotten
+        self.suspect += folder.suspects
+        self.add_findings(folder.findings)
+
+    def add_findings(self, findings: Iterable[ObjectFinding]) -> None:
+        for finding in findings:
+            name = _COUNTED[finding.symbol]
+            setattr(self, name, getattr(self, name) + 1)
+            self.bytes += finding.bytes
+
+
+_COUNTED = {
+    Symbol.SAME: "same",
+    Symbol.DIFFERENT: "different",
+    Symbol.MISSING: "missing",
+    Symbol.EXTRA: "extra",
+    Symbol.ERROR: "errors",
+}
+
+
+@dataclasses.dataclass(slots=True)
+class Reached:
+    """How far a run is."""
+
+    account: str
+    is_ledgers_turn: bool = False
+    """The bucket is done; the second pass."""
+    after_key: str = ""
+    after_row: int = 0
+    counts: VerifyCounts = dataclasses.field(default_factory=VerifyCounts)
+
+    def as_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of_json(cls, saved: dict[str, Any]) -> Self:
+        """Raises TypeError for what another version has saved."""
+        return cls(**saved | {"counts": VerifyCounts(**saved["counts"])})
