@@ -13,7 +13,7 @@ from archiver.composition.accounts import require_account
 from archiver.config.settings import Settings
 from archiver.create.registration import is_identifier
 from archiver.ledger import Forgotten, Ledger
-from archiver.model import rfc3339, task_folder
+from archiver.model import State, rfc3339, task_folder
 from archiver.phrases import shown_id
 
 TRANSFER_SECONDS = 60
@@ -95,5 +95,5 @@ def _lines(forgotten: Forgotten, account: Settings) -> Iterator[str]:
         yield "Its objects are still in the bucket, and yours to delete:"
         yield from (f"  {_url(key, account)}" for key in forgotten.keys)
     yield f"All that it may have in the bucket lies in {folder}"
-    if forgotten.state is not None:
+    if forgotten.state not in (None, State.ARCHIVED, State.FAILED):
         yield f"A transfer that is under way may still put a file there, for {TRANSFER_SECONDS} s at most."
