@@ -128,7 +128,7 @@ def _problems_without_volume(
         image, config, work=work / "sealed", settings=settings, data=None, read_only=True
     ) as container:
         ended, log = container.wait(), container.log.read_text()
-        if ended != 2 or "/data" not in log or "Traceback" in log:
+        if not ended or "/data" not in log or "Traceback" in log:
             yield f"read-only and without a volume it ends with {ended} and says:\n{log}"
 
 
