@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from archiver.commands.usage.tasks.list import TaskState
 from archiver.families import FAMILIES
 from tests.harness.command_line import CommandLine, api_task, record
 
@@ -83,9 +84,11 @@ def test_bash_completes_states_and_the_ids_of_tasks(tmp_path: pathlib.Path, prog
 
     ids = complete("bash", line, programs, "show", "")
     begun = complete("bash", line, programs, "retry", "912", "8")
+    states = complete("bash", line, programs, "list", "--family", "images/generations", "--state", "")
 
     assert sorted(ids.split()) == ["831768251064815642", "912", "order-7"]
     assert begun.split() == ["831768251064815642"]
+    assert states.split() == list(TaskState)
 
 
 def test_tab_is_silent_where_there_is_no_ledger_and_no_such_command(

@@ -4,10 +4,14 @@ from typing import Annotated
 
 import typer
 
+from archiver.commands.usage.completing import families
 from archiver.commands.usage.options import AccountName, AsJson
 
 FamilyName = Annotated[
-    str | None, typer.Option("--family", metavar="F", help="Only this family, such as images/generations.")
+    str | None,
+    typer.Option(
+        "--family", metavar="F", help="Only this family, such as images/generations.", autocompletion=families
+    ),
 ]
 SinceDay = Annotated[
     str | None,

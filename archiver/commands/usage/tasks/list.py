@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from archiver.commands.usage.completing import families
 from archiver.commands.usage.options import AccountName
 
 
@@ -37,7 +38,10 @@ def list(  # noqa: A001 -- the name of the command
         typer.Option("--state", metavar="S", help=f"One of: {', '.join(TaskState)}."),
     ] = None,
     family: Annotated[
-        str | None, typer.Option("--family", metavar="F", help="Only of this family: images/generations.")
+        str | None,
+        typer.Option(
+            "--family", metavar="F", help="Only of this family: images/generations.", autocompletion=families
+        ),
     ] = None,
     account: AccountName = None,
     since: Annotated[
