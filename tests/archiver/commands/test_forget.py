@@ -49,6 +49,16 @@ def test_it_prints_the_keys_that_are_the_owners_to_delete(line: CommandLine) -> 
     ]
 
 
+def test_of_a_task_that_may_be_in_work_it_says_what_may_still_come(line: CommandLine) -> None:
+    with line.ledger() as ledger:
+        record(ledger, api_task("2", created_at=THEN))
+
+    printed = line.run("forget", "2", **BUCKET).stdout
+
+    assert "it was succeeded." in printed
+    assert "A transfer that is under way may still put a file there" in printed
+
+
 def test_it_prints_json(line: CommandLine) -> None:
     assert json.loads(line.run("forget", "order-1", "--json", **BUCKET).stdout) == {
         "task_id": "1",
