@@ -20,17 +20,17 @@ from archiver.failures import LedgerUnavailable
 from archiver.families import FAMILIES
 from archiver.fetch.urls import ConsumerPolicy, EgressPolicy
 from archiver.kling.client_credentials import AccountCredentials
-from archiver.ledger import Ledger, TaskView, unix_ms
+from archiver.ledger import Ledger, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Callback, CallbackOutcome, Stage
 from archiver.record import Recorder
-from archiver.store.links import LinkSigner, links_of_shown, signer_of
+from archiver.store.links import LinkSigner, ShownTask, links_of_shown, signer_of
 from receiver.api.tasks import Api
 from receiver.app import AppParts, Door
 from receiver.callbacks.endpoint import CallbackEndpoint
 from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
-from receiver.console.parts import ConsoleAccount, ConsoleParts
+from receiver.console.parts import ConsoleAccount, ConsoleParts, FilePlaces
 from receiver.gateway.creates.reading import CallbackAddress
 from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount, QueryParts
 from receiver.gateway.recorded_answers import AccountTasks
@@ -38,6 +38,8 @@ from receiver.gateway.upstream import KlingAccess
 from receiver.links.finder import LinkedAccount
 from receiver.links.service import REDIRECT, STREAM, LinkService
 
+PRESIGNED_SECONDS = 3600
+"""Of pictures in the console, where there are no links."""
 WAITING_MAX = 4096
 """Callbacks waiting for a commit; further ones get 503."""
 
@@ -236,10 +238,23 @@ def _console(settings: Settings, engine: Engine) -> ConsoleParts | None:
         trusted_proxies=settings.trusted_proxies,
         wake=engine.wake,
         links=_links_of(settings),
+        file_places=_file_places(settings),
     )
 
 
-def _links_of(settings: Settings) -> Callable[[TaskView], Mapping[str, str]]:
+def _file_places(settings: Settings) -> FilePlaces:
+    """Raises SettingsError when boto3 refuses its part of the settings."""
+    store = build_link_store(settings)
+    mode = settings.link_mode or default_link_mode(store.endpoint_url)
+    has_links = bool(settings.link_secrets()) and any(account.public_url for account in settings.accounts)
+    if has_links and mode == STREAM:
+        return FilePlaces()
+    if has_links and mode != REDIRECT:
+        return FilePlaces(links_lead_to=mode)
+    return FilePlaces(presign=lambda key: store.presigned(key, seconds=PRESIGNED_SECONDS))
+
+
+def _links_of(settings: Settings) -> Callable[[ShownTask], Mapping[str, str]]:
     """Of the files of a task, by stem."""
     signers = {
         account.name: signer_of(account.link_secrets(), account.public_url) for account in settings.accounts

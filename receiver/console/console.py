@@ -19,6 +19,8 @@ from receiver.console.frame import Frame
 from receiver.console.pages.accounts import AccountPages
 from receiver.console.pages.forwards import ForwardPages
 from receiver.console.pages.overview import Overview
+from receiver.console.pages.task import SingleTaskPages
+from receiver.console.pages.tasks import TaskPages
 from receiver.console.parts import ConsoleParts
 from receiver.console.readings import Readings
 from receiver.console.rendering import Renderer
@@ -45,6 +47,8 @@ def build_console(
         *static.routes(),
         *login.routes(),
         *Overview(parts).routes(frame),
+        *TaskPages(parts).routes(frame),
+        *SingleTaskPages(parts).routes(frame),
         *ForwardPages(parts).routes(frame),
         *AccountPages(parts).routes(frame),
     ]

@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from archiver.ledger import Ledger, TaskView
+from archiver.ledger import Ledger
 from archiver.model import Stage
 from archiver.problems import Expected
+from archiver.store.links import ShownTask
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,6 +21,16 @@ class ConsoleAccount:
     """What kind: `API Key` or `pair of keys`."""
     prefix: str
     """Of its keys in the bucket."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FilePlaces:
+    """Where browsers get files from besides links: the policy of a page must name it."""
+
+    presign: Callable[[str], str] | None = None
+    """A key → a URL that is good for an hour; links, where there are any, lead to such URLs. May raise a `Failure`."""
+    links_lead_to: str | None = None
+    """The https prefix that links lead to."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,8 +49,9 @@ class ConsoleParts:
     trusted_proxies: Sequence[str]
     wake: Callable[[Stage, Iterable[str]], None]
     """There is work for this stage of these accounts."""
-    links: Callable[[TaskView], Mapping[str, str]] = lambda _: {}
+    links: Callable[[ShownTask], Mapping[str, str]] = lambda _: {}
     """Those of a task's files, by stem; empty without a link secret."""
+    file_places: FilePlaces = FilePlaces()
 
     @property
     def several(self) -> bool:

@@ -18,7 +18,7 @@ from archiver.version import VERSION
 from receiver.console.static_files import StaticFiles
 
 ROOT = "/console"
-NAVIGATION = (("", "Overview"), ("forwards", "Forwards"), ("accounts", "Accounts"))
+NAVIGATION = (("", "Overview"), ("tasks", "Tasks"), ("forwards", "Forwards"), ("accounts", "Accounts"))
 """Path below ROOT, and what it is called."""
 
 
@@ -39,6 +39,7 @@ class Renderer:
             count="{:,}".format,
             count_of=phrases.count_of,
             distance=phrases.distance,
+            iso=lambda milliseconds: _moment(milliseconds).strftime("%Y-%m-%dT%H:%M:%SZ"),
             sentence=_sentence,
             span=phrases.span,
             time=_time,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import typer
 
 from archiver.commands.submit.progress import SubmitProgress, TimeUp
-from archiver.commands.tasks.show import what_to_do
 from archiver.commands.terminal.exit_status import INTERRUPTED, WRONG, sentence_of
 from archiver.commands.terminal.invocation import no_daemon_sentence
 from archiver.commands.terminal.printing import object_url, print_json, print_line
@@ -17,6 +16,7 @@ from archiver.composition.clients import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
 from archiver.failures import TaskForgotten
+from archiver.failures.advice import what_to_do
 from archiver.ledger import Ledger, TaskView
 from archiver.metrics import Metrics
 from archiver.model import State

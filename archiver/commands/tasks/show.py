@@ -17,7 +17,7 @@ from archiver.commands.terminal.printing import (
     when,
 )
 from archiver.config.settings import Need
-from archiver.failures import Failure
+from archiver.failures.advice import what_to_do
 from archiver.ledger import AssetView, ForwardView, TaskView, Tombstone
 from archiver.model import State
 
@@ -108,14 +108,3 @@ def _where(asset: AssetView, *, bucket: str) -> str:
     if asset.is_stored:
         return str(object_url(asset.key, bucket=bucket))
     return f"not stored: {asset.reason or 'not tried yet'}"
-
-
-def what_to_do(reason: str | None) -> str:
-    """What an operator can do about a reason; empty if nothing."""
-    return next((kind.what_to_do for kind in _subclasses(Failure) if kind.reason == reason), "")
-
-
-def _subclasses(kind: type[Failure]) -> Iterator[type[Failure]]:
-    yield kind
-    for subclass in kind.__subclasses__():
-        yield from _subclasses(subclass)

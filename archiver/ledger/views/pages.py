@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of
+from archiver.ledger.views.assets import AssetView
 from archiver.ledger.views.filters import Position, TaskFilter
 from archiver.ledger.views.walks import Walk, is_meant, merged, values_of, walks_of
 from archiver.ledger.views.words import Words
-from archiver.model import RETENTION_MS, DiscoveredBy, Role, State, rfc3339
+from archiver.model import RETENTION_MS, DiscoveredBy, State, rfc3339
 
 ROWS_MAX = 500
 """A page."""
@@ -31,19 +32,6 @@ REQUEST_CHARACTERS_MAX = 16 * 1024
 """Longer ones are not read here, where there may be a thousand of them; a search leaves them to SQL."""
 
 _TASKS = schema.tasks.c
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ListedFile:
-    """A file of a listed task that is in the bucket."""
-
-    stem: str
-    name: str
-    key: str
-    role: Role
-    content_type: str
-    width: int | None
-    height: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,8 +53,8 @@ class ListedTask:
     manifest_key: str | None
     prompt: str | None
     """At most PROMPT_CHARACTERS_MAX of it."""
-    files: tuple[ListedFile, ...]
-    """Empty unless they were asked for."""
+    assets: tuple[AssetView, ...]
+    """Those in the bucket; empty unless they were asked for."""
 
     def as_json(self) -> dict[str, object]:
         """As `list --format jsonl` prints it."""
@@ -100,14 +88,14 @@ class TaskPage:
 
 
 def read_page(
-    database: Database, chosen: TaskFilter, *, page: str | None, limit: int, with_files: bool
+    database: Database, chosen: TaskFilter, *, page: str | None, limit: int, with_assets: bool
 ) -> TaskPage:
     """Up to `limit` tasks, at most ROWS_MAX, from `page` on. Raises FilterProblem for a page that is none."""
     search = _Search(database, chosen, after=None if page is None else Position.parse(page))
     rows = search.first(min(limit, ROWS_MAX))
-    files = _files(database, [row["id"] for row in rows]) if with_files else {}
+    assets = _stored(database, [row["id"] for row in rows]) if with_assets else {}
     return TaskPage(
-        tuple(_listed(row, files.get(row["id"], ())) for row in rows),
+        tuple(_listed(row, assets.get(row["id"], ())) for row in rows),
         None if search.is_over else str(search.at),
         None if search.is_at_end or search.at is None else search.at.deadline_at - RETENTION_MS,
     )
@@ -195,7 +183,7 @@ def _from(walked: sa.Subquery) -> sa.Select[Any]:
     return sa.select(walked).where(walked.c.position.between(first, first + 1)).order_by(walked.c.position)
 
 
-def _listed(row: Mapping[Any, Any], files: Sequence[ListedFile]) -> ListedTask:
+def _listed(row: Mapping[Any, Any], assets: Sequence[AssetView]) -> ListedTask:
     return ListedTask(
         task_id=row["task_id"],
         account=row["account"],
@@ -211,7 +199,7 @@ def _listed(row: Mapping[Any, Any], files: Sequence[ListedFile]) -> ListedTask:
         discovered_by=DiscoveredBy(row["discovered_by"]),
         manifest_key=row["manifest_key"],
         prompt=_prompt(row["request"]),
-        files=tuple(files),
+        assets=tuple(assets),
     )
 
 
@@ -224,23 +212,15 @@ def _prompt(request: str | None) -> str | None:
     return prompt if len(prompt) <= PROMPT_CHARACTERS_MAX else prompt[: PROMPT_CHARACTERS_MAX - 1] + "…"
 
 
-def _files(database: Database, row_ids: Sequence[int]) -> dict[int, list[ListedFile]]:
+def _stored(database: Database, row_ids: Sequence[int]) -> dict[int, list[AssetView]]:
     """Those in the bucket, by row."""
     with database.read() as connection:
         assets = assets_of(connection, row_ids)
     return {
         row_id: [
-            ListedFile(
-                found.asset.stem,
-                found.stored.name,
-                found.stored.key,
-                found.stored.role,
-                found.stored.content_type,
-                found.stored.width,
-                found.stored.height,
-            )
+            AssetView(found.asset, stored.name, stored.key, stored.bytes, stored.sha256, None)
             for found in of_task
-            if found.stored is not None
+            if (stored := found.stored) is not None
         ]
         for row_id, of_task in assets.items()
     }

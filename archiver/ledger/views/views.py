@@ -2,6 +2,7 @@
 metrics, readiness and alerts: `status/`."""
 
 import dataclasses
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,40 +16,10 @@ from archiver.ledger.status.view import StatusView
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.rows import assets_of, find, read_asset
 from archiver.ledger.tables.tombstones import Tombstone, find_tombstone
+from archiver.ledger.views.assets import AssetView
 from archiver.ledger.views.filters import TaskFilter
 from archiver.ledger.views.pages import TaskPage, read_page
 from archiver.model import Asset, DiscoveredBy, LeasedAsset, State, Status, Task, rfc3339
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class AssetView:
-    """One file of a task; `name` to `sha256` are None until it is stored."""
-
-    asset: Asset
-    name: str | None
-    key: str | None
-    bytes: int | None
-    sha256: str | None
-    reason: str | None
-    """Why it is not stored, after a try."""
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether it is in the bucket."""
-        return self.name is not None
-
-    def as_json(self, link: str | None) -> dict[str, object]:
-        """As `show --json` prints it."""
-        return {
-            "name": self.name,
-            "stem": self.asset.stem,
-            "key": self.key,
-            "stored": self.is_stored,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-            "link": link,
-            "reason": self.reason,
-        }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +58,8 @@ class TaskView:
     assets: tuple[AssetView, ...]
     forwards: tuple[ForwardView, ...]
     history: tuple[HistoryLine, ...]
+    request: Mapping[str, object] | None = None
+    """What was asked for, where we were told; `show` does not print it."""
 
     def as_json(
         self, links: Mapping[str, str] | None = None, *, operator_url: str | None = None
@@ -219,6 +192,7 @@ class Views(Part):
             ),
             forwards=forwards,
             history=tuple(HistoryLine(line["at"], line["event"], line["detail"]) for line in history),
+            request=None if row["request"] is None else json.loads(row["request"]),
         )
 
     def forgotten(self, task_id: str, *, account: str) -> Tombstone | None:
@@ -233,11 +207,11 @@ class Views(Part):
         return view if accounts is None else view.only(accounts)
 
     def tasks(
-        self, chosen: TaskFilter, *, page: str | None = None, limit: int, with_files: bool = False
+        self, chosen: TaskFilter, *, page: str | None = None, limit: int, with_assets: bool = False
     ) -> TaskPage:
         """Up to `limit` (at most 500) of the tasks that are meant, the newest first, from `page` on. Several
         transactions where a text is searched for. Raises FilterProblem for a page that is none."""
-        return read_page(self._database, chosen, page=page, limit=limit, with_files=with_files)
+        return read_page(self._database, chosen, page=page, limit=limit, with_assets=with_assets)
 
     def ids_in(self, state: State, *, account: str, count_max: int | None = None) -> list[str]:
         """The ids of the tasks in `state`, nearest deadline first."""

@@ -15,7 +15,6 @@ from archiver import log
 from archiver.archive import manifest, transfer
 from archiver.archive.manifest import ManifestUnreadable
 from archiver.archive.stage import gravest
-from archiver.commands.tasks import show
 from archiver.failures import (
     ApiCredentialsRefused,
     AssetGone,
@@ -35,6 +34,7 @@ from archiver.failures import (
     StoreMismatch,
     StoreUnreachable,
     TooLarge,
+    advice,
 )
 from archiver.fetch.spool import Space
 from archiver.kling.credentials import mint_token
@@ -478,7 +478,7 @@ def test_a_manifest_of_another_account_names_the_setting_for_former_names(engine
     engine.store.place(key, json.dumps(content).encode(), task_id=task_id)
 
     engine.attempt()
-    assert "KLING_ACCOUNT_FORMER_NAMES" in show.what_to_do(engine.show(task_id)["reason"])
+    assert "KLING_ACCOUNT_FORMER_NAMES" in advice.what_to_do(engine.show(task_id)["reason"])
 
 
 def test_a_missing_object_that_upstream_no_longer_names_is_told_with_what_to_do(engine: Engine) -> None:
@@ -489,7 +489,7 @@ def test_a_missing_object_that_upstream_no_longer_names_is_told_with_what_to_do(
     engine.store.place(key + "manifest.json", json.dumps(content).encode(), task_id=task_id)
 
     engine.attempt()
-    assert "put the object back" in show.what_to_do(engine.show(task_id)["reason"])
+    assert "put the object back" in advice.what_to_do(engine.show(task_id)["reason"])
 
 
 def test_a_manifest_that_is_none_is_left_for_an_operator(engine: Engine) -> None:

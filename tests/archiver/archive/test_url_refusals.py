@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from archiver.commands.tasks import show
+from archiver.failures import advice
 from archiver.fetch.connecting import resolve
 from archiver.kling.limiter import Priority
 from archiver.model import Callback, DiscoveredBy, Lane, Status
@@ -251,4 +251,4 @@ def test_a_url_refused_for_its_form_is_asked_for_afresh_once_and_then_buried(
 
 @pytest.mark.parametrize("reason", ["asset_host_unlisted", "url_refused"])
 def test_show_names_the_setting_for_hosts_that_are_not_listed(reason: str) -> None:
-    assert "KLING_ASSET_HOSTS" in show.what_to_do(reason)
+    assert "KLING_ASSET_HOSTS" in advice.what_to_do(reason)

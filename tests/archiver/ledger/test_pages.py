@@ -236,7 +236,7 @@ def test_a_row_has_what_the_contract_names_and_its_files_on_demand(desk: Desk) -
     register(desk, "t", request={"prompt": "x" * 600}, external_task_id="mine")
     desk.bring(State.ARCHIVED)
 
-    (row,) = desk.ledger.views.tasks(TaskFilter(), limit=1, with_files=True).rows
+    (row,) = desk.ledger.views.tasks(TaskFilter(), limit=1, with_assets=True).rows
 
     assert row.as_json() == {
         "task_id": "t",
@@ -254,8 +254,8 @@ def test_a_row_has_what_the_contract_names_and_its_files_on_demand(desk: Desk) -
         "manifest_key": "f/manifest.json",
         "prompt": "x" * 499 + "…",
     }
-    assert [(file.stem, file.name, file.content_type) for file in row.files] == [("0", "0.png", "image/png")]
-    assert desk.ledger.views.tasks(TaskFilter(), limit=1).rows[0].files == ()
+    assert [(asset.asset.stem, asset.name, asset.bytes) for asset in row.assets] == [("0", "0.png", 10)]
+    assert desk.ledger.views.tasks(TaskFilter(), limit=1).rows[0].assets == ()
 
 
 def test_a_page_that_no_answer_named_is_refused_with_a_sentence(desk: Desk) -> None:

@@ -1,0 +1,36 @@
+"""One file of a task, as people and scripts see it."""
+
+import dataclasses
+
+from archiver.model import Asset
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AssetView:
+    """One file of a task; `name` to `sha256` are None until it is stored."""
+
+    asset: Asset
+    name: str | None
+    key: str | None
+    bytes: int | None
+    sha256: str | None
+    reason: str | None
+    """Why it is not stored, after a try."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is in the bucket."""
+        return self.name is not None
+
+    def as_json(self, link: str | None) -> dict[str, object]:
+        """As `show --json` prints it."""
+        return {
+            "name": self.name,
+            "stem": self.asset.stem,
+            "key": self.key,
+            "stored": self.is_stored,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "link": link,
+            "reason": self.reason,
+        }
