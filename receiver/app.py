@@ -27,11 +27,12 @@ from receiver.console.parts import ConsoleParts
 from receiver.console.readings import READINGS_MAX as CONSOLE_READINGS_MAX
 from receiver.gateway.front.endpoint import is_for_gateway
 from receiver.gateway.gateway import Gateway
-from receiver.health import READINGS_MAX, HealthRoutes
+from receiver.health import READINGS_MAX, HealthRoutes, port_of
 from receiver.links.endpoint import LinkEndpoint
 from receiver.links.service import LinkService
 from receiver.server import replies
 from receiver.server.replies import Reply
+from receiver.server.server import HEALTH_PATHS
 
 _REFUSALS: Mapping[int, Reply] = {
     404: replies.NOT_FOUND,
@@ -69,12 +70,16 @@ class AppParts:
     """None where `/files` is not served."""
     console: ConsoleParts | None = None
     """None where `/console` is not served."""
+    metrics_port: int | None = None
+    """Where `/metrics` and the details of `/readyz` are, if not on every port."""
 
 
 def build_app(parts: AppParts) -> ASGIApp:
     """Its lifespan opens and drains the intake, once. Raises `ThreadsRefused`."""
     door = parts.door
+    metrics_port = parts.metrics_port
     health = HealthRoutes(
+        is_inside=lambda scope: metrics_port is None or port_of(scope) == metrics_port,
         is_draining=parts.draining,
         is_open=lambda: door is None or door.intake.is_open,
         probe=parts.probe,
@@ -109,7 +114,20 @@ def build_app(parts: AppParts) -> ASGIApp:
     others = _last_handler(others if parts.links is None else _links_first(parts.links.endpoint, others))
     if parts.gateway is not None:
         others = _klings_paths(parts.gateway.endpoint, others)
-    return others if door is None else _callbacks_first(door.callbacks, others)
+    app = others if door is None else _callbacks_first(door.callbacks, others)
+    return app if metrics_port is None else _health_alone_on(metrics_port, app)
+
+
+def _health_alone_on(port: int, others: ASGIApp) -> ASGIApp:
+    """On this port nothing else is answered."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and port_of(scope) == port and scope["path"] not in HEALTH_PATHS:
+            await replies.send(replies.NOT_FOUND, send)
+        else:
+            await others(scope, receive, send)
+
+    return app
 
 
 def _callbacks_first(callbacks: ASGIApp, others: ASGIApp) -> ASGIApp:

@@ -170,6 +170,7 @@ def _serve(settings: Settings, ledger: Ledger, role: ProcessRole, environment: M
             build_app(build_parts(settings, engine, metrics, role=role, draining=draining)),
             host=settings.host,
             port=settings.port,
+            metrics_port=settings.metrics_port,
             drain_seconds=settings.drain_seconds,
             shutdown_seconds=settings.shutdown_seconds,
             on_draining=draining.set,

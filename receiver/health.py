@@ -12,9 +12,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from archiver.failures import Failure, LedgerUnavailable
 from archiver.problems import door_closed
@@ -24,6 +26,12 @@ READINGS_MAX = 4
 """Threads for them: one for each kind, and a spare."""
 
 _Value = TypeVar("_Value")
+
+
+def port_of(scope: Scope) -> int | None:
+    """The port of ours that a request came to."""
+    server = scope.get("server")
+    return server[1] if server else None
 
 
 _CLOSED: object = door_closed("the ledger does not commit").as_degraded()
@@ -41,8 +49,11 @@ class HealthRoutes:
         degraded: Callable[[], Sequence[object]],
         refresh_metrics: Callable[[], None],
         render_metrics: Callable[[], tuple[bytes, str]],
+        is_inside: Callable[[Scope], bool] = lambda _: True,
     ) -> None:
-        """`is_open`: whether a new callback would be admitted. The others are as in `AppParts`."""
+        """`is_open`: whether a new callback would be admitted. `is_inside`: whether a request may see metrics and
+        details. The others are as in `AppParts`."""
+        self._is_inside = is_inside
         self._is_draining = is_draining
         self._is_open = is_open
         self._render_metrics = render_metrics
@@ -61,8 +72,8 @@ class HealthRoutes:
     async def healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def readyz(self, _: Request) -> Response:
-        """`{"ready":…,"draining":…,"committing":…,"degraded":[…]}`; 503 unless `ready`."""
+    async def readyz(self, request: Request) -> Response:
+        """`{"ready":…,"draining":…,"committing":…,"degraded":[…]}`, or `ready` alone; 503 unless `ready`."""
         draining = self._is_draining()
         # Together: a ledger that hangs would cost the time of both.
         closed, degraded = await asyncio.gather(self._closed.value(), self._degraded.value())
@@ -78,10 +89,15 @@ class HealthRoutes:
             "committing": closed is None,
             "degraded": list(degraded),
         }
-        return JSONResponse(content, status_code=200 if content["ready"] else 503)
+        status = 200 if content["ready"] else 503
+        if not self._is_inside(request.scope):
+            content = {"ready": content["ready"]}
+        return JSONResponse(content, status_code=status)
 
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, request: Request) -> Response:
         """If the gauges cannot be refreshed, their last values beat none."""
+        if not self._is_inside(request.scope):
+            raise HTTPException(404)
         await self._refresh.value()
         body, content_type = self._render_metrics()
         return Response(body, headers={"content-type": content_type})

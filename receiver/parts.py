@@ -51,6 +51,7 @@ def build_parts(
     door = _door(settings, engine, metrics) if role.takes_callbacks else None
     is_door_busy = _is_busy(door)
     return AppParts(
+        metrics_port=settings.metrics_port,
         door=door,
         metrics=metrics,
         draining=draining.is_set,

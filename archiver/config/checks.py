@@ -114,6 +114,15 @@ def client_keys_of(given: SettingsSources) -> set[str]:
     )
 
 
+def ports(given: SettingsSources) -> Iterator[str]:
+    """A problem where one port would have to be two."""
+    metrics_port = given.value("metrics_port")
+    if metrics_port is not None and str(metrics_port) == str(given.value("port") or 8080):
+        yield (
+            f"{given.label('metrics_port')} is the port that callbacks come to: name another one, or leave it out"
+        )
+
+
 def gateway(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     """A problem for each setting that the gateway lacks, and for what would make one client two."""
     if Need.GATEWAY_ALONE in need and not _gateway_is_on(given):

@@ -322,6 +322,13 @@ class Settings(BaseModel):
         ge=0,
         le=65535,
     )
+    metrics_port: Annotated[int | None, BeforeValidator(values.port)] = _setting(
+        None,
+        "A port of its own for `/metrics` and the details of `/readyz`, which are then not on `KLING_PORT`.",
+        expects="a whole number from 1 to 65535",
+        ge=1,
+        le=65535,
+    )
     log_format: Annotated[Literal["console", "json"], BeforeValidator(values.in_lower_case)] | None = (
         _setting(
             None, "console or json.", expects="console or json", shown="console at a terminal, else json"
@@ -366,6 +373,7 @@ class Settings(BaseModel):
             problems += accounts.conflicts(given.accounts)
         problems += checks.shared_secrets(given)
         problems += checks.gateway(given, need)
+        problems += checks.ports(given)
         proxy: Proxy | None = None
         if Need.KLING in need:
             try:

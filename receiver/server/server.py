@@ -64,6 +64,7 @@ class HttpServer:
         *,
         host: str,
         port: int,
+        metrics_port: int | None = None,
         drain_seconds: float,
         shutdown_seconds: float,
         on_draining: Callable[[], None],
@@ -72,14 +73,20 @@ class HttpServer:
         connections_max: int = CONNECTIONS_MAX,
         stall_seconds: int = STALL_SECONDS,
     ) -> None:
-        """Bind (`port` 0: to a free port). The hooks run on the event loop and must not block.
+        """Bind (`port` 0: to a free port), also to `metrics_port`. The hooks run on the event loop and must not block.
 
         Raises:
             CannotListen: the address is in use, is not local, or does not resolve.
         """
-        self._socket = _listen(host, port)
-        self.url = _url_of(self._socket)
+        self._sockets = [_listen(host, port)]
+        self.url = _url_of(self._sockets[0])
         """Where the server listens, with the actual port."""
+        if metrics_port is not None:
+            try:
+                self._sockets.append(_listen(host, metrics_port))
+            except CannotListen:
+                self.close()
+                raise
         self._connections_max = connections_max
         config = uvicorn.Config(
             self._admit(app),
@@ -116,18 +123,19 @@ class HttpServer:
         # seventh of the processor time and twice the 99th percentile.
         gc.freeze()
         try:
-            self._server.run(sockets=[self._socket])
+            self._server.run(sockets=self._sockets)
         except SystemExit:  # uvicorn's signal that the lifespan failed; it has logged the reason
             return 1
         finally:
             gc.unfreeze()
-            self._socket.close()
+            self.close()
         _log.info("daemon.stopped", url=self.url)
         return 0
 
     def close(self) -> None:
-        """Release the address of a server that never ran."""
-        self._socket.close()
+        """Release the addresses, also of a server that never ran."""
+        for bound in self._sockets:
+            bound.close()
 
     def stop(self) -> None:
         """Act as on a signal: the first call drains, the second closes. From any thread, also before `run`."""

@@ -81,6 +81,7 @@ class Edge:
         links: LinkService | None = None,
         console: ConsoleParts | None = None,
         port: int = 0,
+        metrics_port: int | None = None,
         **server: Any,
     ) -> None:
         self.journal = Journal()
@@ -111,11 +112,13 @@ class Edge:
             gateway=gateway,
             links=links,
             console=console,
+            metrics_port=metrics_port,
         )
         self.server = HttpServer(
             build_app(self.parts),
             host="127.0.0.1",
             port=port,
+            metrics_port=metrics_port,
             drain_seconds=drain_seconds,
             shutdown_seconds=shutdown_seconds,
             on_draining=self.draining.set,

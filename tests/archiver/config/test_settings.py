@@ -137,6 +137,7 @@ def test_the_table_has_a_row_for_every_setting_of_the_contract_with_default_and_
         "KLING_SHUTDOWN_SECONDS",
         "KLING_HOST",
         "KLING_PORT",
+        "KLING_METRICS_PORT",
         "KLING_LOG_FORMAT",
         "KLING_LOG_LEVEL",
     ]
