@@ -1,11 +1,13 @@
 """What links, forwarding and gateway cost who does not use them: the door and the archive with all of them switched on,
 beside the same without. Rounds alternate, and the ratio is the median of pairs, as in `transfers`.
 
-Of the archive each task is also told to an application, which answers at once.
+Of the archive each task is also told to an application, which answers at once. On a busy machine
+the processor time is the steadier figure.
 """
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from archiver import log
@@ -29,8 +31,8 @@ def measure(folder: Path, *, seconds: float, images: int) -> list[str]:
             "KLING_FORWARD_URL": application,
         }
         return [
-            _door(folder, everything, seconds=seconds),
-            _archive(folder, everything, images=images),
+            *_door(folder, everything, seconds=seconds),
+            *_archive(folder, everything, images=images),
         ]
 
 
@@ -41,33 +43,69 @@ def _application(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/told"
 
 
-def _door(folder: Path, everything: dict[str, str], *, seconds: float) -> str:
+def _door(folder: Path, everything: dict[str, str], *, seconds: float) -> list[str]:
     with _daemon(folder / "without", {}) as without, _daemon(folder / "with", everything) as with_all:
-        rates: dict[int, list[float]] = {without: [], with_all: []}
+        sides = (without, with_all)
         for number in range(ROUNDS):
-            for port, measured in rates.items():
-                figures = door.load(port, CALLBACKS_PATH, seconds=seconds, first_id=number * 10**9)
-                measured.append(figures["per_second"])
-    compared = transfers.compared(rates[with_all], rates[without])
-    return f"callbacks/s, with links, forwarding and gateway  {compared}  (≥ {RATIO_MIN:.2f})"
+            for side in sides:
+                side.measure(seconds=seconds, first_id=number * 10**9)
+    return _lines("callback", "µs", *(side.rates for side in sides), *(side.cpu_us for side in sides))
+
+
+class _Daemon:
+    """One daemon, and what its rounds have shown."""
+
+    def __init__(self, port: int, pid: int) -> None:
+        self.rates, self.cpu_us = list[float](), list[float]()
+        self._port, self._pid = port, pid
+
+    def measure(self, *, seconds: float, first_id: int) -> None:
+        before = self._cpu_seconds()
+        figures = door.load(self._port, CALLBACKS_PATH, seconds=seconds, first_id=first_id)
+        self.rates.append(figures["per_second"])
+        answered = sum(figures["statuses"].values())
+        self.cpu_us.append((self._cpu_seconds() - before) / answered * 1e6)
+
+    def _cpu_seconds(self) -> float:
+        """Of all its threads (Linux)."""
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
-def _daemon(folder: Path, more: dict[str, str]) -> Iterator[int]:
+def _daemon(folder: Path, more: dict[str, str]) -> Iterator[_Daemon]:
     folder.mkdir()
     port = free_port()
     environ = daemon_environment(folder, port=port, KLING_SPOOL_DIR=str(folder / "spool"), **more)
-    with python(["-m", "receiver"], port=port, log=folder / "daemon.log", environ=environ):
-        yield port
+    with python(["-m", "receiver"], port=port, log=folder / "daemon.log", environ=environ) as process:
+        yield _Daemon(port, process.pid)
 
 
-def _archive(folder: Path, everything: dict[str, str], *, images: int) -> str:
+def _archive(folder: Path, everything: dict[str, str], *, images: int) -> list[str]:
     log.configure(format="json", level="info", stream=(folder / "engine.log").open("w"))
-    rates: dict[str, list[float]] = {"without": [], "with": []}
+    without, with_all = list[transfers.Figure](), list[transfers.Figure]()
     for number in range(ROUNDS):
-        for name, more in (("without", {}), ("with", everything)):
+        for name, figures, more in (("without", without, {}), ("with", with_all, everything)):
             with transfers.a_place(folder, distance_ms=0) as place:
-                figure = transfers.archiving(place, folder / f"{name}-{number}", images, **more)
-            rates[name].append(figure.images_per_second)
-    compared = transfers.compared(rates["with"], rates["without"])
-    return f"images/s, with links, forwarding and gateway     {compared}  (≥ {RATIO_MIN:.2f})"
+                figures.append(transfers.archiving(place, folder / f"{name}-{number}", images, **more))
+    sides = (without, with_all)
+    return _lines(
+        "image",
+        "ms",
+        *([figure.images_per_second for figure in side] for side in sides),
+        *([figure.cpu_ms_per_image for figure in side] for side in sides),
+    )
+
+
+def _lines(
+    what: str,
+    unit: str,
+    rates_without: Sequence[float],
+    rates: Sequence[float],
+    cpu_without: Sequence[float],
+    cpu: Sequence[float],
+) -> list[str]:
+    return [
+        f"{what}s/s, all switched on      {transfers.compared(rates, rates_without)}  (≥ {RATIO_MIN:.2f})",
+        f"CPU {unit} per {what}              {transfers.compared(cpu, cpu_without)}",
+    ]
