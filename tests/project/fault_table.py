@@ -200,7 +200,7 @@ _MACHINE = (
      "archiver/fetch/test_spool.py::test_a_disk_that_fills_up_while_writing_is_a_hold_and_gives_the_room_back"),
     ("ledger that becomes read-only", "503 on the door, open again by itself",
      "daemon/test_machine_faults.py::test_a_ledger_that_became_read_only_closes_the_door_and_opens_it_again_by_itself"),
-    ("ledger on a read-only disk at the start", "a sentence and exit status 2; starts once it is writable",
+    ("ledger on a read-only disk at the start", "a sentence and exit status 1; starts once it is writable",
      "daemon/test_machine_faults.py::test_a_ledger_on_a_read_only_file_system_is_a_sentence_and_works_once_it_is_writable",
      "archiver/ledger/test_file.py::test_a_file_that_may_not_be_written_is_refused"),
     ("ledger deleted or replaced under the process", "nothing is committed to a file that is no longer there",
