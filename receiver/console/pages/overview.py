@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import datetime
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -18,6 +19,14 @@ from receiver.console.parts import ConsoleParts
 
 _DAYS = RETENTION_MS // DAY_MS
 _SOON_DAYS = 14
+SEEN_AT = {
+    "lost": ("tasks?state=lost", "Lost tasks"),
+    "buried": ("tasks?state=buried", "Buried tasks"),
+    "waiting": ("tasks?state=succeeded", "Succeeded tasks"),
+    "forwards_dead": ("forwards", "Dead forwards"),
+    "account_unasked": ("accounts", "Accounts"),
+}
+"""Problem → the page that shows more of it, and what that is called."""
 _LABELLED_HOURS = 3
 """Every third hour has its name below the axis."""
 _LABELLED_DAYS = 5
@@ -32,16 +41,14 @@ class Overview:
 
     def show(self, visit: Visit) -> Response:
         view, problems = look(self._parts.ledger, self._parts.expected)
+        wrong: dict[str, Any] = {"verdict": verdict(problems), "problems": problems, "seen_at": SEEN_AT}
         if view is None:
-            return visit.render(
-                "overview_blind.html", verdict=verdict(problems), problems=problems, status=503
-            )
+            return visit.render("overview_blind.html", status=503, **wrong)
         trends = self._parts.ledger.trends
         return visit.render(
             "overview.html",
             view=view,
-            verdict=verdict(problems),
-            problems=problems,
+            **wrong,
             states=[(state, view.states[state]) for state in State],
             throughput=throughput_of(trends.last_day()),
             deadlines=deadlines_of(trends.nearest_deadlines(), now=view.now),

@@ -69,6 +69,7 @@ def test_the_overview_says_what_is_wrong_first_and_then_all_that_status_says(
     ):
         assert said in text
     assert page.get_by_role("listitem").filter(has_text="archived").last.inner_text() == "archived\n11"
+    expect(page.get_by_role("link", name="Dead forwards")).to_have_attribute("href", "console/forwards")
     chart = page.get_by_role("figure").first
     assert chart.get_by_role("img").get_attribute("aria-labelledby") == "throughput-chart-title"
     chart.get_by_text("As numbers").click()
