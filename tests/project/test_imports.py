@@ -234,8 +234,8 @@ def test_a_circle_is_found_and_named() -> None:
 
 
 def _rooms_in(folder: pathlib.Path) -> set[str]:
-    """Modules and packages; a README and `py.typed` are neither."""
-    found = [path for path in folder.iterdir() if path.suffix == ".py" or path.is_dir()]
+    """Modules and packages; a README, pictures and `py.typed` are neither."""
+    found = [path for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
     return {path.stem for path in found if not path.name.startswith(("_", "."))}
 
 

@@ -15,7 +15,9 @@ from tests.harness.interpreters import PYTHONS, interpreter
 from tests.harness.repository import DEPLOY, ROOT
 from tests.harness.wheel import Built, Installed, build, unpacked
 
-NOT_FOR_USERS = re.compile(r"(^|/)(test_[^/]*\.py|conftest\.py|__pycache__|\.[^/]*|.*\.(pyc|db|lock))(/|$)")
+NOT_FOR_USERS = re.compile(
+    r"(^|/)(receiver/screenshots|test_[^/]*\.py|conftest\.py|__pycache__|\.[^/]*|.*\.(pyc|db|lock))(/|$)"
+)
 PLAYED = {"demo", "harness", "s3_servers", "simulator"}
 """Folders of `tests` that the demo plays."""
 

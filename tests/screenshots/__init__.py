@@ -1,0 +1,1 @@
+"""Takes the pictures of the console that receiver/README.md shows: `python -m tests.screenshots`."""
