@@ -74,7 +74,7 @@ def paste(site: Site, code: str, program: list[str], *arguments: str, **more: st
 
 
 def open_link(site: Site, link: str, task_id: str) -> None:
-    """Until its file comes: a store that is slow for a moment is 503."""
+    """Until its file comes: before it is archived, the link is a redirect to Kling's own URL."""
     expected = site.sim.expected_bytes(task_id, "0")
     until(lambda: httpx2.get(link, trust_env=False).content == expected, what="the file behind the link")
 
