@@ -35,9 +35,9 @@ COMMANDS: Final = {
     "forget": ("archiver.commands.tasks.forget", "Erase a task from the ledger, for good."),
     "backup": (
         "archiver.commands.ledger.backup",
-        "Copy an SQLite ledger into a file, beside the running daemon.",
+        "Copy an SQLite ledger into a file, while the daemon runs.",
     ),
-    "doctor": ("archiver.commands.doctor", "Look at everything that the daemon depends on."),
+    "doctor": ("archiver.commands.doctor", "Check everything that the daemon depends on."),
     "verify": (
         "archiver.commands.bucket.verify",
         "Compare every object in the bucket with manifests and ledger.",
@@ -51,9 +51,9 @@ COMMANDS: Final = {
         "Add the tasks that the ledger lacks, from the manifests in the bucket.",
     ),
     "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
-    "demo": ("archiver.commands.demo", "Watch the main job, with a simulated Kling account."),
-    "deploy": ("archiver.commands.deploy", "Print files for running it: unit, compose, policies, schema."),
-    "completion": ("archiver.commands.completion", "Print what makes TAB complete in bash, zsh or fish."),
+    "demo": ("archiver.commands.demo", "Watch the whole job, with a simulated Kling account."),
+    "deploy": ("archiver.commands.deploy", "Print the files for deployment: unit, compose, policies, schema."),
+    "completion": ("archiver.commands.completion", "Print the script for completion in bash, zsh or fish."),
     "rename-account": ("archiver.commands.ledger.rename_account", "Rename an account in the ledger."),
 }
 """Name → the module that does it, and the first line of its help. A test compares the two."""

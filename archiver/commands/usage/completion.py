@@ -17,9 +17,9 @@ class Shell(enum.StrEnum):
 def completion(
     context: typer.Context, shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish")]
 ) -> None:
-    """Print what makes TAB complete in bash, zsh or fish.
+    """Print the script for completion in bash, zsh or fish.
 
-    Commands, options, families, states, accounts, and the ids of the newest tasks. Needs no settings.
+    It completes commands, options, families, states, accounts, and the ids of the newest tasks. Needs no settings.
 
     \b
     Example: in ~/.bashrc

@@ -24,12 +24,12 @@ def deploy(
     *,
     json: AsJson = False,
 ) -> None:
-    """Print files for running it: unit, compose, policies, schema.
+    """Print the files for deployment: unit, compose, policies, schema.
 
-    They are those of the version that is installed. list names them; show prints one as it is, to be written into a
-    file and adapted. Needs no settings.
+    They belong to the version that is installed. list names them; show prints one, which you write into a file and
+    adapt. Needs no settings.
 
     \b
-    Example: the unit of systemd
+    Example: the systemd unit
       kling-archiver deploy show kling-receiver.service > kling-receiver.service
     """

@@ -11,18 +11,18 @@ def doctor(
     context: typer.Context,
     *,
     no_writes: Annotated[
-        bool, typer.Option("--no-writes", help="Put no object to see what the store does with it.")
+        bool, typer.Option("--no-writes", help="Put no object to test the store.")
     ] = False,
     json: AsJson = False,
 ) -> None:
-    """Look at everything that the daemon depends on.
+    """Check everything that the daemon depends on.
 
-    Settings, ledger, Kling's API with the list of each family, the bucket, the public URL as this machine sees it, and
-    the machine itself: each ok, warning or failed, with what to do. Each check ends within seconds, and all run beside
-    each other, with or without a daemon.
+    Checks settings, ledger, Kling's API with the list of each family, the bucket, the public URL as this machine sees
+    it, and the machine itself. Each check is ok, warning or failed, with what to do. All of it ends within a minute,
+    with or without a daemon.
 
-    Puts one small object, always the same, at PREFIX/kling-archiver/doctor.txt, and leaves it there. The daemon is told
-    how the store takes it. --no-writes leaves that out.
+    Puts one small object, always the same, at <prefix>kling-archiver/doctor.txt, leaves it there, and tells the daemon
+    how the store answers. --no-writes skips that.
 
     Exit status 1 if a check has failed; warnings alone are 0.
 

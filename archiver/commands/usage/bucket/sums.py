@@ -17,8 +17,8 @@ def sums(
 ) -> None:
     """Print the SHA-256 of every file in the bucket, as its manifest has it.
 
-    Paths are whole keys, so that the list fits a copy of the bucket and the bucket itself. Only manifests are read; to
-    hash the objects, use one of the examples, or verify. Exit status 1 if a manifest cannot be used.
+    Paths are whole keys, so the list fits the bucket and any copy of it. The command reads manifests only; to hash the
+    objects, use one of the examples, or verify. Exit status 1 if a manifest cannot be used.
 
     \b
     Example: check a copy of the bucket, and the bucket through rclone

@@ -28,7 +28,7 @@ def verify(
     context: typer.Context,
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Have what is missing fetched again, while Kling has it.")
+        bool, typer.Option("--repair", help="Have missing files fetched again, while Kling has them.")
     ] = False,
     differences: Annotated[
         bool, typer.Option("--differences", help="Leave out what is as it should be (=).")
@@ -55,12 +55,12 @@ def verify(
 ) -> None:
     """Compare every object in the bucket with manifests and ledger.
 
-    Reads and hashes what KLING_S3_BUCKET holds. One line an object, as rclone has them: = as it should be, * other
-    bytes, + missing, - named nowhere (no fault), ! cannot be read. Exit status 1 if there is any *, + or !.
+    Reads and hashes every object. Prints one line for each, with the symbols of rclone: = correct, * other bytes,
+    + missing, - named by no manifest (no fault), ! cannot be read. Exit status 1 if there is any *, + or !.
 
-    A run that is interrupted goes on where it was when it is started again with the same choices.
+    After an interruption, start it again with the same options: it resumes.
 
     \b
-    Example: every night a tenth, and fetch again what is missing
+    Example: check a tenth every night, and fetch missing files again
       kling-archiver verify --sample 10% --differences --repair
     """

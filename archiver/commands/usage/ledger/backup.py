@@ -14,11 +14,11 @@ def backup(
     *,
     json: AsJson = False,
 ) -> None:
-    """Copy an SQLite ledger into a file, beside the running daemon.
+    """Copy an SQLite ledger into a file, while the daemon runs.
 
-    The copy is of one moment, checked, and readable by you alone: it holds prompts and signed URLs. Callbacks do not
-    wait for it. To restore one, stop kling-receiver, move the old ledger away with its -wal and -shm files, put the
-    copy in its place, and start. A ledger in PostgreSQL is copied by pg_dump (exit status 2).
+    The copy shows one moment, is checked, and is readable by you only: it has prompts and signed URLs. Callbacks hardly
+    wait for it. To restore it, stop kling-receiver, move the old ledger away with its -wal and -shm files, put the copy
+    in its place, and start. For a ledger in PostgreSQL use pg_dump (exit status 2).
 
     \b
     Example: one for each day

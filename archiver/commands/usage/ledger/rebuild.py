@@ -20,9 +20,9 @@ def rebuild(
 ) -> None:
     """Add the tasks that the ledger lacks, from the manifests in the bucket.
 
-    For a ledger that was lost, or restored from an old copy. Start kling-receiver first: it makes the ledger, and may
-    run meanwhile. What the ledger has stays as it is, and forgotten tasks stay forgotten; nothing is fetched, and
-    nobody is told. A run that is interrupted is started again: it reads only what is still lacking. Exit status 1 if a
+    Use it when the ledger was lost, or restored from an old copy. Start kling-receiver first: it creates the ledger, and
+    may run meanwhile. Tasks in the ledger do not change, and forgotten tasks stay forgotten. Nothing is fetched, and no
+    forward is sent. After an interruption, start it again: it reads only what is still missing. Exit status 1 if a
     document cannot be used or a file is missing.
 
     \b

@@ -14,12 +14,12 @@ def forget(
 ) -> None:
     """Erase a task from the ledger, for good.
 
-    Its prompt, its URLs and its history are gone at once; its ids stay, so that no callback, sweep, query or `rebuild`
-    brings it back. Its links answer 404, and nobody is told of it. What lies in the bucket is yours to delete: the keys
-    are printed. There is no way back. Exit status 1 if no task has this id.
+    Erases its prompt, its URLs and its history at once. Its ids stay, so that no callback, sweep, query or `rebuild`
+    brings it back. Its links answer 404, and no forward is sent. The objects stay in the bucket: the command prints
+    their keys, and you delete them. You cannot undo it. Exit status 1 if no task has this id.
 
     \b
-    Example: and delete what lies in the bucket
+    Example: forget a task, then delete its objects
       kling-archiver forget 831768251064815642
       aws s3 rm --recursive s3://my-results/images/generations/2026/11/26/8317…/
     """

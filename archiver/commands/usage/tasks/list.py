@@ -64,13 +64,13 @@ def list(  # noqa: A001 -- the name of the command
 ) -> None:
     """List tasks, the newest first.
 
-    By the time of their creation, or of the first word of a task that the API has not confirmed yet. --text finds a
-    text whatever its case, in the newest 50,000 tasks that the other options leave; a note says how far back that was.
-    In a table and in CSV a manifest is s3://bucket/key. CSV is for spreadsheets: a cell that would be a formula there
+    Sorts by the time of creation; a task that the API has not confirmed yet counts from when the daemon first heard of
+    it. --text ignores case and searches the newest 50,000 tasks that the other options select; a note says how far back
+    that was. Table and CSV print manifests as s3://bucket/key. CSV is for spreadsheets: a cell that would be a formula
     begins with a quote.
 
     \b
-    Example: what was asked for with these words, as a spreadsheet
+    Example: tasks with these words in the prompt, as a spreadsheet
       kling-archiver list --text "red fox" --format csv > foxes.csv
 
     \b
