@@ -52,7 +52,10 @@ COMMANDS: Final = {
     ),
     "move-ledger": ("archiver.commands.ledger.move_ledger", "Move the ledger to another database."),
     "demo": ("archiver.commands.demo", "Watch the whole job, with a simulated Kling account."),
-    "deploy": ("archiver.commands.deploy", "Print the files for deployment: unit, compose, policies, schema."),
+    "deploy": (
+        "archiver.commands.deploy",
+        "Print the files for deployment: unit, compose, policies, schema.",
+    ),
     "completion": ("archiver.commands.completion", "Print the script for completion in bash, zsh or fish."),
     "rename-account": ("archiver.commands.ledger.rename_account", "Rename an account in the ledger."),
 }

@@ -10,9 +10,7 @@ from archiver.commands.usage.options import AsJson
 def doctor(
     context: typer.Context,
     *,
-    no_writes: Annotated[
-        bool, typer.Option("--no-writes", help="Put no object to test the store.")
-    ] = False,
+    no_writes: Annotated[bool, typer.Option("--no-writes", help="Put no object to test the store.")] = False,
     json: AsJson = False,
 ) -> None:
     """Check everything that the daemon depends on.

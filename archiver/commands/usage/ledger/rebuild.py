@@ -20,10 +20,10 @@ def rebuild(
 ) -> None:
     """Add the tasks that the ledger lacks, from the manifests in the bucket.
 
-    Use it when the ledger was lost, or restored from an old copy. Start kling-receiver first: it creates the ledger, and
-    may run meanwhile. Tasks in the ledger do not change, and forgotten tasks stay forgotten. Nothing is fetched, and no
-    forward is sent. After an interruption, start it again: it reads only what is still missing. Exit status 1 if a
-    document cannot be used or a file is missing.
+    Use it when the ledger was lost, or restored from an old copy. Start kling-receiver first: it creates the ledger,
+    and may run meanwhile. Tasks in the ledger do not change, and forgotten tasks stay forgotten. Nothing is fetched,
+    and no forward is sent. After an interruption, start it again: it reads only what is still missing. Exit status 1 if
+    a document cannot be used or a file is missing.
 
     \b
     Example: after the ledger was lost
