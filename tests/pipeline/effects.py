@@ -83,6 +83,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "ledger.acknowledgements.acknowledge_lost": _FOR_PEOPLE_TO_DO,
     "ledger.availability.note": _GATEWAYS,
     "ledger.views.forgotten": _FOR_PEOPLE,
+    "ledger.views.tasks": _FOR_PEOPLE,
     "ledger.tombstones.forget": _FOR_PEOPLE_TO_DO,
     "ledger.rebuilding.known": "read by the command `rebuild`",
     "ledger.rebuilding.add": "of the command `rebuild`: ledger/test_rebuilding says how it goes wrong",
