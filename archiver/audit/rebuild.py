@@ -174,7 +174,8 @@ class Rebuild:
         self.counts.added += added.tasks
         self.counts.lost += added.lost
         self.counts.amended += added.amended
-        self.counts.known += len(tasks) - added.tasks - added.amended
+        self.counts.forgotten += added.forgotten
+        self.counts.known += len(tasks) - added.tasks - added.amended - added.forgotten
         self._transactions += 1
         if self._transactions % SHORTENED_EVERY == 0 and not self._ledger.daemons.alive():
             # A daemon does it itself, where there is one.

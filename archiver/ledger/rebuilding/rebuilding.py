@@ -19,7 +19,7 @@ from archiver.ledger.tables.archived import TASK_LEFT
 from archiver.ledger.tables.counts import Tally, kind_of
 from archiver.ledger.tables.history import add_lines, trim_all
 from archiver.ledger.tables.second_looks import queue_look
-from archiver.ledger.tables.tombstones import forgotten_ids
+from archiver.ledger.tables.tombstones import forgotten_among, forgotten_ids
 from archiver.model import RETENTION_MS, DiscoveredBy, FolderWorkKind, State, StoredAsset
 
 TASKS_MAX = 100
@@ -87,6 +87,8 @@ class Added:
     """Of those."""
     amended: int = 0
     """Archived tasks that have got amendments."""
+    forgotten: int = 0
+    """Under their external ids, or since their ids were looked for."""
 
 
 class Rebuilding(Part):
@@ -115,8 +117,7 @@ class Rebuilding(Part):
         the first one counts."""
         with self._database.write() as connection:
             now = self._now()
-            ids = [task.task_id for task in tasks]
-            forgotten = forgotten_ids(connection, account=account, task_ids=ids)
+            forgotten = forgotten_among(connection, tasks, account=account)
             first = {task.task_id: task for task in reversed(tasks)}
             wanted = [first[task_id] for task_id in sorted(first.keys() - forgotten)]
             new = _insert_tasks(connection, wanted, account=account, now=now)
@@ -128,7 +129,7 @@ class Rebuilding(Part):
             _queue_looks(connection, documented, account=account, now=now)
             _add_history(connection, documented, new=set(new.values()), now=now)
             lost = sum(task.state is State.LOST for task in wanted if task.task_id in new)
-            return Added(len(new), lost, len(behind))
+            return Added(len(new), lost, len(behind), len(first.keys() & forgotten))
 
 
 def _insert_tasks(

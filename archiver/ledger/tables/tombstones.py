@@ -8,7 +8,7 @@ answer about that row finds the tombstone (`forgotten_tasks`).
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
@@ -17,10 +17,21 @@ from archiver.ledger.tables import schema
 from archiver.model import Task, rfc3339
 
 _TABLE = schema.forgotten
-_FORGOTTEN = sa.select(_TABLE.c.task_id, _TABLE.c.forgotten_at).where(
+_FORGOTTEN = sa.select(_TABLE.c.task_id, _TABLE.c.forgotten_at, _TABLE.c.created_at).where(
     _TABLE.c.account == sa.bindparam("account_is"),
     _TABLE.c.task_id.in_(sa.bindparam("named", expanding=True)),
 )
+
+
+class Identity(Protocol):
+    """What a task is recognized by. Its time is Unix ms."""
+
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def external_task_id(self) -> str | None: ...
+    @property
+    def created_at(self) -> int | None: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +72,12 @@ class Tombstone:
         }
 
 
+class _Times(NamedTuple):
+    created_at: int | None
+    """None where the API had not confirmed the task."""
+    forgotten_at: int
+
+
 def is_forgotten(account: sa.ColumnElement[str], task_id: sa.ColumnElement[str]) -> sa.Exists:
     """For a statement that inserts what callbacks name: they wait for no other."""
     return sa.exists().where(_TABLE.c.account == account, _TABLE.c.task_id == task_id)
@@ -78,7 +95,7 @@ def find_tombstone(connection: sa.Connection, *, account: str, task_id: str) -> 
 
 def forgotten_ids(connection: sa.Connection, *, account: str, task_ids: Collection[str]) -> frozenset[str]:
     """Those of at most 1,000 ids that are forgotten."""
-    return frozenset(_forgotten_at(connection, account=account, task_ids=task_ids))
+    return frozenset(_tombstones(connection, account=account, task_ids=task_ids))
 
 
 def require_not_forgotten(connection: sa.Connection, *, account: str, task_id: str) -> None:
@@ -90,30 +107,38 @@ def require_not_forgotten(connection: sa.Connection, *, account: str, task_id: s
 def forgotten_tasks(
     connection: sa.Connection, tasks: Sequence[Task], rows: Mapping[str, Mapping[Any, Any]], *, account: str
 ) -> frozenset[str]:
-    """Those ids of `tasks` that are forgotten, of those that the API has not confirmed in `rows` (by id) before.
+    """Those ids of `tasks` that are forgotten, of those that the API has not confirmed in `rows` (by id) before."""
+    new = [task for task in tasks if _is_new(rows.get(task.task_id))]
+    return forgotten_among(connection, new, account=account)
+
+
+def forgotten_among(connection: sa.Connection, tasks: Sequence[Identity], *, account: str) -> frozenset[str]:
+    """Those ids of at most 500 tasks that are forgotten.
 
     A task that was forgotten under its external id, before its own was known, is found by that; another task that was
     created with the same external id since is not meant.
     """
-    new = [task for task in tasks if _is_new(rows.get(task.task_id))]
-    if not new:
+    if not tasks:
         return frozenset()
-    names = {name for task in new for name in (task.task_id, task.external_task_id) if name is not None}
-    forgotten_at = _forgotten_at(connection, account=account, task_ids=names)
-    return frozenset(task.task_id for task in new if forgotten_at and _is_meant(task, forgotten_at))
+    names = {name for task in tasks for name in (task.task_id, task.external_task_id) if name is not None}
+    tombstones = _tombstones(connection, account=account, task_ids=names)
+    return frozenset(task.task_id for task in tasks if tombstones and _is_meant(task, tombstones))
 
 
 def _is_new(row: Mapping[Any, Any] | None) -> bool:
     return row is None or row["confirmed_at"] is None
 
 
-def _is_meant(task: Task, forgotten_at: Mapping[str, int]) -> bool:
-    if task.task_id in forgotten_at:
+def _is_meant(task: Identity, tombstones: Mapping[str, _Times]) -> bool:
+    if task.task_id in tombstones:
         return True
-    under_its_external_id = forgotten_at.get(task.external_task_id or "")
-    return under_its_external_id is not None and (task.created_at or 0) <= under_its_external_id
+    tombstone = tombstones.get(task.external_task_id or "")
+    # A confirmed task was forgotten under its own id, which another task may have as its external one.
+    if tombstone is None or tombstone.created_at is not None or task.created_at is None:
+        return False
+    return bool(task.created_at <= tombstone.forgotten_at)
 
 
-def _forgotten_at(connection: sa.Connection, *, account: str, task_ids: Collection[str]) -> dict[str, int]:
+def _tombstones(connection: sa.Connection, *, account: str, task_ids: Collection[str]) -> dict[str, _Times]:
     found = connection.execute(_FORGOTTEN, {"account_is": account, "named": sorted(task_ids)})
-    return {row.task_id: row.forgotten_at for row in found}
+    return {row.task_id: _Times(row.created_at, row.forgotten_at) for row in found}

@@ -18,7 +18,7 @@ from archiver.model import DiscoveredBy, Role, Stage, State
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.engine import Engine
 from tests.harness.fake_store import FakeStore
-from tests.harness.ledgers import ACCOUNT, DAY, START, Desk, Place, answer, asset
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, START, Desk, Place, answer, asset
 from tests.harness.patience import patient
 from tests.simulator import KlingSimulator
 from tests.simulator.families import FAMILIES
@@ -221,6 +221,19 @@ def test_a_task_that_is_forgotten_or_swept_while_its_manifest_is_read_is_not_add
 
     assert desk.state("a") is State.SUCCEEDED
     assert {row["task_id"] for row in desk.rows("SELECT task_id FROM tasks")} == {"a", "c"}
+
+
+def test_a_task_that_was_forgotten_under_its_external_id_stays_so(desk: Desk, store: FakeStore) -> None:
+    desk.ledger.registrations.register("order-1", account=ACCOUNT, family=FAMILY)
+    desk.ledger.tombstones.forget("order-1", account=ACCOUNT)
+    lies = task()
+    lies.put(store)
+    named = dataclasses.replace(lies.manifest(lies.asset(0)), external_task_id="order-1")
+    store.vanish(f"{lies.folder}manifest.json")
+    lies.put_object(store, "manifest.json", named.to_bytes())
+
+    assert counted(rebuild(desk, store)[0]) == {"folders": 1, "forgotten": 1}
+    assert desk.rows("SELECT task_id FROM tasks") == []
 
 
 def test_an_archived_task_gets_the_amendments_that_an_old_copy_of_the_ledger_lacks(

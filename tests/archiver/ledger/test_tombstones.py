@@ -263,6 +263,25 @@ def test_a_task_that_is_created_later_under_the_same_external_id_is_another(desk
     assert desk.say(later, by=DiscoveredBy.SWEEP).outcome is RecordOutcome.NEW
 
 
+def test_a_task_whose_external_id_is_the_own_id_of_a_forgotten_one_is_another(desk: Desk) -> None:
+    desk.say(answer("parent"))
+    child = answer("child", external_task_id="parent", created_at=desk.clock())
+    desk.clock.advance(MINUTE)
+    forget(desk, "parent")
+    desk.tell("child")
+
+    assert desk.say(child).state is State.SUCCEEDED
+    assert desk.state("child") is State.SUCCEEDED
+
+
+def test_a_task_that_does_not_say_when_it_was_created_is_hidden_by_no_external_id(desk: Desk) -> None:
+    desk.ledger.registrations.register("order-1", account=ACCOUNT, family=FAMILY)
+    forget(desk, "order-1")
+    undated = dataclasses.replace(answer(external_task_id="order-1"), created_at=None)
+
+    assert desk.say(undated).outcome is RecordOutcome.NEW
+
+
 # --- what is erased, and what goes wrong ---
 
 
