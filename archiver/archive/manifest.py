@@ -59,6 +59,24 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _whole(least: int, most: int) -> Field:
+    return Field(
+        {"type": "integer", "minimum": least, "maximum": most},
+        lambda value: isinstance(value, int) and _is_whole(value) and least <= value <= most,
+    )
+
+
+def _is_storable(value: object) -> bool:
+    """No database takes other text: PostgreSQL refuses NUL, and a lone surrogate has no UTF-8."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _is_moment(value: object) -> bool:
     if not isinstance(value, str) or not re.search(_MOMENT_PATTERN, value):
         return False
@@ -78,15 +96,15 @@ def _one_of(*words: str) -> Field:
     return Field({"enum": list(words)}, lambda value: isinstance(value, str) and value in words)
 
 
-_TEXT = Field({"type": "string"}, lambda value: isinstance(value, str))
+_ANY_TEXT = Field({"type": "string"}, lambda value: isinstance(value, str))
+_TEXT = Field({"type": "string"}, _is_storable)
 _FLAG = Field({"type": "boolean"}, lambda value: isinstance(value, bool))
 _OBJECT = Field({"type": "object"}, lambda value: isinstance(value, dict))
 _ARRAY = Field({"type": "array"}, lambda value: isinstance(value, list))
-_WHOLE = Field({"type": "integer"}, _is_whole)
-_COUNT = Field(
-    {"type": "integer", "minimum": 0},
-    lambda value: isinstance(value, int) and _is_whole(value) and value >= 0,
-)
+# What a ledger can hold: no manifest of ours has more.
+_WHOLE = _whole(-(2**31), 2**31 - 1)
+_PIXELS = _whole(0, 2**31 - 1)
+_COUNT = _whole(0, 2**63 - 1)
 _SHA256 = Field(
     {"type": "string", "pattern": _SHA256_PATTERN},
     lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None,
@@ -103,9 +121,9 @@ ASSET_FIELDS: Mapping[str, Field] = {
     "bytes": _COUNT,
     "sha256": _SHA256,
     "content_type": _TEXT,
-    "width": _nullable(_COUNT),
-    "height": _nullable(_COUNT),
-    "source_url": _TEXT,
+    "width": _nullable(_PIXELS),
+    "height": _nullable(_PIXELS),
+    "source_url": _ANY_TEXT,
     "suspect": _nullable(_TEXT),
 }
 OPTIONAL_ASSET_FIELDS: Mapping[str, Field] = {"stem": _TEXT}

@@ -4,6 +4,7 @@ One listing finds the folders; their documents (`manifest.json`, `amendment-1.js
 several at once. Memory does not grow with the bucket.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import re
@@ -26,6 +27,8 @@ from archiver.store import probing
 
 THREADS = 8
 FOLDERS_AHEAD_PER_THREAD = 4
+UNREAD_IN_A_ROW_MAX = 20
+"""Documents that cannot be had while the bucket itself answers: then none can."""
 FOLDER_KEYS_MAX = 10_000
 """Of a folder's keys that are kept: ours have a few dozen at most."""
 
@@ -72,7 +75,9 @@ class Document:
     sha256: str = ""
     """Of its own bytes; empty where there are none."""
     failure: Failure | None = None
-    """Why it cannot be used: unreadable, another task's, gone since the listing, in cold storage."""
+    """Why it cannot be used: unreadable, another task's, gone since the listing, in cold storage, not for us."""
+    is_unread: bool = False
+    """Whether the store would not give it, and answers otherwise."""
 
     @property
     def is_manifest(self) -> bool:
@@ -121,12 +126,27 @@ def read_folders(
     documents. Raises the Failure that ends it all, and Stopped.
     """
     folders = filter(is_meant, list_folders(store, prefix=prefix, span=span or Span(), after=after))
-    return in_order(
+    return documented(store, folders, threads=threads)
+
+
+def documented(
+    store: PatientStore, folders: Iterable[ListedFolder], *, threads: int
+) -> Generator[DocumentedFolder, None, None]:
+    """These folders with their documents. Raises the Failure that ends it all, and Stopped."""
+    found = in_order(
         lambda folder: read_documents(store, folder),
         folders,
         threads=threads,
         ahead=FOLDERS_AHEAD_PER_THREAD * threads,
     )
+    unread = 0
+    with contextlib.closing(found):
+        for folder in found:
+            for document in folder.documents:
+                unread = unread + 1 if document.is_unread else 0
+                if unread >= UNREAD_IN_A_ROW_MAX and document.failure is not None:
+                    raise document.failure
+            yield folder
 
 
 def list_folders(store: PatientStore, *, prefix: str, span: Span, after: str = "") -> Iterator[ListedFolder]:
@@ -184,6 +204,9 @@ def _read(store: PatientStore, folder: ListedFolder, key: str) -> Document:
         _require_of_folder(manifest, folder, key)
     except (ManifestUnreadable, StoreMismatch, ForeignObject, ObjectInColdStorage) as error:
         return Document(key, None, sha256, error)
+    except Failure as error:
+        store.check(folder.path)
+        return Document(key, None, sha256, error, is_unread=True)
     return Document(key, manifest, sha256)
 
 

@@ -18,10 +18,9 @@ from archiver.audit.manifests import (
     Document,
     DocumentedFolder,
     ListedFolder,
+    documented,
     list_folders,
-    read_documents,
 )
-from archiver.audit.ordered import in_order
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
 from archiver.failures import ApiAnswerUnreadable, ForeignAccount, Stopped
@@ -31,7 +30,6 @@ from archiver.model import Role, StoredAsset
 
 FOLDERS_TOGETHER = 500
 """That the ledger is asked about at once."""
-FOLDERS_AHEAD_PER_THREAD = 4
 SHORTENED_EVERY = 50
 """Transactions between two looks at the length of the ledger's log."""
 
@@ -122,23 +120,20 @@ class Rebuild:
 
     def _rebuild(self, account: RebuiltAccount) -> Iterator[RebuildProblem]:
         waiting: list[RebuiltTask] = []
-        folders = in_order(
-            lambda folder: read_documents(self._store, folder),
-            self._lacking(account),
-            threads=self._threads,
-            ahead=FOLDERS_AHEAD_PER_THREAD * self._threads,
-        )
+        folders = documented(self._store, self._lacking(account), threads=self._threads)
         with contextlib.closing(folders):
-            for folder in folders:
-                task, problems = self._task_of(folder, account)
-                yield from problems
-                if task is not None:
-                    waiting.append(task)
-                if len(waiting) >= REBUILT_TASKS_MAX:
-                    self._add(waiting, account)
-                    waiting = []
-                self._count_folder()
-        self._add(waiting, account)
+            try:
+                for folder in folders:
+                    task, problems = self._task_of(folder, account)
+                    if task is not None:
+                        waiting.append(task)
+                    yield from problems
+                    if len(waiting) >= REBUILT_TASKS_MAX:
+                        together, waiting = waiting, []
+                        self._add(together, account)
+                    self._count_folder()
+            finally:  # an interruption too keeps what was read
+                self._add(waiting, account)
 
     def _listed(self, account: RebuiltAccount) -> Iterator[tuple[ListedFolder, TaskPlace]]:
         for folder in list_folders(self._store, prefix=account.prefix, span=self._span):
@@ -170,6 +165,8 @@ class Rebuild:
         self._on_folder()
 
     def _add(self, tasks: Sequence[RebuiltTask], account: RebuiltAccount) -> None:
+        if not tasks:
+            return
         added = self._ledger.rebuilding.add(tasks, account=account.name)
         self.counts.added += added.tasks
         self.counts.lost += added.lost

@@ -47,8 +47,8 @@ def rebuild(
             threads=transfers,
             on_folder=display.advance,
         )
-        with display.counting(run), _stopping(stop):
-            for problem in run.run():
+        with display.counting(run), _stopping(stop), contextlib.closing(run.run()) as problems:
+            for problem in problems:
                 display.note(f"{_url(problem, settings.s3_bucket)}: {problem.message}. {problem.what_to_do}")
     seconds = time.monotonic() - began
     if json:

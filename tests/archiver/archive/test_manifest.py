@@ -19,6 +19,8 @@ CREATED_AT = 1_790_000_000_123
 
 TEXTS = st.text(st.characters(exclude_categories=[]), max_size=20)
 """Any code point, lone surrogates included."""
+STORED_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+"""What a ledger can hold."""
 MOMENTS = st.integers(1_577_836_800_000, 4_102_444_799_999)
 COUNTS = st.integers(0, 10**18)
 DOCUMENTS = st.dictionaries(
@@ -75,15 +77,15 @@ def manifests(draw: st.DrawFn) -> Manifest:
         stem=st.just("0"),
         name=st.sampled_from(["0.png", "0.mp4"]),
         role=st.sampled_from(Role),
-        index=st.none() | st.integers(),
+        index=st.none() | st.integers(-(2**31), 2**31 - 1),
         watermarked=st.booleans(),
         bytes=COUNTS,
-        width=st.none() | COUNTS,
+        width=st.none() | st.integers(0, 2**31 - 1),
         source_url=TEXTS,
-        suspect=st.none() | TEXTS,
+        suspect=st.none() | STORED_TEXTS,
     )
     return a_manifest(
-        external_task_id=draw(st.none() | TEXTS),
+        external_task_id=draw(st.none() | STORED_TEXTS),
         created_at=draw(MOMENTS),
         updated_at=draw(st.none() | MOMENTS),
         archived_at=draw(MOMENTS),
@@ -266,6 +268,33 @@ def test_a_manifest_matches_its_own_task_only(field: str) -> None:
 def test_garbage_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(ManifestUnreadable):
         Manifest.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("index", 2**31),
+        ("bytes", 2**63),
+        ("width", 2**31),
+        ("height", 10**30),
+        ("content_type", "image/png\0"),
+        ("suspect", "\ud800"),
+    ],
+)
+def test_what_no_ledger_can_hold_is_refused(name: str, value: object) -> None:
+    document = json.loads(a_manifest().to_bytes())
+    document["assets"][0][name] = value
+
+    with pytest.raises(ManifestUnreadable, match=name):
+        Manifest.from_bytes(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("value", ["a\0b", "a\ud800"])
+def test_an_external_id_that_no_ledger_can_hold_is_refused(value: str) -> None:
+    document = json.loads(a_manifest().to_bytes()) | {"external_task_id": value}
+
+    with pytest.raises(ManifestUnreadable, match="external_task_id"):
+        Manifest.from_bytes(json.dumps(document).encode())
 
 
 def test_fields_of_a_later_version_are_passed_over() -> None:

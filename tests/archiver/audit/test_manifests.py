@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from archiver.archive.manifest import ManifestUnreadable
-from archiver.audit.manifests import FOLDER_KEYS_MAX, DocumentedFolder, list_folders, read_folders
+from archiver.audit.manifests import (
+    FOLDER_KEYS_MAX,
+    UNREAD_IN_A_ROW_MAX,
+    DocumentedFolder,
+    list_folders,
+    read_folders,
+)
 from archiver.audit.places import Span, TaskPlace
-from archiver.failures import ForeignObject, Stopped, StoreUnreachable
+from archiver.failures import BucketForbidden, ForeignObject, Stopped, StoreUnreachable
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import DAY, FAMILY, START
@@ -205,11 +211,39 @@ def test_a_store_that_never_comes_back_ends_the_walk_with_its_failure() -> None:
     store = FakeStore()
     task("881").put(store)
     store.hook = lambda operation, _: (
-        (False, StoreUnreachable("no route")) if operation == "read" else (True, None)
+        (False, StoreUnreachable("no route")) if operation in ("read", "check") else (True, None)
     )
 
     with pytest.raises(StoreUnreachable, match="no route"):
         walked(store)
+
+
+def test_a_document_that_the_store_does_not_give_is_one_failure_and_the_walk_goes_on() -> None:
+    store = FakeStore()
+    for number in range(3):
+        task(f"88{number}").put(store)
+    secret = f"{task('881').folder}manifest.json"
+    store.hook = lambda operation, key: (
+        True,
+        BucketForbidden("403") if (operation, key) == ("read", secret) else None,
+    )
+
+    found = walked(store)
+
+    assert [folder.manifest is not None for folder in found] == [True, False, True]
+    assert isinstance(found[1].documents[0].failure, BucketForbidden)
+
+
+def test_a_bucket_that_gives_no_document_ends_the_walk() -> None:
+    store = FakeStore()
+    for number in range(UNREAD_IN_A_ROW_MAX + 5):
+        task(f"{number:03d}").put(store)
+    store.hook = lambda operation, _: (True, BucketForbidden("403") if operation == "read" else None)
+    folders = read_folders(patient(store), prefix="kling/")
+
+    assert len(list(itertools.islice(folders, UNREAD_IN_A_ROW_MAX - 1))) == UNREAD_IN_A_ROW_MAX - 1
+    with pytest.raises(BucketForbidden):
+        next(folders)
 
 
 def test_a_stop_ends_the_walk() -> None:

@@ -11,7 +11,7 @@ import pytest
 from archiver.archive.manifest import INCOMPLETE_NAME
 from archiver.audit.places import Span
 from archiver.audit.rebuild import FOLDERS_TOGETHER, Rebuild, RebuildCounts, RebuildProblem, RebuiltAccount
-from archiver.failures import LedgerUnavailable
+from archiver.failures import BucketForbidden, LedgerUnavailable
 from archiver.families import collection_of
 from archiver.ledger import REBUILT_TASKS_MAX
 from archiver.model import DiscoveredBy, Role, Stage, State
@@ -170,6 +170,21 @@ def test_an_interrupted_rebuild_has_kept_its_first_tasks_and_the_next_one_adds_t
 
     assert kept == REBUILT_TASKS_MAX
     assert counted(counts) == {"folders": 2 * kept, "added": kept, "known": kept}
+
+
+def test_a_store_that_fails_half_way_costs_nothing_that_was_read(desk: Desk, store: FakeStore) -> None:
+    for number in range(5):
+        task(f"t{number}").put(store)
+    last = f"{task('t4').folder}manifest.json"
+    store.hook = lambda operation, key: (
+        True,
+        BucketForbidden("403") if operation == "check" or (operation, key) == ("read", last) else None,
+    )
+
+    with pytest.raises(BucketForbidden):
+        rebuild(desk, store)
+
+    assert len(desk.rows("SELECT id FROM tasks")) == 4
 
 
 def test_a_transaction_that_happened_though_it_failed_is_found_done(desk: Desk, store: FakeStore) -> None:
