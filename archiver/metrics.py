@@ -215,6 +215,8 @@ class Metrics:
             "Answers to queries and lists that went out with URLs of Kling's: not recorded, or not in time.",
             kind=only(GatewayKind),
         )
+        for kind in GatewayKind:
+            self.gateway_unlinked_total.labels(kind=kind)
 
     def _build_archive(self) -> None:
         self.assets_archived_total = self._counter(

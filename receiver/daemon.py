@@ -24,7 +24,7 @@ from archiver.config.settings import Settings, SettingsError
 from archiver.create.callback_tokens import gateway_token
 from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import Ledger, LedgerUnusable
+from archiver.ledger import Ledger, LedgerRefused, LedgerUnusable
 from archiver.ledger.databases.opening import is_postgres, name_of, perishable_file
 from archiver.metrics import Metrics
 from archiver.version import VERSION
@@ -71,10 +71,14 @@ def run(
             return _check(settings, role, environment)
         _configure_log(settings)
         return _run(settings, role, environment)
+    except (
+        CannotListen,
+        ThreadsRefused,
+        LedgerRefused,
+    ) as error:  # a refusing server may be under maintenance
+        raise Refused(str(error), status=PASSING_STATUS) from error
     except (SettingsError, LedgerUnusable, NoSuchAddress) as error:
         raise Refused(str(error)) from error
-    except (CannotListen, ThreadsRefused) as error:
-        raise Refused(str(error), status=PASSING_STATUS) from error
     except LedgerUnavailable as error:
         raise Refused(f"{error}. {error.what_to_do}", status=PASSING_STATUS) from error
 

@@ -67,6 +67,7 @@ _ASSET: Final = {
     "sha256": _TEXT_OR_NULL,
     "link": {**_TEXT_OR_NULL, "description": "A URL that stays valid; null without a link secret."},
     "reason": _TEXT_OR_NULL,
+    "url": {**_TEXT_OR_NULL, "description": "Kling's own URL of a file that is not stored; else null."},
 }
 _FORWARD: Final = {
     "target": _TEXT,

@@ -77,6 +77,7 @@ def test_every_metric_of_the_contract_is_rendered_with_its_labels_and_none_besid
         ("kling_assets_archived_total", "family"),
         ("kling_asset_bytes_total", "family"),
         ("kling_gateway_creates_total", "result"),
+        ("kling_gateway_unlinked_total", "kind"),
         ("kling_gateway_overhead_seconds", ""),
         ("kling_archive_seconds", ""),
         ("kling_failures_total", "account"),

@@ -289,6 +289,22 @@ def test_each_metric_that_rules_and_dashboard_name_is_one_of_the_program() -> No
     assert len(named) > 15
 
 
+def test_each_counter_whose_first_value_is_an_alert_has_its_series_from_the_start() -> None:
+    """`increase` of a series that begins with a value is 0."""
+    expressions = [
+        rule["expr"] for rule in rules() if re.search(r"increase\(.*\) > 0$", rule["expr"], re.DOTALL)
+    ]
+    named = {name for text in expressions for name in re.findall(r"increase\((kling_\w+)", text)}
+    begun = {
+        line.partition("{")[0].partition(" ")[0]
+        for line in Metrics().render()[0].decode().splitlines()
+        if not line.startswith("#")
+    }
+
+    assert {"kling_gateway_unlinked_total", "kling_callbacks_total"} <= named
+    assert named - begun == set()
+
+
 def test_each_label_value_that_rules_and_dashboard_name_is_one_of_the_program() -> None:
     series = rendered()
     for text in expressions():

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from archiver import failures, model
 from archiver.failures import Disposition, Failure
+from archiver.ledger.views.assets import AssetView
+from archiver.model import Asset, Role
 from tests.harness.deployment import DEPLOY
 from tests.harness.repository import ROOT
 
@@ -62,6 +64,22 @@ def test_the_runbook_names_no_reason_that_the_program_does_not_have() -> None:
     named = {reason for row in rows for reason in re.findall(r"`([a-z_]+)`", row.split("|")[1])}
 
     assert named - {kind.reason for kind in kinds()} == set()
+
+
+def test_what_the_runbook_finds_in_show_is_there() -> None:
+    view = AssetView(
+        Asset("0", "https://cdn.example/0.png", Role.IMAGE, 0, watermarked=False),
+        None,
+        None,
+        None,
+        None,
+        None,
+    )
+    named = set(re.findall(r"`assets\[\]\.([a-z_0-9]+)`", README))
+
+    assert named <= view.as_json(None).keys()
+    for heading in ("deadline", "hold"):
+        assert "`assets[].url`" in section(heading)
 
 
 def test_the_runbook_says_what_to_do_about_every_reason_of_a_burial() -> None:

@@ -21,7 +21,10 @@ class LedgerMissing(LedgerUnusable):
 
 
 class LedgerRefused(LedgerUnusable):
-    """A server lets nobody in by these settings. The ledger behind it may be well: nothing is known of it."""
+    """A server lets nobody in by these settings, as it says. The ledger behind it may be well: nothing is known of it.
+
+    It may pass without new settings: the server is under maintenance, or goes down during the TLS handshake.
+    """
 
     def __init__(self, said: str, *, what_to_do: str) -> None:
         super().__init__(f"{said}. {what_to_do.removesuffix('.')}")

@@ -96,7 +96,7 @@ _REFUSED = (
         "Correct sslmode and sslrootcert in KLING_LEDGER_URL, or the certificate of the PostgreSQL server.",
     ),
 )
-"""What only an operator can change; anything else may pass.
+"""What an operator can change, mostly; anything else passes by itself.
 
 The driver has no code for a refused connection, only the server's words. They are English unless the server was set up
 otherwise, so words that are not known here are passed on with the setting to look at.

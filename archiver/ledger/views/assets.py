@@ -22,6 +22,11 @@ class AssetView:
         """Whether it is in the bucket."""
         return self.name is not None
 
+    @property
+    def url(self) -> str | None:
+        """The API's own, while nothing else leads to the file. Secret to logs: it is signed."""
+        return None if self.is_stored else self.asset.url or None
+
     def as_json(self, link: str | None) -> dict[str, object]:
         """As `show --json` prints it."""
         return {
@@ -33,4 +38,5 @@ class AssetView:
             "sha256": self.sha256,
             "link": link,
             "reason": self.reason,
+            "url": self.url,
         }

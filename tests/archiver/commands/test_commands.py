@@ -80,6 +80,7 @@ def test_show_prints_exactly_the_shape_of_the_contract(filled: CommandLine) -> N
         "sha256",
         "link",
         "reason",
+        "url",
     ]
     assert list(shown["history"][0]) == ["at", "event", "detail"]
 
@@ -89,6 +90,15 @@ def test_show_prints_objects_as_other_programs_take_them(filled: CommandLine) ->
 
     assert f"s3://results/kling/{FAMILY}/2026/11/20/1/0.png" in shown
     assert f"s3://results/kling/{FAMILY}/2026/11/20/1/manifest.json" in shown
+
+
+def test_show_has_kling_s_url_of_a_file_that_is_not_stored_and_of_no_other(filled: CommandLine) -> None:
+    urls = {
+        task: [asset["url"] for asset in json.loads(filled.run("show", task, "--json").stdout)["assets"]]
+        for task in ("1", "2", "3")
+    }
+
+    assert urls == {"1": [None], "2": [api_task("2").assets[0].url], "3": []}
 
 
 LINKS = {

@@ -538,7 +538,7 @@ def test_show_tells_of_a_task_in_the_agreed_shape(desk: Desk) -> None:
         "callbacks": 1,
         "manifest_key": None,
         "amendment_keys": [],
-        "assets": [{"stem": stem, **nothing} for stem in ("0", "0.watermark")],
+        "assets": [{"stem": stem, "url": asset(stem).url, **nothing} for stem in ("0", "0.watermark")],
         "forwards": [],
     }
 
@@ -558,7 +558,7 @@ def test_an_archived_task_shows_where_it_is_and_no_trouble_any_more(desk: Desk) 
         None,
     )
     assert shown["manifest_key"] == "f/manifest.json"
-    assert shown["assets"][0]["name"] == "0.png"
+    assert (shown["assets"][0]["name"], shown["assets"][0]["url"]) == ("0.png", None)
 
 
 def test_an_unexpected_error_is_written_down_however_strange_its_words(desk: Desk) -> None:
