@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -30,6 +30,7 @@ SEEN_AT = {
 _LABELLED_HOURS = 3
 """Every third hour has its name below the axis."""
 _LABELLED_DAYS = 5
+_NOT_COUNTED = (State.LOST, State.REPORTED, State.UNKNOWN)
 
 
 class Overview:
@@ -51,7 +52,7 @@ class Overview:
             **wrong,
             states=[(state, view.states[state]) for state in State],
             throughput=throughput_of(trends.last_day()),
-            deadlines=deadlines_of(trends.nearest_deadlines(), now=view.now),
+            deadlines=deadlines_of(trends.nearest_deadlines(), view.states, now=view.now),
             sweeps=sweeps_of(view, self._parts),
             several=self._parts.several,
         )
@@ -83,22 +84,25 @@ def _hour(at: int, archived: int | None) -> Bar:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NearestDeadlines:
-    """Of tasks that are not in the bucket yet."""
+    """Of confirmed tasks that wait for the bucket: running, succeeded and buried ones."""
 
     chart: Chart
     count: int
     is_more: bool
     """There are later ones that the chart does not show."""
+    not_counted: Sequence[tuple[State, int]]
+    """Tasks that are not in the bucket either, or of which nobody knows."""
 
 
-def deadlines_of(deadlines: Sequence[int], *, now: int) -> NearestDeadlines:
+def deadlines_of(deadlines: Sequence[int], states: Mapping[State, int], *, now: int) -> NearestDeadlines:
     """A bar for each day from now; the first also has what is over."""
     days = collections.Counter(min(max(0, (at - now) // DAY_MS), _DAYS - 1) for at in deadlines)
     bars = [
         Bar(_days(day), days[day], str(day) if day % _LABELLED_DAYS == 0 else "", _kind(day))
         for day in range(_DAYS)
     ]
-    return NearestDeadlines(chart_of(bars), len(deadlines), len(deadlines) >= DEADLINES_MAX)
+    not_counted = [(state, states[state]) for state in _NOT_COUNTED if states[state]]
+    return NearestDeadlines(chart_of(bars), len(deadlines), len(deadlines) >= DEADLINES_MAX, not_counted)
 
 
 def _days(day: int) -> str:

@@ -1,6 +1,7 @@
 """The console in a real browser. `open_page` fails each test whose pages have said that anything is wrong."""
 
 import pathlib
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,9 @@ from tests.harness.console import ADMIN_TOKEN, ConsoleDesk, console_at, fill
 from tests.harness.ledgers import ACCOUNT, DAY
 
 PAGES = ["", "forwards", "forwards?state=waiting", "accounts", "nothing"]
+NOT_FRESH = re.compile(
+    r"Not fresh since 08:0\d: the daemon does not answer, or your session has ended\. Reload\."
+)
 
 
 @pytest.fixture
@@ -62,7 +66,8 @@ def test_the_overview_says_what_is_wrong_first_and_then_all_that_status_says(
     for said in (
         "Create the bucket, or correct KLING_S3_BUCKET",
         "11 since counting began",
-        "8 tasks are not in the bucket",
+        "8 confirmed tasks wait for the bucket",
+        "Not in this count: 1 lost, 1 reported, 1 unknown.",
         "Last callback\n5 minutes ago",
         "Nearest deadline\nin 47 hours",
         "door, work, version 0.1.0",
@@ -97,6 +102,62 @@ def test_the_overview_stays_fresh_and_a_reader_keeps_what_he_has_opened(
 
     expect(page.get_by_role("listitem").filter(has_text="failed")).to_have_text("failed 1")
     expect(page.get_by_role("row").first).to_be_visible()
+
+
+@pytest.mark.parametrize("failure", ["no answer", "a crash", "another page"])
+def test_an_overview_that_cannot_be_refreshed_says_since_when_until_it_can(
+    console: ConsoleDesk, open_page: OpenPage, failure: str
+) -> None:
+    page = open_page()
+    page.clock.install(time="2026-11-20T08:00:00Z")
+    console.enter(page)
+    line, stale = page.locator("#stale"), page.locator(".verdict.stale")
+    expect(line).to_be_hidden()
+    expect(stale).to_have_count(0)
+
+    if failure == "no answer":
+        page.evaluate("window.kept = fetch; window.fetch = () => Promise.reject(new TypeError()); 0")
+    else:
+        status = 500 if failure == "a crash" else 200
+        page.route("**/console", lambda route: route.fulfill(status=status, body="<p>A proxy's</p>"))
+    page.clock.fast_forward(16_000)
+    expect(line).to_have_text(NOT_FRESH)
+    expect(stale).to_have_count(1)
+
+    page.evaluate("window.fetch = window.kept || fetch; 0")
+    page.unroute("**/console")
+    page.clock.fast_forward(16_000)
+    expect(line).to_be_hidden()
+    expect(stale).to_have_count(0)
+
+
+def test_an_overview_that_is_in_use_says_that_it_is_not_fresh(
+    console: ConsoleDesk, open_page: OpenPage
+) -> None:
+    page = open_page()
+    page.clock.install()
+    console.enter(page)
+    page.get_by_role("main").focus()
+    page.clock.fast_forward(50_000)
+    expect(page.locator("#stale")).to_be_hidden()
+
+    page.clock.fast_forward(20_000)
+
+    expect(page.locator("#stale")).to_contain_text("it waits while you use or select something here. Reload.")
+    expect(page.locator(".verdict.stale")).to_have_count(1)
+
+
+def test_an_overview_whose_session_has_ended_goes_to_the_login(
+    console: ConsoleDesk, open_page: OpenPage
+) -> None:
+    page = open_page()
+    page.clock.install()
+    console.enter(page)
+    console.desk.clock.advance(SESSION_SECONDS * 1000)
+
+    page.clock.fast_forward(16_000)
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
 
 
 def test_everything_can_be_done_by_the_keyboard_alone(console: ConsoleDesk, open_page: OpenPage) -> None:

@@ -12,7 +12,7 @@ from archiver.problems import Expected
 from receiver.console.pages.charts import Bar, chart_of, nice_ceiling
 from receiver.console.parts import ConsoleAccount
 from tests.harness.console import HttpConsole, fill, http_console
-from tests.harness.ledgers import ACCOUNT, FAMILY
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, answer
 
 
 def unavailable(*_: object, **__: object) -> object:
@@ -81,6 +81,22 @@ def test_pages_say_which_account_they_speak_of_where_there_are_several(tmp_path:
     assert [name in shown for name in (f">{ACCOUNT}<", ">eu<", ">former<")] == [True] * 3
     assert "kling-archiver rename-account former NEW" in shown
     assert shown.count("The settings do not name this account") == 1
+
+
+def test_an_overview_with_lost_and_unconfirmed_tasks_does_not_say_that_all_is_in_the_bucket(
+    console: HttpConsole,
+) -> None:
+    desk = console.desk
+    desk.say(answer("lost", created_at=desk.clock() - 30 * DAY + SECOND))
+    desk.clock.advance(MINUTE)
+    desk.ledger.deadlines.expire()
+    desk.tell("reported")
+    console.log_in()
+
+    text = console.get().text
+
+    assert "No confirmed task waits for the bucket</figcaption>" in text
+    assert "Not in this count: 1 lost, 1 reported." in text
 
 
 def test_a_chart_has_a_bar_for_each_value_and_two_lines_of_whole_numbers() -> None:
