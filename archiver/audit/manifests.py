@@ -45,10 +45,14 @@ class ListedFolder:
     """Key → bytes, at most `FOLDER_KEYS_MAX` of them, all documents among them."""
     keys: int
     """How many there are."""
+    last_key: str
+    """Of them."""
 
     @property
     def end(self) -> str:
-        """Every key of the folder comes before this one; a walk `after` it begins with the next folder."""
+        """A walk `after` it begins with the next folder: that may lie inside this one if this is no task's."""
+        if self.place is None:
+            return self.last_key
         return self.path.removesuffix("/") + "0"  # the character after the slash
 
     @property
@@ -151,18 +155,18 @@ def documented(
 
 def list_folders(store: PatientStore, *, prefix: str, span: Span, after: str = "") -> Iterator[ListedFolder]:
     """The same without their documents. Folders of no task are left out where the span is not everything."""
-    path, place, sizes, keys = "", None, dict[str, int](), 0
+    path, place, sizes, keys, last = "", None, dict[str, int](), 0, ""
     for key, size, here in _keys(store, prefix=prefix, span=span, after=after):
         there = here.path if here is not None else key[: key.rfind("/") + 1]
         if there != path and sizes:
-            yield ListedFolder(path, place, sizes, keys)
+            yield ListedFolder(path, place, sizes, keys, last)
             sizes, keys = {}, 0
-        path, place = there, here
+        path, place, last = there, here, key
         keys += 1
         if len(sizes) < FOLDER_KEYS_MAX or is_document_name(key.removeprefix(path)):
             sizes[key] = size
     if sizes:
-        yield ListedFolder(path, place, sizes, keys)
+        yield ListedFolder(path, place, sizes, keys, last)
 
 
 def read_documents(store: PatientStore, folder: ListedFolder) -> DocumentedFolder:

@@ -251,7 +251,12 @@ def _error(key: str, error: Failure, task: AuditedTask | None = None) -> ObjectF
 
 
 def _named(documents: list[Document], path: str, task: AuditedTask | None) -> dict[str, _Named]:
-    named = {asset.key: _Named(asset.bytes, asset.sha256) for asset in assets_of(documents)}
+    named: dict[str, _Named] = {}
+    for asset in assets_of(documents):
+        first = named.setdefault(asset.key, _Named(asset.bytes, asset.sha256))
+        if (first.bytes, first.sha256) != (asset.bytes, asset.sha256):
+            complaint = f"its folder's manifests differ: another one names the SHA-256 {asset.sha256}"
+            named[asset.key] = dataclasses.replace(first, complaint=complaint)
     files = {} if task is None else task.files
     for key, file in files.items():
         if not key.startswith(path):  # of another prefix
@@ -261,6 +266,7 @@ def _named(documents: list[Document], path: str, task: AuditedTask | None) -> di
             named[key] = _Named(file.bytes, file.sha256)
         elif (of_manifest.bytes, of_manifest.sha256) != (file.bytes, file.sha256):
             complaint = f"the manifest and the ledger differ: the ledger has the SHA-256 {file.sha256}"
+            complaint = "; ".join(filter(None, (of_manifest.complaint, complaint)))
             named[key] = dataclasses.replace(of_manifest, complaint=complaint)
     return named
 

@@ -45,6 +45,11 @@ class PatientStore:
         self._lock = threading.Lock()
         self._next_telling_at = clock()
 
+    @property
+    def location(self) -> str:
+        """Endpoint and bucket."""
+        return self._store.location
+
     def check(self, prefix: str) -> None:
         """Raises what is wrong with the store or the bucket as a whole. Not tried again."""
         self._store.check(prefix)

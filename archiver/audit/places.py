@@ -78,7 +78,8 @@ class Span:
         if self.since_day is not None and place.day < self.since_day:
             return f"{of_family}{self.since_day}"
         if self.until_day is not None and place.day > self.until_day:
-            return of_family.removesuffix("/") + "0"  # the character after the slash
+            # Behind all years, before a family whose name begins with this one's: `images/editing/expand`.
+            return f"{of_family}:"  # the character after the nine
         return ""
 
 

@@ -63,6 +63,8 @@ class Reached:
     """How far a run is."""
 
     account: str
+    began_at: int
+    """Of the first of the runs that it is made of, Unix ms."""
     is_ledgers_turn: bool = False
     """The bucket is done; the second pass."""
     after_key: str = ""

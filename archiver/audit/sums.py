@@ -5,9 +5,10 @@ line feed and no backslash (`config/values.py`), and a manifest that names anoth
 """
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
-from archiver.audit.manifests import DocumentedFolder, assets_of, read_folders
+from archiver.archive.manifest import ManifestUnreadable
+from archiver.audit.manifests import Document, DocumentedFolder, assets_of, read_folders
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span
 from archiver.failures import Failure, ForeignAccount
@@ -50,8 +51,17 @@ def _sums(folder: DocumentedFolder, names: frozenset[str]) -> Iterator[Sum | Fai
         else:
             usable.append(document)
             yield Sum(document.key, document.sha256, folder.listed.sizes[document.key])
-    for asset in assets_of(usable):
-        yield Sum(asset.key, asset.sha256, asset.bytes)
+    yield from _files(usable)
+
+
+def _files(documents: Iterable[Document]) -> Iterator[Sum | Failure]:
+    """One line a key: the manifest comes before the amendments."""
+    first: dict[str, Sum] = {}
+    for asset in assets_of(documents):
+        named = Sum(asset.key, asset.sha256, asset.bytes)
+        if first.setdefault(asset.key, named) != named:
+            yield ManifestUnreadable(f"{asset.key}: its folder's manifests name different sums")
+    yield from first.values()
 
 
 def _order(found: Sum | Failure) -> str:

@@ -78,7 +78,9 @@ class Verification:
         self._clock = clock
         self._saved_at = clock()
         self._errors_in_a_row = 0
-        self.reached = Reached(accounts[0].name)
+        self.reached = Reached(accounts[0].name, now())
+        self.resumed_from: int | None = None
+        """When the interrupted run began, Unix ms, whose rest this one is."""
 
     @property
     def counts(self) -> VerifyCounts:
@@ -90,10 +92,13 @@ class Verification:
         if saved is None:
             return False
         try:
-            self.reached = Reached.of_json(saved)
+            reached = Reached.of_json(saved)
         except (TypeError, KeyError):
             return False
-        return self.reached.account in [account.name for account in self._accounts]
+        if reached.account not in [account.name for account in self._accounts]:
+            return False
+        self.reached, self.resumed_from = reached, reached.began_at
+        return True
 
     def restart(self) -> None:
         """Forget where a run with the same choices was interrupted."""
@@ -104,7 +109,7 @@ class Verification:
         names = [account.name for account in self._accounts]
         for account in self._accounts[names.index(self.reached.account) :]:
             if account.name != self.reached.account:
-                self.reached = Reached(account.name, counts=self.counts)
+                self.reached = Reached(account.name, self.reached.began_at, counts=self.counts)
             yield from self._account(account)
         self._ledger.audits.forget_progress(self._name)
 
@@ -129,9 +134,11 @@ class Verification:
 
     @property
     def _name(self) -> str:
-        """Of what is saved: runs with other choices do not meet. Repairing or not is no other choice of objects."""
+        """Of what is saved: runs with other choices do not meet. What one found that did not repair, one that does has
+        to find again."""
         accounts = [(account.name, account.prefix) for account in self._accounts]
-        choices = [accounts, *dataclasses.astuple(self._span), *dataclasses.astuple(self._sample)]
+        choices = [self._store.location, accounts, self._repair]
+        choices += [*dataclasses.astuple(self._span), *dataclasses.astuple(self._sample)]
         return f"verify {hashlib.sha256(json.dumps(choices).encode()).hexdigest()[:16]}"
 
     def _account(self, account: VerifiedAccount) -> Iterator[ObjectFinding]:

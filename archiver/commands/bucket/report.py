@@ -7,6 +7,7 @@ from archiver.audit.objects import ObjectFinding, Symbol
 from archiver.audit.reached import VerifyCounts
 from archiver.commands.bucket.progress import VerifyProgress
 from archiver.commands.terminal.printing import clean
+from archiver.model import rfc3339
 from archiver.phrases import count_of
 
 REASONS_MAX = 100
@@ -35,13 +36,17 @@ class VerifyReport:
         if finding.is_fault:
             self._print_reason(finding)
 
-    def print_summary(self, counts: VerifyCounts, *, advice: str | None) -> None:
-        """`advice` tells that no daemon runs to fetch what is wanted back."""
+    def print_summary(self, counts: VerifyCounts, *, resumed_from: int | None, advice: str | None) -> None:
+        """`resumed_from`: when the interrupted run began, Unix ms, whose rest this was. `advice` tells that no daemon
+        runs to fetch what is wanted back."""
+        since = None if resumed_from is None else rfc3339(resumed_from)
         if self._json:
-            summary = dataclasses.asdict(counts) | {"faults": counts.faults}
+            summary = dataclasses.asdict(counts) | {"faults": counts.faults, "resumed_from": since}
             self._progress.write(json_format.dumps({"summary": summary}))
         else:
             self._print_sentences(counts)
+            if since is not None:
+                self._progress.print_note(f"This includes what an interrupted run has checked since {since}.")
         if counts.wanted_back and advice:
             self._progress.print_note(advice)
 
@@ -88,10 +93,11 @@ def _notes(counts: VerifyCounts) -> list[str]:
     return [sentence for sentence, count in notes.items() if count]
 
 
-def resumed_sentence(counts: VerifyCounts) -> str:
-    """Of a run that goes on."""
+def resumed_sentence(counts: VerifyCounts, *, resumed_from: int) -> str:
+    """Of a run that goes on where another was interrupted, which began then (Unix ms)."""
     faults = f", {count_of(counts.faults, 'fault')} among them" if counts.faults else ""
     return (
-        f"goes on after {count_of(counts.folders, 'folder')} that an interrupted run has done{faults}; "
+        f"goes on after {count_of(counts.folders, 'folder')} that an interrupted run has checked since "
+        f"{rfc3339(resumed_from)}{faults}; "
         "--restart begins anew."
     )

@@ -60,14 +60,14 @@ def verify(
         )
         if restart:
             verification.restart()
-        elif verification.resume():
-            progress.print_note(resumed_sentence(verification.counts))
+        elif verification.resume() and (began_at := verification.resumed_from) is not None:
+            progress.print_note(resumed_sentence(verification.counts, resumed_from=began_at))
         if progress.is_shown:
             progress.begin(verification.bytes_expected(), done=verification.counts.bytes)
         report = VerifyReport(progress, differences=differences, json=json)
         _run(verification, stop, report)
         advice = no_daemon_sentence(ledger.daemons.alive())
-    report.print_summary(verification.counts, advice=advice)
+    report.print_summary(verification.counts, resumed_from=verification.resumed_from, advice=advice)
     if verification.counts.faults:
         raise typer.Exit(WRONG)
 

@@ -19,7 +19,7 @@ from archiver.model import DAY_MS, State
 
 ROWS_MAX = 500
 """Of one call: callbacks wait for a transaction that writes."""
-PROGRESS_MS_MAX = 30 * DAY_MS
+PROGRESS_MS_MAX = DAY_MS
 """After that long the place where a command was interrupted is forgotten."""
 
 _PROGRESS = "progress of "

@@ -1,5 +1,6 @@
 """The walk through a bucket: every folder with its documents, in order, in bounded memory."""
 
+import dataclasses
 import itertools
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from archiver.audit.manifests import (
     read_folders,
 )
 from archiver.audit.places import Span, TaskPlace
+from archiver.audit.sums import Sum, sums
 from archiver.failures import BucketForbidden, ForeignObject, Stopped, StoreUnreachable
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.fake_store import FakeStore
@@ -57,6 +59,8 @@ def test_a_walk_goes_on_after_any_folder() -> None:
     store = FakeStore()
     for number in range(20):
         task(f"{number}").put(store)
+    for stray in (".DS_Store", "README.md", "images/.DS_Store", "images/generations/z", "z"):
+        store.place(f"kling/{stray}", b"x")
     everything = [folder.listed for folder in walked(store)]
 
     for place, folder in enumerate(everything):
@@ -94,6 +98,21 @@ class CountingStore(FakeStore):
         for found in super().walk(prefix, after=after):
             self.shown += 1
             yield found
+
+
+def test_a_family_whose_name_begins_with_anothers_is_not_leapt_over_with_it() -> None:
+    store = FakeStore()
+    task("late", family="images/editing", created_at=START + 5 * DAY).put(store)
+    for family in ("images/editing/expand", "images/editing-2"):
+        task(family.replace("/", "-"), family=family).put(store)
+
+    found = [
+        folder.manifest.family
+        for folder in walked(store, span=Span(until_day=DAY_OF_START))
+        if folder.manifest
+    ]
+
+    assert sorted(found) == ["images/editing-2", "images/editing/expand"]
 
 
 def test_a_year_that_is_not_meant_is_leapt_over() -> None:
@@ -273,3 +292,21 @@ def test_the_place_of_a_key(key: str, expected: tuple[str, str] | None) -> None:
     place = TaskPlace.of_key(key, prefix="kling/")
 
     assert (place and (place.family, place.task_id)) == expected
+
+
+def test_a_file_that_two_documents_name_differently_has_the_sum_of_the_manifest_and_is_said() -> None:
+    store = FakeStore()
+    once = task("881")
+    once.put(store, amended=1)
+    other = dataclasses.replace(once.asset(0), sha256="0" * 64)
+    store.vanish(f"{once.folder}amendment-1.json")
+    amendment = once.manifest(other, once.asset(1), amends="manifest.json")
+    store.place(f"{once.folder}amendment-1.json", amendment.to_bytes())
+
+    found = list(sums(patient(store), prefix="kling/", names=frozenset({once.account}), span=Span()))
+
+    lines = {each.key: each.sha256 for each in found if isinstance(each, Sum)}
+    (failure,) = [each for each in found if not isinstance(each, Sum)]
+    assert len(found) == len(lines) + 1, "one line a key"
+    assert lines[once.asset(0).key] == once.asset(0).sha256
+    assert str(failure) == f"{once.asset(0).key}: its folder's manifests name different sums"

@@ -1,5 +1,6 @@
 """The comparison of bucket, manifests and ledger: what each fault looks like, and how a run goes on."""
 
+import dataclasses
 import pathlib
 import threading
 from collections.abc import Iterator
@@ -153,6 +154,12 @@ def _change_the_ledger(audited: Audited, task: ArchivedTask) -> None:
     audited.desk.write("UPDATE assets SET sha256 = ? WHERE key = ?", "0" * 64, task.asset(0).key)
 
 
+def _amend_what_the_manifest_names(audited: Audited, task: ArchivedTask) -> None:
+    other = dataclasses.replace(task.asset(0), sha256="0" * 64)
+    amendment = task.manifest(other, task.asset(1), amends=FILE_NAME)
+    audited.spoil(task.folder + amendment_name(1), amendment.to_bytes())
+
+
 def _name_another_account(audited: Audited, task: ArchivedTask) -> None:
     stolen = ArchivedTask("881", account="foreign")
     audited.spoil(task.folder + FILE_NAME, stolen.manifest(task.asset(0)).to_bytes())
@@ -176,6 +183,7 @@ def _name_another_account(audited: Audited, task: ArchivedTask) -> None:
         (_change_manifest, set(), ""),
         (_name_a_foreign_key, {"* manifest.json"}, "which is no file of its folder"),
         (_change_the_ledger, {"* 0.png"}, "the manifest and the ledger differ"),
+        (_amend_what_the_manifest_names, {"* 0.png"}, "its folder's manifests differ"),
         (_name_another_account, {"* manifest.json"}, "belongs to the account foreign"),
     ],
 )
@@ -447,7 +455,69 @@ def test_a_run_with_other_choices_is_another_run(audited: Audited) -> None:
 
     assert not audited.verification().resume()
     assert not audited.verification(span=Span(family=FAMILY), sample=Sample(10)).resume()
-    assert audited.verification(span=Span(family=FAMILY), repair=True).resume()
+    assert not audited.verification(span=Span(family=FAMILY), repair=True).resume()
+    assert audited.verification(span=Span(family=FAMILY)).resume()
+    audited.store.location = "a copy of the bucket"
+    assert not audited.verification(span=Span(family=FAMILY)).resume()
+
+
+def test_what_an_interrupted_run_has_found_missing_a_repairing_one_asks_for(audited: Audited) -> None:
+    tasks = [audited.archive(f"88{number}") for number in range(3)]
+    _lose(audited, tasks[0])
+    first = audited.verification()
+    for finding in first.run():
+        if finding.key.startswith(tasks[2].folder):
+            break
+    first.save()
+
+    second = audited.verification(repair=True)
+    assert not second.resume()
+    assert [finding.key for finding in second.run() if finding.is_fault] == [tasks[0].asset(0).key]
+    assert second.counts.wanted_back == 1
+
+
+def test_a_run_that_goes_on_knows_since_when_its_first_part_is_checked(audited: Audited) -> None:
+    audited.archive("881")
+    first = audited.verification()
+    first.save()
+    audited.desk.clock.advance(DAY // 2)
+    second = audited.verification()
+    assert second.resume()
+    second.save()
+    audited.desk.clock.advance(DAY // 2)
+
+    third = audited.verification()
+    assert third.resume()
+    assert third.resumed_from == START
+
+    audited.desk.clock.advance(DAY)
+    fourth = audited.verification()
+    assert not fourth.resume(), "what was checked so long ago is checked again"
+    assert fourth.resumed_from is None
+
+
+@pytest.mark.parametrize("stray", ["kling/README.md", "kling/images/.DS_Store", "kling/images/generations/x"])
+def test_a_run_goes_on_after_a_stray_object_with_all_that_lies_beside_it(
+    audited: Audited, stray: str
+) -> None:
+    task = audited.archive("881", prefix="kling/")
+    audited.store.place(stray, b"stray")
+    account = VerifiedAccount(ACCOUNT, frozenset({ACCOUNT}), "kling/")
+    everything = [finding.key for finding in audited.verification(account).run()]
+    assert everything == sorted([stray, task.asset(0).key, task.folder + FILE_NAME])
+
+    first = audited.verification(account)
+    printed: list[str] = []
+    for finding in first.run():
+        printed.append(finding.key)
+        if first.reached.after_key:
+            break
+    first.save()
+    second = audited.verification(account)
+    assert second.resume()
+
+    rest = [finding.key for finding in second.run()]
+    assert list(dict.fromkeys(printed + rest)) == everything
 
 
 def test_of_several_accounts_the_run_goes_on_with_the_one_it_was_at(audited: Audited) -> None:

@@ -106,6 +106,7 @@ def test_every_fault_is_said_with_its_reason_and_status_1(bench: Bench) -> None:
     assert status == 1
     assert {each["symbol"] for each in findings} == {"*", "+", "-"}
     assert summary["summary"]["faults"] == 4
+    assert summary["summary"]["resumed_from"] is None
     assert {"key", "symbol", "bytes", "message", "what_to_do", "task_id"} == findings[0].keys()
 
 
@@ -156,15 +157,29 @@ def test_a_run_that_is_interrupted_goes_on_and_restart_begins_anew(
 
     reached = bench.line.path.read_bytes()
 
-    status, lines, notes = bench.run("verify")
+    swift_proxy.rule = lambda _: None
+
+    def run(*arguments: str) -> tuple[int, list[str], str]:
+        result = bench.line.run(*arguments, **settings)
+        return result.exit_code, result.stdout.splitlines(), result.stderr
+
+    status, lines, notes = run("verify")
 
     assert status == 0
     assert list(dict.fromkeys([*printed, *lines])) == [f"= {key}" for key in bench.keys]
     assert "goes on after" in notes
+    assert "This includes what an interrupted run has checked since 2026-" in notes
     assert len(lines) < len(bench.keys)
 
     bench.line.path.write_bytes(reached)  # as it was after the interruption
-    status, lines, notes = bench.run("verify", "--restart")
+    _, lines, _ = run("verify", "--json")
+    assert json.loads(lines[-1])["summary"]["resumed_from"].startswith("2026-")
+
+    bench.line.path.write_bytes(reached)
+    assert "goes on after" not in bench.run("verify")[2], "another endpoint may be another bucket"
+
+    bench.line.path.write_bytes(reached)
+    status, lines, notes = run("verify", "--restart")
     assert lines == [f"= {key}" for key in bench.keys]
     assert "goes on after" not in notes
 
