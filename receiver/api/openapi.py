@@ -141,6 +141,10 @@ _SCHEMAS: Final = {
                 **_TIME_OR_NULL,
                 "description": "How far back `text` was looked for; null: in all tasks, or without `text`.",
             },
+            "further_page": {
+                **_TEXT_OR_NULL,
+                "description": "For `page` of a search for `text` that goes on behind `searched_back_to`.",
+            },
         }
     ),
     "Task": _object(_TASK),
@@ -203,7 +207,11 @@ _FILTERS: Final = (
     _parameter(
         "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT}, "How many."
     ),
-    _parameter("page", {**_TEXT, "pattern": r"^[0-9]{1,15}\.[0-9]{1,18}\.[0-9]{1,9}$"}, "Of `next_page`."),
+    _parameter(
+        "page",
+        {**_TEXT, "pattern": r"^[0-9]{1,15}\.[0-9]{1,18}\.[0-9]{1,9}$"},
+        "Of `next_page` or `further_page`.",
+    ),
 )
 
 

@@ -127,6 +127,7 @@ class Api:
             {
                 "tasks": [task.as_json() for task in page.rows],
                 "next_page": page.next_page,
+                "further_page": page.further_page,
                 "searched_back_to": None
                 if back_to is None or query.chosen.text is None
                 else rfc3339(back_to),

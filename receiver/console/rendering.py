@@ -39,7 +39,6 @@ class Renderer:
             count="{:,}".format,
             count_of=phrases.count_of,
             distance=phrases.distance,
-            iso=lambda milliseconds: _moment(milliseconds).strftime("%Y-%m-%dT%H:%M:%SZ"),
             sentence=_sentence,
             span=phrases.span,
             time=_time,

@@ -135,32 +135,43 @@ class ForwardOrders(Part):
         return ForwardPage([_view(row) for row in rows[:limit]], next_page)
 
     @retried
-    def retry(self, names: Sequence[str], *, account: str) -> dict[str, int]:
+    def retry(self, names: Sequence[str], *, account: str, task_id: str | None = None) -> dict[str, int]:
         """Send the ended forwards of these ids, external ids or webhook ids again, with another 7 days; how many of
-        each. Unknown ones are left out."""
-        retried_of: dict[str, int] = {}
-        with self._database.write() as connection:
-            for name in names:
-                chosen = self._named(connection, name, account=account)
-                if chosen is not None:
-                    ended = (ForwardState.DEAD, ForwardState.DELIVERED)
+        each. Unknown ones are left out. `task_id` is that of the webhook ids: no index has them."""
+        # Found without the lock, for which callbacks wait; `_requeue` looks again at what it changes.
+        with self._database.read() as connection:
+            found = {name: _named(connection, name, account=account, task_id=task_id) for name in names}
+        retried_of = {name: 0 for name, ids in found.items() if ids is not None}
+        if any(found.values()):
+            ended = (ForwardState.DEAD, ForwardState.DELIVERED)
+            with self._database.write() as connection:
+                for name in retried_of:
+                    chosen = _FORWARDS.c.id.in_(found[name] or ())
                     retried_of[name] = self._requeue(connection, chosen, states=ended)
         return retried_of
 
     @retried
     def retry_dead(self, *, account: str) -> int:
-        """Send up to ROWS_MAX dead forwards again; how many. None are left at 0."""
+        """Send up to ROWS_MAX dead forwards again, those first that died first; how many. None are left at 0."""
         dead = (
             sa.select(_FORWARDS.c.id)
             .where(
                 _FORWARDS.c.account == account, _FORWARDS.c.state == sa.literal_column("'dead'"), _IS_SHOWN
             )
-            .order_by(_FORWARDS.c.id)
+            # In the order of the index of dead ones: by id, it would pass all that were delivered.
+            .order_by(_FORWARDS.c.ended_at, _FORWARDS.c.id)
             .limit(ROWS_MAX)
         )
-        with self._database.write() as connection:
-            ids = list(connection.execute(dead).scalars())
-            return self._requeue(connection, _FORWARDS.c.id.in_(ids), states=(ForwardState.DEAD,))
+        requeued = 0
+        while not requeued:
+            with self._database.read() as connection:
+                ids = list(connection.execute(dead).scalars())
+            if not ids:
+                break
+            with self._database.write() as connection:
+                # None are, if another process was faster.
+                requeued = self._requeue(connection, _FORWARDS.c.id.in_(ids), states=(ForwardState.DEAD,))
+        return requeued
 
     @retried
     def send(
@@ -170,30 +181,28 @@ class ForwardOrders(Part):
         that it has been told of: one batch of up to ROWS_MAX, from behind `after`."""
         event = EVENT_OF_STATE[state]
         query = _ended(state, account=account, since=since, until=until, after=after).limit(ROWS_MAX)
+        # Found without the lock, for which callbacks wait: the batch may be behind many tasks of another time.
+        with self._database.read() as connection:
+            found = connection.execute(query).all()
+        if not found:
+            return SendProgress(0, 0, after, is_done=True)
         with self._database.write() as connection:
-            rows = connection.execute(query).mappings().all()
-            if not rows:
-                return SendProgress(0, 0, after, is_done=True)
+            ids = [row.id for row in found]
+            # Without those that have been forgotten or tried again meanwhile.
+            still = _TOLD.where(_TASKS.c.id.in_(ids), _TASKS.c.state == state).order_by(_TASKS.c.id)
+            rows = connection.execute(still).mappings().all()
             known = sa.and_(
-                _FORWARDS.c.task.in_([row["id"] for row in rows]),
+                _FORWARDS.c.task.in_(ids),
                 _FORWARDS.c.event == event,
                 _FORWARDS.c.target == ForwardTarget.OPERATOR,
             )
             ended = (ForwardState.DEAD, ForwardState.DELIVERED)
             queued = self._requeue(connection, known, states=ended)
             wanted = [(row, ForwardTarget.OPERATOR) for row in rows]
-            queued += insert(connection, wanted, event, number=0, now=self._now())
-        last = rows[-1]
-        return SendProgress(
-            len(rows), queued, (last["deadline_at"], last["id"]), is_done=len(rows) < ROWS_MAX
-        )
-
-    def _named(self, connection: sa.Connection, name: str, *, account: str) -> sa.ColumnElement[bool] | None:
-        if name.startswith("fwd_"):
-            chosen = sa.and_(_FORWARDS.c.account == account, _FORWARDS.c.webhook_id == name)
-            return chosen if connection.execute(sa.select(_FORWARDS.c.id).where(chosen)).first() else None
-        row = find(connection, account=account, task_id=name)
-        return None if row is None else sa.and_(_FORWARDS.c.task == row["id"], _IS_SHOWN)
+            if wanted:
+                queued += insert(connection, wanted, event, number=0, now=self._now())
+        last = found[-1]
+        return SendProgress(len(found), queued, (last.deadline_at, last.id), is_done=len(found) < ROWS_MAX)
 
     def _requeue(
         self, connection: sa.Connection, chosen: sa.ColumnElement[bool], *, states: Collection[ForwardState]
@@ -222,6 +231,32 @@ class ForwardOrders(Part):
 _VIEW = sa.select(_FORWARDS, _TASKS.c.task_id, _TASKS.c.client_callback_url).join(
     _TASKS, _TASKS.c.id == _FORWARDS.c.task
 )
+_TOLD = sa.select(
+    _TASKS.c.id,
+    _TASKS.c.account,
+    _TASKS.c.task_id,
+    _TASKS.c.client_callback_url,
+    _TASKS.c.document,
+    _TASKS.c.reason,
+    _TASKS.c.message,
+)
+"""What a forward tells of a task."""
+
+
+def _named(
+    connection: sa.Connection, name: str, *, account: str, task_id: str | None
+) -> Sequence[int] | None:
+    """The forward of a webhook id, or those of a task; None: there is no such forward or task."""
+    is_webhook = name.startswith("fwd_")
+    chosen = [_FORWARDS.c.account == account, _FORWARDS.c.webhook_id == name] if is_webhook else [_IS_SHOWN]
+    of_task = task_id if is_webhook else name
+    if of_task is not None:
+        row = find(connection, account=account, task_id=of_task)
+        if row is None:
+            return None
+        chosen.append(_FORWARDS.c.task == row["id"])
+    ids = connection.execute(sa.select(_FORWARDS.c.id).where(*chosen)).scalars().all()
+    return None if is_webhook and not ids else ids
 
 
 def _ended(state: State, *, account: str, since: int, until: int, after: tuple[int, int]) -> sa.Select[Any]:
@@ -237,16 +272,7 @@ def _ended(state: State, *, account: str, since: int, until: int, after: tuple[i
         sa.and_(columns.deadline_at == after[0], columns.id > after[1]),
     )
     return (
-        sa.select(
-            columns.id,
-            columns.account,
-            columns.task_id,
-            columns.client_callback_url,
-            columns.document,
-            columns.reason,
-            columns.message,
-            columns.deadline_at,
-        )
+        sa.select(columns.id, columns.deadline_at)
         .where(columns.state == state, columns.account == account, columns.confirmed_at.is_not(None))
         .where(columns.deadline_at >= since - _LATE_MS, columns.deadline_at <= until + RETENTION_MS + DAY_MS)
         .where(ended_at >= since, ended_at <= until, behind)

@@ -85,6 +85,8 @@ class TaskPage:
     """Where the next page begins; None on the last one."""
     searched_back_to: int | None
     """The creation time of the oldest row that was looked at (Unix ms), where older ones were not."""
+    further_page: str | None = None
+    """Where a search by text that ended at its bound goes on, with a new bound: not by time, which tasks may share."""
 
 
 def read_page(
@@ -98,6 +100,7 @@ def read_page(
         tuple(_listed(row, assets.get(row["id"], ())) for row in rows),
         None if search.is_over else str(search.at),
         None if search.is_at_end or search.at is None else search.at.deadline_at - RETENTION_MS,
+        search.further,
     )
 
 
@@ -117,6 +120,13 @@ class _Search:
     def is_over(self) -> bool:
         """Whether there is no further page."""
         return self.is_at_end or (self._words is not None and self._looked_at >= LOOKED_AT_MAX)
+
+    @property
+    def further(self) -> str | None:
+        """The page behind a bound that ended the search."""
+        if self.is_at_end or not self.is_over or self.at is None:
+            return None
+        return str(dataclasses.replace(self.at, looked_at=0))
 
     def first(self, limit: int) -> list[sa.RowMapping]:
         """The next rows that are meant, up to `limit`."""

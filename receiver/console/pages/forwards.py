@@ -46,7 +46,8 @@ class ForwardPages:
         webhook_id, account = visit.form.get("webhook_id", ""), visit.form.get("account", "")
         if not webhook_id.startswith("fwd_"):
             return visit.not_found("There is no such forward.")
-        sent = self._parts.ledger.forward_orders.retry([webhook_id], account=account)
+        orders, task_id = self._parts.ledger.forward_orders, visit.form.get("task_id", "")
+        sent = orders.retry([webhook_id], account=account, task_id=task_id)
         if webhook_id not in sent:
             return visit.not_found("There is no such forward.")
         return visit.redirect("forwards", state=_state(visit.form.get("state", "")), sent=sent[webhook_id])

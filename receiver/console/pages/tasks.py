@@ -96,10 +96,6 @@ class _Queries:
         """The same tasks in another form."""
         return self._encoded(is_gallery)
 
-    def before(self, time: str) -> str:
-        """Tasks that are older."""
-        return _Queries({**self.written, "until": time}, self.is_gallery).page(None)
-
     def _encoded(self, is_gallery: bool, *, page: str | None = None) -> str:
         given = {**self.written, "view": "gallery" if is_gallery else "", "page": page or ""}
         query = urlencode({name: value for name, value in given.items() if value})

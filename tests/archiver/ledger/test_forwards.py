@@ -1,9 +1,12 @@
 """What applications are still to be told, as the ledger keeps it."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from archiver.failures import LeaseLost
 from archiver.ledger import ForwardEvent, ForwardLease, ForwardState, ForwardTarget
@@ -381,6 +384,44 @@ def test_dead_forwards_are_sent_again_by_their_ids_or_all_together(desk: Desk) -
     assert (orders.retry_dead(account=ACCOUNT), orders.retry_dead(account=ACCOUNT)) == (2, 0)
     assert [view.state for view in orders.list(account=ACCOUNT)] == [ForwardState.WAITING] * 3
     assert orders.list(account=ACCOUNT, state=ForwardState.DEAD) == []
+
+
+def test_forwards_to_send_again_are_looked_for_while_others_write(desk: Desk) -> None:
+    orders = desk.ledger.forward_orders
+    desk.bring(State.FAILED, "t")
+
+    with desk.ledger.database.write():
+        assert orders.retry(["fwd_0", "nobody"], account=ACCOUNT) == {}
+        assert orders.retry(["t"], account="another") == {}
+        assert orders.retry_dead(account=ACCOUNT) == 0
+        assert orders.send(State.ARCHIVED, account=ACCOUNT, since=0, until=desk.clock(), after=(0, 0)).is_done
+
+
+@pytest.mark.sqlite_only("how SQLite goes about it")
+def test_forwards_to_send_again_are_found_along_indexes(desk: Desk) -> None:
+    desk.bring(State.FAILED, "t")
+    desk.ledger.forwards.dead(claim_one(desk), status=500, reason="http_500", is_problem=True)
+    (forward,) = desk.ledger.forward_orders.list(account=ACCOUNT)
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        desk.ledger.forward_orders.retry([forward.webhook_id], account=ACCOUNT, task_id="t")
+        desk.ledger.forward_orders.retry_dead(account=ACCOUNT)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    plans = [
+        " ; ".join(str(row["detail"]) for row in desk.rows(f"EXPLAIN QUERY PLAN {statement}", *parameters))
+        for statement, parameters in statements
+        if statement.startswith(("SELECT forwards", "UPDATE forwards"))
+    ]
+
+    assert re.fullmatch(r"SEARCH forwards USING INDEX \S+ \(task=\?\)", plans[0])
+    assert plans[-1] == "SCAN forwards USING INDEX forwards_dead"
+    assert all("PRIMARY KEY" in plan for plan in plans[1:-1])
 
 
 def test_what_ended_before_anybody_was_told_is_sent_by_order(desk: Desk) -> None:

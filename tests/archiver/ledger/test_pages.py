@@ -194,8 +194,25 @@ def test_a_search_ends_at_its_bound_and_says_how_far_back_it_has_looked(
         START + minutes * MINUTE for minutes in (9, 5, 4)
     ]
     assert third.next_page is None
-    further = desk.ledger.views.tasks(TaskFilter(text="fox", until=third.searched_back_to), limit=1)
+    assert (first.further_page, second.further_page) == (None, None)
+    further = desk.ledger.views.tasks(TaskFilter(text="fox"), limit=1, page=third.further_page)
     assert [row.task_id for row in further.rows] == ["t2"]
+
+
+def test_a_search_that_goes_on_behind_its_bound_skips_no_task_of_the_same_time(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "LOOKED_AT_MAX", 3)
+    for number in range(8):
+        register(desk, f"t{number}", request={"prompt": "fox" if number == 2 else "hen"})
+
+    first = desk.ledger.views.tasks(TaskFilter(text="fox"), limit=5)
+    second = desk.ledger.views.tasks(TaskFilter(text="fox"), limit=5, page=first.further_page)
+    third = desk.ledger.views.tasks(TaskFilter(text="fox"), limit=5, page=second.further_page)
+
+    assert [[row.task_id for row in page.rows] for page in (first, second, third)] == [[], ["t2"], []]
+    assert (first.next_page, third.next_page, third.further_page) == (None, None, None)
+    assert (first.searched_back_to, third.searched_back_to) == (START, None)
 
 
 def test_a_flood_of_ids_of_another_family_bounds_the_page_and_not_the_list(

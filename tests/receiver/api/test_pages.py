@@ -83,6 +83,8 @@ def test_a_search_says_how_far_back_it_has_looked(desk: ApiDesk, monkeypatch: py
 
     assert (answer["tasks"], answer["next_page"]) == ([], None)
     assert answer["searched_back_to"].endswith("Z")
+    further = desk.get(f"/api/tasks?text=no%20such&page={answer['further_page']}").json()
+    assert further["further_page"] != answer["further_page"]
 
 
 def test_retry_has_the_task_asked_for_now(desk: ApiDesk) -> None:

@@ -50,6 +50,7 @@ def test_one_forward_is_sent_again(console: HttpConsole) -> None:
     form = {
         "csrf": csrf_of(page),
         "account": ACCOUNT,
+        "task_id": "t1",
         "state": "dead",
         "webhook_id": page.text.partition('name="webhook_id" value="')[2].partition('"')[0],
     }
@@ -61,7 +62,13 @@ def test_one_forward_is_sent_again(console: HttpConsole) -> None:
         "1 forward will be sent again" in console.client.get(answer.url.join(answer.headers["location"])).text
     )
     assert counts(console) == {ForwardState.DEAD: 1, ForwardState.WAITING: 1}
-    for changes in ({"webhook_id": "fwd_0"}, {"webhook_id": "t0"}, {"account": "other"}):
+    for changes in (
+        {"webhook_id": "fwd_0"},
+        {"webhook_id": "t0"},
+        {"account": "other"},
+        {"task_id": "t0"},
+        {"task_id": ""},
+    ):
         assert console.post("forwards/replay", form | changes).status_code == 404
     assert counts(console) == {ForwardState.DEAD: 1, ForwardState.WAITING: 1}
 

@@ -106,7 +106,28 @@ def test_a_search_says_how_far_back_it_looked_and_goes_on_from_there(
     assert "Searched back to" in answer.text
     further = re.search(r'href="[^"?]*(\?[^"]+)">Search further back', answer.text)
     assert further is not None
-    assert "831768251064815640" in console.get(f"tasks{further[1].replace('&amp;', '&')}").text
+    answer = console.get(f"tasks{further[1].replace('&amp;', '&')}")
+    assert "831768251064815640" in answer.text
+    assert "Search further back" not in answer.text
+
+
+def test_a_page_without_rows_says_that_older_tasks_were_not_looked_at(
+    console: HttpConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.desk.tell("mine", family="images/omni-image")
+    for number in range(3):
+        console.desk.clock.advance(MINUTE)
+        console.desk.tell(f"forged-{number}", family=FAMILY)
+    monkeypatch.setattr("archiver.ledger.views.pages.LOOKED_AT_MAX", 2)
+    console.log_in()
+
+    answer = console.get("tasks?family=images/omni-image")
+
+    assert "mine" not in answer.text
+    assert "No task is like that" not in answer.text
+    assert "there are older ones" in answer.text
+    assert 'rel="next"' in answer.text
+    assert "No task is like that." in console.get("tasks?state=lost").text
 
 
 def test_a_page_may_load_from_the_store_and_from_nowhere_else(console: HttpConsole) -> None:
