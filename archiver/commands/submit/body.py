@@ -68,7 +68,7 @@ class Sides:
 
 
 def body_of(json_text: str | None, options: Mapping[str, object], sides: Sides) -> dict[str, Any]:
-    """The body of `--json` and `options`, by parameter name (None: not given)."""
+    """The body of `--body` and `options`, by parameter name (None: not given)."""
     body = {} if json_text is None else _parsed(_text_of(json_text))
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
@@ -79,7 +79,7 @@ def body_of(json_text: str | None, options: Mapping[str, object], sides: Sides) 
     given |= sides.fields(given.get("image", body.get("image")))
     twice = sorted(set(body) & set(given))
     if twice:
-        raise ValueError(f"{twice[0]} is in the body of --json and also given as an option: keep one")
+        raise ValueError(f"{twice[0]} is in the body of --body and also given as an option: keep one")
     return body | given
 
 
@@ -118,12 +118,12 @@ def _text_of(option: str) -> str:
             with pathlib.Path(option[1:]).open("rb") as file:
                 content = file.read(BODY_BYTES_MAX + 1)
         if len(content) > BODY_BYTES_MAX:
-            raise ValueError(f"--json {option[:200]}: more than {BODY_BYTES_MAX // 1024 // 1024} MiB")
+            raise ValueError(f"--body {option[:200]}: more than {BODY_BYTES_MAX // 1024 // 1024} MiB")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"--json {option[:200]}: not UTF-8") from error
+        raise ValueError(f"--body {option[:200]}: not UTF-8") from error
     except OSError as error:
-        raise ValueError(f"--json {option[:200]}: {error.strerror or error}") from error
+        raise ValueError(f"--body {option[:200]}: {error.strerror or error}") from error
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -133,16 +133,16 @@ def _parsed(text: str) -> dict[str, Any]:
         )
         json.dumps(parsed, ensure_ascii=False).encode()
     except RecursionError as error:
-        raise ValueError(f"--json must not be nested deeper than {DEPTH_MAX} levels") from error
+        raise ValueError(f"--body must not be nested deeper than {DEPTH_MAX} levels") from error
     except UnicodeEncodeError as error:
-        raise ValueError("--json must be UTF-8") from error
+        raise ValueError("--body must be UTF-8") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"--json must be a JSON object, @FILE or -: {error.msg} at {where}") from error
+        raise ValueError(f"--body must be a JSON object, @FILE or -: {error.msg} at {where}") from error
     _require_shallow(parsed)
     if not isinstance(parsed, dict):
         raise ValueError(  # noqa: TRY004 -- an operator's mistake, and all of those are ValueErrors
-            '--json must be a JSON object, such as {"prompt": "…"}'
+            '--body must be a JSON object, such as {"prompt": "…"}'
         )
     return parsed
 
@@ -156,23 +156,23 @@ def _require_shallow(parsed: object) -> None:
         level = [value for value in inside if isinstance(value, dict | list)]
         if not level:
             return
-    raise ValueError(f"--json must not be nested deeper than {DEPTH_MAX} levels")
+    raise ValueError(f"--body must not be nested deeper than {DEPTH_MAX} levels")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(pairs)
     if len(parsed) < len(pairs):
-        raise ValueError("--json must not name a parameter twice in one object")
+        raise ValueError("--body must not name a parameter twice in one object")
     return parsed
 
 
 def _refuse_constant(word: str) -> object:
-    raise ValueError(f"--json must not hold {word}, which is not a number")
+    raise ValueError(f"--body must not hold {word}, which is not a number")
 
 
 def _finite(digits: str) -> float:
     if abs(value := float(digits)) == float("inf"):
-        raise ValueError("--json must not hold a number too large for a float")
+        raise ValueError("--body must not hold a number too large for a float")
     return value
 
 

@@ -29,6 +29,7 @@ def submit(
     context: typer.Context,
     *,
     family: str,
+    more: list[str] | None,
     prompt: _Text,
     negative_prompt: _Text,
     model: _Text,
@@ -47,15 +48,16 @@ def submit(
     target_ratio: _Text,
     area: _Number,
     image_size: _Text,
-    json: _Text,
+    body: _Text,
     no_check: bool,
     external_task_id: _Text,
     wait: bool,
     timeout: _Number,
     account: str | None,
-    as_json: bool,
+    json: bool,
 ) -> None:
     """What `usage.submit` says."""
+    _refuse_more(context, more or [], json=json)
     options = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
@@ -73,17 +75,17 @@ def submit(
     sides = Sides(up, down, left, right, target_ratio, area, image_size)
     _check_family(context, family)
     try:
-        body = body_of(json, options, sides)
+        whole = body_of(body, options, sides)
     except ValueError as error:
         context.fail(f"{error}.")
-    _check_body(context, family, body, check=not no_check)
+    _check_body(context, family, whole, check=not no_check)
     invocation = invocation_of(context)
     all_settings = invocation.settings(Need.KLING, Need.CALLBACK_URL)
     settings = chosen_account(context, all_settings, name=account)
     print_family_advice(family)
     if family in FAMILIES and family not in rules.RULES and not no_check:
         print_note(f"this version has no rules for {family}: the body is sent unchecked.")
-    submission = _submission(settings, family, body)
+    submission = _submission(settings, family, whole)
     progress = SubmitProgress(
         now=invocation.now,
         wait=invocation.wait,
@@ -93,12 +95,21 @@ def submit(
     )
     with contextlib.closing(invocation.ledger(settings)) as ledger:
         require_account(ledger, all_settings)
-        run = SubmitRun(settings, ledger, progress, submission, as_json=as_json)
+        run = SubmitRun(settings, ledger, progress, submission, as_json=json)
         with progress:
             run.create()
             if wait:
                 run.follow()
         run.finish(waited=wait)
+
+
+def _refuse_more(context: typer.Context, more: list[str], *, json: bool) -> None:
+    """`--json BODY` gave the body once, and prints JSON as it does everywhere now: nothing is created by mistake."""
+    if not more:
+        return
+    if json and more[0][:1] in ("{", "[", "@", "-"):
+        context.fail("--json prints JSON; give the API's own body with --body. Nothing was sent.")
+    context.fail(f"Got unexpected extra argument ({more[0]})")
 
 
 def _check_family(

@@ -19,6 +19,7 @@ def submit(
             metavar="FAMILY", help="As in the API's path: images/generations.", autocompletion=families
         ),
     ],
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     *,
     prompt: Annotated[_Text, typer.Option(help="What to make; at most 2500 characters.")] = None,
     negative_prompt: Annotated[_Text, typer.Option(help="What to avoid; not together with an image.")] = None,
@@ -53,11 +54,9 @@ def submit(
         _Text,
         typer.Option(metavar="WxH", help="Pixels of an image given by URL, for --target-ratio and --area."),
     ] = None,
-    json: Annotated[
+    body: Annotated[
         _Text,
-        typer.Option(
-            "--json", metavar="BODY", help="The API's own body: JSON, @FILE, or - for standard input."
-        ),
+        typer.Option(metavar="BODY", help="The API's own body: JSON, @FILE, or - for standard input."),
     ] = None,
     no_check: Annotated[bool, typer.Option("--no-check", help="Send the body unchecked.")] = False,
     external_task_id: Annotated[
@@ -70,15 +69,13 @@ def submit(
         _Number, typer.Option(metavar="SECONDS", min=0, help="Stop waiting for slots or results after this.")
     ] = None,
     account: AccountName = None,
-    as_json: Annotated[
-        bool, typer.Option("--as-json", help="Print JSON instead of text (--json is the body here).")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", "--as-json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Create a task, and follow it into the bucket.
 
     Checks the parameters before anything is paid, and registers the task before it creates it, so that no crash loses
     it. The request goes into the manifest. kling-receiver brings the results into the bucket. For families other than
-    images/generations and images/editing/expand, give the body with --json.
+    images/generations and images/editing/expand, give the body with --body.
 
     Exit status 1 if the API refuses, if the outcome is unknown, or if the task failed.
 

@@ -91,7 +91,7 @@ def test_a_task_is_created_registered_and_named(line: CommandLine, simulator: Kl
 
 
 def test_as_json_prints_one_document(line: CommandLine, simulator: KlingSimulator) -> None:
-    printed = json.loads(line.run(*FOX, "--as-json").stdout)
+    printed = json.loads(line.run(*FOX, "--json").stdout)
 
     task = sent(simulator)
     assert printed == {
@@ -248,13 +248,13 @@ def test_the_body_may_be_given_whole_from_a_file_or_standard_input(
     file.write_text(json.dumps(body), encoding="utf-8-sig")
 
     results = [
-        line.run("submit", FAMILY, "--json", json.dumps(body)),
-        line.run("submit", FAMILY, "--json", f"@{file}"),
-        line.run("submit", FAMILY, "--json", "-", stdin=json.dumps(body)),
+        line.run("submit", FAMILY, "--body", json.dumps(body)),
+        line.run("submit", FAMILY, "--body", f"@{file}"),
+        line.run("submit", FAMILY, "--body", "-", stdin=json.dumps(body)),
         line.run(
             "submit",
             FAMILY,
-            "--json",
+            "--body",
             json.dumps({"prompt": body["prompt"]}),
             "--n",
             "3",
@@ -268,7 +268,7 @@ def test_the_body_may_be_given_whole_from_a_file_or_standard_input(
 
 def test_any_family_takes_its_body_unchecked(line: CommandLine, simulator: KlingSimulator) -> None:
     body = {"prompt": "a fox runs", "duration": "5", "mode": "pro"}
-    result = line.run("submit", "videos/text2video", "--json", json.dumps(body), **PUBLIC)
+    result = line.run("submit", "videos/text2video", "--body", json.dumps(body), **PUBLIC)
 
     assert result.exit_code == 0
     assert "no rules for videos/text2video: the body is sent unchecked" in result.stderr
@@ -287,7 +287,7 @@ def test_no_check_sends_a_body_that_breaks_our_rules(line: CommandLine, simulato
 def test_callback_and_external_id_of_the_body_are_kept(line: CommandLine, simulator: KlingSimulator) -> None:
     simulator.switches.callback_drop = True
     body = {"prompt": "x", "callback_url": "https://other.example/x", "external_task_id": "order-1"}
-    result = line.run("submit", FAMILY, "--json", json.dumps(body), **PUBLIC)
+    result = line.run("submit", FAMILY, "--body", json.dumps(body), **PUBLIC)
 
     task = sent(simulator)
     assert (task.callback_url, task.external_task_id) == ("https://other.example/x", "order-1")
@@ -320,22 +320,22 @@ def test_callback_and_external_id_of_the_body_are_kept(line: CommandLine, simula
         ([FAMILY, "--prompt", "x", "--image", "data:image/png;base64,iVBO"], "image must be bare Base64"),
         ([FAMILY, "--prompt", "x", "--image", "pyproject.toml"], "image must be a PNG or JPEG image"),
         ([FAMILY, "--prompt", "\udcff"], "prompt must be UTF-8."),
-        ([FAMILY, "--json", "{"], "--json must be a JSON object, @FILE or -: "),
-        ([FAMILY, "--json", "[]"], "--json must be a JSON object, such as"),
-        ([FAMILY, "--json", '{"n": NaN}'], "--json must not hold NaN"),
-        ([FAMILY, "--json", '{"n": 1e999}'], "--json must not hold a number too large for a float"),
-        ([FAMILY, "--json", '{"n": 1, "n": 2}'], "--json must not name a parameter twice"),
-        ([FAMILY, "--json", '{"prompt": "\\ud800"}', "--no-check"], "--json must be UTF-8."),
-        ([FAMILY, "--json", "[" * 100_000], "--json must not be nested deeper"),
+        ([FAMILY, "--body", "{"], "--body must be a JSON object, @FILE or -: "),
+        ([FAMILY, "--body", "[]"], "--body must be a JSON object, such as"),
+        ([FAMILY, "--body", '{"n": NaN}'], "--body must not hold NaN"),
+        ([FAMILY, "--body", '{"n": 1e999}'], "--body must not hold a number too large for a float"),
+        ([FAMILY, "--body", '{"n": 1, "n": 2}'], "--body must not name a parameter twice"),
+        ([FAMILY, "--body", '{"prompt": "\\ud800"}', "--no-check"], "--body must be UTF-8."),
+        ([FAMILY, "--body", "[" * 100_000], "--body must not be nested deeper"),
         (
-            [FAMILY, "--json", f'{{"a": {"[" * 500}{"]" * 500}}}', "--no-check"],
-            "--json must not be nested deeper",
+            [FAMILY, "--body", f'{{"a": {"[" * 500}{"]" * 500}}}', "--no-check"],
+            "--body must not be nested deeper",
         ),
-        ([FAMILY, "--json", "@nowhere.json"], "--json @nowhere.json: No such file or directory."),
-        ([FAMILY, "--json", '{"prompt": "x"}', "--prompt", "y"], "prompt is in the body of --json and"),
+        ([FAMILY, "--body", "@nowhere.json"], "--body @nowhere.json: No such file or directory."),
+        ([FAMILY, "--body", '{"prompt": "x"}', "--prompt", "y"], "prompt is in the body of --body and"),
         ([FAMILY, "--prompt", "x", "--external-task-id", "a/b"], "external_task_id must be 1 to 64 of"),
         ([FAMILY, "--prompt", "x", "--external-task-id", "..", "--no-check"], "external_task_id must be"),
-        ([FAMILY, "--json", '{"external_task_id": 5}', "--no-check"], "external_task_id must be"),
+        ([FAMILY, "--body", '{"external_task_id": 5}', "--no-check"], "external_task_id must be"),
         ([OTHER_FAMILY], "image is required."),
         (
             [OTHER_FAMILY, "--image", URL, "--up", "2.1"],
@@ -367,7 +367,7 @@ def test_callback_and_external_id_of_the_body_are_kept(line: CommandLine, simula
             "FAMILY takes the path without /v1 and outer slashes",
         ),
         (["generations", "--prompt", "x"], "FAMILY must be two or three path segments"),
-        (["audio/tts", "--json", "{}"], "audio/tts answers at once and makes no task"),
+        (["audio/tts", "--body", "{}"], "audio/tts answers at once and makes no task"),
     ],
 )
 def test_a_mistake_is_a_sentence_and_status_2_before_anything_is_registered(
@@ -382,8 +382,23 @@ def test_a_mistake_is_a_sentence_and_status_2_before_anything_is_registered(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("body", ['{"prompt": "a red fox"}', "@body.json", "-", "[]"])
+def test_a_body_behind_json_is_refused_before_anything_is_sent(line: CommandLine, body: str) -> None:
+    result = line.run("submit", FAMILY, "--json", body, "--prompt", "a red fox")
+
+    assert result.exit_code == 2
+    assert "give the API's own body with --body. Nothing was sent." in " ".join(result.stderr.split())
+    assert sum(json.loads(line.run("status", "--json").stdout)["states"].values()) == 0
+
+
+def test_as_json_is_another_name_of_json(line: CommandLine) -> None:
+    result = line.run("submit", FAMILY, "--prompt", "a red fox", "--as-json", "--timeout", "0")
+
+    assert "outcome" in json.loads(result.stdout)
+
+
 def test_an_endless_body_is_refused(line: CommandLine) -> None:
-    result = line.run("submit", FAMILY, "--json", "@/dev/zero")
+    result = line.run("submit", FAMILY, "--body", "@/dev/zero")
 
     assert result.exit_code == 2
     assert "more than 64 MiB" in result.stderr
@@ -408,7 +423,7 @@ def test_a_refusal_is_the_apis_reason_and_status_1_and_nothing_is_registered(
     line: CommandLine, simulator: KlingSimulator, status: int, code: int, advice: str
 ) -> None:
     simulator.fault("create", faults.ErrorCode(status, code, "because"))
-    result = line.run(*FOX, "--external-task-id", "order-1", "--as-json")
+    result = line.run(*FOX, "--external-task-id", "order-1", "--json")
 
     printed = json.loads(result.stdout)
     assert result.exit_code == 1
@@ -428,7 +443,7 @@ def test_an_api_that_repeats_the_callback_url_does_not_make_us_print_the_token(
 ) -> None:
     url = f"https://us.example/kling/callbacks/{TOKEN}/{FAMILY}"
     simulator.fault("create", faults.ErrorCode(400, 1200, f"bad callback_url {url}"))
-    result = line.run(*FOX, "--as-json", **PUBLIC)
+    result = line.run(*FOX, "--json", **PUBLIC)
 
     assert "bad callback_url https://us.example/kling/callbacks/***" in result.stderr
     assert TOKEN not in result.output
@@ -486,7 +501,7 @@ def test_waiting_for_slots_ends_at_the_timeout_with_nothing_created(
     line: CommandLine, simulator: KlingSimulator
 ) -> None:
     simulator.fault("create", faults.over_concurrency())
-    result = line.run(*FOX, "--timeout", "10", "--as-json")
+    result = line.run(*FOX, "--timeout", "10", "--json")
 
     assert result.exit_code == 1
     assert "no slot became free in time; nothing was created." in result.stderr
@@ -521,7 +536,7 @@ def test_an_unknown_outcome_says_what_to_do_and_doing_it_is_safe(
     simulator.fault("create", faults.Happened(faults.server_error()) if happened else faults.Drop(), times=1)
     if happened:
         simulator.fault("query", faults.Html(502))
-    result = line.run(*FOX, "--as-json", "--wait")
+    result = line.run(*FOX, "--json", "--wait")
     printed = json.loads(result.stdout)
     name = printed["external_task_id"]
 
@@ -591,7 +606,7 @@ def test_wait_ends_with_status_1_if_the_task_fails_or_is_buried(
         ledger.close()
 
     line.on_pause = daemon
-    result = line.run(*FOX, "--wait", "--as-json")
+    result = line.run(*FOX, "--wait", "--json")
 
     printed = json.loads(result.stdout)
     assert result.exit_code == 1
@@ -609,7 +624,7 @@ def test_wait_ends_with_status_1_once_the_task_is_forgotten(
         ledger.close()
 
     line.on_pause = forget
-    result = line.run(*FOX, "--wait", "--as-json")
+    result = line.run(*FOX, "--wait", "--json")
 
     assert result.exit_code == 1
     assert json.loads(result.stdout)["reason"] == "task_forgotten"
