@@ -25,8 +25,8 @@ from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
 from archiver.failures import ApiAnswerUnreadable, ForeignAccount, Stopped
 from archiver.kling.results import read_task
-from archiver.ledger import REBUILT_TASKS_MAX, FolderContents, Ledger, RebuiltTask
-from archiver.model import Role, StoredAsset
+from archiver.ledger import REBUILT_ROWS_MAX, REBUILT_TASKS_MAX, FolderContents, Ledger, RebuiltTask
+from archiver.model import Role, State, StoredAsset
 
 FOLDERS_TOGETHER = 500
 """That the ledger is asked about at once."""
@@ -65,7 +65,9 @@ class RebuildCounts:
     """The ledger had them without their amendments."""
     known: int = 0
     in_work: int = 0
-    """The ledger has them in another state: the daemon adopts their manifests itself."""
+    """The ledger has them in another state: the daemon adopts the manifests of those that it is to archive."""
+    in_work_states: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Those by state."""
     forgotten: int = 0
     unfinished: int = 0
     """Without any document: a task was at work, or will be again."""
@@ -125,7 +127,10 @@ class Rebuild:
             try:
                 for folder in folders:
                     task, problems = self._task_of(folder, account)
-                    if task is not None:
+                    if task is not None and sum(each.rows for each in [*waiting, task]) > REBUILT_ROWS_MAX:
+                        together, waiting = waiting, [task]
+                        self._add(together, account)
+                    elif task is not None:
                         waiting.append(task)
                     yield from problems
                     if len(waiting) >= REBUILT_TASKS_MAX:
@@ -144,7 +149,10 @@ class Rebuild:
         """The folders whose documents are to be read."""
         listed = self._listed(account)
         while batch := list(itertools.islice(listed, FOLDERS_TOGETHER)):
-            contents = [FolderContents(place.task_id, _amendments(folder)) for folder, place in batch]
+            contents = [
+                FolderContents(place.task_id, _amendments(folder), folder.path + FILE_NAME in folder.sizes)
+                for folder, place in batch
+            ]
             known = self._ledger.rebuilding.known(contents, account=account.name)
             for folder, place in batch:
                 if place.task_id in known.forgotten:
@@ -152,13 +160,17 @@ class Rebuild:
                 elif place.task_id in known.complete:
                     self.counts.known += 1
                 elif place.task_id in known.other:
-                    self.counts.in_work += 1
+                    self._count_other(known.other[place.task_id])
                 elif not folder.document_keys:
                     self.counts.unfinished += 1
                 else:
                     yield folder
                     continue
                 self._count_folder()
+
+    def _count_other(self, state: State) -> None:
+        self.counts.in_work += 1
+        self.counts.in_work_states[state] = self.counts.in_work_states.get(state, 0) + 1
 
     def _count_folder(self) -> None:
         self.counts.folders += 1
@@ -172,7 +184,10 @@ class Rebuild:
         self.counts.lost += added.lost
         self.counts.amended += added.amended
         self.counts.forgotten += added.forgotten
-        self.counts.known += len(tasks) - added.tasks - added.amended - added.forgotten
+        for state in added.other:
+            self._count_other(state)
+        of_ledger = added.tasks + added.amended + added.forgotten + len(added.other)
+        self.counts.known += len(tasks) - of_ledger
         self._transactions += 1
         if self._transactions % SHORTENED_EVERY == 0 and not self._ledger.daemons.alive():
             # A daemon does it itself, where there is one.
@@ -194,12 +209,14 @@ class Rebuild:
             return None, problems
         of_task = [main] if main.is_incomplete else [each for each in documents if not each.is_incomplete]
         stored = _stored(of_task)
-        missing = list(self._missing(folder.listed, stored))
+        missing = list(self._missing(folder.listed, stored, is_lost=main.is_incomplete))
         self.counts.missing += len(missing)
         task = _task(main.manifest, main, of_task, stored, is_whole=not missing)
         return task, [*problems, *missing]
 
-    def _missing(self, listed: ListedFolder, stored: Sequence[StoredAsset]) -> Iterator[RebuildProblem]:
+    def _missing(
+        self, listed: ListedFolder, stored: Sequence[StoredAsset], *, is_lost: bool
+    ) -> Iterator[RebuildProblem]:
         """A listing may lag: HEAD decides. Raises the Failure of the store as a whole, and Stopped."""
         for asset in stored:
             size = listed.sizes.get(asset.key)
@@ -207,15 +224,21 @@ class Rebuild:
                 found = self._store.head(asset.key)
                 size = None if found is None else found.bytes
             if size is None:
-                yield RebuildProblem(asset.key, "it is not there, and its manifest names it", _LOOKED_AT)
+                message = "it is not there, and its manifest names it"
+                yield RebuildProblem(asset.key, message, _LOST if is_lost else _LOOKED_AT)
             elif size != asset.bytes:
                 message = f"it has {size} bytes where its manifest says {asset.bytes}"
-                yield RebuildProblem(asset.key, message, _LOOKED_AT)
+                yield RebuildProblem(asset.key, message, _NOT_OVERWRITTEN)
 
 
 _LOOKED_AT = (
-    "The daemon looks at it again, and fetches it again if Kling still has it; "
-    "`kling-archiver verify` says more about the bucket."
+    "The daemon looks at it again, and fetches it again if Kling still has it, for 30 days from the task's creation; "
+    "else put it back from a copy."
+)
+_LOST = "The task is lost, and nothing fetches it again: put the file back if there is a copy."
+_NOT_OVERWRITTEN = (
+    "Nothing is overwritten. Find out what has written it, and put back what was there; `kling-archiver verify` says "
+    "more."
 )
 
 

@@ -20,6 +20,7 @@ from archiver.ledger.forwards import (
 )
 from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger
+from archiver.ledger.rebuilding import ROWS_MAX as REBUILT_ROWS_MAX
 from archiver.ledger.rebuilding import TASKS_MAX as REBUILT_TASKS_MAX
 from archiver.ledger.rebuilding import FolderContents, RebuiltTask
 from archiver.ledger.records import KnownState, RecordedTask, RecordOutcome
@@ -53,6 +54,7 @@ __all__ = [
     "DRY_RUN",
     "OPERATOR_CONSUMER",
     "PASSED_ON",
+    "REBUILT_ROWS_MAX",
     "REBUILT_TASKS_MAX",
     "UPKEEP",
     "Acknowledged",

@@ -83,7 +83,10 @@ def _lines(counts: RebuildCounts, *, seconds: float) -> Iterator[str]:
         (counts.lost, "of the added ones are lost: only some of their files could be saved"),
         (counts.amended, "have got amendments that the ledger lacked"),
         (counts.known, "the ledger had already"),
-        (counts.in_work, "the ledger has in another state, and the daemon adopts what it archives"),
+        (
+            counts.in_work,
+            f"the ledger has in another state ({_by_state(counts)}): the daemon adopts what it is to archive",
+        ),
         (counts.forgotten, "are forgotten, and stay so"),
         (counts.unfinished, "have no manifest: they were at work"),
         (counts.broken, "documents cannot be used"),
@@ -91,6 +94,10 @@ def _lines(counts: RebuildCounts, *, seconds: float) -> Iterator[str]:
     ):
         if number:
             yield f"{number:,} {said}."
+
+
+def _by_state(counts: RebuildCounts) -> str:
+    return ", ".join(f"{count:,} {state}" for state, count in sorted(counts.in_work_states.items()))
 
 
 class _Display(LiveDisplay):

@@ -1,6 +1,7 @@
 """What the bucket's documents say becomes rows again."""
 
 from archiver.ledger.rebuilding.rebuilding import (
+    ROWS_MAX,
     TASKS_MAX,
     Added,
     FolderContents,
@@ -9,4 +10,4 @@ from archiver.ledger.rebuilding.rebuilding import (
     RebuiltTask,
 )
 
-__all__ = ["TASKS_MAX", "Added", "FolderContents", "KnownTasks", "Rebuilding", "RebuiltTask"]
+__all__ = ["ROWS_MAX", "TASKS_MAX", "Added", "FolderContents", "KnownTasks", "Rebuilding", "RebuiltTask"]

@@ -1,8 +1,8 @@
 """A ledger from manifests: rows of tasks that it lacks, as they would be had it archived them itself.
 
-Only what is lacking is added: a task that the ledger has stays as it is, in whatever state, and a forgotten one is left
-alone. So a rebuild may be repeated, interrupted, and run beside a daemon whose sweep finds the same tasks: of two
-inserts the second finds the row. No forward is queued, and nothing is due.
+Only what is lacking is added: a task that the ledger has stays as it is, unless nothing would ever archive it
+(`stuck`), and a forgotten one is left alone. So a rebuild may be repeated, interrupted, and run beside a daemon whose
+sweep finds the same tasks: of two inserts the second finds the row. No forward is queued, and nothing is due.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing, locking
 from archiver.ledger.part import Part, retried
+from archiver.ledger.rebuilding.stuck import may_be_stuck, take_over
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import TASK_LEFT
 from archiver.ledger.tables.counts import Tally, kind_of
@@ -23,7 +24,8 @@ from archiver.ledger.tables.tombstones import forgotten_among, forgotten_ids
 from archiver.model import RETENTION_MS, DiscoveredBy, FolderWorkKind, State, StoredAsset
 
 TASKS_MAX = 100
-"""A transaction: at most some 500 rows for most tasks, of one or two files. Callbacks wait for it."""
+ROWS_MAX = 500
+"""A transaction, unless a single task has more. Callbacks wait for it."""
 MISSING_ROLE = "other"
 """What a file would have been that is not there: no document says."""
 
@@ -55,6 +57,11 @@ class RebuiltTask:
     """Whether every file was seen in the bucket; else the daemon is to look, and fetches what Kling still has."""
 
     @property
+    def rows(self) -> int:
+        """How many it becomes at most: of the task, its history, its look, its files and amendments."""
+        return 3 + len(self.stored) + len(self.missing) + len(self.amendment_keys)
+
+    @property
     def state(self) -> State:
         return State.LOST if self.manifest_key is None else State.ARCHIVED
 
@@ -65,6 +72,7 @@ class FolderContents:
 
     task_id: str
     amendments: int
+    has_manifest: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,8 +81,8 @@ class KnownTasks:
 
     complete: frozenset[str]
     """Archived, with all amendments that the listing shows."""
-    other: frozenset[str]
-    """In another state: the daemon adopts their manifests when it comes to them."""
+    other: Mapping[str, State]
+    """In another state: the daemon adopts their manifests when it comes to them, if it does."""
     forgotten: frozenset[str]
 
 
@@ -89,6 +97,8 @@ class Added:
     """Archived tasks that have got amendments."""
     forgotten: int = 0
     """Under their external ids, or since their ids were looked for."""
+    other: tuple[State, ...] = ()
+    """Of those that the ledger has in another state, and keeps so."""
 
 
 class Rebuilding(Part):
@@ -98,7 +108,8 @@ class Rebuilding(Part):
         """Of at most 500 folders."""
         ids = sorted({folder.task_id for folder in folders})
         amended = sa.select(sa.func.count()).where(_AMENDMENTS.c.task == _TASKS.c.id).scalar_subquery()
-        query = sa.select(_TASKS.c.task_id, _TASKS.c.state, amended.label("amendments"))
+        stuck = sa.case((may_be_stuck, 1), else_=0).label("may_be_stuck")
+        query = sa.select(_TASKS.c.task_id, _TASKS.c.state, amended.label("amendments"), stuck)
         query = query.where(_TASKS.c.account == account, _TASKS.c.task_id.in_(ids))
         with self._database.read() as connection:
             rows = {row.task_id: row for row in connection.execute(query)}
@@ -109,19 +120,32 @@ class Rebuilding(Part):
             for folder in folders
             if folder.task_id in archived and rows[folder.task_id].amendments < folder.amendments
         }
-        return KnownTasks(frozenset(archived - behind), frozenset(rows.keys() - archived), forgotten)
+        documented = {folder.task_id for folder in folders if folder.has_manifest}
+        other = {
+            task_id: State(row.state)
+            for task_id, row in rows.items()
+            if task_id not in archived and not (row.may_be_stuck and task_id in documented)
+        }
+        return KnownTasks(frozenset(archived - behind), other, forgotten)
 
     @retried
     def add(self, tasks: Sequence[RebuiltTask], *, account: str) -> Added:
         """Add at most `TASKS_MAX` tasks, and to archived ones the amendments that they lack. Of two folders of one id
-        the first one counts."""
+        the first one with a manifest counts."""
         with self._database.write() as connection:
             now = self._now()
             forgotten = forgotten_among(connection, tasks, account=account)
-            first = {task.task_id: task for task in reversed(tasks)}
-            wanted = [first[task_id] for task_id in sorted(first.keys() - forgotten)]
+            chosen = _of_each_id(tasks)
+            wanted = [chosen[task_id] for task_id in sorted(chosen.keys() - forgotten)]
             new = _insert_tasks(connection, wanted, account=account, now=now)
-            behind = _behind(connection, [task for task in wanted if task.task_id not in new], account)
+            known = [task for task in wanted if task.task_id not in new]
+            archived = {
+                task.task_id: _task_row(task, account=account, now=now)
+                for task in known
+                if _has_manifest(task)
+            }
+            new |= take_over(connection, archived, account=account, now=now)
+            behind = _behind(connection, [task for task in known if task.task_id not in new], account)
             rows = {**new, **behind}
             documented = [(rows[task.task_id], task) for task in wanted if task.task_id in rows]
             _insert_assets(connection, documented)
@@ -129,7 +153,29 @@ class Rebuilding(Part):
             _queue_looks(connection, documented, account=account, now=now)
             _add_history(connection, documented, new=set(new.values()), now=now)
             lost = sum(task.state is State.LOST for task in wanted if task.task_id in new)
-            return Added(len(new), lost, len(behind), len(first.keys() & forgotten))
+            others = _other_states(connection, [task.task_id for task in known], account)
+            return Added(len(new), lost, len(behind), len(chosen.keys() & forgotten), others)
+
+
+def _has_manifest(task: RebuiltTask) -> bool:
+    return task.manifest_key is not None
+
+
+def _of_each_id(tasks: Sequence[RebuiltTask]) -> dict[str, RebuiltTask]:
+    """The first one that has a manifest, else the first one."""
+    chosen: dict[str, RebuiltTask] = {}
+    for task in sorted(tasks, key=lambda task: not _has_manifest(task)):
+        chosen.setdefault(task.task_id, task)
+    return chosen
+
+
+def _other_states(connection: sa.Connection, task_ids: Sequence[str], account: str) -> tuple[State, ...]:
+    """Of those that are not archived."""
+    if not task_ids:
+        return ()
+    query = sa.select(_TASKS.c.state).where(_TASKS.c.account == account, _TASKS.c.task_id.in_(task_ids))
+    states = connection.execute(query.where(_TASKS.c.state != State.ARCHIVED)).scalars()
+    return tuple(State(state) for state in states)
 
 
 def _insert_tasks(
@@ -280,4 +326,4 @@ def _add_history(
         else:
             lines.append((row_id, "task.amended", ", ".join(task.amendment_keys.values())))
     add_lines(connection, lines, at=now)
-    trim_all(connection, [row_id for row_id, _ in tasks if row_id not in new])
+    trim_all(connection, [row_id for row_id, _ in tasks])

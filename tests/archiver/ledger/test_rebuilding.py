@@ -13,8 +13,8 @@ from archiver.audit.places import Span
 from archiver.audit.rebuild import FOLDERS_TOGETHER, Rebuild, RebuildCounts, RebuildProblem, RebuiltAccount
 from archiver.failures import BucketForbidden, LedgerUnavailable
 from archiver.families import collection_of
-from archiver.ledger import REBUILT_TASKS_MAX
-from archiver.model import DiscoveredBy, Role, Stage, State
+from archiver.ledger import REBUILT_ROWS_MAX, REBUILT_TASKS_MAX
+from archiver.model import DiscoveredBy, Role, Stage, State, Status
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.engine import Engine
 from tests.harness.fake_store import FakeStore
@@ -51,7 +51,7 @@ def rebuild(
     return run.counts, problems
 
 
-def counted(counts: RebuildCounts) -> dict[str, int]:
+def counted(counts: RebuildCounts) -> dict[str, Any]:
     """Those that are not 0."""
     return {name: count for name, count in dataclasses.asdict(counts).items() if count}
 
@@ -205,7 +205,7 @@ def test_a_transaction_that_happened_though_it_failed_is_found_done(desk: Desk, 
 
 def test_what_the_ledger_has_is_left_as_it_is(desk: Desk, store: FakeStore) -> None:
     for task_id in ("reported", "failed", "forgotten"):
-        task(task_id).put(store)
+        task(task_id, created_at=START + 39 * DAY).put(store)
     desk.bring(State.REPORTED, "reported")
     desk.bring(State.FAILED, "failed")
     desk.bring(State.FAILED, "forgotten")
@@ -214,8 +214,84 @@ def test_what_the_ledger_has_is_left_as_it_is(desk: Desk, store: FakeStore) -> N
 
     counts, _ = rebuild(desk, store)
 
-    assert counted(counts) == {"folders": 3, "in_work": 2, "forgotten": 1}
+    assert counted(counts) == {
+        "folders": 3,
+        "in_work": 2,
+        "in_work_states": {"failed": 1, "reported": 1},
+        "forgotten": 1,
+    }
     assert desk.rows("SELECT * FROM tasks ORDER BY id") == before
+
+
+@pytest.mark.parametrize("state", [State.REPORTED, State.UNKNOWN, State.LOST, State.FAILED])
+def test_what_an_old_copy_of_the_ledger_would_never_archive_is_archived_by_its_manifest(
+    desk: Desk, store: FakeStore, state: State
+) -> None:
+    task().put(store)
+    desk.clock.advance(-39 * DAY)
+    if state is State.FAILED:
+        desk.bring(State.RUNNING)
+        desk.clock.advance(29 * DAY)
+        desk.say(answer(status=Status.RUNNING))
+        desk.clock.advance(DAY)
+        desk.ledger.deadlines.expire()
+        assert desk.row()["reason"] == "never_finished"
+    else:
+        desk.bring(state)
+    if state is State.LOST:
+        desk.say(answer())
+        desk.write("UPDATE tasks SET due_at = NULL")
+    desk.clock.advance(40 * DAY)
+
+    counts, problems = rebuild(desk, store)
+
+    assert (counted(counts), problems) == ({"folders": 1, "added": 1}, [])
+    shown = desk.shown()
+    assert (shown["state"], shown["reason"], len(shown["assets"])) == ("archived", None, 1)
+    assert sum(desk.counts().values()) == 1
+    assert counted(rebuild(desk, store)[0]) == {"folders": 1, "known": 1}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_of_two_folders_of_one_id_the_one_with_a_manifest_counts(
+    desk: Desk, store: FakeStore, times: int
+) -> None:
+    earlier, whole = task(), task(created_at=START + DAY)
+    earlier.put_object(store, "0.png", earlier.content(0))
+    earlier.put_object(store, INCOMPLETE_NAME, earlier.manifest(earlier.asset(0), missing="1").to_bytes())
+    if times == 2:
+        rebuild(desk, store)
+        assert desk.state() is State.LOST
+    whole.put(store, files=2)
+
+    rebuild(desk, store)
+
+    assert desk.state() is State.ARCHIVED
+    assert desk.row()["manifest_key"] == f"{whole.folder}manifest.json"
+
+
+def test_no_transaction_writes_more_rows_than_callbacks_can_wait_for(desk: Desk, store: FakeStore) -> None:
+    for number in range(30):
+        task(f"{number:03d}").put(store, files=30)
+    add, written = desk.ledger.rebuilding.add, []
+
+    def watch(tasks: Any, **named: Any) -> Any:
+        before = rows_of(desk)
+        added = add(tasks, **named)
+        written.append(rows_of(desk) - before)
+        return added
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(desk.ledger.rebuilding, "add", watch)
+        rebuild(desk, store)
+
+    assert sum(written) == 30 * (30 + 2)
+    assert max(written) <= REBUILT_ROWS_MAX
+
+
+def rows_of(desk: Desk) -> int:
+    tables = "SELECT id FROM tasks UNION ALL SELECT id FROM assets UNION ALL SELECT id FROM history"
+    return len(desk.rows(tables))
 
 
 def test_a_task_that_is_forgotten_or_swept_while_its_manifest_is_read_is_not_added(

@@ -5,6 +5,7 @@ is not there), or its whole transaction begins again. What still assumes that th
 `SINGLE_WRITER` with its reason.
 """
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE assets SET .* WHERE assets.task = \? AND assets.stem = \?": (
         "of a task whose row this transaction has written before, and so holds"
     ),
+    r"DELETE FROM assets WHERE assets.task = ": "of a task that this transaction has just moved to `archived`",
     r"UPDATE assets SET .* WHERE assets.task IN ": "of tasks that this transaction has just moved to `archived`",
     r"UPDATE tasks SET (attempts|lease_token).* WHERE tasks.id (IN \(|= ANY \(ARRAY\()SELECT": (
         "a claim: SQLite has one writer, and PostgreSQL has locked the rows of its subquery"
@@ -221,6 +223,10 @@ def a_life_of_a_ledger(desk: Desk) -> None:
         desk.say(answer(row["task_id"]), by=DiscoveredBy.SWEEP)
     for amendments in ({}, {1: "f/amendment-1.json"}):
         desk.ledger.rebuilding.add([rebuilt(amendments), rebuilt({}, is_lost=True)], account=ACCOUNT)
+    desk.tell("stuck")
+    desk.clock.advance(31 * DAY)
+    stuck = dataclasses.replace(rebuilt({}), task_id="stuck")
+    assert desk.ledger.rebuilding.add([stuck], account=ACCOUNT).tasks == 1
     desk.tell("renamed soon")
     desk.reopen()
     desk.ledger.accounts.rename(ACCOUNT, "renamed")
