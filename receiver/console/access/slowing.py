@@ -1,11 +1,14 @@
-"""Slows down those who try wrong tokens, by address. Nobody is locked out: the right token always gets in, later.
+"""Slows down those who try tokens, by address: each try takes a place among `WAITING_MAX`, waits, and is judged then.
 
-A proxy that is not trusted gives all its clients one address, and so does a company's network.
+A try without a place is refused and not judged, so that its answer says nothing about its token.
+A proxy that is not trusted gives all its clients one address, and so does a company's network: who tries wrong tokens
+there can make an operator try again until a place is free. Nobody is locked out for good.
 """
 
 import collections
 import dataclasses
 import ipaddress
+import math
 from collections.abc import Callable
 
 FIRST_SECONDS = 0.25
@@ -15,7 +18,9 @@ FORGET_SECONDS = 900.0
 ADDRESSES_MAX = 4096
 """The one that has been quiet for longest is forgotten first."""
 WAITING_MAX = 16
-"""Wrong tokens of one address that wait for their answers; further ones are answered 429 at once."""
+"""Tries of one address that wait to be judged; further ones are answered 429 at once."""
+REFUSALS_LOGGED_SECONDS = 1.0
+"""Refused tries of one address are one line of the log."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -23,6 +28,9 @@ class _Wrongs:
     count: int
     last_at: float
     waiting: int = 0
+    refused: int = 0
+    """Since the log said so."""
+    refusals_logged_at: float = -math.inf
 
 
 class Slowing:
@@ -38,26 +46,29 @@ class Slowing:
     def seconds(self, address: str) -> float:
         """How long the next answer to this address waits."""
         wrongs = self._of(_block(address))
-        return min(SECONDS_MAX, FIRST_SECONDS * 2.0 ** min(wrongs.count - 1, 30)) if wrongs else 0.0
+        if wrongs is None or not wrongs.count:
+            return 0.0
+        return min(SECONDS_MAX, FIRST_SECONDS * 2.0 ** min(wrongs.count - 1, 30))
 
     def note_wrong(self, address: str) -> None:
-        block = _block(address)
-        wrongs = self._of(block) or _Wrongs(0, 0.0)
-        wrongs.count += 1
-        wrongs.last_at = self._monotonic()
-        self._wrongs[block] = wrongs
-        self._wrongs.move_to_end(block)
-        if len(self._wrongs) > ADDRESSES_MAX:
-            self._wrongs.popitem(last=False)
+        """Also before a try is judged, so that those beside it wait longer."""
+        self._touched(address).count += 1
+
+    def note_refused(self, address: str) -> int:
+        """How many refused tries the log is to tell of now; mostly 0."""
+        wrongs = self._touched(address)
+        wrongs.refused += 1
+        if wrongs.last_at - wrongs.refusals_logged_at < REFUSALS_LOGGED_SECONDS:
+            return 0
+        told, wrongs.refused, wrongs.refusals_logged_at = wrongs.refused, 0, wrongs.last_at
+        return told
 
     def note_right(self, address: str) -> None:
         self._wrongs.pop(_block(address), None)
 
     def begin_waiting(self, address: str) -> bool:
         """False where too many of this address wait already. Else `end_waiting` follows."""
-        wrongs = self._wrongs.get(_block(address))
-        if wrongs is None:
-            return True
+        wrongs = self._touched(address)
         if wrongs.waiting >= WAITING_MAX:
             return False
         wrongs.waiting += 1
@@ -67,6 +78,16 @@ class Slowing:
         wrongs = self._wrongs.get(_block(address))
         if wrongs is not None:
             wrongs.waiting = max(0, wrongs.waiting - 1)
+
+    def _touched(self, address: str) -> _Wrongs:
+        block = _block(address)
+        wrongs = self._of(block) or _Wrongs(0, 0.0)
+        wrongs.last_at = self._monotonic()
+        self._wrongs[block] = wrongs
+        self._wrongs.move_to_end(block)
+        if len(self._wrongs) > ADDRESSES_MAX:
+            self._wrongs.popitem(last=False)
+        return wrongs
 
     def _of(self, block: str) -> _Wrongs | None:
         wrongs = self._wrongs.get(block)

@@ -1,16 +1,20 @@
 """Who is let into the console, and what a form may do."""
 
+import asyncio
 import contextlib
 import pathlib
 
 import pytest
+from httpx2 import ASGITransport, AsyncClient, Response
 
 from receiver.console.access import slowing
 from receiver.console.access.addresses import UNKNOWN, ClientAddresses
 from receiver.console.access.sessions import SESSION_SECONDS, derived_key
 from receiver.console.access.slowing import ADDRESSES_MAX, FORGET_SECONDS, SECONDS_MAX, WAITING_MAX, Slowing
+from receiver.console.console import build_console
 from receiver.console.frame import FORM_BYTES_MAX
-from tests.harness.console import ADMIN_TOKEN, HttpConsole, csrf_of, http_console
+from tests.harness.console import ADMIN_TOKEN, HttpConsole, console_parts, csrf_of, http_console
+from tests.harness.ledgers import Desk
 
 ACTIONS = ["forwards/replay", "forwards/replay-dead", "logout"]
 POLICY = (
@@ -119,16 +123,70 @@ def test_only_some_answers_of_an_address_wait_at_a_time() -> None:
     assert made.begin_waiting("192.0.2.1")
 
 
-def test_a_crowd_of_wrong_tokens_is_answered_at_once_and_keeps_nobody_out(
+def test_a_crowd_is_not_judged_and_keeps_nobody_out_for_good(
     console: HttpConsole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slowing, "WAITING_MAX", 0)
+    with monkeypatch.context() as crowded:
+        crowded.setattr(slowing, "WAITING_MAX", 0)
+        answers = [console.log_in(token) for token in ("a-wrong-token-0123456789abcdef", ADMIN_TOKEN)]
+    said = {(answer.status_code, answer.headers["retry-after"], page_of(answer)) for answer in answers}
 
-    answer = console.log_in("a-wrong-token-0123456789abcdef")
-
-    assert (answer.status_code, answer.headers["retry-after"], console.waited) == (429, "5", [])
+    assert len(said) == 1
+    assert [answer.status_code for answer in answers] == [429, 429]
+    assert (console.is_in(), console.waited) == (False, [])
     assert console.log_in().status_code == 303
     assert console.is_in()
+
+
+def page_of(answer: Response) -> str:
+    """Without what is new in every page."""
+    return answer.text.replace(csrf_of(answer), "")
+
+
+def test_tries_at_once_wait_as_long_as_tries_in_turn_and_are_judged_after_the_wait(
+    tmp_path: pathlib.Path,
+) -> None:
+    """A right token among many says no sooner than a wrong one which it is."""
+
+    async def run(desk: Desk) -> tuple[list[float], list[int], set[int]]:
+        waited: list[float] = []
+        released = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            await released.wait()
+
+        app = build_console(console_parts(desk), sleep=sleep)
+        transport = ASGITransport(app=app, client=("192.0.2.1", 50000))
+        async with AsyncClient(transport=transport, base_url="http://testserver") as client:
+            csrf = csrf_of(await client.get("/console/login"))
+            tokens = [f"a-wrong-token-{number}" for number in range(WAITING_MAX - 1)] + [ADMIN_TOKEN] * 2
+            tries = [
+                asyncio.create_task(client.post("/console/login", data={"csrf": csrf, "token": token}))
+                for token in tokens
+            ]
+            refused = await tries[-1]  # no place was left for it
+            early = [done.result().status_code for done in tries if done.done()]
+            released.set()
+            judged = {(await each).status_code for each in tries[:-1]}
+        return waited, [refused.status_code, *early], judged
+
+    with contextlib.closing(Desk(tmp_path)) as desk:
+        waited, at_once, judged = asyncio.run(run(desk))
+
+    assert waited == [0, 0.25, 0.5, 1, 2, 4] + [8] * (WAITING_MAX - 6)
+    assert (at_once, judged) == ([429, 429], {403, 303})
+
+
+def test_refused_tries_are_one_line_a_second_for_each_address() -> None:
+    now = [0.0]
+    made = Slowing(monotonic=lambda: now[0])
+    told = [made.note_refused("192.0.2.1") for _ in range(5)]
+    other = made.note_refused("192.0.2.2")
+
+    now[0] = 1.0
+
+    assert (told, other, made.note_refused("192.0.2.1")) == ([1, 0, 0, 0, 0], 1, 5)
 
 
 @pytest.mark.parametrize(
