@@ -17,7 +17,7 @@ from starlette.routing import Route
 from archiver.failures import LedgerUnavailable
 from receiver.console.access.sessions import Session, Sessions
 from receiver.console.readings import Readings, TooSlow
-from receiver.console.rendering import Renderer, relative_root
+from receiver.console.rendering import Renderer, raw_path, relative_root
 from receiver.server.bodies import BodyProblem, announced_bytes, read_body
 
 COOKIE = "kling_console"
@@ -40,7 +40,7 @@ class Visit:
 
     @property
     def path(self) -> str:
-        return str(self.request.scope["path"])
+        return raw_path(self.request.scope)
 
     @property
     def named(self) -> Mapping[str, str]:
@@ -123,7 +123,7 @@ class Frame:
         token = "" if session is None else self.sessions.csrf_token(session)
         return self._renderer.page(
             template,
-            path=request.scope["path"],
+            path=raw_path(request.scope),
             status=status,
             media=media,
             headers=headers,
@@ -172,26 +172,28 @@ class Frame:
 
     def _to_login(self, request: Request, *, is_lost: bool = False) -> Response:
         """`is_lost`: what was sent is not done, since the session has ended meanwhile."""
-        path, query = request.scope["path"], request.scope["query_string"].decode("latin-1")
+        path, query = raw_path(request.scope), request.scope["query_string"].decode("latin-1")
         wanted = {} if is_lost else {"next": f"{path}?{query}" if query else path}
         place = f"{relative_root(path)}/login?{urlencode(wanted or {'ended': 1})}"
         return RedirectResponse(place, status_code=303, headers={"cache-control": "no-store"})
 
 
-async def form_of(request: Request) -> Mapping[str, str] | None:
+async def form_of(
+    request: Request, *, bytes_max: int = FORM_BYTES_MAX, fields_max: int = FORM_FIELDS_MAX
+) -> Mapping[str, str] | None:
     """The fields of a form; None for what is none, or is too large."""
     if (
         request.headers.get("content-type", "").partition(";")[0].strip()
         != "application/x-www-form-urlencoded"
     ):
         return None
-    if announced_bytes(request.headers.raw) > FORM_BYTES_MAX:
+    if announced_bytes(request.headers.raw) > bytes_max:
         return None
-    body = await read_body(request.receive, bytes_max=FORM_BYTES_MAX, seconds_max=FORM_SECONDS_MAX)
+    body = await read_body(request.receive, bytes_max=bytes_max, seconds_max=FORM_SECONDS_MAX)
     if isinstance(body, BodyProblem):
         return None
     try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX)
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=fields_max)
     except ValueError:
         return None
     return dict(fields)

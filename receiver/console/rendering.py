@@ -7,11 +7,12 @@ the origins that the page names, and from nowhere else.
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import jinja2
 import markupsafe
 from starlette.responses import HTMLResponse
+from starlette.types import Scope
 
 from archiver import phrases
 from archiver.version import VERSION
@@ -57,7 +58,7 @@ class Renderer:
         headers: Mapping[str, str] | None = None,
         **values: Any,
     ) -> HTMLResponse:
-        """`path` is the request's; `media` are URLs of pictures and films in the page."""
+        """`path` is the request's, raw; `media` are URLs of pictures and films in the page."""
         root = relative_root(path)
 
         def url(below: str = "") -> str:
@@ -68,12 +69,18 @@ class Renderer:
 
 
 def task_path(account: str, task_id: str) -> str:
-    """The page of a task, below ROOT. Both are of characters that need no escaping."""
-    return f"tasks/{account}/{task_id}"
+    """The page of a task, below ROOT. An id may have any printable characters, `/` and `?` among them."""
+    return f"tasks/{account}/{quote(task_id, safe='')}"
+
+
+def raw_path(scope: Scope) -> str:
+    """As the browser has written it: an escaped `/` is none that its relative links begin at."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return raw.partition(b"?")[0].decode("latin-1")
 
 
 def relative_root(path: str) -> str:
-    """How `/console` is written in a page at `path`: a proxy may serve us below a path that we do not know."""
+    """How `/console` is written in a page at the raw `path`: a proxy may serve us below a path that we do not know."""
     return "../" * (path.count("/") - 1) + ROOT.strip("/")
 
 

@@ -2,7 +2,7 @@
 
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -14,10 +14,15 @@ from receiver.console.access.addresses import ClientAddresses
 from receiver.console.access.sessions import SESSION_SECONDS, Session, SessionKind
 from receiver.console.access.slowing import Slowing
 from receiver.console.frame import COOKIE, Frame, form_of
-from receiver.console.rendering import ROOT, relative_root
+from receiver.console.rendering import ROOT, raw_path, relative_root
 
 _PAGE = re.compile(r"/console(?:[/?][\x21-\x5b\x5d-\x7e]*)?")
 """Where a login may lead: a page of the console."""
+_TARGET_CHARACTERS_MAX = 1024
+"""Each takes up to three bytes of the form."""
+_FORM_BYTES_MAX = 4096
+_FORM_FIELDS_MAX = 8
+"""Parsed for anybody: little enough for the event loop."""
 _RETRY_AFTER = "5"
 _log = log.get()
 
@@ -59,7 +64,7 @@ class Login:
         return self._form(request, session, target=target, message=message)
 
     async def log_in(self, request: Request) -> Response:
-        session, form = self._frame.session_of(request), await form_of(request)
+        session, form = self._frame.session_of(request), await _form_of(request)
         target = (form or {}).get("next", "")
         if session is not None and session.is_admin:  # by another tab
             return self._onward(request, target)
@@ -86,12 +91,12 @@ class Login:
         return answer
 
     async def log_out(self, request: Request) -> Response:
-        session, form = self._frame.session_of(request), await form_of(request)
+        session, form = self._frame.session_of(request), await _form_of(request)
         if session is not None and session.is_admin:
             if form is None or not self._frame.is_ours(form, session):
                 return self._frame.refused(request, session)
             self._frame.sessions.end(session)
-        answer = RedirectResponse(f"{relative_root(request.scope['path'])}/login", status_code=303)
+        answer = RedirectResponse(f"{relative_root(raw_path(request.scope))}/login", status_code=303)
         answer.set_cookie(
             COOKIE, "", max_age=0, path=None, secure=self._is_https, httponly=True, samesite="strict"
         )
@@ -121,7 +126,7 @@ class Login:
             session=session,
             status=status,
             headers={"retry-after": _RETRY_AFTER} if status == 429 else {},
-            target=target if _PAGE.fullmatch(target) else "",
+            target=target if _is_page(target) else "",
             message=message,
         )
         self._set_cookie(answer, session)
@@ -129,9 +134,9 @@ class Login:
 
     def _onward(self, request: Request, target: str) -> Response:
         """To the page that was asked for, else the first."""
-        parts = urlsplit(target if _PAGE.fullmatch(target) else ROOT)
+        parts = urlsplit(target if _is_page(target) else ROOT)
         below = parts.path.removeprefix(ROOT) + (f"?{parts.query}" if parts.query else "")
-        place = relative_root(request.scope["path"]) + below
+        place = relative_root(raw_path(request.scope)) + below
         return RedirectResponse(place, status_code=303, headers={"cache-control": "no-store"})
 
     def _set_cookie(self, answer: Response, session: Session) -> None:
@@ -145,3 +150,14 @@ class Login:
             httponly=True,
             samesite="strict",
         )
+
+
+def _is_page(target: str) -> bool:
+    """Whether it stays below the console, also where a browser resolves its dots."""
+    segments = target.partition("?")[0].lower().replace("%2e", ".").split("/")
+    is_below = "." not in segments and ".." not in segments
+    return is_below and len(target) <= _TARGET_CHARACTERS_MAX and _PAGE.fullmatch(target) is not None
+
+
+async def _form_of(request: Request) -> Mapping[str, str] | None:
+    return await form_of(request, bytes_max=_FORM_BYTES_MAX, fields_max=_FORM_FIELDS_MAX)

@@ -31,8 +31,8 @@ class SingleTaskPages:
 
     def routes(self, frame: Frame) -> list[Route]:
         return [
-            frame.page("/console/tasks/{account}/{id}", self.show),
-            frame.action("/console/tasks/{account}/{id}/retry", self.retry),
+            frame.page("/console/tasks/{account}/{id:path}", self.show),
+            frame.action("/console/tasks/{account}/{id:path}/retry", self.retry),
         ]
 
     def show(self, visit: Visit) -> Response:

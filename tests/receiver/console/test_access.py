@@ -23,6 +23,9 @@ POLICY = (
 )
 
 
+DOTS = ("/console/../../x", "/console/..", "/console/%2e%2E/x", "/console/./x")
+
+
 def attributes(cookie: str) -> set[str]:
     return {part.strip() for part in cookie.split(";")[1:]}
 
@@ -59,7 +62,15 @@ def test_the_cookie_is_for_this_browser_and_this_site_and_half_a_day(
 
 
 def test_a_login_leads_to_the_console_only(console: HttpConsole) -> None:
-    for target in ("", "//evil.example", "https://evil.example/console", "/consoles", "/console\\x", "/"):
+    for target in (
+        "",
+        "//evil.example",
+        "https://evil.example/console",
+        "/consoles",
+        "/console\\x",
+        "/",
+        *DOTS,
+    ):
         console.client = console.browser()
         assert console.log_in(target=target).headers["location"] == "../console", target
 
@@ -312,6 +323,17 @@ def test_a_login_form_of_another_browser_or_without_a_cookie_is_not_taken(consol
 
     assert (answer.status_code, "please try again" in answer.text) == (403, True)
     assert console.waited == []
+
+
+@pytest.mark.parametrize("more", [{"next": "x" * 4096}, {f"field-{number}": "" for number in range(8)}])
+def test_a_login_form_that_is_larger_than_ours_is_not_read(
+    console: HttpConsole, more: dict[str, str]
+) -> None:
+    form = {"csrf": csrf_of(console.get("login")), "token": ADMIN_TOKEN}
+
+    answer = console.post("login", form | more)
+
+    assert (answer.status_code, console.waited, console.is_in()) == (403, [], False)
 
 
 def test_a_second_tab_with_the_login_form_is_let_in_once_the_first_has_logged_in(
