@@ -147,7 +147,10 @@ _SCHEMAS: Final = {
             },
         }
     ),
-    "Task": _object(_TASK),
+    "Task": {
+        **_object(_TASK),
+        "properties": {**_TASK, "forgotten_at": {**_TIME, "description": "Only of a forgotten task."}},
+    },
     "Stats": _object(_STATS),
     "Registration": _REGISTRATION,
     "Registered": _envelope(

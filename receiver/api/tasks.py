@@ -196,10 +196,9 @@ class Api:
 
     async def _asked_for(self, request: Request) -> tuple[Sequence[TaskView], Sequence[Tombstone]]:
         identifier, account = request.path_params["id"], request.query_params.get("account")
-        accounts = self._accounts if account is None else (account,)
-        if not registration.is_identifier(identifier) or not set(accounts) <= set(self._accounts):
+        if not registration.is_identifier(identifier):
             return (), ()
-        return await self._call_ledger(functools.partial(self._find, identifier, accounts=accounts))
+        return await self._call_ledger(functools.partial(self._find, identifier, account=account))
 
     def _account_of(self, task: Registration) -> str:
         """The account that the registration names, or the only one. Raises NotARegistration."""
@@ -224,7 +223,10 @@ class Api:
         self._on_wanted(account)
         return is_new
 
-    def _find(self, identifier: str, *, accounts: Sequence[str]) -> tuple[list[TaskView], list[Tombstone]]:
+    def _find(self, identifier: str, *, account: str | None) -> tuple[list[TaskView], list[Tombstone]]:
+        # Also of accounts that the settings do not name any more: the list has their tasks.
+        known = dict.fromkeys((*self._accounts, *self._ledger.accounts.names()))
+        accounts = [name for name in known if account is None or name == account]
         shown = (self._ledger.views.show(identifier, account=account) for account in accounts)
         found = [task for task in shown if task is not None]
         if found:

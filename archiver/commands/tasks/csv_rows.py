@@ -2,12 +2,15 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
 from archiver.commands.terminal.printing import clean
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a formula begins with; a spreadsheet takes the wide forms for the same."""
+_FORMULA_INSIDE = re.compile(rf"""(;[ "]*)(?=[{re.escape("".join(_FORMULA))}])""")
+"""Where a spreadsheet that separates cells by semicolons takes the rest for another cell."""
 
 
 def csv_line(values: Iterable[object]) -> bytes:
@@ -19,4 +22,5 @@ def csv_line(values: Iterable[object]) -> bytes:
 
 def _cell(text: str) -> str:
     """A quote before it makes a spreadsheet read it as text."""
-    return f"'{clean(text)}" if text.lstrip(" ").startswith(_FORMULA) else clean(text)
+    quoted = _FORMULA_INSIDE.sub(r"\1'", text)
+    return clean(f"'{quoted}" if text.lstrip(" ").startswith(_FORMULA) else quoted)

@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 from archiver.commands.tasks import list as list_command
+from archiver.commands.tasks.csv_rows import csv_line
 from archiver.commands.usage.tasks.list import TaskState
 from archiver.ledger.views import pages
 from archiver.model import State, Status
@@ -112,6 +113,13 @@ def test_what_begins_like_a_formula_is_text_in_csv(line: CommandLine, first: str
     (row,) = csv.DictReader(io.StringIO(line.run("list", "--format", "csv", "--limit", "1").stdout))
 
     assert row["prompt"].startswith("'")
+
+
+@pytest.mark.parametrize("end", [";", '";"', "; "])
+def test_what_is_a_formula_behind_another_separator_is_text_too(end: str) -> None:
+    ((cell, other),) = csv.reader([csv_line([f"a{end}=1+1", "a; b\t=c"]).decode()])
+
+    assert (cell, other) == (f"a{end}'=1+1", "a; b\\t=c")  # a tab is escaped, as in every output
 
 
 def test_a_table_names_manifests_by_url_and_says_that_there_is_more(

@@ -256,6 +256,17 @@ def test_a_task_is_shown_as_the_command_shows_it(desk: ApiDesk) -> None:
     assert desk.get("/api/tasks/order%207").json() == desk.shown("77")
 
 
+def test_a_task_of_an_account_that_the_settings_no_longer_name_is_shown(desk: ApiDesk) -> None:
+    desk.ledger.registrations.register("left", account="left-account", family=FAMILY)
+
+    assert [task["task_id"] for task in desk.get("/api/tasks?account=left-account").json()["tasks"]] == [
+        "left"
+    ]
+    assert desk.get("/api/tasks/left").json()["account"] == "left-account"
+    assert desk.get("/api/tasks/left?account=left-account").status_code == 200
+    assert desk.get("/api/tasks/left?account=nobody").status_code == 404
+
+
 def test_a_forgotten_task_is_shown_as_that_and_registered_by_nobody(desk: ApiDesk) -> None:
     record(desk.ledger, api_task("1"))
     desk.ledger.tombstones.forget("1", account=ACCOUNT)
@@ -263,6 +274,8 @@ def test_a_forgotten_task_is_shown_as_that_and_registered_by_nobody(desk: ApiDes
     shown, registered = desk.get("/api/tasks/1"), desk.post(BODY | {"task_id": "1"})
 
     assert (shown.status_code, shown.json()["state"]) == (200, "forgotten")
+    described = desk.get("/api/openapi.json").json()["components"]["schemas"]["Task"]["properties"]
+    assert shown.json().keys() <= described.keys()
     assert (registered.status_code, registered.json()["code"]) == (409, 1201)
     assert desk.registered == []
 
