@@ -258,11 +258,34 @@ def test_each_pod_may_speak_with_those_that_its_role_needs(workload: Workload) -
     }
     ledger = {5432} if workload.way == "postgres" else set()
 
-    assert goes_to == {53} | ledger | ({443} if workload.role.uses_kling else set())
+    assert goes_to == {53} | ledger | ({443, 80} if workload.role.uses_kling else set())
     assert comes_to == {int(final_stage()["EXPOSE"])}
     assert any(policy["spec"]["policyTypes"] == ["Ingress", "Egress"] for policy in policies), (
         "all else is refused"
     )
+
+
+@of_each_way
+def test_without_tls_pods_reach_only_the_agent_that_gives_them_a_role(way: str) -> None:
+    rules = [rule for policy in objects(way, "NetworkPolicy") for rule in policy["spec"].get("egress", [])]
+    plain = [rule for rule in rules if {"protocol": "TCP", "port": 80} in rule["ports"]]
+    agent = [{"ipBlock": {"cidr": "169.254.170.23/32"}}, {"ipBlock": {"cidr": "fd00:ec2::23/128"}}]
+
+    assert plain
+    assert [rule["to"] for rule in plain] == [agent] * len(plain)
+
+
+@of_each_way
+def test_each_ingress_says_how_secret_paths_stay_out_of_both_logs_of_nginx(way: str) -> None:
+    annotation = "nginx.ingress.kubernetes.io/enable-access-log"
+    found = [path for path in files(way) if "\nkind: Ingress\n" in path.read_text()]
+    assert found
+    for path in found:
+        assert "error-log-level: crit" in path.read_text(), path.name
+    assert {ingress["metadata"]["annotations"][annotation] for ingress in objects(way, "Ingress")} == {
+        "false"
+    }
+    assert '"error-log-level":"crit"' in (FOLDER.parent / "README.md").read_text()
 
 
 def test_the_ledger_of_one_daemon_is_on_a_disk_of_its_own_that_outlives_it() -> None:

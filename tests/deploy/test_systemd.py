@@ -10,6 +10,7 @@ import pytest
 
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import SETTINGS, Settings
+from archiver.engine.threads import STALLED_SECONDS, WATCHED
 from receiver.daemon import SETTINGS_STATUS
 from tests.deploy.units import DROP_INS, UNITS, Unit
 from tests.harness.deployment import DEPLOY
@@ -213,3 +214,12 @@ def test_shellcheck_finds_nothing_to_say_about_the_shipped_script() -> None:
     )
 
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_readme_says_what_the_watchdog_kills_and_after_how_long() -> None:
+    text = re.sub(r"\s+", " ", (DEPLOY / "README.md").read_text())
+    assert {value for unit in UNITS for value in unit.values("WatchdogSec")} == {"2min"}
+    assert "event loop hangs for two minutes" in text
+    assert STALLED_SECONDS + 120 == 12 * 60
+    assert "archiving's claims, leases or upkeep have begun no step for twelve minutes" in text
+    assert {"archive-loop", "lease-renewal", "upkeep-loop"} == WATCHED
