@@ -155,8 +155,18 @@ def documented(
 
 def list_folders(store: PatientStore, *, prefix: str, span: Span, after: str = "") -> Iterator[ListedFolder]:
     """The same without their documents. Folders of no task are left out where the span is not everything."""
+    return _folders(_keys(store, prefix=prefix, span=span, after=after))
+
+
+def list_folder(store: PatientStore, place: TaskPlace) -> ListedFolder:
+    """One task's, which may be empty, and below any prefix."""
+    keys = ((key, size, place) for key, size in store.walk(place.path))
+    return next(_folders(keys), ListedFolder(place.path, place, {}, 0, place.path))
+
+
+def _folders(found: Iterable[tuple[str, int, TaskPlace | None]]) -> Iterator[ListedFolder]:
     path, place, sizes, keys, last = "", None, dict[str, int](), 0, ""
-    for key, size, here in _keys(store, prefix=prefix, span=span, after=after):
+    for key, size, here in found:
         there = here.path if here is not None else key[: key.rfind("/") + 1]
         if there != path and sizes:
             yield ListedFolder(path, place, sizes, keys, last)

@@ -16,7 +16,7 @@ from archiver.audit.manifests import Document, ListedFolder, assets_of, read_doc
 from archiver.audit.patience import PatientStore
 from archiver.failures import Failure, ForeignAccount, ForeignObject, ObjectInColdStorage, StoreMismatch
 from archiver.ledger import AuditedTask
-from archiver.model import DAY_MS, RETENTION_MS, rfc3339
+from archiver.model import DAY_MS, RETENTION_MS, State, rfc3339
 from archiver.store import probing
 
 FETCHABLE_MS = RETENTION_MS + 7 * DAY_MS
@@ -80,6 +80,8 @@ class CheckedFolder:
     """An operator has forgotten the task; nothing was looked at."""
     suspects: int = 0
     """Files that are as they came, and are doubted."""
+    is_elsewhere: bool = False
+    """It lies below another prefix than the account's."""
 
     @classmethod
     def forgotten(cls, listed: ListedFolder) -> Self:
@@ -116,8 +118,7 @@ class ObjectChecker:
         documents = [self._of_account(document) for document in folder.documents]
         named = _named(documents, listed.path, task)
         findings = [*self._documents(documents, listed, task), *self._files(named, listed, task)]
-        is_in_work = task is not None and not task.is_archived
-        if not is_in_work:
+        if task is None or task.is_archived:
             findings += _extras(listed, {finding.key for finding in findings}, task)
         suspects = sum(asset.suspect is not None for asset in assets_of(documents))
         return self._result(listed, task, findings, suspects=suspects)
@@ -129,6 +130,12 @@ class ObjectChecker:
             advice = (
                 "Put it back from a copy: the ledger does not know it (`rebuild` reads manifests into one)."
             )
+            return ObjectFinding(Symbol.MISSING, key, 0, "it is not there", advice, task_id)
+        if task.state is State.FAILED:
+            advice = "The task has failed: only a copy can bring the file back."
+            return ObjectFinding(Symbol.MISSING, key, 0, "it is not there", advice, task_id)
+        if task.state is State.LOST:
+            advice = "The task is lost: only a copy can bring the file back, unless the archiver still tries the task."
             return ObjectFinding(Symbol.MISSING, key, 0, "it is not there", advice, task_id)
         if not task.is_archived:
             advice = "The task is not archived yet: the archiver fetches the file again when it is its turn."
@@ -157,7 +164,7 @@ class ObjectChecker:
             end=listed.end,
             findings=tuple(sorted(findings, key=lambda finding: finding.key)),
             row_id=None if task is None else task.row_id,
-            is_in_work=task is not None and not task.is_archived,
+            is_in_work=task is not None and task.is_in_work,
             is_unknown=task is None and listed.place is not None,
             suspects=suspects,
         )

@@ -32,6 +32,17 @@ class TaskPlace:
             return None
         return cls(found["family"], found["day"], found["task_id"], key.removesuffix(found["name"]))
 
+    @classmethod
+    def of_stored(cls, key: str, *, family: str) -> Self:
+        """Of a key that the ledger has of a task of this family, below whatever prefix."""
+        path = key[: key.rfind("/") + 1]
+        parts = path.split("/")
+        return cls(family, "/".join(parts[-5:-2]), "".join(parts[-2:-1]), path)
+
+    def is_below(self, prefix: str) -> bool:
+        """Whether a listing below this prefix shows the folder as this task's."""
+        return type(self).of_key(f"{self.path}-", prefix=prefix) == self
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Span:

@@ -27,6 +27,8 @@ class VerifyCounts:
     """Folders of tasks that the ledger does not have."""
     forgotten: int = 0
     """Folders of tasks that were forgotten: their objects are the owner's affair, and are passed over."""
+    elsewhere: int = 0
+    """Folders that lie below another prefix than the account's: they are read too."""
     suspect: int = 0
     """Files that are as they came, and are doubted."""
 
@@ -39,6 +41,7 @@ class VerifyCounts:
         self.in_work += folder.is_in_work
         self.unknown += folder.is_unknown
         self.forgotten += folder.is_forgotten
+        self.elsewhere += folder.is_elsewhere
         self.suspect += folder.suspects
         self.add_findings(folder.findings)
 

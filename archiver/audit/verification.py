@@ -17,7 +17,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from archiver.audit.absent import absent, by_day
-from archiver.audit.manifests import FOLDERS_AHEAD_PER_THREAD, THREADS, ListedFolder, list_folders
+from archiver.audit.manifests import (
+    FOLDERS_AHEAD_PER_THREAD,
+    THREADS,
+    ListedFolder,
+    list_folder,
+    list_folders,
+)
 from archiver.audit.objects import CheckedFolder, ObjectChecker, ObjectFinding
 from archiver.audit.ordered import in_order
 from archiver.audit.patience import PatientStore
@@ -187,28 +193,61 @@ class Verification:
     def _ledgers(self, account: VerifiedAccount) -> Iterator[ObjectFinding]:
         checker = ObjectChecker(self._store, account.names, self._on_bytes, self._now)
         while True:
-            page = self._ledger.audits.archived_after(self.reached.after_row, account=account.name)
+            page = self._ledger.audits.stored_after(self.reached.after_row, account=account.name)
             if page.last_row_id is None:
                 return
-            days = by_day(task for task in page.tasks if self._is_meant(task, account))
+            counts = copy.copy(self.counts)
+            documented, others = self._folders_of(page.tasks, account)
+            days = by_day(documented)
             of_days = in_order(
                 lambda day: absent(self._store, day), days, threads=self._threads, ahead=2 * self._threads
             )
-            counts = copy.copy(self.counts)
             for task in itertools.chain.from_iterable(of_days):
-                findings = [checker.missing(key, task) for key in sorted(task.keys)]
+                folder = _folder_of(task.manifest_key)
+                findings = [checker.missing(key, task) for key in sorted(task.keys) if key.startswith(folder)]
                 yield from findings
                 counts.add_findings(findings)
                 counts.wanted_back += self._want_back(findings, row_id=task.row_id)
+            checked = in_order(
+                lambda each: self._check_apart(checker, *each, account),
+                others,
+                threads=self._threads,
+                ahead=2 * self._threads,
+            )
+            for apart in itertools.chain.from_iterable(checked):
+                self._require_store(apart, account)
+                yield from apart.findings
+                counts.add(apart)
+                counts.wanted_back += self._want_back(apart.findings, row_id=apart.row_id)
             self.reached = dataclasses.replace(self.reached, after_row=page.last_row_id, counts=counts)
             self._save_now_and_then()
 
-    def _is_meant(self, task: AuditedTask, account: VerifiedAccount) -> bool:
-        """A key below another prefix is meant too: the settings may have changed."""
-        key = task.manifest_key or ""
-        place = TaskPlace.of_key(key, prefix=account.prefix)
-        is_in_span = self._span.is_everything if place is None else self._span.covers(place)
-        return is_in_span and self._sample.covers(key.rpartition("/")[0] + "/")
+    def _folders_of(
+        self, tasks: Iterable[AuditedTask], account: VerifiedAccount
+    ) -> tuple[list[AuditedTask], list[tuple[TaskPlace, AuditedTask]]]:
+        """Tasks whose manifests the first pass should have seen; and the other folders that these tasks have: those
+        below another prefix (the settings may have changed), and those that have no manifest."""
+        documented, others = [], []
+        for task in tasks:
+            places = {TaskPlace.of_stored(key, family=task.family) for key in task.keys}
+            for place in sorted(places, key=lambda place: place.path):
+                if not (self._span.covers(place) and self._sample.covers(place.path)):
+                    continue
+                if place.path == _folder_of(task.manifest_key) and place.is_below(account.prefix):
+                    documented.append(task)
+                else:
+                    others.append((place, task))
+        return documented, others
+
+    def _check_apart(
+        self, checker: ObjectChecker, place: TaskPlace, task: AuditedTask, account: VerifiedAccount
+    ) -> list[CheckedFolder]:
+        """Empty for what the first pass has seen."""
+        listed = list_folder(self._store, place)
+        is_elsewhere = not place.is_below(account.prefix)
+        if listed.keys and not is_elsewhere:
+            return []
+        return [dataclasses.replace(checker.check(listed, task), is_elsewhere=is_elsewhere)]
 
     def _require_store(self, folder: CheckedFolder, account: VerifiedAccount) -> None:
         """Tell an object that cannot be read from a store that cannot. Raises Failure."""
@@ -231,6 +270,10 @@ class Verification:
     def _save_now_and_then(self) -> None:
         if self._clock() - self._saved_at >= SAVE_SECONDS:
             self.save()
+
+
+def _folder_of(manifest_key: str | None) -> str:
+    return "" if manifest_key is None else manifest_key[: manifest_key.rfind("/") + 1]
 
 
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:

@@ -150,7 +150,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "ledger.audits.known",
-            "ledger.audits.archived_after",
+            "ledger.audits.stored_after",
             "ledger.audits.totals",
             "ledger.audits.progress",
         ),

@@ -87,6 +87,7 @@ def _notes(counts: VerifyCounts) -> list[str]:
             counts.unknown
         ),
         f"{count_of(counts.forgotten, 'folder')} of tasks that were forgotten: passed over.": counts.forgotten,
+        f"{count_of(counts.elsewhere, 'folder')} below another prefix than the account's, read too.": counts.elsewhere,
         f"{count_of(counts.in_work, 'folder')} of tasks that are not archived yet.": counts.in_work,
         f"{count_of(counts.suspect, 'file')} marked as suspect in the manifest, and as they came.": counts.suspect,
     }

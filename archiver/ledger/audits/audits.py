@@ -24,7 +24,9 @@ PROGRESS_MS_MAX = DAY_MS
 
 _PROGRESS = "progress of "
 _MISSING = schema.missing_objects
-_COLUMNS = [schema.tasks.c[name] for name in ("id", "task_id", "state", "created_at", "manifest_key")]
+_COLUMNS = [
+    schema.tasks.c[name] for name in ("id", "task_id", "family", "state", "created_at", "manifest_key")
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class AuditedTask:
 
     row_id: int
     task_id: str
+    family: str
     state: State
     created_at: int | None
     """Unix ms."""
@@ -55,6 +58,11 @@ class AuditedTask:
         return self.state is State.ARCHIVED
 
     @property
+    def is_in_work(self) -> bool:
+        """Not archived, and the archiver is to go on with it (or an operator, if it is buried)."""
+        return self.state not in (State.ARCHIVED, State.LOST, State.FAILED)
+
+    @property
     def document_keys(self) -> frozenset[str]:
         """Of its manifest and amendments."""
         return frozenset({*self.amendment_keys, *([] if self.manifest_key is None else [self.manifest_key])})
@@ -67,7 +75,7 @@ class AuditedTask:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Some archived tasks, by row id."""
+    """Some tasks with objects in the bucket, by row id."""
 
     tasks: tuple[AuditedTask, ...]
     last_row_id: int | None
@@ -100,16 +108,17 @@ class Audits(Part):
         with self._database.read() as connection:
             return {task.task_id: task for task in _read(connection, named)}
 
-    def archived_after(self, row_id: int, *, account: str) -> AuditPage:
-        """The archived tasks among the next ROWS_MAX rows above `row_id`."""
+    def stored_after(self, row_id: int, *, account: str) -> AuditPage:
+        """The tasks of which anything was put, among the next ROWS_MAX rows above `row_id`: of a lost one, the files
+        that were saved may be the only copies."""
         table = schema.tasks
-        # State and account are looked at here: by a condition, databases take its index and sort all archived tasks by
-        # id for each page.
+        # The account is looked at here: by a condition, databases may take its index and sort all its tasks by id for
+        # each page.
         query = sa.select(*_COLUMNS, table.c.account).where(table.c.id > row_id)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(table.c.id).limit(ROWS_MAX)).mappings().all()
-            chosen = [row for row in rows if (row["account"], row["state"]) == (account, State.ARCHIVED)]
-            return AuditPage(tuple(_with_files(connection, chosen)), rows[-1]["id"] if rows else None)
+            tasks = _with_files(connection, [row for row in rows if row["account"] == account])
+            return AuditPage(tuple(task for task in tasks if task.keys), rows[-1]["id"] if rows else None)
 
     def totals(
         self, *, account: str, family: str | None, since: int | None, until: int | None
@@ -201,6 +210,7 @@ def _with_files(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> lis
         AuditedTask(
             row_id=row["id"],
             task_id=row["task_id"],
+            family=row["family"],
             state=State(row["state"]),
             created_at=row["created_at"],
             manifest_key=row["manifest_key"],

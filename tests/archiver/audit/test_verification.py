@@ -318,6 +318,56 @@ def test_samples_side_by_side_are_everything(audited: Audited) -> None:
     assert sorted(line for tenth in tenths for line in tenth) == everything, "each in one of them"
 
 
+def test_what_lies_below_another_prefix_is_read_too(audited: Audited) -> None:
+    old = [audited.archive(f"88{number}", files=2, prefix="old/") for number in range(4)]
+    new = audited.archive("890", prefix="new/")
+    _lose(audited, old[0])
+    _rot(audited, old[1])
+    _lose_manifest(audited, old[2])
+    _lose_all(audited, old[3])
+    verification = audited.verification(VerifiedAccount(ACCOUNT, frozenset({ACCOUNT}), "new/"))
+
+    findings = list(verification.run())
+
+    assert sorted(f"{each.symbol} {each.key}" for each in findings if each.is_fault) == sorted(
+        [
+            f"+ {old[0].asset(0).key}",
+            f"* {old[1].asset(0).key}",
+            f"+ {old[2].folder}{FILE_NAME}",
+            *(f"+ {old[3].folder}{name}" for name in ("0.png", "1.png", FILE_NAME)),
+        ]
+    )
+    assert len({each.key for each in findings}) == len(findings) == 4 * 3 + 2
+    assert new.asset(0).key in {each.key for each in findings if each.symbol == "="}
+    assert verification.counts.elsewhere == 4
+
+
+def _record_lost(audited: Audited, task_id: str) -> None:
+    audited.desk.write(
+        "UPDATE tasks SET state = 'lost', queue = 'archive', due_at = NULL, manifest_key = NULL, archived_at = NULL,"
+        " reason = 'asset_gone', seen_again_at = NULL WHERE task_id = ?",
+        task_id,
+    )
+
+
+@pytest.mark.parametrize("lose", [_lose, _lose_all])
+def test_a_saved_file_of_a_lost_task_that_is_gone_is_a_fault_and_only_a_copy_helps(
+    audited: Audited, lose: Any
+) -> None:
+    task = audited.archive("881", files=2)
+    _record_lost(audited, "881")
+    _lose_manifest(audited, task)
+    lose(audited, task)
+    verification = audited.verification(repair=True)
+
+    faults = [finding for finding in verification.run() if finding.is_fault]
+
+    assert faults[0].key == task.asset(0).key
+    assert {(each.symbol, each.can_be_fetched) for each in faults} == {("+", False)}
+    assert all("only a copy can bring the file back" in each.what_to_do for each in faults)
+    assert (verification.counts.missing, verification.counts.in_work) == (len(faults), 0)
+
+
 # --- repair -----------------------------------------------------------------------------------------------------------
 
 

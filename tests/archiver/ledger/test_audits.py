@@ -40,20 +40,24 @@ def test_a_task_is_known_with_all_that_must_be_in_the_bucket(desk: Desk) -> None
     assert known["882"].keys == frozenset()
 
 
-def test_archived_tasks_come_by_row_each_once(desk: Desk) -> None:
+def test_tasks_with_objects_in_the_bucket_come_by_row_each_once(desk: Desk) -> None:
     for number in range(3):
         ArchivedTask(f"88{number}").record(desk.ledger)
-    desk.say(answer("not archived"))
+    desk.say(answer("nothing stored"))
+    desk.write(
+        "UPDATE tasks SET state = 'lost', queue = 'archive', due_at = NULL, manifest_key = NULL, archived_at = NULL,"
+        " reason = 'asset_gone', seen_again_at = NULL WHERE task_id = '882'"
+    )
 
-    page = desk.ledger.audits.archived_after(0, account=ACCOUNT)
+    page = desk.ledger.audits.stored_after(0, account=ACCOUNT)
     first, second, third = page.tasks
     assert [task.task_id for task in page.tasks] == ["880", "881", "882"]
-    assert desk.ledger.audits.archived_after(first.row_id, account=ACCOUNT).tasks == (second, third)
-    assert desk.ledger.audits.archived_after(third.row_id, account=ACCOUNT).tasks == ()
+    assert desk.ledger.audits.stored_after(first.row_id, account=ACCOUNT).tasks == (second, third)
+    assert desk.ledger.audits.stored_after(third.row_id, account=ACCOUNT).tasks == ()
     assert page.last_row_id is not None
     assert page.last_row_id > third.row_id
-    assert desk.ledger.audits.archived_after(page.last_row_id, account=ACCOUNT).last_row_id is None
-    assert desk.ledger.audits.archived_after(0, account="other").tasks == ()
+    assert desk.ledger.audits.stored_after(page.last_row_id, account=ACCOUNT).last_row_id is None
+    assert desk.ledger.audits.stored_after(0, account="other").tasks == ()
 
 
 def test_the_bytes_of_a_span_are_counted(desk: Desk) -> None:
@@ -71,7 +75,7 @@ def test_the_bytes_of_a_span_are_counted(desk: Desk) -> None:
 def test_a_missing_object_is_wanted_back_whatever_was_decided_of_it_before(desk: Desk) -> None:
     task = ArchivedTask("881")
     task.record(desk.ledger)
-    (known,) = desk.ledger.audits.archived_after(0, account=ACCOUNT).tasks
+    (known,) = desk.ledger.audits.stored_after(0, account=ACCOUNT).tasks
     key = task.asset(0).key
     wanted = [WantedBack(known.row_id, key)]
 
@@ -138,7 +142,7 @@ def test_a_page_of_archived_tasks_is_read_along_their_ids_and_sorts_nothing(desk
 
     event.listen(sa.Engine, "before_cursor_execute", note)
     try:
-        desk.ledger.audits.archived_after(0, account=ACCOUNT)
+        desk.ledger.audits.stored_after(0, account=ACCOUNT)
         desk.ledger.audits.known(["881"], account=ACCOUNT)
     finally:
         event.remove(sa.Engine, "before_cursor_execute", note)

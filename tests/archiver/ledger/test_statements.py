@@ -130,7 +130,7 @@ def see_everything_again(desk: Desk) -> None:
     assert work is not None
     desk.ledger.restores.settle(work.lease, restored=[wanted.key for wanted in work.wanted])
     audits = desk.ledger.audits
-    task = audits.archived_after(0, account=ACCOUNT).tasks[0]
+    task = next(task for task in audits.stored_after(0, account=ACCOUNT).tasks if task.is_archived)
     audits.want_back([WantedBack(task.row_id, key) for key in task.keys])
     audits.save_progress("verify", {})
     audits.forget_progress("verify")
