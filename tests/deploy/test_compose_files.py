@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from archiver.config.roles import ProcessRole
-from archiver.config.settings import SETTINGS, Settings
+from archiver.config.settings import SETTINGS, Need, Settings
 from tests.harness import documents
 from tests.harness.deployment import (
     DEPLOY,
@@ -99,6 +99,7 @@ def test_each_process_starts_with_what_it_is_given(
     assert (settings.unknown, settings.misspelled) == ((), ())
     assert settings.ledger_url.startswith("sqlite:////data/" if file == SINGLE else "postgresql://kling")
     assert (settings.api_key is not None) == ("KLING_API_KEY_FILE" in uncommented and role.uses_kling)
+    assert bool(settings.link_secret) == (LINKS[0] in uncommented and Need.LINKS in role.need)
 
 
 @of_each_role
@@ -177,7 +178,10 @@ def test_only_the_reverse_proxy_is_reachable_from_outside_and_it_finds_the_other
     caddyfile = (DEPLOY / "Caddyfile").read_text()
     given = found["caddy"]["environment"]
 
-    assert [name for name, described in found.items() if "ports" in described] == ["caddy"]
+    published = {name: described["ports"] for name, described in found.items() if "ports" in described}
+    of_this_machine = published.pop("kling", [])
+    assert all(port.startswith("127.0.0.1:") for port in of_this_machine)
+    assert published.keys() == {"caddy"}
     for variable, default in re.findall(r"reverse_proxy \{\$(\w+):(\S+)\}", caddyfile):
         host, port = given.get(variable, default).split(":")
         assert host in names

@@ -7,7 +7,7 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 
 from archiver.config.roles import ProcessRole
-from archiver.config.settings import SETTINGS, Settings
+from archiver.config.settings import SETTINGS, Need, Settings
 from receiver.health import HealthRoutes
 from tests.deploy.manifests import FOLDER, LEFT_OUT, WAYS, Workload, files, objects, workloads
 from tests.harness import documents
@@ -83,8 +83,9 @@ def test_each_process_starts_with_what_it_is_given(
     workload: Workload, key: str, tmp_path: pathlib.Path
 ) -> None:
     environ = settings_given(workload, tmp_path)
+    environ["KLING_LINK_SECRET_FILE"] = f"{tmp_path}/links/link_secret"
     if workload.role is ProcessRole.GATEWAY:  # as its file says
-        environ |= {"KLING_GATEWAY": "on", "KLING_LINK_SECRET_FILE": f"{tmp_path}/links/link_secret"}
+        environ["KLING_GATEWAY"] = "on"
     if key == "API Key" and workload.role.uses_kling:
         environ = {
             name: value
@@ -96,6 +97,7 @@ def test_each_process_starts_with_what_it_is_given(
     settings = Settings.load(environ, need=workload.role.need)
 
     assert (settings.unknown, settings.misspelled) == ((), ())
+    assert bool(settings.link_secret) == (Need.LINKS in workload.role.need)
     assert settings.ledger_url.startswith(
         "sqlite:////data/" if workload.way == "sqlite" else "postgresql://kling"
     )

@@ -9,7 +9,7 @@ import tomllib
 import pytest
 
 from archiver.config.roles import ProcessRole
-from archiver.config.settings import SETTINGS, Settings
+from archiver.config.settings import SETTINGS, Need, Settings
 from archiver.engine.threads import STALLED_SECONDS, WATCHED
 from receiver.daemon import SETTINGS_STATUS
 from tests.deploy.units import DROP_INS, UNITS, Unit
@@ -63,6 +63,32 @@ def test_a_daemon_starts_with_what_the_unit_gives_it_and_is_given_no_more(
     if not drop_ins:
         assert named == unit.credentials()
     assert environment.keys() & SECRETS == set()
+    links = Need.LINKS in unit.role.need and "KLING_LINK_SECRET_FILE" in environment
+    assert bool(settings.link_secret) == links
+
+
+@of_each_unit
+def test_each_role_that_makes_links_can_be_given_what_signs_them(unit: Unit, tmp_path: pathlib.Path) -> None:
+    given = Unit(unit.path, unit.role, ("links.conf",))
+    (tmp_path / "link_secret").write_text("link-secret-0123456789-0123456789-0123")
+    environment = {
+        name: value
+        for name, value in given.environment(credentials=tmp_path).items()
+        if name == "KLING_LINK_SECRET_FILE"
+    }
+
+    assert "link_secret" in given.credentials()
+    assert bool(Settings.load(environment, need=[Need.LINKS]).link_secret)
+    if unit.role is not ProcessRole.GATEWAY and Need.LINKS in unit.role.need:
+        installed = (DEPLOY / "systemd/links.conf").read_text().partition("[Service]")[0]
+        assert unit.path.name in installed
+
+
+@of_each_unit
+def test_a_port_for_metrics_is_set_for_each_instance_and_stays(unit: Unit) -> None:
+    """The unit sets none, and so replaces none that a drop-in of an instance sets."""
+    assert not [value for value in unit.values("Environment") if "METRICS_PORT" in value]
+    assert unit.values("EnvironmentFile") == ["/etc/kling-archiver/kling.env"]
 
 
 @of_each_unit

@@ -6,7 +6,7 @@ import pathlib
 from archiver.config.roles import ProcessRole
 from tests.harness.deployment import DEPLOY
 
-DROP_INS = ("api-key.conf", "instance-role.conf")
+DROP_INS = ("api-key.conf", "instance-role.conf", "links.conf")
 
 
 @dataclasses.dataclass(frozen=True)
