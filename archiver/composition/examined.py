@@ -51,7 +51,6 @@ def examined(
             credentials={account.name: _kind_of(account) for account in settings.accounts},
             has_token=all(account.callback_token for account in settings.accounts),
             public=_public_sides(settings),
-            query_rate=min(account.query_rate_per_second for account in settings.accounts),
             hooks=_hooks(settings),
             proxy=settings.proxy,
             proxy_variables=[
@@ -90,6 +89,7 @@ def _public_sides(settings: Settings) -> list[PublicSide]:
             takes_callbacks=any(account.callback_token for account in _at(url, settings)),
             serves_links=any(account.link_secrets() for account in _at(url, settings)),
             serves_gateway=settings.gateway == "on",
+            proxy=settings.proxy,
         )
         for url in urls
     ]

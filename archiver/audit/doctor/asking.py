@@ -1,4 +1,7 @@
-"""One question over HTTP or HTTPS to a URL that an operator has set. No proxy, no redirect, a small answer."""
+"""One question over HTTP or HTTPS to a URL that an operator has set. No redirect, a small answer.
+
+Over HTTPS it goes through the proxy that it is given, as boto3 does: often there is no other way out.
+"""
 
 import contextlib
 import dataclasses
@@ -6,8 +9,10 @@ import http.client
 import ssl
 from collections.abc import Mapping
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from archiver.fetch.proxy import Proxy
+from archiver.fetch.urls import Origin
 from archiver.version import USER_AGENT
 
 SECONDS_MAX = 5.0
@@ -42,6 +47,7 @@ def ask(
     method: Literal["GET", "HEAD", "POST"] = "GET",
     body: bytes | None = None,
     trust: ssl.SSLContext | None = None,
+    proxy: Proxy | None = None,
 ) -> HttpAnswer:
     """Ask once. Raises Unreached."""
     parts = urlsplit(url)
@@ -50,9 +56,7 @@ def ask(
     if body is not None:
         headers["Content-Type"] = "application/json"
     try:
-        with contextlib.closing(
-            _connection(parts.scheme, parts.hostname or "", parts.port, trust)
-        ) as connection:
+        with contextlib.closing(_connection(parts, proxy, trust)) as connection:
             connection.request(method, target, body=body, headers=headers)
             ends_at = _certificate_end(connection)
             answer = connection.getresponse()
@@ -69,12 +73,20 @@ def ask(
 
 
 def _connection(
-    scheme: str, host: str, port: int | None, trust: ssl.SSLContext | None
+    parts: SplitResult, proxy: Proxy | None, trust: ssl.SSLContext | None
 ) -> http.client.HTTPConnection:
-    if scheme != "https":
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme != "https":
         return http.client.HTTPConnection(host, port, timeout=SECONDS_MAX)
     context = trust or ssl.create_default_context()
-    return http.client.HTTPSConnection(host, port, timeout=SECONDS_MAX, context=context)
+    if proxy is None or not proxy.serves(Origin(parts.scheme, host, port or 443)):
+        return http.client.HTTPSConnection(host, port, timeout=SECONDS_MAX, context=context)
+    connection = http.client.HTTPSConnection(
+        proxy.origin.host, proxy.origin.port, timeout=SECONDS_MAX, context=context
+    )
+    login = {} if proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
+    connection.set_tunnel(host, port or 443, login)
+    return connection
 
 
 def _certificate_end(connection: http.client.HTTPConnection) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from archiver.audit.doctor.asking import Unreached, ask
 from archiver.audit.doctor.finding import Finding, failed, named, ok, warning
 from archiver.engine.looks.look import StoreLook
+from archiver.fetch.proxy import Proxy
 from archiver.store import ConditionalPut, S3Store
 from archiver.store.probing import CONTENT, Abilities, probe
 
@@ -27,14 +28,23 @@ def everything(
     bucket: str,
     has_links: bool,
     note: Callable[[ConditionalPut], None],
+    proxy: Proxy | None = None,
 ) -> Iterator[Finding]:
     """Where a LIST fails, no put is tried: the reason is the same."""
     yield from listed(store, prefix, what=what)
-    yield from named("bucket_put", abilities(store, prefix, bucket=bucket, has_links=has_links, note=note))
+    yield from named(
+        "bucket_put", abilities(store, prefix, bucket=bucket, has_links=has_links, note=note, proxy=proxy)
+    )
 
 
 def abilities(
-    store: S3Store, prefix: str, *, bucket: str, has_links: bool, note: Callable[[ConditionalPut], None]
+    store: S3Store,
+    prefix: str,
+    *,
+    bucket: str,
+    has_links: bool,
+    note: Callable[[ConditionalPut], None],
+    proxy: Proxy | None = None,
 ) -> Iterator[Finding]:
     """Put one object and look at it; `note` is told what a second create-only put does."""
     found = probe(store, prefix)
@@ -42,7 +52,7 @@ def abilities(
     note(found.second_put)
     yield from judge(found)
     if has_links:
-        yield from _presigned(store, found.key)
+        yield from _presigned(store, found.key, proxy)
 
 
 def judge(found: Abilities) -> Iterator[Finding]:
@@ -97,13 +107,13 @@ def _judged(is_good: bool, check: str, good: str, bad: str, what_to_do: str) -> 
     return ok(good, check=check) if is_good else warning(bad, what_to_do, check=check)
 
 
-def _presigned(store: S3Store, key: str) -> Iterator[Finding]:
+def _presigned(store: S3Store, key: str, proxy: Proxy | None) -> Iterator[Finding]:
     """Links lead to presigned URLs, and each is good for one method."""
     trust = None if store.ca_bundle is None else ssl.create_default_context(cafile=store.ca_bundle)
     for method in ("GET", "HEAD"):
         url = store.presign(key, seconds=_PRESIGNED_SECONDS, method=method).url
         try:
-            answer = ask(url, method=method, trust=trust)
+            answer = ask(url, method=method, trust=trust, proxy=proxy)
         except Unreached as error:
             said = str(error)
         else:

@@ -1,5 +1,6 @@
 """Kling's API as each account meets it: credentials, clock, and the list of every configured family."""
 
+import time
 from collections.abc import Iterator, Mapping
 
 from archiver.audit.doctor.finding import Finding, Verdict, failed, named, ok, warning
@@ -14,20 +15,34 @@ from archiver.ledger import unix_ms
 from archiver.model import DAY_MS
 
 PAGE_ROWS = 1
+LISTS_SECONDS_MAX = 40.0
+"""From the beginning; then no further list is asked for. An API may take a second for each of 25."""
 _NO_LIST = (
     "Its callbacks still work, but the sweep finds nothing. Check its name in KLING_FAMILIES, or use a base URL that "
     "offers lists."
 )
 
 
+_SLOW = (
+    "The API answers slowly, or KLING_QUERY_RATE_PER_SECOND lets few questions through. The sweep has the time to look "
+    "at all: `kling-archiver status` says when it last did."
+)
+
+
 def everything(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
     """Where the API does not answer at all, no list is asked for: the reason is the same."""
+    ends_at = time.monotonic() + LISTS_SECONDS_MAX
     yield from named("credentials", credentials(account, kinds))
     found = list(api_and_clock(account))
     yield from found
     if any(finding.verdict is Verdict.FAILED and not finding.check for finding in found):
         return
-    for family in dict.fromkeys(account.families):
+    families = list(dict.fromkeys(account.families))
+    for looked_at, family in enumerate(families):
+        if time.monotonic() >= ends_at:
+            message = f"API of {account.name}: {looked_at} of {len(families)} lists were looked at in time"
+            yield warning(message, _SLOW, check="list")
+            return
         yield from named("list", family_list(account, family))
     yield from named("tasks", tasks(account))
 

@@ -39,7 +39,7 @@ def public_side(side: PublicSide) -> Iterator[Finding]:
         return
     yield _judge_addresses(host, addresses)
     try:
-        answer = ask(f"{side.url}/readyz")
+        answer = ask(f"{side.url}/readyz", proxy=side.proxy)
     except Untrusted as error:
         what_to_do = (
             "Renew the certificate, or have the proxy send the whole chain: Kling's callbacks fail at it."
@@ -127,7 +127,9 @@ def _routed(
 ) -> Finding:
     what_to_do = _IS_IT_US.format(path=path)
     try:
-        answer = ask(side.url + asked, method=method, body=b"{}" if method == "POST" else None)
+        answer = ask(
+            side.url + asked, method=method, body=b"{}" if method == "POST" else None, proxy=side.proxy
+        )
     except Unreached as error:
         return failed(f"{path} cannot be reached: {error} ({FROM_HERE})", what_to_do, check=check)
     is_ours = answer.status == 404 and _json_of(answer) == NOTHING_HERE

@@ -21,6 +21,8 @@ class PublicSide:
     """A callback token is set."""
     serves_links: bool
     serves_gateway: bool
+    proxy: Proxy | None = None
+    """What this machine goes out through."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +47,6 @@ class Subject:
     has_token: bool = True
     """A callback token is set, or no door is meant to run here."""
     public: Sequence[PublicSide] = ()
-    query_rate: float = 2.0
-    """Questions a second that an account may ask."""
     hooks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Setting → the URL of an application or a chat that is told of something. Secret."""
     proxy: Proxy | None = None

@@ -89,9 +89,9 @@ def _api(account: Account) -> Check:
 
 
 def _kling(account: Account, subject: Subject) -> Check:
-    """Its questions share the account's query rate."""
+    """It ends by itself, unless a single question does not."""
     find = functools.partial(kling.everything, account, subject.credentials)
-    seconds_max = SECONDS_MAX + (len(account.families) + 3) / subject.query_rate
+    seconds_max = kling.LISTS_SECONDS_MAX + SECONDS_MAX
     what = f"API of {account.name}"
     return Check("api", KLING, what, find, account.name, seconds_max=seconds_max, late=_NO_API)
 
@@ -122,6 +122,7 @@ def _buckets(subject: Subject) -> Iterator[Check]:
             bucket=subject.bucket,
             has_links=subject.has_links,
             note=functools.partial(ledger.note_second_put, subject),
+            proxy=subject.proxy,
         )
         yield Check("bucket", BUCKET, what, find, account.name, BUCKET_SECONDS_MAX, _NO_STORE)
 

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from archiver.audit.doctor import kling
+from archiver.audit.doctor.finding import SECONDS_MAX
+from archiver.audit.doctor.running import TOTAL_SECONDS_MAX
+from archiver.config import values
 from archiver.store import ConditionalPut
 from tests.harness.command_line import FAMILY, CommandLine
 from tests.s3_servers import S3Server
@@ -184,3 +188,18 @@ def test_people_read_headings_verdicts_and_a_count(run: Callable[..., Result]) -
     assert headings == ["Settings", "Ledger", "Kling", "Bucket", "Outside", "Machine", "Versions"]
     assert any(line.startswith("  failed   bucket not-there: ") for line in lines)
     assert lines[-1].startswith("1 failed, 2 warnings of ")
+
+
+def test_an_api_that_takes_its_time_is_no_failure(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take 1.3 s for a list of each family; and what there is no time for is a warning."""
+    assert len(values.families("all")) * 1.3 < kling.LISTS_SECONDS_MAX
+    assert kling.LISTS_SECONDS_MAX + SECONDS_MAX < TOTAL_SECONDS_MAX
+    monkeypatch.setattr(kling, "LISTS_SECONDS_MAX", 0.0)
+
+    result = run("--json")
+
+    [row] = rows_of(result, "list")
+    assert (result.exit_code, row["result"]) == (0, "warning")
+    assert "0 of 2 lists were looked at" in row["message"]
