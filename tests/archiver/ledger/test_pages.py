@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -213,6 +214,36 @@ def test_a_search_that_goes_on_behind_its_bound_skips_no_task_of_the_same_time(
     assert [[row.task_id for row in page.rows] for page in (first, second, third)] == [[], ["t2"], []]
     assert (first.next_page, third.next_page, third.further_page) == (None, None, None)
     assert (first.searched_back_to, third.searched_back_to) == (START, None)
+
+
+def test_a_search_that_takes_long_ends_its_page_and_the_next_one_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "SEARCH_SECONDS_MAX", 0)
+    monkeypatch.setattr(pages, "STEP_ROWS", 2)
+    for number in range(8):
+        register(desk, f"t{number}", request={"prompt": "fox" if number == 2 else "hen"})
+
+    found, page = [], desk.ledger.views.tasks(TaskFilter(text="fox"), limit=1)
+    for _ in range(8):
+        found.append([row.task_id for row in page.rows])
+        if page.next_page is not None:
+            page = desk.ledger.views.tasks(TaskFilter(text="fox"), limit=1, page=page.next_page)
+
+    assert len([rows for rows in found if not rows]) > 1, "it took several pages"
+    assert ["t2"] in found
+
+
+def test_one_search_by_text_looks_at_rows_at_a_time_and_other_pages_do_not_wait(desk: Desk) -> None:
+    register(desk, "t1", request={"prompt": "fox"})
+    with ThreadPoolExecutor(1) as pool:
+        with pages.SEARCHING:
+            search = pool.submit(desk.ledger.views.tasks, TaskFilter(text="fox"), limit=1)
+            listed = desk.ledger.views.tasks(TaskFilter(), limit=1)
+            assert not search.done()
+
+        assert [row.task_id for row in search.result(timeout=60).rows] == ["t1"]
+    assert [row.task_id for row in listed.rows] == ["t1"]
 
 
 def test_a_flood_of_ids_of_another_family_bounds_the_page_and_not_the_list(
