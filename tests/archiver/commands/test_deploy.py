@@ -19,8 +19,8 @@ def line(tmp_path: pathlib.Path) -> CommandLine:
 def test_list_names_every_file(line: CommandLine) -> None:
     listed = [row["name"] for row in json.loads(line.run("deploy", "list", "--json").stdout)]
 
-    files = {path.relative_to(DEPLOY).as_posix() for path in DEPLOY.rglob("*") if path.is_file()}
-    assert set(listed) == files - {"build.lock"}
+    paths = [path for path in DEPLOY.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+    assert set(listed) == {path.relative_to(DEPLOY).as_posix() for path in paths} - {"build.lock"}
 
 
 @pytest.mark.parametrize(
