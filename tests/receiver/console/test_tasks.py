@@ -124,10 +124,10 @@ def test_a_page_without_rows_says_that_older_tasks_were_not_looked_at(
     answer = console.get("tasks?family=images/omni-image")
 
     assert "mine" not in answer.text
-    assert "No task is like that" not in answer.text
+    assert "No task matches" not in answer.text
     assert "there are older ones" in answer.text
     assert 'rel="next"' in answer.text
-    assert "No task is like that." in console.get("tasks?state=lost").text
+    assert "No task matches." in console.get("tasks?state=lost").text
 
 
 def test_a_page_may_load_from_the_store_and_from_nowhere_else(console: HttpConsole) -> None:

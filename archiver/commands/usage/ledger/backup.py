@@ -22,5 +22,5 @@ def backup(
 
     \b
     Example: one for each day
-      kling-archiver backup "/backups/kling-$(date +%F).db"
+      kling-archiver backup "/var/backups/kling-$(date +%F).db"
     """
