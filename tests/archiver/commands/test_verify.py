@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import signal
 import subprocess
 
 import pytest
@@ -12,9 +11,8 @@ from archiver.store import S3Store, probing
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.command_line import CommandLine
 from tests.harness.ledgers import DAY, START
-from tests.harness.terminal import at_terminal, ended_in_time
-from tests.s3_servers import FaultyProxy, S3Server
-from tests.s3_servers.faulty import Exchange, Fault, Request
+from tests.harness.terminal import at_terminal
+from tests.s3_servers import S3Server
 from tests.s3_servers.rclone import BINARY as RCLONE
 
 PREFIX = "kling/"
@@ -126,62 +124,6 @@ def test_a_wrong_choice_is_status_2(tmp_path: pathlib.Path) -> None:
         assert (result.exit_code, result.stdout) == (2, "")
         assert words in result.stderr
     assert line.run("verify").exit_code == 2, "there is no bucket"
-
-
-def test_a_run_that_is_interrupted_goes_on_and_restart_begins_anew(
-    bench: Bench, swift_proxy: FaultyProxy
-) -> None:
-    last = bench.tasks[2].asset(0).key
-
-    def hang(exchange: Exchange) -> None:
-        exchange.wait_until_gone()
-
-    def rule(request: Request) -> Fault | None:
-        return hang if request.method == "GET" and last in request.path else None
-
-    swift_proxy.rule = rule
-    settings = {**bench.settings, "KLING_S3_ENDPOINT_URL": swift_proxy.endpoint_url}
-    process = bench.line.start("verify", settings=settings)
-    with ended_in_time(process):
-        assert process.stdout is not None
-        # The first folder has three: its place counts as reached before a line of the second is printed.
-        first = [process.stdout.readline().rstrip("\n") for _ in range(4)]
-        process.send_signal(signal.SIGINT)
-        # Not communicate(): it passes over what readline() has read ahead.
-        rest = process.stdout.read()
-        assert process.stderr is not None
-        notes = process.stderr.read()
-    assert process.returncode == 130
-    assert "interrupted" in notes
-    printed = [*first, *rest.splitlines()]
-
-    reached = bench.line.path.read_bytes()
-
-    swift_proxy.rule = lambda _: None
-
-    def run(*arguments: str) -> tuple[int, list[str], str]:
-        result = bench.line.run(*arguments, **settings)
-        return result.exit_code, result.stdout.splitlines(), result.stderr
-
-    status, lines, notes = run("verify")
-
-    assert status == 0
-    assert list(dict.fromkeys([*printed, *lines])) == [f"= {key}" for key in bench.keys]
-    assert "goes on after" in notes
-    assert "This includes what an interrupted run has checked since 2026-" in notes
-    assert len(lines) < len(bench.keys)
-
-    bench.line.path.write_bytes(reached)  # as it was after the interruption
-    _, lines, _ = run("verify", "--json")
-    assert json.loads(lines[-1])["summary"]["resumed_from"].startswith("2026-")
-
-    bench.line.path.write_bytes(reached)
-    assert "goes on after" not in bench.run("verify")[2], "another endpoint may be another bucket"
-
-    bench.line.path.write_bytes(reached)
-    status, lines, notes = run("verify", "--restart")
-    assert lines == [f"= {key}" for key in bench.keys]
-    assert "goes on after" not in notes
 
 
 # --- sums -----------------------------------------------------------------------------------------------------------
