@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 300.0
 """Counted from the first failure in a row."""
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 1.0, 30.0
 TROUBLE_SECONDS_MIN = 60.0
-"""Between two times that trouble is told of: several threads meet it, and it may come and go."""
+"""Between two calls of `on_trouble`: several threads meet the same trouble, and it may come and go."""
 
 _Result = TypeVar("_Result")
 
@@ -78,7 +78,7 @@ class PatientStore:
         return self._patiently(lambda: self._store.list_after(prefix, after=after, keys_max=keys_max))
 
     def digest(self, key: str, *, on_piece: Callable[[int], object]) -> tuple[str, int]:
-        """`on_piece` is told of no byte twice: what a second try reads again is not counted."""
+        """`on_piece` counts each byte once, also when a second try reads it again."""
         told = 0
 
         def read() -> tuple[str, int]:

@@ -12,13 +12,13 @@ from typing import Any, Self
 SECONDS_MAX = 60
 MOUNTS = """\
 set -e
-mount -t overlay overlay -o "lowerdir=$IMAGE,upperdir=$WORK/upper,workdir=$WORK/work" "$WORK/root"
-mount -t proc proc "$WORK/root/proc"
-mount --rbind /dev "$WORK/root/dev"
-mount -t tmpfs -o size=64m,mode=1777 tmpfs "$WORK/root/tmp"
-if [ -n "$DATA" ]; then mount --bind "$DATA" "$WORK/root/data"; fi
-if [ -n "$READ_ONLY" ]; then mount -o remount,ro "$WORK/root"; fi
-exec setpriv --no-new-privs unshare --root="$WORK/root" --wd=/data --setgid="$GROUP" --setuid="$USER" env -i "$@"
+mount -t overlay overlay -o "lowerdir=$IMAGE,upperdir=$AREA/upper,workdir=$AREA/scratch" "$AREA/merged"
+mount -t proc proc "$AREA/merged/proc"
+mount --rbind /dev "$AREA/merged/dev"
+mount -t tmpfs -o size=64m,mode=1777 tmpfs "$AREA/merged/tmp"
+if [ -n "$DATA" ]; then mount --bind "$DATA" "$AREA/merged/data"; fi
+if [ -n "$READ_ONLY" ]; then mount -o remount,ro "$AREA/merged"; fi
+exec setpriv --no-new-privs unshare --root="$AREA/merged" --wd=/data --setgid="$GROUP" --setuid="$USER" env -i "$@"
 """
 """As root, in namespaces of its own. What `exec` becomes is process 1."""
 
@@ -39,14 +39,14 @@ class Container:
         self.log = work / "log"
         self._user, _, self._group = config["User"].partition(":")
         self._environment = [*config["Env"], *(f"{name}={value}" for name, value in settings.items())]
-        for name in ("upper", "work", "root"):
+        for name in ("upper", "scratch", "merged"):
             (work / name).mkdir(parents=True)
         if data is not None:
             os.chown(data, int(self._user), int(self._group))
         given = {
             "PATH": os.environ["PATH"],
             "IMAGE": str(image),
-            "WORK": str(work),
+            "AREA": str(work),
             "DATA": str(data or ""),
             "READ_ONLY": "yes" if read_only else "",
             "USER": self._user,

@@ -48,7 +48,7 @@ class Subject:
     """A callback token is set, or no door is meant to run here."""
     public: Sequence[PublicSide] = ()
     hooks: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Setting → the URL of an application or a chat that is told of something. Secret."""
+    """Setting → the URL that forwards or alerts are posted to. Secret."""
     proxy: Proxy | None = None
     proxy_variables: Sequence[str] = ()
     """The variables of the environment that name a proxy, or exceptions."""

@@ -13,7 +13,6 @@ from archiver.commands.bucket.chosen_folders import chosen_span, names_of, patie
 from archiver.commands.bucket.progress import VerifyProgress
 from archiver.commands.bucket.report import VerifyReport, resumed_sentence
 from archiver.commands.terminal.exit_status import WRONG
-from archiver.commands.terminal.interrupts import insistent_interrupts
 from archiver.commands.terminal.invocation import chosen_accounts, invocation_of, no_daemon_sentence
 from archiver.composition.accounts import require_account
 from archiver.config.settings import Need
@@ -76,9 +75,8 @@ def verify(
 def _run(verification: Verification, stop: threading.Event, report: VerifyReport) -> None:
     findings = verification.run()
     try:
-        with insistent_interrupts():
-            for finding in findings:
-                report.print_finding(finding)
+        for finding in findings:
+            report.print_finding(finding)
     except BaseException:
         stop.set()
         findings.close()
