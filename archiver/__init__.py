@@ -20,6 +20,7 @@
     kling         the API client: questions, answers, rate limit; lists: order, repeats, end; API.md has the facts
     store         the S3 bucket
     media         which bytes are a whole picture, film or sound
+    pulses        which threads still come round; those that hang
     families      which task families there are, what they make, how they are read
     metrics       what /metrics counts
     log           one event a line

@@ -94,6 +94,8 @@ EVENTS: Final = frozenset(
         "link.failed",
         "list.unreadable",
         "look.failed",
+        "loop.resumed",
+        "loop.stalled",
         "loops.stalled",
         "machine.doubted",
         "object.given_up",

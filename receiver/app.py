@@ -61,6 +61,8 @@ class AppParts:
     """Raises `LedgerUnavailable` if the ledger cannot commit."""
     degraded: Callable[[], Sequence[object]]
     """Current problems that do not concern callbacks, as JSON values."""
+    stalled: Callable[[], Sequence[str]]
+    """The threads that hang, and that archiving depends on. Never waits."""
     refresh_metrics: Callable[[], None]
     """Updates the gauges."""
     routes: Sequence[BaseRoute] = ()
@@ -84,6 +86,7 @@ def build_app(parts: AppParts) -> ASGIApp:
         is_open=lambda: door is None or door.intake.is_open,
         probe=parts.probe,
         degraded=parts.degraded,
+        stalled=parts.stalled,
         refresh_metrics=parts.refresh_metrics,
         render_metrics=parts.metrics.render,
     )

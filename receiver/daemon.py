@@ -179,7 +179,7 @@ def _serve(settings: Settings, ledger: Ledger, role: ProcessRole, environment: M
             shutdown_seconds=settings.shutdown_seconds,
             on_draining=draining.set,
             on_closing=closing.begin,
-            supervisor=Supervisor(environment, stalled=engine.pulses.stalled),
+            supervisor=Supervisor(environment, look=engine.pulses.look, stalled=engine.pulses.vital_stalled),
         )
         for number in stop_signals():  # until the server has handlers of its own
             signal.signal(number, lambda *_: server.stop())

@@ -1,6 +1,7 @@
 """`/healthz`, `/readyz` and `/metrics`: what monitoring systems ask.
 
-`/healthz` does no I/O. `/readyz` answers 503 for two reasons only: callbacks cannot be committed, or the process is
+`/healthz` does no I/O. It answers 503 where a thread hangs that archiving depends on: only a new start ends that, which
+Kubernetes then does. `/readyz` answers 503 for two reasons only: callbacks cannot be committed, or the process is
 draining. An outage of store or API appears in `degraded` and must not stop callbacks, since a refused one may be lost.
 
 Reading the ledger blocks. So readings run in threads, one of a kind at a time, and a request waits for one at most
@@ -49,6 +50,7 @@ class HealthRoutes:
         degraded: Callable[[], Sequence[object]],
         refresh_metrics: Callable[[], None],
         render_metrics: Callable[[], tuple[bytes, str]],
+        stalled: Callable[[], Sequence[str]] = tuple,
         is_inside: Callable[[Scope], bool] = lambda _: True,
     ) -> None:
         """`is_open`: whether a new callback would be admitted. `is_inside`: whether a request may see metrics and
@@ -57,6 +59,7 @@ class HealthRoutes:
         self._is_draining = is_draining
         self._is_open = is_open
         self._render_metrics = render_metrics
+        self._stalled = stalled
         self._closed = _Reading(functools.partial(_closed_by, probe), otherwise=_CLOSED)
         unreadable: Sequence[object] = (_CLOSED,)
         self._degraded = _Reading(degraded, otherwise=unreadable)
@@ -70,6 +73,8 @@ class HealthRoutes:
         ]
 
     async def healthz(self, _: Request) -> Response:
+        if loops := self._stalled():
+            return JSONResponse({"status": "stalled", "loops": list(loops)}, status_code=503)
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:

@@ -57,6 +57,7 @@ def build_parts(
         draining=draining.is_set,
         probe=engine.ledger.daemons.ping,
         degraded=engine.health.degraded,
+        stalled=engine.pulses.vital_stalled,
         refresh_metrics=engine.health.refresh_gauges,
         routes=_api(settings, engine) if role is ProcessRole.WHOLE else [],
         links=(

@@ -9,6 +9,7 @@ from archiver.alerts.sender import AlertSender, Undelivered
 from archiver.failures import LedgerUnavailable
 from archiver.ledger import AlertMessage, Ledger
 from archiver.problems import Expected, look
+from archiver.pulses.pulse import beat
 
 ROUND_SECONDS = 5.0
 
@@ -54,6 +55,7 @@ class AlertLoop:
         self._book.observe(problems, is_complete=view is not None, now=self._now())
         self._save(self._book)
         for message in self._book.due(self._now()):
+            beat()
             taken = not self._stop.is_set() and self._send(self._book, message)
             self._save(self._book)
             if not taken:

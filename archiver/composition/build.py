@@ -23,11 +23,11 @@ from archiver.engine.duties.loop import DutyLoop
 from archiver.engine.health import Health
 from archiver.engine.looks.machine import MachineLook, MachineLoop
 from archiver.engine.looks.sharing import SharedStore
-from archiver.engine.pools import PrestartedPool
+from archiver.engine.pools import WatchedPool
 from archiver.engine.process_holds import ProcessHoldLoop, ProcessHolds
 from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Account, Clock, Stages, build_stages
-from archiver.engine.threads import Guard, Pulses, Threads
+from archiver.engine.threads import Guard, Threads
 from archiver.engine.upkeep import Upkeep, UpkeepLoop
 from archiver.engine.wakeups import WakeUps
 from archiver.engine.worker import Loop, Worker, WorkerLimits
@@ -39,6 +39,7 @@ from archiver.ledger import UPKEEP, Ledger, asking, new_daemon_name
 from archiver.ledger.databases.opening import is_postgres
 from archiver.metrics import Metrics
 from archiver.model import Problem
+from archiver.pulses.watch import Pulses
 from archiver.store import Store
 from archiver.version import VERSION
 
@@ -111,7 +112,9 @@ def _build_working(process: _Process) -> Engine:
     workers: dict[str, Worker] = {}
     wake_ups = process.wake_ups(workers)
     shared = _build_shared(process, build_keeper(ledger, clients, clocks, workers))
-    pools = [_transfer_pool(account, threads=settings.transfer_concurrency) for account in accounts]
+    pools = [
+        _transfer_pool(account, process.pulses, threads=settings.transfer_concurrency) for account in accounts
+    ]
     stages = [
         _stages_of(account, process, shared, pool) for account, pool in zip(accounts, pools, strict=True)
     ]
@@ -175,11 +178,16 @@ def _build_process_holds(process: _Process, duties: DutyKeeper) -> ProcessHolds 
     return holds
 
 
-def _transfer_pool(account: Account, *, threads: int) -> PrestartedPool:
-    return PrestartedPool(threads, name="transfer", begin=functools.partial(log.bind, account=account.name))
+def _transfer_pool(account: Account, pulses: Pulses, *, threads: int) -> WatchedPool:
+    return WatchedPool(
+        threads,
+        name="transfer",
+        begin=functools.partial(log.bind, account=account.name),
+        watched=functools.partial(pulses.watched, "transfer", account=account.name),
+    )
 
 
-def _stages_of(account: Account, process: _Process, shared: _Shared, pool: PrestartedPool) -> Stages:
+def _stages_of(account: Account, process: _Process, shared: _Shared, pool: WatchedPool) -> Stages:
     settings, ledger = process.settings, process.ledger
     return build_stages(
         account,
@@ -247,6 +255,7 @@ def _warnings(
     found: list[Callable[[], Iterable[Problem]]] = [
         functools.partial(doubts.problems, process.settings),
         machine.problems,
+        process.pulses.problems,
         lambda: itertools.chain.from_iterable(each.verifier.problems() for each in stages),
         *(loop.problems for loop in wake_ups.loops),
     ]
@@ -296,7 +305,11 @@ def _build_idle(process: _Process) -> Engine:
         version=VERSION,
         started_at=ledger.now(),
         serves=process.role.serves(settings),
-        warnings=(functools.partial(doubts.problems, settings), *(loop.problems for loop in sender)),
+        warnings=(
+            functools.partial(doubts.problems, settings),
+            process.pulses.problems,
+            *(loop.problems for loop in sender),
+        ),
     )
     loops: list[Loop] = [UpkeepLoop(upkeep, stop=stop), *sender]
     guard = process.guard()

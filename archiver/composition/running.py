@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from archiver.engine.duties.keeper import DutyKeeper
 from archiver.engine.forwarding.loop import ForwardLoop
 from archiver.engine.health import Health
-from archiver.engine.threads import Pulses
 from archiver.engine.upkeep import Upkeep
 from archiver.engine.worker import Worker
 from archiver.failures import LedgerUnavailable
 from archiver.fetch.spool import Spool
 from archiver.ledger import Ledger
 from archiver.model import Stage
+from archiver.pulses.watch import Pulses
 
 _LAST_ROUND_SECONDS = 3.0
 """For a round of upkeep or alerts that is under way at a stop."""
@@ -43,7 +43,7 @@ class Engine:
     _forwards: ForwardLoop | None = None
     """Its tries under way are waited for as the loops are."""
     pulses: Pulses = dataclasses.field(default_factory=Pulses)
-    """Of the loops of the process and its workers."""
+    """Of the loops and pools of the process and its workers."""
 
     def start(self) -> None:
         """Start every worker, and the process's own loops. The first sign of life is given before the door opens, by

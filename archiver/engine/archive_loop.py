@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 
@@ -29,11 +30,12 @@ class ArchiveLoop:
         slots: TransferSlots,
         wake: threading.Event,
         on_recovered: Callable[[Mapping[str, Set[str]]], None],
+        watched: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         """`executor` has `threads` threads; `slots` are those of the process, shared with other accounts.
 
         `on_recovered` is called after each task with the hosts that have answered, as `HostWatch.take_recovered` has
-        them.
+        them; `watched()` goes around the work on each task.
         """
         self._stages = stages
         self._account = stages.account.name
@@ -43,7 +45,7 @@ class ArchiveLoop:
         self._process_holds = stages.process_holds
         self._wake = wake
         self._on_recovered = on_recovered
-        self.pool = WorkPool(executor, threads, on_free=self._freed)
+        self.pool = WorkPool(executor, threads, on_free=self._freed, watched=watched)
         self._running: collections.Counter[Lane] = collections.Counter()
         """Tasks under way, by the lane that took them."""
         self._lock = threading.Lock()

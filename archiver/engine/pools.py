@@ -4,7 +4,7 @@ import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from archiver import log
 
@@ -12,6 +12,8 @@ START_SECONDS = 30.0
 """For all threads of a pool; a dead thread never reaches the barrier."""
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
 
 
 class ThreadsRefused(RuntimeError):
@@ -47,6 +49,31 @@ class PrestartedPool(concurrent.futures.ThreadPoolExecutor):
             ) from error
 
 
+class WatchedPool(PrestartedPool):
+    """The same, and a piece of work that hangs is noticed."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        name: str,
+        begin: Callable[[], object],
+        watched: Callable[[], contextlib.AbstractContextManager[object]],
+    ) -> None:
+        """`watched()` goes around each piece of work, in its thread."""
+        self._watched = watched
+        super().__init__(size, name=name, begin=begin)
+
+    def submit(
+        self, fn: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> "concurrent.futures.Future[_Result]":
+        def work() -> _Result:
+            with self._watched():
+                return fn(*args, **kwargs)
+
+        return super().submit(work)
+
+
 def _wait_quietly(barrier: threading.Barrier) -> None:
     with contextlib.suppress(threading.BrokenBarrierError):  # the constructor raises for all
         barrier.wait()
@@ -56,12 +83,19 @@ class WorkPool:
     """Hands work to an executor and counts its free threads. Thread-safe."""
 
     def __init__(
-        self, executor: concurrent.futures.Executor, size: int, *, on_free: Callable[[], None]
+        self,
+        executor: concurrent.futures.Executor,
+        size: int,
+        *,
+        on_free: Callable[[], None],
+        watched: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
-        """`on_free` is called whenever a piece of work has ended."""
+        """`on_free` is called whenever a piece of work has ended; `watched()` goes around each of them, in its
+        thread."""
         self._executor = executor
         self._size = size
         self._on_free = on_free
+        self._watched = watched
         self._lock = threading.Lock()
         self._running: set[concurrent.futures.Future[None]] = set()
         self.started = 0
@@ -74,11 +108,15 @@ class WorkPool:
 
     def run(self, work: Callable[[_Item], None], item: _Item) -> None:
         """Start `work(item)`. Raises what the executor raises when it can start nothing."""
-        future = self._executor.submit(work, item)
+        future = self._executor.submit(self._work, work, item)
         with self._lock:
             self.started += 1
             self._running.add(future)
         future.add_done_callback(self._ended)
+
+    def _work(self, work: Callable[[_Item], None], item: _Item) -> None:
+        with self._watched():
+            work(item)
 
     def _ended(self, future: concurrent.futures.Future[None]) -> None:
         with self._lock:

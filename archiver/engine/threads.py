@@ -1,39 +1,19 @@
 """What loops run on and wait by, and the guard that keeps them alive."""
 
 import concurrent.futures
+import contextlib
 import functools
 import threading
-import time
 from collections.abc import Callable, Mapping
 
 from archiver import log
 from archiver.engine.pools import PrestartedPool
 from archiver.failures import LedgerUnavailable, Stopped
+from archiver.pulses.pulse import Pulse
+from archiver.pulses.watch import Pulses
 
 IDLE_SECONDS = 0.5
 CRASH_PAUSE_SECONDS = 1.0
-WATCHED = frozenset({"archive-loop", "lease-renewal", "upkeep-loop"})
-"""The loops whose steps are short, whatever is down outside: calls of the ledger, each of which has an end."""
-STALLED_SECONDS = 600.0
-"""A watched loop that has begun no step for so long hangs. A round of upkeep on a slow disk takes a tenth of it."""
-
-
-class Pulses:
-    """When each of the watched loops of a process has last begun a step. Thread-safe."""
-
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._begun: dict[tuple[str, str], float] = {}
-
-    def beat(self, name: str, *, account: str) -> None:
-        """The loop begins a step."""
-        if name in WATCHED:
-            self._begun[name, account] = self._monotonic()
-
-    def stalled(self) -> list[str]:
-        """The loops that hang."""
-        oldest = self._monotonic() - STALLED_SECONDS
-        return sorted({name for (name, _), begun_at in self._begun.copy().items() if begun_at < oldest})
 
 
 class Threads:
@@ -97,13 +77,18 @@ class Guard:
         log.bind(**self._bound)
         goes_on = goes_on or (lambda: not self.stop.is_set())
         try:
-            while goes_on():
-                self._pulses.beat(name, account=self._bound.get("account", ""))
-                self.attempt(name, step)
+            with self.watched(name) as pulse:
+                while goes_on():
+                    pulse.beat()
+                    self.attempt(name, step)
         finally:
             if goes_on():
                 log.get().critical("worker.crashed", loop=name)
                 self._on_death()
+
+    def watched(self, name: str) -> contextlib.AbstractContextManager[Pulse]:
+        """What this thread does in the block, under a name of `pulses.watch.LIMITS`: a hang is noticed."""
+        return self._pulses.watched(name, account=self._bound.get("account", ""))
 
     def thread(
         self,

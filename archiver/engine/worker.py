@@ -29,11 +29,12 @@ from archiver.engine.pools import WorkPool
 from archiver.engine.slots.transfer_slots import TransferSlots
 from archiver.engine.stages import Stages
 from archiver.engine.sweep_loop import SweepLoop
-from archiver.engine.threads import Guard, Pulses, Threads
+from archiver.engine.threads import Guard, Threads
 from archiver.engine.verify_loop import VerifyLoop
 from archiver.failures import Outside
 from archiver.leases import RENEW_SECONDS
 from archiver.model import Stage
+from archiver.pulses.watch import Pulses
 
 VERIFY_THREADS = 4
 
@@ -129,7 +130,12 @@ class Worker:
         return VerifyLoop(
             self._stages,
             self._work,
-            WorkPool(executor, VERIFY_THREADS, on_free=wake.set),
+            WorkPool(
+                executor,
+                VERIFY_THREADS,
+                on_free=wake.set,
+                watched=functools.partial(self.guard.watched, "verify-work"),
+            ),
             self.guard,
             wake=wake,
             on_verified=self._wakes[Stage.ARCHIVE].set,
@@ -146,6 +152,7 @@ class Worker:
             slots=slots,
             wake=self._wakes[Stage.ARCHIVE],
             on_recovered=self._end_holds_of_hosts,
+            watched=functools.partial(self.guard.watched, "archive-work"),
         )
 
     def _make_sweep_loop(self) -> SweepLoop:

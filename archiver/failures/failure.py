@@ -100,6 +100,18 @@ class LedgerNotReached(LedgerUnavailable):
     what_to_do = "Start the PostgreSQL server, or correct KLING_LEDGER_URL."
 
 
+class LoopStalled(Failure):
+    """A thread of the engine hangs. Never raised: `pulses.watch` finds it from outside."""
+
+    reason = "loop_stalled"
+    disposition = Disposition.HOLD
+    is_probed = False
+    what_to_do = (
+        "Restart the process, unless systemd or Kubernetes does it by itself within minutes. Its log event "
+        "loop.stalled says where it hangs: please report that."
+    )
+
+
 class LedgerMalformed(LedgerUnavailable):
     """SQLite finds its own file damaged."""
 

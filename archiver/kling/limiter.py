@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Set
 
 from archiver.failures import Stopped
+from archiver.pulses.pulse import beat
 
 FLOOR_DIVISOR = 32
 """Halving stops at this part of the rate."""
@@ -236,6 +237,7 @@ class RateLimiter:
                 self._waiting[priority] -= 1
 
     def _sleep(self, seconds: float) -> None:
+        beat()
         if self._wait(seconds):
             raise Stopped
 

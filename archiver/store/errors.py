@@ -31,6 +31,7 @@ from archiver.failures import (
     StoreUnreachable,
     UploadTooLarge,
 )
+from archiver.pulses.pulse import beat
 
 _CODES: Mapping[str, type[Failure]] = {
     "NoSuchBucket": BucketMissing,
@@ -150,7 +151,8 @@ class StorePlace:
 
 @contextlib.contextmanager
 def translated(what: str, place: StorePlace) -> Iterator[None]:
-    """Raise a `Failure` for what boto3 raises; its message begins with `what`."""
+    """Raise a `Failure` for what boto3 raises; its message begins with `what`. Each request begins here."""
+    beat()
     try:
         yield
     except aws.ClientError as error:

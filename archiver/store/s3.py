@@ -30,6 +30,7 @@ from botocore import exceptions as aws
 
 from archiver.clock import seconds_passed
 from archiver.failures import ForeignObject, ObjectUnexpected, PutTimeout, StoreError, StoreMismatch
+from archiver.pulses.pulse import beat
 from archiver.store import expect_continue, redirects
 from archiver.store.body import Body, raising_its_cause
 from archiver.store.client import (
@@ -374,6 +375,7 @@ class S3Store:
     def _digest(self, key: str, *, on_piece: Callable[[int], object]) -> tuple[str, int]:
         running, size = hashlib.sha256(), 0
         for chunk in _chunks(self._get_object(key)["Body"]):
+            beat()
             on_piece(len(chunk))
             running.update(chunk)
             size += len(chunk)

@@ -16,6 +16,7 @@ from archiver.kling.limiter import Priority
 from archiver.kling.pages import PAGE_ROWS, Page
 from archiver.ledger import Ledger, PendingCounts, RecordedTask, RecordOutcome
 from archiver.model import Stage
+from archiver.pulses.pulse import beat
 from archiver.record import Recorder
 from archiver.verify.lists import FamilyLists
 from archiver.verify.places import is_known
@@ -161,7 +162,7 @@ class ListMatcher:
         while self.ledger.claims.query_individually(
             account=self.account, family=family, due_before=due_before
         ):
-            continue
+            beat()
 
 
 def _waited_before(recorded: RecordedTask, moment: int) -> bool:

@@ -28,12 +28,14 @@ class Supervisor:
         self,
         environment: Mapping[str, str],
         *,
+        look: Callable[[], object] = lambda: None,
         stalled: Callable[[], Sequence[str]] = tuple,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stalled` names the loops of the engine that hang; it must not wait for anything."""
+        """`look` is called every second, and `stalled` names the loops of the engine that hang; neither may wait."""
         self._address = environment.get("NOTIFY_SOCKET", "")
         self._watchdog_seconds = _watchdog_seconds(environment)
+        self._look = look
         self._stalled = stalled
         self._monotonic = monotonic
         self._sent_at = float("-inf")
@@ -49,6 +51,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Called every second. Says that the process lives where that is due and true."""
+        self._look()
         if self._watchdog_seconds is None:
             return
         now = self._monotonic()

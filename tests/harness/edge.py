@@ -107,6 +107,7 @@ class Edge:
             draining=self.draining.is_set,
             probe=lambda: None,
             degraded=list,
+            stalled=list,
             refresh_metrics=lambda: None,
             routes=routes,
             gateway=gateway,

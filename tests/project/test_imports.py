@@ -32,6 +32,7 @@ FLOORS = (
     {"leases", "problems"},
     {"ledger"},
     {"kling", "store", "media"},
+    {"pulses"},
     {"families", "metrics", "log"},
     {"failures", "redaction", "loglines"},
     {"clock", "lookups", "model", "phrases", "times", "version"},

@@ -21,6 +21,17 @@ def test_healthz_is_fine_whatever_else_is_not(parts: AppParts) -> None:
         assert running.head("/healthz").status_code == 200
 
 
+def test_healthz_is_503_where_a_thread_hangs_that_archiving_depends_on_and_callbacks_are_taken_on(
+    parts: AppParts,
+) -> None:
+    with client(parts, stalled=lambda: ["verify-loop"]) as running:
+        answer = running.get("/healthz")
+        ready = running.get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (503, {"status": "stalled", "loops": ["verify-loop"]})
+    assert ready.status_code == 200
+
+
 def test_readyz_is_200_while_callbacks_can_be_committed(parts: AppParts) -> None:
     with client(parts) as running:
         answer = running.get("/readyz")

@@ -44,7 +44,8 @@ class ForwardLoop:
         self._wake = wake
         self._monotonic = monotonic
         self._shares = ConsumerShares(threads, monotonic=monotonic)
-        self._pool = WorkPool(executor, threads, on_free=wake.set)
+        watched = functools.partial(guard.watched, "forward-work")
+        self._pool = WorkPool(executor, threads, on_free=wake.set, watched=watched)
         self._after: str | None = None
 
     def step(self) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.applications import Starlette
 
-from archiver.engine.threads import STALLED_SECONDS, Guard, Pulses
 from receiver.server.notify import Supervisor
 from receiver.server.server import HttpServer
 
@@ -103,34 +102,29 @@ def test_a_process_that_lives_says_so_four_times_in_the_time_that_the_supervisor
     assert listener.heard() == ["WATCHDOG=1"] * 4
 
 
-def test_a_process_with_a_loop_that_hangs_says_nothing_until_it_goes_on(listener: Listener) -> None:
-    clock = Clock()
-    pulses = Pulses(clock)
-    supervisor = Supervisor(listener.environment, stalled=pulses.stalled, monotonic=clock)
-    pulses.beat("archive-loop", account="default")
-    clock.now += STALLED_SECONDS
-    supervisor.tick()
-    assert listener.heard() == ["WATCHDOG=1"], "it hangs for no longer than a step may take"
-    clock.now += SECONDS
-    for _ in range(3):
+def test_a_process_with_a_thread_that_hangs_says_nothing_until_it_goes_on(listener: Listener) -> None:
+    clock, stalled, looks = Clock(), ["verify-loop"], list[float]()
+    supervisor = Supervisor(
+        listener.environment, look=lambda: looks.append(clock()), stalled=lambda: stalled, monotonic=clock
+    )
+    for _ in range(int(SECONDS)):
         supervisor.tick()
         clock.now += 1
     assert listener.heard() == []
+    assert len(looks) == SECONDS
 
-    pulses.beat("archive-loop", account="default")
+    stalled.clear()
     supervisor.tick()
     assert listener.heard() == ["WATCHDOG=1"]
 
 
-def test_a_loop_of_the_engine_beats_at_each_of_its_steps() -> None:
-    clock, stop = Clock(), threading.Event()
-    pulses = Pulses(clock)
-    guard = Guard(stop=stop, on_death=lambda: None, bound={"account": "default"}, pulses=pulses)
-    guard.loop("upkeep-loop", stop.set)
-    assert pulses.stalled() == []
+def test_threads_are_looked_at_every_second_where_there_is_no_supervisor() -> None:
+    looks: list[None] = []
+    supervisor = Supervisor({}, look=lambda: looks.append(None))
+    supervisor.tick()
+    supervisor.tick()
 
-    clock.now += STALLED_SECONDS + 1
-    assert pulses.stalled() == ["upkeep-loop"]
+    assert len(looks) == 2
 
 
 @pytest.mark.parametrize(
