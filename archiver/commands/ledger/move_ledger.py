@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from archiver.commands.terminal.invocation import invocation_of
 from archiver.commands.terminal.live import LiveDisplay
 from archiver.commands.terminal.printing import console, print_json, print_line, print_note, table
-from archiver.config import values
+from archiver.config import urls
 from archiver.ledger import unix_ms
 from archiver.ledger.moving.copying import Progress as MoveProgress
 from archiver.ledger.moving.move import Moved
@@ -40,7 +40,7 @@ def move_ledger(context: typer.Context, *, source: str, target: str, json: bool)
 
 def _url(context: typer.Context, name: str, given: str) -> str:
     try:
-        return values.ledger_url(given)
+        return urls.ledger_url(given)
     except ValueError as error:
         context.fail(f"{name} {error}.")
 
