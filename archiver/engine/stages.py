@@ -131,116 +131,207 @@ def build_stages(
     asking: Ledger | None = None,
     process_holds: ProcessHolds | None = None,
 ) -> Stages:
-    """The stages of one account. `asking` is the ledger of those that ask the API, where it is not the same.
-    `transfer_pool`, of `transfers` threads, should be its own: in a common queue its
-    files would wait behind those of another account's slow host. `accounts` share the transfers, and so what one
-    failing host may take of them."""
-    clock = clock or Clock()
-    asking = asking or ledger
-    keeper = LeaseKeeper(ledger, monotonic=clock.monotonic)
-    availability = Availability(account=account.name, ledger=asking, now=clock.now_ms)
-    lists = FamilyLists(account.name, account.client, asking, availability, metrics)
-    recorder = Recorder(account.name, asking, metrics, clock.random)
-    alarm = UnknownIdAlarm()
-    outages = Outages(monotonic=clock.monotonic)
-    hosts = HostWatch(transfers=max(1, transfers // accounts))
-    adopter_accounts = frozenset({account.name, *account.former_names})
-    folder_keeper = LeaseKeeper(ledger, monotonic=clock.monotonic, leases=ledger.folder_work)
-    transfer = Transfer(
-        fetcher=fetcher, store=store, keeper=keeper, limits=account.limits, hosts=hosts, now=clock.now_ms
-    )
-    folder_transfer = dataclasses.replace(transfer, keeper=folder_keeper)
-    failure_handler = FailureHandler(
-        ledger,
-        metrics,
-        hosts,
-        outages,
-        now=clock.now_ms,
-        rand=clock.random,
-        asking=asking,
+    """The stages of one account.
+
+    `asking` is the ledger for what asks the API, where it is not `ledger`. `transfer_pool` has `transfers` threads.
+    Each account needs its own pool: in a common queue its files would wait behind another account's slow host.
+    `accounts` is how many share the transfers, which limits how many of them one failing host may take.
+    """
+    shared = _build_shared(
+        account,
+        ledger=ledger,
+        asking=asking or ledger,
+        store=store,
+        fetcher=fetcher,
+        metrics=metrics,
+        clock=clock or Clock(),
+        hosts=HostWatch(transfers=max(1, transfers // accounts)),
         process_holds=process_holds,
     )
-    verifier = Verifier(
-        account=account.name,
-        families=account.families,
-        client=account.client,
-        ledger=asking,
-        lists=lists,
-        own_paths=OwnPaths(account=account.name, ledger=asking, availability=availability),
-        recorder=recorder,
-        alarm=alarm,
-        metrics=metrics,
-        now=clock.now_ms,
-        random=clock.random,
-    )
+    verifier = _build_verifier(shared)
     return Stages(
         account=account,
         ledger=ledger,
-        asking=asking,
-        availability=availability,
-        keeper=keeper,
-        list_matcher=ListMatcher(
-            account=account.name,
-            families=account.families,
-            ledger=asking,
-            lists=lists,
-            recorder=recorder,
-            alarm=alarm,
-            now=clock.now_ms,
-        ),
+        asking=shared.asking,
+        availability=shared.availability,
+        keeper=shared.keeper,
+        list_matcher=_build_list_matcher(shared),
         verifier=verifier,
-        batch_query=BatchQuery(families=account.families, client=account.client, availability=availability),
-        archiver=Archiver(
-            account=account.name,
-            prefix=account.prefix,
-            ledger=ledger,
-            store=store,
-            transfer=transfer,
-            adopter=Adopter(transfer, adopter_accounts),
-            keeper=keeper,
-            transfers=TransferQueue(transfer_pool, threads=transfers, hosts=hosts),
-            metrics=metrics,
-            now=clock.now_ms,
+        batch_query=BatchQuery(
+            families=account.families, client=account.client, availability=shared.availability
         ),
-        folder_worker=FolderWorker(
-            account=account.name,
-            prefix=account.prefix,
-            ledger=ledger,
-            store=store,
-            transfer=folder_transfer,
-            adopter=Adopter(folder_transfer, adopter_accounts),
-            keeper=folder_keeper,
-            metrics=metrics,
-            now=clock.now_ms,
-            random=clock.random,
-            hold_in_outage=failure_handler.hold_in_outage,
-            on_hold=functools.partial(log_hold, account=account.name, stage=Stage.ARCHIVE),
-            is_of_process=functools.partial(
-                failure_handler.is_of_process, account=account.name, stage=Stage.ARCHIVE
-            ),
-            is_stopped=functools.partial(_is_stopped, process_holds, account.name),
-        ),
-        restore_questions=RestoreQuestions(
-            account=account.name,
-            asking=asking,
-            ledger=ledger,
-            keeper=folder_keeper,
-            ask=verifier.fresh_task,
-            metrics=metrics,
-            now=clock.now_ms,
-            random=clock.random,
-            hold_in_outage=failure_handler.hold_in_outage,
-        ),
+        archiver=_build_archiver(shared, TransferQueue(transfer_pool, threads=transfers, hosts=shared.hosts)),
+        folder_worker=_build_folder_worker(shared),
+        restore_questions=_build_restore_questions(shared, verifier),
         sweeper=build_sweeper(
-            account, ledger=asking, metrics=metrics, clock=clock, availability=availability
+            account,
+            ledger=shared.asking,
+            metrics=metrics,
+            clock=shared.clock,
+            availability=shared.availability,
         ),
-        failure_handler=failure_handler,
-        hosts=hosts,
-        outages=outages,
+        failure_handler=shared.failure_handler,
+        hosts=shared.hosts,
+        outages=shared.outages,
         store=store,
         metrics=metrics,
         process_holds=process_holds,
         swept_families=swept(account.families, has_api_key=account.client.has_api_key),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shared:
+    """What several stages of an account are made of."""
+
+    account: Account
+    ledger: Ledger
+    asking: Ledger
+    store: Store
+    metrics: Metrics
+    clock: Clock
+    process_holds: ProcessHolds | None
+    availability: Availability
+    lists: FamilyLists
+    recorder: Recorder
+    alarm: UnknownIdAlarm
+    keeper: LeaseKeeper
+    folder_keeper: LeaseKeeper
+    """Renews leases on folder work."""
+    transfer: Transfer
+    hosts: HostWatch
+    outages: Outages
+    failure_handler: FailureHandler
+
+
+def _build_shared(
+    account: Account,
+    *,
+    ledger: Ledger,
+    asking: Ledger,
+    store: Store,
+    fetcher: Fetcher,
+    metrics: Metrics,
+    clock: Clock,
+    hosts: HostWatch,
+    process_holds: ProcessHolds | None,
+) -> _Shared:
+    availability = Availability(account=account.name, ledger=asking, now=clock.now_ms)
+    keeper = LeaseKeeper(ledger, monotonic=clock.monotonic)
+    outages = Outages(monotonic=clock.monotonic)
+    return _Shared(
+        account=account,
+        ledger=ledger,
+        asking=asking,
+        store=store,
+        metrics=metrics,
+        clock=clock,
+        process_holds=process_holds,
+        availability=availability,
+        lists=FamilyLists(account.name, account.client, asking, availability, metrics),
+        recorder=Recorder(account.name, asking, metrics, clock.random),
+        alarm=UnknownIdAlarm(),
+        keeper=keeper,
+        folder_keeper=LeaseKeeper(ledger, monotonic=clock.monotonic, leases=ledger.folder_work),
+        transfer=Transfer(
+            fetcher=fetcher, store=store, keeper=keeper, limits=account.limits, hosts=hosts, now=clock.now_ms
+        ),
+        hosts=hosts,
+        outages=outages,
+        failure_handler=FailureHandler(
+            ledger,
+            metrics,
+            hosts,
+            outages,
+            now=clock.now_ms,
+            rand=clock.random,
+            asking=asking,
+            process_holds=process_holds,
+        ),
+    )
+
+
+def _build_verifier(shared: _Shared) -> Verifier:
+    account = shared.account
+    return Verifier(
+        account=account.name,
+        families=account.families,
+        client=account.client,
+        ledger=shared.asking,
+        lists=shared.lists,
+        own_paths=OwnPaths(account=account.name, ledger=shared.asking, availability=shared.availability),
+        recorder=shared.recorder,
+        alarm=shared.alarm,
+        metrics=shared.metrics,
+        now=shared.clock.now_ms,
+        random=shared.clock.random,
+    )
+
+
+def _build_list_matcher(shared: _Shared) -> ListMatcher:
+    return ListMatcher(
+        account=shared.account.name,
+        families=shared.account.families,
+        ledger=shared.asking,
+        lists=shared.lists,
+        recorder=shared.recorder,
+        alarm=shared.alarm,
+        now=shared.clock.now_ms,
+    )
+
+
+def _build_archiver(shared: _Shared, transfers: TransferQueue) -> Archiver:
+    return Archiver(
+        account=shared.account.name,
+        prefix=shared.account.prefix,
+        ledger=shared.ledger,
+        store=shared.store,
+        transfer=shared.transfer,
+        adopter=_build_adopter(shared.account, shared.transfer),
+        keeper=shared.keeper,
+        transfers=transfers,
+        metrics=shared.metrics,
+        now=shared.clock.now_ms,
+    )
+
+
+def _build_folder_worker(shared: _Shared) -> FolderWorker:
+    name = shared.account.name
+    handler = shared.failure_handler
+    transfer = dataclasses.replace(shared.transfer, keeper=shared.folder_keeper)
+    return FolderWorker(
+        account=name,
+        prefix=shared.account.prefix,
+        ledger=shared.ledger,
+        store=shared.store,
+        transfer=transfer,
+        adopter=_build_adopter(shared.account, transfer),
+        keeper=shared.folder_keeper,
+        metrics=shared.metrics,
+        now=shared.clock.now_ms,
+        random=shared.clock.random,
+        hold_in_outage=handler.hold_in_outage,
+        on_hold=functools.partial(log_hold, account=name, stage=Stage.ARCHIVE),
+        is_of_process=functools.partial(handler.is_of_process, account=name, stage=Stage.ARCHIVE),
+        is_stopped=functools.partial(_is_stopped, shared.process_holds, name),
+    )
+
+
+def _build_adopter(account: Account, transfer: Transfer) -> Adopter:
+    return Adopter(transfer, frozenset({account.name, *account.former_names}))
+
+
+def _build_restore_questions(shared: _Shared, verifier: Verifier) -> RestoreQuestions:
+    return RestoreQuestions(
+        account=shared.account.name,
+        asking=shared.asking,
+        ledger=shared.ledger,
+        keeper=shared.folder_keeper,
+        ask=verifier.fresh_task,
+        metrics=shared.metrics,
+        now=shared.clock.now_ms,
+        random=shared.clock.random,
+        hold_in_outage=shared.failure_handler.hold_in_outage,
     )
 
 
