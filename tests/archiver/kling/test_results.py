@@ -1,4 +1,4 @@
-"""What `kling/results.py` reads out of the API's answers: recorded shapes, slips of the API, and arbitrary JSON."""
+"""What `kling/results` reads out of the API's answers: recorded shapes, slips of the API, and arbitrary JSON."""
 
 import json
 from typing import Any
