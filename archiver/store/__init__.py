@@ -1,8 +1,8 @@
 """Where results go for good: the only package that speaks S3.
 
-`protocol` says what a store promises, `s3` keeps it. `client`, `body`, `expect_continue` and `redirects` make boto3
-send it; `errors` turns boto3's exceptions into failures. `links` signs our own URLs, `object_streams` reads what they
-lead to. `probing` finds out what a store can do.
+`protocol` says what a store promises, `s3` keeps it; `reader` has its reads. `client`, `body`, `expect_continue` and
+`redirects` make boto3 send it; `errors` turns boto3's exceptions into failures. `links` signs our own URLs,
+`object_streams` reads what they lead to. `probing` finds out what a store can do.
 """
 
 from archiver.store.protocol import (

@@ -21,8 +21,7 @@ import base64
 import contextlib
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Literal, Self, cast
 
 import boto3
@@ -30,7 +29,6 @@ from botocore import exceptions as aws
 
 from archiver.clock import seconds_passed
 from archiver.failures import ForeignObject, ObjectUnexpected, PutTimeout, StoreError, StoreMismatch
-from archiver.pulses.pulse import beat
 from archiver.store import expect_continue, redirects
 from archiver.store.body import Body, raising_its_cause
 from archiver.store.client import (
@@ -38,12 +36,10 @@ from archiver.store.client import (
     ca_bundle_of,
     open_client,
     open_session,
-    seconds_left,
     sign_by_digest,
 )
-from archiver.store.errors import StorePlace, bucket_missing, code, status, translated
+from archiver.store.errors import StorePlace, bucket_missing, status, translated
 from archiver.store.protocol import (
-    PRESIGNED_SECONDS_MAX,
     ConditionalPut,
     ListedPage,
     Presigned,
@@ -54,13 +50,12 @@ from archiver.store.protocol import (
     Upload,
     digests_of,
 )
+from archiver.store.reader import BucketReader, plain_etag
 
 if TYPE_CHECKING:
-    from botocore.response import StreamingBody
     from mypy_boto3_s3.client import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, PutObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
-CHUNK_BYTES = 1024 * 1024
 PUT_SECONDS_MAX = 30 * 60.0
 """One put as a whole, with the looks around it. A store that takes a piece now and then would hold a slot for days."""
 
@@ -96,8 +91,7 @@ class S3Store:
         redirects.follow_no_second(client)
         if check_client is not None:
             redirects.follow_no_second(check_client)
-        # Once: each new paginator searches botocore's folders for the service's model.
-        self._listing = client.get_paginator("list_objects_v2")
+        self._objects = BucketReader(client, bucket)
         self.location = f"{client.meta.endpoint_url} {bucket}"
         self.etags_are_md5 = True
         self._conditional = True
@@ -172,52 +166,36 @@ class S3Store:
         upload = self._ending_in_time(upload)
         with self._translated(f"put {upload.key}"):
             if look_first or not self._conditional:
-                found = self._look(upload.key)
+                found = self._objects.head(upload.key)
                 if found is not None:
                     return self._already_there(upload, found)
             return self._create(upload, is_retry=look_first)
 
     def head(self, key: str) -> StoredObject | None:
         with self._translated(f"head {key}"):
-            return self._look(key)
+            return self._objects.head(key)
 
     def list(self, folder: str) -> dict[str, int]:
         return dict(self.walk(folder))
 
     def walk(self, prefix: str, *, after: str = "") -> Iterator[tuple[str, int]]:
-        list_pages = functools.partial(self._listing.paginate, Bucket=self._bucket, Prefix=prefix)
-        pages = list_pages(StartAfter=after) if after else list_pages()
         with self._translated(f"list {prefix}".rstrip()):
-            for page in pages:
-                # Some gateways ignore StartAfter.
-                yield from [
-                    (row["Key"], row["Size"]) for row in page.get("Contents", []) if row["Key"] > after
-                ]
+            yield from self._objects.walk(prefix, after=after)
 
     def list_after(self, prefix: str, *, after: str, keys_max: int) -> ListedPage:
         with self._translated(f"list {prefix} after {after}".replace("  ", " ")):
-            page = self._client.list_objects_v2(
-                Bucket=self._bucket, Prefix=prefix, StartAfter=after, MaxKeys=keys_max
-            )
-        sizes = {row["Key"]: row["Size"] for row in page.get("Contents", [])}
-        return ListedPage(sizes, is_last=not page.get("IsTruncated", False))
+            return self._objects.list_after(prefix, after=after, keys_max=keys_max)
 
     def read(self, key: str, *, bytes_max: int) -> bytes:
         return self.get(key, bytes_max=bytes_max).content
 
     def get(self, key: str, *, bytes_max: int) -> ReadObject:
-        content = bytearray()
         with self._translated(f"read {key}"):
-            answer = self._get_object(key)
-            for chunk in _chunks(answer["Body"]):
-                content += chunk
-                if len(content) > bytes_max:
-                    raise ObjectUnexpected(f"read {key}: larger than the {bytes_max} bytes allowed")
-        return ReadObject(bytes(content), _claims(answer.get("Metadata", {})).get("sha256"))
+            return self._objects.get(key, bytes_max=bytes_max)
 
     def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:
         with self._translated(f"read {key}"):
-            return self._digest(key, on_piece=on_piece)
+            return self._objects.digest(key, on_piece=on_piece)
 
     def presigned(self, key: str, *, seconds: int) -> str:
         return self.presign(key, seconds=seconds).url
@@ -230,15 +208,10 @@ class S3Store:
 
         Raises Failure.
         """
-        params = {"Bucket": self._bucket, "Key": key}
-        if file_name is not None:
-            params["ResponseContentDisposition"] = f'attachment; filename="{file_name}"'
         with self._translated(f"presign {key}"):
-            left = seconds_left(self._session) if self._session is not None else None
-            good = max(1, min(seconds, PRESIGNED_SECONDS_MAX, *([] if left is None else [left])))
-            operation = "get_object" if method == "GET" else "head_object"
-            url = self._client.generate_presigned_url(operation, Params=params, ExpiresIn=good)
-        return Presigned(url, good)
+            return self._objects.presign(
+                key, seconds=seconds, method=method, file_name=file_name, session=self._session
+            )
 
     def put_again(self, upload: Upload) -> ConditionalPut:
         with self._translated(f"put {upload.key}"):
@@ -298,7 +271,7 @@ class S3Store:
     def _create_without_condition(self, upload: Upload, *, is_retry: bool) -> Put:
         """After a 501. It may come from a passing proxy or mean something else, so remember it only once the same put
         succeeds without the condition."""
-        found = self._look(upload.key)
+        found = self._objects.head(upload.key)
         if found is not None:
             return self._already_there(upload, found)
         etag = self._put_object(upload, conditional=False, is_retry=is_retry)
@@ -322,22 +295,19 @@ class S3Store:
         with self._expect_continue.watching(), raising_its_cause():
             body.seek(0)
             answer = self._client.put_object(**request)
-        return _etag(answer.get("ETag"))
+        return plain_etag(answer.get("ETag"))
 
     def _confirmed(self, upload: Upload, etag: str) -> Put:
         """After a 200. An ETag other than our MD5 may be honest (encryption) or wrong: read the object back."""
         if etag != upload.digests.md5:
             self.etags_are_md5 = False
-        if etag != upload.digests.md5 and self._digest(upload.key, on_piece=lambda _: upload.check()) != (
-            upload.digests.sha256,
-            upload.digests.bytes,
-        ):
-            raise StoreMismatch(f"put {upload.key}: the store took the object and holds other bytes")
+            if self._digest(upload) != (upload.digests.sha256, upload.digests.bytes):
+                raise StoreMismatch(f"put {upload.key}: the store took the object and holds other bytes")
         return upload.as_put(PutOutcome.CREATED)
 
     def _overtaken(self, upload: Upload) -> Put:
         """412: an object is there, perhaps from our own attempt whose answer was lost."""
-        found = self._look(upload.key)
+        found = self._objects.head(upload.key)
         if found is None:
             raise StoreError(f"put {upload.key}: the store says that an object is there, and shows nothing")
         return self._already_there(upload, found)
@@ -347,58 +317,16 @@ class S3Store:
             return upload.as_put(PutOutcome.SAME)
         is_ours = found.task_id == upload.task_id
         if is_ours or found.bytes == upload.digests.bytes:
-            sha256, size = self._digest(upload.key, on_piece=lambda _: upload.check())
+            sha256, size = self._digest(upload)
             if (sha256, size) == (upload.digests.sha256, upload.digests.bytes):
                 return upload.as_put(PutOutcome.SAME)
             if is_ours:
                 return _adopted(upload.key, found, sha256=sha256, size=size)
         raise ForeignObject(f"put {upload.key}: a foreign object of {found.bytes} bytes is there")
 
-    def _look(self, key: str) -> StoredObject | None:
-        """HEAD. A missing bucket looks like a missing key; the put or list that follows tells them apart."""
-        try:
-            answer = self._client.head_object(Bucket=self._bucket, Key=key)
-        except aws.ClientError as error:
-            if status(error) == 404:
-                return None
-            raise
-        claims = _claims(answer.get("Metadata", {}))
-        return StoredObject(
-            bytes=answer["ContentLength"],
-            etag=_etag(answer.get("ETag")),
-            content_type=answer.get("ContentType", ""),
-            sha256=claims.get("sha256"),
-            task_id=claims.get("task-id"),
-            family=claims.get("family"),
-        )
-
-    def _digest(self, key: str, *, on_piece: Callable[[int], object]) -> tuple[str, int]:
-        running, size = hashlib.sha256(), 0
-        for chunk in _chunks(self._get_object(key)["Body"]):
-            beat()
-            on_piece(len(chunk))
-            running.update(chunk)
-            size += len(chunk)
-        return running.hexdigest(), size
-
-    def _get_object(self, key: str) -> "GetObjectOutputTypeDef":
-        try:
-            return self._client.get_object(Bucket=self._bucket, Key=key)
-        except aws.ClientError as error:
-            if status(error) == 404 and code(error) != "NoSuchBucket":
-                raise StoreMismatch(f"read {key}: no object is there") from error
-            raise
-
-
-def _chunks(body: "StreamingBody") -> Iterator[bytes]:
-    """A body that ends early raises: boto3 checks Content-Length."""
-    with contextlib.closing(body):
-        yield from body.iter_chunks(CHUNK_BYTES)
-
-
-def _claims(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Some gateways change the case of metadata names."""
-    return {name.lower(): value for name, value in metadata.items()}
+    def _digest(self, upload: Upload) -> tuple[str, int]:
+        """Of the object that its key has."""
+        return self._objects.digest(upload.key, on_piece=lambda _: upload.check())
 
 
 def _adopted(key: str, found: StoredObject, *, sha256: str, size: int) -> Put:
@@ -409,8 +337,3 @@ def _adopted(key: str, found: StoredObject, *, sha256: str, size: int) -> Put:
             "remove it"
         )
     return Put(outcome=PutOutcome.ADOPTED, bytes=size, sha256=sha256, content_type=found.content_type)
-
-
-def _etag(value: str | None) -> str:
-    """Without the quotes and the weak mark `W/` that some proxies add."""
-    return (value or "").removeprefix("W/").strip('"').lower()

@@ -127,12 +127,19 @@ class CephServer(S3Server):
         return [program, "-c", str(self._config), *arguments]
 
     def _run(self, program: str, *arguments: str) -> str:
-        done = subprocess.run(
-            self._of(program, *arguments), check=False, capture_output=True, text=True, timeout=60
-        )
+        """Run a program to its end, once more if a signal ended it: radosgw-admin 16.2 may abort while it lets go of
+        the cluster (`RGWWatcher::reinit`), with its work done or not. What it does, it can do twice."""
+        done = self._run_once(program, *arguments)
+        if done.returncode < 0:
+            done = self._run_once(program, *arguments)
         if done.returncode:
             raise RuntimeError(f"{program} {' '.join(arguments)}: {done.stderr[-2000:]}")
         return done.stdout
+
+    def _run_once(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self._of(program, *arguments), check=False, capture_output=True, text=True, timeout=60
+        )
 
     def _prepare_monitor(self) -> None:
         fsid = str(uuid.uuid4())
