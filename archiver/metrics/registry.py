@@ -1,141 +1,34 @@
-"""Every metric of the contract. The only module that uses the Prometheus library.
+"""The registry of one process, with every metric in it."""
 
-1. No globals: each `Metrics()` has its own registry.
-2. No label grows without bound. Fixed labels accept their declared values. A family or an API code must match its
-   pattern and be among the first `DISTINCT_VALUES_MAX`. Other values count as `other`, so a task id never becomes a
-   series.
-"""
-
-import enum
 import re
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable
 
 import prometheus_client
 from prometheus_client import exposition
 
-from archiver import failures, model
+from archiver import model
+from archiver.metrics.bounds import (
+    Bound,
+    account_name,
+    account_or_none,
+    failure_reasons,
+    first_matching,
+    only,
+)
+from archiver.metrics.results import (
+    CallbackResult,
+    CreateResult,
+    Endpoint,
+    ForwardResult,
+    GatewayKind,
+    LinkResult,
+)
+from archiver.metrics.series import Labelled, Mirror
 from archiver.version import VERSION
-
-OTHER = "other"
-DISTINCT_VALUES_MAX = 100
 
 _HTTP_STATUS = re.compile(r"[1-5][0-9]{2}")
 _API_CODE = re.compile(r"[0-9]{1,6}|http_[0-9]{3}|timeout|connection")
-_Metric = TypeVar("_Metric")
-_Bound = Callable[[str], str]
-
-
-class CallbackResult(enum.StrEnum):
-    """The first two are those of `model.CallbackOutcome`."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    MALFORMED = "malformed"
-    UNAUTHORIZED = "unauthorized"
-    BAD_SIGNATURE = "bad_signature"
-    TOO_LARGE = "too_large"
-    UNAVAILABLE = "unavailable"
-
-
-class GatewayKind(enum.StrEnum):
-    """What clients of the gateway want."""
-
-    CREATE = "create"
-    QUERY = "query"
-    """Of one task, or of tasks by their ids."""
-    LIST = "list"
-    OTHER = "other"
-
-
-class CreateResult(enum.StrEnum):
-    """What became of a create that came by the gateway."""
-
-    REGISTERED = "registered"
-    REFUSED = "refused"
-    """By Kling: nothing was created."""
-    REFUSED_URL = "refused_url"
-    """By us, for a callback URL that we would not call."""
-    UNREADABLE = "unreadable"
-    """Passed on untouched: its body is not one JSON object. The sweep finds the task."""
-    UNREFERENCED = "unreferenced"
-    """Passed on unchanged: the ledger could not be written. Kling itself calls the client."""
-    NO_ANSWER = "no_answer"
-    """Kling may have created a task, and has not said so."""
-
-
-class LinkResult(enum.StrEnum):
-    """Where a link led."""
-
-    STORED = "stored"
-    """To the file."""
-    UPSTREAM = "upstream"
-    """To the API's own URL, because the file is not stored."""
-    GONE = "gone"
-    """Nowhere: the file is not stored, and not tried any more."""
-    REFUSED = "refused"
-    """Nowhere: it is no link of ours, the range is not in the file, or ledger or store could not give it."""
-
-
-class Endpoint(enum.StrEnum):
-    """Kinds of request to the API."""
-
-    QUERY = "query"
-    LIST = "list"
-    TASKS = "tasks"
-    CREATE = "create"
-
-
-class ForwardResult(enum.StrEnum):
-    """What came of a try to tell an application."""
-
-    OK = "ok"
-    RETRY = "retry"
-    GONE = "gone"
-    REFUSED = "refused"
-
-
-class Labelled(Generic[_Metric]):
-    """A metric with bounded label values."""
-
-    def __init__(self, series: Callable[..., _Metric], **bounds: _Bound) -> None:
-        self._series = series
-        self._bounds = bounds
-
-    def labels(self, **values: str) -> _Metric:
-        """The series of these values; one that is out of bounds becomes `other`.
-
-        Raises:
-            ValueError: these are not the metric's labels.
-        """
-        if values.keys() != self._bounds.keys():
-            raise ValueError(f"labels are {', '.join(self._bounds)}, not {', '.join(values)}")
-        bounded = {name: bound(values[name]) for name, bound in self._bounds.items()}
-        return self._series(**bounded)
-
-
-class Mirror(Labelled[prometheus_client.Gauge]):
-    """A gauge of something that comes and goes: a series without a value is no series."""
-
-    def __init__(self, gauge: prometheus_client.Gauge, **bounds: _Bound) -> None:
-        super().__init__(gauge.labels, **bounds)
-        self._gauge = gauge
-        self._shown: set[tuple[str, ...]] = set()
-
-    def show(self, values: Mapping[tuple[str, ...], float]) -> None:
-        """Show these values and no others. Their keys are label values in the order of the labels. One thread."""
-        bounds = self._bounds.values()
-        bounded: dict[tuple[str, ...], float] = {}
-        for key, value in values.items():
-            labels = tuple(bound(label) for bound, label in zip(bounds, key, strict=True))
-            bounded[labels] = bounded.get(labels, 0) + value
-        for labels, value in bounded.items():
-            self._gauge.labels(*labels).set(value)
-        for labels in self._shown - bounded.keys():
-            self._gauge.remove(*labels)
-        self._shown = set(bounded)
 
 
 class Metrics:
@@ -318,59 +211,15 @@ class Metrics:
         build = self._gauge("build_info", "1, labelled with the version that runs.", version=str)
         build.labels(version=version).set(1)
 
-    def _counter(self, name: str, meaning: str, **bounds: _Bound) -> Labelled[prometheus_client.Counter]:
+    def _counter(self, name: str, meaning: str, **bounds: Bound) -> Labelled[prometheus_client.Counter]:
         counter = prometheus_client.Counter(f"kling_{name}", meaning, tuple(bounds), registry=self.registry)
         return Labelled(counter.labels, **bounds)
 
-    def _gauge(self, name: str, meaning: str, **bounds: _Bound) -> Labelled[prometheus_client.Gauge]:
+    def _gauge(self, name: str, meaning: str, **bounds: Bound) -> Labelled[prometheus_client.Gauge]:
         gauge = prometheus_client.Gauge(f"kling_{name}", meaning, tuple(bounds), registry=self.registry)
         return Labelled(gauge.labels, **bounds)
 
-    def _mirror(self, name: str, meaning: str, **bounds: _Bound) -> Mirror:
+    def _mirror(self, name: str, meaning: str, **bounds: Bound) -> Mirror:
         return Mirror(
             prometheus_client.Gauge(f"kling_{name}", meaning, tuple(bounds), registry=self.registry), **bounds
         )
-
-
-def account_or_none() -> _Bound:
-    """A bound for names of accounts; empty for what concerns all of them."""
-    bound = account_name()
-    return lambda value: bound(value) if value else ""
-
-
-def account_name() -> _Bound:
-    """A bound for names of accounts."""
-    return first_matching(model.ACCOUNT_NAME)
-
-
-def only(values: Iterable[str]) -> _Bound:
-    """A bound for values known beforehand."""
-    known = frozenset(str(value) for value in values)
-    return lambda value: str(value) if value in known else OTHER
-
-
-def first_matching(pattern: re.Pattern[str], *, count_max: int = DISTINCT_VALUES_MAX) -> _Bound:
-    """A bound for values from settings or from outside: the first `count_max` that match."""
-    seen: set[str] = set()
-    lock = threading.Lock()
-
-    def bound(value: str) -> str:
-        if not pattern.fullmatch(value):
-            return OTHER
-        with lock:
-            if value not in seen and len(seen) >= count_max:
-                return OTHER
-            seen.add(value)
-        return value
-
-    return bound
-
-
-def failure_reasons() -> frozenset[str]:
-    found = {failures.Failure.reason}
-    waiting = [failures.Failure]
-    while waiting:
-        subclasses = waiting.pop().__subclasses__()
-        found.update(failure.reason for failure in subclasses)
-        waiting.extend(subclasses)
-    return frozenset(found)

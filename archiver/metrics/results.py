@@ -1,0 +1,72 @@
+"""Values of labels: kinds of requests, and what came of them."""
+
+import enum
+
+
+class CallbackResult(enum.StrEnum):
+    """The first two are those of `model.CallbackOutcome`."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    MALFORMED = "malformed"
+    UNAUTHORIZED = "unauthorized"
+    BAD_SIGNATURE = "bad_signature"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+
+
+class GatewayKind(enum.StrEnum):
+    """What clients of the gateway want."""
+
+    CREATE = "create"
+    QUERY = "query"
+    """Of one task, or of tasks by their ids."""
+    LIST = "list"
+    OTHER = "other"
+
+
+class CreateResult(enum.StrEnum):
+    """What became of a create that came by the gateway."""
+
+    REGISTERED = "registered"
+    REFUSED = "refused"
+    """By Kling: nothing was created."""
+    REFUSED_URL = "refused_url"
+    """By us, for a callback URL that we would not call."""
+    UNREADABLE = "unreadable"
+    """Passed on untouched: its body is not one JSON object. The sweep finds the task."""
+    UNREFERENCED = "unreferenced"
+    """Passed on unchanged: the ledger could not be written. Kling itself calls the client."""
+    NO_ANSWER = "no_answer"
+    """Kling may have created a task, and has not said so."""
+
+
+class LinkResult(enum.StrEnum):
+    """Where a link led."""
+
+    STORED = "stored"
+    """To the file."""
+    UPSTREAM = "upstream"
+    """To the API's own URL, because the file is not stored."""
+    GONE = "gone"
+    """Nowhere: the file is not stored, and not tried any more."""
+    REFUSED = "refused"
+    """Nowhere: it is no link of ours, the range is not in the file, or ledger or store could not give it."""
+
+
+class Endpoint(enum.StrEnum):
+    """Kinds of request to the API."""
+
+    QUERY = "query"
+    LIST = "list"
+    TASKS = "tasks"
+    CREATE = "create"
+
+
+class ForwardResult(enum.StrEnum):
+    """What came of a try to tell an application."""
+
+    OK = "ok"
+    RETRY = "retry"
+    GONE = "gone"
+    REFUSED = "refused"
