@@ -1,7 +1,7 @@
 """The first schema, statement by statement.
 
-A released revision is never edited, and never asks `tables.schema`: what that says later is the business of later
-revisions. A test holds the sum of all revisions against `tables.schema`.
+A released revision is never edited, and never asks `schema.py`: what that says later is the business of later
+revisions. A test holds the sum of all revisions against `schema.py`.
 """
 
 import sqlalchemy as sa
