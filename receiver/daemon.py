@@ -24,7 +24,7 @@ from archiver.config.settings import Settings, SettingsError
 from archiver.create.callback_tokens import gateway_token
 from archiver.engine.pools import ThreadsRefused
 from archiver.failures import LedgerUnavailable
-from archiver.ledger import Ledger, LedgerRefused, LedgerUnusable
+from archiver.ledger import Ledger, LedgerUnfit, LedgerUnusable
 from archiver.ledger.databases.opening import is_postgres, name_of, perishable_file
 from archiver.metrics import Metrics
 from archiver.version import VERSION
@@ -43,7 +43,8 @@ _NEEDS_POSTGRES = (
 SETTINGS_STATUS = 2
 """Of a daemon that does not start. A supervisor need not try again: the same settings are refused again."""
 PASSING_STATUS = 1
-"""What keeps it from starting may pass: a server that is down, a full disk, a taken port. It should be tried again."""
+"""What keeps it from starting may pass without other settings: a server that is down, a full disk, a taken port or
+ledger, a folder that is not mounted, a right that is not granted. It should be tried again."""
 
 
 class Refused(Exception):
@@ -71,13 +72,11 @@ def run(
             return _check(settings, role, environment)
         _configure_log(settings)
         return _run(settings, role, environment)
-    except (
-        CannotListen,
-        ThreadsRefused,
-        LedgerRefused,
-    ) as error:  # a refusing server may be under maintenance
+    except (SettingsError, NoSuchAddress) as error:
+        raise Refused(str(error)) from error
+    except (CannotListen, ThreadsRefused, LedgerUnfit) as error:
         raise Refused(str(error), status=PASSING_STATUS) from error
-    except (SettingsError, LedgerUnusable, NoSuchAddress) as error:
+    except LedgerUnusable as error:
         raise Refused(str(error)) from error
     except LedgerUnavailable as error:
         raise Refused(f"{error}. {error.what_to_do}", status=PASSING_STATUS) from error

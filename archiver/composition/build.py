@@ -20,6 +20,7 @@ from archiver.config.settings import Settings
 from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.duties.keeper import DutyKeeper, Tenure, build_keeper
 from archiver.engine.duties.loop import DutyLoop
+from archiver.engine.forwarding.missing_links import MissingLinks
 from archiver.engine.health import Health
 from archiver.engine.looks.machine import MachineLook, MachineLoop
 from archiver.engine.looks.sharing import SharedStore
@@ -256,6 +257,7 @@ def _warnings(
         functools.partial(doubts.problems, process.settings),
         machine.problems,
         process.pulses.problems,
+        MissingLinks(process.ledger, doubts.accounts_without_links(process.settings)).problems,
         lambda: itertools.chain.from_iterable(each.verifier.problems() for each in stages),
         *(loop.problems for loop in wake_ups.loops),
     ]

@@ -38,7 +38,7 @@ def sentences(settings: Settings) -> tuple[str, ...]:
 
 def notes(settings: Settings) -> tuple[str, ...]:
     """What needs no action."""
-    return (*settings.unknown, *settings.corrected, *_prefixes(settings))
+    return (*settings.unknown, *settings.corrected, *_prefixes(settings), *_plain_forwards(settings))
 
 
 def problems(settings: Settings) -> tuple[Problem, ...]:
@@ -166,14 +166,33 @@ def _twins(settings: Settings) -> Iterator[Problem]:
             )
 
 
+def accounts_without_links(settings: Settings) -> list[str]:
+    """The accounts whose forwards name s3:// URLs, although no setting says so."""
+    if settings.forward_links is not None:
+        return []
+    return [account.name for account in settings.accounts if not _has_links(account)]
+
+
+def _has_links(account: Settings) -> bool:
+    return bool(account.link_secrets()) and account.public_url is not None
+
+
+def _plain_forwards(settings: Settings) -> Iterator[str]:
+    """May be meant, or a worker lacks what the other processes have."""
+    if settings.forward_url is not None and accounts_without_links(settings):
+        yield (
+            "KLING_FORWARD_URL is set and there are no links, so forwards name s3:// URLs: set KLING_LINK_SECRET and "
+            "KLING_PUBLIC_URL as in your other processes, or KLING_FORWARD_LINKS to s3."
+        )
+
+
 def _forwards(settings: Settings) -> Iterator[Problem]:
     if settings.forward_url is None and settings.forward_secret:
         yield _problem(
             "KLING_FORWARD_SECRET has no effect without KLING_FORWARD_URL", "Set both, or neither."
         )
     for account in settings.accounts:
-        has_links = bool(account.link_secrets()) and account.public_url is not None
-        if settings.forward_links == "links" and not has_links:
+        if settings.forward_links == "links" and not _has_links(account):
             yield _problem(
                 "KLING_FORWARD_LINKS is `links`, and there are none: forwards name s3:// URLs",
                 "Set KLING_LINK_SECRET and KLING_PUBLIC_URL.",

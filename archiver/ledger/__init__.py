@@ -7,7 +7,13 @@ from archiver.ledger.audits import AuditedTask, AuditTotals, RecordedObject, Wan
 from archiver.ledger.claims import PendingCounts
 from archiver.ledger.daemons import DaemonView, Service, new_daemon_name
 from archiver.ledger.databases.clock import unix_ms
-from archiver.ledger.databases.errors import LedgerMissing, LedgerRefused, LedgerTaken, LedgerUnusable
+from archiver.ledger.databases.errors import (
+    LedgerMissing,
+    LedgerRefused,
+    LedgerTaken,
+    LedgerUnfit,
+    LedgerUnusable,
+)
 from archiver.ledger.databases.protocol import Obstacle
 from archiver.ledger.deadlines import Expiry
 from archiver.ledger.duties import UPKEEP, Duty, DutyLease, DutyView, Round, asking
@@ -91,6 +97,7 @@ __all__ = [
     "LedgerMissing",
     "LedgerRefused",
     "LedgerTaken",
+    "LedgerUnfit",
     "LedgerUnusable",
     "MissingObject",
     "MissingState",

@@ -20,7 +20,13 @@ class LedgerMissing(LedgerUnusable):
     """There is no ledger yet, and the caller does not create one."""
 
 
-class LedgerRefused(LedgerUnusable):
+class LedgerUnfit(LedgerUnusable):
+    """The same settings may do later: a folder that is not mounted yet, a right that is not granted, an older server.
+    Whoever mends that need not know of us, so a daemon is to be started again until it works.
+    """
+
+
+class LedgerRefused(LedgerUnfit):
     """A server lets nobody in by these settings, as it says. The ledger behind it may be well: nothing is known of it.
 
     It may pass without new settings: the server is under maintenance, or goes down during the TLS handshake.
@@ -32,8 +38,8 @@ class LedgerRefused(LedgerUnusable):
         self.what_to_do = what_to_do
 
 
-class LedgerTaken(LedgerUnusable):
-    """A daemon works on this SQLite ledger, which takes one. `said` is that, without what to do."""
+class LedgerTaken(LedgerUnfit):
+    """A daemon works on this SQLite ledger, which takes one, or is just ending. `said` is that, without what to do."""
 
     def __init__(self, said: str) -> None:
         super().__init__(

@@ -18,7 +18,13 @@ import sqlalchemy as sa
 from sqlalchemy import pool
 
 from archiver.failures import LedgerMalformed, LedgerUnavailable
-from archiver.ledger.databases.errors import LedgerMissing, LedgerTaken, LedgerUnusable, translated
+from archiver.ledger.databases.errors import (
+    LedgerMissing,
+    LedgerTaken,
+    LedgerUnfit,
+    LedgerUnusable,
+    translated,
+)
 
 APPLICATION_ID = 0x4B4C4E47
 """Written into the file's header ("KLNG"): marks an SQLite file as our ledger."""
@@ -56,7 +62,7 @@ def lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
         handle = _open(lock_path, create=True)
     except OSError as error:
         _raise_passing(error, lock_path)
-        raise LedgerUnusable(
+        raise LedgerUnfit(
             f"cannot write {lock_path}: {error.strerror}. The ledger's folder must exist and be writable "
             "(KLING_LEDGER_URL)."
         ) from error
@@ -91,7 +97,7 @@ def open_file(url: str, *, create: bool) -> pathlib.Path:
         raise LedgerMissing(missing(path.absolute())) from error
     except OSError as error:
         _raise_passing(error, path)
-        raise LedgerUnusable(
+        raise LedgerUnfit(
             f"cannot open the ledger {path}: {error.strerror}. Give this user the right to read and write it and "
             "its folder, or name another file in KLING_LEDGER_URL"
         ) from error
@@ -139,7 +145,7 @@ def missing(name: pathlib.Path | str) -> str:
 def _header_of(path: pathlib.Path, *, create: bool) -> bytes:
     """The first bytes of a writable file; empty for a new one. Raises OSError as well."""
     if not path.parent.is_dir():
-        raise LedgerUnusable(
+        raise LedgerUnfit(
             f"the folder {path.parent} of the ledger does not exist (KLING_LEDGER_URL): make it first"
         )
     if path.is_dir():

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from archiver.failures import LedgerUnavailable
-from archiver.ledger.databases.errors import LedgerRefused, LedgerUnusable
+from archiver.ledger.databases.errors import LedgerRefused, LedgerUnfit, LedgerUnusable
 from archiver.ledger.databases.limits import CONNECT_OPTIONS
 from archiver.ledger.databases.refusals import failure_of, refusal_of
 
@@ -26,23 +26,23 @@ _FACTS = sa.text(
 def require_fit(engine: sa.Engine, *, name: str, create: bool) -> bool:
     """Whether the server has a ledger, of whatever schema.
 
-    Raises LedgerUnusable if it cannot hold one (with `create`: cannot be given one), LedgerUnavailable if it cannot
+    Raises LedgerUnfit if it cannot hold one (with `create`: cannot be given one), LedgerUnavailable if it cannot
     answer now.
     """
     facts = _facts(engine, name=name)
     if facts.version < VERSION_MIN * 10_000:
-        raise LedgerUnusable(
+        raise LedgerUnfit(
             f"the server of the ledger {name} is PostgreSQL {facts.version // 10_000}: KLING_LEDGER_URL must name one "
             f"of version {VERSION_MIN} or newer"
         )
     if facts.encoding != "UTF8":
-        raise LedgerUnusable(
+        raise LedgerUnfit(
             f"the database of the ledger {name} has the encoding {facts.encoding}: create one with ENCODING 'UTF8', "
             "and name it in KLING_LEDGER_URL"
         )
     if create and not facts.has_ledger and not facts.may_create:
         where = f"the schema {facts.schema}" if facts.schema else "any schema of its search_path"
-        raise LedgerUnusable(
+        raise LedgerUnfit(
             f"the user {facts.username} may not create tables in {where} of the ledger {name}: make it the owner of "
             f"the database, or GRANT CREATE ON SCHEMA {facts.schema or 'public'} TO {facts.username}, or name another "
             "user in KLING_LEDGER_URL"

@@ -18,12 +18,12 @@ import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
 from archiver.ledger.databases.dialect import try_to_take_turn
-from archiver.ledger.databases.errors import LedgerMissing, LedgerUnusable
+from archiver.ledger.databases.errors import LedgerMissing, LedgerUnfit, LedgerUnusable
 from archiver.ledger.databases.file import APPLICATION_ID, missing
 from archiver.ledger.databases.postgres import PostgresDatabase, drop_snapshot, drop_unfinished_indexes
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.migrations import revisions
-from archiver.ledger.moving.marks import read_mark, sentence_of
+from archiver.ledger.moving.marks import MOVED, read_mark, sentence_of
 from archiver.ledger.tables import schema
 
 _WAIT_SECONDS = 0.2
@@ -103,7 +103,8 @@ def _is_behind(connection: sa.Connection, *, name: str) -> bool:
 
 def _refuse_marked(connection: sa.Connection, *, name: str) -> None:
     if mark := read_mark(connection):
-        raise LedgerUnusable(f"the ledger {name} {sentence_of(mark)}")
+        kind = LedgerUnusable if mark[0] == MOVED else LedgerUnfit  # a move that is repeated ends
+        raise kind(f"the ledger {name} {sentence_of(mark)}")
 
 
 def _newer(current: str, *, name: str) -> LedgerUnusable:

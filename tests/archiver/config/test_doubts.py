@@ -179,3 +179,31 @@ def test_every_token_written_out_in_the_documents_is_known_as_an_example() -> No
     assert written, "this test looks for nothing"
     for token in written:
         assert said(CALLBACK_TOKEN=token) != []
+
+
+@pytest.mark.parametrize(
+    ("more", "is_said"),
+    [
+        ({}, False),
+        ({"FORWARD_URL": "https://app.example.com/h"}, True),
+        ({"FORWARD_URL": "https://app.example.com/h", "FORWARD_LINKS": "s3"}, False),
+        ({"FORWARD_URL": "https://app.example.com/h", "FORWARD_LINKS": "https://cdn.example.com/"}, False),
+        (
+            {
+                "FORWARD_URL": "https://app.example.com/h",
+                "LINK_SECRET": "k7" * 16,
+                "PUBLIC_URL": "https://kling.example.com",
+            },
+            False,
+        ),
+    ],
+)
+def test_forwards_without_links_are_a_note_unless_a_setting_asks_for_them(
+    more: dict[str, str], is_said: bool
+) -> None:
+    settings = Settings.load(ENOUGH | {f"KLING_{name}": value for name, value in more.items()})
+
+    notes = [note for note in doubts.notes(settings) if "forwards name s3:// URLs" in note]
+    assert bool(notes) == is_said
+    assert all("KLING_LINK_SECRET" in note and "KLING_FORWARD_LINKS" in note for note in notes)
+    assert doubts.problems(settings) == ()
