@@ -8,10 +8,8 @@ import gc
 import io
 import os
 import pathlib
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -19,6 +17,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # Ty
 
 from archiver import lookups
 from archiver.commands.terminal.group import COMPLETE_VARIABLE, Commands, add_first_lines
+from archiver.commands.terminal.signals import handle_signals
 from archiver.version import VERSION
 
 NAME = "kling-archiver"
@@ -70,9 +69,7 @@ add_first_lines(app)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()  # until the command is imported
-    signal.signal(signal.SIGTERM, _exit)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under `nohup`
-        signal.signal(signal.SIGHUP, _exit)
+    handle_signals()
     lookups.bound_all()
     _prepare_streams()
     if COMPLETE_VARIABLE in os.environ:
@@ -94,11 +91,6 @@ def _prepare_streams() -> None:
         sys.stdout, sys.stderr = sys.stdout or null, sys.stderr or null
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _exit(number: int, _frame: FrameType | None) -> None:
-    """At a signal, leave through every `finally`: a sweep then releases its family."""
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

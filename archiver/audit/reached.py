@@ -71,6 +71,8 @@ class Reached:
     is_ledgers_turn: bool = False
     """The bucket is done; the second pass."""
     after_key: str = ""
+    folder: str = ""
+    """The last one that is done."""
     after_row: int = 0
     counts: VerifyCounts = dataclasses.field(default_factory=VerifyCounts)
 

@@ -66,11 +66,10 @@ class Verification:
         repair: bool,
         now: Callable[[], int],
         on_bytes: Callable[[int], object],
-        flush: Callable[[], object],
         threads: int = THREADS,
         clock: Callable[[], float] = seconds_passed,
     ) -> None:
-        """`flush` has to bring what was printed out of the process; `on_bytes` is told of each piece that was read."""
+        """`on_bytes` is told of each piece that was read."""
         self._store = store
         self._ledger = ledger
         self._accounts = accounts
@@ -79,7 +78,6 @@ class Verification:
         self._repair = repair
         self._now = now
         self._on_bytes = on_bytes
-        self._flush = flush
         self._threads = threads
         self._clock = clock
         self._saved_at = clock()
@@ -131,8 +129,7 @@ class Verification:
         return round(sum(each.bytes for each in totals) * self._sample.percent / 100)
 
     def save(self) -> None:
-        """Keep how far it is. What was printed must be out of the process by then."""
-        self._flush()
+        """Keep how far it is. A caller has printed what it was given by then, and flushed it."""
         self._ledger.audits.save_progress(self._name, self.reached.as_json())
         self._saved_at = self._clock()
 
@@ -173,7 +170,9 @@ class Verification:
                 counts.add(folder)
                 counts.wanted_back += self._want_back(folder.findings, row_id=folder.row_id)
                 # Replaced as a whole: an interruption finds the counts that belong to the place.
-                self.reached = dataclasses.replace(self.reached, after_key=folder.end, counts=counts)
+                self.reached = dataclasses.replace(
+                    self.reached, after_key=folder.end, folder=folder.path, counts=counts
+                )
                 self._save_now_and_then()
         finally:
             checked.close()

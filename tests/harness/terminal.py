@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from tests.harness.command_line import (
     PROCESS_SECONDS_MAX,
@@ -36,12 +36,23 @@ def wait_until_printed(process: subprocess.Popen[str], text: str) -> None:
 
 def at_terminal(line: CommandLine, *arguments: str, **settings: str) -> tuple[int, str]:
     """One command with both streams at a terminal: exit status and everything on the screen."""
+    return act_at_terminal(line, *arguments, act=lambda _: None, settings=settings)
+
+
+def act_at_terminal(
+    line: CommandLine,
+    *arguments: str,
+    act: Callable[[subprocess.Popen[str]], object],
+    settings: Mapping[str, str],
+) -> tuple[int, str]:
+    """The same. `act` is called once it runs; nothing reads the screen meanwhile, which holds some kilobytes."""
     master, slave = os.openpty()
     shown = b""
     with os.fdopen(master, "rb", buffering=0) as screen:
         process = line.start(*arguments, stdout=slave, stderr=slave, settings={"TERM": "xterm", **settings})
         os.close(slave)
         with ended_in_time(process), contextlib.suppress(OSError):  # EIO: the other end is closed
+            act(process)
             while read := screen.read(65536):
                 shown += read
     return process.returncode, shown.decode()

@@ -43,11 +43,12 @@ class VerifyProgress(LiveDisplay):
         self._progress.advance(self._task, size)
 
     def write(self, line: str) -> None:
-        """To standard output: above the bar, where that is the same terminal."""
+        """To standard output, where a reader has it at once: above the bar, if that is the same terminal."""
         if self._is_beside_output:
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             sys.stdout.write(line + "\n")
+            sys.stdout.flush()
 
     def print_note(self, sentence: str) -> None:
         print_note(sentence, screen=self._progress.console)

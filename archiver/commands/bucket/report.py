@@ -4,7 +4,7 @@ import dataclasses
 import json as json_format
 
 from archiver.audit.objects import ObjectFinding, Symbol
-from archiver.audit.reached import VerifyCounts
+from archiver.audit.reached import Reached, VerifyCounts
 from archiver.commands.bucket.progress import VerifyProgress
 from archiver.commands.terminal.printing import clean
 from archiver.model import rfc3339
@@ -92,6 +92,17 @@ def _notes(counts: VerifyCounts) -> list[str]:
         f"{count_of(counts.suspect, 'file')} marked as suspect in the manifest, and as they came.": counts.suspect,
     }
     return [sentence for sentence, count in notes.items() if count]
+
+
+def ended_sentence(reached: Reached) -> str:
+    """Of a run that ends early."""
+    comparing = (
+        ", while it looked for what the ledger has and the bucket lacks" if reached.is_ledgers_turn else ""
+    )
+    return (
+        f"ended after {count_of(reached.counts.folders, 'folder')}, the last one {clean(reached.folder)}{comparing}. "
+        "Within a day, the same command goes on there."
+    )
 
 
 def resumed_sentence(counts: VerifyCounts, *, resumed_from: int) -> str:

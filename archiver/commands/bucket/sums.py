@@ -1,17 +1,14 @@
 """`sums`: the SHA-256 of every file, for `sha256sum -c` and `rclone checksum`."""
 
 import json as json_format
-import threading
 
 import typer
 
 from archiver.audit.sums import Sum
 from archiver.audit.sums import sums as sums_of
-from archiver.commands.bucket.chosen_folders import chosen_span, names_of, patient_store
+from archiver.commands.bucket.chosen_folders import chosen_folders, names_of
 from archiver.commands.terminal.exit_status import WRONG, sentence_of
-from archiver.commands.terminal.invocation import chosen_accounts, invocation_of
 from archiver.commands.terminal.printing import print_note
-from archiver.config.settings import Need
 
 THREADS = 8
 
@@ -26,23 +23,18 @@ def sums(
     json: bool,
 ) -> None:
     """What `usage.bucket.sums` says."""
-    invocation = invocation_of(context)
-    settings = invocation.settings(Need.STORE)
-    accounts = chosen_accounts(context, settings, name=account)
-    span = chosen_span(context, family=family, since=since, until=until, now=invocation.now())
-    stop = threading.Event()
-    store = patient_store(settings, invocation, stop=stop, transfers=THREADS)
     refused = 0
-    try:
-        for each in accounts:
-            for found in sums_of(store, prefix=each.s3_prefix, names=names_of(each), span=span):
-                if isinstance(found, Sum):
-                    _print(found, json=json)
+    with chosen_folders(
+        context, family=family, since=since, until=until, account=account, transfers=THREADS
+    ) as chosen:
+        for each in chosen.accounts:
+            found = sums_of(chosen.store, prefix=each.s3_prefix, names=names_of(each), span=chosen.span)
+            for one in found:
+                if isinstance(one, Sum):
+                    _print(one, json=json)
                 else:
                     refused += 1
-                    print_note(sentence_of(found))
-    finally:
-        stop.set()
+                    print_note(sentence_of(one))
     if refused:
         raise typer.Exit(WRONG)
 

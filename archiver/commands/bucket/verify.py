@@ -2,20 +2,16 @@
 
 import contextlib
 import re
-import sys
-import threading
 
 import typer
 
 from archiver.audit.sample import Sample
 from archiver.audit.verification import Verification, VerifiedAccount
-from archiver.commands.bucket.chosen_folders import chosen_span, names_of, patient_store
+from archiver.commands.bucket.chosen_folders import chosen_folders, names_of
 from archiver.commands.bucket.progress import VerifyProgress
-from archiver.commands.bucket.report import VerifyReport, resumed_sentence
+from archiver.commands.bucket.report import VerifyReport, ended_sentence, resumed_sentence
 from archiver.commands.terminal.exit_status import WRONG
-from archiver.commands.terminal.invocation import chosen_accounts, invocation_of, no_daemon_sentence
-from archiver.composition.accounts import require_account
-from archiver.config.settings import Need
+from archiver.commands.terminal.invocation import invocation_of, no_daemon_sentence
 from archiver.failures import LedgerUnavailable
 from archiver.model import DAY_MS
 
@@ -38,24 +34,24 @@ def verify(
     json: bool,
 ) -> None:
     """What `usage.bucket.verify` says."""
-    invocation = invocation_of(context)
-    settings = invocation.settings(Need.STORE)
-    accounts = chosen_accounts(context, settings, name=account)
-    span = chosen_span(context, family=family, since=since, until=until, now=invocation.now())
-    chosen = _sample(context, sample, seed=seed, now=invocation.now())
-    stop = threading.Event()
-    with contextlib.closing(invocation.ledger(settings)) as ledger, VerifyProgress() as progress:
-        require_account(ledger, settings)
+    now = invocation_of(context).now
+    share = _sample(context, sample, seed=seed, now=now())
+    with (
+        chosen_folders(
+            context, family=family, since=since, until=until, account=account, transfers=transfers
+        ) as chosen,
+        chosen.ledger() as ledger,
+        VerifyProgress() as progress,
+    ):
         verification = Verification(
-            patient_store(settings, invocation, stop=stop, transfers=transfers),
+            chosen.store,
             ledger,
-            [VerifiedAccount(each.name, names_of(each), each.s3_prefix) for each in accounts],
-            span=span,
-            sample=chosen,
+            [VerifiedAccount(each.name, names_of(each), each.s3_prefix) for each in chosen.accounts],
+            span=chosen.span,
+            sample=share,
             repair=repair,
-            now=invocation.now,
+            now=now,
             on_bytes=progress.advance,
-            flush=sys.stdout.flush,
             threads=transfers,
         )
         if restart:
@@ -65,23 +61,25 @@ def verify(
         if progress.is_shown:
             progress.begin(verification.bytes_expected(), done=verification.counts.bytes)
         report = VerifyReport(progress, differences=differences, json=json)
-        _run(verification, stop, report)
+        _run(verification, report, progress)
         advice = no_daemon_sentence(ledger.daemons.alive())
     report.print_summary(verification.counts, resumed_from=verification.resumed_from, advice=advice)
     if verification.counts.faults:
         raise typer.Exit(WRONG)
 
 
-def _run(verification: Verification, stop: threading.Event, report: VerifyReport) -> None:
+def _run(verification: Verification, report: VerifyReport, progress: VerifyProgress) -> None:
+    """Whatever ends the run early: keep how far it is, and say it."""
     findings = verification.run()
     try:
         for finding in findings:
             report.print_finding(finding)
     except BaseException:
-        stop.set()
         findings.close()
-        # What has ended the run is what has to be said.
-        with contextlib.suppress(LedgerUnavailable, OSError):
+        if verification.counts.folders:
+            progress.print_note(ended_sentence(verification.reached))
+        # What has ended the run is what has to be said: the next run begins where this one saved last.
+        with contextlib.suppress(LedgerUnavailable):
             verification.save()
         raise
 

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from archiver.audit.rebuild import Rebuild, RebuildCounts, RebuildProblem, RebuiltAccount
-from archiver.commands.bucket.chosen_folders import chosen_span, names_of, patient_store
+from archiver.audit.rebuild import Rebuild, RebuildCounts, RebuiltAccount
+from archiver.commands.bucket.chosen_folders import chosen_folders, names_of
 from archiver.commands.terminal.exit_status import WRONG
-from archiver.commands.terminal.invocation import chosen_accounts, invocation_of
 from archiver.commands.terminal.live import LiveDisplay
-from archiver.commands.terminal.printing import console, print_json, print_line, print_note
-from archiver.composition.accounts import require_account
-from archiver.config.settings import Need
+from archiver.commands.terminal.printing import console, object_url, print_json, print_line, print_note
 from archiver.failures import Failure, Stopped
 from archiver.phrases import count_of
+
+COUNTING_TRANSFERS = 1
+"""Beside those that read the documents."""
 
 
 def rebuild(
@@ -32,24 +32,32 @@ def rebuild(
     json: bool,
 ) -> None:
     """What `usage.ledger.rebuild` says."""
-    invocation = invocation_of(context)
-    settings = invocation.settings(Need.STORE)
-    accounts = chosen_accounts(context, settings, name=account)
-    span = chosen_span(context, family=family, since=since, until=until, now=invocation.now())
-    stop, began = threading.Event(), time.monotonic()
-    with contextlib.closing(invocation.ledger(settings)) as ledger, _Display() as display:
-        require_account(ledger, settings)
+    began = time.monotonic()
+    with (
+        chosen_folders(
+            context,
+            family=family,
+            since=since,
+            until=until,
+            account=account,
+            transfers=transfers + COUNTING_TRANSFERS,
+        ) as chosen,
+        chosen.ledger() as ledger,
+        _Display() as display,
+    ):
         run = Rebuild(
-            patient_store(settings, invocation, stop=stop, transfers=transfers + 1),
+            chosen.store,
             ledger,
-            [RebuiltAccount(each.name, names_of(each), each.s3_prefix) for each in accounts],
-            span=span,
+            [RebuiltAccount(each.name, names_of(each), each.s3_prefix) for each in chosen.accounts],
+            span=chosen.span,
             threads=transfers,
             on_folder=display.advance,
         )
-        with display.counting(run), _stopping(stop), contextlib.closing(run.run()) as problems:
+        display.begin_counting(run)
+        with contextlib.closing(run.run()) as problems:
             for problem in problems:
-                display.note(f"{_url(problem, settings.s3_bucket)}: {problem.message}. {problem.what_to_do}")
+                url = object_url(problem.key, bucket=chosen.settings.s3_bucket)
+                display.note(f"{url}: {problem.message}. {problem.what_to_do}")
     seconds = time.monotonic() - began
     if json:
         print_json({**dataclasses.asdict(run.counts), "seconds": round(seconds, 1)})
@@ -58,19 +66,6 @@ def rebuild(
             print_line(line)
     if run.counts.broken or run.counts.missing:
         raise typer.Exit(WRONG)
-
-
-@contextlib.contextmanager
-def _stopping(stop: threading.Event) -> Iterator[None]:
-    """However the run ends, nothing goes on behind it."""
-    try:
-        yield
-    finally:
-        stop.set()
-
-
-def _url(problem: RebuildProblem, bucket: str) -> str:
-    return f"s3://{bucket}/{problem.key}"
 
 
 def _lines(counts: RebuildCounts, *, seconds: float) -> Iterator[str]:
@@ -129,17 +124,13 @@ class _Display(LiveDisplay):
     def note(self, sentence: str) -> None:
         print_note(sentence.rstrip(), screen=self._progress.console)
 
-    @contextlib.contextmanager
-    def counting(self, run: Rebuild) -> Iterator[None]:
-        """Meanwhile the folders are counted, by a listing of its own: reading their documents takes much longer."""
-        thread = threading.Thread(target=self._count, args=(run,), name="count", daemon=True)
+    def begin_counting(self, run: Rebuild) -> None:
+        """Count the folders beside the run, by a listing of its own: reading their documents takes much longer.
+
+        Nobody waits for the thread: its LIST may hang for a minute, and Ctrl-C must not.
+        """
         if self._is_shown:
-            thread.start()
-        try:
-            yield
-        finally:
-            if self._is_shown:
-                thread.join()
+            threading.Thread(target=self._count, args=(run,), name="count", daemon=True).start()
 
     def _count(self, run: Rebuild) -> None:
         # The run meets the same failure, and says it.

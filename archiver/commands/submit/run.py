@@ -12,6 +12,7 @@ from archiver.commands.submit.progress import SubmitProgress, TimeUp
 from archiver.commands.terminal.exit_status import INTERRUPTED, WRONG, sentence_of
 from archiver.commands.terminal.invocation import no_daemon_sentence
 from archiver.commands.terminal.printing import object_url, print_json, print_line
+from archiver.commands.terminal.signals import Terminated
 from archiver.composition.clients import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
@@ -193,6 +194,6 @@ class SubmitRun:
         except KeyboardInterrupt:
             self.progress.print_note(f"interrupted. {sentence()}")
             raise typer.Exit(INTERRUPTED) from None
-        except SystemExit:
+        except Terminated as end:
             self.progress.print_note(f"terminated. {sentence()}")
-            raise
+            raise typer.Exit(end.status) from None

@@ -4,7 +4,8 @@
     1 something is wrong with the data, the API refused, or the ledger cannot be used now (also where its server refuses
       the login: nothing is known of the data)
     2 usage or settings
-    130 interrupted
+    130 interrupted by Ctrl-C; a second Ctrl-C kills the process, which a shell reports as 130 too
+    143 terminated by SIGTERM (129 by SIGHUP)
     141 the reader of our output has gone
 
 An operator's mistake is never a traceback. A bug is one, written through the log, which redacts secrets.
@@ -19,6 +20,7 @@ import typer
 
 from archiver import log
 from archiver.commands.terminal.printing import print_note
+from archiver.commands.terminal.signals import Terminated
 from archiver.config.settings import SettingsError
 from archiver.failures import Failure, Stopped
 from archiver.ledger import LedgerRefused, LedgerUnusable, ToldFailure
@@ -28,6 +30,9 @@ USAGE = 2
 INTERRUPTED = 130
 READER_GONE = 141
 """128 + SIGPIPE, as a shell reports it."""
+
+
+_REST = "Nothing is lost: finished work is kept. Run the command again to do the rest."
 
 
 @contextlib.contextmanager
@@ -46,10 +51,11 @@ def ending() -> Iterator[None]:
         print_note(sentence_of(error))
         raise typer.Exit(WRONG) from error
     except (KeyboardInterrupt, Stopped) as error:
-        print_note(
-            "interrupted. Nothing is lost: finished work is kept. Run the command again to do the rest."
-        )
+        print_note(f"interrupted. {_REST}")
         raise typer.Exit(INTERRUPTED) from error
+    except Terminated:
+        print_note(f"terminated. {_REST}")
+        raise
     except BrokenPipeError as error:
         _discard_output()
         raise typer.Exit(READER_GONE) from error

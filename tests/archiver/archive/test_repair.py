@@ -20,7 +20,6 @@ def verify(engine: Engine, *, repair: bool = False) -> list[ObjectFinding]:
         [account],
         now=engine.clock.now,
         on_bytes=lambda _: None,
-        flush=lambda: None,
         **values,
     )
     return [finding for finding in verification.run() if finding.is_fault]

@@ -1,9 +1,11 @@
 """`kling-archiver` as a process: streams, signals, terminals, and life beside a daemon that writes."""
 
+import contextlib
 import importlib.metadata
 import os
 import pathlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -195,6 +197,39 @@ def test_a_sweep_ended_by_a_signal_releases_its_family_and_keeps_what_it_read(
     with line.ledger(daemon=False) as ledger:
         assert ledger.views.status().states[State.SUCCEEDED] == 1
         assert ledger.sweeps.begin(account=ACCOUNT, family=FAMILY)
+
+
+def test_a_second_ctrl_c_ends_a_command_that_waits_for_a_locked_ledger_at_once(
+    tmp_path: pathlib.Path, simulator: KlingSimulator
+) -> None:
+    line = CommandLine(tmp_path / "ledger.db", now=simulator.now_ms(), simulator=simulator).with_ledger()
+    asked, ended = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        ended.wait(PROCESS_SECONDS_MAX)
+
+    simulator.faults.arm("list", faults.Call(hang), match="pageNum=1")
+    process = line.start("sweep")
+    other = sqlite3.connect(line.path, isolation_level=None)
+    with ended_in_time(process), contextlib.closing(other):
+        assert asked.wait(PROCESS_SECONDS_MAX)
+        other.execute("BEGIN IMMEDIATE")  # the sweep cannot release its family
+        process.send_signal(signal.SIGINT)
+        while _catches(process.pid, signal.SIGINT):
+            os.sched_yield()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    ended.set()
+
+    assert process.returncode == -signal.SIGINT
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler for the signal."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) & 1 << (number - 1))
 
 
 # --- beside the daemon ---

@@ -2,15 +2,19 @@
 
 import json
 import pathlib
+import signal
+import subprocess
+import threading
 
 import pytest
 
 from archiver.model import State
 from tests.harness.archived_tasks import ArchivedTask
-from tests.harness.command_line import CommandLine
+from tests.harness.command_line import PROCESS_SECONDS_MAX, CommandLine
 from tests.harness.ledgers import ACCOUNT, DAY, START
-from tests.harness.terminal import at_terminal
-from tests.s3_servers import S3Server
+from tests.harness.terminal import act_at_terminal, at_terminal
+from tests.s3_servers import FaultyProxy, S3Server
+from tests.s3_servers.faulty import Exchange
 
 PREFIX = "kling/"
 
@@ -84,3 +88,29 @@ def test_at_a_terminal_it_shows_how_far_it_is(bench: Bench) -> None:
 
     assert status == 0
     assert "3/3" in shown
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_at_a_terminal_beside_a_store_that_hangs(
+    bench: Bench, swift_proxy: FaultyProxy, number: signal.Signals, status: int
+) -> None:
+    bench.line.with_ledger()
+    is_asked = [threading.Event(), threading.Event()]
+    """By the run, and by the thread that counts the folders."""
+    waiting = iter(is_asked)
+
+    def hang(exchange: Exchange) -> None:
+        next(waiting).set()
+        exchange.wait_until_gone()
+
+    swift_proxy.rule = lambda _: hang
+
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        assert all(event.wait(PROCESS_SECONDS_MAX) for event in is_asked)
+        process.send_signal(number)
+
+    settings = {**bench.settings, "KLING_S3_ENDPOINT_URL": swift_proxy.endpoint_url}
+    ended, shown = act_at_terminal(bench.line, "rebuild", act=interrupt, settings=settings)
+
+    assert ended == status
+    assert "Nothing is lost" in shown

@@ -3,16 +3,20 @@
 import json
 import os
 import pathlib
+import re
+import signal
 import subprocess
+import threading
 
 import pytest
 
 from archiver.store import S3Store, probing
 from tests.harness.archived_tasks import ArchivedTask
-from tests.harness.command_line import CommandLine
+from tests.harness.command_line import PROCESS_SECONDS_MAX, CommandLine
 from tests.harness.ledgers import DAY, START
-from tests.harness.terminal import at_terminal
-from tests.s3_servers import S3Server
+from tests.harness.terminal import at_terminal, ended_in_time
+from tests.s3_servers import FaultyProxy, S3Server
+from tests.s3_servers.faulty import Exchange, Fault, Request
 from tests.s3_servers.rclone import BINARY as RCLONE
 
 PREFIX = "kling/"
@@ -124,6 +128,62 @@ def test_a_wrong_choice_is_status_2(tmp_path: pathlib.Path) -> None:
         assert (result.exit_code, result.stdout) == (2, "")
         assert words in result.stderr
     assert line.run("verify").exit_code == 2, "there is no bucket"
+
+
+def test_an_interrupted_run_beside_a_hanging_store_ends_says_where_and_goes_on(
+    bench: Bench, swift_proxy: FaultyProxy
+) -> None:
+    last = bench.tasks[2].asset(0).key
+    is_asked = threading.Event()
+
+    def hang(exchange: Exchange) -> None:
+        is_asked.set()
+        exchange.wait_until_gone()
+
+    def rule(request: Request) -> Fault | None:
+        return hang if request.method == "GET" and last in request.path else None
+
+    swift_proxy.rule = rule
+    settings = {**bench.settings, "KLING_S3_ENDPOINT_URL": swift_proxy.endpoint_url}
+    process = bench.line.start("verify", settings=settings)
+    with ended_in_time(process):
+        assert process.stdout is not None
+        # The first folder has three: its place counts as reached before a line of the second is printed.
+        first = [process.stdout.readline().rstrip("\n") for _ in range(4)]
+        assert is_asked.wait(PROCESS_SECONDS_MAX)
+        process.send_signal(signal.SIGINT)
+        # Not communicate(): it passes over what readline() has read ahead.
+        rest = process.stdout.read()
+        assert process.stderr is not None
+        notes = process.stderr.read()
+    assert process.returncode == 130
+    assert re.search(r"ended after [12] folders?, the last one kling/images/generations/.*/88[01]/\.", notes)
+    assert "Within a day, the same command goes on there." in notes
+    assert "interrupted. Nothing is lost" in notes
+    printed = [*first, *rest.splitlines()]
+
+    reached = bench.line.path.read_bytes()
+    swift_proxy.rule = lambda _: None
+
+    def run(*arguments: str) -> tuple[int, list[str], str]:
+        result = bench.line.run(*arguments, **settings)
+        return result.exit_code, result.stdout.splitlines(), result.stderr
+
+    status, lines, notes = run("verify")
+
+    assert status == 0
+    assert list(dict.fromkeys([*printed, *lines])) == [f"= {key}" for key in bench.keys]
+    assert "goes on after" in notes
+    assert "This includes what an interrupted run has checked since 2026-" in notes
+    assert len(lines) < len(bench.keys)
+
+    bench.line.path.write_bytes(reached)  # as it was after the interruption
+    assert "goes on after" not in bench.run("verify")[2], "another endpoint may be another bucket"
+
+    bench.line.path.write_bytes(reached)
+    status, lines, notes = run("verify", "--restart")
+    assert lines == [f"= {key}" for key in bench.keys]
+    assert "goes on after" not in notes
 
 
 # --- sums -----------------------------------------------------------------------------------------------------------

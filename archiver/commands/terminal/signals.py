@@ -1,0 +1,50 @@
+"""How a signal ends a command: the first by way of every `finally`, the second at once.
+
+A sweep then releases its family, and `verify` keeps its place. That may wait for a ledger or a network that hangs; the
+second signal kills the process wherever it is. Nothing is lost by it: commands can be killed at any moment.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Terminated(SystemExit):
+    """Another signal than Ctrl-C's has ended the command."""
+
+    def __init__(self, number: int) -> None:
+        self.status = 128 + number
+        """As a shell reports it."""
+        super().__init__(self.status)
+
+
+def handle_signals() -> None:
+    """An ignored one stays ignored: SIGHUP under `nohup`, SIGINT in the background of a script."""
+    _handle(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
+    _handle(signal.SIGHUP, _terminate)
+
+
+def _handle(number: signal.Signals, handler: Callable[[int, FrameType | None], object]) -> None:
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, handler)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _kill_next_time(number)
+    raise KeyboardInterrupt
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    _kill_next_time(number)
+    raise Terminated(number)
+
+
+def _kill_next_time(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # which a progress bar has hidden
