@@ -1,7 +1,7 @@
 """`kling-archiver`, the command line: hands the environment to a command.
 
-Garbage collection costs a command a third of its time, and finds nothing: it walks through all that is imported, again
-and again while it is imported and once more at the end.
+Garbage collection is off. It would cost a command a third of its time and find nothing: Python runs it several times
+during the imports and once more at the end, each time over everything that was imported.
 """
 
 import gc

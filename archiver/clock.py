@@ -1,4 +1,4 @@
-"""Time that passes: for what a pause of this machine has to end, and for answers that drip."""
+"""Time that passes: a clock that also runs while this machine is suspended, and a timeout for a whole answer."""
 
 import math
 import time

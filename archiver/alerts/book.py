@@ -1,4 +1,4 @@
-"""Which problems last, which of them have been told of, and which messages are still to be sent. Pure."""
+"""The state of alerts: which problems last, which have been sent, which messages still wait to be sent. Pure."""
 
 import dataclasses
 import json
@@ -11,7 +11,8 @@ from archiver.model import Problem, rfc3339
 LASTING_MS = 5 * 60_000
 """How long a problem must last before the daemon sends it."""
 ABSENT_MS_MAX = 60_000
-"""How long one that has not been sent may be gone between, and counts as lasting: a probe ends a hold for a moment."""
+"""A problem that has not been sent may be absent for so long and still counts as lasting. A probe, for example, ends a
+hold for a moment."""
 TRIED_MS = 3_600_000
 """How long the daemon tries to deliver a message."""
 WAIT_MS_FIRST, WAIT_MS_MAX = 2_000, 5 * 60_000
@@ -20,7 +21,7 @@ BEGAN, ENDED = "problem.began", "problem.ended"
 
 
 class AlertBook:
-    """The state of all alerts. Times are Unix ms."""
+    """All problems and messages of the alerts. Times are Unix ms."""
 
     def __init__(self, alerts: Sequence[Alert], messages: Sequence[AlertMessage]) -> None:
         """Go on from what the ledger has."""
@@ -35,11 +36,11 @@ class AlertBook:
 
     @property
     def messages(self) -> list[AlertMessage]:
-        """Those still to be sent, oldest first."""
+        """The messages that still wait to be sent, oldest first."""
         return list(self._messages)
 
     def observe(self, problems: Sequence[Problem], *, is_complete: bool, now: int) -> None:
-        """These are the problems now; without `is_complete`, others may last unseen."""
+        """Take in the present problems. Unless `is_complete`, the list may lack some that still last."""
         present = {problem.key: problem for problem in problems}
         for key, problem in present.items():
             known = self._alerts.get(key, Alert(problem, now, is_told=False))
@@ -63,7 +64,7 @@ class AlertBook:
         return alert.is_told or not 0 <= now - since < ABSENT_MS_MAX
 
     def due(self, now: int) -> Iterator[AlertMessage]:
-        """What to send now: of each problem the oldest message, so that its end never comes before its beginning."""
+        """The messages to send now: the oldest of each problem, so that its end is never sent before its beginning."""
         seen: set[str] = set()
         for message in list(self._messages):
             is_first = message.key not in seen
@@ -73,11 +74,12 @@ class AlertBook:
                 yield message
 
     def taken(self, message: AlertMessage) -> None:
-        """It was delivered."""
+        """The receiver has accepted the message."""
         self._messages = [kept for kept in self._messages if kept.id != message.id]
 
     def refused(self, message: AlertMessage, *, now: int) -> bool:
-        """It was not: try it again later. False when it has been tried for long enough, and is dropped."""
+        """The message was not accepted: try it again later. False when it has been tried for long enough and is
+        dropped."""
         if now - message.made_at >= TRIED_MS:
             self.taken(message)
             return False

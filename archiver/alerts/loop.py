@@ -1,4 +1,4 @@
-"""The loop that looks for problems and sends what is to be told of them."""
+"""The loop that reads the problems and sends alerts about them."""
 
 import threading
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ROUND_SECONDS = 5.0
 
 
 class AlertLoop:
-    """Only in the process that does the upkeep. `step` belongs to one thread; `now` gives Unix ms."""
+    """Runs only in the process that does the upkeep. `step` belongs to one thread; `now` gives Unix ms."""
 
     name = "alert-loop"
 
@@ -47,8 +47,11 @@ class AlertLoop:
         self._stop.wait(ROUND_SECONDS)
 
     def run_once(self) -> None:
-        """Look, note, send. After a message that was not taken the others wait for the next round: the consumer is
-        down, and each would take its whole time. Raises LedgerUnavailable until the state could be read once."""
+        """Read the problems, note what changed, send what is due.
+
+        After a message that was not accepted, the others wait for the next round: the receiver is down, and each would
+        wait for its full timeout. Raises LedgerUnavailable until the state has been read once.
+        """
         if self._book is None:
             self._book = AlertBook(*self._ledger.alerts.load())
         view, problems = look(self._ledger, self._expected)

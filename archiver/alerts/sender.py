@@ -7,7 +7,7 @@ from archiver.webhooks.sender import Signing, Unanswered, WebhookSender
 
 
 class Undelivered(Exception):
-    """The consumer has not taken it; the message says why, without the URL."""
+    """The receiver has not accepted the message. The text says why, without the URL."""
 
 
 class AlertSender:

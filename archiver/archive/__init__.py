@@ -1,1 +1,1 @@
-"""From a succeeded task to its files in the bucket, and then its manifest. Enter at `stage`."""
+"""Brings the files of a succeeded task into the bucket, and then its manifest. Start at `stage`."""

@@ -1,8 +1,9 @@
-"""A manifest that an earlier attempt left: before a crash, or before the ledger was lost.
+"""Adopts a manifest that an earlier attempt left: before a crash, or before the ledger was lost.
 
-It is final if it is this task's (`Manifest.matches`), names at least one file, and only files of the task's folder. Any
-other is refused aloud and never overwritten: an operator must look. Every object that it names must be there in its
-size; a missing one is fetched again, and put only if its digest agrees.
+A manifest is final if it is this task's (`Manifest.matches`), names at least one file, and names only files of the
+task's folder. Any other manifest is refused and never overwritten: an operator must look at it. Every object that a
+final manifest names must be there with the right size. A missing one is fetched again, and put only if its digest
+matches.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from archiver.model import Lease, StoredAsset
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Documented:
-    """What the documents of a folder say."""
+    """The contents of the documents in a folder."""
 
     manifest: Manifest
     assets: tuple[StoredAsset, ...]
@@ -27,7 +28,7 @@ class Documented:
 
 @dataclasses.dataclass(frozen=True)
 class Adopter:
-    """`accounts` are the names that the account has and had."""
+    """`accounts` are the present and former names of the account."""
 
     transfer: Transfer
     accounts: frozenset[str]

@@ -13,7 +13,7 @@ from archiver.store import ConditionalPut, PutOutcome, Store, Upload, digests_of
 
 @dataclasses.dataclass(frozen=True)
 class TaskFolder:
-    """`path` ends in a slash. `check` raises LeaseLost once the task's lease is over."""
+    """`path` ends in a slash. `check` raises LeaseLost once the task's lease has ended."""
 
     store: Store
     path: str

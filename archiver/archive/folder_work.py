@@ -1,14 +1,15 @@
-"""Puts amendments and `incomplete.json` into folders of tasks that the archive stage is done with, and what is missing
-there back (`restoring`).
+"""Puts amendments and `incomplete.json` into the folders of tasks that have left the archive stage, and restores
+missing objects there (`restoring`).
 
-1. An amendment is put last, like a manifest: after its files, seen in the folder, and create-only. It names only what
-   neither the manifest nor an earlier amendment names.
-2. The bucket is the record. Each attempt reads the manifest and the amendments first, so one that was put before a
-   crash is found, and no second one with the same content follows it.
-3. Files that can be had do not wait for those that cannot: they are amended now, the others by a later amendment.
+1. An amendment is put last, like a manifest: after its files have been seen in the folder, and create-only. It names
+   only what neither the manifest nor an earlier amendment names.
+2. The bucket is the record. Each attempt reads the manifest and the amendments first. So it finds an amendment that
+   was put before a crash, and never puts a second one with the same content.
+3. Available files do not wait for unavailable ones: they are amended now, the others by a later amendment.
 
-One piece of work at a time for each account, beside the transfer slots: so it takes none from a fresh task, and a
-backlog of fresh tasks does not keep it waiting. A hold of the store stops both, and either may end it.
+Each account does one piece of folder work at a time, outside the transfer slots. So folder work takes no slot from a
+fresh task, and does not wait behind a backlog of fresh tasks. A hold of the store stops both; a success of either ends
+it.
 """
 
 import dataclasses
@@ -64,13 +65,13 @@ class FolderWorker:
     now: Callable[[], int]
     random: Callable[[], float]
     hold_in_outage: Callable[[Lease, Exception], object]
-    """Told of each failure, which it makes a hold where the store is down for all."""
+    """Called with each failure; turns it into a hold where the store is down for all tasks."""
     on_hold: Callable[[Failure], object]
-    """Told of each failure that has set a hold."""
+    """Called with each failure that has set a hold."""
     is_of_process: Callable[[Failure], bool] = lambda _error: False
     """Whether a failure that stops all work of the account does so in this process only."""
     is_stopped: Callable[[], bool] = lambda: False
-    """Whether this process should begin nothing now."""
+    """Whether this process should start nothing now."""
 
     def work_once(self, *, on_stored: Callable[[Lease], object] = lambda _lease: None) -> bool:
         """Claim one piece of work and do it; False where none is due. Raises LedgerUnavailable.

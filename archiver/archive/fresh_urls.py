@@ -1,4 +1,4 @@
-"""When a task needs fresh URLs: verification asks the API for them, the archive stage never does. Pure."""
+"""When a task needs fresh URLs. Verification asks the API for them; the archive stage never does. Pure."""
 
 from collections.abc import Mapping
 

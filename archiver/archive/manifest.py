@@ -1,9 +1,9 @@
 """`manifest.json`, written last: a task with a manifest is complete.
 
-1. `FIELDS` and `ASSET_FIELDS` are the format: the published JSON schema is made of them, and readers check by them.
-   Readers ignore unknown fields, which a later version may add.
-2. Writing never fails over what the API said, and is deterministic. A lone surrogate becomes a JSON escape, NaN and
-   infinities become null, deep nesting loses the line breaks.
+1. `FIELDS` and `ASSET_FIELDS` are the format. The published JSON schema is made from them, and readers validate
+   against them. Readers ignore unknown fields, which a later version may add.
+2. Writing never fails because of what the API sent, and is deterministic. A lone surrogate becomes a JSON escape, NaN
+   and infinities become null, and a deeply nested document is written without line breaks.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _SHA256_PATTERN = "^[0-9a-f]{64}$"
 
 
 class ManifestUnreadable(Failure):
-    """The object under a manifest's key is not one. Retried and never overwritten: an operator must look."""
+    """The object under a manifest's key is no manifest. Retried and never overwritten: an operator must look at it."""
 
     reason = "manifest_unreadable"
     what_to_do = (
@@ -248,7 +248,7 @@ def _encoded(document: dict[str, object]) -> bytes:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MissingFile:
-    """A file that could not be had."""
+    """A file that could not be fetched."""
 
     name: str
     """Its stem: what is not there has no extension."""
@@ -257,7 +257,7 @@ class MissingFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Manifest:
-    """One complete task; with `amends`, what was added to one; with `missing`, what is left of a lost one.
+    """One complete task. With `amends`, what was added to a task; with `missing`, what was saved of a lost one.
 
     Times are Unix ms here, RFC 3339 in the file.
     """

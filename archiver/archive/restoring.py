@@ -1,9 +1,9 @@
-"""Puts objects back that were in the bucket and are missing, once.
+"""Restores objects that were in the bucket and are missing. Each is restored once.
 
-1. A file is fetched again and put if its digest is the one that the manifest names. Nothing is ever overwritten.
-2. A manifest is written again, with the API's present object, once every file that it names is in the bucket; an
-   amendment likewise.
-3. What is there by now counts as put back: so does what an attempt has put before a crash.
+1. A file is fetched again, and put if its digest is the one that the manifest names. Nothing is ever overwritten.
+2. A manifest or an amendment is written again, with the API's present object, once every file that it names is in the
+   bucket.
+3. An object that is there by now counts as restored. So does one that an attempt has put before a crash.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ _FINAL = (AssetGone, ForeignObject, ObjectNotRestorable)
 
 @dataclasses.dataclass
 class Restored:
-    """What came of the wanted objects, by key."""
+    """The outcome for the wanted objects, by key."""
 
     put: list[str] = dataclasses.field(default_factory=list)
     unrecoverable: dict[str, Failure] = dataclasses.field(default_factory=dict)
@@ -51,7 +51,7 @@ class Restored:
 
 @dataclasses.dataclass(frozen=True)
 class Restorer:
-    """Of one account. `now` gives Unix ms."""
+    """Restores objects of one account. `now` gives Unix ms."""
 
     transfer: Transfer
     keeper: LeaseKeeper

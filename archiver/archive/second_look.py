@@ -1,12 +1,12 @@
-"""Everything that was archived is seen again in the bucket within the hour.
+"""Looks at everything that was archived again in the bucket, within the hour.
 
-1. One LIST shows many objects. It begins right before the smallest key that waits, is no longer than what waits for it,
-   and the next one begins at the next key that waits: so there are never more LISTs than there would be HEADs. A key
-   that waits alone gets a HEAD.
-2. A listing may lag, and may be wrong. What it does not show is asked for by HEAD, and by HEAD again after 10 min. Only
-   then it is `object.missing`, said aloud.
-3. At most `CALLS_PER_MINUTE_MAX` requests, one at a time, however much is missing: also where the bucket was emptied,
-   or is another one.
+1. One LIST shows many objects. It begins right before the smallest key that waits, and is no longer than the number of
+   keys that wait. The next LIST begins at the next key that waits. So there are never more LISTs than there would be
+   HEADs. A key that waits alone gets a HEAD.
+2. A listing may lag, and may be wrong. An object that it does not show gets a HEAD, and another HEAD after 10 min. Only
+   then it counts as missing and is logged (`object.missing`).
+3. At most `CALLS_PER_MINUTE_MAX` requests are sent, one at a time, however much is missing: also where the bucket was
+   emptied or replaced by another one.
 
 All that waits is in the ledger (`ledger/second_looks`). A crash anywhere costs the looks of one round, which are due
 again 5 min after their claim.
@@ -43,7 +43,7 @@ _WHAT_TO_DO: Mapping[MissingState, str] = {
 
 
 class _Interrupted(Exception):
-    """The requests of a round are used up, or the process stops."""
+    """The round has no requests left, or the process stops."""
 
 
 @dataclasses.dataclass

@@ -4,20 +4,20 @@ The order is the guarantee:
 
 1. List the task's folder. If our manifest is there, adopt it (see `adoption`) and stop.
 2. Fetch every asset and put it, in parallel, create-only. Check our lease before each put.
-3. List the folder again: every object must be there in its size.
+3. List the folder again: every object must be there with the right size.
 4. Ask the ledger whether the lease is still ours, and whether the API has named more assets since: a sweep's row may
    name more than the single answer did. Bring those first, and list again.
 5. Put the manifest, see it there, then complete the lease. What the API names after 4 becomes an amendment
    (`folder_work`): the ledger queues it in the transaction that archives the task.
 
-A crash after 2 leaves objects without a manifest; the next attempt finds them and continues. A crash after the put of
-5 leaves a manifest that the ledger does not know; the next attempt adopts it. At no moment does a manifest exist
-without one of its objects.
+A crash after 2 leaves objects without a manifest; the next attempt finds them and continues. A crash after the put of 5
+leaves a manifest that the ledger does not know; the next attempt adopts it. At no moment does a manifest exist without
+one of its objects.
 
-Trust is earned. Where 1,000 objects were seen again without a miss (`second_look`), the looks after the puts (3, and in
-5) are left out: a right ETag and the look within the hour remain. The look of 1 is left out as well for the first
-attempt at a task that this ledger knew as running or that is younger than the ledger, if the store was seen to refuse a
-second put. The first miss brings all of them back.
+Trust is earned. Once 1,000 objects have been seen again without a miss (`second_look`), the checks after the puts (3,
+and in 5) are left out: a right ETag and the second look within the hour remain. The check of 1 is left out as well if
+the store was seen to refuse a second put, for the first attempt at a task that this ledger knew as running or that is
+younger than the ledger. The first miss brings all of them back.
 """
 
 import concurrent.futures

@@ -42,7 +42,7 @@ class TransferLimits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Quality:
-    """What a manifest says of one object's bytes, beside their digest."""
+    """What a manifest says of one object's bytes besides their digest."""
 
     width: int | None
     height: int | None

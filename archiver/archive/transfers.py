@@ -1,6 +1,6 @@
-"""Hands files to threads, host by host in turn: the files of one host never fill all threads.
+"""Hands files to threads, one host after the other: the files of one host never fill all threads.
 
-A pool's own queue would be first come first served: nine files of each of forty tasks on a silent host would stand
+A pool's own queue would be first come, first served: nine files of each of forty tasks on a silent host would stand
 before the one file of a fresh task on another.
 """
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class HostJudge(Protocol):
-    """Learns how files fare, and says how many of a host may be under way. Thread-safe."""
+    """Learns how transfers end, and limits how many files of a host may be in flight. Thread-safe."""
 
     def transfers_max(self, host: str) -> int:
         """How many files of `host` may be under way now."""

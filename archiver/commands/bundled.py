@@ -1,6 +1,6 @@
-"""Files of the project that are no code: `deploy/`, and what the demo plays.
+"""Files of the project that are not code: `deploy/`, and the files of the demo.
 
-A wheel has them as `archiver/bundled`, in the folders that they have in a checkout (pyproject.toml says which).
+A wheel has them as `archiver/bundled`, in the same folders as a checkout (pyproject.toml lists them).
 """
 
 import importlib.resources

@@ -1,4 +1,4 @@
-"""`completion`: prints what a shell needs."""
+"""`completion`: prints the completion script for a shell."""
 
 import sys
 

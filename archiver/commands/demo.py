@@ -1,4 +1,4 @@
-"""`demo`: the main job end to end, with nothing to configure. `make demo` plays the same out of a checkout."""
+"""`demo`: the main job end to end, without any settings. `make demo` runs the same from a checkout."""
 
 import importlib
 import importlib.util

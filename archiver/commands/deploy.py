@@ -1,4 +1,4 @@
-"""`deploy`: the files of `deploy/`, out of the installed package."""
+"""`deploy`: the files of `deploy/`, from the installed package."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""`doctor`: every check of `audit.doctor`, printed."""
+"""`doctor`: prints every check of `audit.doctor`."""
 
 import collections
 import sys

@@ -1,4 +1,4 @@
-"""`forwards`: what applications are told of tasks, and telling them again."""
+"""`forwards`: lists forwards to applications, and sends them again."""
 
 import contextlib
 from collections.abc import Sequence
@@ -209,7 +209,7 @@ def _print_queued(ledger: Ledger, queued: int, *, json: bool, unknown: Sequence[
 
 
 class _Display(LiveDisplay):
-    """How many forwards are queued."""
+    """The progress: how many forwards are queued."""
 
     def __init__(self, what: str) -> None:
         screen = console(stderr=True)

@@ -1,4 +1,4 @@
-"""`work`: a process that does everything but take callbacks."""
+"""`work`: a process that does everything except taking callbacks."""
 
 import typer
 

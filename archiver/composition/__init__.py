@@ -2,12 +2,12 @@
 
     build       settings → `Engine`: every loop of the process, in its role
     running     `Engine`: started, woken, stopped
-    forwarding  what tells applications
+    forwarding  the loop that sends forwards to applications
     outside     bucket, spool, alerts
     clients     the API client of an account
-    accounts    which accounts there are, and what problems of theirs are measured by
+    accounts    the accounts of settings and ledger; what `problems` expects of them
 
 Each account has its own worker, client, limiter, sweep and threads. Accounts share ledger, bucket, spool and transfer
-slots. Nothing here opens a connection: a missing API, bucket or network is found by the stages, which then hold. It is
-no reason to be down.
+slots. Nothing here opens a connection. The stages find out that the API, the bucket or the network is missing, and
+hold; the process starts all the same.
 """

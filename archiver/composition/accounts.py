@@ -1,4 +1,4 @@
-"""Which accounts the settings name, against what the ledger knows and what problems are measured by."""
+"""The accounts that the settings name, compared with those of the ledger, and what `problems` expects of them."""
 
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings, SettingsError

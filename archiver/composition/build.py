@@ -54,15 +54,17 @@ def build_engine(
     stop: threading.Event,
     on_death: Callable[[], None],
 ) -> Engine:
-    """The engine of a process: of one that only answers others, its sign of life. Raises SettingsError when boto3
-    refuses its part of the settings."""
+    """The engine of a process. A process that only serves HTTP has an engine that reports signs of life.
+
+    Raises SettingsError when boto3 refuses its part of the settings.
+    """
     process = _Process(settings, ledger, metrics, role, stop, on_death)
     return _build_working(process) if role.works else _build_idle(process)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Process:
-    """What every part of a process is made with."""
+    """What every part of a process is built from."""
 
     settings: Settings
     ledger: Ledger

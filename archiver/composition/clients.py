@@ -1,4 +1,4 @@
-"""Settings of an account → what its stages know of it, its API client included."""
+"""Settings of an account → its API client and the rest of what its stages need."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Settings → what tells applications of their tasks."""
+"""Settings → the loop that sends forwards to applications."""
 
 import random
 import threading

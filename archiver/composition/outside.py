@@ -1,4 +1,4 @@
-"""Settings → bucket, spool and consumer of alerts."""
+"""Settings → bucket, spool and the receiver of alerts."""
 
 from typing import Any
 

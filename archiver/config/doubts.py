@@ -1,8 +1,8 @@
 """Settings that are allowed and probably a mistake. Pure functions.
 
-What cannot be meant is refused (`values`, `checks`, `accounts`). What may be meant, and does quiet harm where it is
-not, is a problem `settings`: `status --check` shows it until the setting is changed. What the daemon has put right by
-itself, or is a matter of taste, is a note: only the log says it.
+A setting that nobody can mean is refused (`values`, `checks`, `accounts`). One that may be intended, but does harm
+unnoticed if it is not, is a problem `settings`: `status --check` shows it until the setting is changed. What the daemon
+has corrected by itself, or what is a matter of taste, is only logged.
 """
 
 import ipaddress

@@ -1,4 +1,4 @@
-"""What to say of settings whose values are invalid."""
+"""Sentences about settings with invalid values."""
 
 from collections.abc import Collection, Iterator
 

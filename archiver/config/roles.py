@@ -1,6 +1,6 @@
-"""What one process does of the whole, and so what it needs.
+"""The roles of a process, and what each role needs.
 
-SQLite takes one whole daemon. On PostgreSQL any number of processes of each role work on one ledger.
+SQLite allows one process that does everything. On PostgreSQL any number of processes of each role work on one ledger.
 """
 
 import enum

@@ -1,8 +1,8 @@
 """The gateway's own callback tokens. No I/O.
 
-A task that was created through the gateway reports to a token of its own, so that a log or a proxy tells the two apart.
-It is derived from a callback token of the account, by which every door knows it without being told; it ends with the
-token that it was derived from.
+A task that was created through the gateway reports to a token of its own, so that logs and proxies can tell the two
+kinds apart. The token is derived from a callback token of the account and ends with it. So every process that knows the
+account's token recognises it without asking anybody.
 """
 
 import base64

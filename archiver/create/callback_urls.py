@@ -1,4 +1,5 @@
-"""Where our callback URLs stand in what Kling says. They hold a token: who has it can post callbacks. No I/O."""
+"""Finds our callback URLs in answers of Kling. They contain a token, and anyone who has it can post callbacks. No
+I/O."""
 
 import re
 from collections.abc import Collection
@@ -9,7 +10,7 @@ _PATH = "/callbacks/"
 
 
 class CallbackUrls:
-    """Of one installation. Shows no token."""
+    """The callback URLs of one installation. Its `repr` shows no token."""
 
     def __init__(self, public_urls: Collection[str], tokens: Collection[str] = ()) -> None:
         """Ours are those below `public_urls`, and any with one of `tokens`: a door may have other names."""

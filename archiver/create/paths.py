@@ -1,8 +1,8 @@
-"""Which of Kling's paths create tasks, and where their bodies name a callback URL. No I/O.
+"""Kling's paths that create tasks, and the field of their bodies that takes a callback URL. No I/O.
 
 Sources: archiver/kling/API.md 0 (the two fields), 6 (families), 6.3 (what answers at once and takes no callback). The
-page of a solution does not say what its callback field is called, and the create paths of Kling 4.0 are not known: both
-are left out, and found by the sweep.
+page of a solution does not name its callback field, and the create paths of Kling 4.0 are not known. Both are left out:
+the sweep finds these tasks.
 """
 
 import dataclasses

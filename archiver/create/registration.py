@@ -1,7 +1,7 @@
-"""Check what a caller says of a task to register; refuse with a sentence. No I/O.
+"""Checks the registration of a task, and refuses with a sentence. No I/O.
 
 The command line and `/api` share these rules. A registration only decides which id we follow: state, times and URLs
-come from the API. `request` ends up in a manifest that every reader of the bucket sees, so it may hold no image data,
+come from the API. `request` ends up in a manifest that every reader of the bucket sees. So it may hold no image data,
 and its `callback_url`, which has the token in it, is left out.
 """
 

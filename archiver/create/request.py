@@ -1,4 +1,4 @@
-"""What we add to a create call, count of it, and keep of its body. No I/O."""
+"""A create call: what we add to it, how many slots it takes, and what we keep of its body. No I/O."""
 
 import hashlib
 import re

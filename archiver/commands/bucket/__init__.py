@@ -1,1 +1,1 @@
-"""Commands about the bucket: whether it has what it should have, and its sums."""
+"""Commands about the bucket: whether its contents are right (`verify`), and their checksums (`sums`)."""

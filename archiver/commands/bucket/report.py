@@ -1,4 +1,4 @@
-"""What `verify` prints: a line for each object on standard output; the reasons and the sum on standard error."""
+"""The output of `verify`: a line for each object on standard output; the reasons and the sum on standard error."""
 
 import dataclasses
 import json as json_format
@@ -16,7 +16,7 @@ ADVICE_MAX = 10
 
 
 class VerifyReport:
-    """Of one run."""
+    """The output of one run."""
 
     def __init__(self, progress: VerifyProgress, *, differences: bool, json: bool) -> None:
         """`differences`: leave out what is as it should be."""

@@ -46,7 +46,7 @@ def backup(context: typer.Context, *, file: pathlib.Path, json: bool) -> None:
 
 
 class _Display(LiveDisplay):
-    """How much is copied."""
+    """The progress: how much is copied."""
 
     def __init__(self) -> None:
         screen = console(stderr=True)

@@ -69,7 +69,7 @@ def _print(moved: Moved) -> None:
 
 
 class _Display(LiveDisplay):
-    """What the move is at, with rows per second and the time left."""
+    """The progress: the phase of the move, with rows per second and the time left."""
 
     def __init__(self) -> None:
         screen = console(stderr=True)

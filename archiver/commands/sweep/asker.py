@@ -1,4 +1,4 @@
-"""A command that asks the API itself: only while no daemon does, and with the account's lease."""
+"""A sweep by the command itself: only while no daemon asks the API for the account, and with the account's lease."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ from archiver.sweep.dry_run import DryRun, FamilyForecast
 
 
 class Asker:
-    """Sweeps one account from here. Use as a context, which gives the account back."""
+    """Sweeps one account in this process. Use it as a context, which gives the lease on the account back."""
 
     def __init__(
         self,

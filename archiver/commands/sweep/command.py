@@ -1,4 +1,4 @@
-"""`sweep`: read the account's lists now, without waiting for the daemon's next sweep."""
+"""`sweep`: reads the account's lists now, without waiting for the daemon's next sweep."""
 
 import contextlib
 import tempfile

@@ -1,4 +1,4 @@
-"""A sweep or dry run that the daemon does for this command, page by page on this screen."""
+"""A sweep or dry run that the daemon does for this command. The command prints its progress page by page."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence

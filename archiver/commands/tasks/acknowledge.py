@@ -1,4 +1,4 @@
-"""`acknowledge`: an operator has seen that some tasks are lost or buried, or that objects of theirs are missing."""
+"""`acknowledge`: records that an operator has seen that tasks are lost or buried, or that objects are missing."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Which tasks a command is about: ids that are named, or all of one kind, in one account or in each."""
+"""The tasks that a command is about: named ids, or all of one kind, in one account or in all."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""`link`: the URLs of a task's files that stay valid."""
+"""`link`: prints the links of a task's files."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""`list`: tasks, the newest first, a page at a time: a million rows need the memory of five hundred."""
+"""`list`: tasks, the newest first, read a page at a time: a million rows need as much memory as five hundred."""
 
 import contextlib
 import json as json_format
@@ -64,7 +64,7 @@ def list(  # noqa: A001 -- the name of the command
 
 
 class _Pages:
-    """Of up to `limit` tasks; all for None. `last` is the one that was read last."""
+    """Pages of up to `limit` tasks in total; None means all. `last` is the task that was read last."""
 
     def __init__(self, ledger: Ledger, chosen: TaskFilter, *, limit: int | None) -> None:
         self._ledger = ledger

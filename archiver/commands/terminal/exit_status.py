@@ -8,7 +8,7 @@
     143 terminated by SIGTERM (129 by SIGHUP)
     141 the reader of our output has gone
 
-An operator's mistake is never a traceback. A bug is one, written through the log, which redacts secrets.
+An operator's mistake never prints a traceback. A bug does, through the log, which redacts secrets.
 """
 
 import contextlib
