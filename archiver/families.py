@@ -1,7 +1,7 @@
-"""Which families there are, what their tasks make, and where they are read. No I/O.
+"""Which families there are, what their tasks produce, and which endpoint reads them. No I/O.
 
-A new family is a row in `FAMILIES`; archiver/kling/API.md 1.3, 1.4 and 6 are the sources. The first segment says where
-its tasks are read: `tasks/…` at `/tasks` only, `solutions/…` at `/solutions`, all others at a path of their own below
+A new family is a row in `FAMILIES`; archiver/kling/API.md 1.3, 1.4 and 6 are the sources. The first segment decides the
+endpoint: `tasks/…` is read at `/tasks` only, `solutions/…` at `/solutions`, all others at a path of their own below
 `/v1/`.
 """
 
@@ -25,7 +25,7 @@ _SIMILAR, _NEARLY_THE_SAME = 0.7, 0.85
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RolePlace:
-    """Where an answer holds the results of one role, and how their files are called."""
+    """Where an answer has the results of one role, and the names of their files."""
 
     array: str
     """Their array in `task_result`."""

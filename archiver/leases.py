@@ -1,11 +1,12 @@
-"""Renews leases while their work goes on, and tells when one is over.
+"""Renews leases while their work goes on, and tells when one has ended.
 
-Two clocks. In the ledger a lease ends by the wall clock. Here it ends `LEASE_SECONDS` after it was *asked for*, by the
-clock of `archiver.clock`, which also runs while the machine is suspended: a little earlier, unless the wall clock is
-set forward. Then the row's fencing token decides, and create-only puts keep two workers from harming a task.
+There are two clocks. In the ledger a lease ends by the wall clock. Here it ends `LEASE_SECONDS` after the process
+*asked* for it, by the clock of `archiver.clock`, which also runs while the machine is suspended. So it ends here a
+little earlier, unless the wall clock is set forward. Then the row's fencing token decides, and create-only puts keep
+two workers from harming a task.
 
-`check` precedes every put; it uses the local clock and costs nothing. After a pause (a laptop lid, a live migration) it
-finds the leases over, and nothing is written. `confirm` precedes the manifest; it also asks the ledger.
+`check` precedes every put. It uses the local clock and costs nothing. After a pause (a laptop lid, a live migration) it
+finds that the leases have ended, and nothing is written. `confirm` precedes the manifest; it also asks the ledger.
 """
 
 import threading
@@ -26,7 +27,7 @@ CONFIRMED_SECONDS = 15.0
 
 
 class Leases(Protocol):
-    """The part of the ledger that has the leases."""
+    """The part of the ledger that renews and confirms leases."""
 
     def renew(self, leases: Sequence[Lease]) -> set[int]:
         """Give them more time; the row ids of those that still hold."""

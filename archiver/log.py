@@ -159,7 +159,7 @@ def bind(**fields: object) -> None:
 
 
 class Sparing:
-    """For lines that an outage would repeat for hours: of each subject one every `seconds`. Thread-safe."""
+    """Limits lines that an outage would repeat for hours: for each subject one line every `seconds`. Thread-safe."""
 
     def __init__(self, *, seconds: float = 30.0, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds

@@ -1,12 +1,12 @@
-"""Name look-ups that end. getaddrinfo has no time-out of its own: three silent name servers and a search list of four
-domains keep one call for 56 s.
+"""Name look-ups with a time limit. getaddrinfo has none of its own: with three silent name servers and a search list of
+four domains, one call takes 56 s.
 
 `bound_all` replaces the socket module's function for this process. The clients of API and store call it, and neither
 takes a resolver or a time-out for it. `fetch` gives each look-up a limit of its own.
 
 A stuck look-up costs its caller the limit, and the process one thread (33 KB, and a socket) until the system gives up.
-There are at most `LOOKUPS_MAX`; while all are stuck, another caller waits its limit and gets no thread. No slot and
-no lease waits longer, and the process ends over the heads of these threads.
+There are at most `LOOKUPS_MAX`. While all are stuck, another caller waits for its limit and gets no thread. No slot and
+no lease waits longer, and the process does not join these threads when it ends.
 """
 
 import _thread

@@ -1,5 +1,5 @@
-"""What an operator must know of, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all read this
-list; alerts tell only of what lasts five minutes.
+"""Everything that an operator must know, found in one snapshot of the ledger. `status`, `/readyz` and the alerts all
+read this list; alerts are sent only for problems that last five minutes.
 
 The codes are a contract.
 """
@@ -40,7 +40,7 @@ _UNARCHIVED = (State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED, Sta
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Expected:
-    """What the settings ask for."""
+    """What the settings ask for, which the problems are judged by."""
 
     families: Mapping[str, Sequence[str]]
     """Account → the families that are swept for it."""

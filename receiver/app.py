@@ -43,7 +43,7 @@ _log = log.get()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Door:
-    """What takes callbacks."""
+    """What the application needs to take callbacks."""
 
     callbacks: CallbackEndpoint
     intake: Intake
@@ -51,7 +51,7 @@ class Door:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AppParts:
-    """The callables may block and may raise a `Failure`, except `draining`."""
+    """The parts of the application. The callables may block and may raise a `Failure`, except `draining`."""
 
     door: Door | None
     """None in a process that takes no callbacks."""

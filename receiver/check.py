@@ -1,4 +1,4 @@
-"""`kling-receiver --check`: what the daemon would look at when it starts, printed. It creates nothing.
+"""`kling-receiver --check`: prints what the daemon would depend on. It creates nothing.
 
 The checks are those of `kling-archiver doctor` that write nothing and need no daemon (archiver/audit/doctor):
 

@@ -1,4 +1,4 @@
-"""Looks at everything that was archived again in the bucket, within the hour.
+"""Within the hour, looks again in the bucket at everything that was archived.
 
 1. One LIST shows many objects. It begins right before the smallest key that waits, and is no longer than the number of
    keys that wait. The next LIST begins at the next key that waits. So there are never more LISTs than there would be

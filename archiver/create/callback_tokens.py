@@ -1,8 +1,8 @@
 """The gateway's own callback tokens. No I/O.
 
 A task that was created through the gateway reports to a token of its own, so that logs and proxies can tell the two
-kinds apart. The token is derived from a callback token of the account and ends with it. So every process that knows the
-account's token recognises it without asking anybody.
+kinds apart. The token is derived from a callback token of the account. So every process that takes callbacks can
+compute it, and it becomes invalid when the token that it was derived from leaves the settings.
 """
 
 import base64

@@ -1,4 +1,5 @@
-"""Whether this machine's clock agrees with the APIs': no deadline is decided by a clock that is known to be wrong."""
+"""Whether this machine's clock agrees with the clocks of the APIs. A clock that is known to be wrong decides no
+deadline."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping

@@ -1,6 +1,6 @@
-"""What happens after a stage failed on a task: decide, write, count and log it; one way for every stage.
+"""What happens after a stage has failed on a task, in one way for every stage: decide, write, count and log.
 
-`failures.decide` decides and gives the retry its delay.
+`failures.decide` decides, and gives the delay of a retry.
 """
 
 import dataclasses

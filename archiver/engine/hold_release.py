@@ -1,4 +1,4 @@
-"""A success ends the holds that it disproves: what was held goes on at once."""
+"""A success ends the holds that it disproves: the held work goes on at once."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
 

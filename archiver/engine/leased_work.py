@@ -1,4 +1,4 @@
-"""One piece of work on one lease, and what comes of it: success, failure, a lost lease or a stop."""
+"""One piece of work on one lease, and its end: success, failure, a lost lease or a stop."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from archiver.model import Lease
 
 
 class LeasedWork:
-    """Keeps leases while their work goes on, and ends each of them in one way. Thread-safe."""
+    """Renews leases while their work goes on, and ends each of them in one way. Thread-safe."""
 
     def __init__(
         self,

@@ -1,15 +1,15 @@
-"""Holds of this process alone. Where several work on one ledger, a machine without network, or with wrong credentials,
-must not stop those that reach everything.
+"""Holds of this process alone. Where several processes work on one ledger, a machine without network, or with wrong
+credentials, must not stop those that reach everything.
 
-A failure of reach or credentials holds this process first, if another one lives that works on the ledger. It becomes a
-hold for all once none of the others has succeeded at the same thing for a minute. Meanwhile `status` and `/readyz` name
-the process (it is among the warnings in its row of `daemons`), and the others do the work.
+If another process that works on the ledger is alive, a failure of reach or credentials first holds only this process.
+It becomes a hold for all once no other process has succeeded at the same thing for a minute. Meanwhile `status` and
+`/readyz` name the process (it is among the warnings in its row of `daemons`), and the others do the work.
 
-While it is held, the process tries one task after 2 s, doubling to 30 s, and goes on when that succeeds. An account
-whose API it does not reach it leaves to other processes, and asks again after five minutes. While the API is held for
-all, those that may ask take turns: each that fails leaves the account to the next for half a minute.
+While it is held, the process tries one task after 2 s, doubling to 30 s, and goes on when that succeeds. If it does not
+reach the API of an account, it leaves the account to other processes, and tries again after five minutes. While the API
+is held for all, the processes take turns: each that fails leaves the account to the next for half a minute.
 
-All of it is in memory: a process that has just started believes that it reaches everything.
+All of it is in memory: a process that has just started assumes that it reaches everything.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ _API = (Stage.VERIFY, Stage.SWEEP)
 
 
 class Peers(Protocol):
-    """The other processes, as the ledger tells of them. Both raise LedgerUnavailable."""
+    """The other processes, as the ledger knows them. Both methods raise LedgerUnavailable."""
 
     def others(self, name: str, *, thing: str, within_ms: int) -> tuple[int, bool]:
         """How many other processes do work, and whether one has succeeded at `thing` within that time."""
@@ -45,7 +45,7 @@ class Peers(Protocol):
 
 
 class HoldsForAll(Protocol):
-    """Holds that every process obeys. Both raise LedgerUnavailable."""
+    """Holds that every process obeys. Both methods raise LedgerUnavailable."""
 
     def is_stopped(self, *, account: str, stage: Stage) -> bool:
         """Whether all of the stage is held already."""
@@ -68,7 +68,7 @@ class _Held:
 
 
 class ProcessHolds:
-    """Thread-safe. `now` gives Unix ms."""
+    """The holds of this process. Thread-safe. `now` gives Unix ms."""
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ TRANSFERS = 16
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """The time and the chance that stages go by; a test passes its own."""
+    """The clocks and the random numbers that the stages use; a test passes its own."""
 
     now_ms: Callable[[], int] = unix_ms
     """Unix ms by the wall clock."""
@@ -73,7 +73,7 @@ class Stages:
     account: Account
     ledger: Ledger
     asking: Ledger
-    """The same for what asks the API: its writes are refused once another process asks for the account."""
+    """The same ledger for everything that queries the API: it refuses writes once another process has the account."""
     keeper: LeaseKeeper
     """For this account only: a stop gives back all leases that it holds."""
     availability: Availability
@@ -182,7 +182,7 @@ def build_stages(
 
 @dataclasses.dataclass(frozen=True)
 class _Shared:
-    """What several stages of an account are made of."""
+    """The parts that several stages of an account share."""
 
     account: Account
     ledger: Ledger

@@ -1,1 +1,1 @@
-"""From a URL of the API to a checked file in the spool. `fetcher` is the entry."""
+"""From a URL of the API to a checked file in the spool. Start at `fetcher`."""

@@ -1,4 +1,4 @@
-"""The class of an IP address. Only `PUBLIC` is connected to, and IPv6 outside 2000::/3 is not public."""
+"""The class of an IP address. Only `PUBLIC` addresses may be connected to; IPv6 outside 2000::/3 is not public."""
 
 import enum
 import ipaddress

@@ -1,4 +1,4 @@
-"""A response body goes into the spool and is hashed on the way.
+"""Writes a response body into the spool and hashes it on the way.
 
 `store_announced` exists for speed: see `connections`.
 """
@@ -17,7 +17,7 @@ GROWTH_BYTES = 4 * 1024 * 1024
 
 
 class RunningDigests:
-    """Of the bytes so far. Stores check an upload by MD5."""
+    """Digests of the bytes so far. Stores check an upload by MD5."""
 
     def __init__(self) -> None:
         self.bytes = 0

@@ -60,7 +60,7 @@ class BoundedStream(httpcore2.NetworkStream):
 
 
 class PinnedBackend(httpcore2.NetworkBackend):
-    """Resolves, judges every address, connects to one of them.
+    """Resolves a name, judges every address, connects to one of them.
 
     One bad address refuses the name: public and private addresses together are an attack or a mistake.
     """

@@ -181,7 +181,7 @@ class _IdleConnection:
 
 
 class IdleConnections:
-    """Last in, first out. Thread-safe."""
+    """A stack of idle connections: last in, first out. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

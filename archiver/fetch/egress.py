@@ -34,8 +34,8 @@ _CONTENT_PIECE_BYTES = 16 * 1024
 
 
 class _PostStream(SplitStream):
-    """Its server may answer before it has read the request, and then read no more of it: the library reads the answer
-    after a failed write, but not after one that took too long."""
+    """A connection for a POST. A server may answer before it has read the request, and then read no more of it. The
+    library reads the answer after a failed write, but not after a write that timed out."""
 
     def write(self, buffer: bytes, timeout: Timeout = None) -> None:
         try:

@@ -1,9 +1,10 @@
 """The head of a response, reduced to the lines that this program reads. No I/O.
 
-h11 refuses a whole response for one malformed line, and CDN nodes send such lines: names with blanks or slashes, none
-at all. So h11 gets only the lines that frame the body, checked here.
+h11 refuses a whole response because of one malformed line. CDN nodes send such lines: names with blanks or slashes, or
+no name at all. So h11 gets only the lines that frame the body, and this module checks them first.
 
-Framing is strict: a line that may be about the framing and is not plain refuses the response, by name.
+Framing is strict. A line that may concern the framing and is malformed refuses the response; the message names the
+line.
 """
 
 import dataclasses
@@ -44,8 +45,7 @@ _READ = frozenset(
 
 
 class HeadRefused(httpcore2.RemoteProtocolError):
-    """The message names the header and quotes nothing of it. `status` is what the head begins with, None where that is
-    no status line."""
+    """The message names the header and quotes nothing of it. `status` is that of the status line, None without one."""
 
     status: int | None = None
 
@@ -57,7 +57,7 @@ class HeadRefused(httpcore2.RemoteProtocolError):
 
 
 class HeadTooLong(HeadRefused):
-    """It has no end within the bytes that were allowed."""
+    """The head does not end within the permitted bytes."""
 
     def __init__(self, bytes_max: int) -> None:
         super().__init__(f"headers of more than {bytes_max} bytes")

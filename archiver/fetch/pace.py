@@ -1,4 +1,4 @@
-"""How long a fetch may take: as long as it is alive, up to an end."""
+"""How long a fetch may take: as long as bytes keep coming, up to a limit."""
 
 import math
 from collections.abc import Callable

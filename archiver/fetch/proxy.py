@@ -1,9 +1,9 @@
-"""The proxy that the environment names (HTTPS_PROXY), asked to CONNECT to a CDN host.
+"""The proxy that the environment names (HTTPS_PROXY): it opens tunnels (CONNECT) to CDN hosts.
 
-The address policy applies to what we tell the proxy. Every host name must be on the list. Where this machine can
-resolve the name, the policy judges each address, and refuses the URL before the proxy hears of it. Behind such a proxy
-there is often no DNS for outside names: then the proxy resolves. We always send the name, because proxies filter by
-names. A proxy that connects to another host gains nothing: TLS runs end to end and checks the certificate of that name.
+The address policy also applies here. Every host name must be on the list. Where this machine can resolve the name, the
+policy judges each address, and refuses the URL before the proxy hears of it. Behind such a proxy there is often no DNS
+for outside names: then the proxy resolves. We always send the name, because proxies filter by names. A proxy that
+connects to another host gains nothing: TLS runs end to end and checks the certificate of that name.
 
 Plain http does not use the proxy: only origins that the settings name are fetched without TLS.
 """
@@ -35,7 +35,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where it is, and which hosts are asked without it."""
+    """The address of the proxy, and the hosts that bypass it."""
 
     origin: Origin
     authorization: str | None = dataclasses.field(default=None, repr=False)

@@ -55,7 +55,7 @@ _ADVICE = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Space:
-    """Of a file system, in bytes."""
+    """Space of a file system, in bytes."""
 
     free: int
     total: int

@@ -1,4 +1,4 @@
-"""Which URLs may be fetched, by their text. `connecting.PinnedBackend` judges the addresses behind the names."""
+"""Decides by its text whether a URL may be fetched. `connecting.PinnedBackend` judges the addresses behind the name."""
 
 import dataclasses
 import enum
@@ -29,9 +29,9 @@ class RefusalCause(enum.StrEnum):
 
 
 class PolicyRefusal(UrlRefused):
-    """`Fetcher` makes it the failure that it is for a task.
+    """The policy refuses a URL; `Fetcher` turns this into the task's failure.
 
-    The message quotes nothing of the URL but a well-formed host.
+    The message quotes nothing of the URL except a well-formed host.
     """
 
     def __init__(self, cause: RefusalCause, message: str, *, host: str | None = None) -> None:
@@ -131,7 +131,7 @@ class EgressPolicy:
 class ConsumerPolicy:
     """Allows callback URLs that clients of the gateway name: any public host by https, and single origins.
 
-    What the text leaves open, the addresses behind the name decide at each delivery.
+    The addresses behind the name are judged at each delivery.
     """
 
     origins: frozenset[Origin]

@@ -1,1 +1,1 @@
-"""The last stage: applications are told what became of tasks, once the files are safe. Entered at `stage.py`."""
+"""The last stage: tells applications how tasks ended, once the files are safe. Start at `stage`."""

@@ -1,6 +1,6 @@
-"""What an application is told: the task as Kling's own callback would show it, with URLs that last, and `archive`.
+"""The body of a forward: the task as in Kling's own callback, with URLs that stay valid, and `archive`.
 
-Pure. A callback of Kling's has the task object at its top, in the dialect of the task's family; so has a forward.
+Pure. Like a callback of Kling's, it has the task object at its top, in the dialect of the task's family.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ def body_of(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kept:
-    """What a manifest or an amendment says."""
+    """The contents of a manifest or an amendment."""
 
     document: str
     """The API's object, as JSON."""

@@ -1,11 +1,13 @@
-"""Shares the threads of forwarding among consumers, so that one that hangs delays no other. In memory, no I/O.
+"""Shares the threads of forwarding among consumers, so that a hanging consumer does not delay the others. In memory, no
+I/O.
 
-1. A consumer of a client that has not answered yet gets one try at a time, and all of those together half the threads.
-2. One that has failed twice in a row gets one try at a time, after 2 s doubling to 30 s, and all of those together a
-   quarter of the threads.
+1. A client's consumer that has not answered yet gets one try at a time. All such consumers together get half of the
+   threads.
+2. A consumer that has failed twice in a row gets one try at a time, after 2 s doubling to 30 s. All such consumers
+   together get a quarter of the threads.
 3. No consumer gets more than half of the threads, and clients leave a quarter to the operator's application.
 
-After a restart, two tries find out again who is down.
+After a restart, two tries are needed to detect a failing consumer again.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""One try of one forward: read what is known of the task, say it to the application, note what it answered.
+"""One try of one forward: read what is known of the task, send it to the application, record the answer.
 
-A crash before the answer is noted sends it again, under the same `webhook-id`: at least once. Nothing of the task
-depends on any of this.
+A crash before the answer is recorded sends the forward again, with the same `webhook-id`: delivery is at least once.
+Nothing of the task depends on any of this.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ _SLACK_SECONDS = 2.0
 
 
 class Taken(enum.Enum):
-    """What a try says of the consumer."""
+    """What a try has shown of the consumer."""
 
     YES = enum.auto()
     NO = enum.auto()
@@ -46,7 +46,7 @@ class Taken(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class ForwardAccount:
-    """What is told of the tasks of one account, and how that is signed for its clients."""
+    """What forwards need to know of one account, and the secrets that sign them for its clients."""
 
     urls: DurableUrls
     signing: Signing
@@ -216,7 +216,7 @@ class Forwarder:
 
 
 class _Unread(Exception):
-    """What is to be told could not be read now."""
+    """The contents of the forward could not be read now."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(str(failure))

@@ -1,4 +1,4 @@
-"""What a forward puts in place of the API's URLs, which die after 30 days."""
+"""The URLs that a forward has in place of the API's, which expire after 30 days."""
 
 import dataclasses
 import enum

@@ -1,1 +1,1 @@
-"""The Kling API: how it is asked, and what its answers mean. `client` is the way in."""
+"""The Kling API: requests, and the meaning of answers. Start at `client`."""

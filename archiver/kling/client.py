@@ -1,10 +1,10 @@
-"""Asks the Kling API: one task, a list page, a collection of the new standard; and creates tasks.
+"""The client of the Kling API: it queries one task, a list page or a collection of the new standard, and creates tasks.
 
-1. Only an answer about the task that was asked for counts. Everything else is a failure of `failures.py`.
-2. Keys go into one header only, never into a `repr`, a message or a redirect (none is followed). What the API says is
-   cleaned of them.
-3. A query changes nothing upstream, so a crash costs one repeated request. A create costs money: it is sent once, and
-   unless the API has refused it, it may have happened.
+1. Only an answer about the requested task counts. Everything else is a failure of `failures`.
+2. Keys go into one header only, never into a `repr`, a message or a redirect (none is followed). They are removed from
+   what the API says.
+3. A query changes nothing upstream, so a crash costs one repeated request. A create costs money: it is sent once.
+   Unless the API has refused it, it may have succeeded.
 """
 
 import contextlib
@@ -69,8 +69,8 @@ def _ignore(_endpoint: str, _code: str) -> None:
 class KlingClient:
     """The API of one account; thread-safe.
 
-    `observe(endpoint, code)` is called once per request, with the labels of `kling_api_requests_total`. Every method
-    waits for `limiter`, whose `Stopped` passes; all other trouble is a `Failure`.
+    `observe(endpoint, code)` is called once for each request, with the labels of `kling_api_requests_total`. Every
+    method waits for `limiter` and passes on its `Stopped`; every other error is a `Failure`.
     """
 
     def __init__(

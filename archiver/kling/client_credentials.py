@@ -1,12 +1,13 @@
-"""Recognises the credentials that a client sends to us in place of Kling. No I/O.
+"""Recognises the credentials that clients of the gateway send. No I/O.
 
 Two kinds open an account:
 
 1. Kling's own: an API Key of the account, or a token signed with its secret key. They go on to Kling as they came.
-2. A gateway key: as it is or, by clients that only know pairs of keys, as a token whose `iss` is the key's name, signed
-   with the key. Kling does not know it: the account's own credentials go on in its place.
+2. A gateway key. A client sends the key itself, or, if it only knows pairs of keys, a token whose `iss` is the key's
+   name, signed with the key. Kling does not know gateway keys: the gateway replaces them by the account's own
+   credentials.
 
-A token is judged more strictly than by Kling: HS256 only, no `crit`, `exp` present and at most a day ahead.
+Tokens are checked more strictly than by Kling: HS256 only, no `crit`, `exp` present and at most a day ahead.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ _verifier.register_algorithm("HS256", AnyKeyLength(HMACAlgorithm.SHA256))
 
 
 class CredentialProblem(enum.StrEnum):
-    """Why a client is not known; also the `reason` in the log."""
+    """Why a client's credentials are refused; also the `reason` in the log."""
 
     MISSING = "authorization_missing"
     UNKNOWN = "credentials_unknown"
@@ -45,7 +46,7 @@ class CredentialProblem(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccountCredentials:
-    """By what the clients of an account are recognised."""
+    """The credentials that identify the clients of an account."""
 
     account: str
     key_pairs: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
@@ -57,7 +58,7 @@ class AccountCredentials:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KnownClient:
-    """Whose credentials these are."""
+    """The account that a client's credentials open."""
 
     account: str
     goes_on: bool
@@ -65,7 +66,7 @@ class KnownClient:
 
 
 class ClientCredentials:
-    """All that open the gateway. Thread-safe."""
+    """All credentials that open the gateway. Thread-safe."""
 
     def __init__(self, accounts: Iterable[AccountCredentials], *, now: Callable[[], float]) -> None:
         """`now` is in Unix seconds."""

@@ -1,7 +1,7 @@
-"""A task object in either dialect of the API (API.md 1.3, 1.4), converted where it is of the other. No I/O.
+"""Converts a task object from one dialect of the API to the other (API.md 1.3, 1.4). No I/O.
 
-A conversion keeps every result, and every field that both dialects or neither of them know. What only one can say is
-lost, as at `/tasks` itself (API.md 5.3): that images are a series, for one.
+A conversion keeps every result, and every field that both dialects know or neither knows. What only one dialect can
+express is lost, as at `/tasks` itself (API.md 5.3): for example, that images are a series.
 """
 
 import copy
@@ -15,7 +15,7 @@ from archiver.model import Place, Role
 
 
 class Dialect(enum.StrEnum):
-    """How the API spells a task."""
+    """One of the two formats in which the API writes a task."""
 
     LEGACY = "legacy"
     NEW_STANDARD = "new_standard"

@@ -57,7 +57,7 @@ _PARTS: Mapping[Priority, float] = {Priority.BACKGROUND: 1 / 2, Priority.FRESH: 
 
 @dataclasses.dataclass
 class Turns:
-    """Whose turn it is among those who wait; no clock, no tokens."""
+    """Decides which of the waiting kinds of request is next; no clock, no tokens."""
 
     verifications: int = 0
     """In a row, while others waited."""
@@ -91,7 +91,7 @@ class Turns:
 
 
 class _Bucket:
-    """At most `burst` tokens, which come back with time."""
+    """A token bucket: at most `burst` tokens, refilled at a constant rate."""
 
     def __init__(self, *, burst: float) -> None:
         self._burst = burst

@@ -1,7 +1,8 @@
-"""What `/tasks` and `/solutions` show of a task, and which family that makes it. No I/O.
+"""A task as `/tasks` and `/solutions` show it, and the families that it may belong to. No I/O.
 
 `/tasks` names no family, and its product types cannot be trusted, so a task is judged by the types of its outputs.
 While it has none, every family is possible: archiving too much is a nuisance, archiving too little loses results.
+
 Images of virtual try-on look like all others, so `tasks/try_on` covers all images.
 """
 

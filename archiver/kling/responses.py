@@ -62,7 +62,7 @@ class ApiResponse:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unsound:
-    """Stands in parsed JSON for something that cannot be stored."""
+    """Stands in parsed JSON for a value that cannot be stored."""
 
     reason: str
 

@@ -1,11 +1,11 @@
-"""Reads all that `/tasks` or `/solutions` shows of a stretch of time. No ledger, no HTTP of its own.
+"""Reads everything that `/tasks` or `/solutions` shows of a window of time. No ledger, no HTTP of its own.
 
 What API.md 5.3 leaves undocumented is assumed in its worst form:
 
-- No order: a stretch is read to its end.
-- A cursor may stop working, come again, or lead on for ever. The stretch is then read in halves, and so on, until a
-  part needs no cursor. What is read twice costs calls only: recording is idempotent.
-- Bounds may or may not belong to the stretch: halves overlap by a second.
+- No order: a window is read to its end.
+- A cursor may stop working, repeat itself, or lead on for ever. The window is then read in halves, and so on, until a
+  part needs no cursor. Rows that are read twice only cost calls: recording is idempotent.
+- Bounds may or may not belong to the window: halves overlap by a second.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ Read = Callable[[int, int, str], WindowPage]
 
 
 class _CursorLost(Exception):
-    """The cursor does not lead to the rest of the stretch."""
+    """The cursor does not lead to the rest of the window."""
 
 
 def read_window(read: Read, *, start: int, end: int) -> Iterator[WindowPage]:

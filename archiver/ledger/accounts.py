@@ -19,7 +19,7 @@ _UNARCHIVED = frozenset({State.REPORTED, State.RUNNING, State.SUCCEEDED, State.B
 
 
 class Accounts(Part):
-    """Whose tasks the ledger has."""
+    """The accounts whose tasks the ledger has."""
 
     def names(self) -> list[str]:
         """The accounts that have tasks or sweeps."""

@@ -1,4 +1,4 @@
-"""What the API of an account was found not to offer: gateways lack some endpoints."""
+"""The endpoints that an account's API does not offer: gateways lack some."""
 
 import sqlalchemy as sa
 

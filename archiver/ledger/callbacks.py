@@ -1,4 +1,4 @@
-"""Callbacks: unproven claims that only name an id to query."""
+"""Callbacks: unproven claims. Each only names an id to query."""
 
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -47,9 +47,10 @@ _UPDATE = (
 
 
 class Callbacks(Part):
-    """Recording callbacks.
+    """Records callbacks.
 
-    A new id makes its own room: no flood can bring more than `unconfirmed_max` unconfirmed ids, however fast it comes.
+    A new id makes room for itself: no flood can bring more than `unconfirmed_max` unconfirmed ids, however fast it
+    comes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What time alone does to rows: deadlines pass, unconfirmed ids are dropped, missing callbacks are counted."""
+"""Changes that only time causes: deadlines pass, unconfirmed ids are dropped, missing callbacks are counted."""
 
 import collections
 import dataclasses

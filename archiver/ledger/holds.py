@@ -1,25 +1,26 @@
 """Holds: rows that stop a part of the pipeline. Claims obey them.
 
-A failure of something shared (arrears, a missing bucket) is believed at once: the first task that meets it sets a hold,
-which stops the others and costs none of them an attempt. Probes test it after 2 s, doubling to 30 s, each with another
+A failure of something shared (arrears, a missing bucket) counts at once: the first task that meets it sets a hold. The
+hold stops the others and costs none of them an attempt. Probes test it after 2 s, doubling to 30 s, each with another
 task; the first success lifts it.
 
-A task may also fail so by itself, beside others that succeed. Two hundred of those would set one hold after the other.
-So each task that fails so is blamed (`tasks.held`). When a blamed task fails so again and no hold is in force, another
-task's success has lifted the last one: now the failure is the task's own, and it waits by itself, 30 s doubling to
-15 min. The others go on. N such tasks cost the others at most N holds of a few seconds, once.
+One task may also fail in this way by itself, beside others that succeed. Two hundred of those would set one hold after
+the other. So each task that fails in this way is blamed (`tasks.held`). If a blamed task fails so again while no hold
+is in force, another task's success has lifted the last hold. Then the failure is the task's own, and it waits by
+itself, 30 s doubling to 15 min. The others go on. N such tasks cost the others at most N holds of a few seconds, once.
 
-A real outage may meet nothing but blamed tasks, where it comes and goes. `doubts` remembers the first failure that was
-taken for a task's own, and each success forgets it. Once `DOUBT_SECONDS` have passed without any success, the next such
-failure holds: nothing goes on anyway. So an outage is a hold within a minute, also then.
+A real outage that comes and goes may meet only blamed tasks. `doubts` remembers the first failure that was taken for a
+task's own, and each success forgets it. Once `DOUBT_SECONDS` have passed without any success, the next such failure
+holds: nothing goes on anyway. So an outage is a hold within a minute in this case too.
 
-Looks (engine/looks) set holds as well, with no task at hand, and end those that they have met. One that only tasks have
-met is ended by a task: a store may answer every look and refuse every put.
+Looks (engine/looks) set holds as well, without a task, and end the holds that they have set or confirmed. A hold that
+only tasks have met is ended by a task: a store may answer every look and refuse every put.
 
-Three exceptions: the hold of a CDN host has the evidence of many tasks already (engine/host_watch.py), a hold that the
-sweep sets has no task, and that of the operator's application is obeyed by claims of forwards (ledger/forwards). The
-hold of all hosts that the settings do not list is none to test: no worker probes it, only its own tasks wait, and a
-process that begins to ask for the account drops it, perhaps with other settings.
+Three exceptions. The hold of a CDN host has the evidence of many tasks already (engine/host_watch.py). A hold that the
+sweep sets has no task. Claims of forwards obey the hold of the operator's application (ledger/forwards).
+
+The hold of all hosts that the settings do not list is never tested. No worker probes it, only its own tasks wait, and a
+process that takes the account over drops it, because its settings may differ.
 """
 
 import dataclasses
@@ -83,7 +84,7 @@ class HoldView:
 
 
 class HoldOutcome(enum.StrEnum):
-    """What came of a failure that holds."""
+    """The result of a failure that may hold."""
 
     NEW = "new"
     CONFIRMED = "confirmed"
@@ -93,7 +94,7 @@ class HoldOutcome(enum.StrEnum):
 
 
 class Holds(Part):
-    """Setting and lifting holds. `outcomes.hold` sets one together with the end of a lease."""
+    """Sets and lifts holds. `outcomes.hold` sets one together with the end of a lease."""
 
     @retried
     def set(self, error: Failure, *, account: str, stage: Stage) -> bool:

@@ -1,4 +1,4 @@
-"""What every part of the ledger is built on."""
+"""The base of every part of the ledger."""
 
 import functools
 import time

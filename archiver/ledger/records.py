@@ -32,7 +32,7 @@ from archiver.model import RETENTION_MS, DiscoveredBy, Lease, State, Status, Tas
 
 
 class RecordOutcome(enum.StrEnum):
-    """What an answer of the API was to the ledger."""
+    """What an answer of the API changed in the ledger."""
 
     NEW = "new"
     MOVED = "moved"
@@ -59,7 +59,7 @@ class RecordedTask:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KnownState:
-    """How far the ledger knows an id."""
+    """How much the ledger knows of an id."""
 
     state: State
     family: str | None
@@ -71,7 +71,7 @@ _MAY_RUN = frozenset({State.REPORTED, State.RUNNING, State.UNKNOWN})
 
 
 class Records(Part):
-    """The API's word: the only way into a confirmed state."""
+    """Records answers of the API: the only way into a confirmed state."""
 
     @retried
     def record(

@@ -43,7 +43,7 @@ class RetryResult:
 
 
 class Registrations(Part):
-    """Following ids without a callback."""
+    """Follows ids without a callback."""
 
     @retried
     def register(

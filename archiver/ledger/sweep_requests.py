@@ -1,4 +1,5 @@
-"""Sweeps that a command asks for, and how far they are: whoever asks for the account does them, within its budget."""
+"""Sweeps that a command requests, and their progress. The process that queries the API for the account does them,
+within its budget."""
 
 import dataclasses
 import json
@@ -20,7 +21,7 @@ _TABLE = schema.sweep_requests
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """One family, to be swept now; or a dry run of an account's families."""
+    """A request to sweep one family now, or a dry run over an account's families."""
 
     id: str
     family: str
@@ -36,7 +37,7 @@ class SweepRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToldFailure:
-    """A failure that another process has met."""
+    """A failure that another process reports."""
 
     reason: str
     message: str
@@ -50,7 +51,7 @@ class ToldFailure:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RequestProgress:
-    """How far a request is."""
+    """The progress of a request."""
 
     counts: Mapping[str, Any] | None
     """Of `SweepCounts`; None before the first page."""
@@ -59,7 +60,7 @@ class RequestProgress:
 
 
 class SweepRequests(Part):
-    """Asking for sweeps, and answering."""
+    """Requests sweeps, and answers requests."""
 
     @retried
     def request(self, *, account: str, family: str, is_full: bool, dry_run_of: Sequence[str] = ()) -> str:

@@ -1,4 +1,4 @@
-"""What earlier sweeps of a family found out, and the lease that lets one sweeper at a time read its list."""
+"""What earlier sweeps of a family have found out, and the lease that lets one sweeper at a time read its list."""
 
 import dataclasses
 import uuid
@@ -27,7 +27,7 @@ class SweepMemory:
 
 
 class Sweeps(Part):
-    """Leases of families, and what the sweeper remembers of them."""
+    """Leases families, and keeps what the sweeper remembers of them."""
 
     def memory(self, *, account: str, family: str) -> SweepMemory:
         """What is known of a family; blank where it was never swept."""

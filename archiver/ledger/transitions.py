@@ -1,6 +1,6 @@
-"""What an answer of the API changes in a task's row. Pure.
+"""The changes that an answer of the API makes in a task's row. Pure.
 
-`advance` maps (row, task) to changes, so that "state only moves forward" can be read in one place and holds for every
+`advance` maps (row, task) to changes. So "state only moves forward" can be read in one place, and holds for every
 source of answers.
 """
 

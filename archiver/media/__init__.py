@@ -1,1 +1,1 @@
-"""What a file is, by its own bytes. `identify` is the entry."""
+"""Identifies a file by its own bytes. Start at `identify`."""

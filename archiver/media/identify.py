@@ -1,16 +1,16 @@
-"""What a file is, by its own bytes. Two rules:
+"""Identifies a file by its own bytes. Two rules:
 
 1. Only structure is read, never a pixel. There is no decoder to exploit, and a decompression bomb shows in the size
    that its header declares.
 2. No file crashes or hangs it (see `reader`).
 
-`Media.flaw` says what the file lacks of what makes it a picture, film or sound; each format's module says what that
-is. So a cut transfer shows where HTTP cannot tell: without Content-Length, or behind a proxy that stored half. So does
-a file whose encoder was killed. Bytes after the end are common and harmless. A structure too long to walk counts as
-whole: a wrong doubt delays a good file by an hour.
+`Media.flaw` says what a file lacks to be a whole picture, film or sound; each format's module says what that is. So a
+truncated transfer is found where HTTP cannot tell: without Content-Length, or behind a proxy that stored half. So is a
+file whose encoder was killed. Bytes after the end are common and harmless. A structure too long to walk counts as
+whole: a wrong doubt would delay a good file by an hour.
 
-What a header may declare: 200 megapixels, and 65,535 on a side (`reader`). The tallest page is then still whole: 3,000
-wide and 65,535 high. Nothing here allocates by these numbers, but whatever opens the file later does.
+A header may declare 200 megapixels, and 65,535 on a side (`reader`). The tallest page is then still whole: 3,000 wide
+and 65,535 high. Nothing here allocates by these numbers, but a program that opens the file later does.
 """
 
 import dataclasses

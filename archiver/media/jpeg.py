@@ -57,7 +57,7 @@ def _divided_up(number: int, divisor: int) -> int:
 
 
 class _Picture:
-    """What the segments have told so far."""
+    """What the segments have shown so far."""
 
     def __init__(self) -> None:
         self.frame: _Frame | None = None

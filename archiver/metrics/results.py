@@ -16,7 +16,7 @@ class CallbackResult(enum.StrEnum):
 
 
 class GatewayKind(enum.StrEnum):
-    """What clients of the gateway want."""
+    """The kinds of request that clients of the gateway send."""
 
     CREATE = "create"
     QUERY = "query"
@@ -26,7 +26,7 @@ class GatewayKind(enum.StrEnum):
 
 
 class CreateResult(enum.StrEnum):
-    """What became of a create that came by the gateway."""
+    """How a create through the gateway ended."""
 
     REGISTERED = "registered"
     REFUSED = "refused"
@@ -64,7 +64,7 @@ class Endpoint(enum.StrEnum):
 
 
 class ForwardResult(enum.StrEnum):
-    """What came of a try to tell an application."""
+    """How a try to send a forward ended."""
 
     OK = "ok"
     RETRY = "retry"

@@ -30,7 +30,7 @@ class Labelled(Generic[_Metric]):
 
 
 class Mirror(Labelled[prometheus_client.Gauge]):
-    """A gauge of something that comes and goes: a series without a value is no series."""
+    """A gauge whose series come and go: a series without a value is removed."""
 
     def __init__(self, gauge: prometheus_client.Gauge, **bounds: Bound) -> None:
         super().__init__(gauge.labels, **bounds)

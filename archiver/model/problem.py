@@ -26,7 +26,7 @@ PROBLEM_CODES = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Problem:
-    """What an operator must know of, and what he can do about it."""
+    """A problem that an operator must know of, and how to solve it."""
 
     code: str
     message: str

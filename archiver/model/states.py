@@ -36,7 +36,7 @@ class Lane(enum.StrEnum):
 
 
 class FolderWorkKind(enum.StrEnum):
-    """What is put into the folder of a task that the archive stage is done with."""
+    """Work in the folder of a task that has left the archive stage."""
 
     AMEND = "amend"
     """`amendment-1.json`, …: what the API names beyond the manifest."""

@@ -119,7 +119,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredAsset:
-    """As in the bucket."""
+    """An asset as it is in the bucket."""
 
     stem: str
     name: str

@@ -63,9 +63,9 @@ _UNAVAILABLE = (CredentialRetrievalError, TokenRetrievalError, SSOError, ClientE
 
 
 class _LateCredentials(Credentials):
-    """Where the chain has found no credentials yet, it is asked again for each request until it finds some.
+    """Credentials that may come later: while the chain finds none, each request asks it again.
 
-    Their source (a role's service, a token's file, a program) may fail: that is no failure of the store.
+    The source of credentials (a role's service, a token's file, a program) may fail. That is no failure of the store.
     """
 
     def __init__(self, find: Callable[[], Credentials | None], found: Credentials | None = None) -> None:

@@ -1,6 +1,7 @@
-"""What a store can do, found out with one small object: real stores differ where S3's documentation is clear.
+"""Finds out with one small object what a store can do: real stores differ where S3's documentation is clear.
 
-The object is the same each time and stays, because no right to delete is asked for. Nothing else is written.
+The object is always the same and stays in the bucket, because the program asks for no right to delete. Nothing else is
+written.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ _NAME = "doctor"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Abilities:
-    """What one object has shown."""
+    """The abilities that one object has shown."""
 
     key: str
     second_put: ConditionalPut

@@ -11,7 +11,8 @@ PRESIGNED_SECONDS_MAX = 7 * 86_400
 
 
 class PutOutcome(enum.StrEnum):
-    """`put` found nothing, the same bytes, or other bytes that an earlier attempt at the same task left."""
+    """What `put` found under the key: nothing, the same bytes, or other bytes that an earlier attempt at the task
+    left."""
 
     CREATED = "created"
     SAME = "same"
@@ -28,7 +29,7 @@ class ConditionalPut(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Digests:
-    """Of one file's bytes. Lower-case hex."""
+    """Digests and length of one file's bytes. Lower-case hex."""
 
     bytes: int
     sha256: str
@@ -60,7 +61,7 @@ class Upload:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Put:
-    """What lies under the key now: of an adopted object, its own bytes and not those of the upload."""
+    """What is under the key now. For an adopted object these are its own bytes, not those of the upload."""
 
     outcome: PutOutcome
     bytes: int

@@ -1,7 +1,8 @@
-"""After a redirect botocore asks HEAD for the bucket's region, and once more after a redirect of that HEAD.
+"""Keeps botocore from following a second redirect.
 
-An endpoint that redirects everything (http to https, say) would be asked hundreds of times for one put, until Python's
-stack ends, and the failure would tell of recursion. Here a HEAD that botocore makes by itself follows nothing.
+After a redirect botocore sends a HEAD to learn the bucket's region, and another one after a redirect of that HEAD. An
+endpoint that redirects everything (http to https, say) would get hundreds of requests for one put, until Python's stack
+ends, and the error would be about recursion. Here a HEAD that botocore sends by itself follows no redirect.
 """
 
 import threading

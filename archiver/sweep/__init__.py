@@ -1,4 +1,4 @@
-"""Finds by list what no callback named.
+"""Finds by list the tasks that no callback named.
 
-`stage` is the way in, `loop` reads the pages, `lists` knows when a sweep may stop. `engine.sweep_loop` is the schedule.
+Start at `stage`. `loop` reads the pages, `lists` knows when a sweep may stop. `engine.sweep_loop` is the schedule.
 """

@@ -1,4 +1,4 @@
-"""What a sweep counts."""
+"""The counts of a sweep."""
 
 import dataclasses
 import enum
@@ -8,8 +8,8 @@ COUNTED_MAX = 500_000
 
 
 class CountedIds:
-    """What a dry run has counted, in the memory of the process that asks. Beyond `COUNTED_MAX` ids, a task that is
-    shown again counts again."""
+    """The ids that a dry run has counted, in the memory of the process that asks the API. Beyond `COUNTED_MAX` ids, a
+    task that is shown again counts again."""
 
     def __init__(self, *, ids_max: int = COUNTED_MAX) -> None:
         self._ids: set[str] = set()

@@ -1,9 +1,8 @@
-"""What a sweep of an account would bring, counted for a command by the process that asks for the account.
-
+"""Counts for a command what a sweep of an account would find. The process that asks the API for the account does it.
 Nothing is written.
 
-A task counts once, though `/tasks` shows it as well as its family's own list: so a dry run is one run over all
-families. Another process that takes the account over begins it anew.
+A task counts once although both `/tasks` and its family's own list show it. So a dry run is one run over all families.
+If another process takes the account over, it begins the run anew.
 """
 
 import dataclasses
@@ -20,7 +19,7 @@ from archiver.sweep.stage import Sweeper
 
 @dataclasses.dataclass
 class FamilyForecast:
-    """What one family would bring, so far."""
+    """What a sweep of one family would find, so far."""
 
     counts: SweepCounts
     failure: ToldFailure | None = None
@@ -76,7 +75,7 @@ def forecasts_of(document: Mapping[str, Any] | None) -> list[FamilyForecast]:
 
 
 class RequestedDryRuns:
-    """Those of one account, one after the other. Raises LedgerUnavailable."""
+    """The requested dry runs of one account, one after the other. Raises LedgerUnavailable."""
 
     def __init__(self, sweeper: Sweeper, ledger: Ledger) -> None:
         self._sweeper = sweeper

@@ -1,4 +1,4 @@
-"""The sweep of one family's list: its pages, what becomes of them, and when to stop."""
+"""The sweep of one family's list: reading its pages, recording or counting their rows, and when to stop."""
 
 import dataclasses
 from collections.abc import Callable
@@ -84,7 +84,7 @@ class ListRecorder:
 
 @dataclasses.dataclass(frozen=True)
 class ListForecast:
-    """Counts what a page would bring, and writes nothing. Rows that shift from page to page count once."""
+    """Counts what a page would add to the ledger, and writes nothing. Rows that shift from page to page count once."""
 
     account: str
     client: KlingClient
@@ -130,8 +130,8 @@ class ListForecast:
 
 @dataclasses.dataclass
 class QuietPages:
-    """Stops after `QUIET_PAGES` in a row that cannot matter: all rows are older than `horizon()` (Unix ms) or, in an
-    incremental sweep, none is open in the ledger. A list without an order is read to its end."""
+    """Stops after `QUIET_PAGES` in a row that cannot matter. On such a page all rows are older than `horizon()` (Unix
+    ms) or, in an incremental sweep, no row is open in the ledger. A list without an order is read to its end."""
 
     listing: Listing
     full: bool

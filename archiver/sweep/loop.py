@@ -21,7 +21,7 @@ StopRule = Callable[[Page, PageCounts], bool]
 
 
 class Sink(Protocol[Page_contra]):
-    """Where pages go: into the ledger, or, in a dry run, into a forecast."""
+    """Where pages go: into the ledger or, in a dry run, into a forecast."""
 
     def take(self, page: Page_contra, /) -> PageCounts:
         """Take one page. Raises Failure."""
@@ -35,7 +35,7 @@ class SweepLease(Protocol):
 
 
 class NoLease:
-    """For a dry run: it writes nothing, so it is in nothing's way."""
+    """The lease of a dry run, which writes nothing and so needs none."""
 
     def renew(self) -> bool:
         return True

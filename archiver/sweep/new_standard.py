@@ -1,10 +1,10 @@
 """The sweep of `/tasks` and `/solutions`.
 
-It reads windows that reach back hours before the last sweep: a task shown while it ran must be shown again, and whether
-a window goes by creation or by change is not documented (archiver/kling/API.md 5.3).
+It reads windows that reach back hours before the last sweep, for two reasons. A task that was shown while it ran must
+be shown again. And it is not documented whether a window goes by creation or by change (archiver/kling/API.md 5.3).
 
-Legacy tasks lose their family, their index and more here. Where a configured family may have made one, it is not
-recorded but enrolled: verification asks that family's own path first.
+Here legacy tasks lose their family, their index and more. A task that a configured family may have made is not recorded
+but enrolled: verification queries that family's own path first.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ def windows_since(
 
 @dataclasses.dataclass
 class Selection:
-    """The rows of one page, by what is to be done with them."""
+    """The rows of one page: which to record and which to enrol."""
 
     to_record: list[Task] = dataclasses.field(default_factory=list)
     to_enrol: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)

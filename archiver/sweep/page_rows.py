@@ -1,4 +1,4 @@
-"""How many rows a page is asked for: fewer where the API cannot answer with as many."""
+"""How many rows a page is asked for: fewer if the API cannot answer with so many."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Sweeps that a command has asked for: which of them wait, and what the command is shown."""
+"""Sweeps that a command has requested: which of them wait, and the progress that the command shows."""
 
 import dataclasses
 
@@ -14,7 +14,8 @@ def concerns_every_family(error: Failure) -> bool:
 
 
 class RequestedSweeps:
-    """Those of one account. One request of a family at a time; the others wait for it. Raises LedgerUnavailable."""
+    """The requested sweeps of one account. Requests for the same family wait for one another. Raises
+    LedgerUnavailable."""
 
     def __init__(self, ledger: Ledger, *, account: str) -> None:
         self._requests = ledger.sweep_requests

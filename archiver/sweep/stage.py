@@ -1,6 +1,6 @@
-"""Finds what no callback named: reads each family's list, or `/tasks` and `/solutions`, and records it.
+"""Finds tasks that no callback named: reads each family's list, or `/tasks` and `/solutions`, and records their rows.
 
-Incremental: from the newest end until two pages in a row hold only what has ended here or is too old to matter.
+Incremental: from the newest end until two pages in a row hold only tasks that have ended here or are too old to matter.
 Full, once a day and at first: back to the horizon, so that 30 days are archived without a single callback.
 
 A lease gives a family to one sweeper at a time. A page is in the ledger before the next is read, so a crash loses only

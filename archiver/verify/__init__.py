@@ -1,1 +1,1 @@
-"""From an id that a callback or a registration named to the API's word about it. `stage` is the way in."""
+"""From an id that a callback or a registration named to the API's answer about it. Start at `stage`."""

@@ -1,8 +1,9 @@
 """Remembers which endpoints this API does not offer: gateways often serve queries for one task only (API.md 9).
 
-1. A 404 or 405 makes an endpoint unavailable; one that has answered before, only after `STRIKES` of them.
-2. HTML may come from a firewall or a maintenance page: it takes `STRIKES`, and an endpoint that never answered.
-3. No right to `/tasks` (1103) counts as a 404: the families' own paths remain.
+1. A 404 or 405 makes an endpoint unavailable. An endpoint that has answered before needs `STRIKES` of them.
+2. HTML may come from a firewall or a maintenance page. It makes an endpoint unavailable after `STRIKES`, and only one
+   that has never answered.
+3. A refused right to `/tasks` (1103) counts as a 404: the families' own paths remain.
 4. An unavailable endpoint is asked again after ten minutes, then ever more rarely, down to once a day: a wrong verdict
    must not cost the hours that a task has left.
 """

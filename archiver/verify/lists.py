@@ -1,4 +1,4 @@
-"""The lists that verification reads."""
+"""Reads list pages for verification."""
 
 import dataclasses
 

@@ -1,9 +1,9 @@
 """Answers for many waiting ids at once: a list page shows up to 500 tasks, an individual query one.
 
-All that a page shows is recorded. That needs no lease, because recording only moves a task forward.
+Everything that a page shows is recorded. That needs no lease, because recording only moves a task forward.
 
-Ids that no page shows are queried individually afterwards, so forged ids never delay genuine ones. Those under a
-made-up family are queried individually from the start (`ledger.callbacks`).
+Ids that no page shows are queried individually afterwards, so forged ids never delay genuine ones. Ids under a made-up
+family are queried individually from the start (`ledger.callbacks`).
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Asks `/tasks` and `/solutions` for 20 ids a call. It takes an API Key, and an API that offers it."""
+"""Queries `/tasks` and `/solutions` for 20 ids in one call. This needs an API Key, and an API that offers them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

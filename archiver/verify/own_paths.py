@@ -1,16 +1,16 @@
-"""Which families' own paths are worth a question about a task that `/tasks` shows.
+"""Decides which families' own paths to query about a task that `/tasks` shows.
 
 `/tasks` shows the tasks of both standards alike. A legacy task must be read by its own path, which tells its family. A
-task of the new standard has none (Kling 4.0 makes images so): every configured family would have to deny it, four
-questions for each image. What the account's recent tasks have shown decides, for each kind of result:
+task of the new standard has no such path (Kling 4.0 makes images this way): every configured family would have to deny
+it, which costs four queries for each image. So the account's recent tasks decide, for each kind of result:
 
-1. The family that answered last is asked first.
-2. A path that has denied a task is not asked for it again.
+1. The family that answered last is queried first.
+2. A path that has denied a task is not queried for it again.
 3. After `DENIED_IN_A_ROW` tasks that every path has denied, the answer of `/tasks` counts at once, unless the task may
-   be a legacy one that no list could show yet. One in `ASK_ANYWAY_EVERY` is still looked for: the account may create
-   both.
+   be a legacy one that no list could show yet. One task in `ASK_ANYWAY_EVERY` is still looked for, because the account
+   may create both kinds.
 
-In memory only: after a restart, `DENIED_IN_A_ROW` tasks cost their questions again.
+In memory only: after a restart, `DENIED_IN_A_ROW` tasks cost their queries again.
 """
 
 import collections
@@ -31,7 +31,7 @@ _Kind = frozenset[Role]
 
 
 class OwnPaths:
-    """Of one account. Thread-safe."""
+    """The paths of one account. Thread-safe."""
 
     def __init__(self, *, account: str, ledger: Ledger, availability: Availability) -> None:
         self._account = account

@@ -1,4 +1,4 @@
-"""Which families' paths to query for an id, and what it means that none knows it. No I/O."""
+"""Which families' paths to query for an id, and what follows if no path knows it. No I/O."""
 
 import dataclasses
 from collections.abc import Sequence

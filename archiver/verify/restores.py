@@ -1,7 +1,8 @@
-"""Asks the API about tasks of which objects are missing in the bucket: its object for the manifest, URLs that work.
+"""Asks the API about tasks whose objects are missing in the bucket: for the object in the manifest, and for URLs that
+work.
 
-At most a quarter of the query budget, behind verification, and one question at a time: an emptied bucket costs at most
-30 questions a minute at 2 queries/s, and waits behind every task that has never been archived.
+The queries take at most a quarter of the budget, wait behind verification, and go one at a time. An emptied bucket
+costs at most 30 queries a minute at 2 queries/s, and waits behind every task that has never been archived.
 """
 
 import dataclasses
@@ -30,22 +31,22 @@ DENIED_MS = 5 * 60_000
 
 @dataclasses.dataclass(frozen=True)
 class RestoreQuestions:
-    """The questions of one account. `now` gives Unix ms, `random` numbers in [0, 1)."""
+    """The queries of one account. `now` gives Unix ms, `random` numbers in [0, 1)."""
 
     account: str
     asking: Ledger
-    """Lets claim only the process that asks for the account."""
+    """The ledger for claims: it lets only the process claim that asks the API for the account."""
     ledger: Ledger
-    """For what comes of a claim, which the lease on the work guards."""
+    """The ledger for the outcome of a claim, which the lease on the work guards."""
     keeper: LeaseKeeper
-    """Of the leases of folder work."""
+    """Keeps the leases of folder work."""
     ask: Callable[[Lease], Task | None]
     """The task as the API names its files now; None where it names none."""
     metrics: Metrics
     now: Callable[[], int]
     random: Callable[[], float]
     hold_in_outage: Callable[[Lease, Exception], object]
-    """Told of each failure."""
+    """Called with each failure."""
 
     def claim(self) -> Lease | None:
         """The next task to ask for; None where there is none."""

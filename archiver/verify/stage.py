@@ -1,4 +1,4 @@
-"""Asks the API for one leased id, and records its word.
+"""Queries the API for one leased id, and records the answer.
 
 The answer comes from `/tasks` (`BatchQuery`) or from a family's own path (`places`).
 """
@@ -59,7 +59,7 @@ _CHECK_ACCOUNT = f"Ten ids that callbacks named are unknown to the API and none 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of a question about one id."""
+    """The result of a query for one id."""
 
     state: State
     """The task's state now."""

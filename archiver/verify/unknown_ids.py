@@ -11,7 +11,7 @@ WITHIN_MS = 60 * 60 * 1000
 
 
 class UnknownIdAlarm:
-    """Counts ids given up as unknown since the API last confirmed one. Thread-safe; times are Unix ms."""
+    """Counts the ids that were given up as unknown since the API last confirmed one. Thread-safe; times are Unix ms."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,9 +1,9 @@
 """One try to post one message. Three rules:
 
-1. It is over after 15 s: look-up, connection, TLS, body and the head of the answer together, however they drip.
-2. A status of 2xx in the head of the answer is success, whatever follows; of the answer, 64 KiB are read at most.
+1. It ends after 15 s: look-up, connection, TLS, body and the head of the answer together, however slowly bytes arrive.
+2. A status of 2xx in the head of the answer is success, whatever follows. At most 64 KiB of the answer are read.
    Redirects are not followed.
-3. No message of an exception has the URL: its path or query may be a secret.
+3. No exception's message contains the URL: its path or query may be a secret.
 """
 
 import datetime
@@ -25,8 +25,8 @@ ANSWER_BYTES_MAX = 64 * 1024
 
 
 class Unanswered(Exception):
-    """No status came. The message says why in a word or two, without the URL; `is_refused`: we did not ask, because the
-    URL leads where it may not."""
+    """No status came. The message says why in a word or two, without the URL. With `is_refused` we sent nothing,
+    because the URL is not allowed."""
 
     def __init__(self, why: str, *, is_refused: bool = False) -> None:
         super().__init__(why)
@@ -34,7 +34,7 @@ class Unanswered(Exception):
 
 
 class Signing:
-    """Signs by Standard Webhooks, with every one of some secrets (`whsec_…`). Shows none of them."""
+    """Signs by Standard Webhooks, with each of its secrets (`whsec_…`). Its `repr` shows no secret."""
 
     def __init__(self, secrets: Sequence[str] = ()) -> None:
         self._signers = [standardwebhooks.Webhook(secret) for secret in secrets]
@@ -53,7 +53,7 @@ UNSIGNED = Signing()
 
 
 class WebhookSender:
-    """Thread-safe. Each try has a connection of its own."""
+    """Posts messages. Each try has a connection of its own. Thread-safe."""
 
     def __init__(
         self,

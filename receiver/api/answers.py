@@ -1,4 +1,4 @@
-"""What `/api` answers: the table of refusals, and JSON."""
+"""The answers of `/api`: the table of refusals, and JSON."""
 
 import json
 import uuid
@@ -27,7 +27,7 @@ OF_BODY = {BodyProblem.TOO_LARGE: replies.TOO_LARGE, BodyProblem.TOO_SLOW: repli
 
 
 class ApiRefusal(Response):
-    """Sent so that a client with unsent body bytes can still read it; `is_body_read`: there are none to wait for."""
+    """A refusal, sent so that a client with unsent body bytes can still read it. With `is_body_read` there are none."""
 
     def __init__(self, reply: Reply, *, is_body_read: bool = False) -> None:
         super().__init__(status_code=reply.status)

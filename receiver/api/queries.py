@@ -15,7 +15,7 @@ _LIMIT = re.compile("[0-9]{1,3}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TaskQuery:
-    """Which tasks a program wants to see."""
+    """The tasks that a program asks for."""
 
     chosen: TaskFilter
     limit: int

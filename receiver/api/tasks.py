@@ -61,8 +61,11 @@ _Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
-    """`now` gives Unix ms; `on_wanted(account)` runs after each commit that has the API asked; `links(task)` has those
-    of its files, by stem."""
+    """The endpoints below `/api`.
+
+    `now` gives Unix ms. `on_wanted(account)` runs after each commit that makes the API be queried. `links(task)` has
+    the links of its files, by stem.
+    """
 
     def __init__(
         self,

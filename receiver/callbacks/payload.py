@@ -25,13 +25,13 @@ _ARRAY_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Malformed:
-    """`reason` is a sentence for the sender; it repeats nothing that the sender wrote."""
+    """`reason` is a sentence for the sender, and repeats nothing that the sender wrote."""
 
     reason: str
 
 
 class _OfUrl(NamedTuple):
-    """What the callback's URL says."""
+    """What the URL of the callback says."""
 
     account: str
     family_hint: str | None

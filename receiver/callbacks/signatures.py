@@ -46,10 +46,11 @@ class Signatures:
     Of the library only the MAC is used. Its `Webhook` reads the clock itself, raises ValueError at a malformed entry
     even if a good one follows, and signs text only, while the scheme signs bytes.
 
-    The scheme compares the sender's time with ours, to refuse replays. A clock of ours that is six minutes off would
-    refuse every callback. So a time is good that is near our clock or near the sender's, as its API tells it. Where the
-    two differ, or the API's is not known, another time is no proof of a replay: the reply is 503, and the sender tries
-    again. A replay that passes costs one question at most: a callback is only a hint to ask the API.
+    The scheme compares the sender's time with ours, to refuse replays. If our clock were six minutes off, every
+    callback would be refused. So a time is accepted if it is near our clock or near the sender's clock, as its API
+    reports it. If the two clocks differ, or the API's is not known, any other time is no proof of a replay: the reply
+    is 503, and the sender tries again. A replay that passes costs at most one query: a callback is only a hint to ask
+    the API.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""What this process does alone among many: which accounts it asks for, and whether it does the upkeep."""
+"""What only one of many processes does: querying the API for an account, and the upkeep."""

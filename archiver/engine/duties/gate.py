@@ -1,4 +1,4 @@
-"""Loops that ask an account's API: they run only in the process that has the account's lease."""
+"""Loops that query an account's API run only in the process that has the account's lease."""
 
 import threading
 from collections.abc import Callable

@@ -1,16 +1,17 @@
-"""The duties that this process has, by its own clock.
+"""The duties of this process, by its own clock.
 
-A lease ends here `LEASE_SECONDS` after it was *asked for*, by a clock that also runs while the machine is suspended.
-The ledger leaves it alone for another five seconds. So the process begins nothing more before another one begins; what
-is under way may end, and the ledger refuses its writes once the account has another asker (`ledger/duties/fence`).
+A lease ends here `LEASE_SECONDS` after the process *asked* for it, by a clock that also runs while the machine is
+suspended. The ledger does not give it to another process for another five seconds. So this process stops beginning work
+before another one begins. Work in flight may end; the ledger refuses its writes once another process has the account
+(`ledger/duties/fence`).
 
-What other processes should have is given to them as soon as the questions under way are answered. A process that ends
-in order gives back everything.
+A duty that another process should have is given to it as soon as the queries in flight are answered. A process that
+ends in order gives back everything.
 
-What an asker knows of an API in memory starts afresh when it takes an account: the sweeps are due, the API is looked
-at, the ledger says what it does not offer, the query rate is the configured one. That costs a few list pages, and one
-answer "too fast" where the API had slowed the last asker down. The burst is not given twice: where another process has
-asked until just now, the first second's questions wait.
+What a process remembers of an API starts afresh when it takes the account over: the sweeps are due, the API is looked
+at, the ledger says which endpoints are unavailable, the query rate is the configured one. That costs a few list pages,
+and one answer "too fast" where the API had slowed the last process down. The burst is not given twice: if another
+process has sent queries until just now, this one waits for the first second.
 """
 
 import dataclasses
@@ -145,7 +146,7 @@ class DutyKeeper:
 
 @dataclasses.dataclass(frozen=True)
 class Tenure:
-    """The right to ask for one account, as its loops see it."""
+    """The right to query the API for one account, as the account's loops see it."""
 
     keeper: DutyKeeper
     account: str

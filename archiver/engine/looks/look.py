@@ -1,4 +1,4 @@
-"""What a look does: the cheapest question that shows whether work could go on. It writes nothing outside.
+"""A look: the cheapest request that shows whether work could go on. It writes nothing outside.
 
 Each look returns, or raises the `Failure` that work would meet.
 """
@@ -49,9 +49,10 @@ class Look(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ApiLook:
-    """One list page of one row, with the account's own keys and within its query rate.
+    """Reads a list page of one row, with the account's own keys and within its query rate.
 
-    Where no list is offered, one task: the last that the API has shown, which nothing else could know.
+    If the API offers no list, it queries one task: the last that the API has shown, because only that one surely
+    exists.
     """
 
     client: KlingClient
@@ -115,7 +116,7 @@ class ApiLook:
 
 @dataclasses.dataclass(frozen=True)
 class StoreLook:
-    """One LIST of one key below the account's prefix: the archive stage needs that right too."""
+    """Lists one key below the account's prefix: the archive stage needs that right too."""
 
     store: Store
     prefix: str

@@ -1,6 +1,6 @@
-"""What this machine lacks, or will soon: room in the spool, and a ledger on a disk of its own.
+"""Watches what this machine lacks, or soon will: room in the spool, and a ledger on a suitable disk.
 
-These are warnings and no holds: a small file needs no spool, and a hold is set by the first task that finds no room.
+Its findings are warnings, not holds: a small file needs no spool, and the first task that finds no room sets a hold.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ LOOK_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class MachineLook:
-    """Looks at the disks. A disk of the network may keep it waiting."""
+    """Looks at the disks. A network disk may block it."""
 
     spool: Spool
     ledger_url: str

@@ -1,15 +1,15 @@
-"""When failures of the API or the store are a hold.
+"""Decides when failures of the API or the store become a hold.
 
-A time-out or a 500 may be one task's bad luck. `FAILURES_MAX` within `WINDOW_SECONDS`, and no success in between, are
-an outage. The first of them calls for looks (`loop`), so that a quiet account has three within a minute as well.
+A time-out or a 500 may be one task's bad luck. `FAILURES_MAX` within `WINDOW_SECONDS`, without a success in between,
+are an outage. The first of them calls for looks (`loop`), so that a quiet account has three within a minute as well.
 
 Two rules keep one bad task from looking like an outage:
 
-1. Failed questions about one task count once: lists show the task too, and looks read lists.
-2. A look that succeeds takes back only what looks have counted. A store may answer every look and refuse every put:
-   only a task that is stored proves that tasks can be stored.
+1. Failed queries about one task count once: lists show the task too, and looks read lists.
+2. A look that succeeds takes back only failures that looks have counted. A store may answer every look and refuse every
+   put: only a stored task proves that tasks can be stored.
 
-All of it is in memory: a process that has just started looks before it believes anything.
+All of it is in memory: a process that has just started looks before it decides anything.
 """
 
 import contextlib

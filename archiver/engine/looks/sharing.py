@@ -1,7 +1,7 @@
-"""That several workers share a store which cannot keep one of them from overwriting what another has just put.
+"""Warns if several workers share a store that cannot keep one worker from overwriting another's object.
 
-Leases keep two workers from one task. A worker that stood still for longer than its lease is stopped by its own clock,
-and last of all by the store, if that respects create-only puts.
+Leases keep two workers from one task. A worker that was paused for longer than its lease is stopped by its own clock.
+Last of all the store stops it, if it respects create-only puts.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ _WHAT_TO_DO = (
 
 @dataclasses.dataclass(frozen=True)
 class SharedStore:
-    """Goes by what any worker has found out about the store."""
+    """Uses what any worker has found out about the store."""
 
     ledger: Ledger
     store: Store

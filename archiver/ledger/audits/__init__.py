@@ -1,4 +1,5 @@
-"""What the ledger says of the bucket, for the commands that compare the two, and what they ask to be put back."""
+"""What the ledger knows of the bucket, for the commands that compare the two and ask for missing objects to be
+restored."""
 
 from archiver.ledger.audits.audits import (
     AuditedTask,

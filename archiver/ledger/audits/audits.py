@@ -1,4 +1,5 @@
-"""The tasks whose files are in the bucket, as the ledger knows them; how far a command is; what it wants back."""
+"""The tasks whose files are in the bucket, as the ledger knows them; the progress of a command; the objects that it
+wants restored."""
 
 import dataclasses
 import json
@@ -39,7 +40,7 @@ class RecordedObject:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AuditedTask:
-    """What must be in the bucket of one task."""
+    """One task, and the objects that the bucket must have of it."""
 
     row_id: int
     task_id: str
@@ -92,14 +93,14 @@ class WantedBack:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AuditTotals:
-    """How much there is to look at."""
+    """How many tasks and objects there are to check."""
 
     tasks: int
     bytes: int
 
 
 class Audits(Part):
-    """Reads for comparing; writes only what a command is asked to."""
+    """Reads for commands that compare; writes only what a command asks for."""
 
     def known(self, task_ids: Collection[str], *, account: str) -> dict[str, AuditedTask]:
         """These tasks, at most ROWS_MAX, by id. Ids that the ledger does not have are missing."""

@@ -1,4 +1,4 @@
-"""Leases: which rows a worker may work on, and for how long. `claims` is the way in."""
+"""Leases: which rows a worker may work on, and for how long. Start at `claims`."""
 
 from archiver.ledger.claims.claims import Claims
 from archiver.ledger.claims.leasing import LEASE_SECONDS, TAKEOVER_MS, TAKEOVER_SECONDS

@@ -56,7 +56,7 @@ _ASSETS_IF_LEASED = (
 
 
 class Claims(Part):
-    """Taking leases and keeping them."""
+    """Takes leases and renews them."""
 
     @retried
     def archive(

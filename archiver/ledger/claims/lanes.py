@@ -1,4 +1,4 @@
-"""Lanes: in which order the due tasks of a queue are leased.
+"""Lanes: the order in which the due tasks of a queue are leased.
 
 Each statement leases one row: the best by the lane's order among the best of each claim group. So it takes one step
 along an index for each group, however long the backlog is.

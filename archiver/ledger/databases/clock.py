@@ -1,4 +1,4 @@
-"""The clocks that a ledger goes by."""
+"""The clocks that ledgers use."""
 
 import time
 from collections.abc import Callable
@@ -12,10 +12,10 @@ def unix_ms() -> int:
 
 
 class ServerClock:
-    """The clock of a database server, which every transaction tells. In between it goes on by the time that passes
-    here, also while this machine is suspended or its own clock is set. Thread-safe.
+    """The clock of a database server, which every transaction reads. Between transactions it advances by the time that
+    passes here, also while this machine is suspended or its own clock is set. Thread-safe.
 
-    It is late by the time that the server's word was under way.
+    It is late by the time that the server's answer took to arrive.
     """
 
     def __init__(

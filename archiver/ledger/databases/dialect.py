@@ -1,4 +1,4 @@
-"""SQL that is not the same in every database, and SQL that one needs and the others must tolerate."""
+"""SQL that differs between databases, and SQL that one database needs and the others must tolerate."""
 
 import contextlib
 import functools

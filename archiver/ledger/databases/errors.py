@@ -21,15 +21,16 @@ class LedgerMissing(LedgerUnusable):
 
 
 class LedgerUnfit(LedgerUnusable):
-    """The same settings may do later: a folder that is not mounted yet, a right that is not granted, an older server.
-    Whoever mends that need not know of us, so a daemon is to be started again until it works.
+    """The same settings may work later: a folder that is not mounted yet, a right that is not granted, an older server.
+
+    Those who repair that need not know of this program. So a supervisor should start the daemon again until it works.
     """
 
 
 class LedgerRefused(LedgerUnfit):
-    """A server lets nobody in by these settings, as it says. The ledger behind it may be well: nothing is known of it.
+    """A server refuses these settings. The ledger behind it may be intact: nothing is known of it.
 
-    It may pass without new settings: the server is under maintenance, or goes down during the TLS handshake.
+    The refusal may pass without new settings: the server may be under maintenance, or go down during the TLS handshake.
     """
 
     def __init__(self, said: str, *, what_to_do: str) -> None:
@@ -39,7 +40,8 @@ class LedgerRefused(LedgerUnfit):
 
 
 class LedgerTaken(LedgerUnfit):
-    """A daemon works on this SQLite ledger, which takes one, or is just ending. `said` is that, without what to do."""
+    """A daemon works on this SQLite ledger, which takes only one, or is just ending. `said` is the message without what
+    to do."""
 
     def __init__(self, said: str) -> None:
         super().__init__(

@@ -1,8 +1,8 @@
 """The file of an SQLite ledger: whether it is ours, and who may read it.
 
-The ledger holds prompts and signed URLs, so its files are made with mode 0600: SQLite makes `-wal` and `-shm` with the
-mode of the ledger. At a daemon's start, the files of an earlier version lose what others may do. A group that may
-write keeps its rights: an operator has let another user run commands.
+The ledger holds prompts and signed URLs, so its files are made with mode 0600; SQLite makes `-wal` and `-shm` with the
+mode of the ledger. At a daemon's start, files of an earlier version lose the rights of others. A group that may write
+keeps its rights: an operator has let another user run commands.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL that give up a server which does not answer.
 
-A server that stands still, or a network that swallows what is sent, closes no connection: the driver would wait for
-hours. Time-outs of the server do not help, since it is the server that must keep them.
+A server that hangs, or a network that drops packets, closes no connection: the driver would wait for hours. The
+server's own time-outs do not help, because the server itself would have to keep them.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What kind of file system a folder is on.
+"""The kind of file system that a folder is on.
 
 A ledger in a container's own layer works until the first upgrade deletes it, without any error. On a network file
 system, locks and fsync may not do what SQLite relies on. The daemon warns, and starts all the same: callbacks cannot

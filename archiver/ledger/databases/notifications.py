@@ -1,8 +1,8 @@
 """Wake-ups between processes: NOTIFY and LISTEN of PostgreSQL, on connections of their own.
 
-They are hints. Nothing is lost with one: what is due stands in the ledger, and every loop looks there twice a second.
-NOTIFY is a transaction of its own: PostgreSQL commits those that notify one after the other (1,100 a second instead of
-7,000).
+They are hints. A lost one costs nothing: what is due is in the ledger, and every loop looks there twice a second.
+NOTIFY is a transaction of its own, because PostgreSQL commits those that notify one after the other (1,100 a second
+instead of 7,000).
 """
 
 import contextlib

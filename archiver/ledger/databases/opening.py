@@ -1,4 +1,4 @@
-"""From a ledger's URL to its database: the only place that knows which URLs mean which."""
+"""From a ledger's URL to its database: the only module that knows which URL means which database."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL: any number of processes, each killed at any time.
+"""The ledger in PostgreSQL: any number of processes, each of which may be killed at any time.
 
 Rules:
 
@@ -6,20 +6,20 @@ Rules:
    `synchronous_standby_names` waits for.
 2. Writes run at READ COMMITTED, reads in one REPEATABLE READ snapshot. A transaction locks the rows that it has read
    and is going to write, in the order of their ids (`dialect.locking`).
-3. What certainly did not happen and may succeed at once leaves here as `WriteConflict`, and begins again: a deadlock, a
-   serialization failure, a connection that broke before COMMIT was sent. A connection that has broken while it lay in
-   the pool is replaced before anybody hears of it. Every other error of the server or the connection is
-   `LedgerUnavailable` (`refusals`). Errors in what we say (SQLSTATE classes 22, 23 and 42) are bugs of ours and pass
+3. A change that certainly did not happen and may succeed at once raises `WriteConflict`, and begins again: after a
+   deadlock, a serialization failure, or a connection that broke before COMMIT was sent. A connection that broke while
+   it was idle in the pool is replaced silently. Every other error of the server or the connection is
+   `LedgerUnavailable` (`refusals`). Errors in our statements (SQLSTATE classes 22, 23 and 42) are bugs of ours and pass
    through.
-4. A connection that breaks at COMMIT tells nothing: the transaction is undone, or it is durable. It is not repeated
-   here: who called finds out by the rows, as after a crash. The same holds for a COMMIT that no standby has taken.
-5. Every answer has its time: `WRITE_SECONDS_MAX` for a transaction, less where a sender waits for it. So a machine that
-   vanishes in the middle of a transaction does not keep its rows locked for hours.
-6. A server that refuses to work (full, read-only, shutting down) gets no further question on the connections of now:
-   after a failover, new ones lead to another server.
+4. After a connection breaks at COMMIT, the transaction is either undone or durable. It is not repeated here: the caller
+   finds out by reading the rows, as after a crash. The same holds for a COMMIT that no standby has confirmed.
+5. Every answer has a time limit: `WRITE_SECONDS_MAX` for a transaction, less where a sender waits for it. So a machine
+   that vanishes in the middle of a transaction does not keep its rows locked for hours.
+6. A server that refuses to work (full, read-only, shutting down) gets no more queries on its present connections: after
+   a failover, new ones lead to another server.
 7. Leases end by themselves: a start frees none.
 8. Times are the server's: processes whose own clocks are minutes apart agree on when a lease ends.
-9. Nothing is set for a connection, all for a transaction: a pooler may give each transaction another connection.
+9. Nothing is set for a connection, everything for a transaction: a pooler may give each transaction another connection.
 """
 
 import contextlib

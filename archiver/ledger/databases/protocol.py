@@ -19,7 +19,7 @@ PROBE_SECONDS_MAX = 4.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What keeps the database from doing its work for long, for an operator."""
+    """What keeps the database from working for long, in a sentence for an operator."""
 
     reason: str
     message: str
@@ -36,7 +36,7 @@ class Disk:
 
 
 class WriteConflict(LedgerUnavailable):
-    """Another process came before, or the connection broke: the transaction is undone, and may begin again at once."""
+    """Another process was first, or the connection broke. The transaction is undone, and may begin again at once."""
 
 
 class Database(Protocol):

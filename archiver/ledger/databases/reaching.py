@@ -1,5 +1,5 @@
-"""Where a PostgreSQL ledger is, by its URL, and whether the server can hold one: looked at once when it is opened, and
-said in a sentence."""
+"""Where a PostgreSQL ledger is, and whether its server can hold one. Checked once when the ledger is opened; a refusal
+is a sentence for the operator."""
 
 import dataclasses
 import urllib.parse

@@ -1,8 +1,8 @@
-"""The write-ahead log of an SQLite ledger: kept short, and what to do when somebody keeps it long.
+"""Keeps the write-ahead log of an SQLite ledger short, and says what to do if a reader keeps it long.
 
-The writer copies the log into the ledger every `_CHECKPOINT_PAGES` and then writes over it from its beginning, but the
-file never shrinks by itself. While any process reads, what it may still see cannot be written over: beside a reader
-that never ends, the log grows with every transaction, and a start after a crash has all of it to read.
+The writer copies the log into the ledger every `_CHECKPOINT_PAGES` and then overwrites it from its beginning; the file
+never shrinks by itself. Pages that a reader may still need cannot be overwritten. Beside a reader that never ends, the
+log grows with every transaction, and a start after a crash has to read all of it.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""Duties: what one process at a time does. To ask an account's API is one, the upkeep of the ledger another.
+"""Duties: what one process at a time does. Querying an account's API is one, the upkeep of the ledger another.
 
-`duties` has the leases, `plan` says which process should have which, `fence` refuses the writes of one that has lost
-its own.
+`duties` has the leases, `plan` decides which process should have which duty, `fence` refuses the writes of a process
+that has lost its duty.
 """
 
 from archiver.ledger.duties.duties import Duties, DutyView, Round

@@ -1,8 +1,8 @@
-"""Which process does what only one may do at a time.
+"""Assigns each duty to one process at a time.
 
-Every process that may ask has a row of its own in `askers`, which it writes every few seconds. From those rows all of
-them draw the same plan. A process that is killed leaves its duties when its leases end; one that ends in order gives
-them back at once.
+Every process that may have a duty has a row of its own in `askers`, which it writes every few seconds. From those rows
+all processes compute the same plan. A process that is killed loses its duties when its leases end; one that ends in
+order gives them back at once.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class DutyView:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Round:
-    """What a process has after a round."""
+    """The duties of a process after a round."""
 
     held: tuple[DutyLease, ...]
     surplus: tuple[DutyLease, ...]
@@ -59,7 +59,7 @@ class Round:
 
 
 class Duties(Part):
-    """Taking duties, keeping them and giving them back."""
+    """Takes duties, renews them and gives them back."""
 
     @retried
     def take_part(

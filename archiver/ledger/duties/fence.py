@@ -1,7 +1,8 @@
-"""Writes of a process that may have lost its duty: each looks, in its own transaction, whether it still has it.
+"""Fences the writes of a process that may have lost its duty: each checks, in its own transaction, that it still has
+it.
 
-The row is locked against a takeover until the write is committed. So nothing is written for an account by a process
-that another one has followed, however long it slept and whatever its clock says.
+The row is locked against a takeover until the write is committed. So a process that has lost an account writes nothing
+for it, however long it was paused and whatever its clock says.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ _HELD = (
 
 
 class FencedDatabase:
-    """The database of another ledger, for the holder of one duty. Reads are as ever."""
+    """The database of another ledger, for the holder of one duty. Only writes are fenced."""
 
     def __init__(self, database: Database, duty: Duty, token: Callable[[], str | None]) -> None:
         """`token` tells that of the lease, None while the process has none."""

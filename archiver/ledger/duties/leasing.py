@@ -1,7 +1,7 @@
-"""The statements by which duties are leased. Each names what it relies on, so processes that race get one lease.
+"""The statements that lease duties. Each checks what it relies on, so processes that race get one lease.
 
-A duty's lease lasts `LEASE_SECONDS`, and is left alone for another `TAKEOVER_SECONDS` after its end. A process goes by
-the end of its lease on its own clock (`engine/duties`), so it has stopped before another one begins.
+A duty's lease lasts `LEASE_SECONDS`. No other process takes it for another `TAKEOVER_SECONDS` after its end. A process
+ends its lease by its own clock (`engine/duties`), so it has stopped before another one begins.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ _TABLE = schema.duties
 
 
 class DutyKind(enum.StrEnum):
-    """What is to be done."""
+    """The kinds of duty."""
 
     ASK = "ask"
     """All questions that the query budget of an account pays for."""
@@ -30,7 +30,7 @@ class DutyKind(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Duty:
-    """One duty. The upkeep is of no account."""
+    """One duty. The upkeep belongs to no account."""
 
     kind: DutyKind
     account: str = ""

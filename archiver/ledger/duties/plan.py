@@ -1,8 +1,9 @@
-"""Which process should ask for which account: a pure function, so that all processes come to the same answer.
+"""Which process should query the API for which account: a pure function, so that all processes compute the same answer.
 
 1. Each account goes to a process whose settings name it.
-2. None has more than its share, accounts ÷ processes, rounded up; more only where no other could ask.
-3. Who has an account keeps it, up to its share: an account that moves costs a few questions.
+2. No process has more than its share: accounts ÷ processes, rounded up. It gets more only if no other process could
+   have the account.
+3. A process keeps its accounts, up to its share: an account that moves costs a few queries.
 """
 
 import collections
@@ -10,8 +11,8 @@ from collections.abc import Collection, Mapping
 
 
 def assign(askers: Mapping[str, Collection[str]], holders: Mapping[str, str]) -> dict[str, str]:
-    """Account → the name of its asker. `askers`: name → the accounts that its settings name. `holders`: account → who
-    asks for it now."""
+    """Account → the name of its process. `askers`: name → the accounts that its settings name. `holders`: account → the
+    process that has it now."""
     accounts = sorted({account for named in askers.values() for account in named})
     share = -(-len(accounts) // max(1, len(askers)))
     assigned: dict[str, str] = {}

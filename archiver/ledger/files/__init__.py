@@ -1,4 +1,4 @@
-"""One file of a task, for the reader of its link."""
+"""Looks up one file of a task when its link is opened."""
 
 from archiver.ledger.files.files import Files, FileView
 

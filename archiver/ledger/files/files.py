@@ -42,7 +42,7 @@ class FileView:
 
 
 class Files(Part):
-    """Reading for links."""
+    """The files of tasks, for links."""
 
     def find(self, *, account: str, task_id: str, stem: str) -> FileView | None:
         """None when the ledger knows no such file. The id is the API's own, not an external one. Raises

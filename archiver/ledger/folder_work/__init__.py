@@ -1,7 +1,7 @@
-"""What is still to be put into the folders of tasks that no queue holds any more: amendments, and `incomplete.json`.
+"""Work in the folders of tasks that no queue holds any more: amendments, `incomplete.json`, and missing objects.
 
-A table of its own: an archived task stays archived while its amendment waits, and no claim of the archive stage passes
-over it.
+It has a table of its own. So an archived task stays archived while its amendment waits, and no claim of the archive
+stage has to skip it.
 """
 
 from archiver.ledger.folder_work.work import DroppedAmendment, FolderLease, FolderWork, WantedObject

@@ -1,4 +1,4 @@
-"""How folder work comes to be: in the transaction that makes it necessary, so that no crash forgets it."""
+"""Queues folder work in the transaction that makes it necessary, so that no crash forgets it."""
 
 from typing import Any
 

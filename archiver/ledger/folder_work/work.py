@@ -1,9 +1,10 @@
-"""Claims of folder work, and how they end. The lease is of the row of work, not of the task: an archived task has none.
+"""Claims folder work and ends it. The lease is on the row of work, not on the task: an archived task has none.
 
-A hold that stops the whole archive stage stops folder work too, but for its share of the probes: what comes first when
-one is due, a task or a piece of folder work, takes it. A hold of one host stops none: it waits by itself (`retry`).
+A hold that stops the whole archive stage stops folder work too, except for its share of the probes. When a probe is
+due, the first to claim it makes it, a task or a piece of folder work. A hold of one host stops no folder work: it is
+retried by itself (`retry`).
 
-A `Lease` of this part has the id of that row in `row_id`; only this part understands it.
+In a `Lease` of this part `row_id` is the id of that row; only this part understands it.
 """
 
 import dataclasses
@@ -72,7 +73,7 @@ class FolderLease:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DroppedAmendment:
-    """One that could not be had by its deadline."""
+    """An amendment whose files could not be fetched by its deadline."""
 
     account: str
     task_id: str
@@ -81,7 +82,7 @@ class DroppedAmendment:
 
 
 class FolderWork(Part):
-    """Amendments, `incomplete.json`, and what is restored. What ends a lease raises LeaseLost."""
+    """Amendments, `incomplete.json`, and restored objects. Methods that end a lease raise LeaseLost."""
 
     @retried
     def claim(self, *, account: str) -> FolderLease | None:

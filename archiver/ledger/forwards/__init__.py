@@ -1,5 +1,5 @@
-"""Forwards: who is told what of which task. Rows are queued by `tables/forwards`, in the transaction that changes the
-task; here they are claimed and ended (`forwards`), kept bounded (`upkeep`), shown and queued again (`orders`)."""
+"""Forwards: messages to applications about their tasks. `tables/forwards` queues a row in the transaction that changes
+the task. Here they are claimed and ended (`forwards`), kept bounded (`upkeep`), shown and queued again (`orders`)."""
 
 from archiver.ledger.forwards.forwards import (
     LEASE_SECONDS,

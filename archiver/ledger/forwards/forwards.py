@@ -1,8 +1,9 @@
-"""Claims of forwards, and how they end.
+"""Claims forwards and ends them.
 
-A claim writes token, lease end, attempt and next due time before anything is sent. The lease outlives a try, so nobody
-renews it; what a dead process held is tried again after it. The end is fenced by the token: a try whose answer came too
-late changes nothing, and the consumer, who may hear the same twice, knows it by its `webhook_id`.
+A claim writes token, lease end, attempt and next due time before anything is sent. The lease outlives a try, so it is
+never renewed; a forward of a dead process is tried again after its end. The end of a try is fenced by the token: a try
+whose answer came too late changes nothing. The consumer may get the same forward twice, and recognises it by its
+`webhook_id`.
 
 The events of one task to one target go in their order: a forward is not claimed while an earlier one waits.
 """
@@ -74,8 +75,10 @@ class ForwardLease:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ForwardContent:
-    """What is known of the task of a forward; its reason, message and `told_stems` are as they were when it was queued.
-    Times are Unix ms."""
+    """What is known of the task of a forward. Reason, message and `told_stems` are as they were when it was queued.
+
+    Times are Unix ms.
+    """
 
     task_id: str
     account: str
@@ -95,14 +98,14 @@ class ForwardContent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DueConsumers:
-    """Some of those that something is due for; `after` is where the others begin, None at the end."""
+    """Some consumers with due forwards; `after` is where the next ones begin, None at the end."""
 
     names: tuple[str, ...]
     after: str | None
 
 
 class Forwards(Part):
-    """Forwards that are to be sent. What ends a lease raises LeaseLost."""
+    """Forwards that wait to be sent. Methods that end a lease raise LeaseLost."""
 
     @retried
     def set_operator(self, *, is_told: bool) -> None:

@@ -1,4 +1,4 @@
-"""What an operator sees of forwards, and orders: to send dead ones again, or what ended before anybody was told."""
+"""Shows forwards to an operator, and queues them again: dead ones, or events of tasks that ended earlier."""
 
 import dataclasses
 import re
@@ -89,7 +89,7 @@ class ForwardPage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SendProgress:
-    """How far `send` is."""
+    """The progress of `send`."""
 
     looked_at: int
     queued: int

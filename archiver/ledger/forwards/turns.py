@@ -1,6 +1,6 @@
-"""The events of one task to one target go in their order: one waits for its turn while an earlier one is tried.
+"""Keeps the events of one task to one target in order: a forward waits for its turn while an earlier one is tried.
 
-Its 7 days begin with its turn: else the last try of one that dies would leave none to those behind it.
+Its 7 days begin with its turn. Otherwise a forward that dies on its last try would leave no time to those behind it.
 """
 
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""What keeps the table of forwards bounded: old ones are dropped, hopeless ones are dead."""
+"""Keeps the table of forwards bounded: drops old forwards, and ends hopeless ones."""
 
 import collections
 from typing import Any

@@ -1,7 +1,8 @@
-"""References of creates: committed before a create is sent, gone once its task is known.
+"""References of creates: committed before a create is sent, deleted once its task is known.
 
-A row is there from before the first byte of a create until its task is registered. So whatever dies in between, the
-ledger knows whom to tell, and finds the task by its callback, which names the reference, or by its external id.
+The row exists from before the first byte of a create until its task is registered. So whatever crashes in between, the
+ledger knows which client gets forwards. It finds the task by its callback, which names the reference, or by its
+external id.
 """
 
 import dataclasses
@@ -43,7 +44,7 @@ _LET_GO = sa.delete(_TABLE).where(_TABLE.c.reference.in_(sa.bindparam("reference
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A create whose task was never found: its client is not told."""
+    """A create whose task was never found: its client gets no forward."""
 
     account: str
     family: str

@@ -1,4 +1,5 @@
-"""A task whose create was never answered gets what the create's reference knows: whom to tell, and what was asked."""
+"""Joins a task whose create was never answered with the create's reference: the client's callback URL, and the
+request."""
 
 import dataclasses
 import enum
@@ -25,7 +26,7 @@ _CREATES = schema.gateway_creates
 
 
 class JoinedBy(enum.StrEnum):
-    """How a task was found to be the one of a create."""
+    """How the task of a create was found."""
 
     CALLBACK = "callback"
     """Its callback named the reference."""

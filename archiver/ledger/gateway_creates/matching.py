@@ -1,11 +1,11 @@
-"""Which task a create has made whose answer was lost, and whose callback as well. No writing.
+"""Finds the task of a create whose answer and callback were both lost. Writes nothing.
 
-Only the external id says it: Kling takes each only once for an account. Nothing else does: a task that only the sweep
-has found looks the same whether it is a client's of ours or of an application that creates at Kling directly, and no
-client may be told of another's picture, nor may another's prompt stand in a manifest.
+Only the external id proves it: Kling accepts each only once for an account. A task that only the sweep has found looks
+the same whether a client of ours made it or an application that calls Kling directly. No client may learn of another's
+picture, and no manifest may have another's prompt.
 
-The task must also have been created while the create was on its way: a create that names the id of an older task again
-has made nothing. And it is found only once no answer can come any more, for a refusal would say so too.
+The task must also have been created while the create was in flight: a create that repeats the id of an older task has
+made nothing. And the match is made only once no answer can come any more, because a refusal would also settle it.
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""Tasks that clients have created through the gateway become rows."""
+"""Registers tasks that clients have created through the gateway."""
 
 import dataclasses
 import functools
@@ -37,7 +37,7 @@ class GatewayCreate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CreatedTask:
-    """What Kling has answered to a create."""
+    """Kling's answer to a create."""
 
     create: GatewayCreate
     task_id: str

@@ -1,15 +1,15 @@
 """A consistent copy of an SQLite ledger, beside a daemon that goes on writing.
 
-SQLite's own backup begins again whenever another connection has written: beside a door that takes callbacks it never
+SQLite's own backup begins again whenever another connection has written: beside a daemon that takes callbacks it never
 ends (measured: 3 % of 400 MB in 20 s). So our connection holds one read transaction from the first page to the last,
-and the copy is of that moment. The daemon's log cannot begin anew meanwhile, and grows by what it writes.
+and the copy is of that moment. Meanwhile the daemon's log cannot begin anew, and grows by what it writes.
 
-After each piece the copy rests as long as the piece took: callbacks wait for the same disk. Beside 130 commits a second
-on a ledger of 400 MB (4 to 6 s), the longest of them took 42 to 73 ms, without a backup 29 to 50 ms; VACUUM INTO made
-it 105 to 133 ms.
+After each piece the copy rests as long as the piece took, because callbacks wait for the same disk. Beside 130 commits
+a second on a ledger of 400 MB (4 to 6 s), the longest commit took 42 to 73 ms, without a backup 29 to 50 ms; VACUUM
+INTO made it 105 to 133 ms.
 
-The order is the guarantee: copied under another name, made whole and synced, found sound, synced, then given its name.
-A crash before that leaves `FILE.partial`, which the next backup of the same name writes over.
+The order is the guarantee: copy under another name, complete and sync, check, sync, then rename. A crash before the
+last step leaves `FILE.partial`, which the next backup of the same name overwrites.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ _NOT_WRITTEN = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BackupProgress:
-    """How far the copy is."""
+    """The progress of the copy."""
 
     bytes: int
     bytes_total: int
@@ -66,7 +66,7 @@ class BackupRefused(Exception):
 
 
 class BackupMisplaced(BackupRefused):
-    """Nothing could be made at this path."""
+    """No file can be made at this path."""
 
 
 def back_up(
@@ -179,7 +179,7 @@ def _reading(source: pathlib.Path) -> sqlite3.Connection:
 
 
 class _Pace:
-    """After each piece: tell, sync now and then, rest, and give up what stands still."""
+    """After each piece: report progress, sync now and then, rest, and give up a copy that makes no progress."""
 
     def __init__(
         self,

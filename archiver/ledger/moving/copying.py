@@ -20,7 +20,7 @@ IN_ITS_PLACE = "\N{REPLACEMENT CHARACTER}"
 
 
 class Phase(enum.StrEnum):
-    """What a move is at."""
+    """The phases of a move."""
 
     PREPARE = "preparing"
     COPY = "copying"
@@ -32,7 +32,7 @@ class Phase(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a phase is; rows only where it goes along them."""
+    """The progress of a phase; rows only if it goes through rows."""
 
     phase: Phase
     rows: int = 0

@@ -1,7 +1,7 @@
-"""How two databases are known to hold the same rows: by counts and digests of each table.
+"""Proves that two databases hold the same rows: by counts and digests of each table.
 
-A digest is the sum of the digests of its rows: it does not depend on their order, in which texts may stand otherwise in
-another database.
+A digest is the sum of the digests of its rows. So it does not depend on their order: another database may sort texts
+differently.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""When a ledger must not be moved, or not be moved into."""
+"""When a ledger must not be moved, and when a database must not be moved into."""
 
 import sqlalchemy as sa
 

@@ -1,6 +1,6 @@
-"""What a ledger says of itself while it is moved, and after.
+"""The marks that a ledger has while it is moved, and afterwards.
 
-In place of its revision stands a word that no program of any version takes for a revision that it may use.
+In place of its revision stands a word that no version of the program takes for a revision that it may use.
 """
 
 import dataclasses

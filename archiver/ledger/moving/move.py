@@ -2,17 +2,17 @@
 
 The order is the guarantee. A crash after each step leaves:
 
-1. Both databases are locked, each in one transaction; nobody has beaten of late, and the new one has no tasks. A crash
-   leaves both as they were.
-2. Every row is copied, in batches; counts and digests of what was read and of what lies in the new database are equal.
-   A crash leaves nothing of it: it is all one transaction.
+1. Both databases are locked, each in one transaction. No daemon has been alive lately, and the new ledger has no tasks.
+   A crash leaves both as they were.
+2. Every row is copied, in batches. Counts and digests of the rows read equal those in the new database. A crash leaves
+   none of it: it is all one transaction.
 3. The new ledger is committed, marked `moving`: no program uses it. A crash here leaves the old one in use; the next
    move begins anew.
-4. The old ledger's tables are renamed, it is marked `moved`. Processes that come back meet errors, new ones are told
-   where to go. A crash here leaves none that is used; the next move only does step 5.
+4. The old ledger's tables are renamed, and it is marked `moved`. Processes that come back get errors; new ones get a
+   message that names the new ledger. A crash here leaves no usable ledger; the next move only does step 5.
 5. The new ledger loses its mark.
 
-So there is never a moment in which two can be used, and none in which what was committed is in neither.
+So there is never a moment in which both ledgers can be used, and none in which a committed row is in neither.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ from archiver.ledger.tables.named_values import LAST_MOVE
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moved:
-    """What was moved. Without tables, an earlier run had done it, up to the last step or with it."""
+    """The tables that were moved. Without tables, an earlier run had moved them."""
 
     source: str
     target: str

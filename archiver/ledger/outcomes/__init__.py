@@ -1,4 +1,4 @@
-"""How a lease ends. `outcomes` is the way in."""
+"""How a lease ends. Start at `outcomes`."""
 
 from archiver.ledger.outcomes.not_found import GRACE_MS
 from archiver.ledger.outcomes.outcomes import Outcomes

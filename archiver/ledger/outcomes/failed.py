@@ -1,4 +1,4 @@
-"""What a failed attempt leaves in the rows of a task and its assets."""
+"""What a failed attempt writes into the rows of a task and its assets."""
 
 from collections.abc import Mapping
 from typing import Any

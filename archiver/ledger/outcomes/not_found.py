@@ -1,4 +1,4 @@
-"""An id that the API does not know: how long it is asked again, and when it is `unknown`."""
+"""An id that the API does not know: for how long it is queried again, and when it becomes `unknown`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the bucket's documents say becomes rows again."""
+"""Turns the documents in the bucket into rows again."""
 
 from archiver.ledger.rebuilding.rebuilding import (
     ROWS_MAX,

@@ -1,8 +1,8 @@
-"""A ledger from manifests: rows of tasks that it lacks, as they would be had it archived them itself.
+"""Rebuilds a ledger from manifests: adds the rows of missing tasks, as if the ledger had archived them itself.
 
-Only what is lacking is added: a task that the ledger has stays as it is, unless nothing would ever archive it
-(`stuck`), and a forgotten one is left alone. So a rebuild may be repeated, interrupted, and run beside a daemon whose
-sweep finds the same tasks: of two inserts the second finds the row. No forward is queued, and nothing is due.
+Only missing tasks are added. A task that the ledger has stays as it is, unless nothing would ever archive it (`stuck`),
+and a forgotten one is left alone. So a rebuild may be repeated, interrupted, and run beside a daemon whose sweep finds
+the same tasks: of two inserts the second finds the row. No forward is queued, and nothing is due.
 """
 
 import dataclasses
@@ -77,7 +77,7 @@ class FolderContents:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KnownTasks:
-    """What need not be read again, by task id."""
+    """The tasks that need not be read again, by task id."""
 
     complete: frozenset[str]
     """Archived, with all amendments that the listing shows."""
@@ -102,7 +102,7 @@ class Added:
 
 
 class Rebuilding(Part):
-    """Reading what is lacking, and adding it."""
+    """Finds missing tasks, and adds them."""
 
     def known(self, folders: Sequence[FolderContents], *, account: str) -> KnownTasks:
         """Of at most 500 folders."""

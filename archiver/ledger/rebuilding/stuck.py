@@ -1,7 +1,7 @@
-"""Rows that an old copy of the ledger has, that nothing would ever archive, though their manifest is in the bucket.
+"""Rows of an old copy of the ledger that nothing would ever archive, although their manifest is in the bucket.
 
-They are lost ones that are tried no more, those that were said to have failed because their time was over, and ids
-that the API has never confirmed and shows no more. The manifest is better than what they say.
+These are lost tasks that are no longer tried, tasks that were declared failed because their time was over, and ids that
+the API has never confirmed and no longer shows. The manifest is better evidence than these rows.
 """
 
 from collections.abc import Mapping

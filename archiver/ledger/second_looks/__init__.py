@@ -1,13 +1,13 @@
-"""Which objects of archived tasks are still to be seen again in the bucket, and which were missing there.
+"""Second looks at archived tasks: which objects must still be seen again in the bucket, and which were missing there.
 
-A row of `second_looks` is a task whose folder is to be seen again; it goes when that is done, and the task has
+A row of `second_looks` is a task whose folder must be seen again. It is deleted when that is done, and the task has
 `seen_again_at`. A row of `missing_objects` is one object that a listing did not show:
 
-    doubted → found: the row goes, and the task is looked at again
-            → wanted → restored → doubted → left_alone: missing twice is the owner's act
+    doubted → found: the row is deleted, and the task is looked at again
+            → wanted → restored → doubted → left_alone: missing twice, so the owner has deleted it
                      → unrecoverable: a problem until an operator acknowledges it
 
-`SecondLooks` and `MissingObjects` write it down; `archive/second_look.py` looks.
+`SecondLooks` and `MissingObjects` record the results; `archive/second_look.py` looks.
 """
 
 from archiver.ledger.second_looks.looks import DoubtedObject, ExpectedFolder, SecondLooks

@@ -1,7 +1,7 @@
-"""Claims of second looks, and what came of them.
+"""Claims second looks, and records their results.
 
-A claim puts its rows off until `RETRY_MS` later before anybody looks: a crash is a retry already. It has no lease: two
-processes that look at once only ask twice, and `due_at` tells whether a row is still the one that was claimed.
+A claim postpones its rows by `RETRY_MS` before the look begins: so a crash is already a retry. A claim has no lease.
+Two processes that look at once only send a request twice, and `due_at` tells whether a row is still the claimed one.
 """
 
 import dataclasses
@@ -45,14 +45,14 @@ class ExpectedFolder:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DoubtedObject:
-    """An object that neither LIST nor HEAD has shown as it should be. `row_id` is the task's."""
+    """An object that neither LIST nor HEAD has shown as expected. `row_id` is the task's."""
 
     row_id: int
     key: str
 
 
 class SecondLooks(Part):
-    """The folders that are to be seen again."""
+    """The folders that must be seen again."""
 
     @retried
     def claim(self, *, account: str) -> list[ExpectedFolder]:

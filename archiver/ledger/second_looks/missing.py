@@ -1,4 +1,4 @@
-"""Objects that were missing in the bucket: whether they are there after all, and what is done about them."""
+"""Objects that were missing in the bucket: whether they are there after all, and what happens to them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _IS_DOUBTED = _MISSING.c.state == sa.literal_column("'doubted'")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Doubt:
-    """An object that is to be asked for a second time."""
+    """An object that waits for its second HEAD."""
 
     id: int
     task_id: str
@@ -41,7 +41,7 @@ class Doubt:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MissingObject:
-    """One that is missing for certain."""
+    """An object that is certainly missing."""
 
     task_id: str
     key: str

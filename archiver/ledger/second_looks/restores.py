@@ -1,7 +1,7 @@
-"""Objects that are put back: what the API says of their task now, and what came of it.
+"""Restores of objects: the API's present answer about their task, and the result.
 
-A piece of folder work `restore` waits for the API until it has a document, and then for a worker. The worker's claim is
-that of all folder work.
+A piece of folder work `restore` first waits for a document of the API, and then for a worker, which claims it like all
+folder work.
 """
 
 import uuid
@@ -30,7 +30,7 @@ _MISSING = schema.missing_objects
 
 
 class Restores(Part):
-    """What ends a lease raises LeaseLost."""
+    """Claims restores that need the API, and ends them. Methods that end a lease raise LeaseLost."""
 
     @retried
     def claim(self, *, account: str) -> Lease | None:

@@ -1,5 +1,5 @@
-"""How far a store is trusted: how many objects were seen again there without a miss, and what it does with a second
-create-only put. A row for each endpoint and bucket."""
+"""How far a store is trusted: how many objects were seen again without a miss, and how it handles a second create-only
+put. One row for each endpoint and bucket."""
 
 import dataclasses
 
@@ -40,7 +40,7 @@ class StoreTrust:
 
 
 class Trust(Part):
-    """Trust is earned by second looks, and lost by the first object that one misses."""
+    """The trust in stores. Second looks earn it, and the first missing object ends it."""
 
     def of(self, place: str) -> StoreTrust:
         """What is known of this endpoint and bucket."""

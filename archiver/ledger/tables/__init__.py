@@ -1,1 +1,1 @@
-"""The tables (`schema`), and functions for single rows of them that several parts of the ledger use."""
+"""The tables (`schema`), and functions for their rows that several parts of the ledger use."""

@@ -1,7 +1,7 @@
-"""What the ledger keeps of an archived task: what a repeated callback, a sweep's row and `show` need.
+"""The part of an archived task that the ledger keeps: what a repeated callback, a sweep's row and `show` need.
 
 These are its ids and times, the names of its assets as the API and the bucket have them, and their digests. The API's
-document and the signed URLs were four fifths of a row; the manifest in the bucket has the former.
+document and the signed URLs were four fifths of a row; the manifest in the bucket has the document.
 """
 
 from collections.abc import Mapping, Sequence

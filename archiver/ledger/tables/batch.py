@@ -1,6 +1,6 @@
-"""The writes of many rows in one transaction, gathered so that each kind is one statement.
+"""Gathers the writes of many rows in one transaction, so that each kind is one statement.
 
-A page of 500 new tasks was 2,000 statements, under the lock that callbacks wait for.
+A page of 500 new tasks took 2,000 statements, under the lock that callbacks wait for.
 """
 
 import functools

@@ -1,7 +1,7 @@
-"""How many tasks are in each state, counted by the transactions that change them.
+"""The number of tasks in each state, counted by the transactions that change them.
 
-Each such transaction adds rows that say by how much; the sum of all rows is the count. Nobody walks the tasks to count
-them, and no row is one that all writers wait for. `deadlines.fold_counts` keeps the rows few.
+Each such transaction adds rows with its differences; the sum of all rows is the count. So no query walks the tasks to
+count them, and no row makes all writers wait. `deadlines.fold_counts` keeps the rows few.
 """
 
 import collections
@@ -14,7 +14,7 @@ from archiver.ledger.tables import schema
 
 
 class Kind(NamedTuple):
-    """What tasks are counted by."""
+    """The properties that tasks are counted by."""
 
     account: str
     state: str

@@ -1,10 +1,10 @@
-"""Forwards: what an application is still to be told of a task.
+"""Forwards that wait to be sent to applications.
 
-A forward is queued in the transaction that changes the task, so no crash forgets one or makes one up. There is one for
+A forward is queued in the transaction that changes the task, so no crash forgets one or invents one. There is one for
 each task, target, event and amendment; its `webhook_id` is made from these, so a repeat can be recognised.
 
-Nothing is queued for a manifest that was found in the bucket, nor for the operator of a task that had ended before the
-ledger's first start: `forwards send` does that.
+Two cases queue nothing: a manifest that was found in the bucket, and, for the operator, a task that had ended before
+the ledger's first start. `forwards send` covers these.
 """
 
 import collections
@@ -28,7 +28,7 @@ _ROW = schema.tasks.c
 
 
 class ForwardTarget(enum.StrEnum):
-    """Whose application is told."""
+    """The application that a forward goes to."""
 
     OPERATOR = "operator"
     CLIENT = "client"
@@ -36,7 +36,7 @@ class ForwardTarget(enum.StrEnum):
 
 
 class ForwardEvent(enum.StrEnum):
-    """What is told. The values are a contract, but for the first two, which are passed on to clients once."""
+    """The event of a forward. The values are a contract, except the first two, which are passed on to clients once."""
 
     SUBMITTED = "submitted"
     PROCESSING = "processing"

@@ -1,4 +1,4 @@
-"""What happened to a task, for `show`: one line a decision, the last `LINES_MAX` kept."""
+"""The history of a task, for `show`: one line for each decision; the last `LINES_MAX` are kept."""
 
 from collections.abc import Sequence
 

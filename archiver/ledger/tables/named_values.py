@@ -1,4 +1,4 @@
-"""Single values that must outlive a restart, by name (the table `facts`)."""
+"""Single values that must survive a restart, by name (the table `facts`)."""
 
 import sqlalchemy as sa
 

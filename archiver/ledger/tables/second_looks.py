@@ -1,4 +1,4 @@
-"""How a second look comes to be: in the transaction that says what is in the bucket, so that no crash forgets it."""
+"""Queues second looks in the transaction that records objects in the bucket, so that no crash forgets them."""
 
 import enum
 
@@ -14,7 +14,7 @@ second HEAD, 10 min after the first, falls within the hour."""
 
 
 class MissingState(enum.StrEnum):
-    """How far it is with an object that a listing did not show."""
+    """The states of an object that a listing did not show."""
 
     DOUBTED = "doubted"
     """HEAD does not know it; asked again after 10 min."""

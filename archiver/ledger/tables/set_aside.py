@@ -1,11 +1,11 @@
-"""Which lost and buried tasks an operator has still to see.
+"""Lost and buried tasks that an operator has not acknowledged.
 
-`unseen_since` says so: set when a task is buried or lost, cleared when an operator acknowledges it, when it is archived
-and when it turns out to have failed. A buried task is tried again by itself, and may be buried again: `set_aside_for`
-remembers its last reason, so that the same one is no news. While it is tried it counts as unseen, or the problem would
-end and begin with each try.
+`unseen_since` marks them. It is set when a task is buried or lost. It is cleared when an operator acknowledges the
+task, when it is archived, and when it turns out to have failed. A buried task is tried again by itself, and may be
+buried again: `set_aside_for` remembers its last reason, so that the same reason is no news. While it is tried it stays
+unseen; otherwise the problem would end and begin with each try.
 
-What is lost at first sight was lost before we could do anything: no problem.
+A task that was lost when it was first seen is no problem: nothing could have been done.
 """
 
 from collections.abc import Mapping

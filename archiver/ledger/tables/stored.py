@@ -1,4 +1,4 @@
-"""What is written of an asset that is in the bucket."""
+"""Records an asset that is in the bucket."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
-"""Tombstones: what an operator has forgotten. The row of the task is gone; a row of `forgotten` keeps its identity, so
-that whatever names it again finds it, and writes nothing.
+"""Tombstones of forgotten tasks. The row of the task is deleted; a row of `forgotten` keeps its identity. A callback,
+sweep or query that names the task again finds the tombstone and writes nothing.
 
-So every statement that reads `tasks` passes it by, and only those that insert there have to look here. On PostgreSQL
-one may look, see nothing, and insert the row after another process has inserted and forgotten it: then the API's first
+So statements that read `tasks` need no extra condition; only those that insert there must check here. On PostgreSQL one
+may check, find nothing, and insert the row after another process has inserted and forgotten it. Then the API's first
 answer about that row finds the tombstone (`forgotten_tasks`).
 """
 
@@ -24,7 +24,7 @@ _FORGOTTEN = sa.select(_TABLE.c.task_id, _TABLE.c.forgotten_at, _TABLE.c.created
 
 
 class Identity(Protocol):
-    """What a task is recognized by. Its time is Unix ms."""
+    """The values that identify a task. Its time is Unix ms."""
 
     @property
     def task_id(self) -> str: ...
@@ -36,7 +36,7 @@ class Identity(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tombstone:
-    """Of a forgotten task. Times are Unix ms."""
+    """The tombstone of a forgotten task. Times are Unix ms."""
 
     account: str
     task_id: str

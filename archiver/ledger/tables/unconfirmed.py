@@ -1,7 +1,7 @@
-"""Ids that the API has not confirmed: how many there are, and which are dropped when they are too many or too old.
+"""Ids that the API has not confirmed: their number, and which are dropped when they are too many or too old.
 
-The deletion judges each chosen row again as it is then: what the API has confirmed, a worker queries or a callback has
-named meanwhile stays.
+The deletion checks each chosen row again. A row that the API has confirmed meanwhile, that a worker queries, or that a
+callback has named again, stays.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Forgetting tasks for good. What the others need of it is in `tables/tombstones.py`."""
+"""Forgets tasks for good. `tables/tombstones.py` has what other parts need of it."""
 
 from archiver.ledger.tables.tombstones import Tombstone
 from archiver.ledger.tombstones.tombstones import Forgotten, Tombstones

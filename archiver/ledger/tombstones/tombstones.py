@@ -1,11 +1,11 @@
-"""How a task is forgotten: in one transaction its row goes, with all that hangs on it, and a tombstone comes.
+"""Forgets a task: one transaction deletes its row and everything that belongs to it, and adds a tombstone.
 
-With the row go the prompt and the request, the API's document, all URLs, the history, what is to be told of it, what is
-to be seen again, put back or amended. A worker that holds a lease on any of that finds the lease lost at its next look,
-and writes nothing more. A crash before the commit has forgotten nothing.
+With the row go the prompt and the request, the API's document, all URLs, the history, its forwards, and its second
+looks, restores and amendments. A worker that holds a lease on any of that finds the lease lost at its next check, and
+writes nothing more. After a crash before the commit, nothing is forgotten.
 
-The bytes of deleted rows are overwritten too. What earlier changes of the row have left in free pages of the file, in
-the write-ahead log and in backups is not.
+The bytes of deleted rows are overwritten too. Traces of earlier changes in free pages of the file, in the write-ahead
+log and in backups are not.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from archiver.model import State
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was forgotten."""
+    """The result of forgetting one task."""
 
     tombstone: Tombstone
     state: State | None

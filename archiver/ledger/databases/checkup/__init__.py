@@ -1,4 +1,4 @@
-"""Whether a database is sound, and set up as a ledger needs it. Reads only.
+"""Whether a database is intact, and set up as a ledger needs it. Only reads.
 
 `sqlite_file` reads a file through, `postgres_server` asks a server for its settings.
 """

@@ -1,4 +1,4 @@
-"""What a PostgreSQL server says of itself, in one question."""
+"""What a PostgreSQL server reports about itself, in one query."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ _FACTS = sa.text(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What matters to a ledger."""
+    """The properties of a server that matter to a ledger."""
 
     name: str
     version: str

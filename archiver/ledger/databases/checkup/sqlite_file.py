@@ -1,4 +1,4 @@
-"""SQLite's quick check of a ledger's file, which ends in time: a file of some GB takes minutes on a slow disk.
+"""SQLite's quick check of a ledger's file, with a time limit: a file of some GB takes minutes on a slow disk.
 
 It reads in a snapshot of its own beside the daemon, which goes on writing.
 """
@@ -21,7 +21,7 @@ _BUSY_SECONDS = 4.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Integrity:
-    """What the check has found."""
+    """The result of the check."""
 
     path: pathlib.Path
     damages: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What the tables are declared with."""
+"""The elements that all tables are declared with."""
 
 import sqlalchemy as sa
 
