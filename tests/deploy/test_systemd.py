@@ -247,8 +247,8 @@ def test_the_readme_says_what_the_watchdog_kills_and_after_how_long() -> None:
     assert {value for unit in UNITS for value in unit.values("WatchdogSec")} == {"2min"}
     assert "event loop hangs for two minutes" in text
     assert (
-        "the ledger for ten minutes, one that asks Kling or the bucket for half an hour, a file for two hours"
-        in text
+        "the ledger for ten minutes, one that asks Kling or the bucket for half an hour, one that transfers a file "
+        "for two hours" in text
     )
     assert {limit.seconds for name, limit in LIMITS.items() if name != "archive-work"} == {600, 1800, 7200}
     assert {name for name, limit in LIMITS.items() if not limit.is_vital} == {
