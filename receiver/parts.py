@@ -240,12 +240,15 @@ def _console(settings: Settings, engine: Engine) -> ConsoleParts | None:
         trusted_proxies=settings.trusted_proxies,
         wake=engine.wake,
         links=_links_of(settings),
-        file_places=_file_places(settings),
+        file_places=file_places(settings),
     )
 
 
-def _file_places(settings: Settings) -> FilePlaces:
-    """Raises SettingsError when boto3 refuses its part of the settings."""
+def file_places(settings: Settings) -> FilePlaces:
+    """Where pages of the console get files: where links lead; without links, from the store.
+
+    Raises SettingsError when boto3 refuses its part of the settings.
+    """
     store = build_link_store(settings)
     mode = settings.link_mode or default_link_mode(store.endpoint_url)
     has_links = bool(settings.link_secrets()) and any(account.public_url for account in settings.accounts)

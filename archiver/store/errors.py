@@ -94,6 +94,8 @@ _STATUSES: Mapping[int, type[Failure]] = {
 _ENCRYPTION = re.compile(r"\bkms|encrypt", re.IGNORECASE)
 _KMS_RIGHT = re.compile(r"\bkms:\w")
 _FULL = re.compile(r"\b(storage (cap|limit)|storage quota|quota)\b.{0,40}\bexceeded", re.IGNORECASE)
+_SKEWED = re.compile(r"difference between the request time", re.IGNORECASE)
+"""Some small gateways say it under AccessDenied."""
 _VIRTUAL_HOST = re.compile(r"virtual[- ]?(host|style)", re.IGNORECASE)
 
 _UNREACHABLE = (
@@ -196,6 +198,8 @@ def _kind(code: str, status: int, words: str) -> type[Failure]:
     known = _CODES.get(code)
     if code.startswith("KMS.") or (known is BucketForbidden and _KMS_RIGHT.search(words)):
         return StoreEncryptionRefused
+    if known is BucketForbidden and _SKEWED.search(words):
+        return StoreClockSkewed
     if known is not None and not (known is BucketForbidden and _FULL.search(words)):
         return known
     refused = known or _STATUSES.get(status) or _kind_of_status(status)

@@ -20,6 +20,7 @@ from archiver.create.registration import (
     kept_request,
 )
 from archiver.families import FAMILIES, similar
+from archiver.model import TASK_ID
 
 
 def register(
@@ -49,6 +50,8 @@ def register(
         print_json({**names, "external_task_id": external_task_id, "new": new})
     else:
         print_line(_sentence(task_id, new=new))
+    if not TASK_ID.fullmatch(task_id):
+        print_note(f"{task_id!r} cannot be a task id of Kling's, so it is asked for as an external id.")
     print_family_advice(family)
     advice = no_daemon_sentence(daemons)
     if advice:
@@ -66,6 +69,8 @@ def _check(
     for name, value in (("ID", task_id), ("--external-task-id", external_task_id)):
         if value is not None and not is_identifier(value):
             context.fail(f"{name} {IDENTIFIER_RULE}.")
+        if value is not None and value != value.strip():
+            context.fail(f"{name} begins or ends with a space: {value!r}.")
     rule = family_rule(family)
     if rule:
         context.fail(f"--family {rule}.")

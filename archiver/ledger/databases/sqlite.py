@@ -209,8 +209,9 @@ class SqliteDatabase:
         """Raises LedgerUnavailable unless the path still leads to the file that was opened."""
         if identity_of(self.path) != self._identity:
             raise LedgerUnavailable(
-                f"the ledger {self.path} was deleted, moved or replaced under this process: put the file back, or "
-                "restart to begin with what is there now"
+                f"the ledger {self.path} was deleted, moved or replaced under this process",
+                what_to_do="Put the file back, or restart kling-receiver to begin with what is there now: with no file "
+                "it makes a new ledger and finds the tasks of the last 30 days again.",
             )
 
 

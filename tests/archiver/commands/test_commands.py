@@ -356,6 +356,21 @@ def test_register_refuses_an_impossible_id(line: CommandLine, task_id: str) -> N
         assert ledger.views.status().states[State.REPORTED] == 0
 
 
+def test_register_takes_what_only_an_external_id_may_be_and_says_so(line: CommandLine) -> None:
+    result = line.run("register", "order 7", "--family", FAMILY)
+
+    assert result.exit_code == 0
+    assert "'order 7' cannot be a task id of Kling's, so it is asked for as an external id" in result.stderr
+
+
+@pytest.mark.parametrize("task_id", [" 77", "77 ", "77\u00a0"])
+def test_register_refuses_an_id_that_was_pasted_with_a_space(line: CommandLine, task_id: str) -> None:
+    result = line.run("register", task_id, "--family", FAMILY)
+
+    assert result.exit_code == 2
+    assert "begins or ends with a space" in result.stderr or "ID must be" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("family", "said"),
     [

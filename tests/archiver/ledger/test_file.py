@@ -488,8 +488,9 @@ def test_nothing_is_committed_to_a_file_that_is_no_longer_there(desk: Desk, *, r
     if replaced:
         desk.path.write_bytes(b"")
 
-    with pytest.raises(LedgerUnavailable, match="deleted, moved or replaced"):
+    with pytest.raises(LedgerUnavailable, match="deleted, moved or replaced") as caught:
         desk.ledger.callbacks.record([Callback(ACCOUNT, "t", Status.SUCCEEDED, FAMILY)])
+    assert "Put the file back" in caught.value.what_to_do
     with pytest.raises(LedgerUnavailable):
         desk.ledger.daemons.ping()
 

@@ -84,6 +84,15 @@ HOLDS = [
     (error(403, "SignatureDoesNotMatch"), "bucket_forbidden", "AWS credentials"),
     (error(403, "InvalidAccessKeyId"), "bucket_forbidden", "AWS credentials"),
     (error(403, "RequestTimeTooSkewed"), "store_clock_skewed", "NTP"),
+    (
+        error(
+            400,
+            "AccessDenied",
+            "The difference between the request time and the server's time exceeds the maximum",
+        ),
+        "store_clock_skewed",
+        "NTP",
+    ),
     (error(400, "ExpiredToken"), "store_credentials_expired", "renew"),
     (error(403, "SecurityTokenExpired"), "store_credentials_expired", "renew"),
     (error(404, "NoSuchBucket"), "bucket_missing", "KLING_S3_BUCKET"),

@@ -1,5 +1,6 @@
 """The pages of tasks by HTTP alone: filters, pages, retries, and what a page may load."""
 
+import dataclasses
 import re
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ from receiver.console.pages import tasks
 from receiver.console.parts import FilePlaces
 from tests.harness.console import HttpConsole, csrf_of
 from tests.harness.gallery import HOSTILE, archive_files, fill_tasks
-from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE
+from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, answer, asset
 
 TASK = f"tasks/{ACCOUNT}/831768251064815640"
 
@@ -251,3 +252,24 @@ def test_a_task_shows_what_it_was_asked_for_why_it_waits_and_what_to_do(console:
     reasons = ("not_media", "What to do", "Retry now", "Kling deletes it")
     for said in ("a red fox", "&#34;n&#34;: 1", "task.registered", *reasons):
         assert said in page, said
+
+
+@pytest.mark.parametrize(
+    ("url", "is_linked"),
+    [
+        ("https://cdn.klingai.com/late.png?signature=abc", True),
+        ("http://127.0.0.1:9000/late.png", True),
+        ("javascript:alert(1)", False),
+    ],
+)
+def test_a_file_that_is_not_stored_leads_to_klings_url_unless_no_browser_should_go_there(
+    console: HttpConsole, url: str, is_linked: bool
+) -> None:
+    late = dataclasses.replace(asset("0"), url=url)
+    console.desk.say(answer("late", created_at=console.desk.clock(), assets=(late,)))
+    console.log_in()
+
+    page = console.get(f"tasks/{ACCOUNT}/late")
+    assert (f'<a href="{url}" rel="noreferrer">0</a>' in page.text) == is_linked
+    assert ("javascript:" not in page.text) or is_linked
+    assert "not stored: <code>not tried yet</code>" in page.text
