@@ -15,12 +15,15 @@ from archiver.audit.doctor.asking import HttpAnswer, Unreached, Untrusted, ask
 from archiver.audit.doctor.finding import Finding, failed, ok, warning
 from archiver.audit.doctor.subject import PublicSide
 from archiver.fetch.addresses import AddressClass, classify
+from archiver.fetch.proxy import Proxy
+from archiver.fetch.urls import Origin
 from archiver.phrases import span
 
 FROM_HERE = "asked from this machine"
 CERTIFICATE_DAYS_MIN = 14
 NOTHING_HERE = {"code": 1203, "message": "There is nothing here."}
 """Our 404, the same for a wrong token and a wrong path. A test compares it with the edge's."""
+_LEFT_TO_PROXY = "{host} does not resolve here; the proxy is to resolve it"
 _NOBODY = "kling-archiver-doctor"
 _NO_MAC = "A" * 22
 _IS_IT_US = (
@@ -34,10 +37,13 @@ def public_side(side: PublicSide) -> Iterator[Finding]:
     try:
         addresses = _addresses(host)
     except OSError as error:
-        what_to_do = "Correct KLING_PUBLIC_URL, or add the name to DNS."
-        yield failed(f"KLING_PUBLIC_URL: {host} does not resolve: {error.strerror or error}", what_to_do)
-        return
-    yield _judge_addresses(host, addresses)
+        if not _is_left_to_proxy(side.url, side.proxy):
+            what_to_do = "Correct KLING_PUBLIC_URL, or add the name to DNS."
+            yield failed(f"KLING_PUBLIC_URL: {host} does not resolve: {error.strerror or error}", what_to_do)
+            return
+        yield ok(_LEFT_TO_PROXY.format(host=host))
+    else:
+        yield _judge_addresses(host, addresses)
     try:
         answer = ask(f"{side.url}/readyz", proxy=side.proxy)
     except Untrusted as error:
@@ -60,6 +66,13 @@ def public_side(side: PublicSide) -> Iterator[Finding]:
         yield _links_path(side)
     if side.serves_gateway:
         yield _gateway_path(side)
+
+
+def _is_left_to_proxy(url: str, proxy: Proxy | None) -> bool:
+    """Whether a name that this machine cannot resolve may be resolved all the same: some machines have no DNS for names
+    outside, and every request goes through the proxy."""
+    parts = urlsplit(url)
+    return proxy is not None and proxy.serves(Origin(parts.scheme, parts.hostname or "", parts.port or 443))
 
 
 def _addresses(host: str) -> set[str]:
@@ -143,12 +156,15 @@ def _routed(
     return failed(message, what_to_do, check=check)
 
 
-def hook(name: str, url: str) -> Iterator[Finding]:
-    """Only that its host has an address: nothing is sent."""
+def hook(name: str, url: str, *, proxy: Proxy | None = None) -> Iterator[Finding]:
+    """Only that its host has an address, or that `proxy` is to know it: nothing is sent."""
     host = urlsplit(url).hostname or ""
     try:
         addresses = _addresses(host)
     except OSError as error:
+        if _is_left_to_proxy(url, proxy):
+            yield ok(f"{name}: {_LEFT_TO_PROXY.format(host=host)}")
+            return
         what_to_do = f"Correct {name}, or add the name to DNS."
         yield failed(f"{name}: {host} does not resolve: {error.strerror or error}", what_to_do)
     else:

@@ -53,7 +53,7 @@ def all_checks(subject: Subject) -> list[Check]:
         *_buckets(subject),
         *_public(subject),
         *(
-            Check(_slug(name), OUTSIDE, name, functools.partial(outside.hook, name, url))
+            Check(_slug(name), OUTSIDE, name, functools.partial(outside.hook, name, url, proxy=subject.proxy))
             for name, url in subject.hooks.items()
         ),
         *_machine(subject),

@@ -1,6 +1,7 @@
 """What the daemon looks like from outside: name, certificate, and the paths that a proxy must route."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import ssl
@@ -10,6 +11,7 @@ import pytest
 
 from archiver.audit.doctor import Finding, PublicSide, Verdict
 from archiver.audit.doctor.outside import NOTHING_HERE, hook, public_side
+from archiver.fetch.proxy import Proxy
 from receiver.server import replies
 from tests.harness.edge import Edge
 from tests.harness.server import write_certificate
@@ -170,3 +172,21 @@ def test_a_name_without_an_address_is_a_failure() -> None:
     assert (of_url.verdict, of_hook.verdict) == (Verdict.FAILED, Verdict.FAILED)
     assert "secret-path" not in of_hook.message
     assert [finding.verdict for finding in hook("KLING_ALERT_URL", "http://127.0.0.1/x")] == [Verdict.OK]
+
+
+def test_a_name_that_only_the_proxy_can_resolve_is_asked_for_there(proxy: FaultyProxy) -> None:
+    proxy.on_all(answering(502))
+    there = Proxy.from_environment({"HTTPS_PROXY": proxy.endpoint_url, "NO_PROXY": "near.invalid"})
+    assert there is not None
+    through = dataclasses.replace(side("https://nowhere.invalid"), proxy=there)
+    past = dataclasses.replace(side("https://near.invalid"), proxy=there)
+    found = look(through)
+
+    assert found["public_url"].verdict is Verdict.OK
+    assert "the proxy is to resolve it" in found["public_url"].message
+    assert found["readiness"].verdict is Verdict.FAILED, "the proxy refuses the way"
+    assert [finding.verdict for finding in public_side(past)] == [Verdict.FAILED]
+    for host, verdict in (("nowhere.invalid", Verdict.OK), ("near.invalid", Verdict.FAILED)):
+        [of_hook] = hook("KLING_ALERT_URL", f"https://{host}/secret-path", proxy=there)
+        assert of_hook.verdict is verdict
+        assert "secret-path" not in of_hook.message
