@@ -7,6 +7,7 @@ several at once. Memory does not grow with the bucket.
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
@@ -16,6 +17,7 @@ from archiver.archive.manifest import (
     INCOMPLETE_NAME,
     Manifest,
     ManifestUnreadable,
+    amendment_name,
     is_amendment,
 )
 from archiver.audit.ordered import in_order
@@ -29,6 +31,7 @@ THREADS = 8
 FOLDERS_AHEAD_PER_THREAD = 4
 UNREAD_IN_A_ROW_MAX = 20
 """Documents that cannot be had while the bucket itself answers: then none can."""
+GAPS_MAX = 100
 FOLDER_KEYS_MAX = 10_000
 """Of a folder's keys that are kept: ours have a few dozen at most."""
 
@@ -59,6 +62,18 @@ class ListedFolder:
     def document_keys(self) -> list[str]:
         """The manifest first, then the amendments by number."""
         return sorted(filter(self._is_document, self.sizes), key=self._document_order)
+
+    @property
+    def unlisted_document_keys(self) -> list[str]:
+        """What must be there because of what is: an amendment is put after its manifest, and after those with lower
+        numbers. At most `GAPS_MAX`, since anybody may have chosen a number."""
+        numbers = [
+            number for _, number, name in map(self._document_order, self.document_keys) if is_amendment(name)
+        ]
+        before = range(1, max(numbers, default=0))
+        gaps = itertools.islice((number for number in before if number not in numbers), GAPS_MAX)
+        names = [FILE_NAME, *map(amendment_name, gaps)] if numbers else []
+        return [self.path + name for name in names if self.path + name not in self.sizes]
 
     def _is_document(self, key: str) -> bool:
         name = key.removeprefix(self.path)

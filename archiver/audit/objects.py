@@ -116,7 +116,7 @@ class ObjectChecker:
             key = next(iter(listed.document_keys))
             return self._result(listed, task, [_error(key, error)])
         documents = [self._of_account(document) for document in folder.documents]
-        named = _named(documents, listed.path, task)
+        named = _named(documents, listed, task)
         findings = [*self._documents(documents, listed, task), *self._files(named, listed, task)]
         if task is None or task.is_archived:
             findings += _extras(listed, {finding.key for finding in findings}, task)
@@ -181,8 +181,8 @@ class ObjectChecker:
     ) -> Iterator[ObjectFinding]:
         for document in documents:
             yield self._document(document, task, size=listed.sizes[document.key])
-        present = {document.key for document in documents}
-        for key in sorted(task.document_keys - present if task is not None else ()):
+        of_ledger = frozenset() if task is None else task.document_keys
+        for key in sorted(of_ledger.union(listed.unlisted_document_keys) - listed.sizes.keys()):
             if key.startswith(listed.path):
                 yield from self._unlisted_document(key, task)
 
@@ -235,7 +235,7 @@ _REMOVE_FIRST = (
     "back as it was, or run `verify --repair`: it is fetched again if Kling still has these bytes."
 )
 _RECORDS_DIFFER = (
-    "The file is as its manifest says. Find out who has written the manifest, or which ledger this is."
+    "The file itself is as one of them says. Find out who has written the manifest, or which ledger this is."
 )
 _EXTRA = "Neither a manifest nor the ledger names it; another program has put it there."
 _UNNAMED = (
@@ -257,25 +257,34 @@ def _error(key: str, error: Failure, task: AuditedTask | None = None) -> ObjectF
     return ObjectFinding(Symbol.ERROR, key, 0, str(error), error.what_to_do, task_id, failure=failure)
 
 
-def _named(documents: list[Document], path: str, task: AuditedTask | None) -> dict[str, _Named]:
+def _named(documents: list[Document], listed: ListedFolder, task: AuditedTask | None) -> dict[str, _Named]:
     named: dict[str, _Named] = {}
     for asset in assets_of(documents):
         first = named.setdefault(asset.key, _Named(asset.bytes, asset.sha256))
         if (first.bytes, first.sha256) != (asset.bytes, asset.sha256):
             complaint = f"its folder's manifests differ: another one names the SHA-256 {asset.sha256}"
             named[asset.key] = dataclasses.replace(first, complaint=complaint)
+    names_all = task is not None and task.is_archived and _are_all(documents, listed, task)
+    complaint = "the ledger has it, and neither the manifest nor an amendment names it"
     files = {} if task is None else task.files
     for key, file in files.items():
-        if not key.startswith(path):  # of another prefix
+        if not key.startswith(listed.path):  # of another prefix
             continue
         of_manifest = named.get(key)
         if of_manifest is None:
-            named[key] = _Named(file.bytes, file.sha256)
+            named[key] = _Named(file.bytes, file.sha256, complaint if names_all else "")
         elif (of_manifest.bytes, of_manifest.sha256) != (file.bytes, file.sha256):
-            complaint = f"the manifest and the ledger differ: the ledger has the SHA-256 {file.sha256}"
-            complaint = "; ".join(filter(None, (of_manifest.complaint, complaint)))
-            named[key] = dataclasses.replace(of_manifest, complaint=complaint)
+            differs = f"the manifest and the ledger differ: the ledger has the SHA-256 {file.sha256}"
+            differs = "; ".join(filter(None, (of_manifest.complaint, differs)))
+            named[key] = dataclasses.replace(of_manifest, complaint=differs)
     return named
+
+
+def _are_all(documents: list[Document], listed: ListedFolder, task: AuditedTask) -> bool:
+    """Whether every document of the task was read: then they name every file of it."""
+    keys = {key for key in task.document_keys if key.startswith(listed.path)}
+    read = {document.key for document in documents if document.manifest is not None}
+    return len(read) == len(documents) and bool(keys) and keys <= read
 
 
 def _extras(listed: ListedFolder, named: set[str], task: AuditedTask | None) -> Iterator[ObjectFinding]:

@@ -15,6 +15,7 @@ from archiver.archive.adoption import with_stem
 from archiver.archive.manifest import FILE_NAME, Manifest, is_amendment
 from archiver.audit.manifests import (
     THREADS,
+    UNREAD_IN_A_ROW_MAX,
     Document,
     DocumentedFolder,
     ListedFolder,
@@ -23,7 +24,7 @@ from archiver.audit.manifests import (
 )
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
-from archiver.failures import ApiAnswerUnreadable, ForeignAccount, Stopped
+from archiver.failures import ApiAnswerUnreadable, Failure, ForeignAccount, Stopped
 from archiver.kling.results import read_task
 from archiver.ledger import REBUILT_ROWS_MAX, REBUILT_TASKS_MAX, FolderContents, Ledger, RebuiltTask
 from archiver.model import Role, State, StoredAsset
@@ -55,7 +56,7 @@ class RebuildProblem:
 
 @dataclasses.dataclass(slots=True)
 class RebuildCounts:
-    """So far; all but the last two count folders."""
+    """So far; all but the last three count folders."""
 
     folders: int = 0
     added: int = 0
@@ -74,7 +75,10 @@ class RebuildCounts:
     broken: int = 0
     """Documents that could not be used."""
     missing: int = 0
-    """Files that a document names and the bucket does not have."""
+    """Files that a document names and the bucket does not have, or has with another size."""
+    unread: int = 0
+    """Files that the listing does not show, and that the store refuses to look at: nobody knows whether they are
+    there."""
 
 
 class Rebuild:
@@ -99,6 +103,7 @@ class Rebuild:
         self._threads = threads
         self._on_folder = on_folder
         self._transactions = 0
+        self._unread_in_a_row = 0
         self._is_over = False
 
     def count_folders(self) -> int:
@@ -210,30 +215,64 @@ class Rebuild:
         of_task = [main] if main.is_incomplete else [each for each in documents if not each.is_incomplete]
         stored = _stored(of_task)
         missing = list(self._missing(folder.listed, stored, is_lost=main.is_incomplete))
-        self.counts.missing += len(missing)
         task = _task(main.manifest, main, of_task, stored, is_whole=not missing)
         return task, [*problems, *missing]
 
     def _missing(
         self, listed: ListedFolder, stored: Sequence[StoredAsset], *, is_lost: bool
     ) -> Iterator[RebuildProblem]:
-        """A listing may lag: HEAD decides. Raises the Failure of the store as a whole, and Stopped."""
+        """Raises the Failure of the store as a whole, and Stopped."""
+        for key in listed.unlisted_document_keys:
+            yield from self._object(key, None, listed, if_missing=_DOCUMENT)
         for asset in stored:
-            size = listed.sizes.get(asset.key)
-            if size is None:
-                found = self._store.head(asset.key)
-                size = None if found is None else found.bytes
-            if size is None:
-                message = "it is not there, and its manifest names it"
-                yield RebuildProblem(asset.key, message, _LOST if is_lost else _LOOKED_AT)
-            elif size != asset.bytes:
-                message = f"it has {size} bytes where its manifest says {asset.bytes}"
-                yield RebuildProblem(asset.key, message, _NOT_OVERWRITTEN)
+            yield from self._object(
+                asset.key, asset.bytes, listed, if_missing=_LOST if is_lost else _LOOKED_AT
+            )
+
+    def _object(
+        self, key: str, size: int | None, listed: ListedFolder, *, if_missing: str
+    ) -> Iterator[RebuildProblem]:
+        """`size` is None where no document says it. Raises as `_missing` does."""
+        try:
+            found = self._size_of(key, listed)
+        except Failure as error:
+            self._require_store(error, listed)
+            self.counts.unread += 1
+            yield RebuildProblem(key, f"it cannot be looked at: {error}", error.what_to_do)
+            return
+        if found is None:
+            self.counts.missing += 1
+            yield RebuildProblem(
+                key, "it is not there, and a document of its folder says that it is", if_missing
+            )
+        elif size not in (None, found):
+            self.counts.missing += 1
+            message = f"it has {found} bytes where its manifest says {size}"
+            yield RebuildProblem(key, message, _NOT_OVERWRITTEN)
+
+    def _size_of(self, key: str, listed: ListedFolder) -> int | None:
+        """A listing may lag: HEAD decides. Raises Failure."""
+        if key in listed.sizes:
+            return listed.sizes[key]
+        found = self._store.head(key)
+        self._unread_in_a_row = 0
+        return None if found is None else found.bytes
+
+    def _require_store(self, error: Failure, listed: ListedFolder) -> None:
+        """Tell an object that cannot be looked at from a store that cannot. Raises Failure."""
+        self._store.check(listed.path)
+        self._unread_in_a_row += 1
+        if self._unread_in_a_row >= UNREAD_IN_A_ROW_MAX:
+            raise error
 
 
 _LOOKED_AT = (
     "The daemon looks at it again, and fetches it again if Kling still has it, for 30 days from the task's creation; "
     "else put it back from a copy."
+)
+_DOCUMENT = (
+    "An amendment is there that was put after it. Put it back from a copy: nothing else brings it back. The task is "
+    "rebuilt without it."
 )
 _LOST = "The task is lost, and nothing fetches it again: put the file back if there is a copy."
 _NOT_OVERWRITTEN = (

@@ -180,14 +180,19 @@ class Verification:
     def _with_tasks(
         self, folders: Iterable[ListedFolder], account: VerifiedAccount
     ) -> Iterator[tuple[ListedFolder, AuditedTask | None, bool]]:
-        """Each with its task in the ledger, and whether that was forgotten."""
+        """Each with its task in the ledger, and whether that was forgotten. Without those that the second pass reads:
+        of tasks below another prefix, which this one contains."""
         for together in _batches(folders):
-            ids = {folder.place.task_id for folder in together if folder.place is not None}
+            ids = {_task_id_of(folder) for folder in together}
             known = self._ledger.audits.known(ids, account=account.name)
             forgotten = self._ledger.tombstones.ids(account=account.name, task_ids=ids - known.keys())
             for folder in together:
-                task_id = "" if folder.place is None else folder.place.task_id
-                yield folder, known.get(task_id), task_id in forgotten
+                task_id = _task_id_of(folder)
+                task = known.get(task_id)
+                if task is not None and _is_elsewhere(folder, task, prefix=account.prefix):
+                    continue
+                is_of_task = folder.place is not None
+                yield folder, task if is_of_task else None, is_of_task and task_id in forgotten
 
     def _ledgers(self, account: VerifiedAccount) -> Iterator[ObjectFinding]:
         checker = ObjectChecker(self._store, account.names, self._on_bytes, self._now)
@@ -269,6 +274,18 @@ class Verification:
     def _save_now_and_then(self) -> None:
         if self._clock() - self._saved_at >= SAVE_SECONDS:
             self.save()
+
+
+def _task_id_of(folder: ListedFolder) -> str:
+    """Below whatever prefix; of no task, if it is no task's folder."""
+    return folder.path.rstrip("/").rpartition("/")[2]
+
+
+def _is_elsewhere(folder: ListedFolder, task: AuditedTask, *, prefix: str) -> bool:
+    """Whether the ledger has it as this task's, and no listing below this prefix can tell."""
+    if not any(key.startswith(folder.path) for key in task.keys):
+        return False
+    return not TaskPlace.of_stored(folder.path, family=task.family).is_below(prefix)
 
 
 def _folder_of(manifest_key: str | None) -> str:

@@ -13,6 +13,8 @@ from archiver.phrases import count_of
 REASONS_MAX = 100
 """That are printed; `--json` has them all."""
 ADVICE_MAX = 10
+_ALL_WELL = "All is as it should be."
+_NOTHING = "Nothing was compared: neither the bucket nor the ledger has a task that was chosen."
 
 
 class VerifyReport:
@@ -60,7 +62,9 @@ class VerifyReport:
             self._progress.print_note("further reasons are left out here: --json has them.")
 
     def _print_sentences(self, counts: VerifyCounts) -> None:
-        verdict = f"{count_of(counts.faults, 'fault')}." if counts.faults else "All is as it should be."
+        verdict = f"{count_of(counts.faults, 'fault')}." if counts.faults else _ALL_WELL
+        if not counts.folders and not counts.faults:
+            verdict = _NOTHING
         checked = f"{count_of(counts.folders, 'folder')}, {counts.bytes / 1e9:.3f} GB read"
         numbers = ", ".join(
             f"{value} {name}"

@@ -64,7 +64,7 @@ def rebuild(
     else:
         for line in _lines(run.counts, seconds=seconds):
             print_line(line)
-    if run.counts.broken or run.counts.missing:
+    if run.counts.broken or run.counts.missing or run.counts.unread:
         raise typer.Exit(WRONG)
 
 
@@ -86,6 +86,7 @@ def _lines(counts: RebuildCounts, *, seconds: float) -> Iterator[str]:
         (counts.unfinished, "have no manifest: they were at work"),
         (counts.broken, "documents cannot be used"),
         (counts.missing, "files are not as their manifests say"),
+        (counts.unread, "files cannot be looked at; their tasks are added"),
     ):
         if number:
             yield f"{number:,} {said}."

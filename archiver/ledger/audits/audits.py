@@ -23,6 +23,7 @@ ROWS_MAX = 500
 PROGRESS_MS_MAX = DAY_MS
 """After that long the place where a command was interrupted is forgotten."""
 
+INCOMPLETE_SUFFIX = "/incomplete.json"
 _PROGRESS = "progress of "
 _MISSING = schema.missing_objects
 _COLUMNS = [
@@ -53,6 +54,8 @@ class AuditedTask:
     amendment_keys: tuple[str, ...]
     files: Mapping[str, RecordedObject]
     """Key → the file, of all that are stored: tasks that are not archived may have some too."""
+    incomplete_key: str | None = None
+    """Of the `incomplete.json` that a lost task has got."""
 
     @property
     def is_archived(self) -> bool:
@@ -65,8 +68,9 @@ class AuditedTask:
 
     @property
     def document_keys(self) -> frozenset[str]:
-        """Of its manifest and amendments."""
-        return frozenset({*self.amendment_keys, *([] if self.manifest_key is None else [self.manifest_key])})
+        """Of its manifest and amendments, or of what says that there will be none."""
+        alone = (self.manifest_key, self.incomplete_key)
+        return frozenset({*self.amendment_keys, *(key for key in alone if key is not None)})
 
     @property
     def keys(self) -> frozenset[str]:
@@ -207,6 +211,9 @@ def _with_files(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> lis
     added = added.where(schema.amendments.c.task.in_(files)).order_by(schema.amendments.c.number)
     for task, key in connection.execute(added):
         amendments[task].append(key)
+    incomplete = _incomplete_keys(
+        connection, [row["id"] for row in rows if row["state"] == State.LOST], files
+    )
     return [
         AuditedTask(
             row_id=row["id"],
@@ -217,9 +224,26 @@ def _with_files(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> lis
             manifest_key=row["manifest_key"],
             amendment_keys=tuple(amendments[row["id"]]),
             files=files[row["id"]],
+            incomplete_key=incomplete.get(row["id"]),
         )
         for row in rows
     ]
+
+
+def _incomplete_keys(
+    connection: sa.Connection, lost: Sequence[int], files: Mapping[int, Mapping[str, RecordedObject]]
+) -> dict[int, str]:
+    """By row, of those lost tasks that have got one: their history says so. A rebuilt task was read from it."""
+    table = schema.history
+    said = sa.select(table.c.task, table.c.event, table.c.detail).where(table.c.task.in_(lost))
+    said = said.where(table.c.event.in_(("task.incomplete", "task.rebuilt"))).order_by(table.c.id)
+    keys: dict[int, str] = {}
+    for row_id, event, detail in connection.execute(said) if lost else ():
+        if event == "task.incomplete" and detail.endswith(INCOMPLETE_SUFFIX):
+            keys[row_id] = detail
+        elif event == "task.rebuilt" and files[row_id]:
+            keys[row_id] = min(files[row_id]).rpartition("/")[0] + INCOMPLETE_SUFFIX
+    return keys
 
 
 def _want(connection: sa.Connection, each: WantedBack, *, account: str, now: int) -> None:

@@ -134,8 +134,7 @@ def _break_manifest(audited: Audited, task: ArchivedTask) -> None:
     audited.spoil(task.folder + FILE_NAME, b"{")
 
 
-def _change_manifest(audited: Audited, task: ArchivedTask) -> None:
-    """One digit of a digest: still a manifest."""
+def _leave_a_file_out_of_the_manifest(audited: Audited, task: ArchivedTask) -> None:
     content = task.manifest(task.asset(1)).to_bytes()
     audited.spoil(task.folder + FILE_NAME, content)
 
@@ -175,7 +174,7 @@ def _name_another_account(audited: Audited, task: ArchivedTask) -> None:
         ),
         (_add, {"- foreign.txt"}, "Neither a manifest nor the ledger names it"),
         (_break_manifest, {"* manifest.json"}, "not JSON"),
-        (_change_manifest, set(), ""),
+        (_leave_a_file_out_of_the_manifest, {"* 0.png"}, "neither the manifest nor an amendment names it"),
         (_name_a_foreign_key, {"* manifest.json"}, "which is no file of its folder"),
         (_change_the_ledger, {"* 0.png"}, "the manifest and the ledger differ"),
         (_amend_what_the_manifest_names, {"* 0.png"}, "its folder's manifests differ"),
@@ -335,6 +334,60 @@ def test_what_lies_below_another_prefix_is_read_too(audited: Audited) -> None:
     assert len({each.key for each in findings}) == len(findings) == 4 * 3 + 2
     assert new.asset(0).key in {each.key for each in findings if each.symbol == "="}
     assert verification.counts.elsewhere == 4
+
+
+@pytest.mark.parametrize("old", ["", "archive/"])
+@pytest.mark.parametrize("family", [FAMILY, "images/editing/expand"])
+def test_a_new_prefix_that_contains_the_old_one_makes_no_stranger_of_what_the_ledger_knows(
+    audited: Audited, family: str, old: str
+) -> None:
+    whole = audited.archive("881", files=2, prefix=f"{old}kling/", family=family)
+    rotten = audited.archive("882", prefix=f"{old}kling/", family=family)
+    audited.archive("883", prefix=old, family=family)
+    _rot(audited, rotten)
+    verification = audited.verification(VerifiedAccount(ACCOUNT, frozenset({ACCOUNT}), old))
+
+    findings = list(verification.run())
+
+    assert [(each.symbol, each.key) for each in findings if each.symbol != "="] == [
+        ("*", rotten.asset(0).key)
+    ]
+    assert len({each.key for each in findings}) == len(findings) == 7
+    assert whole.folder + FILE_NAME in {each.key for each in findings}
+    assert verification.counts.elsewhere == 2
+
+
+def test_what_was_put_before_a_document_that_is_there_is_missed_also_of_an_unknown_task(
+    audited: Audited,
+) -> None:
+    tasks = [ArchivedTask(f"88{number}") for number in range(3)]
+    for task in tasks:
+        task.put(audited.store, amended=3)
+    audited.store.vanish(tasks[0].folder + amendment_name(2))
+    audited.store.vanish(tasks[1].folder + FILE_NAME)
+    audited.store.unlisted.add(tasks[2].folder + amendment_name(1))
+
+    faults = [f"{finding.symbol} {finding.key}" for finding in audited.faults()]
+
+    assert faults == [f"+ {tasks[0].folder}amendment-2.json", f"+ {tasks[1].folder}manifest.json"]
+
+
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+def test_an_incomplete_json_that_alone_is_gone_is_a_fault(audited: Audited, is_rebuilt: bool) -> None:
+    task = audited.archive("881")
+    _record_lost(audited, "881")
+    _lose_manifest(audited, task)
+    key = task.folder + "incomplete.json"
+    assert audited.faults() == [], "so far it is only to be written"
+    event = ("task.rebuilt", "lost, by incomplete.json") if is_rebuilt else ("task.incomplete", key)
+    audited.desk.write("INSERT INTO history (task, at, event, detail) SELECT id, 0, ?, ? FROM tasks", *event)
+
+    (fault,) = audited.faults()
+
+    assert (fault.symbol, fault.key) == ("+", key)
+    assert "only a copy" in fault.what_to_do
+    audited.store.place(key, task.manifest(task.asset(0), missing="1").to_bytes())
+    assert audited.faults() == []
 
 
 def _record_lost(audited: Audited, task_id: str) -> None:

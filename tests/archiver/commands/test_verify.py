@@ -72,6 +72,11 @@ def test_a_bucket_that_is_whole_has_a_line_for_each_object_and_status_0(bench: B
     assert (status, lines) == (0, [f"= {key}" for key in bench.keys])
     assert "All is as it should be. 3 folders" in notes
 
+    _, lines, notes = bench.run("verify", "--family", "images/generation")
+    assert lines == []
+    assert "Nothing was compared" in notes
+    assert "All is as it should be" not in notes
+
     # At a terminal it shows how far it is.
     status, shown = at_terminal(bench.line, "verify", **bench.settings)
     assert status == 0

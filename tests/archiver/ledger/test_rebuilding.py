@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from archiver.archive.manifest import INCOMPLETE_NAME
+from archiver.audit.manifests import UNREAD_IN_A_ROW_MAX
 from archiver.audit.places import Span
 from archiver.audit.rebuild import FOLDERS_TOGETHER, Rebuild, RebuildCounts, RebuildProblem, RebuiltAccount
 from archiver.failures import BucketForbidden, LedgerUnavailable
@@ -466,6 +467,51 @@ def test_a_task_with_a_missing_file_is_rebuilt_said_and_looked_at_again_by_the_d
     assert problem.key == f"{lies.folder}1.png"
     (look,) = desk.ledger.second_looks.claim(account=ACCOUNT)
     assert f"{lies.folder}1.png" in look.sizes
+
+
+def test_files_that_the_store_refuses_to_look_at_are_said_and_the_rest_goes_on(
+    desk: Desk, store: FakeStore
+) -> None:
+    tasks = [task(f"{number}") for number in range(4)]
+    for each in tasks:
+        each.put(store, files=2)
+    refused = {each.asset(1).key for each in tasks[:2]}
+    store.unlisted |= refused
+    error = BucketForbidden("HEAD refused")
+    store.hook = lambda operation, key: (True, error if operation == "head" and key in refused else None)
+
+    counts, problems = rebuild(desk, store)
+
+    assert counted(counts) == {"folders": 4, "added": 4, "unread": 2}
+    assert {problem.key for problem in problems} == refused
+    assert all("HEAD refused" in problem.message and problem.what_to_do for problem in problems)
+    looks = desk.ledger.second_looks.claim(account=ACCOUNT)
+    assert refused <= {key for look in looks for key in look.sizes}, "the daemon is to look"
+
+
+def test_a_store_that_refuses_to_look_at_anything_ends_it(desk: Desk, store: FakeStore) -> None:
+    tasks = [task(f"{number:02}") for number in range(30)]
+    for each in tasks:
+        each.put(store)
+    store.unlisted |= {each.asset(0).key for each in tasks}
+    store.hook = lambda operation, _: (True, BucketForbidden("no") if operation == "head" else None)
+
+    with pytest.raises(BucketForbidden):
+        rebuild(desk, store)
+
+    assert len(desk.rows("SELECT id FROM tasks")) == UNREAD_IN_A_ROW_MAX - 1, "what was read is kept"
+
+
+def test_an_amendment_that_must_have_been_there_is_missed(desk: Desk, store: FakeStore) -> None:
+    lies = task()
+    lies.put(store, amended=2)
+    store.vanish(f"{lies.folder}amendment-1.json")
+
+    counts, (problem,) = rebuild(desk, store)
+
+    assert counted(counts) == {"folders": 1, "added": 1, "missing": 1}
+    assert problem.key == f"{lies.folder}amendment-1.json"
+    assert desk.shown()["amendment_keys"] == [f"{lies.folder}amendment-2.json"]
 
 
 def test_folders_without_documents_and_keys_of_others_are_no_problem(desk: Desk, store: FakeStore) -> None:
