@@ -230,11 +230,15 @@ def _names_assets(task: Task) -> bool:
 
 
 def _is_placeholder(row: Row | None, *, asked: bool) -> bool:
-    """Whether this is the row of an external id. Unless the query named that one (`asked`), only a registration's row
-    is: an id from a callback may be another task's."""
-    if row is None or row["confirmed_at"] is not None:
+    """Whether this is the row of an external id.
+
+    An id may be that of one task and the external id of another. So a row is only taken for the latter's if the API
+    said so when it was asked for this name (`asked`), or if it was registered as an external id. Otherwise a task that
+    is still unconfirmed would be lost, and its client be told of the other one.
+    """
+    if row is None or row["confirmed_at"] is not None or row["named_by_create"]:
         return False
-    return asked or row["discovered_by"] == DiscoveredBy.REGISTRATION
+    return asked or row["external_task_id"] == row["task_id"]
 
 
 def _merge(

@@ -61,6 +61,8 @@ class Lease:
     """The lane of the archive stage that took it; None for a probe."""
     is_first_try: bool = False
     """Never tried on its CDN host before."""
+    named_by_create: bool = False
+    """The API gave the id in its answer to a create, so it is no external id."""
     was_running: bool = False
     """The API has said to this ledger that it runs."""
     fresh_wanted_at: int | None = None

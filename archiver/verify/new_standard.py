@@ -50,7 +50,9 @@ class BatchQuery:
             return None
         registration = DiscoveredBy.REGISTRATION
         registered = [
-            lease for lease in others if lease.discovered_by is registration and not lease.confirmed
+            lease
+            for lease in others
+            if lease.discovered_by is registration and not lease.confirmed and not lease.named_by_create
         ]
         self._add(answers, TASKS, registered, priority=priority, external=True)
         if not covers_solutions:

@@ -102,7 +102,7 @@ class Verifier:
             if failure is not None:
                 raise self._judged(failure)
             return self._not_found(lease, found)
-        if lease.confirmed and found.task_id != lease.task_id:
+        if (lease.confirmed or lease.named_by_create) and found.task_id != lease.task_id:
             # Another task has our id as its external id.
             raise ApiAnswerUnreadable(f"The API answered for {lease.task_id} with another task.")
         task = self._with_watermarks(lease, found)

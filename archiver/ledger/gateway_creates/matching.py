@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from archiver.ledger.gateway_creates.joining import OPEN
 from archiver.ledger.tables import schema
-from archiver.model import DiscoveredBy
 
 BEFORE_MS, AFTER_MS = 30_000, 300_000
 """A task was created that long before its create's reference, by a clock that is behind, to that long after: the body's
@@ -64,7 +63,7 @@ def _task_of(create: Row) -> sa.Select[Any]:
         .where(_TASKS.c.external_task_id == create["external_task_id"])
         .where(_TASKS.c.confirmed_at.is_not(None))
         .where(_TASKS.c.created_at.between(at - BEFORE_MS, at + AFTER_MS))
-        .where(_TASKS.c.discovered_by != DiscoveredBy.REGISTRATION)
+        .where(_TASKS.c.named_by_create.is_(False))
         .where(_TASKS.c.client_callback_url.is_(None), _TASKS.c.request.is_(None))
         .limit(1)
     )

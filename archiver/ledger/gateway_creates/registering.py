@@ -62,6 +62,7 @@ def register_all(connection: sa.Connection, created: Sequence[CreatedTask], *, n
         if identity in forgotten:
             continue
         if identity in known:
+            _note_named(connection, known[identity])
             take_over(
                 connection,
                 known[identity],
@@ -106,4 +107,13 @@ def _row(task: CreatedTask, *, now: int) -> dict[str, Any]:
         now=now,
     )
     given = {"external_task_id": create.external_task_id, "request": request_json(create)}
-    return {**row, **given, "client_callback_url": create.client_callback_url}
+    named = {"named_by_create": True, "client_callback_url": create.client_callback_url}
+    return {**row, **given, **named}
+
+
+def _note_named(connection: sa.Connection, row: Mapping[Any, Any]) -> None:
+    """A callback that came first could have named an external id."""
+    if row["named_by_create"]:
+        return
+    change = sa.update(_TASKS).where(_TASKS.c.id == row["id"], _TASKS.c.state == row["state"])
+    require_written(connection.execute(change.values(named_by_create=True)).rowcount)

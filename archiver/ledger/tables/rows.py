@@ -145,6 +145,7 @@ def read_lease(
         is_probe=is_probe,
         lane=lane,
         is_first_try=not row["host_tried"],
+        named_by_create=row["named_by_create"],
         was_running=row["running_at"] is not None,
         fresh_wanted_at=row["fresh_wanted_at"],
         fresh_asked_at=row["fresh_asked_at"],

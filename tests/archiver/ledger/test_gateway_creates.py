@@ -182,6 +182,30 @@ def test_a_create_that_names_the_external_id_of_another_task_does_not_join_it(de
     assert told(desk, "old") == told(desk, "own") == told(desk, "late") == (None, None)
 
 
+@pytest.mark.parametrize("seen_first", [False, True])
+def test_a_created_task_is_never_taken_for_another_that_has_its_id_as_external_id(
+    desk: Desk, seen_first: bool
+) -> None:
+    if seen_first:
+        desk.tell("alice")
+    desk.ledger.gateway_creates.commit(created=[CreatedTask(create(), "alice")])
+
+    desk.say(answer("mallory", external_task_id="alice"), by=DiscoveredBy.SWEEP)
+    desk.say(answer("mallory", external_task_id="alice"), asked_as="alice")
+
+    assert told(desk, "alice") == (URL, '{"prompt": "a fox"}')
+    assert told(desk, "mallory") == (None, None)
+
+
+def test_a_client_that_polls_by_its_external_id_after_a_lost_answer_is_told_as_well(desk: Desk) -> None:
+    desk.ledger.gateway_creates.commit(begun=[create(external_task_id="e-1")])
+    desk.say(answer(external_task_id="e-1"), by=DiscoveredBy.REGISTRATION, asked_as="e-1")
+    desk.clock.advance(AFTER_MS)
+
+    assert [joined.task_id for joined in desk.ledger.gateway_creates.match()] == ["t"]
+    assert told(desk)[0] == URL
+
+
 def test_of_creates_with_one_external_id_the_task_gets_what_they_agree_on(desk: Desk) -> None:
     creates = desk.ledger.gateway_creates
     alike = [create(f"alike-{number}", external_task_id="e-1") for number in range(2)]

@@ -358,7 +358,7 @@ def test_a_page_may_have_every_kind_of_row_and_news_for_each(desk: Desk) -> None
     desk.say(answer("running", Status.RUNNING))
     desk.say(answer("known", assets=(asset("0", "https://cdn.klingai.com/old"),)))
     desk.tell("named")
-    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY)
+    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY, external_task_id="mine")
     page = [
         answer("new", Status.RUNNING),
         answer("running"),
@@ -459,10 +459,12 @@ def test_a_row_registered_by_its_external_id_takes_the_answers_id(desk: Desk) ->
 
 
 @pytest.mark.parametrize("by", [DiscoveredBy.SWEEP, DiscoveredBy.CALLBACK])
-def test_a_registration_by_external_id_and_a_callback_by_id_become_one_row(
+def test_what_was_registered_as_an_external_id_and_a_callback_by_id_become_one_row(
     desk: Desk, by: DiscoveredBy
 ) -> None:
-    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY, request={"n": 1})
+    desk.ledger.registrations.register(
+        "mine", account=ACCOUNT, family=FAMILY, external_task_id="mine", request={"n": 1}
+    )
     desk.clock.advance(SECOND)
     desk.tell("t")
 
@@ -475,7 +477,7 @@ def test_a_registration_by_external_id_and_a_callback_by_id_become_one_row(
 
 
 def test_a_placeholder_that_is_asked_for_while_another_answer_merges_it_ends_in_one_row(desk: Desk) -> None:
-    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY)
+    desk.ledger.registrations.register("mine", account=ACCOUNT, family=FAMILY, external_task_id="mine")
     lease = desk.claim(Stage.VERIFY)
     desk.say(answer("t", external_task_id="mine"), by=DiscoveredBy.SWEEP)
 
@@ -494,6 +496,20 @@ def test_an_unproven_id_that_looks_like_another_s_external_id_stays_a_task_of_it
         "reported",
         "succeeded",
     ]
+
+
+@pytest.mark.parametrize("by", DiscoveredBy)
+def test_a_registered_id_that_is_another_s_external_id_stays_a_task_of_its_own_until_it_is_asked_for(
+    desk: Desk, by: DiscoveredBy
+) -> None:
+    desk.ledger.registrations.register("1", account=ACCOUNT, family=FAMILY, request={"n": 1})
+
+    desk.say(answer("2", external_task_id="1"), by=by)
+    desk.say(answer("2", external_task_id="1"), by=by, asked_as="2")
+
+    assert [row["task_id"] for row in desk.rows("SELECT task_id FROM tasks ORDER BY id")] == ["1", "2"]
+    assert json.loads(desk.row("1")["request"]) == {"n": 1}
+    assert desk.row("2")["request"] is None
 
 
 def test_a_confirmed_task_is_never_merged_into_another(desk: Desk) -> None:

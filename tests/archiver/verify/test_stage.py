@@ -14,6 +14,7 @@ from archiver.failures import (
     NeedsApiKey,
 )
 from archiver.kling.limiter import Priority
+from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import Callback, Stage, State, Status
 from archiver.verify.matching import LIST_IDS_MIN
 from archiver.verify.unknown_ids import UnknownIdAlarm
@@ -168,6 +169,20 @@ def test_a_confirmed_id_that_is_answered_for_with_another_task_is_asked_again(qu
     assert isinstance(questions.ask_due(), ApiAnswerUnreadable)
     row = questions.desk.row("828338674605228111")
     assert (row["state"], row["lease_token"]) == ("running", None)
+    assert questions.desk.ledger.views.show(other, account=ACCOUNT) is None
+
+
+def test_an_id_of_a_create_that_is_answered_for_with_another_task_is_asked_again(
+    questions: Questions,
+) -> None:
+    own = "828338674605228111"
+    created = GatewayCreate("r-1", ACCOUNT, FAMILY, None, "https://app.example.com/", None)
+    questions.desk.ledger.gateway_creates.commit(created=[CreatedTask(created, own)])
+    other = questions.sim.create_task(external_task_id=own, status="succeed")
+
+    assert isinstance(questions.ask_due(), ApiAnswerUnreadable)
+    row = questions.desk.row(own)
+    assert (row["state"], row["client_callback_url"]) == ("reported", "https://app.example.com/")
     assert questions.desk.ledger.views.show(other, account=ACCOUNT) is None
 
 

@@ -86,6 +86,13 @@ tasks = sa.Table(
     sa.Column("set_aside_for", sa.Text, comment="the reason of its last burial"),
     sa.Column("seen_again_at", sa.BigInteger, comment="when all of its objects were last seen in the bucket"),
     sa.Column("client_callback_url", sa.Text, comment="that a client of the gateway gave at the create"),
+    sa.Column(
+        "named_by_create",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="the API gave this id in its answer to a create, so it is no external id",
+    ),
     sa.UniqueConstraint("account", "task_id", name="tasks_identity"),
     # A CHECK that is NULL has passed, hence the coalesce wherever NULL would be wrong.
     sa.CheckConstraint(f"state IN ({_STATES})", name="state_known"),
