@@ -331,6 +331,17 @@ class Engine:
             self.keeper.drop(lease)
         return None
 
+    def act_before(self, label: str, act: Callable[[], object]) -> None:
+        """Do something right before the effect of this label on the store."""
+
+        def acting(operation: str, key: str) -> tuple[bool, BaseException | None]:
+            answer = self.effects(operation, key)
+            if self.effects.seen[-1] == label:
+                act()
+            return answer
+
+        self.store.hook = acting
+
     def refresh(self) -> bool:
         """Ask for fresh URLs as verification does, where a task wants them; whether one did."""
         asked_at = self.keeper.asking()
