@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from archiver.store import Put, PutOutcome, Store, Upload, digests_of
+from tests.s3_servers import S3Server
 
 KEY = "archive/images/generations/2026/11/20/881/0.png"
 
@@ -50,3 +51,8 @@ def outcome(kind: PutOutcome, content: bytes = CONTENT) -> Put:
 
 def stored_bytes(store: Store, key: str = KEY) -> bytes:
     return store.read(key, bytes_max=1_000_000)
+
+
+def place(server: S3Server, bucket: str, content: bytes, *, key: str = KEY, **metadata: str) -> None:
+    """A foreign object."""
+    server.client.put_object(Bucket=bucket, Key=key, Body=content, Metadata=metadata)
