@@ -1,9 +1,8 @@
 """What is a problem and since when: each code, just before and just after, on a real ledger."""
 
 import dataclasses
-import pathlib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,13 +14,6 @@ from archiver.problems import Expected, find_problems, verdict
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, START, Desk, answer
 
 EXPECTED = Expected({ACCOUNT: [FAMILY]}, 5 * MINUTE)
-
-
-@pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    yield made
-    made.close()
 
 
 def live(desk: Desk, *, accounts: tuple[str, ...] = (ACCOUNT,), serves: tuple[Service, ...] = ()) -> None:

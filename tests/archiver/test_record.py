@@ -1,12 +1,10 @@
 """The one way of the API's word into the ledger: counted, logged, and no row costs another its place."""
 
-import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import structlog.testing
 from sqlalchemy import event
 from structlog.typing import EventDict
 
@@ -17,19 +15,7 @@ from archiver.model import DiscoveredBy, State, Status, Task
 from archiver.record import ROWS_MAX, Recorder
 from tests.harness.ledgers import ACCOUNT, RAND, Desk, answer
 
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    yield made
-    made.close()
+pytestmark = pytest.mark.usefixtures("lines")
 
 
 @pytest.fixture

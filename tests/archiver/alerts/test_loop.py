@@ -3,9 +3,8 @@
 import contextlib
 import dataclasses
 import http.server
-import pathlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,24 +17,11 @@ from archiver.ledger.status.alerts import Alerts
 from archiver.model import Stage, rfc3339
 from archiver.problems import Expected
 from archiver.webhooks.sender import WebhookSender
-from tests.harness.consumer import SECRET, Consumer, answering, consumer
+from tests.harness.consumer import SECRET, Consumer, answering
 from tests.harness.engine import Died
 from tests.harness.ledgers import ACCOUNT, HOUR, MINUTE, SECOND, START, Desk
 
 TRY_SECONDS = 1.0
-
-
-@pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def hook() -> Iterator[Consumer]:
-    with consumer() as listening:
-        yield listening
 
 
 class Alerting:

@@ -20,13 +20,6 @@ YEAR = 365 * DAY
 JUMPS = {"3 hours": 3 * HOUR, "2 days": 2 * DAY, "a year": YEAR}
 
 
-@pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    yield made
-    made.close()
-
-
 # --- what waits in the ledger -----------------------------------------------------------------------------------------
 
 
@@ -162,12 +155,6 @@ def test_no_state_by_itself_waits_for_longer_than_that(desk: Desk, state: State)
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
-    with Questions(tmp_path) as made:
-        yield made
 
 
 def tender_of(questions: Questions) -> Upkeep:

@@ -29,13 +29,6 @@ ACCOUNTS = ["a", "b", "c"]
 TAKEOVER_SECONDS_MAX = 60
 
 
-@pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    yield made
-    made.close()
-
-
 def keeper_of(desk: Desk, name: str, *, accounts: list[str] = ACCOUNTS) -> DutyKeeper:
     """Of a process whose clock is the ledger's."""
     return DutyKeeper(desk.ledger, name=name, accounts=accounts, monotonic=lambda: desk.clock() / 1000)

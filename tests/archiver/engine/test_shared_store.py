@@ -1,8 +1,5 @@
 """Several workers on a store that cannot keep them apart."""
 
-import pathlib
-from collections.abc import Iterator
-
 import pytest
 
 from archiver.engine.looks.sharing import SharedStore
@@ -10,13 +7,6 @@ from archiver.ledger import Service
 from archiver.store import ConditionalPut
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import MINUTE, START, Desk
-
-
-@pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    yield made
-    made.close()
 
 
 def beat(desk: Desk, name: str, service: Service) -> None:

@@ -4,11 +4,9 @@ import contextlib
 import dataclasses
 import pathlib
 import sqlite3
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.engine.api_clocks import AGE_MS_MAX, SKEW_MS_MAX, UNDATED_ANSWERS_MIN, ApiClocks
@@ -25,20 +23,9 @@ from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, ST
 from tests.harness.questions import Questions
 from tests.simulator import faults
 
+pytestmark = pytest.mark.usefixtures("lines")
+
 EXPECTED = Expected({ACCOUNT: [FAMILY]}, 5 * MINUTE)
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
-def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
-    with Questions(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,12 +3,8 @@
 import concurrent.futures
 import dataclasses
 import http.server
-import pathlib
 import threading
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from archiver import log
 from archiver.create.callback_urls import CallbackUrls
@@ -25,19 +21,6 @@ from tests.harness.consumer import SECRET, Consumer, answering, consumer
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import ACCOUNT, MINUTE, SECOND, Desk
 from tests.harness.pipeline import Inline, Unwaiting
-
-
-@pytest.fixture
-def desk(tmp_path: pathlib.Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def hook() -> Iterator[Consumer]:
-    with consumer() as listening:
-        yield listening
 
 
 def forwarder(desk: Desk, operator: Consumer | None, *clients: Consumer) -> Forwarder:

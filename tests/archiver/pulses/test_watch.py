@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.engine.pools import WatchedPool, WorkPool
@@ -62,12 +61,6 @@ class Hanging:
 @pytest.fixture
 def watched() -> Watched:
     return Watched()
-
-
-@pytest.fixture
-def lines() -> Iterator[list[EventDict]]:
-    with structlog.testing.capture_logs() as captured:
-        yield captured
 
 
 @contextlib.contextmanager

@@ -1,11 +1,9 @@
 """Lists that a sweep cannot read well: unreadable rows, pages that are too much, and too many pages."""
 
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.failures import ApiAnswerUnreadable, ApiServerError, ListTooLong
@@ -17,21 +15,9 @@ from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR
 from tests.harness.questions import Questions
 from tests.simulator import faults
 
+pytestmark = pytest.mark.usefixtures("lines")
+
 ALL_TASKS = COLLECTION_SWEEPS[TASKS]
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
-def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
-    with Questions(tmp_path) as made:
-        yield made
-        assert made.sim.complaints == []
 
 
 def last_success_at(questions: Questions, family: str = FAMILY) -> int | None:

@@ -1,12 +1,10 @@
 """The sweep of `/tasks` and `/solutions` finds what no callback named, and no list below `/v1/` shows."""
 
-import pathlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
-import structlog.testing
 from sqlalchemy import event
 from structlog.typing import EventDict
 
@@ -14,33 +12,12 @@ from archiver.model import Stage, State
 from archiver.sweep.counts import SweepEnd
 from archiver.sweep.dry_run import DryRun
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
-from tests.harness.questions import FAMILIES, Questions
+from tests.harness.questions import Questions
 from tests.simulator import LoggedRequest
 
+pytestmark = pytest.mark.usefixtures("lines")
+
 VIDEO, SOLUTION, TASKS, SOLUTIONS = "tasks/video", "solutions/virtual_try_on", "tasks/all", "solutions/all"
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
-def open_account(tmp_path: pathlib.Path) -> Iterator[Callable[..., Questions]]:
-    """Opens an account with an API Key, whose families are configured as given."""
-    made: list[Questions] = []
-
-    def opened(*families: str) -> Questions:
-        questions = Questions(tmp_path, api_key=True, families=families or FAMILIES)
-        made.append(questions)
-        return questions.__enter__()
-
-    yield opened
-    for questions in made:
-        questions.__exit__(None, None, None)
-        assert questions.sim.complaints == []
 
 
 @pytest.fixture

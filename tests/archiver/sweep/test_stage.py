@@ -1,11 +1,10 @@
 """The sweep finds what callbacks missed: the real client against a simulated account, every page counted."""
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.failures import ApiCredentialsRefused, ApiServerError
@@ -17,21 +16,9 @@ from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND
 from tests.harness.questions import Questions
 from tests.simulator import LoggedRequest, faults
 
+pytestmark = pytest.mark.usefixtures("lines")
+
 PATIENCE = 5 * MINUTE
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
-def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
-    with Questions(tmp_path) as made:
-        yield made
-        assert made.sim.complaints == []
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ Its body is written out as archiver/kling/API.md 1.5 has it: the new standard, a
 
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.ledger.outcomes import GRACE_MS
@@ -17,6 +15,8 @@ from archiver.model import Callback, State
 from receiver.callbacks import payload
 from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE
 from tests.harness.questions import Questions
+
+pytestmark = pytest.mark.usefixtures("lines")
 
 BODY: dict[str, Any] = {
     "id": "930810057590833241",
@@ -26,13 +26,6 @@ BODY: dict[str, Any] = {
     "update_time": 1781080778802,
     "outputs": [],
 }
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
 
 
 def read(body: dict[str, Any], *, family: str | None = FAMILY) -> Callback:

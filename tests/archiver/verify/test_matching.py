@@ -1,8 +1,6 @@
 """Many waiting ids at once: which lists are worth reading, how far, and what forged ids can cost."""
 
-import pathlib
 import random
-from collections.abc import Iterator
 
 import pytest
 import structlog.testing
@@ -25,21 +23,9 @@ from tests.harness.ledgers import ACCOUNT, FAMILY, HOUR, MINUTE, SECOND, answer
 from tests.harness.questions import FAMILIES, Questions
 from tests.simulator import LoggedRequest, faults
 
+pytestmark = pytest.mark.usefixtures("lines")
+
 EXPAND = "images/editing/expand"
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[structlog.typing.EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
-def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
-    with Questions(tmp_path) as made:
-        yield made
-        assert made.sim.complaints == []
 
 
 # --- which lists, how far -------------------------------------------------------------------------------------------

@@ -1,10 +1,9 @@
 """With an API Key: what only `/tasks` and `/solutions` know is verified by the dozen."""
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-import structlog.testing
 from structlog.typing import EventDict
 
 from archiver.failures import ApiAnswerUnreadable, ApiForbidden, ApiServerError
@@ -14,30 +13,9 @@ from tests.harness.ledgers import ACCOUNT, FAMILY, MINUTE, SECOND
 from tests.harness.questions import FAMILIES, Questions
 from tests.simulator import faults
 
+pytestmark = pytest.mark.usefixtures("lines")
+
 VIDEO, SOLUTION = "tasks/video", "solutions/virtual_try_on"
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
-def open_account(tmp_path: pathlib.Path) -> Iterator[Callable[..., Questions]]:
-    """Opens an account with an API Key, whose families are configured as given."""
-    made: list[Questions] = []
-
-    def opened(*families: str) -> Questions:
-        questions = Questions(tmp_path, api_key=True, families=families or FAMILIES)
-        made.append(questions)
-        return questions.__enter__()
-
-    yield opened
-    for questions in made:
-        questions.__exit__(None, None, None)
-        assert questions.sim.complaints == []
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """From a named id to the API's word: the real client against a simulated account, every query counted."""
 
 import pathlib
-from collections.abc import Iterator
 
 import pytest
 import structlog.testing
@@ -22,21 +21,9 @@ from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, an
 from tests.harness.questions import FAMILIES, Questions
 from tests.simulator import faults
 
+pytestmark = pytest.mark.usefixtures("lines")
+
 EXPAND = "images/editing/expand"
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[structlog.typing.EventDict]]:
-    """What is logged."""
-    with structlog.testing.capture_logs() as captured:
-        yield captured
-
-
-@pytest.fixture
-def questions(tmp_path: pathlib.Path) -> Iterator[Questions]:
-    with Questions(tmp_path) as made:
-        yield made
-        assert made.sim.complaints == []
 
 
 # --- one question ---------------------------------------------------------------------------------------------------
