@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import SpinnerColumn, TextColumn
 
 from archiver.commands.tasks.chosen_tasks import BATCH_ROWS
 from archiver.commands.terminal.exit_status import WRONG
@@ -212,15 +212,7 @@ class _Display(LiveDisplay):
     """The progress: how many forwards are queued."""
 
     def __init__(self, what: str) -> None:
-        screen = console(stderr=True)
-        super().__init__(
-            Progress(
-                SpinnerColumn(),
-                TextColumn("{task.completed:,.0f} {task.description}"),
-                console=screen,
-                disable=not screen.is_terminal,
-            )
-        )
+        super().__init__(SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}"))
         self._line = self._progress.add_task(what, total=None)
 
     def show(self, count: int) -> None:

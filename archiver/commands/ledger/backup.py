@@ -5,19 +5,11 @@ import shlex
 import time
 
 import typer
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from archiver.commands.terminal.exit_status import USAGE, WRONG
 from archiver.commands.terminal.invocation import invocation_of
-from archiver.commands.terminal.live import LiveDisplay
-from archiver.commands.terminal.printing import console, print_json, print_line, print_note
+from archiver.commands.terminal.live import ByteDisplay
+from archiver.commands.terminal.printing import print_json, print_line, print_note
 from archiver.ledger.databases.opening import is_postgres, shown_url
 from archiver.ledger.moving.backup import BackupMisplaced, BackupProgress, BackupRefused, back_up
 
@@ -45,23 +37,11 @@ def backup(context: typer.Context, *, file: pathlib.Path, json: bool) -> None:
         )
 
 
-class _Display(LiveDisplay):
+class _Display(ByteDisplay):
     """The progress: how much is copied."""
 
     def __init__(self) -> None:
-        screen = console(stderr=True)
-        super().__init__(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=screen,
-                disable=not screen.is_terminal,
-            )
-        )
-        self._line = self._progress.add_task("copying", total=None)
+        super().__init__("copying")
 
     def show(self, at: BackupProgress) -> None:
         """What comes after the last page is the check."""

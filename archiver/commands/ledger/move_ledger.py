@@ -3,10 +3,10 @@
 import time
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID, TaskProgressColumn
 
 from archiver.commands.terminal.invocation import invocation_of
-from archiver.commands.terminal.live import LiveDisplay
+from archiver.commands.terminal.live import CountDisplay
 from archiver.commands.terminal.printing import console, print_json, print_line, print_note, table
 from archiver.config import urls
 from archiver.ledger import unix_ms
@@ -20,10 +20,10 @@ def move_ledger(context: typer.Context, *, source: str, target: str, json: bool)
     """What `usage.ledger.move_ledger` says."""
     invocation = invocation_of(context)
     settings = invocation.settings()
-    urls = [_url(context, *given) for given in (("FROM", source), ("TO", target))]
+    old, new = (_url(context, *given) for given in (("FROM", source), ("TO", target)))
     now = None if invocation.now is unix_ms else invocation.now
     with _Display() as display:
-        moved = move(urls[0], urls[1], watch=display.show, now=now)
+        moved = move(old, new, watch=display.show, now=now)
     if json:
         print_json(_as_json(moved))
     elif moved.tables:
@@ -34,7 +34,7 @@ def move_ledger(context: typer.Context, *, source: str, target: str, json: bool)
         print_note(
             f"{count_of(moved.replaced_texts, 'text')} had a NUL, which PostgreSQL cannot hold; U+FFFD stands there."
         )
-    if settings.ledger_url == urls[0]:
+    if settings.ledger_url == old:
         print_note(f"the settings still name the old ledger: set KLING_LEDGER_URL to {moved.target}.")
 
 
@@ -68,22 +68,11 @@ def _print(moved: Moved) -> None:
     )
 
 
-class _Display(LiveDisplay):
+class _Display(CountDisplay):
     """The progress: the phase of the move, with rows per second and the time left."""
 
     def __init__(self) -> None:
-        screen = console(stderr=True)
-        super().__init__(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=screen,
-                disable=not screen.is_terminal,
-            )
-        )
+        super().__init__(TaskProgressColumn())
         self._phase = ""
         self._began = 0.0
         self._line: TaskID | None = None

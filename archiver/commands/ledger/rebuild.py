@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn
 
 from archiver.audit.rebuild import Rebuild, RebuildCounts, RebuiltAccount
 from archiver.commands.bucket.chosen_folders import chosen_folders, names_of
 from archiver.commands.terminal.exit_status import WRONG
-from archiver.commands.terminal.live import LiveDisplay
-from archiver.commands.terminal.printing import console, object_url, print_json, print_line, print_note
+from archiver.commands.terminal.live import CountDisplay
+from archiver.commands.terminal.printing import object_url, print_json, print_line, print_note
 from archiver.failures import Failure, Stopped
 from archiver.phrases import count_of
 
@@ -96,24 +96,12 @@ def _by_state(counts: RebuildCounts) -> str:
     return ", ".join(f"{count:,} {state}" for state, count in sorted(counts.in_work_states.items()))
 
 
-class _Display(LiveDisplay):
+class _Display(CountDisplay):
     """How many folders are done, of how many, once they are counted; nothing in a pipe."""
 
     def __init__(self) -> None:
-        screen = console(stderr=True)
-        self._is_shown = screen.is_terminal
-        super().__init__(
-            Progress(
-                TextColumn("Rebuilding"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=screen,
-                disable=not screen.is_terminal,
-            )
-        )
-        self._line = self._progress.add_task("", total=None, rate="")
+        super().__init__(MofNCompleteColumn())
+        self._line = self._progress.add_task("Rebuilding", total=None, rate="")
         self._began = time.monotonic()
         self._done = 0
 
@@ -130,7 +118,7 @@ class _Display(LiveDisplay):
 
         Nobody waits for the thread: its LIST may hang for a minute, and Ctrl-C must not.
         """
-        if self._is_shown:
+        if self.is_shown:
             threading.Thread(target=self._count, args=(run,), name="count", daemon=True).start()
 
     def _count(self, run: Rebuild) -> None:

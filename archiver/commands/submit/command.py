@@ -79,13 +79,37 @@ def submit(
     except ValueError as error:
         context.fail(f"{error}.")
     _check_body(context, family, whole, check=not no_check)
+    _run(
+        context,
+        family,
+        whole,
+        is_checked=not no_check,
+        wait=wait,
+        timeout=timeout,
+        account=account,
+        json=json,
+    )
+
+
+def _run(
+    context: typer.Context,
+    family: str,
+    body: Mapping[str, Any],
+    *,
+    is_checked: bool,
+    wait: bool,
+    timeout: float | None,
+    account: str | None,
+    json: bool,
+) -> None:
+    """Create the task, and follow it where that is wanted. Raises SettingsError."""
     invocation = invocation_of(context)
     all_settings = invocation.settings(Need.KLING, Need.CALLBACK_URL)
     settings = chosen_account(context, all_settings, name=account)
     print_family_advice(family)
-    if family in FAMILIES and family not in rules.RULES and not no_check:
+    if family in FAMILIES and family not in rules.RULES and is_checked:
         print_note(f"this version has no rules for {family}: the body is sent unchecked.")
-    submission = _submission(settings, family, whole)
+    submission = _submission(settings, family, body)
     progress = SubmitProgress(
         now=invocation.now,
         wait=invocation.wait,

@@ -6,11 +6,11 @@ Standard output is for the result.
 import math
 from collections.abc import Callable, Mapping
 
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from archiver.commands.terminal.live import LiveDisplay
 from archiver.commands.terminal.printing import clean as printable
-from archiver.commands.terminal.printing import console, print_note
+from archiver.commands.terminal.printing import print_note
 from archiver.failures import ApiConcurrencyExceeded, CreateOutcomeUnknown, Failure
 from archiver.ledger import TaskView
 from archiver.model import State
@@ -40,17 +40,8 @@ class SubmitProgress(LiveDisplay):
         slots: int,
         redact: Callable[[str], str],
     ) -> None:
-        screen = console(stderr=True)
-        self._is_live = screen.is_terminal
         super().__init__(
-            Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                TimeElapsedColumn(),
-                console=screen,
-                disable=not self._is_live,
-                transient=True,
-            )
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), is_transient=True
         )
         self._now = now
         self._wait = wait
@@ -61,7 +52,7 @@ class SubmitProgress(LiveDisplay):
         self._last_text = ""
 
     def print_note(self, sentence: str) -> None:
-        print_note(self.redact(sentence), screen=self._progress.console if self._is_live else None)
+        print_note(self.redact(sentence), screen=self._progress.console if self.is_shown else None)
 
     def pause(self, failure: Failure, seconds: float) -> None:
         """Wait before the next create, or before the next query for a task whose create was not answered.
@@ -78,7 +69,7 @@ class SubmitProgress(LiveDisplay):
         why = "the API receives too many requests"
         if isinstance(failure, ApiConcurrencyExceeded):
             why = f"the account does not have {count_of(self._slots, 'slot')} free (1303)"
-        if not self._is_live:
+        if not self.is_shown:
             self.print_note(f"{why}: trying again in {seconds:.0f} s.")
         self._count_down(f"{why}: trying again", seconds)
 
@@ -86,7 +77,7 @@ class SubmitProgress(LiveDisplay):
         left = seconds
         while left > 0:
             self._show(f"{what} in {math.ceil(left)} s")
-            step = min(left, TICK_SECONDS) if self._is_live else left
+            step = min(left, TICK_SECONDS) if self.is_shown else left
             self._wait(step)
             left -= step
         self._show(f"{what} now")
@@ -96,7 +87,7 @@ class SubmitProgress(LiveDisplay):
         if self._now() > self._ends_at:
             raise TimeUp
         text = f"{task.task_id} {_state_of(task)}" if task else f"{name} is registered"
-        if not self._is_live and text != self._last_text:
+        if not self.is_shown and text != self._last_text:
             self.print_note(text)
         self._last_text = text
         self._show(text)

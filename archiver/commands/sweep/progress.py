@@ -3,10 +3,10 @@
 The number of pages is unknown until the last one, so the bar only shows that something moves.
 """
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from archiver.commands.terminal.live import LiveDisplay
-from archiver.commands.terminal.printing import clean, console, print_note
+from archiver.commands.terminal.printing import clean, print_note
 from archiver.phrases import count_of
 from archiver.sweep.counts import SweepCounts
 
@@ -14,16 +14,11 @@ from archiver.sweep.counts import SweepCounts
 class SweepProgress(LiveDisplay):
     def __init__(self, *, account: str | None = None) -> None:
         self._before = "" if account is None else f"{account}: "
-        screen = console(stderr=True)
         super().__init__(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=12),
-                TextColumn("{task.fields[seen]}"),
-                TimeElapsedColumn(),
-                console=screen,
-                disable=not screen.is_terminal,
-            )
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[seen]}"),
+            TimeElapsedColumn(),
         )
         self._lines: dict[str, TaskID] = {}
         self._last: dict[str, SweepCounts] = {}
