@@ -62,10 +62,9 @@ class Registrations(Part):
         knows better than the callback URL. A new id's deadline is counted from `created_at` (Unix ms), but is at least
         a day away, so that the id gets a try. Raises TaskForgotten.
         """
-        table = schema.tasks
         request_json = None if request is None else json.dumps(request)
         with self._database.write() as connection:
-            now, tally = self._now(), Tally()
+            now = self._now()
             row = find(connection, account=account, task_id=task_id, to_write=True)
             if row is None:
                 require_not_forgotten(connection, account=account, task_id=task_id)
@@ -79,30 +78,10 @@ class Registrations(Part):
                 values |= {"external_task_id": external_task_id, "request": request_json}
                 if created_at is not None:
                     values["deadline_at"] = max(min(created_at, now) + RETENTION_MS, now + DAY_MS)
-                inserted = insert_missing(connection, table).values(values).returning(table.c.id)
-                row_ids = connection.execute(inserted).scalars().all()
-                require_written(len(row_ids))
-                (row_id,) = row_ids
-                tally.add([Kind(account, State.REPORTED, is_confirmed=False)])
-                tally.write(connection)
-                add_line(connection, row_id, at=now, event="task.registered", detail=family)
+                _insert(connection, values, now=now)
                 return True
-            unconfirmed = row["confirmed_at"] is None
-            changes: dict[str, Any] = {
-                "family_hint": family if unconfirmed else row["family_hint"] or family,
-                "request": row["request"] or request_json,
-                "external_task_id": row["external_task_id"] or external_task_id,
-            }
-            if unconfirmed:  # also an id that was buried under another family
-                changes |= {"state": State.REPORTED, "due_at": now, "reason": None, "message": None}
-                changes |= {"named_at": now}
-                changes |= {"asked": 0, "not_found_since": None, "query_individually": False}
-                # A worker that queries it under its old family must not settle it.
-                changes |= {"lease_token": None, "lease_until": None}
-                tally.change(row, changes)
-                tally.write(connection)
-            change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
-            require_written(connection.execute(change.values(changes)).rowcount)
+            given = {"family_hint": family, "request": request_json, "external_task_id": external_task_id}
+            _complete(connection, row, given, now=now)
             return False
 
     def known(self, task_id: str, *, account: str) -> ExistingTask | None:
@@ -228,3 +207,35 @@ def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -
     add_line(connection, row["id"], at=now, event="task.retry_requested", detail=state)
     trim(connection, row["id"])
     return state
+
+
+def _insert(connection: sa.Connection, values: Mapping[str, object], *, now: int) -> None:
+    """The row of an id that the ledger does not have."""
+    table, tally = schema.tasks, Tally()
+    inserted = insert_missing(connection, table).values(values).returning(table.c.id)
+    row_ids = connection.execute(inserted).scalars().all()
+    require_written(len(row_ids))
+    (row_id,) = row_ids
+    tally.add([Kind(str(values["account"]), State.REPORTED, is_confirmed=False)])
+    tally.write(connection)
+    add_line(connection, row_id, at=now, event="task.registered", detail=str(values["family_hint"]))
+
+
+def _complete(
+    connection: sa.Connection, row: sa.RowMapping, given: Mapping[str, str | None], *, now: int
+) -> None:
+    """Add what the row lacks of `given`; an unconfirmed id is due at once, under the family that is given."""
+    changes: dict[str, Any] = {name: row[name] or value for name, value in given.items()}
+    if row["confirmed_at"] is None:  # also an id that was buried under another family
+        tally = Tally()
+        changes["family_hint"] = given["family_hint"]
+        changes |= {"state": State.REPORTED, "due_at": now, "reason": None, "message": None}
+        changes |= {"named_at": now}
+        changes |= {"asked": 0, "not_found_since": None, "query_individually": False}
+        # A worker that queries it under its old family must not settle it.
+        changes |= {"lease_token": None, "lease_until": None}
+        tally.change(row, changes)
+        tally.write(connection)
+    table = schema.tasks
+    change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
+    require_written(connection.execute(change.values(changes)).rowcount)
