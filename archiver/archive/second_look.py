@@ -68,7 +68,7 @@ class SecondLook:
     store: Store
     metrics: Metrics
     accounts: Mapping[str, Callable[[Failure], object]]
-    """Account → told of each failure: the store may be down."""
+    """Account → a function that is called with each failure, because the store may be down."""
     pause: Callable[[], bool]
     """Waits for `CALL_SECONDS`; False once the process stops."""
 

@@ -31,9 +31,9 @@ class Need(enum.Enum):
     GATEWAY_ALONE = "gateway_alone"
     """The gateway is on, also where KLING_GATEWAY is not set."""
     FORWARDS = "forwards"
-    """The application that is told of tasks."""
+    """The URL and the secret of the application that gets forwards."""
     ALERTS = "alerts"
-    """Where to tell of problems."""
+    """The URL and the secret of alerts."""
 
 
 def missing(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:

@@ -167,11 +167,11 @@ class Settings(Declarations):
         return tuple(dict.fromkeys(found))
 
     def link_secrets(self) -> tuple[str, ...]:
-        """The first signs links, all open them."""
+        """The first secret signs new links; each of them opens links."""
         return tuple(secret.get_secret_value() for secret in self.link_secret)
 
     def operator_url(self) -> str | None:
-        """Where the operator's application is told of tasks."""
+        """The URL of the operator's application, which gets forwards."""
         return None if self.forward_url is None else self.forward_url.get_secret_value()
 
     def log_format_at(self, *, terminal: bool) -> Literal["console", "json"]:

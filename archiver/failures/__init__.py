@@ -1,11 +1,11 @@
 """Every way in which the outside can fail, and the pure function that decides what happens next. No I/O.
 
 - **Retry**: this task, later. Every unlisted exception is retried until the deadline: it never buries a task.
-- **Hold**: not this task's fault. A part of the pipeline stops but for probes, after 2 s, doubling to 30 s; no task is
-  charged an attempt. Work resumes as soon as a probe succeeds.
+- **Hold**: the task is not at fault. A part of the pipeline stops except for probes, after 2 s, doubling to 30 s; no
+  task is charged an attempt. Work resumes as soon as a probe succeeds.
 - **Bury**: this task only. It is set aside with its reason, and still retried automatically before its deadline.
 
-Where a failure does not tell (a time-out, a 500), `Failure.outside` names what may be down: several in a row hold.
+Where a failure leaves this open (a time-out, a 500), `Failure.outside` names what may be down: several in a row hold.
 
 `reason` is a slug (metric, `show`, log). `what_to_do` is the sentence that an operator reads. Messages never contain a
 URL's query, a token or a body.

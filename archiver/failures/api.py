@@ -219,15 +219,16 @@ class NotOffered(Failure):
 
 
 class TaskNotFound(Failure):
-    """A definite "no such task" (400/1201 naming the id). After a grace period, verify decides what it means."""
+    """A definite "no such task" (400/1201 naming the id). After a grace period, verification decides what it means."""
 
     reason = "task_not_found"
 
 
 class TaskNotShown(Failure):
-    """To a question for one task, 404, 1203 or an answer without a task: "no such task" in other words.
+    """A query for one task got 404, 1203 or an answer without a task: "no such task" in other words.
 
-    A gateway may say it of every task for an hour, so it counts as `TaskNotFound` only where the API answers well.
+    A gateway may answer so about every task for an hour. So it counts as `TaskNotFound` only if the API otherwise
+    works.
     """
 
     reason = "task_not_shown"

@@ -10,7 +10,8 @@ UNLISTED_NAMES_MAX = 10
 
 
 class UrlRefused(Failure):
-    """The URL is none that is fetched: its scheme, its form, an address in place of a name. Final only if fresh."""
+    """A URL that the program does not fetch: because of its scheme or form, or an address in place of a name. Final
+    only for a fresh URL."""
 
     reason = "url_refused"
     disposition = Disposition.BURY
@@ -22,7 +23,7 @@ class UrlRefused(Failure):
 
 
 class RedirectRefused(UrlRefused):
-    """The CDN redirects to a URL that is none for us. It has answered."""
+    """The CDN has answered with a redirect to a URL that the program does not fetch."""
 
     what_to_do = (
         "The CDN redirects to where this program does not go (the message says where): if that host is Kling's, add "
@@ -91,7 +92,7 @@ class FetchTimeout(Failure):
 
 
 class FetchEnded(FetchTimeout):
-    """Bytes came steadily up to the end of the time for one file: the host is slow, not down."""
+    """Bytes came steadily until the time for one file was over: the host is slow, not down."""
 
     host_verdict = HostVerdict.ANSWERS
 
@@ -104,7 +105,7 @@ class FetchFailed(Failure):
 
 
 class ProxyFailed(FetchFailed):
-    """The proxy of HTTPS_PROXY gives no way to the host."""
+    """The proxy of HTTPS_PROXY opens no tunnel to the host."""
 
     reason = "proxy_failed"
     what_to_do = (
@@ -115,7 +116,7 @@ class ProxyFailed(FetchFailed):
 
 
 class FileUnusable(Failure):
-    """An answer that is no file: a redirect to nowhere, an encoding that we did not ask for, an odd status."""
+    """An answer without a file: a redirect to nowhere, an unrequested encoding, an odd status."""
 
     reason = "file_unusable"
     host_verdict = HostVerdict.ANSWERS
@@ -160,7 +161,7 @@ class TooLarge(Failure):
 
 
 class SpoolTooSmall(TooLarge):
-    """The file system of the spool takes no file of this size, not even when it is empty."""
+    """The file system of the spool cannot hold a file of this size even when it is empty."""
 
     reason = "spool_too_small"
     what_to_do = (
@@ -182,7 +183,7 @@ class SpoolUnreadable(SpoolFull):
 
 
 class SpoolBusy(SpoolFull):
-    """One large file does not fit now, or not beside those that are under way: others do."""
+    """One large file does not fit now, alone or beside the files in flight; other files do."""
 
     reason = "spool_busy"
     is_of_process = False
@@ -194,7 +195,7 @@ class SpoolBusy(SpoolFull):
 
 
 class AmendmentDropped(Failure):
-    """What the API named after the manifest could not be had by its deadline. Counted, and never raised."""
+    """The files of an amendment could not be fetched by its deadline. Counted, and never raised."""
 
     reason = "amendment_dropped"
 

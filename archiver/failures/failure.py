@@ -14,7 +14,7 @@ class Disposition(enum.StrEnum):
 
 
 class HostVerdict(enum.Enum):
-    """What a failed fetch says of the file's host."""
+    """What a failed fetch shows about the file's host."""
 
     UNTOLD = enum.auto()
     """The host was not asked, or is not at fault."""
@@ -78,7 +78,7 @@ class LeaseLost(Exception):
 
 
 class TaskForgotten(Failure):
-    """An operator has forgotten the task: it is not followed again, whoever names it."""
+    """An operator has forgotten the task: it is never followed again, whatever names it."""
 
     reason = "task_forgotten"
     what_to_do = "Nothing was changed or created. A new task needs another id or external id."

@@ -1,4 +1,4 @@
-"""How an application fails that is told of tasks. Nothing of a task depends on it: its forward is tried again."""
+"""How forwards fail. Nothing of a task depends on it: its forward is tried again."""
 
 from archiver.failures.failure import Disposition, Failure
 

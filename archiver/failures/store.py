@@ -36,7 +36,7 @@ class StoreAnswerUnreadable(StoreError):
 
 
 class StoreRefused(Failure):
-    """A 4xx or 501 that is about the request, not about rights or the bucket. Every put gets it, most likely."""
+    """A 4xx or 501 about the request, not about rights or the bucket. Probably every put gets it."""
 
     reason = "store_refused"
     disposition = Disposition.HOLD
@@ -66,7 +66,7 @@ class StoreAddressingRefused(StoreRefused):
 
 
 class UploadTooLarge(Failure):
-    """413, mostly of a proxy before the store. Small files may pass, so one alone holds no other task."""
+    """413, mostly from a proxy before the store. Smaller files may pass, so one such failure holds no other task."""
 
     reason = "upload_too_large"
     outside = Outside.STORE
@@ -106,7 +106,7 @@ class StoreMismatch(Failure):
 
 
 class ObjectUnexpected(StoreMismatch):
-    """What lies there is not what a manifest or an earlier attempt says: no fault of the store now."""
+    """The object is not what a manifest or an earlier attempt says. The store is not at fault now."""
 
     reason = "object_unexpected"
     outside: ClassVar[Outside | None] = None
@@ -186,7 +186,7 @@ class ForeignObject(Failure):
 
 
 class ForeignAccount(ForeignObject):
-    """A manifest in our folder names an account that is none of ours."""
+    """A manifest in our folder names an account that the settings do not."""
 
     reason = "foreign_account"
     what_to_do = (

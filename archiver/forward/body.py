@@ -57,7 +57,7 @@ def kept_in(data: bytes) -> Kept | None:
 
 
 def key_of(lease: ForwardLease, content: ForwardContent) -> str | None:
-    """Of the manifest, or of the amendment that is told of."""
+    """The key of the manifest or amendment that the forward is about."""
     if lease.event is ForwardEvent.AMENDED:
         known = lease.number <= len(content.amendment_keys)
         return content.amendment_keys[lease.number - 1] if known else None

@@ -278,7 +278,7 @@ class KlingClient:
         return refusal
 
     def _fetch(self, question: Question, *, bearer: str) -> tuple[int, bytes, bool]:
-        """(HTTP status, body, whether it told the time)"""
+        """HTTP status, body, and whether the answer had a `Date`."""
         sent_at = self._now()
         is_create = question.endpoint == "create"
         with self._http.stream(

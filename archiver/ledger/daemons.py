@@ -29,7 +29,7 @@ from archiver.model import DAY_MS, Problem, rfc3339
 BEAT_MS_MAX = 120_000
 """A daemon without a sign of life for so long counts as dead."""
 KEPT_MS = 30 * DAY_MS
-"""Rows of dead daemons tell since when nobody works."""
+"""Rows of dead daemons are kept so long, because they tell since when no daemon works."""
 
 
 class Service(enum.StrEnum):
@@ -123,7 +123,7 @@ class Daemons(Part):
 
     @retried
     def warn(self, name: str, warnings: Sequence[Problem]) -> None:
-        """What this daemon warns of at present, in place of all that it warned of before. It must have beaten."""
+        """Replace this daemon's warnings by its present ones. It must have beaten."""
         table = schema.daemons
         said = json.dumps([dataclasses.asdict(warning) for warning in warnings])
         with self._database.write() as connection:
@@ -131,7 +131,7 @@ class Daemons(Part):
 
     @retried
     def tell_successes(self, name: str, ages_ms: Mapping[str, int]) -> None:
-        """What this daemon has succeeded at, and how long ago, in place of all that it told before. It must have
+        """Replace the times of this daemon's last successes; `ages_ms` says how long ago each was. It must have
         beaten."""
         table = schema.daemons
         with self._database.write() as connection:

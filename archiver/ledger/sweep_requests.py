@@ -64,8 +64,8 @@ class SweepRequests(Part):
 
     @retried
     def request(self, *, account: str, family: str, is_full: bool, dry_run_of: Sequence[str] = ()) -> str:
-        """Ask for a sweep, or for a dry run of some families; what names the request. Those that nobody has waited for
-        are dropped after a day."""
+        """Request a sweep, or a dry run of some families; returns the id of the request. Requests that no command waits
+        for are dropped after a day."""
         request_id = uuid.uuid4().hex
         row = {"id": request_id, "account": account, "family": family, "is_full": is_full}
         row["dry_run_of"] = ",".join(dry_run_of) or None

@@ -69,7 +69,7 @@ class Location:
 
     url: sa.URL
     options: Mapping[str, int | str | None]
-    """What else the driver is told."""
+    """Further options of the driver."""
 
     @property
     def name(self) -> str:

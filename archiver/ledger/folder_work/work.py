@@ -68,7 +68,7 @@ class FolderLease:
     reasons: Mapping[str, str]
     """Why assets (by stem) are not stored."""
     wanted: tuple[WantedObject, ...] = ()
-    """What is to be restored."""
+    """The objects to restore."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ class Forwards(Part):
 
     @retried
     def set_operator(self, *, is_told: bool) -> None:
-        """Whether the operator's application is told of what happens from now on, by this process or any other."""
+        """Whether the operator's application gets forwards about events from now on, by this process or any other."""
         with self._database.write() as connection:
             _lift_holds(connection)  # perhaps with another URL now
             if is_told:
@@ -156,7 +156,7 @@ class Forwards(Part):
         return [_leased(row) for row in sorted(rows, key=lambda row: row["id"])]
 
     def content(self, lease: ForwardLease) -> ForwardContent:
-        """What is told. Raises LeaseLost where the task is gone."""
+        """The contents of a forward. Raises LeaseLost where the task is gone."""
         tasks, assets = schema.tasks, schema.assets
         kept = sa.select(_FORWARDS.c.document, _FORWARDS.c.facts).where(_FORWARDS.c.id == lease.row_id)
         with self._database.read() as connection:

@@ -81,7 +81,8 @@ class GatewayCreates(Part):
 
     @retried
     def abandon(self, create: GatewayCreate) -> None:
-        """No client is to be told by this reference, even if the commit that was not waited for comes only now."""
+        """Let no client get forwards by this reference, even if the commit that the gateway did not wait for comes only
+        now."""
         with self._database.write() as connection:
             values = _columns(create) | {"created_at": self._now(), "state": ABANDONED}
             upsert(connection, _TABLE, values, update=["state"])
@@ -104,7 +105,7 @@ class GatewayCreates(Part):
 
     @retried
     def prune(self) -> list[GivenUp]:
-        """Drop at most `_PRUNED_MAX` references that are too old; those whose clients are not told."""
+        """Drop at most `_PRUNED_MAX` references that are too old; returns those whose clients get no forwards."""
         with self._database.read() as connection:
             before = self._now() - REFERENCE_DAYS_MAX * DAY_MS
             old = sa.select(_TABLE.c.reference).where(_TABLE.c.created_at < before).limit(_PRUNED_MAX)

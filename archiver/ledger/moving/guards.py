@@ -33,8 +33,8 @@ def require_nobody(connection: sa.Connection, *, name: str, now: int) -> None:
 
 
 def require_room(connection: sa.Connection, move: Move, *, now: int) -> None:
-    """Raises LedgerUnusable unless there is no ledger where one is to be moved to, or one that may be dropped: without
-    tasks and without processes, or what an earlier move from the same ledger has left."""
+    """Raises LedgerUnusable unless the target has no ledger, or one that may be dropped: one without tasks and without
+    processes, or one that an earlier move from the same ledger has left."""
     mark = read_mark(connection)
     if mark is not None:
         if mark[0] == MOVING and mark[1].source != move.source:

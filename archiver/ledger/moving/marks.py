@@ -9,9 +9,9 @@ import datetime
 import sqlalchemy as sa
 
 MOVING = "moving"
-"""It is whole, but the old ledger may still be one as well: nobody uses this one yet."""
+"""The ledger is complete, but the old one may still be in use: no program uses this one yet."""
 MOVED = "moved"
-"""It is another database's now; the tables that are left have other names."""
+"""The ledger is in another database now; the tables that are left have other names."""
 
 _revision = sa.table("alembic_version", sa.column("version_num", sa.Text))
 _moves = sa.Table(
@@ -63,7 +63,7 @@ def read_mark(connection: sa.Connection) -> tuple[str, Move] | None:
 
 
 def sentence_of(mark: tuple[str, Move]) -> str:
-    """Why nobody may use the ledger, and what to do."""
+    """Why no program may use the ledger, and what to do."""
     word, move = mark
     if word == MOVED:
         return f"was moved to {move.target} on {move.day}: set KLING_LEDGER_URL to that one"

@@ -34,7 +34,7 @@ class Restores(Part):
 
     @retried
     def claim(self, *, account: str) -> Lease | None:
-        """Lease one task of which the API is to be asked, the fewest attempts first; None where none is due. Idle, or
+        """Lease the next task to query the API for, the one with the fewest attempts; None if none is due. Idle, or
         while a hold stops verification, it only reads."""
         due = due_work(account, asks_api=True)
         with self._database.read() as connection:

@@ -101,13 +101,13 @@ def forward_counts(connection: sa.Connection) -> dict[ForwardState, int]:
 
 
 def webhook_id(*, task_id: str, target: str, event: str, number: int) -> str:
-    """The same for ever, whatever URL the target has and whatever the account is called: task ids are the API's own."""
+    """An id that never changes, whatever the target's URL and the account's name become: task ids are the API's own."""
     named = "\n".join((task_id, target, event, str(number)))
     return f"fwd_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
 def consumer_of(url: str) -> str:
-    """The origin of a client's URL: what is down, is down for all its paths."""
+    """The origin of a client's URL: a server that is down is down for all its paths."""
     try:
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.hostname}:{parts.port or ''}".lower()[:CONSUMER_CHARACTERS_MAX]
@@ -253,7 +253,7 @@ def queue_passed_on(
 
 
 def queue_for_client(connection: sa.Connection, row_id: int, *, now: int) -> None:
-    """A client's URL has been written to this row: if the task has ended already, the client is still told."""
+    """A client's URL has been written to this row. If the task has ended already, queue the forward about its end."""
     row = connection.execute(sa.select(schema.tasks).where(_ROW.id == row_id)).mappings().one()
     event = EVENT_OF_STATE.get(State(row["state"]))
     if event is not None:

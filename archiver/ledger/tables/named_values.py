@@ -17,7 +17,7 @@ ROWS_TO_SLIM = "rows_to_slim"
 all are done."""
 
 FORWARDS_TO_OPERATOR = "forwards_to_operator"
-"""Since when the operator's application is to be told of tasks (Unix ms); absent where it is not."""
+"""Since when the operator's application gets forwards (Unix ms); absent if it gets none."""
 
 LAST_MOVE = "last_move"
 """Which move has brought the ledger to its database; absent where it has always been. A text."""

@@ -54,16 +54,16 @@ def has_aged(connection: sa.Connection, *, account: str, named_before: int) -> b
 
 
 def drop_aged(connection: sa.Connection, *, account: str, named_before: int, rows_max: int) -> int:
-    """Drop ids that the API has denied and nobody has named since `named_before` (Unix ms); how many. One that it has
-    not denied may be genuine: it came while the clock was a year behind."""
+    """Drop ids that the API has denied and that no callback has named since `named_before` (Unix ms); returns how many.
+    An id that it has not denied may be genuine: it came while the clock was a year behind."""
     aged = _longest_unnamed(account, rows_max=rows_max).where(_DENIED, _TASKS.c.named_at <= named_before)
     return _drop(connection, aged)
 
 
 def drop_surplus(connection: sa.Connection, *, account: str, rows_max: int, now: int) -> int:
-    """Drop `rows_max` ids of the account, those first that the API has denied, then those that nobody has named for
-    longest; how many. Never one that a client of the gateway has created: that is genuine, and nothing else knows whom
-    to tell of it."""
+    """Drop `rows_max` ids of the account: first those that the API has denied, then those that were named longest ago;
+    returns how many. An id that a client of the gateway has created is never dropped: it is genuine, and only its row
+    knows which client gets its forwards."""
     rested = _TASKS.c.named_at <= now - DENIED_REST_MS
     unowned = _TASKS.c.client_callback_url.is_(None)
     dropped = _drop(connection, _longest_unnamed(account, rows_max=rows_max).where(_DENIED, rested, unowned))
