@@ -14,7 +14,14 @@ from typing import Self
 from archiver.archive.manifest import ManifestUnreadable
 from archiver.audit.manifests import Document, ListedFolder, assets_of, read_documents
 from archiver.audit.patience import PatientStore
-from archiver.failures import Failure, ForeignAccount, ForeignObject, ObjectInColdStorage, StoreMismatch
+from archiver.failures import (
+    Failure,
+    ForeignAccount,
+    ForeignObject,
+    ObjectInColdStorage,
+    ObjectUnexpected,
+    StoreMismatch,
+)
 from archiver.ledger import AuditedTask
 from archiver.model import DAY_MS, RETENTION_MS, State, rfc3339
 from archiver.store import probing
@@ -190,7 +197,7 @@ class ObjectChecker:
         failure, task_id = document.failure, None if task is None else task.task_id
         if failure is None:
             return ObjectFinding(Symbol.SAME, document.key, size, task_id=task_id)
-        if isinstance(failure, ManifestUnreadable | ForeignObject):
+        if isinstance(failure, ManifestUnreadable | ForeignObject | ObjectUnexpected):
             return ObjectFinding(
                 Symbol.DIFFERENT, document.key, 0, str(failure), failure.what_to_do, task_id=task_id
             )
@@ -222,7 +229,11 @@ class ObjectChecker:
             size = found.bytes
         if size != named.bytes:
             return _different(key, f"it has {size} bytes, not {named.bytes}", task)
-        sha256, size = self.store.digest(key, on_piece=self.on_bytes)
+        try:
+            sha256, size = self.store.digest(key, on_piece=self.on_bytes)
+        except StoreMismatch:  # no object is there; that is no failure of the store as a whole
+            message = "the store lists it, and has nothing to read"
+            return dataclasses.replace(self.missing(key, task), message=message)
         if (sha256, size) != (named.sha256, named.bytes):
             return _different(key, f"its bytes have the SHA-256 {sha256}, not {named.sha256}", task)
         if named.complaint:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from archiver.failures import ForeignObject, StoreError, StoreMismatch
+from archiver.failures import ForeignObject, ObjectUnexpected, StoreError, StoreMismatch
 from archiver.store import (
     ConditionalPut,
     ListedPage,
@@ -147,7 +147,7 @@ class FakeStore:
         self.ask("read", key)
         found = self._existing(key)
         if len(found.content) > bytes_max:
-            raise StoreMismatch(f"read {key}: larger than the {bytes_max} bytes allowed")
+            raise ObjectUnexpected(f"read {key}: larger than the {bytes_max} bytes allowed")
         return ReadObject(found.content, found.sha256)
 
     def digest(self, key: str, *, on_piece: Callable[[int], object] = int) -> tuple[str, int]:

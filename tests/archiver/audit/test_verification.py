@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from archiver.archive.manifest import FILE_NAME, amendment_name
+from archiver.archive.manifest import BYTES_MAX, FILE_NAME, amendment_name
 from archiver.audit.objects import ObjectFinding
 from archiver.audit.places import Span
 from archiver.audit.sample import Sample
-from archiver.audit.verification import Verification, VerifiedAccount
+from archiver.audit.verification import ERRORS_IN_A_ROW_MAX, Verification, VerifiedAccount
 from archiver.failures import (
     BucketForbidden,
     Failure,
     ObjectInColdStorage,
     Stopped,
     StoreError,
+    StoreMismatch,
     StoreUnreachable,
 )
 from archiver.model import RETENTION_MS
@@ -139,6 +140,10 @@ def _leave_a_file_out_of_the_manifest(audited: Audited, task: ArchivedTask) -> N
     audited.spoil(task.folder + FILE_NAME, content)
 
 
+def _swell_the_manifest(audited: Audited, task: ArchivedTask) -> None:
+    audited.spoil(task.folder + FILE_NAME, bytes(BYTES_MAX + 1))
+
+
 def _name_a_foreign_key(audited: Audited, task: ArchivedTask) -> None:
     other = ArchivedTask("other").asset(0)
     audited.spoil(task.folder + FILE_NAME, task.manifest(task.asset(0), other).to_bytes())
@@ -175,6 +180,7 @@ def _name_another_account(audited: Audited, task: ArchivedTask) -> None:
         (_add, {"- foreign.txt"}, "Neither a manifest nor the ledger names it"),
         (_break_manifest, {"* manifest.json"}, "not JSON"),
         (_leave_a_file_out_of_the_manifest, {"* 0.png"}, "neither the manifest nor an amendment names it"),
+        (_swell_the_manifest, {"* manifest.json"}, "larger than"),
         (_name_a_foreign_key, {"* manifest.json"}, "which is no file of its folder"),
         (_change_the_ledger, {"* 0.png"}, "the manifest and the ledger differ"),
         (_amend_what_the_manifest_names, {"* 0.png"}, "its folder's manifests differ"),
@@ -497,6 +503,18 @@ def test_a_store_that_refuses_one_object_is_not_a_store_that_refuses_all(audited
     _failing(audited, BucketForbidden("no s3:GetObject"))
     with pytest.raises(BucketForbidden, match="GetObject"):
         audited.lines()
+
+
+def test_objects_that_the_store_lists_and_does_not_have_are_missing_however_many(audited: Audited) -> None:
+    tasks = [audited.archive(f"{number:02}") for number in range(ERRORS_IN_A_ROW_MAX + 1)]
+    _failing(audited, StoreMismatch("no object is there"))
+
+    faults = audited.faults(repair=True)
+
+    assert [fault.key for fault in faults] == [task.asset(0).key for task in tasks]
+    assert {(fault.symbol, fault.message) for fault in faults} == {
+        ("+", "the store lists it, and has nothing to read")
+    }
 
 
 def test_a_store_that_stays_away_ends_the_run_which_goes_on_after_what_is_done(audited: Audited) -> None:
