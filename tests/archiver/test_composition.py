@@ -8,9 +8,13 @@ import time
 import pytest
 
 from archiver.composition.build import build_engine
+from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings
 from archiver.ledger import AlertMessage, Ledger, unix_ms
 from archiver.metrics import Metrics
+from archiver.model import Stage
+from archiver.pulses import watch
+from receiver.parts import build_parts
 from tests.harness.blank_ledger import lay_blank_ledger
 from tests.harness.consumer import SECRET, consumer
 
@@ -49,6 +53,26 @@ def test_doubtful_settings_are_written_into_the_ledger_by_the_first_sign_of_life
     assert (warning.code, warning.account) == ("settings", None)
     assert "KLING_FAMILIES" in warning.message
     assert warning.what_to_do
+
+
+def test_a_thread_that_hangs_is_a_problem_of_the_process_and_what_healthz_says(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path, monkeypatch)
+    monkeypatch.setattr(watch, "LIMITS", {**watch.LIMITS, "transfer": watch.Limit(-1.0, Stage.ARCHIVE)})
+    stop, metrics = threading.Event(), Metrics()
+    with contextlib.closing(Ledger.open(settings.ledger_url, daemon=True)) as ledger:
+        engine = build_engine(settings, ledger, metrics, stop=stop, on_death=stop.set)
+        parts = build_parts(settings, engine, metrics, role=ProcessRole.WHOLE, draining=stop)
+        with contextlib.closing(engine), engine.pulses.watched("transfer", account="default"):
+            engine.pulses.look()
+            stalled = parts.stalled()
+            engine.upkeep.run_once()
+        (daemon,) = ledger.daemons.alive()
+
+    assert stalled == ["transfer"]
+    (found,) = (warning for warning in daemon.warnings if warning.reason == "loop_stalled")
+    assert (found.code, found.stage, found.account) == ("hold", "archive", "default")
 
 
 def test_an_alert_consumer_that_hangs_delays_neither_the_work_nor_the_stop(

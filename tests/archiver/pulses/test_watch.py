@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import functools
 import pathlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -213,7 +214,13 @@ def loop_names() -> Iterator[str]:
                         yield ast.literal_eval(part.value)
 
 
-def test_every_loop_of_the_engine_has_a_limit() -> None:
-    names = set(loop_names())
-    assert len(names) >= 12
-    assert names <= LIMITS.keys()
+def pool_names() -> set[str]:
+    """Of the work in pools."""
+    sources = [*(ROOT / "archiver/engine").rglob("*.py"), *(ROOT / "archiver/composition").rglob("*.py")]
+    return {name for path in sources for name in re.findall(r'\.watched, "([a-z-]+)"', path.read_text())}
+
+
+def test_every_loop_and_pool_of_the_engine_has_a_limit_and_every_limit_one_of_them() -> None:
+    of_looks = {"api-look-loop", "store-look-loop"}
+
+    assert {*loop_names(), *pool_names(), *of_looks, "lease-renewal"} == LIMITS.keys()
