@@ -47,7 +47,7 @@ def _program(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Look after what kling-receiver archives, beside it on the same ledger.
+    """Watch and operate kling-receiver, on the same ledger.
 
     Settings come from KLING_… environment variables or from the TOML file that KLING_CONFIG names;
     deploy/settings.md lists them.

@@ -27,13 +27,13 @@ DISK_SHARE_MIN = 0.05
 """Free on the ledger's disk: what is the smaller of the two."""
 
 UNASKED_MS_MAX = 120_000
-"""While an account moves from one process to another, nobody asks for it: for less than a minute."""
+"""While an account moves from one process to another, no process asks for it: for less than a minute."""
 COMMITTED_MS_MAX = 30_000
 """Since a door's last sign of life: before that it shows that the ledger commits."""
 
 SHOW = "kling-archiver show ID"
 SEE = f"To see why: {SHOW}."
-ACKNOWLEDGE = "Where nothing can be done any more: kling-archiver acknowledge ID."
+ACKNOWLEDGE = "If nothing can be done any more: kling-archiver acknowledge ID."
 
 _UNARCHIVED = (State.REPORTED, State.RUNNING, State.SUCCEEDED, State.BURIED, State.LOST)
 
@@ -53,7 +53,7 @@ def door_closed(why: str | LedgerUnavailable | LedgerRefused) -> Problem:
     return Problem(
         "door_closed",
         f"callbacks cannot be committed: {why.said if isinstance(why, LedgerRefused) else why}",
-        f"{what_to_do} Until then Kling's callbacks are answered 503; the sweep finds what they would have named.",
+        f"{what_to_do} Until then the door answers callbacks 503, and the sweep finds their tasks later.",
     )
 
 
@@ -140,8 +140,8 @@ def _unasked(view: StatusView, expected: Expected) -> Iterator[Problem]:
         if account not in expected.families and account not in asked:
             yield Problem(
                 "account_unasked",
-                f"{count_of(count, 'task')} of the account {account}, which the settings do not name",
-                f"Add it to the settings, or rename it: kling-archiver rename-account {account} NEW.",
+                f"{count_of(count, 'task')} of the account {account}, which is not in the settings",
+                f"Add the account to the settings, or rename it: kling-archiver rename-account {account} NEW.",
                 account,
             )
     begun_at = min((worker.started_at for worker in workers), default=view.now)
@@ -149,8 +149,12 @@ def _unasked(view: StatusView, expected: Expected) -> Iterator[Problem]:
     for account in expected.families:
         since = max(last.get(account, 0), begun_at)
         if account not in asked and view.now - since >= UNASKED_MS_MAX:
-            message = f"no running daemon has asked for the account {account} for {span(view.now - since)}"
-            what = "Restart a worker (kling-receiver, or kling-archiver work) with the settings that name it."
+            message = (
+                f"no running daemon has asked Kling about the account {account} for {span(view.now - since)}"
+            )
+            what = (
+                "Restart a worker (kling-receiver, or kling-archiver work) whose settings have the account."
+            )
             yield Problem("account_unasked", message, what, account, since)
 
 
@@ -182,18 +186,20 @@ def _waiting(view: StatusView, expected: Expected) -> Iterator[Problem]:
 
 
 def _unread(view: StatusView, expected: Expected) -> Iterator[Problem]:
-    """Nobody can tell whether they have succeeded."""
+    """They may have succeeded: this version cannot read it."""
     del expected
-    what_to_do = f"Install a newer version of kling-archiver, which may know these words. {SEE}"
+    what_to_do = f"Install a newer version of kling-archiver, which may read them. {SEE}"
     for tasks in view.unread:
         if view.now - tasks.since > WAITING_MS_MAX:
-            problem = _of_tasks("waiting", "that the API shows in words unknown here", tasks, what_to_do)
+            problem = _of_tasks(
+                "waiting", "that the API shows in a format unknown to this version", tasks, what_to_do
+            )
             yield dataclasses.replace(problem, reason=ApiAnswerUnreadable.reason, subject="unread")
 
 
 def _lost(view: StatusView, expected: Expected) -> Iterator[Problem]:
     del expected
-    what = f"{SEE} It is tried until a week after its deadline. When you have seen it: "
+    what = f"{SEE} The daemon tries it until a week after its deadline. When you have seen it: "
     return (
         _of_tasks("lost", "lost", tasks, f"{what}kling-archiver acknowledge --lost.") for tasks in view.lost
     )
@@ -219,7 +225,7 @@ def _missing(view: StatusView, expected: Expected) -> Iterator[Problem]:
     """What was archived and is gone from the bucket."""
     del expected
     what_to_do = (
-        f"{SEE} Look for lifecycle rules, and for who may delete in the bucket. When you have seen it: "
+        f"{SEE} Find out what deletes in the bucket: a lifecycle rule, a script, a person. When you have seen it: "
         "kling-archiver acknowledge ID."
     )
     for tasks in view.missing_objects:
@@ -231,10 +237,12 @@ def _dead_forwards(view: StatusView, expected: Expected) -> Iterator[Problem]:
     del expected
     what_to_do = (
         "See why: kling-archiver forwards list --state dead. When the application answers again: kling-archiver "
-        "forwards retry --dead. Where it need not be told: kling-archiver acknowledge ID."
+        "forwards retry --dead. If it needs no forward any more: kling-archiver acknowledge ID."
     )
     for tasks in view.dead_forwards:
-        yield _of_tasks("forwards_dead", "that an application could not be told of", tasks, what_to_do)
+        yield _of_tasks(
+            "forwards_dead", "with forwards that an application did not accept", tasks, what_to_do
+        )
 
 
 def _of_tasks(code: str, what: str, tasks: TasksInTime, what_to_do: str) -> Problem:

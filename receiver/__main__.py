@@ -12,11 +12,11 @@ from archiver.version import VERSION
 USAGE = """\
 usage: kling-receiver [--check] [--edge-only | --gateway-only] [--help] [--version]
 
-Receives Kling's callbacks, verifies each task with the API and saves its images in your S3 bucket. Settings come
+Receives Kling's callbacks, verifies each task with the API and saves its files in your S3 bucket. Settings come
 from KLING_… environment variables, or from the TOML file that KLING_CONFIG names. deploy/settings.md lists them all.
 
-  --check       look at API, bucket, ledger, spool and clock as the daemon does when it starts, print what is found
-                and end: 0 all is well, 1 something has failed, 2 wrong settings. Writes nothing
+  --check       check API, bucket, ledger, spool and clock as the daemon does when it starts, print the findings and
+                end: 0 all is well, 1 a check has failed, 2 wrong settings. Writes nothing
   --edge-only   only receive callbacks; `kling-archiver work` does the rest on the same ledger, any number of each.
                 Needs a ledger in PostgreSQL and a callback token, and no credentials of Kling or the bucket
   --gateway-only  only answer Kling's own paths and links, as KLING_GATEWAY=on does in a whole daemon. Needs a ledger in

@@ -27,8 +27,8 @@ def require_account(ledger: Ledger, settings: Settings) -> None:
     old, new = (names[0] if len(names) == 1 else word for names, word in ((known, "OLD"), (ours, "NEW")))
     where = "[[accounts]]" if settings.several else "KLING_ACCOUNT"
     problem = (
-        f"the ledger {ledger.database.name} knows only the account {' and '.join(known)}, not {' or '.join(ours)}, as "
-        f"{where} has it. Where it is the same account by another name, run: kling-archiver rename-account {old} {new} "
-        "(the bucket stays as it is). For an account of its own, name another ledger in KLING_LEDGER_URL."
+        f"the ledger {ledger.database.name} has tasks of the account {' and '.join(known)} only, and {where} names "
+        f"{' and '.join(ours)}. If you renamed the account, run: kling-archiver rename-account {old} {new} (the bucket "
+        "does not change). If it is another account, set KLING_LEDGER_URL to another ledger."
     )
     raise SettingsError([problem])

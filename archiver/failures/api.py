@@ -9,8 +9,8 @@ class ApiTimeout(Failure):
     is_of_process = True
     outside = Outside.API
     what_to_do = (
-        "The API at KLING_BASE_URL takes connections and does not answer in time: check the network and any proxy "
-        "between; work resumes when it answers."
+        "The API at KLING_BASE_URL accepts connections, but does not answer in time: check the network and the proxy, "
+        "if there is one. Work resumes when the API answers."
     )
 
 
@@ -20,7 +20,7 @@ class ApiUnreachable(Failure):
     outside = Outside.API
     what_to_do = (
         "The API at KLING_BASE_URL cannot be reached: check the setting, this machine's network, DNS and firewall, and "
-        "HTTPS_PROXY where a proxy is between; work resumes when it answers."
+        "HTTPS_PROXY if you use a proxy. Work resumes when the API answers."
     )
 
 
@@ -45,8 +45,8 @@ class ApiAnswerUnreadable(Failure):
     shown: Task | None = None
     """The task of the row, `is_unread`, where its id and its creation time can be read: it exists."""
     what_to_do = (
-        "What answers at KLING_BASE_URL is not Kling's API (a login page, a proxy's error page, half an answer): check "
-        "the setting and any proxy or firewall between."
+        "The answers from KLING_BASE_URL are not Kling's (a login page, a proxy's error page, half an answer): check "
+        "the setting, and any proxy or firewall on the way."
     )
 
 

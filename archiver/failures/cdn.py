@@ -16,9 +16,9 @@ class UrlRefused(Failure):
     reason = "url_refused"
     disposition = Disposition.BURY
     what_to_do = (
-        "The API names a URL that is never fetched (the message says why), even when asked afresh: look at the task in "
-        "Kling's console. If it says that the CDN redirects to a host of Kling's, add its domain to KLING_ASSET_HOSTS "
-        "and restart, then retry."
+        "The API names a URL that the daemon refuses (the message says why), also when asked again: look at the task "
+        "in Kling's console. If the message says that the CDN redirects to one of Kling's hosts, add its domain to "
+        "KLING_ASSET_HOSTS and restart, then retry."
     )
 
 
@@ -26,8 +26,8 @@ class RedirectRefused(UrlRefused):
     """The CDN has answered with a redirect to a URL that the program does not fetch."""
 
     what_to_do = (
-        "The CDN redirects to where this program does not go (the message says where): if that host is Kling's, add "
-        "its domain to KLING_ASSET_HOSTS and restart, then retry."
+        "The CDN redirects to a URL that the daemon refuses (the message has it): if that host is Kling's, add its "
+        "domain to KLING_ASSET_HOSTS and restart, then retry."
     )
     host_verdict = HostVerdict.ANSWERS
 
@@ -39,7 +39,7 @@ class AssetAddressRefused(UrlRefused):
     is_of_process = True
     host_verdict = HostVerdict.ADDRESS
     what_to_do = (
-        "The name of a CDN host leads to an address that is never connected to, such as 198.18.0.0/15, the fake DNS of "
+        "The name of a CDN host resolves to an address that the daemon refuses, such as 198.18.0.0/15, the fake DNS of "
         "proxy programs: exclude the CDN's names from the fake addresses, or let this machine use a real DNS server. "
         "Work resumes when the name has public addresses."
     )
@@ -109,7 +109,7 @@ class ProxyFailed(FetchFailed):
 
     reason = "proxy_failed"
     what_to_do = (
-        "The proxy that HTTPS_PROXY names gives no way to a CDN host (the message says why): let it CONNECT to the "
+        "The proxy in HTTPS_PROXY refuses a connection to a CDN host (the message says why): let it CONNECT to the "
         "domains of KLING_ASSET_HOSTS on port 443, correct HTTPS_PROXY, or name those domains in NO_PROXY. Work "
         "resumes with the first answer."
     )
@@ -179,7 +179,9 @@ class SpoolFull(Failure):
 
 class SpoolUnreadable(SpoolFull):
     reason = "spool_unreadable"
-    what_to_do = "What was written to KLING_SPOOL_DIR cannot be read back: check its disk, or use another."
+    what_to_do = (
+        "The daemon cannot read back what it wrote to KLING_SPOOL_DIR: check its disk, or use another."
+    )
 
 
 class SpoolBusy(SpoolFull):
@@ -189,7 +191,7 @@ class SpoolBusy(SpoolFull):
     is_of_process = False
     disposition = Disposition.RETRY
     what_to_do = (
-        "The file does not fit into the free space of KLING_SPOOL_DIR now. It is tried again by itself; if that goes "
+        "The file does not fit into the free space of KLING_SPOOL_DIR now. The daemon tries it again; if that goes "
         "on, free space there, or set it to a folder on a larger file system."
     )
 
@@ -207,8 +209,8 @@ class HostDown(Failure):
     is_of_process = True
     disposition = Disposition.HOLD
     what_to_do = (
-        "A CDN host gives no answer: if the message speaks of certificates, set SSL_CERT_FILE; if of names or "
-        "connections, check DNS, firewall and HTTPS_PROXY; otherwise wait, work resumes when it answers."
+        "A CDN host does not answer. If the message is about certificates, set SSL_CERT_FILE; if it is about names or "
+        "connections, check DNS, firewall and HTTPS_PROXY. Otherwise wait: work resumes when the host answers."
     )
 
 
@@ -218,6 +220,6 @@ class HostRefusing(Failure):
     reason = "host_refusing"
     disposition = Disposition.HOLD
     what_to_do = (
-        "A CDN host refuses every file. If this machine's address is not banned there (try one of the URLs in a "
-        "browser), do nothing: work resumes with the first whole file."
+        "A CDN host refuses every file. Open one of the URLs in a browser: if it opens, the host may have banned this "
+        "machine's address. Otherwise do nothing: work resumes with the first complete file."
     )

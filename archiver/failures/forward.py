@@ -9,8 +9,8 @@ class ConsumerNotReached(Failure):
     reason = "consumer_not_reached"
     disposition = Disposition.RETRY
     what_to_do = (
-        "See that the application answers within 15 seconds. What it has not been told waits, at most 7 days, and goes "
-        "on by itself; after that: kling-archiver forwards retry --dead."
+        "Let the application answer within 15 seconds. The daemon sends its forwards again for 7 days; after that: "
+        "kling-archiver forwards retry --dead."
     )
 
 
@@ -20,13 +20,13 @@ class ConsumerRefused(Failure):
     reason = "consumer_refused"
     disposition = Disposition.RETRY
     what_to_do = (
-        "See in the application's log why it refuses. What it has not taken is sent again, at most for 7 days; after "
-        "that: kling-archiver forwards retry --dead."
+        "The application's log says why it refuses. The daemon sends its forwards again for 7 days; after that: "
+        "kling-archiver forwards retry --dead."
     )
 
 
 class ConsumerNotAllowed(Failure):
-    """A client's callback URL leads where it may not."""
+    """A client's callback URL leads to an address that is not allowed."""
 
     reason = "consumer_not_allowed"
     disposition = Disposition.RETRY

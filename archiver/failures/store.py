@@ -11,8 +11,8 @@ class StoreUnreachable(Failure):
     outside = Outside.STORE
     what_to_do = (
         "The store cannot be reached: check KLING_S3_ENDPOINT_URL (host and port), that the store runs, and this "
-        "machine's network, DNS and firewall, or, where the message speaks of certificates, AWS_CA_BUNDLE; work "
-        "resumes when it answers."
+        "machine's network, DNS and firewall (if the message is about certificates: AWS_CA_BUNDLE). Work resumes when "
+        "the store answers."
     )
 
 
@@ -30,7 +30,7 @@ class StoreError(Failure):
 class StoreAnswerUnreadable(StoreError):
     reason = "store_answer_unreadable"
     what_to_do = (
-        "What answers at KLING_S3_ENDPOINT_URL is no S3 store (a web page, another service's port, a proxy): set it to "
+        "KLING_S3_ENDPOINT_URL does not lead to an S3 store, but to a web page, another service or a proxy: set it to "
         "the store's S3 endpoint."
     )
 
@@ -41,17 +41,17 @@ class StoreRefused(Failure):
     reason = "store_refused"
     disposition = Disposition.HOLD
     what_to_do = (
-        "The store, or a proxy before it, refuses the request itself (the message has its words): check that "
-        "KLING_S3_ENDPOINT_URL is an S3 endpoint, and what the bucket (KLING_S3_BUCKET) and any proxy between allow."
+        "The store, or a proxy before it, refuses the request (the message quotes it): check that "
+        "KLING_S3_ENDPOINT_URL is an S3 endpoint, and what the bucket (KLING_S3_BUCKET) and the proxy allow."
     )
 
 
 class StoreEncryptionRefused(StoreRefused):
     reason = "store_encryption_refused"
     what_to_do = (
-        "The store cannot encrypt objects of the bucket (KLING_S3_BUCKET): look at the bucket's default encryption and "
-        "its KMS key (there, enabled, not about to be deleted), and grant these credentials kms:GenerateDataKey and "
-        "kms:Decrypt on it."
+        "The store cannot encrypt objects of the bucket (KLING_S3_BUCKET): look at the bucket's default encryption "
+        "and its KMS key (it must exist, be enabled, and have no scheduled deletion), and grant these credentials "
+        "kms:GenerateDataKey and kms:Decrypt on it."
     )
 
 
@@ -83,8 +83,8 @@ class ObjectInColdStorage(Failure):
     reason = "object_in_cold_storage"
     disposition = Disposition.BURY
     what_to_do = (
-        "An object of this task must be read, and lies in cold storage (S3 answers InvalidObjectState): restore it, "
-        "then retry."
+        "The daemon must read an object of this task, and the object is in cold storage (S3 answers "
+        "InvalidObjectState): restore it, then retry."
     )
 
 
@@ -100,8 +100,8 @@ class StoreMismatch(Failure):
     reason = "store_mismatch"
     outside: ClassVar[Outside | None] = Outside.STORE
     what_to_do = (
-        "The store (KLING_S3_ENDPOINT_URL) acknowledges objects, and then has other bytes or none: check that it is "
-        "the store itself and no cache or proxy that changes bodies, and that nothing deletes or rewrites them."
+        "The store (KLING_S3_ENDPOINT_URL) acknowledges an object, and then has other bytes or none: check that no "
+        "cache or proxy changes bodies, and that nothing deletes or rewrites objects."
     )
 
 
@@ -111,8 +111,8 @@ class ObjectUnexpected(StoreMismatch):
     reason = "object_unexpected"
     outside: ClassVar[Outside | None] = None
     what_to_do = (
-        "What lies in the bucket is not what was recorded of this task (the message says which object). Nothing is "
-        "overwritten: find out what removes or rewrites objects there, and put the object back as it was."
+        "An object in the bucket differs from what the ledger or the manifest says (the message names it). The daemon "
+        "overwrites nothing: find out what removes or rewrites objects, and put the object back as it was."
     )
 
 
@@ -131,8 +131,8 @@ class BucketMissing(Failure):
 class StoreRegionWrong(BucketMissing):
     reason = "store_region_wrong"
     what_to_do = (
-        "The bucket (KLING_S3_BUCKET) is in another region: set KLING_S3_REGION to it (the message names it where the "
-        "store told it), and KLING_S3_ENDPOINT_URL to that region's endpoint where it is set."
+        "The bucket (KLING_S3_BUCKET) is in another region: set KLING_S3_REGION to it (the message may name it). If "
+        "KLING_S3_ENDPOINT_URL is set, set it to that region's endpoint."
     )
 
 
@@ -160,7 +160,7 @@ class StoreCredentialsExpired(BucketForbidden):
     reason = "store_credentials_expired"
     what_to_do = (
         "The AWS credentials have expired: renew them (AWS_SESSION_TOKEN with its key, or `aws sso login`), or use "
-        "ones that renew themselves (a role). What stands in the environment is read at start only: restart."
+        "ones that renew themselves (a role). The daemon reads the environment only at start: restart."
     )
 
 
@@ -181,7 +181,7 @@ class ForeignObject(Failure):
     reason = "foreign_object"
     disposition = Disposition.BURY
     what_to_do = (
-        "Another program wrote below KLING_S3_PREFIX: remove that object or change the prefix, then retry."
+        "Another program wrote an object below KLING_S3_PREFIX: remove it or change the prefix, then retry."
     )
 
 

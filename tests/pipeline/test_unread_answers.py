@@ -39,7 +39,9 @@ def test_a_task_whose_status_word_is_unknown_is_a_problem_after_an_hour_and_lost
     assert "waiting" not in problems(service)
 
     service.pass_time(15 * MINUTE)
-    assert problems(service)["waiting"].startswith("2 tasks that the API shows in words unknown here")
+    assert problems(service)["waiting"].startswith(
+        "2 tasks that the API shows in a format unknown to this version"
+    )
     assert service.states(*told) == {"running"}
 
     leap(service, 24 * DAY)

@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "link": ("archiver.commands.tasks.link", "Print the links of a task's files."),
     "forwards": (
         "archiver.commands.forwards",
-        "List what applications are told of tasks, and tell them again.",
+        "List forwards to your application, and send them again.",
     ),
     "retry": ("archiver.commands.tasks.retry", "Ask the API for some tasks again, now."),
     "acknowledge": (

@@ -43,18 +43,20 @@ def forwards(
     account: AccountName = None,
     json: AsJson = False,
 ) -> None:
-    """List what applications are told of tasks, and tell them again.
+    """List forwards to your application, and send them again.
 
-    list shows it, the newest first. retry sends again what has ended: dead forwards, or single ones that were
-    delivered. send tells KLING_FORWARD_URL of every task that was archived, failed or was lost since T, also of tasks
-    that had ended before it was set. A forward that is sent again keeps its webhook-id. Exit status 1 if an id is
-    unknown.
+    A forward is a POST to an application about one task.
+
+    list shows forwards, the newest first. retry sends dead forwards again, or single ones that were delivered. send
+    makes a forward to KLING_FORWARD_URL for every task that was archived, failed or was lost since T, also for
+    tasks that ended before you set it. When a forward is sent again, its webhook-id stays the same. Exit status 1
+    if an id is unknown.
 
     \b
     Example: after the application was down for more than a week
       kling-archiver forwards retry --dead
 
     \b
-    Example: tell a new application of the last 30 days
+    Example: send the tasks of the last 30 days to a new application
       kling-archiver forwards send --since 30d
     """

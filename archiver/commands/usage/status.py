@@ -17,14 +17,14 @@ def status(
 ) -> None:
     """Show the whole ledger at a glance.
 
-    Begins with whether all is well, then lists the problems and what to do about each. Counts tasks by state.
+    Begins with the verdict, then lists the problems and what to do about each. Counts tasks by state.
 
-    With --check only the problems, each with its code: no_worker, no_door (no daemon has given a sign of life for two
-    minutes, or it was killed on this machine), account_unasked, door_closed (callbacks cannot be committed), hold,
-    waiting (a succeeded task is not in the bucket after an hour), lost (for a week) and buried (both until
-    acknowledged), deadline (in under 7 days), sweep_late (none in three intervals, an hour at least),
-    amendment_waiting, objects_missing, forwards_dead (an application could not be told of tasks), disk_low,
-    settings.
+    With --check only the problems, each with its code: no_worker and no_door (no sign of life for two minutes, or
+    killed on this machine), account_unasked (no worker asks Kling about an account), door_closed (callbacks cannot
+    be committed), hold (a stage has stopped), waiting (a succeeded task is not in the bucket after an hour),
+    deadline (it has less than 7 days left), lost (for a week) and buried (both until acknowledged), sweep_late (no
+    sweep in three intervals and at least an hour), amendment_waiting, objects_missing, forwards_dead (an
+    application has not accepted a forward in 7 days), disk_low, settings.
 
     \b
     Example: for cron; prints nothing while all is well

@@ -19,10 +19,10 @@ def sweep(
 ) -> None:
     """Find tasks whose callbacks are missing.
 
-    Reads the newest list pages of every family in KLING_FAMILIES, or all pages if the day's full sweep is due. With an
-    API Key it also reads /tasks (and /solutions, if KLING_FAMILIES names one), of the last hours or 30 days. Tasks
-    found are recorded in the ledger; kling-receiver brings them into the bucket. A daemon that runs does the sweep,
-    or counts for a dry run, within its query rate, and this shows its progress.
+    Reads the newest list pages of every family in KLING_FAMILIES, or all pages if the daily full sweep is due. With
+    an API Key it also reads /tasks (and /solutions, if KLING_FAMILIES names one), of the last hours or 30 days. The
+    tasks that it finds go into the ledger, and kling-receiver brings them into the bucket. If a daemon runs, the
+    daemon does the sweep or the count, within its query rate, and this command shows its progress.
 
     \b
     Example: count what a first start would archive

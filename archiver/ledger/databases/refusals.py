@@ -16,17 +16,17 @@ _OURS = ("22", "23", "42")
 
 _WHAT_TO_DO = {
     "25006": (
-        "The server only reads, as a standby does: let KLING_LEDGER_URL name the one that writes, or several of which "
-        "one does (postgresql://USER@HOST,HOST/DATABASE)."
+        "The server only reads, as a standby does: set KLING_LEDGER_URL to the server that accepts writes, or to all "
+        "servers (postgresql://USER@HOST,HOST/DATABASE)."
     ),
     "25P": (
-        "The server ended a transaction that took too long: look into pg_stat_activity for what is slow, and at the "
-        "time-outs that are set for the user of KLING_LEDGER_URL or its database."
+        "The server ended a transaction that took too long: look into pg_stat_activity for what is slow, and check the "
+        "time-outs of the user in KLING_LEDGER_URL and of the database."
     ),
     "26000": "The pooler keeps no prepared statements: add ?prepare_threshold=none to KLING_LEDGER_URL.",
     "42501": "GRANT the user of KLING_LEDGER_URL all rights on the ledger's tables and sequences.",
     "42P01": (
-        "The ledger has been moved, or the user's search_path leads elsewhere: let KLING_LEDGER_URL name where it is "
+        "The ledger has been moved, or the user has another search_path: set KLING_LEDGER_URL to where the ledger is "
         "now, and restart."
     ),
     "53": "The PostgreSQL server lacks something: look into its log.",
@@ -50,7 +50,7 @@ _STANDBY_TO_DO = (
     "that setting; if the PostgreSQL server itself hangs, restart it."
 )
 _NONE_WRITES_TO_DO = (
-    "None of the servers in KLING_LEDGER_URL writes: promote the standby, or start the one that wrote before."
+    "None of the servers in KLING_LEDGER_URL accepts writes: promote the standby, or start the primary."
 )
 
 _SAME = {"42P05": "26000"}

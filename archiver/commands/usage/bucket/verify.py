@@ -28,10 +28,10 @@ def verify(
     context: typer.Context,
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Have missing files fetched again, while Kling has them.")
+        bool, typer.Option("--repair", help="Let the daemon fetch missing files again, if Kling has them.")
     ] = False,
     differences: Annotated[
-        bool, typer.Option("--differences", help="Leave out what is as it should be (=).")
+        bool, typer.Option("--differences", help="Leave out correct objects (=).")
     ] = False,
     sample: Annotated[
         str,
@@ -42,11 +42,15 @@ def verify(
         typer.Option(
             "--seed",
             min=0,
-            help="Which share: with 10 %, 0 to 9 are all tasks. By default it changes each day.",
+            help="Which share: with 10%, seeds 0 to 9 cover all tasks. By default it changes each day.",
         ),
     ] = None,
-    transfers: Annotated[int, typer.Option("--transfers", min=1, max=64, help="Folders at once.")] = 8,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget where a run was interrupted.")] = False,
+    transfers: Annotated[
+        int, typer.Option("--transfers", min=1, max=64, help="How many task folders at once.")
+    ] = 8,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, and do not resume an interrupted run.")
+    ] = False,
     family: FamilyName = None,
     since: SinceDay = None,
     until: UntilDay = None,

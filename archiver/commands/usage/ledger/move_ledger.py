@@ -18,10 +18,11 @@ def move_ledger(
 ) -> None:
     """Move the ledger to another database.
 
-    Stop every kling-receiver and kling-archiver first; after a kill wait two minutes. Counts and digests of all tables
-    are compared before the old ledger is given up: its tables are renamed, and stay until you drop them. If the command
-    is killed, one of the two is whole: run it again. A password on a command line can be seen by other users of the
-    machine: leave it out of the URL, and put it into ~/.pgpass or the file that PGPASSFILE names.
+    Stop every kling-receiver and kling-archiver first; after a kill wait two minutes. The command compares counts
+    and digests of all tables, and then renames the tables of the old ledger. They stay until you drop them. If the
+    command is killed, run it again: one of the two ledgers is complete. Other users of the machine can see a
+    password on a command line: leave it out of the URL, and put it into ~/.pgpass or the file that PGPASSFILE
+    names.
 
     \b
     Example: from the default SQLite file to PostgreSQL

@@ -11,7 +11,9 @@ from archiver.commands.usage.options import AccountName, AsJson
 def rebuild(
     context: typer.Context,
     *,
-    transfers: Annotated[int, typer.Option("--transfers", min=1, max=64, help="Manifests at once.")] = 8,
+    transfers: Annotated[
+        int, typer.Option("--transfers", min=1, max=64, help="How many manifests at once.")
+    ] = 8,
     family: FamilyName = None,
     since: SinceDay = None,
     until: UntilDay = None,

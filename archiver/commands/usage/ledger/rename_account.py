@@ -16,9 +16,9 @@ def rename_account(
 ) -> None:
     """Rename an account in the ledger.
 
-    Stop kling-receiver first. The bucket is not changed: existing manifests keep the
-    old name, and all keys stay: set KLING_ACCOUNT_FORMER_NAMES. Two accounts cannot be merged. Exit status 1 if the
-    ledger does not know OLD or already has NEW.
+    Stop kling-receiver first. The bucket does not change: all keys stay, and existing manifests keep the old name.
+    So set KLING_ACCOUNT_FORMER_NAMES. You cannot merge two accounts. Exit status 1 if the ledger does not know OLD
+    or already has NEW.
 
     \b
     Example: KLING_ACCOUNT is now team-eu

@@ -17,9 +17,9 @@ def acknowledge(
 ) -> None:
     """End the problem of lost or buried tasks that you have seen.
 
-    Or of tasks that have objects missing in the bucket. The tasks stay as they are, and are tried as before. A buried
-    task is a problem again when another reason buries it, or when it is lost. Exit status 1 if an id is unknown, or of
-    a task that has no such problem.
+    Also ends the problem of tasks with missing objects or dead forwards. The tasks do not change, and the daemon
+    tries them as before. A buried task becomes a problem again if it is buried for another reason or is lost. Exit
+    status 1 if an id is unknown, or the task has no such problem.
 
     \b
     Example: after looking into what was lost

@@ -19,9 +19,9 @@ def link(
 ) -> None:
     """Print the links of a task's files.
 
-    One a line. A link is there from the first answer of the API that names the file, and stays valid. A link opens
-    the file for anyone who has it. Needs KLING_LINK_SECRET and KLING_PUBLIC_URL, the same as the daemon's. Exit status
-    1 if no task has this id, or the task no such file.
+    One a line. A link exists from the first answer of the API that names the file, and stays valid. It opens the
+    file for everyone who has it. Needs KLING_LINK_SECRET and KLING_PUBLIC_URL, with the daemon's values. Exit
+    status 1 if no task has this id, or the task has no such file.
 
     \b
     Example: the link of one picture, to be stored or opened

@@ -17,8 +17,8 @@ def retry(
 ) -> None:
     """Ask the API for some tasks again, now.
 
-    The work goes on from its answer. Archived tasks do not change: their manifest is final. Exit status 1 if an id is
-    unknown; the other ids are retried.
+    The daemon continues from the answer. Archived tasks do not change: their manifest is final. Exit status 1 if an
+    id is unknown; the other ids are retried.
 
     \b
     Example: after removing the cause
