@@ -107,8 +107,8 @@ class LoopStalled(Failure):
     disposition = Disposition.HOLD
     is_probed = False
     what_to_do = (
-        "Restart the process, unless systemd or Kubernetes does it by itself within minutes. Its log event "
-        "loop.stalled says where it hangs: please report that."
+        "Restart the process, unless systemd, Kubernetes or Compose does it within minutes. Its log event loop.stalled "
+        "says where it hangs: please report that."
     )
 
 

@@ -6,9 +6,9 @@ not come round for far longer than anything outside may cost
 
 - is `loop.stalled` in the log, with its stack,
 - is a problem of the process: `status --check`, `/readyz` and alerts have it,
-- if archiving depends on it, ends the signs of life that systemd (`notify`) and Kubernetes (`/healthz`) wait for. They
-  start the process again, and leases end by themselves. The limits keep that rare: a fault that comes back with every
-  start costs a restart in ten minutes at most, and the other stages go on in between.
+- if archiving depends on it, ends the signs of life that systemd (`notify`), Kubernetes and the Compose files
+  (`/healthz`) wait for. They start the process again, and leases end by themselves. The limits keep that rare: a fault
+  that comes back with every start costs one restart in ten minutes at most, and the other stages go on in between.
 
 Threads that only tell others (forwards, alerts, wake-ups) never cause a restart: no consumer may stop the archiving.
 

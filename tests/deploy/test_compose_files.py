@@ -1,9 +1,13 @@
 """The compose files agree with the program: each role is given what it needs, and nothing else."""
 
+import http.server
+import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
+import threading
 from typing import Any
 
 import pytest
@@ -205,6 +209,37 @@ def test_what_depends_on_another_waits_until_that_is_healthy(file: str) -> None:
             assert how == {"condition": "service_healthy"}
             ours = found[name].get("image") == "kling-archiver"
             assert "healthcheck" in found[name] or (ours and "HEALTHCHECK" in final_stage())
+
+
+@pytest.mark.parametrize(("status", "is_ended"), [(200, False), (404, False), (503, True)])
+def test_the_health_check_ends_a_daemon_in_which_a_thread_hangs_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, status: int, is_ended: bool
+) -> None:
+    checks = {tuple(service(name, file=file)["healthcheck"]["test"]) for file, name in ROLES}
+    ((kind, program, option, source),) = checks
+    assert (kind, program, option) == ("CMD", "python", "-c")
+    asked, ended = list[str](), list[tuple[int, int]]()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the library's name
+            """Nothing on standard error."""
+
+    monkeypatch.setattr(os, "kill", lambda *given: ended.append(given))
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        monkeypatch.setenv("KLING_PORT", str(server.server_port))
+        with pytest.raises(SystemExit) as done:
+            exec(source, {})  # noqa: S102 -- a file of this repository
+        answering.join(60)
+
+    assert (asked, done.value.code) == (["/healthz"], status != 200)
+    assert ended == ([(1, signal.SIGTERM)] if is_ended else [])
 
 
 @of_each_role
