@@ -17,8 +17,8 @@ def in_order(
     """`work` of every item, `threads` of them at once. At most `ahead` items are taken before the first of them is
     done, so memory is bounded however many there are. What `work` raises is raised in its turn.
 
-    Who stops early (`close`, an exception) does not wait for what is under way: a read may hang for a minute, and
-    Ctrl-C must not. So the threads are daemons, which an executor's are not.
+    A caller that stops early (`close`, an exception) does not wait for work under way: a read may hang for a minute,
+    and Ctrl-C must not. So the threads are daemons, unlike those of an executor.
     """
     workers = _Workers(work, threads)
     begun: collections.deque[Future[_Result]] = collections.deque()
@@ -59,5 +59,5 @@ class _Workers(Generic[_Item, _Result]):
                 continue
             try:
                 future.set_result(self._work(item))
-            except BaseException as error:  # noqa: BLE001 -- whatever it is, it is raised where the result is taken
+            except BaseException as error:  # noqa: BLE001 -- the caller gets it from `result()`
                 future.set_exception(error)

@@ -35,8 +35,8 @@ class PatientStore:
         on_trouble: Callable[[Failure], object],
         clock: Callable[[], float] = seconds_passed,
     ) -> None:
-        """`wait(seconds)` sleeps, `clock` gives seconds; `on_trouble` is told of failures that are
-        tried again, now and then."""
+        """`wait(seconds)` sleeps, and `clock` returns seconds. `on_trouble` is called now and then, with the failure
+        that is being retried."""
         self._store = store
         self._stop = stop
         self._wait = wait

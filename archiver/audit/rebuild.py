@@ -94,7 +94,7 @@ class Rebuild:
         threads: int = THREADS,
         on_folder: Callable[[], object] = lambda: None,
     ) -> None:
-        """`on_folder` is told of each that is done with."""
+        """`on_folder` is called after each task folder."""
         self.counts = RebuildCounts()
         self._store = store
         self._ledger = ledger

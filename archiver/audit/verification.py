@@ -69,7 +69,7 @@ class Verification:
         threads: int = THREADS,
         clock: Callable[[], float] = seconds_passed,
     ) -> None:
-        """`on_bytes` is told of each piece that was read."""
+        """`on_bytes` is called with the size of each piece that was read."""
         self._store = store
         self._ledger = ledger
         self._accounts = accounts

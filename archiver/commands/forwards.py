@@ -82,7 +82,7 @@ def _require_fitting(
     elif names or dead:
         context.fail("ID and --dead belong to: forwards retry.")
     if action is ForwardAction.SEND and since is None:
-        context.fail("Give --since: from when on tasks are told of.")
+        context.fail("Give --since: the time of the oldest task to send.")
     if action is not ForwardAction.SEND and (since or until):
         context.fail("--since and --until belong to: forwards send.")
     if action is not ForwardAction.LIST and state is not None:

@@ -234,7 +234,7 @@ def _is_placeholder(row: Row | None, *, asked: bool) -> bool:
 
     An id may be that of one task and the external id of another. So a row is only taken for the latter's if the API
     said so when it was asked for this name (`asked`), or if it was registered as an external id. Otherwise a task that
-    is still unconfirmed would be lost, and its client be told of the other one.
+    is still unconfirmed would be lost, and its client would get forwards of the other one.
     """
     if row is None or row["confirmed_at"] is not None or row["named_by_create"]:
         return False

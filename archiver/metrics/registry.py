@@ -80,7 +80,7 @@ class Metrics:
         )
         self.verifications_total = self._counter(
             "verifications_total",
-            "What the API said of the tasks it was asked about.",
+            "Answers of the API about tasks, by the state in them.",
             result=only(("running", "succeeded", "failed", "unknown")),
         )
 
@@ -137,18 +137,18 @@ class Metrics:
             "tasks", "Tasks in the ledger by state.", account=account_name(), state=only(model.State)
         )
         self.forwards = self._gauge(
-            "forwards", "What applications are told of tasks.", state=only(("waiting", "delivered", "dead"))
+            "forwards", "Forwards in the ledger by state.", state=only(("waiting", "delivered", "dead"))
         )
         self.forward_deliveries_total = self._counter(
             "forward_deliveries_total",
-            "Tries to tell an application.",
+            "Deliveries of forwards that were tried, by result.",
             result=only(ForwardResult),
         )
         for result in ForwardResult:
             self.forward_deliveries_total.labels(result=result)
         self.holds = self._mirror(
             "holds",
-            "Holds: parts of the work that are stopped.",
+            "Holds: stages that are stopped.",
             account=account_name(),
             stage=only(model.Stage),
             reason=only(failure_reasons()),
@@ -168,7 +168,7 @@ class Metrics:
         )
         self.missed_callbacks_total = self._counter(
             "missed_callbacks_total",
-            "Finished tasks that the sweep found and no callback named.",
+            "Finished tasks that the sweep found without a callback.",
             account=account_name(),
             family=first_matching(model.FAMILY),
         )
@@ -192,7 +192,7 @@ class Metrics:
         )
         self.oldest_unarchived_age_seconds = prometheus_client.Gauge(
             "kling_oldest_unarchived_age_seconds",
-            "For how long a task has been succeeded that is not in the bucket; 0 when there is none.",
+            "Age of the oldest succeeded task that is not in the bucket; 0 when there is none.",
             registry=self.registry,
         )
         self.earliest_deadline_timestamp_seconds.set(self._started_at + model.RETENTION_MS / 1000)
@@ -205,7 +205,7 @@ class Metrics:
         )
         self.clock_skew_seconds = self._mirror(
             "clock_skew_seconds",
-            "The API's clock minus this machine's, where the API has told its time.",
+            "The API's clock minus this machine's, if the API has sent its time.",
             account=account_name(),
         )
         build = self._gauge("build_info", "1, labelled with the version that runs.", version=str)

@@ -177,8 +177,8 @@ class ForwardOrders(Part):
     def send(
         self, state: State, *, account: str, since: int, until: int, after: tuple[int, int]
     ) -> SendProgress:
-        """Tell the operator's application of tasks that have come to `state` from `since` to `until`, also of those
-        that it has been told of: one batch of up to ROWS_MAX, from behind `after`."""
+        """Queue forwards to the operator's application for tasks that came to `state` from `since` to `until`, also for
+        those that it has had: one batch of up to ROWS_MAX, from behind `after`."""
         event = EVENT_OF_STATE[state]
         query = _ended(state, account=account, since=since, until=until, after=after).limit(ROWS_MAX)
         # Found without the lock, for which callbacks wait: the batch may be behind many tasks of another time.

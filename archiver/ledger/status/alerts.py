@@ -1,4 +1,4 @@
-"""What the operator has been told of, and what is still to be sent to him (archiver/alerts)."""
+"""Which alerts were sent, and which are still to be sent (archiver/alerts)."""
 
 import dataclasses
 import json

@@ -134,7 +134,7 @@ _WANTED = sa.select(
     _value_of(FORWARDS_TO_OPERATOR).label("to_operator"),
     _value_of(FIRST_STARTED_AT).label("first_started_at"),
 ).where(sa.or_(_ROW.client_callback_url.is_not(None), _value_of(FORWARDS_TO_OPERATOR).is_not(None)))
-"""Tasks that anybody is to be told of, and what that depends on: one look for all of them."""
+"""Tasks that have a target for forwards, and what the targets depend on: one query for all of them."""
 
 
 def queue_forwards(
@@ -150,9 +150,9 @@ def queue_forwards(
 ) -> None:
     """These tasks have come to `event`: queue it for each of their targets.
 
-    `stems` are those of the files that it tells of; else of all that are stored. `document` is the API's object, where
-    the task's row has another. `adopted_from` is when a manifest that was found in the bucket was made: nobody is told
-    of one that is older than the row of the task.
+    `stems` are those of the files in the forward; if None, of all stored files. `document` is the API's object, where
+    the task's row has another. `adopted_from` is when a manifest that was found in the bucket was made: one
+    that is older than the row of the task makes no forward.
     """
     rows = connection.execute(_WANTED.where(chosen)).mappings().all()
     found = [row for row in rows if adopted_from is None or adopted_from >= row["first_seen_at"]]
