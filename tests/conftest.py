@@ -1,6 +1,7 @@
 """What every test file may ask for: real S3 servers, one of each kind per session, a fresh bucket per test."""
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 
@@ -53,9 +54,13 @@ def pytest_configure() -> None:
     A process inherits ignored and blocked signals: the shell of a script starts jobs in the background with SIGINT
     ignored, and every daemon and command that a test starts would ignore it too.
 
+    With PYTHONUNBUFFERED, which some environments set, they would print at once what an operator's keep back. A test
+    that waits for a line would pass there only.
+
     Where a test does not configure the log, structlog lets Rich paint tracebacks with all local variables: half a
     second of CPU each.
     """
+    os.environ.pop("PYTHONUNBUFFERED", None)
     structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT_BY_TESTS)
     for number in SENT_BY_TESTS:

@@ -86,12 +86,7 @@ class CommandLine:
         stderr: int = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
         """One command as a process, where warnings are errors."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            # With PYTHONUNBUFFERED a command prints at once what an operator's would keep back.
-            if not name.startswith("KLING_") and name != "PYTHONUNBUFFERED"
-        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("KLING_")}
         environment = {**inherited, **self.settings, **(settings or {})}
         WATCH.environment(environment)
         return _Process(

@@ -1,7 +1,8 @@
-"""How a signal ends a command: the first by way of every `finally`, the second at once.
+"""How a signal ends a command: by way of every `finally`, and a second Ctrl-C at once.
 
 A sweep then releases its family, and `verify` keeps its place. That may wait for a ledger or a network that hangs; the
-second signal kills the process wherever it is. Nothing is lost by it: commands can be killed at any moment.
+second Ctrl-C kills the process wherever it is. Nothing is lost by it: commands can be killed at any moment. A second
+SIGTERM does not, because `timeout` sends each of its own twice; supervisors send SIGKILL when they have waited enough.
 """
 
 import os
@@ -35,16 +36,11 @@ def _handle(number: signal.Signals, handler: Callable[[int, FrameType | None], o
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    _kill_next_time(number)
+    signal.signal(number, signal.SIG_DFL)
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # which a progress bar has hidden
     raise KeyboardInterrupt
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    _kill_next_time(number)
     raise Terminated(number)
-
-
-def _kill_next_time(number: int) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # which a progress bar has hidden
