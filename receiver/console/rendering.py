@@ -40,6 +40,7 @@ class Renderer:
             count="{:,}".format,
             count_of=phrases.count_of,
             distance=phrases.distance,
+            exact_time=_exact_time,
             sentence=_sentence,
             span=phrases.span,
             time=_time,
@@ -119,6 +120,11 @@ def _ago(milliseconds: int | None, now: int) -> str:
 def _time(milliseconds: int | None) -> str:
     """`2026-11-20 11:38`, in UTC."""
     return _time_element(milliseconds, lambda known: _moment(known).strftime("%Y-%m-%d %H:%M"))
+
+
+def _exact_time(milliseconds: int) -> str:
+    """`2026-11-20 11:38:06`, in UTC."""
+    return _time_element(milliseconds, lambda known: _moment(known).strftime("%Y-%m-%d %H:%M:%S"))
 
 
 def _time_element(milliseconds: int | None, words: Callable[[int], str]) -> str:

@@ -15,6 +15,10 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = "chromium is missing: apt-get install chromium"
 PHONE = {"width": 360, "height": 740}
+IS_WITHIN_FRAME = (
+    "[...document.querySelectorAll('.scroll')].every(frame => frame.scrollWidth <= frame.clientWidth)"
+)
+"""Whether no table is wider than its frame: what lies beside it would not be seen on a phone."""
 DESKTOP = {"width": 1280, "height": 900}
 MILLISECONDS_MAX = 20_000
 """For whatever a test waits for."""

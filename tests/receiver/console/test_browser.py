@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from archiver.failures import BucketMissing
 from archiver.model import Stage, State
 from receiver.console.access.sessions import SESSION_SECONDS
-from tests.harness.browser import DESKTOP, PHONE, OpenPage, violations_of
+from tests.harness.browser import DESKTOP, IS_WITHIN_FRAME, PHONE, OpenPage, violations_of
 from tests.harness.console import ADMIN_TOKEN, ConsoleDesk, console_at, fill
 from tests.harness.ledgers import ACCOUNT, DAY
 
@@ -49,6 +49,8 @@ def test_every_page_can_be_read_by_everybody(
         page.goto(f"{console.url}/{below}" if below else console.url)
         found[below] = violations_of(page)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), below
+        if viewport == PHONE:
+            assert page.evaluate(IS_WITHIN_FRAME), below
 
     assert found == {below: [] for below in ["login", *PAGES]}
 

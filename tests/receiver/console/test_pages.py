@@ -76,8 +76,8 @@ def test_pages_say_which_account_they_speak_of_where_there_are_several(tmp_path:
         console.log_in()
         overview, forwards, shown = (console.get(below).text for below in ("", "forwards", "accounts"))
 
-    assert "<td>eu</td>" in overview
-    assert f"<td>{ACCOUNT}</td>" in forwards
+    assert ">eu</td>" in overview
+    assert f">{ACCOUNT}</td>" in forwards
     assert [name in shown for name in (f">{ACCOUNT}<", ">eu<", ">former<")] == [True] * 3
     assert "kling-archiver rename-account former NEW" in shown
     assert shown.count("The settings do not name this account") == 1

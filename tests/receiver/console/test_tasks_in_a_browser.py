@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from archiver.model import State
-from tests.harness.browser import DESKTOP, PHONE, OpenPage, violations_of
+from tests.harness.browser import DESKTOP, IS_WITHIN_FRAME, PHONE, OpenPage, violations_of
 from tests.harness.console import ConsoleDesk, console_at
 from tests.harness.gallery import fill_tasks, presigning_store
 from tests.harness.ledgers import ACCOUNT
@@ -45,6 +45,8 @@ def test_every_page_of_tasks_can_be_read_by_everybody(
         page.goto(f"{console.url}/{below}")
         found[below] = violations_of(page)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), below
+        if viewport == PHONE:
+            assert page.evaluate(IS_WITHIN_FRAME), below
 
     assert found == {below: [] for below in found}
 
