@@ -1,10 +1,11 @@
 """Tests of the ledger run on SQLite and on PostgreSQL: those that ask for `place`, and so most that ask for `desk`."""
 
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
-from tests.harness.ledgers import Place
+from tests.harness.ledgers import Desk, Place
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
@@ -23,3 +24,11 @@ def place(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Place:
         return tmp_path
     database: Place = request.getfixturevalue("blank_database")
     return database
+
+
+@pytest.fixture
+def desk(place: Place) -> Iterator[Desk]:
+    """An empty ledger."""
+    made = Desk(place)
+    yield made
+    made.close()

@@ -1,21 +1,12 @@
 """Several accounts in one ledger: each task is one account's, whatever its id; and an account can be renamed."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from archiver.failures import ApiCredentialsRefused
 from archiver.model import Callback, DiscoveredBy, Lease, Stage, State, Status
-from tests.harness.ledgers import DAY, FAMILY, RAND, START, Desk, Place, answer, claim_archive
+from tests.harness.ledgers import DAY, FAMILY, RAND, START, Desk, answer, claim_archive
 
 EU, US = "eu", "us"
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
 
 
 def say(desk: Desk, account: str, *task_ids: str) -> None:

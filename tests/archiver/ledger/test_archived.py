@@ -1,20 +1,12 @@
 """What is left of a task once it is in the bucket, and what still works with it."""
 
 import pathlib
-from collections.abc import Iterator
 
 import pytest
 
 from archiver.model import CallbackOutcome, DiscoveredBy, Stage, State
-from tests.harness.ledgers import DAY, Desk, Place, answer, stored
+from tests.harness.ledgers import DAY, Desk, answer, stored
 from tests.harness.repository import SAMPLES
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
 
 
 def kept(desk: Desk) -> str:

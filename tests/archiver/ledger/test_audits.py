@@ -1,6 +1,5 @@
 """What the ledger says of the bucket, and what a command asks it to have fetched again."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,14 +9,7 @@ from sqlalchemy import event
 from archiver.ledger import WantedBack
 from archiver.model import FolderWorkKind, State
 from tests.harness.archived_tasks import ArchivedTask
-from tests.harness.ledgers import ACCOUNT, DAY, HOUR, START, Desk, Place, answer
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
+from tests.harness.ledgers import ACCOUNT, DAY, HOUR, START, Desk, answer
 
 
 def test_a_task_is_known_with_all_that_must_be_in_the_bucket(desk: Desk) -> None:

@@ -1,7 +1,6 @@
 """What a claim may take beside held and failing hosts, for whom fresh URLs are asked, and what it costs."""
 
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,19 +30,10 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
-    Place,
     answer,
     asset,
     steps,
 )
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
-
 
 # --- hosts ------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -13,17 +12,10 @@ from archiver.ledger import UPKEEP, DutyLease, Ledger, asking
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_SECONDS
 from archiver.ledger.duties.plan import assign
 from archiver.model import Stage
-from tests.harness.ledgers import ACCOUNT, FAMILY, SECOND, Desk, Place
+from tests.harness.ledgers import ACCOUNT, FAMILY, SECOND, Desk
 
 ACCOUNTS = ["a", "b", "c", "d", "e"]
 ALL = [asking(account) for account in ACCOUNTS]
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
 
 
 class Process:

@@ -1,6 +1,5 @@
 """Creates of the gateway's clients: known before they are sent, and joined with their tasks whatever dies when."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,13 +12,6 @@ from archiver.model import Callback, DiscoveredBy, Status
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, Desk, Place, answer
 
 URL = "https://app.example.com/cb?job=1"
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
 
 
 def create(reference: str = "r-1", url: str | None = URL, **fields: Any) -> GatewayCreate:

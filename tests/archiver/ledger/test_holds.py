@@ -1,6 +1,6 @@
 """Holds: what sets them, what probes them, what lifts them, and whose failure is nobody else's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -16,19 +16,10 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
-    Place,
     answer,
     claim_archive,
     steps,
 )
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
-
 
 MISSING = BucketMissing("no such bucket")
 SLOTS = 8

@@ -1,18 +1,7 @@
 """What the gateway reads of tasks to compare answers of the API with them."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from archiver.model import State
-from tests.harness.ledgers import ACCOUNT, FAMILY, Desk, Place, answer
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
+from tests.harness.ledgers import ACCOUNT, FAMILY, Desk, answer
 
 
 def test_tasks_are_known_by_their_ids_and_external_ids_once_and_to_their_account_only(desk: Desk) -> None:

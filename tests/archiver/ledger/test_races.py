@@ -24,7 +24,6 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
-    Place,
     answer,
     asset,
     claim_archive,
@@ -39,13 +38,6 @@ _Result = TypeVar("_Result")
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of tries is what counts here, however slow the machine is."""
     monkeypatch.setattr(part, "TRIES_SECONDS_MAX", 60.0)
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
 
 
 @pytest.fixture

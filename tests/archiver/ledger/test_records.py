@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -24,20 +24,12 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
-    Place,
     answer,
     asset,
     stored,
 )
 
 ACCEPTED, DUPLICATE = CallbackOutcome.ACCEPTED, CallbackOutcome.DUPLICATE
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
 
 
 # --- callbacks ------------------------------------------------------------------------------------------------

@@ -1,20 +1,9 @@
 """What is to be seen again in the bucket, and what was missing there, as the ledger keeps it."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from archiver.failures import BucketMissing
 from archiver.ledger import DoubtedObject, MissingState
 from archiver.model import Stage, State
-from tests.harness.ledgers import ACCOUNT, HOUR, MINUTE, Desk, Place, stored
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
+from tests.harness.ledgers import ACCOUNT, HOUR, MINUTE, Desk, stored
 
 
 def claimed(desk: Desk, account: str = ACCOUNT) -> list[str]:

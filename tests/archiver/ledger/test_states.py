@@ -2,7 +2,6 @@
 
 import itertools
 import sqlite3
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -20,7 +19,6 @@ from tests.harness.ledgers import (
     SECOND,
     START,
     Desk,
-    Place,
     answer,
     asset,
     stored,
@@ -28,13 +26,6 @@ from tests.harness.ledgers import (
 
 PASTS = list(State)
 """Every state a task may be found in."""
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
 
 
 # --- the API's word ------------------------------------------------------------------------------------------

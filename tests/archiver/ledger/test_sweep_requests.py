@@ -1,19 +1,8 @@
 """Sweeps that a command asks for, and whoever does them shows."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from archiver.families import FAMILIES
 from archiver.ledger import DRY_RUN, SweepRequest, ToldFailure
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, Desk, Place
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, Desk
 
 
 def test_a_request_is_open_until_it_has_ended_and_shows_how_far_it_is(desk: Desk) -> None:

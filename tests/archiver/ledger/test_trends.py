@@ -1,20 +1,9 @@
 """What the console's charts show, without a look at the tasks."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from archiver.model import State
-from tests.harness.ledgers import DAY, HOUR, START, Desk, Place, answer
+from tests.harness.ledgers import DAY, HOUR, START, Desk, answer
 
 FIRST_HOUR = START // HOUR * HOUR
-
-
-@pytest.fixture
-def desk(place: Place) -> Iterator[Desk]:
-    made = Desk(place)
-    yield made
-    made.close()
 
 
 def hours(desk: Desk) -> list[tuple[int, int]]:
