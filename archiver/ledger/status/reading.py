@@ -72,10 +72,15 @@ def read_status(database: Database, connection: sa.Connection, *, now: int) -> S
     )
 
 
+def in_state(state: State) -> sa.ColumnElement[bool]:
+    """The state as a literal: else SQLite cannot tell that a partial index has all the rows."""
+    return _TASKS.state == sa.literal_column(f"'{state}'")
+
+
 def _earliest_deadline(connection: sa.Connection) -> int | None:
     nearest = [
         sa.select(sa.func.min(_TASKS.deadline_at))
-        .where(_TASKS.state == state, _TASKS.confirmed_at.is_not(None))
+        .where(in_state(state), _TASKS.confirmed_at.is_not(None))
         .scalar_subquery()
         for state in (State.RUNNING, State.SUCCEEDED, State.BURIED)
     ]
@@ -97,8 +102,7 @@ def _nearest_deadline(connection: sa.Connection, accounts: Iterable[str]) -> Tas
 
 def _oldest_succeeded(connection: sa.Connection, accounts: Iterable[str]) -> Iterator[TaskInTime]:
     query = sa.select(_TASKS.account, _TASKS.task_id, _TASKS.succeeded_at.label("at")).where(
-        # The state as a literal: else SQLite cannot tell that the partial index has all the rows.
-        _TASKS.state == sa.literal_column(f"'{State.SUCCEEDED}'"),
+        in_state(State.SUCCEEDED),
         _TASKS.succeeded_at.is_not(None),
     )
     chosen = [query.where(_TASKS.account == account) for account in accounts]
@@ -109,8 +113,8 @@ def _unread(connection: sa.Connection, accounts: Iterable[str]) -> Iterator[Task
     """Since each was last seen well."""
     since = sa.func.coalesce(_TASKS.running_at, _TASKS.confirmed_at).label("since")
     query = sa.select(_TASKS.task_id, since).where(
-        # As literals: else SQLite cannot tell that the partial index has all the rows.
-        _TASKS.state == sa.literal_column(f"'{State.RUNNING}'"),
+        in_state(State.RUNNING),
+        # A literal too.
         _TASKS.reason == sa.literal_column(f"'{ApiAnswerUnreadable.reason}'"),
     )
     for account in accounts:

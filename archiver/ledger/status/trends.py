@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing
 from archiver.ledger.part import Part, retried
+from archiver.ledger.status.reading import in_state
 from archiver.ledger.tables import schema
 from archiver.model import DAY_MS, State
 
@@ -72,7 +73,7 @@ class Trends(Part):
             each = [
                 connection.execute(
                     sa.select(_TASKS.deadline_at)
-                    .where(_TASKS.state == state, _TASKS.confirmed_at.is_not(None))
+                    .where(in_state(state), _TASKS.confirmed_at.is_not(None))
                     .order_by(_TASKS.deadline_at)
                     .limit(count_max)
                 ).scalars()

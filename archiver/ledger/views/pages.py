@@ -26,7 +26,9 @@ from archiver.model import RETENTION_MS, DiscoveredBy, State, rfc3339
 ROWS_MAX = 500
 """A page."""
 LOOKED_AT_MAX = 50_000
-"""By a search by text, on all of its pages; and on one page for what no index tells."""
+"""By a search by text, on all of its pages."""
+UNINDEXED_ROWS_MAX = 5_000
+"""Looked at for one page where owners are too many for a walk each: 30 ms of CPU."""
 STEP_ROWS = 2_000
 CANDIDATES_MAX = 1_000
 """Rows of a step that may have the text."""
@@ -120,6 +122,7 @@ class _Search:
         self._words = Words(chosen.text) if chosen.text else None
         self._walks: tuple[Walk, ...] = ()
         self._looked_at = after.looked_at if after and self._words else 0
+        self._looked_at_max = LOOKED_AT_MAX if self._words else UNINDEXED_ROWS_MAX
         self.at = after
         self.is_at_end = False
 
@@ -139,11 +142,10 @@ class _Search:
         """The next rows that are meant, up to `limit`."""
         rows: list[sa.RowMapping] = []
         step_rows, until = limit, time.monotonic() + SEARCH_SECONDS_MAX
-        while len(rows) < limit and not self.is_at_end and self._looked_at < LOOKED_AT_MAX:
+        while len(rows) < limit and not self.is_at_end and self._looked_at < self._looked_at_max:
             with SEARCHING if self._words else contextlib.nullcontext():
-                rows += self._step(
-                    limit - len(rows), step_rows=min(step_rows, LOOKED_AT_MAX - self._looked_at)
-                )
+                left = self._looked_at_max - self._looked_at
+                rows += self._step(limit - len(rows), step_rows=min(step_rows, left))
             if self._words and time.monotonic() >= until:
                 break
             step_rows = min(4 * step_rows, STEP_ROWS)
@@ -170,7 +172,7 @@ class _Search:
     def _query(self, walked: sa.Subquery) -> sa.Select[Any]:
         query = sa.select(*_COLUMNS, walked.c.position).join(schema.tasks, _TASKS.id == walked.c.id)
         query = query.where(walked.c.position < sa.bindparam("rows"))
-        meant = is_meant(self._walks, self._chosen, walked)
+        meant = is_meant(self._walks, self._chosen)
         if meant is not None:
             query = query.where(meant)
         if self._words is not None:

@@ -548,6 +548,13 @@ def test_postgresql_reads_no_whole_table_either(blank_database: BlankDatabase) -
 
 
 @pytest.mark.sqlite_only("how SQLite goes about it")
+def test_forged_ids_that_are_buried_are_not_passed_on_the_way_to_the_nearest_deadline(backlog: Desk) -> None:
+    found = plans(backlog, lambda: [ON_EVERY_ROUND[name](backlog.ledger) for name in ("status", "charts")])
+
+    assert sum("USING INDEX tasks_buried (state=?)" in plan for plan in found) == 2
+
+
+@pytest.mark.sqlite_only("how SQLite goes about it")
 def test_a_start_looks_for_leases_among_leased_tasks_only(backlog: Desk) -> None:
     leased = backlog.claim_all(Stage.ARCHIVE)
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from archiver.ledger.tables import schema
-from archiver.ledger.views import FilterProblem, TaskFilter, pages, walks
+from archiver.ledger.views import FilterProblem, TaskFilter, owners, pages, walks
 from archiver.model import DiscoveredBy, State, Status
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, START, Desk, Place, answer
 
@@ -246,20 +246,37 @@ def test_one_search_by_text_looks_at_rows_at_a_time_and_other_pages_do_not_wait(
     assert [row.task_id for row in listed.rows] == ["t1"]
 
 
-def test_a_flood_of_ids_of_another_family_bounds_the_page_and_not_the_list(
+def test_a_flood_of_ids_that_are_not_meant_does_not_come_before_those_that_are(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "LOOKED_AT_MAX", 6)
-    monkeypatch.setattr(pages, "STEP_ROWS", 2)
+    monkeypatch.setattr(pages, "UNINDEXED_ROWS_MAX", 5)
     desk.tell("mine", family=OMNI)
-    for number in range(20):
+    for number in range(9):
         desk.clock.advance(1)
         desk.tell(f"forged-{number}", family=FAMILY)
+        desk.ledger.registrations.register(f"other-{number}", account="other", family=FAMILY)
 
-    first = desk.ledger.views.tasks(TaskFilter(family=OMNI), limit=1)
+    assert ids(desk, TaskFilter(family=OMNI), limit=1) == ["mine"]
+    assert ids(desk, TaskFilter(account="other"), limit=5) == [f"other-{n}" for n in (8, 7, 6, 5, 4)]
 
-    assert (first.rows, first.next_page is None, first.searched_back_to) == ((), False, START + 15)
-    assert all_ids(desk, TaskFilter(family=OMNI), limit=1) == ["mine"]
+
+def test_invented_families_bound_the_page_and_not_the_list(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "OWNERS_MAX", 3)
+    monkeypatch.setattr(pages, "UNINDEXED_ROWS_MAX", 6)
+    monkeypatch.setattr(pages, "STEP_ROWS", 2)
+    for number in range(4):
+        desk.clock.advance(1)
+        desk.tell(f"forged-{number}", family=f"invented/family-{number}")
+    for number in range(20):
+        desk.clock.advance(1)
+        desk.ledger.registrations.register(f"other-{number}", account="other", family=FAMILY)
+
+    first = desk.ledger.views.tasks(TaskFilter(account=ACCOUNT), limit=2)
+
+    assert (first.rows, first.next_page is None) == ((), False)
+    assert all_ids(desk, TaskFilter(account=ACCOUNT), limit=2) == [f"forged-{n}" for n in (3, 2, 1, 0)]
 
 
 def test_a_filter_holds_also_where_there_are_too_many_owners_for_a_walk_each(
@@ -339,11 +356,12 @@ WALKED = [
 @pytest.mark.sqlite_only("how SQLite goes about it")
 def test_a_page_walks_along_indexes_and_reads_no_table(desk: Desk) -> None:
     lives(desk)
-    statements: list[tuple[str, Any]] = []
+    statements: list[tuple[TaskFilter, str, Any]] = []
+    chosen = TaskFilter()
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("SELECT"):
-            statements.append((statement, parameters))
+        if statement.startswith(("SELECT", "WITH")):
+            statements.append((chosen, statement, parameters))
 
     event.listen(sa.Engine, "before_cursor_execute", note)
     try:
@@ -353,11 +371,18 @@ def test_a_page_walks_along_indexes_and_reads_no_table(desk: Desk) -> None:
         event.remove(sa.Engine, "before_cursor_execute", note)
 
     assert statements
-    for statement, parameters in statements:
+    for chosen, statement, parameters in statements:
         details = [str(row["detail"]) for row in desk.rows(f"EXPLAIN QUERY PLAN {statement}", *parameters)]
-        of_tasks = [detail for detail in details if re.search(r"\btasks\b", detail)]
+        of_tasks = [detail for detail in details if re.search(r"\btasks(_\d)?\b", detail)]
         assert of_tasks
+        # Along the tasks of a state a page of one owner would pass those of all others.
+        indexes = (
+            "by_state"
+            if chosen.account is None and chosen.family is None
+            else "by_family|by_hint|unconfirmed"
+        )
         for detail in of_tasks:
             assert re.match(
-                r"SEARCH tasks USING (COVERING INDEX tasks_by_(state|family)|INTEGER PRIMARY KEY)", detail
-            )
+                rf"SEARCH tasks(_\d)? USING ((COVERING )?INDEX tasks_({indexes}) \(|INTEGER PRIMARY KEY)",
+                detail,
+            ), detail

@@ -204,7 +204,7 @@ partial_index(
     tasks.c.deadline_at,
     where=tasks.c.unseen_since.is_not(None),
 )
-# For pages of tasks. Partial, so that no callback waits for it.
+# For pages of tasks.
 partial_index(
     "tasks_by_family",
     tasks.c.account,
@@ -212,6 +212,21 @@ partial_index(
     tasks.c.state,
     tasks.c.deadline_at,
     where=tasks.c.family.is_not(None),
+)
+partial_index(
+    "tasks_by_hint",
+    tasks.c.account,
+    tasks.c.family_hint,
+    tasks.c.state,
+    tasks.c.deadline_at,
+    where=tasks.c.confirmed_at.is_(None),
+)
+partial_index(
+    # With the state: else SQLite prefers `tasks_by_state`, which has forged ids too.
+    "tasks_buried",
+    tasks.c.state,
+    tasks.c.deadline_at,
+    where=sa.and_(tasks.c.state == sa.literal_column("'buried'"), tasks.c.confirmed_at.is_not(None)),
 )
 sa.Index("tasks_by_due", tasks.c.queue, tasks.c.account, tasks.c.due_at)
 sa.Index("tasks_to_match", tasks.c.queue, tasks.c.account, tasks.c.query_individually, tasks.c.due_at)
