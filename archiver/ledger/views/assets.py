@@ -1,8 +1,9 @@
 """One file of a task, as people and scripts see it."""
 
 import dataclasses
+from typing import Self
 
-from archiver.model import Asset
+from archiver.model import Asset, LeasedAsset
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -16,6 +17,14 @@ class AssetView:
     sha256: str | None
     reason: str | None
     """Why it is not stored, after a try."""
+
+    @classmethod
+    def of(cls, known: LeasedAsset) -> Self:
+        """Of what the ledger has of it."""
+        stored = known.stored
+        if stored is None:
+            return cls(known.asset, None, None, None, None, known.reason)
+        return cls(known.asset, stored.name, stored.key, stored.bytes, stored.sha256, known.reason)
 
     @property
     def is_stored(self) -> bool:

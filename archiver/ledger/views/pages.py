@@ -241,11 +241,7 @@ def _stored(database: Database, row_ids: Sequence[int]) -> dict[int, list[AssetV
     with database.read() as connection:
         assets = assets_of(connection, row_ids)
     return {
-        row_id: [
-            AssetView(found.asset, stored.name, stored.key, stored.bytes, stored.sha256, None)
-            for found in of_task
-            if (stored := found.stored) is not None
-        ]
+        row_id: [AssetView.of(asset) for asset in of_task if asset.stored is not None]
         for row_id, of_task in assets.items()
     }
 

@@ -14,7 +14,7 @@ from archiver.ledger.part import Part
 from archiver.ledger.status.reading import read_status
 from archiver.ledger.status.view import StatusView
 from archiver.ledger.tables import schema
-from archiver.ledger.tables.rows import assets_of, find, read_asset
+from archiver.ledger.tables.rows import assets_of, find
 from archiver.ledger.tables.tombstones import Tombstone, find_tombstone
 from archiver.ledger.views.assets import AssetView
 from archiver.ledger.views.filters import TaskFilter
@@ -158,8 +158,8 @@ class Views(Part):
             row = find(connection, account=account, task_id=task_id)
             if row is None:
                 return None
-            assets = _of_task(connection, schema.assets, row["id"])
-            history = _of_task(connection, schema.history, row["id"])
+            assets = assets_of(connection, [row["id"]]).get(row["id"], ())
+            history = _history_of(connection, row["id"])
             amended = amendment_keys(connection, row["id"])
             forwards = forwards_of(connection, row["id"])
         return TaskView(
@@ -179,17 +179,7 @@ class Views(Part):
             callbacks=row["callbacks"],
             manifest_key=row["manifest_key"],
             amendment_keys=amended,
-            assets=tuple(
-                AssetView(
-                    read_asset(asset).asset,
-                    asset["name"],
-                    asset["key"],
-                    asset["bytes"],
-                    asset["sha256"],
-                    asset["reason"],
-                )
-                for asset in assets
-            ),
+            assets=tuple(AssetView.of(asset) for asset in assets),
             forwards=forwards,
             history=tuple(HistoryLine(line["at"], line["event"], line["detail"]) for line in history),
             request=None if row["request"] is None else json.loads(row["request"]),
@@ -258,6 +248,7 @@ def _time(value: int | None) -> str | None:
     return None if value is None else rfc3339(value)
 
 
-def _of_task(connection: sa.Connection, table: sa.Table, row_id: int) -> Sequence[sa.RowMapping]:
+def _history_of(connection: sa.Connection, row_id: int) -> Sequence[sa.RowMapping]:
+    table = schema.history
     query = sa.select(table).where(table.c.task == row_id).order_by(table.c.id)
     return connection.execute(query).mappings().all()
