@@ -1,8 +1,8 @@
-"""Bodies of objects past the HTTP parser, which costs more than the transfer itself.
+"""Reads bodies of objects without the HTTP parser, which costs more than the transfer itself.
 
-Large bodies are taken as the network gives them, up to 256 KiB at once, once httpcore2 has read the head of the answer;
-its parser would copy each body three times in pieces of 64 KiB. Their connections are closed afterwards. It halves the
-processor time of reading, from 1.25 to 0.65 ms a MB (`stream` in `make bench`).
+httpcore2 reads the head of the answer. After it, large bodies are read as the network delivers them, up to 256 KiB at
+once: its parser would copy each body three times, in pieces of 64 KiB. Such connections are closed afterwards. This
+halves the processor time of reading, from 1.25 to 0.65 ms a MB (`stream` in `make bench`).
 """
 
 import re
@@ -20,7 +20,7 @@ _OVERLAP_BYTES = 2
 
 
 class BodyStream(httpcore2.AsyncNetworkStream):
-    """A connection that gives its reader the head of an answer and holds back what follows, until it is asked for."""
+    """A connection that gives its reader the head of an answer, and holds back the rest until it is asked for."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -93,7 +93,7 @@ class BodyStream(httpcore2.AsyncNetworkStream):
 
 
 class BodyStreams(httpcore2.AsyncNetworkBackend):
-    """Connects as `backend` does, and gives `BodyStream`s."""
+    """Connects through `backend`, and returns `BodyStream`s."""
 
     def __init__(self, backend: httpcore2.AsyncNetworkBackend) -> None:
         self._backend = backend

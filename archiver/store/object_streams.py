@@ -1,6 +1,6 @@
-"""Objects read by presigned URLs, on the event loop: a reader who waits costs no thread, and 1 MB of buffers.
+"""Reads objects by presigned URLs, on the event loop: a reader who waits costs no thread, and 1 MB of buffers.
 
-boto3 would need a thread for each reader, for as long as he reads. Here boto3 only signs.
+boto3 would need a thread for each reader, for as long as it reads. Here boto3 only signs.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What the console is made of."""
+"""The parts of the console."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
-"""The threads that pages run on: few, and each wait has an end. The ledger blocks, and callbacks must not wait for it.
+"""The threads that pages run on: few, and each wait has a limit. The ledger blocks, and callbacks must not wait for it.
 
-A page that takes longer is answered 503; its thread is free when it has ended, so that a ledger that hangs holds
+A page that takes too long is answered 503. Its thread is free only when it has ended, so a ledger that hangs holds
 `READINGS_MAX` threads and no more.
 """
 

@@ -1,4 +1,4 @@
-"""A template → a page, with the headers that keep browsers from running or sending what is not ours.
+"""A template → a page, with headers that keep browsers from running or sending anything that is not ours.
 
 Nothing in a page is inline: charts carry their shapes as attributes of SVG. A page's pictures and films may come from
 the origins that the page names, and from nowhere else.
@@ -24,7 +24,7 @@ NAVIGATION = (("", "Overview"), ("tasks", "Tasks"), ("forwards", "Forwards"), ("
 
 
 class Renderer:
-    """Thread-safe."""
+    """Renders templates. Thread-safe."""
 
     def __init__(self, static: StaticFiles) -> None:
         self._templates = jinja2.Environment(

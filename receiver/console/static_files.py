@@ -14,7 +14,7 @@ _VERSION_LENGTH = 12
 
 
 class StaticFiles:
-    """Served from memory, to everybody: the login page has them too."""
+    """Serves them from memory, to everybody: the login page needs them too."""
 
     def __init__(self) -> None:
         folder = importlib.resources.files("receiver.console") / "static"

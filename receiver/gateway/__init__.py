@@ -1,1 +1,1 @@
-"""The gateway: Kling's own paths, answered by Kling through us, and by the archive where Kling no longer can."""
+"""The gateway: it serves Kling's own paths. Kling answers through it; the archive answers where Kling no longer can."""

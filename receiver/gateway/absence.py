@@ -1,4 +1,4 @@
-"""Whether an answer of Kling denies that there is a task."""
+"""Whether an answer of Kling denies that a task exists."""
 
 from archiver import failures
 from archiver.failures import ApiAnswerUnreadable

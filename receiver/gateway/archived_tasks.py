@@ -1,8 +1,8 @@
-"""Archived tasks as the API would say them, from their manifests and amendments, with links in place of URLs.
+"""Archived tasks in the API's format, from their manifests and amendments, with links in place of URLs.
 
-The ledger knows which tasks are archived, under which keys, and the names of their files. What the API said of a task
-is in the bucket only (`ledger/tables/archived.py`). So without the ledger nothing can be answered here: its keys hold a
-day that a client does not name.
+The ledger knows which tasks are archived, under which keys, and the names of their files. The API's own object is only
+in the bucket (`ledger/tables/archived.py`). Without the ledger nothing can be answered here: the keys contain a day
+that a client does not name.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _NAMES_MAX = 500
 
 
 class ArchiveUnread(Exception):
-    """The ledger, or what the bucket has of an archived task, cannot be read now."""
+    """The ledger or the documents of an archived task cannot be read now."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ArchivedTask:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Documents:
-    """What the bucket has of a task."""
+    """The documents of a task in the bucket."""
 
     manifest: Manifest
     amendments: tuple[Manifest, ...]
@@ -68,7 +68,8 @@ class _Documents:
 
 
 class ArchivedTasks:
-    """One event loop; `ledger_calls` and `store_calls` do what blocks. `signers` are those of the accounts."""
+    """Finds archived tasks. For one event loop; `ledger_calls` and `store_calls` run what blocks. `signers` are those
+    of the accounts."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Blocking calls that a coroutine waits for, for a bounded time, on a bounded number of threads."""
+"""Blocking calls that a coroutine awaits, with a time limit and on a limited number of threads."""
 
 import asyncio
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""Undoes the content encoding of an answer that was asked for without one, within a bound of memory."""
+"""Decodes an answer that has a content encoding although none was asked for, with a memory limit."""
 
 import zlib
 
@@ -7,7 +7,7 @@ _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 class Undecodable(Exception):
-    """An answer's encoding cannot be undone; the message says why."""
+    """An answer cannot be decoded; the message says why."""
 
 
 def is_encoded(encoding: str) -> bool:

@@ -1,7 +1,7 @@
-"""The words that the gateway's parts share: who asks for what, and what comes back.
+"""The types that the gateway's parts share: requests of clients, answers to them, and Kling in between.
 
-`endpoint` makes a `GatewayRequest` of what a client sent. `creates`, `queries` or the relay of `upstream` make a
-`GatewayAnswer` of it, with the help of an `Upstream`, which is Kling.
+`endpoint` turns what a client sent into a `GatewayRequest`. `creates`, `queries` or the relay of `upstream` turn it
+into a `GatewayAnswer`, with the help of an `Upstream`, which is Kling.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ SPOOL_SECONDS_MAX = 30.0
 
 
 class Source(enum.StrEnum):
-    """Who an answer comes from: the header `Kling-Archiver-Source`."""
+    """The origin of an answer: the header `Kling-Archiver-Source`."""
 
     KLING = "kling"
     MANIFEST = "manifest"
@@ -48,7 +48,7 @@ class AnswerUndecodable(NoAnswer):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks, as their credentials say."""
+    """The client, as its credentials identify it."""
 
     account: str
     authorization: bytes | None = dataclasses.field(repr=False)
@@ -57,8 +57,8 @@ class Client:
 
 
 class RequestBody:
-    """The whole body of a request: in memory, or a file of the spool. The endpoint that made it closes it; what goes on
-    longer than the endpoint waits keeps it until then."""
+    """The whole body of a request: in memory, or a file of the spool. The endpoint that made it closes it. Work that
+    goes on longer than the endpoint waits keeps it until its own end."""
 
     def __init__(self, content: bytes | Reservation, files: BlockingCalls) -> None:
         """`files` reads the spool."""
@@ -109,7 +109,7 @@ class RequestBody:
 
 @dataclasses.dataclass(slots=True)
 class Waiting:
-    """How long a request has waited for others: what is left is the gateway's own time."""
+    """How long a request has waited for others; the rest is the gateway's own time."""
 
     seconds: float = 0.0
 
@@ -139,7 +139,7 @@ class GatewayRequest:
 
 @dataclasses.dataclass(slots=True)
 class GatewayAnswer:
-    """What the client gets. `headers` hold neither `content-length` nor any header of the connection."""
+    """The client's answer. `headers` contain neither `content-length` nor any header of the connection."""
 
     status: int
     headers: Headers
@@ -152,7 +152,7 @@ class GatewayAnswer:
 
 
 class Upstream(Protocol):
-    """Kling, as the gateway asks it."""
+    """Kling, as the gateway sees it."""
 
     @property
     def buffered_bytes_max(self) -> int:
@@ -178,7 +178,7 @@ class Upstream(Protocol):
 
 
 class Handler(Protocol):
-    """`Creates` and `Queries`."""
+    """Answers requests: `Creates`, `Queries` and `Relay`."""
 
     async def handle(self, request: GatewayRequest) -> GatewayAnswer:
         """Raises NotReached, NoAnswer as `Upstream.send`; the endpoint answers for them."""

@@ -1,7 +1,7 @@
-"""Asks the paths of families for succeeded tasks of which only `/tasks` has spoken, so that the first answer has links.
+"""Queries families' paths for succeeded tasks that only `/tasks` has shown, so that the first answer has links.
 
-It spends the rate of the account's own verification, which finds these families too. So the requests of one answer are
-few, they end with the first that Kling refuses, and a task is not looked for again at each poll.
+It spends the rate of the account's own verification, which finds these families too. So it sends few requests for each
+answer, stops at the first that Kling refuses, and does not search for a task again at each poll.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ REMEMBERED_MAX = 4096
 
 
 class FamilySearch:
-    """One event loop."""
+    """Searches families. For one event loop."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class FamilySearch:
 
 @dataclasses.dataclass(slots=True)
 class _Search:
-    """For the tasks of one answer."""
+    """The search for the tasks of one answer."""
 
     request: GatewayRequest
     send: Callable[[GatewayRequest, float], Awaitable[GatewayAnswer]]

@@ -1,4 +1,4 @@
-"""The gateway's parts, put together."""
+"""Builds the gateway from its parts."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -46,7 +46,7 @@ class GatewayAccount:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CreateParts:
-    """What creates need beside Kling; see `Creates`."""
+    """What creates need besides Kling; see `Creates`."""
 
     ledger: GatewayCreates
     addresses: Mapping[str, CallbackAddress]
@@ -57,7 +57,7 @@ class CreateParts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QueryParts:
-    """What queries and lists need beside Kling; see `Queries`."""
+    """What queries and lists need besides Kling; see `Queries`."""
 
     accounts: Mapping[str, AccountTasks]
     views: Views

@@ -1,15 +1,15 @@
-"""Single queries and lists: what Kling says, recorded and with links; where it cannot say it, what the archive has.
+"""Single queries and lists: Kling's answer, recorded and with links; or the archive's answer, where Kling has none.
 
-1. Kling is asked first, and its word counts. It is recorded before the client has it (`recorded_answers`), so the first
-   `succeed` that a client sees has links. If the ledger cannot take it within a second, what is new goes out as it
-   came, and is counted.
-2. A task that Kling does not show, whatever the cause, is answered from the bucket if it is archived
-   (`archived_tasks`). After 3 s without an answer that is tried as well. Where that cannot be read, Kling's "not found"
-   does not go out: it would be believed.
+1. Kling is asked first, and its answer counts. It is recorded before the client gets it (`recorded_answers`), so the
+   first `succeed` that a client sees has links. If the ledger cannot record it within a second, new tasks keep Kling's
+   URLs, and the answer is counted.
+2. A task that Kling does not show, for whatever reason, is answered from the bucket if it is archived
+   (`archived_tasks`). After 3 s without an answer the bucket is tried as well. If it cannot be read, Kling's "not
+   found"    is withheld, because the client would believe it.
 3. Equal queries of one client within a second share one answer. No answer is shared between clients.
 
-The account's limiter is not asked: clients spend Kling's rate nearly as if they had no gateway (`family_search`), and a
-1302 is theirs.
+The account's limiter does not apply: clients spend Kling's rate nearly as they would without the gateway
+(`family_search`), and get Kling's 1302 themselves.
 """
 
 import asyncio

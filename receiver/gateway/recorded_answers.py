@@ -1,7 +1,7 @@
-"""What Kling says of tasks: recorded, and then given links in place of its URLs. Blocking.
+"""Records what Kling says of tasks, and then puts links in place of its URLs. Blocking.
 
-The order is the guarantee: links go into an answer only once its tasks are committed, so every link that a client has
-ever seen leads to a task that is followed. A crash in between has told the client nothing.
+The order is the guarantee: an answer gets links only once its tasks are committed. So every link that a client has ever
+seen leads to a task that is followed. A crash in between has told the client nothing.
 
 An answer is changed in its strings only: the URL fields that the reader of results names, and our own callback URLs.
 """
@@ -27,7 +27,7 @@ _CALLBACKS = b"callbacks"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AnswerOrigin:
-    """Whose answer it is, and to which question."""
+    """The account of an answer, and the query that it answers."""
 
     account: str
     family: str | None
@@ -74,7 +74,7 @@ class _Row:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnrecordedAnswer:
-    """An answer with something that the ledger has yet to take."""
+    """An answer that contains something that the ledger has yet to record."""
 
     body: bytes
     origin: AnswerOrigin
@@ -88,7 +88,7 @@ class UnrecordedAnswer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccountTasks:
-    """What is needed to record tasks of an account, and to link their files."""
+    """What is needed to record tasks of an account, and to make links to their files."""
 
     recorder: Recorder
     families: tuple[str, ...]
@@ -98,7 +98,7 @@ class AccountTasks:
 
 
 class AnswerRecorder:
-    """Thread-safe."""
+    """Records answers. Thread-safe."""
 
     def __init__(
         self, accounts: Mapping[str, AccountTasks], views: Views, registrations: Registrations

@@ -1,4 +1,4 @@
-"""Equal questions of one client get one answer."""
+"""Lets equal queries of one client share one answer."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ BYTES_MAX = 64 * 1024
 
 
 class SharedAnswers:
-    """Answers that are under way, and good ones for a second from their question on. One event loop."""
+    """Answers in flight, and good answers until a second after their query. For one event loop."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

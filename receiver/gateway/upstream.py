@@ -1,9 +1,9 @@
-"""Asks Kling for a client, once, and passes on what it says.
+"""Sends a client's request to Kling, once, and passes the answer on.
 
-1. What a client sent goes on as it came: method, raw path, query, body, `Content-Type`, `Accept`, `User-Agent`, and its
-   own credentials if they are Kling's. Framing and connection are ours, so nothing can be smuggled through.
-2. Of the answer status, bytes, `Content-Type`, `Retry-After` and the id of the request go back. A short answer is whole
-   before the client gets any of it: one that is cut is no answer.
+1. The client's part is passed on as it came: method, raw path, query, body, `Content-Type`, `Accept`, `User-Agent`, and
+   its own credentials if they are Kling's. Framing and connection are ours, so nothing can be smuggled through.
+2. Of the answer, status, bytes, `Content-Type`, `Retry-After` and the id of the request go back. A short answer is
+   complete before the client gets any of it: a truncated one is no answer.
 3. Every wait ends: for a connection, for the body to be sent, for the answer.
 """
 
@@ -61,14 +61,14 @@ _NOT_SENT = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class KlingAccess:
-    """Where the API of an account is, and its own credentials."""
+    """The URL of an account's API, and its own credentials."""
 
     base_url: str
     credential: Credential = dataclasses.field(repr=False)
 
 
 class KlingUpstream:
-    """The APIs of all accounts. One event loop."""
+    """The APIs of all accounts. For one event loop."""
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ def answer_seconds_of(request: GatewayRequest) -> float:
 
 
 class Relay:
-    """Passes on, as it came, what neither creates nor asks for results. See `Handler`."""
+    """Passes on, unchanged, requests that neither create nor ask for results. See `Handler`."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream

@@ -1,4 +1,4 @@
-"""Headers that every answer below `/files` has, and how an answer without a file is sent."""
+"""The headers that every answer below `/files` has, and how an answer without a file is sent."""
 
 from collections.abc import Sequence
 

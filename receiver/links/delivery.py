@@ -1,7 +1,7 @@
-"""How a stored file reaches the client: a redirect to the store or to a URL of the operator's, or its bytes from here.
+"""How a stored file reaches the client: a redirect to the store or to a URL of the operator's, or the bytes themselves.
 
-What is cached may be used for a sixth of the time that a presigned URL is good, so that one taken from a cache still
-lasts. A redirect of HEAD is cached by nobody: its URL would be refused for GET.
+A cached redirect may be used for a sixth of the time that its presigned URL is valid, so that a URL from a cache is
+still valid long enough. A redirect of HEAD is never cached: its URL would be refused for GET.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class LinkRequest:
 
 
 class Delivery(Protocol):
-    """One of the three ways."""
+    """One of the three ways to deliver a file."""
 
     def wanted(self, request: LinkRequest) -> Wanted | None:
         """The URL of the store's that this way needs."""
@@ -57,7 +57,7 @@ class Delivery(Protocol):
 
 
 class Redirect:
-    """302 to the store, by a URL that is presigned for the method."""
+    """302 to the store, with a URL that is presigned for the method."""
 
     def wanted(self, request: LinkRequest) -> Wanted | None:
         return Wanted("HEAD" if request.method == "HEAD" else "GET", request.is_download)
@@ -99,7 +99,8 @@ class PrefixRedirect:
 
 
 class Stream:
-    """The bytes, or a range of them. HEAD asks the store too, so that it says what GET says; conditions do not."""
+    """The bytes, or a range of them. HEAD asks the store too, so that its answer equals that of GET; conditions do
+    not."""
 
     def __init__(self, streams: ObjectStreams, *, is_door_busy: Callable[[], bool]) -> None:
         """`is_door_busy`: whether callbacks are being committed, which go first."""

@@ -1,7 +1,7 @@
-"""What a link's file is: stored, not stored yet, or unknown.
+"""Finds the file of a link: stored, not stored yet, or unknown.
 
-The ledger says it. Where it cannot be asked, or lacks the row, the bucket does: the key stands in the link. So a link
-whose file is stored needs no ledger.
+The ledger is asked first. If it cannot be read, or lacks the row, the bucket is asked: the link contains the key. So a
+link to a stored file needs no ledger.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """A file in the bucket, and a URL of the store's for it where one was asked for."""
+    """A file in the bucket, and a URL of the store for it if one was asked for."""
 
     file: File
     presigned: Presigned | None
@@ -69,7 +69,7 @@ class NotStored:
 
 
 class NotNow(Exception):
-    """Neither the ledger nor the bucket can say it now."""
+    """Neither the ledger nor the bucket can be asked now."""
 
 
 class LinkStore(Protocol):
@@ -97,14 +97,14 @@ class LinkedAccount:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
-    """Whether to presign a URL of the store, and for what; see `S3Store.presign`."""
+    """Whether to presign a URL of the store, and for which method and name; see `S3Store.presign`."""
 
     method: Literal["GET", "HEAD"]
     is_download: bool = False
 
 
 class Finder:
-    """Asks ledger and store, on threads of its own: a client waits for them for seconds at most."""
+    """Asks ledger and store, on threads of its own. A client waits a few seconds for them at most."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The path of a link. Nothing is looked up before its mac has been found to be ours."""
+"""The path of a link. Nothing is looked up before its mac has been verified."""
 
 import dataclasses
 import re
@@ -18,7 +18,7 @@ _TILDE = re.compile(r"%7e", re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LinkedFile:
-    """What a genuine link names."""
+    """The file that a genuine link names."""
 
     account: str
     """As the link has it: perhaps a former name."""

@@ -1,4 +1,5 @@
-"""What of a file a client wants: a range, or nothing because it has the file (RFC 9110, sections 13 and 14)."""
+"""The part of a file that a client wants: a range, all, or nothing because it has the file (RFC 9110, sections 13 and
+14)."""
 
 import dataclasses
 import re

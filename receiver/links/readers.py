@@ -1,4 +1,5 @@
-"""Who reads files from here at once, and who has to leave: places are few, and a slow reader keeps one for long."""
+"""The clients that read files at the same time, and which of them has to leave: places are few, and a slow reader keeps
+one for long."""
 
 import asyncio
 import contextlib
@@ -21,7 +22,7 @@ SLOW_SECONDS = 30.0
 
 
 class Reader:
-    """One reader, from its entry on."""
+    """One client that reads a file."""
 
     def __init__(self, key: str, clock: Callable[[], float]) -> None:
         """`key`: of the file in the bucket. `clock`: that of the event loop."""
@@ -67,7 +68,7 @@ class Reader:
 
 
 class Readers:
-    """The places. One event loop."""
+    """The places for readers. For one event loop."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         """`clock`: of the event loop, by default that of the running one."""

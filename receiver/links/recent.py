@@ -1,8 +1,8 @@
-"""Files that were found in the last seconds, so that a file that many ask for is looked up once.
+"""Remembers files for some seconds, so that a file with many requests is looked up once.
 
-A gallery's picture, or the ranges of a film that is being sought in, come in bursts. Without this a redirect costs
-a thread, a query and a signature: 0.7 to 0.8 ms of processor time instead of 0.02. A file that is forgotten, or
-lost from the bucket, is still found for `SECONDS`.
+A gallery's pictures, and the ranges of a film that a viewer seeks in, come in bursts. Without this a redirect costs a
+thread, a query and a signature: 0.7 to 0.8 ms of processor time instead of 0.02. A file that is forgotten, or lost from
+the bucket, is still found for `SECONDS`.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Read a request's body, within a size and a time."""
+"""Reads a request's body, within a limit of size and time."""
 
 import asyncio
 import enum

@@ -1,12 +1,12 @@
-"""Tells the supervisor of the process how it is, by the protocol of systemd's `sd_notify(3)`.
+"""Reports the state of the process to its supervisor, by the protocol of systemd's `sd_notify(3)`.
 
-- `READY=1` once the event loop runs behind an open listener: what is ordered after the unit starts only then.
+- `READY=1` once the event loop runs behind an open listener: units that are ordered after this one start only then.
 - `WATCHDOG=1` from the event loop, while the engine lives. A loop that hangs sends none, and systemd starts the process
   again: leases end by themselves, so this costs what a kill costs.
 - `STOPPING=1` at the first signal, when the drain begins.
 
-Where there is no `NOTIFY_SOCKET`, nothing is sent. No message waits for anything: one that cannot be sent is dropped,
-since the next one is due within seconds.
+Without `NOTIFY_SOCKET` nothing is sent. No message waits: one that cannot be sent is dropped, because the next one is
+due within seconds.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _SENDS_PER_TIMEOUT = 4
 
 
 class Supervisor:
-    """What the process tells its supervisor. The methods are called on the event loop, and none of them blocks."""
+    """Sends the messages. Its methods are called on the event loop, and none of them blocks."""
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class _BodyOnly:
-    """Passes on only a parser's body events."""
+    """Passes on a parser's body events and no others."""
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
         self.on_body = protocol.on_body

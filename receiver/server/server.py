@@ -52,7 +52,7 @@ class CannotListen(Exception):
 
 
 class NoSuchAddress(CannotListen):
-    """It will never be there."""
+    """The address will never be there."""
 
 
 class HttpServer:

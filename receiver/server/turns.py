@@ -1,11 +1,12 @@
-"""When a request of the gateway may begin, or a piece of a file go on, so that callbacks never wait for many.
+"""Decides when a request of the gateway may begin, or a piece of a file may follow, so that callbacks never wait for
+many.
 
-1. One has its turn in each round of the event loop. Clients that poll as fast as they can would else fill every round,
-   and a callback takes several rounds.
-2. While callbacks are being committed, one has its turn every `yield_seconds` only: the threads that commit contend
+1. One of them has its turn in each round of the event loop. Clients that poll as fast as they can would otherwise fill
+   every round, and a callback takes several rounds.
+2. While callbacks are being committed, one has its turn only every `yield_seconds`: the threads that commit contend
    with the event loop for the GIL.
 
-Nobody keeps a turn: what it began may wait for others as long as it likes.
+A turn is never kept: what it began may wait for others as long as it likes.
 
 Measured with 64 clients that poll in a closed loop beside 200 callbacks/s, on 2 busy cores: callbacks took 1,000 ms at
 the median without these rules, 250 ms with the first, and 20 ms with both.
@@ -19,7 +20,7 @@ _LOOK_SECONDS = 0.001
 
 
 class LoopTurns:
-    """First come, first served. One event loop."""
+    """Gives turns: first come, first served. For one event loop."""
 
     def __init__(self, is_door_busy: Callable[[], bool], *, yield_seconds: float) -> None:
         """`is_door_busy`: whether callbacks are being committed."""

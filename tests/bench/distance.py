@@ -1,6 +1,6 @@
-"""A relay that adds latency: each answer of the server comes `MILLISECONDS` later.
+"""A relay that adds latency: each answer of the server arrives `MILLISECONDS` later.
 
-`python -m tests.bench.distance PORT SERVER_PORT MILLISECONDS`
+python -m tests.bench.distance PORT SERVER_PORT MILLISECONDS
 """
 
 import asyncio

@@ -1,7 +1,8 @@
-"""What the gateway adds, by the real daemon on SQLite: beside Kling itself, and beside a bare reverse proxy.
+"""What the gateway adds, measured with the real daemon on SQLite, against Kling itself and against a bare reverse
+proxy.
 
-1. Latency with 64 clients at a steady rate, with the gateway less without: a create of 1 KB, a query of a task that the
-   ledger has not seen, which must be recorded first, and the same queries again.
+1. Latency with 64 clients at a steady rate, with the gateway minus without: a create of 1 KB, a query of a task that
+   the ledger has not seen and must record first, and the same queries again.
 2. Requests a second that are only relayed, as fast as they come, ÷ the proxy's.
 3. Peak memory while 8 clients create with 100 MiB each, over idle.
 """

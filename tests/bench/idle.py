@@ -1,8 +1,8 @@
-"""What links, forwarding and gateway cost who does not use them: the door and the archive with all of them switched on,
-beside the same without. Rounds alternate, and the ratio is the median of pairs, as in `transfers`.
+"""What links, forwarding and gateway cost an installation that does not use them: the door and the archive with all of
+them switched on, against the same without. Rounds alternate, and the ratio is the median of pairs, as in `transfers`.
 
-Of the archive each task is also told to an application, which answers at once. On a busy machine
-the processor time is the steadier figure.
+With the archive, each task also has a forward to an application that answers at once. On a busy machine the processor
+time is the steadier figure.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def _door(folder: Path, everything: dict[str, str], *, seconds: float) -> list[s
 
 
 class _Daemon:
-    """One daemon, and what its rounds have shown."""
+    """One daemon, and the results of its rounds."""
 
     def __init__(self, port: int, pid: int) -> None:
         self.rates, self.cpu_us = list[float](), list[float]()

@@ -1,4 +1,5 @@
-"""A Kling that answers at once: creates, single queries and all else. Plain ASGI, so that it is no bottleneck."""
+"""A Kling that answers everything at once: creates, single queries and all else. Plain ASGI, so that it is no
+bottleneck."""
 
 import itertools
 import json

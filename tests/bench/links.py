@@ -1,7 +1,7 @@
 """Links: redirects a second against a bare endpoint, and the bytes of files against the store itself.
 
-The last line has one slow reader of 2 GB beside 200 quick ones: how much memory they take, and what becomes of
-callbacks meanwhile.
+The last line has one slow reader of 2 GB beside 200 quick ones: the memory that they take, and the latency of callbacks
+meanwhile.
 """
 
 import contextlib

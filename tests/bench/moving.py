@@ -1,7 +1,7 @@
-"""How fast `move-ledger` is, and how much memory it takes: `python -m tests.bench.moving [TASKS]`.
+"""How fast `move-ledger` is, and how much memory it needs: `python -m tests.bench.moving [TASKS]`.
 
-One ledger is moved from SQLite to PostgreSQL and back, each by a process of its own. Not part of
-`make bench`: a million tasks take minutes.
+One ledger is moved from SQLite to PostgreSQL and back, each time by a process of its own. Not part of `make bench`: a
+million tasks take minutes.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Start and end the processes of a measurement."""
+"""Starts and ends the processes of a measurement."""
 
 import contextlib
 import os

@@ -1,4 +1,5 @@
-"""The baseline of the gateway: a reverse proxy of the same libraries that passes all on and knows nothing."""
+"""The baseline of the gateway: a reverse proxy built on the same libraries, which passes everything on and changes
+nothing."""
 
 import sys
 from typing import Any

@@ -55,7 +55,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where CDN and S3 server are, as both sides see them."""
+    """Where the CDN and the S3 server are, the same for both sides."""
 
     image_url: str
     server: S3Server

@@ -1,8 +1,10 @@
-"""Slows down those who try tokens, by address: each try takes a place among `WAITING_MAX`, waits, and is judged then.
+"""Slows down clients that try tokens, by address: each try takes a place among `WAITING_MAX`, waits, and is checked
+then.
 
-A try without a place is refused and not judged, so that its answer says nothing about its token.
-A proxy that is not trusted gives all its clients one address, and so does a company's network: who tries wrong tokens
-there can make an operator try again until a place is free. Nobody is locked out for good.
+A try without a place is refused without a check, so its answer says nothing about its token.
+
+A proxy that is not trusted gives all its clients one address, and so does a company's network. A client there that
+tries wrong tokens can make an operator try again until a place is free. Nobody is locked out for good.
 """
 
 import collections

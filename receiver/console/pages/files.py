@@ -1,4 +1,4 @@
-"""The files of a task in a page: what a browser shows itself, from which URL, and which origins that URL leads to."""
+"""The files of a task on a page: which of them a browser can show, their URLs, and the origins of these URLs."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ _MEDIUM_OF = {extension: medium for medium, extensions in _MEDIA.items() for ext
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShownFile:
-    """A file in the bucket. `url` is None where no URL can be had."""
+    """A file in the bucket. `url` is None if there is no URL for it."""
 
     name: str
     key: str
@@ -44,7 +44,7 @@ class ShownFile:
 
 
 class ShownFiles:
-    """Finds them."""
+    """Finds the files of a task and their URLs."""
 
     def __init__(self, parts: ConsoleParts) -> None:
         self._links = parts.links

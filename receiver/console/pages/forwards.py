@@ -1,4 +1,4 @@
-"""`/console/forwards`: what applications were told, are to be told, and could not be told."""
+"""`/console/forwards`: forwards that were delivered, that wait, and that died."""
 
 import contextlib
 

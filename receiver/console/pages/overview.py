@@ -1,4 +1,4 @@
-"""`/console`: what `status` says, at a glance, and two charts."""
+"""`/console`: the contents of `status` at a glance, and two charts."""
 
 import collections
 import dataclasses

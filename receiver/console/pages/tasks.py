@@ -83,7 +83,7 @@ class TaskPages:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Queries:
-    """Of links to other pages of the same tasks."""
+    """The queries of links to other pages of the same tasks."""
 
     written: Mapping[str, str]
     is_gallery: bool

@@ -1,1 +1,1 @@
-"""Creates of clients: how they are read, changed, sent, registered. Entered at `handler`."""
+"""Creates of clients: reading, changing, sending and registering them. Start at `handler`."""

@@ -1,4 +1,4 @@
-"""What Kling's answer to a create says. No I/O."""
+"""Reads Kling's answer to a create. No I/O."""
 
 import dataclasses
 import enum

@@ -1,7 +1,8 @@
-"""What the body of a create says of callbacks, and how it is changed: by place, every other byte as it came. No I/O.
+"""Finds the callback URLs in the body of a create, and changes them in place; every other byte stays. No I/O.
 
-A body is never written anew. `read` finds the members called `callback_url`, at the top and in `options`; each change
-is a list of `Edit`s. Where a name stands twice, every one of them counts, since readers differ in which one they take.
+A body is never parsed and written anew. `read` finds the members called `callback_url`, at the top and in `options`;
+each change is a list of `Edit`s. If a name occurs twice, every occurrence counts, because readers differ in which one
+they take.
 """
 
 import collections
@@ -23,7 +24,7 @@ _EXTERNAL_ID = "external_task_id"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Edit:
-    """The bytes from `start` to `end` become `text`."""
+    """Replaces the bytes from `start` to `end` by `text`."""
 
     start: int
     end: int
@@ -161,7 +162,7 @@ def read(skimmed: Skimmed) -> CreateBody:
 
 
 class Editor:
-    """Does `edits`, which are in order and do not overlap, to a body that passes by in chunks."""
+    """Applies `edits`, which are in order and do not overlap, to a body that arrives in chunks."""
 
     def __init__(self, edits: Sequence[Edit]) -> None:
         self._edits = collections.deque(edits)

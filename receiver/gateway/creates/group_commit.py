@@ -1,6 +1,7 @@
-"""All that creates wait for at one moment becomes one transaction: an fsync costs the same for one as for many.
+"""Group commit for creates: everything that waits at one moment becomes one transaction, because an fsync costs the
+same for one row as for many.
 
-While one batch commits, the next gathers. What its create does not wait for any more is left out.
+While one batch commits, the next gathers. A create that no longer waits is left out.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ BATCH_SECONDS_MAX = 10.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RefusedCreate:
-    """It has created nothing."""
+    """A create that Kling has refused: it has created nothing."""
 
     reference: str
 
@@ -30,7 +31,7 @@ _Waiting = tuple[_Change, asyncio.Future[bool]]
 
 
 class GroupCommit:
-    """One event loop. `on_registered(account)` runs after each commit, in another thread."""
+    """Commits batches. For one event loop. `on_registered(account)` runs after each commit, in another thread."""
 
     def __init__(
         self, ledger: GatewayCreates, calls: BlockingCalls, *, on_registered: Callable[[str], None]

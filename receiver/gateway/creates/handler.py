@@ -1,21 +1,23 @@
-"""A create: sent once, told to us, and registered before its client has the answer.
+"""A create: it is sent once, reports to us, and is registered before its client gets the answer.
 
 The order is the guarantee.
 
-1. The body is read. What is not one JSON object in UTF-8 goes on untouched, and the sweep finds the task. A callback
-   URL that we would not call is refused without asking Kling.
-2. A reference is committed: whom to tell, and what was asked for. If that fails, the body goes on unchanged, and Kling
-   itself calls the client.
-3. The create is sent, with our callback URL in place of the client's. The URL names the reference behind our token:
-   `/callbacks/<token>.<reference>/<family>`. A crash from here on, or an answer that is lost, leaves it:
-   the callback joins it with its task, else the external id does (`ledger/gateway_creates/matching.py`).
-   A path segment, because Kling does not promise to keep the query of a callback URL.
-4. It is sent once. Only where Kling has refused it for its callback URL, it is sent again without: nothing was created.
-5. The task is registered, in the transaction that lets go of the reference. If the ledger cannot do that within a
-   second, the client has its answer all the same, and it is tried again until it succeeds.
+1. The body is read. A body that is not one JSON object in UTF-8 is passed on untouched, and the sweep finds the task. A
+   callback URL that we would not call is refused without asking Kling.
+2. A reference is committed: the client's callback URL, and the request. If that fails, the body is passed on unchanged,
+   and Kling itself calls the client.
+3. The create is sent, with our callback URL in place of the client's. The URL has the reference behind our token:
+   `/callbacks/<token>.<reference>/<family>`. A crash from here on, or a lost answer, leaves the reference in the
+   ledger. Then the callback joins it with its task, or else the external id does
+   (`ledger/gateway_creates/matching.py`). The reference is a path segment because Kling does not promise to keep the
+   query of a callback URL.
+4. It is sent once. Only if Kling has refused it because of its callback URL, it is sent again without one: nothing was
+   created.
+5. The task is registered, in the transaction that deletes the reference. If the ledger cannot do that within a second,
+   the client gets its answer all the same, and the registration is repeated until it succeeds.
 
-From the first byte sent, all of this is a task of its own: a client that leaves does not cancel it, nor does a server
-that stops waiting for its requests. What is still under way when the process ends is said: its reference stays.
+From the first byte sent, all of this is a task of its own: neither a client that leaves nor a server that stops waiting
+for its requests cancels it. If the process ends meanwhile, the log names what was in flight; its reference stays.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What must still be written to the ledger when the client has its answer already."""
+"""Writes to the ledger that must still be done although the client has its answer already."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ _log = log.get()
 
 
 class Later:
-    """Tries again and again, until it is done or the process ends. Whatever is lost with the process, the reference of
-    its create is in the ledger."""
+    """Repeats a write until it succeeds or the process ends. If the process ends first, the reference of the create is
+    still in the ledger."""
 
     def __init__(self, *, waiting_max: int = WAITING_MAX) -> None:
         self._waiting_max = waiting_max

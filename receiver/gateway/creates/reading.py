@@ -1,6 +1,7 @@
-"""What a client asks for in a create: its body read, its callback URLs looked at, and what is kept of both.
+"""Reads a create of a client: its body, its callback URLs, and the parts of both that we keep.
 
-Bodies of megabytes pass by in steps of the event loop; what is long beside their long strings is read in a thread.
+Bodies of megabytes arrive in steps of the event loop. If the rest of a body is long even without its long strings, a
+thread reads it.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ class CallbackUrlRefused(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CallbackAddress:
-    """How Kling reaches us about an account's tasks."""
+    """The URL at which Kling reports an account's tasks to us."""
 
     public_url: str
     token: str
@@ -53,7 +54,7 @@ class CallbackAddress:
 
 
 class CreateReader:
-    """One event loop."""
+    """Reads creates. For one event loop."""
 
     def __init__(
         self, addresses: Mapping[str, CallbackAddress], policy: ConsumerPolicy, threads: BlockingCalls

@@ -1,8 +1,8 @@
 """A JSON text of any size → the same text without its long strings. No I/O.
 
-Bodies of creates are images in Base64 with a little JSON around. What we want to know is in that little: it is read as
-JSON, while the long strings pass by. 100 MiB cost about as much as their SHA-256, in steps of a chunk each, so that the
-event loop goes on in between.
+Bodies of creates are images in Base64 with a little JSON around them. Only that little matters to us: it is read as
+JSON, while the long strings are only hashed. 100 MiB cost about as much as their SHA-256, one chunk at a time, so that
+the event loop goes on in between.
 """
 
 import bisect
@@ -24,12 +24,12 @@ _ESCAPE_BYTES_MAX = 6
 
 
 class Unreadable(ValueError):
-    """The text is not UTF-8, not JSON, or has more beside its long strings than `SKIMMED_BYTES_MAX`."""
+    """The text is not UTF-8, not JSON, or longer than `SKIMMED_BYTES_MAX` without its long strings."""
 
 
 class Skimmed:
-    """`text` has the objects {"sha256", "bytes"} in place of long strings: what they were, as they stood in the
-    text."""
+    """`text` has the objects {"sha256", "bytes"} in place of long strings: the digest and length of each, as it was
+    written."""
 
     def __init__(self, text: bytes, cuts: list[tuple[int, int]]) -> None:
         """`cuts`: ends of long strings, in `text` and in the whole text."""

@@ -1,1 +1,1 @@
-"""The gateway's side towards its clients: who asks, for what, and what they are told."""
+"""The gateway's side towards its clients: credentials, paths, bodies and answers."""

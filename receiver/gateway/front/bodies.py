@@ -1,7 +1,7 @@
-"""Reads the body of a client's request: whole, before anything is sent to Kling.
+"""Reads the body of a client's request as a whole, before anything is sent to Kling.
 
-Up to `MEMORY_BYTES_MAX` it stays in memory, else it goes to the spool, where room is promised before it is used. Size
-and time are bounded: a client may send slowly, but not more slowly than `BYTES_PER_SECOND_MIN` after `GRACE_SECONDS`.
+Up to `MEMORY_BYTES_MAX` it stays in memory, else it goes to the spool, where space is reserved before it is used. Size
+and time are bounded. A client may send slowly, but after `GRACE_SECONDS` not more slowly than `BYTES_PER_SECOND_MIN`.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ WRITE_BYTES = 1024 * 1024
 
 
 class SpoolUnusable(Exception):
-    """The body has no room."""
+    """The spool has no space for the body."""
 
 
 class BodyReader:
@@ -85,7 +85,7 @@ class BodyReader:
 
 
 class _Incoming:
-    """What has come of a body."""
+    """The part of a body that has arrived."""
 
     def __init__(self, spool: Spool, files: BlockingCalls, *, announced: int) -> None:
         self._spool = spool

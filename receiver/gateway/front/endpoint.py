@@ -1,9 +1,9 @@
-"""Kling's own paths: checks who asks and what, has it answered, and counts it.
+"""Serves Kling's own paths: checks credentials and request, lets a handler answer, and counts the answer.
 
 The order is the guarantee: credentials before anything else is read, then the path, the framing, and the body. Every
-case ends in one answer in Kling's envelope and one count; a client's fault or Kling's silence is one log line.
+case ends in one answer in Kling's envelope and one count. A client's mistake or a silent Kling is one log line.
 
-It is plain ASGI for the same reason as the callback endpoint. An answer of any kind says where it comes from.
+It is plain ASGI for the same reason as the callback endpoint. Every answer says where it comes from.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ _SINGLE = frozenset(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handlers:
-    """Who answers which kind of request."""
+    """The handler of each kind of request."""
 
     creates: Handler
     queries: Handler

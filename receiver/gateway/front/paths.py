@@ -1,7 +1,7 @@
-"""Which paths are Kling's, and what a request to one of them wants. Pure functions.
+"""Recognises Kling's paths, and what a request to one of them wants. Pure functions.
 
-A path is judged by its segments after percent-decoding and goes on as it came: clients may have external ids in it.
-What a server behind us could read as other segments than we do is refused.
+A path is judged by its segments after percent-decoding, and passed on as it came: clients may have external ids in it.
+A path that a server behind us could split into other segments than we do is refused.
 """
 
 import dataclasses
