@@ -87,7 +87,7 @@ def _unknown_families(account: Settings, label: str) -> Iterator[tuple[str, str]
             guess = f"Did you mean {near}? " if near else ""
             yield (
                 f"{label} names {family}, a family that this version does not know",
-                f"{guess}Correct it, or take it out; if Kling has a new family of this name, take a newer version.",
+                f"{guess}Correct it, or remove it; if Kling has a new family of this name, install a newer version.",
             )
 
 
@@ -194,7 +194,7 @@ def _forwards(settings: Settings) -> Iterator[Problem]:
     for account in settings.accounts:
         if settings.forward_links == "links" and not _has_links(account):
             yield _problem(
-                "KLING_FORWARD_LINKS is `links`, and there are none: forwards name s3:// URLs",
+                "KLING_FORWARD_LINKS is `links`, but links are not configured: forwards have s3:// URLs",
                 "Set KLING_LINK_SECRET and KLING_PUBLIC_URL.",
                 account=account.name if settings.several else None,
             )
@@ -203,7 +203,7 @@ def _forwards(settings: Settings) -> Iterator[Problem]:
     parts = urllib.parse.urlsplit(settings.forward_url.get_secret_value())
     if parts.scheme == "http" and not is_private(parts.hostname or ""):
         yield _problem(
-            "KLING_FORWARD_URL is plain http at a public address, so what it is told travels unencrypted",
+            "KLING_FORWARD_URL is plain http at a public address, so forwards travel unencrypted",
             "Write https.",
         )
 

@@ -70,7 +70,7 @@ def judge(found: Abilities) -> Iterator[Finding]:
         "listing",
         "a LIST shows at once what was put",
         "a LIST does not show what was just put",
-        "Nothing to do: objects are then looked for one by one. If it stays so, the second looks find nothing missing.",
+        "Nothing to do: the daemon sends a HEAD for each object that a LIST does not show.",
     )
     yield _judged(
         found.keeps_metadata and found.keeps_content_type,

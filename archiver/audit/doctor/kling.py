@@ -99,7 +99,9 @@ def family_list(account: Account, family: str) -> Iterator[Finding]:
     except ApiForbidden as error:
         yield warning(f"{family}: {error}", error.what_to_do)
     except ApiRateLimited as error:
-        yield warning(f"{family}: {error}", "The API asks for fewer questions: run it again in a minute.")
+        yield warning(
+            f"{family}: {error}", "The API limits the rate of queries: run doctor again in a minute."
+        )
     except Failure as error:
         yield failed(f"{family}: {error}", error.what_to_do)
     else:

@@ -25,4 +25,4 @@ def settings(subject: Subject) -> Iterator[Finding]:
                 "Set it, or run `kling-archiver work` only.",
             )
         )
-    yield from found or [ok(f"{count_of(len(subject.accounts), 'account')}, no doubt about the settings")]
+    yield from found or [ok(f"{count_of(len(subject.accounts), 'account')}, no doubtful setting")]

@@ -144,7 +144,7 @@ def _public(subject: Subject) -> Iterator[Check]:
 
 
 def _no_public_url() -> Iterator[Finding]:
-    yield ok("KLING_PUBLIC_URL is not set: what leads from outside to the daemon is not looked at")
+    yield ok("KLING_PUBLIC_URL is not set: doctor does not check the way from outside to the daemon")
 
 
 def _slug(setting: str) -> str:

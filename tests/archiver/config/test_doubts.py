@@ -44,7 +44,7 @@ def said(**more: str) -> list[str]:
         ("ADMIN_TOKEN", "example-admin-token", "KLING_ADMIN_TOKEN is a token from an example"),
         ("SWEEP_INTERVAL", "60", "is not a setting. Did you mean KLING_SWEEP_INTERVAL_SECONDS?"),
         ("FORWARD_SECRET", "whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=", "KLING_FORWARD_SECRET has no effect without"),
-        ("FORWARD_LINKS", "links", "KLING_FORWARD_LINKS is `links`, and there are none"),
+        ("FORWARD_LINKS", "links", "KLING_FORWARD_LINKS is `links`, but links are not configured"),
         ("FORWARD_URL", "http://app.example.com/hidden", "KLING_FORWARD_URL is plain http at a public address"),
         ("LINK_SECRET", "k" * 32, "KLING_LINK_SECRET has no effect without KLING_PUBLIC_URL"),
         ("LINK_MODE", "stream", "KLING_LINK_MODE has no effect without KLING_LINK_SECRET"),
