@@ -68,7 +68,7 @@ def _of_links(settings: Settings, store: S3Store | None) -> Iterator[Problem]:
         return
     if doubts.is_hidden(store.endpoint_url):
         what_to_do = (
-            "Take KLING_LINK_MODE out (then files are streamed from here), unless all readers are inside."
+            "Remove KLING_LINK_MODE (the daemon then streams the files), unless all readers reach the store."
         )
         yield Problem(doubts.CODE, _STORE_PRIVATE, what_to_do)
 

@@ -17,11 +17,11 @@ UNDATED_ANSWERS_MIN = 3
 four families asks more than that."""
 
 WHAT_TO_DO = (
-    "Set this machine's clock by NTP; until then no deadline is decided, and the times of signed callbacks are judged "
-    "by the API's clock."
+    "Set this machine's clock by NTP. Until then the daemon declares no task lost, and checks the times of signed "
+    "callbacks against the API's clock."
 )
 WHAT_TO_DO_UNCHECKED = (
-    "Nothing checks this machine's clock, by which deadlines are decided: keep it right by NTP."
+    "Nothing checks this machine's clock, which decides the deadlines: keep it right by NTP."
 )
 
 

@@ -120,8 +120,8 @@ class Upkeep:
             log.get().warning(
                 "create.given_up",
                 **dataclasses.asdict(given_up),
-                message="their tasks, if there are any, were not found by callback or external id",
-                what_to_do="If they are in the account's lists, tell the clients that made them.",
+                message="the tasks of these creates, if any exist, were found neither by callback nor by external id",
+                what_to_do="Look for them in Kling's console. If they exist, give the results to the clients yourself.",
             )
 
     def _bring_forward(self) -> None:

@@ -189,7 +189,7 @@ class Sweeper:
             failure = failure or ListTooLong(
                 f"The list of {family} answers every page number with the same full page, and older tasks may lie "
                 "behind it.",
-                what_to_do="The server at KLING_BASE_URL ignores pageNum: check the setting, and any gateway on the way. "
+                what_to_do="The server at KLING_BASE_URL ignores pageNum: check the setting and any gateway. "
                 "Tasks without a callback may not be found: register them (kling-archiver register).",
             )
         if failure is not None:
