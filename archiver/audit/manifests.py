@@ -23,7 +23,13 @@ from archiver.archive.manifest import (
 from archiver.audit.ordered import in_order
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
-from archiver.failures import Failure, ForeignObject, ObjectInColdStorage, StoreMismatch
+from archiver.failures import (
+    Failure,
+    ForeignObject,
+    ObjectInColdStorage,
+    StoreAnswerUnreadable,
+    StoreMismatch,
+)
 from archiver.model import StoredAsset
 from archiver.store import probing
 
@@ -181,7 +187,11 @@ def list_folder(store: PatientStore, place: TaskPlace) -> ListedFolder:
 
 def _folders(found: Iterable[tuple[str, int, TaskPlace | None]]) -> Iterator[ListedFolder]:
     path, place, sizes, keys, last = "", None, dict[str, int](), 0, ""
+    last_of_task = ""
     for key, size, here in found:
+        if here is not None:
+            # Only of our own keys: stores need not agree about the order of all characters.
+            last_of_task = _require_order(key, after=last_of_task)
         there = here.path if here is not None else key[: key.rfind("/") + 1]
         if there != path and sizes:
             yield ListedFolder(path, place, sizes, keys, last)
@@ -192,6 +202,15 @@ def _folders(found: Iterable[tuple[str, int, TaskPlace | None]]) -> Iterator[Lis
             sizes[key] = size
     if sizes:
         yield ListedFolder(path, place, sizes, keys, last)
+
+
+def _require_order(key: str, *, after: str) -> str:
+    """Raises StoreAnswerUnreadable: to go on after a key would pass over others. S3 Express lists so."""
+    if key <= after:
+        raise StoreAnswerUnreadable(
+            f"the store lists {key} after {after}, which is not the order of the keys"
+        )
+    return key
 
 
 def read_documents(store: PatientStore, folder: ListedFolder) -> DocumentedFolder:

@@ -87,6 +87,8 @@ class CheckedFolder:
     """An operator has forgotten the task; nothing was looked at."""
     suspects: int = 0
     """Files that are as they came, and are doubted."""
+    is_awaited: bool = False
+    """The task was archived so long before the run that a listing has to show its manifest."""
     is_elsewhere: bool = False
     """It lies below another prefix than the account's."""
 

@@ -29,12 +29,15 @@ class VerifyCounts:
     """Folders of tasks that were forgotten: their objects are the owner's affair, and are passed over."""
     elsewhere: int = 0
     """Folders that lie below another prefix than the account's: they are read too."""
+    unlisted: int = 0
+    """Archived tasks that the listing of the bucket did not show, though their manifests are there: nothing of them was
+    compared."""
     suspect: int = 0
     """Files that are as they came, and are doubted."""
 
     @property
     def faults(self) -> int:
-        return self.different + self.missing + self.errors
+        return self.different + self.missing + self.errors + self.unlisted
 
     def add(self, folder: CheckedFolder) -> None:
         self.folders += 1
@@ -74,6 +77,8 @@ class Reached:
     folder: str = ""
     """The last one that is done."""
     after_row: int = 0
+    awaited: int = 0
+    """Tasks of the account that a listing had to show, less those that it has shown: the rest of them is unlisted."""
     counts: VerifyCounts = dataclasses.field(default_factory=VerifyCounts)
 
     def as_json(self) -> dict[str, Any]:

@@ -35,9 +35,13 @@ from archiver.ledger import AuditedTask, Ledger, WantedBack
 
 _Item = TypeVar("_Item")
 
+PROGRESS_VERSION = 2
+"""Of what is saved: with another one, an interrupted run is not resumed."""
 SAVE_SECONDS = 5.0
 TOGETHER = 100
 """Folders whose tasks are looked up at once, and objects that one transaction wants back."""
+AWAITED_AFTER_MS = 60 * 60 * 1000
+"""A listing may lag, and clocks differ: what was archived later before the run need not be in it."""
 ERRORS_IN_A_ROW_MAX = 20
 """Of single objects, while the bucket itself answers: then no object can be read."""
 
@@ -140,7 +144,7 @@ class Verification:
         """Of what is saved: runs with other choices do not meet. What one found that did not repair, one that does has
         to find again."""
         accounts = [(account.name, account.prefix) for account in self._accounts]
-        choices = [self._store.location, accounts, self._repair]
+        choices = [PROGRESS_VERSION, self._store.location, accounts, self._repair]
         choices += [*dataclasses.astuple(self._span), *dataclasses.astuple(self._sample)]
         return f"verify {hashlib.sha256(json.dumps(choices).encode()).hexdigest()[:16]}"
 
@@ -157,7 +161,7 @@ class Verification:
         )
         chosen = (folder for folder in folders if self._sample.covers(folder.path))
         checked = in_order(
-            lambda each: CheckedFolder.forgotten(each[0]) if each[2] else checker.check(*each[:2]),
+            lambda each: self._check(checker, *each),
             self._with_tasks(chosen, account),
             threads=self._threads,
             ahead=FOLDERS_AHEAD_PER_THREAD * self._threads,
@@ -170,12 +174,27 @@ class Verification:
                 counts.add(folder)
                 counts.wanted_back += self._want_back(folder.findings, row_id=folder.row_id)
                 # Replaced as a whole: an interruption finds the counts that belong to the place.
+                awaited = self.reached.awaited - folder.is_awaited
                 self.reached = dataclasses.replace(
-                    self.reached, after_key=folder.end, folder=folder.path, counts=counts
+                    self.reached, after_key=folder.end, folder=folder.path, awaited=awaited, counts=counts
                 )
                 self._save_now_and_then()
         finally:
             checked.close()
+
+    def _check(
+        self, checker: ObjectChecker, listed: ListedFolder, task: AuditedTask | None, is_forgotten: bool
+    ) -> CheckedFolder:
+        if is_forgotten:
+            return CheckedFolder.forgotten(listed)
+        is_awaited = (
+            task is not None and self._is_awaited(task) and listed.path == _folder_of(task.manifest_key)
+        )
+        return dataclasses.replace(checker.check(listed, task), is_awaited=is_awaited)
+
+    def _is_awaited(self, task: AuditedTask) -> bool:
+        """Of an archived task, at the begin of the run."""
+        return task.archived_at is not None and task.archived_at + AWAITED_AFTER_MS < self.reached.began_at
 
     def _with_tasks(
         self, folders: Iterable[ListedFolder], account: VerifiedAccount
@@ -199,9 +218,13 @@ class Verification:
         while True:
             page = self._ledger.audits.stored_after(self.reached.after_row, account=account.name)
             if page.last_row_id is None:
+                unlisted = self.counts.unlisted + max(0, self.reached.awaited)
+                counts = dataclasses.replace(self.counts, unlisted=unlisted)
+                self.reached = dataclasses.replace(self.reached, awaited=0, counts=counts)
                 return
             counts = copy.copy(self.counts)
             documented, others = self._folders_of(page.tasks, account)
+            awaited = self.reached.awaited + sum(map(self._is_awaited, documented))
             days = by_day(documented)
             of_days = in_order(
                 lambda day: absent(self._store, day), days, threads=self._threads, ahead=2 * self._threads
@@ -210,6 +233,7 @@ class Verification:
                 folder = _folder_of(task.manifest_key)
                 findings = [checker.missing(key, task) for key in sorted(task.keys) if key.startswith(folder)]
                 yield from findings
+                awaited -= self._is_awaited(task)
                 counts.add_findings(findings)
                 counts.wanted_back += self._want_back(findings, row_id=task.row_id)
             checked = in_order(
@@ -223,7 +247,9 @@ class Verification:
                 yield from apart.findings
                 counts.add(apart)
                 counts.wanted_back += self._want_back(apart.findings, row_id=apart.row_id)
-            self.reached = dataclasses.replace(self.reached, after_row=page.last_row_id, counts=counts)
+            self.reached = dataclasses.replace(
+                self.reached, after_row=page.last_row_id, awaited=awaited, counts=counts
+            )
             self._save_now_and_then()
 
     def _folders_of(

@@ -87,6 +87,8 @@ def _notes(counts: VerifyCounts) -> list[str]:
         f"{count_of(counts.wanted_back, 'object')} will be fetched again and put if the bytes agree.": (
             counts.wanted_back
         ),
+        f"{count_of(counts.unlisted, 'task')} of the ledger not compared: the listing of the bucket did not show them, "
+        "though their manifests are there. If this comes again, the store lists wrongly.": counts.unlisted,
         f"{count_of(counts.unknown, 'folder')} of tasks that the ledger does not have: `rebuild` reads them into it.": (
             counts.unknown
         ),

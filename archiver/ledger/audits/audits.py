@@ -27,7 +27,8 @@ INCOMPLETE_SUFFIX = "/incomplete.json"
 _PROGRESS = "progress of "
 _MISSING = schema.missing_objects
 _COLUMNS = [
-    schema.tasks.c[name] for name in ("id", "task_id", "family", "state", "created_at", "manifest_key")
+    schema.tasks.c[name]
+    for name in ("id", "task_id", "family", "state", "created_at", "archived_at", "manifest_key")
 ]
 
 
@@ -48,6 +49,8 @@ class AuditedTask:
     family: str
     state: State
     created_at: int | None
+    """Unix ms."""
+    archived_at: int | None
     """Unix ms."""
     manifest_key: str | None
     """Of an archived task."""
@@ -221,6 +224,7 @@ def _with_files(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> lis
             family=row["family"],
             state=State(row["state"]),
             created_at=row["created_at"],
+            archived_at=row["archived_at"],
             manifest_key=row["manifest_key"],
             amendment_keys=tuple(amendments[row["id"]]),
             files=files[row["id"]],

@@ -18,6 +18,7 @@ from archiver.failures import (
     Failure,
     ObjectInColdStorage,
     Stopped,
+    StoreAnswerUnreadable,
     StoreError,
     StoreMismatch,
     StoreUnreachable,
@@ -25,7 +26,7 @@ from archiver.failures import (
 from archiver.model import RETENTION_MS
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.fake_store import FakeStore
-from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, START, Desk, answer
+from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, START, Desk, answer
 from tests.harness.patience import patient
 
 
@@ -229,6 +230,44 @@ def test_an_object_that_a_listing_does_not_show_yet_is_not_missing(audited: Audi
     audited.store.unlisted |= {task.asset(0).key, task.folder + amendment_name(1)}
 
     assert audited.faults() == []
+
+
+def test_a_folder_that_no_listing_shows_though_it_is_there_is_a_fault(audited: Audited) -> None:
+    hidden, lagging = audited.archive("881"), audited.archive("882", created_at=START + DAY)
+    audited.archive("883")
+    _lose_all(audited, audited.archive("884"))
+    audited.store.unlisted |= {
+        key for key in audited.store.objects if key.startswith((hidden.folder, lagging.folder))
+    }
+    audited.desk.clock.advance(DAY + MINUTE)
+    verification = audited.verification()
+
+    missing = [finding.key for finding in verification.run() if finding.is_fault]
+
+    assert {key.split("/")[-2] for key in missing} == {"884"}
+    assert verification.counts.unlisted == 1, "what was archived just now may lag"
+    assert verification.counts.faults == len(missing) + 1
+
+    audited.store.unlisted.clear()
+    verification = audited.verification()
+    list(verification.run())
+    assert verification.counts.unlisted == 0
+
+
+def test_a_store_that_lists_in_no_order_ends_the_run(
+    audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        audited.archive(f"88{number}")
+    walk = audited.store.walk
+    monkeypatch.setattr(
+        audited.store,
+        "walk",
+        lambda prefix, *, after="": iter(sorted(walk(prefix, after=after), reverse=True)),
+    )
+
+    with pytest.raises(StoreAnswerUnreadable, match="not the order of the keys"):
+        audited.lines()
 
 
 def test_a_suspect_file_is_as_it_should_be_and_counted(audited: Audited) -> None:
