@@ -10,7 +10,9 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
@@ -22,7 +24,7 @@ from archiver.fetch.urls import vet_own
 from archiver.kling.credentials import Bearer, Credential
 from archiver.metrics import GatewayKind
 from receiver.gateway.blocking import BlockingCalls
-from receiver.gateway.connections import ApiAnswer, ApiConnections
+from receiver.gateway.connections import ApiAnswer, ApiConnections, Content
 from receiver.gateway.decoding import DECODED_BYTES_MAX, Undecodable, decode, is_encoded
 from receiver.gateway.exchange import (
     AnswerUndecodable,
@@ -50,6 +52,8 @@ DECODE_SECONDS_MAX = 10.0
 _GO_ON = frozenset({b"content-type", b"accept", b"user-agent"})
 _COME_BACK = frozenset({b"content-type", b"retry-after", b"request_id", b"request-id", b"x-request-id"})
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_STATUSES: Final = range(200, 600)
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_SENT = (
     httpcore2.ConnectError,
     httpcore2.ConnectTimeout,
@@ -143,7 +147,8 @@ class KlingUpstream:
             async with asyncio.timeout(None) as limit:
 
                 def sent() -> None:
-                    limit.reschedule(loop.time() + answer_seconds)
+                    if not limit.expired():
+                        limit.reschedule(loop.time() + answer_seconds)
 
                 sending = (
                     SEND_SECONDS_MIN + bytes_count / SEND_BYTES_PER_SECOND_MIN
@@ -151,7 +156,7 @@ class KlingUpstream:
                     else answer_seconds
                 )
                 limit.reschedule(loop.time() + CONNECT_SECONDS + sending)
-                content = _content(request, body, sent) if bytes_count else None
+                content = functools.partial(_content, request, body, sent) if bytes_count else None
                 answer = await api.open(request, authorization, content, bytes_count)
                 try:
                     return await self._read(answer, buffered_bytes_max)
@@ -163,9 +168,9 @@ class KlingUpstream:
         encoding = answer.header(b"content-encoding")
         if is_encoded(encoding):
             buffered_bytes_max = DECODED_BYTES_MAX
+        headers = _passed_on(answer)
         pieces = answer.pieces()
         whole, begun = await _read_at_most(pieces, buffered_bytes_max)
-        headers = [(name, value) for name, value in answer.headers if name in _COME_BACK]
         if whole:
             await answer.close()
             content = await self._decoded(begun, encoding)
@@ -208,7 +213,7 @@ class _Api:
         self,
         request: GatewayRequest,
         authorization: bytes,
-        content: AsyncIterator[bytes] | None,
+        content: Content | None,
         bytes_count: int,
     ) -> ApiAnswer:
         headers = [(name, value) for name, value in request.headers if name in _GO_ON]
@@ -217,22 +222,36 @@ class _Api:
             headers.append((b"content-length", b"%d" % bytes_count))
         query = b"?" + request.raw_query if request.raw_query else b""
         return await self._connections.send(
-            request.method, self._prefix + request.path + query, headers, content
+            request.method,
+            self._prefix + request.path + query,
+            headers,
+            content,
+            is_repeatable=changes_nothing(request),
         )
 
     async def close(self) -> None:
         await self._connections.close()
 
 
+def _passed_on(answer: ApiAnswer) -> list[tuple[bytes, bytes]]:
+    """Raises AnswerUndecodable for what no server could send on."""
+    headers = [(name, value) for name, value in answer.headers if name in _COME_BACK]
+    if answer.status not in _STATUSES or any(_CONTROL.search(value) for _, value in headers):
+        raise AnswerUndecodable("its status or a header is none of HTTP")
+    return headers
+
+
 async def _content(
     request: GatewayRequest, body: bytes | None, sent: Callable[[], None]
 ) -> AsyncIterator[bytes]:
-    if body is not None:
-        yield body
-    else:
-        async for chunk in request.body.chunks():
-            yield chunk
-    sent()
+    try:
+        if body is not None:
+            yield body
+        else:
+            async for chunk in request.body.chunks():
+                yield chunk
+    finally:  # also where Kling answers before it has read all
+        sent()
 
 
 async def _read_at_most(pieces: AsyncIterator[bytes], bytes_max: int) -> tuple[bool, bytes]:

@@ -57,7 +57,7 @@ OWNERS = {
     "botocore": STORE,
     "httpcore2": (
         r"archiver/(fetch|webhooks)/.*|archiver/store/object_(bodies|streams)\.py"
-        r"|receiver/gateway/(connections|upstream)\.py"
+        r"|receiver/gateway/(api_streams|connections|upstream)\.py"
     ),
     "httptools": r"receiver/server/.*",
     "httpx2": r"archiver/kling/.*",

@@ -55,6 +55,14 @@ _UNAUTHORIZED: Final[Mapping[CredentialProblem, Reply]] = {
     CredentialProblem.MISSING: _reply(401, 1001, "The gateway got no Authorization header."),
     CredentialProblem.UNKNOWN: _reply(401, 1000, "The gateway does not accept these credentials."),
 }
+_NOT_PASSED_ON: Final = frozenset({"CONNECT", "TRACE"})
+"""They are about the way to a server, and would have it show the account's own credentials or open a tunnel."""
+_METHOD_REFUSED = Reply(
+    405,
+    1202,
+    "The gateway does not pass on this method.",
+    (replies.FROM_GATEWAY, (b"allow", b"GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE")),
+)
 _PATH_REFUSED = _reply(400, 1200, "The gateway does not pass on this path or query.")
 _AMBIGUOUS = _reply(
     400, 1200, "The gateway does not pass on a request whose headers can be read in two ways."
@@ -137,6 +145,8 @@ class GatewayEndpoint:
         if isinstance(known, CredentialProblem):
             return await self._refuse(_UNAUTHORIZED[known], known, kind, None, receive, send)
         account = known.account
+        if scope["method"] in _NOT_PASSED_ON:
+            return await self._refuse(_METHOD_REFUSED, "method_refused", kind, account, receive, send)
         if path is None:
             return await self._refuse(_PATH_REFUSED, "path_refused", kind, account, receive, send)
         if self._under_way >= self._requests_max:

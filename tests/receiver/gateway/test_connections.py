@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import pathlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpcore2
@@ -9,20 +11,28 @@ import pytest
 
 from archiver.fetch.urls import Origin
 from receiver.gateway import connections
-from receiver.gateway.connections import ApiConnections
+from receiver.gateway.connections import ApiConnections, Content
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Two: a\r\nx-two: b\r\n\r\nok"
 SECONDS_MAX = 10
+ENDLESS_BYTES = 1 << 40
+
+
+REFUSAL = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno"
+STRAY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
 
 
 class Kling:
-    """Says `OK` to every request, or what `answer` is."""
+    """Says `OK` to every request, or what `answer` is. Without one it closes the connection."""
 
     def __init__(self) -> None:
-        self.answer = OK
+        self.answer: bytes | None = OK
+        self.requests = 0
         self.opened = 0
         self.writers: list[asyncio.StreamWriter] = []
         self.ended = asyncio.Queue[None]()
+        self.is_over = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
@@ -30,13 +40,27 @@ class Kling:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 await reader.readuntil(b"\r\n\r\n")
+                self.requests += 1
+                if self.answer is None:
+                    break
                 writer.write(self.answer)
         writer.close()
         self.ended.put_nowait(None)
 
+    async def refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers the head of a request and reads no more of it."""
+        self.opened += 1
+        await reader.readuntil(b"\r\n\r\n")
+        assert self.answer is not None
+        writer.write(self.answer)
+        await self.is_over.wait()
+        writer.close()
+        self.ended.put_nowait(None)
 
-async def ask(api: ApiConnections) -> bytes:
-    answer = await api.send("GET", b"/x", [], None)
+
+async def ask(api: ApiConnections, method: str = "GET", content: Content | None = None) -> bytes:
+    length = [(b"content-length", b"%d" % ENDLESS_BYTES)] if content is not None else []
+    answer = await api.send(method, b"/x", length, content, is_repeatable=method != "POST")
     try:
         return b"".join([piece async for piece in answer.pieces()])
     finally:
@@ -44,20 +68,42 @@ async def ask(api: ApiConnections) -> bytes:
         await answer.close()
 
 
-def beside(act: Callable[[Kling, ApiConnections], Awaitable[None]], *, connections_max: int = 8) -> None:
+def beside(
+    act: Callable[[Kling, ApiConnections], Awaitable[None]],
+    *,
+    connections_max: int = 8,
+    refuses: bool = False,
+    context: ssl.SSLContext | None = None,
+) -> None:
     """Run `act`; at its end no connection is open."""
 
     async def run() -> None:
         kling = Kling()
-        async with await asyncio.start_server(kling.serve, "127.0.0.1", 0) as server:
-            origin = Origin("http", "127.0.0.1", server.sockets[0].getsockname()[1])
+        serve = kling.refuse if refuses else kling.serve
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+            scheme = "http" if context is None else "https"
+            origin = Origin(scheme, "127.0.0.1", server.sockets[0].getsockname()[1])
             api = ApiConnections(origin, connections_max=connections_max, connect_seconds=3, proxy=None)
             await act(kling, api)
             await api.close()
+            kling.is_over.set()
             for _ in range(kling.opened):
                 await kling.ended.get()
 
     asyncio.run(asyncio.wait_for(run(), SECONDS_MAX))
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def context(
+    request: pytest.FixtureRequest, certificate: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> ssl.SSLContext | None:
+    """Of a Kling that speaks TLS, whose certificate is trusted."""
+    if request.param == "plain":
+        return None
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate)
+    return made
 
 
 def test_one_connection_after_another_request_serves_the_next() -> None:
@@ -91,23 +137,122 @@ def test_one_that_kling_has_closed_meanwhile_is_not_used() -> None:
     beside(act)
 
 
-def test_those_idle_for_long_are_not_used_and_closed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_idle_for_long_are_closed_without_a_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(kling: Kling, api: ApiConnections) -> None:
-        monkeypatch.setattr(connections, "KEPT_SECONDS", -1)
+        monkeypatch.setattr(connections, "KEPT_SECONDS", 0)
+        monkeypatch.setattr(connections, "SWEEP_SECONDS_MIN", 0)
         assert await asyncio.gather(*(ask(api) for _ in range(3))) == [b"ok"] * 3
         for _ in range(3):
             await kling.ended.get()
+        for _ in range(3):
             kling.ended.put_nowait(None)
-        assert await ask(api) == b"ok"
-        assert kling.opened == 4
 
     beside(act)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("GET", OK + STRAY),
+        ("GET", OK + b"\n"),
+        ("GET", CHUNKED + STRAY),
+        ("GET", CHUNKED.replace(b"\r\n", b"\r\nContent-Length: 2\r\n", 1)),
+        ("HEAD", OK),
+        ("HEAD", OK[:-2]),
+        ("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 43\r\n\r\n" + STRAY),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 43\r\n\r\n"),
+    ],
+    ids=[
+        "twice",
+        "a line end more",
+        "behind the last chunk",
+        "two lengths",
+        "HEAD with a body",
+        "HEAD",
+        "204 with a body",
+        "304",
+    ],
+)
+def test_one_that_may_hold_bytes_behind_its_answer_is_not_used(method: str, answer: bytes) -> None:
+    async def act(kling: Kling, api: ApiConnections) -> None:
+        kling.answer = answer
+        await ask(api, method)
+        kling.answer = OK
+        assert await ask(api) == b"ok"
+        assert kling.opened == 2
+
+    beside(act)
+
+
+def test_one_whose_second_answer_is_not_yet_decrypted_is_not_used(context: ssl.SSLContext | None) -> None:
+    record = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (16384 - 42)
+
+    async def act(kling: Kling, api: ApiConnections) -> None:
+        kling.answer = record + bytes(16384 - len(record)) + STRAY
+        assert await ask(api) == bytes(16384 - 42)
+        kling.answer = OK
+        assert await ask(api) == b"ok"
+        assert kling.opened == 2
+
+    beside(act, context=context)
+
+
+def test_one_after_a_chunked_answer_is_used_again() -> None:
+    async def act(kling: Kling, api: ApiConnections) -> None:
+        kling.answer = CHUNKED
+        assert [await ask(api) for _ in range(2)] == [b"ok"] * 2
+        assert kling.opened == 1
+
+    beside(act)
+
+
+def test_what_changes_nothing_is_sent_again_where_a_kept_connection_ends_and_a_create_never_is() -> None:
+    async def act(kling: Kling, api: ApiConnections) -> None:
+        for method, sent in (("GET", 3), ("POST", 2)):
+            kling.answer, kling.requests = OK, 0
+            await ask(api)
+            kling.answer = None
+            with pytest.raises(httpcore2.RemoteProtocolError):
+                await ask(api, method)
+            assert kling.requests == sent
+
+    beside(act)
+
+
+def test_a_create_takes_no_connection_that_was_idle_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(kling: Kling, api: ApiConnections) -> None:
+        await ask(api)
+        await ask(api, "POST")
+        assert kling.opened == 1
+        monkeypatch.setattr(connections, "KEPT_FOR_CREATES_SECONDS", -1)
+        await ask(api, "POST")
+        assert kling.opened == 2
+        await ask(api)
+        assert kling.opened == 2
+
+    beside(act)
+
+
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"])
+def test_an_answer_that_comes_before_the_whole_request_is_read_at_once(
+    interim: bytes, context: ssl.SSLContext | None
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(256 * 1024)
+
+    async def act(kling: Kling, api: ApiConnections) -> None:
+        kling.answer = interim + REFUSAL
+        assert [await ask(api, "POST", endless) for _ in range(2)] == [b"no"] * 2
+        assert kling.opened == 2
+
+    beside(act, connections_max=1, refuses=True, context=context)
 
 
 def test_one_whose_answer_is_left_cut_or_late_is_not_used() -> None:
     async def act(kling: Kling, api: ApiConnections) -> None:
         kling.answer = OK[:-1]
-        left = await api.send("GET", b"/x", [], None)
+        left = await api.send("GET", b"/x", [], None, is_repeatable=True)
         await left.close()
 
         for broken in (b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n", b"no HTTP\r\n\r\n"):
@@ -133,7 +278,7 @@ def test_a_body_that_breaks_off_leaves_no_connection() -> None:
 
     async def act(kling: Kling, api: ApiConnections) -> None:
         with pytest.raises(OSError, match="the spool"):
-            await api.send("POST", b"/x", [(b"content-length", b"8")], broken())
+            await api.send("POST", b"/x", [(b"content-length", b"8")], broken, is_repeatable=False)
         assert await ask(api) == b"ok"
         assert kling.opened == 2
 
@@ -142,7 +287,7 @@ def test_a_body_that_breaks_off_leaves_no_connection() -> None:
 
 def test_headers_of_one_name_are_read_as_a_list() -> None:
     async def act(kling: Kling, api: ApiConnections) -> None:
-        answer = await api.send("GET", b"/x", [], None)
+        answer = await api.send("GET", b"/x", [], None, is_repeatable=True)
         assert (answer.status, answer.header(b"x-two"), answer.header(b"x-none")) == (200, "a, b", "")
         await answer.close()
         assert kling.opened == 1

@@ -42,6 +42,7 @@ class Recorder:
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.answer: Callable[[socket.socket], None] = says(OK)
+        self.reads_bodies = True
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -59,7 +60,7 @@ class Recorder:
             head, _, body = bytes(data).partition(b"\r\n\r\n")
             announced = re.search(rb"(?i)\ncontent-length: *([0-9]+)", head)
             received = bytearray(body)
-            while len(received) < int(announced[1] if announced else 0):
+            while self.reads_bodies and len(received) < int(announced[1] if announced else 0):
                 received += connection.recv(1 << 20)
             self.heads.append(head)
             self.bodies.append(bytes(received))
@@ -102,6 +103,7 @@ def _forget(recorder: Recorder) -> None:
     recorder.heads.clear()
     recorder.bodies.clear()
     recorder.answer = says(OK)
+    recorder.reads_bodies = True
 
 
 def test_what_a_client_sends_goes_on_as_it_came_without_its_connection(
@@ -323,6 +325,57 @@ def test_a_kling_that_is_silent_is_told_by_the_gateway_once_its_time_is_over(
     for got in (query, create):
         assert (got.status_code, got.json()["code"], got.headers[SOURCE]) == (504, 5002, "gateway")
     assert [len(body) for body in recorder.bodies] == [0, 2 << 20]
+
+
+@pytest.mark.parametrize(
+    ("begun", "status", "code"),
+    [(answer(b'{"code":1200}', status="413 Too Large"), 413, 1200), (b"HTTP/1.1 413 Too", 504, 5002)],
+    ids=["whole", "half an answer"],
+)
+def test_a_large_create_that_kling_refuses_before_it_has_read_it_is_told_so_at_once(
+    begun: bytes, status: int, code: int, edge: Edge, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "CREATE_SECONDS", 0.3)
+    gate = threading.Event()
+
+    def say_and_stay(connection: socket.socket) -> None:
+        connection.sendall(begun)
+        gate.wait(SECONDS_MAX)
+
+    recorder.reads_bodies, recorder.answer = False, say_and_stay
+    got = edge.client.post("/novel/create", headers=BEARER, content=bytes(16 << 20))
+    gate.set()
+
+    assert (got.status_code, got.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        answer(OK, status="999 Odd"),
+        answer(OK, status="600 Odd"),
+        answer(OK, "Content-Type: a\x01b"),
+        answer(OK, "X-Request-Id: a\x7fb"),
+    ],
+)
+def test_an_answer_that_is_none_of_http_is_told_by_the_gateway(
+    told: bytes, edge: Edge, recorder: Recorder
+) -> None:
+    recorder.answer = lambda connection: connection.sendall(told)
+    got = edge.client.get("/account/costs", headers=BEARER)
+
+    assert (got.status_code, got.json()["code"], got.headers[SOURCE]) == (502, 5001, "gateway")
+
+
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
+def test_a_method_that_is_about_the_way_and_not_the_path_does_not_go_on(
+    method: str, edge: Edge, recorder: Recorder
+) -> None:
+    got = edge.client.request(method, "/account/costs", headers=BEARER)
+
+    assert (got.status_code, got.json()["code"], got.headers[SOURCE]) == (405, 1202, "gateway")
+    assert method not in got.headers["allow"]
+    assert not recorder.heads
 
 
 def test_kling_is_asked_through_the_proxy_of_the_environment(

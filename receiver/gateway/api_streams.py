@@ -1,0 +1,129 @@
+"""The sockets below the HTTP library, for two questions that it does not ask.
+
+1. Does a connection hold anything behind the answer that was read? It would pass for the next client's answer.
+2. Does Kling answer before it has the whole request, and then read no more of it? The library writes until the end
+   before it reads: the refusal of a large create would wait for a write that never ends, or be lost with the reset.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore2
+
+READ_BYTES = 256 * 1024
+"""As much as an event loop reads at once. The stream below would keep the rest, where it could not be seen."""
+UNWATCHED_BYTES = 64 * 1024
+"""So much of a request fits into the socket: an answer to it is not looked for while it is sent, which needs two tasks
+for each write."""
+
+_INTERIM = b"HTTP/1.1 1"
+_FINAL_BEHIND = re.compile(rb"\n\r?\nHTTP/1\.[01] [2-9]")
+
+
+class ApiStream(httpcore2.AsyncNetworkStream):
+    """A connection. One event loop."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, *, below: "ApiStream | None" = None) -> None:
+        """`below`: the connection that this one is the TLS of."""
+        self._stream = stream
+        self._below = below
+        self._tls = None if below is None else stream.get_extra_info("ssl_object")
+        self._sent_bytes = 0
+        """Since the last read."""
+        self._answer: asyncio.Task[bytes] | None = None
+        """Reads while a large request is sent."""
+
+    def holds_more(self) -> bool:
+        """Whether something came that nobody has read, apart from what the kernel has. Only for a connection that is
+        then closed if there is: it may be read."""
+        if self._tls is not None:
+            try:
+                self._tls.read(1)
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:  # it has ended
+                return True
+            else:
+                return True
+        return self._below is not None and self._below.holds_more()
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's
+        """May return more than `max_bytes`."""
+        self._sent_bytes = 0
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            return await answer
+        return await self._stream.read(max(max_bytes, READ_BYTES), timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- httpcore2's
+        """Raises WriteError, after which the library reads, once an answer has begun before the end of the request."""
+        if not buffer:
+            return
+        self._sent_bytes += len(buffer)
+        if self._sent_bytes <= UNWATCHED_BYTES:
+            await self._stream.write(buffer, timeout)
+            return
+        if self._answer is None:
+            self._answer = asyncio.create_task(self._begun_answer())
+            self._answer.add_done_callback(lambda task: task.cancelled() or task.exception())
+        writing = asyncio.create_task(self._stream.write(buffer, timeout))
+        try:
+            await asyncio.wait({writing, self._answer}, return_when=asyncio.FIRST_COMPLETED)
+            if not writing.done():
+                raise httpcore2.WriteError("an answer came before the whole request was sent")
+            await writing
+        finally:
+            writing.cancel()
+            await asyncio.wait({writing})
+
+    async def _begun_answer(self) -> bytes:
+        """From its first byte on, or what came until the connection has ended. Interim answers are none."""
+        begun = b""
+        while len(begun) < READ_BYTES:
+            more = await self._stream.read(READ_BYTES)
+            begun += more
+            is_interim = begun[: len(_INTERIM)] == _INTERIM[: len(begun)]
+            if not more or not is_interim or _FINAL_BEHIND.search(begun):
+                break
+        return begun
+
+    async def aclose(self) -> None:
+        """As every stream does."""
+        if self._answer is not None:
+            self._answer.cancel()
+            self._answer = None
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's
+    ) -> httpcore2.AsyncNetworkStream:
+        """As every stream does."""
+        return ApiStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), below=self)
+
+    def get_extra_info(self, info: str) -> Any:
+        """As every stream does."""
+        return self._stream.get_extra_info(info)
+
+
+class ApiStreams(httpcore2.AsyncNetworkBackend):
+    """Connects, and gives `ApiStream`s."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """As every backend does."""
+        return ApiStream(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
