@@ -110,10 +110,7 @@ class EgressPolicy:
 
     def _check_unlisted(self, origin: Origin) -> None:
         host = origin.host
-        if _is_address(host):
-            raise PolicyRefusal(
-                RefusalCause.IP_LITERAL, "the URL names an IP address instead of a host", host=host
-            )
+        _require_name(host)
         if origin.scheme != "https":
             raise PolicyRefusal(
                 RefusalCause.SCHEME, f"{host} is asked for over plain {origin.scheme}", host=host
@@ -150,10 +147,7 @@ class ConsumerPolicy:
 
     def _check_unlisted(self, origin: Origin) -> None:
         host = origin.host
-        if _is_address(host):
-            raise PolicyRefusal(
-                RefusalCause.IP_LITERAL, "the URL names an IP address instead of a host", host=host
-            )
+        _require_name(host)
         if host in _LOCAL_NAMES or host.endswith(".localhost"):
             raise PolicyRefusal(RefusalCause.ADDRESS, "the URL names this machine", host=host)
         if origin.scheme != "https":
@@ -274,6 +268,14 @@ def _ascii_name(name: str) -> str:
     return ".".join(
         label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii") for label in labels
     )
+
+
+def _require_name(host: str) -> None:
+    """Raises PolicyRefusal for an address in place of a name."""
+    if _is_address(host):
+        raise PolicyRefusal(
+            RefusalCause.IP_LITERAL, "the URL names an IP address instead of a host", host=host
+        )
 
 
 def _is_address(host: str) -> bool:
