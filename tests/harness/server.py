@@ -216,3 +216,7 @@ def write_certificate(file: Path, *, days: float) -> Path:
 @pytest.fixture
 def trusting(certificate: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate))
+
+
+def redirect(location: str, status: str = "302 Found") -> bytes:
+    return answer(b"elsewhere", f"Location: {location}", status=status)
