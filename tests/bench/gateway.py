@@ -5,9 +5,11 @@ proxy.
    the ledger has not seen and must record first, and the same queries again.
 2. Requests a second that are only relayed, as fast as they come, ÷ the proxy's.
 3. Peak memory while 8 clients create with 100 MiB each, over idle.
+4. Callbacks at a steady rate: alone, while 64 clients poll once a second, and while they poll as fast as answers come.
 """
 
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import subprocess
@@ -29,6 +31,8 @@ LARGE_BYTES = 100 * 1024 * 1024 - 1024
 OVER_IDLE_MB_MAX = 250
 FAMILY_PATH, OTHER_PATH = "/v1/images/generations", "/account/costs"
 API_KEY = "bench-api-key-0123456789"
+CALLBACKS_PATH = "/callbacks/bench-callback-token/images/generations"
+CALLBACKS_PER_SECOND = 100
 
 
 def measure(folder: Path, *, seconds: float) -> list[str]:
@@ -56,6 +60,7 @@ def measure(folder: Path, *, seconds: float) -> list[str]:
         lines = [f"gateway, {LARGE_CLIENTS} creates of 100 MiB at once  {memory}"]
         lines += list(_added(kling, gateway, seconds=seconds))
         lines.append(_ratio(proxy, gateway, seconds=seconds))
+        lines.append(_door(gateway, seconds=seconds))
     return lines
 
 
@@ -84,15 +89,47 @@ def _ratio(proxy: int, gateway: int, *, seconds: float) -> str:
     return f"gateway, relayed requests/s, {CLIENTS} clients  {figures}"
 
 
-def _load(port: int, path: str, kind: str, *, seconds: float, rate: float = 0) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.bench.load", "--port", str(port), "--path", path, "--kind", kind]
-    command += ["--seconds", str(seconds), "--rate", str(rate), "--connections", str(CLIENTS)]
-    command += ["--authorization", f"Bearer {API_KEY}"]
+def _door(gateway: int, *, seconds: float) -> str:
+    """Of callbacks, while clients poll for longer than they are measured."""
+    found = []
+    for number, rate in enumerate((None, CLIENTS, 0)):
+        with contextlib.ExitStack() as polling:
+            if rate is not None:
+                command = _command(gateway, FAMILY_PATH, "query", seconds=2 * seconds + 4, rate=rate)
+                polling.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+            figures = _load(
+                gateway,
+                CALLBACKS_PATH,
+                "callback",
+                seconds=2 * seconds,
+                rate=CALLBACKS_PER_SECOND,
+                first_id=number * 10**9,
+            )
+        found.append(f"p50 {figures['p50_ms']:.1f} ms p99 {figures['p99_ms']:.1f} ms")
+    alone, each_second, closed = found
+    return (
+        f"callbacks, {CALLBACKS_PER_SECOND}/s: alone {alone};  beside {CLIENTS} clients that poll once a second "
+        f"{each_second};  as fast as they can {closed}"
+    )
+
+
+def _load(
+    port: int, path: str, kind: str, *, seconds: float, rate: float = 0, first_id: int = 0
+) -> dict[str, Any]:
+    command = _command(port, path, kind, seconds=seconds, rate=rate, first_id=first_id)
     answer = subprocess.run(command, check=True, capture_output=True, timeout=seconds * 4 + 60)
     figures: dict[str, Any] = json.loads(answer.stdout)
     if set(figures["statuses"]) != {"200"}:
         raise RuntimeError(f"not every answer was 200: {figures['statuses']}")
     return figures
+
+
+def _command(port: int, path: str, kind: str, *, seconds: float, rate: float, first_id: int = 0) -> list[str]:
+    return [
+        *(sys.executable, "-m", "tests.bench.load", "--port", str(port), "--path", path, "--kind", kind),
+        *("--seconds", str(seconds), "--rate", str(rate), "--connections", str(CLIENTS)),
+        *("--authorization", f"Bearer {API_KEY}", "--first-id", str(first_id)),
+    ]
 
 
 def _peak_of_large_creates(pid: int, gateway: int) -> float:
