@@ -27,8 +27,9 @@ from receiver.server.replies import Reply
 from receiver.server.turns import LoopTurns
 
 YIELD_SECONDS = 0.004
-"""Between two pieces of at most 256 KiB, of all readers together, while callbacks are being committed: 60 MB/s. Without
-it callbacks wait in the event loop behind a piece of each reader; with 200 readers that is 20 ms each time."""
+"""Between two pieces of at most 256 KiB, and requests that begin, of all readers together, while callbacks are being
+committed: 60 MB/s. Without it callbacks wait in the event loop behind a piece of each reader; with 200 readers that is
+20 ms each time."""
 _KEY_CHARACTERS = "/!$&'()*+,;=:@~"
 """Which stand for themselves in a path."""
 
@@ -124,6 +125,7 @@ class Stream:
             refused = [(b"content-range", b"bytes */%d" % file.bytes), (b"content-length", b"0")]
             await send_whole(send, 416, [*refused, answers.NO_STORE])
             return LinkResult.REFUSED
+        await self._turns.take()
         reader = self._readers.enter(file.key)
         if reader is None:
             await send_reply(answers.BUSY, send)
