@@ -8,11 +8,10 @@ all that is done again. Nothing is fetched from Kling, and nobody is told.
 import contextlib
 import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from archiver.archive.adoption import with_stem
-from archiver.archive.manifest import FILE_NAME, Manifest, is_amendment
+from archiver.archive.manifest import FILE_NAME, is_amendment
+from archiver.audit.folder_task import main_document, rebuilt_task, stored_files
 from archiver.audit.manifests import (
     THREADS,
     UNREAD_IN_A_ROW_MAX,
@@ -24,10 +23,9 @@ from archiver.audit.manifests import (
 )
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
-from archiver.failures import ApiAnswerUnreadable, Failure, ForeignAccount, Stopped
-from archiver.kling.results import read_task
+from archiver.failures import Failure, ForeignAccount, Stopped
 from archiver.ledger import REBUILT_ROWS_MAX, REBUILT_TASKS_MAX, FolderContents, Ledger, RebuiltTask
-from archiver.model import Role, State, StoredAsset
+from archiver.model import State, StoredAsset
 
 FOLDERS_TOGETHER = 500
 """That the ledger is asked about at once."""
@@ -206,16 +204,16 @@ class Rebuild:
         documents = [_of_account(document, account.names) for document in folder.documents]
         problems = [_broken(document) for document in documents if document.manifest is None]
         self.counts.broken += len(problems)
-        main = _main(documents)
+        main = main_document(documents)
         if main is None or main.manifest is None:
             if not problems:
                 problems.append(_without_manifest(folder))
                 self.counts.broken += 1
             return None, problems
         of_task = [main] if main.is_incomplete else [each for each in documents if not each.is_incomplete]
-        stored = _stored(of_task)
+        stored = stored_files(of_task)
         missing = list(self._missing(folder.listed, stored, is_lost=main.is_incomplete))
-        task = _task(main.manifest, main, of_task, stored, is_whole=not missing)
+        task = rebuilt_task(main.manifest, main, of_task, stored, is_whole=not missing)
         return task, [*problems, *missing]
 
     def _missing(
@@ -300,68 +298,3 @@ def _broken(document: Document) -> RebuildProblem:
 def _without_manifest(folder: DocumentedFolder) -> RebuildProblem:
     key = folder.listed.path + FILE_NAME
     return RebuildProblem(key, "it is not there, and there are amendments of it", "Put it back from a copy.")
-
-
-def _main(documents: Sequence[Document]) -> Document | None:
-    """The manifest; without one, what says that there will be none."""
-    usable = [document for document in documents if document.manifest is not None]
-    manifest = next((document for document in usable if document.is_manifest), None)
-    has_broken_one = any(document.is_manifest for document in documents)
-    if manifest is not None or has_broken_one:
-        return manifest
-    return next((document for document in usable if document.is_incomplete), None)
-
-
-def _stored(documents: Sequence[Document]) -> tuple[StoredAsset, ...]:
-    """Of each stem the file that was named first."""
-    found: dict[str, StoredAsset] = {}
-    for document in documents:
-        if document.manifest is not None:
-            stems = _stems_with_extensions(document.manifest)
-            for asset in document.manifest.assets:
-                named = with_stem(asset, stems)
-                found.setdefault(named.stem, named)
-    return tuple(found.values())
-
-
-def _stems_with_extensions(manifest: Manifest) -> frozenset[str]:
-    """Manifests of earlier versions hold no stems, and those of sounds may end like an extension."""
-    if not any(asset.role is Role.AUDIO for asset in manifest.assets):
-        return frozenset()
-    try:
-        return frozenset(asset.stem for asset in read_task(manifest.task, family=manifest.family).assets)
-    except ApiAnswerUnreadable:
-        return frozenset()
-
-
-def _task(
-    manifest: Manifest,
-    main: Document,
-    documents: Sequence[Document],
-    stored: tuple[StoredAsset, ...],
-    *,
-    is_whole: bool,
-) -> RebuiltTask:
-    amendments = [
-        document for document in documents if document.manifest is not None and document is not main
-    ]
-    return RebuiltTask(
-        task_id=manifest.task_id,
-        external_task_id=manifest.external_task_id,
-        family=manifest.family,
-        created_at=manifest.created_at,
-        updated_at=manifest.updated_at,
-        archived_at=manifest.archived_at,
-        discovered_by=manifest.discovered_by,
-        request=manifest.request,
-        document=manifest.task,
-        manifest_key=None if main.is_incomplete else main.key,
-        amendment_keys={_number(document.key): document.key for document in amendments},
-        stored=stored,
-        missing={file.name: file.reason for file in manifest.missing or ()},
-        is_whole=is_whole,
-    )
-
-
-def _number(key: str) -> int:
-    return int(re.sub(r"\D", "", key.rpartition("/")[2]))
