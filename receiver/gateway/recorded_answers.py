@@ -18,7 +18,7 @@ from archiver.kling.new_standard import NewStandardTask, guess_family, own_paths
 from archiver.kling.places import replace_strings
 from archiver.ledger.registrations import Registrations
 from archiver.ledger.views import KnownTask, Views
-from archiver.model import RETENTION_MS, DiscoveredBy, Place, Role, Status, Task
+from archiver.model import RETENTION_MS, TASK_ID, DiscoveredBy, Place, Role, Status, Task
 from archiver.record import ROWS_MAX, Recorder
 from archiver.store.links import LinkSigner, links_of
 
@@ -143,6 +143,10 @@ class AnswerRecorder:
     def refused(self, body: bytes) -> RecordedAnswer:
         """An answer that says nothing of tasks."""
         return RecordedAnswer(self._without_our_urls(body), is_success=False)
+
+    def knows(self, account: str, name: str) -> bool:
+        """Whether it is the id of a task. Raises LedgerUnavailable, and what else the ledger may raise."""
+        return TASK_ID.fullmatch(name) is not None and bool(self._known(account, [name]))
 
     # --- reading ----------------------------------------------------------------------------------------
 

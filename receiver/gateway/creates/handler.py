@@ -49,6 +49,7 @@ from receiver.gateway.exchange import (
     Upstream,
     refusal,
 )
+from receiver.gateway.other_tasks import is_same
 
 ANSWER_SECONDS = 120.0
 COMMIT_SECONDS = 1.0
@@ -151,7 +152,7 @@ class Creates:
             self._counts[CreateResult.UNREFERENCED].inc()
             create = dataclasses.replace(create, client_callback_url=None)
             answer = await self._upstream.send(request, answer_seconds=self._answer_seconds)
-            await self._settle(create, _verdict(answer))
+            await self._settle(create, _verdict(answer, create))
             return answer
         return await self._referenced(request, path, body, create)
 
@@ -165,10 +166,10 @@ class Creates:
         edits = body.with_url(ours, place=path.place) if takes_url else without
         try:
             answer = await self._send(request, edits)
-            verdict = _verdict(answer)
+            verdict = _verdict(answer, create)
             if verdict.names_our_field and takes_url:
                 answer = await self._send(request, without)
-                verdict = _verdict(answer)
+                verdict = _verdict(answer, create)
                 if verdict.meaning is AnswerMeaning.CREATED:
                     self._note_refusing(name, create)
         except NotReached:
@@ -272,10 +273,15 @@ class _EditedBody(RequestBody):
         self._body.close()
 
 
-def _verdict(answer: GatewayAnswer) -> CreateVerdict:
+def _verdict(answer: GatewayAnswer, create: GatewayCreate) -> CreateVerdict:
+    """Raises NoAnswer for what answers a create with another external id."""
     if not isinstance(answer.body, bytes):
         return CreateVerdict(AnswerMeaning.UNKNOWN)
-    return judge(answer.status, answer.body)
+    verdict = judge(answer.status, answer.body)
+    sent, said = create.external_task_id, verdict.external_task_id
+    if sent and said and not is_same(sent, said):
+        raise NoAnswer("the answer is about another create")
+    return verdict
 
 
 def _with_clients_url(answer: GatewayAnswer, ours: str, clients: str) -> GatewayAnswer:

@@ -429,6 +429,18 @@ def test_an_unknown_outcome_keeps_the_reference_for_the_callback(gate: Opened, a
     run(story())
 
 
+@pytest.mark.parametrize(("said_id", "is_ours"), [("theirs", False), ("MINE-1", True), ("", True)])
+def test_an_answer_with_another_external_id_is_no_answer(said_id: str, is_ours: bool, gate: Opened) -> None:
+    async def story() -> None:
+        async with gate(created(task_info={"external_task_id": said_id})) as it:
+            with contextlib.nullcontext() if is_ours else pytest.raises(NoAnswer, match="another create"):
+                await it.post({"external_task_id": "mine-1", "callback_url": CLIENT})
+            assert it.open_references() == ([] if is_ours else [CLIENT])
+            assert it.count(CreateResult.NO_ANSWER) == (not is_ours)
+
+    run(story())
+
+
 def test_a_client_that_leaves_has_its_task_registered_all_the_same(gate: Opened) -> None:
     async def story() -> None:
         async with gate() as it:

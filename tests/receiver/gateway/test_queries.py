@@ -5,6 +5,7 @@ The simulated account stands behind a real upstream; ledger and links are real.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import pathlib
 import re
@@ -23,6 +24,7 @@ from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCrea
 from archiver.model import DAY_MS, State
 from archiver.record import Recorder
 from archiver.store.links import LinkSigner
+from receiver.gateway.absence import JUDGED_BYTES_MAX
 from receiver.gateway.archived_tasks import ArchivedTasks
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.exchange import (
@@ -37,7 +39,7 @@ from receiver.gateway.family_search import REQUESTS_MAX
 from receiver.gateway.front.paths import read_path
 from receiver.gateway.gateway import QUERY_THREADS, QueryParts
 from receiver.gateway.queries import REPLACED_BYTES_MAX, Queries
-from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
+from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder, RecordedAnswer
 from receiver.gateway.upstream import KlingAccess, KlingUpstream
 from tests.harness.daemons import until
 from tests.harness.edge import SECONDS_MAX
@@ -92,10 +94,10 @@ class Gate:
             ledger_seconds=30.0,
             store_seconds=30.0,
         )
-        recorder = AnswerRecorder(accounts, engine.ledger.views, engine.ledger.registrations)
+        self.recorder = AnswerRecorder(accounts, engine.ledger.views, engine.ledger.registrations)
         self.queries = Queries(
             self.upstream,
-            recorder,
+            self.recorder,
             archived,
             engine.metrics,
             reads=self._calls[1],
@@ -375,6 +377,72 @@ def test_our_callback_url_never_shows(gate: Gate) -> None:
     assert said(answer)["message"] == "for "
     assert said(answer)["data"]["task_info"]["callback_url"] == CLIENTS_URL
     assert said(refused)["message"] == "bad callback_url "
+
+
+def about(task_id: str, *, external_id: str | None = None) -> faults.Json:
+    """An answer that shows this task."""
+    info = {} if external_id is None else {"external_task_id": external_id}
+    row = {"task_id": task_id, "task_status": "submitted", "task_info": info}
+    return faults.Json({"code": 0, "message": "", "data": row})
+
+
+@pytest.mark.parametrize("external_id", [None, "theirs"])
+def test_an_answer_about_another_task_is_no_answer(external_id: str | None, gate: Gate) -> None:
+    mine, archived, theirs = gate.sim.create_task(), gate.archived(), gate.sim.create_task()
+    gate.engine.ledger.registrations.register(mine, account=ACCOUNT, family=FAMILY)
+    gate.sim.fault("query", about(theirs, external_id=external_id))
+    with pytest.raises(NoAnswer, match="about other tasks"):
+        gate.ask(f"/v1/{FAMILY}/{mine}")
+    answer = gate.ask(f"/v1/{FAMILY}/{archived}")
+
+    assert (said(answer)["data"]["task_id"], answer.source) == (archived, Source.MANIFEST)
+    assert gate.state(theirs) is None
+
+
+@pytest.mark.parametrize("external_id", [None, "MINE-1", "mine"])
+def test_an_answer_about_a_task_that_may_have_the_external_id_is_one(
+    external_id: str | None, gate: Gate
+) -> None:
+    task_id = gate.sim.create_task()
+    gate.sim.fault("query", about(task_id, external_id=external_id))
+
+    assert said(gate.ask(f"/v1/{FAMILY}/mine-1"))["data"]["task_id"] == task_id
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_answer"),
+    [
+        ("task_ids=1,2", False),
+        ("external_task_ids=mine-1", False),
+        ("task_ids=1,%20{0}", True),
+        ("external_task_ids=theirs,mine-1", True),
+    ],
+)
+def test_an_answer_of_tasks_shows_one_of_those_asked_for_or_is_none(
+    asked: str, is_answer: bool, gate: Gate
+) -> None:
+    theirs = gate.sim.create_task()
+    row = {"id": theirs, "status": "submitted", "external_id": "theirs"}
+    gate.sim.fault("tasks", faults.Json({"code": 0, "message": "", "data": [row]}))
+    with contextlib.nullcontext() if is_answer else pytest.raises(NoAnswer, match="about other tasks"):
+        assert said(gate.ask(f"/tasks?{asked.format(theirs)}"))["data"] == [row]
+
+
+def test_a_long_refusal_is_read_beside_the_event_loop(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    read = gate.recorder.refused
+
+    def noted(body: bytes) -> RecordedAnswer:
+        threads.append(threading.current_thread())
+        return read(body)
+
+    monkeypatch.setattr(gate.recorder, "refused", noted)
+    ours = f"{PUBLIC}/callbacks/{'t' * 43}/images/generations"
+    for length in (1, JUDGED_BYTES_MAX):
+        gate.sim.fault("query", faults.ErrorCode(400, 1201, f"{'m' * length} {ours}"), times=1)
+        assert ours.encode() not in gate.ask(f"/v1/{FAMILY}/no-such-{length}").body
+
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
 
 
 # --- the new standard -------------------------------------------------------------------------------------
