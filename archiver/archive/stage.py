@@ -206,6 +206,9 @@ class Archiver:
             stored=found.assets,
             amendment_keys=found.amendment_keys,
             is_adopted=True,
+            external_task_id=found.manifest.external_task_id,
+            request=found.manifest.request,
+            updated_at=found.manifest.updated_at,
         )
         self._log_archived(
             lease, folder, found.assets, archived_at=found.manifest.archived_at, event="task.adopted"

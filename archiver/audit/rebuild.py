@@ -1,8 +1,9 @@
 """Manifests, amendments and `incomplete.json` of a bucket → the tasks that a ledger lacks.
 
 A document counts under the rules of adoption: it is of the account, of the folder's task, and names files of the folder
-only. A broken one is said, and the rest goes on. What the ledger has is not read: after an interruption the listing is
-all that is done again. Nothing is fetched from Kling, and nobody is told.
+only. A broken one is said, and the rest goes on. What the ledger has is not read, unless it was adopted without its
+request: after an interruption hardly more than the listing is done again. Nothing is fetched from Kling, and nobody is
+told.
 """
 
 import contextlib
@@ -62,6 +63,8 @@ class RebuildCounts:
     """Of those that were added: tasks of which only some files could be saved."""
     amended: int = 0
     """The ledger had them without their amendments."""
+    completed: int = 0
+    """The ledger had them without the request or the external id that their manifests say."""
     known: int = 0
     in_work: int = 0
     """The ledger has them in another state: the daemon adopts the manifests of those that it is to archive."""
@@ -186,10 +189,11 @@ class Rebuild:
         self.counts.added += added.tasks
         self.counts.lost += added.lost
         self.counts.amended += added.amended
+        self.counts.completed += added.completed
         self.counts.forgotten += added.forgotten
         for state in added.other:
             self._count_other(state)
-        of_ledger = added.tasks + added.amended + added.forgotten + len(added.other)
+        of_ledger = added.tasks + added.amended + added.completed + added.forgotten + len(added.other)
         self.counts.known += len(tasks) - of_ledger
         self._transactions += 1
         if self._transactions % SHORTENED_EVERY == 0 and not self._ledger.daemons.alive():

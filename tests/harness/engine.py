@@ -117,6 +117,9 @@ class HookedOutcomes(Outcomes):
         stored: Sequence[StoredAsset],
         amendment_keys: Sequence[str] = (),
         is_adopted: bool = False,
+        external_task_id: str | None = None,
+        request: Mapping[str, object] | None = None,
+        updated_at: int | None = None,
     ) -> None:
         apply, error = self.effects("archived")
         if apply:
@@ -127,6 +130,9 @@ class HookedOutcomes(Outcomes):
                 stored=stored,
                 amendment_keys=amendment_keys,
                 is_adopted=is_adopted,
+                external_task_id=external_task_id,
+                request=request,
+                updated_at=updated_at,
             )
         if error is not None:
             raise error

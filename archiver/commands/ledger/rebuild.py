@@ -77,6 +77,7 @@ def _lines(counts: RebuildCounts, *, seconds: float) -> Iterator[str]:
     for number, said in (
         (counts.lost, "of the added ones are lost: only some of their files could be saved"),
         (counts.amended, "have got amendments that the ledger lacked"),
+        (counts.completed, "have got the request or the external id that the ledger lacked"),
         (counts.known, "the ledger had already"),
         (
             counts.in_work,

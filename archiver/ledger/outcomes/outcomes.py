@@ -36,7 +36,7 @@ from archiver.ledger.outcomes.fencing import NOT_WANTED, RELEASED, write
 from archiver.ledger.outcomes.not_found import GRACE_MS, UNCERTAIN_GRACE_MS, still_unknown
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema, set_aside
-from archiver.ledger.tables.archived import TASK_LEFT, slim_assets
+from archiver.ledger.tables.archived import TASK_LEFT, lacking_columns, slim_assets
 from archiver.ledger.tables.forwards import ForwardEvent, queue_forwards
 from archiver.ledger.tables.history import add_line, trim
 from archiver.ledger.tables.second_looks import LOOK_AFTER_MS, queue_look
@@ -246,8 +246,12 @@ class Outcomes(Part):
         stored: Sequence[StoredAsset],
         amendment_keys: Sequence[str] = (),
         is_adopted: bool = False,
+        external_task_id: str | None = None,
+        request: Mapping[str, object] | None = None,
+        updated_at: int | None = None,
     ) -> None:
-        """The manifest is in the bucket. After a crash before this commit, the next attempt adopts it (`is_adopted`).
+        """The manifest is in the bucket. After a crash before this commit, the next attempt adopts it (`is_adopted`):
+        the last three are what it says, for a row that lacks them.
 
         `stored` is what it and its amendments name, all of it in the bucket. A manifest is final: what the API has
         named beyond it becomes an amendment in this transaction. The statement itself refuses to archive a task with
@@ -265,6 +269,7 @@ class Outcomes(Part):
             **TASK_LEFT,
             **NOT_WANTED,
             **set_aside.SEEN,
+            **lacking_columns(external_task_id=external_task_id, request=request, updated_at=updated_at),
         }
         with self._database.write() as connection:
             now = self._now()

@@ -1,8 +1,9 @@
 """Rebuilds a ledger from manifests: adds the rows of missing tasks, as if the ledger had archived them itself.
 
 Only missing tasks are added. A task that the ledger has stays as it is, unless nothing would ever archive it (`stuck`),
-and a forgotten one is left alone. So a rebuild may be repeated, interrupted, and run beside a daemon whose sweep finds
-the same tasks: of two inserts the second finds the row. No forward is queued, and nothing is due.
+and a forgotten one is left alone. Of an archived one only empty columns are filled (`completing`). So a rebuild may be
+repeated, interrupted, and run beside a daemon whose sweep finds the same tasks: of two inserts the second finds the
+row. No forward is queued, and nothing is due.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing, locking
 from archiver.ledger.part import Part, retried
+from archiver.ledger.rebuilding.completing import complete, may_lack
 from archiver.ledger.rebuilding.stuck import may_be_stuck, take_over
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.archived import TASK_LEFT
@@ -80,7 +82,7 @@ class KnownTasks:
     """The tasks that need not be read again, by task id."""
 
     complete: frozenset[str]
-    """Archived, with all amendments that the listing shows."""
+    """Archived, with all amendments that the listing shows, and with no column that a manifest may fill."""
     other: Mapping[str, State]
     """In another state: the daemon adopts their manifests when it comes to them, if it does."""
     forgotten: frozenset[str]
@@ -95,6 +97,8 @@ class Added:
     """Of those."""
     amended: int = 0
     """Archived tasks that have got amendments."""
+    completed: int = 0
+    """Other archived tasks that have got what only their manifest knew."""
     forgotten: int = 0
     """Under their external ids, or since their ids were looked for."""
     other: tuple[State, ...] = ()
@@ -109,7 +113,8 @@ class Rebuilding(Part):
         ids = sorted({folder.task_id for folder in folders})
         amended = sa.select(sa.func.count()).where(_AMENDMENTS.c.task == _TASKS.c.id).scalar_subquery()
         stuck = sa.case((may_be_stuck, 1), else_=0).label("may_be_stuck")
-        query = sa.select(_TASKS.c.task_id, _TASKS.c.state, amended.label("amendments"), stuck)
+        lacking = sa.case((may_lack, 1), else_=0).label("may_lack")
+        query = sa.select(_TASKS.c.task_id, _TASKS.c.state, amended.label("amendments"), stuck, lacking)
         query = query.where(_TASKS.c.account == account, _TASKS.c.task_id.in_(ids))
         with self._database.read() as connection:
             rows = {row.task_id: row for row in connection.execute(query)}
@@ -121,6 +126,7 @@ class Rebuilding(Part):
             if folder.task_id in archived and rows[folder.task_id].amendments < folder.amendments
         }
         documented = {folder.task_id for folder in folders if folder.has_manifest}
+        behind |= {task_id for task_id in archived & documented if rows[task_id].may_lack}
         other = {
             task_id: State(row.state)
             for task_id, row in rows.items()
@@ -130,8 +136,8 @@ class Rebuilding(Part):
 
     @retried
     def add(self, tasks: Sequence[RebuiltTask], *, account: str) -> Added:
-        """Add at most `TASKS_MAX` tasks, and to archived ones the amendments that they lack. Of two folders of one id
-        the first one with a manifest counts."""
+        """Add at most `TASKS_MAX` tasks, and to archived ones the amendments and columns that they lack. Of two folders
+        of one id the first one with a manifest counts."""
         with self._database.write() as connection:
             now = self._now()
             forgotten = forgotten_among(connection, tasks, account=account)
@@ -146,6 +152,7 @@ class Rebuilding(Part):
             }
             new |= take_over(connection, archived, account=account, now=now)
             behind = _behind(connection, [task for task in known if task.task_id not in new], account)
+            completed = complete(connection, archived.values(), account=account, now=now)
             rows = {**new, **behind}
             documented = [(rows[task.task_id], task) for task in wanted if task.task_id in rows]
             _insert_assets(connection, documented)
@@ -154,7 +161,10 @@ class Rebuilding(Part):
             _add_history(connection, documented, new=set(new.values()), now=now)
             lost = sum(task.state is State.LOST for task in wanted if task.task_id in new)
             others = _other_states(connection, [task.task_id for task in known], account)
-            return Added(len(new), lost, len(behind), len(chosen.keys() & forgotten), others)
+            only_completed = completed - behind.keys()
+            return Added(
+                len(new), lost, len(behind), len(only_completed), len(chosen.keys() & forgotten), others
+            )
 
 
 def _has_manifest(task: RebuiltTask) -> bool:

@@ -20,6 +20,8 @@ _TASKS, _ASSETS = schema.tasks, schema.assets
 _KEPT = frozenset(
     {"account", "task_id", "discovered_by", "callbacks", "first_seen_at", "client_callback_url"}
 )
+_TOLD = ("external_task_id", "request")
+"""A manifest may lack them, where a registration told them later."""
 _CLEARED: Mapping[str, Any] = {
     **set_aside.SEEN,
     **dict.fromkeys(("message", "claim_group", "fresh_wanted_at", "fresh_due_at", "not_found_since")),
@@ -51,7 +53,8 @@ def take_over(
         columns = archived[row["task_id"]]
         if row["confirmed_at"] is None and min(row["deadline_at"], columns["deadline_at"]) > now:
             continue
-        changes = {**{name: value for name, value in columns.items() if name not in _KEPT}, **_CLEARED}
+        changes = {name: columns[name] for name in columns.keys() - _KEPT} | _CLEARED
+        changes |= {name: row[name] for name in _TOLD if changes[name] is None}
         as_read = (_TASKS.c.id == row["id"], _TASKS.c.state == row["state"], _TASKS.c.lease_token.is_(None))
         require_written(connection.execute(sa.update(_TASKS).where(*as_read).values(changes)).rowcount)
         connection.execute(sa.delete(_ASSETS).where(_ASSETS.c.task == row["id"]))

@@ -4,6 +4,7 @@ These are its ids and times, the names of its assets as the API and the bucket h
 document and the signed URLs were four fifths of a row; the manifest in the bucket has the document.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,22 @@ _SLIM_ASSETS = (
     )
     .values(_ASSET_LEFT)
 )
+
+
+def lacking_columns(
+    *, external_task_id: str | None, request: Mapping[str, object] | None, updated_at: int | None
+) -> dict[str, sa.ColumnElement[Any]]:
+    """What a manifest says of a task, for the columns that its row leaves empty: after a lost ledger only the bucket
+    knows what a registration or a create has told."""
+    table = schema.tasks
+    said = {
+        table.c.external_task_id: external_task_id,
+        table.c.request: None if request is None else json.dumps(request),
+        table.c.updated_at: updated_at,
+    }
+    return {
+        column.name: sa.func.coalesce(column, value) for column, value in said.items() if value is not None
+    }
 
 
 def slim_assets(connection: sa.Connection, row_ids: Sequence[int]) -> None:

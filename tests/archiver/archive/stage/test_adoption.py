@@ -17,7 +17,7 @@ from archiver.failures import (
     advice,
 )
 from archiver.model import DiscoveredBy
-from tests.harness.engine import FAMILY, Engine
+from tests.harness.engine import ACCOUNT, FAMILY, Engine
 from tests.simulator import KlingSimulator, faults
 
 HOUR = 3600.0
@@ -111,6 +111,29 @@ def test_a_suspect_object_that_its_manifest_names_is_brought_back_at_once(
 
     assert engine.attempt() is None
     assert engine.names(task_id) == ["0.png", "manifest.json"]
+
+
+def test_after_a_lost_ledger_an_adopted_task_has_all_that_its_manifest_says(engine: Engine) -> None:
+    task_id = engine.sim.create_task()
+    request = {"prompt": "a lighthouse"}
+    engine.ledger.registrations.register(
+        task_id, account=ACCOUNT, family=FAMILY, external_task_id="order-1", request=request
+    )
+    engine.sim.succeed(task_id)
+    engine.verify(task_id)
+    assert engine.attempt() is None
+    before = engine.show(task_id)
+
+    engine.restart(ledger_lost=True)
+    engine.verify(task_id, by=DiscoveredBy.SWEEP)
+    assert engine.attempt() is None
+
+    after = engine.show(task_id)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed <= {"history", "discovered_by", "callbacks"}
+    found = engine.ledger.views.show(task_id, account=ACCOUNT)
+    assert found is not None
+    assert (found.external_task_id, found.request) == ("order-1", request)
 
 
 def test_a_manifest_that_lists_show_late_is_adopted_and_not_replaced(engine: Engine) -> None:
