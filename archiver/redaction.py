@@ -36,6 +36,10 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _QUERY = re.compile(r"\?[^\s\"'<>=?]{1,100}=[^\s\"'<>]*")
+_HEADER_VALUE = re.compile(r"(invalid header value:? ?)b?(?:'.*'|\".*\"|\S+)", re.IGNORECASE | re.DOTALL)
+"""http.client repeats the value, of Authorization and of X-Amz-Security-Token too."""
+_SIGNED = re.compile(r"\b(AWS4-HMAC-SHA256)\b[^'\"<>]*")
+_SIGNED_QUERY = re.compile(r"\b(X-Amz-(?:Signature|Credential|Security-Token)=)[^\s&'\"<>]+", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE)
 _JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*")
 _SIGNING_SECRET = re.compile(r"\bwhsec_[\w+/=-]+")
@@ -72,7 +76,7 @@ class Redaction:
     def _masked(self, text: str, *, length_max: int) -> str:
         if self._known:
             text = self._known.sub(MASK, text)
-        text = _QUERY.sub("", _URL.sub(r"\1\2", text))
+        text = without_signature(_QUERY.sub("", _URL.sub(r"\1\2", text)))
         text = _BEARER.sub(rf"\1 {MASK}", text)
         text = _SIGNING_SECRET.sub(MASK, _JWT.sub(MASK, text))
         text = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -111,6 +115,12 @@ class Redaction:
         if isinstance(values, Mapping):
             return self.fields(values, depth=depth)
         return [self.value(value, depth=depth) for value in list(values)[:_ITEMS_MAX]]
+
+
+def without_signature(text: str) -> str:
+    """Without what signs a request to S3: its Authorization header, and the query of a presigned URL."""
+    text = _SIGNED.sub(rf"\1 {MASK}", _HEADER_VALUE.sub(rf"\1{MASK}", text))
+    return _SIGNED_QUERY.sub(rf"\1{MASK}", text)
 
 
 def _number(value: float | int | None) -> object:

@@ -40,19 +40,19 @@ def missing(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     """A problem for each setting that this command needs."""
     if given.accounts is None:
         yield from missing_of_account(given, need)
-    if Need.STORE in need and not given.has("s3_bucket"):
+    if Need.STORE in need and not given.may_have("s3_bucket"):
         yield "KLING_S3_BUCKET is missing: name the bucket that results are saved in."
 
 
 def missing_of_account(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     pair, api = ("access_key", "secret_key"), "api_key"
-    if Need.KLING in need and not any(given.has(name) for name in (*pair, api)):
+    if Need.KLING in need and not any(given.may_have(name) for name in (*pair, api)):
         access_key, secret_key = (given.label(name) for name in pair)
         yield (
             f"{access_key} and {secret_key} (or {given.label(api)} instead) are missing: "
             "copy them from Kling's developer console."
         )
-    if Need.CALLBACKS in need and not given.has("callback_token"):
+    if Need.CALLBACKS in need and not given.may_have("callback_token"):
         yield (
             f"{given.label('callback_token')} is missing: make a token with {values.MAKE_A_TOKEN} and put it into "
             "the callback URL."
@@ -129,15 +129,17 @@ def gateway(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
         yield f"{given.label('gateway')} is off, but the gateway is what --gateway-only serves: set it to on."
     if Need.GATEWAY not in need or not _gateway_is_on(given):
         return
-    if not given.has("link_secret"):
+    if not given.may_have("link_secret"):
         yield (
             f"{given.label('link_secret')} is missing: the gateway answers with links, which it signs. Make one with "
             f"{values.MAKE_A_LINK_SECRET}"
         )
     each = [account.given for account in given.accounts or ()] or [given]
-    if not all(one.has("public_url") or given.has("public_url") for one in each):
+    if not all(one.may_have("public_url") or given.may_have("public_url") for one in each):
         yield f"{given.label('public_url')} is missing: the gateway's links and callback URLs begin with it."
-    if Need.CALLBACKS not in need and not all(tokens_of(one) for one in each):
+    if Need.CALLBACKS not in need and not all(
+        tokens_of(one) or one.may_have("callback_token") for one in each
+    ):
         yield (
             f"{given.label('callback_token')} is missing: the gateway makes its callback URLs with it. Give the one "
             "that the door has."
@@ -168,11 +170,11 @@ def contradictions(given: SettingsSources, need: Collection[Need]) -> Iterator[s
     if api and (access or secret) and not _gateway_is_on(given):
         pair = given.label("access_key" if access else "secret_key")
         yield f"{given.label('api_key')} and {pair} are both set: keep either the API Key or the pair of keys."
-    elif access != secret:
+    elif access != secret and not all(map(given.may_have, ("access_key", "secret_key"))):
         present, missing = ("access_key", "secret_key") if access else ("secret_key", "access_key")
         yield f"{given.label(present)} is set without {given.label(missing)}: set both."
     required = str(given.value("signature")).lower() == "required"
-    if Need.CALLBACKS in need and required and not given.has("signing_secret"):
+    if Need.CALLBACKS in need and required and not given.may_have("signing_secret"):
         yield (
             f"{given.label('signature')} is `required`, but {given.label('signing_secret')} is missing: "
             "every callback would be refused."
@@ -190,6 +192,17 @@ def certificates(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"SSL_CERT_FILE cannot be used: {why}. Name a file of certificates in PEM, or unset it."
     if folder and not any(pathlib.Path(path).is_dir() for path in folder.split(os.pathsep)):
         yield "SSL_CERT_DIR names no folder. Name a folder of certificates, or unset it."
+
+
+def credentials(environ: Mapping[str, str]) -> Iterator[str]:
+    """A problem for each variable of AWS with a blank or a line end around it: `docker --env-file` keeps the carriage
+    returns of a file with CRLF. botocore would send it, or find nothing of that name."""
+    for name, value in sorted(environ.items()):
+        if name.startswith("AWS_") and value != value.strip():
+            what = "a carriage return" if value.endswith("\r") else "a blank or a line end"
+            where = "ends in" if value.rstrip() != value else "begins with"
+            cause = ": its file has the line ends of Windows (CRLF)" if value.endswith("\r") else ""
+            yield f"{name} {where} {what}{cause}. Take it out; the value itself may be right."
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -70,6 +70,8 @@ class Settings(Declarations):
         given = _read(environ, need)
         several, problems_of_accounts = cls._load_accounts(given, need)
         proxy, problems_of_connections = _connections(environ) if Need.KLING in need else (None, [])
+        if Need.STORE in need:
+            problems_of_connections += checks.credentials(environ)
         problems = [
             *given.problems,
             *checks.missing(given, need),
@@ -82,9 +84,9 @@ class Settings(Declarations):
         try:
             settings = cls._build(given, several=tuple(several), proxy=proxy)
         except ValidationError as error:
-            raise SettingsError([*problems, *invalid.problems(given, error)]) from None
-        if problems:
-            raise SettingsError(problems)
+            raise SettingsError([*problems, *invalid.problems(given, error), *given.misspelled]) from None
+        if problems:  # a misspelled variable may be why another one is missing
+            raise SettingsError([*problems, *given.misspelled])
         return settings
 
     @classmethod

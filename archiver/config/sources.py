@@ -18,6 +18,10 @@ CONFIG_NAME = "KLING_CONFIG"
 ACCOUNTS_KEY = "accounts"
 _CONFIG_BYTES_MAX = 1024 * 1024
 _SECRET_BYTES_MAX = 64 * 1024
+_UTF_8 = "utf-8-sig"
+"""Windows' editors begin a file with a byte order mark."""
+ALL = "*"
+"""Any setting."""
 _Label = Callable[[str], str]
 
 
@@ -64,6 +68,8 @@ class SettingsSources:
     """A sentence for each variable that is not a setting."""
     misspelled: list[str] = dataclasses.field(default_factory=list)
     """A sentence for each that nearly is one."""
+    unread: set[str] = dataclasses.field(default_factory=set)
+    """The names of those whose file could not be read: they are not missing. `ALL` for those of the TOML file."""
     written: dict[str, str] = dataclasses.field(default_factory=dict)
     """Key → how messages name it."""
     accounts: list["AccountSources"] | None = None
@@ -73,6 +79,10 @@ class SettingsSources:
 
     def has(self, name: str) -> bool:
         return any(name in layer.values for layer in self.layers)
+
+    def may_have(self, name: str) -> bool:
+        """Whether it is given, or stands in a file that could not be read, which is a problem of its own."""
+        return self.has(name) or bool(self.unread & {name, ALL})
 
     def value(self, name: str) -> object:
         return next((layer.values[name] for layer in self.layers if name in layer.values), None)
@@ -143,8 +153,9 @@ def _read_config(given: SettingsSources, path: pathlib.Path) -> dict[str, object
     try:
         with path.open("rb") as file:
             text = file.read(_CONFIG_BYTES_MAX)
-        return tomllib.loads(text.decode("utf-8"))
+        return tomllib.loads(text.decode(_UTF_8))
     except (OSError, ValueError, RecursionError) as error:
+        given.unread.add(ALL)
         given.problems.append(f"{CONFIG_NAME} names {str(path)!r}, which {_unreadable(error, 'TOML')}.")
         return {}
 
@@ -197,6 +208,8 @@ def _add_layer(
             if text:
                 layer.values[name] = text
                 layer.labels[name] = label(key)
+            else:
+                given.unread.add(name)
 
 
 def _secret(given: SettingsSources, path: object, *, label: str) -> str | None:
@@ -206,7 +219,7 @@ def _secret(given: SettingsSources, path: object, *, label: str) -> str | None:
         return None
     try:
         with _at_home(path).open("rb") as file:
-            text = file.read(_SECRET_BYTES_MAX).decode("utf-8").strip()
+            text = file.read(_SECRET_BYTES_MAX).decode(_UTF_8).strip()
     except (OSError, ValueError) as error:
         given.problems.append(f"{label} names a file that {_unreadable(error, 'text')}.")
         return None

@@ -32,6 +32,7 @@ from archiver.failures import (
     UploadTooLarge,
 )
 from archiver.pulses.pulse import beat
+from archiver.redaction import without_signature
 
 _CODES: Mapping[str, type[Failure]] = {
     "NoSuchBucket": BucketMissing,
@@ -178,7 +179,7 @@ def bucket_missing(what: str, place: StorePlace) -> Failure:
 
 
 def _failure_of(error: aws.ClientError, what: str, place: StorePlace) -> Failure:
-    words = model.text(error.response.get("Error", {}).get("Message"), limit=300)
+    words = without_signature(model.text(error.response.get("Error", {}).get("Message"), limit=2000))[:300]
     kind = _kind(code(error), status(error), words)
     if kind is StoreError and _is_web_page(error):
         kind = StoreAnswerUnreadable
@@ -250,5 +251,5 @@ def status(error: aws.ClientError) -> int:
 
 
 def described(error: Exception) -> str:
-    """The exception's type and message, cut for a log line."""
-    return model.text(f"{type(error).__name__}: {error}", limit=300)
+    """The exception's type and message, cut for a log line. No header that signs a request is in it."""
+    return model.text(f"{type(error).__name__}: {without_signature(str(error))}", limit=300)

@@ -53,7 +53,7 @@ def take_over(
         columns = archived[row["task_id"]]
         if row["confirmed_at"] is None and min(row["deadline_at"], columns["deadline_at"]) > now:
             continue
-        changes = {name: columns[name] for name in columns.keys() - _KEPT} | _CLEARED
+        changes = {**{name: columns[name] for name in columns.keys() - _KEPT}, **_CLEARED}
         changes |= {name: row[name] for name in _TOLD if changes[name] is None}
         as_read = (_TASKS.c.id == row["id"], _TASKS.c.state == row["state"], _TASKS.c.lease_token.is_(None))
         require_written(connection.execute(sa.update(_TASKS).where(*as_read).values(changes)).rowcount)

@@ -115,7 +115,6 @@ def test_an_empty_environment_is_told_everything_that_is_missing_at_once() -> No
 def test_problems_of_every_kind_come_together() -> None:
     found = problems(
         {
-            "KLING_CONFIG": "/nowhere.toml",
             "KLING_API_KEY": "k" * 20,
             "KLING_ACCESS_KEY": "a" * 20,
             "KLING_PORT": "99999",
@@ -128,7 +127,6 @@ def test_problems_of_every_kind_come_together() -> None:
 
     said = " ".join(found)
     names = (
-        "CONFIG",
         "API_KEY",
         "PORT",
         "FAMILIES",
@@ -138,6 +136,58 @@ def test_problems_of_every_kind_come_together() -> None:
         "S3_BUCKET",
     )
     assert [name for name in names if f"KLING_{name}" not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"KLING_CONFIG": "/nowhere.toml"}, ["KLING_CONFIG names"]),
+        (
+            {name: value for name, value in ENOUGH.items() if name != "KLING_SECRET_KEY"}
+            | {"KLING_SECRET_KEY_FILE": "/nowhere"},
+            ["KLING_SECRET_KEY_FILE names"],
+        ),
+        (
+            ENOUGH | {"KLING_SIGNATURE": "required", "KLING_SIGNING_SECRET_FILE": "/nowhere"},
+            ["KLING_SIGNING_SECRET_FILE names"],
+        ),
+        (
+            {name: value for name, value in ENOUGH.items() if name != "KLING_S3_BUCKET"}
+            | {"KLING_S3_BUKET": "results"},
+            ["KLING_S3_BUCKET is missing", "KLING_S3_BUKET is not a setting; did you mean KLING_S3_BUCKET?"],
+        ),
+    ],
+)
+def test_a_problem_brings_no_others_that_are_not_true(environ: dict[str, str], said: list[str]) -> None:
+    found = problems(environ)
+
+    assert len(found) == len(said)
+    assert all(text.startswith(begin) for text, begin in zip(found, said, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("key\r", "ends in a carriage return"), ("key ", "ends in"), (" key", "begins with")]
+)
+def test_a_line_end_or_blank_around_a_variable_of_aws_is_a_problem_without_its_value(
+    value: str, said: str
+) -> None:
+    found = problems(ENOUGH | {"AWS_SECRET_ACCESS_KEY": value, "AWS_REGION": "right"})
+
+    assert [text.startswith(f"AWS_SECRET_ACCESS_KEY {said}") for text in found] == [True]
+    assert "key" not in found[0]
+    Settings.load(ENOUGH | {"AWS_SECRET_ACCESS_KEY": value}, need=[Need.KLING])
+
+
+def test_a_byte_order_mark_before_a_settings_file_or_a_secret_is_no_part_of_it(
+    tmp_path: pathlib.Path,
+) -> None:
+    (tmp_path / "secret").write_bytes(f"\ufeff{WHSEC}\r\n".encode())
+    (tmp_path / "kling.toml").write_bytes("\ufeffport = 8081\r\n".encode())
+
+    settings = load(CONFIG=str(tmp_path / "kling.toml"), SIGNING_SECRET_FILE=str(tmp_path / "secret"))
+
+    assert settings.port == 8081
+    assert [secret.get_secret_value() for secret in settings.signing_secret] == [WHSEC]
 
 
 def test_each_command_is_asked_only_for_what_it_needs() -> None:

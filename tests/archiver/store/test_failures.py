@@ -147,6 +147,15 @@ def test_what_every_put_would_be_refused_for_is_a_hold_that_names_the_setting(
                 assert words in failure.what_to_do
 
 
+def test_no_message_has_the_header_that_signs_the_request(proxy: FaultyProxy) -> None:
+    broken = boto3.Session(aws_access_key_id="AKIAEXAMPLE\r", aws_secret_access_key="hidden")
+
+    failure = failure_of(lambda: store_at(proxy.endpoint_url, broken).list("archive/"))
+
+    assert "Invalid header value" in str(failure)
+    assert not any(word in str(failure) for word in ("AWS4", "AKIAEXAMPLE", "Signature", "Credential"))
+
+
 SEVERAL_HOLD = [
     (error(500, "InternalError"), "store_error"),
     (error(503, "SlowDown"), "store_error"),
