@@ -110,16 +110,27 @@ class Spool:
 
     def check(self) -> None:
         """Write a block and drop it. Raises SpoolFull where that fails, or no room is left to give away."""
-        space = self._probe()
-        if space.free <= _margin(space):
-            raise SpoolFull(
-                f"the spool's disk is full: {space.free // 1_000_000} of {space.total // 1_000_000} MB are free"
-            )
+        _require_room(self._probe())
         with self.open_file() as file:
             try:
                 file.write(bytes(CHECK_BYTES))
             except OSError as error:
                 raise failure_of(error) from error
+
+    def unmade_folder(self) -> Path | None:
+        """The folder, where the first download is yet to make it; makes nothing. Raises SpoolFull where it could not be
+        made, or has no room."""
+        folder = (self._directory or _fixed_folder()).absolute()
+        try:
+            if folder.exists():
+                return None
+            above = next(path for path in folder.parents if path.exists())
+            if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+                raise SpoolFull(f"the spool {folder} cannot be made", what_to_do=_ADVICE_OF_FOLDER)
+            _require_room(self._space(above))
+        except OSError as error:
+            raise failure_of(error) from error
+        return folder
 
     def grant_memory(self, bytes_: int, *, held: int) -> bool:
         """Whether a file that has `held` bytes of memory may have `bytes_`. For reservations."""
@@ -177,6 +188,13 @@ class Spool:
             if self._own is None or not _is_ours(self._own):
                 self._own = _own_folder()
             return self._own
+
+
+def _require_room(space: Space) -> None:
+    if space.free <= _margin(space):
+        raise SpoolFull(
+            f"the spool's disk is full: {space.free // 1_000_000} of {space.total // 1_000_000} MB are free"
+        )
 
 
 def _check_room(space: Space, *, more: int, wanted: int, promised: int) -> None:
@@ -296,10 +314,14 @@ def failure_of(error: OSError) -> SpoolFull | TooLarge:
 
 def _own_folder() -> Path:
     """A fixed name, so that killed processes do not leave a folder each; another if it is not ours."""
-    fixed = Path(tempfile.gettempdir()) / f"kling-archiver-spool-{os.getuid()}"
+    fixed = _fixed_folder()
     with contextlib.suppress(FileExistsError):
         fixed.mkdir(mode=0o700)
     return fixed if _is_ours(fixed) else Path(tempfile.mkdtemp(prefix="kling-archiver-spool-"))
+
+
+def _fixed_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"kling-archiver-spool-{os.getuid()}"
 
 
 def _is_ours(directory: Path) -> bool:

@@ -65,6 +65,22 @@ def test_a_check_where_all_is_well_ends_0_and_creates_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_check_makes_no_folder_for_the_spool_and_names_the_one_that_is_not_there(
+    checked: Callable[..., tuple[int, list[str]]],
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_named: bool,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    status, lines = checked(KLING_SPOOL_DIR=str(tmp_path / "mistyped" / "spool") if is_named else "")
+
+    assert status == 0
+    assert f"{tmp_path}/{'mistyped/spool' if is_named else 'kling-archiver-spool-'}" in "".join(lines)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
@@ -74,6 +90,7 @@ def test_a_check_where_all_is_well_ends_0_and_creates_nothing(
         ({"KLING_S3_ENDPOINT_URL": CLOSED}, "KLING_S3_ENDPOINT_URL"),
         ({"KLING_LEDGER_URL": "sqlite:////no/such/folder/ledger.db"}, "KLING_LEDGER_URL"),
         ({"KLING_SPOOL_DIR": "/proc/none"}, "KLING_SPOOL_DIR"),
+        ({"KLING_SPOOL_DIR": "/etc/passwd/none"}, "KLING_SPOOL_DIR"),
     ],
 )
 def test_a_check_that_finds_something_ends_1_and_names_the_setting(

@@ -9,7 +9,8 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from archiver.audit.doctor.finding import Finding, Verdict, ok, warning
-from archiver.engine.looks.machine import MachineLook
+from archiver.engine.looks.machine import MachineLook, of_spool
+from archiver.failures import SpoolFull
 from archiver.fetch.proxy import Proxy
 from archiver.fetch.spool import Spool, disk_space
 
@@ -26,12 +27,19 @@ _UNLIMITED_BYTES = 2**60
 
 
 def disks(spool: Spool, ledger_url: str) -> Iterator[Finding]:
-    """The daemon's own look."""
-    problems = MachineLook(spool, ledger_url).look()
+    """The daemon's own look, which makes no folder here: that may be mistyped, or another user's to make."""
+    look = MachineLook(spool, ledger_url)
+    try:
+        unmade = spool.unmade_folder()
+        problems = look.look() if unmade is None else look.of_ledger()
+    except SpoolFull as error:
+        unmade, problems = None, [of_spool(error), *look.of_ledger()]
     for problem in problems:
         verdict = Verdict.FAILED if problem.code == "disk_low" else Verdict.WARNING
         yield Finding(verdict, problem.message, problem.what_to_do)
-    if not problems:
+    if not problems and unmade is not None:
+        yield ok(f"spool and disks; {unmade} is not there, the daemon will make it")
+    elif not problems:
         yield ok("spool and disks")
 
 

@@ -27,16 +27,16 @@ class MachineLook:
     file_system: Callable[[str], str | None] = network_file_system
 
     def look(self) -> Sequence[Problem]:
-        return [*self._of_spool(), *self._of_ledger()]
+        return [*self._of_spool(), *self.of_ledger()]
 
     def _of_spool(self) -> Sequence[Problem]:
         try:
             self.spool.check()
         except SpoolFull as error:
-            return [Problem("disk_low", str(error), error.what_to_do, stage="archive", reason=error.reason)]
+            return [of_spool(error)]
         return []
 
-    def _of_ledger(self) -> Sequence[Problem]:
+    def of_ledger(self) -> Sequence[Problem]:
         kind = self.file_system(self.ledger_url)
         if kind is None:
             return []
@@ -45,6 +45,10 @@ class MachineLook:
         )
         what_to_do = "Move the ledger to a disk of this machine (KLING_LEDGER_URL), with the daemon stopped."
         return [Problem("settings", message, what_to_do, stage="ledger", reason="network_file_system")]
+
+
+def of_spool(error: SpoolFull) -> Problem:
+    return Problem("disk_low", str(error), error.what_to_do, stage="archive", reason=error.reason)
 
 
 class MachineLoop:
