@@ -1,5 +1,6 @@
 """What settings there are, that all problems are said at once, and that no message contains a secret."""
 
+import pathlib
 import re
 
 import pytest
