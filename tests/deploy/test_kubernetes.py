@@ -1,6 +1,8 @@
 """The Kubernetes manifests: valid by Kubernetes's own schemas, and agreeing with each other and with the program."""
 
 import pathlib
+import shutil
+import subprocess
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
@@ -8,10 +10,12 @@ import pytest
 
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import SETTINGS, Need, Settings
+from archiver.version import VERSION
 from receiver.health import HealthRoutes
 from tests.deploy.manifests import FOLDER, LEFT_OUT, WAYS, Workload, files, objects, workloads
 from tests.harness import documents
 from tests.harness.deployment import final_stage, image_environment
+from tests.harness.programs import program
 
 WORKLOADS = workloads()
 of_each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
@@ -55,6 +59,54 @@ def test_the_kustomization_takes_every_file(way: str) -> None:
     assert {workload.container["image"] for workload in WORKLOADS} == {"kling-archiver"}
     base = documents.read(FOLDER / "base/kustomization.yaml")
     assert [(FOLDER / "base" / name).exists() for name in base["resources"]] == [True]
+
+
+@pytest.fixture(scope="module")
+def kubectl() -> str:
+    """One whose kustomize takes folders among the resources."""
+    found = program("kubectl")
+    command = [found, "version", "--client", "--output=json"]
+    is_here = shutil.which(found) is not None
+    said = subprocess.run(command, check=False, capture_output=True, text=True).stdout if is_here else ""
+    if "kustomizeVersion" not in said:
+        pytest.skip("kubectl 1.24 or newer is missing: install it from Kubernetes's own packages")
+    return found
+
+
+@pytest.mark.parametrize("taken_in", [(), sorted(LEFT_OUT)], ids=["as it is", "with the gateway"])
+@of_each_way
+def test_kustomize_makes_of_it_these_objects_in_one_namespace(
+    way: str, taken_in: list[str], kubectl: str, tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    kustomization = tmp_path / "kubernetes" / way / "kustomization.yaml"
+    written = kustomization.read_text()
+    for name in taken_in:
+        written = written.replace(f"  # - {name}\n", f"  - {name}\n")
+    kustomization.write_text(written)
+    done = subprocess.run(
+        [kubectl, "kustomize", str(kustomization.parent)], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    made = documents.parse_all(done.stdout)
+
+    left_out = {
+        (document["kind"], document["metadata"]["name"])
+        for name in LEFT_OUT - set(taken_in)
+        if (FOLDER / way / name).exists()
+        for document in documents.read_all(FOLDER / way / name)
+    }
+    written_down = {(document["kind"], document["metadata"]["name"]) for document in objects(way)}
+    assert sorted((document["kind"], document["metadata"]["name"]) for document in made) == sorted(
+        written_down - left_out
+    )
+    assert {document["metadata"]["namespace"] for document in made} == {"kling"}
+    images = [
+        document["spec"]["template"]["spec"]["containers"][0]["image"]
+        for document in made
+        if document["kind"] in {"Deployment", "StatefulSet"}
+    ]
+    assert set(images) == {f"registry.example.com/kling-archiver:{VERSION}"}
 
 
 def settings_given(workload: Workload, secrets: pathlib.Path) -> dict[str, str]:

@@ -241,6 +241,7 @@ NODE_TYPES = {
     "n8n-nodes-base.if": 2,
     "n8n-nodes-base.splitOut": 1,
     "n8n-nodes-base.set": 3.4,
+    "n8n-nodes-base.noOp": 1,
 }
 
 
@@ -266,6 +267,17 @@ def test_the_n8n_workflow_is_whole_and_reads_what_a_forward_has(tmp_path: pathli
         assert _at({"body": told}, path[0] or path[1])
     for path in re.findall(r"\$json\.((?!body)\w+)", written):
         assert _at(files[0], path)
+
+
+def test_the_n8n_workflow_takes_every_event_so_that_none_comes_again() -> None:
+    """n8n answers 500 where the last node has no item, as behind a branch of `if` that leads nowhere."""
+    workflow = json.loads((READERS / "n8n.json").read_text())
+    nodes = {node["name"]: node for node in workflow["nodes"]}
+
+    branches = workflow["connections"]["Are files new?"]["main"]
+    assert [bool(links) for links in branches] == [True, True]
+    beginning = nodes["Forward of kling-archiver"]["parameters"]
+    assert (beginning["responseMode"], beginning["responseData"]) == ("lastNode", "noData")
 
 
 def _at(value: Any, path: str) -> Any:

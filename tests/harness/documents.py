@@ -12,7 +12,12 @@ def read(path: pathlib.Path) -> Any:
 
 
 def read_all(path: pathlib.Path) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+    return parse_all(path.read_text())
+
+
+def parse_all(text: str) -> list[dict[str, Any]]:
+    """The documents of a text, without empty ones."""
+    return [document for document in yaml.safe_load_all(text) if document is not None]
 
 
 def write(path: pathlib.Path, document: object) -> None:

@@ -11,9 +11,13 @@ PYTHONS: Final = ("3.11", "3.12", "3.13")
 
 def interpreter(version: str) -> str | None:
     """One of this version: on the PATH, or pyenv's."""
-    installed = pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
-    for candidate in filter(None, [shutil.which(f"python{version}"), *map(str, installed)]):
-        # pyenv's own `python3.12` on the PATH may lead nowhere.
+    found = shutil.which(f"python{version}")
+    folders = [pathlib.Path.home() / ".pyenv"]
+    if found:
+        # pyenv's own `python3.12` on the PATH may lead nowhere. It lies beside the versions, whatever HOME is.
+        folders.append(pathlib.Path(found).parent.parent)
+    installed = [path for folder in folders for path in folder.glob(f"versions/{version}.*/bin/python")]
+    for candidate in filter(None, [found, *map(str, installed)]):
         asked = subprocess.run([candidate, "-V"], check=False, capture_output=True, text=True)
         if asked.stdout.startswith(f"Python {version}."):
             return candidate
