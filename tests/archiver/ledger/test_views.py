@@ -4,6 +4,8 @@ import os
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
 
 from archiver.failures import (
     ApiModelMissing,
@@ -12,7 +14,7 @@ from archiver.failures import (
     StoreError,
 )
 from archiver.ledger.daemons import Service
-from archiver.model import Problem, Stage, State
+from archiver.model import DiscoveredBy, Problem, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,
     FAMILY,
@@ -204,3 +206,28 @@ def test_ids_in_a_state_come_nearest_deadline_first(desk: Desk) -> None:
 
     assert desk.ledger.views.ids_in(State.SUCCEEDED, account=ACCOUNT) == ["c", "b", "a"]
     assert desk.ledger.views.ids_in(State.SUCCEEDED, account=ACCOUNT, count_max=1) == ["c"]
+
+
+def test_status_takes_no_statement_more_for_an_account_of_which_there_is_nothing_to_say(desk: Desk) -> None:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    def count() -> int:
+        statements.clear()
+        desk.ledger.views.status()
+        return len(statements)
+
+    event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        desk.say(answer("t", Status.FAILED, message="policy"))
+        few = count()
+        for account in ("a", "b", "c"):
+            failed = answer(f"of-{account}", Status.FAILED, message="policy")
+            desk.ledger.records.record([failed], account=account, discovered_by=DiscoveredBy.SWEEP, rand=0.5)
+
+        assert count() == few
+        assert len(desk.ledger.views.status().accounts) == 4
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", note)
