@@ -3,7 +3,7 @@
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.routing import Route
 
@@ -32,6 +32,7 @@ from receiver.callbacks.intake import Intake
 from receiver.callbacks.signatures import Signatures
 from receiver.console.parts import ConsoleAccount, ConsoleParts, FilePlaces
 from receiver.gateway.creates.reading import CallbackAddress
+from receiver.gateway.creates.refused_urls import RefusedUrls
 from receiver.gateway.gateway import CreateParts, Gateway, GatewayAccount, QueryParts
 from receiver.gateway.recorded_answers import AccountTasks
 from receiver.gateway.upstream import KlingAccess
@@ -97,15 +98,15 @@ def _creates(settings: Settings, engine: Engine) -> CreateParts:
         )
         for account in settings.accounts
     }
-    refusing: Collection[str] = ()
+    refused: Mapping[tuple[str, str], int] = {}
     with contextlib.suppress(LedgerUnavailable):  # each of them costs one more refusal
-        refusing = engine.ledger.gateway_creates.refuse_callbacks()
+        refused = engine.ledger.gateway_creates.refused_callbacks()
     return CreateParts(
         engine.ledger.gateway_creates,
         addresses,
         ConsumerPolicy.parse(settings.forward_hosts),
         on_registered=lambda account: engine.wake(Stage.VERIFY, [account]),
-        refusing=refusing,
+        refused_urls=RefusedUrls(refused),
     )
 
 

@@ -1,7 +1,7 @@
 """Builds the gateway from its parts."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from archiver.fetch.proxy import Proxy
 from archiver.fetch.spool import Spool
@@ -16,6 +16,7 @@ from receiver.gateway.archived_tasks import ArchivedTasks
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.creates.handler import Creates
 from receiver.gateway.creates.reading import CallbackAddress
+from receiver.gateway.creates.refused_urls import RefusedUrls
 from receiver.gateway.front.bodies import BodyReader
 from receiver.gateway.front.endpoint import REQUESTS_MAX, GatewayEndpoint, Handlers
 from receiver.gateway.queries import Queries
@@ -52,7 +53,7 @@ class CreateParts:
     addresses: Mapping[str, CallbackAddress]
     policy: ConsumerPolicy
     on_registered: Callable[[str], None]
-    refusing: Collection[str] = ()
+    refused_urls: RefusedUrls = dataclasses.field(default_factory=lambda: RefusedUrls({}))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Gateway:
             policy=parts.policy,
             metrics=metrics,
             on_registered=parts.on_registered,
-            refusing=parts.refusing,
+            refused_urls=parts.refused_urls,
         )
 
     def _build_queries(self, parts: QueryParts, metrics: Metrics) -> Queries:

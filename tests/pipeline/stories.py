@@ -158,7 +158,9 @@ def a_create_by_the_gateway(pipeline: Pipeline) -> None:
     pipeline.errand(lambda ledger: ledger.gateway_creates.commit(refused=[refused.reference]))
     pipeline.errand(lambda ledger: ledger.gateway_creates.abandon(refused))
     pipeline.errand(lambda ledger: ledger.gateway_creates.commit(begun=[unheard]))
-    pipeline.errand(lambda ledger: ledger.gateway_creates.note_callback_refused("/v1/images/generations"))
+    pipeline.errand(
+        lambda ledger: ledger.gateway_creates.note_callback_refused(ACCOUNT, "/v1/images/generations")
+    )
     pipeline.engine.clock.advance(seconds=AFTER_MS / 1000)
     pipeline.tell(lost)
 

@@ -35,6 +35,8 @@ from archiver.model import DAY_MS
 
 REFERENCE_DAYS_MAX = 7
 """A callback that has not come by then will not come, and a sweep has been there many times."""
+CALLBACKS_REFUSED_MS = DAY_MS
+"""For so long creates at a path go without a callback URL after Kling has refused one there."""
 _PRUNED_MAX = 500
 _REFUSES_CALLBACKS = "gateway_without_callback_url:"
 
@@ -122,18 +124,23 @@ class GatewayCreates(Part):
             return [GivenUp(account, family, count) for (account, family), count in counts.items()]
 
     @retried
-    def note_callback_refused(self, path: str) -> None:
-        """Kling refuses callback URLs in creates at `path`."""
+    def note_callback_refused(self, account: str, path: str) -> None:
+        """Kling has refused a callback URL in a create at `path`."""
         with self._database.write() as connection:
-            set_named_value(connection, _REFUSES_CALLBACKS + path, self._now())
+            set_named_value(connection, f"{_REFUSES_CALLBACKS}{account}:{path}", self._now())
 
-    def refuse_callbacks(self) -> frozenset[str]:
-        """The paths whose creates take no callback URL."""
+    def refused_callbacks(self) -> dict[tuple[str, str], int]:
+        """(account, path) → for how many milliseconds more creates there go without a callback URL."""
         table = schema.named_values
-        query = sa.select(table.c.name).where(table.c.name.startswith(_REFUSES_CALLBACKS, autoescape=True))
+        query = sa.select(table).where(table.c.name.startswith(_REFUSES_CALLBACKS, autoescape=True))
         with self._database.read() as connection:
-            names = connection.execute(query).scalars().all()
-        return frozenset(name.removeprefix(_REFUSES_CALLBACKS) for name in names)
+            now = self._now()
+            noted = connection.execute(query).all()
+        left: dict[tuple[str, str], int] = {}
+        for name, noted_at in noted:
+            account, _, path = name.removeprefix(_REFUSES_CALLBACKS).partition(":")
+            left[account, path] = int(noted_at) + CALLBACKS_REFUSED_MS - now
+        return {known: milliseconds for known, milliseconds in left.items() if milliseconds > 0}
 
 
 def _columns(create: GatewayCreate) -> dict[str, Any]:

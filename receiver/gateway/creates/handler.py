@@ -23,7 +23,7 @@ for its requests cancels it. If the process ends meanwhile, the log names what w
 import asyncio
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from archiver import log
 from archiver.create.paths import CreatePath, create_path
@@ -39,6 +39,7 @@ from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added
 from receiver.gateway.creates.group_commit import GroupCommit, RefusedCreate
 from receiver.gateway.creates.later import Later
 from receiver.gateway.creates.reading import CallbackAddress, CallbackUrlRefused, CreateReader
+from receiver.gateway.creates.refused_urls import RefusedUrls
 from receiver.gateway.creates.skimming import Unreadable
 from receiver.gateway.exchange import (
     GatewayAnswer,
@@ -77,12 +78,12 @@ class Creates:
         policy: ConsumerPolicy,
         metrics: Metrics,
         on_registered: Callable[[str], None],
-        refusing: Iterable[str] = (),
+        refused_urls: RefusedUrls,
         answer_seconds: float = ANSWER_SECONDS,
         commit_seconds: float = COMMIT_SECONDS,
     ) -> None:
-        """`calls` are the ledger's, `reading` those of long bodies. `addresses` by account. `refusing`: paths known to
-        take no callback URL. `on_registered(account)` runs after each commit."""
+        """`calls` are the ledger's, `reading` those of long bodies. `addresses` by account.
+        `on_registered(account)` runs after each commit."""
         self._upstream = upstream
         self._ledger = ledger
         self._addresses = addresses
@@ -91,7 +92,7 @@ class Creates:
             result: metrics.gateway_creates_total.labels(result=result) for result in CreateResult
         }
         self._group = GroupCommit(ledger, calls, on_registered=on_registered)
-        self._refusing = set(refusing)
+        self._refused_urls = refused_urls
         self._answer_seconds = answer_seconds
         self._commit_seconds = commit_seconds
         self._calls = calls
@@ -162,7 +163,7 @@ class Creates:
         ours = self._addresses[create.account].of(create)
         name = request.path.removesuffix(b"/").decode("latin-1")
         without = body.without_url()
-        takes_url = name not in self._refusing
+        takes_url = not self._refused_urls.covers(create.account, name)
         edits = body.with_url(ours, place=path.place) if takes_url else without
         try:
             answer = await self._send(request, edits)
@@ -171,7 +172,7 @@ class Creates:
                 answer = await self._send(request, without)
                 verdict = _verdict(answer, create)
                 if verdict.meaning is AnswerMeaning.CREATED:
-                    self._note_refusing(name, create)
+                    self._note_refused(name, create)
         except NotReached:
             self._refuse(create)
             raise
@@ -235,10 +236,10 @@ class Creates:
         else:
             _log.info("task.registered", **fields, new=is_new)
 
-    def _note_refusing(self, name: str, create: GatewayCreate) -> None:
-        self._refusing.add(name)
+    def _note_refused(self, name: str, create: GatewayCreate) -> None:
+        self._refused_urls.add(create.account, name)
         _log.warning("create.callback_refused", account=create.account, family=create.family)
-        note = self._in_thread(functools.partial(self._ledger.note_callback_refused, name))
+        note = self._in_thread(functools.partial(self._ledger.note_callback_refused, create.account, name))
         self._later.do(note, what="note", account=create.account)
 
     def _in_thread(self, write: Callable[[], object]) -> Callable[[], Awaitable[object]]:

@@ -253,11 +253,17 @@ def test_a_flood_of_forged_ids_does_not_drop_a_created_task(place: Place) -> Non
     desk.close()
 
 
-def test_a_path_that_takes_no_callback_url_is_remembered(desk: Desk) -> None:
+def test_a_path_that_takes_no_callback_url_is_remembered_for_a_day_by_account(desk: Desk) -> None:
     creates = desk.ledger.gateway_creates
-    assert creates.refuse_callbacks() == frozenset()
-    creates.note_callback_refused("/v1/images/generations")
-    creates.note_callback_refused("/v1/images/generations")
+    assert creates.refused_callbacks() == {}
+    creates.note_callback_refused(ACCOUNT, "/v1/images/generations")
+    desk.clock.advance(DAY - 1)
+    creates.note_callback_refused("eu", "/v1/images/generations")
     desk.reopen()
 
-    assert desk.ledger.gateway_creates.refuse_callbacks() == {"/v1/images/generations"}
+    assert desk.ledger.gateway_creates.refused_callbacks() == {
+        (ACCOUNT, "/v1/images/generations"): 1,
+        ("eu", "/v1/images/generations"): DAY,
+    }
+    desk.clock.advance(1)
+    assert desk.ledger.gateway_creates.refused_callbacks().keys() == {("eu", "/v1/images/generations")}

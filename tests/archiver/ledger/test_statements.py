@@ -208,7 +208,7 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.gateway_creates.commit(begun=[create])
     desk.clock.advance(8 * 24 * HOUR)
     desk.ledger.gateway_creates.prune()
-    desk.ledger.gateway_creates.note_callback_refused("/v1/images/generations")
+    desk.ledger.gateway_creates.note_callback_refused(ACCOUNT, "/v1/images/generations")
     desk.ledger.daemons.leave("d1")
     held = desk.ledger.duties.take_part("d1", accounts=[ACCOUNT]).held
     held = desk.ledger.duties.take_part("d1", accounts=[ACCOUNT], held=held, sound=[ACCOUNT]).held

@@ -23,6 +23,7 @@ from receiver.gateway.creates import later, reading
 from receiver.gateway.creates.body import CreateBody, read
 from receiver.gateway.creates.handler import Creates
 from receiver.gateway.creates.reading import CallbackAddress
+from receiver.gateway.creates.refused_urls import RefusedUrls
 from receiver.gateway.creates.skimming import Skimmed
 from receiver.gateway.exchange import (
     Client,
@@ -109,6 +110,7 @@ class Gate:
         self.kling = Kling(*answers)
         self.calls = BlockingCalls(4, name="test")
         self.woken: list[str] = []
+        self.seconds = 0.0
         self.creates = Creates(
             self.kling,
             self.ledger.gateway_creates,
@@ -118,7 +120,9 @@ class Gate:
             policy=ConsumerPolicy.parse(hosts),
             metrics=self.metrics,
             on_registered=self.woken.append,
-            refusing=self.ledger.gateway_creates.refuse_callbacks(),
+            refused_urls=RefusedUrls(
+                self.ledger.gateway_creates.refused_callbacks(), monotonic=lambda: self.seconds
+            ),
             commit_seconds=commit_seconds,
         )
 
@@ -374,6 +378,9 @@ def test_a_create_is_sent_again_only_if_kling_refuses_it_for_its_callback_url(ga
         async with gate() as it:  # after a restart
             await it.post(b'{"prompt":"e"}')
             assert it.kling.bodies == [b'{"prompt":"e"}']
+            it.seconds += 24 * 3600 + 1  # the door may have been out of Kling's reach for a while
+            await it.post(b'{"prompt":"f"}')
+            assert "callback_url" in it.kling.last
 
     run(story())
 
