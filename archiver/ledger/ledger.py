@@ -25,6 +25,7 @@ from archiver.ledger.databases.sqlite import BUSY_SECONDS
 from archiver.ledger.databases.wal import BYTES_MAX as LOG_BYTES_MAX
 from archiver.ledger.deadlines import UNCONFIRMED_MAX, Deadlines
 from archiver.ledger.duties import Duties, Duty, FencedDatabase
+from archiver.ledger.ended_sessions import EndedSessions
 from archiver.ledger.files import Files
 from archiver.ledger.folder_work import FolderWork
 from archiver.ledger.forwards import ForwardOrders, Forwards, ForwardUpkeep
@@ -69,6 +70,7 @@ class Ledger:
     sweeps: Sweeps
     sweep_requests: SweepRequests
     availability: EndpointRefusals
+    ended_sessions: EndedSessions
     deadlines: Deadlines
     daemons: Daemons
     duties: Duties
@@ -108,6 +110,7 @@ class Ledger:
         self.sweeps = Sweeps(database, now=now)
         self.sweep_requests = SweepRequests(database, now=now)
         self.availability = EndpointRefusals(database, now=now)
+        self.ended_sessions = EndedSessions(database, now=now)
         self.deadlines = Deadlines(database, now=now, unconfirmed_max=unconfirmed_max)
         self.daemons = Daemons(database, now=now)
         self.duties = Duties(database, now=now)

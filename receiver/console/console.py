@@ -33,7 +33,7 @@ def build_console(
     """Answers every path that `serves` names. Its pages run on the event loop's default executor."""
     static = StaticFiles()
     sessions = Sessions(parts.token, now=lambda: parts.ledger.now() / 1000)
-    frame = Frame(sessions, Renderer(static), Readings())
+    frame = Frame(sessions, Renderer(static), Readings(), ended=parts.ledger.ended_sessions)
     login = Login(
         frame,
         parts.token,

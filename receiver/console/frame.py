@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from archiver import log
 from archiver.failures import LedgerUnavailable
+from archiver.ledger.ended_sessions import EndedSessions
 from receiver.console.access.sessions import Session, Sessions
 from receiver.console.readings import Readings, TooSlow
 from receiver.console.rendering import Renderer, raw_path, relative_root
@@ -25,6 +27,7 @@ CSRF_FIELD = "csrf"
 FORM_BYTES_MAX = 64 * 1024
 FORM_SECONDS_MAX = 10.0
 FORM_FIELDS_MAX = 1000
+_log = log.get()
 _CSRF_INPUT = markupsafe.Markup('<input type="hidden" name="{}" value="{}">')
 
 
@@ -72,8 +75,17 @@ class Visit:
 class Frame:
     """Makes routes of pages."""
 
-    def __init__(self, sessions: Sessions, renderer: Renderer, readings: Readings) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        renderer: Renderer,
+        readings: Readings,
+        *,
+        ended: EndedSessions,
+    ) -> None:
+        """`ended` are the sessions that logouts have ended, also those of other processes."""
         self.sessions = sessions
+        self._ended = ended
         self._renderer = renderer
         self._readings = readings
 
@@ -84,7 +96,7 @@ class Frame:
             session = self.session_of(request)
             if session is None or not session.is_admin:
                 return self._to_login(request)
-            return await self._run(request, show, Visit(request, session, {}, self))
+            return await self._answer(request, show, Visit(request, session, {}, self), is_lost=False)
 
         return Route(path, answer, methods=["GET"])
 
@@ -98,7 +110,7 @@ class Frame:
             form = await form_of(request)
             if form is None or not self.is_ours(form, session):
                 return self.refused(request, session)
-            return await self._run(request, do, Visit(request, session, form, self))
+            return await self._answer(request, do, Visit(request, session, form, self), is_lost=True)
 
         return Route(path, answer, methods=["POST"])
 
@@ -160,9 +172,33 @@ class Frame:
         )
         return self.failed(request, 403, "Not done", message, session=session)
 
-    async def _run(self, request: Request, run: Callable[[Visit], Response], visit: Visit) -> Response:
+    async def end_session(self, session: Session) -> None:
+        """Here at once. Where the ledger cannot be written, a copied cookie opens pages of other processes until it
+        expires."""
+        self.sessions.end(session)
+        end = functools.partial(self._ended.end, session.digest, expires_at=session.expires_at * 1000)
         try:
-            return await self._readings.run(functools.partial(run, visit))
+            await self._readings.run(end)
+        except (LedgerUnavailable, TooSlow) as error:
+            _log.warning("ledger.unavailable", message=f"a logout is known to this process only: {error}")
+
+    async def _answer(
+        self, request: Request, run: Callable[[Visit], Response], visit: Visit, *, is_lost: bool
+    ) -> Response:
+        answer = await self._run(request, run, visit)
+        if answer is not None:
+            return answer
+        self.sessions.end(visit.session)  # else the login page would send the browser back
+        return self._to_login(request, is_lost=is_lost)
+
+    async def _run(self, request: Request, run: Callable[[Visit], Response], visit: Visit) -> Response | None:
+        """None where another process has ended the session."""
+
+        def run_unless_ended() -> Response | None:
+            return None if self._ended.has(visit.session.digest) else run(visit)
+
+        try:
+            return await self._readings.run(run_unless_ended)
         except LedgerUnavailable as error:
             message = f"The ledger cannot be used now: {error}. {error.what_to_do}"
         except TooSlow:

@@ -80,6 +80,8 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     ),
     **dict.fromkeys(("ledger.alerts.load", "ledger.alerts.save"), _ALERTS),
     "ledger.acknowledgements.acknowledge": _FOR_PEOPLE_TO_DO,
+    "ledger.ended_sessions.end": _FOR_PEOPLE_TO_DO,
+    "ledger.ended_sessions.has": _FOR_PEOPLE,
     "ledger.acknowledgements.acknowledge_lost": _FOR_PEOPLE_TO_DO,
     "ledger.availability.note": _GATEWAYS,
     "ledger.views.forgotten": _FOR_PEOPLE,

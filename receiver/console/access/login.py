@@ -95,7 +95,7 @@ class Login:
         if session is not None and session.is_admin:
             if form is None or not self._frame.is_ours(form, session):
                 return self._frame.refused(request, session)
-            self._frame.sessions.end(session)
+            await self._frame.end_session(session)
         answer = RedirectResponse(f"{relative_root(raw_path(request.scope))}/login", status_code=303)
         answer.set_cookie(
             COOKIE, "", max_age=0, path=None, secure=self._is_https, httponly=True, samesite="strict"

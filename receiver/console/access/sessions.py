@@ -1,4 +1,5 @@
-"""Sessions of the console: a signed cookie, and nothing on our side but the sessions that a logout has ended.
+"""Sessions of the console: a signed cookie, and nothing on our side but the sessions that a logout has ended. These are
+in the ledger too, so that a copied cookie opens no page of another process, or after a restart (`frame`).
 
 1. The key is derived from the admin token, so that a changed token ends every session.
 2. A guest's session lets nobody in: it binds the login form's CSRF token to one browser.
@@ -37,6 +38,11 @@ class Session:
     @property
     def is_admin(self) -> bool:
         return self.kind is SessionKind.ADMIN
+
+    @property
+    def digest(self) -> str:
+        """Of the cookie, by which nobody gets in."""
+        return hashlib.sha256(self.cookie.encode()).hexdigest()[:32]
 
 
 class Sessions:

@@ -242,6 +242,23 @@ def test_a_changed_token_ends_every_session(console: HttpConsole) -> None:
     assert not other.is_in()
 
 
+def test_a_logout_ends_the_session_in_other_processes_and_after_a_restart(console: HttpConsole) -> None:
+    console.log_in()
+    other = HttpConsole(console.desk)
+    other.client = other.browser(like=console.client)
+    assert other.is_in()
+    console.post("logout", {"csrf": csrf_of(console.get())})
+
+    answer = other.get("tasks")
+    assert (answer.status_code, "login" in answer.headers["location"]) == (303, True)
+    assert other.get("login").status_code == 200, "not back to a page that sends here again"
+    restarted = HttpConsole(console.desk)
+    restarted.client = other.client
+    assert not restarted.is_in()
+    restarted.log_in()
+    assert restarted.is_in()
+
+
 def test_a_logout_ends_the_session_also_for_whoever_has_kept_its_cookie(console: HttpConsole) -> None:
     console.log_in()
     kept = dict(console.client.cookies)
