@@ -22,8 +22,13 @@ _OVERLAP_BYTES = 2
 class BodyStream(httpcore2.AsyncNetworkStream):
     """A connection that gives its reader the head of an answer, and holds back the rest until it is asked for."""
 
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, *, below: "BodyStream | None" = None) -> None:
+        """`below`: the connection that this one is the TLS of."""
         self._stream = stream
+        self._below = below
+        self._tls = None if below is None else stream.get_extra_info("ssl_object")
+        self._left: int | None = None
+        """Bytes of a body of known length that the parser has yet to get."""
         self._held = b""
         self._tail = b""
         self._is_head_awaited = False
@@ -32,11 +37,16 @@ class BodyStream(httpcore2.AsyncNetworkStream):
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's
         """As every stream does; a read ends where the head of an answer does."""
         self._is_at_body = False
-        if self._held:
-            held, self._held = self._held, b""
-            return held
-        data = await self._stream.read(max_bytes, timeout)
-        return self._head_of(data) if self._is_head_awaited else data
+        data, self._held = self._held, b""
+        if not data and self._left != 0:
+            # As much as an event loop reads at once: the stream below would keep the rest, where it cannot be seen.
+            data = await self._stream.read(max(max_bytes, PIECE_BYTES), timeout)
+        if self._is_head_awaited:
+            return self._head_of(data)
+        if self._left is not None:
+            data, self._held = data[: self._left], data[self._left :]
+            self._left -= len(data)
+        return data
 
     def _head_of(self, data: bytes) -> bytes:
         end = _END_OF_HEAD.search(self._tail + data)
@@ -52,6 +62,19 @@ class BodyStream(httpcore2.AsyncNetworkStream):
     def is_at_body(self) -> bool:
         """Whether the last read has ended a head, so that all that comes is body. Not after an interim answer."""
         return self._is_at_body
+
+    def expect(self, count: int) -> None:
+        """The parser is to read a body of so many bytes, and gets none behind it. Only where `is_at_body`.
+
+        Then the connection can serve again, if nothing more has come.
+        """
+        self._left = count
+
+    def holds_more(self) -> bool:
+        """Whether anything came behind the body, apart from what the kernel has: it would be the next answer."""
+        if self._held or (self._tls is not None and tls_holds_more(self._tls)):
+            return True
+        return self._below is not None and self._below.holds_more()
 
     async def body(self, count: int, *, read_seconds: float) -> AsyncIterator[bytes]:
         """At most `count` bytes of it: fewer when the connection ends. `read_seconds` for each piece.
@@ -71,7 +94,7 @@ class BodyStream(httpcore2.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- httpcore2's
         """As every stream does."""
-        self._is_head_awaited, self._tail = True, b""
+        self._is_head_awaited, self._tail, self._left = True, b"", None
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -85,11 +108,24 @@ class BodyStream(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's
     ) -> httpcore2.AsyncNetworkStream:
         """As every stream does."""
-        return BodyStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        return BodyStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), below=self)
 
     def get_extra_info(self, info: str) -> Any:
-        """As every stream does."""
+        """As every stream does. httpcore2's pool closes an idle connection that `is_readable`."""
+        if info == "is_readable" and (self._left != 0 or self.holds_more()):
+            return True
         return self._stream.get_extra_info(info)
+
+
+def tls_holds_more(tls: ssl.SSLObject) -> bool:
+    """Whether an idle connection has something to decrypt, or has ended. Reads of it: such a one is to be closed."""
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        return True
+    return True
 
 
 class BodyStreams(httpcore2.AsyncNetworkBackend):

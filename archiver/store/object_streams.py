@@ -6,7 +6,7 @@ boto3 would need a thread for each reader, for as long as it reads. Here boto3 o
 import contextlib
 import functools
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
 import httpcore2
@@ -20,6 +20,8 @@ CONNECT_SECONDS = 3.0
 READ_SECONDS = 20.0
 """For the store's next bytes, while a reader waits for them."""
 POOL_SECONDS = 3.0
+KEPT_SECONDS = 2.0
+"""An idle connection is not used after that: the store may close it at any moment."""
 PARSED_BYTES_MAX = 512 * 1024
 """Of an answer that is read by the HTTP parser, which keeps the connection for the next reader."""
 
@@ -73,12 +75,26 @@ class ObjectStreams:
         asked: dict[bytes | str, bytes | str] = (
             {"Range": f"bytes={first}-{first + count - 1}"} if count < size else {}
         )
+        headers = _HEADERS | asked
         with _translated():
-            async with self._pool(url).stream(
-                method, url, headers=_HEADERS | asked, extensions={"timeout": _TIMEOUT}
-            ) as answer:
+            async with self._asked(method, url, headers) as answer:
                 skipped = _bytes_before(answer, first=first, count=count, size=size)
-                yield _cut(_pieces(answer), skipped=skipped, count=count)
+                yield _asked_for(answer, skipped=skipped, count=count)
+
+    @contextlib.asynccontextmanager
+    async def _asked(
+        self, method: str, url: str, headers: Mapping[bytes | str, bytes | str]
+    ) -> AsyncIterator[httpcore2.Response]:
+        """Once more where the connection ends before the answer: the store may just have closed one that was kept."""
+        async with contextlib.AsyncExitStack() as begun:
+            ask = functools.partial(
+                self._pool(url).stream, method, url, headers=headers, extensions={"timeout": _TIMEOUT}
+            )
+            try:
+                answer = await begun.enter_async_context(ask())
+            except (httpcore2.RemoteProtocolError, httpcore2.ReadError, httpcore2.WriteError):
+                answer = await begun.enter_async_context(ask())
+            yield answer
 
     def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
         """Through the proxy that boto3 goes through, by the environment."""
@@ -89,6 +105,7 @@ class ObjectStreams:
                 proxy=None if proxy is None else _proxy(proxy),
                 max_connections=self._connections_max,
                 max_keepalive_connections=16,
+                keepalive_expiry=KEPT_SECONDS,
                 network_backend=self._network,
             )
         return self._pools[proxy]
@@ -137,9 +154,22 @@ def _bytes_before(answer: httpcore2.Response, *, first: int, count: int, size: i
         if part != b"bytes %d-%d/%d" % (first, first + count - 1, size):
             raise StoreError("read an object: the store answers with another range")
         return 0
-    if headers.get(b"content-length", b"%d" % size) != b"%d" % size:
+    length = headers.get(b"content-length")
+    if length is None and count < size:
+        raise StoreError(
+            "read an object: the store answers a range with all of it, and does not say how much"
+        )
+    if length not in (None, b"%d" % size):
         raise ObjectUnexpected("read an object: it has another size than the file")
     return first
+
+
+def _asked_for(answer: httpcore2.Response, *, skipped: int, count: int) -> AsyncIterator[bytes]:
+    """The `count` bytes after the first `skipped`. Raises StoreError when they end before."""
+    length = _headers(answer).get(b"content-length")
+    if length is None:
+        return _whole(_pieces(answer), count=count)
+    return _cut(_pieces(answer), skipped=skipped, count=count, ends=length == b"%d" % (skipped + count))
 
 
 def _pieces(answer: httpcore2.Response) -> AsyncIterator[bytes]:
@@ -147,14 +177,11 @@ def _pieces(answer: httpcore2.Response) -> AsyncIterator[bytes]:
     headers = _headers(answer)
     stream = answer.extensions["network_stream"]
     length = headers.get(b"content-length", b"")
-    if (
-        length.isdigit()
-        and int(length) > PARSED_BYTES_MAX
-        and b"transfer-encoding" not in headers
-        and isinstance(stream, BodyStream)
-        and stream.is_at_body
-    ):
-        return stream.body(int(length), read_seconds=READ_SECONDS)
+    is_told = length.isdigit() and b"transfer-encoding" not in headers
+    if is_told and isinstance(stream, BodyStream) and stream.is_at_body:
+        if int(length) > PARSED_BYTES_MAX:
+            return stream.body(int(length), read_seconds=READ_SECONDS)
+        stream.expect(int(length))
     return answer.aiter_stream()
 
 
@@ -162,8 +189,11 @@ def _headers(answer: httpcore2.Response) -> dict[bytes, bytes]:
     return {name.lower(): value for name, value in answer.headers}
 
 
-async def _cut(chunks: AsyncIterator[bytes], *, skipped: int, count: int) -> AsyncIterator[bytes]:
-    """`count` bytes after the first `skipped`. Raises StoreError when they end before."""
+async def _cut(chunks: AsyncIterator[bytes], *, skipped: int, count: int, ends: bool) -> AsyncIterator[bytes]:
+    """`count` bytes after the first `skipped`. Raises StoreError when they end before.
+
+    Where the answer `ends` with them it is read to its end: its connection then serves the next reader.
+    """
     left = count
     async for chunk in chunks:
         if skipped >= len(chunk):
@@ -173,6 +203,23 @@ async def _cut(chunks: AsyncIterator[bytes], *, skipped: int, count: int) -> Asy
         skipped = 0
         left -= len(piece)
         yield piece
-        if not left:
+        if not left and not ends:
             return
-    raise StoreError(f"read an object: it ended {left} bytes early")
+    if left:
+        raise StoreError(f"read an object: it ended {left} bytes early")
+
+
+async def _whole(chunks: AsyncIterator[bytes], *, count: int) -> AsyncIterator[bytes]:
+    """A body that does not say its length, if it has `count` bytes. Each piece waits for the next: the last one of a
+    longer object does not go out. Raises ObjectUnexpected, StoreError."""
+    left, waiting = count, b""
+    async for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            raise ObjectUnexpected("read an object: it has another size than the file")
+        if waiting:
+            yield waiting
+        waiting = chunk
+    if left:
+        raise StoreError(f"read an object: it ended {left} bytes early")
+    yield waiting

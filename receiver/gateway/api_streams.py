@@ -13,6 +13,8 @@ from typing import Any
 
 import httpcore2
 
+from archiver.store.object_bodies import tls_holds_more
+
 READ_BYTES = 256 * 1024
 """As much as an event loop reads at once. The stream below would keep the rest, where it could not be seen."""
 UNWATCHED_BYTES = 64 * 1024
@@ -39,15 +41,8 @@ class ApiStream(httpcore2.AsyncNetworkStream):
     def holds_more(self) -> bool:
         """Whether something came that nobody has read, apart from what the kernel has. Only for a connection that is
         then closed if there is: it may be read."""
-        if self._tls is not None:
-            try:
-                self._tls.read(1)
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError:  # it has ended
-                return True
-            else:
-                return True
+        if self._tls is not None and tls_holds_more(self._tls):
+            return True
         return self._below is not None and self._below.holds_more()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's

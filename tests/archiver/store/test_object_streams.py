@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.failures import StoreError, StoreUnreachable
+from archiver.failures import ObjectUnexpected, StoreError, StoreUnreachable
 from archiver.store import object_streams
 from archiver.store.object_streams import ObjectStreams
 
@@ -81,11 +81,89 @@ def test_a_store_that_ends_within_the_head_is_not_reached() -> None:
         read([HEAD[:20], b""])
 
 
+def chunked(*parts: bytes) -> bytes:
+    return CHUNKED + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+def part(first: int, count: int) -> bytes:
+    head = b"HTTP/1.1 206 P\r\nContent-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n\r\n"
+    return head % (count, first, first + count - 1, len(BODY)) + BODY[first : first + count]
+
+
+@pytest.mark.parametrize(
+    ("answer", "first", "count", "opened"),
+    [
+        (HEAD + BODY, 0, len(BODY), 1),
+        (part(5, 9), 5, 9, 1),
+        (HEAD + BODY + HEAD + BODY, 0, len(BODY), 3),
+        (part(5, 9) + b"\n", 5, 9, 3),
+        (chunked(BODY), 0, len(BODY), 3),
+        (HEAD + BODY, 5, 9, 3),
+        (INTERIM + HEAD + BODY, 0, len(BODY), 3),
+    ],
+    ids=["whole", "range", "twice", "a byte more", "chunked", "cut to the range", "interim"],
+)
+def test_the_connection_of_a_short_body_serves_the_next_reader_if_nothing_came_behind(
+    answer: bytes, first: int, count: int, opened: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_streams, "PARSED_BYTES_MAX", len(BODY))
+    network = NotedNetwork([answer] * 3)
+
+    async def taken() -> None:
+        streams = ObjectStreams(connections_max=1, network=network)
+        for _ in range(3):
+            url = "http://store.test/o"
+            async with streams.open(url, first=first, count=count, size=len(BODY)) as body:
+                assert b"".join([piece async for piece in body]) == BODY[first : first + count]
+
+    asyncio.run(taken())
+
+    assert len(network.connected) == opened
+
+
+def test_a_store_that_has_just_closed_a_kept_connection_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(object_streams, "PARSED_BYTES_MAX", len(BODY))
+    network = NotedNetwork([HEAD + BODY, b""])
+
+    async def taken() -> None:
+        streams = ObjectStreams(connections_max=1, network=network)
+        for _ in range(2):
+            url = "http://store.test/o"
+            async with streams.open(url, first=0, count=len(BODY), size=len(BODY)) as body:
+                assert b"".join([piece async for piece in body]) == BODY
+
+    asyncio.run(taken())
+
+    assert len(network.connected) == 2
+
+
+def test_a_range_of_a_body_that_does_not_say_its_length_is_refused() -> None:
+    with pytest.raises(StoreError, match="does not say how much"):
+        read([chunked(BODY[:500])], first=100, count=100)
+
+
+def test_the_last_piece_of_a_longer_body_that_does_not_say_its_length_does_not_go_out() -> None:
+    got = []
+
+    async def taken() -> None:
+        network = httpcore2.AsyncMockBackend([chunked(BODY[:500], BODY[500:], b"more")])
+        streams = ObjectStreams(connections_max=1, network=network)
+        async with streams.open("http://store.test/o", first=0, count=len(BODY), size=len(BODY)) as body:
+            async for piece in body:
+                got.append(piece)  # noqa: PERF401 -- it raises
+
+    with pytest.raises(ObjectUnexpected, match="another size"):
+        asyncio.run(taken())
+    assert b"".join(got) == BODY[:500]
+
+
 class NotedNetwork(httpcore2.AsyncMockBackend):
     """Knows where a connection was to go."""
 
-    def __init__(self) -> None:
-        super().__init__([HEAD + BODY])
+    def __init__(self, pieces: Sequence[bytes] = (HEAD + BODY,)) -> None:
+        super().__init__(list(pieces))
         self.connected: list[tuple[str, int]] = []
 
     async def connect_tcp(self, host: str, port: int, *arguments: Any, **named: Any) -> Any:
