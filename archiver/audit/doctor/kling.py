@@ -1,5 +1,6 @@
 """Kling's API as each account meets it: credentials, clock, and the list of every configured family."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 
@@ -8,11 +9,11 @@ from archiver.engine.api_clocks import ApiClocks
 from archiver.engine.looks.look import ApiLook
 from archiver.engine.stages import Account
 from archiver.failures import ApiForbidden, ApiRateLimited, Failure, NotOffered
-from archiver.families import TASKS, collection_of, swept
+from archiver.families import FAMILIES, TASKS, collection_of, swept
 from archiver.kling.limiter import Priority
 from archiver.kling.new_standard_calls import ask_window
 from archiver.ledger import unix_ms
-from archiver.model import DAY_MS
+from archiver.model import DAY_MS, RETENTION_MS
 
 PAGE_ROWS = 1
 LISTS_SECONDS_MAX = 40.0
@@ -23,6 +24,10 @@ _NO_LIST = (
 )
 
 
+_ADD = (
+    "They are archived only if a callback, a registration or the gateway names them. Add their families to "
+    "KLING_FAMILIES, or set it to all."
+)
 _SLOW = (
     "The API answers slowly, or KLING_QUERY_RATE_PER_SECOND lets few questions through. The sweep has the time to look "
     "at all: `kling-archiver status` says when it last did."
@@ -45,6 +50,7 @@ def everything(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
             return
         yield from named("list", family_list(account, family))
     yield from named("tasks", tasks(account))
+    yield from named("families", not_swept(account, ends_at=ends_at))
 
 
 def api_and_clock(account: Account) -> Iterator[Finding]:
@@ -106,6 +112,29 @@ def family_list(account: Account, family: str) -> Iterator[Finding]:
         yield failed(f"{family}: {error}", error.what_to_do)
     else:
         yield ok(f"list of {family}")
+
+
+def not_swept(account: Account, *, ends_at: float) -> Iterator[Finding]:
+    """Whether lists that KLING_FAMILIES leaves out have tasks whose files Kling still keeps.
+
+    A family whose list cannot be read is passed over: nobody has asked for it.
+    """
+    others = [name for name in FAMILIES if name not in account.families and collection_of(name) is None]
+    oldest = unix_ms() - RETENTION_MS
+    used = []
+    for looked_at, family in enumerate(others):
+        if time.monotonic() >= ends_at:
+            others = others[:looked_at]
+            break
+        with contextlib.suppress(Failure):
+            shown = account.client.list_page(family, page=1, size=PAGE_ROWS, priority=Priority.VERIFY).tasks
+            if any((task.created_at or 0) >= oldest for task in shown):
+                used.append(family)
+    if used:
+        message = f"{account.name} has tasks that no sweep finds: {', '.join(used)}"
+        yield warning(message, _ADD)
+    elif others:
+        yield ok(f"no recent task in {len(others)} families that KLING_FAMILIES does not name")
 
 
 def tasks(account: Account) -> Iterator[Finding]:

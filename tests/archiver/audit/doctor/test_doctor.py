@@ -203,3 +203,17 @@ def test_an_api_that_takes_its_time_is_no_failure(
     [row] = rows_of(result, "list")
     assert (result.exit_code, row["result"]) == (0, "warning")
     assert "0 of 2 lists were looked at" in row["message"]
+
+
+def test_recent_tasks_of_a_family_that_is_not_swept_are_a_warning(
+    run: Callable[..., Result], sim: KlingSimulator
+) -> None:
+    sim.create_task(family="videos/text2video", status="succeed")
+    sim.faults.arm("list", ErrorCode(403, 1103), match="videos/lip-sync")
+    result = run("--json")
+
+    [row] = rows_of(result, "families")
+    assert (row["result"], result.exit_code) == ("warning", 0)
+    assert row["message"].endswith(": videos/text2video")
+    assert "KLING_FAMILIES" in row["what_to_do"]
+    assert verdicts(rows_of(run("--json", KLING_FAMILIES="all"), "families")) == set()
