@@ -2,6 +2,7 @@
 
 import http.server
 import pathlib
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from receiver.gateway.front.bodies import BODY_BYTES_MAX
 from tests.deploy.proxies import Caddy, Nginx, Proxy
 from tests.harness.daemons import FAMILY, TOKEN, Daemon, Site
 from tests.harness.deployment import DEPLOY
@@ -169,6 +171,18 @@ def test_a_callback_that_is_too_large_is_not_passed_on(before_a_listener: Proxy)
 
     assert status in {400, 413, 502}
     assert before_a_listener.client.post("/v1/images/generations", content=body).status_code == 200
+
+
+def test_nginx_takes_as_much_as_the_gateway_and_no_more() -> None:
+    """What only the gateway refuses, it refuses while nginx still sends: the client would see 502 in place of 413."""
+    files = [DEPLOY / "nginx/gateway.conf", *(DEPLOY / "kubernetes").glob("*/*.yaml")]
+    limits = {
+        limit
+        for path in files
+        for limit in re.findall(r"(?:client_max_body_size|proxy-body-size:) (\w+)", path.read_text())
+    }
+
+    assert limits == {f"{BODY_BYTES_MAX // 1024**2}m"}
 
 
 def test_the_pieces_of_a_file_pass_as_they_come(before_a_listener: Proxy) -> None:
