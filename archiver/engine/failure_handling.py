@@ -23,6 +23,7 @@ from archiver.failures import (
     Retry,
     TaskNotShown,
     decide,
+    files_of,
     reason_of,
 )
 from archiver.ledger import HoldOutcome, Ledger
@@ -68,7 +69,7 @@ class FailureHandler:
             log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
             return None
         self._count(lease, cause)
-        self._log(lease, cause, decision)
+        self._log(lease, partly, decision)
         return decision
 
     def hold_in_outage(self, lease: Lease, cause: Exception) -> None:
@@ -90,7 +91,7 @@ class FailureHandler:
             if outcome is HoldOutcome.NEW:
                 log_hold(cause, account=lease.account, stage=lease.stage)
             elif outcome is HoldOutcome.OWN:
-                log.get().warning("task.retried", **_fields(lease, cause))
+                log.get().warning("task.retried", **_fields(lease, partly))
         elif isinstance(decision, Bury) and isinstance(cause, Failure):
             outcomes.bury(lease, cause, decision, stored=stored, failed=failed)
         elif isinstance(decision, Retry):
@@ -112,22 +113,17 @@ class FailureHandler:
             log.get().warning("lease.lost", task_id=lease.task_id, stage=lease.stage)
             return
         self._count(lease, partly.cause)
+        fields = _fields(lease, partly)
         log.get().warning(
-            "task.retried",
-            task_id=lease.task_id,
-            family=lease.family,
-            stage=lease.stage,
-            reason=reason_of(partly.cause),
-            message=f"{partly.cause}; the API is asked for a fresh URL",
-            attempt=lease.attempt,
+            "task.retried", **fields | {"message": f"{partly.cause}; the API is asked for a fresh URL"}
         )
 
     def _count(self, lease: Lease, cause: Exception) -> None:
         labels = {"account": lease.account, "stage": lease.stage, "reason": reason_of(cause)}
         self.metrics.failures_total.labels(**labels).inc()
 
-    def _log(self, lease: Lease, cause: Exception, decision: Retry | Hold | Bury) -> None:
-        fields = _fields(lease, cause)
+    def _log(self, lease: Lease, partly: PartlyDone, decision: Retry | Hold | Bury) -> None:
+        cause, fields = partly.cause, _fields(lease, partly)
         if isinstance(decision, Bury):
             what = cause.what_to_do if isinstance(cause, Failure) else ""
             log.get().error("task.buried", **fields, what_to_do=what)
@@ -137,7 +133,9 @@ class FailureHandler:
             log.get().warning("task.retried", **fields, exc_info=cause if unexpected else None)
 
 
-def _fields(lease: Lease, cause: Exception) -> dict[str, object]:
+def _fields(lease: Lease, partly: PartlyDone) -> dict[str, object]:
+    cause = partly.cause
+    files = files_of(cause, partly.failed)
     return {
         "task_id": lease.task_id,
         "family": lease.family or lease.family_hint,
@@ -145,6 +143,7 @@ def _fields(lease: Lease, cause: Exception) -> dict[str, object]:
         "reason": reason_of(cause),
         "message": str(cause),
         "attempt": lease.attempt,
+        **({"files": files} if files else {}),
     }
 
 

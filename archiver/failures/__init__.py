@@ -105,7 +105,9 @@ from archiver.failures.failure import (
     PartlyDone,
     Stopped,
     TaskForgotten,
+    files_of,
     reason_of,
+    sentence_of,
 )
 from archiver.failures.forward import ConsumerNotAllowed, ConsumerNotReached, ConsumerRefused
 from archiver.failures.store import (
@@ -241,8 +243,10 @@ __all__ = [
     "backoff_ms",
     "buried_due",
     "decide",
+    "files_of",
     "lost_due",
     "reason_of",
     "retry_due",
     "running_due",
+    "sentence_of",
 ]

@@ -7,6 +7,7 @@ from archiver.failures.failure import Disposition, Failure, HostVerdict
 UNLISTED_HOSTS = "*"
 """Stands for all hosts that the settings do not list, in place of a host."""
 UNLISTED_NAMES_MAX = 10
+_TRIED_AGAIN = "It is tried again by itself until the task's deadline (`expires` in `show`)"
 
 
 class UrlRefused(Failure):
@@ -83,11 +84,16 @@ class FetchRefused(Failure):
     """400, 401, 403 or another 4xx. Never final: an access rule between us and the file must not end its task."""
 
     reason = "fetch_refused"
+    what_to_do = (
+        f"{_TRIED_AGAIN}, at times with a fresh URL. If it lasts, look for a firewall or proxy that refuses the CDN to "
+        "this machine; `show` has the file's URL."
+    )
     host_verdict = HostVerdict.REFUSES
 
 
 class FetchTimeout(Failure):
     reason = "fetch_timeout"
+    what_to_do = f"{_TRIED_AGAIN}. If it lasts, check how fast this machine reaches the host of the file."
     host_verdict = HostVerdict.DOWN
 
 
@@ -101,6 +107,10 @@ class FetchFailed(Failure):
     """No connection, reset, TLS, 429 or 5xx."""
 
     reason = "fetch_failed"
+    what_to_do = (
+        f"{_TRIED_AGAIN}. If it lasts, check this machine's network, DNS and firewall for the host that the message "
+        "names; `show` has the file's URL."
+    )
     host_verdict = HostVerdict.DOWN
 
 
@@ -126,6 +136,9 @@ class BodyIncomplete(Failure):
     """Shorter than announced, or a truncated file."""
 
     reason = "body_incomplete"
+    what_to_do = (
+        f"{_TRIED_AGAIN}. If the same broken bytes still come after an hour, they are kept, marked `suspect`."
+    )
     host_verdict = HostVerdict.ANSWERS
 
     def __init__(self, message: str, *, host: str | None = None, sha256: str | None = None) -> None:

@@ -6,6 +6,9 @@ from typing import ClassVar, Self
 
 from archiver.model import StoredAsset
 
+NAMED_FILES_MAX = 5
+"""In one sentence."""
+
 
 class Disposition(enum.StrEnum):
     RETRY = "retry"
@@ -137,6 +140,22 @@ class PartlyDone(Exception):
         self.cause = cause
         self.stored = tuple(stored)
         self.failed = dict(failed)
+
+
+def files_of(error: Exception, failed: Mapping[str, Exception]) -> list[str]:
+    """The stems of those files (stem → failure) that failed as the whole task did."""
+    return sorted(stem for stem, each in failed.items() if reason_of(each) == reason_of(error))
+
+
+def sentence_of(error: Exception, failed: Mapping[str, Exception]) -> str:
+    """What happened, and to which files (stem → failure)."""
+    stems = files_of(error, failed)
+    if not stems:
+        return str(error)
+    named = ", ".join(stems[:NAMED_FILES_MAX])
+    more = len(stems) - NAMED_FILES_MAX
+    named += f" and {more} more" if more > 0 else ""
+    return f"file{'s' if len(stems) > 1 else ''} {named}: {error}"
 
 
 class Stopped(Exception):

@@ -58,7 +58,10 @@ def _print_task(found: FoundTask, *, operator_url: str | None, now: int) -> None
     screen.print(properties(_properties(task, bucket=bucket, now=now)))
     if task.assets:
         print_line()
-        rows = [[asset.name, asset.bytes, _where(asset, bucket=bucket)] for asset in task.assets]
+        rows = [
+            [asset.name or asset.asset.stem, asset.bytes, _where(asset, bucket=bucket)]
+            for asset in task.assets
+        ]
         screen.print(table(["file", "bytes", "object"], rows, numbers=["bytes"]))
     if links:
         print_line()

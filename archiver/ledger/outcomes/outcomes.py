@@ -14,6 +14,7 @@ from archiver.failures import (
     Retry,
     lost_due,
     reason_of,
+    sentence_of,
 )
 from archiver.ledger.databases.dialect import lock_row
 from archiver.ledger.folder_work.queueing import (
@@ -75,7 +76,7 @@ class Outcomes(Part):
             due_at: int | None = decision.due_at
             if lease.state is State.LOST:
                 due_at = lost_due(now=now, deadline=lease.deadline_at)
-            reason, message = reason_of(error), text(str(error))
+            reason, message = reason_of(error), text(sentence_of(error, failed or {}))
             values: dict[str, Any] = {**RELEASED, "due_at": due_at, "held": 0, "query_individually": False}
             if lease.state not in (State.BURIED, State.FAILED):
                 values |= {"reason": reason, "message": message}
@@ -150,7 +151,7 @@ class Outcomes(Part):
         """
         with self._database.write() as connection:
             now = self._now()
-            message = text(str(error))
+            message = text(sentence_of(error, failed or {}))
             values = buried(lease, error, decision, message=message, now=now)
             write(connection, lease, {**values, **host_columns(lease, error), **NOT_WANTED})
             if lease.is_probe:  # it said nothing about the hold
@@ -175,7 +176,7 @@ class Outcomes(Part):
         archive stage tries the old ones again."""
         with self._database.write() as connection:
             now = self._now()
-            reason, message = reason_of(error), text(str(error))
+            reason, message = reason_of(error), text(sentence_of(error, failed or {}))
             values: dict[str, Any] = {
                 **RELEASED,
                 "due_at": now + FRESH_MS_MAX,

@@ -59,6 +59,14 @@ def test_show_prints_objects_as_other_programs_take_them(filled: CommandLine) ->
     assert f"s3://results/kling/{FAMILY}/2026/11/20/1/manifest.json" in shown
 
 
+def test_show_names_a_file_that_is_not_stored(line: CommandLine) -> None:
+    with line.ledger() as ledger:
+        record(ledger, api_task("1"))
+    shown = line.run("show", "1").stdout
+
+    assert re.search(r"^ *0 .*not stored: not tried yet", shown, re.MULTILINE)
+
+
 def test_show_has_kling_s_url_of_a_file_that_is_not_stored_and_of_no_other(filled: CommandLine) -> None:
     urls = {
         task: [asset["url"] for asset in json.loads(filled.run("show", task, "--json").stdout)["assets"]]

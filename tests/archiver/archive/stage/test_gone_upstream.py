@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 import pytest
+import structlog.testing
 
 from archiver.failures import (
     ApiCredentialsRefused,
     AssetGone,
     FetchRefused,
     ResultsMissing,
+    advice,
 )
 from archiver.model import Callback, Stage, Status
 from tests.harness.engine import ACCOUNT, FAMILY, Engine
@@ -63,10 +65,38 @@ def test_what_is_gone_with_a_fresh_url_too_buries_the_task_its_other_assets_save
     assert engine.names(task_id) == ["0.png", "2.png"]
     shown = engine.show(task_id)
     assert (shown["state"], shown["reason"]) == ("buried", "asset_gone")
+    assert shown["message"].startswith("file 1: ")
     assert [asset["stored"] for asset in shown["assets"]] == [True, False, True]
     assert [asset["reason"] for asset in shown["assets"]] == [None, "asset_gone", None]
     assert logged() == ["task.buried"]
     assert engine.failures() == {"asset_gone": 2.0}
+
+
+def test_what_is_tried_again_or_buried_names_its_files_in_message_history_and_log(
+    engine: Engine, sim: KlingSimulator
+) -> None:
+    task_id = engine.succeeded(images=9)
+    for stem in range(8):
+        path = sim.url(task_id, str(stem)).partition("?")[0].removeprefix(sim.origin)
+        sim.fault("cdn", faults.Raw(404), match=path)
+
+    with structlog.testing.capture_logs() as lines:
+        engine.attempt()
+        assert engine.refresh()
+        engine.attempt()
+
+    named = [line for line in lines if line["event"] in ("task.retried", "task.buried")]
+    assert [line["files"] for line in named] == [[str(stem) for stem in range(8)]] * 2
+    shown = engine.show(task_id)
+    begin = "files 0, 1, 2, 3, 4 and 3 more: "
+    assert shown["message"].startswith(begin)
+    details = [line["detail"] for line in shown["history"] if line["event"].startswith("task.")]
+    assert [begin in detail for detail in details[-2:]] == [True, True]
+
+
+@pytest.mark.parametrize("reason", ["fetch_refused", "fetch_failed", "fetch_timeout", "body_incomplete"])
+def test_a_file_that_is_tried_again_by_itself_says_so(reason: str) -> None:
+    assert "tried again by itself until the task's deadline" in advice.what_to_do(reason)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 451])
