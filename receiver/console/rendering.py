@@ -5,6 +5,7 @@ the origins that the page names, and from nowhere else.
 """
 
 import datetime
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,6 +20,8 @@ from archiver.version import VERSION
 from receiver.console.static_files import StaticFiles
 
 ROOT = "/console"
+_ID = re.compile(r"\b([0-9]{12,})\b")
+"""As Kling makes them."""
 NAVIGATION = (("", "Overview"), ("tasks", "Tasks"), ("forwards", "Forwards"), ("accounts", "Accounts"))
 """Path below ROOT, and what it is called."""
 
@@ -41,6 +44,7 @@ class Renderer:
             count_of=phrases.count_of,
             distance=phrases.distance,
             exact_time=_exact_time,
+            linked=_linked,
             sentence=_sentence,
             span=phrases.span,
             time=_time,
@@ -110,6 +114,16 @@ def _origin(url: str) -> str:
 def _sentence(text: str) -> str:
     """Problems and reasons begin small and end without a stop."""
     return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "." if text else text
+
+
+def _linked(text: str, url: Callable[[str], str], account: str | None) -> markupsafe.Markup:
+    """With a link for each task id; where the account is not known, to a search for it."""
+    pieces = [markupsafe.escape(piece) for piece in _ID.split(text)]
+    for place in range(1, len(pieces), 2):
+        task_id = str(pieces[place])
+        below = task_path(account, task_id) if account else f"tasks?text={task_id}"
+        pieces[place] = markupsafe.Markup('<a href="{}">{}</a>').format(url(below), task_id)
+    return markupsafe.Markup().join(pieces)
 
 
 def _ago(milliseconds: int | None, now: int) -> str:

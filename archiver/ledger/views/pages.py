@@ -1,7 +1,8 @@
 """Pages of tasks, the newest first. A page costs the same on a thousand tasks and on a million.
 
-A search by text looks at the newest `LOOKED_AT_MAX` rows that match the other filters, in steps that are transactions
-of their own: none is held for long, neither is the GIL.
+A task whose id is the text that is searched for comes before all others, whatever its age. Else a search by text looks
+at the newest `LOOKED_AT_MAX` rows that match the other filters, in steps that are transactions of their own: none is
+held for long, neither is the GIL.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from archiver.ledger.views.assets import AssetView
 from archiver.ledger.views.filters import Position, TaskFilter
 from archiver.ledger.views.walks import Walk, is_meant, merged, values_of, walks_of
 from archiver.ledger.views.words import Words
-from archiver.model import RETENTION_MS, DiscoveredBy, State, rfc3339
+from archiver.model import RETENTION_MS, TASK_ID, DiscoveredBy, State, rfc3339
 
 ROWS_MAX = 500
 """A page."""
@@ -41,6 +42,8 @@ REQUEST_CHARACTERS_MAX = 16 * 1024
 """Longer ones are not read here, where there may be a thousand of them; a search leaves them to SQL."""
 
 _TASKS = schema.tasks.c
+_NEWEST = Position(10**15 - 1, 0, 0)
+"""Before every row."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,14 +106,34 @@ def read_page(
 ) -> TaskPage:
     """Up to `limit` tasks, at most ROWS_MAX, from `page` on. Raises FilterProblem for a page that is none."""
     search = _Search(database, chosen, after=None if page is None else Position.parse(page))
-    rows = search.first(min(limit, ROWS_MAX))
+    named = _named(database, chosen) if page is None else []
+    rows = [*named, *search.first(max(0, min(limit, ROWS_MAX) - len(named)))]
     assets = _stored(database, [row["id"] for row in rows]) if with_assets else {}
     return TaskPage(
         tuple(_listed(row, assets.get(row["id"], ())) for row in rows),
-        None if search.is_over else str(search.at),
+        None if search.is_over else str(search.at or _NEWEST),
         None if search.is_at_end or search.at is None else search.at.deadline_at - RETENTION_MS,
         search.further,
     )
+
+
+def _named(database: Database, chosen: TaskFilter) -> Sequence[sa.RowMapping]:
+    """The tasks whose very id is the text, of each account. The search by text looks elsewhere, and not at all rows."""
+    if chosen.text is None or not TASK_ID.fullmatch(chosen.text):
+        return []
+    # By an index, whose first column is the account.
+    accounts = sa.select(schema.task_counts.c.account) if chosen.account is None else [chosen.account]
+    conditions = [_TASKS.account.in_(accounts), _TASKS.task_id == chosen.text]
+    if chosen.state is not None:
+        conditions.append(_TASKS.state == chosen.state)
+    if chosen.family is not None:
+        conditions.append(sa.func.coalesce(_TASKS.family, _TASKS.family_hint) == chosen.family)
+    if chosen.since is not None:
+        conditions.append(_TASKS.deadline_at >= chosen.since + RETENTION_MS)
+    if chosen.until is not None:
+        conditions.append(_TASKS.deadline_at < chosen.until + RETENTION_MS)
+    with database.read() as connection:
+        return connection.execute(sa.select(*_COLUMNS).where(*conditions)).mappings().all()
 
 
 class _Search:
@@ -176,7 +199,7 @@ class _Search:
         if meant is not None:
             query = query.where(meant)
         if self._words is not None:
-            query = query.where(self._words.may_be_in_row())
+            query = query.where(self._words.may_be_in_row(), _TASKS.task_id != self._chosen.text)
         return query.order_by(walked.c.position)
 
     def _move_to(

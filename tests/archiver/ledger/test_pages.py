@@ -167,6 +167,26 @@ def test_a_text_goes_with_the_other_filters_and_over_pages(desk: Desk) -> None:
     assert ids(desk, TaskFilter(text="fox", state=State.RUNNING)) == []
 
 
+def test_a_text_that_is_the_id_of_a_task_finds_that_task_first_and_once(desk: Desk) -> None:
+    for number in range(3):
+        register(desk, f"t{number}", request={"prompt": "as t9 was"})
+    register(desk, "t9", external_task_id="t9")
+
+    for limit in (1, 2, 9):
+        assert all_ids(desk, TaskFilter(text="t9"), limit=limit) == ["t9", "t2", "t1", "t0"]
+    assert ids(desk, TaskFilter(text="t1", account=ACCOUNT, family=FAMILY, state=State.REPORTED)) == ["t1"]
+    assert ids(desk, TaskFilter(text="t1", since=START - DAY, until=START + DAY)) == ["t1"]
+    for other in (
+        TaskFilter(text="t1", account="other"),
+        TaskFilter(text="t1", family=OMNI),
+        TaskFilter(text="t1", state=State.FAILED),
+        TaskFilter(text="t1", since=START + DAY),
+        TaskFilter(text="t1", until=START),
+    ):
+        assert ids(desk, other) == []
+    assert ids(desk, TaskFilter(text="T1")) == []
+
+
 def test_of_a_request_that_is_very_long_a_text_is_found_and_no_more_is_read(desk: Desk) -> None:
     request = {"prompt": [f"{number} " + "x" * 8000 for number in range(9)] + ["a red fox"]}
     register(desk, "t", request=request)
@@ -383,6 +403,7 @@ def test_a_page_walks_along_indexes_and_reads_no_table(desk: Desk) -> None:
         )
         for detail in of_tasks:
             assert re.match(
-                rf"SEARCH tasks(_\d)? USING ((COVERING )?INDEX tasks_({indexes}) \(|INTEGER PRIMARY KEY)",
+                rf"SEARCH tasks(_\d)? USING ((COVERING )?INDEX tasks_({indexes}) \(|INTEGER PRIMARY KEY"
+                r"|INDEX sqlite_autoindex_tasks_1 \(account=\? AND task_id=\?\))",
                 detail,
             ), detail

@@ -32,6 +32,20 @@ def test_a_task_of_any_id_is_found_by_its_link_and_retried(console: HttpConsole,
     assert str(overview.url) == "http://testserver/console"
 
 
+def test_an_id_in_a_problem_leads_to_its_task_and_the_search_finds_it(console: HttpConsole) -> None:
+    task_id = "882000000000000042"
+    console.desk.bring(State.BURIED, task_id)
+    console.log_in()
+    overview = console.get("")
+
+    page = console.client.get(overview.url.join(attribute(overview.text, "href", holding=f"/{task_id}")))
+    found = console.client.get(overview.url.join("console/tasks"), params={"text": task_id})
+
+    assert page.status_code == 200
+    assert f'class="message">1 task buried: <a href="console/tasks/{ACCOUNT}/{task_id}">' in overview.text
+    assert f"tasks/{ACCOUNT}/{task_id}" in found.text
+
+
 @pytest.mark.parametrize("task_id", ["order/42", "a?b", "a/../../../forwards"])
 def test_a_login_leads_back_to_a_task_of_any_id(console: HttpConsole, task_id: str) -> None:
     console.desk.bring(State.BURIED, task_id)

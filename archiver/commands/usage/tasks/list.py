@@ -51,7 +51,11 @@ def list(  # noqa: A001 -- the name of the command
     until: Annotated[str | None, typer.Option("--until", metavar="T", help="Before this time.")] = None,
     text: Annotated[
         str | None,
-        typer.Option("--text", metavar="WORDS", help="Text in the external id, the request or the message."),
+        typer.Option(
+            "--text",
+            metavar="WORDS",
+            help="A task id, or text in the external id, the request or the message.",
+        ),
     ] = None,
     limit: Annotated[
         int | None,
