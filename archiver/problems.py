@@ -82,15 +82,19 @@ def look(ledger: Ledger, expected: Expected) -> tuple[StatusView | None, list[Pr
     return view, find_problems(view, expected)
 
 
+NONE_RUNS = "No daemon runs on this ledger now. Nothing else is wrong."
+
+
 def _has_just_beaten(view: StatusView) -> bool:
     doors = [daemon for daemon in view.daemons if Service.DOOR in daemon.serves]
     return any(view.now - daemon.seen_at < COMMITTED_MS_MAX for daemon in doors)
 
 
-def verdict(problems: Sequence[Problem]) -> str:
-    """All of it in a line."""
+def verdict(problems: Sequence[Problem], view: StatusView | None = None) -> str:
+    """All of it in a line. A daemon that was stopped in order is no problem for two minutes, but is missed here."""
     if not problems:
-        return "All is well."
+        is_stopped = view is not None and not view.alive_daemons
+        return NONE_RUNS if is_stopped else "All is well."
     codes = ", ".join(dict.fromkeys(problem.code for problem in problems))
     return f"{count_of(len(problems), 'problem')}: {codes}."
 

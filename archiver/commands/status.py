@@ -15,7 +15,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import DaemonView, HoldView, LedgerRefused, StatusView
 from archiver.model import Problem
 from archiver.phrases import span
-from archiver.problems import Expected, door_closed, look, part_of, verdict
+from archiver.problems import NONE_RUNS, Expected, door_closed, look, part_of, verdict
 
 
 def status(context: typer.Context, *, check: bool, json: bool) -> None:
@@ -32,7 +32,9 @@ def status(context: typer.Context, *, check: bool, json: bool) -> None:
         print_json({**document, "problems": [problem.as_json() for problem in problems]})
     else:
         if not check:
-            print_line(verdict(problems), style="bold red" if problems else "bold green")
+            said = verdict(problems, view)
+            good = "bold yellow" if said == NONE_RUNS else "bold green"
+            print_line(said, style="bold red" if problems else good)
         for problem in problems:
             print_line(f"{problem.code}: {problem.message}. {problem.what_to_do}".rstrip())
         if view is not None and not check:

@@ -42,7 +42,7 @@ class Overview:
 
     def show(self, visit: Visit) -> Response:
         view, problems = look(self._parts.ledger, self._parts.expected)
-        wrong: dict[str, Any] = {"verdict": verdict(problems), "problems": problems, "seen_at": SEEN_AT}
+        wrong: dict[str, Any] = {"verdict": verdict(problems, view), "problems": problems, "seen_at": SEEN_AT}
         if view is None:
             return visit.render("overview_blind.html", status=503, **wrong)
         trends = self._parts.ledger.trends

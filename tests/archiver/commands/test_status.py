@@ -142,6 +142,19 @@ def test_status_says_whether_a_daemon_runs(healthy: CommandLine) -> None:
     assert "daemon, version 0.1.0, process " in beside
 
 
+def test_after_a_clean_stop_the_first_line_says_that_none_runs_and_nothing_is_wrong_yet(
+    healthy: CommandLine,
+) -> None:
+    with healthy.ledger() as ledger:
+        for daemon in ledger.daemons.alive():
+            ledger.daemons.leave(daemon.name)
+
+    shown, checked = healthy.run("status"), healthy.run("status", "--check")
+
+    assert shown.stdout.splitlines()[0] == "No daemon runs on this ledger now. Nothing else is wrong."
+    assert (shown.exit_code, checked.exit_code, checked.stdout) == (0, 0, "")
+
+
 def test_status_begins_with_one_line_that_says_whether_all_is_well(healthy: CommandLine) -> None:
     assert healthy.run("status").stdout.splitlines()[0] == "All is well."
     bury_one(healthy)
