@@ -4,6 +4,7 @@ read this list; alerts are sent only for problems that last five minutes.
 The codes are a contract.
 """
 
+import collections
 import dataclasses
 import itertools
 import shlex
@@ -95,7 +96,8 @@ def verdict(problems: Sequence[Problem], view: StatusView | None = None) -> str:
     if not problems:
         is_stopped = view is not None and not view.alive_daemons
         return NONE_RUNS if is_stopped else "All is well."
-    codes = ", ".join(dict.fromkeys(problem.code for problem in problems))
+    counts = collections.Counter(problem.code for problem in problems)
+    codes = ", ".join(code if count == 1 else f"{code} ({count})" for code, count in counts.items())
     return f"{count_of(len(problems), 'problem')}: {codes}."
 
 

@@ -11,3 +11,12 @@ _ARCHIVER = importlib.resources.files("archiver")
 _BUNDLED = _ARCHIVER / "bundled"
 ROOT: Final = pathlib.Path(str(_BUNDLED if _BUNDLED.is_dir() else _ARCHIVER / "..")).resolve()
 """The folder that has `deploy` and `tests`. Installed packages are folders, never a zip file."""
+DEPLOY: Final = ROOT / "deploy"
+_LEFT_OUT = {"build.lock"}
+"""For building the image out of a checkout only."""
+
+
+def deploy_files() -> list[str]:
+    """Paths below `deploy/`, with slashes."""
+    files = (path for path in DEPLOY.rglob("*") if path.is_file() and path.name not in _LEFT_OUT)
+    return sorted(path.relative_to(DEPLOY).as_posix() for path in files if "__pycache__" not in path.parts)

@@ -6,13 +6,10 @@ import sys
 
 import typer
 
-from archiver.commands.bundled import ROOT
+from archiver.commands import bundled
 from archiver.commands.terminal.printing import console, print_json, table
 from archiver.commands.usage.deploy import DeployAction
 
-FOLDER = ROOT / "deploy"
-_LEFT_OUT = {"build.lock"}
-"""For building the image out of a checkout only."""
 _TITLES = (
     re.compile(r'\A"""(\w.*?)(?:"""|$)', re.MULTILINE),
     re.compile(r"^(?:#|//|--|<!--) *(\w.*?)(?: *-->)?$", re.MULTILINE),
@@ -36,12 +33,6 @@ def deploy(context: typer.Context, *, action: DeployAction, name: str | None, js
         _show(context, name)
 
 
-def names() -> list[str]:
-    """Paths below `deploy/`, with slashes."""
-    files = (path for path in FOLDER.rglob("*") if path.is_file() and path.name not in _LEFT_OUT)
-    return sorted(path.relative_to(FOLDER).as_posix() for path in files if "__pycache__" not in path.parts)
-
-
 def about(path: pathlib.Path) -> str:
     """The first sentence of what the file says it is; empty if it says nothing."""
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -51,7 +42,7 @@ def about(path: pathlib.Path) -> str:
 
 
 def _list(*, json: bool) -> None:
-    rows = [(name, about(FOLDER / name)) for name in names()]
+    rows = [(name, about(bundled.DEPLOY / name)) for name in bundled.deploy_files()]
     if json:
         print_json([{"name": name, "about": meaning} for name, meaning in rows])
     else:
@@ -60,12 +51,12 @@ def _list(*, json: bool) -> None:
 
 def _show(context: typer.Context, name: str) -> None:
     name = name.removeprefix("deploy/")  # as the documents have it
-    found = [each for each in names() if each == name] or [
-        each for each in names() if f"/{each}".endswith(f"/{name}")
+    found = [each for each in bundled.deploy_files() if each == name] or [
+        each for each in bundled.deploy_files() if f"/{each}".endswith(f"/{name}")
     ]
     if len(found) != 1:
         what = f"several files end in {name!r}: {', '.join(found)}" if found else f"there is no {name!r}"
         context.fail(f"{what}. `kling-archiver deploy list` has all names.")
     # As bytes: a locale that lacks a character must not damage a file.
     sys.stdout.flush()
-    sys.stdout.buffer.write((FOLDER / found[0]).read_bytes())
+    sys.stdout.buffer.write((bundled.DEPLOY / found[0]).read_bytes())

@@ -66,6 +66,9 @@ def _ignore(_endpoint: str, _code: str) -> None:
     pass
 
 
+_PLAIN_HTTP = "The port of KLING_BASE_URL does not speak https: try http://, or its port for https."
+
+
 class KlingClient:
     """The API of one account; thread-safe.
 
@@ -346,7 +349,9 @@ class KlingClient:
         except httpx2.ConnectError as error:
             self._observe(question.endpoint, "connection")
             cause = self._clean(f"{type(error).__name__}: {error}")
-            raise failures.ApiNotReached(f"{self._host} cannot be reached for {question}: {cause}") from None
+            message = f"{self._host} cannot be reached for {question}: {cause}"
+            what_to_do = _PLAIN_HTTP if "WRONG_VERSION_NUMBER" in cause else None
+            raise failures.ApiNotReached(message, what_to_do=what_to_do) from None
         except httpx2.TimeoutException:
             self._observe(question.endpoint, "timeout")
             raise failures.ApiTimeout(f"{self._host} did not answer {question} in time.") from None

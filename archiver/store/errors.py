@@ -99,6 +99,10 @@ _SKEWED = re.compile(r"difference between the request time", re.IGNORECASE)
 """Some small gateways say it under AccessDenied."""
 _VIRTUAL_HOST = re.compile(r"virtual[- ]?(host|style)", re.IGNORECASE)
 
+_PLAIN_HTTP = (
+    "The store's port does not speak https: try http:// in KLING_S3_ENDPOINT_URL, or its port for https."
+)
+
 _UNREACHABLE = (
     aws.ConnectionError,
     aws.HTTPClientError,
@@ -161,7 +165,8 @@ def translated(what: str, place: StorePlace) -> Iterator[None]:
     except aws.ClientError as error:
         raise _failure_of(error, what, place) from error
     except _UNREACHABLE as error:
-        raise StoreUnreachable(f"{what}: {described(error)}") from error
+        what_to_do = _PLAIN_HTTP if "WRONG_VERSION_NUMBER" in str(error) else None
+        raise StoreUnreachable(f"{what}: {described(error)}", what_to_do=what_to_do) from error
     except NO_CREDENTIALS as error:
         raise StoreCredentialsMissing(f"{what}: {described(error)}") from error
     except aws.ParamValidationError as error:

@@ -40,6 +40,14 @@ def test_nothing_is_wrong_on_a_ledger_whose_daemon_lives(desk: Desk) -> None:
     assert (codes(desk), verdict(problems(desk))) == ([], "All is well.")
 
 
+def test_the_verdict_counts_problems_of_one_code() -> None:
+    held = Problem("hold", "message", "what to do")
+
+    assert (
+        verdict([held, Problem("buried", "message", "what to do"), held]) == "3 problems: hold (2), buried."
+    )
+
+
 def hold(desk: Desk) -> None:
     desk.ledger.holds.set(BucketMissing("gone"), account=ACCOUNT, stage=Stage.ARCHIVE)
 

@@ -109,7 +109,7 @@ def test_a_ledger_that_another_daemon_still_has_and_a_folder_that_is_not_mounted
     unmounted = refusal_of(f"sqlite:///{tmp_path}/mount/ledger.db", role=ProcessRole.WHOLE)
 
     assert (taken.status, unmounted.status) == (PASSING_STATUS, PASSING_STATUS)
-    assert "another kling-receiver already works on the ledger" in str(taken)
+    assert "a kling-receiver already works on the ledger" in str(taken)
     assert "does not exist" in str(unmounted)
 
 

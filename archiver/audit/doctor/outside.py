@@ -85,12 +85,16 @@ def _judge_addresses(host: str, addresses: set[str]) -> Finding:
     classes = {address: classify(ipaddress.ip_address(address)) for address in addresses}
     hidden = sorted(address for address, kind in classes.items() if kind is not AddressClass.PUBLIC)
     if not hidden:
-        return ok(f"{host} is {', '.join(sorted(addresses))}")
+        return ok(_named(host, addresses))
     named = f"names {host}" if hidden == [host] else f"names {host}, which is {', '.join(hidden)} here"
     return warning(
         f"KLING_PUBLIC_URL {named}: Kling cannot reach that address",
         "Use a public name or address, unless the name has another address outside (split DNS).",
     )
+
+
+def _named(host: str, addresses: set[str]) -> str:
+    return host if addresses == {host} else f"{host} is {', '.join(sorted(addresses))}"
 
 
 def _judge_certificate(seconds_left: float) -> Finding:
@@ -168,7 +172,7 @@ def hook(name: str, url: str, *, proxy: Proxy | None = None) -> Iterator[Finding
         what_to_do = f"Correct {name}, or add the name to DNS."
         yield failed(f"{name}: {host} does not resolve: {error.strerror or error}", what_to_do)
     else:
-        yield ok(f"{name}: {host} is {', '.join(sorted(addresses))}")
+        yield ok(f"{name}: {_named(host, addresses)}")
 
 
 def _json_of(answer: HttpAnswer) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import random
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 
@@ -144,9 +145,7 @@ class SubmitRun:
             )
         elif message is None:
             there = f"existed already ({task.state})" if self._existed and task else None
-            sentence = (
-                f"{self.name} {there or 'is created and registered'}; see: kling-archiver show {self.name}"
-            )
+            sentence = f"{self.name} {there or 'is created and registered'}; see: {_show(self.name)}"
             urls = [object_url(key, bucket=self.settings.s3_bucket) or key for key in keys]
             for line in urls or [sentence]:
                 print_line(line)
@@ -166,25 +165,23 @@ class SubmitRun:
         name = self.submission.external_id
         return (
             f"{answer} It stays registered as {name}: if it exists, kling-receiver finds and archives it; see: "
-            f"kling-archiver show {name}. To try again without paying twice, repeat the command with "
-            f"--external-task-id {name}"
+            f"{_show(name)}. To try again without paying twice, repeat the command with "
+            f"--external-task-id {shlex.quote(name)}"
         )
 
     def _where_it_stands(self) -> str:
         known = self.ledger.registrations.known(self.submission.external_id, account=self.settings.name)
         if known is None:
-            return "nothing was created."
+            return "Nothing was created."
         if known.is_confirmed:
-            return f"the task is created and registered; see: kling-archiver show {known.task_id}"
+            return f"The task is created and registered; see: {_show(known.task_id)}"
         return (
-            f"the task may have been created. It stays registered as {self.submission.external_id}: if it exists, "
-            f"kling-receiver finds and archives it; see: kling-archiver show {self.submission.external_id}"
+            f"The task may have been created. It stays registered as {self.submission.external_id}: if it exists, "
+            f"kling-receiver finds and archives it; see: {_show(self.submission.external_id)}"
         )
 
     def _how_to_go_on(self) -> str:
-        return (
-            f"The task is created and registered, and goes on by itself; see: kling-archiver show {self.name}"
-        )
+        return f"The task is created and registered, and goes on by itself; see: {_show(self.name)}"
 
     @contextlib.contextmanager
     def _printing_when_interrupted(self, sentence: Callable[[], str]) -> Iterator[None]:
@@ -197,3 +194,8 @@ class SubmitRun:
         except Terminated as end:
             self.progress.print_note(f"terminated. {sentence()}")
             raise typer.Exit(end.status) from None
+
+
+def _show(task_id: str) -> str:
+    """The command, as a shell takes it."""
+    return f"kling-archiver show {shlex.quote(task_id)}"

@@ -1,5 +1,7 @@
 """`link`: prints the links of a task's files."""
 
+import shlex
+
 import typer
 
 from archiver.commands.tasks.found_task import found_task
@@ -29,7 +31,8 @@ def link(context: typer.Context, *, task_id: str, name: str | None, account: str
     if not files:
         of_this_name = "" if name is None else f" called {name}"
         print_note(
-            f"the task {task.view.task_id} has no file{of_this_name}. See: kling-archiver show {task.view.task_id}"
+            f"the task {task.view.task_id} has no file{of_this_name}. See: kling-archiver show "
+            f"{shlex.quote(task.view.task_id)}"
         )
         raise typer.Exit(WRONG)
 

@@ -1,6 +1,7 @@
 """`register`: follow a task whose callback may never come."""
 
 import contextlib
+import shlex
 from json import loads
 
 import typer
@@ -89,7 +90,7 @@ def _kept_request(context: typer.Context, request: str | None) -> dict[str, obje
 def _sentence(task_id: str, *, new: bool) -> str:
     if new:
         return f"{task_id} is registered; kling-receiver asks the API for it now."
-    return f"{task_id} was known already; see: kling-archiver show {task_id}"
+    return f"{task_id} was known already; see: kling-archiver show {shlex.quote(task_id)}"
 
 
 def print_family_advice(family: str) -> None:

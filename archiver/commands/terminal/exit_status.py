@@ -32,7 +32,7 @@ READER_GONE = 141
 """128 + SIGPIPE, as a shell reports it."""
 
 
-_REST = "Nothing is lost: finished work is kept. Run the command again to do the rest."
+_REST = "Nothing is lost. Run the command again to do the rest."
 
 
 @contextlib.contextmanager

@@ -20,6 +20,15 @@ def families(incomplete: str) -> list[str]:
     return [family for family in FAMILIES if family.startswith(incomplete)]
 
 
+def deploy_files(context: typer.Context, incomplete: str) -> list[str]:
+    """Of `deploy show`; `list` takes none."""
+    return [
+        name
+        for name in (_quietly(_deploy_files, context.obj) if context.params.get("action") == "show" else [])
+        if name.startswith(incomplete)
+    ]
+
+
 def accounts(context: typer.Context, incomplete: str) -> list[str]:
     """Those of the settings."""
     return [name for name in _quietly(_accounts, context.obj) if name.startswith(incomplete)]
@@ -34,6 +43,12 @@ def _quietly(find: Callable[[Mapping[str, str]], Iterator[str]], environment: Ma
     with contextlib.suppress(Exception):
         return list(find(environment))
     return []
+
+
+def _deploy_files(_environment: Mapping[str, str]) -> Iterator[str]:
+    from archiver.commands import bundled  # noqa: PLC0415 -- only at a TAB
+
+    yield from bundled.deploy_files()
 
 
 def _accounts(environment: Mapping[str, str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from archiver.commands.usage.completing import deploy_files
 from archiver.commands.usage.options import AsJson
 
 
@@ -19,7 +20,10 @@ def deploy(
     context: typer.Context,
     action: Annotated[DeployAction, typer.Argument(metavar="list|show")],
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="show: a name that list prints, or its end.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="show: a name that list prints, or its end.", autocompletion=deploy_files
+        ),
     ] = None,
     *,
     json: AsJson = False,

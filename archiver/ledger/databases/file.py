@@ -70,7 +70,7 @@ def lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         handle.close()
-        raise LedgerTaken(f"another kling-receiver already works on the ledger {path}") from error
+        raise LedgerTaken(f"a kling-receiver already works on the ledger {path}") from error
     return handle
 
 

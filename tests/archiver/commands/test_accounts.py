@@ -235,7 +235,7 @@ def test_rename_account_refuses_while_a_daemon_works_on_the_ledger(renamed: Comm
         result = renamed.run("rename-account", "default", "team-eu")
 
     assert result.exit_code == 2
-    assert "another kling-receiver already works on the ledger" in result.stderr
+    assert "a kling-receiver already works on the ledger" in result.stderr
     assert "stop it first" in result.stderr
     assert "KLING_LEDGER_URL" not in result.stderr
 

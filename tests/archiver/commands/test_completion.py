@@ -86,6 +86,10 @@ def test_bash_completes_states_and_the_ids_of_tasks(tmp_path: pathlib.Path, prog
     begun = complete("bash", line, programs, "retry", "912", "8")
     states = complete("bash", line, programs, "list", "--family", "images/generations", "--state", "")
 
+    files = complete("bash", line, programs, "deploy", "show", "manifest")
+
+    assert files.split() == ["manifest.schema.json"]
+    assert complete("bash", line, programs, "deploy", "list", "m").strip() == ""
     assert sorted(ids.split()) == ["831768251064815642", "912", "order-7"]
     assert begun.split() == ["831768251064815642"]
     assert states.split() == list(TaskState)

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from archiver.commands import deploy
+from archiver.commands import bundled, deploy
 from tests.harness.command_line import CommandLine
 from tests.harness.repository import DEPLOY
 
@@ -46,13 +46,13 @@ def test_a_file_says_by_its_first_comment_or_title_what_it_is(
 def test_list_prints_a_line_for_each_name(line: CommandLine) -> None:
     printed = line.run("deploy", "list").stdout.splitlines()
 
-    assert [text.split()[0] for text in printed[2:]] == deploy.names()
+    assert [text.split()[0] for text in printed[2:]] == bundled.deploy_files()
 
 
 def test_show_prints_each_file_as_it_is(line: CommandLine) -> None:
-    shown = {name: line.run("deploy", "show", name).stdout_bytes for name in deploy.names()}
+    shown = {name: line.run("deploy", "show", name).stdout_bytes for name in bundled.deploy_files()}
 
-    assert shown == {name: (DEPLOY / name).read_bytes() for name in deploy.names()}
+    assert shown == {name: (DEPLOY / name).read_bytes() for name in bundled.deploy_files()}
 
 
 def test_the_end_of_a_name_is_enough_where_one_file_has_it(
@@ -61,7 +61,7 @@ def test_the_end_of_a_name_is_enough_where_one_file_has_it(
     for name in ("one/unit.conf", "one/both.conf", "two/both.conf"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    monkeypatch.setattr(deploy, "FOLDER", tmp_path)
+    monkeypatch.setattr(bundled, "DEPLOY", tmp_path)
 
     for name in ("unit.conf", "one/unit.conf", "deploy/one/unit.conf"):
         assert line.run("deploy", "show", name).stdout == "one/unit.conf"

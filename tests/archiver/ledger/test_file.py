@@ -160,7 +160,7 @@ def test_threads_of_one_process_take_turns_and_none_is_refused(tmp_path: pathlib
 
 
 def test_a_second_daemon_is_refused_until_the_first_has_ended(desk: Desk) -> None:
-    with pytest.raises(LedgerUnusable, match="another kling-receiver already works on the ledger"):
+    with pytest.raises(LedgerUnusable, match="a kling-receiver already works on the ledger"):
         open_at(desk.path)
 
     desk.close()

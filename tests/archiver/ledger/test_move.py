@@ -298,7 +298,7 @@ def test_a_ledger_with_a_daemon_is_not_moved_whenever_that_has_beaten(places: Pl
     source, target = places.filled(SQLITE), places.empty(POSTGRESQL)
     daemon = Ledger.open(source, daemon=True)
 
-    with pytest.raises(LedgerUnusable, match="another kling-receiver already works"):
+    with pytest.raises(LedgerUnusable, match="a kling-receiver already works"):
         move(source, target)
 
     daemon.close()
@@ -400,7 +400,7 @@ def test_while_a_ledger_is_moved_to_a_file_no_daemon_starts_on_either(places: Pl
 
     def watch(progress: Progress) -> None:
         for url in (source, target) if progress.phase not in refused else ():
-            with pytest.raises(LedgerUnusable, match="another kling-receiver already works"):
+            with pytest.raises(LedgerUnusable, match="a kling-receiver already works"):
                 Ledger.open(url, daemon=True)
             refused.append(progress.phase)
 

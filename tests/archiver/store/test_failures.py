@@ -147,6 +147,17 @@ def test_what_every_put_would_be_refused_for_is_a_hold_that_names_the_setting(
                 assert words in failure.what_to_do
 
 
+def test_https_at_a_port_of_plain_http_is_told_to_try_http(
+    proxy: FaultyProxy, session: boto3.Session
+) -> None:
+    failure = failure_of(
+        lambda: store_at(proxy.endpoint_url.replace("http:", "https:"), session).list("archive/")
+    )
+
+    assert failure.reason == "store_unreachable"
+    assert "try http://" in failure.what_to_do
+
+
 def test_no_message_has_the_header_that_signs_the_request(proxy: FaultyProxy) -> None:
     broken = boto3.Session(aws_access_key_id="AKIAEXAMPLE\r", aws_secret_access_key="hidden")
 

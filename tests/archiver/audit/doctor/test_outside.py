@@ -171,7 +171,9 @@ def test_a_name_without_an_address_is_a_failure() -> None:
 
     assert (of_url.verdict, of_hook.verdict) == (Verdict.FAILED, Verdict.FAILED)
     assert "secret-path" not in of_hook.message
-    assert [finding.verdict for finding in hook("KLING_ALERT_URL", "http://127.0.0.1/x")] == [Verdict.OK]
+    assert [
+        (finding.verdict, finding.message) for finding in hook("KLING_ALERT_URL", "http://127.0.0.1/x")
+    ] == [(Verdict.OK, "KLING_ALERT_URL: 127.0.0.1")]
 
 
 def test_a_name_that_only_the_proxy_can_resolve_is_asked_for_there(proxy: FaultyProxy) -> None:
