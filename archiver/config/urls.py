@@ -134,7 +134,10 @@ def networks(value: object) -> list[str]:
     """Addresses and networks: `192.0.2.1`, `10.0.0.0/8`."""
     entries = values.comma_list(value)
     for entry in entries:
-        ipaddress.ip_network(entry)
+        try:
+            ipaddress.ip_network(entry)
+        except ValueError as error:
+            raise ValueError(f"must name IP addresses or networks such as 10.0.0.0/8: {error}") from None
     return entries
 
 

@@ -43,6 +43,17 @@ def test_sizes_are_bytes_or_have_a_binary_or_a_decimal_unit(written: str, read: 
     assert load(ASSET_BYTES_MAX=written).asset_bytes_max == read
 
 
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [("proxy", "'proxy' does not appear to be"), ("10.0.0.1/8", "10.0.0.1/8 has host bits set")],
+)
+def test_what_is_no_network_of_proxies_is_told_what_one_is(written: str, why: str) -> None:
+    said = problem(TRUSTED_PROXIES=written)
+
+    assert said.startswith("KLING_TRUSTED_PROXIES must name IP addresses or networks such as 10.0.0.0/8: ")
+    assert why in said
+
+
 @pytest.mark.parametrize("written", ["64 M", "64k", "-1", "1.5 GiB", "MiB", "9" * 400, "1", "99999 GiB", "٣"])
 def test_other_sizes_are_refused(written: str) -> None:
     assert problem(VIDEO_BYTES_MAX=written).startswith("KLING_VIDEO_BYTES_MAX must be ")
