@@ -1,9 +1,11 @@
-"""Where a download waits until the store has it. Two rules:
+"""Where a download waits until the store has it. Three rules:
 
 1. Space is reserved before it is used: all reservations together fit into the free space, less a margin. So a full
    disk is a hold, never a half-written asset.
 2. A spool file lies in memory or has no name: it is made with O_TMPFILE, or unlinked at once. So kill -9, a power cut
    or an OOM kill leaves nothing to clean up. The price: `du` does not show the files (`df` and `lsof` do).
+3. Archiving comes first: uploads of clients, which may take an hour, together get at most as much room on disk as they
+   leave to downloads. One upload alone may take any room: else a small spool could not hold even one.
 
 The spool folder itself is made with mode 0700, folders above it with the usual mode. An existing one keeps its mode: an
 operator may run as root with KLING_SPOOL_DIR=/tmp.
@@ -98,9 +100,9 @@ class Spool:
         with self._lock:
             return self._promised()
 
-    def reserve(self, bytes_: int) -> "Reservation":
-        """Raises SpoolFull if there is no room now, TooLarge if there never will be."""
-        reservation = Reservation(self)
+    def reserve(self, bytes_: int, *, is_upload: bool = False) -> "Reservation":
+        """`is_upload`: of a client. Raises SpoolFull if there is no room now, TooLarge if there never will be."""
+        reservation = Reservation(self, is_upload=is_upload)
         try:
             reservation.resize(bytes_)
         except BaseException:
@@ -162,7 +164,10 @@ class Spool:
         space = self._probe() if more > 0 else None
         with self._lock:
             if space is not None:
-                _check_room(space, more=more, wanted=bytes_, promised=self._promised())
+                promised = self._promised()
+                _check_room(space, more=more, wanted=bytes_, promised=promised)
+                if reservation.is_upload:
+                    self._check_share(reservation, bytes_, left=_free(space, promised) - more)
             reservation.bytes_reserved = bytes_
             self._on_disk.add(reservation)
 
@@ -170,6 +175,13 @@ class Spool:
         """Free what `reservation` has on disk. For reservations."""
         with self._lock:
             self._on_disk.discard(reservation)
+
+    def _check_share(self, upload: "Reservation", bytes_: int, *, left: int) -> None:
+        uploads = [each for each in self._on_disk if each.is_upload and each is not upload]
+        if uploads and bytes_ + sum(each.bytes_reserved for each in uploads) > left:
+            raise SpoolBusy(
+                f"an upload of {bytes_} bytes would leave downloads less than half of the spool's room"
+            )
 
     def _promised(self) -> int:
         return sum(reservation.bytes_reserved - reservation.bytes_written for reservation in self._on_disk)
@@ -197,11 +209,16 @@ def _require_room(space: Space) -> None:
         )
 
 
+def _free(space: Space, promised: int) -> int:
+    """To give away."""
+    return space.free - _margin(space) - promised
+
+
 def _check_room(space: Space, *, more: int, wanted: int, promised: int) -> None:
     margin = _margin(space)
     if wanted > space.total - margin:
         raise SpoolTooSmall(f"{wanted} bytes will never fit into the spool, which has {space.total} in all")
-    free = space.free - margin - promised
+    free = _free(space, promised)
     if more > free:
         fits_later = more <= free + promised or more > LARGE_BYTES
         kind = SpoolBusy if fits_later and space.free > margin else SpoolFull
@@ -209,9 +226,10 @@ def _check_room(space: Space, *, more: int, wanted: int, promised: int) -> None:
 
 
 class Reservation:
-    """Room for one asset, and its file. Not thread-safe. Closing is idempotent."""
+    """Room for one asset or upload, and its file. Not thread-safe. Closing is idempotent."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, *, is_upload: bool = False) -> None:
+        self.is_upload = is_upload
         self.file: BinaryIO = io.BytesIO()
         """Replaced by a file on disk when it outgrows the memory."""
         self.bytes_reserved = 0

@@ -1,7 +1,8 @@
 """Reads the body of a client's request as a whole, before anything is sent to Kling.
 
-Up to `MEMORY_BYTES_MAX` it stays in memory, else it goes to the spool, where space is reserved before it is used. Size
-and time are bounded. A client may send slowly, but after `GRACE_SECONDS` not more slowly than `BYTES_PER_SECOND_MIN`.
+Up to `MEMORY_BYTES_MAX` it stays in memory, else it goes to the spool, where space is reserved before it is used, and
+uploads leave half of the room to downloads (see `fetch/spool`). Size and time are bounded. A client may send slowly,
+but after `GRACE_SECONDS` not more slowly than `BYTES_PER_SECOND_MIN`.
 """
 
 import asyncio
@@ -122,7 +123,7 @@ class _Incoming:
 
     def _write(self, data: bytes) -> None:
         if self._spooled is None:
-            self._spooled = self._spool.reserve(max(self._announced, len(data)))
+            self._spooled = self._spool.reserve(max(self._announced, len(data)), is_upload=True)
         self._spooled.write(data)
 
     def close(self) -> None:

@@ -99,6 +99,28 @@ def test_writing_beyond_the_reservation_reserves_more_first(tmp_path: Path) -> N
         assert reservation.bytes_reserved == 8
 
 
+def test_uploads_together_get_no_more_than_they_leave_to_downloads(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    with spool.reserve(250, is_upload=True) as growing, spool.reserve(250, is_upload=True):
+        with pytest.raises(SpoolBusy):
+            spool.reserve(1, is_upload=True)
+        with pytest.raises(SpoolBusy):
+            growing.resize(251)
+        with spool.reserve(500):
+            assert spool.promised_bytes == 1000
+
+    with spool.reserve(600), spool.reserve(200, is_upload=True), pytest.raises(SpoolBusy):
+        spool.reserve(1, is_upload=True)  # downloads have most of it now
+
+
+def test_one_upload_alone_may_take_what_there_is_however_small_the_spool(tmp_path: Path) -> None:
+    spool = _spool(tmp_path, free=1000)
+    with spool.reserve(900, is_upload=True) as upload:
+        upload.resize(1000)
+
+    assert spool.promised_bytes == 0
+
+
 def test_closing_twice_gives_the_room_back_once(tmp_path: Path) -> None:
     spool = _spool(tmp_path, free=1000)
     with spool.reserve(500):
