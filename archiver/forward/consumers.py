@@ -6,13 +6,16 @@ I/O.
 2. A consumer that has failed twice in a row gets one try at a time, after 2 s doubling to 30 s. All such consumers
    together get a quarter of the threads.
 3. No consumer gets more than half of the threads, and clients leave a quarter to the operator's application.
+4. Consumers take turns: the one whose last try began longest ago goes first, those that were never tried before all.
+   So neither hanging nor failing consumers keep a thread from another one of their kind.
 
 After a restart, two tries are needed to detect a failing consumer again.
 """
 
 import dataclasses
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from archiver.ledger import OPERATOR_CONSUMER
 
@@ -25,6 +28,8 @@ CONSUMERS_MAX = 10_000
 @dataclasses.dataclass(slots=True)
 class _Consumer:
     in_flight: int = 0
+    turn: int = 0
+    """Of its last try, counted over all consumers."""
     has_answered: bool = False
     failures: int = 0
     """In a row."""
@@ -43,6 +48,13 @@ class ConsumerShares:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._consumers: dict[str, _Consumer] = {}
+        self._turns = itertools.count(1)
+
+    def in_turn(self, names: Iterable[str]) -> list[str]:
+        """Those whose last try began longest ago first."""
+        with self._lock:
+            turns = {name: consumer.turn for name, consumer in self._consumers.items()}
+        return sorted(names, key=lambda name: turns.get(name, 0))
 
     def room(self, name: str) -> int:
         """How many tries may begin now."""
@@ -65,7 +77,9 @@ class ConsumerShares:
     def began(self, name: str) -> None:
         """A try has begun."""
         with self._lock:
-            self._consumers.setdefault(name, _Consumer()).in_flight += 1
+            consumer = self._consumers.setdefault(name, _Consumer())
+            consumer.in_flight += 1
+            consumer.turn = next(self._turns)
 
     def ended(self, name: str, *, was_taken: bool | None) -> int:
         """A try has ended; None where that says nothing of the consumer. How many have failed in a row."""

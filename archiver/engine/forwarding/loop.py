@@ -1,6 +1,7 @@
 """Claims forwards for the free threads of its own pool: an application that hangs holds these, and no transfer slot.
 
-Consumers take turns (`forward/consumers`): each round goes on behind the consumer at which the last one ended.
+Consumers take turns (`forward/consumers`). If more wait than one round looks at, the next round goes on behind the
+last one.
 """
 
 import concurrent.futures
@@ -67,7 +68,7 @@ class ForwardLoop:
         names.pop(OPERATOR_CONSUMER, None)
         # The operator's first in every round: there may be ten thousand clients.
         operator = [OPERATOR_CONSUMER] if self._forwarder.operator is not None else []
-        return sum(self._begin(name) for name in (*operator, *names))
+        return sum(self._begin(name) for name in (*operator, *self._shares.in_turn(names)))
 
     def _begin(self, name: str) -> int:
         room = min(self._shares.room(name), self._pool.free())

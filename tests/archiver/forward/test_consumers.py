@@ -93,6 +93,26 @@ def test_those_that_fail_share_a_quarter(shares: ConsumerShares, time: Passing) 
     assert [begin(shares, name) for name in ("a", "b", "c", "d")] == [1, 1, 0, 0]
 
 
+def test_one_that_has_recovered_gets_its_try_although_twenty_before_it_in_the_alphabet_hang(
+    shares: ConsumerShares, time: Passing
+) -> None:
+    names = [*(f"hangs{place:02}" for place in range(20)), "recovered"]
+    for name in names:
+        for _ in range(2):
+            shares.began(name)
+            shares.ended(name, was_taken=False)
+    under_way: dict[str, float] = {}
+    while "recovered" not in under_way:
+        time.now += 1
+        for name in [name for name, ends_at in under_way.items() if ends_at <= time.now]:
+            del under_way[name]
+            shares.ended(name, was_taken=False)
+        for name in shares.in_turn(names):
+            if begin(shares, name):
+                under_way[name] = time.now + 15
+        assert time.now < 20 * 15, "two are tried at once, so each has had more than its turn"
+
+
 def test_what_says_nothing_of_a_consumer_changes_nothing(shares: ConsumerShares) -> None:
     learn(shares, "a")
     shares.began("a")

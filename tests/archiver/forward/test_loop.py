@@ -1,10 +1,13 @@
 """The forward stage as a process runs it: threads of its own, and nobody who hangs delays others."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import http.server
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 from archiver import log
 from archiver.create.callback_urls import CallbackUrls
@@ -116,6 +119,44 @@ def test_what_waits_for_an_operator_whose_url_this_process_does_not_know_is_left
     by_hand(desk, None).step()
 
     assert desk.rows("SELECT state, attempts FROM forwards") == [{"state": "waiting", "attempts": 0}]
+
+
+class Later(concurrent.futures.ThreadPoolExecutor):
+    """A pool whose work waits until the test does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Callable[[], object]] = []
+
+    def submit(
+        self, fn: Callable[..., Any], /, *positional: Any, **named: Any
+    ) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self.waiting.append(lambda: future.set_result(fn(*positional, **named)))
+        return future
+
+    def work(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for do in waiting:
+            do()
+
+
+def test_no_client_is_tried_twice_while_another_waits_for_its_first_try(desk: Desk) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(consumer()) for _ in range(6)]
+        for place, client in enumerate(clients):
+            client.answer = answering(500)
+            created_through_the_gateway(desk, client, f"a{place}", f"b{place}")
+        pool, stop = Later(), Unwaiting()
+        guard = Guard(stop=stop, on_death=lambda: None)
+        told = forwarder(desk, None, *clients)
+        loop = ForwardLoop(told, pool, guard, wake=stop, monotonic=told.monotonic)
+        for _ in range(2):
+            loop.step()
+            pool.work()
+
+    # The first round begins one for each of four clients, half of the threads.
+    assert sorted(len(client.requests) for client in clients) == [1, 1, 1, 1, 2, 2]
 
 
 def test_a_client_that_hangs_delays_no_other(desk: Desk, hook: Consumer) -> None:
