@@ -9,7 +9,7 @@ from archiver.failures import Failure, LedgerMalformed
 from archiver.ledger import DaemonView, Ledger, LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.checkup import ServerFacts, facts_of_server, integrity_of_file
 from archiver.ledger.databases.opening import is_postgres, perishable_file, require_usable
-from archiver.ledger.databases.protocol import Disk
+from archiver.ledger.databases.protocol import PROCESS_CONNECTIONS_MAX, Disk
 from archiver.model import Problem
 from archiver.phrases import span
 from archiver.problems import look
@@ -18,8 +18,8 @@ from archiver.version import VERSION
 
 INTEGRITY_SECONDS = 7.0
 """How long a file is read: less than a check may last."""
-CONNECTIONS_FREE_MIN = 25
-"""A process holds up to 20."""
+CONNECTIONS_FREE_MIN = PROCESS_CONNECTIONS_MAX + 3
+"""For one more process, and a few commands."""
 CLOCKS_APART_MS_MAX = 60_000
 
 
@@ -142,7 +142,8 @@ def judge_server(facts: ServerFacts) -> Iterator[Finding]:
         )
     if facts.connections_max - facts.connections < CONNECTIONS_FREE_MIN:
         yield warning(
-            f"{facts.connections} of {facts.connections_max} connections are in use, and a process takes up to 20",
+            f"{facts.connections} of {facts.connections_max} connections are in use, and a process takes up to "
+            f"{PROCESS_CONNECTIONS_MAX}",
             "Raise max_connections, or put a pooler before the server (KLING_LEDGER_LISTEN_URL past it).",
         )
     if abs(facts.ahead_ms) > CLOCKS_APART_MS_MAX:

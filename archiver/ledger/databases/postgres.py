@@ -43,7 +43,7 @@ from archiver.ledger.databases.limits import (
     limits_of,
     set_limit,
 )
-from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX, Disk, Obstacle
+from archiver.ledger.databases.protocol import WORK_CONNECTIONS_MAX, WRITE_SECONDS_MAX, Disk, Obstacle
 from archiver.ledger.databases.reaching import location_of, require_fit
 from archiver.ledger.databases.refusals import (
     drop_connections_when_refused,
@@ -55,8 +55,6 @@ from archiver.ledger.databases.refusals import (
 )
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.tombstones import is_forgotten
-
-CONNECTIONS_MAX = 20
 
 _READ_SECONDS_MAX = 60.0
 """A view of a large ledger on a slow server takes seconds."""
@@ -152,7 +150,7 @@ class PostgresDatabase:
         self.name = location.name
         engine = sa.create_engine(
             location.url,
-            pool_size=CONNECTIONS_MAX,
+            pool_size=WORK_CONNECTIONS_MAX,
             max_overflow=0,
             pool_use_lifo=True,
             pool_timeout=busy_seconds,

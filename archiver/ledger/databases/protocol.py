@@ -9,6 +9,11 @@ import sqlalchemy as sa
 
 from archiver.failures import LedgerUnavailable
 
+WORK_CONNECTIONS_MAX = 20
+"""Of a process to a server."""
+WAKE_CONNECTIONS_MAX = 2
+"""The same for wake-ups: one sends, one listens."""
+PROCESS_CONNECTIONS_MAX = WORK_CONNECTIONS_MAX + WAKE_CONNECTIONS_MAX
 WRITE_SECONDS_MAX = 30.0
 """How long a transaction may take on a server."""
 DOOR_SECONDS_MAX = 8.0

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from archiver.failures import LedgerNotReached, LedgerUnavailable
-from archiver.ledger.databases.protocol import WriteConflict
+from archiver.ledger.databases.protocol import PROCESS_CONNECTIONS_MAX, WriteConflict
 
 _CONFLICTS = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock."""
@@ -32,8 +32,8 @@ _WHAT_TO_DO = {
     "53": "The PostgreSQL server lacks something: look into its log.",
     "53100": "Make room on the disk of the PostgreSQL server.",
     "53300": (
-        "Raise max_connections of the PostgreSQL server (a process uses up to 20), put PgBouncer before it, or run "
-        "fewer processes."
+        f"Raise max_connections of the PostgreSQL server (a process uses up to {PROCESS_CONNECTIONS_MAX}), "
+        "put PgBouncer before it, or run fewer processes."
     ),
     "55P03": (
         "Another program locks the ledger's rows or tables, or COMMIT waits for a standby that is away (wait_event "

@@ -6,9 +6,12 @@ import pathlib
 import sqlite3
 
 import pytest
+from sqlalchemy import exc
 
 from archiver.audit.doctor import Check, Subject, Verdict, ledger, run
+from archiver.ledger.databases import refusals
 from archiver.ledger.databases.checkup import ServerFacts, facts_of_server, integrity_of_file
+from archiver.ledger.databases.protocol import PROCESS_CONNECTIONS_MAX, WORK_CONNECTIONS_MAX
 from tests.harness.blank_ledger import lay_blank_ledger
 from tests.postgres import BlankDatabase, PostgresServer
 
@@ -84,6 +87,20 @@ def test_what_is_wrong_with_a_server_is_a_row_of_its_own(
     assert fine.verdict is OK
     [found] = rest
     assert (found.verdict, said in found.message, bool(found.what_to_do)) == (verdict, True, True)
+
+
+def test_doctor_the_refusal_and_the_readme_name_the_same_number_of_connections() -> None:
+    [_, found] = ledger.judge_server(dataclasses.replace(SOUND, connections=90))
+    guide = (pathlib.Path(__file__).parents[4] / "deploy/postgres.md").read_text()
+    count = PROCESS_CONNECTIONS_MAX
+
+    assert f"A process uses up to {count} connections: {WORK_CONNECTIONS_MAX} for its work and" in guide
+    assert f"`max_connections` must be {count} for each process" in guide
+    assert found.message.endswith(f"up to {count}")
+    said = exc.OperationalError("", None, Exception("FATAL: sorry, too many clients already"))
+    refused = refusals.failure_of(said, name="db")
+    assert refused is not None
+    assert f"a process uses up to {count})" in refused.what_to_do
 
 
 def test_a_server_tells_its_own_settings_and_not_those_of_our_transactions(
