@@ -84,7 +84,12 @@ def _clock(account: Account) -> Iterator[Finding]:
 def credentials(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
     """What kind they are, and so what is swept with them."""
     families = swept(account.families, has_api_key=account.client.has_api_key)
-    yield ok(f"asks with {kinds.get(account.name, 'credentials')}; sweeps {', '.join(families) or 'nothing'}")
+    others = "follows tasks of other families only by callbacks, registrations and the gateway"
+    has_all = set(account.families).issuperset(FAMILIES)
+    yield ok(
+        f"asks with {kinds.get(account.name, 'credentials')}; sweeps {', '.join(families) or 'nothing'}"
+        + ("" if has_all else f"; {others} (KLING_FAMILIES)")
+    )
 
 
 def family_list(account: Account, family: str) -> Iterator[Finding]:

@@ -147,7 +147,10 @@ def test_tasks_is_asked_with_an_api_key_only(run: Callable[..., Result], sim: Kl
     sim.switches.tasks_offered = False
     result = run("--json", KLING_ACCESS_KEY="", KLING_SECRET_KEY="", KLING_API_KEY=sim.api_key)
 
-    assert "an API Key" in rows_of(result, "credentials")[0]["message"]
+    message = rows_of(result, "credentials")[0]["message"]
+    assert "an API Key" in message
+    assert f"; sweeps {FAMILY}, " in message
+    assert message.endswith("only by callbacks, registrations and the gateway (KLING_FAMILIES)")
     assert verdicts(rows_of(result, "tasks")) == {"warning"}
     assert sim.requests["tasks"] == 1
 
