@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+import requests
 import structlog.testing
 
 from archiver.store import S3Store
@@ -109,6 +110,25 @@ def test_every_store_is_looked_through_where_the_ledger_is_empty(streaming: Link
     assert answers[1].headers["content-length"] == str(SIZE)
     assert {answer.headers["etag"] for answer in answers} == {ETAG}
     assert streaming.get(link_of(stem="1")).status_code == 404
+
+
+@pytest.mark.parametrize("mode", ["redirect", "stream"])
+def test_requests_and_a_client_that_follows_no_redirect_by_itself_get_the_file(
+    tmp_path: pathlib.Path, swift_server: S3Server, swift_bucket: str, mode: str
+) -> None:
+    store = swift_server.store(swift_bucket)
+    with serving(tmp_path, store, mode=mode) as desk, requests.Session() as session:
+        session.trust_env = False
+        url = desk.url + store_video(desk, store)
+        with session.get(url, stream=True, timeout=10) as got:
+            pieces = list(got.iter_content(65536))
+        with httpx2.Client(trust_env=False, follow_redirects=False) as client:
+            first = client.get(url)
+            last = client.get(first.headers["location"]) if first.is_redirect else first
+
+    assert (got.status_code, b"".join(pieces)) == (200, CONTENT)
+    assert [len(got.history), first.is_redirect] == ([1, True] if mode == "redirect" else [0, False])
+    assert (last.status_code, last.content) == (200, CONTENT)
 
 
 # --- a store that does other than S3 does ---
