@@ -43,8 +43,9 @@ class BodyStream(httpcore2.AsyncNetworkStream):
             data = await self._stream.read(max(max_bytes, PIECE_BYTES), timeout)
         if self._is_head_awaited:
             return self._head_of(data)
+        count = max_bytes if self._left is None else min(max_bytes, self._left)
+        data, self._held = data[:count], data[count:]
         if self._left is not None:
-            data, self._held = data[: self._left], data[self._left :]
             self._left -= len(data)
         return data
 
