@@ -9,7 +9,8 @@ I/O.
 4. Consumers take turns: the one whose last try began longest ago goes first, those that were never tried before all.
    So neither hanging nor failing consumers keep a thread from another one of their kind.
 
-After a restart, two tries are needed to detect a failing consumer again.
+After a restart, a consumer fails from the beginning if the ledger says that it left a try unanswered. Else two tries
+are needed to detect it.
 """
 
 import dataclasses
@@ -49,6 +50,12 @@ class ConsumerShares:
         self._lock = threading.Lock()
         self._consumers: dict[str, _Consumer] = {}
         self._turns = itertools.count(1)
+
+    def expect_failure(self, names: Iterable[str]) -> None:
+        """These were failing before this process knew them."""
+        with self._lock:
+            for name in names:
+                self._consumers.setdefault(name, _Consumer(failures=FAILURES_MIN))
 
     def in_turn(self, names: Iterable[str]) -> list[str]:
         """Those whose last try began longest ago first."""

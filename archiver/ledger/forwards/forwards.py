@@ -102,6 +102,8 @@ class DueConsumers:
 
     names: tuple[str, ...]
     after: str | None
+    unanswered: frozenset[str] = frozenset()
+    """Those of whose waiting forwards the one due last is put off because its try got no answer."""
 
 
 class Forwards(Part):
@@ -119,11 +121,12 @@ class Forwards(Part):
 
     def due_consumers(self, *, after: str | None = None) -> DueConsumers:
         """The consumers that something is due for, from behind `after`: up to CONSUMERS_MAX of those that anything
-        waits for are looked at, a step along an index for each."""
+        waits for are looked at, some steps along an index for each."""
         with self._database.read() as connection:
             walked = connection.execute(_WALKED, {"now": self._now(), "after": after}).all()
         names = tuple(row.consumer for row in walked if row.is_due)
-        return DueConsumers(names, walked[-1].consumer if len(walked) >= CONSUMERS_MAX else None)
+        unanswered = frozenset(row.consumer for row in walked if row.is_due and row.is_unanswered)
+        return DueConsumers(names, walked[-1].consumer if len(walked) >= CONSUMERS_MAX else None, unanswered)
 
     @retried
     def claim(self, consumer: str, *, accounts: Collection[str], count: int) -> list[ForwardLease]:
@@ -256,7 +259,7 @@ def _lift_holds(connection: sa.Connection) -> list[str]:
     return list(connection.execute(lifted).scalars())
 
 
-def _walked_consumers() -> sa.Select[str, bool]:
+def _walked_consumers() -> sa.Select[str, bool, bool | None]:
     after = sa.bindparam("after", type_=sa.Text)
     first = sa.select(sa.func.min(_FORWARDS.c.consumer)).where(_IS_WAITING)
     start = first.where(sa.or_(after.is_(None), _FORWARDS.c.consumer > after)).scalar_subquery()
@@ -265,7 +268,18 @@ def _walked_consumers() -> sa.Select[str, bool]:
     goes_on = (walked.c.consumer.is_not(None), walked.c.steps < CONSUMERS_MAX)
     walked = walked.union_all(sa.select(following, walked.c.steps + 1).where(*goes_on))
     is_due = sa.exists().where(_FORWARDS.c.consumer == walked.c.consumer, _IS_WAITING, _IS_DUE)
-    query = sa.select(walked.c.consumer, is_due.label("is_due")).where(walked.c.consumer.is_not(None))
+    is_put_off = sa.and_(
+        _FORWARDS.c.attempts > 0, _FORWARDS.c.lease_token.is_(None), _FORWARDS.c.due_at > _NOW
+    )
+    is_unanswered = (
+        sa.select(sa.and_(is_put_off, _FORWARDS.c.last_status.is_(None)))
+        .where(_FORWARDS.c.consumer == walked.c.consumer, _IS_WAITING)
+        .order_by(_FORWARDS.c.due_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = sa.select(walked.c.consumer, is_due.label("is_due"), is_unanswered.label("is_unanswered"))
+    query = query.where(walked.c.consumer.is_not(None))
     return query.order_by(walked.c.steps)
 
 

@@ -93,6 +93,19 @@ def test_those_that_fail_share_a_quarter(shares: ConsumerShares, time: Passing) 
     assert [begin(shares, name) for name in ("a", "b", "c", "d")] == [1, 1, 0, 0]
 
 
+def test_those_that_failed_before_a_restart_fail_from_the_beginning_until_one_of_them_answers(
+    shares: ConsumerShares,
+) -> None:
+    names = [f"fails{place}" for place in range(6)]
+    learn(shares, "answers")
+    shares.expect_failure([*names, "answers"])
+
+    assert [begin(shares, name) for name in names] == [1, 1, 0, 0, 0, 0]
+    shares.ended("fails0", was_taken=True)
+    assert shares.room("fails0") > 1
+    assert shares.room("answers") > 1, "what this process has seen counts"
+
+
 def test_one_that_has_recovered_gets_its_try_although_twenty_before_it_in_the_alphabet_hang(
     shares: ConsumerShares, time: Passing
 ) -> None:

@@ -159,6 +159,28 @@ def test_no_client_is_tried_twice_while_another_waits_for_its_first_try(desk: De
     assert sorted(len(client.requests) for client in clients) == [1, 1, 1, 1, 2, 2]
 
 
+def test_clients_that_left_tries_unanswered_before_a_restart_leave_threads_to_a_new_one(
+    desk: Desk, hook: Consumer
+) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(consumer()) for _ in range(6)]
+        for place, client in enumerate(clients):
+            created_through_the_gateway(desk, client, f"a{place}", f"b{place}")
+        desk.write(
+            "UPDATE forwards SET attempts = 1, due_at = ? WHERE task IN (SELECT id FROM tasks WHERE task_id LIKE 'b%')",
+            desk.clock() + MINUTE,
+        )
+        created_through_the_gateway(desk, hook, "c")
+        pool, stop = Later(), Unwaiting()
+        guard = Guard(stop=stop, on_death=lambda: None)
+        told = forwarder(desk, None, hook, *clients)
+        ForwardLoop(told, pool, guard, wake=stop, monotonic=told.monotonic).step()
+        pool.work()
+
+    assert sum(len(client.requests) for client in clients) == 2, "a quarter of the threads"
+    assert len(hook.requests) == 1
+
+
 def test_a_client_that_hangs_delays_no_other(desk: Desk, hook: Consumer) -> None:
     let_go = threading.Event()
 

@@ -331,6 +331,24 @@ def test_consumers_with_something_due_are_found_one_after_the_other(desk: Desk) 
     assert desk.ledger.forwards.due_consumers(after="http://h0:") == DueConsumers(due[2:], None)
 
 
+def test_a_consumer_whose_last_try_got_no_answer_is_known_by_that(desk: Desk) -> None:
+    for task_id, host in (("t0", "h0"), ("t1", "h0"), ("t2", "h1"), ("t3", "h1"), ("t4", "h2"), ("t5", "h2")):
+        created_through_the_gateway(desk, task_id)
+        desk.write("UPDATE tasks SET client_callback_url = ? WHERE task_id = ?", f"http://{host}/", task_id)
+        desk.bring(State.FAILED, task_id)
+    later = desk.clock() + MINUTE
+    for host, status in (("h0", None), ("h1", 500)):
+        [lease] = claim(desk, f"http://{host}:", count=1)
+        desk.ledger.forwards.retry(lease, due_at=later, status=status, reason="timeout")
+    claim(desk, "http://h2:", count=1)
+
+    found = desk.ledger.forwards.due_consumers()
+    assert found.names[1:] == ("http://h0:", "http://h1:", "http://h2:")
+    assert found.unanswered == {"http://h0:"}
+    desk.clock.advance(HOUR)
+    assert desk.ledger.forwards.due_consumers().unanswered == frozenset()
+
+
 def test_a_claim_takes_only_forwards_of_its_accounts(desk: Desk) -> None:
     desk.bring(State.FAILED)
 
