@@ -146,7 +146,7 @@ def fill(desk: Desk) -> None:
             desk.archived(desk.claim(Stage.ARCHIVE))
         desk.clock.advance(HOUR if hour < 2 else MINUTE)
     desk.bring(State.FAILED, "failed-1")
-    desk.bring(State.BURIED, "buried-1")
+    desk.bring(State.BURIED, "882000000000000042")
     for days in (1, 1, 4, 8, 24, 28):
         desk.say(
             answer(f"running-{days}-{desk.clock()}", Status.RUNNING, created_at=desk.clock() - days * DAY)

@@ -175,6 +175,17 @@ def rebuilt(amendments: dict[int, str], *, is_lost: bool = False) -> RebuiltTask
     )
 
 
+def rebuild(desk: Desk) -> None:
+    for amendments in ({}, {1: "f/amendment-1.json"}):
+        desk.ledger.rebuilding.add([rebuilt(amendments), rebuilt({}, is_lost=True)], account=ACCOUNT)
+    told = dataclasses.replace(rebuilt({}), request={"prompt": "a fox"}, external_task_id="e")
+    assert desk.ledger.rebuilding.add([told], account=ACCOUNT).completed == 1
+    desk.tell("stuck")
+    desk.clock.advance(31 * DAY)
+    stuck = dataclasses.replace(rebuilt({}), task_id="stuck")
+    assert desk.ledger.rebuilding.add([stuck], account=ACCOUNT).tasks == 1
+
+
 def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.forwards.set_operator(is_told=True)
     history = History(desk, 5)
@@ -221,12 +232,7 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     for row in desk.rows("SELECT task_id FROM tasks ORDER BY id LIMIT 3"):
         desk.ledger.tombstones.forget(row["task_id"], account=ACCOUNT)
         desk.say(answer(row["task_id"]), by=DiscoveredBy.SWEEP)
-    for amendments in ({}, {1: "f/amendment-1.json"}):
-        desk.ledger.rebuilding.add([rebuilt(amendments), rebuilt({}, is_lost=True)], account=ACCOUNT)
-    desk.tell("stuck")
-    desk.clock.advance(31 * DAY)
-    stuck = dataclasses.replace(rebuilt({}), task_id="stuck")
-    assert desk.ledger.rebuilding.add([stuck], account=ACCOUNT).tasks == 1
+    rebuild(desk)
     desk.tell("renamed soon")
     desk.reopen()
     desk.ledger.accounts.rename(ACCOUNT, "renamed")
