@@ -10,6 +10,25 @@ from collections.abc import Collection, Iterator, Mapping
 from archiver.config import values
 from archiver.config.sources import SettingsSources
 
+_VARIABLES_OF_S3 = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_CA_BUNDLE",
+        "AWS_CONFIG_FILE",
+        "AWS_DEFAULT_REGION",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_PROFILE",
+        "AWS_REGION",
+        "AWS_ROLE_ARN",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+    }
+)
+_VARIABLES_OF_CONTAINERS = "AWS_CONTAINER_"
+
 
 class Need(enum.Enum):
     """What a command needs. The ledger is not listed: it has a default."""
@@ -195,10 +214,12 @@ def certificates(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def credentials(environ: Mapping[str, str]) -> Iterator[str]:
-    """A problem for each variable of AWS with a blank or a line end around it: `docker --env-file` keeps the carriage
-    returns of a file with CRLF. botocore would send it, or find nothing of that name."""
+    """A problem for each variable that leads boto3 to the bucket with a blank or a line end around it: `docker
+    --env-file` keeps the carriage returns of a file with CRLF. botocore would send it, or find nothing of that name.
+    Variables of other programs, such as AWS_PAGER, are none of ours."""
     for name, value in sorted(environ.items()):
-        if name.startswith("AWS_") and value != value.strip():
+        is_read = name in _VARIABLES_OF_S3 or name.startswith(_VARIABLES_OF_CONTAINERS)
+        if is_read and value != value.strip():
             what = "a carriage return" if value.endswith("\r") else "a blank or a line end"
             where = "ends in" if value.rstrip() != value else "begins with"
             cause = ": its file has the line ends of Windows (CRLF)" if value.endswith("\r") else ""

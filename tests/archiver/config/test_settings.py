@@ -179,6 +179,14 @@ def test_a_line_end_or_blank_around_a_variable_of_aws_is_a_problem_without_its_v
     Settings.load(ENOUGH | {"AWS_SECRET_ACCESS_KEY": value}, need=[Need.KLING])
 
 
+def test_a_blank_around_a_variable_of_aws_that_no_bucket_needs_is_no_problem() -> None:
+    strangers = {"AWS_PAGER": " ", "AWS_DEFAULT_OUTPUT": "json\r", "AWS_NOTE": "-----BEGIN\nx\n"}
+    Settings.load(ENOUGH | strangers)
+
+    ours = dict.fromkeys(("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL_S3", "AWS_PROFILE"), "x\r")
+    assert [text.partition(" ")[0] for text in problems(ENOUGH | strangers | ours)] == sorted(ours)
+
+
 def test_a_byte_order_mark_before_a_settings_file_or_a_secret_is_no_part_of_it(
     tmp_path: pathlib.Path,
 ) -> None:
