@@ -2,7 +2,8 @@
 
 A sweep then releases its family, and `verify` keeps its place. That may wait for a ledger or a network that hangs; the
 second Ctrl-C kills the process wherever it is. Nothing is lost by it: commands can be killed at any moment. A second
-SIGTERM does not, because `timeout` sends each of its own twice; supervisors send SIGKILL when they have waited enough.
+SIGTERM is ignored, because `timeout` sends each of its own twice, and it would interrupt what saves the place;
+supervisors send SIGKILL when they have waited enough.
 """
 
 import os
@@ -43,4 +44,11 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        # Not SIG_IGN: Python complains on standard error about a signal that came before it was set.
+        signal.signal(each, _ignore)
     raise Terminated(number)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """The command is ending already."""
