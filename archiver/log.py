@@ -58,6 +58,7 @@ EVENTS: Final = frozenset(
         "create.unregistered",
         "create.write_delayed",
         "create.write_dropped",
+        "daemon.aborted",
         "daemon.draining",
         "daemon.started",
         "daemon.stopped",

@@ -2,6 +2,7 @@
 
     __main__      `kling-receiver`: its arguments
     daemon        settings → edge and engine in one process, in one of four roles
+    closing       the end of the process, also where the stop hangs
     parts         settings and engine → what the application is made of
     check         `kling-receiver --check`: what the daemon would look at, printed
     app, health   the routes · /healthz, /readyz, /metrics

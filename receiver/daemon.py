@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Mapping
 
 from archiver import log, lookups
@@ -30,6 +29,7 @@ from archiver.metrics import Metrics
 from archiver.version import VERSION
 from receiver import check
 from receiver.app import build_app
+from receiver.closing import Closing
 from receiver.parts import build_parts
 from receiver.server.notify import Supervisor
 from receiver.server.server import CannotListen, HttpServer, NoSuchAddress, stop_signals
@@ -159,7 +159,7 @@ def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:
 def _serve(settings: Settings, ledger: Ledger, role: ProcessRole, environment: Mapping[str, str]) -> int:
     metrics = Metrics()
     draining, died = threading.Event(), threading.Event()
-    closing = _Closing(seconds=settings.shutdown_seconds)
+    closing = Closing(seconds=settings.shutdown_seconds)
 
     def die() -> None:
         """A loop of the engine has crashed."""
@@ -167,6 +167,7 @@ def _serve(settings: Settings, ledger: Ledger, role: ProcessRole, environment: M
         server.stop()
 
     with contextlib.ExitStack() as opened:
+        opened.callback(closing.end)  # the last: connections may hang too
         engine = build_engine(settings, ledger, metrics, role=role, stop=closing.begun, on_death=die)
         opened.callback(engine.close)
         server = HttpServer(
@@ -196,25 +197,7 @@ def _serve(settings: Settings, ledger: Ledger, role: ProcessRole, environment: M
     return status
 
 
-class _Closing:
-    """The end of the process: begins once, then lasts at most `seconds`."""
-
-    def __init__(self, *, seconds: float) -> None:
-        self.begun = threading.Event()
-        self._seconds = seconds
-        self._until = 0.0
-
-    def begin(self) -> None:
-        if not self.begun.is_set():
-            self._until = time.monotonic() + self._seconds
-            self.begun.set()
-
-    def seconds_left(self) -> float:
-        self.begin()
-        return max(0.0, self._until - time.monotonic())
-
-
-def _stop(engine: Engine, closing: _Closing) -> bool:
+def _stop(engine: Engine, closing: Closing) -> bool:
     """Ignores further signals. Returns whether all threads of the engine have ended."""
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)

@@ -132,6 +132,12 @@ def test_two_instances_have_no_folder_and_no_port_in_common(unit: Unit) -> None:
     assert unit.values("WorkingDirectory") == [f"%S/{unit.values('StateDirectory')[0]}"]
 
 
+@of_each_unit
+def test_a_daemon_that_the_watchdog_aborts_leaves_no_core_dump_with_its_keys(unit: Unit) -> None:
+    assert unit.values("WatchdogSec")
+    assert unit.values("LimitCORE") == ["0"]
+
+
 def _runnable(unit: Unit, folder: pathlib.Path) -> pathlib.Path:
     """The unit with a program that is there."""
     path = folder / unit.path.name.replace("@", "@8081")

@@ -1,0 +1,49 @@
+"""The end of the process, where the stop comes to its end and where it hangs."""
+
+import queue
+import threading
+
+import pytest
+import structlog
+
+from archiver import log
+from receiver.closing import GRACE_SECONDS, Closing
+
+PATIENCE_SECONDS = 10.0
+
+
+def test_a_stop_that_waits_for_a_lock_of_a_thread_that_hangs_ends_the_process_and_the_log_says_why() -> None:
+    statuses = queue.SimpleQueue[int]()
+    closing = Closing(seconds=0, grace_seconds=0, end_process=statuses.put)
+    with structlog.testing.capture_logs() as lines:
+        closing.begin()
+        assert statuses.get(timeout=PATIENCE_SECONDS) == 1  # while this thread, which is the stop, waits
+
+    assert [line["event"] for line in lines] == ["daemon.aborted"]
+
+
+def test_a_log_that_hangs_too_does_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses, goes_on = queue.SimpleQueue[int](), threading.Event()
+    monkeypatch.setattr("receiver.closing._LOG_SECONDS", 0.01)
+    monkeypatch.setattr(log, "get", lambda: goes_on.wait(PATIENCE_SECONDS))
+    closing = Closing(seconds=0, grace_seconds=0, end_process=statuses.put)
+    closing.begin()
+
+    assert statuses.get(timeout=PATIENCE_SECONDS) == 1
+    goes_on.set()
+
+
+def test_a_stop_that_comes_to_its_end_leaves_nothing_that_would_end_the_process() -> None:
+    before = set(threading.enumerate())
+    closing = Closing(seconds=20)
+    closing.begin()
+    closing.begin()
+    assert closing.begun.is_set()
+    assert 0 < closing.seconds_left() <= 20
+    (timer,) = set(threading.enumerate()) - before
+    assert isinstance(timer, threading.Timer)
+    assert (timer.daemon, timer.interval) == (True, 20 + GRACE_SECONDS)
+    closing.end()
+    timer.join(PATIENCE_SECONDS)
+
+    assert not timer.is_alive()
