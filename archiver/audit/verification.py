@@ -193,8 +193,12 @@ class Verification:
         return dataclasses.replace(checker.check(listed, task), is_awaited=is_awaited)
 
     def _is_awaited(self, task: AuditedTask) -> bool:
-        """Of an archived task, at the begin of the run."""
-        return task.archived_at is not None and task.archived_at + AWAITED_AFTER_MS < self.reached.began_at
+        """Archived at the begin of the run, as the ledger knew by then. What it adopts and rebuilds meanwhile has the
+        old `archived_at` of the manifest; the first pass saw it as unknown or in work."""
+        if task.archived_at is None or task.known_archived_at is None:
+            return False
+        known_at = max(task.archived_at, task.known_archived_at)
+        return known_at + AWAITED_AFTER_MS < self.reached.began_at
 
     def _with_tasks(
         self, folders: Iterable[ListedFolder], account: VerifiedAccount

@@ -59,6 +59,8 @@ class AuditedTask:
     """Key → the file, of all that are stored: tasks that are not archived may have some too."""
     incomplete_key: str | None = None
     """Of the `incomplete.json` that a lost task has got."""
+    known_archived_at: int | None = None
+    """Since when the ledger has it as archived, Unix ms: later than `archived_at` if it was adopted or rebuilt."""
 
     @property
     def is_archived(self) -> bool:
@@ -217,6 +219,7 @@ def _with_files(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> lis
     incomplete = _incomplete_keys(
         connection, [row["id"] for row in rows if row["state"] == State.LOST], files
     )
+    learned = _archived_since(connection, rows)
     return [
         AuditedTask(
             row_id=row["id"],
@@ -229,6 +232,7 @@ def _with_files(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> lis
             amendment_keys=tuple(amendments[row["id"]]),
             files=files[row["id"]],
             incomplete_key=incomplete.get(row["id"]),
+            known_archived_at=learned.get(row["id"], row["archived_at"]),
         )
         for row in rows
     ]
@@ -248,6 +252,17 @@ def _incomplete_keys(
         elif event == "task.rebuilt" and files[row_id]:
             keys[row_id] = min(files[row_id]).rpartition("/")[0] + INCOMPLETE_SUFFIX
     return keys
+
+
+def _archived_since(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> dict[int, int]:
+    """By row, of archived tasks: their history says when the ledger came to know it. Very old lines may be gone."""
+    manifests = {row["id"]: row["manifest_key"] for row in rows if row["state"] == State.ARCHIVED}
+    table = schema.history
+    said = sa.select(table.c.task, table.c.at, table.c.detail).where(table.c.task.in_(manifests))
+    said = said.where(table.c.event.in_(("task.archived", "task.rebuilt"))).order_by(table.c.id)
+    # Another `task.rebuilt` tells of columns that were filled.
+    lines = connection.execute(said) if manifests else ()
+    return {row_id: at for row_id, at, detail in lines if detail == manifests[row_id]}
 
 
 def _want(connection: sa.Connection, each: WantedBack, *, account: str, now: int) -> None:

@@ -1,6 +1,7 @@
 """The comparison of bucket, manifests and ledger: what each fault looks like, and how a run goes on."""
 
 import dataclasses
+import itertools
 import pathlib
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from archiver.archive.manifest import BYTES_MAX, FILE_NAME, amendment_name
 from archiver.audit.objects import ObjectFinding
 from archiver.audit.places import Span
+from archiver.audit.rebuild import Rebuild, RebuiltAccount
 from archiver.audit.sample import Sample
 from archiver.audit.verification import ERRORS_IN_A_ROW_MAX, Verification, VerifiedAccount
 from archiver.failures import (
@@ -252,6 +254,34 @@ def test_a_folder_that_no_listing_shows_though_it_is_there_is_a_fault(audited: A
     verification = audited.verification()
     list(verification.run())
     assert verification.counts.unlisted == 0
+
+
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+@pytest.mark.parametrize("learned_after_findings", [0, 6])
+def test_what_the_ledger_comes_to_know_during_the_run_is_not_unlisted(
+    audited: Audited, learned_after_findings: int, is_rebuilt: bool
+) -> None:
+    hidden, _ = audited.archive("881"), audited.archive("882")
+    audited.store.unlisted |= {key for key in audited.store.objects if key.startswith(hidden.folder)}
+    learned = [ArchivedTask("883"), ArchivedTask("884")]
+    for task in learned:
+        task.put(audited.store)
+    audited.desk.clock.advance(DAY)
+    verification = audited.verification(threads=1)
+    findings = verification.run()
+
+    seen = list(itertools.islice(findings, learned_after_findings))
+    if is_rebuilt:
+        account = RebuiltAccount(ACCOUNT, frozenset({ACCOUNT}), "")
+        assert list(Rebuild(patient(audited.store), audited.desk.ledger, [account]).run()) == []
+    else:
+        for task in learned:
+            task.record(audited.desk.ledger)
+    seen += findings
+
+    assert {finding.symbol for finding in seen} == {"="}
+    assert len(seen) == 6
+    assert verification.counts.unlisted == 1, "only the hidden one"
 
 
 def test_a_store_that_lists_in_no_order_ends_the_run(
