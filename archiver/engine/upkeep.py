@@ -136,7 +136,8 @@ class Upkeep:
         Accounts that left the settings have no API: their deadlines pass as soon as any account's clock is sound.
         """
         if len(unsound) < len(self.clocks.clients):
-            for expiry in self._ledger.deadlines.expire(except_accounts=unsound):
+            batches = (self._ledger.deadlines.expire(except_accounts=unsound) for _ in range(BATCHES_MAX))
+            for expiry in itertools.chain.from_iterable(itertools.takewhile(bool, batches)):
                 self._log_expiry(expiry)
             for dropped in self._ledger.folder_work.expire(except_accounts=unsound):
                 self._log_dropped(dropped)

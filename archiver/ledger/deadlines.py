@@ -32,6 +32,8 @@ from archiver.model import DAY_MS, RETENTION_MS, Stage, State, Status
 UNCONFIRMED_MAX = 1_000_000
 ROWS_MAX = 500
 """A transaction, which callbacks wait for."""
+EXPIRED_ROWS_MAX = 100
+"""A transaction: each takes several statements, and PostgreSQL may be a continent away."""
 
 SLIMMED_ROWS_MAX = 50
 """A transaction, of which upkeep does up to 20 a round."""
@@ -89,7 +91,7 @@ class Deadlines(Part):
 
     @retried
     def expire(self, *, except_accounts: Collection[str] = ()) -> list[Expiry]:
-        """Expire up to ROWS_MAX overdue tasks of each state, except those of `except_accounts`.
+        """Expire up to EXPIRED_ROWS_MAX overdue tasks, except those of `except_accounts`; fewer are all that there are.
 
         A leased task is left to its worker; a succeeded one that was confirmed after its deadline gets one try first.
         """
@@ -104,7 +106,7 @@ class Deadlines(Part):
                     sa.select(table)
                     .where(table.c.state == state, table.c.deadline_at <= now)
                     .where(table.c.lease_token.is_(None), table.c.account.not_in(except_accounts))
-                    .limit(ROWS_MAX)
+                    .limit(EXPIRED_ROWS_MAX - len(expired))
                 )
                 if state is State.SUCCEEDED:
                     overdue = overdue.where(had_its_try)

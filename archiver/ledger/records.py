@@ -28,7 +28,7 @@ from archiver.ledger.transitions import (
     status_word,
     unread_columns,
 )
-from archiver.model import RETENTION_MS, DiscoveredBy, Lease, State, Status, Task
+from archiver.model import LOOKS_LIKE_TASK_ID, RETENTION_MS, DiscoveredBy, Lease, State, Status, Task
 
 
 class RecordOutcome(enum.StrEnum):
@@ -233,12 +233,14 @@ def _is_placeholder(row: Row | None, *, asked: bool) -> bool:
     """Whether this is the row of an external id.
 
     An id may be that of one task and the external id of another. So a row is only taken for the latter's if the API
-    said so when it was asked for this name (`asked`), or if it was registered as an external id. Otherwise a task that
-    is still unconfirmed would be lost, and its client would get forwards of the other one.
+    said so when it was asked for this name (`asked`), or if a user registered it and it looks like no task id.
+    Otherwise a task that is still unconfirmed would be lost, and its client would get forwards of the other one.
     """
     if row is None or row["confirmed_at"] is not None or row["named_by_create"]:
         return False
-    return asked or row["external_task_id"] == row["task_id"]
+    name = row["task_id"]
+    is_external = row["external_task_id"] == name or LOOKS_LIKE_TASK_ID.fullmatch(name) is None
+    return asked or (row["discovered_by"] == DiscoveredBy.REGISTRATION and is_external)
 
 
 def _merge(

@@ -14,7 +14,15 @@ Times are integers: Unix milliseconds, as the API speaks them (archiver/kling/AP
 """
 
 from archiver.model.lease import Lease, LeasedAsset
-from archiver.model.names import ACCOUNT_NAME, FAMILY, TASK_ID, folder_day, task_folder, text
+from archiver.model.names import (
+    ACCOUNT_NAME,
+    FAMILY,
+    LOOKS_LIKE_TASK_ID,
+    TASK_ID,
+    folder_day,
+    task_folder,
+    text,
+)
 from archiver.model.problem import PROBLEM_CODES, Problem
 from archiver.model.states import TERMINAL, TRANSITIONS, FolderWorkKind, Lane, Stage, State
 from archiver.model.task import (
@@ -35,6 +43,7 @@ __all__ = [
     "ACCOUNT_NAME",
     "DAY_MS",
     "FAMILY",
+    "LOOKS_LIKE_TASK_ID",
     "PROBLEM_CODES",
     "RETENTION_MS",
     "STATUS_WORDS",

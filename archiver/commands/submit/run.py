@@ -55,7 +55,7 @@ class SubmitRun:
                 self.submitted = submitter.submit(self.submission)
             except TimeUp:
                 self.submitted = Submitted(CreateOutcome.REFUSED)
-                self._end(f"no slot became free in time; {self._where_it_stands()}", reason="timeout")
+                self._end(f"no slot became free in time. {self._where_it_stands()}", reason="timeout")
         outcome, failure = self.submitted.outcome, self.submitted.failure
         if outcome is CreateOutcome.REFUSED and failure is not None:
             self._end(f"nothing was created. {sentence_of(failure)}", reason=failure.reason)

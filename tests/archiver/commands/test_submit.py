@@ -504,7 +504,7 @@ def test_waiting_for_slots_ends_at_the_timeout_with_nothing_created(
     result = line.run(*FOX, "--timeout", "10", "--json")
 
     assert result.exit_code == 1
-    assert "no slot became free in time; nothing was created." in result.stderr
+    assert "no slot became free in time. Nothing was created." in result.stderr
     assert json.loads(result.stdout)["outcome"] == "refused"
     assert sum(line.pauses) <= 10
     assert sum(json.loads(line.run("status", "--json").stdout)["states"].values()) == 0

@@ -10,6 +10,7 @@ from archiver.failures import (
     StoreError,
 )
 from archiver.ledger import Expiry
+from archiver.ledger.deadlines import EXPIRED_ROWS_MAX
 from archiver.model import DiscoveredBy, Stage, State, Status
 from tests.harness.ledgers import (
     ACCOUNT,
@@ -52,6 +53,19 @@ def test_the_deadline_passes_its_verdict_once(desk: Desk, past: State, verdict: 
     assert expired == Expiry(ACCOUNT, "t", family, verdict, reason)
     assert (desk.state(), desk.shown()["reason"]) == (verdict, reason)
     assert desk.ledger.deadlines.expire() == []
+
+
+def test_a_mass_of_deadlines_passes_in_small_transactions(desk: Desk) -> None:
+    """Callbacks wait for each of them."""
+    overdue = [answer(f"t{number}", Status.RUNNING) for number in range(EXPIRED_ROWS_MAX + 2)]
+    desk.ledger.records.record(overdue, account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND)
+    desk.bring(State.SUCCEEDED)
+    desk.clock.now = START + 30 * DAY
+
+    counts = [len(desk.ledger.deadlines.expire()) for _ in range(3)]
+
+    assert counts == [EXPIRED_ROWS_MAX, 3, 0]
+    assert desk.state() is State.LOST
 
 
 @pytest.mark.parametrize("past", [State.ARCHIVED, State.FAILED, State.UNKNOWN, State.LOST])
@@ -218,13 +232,3 @@ def test_a_task_lost_unasked_is_fetched_as_soon_as_an_answer_names_its_files(des
     desk.say(answer(), by=DiscoveredBy.SWEEP)
 
     assert [leased.asset.stem for leased in desk.claim(Stage.ARCHIVE).assets] == ["0"]
-
-
-@pytest.mark.sqlite_only("a thousand tasks one by one")
-def test_a_thousand_deadlines_are_judged_500_at_a_time(desk: Desk) -> None:
-    tasks = [answer(f"t{number}") for number in range(1000)]
-    for half in (tasks[:500], tasks[500:]):
-        desk.ledger.records.record(half, account=ACCOUNT, discovered_by=DiscoveredBy.SWEEP, rand=RAND)
-    desk.clock.advance(30 * DAY)
-
-    assert [len(desk.ledger.deadlines.expire()) for _ in range(3)] == [500, 500, 0]

@@ -451,19 +451,21 @@ def test_a_row_registered_by_its_external_id_takes_the_answers_id(desk: Desk) ->
 
 
 @pytest.mark.parametrize("by", [DiscoveredBy.SWEEP, DiscoveredBy.CALLBACK])
+@pytest.mark.parametrize("name", ["order-7", "831768251064815642"])
 def test_what_was_registered_as_an_external_id_and_a_callback_by_id_become_one_row(
-    desk: Desk, by: DiscoveredBy
+    desk: Desk, by: DiscoveredBy, name: str
 ) -> None:
+    as_external = name if name.isdigit() else None  # it looks like a task id
     desk.ledger.registrations.register(
-        "mine", account=ACCOUNT, family=FAMILY, external_task_id="mine", request={"n": 1}
+        name, account=ACCOUNT, family=FAMILY, external_task_id=as_external, request={"n": 1}
     )
     desk.clock.advance(SECOND)
     desk.tell("t")
 
-    desk.say(answer("t", external_task_id="mine"), by=by)
+    desk.say(answer("t", external_task_id=name), by=by)
 
     (row,) = desk.rows("SELECT * FROM tasks")
-    assert (row["task_id"], row["external_task_id"], row["callbacks"]) == ("t", "mine", 1)
+    assert (row["task_id"], row["external_task_id"], row["callbacks"]) == ("t", name, 1)
     assert (row["discovered_by"], json.loads(row["request"])) == ("registration", {"n": 1})
     assert "task.merged" in [line["event"] for line in desk.shown()["history"]]
 
@@ -491,16 +493,19 @@ def test_an_unproven_id_that_looks_like_another_s_external_id_stays_a_task_of_it
 
 
 @pytest.mark.parametrize("by", DiscoveredBy)
+@pytest.mark.parametrize(
+    "own", ["831768251064815642", "CiX3kmh7cG8AAAAAAAA_-g", "0b1f3c1e-7f6b-4d0a-9c35-2f8f8d7c1a11"]
+)
 def test_a_registered_id_that_is_another_s_external_id_stays_a_task_of_its_own_until_it_is_asked_for(
-    desk: Desk, by: DiscoveredBy
+    desk: Desk, by: DiscoveredBy, own: str
 ) -> None:
-    desk.ledger.registrations.register("1", account=ACCOUNT, family=FAMILY, request={"n": 1})
+    desk.ledger.registrations.register(own, account=ACCOUNT, family=FAMILY, request={"n": 1})
 
-    desk.say(answer("2", external_task_id="1"), by=by)
-    desk.say(answer("2", external_task_id="1"), by=by, asked_as="2")
+    desk.say(answer("2", external_task_id=own), by=by)
+    desk.say(answer("2", external_task_id=own), by=by, asked_as="2")
 
-    assert [row["task_id"] for row in desk.rows("SELECT task_id FROM tasks ORDER BY id")] == ["1", "2"]
-    assert json.loads(desk.row("1")["request"]) == {"n": 1}
+    assert [row["task_id"] for row in desk.rows("SELECT task_id FROM tasks ORDER BY id")] == [own, "2"]
+    assert json.loads(desk.row(own)["request"]) == {"n": 1}
     assert desk.row("2")["request"] is None
 
 
