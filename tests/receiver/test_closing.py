@@ -23,14 +23,21 @@ def test_a_stop_that_waits_for_a_lock_of_a_thread_that_hangs_ends_the_process_an
 
 
 def test_a_log_that_hangs_too_does_not_keep_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    statuses, goes_on = queue.SimpleQueue[int](), threading.Event()
+    statuses, goes_on, has_gone = queue.SimpleQueue[int](), threading.Event(), threading.Event()
+
+    class Hanging:
+        def critical(self, *_: object, **__: object) -> None:
+            goes_on.wait(PATIENCE_SECONDS)
+            has_gone.set()
+
     monkeypatch.setattr("receiver.closing._LOG_SECONDS", 0.01)
-    monkeypatch.setattr(log, "get", lambda: goes_on.wait(PATIENCE_SECONDS))
+    monkeypatch.setattr(log, "get", Hanging)
     closing = Closing(seconds=0, grace_seconds=0, end_process=statuses.put)
     closing.begin()
 
     assert statuses.get(timeout=PATIENCE_SECONDS) == 1
     goes_on.set()
+    assert has_gone.wait(PATIENCE_SECONDS)
 
 
 def test_a_stop_that_comes_to_its_end_leaves_nothing_that_would_end_the_process() -> None:
@@ -40,8 +47,9 @@ def test_a_stop_that_comes_to_its_end_leaves_nothing_that_would_end_the_process(
     closing.begin()
     assert closing.begun.is_set()
     assert 0 < closing.seconds_left() <= 20
-    (timer,) = set(threading.enumerate()) - before
-    assert isinstance(timer, threading.Timer)
+    (timer,) = (
+        each for each in threading.enumerate() if isinstance(each, threading.Timer) and each not in before
+    )
     assert (timer.daemon, timer.interval) == (True, 20 + GRACE_SECONDS)
     closing.end()
     timer.join(PATIENCE_SECONDS)
