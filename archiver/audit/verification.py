@@ -31,7 +31,7 @@ from archiver.audit.places import Span, TaskPlace
 from archiver.audit.reached import Reached, VerifyCounts
 from archiver.audit.sample import Sample
 from archiver.clock import seconds_passed
-from archiver.ledger import AuditedTask, Ledger, WantedBack
+from archiver.ledger import AuditedTask, AuditTotals, Ledger, WantedBack
 
 _Item = TypeVar("_Item")
 
@@ -123,14 +123,11 @@ class Verification:
 
     def bytes_expected(self) -> int:
         """By what the ledger knows. Reads every archived task there."""
-        span = self._span
-        totals = [
-            self._ledger.audits.totals(
-                account=account.name, family=span.family, since=span.since, until=span.until
-            )
-            for account in self._accounts
-        ]
-        return round(sum(each.bytes for each in totals) * self._sample.percent / 100)
+        return round(sum(each.bytes for each in self._totals()) * self._sample.percent / 100)
+
+    def tasks_expected(self) -> int:
+        """In the span, of which the sample is a share. Reads every archived task of the ledger."""
+        return sum(each.tasks for each in self._totals())
 
     def save(self) -> None:
         """Keep how far it is. A caller has printed what it was given by then, and flushed it."""
@@ -147,6 +144,15 @@ class Verification:
         choices = [PROGRESS_VERSION, self._store.location, accounts, self._repair]
         choices += [*dataclasses.astuple(self._span), *dataclasses.astuple(self._sample)]
         return f"verify {hashlib.sha256(json.dumps(choices).encode()).hexdigest()[:16]}"
+
+    def _totals(self) -> list[AuditTotals]:
+        span = self._span
+        return [
+            self._ledger.audits.totals(
+                account=account.name, family=span.family, since=span.since, until=span.until
+            )
+            for account in self._accounts
+        ]
 
     def _account(self, account: VerifiedAccount) -> Iterator[ObjectFinding]:
         if not self.reached.is_ledgers_turn:

@@ -15,9 +15,11 @@ from archiver.commands.terminal.printing import print_note
 from archiver.composition.accounts import require_account
 from archiver.composition.outside import build_reading_store
 from archiver.config.settings import Need, Settings
-from archiver.failures import Failure
+from archiver.failures import BucketForbidden, Failure
+from archiver.families import FAMILIES, similar
 from archiver.ledger import Ledger
 from archiver.model import FAMILY
+from archiver.store import probing
 from archiver.times import parse_time
 
 
@@ -38,6 +40,24 @@ class ChosenFolders:
         with contextlib.closing(self.invocation.ledger(self.settings)) as ledger:
             require_account(ledger, self.settings)
             yield ledger
+
+    def doubt(self) -> str | None:
+        """Of a command that found nothing: what may have led it to the wrong place. None where the bucket is empty, as
+        after a new installation. Raises Failure, Stopped."""
+        if not self.span.is_everything:
+            return "Nothing fits --family, --since and --until."
+        prefixes = sorted({each.s3_prefix for each in self.accounts})
+        if "" not in prefixes and not any(map(self._has_objects, prefixes)) and self._has_objects(""):
+            return f"The bucket has objects, but none below {', '.join(prefixes)}: look at KLING_S3_PREFIX."
+        return None
+
+    def _has_objects(self, prefix: str) -> bool:
+        """Beside those of `doctor`."""
+        try:
+            page = self.store.list_after(prefix, after="", keys_max=10)
+        except BucketForbidden:
+            return False  # the rights end at our prefix, so it is right
+        return any(not key.endswith(probing.KEY) for key in page.sizes)
 
 
 @contextlib.contextmanager
@@ -78,12 +98,19 @@ def _span(
 ) -> Span:
     if family is not None and not FAMILY.fullmatch(family):
         context.fail("--family must be a family such as images/generations.")
+    if family is not None and family not in FAMILIES:
+        near = similar(family)
+        hint = f"; did you mean {near}?" if near else "."
+        print_note(f"this version does not know the family {family}{hint}")
     try:
         first = None if since is None else parse_time(since, now=now)
         last = None if until is None else parse_time(until, now=now)
     except ValueError as error:
         context.fail(f"--since and --until {error}.")
-    return Span.of_times(family=family, since=first, until=last)
+    span = Span.of_times(family=family, since=first, until=last)
+    if span.since_day is not None and span.until_day is not None and span.since_day > span.until_day:
+        context.fail("--since is later than --until.")
+    return span
 
 
 def _print_trouble(error: Failure) -> None:

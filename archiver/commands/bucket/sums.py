@@ -23,19 +23,23 @@ def sums(
     json: bool,
 ) -> None:
     """What `usage.bucket.sums` says."""
-    refused = 0
+    found_any, refused, doubt = False, 0, None
     with chosen_folders(
         context, family=family, since=since, until=until, account=account, transfers=THREADS
     ) as chosen:
         for each in chosen.accounts:
             found = sums_of(chosen.store, prefix=each.s3_prefix, names=names_of(each), span=chosen.span)
             for one in found:
+                found_any = True
                 if isinstance(one, Sum):
                     _print(one, json=json)
                 else:
                     refused += 1
                     print_note(sentence_of(one))
-    if refused:
+        if not found_any:
+            doubt = chosen.doubt()
+            print_note("No manifest was found." if doubt is None else f"No manifest was found. {doubt}")
+    if refused or doubt is not None:
         raise typer.Exit(WRONG)
 
 

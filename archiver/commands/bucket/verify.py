@@ -7,7 +7,7 @@ import typer
 
 from archiver.audit.sample import Sample
 from archiver.audit.verification import Verification, VerifiedAccount
-from archiver.commands.bucket.chosen_folders import chosen_folders, names_of
+from archiver.commands.bucket.chosen_folders import ChosenFolders, chosen_folders, names_of
 from archiver.commands.bucket.progress import VerifyProgress
 from archiver.commands.bucket.report import VerifyReport, ended_sentence, resumed_sentence
 from archiver.commands.terminal.exit_status import WRONG
@@ -63,8 +63,11 @@ def verify(
         report = VerifyReport(progress, differences=differences, json=json)
         _run(verification, report, progress)
         advice = no_daemon_sentence(ledger.daemons.alive())
+        doubt = _doubt(verification, chosen)
     report.print_summary(verification.counts, resumed_from=verification.resumed_from, advice=advice)
-    if verification.counts.faults:
+    if doubt is not None:
+        progress.print_note(doubt)
+    if verification.counts.faults or doubt is not None:
         raise typer.Exit(WRONG)
 
 
@@ -82,6 +85,14 @@ def _run(verification: Verification, report: VerifyReport, progress: VerifyProgr
         with contextlib.suppress(LedgerUnavailable):
             verification.save()
         raise
+
+
+def _doubt(verification: Verification, chosen: ChosenFolders) -> str | None:
+    """Where nothing was compared, though not because of the sample. Raises Failure, Stopped."""
+    counts = verification.counts
+    if counts.folders or counts.faults or verification.tasks_expected():
+        return None
+    return chosen.doubt()
 
 
 def _sample(context: typer.Context, written: str, *, seed: int | None, now: int) -> Sample:

@@ -58,13 +58,16 @@ def rebuild(
             for problem in problems:
                 url = object_url(problem.key, bucket=chosen.settings.s3_bucket)
                 display.note(f"{url}: {problem.message}. {problem.what_to_do}")
+        doubt = None if run.counts.folders else chosen.doubt()
     seconds = time.monotonic() - began
     if json:
         print_json({**dataclasses.asdict(run.counts), "seconds": round(seconds, 1)})
     else:
         for line in _lines(run.counts, seconds=seconds):
             print_line(line)
-    if run.counts.broken or run.counts.missing or run.counts.unread:
+    if doubt is not None:
+        print_note(doubt)
+    if run.counts.broken or run.counts.missing or run.counts.unread or doubt is not None:
         raise typer.Exit(WRONG)
 
 

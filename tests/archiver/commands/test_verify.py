@@ -16,7 +16,7 @@ from tests.harness.command_line import PROCESS_SECONDS_MAX, CommandLine
 from tests.harness.ledgers import DAY, START
 from tests.harness.terminal import at_terminal, ended_in_time
 from tests.s3_servers import FaultyProxy, S3Server
-from tests.s3_servers.faulty import Exchange, Fault, Request
+from tests.s3_servers.faulty import Exchange, Fault, Request, answering
 from tests.s3_servers.rclone import BINARY as RCLONE
 
 PREFIX = "kling/"
@@ -72,10 +72,8 @@ def test_a_bucket_that_is_whole_has_a_line_for_each_object_and_status_0(bench: B
     assert (status, lines) == (0, [f"= {key}" for key in bench.keys])
     assert "All is as it should be. 3 folders" in notes
 
-    _, lines, notes = bench.run("verify", "--family", "images/generation")
-    assert lines == []
-    assert "Nothing was compared" in notes
-    assert "All is as it should be" not in notes
+    status, lines, notes = bench.run("verify", "--sample", "0.01%", "--seed", "1")
+    assert (status, lines) == (0, []), "the ledger has tasks, of which the sample chose none"
 
     # At a terminal it shows how far it is.
     status, shown = at_terminal(bench.line, "verify", **bench.settings)
@@ -83,6 +81,46 @@ def test_a_bucket_that_is_whole_has_a_line_for_each_object_and_status_0(bench: B
     assert "Verifying" in shown
     assert f"= {bench.tasks[0].asset(0).key}" in shown
     assert "All is as it should be." in shown
+
+
+def test_what_finds_nothing_is_status_1_where_its_options_or_the_prefix_may_be_why(
+    bench: Bench, tmp_path: pathlib.Path, swift_proxy: FaultyProxy
+) -> None:
+    commands = ("verify", "sums", "rebuild")
+    fresh = CommandLine(tmp_path / "fresh.db", now=START + DAY).with_ledger()
+    mistyped = bench.settings | {"KLING_S3_PREFIX": "klign/"}
+    for command in commands:
+        status, _, notes = bench.run(command, "--family", "images/generation")
+        assert status == 1
+        assert "does not know the family images/generation; did you mean images/generations?" in notes
+        assert "Nothing fits --family" in notes
+        assert "All is as it should be" not in notes
+
+        result = fresh.run(command, **mistyped)
+        assert result.exit_code == 1
+        assert "none below klign/: look at KLING_S3_PREFIX" in result.stderr
+
+    # Whose rights end at the prefix: then it is right.
+    denied = answering(403, "AccessDenied")
+    swift_proxy.rule = lambda request: denied if re.search(r"[?&]prefix=(&|$)", request.path) else None
+    result = fresh.run("sums", **mistyped | {"KLING_S3_ENDPOINT_URL": swift_proxy.endpoint_url})
+    assert (result.exit_code, result.stderr) == (0, "kling-archiver: No manifest was found.\n")
+
+    result = fresh.run("verify", "--sample", "0.01%", "--seed", "1", **bench.settings)
+    assert result.exit_code == 0, "only the sample is why"
+
+    for key in bench.keys:
+        bench.remove(key)
+    bench.spoil(f"{PREFIX}{probing.KEY}", b"put by doctor")
+    for command in commands:
+        assert fresh.run(command, **bench.settings).exit_code == 0, "a new installation"
+
+
+def test_a_span_that_ends_before_it_begins_is_a_usage_error(bench: Bench) -> None:
+    status, _, notes = bench.run("verify", "--since", "2026-09-22", "--until", "2026-09-21")
+
+    assert status == 2
+    assert "--since is later than --until" in notes
 
 
 def test_every_fault_is_said_with_its_reason_and_status_1(bench: Bench) -> None:
@@ -223,7 +261,7 @@ def test_sums_fit_a_copy_of_the_bucket_and_the_bucket_itself(bench: Bench, tmp_p
 
 def test_sums_of_a_span_and_a_manifest_that_cannot_be_used(bench: Bench) -> None:
     status, lines, _ = bench.run("sums", "--since", "2026-09-22")
-    assert (status, lines) == (0, [])
+    assert (status, lines) == (1, [])
 
     broken = f"{bench.tasks[0].folder}manifest.json"
     bench.spoil(broken, b"{}")

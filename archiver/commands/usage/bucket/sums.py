@@ -18,7 +18,8 @@ def sums(
     """Print the SHA-256 of every file in the bucket, as its manifest has it.
 
     Paths are whole keys, so the list fits the bucket and any copy of it. The command reads manifests only; to hash the
-    objects, use one of the examples, or verify. Exit status 1 if a manifest cannot be used.
+    objects, use one of the examples, or verify. Exit status 1 if a manifest cannot be used, or
+    if there is none and the options or KLING_S3_PREFIX may be why.
 
     \b
     Example: check a copy of the bucket, and the bucket through rclone

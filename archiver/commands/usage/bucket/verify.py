@@ -60,7 +60,8 @@ def verify(
     """Compare every object in the bucket with manifests and ledger.
 
     Reads and hashes every object. Prints one line for each, with the symbols of rclone: = correct, * other bytes,
-    + missing, - named by no manifest (no fault), ! cannot be read. Exit status 1 if there is any *, + or !.
+    + missing, - named by no manifest (no fault), ! cannot be read. Exit status 1 if there is any *, + or !, or if
+    nothing was compared and the options or KLING_S3_PREFIX may be why.
 
     After an interruption, start it again with the same options: it resumes.
 

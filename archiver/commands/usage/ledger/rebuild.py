@@ -25,7 +25,8 @@ def rebuild(
     Use it when the ledger was lost, or restored from an old copy. Start kling-receiver first: it creates the ledger,
     and may run meanwhile. Tasks in the ledger do not change, and forgotten tasks stay forgotten. Nothing is fetched,
     and no forward is sent. After an interruption, start it again: it reads only what is still missing. Exit status 1 if
-    a document cannot be used or a file is missing.
+    a document cannot be used or a file is missing, or if no task was found and the options or KLING_S3_PREFIX may be
+    why.
 
     \b
     Example: after the ledger was lost
