@@ -45,6 +45,7 @@ from archiver.leases import LeaseKeeper
 from archiver.ledger import Ledger, StoreTrust
 from archiver.metrics import Metrics
 from archiver.model import Lease, LeasedAsset, StoredAsset, task_folder
+from archiver.pulses.pulse import beat
 from archiver.store import ConditionalPut, PutOutcome, Store
 
 _GRAVITY = {Disposition.HOLD: 0, Disposition.RETRY: 1, Disposition.BURY: 3}
@@ -137,7 +138,8 @@ class Archiver:
             )
             future = self.transfers.submit(leased.asset.host, bring)
             futures[future] = leased.asset.stem
-        concurrent.futures.wait(futures)
+        for _ in concurrent.futures.as_completed(futures):
+            beat()
         failed: dict[str, Exception] = {}
         for future, stem in futures.items():
             error = future.exception()

@@ -17,6 +17,7 @@ from archiver.fetch.fetcher import SUSPECT_INCOMPLETE, FetchedFile, Fetcher
 from archiver.leases import LeaseKeeper
 from archiver.media.identify import identify
 from archiver.model import Lease, LeasedAsset, Role, StoredAsset
+from archiver.pulses.pulse import beat
 from archiver.store import Digests, Put, PutOutcome, Store, Upload
 
 SUSPECT_AFTER_MS = 60 * 60 * 1000
@@ -64,6 +65,7 @@ class Transfer:
         self, lease: Lease, leased: LeasedAsset, *, folder: str, look_first: bool, sha256: str | None = None
     ) -> StoredAsset:
         """Fetch one asset and put it into `folder`, if it matches `sha256`. Raises Failure, LeaseLost."""
+        beat()
         asset = leased.asset
         self.keeper.check(lease)
         with self._fetch(lease, leased, sha256=sha256) as fetched:

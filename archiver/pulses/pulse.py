@@ -1,7 +1,7 @@
 """The sign of a thread that it comes round, from wherever in the code it is.
 
 A thread that is watched beats when it begins a step or a piece of work. What may last long within one beats too, where
-it has come a piece further: a turn at the rate limiter, a request to the store, a batch of rows.
+it has come a piece further: a turn at the rate limiter, a request to the store, a transaction of the ledger, a file.
 """
 
 import contextlib

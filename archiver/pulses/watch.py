@@ -34,11 +34,11 @@ LOOK_SECONDS_MAX = 5.0
 """Between two looks: what is longer was no time in which the threads could run."""
 FRAMES_MAX = 30
 _LEDGER_SECONDS = 600.0
-"""Calls of the ledger only, each of which has an end. A round of upkeep on a slow disk takes a tenth of it."""
+"""Between two beats lies one transaction of the ledger, which a server is given a minute for."""
 _OUTSIDE_SECONDS = 1800.0
 """Between two beats lies one request, each with an end well below a minute."""
 _FILE_SECONDS = 7200.0
-"""A fetch may take half an hour, and so may a put."""
+"""Between two beats lies one file: a fetch may take half an hour, and so may a put."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ LIMITS: Mapping[str, Limit] = {
     "api-look-loop": Limit(_OUTSIDE_SECONDS, Stage.VERIFY),
     "sweep-loop": Limit(_OUTSIDE_SECONDS, Stage.SWEEP),
     "archive-loop": Limit(_LEDGER_SECONDS, Stage.ARCHIVE),
-    # It waits for its files, which wait for slots: each of them is watched.
+    # It waits for the next of its files, which wait for slots: each of them is watched.
     "archive-work": Limit(24 * 3600.0, Stage.ARCHIVE),
     "transfer": Limit(_FILE_SECONDS, Stage.ARCHIVE),
     "folder-work-loop": Limit(_FILE_SECONDS, Stage.ARCHIVE),

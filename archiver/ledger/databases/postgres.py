@@ -55,8 +55,9 @@ from archiver.ledger.databases.refusals import (
 )
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.tombstones import is_forgotten
+from archiver.pulses.pulse import beat
 
-_READ_SECONDS_MAX = 60.0
+READ_SECONDS_MAX = 60.0
 """A view of a large ledger on a slow server takes seconds."""
 
 FIRST_ANSWER_SECONDS = 3.0
@@ -183,13 +184,14 @@ class PostgresDatabase:
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent snapshot; never waits for a writer."""
-        answer_by = time.monotonic() + min(_READ_SECONDS_MAX, self._seconds_max)
+        answer_by = time.monotonic() + min(READ_SECONDS_MAX, self._seconds_max)
         with self._begun(self._reading, answer_by=answer_by) as connection:
             yield connection
 
     @contextlib.contextmanager
     def _begun(self, engine: sa.Engine, *, answer_by: float) -> Iterator[sa.Connection]:
         """A transaction that is committed when the block ends, undone when it raises."""
+        beat()
         with self._translated():
             connection = self._begin(engine, answer_by=answer_by)
             try:

@@ -48,6 +48,7 @@ from archiver.ledger.duties.duties import free_duties
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.tombstones import is_forgotten
 from archiver.model import DiscoveredBy, State
+from archiver.pulses.pulse import beat
 
 BUSY_SECONDS = 4.0
 """How long a transaction waits for other threads, then again for other processes: together less than the 10 s within
@@ -130,6 +131,7 @@ class SqliteDatabase:
     @contextlib.contextmanager
     def write(self, *, seconds_max: float = WRITE_SECONDS_MAX) -> Iterator[sa.Connection]:  # noqa: ARG002 -- there is no server
         """One write transaction: committed and durable when the block ends, undone when it raises."""
+        beat()
         if not self._lock.acquire(timeout=self._busy_seconds):
             raise LedgerUnavailable(f"the ledger {self.path} is busy: a transaction has not ended in time")
         try:
@@ -142,6 +144,7 @@ class SqliteDatabase:
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent snapshot; never waits for the writer."""
+        beat()
         with translated(self.path), self._reading.begin() as connection:
             yield connection
 

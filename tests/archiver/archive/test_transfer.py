@@ -3,15 +3,22 @@
 import dataclasses
 import hashlib
 import pathlib
+import queue
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from archiver.archive.transfer import SUSPECT_AFTER_MS, TransferLimits
-from archiver.failures import BodyIncomplete, LeaseLost, StoreMismatch, TooLarge
+from archiver.failures import BodyIncomplete, FetchEnded, LeaseLost, StoreMismatch, TooLarge
+from archiver.fetch.fetcher import SECONDS_MAX, FetchedFile
 from archiver.ledger.claims import LEASE_SECONDS
 from archiver.model import Lease, Role, StoredAsset
+from archiver.pulses.pulse import beat
+from archiver.pulses.watch import LIMITS
 from tests.harness.engine import FAMILY, Engine
+from tests.harness.watched import Watched
 from tests.simulator import KlingSimulator, faults
 
 SMALL = TransferLimits(image_bytes_max=1000, video_bytes_max=100_000)
@@ -158,3 +165,49 @@ def test_half_a_file_is_believed_from_an_hour_after_it_was_first_seen(
         with pytest.raises(BodyIncomplete):
             bring(engine, lease)
         assert engine.store.objects == {}
+
+
+def test_files_that_all_come_too_slowly_are_no_hang_of_the_thread_that_fetches_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folder work fetches the files of a task one after the other."""
+    watched, lease = Watched(), claimed(engine)
+
+    def time_out(*_: object, **__: object) -> FetchedFile:
+        watched.pass_seconds(SECONDS_MAX)
+        raise FetchEnded("the time for one file was up", host=lease.assets[0].asset.host)
+
+    monkeypatch.setattr(engine.fetcher, "fetch", time_out)
+    with watched.pulses.watched("folder-work-loop"):
+        for _ in range(6):
+            with pytest.raises(FetchEnded):
+                bring(engine, lease)
+            assert watched.pulses.vital_stalled() == []
+
+
+def test_a_task_whose_files_come_one_by_one_over_days_is_no_hang_of_the_thread_that_waits_for_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for slots that other tasks have."""
+    watched, lease = Watched(), claimed(engine, images=4)
+    has_beaten, turn = queue.SimpleQueue[None](), threading.Lock()
+    fetch, begun = engine.fetcher.fetch, list[str]()
+
+    def beat_and_tell() -> None:
+        beat()
+        has_beaten.put(None)
+
+    def after_its_turn(url: str, **options: Any) -> FetchedFile:
+        with turn:
+            if begun:
+                has_beaten.get(timeout=10)  # of the file before
+            begun.append(url)
+            watched.pass_seconds(LIMITS["archive-work"].seconds / 2)
+            return fetch(url, **options)
+
+    monkeypatch.setattr(engine.fetcher, "fetch", after_its_turn)
+    monkeypatch.setattr("archiver.archive.stage.beat", beat_and_tell, raising=False)
+    with watched.pulses.watched("archive-work"):
+        engine.archiver.archive(lease)
+        assert watched.stalled() == []
+    assert len(begun) == 4

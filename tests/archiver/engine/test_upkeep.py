@@ -19,8 +19,10 @@ from archiver.kling.limiter import Priority
 from archiver.metrics import Metrics
 from archiver.model import DiscoveredBy, Stage, State, Status, rfc3339
 from archiver.problems import Expected
+from archiver.pulses.watch import LIMITS
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, START, Desk, answer
 from tests.harness.questions import Questions
+from tests.harness.watched import Watched
 from tests.simulator import faults
 
 pytestmark = pytest.mark.usefixtures("lines")
@@ -467,3 +469,25 @@ def test_a_ledger_that_does_not_commit_is_a_problem_in_the_gauge_too(
     assert value(questions, f'kling_tasks{{account="{ACCOUNT}",state="succeeded"}}') == 1, (
         "the last value stays"
     )
+
+
+def test_a_round_whose_every_transaction_takes_as_long_as_it_may_does_not_hang(
+    questions: Questions, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, database = Watched(), questions.desk.ledger.database
+    seconds, stalled = list[float](), list[str]()
+    hear_the_api(questions)
+    for kind in ("read", "write"):
+        begin = getattr(database, kind)
+
+        def begin_late(*, begin: Any = begin, **options: Any) -> Any:
+            seconds.append(63)  # an answer that comes in the last second, from a connection that had broken
+            watched.pass_seconds(seconds[-1])
+            stalled.extend(watched.pulses.vital_stalled())
+            return begin(**options)
+
+        monkeypatch.setattr(database, kind, begin_late)
+    with watched.pulses.watched("upkeep-loop"):
+        upkeep.run_once()
+    assert sum(seconds) > LIMITS["upkeep-loop"].seconds
+    assert stalled == []

@@ -13,39 +13,25 @@ from typing import Any
 import pytest
 from structlog.typing import EventDict
 
+from archiver.archive.folder_work import IDLE_SECONDS
 from archiver.engine.pools import WatchedPool, WorkPool
-from archiver.engine.threads import Guard
+from archiver.engine.process_holds import ROUND_SECONDS
+from archiver.engine.upkeep import UPKEEP_SECONDS
+from archiver.fetch.fetcher import SECONDS_MAX as FETCH_SECONDS_MAX
 from archiver.kling.limiter import Priority, RateLimiter
+from archiver.leases import RENEW_SECONDS
+from archiver.ledger.databases.limits import CONNECT_SECONDS
+from archiver.ledger.databases.postgres import FIRST_ANSWER_SECONDS, READ_SECONDS_MAX
+from archiver.ledger.databases.protocol import WRITE_SECONDS_MAX
 from archiver.metrics import failure_reasons
 from archiver.model import PROBLEM_CODES, Stage
 from archiver.pulses.pulse import beat
-from archiver.pulses.watch import LIMITS, LOOK_SECONDS_MAX, Pulses
+from archiver.pulses.watch import LIMITS
+from archiver.store.s3 import PUT_SECONDS_MAX
 from tests.harness.repository import ROOT
+from tests.harness.watched import ACCOUNT, Watched
 
 PATIENCE_SECONDS = 60
-ACCOUNT = "default"
-
-
-class Watched:
-    """The pulses of a process that is looked at every second, as the event loop does."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.pulses = Pulses(lambda: self.now)
-        self.stop = threading.Event()
-        self.guard = Guard(
-            stop=self.stop, on_death=lambda: None, bound={"account": ACCOUNT}, pulses=self.pulses
-        )
-
-    def pass_seconds(self, seconds: float) -> None:
-        until = self.now + seconds
-        self.pulses.look()
-        while self.now < until:
-            self.now = min(until, self.now + LOOK_SECONDS_MAX)
-            self.pulses.look()
-
-    def stalled(self) -> list[tuple[str, str | None, str | None]]:
-        return [(each.code, each.stage, each.reason) for each in self.pulses.problems()]
 
 
 class Hanging:
@@ -224,3 +210,18 @@ def test_every_loop_and_pool_of_the_engine_has_a_limit_and_every_limit_one_of_th
     of_looks = {"api-look-loop", "store-look-loop"}
 
     assert {*loop_names(), *pool_names(), *of_looks, "lease-renewal"} == LIMITS.keys()
+
+
+LEDGER_SECONDS = max(READ_SECONDS_MAX, WRITE_SECONDS_MAX) + FIRST_ANSWER_SECONDS + 2 * CONNECT_SECONDS
+"""Of one transaction, on a connection that had broken."""
+GAPS = {
+    "transfer": max(FETCH_SECONDS_MAX, PUT_SECONDS_MAX),
+    "folder-work-loop": max(FETCH_SECONDS_MAX, PUT_SECONDS_MAX),
+}
+
+
+@pytest.mark.parametrize("name", [name for name, limit in LIMITS.items() if limit.is_vital])
+def test_no_thread_that_archiving_needs_may_take_half_its_limit_between_two_beats(name: str) -> None:
+    pause = max(UPKEEP_SECONDS, RENEW_SECONDS, IDLE_SECONDS, ROUND_SECONDS)
+
+    assert 2 * max(GAPS.get(name, 0), LEDGER_SECONDS + pause) <= LIMITS[name].seconds
