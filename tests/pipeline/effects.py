@@ -146,6 +146,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     ),
     "reservation.resize": _BOOKED,
     "reservation.in_place": "memory that it has already; nothing outside is asked",
+    "spool.unmade_folder": "of `--check` and `doctor`, which make nothing: test_check says what they say",
     "spool.check": "of looks at the machine, which warn: engine/test_looks says how it goes wrong",
     "ledger.restores.give_up": "what `settle` does too: archive/test_restoring says when",
     "store.presigned": "asks nobody",

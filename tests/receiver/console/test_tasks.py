@@ -115,14 +115,17 @@ def test_a_search_says_how_far_back_it_looked_and_goes_on_from_there(
 def test_a_page_without_rows_says_that_older_tasks_were_not_looked_at(
     console: HttpConsole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    console.desk.tell("mine", family="images/omni-image")
+    for number in range(2):
+        console.desk.tell(f"mine-{number}", family=f"invented/family-{number}")
     for number in range(3):
         console.desk.clock.advance(MINUTE)
-        console.desk.tell(f"forged-{number}", family=FAMILY)
-    monkeypatch.setattr("archiver.ledger.views.pages.LOOKED_AT_MAX", 2)
+        console.desk.ledger.registrations.register(f"other-{number}", account="other", family=FAMILY)
+    monkeypatch.setattr("archiver.ledger.views.owners.OWNERS_MAX", 1)
+    monkeypatch.setattr("archiver.ledger.views.pages.UNINDEXED_ROWS_MAX", 2)
+    monkeypatch.setattr("archiver.ledger.views.pages.STEP_ROWS", 2)
     console.log_in()
 
-    answer = console.get("tasks?family=images/omni-image")
+    answer = console.get(f"tasks?account={ACCOUNT}")
 
     assert "mine" not in answer.text
     assert "No task matches" not in answer.text
