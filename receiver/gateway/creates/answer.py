@@ -5,7 +5,7 @@ import enum
 import re
 
 from archiver.failures import Failure
-from archiver.kling import responses, results
+from archiver.kling import responses
 from archiver.kling.client import CREATED_NOTHING
 from archiver.model import TASK_ID
 
@@ -25,8 +25,6 @@ class CreateVerdict:
     meaning: AnswerMeaning
     task_id: str | None = None
     """Of what was created."""
-    external_task_id: str | None = None
-    """That Kling names beside it."""
     names_our_field: bool = False
     """Refused for its callback URL, so without it the create may be sent again."""
 
@@ -55,6 +53,5 @@ def _created(rows: list[object]) -> CreateVerdict:
         value = row.get(name)
         task_id = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         if isinstance(task_id, str) and TASK_ID.fullmatch(task_id):
-            external_id = results.readable_external_id(row)
-            return CreateVerdict(AnswerMeaning.CREATED, task_id, external_id)
+            return CreateVerdict(AnswerMeaning.CREATED, task_id)
     return CreateVerdict(AnswerMeaning.UNKNOWN)
