@@ -9,8 +9,8 @@ I/O.
 4. Consumers take turns: the one whose last try began longest ago goes first, those that were never tried before all.
    So neither hanging nor failing consumers keep a thread from another one of their kind.
 
-After a restart, a consumer fails from the beginning if the ledger says that it left a try unanswered. Else two tries
-are needed to detect it.
+After a restart, a client's consumer fails from the beginning if the ledger says that it left two tries of a forward
+unanswered. Else two tries are needed to detect it.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ class ConsumerShares:
         self._turns = itertools.count(1)
 
     def expect_failure(self, names: Iterable[str]) -> None:
-        """These were failing before this process knew them."""
+        """These were failing before this process knew them. What it has seen of one itself counts more."""
         with self._lock:
             for name in names:
                 self._consumers.setdefault(name, _Consumer(failures=FAILURES_MIN))

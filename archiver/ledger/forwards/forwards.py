@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.failures import Failure, LeaseLost
+from archiver.failures import ConsumerNotReached, Failure, LeaseLost
 from archiver.ledger.claims import TAKEOVER_MS
 from archiver.ledger.databases.dialect import is_one_of, skipping_locked
 from archiver.ledger.folder_work.work import amendment_keys
@@ -43,6 +43,8 @@ WAIT_MS_MAX = 3_600_000 + 60_000
 """No forward waits longer by itself: what is due later was put off by a clock that has been set back since."""
 CONSUMERS_MAX = 200
 """Looked at in one round."""
+TRIES_MIN = 2
+"""Of one forward, before its consumer counts as hanging: one says little of a consumer that takes thousands."""
 
 _IN_BUCKET = frozenset({*PASSED_ON, ForwardEvent.ARCHIVED, ForwardEvent.AMENDED})
 """Events whose document is kept elsewhere, or never sent again."""
@@ -103,7 +105,8 @@ class DueConsumers:
     names: tuple[str, ...]
     after: str | None
     unanswered: frozenset[str] = frozenset()
-    """Those of whose waiting forwards the one due last is put off because its try got no answer."""
+    """Of the forwards that wait for one of these, leased ones aside, the one due last was tried TRIES_MIN times or
+    more, and the last try got no answer."""
 
 
 class Forwards(Part):
@@ -269,11 +272,15 @@ def _walked_consumers() -> sa.Select[str, bool, bool | None]:
     walked = walked.union_all(sa.select(following, walked.c.steps + 1).where(*goes_on))
     is_due = sa.exists().where(_FORWARDS.c.consumer == walked.c.consumer, _IS_WAITING, _IS_DUE)
     is_put_off = sa.and_(
-        _FORWARDS.c.attempts > 0, _FORWARDS.c.lease_token.is_(None), _FORWARDS.c.due_at > _NOW
+        _FORWARDS.c.due_at > _NOW,
+        _FORWARDS.c.attempts >= TRIES_MIN,
+        _FORWARDS.c.last_status.is_(None),
+        _FORWARDS.c.reason == ConsumerNotReached.reason,  # and no fault of our own
     )
+    # A killed process leaves leased ones, which are due last and say nothing.
     is_unanswered = (
-        sa.select(sa.and_(is_put_off, _FORWARDS.c.last_status.is_(None)))
-        .where(_FORWARDS.c.consumer == walked.c.consumer, _IS_WAITING)
+        sa.select(is_put_off)
+        .where(_FORWARDS.c.consumer == walked.c.consumer, _IS_WAITING, _FORWARDS.c.lease_token.is_(None))
         .order_by(_FORWARDS.c.due_at.desc())
         .limit(1)
         .scalar_subquery()

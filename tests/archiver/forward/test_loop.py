@@ -167,7 +167,8 @@ def test_clients_that_left_tries_unanswered_before_a_restart_leave_threads_to_a_
         for place, client in enumerate(clients):
             created_through_the_gateway(desk, client, f"a{place}", f"b{place}")
         desk.write(
-            "UPDATE forwards SET attempts = 1, due_at = ? WHERE task IN (SELECT id FROM tasks WHERE task_id LIKE 'b%')",
+            "UPDATE forwards SET attempts = 2, reason = 'consumer_not_reached', due_at = ? "
+            "WHERE task IN (SELECT id FROM tasks WHERE task_id LIKE 'b%')",
             desk.clock() + MINUTE,
         )
         created_through_the_gateway(desk, hook, "c")
@@ -179,6 +180,26 @@ def test_clients_that_left_tries_unanswered_before_a_restart_leave_threads_to_a_
 
     assert sum(len(client.requests) for client in clients) == 2, "a quarter of the threads"
     assert len(hook.requests) == 1
+
+
+def test_an_operators_application_that_left_tries_unanswered_before_a_restart_has_its_share(
+    desk: Desk, hook: Consumer
+) -> None:
+    desk.ledger.forwards.set_operator(is_told=True)
+    for place in range(FORWARD_THREADS):
+        desk.bring(State.FAILED, f"t{place}")
+    desk.write(
+        "UPDATE forwards SET attempts = 2, reason = 'consumer_not_reached', due_at = ? "
+        "WHERE task = (SELECT id FROM tasks WHERE task_id = 't0')",
+        desk.clock() + MINUTE,
+    )
+    pool, stop = Later(), Unwaiting()
+    told = forwarder(desk, hook)
+    guard = Guard(stop=stop, on_death=lambda: None)
+    ForwardLoop(told, pool, guard, wake=stop, monotonic=told.monotonic).step()
+    pool.work()
+
+    assert len(hook.requests) == FORWARD_THREADS // 2
 
 
 def test_a_client_that_hangs_delays_no_other(desk: Desk, hook: Consumer) -> None:

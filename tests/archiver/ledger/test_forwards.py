@@ -331,22 +331,59 @@ def test_consumers_with_something_due_are_found_one_after_the_other(desk: Desk) 
     assert desk.ledger.forwards.due_consumers(after="http://h0:") == DueConsumers(due[2:], None)
 
 
-def test_a_consumer_whose_last_try_got_no_answer_is_known_by_that(desk: Desk) -> None:
-    for task_id, host in (("t0", "h0"), ("t1", "h0"), ("t2", "h1"), ("t3", "h1"), ("t4", "h2"), ("t5", "h2")):
-        created_through_the_gateway(desk, task_id)
-        desk.write("UPDATE tasks SET client_callback_url = ? WHERE task_id = ?", f"http://{host}/", task_id)
-        desk.bring(State.FAILED, task_id)
-    later = desk.clock() + MINUTE
-    for host, status in (("h0", None), ("h1", 500)):
-        [lease] = claim(desk, f"http://{host}:", count=1)
-        desk.ledger.forwards.retry(lease, due_at=later, status=status, reason="timeout")
-    claim(desk, "http://h2:", count=1)
+def test_a_consumer_that_left_two_tries_of_a_forward_unanswered_is_known_by_that(desk: Desk) -> None:
+    tries: dict[str, list[tuple[int | None, str]]] = {
+        "hangs": [(None, "consumer_not_reached")] * 2,
+        "hangs-under-way": [(None, "consumer_not_reached")] * 2,
+        "once": [(None, "consumer_not_reached")],
+        "refuses": [(500, "consumer_refused")] * 2,
+        "our-fault": [(None, "store_unreachable")] * 2,
+    }
+    for host, failures in tries.items():
+        for task_id in (f"{host}0", f"{host}1"):
+            created_through_the_gateway(desk, task_id)
+            desk.write(
+                "UPDATE tasks SET client_callback_url = ? WHERE task_id = ?", f"http://{host}/", task_id
+            )
+            desk.bring(State.FAILED, task_id)
+        for status, reason in failures:
+            [lease] = claim(desk, f"http://{host}:", count=1)
+            desk.ledger.forwards.retry(lease, due_at=desk.clock() - SECOND, status=status, reason=reason)
+        desk.write("UPDATE forwards SET due_at = ? WHERE id = ?", desk.clock() + SECOND, lease.row_id)
+    created_through_the_gateway(desk, "hangs-under-way2")
+    desk.write(
+        "UPDATE tasks SET client_callback_url = 'http://hangs-under-way/' WHERE task_id = 'hangs-under-way2'"
+    )
+    desk.bring(State.FAILED, "hangs-under-way2")
+    claim(desk, "http://hangs-under-way:", count=1)  # due last, for its process is dead
 
     found = desk.ledger.forwards.due_consumers()
-    assert found.names[1:] == ("http://h0:", "http://h1:", "http://h2:")
-    assert found.unanswered == {"http://h0:"}
+    assert set(found.names) == {OPERATOR, *(f"http://{host}:" for host in tries)}
+    assert found.unanswered == {"http://hangs:", "http://hangs-under-way:"}
     desk.clock.advance(HOUR)
     assert desk.ledger.forwards.due_consumers().unanswered == frozenset()
+
+
+@pytest.mark.sqlite_only("how SQLite goes about it")
+def test_the_consumers_of_a_round_are_found_along_one_index(desk: Desk) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        desk.ledger.forwards.due_consumers()
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    [(statement, parameters)] = [each for each in statements if each[0].startswith("WITH")]
+    plan = [str(row["detail"]) for row in desk.rows(f"EXPLAIN QUERY PLAN {statement}", *parameters)]
+
+    of_forwards = [detail for detail in plan if "forwards" in detail]
+    assert of_forwards
+    for detail in of_forwards:
+        assert re.search(r"^SEARCH forwards USING (COVERING )?INDEX forwards_due\b", detail), detail
+    assert "USE TEMP B-TREE FOR LAST TERM OF ORDER BY" not in plan
 
 
 def test_a_claim_takes_only_forwards_of_its_accounts(desk: Desk) -> None:
