@@ -41,7 +41,7 @@ from receiver.gateway.exchange import (
     refusal,
 )
 from receiver.gateway.family_search import FamilySearch
-from receiver.gateway.other_tasks import is_about_others
+from receiver.gateway.other_tasks import is_about_others, question_of
 from receiver.gateway.recorded_answers import (
     AnswerOrigin,
     AnswerRecorder,
@@ -252,16 +252,11 @@ class Queries:
         """Where it cannot be said, Kling's word counts."""
         if not recorded.is_success or not recorded.shown.isdisjoint(wanted.names):
             return False
-        names, may_be_external = _named(request)
-        account, is_single = request.client.account, request.identifier is not None
-
-        def is_task_id(name: str) -> bool:
-            return is_single and self._recorder.knows(account, name)
-
-        body = recorded.body
-        judge = functools.partial(
-            is_about_others, body, names, may_be_external=may_be_external, is_task_id=is_task_id
-        )
+        question = question_of(request)
+        if question is None:
+            return False
+        body, knows = recorded.body, functools.partial(self._recorder.knows, request.client.account)
+        judge = functools.partial(is_about_others, body, question, is_task_id=knows)
         return await self._tried(self._reads, judge, request, self._seconds_for(body)) or False
 
     async def _read(
@@ -306,17 +301,6 @@ def _wanted(request: GatewayRequest) -> _Wanted:
     external = _IDS not in parameters
     listed = parameters.get(_EXTERNAL_IDS if external else _IDS, "").split(",")[:IDS_MAX]
     return _Wanted(tuple(dict.fromkeys(filter(None, listed))), external)
-
-
-def _named(request: GatewayRequest) -> tuple[frozenset[str], bool]:
-    """(all names in the question, whether they may be external ids)"""
-    if request.identifier is not None:
-        return frozenset({request.identifier}), True
-    given = [
-        pair for pair in parse_qsl(request.raw_query.decode("latin-1")) if pair[0] in {_IDS, _EXTERNAL_IDS}
-    ]
-    names = {name.strip() for _, listed in given for name in listed.split(",")}
-    return frozenset(names - {""}), any(parameter == _EXTERNAL_IDS for parameter, _ in given)
 
 
 def _belongs(request: GatewayRequest, family: str) -> bool:
