@@ -139,7 +139,7 @@ _SCHEMAS: Final = {
             "next_page": {**_TEXT_OR_NULL, "description": "For `page`; null on the last page."},
             "searched_back_to": {
                 **_TIME_OR_NULL,
-                "description": "How far back `text` was looked for; null: in all tasks, or without `text`.",
+                "description": "How far back `text` was looked for; null: in all, in none yet, or without `text`.",
             },
             "further_page": {
                 **_TEXT_OR_NULL,
@@ -205,7 +205,8 @@ _FILTERS: Final = (
     _parameter(
         "text",
         {**_TEXT, "maxLength": TEXT_CHARACTERS_MAX},
-        "In external id, request or message, whatever its case; in the newest 50,000 tasks.",
+        "A task id: its tasks, as the first page. Else, and on the next pages: what is in external id, request or "
+        "message, whatever its case; in the newest 50,000 tasks.",
     ),
     _parameter(
         "limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT}, "How many."

@@ -86,7 +86,9 @@ class _Pages:
 
 def _say_what_is_left_out(pages: _Pages, limit: int | None, *, is_table: bool) -> None:
     last = pages.last
-    if pages.chosen.text is not None:
+    if pages.chosen.text is not None and last.is_of_id:
+        print_note("found by the id, searched no texts: see --limit.")
+    elif pages.chosen.text is not None:
         print_note(_how_far_back(last.searched_back_to))
     elif last.next_page is not None and is_table:
         print_note(f"there are more than {count_of(limit or 0, 'task')}: see --limit, --since and --until.")

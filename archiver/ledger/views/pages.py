@@ -1,8 +1,8 @@
 """Pages of tasks, the newest first. A page costs the same on a thousand tasks and on a million.
 
-A task whose id is the text that is searched for comes before all others, whatever its age. Else a search by text looks
-at the newest `LOOKED_AT_MAX` rows that match the other filters, in steps that are transactions of their own: none is
-held for long, neither is the GIL.
+Tasks whose id is the text that is searched for are a page of their own, before all others and whatever their age: the
+rest is searched for whoever wants the next page. A search by text looks at the newest `LOOKED_AT_MAX` rows that match
+the other filters, in steps that are transactions of their own: none is held for long, neither is the GIL.
 """
 
 import contextlib
@@ -99,21 +99,25 @@ class TaskPage:
     """The creation time of the oldest row that was looked at (Unix ms), where older ones were not."""
     further_page: str | None = None
     """Where a search by text that ended at its bound goes on, with a new bound: not by time, which tasks may share."""
+    is_of_id: bool = False
+    """Whether these are the tasks whose id is the text: texts are searched on the next page."""
 
 
 def read_page(
     database: Database, chosen: TaskFilter, *, page: str | None, limit: int, with_assets: bool
 ) -> TaskPage:
-    """Up to `limit` tasks, at most ROWS_MAX, from `page` on. Raises FilterProblem for a page that is none."""
+    """Up to `limit` tasks, at most ROWS_MAX, from `page` on. Tasks of several accounts whose id is the text come on one
+    page, even if they are more than `limit`. Raises FilterProblem for a page that is none."""
     search = _Search(database, chosen, after=None if page is None else Position.parse(page))
     named = _named(database, chosen) if page is None else []
-    rows = [*named, *search.first(max(0, min(limit, ROWS_MAX) - len(named)))]
+    rows = named or search.first(min(limit, ROWS_MAX))
     assets = _stored(database, [row["id"] for row in rows]) if with_assets else {}
     return TaskPage(
         tuple(_listed(row, assets.get(row["id"], ())) for row in rows),
         None if search.is_over else str(search.at or _NEWEST),
         None if search.is_at_end or search.at is None else search.at.deadline_at - RETENTION_MS,
         search.further,
+        is_of_id=bool(named),
     )
 
 

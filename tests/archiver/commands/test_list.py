@@ -149,6 +149,11 @@ def test_a_search_says_how_far_back_it_has_looked(line: CommandLine, monkeypatch
     assert ids(line, "--text", "fox", "--until", "2026-11-20T12:38:01Z") == ["1"]
 
 
+def test_a_search_that_ends_with_the_task_of_an_id_says_so(line: CommandLine) -> None:
+    assert "searched no texts" in line.run("list", "--text", "1", "--limit", "1").stderr
+    assert "searched back to the oldest task" in line.run("list", "--text", "1").stderr
+
+
 def test_more_rows_than_a_page_has_are_printed_once_each(
     line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

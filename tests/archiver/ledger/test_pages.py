@@ -174,6 +174,7 @@ def test_a_text_that_is_the_id_of_a_task_finds_that_task_first_and_once(desk: De
 
     for limit in (1, 2, 9):
         assert all_ids(desk, TaskFilter(text="t9"), limit=limit) == ["t9", "t2", "t1", "t0"]
+        assert ids(desk, TaskFilter(text="t9"), limit=limit) == ["t9"], "the rest is not searched for it"
     assert ids(desk, TaskFilter(text="t1", account=ACCOUNT, family=FAMILY, state=State.REPORTED)) == ["t1"]
     assert ids(desk, TaskFilter(text="t1", since=START - DAY, until=START + DAY)) == ["t1"]
     for other in (
@@ -185,6 +186,15 @@ def test_a_text_that_is_the_id_of_a_task_finds_that_task_first_and_once(desk: De
     ):
         assert ids(desk, other) == []
     assert ids(desk, TaskFilter(text="T1")) == []
+
+
+def test_all_tasks_of_an_id_come_on_one_page_even_if_it_is_to_have_fewer(desk: Desk) -> None:
+    for account in (ACCOUNT, "other"):
+        desk.ledger.registrations.register("t1", account=account, family=FAMILY)
+
+    page = desk.ledger.views.tasks(TaskFilter(text="t1"), page=None, limit=1)
+    assert sorted(row.account for row in page.rows) == sorted([ACCOUNT, "other"])
+    assert ids(desk, TaskFilter(text="t1"), limit=1, page=page.next_page) == []
 
 
 def test_of_a_request_that_is_very_long_a_text_is_found_and_no_more_is_read(desk: Desk) -> None:

@@ -44,6 +44,8 @@ def test_an_id_in_a_problem_leads_to_its_task_and_the_search_finds_it(console: H
     assert page.status_code == 200
     assert f'class="message">1 task buried: <a href="console/tasks/{ACCOUNT}/{task_id}">' in overview.text
     assert f"tasks/{ACCOUNT}/{task_id}" in found.text
+    others = console.client.get(found.url.join(attribute(found.text, 'rel="next" href')))
+    assert "No further task matches." in others.text
 
 
 @pytest.mark.parametrize("task_id", ["order/42", "a?b", "a/../../../forwards"])
