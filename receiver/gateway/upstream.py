@@ -234,11 +234,13 @@ class _Api:
 
 
 def _passed_on(answer: ApiAnswer) -> list[tuple[bytes, bytes]]:
-    """Raises AnswerUndecodable for what no server could send on."""
-    headers = [(name, value) for name, value in answer.headers if name in _COME_BACK]
-    if answer.status not in _STATUSES or any(_CONTROL.search(value) for _, value in headers):
-        raise AnswerUndecodable("its status or a header is none of HTTP")
-    return headers
+    """Without a header that no server could send on: the client can do without it, but not without the answer. Raises
+    AnswerUndecodable for such a status."""
+    if answer.status not in _STATUSES:
+        raise AnswerUndecodable("its status is none of HTTP")
+    return [
+        (name, value) for name, value in answer.headers if name in _COME_BACK and not _CONTROL.search(value)
+    ]
 
 
 async def _content(
