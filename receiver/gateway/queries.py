@@ -172,8 +172,8 @@ class Queries:
             count = (*rows[:-1], "count") if rows[-1:] == ("result",) else None
             append = functools.partial(append_items, recorded.body, rows, items, count=count)
             appended = await self._read(append, request, recorded.body)
-            if appended not in (None, recorded.body):
-                return dataclasses.replace(answer, body=appended, source=Source.MANIFEST)
+            if appended != recorded.body:
+                return _unread() if appended is None else _extended(answer, appended)
         shows_others = is_collection and bool(said)
         if shows_others or not (recorded.is_success or _are_all(wanted.names, found)):
             return answer
@@ -309,6 +309,10 @@ def _belongs(request: GatewayRequest, family: str) -> bool:
         return family == request.family
     is_solution = collection_of(family) == SOLUTIONS
     return is_solution == (_origin(request).collection == SOLUTIONS)
+
+
+def _extended(answer: GatewayAnswer, body: bytes) -> GatewayAnswer:
+    return dataclasses.replace(answer, body=body, source=Source.MANIFEST)
 
 
 def _unread() -> GatewayAnswer:

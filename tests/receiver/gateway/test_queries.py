@@ -24,6 +24,7 @@ from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCrea
 from archiver.model import DAY_MS, State
 from archiver.record import Recorder
 from archiver.store.links import LinkSigner
+from receiver.gateway import queries
 from receiver.gateway.absence import JUDGED_BYTES_MAX
 from receiver.gateway.archived_tasks import ArchivedTasks
 from receiver.gateway.blocking import BlockingCalls
@@ -800,6 +801,22 @@ def test_kling_s_not_found_does_not_go_out_while_the_archive_cannot_be_read(
 
     assert (said(shown)["data"]["task_id"], shown.source) == (running, Source.KLING)
     assert (said(refused)["code"], refused.source) == (1101, Source.KLING)
+
+
+def test_a_long_list_goes_out_with_its_archived_tasks_or_not_at_all(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archived, running = gate.archived(), gate.sim.create_task()
+    row = {"id": running, "status": "submitted", "message": "m" * JUDGED_BYTES_MAX}
+    gate.sim.fault("tasks", faults.Json({"code": 0, "message": "", "data": [row]}))
+    path = f"/tasks?task_ids={running},{archived}"
+    whole = gate.ask(path)
+    monkeypatch.setattr(queries, "append_items", never)
+    gate.seconds += 2.0
+    answer = gate.ask(path)
+
+    assert [shown["id"] for shown in said(whole)["data"]] == [running, archived]
+    assert (answer.status, said(answer)["code"], answer.source) == (503, 5001, Source.GATEWAY)
 
 
 def test_a_ledger_that_takes_nothing_hides_nothing_that_it_knows(gate: Gate) -> None:
