@@ -318,7 +318,7 @@ def _build_idle(process: _Process) -> Engine:
     loops: list[Loop] = [UpkeepLoop(upkeep, stop=stop), *sender]
     guard = process.guard()
     threads = tuple(guard.thread(Threads(), loop.name, loop.step) for loop in loops)
-    spool = build_spool(settings) if process.role.relays(settings) else None
+    spool = build_spool(settings, has_downloads=False) if process.role.relays(settings) else None
     return Engine(
         {},
         None,

@@ -70,9 +70,9 @@ def _open_store(settings: Settings, *, connections: int, **limits: Any) -> S3Sto
         raise SettingsError([f"KLING_S3_… or the AWS configuration: {error}"]) from error
 
 
-def build_spool(settings: Settings) -> Spool:
-    """Where this process's downloads wait."""
-    return Spool(settings.spool_dir, memory_bytes_max=SPOOL_MEMORY_BYTES_MAX)
+def build_spool(settings: Settings, *, has_downloads: bool = True) -> Spool:
+    """Where this process's downloads and the uploads of clients wait."""
+    return Spool(settings.spool_dir, memory_bytes_max=SPOOL_MEMORY_BYTES_MAX, has_downloads=has_downloads)
 
 
 def alert_sender(settings: Settings) -> AlertSender:

@@ -5,7 +5,8 @@
 2. A spool file lies in memory or has no name: it is made with O_TMPFILE, or unlinked at once. So kill -9, a power cut
    or an OOM kill leaves nothing to clean up. The price: `du` does not show the files (`df` and `lsof` do).
 3. Archiving comes first: uploads of clients, which may take an hour, together get at most as much room on disk as they
-   leave to downloads. One upload alone may take any room: else a small spool could not hold even one.
+   leave to downloads, and half of the memory. One upload alone may take any room on disk: else a small spool could not
+   hold even one. In a process without downloads, uploads get everything.
 
 The spool folder itself is made with mode 0700, folders above it with the usual mode. An existing one keeps its mode: an
 operator may run as root with KLING_SPOOL_DIR=/tmp.
@@ -84,12 +85,15 @@ class Spool:
         directory: Path | None,
         *,
         memory_bytes_max: int = 0,
+        has_downloads: bool = True,
         space: Callable[[Path], Space] = disk_space,
     ) -> None:
         self._directory = directory
         self._own: Path | None = None
         self._memory_bytes_max = memory_bytes_max
+        self._has_downloads = has_downloads
         self._memory_bytes = 0
+        self._upload_memory_bytes = 0
         self._space = space
         self._lock = threading.Lock()
         self._on_disk: set[Reservation] = set()
@@ -134,20 +138,26 @@ class Spool:
             raise failure_of(error) from error
         return folder
 
-    def grant_memory(self, bytes_: int, *, held: int) -> bool:
-        """Whether a file that has `held` bytes of memory may have `bytes_`. For reservations."""
+    def grant_memory(self, reservation: "Reservation", bytes_: int) -> bool:
+        """Whether `reservation` may have `bytes_` of memory in all. For reservations."""
+        more = bytes_ - reservation.bytes_reserved
         with self._lock:
-            granted = (
-                bytes_ <= MEMORY_EACH_MAX and self._memory_bytes - held + bytes_ <= self._memory_bytes_max
-            )
-            if granted:
-                self._memory_bytes += bytes_ - held
-            return granted
+            is_granted = bytes_ <= MEMORY_EACH_MAX and self._memory_bytes + more <= self._memory_bytes_max
+            if reservation.is_upload and self._has_downloads:
+                is_granted &= self._upload_memory_bytes + more <= self._memory_bytes_max // 2
+            if is_granted:
+                self._book_memory(reservation, more)
+            return is_granted
 
-    def give_memory_back(self, bytes_: int) -> None:
+    def give_memory_back(self, reservation: "Reservation", bytes_: int) -> None:
         """For reservations."""
         with self._lock:
-            self._memory_bytes -= bytes_
+            self._book_memory(reservation, -bytes_)
+
+    def _book_memory(self, reservation: "Reservation", bytes_: int) -> None:
+        self._memory_bytes += bytes_
+        if reservation.is_upload:
+            self._upload_memory_bytes += bytes_
 
     def open_file(self) -> BinaryIO:
         """Raises SpoolFull."""
@@ -166,7 +176,7 @@ class Spool:
             if space is not None:
                 promised = self._promised()
                 _check_room(space, more=more, wanted=bytes_, promised=promised)
-                if reservation.is_upload:
+                if reservation.is_upload and self._has_downloads:
                     self._check_share(reservation, bytes_, left=_free(space, promised) - more)
             reservation.bytes_reserved = bytes_
             self._on_disk.add(reservation)
@@ -244,7 +254,7 @@ class Reservation:
         bytes_ = max(bytes_, self.bytes_written)
         if not self._in_memory:
             self._spool.promise(self, bytes_)
-        elif self._spool.grant_memory(bytes_, held=self.bytes_reserved):
+        elif self._spool.grant_memory(self, bytes_):
             self.bytes_reserved = bytes_
         else:
             self._move_to_disk(bytes_)
@@ -259,7 +269,7 @@ class Reservation:
             raise
         memory.seek(0)
         self.file, self._in_memory, self.bytes_written = file, False, 0
-        self._spool.give_memory_back(held)
+        self._spool.give_memory_back(self, held)
         self.write(memory.read())
 
     @property
@@ -298,7 +308,7 @@ class Reservation:
             return
         self._closed = True
         if self._in_memory:
-            self._spool.give_memory_back(self.bytes_reserved)
+            self._spool.give_memory_back(self, self.bytes_reserved)
         else:
             self._spool.forget(self)
         # After a failure inside `in_place`, the traceback still holds the view; the memory goes with it.

@@ -10,6 +10,7 @@ import pytest
 from archiver.composition.build import build_engine
 from archiver.config.roles import ProcessRole
 from archiver.config.settings import Settings
+from archiver.fetch.spool import MEMORY_EACH_MAX
 from archiver.ledger import AlertMessage, Ledger, unix_ms
 from archiver.metrics import Metrics
 from archiver.model import Stage
@@ -17,6 +18,7 @@ from archiver.pulses import watch
 from receiver.parts import build_parts
 from tests.harness.blank_ledger import lay_blank_ledger
 from tests.harness.consumer import SECRET, consumer
+from tests.harness.gateway import APPLICATION, GATEWAY_KEY
 
 
 def settings_in(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
@@ -73,6 +75,32 @@ def test_a_thread_that_hangs_is_a_problem_of_the_process_and_what_healthz_says(
     assert stalled == ["transfer"]
     (found,) = (warning for warning in daemon.warnings if warning.reason == "loop_stalled")
     assert (found.code, found.stage, found.account) == ("hold", "archive", "default")
+
+
+@pytest.mark.parametrize(("role", "uploads"), [(ProcessRole.WHOLE, 4), (ProcessRole.GATEWAY, 8)])
+def test_uploads_leave_half_of_the_spool_to_downloads_only_where_the_process_downloads(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, role: ProcessRole, uploads: int
+) -> None:
+    settings = settings_in(
+        tmp_path,
+        monkeypatch,
+        KLING_SPOOL_DIR=str(tmp_path / "spool"),
+        KLING_GATEWAY="on",
+        KLING_GATEWAY_KEY=f"{APPLICATION}:{GATEWAY_KEY}",
+        KLING_LINK_SECRET="k7" * 16,
+        KLING_PUBLIC_URL="https://kling.example.com",
+    )
+    stop = threading.Event()
+    with contextlib.ExitStack() as opened:
+        ledger = opened.enter_context(contextlib.closing(Ledger.open(settings.ledger_url, daemon=True)))
+        engine = build_engine(settings, ledger, Metrics(), role=role, stop=stop, on_death=stop.set)
+        opened.enter_context(contextlib.closing(engine))
+        assert engine.spool is not None
+        reserved = [
+            opened.enter_context(engine.spool.reserve(MEMORY_EACH_MAX, is_upload=True)) for _ in range(8)
+        ]
+
+        assert sum(upload.is_in_memory for upload in reserved) == uploads
 
 
 def test_an_alert_consumer_that_hangs_delays_neither_the_work_nor_the_stop(

@@ -38,7 +38,7 @@ def spool(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Spool]:
     spool = Spool(tmp_path / "spool", memory_bytes_max=memory)
     yield spool
     assert spool.promised_bytes == 0
-    assert not memory or spool.grant_memory(4 * MIB, held=0)
+    assert not memory or spool.reserve(4 * MIB).is_in_memory
 
 
 class Wire(httpcore2.NetworkStream):

@@ -323,6 +323,31 @@ def test_what_exceeds_the_memory_of_all_together_goes_to_disk_and_comes_back_whe
         assert spool.promised_bytes == 0
 
 
+def test_uploads_together_get_half_of_the_memory(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, memory_bytes_max=100)
+
+    with spool.reserve(30, is_upload=True) as growing, spool.reserve(20, is_upload=True) as other:
+        with spool.reserve(1, is_upload=True) as upload, spool.reserve(50) as download:
+            assert (upload.is_in_memory, download.is_in_memory) == (False, True)
+        other.close()
+        for bytes_, is_in_memory in ((50, True), (51, False)):
+            growing.resize(bytes_)
+            assert growing.is_in_memory == is_in_memory
+        with spool.reserve(50, is_upload=True) as upload:
+            assert upload.is_in_memory, "what moved to disk and what was closed is given back"
+
+
+def test_uploads_get_everything_where_nothing_is_downloaded(tmp_path: Path) -> None:
+    disk = Disk(free=MARGIN_BYTES_MAX + 1000, total=10**10)
+    spool = Spool(tmp_path, memory_bytes_max=100, has_downloads=False, space=disk)
+
+    with spool.reserve(60, is_upload=True) as first, spool.reserve(40, is_upload=True) as second:
+        assert first.is_in_memory
+        assert second.is_in_memory
+        with spool.reserve(600, is_upload=True), spool.reserve(400, is_upload=True):
+            assert spool.promised_bytes == 1000
+
+
 def test_a_file_that_outgrows_its_memory_goes_on_on_disk_with_all_its_bytes(tmp_path: Path) -> None:
     spool = Spool(tmp_path, memory_bytes_max=100)
 
