@@ -33,6 +33,8 @@ PROGRESS_SECONDS = (0.3, 0.9)
 LEISURELY_PROGRESS_SECONDS = (1.0, 3.0)
 QUIET_SECONDS_MAX = 90
 """The longest time without progress while tasks are missing."""
+SHARED_ANSWERS_SECONDS = 1.5
+"""Half a second more than the gateway shares an answer."""
 LINKS_SHOWN = 3
 NOTABLE = frozenset(
     {
@@ -160,12 +162,19 @@ class Performance:
         for task_id in self._sim.task_ids():
             self._sim.purge(task_id)
         self._view.print_event("deleted", "the account has deleted every task and every file")
+        self._outlast_shared_answers()
         opened = application.open_links(tasks, wait=self._tick)
         answers = count_of(opened.sources["manifest"], "query answered", "queries answered")
         self._view.print_event(
             "links", f"{count_of(len(opened.links), 'picture')} opened again; {answers} from manifests"
         )
         return problems + opened.problems
+
+    def _outlast_shared_answers(self) -> None:
+        """The gateway shares an answer between equal queries of one second. Here it would be Kling's, from before."""
+        until = time.monotonic() + SHARED_ANSWERS_SECONDS
+        while time.monotonic() <= until:
+            self._tick()
 
     def _await_forwards(self, application: Application) -> list[str]:
         """Wait until the consumer has been told of every task that is newer than the daemon."""
