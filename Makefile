@@ -65,7 +65,7 @@ lock: ## write the locks anew (needs uv)
 image: .venv/installed ## build the image with buildah, start it read-only as no root, look at it (root, 3 min; ARGS="--base IMAGE")
 	@$(BIN)/python -m tests.image $(ARGS)
 
-pythons: .venv/installed ## install wheel and locks under every Python 3.11 to 3.13 that is here, and play the demo there (ARGS=--short: only start the newest)
+pythons: .venv/installed ## install wheel and locks under every Python 3.11 to 3.13 that is here, and play the demo there (ARGS=--short: only start the daemon, under the others than the suite's)
 	@$(BIN)/python -m tests.pythons $(ARGS)
 
 clean: ## remove what demo and tests have made (the .venv stays)
