@@ -13,7 +13,8 @@ import httpcore2
 from botocore.utils import get_environ_proxies
 
 from archiver.failures import Failure, ObjectUnexpected, StoreError, StoreUnreachable
-from archiver.store.object_bodies import BodyStream, BodyStreams
+from archiver.store.inspected_streams import InspectedStreams
+from archiver.store.object_bodies import BodyStream
 from archiver.version import USER_AGENT
 
 CONNECT_SECONDS = 3.0
@@ -58,7 +59,7 @@ class ObjectStreams:
         """
         self._connections_max = connections_max
         self._trust = _trust(ca_bundle)
-        self._network = BodyStreams(network or httpcore2.AnyIOBackend())
+        self._network = InspectedStreams(network or httpcore2.AnyIOBackend(), BodyStream)
         self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
 
     @contextlib.asynccontextmanager

@@ -7,16 +7,11 @@
 
 import asyncio
 import re
-import ssl
-from collections.abc import Iterable
-from typing import Any
 
 import httpcore2
 
-from archiver.store.object_bodies import tls_holds_more
+from archiver.store.inspected_streams import READ_BYTES, InspectedStream
 
-READ_BYTES = 256 * 1024
-"""As much as an event loop reads at once. The stream below would keep the rest, where it could not be seen."""
 UNWATCHED_BYTES = 64 * 1024
 """So much of a request fits into the socket: an answer to it is not looked for while it is sent, which needs two tasks
 for each write."""
@@ -25,25 +20,16 @@ _INTERIM = b"HTTP/1.1 1"
 _FINAL_BEHIND = re.compile(rb"\n\r?\nHTTP/1\.[01] [2-9]")
 
 
-class ApiStream(httpcore2.AsyncNetworkStream):
+class ApiStream(InspectedStream):
     """A connection. One event loop."""
 
-    def __init__(self, stream: httpcore2.AsyncNetworkStream, *, below: "ApiStream | None" = None) -> None:
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, *, below: InspectedStream | None = None) -> None:
         """`below`: the connection that this one is the TLS of."""
-        self._stream = stream
-        self._below = below
-        self._tls = None if below is None else stream.get_extra_info("ssl_object")
+        super().__init__(stream, below=below)
         self._sent_bytes = 0
         """Since the last read."""
         self._answer: asyncio.Task[bytes] | None = None
         """Reads while a large request is sent."""
-
-    def holds_more(self) -> bool:
-        """Whether something came that nobody has read, apart from what the kernel has. Only for a connection that is
-        then closed if there is: it may be read."""
-        if self._tls is not None and tls_holds_more(self._tls):
-            return True
-        return self._below is not None and self._below.holds_more()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's
         """May return more than `max_bytes`."""
@@ -90,35 +76,4 @@ class ApiStream(httpcore2.AsyncNetworkStream):
         if self._answer is not None:
             self._answer.cancel()
             self._answer = None
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's
-    ) -> httpcore2.AsyncNetworkStream:
-        """As every stream does."""
-        return ApiStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), below=self)
-
-    def get_extra_info(self, info: str) -> Any:
-        """As every stream does."""
-        return self._stream.get_extra_info(info)
-
-
-class ApiStreams(httpcore2.AsyncNetworkBackend):
-    """Connects, and gives `ApiStream`s."""
-
-    def __init__(self) -> None:
-        self._backend = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """As every backend does."""
-        return ApiStream(await self._backend.connect_tcp(host, port, timeout, local_address, socket_options))
+        await super().aclose()

@@ -21,7 +21,8 @@ import httpcore2
 
 from archiver.fetch.proxy import Proxy
 from archiver.fetch.urls import Origin
-from receiver.gateway.api_streams import ApiStream, ApiStreams
+from archiver.store.inspected_streams import InspectedStreams
+from receiver.gateway.api_streams import ApiStream
 
 KEPT_SECONDS = 5.0
 """An idle connection is closed after that."""
@@ -207,4 +208,5 @@ def _factory(origin: Origin, proxy: Proxy | None) -> httpcore2.AsyncConnectionPo
         at = proxy.origin
         headers = [("Proxy-Authorization", proxy.authorization)] if proxy.authorization else []
         through = httpcore2.Proxy(f"{at.scheme}://{at.host_header.decode()}", headers=headers)
-    return httpcore2.AsyncConnectionPool(ssl_context=context, proxy=through, network_backend=ApiStreams())
+    network = InspectedStreams(httpcore2.AnyIOBackend(), ApiStream)
+    return httpcore2.AsyncConnectionPool(ssl_context=context, proxy=through, network_backend=network)
