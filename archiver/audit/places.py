@@ -34,7 +34,7 @@ class TaskPlace:
 
     @classmethod
     def of_stored(cls, key: str, *, family: str) -> Self:
-        """Of a key that the ledger has of a task of this family, below whatever prefix."""
+        """The place of a key that the ledger has for a task of this family. The key may be below an old prefix."""
         path = key[: key.rfind("/") + 1]
         parts = path.split("/")
         return cls(family, "/".join(parts[-5:-2]), "".join(parts[-2:-1]), path)

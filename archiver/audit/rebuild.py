@@ -1,9 +1,9 @@
 """Manifests, amendments and `incomplete.json` of a bucket → the tasks that a ledger lacks.
 
 A document counts under the rules of adoption: it is of the account, of the folder's task, and names files of the folder
-only. A broken one is said, and the rest goes on. What the ledger has is not read, unless it was adopted without its
-request: after an interruption hardly more than the listing is done again. Nothing is fetched from Kling, and nobody is
-told.
+only. A broken document is reported, and the run goes on. A task that the ledger has is not read again, unless it was
+adopted without its request: after an interruption, the next run repeats little more than the listing. The run fetches
+nothing from Kling and queues no forwards.
 """
 
 import contextlib
@@ -78,8 +78,7 @@ class RebuildCounts:
     missing: int = 0
     """Files that a document names and the bucket does not have, or has with another size."""
     unread: int = 0
-    """Files that the listing does not show, and that the store refuses to look at: nobody knows whether they are
-    there."""
+    """Files that the listing does not show and that the store refuses to look at: they may be there or not."""
 
 
 class Rebuild:

@@ -313,7 +313,7 @@ class Verification:
 
 
 def _task_id_of(folder: ListedFolder) -> str:
-    """Below whatever prefix; of no task, if it is no task's folder."""
+    """The folder's own name, which is a task id only in a task's folder. The prefix does not matter."""
     return folder.path.rstrip("/").rpartition("/")[2]
 
 

@@ -6,7 +6,7 @@ Any doubt speaks for the answer: Kling may take ids in more forms than we know, 
    percent-encoding do not matter. So the syntax of a list does not matter either.
 2. A name in a path may be a task id or an external id, and an answer may leave out the external id of its task. Such a
    task counts as another only where the ledger knows the name as a task id.
-3. An array is no answer about a single task, and of a path of an unknown family nobody knows what it means.
+3. An array is no answer about a single task, and the meaning of a path of an unknown family is not known.
 """
 
 import dataclasses

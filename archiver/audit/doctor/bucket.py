@@ -46,7 +46,7 @@ def abilities(
     note: Callable[[ConditionalPut], None],
     proxy: Proxy | None = None,
 ) -> Iterator[Finding]:
-    """Put one object and look at it; `note` is told what a second create-only put does."""
+    """Put one object and look at it. `note` gets the result of a second create-only put."""
     found = probe(store, prefix)
     yield ok(f"objects can be put and read (s3://{bucket}/{found.key}, which stays)")
     note(found.second_put)

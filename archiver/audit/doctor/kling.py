@@ -122,7 +122,7 @@ def family_list(account: Account, family: str) -> Iterator[Finding]:
 def not_swept(account: Account, *, ends_at: float) -> Iterator[Finding]:
     """Whether lists that KLING_FAMILIES leaves out have tasks whose files Kling still keeps.
 
-    A family whose list cannot be read is passed over: nobody has asked for it.
+    It says nothing of a list that cannot be read: the settings do not ask for that family.
     """
     others = [name for name in FAMILIES if name not in account.families and collection_of(name) is None]
     oldest = unix_ms() - RETENTION_MS

@@ -14,7 +14,7 @@ class VerifyProgress(ByteDisplay):
         self._is_beside_output = self.is_shown and sys.stdout.isatty()
 
     def begin(self, total_bytes: int, *, done: int) -> None:
-        """So many bytes are to be read in all, of which an earlier run has read some."""
+        """The run reads `total_bytes`; an earlier run has read `done` of them."""
         self._progress.update(self._line, total=max(total_bytes, done), completed=done)
 
     def advance(self, size: int) -> None:

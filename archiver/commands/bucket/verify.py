@@ -72,7 +72,7 @@ def verify(
 
 
 def _run(verification: Verification, report: VerifyReport, progress: VerifyProgress) -> None:
-    """Whatever ends the run early: keep how far it is, and say it."""
+    """Print the findings. If anything ends the run early, save its place and print it."""
     findings = verification.run()
     try:
         for finding in findings:

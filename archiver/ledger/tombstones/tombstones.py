@@ -78,7 +78,7 @@ def _keys_of(connection: sa.Connection, row: sa.RowMapping) -> tuple[str, ...]:
 
 
 def _forget_creates(connection: sa.Connection, row: sa.RowMapping) -> None:
-    """A create of the gateway that may have made it: nobody is told by it, and its prompt goes too."""
+    """Delete the gateway create that may have made the task: its client gets no forward, and its prompt is gone."""
     if row["external_task_id"] is None:
         return
     table = schema.gateway_creates
@@ -87,7 +87,7 @@ def _forget_creates(connection: sa.Connection, row: sa.RowMapping) -> None:
 
 
 def _erase(connection: sa.Connection, row: sa.RowMapping) -> None:
-    """Whatever hangs on the row goes by its foreign keys; what is counted is counted off."""
+    """Delete the row. Its foreign keys delete what belongs to it, and the counts of tasks and forwards go down."""
     forwards, tasks = schema.forwards, schema.tasks
     gone: Any = sa.delete(forwards).where(forwards.c.task == row["id"])
     gone = gone.returning(forwards.c.event, forwards.c.state)

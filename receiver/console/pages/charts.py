@@ -22,7 +22,7 @@ class Bar:
 
     name: str
     value: int | None
-    """None where nobody knows."""
+    """None where it is unknown."""
     label: str = ""
     """Below the axis; most bars have none."""
     kind: str = ""

@@ -91,7 +91,7 @@ class NearestDeadlines:
     is_more: bool
     """There are later ones that the chart does not show."""
     not_counted: Sequence[tuple[State, int]]
-    """Tasks that are not in the bucket either, or of which nobody knows."""
+    """Tasks that are not in the bucket either, or whose results are unknown."""
 
 
 def deadlines_of(deadlines: Sequence[int], states: Mapping[State, int], *, now: int) -> NearestDeadlines:
