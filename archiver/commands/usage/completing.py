@@ -40,6 +40,7 @@ def task_ids(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _quietly(find: Callable[[Mapping[str, str]], Iterator[str]], environment: Mapping[str, str]) -> list[str]:
+    """Nothing where it fails: at a TAB the shell shows candidates only, and the command itself says what is wrong."""
     with contextlib.suppress(Exception):
         return list(find(environment))
     return []
