@@ -34,20 +34,24 @@ def start_door(site: Site) -> Daemon:
     return site.start(not_read, without=of_others, program=("receiver", "--edge-only"))
 
 
+LINK_SECRET = "link-secret-0123456789-0123456789-01"
+
+
+def links_of(site: Site) -> dict[str, str]:
+    """What a worker beside a gateway needs too, since the forwards that it sends name links."""
+    return {"KLING_PUBLIC_URL": f"http://127.0.0.1:{site.port}", "KLING_LINK_SECRET": LINK_SECRET}
+
+
 def start_worker(site: Site) -> Daemon:
     not_read = {"KLING_CALLBACK_TOKEN_FILE": "/nowhere", "KLING_ADMIN_TOKEN": "x"}
-    changes = {"KLING_PORT": str(free_port()), **not_read}
+    changes = {"KLING_PORT": str(free_port()), **links_of(site), **not_read}
     return site.start(changes, without=OF_THE_DOOR, program=("archiver", "work"))
-
-
-LINK_SECRET = "link-secret-0123456789-0123456789-01"
 
 
 def start_gateway(site: Site) -> Daemon:
     changes = {
         "KLING_PORT": str(free_port()),
-        "KLING_PUBLIC_URL": f"http://127.0.0.1:{site.port}",
-        "KLING_LINK_SECRET": LINK_SECRET,
+        **links_of(site),
         "KLING_GATEWAY_KEY": f"shop:{GATEWAY_KEY}",
         "KLING_ADMIN_TOKEN": "x",
         "KLING_SIGNING_SECRET": "none",
