@@ -18,21 +18,19 @@ no processor goes on without being suspected.
 
 import contextlib
 import dataclasses
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
 
 from archiver import log
 from archiver.failures import LoopStalled
 from archiver.model import Problem, Stage
 from archiver.phrases import span
 from archiver.pulses.pulse import Pulse, beating
+from archiver.pulses.stacks import stack_of
 
 LOOK_SECONDS_MAX = 5.0
 """Between two looks: what is longer was no time in which the threads could run."""
-FRAMES_MAX = 30
 _LEDGER_SECONDS = 600.0
 """Between two beats lies one transaction of the ledger, which a server is given a minute for."""
 _OUTSIDE_SECONDS = 1800.0
@@ -136,7 +134,7 @@ class Pulses:
             account=pulse.account or None,
             stage=limit.stage,
             message=str(failure),
-            frames=_stack(pulse.thread_id),
+            frames=stack_of(pulse.thread_id),
             what_to_do=failure.what_to_do,
         )
         return Problem(
@@ -148,13 +146,3 @@ class Pulses:
             reason=failure.reason,
             subject=f"{pulse.name} {pulse.thread_id}",
         )
-
-
-def _stack(thread_id: int) -> list[str]:
-    """Where the thread is, the innermost call first; no values, which may be secret, and no reading of files."""
-    frame: FrameType | None = sys._current_frames().get(thread_id)  # noqa: SLF001 -- documented, and the only way
-    found: list[str] = []
-    while frame is not None and len(found) < FRAMES_MAX:
-        found.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
-        frame = frame.f_back
-    return found

@@ -25,6 +25,7 @@ from archiver import log
 from receiver.server import replies
 from receiver.server.notify import Supervisor
 from receiver.server.protocol import BoundedProtocol, StallWatch
+from receiver.server.watchdog import Watchdog
 
 BACKLOG = 2048
 CONNECTIONS_MAX = 800
@@ -201,7 +202,8 @@ class _Server(uvicorn.Server):
         for number in handled:
             loop.add_signal_handler(number, self._interrupt)
         try:
-            yield
+            with Watchdog().watching(loop):
+                yield
         finally:
             with self._lock:
                 self._loop = None

@@ -1,0 +1,85 @@
+"""Ends the process when its event loop hangs: it answers nobody then, and no SIGTERM stops it.
+
+systemd and Kubernetes notice that from outside. Docker does not: no failed health check makes it restart a container,
+but the end of the process does. A hard end loses nothing: leases end by themselves, as after kill -9.
+
+Time counts only in rounds that the watchdog's own thread makes. A process that was stopped (SIGSTOP, a debugger, a
+suspended machine) has made none meanwhile, so it goes on when it wakes.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+from archiver import log
+from archiver.pulses.stacks import all_stacks, stack_of
+
+HANG_ROUNDS = 90
+"""Before the two minutes after which systemd ends it without saying where it hung."""
+ROUND_SECONDS = 1.0
+_LOG_SECONDS = 5.0
+
+
+class Watchdog:
+    """Of one event loop."""
+
+    def __init__(self, *, end_process: Callable[[int], object] = os._exit) -> None:
+        self._end_process = end_process
+
+    @contextlib.contextmanager
+    def watching(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Watch this loop, which runs in this thread, until the end of the block."""
+        ended = threading.Event()
+        watch = functools.partial(self.watch, loop, threading.get_ident(), lambda: ended.wait(ROUND_SECONDS))
+        with contextlib.suppress(RuntimeError):  # the system grants no thread; supervisors watch from outside
+            threading.Thread(target=watch, name="watchdog", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def watch(self, loop: asyncio.AbstractEventLoop, thread_id: int, wait: Callable[[], bool]) -> None:
+        """Look each time that `wait` returns, until it returns True."""
+        came_round = threading.Event()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(came_round.set)
+            rounds = 0
+            while not wait():
+                rounds += 1
+                if came_round.is_set():
+                    rounds = 0
+                    came_round.clear()
+                    loop.call_soon_threadsafe(came_round.set)
+                elif rounds >= HANG_ROUNDS:
+                    self._end(thread_id, rounds)
+                    return
+
+    def _end(self, thread_id: int, rounds: int) -> None:
+        try:
+            # By other threads: what hangs may be the log, and then its lock is taken.
+            if not _is_done_in_time(functools.partial(_log, thread_id, rounds)):
+                _is_done_in_time(faulthandler.dump_traceback)
+        finally:
+            self._end_process(1)
+
+
+def _is_done_in_time(write: Callable[[], object]) -> bool:
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    writer.join(_LOG_SECONDS)
+    return not writer.is_alive()
+
+
+def _log(thread_id: int, rounds: int) -> None:
+    log.get().critical(
+        "daemon.aborted",
+        message=f"the event loop has not come round for {rounds * ROUND_SECONDS:g} s. The process ends, so that its "
+        "supervisor starts it again",
+        what_to_do="Nothing is lost: leases end by themselves. Report where it hung: `frames`.",
+        frames=stack_of(thread_id),
+        threads=all_stacks(),
+    )
