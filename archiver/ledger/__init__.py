@@ -8,6 +8,7 @@ from archiver.ledger.claims import PendingCounts
 from archiver.ledger.daemons import DaemonView, Service, new_daemon_name
 from archiver.ledger.databases.clock import unix_ms
 from archiver.ledger.databases.errors import (
+    LedgerAltered,
     LedgerMissing,
     LedgerRefused,
     LedgerTaken,
@@ -94,6 +95,7 @@ __all__ = [
     "HourView",
     "KnownState",
     "Ledger",
+    "LedgerAltered",
     "LedgerMissing",
     "LedgerRefused",
     "LedgerTaken",

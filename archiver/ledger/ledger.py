@@ -19,6 +19,7 @@ from archiver.ledger.availability import EndpointRefusals
 from archiver.ledger.callbacks import Callbacks
 from archiver.ledger.claims import Claims
 from archiver.ledger.daemons import Daemons, begin_daemon
+from archiver.ledger.databases.errors import LedgerMissing, LedgerOld
 from archiver.ledger.databases.opening import open_database
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.databases.sqlite import BUSY_SECONDS
@@ -31,7 +32,7 @@ from archiver.ledger.folder_work import FolderWork
 from archiver.ledger.forwards import ForwardOrders, Forwards, ForwardUpkeep
 from archiver.ledger.gateway_creates.creates import GatewayCreates
 from archiver.ledger.holds import Holds
-from archiver.ledger.migrations import upgrade
+from archiver.ledger.migrations import comparison, upgrade
 from archiver.ledger.outcomes import Outcomes
 from archiver.ledger.rebuilding import Rebuilding
 from archiver.ledger.records import Records
@@ -142,7 +143,8 @@ class Ledger:
 
         On SQLite a daemon locks it against other daemons and frees the leases of dead ones. `now` is the database's
         clock unless a test gives another. Raises LedgerUnusable with a sentence for the operator (without `create` also
-        for an older ledger, and LedgerMissing), LedgerUnavailable when the ledger is busy.
+        for an older ledger, and LedgerMissing; LedgerAltered for a schema that is no version's), LedgerUnavailable when
+        the ledger is busy.
         """
         create = daemon if create is None else create
         database = open_database(
@@ -157,9 +159,10 @@ class Ledger:
         try:
             if create:
                 upgrade.migrate(database)
-            else:
-                with database.read() as connection:
+            with database.read() as connection:
+                if not create:
                     upgrade.require_current(connection, name=database.name)
+                comparison.require_same(connection, name=database.name)
             if daemon:
                 with database.write() as connection:
                     begin_daemon(database, connection, now=now())
@@ -167,6 +170,15 @@ class Ledger:
             database.close()
             raise
         return cls(database, now=now, unconfirmed_max=unconfirmed_max)
+
+    @classmethod
+    def require_fit(cls, url: str) -> None:
+        """Raises LedgerUnusable and LedgerUnavailable where a daemon would not open the ledger at `url`; changes
+        nothing. Where there is none yet, or an older one, it would make it fit."""
+        try:
+            cls.open(url, daemon=False).close()
+        except (LedgerMissing, LedgerOld):
+            return
 
     def fenced(self, duty: Duty, token: Callable[[], str | None]) -> "Ledger":
         """The same ledger for the holder of a duty: its writes raise Deposed once another process has the duty.

@@ -16,6 +16,11 @@ from tests.harness.repository import SAMPLES
 RELEASED = ("0001", "0002")
 
 
+def url_of(engine: sa.Engine) -> str:
+    """As KLING_LEDGER_URL has it."""
+    return engine.url.set(drivername=engine.dialect.name).render_as_string(hide_password=False)
+
+
 def lay_old_ledger(engine: sa.Engine, revision: str) -> None:
     """A ledger of a released revision, with the rows of the sample."""
     sample = sa.create_engine("sqlite://", poolclass=sa.StaticPool)

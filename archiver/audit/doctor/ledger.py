@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from archiver.audit.doctor.finding import Finding, Verdict, failed, named, ok, warning
 from archiver.audit.doctor.subject import Subject
 from archiver.failures import Failure, LedgerMalformed
-from archiver.ledger import DaemonView, Ledger, LedgerMissing, LedgerUnusable
+from archiver.ledger import DaemonView, Ledger, LedgerAltered, LedgerMissing, LedgerUnusable
 from archiver.ledger.databases.checkup import ServerFacts, facts_of_server, integrity_of_file
 from archiver.ledger.databases.opening import is_postgres, perishable_file, require_usable
 from archiver.ledger.databases.protocol import PROCESS_CONNECTIONS_MAX, Disk
@@ -37,6 +37,10 @@ def usable(subject: Subject) -> Iterator[Finding]:
     url = subject.ledger_url
     try:
         ledger = require_usable(url)
+        if ledger.exists:
+            Ledger.require_fit(url)
+    except LedgerAltered as error:
+        yield failed(error.said, error.what_to_do, check="ledger_schema")
     except LedgerUnusable as error:
         yield Finding(Verdict.FAILED, str(error))
     except Failure as error:

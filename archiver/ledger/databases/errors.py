@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import exc
 
@@ -18,6 +18,10 @@ class LedgerUnusable(Exception):
 
 class LedgerMissing(LedgerUnusable):
     """There is no ledger yet, and the caller does not create one."""
+
+
+class LedgerOld(LedgerUnusable):
+    """An earlier version's, and the caller does not migrate it."""
 
 
 class LedgerUnfit(LedgerUnusable):
@@ -37,6 +41,28 @@ class LedgerRefused(LedgerUnfit):
         super().__init__(f"{said}. {what_to_do.removesuffix('.')}")
         self.said = said
         self.what_to_do = what_to_do
+
+
+class LedgerAltered(LedgerUnfit):
+    """Its schema is not the one that its revision stands for. `remedies` are the statements that make it so, if there
+    are any that do; else it is empty."""
+
+    def __init__(self, name: str, differences: str, *, remedies: Sequence[str]) -> None:
+        self.said = f"the ledger {name} is not as this version makes it: {differences}"
+        self.remedies = remedies
+        self.what_to_do = _make_anew(remedies) if remedies else _NOT_OURS
+        super().__init__(f"{self.said}. {self.what_to_do.removesuffix('.')}")
+
+
+_NOT_OURS = (
+    "It is of a program that was never released, or was changed by hand. Start the program that it is of, undo the "
+    "change, or restore a copy of the ledger. Else begin with a new ledger (KLING_LEDGER_URL): it finds the tasks of "
+    "the last 30 days again, and `kling-archiver rebuild` adds what the bucket has."
+)
+
+
+def _make_anew(remedies: Sequence[str]) -> str:
+    return f"Something has removed it. Run this on the database: {'; '.join(remedies)}"
 
 
 class LedgerTaken(LedgerUnfit):

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
 from archiver.ledger.databases.dialect import try_to_take_turn
-from archiver.ledger.databases.errors import LedgerMissing, LedgerUnfit, LedgerUnusable
+from archiver.ledger.databases.errors import LedgerMissing, LedgerOld, LedgerUnfit, LedgerUnusable
 from archiver.ledger.databases.file import APPLICATION_ID, missing
 from archiver.ledger.databases.postgres import PostgresDatabase, drop_snapshot, drop_unfinished_indexes
 from archiver.ledger.databases.protocol import Database
@@ -69,7 +69,7 @@ def require_current(connection: sa.Connection, *, name: str) -> None:
     current = _current(connection)
     if current is None:
         raise LedgerMissing(missing(name))
-    raise LedgerUnusable(
+    raise LedgerOld(
         f"the ledger {name} was written by an older version (schema {current}) and was left as it is: start this "
         "version's kling-receiver, which migrates it, or use the kling-archiver of the version that runs"
     )

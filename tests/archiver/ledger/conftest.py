@@ -4,8 +4,10 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from tests.harness.ledgers import Desk, Place
+from tests.postgres import PostgresServer, plain_engine
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
@@ -32,3 +34,21 @@ def desk(place: Place) -> Iterator[Desk]:
     made = Desk(place)
     yield made
     made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[sa.Engine]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        engine = sa.create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", isolation_level="AUTOCOMMIT")
+    else:
+        engine = plain_engine(request.getfixturevalue("empty_postgres"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def empty_postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    name = postgres_server.create_database()
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)

@@ -4,7 +4,7 @@ import functools
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,8 +17,8 @@ from archiver.ledger.migrations import revisions, upgrade
 from archiver.model import Callback, State, Status
 from tests.harness.blank_ledger import lay_blank_ledger
 from tests.harness.ledgers import ACCOUNT, FAMILY, Clock, claim_archive
-from tests.harness.revisions import RELEASED, added_revisions, lay_old_ledger
-from tests.postgres import PostgresServer, plain_engine
+from tests.harness.revisions import RELEASED, added_revisions, lay_old_ledger, url_of
+from tests.postgres import plain_engine
 
 PATIENCE_SECONDS = 60.0
 
@@ -42,28 +42,6 @@ is_concurrent = True
 def upgrade():
     op.create_index("tasks_later", "tasks", ["message"], if_not_exists=True, postgresql_concurrently=True)
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def empty(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[sa.Engine]:
-    """A database without any table."""
-    if request.param == "sqlite":
-        engine = sa.create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", isolation_level="AUTOCOMMIT")
-    else:
-        engine = plain_engine(request.getfixturevalue("empty_postgres"))
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def empty_postgres(postgres_server: PostgresServer) -> Iterator[str]:
-    name = postgres_server.create_database()
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
-
-
-def url_of(engine: sa.Engine) -> str:
-    return engine.url.set(drivername=engine.dialect.name).render_as_string(hide_password=False)
 
 
 def value(engine: sa.Engine, query: str) -> Any:
