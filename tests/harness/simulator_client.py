@@ -7,6 +7,8 @@ import jwt
 
 from tests.simulator import KlingSimulator
 
+GENERATIONS = "/v1/images/generations"
+
 
 def bearer(sim: KlingSimulator, *, now: float | None = None, **changes: object) -> dict[str, str]:
     at = int(sim.now_ms() / 1000 if now is None else now)
@@ -25,3 +27,8 @@ def post(sim: KlingSimulator, http: httpx2.Client, path: str, body: object) -> h
 
 def code(response: httpx2.Response) -> tuple[int, int]:
     return response.status_code, response.json()["code"]
+
+
+def image_url(sim: KlingSimulator, http: httpx2.Client, task_id: str, field: str = "url") -> str:
+    data = get(sim, http, f"{GENERATIONS}/{task_id}").json()["data"]
+    return str(data["task_result"]["images"][0][field])

@@ -52,7 +52,7 @@ OWNERS: Mapping[str, tuple[type, type[Exception]]] = {
 _FOR_PEOPLE = "read by people and by commands only"
 _FOR_PEOPLE_TO_DO = "one transaction of a command, which no worker reads"
 _AT_REST = "one transaction of a command or of a start, before or after which there is no work"
-_SUBMIT = "of `submit`: how each of its steps goes wrong, create/test_submitter and commands/test_submit say"
+_SUBMIT = "of `submit`: how each of its steps goes wrong, create/test_submitter and commands/submit say"
 _ALERTS = "of the alert loop, which no task waits for: how each step goes wrong, alerts/test_loop says"
 _OF_PROCESSES = "one process has no holds of its own: engine/test_process_holds says how they go wrong"
 _DUTIES = "which process works: how each step goes wrong, ledger/test_duties and engine/test_duties say"
@@ -88,7 +88,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "ledger.views.tasks": _FOR_PEOPLE,
     "ledger.tombstones.forget": _FOR_PEOPLE_TO_DO,
     "ledger.rebuilding.known": "read by the command `rebuild`",
-    "ledger.rebuilding.add": "of the command `rebuild`: ledger/test_rebuilding says how it goes wrong",
+    "ledger.rebuilding.add": "of the command `rebuild`: ledger/rebuilding says how it goes wrong",
     "ledger.tombstones.ids": "read by sweeps: what is forgotten is not recorded either, as `record` says",
     "ledger.views.known_tasks": "read by the gateway: gateway/test_queries says how it fails",
     "ledger.gateway_creates.refused_callbacks": "read when the gateway starts: gateway/test_creates says how it fails",
@@ -147,7 +147,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "reservation.resize": _BOOKED,
     "reservation.in_place": "memory that it has already; nothing outside is asked",
     "spool.unmade_folder": "of `--check` and `doctor`, which make nothing: test_check says what they say",
-    "spool.check": "of looks at the machine, which warn: engine/test_looks says how it goes wrong",
+    "spool.check": "of looks at the machine, which warn: engine/looks says how it goes wrong",
     "ledger.restores.give_up": "what `settle` does too: archive/test_restoring says when",
     "store.presigned": "asks nobody",
     **dict.fromkeys(
@@ -168,7 +168,7 @@ WITHOUT_A_ROW: Mapping[str, str] = {
     "store.digest": "what `put` is made of: how it fails there, store/test_s3 says",
 }
 """Public methods that are no effect of the pipeline, and why. `Ledger.open`, being no method of an open one, is missing
-here: ledger/test_file kills a process in the midst of it."""
+here: ledger/file/test_upgrades kills a process in the midst of it."""
 
 
 def _methods(owner: str) -> Iterator[str]:

@@ -83,7 +83,7 @@ RESTED_ON_ONE_PROCESS = (
         "the confirmation before a manifest, which reads and does not write",
         (
             f"{_RACES}test_a_task_is_archived_while_answers_about_it_come_and_nothing_is_lost",
-            f"{_LEDGER}test_claims.py::test_a_worker_that_lost_its_lease_changes_nothing",
+            f"{_LEDGER}claims/test_leases.py::test_a_worker_that_lost_its_lease_changes_nothing",
         ),
     ),
     Row(
@@ -97,7 +97,7 @@ RESTED_ON_ONE_PROCESS = (
     Row(
         "leases that a start frees",
         (f"{_POSTGRES}test_a_starting_daemon_leaves_the_leases_of_living_ones_and_those_of_dead_ones_end",),
-        "PostgreSQL: on SQLite a start does free them (test_claims)",
+        "PostgreSQL: on SQLite a start does free them (claims/test_leases)",
     ),
     Row(
         "wake-ups within one process",
@@ -126,7 +126,7 @@ RESTED_ON_ONE_PROCESS = (
         "a lease that a process judges by its own clock before it puts",
         (
             f"{_RACES}test_what_a_dead_process_held_is_taken_over_once",
-            f"{_LEDGER}test_claims.py::test_a_lease_is_left_alone_for_five_seconds_after_its_end",
+            f"{_LEDGER}claims/test_leases.py::test_a_lease_is_left_alone_for_five_seconds_after_its_end",
         ),
     ),
     Row(

@@ -15,14 +15,15 @@ BY_ITSELF = "test_both_databases_answer_the_same_and_hold_the_same"
 
 @functools.cache
 def functions_in(file: pathlib.Path) -> dict[str, ast.FunctionDef]:
-    """Those of a file, and the fixtures of its folder."""
-    sources = [path for path in (file.with_name("conftest.py"), file) if path.exists()]
+    """The functions of a file, and the fixtures of its folders."""
+    folders = [folder for folder in reversed(file.parents) if folder.is_relative_to(ROOT)]
+    sources = [path for path in (*(folder / "conftest.py" for folder in folders), file) if path.exists()]
     nodes = [node for path in sources for node in ast.parse(path.read_text()).body]
     return {node.name: node for node in nodes if isinstance(node, ast.FunctionDef)}
 
 
 def fixtures_of(name: str, functions: dict[str, ast.FunctionDef]) -> set[str]:
-    """What a test asks for, and what that asks for, as far as the file and its folder say."""
+    """The fixtures of a test, and the fixtures of those, as far as the file and its folders define them."""
     if name not in functions:
         return {name}
     node = functions[name]
