@@ -10,8 +10,9 @@ def _seconds_since_boot() -> float:
 
 
 seconds_passed = _seconds_since_boot if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
-"""Seconds, never set back. On Linux they also pass while the machine is suspended (a laptop lid). Other systems give
-Python none: there a lease outlives a suspend by what was left of it, and the fencing token in the ledger decides."""
+"""Seconds, never set back. On Linux they also pass while the machine is suspended (a laptop lid). Other systems offer
+Python no such clock: there a lease outlives a suspend by its remaining time, and the fencing token in the ledger
+decides."""
 
 
 class TimeLeft:

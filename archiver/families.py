@@ -20,7 +20,7 @@ solutions too, without their name."""
 
 
 _SIMILAR, _NEARLY_THE_SAME = 0.7, 0.85
-"""Of difflib: the share of letters that two names have in common."""
+"""Similarities by difflib: the share of letters that two names have in common."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class RolePlace:
     """Where an answer has the results of one role, and the names of their files."""
 
     array: str
-    """Their array in `task_result`."""
+    """The array of such results in `task_result`."""
     output_type: str
-    """The `type` of their rows in `outputs`."""
+    """The `type` of such rows in `outputs`."""
     stem_prefix: str
 
 
@@ -83,7 +83,7 @@ _ROLES_OF_AREA = {
     "videos": frozenset({Role.VIDEO}),
     "audio": frozenset({Role.AUDIO}),
 }
-"""First segment → what a family makes that this version does not know."""
+"""First segment of an unknown family → what its tasks probably make."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ CONTENT_TYPES: Mapping[str, str] = {
 }
 """Extension of a stored file → its type; a test holds it against the formats of `media`."""
 EXTENSIONS = frozenset({*CONTENT_TYPES, "jpeg"})
-"""Those that a URL of a result may have."""
+"""Extensions that a result's URL may have."""
 STEM_FORMATS = ("mp3", "wav")
 """Formats that a field's name, and so a stem, may contain."""
 
@@ -164,8 +164,8 @@ def misspelled(family: str) -> str | None:
 
 
 def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
-    """What is swept for these families: every list below `/v1/`, then, with an API Key, `/solutions` where one of them
-    is configured, and `/tasks`."""
+    """The lists to sweep for these families: every list below `/v1/`, and with an API Key also `/solutions` (if a
+    solution is configured) and `/tasks`."""
     lists = tuple(family for family in families if collection_of(family) is None)
     if not has_api_key:
         return lists
@@ -174,8 +174,8 @@ def swept(families: Sequence[str], *, has_api_key: bool) -> tuple[str, ...]:
 
 
 def families_fitting(result_arrays: Sequence[str], configured: Sequence[str]) -> list[str]:
-    """`configured` without repetitions: families whose tasks fill all these arrays, those that fill some, unknown ones,
-    the rest."""
+    """`configured` without repetitions, in this order: families whose tasks fill all these arrays, those that fill
+    some, unknown ones, the rest."""
     wanted = set(result_arrays)
 
     def distance(family: str) -> int:
@@ -199,7 +199,7 @@ def _arrays_of(family: str) -> set[str] | None:
 
 
 def shown_as(role: Role) -> Role:
-    """The role that `/tasks` shows instead: it does not tell a series from single images."""
+    """The role that `/tasks` shows instead: it does not distinguish a series from single images."""
     return ROLE_OF_OUTPUT_TYPE[PLACES[role].output_type]
 
 
@@ -216,6 +216,6 @@ def roles_shown(family: str) -> frozenset[Role] | None:
 
 
 def is_provisional(family: str, state: State) -> bool:
-    """Whether the family is a guess that the task's end may correct. `/tasks` shows what a task is only by what it has
-    made; a running task has nothing to archive."""
+    """Whether the family is a guess that the task's end may correct. `/tasks` shows the kind of a task only by its
+    outputs, and a running task has none."""
     return state is State.RUNNING and collection_of(family) == TASKS

@@ -11,8 +11,8 @@ from archiver.model import Problem, rfc3339
 LASTING_MS = 5 * 60_000
 """How long a problem must last before the daemon sends it."""
 ABSENT_MS_MAX = 60_000
-"""A problem that has not been sent may be absent for so long and still counts as lasting. A probe, for example, ends a
-hold for a moment."""
+"""A problem that has not been sent still counts as lasting after an absence of this length. A probe, for example, ends
+a hold for a moment."""
 TRIED_MS = 3_600_000
 """How long the daemon tries to deliver a message."""
 WAIT_MS_FIRST, WAIT_MS_MAX = 2_000, 5 * 60_000
@@ -28,7 +28,7 @@ class AlertBook:
         self._alerts = {alert.problem.key: alert for alert in alerts}
         self._messages = list(messages)
         self._absent_since: dict[str, int] = {}
-        """Of problems that have not been sent."""
+        """Only problems that have not been sent are here."""
 
     @property
     def alerts(self) -> list[Alert]:
@@ -69,7 +69,7 @@ class AlertBook:
         for message in list(self._messages):
             is_first = message.key not in seen
             seen.add(message.key)
-            # What is due later than any message waits was put off by a clock that has been set back since.
+            # A message never waits so long: the clock was set back after its due time was written.
             if is_first and not now < message.due_at <= now + WAIT_MS_MAX:
                 yield message
 

@@ -43,7 +43,7 @@ class AlertLoop:
         if self._is_ours():
             self.run_once()
         else:
-            self._book = None  # the next time, the ledger says what others have sent
+            self._book = None  # the next time, the ledger knows which alerts other processes have sent
         self._stop.wait(ROUND_SECONDS)
 
     def run_once(self) -> None:

@@ -14,7 +14,7 @@ class AlertSender:
     """Posts to one URL."""
 
     def __init__(self, url: str, sender: WebhookSender, *, secrets: Sequence[str] = ()) -> None:
-        """`secrets` sign each message, all of them. Raises PolicyRefusal for what is no URL."""
+        """`secrets` sign each message, all of them. Raises PolicyRefusal if `url` is not a URL."""
         self._url = vet_own(url)
         self._sender = sender
         self._signing = Signing(secrets)

@@ -22,7 +22,7 @@ class Documented:
 
     manifest: Manifest
     assets: tuple[StoredAsset, ...]
-    """Of the manifest and all amendments."""
+    """The assets that the manifest and all amendments name."""
     amendment_keys: tuple[str, ...]
 
 
@@ -46,7 +46,7 @@ class Adopter:
         return found
 
     def read(self, lease: Lease, folder: TaskFolder, contents: Mapping[str, int]) -> Documented:
-        """What manifest and amendments name, whether or not it is there. Raises Failure."""
+        """The assets that manifest and amendments name, whether or not their objects exist. Raises Failure."""
         manifest = folder.read_manifest()
         self._require_ours(lease, folder, manifest, key=folder.manifest_key)
         keys: list[str] = []
@@ -81,7 +81,7 @@ class Adopter:
         try:
             self.transfer.bring(lease, leased, folder=folder.path, look_first=True, sha256=asset.sha256)
         except Failure as error:
-            # By its stem, so that a fresh URL is asked for.
+            # Named by its stem, so that verification asks for a fresh URL of this file.
             raise PartlyDone(error, stored=(), failed={leased.asset.stem: error}) from error
 
 

@@ -55,10 +55,11 @@ class TaskFolder:
     def put_manifest(
         self, content: Manifest, *, look_first: bool, key: str | None = None, trusted: bool = False
     ) -> PutOutcome:
-        """Put it (at `key`, an amendment) and see it there. ADOPTED: another attempt's was there first, and counts.
+        """Put the manifest (or, at `key`, an amendment) and look at it with HEAD. ADOPTED: an earlier attempt has put
+        one, and that one counts.
 
-        Some stores answer a put with the right ETag and keep nothing. This HEAD finds that at once, and a second look
-        within the hour: so it is left out where the store is `trusted` and its ETags prove the bytes. Raises
+        Some stores answer a put with the right ETag and keep nothing. This HEAD finds that at once, a second look finds
+        it within the hour. So the HEAD is left out where the store is `trusted` and its ETags prove the bytes. Raises
         StoreMismatch.
         """
         upload = self._upload(content, key or self.manifest_key)
@@ -71,7 +72,7 @@ class TaskFolder:
         return outcome
 
     def put_manifest_again(self, content: Manifest) -> ConditionalPut:
-        """What the store does with a second put of a manifest that it has."""
+        """Put a manifest that the store has already; what the store did with the second put."""
         return self.store.put_again(self._upload(content, self.manifest_key))
 
     def _upload(self, content: Manifest, key: str) -> Upload:

@@ -102,7 +102,7 @@ class FolderWorker:
         return True
 
     def let_go(self, leases: Sequence[Lease]) -> None:
-        """Give back leases: due again at once."""
+        """Give back leases; their work is due again at once."""
         for lease in leases:
             self.keeper.drop(lease)
             try:
@@ -113,7 +113,7 @@ class FolderWorker:
                 log.get().warning("ledger.unavailable", message=str(error))
 
     def _do(self, claimed: FolderLease) -> bool:
-        """Whether it has put something."""
+        """Do the work; whether an object was put."""
         folder = self._folder(claimed.lease)
         if claimed.kind is FolderWorkKind.AMEND:
             return self._amend(claimed.lease, folder)
@@ -177,7 +177,8 @@ class FolderWorker:
     def _bring(
         self, lease: Lease, wanted: Sequence[LeasedAsset], folder: TaskFolder
     ) -> tuple[list[StoredAsset], Exception | None]:
-        """What can be had, and why the rest cannot. Raises what no other file could be stored for."""
+        """Fetch and put every available file; the stored files, and why each of the others failed. Raises a failure
+        that would stop every other file as well."""
         brought: list[StoredAsset] = []
         failed: Exception | None = None
         for leased in wanted:
@@ -203,7 +204,7 @@ class FolderWorker:
     # --- incomplete.json --------------------------------------------------------------------------------------
 
     def _describe(self, claimed: FolderLease, folder: TaskFolder) -> bool:
-        """Say what there is of a lost task. A manifest that is there says it better, and nothing says nothing."""
+        """Describe what is saved of a lost task. Put nothing if there is a manifest, or if no file is saved."""
         lease, contents = claimed.lease, folder.contents()
         finish = functools.partial(self.ledger.folder_work.finish, lease, event="task.incomplete")
         if folder.size_of(folder.manifest_key, contents) is not None:
@@ -274,7 +275,8 @@ class FolderWorker:
         )
 
     def _retry_at(self, lease: Lease, error: Exception) -> int:
-        """As for a task: what is gone comes back after a quarter of the time left, all else after a back-off."""
+        """When to try again, as for a task: after a quarter of the time left if the file is gone, else after a
+        back-off."""
         decision = decide(
             error, attempt=lease.attempt, now=self.now(), deadline=lease.deadline_at, rand=self.random()
         )
@@ -305,7 +307,8 @@ class FolderWorker:
 
 
 def _stops_all(error: Failure) -> bool:
-    """Whether all tasks of the account would meet it; a hold of one host is for its own files."""
+    """Whether every task of the account would fail in the same way. A hold of one host concerns that host's files
+    only."""
     return error.disposition is Disposition.HOLD and error.host is None
 
 
@@ -317,12 +320,12 @@ class FolderWorkLoop:
     def __init__(
         self, worker: FolderWorker, *, stop: threading.Event, on_stored: Callable[[Lease], object]
     ) -> None:
-        """`on_stored(lease)` is called after work that has put something."""
+        """`on_stored(lease)` is called after work that has put an object."""
         self._worker = worker
         self._on_stored = on_stored
         self._stop = stop
 
     def step(self) -> None:
-        """Do one piece of work; wait a little where there is none."""
+        """Do one piece of work; wait a little if none is due."""
         if not self._worker.work_once(on_stored=self._on_stored):
             self._stop.wait(IDLE_SECONDS)

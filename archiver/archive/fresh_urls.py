@@ -17,7 +17,7 @@ from archiver.fetch.urls import expires_at
 from archiver.model import DAY_MS, Lease
 
 INTERVAL_MS = DAY_MS
-"""A task whose files are gone must not be asked about again and again."""
+"""The API must not be asked again and again about a task whose files are gone."""
 
 _FRESH_URL_MAY_HELP = (AssetGone, FetchRefused, NotMedia, UrlRefused)
 """An expired URL may answer 400, 401, 403, 404, 410, or 200 with an error page (API.md 8.3)."""

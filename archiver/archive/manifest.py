@@ -22,7 +22,7 @@ FILE_NAME = "manifest.json"
 INCOMPLETE_NAME = "incomplete.json"
 CONTENT_TYPE = "application/json"
 BYTES_MAX = 16 * 1024 * 1024
-"""Readers refuse more."""
+"""Readers refuse a larger document."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MOMENT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$"
@@ -67,7 +67,7 @@ def _whole(least: int, most: int) -> Field:
 
 
 def _is_storable(value: object) -> bool:
-    """No database takes other text: PostgreSQL refuses NUL, and a lone surrogate has no UTF-8."""
+    """Whether every database can store the text: PostgreSQL refuses NUL, and a lone surrogate has no UTF-8."""
     if not isinstance(value, str) or "\0" in value:
         return False
     try:
@@ -101,7 +101,7 @@ _TEXT = Field({"type": "string"}, _is_storable)
 _FLAG = Field({"type": "boolean"}, lambda value: isinstance(value, bool))
 _OBJECT = Field({"type": "object"}, lambda value: isinstance(value, dict))
 _ARRAY = Field({"type": "array"}, lambda value: isinstance(value, list))
-# What a ledger can hold: no manifest of ours has more.
+# The range that a ledger can hold; our manifests stay within it.
 _WHOLE = _whole(-(2**31), 2**31 - 1)
 _PIXELS = _whole(0, 2**31 - 1)
 _COUNT = _whole(0, 2**63 - 1)
@@ -127,7 +127,7 @@ ASSET_FIELDS: Mapping[str, Field] = {
     "suspect": _nullable(_TEXT),
 }
 OPTIONAL_ASSET_FIELDS: Mapping[str, Field] = {"stem": _TEXT}
-"""Which earlier versions did not write."""
+"""Fields that earlier versions did not write."""
 FIELDS: Mapping[str, Field] = {
     "schema_version": _VERSION,
     "account": _TEXT,
@@ -146,14 +146,14 @@ FIELDS: Mapping[str, Field] = {
 }
 MISSING_FIELDS: Mapping[str, Field] = {"name": _TEXT, "reason": _TEXT}
 OPTIONAL_FIELDS: Mapping[str, Field] = {
-    # of an amendment, and of `incomplete.json`
+    # in amendments and in `incomplete.json`
     "amends": _one_of(FILE_NAME),
     "missing": _ARRAY,
 }
 
 
 def amendment_name(number: int) -> str:
-    """Of the amendment with this number, from 1."""
+    """The name of the amendment with this number; numbers begin at 1."""
     return f"amendment-{number}.json"
 
 
@@ -220,7 +220,7 @@ def _check(
 
 
 def _asset(row: Mapping[str, Any]) -> StoredAsset:
-    """Without a stem that the name begins with, it is the name without its extension."""
+    """An asset of a manifest. If the name does not begin with a stem, the stem is the name without its extension."""
     values = {name: row[name] for name in ASSET_FIELDS} | {"role": Role(row["role"])}
     stem, name = row.get("stem"), row["name"]
     if not stem or name not in (stem, f"{stem}.{name.rpartition('.')[2]}"):
@@ -233,7 +233,7 @@ def _only(fields: Mapping[str, Field], row: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _carried(document: Mapping[str, object]) -> object:
-    """Without NaN and infinities: Python reads them from JSON, which has no such numbers."""
+    """The value without NaN and infinities: Python reads them from JSON, but JSON has no such numbers."""
     return json.loads(json.dumps(dict(document)), parse_constant=lambda _: None)
 
 
@@ -242,7 +242,8 @@ def _encoded(document: dict[str, object]) -> bytes:
         text = json.dumps(document, ensure_ascii=False, indent=2)
     except RecursionError:  # the plain encoder goes deeper than the indenting one
         text = json.dumps(document, ensure_ascii=False)
-    # A lone surrogate has no UTF-8. It came to us as `\udXXX` in a JSON string, and leaves as that.
+    # A lone surrogate has no UTF-8. The API sent it as `\udXXX` in a JSON string, and the manifest has it in the same
+    # form.
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
@@ -251,7 +252,7 @@ class MissingFile:
     """A file that could not be fetched."""
 
     name: str
-    """Its stem: what is not there has no extension."""
+    """Its stem: a file that was never fetched has no extension."""
     reason: str
 
 
@@ -279,7 +280,7 @@ class Manifest:
     amends: str | None = None
     """`manifest.json` in an amendment."""
     missing: tuple[MissingFile, ...] | None = None
-    """Of `incomplete.json` only."""
+    """Set in `incomplete.json` only."""
 
     @property
     def expires_at(self) -> int:
@@ -288,7 +289,7 @@ class Manifest:
 
     @property
     def day(self) -> str:
-        """Of its folder: `2026/11/20`."""
+        """The day of its folder: `2026/11/20`."""
         return folder_day(self.created_at)
 
     def matches(self, *, task_id: str, family: str, created_at: int) -> bool:

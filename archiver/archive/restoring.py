@@ -29,7 +29,7 @@ from archiver.ledger import FolderLease, WantedObject
 from archiver.model import Lease, LeasedAsset, StoredAsset
 
 _FINAL = (AssetGone, ForeignObject, ObjectNotRestorable)
-"""With a fresh URL, what nothing will change."""
+"""Failures that are final if the URL was fresh."""
 
 
 @dataclasses.dataclass
@@ -43,7 +43,7 @@ class Restored:
     wants_fresh_urls: bool = False
 
     def give_up_failed(self) -> None:
-        """None of it is tried any more."""
+        """Count the failed ones as unrecoverable."""
         self.unrecoverable |= self.failed
         self.failed = {}
         self.wants_fresh_urls = False
@@ -60,14 +60,14 @@ class Restorer:
     """The manifest of a task that has these files."""
 
     def restore(self, claimed: FolderLease, folder: TaskFolder) -> Restored:
-        """Put back what can be had. Raises LeaseLost, and Failure where the store is at fault."""
+        """Put back every object that is available. Raises LeaseLost, and Failure if the store is at fault."""
         contents = folder.contents()
         result = Restored()
         by_key = {leased.stored.key: leased for leased in claimed.lease.assets if leased.stored is not None}
         for wanted in claimed.wanted:
             if wanted.stem is not None:
                 self._bring(claimed.lease, by_key[wanted.key], folder, contents, result)
-        # The manifest first: what amendments lack it names.
+        # The manifest first: it names the files that no amendment names.
         for wanted in sorted(claimed.wanted, key=lambda each: (each.key != folder.manifest_key, each.key)):
             if wanted.stem is None:
                 self._write(claimed.lease, wanted, folder, contents, result)

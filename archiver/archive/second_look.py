@@ -89,7 +89,8 @@ class SecondLook:
     # --- folders ----------------------------------------------------------------------------------------------
 
     def _see(self, account: str, folders: Sequence[ExpectedFolder]) -> None:
-        """Folders of a day whose requests fail stay claimed: they come later, and keep no others waiting."""
+        """Look at the folders. If the requests for a day fail, its folders stay claimed: they come later, and the
+        others do not wait for them."""
         requests = _Requests(self.pause)
         shown: dict[str, int | None] = {}
         failed_day: str | None = None
@@ -127,14 +128,14 @@ class SecondLook:
         """
         waiting = sorted(expected)
         while waiting:
-            # A page shows no way on where the store ignores what it should begin after.
+            # Where the store ignores StartAfter, LIST may show none of these keys: HEAD then decides about the first.
             listed = self._list(day, waiting, requests) or {waiting[0]: None}
             for key, size in listed.items():
                 shown[key] = size if _fits(size, expected[key]) else self._head(key, requests)
             waiting = [key for key in waiting if key not in listed]
 
     def _list(self, day: str, waiting: Sequence[str], requests: _Requests) -> dict[str, int | None]:
-        """Of those keys that one LIST shows or should show: their bytes, None for those it lacks."""
+        """One LIST: for every key that it shows or should show, the bytes; None for a key that it lacks."""
         if len(waiting) == 1:
             return {}
         requests.take()
@@ -151,7 +152,8 @@ class SecondLook:
     # --- objects that were missing ----------------------------------------------------------------------------
 
     def _ask_again(self, account: str, doubts: Sequence[Doubt]) -> None:
-        """What cannot be asked for now stays claimed, and comes later."""
+        """Send the second HEAD for doubted objects. An object that the store cannot be asked about now stays claimed,
+        and comes later."""
         requests = _Requests(self.pause, left=len(doubts))
         sizes: dict[Doubt, int | None] = {}
         try:
@@ -182,7 +184,7 @@ def _by_day(folders: Sequence[ExpectedFolder]) -> dict[str, list[ExpectedFolder]
 
 
 def _fits(size: int | None, expected: int | None) -> bool:
-    """Whether an object is there as the ledger knows it, which does not know how large manifests are."""
+    """Whether the object has the size that the ledger knows. The ledger does not know the sizes of manifests."""
     return size is not None and expected in (None, size)
 
 

@@ -50,7 +50,8 @@ from archiver.store import ConditionalPut, PutOutcome, Store
 
 _GRAVITY = {Disposition.HOLD: 0, Disposition.RETRY: 1, Disposition.BURY: 3}
 _GRAVITY_OF_UNLISTED = 2
-"""What the task's other files still wait for comes first: until the daemon's next start nothing is tried again."""
+"""Another file's hold or retry counts before an unlisted host, after which nothing is tried until the daemon's next
+start."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Archiver:
         look_first: bool,
         trust: StoreTrust,
     ) -> None:
-        """The lease has just been confirmed."""
+        """Put the manifest and complete the lease, which has just been confirmed."""
         archived_at = self.now()
         manifest = self._manifest(lease, stored, archived_at=archived_at)
         outcome = folder.put_manifest(manifest, look_first=look_first, trusted=trust.is_earned)
@@ -177,7 +178,8 @@ class Archiver:
         self._log_archived(lease, folder, stored, archived_at=archived_at, event="task.archived")
 
     def _learn_second_put(self, folder: TaskFolder, manifest: Manifest) -> None:
-        """Once for a bucket. It has the same bytes: nothing is lost where the store overwrites them."""
+        """Find out, once for each bucket, what the store does with a second put. The bytes are the same, so nothing is
+        lost if the store overwrites them."""
         with contextlib.suppress(Failure):
             self.ledger.trust.note_second_put(self.store.location, folder.put_manifest_again(manifest))
 
@@ -249,8 +251,8 @@ def _looks_first(lease: Lease, contents: Mapping[str, int]) -> bool:
 
 
 def _is_first_here(lease: Lease, trust: StoreTrust) -> bool:
-    """Whether nothing of the task can be in the bucket yet. Should it be there all the same, a trusted store that
-    answers 412 says so to the put, and what is there is adopted."""
+    """Whether nothing of the task can be in the bucket yet. If an object is there all the same, a trusted store answers
+    the put with 412, and the object is adopted."""
     is_ours = lease.was_running or trust.can_know(created_at=lease.created_at or 0)
     has_begun = lease.attempt > 1 or any(leased.stored is not None for leased in lease.assets)
     return trust.is_earned and trust.second_put == ConditionalPut.RESPECTED and is_ours and not has_begun

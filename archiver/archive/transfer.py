@@ -24,7 +24,8 @@ SUSPECT_AFTER_MS = 60 * 60 * 1000
 """Incomplete bytes that are unchanged after this time are all that upstream has."""
 
 NOT_MEDIA_MS = 60 * 60 * 1000
-"""How long a file may be no media before its task is buried: an error page with status 200 passes."""
+"""How long fetches may return something that is not media before the task is buried: an error page with status 200 may
+be temporary."""
 
 READ_BACK_BYTES_MAX = 32 * 1024 * 1024
 """An adopted object that is larger is not read into memory to be judged."""
@@ -43,7 +44,7 @@ class TransferLimits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Quality:
-    """What a manifest says of one object's bytes besides their digest."""
+    """The properties of one object's bytes, besides their digest, that its manifest names."""
 
     width: int | None
     height: int | None
@@ -110,8 +111,8 @@ class Transfer:
             )
 
     def _judge_adopted(self, leased: LeasedAsset, put: Put, *, key: str) -> _Quality:
-        """An adopted object has other bytes than those that were fetched and judged, so it is judged by its own. One
-        too large for the memory is suspect if the ledger knows its bytes as incomplete."""
+        """The quality of an adopted object. Its bytes differ from the fetched ones, so they are read and judged. An
+        object too large for the memory is suspect if the ledger knows its digest as that of an incomplete file."""
         if put.bytes > READ_BACK_BYTES_MAX:
             is_cut = put.sha256 == leased.incomplete_sha256
             return _Quality(None, None, SUSPECT_INCOMPLETE if is_cut else None)
@@ -123,7 +124,7 @@ class Transfer:
         return _Quality(media.width, media.height, None if media.whole else SUSPECT_INCOMPLETE)
 
     def _fetch(self, lease: Lease, leased: LeasedAsset, *, sha256: str | None) -> FetchedFile:
-        """Tells the host watch how it went, before the store has its say."""
+        """Fetch, and report the outcome to the host watch before anything is put."""
         host = leased.asset.host
         try:
             fetched = self._try(leased, sha256=sha256)
@@ -134,7 +135,7 @@ class Transfer:
                 raise NeverMedia(str(error), host=host) from error
             raise
         except Failure as error:
-            # By the URL's own host, also behind a redirect: that is the one that claims know the task by.
+            # Also after a redirect, count for the host of the URL itself: claims know the task by that host.
             if not isinstance(error, AssetHostUnlisted):
                 error.host = host if error.host is not None else None
             self.hosts.failed(lease, error)
@@ -143,7 +144,7 @@ class Transfer:
         return fetched
 
     def _try(self, leased: LeasedAsset, *, sha256: str | None) -> FetchedFile:
-        """Accepts bytes that match a manifest's `sha256`, whole or not."""
+        """Fetch once. Bytes that match a manifest's `sha256` are accepted, whole or not."""
         long = leased.asset.role in _LONG_ROLES
         first_seen_at = leased.incomplete_at
         accepted = first_seen_at is not None and first_seen_at + SUSPECT_AFTER_MS <= self.now()

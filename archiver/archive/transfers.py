@@ -59,7 +59,7 @@ class TransferQueue:
         self._hosts = hosts
         self._lock = threading.Lock()
         self._waiting: collections.OrderedDict[str, collections.deque[_Work]] = collections.OrderedDict()
-        """By host, the one whose turn is next first."""
+        """Waiting files by host. The host whose turn is next comes first."""
         self._running: collections.Counter[str] = collections.Counter()
 
     def submit(self, host: str, work: Callable[[], Result]) -> "concurrent.futures.Future[Result]":
@@ -68,7 +68,7 @@ class TransferQueue:
         with self._lock:
             self._waiting.setdefault(host, collections.deque()).append(queued)
         self._start()
-        return queued.future  # type: ignore[return-value]  # `_Work` does not know the type of its result
+        return queued.future  # type: ignore[return-value]  # `_Work` has no type parameter for its result
 
     def _start(self) -> None:
         while (work := self._next()) is not None:

@@ -8,7 +8,8 @@ from archiver.problems import Expected
 
 
 def expected_of(settings: Settings, role: ProcessRole = ProcessRole.WHOLE) -> Expected:
-    """What problems are measured by. A door knows the names of accounts only: what is swept, the workers say."""
+    """The settings that `problems` compares the ledger with. A door knows only the names of accounts; the workers
+    report which families are swept."""
     if not role.works:
         return Expected({account.name: () for account in settings.accounts}, 0)
     families = {

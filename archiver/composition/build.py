@@ -78,7 +78,7 @@ class _Process:
         return Guard(stop=self.stop, on_death=self.on_death, bound=bound, pulses=self.pulses)
 
     def wake_ups(self, workers: Mapping[str, Worker]) -> WakeUps:
-        """Only a ledger that several processes work on has any to send."""
+        """The wake-ups of the process. Nothing is sent unless several processes work on the ledger."""
         settings = self.settings
         url = settings.ledger_listen_url or settings.ledger_url
         return WakeUps.build(
@@ -101,7 +101,7 @@ class _Shared:
     slots: TransferSlots
     duties: DutyKeeper
     kept: Ledger
-    """Refuses what only the process that does the upkeep may write."""
+    """The ledger for writes that only the process with the upkeep may make."""
     process_holds: ProcessHolds | None
 
 
@@ -172,7 +172,7 @@ def _build_shared(process: _Process, duties: DutyKeeper) -> _Shared:
 
 
 def _build_process_holds(process: _Process, duties: DutyKeeper) -> ProcessHolds | None:
-    """None on a ledger that only one process works on: all that holds it holds for all."""
+    """None if only one process works on the ledger: then every hold is for all."""
     ledger = process.ledger
     if not is_postgres(process.settings.ledger_url):
         return None
@@ -254,7 +254,7 @@ def _warnings(
     machine: MachineLoop,
     wake_ups: WakeUps,
 ) -> list[Callable[[], Iterable[Problem]]]:
-    """What this process alone knows to be wrong."""
+    """The sources of warnings that only this process can give."""
     found: list[Callable[[], Iterable[Problem]]] = [
         functools.partial(doubts.problems, process.settings),
         machine.problems,
@@ -281,7 +281,8 @@ def _second_look_loop(process: _Process, shared: _Shared, stages: Sequence[Stage
 
 
 def _loops_where_set(process: _Process, shared: _Shared) -> Iterator[Loop]:
-    """Those of a process beside others, and of an operator who wants alerts."""
+    """The loop of process holds if several processes may share the ledger, and the loop of alerts if the operator wants
+    them."""
     settings, ledger, duties = process.settings, process.ledger, shared.duties
     if shared.process_holds is not None:
         yield ProcessHoldLoop(shared.process_holds, ledger.daemons, name=duties.name, stop=process.stop)
@@ -300,7 +301,7 @@ def _build_idle(process: _Process) -> Engine:
     settings, ledger, stop = process.settings, process.ledger, process.stop
     clocks = ApiClocks({}, 0, now=ledger.now)
     wake_ups = process.wake_ups({})
-    sender = wake_ups.loops[:1]  # no loop of ours is woken
+    sender = wake_ups.loops[:1]  # this process has no loops to wake
     upkeep = Upkeep(
         ledger,
         process.metrics,

@@ -35,7 +35,7 @@ def build_client(
 def build_account(
     settings: Settings, metrics: Metrics, *, stop: threading.Event, now: Callable[[], int] = unix_ms
 ) -> Account:
-    """What the stages need to know of one account; `settings` are those of this account alone."""
+    """The stages' view of one account; `settings` are those of this account alone."""
     return Account(
         name=settings.account,
         families=settings.families,
@@ -50,7 +50,7 @@ def build_account(
 
 
 def credential_of(settings: Settings) -> Credential:
-    """What the account asks Kling with: the API Key where there is one, since it opens all paths."""
+    """The credentials that the account sends to Kling: the API Key if there is one, because it opens all paths."""
     if settings.api_key is not None:
         return ApiKey(settings.api_key.get_secret_value())
     access_key, secret_key = settings.access_key, settings.secret_key

@@ -29,7 +29,8 @@ def examined(
     environ: Mapping[str, str],
     may_write: bool = True,
 ) -> Iterator[Subject]:
-    """What a process of this role would depend on. Raises SettingsError when boto3 refuses its part."""
+    """Everything that a process of this role depends on. Raises SettingsError if boto3 refuses its part of the
+    settings."""
     with contextlib.ExitStack() as opened:
         accounts = [
             build_account(account, Metrics(), stop=threading.Event())
@@ -63,7 +64,7 @@ def examined(
 
 
 def _of_links(settings: Settings, store: S3Store | None) -> Iterator[Problem]:
-    """What only the store's endpoint shows."""
+    """Doubts about links that only the store's endpoint shows."""
     if store is None or settings.link_mode != "redirect" or not settings.link_secret:
         return
     if doubts.is_hidden(store.endpoint_url):

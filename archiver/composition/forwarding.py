@@ -24,7 +24,7 @@ from archiver.webhooks.sender import Signing, WebhookSender
 def build_forward_loop(
     settings: Settings, ledger: Ledger, store: Store, metrics: Metrics, guard: Guard
 ) -> ForwardLoop:
-    """Its tries run on threads of their own."""
+    """The forward stage's loop. Its tries run on separate threads."""
     operator = None
     if settings.forward_url is not None:
         secrets = [secret.get_secret_value() for secret in settings.forward_secret]
@@ -60,7 +60,7 @@ def build_forward_loop(
 
 
 def durable_urls(account: Settings, store: Store) -> DurableUrls:
-    """What stands in forwards of this account in place of the API's URLs."""
+    """The durable URLs that replace the API's URLs in forwards of this account."""
     signer = signer_of(account.link_secrets(), account.public_url)
     chosen = account.forward_links or (UrlKind.S3 if signer is None else UrlKind.LINKS)
     is_prefix = chosen.startswith("https://")

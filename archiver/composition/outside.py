@@ -10,7 +10,8 @@ from archiver.store import S3Store
 from archiver.webhooks.sender import WebhookSender
 
 _STORE_CONNECTIONS_PER_ACCOUNT = 1
-"""For each transfer; as many again for all accounts, since each task may list and put its manifest meanwhile."""
+"""Connections for each transfer of an account, and as many again for all accounts together: each task may list its
+folder and put its manifest meanwhile."""
 _LINK_CONNECTIONS = 4
 _LINK_CONNECT_SECONDS, _LINK_READ_SECONDS = 2.0, 4.0
 _PROBE_CONNECTIONS = 4
@@ -30,7 +31,7 @@ def build_store(settings: Settings) -> S3Store:
 
 
 def build_link_store(settings: Settings) -> S3Store:
-    """The same bucket, for those who wait for a link: each call ends within seconds. Raises SettingsError."""
+    """The same bucket, for links: a client waits, so each call ends within seconds. Raises SettingsError."""
     return _open_store(
         settings,
         connections=_LINK_CONNECTIONS,
@@ -41,7 +42,7 @@ def build_link_store(settings: Settings) -> S3Store:
 
 
 def build_probe_store(settings: Settings) -> S3Store:
-    """The same bucket, for one look at it: no call is tried twice. Raises SettingsError."""
+    """The same bucket, for `doctor`: no call is repeated. Raises SettingsError."""
     return _open_store(
         settings,
         connections=_PROBE_CONNECTIONS,
@@ -52,7 +53,7 @@ def build_probe_store(settings: Settings) -> S3Store:
 
 
 def build_reading_store(settings: Settings, *, transfers: int) -> S3Store:
-    """The same bucket, for a command that reads so many objects at once. Raises SettingsError."""
+    """The same bucket, for a command that reads this many objects at once. Raises SettingsError."""
     return _open_store(settings, connections=transfers + 1)
 
 
@@ -71,7 +72,7 @@ def _open_store(settings: Settings, *, connections: int, **limits: Any) -> S3Sto
 
 
 def build_spool(settings: Settings, *, has_downloads: bool = True) -> Spool:
-    """Where this process's downloads and the uploads of clients wait."""
+    """The spool for downloads of this process and uploads of its clients."""
     return Spool(settings.spool_dir, memory_bytes_max=SPOOL_MEMORY_BYTES_MAX, has_downloads=has_downloads)
 
 

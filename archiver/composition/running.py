@@ -18,7 +18,7 @@ from archiver.model import Stage
 from archiver.pulses.watch import Pulses
 
 _LAST_ROUND_SECONDS = 3.0
-"""For a round of upkeep or alerts that is under way at a stop."""
+"""How long a stop waits for a round of upkeep or alerts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,26 +28,26 @@ class Engine:
     workers: Mapping[str, Worker]
     """By account."""
     duties: DutyKeeper | None
-    """Of a process that may ask."""
+    """None in a process that never asks the API."""
     upkeep: Upkeep
     health: Health
     ledger: Ledger
     spool: Spool | None
-    """Of a process that fetches files or takes large bodies."""
+    """None in a process that neither fetches files nor takes large bodies."""
     _threads: tuple[threading.Thread, ...]
-    """Of the process: its duties, its upkeep, the look at the machine, second looks, and alerts where an operator wants
+    """The process's own loops: duties, upkeep, the look at the machine, second looks, and alerts if the operator wants
     them."""
     _closes: tuple[Callable[[], None], ...]
     _tell: Callable[[Stage, Iterable[str]], None] | None = None
     """Wakes other processes."""
     _forwards: ForwardLoop | None = None
-    """Its tries under way are waited for as the loops are."""
+    """A stop waits for its running tries, as it waits for the loops."""
     pulses: Pulses = dataclasses.field(default_factory=Pulses)
-    """Of the loops and pools of the process and its workers."""
+    """The pulses of all loops and pools of the process and its workers."""
 
     def start(self) -> None:
-        """Start every worker, and the process's own loops. The first sign of life is given before the door opens, by
-        one that has taken its duties already."""
+        """Start every worker, and the process's own loops. The process first takes its duties and gives its first sign
+        of life; the door opens after that."""
         with contextlib.suppress(LedgerUnavailable):
             if self.duties is not None:
                 self.duties.step()
@@ -58,18 +58,18 @@ class Engine:
             thread.start()
 
     def wake(self, stage: Stage, accounts: Iterable[str]) -> None:
-        """There is something new for `stage` of these accounts; cheap, from any thread."""
+        """Wake the loops of `stage` for these accounts. Cheap; callable from any thread."""
         wake(self.workers, stage, accounts)
         if self._tell is not None:
             self._tell(stage, accounts)
 
     def stop(self, *, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> bool:
         """Stop every worker as `Worker.stop` does, all within `seconds`: they share one stop event. False when some
-        work goes on: once its duties are others', the ledger refuses what it would write of them."""
+        work goes on: once another process has its duties, the ledger refuses its writes."""
         until = monotonic() + seconds
         ended = [worker.stop(seconds=max(0.0, until - monotonic())) for worker in self.workers.values()]
         for thread in self._threads:
-            # A consumer of alerts that hangs is not waited for.
+            # The stop does not wait for a consumer of alerts that hangs.
             thread.join(max(0.0, min(_LAST_ROUND_SECONDS, until - monotonic())))
         if self._forwards is not None:  # a try that goes on hangs, and is sent again
             self._forwards.stop(seconds=max(0.0, min(_LAST_ROUND_SECONDS, until - monotonic())))
@@ -85,6 +85,6 @@ class Engine:
 
 
 def wake(workers: Mapping[str, Worker], stage: Stage, accounts: Iterable[str] | None) -> None:
-    """Wake those of our workers; without `accounts`, all."""
+    """Wake the workers of these accounts; without `accounts`, all of them."""
     for account in workers.keys() & (workers.keys() if accounts is None else set(accounts)):
         workers[account].wake(stage)

@@ -44,7 +44,7 @@ class Need(enum.Enum):
     ADMIN = "admin"
     """The token of `/api`."""
     LINKS = "links"
-    """What signs links."""
+    """The secrets that sign links."""
     GATEWAY = "gateway"
     """The keys of the gateway's clients, and what else it needs where it is on."""
     GATEWAY_ALONE = "gateway_alone"
@@ -86,8 +86,8 @@ def corrections(given: SettingsSources) -> Iterator[str]:
 
 
 def shared_secrets(given: SettingsSources) -> Iterator[str]:
-    """A problem for each secret that opens something else too. The callback token stands in a URL that Kling is given,
-    a gateway key in the settings of other programs."""
+    """A problem for each secret that is used twice. Others know some of them: Kling gets the callback token in a URL,
+    and other programs have a gateway key in their settings."""
     each = (given, *(account.given for account in given.accounts or ()))
     admin = given.value("admin_token")
     if isinstance(admin, str) and any(admin in tokens_of(one) for one in each):
@@ -123,7 +123,7 @@ def gateway_keys_of(given: SettingsSources) -> dict[str, str]:
 
 
 def client_keys_of(given: SettingsSources) -> set[str]:
-    """What a client of the gateway may be recognised by: access key, API Keys, gateway keys and their names."""
+    """Everything that identifies a client of the gateway: access key, API Keys, gateway keys and their names."""
     own = {given.value(name) for name in ("access_key", "api_key")}
     keys = gateway_keys_of(given)
     return (
@@ -134,7 +134,7 @@ def client_keys_of(given: SettingsSources) -> set[str]:
 
 
 def ports(given: SettingsSources) -> Iterator[str]:
-    """A problem where one port would have to be two."""
+    """A problem if two settings name the same port."""
     metrics_port = given.value("metrics_port")
     if metrics_port is not None and str(metrics_port) == str(given.value("port") or 8080):
         yield (
@@ -143,7 +143,8 @@ def ports(given: SettingsSources) -> Iterator[str]:
 
 
 def gateway(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
-    """A problem for each setting that the gateway lacks, and for what would make one client two."""
+    """A problem for each setting that the gateway lacks, and for each value that would identify clients of two
+    accounts."""
     if Need.GATEWAY_ALONE in need and not _gateway_is_on(given):
         yield f"{given.label('gateway')} is off, but the gateway is what --gateway-only serves: set it to on."
     if Need.GATEWAY not in need or not _gateway_is_on(given):
@@ -185,7 +186,7 @@ def _entries(given: SettingsSources, name: str) -> set[str]:
 def contradictions(given: SettingsSources, need: Collection[Need]) -> Iterator[str]:
     """A problem for each pair of settings that contradict each other."""
     access, secret, api = (given.has(name) for name in ("access_key", "secret_key", "api_key"))
-    # Clients of the gateway may know either.
+    # Clients of the gateway may use either of them.
     if api and (access or secret) and not _gateway_is_on(given):
         pair = given.label("access_key" if access else "secret_key")
         yield f"{given.label('api_key')} and {pair} are both set: keep either the API Key or the pair of keys."
@@ -216,7 +217,7 @@ def certificates(environ: Mapping[str, str]) -> Iterator[str]:
 def credentials(environ: Mapping[str, str]) -> Iterator[str]:
     """A problem for each variable that leads boto3 to the bucket with a blank or a line end around it: `docker
     --env-file` keeps the carriage returns of a file with CRLF. botocore would send it, or find nothing of that name.
-    Variables of other programs, such as AWS_PAGER, are none of ours."""
+    Variables of other programs, such as AWS_PAGER, are ignored."""
     for name, value in sorted(environ.items()):
         is_read = name in _VARIABLES_OF_S3 or name.startswith(_VARIABLES_OF_CONTAINERS)
         if is_read and value != value.strip():

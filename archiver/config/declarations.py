@@ -113,7 +113,7 @@ class Declarations(BaseModel):
         repr=False,
         exclude=True,
     )
-    """May hold a password: neither shown nor dumped. In messages the ledger has a name (`databases.opening`)."""
+    """May hold a password, so it is neither shown nor dumped. Messages use the ledger's name (`databases.opening`)."""
     ledger_listen_url: Annotated[str, AfterValidator(urls.listen_url)] | None = _setting(
         None,
         "The connection on which processes wake each other by LISTEN. Set it to the PostgreSQL server itself if "

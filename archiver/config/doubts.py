@@ -1,8 +1,8 @@
 """Settings that are allowed and probably a mistake. Pure functions.
 
-A setting that nobody can mean is refused (`values`, `checks`, `accounts`). One that may be intended, but does harm
-unnoticed if it is not, is a problem `settings`: `status --check` shows it until the setting is changed. What the daemon
-has corrected by itself, or what is a matter of taste, is only logged.
+A setting that cannot be intended is refused (`values`, `checks`, `accounts`). One that may be intended, but does harm
+unnoticed if it is not, is a problem `settings`: `status --check` shows it until the setting is changed. A value that
+the daemon corrects by itself, or that is a matter of taste, is only logged.
 """
 
 import ipaddress
@@ -26,23 +26,23 @@ _MAKE_A_TOKEN = f"Make one of your own: {values.MAKE_A_TOKEN}"
 _EXAMPLE = re.compile(
     r"a-token-of-its-own|change.?me|example|placeholder|replace.?me|your.?(own.?)?token", re.IGNORECASE
 )
-"""In the tokens of README and of other people's instructions."""
+"""Words in example tokens, of README and of other instructions."""
 _SWEEP_SECONDS_MAX = 86_400
 _PRIVATE_NAMES = ("localhost", "local", "internal", "test", "home.arpa")
 
 
 def sentences(settings: Settings) -> tuple[str, ...]:
-    """All of it, for the log and `--check`."""
+    """All doubts, for the log and `--check`."""
     return (*notes(settings), *(f"{problem.message}. {problem.what_to_do}" for problem in problems(settings)))
 
 
 def notes(settings: Settings) -> tuple[str, ...]:
-    """What needs no action."""
+    """Doubts that need no action."""
     return (*settings.unknown, *settings.corrected, *_prefixes(settings), *_plain_forwards(settings))
 
 
 def problems(settings: Settings) -> tuple[Problem, ...]:
-    """What an operator should change."""
+    """Doubts about settings that an operator should change."""
     return (
         *map(_misspelled, settings.misspelled),
         *itertools.chain.from_iterable(_of_account(account, settings) for account in settings.accounts),
@@ -126,7 +126,7 @@ def _public_url(url: str | None, label: str) -> Iterator[tuple[str, str]]:
 
 
 def is_private(host: str) -> bool:
-    """Whether a host of a URL is one that only some machines reach, by its text."""
+    """Whether only some machines can reach the host of a URL, by its text."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:
@@ -134,7 +134,7 @@ def is_private(host: str) -> bool:
 
 
 def is_hidden(url: str) -> bool:
-    """Whether a browser outside could not go there: the host is private, or it is plain http."""
+    """Whether a browser outside cannot open the URL: the host is private, or the scheme is plain http."""
     parts = urllib.parse.urlsplit(url)
     return parts.scheme != "https" or is_private(parts.hostname or "")
 
@@ -178,7 +178,7 @@ def _has_links(account: Settings) -> bool:
 
 
 def _plain_forwards(settings: Settings) -> Iterator[str]:
-    """May be meant, or a worker lacks what the other processes have."""
+    """Forwards with s3:// URLs may be intended, or a worker may lack settings that the other processes have."""
     if settings.forward_url is not None and accounts_without_links(settings):
         yield (
             "KLING_FORWARD_URL is set and there are no links, so forwards name s3:// URLs: set KLING_LINK_SECRET and "

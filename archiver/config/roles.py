@@ -11,7 +11,7 @@ from archiver.ledger import Service
 
 
 class ProcessRole(enum.Enum):
-    """A process is called by what an operator types to start it."""
+    """Each value is the command that an operator types to start the process."""
 
     WHOLE = "kling-receiver"
     DOOR = "kling-receiver --edge-only"
@@ -22,7 +22,7 @@ class ProcessRole(enum.Enum):
     """Verifies, archives, sweeps and forwards. It knows no callback token."""
 
     def serves(self, settings: Settings) -> tuple[Service, ...]:
-        """As `status` shows it."""
+        """The services, as `status` shows them."""
         services = {
             Service.DOOR: self.takes_callbacks,
             Service.GATEWAY: self.relays(settings),
@@ -55,7 +55,7 @@ class ProcessRole(enum.Enum):
 
     @property
     def need(self) -> Collection[Need]:
-        """What must be set; secrets beyond it are not even read."""
+        """The settings that the role requires. Other secrets are not even read."""
         return _NEED[self]
 
 

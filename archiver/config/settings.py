@@ -52,13 +52,14 @@ class Settings(Declarations):
     unknown: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """A sentence for each `KLING_…` variable that is not a setting."""
     misspelled: Annotated[tuple[str, ...], Field(exclude=True)] = ()
-    """A sentence for each that nearly is one."""
+    """A sentence for each `KLING_…` variable that nearly has the name of a setting."""
     corrected: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """A sentence for each setting that is read otherwise than it was written."""
     proxy: Annotated[Proxy | None, Field(exclude=True)] = None
-    """Of the environment's own variables, for the CDN; the clients of API and store read them by themselves."""
+    """The proxy for the CDN, from the environment's own variables. The clients of API and store read these by
+    themselves."""
     several: Annotated[tuple["Settings", ...], Field(exclude=True)] = ()
-    """Of each table under `[[accounts]]`. Use `accounts`."""
+    """One for each table under `[[accounts]]`. Use `accounts`."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str], *, need: Collection[Need] = EVERYTHING) -> Self:

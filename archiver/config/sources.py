@@ -35,7 +35,7 @@ class KnownSettings:
 
     names: Collection[str]
     secrets: Collection[str]
-    """May also come from a file, as `<name>_file`."""
+    """These may also come from a file, as `<name>_file`."""
     needed_secrets: Collection[str]
     """Other secrets are not read, wherever they are: their files may be unreadable, their values wrong."""
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -52,7 +52,7 @@ class Layer:
     """The settings in one source."""
 
     values: dict[str, object]
-    """By name."""
+    """The written values by name."""
     labels: dict[str, str]
     """How messages name each value."""
 
@@ -67,9 +67,9 @@ class SettingsSources:
     unknown: list[str] = dataclasses.field(default_factory=list)
     """A sentence for each variable that is not a setting."""
     misspelled: list[str] = dataclasses.field(default_factory=list)
-    """A sentence for each that nearly is one."""
+    """A sentence for each variable that nearly has the name of a setting."""
     unread: set[str] = dataclasses.field(default_factory=set)
-    """The names of those whose file could not be read: they are not missing. `ALL` for those of the TOML file."""
+    """Settings whose file could not be read: they do not count as missing. `ALL` if the TOML file could not be read."""
     written: dict[str, str] = dataclasses.field(default_factory=dict)
     """Key → how messages name it."""
     accounts: list["AccountSources"] | None = None
@@ -81,7 +81,8 @@ class SettingsSources:
         return any(name in layer.values for layer in self.layers)
 
     def may_have(self, name: str) -> bool:
-        """Whether it is given, or stands in a file that could not be read, which is a problem of its own."""
+        """Whether the setting is given, or may be given in a file that could not be read. The unreadable file is a
+        separate problem."""
         return self.has(name) or bool(self.unread & {name, ALL})
 
     def value(self, name: str) -> object:
@@ -108,7 +109,7 @@ class AccountSources:
 def read(
     environ: Mapping[str, str], *, known: KnownSettings, known_of_account: KnownSettings
 ) -> SettingsSources:
-    """Values are read, not checked."""
+    """Read the values, without checking them."""
     given = SettingsSources()
     _read_environment(given, environ, known=known)
     config = environ.get(CONFIG_NAME, "").strip()

@@ -16,11 +16,11 @@ class Setting:
 
     name: str
     default: str
-    """As text; empty if there is none."""
+    """The default as text; empty if there is none."""
     meaning: str
     expects: str
     secret: bool
-    """May also be read from a file, as a URL with a password may."""
+    """The setting is a secret, or may contain one: it may also be read from a file."""
 
 
 _SECRET_NEEDS: Final[Mapping[str, Collection[Need]]] = {
@@ -38,7 +38,7 @@ _SECRET_NEEDS: Final[Mapping[str, Collection[Need]]] = {
     "alert_url": (Need.ALERTS,),
     "alert_secret": (Need.ALERTS,),
 }
-"""Secret → for what it is read."""
+"""Secret → the needs for which it is read."""
 SECRET_NAMES: Final = tuple(_SECRET_NEEDS)
 _WITH_PASSWORDS: Final = ("ledger_url", "ledger_listen_url")
 """Settings that may hold a secret, which every role and command needs."""

@@ -19,7 +19,7 @@ _DATABASE = re.compile(r"/[^/]{1,63}")
 
 
 def base_url(written: str) -> str:
-    """https, or http to this machine only; without the `/v1` that the client adds itself."""
+    """An https URL, or http to this machine only; without the `/v1` that the client adds itself."""
     parts = _split(written)
     if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
         raise ValueError("must begin with https:// (plain http is for this machine only, 127.0.0.1)")
@@ -27,7 +27,7 @@ def base_url(written: str) -> str:
 
 
 def web_url(written: str) -> str:
-    """Without credentials, query or fragment."""
+    """A URL without credentials, query or fragment."""
     _split(written)
     return written.rstrip("/")
 
@@ -40,12 +40,12 @@ def hook_url(value: object) -> str:
 
 
 def link_mode(written: str) -> str:
-    """`redirect`, `stream`, or the URL of what serves the bucket."""
+    """`redirect`, `stream`, or the URL of the server in front of the bucket."""
     return _word_or_url(written, LINK_MODES)
 
 
 def forward_links(written: str) -> str:
-    """`links`, `s3`, `presigned`, or the URL of what serves the bucket."""
+    """`links`, `s3`, `presigned`, or the URL of the server in front of the bucket."""
     return _word_or_url(written, FORWARD_LINKS)
 
 
@@ -99,7 +99,7 @@ def listen_url(written: str) -> str:
 
 
 def passwords(url: str) -> tuple[str, ...]:
-    """Those in the URL of a database, as they are written and as they are meant."""
+    """The passwords in the URL of a database, both percent-encoded and decoded."""
     parts = urllib.parse.urlsplit(url)
     written = [parts.password or "", *urllib.parse.parse_qs(parts.query).get("password", ())]
     return tuple(
@@ -170,7 +170,7 @@ def _split(written: str) -> urllib.parse.SplitResult:
 
 
 def _is_host(name: str) -> bool:
-    """Whether it can be looked up: no label is empty or longer than 63 characters, in the form that DNS has."""
+    """Whether DNS can look the name up: in its DNS form, no label is empty or longer than 63 characters."""
     labels = name.removesuffix(".").split(".")
     try:
         return all(label.isascii() or label.encode("idna") for label in labels) and all(

@@ -74,7 +74,7 @@ def folder(value: object) -> object:
 
 
 def at_home(path: str) -> str:
-    """`~/x` as a shell reads it: no shell has read a unit file, a compose file or TOML."""
+    """Expand `~/x` as a shell does: no shell reads unit files, compose files or TOML."""
     try:
         return str(pathlib.Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError as error:

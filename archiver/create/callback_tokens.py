@@ -13,7 +13,7 @@ import secrets
 
 _LABEL = b"kling-archiver gateway callback token"
 GATEWAY_TOKEN_CHARACTERS = 43
-"""Of base64url without padding, from 32 bytes."""
+"""The length of 32 bytes in base64url without padding."""
 REFERENCE = re.compile(r"[A-Za-z0-9_-]{22}")
 """For `fullmatch`."""
 SEPARATOR = "."
@@ -26,10 +26,10 @@ def gateway_token(callback_token: str) -> str:
 
 
 def new_reference() -> str:
-    """128 random bits: what a callback URL names a create by."""
+    """128 random bits that identify a create in its callback URL."""
     return secrets.token_urlsafe(16)
 
 
 def referring(token: str, reference: str) -> str:
-    """The token with the reference of one create behind it."""
+    """The token, followed by the reference of one create."""
     return f"{token}{SEPARATOR}{reference}"

@@ -22,15 +22,15 @@ class CallbackUrls:
         self._pattern = re.compile(rf"(?:{'|'.join(names)}){rest}" if names else r"(?!)")
 
     def stand_in(self, text: str) -> bool:
-        """Whether there is one in this text."""
+        """Whether this text contains one of our callback URLs."""
         return self._pattern.search(text) is not None
 
     def replaced(self, text: str, instead: str) -> str:
-        """The text with `instead` in place of each."""
+        """The text with each of our callback URLs replaced by `instead`."""
         return self._pattern.sub(lambda _: instead, text)
 
     def replaced_in(self, body: bytes, instead: str) -> bytes:
-        """The same in every string of a JSON text; only those that change are written anew."""
+        """Replace them in every string of a JSON text. Only strings that change are written anew."""
         if _PATH.encode() not in body:
             return body
         return replace_in_strings(body, lambda text: self.replaced(text, instead))

@@ -34,8 +34,8 @@ class CreatePath:
 
 
 def create_path(path: bytes) -> CreatePath | None:
-    """`path` is raw, and begins with `/v1/` where Kling's does. None for one that creates nothing, or without a
-    documented callback URL."""
+    """`path` is raw, and begins with `/v1/` where Kling's does. None for a path that creates nothing, or that documents
+    no callback URL."""
     decoded = unquote_to_bytes(path)
     decoded = decoded.removesuffix(b"/")
     if (family := _LEGACY.get(decoded)) is not None:

@@ -14,7 +14,7 @@ _NOT_KEPT = ("callback_url", "external_task_id")
 
 
 def callback_url(public_url: str, *, token: str, family: str) -> str:
-    """Where Kling reports a task of this family to us."""
+    """The URL at which Kling reports a task of this family to us."""
     return f"{public_url.rstrip('/')}/callbacks/{token}/{family}"
 
 
@@ -32,8 +32,8 @@ def slots_of(family: str, body: Mapping[str, object]) -> int:
 
 
 def request_of(body: Mapping[str, object]) -> dict[str, object]:
-    """What ledger and manifest keep. Image data is replaced by its digest; the callback URL and the queries of signed
-    URLs are left out, because both open doors."""
+    """The part of a create's body that ledger and manifest keep. Image data is replaced by its digest. The callback URL
+    and the queries of signed URLs are left out, because they grant access."""
     return {str(name): _kept(value) for name, value in body.items() if name not in _NOT_KEPT}
 
 

@@ -44,7 +44,7 @@ class CreateOutcome(enum.StrEnum):
     REFUSED = "refused"
     """Nothing was created, and nothing is registered."""
     UNKNOWN = "unknown"
-    """If the task exists it will be archived: it stays registered."""
+    """The registration stays, so the task is archived if it exists."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Submitter:
             self.ledger.registrations.withdraw(submission.external_id, account=self.account)
 
     def _record(self, submission: Submission, task: Task, outcome: CreateOutcome) -> Submitted:
-        """Replace the external id by the task's own. If the ledger cannot be written, the daemon does so later."""
+        """Replace the external id by the task's own. If the ledger cannot be written, the daemon replaces it later."""
         try:
             self.ledger.records.record(
                 [task],

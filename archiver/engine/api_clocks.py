@@ -79,7 +79,7 @@ class ApiClocks:
         return skew_ms is not None and abs(skew_ms) <= SKEW_MS_MAX
 
     def is_lately(self, moment_ms: int | None) -> bool:
-        """Whether what was true then may still be gone by (Unix ms)."""
+        """Whether this moment (Unix ms) is recent enough to rely on."""
         return self._is_recent(None if moment_ms is None else moment_ms / 1000)
 
     def _is_recent(self, moment: float | None) -> bool:

@@ -50,13 +50,14 @@ class ArchiveLoop:
         """Tasks under way, by the lane that took them."""
         self._lock = threading.Lock()
         self._has_backlog = False
-        """The last claim got as many tasks as it asked for: there are more, most likely, and no need to look first."""
+        """The last claim got as many tasks as it asked for. More are probably due, so the next claim needs no look
+        first."""
         slots.join(self._account, wake=wake.set)
 
     def step(self) -> None:
         """Claim tasks for free slots and hand them to threads; wait a little where there is nothing to claim."""
         self._wake.clear()
-        if not self.pool.free():  # each transfer that ends wakes this loop
+        if not self.pool.free():  # the end of each transfer wakes this loop
             self._wake.wait(IDLE_SECONDS)
             return
         if self._process_holds is not None and self._process_holds.stops(self._account, Stage.ARCHIVE):
@@ -82,7 +83,7 @@ class ArchiveLoop:
         started_before = self.pool.started
         try:
             self._work.hand_over(leases, asked_at=asked_at, start=self._start_one)
-        finally:  # where no thread could be had, an unfilled slot must not count as taken for ever
+        finally:  # if no thread could be started, an unfilled slot must not count as taken for ever
             self._slots.give_back(self._account, len(leases) - (self.pool.started - started_before))
         return leases
 

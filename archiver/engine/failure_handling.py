@@ -42,9 +42,9 @@ class FailureHandler:
     now: Callable[[], int]
     rand: Callable[[], float]
     asking: Ledger | None = None
-    """For leases of verification, where it is another one."""
+    """The ledger for leases of verification, if it differs."""
     process_holds: ProcessHolds | None = None
-    """Where other processes may work on the same ledger."""
+    """Set if other processes may work on the same ledger."""
 
     def handle(self, lease: Lease, error: Exception) -> Retry | Hold | Bury | None:
         """End `lease`, which failed with `error`; the decision, or None where the lease was lost, or where verification
@@ -73,7 +73,7 @@ class FailureHandler:
         return decision
 
     def hold_in_outage(self, lease: Lease, cause: Exception) -> None:
-        """Make it a hold where others like it have failed, or are held already."""
+        """Turn the failure into a hold if similar work has failed often enough, or is held already."""
         if isinstance(cause, TaskNotShown | NotOffered):
             self.outages.of(Outside.API).suspect()
         if not isinstance(cause, Failure) or cause.outside is None or cause.disposition is Disposition.HOLD:
@@ -98,7 +98,7 @@ class FailureHandler:
             outcomes.retry(lease, cause, decision, stored=stored, failed=failed)
 
     def is_of_process(self, error: Failure, *, account: str, stage: Stage) -> bool:
-        """Whether a failure that holds is this process's alone. Raises LedgerUnavailable."""
+        """Whether a failure that holds concerns only this process. Raises LedgerUnavailable."""
         holds = self.process_holds
         return holds is not None and holds.takes(error, account=account, stage=stage)
 

@@ -23,7 +23,7 @@ class Health:
     def refresh_gauges(self) -> None:
         """Bring the gauges that mirror the ledger up to date; called for each scrape.
 
-        Where the ledger cannot be read, only its problem is shown: the last values of the others beat none.
+        If the ledger cannot be read, only the gauge of that problem changes; the others keep their last values.
         """
         metrics = self.metrics
         view, problems = look(self.ledger, self.expected)
@@ -54,8 +54,8 @@ class Health:
         )
 
     def _refresh_sweeps(self, view: StatusView, *, begun_at: int) -> None:
-        """Those of families that the settings name, and that the API has ever listed: an alert on others could never
-        end."""
+        """Show only families that the settings name and that the API has ever listed: an alert about another family
+        would never end."""
         last = {(sweep.account, sweep.family): sweep.last_success_at for sweep in view.sweeps}
         for account, families in self.expected.families.items():
             for family in families:

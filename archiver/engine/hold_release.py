@@ -34,7 +34,7 @@ LISTS_DISPROVE: Set[str] = frozenset(
         ApiMaintenance,
     )
 )
-"""Why verification may be held and cannot be where a list is read."""
+"""Reasons for which verification may be held, and which an answered list disproves."""
 
 
 class HoldRelease:
@@ -57,8 +57,8 @@ class HoldRelease:
         self._process_holds = process_holds
 
     def after_work(self, lease: Lease) -> None:
-        """Work on this lease succeeded: its account and family do. That says nothing of lists: a gateway may refuse
-        them alone. Its files' hosts are told by `after_files`."""
+        """Work on this lease succeeded: end the holds of its account and family, but not those of lists, which a
+        gateway may refuse alone. `after_files` ends the holds of hosts."""
         self._outages.at(lease.stage).worked()
         if self._process_holds is not None:
             self._process_holds.worked(self._account, lease.stage, host=lease.asset_host)

@@ -46,7 +46,7 @@ class _Host:
     tries: collections.deque[bool] = dataclasses.field(
         default_factory=lambda: collections.deque(maxlen=TRIES_KEPT)
     )
-    """Of the last files, whether each failed."""
+    """Whether each of the last files failed."""
     down: set[int] = dataclasses.field(default_factory=set)
     """Row ids of the tasks without any answer since the last one."""
     refused: set[int] = dataclasses.field(default_factory=set)
@@ -54,7 +54,7 @@ class _Host:
     running: int = 0
     """Tasks under way."""
     running_again: int = 0
-    """Those of them that were tried on this host before."""
+    """Running tasks that were tried on this host before."""
 
     @property
     def is_failing(self) -> bool:

@@ -29,8 +29,8 @@ class LeasedWork:
     def hand_over(self, leases: Sequence[Lease], *, asked_at: float, start: Callable[[Lease], None]) -> None:
         """Keep each lease and give it to a thread by `start`.
 
-        Where no thread can be had, the remaining leases are given back: kept, they would be renewed without being
-        worked on. The lease at which `start` failed may lie in the pool's queue; its thread finds it lost.
+        If no thread can be started, the remaining leases are given back: otherwise they would be renewed although no
+        thread works on them. The lease at which `start` failed may lie in the pool's queue; its thread finds it lost.
         """
         self._keeper.keep(leases, asked_at=asked_at)
         for place, lease in enumerate(leases):
@@ -43,7 +43,7 @@ class LeasedWork:
     def hand_over_together(
         self, batch: Sequence[Lease], *, asked_at: float, start: Callable[[], None]
     ) -> None:
-        """The same for a batch that one thread works on."""
+        """Hand over a batch that one thread works on."""
         self._keeper.keep(batch, asked_at=asked_at)
         try:
             start()
@@ -84,7 +84,7 @@ class LeasedWork:
             self._give_back(lease)
 
     def _give_back(self, lease: Lease) -> None:
-        """Due again at once; the attempt does not count."""
+        """Give the lease back: the task is due again at once, and the attempt does not count."""
         try:
             self._ledger.outcomes.give_back(lease)
         except LeaseLost:

@@ -50,7 +50,7 @@ class PrestartedPool(concurrent.futures.ThreadPoolExecutor):
 
 
 class WatchedPool(PrestartedPool):
-    """The same, and a piece of work that hangs is noticed."""
+    """A prestarted pool whose work is watched, so that a hang is noticed."""
 
     def __init__(
         self,

@@ -23,15 +23,16 @@ from archiver.failures import HOLD_PROBE_SECONDS, Failure, backoff_ms
 from archiver.model import Problem, Stage
 
 PATIENCE_SECONDS = 60.0
-"""In which another process must have succeeded; else the hold is for all."""
+"""How long the process waits for another one to succeed before its hold becomes a hold for all."""
 SHUN_SECONDS = 300.0
-"""For which an account is left to others."""
+"""How long the process leaves an account to other processes."""
 TURN_SECONDS = 30.0
-"""The same, while its API is held for all. The first process that reaches the API ends that hold."""
+"""How long it leaves the account while its API is held for all. The first process that reaches the API ends that
+hold."""
 PROBE_FIRST_SECONDS = 2
 ROUND_SECONDS = 5.0
 _API = (Stage.VERIFY, Stage.SWEEP)
-"""Both ask the same API with the same credentials."""
+"""Both stages query the same API with the same credentials."""
 
 
 class Peers(Protocol):
@@ -41,7 +42,7 @@ class Peers(Protocol):
         """How many other processes do work, and whether one has succeeded at `thing` within that time."""
 
     def tell_successes(self, name: str, ages_ms: Mapping[str, int]) -> None:
-        """What this process has succeeded at, and how long ago."""
+        """Record what this process has succeeded at, and how long ago."""
 
 
 class HoldsForAll(Protocol):
@@ -92,7 +93,8 @@ class ProcessHolds:
         """Accounts whose API is held for all, and until when others should try it."""
 
     def takes(self, error: Failure, *, account: str, stage: Stage, by_look: bool = False) -> bool:
-        """A failure that holds: whether it is this process's alone. Else it is for all. Raises LedgerUnavailable."""
+        """Whether a failure that holds concerns only this process; otherwise it holds for all. Raises
+        LedgerUnavailable."""
         if not error.is_of_process:
             return False
         thing = thing_of(account, stage, error.host)
@@ -155,16 +157,16 @@ class ProcessHolds:
             return held is not None and self._monotonic() < held.probe_at
 
     def room(self, account: str, stage: Stage, count: int) -> int:
-        """How many of `count` may begin now: all, or one that is the probe."""
+        """How many of `count` may begin now: all, or only the probe."""
         with self._lock:
             held = self._held.get(thing_of(account, stage, None))
             if held is None:
                 return count
-            held.probe_at = self._monotonic() + HOLD_PROBE_SECONDS  # until it has told
+            held.probe_at = self._monotonic() + HOLD_PROBE_SECONDS  # until the probe has ended
             return min(1, count)
 
     def hosts(self, account: str) -> frozenset[str]:
-        """From which nothing may be fetched now."""
+        """The hosts from which nothing may be fetched now."""
         now = self._monotonic()
         with self._lock:
             return frozenset(
@@ -202,7 +204,7 @@ class ProcessHolds:
             _log_end(held, "no other process succeeds either" if is_for_all else "it is tried again")
 
     def successes(self) -> Mapping[str, int]:
-        """What has succeeded here within the time that counts: ms ago."""
+        """What has succeeded here recently enough to count; how many ms ago."""
         now = self._monotonic()
         with self._lock:
             self._worked = {thing: at for thing, at in self._worked.items() if now - at < PATIENCE_SECONDS}
@@ -250,7 +252,7 @@ class ProcessHoldLoop:
 
 
 def thing_of(account: str, stage: Stage, host: str | None) -> str:
-    """What fails or succeeds: the API of an account, its part of the store, a host of its files."""
+    """The name of what fails or succeeds: the API of an account, its part of the store, or a host of its files."""
     what = "api" if stage in _API else stage
     return f"{account} {host or what}"
 

@@ -48,7 +48,7 @@ or a list whose rows cannot be read."""
 DOUBLINGS_MAX = 20
 WAIT_SECONDS_MAX = 0.5
 _LISTS = "lists"
-"""In the place of a task: all lists together count as one."""
+"""Stands for a task: failures of all lists count as one task's."""
 
 
 class SweepLoop:
@@ -75,7 +75,7 @@ class SweepLoop:
         self._ledger = ledger
         self._outages = outages or Outages(monotonic=monotonic)
         self._lists = Outage(monotonic=monotonic)
-        """A gateway's lists may fail alone."""
+        """The outage of the lists: a gateway may refuse lists alone."""
         self._api_failures = dict.fromkeys(families, 0)
         """Failures of the API in a row: one list may fail alone."""
         self._interval_seconds = interval_seconds
@@ -89,14 +89,14 @@ class SweepLoop:
         """Families whose last sweep set a hold."""
         self._held_until = float("-inf")
         self._is_held = False
-        """Whether the account's lists are refused, as far as the last of them has told."""
+        """Whether the account's lists are refused, by the result of the last sweep."""
         self._under_way: dict[str, FamilySweep] = {}
         self._resumed = threading.Event()
         self._requested = RequestedSweeps(ledger, account=sweeper.account)
         self._dry_runs = RequestedDryRuns(sweeper, ledger)
 
     def resume(self) -> None:
-        """The hold is gone: what it has held back goes on now."""
+        """The hold has ended: begin the sweeps that it delayed."""
         self._resumed.set()
 
     def begin(self) -> None:
@@ -110,7 +110,7 @@ class SweepLoop:
         self._forget_requests()
 
     def _drop_holds_of_others(self) -> None:
-        """End the holds of lists that are not swept any more: no sweep of them would."""
+        """End the holds of lists that are no longer swept: no sweep would ever end them."""
         with contextlib.suppress(LedgerUnavailable):
             for hold in self._ledger.holds.all():
                 is_other = hold.family is not None and hold.family not in self._due_at
@@ -128,7 +128,7 @@ class SweepLoop:
                     )
 
     def end(self) -> None:
-        """Give up what is under way: another process reads on."""
+        """Give up running sweeps: another process continues them."""
         self._leave(*self._under_way)
         self._forget_requests()
 

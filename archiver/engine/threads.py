@@ -54,7 +54,7 @@ class Guard:
         self._sparing = log.Sparing()
 
     def attempt(self, name: str, step: Callable[[], object]) -> None:
-        """One step; what it raises is logged."""
+        """Run one step, and log what it raises."""
         try:
             step()
         except Stopped:
@@ -87,7 +87,7 @@ class Guard:
                 self._on_death()
 
     def watched(self, name: str) -> contextlib.AbstractContextManager[Pulse]:
-        """What this thread does in the block, under a name of `pulses.watch.LIMITS`: a hang is noticed."""
+        """Watch this thread until the block ends, under a name of `pulses.watch.LIMITS`."""
         return self._pulses.watched(name, account=self._bound.get("account", ""))
 
     def thread(

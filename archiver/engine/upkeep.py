@@ -30,13 +30,13 @@ class Upkeep:
     started_at: int
     serves: Sequence[Service] = (Service.DOOR, Service.WORK)
     leases: Callable[[], int] = lambda: 0
-    """How many leases on tasks the process holds."""
+    """The number of leases on tasks that the process holds."""
     kept: Ledger | None = None
     """The ledger for the one process that does the upkeep, which refuses another one's writes."""
     keeps_up: Callable[[], bool] = lambda: True
     """Whether this process does the upkeep."""
     asks_for: Callable[[], Sequence[str]] | None = None
-    """The accounts that it asks for; without it, all that it has clients of."""
+    """The accounts that the process asks for; if None, all that it has clients of."""
     warnings: Sequence[Callable[[], Iterable[Problem]]] = ()
     """Where the process's warnings come from. Each is asked at every round and must not wait for anything."""
     _warned: list[Problem] = dataclasses.field(default_factory=list)
@@ -194,7 +194,7 @@ class Upkeep:
             pass
 
     def _keep_ledger_bounded(self) -> None:
-        """Say once what is in the way."""
+        """Keep the ledger's files small; log an obstacle once."""
         self._ledger.database.keep_bounded()
         obstacle = self._ledger.database.obstacle()
         if obstacle is not None and not self._has_logged_obstacle:

@@ -53,12 +53,12 @@ class VerifyLoop:
         """Set while a thread asks for fresh URLs."""
 
     def begin(self) -> None:
-        """Another process may have found out meanwhile what the API offers."""
+        """Read from the ledger what the API offers: another process may have found out more."""
         self._stages.availability.forget()
         self._matched_at = -math.inf
 
     def end(self) -> None:
-        """Questions under way are answered; their leases on tasks end with them."""
+        """Nothing to end: running queries are answered, and their leases end with them."""
 
     def step(self) -> None:
         """Claim what is due and hand it to threads; wait a little where nothing is."""
@@ -82,9 +82,9 @@ class VerifyLoop:
             self._wake.wait(IDLE_SECONDS)
 
     def _match(self) -> int | None:
-        """Let list pages answer. What was due before the returned Unix ms and still is, is asked for individually.
-
-        None, which is all that is due, where matching failed: a broken list must not stop individual questions.
+        """Answer waiting ids by list pages. Ids that were due before the returned time (Unix ms) and still wait are
+        queried individually. None if matching failed: then all due ids are, because a broken list must not stop
+        individual queries.
         """
         matched: list[MatchResult] = []
         self._guard.attempt("list-matching", lambda: matched.append(self._stages.list_matcher.match()))
@@ -117,7 +117,7 @@ class VerifyLoop:
         return leases
 
     def _start_restore(self) -> Sequence[Lease]:
-        """The same for a task of which objects are missing in the bucket; those that were never archived come first."""
+        """Lease a task with missing objects, one at a time. Tasks that were never archived come first."""
         if self._refreshing.is_set() or not self.pool.free():
             return []
         questions = self._stages.restore_questions

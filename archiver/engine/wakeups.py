@@ -1,6 +1,7 @@
 """Wakes the loops of other processes when there is something new for them, and ours when others say so.
 
-A hint: a loop that is not woken looks twice a second. So what cannot be sent is dropped, and said once it has lasted.
+A hint: a loop that is not woken looks twice a second. So a wake-up that cannot be sent is dropped; a failure that lasts
+is reported.
 """
 
 import dataclasses
@@ -15,12 +16,12 @@ from archiver.ledger.databases.notifications import Notifications
 from archiver.model import Problem, Stage
 
 SEND_SECONDS = 0.02
-"""Between two messages of a process: what is new meanwhile goes with the next."""
+"""The pause between two messages of a process; later wake-ups go into the next message."""
 RECEIVE_SECONDS = 0.5
 PAUSE_SECONDS = 5.0
-"""After a failure."""
+"""The pause after a failure."""
 FAILING_SECONDS_MAX = 60.0
-"""What fails for so long is a problem."""
+"""A failure that lasts longer is a problem."""
 STAGES = (Stage.VERIFY, Stage.ARCHIVE)
 
 
@@ -31,7 +32,7 @@ class Channel(Protocol):
         """Wake these accounts of each stage in every other process."""
 
     def receive(self, stages: Sequence[str], *, seconds: float) -> Sequence[tuple[str, Sequence[str]]]:
-        """What others have sent: stages and accounts, none for all. Waits for it at most so long."""
+        """Wait at most `seconds` for wake-ups of other processes: stages and accounts, no accounts for all."""
 
 
 class SendLoop:
@@ -48,13 +49,13 @@ class SendLoop:
         self._trouble = _Trouble("sent")
 
     def tell(self, stage: Stage, accounts: Iterable[str]) -> None:
-        """There is something new for these accounts. Cheap, and never waits for the channel."""
+        """Note that these accounts have new work. Cheap; never waits for the channel."""
         with self._lock:
             self._waiting.setdefault(stage, set()).update(accounts)
         self._has_waiting.set()
 
     def step(self) -> None:
-        """Send what is waiting, then rest."""
+        """Send the waiting wake-ups, then rest."""
         if not self._has_waiting.wait(RECEIVE_SECONDS):
             return
         with self._lock:
@@ -113,7 +114,7 @@ class ReceiveLoop:
 
 @dataclasses.dataclass(frozen=True)
 class WakeUps:
-    """What a process has to wake others, and be woken: nothing on a ledger that only one works on."""
+    """The loops that send and receive wake-ups; none if only one process works on the ledger."""
 
     loops: tuple[SendLoop | ReceiveLoop, ...] = ()
     tell: Callable[[Stage, Iterable[str]], None] | None = None
@@ -132,7 +133,8 @@ class WakeUps:
 
 
 class _Trouble:
-    """How long the channel has failed. The log says its beginning and its end, `status` what lasts."""
+    """How long the channel has failed. The log has the beginning and the end of a failure, `status` shows one that
+    lasts."""
 
     def __init__(self, what: str) -> None:
         self._what = what

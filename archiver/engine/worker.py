@@ -199,7 +199,7 @@ class Worker:
             thread.start()
 
     def wake(self, stage: Stage) -> None:
-        """There is something new for `stage`; cheap, from any thread."""
+        """Wake the loops of `stage`. Cheap; callable from any thread."""
         if stage is Stage.SWEEP:
             self._sweep_loop.resume()
         else:
@@ -229,12 +229,13 @@ class Worker:
         return any(gate.is_open for gate in self._gates) or self._verifying.free() < VERIFY_THREADS
 
     def leases(self) -> int:
-        """How many leases on tasks it holds."""
+        """The number of leases on tasks that the worker holds."""
         stages = self._stages
         return len(stages.keeper.held()) + len(stages.folder_worker.keeper.held())
 
     def _end_holds_of_hosts(self, recovered: Mapping[str, Set[str]]) -> None:
-        """Where the ledger cannot be written now, the next file from the host ends its hold."""
+        """End the holds of these hosts. If the ledger cannot be written now, the next file from the host ends its
+        hold."""
         self.guard.attempt("hold-release", functools.partial(self._holds.after_files, recovered))
 
     def _swept(self, family: str) -> None:

@@ -39,11 +39,12 @@ class ApiServerError(Failure):
 
 
 class ApiAnswerUnreadable(Failure):
-    """An answer that cannot be used, or one row of it: another task's id, an unknown status, a broken number."""
+    """An answer, or one row of it, that the program cannot use: another task's id, an unknown status, a broken
+    number."""
 
     reason = "api_answer_unreadable"
     shown: Task | None = None
-    """The task of the row, `is_unread`, where its id and its creation time can be read: it exists."""
+    """The row's task, with `is_unread`, if its id and its creation time can be read: the task exists."""
     what_to_do = (
         "The answers from KLING_BASE_URL are not Kling's (a login page, a proxy's error page, half an answer): check "
         "the setting, and any proxy or firewall on the way."
@@ -61,7 +62,7 @@ class ApiPageUnreadable(ApiAnswerUnreadable):
 
 
 class ApiEnvelopeMissing(ApiAnswerUnreadable):
-    """Nothing of the answer can be read: HTML, an empty body, half a response."""
+    """The program can read nothing of the answer: HTML, an empty body, half a response."""
 
     outside = Outside.API
 
@@ -108,7 +109,7 @@ class ApiBadParameter(Failure):
 
 
 class ApiRefusedWithoutCode(ApiBadParameter):
-    """A 4xx whose body is none of the API's: it may come from a proxy, for every request alike."""
+    """A 4xx whose body is not the API's. It may come from a proxy that refuses every request."""
 
     outside = Outside.API
     what_to_do = ApiAnswerUnreadable.what_to_do
@@ -225,7 +226,7 @@ class TaskNotFound(Failure):
 
 
 class TaskNotShown(Failure):
-    """A query for one task got 404, 1203 or an answer without a task: "no such task" in other words.
+    """A query for one task got 404, 1203 or an answer without a task: "no such task", but not as documented.
 
     A gateway may answer so about every task for an hour. So it counts as `TaskNotFound` only if the API otherwise
     works.

@@ -47,7 +47,7 @@ class AssetAddressRefused(UrlRefused):
 
 
 class AssetHostUnlisted(Failure):
-    """The files of this task on listed hosts are fetched; the others wait for other settings."""
+    """Files of this task on listed hosts are fetched; the others wait until the settings change."""
 
     reason = "asset_host_unlisted"
     disposition = Disposition.HOLD
@@ -104,7 +104,7 @@ class FetchEnded(FetchTimeout):
 
 
 class FetchFailed(Failure):
-    """No connection, reset, TLS, 429 or 5xx."""
+    """No connection, a reset, a TLS error, 429 or 5xx."""
 
     reason = "fetch_failed"
     what_to_do = (
@@ -144,7 +144,7 @@ class BodyIncomplete(Failure):
     def __init__(self, message: str, *, host: str | None = None, sha256: str | None = None) -> None:
         super().__init__(message, host=host)
         self.sha256 = sha256
-        """Of a complete body with a truncated file, so that archive can compare two fetches; else None."""
+        """The digest of a complete body with a truncated file, so that archive can compare two fetches; else None."""
 
 
 class NotMedia(Failure):
@@ -210,13 +210,13 @@ class SpoolBusy(SpoolFull):
 
 
 class AmendmentDropped(Failure):
-    """The files of an amendment could not be fetched by its deadline. Counted, and never raised."""
+    """The files of an amendment could not be fetched by its deadline. This failure is counted, and never raised."""
 
     reason = "amendment_dropped"
 
 
 class HostDown(Failure):
-    """Five tasks in a row had no answer: holds that host only."""
+    """Five tasks in a row got no answer from the host. Holds that host only."""
 
     reason = "host_down"
     is_of_process = True
@@ -228,7 +228,7 @@ class HostDown(Failure):
 
 
 class HostRefusing(Failure):
-    """Ten tasks in a row, each at its first try, were refused: holds that host only."""
+    """The host refused ten tasks in a row, each at its first try. Holds that host only."""
 
     reason = "host_refusing"
     disposition = Disposition.HOLD

@@ -24,7 +24,7 @@ class Retry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hold:
-    """The task that caused it gets its attempt back, and is due with the next probe."""
+    """A part of the work stops. The task that caused it gets its attempt back, and is due with the next probe."""
 
     family: str | None
     host: str | None

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 from archiver.model import StoredAsset
 
 NAMED_FILES_MAX = 5
-"""In one sentence."""
+"""Files that one sentence names."""
 
 
 class Disposition(enum.StrEnum):
@@ -22,7 +22,7 @@ class HostVerdict(enum.Enum):
     UNTOLD = enum.auto()
     """The host was not asked, or is not at fault."""
     DOWN = enum.auto()
-    """No file could have been had from it."""
+    """The host would have delivered no file at all."""
     ADDRESS = enum.auto()
     """Its name has an address that is refused."""
     REFUSES = enum.auto()
@@ -32,7 +32,7 @@ class HostVerdict(enum.Enum):
 
 
 class Outside(enum.StrEnum):
-    """What all tasks of an account share."""
+    """An outside service that all tasks of an account share."""
 
     API = "api"
     STORE = "store"
@@ -44,12 +44,13 @@ class Failure(Exception):
     reason: ClassVar[str] = "unexpected"
     disposition: Disposition = Disposition.RETRY
     outside: ClassVar[Outside | None] = None
-    """Set where one such failure may be the task's own, and several in a row without a success are not: then all of the
-    API or the store fails, and `as_hold` says so. None where `disposition` alone decides."""
+    """Set if one such failure may concern the task only, but several in a row without a success mean that the whole API
+    or store fails; `as_hold` then makes it a hold. None if `disposition` alone decides."""
     is_of_process: ClassVar[bool] = False
-    """Of reach or credentials: it may be of one machine, or of one process's settings, while others work."""
+    """A failure of network or credentials: it may concern only this machine or this process's settings, while other
+    processes work."""
     is_probed: ClassVar[bool] = True
-    """Of a hold: whether tasks test it. Else only a start of the daemon ends it, and its tasks are judged anew."""
+    """Whether tasks probe the hold. Otherwise only a start of the daemon ends it, and its tasks are judged anew."""
     what_to_do: str = ""
     host_verdict: ClassVar[HostVerdict] = HostVerdict.UNTOLD
 
@@ -61,7 +62,7 @@ class Failure(Exception):
         host: str | None = None,
         what_to_do: str | None = None,
     ) -> None:
-        """`what_to_do` is for a sentence that names what was seen; the class has the usual one."""
+        """`what_to_do` replaces the class's usual sentence by one that names the cause."""
         super().__init__(message)
         if what_to_do is not None:
             self.what_to_do = what_to_do
@@ -71,7 +72,7 @@ class Failure(Exception):
         """The CDN host that failed."""
 
     def as_hold(self) -> Self:
-        """This failure, which now holds: others like it have shown that no task can go on."""
+        """Turn this failure into a hold: similar failures have shown that no task can go on."""
         self.disposition = Disposition.HOLD
         return self
 
@@ -88,8 +89,8 @@ class TaskForgotten(Failure):
 
 
 class LedgerUnavailable(Failure):
-    """Locked, full, read-only or unreachable: nothing was written, unless a server's answer was lost. Callbacks get a
-    503, the engine waits."""
+    """The ledger is locked, full, read-only or unreachable. Nothing was written, unless a server's answer was lost.
+    Callbacks get a 503, and the engine waits."""
 
     reason = "ledger_unavailable"
     what_to_do = (
@@ -163,7 +164,7 @@ class Stopped(Exception):
 
 
 class Deposed(Stopped):
-    """Another process asks for the account now: nothing was written, and what was under way goes back."""
+    """Another process now asks for the account: nothing was written, and running work is given back."""
 
     def __init__(self, account: str) -> None:
         super().__init__(

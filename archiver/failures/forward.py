@@ -1,4 +1,4 @@
-"""How forwards fail. Nothing of a task depends on it: its forward is tried again."""
+"""How forwards fail. No task depends on its forward, which is tried again."""
 
 from archiver.failures.failure import Disposition, Failure
 
@@ -15,7 +15,7 @@ class ConsumerNotReached(Failure):
 
 
 class ConsumerRefused(Failure):
-    """It answered with something else than 2xx or 410."""
+    """The application answered with a status other than 2xx or 410."""
 
     reason = "consumer_refused"
     disposition = Disposition.RETRY

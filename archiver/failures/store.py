@@ -78,7 +78,7 @@ class UploadTooLarge(Failure):
 
 
 class ObjectInColdStorage(Failure):
-    """Only restoring it helps, and other tasks need not wait for that."""
+    """The owner must restore the object; other tasks do not wait for that."""
 
     reason = "object_in_cold_storage"
     disposition = Disposition.BURY
@@ -117,7 +117,7 @@ class ObjectUnexpected(StoreMismatch):
 
 
 class ObjectNotRestorable(ObjectUnexpected):
-    """A missing object cannot be put back as it was: upstream has other bytes now, or the bucket has."""
+    """A missing object cannot be put back as it was: Kling or the bucket has other bytes now."""
 
     reason = "object_changed"
 
@@ -147,7 +147,7 @@ class BucketForbidden(Failure):
 
 
 class StoreCredentialsMissing(BucketForbidden):
-    """boto3 found none, or could not get any. Nothing was asked."""
+    """boto3 found no credentials, or could not get them. No request was sent."""
 
     reason = "store_credentials_missing"
     what_to_do = (

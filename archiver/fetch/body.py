@@ -13,7 +13,7 @@ from archiver.fetch.connections import HttpExchange
 from archiver.fetch.spool import BLOCK_BYTES, Reservation
 
 GROWTH_BYTES = 4 * 1024 * 1024
-"""Reserved at a time for a body of unknown length."""
+"""How much is reserved at a time for a body of unknown length."""
 
 
 class RunningDigests:
@@ -72,7 +72,7 @@ def _fill(view: memoryview, exchange: HttpExchange) -> None:
 def store_unannounced(
     exchange: HttpExchange, reservation: Reservation, *, bytes_max: int, check: Callable[[], object]
 ) -> RunningDigests:
-    """Block by block. `check` raises where the time is up: one read may give thousands of pieces.
+    """Block by block. `check` raises once the time is up: one read may give thousands of pieces.
 
     Raises BodyIncomplete, SpoolFull, TooLarge.
     """

@@ -37,7 +37,7 @@ READ_BYTES = 128 * 1024
 """The library asks for 64 KiB at a time; fewer reads release the GIL less often."""
 KEEPALIVE_SECONDS = 15.0
 KEEPALIVE_CONNECTIONS_MAX = 64
-"""Of all hosts together."""
+"""The limit for all hosts together."""
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 """Exactly h11's rule: no byte of the body may get into its buffer."""
@@ -57,7 +57,7 @@ class SplitStream(httpcore2.NetworkStream):
         """The last one that the library has read."""
         self._in_head = True
         self._ahead = b""
-        """Read from the socket, not handed out yet."""
+        """Bytes read from the socket that no caller has taken yet."""
 
     def begin_head(self) -> None:
         """Call before each request."""
@@ -83,7 +83,8 @@ class SplitStream(httpcore2.NetworkStream):
         return data or self._stream.read(max(max_bytes, READ_BYTES), timeout)
 
     def _read_head(self, max_bytes: int, timeout: Timeout) -> bytes:
-        """A whole head; an interim response (1xx) has one of its own. What remains where the connection ends in it."""
+        """Read one whole head; an interim response (1xx) has a head too. If the connection ends inside a head, return
+        what has come."""
         head, self._ahead = self._ahead, b""
         while (end := _END_OF_HEAD.search(head)) is None:
             if len(head) > self._head_bytes_max:
@@ -170,7 +171,7 @@ class Peer:
 
     origin: Origin
     listed: bool
-    """It may have a private address."""
+    """The settings list the host, so it may have a private address."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

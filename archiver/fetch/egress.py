@@ -26,11 +26,11 @@ VETTING_SECONDS = 1.0
 
 
 ANSWER_SECONDS = 1.0
-"""For the answer of a server that does not read the request."""
+"""How long to wait for the answer of a server that does not read the request."""
 
 _GET_HEADERS = ((b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"))
 _CONTENT_PIECE_BYTES = 16 * 1024
-"""The allowance is asked again before each."""
+"""The allowance is checked again before each piece."""
 
 
 class _PostStream(SplitStream):
@@ -60,7 +60,7 @@ class EgressTransport:
             listed: PinnedBackend(resolver=resolver, private_allowed=listed) for listed in (False, True)
         }
         self._proxy = proxy
-        # It is the operator's: any address will do, and `resolver` is for hosts of URLs.
+        # The operator has named the proxy, so it may have any address; `resolver` is for hosts of URLs.
         self._way_to_proxy = PinnedBackend(resolver=resolve, private_allowed=True)
         self._idle = IdleConnections()
 
@@ -101,7 +101,8 @@ class EgressTransport:
     ) -> int:
         """The status of the answer, of which only the head is read, at most `head_bytes_max`.
 
-        Over a connection of its own: on one that its server has just closed, it could not be told whether it came.
+        Sent over a new connection: on a kept-alive one that the server has just closed, it would be unknown whether the
+        request arrived.
 
         Raises PolicyRefusal, and httpcore2's exceptions.
         """
@@ -118,13 +119,13 @@ class EgressTransport:
         except HeadRefused as error:
             if error.status is None:
                 raise
-            return error.status  # it came in time, and nothing else counts
+            return error.status  # the status came in time, and only it counts
         finally:
             stream.close()
 
     def _send_over_idle(self, peer: Peer, vetted: VettedUrl, transfer: Allowance) -> HttpExchange | None:
-        """None if there is no idle connection, or if its server has just closed it. The caller then sends the request
-        again, over a new one: GET is idempotent."""
+        """The response over an idle connection. None if there is none, or if its server has just closed it; the caller
+        then sends the request over a new one, because GET is idempotent."""
         stream = self._idle.take(peer)
         if stream is None:
             return None
@@ -150,7 +151,7 @@ class EgressTransport:
         return kind(stream, head_bytes_max=head_bytes_max)
 
     def _tunnel(self, proxy: Proxy, peer: Peer, connect: Allowance) -> BoundedStream:
-        """A way through the proxy to a host whose addresses are judged first, where they can be had here."""
+        """A tunnel through the proxy. If this machine can resolve the host, its addresses are judged first."""
         origin = peer.origin
         with contextlib.suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
             self._backends[peer.listed].vet(origin.host, origin.port, connect.within(VETTING_SECONDS))

@@ -51,7 +51,7 @@ from archiver.fetch.urls import EgressPolicy, PolicyRefusal, RefusalCause, Vette
 from archiver.media.identify import Media, identify
 
 SECONDS_MAX = 1800.0
-"""Of one fetch. What keeps the pace all the time has 18 MB by then, what needs longer is too slow to be had."""
+"""The limit of one fetch. At the slowest permitted pace 18 MB have come by then."""
 SUSPECT_INCOMPLETE = "incomplete_upstream"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -220,7 +220,7 @@ class Fetcher:
 
 
 def _text(location: bytes) -> str:
-    """As browsers read it: UTF-8, or bytes that are percent-encoded one by one."""
+    """Decode a header as browsers do: UTF-8, or else each byte is percent-encoded."""
     try:
         return location.decode("utf-8")
     except UnicodeDecodeError:
@@ -229,7 +229,7 @@ def _text(location: bytes) -> str:
 
 @contextlib.contextmanager
 def _refusals_told(*, is_redirect: bool = False) -> Iterator[None]:
-    """Turns a refusal by the policy into the failure that it is for the task."""
+    """Turns a refusal by the policy into the task's failure."""
     try:
         yield
     except PolicyRefusal as refusal:
@@ -268,7 +268,7 @@ def _failures_of(host: str, transfer: Allowance) -> Iterator[None]:
         raise ProxyFailed(f"{host} cannot be asked: {str(error)[:250]}", host=host) from error
     except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol) as error:
         raise FetchFailed(f"{host} does not speak HTTP ({type(error).__name__})", host=host) from error
-    except ValueError as error:  # of ssl and the IDNA codec, for names that they refuse
+    except ValueError as error:  # ssl and the IDNA codec raise it for names that they refuse
         raise FetchFailed(f"{host} cannot be asked ({type(error).__name__})", host=host) from error
 
 
@@ -288,7 +288,7 @@ def _announced_length(exchange: HttpExchange, *, host: str, bytes_max: int) -> i
 
 
 def _encodings(exchange: HttpExchange) -> list[str]:
-    """Of Content-Encoding, but for what says that there is none."""
+    """The codings that Content-Encoding names, without `identity`."""
     value = exchange.head.value(b"content-encoding") or b""
     labels = (label.strip().lower() for label in value.decode("ascii", "replace").split(","))
     return [label for label in labels if label not in ("", "identity")]

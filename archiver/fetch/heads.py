@@ -31,7 +31,7 @@ _TRAILER_REFUSALS = (
     "multiple Transfer-Encoding",
     "Only Transfer-Encoding",
 )
-"""As h11 0.16 words them."""
+"""The messages of h11 0.16."""
 _READ = frozenset(
     {
         _CONTENT_LENGTH,
@@ -66,9 +66,9 @@ class HeadTooLong(HeadRefused):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Head:
     headers: Sequence[tuple[bytes, bytes]] = ()
-    """Of the lines that this program reads: name in lower case, value."""
+    """Names (in lower case) and values of the lines that this program reads."""
     length: int | None = None
-    """Of the body, in bytes; None if no length is announced, or if chunks override it."""
+    """The body's length in bytes; None if no length is announced, or if chunks override it."""
 
     def value(self, name: bytes) -> bytes | None:
         """All values, joined by commas."""
@@ -155,5 +155,5 @@ def says_close(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 
 
 def is_about_trailers(error: httpcore2.RemoteProtocolError) -> bool:
-    """Whether h11 refuses a line behind the last chunk; the lines of the head it has read before."""
+    """Whether h11's refusal concerns the trailers behind the last chunk: it has accepted the head before."""
     return str(error).startswith(_TRAILER_REFUSALS)

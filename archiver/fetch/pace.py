@@ -24,7 +24,7 @@ class Allowance:
         self._clock = clock
         self._began_at = clock()
         self.bytes = 0
-        """All that came, the head too: a read may bring the start of the body with it."""
+        """Every byte that came, including the head: one read may bring the head's end and the body's start."""
         self._paced_from = self._began_at
         self._paced_bytes = 0
 
@@ -57,7 +57,7 @@ class Allowance:
         return left
 
     def _pace_left(self, now: float) -> float:
-        """Seconds for what the pace still lacks; none are needed where it lacks nothing."""
+        """Seconds left to catch up with the pace; infinite if the fetch is ahead of it."""
         has_kept_it = self._paced_bytes >= BYTES_PER_SECOND_MIN * PACE_SECONDS
         if has_kept_it and now >= self._paced_from + PACE_SECONDS:
             self._paced_from, self._paced_bytes, has_kept_it = now, 0, False
@@ -65,7 +65,7 @@ class Allowance:
 
     @property
     def ended_alive(self) -> bool:
-        """The end has come, and bytes were still coming fast enough."""
+        """Whether the time is over although bytes still came fast enough."""
         now = self._clock()
         return now >= self._until and self.bytes >= BYTES_PER_SECOND_MIN * (now - self._began_at)
 

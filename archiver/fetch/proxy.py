@@ -25,9 +25,10 @@ from archiver.fetch.urls import Origin
 from archiver.version import USER_AGENT
 
 VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
-"""The first that is there counts, as for the API."""
+"""The first of them that is set counts, as for the API's client."""
 PLAIN_VARIABLES = ("http_proxy", "HTTP_PROXY")
-"""For plain http, which uses none here; but the client of the API reads them all, and ends at one that is broken."""
+"""Variables for plain http, which is fetched without a proxy. But the API's client reads them all, and fails at a
+malformed one."""
 HEAD_BYTES_MAX = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\r\n]*)?\r?\n")
 _PORTS = {"http": 80, "https": 443}
@@ -45,7 +46,8 @@ class Proxy:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self | None:
-        """None where there is none. Raises ValueError with a sentence for the operator, which quotes no value."""
+        """The proxy that the environment names, or None. Raises ValueError with a sentence for the operator that quotes
+        no value."""
         for name in (*VARIABLES, *PLAIN_VARIABLES):
             if environ.get(name, "").strip():
                 _split(name, environ[name].strip())

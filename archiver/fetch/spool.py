@@ -30,10 +30,11 @@ from archiver.failures import SpoolBusy, SpoolFull, SpoolTooSmall, TooLarge
 MEMORY_EACH_MAX = 4 * 1024 * 1024
 """A larger file goes to disk even if memory is free."""
 BLOCK_BYTES = 256 * 1024
-"""Of one write to disk. Each write releases the GIL, for which sixteen threads contend. 64 such blocks are 16 MiB."""
+"""The size of one write to disk. Each write releases the GIL, for which sixteen threads contend. 64 such blocks are 16
+MiB."""
 CHECK_BYTES = 4096
 LARGE_BYTES = 256 * 1024 * 1024
-"""No room for a file of more says nothing about the others."""
+"""If there is no room for a larger file, smaller ones may still fit."""
 MARGIN_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_SHARE = 20
 """A twentieth of the file system, at most 64 MiB, is left to its other users."""
@@ -53,7 +54,7 @@ _ADVICE = {
     ),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _ADVICE_OF_FILES),
 }
-"""By the system's error number."""
+"""What the operator can do, by the system's error number."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ class Spool:
             return self._promised()
 
     def reserve(self, bytes_: int, *, is_upload: bool = False) -> "Reservation":
-        """`is_upload`: of a client. Raises SpoolFull if there is no room now, TooLarge if there never will be."""
+        """`is_upload`: the room is for a client's upload. Raises SpoolFull if there is no room now, TooLarge if there
+        never will be."""
         reservation = Reservation(self, is_upload=is_upload)
         try:
             reservation.resize(bytes_)
@@ -124,8 +126,8 @@ class Spool:
                 raise failure_of(error) from error
 
     def unmade_folder(self) -> Path | None:
-        """The folder, where the first download is yet to make it; makes nothing. Raises SpoolFull where it could not be
-        made, or has no room."""
+        """The folder if the first download has yet to make it; this makes nothing. Raises SpoolFull if the folder could
+        not be made, or its disk has no room."""
         folder = (self._directory or _fixed_folder()).absolute()
         try:
             if folder.exists():
@@ -220,7 +222,7 @@ def _require_room(space: Space) -> None:
 
 
 def _free(space: Space, promised: int) -> int:
-    """To give away."""
+    """Bytes of the disk that can still be reserved."""
     return space.free - _margin(space) - promised
 
 
@@ -241,9 +243,9 @@ class Reservation:
     def __init__(self, spool: Spool, *, is_upload: bool = False) -> None:
         self.is_upload = is_upload
         self.file: BinaryIO = io.BytesIO()
-        """Replaced by a file on disk when it outgrows the memory."""
+        """In memory at first; replaced by a file on disk when it outgrows the memory."""
         self.bytes_reserved = 0
-        """Written bytes included."""
+        """Includes the bytes that are written already."""
         self.bytes_written = 0
         self._spool = spool
         self._in_memory = True
@@ -274,7 +276,7 @@ class Reservation:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether `in_place` is allowed."""
+        """Whether the file is in memory, so that `in_place` is allowed."""
         return self._in_memory
 
     @contextlib.contextmanager
@@ -332,7 +334,8 @@ def _margin(space: Space) -> int:
 
 
 def failure_of(error: OSError) -> SpoolFull | TooLarge:
-    """A file size limit (`ulimit -f`, FAT) concerns this asset alone. Every other error stops all downloads: a hold."""
+    """The failure for a disk error. A limit of file size (`ulimit -f`, FAT) concerns this asset only; every other error
+    is a hold, because it stops all downloads."""
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     if error.errno == errno.EFBIG:
         return SpoolTooSmall(f"the spool's file system takes no file this large ({reason})")
@@ -341,7 +344,8 @@ def failure_of(error: OSError) -> SpoolFull | TooLarge:
 
 
 def _own_folder() -> Path:
-    """A fixed name, so that killed processes do not leave a folder each; another if it is not ours."""
+    """A folder with a fixed name, so that killed processes do not leave one each; a new name if that folder is not
+    ours."""
     fixed = _fixed_folder()
     with contextlib.suppress(FileExistsError):
         fixed.mkdir(mode=0o700)

@@ -118,7 +118,7 @@ class EgressPolicy:
         if origin.port != 443:
             raise PolicyRefusal(RefusalCause.PORT, f"{host} is asked for on port {origin.port}", host=host)
         if not any(host == suffix or host.endswith("." + suffix) for suffix in self.suffixes):
-            # Last: all else is right about it, and one entry in the settings would allow it.
+            # The last check: a URL that fails only here needs just one entry in the settings.
             raise PolicyRefusal(
                 RefusalCause.HOST_NOT_ALLOWED, f"{host} is not among the allowed hosts", host=host
             )
@@ -155,7 +155,7 @@ class ConsumerPolicy:
 
 
 def vet_own(url: str) -> VettedUrl:
-    """A URL that the operator has set: it may lead anywhere. Raises PolicyRefusal where it is none."""
+    """A URL that the operator has set may lead anywhere. Raises PolicyRefusal if it is not a URL."""
     return dataclasses.replace(_vetted(url, listed=frozenset()), listed=True)
 
 

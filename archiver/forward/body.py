@@ -16,7 +16,7 @@ from archiver.model import Role, Status, StoredAsset
 
 AMENDED_FILE = "manifest.json"
 _MESSAGES = {"task_status": "task_status_msg", "status": "message"}
-"""Field of the status → field of what is said about it: of either dialect."""
+"""Field of the status → field of its message, in both dialects."""
 
 
 def body_of(
@@ -43,11 +43,11 @@ class Kept:
     document: str
     """The API's object, as JSON."""
     names: frozenset[str]
-    """Of its files."""
+    """The names of its files."""
 
 
 def kept_in(data: bytes) -> Kept | None:
-    """None where this is neither."""
+    """The contents of a document; None if it is neither a manifest nor an amendment."""
     try:
         manifest = json.loads(data)
         task, names = manifest["task"], frozenset(asset["name"] for asset in manifest["assets"])
@@ -65,7 +65,7 @@ def key_of(lease: ForwardLease, content: ForwardContent) -> str | None:
 
 
 def _shown(document: Mapping[str, Any], content: ForwardContent, urls: Mapping[str, str]) -> dict[str, Any]:
-    """With lasting URLs, in the dialect of the family."""
+    """The API's object with lasting URLs, in the dialect of the family."""
     try:
         assets = read_task(document, family=content.family).assets
     except ApiAnswerUnreadable:
@@ -78,7 +78,7 @@ def _shown(document: Mapping[str, Any], content: ForwardContent, urls: Mapping[s
 
 
 def _bare(lease: ForwardLease, content: ForwardContent) -> dict[str, Any]:
-    """What is known without the API's object."""
+    """The task object, made from what is known without the API's object."""
     has_ended_well = lease.event not in {*PASSED_ON, ForwardEvent.FAILED}
     legacy = {"task_id": content.task_id, "task_status": "succeed" if has_ended_well else lease.event}
     if lease.event is ForwardEvent.FAILED:
@@ -87,7 +87,7 @@ def _bare(lease: ForwardLease, content: ForwardContent) -> dict[str, Any]:
 
 
 def _failed(task: Mapping[str, Any], content: ForwardContent) -> dict[str, str]:
-    """The API may never have said so itself: the task never finished."""
+    """The object of a failed task. The API may never have said so: a task that never finished counts as failed."""
     status = next((name for name in _MESSAGES if name in task), "task_status")
     if task.get(status) == Status.FAILED:
         return {}

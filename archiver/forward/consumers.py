@@ -23,17 +23,17 @@ from archiver.ledger import OPERATOR_CONSUMER
 FAILURES_MIN = 2
 PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX = 2.0, 30.0
 CONSUMERS_MAX = 10_000
-"""Of which anything is remembered."""
+"""How many consumers are remembered."""
 
 
 @dataclasses.dataclass(slots=True)
 class _Consumer:
     in_flight: int = 0
     turn: int = 0
-    """Of its last try, counted over all consumers."""
+    """The number of its last try, counted over all consumers."""
     has_answered: bool = False
     failures: int = 0
-    """In a row."""
+    """Failures in a row."""
     resumes_at: float = 0.0
 
     @property
@@ -52,13 +52,14 @@ class ConsumerShares:
         self._turns = itertools.count(1)
 
     def expect_failure(self, names: Iterable[str]) -> None:
-        """These were failing before this process knew them. What it has seen of one itself counts more."""
+        """The ledger says that these were failing before. What this process has seen of a consumer itself overrides
+        that."""
         with self._lock:
             for name in names:
                 self._consumers.setdefault(name, _Consumer(failures=FAILURES_MIN))
 
     def in_turn(self, names: Iterable[str]) -> list[str]:
-        """Those whose last try began longest ago first."""
+        """The consumers in the order of their turns: the one whose last try began longest ago comes first."""
         with self._lock:
             turns = {name: consumer.turn for name, consumer in self._consumers.items()}
         return sorted(names, key=lambda name: turns.get(name, 0))
@@ -89,7 +90,7 @@ class ConsumerShares:
             consumer.turn = next(self._turns)
 
     def ended(self, name: str, *, was_taken: bool | None) -> int:
-        """A try has ended; None where that says nothing of the consumer. How many have failed in a row."""
+        """A try has ended; `None` if it shows nothing about the consumer. Returns how many have failed in a row."""
         with self._lock:
             consumer = self._consumers.setdefault(name, _Consumer())
             consumer.in_flight -= 1

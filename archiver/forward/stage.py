@@ -51,7 +51,7 @@ class ForwardAccount:
     urls: DurableUrls
     signing: Signing
     callback_urls: CallbackUrls
-    """Ours, which no application may have."""
+    """Our callback URLs, which must not reach any application."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Forwarder:
     accounts: Mapping[str, ForwardAccount]
     operator: Operator | None
     policy: ConsumerPolicy
-    """For URLs of clients."""
+    """The policy for URLs of clients."""
     bucket: str
     metrics: Metrics
     now: Callable[[], int]
@@ -82,7 +82,7 @@ class Forwarder:
 
     def forward(self, lease: ForwardLease, *, asked_at: float) -> tuple[Taken, Failure | None]:
         """One try; `asked_at` is when the lease was asked for. Raises LedgerUnavailable: then the lease ends by itself,
-        and the same is sent again."""
+        and the forward is sent again."""
         try:
             return self._try(lease, asked_at=asked_at)
         except LeaseLost:
@@ -171,7 +171,7 @@ class Forwarder:
         log.get().info("forward.delivered", **_fields(lease, content), status=status)
 
     def _gone(self, lease: ForwardLease, content: ForwardContent) -> None:
-        """The application wants no more of it: no operator need look."""
+        """The application answered 410: it wants this forward no more. That is not a problem for the operator."""
         self._count(ForwardResult.GONE)
         self.ledger.forwards.dead(lease, status=GONE, reason="gone", is_problem=False)
         log.get().warning("forward.ended", **_fields(lease, content), status=GONE)
@@ -185,7 +185,7 @@ class Forwarder:
         status: int | None,
         defect: Exception | None = None,
     ) -> None:
-        """`defect` is an exception whose traceback is wanted."""
+        """`defect` is an unexpected exception; the log gets its traceback."""
         is_refused = isinstance(failure, ConsumerNotAllowed)
         self._count(ForwardResult.REFUSED if is_refused else ForwardResult.RETRY)
         reason, stage = failure.reason, Stage.FORWARD
@@ -224,7 +224,7 @@ class _Unread(Exception):
 
 
 def _fields(lease: ForwardLease, content: ForwardContent | None) -> dict[str, object]:
-    """For the log: of a client's URL its origin only."""
+    """Fields for the log, with only the origin of a client's URL."""
     return {
         "account": lease.account,
         "task_id": None if content is None else content.task_id,

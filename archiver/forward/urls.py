@@ -25,12 +25,12 @@ class DurableUrls:
     bucket: str
     store: Store
     signer: LinkSigner | None = None
-    """Of `LINKS`; without one, `S3`."""
+    """Makes the URLs of kind `LINKS`; if None, they are of kind `S3`."""
     prefix: str = ""
-    """Of `PREFIX`: keys are appended to it."""
+    """For kind `PREFIX`: each URL is this prefix and the key."""
 
     def of(self, content: ForwardContent) -> dict[str, str]:
-        """By stem. A file that is not in the bucket has only a link."""
+        """The URLs by stem. A file that is not in the bucket has only a link."""
         if self.kind is UrlKind.LINKS and self.signer is not None:
             return links_of(
                 self.signer,

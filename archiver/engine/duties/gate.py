@@ -13,20 +13,20 @@ class AskingLoop(Protocol):
     name: str
 
     def begin(self) -> None:
-        """This process asks for the account from now on: what it remembers of earlier times may be stale."""
+        """This process asks the API for the account from now on. Discard what it remembers: it may be stale."""
 
     def step(self) -> None:
         """Do what is due, or wait a little."""
 
     def end(self) -> None:
-        """Another process asks from now on: begin nothing more, and leave what can be left."""
+        """Another process asks from now on: begin nothing more, and give up what can be given up."""
 
 
 class Gate:
     """Runs a loop while its process may ask. `step` belongs to one thread, `is_open` to any."""
 
     def __init__(self, loop: AskingLoop, may_ask: Callable[[], str | None], *, stop: threading.Event) -> None:
-        """`may_ask` gives the token of the lease, None while questions may not begin."""
+        """`may_ask` gives the token of the lease; None while no query may begin."""
         self.name = loop.name
         self._loop = loop
         self._may_ask = may_ask
@@ -35,7 +35,7 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Whether the loop may be at a question."""
+        """Whether the loop may be sending a query."""
         return self._token is not None
 
     def step(self) -> None:

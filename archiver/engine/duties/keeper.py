@@ -28,11 +28,11 @@ from archiver.ledger import UPKEEP, Duty, DutyLease, Ledger, asking, new_daemon_
 from archiver.ledger.claims import LEASE_SECONDS
 
 LEAVE_SECONDS = 20.0
-"""For the questions under way, of an account that another process should have."""
+"""How long queries under way may delay giving an account to another process."""
 
 
 class DutyKeeper:
-    """The duties of this process. Thread-safe, but for `step` and `leave`."""
+    """The duties of this process. Thread-safe, except `step` and `leave`."""
 
     def __init__(
         self,
@@ -58,19 +58,19 @@ class DutyKeeper:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._held: dict[Duty, tuple[DutyLease, float]] = {}
-        """With the end of each lease."""
+        """Held duties, with the end of each lease."""
         self._leaving: dict[Duty, float] = {}
-        """Duties that others should have, and since when."""
+        """Duties that other processes should have, and since when."""
         self._round_at = float("-inf")
 
     def token(self, duty: Duty) -> str | None:
-        """Of the lease, while it lasts: what is under way may be written."""
+        """The token of the lease while it lasts: running work may still write."""
         with self._lock:
             lease, ends_at = self._held.get(duty, (None, 0.0))
             return lease.token if lease is not None and self._monotonic() < ends_at else None
 
     def may_begin(self, duty: Duty) -> str | None:
-        """The same, while something new may begin."""
+        """The token of the lease while new work may begin."""
         with self._lock:
             is_leaving = duty in self._leaving
         return None if is_leaving else self.token(duty)
@@ -80,12 +80,12 @@ class DutyKeeper:
         return self.may_begin(UPKEEP) is not None
 
     def accounts(self) -> tuple[str, ...]:
-        """Those that it asks for."""
+        """The accounts that this process asks for."""
         return tuple(account for account in self._accounts if self.token(asking(account)) is not None)
 
     def step(self) -> None:
-        """Give away what others should have and can take; renew, and take more, where it is time. Raises
-        LedgerUnavailable."""
+        """Give duties to processes that should have them and can take them. Renew leases and take more duties when it
+        is time. Raises LedgerUnavailable."""
         self._give_away()
         is_due = self._monotonic() >= self._round_at + RENEW_SECONDS
         if is_due or self._ledger.duties.is_restless(self.name, accounts=self._wanted(), held=self._leases()):
@@ -152,11 +152,12 @@ class Tenure:
     account: str
 
     def token(self) -> str | None:
-        """While what is under way may be written."""
+        """The token of the lease while running work may still write."""
         return self.keeper.token(asking(self.account))
 
     def may_ask(self) -> str | None:
-        """While questions may begin; another token is another time of asking, with another process in between."""
+        """The token of the lease while queries may begin. A different token means that another process may have asked
+        in between."""
         return self.keeper.may_begin(asking(self.account))
 
 
@@ -166,7 +167,7 @@ def build_keeper(
     clocks: ApiClocks,
     workers: Mapping[str, Worker],
 ) -> DutyKeeper:
-    """For a process with these accounts. `workers` are there once the first duty is taken."""
+    """For a process with these accounts. `workers` is filled before the first duty is taken."""
     keeper = DutyKeeper(
         ledger,
         name=new_daemon_name(),

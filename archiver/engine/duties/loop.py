@@ -5,7 +5,7 @@ import threading
 from archiver.engine.duties.keeper import DutyKeeper
 
 LOOK_SECONDS = 2.0
-"""How soon what another process gives back, or has left, is seen."""
+"""The time within which this process notices duties that another one has given back or left."""
 
 
 class DutyLoop:

@@ -21,7 +21,7 @@ from archiver.model import Stage
 
 FORWARD_THREADS = 8
 HELD_FAILURES = 3
-"""In a row, of the operator's application."""
+"""Failures in a row after which the operator's application is held."""
 
 
 class ForwardLoop:
@@ -50,14 +50,14 @@ class ForwardLoop:
         self._after: str | None = None
 
     def step(self) -> None:
-        """Begin what may begin now; wait a little where there is nothing."""
+        """Begin the tries that may begin now; wait a little if there are none."""
         self._wake.clear()
         if not self._pool.free() or not self._begin_round():
             self._wake.wait(IDLE_SECONDS)
 
     def stop(self, *, seconds: float) -> bool:
-        """Wait at most `seconds` for the tries that are under way, after the last step. One that goes on may be sent
-        again."""
+        """Wait at most `seconds` for the tries that are under way, after the last step. A try that still goes on may be
+        sent again."""
         return self._pool.close(seconds=seconds)
 
     def _begin_round(self) -> int:

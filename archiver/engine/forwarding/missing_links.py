@@ -1,4 +1,4 @@
-"""That a worker has no links, while a gateway beside it does: what the worker forwards has `s3://` in their place."""
+"""Warns if a worker has no links although a gateway beside it has: the worker's forwards then contain `s3://` URLs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ _WHAT_TO_DO = (
 
 @dataclasses.dataclass(frozen=True)
 class MissingLinks:
-    """A gateway does not start without links, so one that lives shows that they are wanted."""
+    """A gateway does not start without links, so a living gateway shows that the operator wants links."""
 
     ledger: Ledger
     accounts: Sequence[str]
-    """Those for which this process has no links, and nothing says that it should have none."""
+    """The accounts for which this process has no links, although no setting says so."""
 
     def problems(self) -> Sequence[Problem]:
-        """While the ledger is away there is a louder one."""
+        """None while the ledger is unavailable: that is a problem of its own."""
         if not self.accounts:
             return ()
         try:

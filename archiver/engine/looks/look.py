@@ -34,7 +34,7 @@ WRONG_SERVER = (
     "path."
 )
 NO_TASK_ID = "0"
-"""An id that no task has: the API says so, a gateway that knows nothing of Kling does not."""
+"""An id that no task has. The API answers that it does not know the id; a server that is not Kling's API does not."""
 
 
 class Look(Protocol):
@@ -57,7 +57,7 @@ class ApiLook:
 
     client: KlingClient
     families: tuple[str, ...]
-    """Those of the settings."""
+    """The families of the settings."""
     now: Callable[[], int] = unix_ms
     outside: Outside = Outside.API
 
@@ -80,15 +80,15 @@ class ApiLook:
             self._look_at_task(*(self.client.shown_last or (family, NO_TASK_ID)), error)
 
     def _family(self) -> str | None:
-        """One whose list every account may read; None where only the new standard is configured."""
+        """A family whose list every account may read; None if only the new standard is configured."""
         own_paths = [family for family in self.families if collection_of(family) is None]
         known = [family for family in own_paths if family in FAMILIES]
         return next(iter([*known, *own_paths]), None)
 
     def _look_at_task(self, family: str, task_id: str, error: Failure) -> None:
         """Gateways may answer single questions only. Where the list fails and a single question is answered as
-        documented, the API is up, and the list's failure is the sweep's to say. What answers neither is no API of
-        Kling's."""
+        documented, the API is up, and the list's failure is the sweep's to say. A server that answers neither is not
+        Kling's API."""
         try:
             self.client.query(family, task_id, priority=Priority.VERIFY)
         except (TaskNotFound, ApiForbidden, ApiRateLimited):

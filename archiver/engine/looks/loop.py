@@ -1,4 +1,4 @@
-"""Looks, and the holds that they set and end: what has stopped is said although no task has met it yet."""
+"""Looks, and the holds that they set and end: an outage is reported although no task has met it yet."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ class LookLoop:
         monotonic: Callable[[], float] = time.monotonic,
         process_holds: ProcessHolds | None = None,
     ) -> None:
-        """`wake_stage(stage)` is called for each stage that a look lets go on."""
+        """`wake_stage(stage)` is called for each stage that resumes after a look."""
         self.name = f"{look.outside}-look-loop"
         self._look = look
         self._outage = outage
@@ -49,11 +49,11 @@ class LookLoop:
         outage.on_doubt = self._doubt
 
     def begin(self) -> None:
-        """Look now, as after a start: what another process has met is not what this one will meet."""
+        """Look now, as after a start: another process's outage may not concern this process."""
         self._pace = Pace(self._outage, monotonic=self._monotonic)
 
     def end(self) -> None:
-        """A look that is under way is answered soon."""
+        """Nothing to end: a running look is answered soon."""
 
     def step(self) -> None:
         """Look if it is time, else wait a little. Raises Stopped."""
@@ -74,7 +74,7 @@ class LookLoop:
         self._wake.set()
 
     def _succeeded(self) -> None:
-        """Tells the pace last: where the ledger raises, the next look comes as after a failure."""
+        """The pace is updated last: if the ledger raises, the next look comes as soon as after a failure."""
         self._outage.looked_well()
         if self._process_holds is not None:
             self._process_holds.looked_well(self._account, self._stages[0])

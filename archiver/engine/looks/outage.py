@@ -24,7 +24,7 @@ from archiver.model import Stage
 FAILURES_MAX = 3
 WINDOW_SECONDS = 60.0
 SUSPICION_SECONDS = 30.0
-"""Forged ids may be denied like that without end: they cost two questions of a look in this time."""
+"""Forged ids may cause suspicions without end; within this time they cost only the two queries of one look."""
 SLOW_SECONDS = 20.0
 """Work that lasts longer without any success calls for a look: a put takes minutes to fail at a store that hangs."""
 
@@ -32,7 +32,7 @@ STAGES: Mapping[Outside, tuple[Stage, ...]] = {
     Outside.API: (Stage.VERIFY, Stage.SWEEP),
     Outside.STORE: (Stage.ARCHIVE,),
 }
-"""What stops where all of it fails."""
+"""The stages that stop if all of it fails."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Outage:
         self._counted: list[_Counted] = []
         self._is_outage = False
         self._begun: list[float] = []
-        """When each piece of work that goes on now began."""
+        """When each running piece of work began."""
         self._suspected_at = float("-inf")
         self.worked_at = float("-inf")
         """When work last succeeded."""
@@ -76,7 +76,7 @@ class Outage:
         return is_outage
 
     def believe(self) -> None:
-        """It is an outage, however few have met it: the look at start has failed."""
+        """Count it as an outage at once: the look at start has failed."""
         with self._lock:
             self._is_outage = True
 
@@ -94,7 +94,8 @@ class Outage:
             self._is_outage = len(self._counted) >= FAILURES_MAX
 
     def suspect(self) -> None:
-        """An answer may come from another server. It is no failure, and calls for a look, now and then."""
+        """An answer may come from another server. That is not a failure, but it calls for a look at most every
+        `SUSPICION_SECONDS`."""
         with self._lock:
             now = self._monotonic()
             if now < self._suspected_at + SUSPICION_SECONDS:
@@ -142,7 +143,7 @@ class Outage:
 
 
 class Outages:
-    """Those of the API and the store, for one account."""
+    """The outages of API and store, for one account."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._of = {
@@ -154,5 +155,5 @@ class Outages:
         return self._of[outside]
 
     def at(self, stage: Stage) -> Outage:
-        """Of what the stage cannot work without."""
+        """The outage of the part that the stage depends on."""
         return self._of[next(outside for outside, stages in STAGES.items() if stage in stages)]

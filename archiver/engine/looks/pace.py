@@ -18,7 +18,7 @@ REGULAR_SECONDS = 60 * 60.0
 
 
 class Pace:
-    """For one look. Belongs to one thread, but for `doubt`."""
+    """The pace of one look. Belongs to one thread, except `doubt`."""
 
     def __init__(self, outage: Outage, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._outage = outage
@@ -26,7 +26,7 @@ class Pace:
         self._looked_at = self._regular_at = float("-inf")
         self._failed_in_a_row = 0
         self._pause_seconds = 0.0
-        """After a look that has failed."""
+        """The pause after a failed look."""
         self._is_doubted = False
 
     def doubt(self) -> None:
@@ -35,7 +35,7 @@ class Pace:
 
     @property
     def is_regular(self) -> bool:
-        """Whether this is the look at start or of the hour."""
+        """Whether this is the look at start or the hourly one."""
         return self._monotonic() >= self._regular_at + REGULAR_SECONDS
 
     def is_due(self) -> bool:

@@ -24,13 +24,13 @@ _WHAT_TO_DO = (
 
 @dataclasses.dataclass(frozen=True)
 class SharedStore:
-    """Uses what any worker has found out about the store."""
+    """Reads the ledger, where workers record what the store does with a second put."""
 
     ledger: Ledger
     store: Store
 
     def problems(self) -> Sequence[Problem]:
-        """While the ledger is away there is a louder one."""
+        """None while the ledger is unavailable: that is a problem of its own."""
         try:
             said = _SAID.get(self.ledger.trust.of(self.store.location).second_put or "")
             workers = 0

@@ -12,7 +12,7 @@ from archiver.model import Lane
 
 SHARES: Mapping[Lane, float] = {Lane.DEADLINE: 1 / 2, Lane.ATTEMPTS: 1 / 4, Lane.NEWEST: 1 / 4}
 TURNS = (Lane.DEADLINE, Lane.ATTEMPTS, Lane.DEADLINE, Lane.NEWEST)
-"""Among lanes that have the same part of their share."""
+"""The order among lanes that use the same part of their share."""
 LOST_SHARE = 1 / 8
 
 
