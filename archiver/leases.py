@@ -23,14 +23,15 @@ from archiver.model import Lease, LeasedAsset
 RENEW_SECONDS = 10.0
 """A third of a lease: two renewals may fail before it is lost."""
 CONFIRMED_SECONDS = 15.0
-"""Time left when the manifest is put. Renewed every 10 s, a lease has 20 s unless the ledger is slow."""
+"""The time that a lease must have left when the manifest is put. Renewed every 10 s, it has 20 s left unless the ledger
+is slow."""
 
 
 class Leases(Protocol):
     """The part of the ledger that renews and confirms leases."""
 
     def renew(self, leases: Sequence[Lease]) -> set[int]:
-        """Give them more time; the row ids of those that still hold."""
+        """Renew these leases; the row ids of those that still hold."""
 
     def assets(self, lease: Lease) -> tuple[LeasedAsset, ...] | None:
         """The task's present assets; None when the lease has ended."""
@@ -46,7 +47,8 @@ class LeaseKeeper:
         monotonic: Callable[[], float] = seconds_passed,
         leases: Leases | None = None,
     ) -> None:
-        """`leases` are those of tasks, unless another part's are given: row ids are unique in one part only."""
+        """`leases` are leases on tasks by default. Row ids are unique within one part of the ledger only, so each part
+        needs its own keeper."""
         self._leases = leases or ledger.claims
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -100,7 +102,7 @@ class LeaseKeeper:
         return 0.0 if held is None else held[1] - self._monotonic()
 
     def renew(self) -> None:
-        """Called every `RENEW_SECONDS`, so an unavailable ledger is asked again."""
+        """Renew all leases. The caller repeats this every `RENEW_SECONDS`, so a failure is tried again."""
         with self._lock:
             leases = [lease for lease, _ in self._held.values()]
         if not leases:

@@ -155,7 +155,7 @@ bound = structlog.contextvars.bound_contextvars
 
 
 def bind(**fields: object) -> None:
-    """The same for every line that this thread logs from now on."""
+    """Add these fields to every line that this thread logs from now on."""
     structlog.contextvars.bind_contextvars(**fields)
 
 
@@ -167,7 +167,7 @@ class Sparing:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._written: dict[str, tuple[float, int]] = {}
-        """When there was a line about it, and how many were left out since."""
+        """When the last line about a subject was written, and how many were left out since."""
 
     def fields(self, subject: str = "") -> dict[str, int] | None:
         """None if the line is to be left out. Else write it, with these: how many were left out before it."""

@@ -23,7 +23,7 @@ _MORE = "…"
 _IDS = ("task_id", "external_task_id", "request_id")
 _TRACEBACKS = ("exception", "stack")
 _VALUE_COLUMNS_MIN = 24
-"""A shortened value keeps so many."""
+"""A shortened value keeps at least this many columns."""
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
 
 
@@ -40,7 +40,7 @@ def lines_of(event: Mapping[str, object], *, colours: bool) -> str:
 
 
 def _one_line(head: str, sentences: Sequence[str], event: Mapping[str, object]) -> list[str]:
-    """Empty if it does not fit."""
+    """The event as one line; empty if it does not fit."""
     line = " ".join([head, *sentences, *_details(event), *_ids(event)])
     return [line] if _columns(line) <= COLUMNS_MAX else []
 
@@ -98,7 +98,7 @@ def _wrapped(words: Sequence[str], *, begin: str, lines_max: int) -> list[str]:
 
 
 def _cut(text: str, *, less: int = 0) -> list[str]:
-    """In lines that fit, for words that are longer than a line."""
+    """Cut words that are longer than a line."""
     lines = []
     while _columns(text) > COLUMNS_MAX - less:
         end = COLUMNS_MAX - less
@@ -127,7 +127,7 @@ def _fitted(details: Sequence[str], ids: Sequence[str], *, begin: str) -> str:
 
 
 def _shortened(detail: str, columns: int) -> str:
-    """Without so many columns of its value: of a path or key the end says most, of other values the beginning."""
+    """Cut this many columns from the value: keep the end of a path or key, and the beginning of other values."""
     name, _, value = detail.partition("=")
     kept = max(_VALUE_COLUMNS_MIN, _columns(value) - columns - 1)
     if _columns(value) <= kept + 1:

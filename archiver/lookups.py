@@ -17,13 +17,13 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 LOOKUPS_MAX = 64
-"""Under way at once."""
+"""Look-ups under way at once."""
 LOOKUP_SECONDS = 5.0
 
 _Answer = TypeVar("_Answer")
 
 system_getaddrinfo = socket.getaddrinfo
-"""The system's, whatever `bound_all` does. Blocks without a limit."""
+"""The system's own function, also after `bound_all`. Blocks without a limit."""
 
 
 class Lookups:

@@ -13,7 +13,7 @@ def distance(difference_ms: int) -> str:
 
 
 def span(length_ms: int) -> str:
-    """In the largest unit of which there are two or more; else in seconds."""
+    """The time in the largest unit of which there are two or more; else in seconds."""
     seconds = length_ms // 1000
     if seconds >= 2 * _DAY:
         return f"{seconds * 10 // _DAY / 10:.1f} days"  # rounded down: 6.97 days are not 7
@@ -35,7 +35,7 @@ def listing(ids: Sequence[str], *, count: int) -> str:
 
 
 def shown_id(name: str) -> str:
-    """An id as an operator has typed it, told apart from the sentence around it, and cut where none is as long."""
+    """An id as the operator typed it: in quotes if it is empty or has blanks, and cut if it is longer than any id."""
     if name and len(name) <= SHOWN_ID_LENGTH_MAX and not any(map(str.isspace, name)):
         return name
     rest = "…" if len(name) > SHOWN_ID_LENGTH_MAX else ""

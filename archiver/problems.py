@@ -22,15 +22,15 @@ WAITING_MS_MAX = 3_600_000
 DEADLINE_MS_MIN = 7 * DAY_MS
 SWEEP_INTERVALS_MAX = 3
 SWEEP_MS_MAX = 3_600_000
-"""A sweep is late after that many intervals, and this at least."""
+"""A sweep is late after this many intervals, but not before this time."""
 DISK_BYTES_MIN = 2**30
 DISK_SHARE_MIN = 0.05
-"""Free on the ledger's disk: what is the smaller of the two."""
+"""The room that the ledger's disk must have free: the smaller of the two."""
 
 UNASKED_MS_MAX = 120_000
 """While an account moves from one process to another, no process asks for it: for less than a minute."""
 COMMITTED_MS_MAX = 30_000
-"""Since a door's last sign of life: before that it shows that the ledger commits."""
+"""How long a door's last sign of life proves that the ledger commits."""
 
 SHOW = "kling-archiver show ID"
 SEE = f"To see why: {SHOW}."
@@ -64,10 +64,11 @@ def find_problems(view: StatusView, expected: Expected) -> list[Problem]:
 
 
 def look(ledger: Ledger, expected: Expected) -> tuple[StatusView | None, list[Problem]]:
-    """A snapshot, and what is wrong: also whether callbacks can be committed. None where even reading fails.
+    """A snapshot and its problems, including whether callbacks can be committed. The snapshot is None if the ledger
+    cannot be read.
 
-    A door that has just beaten has committed. On a database with one writer this process tries to only where none has:
-    it would wait for its turn beside a busy door, and take it for a closed one.
+    A door that has just given a sign of life has committed it. On a database with one writer, this process tries a
+    commit itself only if no door has: beside a busy door it would wait for its turn, and report the door as closed.
     """
     try:
         view = ledger.views.status()
@@ -92,7 +93,8 @@ def _has_just_beaten(view: StatusView) -> bool:
 
 
 def verdict(problems: Sequence[Problem], view: StatusView | None = None) -> str:
-    """All of it in a line. A daemon that was stopped in order is no problem for two minutes, but is missed here."""
+    """The verdict in one line. For two minutes a daemon that stopped in order is not a problem, but the line mentions
+    it."""
     if not problems:
         is_stopped = view is not None and not view.alive_daemons
         return NONE_RUNS if is_stopped else "All is well."
@@ -192,7 +194,7 @@ def _waiting(view: StatusView, expected: Expected) -> Iterator[Problem]:
 
 
 def _unread(view: StatusView, expected: Expected) -> Iterator[Problem]:
-    """They may have succeeded: this version cannot read it."""
+    """Tasks that this version cannot read: they may have succeeded."""
     del expected
     what_to_do = f"Install a newer version of kling-archiver, which may read them. {SEE}"
     for tasks in view.unread:
@@ -228,7 +230,7 @@ def _amendments(view: StatusView, expected: Expected) -> Iterator[Problem]:
 
 
 def _missing(view: StatusView, expected: Expected) -> Iterator[Problem]:
-    """What was archived and is gone from the bucket."""
+    """Archived objects that are missing in the bucket."""
     del expected
     what_to_do = (
         f"{SEE} Find out what deletes in the bucket: a lifecycle rule, a script, a person. When you have seen it: "
@@ -239,7 +241,7 @@ def _missing(view: StatusView, expected: Expected) -> Iterator[Problem]:
 
 
 def _dead_forwards(view: StatusView, expected: Expected) -> Iterator[Problem]:
-    """What no application has taken in seven days."""
+    """Forwards that no application has accepted in seven days."""
     del expected
     what_to_do = (
         "See why: kling-archiver forwards list --state dead. When the application answers again: kling-archiver "
@@ -259,7 +261,7 @@ def _of_tasks(code: str, what: str, tasks: TasksInTime, what_to_do: str) -> Prob
 
 
 def _about(task_id: str, what_to_do: str) -> str:
-    """With the id of the first task in the command that shows it, to be copied as it is."""
+    """Names the command that shows the first task, ready to be copied."""
     return what_to_do.replace(SHOW, SHOW.replace("ID", shlex.quote(task_id)))
 
 
@@ -279,8 +281,8 @@ def _deadline(view: StatusView, expected: Expected) -> Iterator[Problem]:
 
 
 def _swept_late(view: StatusView, expected: Expected) -> Iterator[Problem]:
-    """A family that the API has never listed is no problem: a gateway may offer no lists. One that it does not list any
-    more is."""
+    """A list that the API has never offered is not a problem, because a gateway may offer no lists. A list that the API
+    no longer offers is one."""
     patience_ms = max(SWEEP_INTERVALS_MAX * expected.sweep_interval_ms, SWEEP_MS_MAX)
     last = {(sweep.account, sweep.family): sweep.last_success_at for sweep in view.sweeps}
     wanted = ((account, family) for account, families in expected.families.items() for family in families)
@@ -300,7 +302,8 @@ def _swept_late(view: StatusView, expected: Expected) -> Iterator[Problem]:
 
 
 def _unoffered(account: str, family: str) -> Iterator[Problem]:
-    """An operator cannot change what a gateway offers, but an unknown family may be misspelled."""
+    """Unknown families that the API does not offer: their names may be misspelled. A known family is no problem,
+    because the operator cannot change what a gateway offers."""
     if family not in FAMILIES and collection_of(family) is None:
         message = f"the API has no list of {family}, a family that this version does not know"
         yield Problem("settings", message, "Check KLING_FAMILIES.", account, subject=family)
@@ -321,7 +324,7 @@ def _disk(view: StatusView, expected: Expected) -> Iterator[Problem]:
 
 
 def _warned(view: StatusView, expected: Expected) -> Iterator[Problem]:
-    """What the running daemons say of themselves."""
+    """The warnings that the running daemons have written about themselves."""
     del expected
     warnings = itertools.chain.from_iterable(daemon.warnings for daemon in view.alive_daemons)
     return iter({warning.key + warning.message: warning for warning in warnings}.values())
@@ -343,4 +346,4 @@ _FINDERS: Sequence[Callable[[StatusView, Expected], Iterator[Problem]]] = (
     _disk,
     _warned,
 )
-"""The worst first."""
+"""The worst problems come first."""

@@ -93,7 +93,7 @@ class Recorder:
         for result in recorded:
             task = by_id[result.task_id]
             if task.is_unread:
-                continue  # whoever reads the page logs its rows
+                continue  # the caller that reads the page logs its rows
             if result.outcome in (RecordOutcome.NEW, RecordOutcome.MOVED):
                 self._log_change(task, result.state)
             if result.family_contradicted is not None:

@@ -44,7 +44,7 @@ _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE)
 _JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*")
 _SIGNING_SECRET = re.compile(r"\bwhsec_[\w+/=-]+")
 _PLAIN = re.compile(r"(?!.*whsec_)[A-Za-z0-9_/-]{0,64}")
-"""Short words that no pattern can match: nearly every value."""
+"""Short words that match no pattern: nearly every value."""
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -133,5 +133,5 @@ def _number(value: float | int | None) -> object:
 
 
 def _spellings(secret: str) -> tuple[str, ...]:
-    """Itself, URL-encoded, and as in a repr."""
+    """The secret itself, URL-encoded, and as in a repr."""
     return secret, quote(secret, safe=""), quote(secret), repr(secret)[1:-1]

@@ -40,7 +40,7 @@ _SERVICE_FAILURES = (
     failures.ApiServerError,
     failures.ApiAnswerUnreadable,
 )
-"""These say that the service is not well, whatever the request was."""
+"""Codes by which the service says that it is unwell, whatever the request was."""
 
 
 CREATED_NOTHING = (
@@ -59,7 +59,8 @@ CREATED_NOTHING = (
     failures.ApiModelMissing,
     failures.ApiNotReached,
 )
-"""After these a create has created nothing: the API refused it by a code or a 4xx, or was never reached."""
+"""Failures after which a create has certainly created nothing: the API refused it by a code or a 4xx, or was not
+reached."""
 
 
 def _ignore(_endpoint: str, _code: str) -> None:
@@ -93,7 +94,7 @@ class KlingClient:
         body_bytes_max: int = 64 * MIB,
         secrets: Iterable[str] = (),
     ) -> None:
-        """`secrets` are never sent, but an API that was sent a callback URL may repeat them."""
+        """`secrets` are removed from messages: an API that got a callback URL may repeat its token."""
         self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).hostname or ""
         self._has_api_key = isinstance(credential, ApiKey)
@@ -118,7 +119,7 @@ class KlingClient:
         self.skew_ms: int | None = None
         """The API's clock minus ours at its last answer, in ms: the smallest difference that explains the answer."""
         self.skew_measured_at: float | None = None
-        """When that was: Unix seconds by our clock."""
+        """When `skew_ms` was measured: Unix seconds by our clock."""
         self.answered_well_at: dict[str, float] = {}
         """Family → when its own path last showed a task, or said as documented that it does not know one. Unix seconds
         by our clock."""
@@ -127,7 +128,7 @@ class KlingClient:
         self.answered_at: float | None = None
         """When the API last answered at all: Unix seconds by our clock."""
         self.undated_answers = 0
-        """How many answers of Kling's own form have told no time since the last one that did. Error pages of a proxy
+        """How many answers of Kling's own form have had no `Date` since the last one that had. Error pages of a proxy
         do not count."""
 
     def close(self) -> None:
@@ -281,7 +282,7 @@ class KlingClient:
         return refusal
 
     def _fetch(self, question: Question, *, bearer: str) -> tuple[int, bytes, bool]:
-        """HTTP status, body, and whether the answer had a `Date`."""
+        """Send the request; HTTP status, body, and whether the answer had a `Date`."""
         sent_at = self._now()
         is_create = question.endpoint == "create"
         with self._http.stream(
@@ -359,13 +360,13 @@ class KlingClient:
             httpx2.TransportError,
             httpx2.InvalidURL,
             UnicodeError,
-        ) as error:  # the last by a broken host name
+        ) as error:  # a broken host name raises the last
             self._observe(question.endpoint, "connection")
             cause = self._clean(f"{type(error).__name__}: {error}")
             raise failures.ApiUnreachable(f"{self._host} gave no answer to {question}: {cause}") from None
 
     def _clean(self, words: str) -> str:
-        """Words from outside, on one line, without keys and signed URLs."""
+        """Text from outside, on one line, without keys and signed URLs."""
         # The limit bounds the work only: a shorter cut before cleaning could leave half a key at the end.
         cleaned = self._redaction.text(model.text(words, limit=20 * MESSAGE_CHARACTERS_MAX))
         return " ".join(cleaned.split())[:MESSAGE_CHARACTERS_MAX]
@@ -384,6 +385,6 @@ def _label(code: int, *, status: int) -> str:
 
 
 def _request_id(answer: ApiResponse | None) -> str:
-    """For the message: Kling's support asks for it."""
+    """The request's id, for the message: Kling's support asks for it."""
     known = answer is not None and re.fullmatch(r"[A-Za-z0-9-]{1,64}", answer.request_id)
     return f" (request {answer.request_id})" if known and answer else ""

@@ -27,7 +27,7 @@ from archiver.kling.credentials import AnyKeyLength
 TOKEN_SECONDS_MAX = 24 * 3600
 TIME_MAX = 2**53
 LEEWAY_SECONDS = 60
-"""For clocks that differ."""
+"""A tolerance for clocks that differ."""
 BEARER_BYTES_MAX = 8192
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]+) *")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -62,7 +62,7 @@ class KnownClient:
 
     account: str
     goes_on: bool
-    """Whether Kling knows them too."""
+    """Whether the gateway passes the credentials on: Kling knows them."""
 
 
 class ClientCredentials:
@@ -81,7 +81,7 @@ class ClientCredentials:
             self._secrets |= {access: (secret, own) for access, secret in known.key_pairs.items()}
 
     def recognise(self, headers: Iterable[tuple[bytes, bytes]]) -> KnownClient | CredentialProblem:
-        """Whose request has these headers (names in lower case)."""
+        """The client that sent these headers (names in lower case), or why its credentials are refused."""
         sent = [value for name, value in headers if name == b"authorization"]
         if not any(value.strip() for value in sent):
             return CredentialProblem.MISSING
@@ -128,7 +128,7 @@ def _is_current(claims: Mapping[str, object], *, now: float) -> bool:
 
 
 def _is_time(value: object) -> TypeGuard[int | float]:
-    """Unix seconds: a number, which JSON may write without end; `true` is none."""
+    """Whether a claim is a time in Unix seconds. JSON may contain endless numbers, and Python counts `true` as one."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < TIME_MAX
 
 

@@ -43,7 +43,7 @@ Credential = KeyPair | ApiKey
 
 
 def _require_plain(secret: str, *, what: str) -> None:
-    """Otherwise the HTTP client would refuse it as a header, with the secret in the exception."""
+    """Refuse a secret that cannot be a header: the HTTP client would raise an exception that contains it."""
     if not re.fullmatch(r"[\x21-\x7e]+", secret):
         raise ValueError(f"{what} must be printable ASCII without spaces, and not empty.")
 
@@ -80,7 +80,7 @@ class Bearer:
             return self._credential.key
         now = self._now()
         with self._lock:
-            # Also when the clock was set back by more than a token's life: `nbf` would be far ahead.
+            # Also renew after the clock was set back by more than a token's life: its `nbf` would be in the future.
             if not self._renewal_at - TOKEN_SECONDS <= now < self._renewal_at:
                 self._token = mint_token(
                     self._credential.access_key, self._credential.secret_key, now=int(now)
@@ -89,8 +89,8 @@ class Bearer:
             return self._token
 
     def drop(self, refused: str) -> bool:
-        """Forget a token that the API refused; True where a fresh one can be signed. Of many threads refused with one
-        token, the first makes the next."""
+        """Forget a token that the API refused; True if a fresh one can be signed. If many threads were refused with one
+        token, only the first signs a new one."""
         if isinstance(self._credential, ApiKey):
             return False
         with self._lock:

@@ -44,7 +44,7 @@ def dialect_of(document: Document) -> Dialect:
 
 
 def dialect_of_family(family: str) -> Dialect | None:
-    """The dialect of its callbacks and queries; None for solutions, of which it is not known."""
+    """The dialect of the family's callbacks and queries; None for solutions, whose dialect is not documented."""
     collection = collection_of(family)
     if collection is None:
         return Dialect.LEGACY
@@ -52,7 +52,7 @@ def dialect_of_family(family: str) -> Dialect | None:
 
 
 def in_dialect(document: Document, dialect: Dialect | None, *, is_series: bool = False) -> Document:
-    """The same task; the object itself where it is in this dialect, or where the dialect is not known. `is_series`: its
+    """The task in this dialect; unchanged if it is in this dialect already, or if `dialect` is None. `is_series`: its
     images are a series."""
     if dialect is None or dialect is dialect_of(document):
         return document
@@ -62,8 +62,8 @@ def in_dialect(document: Document, dialect: Dialect | None, *, is_series: bool =
 
 
 def with_strings(document: Document, strings: Mapping[Place, str]) -> Document:
-    """The same with other strings at these places, which must be there; shares what does not change. Depth costs
-    nothing: the API chooses it."""
+    """A copy with the strings at these places replaced. The places must exist; unchanged parts are shared. No
+    recursion: the API chooses the depth."""
     changed: dict[str, Any] = dict(document)
     copied: dict[Place, Any] = {(): changed}
     for place, string in strings.items():

@@ -52,7 +52,7 @@ class Priority(enum.Enum):
 
 
 _PARTS: Mapping[Priority, float] = {Priority.BACKGROUND: 1 / 2, Priority.FRESH: 1 / 4}
-"""The part of the rate that a priority may have at most; the others may have all of it."""
+"""The largest part of the rate that a priority may use; priorities that are not listed may use all of it."""
 
 
 @dataclasses.dataclass
@@ -60,14 +60,14 @@ class Turns:
     """Decides which of the waiting kinds of request is next; no clock, no tokens."""
 
     verifications: int = 0
-    """In a row, while others waited."""
+    """Verifications in a row while other kinds waited."""
     lists: int = LISTS_IN_A_ROW
-    """Since the last turn of the background or of a fresh URL."""
+    """List pages since the last turn of the background or of a fresh URL."""
     last: Priority = Priority.FRESH
-    """Which of those two had it."""
+    """Which of those two had the last turn."""
 
     def next(self, waiting: Set[Priority]) -> Priority:
-        """Who goes next of `waiting`, which is not empty."""
+        """The priority of `waiting` (not empty) that goes next."""
         others_wait = waiting - {Priority.VERIFY}
         if Priority.VERIFY in waiting and (not others_wait or self.verifications < VERIFICATIONS_IN_A_ROW):
             return Priority.VERIFY

@@ -34,7 +34,7 @@ class Order(enum.StrEnum):
     OLDEST_FIRST = "oldest_first"
     NONE = "none"
     UNTOLD = "untold"
-    """Too few rows show it."""
+    """Too few rows were read to tell."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Listing:
 
     read: Callable[[int], Page]
     oldest_first: bool = False
-    """By an earlier reading; this one corrects it."""
+    """What an earlier reading found; this one corrects it."""
     last_page: int | None = None
     """The last page with rows, of a list that runs oldest first."""
     stands_still: bool = False
@@ -95,10 +95,10 @@ class Listing:
     readings: int = 1
     """How often the reading has begun."""
     _steps: Steps = Steps(0, 0)
-    """Of all pages so far: one short page shows too little."""
+    """The steps of all pages so far: one short page shows too little."""
     _turned: bool = False
     _ids_before: tuple[str, ...] = ()
-    """Of the page before."""
+    """The ids of the page before."""
     _repeats: int = 0
     """How often in a row that page has come again."""
     _rows_max: int = 0
@@ -230,7 +230,7 @@ class Listing:
         return False
 
     def _page(self, number: int) -> Page:
-        """A page; the one that the search has just read is not read again."""
+        """Read a page, unless the search has just read it."""
         if self._kept is not None and self._kept[0] == number:
             return self._kept[1]
         return self.read(number)

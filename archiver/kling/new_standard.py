@@ -24,7 +24,7 @@ from archiver.families import (
 from archiver.model import Role
 
 _RARE = frozenset({Role.AUDIO, Role.VOICE, Role.ELEMENT})
-"""One or two families make these, none of them of the new standard."""
+"""Roles that only one or two families make, and no family of the new standard."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

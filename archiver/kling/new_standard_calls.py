@@ -17,7 +17,7 @@ IDS_MAX = 20
 WINDOW_ROWS = 500
 
 Answers = dict[str, NewStandardTask | Failure]
-"""Id → its task, or why its row cannot be read; without the ids that the API left out."""
+"""Id → its task, or the failure to read its row. Ids that the API left out are missing."""
 
 
 def ask_ids(

@@ -17,12 +17,12 @@ class Page:
     ids: tuple[str, ...]
     """The ids of all rows in order, malformed rows included where their id can be read."""
     rows: int
-    """What the API sent; 0 past the end."""
+    """The number of rows that the API sent; 0 past the end."""
     malformed: int
     reasons: tuple[str, ...] = ()
     """One sentence for each malformed row."""
     unread: tuple[Task, ...] = ()
-    """The tasks of malformed rows that show whose they are."""
+    """The tasks of malformed rows whose id and creation time can be read."""
 
     def require_readable(self) -> None:
         """Raises ApiAnswerUnreadable where most rows cannot be read: each may be a task that nothing else names."""
@@ -36,7 +36,7 @@ def is_mostly_unreadable(*, rows: int, malformed: int) -> bool:
 
 
 def unreadable_page(*, rows: int, malformed: int) -> failures.ApiPageUnreadable:
-    """What a page is that is mostly unreadable."""
+    """The failure for a page that is mostly unreadable."""
     return failures.ApiPageUnreadable(f"{malformed} of the {rows} rows of a page could not be read.")
 
 

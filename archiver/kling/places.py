@@ -47,11 +47,11 @@ class _Node:
 
     replacement: bytes | None = None
     items: bytes = b""
-    """To append to the array that is there."""
+    """Items to append to the array at this place."""
     added: int = 0
-    """To add to the integer that is there."""
+    """The number to add to the integer at this place."""
     below: dict[bytes | int, "_Node"] = dataclasses.field(default_factory=dict)
-    """By name, as `_quoted` writes it, or by index."""
+    """Nodes below this one, by name (as `_quoted` writes it) or by index."""
 
     def at(self, place: Place) -> "_Node":
         """The node of a place below this one, made where it is not there."""
@@ -61,7 +61,7 @@ class _Node:
         return node
 
     def member(self, name: bytes) -> "_Node | None":
-        """What is wanted of a member; its name as the text writes it."""
+        """The node of a member, if changes are wanted there; `name` is as the text writes it."""
         node = self.below.get(name)
         if node is None and _OTHERWISE_QUOTED.search(name) is not None:
             return self.below.get(_quoted(_read(name)))
@@ -74,7 +74,7 @@ class _Level:
 
     node: _Node
     index: int = -1
-    """Of the current item of an array."""
+    """The index of the current item of an array."""
 
 
 def replace_strings(text: bytes, replacements: Mapping[Place, str]) -> bytes:
@@ -124,7 +124,7 @@ class _Reading:
         self._root = root
         self._at = len(_BYTE_ORDER_MARK) if text.startswith(_BYTE_ORDER_MARK) else 0
         self._open = bytearray()
-        """The bracket of each open object and array."""
+        """The brackets of all open objects and arrays."""
         self._levels: list[_Level] = []
         """The outermost of these: those that lead to a wanted place."""
         self._copied = 0
@@ -173,7 +173,7 @@ class _Reading:
                 raise self._no_json()
 
     def _next(self) -> _Node | None:
-        """Read up to the next value; what is wanted of it."""
+        """Read up to the next value; its node, if changes are wanted there."""
         is_object = self._open[-1] == _OBJECT
         if len(self._levels) == len(self._open):
             level = self._levels[-1]

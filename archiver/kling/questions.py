@@ -21,9 +21,9 @@ class Question:
     """Path and query below the base URL, encoded."""
     family: str
     by_id: bool = False
-    """Whether it is about one task."""
+    """Whether the request is about one task."""
     body: Mapping[str, object] | None = None
-    """Sent as JSON, by POST; None: a GET."""
+    """Sent as JSON by POST; with None the request is a GET."""
 
     @classmethod
     def create(cls, family: str, body: Mapping[str, object]) -> Self:

@@ -21,7 +21,7 @@ from archiver.model import Place
 
 DEPTH_MAX = 64
 DIGITS_MAX = 1000
-"""Longer integers are no value: Python refuses to write more than 4300 digits into a manifest."""
+"""Longer integers become null: Python refuses to write more than 4300 digits into a manifest."""
 DATA: Place = ("data",)
 _WINDOW_FIELDS = frozenset({"count", "has_more", "next_cursor"})
 
@@ -163,9 +163,9 @@ def _kind(*, status: int, code: int | None) -> type[Failure]:
 
 
 def _kind_of_status(status: int, *, code: int | None) -> type[Failure]:
-    """For a 4xx without a known code; `code` is None where there is none at all.
+    """The failure for a 4xx without a known code; `code` is None if the answer has none.
 
-    403 is no `ApiForbidden`: the API sends 1103, firewalls send HTML.
+    403 alone is not `ApiForbidden`: the API sends code 1103, firewalls send HTML.
     """
     by_status: Mapping[int, type[Failure]] = {
         401: failures.ApiCredentialsRefused,
@@ -178,7 +178,7 @@ def _kind_of_status(status: int, *, code: int | None) -> type[Failure]:
 
 
 def _kind_of_unlisted(code: int | None) -> type[Failure]:
-    """For a success status with an unknown code."""
+    """The failure for a success status with an unknown code."""
     if code is None:
         return failures.ApiEnvelopeMissing
     return failures.ApiServerError if code >= 5000 else failures.ApiBadParameter

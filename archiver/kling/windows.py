@@ -16,7 +16,7 @@ from archiver.kling.new_standard_calls import WindowPage
 OVERLAP_MS = 1000
 SPAN_MS_MIN = 4 * OVERLAP_MS
 PAGES_MAX = 1000
-"""Behind one first page; more pages mean a circle."""
+"""Pages behind one first page; more of them mean that the cursors run in a circle."""
 
 Read = Callable[[int, int, str], WindowPage]
 """(start, end, cursor) → page; times in Unix ms, the cursor empty for the first page."""

@@ -40,9 +40,9 @@ class Accounts(Part):
     @retried
     def rename(self, old: str, new: str) -> int | None:
         """Rename an account; how many tasks moved. None when there is no `old`, or a `new` already: two accounts never
-        become one. Only for a process that holds the daemon's lock.
+        become one. Call it only in a process that holds the daemon's lock.
 
-        Holds are dropped: the next task sets again what is still wrong. So are duties, which no process has.
+        Drops holds (the next task sets a hold again if its cause lasts) and duties, which no process has.
         """
         with self._database.write(seconds_max=math.inf) as connection:
             names = _names(connection)
@@ -73,7 +73,7 @@ class Accounts(Part):
 
     @retried
     def forget_holds(self, *, known: Collection[str]) -> None:
-        """Drop the holds of all accounts but `known` and those of other living processes: nothing could ever lift
+        """Drop the holds of all accounts except `known` and those of other living processes: nothing would ever lift
         them."""
         with self._database.write() as connection:
             served = {*known, *wanted_accounts(connection, now=self._now())}

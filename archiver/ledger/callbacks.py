@@ -107,7 +107,8 @@ class Callbacks(Part):
     def _make_room(self, connection: sa.Connection, new_ids: int, *, now: int) -> int:
         """Drop as many unconfirmed ids as are too many, with `new_ids` just inserted; how many.
 
-        At most twice as many as have come: the sender waits. What a lowered maximum leaves over is upkeep's.
+        At most twice as many as have come, because the sender waits. The upkeep drops the rest, for example after the
+        maximum was lowered.
         """
         self._room -= new_ids
         if self._room > 0:
@@ -122,7 +123,7 @@ class Callbacks(Part):
 
 
 def try_to_record(database: Database, connection: sa.Connection, *, now: int) -> None:
-    """Change all that a callback about a new id would change. To be undone."""
+    """Make every change that a callback about a new id makes. The caller undoes it."""
     identity = ("", secrets.token_hex(8))
     row = unconfirmed_row(identity, family_hint=None, arrays=(), discovered_by=DiscoveredBy.CALLBACK, now=now)
     _insert(database, connection, [row])
@@ -130,7 +131,7 @@ def try_to_record(database: Database, connection: sa.Connection, *, now: int) ->
 
 
 def _insert(database: Database, connection: sa.Connection, rows: Sequence[Row]) -> frozenset[tuple[str, str]]:
-    """The identities of those that are forgotten, and not inserted."""
+    """Insert new ids; the identities of forgotten tasks, which are not inserted."""
     inserted = database.insert_new_ids(connection, rows)
     forgotten = frozenset[tuple[str, str]]()
     if inserted < len(rows):
@@ -234,7 +235,7 @@ def _rows_of(connection: sa.Connection, callbacks: Sequence[Callback]) -> dict[t
 def _referring(
     callbacks: Sequence[Callback], rows: Mapping[tuple[str, str], Row]
 ) -> dict[str, tuple[str, str]]:
-    """Reference of a create → account and id of its task, where that task is not registered yet."""
+    """Reference of a create → account and id of its task, if that task is not registered yet."""
     identities = {
         callback.create_reference: (callback.account, callback.task_id)
         for callback in callbacks
@@ -286,8 +287,8 @@ def _better_hint(known: str | None, given: str | None) -> str | None:
 
 
 def _due_at(row: Row, callback: Callback, *, now: int) -> int | None:
-    """When to query: at once when a callback says that a running task has ended, but once per status, so that repeats
-    cannot spend the query budget.
+    """When to query: at once if a callback says that a running task has ended, but only once per status, so that
+    repeats cannot spend the query budget.
     """
     due_at: int | None = row["due_at"]
     if due_at is None:

@@ -56,14 +56,14 @@ class DaemonView:
     started_at: int
     seen_at: int
     accounts: tuple[str, ...]
-    """Those whose questions it asks."""
+    """The accounts whose API it queries."""
     leases: int
-    """On tasks, when it was last seen."""
+    """Its leases on tasks when it was last seen."""
     warnings: tuple[Problem, ...]
     left_at: int | None
     """When it ended in good order."""
     is_gone: bool
-    """It has ended in no order: this machine has no such process any more. False where this process cannot see it."""
+    """It ended without saying so: this machine has no such process any more. False if this process cannot see it."""
 
     def is_alive(self, *, now: int) -> bool:
         """Whether it runs, as far as the ledger knows."""
@@ -156,7 +156,7 @@ class Daemons(Part):
 
     @retried
     def leave(self, name: str) -> None:
-        """This daemon has ended in good order."""
+        """This daemon ends in order."""
         table = schema.daemons
         with self._database.write() as connection:
             ended = sa.update(table).where(table.c.name == name)
@@ -186,7 +186,7 @@ def alive_daemons(connection: sa.Connection, *, now: int) -> tuple[DaemonView, .
 
 
 def all_daemons(connection: sa.Connection) -> tuple[DaemonView, ...]:
-    """Also those that ran within `KEPT_MS`, the longest running first."""
+    """The running daemons, and those that ran within `KEPT_MS`; the longest running comes first."""
     table = schema.daemons
     rows = connection.execute(sa.select(table).order_by(table.c.started_at, table.c.name)).mappings()
     return tuple(_view(row) for row in rows)
@@ -228,7 +228,8 @@ def _is_gone(row: sa.RowMapping) -> bool:
 
 
 def _pid_namespace() -> str | None:
-    """Containers count their processes anew, and may share a host's name. None where the system does not tell."""
+    """The namespace of process ids: containers have their own ids, and may share a host's name. None if the system does
+    not tell it."""
     try:
         return str(pathlib.Path("/proc/self/ns/pid").readlink())
     except OSError:

@@ -31,14 +31,14 @@ from archiver.model import DAY_MS, RETENTION_MS, Stage, State, Status
 
 UNCONFIRMED_MAX = 1_000_000
 ROWS_MAX = 500
-"""A transaction, which callbacks wait for."""
+"""Rows of one transaction, for which callbacks wait."""
 EXPIRED_ROWS_MAX = 100
-"""A transaction: each takes several statements, and PostgreSQL may be a continent away."""
+"""Rows of one transaction: each takes several statements, and PostgreSQL may be a continent away."""
 
 SLIMMED_ROWS_MAX = 50
-"""A transaction, of which upkeep does up to 20 a round."""
+"""Rows of one transaction; the upkeep runs up to 20 of these a round."""
 COUNT_ROWS_MIN = 200
-"""Fewer rows of counts than these are left: a sum over them takes no time."""
+"""Fewer rows of counts than this are not folded: a sum over them takes no time."""
 FOLDED_ROWS_MAX = 10_000
 _ROWS_TO_FOLD = sa.select(sa.func.count()).select_from(schema.task_counts)
 
@@ -52,7 +52,7 @@ WAITS_MS_MAX = (
     # Reported ids wait for less, but to find them among a million unknown ones costs too much.
     (schema.QUEUE_UNCONFIRMED, (State.REPORTED, State.UNKNOWN, State.BURIED), DAY_MS),
 )
-"""Only a clock that was set back since can have made a row wait longer."""
+"""A row waits longer only if the clock was set back after the row was written."""
 
 _OVERDUE = (State.SUCCEEDED, State.RUNNING, State.REPORTED, State.BURIED)
 
@@ -78,7 +78,7 @@ class FutureDated:
 
     @property
     def count(self) -> int:
-        """Of all three kinds."""
+        """The number of rows of all three kinds."""
         return len(self.tasks) + len(self.holds) + len(self.sweeps)
 
 
@@ -133,8 +133,8 @@ class Deadlines(Part):
         """Drop up to ROWS_MAX unconfirmed ids that are too old (`by_age`: the clock can be trusted) or too many; how
         many.
 
-        Too old is one that the API has denied and nobody has named for 30 days. The surplus is taken from the account
-        that has most: a flood of forged ids costs no other account a genuine one.
+        An id is too old if the API has denied it and nothing has named it for 30 days. The surplus is taken from the
+        account that has most: a flood of forged ids costs no other account a genuine one.
         """
         with self._database.read() as connection:
             now = self._now()
@@ -155,8 +155,8 @@ class Deadlines(Part):
 
     @retried
     def slim_archived(self) -> int:
-        """Drop what archived tasks of an earlier version need no more, SLIMMED_ROWS_MAX rows at a time; how many rows
-        are left to look at. Once through the ledger, the newest first."""
+        """Drop data that archived tasks of an earlier version no longer need, SLIMMED_ROWS_MAX rows at a time; how many
+        rows are left. Goes through the ledger once, the newest tasks first."""
         with self._database.read() as connection:
             if not named_value(connection, ROWS_TO_SLIM):
                 return 0
@@ -174,7 +174,7 @@ class Deadlines(Part):
     def fold_counts(self) -> int:
         """Put up to FOLDED_ROWS_MAX rows of counts together, if there are many; how many rows there are fewer.
 
-        One statement takes the rows away and says what they were: a count that another process adds meanwhile stays.
+        One statement deletes the rows and returns them, so a count that another process adds meanwhile is not lost.
         """
         table = schema.task_counts
         with self._database.read() as connection:
@@ -192,8 +192,8 @@ class Deadlines(Part):
 
     @retried
     def bring_forward(self) -> int:
-        """Make due what waits too long because the clock was set back; how many tasks, holds and sweeps. Too early does
-        no harm, and too late may be after day 30.
+        """Make rows due that wait too long because the clock was set back; how many tasks, holds and sweeps. Work that
+        comes too early does no harm; too late may mean after day 30.
 
         A leased task waits for an ordinary lease's end, which a living worker renews. A family is swept in full again.
         """
@@ -261,7 +261,7 @@ def _expiry(row: Mapping[Any, Any], *, hold: str | None, now: int) -> dict[str, 
         if not is_unread and now - (row["running_at"] or 0) <= DAY_MS:
             failed = {"state": State.FAILED, "queue": None, "due_at": None, "claim_group": None}
             return failed | {"reason": "never_finished"}
-        # Nobody could look: it may have succeeded.
+        # No process could ask the API: the task may have succeeded.
         message = row["message"] or "the API has not answered about it for a day before its deadline"
         return lost | {"reason": row["reason"] or hold or "deadline_passed", "message": message}
     if state is State.SUCCEEDED:

@@ -7,13 +7,13 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import named_value, set_named_value
 
 _PREFIX = "ended_session:"
-"""Of `<digest>`; the value is when the session would have ended by itself (Unix ms)."""
+"""The prefix of `<digest>`; the value is when the session would have ended by itself (Unix ms)."""
 ENDED_MAX = 1000
-"""Rows that are kept; of more, those that end first go."""
+"""The number of rows that are kept; beyond it, the sessions that end first are dropped."""
 
 
 class EndedSessions(Part):
-    """By the digest of their cookies."""
+    """Ended sessions, by the digest of their cookies."""
 
     def has(self, digest: str) -> bool:
         """Whether a logout has ended it."""
@@ -22,7 +22,7 @@ class EndedSessions(Part):
 
     @retried
     def end(self, digest: str, *, expires_at: int) -> None:
-        """Remember it until it would have ended (Unix ms), and forget those that have."""
+        """Remember the session until it would have ended by itself (Unix ms), and forget sessions that have."""
         table = schema.named_values
         of_sessions = table.c.name.startswith(_PREFIX, autoescape=True)
         # All values have thirteen digits, so that their texts have the order of the numbers.

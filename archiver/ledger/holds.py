@@ -39,7 +39,7 @@ from archiver.model import Lease, Stage, rfc3339
 PROBE_FIRST_SECONDS = 2
 DOUBT_SECONDS = 30
 NEVER = 2**53
-"""When a hold is probed that no task can test. Unix ms."""
+"""The probe time of a hold that no task can test (Unix ms)."""
 
 _ANY = sa.select(schema.holds.c.id).limit(1)
 _ANY_DOUBT = sa.select(schema.doubts.c.since).limit(1)
@@ -88,9 +88,9 @@ class HoldOutcome(enum.StrEnum):
 
     NEW = "new"
     CONFIRMED = "confirmed"
-    """There was such a hold already."""
+    """The hold existed already."""
     OWN = "own"
-    """It is the task's own failure: no hold."""
+    """The failure is the task's own, and sets no hold."""
 
 
 class Holds(Part):
@@ -98,13 +98,13 @@ class Holds(Part):
 
     @retried
     def set(self, error: Failure, *, account: str, stage: Stage) -> bool:
-        """Stop a stage where no task is at hand (the sweep); True when the hold is new."""
+        """Stop a stage without a task, for the sweep; True if the hold is new."""
         with self._database.write() as connection:
             return set_hold(connection, error, account=account, stage=stage, now=self._now())
 
     @retried
     def set_by_look(self, error: Failure, *, account: str, stages: Collection[Stage]) -> list[Stage]:
-        """A look has failed: stop these stages as a whole; those that were not held before."""
+        """A look has failed: stop these stages as a whole. Returns the stages that were not held before."""
         with self._database.write() as connection:
             now = self._now()
             new = [
@@ -117,7 +117,7 @@ class Holds(Part):
 
     @retried
     def release_by_look(self, *, account: str, stages: Collection[Stage]) -> list[tuple[Stage, str]]:
-        """A look has succeeded: lift the holds that looks have met; the stage and reason of each."""
+        """A look has succeeded: lift the holds that looks have set or confirmed; the stage and reason of each."""
         table = schema.holds
         disproved = _whole(sa.delete(table), account, stages).where(table.c.seen_by_look)
         with self._database.write() as connection:
@@ -174,8 +174,8 @@ class Holds(Part):
 
     @retried
     def drop_idle(self) -> list[HoldView]:
-        """Drop holds that no task is left for, unless a look has met them too: nothing would ever lift them. A task
-        that comes later sets again what is still wrong."""
+        """Drop holds for which no task is left, unless a look has confirmed them: nothing would ever lift them. If the
+        cause lasts, a later task sets the hold again."""
         with self._database.read() as connection:
             idle = [
                 (row["id"], _view(row))
@@ -287,7 +287,7 @@ def next_probe_at(connection: sa.Connection, lease: Lease, *, host: str | None, 
 
 
 def probe_wait_ms(probes: int) -> int:
-    """After so many probes in a row."""
+    """The wait after this many probes in a row."""
     return backoff_ms(probes + 1, rand=1, first_seconds=PROBE_FIRST_SECONDS, seconds_max=HOLD_PROBE_SECONDS)
 
 
@@ -310,13 +310,13 @@ def _is_shared(connection: sa.Connection, lease: Lease, family: str, *, now: int
         row = {"account": lease.account, "stage": lease.stage, "family": family, "since": now}
         connection.execute(insert_missing(connection, table), row)
         return False
-    # Also where the clock was set back: a hold too many is probed in 2 s.
+    # Also true if the clock was set back: a superfluous hold is probed within 2 s.
     return abs(now - since) >= DOUBT_SECONDS * 1000
 
 
 def judge_anew(connection: sa.Connection, *, account: str) -> None:
-    """A process begins to ask for the account, perhaps with other settings: drop the holds that only those can end.
-    What is still wrong sets them again."""
+    """A process begins to ask for the account, perhaps with other settings: drop the holds that only other settings can
+    end. If the cause lasts, a task sets the hold again."""
     table = schema.holds
     connection.execute(sa.delete(table).where(table.c.account == account, table.c.probe_at == NEVER))
 
@@ -372,7 +372,7 @@ _Statement = TypeVar("_Statement", sa.Select[Any], sa.Update, sa.Delete)
 
 
 def _whole(statement: _Statement, account: str, stages: Collection[Stage]) -> _Statement:
-    """Of the holds that stop all of these stages."""
+    """`statement`, restricted to holds that stop one of these stages as a whole."""
     table = schema.holds
     return statement.where(
         table.c.account == account, table.c.stage.in_(stages), table.c.family == "", table.c.host == ""

@@ -12,9 +12,9 @@ _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 TRIES_MAX = 5
-"""Of a transaction that other processes come before."""
+"""How often a transaction is tried if other processes are faster."""
 TRIES_SECONDS_MAX = 5.0
-"""After that long it is not begun again: each try may wait for others' rows."""
+"""After this time the transaction is not begun again: each try may wait for others' rows."""
 
 
 class Part:

@@ -32,7 +32,7 @@ from archiver.model import LOOKS_LIKE_TASK_ID, RETENTION_MS, DiscoveredBy, Lease
 
 
 class RecordOutcome(enum.StrEnum):
-    """What an answer of the API changed in the ledger."""
+    """The effect of an answer of the API on the ledger."""
 
     NEW = "new"
     MOVED = "moved"
@@ -50,9 +50,9 @@ class RecordedTask:
     task_id: str
     outcome: RecordOutcome
     state: State | None
-    """None when it was passed by, or is forgotten."""
+    """None if the task was passed by, or is forgotten."""
     waited_since: int | None = None
-    """Since when (Unix ms) it had been due for a query, if it was."""
+    """Since when (Unix ms) the task had been due for a query, if it was."""
     family_contradicted: str | None = None
     """The family of this answer, where the recorded one is another."""
 
@@ -156,7 +156,7 @@ def _queue_forwards(
     account: str,
     now: int,
 ) -> None:
-    """What applications are to be told: who failed, and to clients what runs."""
+    """Queue forwards: to all applications about failed tasks, to clients also about running ones."""
     failed = [told.task_id for told in outcomes if told.state is State.FAILED and told.outcome in _IS_NEWS]
     if failed:
         chosen = sa.and_(schema.tasks.c.account == account, schema.tasks.c.task_id.in_(failed))
@@ -204,7 +204,8 @@ def _merged_rows(
 def _without_forgotten(
     connection: sa.Connection, rows: Mapping[str, Row], forgotten: Collection[str]
 ) -> dict[str, Row]:
-    """Nothing is left of what came under another name, or was inserted while it was forgotten."""
+    """The tasks that are not forgotten. Rows of a forgotten task under another name, or inserted meanwhile, are
+    deleted."""
     table, tally = schema.tasks, Tally()
     for row in sorted((rows[task_id] for task_id in forgotten if task_id in rows), key=lambda row: row["id"]):
         require_written(connection.execute(sa.delete(table).where(*_as_read(row))).rowcount)
@@ -349,7 +350,7 @@ def _update(
 ) -> RecordedTask:
     """A known task; `known_urls` are those of its assets, by stem."""
     now = batch.now
-    if task.is_unread:  # whoever leases the task asks for it, and sees the same
+    if task.is_unread:  # the worker that leases the task queries it, and gets the same answer
         return RecordedTask(task.task_id, RecordOutcome.UNCHANGED, State(row["state"]))
     was_waiting = row["queue"] in (schema.QUEUE_VERIFY, schema.QUEUE_UNCONFIRMED) and row["due_at"] <= now
     names_all = True

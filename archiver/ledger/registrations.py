@@ -26,11 +26,11 @@ class ExistingTask:
     task_id: str
     """The task's own id; the external id itself until the API has confirmed it."""
     is_confirmed: bool
-    """Whether the API has ever said that this task exists."""
+    """Whether the API has ever confirmed that this task exists."""
     family: str | None
     """From the API, else from the registration."""
     request: Mapping[str, object] | None
-    """What the task was created with, where a registration says so."""
+    """The body of the create, if a registration names it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

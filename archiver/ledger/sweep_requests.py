@@ -14,7 +14,8 @@ from archiver.ledger.tables import schema
 from archiver.model import DAY_MS
 
 DRY_RUN = "(dry run)"
-"""In the place of a family: an older version, which knows of no dry runs, then refuses it instead of sweeping."""
+"""Stands in place of a family: an older version, which has no dry runs, then refuses the request instead of
+sweeping."""
 
 _TABLE = schema.sweep_requests
 
@@ -54,7 +55,7 @@ class RequestProgress:
     """The progress of a request."""
 
     counts: Mapping[str, Any] | None
-    """Of `SweepCounts`; None before the first page."""
+    """The values of `SweepCounts`; None before the first page."""
     failure: ToldFailure | None
     has_ended: bool
 
@@ -77,12 +78,12 @@ class SweepRequests(Part):
 
     @retried
     def withdraw(self, request_id: str) -> None:
-        """Nobody waits for it any more."""
+        """The command no longer waits for the request."""
         with self._database.write() as connection:
             connection.execute(sa.delete(_TABLE).where(_TABLE.c.id == request_id))
 
     def open(self, *, account: str) -> list[SweepRequest]:
-        """What waits to be done, the oldest first."""
+        """The requests that wait, the oldest first."""
         query = (
             sa.select(_TABLE.c.id, _TABLE.c.family, _TABLE.c.is_full, _TABLE.c.dry_run_of)
             .where(_TABLE.c.account == account, _TABLE.c.ended_at.is_(None))
@@ -96,7 +97,7 @@ class SweepRequests(Part):
 
     @retried
     def advance(self, request_id: str, counts: Mapping[str, object]) -> None:
-        """Show how far it is."""
+        """Record the request's progress."""
         with self._database.write() as connection:
             of_it = sa.update(_TABLE).where(_TABLE.c.id == request_id)
             connection.execute(of_it.values(counts=json.dumps(counts)))
@@ -105,7 +106,7 @@ class SweepRequests(Part):
     def end(
         self, request_id: str, counts: Mapping[str, object], *, failure: ToldFailure | None = None
     ) -> None:
-        """It is done, or has failed."""
+        """The request is done, or has failed."""
         told = None if failure is None else json.dumps(dataclasses.asdict(failure))
         with self._database.write() as connection:
             of_it = sa.update(_TABLE).where(_TABLE.c.id == request_id)
@@ -113,7 +114,7 @@ class SweepRequests(Part):
             connection.execute(of_it.values(ended))
 
     def progress(self, request_id: str) -> RequestProgress | None:
-        """How far it is; None for one that was dropped."""
+        """The progress of a request; None if it was dropped."""
         with self._database.read() as connection:
             query = sa.select(_TABLE).where(_TABLE.c.id == request_id)
             row = connection.execute(query).mappings().first()

@@ -30,7 +30,7 @@ class Sweeps(Part):
     """Leases families, and keeps what the sweeper remembers of them."""
 
     def memory(self, *, account: str, family: str) -> SweepMemory:
-        """What is known of a family; blank where it was never swept."""
+        """What earlier sweeps found out; blank if the family was never swept."""
         table = schema.sweeps
         query = sa.select(table).where(table.c.account == account, table.c.family == family)
         with self._database.read() as connection:
@@ -83,8 +83,8 @@ class Sweeps(Part):
         """Give the family back. `succeeded_at` (Unix ms, when the sweep began) only for a whole sweep: its findings are
         remembered.
 
-        `read_at` is the same of a sweep that read all there was and yet is no success: to read it all again before a
-        day has passed would show no more. `page_rows` is None where the sweep has not learned it.
+        `read_at` is the begin of a sweep that read the whole list and still does not count as a success: reading it
+        again within a day would show no more. `page_rows` is None where the sweep has not learned it.
         """
         table = schema.sweeps
         values: dict[str, object] = {"lease_token": None, "lease_until": None}
@@ -102,7 +102,7 @@ class Sweeps(Part):
 
 
 def add_missed(connection: sa.Connection, *, account: str, family: str, count: int) -> None:
-    """Count callbacks that never came. List matching may find some of a family that was never swept."""
+    """Count callbacks that never came, also for a family that was never swept: list matching may find some."""
     table = schema.sweeps
     connection.execute(insert_missing(connection, table).values(_blank(account, family)))
     same = sa.update(table).where(table.c.account == account, table.c.family == family)

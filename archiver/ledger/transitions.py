@@ -69,7 +69,8 @@ def advance(
 
 
 def _set_aside(moved: Row, *, now: int) -> Changes:
-    """Whether an operator has still to see the task. While a buried one is tried again, that stays as it is."""
+    """Whether the task still waits for an operator's acknowledgement. While a buried task is tried again, that does not
+    change."""
     if moved["state"] is State.BURIED:
         return set_aside.buried(moved, reason=moved["reason"], now=now)
     return {} if moved["state"] is State.SUCCEEDED else dict(set_aside.SEEN)
@@ -82,8 +83,8 @@ def _reachable_states(current: State) -> frozenset[State]:
 
 
 def _may_unbury(row: Row, task: Task, *, now: int) -> bool:
-    """Whether a buried task takes this answer: to its own retry, or with news about the reason. Else the next sweep
-    would end every burial."""
+    """Whether this answer ends a burial: it answers the task's own retry, or removes the reason. Otherwise the next
+    sweep would end every burial."""
     missing_found = row["reason"] == ResultsMissing.reason and bool(task.assets)
     return _is_due(row, now) or row["confirmed_at"] is None or missing_found or task.status is Status.FAILED
 
@@ -219,12 +220,12 @@ def entering(state: State, task: Task, *, deadline_at: int, now: int) -> Changes
 
 
 def unread_columns(task: Task) -> Changes:
-    """What is another in `entering` for a task that the API shows and that cannot be read: it may have ended."""
+    """The columns that differ from `entering` for a task whose answer cannot be read: it may have ended."""
     return {"running_at": None, "reason": ApiAnswerUnreadable.reason, "message": text(task.message)}
 
 
 def shown_unread(row: Row, task: Task, *, now: int) -> Changes:
-    """The API shows an unconfirmed id, and that cannot be read: it is a task, whose deadline counts."""
+    """The API shows an unconfirmed id in an answer that cannot be read: the id is a task, and its deadline counts."""
     created_at, source = created_at_of(task, first_seen_at=row["first_seen_at"], now=now)
     changes = confirmation(task, created_at=created_at, created_at_from=source, now=now)
     changes["external_task_id"] = task.external_task_id or row["external_task_id"]
@@ -245,7 +246,7 @@ def _refreshed(row: Row, task: Task) -> Changes:
     else:
         has_moved = row["asset_host"] not in hosts
     if has_moved and host is not None:
-        # It waits for a host that none of its files is on any more.
+        # The task waits for a host that has none of its files any more.
         changes |= {"asset_host": host, "host_tried": False, "claim_group": None}
     if task.updated_at is not None:
         changes["updated_at"] = task.updated_at
@@ -270,7 +271,7 @@ def document_json(task: Task) -> str:
 
 
 def status_word(task: Task) -> str:
-    """The status as the API wrote it; empty where that cannot be read."""
+    """The status as the API wrote it; empty if it cannot be read."""
     word = task.document.get("task_status") or task.document.get("status")
     return word.strip().lower() if isinstance(word, str) and not task.is_unread else ""
 

@@ -12,7 +12,7 @@ Bound = Callable[[str], str]
 
 
 def account_or_none() -> Bound:
-    """A bound for names of accounts; empty for what concerns all of them."""
+    """A bound for names of accounts; empty for a value that concerns all of them."""
     bound = account_name()
     return lambda value: bound(value) if value else ""
 
@@ -23,7 +23,7 @@ def account_name() -> Bound:
 
 
 def only(values: Iterable[str]) -> Bound:
-    """A bound for values known beforehand."""
+    """A bound for values that are known beforehand."""
     known = frozenset(str(value) for value in values)
     return lambda value: str(value) if value in known else OTHER
 

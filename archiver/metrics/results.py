@@ -30,9 +30,9 @@ class CreateResult(enum.StrEnum):
 
     REGISTERED = "registered"
     REFUSED = "refused"
-    """By Kling: nothing was created."""
+    """Kling refused the create, and created nothing."""
     REFUSED_URL = "refused_url"
-    """By us, for a callback URL that we would not call."""
+    """The gateway refused the create because of its callback URL."""
     UNREADABLE = "unreadable"
     """Passed on untouched: its body is not one JSON object. The sweep finds the task."""
     UNREFERENCED = "unreferenced"

@@ -17,7 +17,7 @@ class LeasedAsset:
     """Digest of a complete body whose file is truncated, and when it was first seen (Unix ms)."""
     incomplete_at: int | None
     reason: str | None = None
-    """Why it is not stored, after a try, and since when for that reason (Unix ms)."""
+    """Why the last try did not store it, and since when it fails for that reason (Unix ms)."""
     failing_since: int | None = None
 
 
@@ -54,7 +54,7 @@ class Lease:
     request: Mapping[str, object] | None
     assets: tuple[LeasedAsset, ...] = ()
     is_console_test: bool = False
-    """Of the last callback."""
+    """Whether the last callback was such a test."""
     is_probe: bool = False
     """Claimed despite a hold, to test it."""
     lane: Lane | None = None
@@ -64,8 +64,8 @@ class Lease:
     named_by_create: bool = False
     """The API gave the id in its answer to a create, so it is no external id."""
     was_running: bool = False
-    """The API has said to this ledger that it runs."""
+    """This ledger has recorded an answer of the API that the task runs."""
     fresh_wanted_at: int | None = None
-    """Since when its URLs do not work, while verification asks for others."""
+    """Since when verification has been asked for other URLs (Unix ms)."""
     fresh_asked_at: int | None = None
-    """When the API last answered that."""
+    """When the API last answered such a query (Unix ms)."""

@@ -6,7 +6,7 @@ import re
 LOOKS_LIKE_TASK_ID = re.compile(
     r"[0-9]{6,}|[A-Za-z0-9_-]{22}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE
 )
-"""The forms of the task ids that were ever seen. Any other id that a user gives is an external id."""
+"""The forms of all task ids that were seen so far. Any other id that a user gives is an external id."""
 TASK_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}")
 """For `fullmatch`. Safe in a path and in a key, hence never `.` or `..`."""
 

@@ -34,15 +34,15 @@ class Problem:
     account: str | None = None
     """None for what concerns every account."""
     since: int | None = None
-    """Unix ms; None where nobody knows."""
+    """Unix ms; None if it is not known."""
     stage: str | None = None
     reason: str | None = None
     subject: str = ""
-    """What it is about, where an account may have several problems of one code: a family, a host."""
+    """A family or a host, if an account may have several problems of one code."""
 
     @property
     def key(self) -> str:
-        """The same for as long as the problem lasts; two problems at a time must differ in it."""
+        """Stays the same as long as the problem lasts; two problems at one time must differ in it."""
         return ":".join((self.code, self.account or "", self.stage or "", self.subject))
 
     def as_json(self) -> dict[str, object]:

@@ -62,7 +62,7 @@ class Callback:
     is_console_test: bool = False
     """It looks like the developer console's test, which names no task (archiver/kling/API.md 1.5)."""
     create_reference: str | None = None
-    """Of the create that gave Kling this callback URL, where the gateway did."""
+    """The reference of the create through the gateway that gave Kling this callback URL."""
 
 
 class CallbackOutcome(enum.StrEnum):
@@ -81,10 +81,10 @@ class Asset:
     url: str
     role: Role
     index: int | None
-    """The API's own."""
+    """The index that the API gives."""
     watermarked: bool
     place: Place = dataclasses.field(default=(), compare=False)
-    """Where its URL stands in the task's document; the ledger does not keep it."""
+    """The place of its URL in the task's document; the ledger does not keep it."""
 
     @property
     def host(self) -> str:
@@ -135,4 +135,4 @@ class StoredAsset:
     height: int | None
     source_url: str
     suspect: str | None = None
-    """Why the file is doubted although upstream has the same bytes."""
+    """Why the file may be incomplete although Kling has the same bytes."""

@@ -1,1 +1,1 @@
-"""Which threads of the process still come round: `pulse` for the code that they run, `watch` for those who look."""
+"""Finds threads of the process that hang: watched code calls `pulse`, and `watch` looks."""

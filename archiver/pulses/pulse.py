@@ -1,7 +1,7 @@
-"""The sign of a thread that it comes round, from wherever in the code it is.
+"""A thread's sign that it makes progress, callable from anywhere in the code.
 
-A thread that is watched beats when it begins a step or a piece of work. What may last long within one beats too, where
-it has come a piece further: a turn at the rate limiter, a request to the store, a transaction of the ledger, a file.
+A watched thread beats when it begins a step or a piece of work. Within long work it beats after each part: a turn at
+the rate limiter, a request to the store, a transaction of the ledger, a file.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ _here = threading.local()
 
 
 class Pulse:
-    """Of one step or one piece of work. `beat` belongs to the thread that made it."""
+    """The pulse of one step or one piece of work. `beat` belongs to the thread that made it."""
 
     __slots__ = ("_clock", "account", "beaten_at", "name", "thread_id")
 
@@ -28,7 +28,7 @@ class Pulse:
 
 
 def beat() -> None:
-    """This thread has come a piece further. Costs nothing where nobody watches it."""
+    """This thread has made progress. Costs nothing if the thread is not watched."""
     pulse: Pulse | None = getattr(_here, "pulse", None)
     if pulse is not None:
         pulse.beat()
@@ -36,7 +36,7 @@ def beat() -> None:
 
 @contextlib.contextmanager
 def beating(pulse: Pulse) -> Iterator[None]:
-    """Until the end of the block, `beat` is for this pulse."""
+    """Within the block, `beat` beats this pulse."""
     before = getattr(_here, "pulse", None)
     _here.pulse = pulse
     try:

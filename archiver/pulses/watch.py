@@ -1,8 +1,8 @@
-"""Finds threads of the engine that hang, and says so.
+"""Finds threads of the engine that hang, and reports them.
 
-All that they wait for has an end, so none should ever hang. If one does (a fault of ours, of a library, a disk that
-never answers), its stage stands still while the process looks healthy, and tasks may be lost. So a thread that has
-not come round for far longer than anything outside may cost
+Every wait of a thread has an end, so none should ever hang. If one does (a fault of ours, of a library, a disk that
+never answers), its stage stands still while the process looks healthy, and tasks may be lost. So a thread that has not
+beaten for far longer than any outside call may take
 
 - is `loop.stalled` in the log, with its stack,
 - is a problem of the process: `status --check`, `/readyz` and alerts have it,
@@ -12,8 +12,8 @@ not come round for far longer than anything outside may cost
 
 Threads that only tell others (forwards, alerts, wake-ups) never cause a restart: no consumer may stop the archiving.
 
-Seconds count only while somebody looks every second: a process that was stopped (SIGSTOP, a suspended machine) or had
-no processor goes on without being suspected.
+Time counts only while `look` runs every second: a process that was stopped (SIGSTOP, a suspended machine) or had no
+processor is not suspected afterwards.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from archiver.pulses.pulse import Pulse, beating
 from archiver.pulses.stacks import stack_of
 
 LOOK_SECONDS_MAX = 5.0
-"""Between two looks: what is longer was no time in which the threads could run."""
+"""The longest time between two looks that counts: in a longer one the threads could not run either."""
 _LEDGER_SECONDS = 600.0
 """Between two beats lies one transaction of the ledger, which a server is given a minute for."""
 _OUTSIDE_SECONDS = 1800.0
@@ -41,11 +41,11 @@ _FILE_SECONDS = 7200.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limit:
-    """What one kind of thread may take between two beats."""
+    """How long one kind of thread may take between two beats."""
 
     seconds: float
     stage: Stage | None = None
-    """What stands still meanwhile."""
+    """The stage that stands still meanwhile."""
     is_vital: bool = True
     """Whether archiving depends on it."""
 
@@ -56,7 +56,7 @@ LIMITS: Mapping[str, Limit] = {
     "api-look-loop": Limit(_OUTSIDE_SECONDS, Stage.VERIFY),
     "sweep-loop": Limit(_OUTSIDE_SECONDS, Stage.SWEEP),
     "archive-loop": Limit(_LEDGER_SECONDS, Stage.ARCHIVE),
-    # It waits for the next of its files, which wait for slots: each of them is watched.
+    # It waits for its files, which wait for slots. Each file is watched by itself.
     "archive-work": Limit(24 * 3600.0, Stage.ARCHIVE),
     "transfer": Limit(_FILE_SECONDS, Stage.ARCHIVE),
     "folder-work-loop": Limit(_FILE_SECONDS, Stage.ARCHIVE),
@@ -101,7 +101,7 @@ class Pulses:
                 self._watched.discard(pulse)
 
     def look(self) -> None:
-        """Called every second: find those that hang, log the new ones, and those that go on after all."""
+        """Called every second: find threads that hang; log the new ones, and those that go on after all."""
         now = self._monotonic()
         if self._looked_at is not None:
             self._seconds += min(max(0.0, now - self._looked_at), LOOK_SECONDS_MAX)
@@ -115,11 +115,11 @@ class Pulses:
         self._stalled = {pulse: self._stalled.get(pulse) or self._found(pulse) for pulse in late}
 
     def vital_stalled(self) -> list[str]:
-        """The names of those that hang, and that archiving depends on. Never waits."""
+        """The names of hanging threads that archiving depends on. Never waits."""
         return sorted({pulse.name for pulse in self._stalled if LIMITS[pulse.name].is_vital})
 
     def problems(self) -> Sequence[Problem]:
-        """What hangs. Never waits."""
+        """A problem for each thread that hangs. Never waits."""
         return list(self._stalled.values())
 
     def _age(self, pulse: Pulse) -> float:

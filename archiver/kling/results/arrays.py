@@ -15,7 +15,7 @@ class ResultArray:
     name: str
     rows: Sequence[object]
     places: Sequence[Place]
-    """Of each row, in the task object."""
+    """The place of each row in the task object."""
 
 
 def result_arrays(document: Mapping[str, object]) -> Iterator[ResultArray]:
@@ -45,7 +45,7 @@ def _array(name: str, value: object, place: Place) -> ResultArray:
 
 
 def rows_of(name: str, value: object) -> list[object]:
-    """The rows of what stands in the place of an array; none where it cannot be results."""
+    """The rows of a value where an array is expected; none if the value cannot be results."""
     if isinstance(value, list):
         return value
     if isinstance(value, dict):

@@ -14,7 +14,7 @@ from archiver.kling.results.urls import urls_of
 from archiver.model import Role, Status, Task
 
 INDEX_MAX = 999_999
-"""A larger index is none: it would make absurd file names."""
+"""A larger index is ignored: it would make absurd file names."""
 
 
 def read_task(document: object, *, family: str) -> Task:

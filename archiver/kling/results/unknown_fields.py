@@ -11,7 +11,7 @@ UNKNOWN_FIELDS_MAX = 20
 
 
 def unknown_in_row(name: str, number: int, *, found: Sequence[FoundUrl], role: Role) -> set[str]:
-    """Of one row: fields and arrays that no table knows, and a URL that is missing."""
+    """The unknown fields and arrays of one row, and whether its URL is missing."""
     label = safe(name)
     unknown = {f"{label}[].{short(safe(url.path))}" for url in found if not url.known}
     if role is Role.OTHER:

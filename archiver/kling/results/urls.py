@@ -13,7 +13,7 @@ from archiver.model import Place
 URL_CHARACTERS_MAX = 65_536
 _WEB = re.compile(r"\s*https?://[^\s/?#]", re.IGNORECASE)
 _URL_ENDS = "".join(map(chr, range(0x21)))
-"""What browsers cut off at the ends of a URL. A no-break space there belongs to it."""
+"""Characters that browsers cut off at the ends of a URL. They keep a no-break space."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

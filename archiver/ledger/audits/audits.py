@@ -19,9 +19,9 @@ from archiver.ledger.tables.second_looks import MissingState
 from archiver.model import DAY_MS, State
 
 ROWS_MAX = 500
-"""Of one call: callbacks wait for a transaction that writes."""
+"""The limit of one call: callbacks wait for a transaction that writes."""
 PROGRESS_MS_MAX = DAY_MS
-"""After that long the place where a command was interrupted is forgotten."""
+"""How long the ledger keeps the place where a command was interrupted."""
 
 INCOMPLETE_SUFFIX = "/incomplete.json"
 _PROGRESS = "progress of "
@@ -53,12 +53,12 @@ class AuditedTask:
     archived_at: int | None
     """Unix ms."""
     manifest_key: str | None
-    """Of an archived task."""
+    """Set for an archived task."""
     amendment_keys: tuple[str, ...]
     files: Mapping[str, RecordedObject]
     """Key → the file, of all that are stored: tasks that are not archived may have some too."""
     incomplete_key: str | None = None
-    """Of the `incomplete.json` that a lost task has got."""
+    """The key of a lost task's `incomplete.json`, if there is one."""
     known_archived_at: int | None = None
     """Since when the ledger has it as archived, Unix ms: later than `archived_at` if it was adopted or rebuilt."""
 
@@ -68,18 +68,18 @@ class AuditedTask:
 
     @property
     def is_in_work(self) -> bool:
-        """Not archived, and the archiver is to go on with it (or an operator, if it is buried)."""
+        """Whether the task is not archived, and the archiver (or, if it is buried, an operator) will go on with it."""
         return self.state not in (State.ARCHIVED, State.LOST, State.FAILED)
 
     @property
     def document_keys(self) -> frozenset[str]:
-        """Of its manifest and amendments, or of what says that there will be none."""
+        """The keys of its manifest and amendments, or of its `incomplete.json`."""
         alone = (self.manifest_key, self.incomplete_key)
         return frozenset({*self.amendment_keys, *(key for key in alone if key is not None)})
 
     @property
     def keys(self) -> frozenset[str]:
-        """Of all that is known to be in the bucket."""
+        """The keys of all objects that are known to be in the bucket."""
         return self.document_keys | self.files.keys()
 
 
@@ -151,7 +151,7 @@ class Audits(Part):
     @retried
     def want_back(self, objects: Sequence[WantedBack]) -> int:
         """Have these objects, at most ROWS_MAX, fetched again against the digest that the ledger has, whatever was
-        decided of them before: how many. What is not of an archived task, or not known of it, is passed over."""
+        decided of them before: how many. Objects of tasks that are not archived, and unknown objects, are skipped."""
         with self._database.write() as connection:
             now = self._now()
             table = schema.tasks
@@ -169,7 +169,7 @@ class Audits(Part):
     # --- how far a command is ---------------------------------------------------------------------------------
 
     def progress(self, name: str) -> dict[str, Any] | None:
-        """What `save_progress` was last given under this name."""
+        """The progress that was last saved under this name."""
         table = schema.named_values
         query = sa.select(table.c.value).where(table.c.name == _PROGRESS + name)
         with self._database.read() as connection:
@@ -190,7 +190,7 @@ class Audits(Part):
 
     @retried
     def forget_progress(self, name: str) -> None:
-        """The command has come to its end; also forget what others left long ago."""
+        """The command has ended: forget its progress, and what other commands left long ago."""
         table = schema.named_values
         with self._database.write() as connection:
             kept = sa.select(table.c.name, table.c.value).where(table.c.name.startswith(_PROGRESS))

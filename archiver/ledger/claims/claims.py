@@ -70,8 +70,8 @@ class Claims(Part):
     ) -> list[Lease]:
         """Lease up to `count_max` tasks: first due probes of holds, then at most `slots` of each lane, in their order.
 
-        Of a held host, and of `hosts_first_tries_only`, only tasks that were never tried there; none of
-        `hosts_avoided`.
+        For a held host, and for `hosts_first_tries_only`, only tasks that were never tried there are leased; for
+        `hosts_avoided`, none.
         """
         excluded = {rank + host for host in hosts_avoided for rank in groups.RANKS}
         excluded |= {rank + host for host in hosts_first_tries_only for rank in (groups.TRIED, groups.LOST)}

@@ -31,7 +31,7 @@ SLOTS = sa.bindparam("slots", type_=sa.Integer)
 
 
 def free(now: int | sa.BindParameter[int], table: sa.FromClause = schema.tasks) -> sa.ColumnElement[bool]:
-    """No worker holds a lease on the row of `table`, or one that may be taken over."""
+    """A row of `table` is free: no worker holds a lease on it, or the lease may be taken over."""
     until = table.c.lease_until
     return sa.or_(until.is_(None), until <= now - TAKEOVER_MS)
 

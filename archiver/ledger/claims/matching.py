@@ -13,7 +13,7 @@ from archiver.ledger.tables import schema
 from archiver.model import Stage
 
 QUERY_INDIVIDUALLY_MAX = 500
-"""A call."""
+"""The limit of one call."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class PendingCounts:
     """Due ids that wait for a query."""
 
     by_family: Mapping[str | None, int]
-    """Those that a list page may answer for, by family (None: no family is known)."""
+    """Ids that a list page may answer for, by family (None: no family is known)."""
     confirmed: frozenset[str]
     """The families among them that have tasks which the API has confirmed."""
     individually: int
-    """Those that no list page shows, counted up to the limit."""
+    """Ids that no list page shows, counted up to the limit."""
 
 
 def is_batchable(columns: ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:

@@ -8,8 +8,8 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.groups import group_of
 
 ROWS_MAX = 500
-"""A claim. Rows of a backlog that comes due at once are promoted in the order of their due times, faster than slots
-come free; callbacks wait for 5 ms."""
+"""Rows that one claim promotes, in the order of their due times: more than the slots that come free, and callbacks wait
+for only 5 ms."""
 
 WAITING = (
     schema.tasks.c.queue == QUEUE,

@@ -14,7 +14,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from archiver.ledger.databases.limits import limits_of
 
 _TURN = 0x6B6C696E67
-"""("kling"). Of a lock that all programs on the database share by its number."""
+"""("kling"). The number of an advisory lock, which all programs on the database share."""
 
 
 _SORT_OFF = sa.select(sa.func.set_config("enable_sort", "off", True))
@@ -83,18 +83,19 @@ def upsert_unless_locked(
 
 def try_to_take_turn(connection: sa.Connection) -> bool:
     """Whether no other process is in a transaction that has had its turn: until its end, this one has it. SQLite has
-    one writer anyway. Whoever waits must not do so in a transaction: whose turn it is may wait for its end.
+    one writer anyway. A process must not wait for its turn inside a transaction: the process that has the turn may wait
+    for that transaction to end.
     """
     if connection.dialect.name != "postgresql":
         return True
-    # What comes now may take long, and rest while another connection works.
+    # The work of this turn may take long, and this connection may rest while another one works.
     limits = limits_of(connection, limit="0")
     connection.execute(sa.select(*(sa.func.set_config(*limit, True) for limit in limits.items())))
     return bool(connection.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_TURN))).scalar_one())
 
 
 def take_turn(connection: sa.Connection) -> None:
-    """The same, once no other process has its turn; at most as long as the transaction waits for locks."""
+    """Wait until no other process has its turn, at most as long as the transaction waits for locks."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TURN)))
 
@@ -111,14 +112,14 @@ def locking(connection: sa.Connection, query: sa.Select[*_Columns], table: sa.Ta
 def locking_on(dialect: str, query: sa.Select[*_Columns], table: sa.Table) -> sa.Select[*_Columns]:
     """The same, for a query that is built once for each dialect."""
     if dialect == "postgresql":
-        # NO KEY UPDATE: lines of history and assets may be added to a row at the same time.
-        # By an expression, lest it walks along all ids there are.
+        # NO KEY UPDATE: lines of history and assets may be added to a row at the same time. By an expression: with the
+        # plain column, PostgreSQL may walk along the index of all ids.
         return query.order_by(table.c.id + 0).with_for_update(key_share=True, of=table)
     return query
 
 
 def lock_row(connection: sa.Connection, table: sa.Table, row_id: int) -> None:
-    """The same for one row of which nothing needs to be known."""
+    """Lock one row without reading it."""
     if connection.dialect.name == "postgresql":
         connection.execute(locking(connection, sa.select(table.c.id).where(table.c.id == row_id), table))
 
@@ -149,7 +150,7 @@ def in_index_order(connection: sa.Connection) -> Iterator[None]:
     """For statements that take the first row of an index. PostgreSQL would read and sort all of a queue that was
     shorter when it was last analyzed: a claim among 60,000 rows took 47 ms instead of 3.
 
-    It must not hold for others: few rows that are sorted by their ids would be looked for along all ids there are.
+    Other statements must not use it: to find a few rows sorted by their ids, PostgreSQL would walk along all ids.
     """
     if connection.dialect.name != "postgresql":
         yield

@@ -27,12 +27,12 @@ class LedgerOld(LedgerUnusable):
 class LedgerUnfit(LedgerUnusable):
     """The same settings may work later: a folder that is not mounted yet, a right that is not granted, an older server.
 
-    Those who repair that need not know of this program. So a supervisor should start the daemon again until it works.
+    The person who repairs that may not know this program. So a supervisor should start the daemon again until it works.
     """
 
 
 class LedgerRefused(LedgerUnfit):
-    """A server refuses these settings. The ledger behind it may be intact: nothing is known of it.
+    """A server refuses these settings. The ledger behind it may be intact, but cannot be examined.
 
     The refusal may pass without new settings: the server may be under maintenance, or go down during the TLS handshake.
     """

@@ -42,7 +42,8 @@ _PASSING = frozenset(
         errno.ESTALE,
     }
 )
-"""A disk that is full, or that its system has made read-only after an error; a limit of the machine."""
+"""Errors that may pass: the disk is full, or the system has made it read-only after an error, or a limit of the machine
+was reached."""
 _PRIVATE, _SHARED_WITH_GROUP = 0o600, 0o660
 
 
@@ -75,7 +76,7 @@ def lock_for_daemon(path: pathlib.Path) -> IO[bytes]:
 
 
 def _raise_passing(error: OSError, path: pathlib.Path) -> None:
-    """Raise LedgerUnavailable for what may pass without a change of the settings."""
+    """Raise LedgerUnavailable for an error that may pass although the settings stay the same."""
     if error.errno in _PASSING:
         raise LedgerUnavailable(f"cannot open the ledger {path}: {error.strerror}") from error
 
@@ -135,7 +136,7 @@ def _read_only(path: pathlib.Path) -> sa.URL:
 
 
 def missing(name: pathlib.Path | str) -> str:
-    """For an operator whose command found no ledger."""
+    """The error for an operator whose command found no ledger."""
     return (
         f"there is no ledger at {name}: start kling-receiver, which makes it, or set KLING_LEDGER_URL to the one that "
         "kling-receiver uses"
@@ -157,13 +158,13 @@ def _header_of(path: pathlib.Path, *, create: bool) -> bytes:
 
 
 def _open(path: pathlib.Path, *, create: bool) -> IO[bytes]:
-    """For reading and writing, at its beginning. Raises OSError."""
+    """Open the file for reading and writing, at its beginning. Raises OSError."""
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     return os.fdopen(os.open(path, flags, _PRIVATE), "r+b")
 
 
 def _keep_private(path: pathlib.Path) -> None:
-    """Take from others what they may do with the ledger's files, where they are ours to change."""
+    """Take away the rights of other users on the ledger's files, if we own them."""
     for suffix in ("", "-wal", "-shm", ".lock"):
         file = path.with_name(path.name + suffix)
         with contextlib.suppress(OSError):

@@ -17,20 +17,20 @@ from psycopg.abc import PQGen
 from sqlalchemy import event
 
 CONNECT_SECONDS = 5
-"""For each address of the server."""
+"""The limit for each address of the server."""
 
 CONNECT_OPTIONS = {
     "connect_timeout": CONNECT_SECONDS,
-    "keepalives_idle": 30,  # firewalls forget a connection on which nothing was said for minutes
+    "keepalives_idle": 30,  # firewalls forget a connection that was silent for minutes
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-"""Libpq's names. By those of TCP the kernel notices that the other machine is gone."""
+"""libpq's names. With the TCP options the kernel notices that the other machine is gone."""
 
 _LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout")
 _TRANSACTION_TIMEOUT_VERSION = 17_00_00
-"""Since when there is one: as libpq writes versions."""
+"""The first version that has this setting, as libpq writes versions."""
 
 _Value = TypeVar("_Value")
 
@@ -41,7 +41,7 @@ class LimitedConnection(psycopg.Connection[Any]):
     answer_by = math.inf
     """When the server must have answered (`time.monotonic`)."""
     warnings = 0
-    """Of the server, since `hear_unreplicated` began."""
+    """The server's warnings since `hear_unreplicated` began."""
 
     def wait(self, gen: PQGen[_Value], interval: float = 0.1, timeout: float | None = None) -> _Value:
         """Wait for an answer until `answer_by`."""
@@ -56,7 +56,7 @@ class LimitedConnection(psycopg.Connection[Any]):
 
 
 def limit_connections(engine: sa.Engine) -> None:
-    """Let the engine make such connections."""
+    """Make the engine create such connections."""
 
     def connect(
         _dialect: object, _record: object, positional: Any, named: dict[str, Any]
@@ -74,7 +74,7 @@ def limits_of(connection: sa.Connection, *, limit: str) -> dict[str, str]:
     set each for the user or the database. "0" is without end."""
     limits = dict.fromkeys(_LIMITS, limit)
     if _driver_connection(connection).info.server_version >= _TRANSACTION_TIMEOUT_VERSION:
-        limits["transaction_timeout"] = "0"  # one that runs can be ended, and not be made longer
+        limits["transaction_timeout"] = "0"  # a running limit can be switched off, not raised
     return limits
 
 
@@ -96,7 +96,7 @@ def hear_unreplicated(connection: sa.Connection) -> Iterator[Callable[[], bool]]
 
 
 def _count_warning(connection: LimitedConnection, notice: psycopg.errors.Diagnostic) -> None:
-    # The severity that no language changes.
+    # The severity that is the same in every language.
     connection.warnings += notice.severity_nonlocalized == "WARNING"
 
 

@@ -71,7 +71,7 @@ class Notifications:
 
     @contextlib.contextmanager
     def _connected(self, use: str, *, begin: Sequence[str] = ()) -> Iterator[sa.Connection]:
-        """The connection of this use, made if there is none; one that fails is dropped."""
+        """The connection for sending or for listening, opened if there is none; a failing one is dropped."""
         dialect: Any = self._engine.dialect
         try:
             if use not in self._connections:

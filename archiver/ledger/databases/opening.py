@@ -44,7 +44,7 @@ class UsableLedger:
 
     name: str
     exists: bool
-    """Else the daemon will make it."""
+    """False if the daemon has yet to create it."""
 
 
 def is_postgres(url: str) -> bool:

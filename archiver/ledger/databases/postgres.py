@@ -72,9 +72,9 @@ _SETTINGS = {
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    "jit": "off",  # what is switched off counts as very expensive where it cannot be done without
+    "jit": "off",  # an unavoidable plan that is switched off has a huge estimated cost, which would start JIT
 }
-"""Of each transaction."""
+"""The settings of each transaction."""
 
 _NOW = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1000, sa.BigInteger)
 """Unix ms."""
@@ -83,7 +83,7 @@ _SYNCHRONOUS = sa.func.current_setting("synchronous_commit")
 _DURABLE = sa.func.set_config(
     "synchronous_commit", sa.case((_SYNCHRONOUS == "off", "on"), else_=_SYNCHRONOUS), True
 )
-"""With `off`, which an operator may have set for speed, a crash of the server takes back what was answered 200."""
+"""An operator may have set `off` for speed; then a crash of the server would lose callbacks that were answered 200."""
 
 _NEW_ID_COLUMNS: tuple[tuple[str, type[sa.types.TypeEngine[Any]]], ...] = (
     ("account", sa.Text),
@@ -156,7 +156,7 @@ class PostgresDatabase:
             pool_use_lifo=True,
             pool_timeout=busy_seconds,
             connect_args=dict(location.options),
-            execution_options={"preserve_rowcount": True},  # of an INSERT that leaves some rows alone
+            execution_options={"preserve_rowcount": True},  # the rowcount of an INSERT that skips some rows
         )
         limit_connections(engine)
         drop_connections_when_refused(engine)
@@ -221,7 +221,7 @@ class PostgresDatabase:
         except exc.DBAPIError as error:
             if not is_lost(error):
                 raise
-        # It had broken while nobody used it. The pool has given up all that are as old: this one is new.
+        # The connection broke while it was idle. The pool has discarded all that are as old: this one is new.
         return self._begin_once(engine, first_answer_by=answer_by, answer_by=answer_by)
 
     def _begin_once(self, engine: sa.Engine, *, first_answer_by: float, answer_by: float) -> sa.Connection:
@@ -229,7 +229,7 @@ class PostgresDatabase:
         limit_ms = 0 if answer_by == math.inf else max(1, int((answer_by - time.monotonic()) * 1000))
         try:
             set_limit(connection, answer_by=first_answer_by)
-            # The answer also tells the server's time, which costs nothing so.
+            # The answer also contains the server's time, at no extra cost.
             settings = self._settings | limits_of(connection, limit=str(limit_ms))
             now, session = connection.execute(_beginning(tuple(settings)), settings).one()[:2]
             self._clock.heard(now)
@@ -273,8 +273,8 @@ class PostgresDatabase:
         return connection.execute(_INSERT_NEW_IDS, {"rows": given}).rowcount
 
     def try_change(self, connection: sa.Connection, change: Callable[[], object]) -> None:
-        """Do it and undo it. A server whose disk is full still does what it finds room for in the pages of the tables:
-        only the same in the same tables shows it. COMMIT waits for a standby all the same."""
+        """Do it and undo it. A server whose disk is full still writes rows that fit into existing pages of the tables:
+        only the same change in the same tables shows the full disk. COMMIT waits for a standby all the same."""
         undone = connection.begin_nested()
         change()
         undone.rollback()
@@ -283,11 +283,11 @@ class PostgresDatabase:
         """The server keeps its own files."""
 
     def obstacle(self) -> Obstacle | None:
-        """None that can be seen from here."""
+        """None: this process cannot see the server's obstacles."""
         return None
 
     def disk(self) -> Disk | None:
-        """The server's own."""
+        """None: the disk is the server's."""
         return None
 
     def close(self) -> None:
@@ -309,7 +309,8 @@ class PostgresDatabase:
 
 @functools.cache
 def _beginning(settings: tuple[str, ...]) -> sa.Select[Any]:
-    """What each transaction says first: the server's time and its session, and `settings` until its end."""
+    """The first query of each transaction: it reads the server's time and session, and sets `settings` until the
+    transaction ends."""
     values = (sa.func.set_config(name, sa.bindparam(name), True) for name in settings)
     return sa.select(_NOW, sa.func.pg_backend_pid(), _DURABLE, *values)
 
@@ -321,7 +322,8 @@ def drop_snapshot(connection: sa.Connection) -> None:
 
 
 def drop_unfinished_indexes(direct: sa.Connection) -> None:
-    """Those that a process was building beside writers when it died: they are no use, and in the way."""
+    """Drop indexes that a process was building beside writers when it died: they are useless, and block a new
+    attempt."""
     found = direct.execute(_UNFINISHED_INDEXES, {"tables": list(schema.metadata.tables)}).scalars()
     for name in list(found):
         direct.exec_driver_sql(f'DROP INDEX CONCURRENTLY IF EXISTS "{name}"')

@@ -10,16 +10,16 @@ import sqlalchemy as sa
 from archiver.failures import LedgerUnavailable
 
 WORK_CONNECTIONS_MAX = 20
-"""Of a process to a server."""
+"""The connections of one process to a server."""
 WAKE_CONNECTIONS_MAX = 2
-"""The same for wake-ups: one sends, one listens."""
+"""Its connections for wake-ups: one sends, one listens."""
 PROCESS_CONNECTIONS_MAX = WORK_CONNECTIONS_MAX + WAKE_CONNECTIONS_MAX
 WRITE_SECONDS_MAX = 30.0
 """How long a transaction may take on a server."""
 DOOR_SECONDS_MAX = 8.0
-"""The same where a sender waits who must hear something within 10 s."""
+"""The same limit while a sender of callbacks waits, which must get an answer within 10 s."""
 PROBE_SECONDS_MAX = 4.0
-"""The same where `/readyz` waits, which is answered within 5 s."""
+"""The same limit while `/readyz` waits, which is answered within 5 s."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Database(Protocol):
     """One open ledger database. Thread-safe."""
 
     name: str
-    """For messages to the operator: without secrets."""
+    """The name in messages to the operator: without secrets."""
     has_one_writer: bool
     """Whether transactions that write wait for each other."""
 
@@ -80,10 +80,10 @@ class Database(Protocol):
         """Give back room on the disk that the database does not need. Raises LedgerUnavailable."""
 
     def obstacle(self) -> Obstacle | None:
-        """What an operator has to do, if anything. Cheap, and right in any process."""
+        """What keeps the database from working well, and what an operator can do. Cheap, and correct in any process."""
 
     def disk(self) -> Disk | None:
-        """The disk that it fills; None where that is another machine's."""
+        """The disk that the database fills; None if it belongs to another machine."""
 
     def close(self) -> None:
         """Close every connection."""

@@ -14,7 +14,7 @@ from archiver.ledger.databases.limits import CONNECT_OPTIONS
 from archiver.ledger.databases.refusals import failure_of, refusal_of
 
 VERSION_MIN = 15
-"""The oldest that the tests run on."""
+"""The oldest version that the tests run on."""
 
 _FACTS = sa.text(
     "SELECT current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding,"
@@ -73,7 +73,7 @@ class Location:
 
     @property
     def name(self) -> str:
-        """For messages: without password and options."""
+        """The name in messages: without password and options."""
         shown = self.url.set(drivername="postgresql", query={})
         if host := self.url.query.get("host"):
             shown = shown.set(query={"host": host})

@@ -54,13 +54,13 @@ _NONE_WRITES_TO_DO = (
 )
 
 _SAME = {"42P05": "26000"}
-"""A prepared statement that is there already."""
+"""A prepared statement of that name exists already."""
 
 _NOT_REACHED = ("08", "57P")
 """Connection lost; the server shuts down or starts."""
 
 _OF_SERVER = ("25006", "53", "57P", "58", "XX")
-"""Not of this statement, but of everything that the server is asked."""
+"""Errors that concern every statement, not only this one."""
 
 _TOO_MANY = re.compile(
     r"too many (clients|connections)|connection slots are reserved|no more connections allowed"
@@ -96,7 +96,7 @@ _REFUSED = (
         "Correct sslmode and sslrootcert in KLING_LEDGER_URL, or the certificate of the PostgreSQL server.",
     ),
 )
-"""What an operator can change, mostly; anything else passes by itself.
+"""Refusals that an operator can usually end; any other passes by itself.
 
 The driver has no code for a refused connection, only the server's words. They are English unless the server was set up
 otherwise, so words that are not known here are passed on with the setting to look at.
@@ -112,17 +112,18 @@ class Refusal:
 
 
 def refusal_of(error: exc.DBAPIError) -> Refusal | None:
-    """Of a connection, for good."""
+    """The refusal of a connection, if it is lasting."""
     if _state(error.orig):
         return None
-    # Of several addresses tried, the last; the server is named already.
+    # The last of several tried addresses; the message names the server already.
     said = _said(error).replace("connection failed: ", "")
     matching = (what_to_do for words, what_to_do in _REFUSED if words.search(said))
     return next((Refusal(said, what_to_do) for what_to_do in matching), None)
 
 
 def failure_of(error: exc.DBAPIError, *, name: str) -> LedgerUnavailable | None:
-    """As what an error of the server or the connection leaves the ledger `name`; None for a bug of ours."""
+    """The failure that an error of the server or the connection means for the ledger `name`; None if it is a bug of
+    ours."""
     state = _state(error.orig)
     said = _said(error)
     if state in _CONFLICTS:
@@ -146,13 +147,13 @@ def failure_of(error: exc.DBAPIError, *, name: str) -> LedgerUnavailable | None:
 
 
 def is_lost(error: exc.DBAPIError) -> bool:
-    """Whether the connection has broken, and the server refuses nothing: another connection may do at once."""
+    """Whether only the connection has broken: another connection may work at once."""
     state = _state(error.orig)
     return error.connection_invalidated and (not state or state.startswith(_NOT_REACHED))
 
 
 def lost(error: exc.DBAPIError, *, name: str) -> WriteConflict:
-    """Of such an error in the middle of a transaction: the server undoes it."""
+    """The error for a connection that broke in the middle of a transaction: the server undoes the transaction."""
     said = f"the connection to the ledger {name} broke: {_said(error)}"
     return WriteConflict(said, what_to_do=LedgerNotReached.what_to_do)
 
@@ -165,7 +166,7 @@ def unanswered_commit(*, name: str) -> LedgerUnavailable:
 
 
 def unreplicated(*, name: str) -> LedgerUnavailable:
-    """An operator has ended the wait for the standby: a failover to it would take back what is committed."""
+    """The error for a commit without the standby: a failover to the standby would lose it."""
     return LedgerUnavailable(
         f"the server of the ledger {name} committed without its standby", what_to_do=_STANDBY_TO_DO
     )

@@ -73,7 +73,7 @@ _NEW_ID_COLUMNS = (
     "last_callback_at",
     "query_individually",
 )
-"""What differs between new ids. The other columns are literals in the statement, which cost nothing per row."""
+"""The columns that differ between new ids. The others are literals in the statement, which cost nothing per row."""
 
 _ROWS = sa.func.json_each(sa.bindparam("rows", type_=sa.Text)).table_valued("value", name="rows")
 
@@ -89,7 +89,7 @@ _INSERT_NEW_IDS = (
             sa.literal_column("0"),
             sa.literal_column("0"),
             sa.literal_column(f"'{DiscoveredBy.CALLBACK}'"),
-        ).where(  # without any, SQLite would read ON CONFLICT as a join's ON
+        ).where(  # without a WHERE, SQLite would read ON CONFLICT as a join's ON
             ~is_forgotten(*(sa.func.json_extract(_ROWS.c.value, f"$[{place}]") for place in (0, 1)))
         ),
     )

@@ -13,16 +13,16 @@ import threading
 from archiver.ledger.databases.protocol import Obstacle
 
 BYTES_MAX = 64 * 1024 * 1024
-"""Of the log: a larger one is shortened. Automatic checkpoints keep it at 16 MiB unless a transaction is larger."""
+"""A larger log is shortened. Automatic checkpoints keep it at 16 MiB unless a transaction is larger."""
 
 _OBSTACLE_FACTOR = 4
-"""A log that is so many times too large was not shortened for many rounds of upkeep: there is a reader."""
+"""A log that is this many times too large was not shortened for many rounds of upkeep: a reader is in the way."""
 
 _LOCK_SECONDS = 0.1
 """How long shortening waits for readers of our own, while callbacks wait for it."""
 
 _PAGES_SINCE = 1000
-"""What other threads may have committed since the copying began."""
+"""Pages that other threads may have committed since the copying began."""
 
 
 class WriteAheadLog:
@@ -34,8 +34,8 @@ class WriteAheadLog:
         self._ledger = path
 
     def shorten(self, writing: threading.Lock) -> None:
-        """Cut a log that is too large. `writing` is held only while nothing is left to copy: the copying itself stops
-        nobody. Raises sqlite3.Error."""
+        """Cut a log that is too large. The lock `writing` is held only once nothing is left to copy, so the copying
+        stops no writer. Raises sqlite3.Error."""
         if self._bytes() <= self.bytes_max:
             return
         with contextlib.closing(

@@ -11,10 +11,10 @@ from archiver.ledger.databases.limits import limits_of
 from archiver.ledger.tables import schema
 
 _WAIT_SECONDS = 60
-"""For locks of others: what a killed process had open ends a little later than it."""
+"""How long to wait for locks of others: a killed process's transaction ends a little after the process."""
 
 TABLES = tuple(table for table in schema.metadata.sorted_tables if table is not schema.schema_uses)
-"""Those with rows that are moved; what refers to another comes after it."""
+"""The tables whose rows are moved; a table comes after the tables that it refers to."""
 
 
 def make_unhurried(connection: sa.Connection) -> None:
@@ -73,7 +73,7 @@ def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple
 
 
 def number_on(connection: sa.Connection) -> None:
-    """The next row of each table has an id above the largest. SQLite looks for itself."""
+    """Set each table's sequence above the largest id. SQLite finds the largest id by itself."""
     if connection.dialect.name != "postgresql":
         return
     for table in TABLES:
@@ -85,7 +85,7 @@ def number_on(connection: sa.Connection) -> None:
 
 
 def analyze(connection: sa.Connection) -> None:
-    """Tell PostgreSQL's planner of the rows, which it would learn only a minute later."""
+    """Give PostgreSQL's planner statistics about the rows; by itself it would have them only a minute later."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"ANALYZE {', '.join(schema.metadata.tables)}")
 

@@ -44,7 +44,7 @@ class DutyView:
     holder: str | None
     """The name of the process; None while none holds it."""
     held_until: int
-    """Or since when it is held no more."""
+    """When the lease ends or, if no process holds the duty, when it ended."""
     clock_sound_at: int | None
     """When its asker last found that the API's clock agrees with the ledger's; None where it does not."""
 
@@ -55,7 +55,7 @@ class Round:
 
     held: tuple[DutyLease, ...]
     surplus: tuple[DutyLease, ...]
-    """Of those: what others should have. It is kept until it is released."""
+    """Held duties that other processes should have. They are kept until they are released."""
 
 
 class Duties(Part):
@@ -101,7 +101,7 @@ class Duties(Part):
             return Round(tuple(kept), tuple(lease for lease in kept if lease.duty not in mine))
 
     def is_restless(self, name: str, *, accounts: Collection[str], held: Collection[DutyLease]) -> bool:
-        """Whether a round would change what the process has: cheap, between two rounds."""
+        """Whether a round would change the process's duties. Cheap; for the time between two rounds."""
         with self._database.read() as connection:
             now = self._now()
             rows = _rows(connection)
@@ -113,7 +113,7 @@ class Duties(Part):
 
     @retried
     def take(self, duty: Duty, *, holder: str) -> DutyLease | None:
-        """Lease one duty, past the plan: for a command. None while another process has it."""
+        """Lease one duty without regard to the plan, for a command. None while another process has it."""
         with self._database.write() as connection:
             row = _with_rows(connection, [duty])[duty]
             return take(connection, row, holder=holder, now=self._now())
@@ -140,7 +140,7 @@ class Duties(Part):
                 release(connection, lease, now=self._now())
 
     def is_wanted(self, account: str) -> bool:
-        """Whether a process lives that may ask for this account, whoever has it now."""
+        """Whether any living process may ask for this account, no matter which one has it now."""
         with self._database.read() as connection:
             return account in wanted_accounts(connection, now=self._now())
 
@@ -151,8 +151,8 @@ class Duties(Part):
 
 
 def free_duties(connection: sa.Connection, *, now: int) -> None:
-    """The only process there may be starts: all others are dead."""
-    # Nobody counts as the last holder: the next one has the burst of a start.
+    """Free all duties: the only process that may use this ledger starts, so all others are dead."""
+    # No process counts as the last holder, so the next one has the burst of a start.
     held = sa.update(schema.duties).where(schema.duties.c.holder.is_not(None))
     connection.execute(held.values(holder=None, lease_token=None, lease_until=now))
     connection.execute(sa.delete(schema.askers))
@@ -172,7 +172,7 @@ def all_duties(connection: sa.Connection, *, now: int) -> tuple[DutyView, ...]:
 
 
 def wanted_accounts(connection: sa.Connection, *, now: int) -> frozenset[str]:
-    """Those that a living process may ask for."""
+    """The accounts that a living process may ask for."""
     return frozenset[str]().union(*(asker.accounts for asker in _living(connection, now=now).values()))
 
 
@@ -203,7 +203,7 @@ def _rows(connection: sa.Connection) -> dict[Duty, sa.RowMapping]:
 
 
 def _with_rows(connection: sa.Connection, duties: Iterable[Duty]) -> dict[Duty, sa.RowMapping]:
-    """All rows, also of duties that nobody has had yet."""
+    """All rows, also those of duties that no process has had yet."""
     rows = _rows(connection)
     missing = sorted({UPKEEP, *duties} - set(rows))
     if not missing:

@@ -31,7 +31,7 @@ class FencedDatabase:
     """The database of another ledger, for the holder of one duty. Only writes are fenced."""
 
     def __init__(self, database: Database, duty: Duty, token: Callable[[], str | None]) -> None:
-        """`token` tells that of the lease, None while the process has none."""
+        """`token` gives the token of the lease; None while the process has none."""
         self.name = database.name
         self.has_one_writer = database.has_one_writer
         self._database = database
@@ -83,4 +83,4 @@ class FencedDatabase:
         return self._database.disk()
 
     def close(self) -> None:
-        """Whoever has opened the database closes it."""
+        """Does nothing: the process that opened the database closes it."""

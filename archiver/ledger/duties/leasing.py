@@ -14,7 +14,7 @@ from archiver.ledger.claims.leasing import LEASE_SECONDS, TAKEOVER_MS, free
 from archiver.ledger.tables import schema
 
 JUST_NOW_MS = 10_000
-"""Within this time the API may still count the questions of the last asker."""
+"""Within this time the API may still count the queries of the last asker."""
 
 _TABLE = schema.duties
 
@@ -23,7 +23,7 @@ class DutyKind(enum.StrEnum):
     """The kinds of duty."""
 
     ASK = "ask"
-    """All questions that the query budget of an account pays for."""
+    """All queries that count against an account's query budget."""
     UPKEEP = "upkeep"
     """Deadlines, pruning, missed callbacks, counts, alerts."""
 
@@ -40,7 +40,7 @@ UPKEEP = Duty(DutyKind.UPKEEP)
 
 
 def asking(account: str) -> Duty:
-    """To ask for this account."""
+    """The duty to query the API for this account."""
     return Duty(DutyKind.ASK, account)
 
 
@@ -89,7 +89,7 @@ def is_free(now: int) -> sa.ColumnElement[bool]:
 
 
 def is_over(row: sa.RowMapping, *, now: int) -> bool:
-    """The same, of a row."""
+    """Whether the lease in this row has ended."""
     until: int = row["lease_until"]
     return row["lease_token"] is None or until <= now - TAKEOVER_MS
 

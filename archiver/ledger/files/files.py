@@ -38,7 +38,7 @@ class FileView:
     asset: Asset
     stored: StoredAsset | None
     is_tried: bool
-    """Whether a file that is not stored may still be, without an operator."""
+    """Whether the archiver still tries to store a missing file, without an operator."""
 
 
 class Files(Part):

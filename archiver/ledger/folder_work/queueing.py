@@ -30,7 +30,7 @@ def queue_amendment(
 
 
 def queue_missing(connection: sa.Connection, row_id: int, *, documented: set[str], now: int) -> bool:
-    """Amend all assets but those of these stems, which the manifest names; False where it names all."""
+    """Queue an amendment of all assets except these stems, which the manifest names; False if it names all."""
     assets, tasks = schema.assets, schema.tasks
     stems = connection.execute(sa.select(assets.c.stem).where(assets.c.task == row_id)).scalars()
     if documented.issuperset(stems):
@@ -42,7 +42,8 @@ def queue_missing(connection: sa.Connection, row_id: int, *, documented: set[str
 
 
 def queue_incomplete(connection: sa.Connection, row_id: int, *, now: int) -> None:
-    """Nothing of this lost task is tried any more: say what is missing, if some of its files are saved."""
+    """This lost task is not tried any more: if some of its files are saved, queue the description of what is
+    missing."""
     assets = schema.assets
     saved = sa.select(assets.c.id).where(assets.c.task == row_id, assets.c.name.is_not(None)).limit(1)
     if connection.execute(saved).first() is not None:
@@ -50,8 +51,8 @@ def queue_incomplete(connection: sa.Connection, row_id: int, *, now: int) -> Non
 
 
 def queue_restore(connection: sa.Connection, row_id: int, *, now: int) -> None:
-    """An object of this archived task is missing. The API is asked first: what it said of the task is not kept, and its
-    URLs have ended."""
+    """An object of this archived task is missing. The API is queried first: its old answer is not kept, and the old
+    URLs have expired."""
     _queue(connection, row_id, FolderWorkKind.RESTORE, {"due_at": now, "document": None}, now=now)
 
 

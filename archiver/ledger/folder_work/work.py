@@ -38,9 +38,9 @@ from archiver.ledger.tables.stored import save_stored
 from archiver.model import DAY_MS, FolderWorkKind, Lease, LeasedAsset, Stage, StoredAsset
 
 ROWS_MAX = 500
-"""A transaction, which callbacks wait for."""
+"""Rows of one transaction, for which callbacks wait."""
 WAIT_MS_MAX = DAY_MS + 60_000
-"""No work waits longer by itself: what is due later was put off by a clock that has been set back since."""
+"""No work waits longer than this, unless the clock was set back after its due time was written."""
 
 _WORK = schema.folder_work
 _AMENDMENT_KEYS = (
@@ -177,7 +177,7 @@ class FolderWork(Part):
 
     @retried
     def finish(self, lease: Lease, *, event: str, detail: str) -> None:
-        """Nothing of this work is left; `event` goes into the task's history."""
+        """The work is done; `event` goes into the task's history."""
         with self._database.write() as connection:
             row_id = task_of(connection, lease)
             connection.execute(sa.delete(_WORK).where(*held_by(lease)))
@@ -269,7 +269,7 @@ def due_work(account: str, *, asks_api: bool = False) -> sa.Select[int]:
 
 
 def _hold_of(connection: sa.Connection, account: str) -> Mapping[Any, Any] | None:
-    """What stops the whole archive stage."""
+    """The hold that stops the whole archive stage."""
     stopped = {"stage": Stage.ARCHIVE, "of_account": account}
     return connection.execute(WHOLE_HOLD, stopped).mappings().first()
 
@@ -303,13 +303,13 @@ def release(
 
 
 def end_probe(connection: sa.Connection, lease: Lease, *, now: int) -> None:
-    """It said nothing about the hold."""
+    """End a probe that showed nothing about the hold."""
     if lease.is_probe:
         next_probe_at(connection, lease, host=None, now=now)
 
 
 def _save_keys(connection: sa.Connection, row_id: int, keys: Sequence[str], *, now: int) -> list[int]:
-    """The numbers of those that are new."""
+    """Save the keys; the numbers of the new ones."""
     table = schema.amendments
     query = sa.select(table.c.key).where(table.c.task == row_id)
     known = set(connection.execute(query).scalars())

@@ -38,13 +38,14 @@ from archiver.ledger.tables.rows import read_asset
 from archiver.model import LeasedAsset, Stage
 
 LEASE_SECONDS = 45
-"""Of one try, which is over after 15 s, and what comes before it."""
+"""The lease of one try. A try ends after 15 s; the rest is for what comes before it."""
 WAIT_MS_MAX = 3_600_000 + 60_000
-"""No forward waits longer by itself: what is due later was put off by a clock that has been set back since."""
+"""No forward waits longer than this, unless the clock was set back after its due time was written."""
 CONSUMERS_MAX = 200
-"""Looked at in one round."""
+"""Consumers that one round looks at."""
 TRIES_MIN = 2
-"""Of one forward, before its consumer counts as hanging: one says little of a consumer that takes thousands."""
+"""Tries of one forward before its consumer counts as hanging: one failed try says little about a consumer that takes
+thousands."""
 
 _IN_BUCKET = frozenset({*PASSED_ON, ForwardEvent.ARCHIVED, ForwardEvent.AMENDED})
 """Events whose document is kept elsewhere, or never sent again."""
@@ -69,7 +70,7 @@ class ForwardLease:
     consumer: str
     event: ForwardEvent
     number: int
-    """Of the amendment."""
+    """The number of the amendment."""
     attempt: int
     """Counts from 1, this one included."""
     queued_at: int
@@ -77,7 +78,8 @@ class ForwardLease:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ForwardContent:
-    """What is known of the task of a forward. Reason, message and `told_stems` are as they were when it was queued.
+    """The task of a forward, as far as it is known. Reason, message and `told_stems` are as they were when the forward
+    was queued.
 
     Times are Unix ms.
     """
@@ -95,7 +97,7 @@ class ForwardContent:
     amendment_keys: tuple[str, ...]
     assets: tuple[LeasedAsset, ...]
     told_stems: frozenset[str]
-    """Of the files that it tells of."""
+    """The stems of the files in the forward."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Forwards(Part):
     def set_operator(self, *, is_told: bool) -> None:
         """Whether the operator's application gets forwards about events from now on, by this process or any other."""
         with self._database.write() as connection:
-            _lift_holds(connection)  # perhaps with another URL now
+            _lift_holds(connection)  # the URL may have changed
             if is_told:
                 set_named_value(connection, FORWARDS_TO_OPERATOR, self._now())
             else:
@@ -198,23 +200,23 @@ class Forwards(Part):
 
     @retried
     def hold(self, error: Failure, *, account: str) -> bool:
-        """The operator's application takes nothing: only probes are sent. True when the hold is new."""
+        """The operator's application accepts nothing: send only probes. True if the hold is new."""
         with self._database.write() as connection:
             return set_hold(connection, error, account=account, stage=Stage.FORWARD, now=self._now())
 
     @retried
     def delivered(self, lease: ForwardLease, *, status: int) -> list[str]:
-        """The consumer has taken it; the reasons of the holds that this has lifted."""
+        """The consumer has accepted the forward; the reasons of the holds that this has lifted."""
         with self._database.write() as connection:
             values = {"state": ForwardState.DELIVERED, "last_status": status, "reason": None}
-            if lease.event in _IN_BUCKET:  # to send it again, it is read there
+            if lease.event in _IN_BUCKET:  # if it is sent again, the document is read from the bucket
                 values["document"] = None
             self._end(connection, lease, values)
             return _lift_holds(connection) if lease.target is ForwardTarget.OPERATOR else []
 
     @retried
     def dead(self, lease: ForwardLease, *, status: int | None, reason: str, is_problem: bool) -> None:
-        """It is not tried again by itself; `is_problem`: an operator should know."""
+        """Give the forward up; `is_problem`: an operator should know."""
         with self._database.write() as connection:
             values: dict[str, Any] = {"state": ForwardState.DEAD, "last_status": status, "reason": reason}
             if is_problem and lease.event not in PASSED_ON:
@@ -223,7 +225,7 @@ class Forwards(Part):
 
     @retried
     def retry(self, lease: ForwardLease, *, due_at: int, status: int | None, reason: str) -> None:
-        """The consumer has not taken it: it is tried again at `due_at`."""
+        """The consumer has not accepted the forward: it is tried again at `due_at`."""
         with self._database.write() as connection:
             _write(connection, lease, {"due_at": due_at, "last_status": status, "reason": reason})
 
@@ -275,9 +277,9 @@ def _walked_consumers() -> sa.Select[str, bool, bool | None]:
         _FORWARDS.c.due_at > _NOW,
         _FORWARDS.c.attempts >= TRIES_MIN,
         _FORWARDS.c.last_status.is_(None),
-        _FORWARDS.c.reason == ConsumerNotReached.reason,  # and no fault of our own
+        _FORWARDS.c.reason == ConsumerNotReached.reason,  # and not our own failure
     )
-    # A killed process leaves leased ones, which are due last and say nothing.
+    # A killed process leaves leased forwards; they are due last, and show nothing.
     is_unanswered = (
         sa.select(is_put_off)
         .where(_FORWARDS.c.consumer == walked.c.consumer, _IS_WAITING, _FORWARDS.c.lease_token.is_(None))

@@ -23,7 +23,7 @@ from archiver.ledger.tables.rows import find
 from archiver.model import DAY_MS, RETENTION_MS, State, rfc3339
 
 ROWS_MAX = 500
-"""A transaction, which callbacks wait for."""
+"""Rows of one transaction, for which callbacks wait."""
 _LATE_MS = 8 * DAY_MS
 """How long after its deadline a lost task may still be archived, at most."""
 
@@ -94,7 +94,7 @@ class SendProgress:
     looked_at: int
     queued: int
     after: tuple[int, int]
-    """Where the next batch goes on: deadline and row."""
+    """Where the next batch begins: deadline and row."""
     is_done: bool
 
 
@@ -118,8 +118,8 @@ class ForwardOrders(Part):
             return forward_counts(connection)
 
     def page(self, state: ForwardState, *, page: str | None, limit: int) -> ForwardPage:
-        """Of those in `state`, the ones that came there last, of all accounts; along an index, however many there are.
-        `page` is the `next_page` of another one; anything else is the first page."""
+        """The forwards in `state` of all accounts, those that came there last first. Reads along an index, however many
+        there are. `page` is the `next_page` of another one; anything else is the first page."""
         at = _FORWARDS.c.queued_at if state is ForwardState.WAITING else _FORWARDS.c.ended_at
         # As a literal: else SQLite cannot tell that a partial index has all the rows.
         query = _VIEW.where(_FORWARDS.c.state == sa.literal_column(f"'{state}'"), _IS_SHOWN)
@@ -137,7 +137,7 @@ class ForwardOrders(Part):
     @retried
     def retry(self, names: Sequence[str], *, account: str, task_id: str | None = None) -> dict[str, int]:
         """Send the ended forwards of these ids, external ids or webhook ids again, with another 7 days; how many of
-        each. Unknown ones are left out. `task_id` is that of the webhook ids: no index has them."""
+        each. Unknown ids are left out. `task_id` is the task of the webhook ids, for which there is no index."""
         # Found without the lock, for which callbacks wait; `_requeue` looks again at what it changes.
         with self._database.read() as connection:
             found = {name: _named(connection, name, account=account, task_id=task_id) for name in names}
@@ -158,7 +158,7 @@ class ForwardOrders(Part):
             .where(
                 _FORWARDS.c.account == account, _FORWARDS.c.state == sa.literal_column("'dead'"), _IS_SHOWN
             )
-            # In the order of the index of dead ones: by id, it would pass all that were delivered.
+            # In the order of the index of dead forwards: a walk by id would pass all delivered ones.
             .order_by(_FORWARDS.c.ended_at, _FORWARDS.c.id)
             .limit(ROWS_MAX)
         )
@@ -169,7 +169,7 @@ class ForwardOrders(Part):
             if not ids:
                 break
             with self._database.write() as connection:
-                # None are, if another process was faster.
+                # None are left if another process was faster.
                 requeued = self._requeue(connection, _FORWARDS.c.id.in_(ids), states=(ForwardState.DEAD,))
         return requeued
 
@@ -188,7 +188,7 @@ class ForwardOrders(Part):
             return SendProgress(0, 0, after, is_done=True)
         with self._database.write() as connection:
             ids = [row.id for row in found]
-            # Without those that have been forgotten or tried again meanwhile.
+            # Leaves out tasks that were forgotten or tried again meanwhile.
             still = _TOLD.where(_TASKS.c.id.in_(ids), _TASKS.c.state == state).order_by(_TASKS.c.id)
             rows = connection.execute(still).mappings().all()
             known = sa.and_(
@@ -240,13 +240,13 @@ _TOLD = sa.select(
     _TASKS.c.reason,
     _TASKS.c.message,
 )
-"""What a forward tells of a task."""
+"""The columns of a task that a forward contains."""
 
 
 def _named(
     connection: sa.Connection, name: str, *, account: str, task_id: str | None
 ) -> Sequence[int] | None:
-    """The forward of a webhook id, or those of a task; None: there is no such forward or task."""
+    """The forward with this webhook id, or all forwards of a task; None if there is no such forward or task."""
     is_webhook = name.startswith("fwd_")
     chosen = [_FORWARDS.c.account == account, _FORWARDS.c.webhook_id == name] if is_webhook else [_IS_SHOWN]
     of_task = task_id if is_webhook else name
@@ -281,14 +281,14 @@ def _ended(state: State, *, account: str, since: int, until: int, after: tuple[i
 
 
 def forwards_of(connection: sa.Connection, row_id: int) -> tuple[ForwardView, ...]:
-    """Those of a task, in their order."""
+    """The forwards of a task, in their order."""
     query = _VIEW.where(_FORWARDS.c.task == row_id, _IS_SHOWN)
     rows = connection.execute(query).mappings()  # few: the index by task is in another order
     return tuple(map(_view, sorted(rows, key=lambda row: int(row["id"]))))
 
 
 def dead_forwards(connection: sa.Connection, account: str, *, limit: int) -> Iterator[Mapping[Any, Any]]:
-    """Of the first `limit` dead ones that no operator has acknowledged: task id and since when."""
+    """The first `limit` dead forwards that no operator has acknowledged: task id and since when."""
     query = (
         sa.select(_TASKS.c.task_id, _FORWARDS.c.unseen_since.label("since"))
         .join(_TASKS, _TASKS.c.id == _FORWARDS.c.task)

@@ -18,15 +18,15 @@ from archiver.ledger.tables.named_values import FORWARDS_TO_OPERATOR, named_valu
 from archiver.model import DAY_MS
 
 ROWS_MAX = 500
-"""A transaction, which callbacks wait for."""
+"""Rows of one transaction, for which callbacks wait."""
 TRIED_MS = 7 * DAY_MS
-"""How long a forward is tried, from when it was queued, or its turn came."""
+"""How long a forward is tried, counted from when it was queued or its turn came."""
 WAITED_MS_MAX = 2 * TRIED_MS
-"""How long one may wait for its first try, behind a crowd of others to a consumer that hangs."""
+"""How long a forward may wait for its first try, behind many others to a consumer that hangs."""
 DELIVERED_KEPT_MS = 30 * DAY_MS
 DEAD_KEPT_MS = 90 * DAY_MS
 COUNT_ROWS_MIN = 200
-"""Fewer rows of counts than these are left."""
+"""Fewer rows of counts than this are not folded."""
 
 _FORWARDS = schema.forwards
 _GIVEN_UP = (_FORWARDS.c.task, _FORWARDS.c.target, _FORWARDS.c.event)
@@ -62,12 +62,12 @@ class ForwardUpkeep(Part):
 
     @retried
     def expire(self) -> int:
-        """Give up to ROWS_MAX forwards up that have waited for too long without a try, and drop what waits for an
-        operator who wants none any more; how many."""
+        """End up to ROWS_MAX forwards that have waited too long without a try, and drop forwards to the operator's
+        application if it wants none any more; how many."""
         with self._database.read() as connection:
             now = self._now()
             is_told = named_value(connection, FORWARDS_TO_OPERATOR) is not None
-            # What a process died of in each try has a lease that ended.
+            # A forward that kills the process at each try has an ended lease.
             is_free = sa.or_(_FORWARDS.c.lease_token.is_(None), _FORWARDS.c.lease_until < now)
             free = (_is(ForwardState.WAITING), is_free)
             waiting = sa.select(_FORWARDS.c.id).where(*free)

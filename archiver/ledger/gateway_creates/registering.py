@@ -44,7 +44,7 @@ class CreatedTask:
 
 
 def register_all(connection: sa.Connection, created: Sequence[CreatedTask], *, now: int) -> list[bool]:
-    """Of each whether its id is new; a forgotten one is not."""
+    """Register the tasks; for each, whether its id is new. A forgotten id is not."""
     known: dict[tuple[str, str], Mapping[Any, Any]] = {}
     forgotten: set[tuple[str, str]] = set()
     for account in sorted({task.create.account for task in created}):
@@ -78,7 +78,7 @@ def register_all(connection: sa.Connection, created: Sequence[CreatedTask], *, n
 
 
 def request_json(create: GatewayCreate) -> str | None:
-    """As the ledger keeps it."""
+    """The request as the ledger stores it."""
     return None if create.request is None else json.dumps(create.request)
 
 
@@ -112,7 +112,7 @@ def _row(task: CreatedTask, *, now: int) -> dict[str, Any]:
 
 
 def _note_named(connection: sa.Connection, row: Mapping[Any, Any]) -> None:
-    """A callback that came first could have named an external id."""
+    """Note that the API gave this id: a callback that came before could have named an external id."""
     if row["named_by_create"]:
         return
     change = sa.update(_TASKS).where(_TASKS.c.id == row["id"], _TASKS.c.state == row["state"])

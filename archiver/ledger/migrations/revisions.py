@@ -1,4 +1,4 @@
-"""The revisions of the schema, in their order, and what each says of itself.
+"""The revisions of the schema, in their order, and the properties that each declares.
 
 A revision is a module in `versions/`. Two names may stand at its head, both False where they are missing:
 
@@ -20,7 +20,7 @@ _FOLDER = pathlib.Path(__file__).parent
 
 
 def alembic_config() -> Config:
-    """Of the revisions; it wants a connection in its attributes."""
+    """Alembic's configuration for the revisions. The caller puts a connection into its attributes."""
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     return config
@@ -32,7 +32,7 @@ def newest() -> str:
 
 
 def is_known(revision: str) -> bool:
-    """Whether this program has it."""
+    """Whether this program knows the revision."""
     return revision in {script.revision for script in _all()}
 
 
@@ -74,7 +74,7 @@ def run(connection: sa.Connection, revision: str) -> None:
 
 
 def stamp(connection: sa.Connection, revision: str) -> None:
-    """Note that the ledger is of `revision`."""
+    """Note in the ledger that it has `revision`."""
     command.stamp(_on(connection), revision)
 
 

@@ -27,7 +27,7 @@ from archiver.ledger.moving.marks import MOVED, read_mark, sentence_of
 from archiver.ledger.tables import schema
 
 _WAIT_SECONDS = 0.2
-"""Between two looks at whether another process has migrated the ledger."""
+"""The pause between two looks whether another process has migrated the ledger."""
 
 
 def migrate(database: Database, *, wait: Callable[[float], object] = time.sleep) -> None:
@@ -51,7 +51,7 @@ def migrate(database: Database, *, wait: Callable[[float], object] = time.sleep)
 
 
 def create(connection: sa.Connection) -> None:
-    """Make the newest schema where no table of the ledger is."""
+    """Create the newest schema in a database that has no table of the ledger."""
     if connection.dialect.name == "postgresql":
         schema.metadata.create_all(connection)
         revisions.stamp(connection, revisions.newest())
@@ -76,7 +76,7 @@ def require_current(connection: sa.Connection, *, name: str) -> None:
 
 
 def has_ledger(connection: sa.Connection) -> bool:
-    """Of whatever revision."""
+    """Whether there is a ledger, of any revision."""
     return _current(connection) is not None
 
 
@@ -143,14 +143,14 @@ def _say_whose(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID:d}")
     current = _current(connection)
     if current is None or not sa.inspect(connection).has_table(schema.schema_uses.name):
-        return  # on the way through revisions that did not have the table
+        return  # an intermediate revision without the table
     connection.execute(sa.delete(schema.schema_uses))
     row = {"revision": current, "oldest": revisions.oldest_user(current)}
     connection.execute(sa.insert(schema.schema_uses), row)
 
 
 def _oldest_user(connection: sa.Connection, revision: str) -> str | None:
-    """What the newer program that wrote this schema has noted for it."""
+    """The oldest revision that may use this schema, as noted by the newer program that wrote it."""
     table = schema.schema_uses
     if not sa.inspect(connection).has_table(table.name):
         return None

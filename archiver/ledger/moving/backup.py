@@ -33,15 +33,16 @@ PIECE_PAGES = 256
 """1 MiB."""
 REST_SECONDS_MAX = 0.05
 SYNC_PAGES = 16 * PIECE_PAGES
-"""Else hundreds of megabytes would go to the disk at once in the end, and commits would wait for that."""
+"""Pages between two syncs. Otherwise hundreds of megabytes would go to the disk at once in the end, and commits would
+wait."""
 STUCK_SECONDS_MAX = 60.0
-"""Without one page more."""
+"""How long a copy may make no progress."""
 ROOM_LEFT_BYTES = 64 * 1024 * 1024
 """What the copy must leave on its disk: the ledger may be on the same one."""
 _PRIVATE = 0o600
 _PARTIAL = ".partial"
 _NOT_WRITTEN = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC)
-"""Of the copy; the ledger is only read."""
+"""Errors of writing the copy; the ledger is only read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _take(handle: IO[bytes], partial: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def _refusals(file: pathlib.Path) -> Iterator[None]:
-    """What went wrong with the copy, in words."""
+    """Turns errors of the copy into BackupRefused."""
     try:
         yield
     except OSError as error:
@@ -161,7 +162,7 @@ def _copy(
         page_bytes = reading.execute("PRAGMA page_size").fetchone()[0]
         reading.execute("BEGIN")
         reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on, one moment
-        # Nothing is to be undone, and nothing to be synced twice.
+        # The copy needs neither a rollback journal nor a second sync.
         writing.execute("PRAGMA journal_mode=OFF")
         writing.execute("PRAGMA synchronous=OFF")
         pace = _Pace(partial, page_bytes, watch=watch, rest=rest)
@@ -233,12 +234,12 @@ def _sync(path: pathlib.Path) -> None:
 
 
 def _give_name(partial: pathlib.Path, file: pathlib.Path) -> None:
-    """Unless another file has taken it meanwhile."""
+    """Give the copy its name, unless another file has taken it meanwhile."""
     try:
         os.link(partial, file)
     except FileExistsError as error:
         raise BackupMisplaced(f"{file} has come meanwhile, and no file is overwritten") from error
-    except OSError:  # a file system without hard links
+    except OSError:  # the file system has no hard links
         if os.path.lexists(file):
             raise BackupMisplaced(f"{file} has come meanwhile, and no file is overwritten") from None
         partial.rename(file)

@@ -15,7 +15,7 @@ from archiver.phrases import count_of
 
 BATCH_ROWS = 1000
 UNSTORABLE = "\0"
-"""PostgreSQL has no text with it. The ledger writes none, but a file may be older than that rule."""
+"""PostgreSQL stores no text with this character. The ledger writes none, but a file may be older than that rule."""
 IN_ITS_PLACE = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -43,13 +43,13 @@ Watch = Callable[[Progress], object]
 
 
 class Copy:
-    """Of the ledger that `source` reads into the tables that `target` has just made."""
+    """The copy of the ledger that `source` reads, into the tables that `target` has just created."""
 
     def __init__(self, source: sa.Connection, target: sa.Connection, *, watch: Watch, name: str) -> None:
         """`name` is the new ledger's, for messages."""
         self.digests: dict[str, TableDigest] = {}
         self.replaced_texts = 0
-        """With characters that the new database cannot hold."""
+        """The number of texts with characters that the new database cannot store."""
         self._source = source
         self._target = target
         self._watch = watch
@@ -83,7 +83,7 @@ class Copy:
 
     def _store(self, table: sa.Table, rows: list[tuple[Any, ...]], digest: TableDigest) -> None:
         texts = [encoded(row) for row in rows]
-        # What `repr` writes for it, and may write for other texts too: to look into every value takes twice as long.
+        # How `repr` writes the character, and perhaps other texts: to search every value takes twice as long.
         if not self._holds_all and any(b"\\x00" in text for text in texts):
             rows = [self._fit(row) for row in rows]
             texts = [encoded(row) for row in rows]

@@ -14,13 +14,13 @@ _MODULUS = 1 << 256
 
 @dataclasses.dataclass(slots=True)
 class TableDigest:
-    """Of the rows of one table."""
+    """The count and digest of the rows of one table."""
 
     rows: int = 0
     total: int = 0
 
     def add(self, rows: Iterable[bytes]) -> None:
-        """Of `encoded` rows."""
+        """Add `encoded` rows."""
         for row in rows:
             self.rows += 1
             self.total += int.from_bytes(hashlib.sha256(row).digest())
@@ -33,5 +33,5 @@ class TableDigest:
 
 
 def encoded(row: tuple[Any, ...]) -> bytes:
-    """`repr` writes every value that a ledger has in one way only."""
+    """A row as bytes: `repr` writes each value of a ledger in exactly one way."""
     return repr(row).encode()

@@ -1,4 +1,4 @@
-"""The marks that a ledger has while it is moved, and afterwards.
+"""The marks of a ledger during a move and afterwards.
 
 In place of its revision stands a word that no version of the program takes for a revision that it may use.
 """
@@ -36,7 +36,7 @@ class Move:
 
     @property
     def day(self) -> str:
-        """For sentences."""
+        """The day of the move, for sentences."""
         return f"{datetime.datetime.fromtimestamp(self.at / 1000, tz=datetime.UTC):%Y-%m-%d %H:%M} UTC"
 
 
@@ -49,7 +49,7 @@ def mark(connection: sa.Connection, word: str, move: Move) -> None:
 
 
 def unmark(connection: sa.Connection, *, revision: str) -> None:
-    """It is a ledger as any other again."""
+    """Remove the mark: the ledger can be used again."""
     connection.execute(sa.update(_revision).values(version_num=revision))
     _moves.drop(connection, checkfirst=True)
 

@@ -50,12 +50,12 @@ class Moved:
     target: str
     tables: Mapping[str, TableDigest]
     replaced_texts: int
-    """With characters that the new database cannot hold."""
+    """The number of texts with characters that the new database cannot store."""
     seconds: float
 
     @property
     def rows(self) -> int:
-        """Of all tables."""
+        """The number of rows of all tables."""
         return sum(table.rows for table in self.tables.values())
 
 
@@ -91,7 +91,7 @@ def move_ledger(
 
 @contextlib.contextmanager
 def _opened(url: str, busy_seconds: float, *, create: bool) -> Iterator[Database]:
-    """With the daemon's lock, on SQLite."""
+    """Open the ledger, on SQLite with the daemon's lock."""
     database = open_database(
         url, daemon=True, create=create, busy_seconds=busy_seconds, log_bytes_max=BYTES_MAX
     )
@@ -102,7 +102,7 @@ def _opened(url: str, busy_seconds: float, *, create: bool) -> Iterator[Database
 
 
 def _moved_before(source: Database) -> Move | None:
-    """What an earlier run has done, up to the last step or with it."""
+    """The move of an earlier run, if that run has given the old ledger up."""
     with source.read() as connection:
         mark = marks.read_mark(connection)
     return mark[1] if mark and mark[0] == MOVED else None
@@ -118,7 +118,7 @@ def _end(move: Move, target_url: str, busy_seconds: float, watch: Watch) -> None
 
 
 def _bring_up_to_date(source: Database, *, name: str, now: int) -> None:
-    """Migrate the old ledger, once nobody works on it. Raises LedgerUnusable."""
+    """Migrate the old ledger once no process uses it. Raises LedgerUnusable."""
     with source.read() as connection:
         if not upgrade.has_ledger(connection):
             raise LedgerMissing(missing(name))

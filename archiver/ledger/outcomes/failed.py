@@ -40,7 +40,8 @@ def fresh_columns(lease: Lease, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unread_columns(connection: sa.Connection, lease: Lease, error: Exception, *, now: int) -> dict[str, Any]:
-    """The API shows the task, and that cannot be read: an unconfirmed id is a task from now on."""
+    """The API shows the task, but this version cannot read the answer: an unconfirmed id counts as a task from now
+    on."""
     shown = error.shown if isinstance(error, ApiAnswerUnreadable) else None
     if shown is None or lease.confirmed or shown.task_id != lease.task_id:
         return {}
@@ -50,7 +51,8 @@ def unread_columns(connection: sa.Connection, lease: Lease, error: Exception, *,
 
 
 def own_failure(lease: Lease, error: Failure, *, now: int) -> dict[str, Any]:
-    """A failure that is no hold: 30 s doubling to 15 min. What is lost or buried keeps its rhythm or its reason."""
+    """The columns after a failure of the task's own: it is retried after 30 s, doubling to 15 min. A lost task keeps
+    its rhythm, a buried one its reason."""
     if lease.state is State.LOST:
         return {"due_at": lost_due(now=now, deadline=lease.deadline_at)}
     wait = backoff_ms(lease.attempt, rand=1, first_seconds=HOLD_PROBE_SECONDS, seconds_max=RETRY_SECONDS_MAX)
@@ -97,6 +99,6 @@ def save_failed(
 def queue_if_finally_lost(
     connection: sa.Connection, lease: Lease, values: Mapping[str, Any], *, now: int
 ) -> None:
-    """Nothing of a lost task that has no due time is tried any more."""
+    """Queue `incomplete.json` for a lost task that has no due time, since it is not tried any more."""
     if lease.state is State.LOST and values["due_at"] is None:
         queue_incomplete(connection, lease.row_id, now=now)

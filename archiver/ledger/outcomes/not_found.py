@@ -13,7 +13,7 @@ from archiver.model import DAY_MS, Lease, State
 GRACE_MS = 10 * 60 * 1000
 """How long the API may not know an id, from the first definite not-found, before the id is `unknown`."""
 UNCERTAIN_GRACE_MS = DAY_MS
-"""The same where nothing shows that the API answers well: a gateway may be at fault."""
+"""The same, if nothing shows that the API works well: a gateway may be at fault."""
 
 
 def still_unknown(
@@ -39,7 +39,8 @@ def still_unknown(
         "message": message,
     }
     if now - since < grace_ms:
-        # Past the short grace only one that may yet be a gateway's bad hour is left: rarely, but the same day.
+        # Past the short grace, only an uncertain denial is left, perhaps a gateway's bad hour: query rarely, but the
+        # same day.
         seconds_max = 120 if now - since < GRACE_MS else 3600
         due_at = now + backoff_ms(asked, rand=rand, first_seconds=2, seconds_max=seconds_max)
         write(connection, lease, {**values, "due_at": due_at, "query_individually": False})

@@ -83,7 +83,7 @@ class Outcomes(Part):
             values |= host_columns(lease, error) | fresh_columns(lease, values)
             values = unread_columns(connection, lease, error, now=now) | values
             write(connection, lease, values)
-            if lease.is_probe:  # it said nothing about the hold
+            if lease.is_probe:  # the probe showed nothing about the hold
                 next_probe_at(connection, lease, host=lease.asset_host, now=now)
             add_line(connection, lease.row_id, at=now, event="task.retried", detail=f"{reason}: {message}")
             trim(connection, lease.row_id)
@@ -154,7 +154,7 @@ class Outcomes(Part):
             message = text(sentence_of(error, failed or {}))
             values = buried(lease, error, decision, message=message, now=now)
             write(connection, lease, {**values, **host_columns(lease, error), **NOT_WANTED})
-            if lease.is_probe:  # it said nothing about the hold
+            if lease.is_probe:  # the probe showed nothing about the hold
                 next_probe_at(connection, lease, host=lease.asset_host, now=now)
             detail = f"{error.reason}: {message}"
             add_line(connection, lease.row_id, at=now, event="task.buried", detail=detail)
@@ -196,7 +196,7 @@ class Outcomes(Part):
 
     @retried
     def refreshed(self, lease: Lease, *, got_urls: bool) -> None:
-        """The API has answered the question for fresh URLs: the archive stage tries again.
+        """The API has answered the query for fresh URLs: the archive stage tries again.
 
         A lost task of which the API names no file keeps its slow rhythm.
         """
@@ -274,7 +274,7 @@ class Outcomes(Part):
         }
         with self._database.write() as connection:
             now = self._now()
-            # First of all, as every transaction takes them: the task's row, then its assets.
+            # Every transaction takes locks in this order: the task's row, then its assets.
             lock_row(connection, schema.tasks, lease.row_id)
             save_stored(connection, lease.row_id, stored)
             documented = {asset.stem for asset in stored}

@@ -22,7 +22,7 @@ may_lack = sa.and_(
     _TASKS.c.archived_at < _TASKS.c.first_seen_at,
     sa.or_(*(_TASKS.c[name].is_(None) for name in _FILLED)),
 )
-"""Of archived rows: the manifest is older than the row, so that an earlier ledger put it, and may have known more."""
+"""Archived rows whose manifest is older than the row: an earlier ledger put that manifest, and may have known more."""
 
 
 def complete(

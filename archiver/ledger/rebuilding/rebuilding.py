@@ -27,9 +27,9 @@ from archiver.model import RETENTION_MS, DiscoveredBy, FolderWorkKind, State, St
 
 TASKS_MAX = 100
 ROWS_MAX = 500
-"""A transaction, unless a single task has more. Callbacks wait for it."""
+"""Rows of one transaction, unless a single task has more. Callbacks wait for it."""
 MISSING_ROLE = "other"
-"""What a file would have been that is not there: no document says."""
+"""The role of a missing file: no document names it."""
 
 _TASKS, _ASSETS, _AMENDMENTS = schema.tasks, schema.assets, schema.amendments
 
@@ -51,16 +51,17 @@ class RebuiltTask:
     manifest_key: str | None
     """None for a lost task, of which there is `incomplete.json`."""
     amendment_keys: Mapping[int, str]
-    """By number."""
+    """The keys of its amendments, by number."""
     stored: Sequence[StoredAsset]
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Stem → reason, of a lost task."""
+    """Stem → reason, for a lost task."""
     is_whole: bool = True
-    """Whether every file was seen in the bucket; else the daemon is to look, and fetches what Kling still has."""
+    """Whether every file was seen in the bucket. If not, the daemon looks again, and fetches what Kling still has."""
 
     @property
     def rows(self) -> int:
-        """How many it becomes at most: of the task, its history, its look, its files and amendments."""
+        """The largest number of rows that the task becomes: the task, its history, its look, its files and
+        amendments."""
         return 3 + len(self.stored) + len(self.missing) + len(self.amendment_keys)
 
     @property
@@ -84,7 +85,7 @@ class KnownTasks:
     complete: frozenset[str]
     """Archived, with all amendments that the listing shows, and with no column that a manifest may fill."""
     other: Mapping[str, State]
-    """In another state: the daemon adopts their manifests when it comes to them, if it does."""
+    """Tasks in another state: the daemon adopts their manifests if it tries to archive them."""
     forgotten: frozenset[str]
 
 
@@ -94,22 +95,22 @@ class Added:
 
     tasks: int = 0
     lost: int = 0
-    """Of those."""
+    """Added tasks that are lost."""
     amended: int = 0
     """Archived tasks that have got amendments."""
     completed: int = 0
     """Other archived tasks that have got what only their manifest knew."""
     forgotten: int = 0
-    """Under their external ids, or since their ids were looked for."""
+    """Tasks forgotten under their external ids, or since their ids were read."""
     other: tuple[State, ...] = ()
-    """Of those that the ledger has in another state, and keeps so."""
+    """Tasks that stay in another state."""
 
 
 class Rebuilding(Part):
     """Finds missing tasks, and adds them."""
 
     def known(self, folders: Sequence[FolderContents], *, account: str) -> KnownTasks:
-        """Of at most 500 folders."""
+        """What the ledger knows of the tasks of at most 500 folders."""
         ids = sorted({folder.task_id for folder in folders})
         amended = sa.select(sa.func.count()).where(_AMENDMENTS.c.task == _TASKS.c.id).scalar_subquery()
         stuck = sa.case((may_be_stuck, 1), else_=0).label("may_be_stuck")
@@ -172,7 +173,7 @@ def _has_manifest(task: RebuiltTask) -> bool:
 
 
 def _of_each_id(tasks: Sequence[RebuiltTask]) -> dict[str, RebuiltTask]:
-    """The first one that has a manifest, else the first one."""
+    """Of each id the first task that has a manifest, else the first one."""
     chosen: dict[str, RebuiltTask] = {}
     for task in sorted(tasks, key=lambda task: not _has_manifest(task)):
         chosen.setdefault(task.task_id, task)
@@ -180,7 +181,7 @@ def _of_each_id(tasks: Sequence[RebuiltTask]) -> dict[str, RebuiltTask]:
 
 
 def _other_states(connection: sa.Connection, task_ids: Sequence[str], account: str) -> tuple[State, ...]:
-    """Of those that are not archived."""
+    """The states of tasks that are not archived."""
     if not task_ids:
         return ()
     query = sa.select(_TASKS.c.state).where(_TASKS.c.account == account, _TASKS.c.task_id.in_(task_ids))
@@ -191,7 +192,7 @@ def _other_states(connection: sa.Connection, task_ids: Sequence[str], account: s
 def _insert_tasks(
     connection: sa.Connection, tasks: Sequence[RebuiltTask], *, account: str, now: int
 ) -> dict[str, int]:
-    """Id → row of those that are new."""
+    """Insert tasks; id → row of the new ones."""
     if not tasks:
         return {}
     rows = [_task_row(task, account=account, now=now) for task in tasks]
@@ -204,8 +205,8 @@ def _insert_tasks(
 
 
 def _behind(connection: sa.Connection, tasks: Sequence[RebuiltTask], account: str) -> dict[str, int]:
-    """Id → row of archived ones that lack an amendment. One that waits for its amendments finds them by itself, and
-    tells of them."""
+    """Id → row of archived tasks that lack an amendment. A task whose amendment waits is left out: the daemon will find
+    its amendments, and queue forwards about them."""
     named = {task.task_id: set(task.amendment_keys.values()) for task in tasks if task.amendment_keys}
     if not named:
         return {}
@@ -262,7 +263,7 @@ def _task_row(task: RebuiltTask, *, account: str, now: int) -> dict[str, Any]:
 
 def _insert_assets(connection: sa.Connection, tasks: Iterable[tuple[int, RebuiltTask]]) -> None:
     rows = [row for row_id, task in tasks for row in _asset_rows(row_id, task)]
-    rows.sort(key=lambda row: row["task"])  # of a task in the order of its documents, as `show` has them
+    rows.sort(key=lambda row: row["task"])  # in the order of its documents, for `show`
     stored = [row for row in rows if row["name"] is not None]
     for some in (stored, [row for row in rows if row["name"] is None]):
         if some:

@@ -21,7 +21,7 @@ _KEPT = frozenset(
     {"account", "task_id", "discovered_by", "callbacks", "first_seen_at", "client_callback_url"}
 )
 _TOLD = ("external_task_id", "request")
-"""A manifest may lack them, where a registration told them later."""
+"""Columns that a manifest may lack, because a registration named them later."""
 _CLEARED: Mapping[str, Any] = {
     **set_aside.SEEN,
     **dict.fromkeys(("message", "claim_group", "fresh_wanted_at", "fresh_due_at", "not_found_since")),

@@ -19,10 +19,10 @@ from archiver.ledger.tables.second_looks import LOOK_AFTER_MS, MissingState
 from archiver.model import Stage, State
 
 TOGETHER_MS = 15 * 60_000
-"""What is due within this time is seen with what is due now: one listing shows all of it."""
+"""Folders that are due within this time are looked at together with those due now: one listing shows them all."""
 RETRY_MS = 5 * 60_000
 FOLDERS_MAX = 300
-"""A claim, whose transactions callbacks wait for."""
+"""Folders of one claim: callbacks wait for its transactions."""
 
 _LOOKS = schema.second_looks
 _MISSING = schema.missing_objects
@@ -35,7 +35,7 @@ class ExpectedFolder:
     row_id: int
     """Of the task."""
     due_at: int
-    """As the claim has set it."""
+    """The due time that the claim has set."""
     task_id: str
     day: str
     """The folder of its day, with a slash at the end."""
@@ -84,8 +84,8 @@ class SecondLooks(Part):
         unseen: Sequence[ExpectedFolder] = (),
         doubted: Sequence[DoubtedObject] = (),
     ) -> None:
-        """All of `seen` was looked at, at this endpoint and bucket, and `doubted` are its objects that were missing.
-        `unseen` is due at once."""
+        """Every folder of `seen` was looked at, in this endpoint and bucket; `doubted` are its missing objects. Folders
+        of `unseen` are due at once."""
         with self._database.write() as connection:
             now = self._now()
             doubtful = {each.row_id for each in doubted}
@@ -103,7 +103,8 @@ class SecondLooks(Part):
 
 
 def _is_due(connection: sa.Connection, account: str, *, now: int) -> bool:
-    """By the ends of the index: a clock that was set back has left rows that are due too late."""
+    """Whether a look is due, by both ends of the index: a clock that was set back leaves rows with due times too far
+    ahead."""
     ends = sa.select(sa.func.min(_LOOKS.c.due_at)), sa.select(sa.func.max(_LOOKS.c.due_at))
     first, last = (connection.execute(end.where(_LOOKS.c.account == account)).scalar() for end in ends)
     if first is None or last is None or (first > now and last <= now + LOOK_AFTER_MS):
@@ -145,7 +146,7 @@ def _mark_seen(connection: sa.Connection, row_ids: Sequence[int], *, now: int) -
 
 
 def _doubt(connection: sa.Connection, each: DoubtedObject, *, now: int) -> None:
-    """HEAD again in 10 min. One that was put back once stays known as that."""
+    """Send HEAD again in 10 min. The row still says whether the object was restored once."""
     due_at = now + SECOND_HEAD_MS
     again = sa.update(_MISSING).where(_MISSING.c.task == each.row_id, _MISSING.c.key == each.key)
     again = again.where(_MISSING.c.state == MissingState.RESTORED)
@@ -153,7 +154,7 @@ def _doubt(connection: sa.Connection, each: DoubtedObject, *, now: int) -> None:
         return
     query = sa.select(schema.tasks.c.account).where(schema.tasks.c.id == each.row_id)
     account = connection.execute(query).scalar()
-    if account is not None:  # else it has been forgotten meanwhile
+    if account is not None:  # None: the task was forgotten meanwhile
         row = {"task": each.row_id, "account": account, "key": each.key, "state": MissingState.DOUBTED}
         row |= {"since": now, "due_at": due_at}
         connection.execute(insert_missing(connection, _MISSING).values(row))

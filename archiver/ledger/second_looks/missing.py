@@ -79,8 +79,9 @@ class MissingObjects(Part):
     def settle(
         self, *, found: Sequence[Doubt], missing: Sequence[Doubt], changed: Sequence[Doubt] = ()
     ) -> list[MissingObject]:
-        """HEAD has shown `found`, whose tasks are looked at again, not `missing`, and `changed` in another size: what
-        the latter are now. An object that was put back once and is missing again is left alone."""
+        """HEAD has shown the objects in `found` (their tasks are looked at again), not those in `missing`, and those in
+        `changed` with another size. Returns what the missing and changed ones are now. An object that was put back once
+        and is missing again is left alone."""
         with self._database.write() as connection:
             now = self._now()
             for doubt in sorted(found, key=lambda doubt: doubt.id):

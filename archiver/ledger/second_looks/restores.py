@@ -89,8 +89,8 @@ class Restores(Part):
         due_at: int | None = None,
         ask_again: bool = False,
     ) -> None:
-        """What came of the wanted objects, by key. The rest is tried at `due_at` because of `error`, after the API was
-        asked for other URLs with `ask_again`."""
+        """Record the outcome for the wanted objects, by key. The rest is tried at `due_at` because of `error`; with
+        `ask_again`, after a query for other URLs."""
         with self._database.write() as connection:
             now = self._now()
             row_id = task_of(connection, lease)
@@ -110,7 +110,7 @@ class Restores(Part):
 
     @retried
     def give_up(self, lease: Lease, failure: Failure) -> tuple[str, ...]:
-        """Nothing of the task can be had again; the keys of what was wanted."""
+        """No object of the task can be restored; the keys of the wanted ones."""
         with self._database.write() as connection:
             row_id = task_of(connection, lease)
             keys = tuple(wanted.key for wanted in wanted_objects(connection, row_id))

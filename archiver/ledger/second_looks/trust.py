@@ -11,9 +11,9 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.named_values import FIRST_STARTED_AT, named_value
 
 OBJECTS_MIN = 1000
-"""Seen again without a miss: then looks right after puts are left out."""
+"""Objects that must be seen again without a miss before the looks right after puts are left out."""
 CLOCKS_APART_MS = 10 * 60_000
-"""That the API's clock, by which tasks are created, may be ahead of ours."""
+"""How far the API's clock, which gives creation times, may be ahead of ours."""
 
 _TRUST = schema.trust
 
@@ -23,7 +23,7 @@ class StoreTrust:
     """What is known of one bucket."""
 
     objects: int
-    """Seen again since the last miss."""
+    """Objects seen again since the last miss."""
     second_put: str | None
     """What it does with a second create-only put; None where no one has tried."""
     first_started_at: int | None
@@ -31,11 +31,12 @@ class StoreTrust:
 
     @property
     def is_earned(self) -> bool:
-        """Until the next miss."""
+        """Whether the store is trusted; it is until the next miss."""
         return self.objects >= OBJECTS_MIN
 
     def can_know(self, *, created_at: int) -> bool:
-        """Whether only this ledger can know a task of that time: another one's manifest cannot be there."""
+        """Whether only this ledger can know a task of that time, so that no other ledger's manifest can be in the
+        bucket."""
         return self.first_started_at is not None and created_at > self.first_started_at + CLOCKS_APART_MS
 
 
@@ -54,14 +55,14 @@ class Trust(Part):
 
     @retried
     def note_second_put(self, place: str, outcome: str) -> None:
-        """What the store did with a second create-only put: to a worker, or to `doctor` before any work."""
+        """Record what the store did with a second create-only put of a worker or of `doctor`."""
         row = {"place": place, "objects": 0, "second_put": outcome}
         with self._database.write() as connection:
             upsert(connection, _TRUST, row, update=["second_put"])
 
 
 def count_seen(connection: sa.Connection, place: str, *, objects: int, is_missing: bool) -> None:
-    """So many objects were seen again, or one was missing."""
+    """Count objects that were seen again; a missing one sets the count to 0."""
     same = sa.update(_TRUST).where(_TRUST.c.place == place)
     total = sa.literal(0) if is_missing else _TRUST.c.objects + objects
     if not connection.execute(same.values(objects=total)).rowcount:

@@ -32,13 +32,13 @@ class Acknowledgements(Part):
 
     @retried
     def acknowledge(self, task_ids: Collection[str], *, account: str) -> dict[str, Acknowledged]:
-        """These ids or external ids, at most ROWS_MAX: what came of each."""
+        """Acknowledge these ids or external ids, at most ROWS_MAX; the outcome of each."""
         with self._database.write() as connection:
             return {task_id: self._one(connection, account=account, task_id=task_id) for task_id in task_ids}
 
     @retried
     def acknowledge_lost(self, *, account: str) -> list[str]:
-        """Up to ROWS_MAX lost tasks that nobody has acknowledged: their ids. None are left when it is empty."""
+        """Acknowledge up to ROWS_MAX lost tasks; their ids. None are left when it is empty."""
         table = schema.tasks
         query = (
             sa.select(table.c.id, table.c.task_id)

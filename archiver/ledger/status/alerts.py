@@ -1,4 +1,4 @@
-"""Which alerts were sent, and which are still to be sent (archiver/alerts)."""
+"""The alerts that were sent, and those that wait to be sent (archiver/alerts)."""
 
 import dataclasses
 import json
@@ -18,16 +18,16 @@ class Alert:
     problem: Problem
     began_at: int
     is_told: bool
-    """A message of its beginning was made."""
+    """Whether a message about its beginning was made."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlertMessage:
-    """A message that was not taken yet. Times are Unix ms."""
+    """A message that the receiver has not accepted yet. Times are Unix ms."""
 
     id: str
     key: str
-    """Of the problem that it is about."""
+    """The key of the problem that it is about."""
     body: str
     made_at: int
     due_at: int

@@ -77,8 +77,8 @@ def read_status(database: Database, connection: sa.Connection, *, now: int) -> S
 
 
 def _accounts(counts: Mapping[tuple[str, State], int], *states: State) -> list[str]:
-    """Those that have tasks in one of these states. The others are not asked about: for 20 accounts that took
-    200 statements."""
+    """The accounts that have tasks in one of these states. Queries about the others are left out: for 20 accounts they
+    were 200 statements."""
     return sorted({account for account, state in counts if state in states})
 
 
@@ -144,7 +144,8 @@ def _firsts(
 def _unseen(
     connection: sa.Connection, accounts: Iterable[str], states: Iterable[State], *, since: int = 0
 ) -> Iterator[TasksInTime]:
-    """Nearest deadline first; of lost tasks the latest, since those of older times are no problem any more."""
+    """Tasks that no operator has acknowledged, nearest deadline first; of lost tasks the latest, since older ones are
+    no problem any more."""
     order = _TASKS.deadline_at.desc() if since else _TASKS.deadline_at
     query = sa.select(_TASKS.task_id, _TASKS.unseen_since.label("since")).where(
         _TASKS.unseen_since.is_not(None)

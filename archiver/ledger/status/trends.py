@@ -14,7 +14,7 @@ from archiver.model import DAY_MS, State
 
 HOUR_MS = 3_600_000
 KEPT_MS = 8 * DAY_MS
-"""For how long hours are kept."""
+"""How long the counts of an hour are kept."""
 HOURS = 24
 DEADLINES_MAX = 500
 
@@ -26,14 +26,14 @@ _ARCHIVED = sa.select(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HourView:
-    """What happened in the hour that begins at `hour_at` (Unix ms)."""
+    """The tasks archived in the hour that begins at `hour_at` (Unix ms)."""
 
     hour_at: int
     archived: int
 
 
 class Trends(Part):
-    """Counts by time. Nobody walks the tasks for them: once in an hour, what is counted anyway is written down."""
+    """Counts by time. They cost no walk over the tasks: once an hour, the present total is written down."""
 
     @retried
     def note_hour(self) -> None:
@@ -62,13 +62,13 @@ class Trends(Part):
             return []
         begun = [row.hour_at for row in rows]
         ended = [row.archived for row in rows[1:]] + [total]
-        # What a daemon archived before it was down for hours belongs to the hour of its last look.
+        # If no daemon ran for hours, tasks archived before count for the hour of the last look.
         archived = {row.hour_at: max(0, end - row.archived) for row, end in zip(rows, ended, strict=True)}
         first = max(begun[0], now_hour - (HOURS - 1) * HOUR_MS)
         return [HourView(hour, archived.get(hour, 0)) for hour in range(first, now_hour + 1, HOUR_MS)]
 
     def nearest_deadlines(self, *, count_max: int = DEADLINES_MAX) -> list[int]:
-        """Of confirmed tasks that are not in the bucket, nearest first (Unix ms)."""
+        """The deadlines of confirmed tasks that are not in the bucket, nearest first (Unix ms)."""
         with self._database.read() as connection:
             each = [
                 connection.execute(

@@ -57,27 +57,27 @@ class StatusView:
     """The whole ledger at a glance."""
 
     now: int
-    """When it was read."""
+    """When the view was read."""
     counts: Mapping[tuple[str, State], int]
-    """How many tasks of an account are in a state; 0 is left out."""
+    """Account and state → number of tasks; zeros are left out."""
     earliest_deadline: int | None
-    """Of confirmed tasks that are not in the bucket."""
+    """The nearest deadline of all confirmed tasks that are not in the bucket."""
     nearest_deadline: TaskInTime | None
-    """The same, but for buried tasks that an operator has acknowledged."""
+    """The task with the nearest deadline, without buried tasks that an operator has acknowledged."""
     oldest_succeeded: tuple[TaskInTime, ...]
     """Of each account: the task that has been succeeded for longest without being in the bucket."""
     unread: tuple[TasksInTime, ...]
-    """Of each account: those that the API shows in words that this version cannot read."""
+    """Of each account: tasks that the API shows in words that this version cannot read."""
     lost: tuple[TasksInTime, ...]
-    """Of each account: those that nobody has acknowledged, lost within `LOST_MS`."""
+    """Of each account: lost tasks of the last `LOST_MS` that no operator has acknowledged."""
     buried: tuple[TasksInTime, ...]
-    """Of each account: those that nobody has acknowledged."""
+    """Of each account: buried tasks that no operator has acknowledged."""
     amendments: tuple[TasksInTime, ...]
     """Of each account: archived tasks with files named later that are not in the bucket yet."""
     missing_objects: tuple[TasksInTime, ...]
-    """Of each account: archived tasks with objects that are gone from the bucket, and that nobody has acknowledged."""
+    """Of each account: archived tasks with missing objects that no operator has acknowledged."""
     dead_forwards: tuple[TasksInTime, ...]
-    """Of each account: those that no application has taken and no operator has acknowledged."""
+    """Of each account: tasks with dead forwards that no operator has acknowledged."""
     forward_counts: Mapping[ForwardState, int]
     last_callback_at: int | None
     sweeps: tuple[SweepView, ...]
@@ -87,13 +87,13 @@ class StatusView:
     clock_skew_ms: int | None
     """The API's clock minus ours."""
     daemons: tuple[DaemonView, ...]
-    """Also those that do not run any more."""
+    """All daemons, including those that no longer run."""
     asked: tuple[AskedAccount, ...]
     """Accounts that any process has ever asked for."""
     first_started_at: int | None
     """When a daemon first worked on this ledger; None when none ever has."""
     disk: Disk | None
-    """Where the ledger is; None where that is not this machine's business."""
+    """The disk of the ledger; None if it belongs to another machine."""
     obstacle: Obstacle | None
 
     @property
@@ -106,7 +106,7 @@ class StatusView:
 
     @property
     def accounts(self) -> list[str]:
-        """Those that have tasks."""
+        """The accounts that have tasks."""
         return sorted({account for account, _ in self.counts})
 
     @property
@@ -122,12 +122,12 @@ class StatusView:
 
     @property
     def alive_daemons(self) -> tuple[DaemonView, ...]:
-        """Those that run."""
+        """The daemons that run."""
         return tuple(daemon for daemon in self.daemons if daemon.is_alive(now=self.now))
 
     @property
     def process_holds(self) -> tuple[Problem, ...]:
-        """What stops in one of the running daemons, and in no other."""
+        """The holds of single running daemons."""
         warnings = itertools.chain.from_iterable(daemon.warnings for daemon in self.alive_daemons)
         return tuple(warning for warning in warnings if warning.code == "hold")
 
@@ -149,7 +149,7 @@ class StatusView:
         }
 
     def only(self, accounts: Collection[str]) -> "StatusView":
-        """With the sweeps of these accounts only."""
+        """The view with the sweeps of these accounts only."""
         return dataclasses.replace(
             self, sweeps=tuple(sweep for sweep in self.sweeps if sweep.account in accounts)
         )

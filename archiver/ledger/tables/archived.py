@@ -33,8 +33,8 @@ _SLIM_ASSETS = (
 def lacking_columns(
     *, external_task_id: str | None, request: Mapping[str, object] | None, updated_at: int | None
 ) -> dict[str, sa.ColumnElement[Any]]:
-    """What a manifest says of a task, for the columns that its row leaves empty: after a lost ledger only the bucket
-    knows what a registration or a create has told."""
+    """Values of the manifest for the empty columns of a task's row: after the ledger was lost, only the bucket has what
+    a registration or a create has named."""
     table = schema.tasks
     said = {
         table.c.external_task_id: external_task_id,
@@ -47,13 +47,14 @@ def lacking_columns(
 
 
 def slim_assets(connection: sa.Connection, row_ids: Sequence[int]) -> None:
-    """Drop what the assets of these archived tasks need no more."""
+    """Drop data that the assets of these archived tasks no longer need."""
     connection.execute(_SLIM_ASSETS, {"task_rows": row_ids})
 
 
 def slim_tasks(connection: sa.Connection, *, after: int, until: int) -> None:
-    """The same for archived tasks with row ids above `after`, up to `until`, and for their assets. Those with an asset
-    that is not stored are left: there is work to do. Columns of indexes stay: they would cost most of the time."""
+    """Drop data of archived tasks with row ids above `after`, up to `until`, and of their assets. Tasks with an asset
+    that is not stored are skipped: their work is not done. Indexed columns stay: changing them would cost most of the
+    time."""
     tasks, assets, work = schema.tasks, schema.assets, schema.folder_work
     waits = sa.or_(
         sa.exists().where(assets.c.task == tasks.c.id, assets.c.name.is_(None)),

@@ -73,7 +73,7 @@ class Batch:
             self.tally.change(row, changes)
 
     def add_recurring_line(self, row_id: int, *, event: str, detail: str) -> None:
-        """A line of history of which there may be many: the oldest are dropped."""
+        """Add a line of history that recurs; the oldest lines are dropped."""
         self._lines.append((row_id, event, detail))
         self._trimmed.append(row_id)
 
@@ -88,11 +88,11 @@ class Batch:
         return known.keys() <= {asset.stem for asset in answered}
 
     def add_assets(self, row_id: int, assets: Sequence[Asset]) -> None:
-        """New assets of a known row."""
+        """Add assets to a known row."""
         self._assets += [(row_id, asset) for asset in assets]
 
     def renew_urls(self, row_id: int, assets: Sequence[Asset]) -> None:
-        """The URLs of known assets."""
+        """Write the URLs of known assets."""
         self._urls += [{"task_row": row_id, "of_stem": asset.stem, "new_url": asset.url} for asset in assets]
 
     def write(self, connection: sa.Connection) -> None:

@@ -26,7 +26,7 @@ KIND_COLUMNS = (schema.tasks.c.account, schema.tasks.c.state, schema.tasks.c.con
 
 _KIND = (schema.task_counts.c.account, schema.task_counts.c.state, schema.task_counts.c.is_confirmed)
 _INSERT = sa.insert(schema.task_counts)
-_SUM = sa.cast(sa.func.sum(schema.task_counts.c.tasks), sa.BigInteger)  # PostgreSQL's is a decimal number
+_SUM = sa.cast(sa.func.sum(schema.task_counts.c.tasks), sa.BigInteger)  # PostgreSQL's sum is a decimal number
 _TOTALS = sa.select(*_KIND, _SUM).group_by(*_KIND)
 
 
@@ -54,12 +54,12 @@ class Tally:
         self.move(kind_of(row), kind_of({**row, **changes}))
 
     def write(self, connection: sa.Connection) -> None:
-        """Add what has changed on the whole."""
+        """Write the total changes."""
         add_counts(connection, self._changes)
 
 
 def kind_of(row: Mapping[Any, Any]) -> Kind:
-    """What a row of `tasks` is counted as."""
+    """The kind that a row of `tasks` counts as."""
     return Kind(row["account"], row["state"], row["confirmed_at"] is not None)
 
 

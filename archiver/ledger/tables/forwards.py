@@ -32,7 +32,7 @@ class ForwardTarget(enum.StrEnum):
 
     OPERATOR = "operator"
     CLIENT = "client"
-    """The one that created the task through the gateway."""
+    """The client that created the task through the gateway."""
 
 
 class ForwardEvent(enum.StrEnum):
@@ -47,7 +47,7 @@ class ForwardEvent(enum.StrEnum):
 
 
 PASSED_ON = frozenset({ForwardEvent.SUBMITTED, ForwardEvent.PROCESSING})
-"""Tried once, neither listed nor counted."""
+"""Events that are tried once, and neither listed nor counted."""
 
 EVENT_OF_STATE = {
     State.ARCHIVED: ForwardEvent.ARCHIVED,
@@ -71,7 +71,7 @@ class ForwardTally:
         self._changes: collections.Counter[str] = collections.Counter()
 
     def add(self, state: str, count: int = 1) -> None:
-        """There are `count` more in this state, or fewer."""
+        """Add `count` (may be negative) to this state."""
         self._changes[state] += count
 
     def move(self, event: str, before: str, after: str) -> None:
@@ -81,7 +81,7 @@ class ForwardTally:
             self._changes[after] += 1
 
     def write(self, connection: sa.Connection) -> None:
-        """Add what has changed on the whole."""
+        """Write the total changes."""
         rows = [{"state": state, "forwards": count} for state, count in self._changes.items() if count]
         if rows:
             connection.execute(_ADD_COUNTS, rows)
@@ -148,7 +148,7 @@ def queue_forwards(
     stems: Collection[str] | None = None,
     adopted_from: int | None = None,
 ) -> None:
-    """These tasks have come to `event`: queue it for each of their targets.
+    """Queue `event` of these tasks for each of their targets.
 
     `stems` are those of the files in the forward; if None, of all stored files. `document` is the API's object, where
     the task's row has another. `adopted_from` is when a manifest that was found in the bucket was made: one
@@ -166,7 +166,8 @@ def queue_forwards(
 def _is_wanted(row: Mapping[Any, Any], target: ForwardTarget) -> bool:
     if target is ForwardTarget.CLIENT:
         return row["client_callback_url"] is not None
-    # `updated_at` may be when it began to run, or missing: what this ledger has seen running has ended since.
+    # `updated_at` may be missing, or be when the task began to run: a task that this ledger has seen running ended
+    # later.
     is_since = row["running_at"] is not None or (row["ended_at"] or 0) >= int(row["first_started_at"] or 0)
     return row["to_operator"] is not None and is_since
 

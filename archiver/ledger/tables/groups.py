@@ -17,7 +17,7 @@ from archiver.ledger.tables import schema
 from archiver.model import State
 
 UNTRIED = "1:"
-"""Never tried on its host; also every task to query."""
+"""The rank of tasks that were never tried on their host, and of all tasks to query."""
 TRIED = "2:"
 LOST = "3:"
 RANKS = (UNTRIED, TRIED, LOST)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from archiver.ledger.tables import schema
 
 LINES_MAX = 100
-"""Per task: a month of retries at their slowest; a bound for a task that never ends."""
+"""Lines per task: enough for a month of retries at the slowest pace; a bound for a task that never ends."""
 
 _INSERT = sa.insert(schema.history)
 _TOO_LONG = (

@@ -13,8 +13,8 @@ CLOCK_SKEW_MS = "clock_skew_ms"
 """The API's clock minus ours, as the daemon last measured it; absent before."""
 
 ROWS_TO_SLIM = "rows_to_slim"
-"""Row ids up to this one may be of tasks that an earlier version archived, with all that it kept of them; absent when
-all are done."""
+"""Rows up to this id may be tasks that an earlier version archived, with all the data that it kept; absent when all are
+done."""
 
 FORWARDS_TO_OPERATOR = "forwards_to_operator"
 """Since when the operator's application gets forwards (Unix ms); absent if it gets none."""
@@ -31,8 +31,8 @@ def named_value(connection: sa.Connection, name: str) -> int | None:
 
 
 def set_named_value(connection: sa.Connection, name: str, value: int, *, even_if_locked: bool = True) -> None:
-    """Insert or replace the value. Unless `even_if_locked`, only if no other transaction is replacing it: of a value
-    that all processes set all the time, none waits for the others."""
+    """Insert or replace the value. Unless `even_if_locked`, skip it while another transaction replaces the value:
+    processes that all set it often do not wait for one another."""
     row = {"name": name, "value": str(value)}
     set_row = upsert if even_if_locked else upsert_unless_locked
     set_row(connection, schema.named_values, row, update=["value"])

@@ -21,11 +21,11 @@ class MissingState(enum.StrEnum):
     WANTED = "wanted"
     """It is missing, and to be fetched again."""
     RESTORED = "restored"
-    """It was put back, once."""
+    """It was restored once."""
     LEFT_ALONE = "left_alone"
     """Missing again after that: the owner of the bucket has removed it."""
     UNRECOVERABLE = "unrecoverable"
-    """It cannot be had again."""
+    """It cannot be restored."""
 
 
 def queue_look(connection: sa.Connection, row_id: int, *, account: str, due_at: int) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from archiver.ledger.tables import schema
 
 SEEN: Mapping[str, Any] = {"unseen_since": None, "set_aside_for": None}
-"""Of a task that is neither lost nor buried any more."""
+"""The columns of a task that is neither lost nor buried any more."""
 
 
 def buried(row: Mapping[Any, Any], *, reason: str, now: int) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def buried(row: Mapping[Any, Any], *, reason: str, now: int) -> dict[str, Any]:
 
 
 def buried_in_sql(*, reason: str, now: int) -> dict[str, Any]:
-    """The same where the row is not at hand."""
+    """The same as SQL, without reading the row."""
     table = schema.tasks
     unseen_since = sa.case(
         (table.c.first_seen_at >= table.c.deadline_at, None),

@@ -79,7 +79,7 @@ class _Times(NamedTuple):
 
 
 def is_forgotten(account: sa.ColumnElement[str], task_id: sa.ColumnElement[str]) -> sa.Exists:
-    """For a statement that inserts what callbacks name: they wait for no other."""
+    """The condition for the statement that inserts callbacks' ids, so that it needs no second statement."""
     return sa.exists().where(_TABLE.c.account == account, _TABLE.c.task_id == task_id)
 
 
@@ -94,7 +94,7 @@ def find_tombstone(connection: sa.Connection, *, account: str, task_id: str) -> 
 
 
 def forgotten_ids(connection: sa.Connection, *, account: str, task_ids: Collection[str]) -> frozenset[str]:
-    """Those of at most 1,000 ids that are forgotten."""
+    """The forgotten ids among at most 1,000."""
     return frozenset(_tombstones(connection, account=account, task_ids=task_ids))
 
 

@@ -12,7 +12,7 @@ from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import KIND_COLUMNS, Tally, kind_of, task_counts
 
 DENIED_REST_MS = 10 * 60 * 1000
-"""A denied id that was named again is asked about once more: until then it is dropped like any other."""
+"""A denied id that was named again is queried once more. Until then it may be dropped like any other."""
 
 _TASKS = schema.tasks
 _FREE = sa.and_(_TASKS.c.confirmed_at.is_(None), _TASKS.c.lease_token.is_(None))
@@ -27,12 +27,12 @@ class DropCount:
         self._count = 0
 
     def add(self, count: int) -> None:
-        """Some more."""
+        """Count more dropped ids."""
         with self._lock:
             self._count += count
 
     def take(self) -> int:
-        """How many since the last call."""
+        """The number since the last call."""
         with self._lock:
             count, self._count = self._count, 0
             return count

@@ -32,9 +32,9 @@ class Forgotten:
 
     tombstone: Tombstone
     state: State | None
-    """That it was in; None when it had been forgotten before."""
+    """The state that it was in; None if it was forgotten before."""
     keys: tuple[str, ...]
-    """Of its objects, as far as the ledger knew them."""
+    """The keys of its objects, as far as the ledger knew them."""
 
 
 class Tombstones(Part):
@@ -64,7 +64,7 @@ class Tombstones(Part):
             return Forgotten(tombstone, State(row["state"]), keys)
 
     def ids(self, *, account: str, task_ids: Collection[str]) -> frozenset[str]:
-        """Those of at most 500 ids that are forgotten."""
+        """The forgotten ids among at most 500."""
         with self._database.read() as connection:
             return forgotten_ids(connection, account=account, task_ids=task_ids)
 

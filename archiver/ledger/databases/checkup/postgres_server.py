@@ -36,9 +36,9 @@ class ServerFacts:
     has_synchronous_standby: bool
     connections_max: int
     connections: int
-    """Of all clients, now."""
+    """The present connections of all clients."""
     ahead_ms: int
-    """The server's clock before this machine's."""
+    """How far the server's clock is ahead of this machine's."""
 
 
 def facts_of_server(url: str) -> ServerFacts:

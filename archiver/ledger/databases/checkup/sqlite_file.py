@@ -14,7 +14,8 @@ from archiver.ledger.databases.errors import translated
 from archiver.ledger.databases.file import open_file
 
 INSTRUCTIONS = 10_000
-"""Of SQLite's virtual machine between two looks at the clock: less than a millisecond, but for a slow disk."""
+"""Instructions of SQLite's virtual machine between two looks at the clock: less than a millisecond, unless the disk is
+slow."""
 DAMAGES_MAX = 3
 _BUSY_SECONDS = 4.0
 
@@ -25,9 +26,9 @@ class Integrity:
 
     path: pathlib.Path
     damages: tuple[str, ...]
-    """In SQLite's words, the first few."""
+    """SQLite's messages, the first few."""
     is_whole: bool
-    """False where the time was over before all was read."""
+    """False if the time limit ended the check before everything was read."""
     bytes: int
     """Of the file."""
 
@@ -49,5 +50,5 @@ def integrity_of_file(url: str, *, seconds_max: float) -> Integrity:
 
 
 def _open(path: pathlib.Path) -> sqlite3.Connection:
-    """To read only: nothing is switched or written."""
+    """Open read-only: no mode is switched, nothing is written."""
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_SECONDS)

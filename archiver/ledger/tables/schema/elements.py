@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""SQLite numbers rows by itself in a column that is called INTEGER, of 8 bytes too."""
+"""SQLite numbers rows by itself only in a column of type INTEGER, which has 8 bytes too."""
 
 metadata = sa.MetaData()
 
