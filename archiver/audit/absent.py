@@ -1,7 +1,7 @@
-"""Archived tasks of which the bucket has nothing at all: no listing of the bucket shows that they are missing.
+"""Archived tasks that have no object in the bucket: no listing of the bucket can show that they are missing.
 
 One LIST of a day's folder shows many manifests, as for second looks (`archive/second_look.py`): there are never more
-LISTs than there would be HEADs. What it does not show, HEAD decides.
+LISTs than there would be HEADs. HEAD decides about keys that it does not show.
 """
 
 import collections
@@ -22,7 +22,7 @@ def by_day(tasks: Iterable[AuditedTask]) -> list[list[AuditedTask]]:
 
 
 def absent(store: PatientStore, tasks: Sequence[AuditedTask]) -> list[AuditedTask]:
-    """Those of one day whose folders are empty. Raises Failure, Stopped."""
+    """The tasks of one day whose folders are empty. Raises Failure, Stopped."""
     of_key = {task.manifest_key: task for task in tasks if task.manifest_key is not None}
     return [of_key[key] for key in _missing(store, _day(tasks[0]), sorted(of_key)) if _is_empty(store, key)]
 
@@ -41,7 +41,7 @@ def _missing(store: PatientStore, day: str, waiting: list[str]) -> Iterator[str]
 
 
 def _listed(store: PatientStore, day: str, waiting: Sequence[str]) -> dict[str, bool]:
-    """Of those keys that one LIST shows or should show: whether it does."""
+    """For every key that one LIST shows or should show: whether it does."""
     if len(waiting) == 1:
         return {}
     keys_max = min(PAGE_KEYS_MAX, max(PAGE_KEYS_MIN, 4 * len(waiting)))
@@ -51,6 +51,7 @@ def _listed(store: PatientStore, day: str, waiting: Sequence[str]) -> dict[str, 
 
 
 def _is_empty(store: PatientStore, manifest_key: str) -> bool:
-    """Else the listing of the bucket has shown the folder, and its missing manifest is said already."""
+    """Whether the folder is empty. If it is not, the listing of the bucket has shown it, and its missing manifest is
+    reported already."""
     folder = manifest_key.rpartition("/")[0] + "/"
     return not store.list_after(folder, after=folder, keys_max=1).sizes

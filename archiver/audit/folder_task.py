@@ -13,7 +13,7 @@ from archiver.model import Role, StoredAsset
 
 
 def main_document(documents: Sequence[Document]) -> Document | None:
-    """The manifest; without one, what says that there will be none."""
+    """The manifest, else `incomplete.json`."""
     usable = [document for document in documents if document.manifest is not None]
     manifest = next((document for document in usable if document.is_manifest), None)
     has_broken_one = any(document.is_manifest for document in documents)
@@ -23,7 +23,7 @@ def main_document(documents: Sequence[Document]) -> Document | None:
 
 
 def stored_files(documents: Sequence[Document]) -> tuple[StoredAsset, ...]:
-    """Of each stem the file that was named first."""
+    """For each stem, the file that was named first."""
     found: dict[str, StoredAsset] = {}
     for document in documents:
         if document.manifest is not None:

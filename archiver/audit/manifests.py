@@ -36,10 +36,10 @@ from archiver.store import probing
 THREADS = 8
 FOLDERS_AHEAD_PER_THREAD = 4
 UNREAD_IN_A_ROW_MAX = 20
-"""Documents that cannot be had while the bucket itself answers: then none can."""
+"""After this many documents in a row that cannot be read while the bucket itself answers, none can be read."""
 GAPS_MAX = 100
 FOLDER_KEYS_MAX = 10_000
-"""Of a folder's keys that are kept: ours have a few dozen at most."""
+"""How many keys of a folder are kept: our own folders have a few dozen at most."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class ListedFolder:
     """What a listing shows of one folder. It may lag behind puts."""
 
     path: str
-    """With the prefix, and a slash at the end."""
+    """The folder's path, with the prefix and a slash at the end."""
     place: TaskPlace | None
-    """None where it is no task's."""
+    """None if the folder is no task's."""
     sizes: Mapping[str, int]
     """Key → bytes, at most `FOLDER_KEYS_MAX` of them, all documents among them."""
     keys: int
-    """How many there are."""
+    """The number of keys in the folder."""
     last_key: str
-    """Of them."""
+    """The last of these keys."""
 
     @property
     def end(self) -> str:
@@ -71,8 +71,8 @@ class ListedFolder:
 
     @property
     def unlisted_document_keys(self) -> list[str]:
-        """What must be there because of what is: an amendment is put after its manifest, and after those with lower
-        numbers. At most `GAPS_MAX`, since anybody may have chosen a number."""
+        """Documents that must exist because of those that do: an amendment is put after its manifest, and after all
+        amendments with lower numbers. At most `GAPS_MAX`, since the number may be forged."""
         numbers = [
             number for _, number, name in map(self._document_order, self.document_keys) if is_amendment(name)
         ]
@@ -96,13 +96,13 @@ class Document:
 
     key: str
     manifest: Manifest | None
-    """None with a failure."""
+    """None if there is a `failure`."""
     sha256: str = ""
-    """Of its own bytes; empty where there are none."""
+    """The digest of the document's bytes; empty if there are none."""
     failure: Failure | None = None
     """Why it cannot be used: unreadable, another task's, gone since the listing, in cold storage, not for us."""
     is_unread: bool = False
-    """Whether the store would not give it, and answers otherwise."""
+    """Whether the store refuses to return this document, but answers otherwise."""
 
     @property
     def is_manifest(self) -> bool:
@@ -127,7 +127,7 @@ class DocumentedFolder:
 
 
 def assets_of(documents: Iterable[Document]) -> Iterator[StoredAsset]:
-    """Every file that those of them name which can be read."""
+    """Every file that its readable documents name."""
     for document in documents:
         if document.manifest is not None:
             yield from document.manifest.assets
@@ -175,7 +175,7 @@ def documented(
 
 
 def list_folders(store: PatientStore, *, prefix: str, span: Span, after: str = "") -> Iterator[ListedFolder]:
-    """The same without their documents. Folders of no task are left out where the span is not everything."""
+    """The folders without their documents. Folders of no task are left out unless the span is everything."""
     return _folders(_keys(store, prefix=prefix, span=span, after=after))
 
 
@@ -221,7 +221,8 @@ def read_documents(store: PatientStore, folder: ListedFolder) -> DocumentedFolde
 def _keys(
     store: PatientStore, *, prefix: str, span: Span, after: str
 ) -> Iterator[tuple[str, int, TaskPlace | None]]:
-    """Key, bytes and place of what is meant. What is not is leapt over where one can tell how far."""
+    """Key, bytes and place of the keys in the span. Keys outside it are skipped in one step where the order of keys
+    allows it."""
     while True:
         for key, size in store.walk(span.root(prefix), after=after):
             place = TaskPlace.of_key(key, prefix=prefix)

@@ -27,7 +27,7 @@ from archiver.model import DAY_MS, RETENTION_MS, State, rfc3339
 from archiver.store import probing
 
 FETCHABLE_MS = RETENTION_MS + 7 * DAY_MS
-"""After `created_at`: the engine tries lost tasks for as long."""
+"""Time after `created_at` in which a file may still be fetched: the engine tries lost tasks as long."""
 
 
 class Symbol(enum.StrEnum):
@@ -50,14 +50,14 @@ class ObjectFinding:
     symbol: Symbol
     key: str
     bytes: int = 0
-    """That were read and are right."""
+    """Bytes that were read and are right."""
     message: str = ""
     what_to_do: str = ""
     task_id: str | None = None
     can_be_fetched: bool = False
-    """It is missing, of an archived task that Kling may still have."""
+    """The object is missing, and Kling may still have the file of this archived task."""
     failure: Failure | None = None
-    """Of an error: it may be one of the store as a whole."""
+    """The failure behind an error; it may concern the store as a whole."""
 
     @property
     def is_fault(self) -> bool:
@@ -71,14 +71,14 @@ class ObjectFinding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CheckedFolder:
-    """What came of one folder."""
+    """The result for one folder."""
 
     path: str
     end: str
     """A walk after it begins with the next folder."""
     findings: tuple[ObjectFinding, ...]
     row_id: int | None
-    """Of its task in the ledger."""
+    """The row id of its task in the ledger."""
     is_in_work: bool = False
     """The task is not archived yet: what no record names may have been put just now."""
     is_unknown: bool = False
@@ -90,7 +90,7 @@ class CheckedFolder:
     is_awaited: bool = False
     """The task was archived so long before the run that a listing has to show its manifest."""
     is_elsewhere: bool = False
-    """It lies below another prefix than the account's."""
+    """The folder lies below another prefix than the account's."""
 
     @classmethod
     def forgotten(cls, listed: ListedFolder) -> Self:
@@ -99,7 +99,7 @@ class CheckedFolder:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Named:
-    """What one key must hold."""
+    """The bytes that one key must hold."""
 
     bytes: int
     sha256: str
@@ -108,13 +108,13 @@ class _Named:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectChecker:
-    """Of one account. Thread-safe. `now` gives Unix ms."""
+    """Checks folders of one account. Thread-safe. `now` gives Unix ms."""
 
     store: PatientStore
     accounts: frozenset[str]
     """The names that the account has and had."""
     on_bytes: Callable[[int], object]
-    """Told of each piece that was read of a file."""
+    """Called with the size of each piece of a file that was read."""
     now: Callable[[], int]
 
     def check(self, listed: ListedFolder, task: AuditedTask | None) -> CheckedFolder:
@@ -264,7 +264,7 @@ def _different(
 
 
 def _error(key: str, error: Failure, task: AuditedTask | None = None) -> ObjectFinding:
-    # What lies in cold storage says nothing of the store.
+    # An object in cold storage shows nothing about the store.
     failure = None if isinstance(error, ObjectInColdStorage) else error
     task_id = None if task is None else task.task_id
     return ObjectFinding(Symbol.ERROR, key, 0, str(error), error.what_to_do, task_id, failure=failure)

@@ -1,7 +1,7 @@
 """The bucket for a command that reads all of it: a store that fails for some minutes costs minutes, not the run.
 
-1. What the store or the way to it is to blame for is tried again for `PATIENCE_SECONDS`, then raised.
-2. What it says about one object, and what only an operator can change (rights, a missing bucket), is raised at once.
+1. A failure of the store or of the network is retried for `PATIENCE_SECONDS`, then raised.
+2. A failure that concerns one object, or that only an operator can end (rights, a missing bucket), is raised at once.
 3. Every wait and every long read ends soon after `stop` is set.
 """
 

@@ -1,4 +1,4 @@
-"""How far `verify` is, and what it has found until there."""
+"""The progress of `verify`, and its counts so far."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from archiver.audit.objects import CheckedFolder, ObjectFinding, Symbol
 
 @dataclasses.dataclass(slots=True)
 class VerifyCounts:
-    """What was found so far, also before an interruption."""
+    """The counts so far, including those from before an interruption."""
 
     folders: int = 0
     bytes: int = 0
-    """Of the objects that are right."""
+    """The bytes of all objects that are right."""
     same: int = 0
     different: int = 0
     missing: int = 0
@@ -66,16 +66,16 @@ _COUNTED = {
 
 @dataclasses.dataclass(slots=True)
 class Reached:
-    """How far a run is."""
+    """The progress of a run."""
 
     account: str
     began_at: int
-    """Of the first of the runs that it is made of, Unix ms."""
+    """When the first of its runs began, Unix ms."""
     is_ledgers_turn: bool = False
-    """The bucket is done; the second pass."""
+    """The first pass (the bucket) is done, and the second (the ledger) has begun."""
     after_key: str = ""
     folder: str = ""
-    """The last one that is done."""
+    """The last folder that is done."""
     after_row: int = 0
     awaited: int = 0
     """Tasks of the account that a listing had to show, less those that it has shown: the rest of them is unlisted."""
@@ -86,5 +86,5 @@ class Reached:
 
     @classmethod
     def of_json(cls, saved: dict[str, Any]) -> Self:
-        """Raises TypeError for what another version has saved."""
+        """Raises TypeError if another version has saved it."""
         return cls(**saved | {"counts": VerifyCounts(**saved["counts"])})

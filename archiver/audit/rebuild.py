@@ -29,7 +29,7 @@ from archiver.ledger import REBUILT_ROWS_MAX, REBUILT_TASKS_MAX, FolderContents,
 from archiver.model import State, StoredAsset
 
 FOLDERS_TOGETHER = 500
-"""That the ledger is asked about at once."""
+"""Folders that one query of the ledger covers."""
 SHORTENED_EVERY = 50
 """Transactions between two looks at the length of the ledger's log."""
 
@@ -40,13 +40,13 @@ class RebuiltAccount:
 
     name: str
     names: frozenset[str]
-    """That it has and had: manifests bear any of them."""
+    """The account's present and former names: manifests have any of them."""
     prefix: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RebuildProblem:
-    """Something in the bucket that is not as it should be."""
+    """Something wrong in the bucket."""
 
     key: str
     message: str
@@ -55,7 +55,7 @@ class RebuildProblem:
 
 @dataclasses.dataclass(slots=True)
 class RebuildCounts:
-    """So far; all but the last three count folders."""
+    """The counts so far; all except the last three count folders."""
 
     folders: int = 0
     added: int = 0
@@ -69,7 +69,7 @@ class RebuildCounts:
     in_work: int = 0
     """The ledger has them in another state: the daemon adopts the manifests of those that it is to archive."""
     in_work_states: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Those by state."""
+    """Their number by state."""
     forgotten: int = 0
     unfinished: int = 0
     """Without any document: a task was at work, or will be again."""
@@ -196,7 +196,7 @@ class Rebuild:
         self.counts.known += len(tasks) - of_ledger
         self._transactions += 1
         if self._transactions % SHORTENED_EVERY == 0 and not self._ledger.daemons.alive():
-            # A daemon does it itself, where there is one.
+            # A running daemon does this by itself.
             self._ledger.database.keep_bounded()
 
     # --- one folder ---------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """All of a bucket against manifests and ledger, each account in two passes: what the bucket has, then what the ledger
 has and the bucket has nothing of.
 
-How far it is stands in the ledger, not in a file: a run goes on from any machine, also from a container that keeps
-nothing, and no path has to be chosen. It is saved every `SAVE_SECONDS`, after what was found until then has been
-printed. So a killed run loses those seconds, of which the next one prints some lines again.
+The ledger holds the progress, not a file: a run can be resumed on any machine and in a container without a volume, and
+the operator needs to choose no path. Progress is saved every `SAVE_SECONDS`, after the findings so far are printed. So
+a killed run loses those seconds, and the next run prints some lines again.
 
-A store that fails is waited for (`patience`). If it stays away, the run ends with what is wrong, and can go on later.
+A run waits for a failing store (`patience`). If the store stays away, the run ends with the reason, and can be resumed.
 """
 
 import copy
@@ -36,14 +36,14 @@ from archiver.ledger import AuditedTask, AuditTotals, Ledger, WantedBack
 _Item = TypeVar("_Item")
 
 PROGRESS_VERSION = 2
-"""Of what is saved: with another one, an interrupted run is not resumed."""
+"""The version of saved progress: progress with another version is not resumed."""
 SAVE_SECONDS = 5.0
 TOGETHER = 100
 """Folders whose tasks are looked up at once, and objects that one transaction wants back."""
 AWAITED_AFTER_MS = 60 * 60 * 1000
 """A listing may lag, and clocks differ: what was archived later before the run need not be in it."""
 ERRORS_IN_A_ROW_MAX = 20
-"""Of single objects, while the bucket itself answers: then no object can be read."""
+"""After this many failed objects in a row, while the bucket itself answers, no object can be read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class VerifiedAccount:
 
     name: str
     names: frozenset[str]
-    """That one and those it had."""
+    """The account's present and former names."""
     prefix: str
 
 
@@ -122,15 +122,15 @@ class Verification:
         self._ledger.audits.forget_progress(self._name)
 
     def bytes_expected(self) -> int:
-        """By what the ledger knows. Reads every archived task there."""
+        """The expected bytes, as far as the ledger knows. Reads every archived task there."""
         return round(sum(each.bytes for each in self._totals()) * self._sample.percent / 100)
 
     def tasks_expected(self) -> int:
-        """In the span, of which the sample is a share. Reads every archived task of the ledger."""
+        """The number of tasks in the span, of which the sample is a share. Reads every archived task of the ledger."""
         return sum(each.tasks for each in self._totals())
 
     def save(self) -> None:
-        """Keep how far it is. A caller has printed what it was given by then, and flushed it."""
+        """Save the progress. The caller has printed and flushed all earlier findings."""
         self._ledger.audits.save_progress(self._name, self.reached.as_json())
         self._saved_at = self._clock()
 
@@ -138,8 +138,8 @@ class Verification:
 
     @property
     def _name(self) -> str:
-        """Of what is saved: runs with other choices do not meet. What one found that did not repair, one that does has
-        to find again."""
+        """The name of the saved progress: runs with other choices have other names. So a run with `--repair` reads
+        again what one without it has read."""
         accounts = [(account.name, account.prefix) for account in self._accounts]
         choices = [PROGRESS_VERSION, self._store.location, accounts, self._repair]
         choices += [*dataclasses.astuple(self._span), *dataclasses.astuple(self._sample)]
@@ -282,7 +282,7 @@ class Verification:
     def _check_apart(
         self, checker: ObjectChecker, place: TaskPlace, task: AuditedTask, account: VerifiedAccount
     ) -> list[CheckedFolder]:
-        """Empty for what the first pass has seen."""
+        """Check a folder in the second pass; empty if the first pass has seen it."""
         listed = list_folder(self._store, place)
         is_elsewhere = not place.is_below(account.prefix)
         if listed.keys and not is_elsewhere:
@@ -301,7 +301,7 @@ class Verification:
             raise failures[-1]
 
     def _want_back(self, findings: Sequence[ObjectFinding], *, row_id: int | None) -> int:
-        """How many of them will be fetched again."""
+        """Request the missing objects; how many will be fetched again."""
         if not self._repair or row_id is None:
             return 0
         fetchable = [WantedBack(row_id, finding.key) for finding in findings if finding.can_be_fetched]

@@ -1,4 +1,4 @@
-"""The commands of `kling-archiver`, in folders by what they are about. They print what the engine decides.
+"""The commands of `kling-archiver`, in folders by subject. They print what the engine decides.
 
 `terminal` has what all of them share, `usage` their arguments and help texts in the same folders.
 """

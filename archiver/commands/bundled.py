@@ -13,7 +13,7 @@ ROOT: Final = pathlib.Path(str(_BUNDLED if _BUNDLED.is_dir() else _ARCHIVER / ".
 """The folder that has `deploy` and `tests`. Installed packages are folders, never a zip file."""
 DEPLOY: Final = ROOT / "deploy"
 _LEFT_OUT = {"build.lock"}
-"""For building the image out of a checkout only."""
+"""Files that only the building of the image from a checkout needs."""
 
 
 def deploy_files() -> list[str]:

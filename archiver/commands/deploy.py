@@ -15,7 +15,7 @@ _TITLES = (
     re.compile(r"^(?:#|//|--|<!--) *(\w.*?)(?: *-->)?$", re.MULTILINE),
     re.compile(r'^ +"title": "(.*?)",?$', re.MULTILINE),
 )
-"""Where a file says what it is: its first comment or heading, or what Python and JSON have in its place."""
+"""Where a file describes itself: in its first comment or heading, or the equivalent in Python and JSON."""
 _SENTENCE = re.compile(r".+?(?=[.:;](?:\s|$)|$)")
 
 
@@ -34,7 +34,7 @@ def deploy(context: typer.Context, *, action: DeployAction, name: str | None, js
 
 
 def about(path: pathlib.Path) -> str:
-    """The first sentence of what the file says it is; empty if it says nothing."""
+    """The first sentence of the file's description; empty if it has none."""
     text = path.read_text(encoding="utf-8", errors="replace")
     title = next((found[1] for pattern in _TITLES if (found := pattern.search(text))), "")
     sentence = _SENTENCE.match(title)
@@ -50,7 +50,7 @@ def _list(*, json: bool) -> None:
 
 
 def _show(context: typer.Context, name: str) -> None:
-    name = name.removeprefix("deploy/")  # as the documents have it
+    name = name.removeprefix("deploy/")  # as the documents write it
     found = [each for each in bundled.deploy_files() if each == name] or [
         each for each in bundled.deploy_files() if f"/{each}".endswith(f"/{name}")
     ]

@@ -16,7 +16,7 @@ class CountedIds:
         self._ids_max = ids_max
 
     def add(self, task_id: str) -> bool:
-        """Whether it is new."""
+        """Add an id; whether it is new."""
         if task_id in self._ids:
             return False
         if len(self._ids) < self._ids_max:
@@ -36,7 +36,7 @@ class SweepEnd(enum.StrEnum):
 
 @dataclasses.dataclass
 class PageCounts:
-    """One page."""
+    """The counts of one page."""
 
     rows: int = 0
     malformed: int = 0
@@ -55,7 +55,7 @@ class PageCounts:
 
 @dataclasses.dataclass
 class SweepCounts:
-    """One sweep of one family: the sum of its pages."""
+    """The counts of one sweep of one family: the sum of its pages."""
 
     family: str
     full: bool

@@ -34,10 +34,10 @@ class DryRun:
         self._families = families
         self._is_full = is_full
         self.forecasts: list[FamilyForecast] = []
-        """Of each family that was begun."""
+        """The forecast of each family that was begun."""
 
     def pages(self) -> Iterator[SweepCounts]:
-        """Read them all; after each page what its family would bring. A family that fails does not stop the next.
+        """Read all families; after each page, the forecast of its family. A family that fails does not stop the next.
         Raises Stopped and LedgerUnavailable."""
         counted = CountedIds()
         ours = swept(self._sweeper.families, has_api_key=self._sweeper.client.has_api_key)
@@ -59,12 +59,12 @@ class DryRun:
                     return
 
     def as_json(self) -> dict[str, object]:
-        """For the command that has asked for it."""
+        """The forecasts as JSON, for the command that asked for them."""
         return {"families": [dataclasses.asdict(forecast) for forecast in self.forecasts]}
 
 
 def forecasts_of(document: Mapping[str, Any] | None) -> list[FamilyForecast]:
-    """What `DryRun.as_json` has made."""
+    """The forecasts that `DryRun.as_json` has written."""
     return [
         FamilyForecast(
             SweepCounts(**{**family["counts"], "end": SweepEnd(family["counts"]["end"])}),
@@ -85,7 +85,7 @@ class RequestedDryRuns:
         self._pages = self._run.pages()
 
     def step(self, waiting: Sequence[SweepRequest]) -> None:
-        """Read a page for the first one that waits. One that is withdrawn waits no more, and is left."""
+        """Read a page for the first waiting dry run, or give it up if its command has withdrawn it."""
         if not waiting:
             self.forget()
             return
@@ -106,7 +106,7 @@ class RequestedDryRuns:
         self.forget()
 
     def forget(self) -> None:
-        """Another process does what is left, or no command waits for it."""
+        """Forget the dry runs: another process continues them, or no command waits any more."""
         self._begin(None)
 
     def _begin(self, request: SweepRequest | None) -> None:

@@ -91,7 +91,7 @@ class ListForecast:
     ledger: Ledger
     now: Callable[[], int]
     counted: CountedIds
-    """So far, by forecasts of other families too."""
+    """The ids counted so far, also by forecasts of other families."""
 
     def take(self, page: Page) -> PageCounts:
         """Count the page."""

@@ -8,10 +8,10 @@ from archiver.kling.pages import is_mostly_unreadable, unreadable_page
 from archiver.sweep.counts import PageCounts, SweepCounts, SweepEnd
 
 PAGE_TRIES = 4
-"""How often a page is asked for. Should that outlast the lease, the next renewal tells."""
+"""How often a page is requested. If the lease ends meanwhile, the next renewal finds out."""
 
 UNREADABLE_PAGES_MAX = 3
-"""This many pages in a row of which no row can be read end a sweep: the list has another format."""
+"""A sweep ends after this many pages in a row without a readable row: the list has another format."""
 
 Answer = TypeVar("Answer")
 Page = TypeVar("Page")
@@ -31,7 +31,7 @@ class SweepLease(Protocol):
     """The right to sweep a family."""
 
     def renew(self) -> bool:
-        """Keep it; False when another sweeper has the family."""
+        """Keep the family; False if another sweeper has it now."""
 
 
 class NoLease:
@@ -42,8 +42,8 @@ class NoLease:
 
 
 def ask_again(ask: Callable[[], Answer], *, except_for: tuple[type[Failure], ...] = ()) -> Answer:
-    """`ask()`, repeated while it fails with what may soon be over: one bad answer must not restart a full sweep. Raises
-    Failure; those of `except_for` at once."""
+    """Call `ask()`, and repeat it while it fails for a reason that may soon pass: one bad answer must not restart a
+    full sweep. Raises Failure; kinds in `except_for` are raised at once."""
     for _ in range(PAGE_TRIES - 1):
         try:
             return ask()
@@ -65,9 +65,9 @@ def sweep(
 ) -> Generator[PageCounts, None, Failure | None]:
     """Read `source` into `sink`, page by page: each is in `counts` when it is yielded. Raises Failure and Stopped.
 
-    A page that is mostly unreadable hides none of those behind it. The failure that it is of the whole sweep is
-    returned in the end, and raised after `UNREADABLE_PAGES_MAX` in a row with nothing to read. Without its lease a
-    sweep takes no further page, and ends OVERTAKEN.
+    After a page that is mostly unreadable the sweep goes on. It returns that failure in the end, and raises it after
+    `UNREADABLE_PAGES_MAX` pages in a row without a readable row. Without its lease a sweep takes no further page, and
+    ends OVERTAKEN.
     """
     failure: Failure | None = None
     unreadable = 0

@@ -64,19 +64,19 @@ class Selection:
     to_enrol: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     """Id → its result arrays."""
     to_archive: list[Task] = dataclasses.field(default_factory=list)
-    """Those of both that have succeeded and are not in the bucket."""
+    """Tasks of both kinds that have succeeded and are not in the bucket."""
     passed_by: int = 0
     unreadable: list[str] = dataclasses.field(default_factory=list)
     """One sentence for each unreadable row."""
 
     def counts(self, page: WindowPage) -> PageCounts:
-        """What every sink counts of the page."""
+        """The counts of the page, for every sink."""
         return PageCounts(rows=page.rows, malformed=len(self.unreadable), passed_by=self.passed_by)
 
 
 @dataclasses.dataclass(frozen=True)
 class Selector:
-    """Decides what becomes of rows, and logs those that cannot be read."""
+    """Sorts the rows of a page, and logs those that cannot be read."""
 
     account: str
     families: tuple[str, ...]
@@ -152,8 +152,8 @@ class Selector:
             selection.to_enrol[task.task_id] = arrays
 
     def _is_wanted(self, shown: NewStandardTask, task: Task) -> bool:
-        """Whether to archive a task that the ledger does not have. A running one of `/tasks` is left until it is shown
-        with what it has made."""
+        """Whether to archive a task that the ledger does not have. A running task of `/tasks` is skipped until it is
+        shown with its outputs."""
         if shown.collection == SOLUTIONS:
             return True
         return task.status is Status.SUCCEEDED and covers(self.families, roles_of(shown.document))
@@ -189,7 +189,7 @@ class WindowForecast:
 
     selector: Selector
     counted: CountedIds
-    """So far, by forecasts of other families too."""
+    """The ids counted so far, also by forecasts of other families."""
 
     def take(self, page: WindowPage) -> PageCounts:
         """Count the page."""

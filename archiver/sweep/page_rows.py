@@ -1,4 +1,4 @@
-"""How many rows a page is asked for: fewer if the API cannot answer with so many."""
+"""How many rows a request for a page asks for: fewer if the API cannot answer with so many."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from archiver.kling.pages import PAGE_ROWS
 from archiver.sweep.loop import ask_again
 
 ROWS = (PAGE_ROWS, 250, 125, 60, 30)
-"""The numbers of rows that are tried, in this order."""
+"""The numbers of rows to try, in this order."""
 
 _MAY_BE_THE_SIZE = (
     ApiAnswerUnreadable,
@@ -49,8 +49,8 @@ class PageRows:
     ) -> Answer:
         """`ask(rows)`, or the answer with the most rows that the API can give. Raises Failure.
 
-        Where the API does not answer with the fewest rows either, it is down and not their number at fault: an outage
-        costs one more question, and changes nothing. `may_ask_for` says for which numbers this page can be asked.
+        If the API does not answer with the fewest rows either, it is down, and the number of rows is not at fault: an
+        outage costs one more query, and changes nothing. `may_ask_for` says which numbers are possible for this page.
         """
         try:
             return ask_again(lambda: ask(self.rows), except_for=(*except_for, ApiAnswerTooLarge))

@@ -8,7 +8,7 @@ from archiver.sweep.counts import SweepCounts
 
 
 def concerns_every_family(error: Failure) -> bool:
-    """Keys refused, or network down: every other family would fail the same way."""
+    """Whether every other family would fail in the same way: the keys are refused, or the network is down."""
     of_account = error.disposition is Disposition.HOLD and error.family is None
     return of_account or isinstance(error, ApiUnreachable | ApiTokenRefused)
 
@@ -22,14 +22,14 @@ class RequestedSweeps:
         self._account = account
         self._taken: dict[str, SweepRequest] = {}
         self.dry_runs: tuple[SweepRequest, ...] = ()
-        """Those that wait, as last seen."""
+        """The dry runs that wait, as last read."""
 
     def __contains__(self, family: str) -> bool:
         return family in self._taken
 
     def take(self, families: frozenset[str], *, busy: frozenset[str]) -> list[str]:
-        """Take what waits; the families to be swept now. One that is `busy` is taken afterwards: what is under way may
-        have read the newest page already."""
+        """Take the waiting requests; the families to sweep now. A `busy` family is taken after its present sweep, which
+        may have read the newest page already."""
         new: list[str] = []
         waiting = self._requests.open(account=self._account)
         self.dry_runs = tuple(request for request in waiting if request.is_dry_run)
@@ -60,13 +60,13 @@ class RequestedSweeps:
             del self._taken[counts.family]
 
     def forget(self) -> None:
-        """Another process does what is left of them."""
+        """Forget the requests: another process continues them."""
         self._taken.clear()
         self.dry_runs = ()
 
 
 def told(error: Exception) -> ToldFailure:
-    """What the command is shown of it."""
+    """The failure as the command shows it."""
     if not isinstance(error, Failure):
         message = f"an unexpected error, {type(error).__name__}"
         return ToldFailure(Failure.reason, message, "See the daemon's log.", concerns_account=False)
@@ -75,7 +75,7 @@ def told(error: Exception) -> ToldFailure:
 
 
 def unswept(family: str) -> ToldFailure:
-    """The daemon knows nothing of the family."""
+    """The failure for a family that the daemon does not sweep."""
     return ToldFailure(
         "family_unswept",
         f"the daemon that asks for this account does not sweep {family}",

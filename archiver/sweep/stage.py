@@ -44,7 +44,7 @@ def _ignore_end(_error: BaseException | None) -> None:
 
 
 def _never(_page: WindowPage, _counts: PageCounts) -> bool:
-    """Windows come in no order, so all are read."""
+    """Windows have no order, so all are read."""
     return False
 
 
@@ -62,13 +62,13 @@ class _Reading:
     """One reading of one family, real or dry."""
 
     listing: Listing
-    """Of a collection it stays unread."""
+    """For a collection it stays unread."""
     since: int | None
     lease: SweepLease
     counts: SweepCounts
     page_rows: PageRows
     came_to_end: bool = False
-    """All that can be seen was read, whether or not that is a success."""
+    """The sweep has read everything that the API shows, whether or not that is a success."""
 
 
 class FamilySweep:
@@ -138,7 +138,7 @@ class Sweeper:
         return under_way.counts
 
     def begin(self, family: str, *, full: bool, on_page: OnPage = _ignore) -> FamilySweep:
-        """The same, page by page."""
+        """Begin a sweep that the caller steps page by page."""
         counts = SweepCounts(family, full)
         token = self.ledger.sweeps.begin(account=self.account, family=family)
         if token is None:
@@ -164,7 +164,7 @@ class Sweeper:
     def _noted(
         self, pages: Generator[PageCounts, None, Failure | None], reading: _Reading
     ) -> Iterator[PageCounts]:
-        """Raises Failure after the last page where what was read is no success."""
+        """Raises Failure after the last page if the sweep does not count as a success."""
         family = reading.counts.family
         failure: Failure | None = None
         while True:
@@ -204,7 +204,7 @@ class Sweeper:
         return not any(is_older(task, horizon) for task in page.tasks)
 
     def _end(self, token: str, reading: _Reading, began: int, error: BaseException | None) -> None:
-        """Give the family back, and say what a whole sweep has brought."""
+        """Give the family back; a whole sweep is logged and counted."""
         has_ended = reading.came_to_end
         self.ledger.sweeps.end(
             token,
@@ -234,8 +234,7 @@ class Sweeper:
             yield counts
 
     def note_failure(self, family: str, error: Failure) -> bool:
-        """Count and log a failed sweep. False, and neither, where the API turns out not to offer it: an outage does not
-        tell."""
+        """Count and log a failed sweep. If the API turns out not to offer the list, do neither and return False."""
         is_outage = error.outside is not None and error.disposition is Disposition.HOLD
         if not is_outage and self.availability.refused(family, error):
             return False
@@ -280,7 +279,7 @@ class Sweeper:
         return self.ledger.sweeps.memory(account=self.account, family=family)
 
     def _horizon(self) -> int:
-        """By the slower of the two clocks: a fast one must not hide what is not deleted yet."""
+        """The horizon by the slower of the two clocks: a fast clock must not hide tasks that are not deleted yet."""
         return self.now() - self.client.behind_ms - HORIZON_MS
 
     def _log(self, reading: _Reading, *, began: int) -> None:

@@ -44,7 +44,7 @@ class Event(enum.Enum):
     """The ledger remembers a finished sweep of it."""
     NOT_OFFERED = enum.auto()
     NOT_UNDERSTOOD = enum.auto()
-    """It answered as no document says, or called the request invalid."""
+    """It answered in an undocumented form, or called the request invalid."""
     REFUSED_OTHERWISE = enum.auto()
     """The reason may have nothing to do with this endpoint."""
 
@@ -57,7 +57,7 @@ class EndpointStatus:
     strikes: int = 0
     struck_at: int | None = None
     refused_at: int | None = None
-    """When last; None while it counts as offered."""
+    """When it last refused; None while it counts as offered."""
     pause_ms: int = PAUSE_MS_MIN
     backed_off_until: int = 0
     back_off_ms: int = 0
@@ -192,7 +192,7 @@ class Availability:
 
 def _event_of(name: str, error: Failure) -> Event | None:
     if isinstance(error, ApiPageUnreadable):
-        return None  # it lists something
+        return None  # the list has rows
     if isinstance(error, NotOffered):
         return Event.NOT_OFFERED
     if isinstance(error, ApiForbidden) and name in COLLECTION_SWEEPS.values():

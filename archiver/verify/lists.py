@@ -34,7 +34,7 @@ class FamilyLists:
         )
 
     def log_unreadable(self, family: str, error: Failure) -> None:
-        """Count and log it; back off where the API refuses us.
+        """Count and log an unreadable list; back off if the API refuses us.
 
         A list sets no hold: individual queries, which answer instead, set it where the refusal concerns the account.
         A gateway may refuse lists alone, and each individual answer would lift the hold that each list sets.

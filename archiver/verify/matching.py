@@ -150,7 +150,7 @@ class ListMatcher:
         except LedgerUnavailable:
             raise
         except Failure as error:
-            # A made-up family has no list; that says nothing of the API.
+            # A made-up family has no list; that shows nothing about the API.
             if family not in self.families or not self.lists.availability.refused(family, error):
                 self.lists.log_unreadable(family, error)
         if matched:

@@ -30,7 +30,8 @@ class BatchQuery:
         return self.client.has_api_key and not self.availability.is_unavailable(COLLECTION_SWEEPS[TASKS])
 
     def ask(self, leases: Sequence[Lease]) -> Mapping[str, NewStandardTask | Failure] | None:
-        """What the API shows of these ids; None where it does not offer the question. Raises Failure, for all of them.
+        """The API's answers about these ids; None if it does not offer this query. Raises a Failure that concerns all
+        of them.
 
         The leases are all confirmed or all not: the first decides the priority.
         """

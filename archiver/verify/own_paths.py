@@ -39,10 +39,10 @@ class OwnPaths:
         self._availability = availability
         self._lock = threading.Lock()
         self._answered: dict[_Kind, list[str]] = {}
-        """The families that had a task, the last one first."""
+        """The families that had a task, the latest first."""
         self._denied_in_a_row: collections.Counter[_Kind] = collections.Counter()
         self._passed_by: collections.Counter[_Kind] = collections.Counter()
-        """Tasks in a row that were not looked for."""
+        """How many tasks in a row were not looked for."""
         self._denied_by: collections.OrderedDict[str, set[str]] = collections.OrderedDict()
 
     def to_ask(self, lease: Lease, task: Task, families: Sequence[str], kind: _Kind) -> list[str]:

@@ -15,9 +15,9 @@ genuine id, and a forged one costs few questions."""
 @dataclasses.dataclass(frozen=True, slots=True)
 class NotThere:
     refusal: Failure | None = None
-    """The first of a known family: it may hide the task."""
+    """The first refusal of a known family's path: it may hide the task."""
     not_shown: tuple[str, ...] = ()
-    """Known families that said it in other words than documented."""
+    """Known families that denied the id otherwise than documented."""
     searched_all: bool = True
     """False when the hinted family ended the search."""
 

@@ -25,7 +25,7 @@ from archiver.metrics import Metrics
 from archiver.model import Lease, Task
 
 TRIES_MIN = 3
-"""Before a task is given up: the API may be wrong about it once or twice."""
+"""Tries before a task is given up: the API may be wrong about it once or twice."""
 DENIED_MS = 5 * 60_000
 
 
@@ -35,7 +35,7 @@ class RestoreQuestions:
 
     account: str
     asking: Ledger
-    """The ledger for claims: it lets only the process claim that asks the API for the account."""
+    """The ledger for claims: only the process that asks the API for the account may claim."""
     ledger: Ledger
     """The ledger for the outcome of a claim, which the lease on the work guards."""
     keeper: LeaseKeeper
@@ -49,7 +49,7 @@ class RestoreQuestions:
     """Called with each failure."""
 
     def claim(self) -> Lease | None:
-        """The next task to ask for; None where there is none."""
+        """Lease the next task to ask about; None if there is none."""
         asked_at = self.keeper.asking()
         lease = self.asking.restores.claim(account=self.account)
         if lease is not None:
@@ -57,7 +57,8 @@ class RestoreQuestions:
         return lease
 
     def answer(self, lease: Lease) -> None:
-        """Ask, and end the lease. Raises LedgerUnavailable: its end brings the question back."""
+        """Query the API, and end the lease. Raises LedgerUnavailable: then the lease ends by itself, and the query is
+        repeated."""
         try:
             self._answer(lease)
         except LeaseLost:
@@ -73,7 +74,7 @@ class RestoreQuestions:
             self.keeper.drop(lease)
 
     def let_go(self, lease: Lease) -> None:
-        """Give the lease back: due again at once."""
+        """Give the lease back; the task is due again at once."""
         self.keeper.drop(lease)
         try:
             self.ledger.folder_work.give_back(lease)

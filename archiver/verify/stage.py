@@ -44,11 +44,11 @@ WATERMARK_PAGES_MAX = 10
 """5,000 tasks back. Each page costs a question of the budget that fresh tasks need, too."""
 
 ANSWERED_WELL_MS_MAX = 10 * 60 * 1000
-"""For so long a good answer of a family vouches for its path. No longer than the grace of an id: an id that is first
-denied when a bad hour begins then has no grace left to pass by that answer."""
+"""How long a good answer of a family proves that its path works. Not longer than the grace of an id: otherwise an id
+that is first denied when a bad hour begins could become unknown by an answer from before."""
 
 _CONCERNS_ALL = (ApiTimeout, ApiUnreachable, ApiRateLimited, LedgerUnavailable)
-"""Another family's path would only meet these again."""
+"""Failures that another family's path would only repeat."""
 
 _CHECK_KEYS = (
     "Check that KLING_ACCESS_KEY (or KLING_API_KEY) belongs to the account that creates the tasks, and that "
@@ -111,7 +111,7 @@ class Verifier:
         return Asked(recorded.state or lease.state)
 
     def problems(self) -> Sequence[Problem]:
-        """That the API knows none of the ids that callbacks name."""
+        """A problem if the API knows none of the ids that callbacks name."""
         if not self.alarm.is_raised:
             return ()
         message = "ten ids that callbacks named are unknown to the API, and it has known none since"
@@ -120,9 +120,9 @@ class Verifier:
         )
 
     def refresh(self, lease: Lease) -> None:
-        """Ask for URLs that work, of a task that the archive stage has handed back, and end its lease.
+        """Ask for working URLs of a task that the archive stage has handed back, and end its lease.
 
-        Raises Failure where the API has not said anything about the task; the caller ends the lease.
+        Raises Failure if no answer was about the task; the caller ends the lease.
         """
         self.ledger.outcomes.refreshed(lease, got_urls=self._refresh(lease))
 
@@ -134,8 +134,8 @@ class Verifier:
         return task is not None
 
     def fresh_task(self, lease: Lease) -> Task | None:
-        """The task as the API names its files now; None where it names none. Raises Failure where it has not said
-        anything about it."""
+        """The task with the URLs that the API names now; None if it names none. Raises Failure if no answer was about
+        the task."""
         try:
             task = self.client.query(lease.family or "", lease.task_id, priority=Priority.FRESH)
         except TaskNotFound:
@@ -250,7 +250,8 @@ class Verifier:
         return None
 
     def _judged(self, failure: Failure) -> Failure:
-        """What does not offer a path buries no task, unless it has answered another question as the API does."""
+        """The failure, judged: a server that does not offer a path buries no task, unless it has answered another query
+        as the API does."""
         if isinstance(failure, NotOffered) and not self.client.answered_well_at:
             return TaskNotShown(str(failure))
         return failure

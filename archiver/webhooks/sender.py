@@ -25,7 +25,7 @@ ANSWER_BYTES_MAX = 64 * 1024
 
 
 class Unanswered(Exception):
-    """No status came. The message says why in a word or two, without the URL. With `is_refused` we sent nothing,
+    """No status arrived. The message says why in a few words, without the URL. With `is_refused` nothing was sent,
     because the URL is not allowed."""
 
     def __init__(self, why: str, *, is_refused: bool = False) -> None:
@@ -71,7 +71,7 @@ class WebhookSender:
         self._try_seconds = try_seconds
 
     def post(self, url: VettedUrl, *, message_id: str, body: str, signing: Signing = UNSIGNED) -> int:
-        """The status of the answer. Signed anew each time. Raises Unanswered."""
+        """Post the message, signed anew; the status of the answer. Raises Unanswered."""
         transfer = Allowance(
             until=self._monotonic() + self._try_seconds,
             idle_seconds=self._try_seconds,

@@ -16,7 +16,7 @@ from archiver.fetch.urls import Origin
 from archiver.version import USER_AGENT
 
 SECONDS_MAX = 5.0
-"""For each wait on the network."""
+"""The limit of each wait on the network."""
 BODY_BYTES_MAX = 64 * 1024
 
 

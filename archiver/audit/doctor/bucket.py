@@ -30,7 +30,7 @@ def everything(
     note: Callable[[ConditionalPut], None],
     proxy: Proxy | None = None,
 ) -> Iterator[Finding]:
-    """Where a LIST fails, no put is tried: the reason is the same."""
+    """List and put. After a failed LIST no put is tried: it would fail for the same reason."""
     yield from listed(store, prefix, what=what)
     yield from named(
         "bucket_put", abilities(store, prefix, bucket=bucket, has_links=has_links, note=note, proxy=proxy)

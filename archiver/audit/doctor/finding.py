@@ -5,7 +5,7 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 
 SECONDS_MAX = 10.0
-"""Of one check."""
+"""The limit of one check."""
 
 
 class Verdict(enum.StrEnum):
@@ -45,14 +45,14 @@ class Check:
 
     name: str
     group: str
-    """The heading it stands below."""
+    """The heading above the check."""
     what: str
-    """What it looks at, for people: begins the message where it raises or does not end."""
+    """What the check looks at, in words: the message begins with it if the check raises or does not end."""
     find: Callable[[], Iterable[Finding]]
     account: str | None = None
     seconds_max: float = SECONDS_MAX
     late: str = ""
-    """What to do where it does not end in time."""
+    """What to do if the check does not end in time."""
 
 
 def ok(message: str, *, check: str = "") -> Finding:
@@ -68,6 +68,6 @@ def failed(message: str, what_to_do: str, *, check: str = "") -> Finding:
 
 
 def named(check: str, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Those that have no name of their own get this one."""
+    """Give this name to findings that have none."""
     for finding in findings:
         yield finding if finding.check else dataclasses.replace(finding, check=check)

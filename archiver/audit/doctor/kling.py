@@ -35,7 +35,7 @@ _SLOW = (
 
 
 def everything(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
-    """Where the API does not answer at all, no list is asked for: the reason is the same."""
+    """If the API does not answer at all, no list is requested: it would fail for the same reason."""
     ends_at = time.monotonic() + LISTS_SECONDS_MAX
     yield from named("credentials", credentials(account, kinds))
     found = list(api_and_clock(account))
@@ -54,7 +54,7 @@ def everything(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def api_and_clock(account: Account) -> Iterator[Finding]:
-    """The look at start, and what its answer said of the time."""
+    """The look at start, and the time in the API's answer."""
     what = f"API of {account.name}"
     try:
         ApiLook(account.client, account.families).look()
@@ -82,7 +82,7 @@ def _clock(account: Account) -> Iterator[Finding]:
 
 
 def credentials(account: Account, kinds: Mapping[str, str]) -> Iterator[Finding]:
-    """What kind they are, and so what is swept with them."""
+    """The kind of credentials, and the families that can be swept with them."""
     families = swept(account.families, has_api_key=account.client.has_api_key)
     others = "follows tasks of other families only by callbacks, registrations and the gateway"
     has_all = set(account.families).issuperset(FAMILIES)
@@ -122,7 +122,7 @@ def family_list(account: Account, family: str) -> Iterator[Finding]:
 def not_swept(account: Account, *, ends_at: float) -> Iterator[Finding]:
     """Whether lists that KLING_FAMILIES leaves out have tasks whose files Kling still keeps.
 
-    It says nothing of a list that cannot be read: the settings do not ask for that family.
+    A list that cannot be read is not reported: the settings do not ask for that family.
     """
     others = [name for name in FAMILIES if name not in account.families and collection_of(name) is None]
     oldest = unix_ms() - RETENTION_MS

@@ -17,14 +17,14 @@ from archiver.store import ConditionalPut
 from archiver.version import VERSION
 
 INTEGRITY_SECONDS = 7.0
-"""How long a file is read: less than a check may last."""
+"""How long the file is read; shorter than a check may last."""
 CONNECTIONS_FREE_MIN = PROCESS_CONNECTIONS_MAX + 3
-"""For one more process, and a few commands."""
+"""Connections that one more process and a few commands need."""
 CLOCKS_APART_MS_MAX = 60_000
 
 
 def everything(subject: Subject) -> Iterator[Finding]:
-    """What can be used is looked into."""
+    """All checks of the ledger; those of its contents only if it can be used."""
     found = list(usable(subject))
     yield from found
     if all(finding.verdict is not Verdict.FAILED for finding in found):
@@ -53,7 +53,7 @@ def usable(subject: Subject) -> Iterator[Finding]:
 
 
 def schema_and_daemons(subject: Subject) -> Iterator[Finding]:
-    """What this version can do with the ledger, and what it says of its daemons and their problems."""
+    """Whether this version can use the ledger, and the daemons and problems in it."""
     try:
         ledger = Ledger.open(subject.ledger_url, daemon=False)
     except LedgerMissing:
@@ -73,7 +73,7 @@ def schema_and_daemons(subject: Subject) -> Iterator[Finding]:
 
 
 def _disk(disk: Disk | None, problems: Sequence[Problem]) -> Iterator[Finding]:
-    """A full one is among the problems."""
+    """The ledger's disk. A full one is among the problems already."""
     if disk is not None and not any(problem.code == "disk_low" for problem in problems):
         free = f"{disk.free_bytes // 1_000_000} of {disk.total_bytes // 1_000_000} MB are free"
         yield ok(f"ledger's disk: {free}", check="ledger_disk")
@@ -121,7 +121,7 @@ def integrity(subject: Subject) -> Iterator[Finding]:
 
 
 def judge_server(facts: ServerFacts) -> Iterator[Finding]:
-    """One row for what is right, one for each thing that is not."""
+    """One row for everything that is right, and one for each thing that is wrong."""
     yield ok(f"PostgreSQL {facts.version}, {facts.connections} of {facts.connections_max} connections in use")
     if facts.is_standby or facts.is_read_only:
         kind = "is a standby" if facts.is_standby else "begins transactions that only read"
@@ -159,7 +159,8 @@ def judge_server(facts: ServerFacts) -> Iterator[Finding]:
 
 
 def note_second_put(subject: Subject, outcome: ConditionalPut) -> None:
-    """Tell the workers what the store does; a ledger that is not there, or is away, learns it from a worker."""
+    """Record for the workers what the store does. If the ledger does not exist or is unavailable, a worker will find
+    out by itself."""
     if subject.store is None:
         return
     with (

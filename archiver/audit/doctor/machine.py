@@ -21,7 +21,7 @@ MEMORY_BYTES_MIN = 320 * 2**20
 PROXY_SECONDS = 5.0
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 _MEMORY_FILES = ("memory.max", "memory/memory.limit_in_bytes")
-"""Of version 2 and version 1, as a container sees them."""
+"""Files of cgroup version 2 and version 1, as a container sees them."""
 _UNLIMITED_BYTES = 2**60
 """Version 1 writes a huge number for no limit."""
 
@@ -96,7 +96,7 @@ def memory_limit_bytes(root: pathlib.Path) -> int | None:
 
 
 def proxies(proxy: Proxy | None, variables: Sequence[str]) -> Iterator[Finding]:
-    """Who goes by the environment's proxy, and whether it can be reached. Its user and password are not shown."""
+    """Which clients use the environment's proxy, and whether it can be reached. Its user and password are not shown."""
     if proxy is None:
         unused = f" ({', '.join(variables)} set, without effect on https)" if variables else ""
         yield ok(f"no proxy for https in the environment{unused}")

@@ -1,6 +1,6 @@
-"""What others reach: KLING_PUBLIC_URL and what is routed below it, and the URLs that we tell of something.
+"""What others can reach: KLING_PUBLIC_URL with the paths below it, and the URLs to which we post.
 
-All of it is asked from this machine: a firewall between the internet and us is not seen.
+All requests come from this machine, so a firewall between the internet and us stays unnoticed.
 """
 
 import ipaddress
@@ -32,7 +32,7 @@ _IS_IT_US = (
 
 
 def public_side(side: PublicSide) -> Iterator[Finding]:
-    """Its name, its certificate, whether the daemon answers, and what is routed to it."""
+    """The URL's name and certificate, whether the daemon answers, and which paths lead to it."""
     host = urlsplit(side.url).hostname or ""
     try:
         addresses = _addresses(host)
@@ -161,7 +161,7 @@ def _routed(
 
 
 def hook(name: str, url: str, *, proxy: Proxy | None = None) -> Iterator[Finding]:
-    """Only that its host has an address, or that `proxy` is to know it: nothing is sent."""
+    """Check only that the host has an address, or that `proxy` will resolve it: nothing is sent."""
     host = urlsplit(url).hostname or ""
     try:
         addresses = _addresses(host)

@@ -1,9 +1,9 @@
 """Runs checks beside each other, and hands out what each has found, in the order of the table.
 
-1. A check has an end, and all of them together: what does not end by then is a failure that says so. Its thread is
-   left alone, and ends with the process.
+1. Each check has a time limit, and so have all of them together. A check that exceeds it is reported as failed. Its
+   thread is left alone, and ends with the process.
 2. A check that breaks is a finding too, and takes no other with it.
-3. No secret leaves here: a message may quote what a server has said.
+3. No finding contains a secret: messages may quote a server's answer, so they are redacted.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ def run(
 
 
 def _start(waiting: "queue.SimpleQueue[_Running]", count: int) -> None:
-    """As many threads as the system gives. Where it gives none, this one does it all."""
+    """Start as many threads as the system allows. If it allows none, this thread runs every check."""
     for started in range(count):
         try:
             threading.Thread(target=_work, args=(waiting,), name="doctor", daemon=True).start()

@@ -1,4 +1,4 @@
-"""What may be wrong about the settings themselves; what cannot be meant has been refused before."""
+"""Doubts about the settings themselves; settings that cannot be intended were refused before."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from archiver.phrases import count_of
 
 
 def doubts(subject: Subject) -> Iterator[Finding]:
-    """For the look at start: nothing where nothing is doubtful."""
+    """The doubts, for the look at start; nothing if there are none."""
     for sentence in subject.notes:
         yield Finding(Verdict.WARNING, sentence)
     for problem in subject.doubts:
@@ -16,7 +16,7 @@ def doubts(subject: Subject) -> Iterator[Finding]:
 
 
 def settings(subject: Subject) -> Iterator[Finding]:
-    """The same, and that all is well."""
+    """The doubts, or that all is well."""
     found = list(doubts(subject))
     if not subject.has_token:
         found.append(

@@ -1,4 +1,4 @@
-"""What there is to look at, as the settings have it."""
+"""The settings, as the checks need them."""
 
 import dataclasses
 import pathlib
@@ -22,7 +22,7 @@ class PublicSide:
     serves_links: bool
     serves_gateway: bool
     proxy: Proxy | None = None
-    """What this machine goes out through."""
+    """The proxy for requests to the outside."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Subject:
     spool: Spool | None
     """None for a door, which has no accounts and no store either."""
     accounts: Sequence[Account]
-    """Whose API is asked."""
+    """The accounts whose API is checked."""
     bucket: str
     store: S3Store | None
     expected: Expected | None = None
-    """What problems are measured by."""
+    """The settings that problems are judged by."""
     credentials: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Account → the kind of its credentials, in words."""
     has_token: bool = True

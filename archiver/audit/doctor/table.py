@@ -20,7 +20,7 @@ SETTINGS, LEDGER, MACHINE, KLING, BUCKET, OUTSIDE, VERSIONS = (
     "Versions",
 )
 LEDGER_SECONDS_MAX = BUCKET_SECONDS_MAX = PUBLIC_SECONDS_MAX = 20.0
-"""Several looks, one after the other."""
+"""The limit for several looks, one after the other."""
 _NO_STORE = "Check KLING_S3_ENDPOINT_URL, and the way to it: name, firewall, proxy."
 _NO_API = "Check KLING_BASE_URL, and the way to it: name, firewall, proxy."
 _SLOW_DISK = "The disk or the server of the ledger does not answer: look at it first."
@@ -38,7 +38,8 @@ def start_checks(subject: Subject) -> list[Check]:
 
 
 def all_checks(subject: Subject) -> list[Check]:
-    """Those, and what takes longer or writes an object of some bytes. What depends on one another is one check."""
+    """All checks: those at start, and others that take longer or write a small object. Looks that depend on one another
+    are one check."""
     return [
         Check("settings", SETTINGS, "settings", functools.partial(settings.settings, subject)),
         Check(
@@ -89,7 +90,7 @@ def _api(account: Account) -> Check:
 
 
 def _kling(account: Account, subject: Subject) -> Check:
-    """It ends by itself, unless a single question does not."""
+    """The checks of one account's API. They end by themselves, unless a single query hangs."""
     find = functools.partial(kling.everything, account, subject.credentials)
     seconds_max = kling.LISTS_SECONDS_MAX + SECONDS_MAX
     what = f"API of {account.name}"

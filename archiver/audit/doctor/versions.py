@@ -47,7 +47,7 @@ def libraries(
 
 
 def _judge(requirement: str, version_of: Callable[[str], str]) -> Finding | None:
-    """None where all is well, and for what only some installations need."""
+    """None if all is well, and for a library that only some installations need."""
     parts = _REQUIREMENT.fullmatch(requirement.strip())
     if parts is None or "extra" in (parts[3] or ""):
         return None

@@ -36,14 +36,14 @@ class ChosenFolders:
 
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Ledger]:
-        """Of these accounts. Raises LedgerUnusable, LedgerUnavailable, SettingsError."""
+        """Open the ledger for these accounts. Raises LedgerUnusable, LedgerUnavailable, SettingsError."""
         with contextlib.closing(self.invocation.ledger(self.settings)) as ledger:
             require_account(ledger, self.settings)
             yield ledger
 
     def doubt(self) -> str | None:
-        """Of a command that found nothing: what may have led it to the wrong place. None where the bucket is empty, as
-        after a new installation. Raises Failure, Stopped."""
+        """Why a command that found nothing may have looked in the wrong place. None if the bucket is empty, as after a
+        new installation. Raises Failure, Stopped."""
         if not self.span.is_everything:
             return "Nothing fits --family, --since and --until."
         prefixes = sorted({each.s3_prefix for each in self.accounts})
@@ -52,7 +52,7 @@ class ChosenFolders:
         return None
 
     def _has_objects(self, prefix: str) -> bool:
-        """Beside those of `doctor`."""
+        """Whether there are objects besides those of `doctor`."""
         try:
             page = self.store.list_after(prefix, after="", keys_max=10)
         except BucketForbidden:
@@ -89,7 +89,7 @@ def chosen_folders(
 
 
 def names_of(account: Settings) -> frozenset[str]:
-    """The account's name and those that it had: manifests bear any of them."""
+    """The account's present and former names: manifests have any of them."""
     return frozenset({account.name, *account.account_former_names})
 
 

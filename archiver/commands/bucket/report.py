@@ -11,7 +11,7 @@ from archiver.model import rfc3339
 from archiver.phrases import count_of
 
 REASONS_MAX = 100
-"""That are printed; `--json` has them all."""
+"""How many reasons are printed; `--json` has them all."""
 ADVICE_MAX = 10
 _ALL_WELL = "All is as it should be."
 _NOTHING = "Nothing was compared: neither the bucket nor the ledger has a task that was chosen."
@@ -21,7 +21,7 @@ class VerifyReport:
     """The output of one run."""
 
     def __init__(self, progress: VerifyProgress, *, differences: bool, json: bool) -> None:
-        """`differences`: leave out what is as it should be."""
+        """`differences`: leave out correct objects."""
         self._progress = progress
         self._differences = differences
         self._json = json
@@ -101,7 +101,7 @@ def _notes(counts: VerifyCounts) -> list[str]:
 
 
 def ended_sentence(reached: Reached) -> str:
-    """Of a run that ends early."""
+    """The sentence for a run that ends early."""
     comparing = (
         ", while it looked for what the ledger has and the bucket lacks" if reached.is_ledgers_turn else ""
     )
@@ -112,7 +112,7 @@ def ended_sentence(reached: Reached) -> str:
 
 
 def resumed_sentence(counts: VerifyCounts, *, resumed_from: int) -> str:
-    """Of a run that goes on where another was interrupted, which began then (Unix ms)."""
+    """The sentence for a run that resumes an interrupted one, which began then (Unix ms)."""
     faults = f", {count_of(counts.faults, 'fault')} among them" if counts.faults else ""
     return (
         f"goes on after {count_of(counts.folders, 'folder')} that an interrupted run has checked since "

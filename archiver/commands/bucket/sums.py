@@ -44,6 +44,6 @@ def sums(
 
 
 def _print(found: Sum, *, json: bool) -> None:
-    """Not through Rich, which takes ten times as long: there may be millions."""
+    """Print lines without Rich, which takes ten times as long: there may be millions."""
     values = {"key": found.key, "sha256": found.sha256, "bytes": found.bytes}
     typer.echo(json_format.dumps(values) if json else found.line())

@@ -18,7 +18,7 @@ from archiver.failures import Failure, Stopped
 from archiver.phrases import count_of
 
 COUNTING_TRANSFERS = 1
-"""Beside those that read the documents."""
+"""Connections for counting, besides those that read the documents."""
 
 
 def rebuild(
@@ -120,12 +120,12 @@ class _Display(CountDisplay):
     def begin_counting(self, run: Rebuild) -> None:
         """Count the folders beside the run, by a listing of its own: reading their documents takes much longer.
 
-        Nobody waits for the thread: its LIST may hang for a minute, and Ctrl-C must not.
+        The command does not wait for the thread: its LIST may hang for a minute, and Ctrl-C must work at once.
         """
         if self.is_shown:
             threading.Thread(target=self._count, args=(run,), name="count", daemon=True).start()
 
     def _count(self, run: Rebuild) -> None:
-        # The run meets the same failure, and says it.
+        # The run meets the same failure, and reports it.
         with contextlib.suppress(Failure, Stopped):
             self._progress.update(self._line, total=run.count_folders())

@@ -85,7 +85,7 @@ class SubmitRun:
                 self._end(f"the results are not there yet. {self._how_to_go_on()}", reason="timeout")
 
     def _end_if_forgotten(self) -> None:
-        """Nothing would ever come."""
+        """End the command if the task was forgotten: no result would ever come."""
         names = (self.name, self.submission.external_id)
         if any(self.ledger.views.forgotten(name, account=self.settings.name) for name in names):
             self._end(f"{self.name} was forgotten meanwhile.", reason=TaskForgotten.reason)

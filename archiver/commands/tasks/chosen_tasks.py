@@ -15,7 +15,7 @@ from archiver.ledger import Ledger
 from archiver.phrases import shown_id
 
 BATCH_ROWS = 500
-"""Ids a transaction: a callback never waits longer than one batch takes."""
+"""Ids in one transaction: a callback never waits longer than one batch takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def chosen_tasks(
 
 
 def batches(task_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Those that may be ids at all, `BATCH_ROWS` at a time."""
+    """Well-formed ids, `BATCH_ROWS` at a time."""
     known = [task_id for task_id in task_ids if is_identifier(task_id)]
     for start in range(0, len(known), BATCH_ROWS):
         yield known[start : start + BATCH_ROWS]

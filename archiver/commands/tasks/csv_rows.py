@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from archiver.commands.terminal.printing import clean
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What a formula begins with; a spreadsheet takes the wide forms for the same."""
+"""Characters that begin a formula, and their full-width forms, which spreadsheets treat alike."""
 _FORMULA_INSIDE = re.compile(rf"""(;[ "]*)(?=[{re.escape("".join(_FORMULA))}])""")
 """Where a spreadsheet that separates cells by semicolons takes the rest for another cell."""
 

@@ -16,7 +16,7 @@ from archiver.ledger.views import FilterProblem, ListedTask, TaskFilter, TaskPag
 from archiver.phrases import count_of
 
 TABLE_ROWS = 100
-"""Where no limit is given."""
+"""The number of rows if no limit is given."""
 PAGE_ROWS = 500
 
 _Print = Callable[[Iterator[TaskPage]], None]

@@ -37,7 +37,7 @@ _REST = "Nothing is lost. Run the command again to do the rest."
 
 @contextlib.contextmanager
 def ending() -> Iterator[None]:
-    """What a command raises becomes its message and its exit status."""
+    """Turns an exception of a command into its message and exit status."""
     try:
         yield
         sys.stdout.flush()
@@ -80,7 +80,7 @@ def sentence_of(error: Failure | ToldFailure) -> str:
 
 
 def _discard_output() -> None:
-    """Python would complain at exit about what it cannot flush."""
+    """Discard unwritten output: Python would complain at exit that it cannot flush it."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):

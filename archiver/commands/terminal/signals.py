@@ -16,7 +16,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Terminated(SystemExit):
-    """Another signal than Ctrl-C's has ended the command."""
+    """A signal other than Ctrl-C's has ended the command."""
 
     def __init__(self, number: int) -> None:
         self.status = 128 + number
@@ -25,7 +25,8 @@ class Terminated(SystemExit):
 
 
 def handle_signals() -> None:
-    """An ignored one stays ignored: SIGHUP under `nohup`, SIGINT in the background of a script."""
+    """Handle the signals. An ignored signal stays ignored: SIGHUP under `nohup`, SIGINT in the background of a
+    script."""
     _handle(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
     _handle(signal.SIGHUP, _terminate)

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 import typer
 
 TASKS_MAX = 200
-"""The newest, of which ids are offered."""
+"""How many of the newest tasks are offered."""
 _BUSY_SECONDS = 1.0
 
 
 def families(incomplete: str) -> list[str]:
-    """Those that this version knows."""
+    """The families that this version knows."""
     from archiver.families import FAMILIES  # noqa: PLC0415 -- only at a TAB
 
     return [family for family in FAMILIES if family.startswith(incomplete)]
 
 
 def deploy_files(context: typer.Context, incomplete: str) -> list[str]:
-    """Of `deploy show`; `list` takes none."""
+    """The files for `deploy show`; `list` takes none."""
     return [
         name
         for name in (_quietly(_deploy_files, context.obj) if context.params.get("action") == "show" else [])
@@ -30,17 +30,17 @@ def deploy_files(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def accounts(context: typer.Context, incomplete: str) -> list[str]:
-    """Those of the settings."""
+    """The accounts of the settings."""
     return [name for name in _quietly(_accounts, context.obj) if name.startswith(incomplete)]
 
 
 def task_ids(context: typer.Context, incomplete: str) -> list[str]:
-    """Of the newest tasks, by id and by external id."""
+    """Ids and external ids of the newest tasks."""
     return [name for name in _quietly(_task_ids, context.obj) if name.startswith(incomplete)]
 
 
 def _quietly(find: Callable[[Mapping[str, str]], Iterator[str]], environment: Mapping[str, str]) -> list[str]:
-    """Nothing where it fails: at a TAB the shell shows candidates only, and the command itself says what is wrong."""
+    """Nothing if it fails: at a TAB the shell shows candidates only, and the command itself will report the reason."""
     with contextlib.suppress(Exception):
         return list(find(environment))
     return []
