@@ -85,6 +85,7 @@ _TASK: Final = {
     "state": {"enum": [*map(str, State), "forgotten"]},
     "reason": _TEXT_OR_NULL,
     "message": _TEXT_OR_NULL,
+    "what_to_do": _TEXT_OR_NULL,
     "attempts": _NUMBER,
     "due_at": _TIME_OR_NULL,
     "created_at": _TIME_OR_NULL,

@@ -18,7 +18,6 @@ from archiver.composition.clients import build_client
 from archiver.config.settings import Settings
 from archiver.create.submitter import CreateOutcome, Submission, Submitted, Submitter
 from archiver.failures import TaskForgotten
-from archiver.failures.advice import what_to_do
 from archiver.ledger import Ledger, TaskView
 from archiver.metrics import Metrics
 from archiver.model import State
@@ -104,8 +103,7 @@ class SubmitRun:
             self._print(self._read_task(), reason=None, message=None)
             return
         if task.state != State.ARCHIVED:
-            advice = what_to_do(task.reason)
-            why = " ".join(part for part in (task.message or "", advice) if part)
+            why = " ".join(filter(None, (task.message, task.what_to_do)))
             self._end(f"{self.name} is {task.state} ({task.reason}): {why}", reason=task.reason)
         self._print(task, reason=None, message=None)
 

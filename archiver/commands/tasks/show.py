@@ -17,7 +17,6 @@ from archiver.commands.terminal.printing import (
     when,
 )
 from archiver.config.settings import Need
-from archiver.failures.advice import what_to_do
 from archiver.ledger import AssetView, ForwardView, TaskView, Tombstone
 from archiver.model import State
 
@@ -90,9 +89,8 @@ def _properties(task: TaskView, *, bucket: str, now: int) -> Iterator[tuple[str,
     if task.reason or task.message:
         yield "reason", task.reason
         yield "message", task.message
-        advice = what_to_do(task.reason)
-        if advice and advice != task.message:
-            yield "what to do", advice
+        if task.what_to_do and task.what_to_do != task.message:
+            yield "what to do", task.what_to_do
     yield "attempts", task.attempts
     if task.due_at:
         yield "due (UTC)", "now" if task.due_at <= now else when(task.due_at, now=now)

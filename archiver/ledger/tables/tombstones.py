@@ -50,7 +50,8 @@ class Tombstone:
         """As `show --json` prints it: the keys of every task, with nothing but the identity behind them."""
         nothing = dict.fromkeys(
             (
-                "reason", "message", "due_at", "updated_at", "expires_at", "discovered_by", "manifest_key",
+                "reason", "message", "what_to_do", "due_at", "updated_at", "expires_at", "discovered_by",
+                "manifest_key",
             )
         )  # fmt: skip
         forgotten_at = rfc3339(self.forgotten_at)

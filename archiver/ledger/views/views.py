@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.failures.advice import what_to_do
 from archiver.ledger.folder_work.work import amendment_keys
 from archiver.ledger.forwards.orders import ForwardView, forwards_of
 from archiver.ledger.part import Part
@@ -61,6 +62,11 @@ class TaskView:
     request: Mapping[str, object] | None = None
     """What was asked for, where we were told; `show` does not print it."""
 
+    @property
+    def what_to_do(self) -> str | None:
+        """About the reason; None if nothing can be done, or need be."""
+        return what_to_do(self.reason) or None
+
     def as_json(
         self, links: Mapping[str, str] | None = None, *, operator_url: str | None = None
     ) -> dict[str, object]:
@@ -74,6 +80,7 @@ class TaskView:
             "state": self.state,
             "reason": self.reason,
             "message": self.message,
+            "what_to_do": self.what_to_do,
             "attempts": self.attempts,
             "due_at": _time(self.due_at),
             "created_at": _time(self.created_at),

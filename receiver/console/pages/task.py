@@ -8,7 +8,6 @@ from starlette.routing import Route
 
 from archiver import log
 from archiver.create.registration import is_identifier
-from archiver.failures.advice import what_to_do
 from archiver.ledger import TaskView
 from archiver.model import Stage
 from receiver.console.frame import Frame, Visit
@@ -85,8 +84,7 @@ class SingleTaskPages:
 
 
 def _advice(task: TaskView) -> str:
-    advice = what_to_do(task.reason)
-    return "" if advice == task.message else advice
+    return "" if task.what_to_do == task.message else task.what_to_do or ""
 
 
 def _prompt(task: TaskView) -> str:

@@ -25,6 +25,7 @@ def test_show_prints_exactly_the_shape_of_the_contract(filled: CommandLine) -> N
         "state",
         "reason",
         "message",
+        "what_to_do",
         "attempts",
         "due_at",
         "created_at",
@@ -161,6 +162,9 @@ def test_show_says_why_a_task_is_buried_and_what_to_do(filled: CommandLine) -> N
     assert "not_media" in output
     assert "0 is HTML" in output
     assert NotMedia.what_to_do in output
+
+    for task, said in (("1", None), ("2", NotMedia.what_to_do), ("3", None)):
+        assert json.loads(filled.run("show", task, "--json").stdout)["what_to_do"] == said
 
 
 def test_show_of_a_task_known_from_a_callback_only_shows_what_there_is(filled: CommandLine) -> None:
