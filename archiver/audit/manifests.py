@@ -23,6 +23,7 @@ from archiver.archive.manifest import (
 from archiver.audit.ordered import in_order
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
+from archiver.audit.unread import UnreadObjects
 from archiver.failures import (
     Failure,
     ForeignObject,
@@ -35,8 +36,6 @@ from archiver.store import probing
 
 THREADS = 8
 FOLDERS_AHEAD_PER_THREAD = 4
-UNREAD_IN_A_ROW_MAX = 20
-"""After this many documents in a row that cannot be read while the bucket itself answers, none can be read."""
 GAPS_MAX = 100
 FOLDER_KEYS_MAX = 10_000
 """How many keys of a folder are kept: our own folders have a few dozen at most."""
@@ -164,13 +163,12 @@ def documented(
         threads=threads,
         ahead=FOLDERS_AHEAD_PER_THREAD * threads,
     )
-    unread = 0
+    unread = UnreadObjects()
     with contextlib.closing(found):
         for folder in found:
             for document in folder.documents:
-                unread = unread + 1 if document.is_unread else 0
-                if unread >= UNREAD_IN_A_ROW_MAX and document.failure is not None:
-                    raise document.failure
+                failures = [document.failure] if document.is_unread and document.failure is not None else []
+                unread.note(failures, has_read=not document.is_unread)
             yield folder
 
 

@@ -15,7 +15,6 @@ from archiver.archive.manifest import FILE_NAME, is_amendment
 from archiver.audit.folder_task import main_document, rebuilt_task, stored_files
 from archiver.audit.manifests import (
     THREADS,
-    UNREAD_IN_A_ROW_MAX,
     Document,
     DocumentedFolder,
     ListedFolder,
@@ -24,6 +23,7 @@ from archiver.audit.manifests import (
 )
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
+from archiver.audit.unread import UnreadObjects
 from archiver.failures import Failure, ForeignAccount, Stopped
 from archiver.ledger import REBUILT_ROWS_MAX, REBUILT_TASKS_MAX, FolderContents, Ledger, RebuiltTask
 from archiver.model import State, StoredAsset
@@ -103,7 +103,7 @@ class Rebuild:
         self._threads = threads
         self._on_folder = on_folder
         self._transactions = 0
-        self._unread_in_a_row = 0
+        self._unread = UnreadObjects()
         self._is_over = False
 
     def count_folders(self) -> int:
@@ -256,15 +256,13 @@ class Rebuild:
         if key in listed.sizes:
             return listed.sizes[key]
         found = self._store.head(key)
-        self._unread_in_a_row = 0
+        self._unread.note([], has_read=True)
         return None if found is None else found.bytes
 
     def _require_store(self, error: Failure, listed: ListedFolder) -> None:
         """Tell an object that cannot be looked at from a store that cannot. Raises Failure."""
         self._store.check(listed.path)
-        self._unread_in_a_row += 1
-        if self._unread_in_a_row >= UNREAD_IN_A_ROW_MAX:
-            raise error
+        self._unread.note([error], has_read=False)
 
 
 _LOOKED_AT = (

@@ -24,12 +24,13 @@ from archiver.audit.manifests import (
     list_folder,
     list_folders,
 )
-from archiver.audit.objects import CheckedFolder, ObjectChecker, ObjectFinding
+from archiver.audit.objects import CheckedFolder, ObjectChecker, ObjectFinding, Symbol
 from archiver.audit.ordered import in_order
 from archiver.audit.patience import PatientStore
 from archiver.audit.places import Span, TaskPlace
 from archiver.audit.reached import Reached, VerifyCounts
 from archiver.audit.sample import Sample
+from archiver.audit.unread import UnreadObjects
 from archiver.clock import seconds_passed
 from archiver.ledger import AuditedTask, AuditTotals, Ledger, WantedBack
 
@@ -42,8 +43,6 @@ TOGETHER = 100
 """Folders whose tasks are looked up at once, and objects that one transaction wants back."""
 AWAITED_AFTER_MS = 60 * 60 * 1000
 """A listing may lag, and clocks differ: what was archived later before the run need not be in it."""
-ERRORS_IN_A_ROW_MAX = 20
-"""After this many failed objects in a row, while the bucket itself answers, no object can be read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ class Verification:
         self._threads = threads
         self._clock = clock
         self._saved_at = clock()
-        self._errors_in_a_row = 0
+        self._unread = UnreadObjects()
         self.reached = Reached(accounts[0].name, now())
         self.resumed_from: int | None = None
         """When the interrupted run began, Unix ms, whose rest this one is."""
@@ -106,6 +105,7 @@ class Verification:
         if reached.account not in [account.name for account in self._accounts]:
             return False
         self.reached, self.resumed_from = reached, reached.began_at
+        self._unread = UnreadObjects(has_read=reached.counts.same > 0)
         return True
 
     def restart(self) -> None:
@@ -292,13 +292,10 @@ class Verification:
     def _require_store(self, folder: CheckedFolder, account: VerifiedAccount) -> None:
         """Tell an object that cannot be read from a store that cannot. Raises Failure."""
         failures = [finding.failure for finding in folder.findings if finding.failure is not None]
-        if not failures:
-            self._errors_in_a_row = 0
-            return
-        self._store.check(account.prefix)
-        self._errors_in_a_row += len(failures)
-        if self._errors_in_a_row >= ERRORS_IN_A_ROW_MAX:
-            raise failures[-1]
+        if failures:
+            self._store.check(account.prefix)
+        has_read = any(finding.symbol in (Symbol.SAME, Symbol.DIFFERENT) for finding in folder.findings)
+        self._unread.note(failures, has_read=has_read)
 
     def _want_back(self, findings: Sequence[ObjectFinding], *, row_id: int | None) -> int:
         """Request the missing objects; how many will be fetched again."""

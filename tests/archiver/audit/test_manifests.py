@@ -11,14 +11,21 @@ import pytest
 from archiver.archive.manifest import ManifestUnreadable
 from archiver.audit.manifests import (
     FOLDER_KEYS_MAX,
-    UNREAD_IN_A_ROW_MAX,
     DocumentedFolder,
     list_folders,
     read_folders,
 )
 from archiver.audit.places import Span, TaskPlace
 from archiver.audit.sums import Sum, sums
-from archiver.failures import BucketForbidden, ForeignObject, Stopped, StoreUnreachable
+from archiver.audit.unread import FAILURES_IN_A_ROW_MAX, REFUSALS_AT_FIRST_MAX
+from archiver.failures import (
+    BucketForbidden,
+    Failure,
+    ForeignObject,
+    Stopped,
+    StoreAnswerUnreadable,
+    StoreUnreachable,
+)
 from tests.harness.archived_tasks import ArchivedTask
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import DAY, FAMILY, START
@@ -253,16 +260,43 @@ def test_a_document_that_the_store_does_not_give_is_one_failure_and_the_walk_goe
     assert isinstance(found[1].documents[0].failure, BucketForbidden)
 
 
-def test_a_bucket_that_gives_no_document_ends_the_walk() -> None:
+@pytest.mark.parametrize(
+    ("failure", "most"),
+    [
+        (BucketForbidden("403"), REFUSALS_AT_FIRST_MAX),
+        (StoreAnswerUnreadable("half"), FAILURES_IN_A_ROW_MAX),
+    ],
+)
+def test_a_bucket_that_gives_no_document_ends_the_walk(failure: Failure, most: int) -> None:
     store = FakeStore()
-    for number in range(UNREAD_IN_A_ROW_MAX + 5):
+    for number in range(most + 5):
         task(f"{number:03d}").put(store)
-    store.hook = lambda operation, _: (True, BucketForbidden("403") if operation == "read" else None)
+    store.hook = lambda operation, _: (True, failure if operation == "read" else None)
     folders = read_folders(patient(store), prefix="kling/")
 
-    assert len(list(itertools.islice(folders, UNREAD_IN_A_ROW_MAX - 1))) == UNREAD_IN_A_ROW_MAX - 1
-    with pytest.raises(BucketForbidden):
+    assert len(list(itertools.islice(folders, most - 1))) == most - 1
+    with pytest.raises(type(failure)):
         next(folders)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_documents_that_a_policy_refuses_hide_none_behind_them(is_first: bool) -> None:
+    """However many, once any was read; else as many as a few folders have."""
+    store = FakeStore()
+    count = REFUSALS_AT_FIRST_MAX - 1 if is_first else 2 * REFUSALS_AT_FIRST_MAX
+    for number in range(count):
+        task(f"5{number:03d}").put(store)
+    for task_id in ("9", *([] if is_first else ["1"])):
+        task(task_id).put(store)
+    store.hook = lambda operation, key: (
+        True,
+        BucketForbidden("403") if operation == "read" and "/5" in key else None,
+    )
+
+    found = walked(store)
+
+    assert len([folder for folder in found if folder.manifest is None]) == count
+    assert found[-1].manifest is not None
 
 
 def test_a_stop_ends_the_walk() -> None:

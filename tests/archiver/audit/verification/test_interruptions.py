@@ -8,7 +8,8 @@ import pytest
 from archiver.archive.manifest import FILE_NAME
 from archiver.audit.places import Span
 from archiver.audit.sample import Sample
-from archiver.audit.verification import ERRORS_IN_A_ROW_MAX, VerifiedAccount
+from archiver.audit.unread import FAILURES_IN_A_ROW_MAX
+from archiver.audit.verification import VerifiedAccount
 from archiver.failures import (
     BucketForbidden,
     Failure,
@@ -51,15 +52,9 @@ def test_a_store_that_refuses_one_object_is_not_a_store_that_refuses_all(audited
     (fault,) = audited.faults()
     assert (fault.symbol, fault.message) == ("!", "no kms:Decrypt")
 
-    for number in range(30):
-        audited.archive(f"9{number:02}")
-    _failing(audited, BucketForbidden("no s3:GetObject"))
-    with pytest.raises(BucketForbidden, match="GetObject"):
-        audited.lines()
-
 
 def test_objects_that_the_store_lists_and_does_not_have_are_missing_however_many(audited: Audited) -> None:
-    tasks = [audited.archive(f"{number:02}") for number in range(ERRORS_IN_A_ROW_MAX + 1)]
+    tasks = [audited.archive(f"{number:02}") for number in range(FAILURES_IN_A_ROW_MAX + 1)]
     _failing(audited, StoreMismatch("no object is there"))
 
     faults = audited.faults(repair=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from archiver.audit.manifests import UNREAD_IN_A_ROW_MAX
+from archiver.audit.unread import REFUSALS_AT_FIRST_MAX
 from archiver.failures import BucketForbidden
 from tests.harness.fake_store import FakeStore
 from tests.harness.ledgers import ACCOUNT, DAY, START, Desk
@@ -105,7 +105,7 @@ def test_files_that_the_store_refuses_to_look_at_are_said_and_the_rest_goes_on(
 
 
 def test_a_store_that_refuses_to_look_at_anything_ends_it(desk: Desk, store: FakeStore) -> None:
-    tasks = [task(f"{number:02}") for number in range(30)]
+    tasks = [task(f"{number:03}") for number in range(REFUSALS_AT_FIRST_MAX + 30)]
     for each in tasks:
         each.put(store)
     store.unlisted |= {each.asset(0).key for each in tasks}
@@ -114,7 +114,7 @@ def test_a_store_that_refuses_to_look_at_anything_ends_it(desk: Desk, store: Fak
     with pytest.raises(BucketForbidden):
         rebuild(desk, store)
 
-    assert len(desk.rows("SELECT id FROM tasks")) == UNREAD_IN_A_ROW_MAX - 1, "what was read is kept"
+    assert len(desk.rows("SELECT id FROM tasks")) == REFUSALS_AT_FIRST_MAX - 1, "what was read is kept"
 
 
 def test_an_amendment_that_must_have_been_there_is_missed(desk: Desk, store: FakeStore) -> None:
