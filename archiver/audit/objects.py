@@ -54,8 +54,8 @@ class ObjectFinding:
     message: str = ""
     what_to_do: str = ""
     task_id: str | None = None
-    can_be_fetched: bool = False
-    """The object is missing, and Kling may still have the file of this archived task."""
+    can_be_restored: bool = False
+    """The object is missing, and Kling may still have the file of this archived task, or it can be written again."""
     failure: Failure | None = None
     """The failure behind an error; it may concern the store as a whole."""
 
@@ -143,6 +143,11 @@ class ObjectChecker:
         if task.state is State.FAILED:
             advice = "The task has failed: only a copy can bring the file back."
             return ObjectFinding(Symbol.MISSING, key, 0, "it is not there", advice, task_id)
+        if task.state is State.LOST and key == task.incomplete_key:
+            advice = "`verify --repair` has it written again."
+            return ObjectFinding(
+                Symbol.MISSING, key, 0, "it is not there", advice, task_id, can_be_restored=True
+            )
         if task.state is State.LOST:
             advice = "The task is lost: only a copy can bring the file back, unless the archiver still tries the task."
             return ObjectFinding(Symbol.MISSING, key, 0, "it is not there", advice, task_id)
@@ -155,7 +160,7 @@ class ObjectChecker:
         else:
             advice = f"Put it back from a copy: Kling has deleted it on {_day(task.created_at)}."
         return ObjectFinding(
-            Symbol.MISSING, key, 0, "it is not there", advice, task_id, can_be_fetched=self.now() < ends_at
+            Symbol.MISSING, key, 0, "it is not there", advice, task_id, can_be_restored=self.now() < ends_at
         )
 
     # --- inside -----------------------------------------------------------------------------------------------

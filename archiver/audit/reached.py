@@ -20,7 +20,7 @@ class VerifyCounts:
     extra: int = 0
     errors: int = 0
     wanted_back: int = 0
-    """Objects that are to be fetched again."""
+    """Objects that are to be put back."""
     in_work: int = 0
     """Folders of tasks that are not archived yet."""
     unknown: int = 0

@@ -298,11 +298,11 @@ class Verification:
         self._unread.note(failures, has_read=has_read)
 
     def _want_back(self, findings: Sequence[ObjectFinding], *, row_id: int | None) -> int:
-        """Request the missing objects; how many will be fetched again."""
+        """Request the missing objects; how many will be put back."""
         if not self._repair or row_id is None:
             return 0
-        fetchable = [WantedBack(row_id, finding.key) for finding in findings if finding.can_be_fetched]
-        return sum(self._ledger.audits.want_back(together) for together in _batches(fetchable))
+        restorable = [WantedBack(row_id, finding.key) for finding in findings if finding.can_be_restored]
+        return sum(self._ledger.audits.want_back(together) for together in _batches(restorable))
 
     def _save_now_and_then(self) -> None:
         if self._clock() - self._saved_at >= SAVE_SECONDS:

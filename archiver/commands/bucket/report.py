@@ -84,7 +84,7 @@ class VerifyReport:
 
 def _notes(counts: VerifyCounts) -> list[str]:
     notes = {
-        f"{count_of(counts.wanted_back, 'object')} will be fetched again and put if the bytes agree.": (
+        f"{count_of(counts.wanted_back, 'object')} will be put back: a file if Kling still has its bytes.": (
             counts.wanted_back
         ),
         f"{count_of(counts.unlisted, 'task')} of the ledger not compared: the listing of the bucket did not show them, "

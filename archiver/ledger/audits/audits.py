@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing, locking, upsert
-from archiver.ledger.folder_work.queueing import queue_restore
+from archiver.ledger.folder_work.queueing import queue_incomplete, queue_restore
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.second_looks.missing import RESTORE_MS_MAX
 from archiver.ledger.tables import schema
@@ -82,6 +82,13 @@ class AuditedTask:
         """The keys of all objects that are known to be in the bucket."""
         return self.document_keys | self.files.keys()
 
+    @property
+    def restorable_keys(self) -> frozenset[str]:
+        """The keys that can be put back without a copy. Files of a lost task cannot; its `incomplete.json` can."""
+        if self.is_archived:
+            return self.keys
+        return frozenset() if self.incomplete_key is None else frozenset({self.incomplete_key})
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AuditPage:
@@ -94,7 +101,7 @@ class AuditPage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WantedBack:
-    """An object of an archived task that is missing in the bucket. `row_id` is the task's."""
+    """An object that is missing in the bucket. `row_id` is the task's."""
 
     row_id: int
     key: str
@@ -150,20 +157,25 @@ class Audits(Part):
 
     @retried
     def want_back(self, objects: Sequence[WantedBack]) -> int:
-        """Have these objects, at most ROWS_MAX, fetched again against the digest that the ledger has, whatever was
-        decided of them before: how many. Objects of tasks that are not archived, and unknown objects, are skipped."""
+        """Have these objects, at most ROWS_MAX, put back, whatever was decided of them before: how many. Objects of an
+        archived task are fetched again against the digest that the ledger has; the `incomplete.json` of a lost one is
+        written again. Other objects are skipped."""
         with self._database.write() as connection:
             now = self._now()
             table = schema.tasks
             chosen = sa.select(*_COLUMNS, table.c.account).where(
-                table.c.id.in_({each.row_id for each in objects}), table.c.state == State.ARCHIVED
+                table.c.id.in_({each.row_id for each in objects}),
+                table.c.state.in_((State.ARCHIVED, State.LOST)),
             )
             rows = connection.execute(locking(connection, chosen, table)).mappings().all()
             accounts = {row["id"]: row["account"] for row in rows}
-            keys = {task.row_id: task.keys for task in _with_files(connection, rows)}
+            keys = {task.row_id: task.restorable_keys for task in _with_files(connection, rows)}
             wanted = [each for each in objects if each.key in keys.get(each.row_id, ())]
             for each in sorted(wanted, key=lambda each: (each.row_id, each.key)):
-                _want(connection, each, account=accounts[each.row_id], now=now)
+                if each.key.endswith(INCOMPLETE_SUFFIX):
+                    _describe_again(connection, each, now=now)
+                else:
+                    _want(connection, each, account=accounts[each.row_id], now=now)
             return len(wanted)
 
     # --- how far a command is ---------------------------------------------------------------------------------
@@ -278,5 +290,14 @@ def _want(connection: sa.Connection, each: WantedBack, *, account: str, now: int
         row = {"task": each.row_id, "account": account, "key": each.key, "since": now} | values
         require_written(connection.execute(insert_missing(connection, _MISSING).values(row)).rowcount)
     queue_restore(connection, each.row_id, now=now)
+    _note(connection, each, now=now)
+
+
+def _describe_again(connection: sa.Connection, each: WantedBack, *, now: int) -> None:
+    queue_incomplete(connection, each.row_id, now=now)
+    _note(connection, each, now=now)
+
+
+def _note(connection: sa.Connection, each: WantedBack, *, now: int) -> None:
     add_line(connection, each.row_id, at=now, event="object.missing", detail=each.key)
     trim(connection, each.row_id)

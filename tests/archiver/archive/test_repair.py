@@ -1,12 +1,17 @@
 """`verify --repair` as a specification: what the command finds missing, the engine brings back."""
 
+import json
 from typing import Any
+
+import pytest
 
 from archiver.audit.objects import ObjectFinding
 from archiver.audit.places import Span
 from archiver.audit.sample import Sample
 from archiver.audit.verification import Verification, VerifiedAccount
-from tests.harness.engine import ACCOUNT, Engine
+from archiver.failures import FetchTimeout
+from archiver.model import DAY_MS, RETENTION_MS
+from tests.harness.engine import ACCOUNT, Died, Engine
 from tests.harness.patience import patient
 
 
@@ -70,3 +75,54 @@ def test_what_was_put_back_once_and_is_missing_again_is_put_back_if_the_operator
         assert [finding.key for finding in verify(engine, repair=True)] == [key]
         restore(engine)
         assert verify(engine) == []
+
+
+def lost_with_one_of_two_files(engine: Engine) -> str:
+    """One file and `incomplete.json` are in the bucket."""
+    task_id = engine.succeeded(images=2, created_at=engine.sim.now_ms() - RETENTION_MS + DAY_MS)
+    for fetch in ("fetch", "fetch #3"):
+        engine.effects.plan[fetch] = (False, FetchTimeout("simulated"))
+    engine.attempt()
+    engine.clock.advance(seconds=9 * 86_400)
+    engine.ledger.deadlines.expire()
+    engine.attempt()  # the last one
+    while engine.stages.folder_worker.work_once():
+        pass
+    return task_id
+
+
+def test_an_incomplete_json_that_is_gone_is_written_again_as_it_was(engine: Engine) -> None:
+    """Long after Kling has deleted the task: nothing of it is asked for."""
+    task_id = lost_with_one_of_two_files(engine)
+    key = engine.folder(task_id) + "incomplete.json"
+    before = json.loads(engine.store.content(key))
+    engine.store.vanish(key)
+    engine.clock.advance(seconds=60 * 86_400)
+
+    assert [finding.key for finding in verify(engine, repair=True)] == [key]
+    restore(engine)
+
+    assert verify(engine) == []
+    after = json.loads(engine.store.content(key))
+    assert after | {"archived_at": ""} == before | {"archived_at": ""}
+    assert engine.show(task_id)["state"] == "lost"
+
+
+@pytest.mark.parametrize("happens", [False, True])
+def test_a_crash_while_it_is_written_again_leaves_the_work_to_the_next_worker(
+    engine: Engine, happens: bool
+) -> None:
+    task_id = lost_with_one_of_two_files(engine)
+    key = engine.folder(task_id) + "incomplete.json"
+    engine.store.vanish(key)
+    verify(engine, repair=True)
+    engine.effects.plan["put incomplete.json #2"] = (happens, Died())
+    with pytest.raises(Died):
+        restore(engine)
+    engine.restart()
+    engine.clock.advance(seconds=60)
+
+    restore(engine)
+
+    assert verify(engine) == []
+    engine.assert_clean()

@@ -142,7 +142,7 @@ def test_every_fault_is_said_with_its_reason_and_status_1(bench: Bench) -> None:
     assert f"{cut}: it has 3 bytes, not 100." in notes
     assert f"{broken}: the manifest is not JSON" in notes
     assert "4 faults." in notes
-    assert "1 object will be fetched again and put if the bytes agree." in notes
+    assert "1 object will be put back: a file if Kling still has its bytes." in notes
     assert "No kling-receiver has been seen" in notes
 
     status, lines, _ = bench.run("verify", "--json", "--differences")

@@ -28,7 +28,10 @@ def verify(
     context: typer.Context,
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Let the daemon fetch missing files again, if Kling has them.")
+        bool,
+        typer.Option(
+            "--repair", help="Let the daemon put back what is missing: files if Kling still has them."
+        ),
     ] = False,
     differences: Annotated[
         bool, typer.Option("--differences", help="Leave out correct objects (=).")
@@ -66,6 +69,6 @@ def verify(
     After an interruption, start it again with the same options: it resumes.
 
     \b
-    Example: check a tenth every night, and fetch missing files again
+    Example: check a tenth every night, and put back what is missing
       kling-archiver verify --sample 10% --differences --repair
     """

@@ -44,5 +44,5 @@ def test_a_missing_file_that_only_the_manifest_names_is_never_made_of_the_ledger
 
     (fault,) = audited.faults(repair=True)
 
-    assert (fault.key, fault.can_be_fetched) == (task.asset(1).key, False)
+    assert (fault.key, fault.can_be_restored) == (task.asset(1).key, False)
     assert audited.desk.rows("SELECT key FROM missing_objects") == []

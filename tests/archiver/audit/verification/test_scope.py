@@ -161,7 +161,12 @@ def test_an_incomplete_json_that_alone_is_gone_is_a_fault(audited: Audited, is_r
     (fault,) = audited.faults()
 
     assert (fault.symbol, fault.key) == ("+", key)
-    assert "only a copy" in fault.what_to_do
+    assert "written again" in fault.what_to_do
+    repairing = audited.verification(repair=True)
+    assert [finding.key for finding in repairing.run() if finding.is_fault] == [key]
+    assert repairing.counts.wanted_back == 1
+    assert audited.desk.rows("SELECT kind FROM folder_work") == [{"kind": "incomplete"}]
+    assert audited.desk.rows("SELECT key FROM missing_objects") == []
     audited.store.place(key, task.manifest(task.asset(0), missing="1").to_bytes())
     assert audited.faults() == []
 
@@ -179,6 +184,6 @@ def test_a_saved_file_of_a_lost_task_that_is_gone_is_a_fault_and_only_a_copy_hel
     faults = [finding for finding in verification.run() if finding.is_fault]
 
     assert faults[0].key == task.asset(0).key
-    assert {(each.symbol, each.can_be_fetched) for each in faults} == {("+", False)}
+    assert {(each.symbol, each.can_be_restored) for each in faults} == {("+", False)}
     assert all("only a copy can bring the file back" in each.what_to_do for each in faults)
     assert (verification.counts.missing, verification.counts.in_work) == (len(faults), 0)
