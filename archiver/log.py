@@ -51,6 +51,7 @@ EVENTS: Final = frozenset(
         "console.opened",
         "console.refused",
         "create.callback_refused",
+        "create.doubted",
         "create.given_up",
         "create.unanswered",
         "create.unreadable",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from archiver.failures import ApiAnswerUnreadable, LedgerUnavailable
 from archiver.families import FAMILIES, collection_of
-from archiver.ledger import HoldView, Ledger, LedgerRefused, Service, StatusView, TasksInTime
+from archiver.ledger import HoldView, Ledger, LedgerRefused, MatchDoubt, Service, StatusView, TasksInTime
 from archiver.ledger.daemons import BEAT_MS_MAX
 from archiver.model import DAY_MS, Problem, State
 from archiver.phrases import count_of, distance, listing, span
@@ -31,6 +31,8 @@ UNASKED_MS_MAX = 120_000
 """While an account moves from one process to another, no process asks for it: for less than a minute."""
 COMMITTED_MS_MAX = 30_000
 """How long a door's last sign of life proves that the ledger commits."""
+
+IDS_MAX = 5
 
 SHOW = "kling-archiver show ID"
 SEE = f"To see why: {SHOW}."
@@ -253,6 +255,42 @@ def _dead_forwards(view: StatusView, expected: Expected) -> Iterator[Problem]:
         )
 
 
+_WHY_DOUBTED = {
+    MatchDoubt.CLIENTS: "creates with different callback URLs were under way",
+    MatchDoubt.TASKS: "there are more tasks than creates",
+    MatchDoubt.APPLICATIONS: "an application creates such tasks without the gateway",
+}
+
+
+def _doubted_creates(view: StatusView, expected: Expected) -> Iterator[Problem]:
+    """Whose applications may not know of their tasks."""
+    del expected
+    for doubt in view.doubts:
+        message = f"{count_of(doubt.count, 'create')} of {doubt.family} through the gateway got no answer"
+        if doubt.reason is MatchDoubt.UNSWEPT:
+            message += f", and no sweep of {doubt.family} has succeeded since"
+            what_to_do = (
+                f"Add {doubt.family} to KLING_FAMILIES. If it is there, see why: kling-archiver sweep."
+            )
+        else:
+            ids = listing(doubt.task_ids[:IDS_MAX], count=len(doubt.task_ids))
+            message += f", and may have made these tasks or not, because {_WHY_DOUBTED[doubt.reason]}: {ids}"
+            what_to_do = _about(
+                doubt.task_ids[0],
+                f"See the task: {SHOW}. If your application has created it, give it the result yourself. When "
+                "you have seen it: kling-archiver acknowledge ID.",
+            )
+        yield Problem(
+            "forwards_dead",
+            message,
+            what_to_do,
+            doubt.account,
+            doubt.since,
+            reason=doubt.reason,
+            subject=f"{doubt.family} {doubt.reason}",
+        )
+
+
 def _of_tasks(code: str, what: str, tasks: TasksInTime, what_to_do: str) -> Problem:
     count = count_of(tasks.count, "task") if not tasks.is_more else f"{tasks.count} tasks or more"
     ids = listing(tasks.task_ids, count=tasks.count)
@@ -343,6 +381,7 @@ _FINDERS: Sequence[Callable[[StatusView, Expected], Iterator[Problem]]] = (
     _swept_late,
     _amendments,
     _dead_forwards,
+    _doubted_creates,
     _disk,
     _warned,
 )

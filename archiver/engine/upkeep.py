@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from archiver import log
 from archiver.engine.api_clocks import WHAT_TO_DO, WHAT_TO_DO_UNCHECKED, ApiClocks
 from archiver.failures import AmendmentDropped
-from archiver.ledger import DroppedAmendment, Expiry, Ledger, Service
-from archiver.metrics import Metrics
+from archiver.ledger import DoubtedCreates, DroppedAmendment, Expiry, Ledger, Service
+from archiver.metrics import CreateResult, Metrics
 from archiver.model import Problem, Stage, State
 
 UPKEEP_SECONDS = 5.0
+MATCH_MS = 60_000
+"""Between two looks at creates whose answers were lost: there may be many, and each costs a query."""
 BATCHES_MAX = 20
 """Batches brought forward or pruned a round: quick enough that the other duties do not wait. New ids make their own
 room (`callbacks`)."""
@@ -43,6 +45,7 @@ class Upkeep:
     _logged_skews: set[str] = dataclasses.field(default_factory=set)
     _logged_unchecked: set[str] = dataclasses.field(default_factory=set)
     _has_logged_obstacle: bool = False
+    _matched_at: int = -MATCH_MS
 
     def run_once(self) -> None:
         """One round. Each step is one or more transactions of its own; a crash between two loses nothing. A process
@@ -114,15 +117,37 @@ class Upkeep:
 
     def _join_creates(self) -> None:
         """Creates of the gateway's clients whose answers were lost."""
-        for joined in self._ledger.gateway_creates.match():
-            log.get().info("task.joined", **dataclasses.asdict(joined))
+        creates = self._ledger.gateway_creates
+        joined = creates.match()
+        now = self.clocks.now()
+        if not 0 <= now - self._matched_at < MATCH_MS:
+            self._matched_at = now
+            by_time, doubted = creates.match_by_time()
+            joined += by_time
+            self._log_doubted(doubted)
+        for task in joined:
+            self._count_creates(CreateResult.JOINED)
+            log.get().info("task.joined", **dataclasses.asdict(task))
         for given_up in self._ledger.gateway_creates.prune():
             log.get().warning(
                 "create.given_up",
                 **dataclasses.asdict(given_up),
-                message="the tasks of these creates, if any exist, were found neither by callback nor by external id",
+                message="the tasks of these creates, if any exist, were not found by callback, external id or time",
                 what_to_do="Look for them in Kling's console. If they exist, give the results to the clients yourself.",
             )
+
+    def _log_doubted(self, doubted: Iterable[DoubtedCreates]) -> None:
+        for creates in doubted:
+            self._count_creates(CreateResult.DOUBTED, creates.count)
+            log.get().warning(
+                "create.doubted",
+                **dataclasses.asdict(creates),
+                message="answers to creates of clients were lost, and these tasks may be theirs",
+                what_to_do="See the problem forwards_dead in status.",
+            )
+
+    def _count_creates(self, result: CreateResult, count: int = 1) -> None:
+        self.metrics.gateway_creates_total.labels(result=result).inc(count)
 
     def _bring_forward(self) -> None:
         batches = (self._ledger.deadlines.bring_forward() for _ in range(BATCHES_MAX))

@@ -25,6 +25,8 @@ from archiver.ledger.forwards import (
     ForwardLease,
     ForwardView,
 )
+from archiver.ledger.gateway_creates.by_time import MatchDoubt
+from archiver.ledger.gateway_creates.doubts import DoubtedCreates, DoubtView
 from archiver.ledger.holds import HoldOutcome, HoldView
 from archiver.ledger.ledger import Ledger
 from archiver.ledger.rebuilding import ROWS_MAX as REBUILT_ROWS_MAX
@@ -72,6 +74,8 @@ __all__ = [
     "AuditedTask",
     "DaemonView",
     "Doubt",
+    "DoubtView",
+    "DoubtedCreates",
     "DoubtedObject",
     "DroppedAmendment",
     "Duty",
@@ -101,6 +105,7 @@ __all__ = [
     "LedgerTaken",
     "LedgerUnfit",
     "LedgerUnusable",
+    "MatchDoubt",
     "MissingObject",
     "MissingState",
     "Obstacle",

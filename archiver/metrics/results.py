@@ -39,6 +39,10 @@ class CreateResult(enum.StrEnum):
     """Passed on unchanged: the ledger could not be written. Kling itself calls the client."""
     NO_ANSWER = "no_answer"
     """Kling may have created a task, and has not said so."""
+    JOINED = "joined"
+    """Later, of those without an answer: the upkeep has found the task, by external id or time."""
+    DOUBTED = "doubted"
+    """Later, of those without an answer: a task may be its own, or another's."""
 
 
 class LinkResult(enum.StrEnum):

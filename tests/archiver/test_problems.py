@@ -7,11 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from archiver.failures import AssetGone, BucketMissing, ResultsMissing
-from archiver.ledger import Service, StatusView
+from archiver.ledger import Acknowledged, Service, StatusView
 from archiver.ledger.databases.protocol import Disk
+from archiver.ledger.gateway_creates.by_time import AFTER_MS, UNSWEPT_MS
+from archiver.ledger.gateway_creates.registering import GatewayCreate
 from archiver.model import Problem, Stage, State
 from archiver.problems import Expected, find_problems, verdict
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, START, Desk, answer
+from tests.harness.lost_answers import lose_answers
 
 EXPECTED = Expected({ACCOUNT: [FAMILY]}, 5 * MINUTE)
 
@@ -286,6 +289,41 @@ def test_a_disk_that_is_nearly_full_is_a_problem(desk: Desk, free: int, total: i
 
 
 # --- acknowledged -----------------------------------------------------------------------------------------------
+
+
+def test_a_create_whose_task_is_not_certain_is_a_problem_until_it_is_acknowledged(desk: Desk) -> None:
+    lose_answers(desk, "https://one.example.com/", "https://two.example.com/")
+    live(desk)
+    assert codes(desk) == []
+    desk.ledger.gateway_creates.match_by_time()
+
+    (problem,) = problems(desk)
+    assert (problem.code, problem.reason, problem.account) == ("forwards_dead", "several_clients", ACCOUNT)
+    assert problem.message.startswith(f"2 creates of {FAMILY} through the gateway got no answer, ")
+    assert problem.message.endswith("different callback URLs were under way: t")
+    assert "kling-archiver show t" in problem.what_to_do
+
+    acknowledge(desk)
+    desk.clock.advance(HOUR)
+    live(desk)
+    desk.ledger.gateway_creates.match_by_time()
+    assert "forwards_dead" not in codes(desk)
+    again = desk.ledger.acknowledgements.acknowledge(["t"], account=ACCOUNT)
+    assert again == {"t": Acknowledged.ALREADY}
+
+
+def test_a_create_without_an_answer_that_no_sweep_follows_is_a_problem_after_an_hour(desk: Desk) -> None:
+    lose_answers(desk, "https://one.example.com/")
+    desk.ledger.gateway_creates.commit(
+        begun=[GatewayCreate("r", ACCOUNT, "videos/effects", None, "https://app.example.com/", {})]
+    )
+    desk.clock.advance(AFTER_MS + UNSWEPT_MS)
+    live(desk)
+    desk.ledger.gateway_creates.match_by_time()
+
+    (problem,) = [problem for problem in problems(desk) if problem.code == "forwards_dead"]
+    assert problem.reason == "not_swept"
+    assert "Add videos/effects to KLING_FAMILIES" in problem.what_to_do
 
 
 def acknowledge(desk: Desk, task_id: str = "t") -> None:

@@ -136,6 +136,8 @@ class Pipeline:
         self.applications: list[Consumer] = []
         """Told of every task that ends."""
         self._operator: Operator | None = None
+        self._clients: list[str] = []
+        """Origins of clients of the gateway."""
         self._open = contextlib.ExitStack()
         self._errands: list[Callable[[Ledger], object]] = []
         self._begin()
@@ -179,11 +181,13 @@ class Pipeline:
             sender=sender,
             accounts={
                 ACCOUNT: ForwardAccount(
-                    DurableUrls(UrlKind.S3, "bucket", engine.store), UNSIGNED, CallbackUrls([])
+                    DurableUrls(UrlKind.S3, "bucket", engine.store),
+                    Signing([SECRET]) if self._clients else UNSIGNED,
+                    CallbackUrls([]),
                 )
             },
             operator=self._operator,
-            policy=ConsumerPolicy.parse([]),
+            policy=ConsumerPolicy.parse(self._clients),
             bucket="bucket",
             metrics=engine.metrics,
             now=clock.now,
@@ -200,6 +204,14 @@ class Pipeline:
         self.applications.append(consumer)
         self.restart()
         self.engine.ledger.forwards.set_operator(is_told=True)
+        return consumer
+
+    def use_client(self) -> Consumer:
+        """The next process may call a client of the gateway."""
+        consumer = self._open.enter_context(consuming())
+        self._clients.append("/".join(consumer.url.split("/")[:3]))
+        self.applications.append(consumer)
+        self.restart()
         return consumer
 
     def use_api_key(self) -> None:

@@ -11,7 +11,7 @@ from archiver.engine.forwarding.loop import HELD_FAILURES
 from archiver.engine.host_watch import DOWN_IN_A_ROW
 from archiver.failures import AssetGone, BucketMissing, LedgerUnavailable, Stopped, StoreUnreachable
 from archiver.ledger import Ledger
-from archiver.ledger.gateway_creates.matching import AFTER_MS
+from archiver.ledger.gateway_creates.by_time import AFTER_MS
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import DAY_MS, RETENTION_MS, Callback, State, Status
 from tests.harness.by_hand import PostgresByHand
@@ -163,6 +163,16 @@ def a_create_by_the_gateway(pipeline: Pipeline) -> None:
     )
     pipeline.engine.clock.advance(seconds=AFTER_MS / 1000)
     pipeline.tell(lost)
+
+
+def a_create_without_answer_and_callback(pipeline: Pipeline) -> None:
+    """Nothing but its time leads to the task: the sweep finds it, and its client is told."""
+    client = pipeline.use_client()
+    lost = GatewayCreate("r-1", ACCOUNT, FAMILY, None, client.url, {"prompt": "a fox"})
+    pipeline.engine.ledger.gateway_creates.commit(begun=[lost])
+    pipeline.task()
+    pipeline.missed = 1
+    pipeline.engine.clock.advance(seconds=AFTER_MS / 1000)
 
 
 def a_deadline_in_an_outage(pipeline: Pipeline) -> None:
@@ -381,6 +391,7 @@ STORIES: Mapping[str, Callable[[Pipeline], None]] = {
         ),
         a_create_by_the_gateway,
     ),
+    "ledger.gateway_creates.match_by_time": a_create_without_answer_and_callback,
     "ledger.outcomes.retry": cdn_fails_once,
     "ledger.outcomes.hold": bucket_is_missing,
     "ledger.holds.release": bucket_is_missing,

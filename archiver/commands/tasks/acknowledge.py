@@ -33,7 +33,8 @@ def acknowledge(
         print_line(f"{count_of(len(done), 'task')} acknowledged.")
     for task_id in no_problem:
         print_note(
-            f"{task_id} is neither lost nor buried, no object of it is missing, and no forward is dead."
+            f"{task_id} is neither lost nor buried, no object of it is missing, no forward is dead, "
+            "and it is not in doubt who created it."
         )
     chosen.print_unknown(unknown)
     if no_problem or unknown:

@@ -24,7 +24,8 @@ def status(
     be committed), hold (a stage has stopped), waiting (a succeeded task is not in the bucket after an hour),
     deadline (it has less than 7 days left), lost (for a week) and buried (both until acknowledged), sweep_late (no
     sweep in three intervals and at least an hour), amendment_waiting, objects_missing, forwards_dead (an
-    application has not accepted a forward in 7 days), disk_low, settings.
+    application has not accepted a forward in 7 days, or a create got no answer and its task is not certain),
+    disk_low, settings.
 
     \b
     Example: for cron; prints nothing while all is well

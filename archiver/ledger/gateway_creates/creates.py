@@ -1,8 +1,8 @@
 """References of creates: committed before a create is sent, deleted once its task is known.
 
 The row exists from before the first byte of a create until its task is registered. So whatever crashes in between, the
-ledger knows which client gets forwards. It finds the task by its callback, which names the reference, or by its
-external id.
+ledger knows which client gets forwards. It finds the task by its callback, which names the reference, by its external
+id, or by its time if nothing else can have made it.
 """
 
 import dataclasses
@@ -13,7 +13,9 @@ import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import insert_missing, upsert
 from archiver.ledger.databases.protocol import DOOR_SECONDS_MAX
-from archiver.ledger.gateway_creates import matching
+from archiver.ledger.gateway_creates import doubts, lost_answers, matching
+from archiver.ledger.gateway_creates.by_time import Judgement
+from archiver.ledger.gateway_creates.doubts import DoubtedCreates
 from archiver.ledger.gateway_creates.joining import (
     ABANDONED,
     OPEN,
@@ -42,6 +44,11 @@ _REFUSES_CALLBACKS = "gateway_without_callback_url:"
 
 _TABLE = schema.gateway_creates
 _LET_GO = sa.delete(_TABLE).where(_TABLE.c.reference.in_(sa.bindparam("references", expanding=True)))
+_NOTE_ANSWERED = (
+    sa.update(_TABLE)
+    .where(_TABLE.c.reference.in_(sa.bindparam("references", expanding=True)))
+    .values(answered_at=sa.bindparam("now"))
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,11 +70,13 @@ class GatewayCreates(Part):
         begun: Sequence[GatewayCreate] = (),
         created: Sequence[CreatedTask] = (),
         refused: Sequence[str] = (),
+        answered: Sequence[str] = (),
     ) -> list[bool]:
         """One transaction for all that creates wait for; of each created task whether its id is new.
 
         `begun` are about to be sent. `created` were answered: they are followed, and their references let go. A task
         that a callback or the sweep has brought already only takes what it lacks. `refused` have created nothing.
+        `answered` have an answer that does not say so: it is an error of Kling's.
         """
         with self._database.write(seconds_max=DOOR_SECONDS_MAX) as connection:
             now = self._now()
@@ -79,6 +88,8 @@ class GatewayCreates(Part):
             done = [*(task.create.reference for task in created), *refused]
             if done:
                 connection.execute(_LET_GO, {"references": sorted(done)})
+            if answered:
+                connection.execute(_NOTE_ANSWERED, {"references": sorted(answered), "now": now})
             return are_new
 
     @retried
@@ -104,6 +115,24 @@ class GatewayCreates(Part):
                 for create, row_id in found
                 if row_id in rows
             ]
+
+    @retried
+    def match_by_time(self) -> tuple[list[Joined], list[DoubtedCreates]]:
+        """Join tasks with creates whose answers were lost, where nothing else can have made them; and what is newly in
+        doubt."""
+        with self._database.read() as connection:
+            now = self._now()
+            families = lost_answers.judged_families(connection, now=now)
+            if not doubts.are_news(connection, families):
+                return [], []
+        with self._database.write() as connection:
+            joined = [
+                match
+                for family in families
+                for judgement in family.judgements
+                for match in _join_by_time(connection, judgement, now=now)
+            ]
+            return joined, doubts.note(connection, families, now=now)
 
     @retried
     def prune(self) -> list[GivenUp]:
@@ -146,3 +175,17 @@ class GatewayCreates(Part):
 def _columns(create: GatewayCreate) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(create)]
     return {name: getattr(create, name) for name in names} | {"request": request_json(create)}
+
+
+def _join_by_time(connection: sa.Connection, judgement: Judgement, *, now: int) -> list[Joined]:
+    """A task for which something else speaks by now is left to the next round."""
+    tasks = lock_tasks(connection, [task.row_id for _, task in judgement.matches])
+    if not all(map(lost_answers.may_be_lost_creates, tasks.values())):
+        return []
+    named = {create.reference: tasks.get(task.row_id) for create, task in judgement.matches}
+    creates = sa.select(_TABLE).where(_TABLE.c.reference.in_(sorted(named)), _TABLE.c.state == OPEN)
+    return [
+        join(connection, create, task, by=JoinedBy.TIME, now=now)
+        for create in connection.execute(creates).mappings().all()
+        if (task := named[create["reference"]]) is not None
+    ]

@@ -1,8 +1,9 @@
-"""Joins a task whose create was never answered with the create's reference: the client's callback URL, and the
-request."""
+"""Joins a task whose create was never answered with the create's reference: the client's callback URL and, if more
+than time speaks for it, the request."""
 
 import dataclasses
 import enum
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +20,12 @@ OPEN = "open"
 """Sent, and not heard of."""
 ABANDONED = "abandoned"
 """Not sent with our callback URL: no callback will name it."""
+MATCHED = "matched"
+"""Time has matched it with a task. A callback that names it and another task is still believed."""
 
 Row = Mapping[Any, Any]
 
+_JOINABLE = (OPEN, MATCHED)
 _CREATES = schema.gateway_creates
 
 
@@ -31,6 +35,8 @@ class JoinedBy(enum.StrEnum):
     CALLBACK = "callback"
     """Its callback named the reference."""
     EXTERNAL_ID = "external_id"
+    TIME = "time"
+    """Nothing else could have made it, as far as the ledger knows (`by_time`)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +53,9 @@ def join_callbacks(
     connection: sa.Connection, named: Mapping[str, tuple[str, str]], *, now: int
 ) -> list[Joined]:
     """`named`: reference → account and id of the task whose callback named it. The rows of these tasks are there."""
-    query = sa.select(_CREATES).where(_CREATES.c.reference.in_(sorted(named)), _CREATES.c.state == OPEN)
+    query = sa.select(_CREATES).where(
+        _CREATES.c.reference.in_(sorted(named)), _CREATES.c.state.in_(_JOINABLE)
+    )
     joined = []
     for create in connection.execute(query).mappings().all():
         account, task_id = named[create["reference"]]
@@ -64,10 +72,14 @@ def join(connection: sa.Connection, create: Row, task: Row, *, by: JoinedBy, now
 
     Raises WriteConflict where another process has let go of the reference.
     """
-    given = {name: create[name] for name in ("client_callback_url", "request")}
-    take_over(connection, task, **given, now=now)
-    gone = sa.delete(_CREATES).where(_CREATES.c.reference == create["reference"], _CREATES.c.state == OPEN)
-    require_written(connection.execute(gone).rowcount)
+    by_time = by is JoinedBy.TIME
+    request = None if by_time else create["request"]
+    take_over(connection, task, client_callback_url=create["client_callback_url"], request=request, now=now)
+    same = (_CREATES.c.reference == create["reference"], _CREATES.c.state == create["state"])
+    matched = {"state": MATCHED, "doubt": None, "unseen_since": None}
+    matched |= {"possible_tasks": json.dumps([task["task_id"]])}
+    close = sa.update(_CREATES).where(*same).values(matched) if by_time else sa.delete(_CREATES).where(*same)
+    require_written(connection.execute(close).rowcount)
     add_line(connection, task["id"], at=now, event="task.joined", detail=f"its create, by {by}")
     return Joined(task["account"], task["task_id"], create["family"], by)
 

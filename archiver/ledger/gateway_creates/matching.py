@@ -1,8 +1,6 @@
-"""Finds the task of a create whose answer and callback were both lost. Writes nothing.
+"""Finds the task of a create by its external id, where answer and callback were both lost. Writes nothing.
 
-Only the external id proves it: Kling accepts each only once for an account. A task that only the sweep has found looks
-the same whether a client of ours made it or an application that calls Kling directly. No client may learn of another's
-picture, and no manifest may have another's prompt.
+The external id proves it: Kling accepts each only once for an account. Without one there is only time (`by_time`).
 
 The task must also have been created while the create was in flight: a create that repeats the id of an older task has
 made nothing. And the match is made only once no answer can come any more, because a refusal would also settle it.
@@ -14,12 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.gateway_creates.by_time import AFTER_MS, BEFORE_MS
 from archiver.ledger.gateway_creates.joining import OPEN
 from archiver.ledger.tables import schema
 
-BEFORE_MS, AFTER_MS = 30_000, 300_000
-"""A task was created that long before its create's reference, by a clock that is behind, to that long after: the body's
-way to Kling, and 120 s until the answer is given up."""
 CREATES_MAX = 200
 """Looked at in one round."""
 

@@ -1,11 +1,14 @@
 """What an operator has seen: a lost or buried task that is acknowledged is no problem any more, nor is one with objects
-that are missing in the bucket, or with dead forwards. It stays as it is."""
+that are missing in the bucket, with dead forwards, or that a create may have made whose answer was lost. It stays as it
+is."""
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.gateway_creates.doubts import doubts_about
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.forwards import ForwardState
@@ -23,12 +26,12 @@ class Acknowledged(enum.Enum):
     DONE = enum.auto()
     ALREADY = enum.auto()
     NO_PROBLEM = enum.auto()
-    """It is neither lost nor buried, no object of it is missing, and no forward is dead."""
+    """It is neither lost nor buried, no object of it is missing, no forward is dead, and no create is in doubt."""
     UNKNOWN = enum.auto()
 
 
 class Acknowledgements(Part):
-    """Ends the problems of lost and buried tasks, of missing objects and of dead forwards."""
+    """Ends the problems of lost and buried tasks, of missing objects, of dead forwards and of doubted creates."""
 
     @retried
     def acknowledge(self, task_ids: Collection[str], *, account: str) -> dict[str, Acknowledged]:
@@ -58,10 +61,12 @@ class Acknowledgements(Part):
         if row["unseen_since"] is not None and self._mark(connection, row["id"]):
             return Acknowledged.DONE
         is_done = self._acknowledge_missing(connection, row["id"])
-        if self._acknowledge_forwards(connection, row["id"]) or is_done:
+        is_done |= self._acknowledge_forwards(connection, row["id"])
+        doubts = doubts_about(connection, account=account, task_id=row["task_id"])
+        if self._acknowledge_doubts(connection, row["id"], doubts) or is_done:
             return Acknowledged.DONE
         is_known = row["state"] in _SET_ASIDE or _has_missing(connection, row["id"])
-        is_known = is_known or _has_dead_forwards(connection, row["id"])
+        is_known = is_known or bool(doubts) or _has_dead_forwards(connection, row["id"])
         return Acknowledged.ALREADY if is_known else Acknowledged.NO_PROBLEM
 
     def _acknowledge_missing(self, connection: sa.Connection, row_id: int) -> bool:
@@ -83,6 +88,20 @@ class Acknowledgements(Part):
         if not connection.execute(sa.update(table).where(*unseen).values(unseen_since=None)).rowcount:
             return False
         add_line(connection, row_id, at=self._now(), event="task.acknowledged", detail="dead forwards")
+        trim(connection, row_id)
+        return True
+
+    def _acknowledge_doubts(
+        self, connection: sa.Connection, row_id: int, creates: Sequence[Mapping[Any, Any]]
+    ) -> bool:
+        table = schema.gateway_creates
+        unseen = sorted(create["reference"] for create in creates if create["unseen_since"] is not None)
+        if not unseen:
+            return False
+        seen = sa.update(table).where(table.c.reference.in_(unseen), table.c.unseen_since.is_not(None))
+        if not connection.execute(seen.values(unseen_since=None)).rowcount:
+            return False
+        add_line(connection, row_id, at=self._now(), event="task.acknowledged", detail="doubted creates")
         trim(connection, row_id)
         return True
 

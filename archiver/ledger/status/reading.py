@@ -13,6 +13,7 @@ from archiver.ledger.databases.protocol import Database
 from archiver.ledger.duties.duties import all_duties
 from archiver.ledger.duties.leasing import DutyKind
 from archiver.ledger.forwards.orders import dead_forwards
+from archiver.ledger.gateway_creates.doubts import unseen_doubts
 from archiver.ledger.holds import all_holds
 from archiver.ledger.status.view import AskedAccount, StatusView, SweepView, TaskInTime, TasksInTime
 from archiver.ledger.tables import schema
@@ -58,6 +59,7 @@ def read_status(database: Database, connection: sa.Connection, *, now: int) -> S
         dead_forwards=tuple(
             _dead_forwards(connection, _accounts(counts, *State) if forwards.get(ForwardState.DEAD) else ())
         ),
+        doubts=tuple(unseen_doubts(connection)),
         forward_counts=forwards,
         last_callback_at=named_value(connection, LAST_CALLBACK_AT),
         sweeps=_sweeps(connection),

@@ -8,6 +8,7 @@ from typing import Any
 
 from archiver.ledger.daemons import DaemonView
 from archiver.ledger.databases.protocol import Disk, Obstacle
+from archiver.ledger.gateway_creates.doubts import DoubtView
 from archiver.ledger.holds import HoldView
 from archiver.ledger.tables.forwards import ForwardState
 from archiver.model import Problem, State, rfc3339
@@ -78,6 +79,8 @@ class StatusView:
     """Of each account: archived tasks with missing objects that no operator has acknowledged."""
     dead_forwards: tuple[TasksInTime, ...]
     """Of each account: tasks with dead forwards that no operator has acknowledged."""
+    doubts: tuple[DoubtView, ...]
+    """Creates of the gateway whose answers were lost, and whose tasks are not certain."""
     forward_counts: Mapping[ForwardState, int]
     last_callback_at: int | None
     sweeps: tuple[SweepView, ...]

@@ -9,6 +9,7 @@ log and in backups are not.
 """
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
@@ -78,10 +79,14 @@ def _keys_of(connection: sa.Connection, row: sa.RowMapping) -> tuple[str, ...]:
 
 
 def _forget_creates(connection: sa.Connection, row: sa.RowMapping) -> None:
-    """Delete the gateway create that may have made the task: its client gets no forward, and its prompt is gone."""
+    """Delete the gateway create that has made the task: its client gets no forward, and its prompt is gone. Of creates
+    that may have made another task, only the prompt goes."""
+    table = schema.gateway_creates
+    names_it = table.c.possible_tasks.contains(json.dumps(row["task_id"]), autoescape=True)
+    possible = sa.update(table).where(table.c.account == row["account"], names_it)
+    connection.execute(possible.values(request=None))
     if row["external_task_id"] is None:
         return
-    table = schema.gateway_creates
     same = (table.c.account == row["account"], table.c.external_task_id == row["external_task_id"])
     connection.execute(sa.delete(table).where(*same))
 

@@ -17,6 +17,8 @@ class AnswerMeaning(enum.Enum):
     CREATED = enum.auto()
     REFUSED = enum.auto()
     """Nothing was created."""
+    ERROR = enum.auto()
+    """Kling says that it failed, and not whether it has created a task: hardly ever."""
     UNKNOWN = enum.auto()
 
 
@@ -39,7 +41,7 @@ def judge(status: int, body: bytes) -> CreateVerdict:
         return CreateVerdict(AnswerMeaning.UNKNOWN)
     failure = responses.failure(status=status, code=answer.code, message=answer.message, family=None)
     if not isinstance(failure, CREATED_NOTHING):
-        return CreateVerdict(AnswerMeaning.UNKNOWN)
+        return CreateVerdict(AnswerMeaning.ERROR)
     names_our_field = status == 400 and answer.code in _REFUSES_FIELD
     return CreateVerdict(
         AnswerMeaning.REFUSED,

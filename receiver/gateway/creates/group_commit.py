@@ -26,7 +26,14 @@ class RefusedCreate:
     reference: str
 
 
-_Change = GatewayCreate | CreatedTask | RefusedCreate
+@dataclasses.dataclass(frozen=True, slots=True)
+class FailedCreate:
+    """A create that Kling has answered with an error of its own: it may have created a task."""
+
+    reference: str
+
+
+_Change = GatewayCreate | CreatedTask | RefusedCreate | FailedCreate
 _Waiting = tuple[_Change, asyncio.Future[bool]]
 
 
@@ -58,7 +65,8 @@ class GroupCommit:
         begun = [change for change in changes if isinstance(change, GatewayCreate)]
         created = [change for change in changes if isinstance(change, CreatedTask)]
         refused = [change.reference for change in changes if isinstance(change, RefusedCreate)]
-        are_new = iter(self._ledger.commit(begun=begun, created=created, refused=refused))
+        answered = [change.reference for change in changes if isinstance(change, FailedCreate)]
+        are_new = iter(self._ledger.commit(begun=begun, created=created, refused=refused, answered=answered))
         for account in {task.create.account for task in created}:
             self._on_registered(account)
         return [isinstance(change, CreatedTask) and next(are_new) for change in changes]

@@ -8,9 +8,9 @@ The order is the guarantee.
    and Kling itself calls the client.
 3. The create is sent, with our callback URL in place of the client's. The URL has the reference behind our token:
    `/callbacks/<token>.<reference>/<family>`. A crash from here on, or a lost answer, leaves the reference in the
-   ledger. Then the callback joins it with its task, or else the external id does
-   (`ledger/gateway_creates/matching.py`). The reference is a path segment because Kling does not promise to keep the
-   query of a callback URL.
+   ledger. Then the callback joins it with its task, or else the external id, or the time if nothing else can have made
+   the task (`ledger/gateway_creates/by_time.py`). The reference is a path segment because Kling does not promise to
+   keep the query of a callback URL.
 4. It is sent once. Only if Kling has refused it because of its callback URL, it is sent again without one: nothing was
    created.
 5. The task is registered, in the transaction that deletes the reference. If the ledger cannot do that within a second,
@@ -36,7 +36,7 @@ from archiver.metrics import CreateResult, Metrics
 from receiver.gateway.blocking import BlockingCalls
 from receiver.gateway.creates.answer import AnswerMeaning, CreateVerdict, judge
 from receiver.gateway.creates.body import CreateBody, Edit, Editor, bytes_added
-from receiver.gateway.creates.group_commit import GroupCommit, RefusedCreate
+from receiver.gateway.creates.group_commit import FailedCreate, GroupCommit, RefusedCreate
 from receiver.gateway.creates.later import Later
 from receiver.gateway.creates.reading import CallbackAddress, CallbackUrlRefused, CreateReader
 from receiver.gateway.creates.refused_urls import RefusedUrls
@@ -212,13 +212,20 @@ class Creates:
         elif verdict.task_id is None:
             self._counts[CreateResult.NO_ANSWER].inc()
             _log.warning("create.unanswered", account=create.account, family=create.family)
+            if verdict.meaning is AnswerMeaning.ERROR:
+                self._write_later(FailedCreate(create.reference), what="note", account=create.account)
         else:
             await self._register(create, verdict.task_id)
 
     def _refuse(self, create: GatewayCreate) -> None:
         """Let go of its reference: nothing was created."""
-        refuse = functools.partial(self._group.put, RefusedCreate(create.reference), seconds=LATER_SECONDS)
-        self._later.do(refuse, what="refuse", account=create.account)
+        self._write_later(RefusedCreate(create.reference), what="refuse", account=create.account)
+
+    def _write_later(
+        self, change: CreatedTask | RefusedCreate | FailedCreate, *, what: str, account: str
+    ) -> None:
+        write = functools.partial(self._group.put, change, seconds=LATER_SECONDS)
+        self._later.do(write, what=what, account=account)
 
     async def _register(self, create: GatewayCreate, task_id: str) -> None:
         self._counts[CreateResult.REGISTERED].inc()
@@ -230,8 +237,7 @@ class Creates:
             _log.error(
                 "create.unregistered", **fields, cause=str(error), exc_info=not isinstance(error, _AWAY)
             )
-            register = functools.partial(self._group.put, created, seconds=LATER_SECONDS)
-            self._later.do(register, what="register", account=create.account)
+            self._write_later(created, what="register", account=create.account)
         else:
             _log.info("task.registered", **fields, new=is_new)
 

@@ -21,6 +21,7 @@ from archiver.model import DiscoveredBy, Stage, State, Status, rfc3339
 from archiver.problems import Expected
 from archiver.pulses.watch import LIMITS
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE, SECOND, START, Desk, answer
+from tests.harness.lost_answers import lose_answers
 from tests.harness.questions import Questions
 from tests.harness.watched import Watched
 from tests.simulator import faults
@@ -491,3 +492,44 @@ def test_a_round_whose_every_transaction_takes_as_long_as_it_may_does_not_hang(
         upkeep.run_once()
     assert sum(seconds) > LIMITS["upkeep-loop"].seconds
     assert stalled == []
+
+
+def test_a_task_that_time_has_matched_with_its_create_is_logged_and_counted(
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict]
+) -> None:
+    lose_answers(questions.desk, "https://app.example.com/")
+
+    upkeep.run_once()
+    upkeep.run_once()
+
+    (line,) = [line for line in lines if line["event"] == "task.joined"]
+    assert (line["task_id"], line["by"]) == ("t", "time")
+    assert value(questions, 'kling_gateway_creates_total{result="joined"}') == 1
+    assert value(questions, 'kling_gateway_creates_total{result="doubted"}') == 0
+
+
+def test_creates_that_time_cannot_tell_apart_are_logged_and_counted_once(
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict]
+) -> None:
+    lose_answers(questions.desk, "https://one.example.com/", "https://two.example.com/")
+
+    for _ in range(2):
+        upkeep.run_once()
+        questions.desk.clock.advance(2 * MINUTE)
+
+    (line,) = [line for line in lines if line["event"] == "create.doubted"]
+    assert (line["reason"], line["count"], line["task_ids"]) == ("several_clients", 2, ("t",))
+    assert value(questions, 'kling_gateway_creates_total{result="doubted"}') == 2
+
+
+def test_a_clock_that_was_set_back_does_not_delay_the_look_at_lost_answers(
+    questions: Questions, upkeep: Upkeep, lines: list[EventDict]
+) -> None:
+    questions.desk.clock.advance(HOUR)
+    upkeep.run_once()
+    questions.desk.clock.advance(-HOUR)
+    lose_answers(questions.desk, "https://app.example.com/")
+
+    upkeep.run_once()
+
+    assert [line["task_id"] for line in lines if line["event"] == "task.joined"] == ["t"]

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from archiver.ledger.gateway_creates.by_time import AFTER_MS
 from archiver.ledger.gateway_creates.creates import REFERENCE_DAYS_MAX, GivenUp
 from archiver.ledger.gateway_creates.joining import JoinedBy
-from archiver.ledger.gateway_creates.matching import AFTER_MS
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.model import Callback, DiscoveredBy, Status
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, MINUTE, SECOND, START, Desk, Place, answer
@@ -213,19 +213,6 @@ def test_of_creates_with_one_external_id_the_task_gets_what_they_agree_on(desk: 
     assert told(desk, "t-2") == (None, None)
     desk.clock.advance(REFERENCE_DAYS_MAX * DAY + 1)
     assert creates.prune() == [GivenUp(ACCOUNT, FAMILY, 3)]
-
-
-def test_a_task_that_only_its_time_speaks_for_is_nobodys(desk: Desk) -> None:
-    """Another application may have created it at Kling directly."""
-    desk.ledger.gateway_creates.commit(begun=[create()])
-    desk.say(answer("whose", created_at=START + SECOND), by=DiscoveredBy.SWEEP)
-    desk.clock.advance(2 * AFTER_MS)
-
-    assert desk.ledger.gateway_creates.match() == []
-
-    assert told(desk, "whose") == (None, None)
-    desk.clock.advance(REFERENCE_DAYS_MAX * DAY + 1)
-    assert desk.ledger.gateway_creates.prune() == [GivenUp(ACCOUNT, FAMILY, 1)]
 
 
 def test_old_references_are_dropped_and_those_whose_clients_are_not_told_are_counted(desk: Desk) -> None:

@@ -19,7 +19,7 @@ from archiver.failures import LedgerUnavailable
 from archiver.ledger import DoubtedObject, RebuiltTask, WantedBack
 from archiver.ledger.databases.protocol import WriteConflict
 from archiver.ledger.databases.sqlite import SqliteDatabase
-from archiver.ledger.gateway_creates.matching import AFTER_MS
+from archiver.ledger.gateway_creates.by_time import AFTER_MS
 from archiver.ledger.gateway_creates.registering import CreatedTask, GatewayCreate
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
@@ -63,6 +63,10 @@ SINGLE_WRITER: dict[str, str] = {
     r"UPDATE forwards SET .* WHERE forwards.id = \? AND forwards.lease_token = ": "names its lease",
     r"(UPDATE|DELETE FROM) forwards .*forwards.state = ": "names the state that it relies on",
     r"DELETE FROM (forwards|forward_counts) ": "to delete what is gone already does no harm",
+    r"UPDATE gateway_creates SET (answered_at|doubt|request|state|unseen_since)=": (
+        "set to a value whatever it was before; a match makes sure that the reference was there"
+    ),
+    r"UPDATE missing_objects SET problem_since=\? WHERE missing_objects.task = ": "an operator has seen it",
     r"UPDATE trust SET ": "counted by the one upkeep, or set to what the store does whatever it was before",
     r"DELETE FROM second_looks WHERE .*second_looks.due_at = ": "names the claim that it ends",
     r"DELETE FROM (askers|duties|sweep_requests) ?": "to delete what is gone already does no harm",
@@ -186,6 +190,30 @@ def rebuild(desk: Desk) -> None:
     assert desk.ledger.rebuilding.add([stuck], account=ACCOUNT).tasks == 1
 
 
+def lost_answers(desk: Desk) -> None:
+    """One create is matched by time, two are in doubt and acknowledged, and then one of them is no more."""
+    creates, family = desk.ledger.gateway_creates, "images/omni-image"
+    lost = [
+        GatewayCreate(f"lost-{number}", ACCOUNT, family, None, f"https://{number}.example.com/", {})
+        for number in range(3)
+    ]
+    creates.commit(begun=lost[:1])
+    desk.say(answer("timed", family=family, created_at=desk.clock()), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(2 * AFTER_MS)
+    creates.commit(begun=lost[1:])
+    desk.say(answer("doubted", family=family, created_at=desk.clock()), by=DiscoveredBy.SWEEP)
+    desk.clock.advance(AFTER_MS)
+    token = desk.ledger.sweeps.begin(account=ACCOUNT, family=family)
+    assert token is not None
+    desk.ledger.sweeps.end(token, succeeded_at=desk.clock(), full=False, oldest_first=False, last_page=None)
+    matched, doubted = creates.match_by_time()
+    assert matched
+    assert doubted
+    desk.ledger.acknowledgements.acknowledge(["doubted"], account=ACCOUNT)
+    creates.commit(answered=["lost-1"])
+    creates.commit(refused=["lost-2"])
+
+
 def a_life_of_a_ledger(desk: Desk) -> None:
     desk.ledger.forwards.set_operator(is_told=True)
     history = History(desk, 5)
@@ -216,6 +244,7 @@ def a_life_of_a_ledger(desk: Desk) -> None:
     desk.clock.advance(AFTER_MS)
     assert desk.ledger.gateway_creates.match()
     desk.ledger.gateway_creates.commit(created=[CreatedTask(create, "registered")])
+    lost_answers(desk)
     desk.ledger.gateway_creates.commit(begun=[create])
     desk.clock.advance(8 * 24 * HOUR)
     desk.ledger.gateway_creates.prune()

@@ -436,6 +436,32 @@ def test_an_unknown_outcome_keeps_the_reference_for_the_callback(gate: Opened, a
     run(story())
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_noted"),
+    [
+        (said(5000, status=500), True),
+        (said(5002, status=504), True),
+        (said(data={}), False),
+        (GatewayAnswer(502, [], b"<html>", Source.KLING), False),
+        (NoAnswer("cut"), False),
+    ],
+    ids=["5000", "5002", "no-id", "html", "cut"],
+)
+def test_an_error_of_klings_is_noted_so_that_no_task_is_matched_by_its_time(
+    gate: Opened, answer: Answer, is_noted: bool
+) -> None:
+    async def story() -> None:
+        async with gate(answer) as it:
+            with contextlib.suppress(NoAnswer):
+                await it.post({"callback_url": CLIENT})
+            await it.settle()
+            with it.ledger.database.read() as connection:
+                query = "SELECT answered_at IS NOT NULL FROM gateway_creates"
+                assert [bool(row[0]) for row in connection.exec_driver_sql(query)] == [is_noted]
+
+    run(story())
+
+
 def test_a_success_is_registered_in_whatever_form_kling_names_the_external_id(gate: Opened) -> None:
     """An error would make the client pay twice."""
     forms = [

@@ -42,10 +42,17 @@ gateway_creates = sa.Table(
     sa.Column("external_task_id", sa.Text),
     sa.Column("client_callback_url", sa.Text, comment="NULL: nobody is to be told"),
     sa.Column("request", sa.Text, comment="what was asked for, as JSON"),
-    sa.Column("state", sa.Text, nullable=False, comment="open | abandoned"),
+    sa.Column("state", sa.Text, nullable=False, comment="open | abandoned | matched"),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("answered_at", sa.BigInteger, comment="when Kling answered without saying what it created"),
+    sa.Column("doubt", sa.Text, comment="why no task was matched to it, of MatchDoubt"),
+    sa.Column("possible_tasks", sa.Text, comment="tasks that it may have created, a JSON list"),
+    sa.Column("unseen_since", sa.BigInteger, comment="since when it is doubted; NULL: acknowledged"),
 )
 sa.Index("gateway_creates_by_age", gateway_creates.c.created_at)
+partial_index(
+    "gateway_creates_doubted", gateway_creates.c.account, where=gateway_creates.c.doubt.is_not(None)
+)
 
 forgotten = sa.Table(
     "forgotten",
