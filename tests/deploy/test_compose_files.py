@@ -1,12 +1,11 @@
-"""The compose files agree with the program: each role is given what it needs, and nothing else."""
+"""The compose files agree with the program: each role is given what it needs, and nothing else. `test_compose_itself`
+holds the reading of them against Compose's own."""
 
 import http.server
 import os
 import pathlib
 import re
-import shutil
 import signal
-import subprocess
 import threading
 from typing import Any
 
@@ -23,7 +22,6 @@ from tests.harness.deployment import (
     service,
     settings_of_compose,
 )
-from tests.harness.programs import program
 
 SINGLE, MANY = "compose.yaml", "compose.postgres.yaml"
 ROLES = {
@@ -263,39 +261,3 @@ def test_the_reverse_proxy_logs_no_callback_url() -> None:
     text = (DEPLOY / "Caddyfile").read_text()
 
     assert "request>uri delete" in text[: text.index("\n(outside)")]
-
-
-HAS_COMPOSE = (
-    shutil.which("docker") is not None
-    and subprocess.run([program("docker"), "compose", "version"], capture_output=True, check=False).returncode
-    == 0
-)
-
-
-@pytest.mark.skipif(
-    not HAS_COMPOSE, reason="docker compose is missing: apt-get install docker-compose-plugin"
-)
-@pytest.mark.parametrize("file", [SINGLE, MANY])
-def test_docker_compose_can_read_the_file(file: str, tmp_path: pathlib.Path) -> None:
-    shutil.copy(DEPLOY / file, tmp_path)
-    shutil.copy(DEPLOY / "kling.env.example", tmp_path / "kling.env")
-    done = subprocess.run(
-        [
-            "docker",
-            "compose",
-            "--env-file",
-            "kling.env",
-            "-f",
-            file,
-            "--profile",
-            "gateway",
-            "config",
-            "--quiet",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (done.returncode, done.stderr) == (0, "")
