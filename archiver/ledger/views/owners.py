@@ -1,4 +1,5 @@
-"""Whose tasks a filter may mean: the accounts and families that have any, found by a step along an index for each."""
+"""Whose tasks a filter may mean: the accounts that have any in its states, as the ledger has counted them, and their
+families, found by a step along an index for each."""
 
 import dataclasses
 import enum
@@ -7,11 +8,12 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from archiver.ledger.tables import schema
+from archiver.ledger.tables.counts import task_counts
 from archiver.ledger.views.filters import TaskFilter
 from archiver.model import State
 
-OWNERS_MAX = 60
-"""Of each kind: callers of the callback URL may invent any number of families."""
+FAMILIES_MAX = 60
+"""Of an account: callers of the callback URL may invent any number of them."""
 
 
 class OwnerKind(enum.Enum):
@@ -23,15 +25,8 @@ class OwnerKind(enum.Enum):
     """Not confirmed; the callback or the registration has named a family."""
     UNHINTED = enum.auto()
     """Not confirmed, and nothing has named a family."""
-
-    @property
-    def states(self) -> frozenset[State]:
-        """Those in which such a task may be."""
-        return _CONFIRMED if self is OwnerKind.CONFIRMED else _UNCONFIRMED
-
-
-_UNCONFIRMED = frozenset({State.REPORTED, State.UNKNOWN, State.BURIED})
-_CONFIRMED = frozenset(State) - {State.REPORTED, State.UNKNOWN}
+    UNCONFIRMED = enum.auto()
+    """Not confirmed, of whatever family: those of an account for which too many families were invented."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,69 +35,76 @@ class Owner:
 
     kind: OwnerKind
     account: str
-    family: str | None
-    """None only for UNHINTED."""
+    family: str | None = None
+    """Only of CONFIRMED and HINTED."""
 
 
-def owners_of(connection: sa.Connection, chosen: TaskFilter) -> list[Owner] | None:
-    """Those that have the tasks of a filter by account or family; None: they are too many."""
-    owners: list[Owner] = []
-    for kind in (OwnerKind.CONFIRMED, OwnerKind.HINTED):
-        found = list(_of_kind(connection, kind, chosen))
-        if len(found) > OWNERS_MAX:
-            return None
-        owners += found
-    if chosen.family is None and chosen.account is not None:
-        owners.append(Owner(OwnerKind.UNHINTED, chosen.account, None))
-    return owners
+def owners_of(connection: sa.Connection, chosen: TaskFilter) -> Iterator[tuple[Owner, list[State]]]:
+    """Those that have the tasks of a filter by account or family, and in which states."""
+    states: dict[tuple[str, bool], list[State]] = {}
+    for kind, count in task_counts(connection).items():
+        is_meant = chosen.account in (None, kind.account) and chosen.state in (None, kind.state)
+        if count > 0 and is_meant:
+            states.setdefault((kind.account, kind.is_confirmed), []).append(State(kind.state))
+    for (account, is_confirmed), of_account in sorted(states.items()):
+        for owner in _of_account(connection, account, chosen.family, is_confirmed=is_confirmed):
+            yield owner, sorted(of_account)
 
 
-def _of_kind(connection: sa.Connection, kind: OwnerKind, chosen: TaskFilter) -> Iterator[Owner]:
-    if chosen.account is None:
-        for account in connection.execute(_ACCOUNTS[kind], {"first": ""}).scalars():
-            yield Owner(kind, account, chosen.family)
-    elif chosen.family is None:
-        for family in connection.execute(_FAMILIES[kind], {"first": "", "account": chosen.account}).scalars():
-            yield Owner(kind, chosen.account, family)
-    else:
-        yield Owner(kind, chosen.account, chosen.family)
+def _of_account(
+    connection: sa.Connection, account: str, family: str | None, *, is_confirmed: bool
+) -> list[Owner]:
+    kind = OwnerKind.CONFIRMED if is_confirmed else OwnerKind.HINTED
+    if family is not None:
+        return [Owner(kind, account, family)]
+    families = connection.execute(_FAMILIES[kind], {"first": "", "account": account}).scalars().all()
+    if is_confirmed:
+        return [Owner(kind, account, name) for name in families]
+    if len(families) > FAMILIES_MAX:
+        return [Owner(OwnerKind.UNCONFIRMED, account)]
+    hinted = [Owner(kind, account, name) for name in families]
+    return [*hinted, Owner(OwnerKind.UNHINTED, account)]
 
 
-def is_owned(kind: OwnerKind, table: sa.FromClause) -> sa.ColumnElement[bool]:
+def is_owned_by(
+    kind: OwnerKind, *, account: sa.ColumnElement[str], family: sa.ColumnElement[str]
+) -> list[sa.ColumnElement[bool]]:
     """In the words of the index of this kind."""
-    return table.c.family.is_not(None) if kind is OwnerKind.CONFIRMED else table.c.confirmed_at.is_(None)
-
-
-def family_column(kind: OwnerKind, table: sa.FromClause) -> sa.ColumnElement[str | None]:
-    """Where the family of this kind stands."""
-    return table.c.family if kind is OwnerKind.CONFIRMED else table.c.family_hint
-
-
-def _names(kind: OwnerKind, *, is_of_account: bool) -> sa.Select[str]:
-    """The different accounts, or families of one account: OWNERS_MAX at most, and one more where there are more."""
-    first, following = schema.tasks.alias(), schema.tasks.alias()
-    names = sa.select(
-        _first_name(kind, first, sa.bindparam("first"), is_of_account=is_of_account).label("name"),
-        sa.literal_column("1").label("number"),
-    ).cte("names", recursive=True)
-    next_name = _first_name(kind, following, names.c.name, is_of_account=is_of_account)
-    found = names.union_all(
-        sa.select(next_name, names.c.number + sa.literal_column("1")).where(
-            names.c.name.is_not(None), names.c.number <= sa.literal_column(str(OWNERS_MAX))
-        )
+    columns = schema.tasks.c
+    if kind is OwnerKind.UNCONFIRMED:
+        # By none that has the account: it would have to sort all rows of a flood.
+        return [columns.family.is_(None), (columns.account + "") == account]
+    is_of_account = columns.account == account
+    if kind is OwnerKind.CONFIRMED:
+        return [columns.family.is_not(None), is_of_account, columns.family == family]
+    is_of_family = (
+        columns.family_hint.is_(None) if kind is OwnerKind.UNHINTED else columns.family_hint == family
     )
+    return [columns.confirmed_at.is_(None), is_of_account, is_of_family]
+
+
+def _families(kind: OwnerKind) -> sa.Select[str]:
+    """The different families of an account: one more than FAMILIES_MAX at most, unless the API has named them."""
+    names = sa.select(_first_family(kind, sa.bindparam("first")).label("name"), _ONE.label("number")).cte(
+        "names", recursive=True
+    )
+    following = sa.select(_first_family(kind, names.c.name), names.c.number + _ONE).where(
+        names.c.name.is_not(None)
+    )
+    if kind is OwnerKind.HINTED:
+        following = following.where(names.c.number <= sa.literal_column(str(FAMILIES_MAX)))
+    found = names.union_all(following)
     return sa.select(found.c.name).where(found.c.name.is_not(None))
 
 
-def _first_name(
-    kind: OwnerKind, table: sa.FromClause, above: sa.ColumnElement[str], *, is_of_account: bool
-) -> sa.ScalarSelect[str]:
-    column = family_column(kind, table) if is_of_account else table.c.account
-    query = sa.select(column).where(is_owned(kind, table), column > above)
-    if is_of_account:
-        query = query.where(table.c.account == sa.bindparam("account"))
+def _first_family(kind: OwnerKind, above: sa.ColumnElement[str]) -> sa.ScalarSelect[str]:
+    table = schema.tasks.alias()
+    is_confirmed = kind is OwnerKind.CONFIRMED
+    column = table.c.family if is_confirmed else table.c.family_hint
+    is_owned = table.c.family.is_not(None) if is_confirmed else table.c.confirmed_at.is_(None)
+    query = sa.select(column).where(is_owned, table.c.account == sa.bindparam("account"), column > above)
     return query.order_by(column).limit(1).scalar_subquery()
 
 
-_ACCOUNTS = {kind: _names(kind, is_of_account=False) for kind in (OwnerKind.CONFIRMED, OwnerKind.HINTED)}
-_FAMILIES = {kind: _names(kind, is_of_account=True) for kind in (OwnerKind.CONFIRMED, OwnerKind.HINTED)}
+_ONE: sa.ColumnElement[int] = sa.literal_column("1")
+_FAMILIES = {kind: _families(kind) for kind in (OwnerKind.CONFIRMED, OwnerKind.HINTED)}

@@ -140,6 +140,10 @@ def _named(database: Database, chosen: TaskFilter) -> Sequence[sa.RowMapping]:
         return connection.execute(sa.select(*_COLUMNS).where(*conditions)).mappings().all()
 
 
+_Found = tuple[list[sa.RowMapping], Sequence[sa.RowMapping]]
+"""Rows that are meant; the last row that was looked at, and the one behind it."""
+
+
 class _Search:
     """Goes through the rows of a filter. `at` is the last one that it has looked at."""
 
@@ -147,7 +151,7 @@ class _Search:
         self._database = database
         self._chosen = chosen
         self._words = Words(chosen.text) if chosen.text else None
-        self._walks: tuple[Walk, ...] = ()
+        self._walks: tuple[Walk, ...] | None = None
         self._looked_at = after.looked_at if after and self._words else 0
         self._looked_at_max = LOOKED_AT_MAX if self._words else UNINDEXED_ROWS_MAX
         self.at = after
@@ -180,26 +184,47 @@ class _Search:
 
     def _step(self, limit: int, *, step_rows: int) -> list[sa.RowMapping]:
         """Look at up to `step_rows` rows, in one transaction, until `limit` are found."""
-        count_max = CANDIDATES_MAX if self._words else limit
         with self._database.read() as connection:
-            self._walks = self._walks or walks_of(connection, self._chosen)
-            walked = merged(self._walks, self._chosen, self.at)
-            # One row more, of which is known only that it is there.
-            values = values_of(self._walks, self._chosen, self.at, rows=step_rows + 1)
-            candidates = connection.execute(self._query(walked).limit(count_max), values).mappings().all()
-            found = [row for row in candidates if self._words is None or self._words.are_in(row)][:limit]
-            if len(found) == limit:
-                last = found[-1]["position"]
+            walks = self._walks = self._walks or walks_of(connection, self._chosen)
+            if not walks:
+                self.is_at_end = True
+                return []
+            if self._words is None and is_meant(walks, self._chosen) is None:
+                found, ends = self._take(connection, walks, limit)
             else:
-                last = candidates[-1]["position"] if len(candidates) == count_max else step_rows
-            ends = connection.execute(_from(walked), {**values, "first": last}).mappings().all()
+                found, ends = self._pick(connection, walks, limit, step_rows=step_rows)
         self._move_to(*ends)
         return found
 
-    def _query(self, walked: sa.Subquery) -> sa.Select[Any]:
+    def _take(self, connection: sa.Connection, walks: tuple[Walk, ...], limit: int) -> _Found:
+        """All rows are meant: those that are wanted, and one more, which shows that there is a further page."""
+        values = values_of(walks, self._chosen, self.at, rows=limit + 2)
+        query = self._query(merged(walks, self._chosen, self.at))
+        rows = connection.execute(query, values).mappings().all()
+        found = list(rows[:limit])
+        return found, rows[max(0, len(found) - 1) :]
+
+    def _pick(
+        self, connection: sa.Connection, walks: tuple[Walk, ...], limit: int, *, step_rows: int
+    ) -> _Found:
+        """Some rows are meant."""
+        count_max = CANDIDATES_MAX if self._words else limit
+        walked = merged(walks, self._chosen, self.at)
+        # One row more, of which is known only that it is there.
+        values = values_of(walks, self._chosen, self.at, rows=step_rows + 1)
+        query = self._query(walked, is_meant(walks, self._chosen)).limit(count_max)
+        candidates = connection.execute(query, values).mappings().all()
+        found = [row for row in candidates if self._words is None or self._words.are_in(row)][:limit]
+        if len(found) == limit:
+            last = found[-1]["position"]
+        else:
+            last = candidates[-1]["position"] if len(candidates) == count_max else step_rows
+        ends = connection.execute(_from(walked), {**values, "first": last}).mappings().all()
+        return found, ends
+
+    def _query(self, walked: sa.Subquery, meant: sa.ColumnElement[bool] | None = None) -> sa.Select[Any]:
         query = sa.select(*_COLUMNS, walked.c.position).join(schema.tasks, _TASKS.id == walked.c.id)
         query = query.where(walked.c.position < sa.bindparam("rows"))
-        meant = is_meant(self._walks, self._chosen)
         if meant is not None:
             query = query.where(meant)
         if self._words is not None:

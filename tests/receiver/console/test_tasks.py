@@ -120,7 +120,7 @@ def test_a_page_without_rows_says_that_older_tasks_were_not_looked_at(
     for number in range(3):
         console.desk.clock.advance(MINUTE)
         console.desk.ledger.registrations.register(f"other-{number}", account="other", family=FAMILY)
-    monkeypatch.setattr("archiver.ledger.views.owners.OWNERS_MAX", 1)
+    monkeypatch.setattr("archiver.ledger.views.walks.WALKS_MAX", 0)
     monkeypatch.setattr("archiver.ledger.views.pages.UNINDEXED_ROWS_MAX", 2)
     monkeypatch.setattr("archiver.ledger.views.pages.STEP_ROWS", 2)
     console.log_in()
