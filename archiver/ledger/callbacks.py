@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.families import FAMILIES
-from archiver.ledger.databases.dialect import locking
+from archiver.ledger.databases.dialect import locking, unindexed
 from archiver.ledger.databases.protocol import DOOR_SECONDS_MAX, Database
 from archiver.ledger.gateway_creates.joining import join_callbacks
 from archiver.ledger.part import Part, require_written, retried
@@ -40,7 +40,10 @@ _REPEAT_COLUMNS = (
 
 _UPDATE = (
     sa.update(schema.tasks)
-    .where(schema.tasks.c.id == sa.bindparam("row_id"), schema.tasks.c.state == sa.bindparam("state_read"))
+    .where(
+        schema.tasks.c.id == sa.bindparam("row_id"),
+        unindexed(schema.tasks.c.state) == sa.bindparam("state_read"),
+    )
     .where(schema.tasks.c.callbacks == sa.bindparam("callbacks_read"))
     .values({name: sa.bindparam(f"new_{name}") for name in _REPEAT_COLUMNS})
 )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from archiver.failures import FRESH_MS_MAX, HOLD_PROBE_SECONDS, RETRY_SECONDS_MAX, ApiAnswerUnreadable
 from archiver.ledger.claims import LEASE_SECONDS, TAKEOVER_MS
-from archiver.ledger.databases.dialect import skipping_locked
+from archiver.ledger.databases.dialect import skipping_locked, unindexed
 from archiver.ledger.databases.protocol import Database
 from archiver.ledger.folder_work.queueing import queue_incomplete
 from archiver.ledger.part import Part, retried
@@ -112,7 +112,9 @@ class Deadlines(Part):
                     overdue = overdue.where(had_its_try)
                 for row in connection.execute(skipping_locked(overdue, table)).mappings().all():
                     changes = _expiry(row, hold=held.get(row["account"]), now=now)
-                    change = sa.update(table).where(table.c.id == row["id"], table.c.state == state)
+                    change = sa.update(table).where(
+                        table.c.id == row["id"], unindexed(table.c.state) == state
+                    )
                     change = change.where(table.c.lease_token.is_(None), table.c.deadline_at <= now)
                     if not connection.execute(change.values(changes)).rowcount:
                         continue  # another process has moved or leased it since

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import sqlalchemy as sa
 
 from archiver.families import is_provisional
+from archiver.ledger.databases.dialect import unindexed
 from archiver.ledger.folder_work.queueing import queue_amendment
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema, set_aside
@@ -275,7 +276,11 @@ def _merge(
 
 def _as_read(row: Row) -> tuple[sa.ColumnElement[bool], ...]:
     table = schema.tasks
-    return (table.c.id == row["id"], table.c.state == row["state"], table.c.callbacks == row["callbacks"])
+    return (
+        table.c.id == row["id"],
+        unindexed(table.c.state) == row["state"],
+        table.c.callbacks == row["callbacks"],
+    )
 
 
 def _merged(placeholder: Row, real: Row) -> Changes:

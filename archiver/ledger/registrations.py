@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from archiver.ledger.callbacks import unconfirmed_row
 from archiver.ledger.claims import TAKEOVER_MS
-from archiver.ledger.databases.dialect import insert_missing, locking
+from archiver.ledger.databases.dialect import insert_missing, locking, unindexed
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import KIND_COLUMNS, Kind, Tally, kind_of
@@ -130,7 +130,9 @@ class Registrations(Part):
             known = {row["task_id"]: row for row in rows}
             for task_id, row in known.items():
                 if row["confirmed_at"] is None and row["state"] in (State.UNKNOWN, State.BURIED):
-                    change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
+                    change = sa.update(table).where(
+                        table.c.id == row["id"], unindexed(table.c.state) == row["state"]
+                    )
                     change = change.where(table.c.lease_token.is_(None))
                     again = {"state": State.REPORTED, "due_at": now, "asked": 0, "not_found_since": None}
                     again |= {
@@ -198,7 +200,7 @@ def _retry(connection: sa.Connection, *, account: str, task_id: str, now: int) -
     if state in (State.REPORTED, State.UNKNOWN):
         changes |= {"state": State.REPORTED, "not_found_since": None, "asked": 0}
     table = schema.tasks
-    change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
+    change = sa.update(table).where(table.c.id == row["id"], unindexed(table.c.state) == row["state"])
     same_lease = table.c.lease_token.is_not_distinct_from(row["lease_token"])
     require_written(connection.execute(change.where(same_lease).values(changes)).rowcount)
     tally = Tally()
@@ -237,5 +239,5 @@ def _complete(
         tally.change(row, changes)
         tally.write(connection)
     table = schema.tasks
-    change = sa.update(table).where(table.c.id == row["id"], table.c.state == row["state"])
+    change = sa.update(table).where(table.c.id == row["id"], unindexed(table.c.state) == row["state"])
     require_written(connection.execute(change.values(changes)).rowcount)

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import insert_missing, locking, upsert
+from archiver.ledger.databases.dialect import insert_missing, locking, unindexed, upsert
 from archiver.ledger.folder_work.queueing import queue_incomplete, queue_restore
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.second_looks.missing import RESTORE_MS_MAX
@@ -165,7 +165,7 @@ class Audits(Part):
             table = schema.tasks
             chosen = sa.select(*_COLUMNS, table.c.account).where(
                 table.c.id.in_({each.row_id for each in objects}),
-                table.c.state.in_((State.ARCHIVED, State.LOST)),
+                unindexed(table.c.state).in_((State.ARCHIVED, State.LOST)),
             )
             rows = connection.execute(locking(connection, chosen, table)).mappings().all()
             accounts = {row["id"]: row["account"] for row in rows}

@@ -160,6 +160,25 @@ def in_index_order(connection: sa.Connection) -> Iterator[None]:
     connection.execute(_SORT_ON)
 
 
+class unindexed(FunctionElement[str]):  # noqa: N801 -- used as a function
+    """`unindexed(column)`: of a row that a statement names by its id. PostgreSQL may look for it along an index of the
+    column instead, if there was no row with the value when it last counted: so each update passed 100,000 rows of a
+    flood, in 75 ms."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(unindexed)
+def _column(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(*element.clauses, **options)
+
+
+@compiles(unindexed, "postgresql")
+def _expression(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"({compiler.process(*element.clauses, **options)} || '')"
+
+
 class is_one_of(FunctionElement[Any]):  # noqa: N801 -- used as a function
     """`is_one_of(column, chosen)`: the column is among the rows of a subquery that is evaluated once.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import locking
+from archiver.ledger.databases.dialect import locking, unindexed
 from archiver.ledger.part import require_written
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.forwards import queue_for_client
@@ -98,7 +98,7 @@ def take_over(
     lacking = {name: value for name, value in given.items() if value is not None and task[name] is None}
     if not lacking:
         return
-    change = sa.update(table).where(table.c.id == task["id"], table.c.state == task["state"])
+    change = sa.update(table).where(table.c.id == task["id"], unindexed(table.c.state) == task["state"])
     require_written(connection.execute(change.values(lacking)).rowcount)
     if "client_callback_url" in lacking:
         queue_for_client(connection, task["id"], now=now)

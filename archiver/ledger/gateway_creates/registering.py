@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.ledger.callbacks import unconfirmed_row
-from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.databases.dialect import insert_missing, unindexed
 from archiver.ledger.gateway_creates.joining import take_over
 from archiver.ledger.part import require_written
 from archiver.ledger.tables import schema
@@ -115,5 +115,5 @@ def _note_named(connection: sa.Connection, row: Mapping[Any, Any]) -> None:
     """Note that the API gave this id: a callback that came before could have named an external id."""
     if row["named_by_create"]:
         return
-    change = sa.update(_TASKS).where(_TASKS.c.id == row["id"], _TASKS.c.state == row["state"])
+    change = sa.update(_TASKS).where(_TASKS.c.id == row["id"], unindexed(_TASKS.c.state) == row["state"])
     require_written(connection.execute(change.values(named_by_create=True)).rowcount)

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.failures import LeaseLost
+from archiver.ledger.databases.dialect import unindexed
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Kind, Tally
 from archiver.model import Lease
@@ -28,7 +29,7 @@ def _fenced(columns: frozenset[str]) -> sa.Update:
     return (
         sa.update(table)
         .where(table.c.id == sa.bindparam("task_row"), table.c.lease_token == sa.bindparam("token"))
-        .where(table.c.state == sa.bindparam("leased_state"))
+        .where(unindexed(table.c.state) == sa.bindparam("leased_state"))
         .values({name: sa.bindparam(f"new_{name}") for name in columns})
     )
 
@@ -63,7 +64,7 @@ def delete(connection: sa.Connection, lease: Lease) -> None:
     """Delete the leased row. Raises LeaseLost."""
     table = schema.tasks
     fenced = sa.delete(table).where(table.c.id == lease.row_id, table.c.lease_token == lease.token)
-    if connection.execute(fenced.where(table.c.state == lease.state)).rowcount != 1:
+    if connection.execute(fenced.where(unindexed(table.c.state) == lease.state)).rowcount != 1:
         raise LeaseLost(f"task {lease.task_id} is no longer ours")
     tally = Tally()
     tally.remove([_kind(lease)])

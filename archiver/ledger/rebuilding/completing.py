@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import locking
+from archiver.ledger.databases.dialect import locking, unindexed
 from archiver.ledger.part import require_written
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.history import add_lines, trim_all
@@ -40,7 +40,7 @@ def complete(
         told = said[row["task_id"]]
         empty = [name for name in _FILLED if row[name] is None and told[name] is not None]
         if empty:
-            as_read = (_TASKS.c.id == row["id"], _TASKS.c.state == State.ARCHIVED)
+            as_read = (_TASKS.c.id == row["id"], unindexed(_TASKS.c.state) == State.ARCHIVED)
             filling = sa.update(_TASKS).where(*as_read).values({name: told[name] for name in empty})
             require_written(connection.execute(filling).rowcount)
             lines.append((row["id"], "task.rebuilt", f"from its manifest: {', '.join(empty)}"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import insert_missing, locking
+from archiver.ledger.databases.dialect import insert_missing, locking, unindexed
 from archiver.ledger.part import Part, retried
 from archiver.ledger.rebuilding.completing import complete, may_lack
 from archiver.ledger.rebuilding.stuck import may_be_stuck, take_over
@@ -211,7 +211,9 @@ def _behind(connection: sa.Connection, tasks: Sequence[RebuiltTask], account: st
     if not named:
         return {}
     query = sa.select(_TASKS.c.task_id, _TASKS.c.id).where(
-        _TASKS.c.account == account, _TASKS.c.task_id.in_(sorted(named)), _TASKS.c.state == State.ARCHIVED
+        _TASKS.c.account == account,
+        _TASKS.c.task_id.in_(sorted(named)),
+        unindexed(_TASKS.c.state) == State.ARCHIVED,
     )
     work = schema.folder_work
     query = query.where(~sa.exists().where(work.c.task == _TASKS.c.id, work.c.kind == FolderWorkKind.AMEND))

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import locking
+from archiver.ledger.databases.dialect import locking, unindexed
 from archiver.ledger.folder_work.queueing import drop_incomplete
 from archiver.ledger.part import require_written
 from archiver.ledger.tables import schema, set_aside
@@ -55,7 +55,11 @@ def take_over(
             continue
         changes = {**{name: columns[name] for name in columns.keys() - _KEPT}, **_CLEARED}
         changes |= {name: row[name] for name in _TOLD if changes[name] is None}
-        as_read = (_TASKS.c.id == row["id"], _TASKS.c.state == row["state"], _TASKS.c.lease_token.is_(None))
+        as_read = (
+            _TASKS.c.id == row["id"],
+            unindexed(_TASKS.c.state) == row["state"],
+            _TASKS.c.lease_token.is_(None),
+        )
         require_written(connection.execute(sa.update(_TASKS).where(*as_read).values(changes)).rowcount)
         connection.execute(sa.delete(_ASSETS).where(_ASSETS.c.task == row["id"]))
         drop_incomplete(connection, row["id"])

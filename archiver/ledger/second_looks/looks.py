@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import insert_missing, is_one_of, locking, skipping_locked
+from archiver.ledger.databases.dialect import insert_missing, is_one_of, locking, skipping_locked, unindexed
 from archiver.ledger.holds import stops_stage
 from archiver.ledger.part import Part, retried
 from archiver.ledger.second_looks.missing import SECOND_HEAD_MS
@@ -115,7 +115,7 @@ def _is_due(connection: sa.Connection, account: str, *, now: int) -> bool:
 def _expected(connection: sa.Connection, row_ids: Sequence[int], *, due_at: int) -> list[ExpectedFolder]:
     tasks, assets, amendments = schema.tasks, schema.assets, schema.amendments
     archived = sa.select(tasks.c.id, tasks.c.task_id, tasks.c.manifest_key)
-    archived = archived.where(tasks.c.id.in_(row_ids), tasks.c.state == State.ARCHIVED)
+    archived = archived.where(tasks.c.id.in_(row_ids), unindexed(tasks.c.state) == State.ARCHIVED)
     rows = connection.execute(archived.order_by(tasks.c.id)).all()
     sizes: dict[int, dict[str, int | None]] = {row.id: {row.manifest_key: None} for row in rows}
     stored = sa.select(assets.c.task, assets.c.key, assets.c.bytes).where(assets.c.name.is_not(None))
@@ -140,7 +140,7 @@ def _put_forward(connection: sa.Connection, folders: Sequence[ExpectedFolder], *
 
 def _mark_seen(connection: sa.Connection, row_ids: Sequence[int], *, now: int) -> None:
     tasks = schema.tasks
-    chosen = (tasks.c.id.in_(row_ids), tasks.c.state == State.ARCHIVED)
+    chosen = (tasks.c.id.in_(row_ids), unindexed(tasks.c.state) == State.ARCHIVED)
     connection.execute(locking(connection, sa.select(tasks.c.id).where(*chosen), tasks))
     connection.execute(sa.update(tasks).where(*chosen).values(seen_again_at=now))
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from archiver.failures import Failure
 from archiver.ledger.claims.leasing import LEASE_SECONDS, TAKEOVER_MS
 from archiver.ledger.claims.probes import holds_of, is_whole
-from archiver.ledger.databases.dialect import is_one_of, skipping_locked
+from archiver.ledger.databases.dialect import is_one_of, skipping_locked, unindexed
 from archiver.ledger.folder_work.work import due_work, end_probe, held_by, release, task_of, wanted_objects
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
@@ -70,7 +70,7 @@ class Restores(Part):
             now = self._now()
             row_id = task_of(connection, lease)
             asked = sa.update(schema.tasks).where(
-                schema.tasks.c.id == row_id, schema.tasks.c.state == State.ARCHIVED
+                schema.tasks.c.id == row_id, unindexed(schema.tasks.c.state) == State.ARCHIVED
             )
             connection.execute(asked.values(fresh_asked_at=now))
             batch = Batch(account=lease.account, now=now)

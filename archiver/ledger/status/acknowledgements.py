@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import unindexed
 from archiver.ledger.gateway_creates.doubts import doubts_about
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
@@ -108,7 +109,11 @@ class Acknowledgements(Part):
     def _mark(self, connection: sa.Connection, row_id: int) -> bool:
         """False where another process has moved the task since."""
         table = schema.tasks
-        unseen = (table.c.id == row_id, table.c.unseen_since.is_not(None), table.c.state.in_(_UNSEEN))
+        unseen = (
+            table.c.id == row_id,
+            table.c.unseen_since.is_not(None),
+            unindexed(table.c.state).in_(_UNSEEN),
+        )
         if not connection.execute(sa.update(table).where(*unseen).values(unseen_since=None)).rowcount:
             return False
         add_line(connection, row_id, at=self._now(), event="task.acknowledged", detail="")

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.databases.dialect import insert_missing, unindexed
 from archiver.ledger.part import require_written
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.counts import Tally, kind_of
@@ -40,7 +40,7 @@ def _update_of(columns: frozenset[str]) -> sa.Update:
     table = schema.tasks
     return (
         sa.update(table)
-        .where(table.c.id == sa.bindparam("row_id"), table.c.state == sa.bindparam("state_read"))
+        .where(table.c.id == sa.bindparam("row_id"), unindexed(table.c.state) == sa.bindparam("state_read"))
         .values({name: sa.bindparam(f"new_{name}") for name in columns})
     )
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import insert_missing, overwriting_what_is_deleted
+from archiver.ledger.databases.dialect import insert_missing, overwriting_what_is_deleted, unindexed
 from archiver.ledger.folder_work.work import amendment_keys
 from archiver.ledger.part import Part, require_written, retried
 from archiver.ledger.tables import schema
@@ -101,7 +101,7 @@ def _erase(connection: sa.Connection, row: sa.RowMapping) -> None:
     for state, count in sorted(states.items()):
         told_less.add(state, -count)
     told_less.write(connection)
-    as_read = (tasks.c.id == row["id"], tasks.c.state == row["state"])
+    as_read = (tasks.c.id == row["id"], unindexed(tasks.c.state) == row["state"])
     require_written(connection.execute(sa.delete(tasks).where(*as_read)).rowcount)
     tally = Tally()
     tally.remove([kind_of(row)])
