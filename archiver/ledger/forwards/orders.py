@@ -2,11 +2,12 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from archiver.ledger.databases.dialect import unindexed
 from archiver.ledger.part import Part, retried
 from archiver.ledger.tables import schema
 from archiver.ledger.tables.forwards import (
@@ -189,7 +190,9 @@ class ForwardOrders(Part):
         with self._database.write() as connection:
             ids = [row.id for row in found]
             # Leaves out tasks that were forgotten or tried again meanwhile.
-            still = _TOLD.where(_TASKS.c.id.in_(ids), _TASKS.c.state == state).order_by(_TASKS.c.id)
+            still = _TOLD.where(_TASKS.c.id.in_(ids), unindexed(_TASKS.c.state) == state).order_by(
+                _TASKS.c.id
+            )
             rows = connection.execute(still).mappings().all()
             known = sa.and_(
                 _FORWARDS.c.task.in_(ids),
@@ -285,18 +288,6 @@ def forwards_of(connection: sa.Connection, row_id: int) -> tuple[ForwardView, ..
     query = _VIEW.where(_FORWARDS.c.task == row_id, _IS_SHOWN)
     rows = connection.execute(query).mappings()  # few: the index by task is in another order
     return tuple(map(_view, sorted(rows, key=lambda row: int(row["id"]))))
-
-
-def dead_forwards(connection: sa.Connection, account: str, *, limit: int) -> Iterator[Mapping[Any, Any]]:
-    """The first `limit` dead forwards that no operator has acknowledged: task id and since when."""
-    query = (
-        sa.select(_TASKS.c.task_id, _FORWARDS.c.unseen_since.label("since"))
-        .join(_TASKS, _TASKS.c.id == _FORWARDS.c.task)
-        .where(_FORWARDS.c.account == account, _FORWARDS.c.unseen_since.is_not(None))
-        .order_by(_FORWARDS.c.unseen_since)
-        .limit(limit)
-    )
-    yield from connection.execute(query).mappings()
 
 
 def _view(row: Mapping[Any, Any]) -> ForwardView:

@@ -33,7 +33,9 @@ def complete(
     if not said:
         return frozenset()
     query = sa.select(_TASKS.c.id, _TASKS.c.task_id, *(_TASKS.c[name] for name in _FILLED)).where(
-        _TASKS.c.account == account, _TASKS.c.task_id.in_(sorted(said)), _TASKS.c.state == State.ARCHIVED
+        _TASKS.c.account == account,
+        _TASKS.c.task_id.in_(sorted(said)),
+        unindexed(_TASKS.c.state) == State.ARCHIVED,
     )
     lines, completed = [], set[str]()
     for row in connection.execute(locking(connection, query, _TASKS)).mappings().all():

@@ -2,13 +2,13 @@
 tasks and on ten million."""
 
 import dataclasses
-import heapq
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import insert_missing
+from archiver.ledger.databases.dialect import in_index_order, insert_missing
 from archiver.ledger.part import Part, retried
-from archiver.ledger.status.reading import in_state
+from archiver.ledger.status.tasks import in_state
 from archiver.ledger.tables import schema
 from archiver.model import DAY_MS, State
 
@@ -32,6 +32,16 @@ class HourView:
     archived: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Charts:
+    """What is drawn."""
+
+    hours: Sequence[HourView]
+    """The last 24, the present one last; fewer where the ledger has not counted for so long."""
+    deadlines: Sequence[int]
+    """Of confirmed tasks that are not in the bucket, nearest first (Unix ms): DEADLINES_MAX at most."""
+
+
 class Trends(Part):
     """Counts by time. They cost no walk over the tasks: once an hour, the present total is written down."""
 
@@ -51,35 +61,38 @@ class Trends(Part):
             is_useless = sa.or_(_HOURLY.hour_at < hour_at - KEPT_MS, _HOURLY.hour_at > hour_at)
             connection.execute(sa.delete(schema.hourly_counts).where(is_useless))
 
-    def last_day(self) -> list[HourView]:
-        """The last 24 hours, the present one last; fewer where the ledger has not counted for so long."""
+    def charts(self) -> Charts:
+        """What both charts show, by one snapshot."""
         with self._database.read() as connection:
-            now_hour = _hour_of(self._now())
-            counted = sa.select(_HOURLY.hour_at, _HOURLY.archived).where(_HOURLY.hour_at <= now_hour)
-            rows = connection.execute(counted.order_by(_HOURLY.hour_at)).all()
-            total = connection.execute(_ARCHIVED).scalar_one()
-        if not rows:
-            return []
-        begun = [row.hour_at for row in rows]
-        ended = [row.archived for row in rows[1:]] + [total]
-        # If no daemon ran for hours, tasks archived before count for the hour of the last look.
-        archived = {row.hour_at: max(0, end - row.archived) for row, end in zip(rows, ended, strict=True)}
-        first = max(begun[0], now_hour - (HOURS - 1) * HOUR_MS)
-        return [HourView(hour, archived.get(hour, 0)) for hour in range(first, now_hour + 1, HOUR_MS)]
+            return Charts(_last_day(connection, now=self._now()), _nearest(connection))
 
-    def nearest_deadlines(self, *, count_max: int = DEADLINES_MAX) -> list[int]:
-        """The deadlines of confirmed tasks that are not in the bucket, nearest first (Unix ms)."""
-        with self._database.read() as connection:
-            each = [
-                connection.execute(
-                    sa.select(_TASKS.deadline_at)
-                    .where(in_state(state), _TASKS.confirmed_at.is_not(None))
-                    .order_by(_TASKS.deadline_at)
-                    .limit(count_max)
-                ).scalars()
-                for state in (State.RUNNING, State.SUCCEEDED, State.BURIED)
-            ]
-            return list(heapq.merge(*(rows.all() for rows in each)))[:count_max]
+
+def _last_day(connection: sa.Connection, *, now: int) -> list[HourView]:
+    now_hour = _hour_of(now)
+    counted = sa.select(_HOURLY.hour_at, _HOURLY.archived).where(_HOURLY.hour_at <= now_hour)
+    rows = connection.execute(counted.order_by(_HOURLY.hour_at)).all()
+    if not rows:
+        return []
+    total = connection.execute(_ARCHIVED).scalar_one()
+    begun = [row.hour_at for row in rows]
+    ended = [row.archived for row in rows[1:]] + [total]
+    # If no daemon ran for hours, tasks archived before count for the hour of the last look.
+    archived = {row.hour_at: max(0, end - row.archived) for row, end in zip(rows, ended, strict=True)}
+    first = max(begun[0], now_hour - (HOURS - 1) * HOUR_MS)
+    return [HourView(hour, archived.get(hour, 0)) for hour in range(first, now_hour + 1, HOUR_MS)]
+
+
+def _nearest(connection: sa.Connection) -> list[int]:
+    with in_index_order(connection):
+        return sorted(connection.execute(_DEADLINES).scalars())[:DEADLINES_MAX]
+
+
+def _deadlines(state: State) -> sa.Select[int]:
+    query = sa.select(_TASKS.deadline_at).where(in_state(state), _TASKS.confirmed_at.is_not(None))
+    return sa.select(query.order_by(_TASKS.deadline_at).limit(DEADLINES_MAX).subquery())
+
+
+_DEADLINES = sa.union_all(*map(_deadlines, (State.RUNNING, State.SUCCEEDED, State.BURIED)))
 
 
 def _hour_of(milliseconds: int) -> int:

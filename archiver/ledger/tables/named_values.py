@@ -1,5 +1,7 @@
 """Single values that must survive a restart, by name (the table `facts`)."""
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from archiver.ledger.databases.dialect import upsert, upsert_unless_locked
@@ -28,6 +30,13 @@ def named_value(connection: sa.Connection, name: str) -> int | None:
     query = sa.select(schema.named_values.c.value).where(schema.named_values.c.name == name)
     value = connection.execute(query).scalar()
     return None if value is None else int(value)
+
+
+def named_values(connection: sa.Connection, names: Collection[str]) -> dict[str, int]:
+    """The values that there are, by name."""
+    table = schema.named_values
+    query = sa.select(table.c.name, table.c.value).where(table.c.name.in_(names))
+    return {row.name: int(row.value) for row in connection.execute(query)}
 
 
 def set_named_value(connection: sa.Connection, name: str, value: int, *, even_if_locked: bool = True) -> None:

@@ -45,14 +45,14 @@ class Overview:
         wrong: dict[str, Any] = {"verdict": verdict(problems, view), "problems": problems, "seen_at": SEEN_AT}
         if view is None:
             return visit.render("overview_blind.html", status=503, **wrong)
-        trends = self._parts.ledger.trends
+        charts = self._parts.ledger.trends.charts()
         return visit.render(
             "overview.html",
             view=view,
             **wrong,
             states=[(state, view.states[state]) for state in State],
-            throughput=throughput_of(trends.last_day()),
-            deadlines=deadlines_of(trends.nearest_deadlines(), view.states, now=view.now),
+            throughput=throughput_of(charts.hours),
+            deadlines=deadlines_of(charts.deadlines, view.states, now=view.now),
             sweeps=sweeps_of(view, self._parts),
             several=self._parts.several,
         )

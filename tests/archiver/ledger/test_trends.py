@@ -1,5 +1,8 @@
 """What the console's charts show, without a look at the tasks."""
 
+import pytest
+
+from archiver.ledger.status import trends
 from archiver.model import State
 from tests.harness.ledgers import DAY, HOUR, START, Desk, answer
 
@@ -8,7 +11,9 @@ FIRST_HOUR = START // HOUR * HOUR
 
 def hours(desk: Desk) -> list[tuple[int, int]]:
     """Hours since the first, and how many tasks were archived in each."""
-    return [((view.hour_at - FIRST_HOUR) // HOUR, view.archived) for view in desk.ledger.trends.last_day()]
+    return [
+        ((view.hour_at - FIRST_HOUR) // HOUR, view.archived) for view in desk.ledger.trends.charts().hours
+    ]
 
 
 def test_an_hour_has_what_was_archived_in_it_also_while_nobody_looked(desk: Desk) -> None:
@@ -52,7 +57,9 @@ def test_hours_of_a_clock_that_was_set_back_are_dropped(desk: Desk) -> None:
     assert [row["hour_at"] for row in desk.rows("SELECT hour_at FROM hourly_counts")] == [FIRST_HOUR]
 
 
-def test_the_nearest_deadlines_are_those_of_tasks_that_are_not_in_the_bucket(desk: Desk) -> None:
+def test_the_nearest_deadlines_are_those_of_tasks_that_are_not_in_the_bucket(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.bring(State.FAILED, "failed")
     desk.bring(State.ARCHIVED, "archived")
     desk.bring(State.BURIED, "buried")
@@ -60,7 +67,8 @@ def test_the_nearest_deadlines_are_those_of_tasks_that_are_not_in_the_bucket(des
     for days in (3, 1, 2):
         desk.say(answer(f"t{days}", created_at=START - days * DAY))
 
-    nearest = desk.ledger.trends.nearest_deadlines()
+    nearest = desk.ledger.trends.charts().deadlines
 
     assert [(at - START) // DAY for at in nearest] == [27, 28, 29, 30]
-    assert desk.ledger.trends.nearest_deadlines(count_max=2) == nearest[:2]
+    monkeypatch.setattr(trends, "DEADLINES_MAX", 2)
+    assert desk.ledger.trends.charts().deadlines == nearest[:2]

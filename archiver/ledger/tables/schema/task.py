@@ -228,6 +228,17 @@ partial_index(
     tasks.c.deadline_at,
     where=sa.and_(tasks.c.state == sa.literal_column("'buried'"), tasks.c.confirmed_at.is_not(None)),
 )
+partial_index(
+    # For the nearest deadline: neither forged ids nor what is acknowledged are passed on the way to it.
+    "tasks_buried_unseen",
+    tasks.c.state,
+    tasks.c.deadline_at,
+    where=sa.and_(
+        tasks.c.state == sa.literal_column("'buried'"),
+        tasks.c.confirmed_at.is_not(None),
+        tasks.c.unseen_since.is_not(None),
+    ),
+)
 sa.Index("tasks_by_due", tasks.c.queue, tasks.c.account, tasks.c.due_at)
 sa.Index("tasks_to_match", tasks.c.queue, tasks.c.account, tasks.c.query_individually, tasks.c.due_at)
 sa.Index("tasks_by_state", tasks.c.state, tasks.c.deadline_at)
