@@ -1,5 +1,5 @@
-"""`kling-receiver`: what an operator types. `daemon` does it, and is imported only then: `--help` and `--version`
-answer within 0.2 s, and the daemon takes ten times as long to import.
+"""`kling-receiver`, the command line of `daemon`, which is imported only when it runs: `--help` and `--version` answer
+within 0.2 s, and the daemon takes ten times as long to import.
 """
 
 import gc
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(roles) > 1 or len(set(given)) < len(given) or not set(given) <= {"--check", *roles}:
         return _refuse(f"unknown arguments: {' '.join(given)}\n\n{USAGE}")
     gc.disable()  # collections would walk through all that is imported, again and again: 0.2 s
-    # For the reason at the head.
+    # Imported here for the reason at the head.
     from archiver.config.roles import ProcessRole  # noqa: PLC0415
     from receiver import daemon  # noqa: PLC0415
 

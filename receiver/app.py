@@ -62,7 +62,7 @@ class AppParts:
     degraded: Callable[[], Sequence[object]]
     """Current problems that do not concern callbacks, as JSON values."""
     stalled: Callable[[], Sequence[str]]
-    """The threads that hang, and that archiving depends on. Never waits."""
+    """The names of hanging threads that archiving depends on. Never waits."""
     refresh_metrics: Callable[[], None]
     """Updates the gauges."""
     routes: Sequence[BaseRoute] = ()
@@ -122,7 +122,7 @@ def build_app(parts: AppParts) -> ASGIApp:
 
 
 def _health_alone_on(port: int, others: ASGIApp) -> ASGIApp:
-    """On this port nothing else is answered."""
+    """On the metrics port only the health endpoints answer."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and port_of(scope) == port and scope["path"] not in HEALTH_PATHS:
@@ -152,7 +152,7 @@ def _callbacks_first(callbacks: ASGIApp, others: ASGIApp) -> ASGIApp:
 
 
 def _console_first(console: ASGIApp, others: ASGIApp) -> ASGIApp:
-    """The console answers in HTML, also where it has nothing."""
+    """The console answers in HTML, also where it has no page."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         is_page = scope["type"] == "http" and serves(scope["path"])
@@ -171,7 +171,7 @@ def _links_first(links: LinkEndpoint, others: ASGIApp) -> ASGIApp:
 
 
 def _klings_paths(gateway: ASGIApp, others: ASGIApp) -> ASGIApp:
-    """Paths that are none of ours are the gateway's, which handles its own errors."""
+    """Paths that are not ours belong to the gateway, which handles its own errors."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (gateway if is_for_gateway(scope) else others)(scope, receive, send)

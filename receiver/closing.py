@@ -1,4 +1,4 @@
-"""The end of the process, which comes also where the stop hangs."""
+"""Ends the process, even if the stop hangs."""
 
 import contextlib
 import os
@@ -9,15 +9,15 @@ from collections.abc import Callable
 from archiver import log
 
 GRACE_SECONDS = 15.0
-"""For what the stop does after `KLING_SHUTDOWN_SECONDS`: it gives back leases and closes connections."""
+"""How long the stop may take after `KLING_SHUTDOWN_SECONDS`, to give back leases and close connections."""
 _LOG_SECONDS = 1.0
 
 
 class Closing:
     """Begins once, then lasts at most `seconds`. A stop that has not ended `grace_seconds` later never will.
 
-    Nobody listens any more by then, and Docker sends its health check's SIGTERM once: a process that waits for a lock
-    of a thread that hangs would stay for ever, and archive nothing. A crash costs less: leases end by themselves.
+    By then the listener is closed, and Docker sends SIGTERM only once: a process that waits for a lock of a hanging
+    thread would stay for ever and archive nothing. A crash costs less, because leases end by themselves.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Closing:
             return
         self._until = time.monotonic() + self._seconds
         self.begun.set()
-        with contextlib.suppress(RuntimeError):  # the system grants no thread; the stop itself needs none
+        with contextlib.suppress(RuntimeError):  # the system allows no thread; the stop itself needs none
             self._last_resort.start()
 
     def seconds_left(self) -> float:
@@ -54,7 +54,7 @@ class Closing:
 
     def _abort(self) -> None:
         try:
-            # By another thread: what hangs may be the log's own pipe.
+            # In another thread, because the log's own pipe may hang.
             line = threading.Thread(target=self._log, daemon=True)
             line.start()
             line.join(_LOG_SECONDS)

@@ -41,7 +41,8 @@ _NEEDS_POSTGRES = (
 
 
 SETTINGS_STATUS = 2
-"""Of a daemon that does not start. A supervisor need not try again: the same settings are refused again."""
+"""The exit status of a daemon that does not start. A supervisor should not try again, because the same settings are
+refused again."""
 PASSING_STATUS = 1
 """What keeps it from starting may pass without other settings: a server that is down, a full disk, a taken port or
 ledger, a folder that is not mounted, a right that is not granted. It should be tried again."""
@@ -117,7 +118,7 @@ def _run(settings: Settings, role: ProcessRole, environment: Mapping[str, str]) 
         require_account(ledger, settings)
         if role.works:
             _warn_of_stranded_accounts(settings, ledger)
-            # Before any task can end. A process that does not work does not know.
+            # Before any task can end. Only a process that works knows whether forwards are wanted.
             ledger.forwards.set_operator(is_told=settings.forward_url is not None)
         return _serve(settings, ledger, role, environment)
     finally:
@@ -125,7 +126,7 @@ def _run(settings: Settings, role: ProcessRole, environment: Mapping[str, str]) 
 
 
 def _log_start(settings: Settings, role: ProcessRole) -> None:
-    """What this daemon works with, for an operator who reads the log from its beginning."""
+    """Log the settings of this daemon, for an operator who reads the log from its beginning."""
     families = dict.fromkeys(family for account in settings.accounts for family in account.families)
     of_work = {
         "bucket": settings.s3_bucket,
@@ -144,7 +145,7 @@ def _log_start(settings: Settings, role: ProcessRole) -> None:
 
 
 def _warn_of_stranded_accounts(settings: Settings, ledger: Ledger) -> None:
-    """They have tasks in the ledger but no settings."""
+    """Warn of accounts that have tasks in the ledger but are not in the settings."""
     known = [account.name for account in settings.accounts]
     ledger.accounts.forget_holds(known=known)
     for account, waiting in ledger.accounts.stranded(known=known).items():
@@ -185,7 +186,7 @@ def _serve(settings: Settings, ledger: Ledger, role: ProcessRole, environment: M
             signal.signal(number, lambda *_: server.stop())
         _log_start(
             settings, role
-        )  # not before: a daemon that is refused has one sentence, and it is the last
+        )  # not before: if the daemon is refused, its one sentence must be the last line
         engine.start()
         try:
             status = server.run()

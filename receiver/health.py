@@ -1,7 +1,7 @@
 """`/healthz`, `/readyz` and `/metrics`: what monitoring systems ask.
 
-`/healthz` does no I/O. It answers 503 where a thread hangs that archiving depends on: only a new start ends that, which
-Kubernetes then does. `/readyz` answers 503 for two reasons only: callbacks cannot be committed, or the process is
+`/healthz` does no I/O. It answers 503 if a thread hangs that archiving depends on. Only a restart helps, and Kubernetes
+then restarts the process. `/readyz` answers 503 for two reasons only: callbacks cannot be committed, or the process is
 draining. An outage of store or API appears in `degraded` and must not stop callbacks, since a refused one may be lost.
 
 Reading the ledger blocks. So readings run in threads, one of a kind at a time, and a request waits for one at most
@@ -24,13 +24,13 @@ from archiver.problems import door_closed
 
 READING_SECONDS_MAX = 5.0
 READINGS_MAX = 4
-"""Threads for them: one for each kind, and a spare."""
+"""Threads for readings: one for each kind, and a spare one."""
 
 _Value = TypeVar("_Value")
 
 
 def port_of(scope: Scope) -> int | None:
-    """The port of ours that a request came to."""
+    """Our port at which the request arrived."""
     server = scope.get("server")
     return server[1] if server else None
 
@@ -84,7 +84,7 @@ class HealthRoutes:
         closed, degraded = await asyncio.gather(self._closed.value(), self._degraded.value())
         if closed is None and not self._is_open():
             closed = _CLOSED
-        if closed is _CLOSED:  # why, only a reading that ended can say
+        if closed is _CLOSED:  # only a finished reading can say why
             closed = self._closed.last or _CLOSED
         if closed is not None:
             degraded = [closed, *(problem for problem in degraded if problem != _CLOSED)]
@@ -100,7 +100,7 @@ class HealthRoutes:
         return JSONResponse(content, status_code=status)
 
     async def metrics(self, request: Request) -> Response:
-        """If the gauges cannot be refreshed, their last values beat none."""
+        """The metrics. If the gauges cannot be refreshed, their last values are served."""
         if not self._is_inside(request.scope):
             raise HTTPException(404)
         await self._refresh.value()
@@ -117,7 +117,7 @@ class _Reading(Generic[_Value]):
         self._otherwise = otherwise
         self._running: asyncio.Task[_Value] | None = None
         self.last: _Value | None = None
-        """What the latest reading that ended has found, however long it took."""
+        """The result of the latest finished reading, however long it took."""
 
     async def value(self) -> _Value:
         if self._running is None or self._running.done():

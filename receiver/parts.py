@@ -40,7 +40,7 @@ from receiver.links.finder import LinkedAccount
 from receiver.links.service import REDIRECT, STREAM, LinkService
 
 PRESIGNED_SECONDS = 3600
-"""Of pictures in the console, where there are no links."""
+"""For pictures in the console if there are no links."""
 WAITING_MAX = 4096
 """Callbacks waiting for a commit; further ones get 503."""
 
@@ -48,7 +48,8 @@ WAITING_MAX = 4096
 def build_parts(
     settings: Settings, engine: Engine, metrics: Metrics, *, role: ProcessRole, draining: threading.Event
 ) -> AppParts:
-    """Every role says how it is; the door takes callbacks, and only a whole daemon has `/api` and `/console`."""
+    """The application of a role. Every role serves the health endpoints, a door also callbacks; only a whole daemon has
+    `/api` and `/console`."""
     door = _door(settings, engine, metrics) if role.takes_callbacks else None
     is_door_busy = _is_busy(door)
     return AppParts(
@@ -72,7 +73,7 @@ def build_parts(
 
 
 def _is_busy(door: Door | None) -> Callable[[], bool]:
-    """Whether callbacks are being committed, which go before all else."""
+    """Whether callbacks are being committed; they go before all other work."""
     return lambda: door is not None and door.intake.is_busy
 
 
@@ -145,7 +146,7 @@ def link_service(
     *,
     is_door_busy: Callable[[], bool] = lambda: False,
 ) -> LinkService | None:
-    """What serves links, for a process of any role; None where the settings want none.
+    """The service of links, for a process of any role; None if the settings want no links.
 
     Raises SettingsError when boto3 refuses its part of the settings.
     """
@@ -156,7 +157,7 @@ def link_service(
     store = build_link_store(settings)
     linked = [(account, LinkedAccount(account.name, account.s3_prefix)) for account in settings.accounts]
     accounts = {name: found for account, found in linked for name in account.account_former_names}
-    # A former name that another account has now is that account's.
+    # If a former name is now another account's present name, it belongs to that account.
     accounts |= {found.name: found for _, found in linked}
     return LinkService(
         signer,
@@ -172,7 +173,8 @@ def link_service(
 
 
 def default_link_mode(endpoint_url: str) -> str:
-    """To a private store, or over plain http, no browser could be sent."""
+    """The mode if none is set: `stream` if browsers cannot reach the store, because it is private or uses plain
+    http."""
     return STREAM if doubts.is_hidden(endpoint_url) else REDIRECT
 
 
@@ -261,7 +263,7 @@ def file_places(settings: Settings) -> FilePlaces:
 
 
 def _links_of(settings: Settings) -> Callable[[ShownTask], Mapping[str, str]]:
-    """Of the files of a task, by stem."""
+    """The links of a task's files, by stem."""
     signers = {
         account.name: signer_of(account.link_secrets(), account.public_url) for account in settings.accounts
     }

@@ -42,7 +42,7 @@ class ApiRefusal(Response):
 
 
 def answer(content: object) -> Response:
-    """JSON as it is."""
+    """Any JSON, without an envelope."""
     return Response(json.dumps(content), media_type="application/json")
 
 

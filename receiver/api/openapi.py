@@ -26,7 +26,7 @@ _WRITTEN_TIME: Final[Schema] = {
 
 
 def _object(properties: Mapping[str, Schema], **more: Any) -> Schema:
-    """All of them are always there."""
+    """An object whose properties are always present."""
     return {"type": "object", "properties": dict(properties), "required": [*properties], **more}
 
 
@@ -251,7 +251,7 @@ def _operation(
 
 @functools.cache
 def document() -> Schema:
-    """The whole of it."""
+    """The whole document."""
     return {
         "openapi": "3.1.0",
         "info": {

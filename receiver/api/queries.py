@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from archiver.ledger.views import FilterProblem, TaskFilter
 
 LIMIT = 50
-"""Where none is given."""
+"""The number of tasks if no limit is given."""
 LIMIT_MAX = 200
 FILTERS = ("state", "family", "account", "since", "until", "text")
 _LIMIT = re.compile("[0-9]{1,3}")

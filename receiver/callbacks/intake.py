@@ -28,7 +28,7 @@ from archiver.model import Callback, CallbackOutcome
 
 BATCH_MAX = 500
 WAIT_SECONDS_MAX = 9.0
-"""The sender hears something within 10 s."""
+"""The sender gets an answer within 10 s."""
 
 _log = log.get()
 

@@ -12,7 +12,7 @@ from standardwebhooks.webhooks import hmac_data
 SIGNATURE_TOLERANCE_SECONDS = 300
 
 _TIMESTAMP = re.compile(rb"[0-9]{1,11}")
-"""To the year 5138: `datetime` ends in 9999."""
+"""Up to the year 5138; `datetime` ends in 9999."""
 _ID_HEADER, _TIME_HEADER, _SIGNATURE_HEADER = b"webhook-id", b"webhook-timestamp", b"webhook-signature"
 
 

@@ -1,4 +1,5 @@
-"""What every page stands in: only an admin sees it, an action has its CSRF token, and it runs in a thread with an end.
+"""The frame of every page: only an admin sees it, each action needs its CSRF token, and it runs in a thread with a time
+limit.
 
 A page, and the template it renders, run in the thread: the event loop, which takes callbacks, does neither.
 """
@@ -33,12 +34,12 @@ _CSRF_INPUT = markupsafe.Markup('<input type="hidden" name="{}" value="{}">')
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Visit:
-    """What a page is asked, by an admin."""
+    """An admin's request for a page."""
 
     request: Request
     session: Session
     form: Mapping[str, str]
-    """Of a POST; a field that was sent twice has its last value."""
+    """The form of a POST; a field that was sent twice has its last value."""
     _frame: "Frame"
 
     @property
@@ -63,7 +64,7 @@ class Visit:
         )
 
     def redirect(self, below: str, **query: object) -> Response:
-        """To a page below `/console`, after an action. `query` are numbers and words, no secrets."""
+        """Redirect to a page below `/console` after an action. `query` holds numbers and words, no secrets."""
         root = relative_root(self.path)
         place = f"{root}/{below}" if below else root
         return RedirectResponse(f"{place}?{urlencode(query)}" if query else place, status_code=303)
@@ -83,7 +84,7 @@ class Frame:
         *,
         ended: EndedSessions,
     ) -> None:
-        """`ended` are the sessions that logouts have ended, also those of other processes."""
+        """`ended` are sessions that were logged out, including those of other processes."""
         self.sessions = sessions
         self._ended = ended
         self._renderer = renderer
@@ -101,7 +102,7 @@ class Frame:
         return Route(path, answer, methods=["GET"])
 
     def action(self, path: str, do: Callable[[Visit], Response]) -> Route:
-        """A form's POST. `do` runs in a thread and redirects to the page that shows what has come of it."""
+        """A form's POST. `do` runs in a thread and redirects to the page that shows the result."""
 
         async def answer(request: Request) -> Response:
             session = self.session_of(request)
@@ -118,7 +119,7 @@ class Frame:
         return self.sessions.read(request.cookies.get(COOKIE))
 
     def is_ours(self, form: Mapping[str, str], session: Session) -> bool:
-        """Whether the form is one of our pages', in this browser."""
+        """Whether the form comes from one of our pages in this browser."""
         return self.sessions.is_csrf_token(form.get(CSRF_FIELD, ""), session)
 
     def render(
@@ -166,15 +167,16 @@ class Frame:
         )
 
     def refused(self, request: Request, session: Session | None) -> Response:
-        """An action that no page of ours in this browser has sent. A login or a logout in another tab does that too."""
+        """Refuse an action that none of our pages in this browser has sent. After a login or a logout in another tab
+        this happens too."""
         message = (
             "Nothing was done: the form is not of this session. Go back, load the page again and repeat it."
         )
         return self.failed(request, 403, "Not done", message, session=session)
 
     async def end_session(self, session: Session) -> None:
-        """Here at once. Where the ledger cannot be written, a copied cookie opens pages of other processes until it
-        expires."""
+        """End the session, in this process at once. If the ledger cannot be written, a copied cookie opens pages of
+        other processes until it expires."""
         self.sessions.end(session)
         end = functools.partial(self._ended.end, session.digest, expires_at=session.expires_at * 1000)
         try:
@@ -192,7 +194,7 @@ class Frame:
         return self._to_login(request, is_lost=is_lost)
 
     async def _run(self, request: Request, run: Callable[[Visit], Response], visit: Visit) -> Response | None:
-        """None where another process has ended the session."""
+        """Run a page; None if another process has ended the session."""
 
         def run_unless_ended() -> Response | None:
             return None if self._ended.has(visit.session.digest) else run(visit)
@@ -207,7 +209,7 @@ class Frame:
         return self.failed(request, 503, "Not now", message, session=visit.session, headers=headers)
 
     def _to_login(self, request: Request, *, is_lost: bool = False) -> Response:
-        """`is_lost`: what was sent is not done, since the session has ended meanwhile."""
+        """Redirect to the login. `is_lost`: the action was not done, because the session has ended meanwhile."""
         path, query = raw_path(request.scope), request.scope["query_string"].decode("latin-1")
         wanted = {} if is_lost else {"next": f"{path}?{query}" if query else path}
         place = f"{relative_root(path)}/login?{urlencode(wanted or {'ended': 1})}"
@@ -217,7 +219,7 @@ class Frame:
 async def form_of(
     request: Request, *, bytes_max: int = FORM_BYTES_MAX, fields_max: int = FORM_FIELDS_MAX
 ) -> Mapping[str, str] | None:
-    """The fields of a form; None for what is none, or is too large."""
+    """The fields of a form; None if the body is not a form, or is too large."""
     if (
         request.headers.get("content-type", "").partition(";")[0].strip()
         != "application/x-www-form-urlencoded"

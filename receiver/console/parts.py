@@ -15,17 +15,17 @@ class ConsoleAccount:
 
     name: str
     families: Sequence[str]
-    """Those that are swept."""
+    """The swept families."""
     base_url: str
     credentials: str
-    """What kind: `API Key` or `pair of keys`."""
+    """The kind of credentials: `API Key` or `pair of keys`."""
     prefix: str
-    """Of its keys in the bucket."""
+    """The prefix of its keys in the bucket."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FilePlaces:
-    """Where browsers get files from besides links: the policy of a page must name it."""
+    """Where browsers load files from besides links: the policy of a page must name these origins."""
 
     presign: Callable[[str], str] | None = None
     """A key → a URL that is good for an hour; links, where there are any, lead to such URLs. May raise a `Failure`."""
@@ -45,7 +45,7 @@ class ConsoleParts:
     bucket: str
     public_url: str | None
     operator_url: str | None
-    """Where forwards of the operator go."""
+    """The URL of the operator's application."""
     trusted_proxies: Sequence[str]
     wake: Callable[[Stage, Iterable[str]], None]
     """There is work for this stage of these accounts."""

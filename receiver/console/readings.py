@@ -1,7 +1,7 @@
 """The threads that pages run on: few, and each wait has a limit. The ledger blocks, and callbacks must not wait for it.
 
-A page that takes too long is answered 503. Its thread is free only when it has ended, so a ledger that hangs holds
-`READINGS_MAX` threads and no more.
+A page that takes too long is answered 503. Its thread becomes free only when the reading ends, so a hanging ledger
+blocks at most `READINGS_MAX` threads.
 """
 
 import asyncio
@@ -42,4 +42,4 @@ class Readings:
     def _ended(self, running: asyncio.Task[_Result]) -> None:
         self._free.release()
         if not running.cancelled():
-            running.exception()  # seen, also where nobody waits for it any more
+            running.exception()  # mark it as retrieved, although no request waits any more

@@ -21,9 +21,9 @@ from receiver.console.static_files import StaticFiles
 
 ROOT = "/console"
 _ID = re.compile(r"\b([0-9]{12,})\b")
-"""As Kling makes them."""
+"""A task id in the form that Kling uses."""
 NAVIGATION = (("", "Overview"), ("tasks", "Tasks"), ("forwards", "Forwards"), ("accounts", "Accounts"))
-"""Path below ROOT, and what it is called."""
+"""Path below ROOT, and the link's text."""
 
 
 class Renderer:
@@ -79,7 +79,7 @@ def task_path(account: str, task_id: str) -> str:
 
 
 def raw_path(scope: Scope) -> str:
-    """As the browser has written it: an escaped `/` is none that its relative links begin at."""
+    """The path as the browser sent it: relative links do not begin at an escaped `/`."""
     raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
     return raw.partition(b"?")[0].decode("latin-1")
 
@@ -90,7 +90,7 @@ def relative_root(path: str) -> str:
 
 
 def security_headers(media: Iterable[str] = ()) -> dict[str, str]:
-    """Of every answer that is a page."""
+    """The headers of every page."""
     origins = " ".join(["'self'", *sorted({_origin(url) for url in media if "://" in url})])
     policy = (
         f"default-src 'none'; style-src 'self'; script-src 'self'; img-src {origins}; media-src {origins}; "
@@ -112,12 +112,12 @@ def _origin(url: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Problems and reasons begin small and end without a stop."""
+    """A sentence from a problem or reason, which begins with a small letter and has no full stop."""
     return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "." if text else text
 
 
 def _linked(text: str, url: Callable[[str], str], account: str | None) -> markupsafe.Markup:
-    """With a link for each task id; where the account is not known, to a search for it."""
+    """The text with a link for each task id; to a search if the account is not known."""
     pieces = [markupsafe.escape(piece) for piece in _ID.split(text)]
     for place in range(1, len(pieces), 2):
         task_id = str(pieces[place])

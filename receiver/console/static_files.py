@@ -14,7 +14,7 @@ _VERSION_LENGTH = 12
 
 
 class StaticFiles:
-    """Serves them from memory, to everybody: the login page needs them too."""
+    """Serves the files from memory, without login: the login page needs them too."""
 
     def __init__(self) -> None:
         folder = importlib.resources.files("receiver.console") / "static"
@@ -25,7 +25,7 @@ class StaticFiles:
         }
 
     def path(self, name: str) -> str:
-        """Below `/console/`; another one when the file changes."""
+        """The file's path below `/console/`, which changes with its contents."""
         return f"static/{self._versions[name]}/{name}"
 
     def routes(self) -> list[Route]:

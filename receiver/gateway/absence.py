@@ -6,11 +6,11 @@ from archiver.kling import responses
 from receiver.gateway.exchange import GatewayAnswer
 
 JUDGED_BYTES_MAX = 64 * 1024
-"""A refusal is short; what is read here is read between two requests."""
+"""A refusal is short. A longer body is not read here, because reading it would delay other requests."""
 
 
 def is_not_found(answer: GatewayAnswer) -> bool:
-    """Of a question that names tasks by their ids."""
+    """Whether the answer denies the tasks of a query that names them by their ids."""
     if not isinstance(answer.body, bytes) or len(answer.body) > JUDGED_BYTES_MAX:
         return False
     try:

@@ -28,9 +28,9 @@ from receiver.gateway.blocking import BlockingCalls
 
 LEDGER_SECONDS_MAX = 1.0
 STORE_SECONDS_MAX = 5.0
-"""For the manifest of a task and all its amendments."""
+"""The limit for reading a task's manifest and all its amendments."""
 KEPT_BYTES_MAX = 16 * 1024 * 1024
-"""Of documents in memory, which never change under their keys."""
+"""How many bytes of documents stay in memory. The document under a key never changes."""
 
 _log = log.get()
 _NAMES_MAX = 500
@@ -48,7 +48,7 @@ class ArchivedTask:
     external_task_id: str | None
     family: str
     document: Document
-    """As its own path would say it."""
+    """The task as its own path would show it."""
 
     def is_called(self, name: str) -> bool:
         return name in (self.task_id, self.external_task_id)
@@ -100,9 +100,8 @@ class ArchivedTasks:
         external_task_ids: Sequence[str] = (),
         belongs: Callable[[str], bool],
     ) -> list[ArchivedTask]:
-        """Those of the account's tasks that are archived, of the families that `belongs` says. An external id means the
-        newest task that has it, archived or not; an id goes before an external id. Raises ArchiveUnread, which is
-        logged."""
+        """The account's archived tasks of the families that `belongs` accepts. An external id means the newest task
+        that has it, archived or not; an id goes before an external id. Raises ArchiveUnread, which is logged."""
         read = functools.partial(
             self._views.known_tasks,
             account=account,
@@ -174,7 +173,7 @@ class ArchivedTasks:
 
 
 def _may_belong(task: KnownTask, belongs: Callable[[str], bool]) -> bool:
-    """A task whose family is not known yet may be the one that is meant."""
+    """Whether the task may belong to the path; a task whose family is not known yet may."""
     family = task.family or task.family_hint
     return family is None or belongs(family)
 
@@ -192,7 +191,7 @@ def _meant(known: Sequence[KnownTask], task_ids: Sequence[str]) -> list[KnownTas
 
 
 def _age(task: KnownTask) -> tuple[bool, int, str]:
-    """Older ones come first; what the API has not told the time of is new."""
+    """The order of age: older tasks come first, and a task without a known creation time counts as new."""
     return task.created_at is None, task.created_at or 0, task.task_id
 
 

@@ -34,6 +34,6 @@ class BlockingCalls:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def wait_closed(self, *, seconds: float) -> None:
-        """Let what runs end: it must not find its ledger closed."""
+        """Wait for running calls, so that none of them finds its ledger closed."""
         if under_way := list(self._under_way):
             await asyncio.wait({asyncio.wrap_future(future) for future in under_way}, timeout=seconds)

@@ -56,7 +56,7 @@ class ApiAnswer:
         self._may_have_stray_body = to == "HEAD" or begun.status in {204, 304} or self._has_two_lengths()
 
     def header(self, wanted: bytes) -> str:
-        """Several of one name are a list of commas."""
+        """The header's value; several headers of one name are joined by commas."""
         return ", ".join(value.decode("latin-1") for name, value in self.headers if name == wanted)
 
     def pieces(self) -> AsyncIterator[bytes]:
@@ -64,7 +64,7 @@ class ApiAnswer:
         return self._begun.aiter_stream()
 
     async def close(self) -> None:
-        """The connection of one that was read to its end is used again."""
+        """Close the answer. If it was read to its end, its connection is used again."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -142,7 +142,7 @@ class ApiConnections:
     async def give_back(
         self, connection: httpcore2.AsyncConnectionInterface | None, *, is_drained: bool
     ) -> None:
-        """One that cannot be used again is closed."""
+        """Take a connection back, or close it if it cannot be used again."""
         self._free.release()
         if connection is None:
             return
@@ -172,7 +172,8 @@ class ApiConnections:
         return self._factory.create_connection(self._origin)
 
     def _sweep_later(self) -> None:
-        """When the oldest has been idle for too long. Without a next request nothing else would close them."""
+        """Close idle connections when the oldest has been idle for too long: without a next request, nothing else
+        would."""
         if self._sweep is None and self._idle:
             loop = asyncio.get_running_loop()
             seconds = self._idle[0][0] + KEPT_SECONDS - loop.time()

@@ -1,4 +1,4 @@
-"""Decodes an answer that has a content encoding although none was asked for, with a memory limit."""
+"""Decodes an answer that has a content encoding although the gateway requested none. Memory is limited."""
 
 import zlib
 

@@ -17,12 +17,12 @@ from archiver.metrics import GatewayKind
 from receiver.gateway.blocking import BlockingCalls
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""Names in lower case."""
+"""Headers, their names in lower case."""
 
 BLOCK_BYTES = 256 * 1024
-"""Of one read of a spooled body."""
+"""The size of one read of a spooled body."""
 SPOOL_SECONDS_MAX = 30.0
-"""For one read or write of the spool: a disk that hangs must not keep a client."""
+"""The limit of one read or write of the spool: a hanging disk must not block a client."""
 
 
 class Source(enum.StrEnum):
@@ -97,11 +97,11 @@ class RequestBody:
             yield data
 
     def keep(self) -> None:
-        """It stays until it is closed once more."""
+        """Keep the body until it is closed once more."""
         self._users += 1
 
     def close(self) -> None:
-        """Frees the spool's room, unless somebody keeps it."""
+        """Free the room in the spool, unless other code keeps the body."""
         self._users -= 1
         if self._users == 0 and not isinstance(self._content, bytes):
             self._content.close()
@@ -125,7 +125,7 @@ class GatewayRequest:
     path: bytes
     raw_query: bytes
     headers: Headers
-    """As they came, in their order. Which of them go on, the upstream decides."""
+    """The headers as they came, in their order. The upstream decides which of them it passes on."""
     body: RequestBody
     client: Client
     kind: GatewayKind

@@ -24,17 +24,17 @@ from receiver.gateway.recorded_answers import AccountTasks, AnswerRecorder
 from receiver.gateway.upstream import KlingAccess, KlingUpstream, Relay
 
 FILE_THREADS = 4
-"""For the spool: a disk that hangs takes these, and no thread of the ledger's."""
+"""Threads for the spool: a hanging disk blocks these, and no thread of the ledger."""
 LEDGER_THREADS = 4
-"""For references and registrations of creates."""
+"""Threads for references and registrations of creates."""
 QUERY_THREADS = 4
-"""To record what queries and lists show: creates must not wait for that."""
+"""Threads that record what queries and lists show: creates must not wait for that."""
 READ_THREADS = 4
-"""To read what the ledger knows of tasks: whoever only reads must not wait behind a write that waits for a lock."""
+"""Threads that read tasks from the ledger: a read must not wait behind a write that waits for a lock."""
 STORE_THREADS = 8
-"""To read manifests."""
+"""Threads that read manifests."""
 CLOSE_SECONDS = 1.0
-"""For each pool: a transaction of the ledger that is under way."""
+"""How long closing waits for each pool: a transaction of the ledger may be under way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

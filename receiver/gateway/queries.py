@@ -304,7 +304,7 @@ def _wanted(request: GatewayRequest) -> _Wanted:
 
 
 def _belongs(request: GatewayRequest, family: str) -> bool:
-    """Whether Kling would show a task of it at this path. `/tasks` shows those of every family but solutions."""
+    """Whether Kling would show a task of this family at this path. `/tasks` shows all families except solutions."""
     if request.family is not None:
         return family == request.family
     is_solution = collection_of(family) == SOLUTIONS

@@ -9,7 +9,7 @@ from receiver.gateway.exchange import GatewayAnswer
 SECONDS = 1.0
 ENTRIES_MAX = 1024
 BYTES_MAX = 64 * 1024
-"""A longer answer is for those who wait for it, and is not kept."""
+"""A longer answer goes to the waiting clients, and is not kept."""
 
 
 class SharedAnswers:
@@ -51,7 +51,7 @@ class SharedAnswers:
             del self._entries[key]
 
     def _drop_old(self) -> None:
-        """They lie in the order of their beginning."""
+        """Drop old answers, which are in the order of their beginning."""
         until = self._monotonic() - SECONDS
         while self._entries:
             key = next(iter(self._entries))

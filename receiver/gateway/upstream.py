@@ -43,7 +43,7 @@ QUERY_SECONDS = 10.0
 CREATE_SECONDS = 120.0
 """The API looks at the images of a create before it answers."""
 REST_SECONDS_MAX = 600.0
-"""For what is left of an answer that is passed on while it comes."""
+"""The limit for the rest of an answer that is passed on while it arrives."""
 BUFFERED_BYTES_MAX = 1024 * 1024
 JUDGED_BYTES_MAX = 256 * 1024
 """A JSON answer of more is not read to see whether it is whole: its framing has to say so."""
@@ -60,7 +60,7 @@ _NOT_SENT = (
     httpcore2.ProxyError,
     httpcore2.LocalProtocolError,
 )
-"""No request has gone out after these."""
+"""Exceptions after which no request was sent."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ WRONG_METHOD = Reply(405, 1202, "Links are for GET and HEAD.", ((b"allow", ALLOW
 
 
 async def send_reply(reply: Reply, send: Send) -> None:
-    """A refusal, which nobody may keep."""
+    """Send a refusal, which no cache may store."""
     body = reply.body()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send_whole(send, reply.status, [*headers, *reply.headers, NO_STORE], body)

@@ -31,7 +31,7 @@ YIELD_SECONDS = 0.004
 committed: 60 MB/s. Without it callbacks wait in the event loop behind a piece of each reader; with 200 readers that is
 20 ms each time."""
 _KEY_CHARACTERS = "/!$&'()*+,;=:@~"
-"""Which stand for themselves in a path."""
+"""Characters of keys that need no escaping in a path."""
 
 _log = log.get()
 
@@ -246,7 +246,7 @@ def _caching(request: LinkRequest, seconds: int) -> tuple[bytes, bytes]:
 
 
 def _headers(file: File, etag: str | None) -> Headers:
-    """Of every answer about the file, 304 too."""
+    """The headers of every answer about the file, including 304."""
     tag = [] if etag is None else [(b"etag", etag.encode())]
     return [*tag, (b"cache-control", b"private, max-age=%d" % (file.seconds // 6))]
 

@@ -8,7 +8,7 @@
 
 1. Nothing is looked up before the mac is found to be right.
 2. Neither macs nor presigned URLs are logged.
-3. A client that waits costs no thread. Calls to ledger and store that block are few, and end (`finder`).
+3. A waiting client costs no thread. Blocking calls to ledger and store are few, and have time limits (`finder`).
 """
 
 from urllib.parse import parse_qs

@@ -44,11 +44,11 @@ class File:
     """One of those that are archived; never what the store or a manifest says."""
     bytes: int
     sha256: str | None
-    """None where only the store can be asked, and does not know it."""
+    """None if only the store could be asked, and it does not know the digest."""
 
     @property
     def seconds(self) -> int:
-        """For how long a presigned URL of it is good."""
+        """How long a presigned URL of the file is valid."""
         return IMAGE_SECONDS if self.content_type.startswith("image/") else MEDIA_SECONDS
 
 

@@ -21,11 +21,11 @@ class LinkedFile:
     """The file that a genuine link names."""
 
     account: str
-    """As the link has it: perhaps a former name."""
+    """The account's name in the link, perhaps a former one."""
     folder: str
     stem: str
     extension: str
-    """As the link has it; perhaps empty, perhaps not the file's."""
+    """The extension in the link: perhaps empty, perhaps not the file's own."""
 
     @property
     def task_id(self) -> str:

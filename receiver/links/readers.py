@@ -11,7 +11,7 @@ READERS_OF_FILE_MAX = READERS_MAX - 32
 """Readers of one link cannot take all places, and 200 of a popular picture are served. There is no such limit for an
 address: behind a proxy all readers have one."""
 FIRST_SECONDS = 30.0
-"""For the store to begin, and the first bytes to be taken."""
+"""The limit until the store has begun and the client has taken the first bytes."""
 PATIENCE_SECONDS = 30.0
 END_BYTES_PER_SECOND = 64 * 1024 / PATIENCE_SECONDS
 """A reader that takes less is cut off, as `receiver.server` does; one whose store sends less, too."""
@@ -28,7 +28,7 @@ class Reader:
         """`key`: of the file in the bucket. `clock`: that of the event loop."""
         self.key = key
         self.is_displaced = False
-        """Whether its place is another's."""
+        """Whether another reader has its place."""
         self.has_left = False
         """Whether the client has gone."""
         self.slow_at = clock() + SLOW_SECONDS
@@ -93,11 +93,11 @@ class Readers:
         return reader
 
     def leave(self, reader: Reader) -> None:
-        """Also when it was displaced."""
+        """Give the place back; also called after the reader was displaced."""
         self._readers.discard(reader)
 
     def _rivals(self, key: str) -> set[Reader]:
-        """Those of whom one must leave before another may enter."""
+        """The readers of whom one must leave before a new one may enter."""
         of_file = {reader for reader in self._readers if reader.key == key}
         if len(of_file) >= READERS_OF_FILE_MAX:
             return of_file

@@ -18,7 +18,7 @@ _File = TypeVar("_File")
 
 
 class Recent(Generic[_File]):
-    """What was found, by what was asked for. For one thread."""
+    """Files by what was asked for. For one thread."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -30,7 +30,7 @@ class Recent(Generic[_File]):
         return file if self._monotonic() < until else None
 
     def put(self, key: Hashable, file: _File) -> None:
-        """Beyond `FILES_MAX` the one that was found first goes."""
+        """Remember a file; beyond `FILES_MAX` the oldest entry is dropped."""
         self._found.pop(key, None)
         self._found[key] = (self._monotonic() + SECONDS, file)
         if len(self._found) > FILES_MAX:

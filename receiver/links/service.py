@@ -51,6 +51,6 @@ class LinkService:
         return PrefixRedirect(mode)
 
     async def close(self) -> None:
-        """Let no more readers wait; on the event loop that has served."""
+        """Close the service, on the event loop that has served."""
         self._finder.close()
         await self._streams.close()

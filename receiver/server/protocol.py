@@ -22,11 +22,11 @@ UNREAD_SECONDS_MAX = 30.0
 UNREAD_BYTES_MIN = 64 * 1024
 """A client that reads less of a waiting answer in `UNREAD_SECONDS_MAX` is cut off."""
 BODY_HAS_OWN_LIMIT = "kling.body_has_own_limit"
-"""In a request's scope: the endpoint limits the time of its body, which may be long."""
+"""A key in a request's scope: the endpoint itself limits the time of its body, which may be long."""
 _NOT_HTTP = Reply(
     400, 1200, "This is no request of HTTP/1.1.", (replies.FROM_GATEWAY, (b"connection", b"close"))
 )
-"""Whose path it was cannot be said: the gateway's clients read the envelope, and others the status."""
+"""The path is unknown, so the answer suits all: clients of the gateway read the envelope, others the status."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -100,7 +100,7 @@ class StallWatch:
 
     def __init__(self) -> None:
         self._waiting: dict[HttpToolsProtocol, tuple[RequestResponseCycle | None, float]] = {}
-        """Connection → the request it waits in, and since when."""
+        """Connection → the request in which it waits for the client, and since when."""
         self._unread: dict[BoundedProtocol, tuple[int, int, float]] = {}
         """Connection → the pause in which its answer waits, the bytes that waited, and since when."""
 
@@ -134,7 +134,8 @@ class StallWatch:
 
 
 def _reset(connection: BoundedProtocol) -> None:
-    """To close it would wait for what is unread; and the kernel too, unless told not to linger."""
+    """Reset the connection: closing would wait for the unread bytes, and so would the kernel unless lingering is
+    switched off."""
     at_once = struct.pack("ii", 1, 0)
     with contextlib.suppress(OSError):
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)

@@ -19,7 +19,7 @@ LINGER_BYTES_MAX = 4 * 1024 * 1024
 LINGER_SECONDS_MAX = 5.0
 RETRY_AFTER = (b"retry-after", b"5")
 FROM_GATEWAY = (b"kling-archiver-source", b"gateway")
-"""On what the gateway answers itself."""
+"""The header of answers that the gateway itself makes."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -59,7 +59,7 @@ UNAVAILABLE = Reply(
 
 
 def written(reply: Reply) -> bytes:
-    """As HTTP/1.1, where no application sends it."""
+    """The reply as bytes of HTTP/1.1, for a request that reaches no application."""
     body = reply.body()
     lines = [b"HTTP/1.1 %d %b" % (reply.status, HTTPStatus(reply.status).phrase.encode("ascii"))]
     lines += [name + b": " + value for name, value in _headers(reply, body)]

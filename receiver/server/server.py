@@ -32,7 +32,8 @@ CONNECTIONS_MAX = 800
 """Beyond it requests get 503 and `Connection: close`. It leaves room below the usual limit of 1024 open files, and this
 many of the largest bodies fit a small machine's memory."""
 OTHERS_SHARE = 0.75
-"""Of the connections, beyond which all but callbacks get 503: clients of the gateway keep theirs open."""
+"""The share of connections beyond which every request except a callback gets 503: clients of the gateway keep theirs
+open."""
 KEEP_ALIVE_SECONDS = 30
 """Longer than the pause between a sender's callbacks."""
 STALL_SECONDS = 15
@@ -102,7 +103,7 @@ class HttpServer:
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_notify=0,  # every second
-            # uvicorn types it as int, but asyncio.wait_for takes a fraction.
+            # uvicorn declares an int, but asyncio.wait_for accepts a fraction.
             timeout_graceful_shutdown=shutdown_seconds,  # type: ignore[arg-type]
         )
         self._server = _Server(
@@ -159,7 +160,7 @@ class HttpServer:
 
 
 def _is_refused(path: str, is_full: bool) -> bool:
-    """While connections are scarce."""
+    """Whether the request is refused because connections are scarce."""
     return path not in HEALTH_PATHS and (is_full or not path.startswith("/callbacks"))
 
 

@@ -1,12 +1,12 @@
-"""Decides when a request of the gateway may begin, or a piece of a file may follow, so that callbacks never wait for
-many.
+"""Decides when a request of the gateway may begin, or the next piece of a file may follow, so that callbacks never wait
+behind many.
 
-1. One of them has its turn in each round of the event loop. Clients that poll as fast as they can would otherwise fill
+1. In each round of the event loop one of them gets a turn. Clients that poll as fast as they can would otherwise fill
    every round, and a callback takes several rounds.
-2. While callbacks are being committed, one has its turn only every `yield_seconds`: the threads that commit contend
-   with the event loop for the GIL.
+2. While callbacks are being committed, one gets a turn only every `yield_seconds`: the committing threads contend with
+   the event loop for the GIL.
 
-A turn is never kept: what it began may wait for others as long as it likes.
+A turn is only a permission to begin: the work may wait afterwards as long as it needs.
 
 Measured with 64 clients that poll in a closed loop beside 200 callbacks/s, on 2 busy cores: callbacks took 1,000 ms at
 the median without these rules, 250 ms with the first, and 20 ms with both.

@@ -13,7 +13,7 @@ _HEADER_BYTES_MAX = 4096
 
 
 class ClientAddresses:
-    """Believes `X-Forwarded-For` of trusted proxies only: anybody may write the header."""
+    """Believes `X-Forwarded-For` from trusted proxies only, because any client can send the header."""
 
     def __init__(self, trusted: Iterable[str]) -> None:
         """`trusted` are addresses and networks, such as `10.0.0.0/8`."""

@@ -19,10 +19,10 @@ from receiver.console.rendering import ROOT, raw_path, relative_root
 _PAGE = re.compile(r"/console(?:[/?][\x21-\x5b\x5d-\x7e]*)?")
 """Where a login may lead: a page of the console."""
 _TARGET_CHARACTERS_MAX = 1024
-"""Each takes up to three bytes of the form."""
+"""Each character takes up to three bytes of the form."""
 _FORM_BYTES_MAX = 4096
 _FORM_FIELDS_MAX = 8
-"""Parsed for anybody: little enough for the event loop."""
+"""The form is parsed before the token is checked, so its size must suit the event loop."""
 _RETRY_AFTER = "5"
 _log = log.get()
 
@@ -66,7 +66,7 @@ class Login:
     async def log_in(self, request: Request) -> Response:
         session, form = self._frame.session_of(request), await _form_of(request)
         target = (form or {}).get("next", "")
-        if session is not None and session.is_admin:  # by another tab
+        if session is not None and session.is_admin:  # logged in by another tab
             return self._onward(request, target)
         if session is None or form is None or not self._frame.is_ours(form, session):
             message = "Your browser sent no cookie, or an old one: the page is new now, please try again."
@@ -103,14 +103,14 @@ class Login:
         return answer
 
     async def _is_right(self, token: str, address: str) -> bool:
-        """Known after the wait, for a right token as for a wrong one."""
+        """Whether the token is right. The answer comes after the wait in both cases."""
         seconds = self._slowing.seconds(address)
         self._slowing.note_wrong(address)
         await self._sleep(seconds)
         return hmac.compare_digest(token.strip().encode(errors="replace"), self._token)
 
     def _crowded(self, request: Request, session: Session, *, target: str, address: str) -> Response:
-        """Not judged: whoever sends a thousand tokens at once learns nothing."""
+        """Refuse a try without checking its token: a client that sends a thousand tokens at once learns nothing."""
         if count := self._slowing.note_refused(address):
             _log.warning("console.refused", address=address, count=count, reason="crowded")
         message = "Too many logins from your address wait for an answer. Try again in a moment."

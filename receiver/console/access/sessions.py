@@ -2,7 +2,7 @@
 in the ledger too, so that a copied cookie opens no page of another process, or after a restart (`frame`).
 
 1. The key is derived from the admin token, so that a changed token ends every session.
-2. A guest's session lets nobody in: it binds the login form's CSRF token to one browser.
+2. A guest's session gives no access: it binds the login form's CSRF token to one browser.
 3. A session is valid for `SESSION_SECONDS` from its login, whatever it does.
 """
 
@@ -41,7 +41,7 @@ class Session:
 
     @property
     def digest(self) -> str:
-        """Of the cookie, by which nobody gets in."""
+        """The cookie's digest, which does not open a page."""
         return hashlib.sha256(self.cookie.encode()).hexdigest()[:32]
 
 

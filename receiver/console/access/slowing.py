@@ -4,7 +4,7 @@ then.
 A try without a place is refused without a check, so its answer says nothing about its token.
 
 A proxy that is not trusted gives all its clients one address, and so does a company's network. A client there that
-tries wrong tokens can make an operator try again until a place is free. Nobody is locked out for good.
+tries wrong tokens can make an operator try again until a place is free. No client is locked out for good.
 """
 
 import collections
@@ -18,7 +18,7 @@ FIRST_SECONDS = 0.25
 SECONDS_MAX = 8.0
 FORGET_SECONDS = 900.0
 ADDRESSES_MAX = 4096
-"""The one that has been quiet for longest is forgotten first."""
+"""Beyond this number, the address that has been quiet for longest is forgotten."""
 WAITING_MAX = 16
 """Tries of one address that wait to be judged; further ones are answered 429 at once."""
 REFUSALS_LOGGED_SECONDS = 1.0
@@ -31,7 +31,7 @@ class _Wrongs:
     last_at: float
     waiting: int = 0
     refused: int = 0
-    """Since the log said so."""
+    """Refused tries since the last line of the log."""
     refusals_logged_at: float = -math.inf
 
 
@@ -53,11 +53,11 @@ class Slowing:
         return min(SECONDS_MAX, FIRST_SECONDS * 2.0 ** min(wrongs.count - 1, 30))
 
     def note_wrong(self, address: str) -> None:
-        """Also before a try is judged, so that those beside it wait longer."""
+        """Note a wrong token. Called before a try is judged too, so that simultaneous tries wait longer."""
         self._touched(address).count += 1
 
     def note_refused(self, address: str) -> int:
-        """How many refused tries the log is to tell of now; mostly 0."""
+        """Note a refused try; the number of refused tries to log now, mostly 0."""
         wrongs = self._touched(address)
         wrongs.refused += 1
         if wrongs.last_at - wrongs.refusals_logged_at < REFUSALS_LOGGED_SECONDS:
@@ -98,7 +98,7 @@ class Slowing:
 
 
 def _block(address: str) -> str:
-    """An IPv6 customer has a whole /64."""
+    """The network of an address: an IPv6 customer has a whole /64."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -20,12 +20,12 @@ class AccountCard:
 
     name: str
     settings: ConsoleAccount | None
-    """None for one that the settings do not name: its tasks wait."""
+    """None for an account that the settings do not name: its tasks wait."""
     states: Mapping[State, int]
     asked_by: str | None
     """The daemon that asks the API for it."""
     held: Sequence[tuple[str, HoldView]]
-    """What is held, in words."""
+    """The holds, in words."""
     sweeps: Sequence[SweptFamily]
 
 

@@ -11,9 +11,9 @@ WIDTH, HEIGHT = 520, 180
 LEFT, RIGHT, TOP, BOTTOM = 48, 2, 14, 26
 """Room for the labels around the bars."""
 _GAP_SHARE = 0.25
-"""Of a bar's place."""
+"""The share of a bar's place that is a gap."""
 _BAR_HEIGHT_MIN = 2.0
-"""One of a thousand is seen, too."""
+"""So that a bar of 1 beside one of 1,000 is visible."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def chart_of(bars: Sequence[Bar]) -> Chart:
 
 
 def nice_ceiling(value: int) -> int:
-    """The next of 2, 4, 10, 20, 40, 100 …: half of it is a whole number, too."""
+    """The next larger number of 2, 4, 10, 20, 40, 100 …, so that half of it is a whole number."""
     if value <= 2:
         return 2
     power: int = 10 ** int(math.log10(value))

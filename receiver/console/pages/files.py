@@ -11,7 +11,7 @@ from archiver.store.links import ShownTask
 from receiver.console.parts import ConsoleParts
 
 _PROBE_KEY = "x"
-"""Of an object that need not exist: only the origin of its URL is wanted."""
+"""The key of an object that need not exist: only the origin of its URL matters."""
 
 
 class Medium(enum.StrEnum):
@@ -21,7 +21,7 @@ class Medium(enum.StrEnum):
     FILM = "film"
     SOUND = "sound"
     OTHER = "other"
-    """Not at all: it can be downloaded."""
+    """No browser shows it: it can be downloaded."""
 
 
 _MEDIA = {
@@ -53,7 +53,7 @@ class ShownFiles:
     def of(
         self, task: ShownTask, assets: Iterable[AssetView], *, count_max: int | None = None
     ) -> list[ShownFile]:
-        """Those of the first `count_max` of a task's assets that are in the bucket."""
+        """The stored files among the first `count_max` assets of a task."""
         stored = [asset for asset in assets if asset.is_stored][:count_max]
         links = self._links(task) if stored else {}
         return [
@@ -78,6 +78,6 @@ class ShownFiles:
     def _presigned(self, key: str) -> str | None:
         if self._places.presign is None:
             return None
-        with contextlib.suppress(Failure):  # no credentials now: the page says the key
+        with contextlib.suppress(Failure):  # no credentials now: the page shows the key
             return self._places.presign(key)
         return None

@@ -11,7 +11,7 @@ from receiver.console.parts import ConsoleParts
 
 ROWS_MAX = 50
 BATCHES_MAX = 20
-"""Of dead forwards that one click sends again: quick enough for a page."""
+"""Batches of dead forwards that one click sends again: quick enough for a page."""
 
 
 class ForwardPages:
@@ -42,7 +42,7 @@ class ForwardPages:
         )
 
     def replay(self, visit: Visit) -> Response:
-        """One of them, which another process may have dropped meanwhile."""
+        """Send one forward again; another process may have dropped it meanwhile."""
         webhook_id, account = visit.form.get("webhook_id", ""), visit.form.get("account", "")
         if not webhook_id.startswith("fwd_"):
             return visit.not_found("There is no such forward.")
@@ -53,7 +53,7 @@ class ForwardPages:
         return visit.redirect("forwards", state=_state(visit.form.get("state", "")), sent=sent[webhook_id])
 
     def replay_dead(self, visit: Visit) -> Response:
-        """As many as go into `BATCHES_MAX` transactions; the page shows what is left."""
+        """Send dead forwards again, in at most `BATCHES_MAX` transactions; the page shows the rest."""
         orders, sent = self._parts.ledger.forward_orders, 0
         batches = BATCHES_MAX
         for account in self._parts.ledger.accounts.names():

@@ -26,7 +26,7 @@ SEEN_AT = {
     "forwards_dead": ("forwards", "Dead forwards"),
     "account_unasked": ("accounts", "Accounts"),
 }
-"""Problem → the page that shows more of it, and what that is called."""
+"""Problem → the page that shows more about it, and the link's text."""
 _LABELLED_HOURS = 3
 """Every third hour has its name below the axis."""
 _LABELLED_DAYS = 5
@@ -60,12 +60,12 @@ class Overview:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Throughput:
-    """What was archived in the last day."""
+    """The tasks archived in the last day."""
 
     chart: Chart
     archived: int
     hours: int
-    """Of which there are counts."""
+    """Hours that have counts."""
 
 
 def throughput_of(hours: Sequence[HourView]) -> Throughput:
@@ -89,13 +89,13 @@ class NearestDeadlines:
     chart: Chart
     count: int
     is_more: bool
-    """There are later ones that the chart does not show."""
+    """There are later deadlines that the chart does not show."""
     not_counted: Sequence[tuple[State, int]]
     """Tasks that are not in the bucket either, or whose results are unknown."""
 
 
 def deadlines_of(deadlines: Sequence[int], states: Mapping[State, int], *, now: int) -> NearestDeadlines:
-    """A bar for each day from now; the first also has what is over."""
+    """A bar for each day from now; the first also has deadlines that have passed."""
     days = collections.Counter(min(max(0, (at - now) // DAY_MS), _DAYS - 1) for at in deadlines)
     bars = [
         Bar(_days(day), days[day], str(day) if day % _LABELLED_DAYS == 0 else "", _kind(day))
@@ -110,7 +110,7 @@ def _days(day: int) -> str:
 
 
 def _kind(day: int) -> str:
-    """As near as the problem `deadline` is, or somewhat near."""
+    """The style of a bar: as urgent as the problem `deadline`, or somewhat urgent."""
     if day < DEADLINE_MS_MIN // DAY_MS:
         return "near"
     return "soon" if day < _SOON_DAYS else ""

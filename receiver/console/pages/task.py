@@ -18,7 +18,7 @@ from receiver.console.rendering import task_path
 UNKNOWN = "No task of this account has this id or external id."
 REQUEST_CHARACTERS_MAX = 256 * 1024
 _RETRIED, _ARCHIVED = "1", "0"
-"""What a redirect says has come of a retry."""
+"""The result of a retry, as the redirect names it."""
 
 _log = log.get()
 
@@ -79,7 +79,7 @@ class SingleTaskPages:
         return is_identifier(task_id) and any(account == known for known in self._accounts())
 
     def _accounts(self) -> set[str]:
-        """Also those that the settings do not name any more."""
+        """All accounts, including those that the settings do not name any more."""
         return {*self._parts.ledger.accounts.names(), *(account.name for account in self._parts.accounts)}
 
 
@@ -93,7 +93,7 @@ def _prompt(task: TaskView) -> str:
 
 
 def _asked_for(task: TaskView) -> str:
-    """What was asked for, as people read it."""
+    """The request, formatted for people."""
     if task.request is None:
         return ""
     written = json.dumps(task.request, indent=2, ensure_ascii=False)

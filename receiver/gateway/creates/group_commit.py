@@ -16,7 +16,7 @@ from receiver.gateway.blocking import BlockingCalls
 
 BATCH_MAX = 200
 BATCH_SECONDS_MAX = 10.0
-"""After that a batch that hangs is given up, and the next one tried."""
+"""After this time a hanging batch is given up, and the next one tried."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -53,9 +53,9 @@ from receiver.gateway.exchange import (
 
 ANSWER_SECONDS = 120.0
 COMMIT_SECONDS = 1.0
-"""A client waits at most so long for the ledger, before and after."""
+"""How long a client waits for the ledger, before the create and after it."""
 LATER_SECONDS = 10.0
-"""Of a try that no client waits for."""
+"""The limit of a try for which no client waits."""
 CLOSE_SECONDS = 2.0
 
 _AWAY = (LedgerUnavailable, TimeoutError)
@@ -112,7 +112,7 @@ class Creates:
     async def _whole(self, request: GatewayRequest, path: CreatePath) -> GatewayAnswer:
         try:
             return await self._handle(request, path)
-        except asyncio.CancelledError:  # by `close`: nobody else knows this task
+        except asyncio.CancelledError:  # by `close`: no other code has this task
             self._counts[CreateResult.NO_ANSWER].inc()
             _log.warning(
                 "create.unanswered",
@@ -129,7 +129,7 @@ class Creates:
             task.exception()  # the client that it was for may have left
 
     async def close(self, *, seconds: float = CLOSE_SECONDS) -> None:
-        """Nothing begins any more; what is under way gets a last moment, and so does what is written later."""
+        """Begin no more creates, and give running creates and pending writes a last moment."""
         if self._under_way:
             _, left = await asyncio.wait(self._under_way, timeout=seconds)
             for task in left:
@@ -182,7 +182,7 @@ class Creates:
         return _with_clients_url(answer, ours, create.client_callback_url or "")
 
     async def _begin(self, create: GatewayCreate) -> bool:
-        """Whether the reference is committed, in time."""
+        """Commit the reference; whether it was committed in time."""
         try:
             await self._group.put(create, seconds=self._commit_seconds)
         except Exception as error:  # noqa: BLE001 -- whatever we cannot do with a create, Kling can
@@ -193,7 +193,7 @@ class Creates:
                 cause=str(error),
                 exc_info=not isinstance(error, _AWAY),
             )
-            # It may yet be committed, and would tell a client that Kling tells already.
+            # It may yet be committed, and the client would then get a forward besides Kling's own callback.
             abandon = self._in_thread(functools.partial(self._ledger.abandon, create))
             self._later.do(abandon, what="abandon", account=create.account)
             return False
@@ -218,7 +218,7 @@ class Creates:
             await self._register(create, verdict.task_id)
 
     def _refuse(self, create: GatewayCreate) -> None:
-        """Let go of its reference: nothing was created."""
+        """Delete the reference: nothing was created."""
         self._write_later(RefusedCreate(create.reference), what="refuse", account=create.account)
 
     def _write_later(

@@ -10,7 +10,7 @@ from archiver.failures import LedgerUnavailable
 FIRST_SECONDS, SECONDS_MAX = 1.0, 30.0
 DEFECT_TRIES_MAX = 5
 WAITING_MAX = 10_000
-"""A ledger that is away for an hour must not fill the memory: what is more is found by its reference."""
+"""An outage of the ledger must not fill the memory: beyond this number, a task is found by its reference."""
 
 _log = log.get()
 
@@ -51,7 +51,7 @@ class Later:
                 return
 
     async def close(self, *, seconds: float) -> None:
-        """Give what waits a last moment."""
+        """Give waiting writes a last moment."""
         if self._tasks:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait(self._tasks, timeout=seconds)

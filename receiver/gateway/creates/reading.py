@@ -46,7 +46,7 @@ class CallbackAddress:
         return vet_own(f"{self.public_url.rstrip('/')}/callbacks/")
 
     def of(self, create: GatewayCreate) -> str:
-        """The reference is in it where there is a client to tell."""
+        """The callback URL for a create. It contains the reference if the client wants forwards."""
         token = self.token
         if create.client_callback_url is not None:
             token = referring(token, create.reference)

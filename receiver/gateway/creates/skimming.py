@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 LONG_STRING_BYTES = 8192
-"""A string of more is image data: the longest prompt has 2500 characters."""
+"""A longer string is image data: the longest prompt has 2500 characters."""
 SKIMMED_BYTES_MAX = 256 * 1024
 
 _QUOTE, _BACKSLASH = b'"', b"\\"

@@ -22,7 +22,7 @@ MEMORY_BYTES_MAX = 1024 * 1024
 GRACE_SECONDS = 30.0
 BYTES_PER_SECOND_MIN = 32 * 1024
 WRITE_BYTES = 1024 * 1024
-"""Of one write to the spool: each takes a thread for a moment."""
+"""The size of one write to the spool: each write takes a thread for a moment."""
 
 
 class SpoolUnusable(Exception):

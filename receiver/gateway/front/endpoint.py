@@ -38,9 +38,9 @@ from receiver.server.replies import Reply
 from receiver.server.turns import LoopTurns
 
 REQUESTS_MAX = 256
-"""Under way at once: each may hold a megabyte of body and one of answer."""
+"""Requests under way at once: each may hold a megabyte of body and a megabyte of answer."""
 YIELD_SECONDS = 0.02
-"""Between two that begin while callbacks are being committed."""
+"""The pause between two requests that begin while callbacks are being committed."""
 SOURCE = b"kling-archiver-source"
 
 _log = log.get()
@@ -120,7 +120,7 @@ class GatewayEndpoint:
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Whatever happens, the client is told by whom."""
+        """Answer a request. Every answer names its source."""
         has_begun = False
 
         async def noting_send(message: Message) -> None:
@@ -271,7 +271,7 @@ def _request(scope: Scope, path: KlingPath, client: Client, body: RequestBody) -
 
 
 async def _send(answer: GatewayAnswer, send: Send, *, has_body: bool) -> None:
-    """To HEAD no length is told: that of what GET would get is not known."""
+    """Send an answer. HEAD gets no length, because the length for GET is not known."""
     headers = [*answer.headers, (SOURCE, answer.source.encode())]
     length = len(answer.body) if isinstance(answer.body, bytes) else answer.bytes_count
     if has_body and length is not None and answer.status not in {204, 304}:
