@@ -22,7 +22,7 @@ from tests.harness.gateway import APPLICATION, GATEWAY_KEY
 
 
 def settings_in(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
-    """Settings of an API that nobody reaches, with an empty ledger."""
+    """Settings of an unreachable API, with an empty ledger."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "of-no-account")
     lay_blank_ledger(folder / "ledger.db")

@@ -40,7 +40,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, desk: Desk, refused: set[str], error
     monkeypatch.setattr(desk.ledger.records, "record", record_or_refuse)
 
 
-def test_what_moves_a_task_is_counted_and_logged_once(
+def test_a_change_of_state_is_counted_and_logged_once(
     desk: Desk, recorder: Recorder, lines: list[EventDict]
 ) -> None:
     outcomes = [

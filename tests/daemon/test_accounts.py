@@ -218,7 +218,7 @@ def test_whatever_is_wrong_with_one_account_the_others_go_on(site: Site) -> None
         for name in TROUBLE:
             assert accounts.sims[name].requests["query"] < 8 * 10
         accounts.assert_archived({"healthy": ids})
-        # Nothing is lost: what was in the way goes, and whoever does not want to wait for the next probe says so.
+        # Nothing is lost: the faults end, and the test does not wait for the next probe.
         daemon.kill()
         for sim in accounts.sims.values():
             sim.clear_faults()
@@ -279,7 +279,7 @@ def test_a_ledger_that_knows_the_account_by_another_name_is_refused_until_it_is_
     site.assert_archived(task_id)
 
 
-def test_an_account_that_no_setting_names_any_more_is_said_and_left_alone(two: Accounts) -> None:
+def test_an_account_that_no_setting_names_any_more_is_reported_and_left_alone(two: Accounts) -> None:
     two.sims["us"].fault("cdn", faults.Raw(500))
     daemon = two.start()
     task_id = two.create("us")

@@ -58,7 +58,7 @@ class Composition:
         )
 
 
-def test_the_containers_of_the_compose_file_bring_what_the_door_was_told_of_into_the_bucket(
+def test_the_containers_of_the_compose_file_archive_a_task_that_the_door_was_called_about(
     tmp_path: pathlib.Path, rclone_server: S3Server, postgres_server: PostgresServer
 ) -> None:
     url = postgres_server.url(postgres_server.create_database())

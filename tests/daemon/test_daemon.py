@@ -120,7 +120,7 @@ def refused(
     return daemon.output
 
 
-def test_all_problems_with_the_settings_are_told_at_once(site: Site) -> None:
+def test_all_problems_with_the_settings_are_reported_at_once(site: Site) -> None:
     said = refused(
         site,
         {
@@ -237,7 +237,7 @@ def test_it_says_that_it_is_leaving_before_it_closes_the_door_and_takes_callback
     assert shown["callbacks"] == 1
 
 
-def test_what_does_not_end_in_time_is_given_back_and_nothing_waits_for_it(site: Site) -> None:
+def test_work_that_does_not_end_in_time_is_given_back_and_the_stop_does_not_wait(site: Site) -> None:
     # Two minutes of a byte now and then: longer than anybody waits here.
     site.sim.fault("cdn", faults.Drip(piece_bytes=1, pause_seconds=0.5))
     daemon = site.start({"KLING_SHUTDOWN_SECONDS": "1"})
@@ -261,7 +261,9 @@ def test_what_does_not_end_in_time_is_given_back_and_nothing_waits_for_it(site: 
     site.assert_silent_on_secrets()
 
 
-def test_a_store_that_hangs_delays_nobody_either(tmp_path: pathlib.Path, rclone_server: S3Server) -> None:
+def test_a_hanging_store_does_not_delay_the_stop_either(
+    tmp_path: pathlib.Path, rclone_server: S3Server
+) -> None:
     released, arrived = threading.Event(), threading.Event()
 
     def hang(_: faulty.Exchange) -> None:
@@ -285,7 +287,7 @@ def test_a_store_that_hangs_delays_nobody_either(tmp_path: pathlib.Path, rclone_
         assert (shown["state"], shown["attempts"], site.keys()) == ("succeeded", 0, set())
 
 
-def test_what_ends_in_time_is_finished(site: Site) -> None:
+def test_work_that_ends_in_time_is_finished(site: Site) -> None:
     site.sim.fault("cdn", faults.Drip(piece_bytes=1000, pause_seconds=0.5), times=1)
     daemon = site.start()
     daemon.wait_ready()

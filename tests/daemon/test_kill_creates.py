@@ -22,7 +22,7 @@ KILLS = 2
 CREATES_BETWEEN = 8
 """Answered before each kill; more are under way."""
 CLIENTS_ORIGIN = "http://127.0.0.1:9"
-"""Private and plain: KLING_FORWARD_HOSTS allows it. Nobody listens there."""
+"""Private and plain: KLING_FORWARD_HOSTS allows it. It has no listener."""
 HEADERS = {"Authorization": f"Bearer {GATEWAY_KEY}", "Content-Type": "application/json"}
 
 

@@ -171,7 +171,7 @@ def test_an_outage_is_a_hold_that_says_what_to_do_and_ends_by_itself(
     assert (daemon.is_running, ready[0]) == (True, 200)
     assert reason in {event["reason"] for event in daemon.events("hold.released")}
     outage.site.assert_archived(*outage.ids)
-    assert {event["attempt"] for event in daemon.events("task.archived")} == {1}  # nobody was charged one
+    assert {event["attempt"] for event in daemon.events("task.archived")} == {1}  # no task lost an attempt
     assert daemon.stop() == 0
     assert outage.site.sim.complaints == []
     outage.site.assert_silent_on_secrets()

@@ -13,7 +13,7 @@ COPIES = 3
 SEED = 20_261_120
 
 
-def test_a_snapshot_of_the_files_at_any_moment_brings_everything_home(tmp_path: pathlib.Path) -> None:
+def test_a_daemon_on_a_snapshot_of_any_moment_archives_everything(tmp_path: pathlib.Path) -> None:
     with running(RcloneServer) as server:
         tally = power.fail(Options(tmp_path, rounds=COPIES, seed=SEED), server, copies=COPIES)
 

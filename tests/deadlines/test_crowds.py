@@ -43,7 +43,7 @@ def test_lost_videos_on_a_dripping_host_make_no_other_task_lost() -> None:
 
 
 @pytest.mark.parametrize(("kind", "hours"), [("forbidden", 1.0), ("html", 1.0)])
-def test_a_host_that_refuses_everything_for_an_hour_buries_nobody_and_delays_all_by_no_more_than_that(
+def test_a_host_that_refuses_everything_for_an_hour_buries_no_task_and_delays_all_by_no_more_than_that(
     kind: str, hours: float
 ) -> None:
     during = banned(20, kind=kind, hours=hours, hours_after=-0.05)

@@ -187,7 +187,7 @@ def test_a_gateway_may_read_and_not_write() -> None:
 # --- what the bucket's policy denies ------------------------------------------------------------------------
 
 
-def test_the_bucket_lets_nobody_else_write_or_delete() -> None:
+def test_the_bucket_lets_no_other_principal_write_or_delete() -> None:
     key = f"{BUCKET}/images/x/0.png"
     for action in ("s3:PutObject", "s3:PutObjectAcl", "s3:DeleteObject", "s3:DeleteObjectVersion"):
         assert is_denied(action, key, by=ANOTHER)

@@ -53,7 +53,7 @@ def test_the_runbook_says_what_to_do_about_every_reason_of_a_hold() -> None:
         or (kind.disposition is Disposition.RETRY and kind.outside is not None and kind.what_to_do)
     }
     passing = {"spool_busy"}
-    """Tried again by itself, and holds nobody."""
+    """Tried again by itself, and sets no hold."""
 
     assert held - passing - set(re.findall(r"`([a-z_]+)`", section("hold"))) == set()
     assert {"api_credentials_refused", "store_unreachable", "host_down"} <= held

@@ -13,7 +13,7 @@ from typing import Any
 BYTES_MAX = 8192
 MEMORY_BYTES_MAX = 1024 * 1024 * 1024
 """Of this process. More is a `MemoryError`, which is a finding with its bytes. Not libFuzzer's `-rss_limit_mb`: that
-measures `ru_maxrss`, which a child process inherits from whoever started it."""
+measures `ru_maxrss`, which a child process inherits from its parent."""
 
 
 def _coverage_guided() -> Any:

@@ -46,7 +46,7 @@ _CORPUS_BYTES_MAX = 8192
 _SIGNATURES = Signatures(["whsec_dGVzdHNlY3JldHRlc3RzZWNyZXQ="], required=False, clock=lambda: 1781080794.0)
 _POLICY = EgressPolicy.parse(["klingai.com", "http://127.0.0.1:9000"])
 _DEPTH_CERTAIN = 500
-"""Python reads JSON that is nested so deeply, whoever calls."""
+"""Python reads JSON that is nested so deeply, wherever the call comes from."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _SAFE_TARGET = re.compile(rb"/[!-~]*")
 

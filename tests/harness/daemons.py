@@ -2,7 +2,7 @@
 
 Two rules:
 
-1. A test waits for what somebody outside could see (an answer of `/readyz`, a row, an object, an exit), with a deadline
+1. A test waits for something visible from outside (an answer of `/readyz`, a row, an object, an exit), with a deadline
    that only a broken daemon reaches. Nothing here sleeps for a time and hopes.
 2. Every process belongs to the `Site` that started it, and ends with it, also when the tests are killed.
 """
@@ -100,7 +100,7 @@ class Daemon:
         return self._process.poll() is None
 
     def readyz(self) -> tuple[int, dict[str, Any]] | None:
-        """Status and content of `/readyz`; None when nobody answers."""
+        """Status and content of `/readyz`; None without an answer."""
         try:
             answer = httpx2.get(f"{self.url}/readyz", trust_env=False, timeout=20.0)
         except httpx2.TransportError:
@@ -108,7 +108,7 @@ class Daemon:
         return answer.status_code, answer.json()
 
     def ask_metrics(self) -> None:
-        """For whoever listens; a daemon that is gone or does not answer says nothing."""
+        """Request the metrics; nothing happens if the daemon is gone or does not answer."""
         with contextlib.suppress(httpx2.TransportError):
             httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=2.0)
 
@@ -251,13 +251,13 @@ class Site:
         return f"http://127.0.0.1:{self.port}/callbacks/{TOKEN}/{FAMILY}"
 
     def create_task(self, **task: Any) -> str:
-        """A task that has succeeded and of which nobody has been told; its id."""
+        """Create a task that has succeeded and whose callback was not sent; its id."""
         task_id = self.sim.create_task(**task)
         self.sim.succeed(task_id)
         return task_id
 
     def call_back(self, task_id: str, *, status: str = "succeed") -> int | None:
-        """Post the callback; the HTTP status, or None when nobody answered."""
+        """Post the callback; the HTTP status, or None without an answer."""
         body = {"task_id": task_id, "task_status": status, "task_info": {}}
         try:
             return self.sim.post_callback(self.callback_url, body).status_code
@@ -306,7 +306,7 @@ class Site:
         return None if task is None else task.as_json()
 
     def leases(self) -> int:
-        """How many tasks somebody was at work on when the daemon was killed; none where it had no tables yet."""
+        """How many tasks were leased when the daemon was killed; 0 if it had no tables yet."""
         query = "SELECT count(*) FROM tasks WHERE lease_token IS NOT NULL"
         with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as connection:
             try:

@@ -64,12 +64,12 @@ class EngineClock:
         self._wall_ms += int(seconds * 1000)
 
     def set_ahead(self, *, seconds: float) -> None:
-        """Somebody sets the machine's clock; no time passes."""
+        """An operator sets the machine's clock; no time passes."""
         self._wall_ms += int(seconds * 1000)
 
 
 class Died(BaseException):
-    """The process ends here: nobody catches it, nobody settles anything, the next one finds what is there."""
+    """The process ends here: no handler catches it, no lease is ended, and the next process finds what is there."""
 
 
 class Effects:
@@ -404,7 +404,7 @@ class Engine:
         }
 
     def assert_archived(self, task_id: str, family: str = FAMILY) -> None:
-        """One whole set of right bytes, one manifest that names it, nothing else, and nobody has complained."""
+        """One whole set of right bytes, one manifest that names it, nothing else, and no complaint."""
         folder = self.folder(task_id, family)
         expected = self.sim.expected_names(task_id)
 

@@ -1,4 +1,4 @@
-"""What was logged, and a way to wait for it; and a stop event that nobody waits for."""
+"""The logged events, and a way to wait for one; and a stop event whose wait returns at once."""
 
 import io
 import json

@@ -47,7 +47,7 @@ ROUNDS_MAX = 14
 
 
 class Inline(concurrent.futures.ThreadPoolExecutor):
-    """A pool whose work is done by whoever submits it; what it raises, lies in the future as with any pool."""
+    """A pool whose work runs in the submitting thread; exceptions are in the future, as with any pool."""
 
     def submit(
         self, fn: Callable[..., Any], /, *positional: Any, **named: Any
@@ -61,7 +61,7 @@ class Inline(concurrent.futures.ThreadPoolExecutor):
 
 
 class Unwaiting(threading.Event):
-    """Time is the test's: nobody waits for it here."""
+    """The test moves the time, so no wait lasts."""
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 -- the base's signature
         return self.is_set()
@@ -242,7 +242,7 @@ class Pipeline:
         self.errand(lambda ledger: ledger.callbacks.record(callbacks))
 
     def errand(self, errand: Callable[[Ledger], object]) -> None:
-        """What somebody asks of the ledger, again and again until it is answered."""
+        """A query of the ledger, repeated until it is answered."""
         self._errands.append(errand)
 
     def write(self, statement: str, *values: object) -> None:
@@ -261,7 +261,7 @@ class Pipeline:
             self.engine.clock.advance(seconds=ROUND_SECONDS)
 
     def round(self, *, archiving: bool = True) -> None:
-        """Everything that somebody would do within a moment, or all but the archiving."""
+        """Everything that the loops would do within a moment, or all except archiving."""
         for errand in list(self._errands):
             self._step(lambda errand=errand: self._do(errand))  # type: ignore[misc]  # mypy cannot type a lambda's default
         for step in self._worker.steps(archiving=archiving):
@@ -297,13 +297,13 @@ class Pipeline:
         return [tuple(row.values()) for row in self.engine.by_hand.rows(query)]
 
     def states(self) -> dict[str, State | None]:
-        """Where every id is that somebody expects somewhere."""
+        """Where every expected id is."""
         found = self.engine.ledger.records.states(account=ACCOUNT, task_ids=list(self.expected))
         return {task_id: found.get(task_id) for task_id in self.expected}
 
     def assert_settled(self) -> None:
         """Ledger and bucket are as they are when nothing goes wrong: each task where it belongs, one set of right bytes
-        under each manifest, nothing besides, nobody at work, nothing held, nothing in the spool."""
+        under each manifest, nothing besides, no lease, no hold, nothing in the spool."""
         status = self.engine.ledger.views.status()
         assert self.states() == self.expected
         assert sum(status.missed_callbacks.values()) == self.missed

@@ -31,7 +31,7 @@ def counted(counts: RebuildCounts) -> dict[str, Any]:
 
 
 def unworked(desk: Desk) -> bool:
-    """Whether the ledger has nothing to do and nobody to tell."""
+    """Whether the ledger has no work and no forwards."""
     desk.clock.advance(DAY)
     claimed = desk.claim_all(Stage.VERIFY) + desk.claim_all(Stage.ARCHIVE)
     return (

@@ -189,7 +189,7 @@ class Running:
 
 
 class Gate:
-    """A CDN that answers nobody until it is opened."""
+    """A CDN that gives no answer until it is opened."""
 
     def __init__(self, sim: KlingSimulator) -> None:
         self._open = threading.Event()

@@ -290,7 +290,8 @@ class Service:
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """In memory where there is such a thing: three days are ten thousand commits, and nobody kills us."""
+    """In memory where the system has such a file system: three days are ten thousand commits, and no test kills this
+    process."""
     memory = pathlib.Path("/dev/shm")  # noqa: S108 -- the folder in it has a name of its own and is ours
     if not memory.is_dir():
         yield tmp_path

@@ -35,7 +35,7 @@ class VirtualTime:
         turn.acquire()
 
     def wait(self, seconds: float) -> bool:
-        """As a stop event that nobody sets."""
+        """A wait on a stop event that is never set."""
         if seconds > 0:
             self.sleep(seconds)
         return False
@@ -65,7 +65,7 @@ class VirtualTime:
         return turn
 
     def _pass_on(self) -> None:
-        """The next one's turn; after an error nobody's any more."""
+        """Give the turn to the next fiber; after an error, to none."""
         if not self._asleep or self._errors:
             self._ended.set()
             return

@@ -115,7 +115,7 @@ def _problems_as_meant(
 def _problems_without_volume(
     image: pathlib.Path, config: Mapping[str, Any], *, work: pathlib.Path
 ) -> Iterator[str]:
-    """Somebody forgot it: the daemon starts and warns, or cannot start and says why."""
+    """The operator forgot it: the daemon starts and warns, or cannot start and says why."""
     settings = _settings()
     with Container(
         image, config, work=work / "forgot", settings=settings, data=None, read_only=False

@@ -1,9 +1,8 @@
 """Every effect of the pipeline, found in the code by inspection, and the one place where each of them can go wrong.
 
-An effect is a public method of what stands between the engine and the world: the ledger, the API client, the store,
-the fetcher, the spool. `EFFECTS` is all of them but those of `WITHOUT_A_ROW`, which says why. A method that somebody
-adds is an effect from then on, and a test (`test_effects`) fails until there is a story in which the pipeline comes by
-it.
+An effect is a public method of what stands between the engine and the world: the ledger, the API client, the store, the
+fetcher, the spool. `EFFECTS` is all of them but those of `WITHOUT_A_ROW`, which says why. A method that is added is an
+effect from then on, and a test (`test_effects`) fails until there is a story in which the pipeline comes by it.
 """
 
 import collections
@@ -248,7 +247,7 @@ class Mishaps:
         return act()
 
     def hook(self, owner: str, thing: object) -> None:
-        """From now on every effect of `thing` is asked for here, whoever calls it."""
+        """From now on every effect of `thing` goes through here, from whatever caller."""
         for label in EFFECTS:
             of, _, name = label.rpartition(".")
             if of == owner:
@@ -270,6 +269,6 @@ class Mishaps:
 
 
 def _forget(result: object) -> None:
-    """Nobody heard that it happened; what it opened must not leak into the test."""
+    """The caller does not learn that it happened; what it opened must not leak into the test."""
     if isinstance(result, FetchedFile | Reservation | io.IOBase):
         result.close()

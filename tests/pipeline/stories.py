@@ -96,7 +96,7 @@ def an_operator_digs_up(pipeline: Pipeline) -> None:
 
 
 def a_forged_id(pipeline: Pipeline) -> None:
-    """Nobody upstream knows it; after its grace it is `unknown`."""
+    """Kling does not know the id; after its grace it is `unknown`."""
     pipeline.expected["forged-1"] = State.UNKNOWN
     pipeline.tell("forged-1")
 
@@ -128,7 +128,7 @@ def a_lost_ledger(pipeline: Pipeline) -> None:
 
 
 def a_stop_while_waiting(pipeline: Pipeline) -> None:
-    """The limiter lets nobody through because the process stops: the lease is given back."""
+    """The limiter stops every query because the process stops: the lease is given back."""
     pipeline.mishaps.plan.append(Mishap("client.query", 1, happens=False, error=Stopped()))
     pipeline.tell(pipeline.task(listed=False))
 

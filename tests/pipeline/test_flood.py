@@ -32,5 +32,5 @@ def test_a_flood_of_forged_ids_spends_no_more_than_the_budget_and_delays_no_genu
         {"rows_max": 100_000},
     ],
 )
-def test_a_promise_that_is_broken_is_said(figures: Figures, changes: dict[str, float]) -> None:
+def test_a_broken_promise_is_reported(figures: Figures, changes: dict[str, float]) -> None:
     assert len(dataclasses.replace(figures, **changes).broken()) == 1  # type: ignore[arg-type]  # by name

@@ -82,7 +82,7 @@ def test_a_task_is_verified_at_the_gateways_own_path(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("answer", ["404", "405", "html"])
-def test_what_it_does_not_list_is_said_once_and_asked_for_ever_more_rarely(
+def test_an_unlisted_family_is_logged_once_and_asked_for_ever_more_rarely(
     tmp_path: pathlib.Path, lines: list[EventDict], answer: Literal["404", "405", "html"]
 ) -> None:
     with Gateway(tmp_path, answer=answer) as gateway:
@@ -104,7 +104,7 @@ def test_what_it_does_not_list_is_said_once_and_asked_for_ever_more_rarely(
         assert said(lines, "endpoint.unoffered") == list(NAMES)
 
 
-def test_what_it_does_not_list_is_no_problem_to_be_told_of_every_day(gateway: Gateway) -> None:
+def test_an_unlisted_family_is_no_lasting_problem(gateway: Gateway) -> None:
     gateway.sweep(minutes=5)
     gateway.clock.advance(3 * DAY)
 
@@ -119,7 +119,7 @@ def test_a_family_that_neither_we_nor_the_api_know_stays_a_problem(gateway: Gate
     assert problem.message.startswith("the API has no list of images/generation,")
 
 
-def test_a_crowd_of_ids_is_asked_for_singly_and_the_list_is_left_in_peace(
+def test_many_ids_are_queried_individually_without_asking_for_the_list(
     gateway: Gateway, lines: list[EventDict]
 ) -> None:
     ids = gateway.history(12)
@@ -213,7 +213,7 @@ def test_an_answer_in_between_begins_the_count_anew(desk: Desk) -> None:
         assert offers.refused(FAMILY, NotOffered("404")) is False
 
 
-def test_a_restart_does_not_say_it_again(desk: Desk, lines: list[EventDict]) -> None:
+def test_a_restart_does_not_log_it_again(desk: Desk, lines: list[EventDict]) -> None:
     offers_of(desk).refused(FAMILY, NotOffered("404"))
     desk.reopen()
     again = offers_of(desk)
@@ -253,7 +253,7 @@ def test_it_is_asked_again_after_ten_minutes_then_ever_more_rarely_and_at_least_
     assert waits == [10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]
 
 
-def test_what_a_clock_that_ran_ahead_has_noted_keeps_nobody_waiting(desk: Desk) -> None:
+def test_a_time_that_a_fast_clock_has_noted_delays_no_query(desk: Desk) -> None:
     desk.clock.advance(400 * DAY)
     offers_of(desk).refused(FAMILY, NotOffered("404"))
     desk.clock.advance(-400 * DAY)
@@ -261,7 +261,7 @@ def test_what_a_clock_that_ran_ahead_has_noted_keeps_nobody_waiting(desk: Desk) 
     assert not offers_of(desk).is_unavailable(FAMILY)
 
 
-def test_what_one_account_lacks_another_may_have(desk: Desk) -> None:
+def test_an_endpoint_that_one_account_lacks_another_may_have(desk: Desk) -> None:
     offers_of(desk).refused(FAMILY, NotOffered("404"))
 
     assert Availability(account="d_fault", ledger=desk.ledger, now=desk.clock).is_unavailable(FAMILY) is False

@@ -116,7 +116,7 @@ def test_a_sweep_ends_only_the_holds_of_single_questions_that_a_list_disproves(
     assert (service.ledger.holds.all() == ()) is is_disproved
 
 
-def test_a_problem_that_is_gone_for_moments_only_is_told_of_after_five_minutes() -> None:
+def test_an_alert_about_a_problem_that_is_gone_for_moments_only_is_sent_after_five_minutes() -> None:
     book, hold = AlertBook([], []), Problem("hold", "verify is held", "wait")
     for seconds in range(0, 330, 10):
         is_there = seconds % 60 != 30

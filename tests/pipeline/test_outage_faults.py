@@ -32,7 +32,7 @@ KINDS: Mapping[str, faults.Fault | httpx2.TransportError] = {
 
 
 class Outage:
-    """From `begin` on nobody answers, until `end`; counts what was asked meanwhile."""
+    """The API gives no answer from `begin` until `end`; counts the queries meanwhile."""
 
     def __init__(self, service: Service, trouble: faults.Fault | httpx2.TransportError) -> None:
         self._service = service
@@ -58,7 +58,7 @@ class Outage:
 def test_an_hour_without_the_api_loses_nothing_and_costs_a_few_hundred_questions(
     service: Service, kind: str
 ) -> None:
-    """Some tasks wait all the time; callbacks go on coming, and one task succeeds that nobody calls back for."""
+    """Some tasks wait all the time; callbacks go on coming, and one task succeeds without a callback."""
     before = service.called_back(3)
     service.pass_time(10 * MINUTE)
     service.assert_archived(*before)
@@ -107,7 +107,7 @@ def test_however_much_waits_an_api_that_is_down_is_asked_a_tenth_as_often(servic
     assert asked <= 3600 * RATE_PER_SECOND / 10
 
 
-def test_what_was_archiving_when_the_api_went_down_needs_no_api(service: Service) -> None:
+def test_tasks_that_are_being_archived_when_the_api_fails_need_no_api(service: Service) -> None:
     outage = Outage(service, SERVER_ERROR)
     ids = service.called_back(3)
     service.verify_all()

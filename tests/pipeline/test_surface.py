@@ -56,7 +56,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """`state` None: nobody has ever heard of it."""
+    """`state` None: the ledger does not know it."""
 
     state: str | None
     reason: str | None = None

@@ -1,4 +1,4 @@
-"""A task that the API shows in words that this version cannot read: it exists, and nobody may forget it."""
+"""A task that the API shows in words that this version cannot read: it exists, and must not be forgotten."""
 
 from archiver.problems import Expected, find_problems
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, HOUR, MINUTE

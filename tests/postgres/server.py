@@ -189,7 +189,7 @@ class PostgresServer:
         return name
 
     def drop_database(self, name: str) -> None:
-        """Delete it, whoever uses it."""
+        """Delete the database, even while it is in use."""
         self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def ask(self, query: str) -> list[sa.Row[tuple[object, ...]]]:

@@ -42,7 +42,7 @@ _SHAPES = {
 """Texts that look like secrets, registered or not."""
 _SIGNATURE = re.compile(r"Signature=([\w~-]+)")
 _LINK = re.compile(r"/files/[\w-]{22}/")
-"""Whoever reads a log could open the file."""
+"""Any reader of a log could open the file."""
 _LONG_WORD = re.compile(r"[\w~-]{32,}")
 
 

@@ -170,7 +170,7 @@ def test_the_health_check_fails_when_the_daemon_answers_something_else(door: htt
     assert health(door.server_port) == 1
 
 
-def test_the_health_check_fails_when_nobody_answers(door: http.server.HTTPServer) -> None:
+def test_the_health_check_fails_without_an_answer(door: http.server.HTTPServer) -> None:
     port = door.server_port
     door.shutdown()
     door.server_close()

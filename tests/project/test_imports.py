@@ -398,7 +398,7 @@ def test_every_upper_bound_has_its_reason() -> None:
 
 
 def test_each_revision_of_the_ledger_has_a_number_of_its_own_and_follows_the_one_before() -> None:
-    """Two branches that each add one would else leave a ledger that nobody can open."""
+    """Otherwise two branches that each add a revision would leave a ledger that no program can open."""
     folder = ROOT / "archiver/ledger/migrations/versions"
     numbers = [path.name.partition("_")[0] for path in sorted(folder.glob("0*.py"))]
 

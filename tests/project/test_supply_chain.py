@@ -19,8 +19,8 @@ PERMISSIVE = re.compile(
 )
 
 PASSED_ON_UNMODIFIED = {("psycopg", "LGPL-3.0-only"), ("psycopg-binary", "LGPL-3.0-only")}
-"""Their licence asks that whoever gets our program may replace them by another version. They may: each is a package of
-its own, installed beside ours unmodified and imported by its name; nothing of it is in our files."""
+"""Their licence requires that every user of our program may replace them by another version. They may: each is a
+package of its own, installed beside ours unmodified and imported by its name; nothing of it is in our files."""
 
 
 def requirements(path: pathlib.Path) -> Iterator[list[str]]:

@@ -49,7 +49,7 @@ def test_an_error_of_ours_in_the_callback_endpoint_is_answered_the_same_way(part
     assert "detail" not in answer.text
 
 
-def test_a_process_that_takes_no_callbacks_says_how_it_is_and_knows_no_other_path(parts: AppParts) -> None:
+def test_a_process_that_takes_no_callbacks_serves_only_the_health_paths(parts: AppParts) -> None:
     with client(parts, door=None) as running:
         answers = [
             running.post("/callbacks/x"),

@@ -120,7 +120,7 @@ def test_a_file_that_is_no_ledger_is_final(tmp_path: pathlib.Path) -> None:
     assert refusal.status == SETTINGS_STATUS
 
 
-def test_what_only_settings_mend_is_final() -> None:
+def test_a_refusal_that_only_other_settings_end_is_final() -> None:
     for url in (
         "postgresql://kling:word@db:no-port/kling",
         "mysql://db/kling",

@@ -2,8 +2,8 @@
 
 Two rules:
 
-1. Every public method holds the one lock for its whole length, so that the server's thread and the test's
-   never see half a change. Whoever is told of a change is told after the lock is free.
+1. Every public method holds the one lock for its whole length, so that the server's thread and the test's never see
+   half a change. Listeners are notified of a change after the lock is free.
 2. Whatever depends on time asks the injected clock; nothing happens by itself.
 
 Times are Unix milliseconds as the API speaks them, except the clock, which gives seconds.
@@ -168,7 +168,7 @@ class Account:
         self.on_change(task, status)
 
     def settle(self, task_id: str, status: str, *, message: str) -> None:
-        """History: as if `status` had been reached 24 s after creation, with nobody told."""
+        """History: as if `status` had been reached 24 s after creation, without a callback."""
         with self.lock:
             task = self._tasks[task_id]
             task.status, task.message = status, message

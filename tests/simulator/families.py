@@ -180,7 +180,7 @@ LEGACY: Mapping[str, Family] = {
 
 
 def parameter_faults(family: Family, body: Mapping[str, object]) -> tuple[list[str], list[str]]:
-    """What is wrong with a create body: parameters to refuse it for, and parameters nobody has heard of."""
+    """What is wrong with a create body: parameters to refuse it for, and unknown parameters."""
     known = {**COMMON, **(family.optional or {}), **family.required}
     refused = [name for name in family.required if name not in body]
     refused += [

@@ -242,7 +242,7 @@ class WrongType:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drip:
-    """The true answer, `piece_bytes` at a time with `pause_seconds` between; stops when nobody listens."""
+    """The true answer, `piece_bytes` at a time with `pause_seconds` between; stops when the client has gone."""
 
     piece_bytes: int = 100
     pause_seconds: float = 0.05
@@ -276,7 +276,8 @@ class Endless:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bomb:
-    """The true type, and a body that unfolds to `mebibytes` of zeros under a Content-Encoding nobody asked for."""
+    """The true type, and a body that unfolds to `mebibytes` of zeros under a Content-Encoding that was not
+    requested."""
 
     mebibytes: int = 1024
 

@@ -158,7 +158,7 @@ class KlingSimulator:
     ) -> str:
         """A new task; returns its id. `created_at` in Unix ms, now by default.
 
-        A `status` other than `submitted` makes history: it was reached 24 s after creation and nobody is told.
+        A `status` other than `submitted` makes history: it was reached 24 s after creation, without a callback.
         `indexes` sets the API's index of each row (None: none), and then also how many there are.
         """
         task = self._account.create(

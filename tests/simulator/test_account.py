@@ -83,7 +83,7 @@ def test_an_unknown_id_and_a_wrong_family_are_the_same_bad_parameter(
     assert code(get(sim, http, f"/v1/images/editing/expand/{task_id}")) == (200, 0)
 
 
-def test_a_failed_task_is_told_in_a_successful_answer(sim: KlingSimulator, http: httpx2.Client) -> None:
+def test_a_failed_task_is_shown_in_a_successful_answer(sim: KlingSimulator, http: httpx2.Client) -> None:
     task_id = sim.create_task()
     sim.fail(task_id, "risk control")
     answer = get(sim, http, f"{GENERATIONS}/{task_id}").json()

@@ -8,7 +8,7 @@ from tests.harness.simulator_client import bearer, code, get
 from tests.simulator import KlingSimulator
 
 
-def test_tasks_of_all_families_are_told_in_the_new_standard_to_api_keys_only(
+def test_tasks_of_all_families_are_shown_in_the_new_standard_to_api_keys_only(
     sim: KlingSimulator, http: httpx2.Client
 ) -> None:
     image = sim.create_task(status="succeed", external_task_id="mine", created_at=sim.now_ms() - 2000)

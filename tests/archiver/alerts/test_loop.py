@@ -68,7 +68,7 @@ def kinds(hook: Consumer) -> list[str]:
     return [body["type"] for body in hook.taken]
 
 
-def test_a_problem_is_told_when_it_has_lasted_five_minutes_and_when_it_ends(
+def test_a_problem_is_sent_after_five_minutes_and_again_when_it_ends(
     alerting: Alerting, hook: Consumer
 ) -> None:
     alerting.hold()
@@ -98,7 +98,7 @@ def test_a_problem_is_told_when_it_has_lasted_five_minutes_and_when_it_ends(
     assert ended["timestamp"] == rfc3339(START + 6 * MINUTE)
 
 
-def test_a_problem_that_ends_within_five_minutes_is_not_told(alerting: Alerting, hook: Consumer) -> None:
+def test_a_problem_that_ends_within_five_minutes_is_not_sent(alerting: Alerting, hook: Consumer) -> None:
     alerting.hold()
     alerting.round()
     alerting.round(after=4 * MINUTE)
@@ -149,7 +149,7 @@ NOT_TAKEN: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]] = {
 
 
 @pytest.mark.parametrize("fault", NOT_TAKEN)
-def test_what_is_not_taken_is_tried_again_under_the_same_id_until_it_is(
+def test_a_refused_message_is_sent_again_with_the_same_id_until_the_receiver_accepts_it(
     alerting: Alerting, hook: Consumer, fault: str
 ) -> None:
     hook.answer = NOT_TAKEN[fault]
@@ -193,7 +193,7 @@ def test_the_end_of_a_problem_never_comes_before_its_beginning(alerting: Alertin
     assert kinds(hook) == ["problem.began", "problem.ended"]
 
 
-def test_an_address_where_nobody_listens_is_no_crash(desk: Desk) -> None:
+def test_a_url_without_a_listener_crashes_nothing(desk: Desk) -> None:
     alerting = Alerting(desk, "http://127.0.0.1:9/hook")
     with structlog.testing.capture_logs() as lines:
         alerting.last()
@@ -230,7 +230,7 @@ class Mishap:
 )
 @pytest.mark.parametrize("happens", [False, True])
 @pytest.mark.parametrize("killed", [False, True])
-def test_beginning_and_end_are_told_once_each_whatever_step_goes_wrong(
+def test_beginning_and_end_are_sent_once_each_whatever_step_fails(
     alerting: Alerting,
     hook: Consumer,
     monkeypatch: pytest.MonkeyPatch,
@@ -281,7 +281,7 @@ def _answers(occurrence: int, *, happens: bool) -> Callable[[http.server.BaseHTT
     return answer
 
 
-def test_a_ledger_that_cannot_be_written_is_told_of_all_the_same(
+def test_an_alert_is_sent_although_the_ledger_cannot_be_written(
     alerting: Alerting, hook: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alerting.round()

@@ -53,7 +53,7 @@ def test_where_no_fresh_url_can_help_none_is_asked_for(kind: type[Failure]) -> N
     assert not wants_fresh_urls(task(), failed(kind), now=NOW)
 
 
-def test_an_error_of_ours_asks_for_nothing() -> None:
+def test_a_bug_of_ours_requests_no_fresh_url() -> None:
     assert not wants_fresh_urls(task(), ValueError("a mistake of ours"), now=NOW)
 
 

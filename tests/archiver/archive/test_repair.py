@@ -39,7 +39,7 @@ def restore(engine: Engine) -> None:
         pass
 
 
-def test_what_is_missing_is_back_and_what_was_rotten_too_once_it_is_removed(engine: Engine) -> None:
+def test_missing_objects_are_restored_and_damaged_ones_too_once_they_are_removed(engine: Engine) -> None:
     missing, rotten = (engine.succeeded(images=2) for _ in range(2))
     for _ in range(2):
         assert engine.attempt() is None
@@ -65,7 +65,9 @@ def test_what_is_missing_is_back_and_what_was_rotten_too_once_it_is_removed(engi
         engine.assert_archived(task_id)
 
 
-def test_what_was_put_back_once_and_is_missing_again_is_put_back_if_the_operator_asks(engine: Engine) -> None:
+def test_an_object_that_was_restored_and_is_missing_again_is_restored_if_the_operator_asks(
+    engine: Engine,
+) -> None:
     task_id = engine.succeeded()
     assert engine.attempt() is None
     key = engine.folder(task_id) + "0.png"

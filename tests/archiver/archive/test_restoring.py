@@ -60,7 +60,7 @@ def lose(engine: Engine, task_id: str, *names: str, family: str = FAMILY) -> Non
 @pytest.mark.parametrize(
     "names", [["0.png"], ["manifest.json"], ["0.png", "1.png", "manifest.json"]], ids=" ".join
 )
-def test_what_is_missing_is_put_back_as_it_was(engine_of_each: Engine, names: list[str]) -> None:
+def test_a_missing_object_is_restored_as_it_was(engine_of_each: Engine, names: list[str]) -> None:
     engine = engine_of_each
     task_id = archived(engine, images=2)
     before = engine.manifest(task_id)
@@ -94,7 +94,7 @@ def test_an_amendment_that_is_missing_is_written_again(engine: Engine) -> None:
     assert after["amends"] == "manifest.json"
 
 
-def test_an_object_that_was_put_back_is_seen_again_and_missing_twice_is_left_alone(
+def test_a_restored_object_is_looked_at_again_and_left_alone_if_it_is_missing_twice(
     engine: Engine, journal: Journal
 ) -> None:
     task_id = archived(engine)
@@ -154,7 +154,7 @@ def test_a_file_that_is_gone_upstream_is_a_problem_at_once(engine: Engine) -> No
     )
 
 
-def test_a_manifest_is_not_written_again_while_one_of_its_files_cannot_be_had(engine: Engine) -> None:
+def test_a_manifest_is_not_restored_while_one_of_its_files_is_unavailable(engine: Engine) -> None:
     task_id = archived(engine, images=2)
     lose(engine, task_id, "0.png", "manifest.json")
     find_missing(engine)
@@ -200,7 +200,7 @@ def test_a_task_that_the_api_does_not_show_is_given_up_once_its_deadline_has_pas
     assert len(events(engine, task_id, "object.given_up")) == 1
 
 
-def test_a_cdn_that_fails_delays_it(engine: Engine) -> None:
+def test_a_failing_cdn_delays_a_restore(engine: Engine) -> None:
     task_id = archived(engine)
     lose(engine, task_id, "0.png")
     find_missing(engine)
@@ -214,7 +214,7 @@ def test_a_cdn_that_fails_delays_it(engine: Engine) -> None:
     engine.assert_archived(task_id)
 
 
-def test_an_api_that_fails_delays_it(engine: Engine) -> None:
+def test_a_failing_api_delays_a_restore(engine: Engine) -> None:
     task_id = archived(engine)
     lose(engine, task_id, "0.png")
     find_missing(engine)
@@ -230,7 +230,7 @@ def test_an_api_that_fails_delays_it(engine: Engine) -> None:
 
 @pytest.mark.parametrize("happens", [False, True], ids=["failed", "failed but happened"])
 @pytest.mark.parametrize("effect", ["put 0.png #2", "put manifest.json #2", "head manifest.json #4"])
-def test_a_store_that_fails_at_it_delays_it(engine: Engine, effect: str, *, happens: bool) -> None:
+def test_a_failing_store_delays_a_restore(engine: Engine, effect: str, *, happens: bool) -> None:
     task_id = archived(engine)
     lose(engine, task_id, "0.png", "manifest.json")
     find_missing(engine)

@@ -64,7 +64,7 @@ def test_a_look_outlives_a_restart(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["0.png", "manifest.json"])
-def test_an_object_that_is_missing_is_asked_for_again_after_ten_minutes_and_then_said(
+def test_a_missing_object_gets_a_second_head_after_ten_minutes_and_is_then_reported(
     engine_of_each: Engine, name: str, journal: Journal
 ) -> None:
     engine = engine_of_each
@@ -164,7 +164,7 @@ def test_a_hold_of_the_store_stops_second_looks_too(engine: Engine) -> None:
     assert seen_again(engine, task_id)
 
 
-def test_a_look_that_fails_comes_again_and_says_nothing_of_the_objects(engine: Engine) -> None:
+def test_a_failed_look_is_repeated_and_shows_nothing_about_the_objects(engine: Engine) -> None:
     task_id = archived(engine)
     engine.effects.plan["list_after"] = (False, StoreUnreachable("simulated"))
 
@@ -175,7 +175,7 @@ def test_a_look_that_fails_comes_again_and_says_nothing_of_the_objects(engine: E
     assert events(engine, task_id).count("object.missing") == 0
 
 
-def test_an_emptied_bucket_costs_one_request_after_the_other_and_never_more_than_a_minute_may_have(
+def test_an_emptied_bucket_costs_one_request_at_a_time_and_no_more_than_the_limit_of_a_minute(
     engine: Engine,
 ) -> None:
     """Three images a task: 120 keys are missing. The ledger keeps what a round leaves."""
@@ -218,7 +218,7 @@ def test_a_process_that_stops_leaves_the_rest_due(engine: Engine) -> None:
     assert seen_again(engine, task_id)
 
 
-def test_what_is_missing_for_an_hour_is_a_problem_until_it_is_acknowledged(engine: Engine) -> None:
+def test_an_object_missing_for_an_hour_is_a_problem_until_it_is_acknowledged(engine: Engine) -> None:
     task_id = archived(engine)
     engine.store.vanish(engine.folder(task_id) + "0.png")
     look(engine)

@@ -28,7 +28,7 @@ def reasons(engine: Engine) -> list[str]:
     return [hold.reason for hold in engine.ledger.holds.all()]
 
 
-def test_uploads_that_are_all_too_large_hold_and_bury_nobody_more(engine: Engine) -> None:
+def test_uploads_that_are_all_too_large_become_a_hold_and_bury_no_further_task(engine: Engine) -> None:
     tasks = [engine.succeeded() for _ in range(FAILURES_MAX)]
     for number in range(1, FAILURES_MAX + 1):
         refuse(engine, number, UploadTooLarge("413"))

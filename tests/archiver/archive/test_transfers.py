@@ -101,7 +101,7 @@ def test_a_failed_transfer_fails_its_future_and_frees_its_thread() -> None:
     assert after.result(timeout=0) == 7
 
 
-def test_what_waits_at_a_shutdown_ends_with_an_error_and_is_not_waited_for_for_ever() -> None:
+def test_waiting_transfers_end_with_an_error_at_a_shutdown() -> None:
     executor = concurrent.futures.ThreadPoolExecutor(1)
     queue = TransferQueue(executor, threads=1, hosts=Caps())
     goes_on = threading.Event()

@@ -130,7 +130,7 @@ def test_the_look_before_the_first_put_is_back_at_the_second_attempt(engine: Eng
     assert requests_of(engine, task_id)[0] == "list"
 
 
-def test_a_manifest_that_is_there_against_all_knowledge_is_adopted_and_not_overwritten(
+def test_an_unexpected_manifest_is_adopted_and_not_overwritten(
     engine: Engine,
 ) -> None:
     """The ledger was lost, and the account's clock was wrong when the new one began."""

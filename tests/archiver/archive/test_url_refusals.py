@@ -1,4 +1,4 @@
-"""Result URLs that are refused: what their tasks wait for, whom they hold, and what the operator reads."""
+"""Result URLs that are refused: what their tasks wait for, which others they stop, and what the operator reads."""
 
 import dataclasses
 import json
@@ -187,7 +187,7 @@ def test_one_url_with_a_refused_address_is_buried_after_a_fresh_one(misled: Engi
     assert holds(misled) == []
 
 
-def test_five_tasks_in_a_row_with_refused_addresses_are_a_hold_about_dns_and_bury_nobody(
+def test_five_tasks_in_a_row_with_refused_addresses_are_a_hold_about_dns_and_none_is_buried(
     misled: Engine,
 ) -> None:
     tasks = [succeeded(misled, _0=f"https://cdn{number}.new.example/0.png") for number in range(5)]

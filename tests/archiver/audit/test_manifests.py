@@ -107,7 +107,7 @@ class CountingStore(FakeStore):
             yield found
 
 
-def test_a_family_whose_name_begins_with_anothers_is_not_leapt_over_with_it() -> None:
+def test_a_family_whose_name_begins_with_anothers_is_not_skipped_with_it() -> None:
     store = FakeStore()
     task("late", family="images/editing", created_at=START + 5 * DAY).put(store)
     for family in ("images/editing/expand", "images/editing-2"):
@@ -122,7 +122,7 @@ def test_a_family_whose_name_begins_with_anothers_is_not_leapt_over_with_it() ->
     assert sorted(found) == ["images/editing-2", "images/editing/expand"]
 
 
-def test_a_year_that_is_not_meant_is_leapt_over() -> None:
+def test_a_year_outside_the_span_is_skipped_in_one_step() -> None:
     store = CountingStore()
     for number in range(200):
         task(f"{number}").put(store)
@@ -164,7 +164,7 @@ def test_a_manifest_that_cannot_be_used_comes_with_the_reason(
     assert words in str(document.failure)
 
 
-def test_what_is_no_tasks_comes_without_documents_and_marks_of_folders_and_of_doctor_do_not_come() -> None:
+def test_folders_of_no_task_come_without_documents_and_marks_of_folders_and_of_doctor_are_left_out() -> None:
     store = FakeStore()
     for key in ("kling/readme.txt", "kling/a/manifest.json", "kling/images/generations/2026/9/1/x/0.png"):
         store.place(key, b"x")
@@ -213,7 +213,7 @@ def test_folders_are_listed_only_as_far_ahead_as_they_are_worked_on() -> None:
     assert next(listed) <= 2 * 4 + 1
 
 
-def test_a_store_that_fails_for_minutes_is_waited_for_and_the_listing_goes_on_where_it_was() -> None:
+def test_the_walk_waits_for_a_store_that_fails_for_minutes_and_continues_where_it_was() -> None:
     store = FakeStore()
     for number in range(5):
         task(f"{number}").put(store)
@@ -244,7 +244,7 @@ def test_a_store_that_never_comes_back_ends_the_walk_with_its_failure() -> None:
         walked(store)
 
 
-def test_a_document_that_the_store_does_not_give_is_one_failure_and_the_walk_goes_on() -> None:
+def test_a_document_that_the_store_refuses_is_one_failure_and_the_walk_goes_on() -> None:
     store = FakeStore()
     for number in range(3):
         task(f"88{number}").put(store)
@@ -267,7 +267,7 @@ def test_a_document_that_the_store_does_not_give_is_one_failure_and_the_walk_goe
         (StoreAnswerUnreadable("half"), FAILURES_IN_A_ROW_MAX),
     ],
 )
-def test_a_bucket_that_gives_no_document_ends_the_walk(failure: Failure, most: int) -> None:
+def test_a_bucket_that_refuses_every_document_ends_the_walk(failure: Failure, most: int) -> None:
     store = FakeStore()
     for number in range(most + 5):
         task(f"{number:03d}").put(store)
@@ -328,7 +328,7 @@ def test_the_place_of_a_key(key: str, expected: tuple[str, str] | None) -> None:
     assert (place and (place.family, place.task_id)) == expected
 
 
-def test_a_file_that_two_documents_name_differently_has_the_sum_of_the_manifest_and_is_said() -> None:
+def test_a_file_that_two_documents_name_differently_has_the_sum_of_the_manifest_and_is_reported() -> None:
     store = FakeStore()
     once = task("881")
     once.put(store, amended=1)

@@ -39,7 +39,7 @@ def test_acknowledging_ends_the_problem_and_leaves_the_task(line: CommandLine) -
     assert (shown["state"], shown["history"][-1]["event"]) == ("buried", "task.acknowledged")
 
 
-def test_all_that_is_lost_is_acknowledged_at_once(line: CommandLine) -> None:
+def test_all_lost_tasks_can_be_acknowledged_at_once(line: CommandLine) -> None:
     result = line.run("acknowledge", "--lost", "--json")
 
     assert result.exit_code == 0
@@ -48,7 +48,7 @@ def test_all_that_is_lost_is_acknowledged_at_once(line: CommandLine) -> None:
     assert line.run("acknowledge", "2").exit_code == 0
 
 
-def test_an_id_without_a_problem_or_unknown_is_said(line: CommandLine) -> None:
+def test_an_unknown_id_and_one_without_a_problem_are_reported(line: CommandLine) -> None:
     result = line.run("acknowledge", "1", "4", "nobody")
 
     assert result.exit_code == 1
@@ -58,5 +58,5 @@ def test_an_id_without_a_problem_or_unknown_is_said(line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["1", "--lost"]])
-def test_ids_and_all_that_is_lost_exclude_each_other(line: CommandLine, arguments: list[str]) -> None:
+def test_ids_and_the_option_lost_exclude_each_other(line: CommandLine, arguments: list[str]) -> None:
     assert line.run("acknowledge", *arguments).exit_code == 2

@@ -80,7 +80,7 @@ def test_the_end_of_a_name_is_enough_where_one_file_has_it(
         (["show", "Caddyfile", "--json"], "leave out --json"),
     ],
 )
-def test_what_it_cannot_print_is_refused_with_the_reason(
+def test_a_file_that_it_cannot_print_is_refused_with_the_reason(
     line: CommandLine, words: list[str], sentence: str
 ) -> None:
     refused = line.run("deploy", *words)

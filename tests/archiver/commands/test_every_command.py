@@ -243,7 +243,7 @@ def test_a_span_is_printed_in_its_largest_useful_unit(milliseconds: int, text: s
     [("", "''"), ("a b", "'a b'"), ("9" * 5000, f"'{'9' * 80}…'"), ("\x1b[31m", "\\x1b[31m")],
 )
 @pytest.mark.parametrize("command", ["show", "retry", "forget"])
-def test_an_id_that_none_can_have_is_told_apart_from_the_sentence(
+def test_an_impossible_id_is_quoted_in_the_sentence(
     line: CommandLine, command: str, typed: str, shown: str
 ) -> None:
     result = line.run(command, typed)

@@ -1,4 +1,4 @@
-"""`forget`: what it prints, what `show` says after it, and whom it refuses."""
+"""`forget`: what it prints, what `show` says after it, and which ids it refuses."""
 
 import json
 import pathlib
@@ -36,7 +36,7 @@ def line(tmp_path: pathlib.Path) -> CommandLine:
     return found
 
 
-def test_it_prints_the_keys_that_are_the_owners_to_delete(line: CommandLine) -> None:
+def test_it_prints_the_keys_for_the_owner_to_delete(line: CommandLine) -> None:
     result = line.run("forget", "1", **BUCKET)
 
     assert (result.exit_code, result.stderr) == (0, "")
@@ -49,7 +49,7 @@ def test_it_prints_the_keys_that_are_the_owners_to_delete(line: CommandLine) -> 
     ]
 
 
-def test_of_a_task_that_may_be_in_work_it_says_what_may_still_come(line: CommandLine) -> None:
+def test_for_a_task_that_may_be_in_work_it_says_which_objects_may_still_come(line: CommandLine) -> None:
     with line.ledger() as ledger:
         record(ledger, api_task("2", created_at=THEN))
 
@@ -73,7 +73,9 @@ def test_it_prints_json(line: CommandLine) -> None:
 
 
 @pytest.mark.parametrize("name", ["1", "order-1"])
-def test_show_says_forgotten_by_either_id_and_nothing_of_what_it_was(line: CommandLine, name: str) -> None:
+def test_show_says_forgotten_for_either_id_and_nothing_else_about_the_task(
+    line: CommandLine, name: str
+) -> None:
     line.run("forget", "1")
 
     shown, as_json = line.run("show", name), json.loads(line.run("show", name, "--json").stdout)
@@ -95,7 +97,7 @@ def test_forgetting_again_says_when_it_was_forgotten(line: CommandLine) -> None:
     assert FOLDER in again.stdout
 
 
-def test_an_id_that_nobody_knows_is_refused(line: CommandLine) -> None:
+def test_an_unknown_id_is_refused(line: CommandLine) -> None:
     result = line.run("forget", "nobody")
 
     assert (result.exit_code, result.stdout) == (1, "")

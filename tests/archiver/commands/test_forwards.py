@@ -83,7 +83,7 @@ def test_dead_forwards_are_a_problem_until_they_are_sent_again_or_acknowledged(l
     assert {row["state"] for row in listed(line)} == {"delivered", "waiting"}
 
 
-def test_single_ones_are_sent_again_and_an_unknown_id_is_said(line: CommandLine) -> None:
+def test_single_forwards_are_sent_again_and_an_unknown_id_is_reported(line: CommandLine) -> None:
     (dead,) = listed(line, "--state", "dead")
     result = line.run("forwards", "retry", "1", str(dead["webhook_id"]), "nobody", **URL)
 
@@ -93,7 +93,7 @@ def test_single_ones_are_sent_again_and_an_unknown_id_is_said(line: CommandLine)
     assert len(listed(line, "--state", "waiting")) == 3
 
 
-def test_send_tells_of_what_ended_before_the_application_was_named(line: CommandLine) -> None:
+def test_send_queues_tasks_that_ended_before_the_application_was_named(line: CommandLine) -> None:
     result = line.run("forwards", "send", "--since", "1d", **URL)
     assert (result.exit_code, result.stdout) == (0, "2 forwards will be sent now.\n")  # `3` waits already
 

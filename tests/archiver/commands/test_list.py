@@ -105,7 +105,7 @@ def test_csv_is_for_spreadsheets_and_no_cell_of_it_is_a_formula(line: CommandLin
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "＝"])
-def test_what_begins_like_a_formula_is_text_in_csv(line: CommandLine, first: str) -> None:
+def test_a_cell_that_begins_like_a_formula_is_text_in_csv(line: CommandLine, first: str) -> None:
     with line.ledger() as ledger:
         request = {"prompt": f"{first}cmd|' /C calc'!A0"}
         ledger.registrations.register("4", account=ACCOUNT, family=FAMILY, request=request)
@@ -116,7 +116,7 @@ def test_what_begins_like_a_formula_is_text_in_csv(line: CommandLine, first: str
 
 
 @pytest.mark.parametrize("end", [";", '";"', "; "])
-def test_what_is_a_formula_behind_another_separator_is_text_too(end: str) -> None:
+def test_a_formula_behind_another_separator_is_text_too(end: str) -> None:
     ((cell, other),) = csv.reader([csv_line([f"a{end}=1+1", "a; b\t=c"]).decode()])
 
     assert (cell, other) == (f"a{end}'=1+1", "a; b\\t=c")  # a tab is escaped, as in every output

@@ -61,7 +61,7 @@ def test_a_rebuilt_ledger_verifies_against_the_bucket_and_again_nothing_is_lacki
         assert len(ledger.views.ids_in(State.ARCHIVED, account=ACCOUNT)) == 3
 
 
-def test_a_broken_manifest_is_said_with_its_key_and_is_status_1(bench: Bench) -> None:
+def test_a_broken_manifest_is_reported_with_its_key_and_is_status_1(bench: Bench) -> None:
     bench.line.with_ledger()
     broken = ArchivedTask("889", prefix=PREFIX)
     broken.put_object(bench.store, "manifest.json", b"{")
@@ -73,7 +73,7 @@ def test_a_broken_manifest_is_said_with_its_key_and_is_status_1(bench: Bench) ->
     assert "1 documents cannot be used." in printed
 
 
-def test_it_makes_no_ledger_and_says_who_does(bench: Bench) -> None:
+def test_it_creates_no_ledger_and_names_the_program_that_does(bench: Bench) -> None:
     status, printed, said = bench.run("rebuild")
 
     assert (status, printed) == (2, "")

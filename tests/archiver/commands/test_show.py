@@ -126,7 +126,7 @@ def test_link_prints_the_links_alone_one_a_line(filled: CommandLine, name: str |
         (["3"], "the task 3 has no file"),
     ],
 )
-def test_link_of_what_there_is_not_is_a_sentence_and_status_1(
+def test_link_of_an_unknown_file_is_a_sentence_and_status_1(
     filled: CommandLine, arguments: list[str], said: str
 ) -> None:
     result = filled.run("link", *arguments, **LINKS)
@@ -167,7 +167,7 @@ def test_show_says_why_a_task_is_buried_and_what_to_do(filled: CommandLine) -> N
         assert json.loads(filled.run("show", task, "--json").stdout)["what_to_do"] == said
 
 
-def test_show_of_a_task_known_from_a_callback_only_shows_what_there_is(filled: CommandLine) -> None:
+def test_show_of_a_task_known_from_a_callback_only_shows_what_is_known(filled: CommandLine) -> None:
     result = filled.run("show", "3")
 
     assert result.exit_code == 0

@@ -205,7 +205,7 @@ def nearly_expire_one(line: CommandLine) -> None:
 
 DEFECTS: dict[str, tuple[Callable[[CommandLine], None], str]] = {
     "buried": (bury_one, "1 task buried: 4. "),
-    # 2 was running, and nobody has asked about it since.
+    # 2 was running, and has not been queried since.
     "lost": (lose_one, "2 tasks lost: 2, 4. "),
     "deadline": (
         nearly_expire_one,

@@ -127,7 +127,7 @@ def test_a_sweep_beside_a_daemon_says_why_the_daemons_sweep_has_failed(
     assert second["error"] is None
 
 
-def test_what_is_held_for_the_whole_account_is_tried_at_once_and_once(
+def test_a_sweep_held_for_the_whole_account_is_tried_at_once_and_only_once(
     line: CommandLine, simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
 ) -> None:
     daemon = daemon_of()
@@ -145,7 +145,7 @@ def test_what_is_held_for_the_whole_account_is_tried_at_once_and_once(
     assert simulator.requests["list"] - before <= 2
 
 
-def test_a_family_that_the_daemon_does_not_sweep_is_said(
+def test_a_family_that_the_daemon_does_not_sweep_is_reported(
     line: CommandLine, daemon_of: Callable[..., Daemon]
 ) -> None:
     daemon = daemon_of(families=FAMILY)
@@ -160,7 +160,7 @@ def test_a_family_that_the_daemon_does_not_sweep_is_said(
     assert error["reason"] == "family_unswept"
 
 
-def test_a_sweep_whose_daemon_ends_is_done_here(
+def test_a_sweep_whose_daemon_ends_is_done_by_the_command(
     line: CommandLine, simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
 ) -> None:
     daemon = daemon_of()
@@ -247,7 +247,7 @@ def test_a_dry_run_beside_a_daemon_says_what_the_daemon_could_not_read(
     assert error["reason"] == "api_credentials_refused"
 
 
-def test_a_dry_run_whose_daemon_ends_is_done_here(
+def test_a_dry_run_whose_daemon_ends_is_done_by_the_command(
     line: CommandLine, simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
 ) -> None:
     daemon = daemon_of()
@@ -275,7 +275,7 @@ def test_a_daemon_that_starts_during_a_dry_run_does_it_anew(
     assert view.holder == "daemon"
 
 
-def test_a_dry_run_that_nobody_waits_for_ends_with_the_page_that_is_being_read(
+def test_a_withdrawn_dry_run_ends_with_the_page_that_is_being_read(
     simulator: KlingSimulator, daemon_of: Callable[..., Daemon]
 ) -> None:
     for _ in range(3):

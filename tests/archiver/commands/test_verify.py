@@ -83,7 +83,7 @@ def test_a_bucket_that_is_whole_has_a_line_for_each_object_and_status_0(bench: B
     assert "All is as it should be." in shown
 
 
-def test_what_finds_nothing_is_status_1_where_its_options_or_the_prefix_may_be_why(
+def test_a_run_that_finds_nothing_is_status_1_if_its_options_or_the_prefix_may_be_why(
     bench: Bench, tmp_path: pathlib.Path, swift_proxy: FaultyProxy
 ) -> None:
     commands = ("verify", "sums", "rebuild")
@@ -123,7 +123,7 @@ def test_a_span_that_ends_before_it_begins_is_a_usage_error(bench: Bench) -> Non
     assert "--since is later than --until" in notes
 
 
-def test_every_fault_is_said_with_its_reason_and_status_1(bench: Bench) -> None:
+def test_every_fault_is_printed_with_its_reason_and_status_1(bench: Bench) -> None:
     rotten, cut, missing = (task.asset(0).key for task in bench.tasks)
     bench.spoil(rotten, bench.tasks[1].content(0))
     bench.spoil(cut, b"cut")
@@ -173,7 +173,7 @@ def test_a_wrong_choice_is_status_2(tmp_path: pathlib.Path) -> None:
     assert line.run("verify").exit_code == 2, "there is no bucket"
 
 
-def test_an_interrupted_run_beside_a_hanging_store_ends_says_where_and_goes_on(
+def test_an_interrupted_run_beside_a_hanging_store_ends_names_its_place_and_can_be_resumed(
     bench: Bench, swift_proxy: FaultyProxy
 ) -> None:
     last = bench.tasks[2].asset(0).key

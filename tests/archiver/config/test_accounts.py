@@ -84,7 +84,7 @@ def test_one_account_by_environment_is_its_own_only_account() -> None:
     assert settings.accounts == (settings,)
 
 
-def test_what_accounts_may_share_stands_for_all_until_one_has_its_own(path: pathlib.Path) -> None:
+def test_a_shared_setting_holds_for_all_accounts_that_have_none_of_their_own(path: pathlib.Path) -> None:
     own = 'base_url = "https://gateway.example/kling"\nquery_rate_per_second = 7\nfamilies = "videos/text2video"\n'
     settings = load(path, EU + own + US, QUERY_RATE_PER_SECOND="5", PUBLIC_URL="https://kling.example.com")
     eu, us = settings.accounts
@@ -275,7 +275,7 @@ def test_each_mistake_is_one_sentence_that_names_account_and_setting(
         "S3_PREFIX",
     ],
 )
-def test_what_belongs_to_one_account_cannot_come_from_the_environment_beside_tables(
+def test_a_setting_of_one_account_cannot_come_from_the_environment_beside_tables(
     path: pathlib.Path, name: str
 ) -> None:
     found = problems(path, EU, **{name: "x"})
@@ -354,7 +354,7 @@ WRITTEN = st.dictionaries(
 
 @given(st.lists(WRITTEN, min_size=1, max_size=3), WRITTEN)
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_stands_in_the_tables_the_answer_is_settings_or_sentences(
+def test_any_contents_of_the_tables_become_settings_or_sentences(
     path: pathlib.Path, tables: list[dict[str, str]], beside: dict[str, str]
 ) -> None:
     lines = [f"{key} = {value}" for key, value in beside.items()]

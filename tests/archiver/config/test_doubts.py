@@ -55,7 +55,7 @@ def said(**more: str) -> list[str]:
         ("SWEEP_INTERVAL_SECONDS", "2592000", "KLING_SWEEP_INTERVAL_SECONDS is more than a day"),
     ],
 )  # fmt: skip
-def test_what_may_be_meant_and_does_quiet_harm_is_a_problem_without_a_secret(
+def test_a_setting_that_may_be_intended_but_does_quiet_harm_is_a_problem_without_a_secret(
     name: str, written: str, message: str
 ) -> None:
     (only,) = said(**{name: written})
@@ -83,7 +83,7 @@ def test_what_may_be_meant_and_does_quiet_harm_is_a_problem_without_a_secret(
         ("QUITE_ELSE", "of another program"),
     ],
 )
-def test_what_works_as_it_is_meant_is_no_problem(name: str, written: str) -> None:
+def test_a_setting_that_works_as_intended_is_no_problem(name: str, written: str) -> None:
     assert said(**{name: written}) == []
 
 
@@ -95,7 +95,7 @@ def test_families_of_the_new_standard_need_an_api_key_unless_all_are_named() -> 
     assert said(**pair, FAMILIES="all") == []
 
 
-def test_what_the_daemon_puts_right_or_leaves_to_taste_is_only_logged() -> None:
+def test_a_value_that_the_daemon_corrects_or_that_is_a_matter_of_taste_is_only_logged() -> None:
     settings = Settings.load(
         ENOUGH
         | {

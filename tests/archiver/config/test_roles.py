@@ -29,7 +29,7 @@ OF_FORWARDS = {
     "KLING_LINK_SECRET": "link-secret-of-a-whole-daemon-and-more",
     "KLING_SIGNING_SECRET": "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXQ=",
 }
-"""Whom a worker tells, and how: clients of the gateway by Kling's own secret."""
+"""Settings of forwards, which a worker signs for clients of the gateway by Kling's own secret."""
 OF_THE_GATEWAY = {
     "KLING_GATEWAY_KEY": "shop:key-of-an-application-0123456789",
     "KLING_CLIENT_API_KEYS": "api-key-of-a-client",
@@ -92,7 +92,7 @@ def texts_in(root: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("role", ProcessRole)
 @pytest.mark.parametrize("where", ["variables", "a file"])
-def test_what_a_role_does_not_need_is_nowhere_in_its_settings(
+def test_settings_that_a_role_does_not_need_are_absent_from_its_settings(
     role: ProcessRole, where: str, tmp_path: pathlib.Path
 ) -> None:
     environ = EVERYTHING

@@ -105,7 +105,7 @@ def test_settings_cannot_be_changed() -> None:
         load().port = 1
 
 
-def test_an_empty_environment_is_told_everything_that_is_missing_at_once() -> None:
+def test_an_empty_environment_gets_all_missing_settings_at_once() -> None:
     error = SettingsError(problems({}))
 
     assert str(error).splitlines()[0] == "3 problems with the settings:"
@@ -159,7 +159,7 @@ def test_problems_of_every_kind_come_together() -> None:
         ),
     ],
 )
-def test_a_problem_brings_no_others_that_are_not_true(environ: dict[str, str], said: list[str]) -> None:
+def test_a_problem_causes_no_false_problems(environ: dict[str, str], said: list[str]) -> None:
     found = problems(environ)
 
     assert len(found) == len(said)
@@ -239,7 +239,7 @@ SECRETS = {
 }
 
 
-def test_no_message_holds_a_secret_although_every_one_is_wrong() -> None:
+def test_no_message_contains_a_secret_although_every_setting_is_wrong() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.load(SECRETS)
     told = [str(caught.value), repr(caught.value), repr(caught.value.__cause__)]
@@ -263,7 +263,7 @@ def test_neither_repr_nor_str_nor_a_dump_of_settings_shows_a_secret() -> None:
         st.text(st.characters(exclude_characters="\0")),
     )
 )
-def test_whatever_stands_in_the_environment_the_answer_is_settings_or_sentences(
+def test_any_environment_becomes_settings_or_sentences(
     environ: dict[str, str],
 ) -> None:
     try:

@@ -102,7 +102,7 @@ def test_an_unknown_key_in_the_file_is_a_problem_with_a_guess(tmp_path: pathlib.
 
 
 @pytest.mark.parametrize("key", ["unknown", "KLING_PORT", "model_config", "config", "port_file"])
-def test_names_that_are_only_ours_inside_are_no_settings(key: str, tmp_path: pathlib.Path) -> None:
+def test_internal_names_are_no_settings(key: str, tmp_path: pathlib.Path) -> None:
     assert "is not a setting" in problem(CONFIG=config(tmp_path, f'{key} = "x"\n'))
 
 

@@ -47,7 +47,7 @@ def test_sizes_are_bytes_or_have_a_binary_or_a_decimal_unit(written: str, read: 
     ("written", "why"),
     [("proxy", "'proxy' does not appear to be"), ("10.0.0.1/8", "10.0.0.1/8 has host bits set")],
 )
-def test_what_is_no_network_of_proxies_is_told_what_one_is(written: str, why: str) -> None:
+def test_a_wrong_network_of_proxies_is_refused_with_an_example(written: str, why: str) -> None:
     said = problem(TRUSTED_PROXIES=written)
 
     assert said.startswith("KLING_TRUSTED_PROXIES must name IP addresses or networks such as 10.0.0.0/8: ")
@@ -269,7 +269,7 @@ def test_a_postgresql_ledger_is_taken_as_it_was_written(url: str) -> None:
         "postgresql://user:pass word@host/db",
     ],
 )
-def test_what_is_no_url_of_a_postgresql_database_is_told_what_one_is(url: str) -> None:
+def test_a_wrong_url_of_a_postgresql_database_is_refused_with_an_example(url: str) -> None:
     assert "postgresql://" in problem(LEDGER_URL=url)
 
 
@@ -336,7 +336,7 @@ def test_the_token_message_has_a_command_that_makes_one() -> None:
     assert "secrets.token_urlsafe" in problem(CALLBACK_TOKEN="short")
 
 
-def test_what_kubernetes_sets_for_a_service_named_kling_is_recognised() -> None:
+def test_variables_that_kubernetes_sets_for_a_service_named_kling_are_recognised() -> None:
     assert "enableServiceLinks" in problem(PORT="tcp://10.0.0.1:8080")
 
 

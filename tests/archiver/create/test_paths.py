@@ -50,7 +50,7 @@ def test_a_path_whose_page_documents_the_callback_field_is_a_create(
         "/v1/tasks/video",
     ],
 )
-def test_what_asks_or_answers_at_once_is_no_create(path: str) -> None:
+def test_a_query_and_a_synchronous_path_are_no_creates(path: str) -> None:
     assert create_path(path.encode()) is None
 
 

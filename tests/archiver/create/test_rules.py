@@ -59,7 +59,7 @@ def of_expansion(**parameters: object) -> list[str]:
         | {"image": "", "negative_prompt": "blur", "image_reference": None, "external_task_id": "order-1"},
     ],
 )
-def test_what_the_pages_allow_passes(body: Mapping[str, object]) -> None:
+def test_a_body_that_the_pages_allow_passes(body: Mapping[str, object]) -> None:
     assert problems(GENERATIONS, body) == []
 
 
@@ -175,7 +175,7 @@ def test_parameters_that_do_not_go_together_are_named(parameters: dict[str, obje
 
 
 @pytest.mark.parametrize("parameters", [{"aspect_ratio": "21:9"}, {"resolution": "2k"}])
-def test_a_wish_that_only_some_models_grant_asks_for_model_name(parameters: dict[str, object]) -> None:
+def test_a_parameter_that_only_some_models_take_requires_model_name(parameters: dict[str, object]) -> None:
     (problem,) = of_generation(**parameters)
 
     assert problem.endswith("(set model_name: the default is kling-v1 or kling-v3).")

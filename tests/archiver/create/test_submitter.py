@@ -398,7 +398,7 @@ def test_after_a_create_that_did_not_happen_the_same_command_creates_the_task(be
     assert (again.outcome, again.task_id) == (CreateOutcome.CREATED, bench.created())
 
 
-def test_a_task_known_to_be_there_is_not_even_asked_for(bench: Bench) -> None:
+def test_a_known_task_is_not_queried_again(bench: Bench) -> None:
     bench.submitter.submit(submission("order-1", own=False))
     requests = sum(bench.sim.requests.values())
 
@@ -482,7 +482,7 @@ def test_a_refusal_of_a_second_try_keeps_what_the_first_has_registered(bench: Be
     assert bench.registered()
 
 
-def test_what_was_registered_by_hand_takes_the_request(bench: Bench) -> None:
+def test_a_registration_by_hand_takes_the_request(bench: Bench) -> None:
     bench.desk.ledger.registrations.register("order-1", account=ACCOUNT, family=FAMILY)
     done = bench.submitter.submit(submission("order-1", own=False))
 

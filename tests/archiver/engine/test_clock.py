@@ -60,7 +60,7 @@ def asked_in_vain(desk: Desk) -> Stage:
 
 @pytest.mark.parametrize("jump", JUMPS)
 @pytest.mark.parametrize("wait", WAITING)
-def test_what_a_clock_ahead_told_to_wait_is_due_once_the_clock_is_right(
+def test_work_that_a_fast_clock_has_delayed_is_due_once_the_clock_is_right(
     desk: Desk, wait: Callable[[Desk], Stage], jump: str
 ) -> None:
     desk.clock.now = START + JUMPS[jump]
@@ -75,9 +75,7 @@ def test_what_a_clock_ahead_told_to_wait_is_due_once_the_clock_is_right(
 
 
 @pytest.mark.parametrize("wait", [reported, buried, asked_in_vain])
-def test_what_may_wait_for_a_day_waits_for_no_more_than_that(
-    desk: Desk, wait: Callable[[Desk], Stage]
-) -> None:
+def test_work_that_may_wait_a_day_waits_no_longer(desk: Desk, wait: Callable[[Desk], Stage]) -> None:
     desk.clock.now = START + YEAR
     stage = wait(desk)
     desk.clock.now = START
@@ -88,7 +86,7 @@ def test_what_may_wait_for_a_day_waits_for_no_more_than_that(
 
 
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
-def test_a_lease_of_somebody_who_lives_is_left_to_them_and_one_of_the_dead_ends(
+def test_a_lease_of_a_living_process_is_left_alone_and_one_of_a_dead_process_ends(
     desk: Desk, jump: int
 ) -> None:
     desk.clock.now = START + jump
@@ -148,7 +146,7 @@ def test_nothing_is_brought_forward_by_a_clock_that_only_goes_on(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("state", State)
-def test_no_state_by_itself_waits_for_longer_than_that(desk: Desk, state: State) -> None:
+def test_no_state_by_itself_is_brought_forward(desk: Desk, state: State) -> None:
     desk.bring(state)
 
     assert desk.ledger.deadlines.bring_forward() == 0
@@ -231,7 +229,7 @@ def test_a_clock_that_jumps_while_tasks_wait_makes_none_wait_longer(pipeline: Pi
     pipeline.assert_settled()
 
 
-def test_what_only_a_sweep_can_find_is_found_after_a_clock_ahead_has_passed_it_by(pipeline: Pipeline) -> None:
+def test_a_task_that_a_fast_clock_passed_by_is_found_by_a_later_sweep(pipeline: Pipeline) -> None:
     task_id = pipeline.task()
     pipeline.missed = 1
     pipeline.engine.clock.set_ahead(seconds=40 * DAY / SECOND)

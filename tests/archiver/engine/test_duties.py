@@ -102,7 +102,7 @@ def test_a_process_that_ends_in_order_hands_over_within_one_look(desk: Desk) -> 
     assert other.keeps_up()
 
 
-def test_who_follows_another_just_now_is_told_so_before_it_begins(desk: Desk) -> None:
+def test_a_process_that_follows_another_within_a_second_knows_it_before_it_begins(desk: Desk) -> None:
     taken: list[tuple[DutyLease, bool]] = []
 
     def watch(keeper: DutyKeeper) -> DutyKeeper:
@@ -123,7 +123,7 @@ def test_who_follows_another_just_now_is_told_so_before_it_begins(desk: Desk) ->
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_whatever_processes_do_two_never_ask_at_once_and_none_asks_for_a_minute_at_most(
+def test_two_processes_never_ask_at_once_and_an_account_is_unasked_for_a_minute_at_most(
     desk: Desk, seed: int
 ) -> None:
     """Starts, orderly ends, kills and pauses of processes, each on its own schedule."""
@@ -250,7 +250,7 @@ def followed(two: list[Process]) -> None:
 
 
 @pytest.mark.parametrize("answers", [faults.Raw(500), faults.ErrorCode(401, 1002), None])
-def test_what_a_deposed_asker_hears_is_not_written_and_its_task_goes_back_at_once(
+def test_an_answer_to_a_deposed_asker_is_not_written_and_its_task_is_given_back_at_once(
     engine: Engine, two: list[Process], answers: faults.Fault | None
 ) -> None:
     asker, other = two
@@ -286,7 +286,7 @@ def test_a_deposed_asker_reads_no_further_page_and_its_sweep_is_the_next_ones_at
     assert state(engine, task_id) in {State.SUCCEEDED, State.ARCHIVED}
 
 
-def test_a_process_that_takes_an_account_again_goes_by_what_the_ledger_says_of_the_api(
+def test_a_process_that_takes_an_account_again_reads_from_the_ledger_what_the_api_offers(
     engine: Engine, two: list[Process]
 ) -> None:
     asker, other = two
@@ -335,7 +335,7 @@ class HeardApi:
 
 
 def test_deadlines_are_decided_by_one_process_of_accounts_that_another_asks_for(desk: Desk) -> None:
-    """The API's clock is heard by whoever asks, and by nobody else."""
+    """Only the process that queries the API learns its clock."""
     heard = {name: HeardApi() for name in ("one", "other")}
     clients: dict[str, Any] = {name: dict.fromkeys(("a", "b"), client) for name, client in heard.items()}
     clocks = {name: ApiClocks(of, 0, now=desk.clock) for name, of in clients.items()}

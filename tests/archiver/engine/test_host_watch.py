@@ -87,12 +87,12 @@ def test_one_file_says_nothing_about_its_host(watch: HostWatch, kind: type[Failu
 
 
 @pytest.mark.parametrize("kind", [StoreError, BucketMissing, UrlRefused])
-def test_what_is_not_about_a_host_is_left_as_it_is(watch: HostWatch, kind: type[Failure]) -> None:
+def test_a_failure_that_does_not_concern_a_host_is_unchanged(watch: HostWatch, kind: type[Failure]) -> None:
     assert {fail(watch, kind) for _ in range(50)} == {kind.reason}
     assert watch.transfers_max(HOST) == 8  # it was never asked
 
 
-def test_a_mistake_of_ours_is_no_host_s(watch: HostWatch) -> None:
+def test_a_bug_of_ours_does_not_count_against_the_host(watch: HostWatch) -> None:
     error = ValueError("a mistake of ours")
 
     assert watch.judged(task(), error) is error
@@ -222,7 +222,7 @@ def test_half_of_a_failing_host_s_quarter_is_for_first_tries(watch: HostWatch) -
     assert watch.first_tries_only() == set()
 
 
-def test_a_host_that_is_down_for_want_of_a_way_through_the_proxy_tells_about_the_proxy(
+def test_the_hold_of_a_host_that_the_proxy_does_not_reach_names_the_proxy(
     watch: HostWatch,
 ) -> None:
     for _ in range(DOWN_IN_A_ROW):

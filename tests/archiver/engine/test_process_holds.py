@@ -85,7 +85,7 @@ def test_a_process_alone_holds_for_all(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("error", [ApiAccountInArrears("1102"), StoreError("500")])
-def test_what_is_neither_of_reach_nor_of_credentials_holds_for_all(fleet: Fleet, error: Failure) -> None:
+def test_a_failure_of_neither_network_nor_credentials_holds_for_all(fleet: Fleet, error: Failure) -> None:
     one, _ = fleet.process("a"), fleet.process("b")
 
     assert not fails(one, error)
@@ -183,7 +183,9 @@ def test_an_account_whose_api_is_not_reached_here_is_left_to_others_and_asked_ag
     assert fleet.holds_for_all() == []
 
 
-def test_an_api_that_nobody_reaches_is_a_hold_for_all_and_asked_again_by_any(fleet: Fleet) -> None:
+def test_an_api_that_no_process_reaches_is_a_hold_for_all_and_any_process_tries_it_again(
+    fleet: Fleet,
+) -> None:
     first, second = fleet.process("a"), fleet.process("b")
     assert fails(first, ApiUnreachable("no route"), Stage.VERIFY)
     fleet.pass_by(5)
@@ -196,7 +198,7 @@ def test_an_api_that_nobody_reaches_is_a_hold_for_all_and_asked_again_by_any(fle
     assert (first.shunned(), second.shunned()) == (frozenset(), frozenset())
 
 
-def test_successes_are_told_for_a_minute(fleet: Fleet) -> None:
+def test_a_success_counts_for_a_minute(fleet: Fleet) -> None:
     one, other = fleet.process("a"), fleet.process("b")
     thing = thing_of(ACCOUNT, Stage.ARCHIVE, None)
     one.worked(ACCOUNT, Stage.ARCHIVE)

@@ -32,7 +32,7 @@ def test_a_slot_is_left_for_each_account_that_has_none_and_never_more_than_a_qua
     assert slots.take("a1", 1000) == min(1, total - most)
 
 
-def test_what_is_left_is_no_ones_second_slot() -> None:
+def test_a_reserved_slot_goes_to_no_account_as_its_second() -> None:
     slots = joined(16, "slow", "fresh", "idle")
     slots.take("slow", 1000)
 
@@ -42,7 +42,7 @@ def test_what_is_left_is_no_ones_second_slot() -> None:
         slots.give_back("fresh")
 
 
-def test_the_next_slot_goes_to_whoever_waits_and_has_the_fewest() -> None:
+def test_the_next_slot_goes_to_the_waiting_account_that_has_the_fewest() -> None:
     slots = TransferSlots(16)
     slots.take("backlog", 1000)
     assert slots.take("fresh", 4) == 0
@@ -73,7 +73,7 @@ def test_slots_that_were_taken_for_too_little_work_go_to_the_others() -> None:
     assert slots.take("b", 4) == 3
 
 
-def test_who_waits_is_woken_when_a_slot_comes_free_and_nobody_else() -> None:
+def test_only_waiting_accounts_are_woken_when_a_slot_comes_free() -> None:
     slots, woken = TransferSlots(2), list[str]()
     for account in ("a", "b", "c"):
         slots.join(account, wake=lambda account=account: woken.append(account))  # type: ignore[misc]  # bound now
@@ -98,7 +98,7 @@ def test_one_slot_is_shared_in_turn() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_never_more_slots_than_there_are_and_nobody_with_work_starves(seed: int) -> None:
+def test_no_more_slots_are_given_than_exist_and_no_account_with_work_starves(seed: int) -> None:
     choose = random.Random(seed)
     total, accounts = choose.randint(1, 12), "abcd"[: choose.randint(1, 4)]
     slots, running, waited = TransferSlots(total), dict.fromkeys(accounts, 0), dict.fromkeys(accounts, 0)

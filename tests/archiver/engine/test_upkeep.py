@@ -135,7 +135,9 @@ def test_an_api_that_sends_no_date_leaves_the_deadlines_to_our_clock_and_that_is
     assert shown.items() >= {"account": ACCOUNT, "reason": "clock_unchecked"}.items()
 
 
-def test_a_date_after_all_ends_that(questions: Questions, upkeep: Upkeep, health: Health) -> None:
+def test_a_later_date_header_ends_the_unchecked_state(
+    questions: Questions, upkeep: Upkeep, health: Health
+) -> None:
     questions.sim.switches.answers_dated = False
     for _ in range(UNDATED_ANSWERS_MIN):
         hear_the_api(questions)
@@ -266,7 +268,9 @@ def test_a_daemon_that_starts_with_the_right_clock_makes_good_what_a_wrong_one_h
     assert len(questions.desk.claim_all(Stage.VERIFY, count=2000)) == 1200
 
 
-def test_a_clock_that_is_set_back_a_little_makes_nobody_hurry(questions: Questions, upkeep: Upkeep) -> None:
+def test_a_clock_that_is_set_back_a_little_makes_no_task_due_early(
+    questions: Questions, upkeep: Upkeep
+) -> None:
     upkeep.run_once()
     questions.tell("t")
     questions.desk.ledger.outcomes.not_found(questions.desk.claim(Stage.VERIFY), rand=0.5)

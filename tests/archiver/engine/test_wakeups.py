@@ -48,7 +48,7 @@ def test_a_wake_up_reaches_other_processes_and_not_its_sender(
     assert first.receive(wakeups.STAGES, seconds=0) == []
 
 
-def test_what_any_other_program_sends_wakes_or_does_nothing(
+def test_a_message_of_another_program_wakes_a_loop_or_does_nothing(
     channels: tuple[Notifications, Notifications], url: str
 ) -> None:
     engine = plain_engine(url)
@@ -114,7 +114,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return event
 
 
-def test_all_that_is_new_between_two_messages_is_one_message(stopped: threading.Event) -> None:
+def test_wake_ups_between_two_messages_are_sent_as_one(stopped: threading.Event) -> None:
     channel = Broken()
     channel.fails = False
     loop = SendLoop(channel, stop=stopped)
@@ -125,7 +125,7 @@ def test_all_that_is_new_between_two_messages_is_one_message(stopped: threading.
     assert channel.sent == [{Stage.VERIFY: ["account-0", "account-1"]}]
 
 
-def test_a_channel_that_fails_is_said_once_and_a_problem_until_it_works_again(
+def test_a_failing_channel_is_logged_once_and_is_a_problem_until_it_works_again(
     stopped: threading.Event,
 ) -> None:
     channel = Broken()

@@ -65,7 +65,7 @@ def test_a_name_is_resolved_once_and_the_connection_goes_to_that_answer(listener
 
 
 def test_an_address_that_refuses_gives_way_to_the_next(listener: socket.socket) -> None:
-    port = listener.getsockname()[1]  # nobody listens there on ::1
+    port = listener.getsockname()[1]  # no listener there on ::1
 
     stream = _backend("::1", "127.0.0.1", private_allowed=True).connect_tcp("a.example", port, timeout=5.0)
 

@@ -175,7 +175,7 @@ def test_a_name_with_a_refused_address_is_refused_before_the_proxy_hears_of_it(
     assert proxy.heads == []
 
 
-def test_the_certificate_is_that_of_the_host_not_of_whoever_the_proxy_leads_to(
+def test_the_certificate_must_be_that_of_the_host_and_not_of_the_proxys_target(
     cdn: Server, spool: Spool
 ) -> None:
     untrusting = ssl.create_default_context()

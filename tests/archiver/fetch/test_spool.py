@@ -422,7 +422,7 @@ def test_a_spool_that_fails_says_what_helps_against_just_that(
     assert advice in raised.value.what_to_do
 
 
-def test_what_never_fits_into_the_spool_is_told_of_the_spool(tmp_path: Path) -> None:
+def test_the_refusal_of_a_file_that_never_fits_names_the_setting_of_the_spool(tmp_path: Path) -> None:
     with pytest.raises(TooLarge) as raised:
         Spool(tmp_path, space=Disk(free=500_000, total=1_000_000)).reserve(950_001)
     assert "KLING_SPOOL_DIR" in raised.value.what_to_do

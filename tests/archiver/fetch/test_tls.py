@@ -29,7 +29,7 @@ def test_an_allowed_name_that_resolves_to_us_is_refused(serve: Serve, spool: Spo
     assert server.connections == 0
 
 
-def test_a_port_where_nobody_listens_fails_with_the_host(spool: Spool) -> None:
+def test_a_port_without_a_listener_fails_with_the_host(spool: Spool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     origin = f"http://127.0.0.1:{port}"

@@ -61,7 +61,7 @@ def test_a_crowd_of_consumers_that_hang_leaves_threads_to_those_that_answer_and_
     assert begin(shares, OPERATOR_CONSUMER) == 2
 
 
-def test_one_that_fails_is_tried_one_at_a_time_after_2_s_doubling_to_30(
+def test_a_failing_consumer_gets_one_try_at_a_time_after_2_s_doubling_to_30(
     shares: ConsumerShares, time: Passing
 ) -> None:
     learn(shares, "a")
@@ -82,7 +82,7 @@ def test_one_that_fails_is_tried_one_at_a_time_after_2_s_doubling_to_30(
     assert begin(shares, "a") == 4
 
 
-def test_those_that_fail_share_a_quarter(shares: ConsumerShares, time: Passing) -> None:
+def test_failing_consumers_share_a_quarter_of_the_threads(shares: ConsumerShares, time: Passing) -> None:
     for name in ("a", "b", "c", "d"):
         learn(shares, name)
         for _ in range(2):
@@ -93,7 +93,7 @@ def test_those_that_fail_share_a_quarter(shares: ConsumerShares, time: Passing) 
     assert [begin(shares, name) for name in ("a", "b", "c", "d")] == [1, 1, 0, 0]
 
 
-def test_those_that_failed_before_a_restart_fail_from_the_beginning_until_one_of_them_answers(
+def test_consumers_that_failed_before_a_restart_count_as_failing_until_they_answer(
     shares: ConsumerShares,
 ) -> None:
     names = [f"fails{place}" for place in range(6)]
@@ -106,7 +106,7 @@ def test_those_that_failed_before_a_restart_fail_from_the_beginning_until_one_of
     assert shares.room("answers") > 1, "what this process has seen counts"
 
 
-def test_one_that_has_recovered_gets_its_try_although_twenty_before_it_in_the_alphabet_hang(
+def test_a_recovered_consumer_gets_its_try_although_twenty_before_it_in_the_alphabet_hang(
     shares: ConsumerShares, time: Passing
 ) -> None:
     names = [*(f"hangs{place:02}" for place in range(20)), "recovered"]
@@ -126,7 +126,7 @@ def test_one_that_has_recovered_gets_its_try_although_twenty_before_it_in_the_al
         assert time.now < 20 * 15, "two are tried at once, so each has had more than its turn"
 
 
-def test_what_says_nothing_of_a_consumer_changes_nothing(shares: ConsumerShares) -> None:
+def test_a_try_that_shows_nothing_about_a_consumer_changes_nothing(shares: ConsumerShares) -> None:
     learn(shares, "a")
     shares.began("a")
     assert shares.ended("a", was_taken=False) == 1

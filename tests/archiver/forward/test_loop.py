@@ -1,4 +1,4 @@
-"""The forward stage as a process runs it: threads of its own, and nobody who hangs delays others."""
+"""The forward stage as a process runs it: on threads of its own, and a hanging consumer delays no other."""
 
 import concurrent.futures
 import contextlib
@@ -47,7 +47,7 @@ def forwarder(desk: Desk, operator: Consumer | None, *clients: Consumer) -> Forw
 
 
 def by_hand(desk: Desk, operator: Consumer | None) -> ForwardLoop:
-    """Its tries are made by whoever steps it."""
+    """A loop whose tries run in the thread that steps it."""
     stop = Unwaiting()
     guard = Guard(stop=stop, on_death=lambda: None)
     monotonic = lambda: desk.clock() / 1000  # noqa: E731 -- as short as it gets
@@ -111,7 +111,7 @@ def test_the_hold_of_an_application_ends_with_what_waited_for_it_and_with_a_star
     assert desk.ledger.views.status().holds == ()
 
 
-def test_what_waits_for_an_operator_whose_url_this_process_does_not_know_is_left_alone(
+def test_forwards_to_an_operator_url_that_this_process_does_not_know_are_left_alone(
     desk: Desk,
 ) -> None:
     desk.ledger.forwards.set_operator(is_told=True)

@@ -159,7 +159,7 @@ def created_through_the_gateway(desk: Desk, url: str) -> None:
 LINK = f"{PUBLIC_URL}/files/{{}}/default/images/generations/2026/09/21/t/0.png"
 
 
-def test_the_operator_hears_of_an_archived_task_in_the_shape_of_its_callback(
+def test_the_operator_gets_an_archived_task_in_the_shape_of_its_callback(
     desk: Desk, telling: Telling, hook: Consumer
 ) -> None:
     task = legacy()
@@ -217,7 +217,7 @@ def test_urls_are_of_the_kind_that_the_settings_ask_for(
     assert told["task_result"]["images"][0]["url"] == told["archive"]["objects"][0]["url"] == url
 
 
-def test_a_task_of_the_new_standard_is_told_of_in_its_own_dialect(desk: Desk, telling: Telling) -> None:
+def test_a_forward_of_a_new_standard_task_has_its_dialect(desk: Desk, telling: Telling) -> None:
     outputs = [{"type": "image", "url": "https://cdn.klingai.com/0.png"}]
     document = {"id": "t", "status": "succeeded", "create_time": START, "outputs": outputs}
     archive(desk, dataclasses.replace(answer(family="tasks/image"), document=document))
@@ -228,7 +228,7 @@ def test_a_task_of_the_new_standard_is_told_of_in_its_own_dialect(desk: Desk, te
     assert told["outputs"][0]["url"].startswith(f"{PUBLIC_URL}/files/")
 
 
-def test_a_lost_task_is_told_of_with_the_status_that_the_api_gave(desk: Desk, telling: Telling) -> None:
+def test_a_forward_of_a_lost_task_has_the_status_that_the_api_gave(desk: Desk, telling: Telling) -> None:
     desk.say(legacy(urls=["https://cdn.klingai.com/0.png", "https://cdn.klingai.com/1.png"]))
     desk.clock.advance(30 * DAY)
     desk.ledger.deadlines.expire()
@@ -240,7 +240,7 @@ def test_a_lost_task_is_told_of_with_the_status_that_the_api_gave(desk: Desk, te
     assert told["archive"]["objects"] == []
 
 
-def test_a_failed_task_is_told_of_as_failed_also_where_it_never_finished(
+def test_a_forward_of_a_failed_task_says_failed_also_if_it_never_finished(
     desk: Desk, telling: Telling
 ) -> None:
     running = {"task_id": "t", "task_status": "processing", "task_result": {}}
@@ -256,7 +256,7 @@ def test_a_failed_task_is_told_of_as_failed_also_where_it_never_finished(
     assert (told["archive"]["state"], told["archive"]["reason"]) == ("failed", "never_finished")
 
 
-def test_an_amendment_is_told_of_with_all_files_and_its_own_key(desk: Desk, telling: Telling) -> None:
+def test_a_forward_of_an_amendment_has_all_files_and_the_amendments_key(desk: Desk, telling: Telling) -> None:
     archive(desk, legacy())
     more = legacy(urls=["https://cdn.klingai.com/0.png", "https://cdn.klingai.com/1.png"])
     desk.say(more)
@@ -275,7 +275,9 @@ def test_an_amendment_is_told_of_with_all_files_and_its_own_key(desk: Desk, tell
     assert all(image["url"].startswith(PUBLIC_URL) for image in told["task_result"]["images"])
 
 
-def test_what_is_sent_again_a_year_later_is_read_in_the_bucket(desk: Desk, telling: Telling) -> None:
+def test_a_forward_that_is_sent_again_a_year_later_is_read_from_the_bucket(
+    desk: Desk, telling: Telling
+) -> None:
     task = legacy()
     archive(desk, task)
     telling.try_all()
@@ -306,7 +308,7 @@ def test_what_is_sent_again_a_year_later_is_read_in_the_bucket(desk: Desk, telli
 
 
 @pytest.mark.parametrize("new_standard", [False, True])
-def test_what_failed_is_told_late_and_again_as_it_was_though_the_task_was_archived_since(
+def test_a_late_or_repeated_forward_of_a_failure_is_unchanged_although_the_task_was_archived_since(
     desk: Desk, telling: Telling, hook: Consumer, new_standard: bool
 ) -> None:
     failed: dict[str, Any] = {"task_id": "t", "task_status": "failed", "task_status_msg": "policy"}
@@ -340,7 +342,9 @@ def test_what_failed_is_told_late_and_again_as_it_was_though_the_task_was_archiv
     assert {name: bare[name] for name in failed} == failed
 
 
-def test_what_was_lost_is_told_late_and_again_as_it_was(desk: Desk, telling: Telling, hook: Consumer) -> None:
+def test_a_late_or_repeated_forward_of_a_lost_task_is_unchanged(
+    desk: Desk, telling: Telling, hook: Consumer
+) -> None:
     task = legacy()
     desk.say(task)
     desk.clock.advance(30 * DAY)
@@ -361,7 +365,7 @@ def test_what_was_lost_is_told_late_and_again_as_it_was(desk: Desk, telling: Tel
 
 
 @pytest.mark.parametrize("is_sent_by_order", [False, True])
-def test_a_manifest_is_told_of_with_its_own_files_though_it_was_amended_since(
+def test_a_forward_of_a_manifest_has_its_own_files_although_it_was_amended_since(
     desk: Desk, telling: Telling, is_sent_by_order: bool
 ) -> None:
     archive(desk, legacy())
@@ -386,7 +390,7 @@ def test_a_manifest_is_told_of_with_its_own_files_though_it_was_amended_since(
 # --- clients of the gateway ------------------------------------------------------------------------------------------
 
 
-def test_a_client_is_told_at_its_own_url_and_signed_as_kling_would(desk: Desk, hook: Consumer) -> None:
+def test_a_client_gets_forwards_at_its_own_url_signed_as_kling_would(desk: Desk, hook: Consumer) -> None:
     origin, _, path = hook.url.partition("/hook")
     telling = Telling(desk, hook, hosts=[origin])
     created_through_the_gateway(desk, f"{origin}/of-a-client{path}")
@@ -415,7 +419,7 @@ def test_a_clients_url_is_judged_at_every_delivery(desk: Desk, hook: Consumer) -
     "ours",
     [f"{PUBLIC_URL}/callbacks/another-token/f", f"http://10.0.0.1:8080/callbacks/{CALLBACK_TOKEN}.ref/f"],
 )
-def test_our_callback_url_is_told_to_nobody(desk: Desk, hook: Consumer, ours: str) -> None:
+def test_our_callback_url_is_in_no_forward(desk: Desk, hook: Consumer, ours: str) -> None:
     origin = hook.url.partition("/hook")[0]
     telling = Telling(desk, hook, hosts=[origin])
     clients = f"{origin}/of-a-client"
@@ -434,7 +438,7 @@ def test_our_callback_url_is_told_to_nobody(desk: Desk, hook: Consumer, ours: st
     assert operator["task_status_msg"] == "to  no"
 
 
-def test_what_runs_is_passed_on_once_and_without_trying_again(desk: Desk, hook: Consumer) -> None:
+def test_a_running_status_is_sent_once_and_never_retried(desk: Desk, hook: Consumer) -> None:
     origin = hook.url.partition("/hook")[0]
     telling = Telling(desk, hook, hosts=[origin])
     created_through_the_gateway(desk, f"{origin}/client")
@@ -454,7 +458,7 @@ def test_what_runs_is_passed_on_once_and_without_trying_again(desk: Desk, hook: 
 # --- consumers that do not take it -----------------------------------------------------------------------------------
 
 
-def test_what_is_not_taken_is_tried_again_after_2_s_doubling_to_an_hour_for_seven_days(
+def test_a_refused_forward_is_tried_again_after_2_s_doubling_to_an_hour_for_seven_days(
     desk: Desk, telling: Telling, hook: Consumer
 ) -> None:
     hook.answer = answering(500)
@@ -479,7 +483,7 @@ def test_what_is_not_taken_is_tried_again_after_2_s_doubling_to_an_hour_for_seve
     assert hook.url.partition("?")[2] not in str(lines)
 
 
-def test_an_error_of_ours_is_a_failed_try_and_ends_after_seven_days(
+def test_a_bug_of_ours_is_a_failed_try_and_ends_after_seven_days(
     desk: Desk, hook: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     telling = Telling(desk, hook, kind=UrlKind.PRESIGNED)
@@ -505,7 +509,7 @@ def test_an_error_of_ours_is_a_failed_try_and_ends_after_seven_days(
     assert telling.results() == {"retry": 2}
 
 
-def test_a_task_that_is_deeply_nested_is_told_of(desk: Desk, telling: Telling) -> None:
+def test_a_deeply_nested_task_is_forwarded(desk: Desk, telling: Telling) -> None:
     deep: dict[str, object] = {}
     for _ in range(600):
         deep = {"a": deep}
@@ -515,7 +519,7 @@ def test_a_task_that_is_deeply_nested_is_told_of(desk: Desk, telling: Telling) -
     assert telling.try_all() == [Taken.YES]
 
 
-def test_after_three_days_of_500_an_application_hears_everything_under_the_first_ids(
+def test_after_three_days_of_500_an_application_gets_every_forward_with_its_first_id(
     desk: Desk, telling: Telling, hook: Consumer
 ) -> None:
     hook.answer = answering(500)
@@ -545,7 +549,7 @@ def test_after_three_days_of_500_an_application_hears_everything_under_the_first
         (503, Taken.NO, ForwardState.WAITING, "retry"),
     ],
 )
-def test_only_2xx_takes_it_and_only_410_ends_it(
+def test_only_2xx_accepts_a_forward_and_only_410_ends_it(
     desk: Desk, telling: Telling, hook: Consumer, status: int, taken: Taken, state: ForwardState, result: str
 ) -> None:
     hook.answer = answering(status, Location="/elsewhere")
@@ -554,7 +558,7 @@ def test_only_2xx_takes_it_and_only_410_ends_it(
 
     assert len(hook.requests) == 1
     assert (telling.states(), telling.results()) == ([state], {result: 1})
-    assert desk.ledger.views.status().dead_forwards == ()  # of 410, nobody need know
+    assert desk.ledger.views.status().dead_forwards == ()  # 410 is no problem for the operator
     (view,) = desk.ledger.forward_orders.list(account=ACCOUNT)
     assert view.last_status == status
 

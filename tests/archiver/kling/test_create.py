@@ -178,7 +178,7 @@ def test_silence_leaves_it_open_after_a_patience_of_its_own(
     assert len(sim.task_ids()) == 1
 
 
-def test_where_nobody_listens_nothing_was_sent(observed: list[tuple[str, str]]) -> None:
+def test_without_a_listener_nothing_was_sent(observed: list[tuple[str, str]]) -> None:
     sim = KlingSimulator()
     with sim:
         pass

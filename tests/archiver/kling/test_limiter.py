@@ -238,7 +238,7 @@ def test_complaints_about_requests_sent_side_by_side_count_once(clock: Clock) ->
     assert limits.rate_per_second == pytest.approx(1.01)
 
 
-def test_from_the_fifth_question_in_a_row_that_nobody_answered_the_rate_falls(clock: Clock) -> None:
+def test_from_the_fifth_unanswered_query_in_a_row_the_rate_falls(clock: Clock) -> None:
     limits = limiter(clock)
     for _ in range(UNANSWERED_IN_A_ROW - 1):
         limits.unanswered()
@@ -322,7 +322,7 @@ def test_threads_share_one_rate_and_a_stop_reaches_all_of_them() -> None:
         ("VMB", "VVVVVVVBVVVVVVVMVVVVVVVMVVVVVVVB"),
     ],
 )
-def test_whose_turn_it_is_while_the_same_go_on_waiting(waiting: str, order: str) -> None:
+def test_turns_go_round_while_the_same_kinds_wait(waiting: str, order: str) -> None:
     by_letter = {"V": Priority.VERIFY, "M": Priority.MATCH, "B": Priority.BACKGROUND}
     those = {by_letter[letter] for letter in waiting}
     turns = Turns()
@@ -336,7 +336,7 @@ def test_whose_turn_it_is_while_the_same_go_on_waiting(waiting: str, order: str)
     assert went == [by_letter[letter] for letter in order]
 
 
-def test_who_follows_another_asker_begins_without_a_burst(clock: Clock) -> None:
+def test_a_process_that_follows_another_asker_begins_without_a_burst(clock: Clock) -> None:
     fresh = limiter(clock, rate=2.0)
     fresh.spend_burst()
     began = clock.seconds

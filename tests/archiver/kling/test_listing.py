@@ -330,7 +330,7 @@ def test_a_list_that_runs_oldest_first_overflows_even_where_reading_stops_early(
     assert listing.overflows
 
 
-def test_reading_stops_when_nobody_wants_more() -> None:
+def test_reading_stops_when_the_caller_stops() -> None:
     server = Server(newest_first(100))
     reading = Listing(server).pages()
 

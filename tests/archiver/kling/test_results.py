@@ -149,7 +149,7 @@ def test_a_missing_url_of_an_unfinished_task_is_nothing_to_report() -> None:
     assert task_of({"images": [{"index": 0}]}, task_status="processing").unknown_fields == ()
 
 
-def test_every_array_is_scanned_also_one_that_nobody_knows_yet() -> None:
+def test_every_array_is_scanned_also_an_unknown_one() -> None:
     task = task_of({"images": [{"url": URL}], "pano ramas/../": [{"url": URL}], "tags": ["warm"]})
 
     assert [(asset.stem, asset.role) for asset in task.assets] == [
@@ -231,7 +231,7 @@ def test_an_id_of_endless_digits_makes_a_task_unreadable() -> None:
 
 
 @pytest.mark.parametrize("word", [None, "", "done", 1, ["succeed"], {"succeed": 1}, "\ud800", True])
-def test_a_status_that_nobody_knows_makes_a_task_unreadable(word: object) -> None:
+def test_an_unknown_status_makes_a_task_unreadable(word: object) -> None:
     with pytest.raises(ApiAnswerUnreadable):
         read_task({"task_id": "1", "task_status": word}, family="a/b")
 

@@ -99,7 +99,7 @@ def test_pages_without_end_are_not_read_without_end() -> None:
     assert len(asked) == PAGES_MAX + 1
 
 
-def test_what_is_wrong_with_a_first_page_is_said() -> None:
+def test_a_failure_of_the_first_page_is_raised() -> None:
     def broken(_start: int, _end: int, _cursor: str) -> WindowPage:
         raise ApiServerError("x")
 

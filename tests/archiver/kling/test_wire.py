@@ -89,7 +89,7 @@ def test_a_connection_that_breaks_is_unreachable_and_not_an_answer(
     assert clients.observed == [("query", "connection")]
 
 
-def test_nobody_listening_is_unreachable(api: Api, clients: Clients) -> None:
+def test_an_api_without_a_listener_is_unreachable(api: Api, clients: Clients) -> None:
     client = clients()
     api.shutdown()
     api.socket.close()

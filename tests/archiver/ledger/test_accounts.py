@@ -116,7 +116,7 @@ def test_a_ledger_knows_the_accounts_it_has_tasks_or_sweeps_of(desk: Desk) -> No
     assert desk.ledger.accounts.names() == ["asia", EU, US]
 
 
-def test_what_nobody_works_for_any_more_is_counted_by_what_still_waits(desk: Desk) -> None:
+def test_an_account_without_a_process_is_counted_by_its_waiting_tasks(desk: Desk) -> None:
     say(desk, US, "done", "waiting")
     (first, _) = claim_archive(desk.ledger, count=2, account=US)
     desk.ledger.outcomes.archived(first, manifest_key="m", archived_at=START, stored=[])
@@ -126,7 +126,7 @@ def test_what_nobody_works_for_any_more_is_counted_by_what_still_waits(desk: Des
     assert desk.ledger.accounts.stranded(known=[EU, US, "new"]) == {}
 
 
-def test_holds_of_accounts_that_nobody_works_for_go(desk: Desk) -> None:
+def test_holds_of_accounts_without_a_process_are_dropped(desk: Desk) -> None:
     for account in (EU, US):
         desk.ledger.holds.set(ApiCredentialsRefused("1002"), account=account, stage=Stage.SWEEP)
 
@@ -135,7 +135,7 @@ def test_holds_of_accounts_that_nobody_works_for_go(desk: Desk) -> None:
     assert [hold.account for hold in desk.ledger.holds.all()] == [US]
 
 
-def test_what_another_living_process_works_for_is_its_own_business(desk: Desk) -> None:
+def test_an_account_of_another_living_process_is_left_alone(desk: Desk) -> None:
     say(desk, EU, "e")
     desk.ledger.holds.set(ApiCredentialsRefused("1002"), account=EU, stage=Stage.SWEEP)
     desk.ledger.duties.take_part("other", accounts=[EU])

@@ -137,7 +137,7 @@ def test_a_daemon_that_starts_on_a_copy_adopts_what_was_archived_since(
 @pytest.mark.parametrize(
     "name", ["ledger.db", "ledger.db-wal", "taken.db", "dangling.db", ".", "no/folder.db"]
 )
-def test_nothing_that_is_there_is_ever_overwritten(desk: Desk, tmp_path: pathlib.Path, name: str) -> None:
+def test_an_existing_file_is_never_overwritten(desk: Desk, tmp_path: pathlib.Path, name: str) -> None:
     (tmp_path / "taken.db").write_text("mine")
     (tmp_path / "dangling.db").symlink_to(tmp_path / "nowhere.db")
     before = left_in(tmp_path)
@@ -214,7 +214,7 @@ def test_a_disk_that_fills_meanwhile_has_nothing_left_on_it_and_the_ledger_goes_
     desk.tell("another")
 
 
-def test_a_damaged_ledger_is_said_and_not_copied(tmp_path: pathlib.Path) -> None:
+def test_a_damaged_ledger_is_reported_and_not_copied(tmp_path: pathlib.Path) -> None:
     damaged = tmp_path / "ledger.db"
     lay_blank_ledger(damaged)
     with damaged.open("r+b") as file:
@@ -228,7 +228,7 @@ def test_a_damaged_ledger_is_said_and_not_copied(tmp_path: pathlib.Path) -> None
     assert left_in(tmp_path) == set()
 
 
-def test_one_that_is_interrupted_leaves_nothing(desk: Desk, tmp_path: pathlib.Path) -> None:
+def test_an_interrupted_backup_leaves_nothing(desk: Desk, tmp_path: pathlib.Path) -> None:
     def interrupt(_progress: BackupProgress) -> None:
         raise Ended
 
@@ -250,7 +250,7 @@ back_up(sys.argv[1], pathlib.Path(sys.argv[2]), watch=kill)
 """
 
 
-def test_one_that_is_killed_leaves_no_file_of_that_name_and_is_in_nobodys_way(
+def test_a_killed_backup_leaves_no_file_of_that_name_and_hinders_no_other_backup(
     desk: Desk, tmp_path: pathlib.Path
 ) -> None:
     arguments = (f"sqlite:///{desk.path}", str(tmp_path / "copy.db"))

@@ -1,4 +1,4 @@
-"""What a claim may take beside held and failing hosts, for whom fresh URLs are asked, and what it costs."""
+"""What a claim may take beside held and failing hosts, for which tasks fresh URLs are requested, and what it costs."""
 
 import pathlib
 from typing import Any

@@ -78,7 +78,9 @@ def test_a_deadline_means_nothing_to_what_is_settled(desk: Desk, past: State) ->
     assert desk.row() == before
 
 
-def test_a_buried_id_that_nobody_confirmed_is_unknown_after_its_deadline_and_not_lost(desk: Desk) -> None:
+def test_a_buried_id_that_the_api_never_confirmed_is_unknown_after_its_deadline_and_not_lost(
+    desk: Desk,
+) -> None:
     desk.tell()
     desk.fail(desk.claim(Stage.VERIFY), NeverMedia("cannot be asked for"))
     desk.clock.advance(30 * DAY)
@@ -97,7 +99,7 @@ def test_a_task_that_is_being_tried_is_not_judged_meanwhile(desk: Desk) -> None:
     assert desk.ledger.deadlines.expire() == []
 
 
-def test_a_task_that_waited_behind_a_hold_is_lost_at_its_deadline_although_nobody_tried_it(
+def test_a_task_that_waited_behind_a_hold_is_lost_at_its_deadline_although_it_was_never_tried(
     desk: Desk,
 ) -> None:
     desk.bring(State.SUCCEEDED)
@@ -197,7 +199,7 @@ def test_a_running_task_that_only_the_sweep_has_seen_lately_fails_as_never_finis
 
 
 @pytest.mark.sqlite_only("a month of claims: thousands of statements")
-def test_a_running_task_that_nobody_could_ask_about_is_lost_at_its_deadline_and_not_failed(
+def test_a_running_task_whose_api_was_unreachable_is_lost_at_its_deadline_and_not_failed(
     desk: Desk,
 ) -> None:
     """The key was refused until day 30. Claims ask in vain; the task may well have succeeded."""

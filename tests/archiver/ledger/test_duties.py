@@ -107,7 +107,7 @@ def test_a_process_that_slept_longer_than_its_lease_has_lost_what_another_has_ta
     assert desk.ledger.duties.renew(second.held[0])
 
 
-def test_what_no_other_process_has_taken_meanwhile_is_still_its_own(desk: Desk) -> None:
+def test_a_duty_that_no_other_process_has_taken_is_still_its_own(desk: Desk) -> None:
     first = Process(desk.ledger, "first")
     first.round()
     before = first.held
@@ -151,7 +151,7 @@ def test_a_process_that_may_not_have_the_upkeep_does_not_get_it(desk: Desk) -> N
     assert keepers_of(desk.ledger)[""] == "b"
 
 
-def test_a_command_takes_a_duty_that_nobody_has_and_no_other(desk: Desk) -> None:
+def test_a_command_takes_a_duty_that_no_process_has_and_no_other(desk: Desk) -> None:
     lease = desk.ledger.duties.take(asking("a"), holder="command")
     process = Process(desk.ledger, "first")
     assert lease is not None
@@ -178,7 +178,7 @@ def test_an_account_is_wanted_while_a_process_lives_that_may(desk: Desk) -> None
     assert not desk.ledger.duties.is_wanted("a")
 
 
-def test_the_holds_that_only_other_settings_end_are_judged_anew_by_whoever_takes_the_account(
+def test_the_process_that_takes_an_account_judges_anew_the_holds_that_only_settings_end(
     desk: Desk,
 ) -> None:
     for account in ("a", "elsewhere"):
@@ -258,7 +258,7 @@ def test_a_sweep_under_way_can_be_given_back_by_a_process_that_was_deposed(desk:
 @pytest.mark.parametrize(
     ("askers", "accounts", "share"), [(1, 5, 5), (2, 5, 3), (3, 5, 2), (5, 5, 1), (8, 5, 1), (2, 0, 0)]
 )
-def test_none_asks_for_more_than_its_share(askers: int, accounts: int, share: int) -> None:
+def test_no_process_asks_for_more_than_its_share(askers: int, accounts: int, share: int) -> None:
     names = [f"account-{number}" for number in range(accounts)]
 
     assigned = assign({f"p{number}": names for number in range(askers)}, {})

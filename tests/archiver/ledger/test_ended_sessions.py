@@ -26,7 +26,7 @@ def test_an_ended_session_is_remembered_until_it_would_have_ended(desk: Desk) ->
     assert (sessions.has("one"), sessions.has("two")) == (False, True)
 
 
-def test_there_is_an_end_to_what_is_remembered(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remembered_sessions_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ended_sessions, "ENDED_MAX", 2)
     sessions = desk.ledger.ended_sessions
     for number in range(4):

@@ -102,7 +102,7 @@ def test_nothing_is_queued_without_a_target(desk: Desk) -> None:
     assert queued(desk) == []
 
 
-def test_a_failed_task_that_fails_again_is_not_told_twice(desk: Desk) -> None:
+def test_a_failed_task_that_fails_again_queues_no_second_forward(desk: Desk) -> None:
     desk.bring(State.FAILED)
     desk.ledger.registrations.retry(["t"], account=ACCOUNT)
     desk.say(answer("t", Status.FAILED))
@@ -112,7 +112,7 @@ def test_a_failed_task_that_fails_again_is_not_told_twice(desk: Desk) -> None:
     assert queued(desk) == [("operator", "failed"), ("operator", "archived")]
 
 
-def test_a_task_that_ended_before_the_first_start_is_told_to_a_client_only(desk: Desk) -> None:
+def test_a_task_that_ended_before_the_first_start_is_forwarded_to_a_client_only(desk: Desk) -> None:
     created_through_the_gateway(desk, "of-a-client")
     for task_id in ("old", "of-a-client"):
         desk.say(answer(task_id, updated_at=START - 1, created_at=START - HOUR))
@@ -122,7 +122,7 @@ def test_a_task_that_ended_before_the_first_start_is_told_to_a_client_only(desk:
     assert queued(desk) == [("client", "archived")]
 
 
-def test_a_manifest_that_was_found_in_the_bucket_is_told_to_nobody(desk: Desk) -> None:
+def test_a_manifest_that_was_found_in_the_bucket_queues_no_forward(desk: Desk) -> None:
     desk.say(answer())
     desk.ledger.outcomes.archived(
         desk.claim(Stage.ARCHIVE),
@@ -135,7 +135,7 @@ def test_a_manifest_that_was_found_in_the_bucket_is_told_to_nobody(desk: Desk) -
     assert queued(desk) == []
 
 
-def test_a_clock_that_is_set_back_before_the_manifest_is_put_silences_nobody(desk: Desk) -> None:
+def test_a_clock_that_is_set_back_before_the_manifest_is_put_suppresses_no_forward(desk: Desk) -> None:
     desk.say(answer())
     lease = desk.claim(Stage.ARCHIVE)
     desk.clock.advance(-90 * SECOND)
@@ -144,7 +144,7 @@ def test_a_clock_that_is_set_back_before_the_manifest_is_put_silences_nobody(des
     assert queued(desk) == [("operator", "archived")]
 
 
-def test_a_task_that_still_ran_after_the_first_start_is_told_whatever_its_times_say(desk: Desk) -> None:
+def test_a_task_that_still_ran_after_the_first_start_is_forwarded_whatever_its_times_say(desk: Desk) -> None:
     def say(task_id: str, status: Status, *, updated_at: int | None) -> None:
         desk.say(answer(task_id, status, created_at=START - HOUR, updated_at=updated_at))
 
@@ -181,7 +181,7 @@ def test_an_event_has_the_same_id_after_its_account_was_renamed(desk: Desk) -> N
     assert len(set(ids)) == 1
 
 
-def test_each_amendment_is_told_and_what_lay_beside_an_adopted_manifest_is_not(desk: Desk) -> None:
+def test_each_new_amendment_is_forwarded_and_none_that_lay_beside_an_adopted_manifest(desk: Desk) -> None:
     desk.bring(State.ARCHIVED)
     desk.say(answer(assets=(asset(), asset("0.watermark"))))
     work = desk.ledger.folder_work.claim(account=ACCOUNT)
@@ -204,7 +204,7 @@ def test_each_amendment_is_told_and_what_lay_beside_an_adopted_manifest_is_not(d
     assert (amended["number"], "0.watermark" in amended["document"]) == (1, True)
 
 
-def test_a_client_is_told_of_what_runs_once_and_of_nothing_after_the_end(desk: Desk) -> None:
+def test_a_client_gets_each_running_status_once_and_nothing_after_the_end(desk: Desk) -> None:
     created_through_the_gateway(desk)
     for word in ("submitted", "submitted", "processing", "submitted", "succeed", "processing"):
         status = Status.SUCCEEDED if word == "succeed" else Status.RUNNING
@@ -216,7 +216,7 @@ def test_a_client_is_told_of_what_runs_once_and_of_nothing_after_the_end(desk: D
     assert desk.shown()["forwards"] == []
 
 
-def test_a_client_whose_url_came_after_the_end_is_still_told(desk: Desk) -> None:
+def test_a_client_whose_url_came_after_the_end_still_gets_its_forward(desk: Desk) -> None:
     desk.ledger.forwards.set_operator(is_told=False)
     desk.bring(State.FAILED)
     desk.write("UPDATE tasks SET client_callback_url = ?", CLIENT_URL)
@@ -261,7 +261,9 @@ def test_the_seven_days_of_an_event_begin_with_its_turn(desk: Desk, way: str) ->
     assert claim_one(desk).queued_at == second.queued_at
 
 
-def test_what_processes_die_of_is_given_up_though_its_last_lease_was_never_ended(desk: Desk) -> None:
+def test_a_forward_that_kills_processes_is_given_up_although_its_last_lease_was_never_ended(
+    desk: Desk,
+) -> None:
     desk.bring(State.FAILED)
     late = claim_one(desk)
     desk.clock.advance(15 * DAY)
@@ -276,7 +278,7 @@ def test_what_processes_die_of_is_given_up_though_its_last_lease_was_never_ended
             desk.ledger.forwards.delivered(lease, status=200)
 
 
-def test_a_lease_that_nobody_ends_ends_by_itself_and_its_late_end_changes_nothing(desk: Desk) -> None:
+def test_an_abandoned_lease_ends_by_itself_and_its_late_end_changes_nothing(desk: Desk) -> None:
     desk.bring(State.FAILED)
     late = claim_one(desk)
     assert claim(desk) == []
@@ -291,7 +293,7 @@ def test_a_lease_that_nobody_ends_ends_by_itself_and_its_late_end_changes_nothin
         desk.ledger.forwards.retry(again, due_at=0, status=None, reason="timeout")
 
 
-def test_what_was_given_back_is_due_at_once_and_has_cost_no_attempt(desk: Desk) -> None:
+def test_a_forward_that_was_given_back_is_due_at_once_and_has_cost_no_attempt(desk: Desk) -> None:
     desk.bring(State.FAILED)
     desk.ledger.forwards.give_back(claim_one(desk))
 
@@ -299,7 +301,7 @@ def test_what_was_given_back_is_due_at_once_and_has_cost_no_attempt(desk: Desk) 
 
 
 @pytest.mark.sqlite_only
-def test_a_starting_daemon_frees_what_a_dead_one_held(desk: Desk) -> None:
+def test_a_starting_daemon_frees_the_forwards_of_a_dead_one(desk: Desk) -> None:
     desk.bring(State.FAILED)
     claim_one(desk)
     desk.reopen()
@@ -392,7 +394,7 @@ def test_a_claim_takes_only_forwards_of_its_accounts(desk: Desk) -> None:
     assert desk.ledger.forwards.claim(OPERATOR, accounts=["another"], count=5) == []
 
 
-def test_what_is_told_is_read_with_every_file_and_amendment(desk: Desk) -> None:
+def test_the_content_of_a_forward_has_every_file_and_amendment(desk: Desk) -> None:
     desk.bring(State.ARCHIVED)
     content = desk.ledger.forwards.content(claim_one(desk))
 
@@ -479,7 +481,7 @@ def test_forwards_to_send_again_are_found_along_indexes(desk: Desk) -> None:
     assert all("PRIMARY KEY" in plan for plan in plans[1:-1])
 
 
-def test_what_ended_before_anybody_was_told_is_sent_by_order(desk: Desk) -> None:
+def test_tasks_that_ended_before_the_application_was_named_are_sent_on_request(desk: Desk) -> None:
     desk.ledger.forwards.set_operator(is_told=False)
     for place in range(3):
         desk.bring(State.ARCHIVED, f"t{place}")
@@ -520,7 +522,7 @@ def test_old_forwards_are_dropped_and_hopeless_ones_are_given_up(desk: Desk) -> 
     assert counts(desk) == {"waiting": 0, "delivered": 0, "dead": 0}
 
 
-def test_what_waits_for_an_operator_who_wants_nothing_more_is_dropped(desk: Desk) -> None:
+def test_waiting_forwards_are_dropped_when_the_operator_wants_none(desk: Desk) -> None:
     desk.bring(State.FAILED)
     desk.ledger.forwards.set_operator(is_told=False)
     desk.clock.advance(7 * DAY + 1)

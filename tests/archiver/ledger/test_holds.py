@@ -1,4 +1,4 @@
-"""Holds: what sets them, what probes them, what lifts them, and whose failure is nobody else's."""
+"""Holds: what sets them, what probes them, what lifts them, and which failures are a task's own."""
 
 from collections.abc import Callable
 
@@ -105,7 +105,7 @@ def test_a_hundred_tasks_that_each_set_a_hold_delay_the_others_by_minutes_at_mos
 
 
 @pytest.mark.sqlite_only("thousands of claims")
-def test_an_outage_holds_at_its_first_failure_and_costs_nobody_an_attempt(desk: Desk) -> None:
+def test_an_outage_holds_at_its_first_failure_and_costs_no_task_an_attempt(desk: Desk) -> None:
     for number in range(20):
         desk.say(answer(f"t{number}"))
     for lease in claim_archive(desk.ledger, count=SLOTS, account=ACCOUNT):

@@ -71,7 +71,7 @@ def test_a_log_that_has_grown_is_cut_and_nothing_of_it_is_lost(desk: Desk) -> No
     assert sum(desk.counted().values()) == 1100
 
 
-def test_a_reader_that_never_ends_is_said_with_the_file_and_what_to_do(
+def test_a_reader_that_never_ends_is_reported_with_the_file_and_what_to_do(
     desk: Desk, reader: "subprocess.Popen[str]"
 ) -> None:
     flood(desk, 20)

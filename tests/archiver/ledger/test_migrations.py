@@ -89,7 +89,7 @@ def test_every_released_schema_is_brought_to_this_one_on_both_databases(
 def test_a_ledger_that_each_revision_has_brought_on_by_itself_goes_on_like_one_that_all_did(
     empty: sa.Engine,
 ) -> None:
-    """As with a start of every version in between. All but the last were somebody's newest schema."""
+    """As with a start of every version in between: each of these schemas was once the newest."""
     lay_old_ledger(empty, RELEASED[-1])
     for number in range(int(RELEASED[-1]) + 1, int(revisions.newest())):
         with empty.begin() as connection:

@@ -70,7 +70,7 @@ def test_a_callback_that_told_of_the_beginning_only_does_not_make_up_for_the_end
     assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == MISSED
 
 
-def test_what_finished_before_the_ledgers_first_start_called_nobody_back(desk: Desk) -> None:
+def test_a_task_that_finished_before_the_ledgers_first_start_misses_no_callback(desk: Desk) -> None:
     found_by_sweep(desk, "history", finished_at=START - 1)
     desk.reopen()
     desk.clock.advance(PATIENCE)
@@ -78,7 +78,7 @@ def test_what_finished_before_the_ledgers_first_start_called_nobody_back(desk: D
     assert desk.ledger.deadlines.count_missed(patience_ms=PATIENCE) == {}
 
 
-def test_what_a_single_question_finds_finished_is_no_missed_callback(desk: Desk) -> None:
+def test_a_task_that_a_single_query_finds_finished_misses_no_callback(desk: Desk) -> None:
     desk.tell(status=Status.RUNNING)
     desk.claim(Stage.VERIFY)
     desk.say(answer(), by=DiscoveredBy.CALLBACK, asked_as="t")

@@ -30,7 +30,7 @@ MACHINE = "/dev/sda1 / ext4 rw 0 0\noverlay /var/lib/docker/overlay2/x/merged ov
         ("nonsense\n\n", "/data/kling-ledger.db", True),
     ],
 )
-def test_what_lies_in_the_containers_own_layer_goes_with_it(
+def test_a_file_in_the_containers_own_layer_vanishes_with_the_container(
     tmp_path: pathlib.Path, mounts: str, path: str, *, outlives: bool
 ) -> None:
     table = tmp_path / "mounts"
@@ -39,7 +39,7 @@ def test_what_lies_in_the_containers_own_layer_goes_with_it(
     assert outlives_container(pathlib.Path(path), mounts=table) is outlives
 
 
-def test_where_nobody_can_tell_there_is_nothing_to_warn_of(tmp_path: pathlib.Path) -> None:
+def test_an_unknown_file_system_causes_no_warning(tmp_path: pathlib.Path) -> None:
     assert outlives_container(tmp_path / "ledger.db", mounts=tmp_path / "missing")
 
 

@@ -332,7 +332,7 @@ def test_a_ledger_without_tasks_gives_way_once_its_daemon_is_gone(places: Places
     assert content(target) == before
 
 
-def test_what_is_no_ledger_is_left_alone(places: Places) -> None:
+def test_a_database_that_is_no_ledger_is_left_alone(places: Places) -> None:
     source, target = places.filled(SQLITE), places.empty(POSTGRESQL)
     with pytest.raises(LedgerUnusable, match="FROM and TO are both"):
         move(source, source)
@@ -369,7 +369,7 @@ def test_a_ledger_of_a_newer_schema_is_not_moved_even_if_it_may_be_used(
 # --- others meanwhile, and after ----------------------------------------------------------------------------------
 
 
-def test_while_a_ledger_is_moved_nobody_writes_to_it_and_nobody_sees_the_new_one(places: Places) -> None:
+def test_while_a_ledger_is_moved_no_process_writes_to_it_or_sees_the_new_one(places: Places) -> None:
     source, target = places.filled(POSTGRESQL), places.empty(POSTGRESQL)
     before = content(source)
     back = Ledger.open(source, daemon=False, busy_seconds=0.01)

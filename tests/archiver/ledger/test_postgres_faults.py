@@ -383,7 +383,7 @@ def test_a_server_that_only_reads_can_still_be_looked_at_and_its_door_is_closed(
     assert (problems[0].code, "only reads" in problems[0].what_to_do) == ("door_closed", True)
 
 
-def test_one_session_of_the_server_that_stands_still_holds_up_nobody(remote: Remote) -> None:
+def test_a_hanging_session_of_the_server_delays_no_other(remote: Remote) -> None:
     with remote.database.read() as connection:
         pid = connection.execute(sa.select(sa.func.pg_backend_pid())).scalar_one()
     os.kill(pid, signal.SIGSTOP)

@@ -24,7 +24,7 @@ from tests.harness.ledgers import (
 
 @pytest.fixture
 def small(place: Place) -> Iterator[Desk]:
-    """A ledger that keeps at most 3 ids that nobody has confirmed."""
+    """A ledger that keeps at most 3 unconfirmed ids."""
     made = Desk(place, unconfirmed_max=3)
     yield made
     made.close()

@@ -8,7 +8,7 @@ from tests.harness.watched import Watched
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])
-def test_one_that_goes_from_transaction_to_transaction_does_not_hang(desk: Desk, kind: str) -> None:
+def test_a_thread_that_goes_from_transaction_to_transaction_does_not_hang(desk: Desk, kind: str) -> None:
     watched = Watched()
     with watched.pulses.watched("upkeep-loop"):
         for _ in range(2):

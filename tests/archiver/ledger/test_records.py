@@ -121,7 +121,7 @@ def test_500_callbacks_are_one_transaction(desk: Desk) -> None:
 # --- answers --------------------------------------------------------------------------------------------------
 
 
-def test_a_family_is_settled_by_the_first_answer_and_a_later_contradiction_is_told(desk: Desk) -> None:
+def test_a_family_is_settled_by_the_first_answer_and_a_later_contradiction_is_reported(desk: Desk) -> None:
     desk.tell(family="images/editing/expand")
     assert desk.say(answer(status=Status.RUNNING)).family_contradicted is None
 
@@ -410,7 +410,7 @@ def test_registering_a_known_task_adds_only_what_is_missing(desk: Desk) -> None:
     assert json.loads(row["request"]) == {"n": 1}
 
 
-def test_an_external_id_that_we_were_told_survives_an_answer_without_one(desk: Desk) -> None:
+def test_a_registered_external_id_survives_an_answer_without_one(desk: Desk) -> None:
     desk.ledger.registrations.register("t", account=ACCOUNT, family=FAMILY, external_task_id="mine")
 
     desk.say(answer())
@@ -430,7 +430,7 @@ def test_registering_an_unconfirmed_id_asks_for_it_afresh_under_the_family_that_
     assert (lease.state, lease.family_hint, lease.asked) == (State.REPORTED, FAMILY, 0)
 
 
-def test_a_family_that_exists_beats_one_that_somebody_made_up(desk: Desk) -> None:
+def test_a_known_family_beats_a_made_up_one(desk: Desk) -> None:
     desk.tell("t", family="foo/bar")
     desk.tell("t", family=FAMILY)
     desk.tell("t", family="images/omni-image")

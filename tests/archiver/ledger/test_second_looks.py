@@ -37,7 +37,7 @@ def test_a_folder_is_due_after_twenty_minutes_and_brings_along_what_is_due_soon(
     assert claimed(desk) == []
 
 
-def test_a_folder_of_which_nothing_was_heard_is_due_again_after_five_minutes(desk: Desk) -> None:
+def test_a_claimed_folder_without_a_result_is_due_again_after_five_minutes(desk: Desk) -> None:
     desk.bring(State.ARCHIVED)
     desk.clock.advance(HOUR)
     assert claimed(desk) == ["t"]
@@ -89,7 +89,7 @@ def test_a_hold_of_the_archive_stage_stops_second_heads_too(desk: Desk) -> None:
     assert desk.ledger.missing_objects.claim(account=ACCOUNT) == []
 
 
-def test_what_is_missing_is_settled_once_whoever_asks(desk: Desk) -> None:
+def test_a_missing_object_is_settled_once_however_many_processes_ask(desk: Desk) -> None:
     """Two processes have the same doubt."""
     desk.bring(State.ARCHIVED)
     desk.clock.advance(HOUR)

@@ -58,7 +58,7 @@ def test_the_word_of_the_api_moves_a_task_exactly_as_the_table_says(
 
 
 @pytest.mark.parametrize("target", list(SAID))
-def test_a_task_that_nobody_named_takes_the_state_of_the_answer(desk: Desk, target: State) -> None:
+def test_a_new_task_takes_the_state_of_the_answer(desk: Desk, target: State) -> None:
     recorded = desk.say(SAID[target], by=DiscoveredBy.SWEEP)
 
     assert (recorded.outcome, desk.state()) == (RecordOutcome.NEW, target)
@@ -171,7 +171,7 @@ def test_a_callback_that_overtakes_the_answer_shortens_the_next_wait(desk: Desk)
     assert desk.seconds_until_due() == 7.5
 
 
-def test_what_was_in_the_way_of_asking_is_forgotten_once_an_answer_came(desk: Desk) -> None:
+def test_the_reason_why_a_query_failed_is_forgotten_after_an_answer(desk: Desk) -> None:
     desk.bring(State.RUNNING)
     desk.clock.advance(MINUTE)
     desk.fail(desk.claim(Stage.VERIFY), ApiTimeout("no answer"))
@@ -187,7 +187,7 @@ def test_what_was_in_the_way_of_asking_is_forgotten_once_an_answer_came(desk: De
 # --- buried ------------------------------------------------------------------------------------------------
 
 
-def test_a_sweep_does_not_dig_a_buried_task_up_before_its_time(desk: Desk) -> None:
+def test_a_sweep_does_not_end_a_burial_before_its_time(desk: Desk) -> None:
     desk.bring(State.BURIED)
 
     desk.clock.advance(DAY - 1)
@@ -239,7 +239,7 @@ def test_a_buried_task_that_is_asked_for_and_found_no_better_waits_again(desk: D
     )
 
 
-def test_results_that_were_missing_dig_a_task_up_whoever_sees_them(desk: Desk) -> None:
+def test_results_that_appear_later_end_a_burial_in_any_answer(desk: Desk) -> None:
     desk.say(answer(assets=()))
 
     desk.say(answer(), by=DiscoveredBy.SWEEP)
@@ -285,7 +285,7 @@ def test_a_question_that_fails_does_not_hide_why_a_task_was_buried(desk: Desk) -
     assert desk.seconds_until_due() == 3
 
 
-def test_an_id_that_cannot_be_asked_for_is_buried_although_nobody_confirmed_it(desk: Desk) -> None:
+def test_an_id_that_cannot_be_queried_is_buried_although_it_was_never_confirmed(desk: Desk) -> None:
     desk.tell()
     lease = desk.claim(Stage.VERIFY)
     desk.ledger.outcomes.bury(lease, NeverMedia("not really"), Bury(due_at=START + HOUR))
@@ -319,7 +319,7 @@ def test_retry_leaves_an_archived_task_alone(desk: Desk) -> None:
     assert desk.row() == before
 
 
-def test_retry_digs_a_buried_task_up(desk: Desk) -> None:
+def test_retry_ends_a_burial(desk: Desk) -> None:
     desk.bring(State.BURIED)
     desk.ledger.registrations.retry(["t"], account=ACCOUNT)
 
@@ -417,7 +417,7 @@ def test_an_unknown_id_is_asked_for_at_2_4_8_to_120_seconds_for_10_minutes_and_t
     assert desk.shown()["reason"] == "task_not_found"
 
 
-def test_grace_starts_at_the_first_definite_answer_however_long_nobody_answered(desk: Desk) -> None:
+def test_grace_starts_at_the_first_definite_answer_however_long_the_api_was_silent(desk: Desk) -> None:
     desk.tell()
     for _ in range(5):
         desk.fail(desk.claim(Stage.VERIFY), ApiTimeout("no answer"))
@@ -527,7 +527,7 @@ def test_an_asset_is_stored_wholly_or_not_at_all(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("past", PASTS)
-def test_a_task_that_waits_says_for_whom_and_until_when(desk: Desk, past: State) -> None:
+def test_a_waiting_task_names_its_stage_and_its_due_time(desk: Desk, past: State) -> None:
     desk.bring(past)
     queues = {
         State.REPORTED: "inquire",

@@ -1,4 +1,4 @@
-"""Sweeps that a command asks for, and whoever does them shows."""
+"""Sweeps that a command requests, and whose progress the process that does them shows."""
 
 from archiver.families import FAMILIES
 from archiver.ledger import DRY_RUN, SweepRequest, ToldFailure
@@ -38,7 +38,7 @@ def test_a_dry_run_names_its_families_and_no_older_version_takes_it_for_a_sweep(
     assert waiting.family not in FAMILIES
 
 
-def test_what_nobody_waits_for_is_dropped(desk: Desk) -> None:
+def test_a_request_without_a_waiting_command_is_dropped(desk: Desk) -> None:
     requests = desk.ledger.sweep_requests
     withdrawn, forgotten = (requests.request(account=ACCOUNT, family=FAMILY, is_full=False) for _ in range(2))
     requests.withdraw(withdrawn)

@@ -16,7 +16,7 @@ def hours(desk: Desk) -> list[tuple[int, int]]:
     ]
 
 
-def test_an_hour_has_what_was_archived_in_it_also_while_nobody_looked(desk: Desk) -> None:
+def test_an_hour_counts_the_tasks_archived_in_it_also_while_no_daemon_looked(desk: Desk) -> None:
     assert hours(desk) == []
     desk.bring(State.ARCHIVED, "before")
     desk.ledger.trends.note_hour()

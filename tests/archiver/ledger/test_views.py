@@ -89,7 +89,7 @@ def test_an_unexpected_error_is_written_down_however_strange_its_words(desk: Des
     assert len(desk.shown()["message"]) <= 2000
 
 
-def test_nobody_knows_an_id_that_never_came(desk: Desk) -> None:
+def test_an_id_that_never_came_is_unknown(desk: Desk) -> None:
     assert desk.ledger.views.show("t", account=ACCOUNT) is None
     desk.bring(State.RUNNING)
     assert desk.ledger.views.show("t", account="other") is None
@@ -122,7 +122,7 @@ def test_status_names_every_state_and_all_that_an_operator_needs(desk: Desk) -> 
     assert view.clock_skew_ms == -2500
 
 
-def test_an_id_that_nobody_has_confirmed_has_no_deadline_to_warn_of(desk: Desk) -> None:
+def test_an_unconfirmed_id_has_no_deadline_to_warn_of(desk: Desk) -> None:
     desk.tell()
     desk.fail(desk.claim(Stage.VERIFY), ApiModelMissing("no such path"))
     assert desk.state() is State.BURIED
@@ -130,7 +130,7 @@ def test_an_id_that_nobody_has_confirmed_has_no_deadline_to_warn_of(desk: Desk) 
     assert desk.ledger.views.status().earliest_deadline is None
 
 
-def test_a_fresh_ledger_has_nothing_to_say_and_says_it(desk: Desk) -> None:
+def test_the_status_of_a_fresh_ledger_is_empty(desk: Desk) -> None:
     view = desk.ledger.views.status()
 
     assert view.clock_skew_ms is None

@@ -66,7 +66,7 @@ def hanging(watched: Watched, name: str) -> Iterator[Hanging]:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_what_hangs_for_longer_than_it_may_need_is_said_and_archiving_needs_a_new_start(
+def test_a_thread_that_hangs_beyond_its_limit_is_reported_and_archiving_needs_a_restart(
     watched: Watched, name: str
 ) -> None:
     limit = LIMITS[name]
@@ -98,8 +98,8 @@ def test_the_log_says_once_where_a_loop_hangs_and_that_it_goes_on(
     assert watched.stalled() == []
 
 
-def test_no_time_in_which_the_process_stood_still_is_held_against_its_threads(watched: Watched) -> None:
-    """SIGSTOP, a machine without a processor for it, a suspended one: nobody looked meanwhile."""
+def test_time_in_which_the_process_stood_still_does_not_count_against_its_threads(watched: Watched) -> None:
+    """SIGSTOP, a machine without a free processor, a suspended one: the watch did not look meanwhile."""
     with hanging(watched, "archive-loop"):
         watched.pass_seconds(10)
         watched.now += 10 * LIMITS["archive-loop"].seconds
@@ -152,7 +152,7 @@ def test_one_piece_of_work_that_hangs_is_noticed_while_its_loop_comes_round(
     assert found == [name]
 
 
-def test_work_that_comes_a_piece_further_does_not_hang(watched: Watched) -> None:
+def test_work_that_makes_progress_does_not_hang(watched: Watched) -> None:
     with watched.pulses.watched("verify-work", account=ACCOUNT):
         for _ in range(4):
             watched.pass_seconds(LIMITS["verify-work"].seconds - 1)
@@ -161,7 +161,7 @@ def test_work_that_comes_a_piece_further_does_not_hang(watched: Watched) -> None
     beat()
 
 
-def test_one_that_waits_for_its_turn_at_the_rate_limiter_does_not_hang(watched: Watched) -> None:
+def test_a_thread_that_waits_at_the_rate_limiter_does_not_hang(watched: Watched) -> None:
     """At a rate of one request in two hours."""
 
     def wait(seconds: float) -> bool:

@@ -147,7 +147,7 @@ def test_what_every_put_would_be_refused_for_is_a_hold_that_names_the_setting(
                 assert words in failure.what_to_do
 
 
-def test_https_at_a_port_of_plain_http_is_told_to_try_http(
+def test_https_at_a_port_of_plain_http_fails_with_the_advice_to_use_http(
     proxy: FaultyProxy, session: boto3.Session
 ) -> None:
     failure = failure_of(
@@ -195,7 +195,7 @@ def test_what_may_be_of_one_request_alone_holds_only_when_several_get_it(
             assert failure.as_hold().disposition is Disposition.HOLD
 
 
-def test_a_store_on_a_closed_port_or_under_a_name_that_nobody_knows_is_not_reached(
+def test_a_store_on_a_closed_port_or_under_an_unknown_name_is_not_reached(
     session: boto3.Session,
 ) -> None:
     for endpoint_url in (f"http://127.0.0.1:{free_port()}", "http://store.invalid:9000"):
@@ -205,7 +205,7 @@ def test_a_store_on_a_closed_port_or_under_a_name_that_nobody_knows_is_not_reach
         assert "KLING_S3_ENDPOINT_URL" in failure.what_to_do
 
 
-def test_a_web_page_in_place_of_a_store_is_told_as_that(proxy: FaultyProxy, session: boto3.Session) -> None:
+def test_a_web_page_in_place_of_a_store_is_named_as_one(proxy: FaultyProxy, session: boto3.Session) -> None:
     page = b"<html><body>Welcome<br></html>"
     proxy.on_all(
         faulty.speaking(
@@ -267,7 +267,7 @@ def test_no_credentials_are_told_from_refused_ones(monkeypatch: pytest.MonkeyPat
     assert "refuse" not in failure.what_to_do
 
 
-def test_credentials_that_cannot_be_had_hold_too(
+def test_unavailable_credentials_are_a_hold_too(
     session: boto3.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_at("http://127.0.0.1:9", session)

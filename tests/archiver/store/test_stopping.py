@@ -120,5 +120,5 @@ def test_the_bytes_are_not_read_back_to_their_end_either(
         put(patient_store, LARGE, check=watch.check)
 
 
-def test_a_put_that_takes_too_long_is_tried_again_and_holds_nobody() -> None:
+def test_a_put_that_takes_too_long_is_tried_again_and_sets_no_hold() -> None:
     assert PutTimeout.disposition is Disposition.RETRY

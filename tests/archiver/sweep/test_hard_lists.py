@@ -113,7 +113,7 @@ def test_a_window_of_which_no_row_can_be_read_is_a_failed_sweep(tmp_path: pathli
         assert last_success_at(made, ALL_TASKS) is None
 
 
-def test_what_was_read_whole_but_not_well_is_not_read_whole_again_before_a_day_has_passed(
+def test_a_full_sweep_with_unreadable_rows_is_not_repeated_within_a_day(
     questions: Questions,
 ) -> None:
     garble(questions, *questions.history(5))

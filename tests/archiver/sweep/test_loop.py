@@ -128,7 +128,7 @@ def test_the_last_try_fails() -> None:
 
 
 @pytest.mark.parametrize("error", [ApiCredentialsRefused("no"), ApiBadParameter("cursor")])
-def test_what_will_be_refused_again_is_asked_once(error: Failure) -> None:
+def test_a_request_that_will_be_refused_again_is_sent_once(error: Failure) -> None:
     ask, left = failing(error, error)
 
     with pytest.raises(type(error)):

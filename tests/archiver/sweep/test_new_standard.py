@@ -175,7 +175,7 @@ def test_a_task_that_is_too_old_is_passed_by(open_account: Callable[..., Questio
     assert questions.desk.rows("SELECT * FROM tasks") == []
 
 
-def test_a_row_that_cannot_be_read_is_said_and_fails_no_page(
+def test_an_unreadable_row_is_logged_and_fails_no_page(
     open_account: Callable[..., Questions], lines: list[EventDict]
 ) -> None:
     questions = open_account(VIDEO)

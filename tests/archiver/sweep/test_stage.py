@@ -78,7 +78,7 @@ def test_what_is_first_seen_after_its_deadline_is_passed_by_and_counted(question
     assert questions.states(*young) == {State.SUCCEEDED}
 
 
-def test_a_clock_that_runs_ahead_passes_nothing_by_that_can_still_be_had(tmp_path: pathlib.Path) -> None:
+def test_a_fast_clock_passes_by_no_task_that_is_still_available(tmp_path: pathlib.Path) -> None:
     with Questions(tmp_path, api_key=True) as made:  # a token would be refused
         made.sim.switches.purge_rows, made.sim.switches.list_page_rows_max = False, 10
         ids = made.history(45, age=29 * DAY)
@@ -101,7 +101,7 @@ def test_a_full_sweep_by_a_clock_that_ran_ahead_does_not_put_off_the_next(questi
     assert questions.sweeper.is_full_due(FAMILY)
 
 
-def test_a_row_that_cannot_be_read_is_said_and_costs_nobody_else(
+def test_an_unreadable_row_is_logged_and_costs_no_other_row(
     questions: Questions, lines: list[EventDict]
 ) -> None:
     ids = questions.history(3)
@@ -253,7 +253,7 @@ def test_a_sweep_that_is_overtaken_stops_and_does_not_count_as_done(paged: Quest
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 
-def test_a_page_that_could_not_be_had_just_now_is_asked_for_again(paged: Questions) -> None:
+def test_an_unavailable_page_is_requested_again(paged: Questions) -> None:
     paged.history(50)
     paged.sim.fault("list", faults.server_error(), match="pageNum=2", times=1)
     paged.sim.fault("list", faults.Html(), match="pageNum=4", times=PAGE_TRIES - 1)
@@ -274,7 +274,7 @@ def test_a_sweep_that_fails_keeps_what_it_read_and_gives_the_family_back(paged: 
     assert paged.sweeper.sweep(FAMILY, full=True).found == 30
 
 
-def test_what_concerns_the_account_is_not_asked_for_twice(questions: Questions) -> None:
+def test_a_failure_of_the_account_is_not_retried_at_once(questions: Questions) -> None:
     questions.sim.fault("list", faults.ErrorCode(401, 1002))
 
     with pytest.raises(ApiCredentialsRefused):

@@ -65,7 +65,7 @@ def test_nothing_of_it_stays_when_the_grace_period_is_over(
         assert questions.desk.rows("SELECT * FROM tasks") == []
         assert questions.desk.rows("SELECT * FROM history") == []
         assert questions.desk.ledger.holds.all() == ()
-        assert [line["event"] for line in lines] == []  # no alarm about ten ids that nobody knows either
+        assert [line["event"] for line in lines] == []  # no alarm about ten unknown ids either
         assert questions.sim.complaints == []
 
 
@@ -104,6 +104,6 @@ def test_a_later_callback_about_the_id_makes_it_an_id_like_any_other(tmp_path: p
         {"task_id": "1"},
     ],
 )
-def test_what_differs_from_the_documented_test_is_none(change: dict[str, Any]) -> None:
+def test_a_callback_that_differs_from_the_documented_test_is_no_test(change: dict[str, Any]) -> None:
     assert read(BODY).is_console_test is True
     assert read(BODY | change).is_console_test is False

@@ -182,7 +182,7 @@ def test_ids_without_a_family_are_looked_for_in_every_configured_list(questions:
     assert questions.sim.requests["list"] <= 2 * len(FAMILIES)
 
 
-def test_what_no_page_shows_is_queried_individually(questions: Questions) -> None:
+def test_ids_that_no_page_shows_are_queried_individually(questions: Questions) -> None:
     listed = questions.history(5)
     hidden = questions.history(1)
     questions.sim.hide_from_list(hidden[0])
@@ -194,7 +194,7 @@ def test_what_no_page_shows_is_queried_individually(questions: Questions) -> Non
     assert questions.sim.requests["query"] == 1
 
 
-def test_what_came_while_a_list_was_read_waits_for_the_next_list(questions: Questions) -> None:
+def test_ids_that_came_while_a_list_was_read_wait_for_the_next_list(questions: Questions) -> None:
     early, late = questions.history(5), questions.history(5)
 
     def tell_late(request: LoggedRequest) -> None:
@@ -363,7 +363,7 @@ def test_a_flood_of_forged_ids_costs_a_bounded_number_of_calls_a_round(questions
 # --- what else a list brings -----------------------------------------------------------------------------------------
 
 
-def test_what_a_list_shows_beside_what_waits_is_recorded_as_the_sweep_would(questions: Questions) -> None:
+def test_other_tasks_of_a_list_page_are_recorded_as_by_a_sweep(questions: Questions) -> None:
     named, unnamed = questions.history(5), questions.history(5)
     questions.tell(*named)
 
@@ -373,7 +373,7 @@ def test_what_a_list_shows_beside_what_waits_is_recorded_as_the_sweep_would(ques
     assert questions.desk.shown(unnamed[0])["discovered_by"] == DiscoveredBy.SWEEP
 
 
-def test_lists_that_are_refused_while_individual_queries_work_hold_nobody_up(questions: Questions) -> None:
+def test_refused_lists_delay_no_id_while_individual_queries_work(questions: Questions) -> None:
     """As by a gateway that answers 401 for what it does not serve."""
     questions.sim.fault("list", faults.ErrorCode(401, 1002))
     ids = []

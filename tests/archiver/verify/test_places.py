@@ -65,7 +65,7 @@ def test_the_arrays_of_a_callback_tell_which_families_come_first() -> None:
 
 @pytest.mark.parametrize("asked", range(2 * SEARCH_ALL_EVERY))
 @pytest.mark.parametrize("confirmed", [False, True])
-def test_what_tasks_omits_is_looked_for_elsewhere_every_third_time(asked: int, confirmed: bool) -> None:
+def test_an_id_that_tasks_omits_is_looked_for_elsewhere_every_third_time(asked: int, confirmed: bool) -> None:
     asked_for = lease(asked=asked, confirmed=confirmed, family_hint=VIDEO)
     expected = [FAMILY, EXPAND] if asked in (2, 5) and not confirmed else []
 
@@ -115,7 +115,7 @@ NO_KEY, NO_PATH = NeedsApiKey("no key"), NotOffered("404")
         (lease(result_arrays=("outputs",), confirmed=True), NotThere(), False, None),
     ],
 )
-def test_what_it_means_that_no_family_knows_an_id(
+def test_the_verdict_when_no_family_knows_an_id(
     asked_for: Lease, found: NotThere, has_api_key: bool, expected: Failure | None
 ) -> None:
     assert verdict(asked_for, found, has_api_key=has_api_key) is expected

@@ -75,7 +75,7 @@ def test_the_hint_alone_is_asked_first_and_every_family_after_it_failed(question
     ],
 )
 @pytest.mark.parametrize("family", ["foo/bar", "images/kolors-virtual-try-on"])
-def test_what_the_path_of_a_wrong_family_says_is_no_verdict_on_a_genuine_task(
+def test_an_answer_from_a_wrong_familys_path_is_no_verdict_on_a_genuine_task(
     questions: Questions, family: str, answer: faults.Fault
 ) -> None:
     task_id = questions.sim.create_task(status="succeed")
@@ -218,7 +218,7 @@ def test_an_answer_that_fails_is_asked_for_again(questions: Questions, fault: fa
     assert questions.ask_due() is State.SUCCEEDED
 
 
-def test_too_fast_slows_everybody_down_and_only_postpones_the_task(questions: Questions) -> None:
+def test_too_fast_slows_all_queries_and_only_postpones_the_task(questions: Questions) -> None:
     task_id = questions.sim.create_task(status="succeed")
     questions.tell(task_id)
     questions.sim.fault("query", faults.too_fast(), times=1)
@@ -260,7 +260,7 @@ def test_an_id_that_the_api_never_confirms_ends_as_unknown_and_is_asked_for_once
     assert questions.sim.requests["query"] <= asked + 3 * len(FAMILIES)
 
 
-def test_ten_unknown_ids_and_none_confirmed_within_an_hour_are_said_once(
+def test_ten_unknown_ids_and_none_confirmed_within_an_hour_are_logged_once(
     questions: Questions, lines: list[structlog.typing.EventDict]
 ) -> None:
     for number in range(12):
@@ -308,7 +308,7 @@ HOLDING = [
 
 @pytest.mark.parametrize(("status", "code", "reason", "family"), HOLDING)
 @pytest.mark.parametrize("count", [1, 5])
-def test_what_is_nobodys_fault_holds_verification_until_a_probe_succeeds(
+def test_a_failure_of_the_account_holds_verification_until_a_probe_succeeds(
     questions: Questions, status: int, code: int, reason: str, family: str | None, count: int
 ) -> None:
     ids = questions.history(count)

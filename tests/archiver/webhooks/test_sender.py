@@ -153,7 +153,7 @@ def test_what_is_answered_before_the_body_was_read_counts_though_the_rest_is_not
             thread.join()
 
 
-def test_a_body_that_nobody_reads_and_a_port_that_speaks_no_tls_end_too(serve: Serve) -> None:
+def test_a_try_ends_also_if_the_body_is_not_read_or_the_port_speaks_no_tls(serve: Serve) -> None:
     plain = serve(answer(b""))
     sender = WebhookSender(try_seconds=TRY_SECONDS)
     with pytest.raises(Unanswered):

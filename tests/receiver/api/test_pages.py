@@ -126,7 +126,7 @@ def test_stats_are_what_status_prints(desk: ApiDesk) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-def test_without_the_token_nothing_is_said(desk: ApiDesk, method: str, path: str) -> None:
+def test_without_the_token_the_api_reveals_nothing(desk: ApiDesk, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {ADMIN}"}):
         answer = desk.edge.client.request(method, path or "/api/tasks?state=nonsense", headers=headers)
 

@@ -228,7 +228,7 @@ def test_questions_that_hang_are_only_so_many_at_once_and_close_no_door(
 # --- several accounts -------------------------------------------------------------------------------------------
 
 
-def test_a_registration_says_whose_it_is_where_there_are_several(two: ApiDesk) -> None:
+def test_a_registration_names_its_account_if_there_are_several(two: ApiDesk) -> None:
     assert two.said(BODY) == "account is missing, and there are several: eu, us."
     assert two.post({**BODY, "account": "us"}).json()["data"]["account"] == "us"
 
@@ -267,7 +267,7 @@ def test_a_task_of_an_account_that_the_settings_no_longer_name_is_shown(desk: Ap
     assert desk.get("/api/tasks/left?account=nobody").status_code == 404
 
 
-def test_a_forgotten_task_is_shown_as_that_and_registered_by_nobody(desk: ApiDesk) -> None:
+def test_a_forgotten_task_is_shown_as_forgotten_and_cannot_be_registered(desk: ApiDesk) -> None:
     record(desk.ledger, api_task("1"))
     desk.ledger.tombstones.forget("1", account=ACCOUNT)
 

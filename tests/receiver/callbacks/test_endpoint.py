@@ -257,7 +257,7 @@ def test_a_sender_that_disconnects_halfway_is_no_error(edge: Edge, caplog: pytes
     assert len(edge.journal.callbacks) == recorded + 1
 
 
-def test_a_body_that_does_not_come_to_an_end_is_answered_in_time() -> None:
+def test_a_body_without_end_is_answered_in_time() -> None:
     with Edge(body_seconds_max=0.2) as edge, edge.connection() as connected:
         connected.sendall(request(f"/callbacks/{TOKEN}", b"{", "Content-Length: 100"))
 
@@ -382,7 +382,7 @@ def test_a_token_need_not_be_ascii() -> None:
         assert edge.post("/callbacks/schl%FCssel", legacy_body()).status_code == 404
 
 
-def test_a_ledger_that_is_away_is_503_with_retry_after() -> None:
+def test_an_unavailable_ledger_is_503_with_retry_after() -> None:
     def refuse(_: Sequence[Callback]) -> list[CallbackOutcome]:
         raise LedgerUnavailable("the disk is full")
 

@@ -105,7 +105,7 @@ def test_a_transaction_has_a_largest_size() -> None:
     asyncio.run(scenario())
 
 
-def test_each_callback_gets_its_own_reception() -> None:
+def test_each_callback_gets_its_own_outcome() -> None:
     async def scenario() -> None:
         def record(callbacks: Sequence[Callback]) -> list[CallbackOutcome]:
             odd = (int(callback.task_id) % 2 for callback in callbacks)
@@ -234,7 +234,7 @@ def test_a_commit_that_hangs_is_given_up_in_time_and_closes_the_door_until_it_en
     asyncio.run(scenario())
 
 
-def test_leaving_waits_for_what_was_let_in_and_lets_nothing_in() -> None:
+def test_closing_waits_for_admitted_callbacks_and_admits_no_more() -> None:
     async def scenario() -> None:
         ledger = SlowLedger()
         intake = await Intake(ledger.record, waiting_max=10).__aenter__()
@@ -257,7 +257,7 @@ def test_leaving_waits_for_what_was_let_in_and_lets_nothing_in() -> None:
     asyncio.run(scenario())
 
 
-def test_leaving_does_not_wait_for_a_commit_that_hangs() -> None:
+def test_closing_does_not_wait_for_a_hanging_commit() -> None:
     async def scenario() -> None:
         ledger = SlowLedger()
         async with Intake(ledger.record, waiting_max=10, seconds_max=0.5) as intake:

@@ -87,7 +87,7 @@ def test_wrong_tokens_are_slowed_and_the_right_one_gets_in_all_the_same(console:
     assert console.waited == [0, 0.25, 0.5, 1, 2, 4, 8, 8, 8]
 
 
-def test_who_tries_wrong_tokens_slows_down_nobody_else(console: HttpConsole) -> None:
+def test_a_client_that_tries_wrong_tokens_slows_down_no_other_client(console: HttpConsole) -> None:
     for _ in range(3):
         console.log_in("a-wrong-token-0123456789abcdef", x_forwarded_for="192.0.2.1")
     console.waited.clear()
@@ -134,7 +134,7 @@ def test_only_some_answers_of_an_address_wait_at_a_time() -> None:
     assert made.begin_waiting("192.0.2.1")
 
 
-def test_a_crowd_is_not_judged_and_keeps_nobody_out_for_good(
+def test_tries_beyond_the_limit_are_refused_unchecked_and_lock_no_client_out_for_good(
     console: HttpConsole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as crowded:
@@ -259,7 +259,7 @@ def test_a_logout_ends_the_session_in_other_processes_and_after_a_restart(consol
     assert restarted.is_in()
 
 
-def test_a_logout_ends_the_session_also_for_whoever_has_kept_its_cookie(console: HttpConsole) -> None:
+def test_a_logout_ends_the_session_also_for_a_copied_cookie(console: HttpConsole) -> None:
     console.log_in()
     kept = dict(console.client.cookies)
 
@@ -271,7 +271,7 @@ def test_a_logout_ends_the_session_also_for_whoever_has_kept_its_cookie(console:
     assert not console.is_in()
 
 
-def test_nobody_gets_in_with_a_cookie_that_we_have_not_signed(console: HttpConsole) -> None:
+def test_a_cookie_that_we_have_not_signed_opens_no_page(console: HttpConsole) -> None:
     console.log_in()
     cookie = console.client.cookies["kling_console"]
     kind, expires_at, nonce, mac = cookie.split(".")

@@ -233,7 +233,7 @@ def test_a_session_that_has_ended_leads_back_to_the_page_and_two_tabs_share_one(
     expect(first.get_by_role("heading", level=1)).to_have_text("Log in")
 
 
-def test_what_others_have_written_is_shown_and_not_obeyed(console: ConsoleDesk, open_page: OpenPage) -> None:
+def test_texts_from_outside_are_shown_and_not_executed(console: ConsoleDesk, open_page: OpenPage) -> None:
     written = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     console.desk.ledger.holds.set(BucketMissing(written), account=ACCOUNT, stage=Stage.ARCHIVE)
     console.desk.clock.advance(DAY)

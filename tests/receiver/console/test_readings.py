@@ -1,4 +1,4 @@
-"""Pages and callbacks: a ledger that hangs holds up a few threads, and nobody else."""
+"""Pages and callbacks: a hanging ledger blocks a few threads, and nothing else."""
 
 import asyncio
 import pathlib

@@ -37,7 +37,7 @@ def policy_of(console: HttpConsole, below: str) -> str:
     return console.get(below).headers["content-security-policy"]
 
 
-def test_no_page_of_tasks_is_shown_to_who_has_not_logged_in(console: HttpConsole) -> None:
+def test_no_page_of_tasks_is_shown_without_a_login(console: HttpConsole) -> None:
     fill_tasks(console.desk)
 
     for below in ("tasks", TASK):
@@ -69,9 +69,7 @@ def test_tasks_are_filtered_like_those_of_list(console: HttpConsole) -> None:
         ("text=%00", "Text must be text"),
     ],
 )
-def test_a_filter_that_means_nothing_is_said_above_the_form(
-    console: HttpConsole, query: str, said: str
-) -> None:
+def test_a_meaningless_filter_is_reported_above_the_form(console: HttpConsole, query: str, said: str) -> None:
     console.log_in()
 
     answer = console.get(f"tasks?{query}")

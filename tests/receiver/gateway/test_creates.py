@@ -221,7 +221,7 @@ def test_the_new_standard_has_its_callback_url_in_options_and_its_id_under_id(ga
     run(story())
 
 
-def test_a_create_without_a_callback_url_gets_one_of_ours_and_nobody_is_to_be_told(gate: Opened) -> None:
+def test_a_create_without_a_callback_url_gets_one_of_ours_and_queues_no_forward(gate: Opened) -> None:
     async def story() -> None:
         async with gate() as it:
             for body in (b'{"prompt":"a"}', b'{"prompt":"a","callback_url":""}'):
@@ -510,7 +510,7 @@ def test_a_client_that_leaves_has_its_task_registered_all_the_same(gate: Opened)
     run(story())
 
 
-def test_a_create_that_kling_does_not_answer_before_the_process_ends_is_said_and_keeps_its_reference(
+def test_a_create_that_kling_does_not_answer_before_the_process_ends_is_logged_and_keeps_its_reference(
     gate: Opened,
 ) -> None:
     async def story() -> None:

@@ -88,7 +88,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(sim, edge, ledger)
 
 
-def test_a_created_task_is_in_the_ledger_before_its_client_hears_of_it_and_kling_calls_us(
+def test_a_created_task_is_in_the_ledger_before_its_client_gets_the_answer_and_kling_calls_us(
     house: House,
 ) -> None:
     answer = house.create(callback_url=CLIENT)

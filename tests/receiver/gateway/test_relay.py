@@ -285,7 +285,7 @@ UNDECODABLE = (502, 5001)
         (lambda _: None, CUT),
     ],
 )
-def test_an_answer_that_is_cut_or_cannot_be_decoded_is_told_by_the_gateway(
+def test_a_cut_or_undecodable_answer_is_an_answer_of_the_gateway(
     edge: Edge, recorder: Recorder, said: Callable[[socket.socket], None], outcome: tuple[int, int]
 ) -> None:
     recorder.answer = said
@@ -297,7 +297,7 @@ def test_an_answer_that_is_cut_or_cannot_be_decoded_is_told_by_the_gateway(
     assert len(recorder.heads) == 1  # never repeated
 
 
-def test_an_api_that_is_not_there_is_told_by_the_gateway(tmp_path: pathlib.Path) -> None:
+def test_an_unreachable_api_is_an_answer_of_the_gateway(tmp_path: pathlib.Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with gateway_to(f"http://127.0.0.1:{port}", tmp_path) as edge:
@@ -307,7 +307,7 @@ def test_an_api_that_is_not_there_is_told_by_the_gateway(tmp_path: pathlib.Path)
     assert int(got.headers["retry-after"]) > 0
 
 
-def test_a_kling_that_is_silent_is_told_by_the_gateway_once_its_time_is_over(
+def test_a_silent_kling_is_an_answer_of_the_gateway_after_its_time_limit(
     edge: Edge, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upstream, "QUERY_SECONDS", 0.2)
@@ -356,7 +356,7 @@ def test_a_large_create_that_kling_refuses_before_it_has_read_it_is_told_so_at_o
         answer(OK, status="600 Odd"),
     ],
 )
-def test_a_status_that_is_none_of_http_is_told_by_the_gateway(
+def test_a_status_that_http_does_not_have_is_an_answer_of_the_gateway(
     told: bytes, edge: Edge, recorder: Recorder
 ) -> None:
     recorder.answer = lambda connection: connection.sendall(told)

@@ -76,7 +76,7 @@ def test_a_link_to_a_stored_file_redirects_to_the_store_whatever_extension_and_n
     assert desk.counted() == {"stored": 1}
 
 
-def test_head_is_led_to_a_url_for_head_which_nobody_keeps(desk: LinkDesk) -> None:
+def test_head_is_redirected_to_a_url_for_head_which_is_never_cached(desk: LinkDesk) -> None:
     record_stored(desk.ledger, CONTENT)
     answer = desk.ask("HEAD", link_of(extension="png"))
 
@@ -123,9 +123,7 @@ def test_a_prefix_is_put_before_the_key_and_its_characters_keep_their_meaning(tm
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, "buried"])
-def test_before_it_is_stored_a_link_leads_to_the_api_and_nobody_keeps_that(
-    desk: LinkDesk, status: str
-) -> None:
+def test_before_it_is_stored_a_link_redirects_to_klings_url_uncached(desk: LinkDesk, status: str) -> None:
     desk.ledger.say(answer("t", assets=(image(),)))
     if status == "buried":
         desk.ledger.fail(desk.ledger.claim(Stage.ARCHIVE), NeverMedia("a web page"))
@@ -223,7 +221,7 @@ def answered(desk: LinkDesk, method: str, path: str) -> tuple[int, dict[str, str
         return found.status, headers, found.read()
 
 
-def test_whatever_is_no_link_of_ours_is_404_with_the_same_bytes_and_asks_nobody(
+def test_any_other_path_is_404_with_the_same_bytes_and_without_a_look_up(
     tmp_path: pathlib.Path, store: ScriptedStore
 ) -> None:
     def find(**_: str) -> FileView:
@@ -246,7 +244,7 @@ def test_a_path_that_a_client_library_would_mend_is_404_too(desk: LinkDesk) -> N
         assert answer.split(b" ")[1] in {b"404", b"400"}, target
 
 
-def test_a_genuine_link_to_what_there_is_not_is_the_same_404(desk: LinkDesk, store: ScriptedStore) -> None:
+def test_a_genuine_link_to_a_missing_file_is_the_same_404(desk: LinkDesk, store: ScriptedStore) -> None:
     unknown = desk.get(link_of("unknown", extension="png"))
     forged = desk.get(variants()[0])
 
@@ -331,7 +329,7 @@ def test_nothing_but_a_file_of_the_stem_is_served_from_the_bucket(
         (False, StoreCredentialsMissing("presign: simulated")),
     ],
 )
-def test_where_neither_can_say_it_the_client_is_asked_to_come_again(
+def test_if_neither_ledger_nor_bucket_can_tell_the_client_is_asked_to_come_again(
     tmp_path: pathlib.Path, store: ScriptedStore, broken: bool, error: Exception | None
 ) -> None:
     store.error = error

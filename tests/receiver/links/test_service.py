@@ -97,7 +97,7 @@ class EndlessStore:
                 self._send(line)
 
     def _send(self, line: socket.socket) -> None:
-        """Each send that waits for half a second means that nobody takes anything."""
+        """A send that waits for half a second means that the client reads nothing."""
         line.settimeout(0.5)
         while self.sent < self._size:
             try:

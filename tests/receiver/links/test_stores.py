@@ -1,4 +1,4 @@
-"""Links before real S3 servers, opened by clients that nobody here wrote."""
+"""Links to real S3 servers, opened by clients of other projects."""
 
 import hashlib
 import pathlib

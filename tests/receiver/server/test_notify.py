@@ -137,7 +137,7 @@ def test_threads_are_looked_at_every_second_where_there_is_no_supervisor() -> No
         {"WATCHDOG_PID": "1"},
     ],
 )
-def test_a_supervisor_that_watches_nothing_or_another_process_is_told_nothing_of_life(
+def test_a_supervisor_that_watches_nothing_or_another_process_gets_no_sign_of_life(
     listener: Listener, change: dict[str, str]
 ) -> None:
     supervisor = Supervisor({**listener.environment, **change})
@@ -173,7 +173,7 @@ _OPEN: list[Listener] = []
     [lambda _: "", lambda _: "vsock:2:1234", _nothing_there, _full],
     ids=["none", "vsock", "gone", "full"],
 )
-def test_a_supervisor_that_cannot_be_told_costs_the_process_nothing(
+def test_an_unreachable_supervisor_does_not_delay_the_process(
     address: Callable[[pathlib.Path], str], tmp_path: pathlib.Path
 ) -> None:
     supervisor = Supervisor({"NOTIFY_SOCKET": address(tmp_path), "WATCHDOG_USEC": USEC})

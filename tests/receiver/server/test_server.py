@@ -156,7 +156,7 @@ def start() -> Iterator[Callable[[float], Daemon]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_makes_it_unready_before_it_refuses_anyone(
+def test_a_signal_makes_it_unready_before_it_refuses_a_connection(
     start: Callable[[float], Daemon], number: signal.Signals
 ) -> None:
     daemon = start(2.0)

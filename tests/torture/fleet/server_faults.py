@@ -33,7 +33,7 @@ class ServerFaults:
         self._pair.primary.start()
 
     def fail_over(self) -> None:
-        """At the address nobody answers, then a server that only reads, then one that writes."""
+        """The address first gives no answer, then leads to a read-only server, then to one that writes."""
         self._fleet.dispose()
         self._pair.primary.kill()
         self._wait(0.0, 2.0)

@@ -113,7 +113,7 @@ def test_a_suspect_object_that_its_manifest_names_is_brought_back_at_once(
     assert engine.names(task_id) == ["0.png", "manifest.json"]
 
 
-def test_after_a_lost_ledger_an_adopted_task_has_all_that_its_manifest_says(engine: Engine) -> None:
+def test_after_a_lost_ledger_an_adopted_task_has_every_value_of_its_manifest(engine: Engine) -> None:
     task_id = engine.sim.create_task()
     request = {"prompt": "a lighthouse"}
     engine.ledger.registrations.register(
@@ -199,7 +199,7 @@ def test_a_manifest_of_another_account_names_the_setting_for_former_names(engine
     assert "KLING_ACCOUNT_FORMER_NAMES" in advice.what_to_do(engine.show(task_id)["reason"])
 
 
-def test_a_missing_object_that_upstream_no_longer_names_is_told_with_what_to_do(engine: Engine) -> None:
+def test_a_missing_object_that_kling_no_longer_names_is_reported_with_what_to_do(engine: Engine) -> None:
     task_id = archived_then_forgotten(engine)
     content = engine.manifest(task_id)
     key = engine.folder(task_id)
@@ -210,7 +210,7 @@ def test_a_missing_object_that_upstream_no_longer_names_is_told_with_what_to_do(
     assert "put the object back" in advice.what_to_do(engine.show(task_id)["reason"])
 
 
-def test_a_manifest_that_is_none_is_left_for_an_operator(engine: Engine) -> None:
+def test_an_invalid_manifest_is_left_for_an_operator(engine: Engine) -> None:
     task_id = archived_then_forgotten(engine)
     key = engine.folder(task_id) + "manifest.json"
     engine.store.place(key, b"{}")

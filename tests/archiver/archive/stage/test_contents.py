@@ -99,7 +99,7 @@ def test_objects_carry_their_type_and_who_they_belong_to(engine: Engine) -> None
     assert found.sha256 == hashlib.sha256(engine.sim.expected_bytes(task_id, "0")).hexdigest()
 
 
-def test_a_registration_is_told_in_the_manifest_with_its_request(engine: Engine) -> None:
+def test_the_manifest_has_a_registrations_request(engine: Engine) -> None:
     task_id = engine.sim.create_task()
     engine.sim.succeed(task_id)
     engine.ledger.registrations.register(
@@ -153,7 +153,7 @@ def test_an_asset_that_is_named_at_the_last_moment_is_still_brought_before_the_m
     engine.assert_archived(task_id, family)
 
 
-def test_an_asset_that_is_named_at_the_last_moment_and_cannot_be_had_keeps_what_is_stored(
+def test_an_asset_that_is_named_at_the_last_moment_and_unavailable_does_not_undo_stored_files(
     engine: Engine, sim: KlingSimulator
 ) -> None:
     family = "images/editing/expand"
@@ -204,7 +204,7 @@ def test_the_name_of_the_manifest_is_the_contracts() -> None:
     assert manifest.FILE_NAME == "manifest.json"
 
 
-def test_a_task_that_nobody_could_ask_about_until_its_deadline_is_archived_when_the_api_answers_again(
+def test_a_task_whose_api_was_down_until_its_deadline_is_archived_when_the_api_answers_again(
     engine: Engine, sim: KlingSimulator
 ) -> None:
     task_id = sim.create_task()

@@ -50,7 +50,7 @@ def test_a_revoked_url_is_followed_by_the_fresh_one_of_the_api(engine: Engine, s
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_what_is_gone_with_a_fresh_url_too_buries_the_task_its_other_assets_saved(
+def test_a_file_that_is_gone_at_a_fresh_url_too_buries_the_task_with_its_other_assets_saved(
     engine: Engine, sim: KlingSimulator, status: int, logged: Callable[[], list[str]]
 ) -> None:
     task_id = engine.succeeded(images=3)
@@ -72,7 +72,7 @@ def test_what_is_gone_with_a_fresh_url_too_buries_the_task_its_other_assets_save
     assert engine.failures() == {"asset_gone": 2.0}
 
 
-def test_what_is_tried_again_or_buried_names_its_files_in_message_history_and_log(
+def test_a_retry_or_burial_names_its_files_in_message_history_and_log(
     engine: Engine, sim: KlingSimulator
 ) -> None:
     task_id = engine.succeeded(images=9)
@@ -139,7 +139,7 @@ def test_a_task_is_asked_about_once_a_day_however_often_its_file_is_refused(
     assert sim.requests["query"] - asked == 3
 
 
-def test_a_buried_task_that_can_be_had_again_is_archived_by_its_own_retry(
+def test_a_buried_task_whose_file_is_back_is_archived_by_its_own_retry(
     engine: Engine, sim: KlingSimulator
 ) -> None:
     task_id = engine.succeeded()

@@ -58,14 +58,14 @@ def test_https_goes_through_a_tunnel_and_the_certificate_is_the_host_s(tmp_path:
     assert b"Proxy-" not in heads[1]
 
 
-def test_a_proxy_that_refuses_is_said() -> None:
+def test_a_refusing_proxy_is_reported() -> None:
     with proxying(b"HTTP/1.1 502 no\r\n\r\n") as (address, _):
         proxy = Proxy.from_environment({"HTTPS_PROXY": address})
         with pytest.raises(Unreached, match="502"):
             ask("https://results.invalid/", proxy=proxy)
 
 
-def test_what_no_proxy_names_is_asked_without() -> None:
+def test_hosts_of_no_proxy_are_asked_directly() -> None:
     with proxying(ANSWER) as (address, heads):
         proxy = Proxy.from_environment({"HTTPS_PROXY": address, "NO_PROXY": "results.invalid"})
         with pytest.raises(Unreached):

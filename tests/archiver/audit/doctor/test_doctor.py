@@ -81,7 +81,7 @@ def test_where_all_is_well_each_thing_has_its_row_and_the_status_is_0(run: Calla
     }
 
 
-def test_what_it_learns_of_the_store_is_in_the_ledger(
+def test_doctor_records_in_the_ledger_what_the_store_does(
     run: Callable[..., Result], line: CommandLine, swift_server: S3Server, swift_bucket: str
 ) -> None:
     run()
@@ -103,7 +103,7 @@ def test_no_writes_leaves_bucket_and_ledger_as_they_are(
         assert ledger.trust.of(f"{swift_server.endpoint_url} {swift_bucket}").second_put is None
 
 
-def test_a_ledger_that_is_not_there_is_not_made(run: Callable[..., Result], tmp_path: pathlib.Path) -> None:
+def test_doctor_creates_no_ledger(run: Callable[..., Result], tmp_path: pathlib.Path) -> None:
     result = run("--json", KLING_LEDGER_URL=f"sqlite:///{tmp_path}/other.db")
 
     assert (result.exit_code, verdicts(rows_of(result, "ledger"))) == (0, {"ok"})

@@ -79,7 +79,7 @@ def test_the_quick_check_ends_in_time_and_says_that_it_did_not_read_all(path: pa
         ({"ahead_ms": -120_000}, WARNING, "behind"),
     ],
 )
-def test_what_is_wrong_with_a_server_is_a_row_of_its_own(
+def test_each_fault_of_a_server_has_its_own_row(
     changed: dict[str, object], verdict: Verdict, said: str
 ) -> None:
     fine, *rest = ledger.judge_server(dataclasses.replace(SOUND, **changed))  # type: ignore[arg-type]  # by name

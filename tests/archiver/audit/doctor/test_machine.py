@@ -30,7 +30,7 @@ def test_a_full_spool_is_a_failure(tmp_path: pathlib.Path) -> None:
     assert after.what_to_do
 
 
-def test_room_is_told_also_for_a_spool_that_is_not_there_yet(tmp_path: pathlib.Path) -> None:
+def test_the_room_is_shown_also_for_a_spool_that_does_not_exist_yet(tmp_path: pathlib.Path) -> None:
     [found] = machine.spool_room(tmp_path / "not" / "there")
 
     assert found.verdict is OK
@@ -90,7 +90,7 @@ def test_a_proxy_is_named_without_its_password_and_tried() -> None:
         ('rich>=99; extra == "development"', OK, ""),
     ],
 )
-def test_libraries_are_held_against_what_was_asked_for(requirement: str, verdict: Verdict, said: str) -> None:
+def test_libraries_are_compared_with_the_requirements(requirement: str, verdict: Verdict, said: str) -> None:
     have = {"rich": "15.0.0", "psycopg": "3.10.1"}
 
     def version_of(name: str) -> str:

@@ -109,7 +109,7 @@ def test_a_certificate_that_is_not_good_is_named(
     ],
     ids=["ready", "not ready", "bad gateway", "not routed", "another 503"],
 )
-def test_what_readyz_answers_is_told(
+def test_the_answer_of_readyz_is_reported(
     proxy: FaultyProxy, fault: faulty.Fault, verdict: Verdict, said: str
 ) -> None:
     proxy.on_all(fault)

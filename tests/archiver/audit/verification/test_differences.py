@@ -17,7 +17,7 @@ from tests.harness.ledgers import ACCOUNT, DAY, MINUTE, START
 from tests.harness.patience import patient
 
 
-def test_what_is_as_it_should_be_is_said_of_each_object_and_read_once(audited: Audited) -> None:
+def test_every_correct_object_is_printed_and_read_once(audited: Audited) -> None:
     task = audited.archive("881", files=2, amended=1)
     audited.archive("882", account=ACCOUNT, family="videos/text2video", file_bytes=5000)
     verification = audited.verification()
@@ -97,7 +97,7 @@ def _name_another_account(audited: Audited, task: ArchivedTask) -> None:
         (_name_another_account, {"* manifest.json"}, "belongs to the account foreign"),
     ],
 )
-def test_each_fault_has_its_symbol_and_its_reason_and_the_rest_is_as_it_should_be(
+def test_each_fault_has_its_symbol_and_its_reason_and_the_other_objects_are_correct(
     audited: Audited, change: Any, expected: set[str], words: str
 ) -> None:
     task = audited.archive("881", amended=1)
@@ -165,7 +165,7 @@ def test_a_folder_that_no_listing_shows_though_it_is_there_is_a_fault(audited: A
 
 @pytest.mark.parametrize("is_rebuilt", [False, True])
 @pytest.mark.parametrize("learned_after_findings", [0, 6])
-def test_what_the_ledger_comes_to_know_during_the_run_is_not_unlisted(
+def test_tasks_that_the_ledger_learns_of_during_the_run_do_not_count_as_unlisted(
     audited: Audited, learned_after_findings: int, is_rebuilt: bool
 ) -> None:
     hidden, _ = audited.archive("881"), audited.archive("882")
@@ -207,7 +207,7 @@ def test_a_store_that_lists_in_no_order_ends_the_run(
         audited.lines()
 
 
-def test_a_suspect_file_is_as_it_should_be_and_counted(audited: Audited) -> None:
+def test_a_suspect_file_is_correct_and_counted(audited: Audited) -> None:
     task = ArchivedTask("881")
     task.put_object(audited.store, "0.png", task.content(0))
     manifest = task.manifest(task.asset(0, suspect="incomplete"))

@@ -124,7 +124,9 @@ def test_a_run_with_other_choices_is_another_run(audited: Audited) -> None:
     assert not audited.verification(span=Span(family=FAMILY)).resume()
 
 
-def test_what_an_interrupted_run_has_found_missing_a_repairing_one_asks_for(audited: Audited) -> None:
+def test_a_run_with_repair_requests_what_an_interrupted_run_without_it_found_missing(
+    audited: Audited,
+) -> None:
     tasks = [audited.archive(f"88{number}") for number in range(3)]
     lose(audited, tasks[0])
     first = audited.verification()
@@ -139,7 +141,7 @@ def test_what_an_interrupted_run_has_found_missing_a_repairing_one_asks_for(audi
     assert second.counts.wanted_back == 1
 
 
-def test_a_run_that_goes_on_knows_since_when_its_first_part_is_checked(audited: Audited) -> None:
+def test_a_resumed_run_knows_when_its_first_part_began(audited: Audited) -> None:
     audited.archive("881")
     first = audited.verification()
     first.save()
@@ -204,7 +206,7 @@ def test_of_several_accounts_the_run_goes_on_with_the_one_it_was_at(audited: Aud
     assert (second.counts.same, second.counts.missing) == (4, 2)
 
 
-def test_a_run_goes_on_in_the_ledgers_turn(audited: Audited) -> None:
+def test_a_run_can_be_resumed_in_its_second_pass(audited: Audited) -> None:
     lose_all(audited, audited.archive("881"))
     first = audited.verification()
     findings = first.run()

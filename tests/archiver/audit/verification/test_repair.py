@@ -6,7 +6,7 @@ from tests.harness.audited import Audited, lose, lose_all, rot
 from tests.harness.ledgers import DAY
 
 
-def test_what_is_missing_is_wanted_back_and_other_bytes_are_left_alone(audited: Audited) -> None:
+def test_missing_objects_are_requested_and_objects_with_other_bytes_left_alone(audited: Audited) -> None:
     missing, gone, rotten = (audited.archive(f"88{number}") for number in range(3))
     lose(audited, missing)
     lose_all(audited, gone)
@@ -26,7 +26,7 @@ def test_what_is_missing_is_wanted_back_and_other_bytes_are_left_alone(audited: 
     assert "Kling keeps it until 2026-10-21" in findings[missing.asset(0).key].what_to_do
 
 
-def test_what_kling_has_deleted_is_not_asked_for(audited: Audited) -> None:
+def test_objects_that_kling_has_deleted_are_not_requested(audited: Audited) -> None:
     task = audited.archive("881")
     lose(audited, task)
     audited.desk.clock.advance(RETENTION_MS + 8 * DAY)
@@ -37,7 +37,7 @@ def test_what_kling_has_deleted_is_not_asked_for(audited: Audited) -> None:
     assert audited.desk.rows("SELECT key FROM missing_objects") == []
 
 
-def test_a_missing_file_that_only_the_manifest_names_is_never_made_of_the_ledger(audited: Audited) -> None:
+def test_a_missing_file_that_only_the_manifest_names_is_not_requested(audited: Audited) -> None:
     task = audited.archive("881", files=2)
     audited.desk.write("DELETE FROM assets WHERE key = ?", task.asset(1).key)
     audited.store.vanish(task.asset(1).key)

@@ -13,7 +13,7 @@ from tests.harness.audited import Audited, lose, lose_all, lose_manifest, record
 from tests.harness.ledgers import ACCOUNT, DAY, FAMILY, START, answer
 
 
-def test_what_is_left_of_a_lost_task_is_held_against_its_incomplete_json(audited: Audited) -> None:
+def test_the_saved_files_of_a_lost_task_are_compared_with_its_incomplete_json(audited: Audited) -> None:
     task = ArchivedTask("881")
     task.put_object(audited.store, "0.png", task.content(0))
     task.put_object(audited.store, "incomplete.json", task.manifest(task.asset(0), missing="1").to_bytes())
@@ -23,7 +23,7 @@ def test_what_is_left_of_a_lost_task_is_held_against_its_incomplete_json(audited
     assert audited.lines()[0] == f"* {task.folder}0.png"
 
 
-def test_files_of_a_task_that_is_not_archived_yet_are_no_strangers(audited: Audited) -> None:
+def test_files_of_a_task_that_is_not_archived_yet_do_not_count_as_unnamed(audited: Audited) -> None:
     audited.desk.say(answer("881"))
     task = ArchivedTask("881")
     task.put_object(audited.store, "0.png", task.content(0))
@@ -33,7 +33,7 @@ def test_files_of_a_task_that_is_not_archived_yet_are_no_strangers(audited: Audi
     assert verification.counts.in_work == 1
 
 
-def test_what_no_record_knows_is_said_and_is_no_fault(audited: Audited) -> None:
+def test_an_object_that_no_record_names_is_reported_and_is_no_fault(audited: Audited) -> None:
     ArchivedTask("881").put(audited.store)
     left_behind = ArchivedTask("882")
     left_behind.put_object(audited.store, "0.png", b"x")
@@ -73,7 +73,7 @@ def test_only_the_span_is_looked_at_in_bucket_and_ledger(audited: Audited) -> No
     assert {line.split("/")[-2] for line in lines} == {"lost-1", "kept-1"}
 
 
-def test_samples_side_by_side_are_everything(audited: Audited) -> None:
+def test_samples_side_by_side_cover_everything(audited: Audited) -> None:
     for number in range(16):
         audited.archive(f"{number}")
     lose_all(audited, ArchivedTask("7"))
@@ -88,7 +88,7 @@ def test_samples_side_by_side_are_everything(audited: Audited) -> None:
     assert sorted(line for tenth in tenths for line in tenth) == everything, "each in one of them"
 
 
-def test_what_lies_below_another_prefix_is_read_too(audited: Audited) -> None:
+def test_tasks_below_another_prefix_are_read_too(audited: Audited) -> None:
     old = [audited.archive(f"88{number}", files=2, prefix="old/") for number in range(4)]
     new = audited.archive("890", prefix="new/")
     lose(audited, old[0])
@@ -114,7 +114,7 @@ def test_what_lies_below_another_prefix_is_read_too(audited: Audited) -> None:
 
 @pytest.mark.parametrize("old", ["", "archive/"])
 @pytest.mark.parametrize("family", [FAMILY, "images/editing/expand"])
-def test_a_new_prefix_that_contains_the_old_one_makes_no_stranger_of_what_the_ledger_knows(
+def test_below_a_new_prefix_that_contains_the_old_one_known_tasks_stay_known(
     audited: Audited, family: str, old: str
 ) -> None:
     whole = audited.archive("881", files=2, prefix=f"{old}kling/", family=family)
@@ -133,7 +133,7 @@ def test_a_new_prefix_that_contains_the_old_one_makes_no_stranger_of_what_the_le
     assert verification.counts.elsewhere == 2
 
 
-def test_what_was_put_before_a_document_that_is_there_is_missed_also_of_an_unknown_task(
+def test_a_document_that_must_precede_an_existing_one_is_missed_also_of_an_unknown_task(
     audited: Audited,
 ) -> None:
     tasks = [ArchivedTask(f"88{number}") for number in range(3)]

@@ -111,7 +111,7 @@ def test_a_path_that_is_lost_while_the_daemon_runs_is_a_hold_within_a_minute_of_
     assert daemon.pass_time(MINUTE, until=lambda: bool(daemon.held())) < MINUTE
 
 
-def test_a_gateway_without_lists_that_denies_ids_in_words_of_its_own_is_asked_for_a_task_that_it_knows(
+def test_a_gateway_without_lists_that_denies_ids_in_its_own_words_is_queried_for_a_known_task(
     sim: KlingSimulator, started: Callable[[Look], Daemon]
 ) -> None:
     look = right_look(sim)

@@ -109,7 +109,7 @@ def test_one_task_that_the_api_cannot_show_is_no_outage_of_the_api(engine: Engin
     ]
 
 
-def test_a_hold_that_only_tasks_have_met_goes_with_the_last_of_them(engine: Engine) -> None:
+def test_a_hold_that_only_tasks_have_met_ends_with_the_last_of_them(engine: Engine) -> None:
     holds = engine.ledger.holds
     holds.set(StoreError("405"), account=ACCOUNT, stage=Stage.ARCHIVE)
     holds.set_by_look(ApiTimeout("no answer"), account=ACCOUNT, stages=[Stage.VERIFY])

@@ -39,7 +39,7 @@ def test_a_stop_gives_back_what_has_not_ended_and_lets_it_put_nothing_more(
     gate.open()
     journal.wait("lease.lost", task_id=task_id)
     assert engine.store.objects == {}
-    assert engine.attempt() is None  # due at once, for whoever comes next
+    assert engine.attempt() is None  # due at once, for the next worker
     engine.assert_archived(task_id)
 
 

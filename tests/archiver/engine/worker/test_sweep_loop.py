@@ -48,7 +48,7 @@ def test_every_family_is_swept_once_an_interval(engine: Engine, sweeps: Sweeps) 
     assert swept == [FAMILY, OTHER_FAMILY] * 2
 
 
-def test_a_sweep_that_nobody_expected_to_fail_keeps_no_other_family_waiting(
+def test_an_unexpected_failure_of_a_sweep_delays_no_other_family(
     engine: Engine, sweeps: Sweeps, journal: Journal
 ) -> None:
     loop, swept = sweeps
@@ -63,7 +63,7 @@ def test_a_sweep_that_nobody_expected_to_fail_keeps_no_other_family_waiting(
     assert swept == [OTHER_FAMILY, FAMILY, OTHER_FAMILY]
 
 
-def test_what_concerns_the_account_is_tried_once_in_30_seconds_for_all_families(
+def test_a_failure_of_the_account_is_tried_once_in_30_seconds_for_all_families(
     engine: Engine, sweeps: Sweeps
 ) -> None:
     loop, _ = sweeps
@@ -102,7 +102,7 @@ def test_when_a_list_is_let_in_again_the_others_do_not_wait_for_their_probe(
     assert sorted(swept) == sorted([FAMILY, OTHER_FAMILY])
 
 
-def test_a_question_that_is_answered_ends_no_hold_that_a_list_has_set(engine: Engine) -> None:
+def test_an_answered_query_ends_no_hold_that_a_list_has_set(engine: Engine) -> None:
     stages, woken = engine.stages, list[Stage]()
     holds = HoldRelease(engine.ledger, stages.outages, account=ACCOUNT, wake=woken.append)
     for stage in (Stage.VERIFY, Stage.SWEEP):

@@ -27,7 +27,7 @@ def test_a_callback_becomes_objects_and_a_manifest(running: Running) -> None:
     running.engine.assert_archived(task_id)
 
 
-def test_a_sweep_brings_what_nobody_called_back(engine: Engine, journal: Journal) -> None:
+def test_a_sweep_finds_a_task_without_a_callback(engine: Engine, journal: Journal) -> None:
     task_id = engine.sim.create_task(family=OTHER_FAMILY, status="succeed")
     run = Running(engine, journal)
     run.worker.start()
@@ -37,7 +37,7 @@ def test_a_sweep_brings_what_nobody_called_back(engine: Engine, journal: Journal
     assert engine.show(task_id)["discovered_by"] == DiscoveredBy.SWEEP
 
 
-def test_a_crowd_that_only_tasks_can_tell_is_asked_for_together(running_by_api_key: Running) -> None:
+def test_many_ids_that_only_tasks_knows_are_queried_together(running_by_api_key: Running) -> None:
     run = running_by_api_key
     ids = [run.sim.create_task(family="tasks/video", status="succeed") for _ in range(50)]
     run.ledger.callbacks.record([Callback(ACCOUNT, task_id, Status.SUCCEEDED, None) for task_id in ids])
@@ -50,7 +50,7 @@ def test_a_crowd_that_only_tasks_can_tell_is_asked_for_together(running_by_api_k
     assert run.sim.requests["query"] == 0
 
 
-def test_an_outage_of_tasks_is_each_ids_own_setback_and_heals_by_itself(running_by_api_key: Running) -> None:
+def test_an_outage_of_tasks_delays_each_id_and_ends_by_itself(running_by_api_key: Running) -> None:
     run = running_by_api_key
     run.sim.fault("tasks", faults.server_error())
     ids = [run.sim.create_task(family="tasks/image", status="succeed") for _ in range(3)]
@@ -105,7 +105,7 @@ def test_a_host_without_an_answer_to_five_tasks_is_held_and_a_fresh_task_is_trie
     assert running.holds() == []
 
 
-def test_a_host_that_refuses_ten_tasks_is_held_buries_nobody_and_goes_on_with_the_first_whole_file(
+def test_a_host_that_refuses_ten_tasks_is_held_without_a_burial_until_the_first_whole_file(
     running: Running,
 ) -> None:
     running.sim.fault("cdn", faults.Raw(403))

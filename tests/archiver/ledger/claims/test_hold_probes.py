@@ -34,7 +34,7 @@ def two(desk: Desk) -> None:
         desk.clock.advance(1)
 
 
-def test_a_hold_stops_its_stage_and_costs_nobody_an_attempt(desk: Desk) -> None:
+def test_a_hold_stops_its_stage_and_costs_no_task_an_attempt(desk: Desk) -> None:
     two(desk)
     first = claim_archive(desk.ledger, count=1, account=ACCOUNT)[0]
 
@@ -92,7 +92,7 @@ def test_a_poisonous_task_is_the_probe_only_where_there_is_no_other(desk: Desk) 
     assert desk.claim(Stage.ARCHIVE).task_id == poison.task_id
 
 
-def test_in_an_outage_nobody_but_the_first_goes_further_back(desk: Desk) -> None:
+def test_in_an_outage_only_the_first_task_goes_further_back(desk: Desk) -> None:
     two(desk)
     for lease in desk.claim_all(Stage.ARCHIVE):
         desk.fail(lease, BucketMissing("no such bucket"))
@@ -104,7 +104,7 @@ def test_in_an_outage_nobody_but_the_first_goes_further_back(desk: Desk) -> None
     assert max(desk.seconds_until_due(task_id) for task_id in "ab") <= 30
 
 
-def test_the_only_task_there_is_is_probed_as_often(desk: Desk) -> None:
+def test_the_only_task_is_probed_as_often(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     probes = 0
     for _ in range(601):

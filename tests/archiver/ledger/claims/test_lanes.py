@@ -96,7 +96,7 @@ def test_however_many_running_tasks_are_due_each_fourth_question_is_an_unconfirm
     assert [task_id for task_id in claimed if task_id.startswith("new")] == ["new-0", "new-1", "new-2"]
 
 
-def test_what_one_kind_of_id_leaves_free_is_the_others(desk: Desk) -> None:
+def test_slots_that_one_kind_of_id_leaves_free_go_to_the_other(desk: Desk) -> None:
     desk.say(answer("running", Status.RUNNING))
     desk.clock.advance(MINUTE)
     desk.tell("new-0")
@@ -118,7 +118,7 @@ def test_each_fourth_batch_is_of_unconfirmed_ids_while_running_tasks_are_due(des
     assert [batch[0].confirmed for batch in batches] == [True, True, True, False]
 
 
-def test_what_came_after_a_list_was_read_is_left_to_the_next_list(desk: Desk) -> None:
+def test_ids_that_came_after_a_list_was_read_are_left_to_the_next_list(desk: Desk) -> None:
     desk.tell("before")
     desk.clock.advance(1)
     read_at = desk.clock()

@@ -40,7 +40,7 @@ def test_a_claim_is_written_down_before_any_work(desk: Desk) -> None:
     assert (row["attempts"], row["due_at"], lease.attempt) == (1, START + 30 * SECOND + TAKEOVER_MS, 1)
 
 
-def test_a_leased_task_is_claimed_by_nobody_else(desk: Desk) -> None:
+def test_a_leased_task_is_claimed_by_no_other_worker(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     desk.claim(Stage.ARCHIVE)
 
@@ -51,7 +51,7 @@ def test_a_leased_task_is_claimed_by_nobody_else(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("stage", [Stage.VERIFY, Stage.ARCHIVE])
-def test_what_a_dead_worker_held_is_claimable_within_a_minute_and_counts_as_tried(
+def test_a_dead_workers_task_is_claimable_within_a_minute_and_counts_as_tried(
     desk: Desk, stage: Stage
 ) -> None:
     desk.bring(State.SUCCEEDED if stage is Stage.ARCHIVE else State.REPORTED)
@@ -176,7 +176,7 @@ def test_fresh_urls_reach_a_leased_task_without_ending_its_lease(desk: Desk) -> 
     desk.archived(lease)
 
 
-def test_a_leased_task_without_files_has_none_and_a_lost_lease_has_no_say(desk: Desk) -> None:
+def test_a_leased_task_without_files_has_no_assets_and_a_lost_lease_gets_none(desk: Desk) -> None:
     desk.bring(State.SUCCEEDED)
     lease = desk.claim(Stage.ARCHIVE)
     assert len(desk.ledger.claims.assets(lease) or ()) == 1

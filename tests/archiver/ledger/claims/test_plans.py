@@ -137,9 +137,7 @@ ON_EVERY_ROUND: dict[str, Callable[[Ledger], object]] = {
 @pytest.mark.parametrize("name", list(ON_EVERY_ROUND))
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.sqlite_only("how SQLite goes about it")
-def test_nothing_that_is_done_again_and_again_reads_or_sorts_the_whole_table(
-    backlog: Desk, name: str, held: bool
-) -> None:
+def test_no_repeated_statement_reads_or_sorts_the_whole_table(backlog: Desk, name: str, held: bool) -> None:
     if held:
         for stage in (Stage.VERIFY, Stage.ARCHIVE):
             backlog.ledger.holds.set(ApiServerError("x", family=FAMILY), account=ACCOUNT, stage=stage)
@@ -176,7 +174,7 @@ WALKS = (
 )
 
 
-def test_postgresql_reads_no_whole_table_either(blank_database: BlankDatabase) -> None:
+def test_no_repeated_statement_reads_a_whole_table_on_postgresql(blank_database: BlankDatabase) -> None:
     """Nor does it sort a queue for its first row. What it knows of the queues is from before they were filled."""
     desk = Desk(blank_database)
     statements: list[tuple[str, Any]] = []

@@ -190,7 +190,7 @@ def test_a_path_with_characters_that_mean_something_in_urls_is_a_path(tmp_path: 
 
 @contextlib.contextmanager
 def without_the_rights_of_root() -> Iterator[None]:
-    """Root may write everywhere: become nobody for a moment."""
+    """Root may write everywhere, so become the user `nobody` for a moment."""
     if os.geteuid() != 0:
         yield
         return

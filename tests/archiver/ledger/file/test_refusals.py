@@ -87,7 +87,7 @@ def test_a_transaction_that_does_not_end_keeps_no_other_thread_waiting_for_ever(
     desk.tell()
 
 
-def test_the_door_hears_no_within_10_seconds() -> None:
+def test_the_door_gets_a_refusal_within_10_seconds() -> None:
     """Once for the other threads of this process, once for other processes."""
     assert 2 * BUSY_SECONDS < 10
 

@@ -72,7 +72,9 @@ def test_an_adopted_task_gets_the_request_and_external_id_that_only_its_manifest
     assert counted(rebuild(desk, store)[0]) == {"folders": 1, "known": 1}
 
 
-def test_a_request_that_was_told_after_the_manifest_survives_a_rebuild(desk: Desk, store: FakeStore) -> None:
+def test_a_request_that_was_registered_after_the_manifest_survives_a_rebuild(
+    desk: Desk, store: FakeStore
+) -> None:
     task().put(store)
     desk.ledger.registrations.register("t", account=ACCOUNT, family=FAMILY, request={"prompt": "mine"})
     desk.clock.advance(40 * DAY)
@@ -95,7 +97,7 @@ def test_an_amendment_that_the_daemon_is_about_to_find_is_left_to_it(desk: Desk,
     assert desk.shown()["amendment_keys"] == []
 
 
-def test_a_lost_task_with_some_files_is_lost_again_and_nobody_tries_it(desk: Desk, store: FakeStore) -> None:
+def test_a_lost_task_with_some_files_is_lost_again_and_not_tried(desk: Desk, store: FakeStore) -> None:
     lies = task()
     lies.put_object(store, "0.png", lies.content(0))
     lies.put_object(store, INCOMPLETE_NAME, lies.manifest(lies.asset(0), missing="1").to_bytes())

@@ -34,7 +34,7 @@ def broken(store: FakeStore) -> dict[str, str]:
     }
 
 
-def test_each_broken_manifest_is_said_and_the_rest_goes_on(desk: Desk, store: FakeStore) -> None:
+def test_each_broken_manifest_is_reported_and_the_run_goes_on(desk: Desk, store: FakeStore) -> None:
     said = broken(store)
     task("0").put(store)
     task("8").put(store)
@@ -47,7 +47,9 @@ def test_each_broken_manifest_is_said_and_the_rest_goes_on(desk: Desk, store: Fa
     assert {row["task_id"] for row in desk.rows("SELECT task_id FROM tasks")} == {"0", "8"}
 
 
-def test_a_broken_amendment_is_said_and_the_task_is_rebuilt_without_it(desk: Desk, store: FakeStore) -> None:
+def test_a_broken_amendment_is_reported_and_the_task_is_rebuilt_without_it(
+    desk: Desk, store: FakeStore
+) -> None:
     lies = task()
     lies.put(store, amended=2)
     store.place(f"{lies.folder}amendment-1.json", b"{")
@@ -58,7 +60,7 @@ def test_a_broken_amendment_is_said_and_the_task_is_rebuilt_without_it(desk: Des
     assert [key.rpartition("/")[2] for key in desk.shown()["amendment_keys"]] == ["amendment-2.json"]
 
 
-def test_amendments_without_their_manifest_are_said(desk: Desk, store: FakeStore) -> None:
+def test_amendments_without_their_manifest_are_reported(desk: Desk, store: FakeStore) -> None:
     lies = task()
     lies.put(store, amended=1)
     store.vanish(f"{lies.folder}manifest.json")
@@ -69,7 +71,7 @@ def test_amendments_without_their_manifest_are_said(desk: Desk, store: FakeStore
     assert problem.key == f"{lies.folder}manifest.json"
 
 
-def test_a_task_with_a_missing_file_is_rebuilt_said_and_looked_at_again_by_the_daemon(
+def test_a_task_with_a_missing_file_is_rebuilt_reported_and_looked_at_again_by_the_daemon(
     desk: Desk, store: FakeStore
 ) -> None:
     lies = task()
@@ -84,7 +86,7 @@ def test_a_task_with_a_missing_file_is_rebuilt_said_and_looked_at_again_by_the_d
     assert f"{lies.folder}1.png" in look.sizes
 
 
-def test_files_that_the_store_refuses_to_look_at_are_said_and_the_rest_goes_on(
+def test_files_that_the_store_refuses_to_look_at_are_reported_and_the_run_goes_on(
     desk: Desk, store: FakeStore
 ) -> None:
     tasks = [task(f"{number}") for number in range(4)]
@@ -104,7 +106,7 @@ def test_files_that_the_store_refuses_to_look_at_are_said_and_the_rest_goes_on(
     assert refused <= {key for look in looks for key in look.sizes}, "the daemon is to look"
 
 
-def test_a_store_that_refuses_to_look_at_anything_ends_it(desk: Desk, store: FakeStore) -> None:
+def test_a_store_that_refuses_every_look_ends_the_run(desk: Desk, store: FakeStore) -> None:
     tasks = [task(f"{number:03}") for number in range(REFUSALS_AT_FIRST_MAX + 30)]
     for each in tasks:
         each.put(store)
@@ -117,7 +119,7 @@ def test_a_store_that_refuses_to_look_at_anything_ends_it(desk: Desk, store: Fak
     assert len(desk.rows("SELECT id FROM tasks")) == REFUSALS_AT_FIRST_MAX - 1, "what was read is kept"
 
 
-def test_an_amendment_that_must_have_been_there_is_missed(desk: Desk, store: FakeStore) -> None:
+def test_a_gap_in_the_amendments_is_reported(desk: Desk, store: FakeStore) -> None:
     lies = task()
     lies.put(store, amended=2)
     store.vanish(f"{lies.folder}amendment-1.json")

@@ -13,7 +13,7 @@ from tests.harness.patience import patient
 from tests.harness.rebuilt import OURS, counted, rebuild, task
 
 
-def test_only_the_account_and_the_span_that_are_meant_are_rebuilt(desk: Desk, store: FakeStore) -> None:
+def test_only_the_chosen_account_and_span_are_rebuilt(desk: Desk, store: FakeStore) -> None:
     task("old", account="former").put(store)
     task("new", created_at=START + 2 * DAY).put(store)
     ArchivedTask("other", account="other", prefix="other/").put(store)

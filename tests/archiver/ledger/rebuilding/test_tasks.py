@@ -73,7 +73,7 @@ def kept_of(engine: Engine, task_id: str) -> dict[str, Any]:
     return shown
 
 
-def test_what_the_api_says_of_it_later_is_no_news(desk: Desk, store: FakeStore) -> None:
+def test_a_later_answer_about_a_rebuilt_task_changes_nothing(desk: Desk, store: FakeStore) -> None:
     lies = task(created_at=START + 39 * DAY)
     lies.put(store)
     rebuild(desk, store)
@@ -157,7 +157,7 @@ def test_a_transaction_that_happened_though_it_failed_is_found_done(desk: Desk, 
     assert counted(rebuild(desk, store)[0]) == {"folders": 1, "known": 1}
 
 
-def test_what_the_ledger_has_is_left_as_it_is(desk: Desk, store: FakeStore) -> None:
+def test_known_tasks_are_left_unchanged(desk: Desk, store: FakeStore) -> None:
     for task_id in ("reported", "failed", "forgotten"):
         task(task_id, created_at=START + 39 * DAY).put(store)
     desk.bring(State.REPORTED, "reported")
@@ -178,7 +178,7 @@ def test_what_the_ledger_has_is_left_as_it_is(desk: Desk, store: FakeStore) -> N
 
 
 @pytest.mark.parametrize("state", [State.REPORTED, State.UNKNOWN, State.LOST, State.FAILED])
-def test_what_an_old_copy_of_the_ledger_would_never_archive_is_archived_by_its_manifest(
+def test_a_task_that_an_old_copy_of_the_ledger_would_never_archive_is_archived_by_its_manifest(
     desk: Desk, store: FakeStore, state: State
 ) -> None:
     task().put(store)

@@ -193,7 +193,7 @@ def token(*, now: int) -> str:
     ],
     ids=lambda _: "",
 )
-def test_who_is_not_known_is_told_so_before_anything_of_the_body_is_read(
+def test_an_unknown_client_is_refused_before_its_body_is_read(
     sim: KlingSimulator, edge: Edge, authorization: list[str], code: int
 ) -> None:
     before = len(sim.log)
