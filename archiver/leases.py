@@ -37,6 +37,17 @@ class Leases(Protocol):
         """The task's present assets; None when the lease has ended."""
 
 
+def give_back(lease: Lease, end: Callable[[Lease], object]) -> None:
+    """Give the lease back by `end`, which makes its work due again at once. If the ledger is unavailable, the lease
+    ends by itself."""
+    try:
+        end(lease)
+    except LeaseLost:
+        return  # it ended after all
+    except LedgerUnavailable as error:
+        log.get().warning("ledger.unavailable", message=str(error))
+
+
 class LeaseKeeper:
     """The leases of this process. Thread-safe."""
 

@@ -38,7 +38,7 @@ from archiver.failures import (
     decide,
     reason_of,
 )
-from archiver.leases import LeaseKeeper
+from archiver.leases import LeaseKeeper, give_back
 from archiver.ledger import FolderLease, HoldOutcome, Ledger
 from archiver.metrics import Metrics
 from archiver.model import FolderWorkKind, Lease, LeasedAsset, Stage, StoredAsset, task_folder
@@ -105,12 +105,7 @@ class FolderWorker:
         """Give back leases; their work is due again at once."""
         for lease in leases:
             self.keeper.drop(lease)
-            try:
-                self.ledger.folder_work.give_back(lease)
-            except LeaseLost:
-                continue  # it ended after all
-            except LedgerUnavailable as error:  # the lease's own end brings it back
-                log.get().warning("ledger.unavailable", message=str(error))
+            give_back(lease, self.ledger.folder_work.give_back)
 
     def _do(self, claimed: FolderLease) -> bool:
         """Do the work; whether an object was put."""

@@ -200,12 +200,14 @@ def _forwards(settings: Settings) -> Iterator[Problem]:
             )
     if settings.forward_url is None:
         return
-    parts = urllib.parse.urlsplit(settings.forward_url.get_secret_value())
+    yield from _plain_http("KLING_FORWARD_URL", settings.forward_url, exposed="forwards")
+
+
+def _plain_http(name: str, url: SecretStr, *, exposed: str) -> Iterator[Problem]:
+    parts = urllib.parse.urlsplit(url.get_secret_value())
     if parts.scheme == "http" and not is_private(parts.hostname or ""):
-        yield _problem(
-            "KLING_FORWARD_URL is plain http at a public address, so forwards travel unencrypted",
-            "Write https.",
-        )
+        message = f"{name} is plain http at a public address, so {exposed} travel unencrypted"
+        yield _problem(message, "Write https.")
 
 
 def _links(settings: Settings) -> Iterator[Problem]:
@@ -257,12 +259,7 @@ def _alerts(settings: Settings) -> Iterator[Problem]:
                 "KLING_ALERT_SECRET has no effect without KLING_ALERT_URL", "Set both, or neither."
             )
         return
-    parts = urllib.parse.urlsplit(settings.alert_url.get_secret_value())
-    if parts.scheme == "http" and not is_private(parts.hostname or ""):
-        yield _problem(
-            "KLING_ALERT_URL is plain http at a public address, so its path and the alerts travel unencrypted",
-            "Write https.",
-        )
+    yield from _plain_http("KLING_ALERT_URL", settings.alert_url, exposed="its path and the alerts")
 
 
 def _rare_sweeps(settings: Settings) -> Iterator[Problem]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from archiver import log
 from archiver.engine.stages import Stages
 from archiver.engine.threads import Guard
-from archiver.failures import Deposed, LeaseLost, LedgerUnavailable, Stopped
+from archiver.failures import Deposed, LeaseLost, Stopped
+from archiver.leases import give_back
 from archiver.model import Lease
 
 
@@ -85,9 +86,4 @@ class LeasedWork:
 
     def _give_back(self, lease: Lease) -> None:
         """Give the lease back: the task is due again at once, and the attempt does not count."""
-        try:
-            self._ledger.outcomes.give_back(lease)
-        except LeaseLost:
-            return  # it ended after all
-        except LedgerUnavailable as error:  # the lease's own end brings the task back
-            log.get().warning("ledger.unavailable", message=str(error))
+        give_back(lease, self._ledger.outcomes.give_back)

@@ -19,7 +19,7 @@ from archiver.failures import (
     reason_of,
     retry_due,
 )
-from archiver.leases import LeaseKeeper
+from archiver.leases import LeaseKeeper, give_back
 from archiver.ledger import Ledger
 from archiver.metrics import Metrics
 from archiver.model import Lease, Task
@@ -76,12 +76,7 @@ class RestoreQuestions:
     def let_go(self, lease: Lease) -> None:
         """Give the lease back; the task is due again at once."""
         self.keeper.drop(lease)
-        try:
-            self.ledger.folder_work.give_back(lease)
-        except LeaseLost:
-            return  # it ended after all
-        except LedgerUnavailable as error:  # the lease's own end brings it back
-            log.get().warning("ledger.unavailable", message=str(error))
+        give_back(lease, self.ledger.folder_work.give_back)
 
     def _answer(self, lease: Lease) -> None:
         is_last = lease.attempt >= TRIES_MIN
