@@ -63,7 +63,7 @@ class _Lookup(Generic[_Answer]):
         self._error: Exception | None = None
 
     def start(self) -> None:
-        """Raises RuntimeError if no thread can be had."""
+        """Raises RuntimeError if no thread can be started."""
         _thread.start_new_thread(self._run, ())
 
     def wait(self, seconds: float | None) -> _Answer:

@@ -44,7 +44,7 @@ class Closing:
             self._last_resort.start()
 
     def seconds_left(self) -> float:
-        """Until requests and transfers under way are given up."""
+        """The time left until running requests and transfers are given up."""
         self.begin()
         return max(0.0, self._until - time.monotonic())
 

@@ -46,7 +46,7 @@ from archiver.store import PutOutcome, Store
 
 IDLE_SECONDS = 5.0
 RESTORE_ATTEMPTS_MIN = 3
-"""Of an object whose task's deadline has passed."""
+"""Tries for an object whose task's deadline has passed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class FolderWorker:
     transfer: Transfer
     adopter: Adopter
     keeper: LeaseKeeper
-    """Of the leases of folder work."""
+    """Renews the leases on folder work."""
     metrics: Metrics
     now: Callable[[], int]
     random: Callable[[], float]

@@ -1,8 +1,8 @@
 """One task's folder in the bucket against its manifest, its amendments and the ledger.
 
 1. Every file that any of them names must be there with the bytes that they name. Where ledger and manifest differ, the
-   file is held against the manifest, and the difference is said.
-2. What is there and named nowhere is said too, but for what `doctor` has put; nothing is lost by it, so it is no fault.
+   file is compared with the manifest, and the difference is reported.
+2. An object that no record names is reported too, except that of `doctor`. Nothing is lost by it, so it is no fault.
 3. Nothing is written, and nothing is read twice. A listing may lag, so HEAD decides that an object is missing.
 """
 

@@ -22,7 +22,7 @@ class TaskPlace:
     """`2026/11/20`: the task's `created_at`, in UTC."""
     task_id: str
     path: str
-    """Of the folder: prefix included, with a slash at the end."""
+    """The folder's path: prefix included, with a slash at the end."""
 
     @classmethod
     def of_key(cls, key: str, *, prefix: str) -> Self | None:
@@ -54,7 +54,7 @@ class Span:
 
     @classmethod
     def of_times(cls, *, family: str | None, since: int | None, until: int | None) -> Self:
-        """Of Unix ms: whole days."""
+        """The span between two times (Unix ms), in whole days."""
         since_day = None if since is None else folder_day(since)
         return cls(family, since_day, None if until is None else folder_day(until))
 
@@ -84,7 +84,7 @@ class Span:
         )
 
     def next_after(self, place: TaskPlace) -> str:
-        """Of a place that is not meant: nothing up to this key is meant either. Empty if that cannot be told."""
+        """For a place outside the span: the key up to which everything is outside. Empty if that is not known."""
         of_family = place.path.removesuffix(f"{place.day}/{place.task_id}/")
         if self.since_day is not None and place.day < self.since_day:
             return f"{of_family}{self.since_day}"

@@ -60,7 +60,7 @@ class RebuildCounts:
     folders: int = 0
     added: int = 0
     lost: int = 0
-    """Of those that were added: tasks of which only some files could be saved."""
+    """Added tasks of which only some files could be saved."""
     amended: int = 0
     """The ledger had them without their amendments."""
     completed: int = 0

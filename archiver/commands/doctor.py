@@ -74,7 +74,7 @@ def _print_plain(finding: Finding, *, several: bool) -> None:
 
 
 def _row(finding: Finding, *, several: bool) -> Table:
-    """The verdict, and beside it what is said, each line of it."""
+    """The verdict, and beside it each line of the message."""
     said = Text(clean(_said(finding, several=several)))
     if finding.what_to_do:
         said.append(f"\n{clean(finding.what_to_do)}", style="dim")

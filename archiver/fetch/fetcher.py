@@ -148,7 +148,7 @@ class Fetcher:
         `suspect_sha256` is the digest of an earlier BodyIncomplete. The same bytes again are all that the CDN has, and
         are returned as suspect.
 
-        Raises the failures of `failures.cdn`, but for those of a host as a whole, and UrlRefused.
+        Raises the failures of `failures.cdn` except those of a host as a whole, and UrlRefused.
         """
         transfer = Allowance(
             until=self._clock() + seconds_max, idle_seconds=self._limits.idle_seconds, clock=self._clock

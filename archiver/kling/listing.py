@@ -91,7 +91,7 @@ class Listing:
     stands_still: bool = False
     """The server answers every page number with the same page."""
     still_page: Page | None = None
-    """That page."""
+    """The page that the server repeats."""
     readings: int = 1
     """How often the reading has begun."""
     _steps: Steps = Steps(0, 0)

@@ -135,7 +135,7 @@ class Holds(Part):
         family: str | None,
         reasons: Collection[str] | None = None,
     ) -> list[str]:
-        """Work of this account and family succeeded: lift every hold of `stages` that covers it, but for those of hosts
+        """Work of this account and family succeeded: lift every hold of `stages` that covers it, except those of hosts
         (`release_host`), and every doubt; the reasons of the lifted holds. With `reasons`, only holds of these."""
         holds, doubts = schema.holds, schema.doubts
         families = ["", family or ""]

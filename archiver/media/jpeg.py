@@ -67,7 +67,7 @@ class _Picture:
         """By component: a bit for each coefficient whose last bit was in a scan."""
 
     def flaws_of(self, marker: int, content: bytes) -> Iterator[str]:
-        """Of one segment but a scan's."""
+        """The flaws of one segment that is not a scan."""
         if marker == _START:
             yield "a second start of image"
         elif marker < _MARKER_MIN or marker in _RESERVED:
@@ -143,7 +143,7 @@ def _frame(marker: int, content: bytes) -> _Frame | None:
 
 
 def _quantization_tables(content: bytes) -> set[int]:
-    """Those without a step of 0."""
+    """The numbers of tables that have no step of 0."""
     tables: set[int] = set()
     at = 0
     for _ in range(_TABLES_MAX):

@@ -30,7 +30,7 @@ _OTHER = re.compile(
 )
 """Begins like something else, which may hold frames: a page, a program, an archive, another container."""
 _BOXES = re.compile(rb"ftyp|mdat|moov")
-"""Of a damaged film: its sound may be frames of MP3."""
+"""Boxes of a damaged film, whose sound may be frames of MP3."""
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _KILOBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KILOBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)

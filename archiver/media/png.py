@@ -18,7 +18,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = frozenset({1, 2, 4, 8, 16})
 _PALETTE = 3
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""Of each pass of an interlaced picture: first column, first row, and the steps to the next ones."""
+"""For each pass of an interlaced picture: first column, first row, and the steps to the next ones."""
 _NEEDED = frozenset((b"PLTE", b"IDAT", b"IEND"))
 _ZLIB_HEADER_BYTES = 2
 _INFLATED_BYTES = 256 * 1024
@@ -42,7 +42,7 @@ def _read_shape(reader: FileReader) -> Shape:
 
 
 def _rows_bytes(width: int, height: int, bits: int, passes: tuple[tuple[int, int, int, int], ...]) -> int:
-    """Of all rows of all passes, each with its filter byte."""
+    """The bytes of all rows of all passes, each with its filter byte."""
     total = 0
     for left, top, across, down in passes:
         columns, rows = (width - left + across - 1) // across, (height - top + down - 1) // down

@@ -147,7 +147,7 @@ def _tiff_flaw(reader: FileReader, tags: dict[int, tuple[int, ...] | None]) -> s
 
 
 def _tiff_entry(reader: FileReader, offset: int, *, little: bool) -> tuple[int, tuple[int, ...] | None]:
-    """A tag and its values; None if they are not in the file. Values that nobody here reads stay out."""
+    """A tag and its values; None if they are not in the file. Values that this module does not use are left out."""
     tag, kind = reader.number(offset, 2, little=little) or 0, reader.number(offset + 2, 2, little=little) or 0
     count, size = reader.number(offset + 4, 4, little=little) or 0, _TIFF_SIZES.get(kind, 0)
     values_offset = offset + 8 if size * count <= 4 else reader.number(offset + 8, 4, little=little) or 0

@@ -95,7 +95,7 @@ def _webp_flaws(reader: FileReader) -> Iterator[str]:
 
 
 def _picture_flaws(reader: FileReader, kind: bytes, start: int, length: int, *, end: int) -> Iterator[str]:
-    """Of a chunk with one frame: for VP8 a key frame whose first partition is there."""
+    """The flaws of a chunk with one frame; for VP8, that must be a key frame whose first partition is there."""
     head = reader.read(start, min(length, 10))
     if len(head) < 10 or start + length > end:
         yield "a picture is cut"

@@ -15,7 +15,7 @@ from archiver.media.reader import FileReader
 GLANCES_MAX = 2048
 """Samples looked at in one track, evenly spread."""
 SCAN_BYTES_MAX = 64 * 1024 * 1024
-"""Of H.264 and HEVC read through for holes. A film of 50 MB takes 20 ms, beside 95 for its digests."""
+"""How many bytes of H.264 and HEVC are searched for holes. A film of 50 MB takes 20 ms, beside 95 for its digests."""
 _BLOCK = 4096
 _ZEROS = 16
 _SAMPLE_BYTES_MIN = 4

@@ -30,7 +30,7 @@ _EMPTY_BYTES = 16
 class _Element:
     id: int
     start: int
-    """Of its content."""
+    """The offset of its content."""
     end: int | None
     """None if a live writer left the length open."""
 
@@ -96,7 +96,7 @@ def _webm(reader: FileReader) -> Shape:
 
 
 def _flaws(reader: FileReader, start: int, segment_end: int | None) -> Iterator[str]:
-    """Of a segment. Clusters are entered, so that their elements count as the segment's."""
+    """The flaws of a segment. Clusters are entered, so that their elements count as the segment's."""
     end = reader.size if segment_end is None else segment_end
     blocks = 0
     while start < end:

@@ -20,7 +20,7 @@ class GatewayKind(enum.StrEnum):
 
     CREATE = "create"
     QUERY = "query"
-    """Of one task, or of tasks by their ids."""
+    """A query for one task, or for tasks by their ids."""
     LIST = "list"
     OTHER = "other"
 

@@ -59,7 +59,7 @@ AUTH_TYPE_MAPS[_DIGEST_SIGNATURE] = _DigestAuth
 
 
 _UNAVAILABLE = (CredentialRetrievalError, TokenRetrievalError, SSOError, ClientError, HTTPError)
-"""Of a source of credentials that may serve later."""
+"""Exceptions of a source of credentials that may work later."""
 
 
 class _LateCredentials(Credentials):

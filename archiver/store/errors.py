@@ -215,7 +215,7 @@ def _kind(code: str, status: int, words: str) -> type[Failure]:
 
 
 def _kind_by_words(code: str, words: str) -> type[Failure] | None:
-    """Of a refusal whose code says no more."""
+    """The failure by the words of a refusal whose code is too general."""
     if _FULL.search(words):
         return StoreFull
     if _VIRTUAL_HOST.search(words):

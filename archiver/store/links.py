@@ -158,7 +158,7 @@ def links_of_shown(signer: LinkSigner | None, task: ShownTask) -> dict[str, str]
 
 
 def _extension(asset: Asset, name: str | None) -> str:
-    """Of the stored file; before it is stored that of its URL, else the usual one of its role."""
+    """The extension of the stored file; before the file is stored, that of its URL, else the usual one of its role."""
     if name is not None:
         return name.removeprefix(asset.stem).removeprefix(".")
     try:

@@ -119,7 +119,7 @@ class Store(Protocol):
     are strongly consistent, except that `list` lags behind `put` on some stores: ask `head` before you count an
     unlisted object as missing.
 
-    Every method raises only `Failure`: those of `failures.store`, of which some are said with their method.
+    Every method raises only `Failure`: those of `failures.store`. Some are named with their method.
     """
 
     location: str

@@ -325,7 +325,7 @@ class S3Store:
         raise ForeignObject(f"put {upload.key}: a foreign object of {found.bytes} bytes is there")
 
     def _digest(self, upload: Upload) -> tuple[str, int]:
-        """Of the object that its key has."""
+        """The digest of the object under the key."""
         return self._objects.digest(upload.key, on_piece=lambda _: upload.check())
 
 

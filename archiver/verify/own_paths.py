@@ -46,7 +46,7 @@ class OwnPaths:
         self._denied_by: collections.OrderedDict[str, set[str]] = collections.OrderedDict()
 
     def to_ask(self, lease: Lease, task: Task, families: Sequence[str], kind: _Kind) -> list[str]:
-        """Those of `families` to ask about `task`, in order; none where the answer of `/tasks` counts."""
+        """The families among `families` to ask about `task`, in order; none if the answer of `/tasks` counts."""
         if lease.family_hint is None and self._is_of_new_standard(lease, task, families, kind):
             return []
         with self._lock:

@@ -50,7 +50,7 @@ class ConsoleParts:
     wake: Callable[[Stage, Iterable[str]], None]
     """There is work for this stage of these accounts."""
     links: Callable[[ShownTask], Mapping[str, str]] = lambda _: {}
-    """Those of a task's files, by stem; empty without a link secret."""
+    """The links of a task's files, by stem; empty without a link secret."""
     file_places: FilePlaces = FilePlaces()
 
     @property

@@ -15,8 +15,8 @@ def is_encoded(encoding: str) -> bool:
 
 
 def decode(content: bytes, encoding: str) -> bytes:
-    """Blocking. Raises Undecodable for an encoding that is none of gzip and deflate, for one that is broken or cut, and
-    for more than `DECODED_BYTES_MAX`."""
+    """Blocking. Raises Undecodable for an encoding other than gzip and deflate, for one that is broken or cut, and for
+    more than `DECODED_BYTES_MAX`."""
     bits = _WINDOW_BITS.get(encoding.strip().lower())
     if bits is None:
         raise Undecodable("the answer has an encoding that nobody asked for")

@@ -130,9 +130,9 @@ class GatewayRequest:
     client: Client
     kind: GatewayKind
     family: str | None = None
-    """Of a create, a single query or a list below `/v1/`, known to us or not: `images/generations`."""
+    """The family of a create, a single query or a list below `/v1/`, known to us or not: `images/generations`."""
     identifier: str | None = None
-    """Of `GET /v1/<family>/{id}`, decoded: a task's id or an external one."""
+    """The id in `GET /v1/<family>/{id}`, decoded: a task's id or an external one."""
     waited: Waiting = dataclasses.field(default_factory=Waiting)
     """For Kling's answers; the upstream adds to it, and so does who waits for an answer that another request gets."""
 
@@ -148,7 +148,7 @@ class GatewayAnswer:
     raises NoAnswer when the rest does not come, and must be read to its end or closed (`aclose`)."""
     source: Source
     bytes_count: int | None = None
-    """Of a body that comes by iterator, where its length is announced."""
+    """The length of a body that comes by iterator, if Kling announces it."""
 
 
 class Upstream(Protocol):

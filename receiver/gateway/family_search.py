@@ -83,7 +83,7 @@ class _Search:
     record: Callable[[GatewayRequest, GatewayAnswer], Awaitable[RecordedAnswer | None]]
     seconds: float
     families: list[str]
-    """That knew a task, the last one first; grows."""
+    """Families that knew a task, the latest first; grows."""
     requests: int = 0
     is_over: bool = False
     ended: list[str] = dataclasses.field(default_factory=list)

@@ -30,7 +30,7 @@ class TaskQuestion:
     texts: tuple[str, ...]
     """The question in each encoding that it may have, folded."""
     name: str | None
-    """Of a path with one name: a task id or an external one."""
+    """The name in a path with one name: a task id or an external one."""
     may_be_external: bool
 
 

@@ -55,7 +55,7 @@ PATIENCE_SECONDS = 3.0
 """How long Kling may take to answer about a task that is archived."""
 RECORD_SECONDS = 1.0
 READ_BYTES_PER_SECOND = 2 * 1024 * 1024
-"""Of a long list, on top: reading 500 rows takes a tenth of a second."""
+"""Extra time for a long list, by its bytes: reading 500 rows takes a tenth of a second."""
 REPLACED_BYTES_MAX = 32 * 1024 * 1024
 IDS_MAX = 100
 """Kling takes 20."""
@@ -333,7 +333,7 @@ def _position(names: Sequence[str], task: ArchivedTask) -> int:
 
 
 def _dialect(request: GatewayRequest) -> Dialect | None:
-    """Of the path; of solutions it is not known."""
+    """The dialect of the path; that of solutions is not known."""
     if request.family is not None:
         return Dialect.LEGACY
     return None if _origin(request).collection == SOLUTIONS else Dialect.NEW_STANDARD

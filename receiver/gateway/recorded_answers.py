@@ -31,11 +31,11 @@ class AnswerOrigin:
 
     account: str
     family: str | None
-    """Of a path below `/v1/`."""
+    """The family of a path below `/v1/`."""
     collection: str | None
     """`tasks` or `solutions`, for any other path."""
     identifier: str | None
-    """That a single query below `/v1/` names: an answer about any other task does not count."""
+    """The id that a single query below `/v1/` names: an answer about any other task does not count."""
     is_list: bool
 
 
@@ -51,7 +51,7 @@ class RecordedAnswer:
     shown: frozenset[str] = frozenset()
     """With those of succeeded tasks whose results are gone."""
     rows_place: Place | None = None
-    """Of its array of tasks."""
+    """The place of its array of tasks."""
     unlinked: tuple[str, ...] = ()
     """The ids of succeeded tasks that still have Kling's own URLs."""
     at_own_paths: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -81,7 +81,7 @@ class UnrecordedAnswer:
     placed: Sequence[tuple[Place, object]]
     rows: Sequence[_Row]
     news: Sequence[_Row]
-    """Those of `rows` to record."""
+    """The rows to record."""
     unverified: Mapping[str, Sequence[str]]
     """Ids to enrol, with the arrays that say what they have made."""
 

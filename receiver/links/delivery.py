@@ -181,7 +181,8 @@ class Stream:
         return LinkResult.STORED
 
     async def _in_turn(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same pieces. The store is waited for first, and without a turn: it may let anybody wait."""
+        """The same pieces, each in its turn. A piece takes its turn only after the store has sent it, because the store
+        may be slow."""
         async for piece in pieces:
             await self._turns.take()
             yield piece

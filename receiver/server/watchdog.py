@@ -1,4 +1,4 @@
-"""Ends the process when its event loop hangs: it answers nobody then, and no SIGTERM stops it.
+"""Ends the process when its event loop hangs: then it answers no request, and no SIGTERM stops it.
 
 systemd and Kubernetes notice that from outside. Docker does not: no failed health check makes it restart a container,
 but the end of the process does. A hard end loses nothing: leases end by themselves, as after kill -9.

@@ -40,7 +40,7 @@ class ForgottenTask(TaskForgotten):
 
 
 def only_one(context: typer.Context, accounts: Sequence[Settings]) -> Settings | None:
-    """Of the accounts that have a task. Ends with a usage error where there are several."""
+    """The only account that has the task, or None. Ends with a usage error if several have it."""
     if len(accounts) > 1:
         names = " and ".join(account.name for account in accounts)
         context.fail(f"The accounts {names} both have this task: choose with --account.")

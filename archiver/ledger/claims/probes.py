@@ -151,7 +151,7 @@ def _groups_of(connection: sa.Connection, hold: Mapping[Any, Any], *, queue: str
 def _unconfirmed(
     connection: sa.Connection, hold: Mapping[Any, Any], *, queue: str, turn: sa.Select[Any], now: int
 ) -> Sequence[Any]:
-    """Of unconfirmed ids: the longest due, or the last that came due. A failed probe is the last."""
+    """The unconfirmed id that is longest due, or the one that came due last. A failed probe comes due last."""
     table = schema.tasks
     due = (
         sa.select(*_CANDIDATE)

@@ -34,7 +34,8 @@ def _text(stored: bytes) -> str:
 
 
 def lock_tables(connection: sa.Connection, names: Collection[str] = tuple(schema.metadata.tables)) -> None:
-    """Until this transaction ends, no other reads or writes them. SQLite's writer has locked all against writing."""
+    """Lock the tables until this transaction ends: no other transaction reads or writes them. SQLite's writer has
+    locked them all against writing."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
 

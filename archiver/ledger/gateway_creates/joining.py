@@ -68,7 +68,8 @@ def join_callbacks(
 
 
 def join(connection: sa.Connection, create: Row, task: Row, *, by: JoinedBy, now: int) -> Joined:
-    """`task` is locked: a create's row is always written after its task's, lest two transactions wait for each other.
+    """`task` is locked: a create's row is always written after its task's, so that two transactions never wait for each
+    other.
 
     Raises WriteConflict where another process has let go of the reference.
     """

@@ -33,7 +33,7 @@ class ExpectedFolder:
     """The folder of one archived task, claimed for a look."""
 
     row_id: int
-    """Of the task."""
+    """The task's row id."""
     due_at: int
     """The due time that the claim has set."""
     task_id: str

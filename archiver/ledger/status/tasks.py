@@ -24,7 +24,7 @@ def in_state(state: State) -> sa.ColumnElement[bool]:
 
 def nearest_deadlines(connection: sa.Connection) -> tuple[int | None, TaskInTime | None]:
     """The earliest deadline of confirmed tasks that are not in the bucket, and the task with the nearest one: the same,
-    but for buried tasks that an operator has acknowledged."""
+    except buried tasks that an operator has acknowledged."""
     rows = connection.execute(_NEAREST).mappings().all()
     unacknowledged = [
         TaskInTime(row["account"], row["task_id"], row["at"]) for row in rows if not row["is_acknowledged"]

@@ -108,13 +108,13 @@ def require_not_forgotten(connection: sa.Connection, *, account: str, task_id: s
 def forgotten_tasks(
     connection: sa.Connection, tasks: Sequence[Task], rows: Mapping[str, Mapping[Any, Any]], *, account: str
 ) -> frozenset[str]:
-    """Those ids of `tasks` that are forgotten, of those that the API has not confirmed in `rows` (by id) before."""
+    """The forgotten ids among `tasks`, without those that the API has confirmed before in `rows` (by id)."""
     new = [task for task in tasks if _is_new(rows.get(task.task_id))]
     return forgotten_among(connection, new, account=account)
 
 
 def forgotten_among(connection: sa.Connection, tasks: Sequence[Identity], *, account: str) -> frozenset[str]:
-    """Those ids of at most 500 tasks that are forgotten.
+    """The forgotten ids among at most 500 tasks.
 
     A task that was forgotten under its external id, before its own was known, is found by that; another task that was
     created with the same external id since is not meant.

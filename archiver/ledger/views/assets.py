@@ -20,7 +20,7 @@ class AssetView:
 
     @classmethod
     def of(cls, known: LeasedAsset) -> Self:
-        """Of what the ledger has of it."""
+        """Make it from the asset that the ledger has."""
         stored = known.stored
         if stored is None:
             return cls(known.asset, None, None, None, None, known.reason)

@@ -23,7 +23,7 @@ class TaskFilter:
 
     state: State | None = None
     family: str | None = None
-    """That of the API, or of the callback or registration while the API has not confirmed it."""
+    """The family by the API, or by the callback or registration while the API has not confirmed the task."""
     account: str | None = None
     since: int | None = None
     until: int | None = None
@@ -45,7 +45,7 @@ class TaskFilter:
 
     @classmethod
     def parse(cls, written: Mapping[str, str], *, now: int) -> Self:
-        """Of what somebody wrote into a form or a query, by the names of the fields; what is empty is any. Raises
+        """Make it from the fields of a form or a query, by their names; an empty field means any value. Raises
         FilterProblem."""
         given = {name: value.strip() for name, value in written.items() if value.strip()}
         state = given.get("state")
@@ -73,7 +73,7 @@ class Position:
 
     @classmethod
     def parse(cls, page: str) -> Self:
-        """Of `TaskPage.next_page`. Raises FilterProblem."""
+        """Read a `TaskPage.next_page`. Raises FilterProblem."""
         found = _PAGE.fullmatch(page)
         if found is None:
             raise FilterProblem("page must be the next_page of another answer.")

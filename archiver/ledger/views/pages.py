@@ -1,8 +1,8 @@
 """Pages of tasks, the newest first. A page costs the same on a thousand tasks and on a million.
 
 Tasks whose id is the text that is searched for are a page of their own, before all others and whatever their age: the
-rest is searched for whoever wants the next page. A search by text looks at the newest `LOOKED_AT_MAX` rows that match
-the other filters, in steps that are transactions of their own: none is held for long, neither is the GIL.
+rest is searched when the caller asks for the next page. A search by text looks at the newest `LOOKED_AT_MAX` rows that
+match the other filters, in steps that are transactions of their own: none is held for long, neither is the GIL.
 """
 
 import contextlib

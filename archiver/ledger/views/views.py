@@ -64,14 +64,14 @@ class TaskView:
 
     @property
     def what_to_do(self) -> str | None:
-        """About the reason; None if nothing can be done, or need be."""
+        """What an operator can do about the reason; None if nothing can or must be done."""
         return what_to_do(self.reason) or None
 
     def as_json(
         self, links: Mapping[str, str] | None = None, *, operator_url: str | None = None
     ) -> dict[str, object]:
-        """As `show --json` prints it; `links` are those of its files, by stem, and `operator_url` is where the operator
-        is told."""
+        """As `show --json` prints it; `links` are those of its files, by stem, and `operator_url` is the operator's
+        application."""
         return {
             "task_id": self.task_id,
             "account": self.account,

@@ -43,7 +43,7 @@ def _forwarded_for(scope: Scope) -> list[str]:
 
 
 def _parsed(text: str) -> Address | None:
-    """Of `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1` or `[2001:db8::1]:4711`."""
+    """The address in `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1` or `[2001:db8::1]:4711`."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

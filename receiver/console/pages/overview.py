@@ -84,7 +84,7 @@ def _hour(at: int, archived: int | None) -> Bar:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NearestDeadlines:
-    """Of confirmed tasks that wait for the bucket: running, succeeded and buried ones."""
+    """The deadlines of confirmed tasks that wait for the bucket: running, succeeded and buried ones."""
 
     chart: Chart
     count: int

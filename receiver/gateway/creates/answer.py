@@ -26,7 +26,7 @@ class AnswerMeaning(enum.Enum):
 class CreateVerdict:
     meaning: AnswerMeaning
     task_id: str | None = None
-    """Of what was created."""
+    """The id of the created task."""
     names_our_field: bool = False
     """Refused for its callback URL, so without it the create may be sent again."""
 

@@ -37,7 +37,7 @@ class _Member:
 
     name: str
     start: int
-    """Of the name."""
+    """The offset of the name."""
     value_start: int
     end: int
 

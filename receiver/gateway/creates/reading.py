@@ -22,7 +22,8 @@ from receiver.gateway.creates.skimming import LONG_STRING_BYTES, Skimmed, Skimme
 from receiver.gateway.exchange import GatewayRequest, RequestBody
 
 SKIM_BYTES = 16 * 1024
-"""Of one step of the event loop: of image data much less than a millisecond, of the shortest strings a few."""
+"""The bytes of one step of the event loop: image data takes much less than a millisecond, the shortest strings a
+few."""
 READ_AT_ONCE_BYTES = 8 * 1024
 """What more is left of a body without its long strings is read in another thread, while the loop goes on."""
 READ_SECONDS_MAX = 10.0

@@ -59,7 +59,7 @@ class Skimmer:
         """The current string's opening quote in `_text`."""
         self._string_bytes = 0
         self._digest: _Hash | None = None
-        """Of the current string, once it is long."""
+        """The digest of the current string, once the string is long."""
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes. Raises Unreadable."""

@@ -30,7 +30,7 @@ class Integrity:
     is_whole: bool
     """False if the time limit ended the check before everything was read."""
     bytes: int
-    """Of the file."""
+    """The size of the file."""
 
 
 def integrity_of_file(url: str, *, seconds_max: float) -> Integrity:
