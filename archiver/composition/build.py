@@ -261,6 +261,7 @@ def _warnings(
         process.pulses.problems,
         MissingLinks(process.ledger, doubts.accounts_without_links(process.settings)).problems,
         lambda: itertools.chain.from_iterable(each.verifier.problems() for each in stages),
+        lambda: itertools.chain.from_iterable(each.unswept.problems() for each in stages),
         *(loop.problems for loop in wake_ups.loops),
     ]
     if shared.process_holds is not None:

@@ -26,6 +26,7 @@ from archiver.model import DAY_MS, Stage
 from archiver.record import Recorder
 from archiver.store import Store
 from archiver.sweep.stage import Sweeper
+from archiver.sweep.unswept import UnsweptFamilies
 from archiver.verify.availability import Availability
 from archiver.verify.lists import FamilyLists
 from archiver.verify.matching import ListMatcher
@@ -84,6 +85,7 @@ class Stages:
     folder_worker: FolderWorker
     restore_questions: RestoreQuestions
     sweeper: Sweeper
+    unswept: UnsweptFamilies
     failure_handler: FailureHandler
     hosts: HostWatch
     outages: Outages
@@ -169,6 +171,14 @@ def build_stages(
             metrics=metrics,
             clock=shared.clock,
             availability=shared.availability,
+        ),
+        unswept=UnsweptFamilies(
+            account.name,
+            account.families,
+            client=account.client,
+            ledger=ledger,
+            now=shared.clock.now_ms,
+            monotonic=shared.clock.monotonic,
         ),
         failure_handler=shared.failure_handler,
         hosts=shared.hosts,

@@ -36,6 +36,7 @@ from archiver.sweep.counts import SweepCounts, SweepEnd
 from archiver.sweep.dry_run import RequestedDryRuns
 from archiver.sweep.requested import RequestedSweeps
 from archiver.sweep.stage import FamilySweep, Sweeper
+from archiver.sweep.unswept import UnsweptFamilies
 
 RETRY_SECONDS = 30.0
 """After a failed sweep, or one that another sweeper was in the way of; at most the interval. Doubles with each failure
@@ -68,10 +69,12 @@ class SweepLoop:
         outages: Outages | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         process_holds: ProcessHolds | None = None,
+        unswept: UnsweptFamilies | None = None,
     ) -> None:
         """`on_swept(family)` is called after each finished sweep; `outages` are those of the account."""
         self._sweeper = sweeper
         self._process_holds = process_holds
+        self._unswept = unswept
         self._ledger = ledger
         self._outages = outages or Outages(monotonic=monotonic)
         self._lists = Outage(monotonic=monotonic)
@@ -107,6 +110,8 @@ class SweepLoop:
         self._failed_in_a_row = dict.fromkeys(self._failed_in_a_row, 0)
         self._refused.clear()
         self._is_held, self._held_until = False, float("-inf")
+        if self._unswept is not None:
+            self._unswept.begin()
         self._forget_requests()
 
     def _drop_holds_of_others(self) -> None:
@@ -130,6 +135,8 @@ class SweepLoop:
     def end(self) -> None:
         """Give up running sweeps: another process continues them."""
         self._leave(*self._under_way)
+        if self._unswept is not None:
+            self._unswept.end()
         self._forget_requests()
 
     def _forget_requests(self) -> None:
@@ -149,6 +156,8 @@ class SweepLoop:
         finally:
             if self._stop.is_set():
                 self._leave(*self._under_way)
+        if self._unswept is not None and not self._is_held and not self._stop.is_set():
+            self._unswept.step()
         soonest = min(map(self._due, self._due_at), default=self._monotonic() + WAIT_SECONDS_MAX)
         self._stop.wait(min(max(0.05, soonest - self._monotonic()), WAIT_SECONDS_MAX))
 

@@ -166,6 +166,7 @@ class Worker:
             on_swept=self._swept,
             monotonic=self._monotonic,
             process_holds=self._stages.process_holds,
+            unswept=self._stages.unswept,
         )
 
     def _looks(self) -> Sequence[Look]:

@@ -14,6 +14,7 @@ from archiver.kling.limiter import Priority
 from archiver.kling.new_standard_calls import ask_window
 from archiver.ledger import unix_ms
 from archiver.model import DAY_MS, RETENTION_MS
+from archiver.sweep.unswept import WHAT_TO_DO, unswept
 
 PAGE_ROWS = 1
 LISTS_SECONDS_MAX = 40.0
@@ -24,10 +25,6 @@ _NO_LIST = (
 )
 
 
-_ADD = (
-    "They are archived only if a callback, a registration or the gateway names them. Add their families to "
-    "KLING_FAMILIES, or set it to all."
-)
 _SLOW = (
     "The API answers slowly, or KLING_QUERY_RATE_PER_SECOND lets few questions through. The sweep has the time to look "
     "at all: `kling-archiver status` says when it last did."
@@ -124,7 +121,7 @@ def not_swept(account: Account, *, ends_at: float) -> Iterator[Finding]:
 
     A list that cannot be read is not reported: the settings do not ask for that family.
     """
-    others = [name for name in FAMILIES if name not in account.families and collection_of(name) is None]
+    others = unswept(account.families)
     oldest = unix_ms() - RETENTION_MS
     used = []
     for looked_at, family in enumerate(others):
@@ -137,7 +134,7 @@ def not_swept(account: Account, *, ends_at: float) -> Iterator[Finding]:
                 used.append(family)
     if used:
         message = f"{account.name} has tasks that no sweep finds: {', '.join(used)}"
-        yield warning(message, _ADD)
+        yield warning(message, WHAT_TO_DO)
     elif others:
         yield ok(f"no recent task in {len(others)} families that KLING_FAMILIES does not name")
 
