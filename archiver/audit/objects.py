@@ -249,8 +249,9 @@ class ObjectChecker:
 
 
 _REMOVE_FIRST = (
-    "Nothing is overwritten. Find out what has written to the bucket; keep a copy of the object, remove it, and put it "
-    "back as it was, or run `verify --repair`: it is fetched again if Kling still has these bytes."
+    "Nothing is overwritten, not even by --repair. Find out what has written to the bucket. Keep a copy of the object, "
+    "and remove it. Then put back what was there, or run `verify --repair`: it fetches the object again if Kling still "
+    "has these bytes."
 )
 _RECORDS_DIFFER = (
     "The file itself is as one of them says. Find out who has written the manifest, or which ledger this is."
