@@ -20,9 +20,9 @@ _compiled: LRUCache[Any, Any] = LRUCache(STATEMENTS_MAX)
 _prepare = sqlite._prepare  # noqa: SLF001 -- where the ledger's engines are
 
 
-def _prepare_with_compiled(engine: sa.Engine, *, begin: str, checkpoint_pages: int) -> None:
+def _prepare_with_compiled(engine: sa.Engine, *, checkpoint_pages: int) -> None:
     engine._compiled_cache = _compiled  # noqa: SLF001 -- the option `compiled_cache` is one of connections
-    _prepare(engine, begin=begin, checkpoint_pages=checkpoint_pages)
+    _prepare(engine, checkpoint_pages=checkpoint_pages)
 
 
 @pytest.fixture(scope="session", autouse=True)
