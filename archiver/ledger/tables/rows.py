@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from archiver.ledger.databases.dialect import locking, locking_on
+from archiver.ledger.databases.dialect import is_named, locking, locking_on, naming
 from archiver.ledger.tables import schema
 from archiver.model import (
     Asset,
@@ -54,17 +54,16 @@ def find_all(
     connection: sa.Connection, *, account: str, task_ids: Sequence[str]
 ) -> dict[str, Mapping[Any, Any]]:
     """The rows of these tasks (not external ids), by id, to be written; unknown ids are left out."""
-    named = {"account_is": account, "named": list(task_ids)}
-    found = connection.execute(_rows_to_write(connection.dialect.name), named)
+    statement = _rows_to_write(connection.dialect.name, several=len(task_ids) != 1)
+    found = connection.execute(statement, {"account_is": account, **naming(task_ids)})
     return {row["task_id"]: row for row in found.mappings()}
 
 
 @functools.cache
-def _rows_to_write(dialect: str) -> sa.Select[Any]:
+def _rows_to_write(dialect: str, *, several: bool) -> sa.Select[Any]:
     table = schema.tasks
     query = sa.select(table).where(
-        table.c.account == sa.bindparam("account_is"),
-        table.c.task_id.in_(sa.bindparam("named", expanding=True)),
+        table.c.account == sa.bindparam("account_is"), is_named(table.c.task_id, several=several)
     )
     return locking_on(dialect, query, table)
 

@@ -13,14 +13,17 @@ from typing import Any, NamedTuple, Protocol
 import sqlalchemy as sa
 
 from archiver.failures import TaskForgotten
+from archiver.ledger.databases.dialect import is_named, naming
 from archiver.ledger.tables import schema
 from archiver.model import Task, rfc3339
 
 _TABLE = schema.forgotten
-_FORGOTTEN = sa.select(_TABLE.c.task_id, _TABLE.c.forgotten_at, _TABLE.c.created_at).where(
-    _TABLE.c.account == sa.bindparam("account_is"),
-    _TABLE.c.task_id.in_(sa.bindparam("named", expanding=True)),
-)
+_FORGOTTEN = {
+    several: sa.select(_TABLE.c.task_id, _TABLE.c.forgotten_at, _TABLE.c.created_at).where(
+        _TABLE.c.account == sa.bindparam("account_is"), is_named(_TABLE.c.task_id, several=several)
+    )
+    for several in (False, True)
+}
 
 
 class Identity(Protocol):
@@ -141,5 +144,6 @@ def _is_meant(task: Identity, tombstones: Mapping[str, _Times]) -> bool:
 
 
 def _tombstones(connection: sa.Connection, *, account: str, task_ids: Collection[str]) -> dict[str, _Times]:
-    found = connection.execute(_FORGOTTEN, {"account_is": account, "named": sorted(task_ids)})
+    statement = _FORGOTTEN[len(task_ids) != 1]
+    found = connection.execute(statement, {"account_is": account, **naming(task_ids)})
     return {row.task_id: _Times(row.created_at, row.forgotten_at) for row in found}

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from archiver.failures.advice import what_to_do
+from archiver.ledger.databases.dialect import is_named, naming
 from archiver.ledger.folder_work.work import amendment_keys
 from archiver.ledger.forwards.orders import ForwardView, forwards_of
 from archiver.ledger.part import Part
@@ -144,9 +145,10 @@ class Views(Part):
         """The tasks that have one of these ids (at most 500 in all), without repetitions."""
         rows: dict[int, sa.RowMapping] = {}
         with self._database.read() as connection:
-            for statement, names in ((_BY_IDS, task_ids), (_BY_EXTERNAL_IDS, external_task_ids)):
+            for statements, names in ((_BY_IDS, task_ids), (_BY_EXTERNAL_IDS, external_task_ids)):
                 if names:
-                    found = connection.execute(statement, {"account": account, "names": list(names)})
+                    statement = statements[len(names) != 1]
+                    found = connection.execute(statement, {"account": account, **naming(names)})
                     rows |= {row["id"]: row for row in found.mappings()}
             assets = assets_of(connection, list(rows))
             amended = {
@@ -218,7 +220,8 @@ class Views(Part):
             return list(connection.execute(query.order_by(table.c.deadline_at).limit(count_max)).scalars())
 
 
-def _known_tasks(column: sa.Column[str]) -> sa.Select[Any]:
+def _known_tasks(column: sa.Column[str]) -> dict[bool, sa.Select[Any]]:
+    """For one name, and for several."""
     columns = [
         schema.tasks.c[name]
         for name in (
@@ -226,9 +229,8 @@ def _known_tasks(column: sa.Column[str]) -> sa.Select[Any]:
             "client_callback_url",
         )
     ]  # fmt: skip
-    return sa.select(*columns).where(
-        schema.tasks.c.account == sa.bindparam("account"), column.in_(sa.bindparam("names", expanding=True))
-    )
+    of_account = sa.select(*columns).where(schema.tasks.c.account == sa.bindparam("account"))
+    return {several: of_account.where(is_named(column, several=several)) for several in (False, True)}
 
 
 # Built once: building one anew takes a third of the time of a client's query.
