@@ -23,10 +23,6 @@ _URL = (
     .where(schema.assets.c.task == sa.bindparam("task_row"), schema.assets.c.stem == sa.bindparam("of_stem"))
     .values(url=sa.bindparam("new_url"))
 )
-_ROW_IDS = sa.select(schema.tasks.c.task_id, schema.tasks.c.id).where(
-    schema.tasks.c.account == sa.bindparam("account_is"),
-    schema.tasks.c.task_id.in_(sa.bindparam("named", expanding=True)),
-)
 _OF_THESE = schema.assets.c.task.in_(sa.bindparam("task_rows", expanding=True))
 _URLS = sa.select(schema.assets.c.task, schema.assets.c.stem, schema.assets.c.url).where(_OF_THESE)
 _STORED = sa.select(
@@ -43,6 +39,11 @@ def _update_of(columns: frozenset[str]) -> sa.Update:
         .where(table.c.id == sa.bindparam("row_id"), unindexed(table.c.state) == sa.bindparam("state_read"))
         .values({name: sa.bindparam(f"new_{name}") for name in columns})
     )
+
+
+@functools.cache
+def _with_ids(insert: sa.Insert) -> sa.Executable:
+    return insert.returning(schema.tasks.c.task_id, schema.tasks.c.id)
 
 
 class Batch:
@@ -119,9 +120,9 @@ class Batch:
         columns = {name for values, _, _ in self._inserts for name in values}
         rows = [dict.fromkeys(columns) | dict(values) for values, _, _ in self._inserts]
         rows.sort(key=lambda row: str(row["task_id"]))
-        require_written(connection.execute(insert_missing(connection, table), rows).rowcount, len(rows))
-        named = {"account_is": self.account, "named": [row["task_id"] for row in rows]}
-        row_ids = {row.task_id: row.id for row in connection.execute(_ROW_IDS, named)}
+        inserted = connection.execute(_with_ids(insert_missing(connection, table)), rows)
+        row_ids = {row.task_id: row.id for row in inserted}
+        require_written(len(row_ids), len(rows))
         for values, assets, detail in self._inserts:
             row_id = row_ids[values["task_id"]]
             self._assets += [(row_id, asset) for asset in assets]
