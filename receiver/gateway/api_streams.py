@@ -1,8 +1,10 @@
-"""The sockets below the HTTP library, for two questions that it does not ask.
+"""The sockets below the HTTP library, for two questions that it does not ask, and one habit that it has.
 
 1. Does a connection hold anything behind the answer that was read? It would pass for the next client's answer.
 2. Does Kling answer before it has the whole request, and then read no more of it? The library writes until the end
    before it reads: the refusal of a large create would wait for a write that never ends, or be lost with the reset.
+3. It writes the head of a request and its body apart. The head waits here for what follows, which saves both sides a
+   system call and a turn of the event loop.
 """
 
 import asyncio
@@ -28,11 +30,15 @@ class ApiStream(InspectedStream):
         super().__init__(stream, below=below)
         self._sent_bytes = 0
         """Since the last read."""
+        self._head: bytes | None = None
+        """Of a request, while it waits for the body."""
         self._answer: asyncio.Task[bytes] | None = None
         """Reads while a large request is sent."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's
         """May return more than `max_bytes`."""
+        if self._head is not None:
+            await self.write(b"", timeout)
         self._sent_bytes = 0
         if self._answer is not None:
             answer, self._answer = self._answer, None
@@ -41,6 +47,11 @@ class ApiStream(InspectedStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- httpcore2's
         """Raises WriteError, after which the library reads, once an answer has begun before the end of the request."""
+        if self._head is None and self._sent_bytes == 0:
+            self._head = buffer
+            return
+        if self._head is not None:
+            buffer, self._head = self._head + buffer, None
         if not buffer:
             return
         self._sent_bytes += len(buffer)

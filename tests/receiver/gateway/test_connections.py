@@ -11,6 +11,7 @@ import pytest
 
 from archiver.fetch.urls import Origin
 from receiver.gateway import connections
+from receiver.gateway.api_streams import ApiStream
 from receiver.gateway.connections import ApiConnections, Content
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Two: a\r\nx-two: b\r\n\r\nok"
@@ -293,3 +294,36 @@ def test_headers_of_one_name_are_read_as_a_list() -> None:
         assert kling.opened == 1
 
     beside(act)
+
+
+class Written(httpcore2.AsyncNetworkStream):
+    """A connection that keeps each write."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    async def write(self, buffer: bytes, _timeout: float | None = None) -> None:
+        self.writes.append(buffer)
+
+    async def read(self, _bytes_max: int, _timeout: float | None = None) -> bytes:
+        return b"answer"
+
+
+def test_the_head_of_a_request_is_sent_with_the_beginning_of_its_body_and_never_left_behind() -> None:
+    async def sent(*parts: bytes) -> list[bytes]:
+        below = Written()
+        stream = ApiStream(below)
+        for _ in range(2):  # the next request of a connection is no other
+            for part in parts:
+                await stream.write(part)
+            assert await stream.read(1) == b"answer"
+        assert below.writes[: len(below.writes) // 2] * 2 == below.writes
+        return below.writes[: len(below.writes) // 2]
+
+    async def run() -> None:
+        assert await sent(b"head,", b"body", b"") == [b"head,body"]
+        assert await sent(b"head,", b"body,", b"more", b"") == [b"head,body,", b"more"]
+        assert await sent(b"head", b"") == [b"head"]
+        assert await sent(b"head") == [b"head"]
+
+    asyncio.run(run())
