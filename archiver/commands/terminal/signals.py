@@ -1,18 +1,28 @@
-"""How a signal ends a command: by way of every `finally`, and a second Ctrl-C at once.
+"""How a signal ends a command: by way of every `finally`, within `GRACE_SECONDS`, and a second Ctrl-C at once.
 
-A sweep then releases its family, and `verify` keeps its place. That may wait for a ledger or a network that hangs; the
-second Ctrl-C kills the process wherever it is. Nothing is lost by it: commands can be killed at any moment. A second
-SIGTERM is ignored, because `timeout` sends each of its own twice, and it would interrupt what saves the place;
-supervisors send SIGKILL when they have waited enough.
+A sweep then releases its family, and `verify` keeps its place. That may wait for a ledger, a store or an API that
+hangs: the PostgreSQL driver waits ten seconds for the answer to a query that it cancels, before any `finally`. So the
+process ends after that time wherever it is. Nothing is lost by it: commands can be killed at any moment. A second
+SIGTERM is ignored, because `timeout` sends each of its own twice, and it would interrupt what saves the place.
 """
 
+import _thread
+import contextlib
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 
+GRACE_SECONDS = 8.0
+"""Less than supervisors wait before SIGKILL (`docker stop`: 10 s)."""
 _SHOW_CURSOR = b"\x1b[?25h"
+_ENDED = (
+    b"kling-archiver: ended, without waiting any longer for what hangs. Nothing is lost. Run the command again to do "
+    b"the rest.\n"
+)
 
 
 class Terminated(SystemExit):
@@ -41,6 +51,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # which a progress bar has hidden
+    _end_in_time(number)
     raise KeyboardInterrupt
 
 
@@ -48,8 +59,25 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
     for each in (signal.SIGTERM, signal.SIGHUP):
         # Not SIG_IGN: Python complains on standard error about a signal that came before it was set.
         signal.signal(each, _ignore)
+    _end_in_time(number)
     raise Terminated(number)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
     """The command is ending already."""
+
+
+def _end_in_time(number: int) -> None:
+    """Not by `threading.Thread`: a handler may have interrupted this very thread inside one of its locks."""
+    with contextlib.suppress(RuntimeError):  # the system grants no thread
+        _thread.start_new_thread(_end, (128 + number,))
+
+
+def _end(status: int) -> None:
+    time.sleep(GRACE_SECONDS)
+    try:
+        _, writable, _ = select.select([], [2], [], 0)  # a pipe that nobody reads would keep the process
+        if writable:
+            os.write(2, _ENDED)
+    finally:
+        os._exit(status)

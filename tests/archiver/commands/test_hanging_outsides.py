@@ -1,0 +1,147 @@
+"""Ctrl-C and SIGTERM beside a store, an API or a ledger that accepts connections and never answers."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.command_line import PROCESS_SECONDS_MAX, CommandLine
+from tests.harness.terminal import ended_in_time
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+class Silent:
+    """A server that reads what it is sent."""
+
+    def __init__(self) -> None:
+        self.was_asked = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self._opened = contextlib.ExitStack()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, _ = self._server.accept()
+                self._opened.enter_context(connection)
+                connection.recv(1)
+                self.was_asked.set()
+
+    def close(self) -> None:
+        self._server.close()
+        self._opened.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[Silent]:
+    with contextlib.closing(Silent()) as made:
+        yield made
+
+
+INTERRUPT, TERMINATE = SIGNALS
+
+
+@pytest.mark.parametrize(
+    ("command", "outside", "ending"),
+    [
+        ("verify", "store", INTERRUPT),
+        ("verify", "store", TERMINATE),
+        ("sums", "store", INTERRUPT),
+        ("rebuild", "store", TERMINATE),
+        ("sweep", "API", INTERRUPT),
+        ("sweep --dry-run", "API", TERMINATE),
+        ("list", "ledger", INTERRUPT),
+        ("status", "ledger", TERMINATE),
+        ("verify", "ledger", INTERRUPT),
+    ],
+)
+def test_a_signal_ends_a_command_beside_an_outside_that_never_answers(
+    tmp_path_factory: pytest.TempPathFactory,
+    silent: Silent,
+    command: str,
+    outside: str,
+    ending: tuple[signal.Signals, int],
+) -> None:
+    number, status = ending
+    line = CommandLine(tmp_path_factory.mktemp("ledger") / "ledger.db").with_ledger()
+    url = f"http://127.0.0.1:{silent.port}"
+    settings = {
+        "KLING_ACCESS_KEY": "access-key",
+        "KLING_SECRET_KEY": "secret-key-of-thirty-two-characters",
+        "KLING_BASE_URL": url,
+        "KLING_S3_BUCKET": "results",
+        "KLING_S3_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "y",
+    }
+    if outside == "ledger":
+        settings["KLING_LEDGER_URL"] = f"postgresql://user:word@127.0.0.1:{silent.port}/ledger"
+    process = line.start(*command.split(), settings=settings)
+    with ended_in_time(process):
+        assert silent.was_asked.wait(PROCESS_SECONDS_MAX)
+        process.send_signal(number)
+        errors = process.communicate()[1]
+
+    assert (process.returncode, "Traceback" in errors) == (status, False)
+    assert "Nothing is lost" in errors
+
+
+HANGS_AT_ITS_END = """
+    import threading
+    from archiver.commands.terminal import signals
+
+    signals.GRACE_SECONDS = 0.1
+    signals.handle_signals()
+    try:
+        print("begun", flush=True)
+        threading.Event().wait()
+    finally:
+        threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_what_hangs_while_a_command_ends_does_not_keep_it(number: signal.Signals, status: int) -> None:
+    """Such as a ledger's server, which the driver asks to cancel a query."""
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(HANGS_AT_ITS_END)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with ended_in_time(process):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        errors = process.communicate()[1]
+
+    assert process.returncode == status
+    assert "Nothing is lost" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_full_pipe_does_not_keep_it_either() -> None:
+    source = HANGS_AT_ITS_END.replace(
+        'print("begun", flush=True)',
+        """print("begun", flush=True)
+        import os
+        os.set_blocking(2, False)
+        try:
+            while True:
+                os.write(2, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(2, True)
+        print("full", flush=True)""",
+    )
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(source)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with ended_in_time(process):
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["begun\n", "full\n"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PROCESS_SECONDS_MAX) == 143
+        process.communicate()
