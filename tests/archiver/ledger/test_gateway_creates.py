@@ -105,7 +105,7 @@ def test_a_callback_that_names_the_reference_of_a_lost_answer_brings_its_client(
 
 
 @pytest.mark.parametrize("way", ["answer", "callback", "external_id"])
-def test_a_client_that_is_found_after_its_task_has_ended_is_told_all_the_same(desk: Desk, way: str) -> None:
+def test_a_client_that_is_found_after_its_task_has_ended_still_gets_its_forward(desk: Desk, way: str) -> None:
     desk.ledger.gateway_creates.commit(begun=[create(external_task_id="e-1")])
     desk.say(answer(status=Status.FAILED, external_task_id="e-1"), by=DiscoveredBy.SWEEP)
     assert desk.rows("SELECT * FROM forwards") == []
@@ -121,7 +121,7 @@ def test_a_client_that_is_found_after_its_task_has_ended_is_told_all_the_same(de
     assert forward == {"target": "client", "event": "failed", "state": "waiting"}
 
 
-def test_a_reference_of_another_account_or_of_nobody_brings_nothing(desk: Desk) -> None:
+def test_an_unknown_reference_or_one_of_another_account_has_no_effect(desk: Desk) -> None:
     desk.ledger.gateway_creates.commit(begun=[create()])
     call_back(desk, "t", "r-1", account="another")
     call_back(desk, "u", "r-2")
@@ -131,7 +131,7 @@ def test_a_reference_of_another_account_or_of_nobody_brings_nothing(desk: Desk) 
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_reference_whose_commit_nobody_waited_for_tells_nobody(desk: Desk, late: bool) -> None:
+def test_a_reference_whose_commit_came_too_late_causes_no_forward(desk: Desk, late: bool) -> None:
     """The body went with the client's own URL, so Kling tells the client."""
     creates = desk.ledger.gateway_creates
     if late:
@@ -189,7 +189,7 @@ def test_a_created_task_is_never_taken_for_another_that_has_its_id_as_external_i
     assert told(desk, "mallory") == (None, None)
 
 
-def test_a_client_that_polls_by_its_external_id_after_a_lost_answer_is_told_as_well(desk: Desk) -> None:
+def test_a_client_that_polls_by_its_external_id_after_a_lost_answer_gets_its_forward(desk: Desk) -> None:
     desk.ledger.gateway_creates.commit(begun=[create(external_task_id="e-1")])
     desk.say(answer(external_task_id="e-1"), by=DiscoveredBy.REGISTRATION, asked_as="e-1")
     desk.clock.advance(AFTER_MS)
