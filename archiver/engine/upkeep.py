@@ -13,7 +13,7 @@ from archiver.metrics import CreateResult, Metrics
 from archiver.model import Problem, Stage, State
 
 UPKEEP_SECONDS = 5.0
-MATCH_MS = 60_000
+MATCH_MS = 20_000
 """Between two looks at creates whose answers were lost: there may be many, and each costs a query."""
 BATCHES_MAX = 20
 """Batches brought forward or pruned a round: quick enough that the other duties do not wait. New ids make their own

@@ -1,6 +1,8 @@
-"""kill -9 while clients create through the gateway: nothing is created twice or forgotten, and every client is told."""
+"""kill -9 while clients create through the gateway: nothing is created twice or forgotten, and every client is told,
+also if Kling's callback is lost as well as its answer."""
 
 import concurrent.futures
+import contextlib
 import functools
 import itertools
 import pathlib
@@ -11,6 +13,8 @@ import httpx2
 import sqlalchemy as sa
 
 from archiver.ledger import Ledger
+from archiver.ledger.gateway_creates.by_time import AFTER_MS, PATIENCE_MS
+from tests.harness.consumer import SECRET, Consumer, consumer
 from tests.harness.daemons import FAMILY, Daemon, Site, until
 from tests.harness.gateway import GATEWAY_KEY
 from tests.postgres import PostgresServer
@@ -23,6 +27,8 @@ CREATES_BETWEEN = 8
 """Answered before each kill; more are under way."""
 CLIENTS_ORIGIN = "http://127.0.0.1:9"
 """Private and plain: KLING_FORWARD_HOSTS allows it. It has no listener."""
+AGE_MS = AFTER_MS + PATIENCE_MS
+"""So long ago a create must have been for its task to be found by its time."""
 HEADERS = {"Authorization": f"Bearer {GATEWAY_KEY}", "Content-Type": "application/json"}
 
 
@@ -149,3 +155,77 @@ def test_a_gateway_that_is_killed_beside_a_door_forgets_none_and_repeats_none(
             lambda: site.start(settings, program=("receiver", "--gateway-only")),
             gateway_url=f"http://127.0.0.1:{port}",
         )
+
+
+def lose_answer_and_callback(site: Site, gateway: Daemon, client: Consumer) -> str:
+    """The gateway is killed when Kling has created the task of a client and not yet answered; the task's id."""
+    site.sim.switches.create_seconds = 30.0
+    site.sim.switches.callback_drop = True
+
+    def create() -> None:
+        body = {"prompt": "a fox", "callback_url": client.url}
+        with contextlib.suppress(httpx2.TransportError):
+            httpx2.post(f"{gateway.url}/v1/{FAMILY}", json=body, headers=HEADERS, trust_env=False, timeout=60)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        creating = thread.submit(create)
+        until(site.sim.task_ids, what="a task")
+        gateway.kill()
+        creating.result()
+    site.sim.switches.create_seconds = 0.0
+    (task_id,) = site.sim.task_ids()
+    site.sim.succeed(task_id)
+    return task_id
+
+
+def let_time_pass(site: Site, url: str, task_id: str) -> None:
+    """For the create and its task."""
+    site.sim.age(task_id, AGE_MS)
+    with contextlib.closing(Ledger.open(url, daemon=False)) as ledger, ledger.database.write() as connection:
+        aged = sa.text("UPDATE gateway_creates SET created_at = created_at - :age")
+        assert connection.execute(aged, {"age": AGE_MS}).rowcount == 1
+
+
+def client_settings(site: Site, client: Consumer) -> dict[str, str]:
+    origin = "/".join(client.url.split("/")[:3])
+    return {**gateway_settings(site), "KLING_FORWARD_HOSTS": origin, "KLING_SIGNING_SECRET": SECRET}
+
+
+def assert_told(site: Site, client: Consumer, task_id: str) -> None:
+    until(lambda: client.requests, what="a forward to the client")
+    (body,) = client.taken
+    assert (body["archive"]["task_id"], body["archive"]["state"]) == (task_id, "archived")
+    site.assert_archived(task_id)
+
+
+def test_a_client_is_told_by_a_whole_daemon_that_was_killed_before_the_answer_though_no_callback_came(
+    swift_server: S3Server, tmp_path: pathlib.Path
+) -> None:
+    with Site(tmp_path, swift_server) as site, consumer() as client:
+        settings = client_settings(site, client)
+        daemon = site.start(settings)
+        daemon.wait_ready()
+        task_id = lose_answer_and_callback(site, daemon, client)
+        let_time_pass(site, site.environment["KLING_LEDGER_URL"], task_id)
+
+        site.start(settings)
+
+        assert_told(site, client, task_id)
+        assert site.sim.deliveries == []
+
+
+def test_a_client_of_a_gateway_that_was_killed_before_the_answer_is_told_by_another_process(
+    swift_server: S3Server, postgres_server: PostgresServer, tmp_path: pathlib.Path
+) -> None:
+    database = postgres_server.url(postgres_server.create_database())
+    with Site(tmp_path, swift_server, KLING_LEDGER_URL=database) as site, consumer() as client:
+        settings = client_settings(site, client)
+        port = str(free_port())
+        gateway = site.start({**settings, "KLING_PORT": port}, program=("receiver", "--gateway-only"))
+        gateway.wait_ready()
+        task_id = lose_answer_and_callback(site, gateway, client)
+        let_time_pass(site, database, task_id)
+
+        site.start(settings)
+
+        assert_told(site, client, task_id)

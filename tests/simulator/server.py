@@ -228,6 +228,13 @@ class KlingSimulator:
         with self._account.lock:
             self._account.task(task_id).assets_purged = True
 
+    def age(self, task_id: str, milliseconds: int) -> None:
+        """The task was created, and has changed, that much earlier."""
+        with self._account.lock:
+            task = self._account.task(task_id)
+            task.created_at -= milliseconds
+            task.updated_at -= milliseconds
+
     def purge(self, task_id: str) -> None:
         """The task and its files are gone, as 30 days after it was created."""
         with self._account.lock:
