@@ -12,6 +12,7 @@ from typing import Any
 
 from archiver.phrases import count_of
 from tests.harness.repository import ROOT
+from tests.image import composed, engine
 from tests.image.building import Builder
 from tests.image.container import Container
 from tests.s3_servers.process import free_port
@@ -57,6 +58,10 @@ def main() -> int:
         problems = list(_problems(image, config))
     finally:
         builder.unmount()
+    if absent := engine.missing():
+        _say(f"Compose is not tried: install {' '.join(absent)}", began_at)
+    else:
+        problems += _problems_of_compose(builder)
     _say(f"tried: {count_of(len(problems), 'problem')}", began_at)
     for problem in problems:
         sys.stderr.write(f"make image: {problem}\n")
@@ -130,6 +135,16 @@ def _problems_without_volume(
         ended, log = container.wait(), container.log.read_text()
         if not ended or "/data" not in log or "Traceback" in log:
             yield f"read-only and without a volume it ends with {ended} and says:\n{log}"
+
+
+def _problems_of_compose(builder: Builder) -> list[str]:
+    """Caddy runs on a base of Debian's packages, whatever the base of the image is."""
+    builder.make_base()
+    with tempfile.TemporaryDirectory() as name, engine.Engine(FOLDER / "engine") as docker:
+        work = pathlib.Path(name)
+        composed.bring_images(docker, builder.rootfs, builder.export(), work / "caddy")
+        (work / "deploy").mkdir()
+        return list(composed.problems(docker, work / "deploy"))
 
 
 def _settings() -> dict[str, str]:

@@ -28,9 +28,14 @@ class Builder:
         storage = ["--storage-driver", "vfs", "--root", f"{folder}/storage", "--runroot", f"{folder}/run"]
         self._buildah = ["buildah", *storage]
 
+    @property
+    def rootfs(self) -> pathlib.Path:
+        """The files of the base, which `make_base` makes."""
+        return self._folder / "base.tar"
+
     def make_base(self) -> str:
         """The name of an image of Debian's own packages, of this machine's release."""
-        rootfs = self._folder / "base.tar"
+        rootfs = self.rootfs
         if not rootfs.exists():
             options = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
             unfinished = rootfs.with_suffix(".unfinished.tar")
@@ -91,6 +96,13 @@ class Builder:
         container = _run([*self._buildah, "from", IMAGE]).strip()
         config = json.loads(_run([*self._buildah, "inspect", "--type=image", IMAGE]))["Docker"]["config"]
         return pathlib.Path(_run([*self._buildah, "mount", container]).strip()), config
+
+    def export(self) -> pathlib.Path:
+        """The image as a file that `docker load` reads."""
+        file = self._folder / "image.tar"
+        file.unlink(missing_ok=True)
+        _run([*self._buildah, "push", "--quiet", IMAGE, f"docker-archive:{file}:kling-archiver:latest"])
+        return file
 
     def unmount(self) -> None:
         """Remove what `mount` made."""
