@@ -1,4 +1,4 @@
-"""Reads objects by presigned URLs, on the event loop: a reader who waits costs no thread, and 1 MB of buffers.
+"""Reads objects by presigned URLs, on the event loop: a reader who waits costs no thread, and holds one piece.
 
 boto3 would need a thread for each reader, for as long as it reads. Here boto3 only signs.
 """
@@ -6,7 +6,7 @@ boto3 would need a thread for each reader, for as long as it reads. Here boto3 o
 import contextlib
 import functools
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
 import httpcore2
@@ -15,6 +15,7 @@ from botocore.utils import get_environ_proxies
 from archiver.failures import Failure, ObjectUnexpected, StoreError, StoreUnreachable
 from archiver.store.inspected_streams import InspectedStreams
 from archiver.store.object_bodies import BodyStream
+from archiver.store.socket_streams import SocketStreams
 from archiver.version import USER_AGENT
 
 CONNECT_SECONDS = 3.0
@@ -25,6 +26,11 @@ KEPT_SECONDS = 2.0
 """An idle connection is not used after that: the store may close it at any moment."""
 PARSED_BYTES_MAX = 512 * 1024
 """Of an answer that is read by the HTTP parser, which keeps the connection for the next reader."""
+PIECES_BYTES_MAX = 8 * 1024 * 1024
+"""Of all readers together, who hold one each. More, where the first readers came alone and take nothing."""
+PIECE_BYTES_MIN, PIECE_BYTES_MAX = 64 * 1024, 256 * 1024
+"""Of one reader: the more there are, the smaller. Small pieces cost processor time: with 32 readers 1.5 ms a MB in
+pieces of 64 KiB, 1.1 ms in pieces of 128 KiB, and 0.8 ms in pieces of 256 KiB."""
 
 _HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": USER_AGENT,
@@ -59,8 +65,9 @@ class ObjectStreams:
         """
         self._connections_max = connections_max
         self._trust = _trust(ca_bundle)
-        self._network = InspectedStreams(network or httpcore2.AnyIOBackend(), BodyStream)
+        self._network = InspectedStreams(network or SocketStreams(), BodyStream)
         self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
+        self._readers = 0
 
     @contextlib.asynccontextmanager
     async def open(
@@ -77,10 +84,19 @@ class ObjectStreams:
             {"Range": f"bytes={first}-{first + count - 1}"} if count < size else {}
         )
         headers = _HEADERS | asked
-        with _translated():
-            async with self._asked(method, url, headers) as answer:
-                skipped = _bytes_before(answer, first=first, count=count, size=size)
-                yield _asked_for(answer, skipped=skipped, count=count)
+        self._readers += 1
+        try:
+            with _translated():
+                async with self._asked(method, url, headers) as answer:
+                    skipped = _bytes_before(answer, first=first, count=count, size=size)
+                    pieces = _pieces(answer, self._piece_bytes)
+                    yield _asked_for(answer, pieces, skipped=skipped, count=count)
+        finally:
+            self._readers -= 1
+
+    def _piece_bytes(self) -> int:
+        """Of the next piece of each reader."""
+        return max(PIECE_BYTES_MIN, min(PIECE_BYTES_MAX, PIECES_BYTES_MAX // self._readers))
 
     @contextlib.asynccontextmanager
     async def _asked(
@@ -165,15 +181,17 @@ def _bytes_before(answer: httpcore2.Response, *, first: int, count: int, size: i
     return first
 
 
-def _asked_for(answer: httpcore2.Response, *, skipped: int, count: int) -> AsyncIterator[bytes]:
+def _asked_for(
+    answer: httpcore2.Response, pieces: AsyncIterator[bytes], *, skipped: int, count: int
+) -> AsyncIterator[bytes]:
     """The `count` bytes after the first `skipped`. Raises StoreError when they end before."""
     length = _headers(answer).get(b"content-length")
     if length is None:
-        return _whole(_pieces(answer), count=count)
-    return _cut(_pieces(answer), skipped=skipped, count=count, ends=length == b"%d" % (skipped + count))
+        return _whole(pieces, count=count)
+    return _cut(pieces, skipped=skipped, count=count, ends=length == b"%d" % (skipped + count))
 
 
-def _pieces(answer: httpcore2.Response) -> AsyncIterator[bytes]:
+def _pieces(answer: httpcore2.Response, piece_bytes: Callable[[], int]) -> AsyncIterator[bytes]:
     """The body: past the parser where the answer says its length, and that is worth a connection."""
     headers = _headers(answer)
     stream = answer.extensions["network_stream"]
@@ -181,7 +199,7 @@ def _pieces(answer: httpcore2.Response) -> AsyncIterator[bytes]:
     is_told = length.isdigit() and b"transfer-encoding" not in headers
     if is_told and isinstance(stream, BodyStream) and stream.is_at_body:
         if int(length) > PARSED_BYTES_MAX:
-            return stream.body(int(length), read_seconds=READ_SECONDS)
+            return stream.body(int(length), read_seconds=READ_SECONDS, piece_bytes=piece_bytes)
         stream.expect(int(length))
     return answer.aiter_stream()
 

@@ -33,6 +33,9 @@ committed: 60 MB/s. Without it callbacks wait in the event loop behind a piece o
 _KEY_CHARACTERS = "/!$&'()*+,;=:@~"
 """Characters of keys that need no escaping in a path."""
 
+_NOTHING = {"type": "http.response.body", "body": b"", "more_body": True}
+"""The server lets this wait until the client has taken what was sent before, all but a few KB."""
+
 _log = log.get()
 
 
@@ -189,9 +192,13 @@ class Stream:
 
 
 async def _send_pieces(pieces: AsyncIterator[bytes], reader: Reader, send: Send) -> None:
-    """Each piece waits for the client to take the one before. Raises what the iterator raises."""
+    """The next piece is read when the client has taken the one before: until then the kernel and the store keep it.
+
+    Raises what the iterator raises.
+    """
     async for piece in pieces:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send(_NOTHING)
         reader.passed(len(piece))
     await send({"type": "http.response.body", "body": b""})
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 READERS_MAX = 256
-"""Each has a connection to the store, and 1 MB of buffers (200 readers took 200 MB)."""
+"""Each has a connection to the store, and 0.2 MB of memory while it takes nothing."""
 READERS_OF_FILE_MAX = READERS_MAX - 32
 """Readers of one link cannot take all places, and 200 of a popular picture are served. There is no such limit for an
 address: behind a proxy all readers have one."""

@@ -56,7 +56,7 @@ OWNERS = {
     "boto3": STORE,
     "botocore": STORE,
     "httpcore2": (
-        r"archiver/(fetch|webhooks)/.*|archiver/store/(inspected_streams|object_(bodies|streams))\.py"
+        r"archiver/(fetch|webhooks)/.*|archiver/store/(inspected_streams|object_(bodies|streams)|(socket|tls)_streams)\.py"
         r"|receiver/gateway/(api_streams|connections|upstream)\.py"
     ),
     "httptools": r"receiver/server/.*",

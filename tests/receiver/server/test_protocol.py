@@ -1,11 +1,16 @@
 """Stalled connections are closed; slow but progressing ones are not."""
 
 import contextlib
+import pathlib
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from archiver.model import Callback, CallbackOutcome
 from tests.harness.edge import SECONDS_MAX, TOKEN, Edge, legacy_body, read_to_end
@@ -129,3 +134,33 @@ def test_a_connection_that_waits_for_an_answer_is_not_stalled() -> None:
         gate.set()
 
         assert waiting.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def unsent_bytes(edge: Edge) -> int:
+    """Of answers, in the kernel: also what is on its way."""
+    port = int(edge.server.url.rpartition(":")[2])
+    rows = [row.split() for row in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].split(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}"))
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/net/tcp").exists(), reason="Linux tells what its kernel keeps")
+def test_the_kernel_keeps_little_of_an_answer_that_its_client_does_not_read() -> None:
+    began = threading.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(256):
+            yield bytes(65536)
+            began.set()
+
+    async def long(_: Request) -> Response:
+        return StreamingResponse(pieces())
+
+    with Edge(routes=[Route("/long", long)]) as edge, edge.connection() as connection:
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert began.wait(SECONDS_MAX)
+        kept, before = unsent_bytes(edge), -1
+        while kept != before:
+            time.sleep(0.1)
+            kept, before = unsent_bytes(edge), kept
+
+    assert 0 < kept < 2**20

@@ -1,0 +1,112 @@
+"""TLS over a connection that reads no more than it is asked for."""
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+import httpcore2
+
+_CIPHERED_BYTES = 64 * 1024
+"""Read at once: a few records. Records that have come and that nobody has asked for yet lie here."""
+_Result = TypeVar("_Result")
+
+
+class TlsStream(httpcore2.AsyncNetworkStream):
+    """The TLS of a connection. For one event loop."""
+
+    def __init__(
+        self, stream: httpcore2.AsyncNetworkStream, context: ssl.SSLContext, server_hostname: str | None
+    ) -> None:
+        self._stream = stream
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+
+    @classmethod
+    async def begin(
+        cls,
+        stream: httpcore2.AsyncNetworkStream,
+        context: ssl.SSLContext,
+        server_hostname: str | None,
+        *,
+        seconds: float | None,
+    ) -> Self:
+        """Shake hands. `stream` is closed where that fails. Raises ConnectError, ConnectTimeout."""
+        begun = cls(stream, context, server_hostname)
+        try:
+            async with asyncio.timeout(seconds):
+                await begun._until_done(begun._tls.do_handshake, None)
+        except BaseException as error:
+            await stream.aclose()
+            if isinstance(error, TimeoutError):
+                raise httpcore2.ConnectTimeout from error
+            if isinstance(error, ssl.SSLError | httpcore2.NetworkError):
+                raise httpcore2.ConnectError(str(error)) from error
+            raise
+        return begun
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- httpcore2's
+        """As every stream does: of all records that have come, not of one alone (16 KB)."""
+        try:
+            data = await self._until_done(functools.partial(self._tls.read, max_bytes), timeout)
+        except ssl.SSLEOFError:  # many servers end without saying so: the length of a body tells
+            return b""
+        except ssl.SSLError as error:
+            raise httpcore2.ReadError(str(error)) from error
+        pieces, left = [data], max_bytes - len(data)
+        while data and left:
+            try:
+                data = self._tls.read(left)
+            except ssl.SSLError:  # nothing more, or an error that the next read meets
+                break
+            pieces.append(data)
+            left -= len(data)
+        return b"".join(pieces)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- httpcore2's
+        """As every stream does."""
+        if not buffer:
+            return
+        try:
+            await self._until_done(functools.partial(self._tls.write, buffer), timeout)
+        except ssl.SSLError as error:
+            raise httpcore2.WriteError(str(error)) from error
+
+    async def _until_done(self, step: Callable[[], _Result], seconds: float | None) -> _Result:
+        """What `step` returns once it has read and written what it needs. Raises SSLError, NetworkError."""
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                pass
+            else:
+                await self._send_ciphered(seconds)
+                return result
+            await self._send_ciphered(seconds)
+            ciphered = await self._stream.read(_CIPHERED_BYTES, seconds)
+            if ciphered:
+                self._incoming.write(ciphered)
+            else:
+                self._incoming.write_eof()
+
+    async def _send_ciphered(self, seconds: float | None) -> None:
+        if self._outgoing.pending:
+            await self._stream.write(self._outgoing.read(), seconds)
+
+    async def aclose(self) -> None:
+        """As every stream does."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- httpcore2's
+    ) -> httpcore2.AsyncNetworkStream:
+        """As every stream does: to a store behind a proxy that is itself reached by TLS."""
+        return await TlsStream.begin(self, ssl_context, server_hostname, seconds=timeout)
+
+    def get_extra_info(self, info: str) -> Any:
+        """As every stream does."""
+        return self._tls if info == "ssl_object" else self._stream.get_extra_info(info)
