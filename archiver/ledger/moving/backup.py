@@ -20,8 +20,10 @@ import os
 import pathlib
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import IO
 from urllib.parse import quote
 
@@ -215,14 +217,32 @@ class _Pace:
 
 def _require_sound(source: pathlib.Path, partial: pathlib.Path) -> None:
     """One file from here on, without a log beside it. Raises LedgerMalformed where the ledger itself is damaged."""
-    with (
-        translated(source),
-        contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as connection,
-    ):
-        connection.execute("PRAGMA journal_mode=DELETE")
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    with translated(source):
+        found = _interruptibly(lambda: _check(partial))
     if found != "ok":
         raise LedgerMalformed(f"the ledger is damaged, and a copy of it would be too: {found}")
+
+
+def _check(partial: pathlib.Path) -> str:
+    with contextlib.closing(sqlite3.connect(partial, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        return found
+
+
+def _interruptibly(work: Callable[[], str]) -> str:
+    """Do it in another thread: Python handles no signal while SQLite reads a large file through, and Ctrl-C would wait
+    for that. The process does not wait for the thread."""
+    done: Future[str] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except Exception as error:  # noqa: BLE001 -- raised in the thread that waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="backup-check", daemon=True).start()
+    return done.result()
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM beside a store, an API or a ledger that accepts connections and never answers."""
 
 import contextlib
+import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -145,3 +147,38 @@ def test_a_full_pipe_does_not_keep_it_either() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PROCESS_SECONDS_MAX) == 143
         process.communicate()
+
+
+HANGING_CHECK = """
+    import sys
+    import threading
+    from archiver.__main__ import main
+    from archiver.ledger.moving import backup
+
+    def check(partial):
+        print("checking", flush=True)
+        threading.Event().wait()
+
+    backup._check = check
+    sys.exit(main(["backup", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_a_signal_ends_a_backup_whose_copy_is_being_read_through_and_leaves_no_file(
+    tmp_path: pathlib.Path, number: signal.Signals, status: int
+) -> None:
+    line = CommandLine(tmp_path / "ledger.db").with_ledger()
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(HANGING_CHECK), str(tmp_path / "copy.db")]
+    process = subprocess.Popen(
+        command, env=os.environ | line.settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with ended_in_time(process):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "checking\n"
+        process.send_signal(number)
+        errors = process.communicate()[1]
+
+    assert (process.returncode, "Traceback" in errors) == (status, False)
+    assert "Nothing is lost" in errors
+    assert list(tmp_path.glob("copy*")) == []
