@@ -16,7 +16,7 @@ from archiver.ledger.part import Part, retried
 from archiver.ledger.sweeps import SWEEP_LEASE_SECONDS, add_missed
 from archiver.ledger.tables import schema, set_aside
 from archiver.ledger.tables.archived import slim_tasks
-from archiver.ledger.tables.counts import Kind, Tally, add_counts
+from archiver.ledger.tables.counts import Kind, Tally, add_counts, task_counts
 from archiver.ledger.tables.forwards import EVENT_OF_STATE, queue_forwards
 from archiver.ledger.tables.history import add_line
 from archiver.ledger.tables.named_values import (
@@ -280,11 +280,14 @@ def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:
     """Up to ROWS_MAX tasks of each kind. Each search walks the end of an account's part of an index: normally empty."""
     tasks, holds, sweeps = schema.tasks, schema.holds, schema.sweeps
     row_ids: list[int] = []
+    kinds = [kind for kind, count in task_counts(connection).items() if count > 0]
     for queue, states, wait_ms_max in WAITS_MS_MAX:
         late = tasks.c.due_at > now + wait_ms_max + SLACK_MS
-        query = sa.select(tasks.c.id).where(tasks.c.queue == queue, late, tasks.c.state.in_(states))
+        query = sa.select(tasks.c.id).where(
+            tasks.c.queue == queue, late, unindexed(tasks.c.state).in_(states)
+        )
         of_kind: list[int] = []
-        for account in _accounts_in(connection, queue):
+        for account in sorted({kind.account for kind in kinds if kind.state in states}):
             of_account = query.where(tasks.c.account == account).limit(ROWS_MAX - len(of_kind))
             of_kind += connection.execute(of_account).scalars()
         row_ids += of_kind
@@ -300,18 +303,6 @@ def _future_dated(connection: sa.Connection, *, now: int) -> FutureDated:
         tuple(connection.execute(sa.select(holds.c.id).where(probed)).scalars()),
         tuple((row.account, row.family) for row in families),
     )
-
-
-def _accounts_in(connection: sa.Connection, queue: str) -> list[str]:
-    """The accounts that have tasks in `queue`: one step along the index for each."""
-    table = schema.tasks
-    first = sa.select(sa.func.min(table.c.account)).where(table.c.queue == queue)
-    accounts: list[str] = []
-    account = connection.execute(first).scalar()
-    while account is not None:
-        accounts.append(account)
-        account = connection.execute(first.where(table.c.account > account)).scalar()
-    return accounts
 
 
 def _bring_forward(connection: sa.Connection, late: FutureDated, *, now: int) -> None:

@@ -176,9 +176,9 @@ def in_index_order(connection: sa.Connection) -> Iterator[None]:
 
 
 class unindexed(FunctionElement[str]):  # noqa: N801 -- used as a function
-    """`unindexed(column)`: of a row that a statement names by its id. PostgreSQL may look for it along an index of the
-    column instead, if there was no row with the value when it last counted: so each update passed 100,000 rows of a
-    flood, in 75 ms."""
+    """`unindexed(column)`: of rows that another condition finds, such as their ids. PostgreSQL may look for them along
+    an index of the column instead, if there was no row with the value when it last counted: so each update passed
+    100,000 rows of a flood, in 75 ms."""
 
     type = sa.Text()
     inherit_cache = True
