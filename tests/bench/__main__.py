@@ -5,9 +5,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import door, gateway, idle, links, memory, transfers
+from tests.bench import console, door, gateway, idle, large_ledger, links, memory, transfers
 
-FIGURES = ["door", "transfers", "memory", "gateway", "links", "idle"]
+FIGURES = ["door", "transfers", "memory", "gateway", "links", "idle", "console"]
 
 
 def main() -> None:
@@ -19,6 +19,9 @@ def main() -> None:
         type=int,
         default=600,
         help="images in each round of transfers; half as many with distance",
+    )
+    parser.add_argument(
+        "--tasks", type=int, default=large_ledger.TASKS, help="in the ledger of the console: minutes to make"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kling-bench-") as name:
@@ -38,6 +41,8 @@ def main() -> None:
                 lines = links.measure(where, seconds=arguments.seconds)
             elif figure == "idle":
                 lines = idle.measure(where, seconds=arguments.seconds, images=arguments.images)
+            elif figure == "console":
+                lines = console.measure(where, seconds=arguments.seconds, tasks=arguments.tasks)
             else:
                 parser.error(f"no such figure: {figure} ({', '.join(FIGURES)})")
             sys.stdout.write("\n".join(lines) + "\n")
