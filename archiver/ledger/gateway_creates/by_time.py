@@ -10,9 +10,9 @@ at that moment. So a task is matched only where nothing that the ledger knows sp
    callback without a reference proves another maker.
 4. All creates that may have made these tasks name the same callback URL.
 5. There are no more tasks than creates.
-6. The gateway's creates explain every other task of the account and family from a day before to a day after. If one is
-   unexplained, another application creates such tasks too. Tasks with an external id do not count: they cannot be
-   mistaken.
+6. The gateway's creates explain every other task of the account and family from a day before to a day after, as far as
+   they are known by then. If one is unexplained, another application creates such tasks too. Tasks with an external id
+   do not count: they cannot be mistaken.
 
 What is left: an application that creates its first task past the gateway, without an external id, within these five
 minutes, while the gateway's create has made none. Its task is forwarded to the client, which has access to all tasks of
