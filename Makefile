@@ -30,7 +30,7 @@ lint: .venv/installed
 	@$(BIN)/ruff format --check .
 
 types: .venv/installed
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers 2
 
 check: lint types test ## lint, types and tests (the import picture is one of them)
 
