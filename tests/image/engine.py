@@ -11,6 +11,8 @@ from typing import Self
 from tests.deploy import compose
 
 NEEDED = ("dockerd", "docker", "caddy")
+NO_TRACE = ("--iptables=false", "--ip-forward=false", "--bridge=none")
+"""It leaves the network of this machine as it was. Compose makes the one bridge that it needs, and removes it."""
 SECONDS_MAX = 300
 
 
@@ -30,7 +32,7 @@ class Engine:
         places = [f"--data-root={folder}/data", f"--exec-root={folder}/run", f"--pidfile={folder}/pid"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["dockerd", *places, f"--host={self._host}"],
+                ["dockerd", *places, *NO_TRACE, f"--host={self._host}"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
