@@ -1,7 +1,8 @@
 """Links: redirects a second against a bare endpoint, and the bytes of files against the store itself.
 
-The last line has one slow reader of 2 GB beside 200 quick ones: the memory that they take, and the latency of callbacks
-meanwhile. The same readers at the store itself show what the machine alone adds.
+The line before the last has one slow reader of 2 GB beside 200 quick ones: the memory that they take, and the latency
+of callbacks meanwhile. The same readers at the store itself show what the machine alone adds. The last line has the
+memory with fewer readers, and with a smaller file.
 """
 
 import contextlib
@@ -37,6 +38,7 @@ def measure(folder: Path, *, seconds: float) -> list[str]:
         return [
             *_redirects(folder, server, bucket, paths, seconds=seconds),
             *_streams(folder, server, bucket, seconds=seconds),
+            _memory(folder, server, bucket, seconds=seconds),
         ]
 
 
@@ -121,6 +123,31 @@ def _streams(folder: Path, server: S3Server, bucket: str, *, seconds: float) -> 
             f"callbacks {_latency(beside)}, while they read from the store {_latency(direct)}, alone {_latency(alone)}"
         )
     return lines
+
+
+def _memory(folder: Path, server: S3Server, bucket: str, *, seconds: float) -> str:
+    """Of a fresh daemon each time: it should not depend on the size of the slow reader's file."""
+    cases = [(50, "film"), (QUICK_READERS, "film"), (QUICK_READERS, "long-film")]
+    grown = [_grown_mb(folder, server, bucket, count, slow, seconds=seconds) for count, slow in cases]
+    figures = "  ".join(
+        f"{count} readers, slow file of {FILM_BYTES if slow == 'film' else LONG_FILM_BYTES} bytes "
+        f"{grown_mb:.0f} MB ({grown_mb / count * 1000:.0f} KB a reader)"
+        for (count, slow), grown_mb in zip(cases, grown, strict=True)
+    )
+    return f"stream, memory over idle  {figures}"
+
+
+def _grown_mb(folder: Path, server: S3Server, bucket: str, count: int, slow: str, *, seconds: float) -> float:
+    port = free_port()
+    environ = _environment(folder, server, bucket, port=port, mode="stream")
+    with python(["-m", "receiver"], port=port, log=folder / "links.log", environ=environ) as daemon:
+        idle = _resident_mb(daemon.pid, "VmRSS")
+        url = f"http://127.0.0.1:{port}"
+        _json(
+            *("reader", url + link_of("image"), "--slow", url + link_of(slow), "--count", str(count)),
+            *("--pause", str(QUICK_PAUSE_SECONDS), "--seconds", str(2 * seconds)),
+        )
+        return _resident_mb(daemon.pid, "VmHWM") - idle
 
 
 def _latency(figures: dict[str, Any]) -> str:
