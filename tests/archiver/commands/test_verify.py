@@ -229,6 +229,18 @@ def test_an_interrupted_run_beside_a_hanging_store_ends_names_its_place_and_can_
     assert "goes on after" not in notes
 
 
+def test_a_copy_of_the_bucket_may_take_its_place(bench: Bench) -> None:
+    keys, old = bench.keys, bench.bucket
+    bench.bucket = bench.server.create_bucket()
+    for key in keys:
+        bench.server.client.copy_object(Bucket=bench.bucket, Key=key, CopySource={"Bucket": old, "Key": key})
+        bench.server.client.delete_object(Bucket=old, Key=key)
+
+    status, lines, _ = bench.run("verify")
+
+    assert (status, lines) == (0, [f"= {key}" for key in keys])
+
+
 # --- sums -----------------------------------------------------------------------------------------------------------
 
 
