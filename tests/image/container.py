@@ -1,5 +1,6 @@
 """A container as an engine makes it: a root of overlayfs, process 1 of its own, an ordinary user, no privileges."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -68,6 +69,9 @@ class Container:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Process 1 first: it has changed its user, and so does not get the signal of --kill-child.
+        with contextlib.suppress(IndexError, OSError):
+            os.kill(self.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
 
